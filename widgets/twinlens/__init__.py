@@ -1,0 +1,34 @@
+"""twinlens: a pre-trained language model and its tuned twin, side by side."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from twinlens._version import __version__
+
+if TYPE_CHECKING:
+    from twinlens.compute.pair import Pair, demo_pair, load_pair
+    from twinlens.explore import explore, open
+    from twinlens.view.explorer import Explorer
+
+_HOMES = {
+    "load_pair": "twinlens.compute.pair",
+    "demo_pair": "twinlens.compute.pair",
+    "Pair": "twinlens.compute.pair",
+    "explore": "twinlens.explore",
+    "open": "twinlens.explore",
+    "Explorer": "twinlens.view.explorer",
+}
+
+__all__ = ["Explorer", "Pair", "__version__", "demo_pair", "explore", "load_pair", "open"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'twinlens' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

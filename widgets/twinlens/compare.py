@@ -1,0 +1,94 @@
+"""Base against tuned: divergences and differences of arrays, and readings of a trace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from twinlens.blocks import Array
+from twinlens.density import DensityParameters, density_of_importance, instruction_score
+from twinlens.schema import Side
+from twinlens.trace import Report, Trace
+
+SCORED_SEGMENTS = ("instruction", "context", "other")
+
+
+def jensen_shannon(p: npt.ArrayLike, q: npt.ArrayLike) -> Array:
+    """Jensen-Shannon divergence in bits along the last axis: 0 the same, 1 nothing in common.
+
+    Parameters
+    ----------
+    p, q : arrays of one shape [..., n]
+        Non-negative rows that sum to 1.
+
+    Returns
+    -------
+    float array, shape [...]
+    """
+    first, second = np.asarray(p), np.asarray(q)
+    middle = (first + second) / 2
+
+    def relative_entropy(row: Array) -> Array:
+        ratio = np.divide(row, middle, out=np.ones_like(middle), where=row > 0)
+        return np.asarray((row * np.log2(ratio)).sum(axis=-1))
+
+    divergence = (relative_entropy(first) + relative_entropy(second)) / 2
+    return np.clip(divergence, 0.0, 1.0)
+
+
+def relative_difference(base: npt.ArrayLike, tuned: npt.ArrayLike) -> Array:
+    """``||tuned - base|| / mean(||tuned||, ||base||)`` along the last axis, 0 where both vanish."""
+    first, second = np.asarray(base), np.asarray(tuned)
+    scale = (np.linalg.norm(first, axis=-1) + np.linalg.norm(second, axis=-1)) / 2
+    distance = np.linalg.norm(second - first, axis=-1)
+    return np.divide(distance, scale, out=np.zeros_like(distance), where=scale > 0)
+
+
+def trace_density(
+    trace: Trace,
+    side: Side,
+    method: str | None = None,
+    parameters: DensityParameters | None = None,
+    report: Report | None = None,
+) -> Array:
+    """Importance density of every prompt token of one model, shape [N].
+
+    Special and template tokens neither set the maximum nor count; theirs is given all the same.
+    """
+    values = trace.saliency(side, method, report).values
+    scored = trace.manifest.segment_positions(*SCORED_SEGMENTS)
+    return density_of_importance(values, parameters, scored)
+
+
+def trace_score(
+    trace: Trace,
+    side: Side,
+    method: str | None = None,
+    parameters: DensityParameters | None = None,
+    report: Report | None = None,
+) -> float:
+    """The paper's instruction score of one model on this prompt (`instruction_score`)."""
+    settings = parameters or DensityParameters()
+    density = trace_density(trace, side, method, settings, report)
+    instruction = trace.manifest.segment_positions("instruction")
+    return instruction_score(density, instruction, settings.aggregation)
+
+
+def changed_heads(trace: Trace, count: int = 5) -> list[tuple[int, int, float]]:
+    """The heads whose patterns changed most: (layer, head, mean divergence in bits)."""
+    change = trace.head_change()
+    order = np.argsort(-change, axis=None, kind="stable")[:count]
+    layers, heads = np.unravel_index(order, change.shape)
+    return [(int(i), int(j), float(change[i, j])) for i, j in zip(layers, heads, strict=True)]
+
+
+def changed_layers(trace: Trace, count: int = 3) -> list[tuple[int, dict[str, Any]]]:
+    """The layers whose outputs changed most, with the shift of each part at each."""
+    parts = {
+        name: trace.array(f"shift/{name}").mean(axis=0) for name in ("attention", "feed_forward")
+    }
+    total = sum(parts.values())
+    order = np.argsort(-total, kind="stable")[:count]
+    return [(int(i), {name: float(part[i]) for name, part in parts.items()}) for i in order]

@@ -1,0 +1,1 @@
+"""Computation on the models: the only home of torch and transformers."""

@@ -1,0 +1,44 @@
+"""Exceptions of twinlens: each message is one sentence saying what was wrong and what to do."""
+
+
+class TwinlensError(Exception):
+    """Base class of every error twinlens raises on purpose."""
+
+
+class ModelLoadError(TwinlensError):
+    """A folder, file or hub id that cannot be loaded as a causal language model."""
+
+
+class PairMismatchError(TwinlensError):
+    """Two models that cannot be compared because their shapes or tokenizers differ."""
+
+
+class UnsupportedArchitectureError(TwinlensError):
+    """A model whose weights are not described in the architecture table."""
+
+
+class PromptError(TwinlensError, ValueError):
+    """A prompt that is empty, too long, or whose marked spans are not in it."""
+
+
+class AnswerError(TwinlensError, ValueError):
+    """An answer that cannot be explained because it is empty or too long."""
+
+
+class MemoryNeededError(TwinlensError, MemoryError):
+    """Not enough memory for the pair; the message says which setting would fit."""
+
+
+class RecordingError(TwinlensError):
+    """A recording that is damaged, truncated, newer than this version, or no recording at all."""
+
+
+class UnknownBlockError(TwinlensError, KeyError):
+    """A block key that is malformed, out of range, or not contained in this trace."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class Interrupted(TwinlensError):  # noqa: N818 - not a mistake of the caller
+    """A computation stopped because its result is no longer wanted; what was finished is kept."""

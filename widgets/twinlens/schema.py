@@ -1,0 +1,314 @@
+"""The contract between computation, files and front end: words, manifest, block keys.
+
+Standard library only; `js/src/protocol.ts` mirrors it and a test compares the two.
+
+Positions count the tokens a model reads: prompt tokens ``0 .. N-1``, answer tokens
+``N .. N+M-1``. The prompt is the same for both models; with a shared answer the answer
+tokens are too. Whatever happens *inside* the models for a selected answer token is read at
+the position that predicts it, see `reading_position`.
+
+Block keys (``S`` is ``base`` or ``tuned``; ``T = N + M`` positions of that side, ``C`` the
+positions both sides share: ``T`` with a shared answer, else ``N``; ``L`` layers, ``H`` heads,
+``K`` components per layer):
+
+==================================  ===========  ==============================================
+key                                 value        meaning
+==================================  ===========  ==============================================
+``saliency/S/METHOD``               f32 [N, M]   effect of prompt token n on answer token m
+``saliency/S/METHOD/m``             f32 [N]      one column of it
+``logprob/S``                       f32 [M]      log-probability of each answer token, nats
+``alternatives/S``                  JSON         per answer token its five likeliest rivals
+``disagreement``                    f32 [M]      KL(tuned || base) at each answer token, nats
+``attention/S/l/h``                 f16 [T, T]   attention pattern, rows are queries, causal
+``heads/change``                    f16 [C,L,H]  Jensen-Shannon divergence of the rows, bits
+``heads/instruction/S``             f16 [T,L,H]  attention from a position to the instruction
+``heads/sink/S``                    f16 [T,L,H]  attention from a position to the first token
+``heads/received/S``                f16 [N,L,H]  mean attention of the answer to a prompt token
+``heads/write/S/l/UNIT``            f16 [T,L,H]  head output along the unit's direction
+``shift/attention``                 f32 [C, L]   relative difference of attention outputs
+``shift/feed_forward``              f32 [C, L]   relative difference of feed-forward outputs
+``shift/residual``                  f32 [C,L+1]  relative difference of the residual stream
+``lens/S/t``                        JSON         logit lens where token t is predicted
+``components/change``               f32 [L]      mean of 1 - cosine over the matched components
+``components/l``                    JSON         K matched components of layer l with words
+``activations/S/l/components``      f16 [T, K]   feed-forward output along each component
+``neurons/l/t``                     JSON         most active and most changed neurons at token t
+``neuron/l/n``                      JSON         one neuron of both models with words
+``activations/S/l/neuron/n``        f16 [T]      activation of one neuron along the tokens
+==================================  ===========  ==============================================
+
+JSON forms::
+
+    alternatives/S   [[[text, probability], ...five], ... M]
+    lens/S/t         {"target": text, "layers": [{"logprob": nats, "rank": 1-based,
+                      "top": [[text, probability], ...five]}, ... L + 1]}   (0 is the embedding)
+    components/l     [{"base": {"explained": share, "words": [[word, cosine], ...]},
+                       "tuned": {"index": k, "explained": share, "words": [...]},
+                       "cosine": c, "angle": degrees}, ... K]
+                     entry k is component k of base and its match in tuned, signs aligned
+    neurons/l/t      [{"neuron": n, "base": activation, "tuned": activation}, ...]
+    neuron/l/n       {"base": {"norm": x, "words": [[word, score], ...]}, "tuned": {...},
+                      "cosine": of the two value vectors}
+    words            sorted by absolute score, largest first; the sign is kept
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from twinlens.errors import RecordingError
+
+SCHEMA_VERSION = 1
+
+Side: TypeAlias = Literal["base", "tuned"]
+SIDES: tuple[Side, Side] = ("base", "tuned")
+
+Segment: TypeAlias = Literal["special", "template", "instruction", "context", "other"]
+SEGMENTS: tuple[Segment, ...] = ("special", "template", "instruction", "context", "other")
+
+PanelKind: TypeAlias = Literal["dashboard", "saliency", "heads", "concepts", "overview"]
+PANELS: tuple[PanelKind, ...] = ("dashboard", "saliency", "heads", "concepts", "overview")
+
+#: Traits of the explorer that make up the selection; -1 and "" mean nothing is selected.
+SELECTION_DEFAULTS: dict[str, int | str] = {"token": -1, "layer": -1, "head": -1, "unit": ""}
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token as the model read it.
+
+    Attributes
+    ----------
+    id : int
+        Index into the vocabulary.
+    text : str
+        Its own piece of the text, for display; bytes that are no whole character are ``\\xNN``.
+    start, end : int
+        Code points ``[start, end)`` of the text it belongs to (the rendered prompt or the answer).
+    segment : Segment
+        Which part of the prompt it is; answer tokens are ``"other"`` or ``"special"``.
+    """
+
+    id: int
+    text: str
+    start: int
+    end: int
+    segment: Segment = "other"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Which model made a result.
+
+    Attributes
+    ----------
+    name : str
+        What the user called it: hub id, folder or file name (never an absolute path).
+    revision : str
+        Hub commit where known, else a hash of the weights, ``sha256:`` and 16 hexadecimal digits.
+    dtype : str
+        Floating-point type it ran in, such as ``float32``.
+    parameters : int
+        Number of parameters.
+    """
+
+    name: str
+    revision: str
+    dtype: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class PairInfo:
+    """The two models and the shape they share; `note` is shown wherever the pair appears."""
+
+    base: ModelInfo
+    tuned: ModelInfo
+    architecture: str
+    layers: int
+    heads: int
+    kv_heads: int
+    hidden: int
+    intermediate: int
+    vocabulary: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A saliency method, as the front end offers it.
+
+    Attributes
+    ----------
+    name : str
+        Its place in block keys, such as ``gradient_x_input``.
+    title : str
+        Its name for people.
+    measures : str
+        What one number is, with its unit, in one sentence.
+    source : str
+        Paper section or formula.
+    exact : bool
+        True for an intervention, False for an estimate.
+    cost : str
+        Model passes for N prompt and M answer tokens.
+    """
+
+    name: str
+    title: str
+    measures: str
+    source: str
+    exact: bool
+    cost: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer one model was traced on, and the one it gives by itself.
+
+    Attributes
+    ----------
+    tokens : tuple of Token
+        The answer the model was run on, an end-of-text token included when it was generated.
+    text : str
+        The same as text.
+    own_text : str
+        The model's own greedy answer, equal to `text` unless the answer is shared.
+    stopped : bool
+        Whether the model's own answer ended by itself, before the token limit.
+    """
+
+    tokens: tuple[Token, ...]
+    text: str
+    own_text: str
+    stopped: bool
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything about a trace but its blocks.
+
+    Attributes
+    ----------
+    pair : PairInfo
+    prompt : str
+        The text both models read, template included.
+    prompt_tokens : tuple of Token
+        N tokens, the same for both models.
+    answers : dict of Side to Answer
+    response : str
+        ``own``, ``base``, ``tuned`` or ``given``: whose answer was traced.
+    shared : bool
+        Whether both models were run on the same answer tokens.
+    methods : tuple of Method
+        Saliency methods this trace can show.
+    parameters : dict
+        Every setting that influences a number, plain JSON values.
+    """
+
+    pair: PairInfo
+    prompt: str
+    prompt_tokens: tuple[Token, ...]
+    answers: dict[Side, Answer]
+    response: str
+    shared: bool
+    methods: tuple[Method, ...]
+    parameters: dict[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA_VERSION
+
+    @property
+    def prompt_length(self) -> int:
+        """N, the number of prompt tokens."""
+        return len(self.prompt_tokens)
+
+    def answer_length(self, side: Side) -> int:
+        """M of one side."""
+        return len(self.answers[side].tokens)
+
+    def length(self, side: Side) -> int:
+        """T = N + M of one side."""
+        return self.prompt_length + self.answer_length(side)
+
+    @property
+    def common_length(self) -> int:
+        """C, the positions that hold the same token in both models."""
+        return self.length("base") if self.shared else self.prompt_length
+
+    def segment_positions(self, *segments: Segment) -> list[int]:
+        """Positions of the prompt tokens that belong to any of the segments."""
+        return [i for i, token in enumerate(self.prompt_tokens) if token.segment in segments]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `manifest_from_json` is the inverse."""
+        return dataclasses.asdict(self)
+
+
+def manifest_from_json(data: Any) -> Manifest:
+    """Rebuild a manifest from plain JSON values.
+
+    Raises
+    ------
+    RecordingError
+        If a field is missing or of the wrong form, or the schema is newer than this version.
+    """
+    try:
+        if data["schema"] > SCHEMA_VERSION:
+            raise RecordingError(
+                f"this recording uses format {data['schema']}, but this version of twinlens reads "
+                f"up to format {SCHEMA_VERSION}: upgrade with `pip install -U twinlens`"
+            )
+        pair = dict(data["pair"])
+        answers = {
+            side: Answer(**{**data["answers"][side], "tokens": _tokens(data["answers"][side])})
+            for side in SIDES
+        }
+        return Manifest(
+            **{
+                **data,
+                "pair": PairInfo(
+                    **{
+                        **pair,
+                        "base": ModelInfo(**pair["base"]),
+                        "tuned": ModelInfo(**pair["tuned"]),
+                    }
+                ),
+                "prompt_tokens": tuple(Token(**token) for token in data["prompt_tokens"]),
+                "answers": answers,
+                "methods": tuple(Method(**method) for method in data["methods"]),
+            }
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RecordingError(f"the manifest of this recording is damaged ({error})") from error
+
+
+def _tokens(answer: dict[str, Any]) -> tuple[Token, ...]:
+    return tuple(Token(**token) for token in answer["tokens"])
+
+
+def reading_position(token: int, prompt_length: int) -> int:
+    """Position at which the inside of the models is read for a selected token.
+
+    An answer token is read where it is predicted, one position earlier; a prompt token where
+    it stands.
+    """
+    return token - 1 if token >= prompt_length else token
+
+
+_UNIT = re.compile(r"(component|neuron):(\d+)")
+
+
+def parse_unit(unit: str) -> tuple[str, int]:
+    """Split a unit such as ``component:2`` or ``neuron:117`` into kind and index.
+
+    Raises
+    ------
+    ValueError
+        If it has another form.
+    """
+    match = _UNIT.fullmatch(unit)
+    if match is None:
+        raise ValueError(f"unit {unit!r} is neither 'component:K' nor 'neuron:N'")
+    return match[1], int(match[2])

@@ -1,0 +1,1 @@
+"""Widgets: the linked panels in a notebook. Never imports torch."""
