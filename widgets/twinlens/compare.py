@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from twinlens.blocks import Array
 from twinlens.density import DensityParameters, density_of_importance, instruction_score
-from twinlens.schema import Side
+from twinlens.schema import Segment, Side
 from twinlens.trace import Report, Trace
 
-SCORED_SEGMENTS = ("instruction", "context", "other")
+SCORED_SEGMENTS: tuple[Segment, ...] = ("instruction", "context", "other")
 
 
 def jensen_shannon(p: npt.ArrayLike, q: npt.ArrayLike) -> Array:
@@ -35,7 +35,7 @@ def jensen_shannon(p: npt.ArrayLike, q: npt.ArrayLike) -> Array:
         return np.asarray((row * np.log2(ratio)).sum(axis=-1))
 
     divergence = (relative_entropy(first) + relative_entropy(second)) / 2
-    return np.clip(divergence, 0.0, 1.0)
+    return np.asarray(np.clip(divergence, 0.0, 1.0))
 
 
 def relative_difference(base: npt.ArrayLike, tuned: npt.ArrayLike) -> Array:
@@ -43,7 +43,7 @@ def relative_difference(base: npt.ArrayLike, tuned: npt.ArrayLike) -> Array:
     first, second = np.asarray(base), np.asarray(tuned)
     scale = (np.linalg.norm(first, axis=-1) + np.linalg.norm(second, axis=-1)) / 2
     distance = np.linalg.norm(second - first, axis=-1)
-    return np.divide(distance, scale, out=np.zeros_like(distance), where=scale > 0)
+    return np.asarray(np.divide(distance, scale, out=np.zeros_like(distance), where=scale > 0))
 
 
 def trace_density(

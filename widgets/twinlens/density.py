@@ -70,13 +70,15 @@ def levels(
     positive = np.maximum(np.asarray(importance, dtype=np.float64), 0.0)
     reference = positive if scored is None else positive[scored]
     largest = reference.max(axis=0, initial=0.0)
-    return np.minimum(np.ceil(positive / (largest + eps) * count), count).astype(np.int64)
+    scaled = np.minimum(np.ceil(positive / (largest + eps) * count), count)
+    return np.asarray(scaled, dtype=np.int64)
 
 
 def sparse(level: npt.ArrayLike, threshold: int = 7) -> npt.NDArray[np.int64]:
     """Set levels not above the threshold to 0."""
     array = np.asarray(level, dtype=np.int64)
-    return np.where(array <= threshold, 0, array)
+    kept: npt.NDArray[np.int64] = np.where(array <= threshold, 0, array)
+    return kept
 
 
 def raw_density(
@@ -95,7 +97,7 @@ def relative_density(raw: npt.ArrayLike, scored: Any = None, eps: float = 1e-9) 
     """Densities divided by the largest one among the scored prompt tokens, shape [N]."""
     array = np.asarray(raw, dtype=np.float64)
     reference = array if scored is None else array[scored]
-    return array / (reference.max(initial=0.0) + eps)
+    return np.asarray(array / (reference.max(initial=0.0) + eps))
 
 
 def instruction_score(

@@ -108,4 +108,4 @@ class Trace(ABC):
 
     def head_change(self) -> Array:
         """Jensen-Shannon divergence (bits) per head, averaged over positions, shape [L, H]."""
-        return self.array("heads/change").astype(np.float32).mean(axis=0)
+        return np.asarray(self.array("heads/change").astype(np.float32).mean(axis=0))
