@@ -1,1 +1,1 @@
-"""Widgets: the linked panels in a notebook. Never imports torch."""
+"""Widgets: the explorer and its panels. Never imports torch or `twinlens.compute`."""

@@ -1,0 +1,255 @@
+"""The explorer: owns the selection, answers the page, and carries the front end's one bundle."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import anywidget
+import traitlets as t
+
+from twinlens import recording
+from twinlens.export import DEFAULT_BUDGET_MB, ExportReport, Theme, front_end, to_html
+from twinlens.progress import progress
+from twinlens.schema import SELECTION_DEFAULTS, PanelKind, parse_unit
+from twinlens.trace import Trace
+from twinlens.view.panel import Panel
+from twinlens.view.server import BlockServer
+
+
+class Explorer(anywidget.AnyWidget):
+    """Linked panels over one trace; displayed by itself it is the whole dashboard.
+
+    The selection is four plain traits: observe them, link them, or set them. A head and a unit
+    live in a layer, so setting another `layer` clears both; `select` sets several at once.
+
+    Parameters
+    ----------
+    trace : Trace
+        Live or recorded; asked for blocks from several threads.
+    **traits
+        Initial values of the traits below.
+
+    Raises
+    ------
+    traitlets.TraitError
+        If a selection is out of range; the message says what the range is.
+
+    Examples
+    --------
+    >>> ex = tl.open("rewrite.twl")  # doctest: +SKIP
+    >>> ex.select(layer=3, head=6)  # doctest: +SKIP
+    """
+
+    token = t.Int(-1).tag(sync=True)
+    """Selected position, prompt tokens first and then the answer; -1 for none."""
+
+    layer = t.Int(-1).tag(sync=True)
+    """Selected layer; -1 for none."""
+
+    head = t.Int(-1).tag(sync=True)
+    """Selected attention head of that layer; -1 for none."""
+
+    unit = t.Unicode("").tag(sync=True)
+    """Selected unit of that layer, ``component:K`` or ``neuron:N``; empty for none."""
+
+    method = t.Unicode("").tag(sync=True)
+    """Name of the saliency method shown, one of ``trace.manifest.methods``."""
+
+    theme = t.Enum(("auto", "light", "dark"), default_value="auto").tag(sync=True)
+    """Colours: the notebook's own, light, or dark."""
+
+    presentation = t.Bool(False).tag(sync=True)
+    """Large type and marks, for a projector."""
+
+    _manifest = t.Dict().tag(sync=True)
+    _esm = t.Unicode().tag(sync=True)
+    _css = t.Unicode().tag(sync=True)
+
+    def __init__(self, trace: Trace, **traits: Any) -> None:
+        unknown = sorted(set(traits) - {name for name in self.trait_names() if name[0] != "_"})
+        if unknown:
+            raise TypeError(f"an explorer has no {', '.join(unknown)}")
+        self._trace = trace
+        self._consistent = False
+        if not traits.get("method") and trace.manifest.methods:
+            traits["method"] = trace.manifest.methods[0].name
+        super().__init__(_manifest=trace.manifest.to_json(), **traits)
+        self._server = BlockServer(trace, lambda content, buffers: self.send(content, buffers))
+        self.on_msg(lambda _widget, content, _buffers: self._server.handle(content))
+
+    @property
+    def trace(self) -> Trace:
+        """The numbers behind the panels."""
+        return self._trace
+
+    def saliency(self) -> Panel:
+        """Prompt and answer with the effect of every prompt token, for both models."""
+        return self._panel("saliency")
+
+    def heads(self) -> Panel:
+        """Every attention head of both models, and the maps of the selected one."""
+        return self._panel("heads")
+
+    def concepts(self) -> Panel:
+        """Feed-forward units of both models as words."""
+        return self._panel("concepts")
+
+    def overview(self) -> Panel:
+        """How far the models are apart, layer by layer."""
+        return self._panel("overview")
+
+    def select(
+        self,
+        *,
+        token: int | None = None,
+        layer: int | None = None,
+        head: int | None = None,
+        unit: str | None = None,
+    ) -> None:
+        """Change the selection in one step; what is not named stays, if it is still valid.
+
+        Raises
+        ------
+        traitlets.TraitError
+            If a value is out of range; the selection is then unchanged.
+        """
+        moved = layer is not None and layer != self.layer
+        changes: dict[str, int | str] = {
+            "head": SELECTION_DEFAULTS["head"] if moved else self.head,
+            "unit": SELECTION_DEFAULTS["unit"] if moved else self.unit,
+        }
+        given = {"token": token, "layer": layer, "head": head, "unit": unit}
+        changes.update({name: value for name, value in given.items() if value is not None})
+        with self.hold_sync():
+            self._apply(changes)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Record the trace in a ``.twl`` file, which `twinlens.open` replays without models."""
+        with progress("recording") as report:
+            return recording.write(self._trace, path, report)
+
+    def to_html(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str | None = None,
+        budget_mb: float = DEFAULT_BUDGET_MB,
+        theme: Theme | None = None,
+    ) -> ExportReport:
+        """Write one offline page with the panels as they are now; see `twinlens.export.to_html`."""
+        with progress("exporting") as report:
+            return to_html(
+                self._trace,
+                path,
+                selection={name: getattr(self, name) for name in SELECTION_DEFAULTS},
+                method=self.method,
+                title=title,
+                theme=theme or cast(Theme, self.theme),
+                budget_mb=budget_mb,
+                report=report,
+            )
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take over what the page selected; it follows the rules by itself."""
+        self._consistent = True
+        try:
+            super().set_state(sync_data)
+        finally:
+            self._consistent = False
+
+    def close(self) -> None:
+        """Remove the explorer from the page and stop its computations."""
+        server = self.__dict__.get("_server")
+        if server is not None:
+            server.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        pair = self._trace.manifest.pair
+        selected = ", ".join(
+            f"{name}={getattr(self, name)!r}"
+            for name, nothing in SELECTION_DEFAULTS.items()
+            if getattr(self, name) != nothing
+        )
+        return f"Explorer({pair.base.name} | {pair.tuned.name}; {selected or 'nothing selected'})"
+
+    def _panel(self, kind: PanelKind) -> Panel:
+        return Panel(explorer=self, kind=kind)
+
+    def _apply(self, changes: dict[str, int | str]) -> None:
+        self._consistent = True
+        try:
+            with self.hold_trait_notifications():
+                for name, value in changes.items():
+                    self.set_trait(name, value)
+        finally:
+            self._consistent = False
+
+    @t.observe("layer")
+    def _leave_layer(self, _change: Any) -> None:
+        if not self._consistent:
+            self._apply({name: SELECTION_DEFAULTS[name] for name in ("head", "unit")})
+
+    @t.default("_esm")
+    def _default_esm(self) -> str:
+        return front_end("explorer.js")
+
+    @t.default("_css")
+    def _default_css(self) -> str:
+        return front_end("twinlens.css")
+
+    @t.validate("token")
+    def _valid_token(self, proposal: Any) -> int:
+        manifest = self._trace.manifest
+        count = max(manifest.length("base"), manifest.length("tuned"))
+        return _within("token", "positions", proposal["value"], count)
+
+    @t.validate("layer")
+    def _valid_layer(self, proposal: Any) -> int:
+        return _within("layer", "layers", proposal["value"], self._trace.manifest.pair.layers)
+
+    @t.validate("head")
+    def _valid_head(self, proposal: Any) -> int:
+        head = _within("head", "heads", proposal["value"], self._trace.manifest.pair.heads)
+        if head >= 0:
+            self._require_layer("head", head)
+        return head
+
+    @t.validate("unit")
+    def _valid_unit(self, proposal: Any) -> str:
+        unit = str(proposal["value"])
+        if unit:
+            try:
+                kind, index = parse_unit(unit)
+            except ValueError as error:
+                raise t.TraitError(str(error)) from error
+            if kind == "neuron":
+                _within("neuron", "neurons", index, self._trace.manifest.pair.intermediate)
+            self._require_layer("unit", unit)
+        return unit
+
+    @t.validate("method")
+    def _valid_method(self, proposal: Any) -> str:
+        names = [method.name for method in self._trace.manifest.methods]
+        if proposal["value"] and proposal["value"] not in names:
+            raise t.TraitError(
+                f"this trace has no saliency method {proposal['value']!r}: "
+                f"it has {', '.join(names)}"
+            )
+        return str(proposal["value"])
+
+    def _require_layer(self, name: str, value: int | str) -> None:
+        if self.layer < 0:
+            raise t.TraitError(
+                f"{name} {value!r} needs a layer: use ex.select(layer=..., {name}={value!r})"
+            )
+
+
+def _within(name: str, things: str, value: int, count: int) -> int:
+    if not -1 <= value < count:
+        raise t.TraitError(
+            f"{name} {value} does not exist: {things} run from 0 to {count - 1}, -1 selects none"
+        )
+    return value

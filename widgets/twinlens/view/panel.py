@@ -1,0 +1,42 @@
+"""One panel in a cell of its own, linked to the others through its explorer."""
+
+from __future__ import annotations
+
+import anywidget
+import traitlets as t
+
+from twinlens.export import front_end
+from twinlens.schema import PANELS
+
+
+class Panel(anywidget.AnyWidget):
+    """A view of an explorer: it holds no state and no data of its own.
+
+    Panels of one explorer are linked on the page, wherever they are shown and also while the
+    kernel is busy.
+
+    Parameters
+    ----------
+    explorer : Explorer
+    kind : {"dashboard", "saliency", "heads", "concepts", "overview"}
+    """
+
+    explorer = anywidget.WidgetTrait().tag(sync=True)
+    """The explorer this panel shows."""
+
+    kind = t.Enum(PANELS, default_value="dashboard").tag(sync=True)
+    """Which of the panels it is."""
+
+    _esm = t.Unicode().tag(sync=True)
+    _css = t.Unicode().tag(sync=True)
+
+    @t.default("_esm")
+    def _default_esm(self) -> str:
+        return front_end("panel.js")
+
+    @t.default("_css")
+    def _default_css(self) -> str:
+        return front_end("twinlens.css")
+
+    def __repr__(self) -> str:
+        return f"Panel({self.kind!r} of {self.explorer!r})"
