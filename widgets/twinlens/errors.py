@@ -42,3 +42,15 @@ class UnknownBlockError(TwinlensError, KeyError):
 
 class Interrupted(TwinlensError):  # noqa: N818 - not a mistake of the caller
     """A computation stopped because its result is no longer wanted; what was finished is kept."""
+
+
+class NotFiniteError(TwinlensError, ArithmeticError):
+    """A model that computes NaN or infinity; the message names the model and the place."""
+
+
+class VocabularyError(TwinlensError, ValueError):
+    """Words, or vectors of words, that cannot be read, or too few of them."""
+
+
+class HeadIndexError(TwinlensError, IndexError):
+    """A layer, head or neuron that the model does not have."""

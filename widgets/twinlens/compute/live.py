@@ -1,0 +1,446 @@
+"""Live traces: blocks computed on demand from the two models."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from threading import Lock
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from twinlens.blocks import Array, Value
+from twinlens.compare import relative_difference
+from twinlens.compute import heads, lens
+from twinlens.compute.attribution import METHODS, Reading, complete
+from twinlens.compute.capture import Capture, answer_greedily, capture
+from twinlens.compute.concepts import WORDS, strongest
+from twinlens.compute.prompt import (
+    Prompt,
+    Spans,
+    answer_tokens,
+    check_length,
+    encode_answer,
+    pieces,
+    read_prompt,
+)
+from twinlens.errors import AnswerError, UnknownBlockError
+from twinlens.schema import SIDES, Answer, Manifest, Side, parse_unit, reading_position
+from twinlens.trace import Report, Trace
+
+if TYPE_CHECKING:
+    from twinlens.compute.pair import Pair
+
+#: Neurons a ``neurons`` block takes from each of its rankings.
+NEURONS = 6
+#: Components per layer whose ``heads/write`` blocks a recording keeps.
+WRITTEN = 3
+_CACHE_BYTES = 64 * 2**20
+
+
+def trace_pair(
+    pair: Pair,
+    prompt: str,
+    *,
+    instruction: Spans = None,
+    context: Spans = None,
+    response: str = "own",
+    max_new_tokens: int = 64,
+    template: bool = False,
+    report: Report | None = None,
+) -> LiveTrace:
+    """Run both models on a prompt and keep what happens inside.
+
+    Parameters
+    ----------
+    pair : Pair
+    prompt : str
+    instruction, context : str, (start, end), or a sequence of these, optional
+        Parts of the prompt, see `read_prompt`.
+    response : str
+        ``"own"``: each model reads its own greedy answer. ``"shared"`` or ``"tuned"``: both read
+        tuned's. ``"base"``: both read base's. Anything else is the text both read.
+    max_new_tokens : int
+        Longest answer.
+    template : bool
+        Put the prompt into the tuned model's chat template.
+    report : callable, optional
+        Called as ``report(done, total, what)``; may raise `Interrupted`.
+
+    Raises
+    ------
+    PromptError, AnswerError
+        If there is nothing to read or to explain, or it does not fit.
+    NotFiniteError
+        If a model computes NaN or infinity.
+    """
+    read = read_prompt(pair, prompt, instruction=instruction, context=context, template=template)
+    check_length(pair, read, max_new_tokens)
+    own: dict[Side, list[int]] = {}
+    stopped: dict[Side, bool] = {}
+    for side in SIDES:
+        with pair.model(side) as model:
+            stop = _stop_tokens(pair, side, model.generation_config)
+            own[side] = answer_greedily(
+                model,
+                read.ids,
+                stop=stop,
+                limit=max_new_tokens,
+                vocabulary=len(pair.tokenizers[side]),
+                side=side,
+                report=report,
+            )
+            stopped[side] = own[side][-1] in stop
+    kind = {"own": "own", "shared": "tuned", "tuned": "tuned", "base": "base"}.get(
+        response, "given"
+    )
+    for side in SIDES:
+        if kind in ("own", side) and stopped[side] and len(own[side]) == 1:
+            raise AnswerError(
+                f"the {side} model stopped at once, so there is no answer to explain: give a "
+                "response= text, or set template=True if it expects a chat template"
+            )
+    answers: dict[Side, list[int]]
+    if kind == "own":
+        answers = own
+    else:
+        shared = own[cast(Side, kind)] if kind != "given" else encode_answer(pair, read, response)
+        answers = dict.fromkeys(SIDES, shared)
+        _check_answer(pair, read, shared)
+    captures: dict[Side, Capture] = {}
+    # Tuned first: with memory="sequential" it is the one still loaded.
+    for place, side in enumerate(reversed(SIDES)):
+        if report:
+            report(place, len(SIDES), f"reading with {side}")
+        with pair.model(side) as model:
+            captures[side] = capture(
+                model, [*read.ids, *answers[side]], len(read.tokens), side=side
+            )
+    manifest = Manifest(
+        pair=pair.info,
+        prompt=read.text,
+        prompt_tokens=read.tokens,
+        answers={
+            side: _answer(pair, side, read, answers[side], own[side], stopped[side])
+            for side in SIDES
+        },
+        response=kind,
+        shared=kind != "own",
+        methods=tuple(entry.method for entry in METHODS.values()),
+        parameters={
+            "max_new_tokens": max_new_tokens,
+            "template": template,
+            "decoding": "greedy",
+            "attention": "float16",
+            "components": pair.concepts.count,
+            "words": WORDS,
+        },
+    )
+    return LiveTrace(pair, manifest, captures)
+
+
+class LiveTrace(Trace):
+    """A trace that computes its blocks on demand; made by `trace_pair`.
+
+    Blocks that are there already are answered without waiting for a model. Work on a model holds
+    the pair's lock; saliency lets go of it between pieces, so that other blocks get through.
+    Safe to ask from several threads.
+
+    Attributes
+    ----------
+    manifest : Manifest
+    pair : Pair
+    """
+
+    def __init__(self, pair: Pair, manifest: Manifest, captures: dict[Side, Capture]) -> None:
+        self.manifest = manifest
+        self.pair = pair
+        self._captures = captures
+        self._ids = {
+            side: [t.id for t in (*manifest.prompt_tokens, *manifest.answers[side].tokens)]
+            for side in SIDES
+        }
+        self._tables: dict[tuple[Side, str], Array] = {}
+        self._cache = _Cache(_CACHE_BYTES)
+
+    def block(self, key: str, report: Report | None = None) -> Value:
+        """The value behind a key, see `twinlens.schema`; arrays are read-only."""
+        value = self._cache.get(key)
+        if value is None:
+            value = self._compute(key, report)
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+            self._cache.put(key, value)
+        return value
+
+    def keys(self) -> Iterator[str]:
+        """Keys of a complete recording, the most useful first.
+
+        With ``memory="sequential"`` single neurons are left out: each would load both models.
+        """
+        m, pair = self.manifest, self.pair.info
+        depth, first = range(pair.layers), m.prompt_length
+        yield from (f"saliency/{side}/{method.name}" for method in m.methods for side in SIDES)
+        yield "heads/change"
+        for name in ("instruction", "sink", "received"):
+            yield from (f"heads/{name}/{side}" for side in SIDES)
+        yield from (f"shift/{name}" for name in ("attention", "feed_forward", "residual"))
+        if m.shared:
+            yield "disagreement"
+        for name in ("alternatives", "logprob"):
+            yield from (f"{name}/{side}" for side in SIDES)
+        yield "components/change"
+        yield from (f"components/{layer}" for layer in depth)
+        for side in SIDES:
+            yield from (f"activations/{side}/{layer}/components" for layer in depth)
+            yield from (f"lens/{side}/{t}" for t in range(first, m.length(side)))
+        change = self.head_change()
+        for place in np.argsort(-change, axis=None, kind="stable").tolist():
+            layer, head = divmod(place, pair.heads)
+            yield from (f"attention/{side}/{layer}/{head}" for side in SIDES)
+        written = range(min(WRITTEN, self.pair.concepts.count))
+        for side in SIDES:
+            yield from (
+                f"heads/write/{side}/{layer}/component:{k}" for layer in depth for k in written
+            )
+        mentioned: dict[tuple[int, int], None] = {}
+        for t in range(first, max(m.length(side) for side in SIDES)):
+            for layer in depth:
+                yield f"neurons/{layer}/{t}"
+                listed = cast(list[dict[str, Any]], self.block(f"neurons/{layer}/{t}"))
+                mentioned.update({(layer, entry["neuron"]): None for entry in listed})
+        for layer, neuron in mentioned:
+            yield from (f"activations/{side}/{layer}/neuron/{neuron}" for side in SIDES)
+            if self.pair.memory == "both":
+                yield f"neuron/{layer}/{neuron}"
+
+    def _compute(self, key: str, report: Report | None) -> Value:
+        # One level of dispatch; what cannot be parsed falls through to the error below.
+        match key.split("/"):
+            case ["saliency", side, name, *rest] if side in SIDES and name in METHODS:
+                return self._saliency(key, side, name, rest, report)
+            case ["logprob", side] if side in SIDES:
+                index = torch.tensor(self._answer_ids(side))[:, None]
+                return self._captures[side].logprobs.gather(1, index)[:, 0].numpy()
+            case ["alternatives", side] if side in SIDES:
+                return self._alternatives(side)
+            case ["disagreement"]:
+                return self._disagreement()
+            case ["attention", side, layer, head] if side in SIDES:
+                which = _index(key, head, self.pair.sizes.heads, "head")
+                return self._captures[side].attention[self._layer(key, layer), which].numpy()
+            case ["heads", "change"]:
+                both = self._captures["base"], self._captures["tuned"]
+                return _half(heads.change(*both, self.manifest.common_length))
+            case ["heads", ("instruction" | "sink" | "received") as name, side] if side in SIDES:
+                return self._pattern_measure(name, self._captures[side])
+            case ["heads", "write", side, layer, unit] if side in SIDES:
+                return self._write(key, side, self._layer(key, layer), unit)
+            case ["shift", ("attention" | "feed_forward" | "residual") as name]:
+                return self._shift(name)
+            case ["lens", side, token] if side in SIDES:
+                return self._lens(key, side, token)
+            case ["components", "change"]:
+                return self.pair.concepts.change(report)
+            case ["components", layer]:
+                return self.pair.concepts.components(self._layer(key, layer))
+            case ["activations", side, layer, "components"] if side in SIDES:
+                outputs = self._captures[side].feed_forward_out
+                place = self._layer(key, layer)
+                directions = self.pair.concepts.directions(side, place)
+                return _half(outputs[place].numpy() @ directions.T)
+            case ["activations", side, layer, "neuron", neuron] if side in SIDES:
+                activations = self._captures[side].neurons[self._layer(key, layer)]
+                return _half(activations[:, self._neuron(key, neuron)].numpy())
+            case ["neurons", layer, token]:
+                return self._neurons(key, self._layer(key, layer), token)
+            case ["neuron", layer, neuron]:
+                place = self._layer(key, layer)
+                return self.pair.concepts.neuron(place, self._neuron(key, neuron))
+        raise UnknownBlockError(f"there is no block {key!r}")
+
+    def _saliency(
+        self, key: str, side: Side, name: str, rest: Sequence[str], report: Report | None
+    ) -> Array:
+        rows, columns = self.manifest.prompt_length, self.manifest.answer_length(side)
+        if len(rest) > 1:
+            raise UnknownBlockError(f"there is no block {key!r}")
+        wanted = [_index(key, rest[0], columns, "answer token")] if rest else list(range(columns))
+        table = self._tables.setdefault(
+            (side, name), np.full((rows, columns), np.nan, dtype=np.float32)
+        )
+        if np.isnan(table[:, wanted]).any():
+            with ExitStack() as stack:
+                model = stack.enter_context(self.pair.model(side))
+                if self.pair.memory == "both":
+                    stack.close()  # the lock is taken for each piece instead
+                reading = Reading(model, self._ids[side], rows)
+                complete(
+                    name, reading, table, wanted, side=side, guard=self.pair.lock, report=report
+                )
+        return table[:, wanted[0]].copy() if rest else table.copy()
+
+    def _alternatives(self, side: Side) -> list[Any]:
+        show = pieces(self.pair.tokenizers[side])
+        rows = zip(self._captures[side].logprobs, self._answer_ids(side), strict=True)
+        return [lens.likeliest(row, show, besides=own) for row, own in rows]
+
+    def _disagreement(self) -> Array:
+        if not self.manifest.shared:
+            raise UnknownBlockError(
+                "disagreement needs one answer read by both models: trace with response='shared'"
+            )
+        # Over the tokens both models know, which is all of them unless one has extra tokens.
+        base, tuned = (
+            self._captures[side].logprobs[:, : self.pair.vocabulary].double().log_softmax(dim=-1)
+            for side in SIDES
+        )
+        return (tuned.exp() * (tuned - base)).sum(dim=-1).clamp_min(0).float().numpy()
+
+    def _pattern_measure(self, name: str, of: Capture) -> Array:
+        if name == "received":
+            return _half(heads.received(of, self.manifest.prompt_length))
+        positions = [0] if name == "sink" else self.manifest.segment_positions("instruction")
+        return _half(heads.to_positions(of, positions))
+
+    def _write(self, key: str, side: Side, layer: int, unit: str) -> Array:
+        try:
+            kind, number = parse_unit(unit)
+        except ValueError as error:
+            raise UnknownBlockError(f"there is no block {key!r}: {error}") from error
+        if kind == "component":
+            place = _index(key, str(number), self.pair.concepts.count, "component")
+            direction = torch.from_numpy(self.pair.concepts.directions(side, layer)[place])
+        else:
+            direction = self.pair.concepts.value_vector(side, layer, self._neuron(key, str(number)))
+        with self.pair.model(side) as model:
+            return _half(heads.write(self._captures[side], model, direction))
+
+    def _shift(self, name: str) -> Array:
+        field = name if name == "residual" else f"{name}_out"
+        common = self.manifest.common_length
+        base, tuned = (getattr(self._captures[side], field)[:, :common].numpy() for side in SIDES)
+        return relative_difference(base, tuned).T.astype(np.float32)
+
+    def _lens(self, key: str, side: Side, token: str) -> dict[str, Any]:
+        m = self.manifest
+        at = _index(key, token, m.length(side), "token")
+        # With one model at a time, do the whole answer while it is there.
+        together = range(m.prompt_length, m.length(side)) if self.pair.memory != "both" else ()
+        show = pieces(self.pair.tokenizers[side])
+        found: dict[int, dict[str, Any]] = {}
+        with self.pair.model(side) as model:
+            for t in (at, *together):
+                position = reading_position(t, m.prompt_length)
+                logprobs = lens.logit_lens(model, self._captures[side].residual[:, position])
+                found[t] = lens.lens_block(logprobs, self._ids[side][position + 1], show)
+        for t, value in found.items():
+            self._cache.put(f"lens/{side}/{t}", value)
+        return found[at]
+
+    def _neurons(self, key: str, layer: int, token: str) -> list[dict[str, Any]]:
+        m = self.manifest
+        at = _index(key, token, max(m.length(side) for side in SIDES), "token")
+        position = reading_position(at, m.prompt_length)
+        values = {
+            side: self._captures[side].neurons[layer, position].numpy()
+            for side in SIDES
+            if at < m.length(side)
+        }
+        strengths = [
+            np.abs(value) * self.pair.concepts.value_norms(side, layer)
+            for side, value in values.items()
+        ]
+        if len(values) == 2:
+            norms = [self.pair.concepts.value_norms(side, layer) for side in SIDES]
+            strengths.append(np.abs(values["tuned"] * norms[1] - values["base"] * norms[0]))
+        return [
+            {
+                "neuron": n,
+                **{s: float(values[s][n]) if s in values else None for s in SIDES},
+            }
+            for n in strongest(*strengths, each=NEURONS)
+        ]
+
+    def _answer_ids(self, side: Side) -> list[int]:
+        return self._ids[side][self.manifest.prompt_length :]
+
+    def _layer(self, key: str, text: str) -> int:
+        return _index(key, text, self.pair.sizes.layers, "layer")
+
+    def _neuron(self, key: str, text: str) -> int:
+        return _index(key, text, self.pair.sizes.intermediate, "neuron")
+
+
+class _Cache:
+    """The blocks used last, up to a number of bytes; safe to use from several threads."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._used = limit, 0
+        self._blocks: OrderedDict[str, Value] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: str) -> Value | None:
+        with self._lock:
+            if key in self._blocks:
+                self._blocks.move_to_end(key)
+            return self._blocks.get(key)
+
+    def put(self, key: str, value: Value) -> None:
+        with self._lock:
+            if key in self._blocks:
+                return
+            self._blocks[key] = value
+            self._used += _bytes(value)
+            while self._used > self._limit and len(self._blocks) > 1:
+                self._used -= _bytes(self._blocks.popitem(last=False)[1])
+
+
+def _bytes(value: Value) -> int:
+    return value.nbytes if isinstance(value, np.ndarray) else 2**16
+
+
+def _index(key: str, text: str, size: int, what: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) < size):
+        raise UnknownBlockError(
+            f"there is no block {key!r}: {what} {text!r} is not one of 0 .. {size - 1}"
+        )
+    return int(text)
+
+
+def _half(values: Array) -> Array:
+    """As float16, unless a value would overflow: then float32."""
+    large = values.size > 0 and float(np.abs(values).max()) > np.finfo(np.float16).max
+    return values.astype(np.float32 if large else np.float16)
+
+
+def _stop_tokens(pair: Pair, side: Side, generation: Any) -> set[int]:
+    """Tokens that end an answer: of the generation settings and of the tokenizer."""
+    listed = getattr(generation, "eos_token_id", None)
+    stop = set(listed if isinstance(listed, list) else [listed])
+    stop.add(pair.tokenizers[side].eos_token_id)
+    return {int(identifier) for identifier in stop if identifier is not None}
+
+
+def _answer(
+    pair: Pair, side: Side, prompt: Prompt, ids: list[int], own: list[int], stopped: bool
+) -> Answer:
+    tokenizer, before = pair.tokenizers[side], prompt.ids[-1]
+    tokens, text = answer_tokens(tokenizer, ids, before)
+    return Answer(tokens, text, answer_tokens(tokenizer, own, before)[1], stopped)
+
+
+def _check_answer(pair: Pair, prompt: Prompt, ids: list[int]) -> None:
+    """Make sure that both models can read one answer."""
+    if max(ids) >= pair.vocabulary:
+        raise AnswerError(
+            "the answer contains a token that only one of the two models knows: use response='own'"
+        )
+    length, limit = len(prompt.tokens) + len(ids), pair.positions
+    if limit is not None and length > limit:
+        raise AnswerError(
+            f"prompt and response have {length} tokens, but the models read at most {limit}: "
+            f"shorten the response to {max(limit - len(prompt.tokens), 0)} tokens"
+        )

@@ -1,0 +1,457 @@
+"""Loading two models side by side, and making sure that they can be compared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import psutil
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from twinlens.compute.architectures import Sizes, architecture_of, sizes
+from twinlens.errors import MemoryNeededError, ModelLoadError, PairMismatchError
+from twinlens.schema import SIDES, ModelInfo, PairInfo, Side
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+    from twinlens.compute.concepts import Concepts
+
+DEMO_NOTE = (
+    "A teaching pair of tiny models, trained for this package on made-up text: "
+    "not evidence about large models."
+)
+_PROBES = (
+    "Rewrite the sentence in plain words.\n\nInput: The committee concurred.\n\nOutput:",
+    "  def f(x):\n\treturn x ** 2 + 10000  # TODO",
+    "naïve café, 東京, Привет, שלום, 👩‍💻 — 3,141.59",
+)
+# Activations, the captured arrays and the allocator come on top of the weights.
+_HEADROOM = 1.15
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one model comes from.
+
+    Attributes
+    ----------
+    name : str
+        For people: a hub id, or the last part of a path.
+    place : str
+        What transformers is given: a hub id or a folder.
+    gguf : str or None
+        File in it, when the weights are a GGUF file.
+    revision : str or None
+        Branch, tag or commit on the hub.
+    """
+
+    name: str
+    place: str
+    gguf: str | None = None
+    revision: str | None = None
+
+
+class Pair:
+    """Two causal language models of one architecture, with their tokenizers.
+
+    Made by `load_pair`. Both models are in evaluation mode and their weights never ask for a
+    gradient.
+
+    Attributes
+    ----------
+    tokenizers : dict of Side to tokenizer
+    configs : dict of Side to configuration
+    sizes : Sizes
+        The shape both share.
+    memory : "both" or "sequential"
+    lock : RLock
+        Held while a model runs; a model is not reentrant.
+    card : str
+        Description of the embedded pair, else "".
+    """
+
+    def __init__(
+        self,
+        sources: dict[Side, Source],
+        configs: dict[Side, PretrainedConfig],
+        tokenizers: dict[Side, PreTrainedTokenizerFast],
+        options: dict[str, Any],
+        *,
+        memory: Literal["both", "sequential"] = "both",
+        card: str = "",
+        note: str = "",
+    ) -> None:
+        self.configs = configs
+        self.tokenizers = tokenizers
+        self.memory = memory
+        self.sizes = sizes(configs["base"])
+        self.lock = RLock()
+        self.card = card
+        self._note = note
+        self._sources = sources
+        self._options = options
+        self._resident: dict[Side, PreTrainedModel] = {}
+
+    def __repr__(self) -> str:
+        names = " and ".join(repr(self._sources[side].name) for side in SIDES)
+        return f"<Pair {names}: {self.sizes.layers} layers of {self.sizes.heads} heads>"
+
+    @contextmanager
+    def model(self, side: Side) -> Iterator[PreTrainedModel]:
+        """The model of one side, locked for this thread.
+
+        With ``memory="sequential"`` it is loaded if needed, after the other one was let go; keep
+        no reference to it.
+
+        Raises
+        ------
+        ModelLoadError
+            If its weights cannot be read.
+        """
+        with self.lock:
+            if side not in self._resident:
+                if self.memory == "sequential":
+                    self._resident.clear()
+                self._resident[side] = _load_weights(
+                    self._sources[side], self.configs[side], self._options
+                )
+            yield self._resident[side]
+
+    @property
+    def vocabulary(self) -> int:
+        """Ids that both models and both tokenizers know: ``0 .. vocabulary - 1``."""
+        return min(
+            *(sizes(config).vocabulary for config in self.configs.values()),
+            *(len(tokenizer) for tokenizer in self.tokenizers.values()),
+        )
+
+    @property
+    def positions(self) -> int | None:
+        """Longest context of both, None where it is not limited."""
+        limits = [sizes(config).positions for config in self.configs.values()]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @cached_property
+    def info(self) -> PairInfo:
+        """Names, revisions and shared shape."""
+        return PairInfo(
+            base=self._model_info("base"),
+            tuned=self._model_info("tuned"),
+            architecture=self.configs["base"].model_type,
+            layers=self.sizes.layers,
+            heads=self.sizes.heads,
+            kv_heads=self.sizes.kv_heads,
+            hidden=self.sizes.hidden,
+            intermediate=self.sizes.intermediate,
+            vocabulary=self.vocabulary,
+            note=self._note,
+        )
+
+    @cached_property
+    def concepts(self) -> Concepts:
+        """What the weights alone say about feed-forward layers, kept for every prompt."""
+        from twinlens.compute.concepts import Concepts
+
+        return Concepts(self)
+
+    def _model_info(self, side: Side) -> ModelInfo:
+        with self.model(side) as model:
+            return ModelInfo(
+                name=self._sources[side].name,
+                revision=_revision(self._sources[side], model.config),
+                dtype=str(model.dtype).removeprefix("torch."),
+                parameters=sum(parameter.numel() for parameter in model.parameters()),
+            )
+
+
+def load_pair(
+    base: str | Path,
+    tuned: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    memory: Literal["both", "sequential"] = "both",
+    trust_remote_code: bool = False,
+    base_revision: str | None = None,
+    tuned_revision: str | None = None,
+    tokenizer: str | Path | None = None,
+) -> Pair:
+    """Load a pre-trained model and its tuned twin.
+
+    Parameters
+    ----------
+    base, tuned : str or path
+        A hub id, a folder as `save_pretrained` writes it, or a ``.gguf`` file (in a local folder
+        or a hub repository). Weights are read from safetensors or GGUF, never from pickle.
+    device : str or device, optional
+        Where to run; the CPU by default.
+    dtype : torch.dtype, optional
+        float32 on the CPU, elsewhere as the weights are stored.
+    device_map : optional
+        Spreads each model over devices, as in transformers; replaces `device`.
+    memory : "both" or "sequential"
+        Whether both models stay loaded, or never more than one at a time.
+    trust_remote_code : bool
+        Run code that comes with a model; only for models you trust.
+    base_revision, tuned_revision : str, optional
+        Branch, tag or commit on the hub.
+    tokenizer : str or path, optional
+        Tokenizer for both models, instead of their own.
+
+    Raises
+    ------
+    ModelLoadError
+        If one of them cannot be read.
+    UnsupportedArchitectureError
+        If twinlens has no description of their architecture.
+    PairMismatchError
+        If they differ in architecture, size or tokenizer; found before weights are loaded.
+    MemoryNeededError
+        If they do not fit; says which setting would.
+    """
+    if memory not in ("both", "sequential"):
+        raise ValueError(f'memory is "both" or "sequential", not {memory!r}')
+    sources: dict[Side, Source] = {
+        "base": _source(base, base_revision),
+        "tuned": _source(tuned, tuned_revision),
+    }
+    on_cpu = device_map is None and torch.device(device or "cpu").type == "cpu"
+    options = {
+        "device": torch.device(device or "cpu"),
+        "device_map": device_map,
+        "dtype": dtype or (torch.float32 if on_cpu else "auto"),
+        "trust_remote_code": trust_remote_code,
+    }
+    configs = {side: _load_config(sources[side], trust_remote_code) for side in SIDES}
+    _check_shapes(configs)
+    tokenizers = {
+        side: _load_tokenizer(
+            sources[side] if tokenizer is None else _source(tokenizer, None), trust_remote_code
+        )
+        for side in SIDES
+    }
+    _check_tokenizers(tokenizers)
+    if device_map is None:
+        _check_memory(configs, options, memory)
+    pair = Pair(sources, configs, tokenizers, options, memory=memory)
+    if memory == "both":
+        for side in SIDES:
+            with pair.model(side):
+                pass
+    return pair
+
+
+def demo_pair() -> Pair:
+    """The embedded pair: two tiny models that come with the package; needs no network."""
+    folder = Path(str(files("twinlens") / "demo"))
+    pair = load_pair(folder / "base", folder / "tuned")
+    pair.card = (folder / "README.md").read_text(encoding="utf-8")
+    pair._note = DEMO_NOTE
+    return pair
+
+
+def _source(name: str | Path, revision: str | None) -> Source:
+    text = str(name)
+    path = Path(text).expanduser()
+    if text.endswith(".gguf"):
+        local = path.is_file()
+        place = str(path.parent) if local else text.rpartition("/")[0]
+        if not local and (place.count("/") != 1 or text.startswith((".", "/", "~"))):
+            raise ModelLoadError(f"there is no GGUF file {text!r}")
+        return Source(path.name, place, path.name, revision)
+    if not path.exists():
+        if text.count("/") > 1 or text.startswith((".", "/", "~")):
+            raise ModelLoadError(f"there is no folder {text!r}")
+        return Source(text, text, None, revision)
+    label = path.resolve().name
+    if not (path / "config.json").is_file():
+        if (path / "adapter_config.json").is_file():
+            raise ModelLoadError(
+                f"{label!r} is a PEFT adapter: merge it into its base model "
+                "(merge_and_unload), save the result and load that"
+            )
+        raise ModelLoadError(f"{label!r} is not a model folder: it has no config.json")
+    if not any(path.glob("*.safetensors")):
+        pickled = next((f.name for f in sorted(path.iterdir()) if f.suffix in _PICKLES), None)
+        raise ModelLoadError(
+            f"{label!r} has its weights only as pickle ({pickled}), which can run code: convert "
+            "them to safetensors (save_pretrained) first"
+            if pickled
+            else f"{label!r} has no weights: there is no .safetensors file in it"
+        )
+    return Source(label, str(path), None, revision)
+
+
+_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+
+
+@contextmanager
+def _load_errors(source: Source, what: str) -> Iterator[None]:
+    """Turn whatever the libraries raise for a bad file or a missing network into one sentence."""
+    try:
+        yield
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ModelLoadError(
+            f"the {what} of {source.name!r} cannot be loaded: check the name, the files and, for a "
+            f"model from the hub, the network ({reason})"
+        ) from error
+
+
+def _load_config(source: Source, trust_remote_code: bool) -> PretrainedConfig:
+    with _load_errors(source, "configuration"):
+        config = AutoConfig.from_pretrained(
+            source.place,
+            revision=source.revision,
+            trust_remote_code=trust_remote_code,
+            **({"gguf_file": source.gguf} if source.gguf else {}),
+        )
+    architecture_of(config)
+    return cast("PretrainedConfig", config)
+
+
+def _load_tokenizer(source: Source, trust_remote_code: bool) -> PreTrainedTokenizerFast:
+    with _load_errors(source, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            source.place,
+            revision=source.revision,
+            trust_remote_code=trust_remote_code,
+            **({"gguf_file": source.gguf} if source.gguf else {}),
+        )
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelLoadError(
+            f"the tokenizer of {source.name!r} gives no character offsets: twinlens needs one in "
+            "the tokenizers library's format (tokenizer.json)"
+        )
+    return cast("PreTrainedTokenizerFast", tokenizer)
+
+
+def _load_weights(
+    source: Source, config: PretrainedConfig, options: dict[str, Any]
+) -> PreTrainedModel:
+    weights = {"gguf_file": source.gguf} if source.gguf else {"use_safetensors": True}
+    with _load_errors(source, "weights"):
+        model = AutoModelForCausalLM.from_pretrained(
+            source.place,
+            config=None if source.gguf else config,
+            revision=source.revision,
+            trust_remote_code=options["trust_remote_code"],
+            dtype=options["dtype"],
+            device_map=options["device_map"],
+            # One attention for everything: sdpa knows no soft caps and no forward-mode gradients.
+            attn_implementation="eager",
+            **weights,
+        )
+        if options["device_map"] is None:
+            model.to(options["device"])
+    return cast("PreTrainedModel", model.train(False).requires_grad_(False))
+
+
+def _check_shapes(configs: dict[Side, PretrainedConfig]) -> None:
+    base, tuned = configs["base"], configs["tuned"]
+    if base.model_type != tuned.model_type:
+        raise PairMismatchError(
+            "the models cannot be compared because their architectures differ: base is "
+            f"{base.model_type}, tuned is {tuned.model_type}"
+        )
+    words = {
+        "layers": "number of layers",
+        "heads": "number of attention heads",
+        "kv_heads": "number of key and value heads",
+        "hidden": "hidden size",
+        "intermediate": "feed-forward size",
+    }
+    shapes: tuple[Sizes, Sizes] = (sizes(base), sizes(tuned))
+    for field, word in words.items():
+        first, second = (getattr(shape, field) for shape in shapes)
+        if first != second:
+            raise PairMismatchError(
+                f"the models cannot be compared because the {word} differs: base has {first}, "
+                f"tuned has {second}"
+            )
+
+
+def _check_tokenizers(tokenizers: dict[Side, PreTrainedTokenizerFast]) -> None:
+    base, tuned = (tokenizers[side].get_vocab() for side in SIDES)
+    for piece, identifier in base.items():
+        if tuned.get(piece, identifier) != identifier:
+            raise PairMismatchError(
+                f"the models cannot be compared because their tokenizers disagree: {piece!r} is "
+                f"token {identifier} in base and {tuned[piece]} in tuned"
+            )
+    for text in _PROBES:
+        first, second = (tokenizers[s].encode(text, add_special_tokens=False) for s in SIDES)
+        if first != second:
+            raise PairMismatchError(
+                "the models cannot be compared because their tokenizers disagree: "
+                f"{text[:30]!r} becomes {len(first)} tokens in base and {len(second)} in tuned, "
+                "or other ones"
+            )
+
+
+def _check_memory(
+    configs: dict[Side, PretrainedConfig], options: dict[str, Any], memory: str
+) -> None:
+    counts = [_parameters(configs[side], options["trust_remote_code"]) for side in SIDES]
+    stored = getattr(configs["base"], "dtype", None) or torch.float32
+    dtype = stored if options["dtype"] == "auto" else options["dtype"]
+
+    def needed(kept: str, width: int) -> float:
+        number = sum(counts) if kept == "both" else max(counts)
+        return number * width * _HEADROOM / 1e9
+
+    free = _free_memory(options["device"]) / 1e9
+    if needed(memory, dtype.itemsize) <= free:
+        return
+    ways = [f'memory="sequential" needs {needed("sequential", dtype.itemsize):.1f} GB']
+    if memory == "sequential":
+        ways = []
+    if dtype.itemsize > 2:
+        ways.append(f"dtype=torch.bfloat16 needs {needed(memory, 2):.1f} GB")
+    ways.append('device_map="auto" spreads the models over devices and disk')
+    raise MemoryNeededError(
+        f"loading {'both models' if memory == 'both' else 'one model at a time'} in "
+        f"{str(dtype).removeprefix('torch.')} needs {needed(memory, dtype.itemsize):.1f} GB, but "
+        f"only {free:.1f} GB are free: {', '.join(ways)}"
+    )
+
+
+def _parameters(config: PretrainedConfig, trust_remote_code: bool) -> int:
+    """Number of parameters, by building the model without its weights."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, trust_remote_code=trust_remote_code
+        )
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def _revision(source: Source, config: PretrainedConfig) -> str:
+    """Hub commit, or a hash over the content of the weight files in the order of their names."""
+    commit = getattr(config, "_commit_hash", None)
+    folder = Path(source.place)
+    if commit or not folder.is_dir():
+        return str(commit or source.revision or "unknown")
+    digest = hashlib.sha256()
+    for path in [folder / source.gguf] if source.gguf else sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 22):
+                digest.update(chunk)
+    return f"sha256:{digest.hexdigest()[:16]}"
