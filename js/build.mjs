@@ -1,0 +1,29 @@
+// Builds the front end into the Python package: three entries and one style sheet.
+import { fileURLToPath } from "node:url";
+import { build, context } from "esbuild";
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const common = {
+  bundle: true,
+  minify: true,
+  target: "es2022",
+  charset: "utf8",
+  legalComments: "none",
+  outdir: here("../widgets/twinlens/static"),
+  logLevel: "info",
+};
+const jobs = [
+  {
+    ...common,
+    format: "esm",
+    entryPoints: [here("src/entry/explorer.ts"), here("src/entry/panel.ts")],
+  },
+  { ...common, format: "iife", entryPoints: [here("src/entry/page.ts")] },
+  { ...common, entryPoints: { twinlens: here("src/styles/index.css") } },
+];
+
+if (process.argv.includes("--watch")) {
+  for (const job of jobs) await (await context(job)).watch();
+} else {
+  await Promise.all(jobs.map(build));
+}

@@ -1,0 +1,198 @@
+import type { Answer, Manifest, Method, Side, Tensor, Value } from "../protocol.ts";
+import { readingPosition } from "../protocol.ts";
+import type { Progress, Source } from "../sources/source.ts";
+import { Cache } from "./cache.ts";
+import type { DensitySettings } from "./density.ts";
+import { perFrame } from "./frame.ts";
+import { change, SELECTION_DEFAULTS, type Selection, stepBack } from "./selection.ts";
+
+/** The part of an anywidget model that holds synced state. */
+export interface Model {
+  get(name: string): unknown;
+  set(name: string, value: unknown): void;
+  save_changes(): void;
+  on(event: string, callback: () => void): void;
+  off(event: string, callback: () => void): void;
+}
+
+export type HeadMeasure = "auto" | "instruction" | "received" | "change" | "sink" | "write";
+export type Theme = "auto" | "light" | "dark";
+
+/** What only this page knows: how things are shown, not what is selected. */
+export interface Options {
+  /** Shown for one token: effects as computed, or the paper's levels. */
+  tokenMeasure: "effect" | "levels";
+  /** Shown for the whole answer: density, mean effect, or mean level. */
+  answerMeasure: "density" | "effect" | "levels";
+  density: DensitySettings;
+  /** b for pictures of levels; the density has its own. */
+  pictureThreshold: number;
+  /** Leave the first token's column out of attention pictures. */
+  setSinkAside: boolean;
+  hideTemplate: boolean;
+  headMeasure: HeadMeasure;
+}
+
+export const OPTIONS: Options = {
+  tokenMeasure: "effect",
+  answerMeasure: "density",
+  density: { levels: 10, threshold: 7, norm: 4, relative: true },
+  pictureThreshold: 0,
+  setSinkAside: true,
+  hideTemplate: false,
+  headMeasure: "auto",
+};
+
+const SYNCED = ["token", "layer", "head", "unit", "method", "theme", "presentation"] as const;
+
+/** The one state behind all panels of an explorer: selection, options, blocks. */
+export class Store {
+  readonly manifest: Manifest;
+  readonly options: Options = structuredClone(OPTIONS);
+  readonly signal: AbortSignal;
+  #model: Model;
+  #cache: Cache;
+  #listeners = new Set<() => void>();
+  #notify: () => void;
+
+  constructor(model: Model, source: Source, signal: AbortSignal) {
+    this.manifest = model.get("_manifest") as Manifest;
+    this.signal = signal;
+    this.#model = model;
+    this.#cache = new Cache(source);
+    this.#notify = perFrame(() => {
+      for (const listener of this.#listeners) listener();
+    }, signal);
+    for (const name of SYNCED) {
+      model.on(`change:${name}`, this.#notify);
+      signal.addEventListener("abort", () => model.off(`change:${name}`, this.#notify));
+    }
+  }
+
+  get selection(): Selection {
+    const selection = { ...SELECTION_DEFAULTS };
+    for (const name of Object.keys(selection) as (keyof Selection)[]) {
+      Object.assign(selection, { [name]: this.#model.get(name) ?? selection[name] });
+    }
+    // A trait set from Python may point outside this trace.
+    const { pair } = this.manifest;
+    const positions = Math.max(this.length("base"), this.length("tuned"));
+    if (selection.token >= positions) selection.token = -1;
+    if (selection.layer >= pair.layers) selection.layer = -1;
+    if (selection.layer < 0 || selection.head >= pair.heads) selection.head = -1;
+    if (selection.layer < 0) selection.unit = "";
+    return selection;
+  }
+
+  select(patch: Partial<Selection>): void {
+    this.#write({ ...change(this.selection, patch) });
+  }
+
+  stepBack(): void {
+    this.select(stepBack(this.selection));
+  }
+
+  get method(): Method | undefined {
+    const { methods } = this.manifest;
+    return methods.find((method) => method.name === this.#model.get("method")) ?? methods[0];
+  }
+
+  setMethod(name: string): void {
+    this.#write({ method: name });
+  }
+
+  get theme(): Theme {
+    return (this.#model.get("theme") as Theme | undefined) ?? "auto";
+  }
+
+  get presentation(): boolean {
+    return Boolean(this.#model.get("presentation"));
+  }
+
+  setPresentation(on: boolean): void {
+    this.#write({ presentation: on });
+  }
+
+  setOptions(patch: Partial<Options>): void {
+    Object.assign(this.options, patch);
+    this.#notify();
+  }
+
+  #write(values: Record<string, unknown>): void {
+    let changed = false;
+    for (const [name, value] of Object.entries(values)) {
+      if (this.#model.get(name) !== value) {
+        this.#model.set(name, value);
+        changed = true;
+      }
+    }
+    if (!changed) return;
+    this.#notify();
+    this.#model.save_changes();
+  }
+
+  /** Run after every change, once per animation frame. */
+  subscribe(listener: () => void, signal: AbortSignal): void {
+    this.#listeners.add(listener);
+    signal.addEventListener("abort", () => this.#listeners.delete(listener));
+  }
+
+  /** Whether a block can be had without computing it. */
+  has(key: string): boolean {
+    return this.#cache.has(key);
+  }
+
+  block(key: string, signal: AbortSignal, progress?: (report: Progress) => void): Promise<Value> {
+    return this.#cache.get(key, signal, progress);
+  }
+
+  /** A block that came after its request had been given up. */
+  receive(key: string, value: Value): void {
+    this.#cache.put(key, value);
+    this.#notify();
+  }
+
+  // Readings of the manifest that every panel needs.
+
+  get promptLength(): number {
+    return this.manifest.prompt_tokens.length;
+  }
+
+  answer(side: Side): Answer {
+    return this.manifest.answers[side];
+  }
+
+  /** T = N + M of one side. */
+  length(side: Side): number {
+    return this.promptLength + this.answer(side).tokens.length;
+  }
+
+  /** C, the positions that hold the same token in both models. */
+  get commonLength(): number {
+    return this.manifest.shared ? this.length("base") : this.promptLength;
+  }
+
+  /** Where the models are read for the selected token; -1 with none. */
+  get reading(): number {
+    const { token } = this.selection;
+    return token < 0 ? -1 : readingPosition(token, this.promptLength);
+  }
+
+  segment(...names: string[]): number[] {
+    return this.manifest.prompt_tokens.flatMap((token, i) =>
+      names.includes(token.segment) ? [i] : [],
+    );
+  }
+
+  /** Text of the token at a position, of one side. */
+  text(position: number, side: Side = "tuned"): string {
+    const n = this.promptLength;
+    const tokens = position < n ? this.manifest.prompt_tokens : this.answer(side).tokens;
+    return tokens[position < n ? position : position - n]?.text ?? "";
+  }
+}
+
+export function row(tensor: Tensor, index: number): Float32Array | Int32Array {
+  const width = tensor.data.length / (tensor.shape[0] || 1);
+  return tensor.data.subarray(index * width, (index + 1) * width);
+}

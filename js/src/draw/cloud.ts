@@ -1,0 +1,120 @@
+// Word clouds in zones: deterministic, every word placed, one scale of sizes for all zones.
+
+export interface CloudWord {
+  text: string;
+  /** Share of the largest score, 0 to 1; the sign is drawn by the style. */
+  weight: number;
+  italic: boolean;
+}
+
+export interface Placed extends CloudWord {
+  /** Top left corner and size of the box, in pixels inside the zone. */
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+  size: number;
+}
+
+export interface Zone {
+  words: Placed[];
+  width: number;
+  height: number;
+}
+
+export type Measure = (text: string, size: number, italic: boolean) => number;
+
+export interface CloudOptions {
+  width: number;
+  height: number;
+  /** Zones above one another instead of side by side. */
+  stacked: boolean;
+  largest: number;
+  smallest: number;
+  measure: Measure;
+}
+
+const LINE = 1.16;
+const PADDING = 3;
+const STEPS = 2400;
+
+/** Place the words of each zone; where they do not fit, they shrink, then the height grows. */
+export function layoutZones(zones: CloudWord[][], options: CloudOptions): Zone[] {
+  const { largest, smallest } = options;
+  for (let height = options.height; ; height *= 1.15) {
+    for (let top = largest; top >= smallest * 1.15; top *= 0.9) {
+      const placed = attempt(zones, { ...options, height, largest: top });
+      if (placed) return placed;
+    }
+  }
+}
+
+function attempt(zones: CloudWord[][], options: CloudOptions): Zone[] | null {
+  const sized = zones.map((words) => words.map((word) => sizeWord(word, options)));
+  const demand = sized.map((words) => words.reduce((sum, w) => sum + w.width * w.height, 0));
+  const shares = fairShares(demand, options.stacked ? 0.15 : 0.2);
+  const result: Zone[] = [];
+  for (const [i, words] of sized.entries()) {
+    const share = shares[i]!;
+    const width = options.stacked ? options.width : options.width * share;
+    const height = options.stacked ? options.height * share : options.height;
+    if (!placeAll(words, width, height)) return null;
+    result.push({ words, width, height });
+  }
+  return result;
+}
+
+function sizeWord(word: CloudWord, { largest, smallest, measure }: CloudOptions): Placed {
+  const size = smallest + (largest - smallest) * Math.min(Math.abs(word.weight), 1);
+  const width = measure(word.text, size, word.italic) + PADDING * 2;
+  return { ...word, size, width, height: size * LINE, x: 0, y: 0 };
+}
+
+/** Shares of the whole in proportion to what is wanted, none below `least`. */
+function fairShares(demand: number[], least: number): number[] {
+  const total = demand.reduce((a, b) => a + b, 0) || 1;
+  const raised = demand.map((d) => Math.max(d / total, least));
+  const sum = raised.reduce((a, b) => a + b, 0);
+  return raised.map((share) => share / sum);
+}
+
+function placeAll(words: Placed[], width: number, height: number): boolean {
+  const order = [...words].sort((a, b) => b.size - a.size || (a.text < b.text ? -1 : 1));
+  const done: Placed[] = [];
+  for (const word of order) {
+    if (!place(word, done, width, height)) return false;
+    done.push(word);
+  }
+  return true;
+}
+
+/** Walk an ellipse-shaped spiral from the middle to the first free place. */
+function place(word: Placed, done: Placed[], width: number, height: number): boolean {
+  if (word.width > width || word.height > height) return false;
+  const reach = Math.hypot(width, height) / 2;
+  for (let step = 0; step < STEPS; step++) {
+    const t = step / STEPS;
+    const angle = Math.sqrt(step) * 2.4;
+    const radius = reach * Math.sqrt(t);
+    word.x = width / 2 + ((radius * Math.cos(angle)) / reach) * (width / 1.4) - word.width / 2;
+    word.y = height / 2 + ((radius * Math.sin(angle)) / reach) * (height / 1.4) - word.height / 2;
+    const inside =
+      word.x >= 0 && word.y >= 0 && word.x + word.width <= width && word.y + word.height <= height;
+    if (inside && !done.some((other) => overlap(word, other))) return true;
+  }
+  return false;
+}
+
+export function overlap(a: Placed, b: Placed): boolean {
+  return a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+}
+
+/** Width of text by a canvas, or by a rule of thumb where there is none. */
+export function measurer(family: string): Measure {
+  const drawing = document.createElement("canvas").getContext("2d");
+  return (text, size, italic) => {
+    if (!drawing) return [...text].length * size * 0.62;
+    drawing.font = `${italic ? "italic " : ""}600 ${size}px ${family}`;
+    return drawing.measureText(text).width;
+  };
+}

@@ -1,0 +1,56 @@
+// Numbers and token text as people read them.
+
+/** Three significant digits with a true minus sign. */
+export function number(value: number): string {
+  if (!Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  if (size === 0) return "0";
+  let text: string;
+  if (size >= 1e5 || size < 5e-4) text = value.toExponential(1);
+  else if (size >= 100) text = value.toFixed(0);
+  else text = value.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : 3);
+  return text.replaceAll("-", "−");
+}
+
+export function signed(value: number): string {
+  return value > 0 ? `+${number(value)}` : number(value);
+}
+
+export function percent(share: number): string {
+  const value = share * 100;
+  return `${value >= 10 || value === 0 ? value.toFixed(0) : value.toFixed(1)} %`;
+}
+
+export function count(n: number, one: string, many = `${one}s`): string {
+  return `${n} ${n === 1 ? one : many}`;
+}
+
+const NAMES: Record<string, string> = { "\n": "↵", "\t": "⇥", "\r": "␍", "\u007f": "␡" };
+
+/** Token text with everything invisible made visible: controls, line ends, direction marks. */
+export function visible(text: string): string {
+  return text.replace(/\p{Cc}|[\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/gu, (c) => {
+    const code = c.charCodeAt(0);
+    if (NAMES[c]) return NAMES[c];
+    if (code < 0x20) return String.fromCharCode(0x2400 + code);
+    return `‹U+${code.toString(16).toUpperCase().padStart(4, "0")}›`;
+  });
+}
+
+/** What to draw for a token: whether a blank goes before it, and its visible text. */
+export function tokenText(text: string): { gap: boolean; word: string } {
+  const gap = text.startsWith(" ");
+  const rest = gap ? text.slice(1) : text;
+  return {
+    gap,
+    word: visible(rest).replace(/^ +| +$/g, (blanks) => "·".repeat(blanks.length)) || "␣",
+  };
+}
+
+/** A token quoted in a sentence; isolated, so that its writing direction stays its own. */
+export function quote(text: string, longest = 40): string {
+  const { word } = tokenText(text);
+  const letters = [...word];
+  const short = letters.length > longest ? `${letters.slice(0, longest).join("")}…` : word;
+  return `“\u2068${short}\u2069”`;
+}

@@ -1,0 +1,65 @@
+// One floating box per mounted root: numbers of the mark under the pointer or the focus.
+
+import { h } from "./dom.ts";
+
+export interface Tip {
+  title: string;
+  lines: string[];
+}
+
+export interface Tooltip {
+  show(tip: Tip, x: number, y: number): void;
+  hide(): void;
+}
+
+export function tooltip(root: HTMLElement, signal: AbortSignal): Tooltip {
+  const box = h("div", { class: "tl-tip", role: "tooltip", hidden: true });
+  root.append(box);
+  signal.addEventListener("abort", () => box.remove());
+  return {
+    show(tip, x, y) {
+      box.replaceChildren(
+        h("b", {}, h("bdi", {}, tip.title)),
+        ...tip.lines.map((line) => h("div", {}, line)),
+      );
+      box.hidden = false;
+      const frame = root.getBoundingClientRect();
+      const { width, height } = box.getBoundingClientRect();
+      const left = Math.min(Math.max(x - frame.left + 12, 0), Math.max(frame.width - width, 0));
+      const below = y + 18 + height < innerHeight;
+      box.style.left = `${left}px`;
+      box.style.top = `${y - frame.top + (below ? 18 : -height - 10)}px`;
+    },
+    hide() {
+      box.hidden = true;
+    },
+  };
+}
+
+/** Show a tip for the elements inside `area` that `describe` knows. */
+export function tips(
+  area: HTMLElement,
+  tip: Tooltip,
+  describe: (target: HTMLElement, x: number, y: number) => Tip | null,
+  signal: AbortSignal,
+): void {
+  const move = (event: PointerEvent) => {
+    const found = describe(event.target as HTMLElement, event.clientX, event.clientY);
+    if (found) tip.show(found, event.clientX, event.clientY);
+    else tip.hide();
+  };
+  area.addEventListener("pointermove", move, { signal });
+  area.addEventListener("pointerleave", () => tip.hide(), { signal });
+  area.addEventListener(
+    "focusin",
+    (event) => {
+      const target = event.target as HTMLElement;
+      if (!target.matches(":focus-visible")) return;
+      const { left, bottom } = target.getBoundingClientRect();
+      const found = describe(target, left, bottom);
+      if (found) tip.show(found, left, bottom - 12);
+    },
+    { signal },
+  );
+  area.addEventListener("focusout", () => tip.hide(), { signal });
+}

@@ -1,0 +1,63 @@
+// The offline page: the same store and panels over blocks written into the page.
+
+import type { Selection } from "../core/selection.ts";
+import { type Model, Store } from "../core/store.ts";
+import { mount } from "../panels/mount.ts";
+import type { Manifest, PanelKind } from "../protocol.ts";
+import { embedded } from "../sources/embedded.ts";
+
+interface Page {
+  manifest: Manifest;
+  selection: Selection;
+  method: string;
+  theme: string;
+  title: string;
+  kind: PanelKind;
+  missing: string[];
+}
+
+async function open(): Promise<void> {
+  const page: Page = JSON.parse(textOf("twinlens-page"));
+  const source = await embedded(textOf("twinlens-blocks"));
+  const state = {
+    ...page.selection,
+    method: page.method,
+    theme: page.theme,
+    presentation: false,
+    _manifest: page.manifest,
+  };
+  const { signal } = new AbortController();
+  const store = new Store(localModel(state), source, signal);
+  const el = document.createElement("main");
+  document.body.append(el);
+  document.body.classList.add("twinlens-page");
+  await mount(store, page.kind, el, signal);
+}
+
+/** State without a kernel behind it. */
+function localModel(state: Record<string, unknown>): Model {
+  const events = new EventTarget();
+  return {
+    get: (name) => state[name],
+    set(name, value) {
+      state[name] = value;
+      events.dispatchEvent(new Event(`change:${name}`));
+    },
+    save_changes() {},
+    on: (event, callback) => events.addEventListener(event, callback),
+    off: (event, callback) => events.removeEventListener(event, callback),
+  };
+}
+
+function textOf(id: string): string {
+  const text = document.getElementById(id)?.textContent;
+  if (!text) throw new Error(`This page is damaged: it has no ${id}.`);
+  return text;
+}
+
+open().catch((error: unknown) => {
+  const message = document.createElement("p");
+  message.setAttribute("role", "alert");
+  message.textContent = error instanceof Error ? error.message : String(error);
+  document.body.append(message);
+});

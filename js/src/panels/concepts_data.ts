@@ -1,0 +1,166 @@
+// What the concepts panel shows for a selection: a layer, one unit of it, and its words by zone.
+
+import { bySide, type Numbers } from "../core/numbers.ts";
+import { row, type Store } from "../core/store.ts";
+import {
+  type BySide,
+  type Component,
+  type Neuron,
+  type NeuronActivity,
+  parseUnit,
+  SIDES,
+  type Tensor,
+  type Word,
+} from "../protocol.ts";
+import type { View } from "./panel.ts";
+
+export const ZONES = ["base", "both", "tuned"] as const;
+export type ZoneName = (typeof ZONES)[number];
+
+export interface ZonedWord {
+  text: string;
+  zone: ZoneName;
+  scores: Partial<BySide<number>>;
+}
+
+export interface UnitRow {
+  unit: string;
+  name: string;
+  /** Share of the variance of the layer's value vectors, of components only. */
+  explained: BySide<number> | null;
+  angle: number | null;
+  activations: BySide<number | undefined> | null;
+}
+
+export interface Concepts {
+  layer: number;
+  unit: string;
+  chosen: boolean;
+  words: ZonedWord[];
+  /** Words beyond the drawn ones. */
+  more: number;
+  cosine: number;
+  angle: number;
+  explained: BySide<number> | null;
+  components: UnitRow[];
+  neurons: UnitRow[];
+}
+
+/** Words drawn of each model's list. */
+const LONGEST = 36;
+
+export async function loadConcepts(view: View): Promise<Concepts> {
+  const { store } = view;
+  const layer = await layerOf(view);
+  const [components, activity, neurons] = await Promise.all([
+    view.block<Component[]>(`components/${layer}`),
+    store.reading < 0 ? null : bySide((side) => componentsAt(view, side, layer)),
+    loadNeurons(view, layer),
+  ]);
+  const rows = sorted(components.map((component, k) => componentRow(component, k, activity)));
+  const chosen = store.selection.unit !== "";
+  const unit = chosen ? store.selection.unit : (rows[0]?.unit ?? "");
+  const parsed = parseUnit(unit);
+  const shared = { layer, unit, chosen, components: rows, neurons };
+  if (parsed?.kind === "neuron") {
+    const neuron = await view.block<Neuron>(`neuron/${layer}/${parsed.index}`);
+    const angle = (Math.acos(Math.min(Math.max(neuron.cosine, -1), 1)) * 180) / Math.PI;
+    return {
+      ...shared,
+      ...zoned(neuron.base.words, neuron.tuned.words),
+      cosine: neuron.cosine,
+      angle,
+      explained: null,
+    };
+  }
+  const component = components[parsed?.index ?? 0];
+  if (!component)
+    throw new Error(`Layer ${layer} has no ${unit.replace(":", " ") || "component"}.`);
+  return {
+    ...shared,
+    ...zoned(component.base.words, component.tuned.words),
+    cosine: component.cosine,
+    angle: component.angle,
+    explained: { base: component.base.explained, tuned: component.tuned.explained },
+  };
+}
+
+/** The selected layer, else the one whose components turned most. */
+async function layerOf(view: View): Promise<number> {
+  const { layer } = view.store.selection;
+  if (layer >= 0) return layer;
+  const { data } = await view.block<Tensor>("components/change");
+  let best = 0;
+  for (let i = 1; i < data.length; i++) if (data[i]! > data[best]!) best = i;
+  return best;
+}
+
+async function componentsAt(view: View, side: "base" | "tuned", layer: number): Promise<Numbers> {
+  const tensor = await view.block<Tensor>(`activations/${side}/${layer}/components`);
+  return view.store.reading < tensor.shape[0]! ? row(tensor, view.store.reading) : [];
+}
+
+async function loadNeurons(view: View, layer: number): Promise<UnitRow[]> {
+  const { token } = view.store.selection;
+  if (token < 0) return [];
+  const list = await view.block<NeuronActivity>(`neurons/${layer}/${token}`);
+  return list.map(({ neuron, base, tuned }) => ({
+    unit: `neuron:${neuron}`,
+    name: `neuron ${neuron}`,
+    explained: null,
+    angle: null,
+    activations: { base, tuned },
+  }));
+}
+
+function componentRow(component: Component, k: number, activity: BySide<Numbers> | null): UnitRow {
+  return {
+    unit: `component:${k}`,
+    name: `concept ${k}`,
+    explained: { base: component.base.explained, tuned: component.tuned.explained },
+    angle: component.angle,
+    activations: activity && { base: activity.base[k], tuned: activity.tuned[k] },
+  };
+}
+
+/** Most active first where a token is selected, else most turned first. */
+function sorted(rows: UnitRow[]): UnitRow[] {
+  const rank = ({ activations, angle }: UnitRow) =>
+    activations ? Math.max(...SIDES.map((side) => Math.abs(activations[side] ?? 0))) : (angle ?? 0);
+  return rows.sort((a, b) => rank(b) - rank(a));
+}
+
+/** Words of both lists by zone: only base, both, only tuned. */
+export function zoned(base: Word[], tuned: Word[]): { words: ZonedWord[]; more: number } {
+  const inTuned = new Map(tuned.slice(0, LONGEST));
+  const inBase = new Map(base.slice(0, LONGEST));
+  const words: ZonedWord[] = [];
+  for (const [text, score] of inBase) {
+    const other = inTuned.get(text);
+    words.push(
+      other === undefined
+        ? { text, zone: "base", scores: { base: score } }
+        : { text, zone: "both", scores: { base: score, tuned: other } },
+    );
+  }
+  for (const [text, score] of inTuned) {
+    if (!inBase.has(text)) words.push({ text, zone: "tuned", scores: { tuned: score } });
+  }
+  const rest = [...base.slice(LONGEST), ...tuned.slice(LONGEST)].map(([text]) => text);
+  const drawn = new Set(words.map((word) => word.text));
+  return { words, more: new Set(rest.filter((text) => !drawn.has(text))).size };
+}
+
+/** The number a word is drawn with: mean of the scores it has. */
+export function scoreOf({ scores }: ZonedWord): number {
+  const { base, tuned } = scores;
+  if (base !== undefined && tuned !== undefined) {
+    return ((Math.abs(base) + Math.abs(tuned)) / 2) * (Math.sign(base) || 1);
+  }
+  return base ?? tuned ?? 0;
+}
+
+export function stepLayer(store: Store, shown: number, step: number): void {
+  const last = store.manifest.pair.layers - 1;
+  store.select({ layer: Math.min(Math.max(shown + step, 0), last) });
+}

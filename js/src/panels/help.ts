@@ -1,0 +1,45 @@
+// The help card: what the marks mean and which keys do what.
+
+import { button, h } from "../draw/dom.ts";
+
+const KEYS: [string, string][] = [
+  ["click", "select a token, a head, a unit or a layer; again to let go"],
+  ["← → ↑ ↓", "along tokens, heads and layers, units"],
+  ["Esc", "one step back: unit, head, layer, token"],
+  ["Shift + click", "in a map: select the column's token instead of the row's"],
+  ["P", "presentation: larger, without controls"],
+  ["?", "this card"],
+];
+
+const MARKS: [string, string][] = [
+  ["blue, orange", "base, tuned; both on one printed scale"],
+  ["blue to orange", "tuned − base: blue where base is larger"],
+  ["hatched, solid", "an estimate; the measured effect of an intervention"],
+  ["hollow, ring", "negative"],
+  ["shaded, grey", "the instruction; template and special tokens"],
+  ["numbers", "positions, layers and heads count from 0, as in Python"],
+];
+
+export function helpCard(signal: AbortSignal): { el: HTMLElement; toggle(): void } {
+  const table = (rows: [string, string][]) =>
+    h("dl", {}, ...rows.flatMap(([term, text]) => [h("dt", {}, term), h("dd", {}, text)]));
+  const toggle = () => {
+    el.hidden = !el.hidden;
+    if (!el.hidden) el.querySelector("button")?.focus();
+  };
+  const el = h(
+    "div",
+    { class: "tl-help", role: "dialog", "aria-label": "help", hidden: true },
+    h("h2", { class: "tl-title" }, "How to read this"),
+    table(MARKS),
+    h("h2", { class: "tl-title" }, "Keys"),
+    table(KEYS),
+    h(
+      "p",
+      { class: "tl-caption" },
+      "What happens inside the models for an answer token is read at the position that predicts it, one earlier.",
+    ),
+    button("close", () => toggle(), signal),
+  );
+  return { el, toggle };
+}

@@ -1,0 +1,80 @@
+// Mounting: a themed root, the keys that work everywhere, and one panel or all four.
+
+import type { Store } from "../core/store.ts";
+import { h } from "../draw/dom.ts";
+import { surface } from "../draw/theme.ts";
+import { tooltip } from "../draw/tooltip.ts";
+import { PANELS, type PanelKind } from "../protocol.ts";
+import { conceptsPanel } from "./concepts.ts";
+import { dashboard } from "./dashboard.ts";
+import { headsPanel } from "./heads.ts";
+import { overviewPanel } from "./overview.ts";
+import { type MakePanel, runPanel } from "./panel.ts";
+import { saliencyPanel } from "./saliency.ts";
+
+const MAKERS: Record<Exclude<PanelKind, "dashboard">, MakePanel> = {
+  saliency: saliencyPanel,
+  heads: headsPanel,
+  concepts: conceptsPanel,
+  overview: overviewPanel,
+};
+
+/** Mount a panel or the dashboard; resolves after the first picture, ends with `signal`. */
+export async function mount(
+  store: Store,
+  kind: PanelKind,
+  el: HTMLElement,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!PANELS.includes(kind)) throw new Error(`there is no panel ${kind}`);
+  const ending = AbortSignal.any([signal, store.signal]);
+  const root = h("div", { class: "twinlens" });
+  const content = h("div", { class: "tl-content" });
+  root.append(content);
+  el.append(root);
+  ending.addEventListener("abort", () => root.remove());
+  const setting = {
+    store,
+    signal: ending,
+    surface: surface(root, store, ending),
+    tooltip: tooltip(root, ending),
+  };
+  keys(root, store, ending);
+  if (kind !== "dashboard") return runPanel(kind, MAKERS[kind], content, setting);
+  const frame = dashboard(store, ending);
+  content.append(frame.el);
+  await Promise.all(
+    Object.entries(MAKERS).map(([name, make]) =>
+      runPanel(name as PanelKind, make, frame.slots[name as PanelKind]!, setting),
+    ),
+  );
+}
+
+function keys(root: HTMLElement, store: Store, signal: AbortSignal): void {
+  root.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.altKey || event.ctrlKey || event.metaKey) return;
+      if ((event.target as HTMLElement).matches("input, select, textarea")) return;
+      const help = root.querySelector<HTMLElement>(".tl-help");
+      switch (event.key) {
+        case "Escape":
+          if (help && !help.hidden) help.hidden = true;
+          else store.stepBack();
+          break;
+        case "p":
+        case "P":
+          store.setPresentation(!store.presentation);
+          break;
+        case "?":
+          if (help) help.hidden = !help.hidden;
+          break;
+        default:
+          return;
+      }
+      event.preventDefault();
+      event.stopPropagation(); // the notebook has keys of its own
+    },
+    { signal },
+  );
+}

@@ -1,0 +1,125 @@
+// How far the models are apart, layer by layer: a Bokeh chart filled from blocks.
+
+import { bySide, meanRows, type Numbers } from "../core/numbers.ts";
+import { row, type Store } from "../core/store.ts";
+import { h } from "../draw/dom.ts";
+import { quote } from "../draw/format.ts";
+import type { BySide, Lens, Tensor } from "../protocol.ts";
+import { type BokehDocument, type BokehSource, embedChart } from "./bokeh.ts";
+import type { MakePanel, View } from "./panel.ts";
+
+interface Depth {
+  shift: Record<"attention" | "feed_forward" | "residual", number[]>;
+  /** Whether the shift is that of the selected position, not the mean. */
+  here: boolean;
+  lens: BySide<Lens | null> | null;
+}
+
+export const overviewPanel: MakePanel = ({ store, signal }) => {
+  const target = h("div", { class: "tl-chart" });
+  let chart: { document: BokehDocument; theme: string; dispose(): void } | null = null;
+  signal.addEventListener("abort", () => chart?.dispose());
+
+  const ready = async (view: View): Promise<BokehDocument> => {
+    const theme = view.surface.palette.name;
+    if (chart?.theme === theme) return chart.document;
+    const [script, item] = await Promise.all([
+      view.block<string>("asset/bokehjs"),
+      view.block<object>(`chart/overview/${theme}`),
+    ]);
+    const made = await embedChart(script, item, target, view.signal);
+    chart?.dispose();
+    chart = { ...made, theme };
+    for (const name of ["shift", "lens"]) onTap(made.document, name, store);
+    return made.document;
+  };
+
+  return {
+    label: "Overview: how far the models are apart by layer",
+    controls: [],
+    body: h("div", { class: "tl-body" }, target),
+    async load(view) {
+      const [document, depth] = await Promise.all([ready(view), loadDepth(view)]);
+      return { ...words(store, depth), draw: () => fill(document, store, depth, target) };
+    },
+  };
+};
+
+async function loadDepth(view: View): Promise<Depth> {
+  const { store } = view;
+  const { token } = store.selection;
+  const here = store.reading >= 0 && store.reading < store.commonLength;
+  const layersOf = async (name: string) => {
+    const tensor = await view.block<Tensor>(`shift/${name}`);
+    const width = tensor.shape[1]!;
+    return Array.from(
+      here ? row(tensor, store.reading) : meanRows(tensor.data, width, 0, tensor.shape[0]!),
+    );
+  };
+  const lensOf = async (side: "base" | "tuned") => {
+    if (token >= store.length(side)) return null;
+    return view.block<Lens>(`lens/${side}/${token}`);
+  };
+  const [attention, feed_forward, residual, lens] = await Promise.all([
+    layersOf("attention"),
+    layersOf("feed_forward"),
+    layersOf("residual"),
+    token < 0 ? null : bySide(lensOf),
+  ]);
+  // The residual stream has one entry more: the embedding, before the first layer.
+  return { shift: { attention, feed_forward, residual: residual.slice(1) }, here, lens };
+}
+
+function fill(document: BokehDocument, store: Store, depth: Depth, target: HTMLElement): void {
+  const { layer } = store.selection;
+  const { shift, lens } = depth;
+  set(document, "shift", { layer: shift.attention.map((_, i) => i), ...shift });
+  const curves: Record<string, Numbers> = { layer: [], base: [], tuned: [] };
+  const figure = document.get_model_by_name("lens_figure");
+  if (lens) {
+    const depth = Math.max(lens.base?.layers.length ?? 0, lens.tuned?.layers.length ?? 0);
+    const curve = (one: Lens | null) =>
+      Array.from({ length: depth }, (_, i) => one?.layers[i]?.logprob ?? Number.NaN);
+    curves.layer = Array.from({ length: depth }, (_, i) => i - 1);
+    curves.base = curve(lens.base);
+    curves.tuned = curve(lens.tuned);
+    set(document, "lens", curves);
+  }
+  if (figure) figure.visible = lens !== null;
+  set(document, "marker", { layer: layer < 0 ? [] : [layer] });
+  Object.assign(target, { twinlens: { values: { ...shift, lens: curves } } });
+}
+
+function set(document: BokehDocument, name: string, data: Record<string, Numbers>): void {
+  const source = document.get_model_by_name(name) as BokehSource | null;
+  if (source) source.data = data;
+}
+
+/** A tap on a mark selects its layer. */
+function onTap(document: BokehDocument, name: string, store: Store): void {
+  const source = document.get_model_by_name(name) as BokehSource | null;
+  source?.selected.properties.indices.change.connect(() => {
+    const [index] = source.selected.indices;
+    const layer = index === undefined ? undefined : source.data.layer?.[index];
+    if (layer !== undefined && layer >= 0) store.select({ layer });
+  });
+}
+
+function words(store: Store, { here, lens }: Depth): { title: string; caption: string } {
+  const { token } = store.selection;
+  const shift =
+    "Length of tuned − base over the mean length, of what attention adds, what the feed-forward layer adds, and the residual stream";
+  const where = here
+    ? `at ${quote(store.text(token))}`
+    : "averaged over the tokens both models read";
+  if (!lens) {
+    return {
+      title: "How far the models are apart, by layer",
+      caption: `${shift}, ${where}. It says how much changed, not what for.`,
+    };
+  }
+  return {
+    title: `How ${quote(store.text(token))} builds up, by layer`,
+    caption: `Above: ${shift.charAt(0).toLowerCase()}${shift.slice(1)}, ${where}. Below: the logit lens, the log-probability that the final layer would read from each layer; −1 is the embedding.`,
+  };
+}

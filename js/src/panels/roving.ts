@@ -1,0 +1,69 @@
+// Arrow keys over a set of buttons of which one is in the tab order.
+
+/** Step through `buttons` with the arrow keys; `go` is called with the one stepped to. */
+export function roving(
+  area: HTMLElement,
+  buttons: () => HTMLElement[],
+  go: (button: HTMLElement) => void,
+  signal: AbortSignal,
+): void {
+  area.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.altKey || event.ctrlKey || event.metaKey) return;
+      const all = buttons().filter((one) => one.dataset.collapsed !== "rest");
+      const at = all.indexOf(event.target as HTMLElement);
+      if (at < 0) return;
+      const next = target(all, at, event.key);
+      if (!next) return;
+      event.preventDefault();
+      event.stopPropagation();
+      next.focus();
+      go(next);
+    },
+    { signal },
+  );
+}
+
+/** Make one button the one that Tab reaches. */
+export function reachable(buttons: readonly HTMLElement[], chosen: HTMLElement | undefined): void {
+  const one = chosen ?? buttons[0];
+  for (const button of buttons) button.tabIndex = button === one ? 0 : -1;
+}
+
+function target(all: HTMLElement[], at: number, key: string): HTMLElement | undefined {
+  switch (key) {
+    case "ArrowRight":
+      return all[at + 1];
+    case "ArrowLeft":
+      return all[at - 1];
+    case "Home":
+      return all[0];
+    case "End":
+      return all.at(-1);
+    case "ArrowDown":
+      return nearest(all, at, 1);
+    case "ArrowUp":
+      return nearest(all, at, -1);
+    default:
+      return undefined;
+  }
+}
+
+/** The button in the next line (or the one before) that is nearest sideways. */
+function nearest(all: HTMLElement[], at: number, direction: 1 | -1): HTMLElement | undefined {
+  const here = all[at]!.getBoundingClientRect();
+  const middle = here.left + here.width / 2;
+  let best: HTMLElement | undefined;
+  let line = Number.NaN;
+  let distance = Number.POSITIVE_INFINITY;
+  for (let i = at + direction; i >= 0 && i < all.length; i += direction) {
+    const box = all[i]!.getBoundingClientRect();
+    if ((box.top - here.top) * direction <= here.height / 2) continue;
+    if (Number.isNaN(line)) line = box.top;
+    if (Math.abs(box.top - line) > here.height / 2) break;
+    const away = Math.abs(box.left + box.width / 2 - middle);
+    if (away < distance) [best, distance] = [all[i], away];
+  }
+  return best;
+}

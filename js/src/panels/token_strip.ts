@@ -1,0 +1,162 @@
+// A run of tokens as text: each a button with bars above (base) and below (tuned).
+
+import type { Numbers } from "../core/numbers.ts";
+import { h, setAttribute } from "../draw/dom.ts";
+import { number, tokenText } from "../draw/format.ts";
+import { css, type Rgb } from "../draw/scales.ts";
+import type { BySide, Side, Token } from "../protocol.ts";
+import type { Track } from "./saliency_data.ts";
+
+interface Marks {
+  el: HTMLButtonElement;
+  bars: BySide<HTMLElement>;
+  difference: HTMLElement;
+  underline: HTMLElement;
+  tracks: HTMLElement;
+}
+
+export interface Strip {
+  el: HTMLElement;
+  tokens: readonly Token[];
+  /** Position of the first token. */
+  offset: number;
+  buttons: HTMLButtonElement[];
+  bars(values: BySide<Numbers | null>, max: number, look: "solid" | "hatched"): void;
+  differences(values: BySide<Numbers | null>, max: number, colour: (share: number) => Rgb): void;
+  underlines(values: Numbers | null, max: number): void;
+  tracks(tracks: readonly Track[], max: readonly number[]): void;
+  select(position: number, reading: number): void;
+  label(text: (index: number) => string): void;
+  collapse(template: boolean): void;
+}
+
+/** `side` is given where the row belongs to one model only: it then has that model's bars only. */
+export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side): Strip {
+  const marks = tokens.map((token, i) => make(token, offset + i, side));
+  const el = h("div", { class: "tl-text" }, ...marks.map((mark) => mark.el));
+  const each = (work: (mark: Marks, i: number) => void) => marks.forEach(work);
+  const shown = (one: Side) => side === undefined || side === one;
+  return {
+    el,
+    tokens,
+    offset,
+    buttons: marks.map((mark) => mark.el),
+    bars(values, max, look) {
+      each((mark, i) => {
+        for (const one of ["base", "tuned"] as const) {
+          drawBar(mark.bars[one], shown(one) ? values[one]?.[i] : undefined, max, look);
+        }
+      });
+    },
+    differences({ base, tuned }, max, colour) {
+      each(({ difference }, i) => {
+        const known = base && tuned && side === undefined;
+        const value = known ? tuned[i]! - base[i]! : undefined;
+        setAttribute(difference, "data-value", value);
+        difference.style.background =
+          value === undefined ? "" : css(colour(max > 0 ? value / max : 0));
+      });
+    },
+    underlines(values, max) {
+      each(({ underline }, i) => {
+        setAttribute(underline, "data-value", values?.[i]);
+        underline.style.opacity = values ? String(max > 0 ? values[i]! / max : 0) : "0";
+      });
+    },
+    tracks(tracks, max) {
+      each((mark, i) => {
+        const lanes = tracks.map((track, k) => lane(track, offset + i, max[k]!, shown));
+        mark.tracks.replaceChildren(...lanes);
+      });
+    },
+    select(position, reading) {
+      each(({ el: token }, i) => {
+        token.setAttribute("aria-pressed", String(offset + i === position));
+        token.toggleAttribute("data-reading", offset + i === reading && reading !== position);
+      });
+    },
+    label(text) {
+      each(({ el: token }, i) => {
+        token.setAttribute("aria-label", text(i));
+      });
+    },
+    collapse(template) {
+      each(({ el: token }, i) => {
+        const hide = template && ["template", "special"].includes(tokens[i]!.segment);
+        const first = i === 0 || !["template", "special"].includes(tokens[i - 1]!.segment);
+        setAttribute(token, "data-collapsed", hide ? (first ? "first" : "rest") : null);
+      });
+    },
+  };
+}
+
+function make(token: Token, position: number, side: Side | undefined): Marks {
+  const { gap, word } = tokenText(token.text);
+  const bars = {
+    base: h("i", { class: "tl-bar", "data-side": "base" }),
+    tuned: h("i", { class: "tl-bar", "data-side": "tuned" }),
+  };
+  const difference = h("i", { class: "tl-difference" });
+  const underline = h("i", { class: "tl-underline" });
+  const tracks = h("span", { class: "tl-tracks" });
+  const el = h(
+    "button",
+    {
+      type: "button",
+      class: gap ? "tl-token tl-gap" : "tl-token",
+      tabindex: -1,
+      "data-token": position,
+      "data-segment": token.segment,
+      "data-side": side,
+    },
+    h("span", { class: "tl-up" }, bars.base),
+    h("bdi", { class: "tl-word" }, word),
+    underline,
+    h("span", { class: "tl-down" }, bars.tuned),
+    difference,
+    tracks,
+  );
+  return { el, bars, difference, underline, tracks };
+}
+
+function drawBar(
+  bar: HTMLElement,
+  value: number | undefined,
+  max: number,
+  look: "solid" | "hatched" | "track",
+): void {
+  setAttribute(bar, "data-value", value);
+  const share = value === undefined || max === 0 ? 0 : value / max;
+  bar.style.height = `${(Math.abs(share) * 100).toFixed(2)}%`;
+  bar.dataset.look = share < 0 ? "hollow" : look;
+  bar.hidden = share === 0;
+}
+
+function lane(track: Track, position: number, max: number, shown: (side: Side) => boolean) {
+  const skipped = track.skip.includes(position);
+  const half = (side: Side) => {
+    const bar = h("i", { class: "tl-bar", "data-side": side });
+    const value = track.values[side][position];
+    drawBar(bar, shown(side) && !skipped ? value : undefined, max, "track");
+    return bar;
+  };
+  return h(
+    "span",
+    { class: "tl-lane", "data-skipped": skipped },
+    h("span", { class: "tl-up" }, half("base")),
+    h("span", { class: "tl-down" }, half("tuned")),
+  );
+}
+
+/** A line for the tooltip or the label: both models' numbers and their difference. */
+export function pairText(
+  name: string,
+  base: number | undefined,
+  tuned: number | undefined,
+): string {
+  const parts: string[] = [];
+  if (base !== undefined) parts.push(`base ${number(base)}`);
+  if (tuned !== undefined) parts.push(`tuned ${number(tuned)}`);
+  if (base !== undefined && tuned !== undefined) parts.push(`difference ${number(tuned - base)}`);
+  return parts.length ? `${name}: ${parts.join(", ")}` : "";
+}

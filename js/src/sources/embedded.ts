@@ -1,0 +1,29 @@
+import { decode, type Header } from "../protocol.ts";
+import { abortError, type Source } from "./source.ts";
+
+type Entry = Header & { offset: number; length: number };
+
+/** Blocks written into the page: base64 of gzip of index length, JSON index, bytes. */
+export async function embedded(text: string): Promise<Source> {
+  const packed = Uint8Array.from(atob(text.trim()), (c) => c.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return fromBytes(new Uint8Array(await new Response(stream).arrayBuffer()));
+}
+
+/** The same from the unpacked bytes. */
+export function fromBytes(bytes: Uint8Array): Source {
+  const size = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  const index: Record<string, Entry> = JSON.parse(
+    new TextDecoder().decode(bytes.subarray(4, 4 + size)),
+  );
+  const body = bytes.subarray(4 + size);
+  return {
+    has: (key) => Object.hasOwn(index, key),
+    async get(key, signal) {
+      if (signal.aborted) throw abortError();
+      const entry = Object.hasOwn(index, key) ? index[key] : undefined;
+      if (!entry) throw new Error(`Not in this page: ${key} was left out to keep the file small.`);
+      return decode(entry, body.subarray(entry.offset, entry.offset + entry.length));
+    },
+  };
+}

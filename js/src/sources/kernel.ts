@@ -1,0 +1,112 @@
+import { decode, type Header, type Value } from "../protocol.ts";
+import { abortError, type Progress, type Source } from "./source.ts";
+
+export interface Channel {
+  send(content: unknown): void;
+  on(event: "msg:custom", callback: (message: Message, buffers: DataView[]) => void): void;
+  off(event: "msg:custom", callback: (message: Message, buffers: DataView[]) => void): void;
+}
+
+type Message =
+  | { kind: "block"; id: number; header: Header }
+  | { kind: "error"; id: number; key: string; message: string }
+  | ({ kind: "progress"; id: number; key: string } & Progress);
+
+interface Waiting {
+  key: string;
+  resolve(value: Value): void;
+  reject(error: unknown): void;
+  heard(report?: Progress): void;
+}
+
+export const NO_ANSWER = "The kernel does not answer: run the cell again.";
+
+/** Ask the kernel by custom messages; `late` gets answers that come after we gave up waiting. */
+export function kernel(
+  channel: Channel,
+  signal: AbortSignal,
+  late: (key: string, value: Value) => void,
+  patience = 20_000,
+): Source {
+  const waiting = new Map<number, Waiting>();
+  const overdue = new Map<number, string>();
+  let last = 0;
+
+  const receive = (message: Message, buffers: DataView[]) => {
+    const request = waiting.get(message.id);
+    if (message.kind === "progress") return request?.heard(message);
+    waiting.delete(message.id);
+    const lateKey = overdue.get(message.id);
+    overdue.delete(message.id);
+    if (message.kind === "error") return request?.reject(new Error(message.message));
+    try {
+      const value = decode(message.header, buffers[0] ?? new ArrayBuffer(0));
+      if (request) request.resolve(value);
+      else if (lateKey) late(lateKey, value);
+    } catch (error) {
+      request?.reject(error);
+    }
+  };
+  channel.on("msg:custom", receive);
+  signal.addEventListener("abort", () => {
+    channel.off("msg:custom", receive);
+    for (const request of waiting.values()) request.reject(abortError());
+  });
+
+  return {
+    has: () => false,
+    get(key, stop, progress) {
+      const id = ++last;
+      return new Promise<Value>((resolve, reject) => {
+        if (stop.aborted) return reject(abortError());
+        let timer: ReturnType<typeof setTimeout>;
+        const giveUp = () => {
+          waiting.delete(id);
+          overdue.set(id, key);
+          reject(new Error(NO_ANSWER));
+        };
+        const cancel = () => {
+          clearTimeout(timer);
+          waiting.delete(id);
+          trySend(channel, { kind: "cancel", id });
+          reject(abortError());
+        };
+        const settled = () => {
+          clearTimeout(timer);
+          stop.removeEventListener("abort", cancel);
+        };
+        stop.addEventListener("abort", cancel);
+        timer = setTimeout(giveUp, patience);
+        waiting.set(id, {
+          key,
+          resolve: (value) => {
+            settled();
+            resolve(value);
+          },
+          reject: (error) => {
+            settled();
+            reject(error);
+          },
+          heard: (report) => {
+            clearTimeout(timer);
+            timer = setTimeout(giveUp, patience);
+            if (report) progress?.(report);
+          },
+        });
+        if (!trySend(channel, { kind: "block", id, key })) {
+          settled();
+          giveUp();
+        }
+      });
+    },
+  };
+}
+
+function trySend(channel: Channel, content: unknown): boolean {
+  try {
+    channel.send(content);
+    return true;
+  } catch {
+    return false; // the connection to the kernel is gone
+  }
+}

@@ -1,0 +1,23 @@
+import type { Value } from "../protocol.ts";
+
+export interface Progress {
+  done: number;
+  total: number;
+  label: string;
+}
+
+/** Where blocks come from: the kernel, the page itself, or several of these. */
+export interface Source {
+  /** Whether the block can be had without computing it. */
+  has(key: string): boolean;
+  get(key: string, signal: AbortSignal, progress?: (report: Progress) => void): Promise<Value>;
+}
+
+/** The error with which a request ends that nobody waits for any more. */
+export function abortError(): DOMException {
+  return new DOMException("The request was given up.", "AbortError");
+}
+
+export function isAbort(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "AbortError";
+}
