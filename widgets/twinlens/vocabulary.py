@@ -140,11 +140,12 @@ def instruction_verbs() -> tuple[str, ...]:
 
 
 def general_verbs(size: int = 3000, exclude: Sequence[str] | None = None) -> tuple[str, ...]:
-    """English verbs, the most frequent first, to compare instruction verbs with.
+    """English verbs, the most used first, to compare instruction verbs with.
 
-    The paper takes the first lemmas of WordNet's verb synsets by `wordfreq`; here the verbs are
-    the base forms that the lexicon of `lemminflect` (NIH SPECIALIST) lists as verbs and not as
-    auxiliaries, in the order of `wordfreq`.
+    The paper takes the first lemmas of WordNet's verb synsets, the most frequent by `wordfreq`.
+    Here they are the base forms that the lexicon of `lemminflect` (NIH SPECIALIST) lists as verbs
+    and not as auxiliaries. They are ranked by how frequent their past tense is, because the base
+    form would put words such as "time" and "people" first, which are rarely used as verbs.
 
     Parameters
     ----------
@@ -159,20 +160,23 @@ def general_verbs(size: int = 3000, exclude: Sequence[str] | None = None) -> tup
         If `lemminflect` or `wordfreq` is not installed.
     """
     try:
-        from lemminflect import getAllLemmas  # type: ignore[import-untyped]
+        from lemminflect import (  # type: ignore[import-untyped]
+            getAllLemmas,
+            getInflection,
+        )
     except ImportError as error:
         raise VocabularyError(
             "general verbs need lemminflect: `pip install lemminflect`, or give your own list"
         ) from error
+    wordfreq = _import_wordfreq()
     left_out = set(instruction_verbs() if exclude is None else exclude)
-    verbs: list[str] = []
-    for word in _import_wordfreq().top_n_list("en", 60_000):
+    use: dict[str, float] = {}
+    for word in wordfreq.top_n_list("en", 30_000):
         lemmas = getAllLemmas(word) if word.isalpha() and word not in left_out else {}
         if word in lemmas.get("VERB", ()) and "AUX" not in lemmas:
-            verbs.append(word)
-            if len(verbs) == size:
-                break
-    return tuple(verbs)
+            past = getInflection(word, "VBD", inflect_oov=False)
+            use[word] = wordfreq.word_frequency(past[0], "en") if past else 0.0
+    return tuple(sorted(use, key=lambda word: -use[word])[:size])
 
 
 def read_word_vectors(
