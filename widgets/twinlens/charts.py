@@ -256,7 +256,7 @@ def _numbered(item: dict[str, Any]) -> dict[str, Any]:
                 else renamed(inner)
                 for key, inner in value.items()
             }
-        return [renamed(inner) for inner in value] if isinstance(value, list) else value
+        return [renamed(inner) for inner in value] if isinstance(value, list | tuple) else value
 
     document = renamed(item["doc"])
     return {**item, "doc": document, "root_id": names[item["root_id"]], "target_id": None}

@@ -113,7 +113,7 @@ def to_html(
         "kind": "dashboard",
         "missing": [],
     }
-    empty = len(_render(shell, page, "").encode())
+    empty = len(_render(shell, page, ""))
     budget = int(budget_mb * 1e6) - empty
     encoded, missing = _take(trace, budget, report)
     if charts.BOKEH_KEY not in encoded:
@@ -122,7 +122,7 @@ def to_html(
             f"budget of {budget_mb:g} MB: raise budget_mb"
         )
     page["missing"] = missing
-    data = _render(shell, page, _pack(encoded)).encode()
+    data = _render(shell, page, _pack(encoded))
     target = Path(path)
     _write(target, data)
     return ExportReport(target, len(data), tuple(encoded), tuple(missing))
@@ -194,9 +194,10 @@ def _policy(*scripts: str) -> str:
     )
 
 
-def _render(shell: Mapping[str, str], page: Mapping[str, Any], packed: str) -> str:
-    data = json.dumps(page, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    return f"""<!doctype html>
+def _render(shell: Mapping[str, str], page: Mapping[str, Any], packed: str) -> bytes:
+    # ASCII, so that half characters of a prompt survive.
+    data = json.dumps(page, separators=(",", ":")).replace("<", "\\u003c")
+    text = f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -213,6 +214,7 @@ def _render(shell: Mapping[str, str], page: Mapping[str, Any], packed: str) -> s
 </body>
 </html>
 """
+    return text.encode(errors="replace")
 
 
 def _write(target: Path, data: bytes) -> None:

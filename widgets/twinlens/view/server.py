@@ -2,7 +2,8 @@
 
 Requests arrive on the kernel's main thread or on a subshell thread. A block that was sent before
 is answered at once; everything else is computed by a few workers, so that a long computation
-delays neither the cell that runs nor the blocks that are ready.
+delays neither the cell that runs nor the blocks that are ready. A request that waits for its turn
+is told so every few seconds, so that the page can tell a busy kernel from a dead one.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from twinlens.trace import Trace
 #: Sends one custom message with binary buffers to every page that shows the explorer.
 Send: TypeAlias = Callable[[dict[str, Any], list[bytes]], None]
 
+Block: TypeAlias = tuple[Header, bytes]
+
 WORKERS = 3
 CACHE_BYTES = 64 * 2**20
 SECONDS_BETWEEN_REPORTS = 0.1
+SECONDS_OF_SILENCE = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -45,10 +49,11 @@ class BlockServer:
     def __init__(self, trace: Trace, send: Send) -> None:
         self._trace = trace
         self._send = send
-        self._ready: OrderedDict[str, tuple[Header, bytes]] = OrderedDict()
+        self._ready: OrderedDict[str, Block] = OrderedDict()
         self._ready_bytes = 0
-        self._open: set[int | str] = set()
+        self._open: dict[int | str, _Request] = {}
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._workers = 0
 
@@ -56,106 +61,132 @@ class BlockServer:
         """Answer one message of a page; a message of another kind is ignored."""
         if not isinstance(content, dict):
             return
-        request = content.get("id")
-        if not isinstance(request, int | str):
+        number, kind = content.get("id"), content.get("kind")
+        if not isinstance(number, int | str):
             return
-        if content.get("kind") == "cancel":
+        if kind == "cancel":
             with self._lock:
-                self._open.discard(request)
-        elif content.get("kind") == "block":
-            self._answer(request, str(content.get("key")))
+                self._open.pop(number, None)
+        elif kind == "block":
+            self._answer(_Request(number, str(content.get("key")), self))
 
     def close(self) -> None:
         """Stop the workers and whatever they compute."""
+        self._closed.set()
         with self._lock:
             self._open.clear()
             workers, self._workers = self._workers, 0
         for _ in range(workers):
             self._queue.put(None)
 
-    def _answer(self, request: int | str, key: str) -> None:
+    def is_open(self, request: _Request) -> bool:
+        """Whether its answer is still wanted."""
         with self._lock:
-            ready = self._ready.get(key)
-            if ready is not None:
-                self._ready.move_to_end(key)
-            else:
-                self._open.add(request)
-                if self._workers < WORKERS:
-                    self._workers += 1
-                    threading.Thread(target=self._work, name="twinlens-blocks", daemon=True).start()
-        if ready is not None:
-            self._send({"kind": "block", "id": request, "key": key, "header": ready[0]}, [ready[1]])
+            return self._open.get(request.number) is request
+
+    def send(self, request: _Request, content: dict[str, Any], *buffers: bytes) -> None:
+        """Send a message about a request."""
+        self._send({"id": request.number, "key": request.key, **content}, list(buffers))
+
+    def _answer(self, request: _Request) -> None:
+        with self._lock:
+            block = self._recall(request.key)
+            if block is None:
+                self._open[request.number] = request
+                self._start_threads()
+        if block is not None:
+            self.send(request, {"kind": "block", "header": block[0]}, block[1])
             return
         # The context says which cell's output a message belongs to.
         context = contextvars.copy_context()
-        self._queue.put(lambda: context.run(self._compute, request, key))
+        self._queue.put(lambda: context.run(self._compute, request))
+
+    def _start_threads(self) -> None:
+        if self._workers == 0:
+            threading.Thread(target=self._reassure, name="twinlens-waiting", daemon=True).start()
+        if self._workers < WORKERS:
+            self._workers += 1
+            threading.Thread(target=self._work, name="twinlens-blocks", daemon=True).start()
 
     def _work(self) -> None:
         while (task := self._queue.get()) is not None:
             task()
 
-    def _compute(self, request: int | str, key: str) -> None:
-        reporter = _Reporter(request, key, self._is_open, self._send)
+    def _reassure(self) -> None:
+        while not self._closed.wait(SECONDS_OF_SILENCE):
+            with self._lock:
+                waiting = list(self._open.values())
+            for request in waiting:
+                request.reassure()
+
+    def _compute(self, request: _Request) -> None:
+        key = request.key
         try:
-            reporter.check()
-            ready = self._remembered(key)
-            if ready is None:
-                value = charts.page_value(self._trace, key, reporter)
-                ready = blocks.encode(value, causal=blocks.is_causal(key))
-                self._remember(key, ready)
-            self._send({"kind": "block", "id": request, "key": key, "header": ready[0]}, [ready[1]])
+            request.check()
+            with self._lock:
+                block = self._recall(key)
+            if block is None:
+                value = charts.page_value(self._trace, key, request.report)
+                block = blocks.encode(value, causal=blocks.is_causal(key))
+                with self._lock:
+                    self._remember(key, block)
+            self.send(request, {"kind": "block", "header": block[0]}, block[1])
         except Interrupted:
-            _log.debug("request for %s was cancelled", key)
+            _log.debug("the request for %s was cancelled", key)
         except TwinlensError as error:
-            self._send({"kind": "error", "id": request, "key": key, "message": str(error)}, [])
+            self.send(request, {"kind": "error", "message": str(error)})
         except Exception as error:
             _log.exception("block %s could not be computed", key)
             message = f"{key} could not be computed ({type(error).__name__}: {error})"
-            self._send({"kind": "error", "id": request, "key": key, "message": message}, [])
+            self.send(request, {"kind": "error", "message": message})
         finally:
             with self._lock:
-                self._open.discard(request)
+                if self._open.get(request.number) is request:
+                    del self._open[request.number]
 
-    def _is_open(self, request: int | str) -> bool:
-        with self._lock:
-            return request in self._open
+    def _recall(self, key: str) -> Block | None:
+        block = self._ready.get(key)
+        if block is not None:
+            self._ready.move_to_end(key)
+        return block
 
-    def _remembered(self, key: str) -> tuple[Header, bytes] | None:
-        with self._lock:
-            return self._ready.get(key)
-
-    def _remember(self, key: str, block: tuple[Header, bytes]) -> None:
-        with self._lock:
-            if key in self._ready:
-                return
-            self._ready[key] = block
-            self._ready_bytes += len(block[1])
-            while self._ready_bytes > CACHE_BYTES and len(self._ready) > 1:
-                _, dropped = self._ready.popitem(last=False)
-                self._ready_bytes -= len(dropped[1])
+    def _remember(self, key: str, block: Block) -> None:
+        if key in self._ready:
+            return
+        self._ready[key] = block
+        self._ready_bytes += len(block[1])
+        while self._ready_bytes > CACHE_BYTES and len(self._ready) > 1:
+            _, dropped = self._ready.popitem(last=False)
+            self._ready_bytes -= len(dropped[1])
 
 
-class _Reporter:
-    """The `Report` of one request: stops it when cancelled, else tells the page, not too often."""
+class _Request:
+    """One request of a page for one block; tells the page how far it is, not too often."""
 
-    def __init__(
-        self, request: int | str, key: str, is_open: Callable[[int | str], bool], send: Send
-    ) -> None:
-        self._request = request
-        self._key = key
-        self._is_open = is_open
-        self._send = send
-        self._last = time.monotonic()
+    def __init__(self, number: int | str, key: str, server: BlockServer) -> None:
+        self.number = number
+        self.key = key
+        self._server = server
+        self._told = time.monotonic()
+        self._progress = {"done": 0, "total": 0, "label": "waiting"}
 
     def check(self) -> None:
-        if not self._is_open(self._request):
-            raise Interrupted(f"{self._key} is no longer wanted")
+        """Raise `Interrupted` if the page gave it up."""
+        if not self._server.is_open(self):
+            raise Interrupted(f"{self.key} is no longer wanted")
 
-    def __call__(self, done: int, total: int, what: str) -> None:
+    def report(self, done: int, total: int, what: str) -> None:
+        """A `Report`."""
         self.check()
-        now = time.monotonic()
-        if now - self._last < SECONDS_BETWEEN_REPORTS:
-            return
-        self._last = now
-        progress = {"done": done, "total": total, "label": what}
-        self._send({"kind": "progress", "id": self._request, "key": self._key, **progress}, [])
+        self._progress = {"done": done, "total": total, "label": what}
+        if time.monotonic() - self._told >= SECONDS_BETWEEN_REPORTS:
+            self._tell()
+
+    def reassure(self) -> None:
+        """Repeat the last progress if the page heard nothing for a while."""
+        if time.monotonic() - self._told >= SECONDS_OF_SILENCE / 2:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        self._server.send(self, {"kind": "progress", **self._progress})

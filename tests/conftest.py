@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import os
+
+# Set before numpy or torch is imported: threads of many libraries fight over few cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Nothing in a test asks the hub for anything.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+
+from tests.support.synthetic import SyntheticTrace
+
+
+@pytest.fixture
+def trace() -> SyntheticTrace:
+    return SyntheticTrace()

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from bokeh.document import Document
+from bokeh.models import ColumnDataSource
+from twinlens import charts
+from twinlens.errors import UnknownBlockError
+
+from tests.support.synthetic import SyntheticTrace, manifest
+
+
+def test_the_shift_is_the_mean_over_shared_positions(trace):
+    source = charts.overview(trace).select_one({"name": "shift"})
+    for name in ("attention", "feed_forward"):
+        np.testing.assert_allclose(source.data[name], trace.block(f"shift/{name}").mean(axis=0))
+    np.testing.assert_allclose(
+        source.data["residual"], trace.block("shift/residual").mean(axis=0)[1:]
+    )
+    assert list(source.data["layer"]) == [0, 1, 2, 3]
+
+
+def test_the_page_finds_what_it_fills_by_name(trace):
+    layout = charts.overview(trace)
+    lens, marker = (layout.select_one({"name": name}) for name in ("lens", "marker"))
+    assert isinstance(lens, ColumnDataSource)
+    assert list(lens.data) == ["layer", "base", "tuned"]
+    assert list(marker.data) == ["layer"]
+    assert layout.select_one({"name": "shift_figure"}).visible
+    assert not layout.select_one({"name": "lens_figure"}).visible
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_json_is_a_document_and_the_same_every_time(trace, theme):
+    item = charts.overview_json(trace, theme)
+    assert json.loads(json.dumps(item, allow_nan=False)) == item
+    assert charts.overview_json(SyntheticTrace(), theme) == item
+    document = Document.from_json(item["doc"])
+    shift = document.get_model_by_name("shift")
+    assert shift.data["attention"] == charts.shift_columns(trace)["attention"]
+    assert document.roots[0].id == item["root_id"]
+
+
+def test_one_layer_is_enough():
+    assert charts.shift_columns(SyntheticTrace(manifest(layers=1, heads=1)))["layer"] == [0]
+
+
+def _luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return np.dot(linear, (0.2126, 0.7152, 0.0722))
+
+
+@pytest.mark.parametrize(("theme", "background"), [("light", "#ffffff"), ("dark", "#16171a")])
+def test_marks_keep_their_contrast(theme, background):
+    palette = charts.PALETTES[theme]
+    for name in ("ink", "quiet", "base", "tuned", "attention", "feed_forward"):
+        low, high = sorted((_luminance(getattr(palette, name)), _luminance(background)))
+        assert (high + 0.05) / (low + 0.05) >= 3, name
+
+
+def test_an_unknown_chart_is_refused(trace):
+    with pytest.raises(UnknownBlockError, match="chart/overview/light"):
+        charts.page_value(trace, "chart/overview")
+
+
+def test_no_two_series_share_a_colour():
+    for palette in charts.PALETTES.values():
+        series = (palette.attention, palette.feed_forward, palette.ink, palette.base, palette.tuned)
+        for one, other in itertools.combinations(series, 2):
+            assert one != other

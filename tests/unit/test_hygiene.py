@@ -1,0 +1,123 @@
+"""The code base itself: what imports what, and what must not be in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from twinlens import recording
+
+from tests.support.synthetic import SyntheticTrace
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "transformers", "bokeh", "pandas")
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules that are loaded after running some code in a fresh process."""
+    show = "import sys, json; print(json.dumps(sorted({n.split('.')[0] for n in sys.modules})))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{show}"], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_importing_twinlens_loads_nothing_heavy():
+    loaded = loaded_by("import twinlens; dir(twinlens)")
+    assert not loaded & {*HEAVY, "anywidget", "ipywidgets", "numpy"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import twinlens.recording",
+        "import twinlens.compare, twinlens.density",
+        "import twinlens.cli",
+        "import twinlens.charts",
+        "import twinlens.export",
+        "import twinlens.view.explorer, twinlens.view.panel",
+        "import twinlens; twinlens.open, twinlens.explore, twinlens.Explorer",
+    ],
+)
+def test_replay_code_loads_nothing_heavy(code):
+    assert not loaded_by(code) & set(HEAVY)
+
+
+def test_a_recording_is_opened_saved_and_exported_without_models(tmp_path):
+    recording.write(SyntheticTrace(), tmp_path / "a.twl")
+    loaded = loaded_by(
+        "import twinlens as tl\n"
+        f"folder = {str(tmp_path)!r}\n"
+        "ex = tl.open(folder + '/a.twl')\n"
+        "ex.select(token=3, layer=1, head=2)\n"
+        "ex.heads()\n"
+        "ex.trace.head_change()\n"
+        "ex.save(folder + '/b.twl')\n"
+        "ex.to_html(folder + '/c.html')\n"
+    )
+    assert "bokeh" in loaded
+    assert not loaded & {"torch", "transformers", "safetensors", "pandas"}
+    assert (tmp_path / "c.html").stat().st_size > 100_000
+
+
+def test_importing_twinlens_is_quick():
+    def seconds(code: str) -> float:
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.perf_counter() - begin
+
+    empty = min(seconds("pass") for _ in range(3))
+    assert min(seconds("import twinlens") for _ in range(3)) - empty < 0.25
+
+
+def committed_texts() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    suffixes = {".py", ".md", ".toml", ".ts", ".css", ".txt", ".ipynb", ".json", ".yml", ""}
+    files = (ROOT / name for name in listed.stdout.split("\0") if name)
+    return [file for file in files if file.suffix in suffixes and file.is_file()]
+
+
+def test_no_module_is_too_long():
+    code = [p for p in committed_texts() if p.suffix in (".py", ".ts") and "tests" not in p.parts]
+    long = {p.name: n for p in code if (n := len(p.read_text().splitlines())) > 450}
+    assert not long
+
+
+def test_nothing_names_a_private_place():
+    private = re.compile(r"(?<![\w.])/(?:work|root|opt/(?:wheels|pypi))/|find-links|extra-index")
+    guilty = [
+        str(path.relative_to(ROOT))
+        for path in committed_texts()
+        if path != Path(__file__) and private.search(path.read_text(encoding="utf-8"))
+    ]
+    assert not guilty
+
+
+def test_constraints_name_only_packages_and_versions():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert [pin for pin in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9A-Za-z.]+", pin)] == []
+    assert "torch==2.13.0" in pins
+
+
+def test_the_lock_of_the_front_end_names_no_private_registry():
+    lock = (ROOT / "js/package-lock.json").read_text()
+    hosts = re.findall(r'"resolved": "https?://([^/"]+)', lock)
+    assert set(hosts) <= {"registry.npmjs.org"}
+
+
+def test_notebooks_are_committed_without_outputs():
+    notebooks = [path for path in committed_texts() if path.suffix == ".ipynb"]
+    for path in notebooks:
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            assert not cell.get("outputs"), path.name
+            assert cell.get("execution_count") is None, path.name
