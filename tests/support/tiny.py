@@ -69,6 +69,8 @@ def config(architecture: str, **changes: Any) -> PretrainedConfig:
     """A configuration of a few thousand parameters."""
     shape = _SPECIAL["gpt2"] if architecture == "gpt2" else _SHAPE | _SPECIAL.get(architecture, {})
     fixed = {"bos_token_id": 0, "eos_token_id": 1, "vocab_size": 340}
+    if architecture == "gpt_neox":
+        shape = {name: value for name, value in shape.items() if name != "num_key_value_heads"}
     return AutoConfig.for_model(architecture, **(shape | fixed | changes))
 
 

@@ -34,6 +34,8 @@ class Architecture:
         query, key and value of head 0, then of head 1, and so on.
     attention_norm : str
         Norm in front of the attention block, "" where the family has none.
+    norm_offset : float
+        Added to the weights of a norm where they are used: 1 for Gemma, which stores them less 1.
     attention_out, feed_forward_out : str
         Last linear map of the attention block (its input are the heads side by side) and of the
         feed-forward layer (its input are the neurons after their gate).
@@ -44,14 +46,14 @@ class Architecture:
     query_key_value: tuple[str, ...] = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
     fused: Literal["no", "stacked", "interleaved"] = "no"
     attention_norm: str = "input_layernorm"
+    norm_offset: float = 0.0
     attention_out: str = "self_attn.o_proj"
     feed_forward_out: str = "mlp.down_proj"
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    **dict.fromkeys(
-        ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"), Architecture()
-    ),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), Architecture()),
+    **dict.fromkeys(("gemma", "gemma2", "gemma3_text"), Architecture(norm_offset=1.0)),
     "olmo2": Architecture(attention_norm=""),
     "phi3": Architecture(query_key_value=("self_attn.qkv_proj",), fused="stacked"),
     "gpt2": Architecture(

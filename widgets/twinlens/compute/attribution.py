@@ -50,6 +50,9 @@ class Reading:
         return torch.arange(self.prompt_length - 1, len(self.ids) - 1, device=self.model.device)
 
 
+#: Prompt tokens that occlusion hides in one batch.
+ROWS_AT_ONCE = 16
+
 #: Rows and columns of finished cells, and their values.
 Piece: TypeAlias = tuple[list[int] | slice, int | slice, Array]
 #: Says which cells are still wanted, as a boolean array [N, M].
@@ -180,7 +183,7 @@ def occlusion(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
     """Exact effect of hiding one prompt token at a time, all answer tokens in one pass."""
     ids = reading.read
     # Bounds the logits in memory to 32 million numbers.
-    size = min(16, max(1, 2**25 // (len(reading.targets) * reading.model.config.vocab_size)))
+    size = min(ROWS_AT_ONCE, max(1, 2**25 // (len(reading.targets) * reading.model.config.vocab_size)))
     intact = _logprobs(reading, torch.ones_like(ids))
     while rows := np.flatnonzero(wanted().any(axis=1))[:size].tolist():
         mask = torch.ones(len(rows), ids.shape[1], dtype=ids.dtype, device=ids.device)
