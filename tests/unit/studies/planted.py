@@ -1,0 +1,96 @@
+"""Cases with a known answer: an effect, none, or one that only the answer length makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from twinlens.schema import ModelInfo, PairInfo, Token
+from twinlens.studies.cases import Case, CaseTrace
+
+PAIR = PairInfo(
+    base=ModelInfo("planted-base", "sha256:0000000000000000", "float32", 1),
+    tuned=ModelInfo("planted-tuned", "sha256:1111111111111111", "float32", 1),
+    architecture="llama",
+    layers=1,
+    heads=1,
+    kv_heads=1,
+    hidden=1,
+    intermediate=1,
+    vocabulary=100,
+)
+PROMPT_TOKENS, INSTRUCTION = 16, (2, 3, 4, 5, 6)
+
+
+def tokens(texts: list[str]) -> tuple[Token, ...]:
+    ends = np.cumsum([len(text) for text in texts]).tolist()
+    return tuple(
+        Token(i, text, end - len(text), end)
+        for i, (text, end) in enumerate(zip(texts, ends, strict=True))
+    )
+
+
+class Planted:
+    """Random effects; what tuned gains on the instruction is `effect`.
+
+    `lengths` are the mean answer lengths of base and tuned. `longer_when_followed` gives
+    followed answers that many more tokens; `followed_effect` a stronger instruction.
+    """
+
+    pair = PAIR
+
+    def __init__(
+        self,
+        prompts: int = 40,
+        *,
+        effect: float = 0.0,
+        lengths: tuple[int, int] = (30, 30),
+        followed_effect: float = 0.0,
+        longer_when_followed: int = 0,
+        groups: tuple[str, ...] = ("one", "two"),
+        seed: int = 0,
+    ) -> None:
+        self.prompts, self.effect, self.lengths = prompts, effect, lengths
+        self.followed_effect, self.longer = followed_effect, longer_when_followed
+        self.groups, self.seed = groups, seed
+
+    def __iter__(self) -> Iterator[Case]:
+        for index in range(self.prompts):
+            yield from self.both(index)
+
+    def both(self, index: int) -> list[Case]:
+        rng = np.random.default_rng([self.seed, index])
+        followed = index % 3 != 0
+        result = []
+        for side, length in zip(("base", "tuned"), self.lengths, strict=True):
+            answer = length + int(rng.integers(-3, 4))
+            boost = 0.0
+            if side == "tuned":
+                boost = self.effect + self.followed_effect * followed
+                answer += self.longer * followed
+            values = rng.exponential(size=(PROMPT_TOKENS, answer))
+            values[list(INSTRUCTION)] *= 1 + boost
+            result.append(
+                Case(
+                    id=f"p{index}",
+                    group=self.groups[index % len(self.groups)],
+                    category="",
+                    side=side,
+                    prompt=" word" * PROMPT_TOKENS,
+                    answer=" yes" * answer,
+                    prompt_tokens=tokens([" word"] * PROMPT_TOKENS),
+                    answer_tokens=tokens([" yes"] * answer),
+                    values=values.astype(np.float32),
+                    kind="effects",
+                    scored=tuple(range(1, PROMPT_TOKENS)),
+                    instruction=INSTRUCTION,
+                    fragments=INSTRUCTION[:3],
+                    rating=(4 if followed else 1) if side == "tuned" else None,
+                    followed=followed if side == "tuned" else None,
+                    method="gradient_x_input",
+                )
+            )
+        return result
+
+    def trace(self, case_id: str) -> CaseTrace:
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Many prompts: data in, attributions to Parquet, statistics, one report out."""

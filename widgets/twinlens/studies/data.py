@@ -1,0 +1,296 @@
+"""Data sets in: many forms to one kind of row; bad rows set aside with their number.
+
+Columns (others are ignored; `columns` renames):
+
+==================  ============================================================================
+``prompt``          the text both models get (the only one that must be there)
+``instruction``     the marked instruction: text of the prompt, a list of texts, or a list of
+                    ``[start, end)`` code points; nothing marked means the whole prompt
+``context``         the marked context, in the same forms
+``annotation``      ``fragment|||fragment&&&context``, widened to sentences; in place of the two
+``id``              a name for the case (default: the row's number)
+``group``           the data set or kind it belongs to; ``dataset`` is read too
+``category``        a finer division
+``answer``          a given answer, for both models
+``rating``          judgement of tuned's answer, 1 (not followed) to 4; -1 or nothing: not judged
+``followed``        true or false, in place of ``rating``
+==================  ============================================================================
+
+In CSV files lists are written as JSON.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twinlens.errors import PromptError, TwinlensError
+from twinlens.studies.annotation import Span, find_span, parse_annotation, widen
+
+_TRUE, _FALSE = {"true", "yes", "1"}, {"false", "no", "0"}
+
+
+class DataError(TwinlensError, ValueError):
+    """A data set that cannot be read at all (single bad rows are set aside instead)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One prompt of a data set.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the data, from 1.
+    id : str
+    prompt : str
+    instruction : tuple of Span
+        The instruction, widened to sentences where it came from an annotation.
+    fragments : tuple of Span
+        The instruction as it was marked.
+    context : tuple of Span
+    group, category : str
+    answer : str or None
+        A given answer.
+    rating : int or None
+        1 .. 4, of tuned's answer.
+    followed : bool or None
+        Whether tuned's answer follows the instruction: rating 2 or more.
+    """
+
+    number: int
+    id: str
+    prompt: str
+    instruction: tuple[Span, ...] = ()
+    fragments: tuple[Span, ...] = ()
+    context: tuple[Span, ...] = ()
+    group: str = "all"
+    category: str = ""
+    answer: str | None = None
+    rating: int | None = None
+    followed: bool | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A row that was set aside: its number (from 1) and what was wrong with it."""
+
+    number: int
+    message: str
+
+
+def read_rows(
+    source: Any,
+    *,
+    columns: Mapping[str, str] | None = None,
+    published_quirk: bool = True,
+) -> Iterator[Row | Problem]:
+    """Read a data set row by row.
+
+    Parameters
+    ----------
+    source : path, sequence, `datasets` object or pandas frame
+        A ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` file; or an iterable of prompts or of
+        mappings with the columns above.
+    columns : mapping, optional
+        From a column name above to the name it has in the data.
+    published_quirk : bool
+        See `twinlens.studies.annotation.widen`.
+
+    Yields
+    ------
+    Row or Problem
+        One for each row of the data, in order.
+
+    Raises
+    ------
+    DataError
+        If the data as a whole cannot be read.
+    """
+    seen: set[str] = set()
+    for number, record in enumerate(_records(source), start=1):
+        try:
+            if isinstance(record, Exception):
+                raise DataError(f"it cannot be read ({record}): correct the line")
+            row = _row(number, record, columns or {}, published_quirk)
+            if row.id in seen:
+                raise DataError(f"its id {row.id!r} was used before: give every row its own")
+            seen.add(row.id)
+            yield row
+        except (DataError, PromptError) as error:
+            yield Problem(number, str(error))
+
+
+def collect_rows(source: Any, **options: Any) -> tuple[list[Row], list[Problem]]:
+    """Read a whole data set with `read_rows`: the good rows, and the report on the bad ones."""
+    found = list(read_rows(source, **options))
+    return (
+        [item for item in found if isinstance(item, Row)],
+        [item for item in found if isinstance(item, Problem)],
+    )
+
+
+def _records(source: Any) -> Iterator[Any]:
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        if not path.is_file():
+            raise DataError(f"there is no data file {path}: check the path")
+        readers = {".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}
+        readers |= {".csv": _delimited, ".tsv": _delimited}
+        if path.suffix not in readers:
+            raise DataError(f"{path.name} is none of {', '.join(readers)}: convert it to one")
+        yield from readers[path.suffix](path)
+    elif hasattr(source, "to_dict") and hasattr(source, "columns"):  # a pandas frame
+        yield from (
+            {
+                key: value.tolist() if hasattr(value, "tolist") else value
+                for key, value in record.items()
+                if not (isinstance(value, float) and math.isnan(value))
+            }
+            for record in source.to_dict("records")
+        )
+    elif isinstance(source, Mapping) or not isinstance(source, Iterable):
+        raise DataError(
+            f"data of type {type(source).__name__} is no list of prompts: give a file, a list, "
+            "or one split of a data set"
+        )
+    else:
+        yield from source
+
+
+def _jsonl(path: Path) -> Iterator[Any]:
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if not line.strip():
+                continue
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                yield error
+
+
+def _delimited(path: Path) -> Iterator[Any]:
+    csv.field_size_limit(sys.maxsize)
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        for record in csv.DictReader(lines, delimiter=delimiter):
+            if None in record or None in record.values():
+                yield ValueError("it has more or fewer cells than the header")
+                continue
+            yield {key: _cell(value) for key, value in record.items() if value != ""}
+
+
+def _cell(value: str) -> Any:
+    if value.startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _parquet(path: Path) -> Iterator[Any]:
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=64):
+                yield from batch.to_pylist()
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{path.name} is no Parquet file ({error}): write it again") from error
+
+
+def _row(number: int, record: Any, columns: Mapping[str, str], quirk: bool) -> Row:
+    if isinstance(record, str):
+        record = {"prompt": record}
+    if not isinstance(record, Mapping):
+        raise DataError(f"it is a {type(record).__name__}: give a prompt or a mapping of columns")
+
+    def get(name: str) -> Any:
+        return record.get(columns.get(name, name))
+
+    prompt = get("prompt")
+    if not isinstance(prompt, str) or not prompt.strip():
+        name = columns.get("prompt", "prompt")
+        raise DataError(f"it has no text in column {name!r}: write the prompt there")
+    annotation = get("annotation")
+    if annotation:
+        marked, around = parse_annotation(str(annotation))
+        fragments = tuple(find_span(prompt, text) for text in marked)
+        context = tuple(find_span(prompt, text) for text in around)
+        instruction = tuple(widen(prompt, marked, published_quirk=quirk))
+    else:
+        instruction = fragments = _spans(prompt, get("instruction"), "instruction")
+        context = _spans(prompt, get("context"), "context")
+    rating, followed = _judgement(get("rating"), get("followed"))
+    answer = get("answer")
+    if answer is not None and (not isinstance(answer, str) or not answer):
+        raise DataError("its answer is not text: write text or leave the column out")
+    given = get("id")
+    group = get("group") if get("group") is not None else get("dataset")
+    return Row(
+        number=number,
+        id=str(number) if given is None else str(given),
+        prompt=prompt,
+        instruction=instruction or ((0, len(prompt)),),
+        fragments=fragments or ((0, len(prompt)),),
+        context=context,
+        group="all" if group is None else str(group),
+        category=str(get("category") or ""),
+        answer=answer,
+        rating=rating,
+        followed=followed,
+    )
+
+
+def _spans(prompt: str, marked: Any, name: str) -> tuple[Span, ...]:
+    if marked is None or marked == "":
+        return ()
+    items = [marked] if isinstance(marked, str) else marked
+    if not isinstance(items, Sequence):
+        raise DataError(f"its {name} is a {type(marked).__name__}: mark text or code points")
+    if len(items) == 2 and all(isinstance(item, int) for item in items):
+        items = [items]
+    return tuple(
+        find_span(prompt, item) if isinstance(item, str) else _offsets(prompt, item, name)
+        for item in items
+    )
+
+
+def _offsets(prompt: str, item: Any, name: str) -> Span:
+    try:
+        start, end = (int(value) for value in item)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"its {name} holds {item!r}: mark text or pairs of code points [start, end)"
+        ) from error
+    if not 0 <= start < end <= len(prompt):
+        raise DataError(
+            f"its {name} span [{start}, {end}) does not lie in the {len(prompt)} characters of "
+            "the prompt: count code points from 0"
+        )
+    return start, end
+
+
+def _judgement(rating: Any, followed: Any) -> tuple[int | None, bool | None]:
+    if rating not in (None, "", -1, "-1"):
+        try:
+            number = int(float(rating))
+        except (TypeError, ValueError) as error:
+            raise DataError(f"its rating {rating!r} is no number from 1 to 4") from error
+        if number not in (1, 2, 3, 4) or number != float(rating):
+            raise DataError(f"its rating {rating!r} is not 1, 2, 3 or 4 (or -1 for not judged)")
+        return number, number >= 2
+    if followed in (None, ""):
+        return None, None
+    word = str(followed).strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise DataError(f"its followed value {followed!r} is neither true nor false")
+    return None, word in _TRUE

@@ -1,0 +1,104 @@
+"""Pickled result files read without running anything in them.
+
+Only plain containers and NumPy arrays of numbers are rebuilt; NumPy's own unpickling code is
+not called either, so that a file can neither import a name nor claim more memory than it has.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twinlens.errors import RecordingError
+
+_MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
+
+
+class _Type:
+    """Stands for ``numpy.dtype``: records the code of a number type and its byte order."""
+
+    def __init__(self, code: Any = "", *_: Any) -> None:
+        self.code = str(code)
+        self.order = "="
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = {"|": "=", "=": "=", "<": "<", ">": ">"}[state[1]]
+
+    def number_type(self) -> np.dtype[Any]:
+        found = np.dtype(self.code).newbyteorder(self.order)  # type: ignore[arg-type]
+        if found.kind not in "biuf":
+            raise pickle.UnpicklingError(f"arrays of {found} are not read")
+        return found
+
+
+class _Array:
+    """Stands for ``numpy.ndarray``: takes its bytes, whatever size it claimed before."""
+
+    value: np.ndarray[Any, Any] | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, fortran, data = state
+        if not isinstance(kind, _Type) or not isinstance(data, bytes):
+            raise pickle.UnpicklingError("an array holds objects")
+        flat = np.frombuffer(data, dtype=kind.number_type())
+        self.value = flat.reshape(tuple(shape), order="F" if fortran else "C")
+
+
+def _reconstruct(*_: Any) -> _Array:
+    return _Array()
+
+
+_ALLOWED = {"_reconstruct": _reconstruct, "ndarray": _Array, "dtype": _Type}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if module in _MODULES and name in _ALLOWED:
+            return _ALLOWED[name]
+        raise pickle.UnpicklingError(f"it wants {module}.{name}")
+
+
+def read_pickle(path: Path) -> Any:
+    """Read a pickle of numbers, texts, lists, tuples, dictionaries and numeric arrays.
+
+    Raises
+    ------
+    RecordingError
+        If the file is damaged or holds anything else.
+    """
+    try:
+        return _plain(_Unpickler(io.BytesIO(path.read_bytes())).load())
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+        OverflowError,
+    ) as error:
+        raise RecordingError(
+            f"{path.name} is damaged or holds more than plain numbers and texts ({error}): "
+            "it was not read further"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Array):
+        if value.value is None:
+            raise pickle.UnpicklingError("an array has no contents")
+        return value.value
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(item) for item in value)
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return value
+    raise pickle.UnpicklingError(f"it holds a {type(value).__name__}")

@@ -1,0 +1,336 @@
+"""How each conclusion moves with the settings of the analysis.
+
+Every combination of the settings in a `Grid` is computed ("multiverse"), and among them the
+named one-step changes of the published settings, which make the chart. All b and p of a case
+come from one small histogram of its levels, so that the whole grid costs little more than one
+analysis.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from twinlens.density import (
+    Aggregation,
+    DensityParameters,
+    FloatArray,
+    Normalisation,
+    instruction_score,
+    relative_density,
+)
+from twinlens.studies import inference
+from twinlens.studies.cases import PUBLISHED_LEVELS, Case, Pairing, paired
+from twinlens.studies.scoring import Cut, Score, Settings, Spans, as_score
+from twinlens.studies.statistics import (
+    MINIMUM_RATED_ANSWER,
+    Level,
+    Question,
+    Verdict,
+    parts,
+    verdict,
+)
+
+#: Name of the unchanged settings among the named variants.
+PUBLISHED = "as published"
+_EPS = 1e-9
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The settings that are varied; thresholds are given for ten levels and scaled for others."""
+
+    levels: tuple[int, ...] = (10, 5, 20)
+    thresholds: tuple[int, ...] = (7, 0, 5, 9)
+    norms: tuple[float, ...] = (4.0, 2.0, 10.0)
+    normalisations: tuple[Normalisation, ...] = ("prompt maximum", "raw")
+    aggregations: tuple[Aggregation, ...] = ("sum / log2", "mean")
+    cuts: tuple[Cut, ...] = ("full", "shorter")
+    spans: tuple[Spans, ...] = ("widened", "marked")
+
+    def settings(self) -> list[Settings]:
+        """Every combination, those that share a histogram of levels after one another."""
+        return [
+            Settings(DensityParameters(count, b * count // 10, p, scale, how), spans, cut)
+            for count, cut, b, p, scale, how, spans in itertools.product(
+                self.levels,
+                self.cuts,
+                self.thresholds,
+                self.norms,
+                self.normalisations,
+                self.aggregations,
+                self.spans,
+            )
+        ]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One conclusion under one combination of settings.
+
+    Attributes
+    ----------
+    question, group, level
+        As in `Comparison`.
+    variant : str
+        What was changed against the published settings; ``combination`` for unnamed ones.
+    settings : Settings
+    method : str
+        Saliency method of the cases.
+    difference, effect, p : float
+        Second minus first mean; paired d or Cohen's d; two-sided p of the deciding test.
+    effect_low, effect_high : float
+        95 % bootstrap interval, for named variants.
+    verdict : Verdict
+    """
+
+    question: Question
+    group: str
+    level: Level
+    variant: str
+    settings: Settings
+    method: str
+    difference: float
+    effect: float
+    effect_low: float
+    effect_high: float
+    p: float
+    verdict: Verdict
+
+    def record(self) -> dict[str, Any]:
+        """Flat, plain values."""
+        own = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "settings"
+        }
+        return own | self.settings.record()
+
+
+@dataclass(frozen=True)
+class Share:
+    """Of the combinations with one setting at one value: how many end in each verdict."""
+
+    question: Question
+    group: str
+    method: str
+    setting: str
+    value: str
+    combinations: int
+    holds: int
+    vanishes: int
+    turns: int
+
+
+def robustness(
+    cases: Iterable[Case], grid: Grid | None = None, *, bootstrap: int = 1000, seed: int = 0
+) -> list[Outcome]:
+    """Every conclusion under every combination of settings, named variants first.
+
+    Parameters
+    ----------
+    cases : iterable of Case
+        Base and tuned of each prompt after one another; read once, only scores are kept
+        (8 bytes per case and combination).
+    grid : Grid, optional
+        Where only finished levels are stored, other numbers of levels are left out.
+    bootstrap, seed : int
+        For the intervals of the named variants.
+    """
+    variants: list[Settings] = []
+    columns: list[list[FloatArray]] = []
+    known: list[Score] = []  # of tuned; only what is known of the case counts
+    method = ""
+    for pairing in paired(cases):
+        if not variants:
+            method = pairing[1].method
+            variants = _possible(grid or Grid(), pairing)
+        columns.append(score_variants(pairing, variants))
+        known.append(as_score(pairing[1], 0.0, Settings()))
+    if not known:
+        return []
+    values = np.array(columns)  # [prompts, sides, variants]
+    outcomes: list[Outcome] = []
+    named = _names(variants)
+    order = sorted(range(len(variants)), key=lambda i: named.get(i, (len(variants), ""))[0])
+    for level, group, chosen in parts(known):
+        if level == "category":
+            continue
+        base, tuned = values[chosen, 0], values[chosen, 1]
+        judged = [known[i] for i in chosen]
+        enough = np.array([score.answer_length >= MINIMUM_RATED_ANSWER for score in judged])
+        yes = np.array([score.followed is True for score in judged]) & enough
+        no = np.array([score.followed is False for score in judged]) & enough
+        for i in order:
+            draws = bootstrap if i in named else 0
+            samples: list[tuple[Question, FloatArray, FloatArray]] = [
+                ("tuned against base", base[:, i], tuned[:, i])
+            ]
+            if yes.any() and no.any():
+                samples.append(("followed against unfollowed", tuned[no, i], tuned[yes, i]))
+            outcomes += [
+                _outcome(
+                    question,
+                    group,
+                    level,
+                    named[i][1] if i in named else "combination",
+                    variants[i],
+                    method,
+                    first,
+                    second,
+                    draws,
+                    seed,
+                )
+                for question, first, second in samples
+            ]
+    return outcomes
+
+
+def _possible(grid: Grid, pairing: Pairing) -> list[Settings]:
+    if all(case.kind == "effects" for case in pairing):
+        return grid.settings()
+    return dataclasses.replace(grid, levels=(PUBLISHED_LEVELS,)).settings()
+
+
+def _outcome(
+    question: Question,
+    group: str,
+    level: Level,
+    variant: str,
+    settings: Settings,
+    method: str,
+    first: FloatArray,
+    second: FloatArray,
+    bootstrap: int,
+    seed: int,
+) -> Outcome:
+    low = high = float("nan")
+    if question == "tuned against base":
+        p = inference.paired(first, second, ("base", "tuned"))[0].p
+        effect = inference.paired_d(first, second)
+        if bootstrap:
+            low, high = inference.paired_interval(first, second, count=bootstrap, seed=seed)
+    else:
+        p = inference.welch(first, second, ("unfollowed", "followed"))[1].p
+        effect = inference.cohen_d(first, second)
+        if bootstrap:
+            low, high = inference.cohen_interval(first, second, count=bootstrap, seed=seed)
+    difference = float(second.mean() - first.mean())
+    return Outcome(
+        question,
+        group,
+        level,
+        variant,
+        settings,
+        method,
+        difference,
+        effect,
+        low,
+        high,
+        p,
+        verdict(difference, p),
+    )
+
+
+def level_histogram(levels: npt.NDArray[np.int64], count: int) -> FloatArray:
+    """How often each level 0 .. count occurs in each row of levels [N, M], shape [N, count+1]."""
+    rows = np.arange(levels.shape[0])[:, None] * (count + 1)
+    size = levels.shape[0] * (count + 1)
+    flat = np.bincount((rows + levels).ravel(), minlength=size)
+    return np.asarray(flat.reshape(levels.shape[0], count + 1), dtype=np.float64)
+
+
+def histogram_density(histogram: FloatArray, threshold: int, norm: float) -> FloatArray:
+    """`twinlens.density.raw_density` from a histogram of levels, shape [N]."""
+    level = np.arange(histogram.shape[1], dtype=np.float64)
+    kept = np.where(level > threshold, level, 0.0)
+    return np.asarray((histogram @ kept) / ((histogram @ kept**norm) ** (1 / norm) + _EPS))
+
+
+def score_variants(pairing: Pairing, variants: list[Settings]) -> list[FloatArray]:
+    """Scores of the base and the tuned case under every combination, two arrays [variants]."""
+    result = []
+    shorter = min(case.answer_length for case in pairing)
+    for case in pairing:
+        scored = list(case.scored)
+        cached: dict[tuple[Any, ...], FloatArray] = {}
+        found = np.zeros(len(variants))
+        for i, settings in enumerate(variants):
+            chosen = settings.parameters
+            place = (chosen.levels, settings.cut)
+            if place not in cached:
+                levels = case.levels(chosen.levels)
+                length = shorter if settings.cut == "shorter" else case.answer_length
+                cached[place] = level_histogram(levels[:, :length], chosen.levels)
+            key = (*place, chosen.threshold, chosen.norm)
+            if key not in cached:
+                cached[key] = histogram_density(cached[place], chosen.threshold, chosen.norm)
+                cached[*key, "raw"] = cached[key]
+                cached[*key, "prompt maximum"] = relative_density(cached[key], scored)
+            density = cached[*key, chosen.normalisation]
+            found[i] = instruction_score(
+                density, list(settings.instruction(case)), chosen.aggregation
+            )
+        result.append(found)
+    return result
+
+
+def _names(variants: list[Settings]) -> dict[int, tuple[int, str]]:
+    """Index of each named variant: its place in the chart, and its name."""
+    plain = DensityParameters()
+
+    def changed(**fields: Any) -> Settings:
+        return Settings(dataclasses.replace(plain, **fields))
+
+    named: list[tuple[str, Settings]] = [
+        (PUBLISHED, Settings()),
+        ("not divided by the prompt's maximum", changed(normalisation="raw")),
+        (
+            "not divided, mean over tokens (the formula alone)",
+            changed(normalisation="raw", aggregation="mean"),
+        ),
+        (
+            "not divided, mean, answers of one length",
+            dataclasses.replace(changed(normalisation="raw", aggregation="mean"), cut="shorter"),
+        ),
+        ("answers of one length", Settings(cut="shorter")),
+        ("mean over tokens", changed(aggregation="mean")),
+        ("instruction as marked, not widened", Settings(spans="marked")),
+        *((f"b = {b}", changed(threshold=b)) for b in (0, 5, 9)),
+        *((f"p = {p:g}", changed(norm=p)) for p in (2.0, 10.0)),
+        *(
+            (
+                f"L = {count}, b = {7 * count // 10}",
+                changed(levels=count, threshold=7 * count // 10),
+            )
+            for count in (5, 20)
+        ),
+    ]
+    place = {settings: (position, name) for position, (name, settings) in enumerate(named)}
+    return {i: place[settings] for i, settings in enumerate(variants) if settings in place}
+
+
+def shares(outcomes: Iterable[Outcome]) -> list[Share]:
+    """For each setting and value: how many combinations hold, vanish or turn.
+
+    Returns
+    -------
+    list of Share
+        The setting ``any`` counts all combinations.
+    """
+    counts: dict[tuple[Question, str, str, str, str], Counter[str]] = {}
+    for outcome in outcomes:
+        for setting, value in {**outcome.settings.record(), "any": ""}.items():
+            key = (outcome.question, outcome.group, outcome.method, setting, str(value))
+            counts.setdefault(key, Counter())[outcome.verdict] += 1
+    return [
+        Share(*key, count.total(), count["holds"], count["vanishes"], count["turns"])
+        for key, count in counts.items()
+    ]
