@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
-from twinlens.compute import architectures
+from twinlens.compute import architectures, passes
+from twinlens.compute.passes import Conditions
 from twinlens.errors import NotFiniteError
 from twinlens.schema import Side
 from twinlens.trace import Report
@@ -60,17 +61,30 @@ def _attention(
 ) -> tuple[Tensor, Tensor]:
     # The family's own eager function knows its soft caps, groups and scales: nothing to imitate.
     eager = sys.modules[type(module).__module__].eager_attention_forward
+    conditions = passes.current()
+    if conditions.stored is not None:
+        conditions.stored[module] = key.detach(), value.detach()
+    if conditions.prefix is not None:
+        key, value = conditions.prefix.before(module, key, value)
     output, weights = eager(module, query, key, value, mask, **kwargs)
+    if conditions.patterns is not None:
+        conditions.patterns.append(weights)
     keep = _patterns.get()
     if keep is not None:
         keep(weights.detach())
     return output, weights
 
 
-def _mask(*args: Any, **kwargs: Any) -> Tensor:
+def _mask(*, q_length: int, kv_length: int, **kwargs: Any) -> Tensor:
+    conditions = passes.current()
+    start = conditions.start
+    if start:
+        kv_length, kwargs["q_offset"] = start + q_length, start
+    mask: Tensor = eager_mask(q_length=q_length, kv_length=kv_length, **kwargs)
+    if conditions.hidden is not None:
+        mask = mask.masked_fill(conditions.hidden[:, None, None], torch.finfo(mask.dtype).min)
     # A token that occlusion hides is hidden from later tokens, never from itself: no row is empty.
-    mask: Tensor = eager_mask(*args, **kwargs)
-    mask.diagonal(dim1=-2, dim2=-1).zero_()
+    mask.diagonal(offset=start, dim1=-2, dim2=-1).zero_()
     return mask
 
 
@@ -80,12 +94,13 @@ AttentionMaskInterface.register(_NAME, _mask)
 
 
 @contextmanager
-def observed(model: PreTrainedModel) -> Iterator[None]:
-    """Run the model's attention through twinlens; without a cache only."""
+def observed(model: PreTrainedModel, conditions: Conditions | None = None) -> Iterator[None]:
+    """Run the model's attention through twinlens, under conditions; never with a cache."""
     before = model.config._attn_implementation
     model.set_attn_implementation(_NAME)
     try:
-        yield
+        with passes.under(conditions or Conditions()):
+            yield
     finally:
         model.set_attn_implementation(before)
 
