@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.support import tiny
 from transformers import PreTrainedModel
 from transformers.utils import logging
 from twinlens.compute.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, load_pair
+
+from tests.support import tiny
 
 
 @pytest.fixture(scope="session", autouse=True)

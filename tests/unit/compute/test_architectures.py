@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.support import tiny
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 from twinlens.compute import architectures
 from twinlens.compute.capture import Capture, capture
 from twinlens.errors import UnsupportedArchitectureError
+
+from tests.support import tiny
 
 IDS = [0, 300, 17, 45, 260, 310, 45, 99]
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import InputXGradient
-from tests.support import tiny
 from torch import Tensor
 from transformers import PreTrainedModel
 from twinlens.blocks import Array
 from twinlens.compute.attribution import METHODS, Reading, complete
 from twinlens.errors import Interrupted, NotFiniteError
+
+from tests.support import tiny
 
 IDS = [0, 300, 17, 45, 260, 310, 45, 99, 300, 17, 200, 5]
 PROMPT = 8

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.support import tiny
 from transformers import PreTrainedModel
 from twinlens.compute import architectures
 from twinlens.compute.capture import answer_greedily, capture
 from twinlens.errors import Interrupted, NotFiniteError
+
+from tests.support import tiny
 
 IDS = [0, 300, 17, 45, 260, 310, 45, 99, 300, 17, 200, 5]
 PROMPT = 8

@@ -7,7 +7,7 @@ comes, stopped, and taken up again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from twinlens.blocks import Array
-from twinlens.compute.capture import observed
 from twinlens.errors import NotFiniteError
 from twinlens.schema import Method, Side
 from twinlens.trace import Report
@@ -28,11 +27,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reading:
-    """A model, the tokens it reads, and how many of them are the prompt."""
+    """A model, the tokens it reads, and what single methods need to know beside them.
+
+    Attributes
+    ----------
+    model : PreTrainedModel
+    ids : sequence of int
+        Prompt and answer, T = N + M tokens.
+    prompt_length : int
+        N.
+    rivals : sequence of int, optional
+        A token for each answer token to contrast it with; by default the model's own runner-up.
+    replacements : sequence of int, optional
+        A token for each prompt token to replace it with.
+    groups : mapping of str to groups, optional
+        Prompt positions that are hidden together, by kind: ``word``, ``sentence``, ``segment``.
+    order : float array [N], optional
+        How much each prompt token is expected to matter: the largest are computed first.
+    """
 
     model: PreTrainedModel
     ids: Sequence[int]
     prompt_length: int
+    rivals: Sequence[int] | None = None
+    replacements: Sequence[int] | None = None
+    groups: Mapping[str, Sequence[Sequence[int]]] | None = None
+    order: Array | None = None
+
+    @property
+    def answer_length(self) -> int:
+        """M."""
+        return len(self.ids) - self.prompt_length
 
     @property
     def read(self) -> Tensor:
@@ -50,11 +75,8 @@ class Reading:
         return torch.arange(self.prompt_length - 1, len(self.ids) - 1, device=self.model.device)
 
 
-#: Prompt tokens that occlusion hides in one batch.
-ROWS_AT_ONCE = 16
-
-#: Rows and columns of finished cells, and their values.
-Piece: TypeAlias = tuple[list[int] | slice, int | slice, Array]
+#: Rows and columns of finished cells, and their values; one of the two is all.
+Piece: TypeAlias = tuple[list[int] | slice, list[int] | slice, Array]
 #: Says which cells are still wanted, as a boolean array [N, M].
 Wanted: TypeAlias = Callable[[], Array]
 Compute: TypeAlias = Callable[[Reading, Wanted], Iterator[Piece]]
@@ -77,7 +99,8 @@ def saliency_method(method: Method) -> Callable[[Compute], Compute]:
 
     Between pieces other work may use the model, and even fill cells of the same table: a
     generator asks `wanted` again before each piece, and changes no global state (gradient mode,
-    attention function) across a ``yield``.
+    attention function) across a ``yield``. A piece without rows lets others through during long
+    work.
     """
 
     def register(compute: Compute) -> Compute:
@@ -126,7 +149,10 @@ def complete(
     pieces = METHODS[name].compute(reading, wanted)
     while wanted().any():
         with guard:
-            rows, places, piece = next(pieces)
+            try:
+                rows, places, piece = next(pieces)
+            except NotFiniteError as error:
+                raise NotFiniteError(f"{title} of the {side} model {error}") from error
             if not np.isfinite(piece).all():
                 raise NotFiniteError(
                     f"{title} of the {side} model is NaN or infinite although its forward pass is "
@@ -137,75 +163,6 @@ def complete(
             report(total - int(wanted().sum()), total, f"{title}, {side}")
 
 
-@saliency_method(
-    Method(
-        name="gradient_x_input",
-        title="Gradient × input",
-        measures="First-order change of the answer token's probability along the embedding "
-        "of the prompt token.",
-        source="Wu et al. 2024, section 3.1: gradient of the token's softmax probability times "
-        "the input embedding, summed over dimensions",
-        exact=False,
-        cost="1 forward and M backward passes",
-    )
-)
-def gradient_x_input(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
-    """The paper's attribution, a column for each backward pass."""
-    columns = [int(column) for column in np.flatnonzero(wanted().any(axis=0))]
-    model, rows = reading.model, reading.prompt_length
-    with torch.enable_grad(), observed(model):
-        # Through the module: Gemma scales its embeddings there.
-        embedded = model.get_input_embeddings()(reading.read).detach().requires_grad_()
-        logits = model(
-            inputs_embeds=embedded, use_cache=False, logits_to_keep=reading.positions[columns]
-        ).logits[0]
-        chosen = _precise(logits).softmax(dim=-1)[range(len(columns)), reading.targets[columns]]
-    for place, column in enumerate(columns):
-        if not wanted()[:, column].any():
-            continue
-        (gradient,) = torch.autograd.grad(chosen[place], embedded, retain_graph=True)
-        effect = (_precise(gradient) * _precise(embedded.detach()))[0, :rows].sum(dim=-1)
-        yield slice(None), column, effect.cpu().numpy()
-
-
-@saliency_method(
-    Method(
-        name="occlusion",
-        title="Occlusion",
-        measures="Drop of the answer token's log-probability, in nats, when later tokens cannot "
-        "attend to the prompt token.",
-        source="Leave one out by attention mask, positions kept",
-        exact=True,
-        cost="N + 1 forward passes",
-    )
-)
-def occlusion(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
-    """Exact effect of hiding one prompt token at a time, all answer tokens in one pass."""
-    ids = reading.read
-    # Bounds the logits in memory to 32 million numbers.
-    size = min(ROWS_AT_ONCE, max(1, 2**25 // (len(reading.targets) * reading.model.config.vocab_size)))
-    intact = _logprobs(reading, torch.ones_like(ids))
-    while rows := np.flatnonzero(wanted().any(axis=1))[:size].tolist():
-        mask = torch.ones(len(rows), ids.shape[1], dtype=ids.dtype, device=ids.device)
-        mask[range(len(rows)), rows] = 0
-        yield rows, slice(None), (intact - _logprobs(reading, mask)).cpu().numpy()
-
-
-def _logprobs(reading: Reading, mask: Tensor) -> Tensor:
-    """Log-probabilities of the answer under several masks, shape [masks, M]."""
-    ids = reading.read.expand(len(mask), -1)
-    positions = torch.arange(ids.shape[1], device=ids.device).expand(len(mask), -1)
-    with torch.no_grad(), observed(reading.model):
-        logits = reading.model(
-            ids,
-            attention_mask=mask,
-            position_ids=positions,
-            use_cache=False,
-            logits_to_keep=reading.positions,
-        ).logits
-    index = reading.targets.expand(len(mask), -1)[..., None]
-    return _precise(logits).log_softmax(dim=-1).gather(-1, index)[..., 0]
-
-
-def _precise(tensor: Tensor) -> Tensor:
+def precise(tensor: Tensor) -> Tensor:
+    """At least float32, for what is summed or exponentiated."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -292,11 +292,10 @@ class LiveTrace(Trace):
             raise UnknownBlockError(
                 "disagreement needs one answer read by both models: trace with response='shared'"
             )
-        # Over the tokens both models know, which is all of them unless one has extra tokens.
-        base, tuned = (
-            self._captures[side].logprobs[:, : self.pair.vocabulary].double().log_softmax(dim=-1)
-            for side in SIDES
-        )
+        rows = [self._captures[side].logprobs for side in SIDES]
+        # Where one model has extra tokens: over those both have.
+        both = min(row.shape[1] for row in rows)
+        base, tuned = (row[:, :both].double().log_softmax(dim=-1) for row in rows)
         return (tuned.exp() * (tuned - base)).sum(dim=-1).clamp_min(0).float().numpy()
 
     def _pattern_measure(self, name: str, of: Capture) -> Array:
@@ -412,7 +411,7 @@ def _index(key: str, text: str, size: int, what: str) -> int:
 
 def _half(values: Array) -> Array:
     """As float16, unless a value would overflow: then float32."""
-    large = values.size > 0 and float(np.abs(values).max()) > np.finfo(np.float16).max
+    large = values.size > 0 and float(np.abs(values).max()) > float(np.finfo(np.float16).max)
     return values.astype(np.float32 if large else np.float16)
 
 

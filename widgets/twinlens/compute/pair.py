@@ -342,7 +342,8 @@ def _load_weights(
     source: Source, config: PretrainedConfig, options: dict[str, Any]
 ) -> PreTrainedModel:
     weights = {"gguf_file": source.gguf} if source.gguf else {"use_safetensors": True}
-    with _load_errors(source, "weights"):
+    # Weights made in a caller's inference mode could never enter a gradient.
+    with _load_errors(source, "weights"), torch.inference_mode(False):
         model = AutoModelForCausalLM.from_pretrained(
             source.place,
             config=None if source.gguf else config,

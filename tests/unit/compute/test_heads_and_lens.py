@@ -1,0 +1,101 @@
+"""Measures over heads, and the logit lens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import jensenshannon
+from torch import Tensor
+from transformers import PreTrainedModel
+from twinlens.compute import architectures, heads, lens
+from twinlens.compute.capture import Capture, capture
+
+from tests.support import tiny
+
+IDS = [0, 300, 17, 45, 260, 310, 45, 99, 300, 17]
+PROMPT = 7
+
+
+@pytest.fixture(scope="module")
+def captures() -> tuple[Capture, Capture]:
+    base = tiny.model("llama")
+    tuned = tiny.tuned_copy(base)
+    return (
+        capture(base, IDS, PROMPT, side="base"),
+        capture(tuned, IDS, PROMPT, side="tuned"),
+    )
+
+
+def test_change_equals_scipy(captures: tuple[Capture, Capture]) -> None:
+    base, tuned = captures
+    ours = heads.change(base, tuned, len(IDS))
+    assert ours.shape == (len(IDS), 3, 4)
+    for layer in range(3):
+        for head in range(4):
+            rows = [c.attention[layer, head].double().numpy() for c in captures]
+            expected = jensenshannon(*rows, base=2, axis=1) ** 2
+            np.testing.assert_allclose(ours[:, layer, head], expected, atol=1e-9)
+    assert ours.max() > 1e-4
+
+
+def test_equal_models_do_not_differ(captures: tuple[Capture, Capture]) -> None:
+    assert (heads.change(captures[0], captures[0], len(IDS)) == 0).all()
+
+
+def test_attention_to_positions(captures: tuple[Capture, Capture]) -> None:
+    base, _ = captures
+    ours = heads.to_positions(base, [1, 2, 4])
+    for t, layer, head in ((0, 0, 0), (5, 1, 3), (9, 2, 2)):
+        expected = sum(float(base.attention[layer, head, t, p]) for p in (1, 2, 4))
+        assert ours[t, layer, head] == pytest.approx(expected, abs=1e-6)
+    assert (ours[0] == 0).all()
+    assert (heads.to_positions(base, []) == 0).all()
+
+
+def test_received_is_read_where_the_answer_is_predicted(captures: tuple[Capture, Capture]) -> None:
+    base, _ = captures
+    ours = heads.received(base, PROMPT)
+    assert ours.shape == (PROMPT, 3, 4)
+    rows = [PROMPT - 1 + m for m in range(len(IDS) - PROMPT)]
+    expected = np.mean([base.attention[1, 2, t, 3].item() for t in rows])
+    assert ours[3, 1, 2] == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_heads_write_adds_up_to_the_attention_output(model: PreTrainedModel) -> None:
+    kept = capture(model, IDS, PROMPT, side="base")
+    direction = torch.nn.functional.normalize(torch.randn(32), dim=0)
+    written = heads.write(kept, model, direction)
+    assert written.shape == (len(IDS), 3, 4)
+    for layer in range(3):
+        bias = getattr(architectures.attention_out(model, layer), "bias", None)
+        offset = 0.0 if bias is None else float(bias.detach() @ direction)
+        expected = (kept.attention_out[layer] @ direction).numpy() - offset
+        np.testing.assert_allclose(written[:, layer].sum(axis=-1), expected, atol=1e-5)
+
+
+def test_last_layer_of_the_lens_is_the_models_prediction(model: PreTrainedModel) -> None:
+    kept = capture(model, IDS, PROMPT, side="base")
+    for m in range(len(IDS) - PROMPT):
+        found = lens.logit_lens(model, kept.residual[:, PROMPT - 1 + m])
+        assert found.shape == (4, 340)
+        torch.testing.assert_close(found[-1], kept.logprobs[m], atol=1e-5, rtol=0)
+        torch.testing.assert_close(found.exp().sum(dim=-1), torch.ones(4), atol=1e-5, rtol=0)
+
+
+def test_lens_block_ranks_and_sorts() -> None:
+    probabilities = torch.tensor([[0.5, 0.2, 0.15, 0.1, 0.04, 0.01], [0.01] + [0.198] * 5])
+    block = lens.lens_block(probabilities.log(), 2, str)
+    first, second = block["layers"]
+    assert block["target"] == "2"
+    assert first["rank"] == 3
+    assert first["logprob"] == pytest.approx(np.log(0.15))
+    assert [text for text, _ in first["top"]] == ["0", "1", "2", "3", "4"]
+    assert [p for _, p in first["top"]] == pytest.approx([0.5, 0.2, 0.15, 0.1, 0.04])
+    assert second["rank"] == 1
+
+
+def test_rivals_leave_the_token_itself_out() -> None:
+    row: Tensor = torch.tensor([0.5, 0.2, 0.15, 0.1, 0.04, 0.01]).log()
+    assert [text for text, _ in lens.likeliest(row, str, besides=1)] == ["0", "2", "3", "4", "5"]
+    assert [text for text, _ in lens.likeliest(row, str, besides=5)] == ["0", "1", "2", "3", "4"]

@@ -1,0 +1,449 @@
+"""Live traces: every key, every mode, errors, interruption and threads."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from twinlens import blocks, schema
+from twinlens.compute import architectures
+from twinlens.compute.live import LiveTrace, trace_pair
+from twinlens.compute.pair import Pair, load_pair
+from twinlens.errors import AnswerError, Interrupted, PromptError, UnknownBlockError
+from twinlens.schema import SIDES, Side
+
+from tests.support import tiny
+
+
+def shape_of(key: str, trace: LiveTrace) -> tuple[str, tuple[int, ...] | None]:
+    """Type and shape the schema promises for a key; None for JSON."""
+    m = trace.manifest
+    side: Side = "tuned" if "tuned" in key.split("/") else "base"
+    n, t, c = m.prompt_length, m.length(side), m.common_length
+    depth, heads = m.pair.layers, m.pair.heads
+    k = int(m.parameters["components"])
+    match key.split("/"):
+        case ["saliency", _, _]:
+            return "float32", (n, t - n)
+        case ["saliency", _, _, _]:
+            return "float32", (n,)
+        case ["logprob", _] | ["disagreement"]:
+            return "float32", (t - n,)
+        case ["attention", *_]:
+            return "float16", (t, t)
+        case ["heads", "change"]:
+            return "float16", (c, depth, heads)
+        case ["heads", "received", _]:
+            return "float16", (n, depth, heads)
+        case ["heads", *_]:
+            return "float16", (t, depth, heads)
+        case ["shift", name]:
+            return "float32", (c, depth + (name == "residual"))
+        case ["components", "change"]:
+            return "float32", (depth,)
+        case ["activations", _, _, "components"]:
+            return "float16", (t, k)
+        case ["activations", _, _, "neuron", _]:
+            return "float16", (t,)
+        case ["lens" | "alternatives" | "components" | "neurons" | "neuron", *_]:
+            return "json", None
+    raise AssertionError(key)
+
+
+def check_all(trace: LiveTrace) -> list[str]:
+    keys = list(trace.keys())
+    assert len(keys) == len(set(keys))
+    for key in keys:
+        value = trace.block(key)
+        kind, shape = shape_of(key, trace)
+        if shape is None:
+            assert json.loads(json.dumps(value, allow_nan=False)) == value, key
+        else:
+            assert isinstance(value, np.ndarray), key
+            assert (str(value.dtype), value.shape) == (kind, shape), key
+            assert np.isfinite(value).all(), key
+        header, buffer = blocks.encode(value, causal=blocks.is_causal(key))
+        again = blocks.decode(header, buffer)
+        assert np.array_equal(again, value) if shape else again == value, key
+    return keys
+
+
+def test_every_key_has_the_promised_shape(trace: LiveTrace) -> None:
+    keys = check_all(trace)
+    assert keys[0] == "saliency/base/gradient_x_input"
+    kinds = {key.split("/")[0] for key in keys}
+    promised = set(re.findall(r"^``(\w+)[^`]*``\s\s", schema.__doc__ or "", flags=re.MULTILINE))
+    assert kinds == promised
+    assert sum(key.startswith("attention/") for key in keys) == 2 * 3 * 4
+
+
+def test_manifest(trace: LiveTrace) -> None:
+    m = trace.manifest
+    assert schema.manifest_from_json(json.loads(json.dumps(m.to_json()))) == m
+    assert (m.response, m.shared) == ("tuned", True)
+    assert m.answers["base"].tokens == m.answers["tuned"].tokens
+    assert m.answers["tuned"].own_text == m.answers["tuned"].text
+    assert m.answers["base"].own_text != m.answers["base"].text
+    assert next(m.prompt_tokens[i].text for i in m.segment_positions("instruction")) == "Rewrite"
+
+
+def test_own_answers(pair: Pair) -> None:
+    trace = trace_pair(pair, tiny.PROMPT, response="own", max_new_tokens=5)
+    assert not trace.manifest.shared
+    assert trace.manifest.common_length == trace.manifest.prompt_length
+    for side in SIDES:
+        assert trace.manifest.answers[side].text == trace.manifest.answers[side].own_text
+    assert "disagreement" not in check_all(trace)
+    with pytest.raises(UnknownBlockError, match="needs one answer read by both"):
+        trace.block("disagreement")
+
+
+def test_answers_of_different_length(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = iter((3, 5))
+    from twinlens.compute import live
+
+    greedy = live.answer_greedily
+    monkeypatch.setattr(
+        live,
+        "answer_greedily",
+        lambda *a, **k: greedy(*a, **{**k, "limit": next(lengths)}),
+    )
+    trace = trace_pair(pair, tiny.PROMPT, response="own")
+    check_all(trace)
+    beyond = trace.manifest.length("base")
+    for entry in trace.block(f"neurons/0/{beyond}"):
+        assert entry["base"] is None
+        assert isinstance(entry["tuned"], float)
+
+
+def test_given_and_base_answers(pair: Pair) -> None:
+    given = trace_pair(pair, tiny.PROMPT, response=" The committee")
+    assert given.manifest.response == "given"
+    assert [a.text for a in given.manifest.answers.values()] == [" The committee"] * 2
+    base = trace_pair(pair, tiny.PROMPT, response="base", max_new_tokens=4)
+    assert base.manifest.answers["tuned"].text == base.manifest.answers["base"].own_text
+
+
+def plain_logprobs(trace: LiveTrace, side: Side) -> torch.Tensor:
+    ids = [t.id for t in (*trace.manifest.prompt_tokens, *trace.manifest.answers[side].tokens)]
+    with trace.pair.model(side) as model, torch.no_grad():
+        scores = model(torch.tensor([ids])).logits[0]
+    return scores[trace.manifest.prompt_length - 1 : -1].log_softmax(dim=-1)
+
+
+def test_outputs_against_the_plain_models(trace: LiveTrace) -> None:
+    logprobs = {side: plain_logprobs(trace, side) for side in SIDES}
+    answer = [t.id for t in trace.manifest.answers["tuned"].tokens]
+    for side in SIDES:
+        expected = logprobs[side][range(len(answer)), answer]
+        np.testing.assert_allclose(trace.array(f"logprob/{side}"), expected, atol=1e-5)
+    kl = torch.nn.functional.kl_div(
+        logprobs["base"], logprobs["tuned"], log_target=True, reduction="none"
+    ).sum(dim=-1)
+    np.testing.assert_allclose(trace.array("disagreement"), kl, atol=1e-5)
+    # The answer is tuned's own greedy one, so every rival is less likely.
+    for rivals, own in zip(trace.block("alternatives/tuned"), logprobs["tuned"], strict=True):
+        assert len(rivals) == 5
+        assert max(p for _, p in rivals) <= float(own.max().exp()) + 1e-6
+
+
+def test_lens_reads_where_the_token_is_predicted(trace: LiveTrace) -> None:
+    n = trace.manifest.prompt_length
+    for m, own in enumerate(trace.array("logprob/tuned")):
+        block = trace.block(f"lens/tuned/{n + m}")
+        assert block["target"] == trace.manifest.answers["tuned"].tokens[m].text
+        assert block["layers"][-1]["logprob"] == pytest.approx(own, abs=1e-5)
+        assert block["layers"][-1]["rank"] == 1
+    # A prompt token is read where it stands: the lens there answers the token that follows it.
+    assert trace.block("lens/base/1")["target"] == trace.manifest.prompt_tokens[2].text
+    assert trace.block(f"lens/tuned/{n - 1}") == trace.block(f"lens/tuned/{n}")
+
+
+def test_shift_and_activations_against_hidden_states(trace: LiveTrace) -> None:
+    ids = [t.id for t in (*trace.manifest.prompt_tokens, *trace.manifest.answers["tuned"].tokens)]
+    states = {}
+    for side in SIDES:
+        with trace.pair.model(side) as model, torch.no_grad():
+            states[side] = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+    for layer in range(3):
+        a, b = (states[side][layer][0].numpy() for side in SIDES)
+        norms = (np.linalg.norm(a, axis=1) + np.linalg.norm(b, axis=1)) / 2
+        np.testing.assert_allclose(
+            trace.array("shift/residual")[:, layer],
+            np.linalg.norm(b - a, axis=1) / norms,
+            rtol=1e-4,
+        )
+    outputs: list[torch.Tensor] = []
+    with trace.pair.model("tuned") as model, torch.no_grad():
+        handle = architectures.feed_forward_out(model, 1).register_forward_hook(
+            lambda _, inputs, output: outputs.extend((inputs[0][0], output[0]))
+        )
+        model(torch.tensor([ids]))
+        handle.remove()
+    neurons, output = outputs
+    np.testing.assert_allclose(
+        trace.array("activations/tuned/1/neuron/5"), neurons[:, 5], rtol=1e-3, atol=1e-5
+    )
+    expected = output.numpy() @ trace.pair.concepts.directions("tuned", 1).T
+    np.testing.assert_allclose(
+        trace.array("activations/tuned/1/components"), expected, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_neurons_list_the_most_active_and_most_changed(trace: LiveTrace) -> None:
+    at = trace.manifest.prompt_length + 2
+    listed = trace.block(f"neurons/1/{at}")
+    activity = {}
+    for side in SIDES:
+        values = [trace.array(f"activations/{side}/1/neuron/{n}")[at - 1] for n in range(48)]
+        activity[side] = np.array(values, np.float32) * trace.pair.concepts.value_norms(side, 1)
+    names = [entry["neuron"] for entry in listed]
+    for strength in (
+        np.abs(activity["base"]),
+        np.abs(activity["tuned"]),
+        np.abs(activity["tuned"] - activity["base"]),
+    ):
+        assert set(np.argsort(-strength)[:4].tolist()) <= set(names)
+    for entry in listed:
+        for side in SIDES:
+            stored = trace.array(f"activations/{side}/1/neuron/{entry['neuron']}")[at - 1]
+            assert entry[side] == pytest.approx(float(stored), rel=2e-3, abs=1e-5)
+
+
+def test_heads_write_into_units(trace: LiveTrace) -> None:
+    written = trace.array("heads/write/base/1/component:2").astype(np.float32)
+    direction = trace.pair.concepts.directions("base", 1)[2]
+    np.testing.assert_allclose(
+        written.sum(axis=-1).T,
+        trace._captures["base"].attention_out.numpy() @ direction,
+        atol=5e-3,
+    )
+    neuron = trace.array("heads/write/tuned/1/neuron:3")
+    assert neuron.shape == (trace.manifest.length("tuned"), 3, 4)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "saliency",
+        "saliency/base",
+        "saliency/middle/gradient_x_input",
+        "saliency/base/magic",
+        "saliency/base/occlusion/6",
+        "saliency/base/occlusion/-1",
+        "saliency/base/occlusion/1/2",
+        "attention/base/3/0",
+        "attention/base/0/4",
+        "attention/base/0/x",
+        "attention/base/\u0663/0",
+        "heads/magic/base",
+        "heads/write/base/0/component:32",
+        "heads/write/base/0/neuron:48",
+        "heads/write/base/0/magic:1",
+        "shift/magic",
+        "lens/base/9999",
+        "components/3",
+        "activations/base/0/neuron/48",
+        "neurons/0/9999",
+        "neuron/0/48",
+        "__proto__",
+    ],
+)
+def test_unknown_keys(trace: LiveTrace, key: str) -> None:
+    with pytest.raises(UnknownBlockError) as caught:
+        trace.block(key)
+    assert repr(key) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_stops_at_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    from twinlens.compute import live
+
+    answers = iter([[1], [5, 6], [1], [5, 6], [1], [5, 6], [5, 6], [1]])
+    monkeypatch.setattr(live, "answer_greedily", lambda *_, **__: next(answers))
+    with pytest.raises(AnswerError, match="base model stopped at once.*response=.*template=True"):
+        trace_pair(pair, tiny.PROMPT, response="own")
+    shared = trace_pair(pair, tiny.PROMPT, response="shared")
+    assert shared.manifest.answers["base"].own_text == ""
+    assert shared.manifest.answers["base"].stopped
+    with pytest.raises(AnswerError, match="base model stopped at once"):
+        trace_pair(pair, tiny.PROMPT, response="base")
+    with pytest.raises(AnswerError, match="tuned model stopped at once"):
+        trace_pair(pair, tiny.PROMPT, response="shared")
+
+
+def test_answers_that_cannot_be_read(pair: Pair) -> None:
+    with pytest.raises(AnswerError, match="given response is empty"):
+        trace_pair(pair, tiny.PROMPT, response="", max_new_tokens=2)
+    with pytest.raises(AnswerError, match="read at most 128: shorten the response to"):
+        trace_pair(pair, tiny.PROMPT, response="x" * 200, max_new_tokens=2)
+    with pytest.raises(PromptError, match="prompt is empty"):
+        trace_pair(pair, "")
+
+
+def test_stop_tokens_come_from_generation_settings_and_tokenizer(pair: Pair) -> None:
+    from twinlens.compute.live import _stop_tokens
+
+    class Settings:
+        eos_token_id: Any = None
+
+    settings = Settings()
+    assert _stop_tokens(pair, "base", settings) == {1}
+    settings.eos_token_id = 7
+    assert _stop_tokens(pair, "base", settings) == {1, 7}
+    settings.eos_token_id = [7, 8]
+    assert _stop_tokens(pair, "base", settings) == {1, 7, 8}
+
+
+def test_end_of_text_is_the_last_answer_token(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    from twinlens.compute import live
+
+    monkeypatch.setattr(live, "answer_greedily", lambda *_, **__: [300, 1])
+    answer = trace_pair(pair, tiny.PROMPT).manifest.answers["tuned"]
+    last = answer.tokens[-1]
+    assert (last.text, last.segment, last.start, last.end) == (
+        "</s>",
+        "special",
+        len(answer.text),
+        len(answer.text),
+    )
+    assert "</s>" not in answer.text
+    assert answer.stopped
+
+
+def test_values_that_overflow_half_precision_stay_exact() -> None:
+    from twinlens.compute.live import _half
+
+    assert _half(np.array([1e5, 1.0])).dtype == np.float32
+    assert _half(np.array([6e4, 1.0])).dtype == np.float16
+
+
+def test_interrupted_saliency_goes_on_where_it_stopped(trace: LiveTrace) -> None:
+    key = "saliency/tuned/gradient_x_input"
+    calls: list[tuple[int, int]] = []
+
+    def stop_after_two(done: int, total: int, _what: str) -> None:
+        calls.append((done, total))
+        if len(calls) == 2:
+            raise Interrupted("something newer")
+
+    with pytest.raises(Interrupted):
+        trace.block(key, stop_after_two)
+    n, m = trace.manifest.prompt_length, trace.manifest.answer_length("tuned")
+    assert calls == [(n, n * m), (2 * n, n * m)]
+    calls.clear()
+    whole = trace.array(key, lambda done, total, _: calls.append((done, total)))
+    assert calls[0] == (n, n * (m - 2))
+    fresh = LiveTrace(trace.pair, trace.manifest, trace._captures)
+    np.testing.assert_allclose(whole, fresh.array(key), rtol=1e-5, atol=1e-9)
+    calls.clear()
+    trace.block(f"{key}/3", lambda done, total, _: calls.append((done, total)))
+    assert calls == []
+
+
+def test_one_column_computes_one_column(trace: LiveTrace) -> None:
+    calls: list[int] = []
+    column = trace.array(
+        "saliency/base/gradient_x_input/2", lambda done, total, _: calls.append(total)
+    )
+    assert calls == [trace.manifest.prompt_length]
+    whole = trace.array("saliency/base/gradient_x_input")
+    np.testing.assert_allclose(column, whole[:, 2], rtol=1e-5, atol=1e-9)
+
+
+def test_worker_threads_get_the_same_blocks(trace: LiveTrace) -> None:
+    keys = [k for k in trace if not k.startswith(("neuron/", "activations/"))]
+    expected = LiveTrace(trace.pair, trace.manifest, trace._captures)
+    with ThreadPoolExecutor(4) as pool, torch.inference_mode():
+        found = list(pool.map(trace.block, keys))
+        here = [expected.block(key) for key in keys]
+    for key, value, other in zip(keys, found, here, strict=True):
+        if isinstance(value, np.ndarray):
+            np.testing.assert_allclose(value, other, rtol=1e-5, atol=1e-6, err_msg=key)
+        else:
+            assert value == other, key
+
+
+def test_cached_blocks_do_not_wait_for_a_model(trace: LiveTrace) -> None:
+    ready = ["heads/change", "components/0", "saliency/base/gradient_x_input", "attention/base/0/0"]
+    for key in ready:
+        trace.block(key)
+    with trace.pair.lock:
+        with ThreadPoolExecutor(1) as pool:
+            waiting = [pool.submit(trace.block, key) for key in ready]
+            assert all(future.result(timeout=5) is not None for future in waiting)
+        blocked = threading.Thread(target=trace.block, args=["lens/base/3"], daemon=True)
+        blocked.start()
+        blocked.join(0.2)
+        assert blocked.is_alive()
+    blocked.join(5)
+    assert not blocked.is_alive()
+
+
+def test_arrays_cannot_be_changed_by_their_reader(trace: LiveTrace) -> None:
+    for key in ("heads/change", "attention/base/0/0", "saliency/base/gradient_x_input"):
+        with pytest.raises(ValueError, match="read-only"):
+            trace.array(key)[0] = 0
+
+
+def test_cache_forgets_what_was_used_longest_ago() -> None:
+    from twinlens.compute.live import _Cache
+
+    cache = _Cache(limit=1000)
+    for name in "abc":
+        cache.put(name, np.zeros(100, dtype=np.float32))
+        cache.get("a")
+    assert cache.get("a") is not None
+    assert cache.get("b") is None
+    assert cache.get("c") is not None
+
+
+def test_sequential_memory_gives_the_same_numbers(
+    folders: tuple[Path, Path], trace: LiveTrace
+) -> None:
+    alone = trace_pair(
+        load_pair(*folders, memory="sequential"),
+        tiny.PROMPT,
+        instruction=tiny.INSTRUCTION,
+        context="The committee concurred.",
+        response="shared",
+        max_new_tokens=6,
+    )
+    assert alone.manifest == trace.manifest
+    keys = list(alone.keys())
+    assert not any(key.startswith("neuron/") for key in keys)
+    for key in keys:
+        value, other = alone.block(key), trace.block(key)
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(value, other, err_msg=key)
+        else:
+            assert value == other, key
+        assert len(alone.pair._resident) == 1
+
+
+def test_models_in_inference_mode_callers_still_give_gradients(trace: LiveTrace) -> None:
+    with torch.inference_mode():
+        inside = trace.array("saliency/base/gradient_x_input/0")
+    fresh = LiveTrace(trace.pair, trace.manifest, trace._captures)
+    np.testing.assert_allclose(
+        inside, fresh.array("saliency/base/gradient_x_input/0"), rtol=1e-5, atol=1e-9
+    )
+
+
+def test_trace_reports_its_steps(pair: Pair) -> None:
+    said: list[str] = []
+    trace_pair(pair, tiny.PROMPT, max_new_tokens=2, report=lambda _d, _t, what: said.append(what))
+    assert set(said) == {
+        "answer of base",
+        "answer of tuned",
+        "reading with tuned",
+        "reading with base",
+    }
