@@ -137,16 +137,15 @@ def test_a_planted_pair_is_found() -> None:
     vectors = torch.from_numpy(
         mean_embeddings(model.model.embed_tokens.weight, word_pieces(tokenizer, WORDS.words))
     )
-    first, second = (
-        WORDS.words.index("dog"),
-        WORDS.words.index("sleep" if "sleep" in WORDS.words else "world"),
-    )
+    # Weights that single one word out: rows of the pseudo-inverse, for the two easiest words.
+    rows = torch.linalg.pinv(vectors).T
+    first, second = (vectors * rows).sum(dim=1).topk(2).indices.tolist()
     attention = model.model.layers[2].self_attn
     with torch.no_grad():
         model.model.layers[2].input_layernorm.weight.fill_(1.0)
         # Dimension 3 of head 3, which reads key head 1 of head_dim 8.
-        attention.q_proj.weight[3 * 8 + 3] = 50 * vectors[first]
-        attention.k_proj.weight[1 * 8 + 3] = 50 * vectors[second]
+        attention.q_proj.weight[3 * 8 + 3] = 50 * rows[first]
+        attention.k_proj.weight[1 * 8 + 3] = 50 * rows[second]
 
     def together(words):
         made = np.random.default_rng(0).standard_normal((len(words), 16))

@@ -1,0 +1,134 @@
+"""Vectors of words: from a model's tokens, and as the judge of which words may occur together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twinlens.blocks import Array
+from twinlens.vocabulary import WordVectors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+#: Word vectors are made, and words compared, so many at a time.
+_BLOCK = 2048
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the method; the defaults are the paper's.
+
+    Attributes
+    ----------
+    top : int
+        K: words per neuron and side.
+    z : float
+        Standard deviations above its mean that a word's cosine has to exceed.
+    frequent : int
+        The mean and deviation are taken over the cosines to so many most frequent words.
+    """
+
+    top: int = 100
+    z: float = 1.96
+    frequent: int = 3000
+
+
+class Cooccurrence:
+    """Which words may occur together: cosine above the threshold of both.
+
+    A word's threshold is the mean of its cosines to the most frequent words plus `z` population
+    standard deviations, itself included if it is among them; never less than 0. Words without a
+    vector occur with none.
+
+    Parameters
+    ----------
+    vectors : WordVectors
+        Of a vocabulary, the most frequent word first.
+    settings : Settings
+    """
+
+    def __init__(self, vectors: WordVectors, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.source = vectors.source
+        self.known = vectors.known
+        lengths = np.linalg.norm(vectors.vectors, axis=1, keepdims=True)
+        #: Vectors of length 1, shape [words, d]; zero for words without one.
+        self.units: Array = vectors.vectors / np.where(lengths > 0, lengths, 1)
+        self.units[~vectors.known] = 0
+
+    @cached_property
+    def thresholds(self) -> Array:
+        """Threshold per word, shape [words]; infinite for words without a vector."""
+        frequent = self.units[: self.settings.frequent][self.known[: self.settings.frequent]]
+        found = np.full(len(self.units), np.inf, self.units.dtype)
+        for start in range(0, len(self.units), _BLOCK):
+            cosines = self.units[start : start + _BLOCK] @ frequent.T
+            limit = cosines.mean(axis=1) + self.settings.z * cosines.std(axis=1)
+            found[start : start + _BLOCK] = np.maximum(limit, 0)
+        found[~self.known] = np.inf
+        return found
+
+    @cached_property
+    def allowed(self) -> Array:
+        """Bit matrix of the pairs, uint8 [words, ceil(words / 8)]; bit j of row i in byte j // 8.
+
+        One bit per pair of words, 50 MB for 20,000 of them, filled block by block.
+        """
+        units, limits, words = self.units, self.thresholds, len(self.units)
+        bits = np.zeros((words, -(-words // 8)), np.uint8)
+        for top in range(0, words, _BLOCK):
+            rows = slice(top, min(top + _BLOCK, words))
+            for left in range(top, words, _BLOCK):
+                columns = slice(left, min(left + _BLOCK, words))
+                both = units[rows] @ units[columns].T > np.maximum(
+                    limits[rows, None], limits[None, columns]
+                )
+                if left == top:
+                    np.fill_diagonal(both, val=False)
+                bits[rows, left // 8 : -(-columns.stop // 8)] = _packed(both)
+                bits[columns, top // 8 : -(-rows.stop // 8)] = _packed(both.T)
+        return bits
+
+
+def _packed(block: Array) -> Array:
+    return np.packbits(block, axis=1, bitorder="little")
+
+
+def word_pieces(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> list[list[int]]:
+    """Tokens of each word with a blank in front; a lone leading blank is dropped.
+
+    A word that the tokenizer cannot spell has none.
+    """
+    ids = tokenizer([f" {word}" for word in words], add_special_tokens=False)["input_ids"]
+    pieces = tokenizer.convert_ids_to_tokens(sorted({word[0] for word in ids if word}))
+    blanks = {
+        token
+        for token, piece in zip(sorted({word[0] for word in ids if word}), pieces, strict=True)
+        if not piece.strip(" ▁Ġ")
+    }
+    unknown = tokenizer.unk_token_id
+    return [
+        [] if unknown in word else word[1:] if len(word) > 1 and word[0] in blanks else word
+        for word in ids
+    ]
+
+
+def mean_embeddings(embeddings: Tensor, pieces: Sequence[Sequence[int]]) -> Array:
+    """Mean embedding of the tokens of each word, float32, shape [words, hidden]."""
+    found = np.empty((len(pieces), embeddings.shape[1]), np.float32)
+    for start in range(0, len(pieces), _BLOCK):
+        block = pieces[start : start + _BLOCK]
+        counts = torch.tensor([len(word) for word in block])
+        tokens = torch.tensor([token for word in block for token in word])
+        rows = embeddings.detach()[tokens.to(embeddings.device)].float().cpu()
+        sums = torch.zeros(len(block), rows.shape[1])
+        sums.index_add_(0, torch.repeat_interleave(counts), rows)
+        found[start : start + _BLOCK] = (sums / counts[:, None]).numpy()
+    return found

@@ -1,0 +1,196 @@
+"""Do the words of one list rise more often than those of another? The paper's table 3."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from twinlens.blocks import Array
+from twinlens.pair_counts import Row, WordPairs, check_comparable
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from bokeh.plotting import figure
+
+#: Layers per group in the paper (LLaMA-7B has 32).
+GROUP = 8
+
+#: Of the lists in the figure: none is the colour of a model.
+COLOURS = ("#7a4fa3", "#1f8577", "#8a6d00")
+
+
+@dataclass(frozen=True)
+class RiseTable:
+    """How often words rise between the models, by word list and layer group (paper's table 3).
+
+    Attributes
+    ----------
+    rows : tuple of dict
+        One per group of layers and list, the last group being all layers: ``layers``,
+        ``first_layer``, ``last_layer`` (counted from 0), ``list``; ``words`` (of the list, with at
+        least one changed head), ``absent`` (of the list, not in the vocabulary), ``share`` (mean
+        over these words of the share of changed heads in which the word rose), ``sd`` (over
+        words, n - 1); and for every list but the first ``t``, ``df``, ``p`` of the test against
+        the first one. Numbers that do not exist are None.
+    hypothesis : str
+        What `p` tests.
+    parameters : dict
+        Of the word pairs, and the size of the layer groups.
+    """
+
+    rows: tuple[Row, ...]
+    hypothesis: str
+    parameters: dict[str, Any]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rows as a table; the hypothesis is in its ``attrs``."""
+        import pandas as pd
+
+        frame = pd.DataFrame(list(self.rows))
+        frame.attrs["hypothesis"] = self.hypothesis
+        return frame
+
+    def figure(self) -> figure:
+        """Bokeh figure: mean share with its standard error, by layer group and list."""
+        from bokeh.models import ColumnDataSource, FactorRange, HoverTool, Range1d
+        from bokeh.models.annotations import Span, Title, Whisker
+        from bokeh.plotting import figure
+
+        kept = [row for row in self.rows if row["share"] is not None]
+        lists = list(dict.fromkeys(row["list"] for row in self.rows))
+        fig = figure(
+            x_range=FactorRange(factors=[(row["layers"], row["list"]) for row in self.rows]),
+            y_range=Range1d(start=0, end=1),
+            height=320,
+            sizing_mode="stretch_width",
+            toolbar_location=None,
+            tools="",
+            x_axis_label="layers",
+            y_axis_label="share of changed heads in which a word rose",
+        )
+        fig.add_layout(Span(location=0.5, dimension="width", line_dash="dashed", line_color="#888"))
+        for name, colour in zip(lists, itertools.cycle(COLOURS), strict=False):
+            rows = [row for row in kept if row["list"] == name]
+            error = [(row["sd"] or 0.0) / np.sqrt(row["words"]) for row in rows]
+            source = ColumnDataSource(
+                {
+                    "x": [(row["layers"], name) for row in rows],
+                    "share": [row["share"] for row in rows],
+                    "low": [row["share"] - e for row, e in zip(rows, error, strict=True)],
+                    "high": [row["share"] + e for row, e in zip(rows, error, strict=True)],
+                    "words": [row["words"] for row in rows],
+                    "p": ["" if row["p"] is None else f"{row['p']:.3g}" for row in rows],
+                }
+            )
+            points = fig.scatter(
+                "x", "share", source=source, size=9, color=colour, legend_label=name
+            )
+            fig.add_layout(
+                Whisker(base="x", lower="low", upper="high", source=source, line_color=colour)
+            )
+            tooltips = [("share", "@share{0.000}"), ("words", "@words"), ("p", "@p")]
+            fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
+        fig.xaxis.major_label_text_font_size = "0px"  # the legend names the lists
+        fig.xgrid.grid_line_color = None
+        fig.add_layout(fig.legend[0], "above")
+        caption = f"Bars: one standard error over words. p tests that {self.hypothesis}."
+        fig.add_layout(
+            Title(text=caption, text_font_style="normal", text_font_size="11px"), "below"
+        )
+        return fig
+
+
+def rise_shares(base: Array, tuned: Array) -> Array:
+    """Share of changed heads in which each word rose.
+
+    Parameters
+    ----------
+    base, tuned : int array, shape [..., words]
+        Counts per head.
+
+    Returns
+    -------
+    float array, shape [words]
+        NaN where no head changed.
+    """
+    axes = tuple(range(base.ndim - 1))
+    changed = (tuned != base).sum(axis=axes)
+    rose = (tuned > base).sum(axis=axes)
+    return np.asarray(np.where(changed > 0, rose / np.maximum(changed, 1), np.nan))
+
+
+def rise_table(
+    base: WordPairs,
+    tuned: WordPairs,
+    lists: Mapping[str, Sequence[str]],
+    *,
+    group: int = GROUP,
+) -> RiseTable:
+    """Compare word lists by how often their words rise between the models (paper's table 3).
+
+    Parameters
+    ----------
+    base, tuned : WordPairs
+    lists : mapping of str to sequence of str
+        Word lists by name; every later one is tested against the first with Welch's t over
+        words, two-sided.
+    group : int
+        Layers per group; the last group may be smaller.
+
+    Raises
+    ------
+    ValueError
+        If there is no list, or `group` is less than 1.
+    PairMismatchError
+        If the models' pairs were found with different words or settings.
+    """
+    check_comparable(base, tuned)
+    if not lists or group < 1:
+        raise ValueError("rise_table needs at least one word list and one layer per group")
+    layers = list(base.layers)
+    counts = {name: (base.counts(words), tuned.counts(words)) for name, words in lists.items()}
+    rows: list[Row] = []
+    bounds = [(start, min(start + group, len(layers))) for start in range(0, len(layers), group)]
+    for start, end in bounds if bounds == [(0, len(layers))] else [*bounds, (0, len(layers))]:
+        first_shares: Array | None = None
+        for name, words in lists.items():
+            before, after = counts[name]
+            shares = rise_shares(before[start:end], after[start:end])
+            shares = shares[~np.isnan(shares)]
+            test = {} if first_shares is None else _welch(first_shares, shares)
+            rows.append(
+                {
+                    "layers": f"{layers[start]}-{layers[end - 1]}",
+                    "first_layer": layers[start],
+                    "last_layer": layers[end - 1],
+                    "list": name,
+                    "words": len(shares),
+                    "absent": sum(base.word_id(word) is None for word in words),
+                    "share": float(shares.mean()) if len(shares) else None,
+                    "sd": float(shares.std(ddof=1)) if len(shares) > 1 else None,
+                    **(test or {"t": None, "df": None, "p": None}),
+                }
+            )
+            first_shares = shares if first_shares is None else first_shares
+    first, *others = lists
+    hypothesis = (
+        f"the mean share of changed heads in which a word rose is the same for {first!r} as for "
+        f"{' and for '.join(map(repr, others))} (two-sided Welch t over words)"
+        if others
+        else "nothing is tested: there is one list"
+    )
+    return RiseTable(tuple(rows), hypothesis, {**base.parameters, "group": group})
+
+
+def _welch(first: Array, second: Array) -> Row:
+    """Welch's t, two-sided; nothing where one side has fewer than two words."""
+    from scipy.stats import ttest_ind
+
+    if min(len(first), len(second)) < 2 or not (first.std() or second.std()):
+        return {}
+    result = ttest_ind(first, second, equal_var=False)
+    return {"t": float(result.statistic), "df": float(result.df), "p": float(result.pvalue)}
