@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-from twinlens.schema import ModelInfo, PairInfo, Token
+from twinlens.blocks import Value
+from twinlens.schema import Answer, Manifest, ModelInfo, PairInfo, Token
 from twinlens.studies.cases import Case, CaseTrace
+from twinlens.studies.data import Row
+from twinlens.trace import Report, Trace
 
 PAIR = PairInfo(
     base=ModelInfo("planted-base", "sha256:0000000000000000", "float32", 1),
@@ -94,3 +98,28 @@ class Planted:
 
     def trace(self, case_id: str) -> CaseTrace:
         raise NotImplementedError
+
+
+class PlantedTrace(Trace):
+    """A trace whose saliency depends on the row's number only."""
+
+    def __init__(self, row: Row) -> None:
+        words = [row.prompt[i : i + 4] for i in range(0, len(row.prompt), 4)]
+        self._rng_seed = row.number
+        answers = {
+            side: Answer(tokens([" a"] * length), " a" * length, " a" * length, True)
+            for side, length in (("base", 12), ("tuned", 9 + row.number % 3))
+        }
+        special = dataclasses.replace(tokens([""])[0], segment="special")
+        self.manifest = Manifest(
+            PAIR, row.prompt, (special, *tokens(words)), answers, "own", False, ()
+        )
+
+    def keys(self) -> list[str]:
+        return []
+
+    def block(self, key: str, report: Report | None = None) -> Value:
+        _, side, _ = key.split("/")
+        rng = np.random.default_rng([self._rng_seed, side == "tuned"])
+        shape = (self.manifest.prompt_length, self.manifest.answer_length(side))
+        return rng.normal(size=shape).astype(np.float32)

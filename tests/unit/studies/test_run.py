@@ -1,0 +1,267 @@
+"""Studies on disk: nothing lost, nothing twice, recomputed without the models."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyarrow")
+
+from twinlens.density import DensityParameters
+from twinlens.errors import Interrupted, PromptError, UnknownBlockError
+from twinlens.studies import run
+from twinlens.studies.data import Problem, Row
+from twinlens.studies.scoring import Settings, scores
+from twinlens.studies.statistics import analyse
+from twinlens.studies.store import Store, StudyError
+
+from tests.support import tiny
+from tests.unit.studies import killed_study
+from tests.unit.studies.planted import PAIR, PlantedTrace
+
+SETTINGS = {"response": "own"}
+
+
+def rows(count):
+    return [Row(i + 1, f"p{i}", f"prompt {i}", ((0, 6),), ((0, 6),)) for i in range(count)]
+
+
+def create(folder):
+    return Store.create(folder, PAIR, [killed_study.METHOD], SETTINGS)
+
+
+def same(first, second):
+    pairs = list(zip(first, second, strict=True))
+    for one, other in pairs:
+        np.testing.assert_array_equal(one.values, other.values)
+        assert dataclasses.replace(one, values=0) == dataclasses.replace(other, values=0)
+    return len(pairs)
+
+
+def test_cases_come_back_as_they_were(tmp_path):
+    store = create(tmp_path / "s")
+    made = []
+    for row in rows(5):
+        trace = PlantedTrace(row)
+        cases = [run.make_case(row, trace, side, "gradient_x_input") for side in ("base", "tuned")]
+        store.append(row.number, cases)
+        made += cases
+    read = list(Store(tmp_path / "s"))
+    assert len(read) == 10
+    for one, other in zip(made, read, strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+        assert one.values.dtype == other.values.dtype == np.float32
+        for name in ("id", "side", "answer", "answer_tokens", "scored", "instruction", "fragments"):
+            assert getattr(one, name) == getattr(other, name)
+    assert read[0].scored[0] == 1
+    assert [score.score for score in scores(made)] == [score.score for score in scores(read)]
+
+
+def test_many_prompts_are_merged_and_read_in_order(tmp_path):
+    store = create(tmp_path / "s")
+    run.fill(store, iter(rows(150)), PlantedTrace)
+    files = sorted(path.name for path in (tmp_path / "s" / "rows").iterdir())
+    assert len(files) == 2 + 150 - 128
+    assert [case.id for case in store] == [f"p{i}" for i in range(150) for _ in range(2)]
+    assert store.finished() == {f"p{i}" for i in range(150)}
+
+
+@pytest.mark.parametrize("die_after", [4, 66])
+def test_killed_in_the_middle_nothing_is_lost_and_nothing_is_there_twice(tmp_path, die_after):
+    """Dies before a row's file appears (4), and before the merged file does (66)."""
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "tests.unit.studies.killed_study", str(tmp_path / "s"), "70"]
+    died = subprocess.run([*command, str(die_after)], cwd=root, check=False)
+    assert died.returncode == -9
+    kept = Store(tmp_path / "s").finished()
+    assert len(kept) >= min(die_after, 65) - 2
+    subprocess.run([*command, "0"], cwd=root, check=True)
+    whole = create(tmp_path / "whole")
+    run.fill(whole, iter(rows(70)), PlantedTrace)
+    assert same(Store(tmp_path / "s"), whole) == 140
+
+
+def test_a_merge_that_died_before_removing_is_read_once(tmp_path):
+    store = create(tmp_path / "s")
+    run.fill(store, iter(rows(63)), PlantedTrace)
+    kept = {path: path.read_bytes() for path in (tmp_path / "s" / "rows").iterdir()}
+    run.fill(store, iter(rows(64)), PlantedTrace)
+    for path, data in kept.items():
+        path.write_bytes(data)
+    assert [case.id for case in store] == [f"p{i}" for i in range(64) for _ in range(2)]
+
+
+def test_finished_prompts_are_not_traced_again(tmp_path):
+    asked = []
+
+    def tracer(row):
+        asked.append(row.id)
+        return PlantedTrace(row)
+
+    store = create(tmp_path / "s")
+    run.fill(store, iter(rows(3)), tracer)
+    run.fill(store, iter(rows(5)), tracer)
+    assert asked == ["p0", "p1", "p2", "p3", "p4"]
+
+
+def test_rows_that_fail_are_set_aside_and_the_rest_goes_on(tmp_path):
+    def tracer(row):
+        if row.id == "p1":
+            raise PromptError("the prompt is too long: shorten it")
+        return PlantedTrace(row)
+
+    store = create(tmp_path / "s")
+    items = [*rows(2), Problem(3, "it has no text"), Row(4, "p3", "prompt 3", ((0, 6),), ((0, 6),))]
+    run.fill(store, iter(items), tracer)
+    assert store.problems == [
+        Problem(2, "the prompt is too long: shorten it"),
+        Problem(3, "it has no text"),
+    ]
+    assert store.finished() == {"p0", "p3"}
+
+
+def test_an_interrupt_keeps_what_is_finished_and_progress_says_the_time(tmp_path):
+    said = []
+
+    def report(done, total, what):
+        said.append((done, total, what))
+        if done == 3:
+            raise Interrupted("stopped")
+
+    store = create(tmp_path / "s")
+    with pytest.raises(Interrupted):
+        run.fill(store, iter(rows(9)), PlantedTrace, total=9, report=report)
+    assert store.finished() == {"p0", "p1", "p2"}
+    assert said[0][:2] == (1, 9)
+    assert "min left" in said[0][2]
+
+
+def test_memory_does_not_grow_with_the_prompts(tmp_path):
+    def peak(count):
+        store = create(tmp_path / str(count))
+        tracemalloc.start()
+        run.fill(store, (row for i in range(count) for row in [rows(i + 1)[-1]]), PlantedTrace)
+        assert sum(1 for case in store) == 2 * count
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(10)
+    assert peak(128) < 1.25 * peak(64)
+
+
+def test_a_folder_of_another_study_is_refused(tmp_path):
+    create(tmp_path / "s")
+    with pytest.raises(StudyError, match="other settings"):
+        Store.create(tmp_path / "s", PAIR, [killed_study.METHOD], {"response": "base"})
+    other = dataclasses.replace(PAIR, layers=9)
+    with pytest.raises(StudyError, match="other pair"):
+        Store.create(tmp_path / "s", other, [killed_study.METHOD], SETTINGS)
+    with pytest.raises(StudyError, match="holds no study"):
+        Store(tmp_path / "nowhere")
+    with pytest.raises(StudyError, match="not occlusion"):
+        Store(tmp_path / "s").with_method("occlusion")
+    (tmp_path / "s" / "study.json").write_text("{}")
+    with pytest.raises(StudyError, match="damaged"):
+        Store(tmp_path / "s")
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    store = create(tmp_path / "s")
+    run.fill(store, iter(rows(2)), PlantedTrace)
+    (tmp_path / "s" / "rows" / "000000002.parquet").write_bytes(b"PAR1")
+    with pytest.raises(StudyError, match=r"000000002\.parquet of s is damaged"):
+        list(store)
+
+
+def test_a_case_is_a_trace(tmp_path):
+    store = create(tmp_path / "s")
+    run.fill(store, iter(rows(3)), PlantedTrace)
+    trace = store.trace("p1")
+    expected = PlantedTrace(rows(3)[1]).saliency("tuned", "gradient_x_input").values
+    np.testing.assert_array_equal(trace.saliency("tuned").values, expected)
+    with pytest.raises(UnknownBlockError, match="no prompt p9"):
+        store.trace("p9")
+
+
+DATA = [
+    {"prompt": tiny.PROMPT, "instruction": tiny.INSTRUCTION, "group": "g", "rating": 4},
+    {"prompt": "The small dog sleeps. Write it.", "instruction": "Write it.", "rating": 1},
+    {"prompt": "Write the word dog.", "answer": " The dog", "group": "g"},
+    {"text": "no prompt"},
+    {"prompt": "word " * 200},
+]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    from twinlens.compute.pair import load_pair
+
+    return load_pair(*tiny.save_pair(tmp_path_factory.mktemp("pair")))
+
+
+def test_a_study_of_a_pair(tmp_path, pair):
+    from twinlens.compute.live import trace_pair
+
+    methods = ("gradient_x_input", "occlusion")
+    store = run.study(pair, DATA, tmp_path / "s", methods=methods, max_new_tokens=12)
+    assert [problem.number for problem in store.problems] == [4, 5]
+    cases = list(store)
+    assert [(case.id, case.side) for case in cases] == [
+        (str(i), side) for i in (1, 2, 3) for side in ("base", "tuned")
+    ]
+    direct = trace_pair(pair, tiny.PROMPT, instruction=tiny.INSTRUCTION, max_new_tokens=12)
+    for method in methods:
+        tuned = list(store.with_method(method))[1]
+        expected = direct.saliency("tuned", method).values
+        np.testing.assert_array_equal(tuned.values, expected)
+    first = cases[1]
+    shown = "".join(first.prompt_tokens[i].text for i in first.instruction)
+    assert shown.strip() == tiny.INSTRUCTION
+    assert 0 not in first.scored
+    assert (first.rating, first.followed, cases[0].rating) == (4, True, None)
+
+    again = Store(tmp_path / "s")
+    wide = Settings(DensityParameters(threshold=0, normalisation="raw", answer_cut=4))
+    assert [s.score for s in scores(again, wide)] == [s.score for s in scores(cases, wide)]
+    assert analyse(again, bootstrap=20).comparison("tuned against base", "all prompts")
+
+
+@pytest.mark.parametrize("response", ["base", "tuned", "given"])
+def test_shared_answers_and_templates(tmp_path, pair, response):
+    store = run.study(
+        pair, DATA[2:3], tmp_path / "s", response=response, max_new_tokens=6, template=True
+    )
+    assert not store.problems
+    base, tuned = store
+    assert base.answer == tuned.answer
+    assert (response == "given") == (base.answer == " The dog")
+    shown = "".join(base.prompt_tokens[i].text for i in base.instruction)
+    assert shown.strip() == "Write the word dog."
+    assert len(base.scored) < len(base.prompt_tokens)
+
+
+def test_missing_answers_are_set_aside(tmp_path, pair):
+    store = run.study(pair, DATA[:1], tmp_path / "s", response="given")
+    assert "has no answer" in store.problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "cluster"}, "no engine 'cluster'"),
+        ({"response": "mine"}, "no response 'mine'"),
+        ({"methods": ("guess",)}, "no method guess"),
+        ({"methods": ()}, "none given"),
+    ],
+)
+def test_unknown_options(tmp_path, pair, options, message):
+    with pytest.raises(StudyError, match=message):
+        run.study(pair, DATA, tmp_path / "s", **options)
+    assert not (tmp_path / "s").exists()

@@ -1,0 +1,287 @@
+"""A study on disk: one folder of Parquet files, complete after every prompt.
+
+``study.json`` says what was run (models, methods, settings). ``rows/`` holds one Parquet file per
+prompt, several merged into one as their number grows; every file appears whole or not at all, so
+that a crash loses the prompt in flight and nothing else. A file that was merged but not yet
+removed when the process died is read once only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from twinlens.errors import TwinlensError, UnknownBlockError
+from twinlens.schema import Method, ModelInfo, PairInfo, Token
+from twinlens.studies.cases import Case, CaseTrace
+from twinlens.studies.data import Problem
+
+FORMAT = 1
+#: So many files of single prompts are merged into one.
+MERGE = 64
+
+_TOKENS = pa.list_(
+    pa.struct(
+        [("id", pa.int32()), ("text", pa.string()), ("start", pa.int32()), ("end", pa.int32())]
+    )
+)
+_SCHEMA = pa.schema(
+    [
+        ("number", pa.int64()),
+        ("id", pa.string()),
+        ("group", pa.string()),
+        ("category", pa.string()),
+        ("side", pa.string()),
+        ("method", pa.string()),
+        ("prompt", pa.string()),
+        ("answer", pa.string()),
+        ("prompt_tokens", _TOKENS),
+        ("answer_tokens", _TOKENS),
+        ("scored", pa.list_(pa.int32())),
+        ("instruction", pa.list_(pa.int32())),
+        ("fragments", pa.list_(pa.int32())),
+        ("rating", pa.int32()),
+        ("followed", pa.bool_()),
+        ("values", pa.list_(pa.float32())),
+    ]
+)
+
+
+class StudyError(TwinlensError):
+    """A study folder that is none, is damaged, or was made with other settings."""
+
+
+class Store:
+    """The folder of one study; an iterable of cases of one method (see `Cases`).
+
+    Attributes
+    ----------
+    folder : Path
+    pair : PairInfo or None
+    methods : tuple of Method
+    settings : dict
+        Of the run.
+    method : str
+        The method whose cases iteration yields; `with_method` chooses another.
+    """
+
+    def __init__(self, folder: str | Path, method: str | None = None) -> None:
+        self.folder = Path(folder)
+        try:
+            info = json.loads((self.folder / "study.json").read_text(encoding="utf-8"))
+            if info["format"] > FORMAT:
+                raise StudyError(
+                    f"{self.folder.name} was written by a newer twinlens: upgrade to read it"
+                )
+            pair = info["pair"]
+            models = {side: ModelInfo(**pair[side]) for side in ("base", "tuned")}
+            self.pair: PairInfo = PairInfo(**{**pair, **models})
+            self.methods = tuple(Method(**entry) for entry in info["methods"])
+            self.settings: dict[str, Any] = info["settings"]
+        except FileNotFoundError as error:
+            raise StudyError(f"{self.folder} holds no study: run `study` into it first") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise StudyError(f"study.json of {self.folder.name} is damaged ({error})") from error
+        names = [entry.name for entry in self.methods]
+        self.method = method or names[0]
+        if self.method not in names:
+            raise StudyError(
+                f"the study holds {', '.join(names)}, not {self.method}: run it with that method"
+            )
+
+    @classmethod
+    def create(
+        cls, folder: str | Path, pair: PairInfo, methods: Sequence[Method], settings: dict[str, Any]
+    ) -> Store:
+        """Open a study folder for writing; one that is there must have been made the same way.
+
+        Raises
+        ------
+        StudyError
+            If the folder holds a study of other models or settings.
+        """
+        root = Path(folder)
+        (root / "rows").mkdir(parents=True, exist_ok=True)
+        info = {
+            "format": FORMAT,
+            "pair": dataclasses.asdict(pair),
+            "methods": [dataclasses.asdict(method) for method in methods],
+            "settings": settings,
+        }
+        if (root / "study.json").exists():
+            store = cls(root)
+            known = json.loads((root / "study.json").read_text(encoding="utf-8"))
+            changed = [key for key in info if known.get(key) != json.loads(json.dumps(info[key]))]
+            if changed:
+                raise StudyError(
+                    f"{root.name} holds a study with other {' and '.join(changed)}: give another "
+                    "out= folder, or the same models and settings to continue it"
+                )
+            return store
+        _write_text(root / "study.json", json.dumps(info, indent=1))
+        return cls(root)
+
+    def with_method(self, method: str) -> Store:
+        """The same study, iterating over the cases of another method."""
+        return Store(self.folder, method)
+
+    def append(self, number: int, cases: Sequence[Case]) -> None:
+        """Write all cases of one prompt; they are there for good when this returns."""
+        table = pa.Table.from_pylist([_record(number, case) for case in cases], schema=_SCHEMA)
+        self._write(table, number, number)
+        single = [path for path in self._files() if "-" not in path.stem]
+        if len(single) >= MERGE:
+            self._merge(single)
+
+    def finished(self) -> set[str]:
+        """Ids of the prompts that are complete."""
+        return {
+            case_id
+            for path in self._files()
+            for case_id in pq.read_table(path, columns=["id"]).column("id").to_pylist()
+        }
+
+    def __iter__(self) -> Iterator[Case]:
+        seen: set[str] = set()
+        for path in self._files():
+            current, repeated = "", False
+            for case in self._read(path):
+                if case.id != current:
+                    current, repeated = case.id, case.id in seen
+                    seen.add(current)
+                if not repeated and case.method == self.method:
+                    yield case
+
+    def trace(self, case_id: str) -> CaseTrace:
+        """Both cases of a prompt as a trace, for the saliency panel.
+
+        Raises
+        ------
+        UnknownBlockError
+            If there is no such prompt in the study.
+        """
+        for path in self._files():
+            if case_id in pq.read_table(path, columns=["id"]).column("id").to_pylist():
+                cases = {
+                    case.side: case
+                    for case in self._read(path)
+                    if (case.id, case.method) == (case_id, self.method)
+                }
+                method = next(entry for entry in self.methods if entry.name == self.method)
+                return CaseTrace(cases["base"], cases["tuned"], self.pair, method)
+        raise UnknownBlockError(f"there is no prompt {case_id} in this study")
+
+    def write_problems(self, problems: Sequence[Problem]) -> None:
+        """Replace the report on rows that were set aside (``problems.jsonl``)."""
+        lines = [json.dumps(dataclasses.asdict(problem)) for problem in problems]
+        _write_text(self.folder / "problems.jsonl", "".join(f"{line}\n" for line in lines))
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Rows set aside in the last run."""
+        path = self.folder / "problems.jsonl"
+        if not path.exists():
+            return []
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [Problem(**json.loads(line)) for line in lines]
+
+    def _read(self, path: Path) -> Iterator[Case]:
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=8):
+                    values = batch.column("values")
+                    rest = batch.drop_columns(["values"]).to_pylist()
+                    for i, record in enumerate(rest):
+                        flat = values[i].values.to_numpy(zero_copy_only=False)
+                        yield _case(record, flat)
+        except (pa.ArrowException, OSError) as error:
+            raise StudyError(
+                f"{path.name} of {self.folder.name} is damaged ({error}): remove it and run the "
+                "study again to fill the gap"
+            ) from error
+
+    def _files(self) -> list[Path]:
+        return sorted((self.folder / "rows").glob("*.parquet"))
+
+    def _write(self, table: pa.Table, first: int, last: int) -> None:
+        name = f"{first:09d}" if first == last else f"{first:09d}-{last:09d}"
+        target = self.folder / "rows" / f"{name}.parquet"
+        part = target.with_suffix(".part")
+        with part.open("wb") as stream:
+            pq.write_table(table, stream, compression="zstd", row_group_size=64)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, target)
+
+    def _merge(self, paths: Sequence[Path]) -> None:
+        table = pa.concat_tables([pq.read_table(path, schema=_SCHEMA) for path in paths])
+        numbers = table.column("number").to_pylist()
+        self._write(table, min(numbers), max(numbers))
+        for path in paths:
+            path.unlink()
+
+
+def _record(number: int, case: Case) -> dict[str, Any]:
+    return {
+        "number": number,
+        "id": case.id,
+        "group": case.group,
+        "category": case.category,
+        "side": case.side,
+        "method": case.method,
+        "prompt": case.prompt,
+        "answer": case.answer,
+        "prompt_tokens": [_token_record(token) for token in case.prompt_tokens],
+        "answer_tokens": [_token_record(token) for token in case.answer_tokens],
+        "scored": list(case.scored),
+        "instruction": list(case.instruction),
+        "fragments": list(case.fragments),
+        "rating": case.rating,
+        "followed": case.followed,
+        "values": np.ascontiguousarray(case.values, dtype=np.float32).ravel(),
+    }
+
+
+def _token_record(token: Token) -> dict[str, Any]:
+    return {"id": token.id, "text": token.text, "start": token.start, "end": token.end}
+
+
+def _case(record: dict[str, Any], flat: Any) -> Case:
+    scored = set(record["scored"])
+    prompt_tokens = tuple(
+        Token(**token, segment="other" if i in scored else "template")
+        for i, token in enumerate(record["prompt_tokens"])
+    )
+    answer_tokens = tuple(Token(**token) for token in record["answer_tokens"])
+    return Case(
+        id=record["id"],
+        group=record["group"],
+        category=record["category"],
+        side=record["side"],
+        prompt=record["prompt"],
+        answer=record["answer"],
+        prompt_tokens=prompt_tokens,
+        answer_tokens=answer_tokens,
+        values=flat.reshape(len(prompt_tokens), len(answer_tokens)),
+        kind="effects",
+        scored=tuple(record["scored"]),
+        instruction=tuple(record["instruction"]),
+        fragments=tuple(record["fragments"]),
+        rating=record["rating"],
+        followed=record["followed"],
+        method=record["method"],
+    )
+
+
+def _write_text(target: Path, text: str) -> None:
+    part = target.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, target)
