@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeAlias
 
 from twinlens import blocks, charts
 from twinlens.errors import TwinlensError
-from twinlens.schema import SELECTION_DEFAULTS, Manifest
+from twinlens.schema import SELECTION_DEFAULTS, Manifest, PanelKind
 from twinlens.trace import Report, Trace
 
 Theme: TypeAlias = Literal["auto", "light", "dark"]
@@ -63,6 +63,7 @@ def to_html(
     method: str | None = None,
     title: str | None = None,
     theme: Theme = "auto",
+    kind: PanelKind = "dashboard",
     budget_mb: float = DEFAULT_BUDGET_MB,
     report: Report | None = None,
 ) -> ExportReport:
@@ -81,6 +82,8 @@ def to_html(
     title : str, optional
         Title of the page, by default the names of the two models.
     theme : {"auto", "light", "dark"}
+    kind : {"dashboard", "saliency", "heads", "concepts", "overview"}
+        All panels, or one; only the dashboard and the overview carry charts.
     budget_mb : float
         Largest size of the page in megabytes (10^6 bytes).
     report : callable, optional
@@ -96,13 +99,14 @@ def to_html(
         If the front end is not built, or not even the empty page fits the budget.
     """
     manifest = trace.manifest
-    bokeh = charts.bokeh_script()
+    charted = kind in ("dashboard", "overview")
+    bokeh = charts.bokeh_script() if charted else ""
     script = front_end("page.js").replace("</script", "<\\/script").replace("<!--", "<\\!--")
     shell = {
         "title": title or f"{manifest.pair.base.name} · {manifest.pair.tuned.name}",
         "style": front_end("twinlens.css").replace("</style", "<\\/style"),
         "script": script,
-        "policy": _policy(script, bokeh),
+        "policy": _policy(*filter(None, (script, bokeh))),
     }
     page: dict[str, Any] = {
         "manifest": manifest.to_json(),
@@ -110,13 +114,14 @@ def to_html(
         "method": method or _first_method(manifest),
         "theme": theme,
         "title": shell["title"],
-        "kind": "dashboard",
+        "kind": kind,
         "missing": [],
     }
     empty = len(_render(shell, page, ""))
     budget = int(budget_mb * 1e6) - empty
-    encoded, missing = _take(trace, budget, report)
-    if charts.BOKEH_KEY not in encoded:
+    keys = [charts.BOKEH_KEY, *charts.CHART_KEYS] if charted else []
+    encoded, missing = _take(trace, [*keys, *trace.keys()], budget, report)
+    if charted and charts.BOKEH_KEY not in encoded:
         raise TwinlensError(
             f"a page needs at least {(empty + _cost(bokeh.encode())) / 1e6:.1f} MB, more than the "
             f"budget of {budget_mb:g} MB: raise budget_mb"
@@ -150,10 +155,9 @@ def _first_method(manifest: Manifest) -> str:
 
 
 def _take(
-    trace: Trace, budget: int, report: Report | None
+    trace: Trace, keys: list[str], budget: int, report: Report | None
 ) -> tuple[dict[str, tuple[blocks.Header, bytes]], list[str]]:
     """Encode blocks in order until the budget is spent; also name those left out."""
-    keys = [charts.BOKEH_KEY, *charts.CHART_KEYS, *trace.keys()]
     encoded: dict[str, tuple[blocks.Header, bytes]] = {}
     for done, key in enumerate(keys):
         if report:
