@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeAlias
 
 from twinlens import blocks, charts
 from twinlens.errors import TwinlensError
-from twinlens.schema import SELECTION_DEFAULTS, Manifest, PanelKind
+from twinlens.schema import SELECTION_DEFAULTS, Manifest, PanelKind, with_methods
 from twinlens.trace import Report, Trace
 
 Theme: TypeAlias = Literal["auto", "light", "dark"]
@@ -127,6 +127,7 @@ def to_html(
             f"budget of {budget_mb:g} MB: raise budget_mb"
         )
     page["missing"] = missing
+    page["manifest"] = with_methods(manifest, encoded).to_json()
     data = _render(shell, page, _pack(encoded))
     target = Path(path)
     _write(target, data)

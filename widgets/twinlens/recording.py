@@ -21,7 +21,7 @@ import numpy as np
 
 from twinlens.blocks import Value
 from twinlens.errors import RecordingError, UnknownBlockError
-from twinlens.schema import manifest_from_json
+from twinlens.schema import manifest_from_json, with_methods
 from twinlens.trace import Report, Trace
 
 #: A block of a recording never needs more; a header that claims more is damaged.
@@ -61,7 +61,7 @@ def write(trace: Trace, path: str | os.PathLike[str], report: Report | None = No
                 if report:
                     report(done, len(keys), key)
                 entries[key] = _write_block(archive, f"blocks/{done}", trace.block(key))
-            manifest = {"trace": trace.manifest.to_json(), "blocks": entries}
+            manifest = {"trace": with_methods(trace.manifest, entries).to_json(), "blocks": entries}
             _write_entry(archive, "manifest.json", json.dumps(manifest).encode())
         os.chmod(name, 0o644)
         os.replace(name, target)

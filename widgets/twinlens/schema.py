@@ -16,6 +16,9 @@ key                                 value        meaning
 ==================================  ===========  ==============================================
 ``saliency/S/METHOD``               f32 [N, M]   effect of prompt token n on answer token m
 ``saliency/S/METHOD/m``             f32 [N]      one column of it
+``saliency/S/METHOD/so_far``        f32 [N, M]   NaN where not computed yet; live traces only
+``faithfulness/S/METHOD``           JSON         agreement with occlusion, on what is exact so far
+``groups/UNIT``                     JSON         prompt positions of each word, sentence, segment
 ``logprob/S``                       f32 [M]      log-probability of each answer token, nats
 ``alternatives/S``                  JSON         per answer token its five likeliest rivals
 ``disagreement``                    f32 [M]      KL(tuned || base) at each answer token, nats
@@ -39,6 +42,8 @@ key                                 value        meaning
 
 JSON forms::
 
+    faithfulness/S/METHOD   the fields of `twinlens.faithfulness.Faithfulness`
+    groups/UNIT      [[position, ...], ...]   UNIT is word, sentence or segment
     alternatives/S   [[[text, probability], ...five], ... M]
     lens/S/t         {"target": text, "layers": [{"logprob": nats, "rank": 1-based,
                       "top": [[text, probability], ...five]}, ... L + 1]}   (0 is the embedding)
@@ -56,6 +61,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -155,6 +161,9 @@ class Method:
         True for an intervention, False for an estimate.
     cost : str
         Model passes for N prompt and M answer tokens.
+    unit : str
+        What is taken away together: ``token``, ``word``, ``sentence`` or ``segment`` (see
+        `twinlens.grouping`); the effect of a group stands at each of its tokens.
     """
 
     name: str
@@ -163,6 +172,7 @@ class Method:
     source: str
     exact: bool
     cost: str
+    unit: str = "token"
 
 
 @dataclass(frozen=True)
@@ -286,6 +296,12 @@ def manifest_from_json(data: Any) -> Manifest:
 
 def _tokens(answer: dict[str, Any]) -> tuple[Token, ...]:
     return tuple(Token(**token) for token in answer["tokens"])
+
+
+def with_methods(manifest: Manifest, keys: Collection[str]) -> Manifest:
+    """The manifest with only the saliency methods whose blocks are among the keys."""
+    kept = (m for m in manifest.methods if any(f"saliency/{s}/{m.name}" in keys for s in SIDES))
+    return dataclasses.replace(manifest, methods=tuple(kept))
 
 
 def reading_position(token: int, prompt_length: int) -> int:

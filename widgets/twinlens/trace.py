@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from twinlens.blocks import Array, Value
+from twinlens.faithfulness import EXACT, Faithfulness
 from twinlens.schema import Manifest, Side
 
 if TYPE_CHECKING:
@@ -101,6 +102,18 @@ class Trace(ABC):
             side=side,
             method=method,
         )
+
+    def faithfulness(
+        self, side: Side, method: str | None = None, report: Report | None = None
+    ) -> Faithfulness:
+        """Agreement of a method with exact occlusion in all cells, which is computed if need be.
+
+        The block ``faithfulness/S/METHOD`` tells the same for the cells that are exact so far.
+        """
+        method = method or self.manifest.methods[0].name
+        key = f"faithfulness/{side}/{method}"
+        self.array(f"saliency/{side}/{EXACT}", report)
+        return Faithfulness(**cast(dict[str, Any], self.block(key, report)))
 
     def attention(self, side: Side, layer: int, head: int) -> Array:
         """Attention pattern of one head, shape [T, T], rows are queries."""

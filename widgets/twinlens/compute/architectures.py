@@ -144,12 +144,12 @@ def feed_forward_out(model: PreTrainedModel, layer: int) -> nn.Module:
 
 def unembedding(model: PreTrainedModel) -> Tensor:
     """Rows that score the next token, shape [vocabulary, hidden]."""
-    return cast(Tensor, _output_embeddings(model).weight).detach()
+    return cast(Tensor, output_embeddings(model).weight).detach()
 
 
 def logits(model: PreTrainedModel, residual: Tensor) -> Tensor:
     """Next-token logits of a residual stream that is not yet normed, shape [..., vocabulary]."""
-    scores: Tensor = _output_embeddings(model)(final_norm(model)(residual))
+    scores: Tensor = output_embeddings(model)(final_norm(model)(residual))
     cap: float | None = getattr(model.config, "final_logit_softcapping", None)
     return cap * torch.tanh(scores / cap) if cap else scores
 
@@ -201,5 +201,6 @@ def _weight(module: nn.Module) -> Tensor:
     return weight if isinstance(module, nn.Linear) else weight.T
 
 
-def _output_embeddings(model: PreTrainedModel) -> nn.Module:
+def output_embeddings(model: PreTrainedModel) -> nn.Module:
+    """The linear map from the normed residual stream to logits."""
     return cast(nn.Module, model.get_output_embeddings())  # type: ignore[no-untyped-call]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,9 +13,10 @@ import torch
 from twinlens.blocks import Array, Value
 from twinlens.compare import relative_difference
 from twinlens.compute import heads, lens
-from twinlens.compute.attribution import METHODS, Reading, complete
+from twinlens.compute.attribution import METHODS
 from twinlens.compute.capture import Capture, answer_greedily, capture
 from twinlens.compute.concepts import WORDS, strongest
+from twinlens.compute.effects import Effects, methods
 from twinlens.compute.prompt import (
     Prompt,
     Spans,
@@ -27,6 +27,7 @@ from twinlens.compute.prompt import (
     read_prompt,
 )
 from twinlens.errors import AnswerError, UnknownBlockError
+from twinlens.grouping import UNITS, groups
 from twinlens.schema import SIDES, Answer, Manifest, Side, parse_unit, reading_position
 from twinlens.trace import Report, Trace
 
@@ -128,7 +129,7 @@ def trace_pair(
         },
         response=kind,
         shared=kind != "own",
-        methods=tuple(entry.method for entry in METHODS.values()),
+        methods=methods(),
         parameters={
             "max_new_tokens": max_new_tokens,
             "template": template,
@@ -152,6 +153,8 @@ class LiveTrace(Trace):
     ----------
     manifest : Manifest
     pair : Pair
+    effects : Effects
+        Saliency tables, deletion curves, knock-out gradients by head.
     """
 
     def __init__(self, pair: Pair, manifest: Manifest, captures: dict[Side, Capture]) -> None:
@@ -162,7 +165,7 @@ class LiveTrace(Trace):
             side: [t.id for t in (*manifest.prompt_tokens, *manifest.answers[side].tokens)]
             for side in SIDES
         }
-        self._tables: dict[tuple[Side, str], Array] = {}
+        self.effects = Effects(pair, manifest, {side: captures[side].logprobs for side in SIDES})
         self._cache = _Cache(_CACHE_BYTES)
 
     def block(self, key: str, report: Report | None = None) -> Value:
@@ -172,7 +175,8 @@ class LiveTrace(Trace):
             value = self._compute(key, report)
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
-            self._cache.put(key, value)
+            if not self._grows(key):
+                self._cache.put(key, value)
         return value
 
     def keys(self) -> Iterator[str]:
@@ -182,7 +186,10 @@ class LiveTrace(Trace):
         """
         m, pair = self.manifest, self.pair.info
         depth, first = range(pair.layers), m.prompt_length
-        yield from (f"saliency/{side}/{method.name}" for method in m.methods for side in SIDES)
+        kept = {side: self.effects.recorded(side) for side in SIDES}
+        for block in ("saliency", "faithfulness"):
+            yield from (f"{block}/{side}/{name}" for side in SIDES for name in kept[side])
+        yield from (f"groups/{unit}" for unit in UNITS[1:])
         yield "heads/change"
         for name in ("instruction", "sink", "received"):
             yield from (f"heads/{name}/{side}" for side in SIDES)
@@ -216,11 +223,19 @@ class LiveTrace(Trace):
             if self.pair.memory == "both":
                 yield f"neuron/{layer}/{neuron}"
 
+    def _grows(self, key: str) -> bool:
+        """Whether the value says how far saliency has come, so that it is no answer for good."""
+        return key.startswith("faithfulness/") or key.endswith("/so_far")
+
     def _compute(self, key: str, report: Report | None) -> Value:
         # One level of dispatch; what cannot be parsed falls through to the error below.
         match key.split("/"):
             case ["saliency", side, name, *rest] if side in SIDES and name in METHODS:
                 return self._saliency(key, side, name, rest, report)
+            case ["faithfulness", side, name] if side in SIDES and name in METHODS:
+                return self.effects.faithfulness(side, name, report).to_json()
+            case ["groups", unit] if unit in UNITS:
+                return [list(group) for group in groups(self.manifest.prompt_tokens, unit)]
             case ["logprob", side] if side in SIDES:
                 index = torch.tensor(self._answer_ids(side))[:, None]
                 return self._captures[side].logprobs.gather(1, index)[:, 0].numpy()
@@ -264,23 +279,15 @@ class LiveTrace(Trace):
     def _saliency(
         self, key: str, side: Side, name: str, rest: Sequence[str], report: Report | None
     ) -> Array:
-        rows, columns = self.manifest.prompt_length, self.manifest.answer_length(side)
-        if len(rest) > 1:
-            raise UnknownBlockError(f"there is no block {key!r}")
-        wanted = [_index(key, rest[0], columns, "answer token")] if rest else list(range(columns))
-        table = self._tables.setdefault(
-            (side, name), np.full((rows, columns), np.nan, dtype=np.float32)
-        )
-        if np.isnan(table[:, wanted]).any():
-            with ExitStack() as stack:
-                model = stack.enter_context(self.pair.model(side))
-                if self.pair.memory == "both":
-                    stack.close()  # the lock is taken for each piece instead
-                reading = Reading(model, self._ids[side], rows)
-                complete(
-                    name, reading, table, wanted, side=side, guard=self.pair.lock, report=report
-                )
-        return table[:, wanted[0]].copy() if rest else table.copy()
+        match rest:
+            case []:
+                return self.effects.table(side, name, report=report)
+            case ["so_far"]:
+                return self.effects.so_far(side, name)
+            case [column]:
+                place = _index(key, column, self.manifest.answer_length(side), "answer token")
+                return self.effects.table(side, name, [place], report)[:, place].copy()
+        raise UnknownBlockError(f"there is no block {key!r}")
 
     def _alternatives(self, side: Side) -> list[Any]:
         show = pieces(self.pair.tokenizers[side])
