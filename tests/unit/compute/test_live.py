@@ -52,7 +52,16 @@ def shape_of(key: str, trace: LiveTrace) -> tuple[str, tuple[int, ...] | None]:
             return "float16", (t, k)
         case ["activations", _, _, "neuron", _]:
             return "float16", (t,)
-        case ["lens" | "alternatives" | "components" | "neurons" | "neuron", *_]:
+        case [
+            "faithfulness"
+            | "groups"
+            | "lens"
+            | "alternatives"
+            | "components"
+            | "neurons"
+            | "neuron",
+            *_,
+        ]:
             return "json", None
     raise AssertionError(key)
 
@@ -360,7 +369,7 @@ def test_one_column_computes_one_column(trace: LiveTrace) -> None:
 
 
 def test_worker_threads_get_the_same_blocks(trace: LiveTrace) -> None:
-    keys = [k for k in trace if not k.startswith(("neuron/", "activations/"))]
+    keys = [k for k in list(trace.keys()) if not k.startswith(("neuron/", "activations/"))]
     expected = LiveTrace(trace.pair, trace.manifest, trace._captures)
     with ThreadPoolExecutor(4) as pool, torch.inference_mode():
         found = list(pool.map(trace.block, keys))

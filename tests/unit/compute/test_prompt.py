@@ -81,6 +81,15 @@ def test_chat_template_is_marked_and_ids_are_those_run(pair: Pair) -> None:
     assert by_segment["template"].endswith("### Assistant:")
 
 
+def test_special_tokens_of_a_template_are_special(folders: tuple[str, str]) -> None:
+    pair = load_pair(*folders)
+    pair.tokenizers["tuned"].chat_template = "<s>User: {{ messages[0]['content'] }}</s>"
+    prompt = read_prompt(pair, "dog", template=True)
+    assert prompt.ids[0] == 0
+    assert prompt.ids.count(0) == 1, "no second start token"
+    assert [t.text for t in prompt.tokens if t.segment == "special"] == ["<s>", "</s>"]
+
+
 def test_special_tokens_written_by_the_user_are_special(pair: Pair) -> None:
     assert segments(pair, "a</s>b")["special"] == "<s></s>"
 

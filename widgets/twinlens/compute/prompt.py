@@ -101,7 +101,7 @@ def read_prompt(
         piece, span = _fit(display(identifier), span, rendered)
         outside = template and span[0] not in own
         segment: Segment = "other"
-        if added or (identifier in special_ids and not outside):
+        if added or identifier in special_ids:
             segment = "special"
         elif outside:
             segment = "template"
