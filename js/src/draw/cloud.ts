@@ -14,6 +14,8 @@ export interface Placed extends CloudWord {
   width: number;
   height: number;
   size: number;
+  /** The text as drawn: shortened where it is wider than its zone even when small. */
+  shown: string;
 }
 
 export interface Zone {
@@ -36,7 +38,9 @@ export interface CloudOptions {
 
 const LINE = 1.16;
 const PADDING = 3;
-const STEPS = 2400;
+const STEPS = 1200;
+/** A zone filled more than this is not tried: it hardly ever works out. */
+const FILL = 0.72;
 
 /** Place the words of each zone; where they do not fit, they shrink, then the height grows. */
 export function layoutZones(zones: CloudWord[][], options: CloudOptions): Zone[] {
@@ -58,8 +62,9 @@ function attempt(zones: CloudWord[][], options: CloudOptions): Zone[] | null {
     const share = shares[i]!;
     const width = options.stacked ? options.width : options.width * share;
     const height = options.stacked ? options.height * share : options.height;
-    if (!placeAll(words, width, height)) return null;
-    result.push({ words, width, height });
+    const fitting = words.map((word) => narrow(word, width, options));
+    if (!placeAll(fitting, width, height)) return null;
+    result.push({ words: fitting, width, height });
   }
   return result;
 }
@@ -67,7 +72,21 @@ function attempt(zones: CloudWord[][], options: CloudOptions): Zone[] | null {
 function sizeWord(word: CloudWord, { largest, smallest, measure }: CloudOptions): Placed {
   const size = smallest + (largest - smallest) * Math.min(Math.abs(word.weight), 1);
   const width = measure(word.text, size, word.italic) + PADDING * 2;
-  return { ...word, size, width, height: size * LINE, x: 0, y: 0 };
+  return { ...word, shown: word.text, size, width, height: size * LINE, x: 0, y: 0 };
+}
+
+/** Make a word no wider than its zone: smaller first, then shorter. */
+function narrow(word: Placed, width: number, { smallest, measure }: CloudOptions): Placed {
+  if (word.width <= width) return word;
+  const size = Math.max((word.size * (width - PADDING * 2)) / word.width, smallest);
+  const letters = [...word.text];
+  const widthOf = (text: string) => measure(text, size, word.italic) + PADDING * 2;
+  let shown = word.text;
+  while (letters.length > 1 && widthOf(shown) > width) {
+    letters.pop();
+    shown = `${letters.join("")}…`;
+  }
+  return { ...word, shown, size, width: Math.min(widthOf(shown), width), height: size * LINE };
 }
 
 /** Shares of the whole in proportion to what is wanted, none below `least`. */
@@ -79,6 +98,8 @@ function fairShares(demand: number[], least: number): number[] {
 }
 
 function placeAll(words: Placed[], width: number, height: number): boolean {
+  const area = words.reduce((sum, word) => sum + word.width * word.height, 0);
+  if (area > FILL * width * height) return false;
   const order = [...words].sort((a, b) => b.size - a.size || (a.text < b.text ? -1 : 1));
   const done: Placed[] = [];
   for (const word of order) {

@@ -8,7 +8,7 @@ export function number(value: number): string {
   let text: string;
   if (size >= 1e5 || size < 5e-4) text = value.toExponential(1);
   else if (size >= 100) text = value.toFixed(0);
-  else text = value.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : 3);
+  else text = value.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : 3).replace(/\.0+$/, "");
   return text.replaceAll("-", "−");
 }
 

@@ -58,7 +58,7 @@ export const PALETTES: Record<"light" | "dark", Palette> = {
 };
 
 export function sequential(palette: Palette, side: Side | "change"): (share: number) => Rgb {
-  const to = rgb(side === "change" ? palette.ink : palette[side]);
+  const to = rgb(side === "change" ? palette.both : palette[side]);
   const from = rgb(palette.neutral);
   return (share) => mix(from, to, Math.abs(share));
 }

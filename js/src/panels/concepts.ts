@@ -48,14 +48,14 @@ function captionOf(store: Store, { unit, chosen, more }: Concepts): string {
   const neuron = parseUnit(unit)!.kind === "neuron";
   const what = neuron
     ? "Words its value vector points to"
-    : "Words nearest to a principal direction of the feed-forward values";
+    : "Words nearest to one principal direction of the layer's values";
   const why = chosen
     ? ""
     : token >= 0
-      ? ` Shown: the most active at ${quote(store.text(token))}; choose another beside.`
+      ? ` The most active at ${quote(store.text(token))}.`
       : layer >= 0
-        ? " Shown: the one that turned most; choose another beside."
-        : " Shown: the one that turned most, in the layer that changed most.";
+        ? " The one that turned most."
+        : " The one that turned most in the layer that changed most.";
   const rest = more ? ` ${count(more, "weaker word")} not drawn.` : "";
-  return `${what}: size is the score, italic its negative end; left only base has them, right only tuned.${why}${rest} Read from the weights, not from this prompt.`;
+  return `${what}, read from the weights: size is the score, italic the negative end.${why}${rest}`;
 }

@@ -54,14 +54,14 @@ export async function loadConcepts(view: View): Promise<Concepts> {
   const layer = await layerOf(view);
   const [components, activity, neurons] = await Promise.all([
     view.block<Component[]>(`components/${layer}`),
-    store.reading < 0 ? null : bySide((side) => componentsAt(view, side, layer)),
-    loadNeurons(view, layer),
+    store.reading < 0 ? null : view.optional(bySide((side) => componentsAt(view, side, layer))),
+    view.optional(loadNeurons(view, layer)),
   ]);
   const rows = sorted(components.map((component, k) => componentRow(component, k, activity)));
   const chosen = store.selection.unit !== "";
   const unit = chosen ? store.selection.unit : (rows[0]?.unit ?? "");
   const parsed = parseUnit(unit);
-  const shared = { layer, unit, chosen, components: rows, neurons };
+  const shared = { layer, unit, chosen, components: rows, neurons: neurons ?? [] };
   if (parsed?.kind === "neuron") {
     const neuron = await view.block<Neuron>(`neuron/${layer}/${parsed.index}`);
     const angle = (Math.acos(Math.min(Math.max(neuron.cosine, -1), 1)) * 180) / Math.PI;
@@ -74,8 +74,7 @@ export async function loadConcepts(view: View): Promise<Concepts> {
     };
   }
   const component = components[parsed?.index ?? 0];
-  if (!component)
-    throw new Error(`Layer ${layer} has no ${unit.replace(":", " ") || "component"}.`);
+  if (!component) throw new Error(`Layer ${layer} has no ${unitName(unit) || "concepts"}.`);
   return {
     ...shared,
     ...zoned(component.base.words, component.tuned.words),
@@ -106,7 +105,7 @@ async function loadNeurons(view: View, layer: number): Promise<UnitRow[]> {
   const list = await view.block<NeuronActivity>(`neurons/${layer}/${token}`);
   return list.map(({ neuron, base, tuned }) => ({
     unit: `neuron:${neuron}`,
-    name: `neuron ${neuron}`,
+    name: unitName(`neuron:${neuron}`),
     explained: null,
     angle: null,
     activations: { base, tuned },
@@ -116,7 +115,7 @@ async function loadNeurons(view: View, layer: number): Promise<UnitRow[]> {
 function componentRow(component: Component, k: number, activity: BySide<Numbers> | null): UnitRow {
   return {
     unit: `component:${k}`,
-    name: `concept ${k}`,
+    name: unitName(`component:${k}`),
     explained: { base: component.base.explained, tuned: component.tuned.explained },
     angle: component.angle,
     activations: activity && { base: activity.base[k], tuned: activity.tuned[k] },
@@ -158,6 +157,11 @@ export function scoreOf({ scores }: ZonedWord): number {
     return ((Math.abs(base) + Math.abs(tuned)) / 2) * (Math.sign(base) || 1);
   }
   return base ?? tuned ?? 0;
+}
+
+/** What people call a unit: a component is shown as a concept. */
+export function unitName(unit: string): string {
+  return unit.replace("component:", "concept ").replace("neuron:", "neuron ");
 }
 
 export function stepLayer(store: Store, shown: number, step: number): void {

@@ -25,7 +25,7 @@ export interface HeadGrid {
 export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): HeadGrid {
   const { layers, heads } = store.manifest.pair;
   const pictures = PICTURES.map((name) => {
-    const canvas = h("canvas", { "data-side": name, "aria-hidden": "true" });
+    const canvas = h("canvas", { width: 0, height: 0, "data-side": name, "aria-hidden": "true" });
     const cursor = h("i", { class: "tl-cursor", hidden: true });
     const title = h("span", { class: "tl-picture-title" });
     const key = h("span", { class: "tl-scale" });
@@ -166,7 +166,7 @@ const clamp = (value: number, length: number) => Math.min(Math.max(value, 0), le
 
 /** Size of one cell, so that three pictures stand side by side. */
 export function cellSize(width: number, layers: number, heads: number, scale: number): Geometry {
-  const free = (width - 26 - 2 * 22) / 3;
+  const free = (width - 24 - 2 * 18) / 3;
   return {
     width: Math.max(3, Math.min(Math.floor(free / heads), Math.round(24 * scale))),
     height: Math.max(3, Math.min(Math.floor((340 * scale) / layers), Math.round(24 * scale))),

@@ -18,12 +18,19 @@ const LABELLED = 11;
 
 export interface HeadMaps {
   el: HTMLElement;
-  draw(view: View, maps: Maps): void;
+  /** Draw the maps; null leaves the place empty. */
+  draw(view: View, maps: Maps | null): void;
 }
 
 export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): HeadMaps {
   const pictures = PICTURES.map((name) => {
-    const canvas = h("canvas", { "data-side": name, "data-map": name, "aria-hidden": "true" });
+    const canvas = h("canvas", {
+      width: 0,
+      height: 0,
+      "data-side": name,
+      "data-map": name,
+      "aria-hidden": "true",
+    });
     const reading = h("i", { class: "tl-reading", hidden: true });
     const across = h("i", { class: "tl-cross", hidden: true });
     const down = h("i", { class: "tl-cross", hidden: true });
@@ -102,9 +109,11 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     el,
     draw(view, maps) {
       drawn = maps;
+      el.classList.toggle("tl-gone", maps === null);
+      if (!maps) return;
       const { palette, scale } = view.surface;
       const longest = Math.max(maps.side.base, maps.side.tuned, 1);
-      const free = ((area.clientWidth || 640) - 2 * 22) / 3;
+      const free = ((area.clientWidth || 640) - 2 * 18) / 3;
       const roomy = Math.min(free, 250 * scale);
       const labelled = (roomy - 60) / longest >= LABELLED;
       const size = Math.max(60, Math.floor(labelled ? roomy - 60 : roomy));

@@ -3,6 +3,7 @@
 import type { HeadMeasure, Store } from "../core/store.ts";
 import { h, picker } from "../draw/dom.ts";
 import { quote } from "../draw/format.ts";
+import { unitName } from "./concepts_data.ts";
 import { headGrid } from "./head_grid.ts";
 import { headMaps } from "./head_maps.ts";
 import { type HeadNumbers, loadHeads, loadMaps, type Measure, measures } from "./heads_data.ts";
@@ -29,7 +30,7 @@ export const headsPanel: MakePanel = ({ store, tooltip, signal }) => {
     controls: [measure.el],
     body: h("div", { class: "tl-body" }, h("div", { class: "tl-grid-block" }, grid.el), maps.el),
     async load(view) {
-      const [numbers, loaded] = await Promise.all([loadHeads(view), loadMaps(view)]);
+      const [numbers, loaded] = await Promise.all([loadHeads(view), view.optional(loadMaps(view))]);
       return {
         title: titleOf(store, numbers.measure),
         caption: captionOf(store, numbers),
@@ -57,7 +58,7 @@ function titleOf(store: Store, measure: Measure): string {
     case "sink":
       return `Which heads rest on the first token${at}`;
     case "write":
-      return `Which heads write into ${unit.replace(":", " ")} of layer ${layer}${at}`;
+      return `Which heads write into ${unitName(unit)} of layer ${layer}${at}`;
   }
 }
 
@@ -77,7 +78,7 @@ function captionOf(store: Store, { measure, shown }: HeadNumbers): string {
     write: `Output of each head along the unit's direction, ${at}; rings are negative`,
   }[shown];
   if (measure === "change") {
-    return `${look}; right: Jensen–Shannon divergence between the two models' patterns. ${layers}`;
+    return `${look}; right: how far the two patterns differ (Jensen–Shannon). ${layers}`;
   }
   return `${look}. ${layers} Attention is not attribution.`;
 }

@@ -64,7 +64,7 @@ async function loadDepth(view: View): Promise<Depth> {
     layersOf("attention"),
     layersOf("feed_forward"),
     layersOf("residual"),
-    token < 0 ? null : bySide(lensOf),
+    token < 0 ? null : view.optional(bySide(lensOf)),
   ]);
   // The residual stream has one entry more: the embedding, before the first layer.
   return { shift: { attention, feed_forward, residual: residual.slice(1) }, here, lens };
@@ -107,8 +107,7 @@ function onTap(document: BokehDocument, name: string, store: Store): void {
 
 function words(store: Store, { here, lens }: Depth): { title: string; caption: string } {
   const { token } = store.selection;
-  const shift =
-    "Length of tuned − base over the mean length, of what attention adds, what the feed-forward layer adds, and the residual stream";
+  const shift = "Length of tuned − base relative to their own, for what each layer computes";
   const where = here
     ? `at ${quote(store.text(token))}`
     : "averaged over the tokens both models read";
@@ -120,6 +119,6 @@ function words(store: Store, { here, lens }: Depth): { title: string; caption: s
   }
   return {
     title: `How ${quote(store.text(token))} builds up, by layer`,
-    caption: `Above: ${shift.charAt(0).toLowerCase()}${shift.slice(1)}, ${where}. Below: the logit lens, the log-probability that the final layer would read from each layer; −1 is the embedding.`,
+    caption: `${shift}, ${where}. Below: the logit lens, the token's log-probability if read after each layer (−1: embedding).`,
   };
 }

@@ -16,6 +16,8 @@ export interface View {
   signal: AbortSignal;
   /** A block of known form. */
   block<T>(key: string): Promise<T>;
+  /** What the picture can do without: null where it fails, and the panel says why. */
+  optional<T>(wanted: Promise<T>): Promise<T | null>;
 }
 
 /** What one run leads to; `draw` may be called again when the size changes. */
@@ -108,12 +110,19 @@ export function runPanel(
     current = new AbortController();
     const { signal: mine } = current;
     section.dataset.state = "loading";
+    let missing = "";
     try {
       const loaded = await panel.load({
         store,
         surface,
         signal: mine,
         block: <T>(key: string) => store.block(key, mine, progress) as Promise<T>,
+        optional: (wanted) =>
+          wanted.catch((error: unknown) => {
+            if (mine.aborted || isAbort(error)) throw error;
+            missing = reason(error);
+            return null;
+          }),
       });
       if (mine.aborted || signal.aborted) return;
       picture = loaded;
@@ -124,11 +133,14 @@ export function runPanel(
       delete message.dataset.progress;
       loaded.draw();
       section.dataset.selection = selectionText(store.selection);
-      section.dataset.state = "ready";
+      section.toggleAttribute("data-partial", missing !== "");
+      if (missing) fail(missing);
+      else section.dataset.state = "ready";
     } catch (error) {
       if (mine.aborted || signal.aborted || isAbort(error)) return;
       delete message.dataset.progress;
-      fail(error instanceof Error ? error.message : String(error));
+      section.removeAttribute("data-partial");
+      fail(reason(error));
     }
   };
 
@@ -146,4 +158,8 @@ export function runPanel(
   resized.observe(section);
   signal.addEventListener("abort", () => resized.disconnect());
   return run();
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -29,13 +29,16 @@ interface Facts {
   alternatives: BySide<Alternatives> | null;
 }
 
+/** Prompts with more tokens get lower bars, so that more lines fit. */
+const LONG = 80;
+
 export const saliencyPanel: MakePanel = ({ store, tooltip, signal }) => {
   const strips = makeStrips(store);
   const buttons = () => [strips.prompt, ...strips.answers].flatMap((strip) => strip.buttons);
   const notes = saliencyNotes();
   const body = h(
     "div",
-    { class: "tl-tokens" },
+    { class: store.promptLength > LONG ? "tl-tokens tl-long" : "tl-tokens" },
     h("div", { class: "tl-row", role: "group", "aria-label": "prompt tokens" }, strips.prompt.el),
     ...strips.answers.map((strip) => answerRow(store, strip)),
     notes.el,
@@ -144,8 +147,8 @@ function answerRow(store: Store, strip: Strip): HTMLElement {
 async function loadFacts(view: View): Promise<Facts> {
   const { store, signal } = view;
   const array = async (key: string) => (await view.block<Tensor>(key)).data as Numbers;
-  // Side facts for hovering: a page may have left them out, the picture stands without them.
-  const optional = async <T>(wanted: Promise<T>): Promise<T | null> => {
+  // Facts for hovering: a page may have left them out, the picture stands without them.
+  const quietly = async <T>(wanted: Promise<T>): Promise<T | null> => {
     try {
       return await wanted;
     } catch (error) {
@@ -155,12 +158,12 @@ async function loadFacts(view: View): Promise<Facts> {
   };
   const [bars, tracks, disagreement, logprob, alternatives] = await Promise.all([
     loadBars(view),
-    loadTracks(view),
-    store.manifest.shared ? optional(array("disagreement")) : null,
-    optional(bySide((side) => array(`logprob/${side}`))),
-    optional(bySide((side) => view.block<Alternatives>(`alternatives/${side}`))),
+    view.optional(loadTracks(view)),
+    store.manifest.shared ? quietly(array("disagreement")) : null,
+    quietly(bySide((side) => array(`logprob/${side}`))),
+    quietly(bySide((side) => view.block<Alternatives>(`alternatives/${side}`))),
   ]);
-  return { bars, tracks, disagreement, logprob, alternatives };
+  return { bars, tracks: tracks ?? [], disagreement, logprob, alternatives };
 }
 
 function drawStrips(view: View, strips: Strips, facts: Facts): void {

@@ -4,6 +4,7 @@ import { density, instructionScore, levels } from "../core/density.ts";
 import { bySide, largest, meanRows, type Numbers } from "../core/numbers.ts";
 import { row, type Store } from "../core/store.ts";
 import { type BySide, parseUnit, SIDES, type Side, type Tensor } from "../protocol.ts";
+import { unitName } from "./concepts_data.ts";
 import type { View } from "./panel.ts";
 
 export type Focus = "answer" | "answer token" | "prompt token";
@@ -124,7 +125,7 @@ export async function loadTracks(view: View): Promise<Track[]> {
   const parsed = parseUnit(unit);
   if (parsed) {
     const values = await bySide((side) => activations(view, side, layer, unit));
-    const name = `${parsed.kind === "component" ? "concept" : "neuron"} ${parsed.index} of layer ${layer}: activation at each token`;
+    const name = `activation of ${unitName(unit)} in layer ${layer}`;
     tracks.push({ name, values, skip: [] });
   }
   return tracks;
@@ -150,10 +151,9 @@ async function attentionTrack(view: View, layer: number, head: number): Promise<
   });
   const skip = store.options.setSinkAside ? [0] : [];
   const aside = skip.length
-    ? `; first token set aside (${SIDES.map((side) => `${side} ${Math.round((values[side][0] ?? 0) * 100)} %`).join(", ")})`
+    ? `; first token set aside: ${SIDES.map((side) => `${side} ${Math.round((values[side][0] ?? 0) * 100)} %`).join(", ")}`
     : "";
-  const from =
-    token < 0 ? "where the answer is written, on average" : "read for the selected token";
+  const from = token < 0 ? "mean over the answer" : "for the selected token";
   return { name: `attention of head ${layer}.${head}, ${from}${aside}`, values, skip };
 }
 

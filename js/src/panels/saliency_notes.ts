@@ -99,7 +99,7 @@ function scores(view: View, bars: Bars): HTMLElement[] {
 
 function trackKey(track: Track): HTMLElement {
   const max = trackScale(track);
-  return h("span", { class: "tl-key" }, `thin line: ${track.name}, full height ${number(max)}`);
+  return h("span", { class: "tl-key" }, `small bars: ${track.name}; full height ${number(max)}`);
 }
 
 function underlineKey(disagreement: Numbers): HTMLElement {

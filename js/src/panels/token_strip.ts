@@ -129,7 +129,7 @@ function drawBar(
   const share = value === undefined || max === 0 ? 0 : value / max;
   bar.style.height = `${(Math.abs(share) * 100).toFixed(2)}%`;
   bar.dataset.look = share < 0 ? "hollow" : look;
-  bar.hidden = share === 0;
+  bar.hidden = Math.abs(share) < 0.01;
 }
 
 function lane(track: Track, position: number, max: number, shown: (side: Side) => boolean) {

@@ -82,7 +82,7 @@ function group(name: string, rows: UnitRow[], concepts: Concepts): HTMLElement {
     "div",
     { role: "group", "aria-label": name },
     h("div", { class: "tl-unit-title" }, h("span", {}, name), h("span", {}, scale)),
-    ...rows.map((row) => unitButton(row, max, concepts)),
+    h("div", { class: "tl-unit-rows" }, ...rows.map((row) => unitButton(row, max, concepts))),
   );
 }
 

@@ -75,7 +75,7 @@ export function wordCloud(tooltip: Tooltip, signal: AbortSignal): WordCloud {
                   "data-value": scoreOf(word),
                   "aria-label": `${placed.text}: ${describe(word)}`,
                 },
-                placed.text,
+                placed.shown,
               );
               item.style.cssText = `left:${placed.x.toFixed(1)}px;top:${placed.y.toFixed(1)}px;font-size:${placed.size.toFixed(2)}px`;
               return item;

@@ -1,0 +1,222 @@
+// A small made-up trace for tests: same keys and shapes as the Python side, numbers from the key.
+
+import type { Model } from "../src/core/store.ts";
+import type { Manifest, Segment, Tensor, Token, Value } from "../src/protocol.ts";
+import { abortError, type Source } from "../src/sources/source.ts";
+
+export const LAYERS = 3;
+export const HEADS = 4;
+export const COMPONENTS = 5;
+
+const PROMPT: [string, Segment][] = [
+  ["<s>", "special"],
+  ["User:", "template"],
+  [" Rewrite", "instruction"],
+  [" this", "instruction"],
+  [" dog", "context"],
+  ["\n", "template"],
+];
+
+export const HOSTILE = [
+  "<img src=x onerror=alert(1)>",
+  "</script>",
+  "👩‍💻",
+  "שלום",
+  "\\xf0",
+  "\u202eevil",
+];
+
+function tokens(texts: [string, Segment][]): Token[] {
+  return texts.map(([text, segment], id) => ({ id, text, start: id, end: id + 1, segment }));
+}
+
+export function manifest(changes: { shared?: boolean; hostile?: boolean } = {}): Manifest {
+  const { shared = true, hostile = false } = changes;
+  const extra: [string, Segment][] = hostile ? HOSTILE.map((text) => [text, "context"]) : [];
+  const model = { revision: "sha256:00", dtype: "float32", parameters: 1e6 };
+  const answer = (texts: string[], own: string) => ({
+    tokens: tokens(texts.map((text) => [text, "other"])),
+    text: texts.join(""),
+    own_text: own,
+    stopped: true,
+  });
+  const method = { measures: "Drop in nats.", source: "", cost: "" };
+  return {
+    pair: {
+      base: { name: hostile ? HOSTILE[0]! : "base-model", ...model },
+      tuned: { name: "tuned-model", ...model },
+      architecture: "llama",
+      layers: LAYERS,
+      heads: HEADS,
+      kv_heads: HEADS,
+      hidden: 8,
+      intermediate: 16,
+      vocabulary: 100,
+      note: "",
+    },
+    prompt: "",
+    prompt_tokens: tokens([...PROMPT, ...extra]),
+    answers: {
+      base: answer(shared ? [" THE", " DOG"] : [" The", " dog", "."], "The dog."),
+      tuned: answer([" THE", " DOG"], "THE DOG"),
+    },
+    response: shared ? "tuned" : "own",
+    shared,
+    methods: [
+      { name: "gradient", title: "Gradient", exact: false, ...method },
+      { name: "occlusion", title: "Occlusion", exact: true, ...method },
+    ],
+    parameters: {},
+    schema: 1,
+  };
+}
+
+export class FakeModel implements Model {
+  saved = 0;
+  state: Record<string, unknown>;
+  #events = new EventTarget();
+
+  constructor(made: Manifest, state: Record<string, unknown> = {}) {
+    this.state = {
+      token: -1,
+      layer: -1,
+      head: -1,
+      unit: "",
+      method: "gradient",
+      theme: "light",
+      presentation: false,
+      _manifest: made,
+      ...state,
+    };
+  }
+  get(name: string): unknown {
+    return this.state[name];
+  }
+  set(name: string, value: unknown): void {
+    this.state[name] = value;
+    this.#events.dispatchEvent(new Event(`change:${name}`));
+  }
+  save_changes(): void {
+    this.saved++;
+  }
+  on(event: string, callback: () => void): void {
+    this.#events.addEventListener(event, callback);
+  }
+  off(event: string, callback: () => void): void {
+    this.#events.removeEventListener(event, callback);
+  }
+}
+
+/** A number for a key and an index, between 0 and 1, the same every time. */
+export function made(key: string, index: number): number {
+  let hash = 2166136261 ^ index;
+  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 16777619);
+  hash = Math.imul(hash ^ (hash >>> 15), 2246822507);
+  return ((hash ^ (hash >>> 13)) >>> 0) / 2 ** 32;
+}
+
+export function tensor(key: string, ...shape: number[]): Tensor {
+  const length = shape.reduce((a, b) => a * b, 1);
+  return { shape, data: Float32Array.from({ length }, (_, i) => made(key, i) * 2 - 1) };
+}
+
+export function attention(key: string, side: number): Tensor {
+  const made = tensor(key, side, side);
+  for (let q = 0; q < side; q++) {
+    let sum = 0;
+    for (let k = 0; k < side; k++) {
+      const at = q * side + k;
+      made.data[at] = k > q ? 0 : Math.abs(made.data[at]!) + 0.01;
+      sum += made.data[at]!;
+    }
+    for (let k = 0; k < side; k++) made.data[q * side + k]! /= sum;
+  }
+  return made;
+}
+
+const WORDS = ["dog", "cat", "horse", "write", "compose", "red", "blue", "green", "house", "river"];
+
+function words(key: string, extra: string[]): [string, number][] {
+  const list = [...extra, ...WORDS.filter((_, i) => made(key, i) > 0.3)];
+  return list.map((word, i) => [word, (i % 3 === 1 ? -1 : 1) * (0.6 - i * 0.04)]);
+}
+
+export function value(made: Manifest, key: string): Value {
+  const n = made.prompt_tokens.length;
+  const parts = key.split("/");
+  const side = parts.includes("base") ? "base" : "tuned";
+  const m = made.answers[side].tokens.length;
+  const length = n + m;
+  const common = made.shared ? length : n;
+  const list = () => words(key, made.pair.base.name.startsWith("<") ? HOSTILE : []);
+  switch (parts[0]) {
+    case "saliency": {
+      if (parts.length === 3) return tensor(key, n, m);
+      const column = Number(parts[3]);
+      const { data } = tensor(parts.slice(0, 3).join("/"), n, m);
+      return {
+        shape: [n],
+        data: Float32Array.from({ length: n }, (_, i) => data[i * m + column]!),
+      };
+    }
+    case "logprob":
+    case "disagreement":
+      return tensor(key, m);
+    case "alternatives":
+      return Array.from({ length: m }, () => [["x", 0.5]]);
+    case "attention":
+      return attention(key, length);
+    case "heads":
+      if (parts[1] === "change") return tensor(key, common, LAYERS, HEADS);
+      return tensor(key, parts[1] === "received" ? n : length, LAYERS, HEADS);
+    case "components":
+      if (parts[1] === "change") return tensor(key, LAYERS);
+      return Array.from({ length: COMPONENTS }, (_, k) => ({
+        base: { explained: 0.2, words: list() },
+        tuned: { index: k, explained: 0.1, words: words(`${key}tuned`, []) },
+        cosine: 0.9,
+        angle: 10 + k,
+      }));
+    case "activations":
+      return parts.at(-1) === "components" ? tensor(key, length, COMPONENTS) : tensor(key, length);
+    case "neurons":
+      return [{ neuron: 7, base: 0.5, tuned: -0.25 }];
+    case "neuron":
+      return { base: { norm: 1, words: list() }, tuned: { norm: 1, words: list() }, cosine: 0.5 };
+    default:
+      throw new Error(`no ${key} here`);
+  }
+}
+
+export interface TestSource extends Source {
+  asked: string[];
+  cancelled: string[];
+}
+
+/** A source that answers in the next task, and counts. */
+export function source(made: Manifest, wait = 0): TestSource {
+  const asked: string[] = [];
+  const cancelled: string[] = [];
+  return {
+    asked,
+    cancelled,
+    has: () => false,
+    get(key, signal) {
+      asked.push(key);
+      return new Promise((resolve, reject) => {
+        const timer = setTimeout(() => {
+          try {
+            resolve(value(made, key));
+          } catch (error) {
+            reject(error);
+          }
+        }, wait);
+        signal.addEventListener("abort", () => {
+          clearTimeout(timer);
+          cancelled.push(key);
+          reject(abortError());
+        });
+      });
+    },
+  };
+}

@@ -1,0 +1,54 @@
+import { gzipSync } from "node:zlib";
+import { describe, expect, it } from "vitest";
+import { embedded } from "../src/sources/embedded.ts";
+import { layered } from "../src/sources/layered.ts";
+import type { Source } from "../src/sources/source.ts";
+
+const live = () => new AbortController().signal;
+
+function page(): string {
+  const numbers = new Uint8Array(Float32Array.of(1, 2).buffer);
+  const json = new TextEncoder().encode('{"a":"é"}');
+  const index = new TextEncoder().encode(
+    JSON.stringify({
+      disagreement: {
+        dtype: "float32",
+        shape: [2],
+        packing: "dense",
+        scale: 1,
+        offset: 0,
+        length: 8,
+      },
+      "lens/base/3": { dtype: "json", shape: [], offset: 8, length: json.length },
+    }),
+  );
+  const size = new Uint8Array(4);
+  new DataView(size.buffer).setUint32(0, index.length, true);
+  return gzipSync(Buffer.concat([size, index, numbers, json])).toString("base64");
+}
+
+describe("embedded", () => {
+  it("reads what the exporter writes", async () => {
+    const source = await embedded(`\n${page()}\n`);
+    expect(source.has("disagreement")).toBe(true);
+    expect(source.has("toString")).toBe(false);
+    expect(await source.get("disagreement", live())).toMatchObject({ data: Float32Array.of(1, 2) });
+    expect(await source.get("lens/base/3", live())).toEqual({ a: "é" });
+    await expect(source.get("lens/base/4", live())).rejects.toThrow("lens/base/4 was left out");
+  });
+});
+
+describe("layered", () => {
+  const fixed = (keys: string[], answer: string): Source => ({
+    has: (key) => keys.includes(key),
+    get: async (key) => `${answer} ${key}`,
+  });
+
+  it("asks the first that has the block, else the last", async () => {
+    const source = layered(fixed(["a"], "page"), fixed([], "kernel"));
+    expect(await source.get("a", live())).toBe("page a");
+    expect(await source.get("b", live())).toBe("kernel b");
+    expect(source.has("a")).toBe(true);
+    expect(source.has("b")).toBe(false);
+  });
+});
