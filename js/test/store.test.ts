@@ -12,10 +12,10 @@ afterEach(() => {
 
 const live = () => new AbortController().signal;
 
-function setup() {
+function setup(wait = 10) {
   const made = manifest();
   const model = new FakeModel(made);
-  const from = source(made, 10);
+  const from = source(made, wait);
   return { model, from, store: new Store(model, from, live()) };
 }
 
@@ -31,16 +31,18 @@ describe("blocks", () => {
   });
 
   it("are cancelled when nobody wants them any more", async () => {
-    const { store, from } = setup();
+    const { store, from } = setup(1000);
     const [one, two] = [new AbortController(), new AbortController()];
     const results = Promise.allSettled([
       store.block("disagreement", one.signal),
       store.block("disagreement", two.signal),
     ]);
     one.abort();
-    await vi.advanceTimersByTimeAsync(5);
+    await vi.advanceTimersByTimeAsync(200);
     expect(from.cancelled).toEqual([]);
     two.abort();
+    await vi.advanceTimersByTimeAsync(200);
+    expect(from.cancelled).toEqual(["disagreement"]);
     const [first] = await results;
     expect(first).toMatchObject({ status: "rejected", reason: { name: "AbortError" } });
   });

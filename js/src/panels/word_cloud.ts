@@ -20,6 +20,7 @@ export interface WordCloud {
 export function wordCloud(tooltip: Tooltip, signal: AbortSignal): WordCloud {
   const el = h("div", { class: "tl-cloud" });
   let shown = new Map<string, ZonedWord>();
+  let drawn = "";
   tips(
     el,
     tooltip,
@@ -35,6 +36,9 @@ export function wordCloud(tooltip: Tooltip, signal: AbortSignal): WordCloud {
       shown = new Map(words.map((word) => [word.text, word]));
       const { scale } = view.surface;
       const width = el.clientWidth || 640;
+      const wanted = JSON.stringify([words, width, scale]);
+      if (wanted === drawn) return; // another token: the same words
+      drawn = wanted;
       const family = getComputedStyle(el).fontFamily || "sans-serif";
       const largest = Math.max(...words.map((word) => Math.abs(scoreOf(word))), 1e-12);
       const byZone = ZONES.map((zone) => words.filter((word) => word.zone === zone));
