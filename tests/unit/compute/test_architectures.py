@@ -77,7 +77,7 @@ def _value_bias(module: Any, fused: str, shape: architectures.Sizes) -> Tensor:
     "architecture", ["llama", "mistral", "gemma", "gemma2", "phi3", "gpt2", "gpt_neox"]
 )
 def test_query_and_key_weights_give_the_scores(architecture: str) -> None:
-    """At position 0 rotary position turns nothing: its score is q0 . k0 (families without q/k norm)."""
+    """Rotary position turns nothing at position 0 (families that do not norm queries and keys)."""
     zero_bias = tiny.model(architecture)
     with torch.no_grad():
         for name, parameter in zero_bias.named_parameters():

@@ -278,7 +278,7 @@ def test_a_model_that_stops_at_once(pair: Pair, monkeypatch: pytest.MonkeyPatch)
 
     answers = iter([[1], [5, 6], [1], [5, 6], [1], [5, 6], [5, 6], [1]])
     monkeypatch.setattr(live, "answer_greedily", lambda *_, **__: next(answers))
-    with pytest.raises(AnswerError, match="base model stopped at once.*response=.*template=True"):
+    with pytest.raises(AnswerError, match=r"base model stopped at once.*response=.*template=True"):
         trace_pair(pair, tiny.PROMPT, response="own")
     shared = trace_pair(pair, tiny.PROMPT, response="shared")
     assert shared.manifest.answers["base"].own_text == ""

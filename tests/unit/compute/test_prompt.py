@@ -126,7 +126,7 @@ def test_tokenizers_that_add_different_tokens(folders: tuple[str, str]) -> None:
     pair = load_pair(*folders)
     without_start = processors.TemplateProcessing(single="$A")
     pair.tokenizers["base"].backend_tokenizer.post_processor = without_start
-    with pytest.raises(PromptError, match="cut this prompt differently .* one tokenizer="):
+    with pytest.raises(PromptError, match=r"cut this prompt differently .* one tokenizer="):
         read_prompt(pair, "hello")
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
-from twinlens.compute.architectures import Sizes, architecture_of, sizes
-from twinlens.errors import MemoryNeededError, ModelLoadError, PairMismatchError
+from twinlens.compute.architectures import Sizes, sizes
+from twinlens.compute.sources import (
+    Source,
+    load_config,
+    load_tokenizer,
+    load_weights,
+    revision_of,
+    source_of,
+)
+from twinlens.errors import MemoryNeededError, PairMismatchError
 from twinlens.schema import SIDES, ModelInfo, PairInfo, Side
 
 if TYPE_CHECKING:
@@ -36,28 +42,6 @@ _PROBES = (
 )
 # Activations, the captured arrays and the allocator come on top of the weights.
 _HEADROOM = 1.15
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where one model comes from.
-
-    Attributes
-    ----------
-    name : str
-        For people: a hub id, or the last part of a path.
-    place : str
-        What transformers is given: a hub id or a folder.
-    gguf : str or None
-        File in it, when the weights are a GGUF file.
-    revision : str or None
-        Branch, tag or commit on the hub.
-    """
-
-    name: str
-    place: str
-    gguf: str | None = None
-    revision: str | None = None
 
 
 class Pair:
@@ -100,6 +84,7 @@ class Pair:
         self._sources = sources
         self._options = options
         self._resident: dict[Side, PreTrainedModel] = {}
+        self._loaded: dict[Side, tuple[str, int]] = {}
 
     def __repr__(self) -> str:
         names = " and ".join(repr(self._sources[side].name) for side in SIDES)
@@ -121,9 +106,10 @@ class Pair:
             if side not in self._resident:
                 if self.memory == "sequential":
                     self._resident.clear()
-                self._resident[side] = _load_weights(
-                    self._sources[side], self.configs[side], self._options
-                )
+                model = load_weights(self._sources[side], self.configs[side], self._options)
+                count = sum(parameter.numel() for parameter in model.parameters())
+                self._loaded[side] = str(model.dtype).removeprefix("torch."), count
+                self._resident[side] = model
             yield self._resident[side]
 
     @property
@@ -164,13 +150,12 @@ class Pair:
         return Concepts(self)
 
     def _model_info(self, side: Side) -> ModelInfo:
-        with self.model(side) as model:
-            return ModelInfo(
-                name=self._sources[side].name,
-                revision=_revision(self._sources[side], model.config),
-                dtype=str(model.dtype).removeprefix("torch."),
-                parameters=sum(parameter.numel() for parameter in model.parameters()),
-            )
+        if side not in self._loaded:
+            with self.model(side):
+                pass
+        dtype, count = self._loaded[side]
+        source = self._sources[side]
+        return ModelInfo(source.name, revision_of(source, self.configs[side]), dtype, count)
 
 
 def load_pair(
@@ -222,8 +207,8 @@ def load_pair(
     if memory not in ("both", "sequential"):
         raise ValueError(f'memory is "both" or "sequential", not {memory!r}')
     sources: dict[Side, Source] = {
-        "base": _source(base, base_revision),
-        "tuned": _source(tuned, tuned_revision),
+        "base": source_of(base, base_revision),
+        "tuned": source_of(tuned, tuned_revision),
     }
     on_cpu = device_map is None and torch.device(device or "cpu").type == "cpu"
     options = {
@@ -232,11 +217,11 @@ def load_pair(
         "dtype": dtype or (torch.float32 if on_cpu else "auto"),
         "trust_remote_code": trust_remote_code,
     }
-    configs = {side: _load_config(sources[side], trust_remote_code) for side in SIDES}
+    configs = {side: load_config(sources[side], trust_remote_code) for side in SIDES}
     _check_shapes(configs)
     tokenizers = {
-        side: _load_tokenizer(
-            sources[side] if tokenizer is None else _source(tokenizer, None), trust_remote_code
+        side: load_tokenizer(
+            sources[side] if tokenizer is None else source_of(tokenizer, None), trust_remote_code
         )
         for side in SIDES
     }
@@ -258,106 +243,6 @@ def demo_pair() -> Pair:
     pair.card = (folder / "README.md").read_text(encoding="utf-8")
     pair._note = DEMO_NOTE
     return pair
-
-
-def _source(name: str | Path, revision: str | None) -> Source:
-    text = str(name)
-    path = Path(text).expanduser()
-    if text.endswith(".gguf"):
-        local = path.is_file()
-        place = str(path.parent) if local else text.rpartition("/")[0]
-        if not local and (place.count("/") != 1 or text.startswith((".", "/", "~"))):
-            raise ModelLoadError(f"there is no GGUF file {text!r}")
-        return Source(path.name, place, path.name, revision)
-    if not path.exists():
-        if text.count("/") > 1 or text.startswith((".", "/", "~")):
-            raise ModelLoadError(f"there is no folder {text!r}")
-        return Source(text, text, None, revision)
-    label = path.resolve().name
-    if not (path / "config.json").is_file():
-        if (path / "adapter_config.json").is_file():
-            raise ModelLoadError(
-                f"{label!r} is a PEFT adapter: merge it into its base model "
-                "(merge_and_unload), save the result and load that"
-            )
-        raise ModelLoadError(f"{label!r} is not a model folder: it has no config.json")
-    if not any(path.glob("*.safetensors")):
-        pickled = next((f.name for f in sorted(path.iterdir()) if f.suffix in _PICKLES), None)
-        raise ModelLoadError(
-            f"{label!r} has its weights only as pickle ({pickled}), which can run code: convert "
-            "them to safetensors (save_pretrained) first"
-            if pickled
-            else f"{label!r} has no weights: there is no .safetensors file in it"
-        )
-    return Source(label, str(path), None, revision)
-
-
-_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
-
-
-@contextmanager
-def _load_errors(source: Source, what: str) -> Iterator[None]:
-    """Turn whatever the libraries raise for a bad file or a missing network into one sentence."""
-    try:
-        yield
-    except (MemoryError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise ModelLoadError(
-            f"the {what} of {source.name!r} cannot be loaded: check the name, the files and, for a "
-            f"model from the hub, the network ({reason})"
-        ) from error
-
-
-def _load_config(source: Source, trust_remote_code: bool) -> PretrainedConfig:
-    with _load_errors(source, "configuration"):
-        config = AutoConfig.from_pretrained(
-            source.place,
-            revision=source.revision,
-            trust_remote_code=trust_remote_code,
-            **({"gguf_file": source.gguf} if source.gguf else {}),
-        )
-    architecture_of(config)
-    return cast("PretrainedConfig", config)
-
-
-def _load_tokenizer(source: Source, trust_remote_code: bool) -> PreTrainedTokenizerFast:
-    with _load_errors(source, "tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(
-            source.place,
-            revision=source.revision,
-            trust_remote_code=trust_remote_code,
-            **({"gguf_file": source.gguf} if source.gguf else {}),
-        )
-    if not getattr(tokenizer, "is_fast", False):
-        raise ModelLoadError(
-            f"the tokenizer of {source.name!r} gives no character offsets: twinlens needs one in "
-            "the tokenizers library's format (tokenizer.json)"
-        )
-    return cast("PreTrainedTokenizerFast", tokenizer)
-
-
-def _load_weights(
-    source: Source, config: PretrainedConfig, options: dict[str, Any]
-) -> PreTrainedModel:
-    weights = {"gguf_file": source.gguf} if source.gguf else {"use_safetensors": True}
-    # Weights made in a caller's inference mode could never enter a gradient.
-    with _load_errors(source, "weights"), torch.inference_mode(False):
-        model = AutoModelForCausalLM.from_pretrained(
-            source.place,
-            config=None if source.gguf else config,
-            revision=source.revision,
-            trust_remote_code=options["trust_remote_code"],
-            dtype=options["dtype"],
-            device_map=options["device_map"],
-            # One attention for everything: sdpa knows no soft caps and no forward-mode gradients.
-            attn_implementation="eager",
-            **weights,
-        )
-        if options["device_map"] is None:
-            model.to(options["device"])
-    return cast("PreTrainedModel", model.train(False).requires_grad_(False))
 
 
 def _check_shapes(configs: dict[Side, PretrainedConfig]) -> None:
@@ -386,12 +271,13 @@ def _check_shapes(configs: dict[Side, PretrainedConfig]) -> None:
 
 def _check_tokenizers(tokenizers: dict[Side, PreTrainedTokenizerFast]) -> None:
     base, tuned = (tokenizers[side].get_vocab() for side in SIDES)
-    for piece, identifier in base.items():
-        if tuned.get(piece, identifier) != identifier:
-            raise PairMismatchError(
-                f"the models cannot be compared because their tokenizers disagree: {piece!r} is "
-                f"token {identifier} in base and {tuned[piece]} in tuned"
-            )
+    clashes = [(i, piece) for piece, i in base.items() if tuned.get(piece, i) != i]
+    if clashes:
+        identifier, piece = min(clashes)
+        raise PairMismatchError(
+            f"the models cannot be compared because their tokenizers disagree: {piece!r} is "
+            f"token {identifier} in base and {tuned[piece]} in tuned"
+        )
     for text in _PROBES:
         first, second = (tokenizers[s].encode(text, add_special_tokens=False) for s in SIDES)
         if first != second:
@@ -406,8 +292,10 @@ def _check_memory(
     configs: dict[Side, PretrainedConfig], options: dict[str, Any], memory: str
 ) -> None:
     counts = [_parameters(configs[side], options["trust_remote_code"]) for side in SIDES]
-    stored = getattr(configs["base"], "dtype", None) or torch.float32
-    dtype = stored if options["dtype"] == "auto" else options["dtype"]
+    dtype = options["dtype"]
+    if dtype == "auto":
+        stored = getattr(configs["base"], "dtype", None)
+        dtype = stored if isinstance(stored, torch.dtype) else torch.float32
 
     def needed(kept: str, width: int) -> float:
         number = sum(counts) if kept == "both" else max(counts)
@@ -442,17 +330,3 @@ def _free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
-
-
-def _revision(source: Source, config: PretrainedConfig) -> str:
-    """Hub commit, or a hash over the content of the weight files in the order of their names."""
-    commit = getattr(config, "_commit_hash", None)
-    folder = Path(source.place)
-    if commit or not folder.is_dir():
-        return str(commit or source.revision or "unknown")
-    digest = hashlib.sha256()
-    for path in [folder / source.gguf] if source.gguf else sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 22):
-                digest.update(chunk)
-    return f"sha256:{digest.hexdigest()[:16]}"
