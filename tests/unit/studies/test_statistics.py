@@ -9,8 +9,9 @@ import sys
 import numpy as np
 import pytest
 from twinlens.density import DensityParameters
+from twinlens.studies.comparisons import verdict
 from twinlens.studies.scoring import Settings, scores
-from twinlens.studies.statistics import analyse, verdict
+from twinlens.studies.statistics import analyse
 
 from tests.unit.studies.planted import Planted
 

@@ -14,6 +14,9 @@ from scipy import stats
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 Correction: TypeAlias = Literal["holm", "benjamini-hochberg"]
 
+#: Smaller samples get no bootstrap interval: they hold too few different resamples.
+SMALLEST_RESAMPLED = 5
+
 
 @dataclass(frozen=True)
 class Test:
@@ -133,7 +136,7 @@ def cohen_interval(
 ) -> tuple[float, float]:
     """95 % bootstrap interval of Cohen's d; both samples are drawn anew."""
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if min(a.size, b.size) < 2:
+    if min(a.size, b.size) < SMALLEST_RESAMPLED:
         return math.nan, math.nan
     return interval(
         lambda rng, k: _cohen_d(rng.choice(a, (k, a.size)), rng.choice(b, (k, b.size))),
@@ -147,7 +150,7 @@ def paired_interval(
 ) -> tuple[float, float]:
     """95 % bootstrap interval of the paired d; pairs are drawn anew."""
     difference = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
-    if difference.size < 2:
+    if difference.size < SMALLEST_RESAMPLED:
         return math.nan, math.nan
     return interval(
         lambda rng, k: _paired_d(rng.choice(difference, (k, difference.size))),

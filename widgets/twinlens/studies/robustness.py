@@ -28,8 +28,7 @@ from twinlens.density import (
 )
 from twinlens.studies import inference
 from twinlens.studies.cases import PUBLISHED_LEVELS, Case, Pairing, paired
-from twinlens.studies.scoring import Cut, Score, Settings, Spans, as_score
-from twinlens.studies.statistics import (
+from twinlens.studies.comparisons import (
     MINIMUM_RATED_ANSWER,
     Level,
     Question,
@@ -37,6 +36,7 @@ from twinlens.studies.statistics import (
     parts,
     verdict,
 )
+from twinlens.studies.scoring import Cut, Score, Settings, Spans, as_score
 
 #: Name of the unchanged settings among the named variants.
 PUBLISHED = "as published"

@@ -43,7 +43,7 @@ class Settings:
             "aggregation": self.parameters.aggregation,
             "answer_cut": "shorter answer"
             if self.cut == "shorter"
-            else ("none" if self.parameters.answer_cut is None else self.parameters.answer_cut),
+            else str(self.parameters.answer_cut or "none"),
             "spans": self.spans,
         }
 
