@@ -116,11 +116,11 @@ def test_own_answers(pair: Pair) -> None:
 
 def test_answers_of_different_length(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = iter((3, 5))
-    from twinlens.compute import live
+    from twinlens.compute import answers
 
-    greedy = live.answer_greedily
+    greedy = answers.answer_greedily
     monkeypatch.setattr(
-        live,
+        answers,
         "answer_greedily",
         lambda *a, **k: greedy(*a, **{**k, "limit": next(lengths)}),
     )
@@ -274,10 +274,10 @@ def test_unknown_keys(trace: LiveTrace, key: str) -> None:
 
 
 def test_a_model_that_stops_at_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    from twinlens.compute import live
+    from twinlens.compute import answers
 
-    answers = iter([[1], [5, 6], [1], [5, 6], [1], [5, 6], [5, 6], [1]])
-    monkeypatch.setattr(live, "answer_greedily", lambda *_, **__: next(answers))
+    given = iter([[1], [5, 6], [1], [5, 6], [1], [5, 6], [5, 6], [1]])
+    monkeypatch.setattr(answers, "answer_greedily", lambda *_, **__: next(given))
     with pytest.raises(AnswerError, match=r"base model stopped at once.*response=.*template=True"):
         trace_pair(pair, tiny.PROMPT, response="own")
     shared = trace_pair(pair, tiny.PROMPT, response="shared")
@@ -299,23 +299,23 @@ def test_answers_that_cannot_be_read(pair: Pair) -> None:
 
 
 def test_stop_tokens_come_from_generation_settings_and_tokenizer(pair: Pair) -> None:
-    from twinlens.compute.live import _stop_tokens
+    from twinlens.compute.answers import stop_tokens
 
     class Settings:
         eos_token_id: Any = None
 
     settings = Settings()
-    assert _stop_tokens(pair, "base", settings) == {1}
+    assert stop_tokens(pair, "base", settings) == {1}
     settings.eos_token_id = 7
-    assert _stop_tokens(pair, "base", settings) == {1, 7}
+    assert stop_tokens(pair, "base", settings) == {1, 7}
     settings.eos_token_id = [7, 8]
-    assert _stop_tokens(pair, "base", settings) == {1, 7, 8}
+    assert stop_tokens(pair, "base", settings) == {1, 7, 8}
 
 
 def test_end_of_text_is_the_last_answer_token(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    from twinlens.compute import live
+    from twinlens.compute import answers
 
-    monkeypatch.setattr(live, "answer_greedily", lambda *_, **__: [300, 1])
+    monkeypatch.setattr(answers, "answer_greedily", lambda *_, **__: [300, 1])
     answer = trace_pair(pair, tiny.PROMPT).manifest.answers["tuned"]
     last = answer.tokens[-1]
     assert (last.text, last.segment, last.start, last.end) == (
@@ -329,28 +329,29 @@ def test_end_of_text_is_the_last_answer_token(pair: Pair, monkeypatch: pytest.Mo
 
 
 def test_values_that_overflow_half_precision_stay_exact() -> None:
-    from twinlens.compute.live import _half
+    from twinlens.compute.cache import half
 
-    assert _half(np.array([1e5, 1.0])).dtype == np.float32
-    assert _half(np.array([6e4, 1.0])).dtype == np.float16
+    assert half(np.array([1e5, 1.0])).dtype == np.float32
+    assert half(np.array([6e4, 1.0])).dtype == np.float16
 
 
 def test_interrupted_saliency_goes_on_where_it_stopped(trace: LiveTrace) -> None:
     key = "saliency/tuned/gradient_x_input"
     calls: list[tuple[int, int]] = []
 
-    def stop_after_two(done: int, total: int, _what: str) -> None:
+    def stop(done: int, total: int, _what: str) -> None:
         calls.append((done, total))
-        if len(calls) == 2:
-            raise Interrupted("something newer")
+        raise Interrupted("something newer")
 
     with pytest.raises(Interrupted):
-        trace.block(key, stop_after_two)
+        trace.block(key, stop)
     n, m = trace.manifest.prompt_length, trace.manifest.answer_length("tuned")
-    assert calls == [(n, n * m), (2 * n, n * m)]
+    [(done, total)] = calls
+    assert total == n * m
+    assert 0 < done < total
     calls.clear()
     whole = trace.array(key, lambda done, total, _: calls.append((done, total)))
-    assert calls[0] == (n, n * (m - 2))
+    assert calls[-1] == (n * m - done, n * m - done)
     fresh = LiveTrace(trace.pair, trace.manifest, trace._captures)
     np.testing.assert_allclose(whole, fresh.array(key), rtol=1e-5, atol=1e-9)
     calls.clear()
@@ -369,7 +370,9 @@ def test_one_column_computes_one_column(trace: LiveTrace) -> None:
 
 
 def test_worker_threads_get_the_same_blocks(trace: LiveTrace) -> None:
-    keys = [k for k in list(trace.keys()) if not k.startswith(("neuron/", "activations/"))]
+    # Agreement depends on how much is exact so far, so on the order of the requests.
+    left_out = ("neuron/", "activations/", "faithfulness/")
+    keys = [k for k in list(trace.keys()) if not k.startswith(left_out)]
     expected = LiveTrace(trace.pair, trace.manifest, trace._captures)
     with ThreadPoolExecutor(4) as pool, torch.inference_mode():
         found = list(pool.map(trace.block, keys))
@@ -404,9 +407,9 @@ def test_arrays_cannot_be_changed_by_their_reader(trace: LiveTrace) -> None:
 
 
 def test_cache_forgets_what_was_used_longest_ago() -> None:
-    from twinlens.compute.live import _Cache
+    from twinlens.compute.cache import Cache
 
-    cache = _Cache(limit=1000)
+    cache = Cache(limit=1000)
     for name in "abc":
         cache.put(name, np.zeros(100, dtype=np.float32))
         cache.get("a")

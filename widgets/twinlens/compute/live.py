@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -13,22 +11,21 @@ import torch
 from twinlens.blocks import Array, Value
 from twinlens.compare import relative_difference
 from twinlens.compute import heads, lens
+from twinlens.compute.answers import read_answers
 from twinlens.compute.attribution import METHODS
-from twinlens.compute.capture import Capture, answer_greedily, capture
+from twinlens.compute.cache import Cache, half
+from twinlens.compute.capture import Capture, capture
 from twinlens.compute.concepts import WORDS, strongest
 from twinlens.compute.effects import Effects, methods
 from twinlens.compute.prompt import (
-    Prompt,
     Spans,
-    answer_tokens,
     check_length,
-    encode_answer,
     pieces,
     read_prompt,
 )
-from twinlens.errors import AnswerError, UnknownBlockError
+from twinlens.errors import UnknownBlockError
 from twinlens.grouping import UNITS, groups
-from twinlens.schema import SIDES, Answer, Manifest, Side, parse_unit, reading_position
+from twinlens.schema import SIDES, Manifest, Side, parse_unit, reading_position
 from twinlens.trace import Report, Trace
 
 if TYPE_CHECKING:
@@ -79,37 +76,7 @@ def trace_pair(
     """
     read = read_prompt(pair, prompt, instruction=instruction, context=context, template=template)
     check_length(pair, read, max_new_tokens)
-    own: dict[Side, list[int]] = {}
-    stopped: dict[Side, bool] = {}
-    for side in SIDES:
-        with pair.model(side) as model:
-            stop = _stop_tokens(pair, side, model.generation_config)
-            own[side] = answer_greedily(
-                model,
-                read.ids,
-                stop=stop,
-                limit=max_new_tokens,
-                vocabulary=len(pair.tokenizers[side]),
-                side=side,
-                report=report,
-            )
-            stopped[side] = own[side][-1] in stop
-    kind = {"own": "own", "shared": "tuned", "tuned": "tuned", "base": "base"}.get(
-        response, "given"
-    )
-    for side in SIDES:
-        if kind in ("own", side) and stopped[side] and len(own[side]) == 1:
-            raise AnswerError(
-                f"the {side} model stopped at once, so there is no answer to explain: give a "
-                "response= text, or set template=True if it expects a chat template"
-            )
-    answers: dict[Side, list[int]]
-    if kind == "own":
-        answers = own
-    else:
-        shared = own[cast(Side, kind)] if kind != "given" else encode_answer(pair, read, response)
-        answers = dict.fromkeys(SIDES, shared)
-        _check_answer(pair, read, shared)
+    kind, answers = read_answers(pair, read, response, max_new_tokens, report)
     captures: dict[Side, Capture] = {}
     # Tuned first: with memory="sequential" it is the one still loaded.
     for place, side in enumerate(reversed(SIDES)):
@@ -117,16 +84,16 @@ def trace_pair(
             report(place, len(SIDES), f"reading with {side}")
         with pair.model(side) as model:
             captures[side] = capture(
-                model, [*read.ids, *answers[side]], len(read.tokens), side=side
+                model,
+                [*read.ids, *(token.id for token in answers[side].tokens)],
+                len(read.tokens),
+                side=side,
             )
     manifest = Manifest(
         pair=pair.info,
         prompt=read.text,
         prompt_tokens=read.tokens,
-        answers={
-            side: _answer(pair, side, read, answers[side], own[side], stopped[side])
-            for side in SIDES
-        },
+        answers=answers,
         response=kind,
         shared=kind != "own",
         methods=methods(),
@@ -166,7 +133,7 @@ class LiveTrace(Trace):
             for side in SIDES
         }
         self.effects = Effects(pair, manifest, {side: captures[side].logprobs for side in SIDES})
-        self._cache = _Cache(_CACHE_BYTES)
+        self._cache = Cache(_CACHE_BYTES)
 
     def block(self, key: str, report: Report | None = None) -> Value:
         """The value behind a key, see `twinlens.schema`; arrays are read-only."""
@@ -248,7 +215,7 @@ class LiveTrace(Trace):
                 return self._captures[side].attention[self._layer(key, layer), which].numpy()
             case ["heads", "change"]:
                 both = self._captures["base"], self._captures["tuned"]
-                return _half(heads.change(*both, self.manifest.common_length))
+                return half(heads.change(*both, self.manifest.common_length))
             case ["heads", ("instruction" | "sink" | "received") as name, side] if side in SIDES:
                 return self._pattern_measure(name, self._captures[side])
             case ["heads", "write", side, layer, unit] if side in SIDES:
@@ -265,10 +232,10 @@ class LiveTrace(Trace):
                 outputs = self._captures[side].feed_forward_out
                 place = self._layer(key, layer)
                 directions = self.pair.concepts.directions(side, place)
-                return _half(outputs[place].numpy() @ directions.T)
+                return half(outputs[place].numpy() @ directions.T)
             case ["activations", side, layer, "neuron", neuron] if side in SIDES:
                 activations = self._captures[side].neurons[self._layer(key, layer)]
-                return _half(activations[:, self._neuron(key, neuron)].numpy())
+                return half(activations[:, self._neuron(key, neuron)].numpy())
             case ["neurons", layer, token]:
                 return self._neurons(key, self._layer(key, layer), token)
             case ["neuron", layer, neuron]:
@@ -307,9 +274,9 @@ class LiveTrace(Trace):
 
     def _pattern_measure(self, name: str, of: Capture) -> Array:
         if name == "received":
-            return _half(heads.received(of, self.manifest.prompt_length))
+            return half(heads.received(of, self.manifest.prompt_length))
         positions = [0] if name == "sink" else self.manifest.segment_positions("instruction")
-        return _half(heads.to_positions(of, positions))
+        return half(heads.to_positions(of, positions))
 
     def _write(self, key: str, side: Side, layer: int, unit: str) -> Array:
         try:
@@ -322,7 +289,7 @@ class LiveTrace(Trace):
         else:
             direction = self.pair.concepts.value_vector(side, layer, self._neuron(key, str(number)))
         with self.pair.model(side) as model:
-            return _half(heads.write(self._captures[side], model, direction))
+            return half(heads.write(self._captures[side], model, direction))
 
     def _shift(self, name: str) -> Array:
         field = name if name == "residual" else f"{name}_out"
@@ -380,73 +347,9 @@ class LiveTrace(Trace):
         return _index(key, text, self.pair.sizes.intermediate, "neuron")
 
 
-class _Cache:
-    """The blocks used last, up to a number of bytes; safe to use from several threads."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._used = limit, 0
-        self._blocks: OrderedDict[str, Value] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, key: str) -> Value | None:
-        with self._lock:
-            if key in self._blocks:
-                self._blocks.move_to_end(key)
-            return self._blocks.get(key)
-
-    def put(self, key: str, value: Value) -> None:
-        with self._lock:
-            if key in self._blocks:
-                return
-            self._blocks[key] = value
-            self._used += _bytes(value)
-            while self._used > self._limit and len(self._blocks) > 1:
-                self._used -= _bytes(self._blocks.popitem(last=False)[1])
-
-
-def _bytes(value: Value) -> int:
-    return value.nbytes if isinstance(value, np.ndarray) else 2**16
-
-
 def _index(key: str, text: str, size: int, what: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) < size):
         raise UnknownBlockError(
             f"there is no block {key!r}: {what} {text!r} is not one of 0 .. {size - 1}"
         )
     return int(text)
-
-
-def _half(values: Array) -> Array:
-    """As float16, unless a value would overflow: then float32."""
-    large = values.size > 0 and float(np.abs(values).max()) > float(np.finfo(np.float16).max)
-    return values.astype(np.float32 if large else np.float16)
-
-
-def _stop_tokens(pair: Pair, side: Side, generation: Any) -> set[int]:
-    """Tokens that end an answer: of the generation settings and of the tokenizer."""
-    listed = getattr(generation, "eos_token_id", None)
-    stop = set(listed if isinstance(listed, list) else [listed])
-    stop.add(pair.tokenizers[side].eos_token_id)
-    return {int(identifier) for identifier in stop if identifier is not None}
-
-
-def _answer(
-    pair: Pair, side: Side, prompt: Prompt, ids: list[int], own: list[int], stopped: bool
-) -> Answer:
-    tokenizer, before = pair.tokenizers[side], prompt.ids[-1]
-    tokens, text = answer_tokens(tokenizer, ids, before)
-    return Answer(tokens, text, answer_tokens(tokenizer, own, before)[1], stopped)
-
-
-def _check_answer(pair: Pair, prompt: Prompt, ids: list[int]) -> None:
-    """Make sure that both models can read one answer."""
-    if max(ids) >= pair.vocabulary:
-        raise AnswerError(
-            "the answer contains a token that only one of the two models knows: use response='own'"
-        )
-    length, limit = len(prompt.tokens) + len(ids), pair.positions
-    if limit is not None and length > limit:
-        raise AnswerError(
-            f"prompt and response have {length} tokens, but the models read at most {limit}: "
-            f"shorten the response to {max(limit - len(prompt.tokens), 0)} tokens"
-        )
