@@ -1,1 +1,0 @@
-"""Measurements: what the package promises about time and memory, as ratios of one run."""

@@ -6,7 +6,13 @@ the benchmark and the judge of the unit tests.
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+
 import numpy as np
+
+#: Seconds spent per step.
+SPENT: Counter[str] = Counter()
 
 
 def thresholds(units, z, frequent):
@@ -15,39 +21,45 @@ def thresholds(units, z, frequent):
     return np.maximum(cosines.mean(axis=1) + z * cosines.std(axis=1), 0)
 
 
-def neuron_pairs(query_activation, key_activation, units, limits, top):
-    """Pairs (query word, key word, cosine) of one neuron, by falling cosine."""
-    query_words = np.argsort(-np.abs(query_activation), kind="stable")[:top]
-    key_words = np.argsort(-np.abs(key_activation), kind="stable")[:top]
-    pairs = []
-    for query in query_words:
-        for key in key_words:
-            if query == key or query_activation[query] * key_activation[key] <= 0:
-                continue
-            cosine = units[query] @ units[key]
-            if cosine > limits[query] and cosine > limits[key]:
-                pairs.append((int(query), int(key), float(cosine)))
-    return sorted(pairs, key=lambda pair: -pair[2])
+def neuron_pairs(embeddings, query, key, norm, units, limits, top):
+    """Energy and pairs (query word, key word, cosine; by falling cosine) of one neuron.
 
-
-def head_pairs(embeddings, query, key, norm, units, limits, top):
-    """Pairs of every neuron of one head, and its energy.
-
-    `query` and `key` are the head's rows of the projections, [head_dim, hidden].
+    `query` and `key` are its two rows of the projections, each [hidden].
     """
-    query_activations = embeddings @ (query * norm).T
-    key_activations = embeddings @ (key * norm).T
-    energy = (query_activations**2).sum(axis=0) + (key_activations**2).sum(axis=0)
-    return energy, [
-        neuron_pairs(query_activations[:, dim], key_activations[:, dim], units, limits, top)
-        for dim in range(len(query))
-    ]
+    start = time.perf_counter()
+    on_query, on_key = embeddings @ (query * norm), embeddings @ (key * norm)
+    energy = (on_query**2 + on_key**2).sum()
+    activated = time.perf_counter()
+    query_words = np.argsort(-np.abs(on_query), kind="stable")[:top]
+    key_words = np.argsort(-np.abs(on_key), kind="stable")[:top]
+    sorted_ = time.perf_counter()
+    pairs = []
+    for first in query_words:
+        for second in key_words:
+            if first == second or on_query[first] * on_key[second] <= 0:
+                continue
+            cosine = units[first] @ units[second]
+            if cosine > limits[first] and cosine > limits[second]:
+                pairs.append((int(first), int(second), float(cosine)))
+    pairs.sort(key=lambda pair: -pair[2])
+    SPENT["activations"] += activated - start
+    SPENT["top words"] += sorted_ - activated
+    SPENT["pairs"] += time.perf_counter() - sorted_
+    return energy, pairs
 
 
 def layer_pairs(embeddings, query, key, norm, units, limits, top):
-    """Pairs of every head of a layer: `query` [heads, head_dim, hidden], `key` of fewer heads."""
+    """Energy and pairs of every neuron of every head of a layer.
+
+    `query` is [heads, head_dim, hidden], `key` the same with fewer heads.
+    """
     repeated = np.repeat(key, len(query) // len(key), axis=0)
     return [
-        head_pairs(embeddings, query[head], repeated[head], norm, units, limits, top)
+        [
+            neuron_pairs(
+                embeddings, query[head, dim], repeated[head, dim], norm, units, limits, top
+            )
+            for dim in range(query.shape[1])
+        ]
         for head in range(len(query))
     ]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from twinlens.compute.pair import load_pair
 from twinlens.compute.weights import LayerWeights, Weights
-from twinlens.compute.word_pairs import layer_pairs, pair_word_pairs, word_pairs
+from twinlens.compute.word_pairs import Ranking, layer_pairs, pair_word_pairs, word_pairs
 from twinlens.compute.word_vectors import Cooccurrence, Settings, mean_embeddings, word_pieces
 from twinlens.errors import HeadIndexError, Interrupted, ModelLoadError, VocabularyError
 from twinlens.pair_counts import WordPairs
@@ -57,7 +57,10 @@ def test_worked_example_to_the_last_digit() -> None:
     )
     vectors = torch.tensor(case["embeddings"], dtype=torch.float64)
     found = WordPairs(
-        "example", tuple(case["words"]), {0: layer_pairs(vectors, weights, cooccurrence)}, {}
+        "example",
+        tuple(case["words"]),
+        {0: layer_pairs(Ranking(vectors), weights, cooccurrence)},
+        {},
     )
     assert len(case["heads"]) == heads
     for expected in case["heads"]:
@@ -75,9 +78,11 @@ def test_worked_example_to_the_last_digit() -> None:
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 6])
-def test_same_pairs_as_one_neuron_at_a_time(kv_heads: int) -> None:
+def test_same_pairs_as_one_neuron_at_a_time(kv_heads: int, monkeypatch) -> None:
+    monkeypatch.setattr("twinlens.compute.word_pairs._ROWS", 7)
+    monkeypatch.setattr("twinlens.compute.word_vectors._GATHER", 3)
     vectors, weights, cooccurrence = _random(kv_heads=kv_heads)
-    found = layer_pairs(torch.from_numpy(vectors), weights, cooccurrence)
+    found = layer_pairs(Ranking(torch.from_numpy(vectors)), weights, cooccurrence)
     limits = reference.thresholds(cooccurrence.units, SMALL.z, SMALL.frequent)
     expected = reference.layer_pairs(
         vectors,
@@ -87,9 +92,9 @@ def test_same_pairs_as_one_neuron_at_a_time(kv_heads: int) -> None:
         SMALL.top,
     )
     number = 0
-    for head, (energy, neurons) in enumerate(expected):
-        np.testing.assert_allclose(found.energy[head], energy)
-        for dim, pairs in enumerate(neurons):
+    for head, neurons in enumerate(expected):
+        for dim, (energy, pairs) in enumerate(neurons):
+            np.testing.assert_allclose(found.energy[head, dim], energy)
             first, last = found.offsets[head * 4 + dim :][:2]
             got = zip(found.query[first:last], found.key[first:last], strict=True)
             assert [(int(q), int(k)) for q, k in got] == [pair[:2] for pair in pairs]
@@ -102,7 +107,8 @@ def test_shared_key_heads_equal_their_expanded_form() -> None:
     vectors, weights, cooccurrence = _random()
     expanded = _weights(weights.query, weights.key.repeat_interleave(3, dim=0), weights.norm)
     grouped, full = (
-        layer_pairs(torch.from_numpy(vectors), part, cooccurrence) for part in (weights, expanded)
+        layer_pairs(Ranking(torch.from_numpy(vectors)), part, cooccurrence)
+        for part in (weights, expanded)
     )
     for name in ("energy", "top_query", "offsets", "query", "key", "cosine"):
         np.testing.assert_array_equal(getattr(grouped, name), getattr(full, name))
@@ -189,7 +195,7 @@ def test_pair_uses_one_filter_for_both_models(tmp_path: Path) -> None:
         embeddings = model.model.embed_tokens.weight
         vectors = mean_embeddings(embeddings, word_pieces(tiny.tokenizer(), WORDS.words))
         expected = layer_pairs(
-            torch.from_numpy(vectors),
+            Ranking(torch.from_numpy(vectors)),
             Weights(model).layer(1),
             Cooccurrence(_filter_vectors(pair), SMALL),
         )
