@@ -45,6 +45,8 @@ export interface Method {
   source: string;
   exact: boolean;
   cost: string;
+  /** What is taken away together: a token, or its word, sentence or segment. */
+  unit: string;
 }
 
 export interface Answer {
@@ -86,6 +88,13 @@ export interface Lens {
   target: string;
   layers: { logprob: number; rank: number; top: [string, number][] }[];
 }
+/** Agreement of an estimate with exact occlusion; null where too little is known. */
+export interface Faithfulness {
+  spearman: number | null;
+  /** Exact cells it is computed on, of all cells. */
+  n: number;
+  cells: number;
+}
 export interface Component {
   base: { explained: number; words: Word[] };
   tuned: { index: number; explained: number; words: Word[] };
@@ -98,6 +107,11 @@ export interface Neuron {
   cosine: number;
 }
 export type NeuronActivity = { neuron: number; base: number; tuned: number }[];
+
+/** Whether a block says how far a computation has come, so that it is no answer for good. */
+export function grows(key: string): boolean {
+  return key.startsWith("faithfulness/") || key.endsWith("/so_far");
+}
 
 export interface Tensor {
   shape: number[];

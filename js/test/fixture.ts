@@ -40,7 +40,7 @@ export function manifest(changes: { shared?: boolean; hostile?: boolean } = {}):
     own_text: own,
     stopped: true,
   });
-  const method = { measures: "Drop in nats.", source: "", cost: "" };
+  const method = { measures: "Drop in nats.", source: "", cost: "", unit: "token" };
   return {
     pair: {
       base: { name: hostile ? HOSTILE[0]! : "base-model", ...model },

@@ -29,12 +29,13 @@ function page(): string {
 
 describe("embedded", () => {
   it("reads what the exporter writes", async () => {
-    const source = await embedded(`\n${page()}\n`);
+    const source = await embedded(`\n${page()}\n`, ["lens/base/4"]);
     expect(source.has("disagreement")).toBe(true);
     expect(source.has("toString")).toBe(false);
     expect(await source.get("disagreement", live())).toMatchObject({ data: Float32Array.of(1, 2) });
     expect(await source.get("lens/base/3", live())).toEqual({ a: "é" });
     await expect(source.get("lens/base/4", live())).rejects.toThrow("lens/base/4 was left out");
+    await expect(source.get("lens/base/5", live())).rejects.toThrow("lens/base/5 is not recorded");
   });
 });
 

@@ -1,4 +1,4 @@
-import type { Value } from "../protocol.ts";
+import { grows, type Value } from "../protocol.ts";
 import { abortError, type Progress, type Source } from "../sources/source.ts";
 
 interface Flight {
@@ -81,7 +81,7 @@ export class Cache {
         for (const listener of reports) listener(report);
       })
       .then((value) => {
-        this.put(key, value);
+        if (!grows(key)) this.put(key, value);
         return value;
       })
       .finally(() => this.#forget(key, flight));

@@ -18,7 +18,7 @@ interface Page {
 
 async function open(): Promise<void> {
   const page: Page = JSON.parse(textOf("twinlens-page"));
-  const source = await embedded(textOf("twinlens-blocks"));
+  const source = await embedded(textOf("twinlens-blocks"), page.missing);
   const state = {
     ...page.selection,
     method: page.method,

@@ -52,10 +52,12 @@ const LONGEST = 36;
 export async function loadConcepts(view: View): Promise<Concepts> {
   const { store } = view;
   const layer = await layerOf(view);
+  // Recordings list neurons of answer tokens only.
+  const prompt = store.selection.token < store.promptLength;
   const [components, activity, neurons] = await Promise.all([
     view.block<Component[]>(`components/${layer}`),
     store.reading < 0 ? null : view.optional(bySide((side) => componentsAt(view, side, layer))),
-    view.optional(loadNeurons(view, layer)),
+    view.optional(loadNeurons(view, layer), prompt),
   ]);
   const rows = sorted(components.map((component, k) => componentRow(component, k, activity)));
   const chosen = store.selection.unit !== "";

@@ -51,9 +51,16 @@ export function measureOf(store: Store): Measure {
 }
 
 export async function loadHeads(view: View): Promise<HeadNumbers> {
-  const { store } = view;
-  const measure = measureOf(store);
-  const instruction = store.segment("instruction").length > 0;
+  const measure = measureOf(view.store);
+  if (measure !== "write") return headNumbers(view, measure);
+  // What heads write is recorded for some units only; then the next best is shown.
+  const written = await view.optional(headNumbers(view, measure));
+  const [next] = measures(view.store).filter((one) => one !== "write");
+  return written ?? headNumbers(view, next!);
+}
+
+async function headNumbers(view: View, measure: Measure): Promise<HeadNumbers> {
+  const instruction = view.store.segment("instruction").length > 0;
   const shown = measure !== "change" ? measure : instruction ? "instruction" : "sink";
   const [values, change] = await Promise.all([
     bySide((side) => sideNumbers(view, shown, side)),

@@ -64,7 +64,7 @@ async function loadDepth(view: View): Promise<Depth> {
     layersOf("attention"),
     layersOf("feed_forward"),
     layersOf("residual"),
-    token < 0 ? null : view.optional(bySide(lensOf)),
+    token < 0 ? null : view.optional(bySide(lensOf), token < store.promptLength),
   ]);
   // The residual stream has one entry more: the embedding, before the first layer.
   return { shift: { attention, feed_forward, residual: residual.slice(1) }, here, lens };

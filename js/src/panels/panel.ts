@@ -16,8 +16,8 @@ export interface View {
   signal: AbortSignal;
   /** A block of known form. */
   block<T>(key: string): Promise<T>;
-  /** What the picture can do without: null where it fails, and the panel says why. */
-  optional<T>(wanted: Promise<T>): Promise<T | null>;
+  /** What the picture can do without: null where it fails, and the panel says why unless `quiet`. */
+  optional<T>(wanted: Promise<T>, quiet?: boolean): Promise<T | null>;
 }
 
 /** What one run leads to; `draw` may be called again when the size changes. */
@@ -117,10 +117,10 @@ export function runPanel(
         surface,
         signal: mine,
         block: <T>(key: string) => store.block(key, mine, progress) as Promise<T>,
-        optional: (wanted) =>
+        optional: (wanted, quiet = false) =>
           wanted.catch((error: unknown) => {
             if (mine.aborted || isAbort(error)) throw error;
-            missing = reason(error);
+            if (!quiet) missing = reason(error);
             return null;
           }),
       });

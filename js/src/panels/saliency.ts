@@ -6,7 +6,14 @@ import { h, picker } from "../draw/dom.ts";
 import { count, number, quote } from "../draw/format.ts";
 import { diverging } from "../draw/theme.ts";
 import { type Tip, tips } from "../draw/tooltip.ts";
-import { type Alternatives, type BySide, SIDES, type Side, type Tensor } from "../protocol.ts";
+import {
+  type Alternatives,
+  type BySide,
+  type Faithfulness,
+  SIDES,
+  type Side,
+  type Tensor,
+} from "../protocol.ts";
 import type { MakePanel, Panel, Picture, View } from "./panel.ts";
 import { reachable, roving } from "./roving.ts";
 import {
@@ -21,12 +28,14 @@ import { saliencyNotes } from "./saliency_notes.ts";
 import { settings } from "./saliency_settings.ts";
 import { pairText, type Strip, tokenStrip } from "./token_strip.ts";
 
-interface Facts {
+export interface Facts {
   bars: Bars;
   tracks: Track[];
   disagreement: Numbers | null;
   logprob: BySide<Numbers> | null;
   alternatives: BySide<Alternatives> | null;
+  /** How far the estimate agrees with exact effects, as far as these are known. */
+  agreement: BySide<Faithfulness> | null;
 }
 
 /** Prompts with more tokens get lower bars, so that more lines fit. */
@@ -91,7 +100,7 @@ export const saliencyPanel: MakePanel = ({ store, tooltip, signal }) => {
         draw() {
           facts = loaded;
           drawStrips(view, strips, loaded);
-          notes.draw(view, loaded.bars, loaded.tracks, loaded.disagreement);
+          notes.draw(view, loaded);
           const { token } = store.selection;
           const all = buttons();
           reachable(
@@ -145,25 +154,30 @@ function answerRow(store: Store, strip: Strip): HTMLElement {
 }
 
 async function loadFacts(view: View): Promise<Facts> {
-  const { store, signal } = view;
+  const { store } = view;
   const array = async (key: string) => (await view.block<Tensor>(key)).data as Numbers;
-  // Facts for hovering: a page may have left them out, the picture stands without them.
-  const quietly = async <T>(wanted: Promise<T>): Promise<T | null> => {
-    try {
-      return await wanted;
-    } catch (error) {
-      if (signal.aborted) throw error;
-      return null;
-    }
-  };
-  const [bars, tracks, disagreement, logprob, alternatives] = await Promise.all([
+  const method = store.method;
+  // Facts beside the picture: a page may have left them out.
+  const [bars, tracks, disagreement, logprob, alternatives, agreement] = await Promise.all([
     loadBars(view),
     view.optional(loadTracks(view)),
-    store.manifest.shared ? quietly(array("disagreement")) : null,
-    quietly(bySide((side) => array(`logprob/${side}`))),
-    quietly(bySide((side) => view.block<Alternatives>(`alternatives/${side}`))),
+    store.manifest.shared ? view.optional(array("disagreement"), true) : null,
+    view.optional(
+      bySide((side) => array(`logprob/${side}`)),
+      true,
+    ),
+    view.optional(
+      bySide((side) => view.block<Alternatives>(`alternatives/${side}`)),
+      true,
+    ),
+    method && !method.exact
+      ? view.optional(
+          bySide((side) => view.block<Faithfulness>(`faithfulness/${side}/${method.name}`)),
+          true,
+        )
+      : null,
   ]);
-  return { bars, tracks: tracks ?? [], disagreement, logprob, alternatives };
+  return { bars, tracks: tracks ?? [], disagreement, logprob, alternatives, agreement };
 }
 
 function drawStrips(view: View, strips: Strips, facts: Facts): void {

@@ -4,25 +4,33 @@ import { largest, type Numbers } from "../core/numbers.ts";
 import { h } from "../draw/dom.ts";
 import { count, number } from "../draw/format.ts";
 import { diverging, gradient } from "../draw/theme.ts";
-import { SIDES } from "../protocol.ts";
+import { type BySide, type Faithfulness, SIDES } from "../protocol.ts";
 import type { View } from "./panel.ts";
 import { type Bars, type Track, trackScale } from "./saliency_data.ts";
 
+export interface NoteFacts {
+  bars: Bars;
+  tracks: readonly Track[];
+  disagreement: Numbers | null;
+  agreement: BySide<Faithfulness> | null;
+}
+
 export interface Notes {
   el: HTMLElement;
-  draw(view: View, bars: Bars, tracks: readonly Track[], disagreement: Numbers | null): void;
+  draw(view: View, facts: NoteFacts): void;
 }
 
 export function saliencyNotes(): Notes {
   const el = h("div", { class: "tl-notes" });
   return {
     el,
-    draw(view, bars, tracks, disagreement) {
+    draw(view, { bars, tracks, disagreement, agreement }) {
       el.replaceChildren(
         ...scaleKey(view, bars),
         ...scores(view, bars),
         ...tracks.map((track) => trackKey(track)),
         ...(disagreement ? [underlineKey(disagreement)] : []),
+        ...(agreement ? [agreementKey(agreement)] : []),
       );
     },
   };
@@ -107,5 +115,27 @@ function underlineKey(disagreement: Numbers): HTMLElement {
     "span",
     { class: "tl-key" },
     `underline: how far the models disagree at that token, KL up to ${number(largest(disagreement))} nats`,
+  );
+}
+
+/** How well the estimate ranks the prompt tokens, against hiding each of them. */
+function agreementKey(agreement: BySide<Faithfulness>): HTMLElement {
+  const known = SIDES.filter((side) => agreement[side].spearman !== null);
+  if (known.length === 0) {
+    return h(
+      "span",
+      { class: "tl-key" },
+      "not checked yet: choose occlusion for the exact effects",
+    );
+  }
+  const parts = known.map((side) => {
+    const { spearman, n, cells } = agreement[side];
+    const share = n < cells ? ` (${n} of ${cells} cells)` : "";
+    return `${side} ${number(spearman!)}${share}`;
+  });
+  return h(
+    "span",
+    { class: "tl-key", title: "Spearman correlation per answer token, averaged" },
+    `agreement with exact occlusion, ρ: ${parts.join(", ")}`,
   );
 }

@@ -60,7 +60,7 @@ export function unitList(store: Store, signal: AbortSignal): UnitList {
       const active = store.selection.token >= 0;
       caption.textContent = active
         ? "Most active first; bars: activation at the selected token, base above tuned."
-        : "Most turned first: angle between the two models' directions, and the share of variance.";
+        : "Most turned first: angle between the two models' directions, share of the variance in base.";
       const focused = (document.activeElement as HTMLElement | null)?.dataset.unit;
       list.replaceChildren(
         group("concepts", concepts.components, concepts),
@@ -89,13 +89,17 @@ function group(name: string, rows: UnitRow[], concepts: Concepts): HTMLElement {
 function unitButton(row: UnitRow, max: number, concepts: Concepts): HTMLElement {
   const facts: string[] = [];
   if (row.explained) {
-    facts.push(`${percent(row.explained.base)} → ${percent(row.explained.tuned)}`);
+    facts.push(percent(row.explained.base));
   }
-  if (row.angle !== null) facts.push(`${row.angle.toFixed(0)}°`);
+  if (row.angle !== null) facts.unshift(`${row.angle.toFixed(0)}°`);
   const active = row.activations
     ? SIDES.map((side) => `${side} ${number(row.activations![side] ?? Number.NaN)}`)
     : [];
-  const label = [row.name, ...facts, ...active].join(", ");
+  const shares = row.explained
+    ? SIDES.map((side) => `${percent(row.explained![side])} of the variance in ${side}`)
+    : [];
+  const turned = row.angle === null ? [] : [`turned ${row.angle.toFixed(0)}°`];
+  const label = [row.name, ...turned, ...shares, ...active].join(", ");
   return h(
     "button",
     {

@@ -3,15 +3,14 @@ import { abortError, type Source } from "./source.ts";
 
 type Entry = Header & { offset: number; length: number };
 
-/** Blocks written into the page: base64 of gzip of index length, JSON index, bytes. */
-export async function embedded(text: string): Promise<Source> {
+/** Blocks in the page: base64 of gzip of index length, JSON index, bytes; `missing` did not fit. */
+export async function embedded(text: string, missing: readonly string[] = []): Promise<Source> {
   const packed = Uint8Array.from(atob(text.trim()), (c) => c.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return fromBytes(new Uint8Array(await new Response(stream).arrayBuffer()));
+  return fromBytes(new Uint8Array(await new Response(stream).arrayBuffer()), missing);
 }
 
-/** The same from the unpacked bytes. */
-export function fromBytes(bytes: Uint8Array): Source {
+function fromBytes(bytes: Uint8Array, missing: readonly string[]): Source {
   const size = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
   const index: Record<string, Entry> = JSON.parse(
     new TextDecoder().decode(bytes.subarray(4, 4 + size)),
@@ -22,7 +21,12 @@ export function fromBytes(bytes: Uint8Array): Source {
     async get(key, signal) {
       if (signal.aborted) throw abortError();
       const entry = Object.hasOwn(index, key) ? index[key] : undefined;
-      if (!entry) throw new Error(`Not in this page: ${key} was left out to keep the file small.`);
+      if (!entry) {
+        const why = missing.includes(key)
+          ? "was left out to keep the file small"
+          : "is not recorded";
+        throw new Error(`Not in this page: ${key} ${why}.`);
+      }
       return decode(entry, body.subarray(entry.offset, entry.offset + entry.length));
     },
   };
