@@ -1,0 +1,108 @@
+"""Change of the heads' circuits, against matrices that are written out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from twinlens.compute.circuits import circuit_change
+from twinlens.errors import PairMismatchError
+
+from tests.support import tiny
+
+
+def _explicit(model, layer: int, head: int, fold_norm: bool) -> tuple[np.ndarray, np.ndarray]:
+    """W_QK and W_OV of one head of a tiny Llama, hidden x hidden."""
+    block = model.model.layers[layer]
+    size, group = 8, head // 2  # 4 heads share 2 key heads
+    gain = block.input_layernorm.weight if fold_norm else torch.ones(32)
+    part = {
+        name: getattr(block.self_attn, f"{name}_proj").weight.detach().double() for name in "qkvo"
+    }
+    gain = gain.detach().double()
+    query = part["q"][head * size : (head + 1) * size] * gain
+    key = part["k"][group * size : (group + 1) * size] * gain
+    value = part["v"][group * size : (group + 1) * size] * gain
+    output = part["o"][:, head * size : (head + 1) * size]
+    return (query.T @ key).numpy(), (output @ value).numpy()
+
+
+@pytest.mark.parametrize("fold_norm", [True, False])
+def test_equals_the_matrices_written_out(fold_norm: bool) -> None:
+    base = tiny.model("llama")
+    tuned = tiny.tuned_copy(base)
+    change = circuit_change(base, tuned, fold_norm=fold_norm)
+    assert change.norm_folded == fold_norm
+    for layer in range(3):
+        for head in range(4):
+            pairs = zip(
+                _explicit(base, layer, head, fold_norm),
+                _explicit(tuned, layer, head, fold_norm),
+                strict=True,
+            )
+            for circuit, (before, after) in zip(("qk", "ov"), pairs, strict=True):
+                difference = np.linalg.norm(after - before) / np.linalg.norm(before)
+                cosine = (before * after).sum() / np.linalg.norm(before) / np.linalg.norm(after)
+                got = [
+                    getattr(change, f"{circuit}_{m}")[layer, head] for m in ("difference", "cosine")
+                ]
+                np.testing.assert_allclose(got, [difference, cosine], rtol=1e-12)
+
+
+@pytest.mark.parametrize("architecture", tiny.ALL)
+def test_equal_models_did_not_change_and_files_give_the_same(
+    tmp_path: Path, architecture: str
+) -> None:
+    model = tiny.model(architecture)
+    same = circuit_change(model, model)
+    assert same.qk_difference.shape == (3, 4)
+    np.testing.assert_array_equal([same.qk_difference, same.ov_difference], 0.0)
+    np.testing.assert_allclose([same.qk_cosine, same.ov_cosine], 1.0, rtol=1e-12)
+    tuned = tiny.tuned_copy(model)
+    model.save_pretrained(tmp_path / "base")
+    tuned.save_pretrained(tmp_path / "tuned")
+    loaded = circuit_change(model, tuned)
+    stored = circuit_change(tmp_path / "base", tmp_path / "tuned")
+    np.testing.assert_allclose(stored.to_frame(), loaded.to_frame())
+    assert (loaded.qk_difference > 0).all()
+
+
+def test_small_changes_are_exact() -> None:
+    """Query weights times 1 + 1e-9 move their circuit by 1e-9: too little for two norms to show."""
+    base = tiny.model("llama").double()
+    tuned = tiny.tuned_copy(base, size=0.0)
+    with torch.no_grad():
+        tuned.model.layers[1].self_attn.q_proj.weight[8:16] *= 1 + 1e-9
+    change = circuit_change(base, tuned)
+    expected = np.zeros((3, 4))
+    expected[1, 1] = 1e-9
+    np.testing.assert_allclose(change.qk_difference, expected, rtol=1e-5)
+    np.testing.assert_array_equal(change.ov_difference, 0.0)
+
+
+def test_a_change_of_basis_within_a_head_is_no_change() -> None:
+    """Queries and keys may be rotated together: the circuit does not see it, weights do."""
+    base = tiny.model("llama", num_key_value_heads=4)
+    tuned = tiny.tuned_copy(base, size=0.0)
+    turn = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)))[0]
+    attention = tuned.model.layers[0].self_attn
+    with torch.no_grad():
+        for module in (attention.q_proj, attention.k_proj):
+            module.weight[:8] = turn @ module.weight[:8]
+    assert circuit_change(base, tuned).qk_difference.max() < 1e-6
+
+
+def test_models_of_another_shape_are_refused() -> None:
+    base = tiny.model("llama")
+    with pytest.raises(PairMismatchError, match=r"has 3 layers and .* has 2"):
+        circuit_change(base, tiny.model("llama", num_hidden_layers=2))
+    with pytest.raises(PairMismatchError, match="shapes differ"):
+        circuit_change(base, tiny.model("llama", num_attention_heads=8))
+
+
+def test_progress_is_reported() -> None:
+    model, calls = tiny.model("llama"), []
+    circuit_change(model, model, report=lambda *now: calls.append(now[:2]))
+    assert calls == [(0, 3), (1, 3), (2, 3)]
