@@ -113,7 +113,7 @@ describe("selection", () => {
 
 describe("kernel", () => {
   function fake() {
-    const sent: { kind: string; id: number; key?: string }[] = [];
+    const sent: { kind: string; id: string; key?: string }[] = [];
     let receive: (message: never, buffers: DataView[]) => void = () => {};
     const channel: Channel = {
       send: (content) => void sent.push(content as (typeof sent)[number]),
@@ -124,7 +124,7 @@ describe("kernel", () => {
     };
     return { sent, channel, answer: (m: object, b: DataView[] = []) => receive(m as never, b) };
   }
-  const block = (id: number) =>
+  const block = (id: string) =>
     [
       { kind: "block", id, header: { dtype: "float32", shape: [1], packing: "dense", scale: 1 } },
       [new DataView(Float32Array.of(42).buffer)],

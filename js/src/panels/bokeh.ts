@@ -4,6 +4,13 @@ export interface BokehModel {
   visible?: boolean;
 }
 
+interface BokehFigure extends BokehModel {
+  height: number;
+  above: Record<string, unknown>[];
+  below: Record<string, unknown>[];
+  left: Record<string, unknown>[];
+}
+
 export interface BokehSource extends BokehModel {
   data: Record<string, ArrayLike<number>>;
   selected: {
@@ -54,6 +61,21 @@ export async function embedChart(
       host.remove();
     },
   };
+}
+
+const TEXTS = ["axis_label", "major_label", "label"].map((name) => `${name}_text_font_size`);
+
+/** Set the size of a figure and its texts against what Python gave it. */
+export function resize(document: BokehDocument, name: string, from: number, to: number): void {
+  const figure = document.get_model_by_name(name) as BokehFigure | null;
+  if (!figure || from === to) return;
+  figure.height = Math.round((figure.height * to) / from);
+  for (const part of [...figure.above, ...figure.below, ...figure.left]) {
+    for (const text of TEXTS) {
+      const size = part[text];
+      if (typeof size === "string") part[text] = `${(Number.parseFloat(size) * to) / from}px`;
+    }
+  }
 }
 
 /** BokehJS of the wanted version: what the page has, or the given script run once. */

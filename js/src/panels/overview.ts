@@ -5,7 +5,7 @@ import { row, type Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { quote } from "../draw/format.ts";
 import type { BySide, Lens, Tensor } from "../protocol.ts";
-import { type BokehDocument, type BokehSource, embedChart } from "./bokeh.ts";
+import { type BokehDocument, type BokehSource, embedChart, resize } from "./bokeh.ts";
 import type { MakePanel, View } from "./panel.ts";
 
 interface Depth {
@@ -17,7 +17,8 @@ interface Depth {
 
 export const overviewPanel: MakePanel = ({ store, signal }) => {
   const target = h("div", { class: "tl-chart" });
-  let chart: { document: BokehDocument; theme: string; dispose(): void } | null = null;
+  let chart: { document: BokehDocument; theme: string; scale: number; dispose(): void } | null =
+    null;
   signal.addEventListener("abort", () => chart?.dispose());
 
   const ready = async (view: View): Promise<BokehDocument> => {
@@ -29,7 +30,7 @@ export const overviewPanel: MakePanel = ({ store, signal }) => {
     ]);
     const made = await embedChart(script, item, target, view.signal);
     chart?.dispose();
-    chart = { ...made, theme };
+    chart = { ...made, theme, scale: 1 };
     for (const name of ["shift", "lens"]) onTap(made.document, name, store);
     return made.document;
   };
@@ -40,7 +41,18 @@ export const overviewPanel: MakePanel = ({ store, signal }) => {
     body: h("div", { class: "tl-body" }, target),
     async load(view) {
       const [document, depth] = await Promise.all([ready(view), loadDepth(view)]);
-      return { ...words(store, depth), draw: () => fill(document, store, depth, target) };
+      return {
+        ...words(store, depth),
+        draw() {
+          fill(document, store, depth, target);
+          const { scale } = view.surface;
+          if (!chart || chart.scale === scale) return;
+          for (const name of ["shift_figure", "lens_figure"]) {
+            resize(document, name, chart.scale, scale);
+          }
+          chart.scale = scale;
+        },
+      };
     },
   };
 };

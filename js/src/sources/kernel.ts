@@ -8,9 +8,9 @@ export interface Channel {
 }
 
 type Message =
-  | { kind: "block"; id: number; header: Header }
-  | { kind: "error"; id: number; key: string; message: string }
-  | ({ kind: "progress"; id: number; key: string } & Progress);
+  | { kind: "block"; id: string; header: Header }
+  | { kind: "error"; id: string; key: string; message: string }
+  | ({ kind: "progress"; id: string; key: string } & Progress);
 
 interface Waiting {
   key: string;
@@ -28,8 +28,10 @@ export function kernel(
   late: (key: string, value: Value) => void,
   patience = 20_000,
 ): Source {
-  const waiting = new Map<number, Waiting>();
-  const overdue = new Map<number, string>();
+  const waiting = new Map<string, Waiting>();
+  const overdue = new Map<string, string>();
+  // Answers reach every page that shows the explorer: ids are this page's own.
+  const page = Math.random().toString(36).slice(2);
   let last = 0;
 
   const receive = (message: Message, buffers: DataView[]) => {
@@ -56,7 +58,7 @@ export function kernel(
   return {
     has: () => false,
     get(key, stop, progress) {
-      const id = ++last;
+      const id = `${page}/${++last}`;
       return new Promise<Value>((resolve, reject) => {
         if (stop.aborted) return reject(abortError());
         let timer: ReturnType<typeof setTimeout>;
