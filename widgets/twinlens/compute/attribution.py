@@ -148,7 +148,10 @@ def complete(
     title = METHODS[name].method.title
     pieces = METHODS[name].compute(reading, wanted)
     while wanted().any():
-        with guard:
+        # Not in a caller's inference mode: what is made there can enter no gradient.
+        with guard, torch.inference_mode(False):
+            if not wanted().any():
+                break  # another thread filled the rest while this one waited
             try:
                 rows, places, piece = next(pieces)
             except NotFiniteError as error:

@@ -94,6 +94,7 @@ def knockout(pattern: Tensor, gradient: Tensor, rows: int) -> Tensor:
     return drop.tril(diagonal=-1).sum(dim=-2)
 
 
+@torch.inference_mode(False)
 def knockout_by_head(reading: Reading, columns: Sequence[int] | None = None) -> Array:
     """Knock-out gradient of a sum of answer tokens, before it is summed over heads.
 
@@ -132,10 +133,9 @@ def _pattern_gradients(
     folded: Folded, patterns: list[Tensor], seeds: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Every layer's pattern with its gradients [seeds, 1, heads, S, S]."""
-    with torch.inference_mode(False):
-        gradients = torch.autograd.grad(
-            folded.hidden, patterns, seeds, retain_graph=True, is_grads_batched=True
-        )
+    gradients = torch.autograd.grad(
+        folded.hidden, patterns, seeds, retain_graph=True, is_grads_batched=True
+    )
     return zip((pattern.detach() for pattern in patterns), gradients, strict=True)
 
 

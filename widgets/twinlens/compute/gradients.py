@@ -92,7 +92,7 @@ class Folded:
 
 def embed(reading: Reading) -> Tensor:
     """Input embeddings [1, T - 1, hidden], through the module: Gemma scales them there."""
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.no_grad():
         return cast(Tensor, reading.model.get_input_embeddings()(reading.read))
 
 
@@ -122,7 +122,7 @@ def fold(
     )
     handle = architectures.output_embeddings(model).register_forward_pre_hook(cut)
     try:
-        with torch.inference_mode(False), torch.enable_grad(), around:
+        with torch.enable_grad(), around:
             output = model(
                 inputs_embeds=embedded, use_cache=False, logits_to_keep=reading.positions[chosen]
             )
@@ -203,7 +203,7 @@ def _rows(
             return cast(Tensor, torch.func.jvp(states, (tail,), (tangent,))[1])
 
         conditions = Conditions(prefix=Prefix(folded.stored, start) if start else None)
-        with torch.inference_mode(False), torch.no_grad(), observed(model, conditions):
+        with torch.no_grad(), observed(model, conditions):
             changes = torch.func.vmap(derivative)(tangents)
         piece = torch.einsum("rmd,md->rm", precise(changes), weights)
         yield rows, slice(None), _finite(piece, reading, target).cpu().numpy()
@@ -241,20 +241,17 @@ def gradient_columns(
 
 def _backward(hidden: Tensor, point: Tensor, seeds: Tensor) -> Tensor:
     """Gradients [seeds, 1, T - 1, hidden] by one batched backward pass."""
-    with torch.inference_mode(False):
-        if len(seeds) == 1:
-            return torch.autograd.grad(hidden, point, seeds[0], retain_graph=True)[0][None]
-        return torch.autograd.grad(hidden, point, seeds, retain_graph=True, is_grads_batched=True)[
-            0
-        ]
+    if len(seeds) == 1:
+        return torch.autograd.grad(hidden, point, seeds[0], retain_graph=True)[0][None]
+    return torch.autograd.grad(hidden, point, seeds, retain_graph=True, is_grads_batched=True)[0]
 
 
+@torch.inference_mode(False)
 def summed_gradient(reading: Reading, target: Target = log_probability) -> Array:
     """Gradient times input of the target summed over the answer: one backward pass, shape [N]."""
     point = embed(reading).detach().requires_grad_()
     folded = fold(reading, target, range(reading.answer_length), point)
-    with torch.inference_mode(False):
-        (gradient,) = torch.autograd.grad(folded.hidden, point, folded.weights)
+    (gradient,) = torch.autograd.grad(folded.hidden, point, folded.weights)
     effect = (precise(gradient) * precise(point.detach()))[0, : reading.prompt_length].sum(dim=-1)
     return _finite(effect, reading, target).cpu().numpy()
 
@@ -293,8 +290,7 @@ def _first_bad_layer(reading: Reading, target: Target) -> int | None:
         handles.append(module.register_forward_pre_hook(watch))
     try:
         folded = fold(reading, target, range(reading.answer_length), point)
-        with torch.inference_mode(False):
-            torch.autograd.grad(folded.hidden, point, folded.weights)
+        torch.autograd.grad(folded.hidden, point, folded.weights)
     finally:
         for handle in handles:
             handle.remove()

@@ -152,7 +152,7 @@ def occlusion_rows(
         groups = [list(group) for group in reading.groups[unit]]
     intact = read_intact(reading)
     for batch in _batches(reading, groups, kind):
-        missing = wanted().any(axis=1)
+        missing = np.asarray(wanted().any(axis=1))
         if left := [group for group in batch if missing[group].any()]:
             effect = (intact.logprobs - occluded(reading, intact, left, kind)).cpu().numpy()
             rows = [row for group in left for row in group]

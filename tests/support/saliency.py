@@ -1,0 +1,60 @@
+"""One short text read by tiny models, and references that share no code with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from twinlens.blocks import Array
+from twinlens.compute import estimates, gradients, occlusion  # noqa: F401 - they register methods
+from twinlens.compute.attribution import Reading, complete
+
+IDS = [0, 300, 17, 45, 260, 310, 45, 99, 300, 17, 200, 5]
+PROMPT = 8
+ANSWER = len(IDS) - PROMPT
+
+
+def reading(model: PreTrainedModel, **options: Any) -> Reading:
+    return Reading(model, IDS, PROMPT, **options)
+
+
+def table(
+    name: str,
+    read: Reading | PreTrainedModel,
+    columns: Sequence[int] | None = None,
+    values: Array | None = None,
+    **options: Any,
+) -> Array:
+    """A method's table in float64, or the wanted columns of it."""
+    text = read if isinstance(read, Reading) else reading(read)
+    shape = (text.prompt_length, text.answer_length)
+    result = np.full(shape, np.nan) if values is None else values
+    wanted = range(shape[1]) if columns is None else columns
+    arguments = {"side": "base", "guard": nullcontext()} | options
+    complete(name, text, result, wanted, **arguments)
+    return result
+
+
+def embed(model: PreTrainedModel, ids: Sequence[int] = IDS) -> Tensor:
+    return model.get_input_embeddings()(torch.tensor([list(ids)])).detach()
+
+
+def answer_logits(model: PreTrainedModel, embedded: Tensor, prompt: int = PROMPT) -> Tensor:
+    """Independent: eager attention, full logits; shape [batch, M, vocabulary]."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        return model(inputs_embeds=embedded, use_cache=False).logits[:, prompt - 1 : -1]
+    finally:
+        model.set_attn_implementation(before)
+
+
+def of_answer(scores: Tensor, ids: Sequence[int] = IDS, prompt: int = PROMPT) -> Tensor:
+    """Entries of the answer tokens, from [batch, M, vocabulary] to [batch, M]."""
+    answer = torch.tensor(list(ids[prompt:])).expand(len(scores), -1)
+    return scores.gather(-1, answer[..., None])[..., 0]

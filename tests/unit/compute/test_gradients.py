@@ -1,0 +1,226 @@
+"""Gradient times input against finite differences, Captum, and itself in the other mode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import InputXGradient
+from torch import Tensor
+from transformers import PreTrainedModel
+from twinlens.blocks import Array
+from twinlens.compute import architectures, gradients
+from twinlens.compute.attribution import Reading
+from twinlens.errors import NotFiniteError
+
+from tests.support import tiny
+from tests.support.saliency import (
+    ANSWER,
+    IDS,
+    PROMPT,
+    answer_logits,
+    embed,
+    of_answer,
+    reading,
+    table,
+)
+
+RIVALS = [7, 17, 250, 33]  # the second is the answer token itself
+
+
+def score(name: str, model: PreTrainedModel, embedded: Tensor) -> Tensor:
+    """Independent targets, shape [batch, M]."""
+    logits = answer_logits(model, embedded)
+    if name == "gradient_x_input":
+        return of_answer(logits.softmax(dim=-1))
+    if name == "gradient_x_input_logprob":
+        return of_answer(logits.log_softmax(dim=-1))
+    if name == "gradient_x_input_logit":
+        return of_answer(logits)
+    rivals = list(RIVALS)
+    ranking = answer_logits(model, embed(model))[0, 1].argsort(descending=True).tolist()
+    rivals[1] = next(token for token in ranking if token != IDS[PROMPT + 1])
+    return of_answer(logits) - of_answer(logits, [*IDS[:PROMPT], *rivals])
+
+
+NAMES = (
+    "gradient_x_input",
+    "gradient_x_input_logprob",
+    "gradient_x_input_logit",
+    "gradient_x_input_contrast",
+)
+
+
+@pytest.fixture(params=["forward", "reverse"])
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    force(request.param, monkeypatch)
+    return str(request.param)
+
+
+def force(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ratio = 1e-9 if mode == "forward" else 1e9
+    monkeypatch.setattr(gradients, "FORWARD_OVER_REVERSE", ratio)
+
+
+@pytest.fixture
+def double_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Norms, softmax and rotary position cast to float32 inside: too coarse for differences."""
+    monkeypatch.setattr(torch, "float32", torch.float64)
+    monkeypatch.setattr(torch, "float", torch.float64)
+    monkeypatch.setattr(Tensor, "float", Tensor.double)
+
+
+def close(ours: Array, expected: Array, tolerance: float = 1e-5) -> None:
+    scale = np.abs(expected).max()
+    assert scale > 0
+    np.testing.assert_allclose(ours, expected, rtol=tolerance, atol=tolerance * scale)
+
+
+@pytest.mark.usefixtures("double_inside", "mode")
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("architecture", tiny.ALL)
+def test_it_is_the_directional_derivative(architecture: str, name: str) -> None:
+    model = tiny.model(architecture).double()
+    ours = table(name, reading(model, rivals=RIVALS))
+    step = 1e-5
+    expected = np.zeros_like(ours)
+    with torch.no_grad():
+        for n in range(PROMPT):
+            up, down = embed(model), embed(model)
+            up[0, n] *= 1 + step
+            down[0, n] *= 1 - step
+            slope = (score(name, model, up) - score(name, model, down)) / (2 * step)
+            expected[n] = slope[0].numpy()
+    close(ours, expected, 1e-4)
+
+
+@pytest.mark.usefixtures("mode")
+def test_it_equals_captum(model: PreTrainedModel) -> None:
+    ours = table("gradient_x_input", model)
+    for m in range(ANSWER):
+        explainer = InputXGradient(lambda e, m=m: score("gradient_x_input", model, e)[:, m])
+        theirs = explainer.attribute(embed(model).requires_grad_())
+        close(ours[:, m], theirs.sum(dim=-1)[0, :PROMPT].detach().numpy())
+
+
+@pytest.mark.parametrize("window", [4, 8, 64])
+@pytest.mark.parametrize("architecture", ["mistral", "gemma2", "gemma3_text", "qwen3"])
+def test_forward_equals_reverse_with_any_window_and_batch(
+    architecture: str, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {} if architecture == "qwen3" else {"sliding_window": window}
+    model = tiny.model(architecture, **options).double()
+    force("reverse", monkeypatch)
+    expected = table("gradient_x_input_logprob", model)
+    force("forward", monkeypatch)
+    for rows in (1, 3, 16):
+        monkeypatch.setattr(gradients, "ROWS_AT_ONCE", rows)
+        close(table("gradient_x_input_logprob", model), expected)
+
+
+def test_runner_up_where_no_rival_is_known() -> None:
+    model = tiny.model("llama")
+    logits = answer_logits(model, embed(model))[0]
+    best = [
+        next(t for t in row.argsort(descending=True).tolist() if t != own)
+        for row, own in zip(logits, IDS[PROMPT:], strict=True)
+    ]
+    expected = table("gradient_x_input_contrast", reading(model, rivals=best))
+    close(table("gradient_x_input_contrast", model), expected)
+    # The model's own runner-up is taken, too, where the other model says the same token.
+    same = reading(model, rivals=IDS[PROMPT:])
+    close(table("gradient_x_input_contrast", same), expected)
+
+
+def test_sum_over_the_answer_is_the_sum_of_the_columns(model: PreTrainedModel) -> None:
+    close(
+        gradients.summed_gradient(reading(model)),
+        table("gradient_x_input_logprob", model).sum(axis=1),
+    )
+
+
+def test_one_backward_pass_for_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[int] = []
+    grad = torch.autograd.grad
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        passes.append(1)
+        return grad(*args, **kwargs)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    gradients.summed_gradient(reading(tiny.model("llama")))
+    assert len(passes) == 2, "one through the head, one through the layers"
+
+
+def test_the_cheaper_mode_is_chosen() -> None:
+    model = tiny.model("llama")
+
+    def rows(prompt: int, answer: int, columns: int | None = None) -> bool:
+        wanted = np.zeros((prompt, answer), dtype=bool)
+        wanted[:, :columns] = True
+        return gradients.rows_are_cheaper(Reading(model, [3] * (prompt + answer), prompt), wanted)
+
+    assert rows(48, 192)
+    assert not rows(64, 32)
+    assert not rows(48, 192, 1), "one column is one backward pass"
+    assert not rows(4, 0)
+
+
+@pytest.mark.usefixtures("double_inside", "mode")
+@pytest.mark.parametrize(("prompt", "length"), [(1, 2), (1, 6), (5, 6)])
+def test_one_prompt_token_or_one_answer_token(prompt: int, length: int) -> None:
+    model = tiny.model("llama").double()
+    ids = IDS[:length]
+    ours = table("gradient_x_input", Reading(model, ids, prompt))
+    embedded = embed(model, ids).requires_grad_()
+    chosen = of_answer(answer_logits(model, embedded, prompt).softmax(dim=-1), ids, prompt)
+    for m in range(length - prompt):
+        (gradient,) = torch.autograd.grad(chosen[0, m], embedded, retain_graph=True)
+        close(ours[:, m], (gradient * embedded).sum(dim=-1)[0, :prompt].detach().numpy())
+
+
+@pytest.mark.usefixtures("mode")
+def test_parameters_get_no_gradient_and_the_model_is_left_as_it_was() -> None:
+    model = tiny.model("llama")
+    attention = model.config._attn_implementation
+    table("gradient_x_input", model)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert model.config._attn_implementation == attention
+    assert not model.get_output_embeddings()._forward_pre_hooks
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_gradient_that_is_not_finite_names_the_layer(
+    layer: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny.model("llama")
+    force("reverse", monkeypatch)
+
+    class Overflow(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(tensor: Tensor) -> Tensor:
+            return tensor.clone()
+
+        @staticmethod
+        def setup_context(*_: Any) -> None: ...
+
+        @staticmethod
+        def backward(_: Any, gradient: Tensor) -> Tensor:
+            return gradient * torch.inf
+
+    architectures.feed_forward_out(model, layer).register_forward_pre_hook(
+        lambda _, arguments: (Overflow.apply(arguments[0]),)
+    )
+    with pytest.raises(NotFiniteError, match=rf"base model becomes NaN .* layer {layer} .*float32"):
+        table("gradient_x_input", model)
+
+
+def test_wide_models_and_long_texts_are_done_in_smaller_batches() -> None:
+    model = tiny.model("llama")
+    short, long = Reading(model, [3] * 12, 8), Reading(model, [3] * 2000, 8)
+    assert gradients._at_once(short, 16) == 16
+    assert 1 <= gradients._at_once(long, 16) < 16
