@@ -4,13 +4,10 @@ import os
 import signal
 import sys
 
-from twinlens.schema import Method
 from twinlens.studies import run, store
 from twinlens.studies.data import Row
 
-from tests.unit.studies.planted import PAIR, PlantedTrace
-
-METHOD = Method("gradient_x_input", "t", "m", "s", False, "c")
+from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace
 
 
 def main(folder: str, prompts: int, die_after: int) -> None:

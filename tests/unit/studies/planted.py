@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from twinlens.blocks import Value
-from twinlens.schema import Answer, Manifest, ModelInfo, PairInfo, Token
+from twinlens.schema import Answer, Manifest, Method, ModelInfo, PairInfo, Token
 from twinlens.studies.cases import Case, CaseTrace
 from twinlens.studies.data import Row
 from twinlens.trace import Report, Trace
@@ -23,6 +23,7 @@ PAIR = PairInfo(
     intermediate=1,
     vocabulary=100,
 )
+METHOD = Method("gradient_x_input", "Planted", "Made up, no unit.", "a test", False, "nothing")
 PROMPT_TOKENS, INSTRUCTION = 16, (2, 3, 4, 5, 6)
 
 
@@ -96,8 +97,12 @@ class Planted:
             )
         return result
 
+    @property
+    def others(self) -> list[Planted]:
+        return []
+
     def trace(self, case_id: str) -> CaseTrace:
-        raise NotImplementedError
+        return CaseTrace(*self.both(int(case_id.removeprefix("p"))), PAIR, METHOD)
 
 
 class PlantedTrace(Trace):

@@ -22,8 +22,7 @@ from twinlens.studies.statistics import analyse
 from twinlens.studies.store import Store, StudyError
 
 from tests.support import tiny
-from tests.unit.studies import killed_study
-from tests.unit.studies.planted import PAIR, PlantedTrace
+from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace
 
 SETTINGS = {"response": "own"}
 
@@ -33,7 +32,7 @@ def rows(count):
 
 
 def create(folder):
-    return Store.create(folder, PAIR, [killed_study.METHOD], SETTINGS)
+    return Store.create(folder, PAIR, [METHOD], SETTINGS)
 
 
 def same(first, second):
@@ -164,10 +163,10 @@ def test_memory_does_not_grow_with_the_prompts(tmp_path):
 def test_a_folder_of_another_study_is_refused(tmp_path):
     create(tmp_path / "s")
     with pytest.raises(StudyError, match="other settings"):
-        Store.create(tmp_path / "s", PAIR, [killed_study.METHOD], {"response": "base"})
+        Store.create(tmp_path / "s", PAIR, [METHOD], {"response": "base"})
     other = dataclasses.replace(PAIR, layers=9)
     with pytest.raises(StudyError, match="other pair"):
-        Store.create(tmp_path / "s", other, [killed_study.METHOD], SETTINGS)
+        Store.create(tmp_path / "s", other, [METHOD], SETTINGS)
     with pytest.raises(StudyError, match="holds no study"):
         Store(tmp_path / "nowhere")
     with pytest.raises(StudyError, match="not occlusion"):

@@ -1,1 +1,60 @@
-"""Many prompts: data in, attributions to Parquet, statistics, one report out."""
+"""Many prompts: data in, attributions to Parquet, statistics, one report out.
+
+>>> from twinlens.studies import study, write_report, write_tables
+>>> store = study(pair, "prompts.jsonl", out="study")         # runs the models, can be continued
+>>> page = write_report(store, "study/report.html")           # does not
+>>> write_tables(page.analysis, page.outcomes, "study/tables")
+
+`import_published` gives the published attributions of the paper in place of a study of one's own.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twinlens.density import DensityParameters
+    from twinlens.studies.data import collect_rows, read_rows
+    from twinlens.studies.published import import_published
+    from twinlens.studies.report import write_report
+    from twinlens.studies.robustness import robustness
+    from twinlens.studies.run import study
+    from twinlens.studies.scoring import Settings
+    from twinlens.studies.statistics import analyse
+    from twinlens.studies.store import Store
+    from twinlens.studies.tables import write_tables
+
+_HOMES = {
+    "DensityParameters": "twinlens.density",
+    "Settings": "twinlens.studies.scoring",
+    "Store": "twinlens.studies.store",
+    "analyse": "twinlens.studies.statistics",
+    "collect_rows": "twinlens.studies.data",
+    "import_published": "twinlens.studies.published",
+    "read_rows": "twinlens.studies.data",
+    "robustness": "twinlens.studies.robustness",
+    "study": "twinlens.studies.run",
+    "write_report": "twinlens.studies.report",
+    "write_tables": "twinlens.studies.tables",
+}
+
+__all__ = [
+    "DensityParameters",
+    "Settings",
+    "Store",
+    "analyse",
+    "collect_rows",
+    "import_published",
+    "read_rows",
+    "robustness",
+    "study",
+    "write_report",
+    "write_tables",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'twinlens.studies' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol, TypeAlias
@@ -98,8 +98,12 @@ class Case:
 class Cases(Protocol):
     """Cases of a study, read again at every iteration; base comes before tuned."""
 
-    #: The models; None while nothing has run.
-    pair: PairInfo | None
+    pair: PairInfo
+
+    @property
+    def others(self) -> Sequence[Cases]:
+        """The same prompts with the attributions of other methods."""
+        ...
 
     def __iter__(self) -> Iterator[Case]: ...
 

@@ -190,7 +190,7 @@ def _base_against_tuned(
     low, high = inference.paired_interval(first, second, count=bootstrap, seed=seed)
     difference = float(second.mean() - first.mean())
     cut_difference = float(cut_second.mean() - cut_first.mean())
-    cut_p = inference.paired(cut_first, cut_second, names)[0].p
+    cut_p = inference.paired_t(cut_first, cut_second)[2]
     decided = verdict(difference, _deciding(tests, question).p)
     cut_verdict = verdict(cut_difference, cut_p)
     return Comparison(

@@ -248,6 +248,8 @@ def _figure(
         outline_line_color=None,
     )
     fig.toolbar.logo = None
+    if tools:
+        fig.toolbar.active_drag = tools[1]
     fig.title.text_font, fig.title.text_font_size = FONT, "13px"
     fig.title.text_color = COLOURS.ink
     fig.xaxis.axis_label, fig.yaxis.axis_label = x_label, y_label

@@ -74,7 +74,7 @@ def _robust(outcomes: Sequence[Outcome], item: Comparison) -> str:
     mine = [o for o in outcomes if (o.question, o.group) == (item.question, item.group)]
     if not mine:
         return ""
-    counted = shares(mine)
+    counted = shares(o for o in mine if o.method == mine[0].method)
     total = next(share for share in counted if share.setting == "any")
     text = (
         f"Of {total.combinations} combinations of settings the conclusion holds in {total.holds}, "

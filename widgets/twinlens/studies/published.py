@@ -95,6 +95,11 @@ class PublishedCases:
         self._form = form
         self.ids: tuple[str, ...] = form.ids
 
+    @property
+    def others(self) -> tuple[PublishedCases, ...]:
+        """None: one method was published."""
+        return ()
+
     def __len__(self) -> int:
         return len(self.ids)
 

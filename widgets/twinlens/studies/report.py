@@ -24,7 +24,7 @@ from twinlens.studies.comparisons import Question
 from twinlens.studies.data import Problem
 from twinlens.studies.findings import findings
 from twinlens.studies.html_tables import CaseSets, Cell, Column
-from twinlens.studies.robustness import Grid, Outcome, robustness, shares
+from twinlens.studies.robustness import Grid, Outcome, other_methods, robustness, shares
 from twinlens.studies.scoring import Score, Settings
 from twinlens.studies.statistics import Analysis, analyse
 from twinlens.trace import Report
@@ -92,6 +92,7 @@ def write_report(
     if not analysis.scores:
         raise TwinlensError("the study holds no finished prompt: run it before its report")
     outcomes = robustness(cases, grid, bootstrap=bootstrap // 2, seed=seed)
+    outcomes += other_methods(cases, bootstrap=bootstrap // 2, seed=seed)
     base, tuned = ([s for s in analysis.scores if s.side == side] for side in SIDES)
     sets = CaseSets(score.id for score in tuned)
     body = "".join(_sections(analysis, outcomes, base, tuned, problems, sets))
@@ -102,7 +103,7 @@ def write_report(
     }
     bokeh, script = _inline(charts.bokeh_script()), _inline(_asset("report.js"))
     pair = cases.pair
-    heading = title or (f"{pair.base.name} and {pair.tuned.name}" if pair else "Study")
+    heading = title or f"{pair.base.name} and {pair.tuned.name}"
     room = int(budget_mb * 1e6) - len(bokeh) - len(body) - len(json.dumps(page)) - 300_000
     panels = _Panels()
     for place, score in enumerate(tuned):
@@ -142,7 +143,7 @@ def _sections(
     )
     yield _case_table(base, tuned)
     yield '<div id="case"></div>'
-    counted = shares(outcomes)
+    counted = shares(o for o in outcomes if o.method == outcomes[0].method)
     for place, question in enumerate(asked):
         yield f"<h2>Robustness: {html.escape(question)}</h2>"
         yield (
@@ -258,7 +259,7 @@ def _cut(text: str, opening: str, mark: str) -> tuple[str, str]:
 
 def _page(
     title: str,
-    pair: PairInfo | None,
+    pair: PairInfo,
     analysis: Analysis,
     body: str,
     page: dict[str, Any],
@@ -276,8 +277,6 @@ def _page(
         f'<p><span class="base">base: {html.escape(pair.base.name)}</span> · '
         f'<span class="tuned">tuned: {html.escape(pair.tuned.name)}</span>'
         f'<span class="muted"> {html.escape(pair.note)}</span></p>'
-        if pair
-        else ""
     )
     return f"""<!doctype html>
 <html lang="en">

@@ -27,7 +27,7 @@ from twinlens.density import (
     relative_density,
 )
 from twinlens.studies import inference
-from twinlens.studies.cases import PUBLISHED_LEVELS, Case, Pairing, paired
+from twinlens.studies.cases import PUBLISHED_LEVELS, Case, Cases, Pairing, paired
 from twinlens.studies.comparisons import (
     MINIMUM_RATED_ANSWER,
     Level,
@@ -193,6 +193,16 @@ def robustness(
     return outcomes
 
 
+def other_methods(cases: Cases, *, bootstrap: int = 1000, seed: int = 0) -> list[Outcome]:
+    """Every conclusion under the published settings, with each other saliency method."""
+    grid = Grid((10,), (7,), (4.0,), ("prompt maximum",), ("sum / log2",), ("full",), ("widened",))
+    return [
+        dataclasses.replace(outcome, variant=f"method: {outcome.method}")
+        for other in cases.others
+        for outcome in robustness(other, grid, bootstrap=bootstrap, seed=seed)
+    ]
+
+
 def _possible(grid: Grid, pairing: Pairing) -> list[Settings]:
     if all(case.kind == "effects" for case in pairing):
         return grid.settings()
@@ -213,12 +223,12 @@ def _outcome(
 ) -> Outcome:
     low = high = float("nan")
     if question == "tuned against base":
-        p = inference.paired(first, second, ("base", "tuned"))[0].p
+        p = inference.paired_t(first, second)[2]
         effect = inference.paired_d(first, second)
         if bootstrap:
             low, high = inference.paired_interval(first, second, count=bootstrap, seed=seed)
     else:
-        p = inference.welch(first, second, ("unfollowed", "followed"))[1].p
+        p = inference.welch_t(first, second)[3]
         effect = inference.cohen_d(first, second)
         if bootstrap:
             low, high = inference.cohen_interval(first, second, count=bootstrap, seed=seed)

@@ -133,6 +133,11 @@ class Store:
         """The same study, iterating over the cases of another method."""
         return Store(self.folder, method)
 
+    @property
+    def others(self) -> list[Store]:
+        """The same study with each other method."""
+        return [self.with_method(m.name) for m in self.methods if m.name != self.method]
+
     def append(self, number: int, cases: Sequence[Case]) -> None:
         """Write all cases of one prompt; they are there for good when this returns."""
         table = pa.Table.from_pylist([_record(number, case) for case in cases], schema=_SCHEMA)
