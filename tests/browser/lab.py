@@ -22,8 +22,27 @@ SETTINGS = {
         "fetchNews": "false",
         "checkForUpdates": False,
     },
+    # No question which kernel a notebook wants.
+    "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"autoStartDefault": True},
 }
-KERNEL_SECONDS = 180_000
+KERNEL_MS = 180_000
+ERROR = "[data-mime-type='application/vnd.jupyter.error']"
+
+_KERNEL = (
+    "const kernel = jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel;"
+    "const status = kernel?.connectionStatus === 'connected' && kernel.status;"
+)
+_IDLE = f"() => {{ {_KERNEL} return status === 'idle'; }}"
+_BUSY = f"() => {{ {_KERNEL} return status === 'busy'; }}"
+_COMMAND = """async ([name, patience]) => {
+  const late = new Error(`${name} took too long`);
+  const timeout = new Promise((_, reject) => setTimeout(() => reject(late), patience));
+  await Promise.race([jupyterapp.commands.execute(name), timeout]);
+}"""
+_NOTEBOOK = "const notebook = jupyterapp.shell.currentWidget.content;"
+_LAST = f"() => {{ {_NOTEBOOK} notebook.activeCellIndex = notebook.widgets.length - 1; }}"
+_WRITE = f"code => {{ {_NOTEBOOK} notebook.activeCell.model.sharedModel.setSource(code); }}"
+_OUTPUTS = f"() => {{ {_NOTEBOOK} return notebook.activeCell.model.outputs.toJSON(); }}"
 
 
 class Lab:
@@ -48,6 +67,7 @@ class Lab:
                 f"--ServerApp.port={self.port}",
                 "--ServerApp.port_retries=0",
                 "--IdentityProvider.token=",
+                "--ServerApp.disable_check_xsrf=True",
                 f"--ServerApp.root_dir={self.root}",
                 "--LabApp.expose_app_in_browser=True",
                 "--LabApp.extension_manager=readonly",
@@ -114,38 +134,65 @@ class Notebook:
 
     def __init__(self, page: Page, lab: Lab, name: str) -> None:
         self.page = page
+        self.lab = lab
+        self.name = name
         self._address = f"{lab.url}/lab/tree/{name}?reset"
 
     def open(self) -> None:
         """Load the page and wait until the notebook has a kernel that is idle."""
         self.page.goto(self._address)
-        self.page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=60_000)
-        self.page.wait_for_selector(
-            ".jp-NotebookPanel-toolbar .jp-Notebook-ExecutionIndicator[data-status='idle']",
-            timeout=KERNEL_SECONDS,
-        )
+        self.page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=KERNEL_MS)
+        self.wait_idle()
+
+    def wait_idle(self) -> None:
+        """Wait until the kernel is there and has nothing to do."""
+        self.page.wait_for_function(_IDLE, timeout=KERNEL_MS)
 
     def run_all(self) -> None:
         """Run every cell and wait for the last; an error in one fails."""
         self._command("notebook:run-all-cells")
-        errors = self.page.locator(".jp-RenderedText[data-mime-type*='stderr'] >> text=Traceback")
-        assert errors.count() == 0, errors.all_inner_texts()
-        failed = self.page.locator("[data-mime-type='application/vnd.jupyter.error']")
+        failed = self.page.locator(ERROR)
         assert failed.count() == 0, failed.all_inner_texts()
+
+    def start(self, code: str) -> None:
+        """Begin to run code in a new cell at the end."""
+        self.page.evaluate(_LAST)
+        self._command("notebook:insert-cell-below")
+        self.page.evaluate(_WRITE, code)
+        self.page.evaluate("void jupyterapp.commands.execute('notebook:run-cell')")
+
+    def run(self, code: str, *, fails: bool = False) -> str:
+        """Run code in a new cell at the end and return what it prints, or its error."""
+        self.page.evaluate(_LAST)
+        self._command("notebook:insert-cell-below")
+        self.page.evaluate(_WRITE, code)
+        self._command("notebook:run-cell")
+        outputs = self.page.evaluate(_OUTPUTS)
+        errors = [one for one in outputs if one["output_type"] == "error"]
+        assert bool(errors) == fails, outputs
+        if errors:
+            return str(errors[0]["evalue"])
+        return "".join(str(one.get("text", "")) for one in outputs).strip()
+
+    def is_running(self) -> bool:
+        """Whether a cell runs."""
+        return bool(self.page.evaluate(_BUSY))
+
+    def interrupt(self) -> None:
+        """Interrupt what runs and wait until the kernel is idle."""
+        self._command("notebook:interrupt-kernel")
+        self.wait_idle()
 
     def restart(self) -> None:
         """Restart the kernel."""
         self.page.evaluate("void jupyterapp.commands.execute('notebook:restart-kernel')")
         self.page.click(".jp-Dialog button.jp-mod-accept")
         expect(self.page.locator(".jp-Dialog")).to_have_count(0)
-        self.page.wait_for_selector(
-            ".jp-NotebookPanel-toolbar .jp-Notebook-ExecutionIndicator[data-status='idle']",
-            timeout=KERNEL_SECONDS,
-        )
+        self.wait_idle()
 
     def save(self) -> None:
         """Save the notebook."""
         self._command("docmanager:save")
 
     def _command(self, name: str) -> None:
-        self.page.evaluate("name => jupyterapp.commands.execute(name)", name)
+        self.page.evaluate(_COMMAND, [name, KERNEL_MS])

@@ -1,0 +1,343 @@
+"""What panels show, read from the page, and what they should show, computed from a trace.
+
+The second half repeats no code of the front end: it states in NumPy what design and captions
+promise for a selection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from playwright.sync_api import Locator, Page
+from twinlens import blocks, compare
+from twinlens.blocks import Value
+from twinlens.schema import SIDES, Side, parse_unit, reading_position
+from twinlens.trace import Report, Trace
+
+from tests.browser.poll import until
+
+#: Share of the largest value of a picture; the page computes in float32 where NumPy has float64.
+TOLERANCE = 1e-5
+KINDS = ("saliency", "heads", "concepts", "overview")
+
+_READ = """panel => {
+  const number = el => el?.dataset.value === undefined ? null : Number(el.dataset.value);
+  const token = el => ({
+    token: Number(el.dataset.token),
+    of: el.dataset.side ?? null,
+    base: number(el.querySelector(":scope > .tl-up > .tl-bar")),
+    tuned: number(el.querySelector(":scope > .tl-down > .tl-bar")),
+    difference: number(el.querySelector(":scope > .tl-difference")),
+    tracks: [...el.querySelectorAll(":scope > .tl-tracks > .tl-lane")].map(lane => [
+      number(lane.querySelector(".tl-up > .tl-bar")),
+      number(lane.querySelector(".tl-down > .tl-bar")),
+    ]),
+  });
+  const plain = values => Array.from(values, v => Number.isFinite(v) ? v : null);
+  const values = el => Object.fromEntries(
+    Object.entries(el?.twinlens?.values ?? {}).map(([k, v]) => [k, plain(v)]));
+  const chart = panel.querySelector(".tl-chart")?.twinlens?.values;
+  return {
+    tokens: [...panel.querySelectorAll("[data-token]")].map(token),
+    scores: Object.fromEntries([...panel.querySelectorAll("[data-score]")].map(
+      el => [el.dataset.score, number(el)])),
+    grid: values(panel.querySelector(".tl-grids canvas")),
+    maps: Object.assign({}, ...[...panel.querySelectorAll("canvas[data-map]")].map(values)),
+    words: [...panel.querySelectorAll("[data-word]")].map(
+      el => [el.dataset.word, el.dataset.zone, number(el)]),
+    units: [...panel.querySelectorAll("[data-unit]")].map(el => [
+      el.dataset.unit,
+      ...["base", "tuned"].map(side => number(el.querySelector(`.tl-needle[data-side=${side}]`))),
+    ]),
+    shown: panel.querySelector("[data-unit][data-shown=true]")?.dataset.unit ?? null,
+    chart: chart && { ...chart, lens: Object.fromEntries(
+      Object.entries(chart.lens).map(([k, v]) => [k, plain(v)])) },
+  };
+}"""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The explorer's selection."""
+
+    token: int = -1
+    layer: int = -1
+    head: int = -1
+    unit: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.token}/{self.layer}/{self.head}/{self.unit}"
+
+
+class Compact(Trace):
+    """A trace as an offline page holds it: non-negative numbers in 8 bits."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.manifest = trace.manifest
+        self._trace = trace
+
+    def keys(self) -> Iterable[str]:
+        return self._trace.keys()
+
+    def block(self, key: str, report: Report | None = None) -> Value:
+        value = self._trace.block(key, report)
+        return blocks.decode(*blocks.encode(value, causal=blocks.is_causal(key), compact=True))
+
+
+class Panels:
+    """The panels of one explorer somewhere in a page: clicked, and checked against a trace.
+
+    Parameters
+    ----------
+    root : locator
+        An element around the panels.
+    trace : Trace
+        What they should show.
+    """
+
+    def __init__(self, root: Locator, trace: Trace) -> None:
+        self.root = root
+        self.trace = trace
+
+    @property
+    def page(self) -> Page:
+        return self.root.page
+
+    def panel(self, kind: str) -> Locator:
+        return self.root.locator(f"[data-panel={kind}]").first
+
+    def check(self, selection: Selection, *kinds: str) -> None:
+        """Wait until every panel has painted a selection, and compare all its numbers."""
+        for kind in kinds or KINDS:
+            panel = self.panel(kind)
+
+            def state(panel: Locator = panel) -> tuple[str | None, str | None]:
+                return panel.get_attribute("data-state"), panel.get_attribute("data-selection")
+
+            until(state, lambda now: now == ("ready", str(selection)), f"the {kind} panel")
+            getattr(self, f"_check_{kind}")(panel.evaluate(_READ), selection)
+
+    def click_token(self, token: int, side: Side | None = None) -> None:
+        mark = f"[data-token='{token}']" + (f"[data-side={side}]" if side else "")
+        self.panel("saliency").locator(mark).click()
+
+    def click_head(self, layer: int, head: int) -> None:
+        pair = self.trace.manifest.pair
+        canvas = self.panel("heads").locator(".tl-grids canvas[data-side=tuned]")
+        box = canvas.bounding_box()
+        assert box is not None
+        x, y = (head + 0.5) * box["width"] / pair.heads, (layer + 0.5) * box["height"] / pair.layers
+        canvas.click(position={"x": x, "y": y})
+
+    def click_unit(self, unit: str) -> None:
+        self.panel("concepts").locator(f"[data-unit='{unit}']").click()
+
+    def _check_saliency(self, seen: dict[str, Any], at: Selection) -> None:
+        manifest = self.trace.manifest
+        n = manifest.prompt_length
+        for side in SIDES:
+            column = self._saliency(side, at)
+            place = 0 if at.token < 0 or at.token >= n else n
+            expected = np.full(manifest.length(side), np.nan)
+            if column is not None:
+                expected[place : place + len(column)] = column
+            found = self._of_side(seen, side, side)
+            self._same(found, expected, f"saliency of {side}")
+            for k, track in enumerate(self._tracks(side, at)):
+                lane = self._of_side(seen, side, side, track=k)
+                self._same(lane, track, f"track {k} of {side}")
+        if at.token < 0 and manifest.segment_positions("instruction"):
+            for side in SIDES:
+                score = compare.trace_score(self.trace, side)
+                assert seen["scores"][side] == _near(score, TOLERANCE)
+
+    def _of_side(
+        self, seen: dict[str, Any], side: Side, name: str, track: int | None = None
+    ) -> np.ndarray[Any, Any]:
+        """One number per position of one side."""
+        found = np.full(self.trace.manifest.length(side), np.nan)
+        for one in seen["tokens"]:
+            if one["of"] in (None, side):
+                value = one[name] if track is None else one["tracks"][track][SIDES.index(side)]
+                found[one["token"]] = np.nan if value is None else value
+        return found
+
+    def _saliency(self, side: Side, at: Selection) -> np.ndarray[Any, Any] | None:
+        """Bars of one side: density, a column, or a row."""
+        if at.token < 0:
+            return compare.trace_density(self.trace, side)
+        values = self.trace.saliency(side).values
+        n = self.trace.manifest.prompt_length
+        if at.token < n:
+            return values[at.token]
+        return values[:, at.token - n] if at.token - n < values.shape[1] else None
+
+    def _tracks(self, side: Side, at: Selection) -> Iterator[np.ndarray[Any, Any]]:
+        """Further lines under the text: attention of the head, activation of the unit."""
+        manifest = self.trace.manifest
+        read, length = reading_position(at.token, manifest.prompt_length), manifest.length(side)
+        if at.head >= 0:
+            pattern = self.trace.attention(side, at.layer, at.head).astype(np.float64)
+            row = pattern[manifest.prompt_length - 1 : -1].mean(axis=0)
+            if at.token >= 0:
+                row = pattern[read] if read < length else np.full(length, np.nan)
+            # The first token is set aside.
+            yield np.concatenate([[np.nan], row[1:]])
+        if at.unit:
+            kind, index = parse_unit(at.unit)
+            key = f"activations/{side}/{at.layer}/"
+            if kind == "neuron":
+                yield self.trace.array(f"{key}neuron/{index}")
+            else:
+                yield self.trace.array(f"{key}components")[:, index]
+
+    def _check_heads(self, seen: dict[str, Any], at: Selection) -> None:
+        manifest = self.trace.manifest
+        read, n = reading_position(at.token, manifest.prompt_length), manifest.prompt_length
+        measure = "instruction" if manifest.segment_positions("instruction") else "sink"
+        change = self.trace.array("heads/change").astype(np.float64)
+        if at.unit:
+            measure = f"write/{{}}/{at.layer}/{at.unit}"
+        elif 0 <= at.token < n:
+            measure = "received"
+        values = {}
+        for side in SIDES:
+            name = measure.format(side) if at.unit else f"{measure}/{side}"
+            array = self.trace.array(f"heads/{name}").astype(np.float64)
+            row = at.token if measure == "received" else read
+            nothing = np.zeros(array.shape[1:])
+            values[side] = (
+                array[n - 1 : -1].mean(axis=0)
+                if at.token < 0
+                else array[row]
+                if row < len(array)
+                else nothing
+            )
+            self._same(seen["grid"][side], values[side], f"heads of {side}")
+        third = values["tuned"] - values["base"]
+        if at.token < 0 and not at.unit:
+            third = change.mean(axis=0)
+        self._same(seen["grid"]["third"], third, "difference of the heads")
+
+        layer, head = self._shown_head(change.mean(axis=0), at)
+        maps = {side: self.trace.attention(side, layer, head) for side in SIDES}
+        common = manifest.common_length
+        gap = [maps[side][:common, :common].astype(np.float64) for side in SIDES]
+        for side in SIDES:
+            self._same(seen["maps"][side], maps[side], f"attention map of {side}")
+        self._same(seen["maps"]["third"], gap[1] - gap[0], "difference of the maps")
+
+    def _shown_head(self, change: np.ndarray[Any, Any], at: Selection) -> tuple[int, int]:
+        if at.head >= 0:
+            return at.layer, at.head
+        if at.layer >= 0:
+            return at.layer, int(change[at.layer].argmax())
+        layer, head = np.unravel_index(change.argmax(), change.shape)
+        return int(layer), int(head)
+
+    def _check_concepts(self, seen: dict[str, Any], at: Selection) -> None:
+        manifest = self.trace.manifest
+        layer = at.layer
+        if layer < 0:
+            layer = int(self.trace.array("components/change").argmax())
+        components = cast(list[dict[str, Any]], self.trace.block(f"components/{layer}"))
+        read = reading_position(at.token, manifest.prompt_length)
+        if at.token < 0:
+            rank = np.array([component["angle"] for component in components])
+        else:
+            strength = []
+            for side in SIDES:
+                active = self.trace.array(f"activations/{side}/{layer}/components")
+                here = active[read] if read < len(active) else np.full(active.shape[1], np.nan)
+                for unit, *pair in seen["units"]:
+                    kind, index = parse_unit(unit)
+                    if kind == "component":
+                        value = pair[SIDES.index(side)]
+                        found = np.nan if value is None else value
+                        self._same([found], [here[index]], f"activation of {unit}", here)
+                strength.append(np.abs(np.nan_to_num(here)))
+            rank = np.max(strength, axis=0)
+        shown = at.unit or f"component:{int(rank.argmax())}"
+        assert seen["shown"] in (shown, None)
+        kind, index = parse_unit(shown)
+        unit = (
+            components[index]
+            if kind == "component"
+            else cast(dict[str, Any], self.trace.block(f"neuron/{layer}/{index}"))
+        )
+        words = {side: dict(unit[side]["words"][:36]) for side in SIDES}
+        expected = {}
+        for word in {**words["base"], **words["tuned"]}:
+            scores = [words[side][word] for side in SIDES if word in words[side]]
+            zone = "both" if len(scores) == 2 else "base" if word in words["base"] else "tuned"
+            expected[word] = zone, float(np.sign(scores[0]) * np.mean(np.abs(scores)))
+        found = {word: (zone, value) for word, zone, value in seen["words"]}
+        assert len(seen["words"]) == len(found)
+        assert {word: zone for word, (zone, _) in found.items()} == {
+            word: zone for word, (zone, _) in expected.items()
+        }
+        for word, (_, value) in found.items():
+            assert value == _near(expected[word][1], 1e-6), word
+
+    def _check_overview(self, seen: dict[str, Any], at: Selection) -> None:
+        manifest = self.trace.manifest
+        read = reading_position(at.token, manifest.prompt_length)
+        for name in ("attention", "feed_forward", "residual"):
+            shift = self.trace.array(f"shift/{name}").astype(np.float64)
+            here = 0 <= read < len(shift)
+            row = shift[read] if here else shift.mean(axis=0)
+            expected = row[1:] if name == "residual" else row
+            self._same(seen["chart"][name], expected, f"shift of {name}")
+        for side in SIDES if at.token >= 0 else ():
+            if at.token < manifest.length(side):
+                lens = cast(dict[str, Any], self.trace.block(f"lens/{side}/{at.token}"))
+                expected = [layer["logprob"] for layer in lens["layers"]]
+                self._same(seen["chart"]["lens"][side], expected, f"logit lens of {side}")
+        if at.token < 0:
+            assert seen["chart"]["lens"]["layer"] == []
+
+    def _same(self, found: Any, expected: Any, what: str, scale: Any = None) -> None:
+        """Compare numbers; None and NaN are the same nothing."""
+        one = np.array([np.nan if v is None else v for v in np.ravel(found)], dtype=np.float64)
+        other = np.asarray(expected, dtype=np.float64).ravel()
+        assert one.shape == other.shape, what
+        largest = np.nanmax(np.abs(np.asarray(other if scale is None else scale)), initial=1e-9)
+        allowed = float(largest) * TOLERANCE
+        np.testing.assert_allclose(one, other, rtol=0, atol=allowed, err_msg=what)
+
+
+def _near(value: float, tolerance: float) -> Any:
+    import pytest
+
+    return pytest.approx(value, rel=tolerance, abs=tolerance)
+
+
+def walk(panels: Panels, *, head: tuple[int, int], component: int = 1) -> Selection:
+    """Click through every kind of selection and check every panel after each click."""
+    manifest = panels.trace.manifest
+    answer = manifest.prompt_length + min(2, manifest.answer_length("tuned") - 1)
+    now = Selection()
+    panels.check(now)
+    panels.click_token(answer, None if manifest.shared else "tuned")
+    now = replace(now, token=answer)
+    panels.check(now)
+    panels.click_head(*head)
+    now = replace(now, layer=head[0], head=head[1])
+    panels.check(now)
+    panels.click_unit(f"component:{component}")
+    now = replace(now, unit=f"component:{component}")
+    panels.check(now)
+    panels.click_token(3)
+    now = replace(now, token=3)
+    panels.check(now)
+    other = (head[0] + 1) % manifest.pair.layers
+    panels.click_head(other, 0)
+    now = Selection(token=3, layer=other, head=0)
+    panels.check(now)
+    for step in (replace(now, head=-1), Selection(token=3), Selection()):
+        panels.page.keyboard.press("Escape")
+        panels.check(step)
+    return Selection()

@@ -1,0 +1,87 @@
+"""The offline page: the same panels and clicks, without kernel or network."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+from twinlens import export
+
+from tests.browser.panels import Compact, Panels, Selection, walk
+from tests.support.synthetic import HOSTILE, SyntheticTrace, manifest
+
+
+def show(offline, trace, tmp_path, **options):
+    export.to_html(trace, tmp_path / "page.html", **options)
+    offline.goto((tmp_path / "page.html").as_uri())
+    return Panels(offline.locator("body"), Compact(trace))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_every_click_reaches_every_panel(shared, offline, watch, tmp_path):
+    trace = SyntheticTrace(manifest(shared=shared))
+    panels = show(offline, trace, tmp_path)
+    walk(panels, head=(2, 5))
+    assert watch.errors == []
+    assert [url for url in watch.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_it_opens_with_the_selection_it_was_saved_with(trace, offline, watch, tmp_path):
+    at = Selection(token=17, layer=1, head=4, unit="component:2")
+    panels = show(
+        offline, trace, tmp_path, selection={"token": 17, "layer": 1, "head": 4, "unit": at.unit}
+    )
+    panels.check(at)
+    assert watch.errors == []
+
+
+def test_hostile_text_is_shown_literally(offline, watch, tmp_path):
+    texts = [(text, "instruction") for text in HOSTILE]
+    trace = SyntheticTrace(
+        manifest(prompt=texts, answers={"base": ("a", "b"), "tuned": (*HOSTILE, "</s>")})
+    )
+    panels = show(offline, trace, tmp_path, title=HOSTILE[0])
+    panels.check(Selection())
+    assert offline.title() == HOSTILE[0]
+    shown = panels.panel("saliency").locator("[data-token] bdi").all_inner_texts()
+    for text in HOSTILE:
+        # What would turn the text around it is named instead.
+        assert shown.count(text.replace("\u202e", "‹U+202E›")) == 2, text
+    assert offline.evaluate("window.hacked") is None
+    assert offline.locator("img").count() == 0
+    assert watch.errors == []
+
+
+def test_the_policy_stops_a_script_that_is_not_ours(trace, offline, watch, tmp_path):
+    show(offline, trace, tmp_path).check(Selection())
+    offline.evaluate(
+        "() => { const s = document.createElement('script'); s.textContent = 'window.hacked = 1';"
+        " document.head.append(s); }"
+    )
+    assert offline.evaluate("window.hacked") is None
+    assert any("Content Security Policy" in error for error in watch.errors)
+
+
+def test_what_was_left_out_is_said_in_the_panel(trace, offline, tmp_path):
+    path = tmp_path / "page.html"
+    size = export.to_html(trace, path).size
+    report = export.to_html(trace, path, budget_mb=size / 1e6 - 0.03)
+    assert "heads/instruction/tuned" in report.included
+    assert "attention/tuned/3/7" in report.missing
+    offline.goto(path.as_uri())
+    panels = Panels(offline.locator("body"), Compact(trace))
+    panels.check(Selection(), "saliency", "overview")
+    panels.click_head(3, 7)
+    message = panels.panel("heads").get_by_role("alert")
+    message.wait_for()
+    assert "attention/" in message.inner_text()
+    panels.check(Selection(layer=3, head=7), "overview")
+
+
+@pytest.mark.parametrize(("theme", "shade"), [("dark", range(60)), ("light", range(240, 256))])
+def test_a_theme_covers_the_page(theme, shade, trace, offline, tmp_path):
+    show(offline, trace, tmp_path, theme=theme).check(Selection())
+    picture = Image.open(io.BytesIO(offline.screenshot()))
+    for corner in ((2, 2), (1277, 2), (2, 997), (1277, 997)):
+        assert all(value in shade for value in picture.convert("RGB").getpixel(corner)), corner
