@@ -31,7 +31,9 @@ async function open(): Promise<void> {
   const el = document.createElement("main");
   document.body.append(el);
   document.body.classList.add("twinlens-page");
-  await mount(store, page.kind, el, signal);
+  const mounted = mount(store, page.kind, el, signal);
+  el.querySelector<HTMLElement>(".twinlens")?.focus();
+  await mounted;
 }
 
 /** State without a kernel behind it. */

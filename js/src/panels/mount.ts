@@ -28,7 +28,12 @@ export async function mount(
 ): Promise<void> {
   if (!PANELS.includes(kind)) throw new Error(`there is no panel ${kind}`);
   const ending = AbortSignal.any([signal, store.signal]);
-  const root = h("div", { class: "twinlens" });
+  // Focusable, so that keys work after a click anywhere; JupyterLab leaves them to us.
+  const root = h("div", {
+    class: "twinlens",
+    tabindex: -1,
+    "data-lm-suppress-shortcuts": "true",
+  });
   const content = h("div", { class: "tl-content" });
   root.append(content);
   el.append(root);

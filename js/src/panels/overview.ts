@@ -41,6 +41,8 @@ export const overviewPanel: MakePanel = ({ store, signal }) => {
     body: h("div", { class: "tl-body" }, target),
     async load(view) {
       const [document, depth] = await Promise.all([ready(view), loadDepth(view)]);
+      // Bokeh takes longest to draw: the other panels go first.
+      await new Promise((resolve) => setTimeout(resolve));
       return {
         ...words(store, depth),
         draw() {
