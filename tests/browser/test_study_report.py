@@ -53,7 +53,7 @@ def test_report(page: Page, report: str, watch: Watch) -> None:
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     assert box
-    page.mouse.move(box["x"] + 70, box["y"] + 40)
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.75, steps=8)
     page.mouse.up()

@@ -58,13 +58,7 @@ def case_figures(base: Sequence[Score], tuned: Sequence[Score]) -> UIElement:
     left = _figure("base_tuned", "score of base", "score of tuned", 460, 360, tools)
     left.add_layout(Slope(gradient=1, y_intercept=0, line_color=COLOURS.quiet, line_width=1))
     _points(left, source, "base", "tuned", groups)
-    left.legend.update(
-        location="top_left",
-        label_text_font=FONT,
-        label_text_font_size="12px",
-        border_line_color=None,
-        background_fill_alpha=0.7,
-    )
+    _legend_above(left)
     tools = [TapTool(), BoxSelectTool(), LassoSelectTool()]
     right = _figure(
         "length_difference",
@@ -76,7 +70,7 @@ def case_figures(base: Sequence[Score], tuned: Sequence[Score]) -> UIElement:
     )
     right.add_layout(Span(location=0, dimension="width", line_color=COLOURS.quiet))
     _points(right, source, "ratio", "difference", groups)
-    right.legend.visible = False
+    _legend_above(right)
     return row(left, right)
 
 
@@ -99,6 +93,23 @@ def _points(fig: figure, source: ColumnDataSource, x: str, y: str, groups: Seque
         )
         tooltips = [("case", "@id"), ("base", "@base{0.0000}"), ("tuned", "@tuned{0.0000}")]
         fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, visible=False))
+
+
+def _legend_above(fig: Any) -> None:
+    """Put the legend out of the way of marks and of the mouse."""
+    legend = fig.legend[0]
+    legend.update(
+        orientation="horizontal",
+        label_text_font=FONT,
+        label_text_font_size="12px",
+        label_text_color=COLOURS.quiet,
+        border_line_color=None,
+        background_fill_color=None,
+        padding=0,
+        margin=0,
+        spacing=14,
+    )
+    fig.add_layout(legend, "above")
 
 
 def robustness_figure(outcomes: Sequence[Outcome], question: Question) -> UIElement:
@@ -214,13 +225,7 @@ def _profile(points: Sequence[ProfilePoint], profile: str, x_label: str, y_label
             ("± standard error", "@low{0.000} to @high{0.000}"),
         ]
         fig.add_tools(HoverTool(renderers=[marks], tooltips=tooltips))
-    fig.legend.update(
-        location="bottom_left",
-        label_text_font=FONT,
-        label_text_font_size="11px",
-        border_line_color=None,
-        background_fill_alpha=0.7,
-    )
+    _legend_above(fig)
     return fig
 
 
