@@ -38,7 +38,12 @@ export interface CloudOptions {
 
 const LINE = 1.16;
 const PADDING = 3;
-const STEPS = 1200;
+/** Places to try, from the middle outwards, in shares of the zone's sides. */
+const SPIRAL: readonly (readonly [number, number])[] = Array.from({ length: 1200 }, (_, step) => {
+  const angle = Math.sqrt(step) * 2.4;
+  const radius = Math.sqrt(step / 1200) / 1.4;
+  return [radius * Math.cos(angle), radius * Math.sin(angle)];
+});
 /** A zone filled more than this is not tried: it hardly ever works out. */
 const FILL = 0.72;
 
@@ -111,14 +116,9 @@ function placeAll(words: Placed[], width: number, height: number): boolean {
 
 /** Walk an ellipse-shaped spiral from the middle to the first free place. */
 function place(word: Placed, done: Placed[], width: number, height: number): boolean {
-  if (word.width > width || word.height > height) return false;
-  const reach = Math.hypot(width, height) / 2;
-  for (let step = 0; step < STEPS; step++) {
-    const t = step / STEPS;
-    const angle = Math.sqrt(step) * 2.4;
-    const radius = reach * Math.sqrt(t);
-    word.x = width / 2 + ((radius * Math.cos(angle)) / reach) * (width / 1.4) - word.width / 2;
-    word.y = height / 2 + ((radius * Math.sin(angle)) / reach) * (height / 1.4) - word.height / 2;
+  for (const [dx, dy] of SPIRAL) {
+    word.x = (width - word.width) / 2 + dx * width;
+    word.y = (height - word.height) / 2 + dy * height;
     const inside =
       word.x >= 0 && word.y >= 0 && word.x + word.width <= width && word.y + word.height <= height;
     if (inside && !done.some((other) => overlap(word, other))) return true;
@@ -130,12 +130,19 @@ export function overlap(a: Placed, b: Placed): boolean {
   return a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
 }
 
-/** Width of text by a canvas, or by a rule of thumb where there is none. */
+/** Width of text by a canvas, or by a rule of thumb where there is none; each measured once. */
 export function measurer(family: string): Measure {
   const drawing = document.createElement("canvas").getContext("2d");
+  const known = new Map<string, number>();
+  const perPixel = (text: string, italic: boolean) => {
+    if (!drawing) return [...text].length * 0.62;
+    drawing.font = `${italic ? "italic " : ""}600 100px ${family}`;
+    return drawing.measureText(text).width / 100;
+  };
   return (text, size, italic) => {
-    if (!drawing) return [...text].length * size * 0.62;
-    drawing.font = `${italic ? "italic " : ""}600 ${size}px ${family}`;
-    return drawing.measureText(text).width;
+    const key = `${italic} ${text}`;
+    const width = known.get(key) ?? perPixel(text, italic);
+    known.set(key, width);
+    return width * size;
   };
 }
