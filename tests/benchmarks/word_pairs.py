@@ -167,7 +167,8 @@ def _compare(options: argparse.Namespace, peak: dict[str, float]) -> None:
     pieces = word_vectors.word_pieces(AutoTokenizer.from_pretrained(options.model), found.words)
     vectors = word_vectors.mean_embeddings(weights.input_embeddings(), pieces)
     start = time.perf_counter()
-    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    units = vectors - vectors.mean(axis=0)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
     limits = reference.thresholds(units, 1.96, 3000)
     reference.SPENT["thresholds"] = time.perf_counter() - start
     same, near, wrong, at_once = 0, 0, 0, 0.0

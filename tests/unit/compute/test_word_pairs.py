@@ -11,7 +11,13 @@ import torch
 from twinlens.compute.pair import load_pair
 from twinlens.compute.weights import LayerWeights, Weights
 from twinlens.compute.word_pairs import Ranking, layer_pairs, pair_word_pairs, word_pairs
-from twinlens.compute.word_vectors import Cooccurrence, Settings, mean_embeddings, word_pieces
+from twinlens.compute.word_vectors import (
+    Cooccurrence,
+    Settings,
+    mean_embeddings,
+    token_words,
+    word_pieces,
+)
 from twinlens.errors import HeadIndexError, Interrupted, ModelLoadError, VocabularyError
 from twinlens.pair_counts import WordPairs
 from twinlens.vocabulary import Vocabulary, WordVectors, vocabulary
@@ -21,6 +27,7 @@ from tests.support import tiny
 
 EXAMPLES = Path(__file__).parents[2] / "data" / "worked_examples.json"
 WORDS = vocabulary(size=300)
+OWN = "input embeddings of base, their mean subtracted"
 SMALL = Settings(top=12, z=1.0, frequent=100)
 
 
@@ -178,7 +185,7 @@ def test_folder_and_loaded_model_give_the_same_pairs(tmp_path: Path) -> None:
     for layer in (0, 2):
         for name, values in vars(second.layers[layer]).items():
             np.testing.assert_array_equal(values, getattr(first.layers[layer], name))
-    assert second.parameters["cooccurrence"] == "input embeddings of base"
+    assert second.parameters["cooccurrence"] == OWN
     assert first.heads == 4
 
 
@@ -189,7 +196,7 @@ def test_pair_uses_one_filter_for_both_models(tmp_path: Path) -> None:
         pair, WORDS, settings=SMALL, cache=False, report=lambda *now: calls.append(now)
     )
     assert both["base"].parameters == both["tuned"].parameters
-    assert both["tuned"].parameters["cooccurrence"] == "input embeddings of base"
+    assert both["tuned"].parameters["cooccurrence"] == OWN
     assert both["tuned"].model == "tuned"
     with pair.model("tuned") as model:
         embeddings = model.model.embed_tokens.weight
@@ -207,7 +214,8 @@ def test_pair_uses_one_filter_for_both_models(tmp_path: Path) -> None:
 def _filter_vectors(pair) -> WordVectors:
     pieces = word_pieces(tiny.tokenizer(), WORDS.words)
     folder = Path(pair._sources["base"].place)
-    return _known(mean_embeddings(Weights(folder).input_embeddings(), pieces))
+    vectors = mean_embeddings(Weights(folder).input_embeddings(), pieces)
+    return _known(vectors - vectors.mean(axis=0))
 
 
 def test_interrupted_work_goes_on_where_it_stopped(tmp_path: Path, monkeypatch) -> None:
@@ -256,6 +264,10 @@ def test_words_become_tokens_behind_a_blank() -> None:
     ):
         assert tokenizer.decode(pieces).strip() == word
         assert tokenizer.convert_ids_to_tokens(pieces)[0] != "Ġ" or len(pieces) == 1
+    found = token_words(tokenizer)
+    assert "sentence" in found.words
+    assert found.source == "words of the tokenizer"
+    assert all(len(tokens) == 1 for tokens in word_pieces(tokenizer, found.words))
     embeddings = torch.arange(12.0).reshape(6, 2)
     np.testing.assert_array_equal(
         mean_embeddings(embeddings.bfloat16(), [[1], [0, 5], [2, 2, 5]]), [[2, 3], [5, 6], [6, 7]]

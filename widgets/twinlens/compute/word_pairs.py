@@ -193,8 +193,12 @@ def _cooccurrence(
 ) -> Cooccurrence:
     if source is None:
         vectors = mean_embeddings(weights.input_embeddings(), words.pieces)
+        # Embeddings share a common direction, which makes all cosines large and so spread that few
+        # exceed mean + z sd: in SmolLM2-135M 0.3 % of pairs instead of the 2.3 % they are then.
+        vectors -= vectors.mean(axis=0)
         every = np.ones(len(vectors), bool)
-        found = WordVectors(vectors, every, f"input embeddings of {weights.name}")
+        name = f"input embeddings of {weights.name}, their mean subtracted"
+        found = WordVectors(vectors, every, name)
     elif callable(source):
         vectors = np.array(source(words.words), dtype=np.float32)
         if vectors.ndim != 2 or len(vectors) != len(words.words):
@@ -276,7 +280,7 @@ def word_pairs(
         By default the 20,000 most frequent English words of `wordfreq`.
     cooccurrence : path or callable, optional
         Where the vectors that say which words may occur together come from; by default the
-        model's own input embeddings. The result names it.
+        model's own input embeddings, less their mean over the vocabulary. The result names it.
     settings : Settings, optional
         K, z and the number of frequent words.
     layers : iterable of int, optional

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from twinlens.blocks import Array
-from twinlens.vocabulary import WordVectors
+from twinlens.vocabulary import Vocabulary, WordVectors, vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -136,6 +137,18 @@ def word_pieces(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> lis
         [] if unknown in word else word[1:] if len(word) > 1 and word[0] in blanks else word
         for word in ids
     ]
+
+
+def token_words(tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
+    """Words that a tokenizer has as one token behind a blank, in the order of their ids.
+
+    The vocabulary to use with a small model of few words: others would be spelled in letters.
+    Of case variants the one in lower case is taken.
+    """
+    texts = [cast(str, tokenizer.decode([token])) for token in range(len(tokenizer))]
+    words = [text[1:] for text in texts if text[:1] == " " and text[1:].isalpha()]
+    found = vocabulary(sorted(words, key=lambda word: not word.islower()), size=len(words))
+    return dataclasses.replace(found, source="words of the tokenizer")
 
 
 def mean_embeddings(embeddings: Tensor, pieces: Sequence[Sequence[int]]) -> Array:
