@@ -27,7 +27,7 @@ import psutil
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from twinlens.blocks import Array
-from twinlens.compute import gradients
+from twinlens.compute import effects, gradients  # noqa: F401 - effects registers the methods
 from twinlens.compute.attribution import Reading, complete
 
 TIMED = 6
@@ -93,7 +93,7 @@ class Bench:
 
         def forward() -> torch.Tensor:
             logits = model(inputs_embeds=embedded, use_cache=False).logits
-            return logits[0, n - 1 :].softmax(dim=-1)[range(m), reading.targets]
+            return logits.softmax(dim=-1)[0, range(n - 1, n + m - 1), reading.targets]
 
         def backward(chosen: torch.Tensor) -> Array:
             columns = []

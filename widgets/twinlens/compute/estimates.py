@@ -30,10 +30,8 @@ from twinlens.compute.passes import Conditions
 from twinlens.errors import UnsupportedArchitectureError
 from twinlens.schema import Method
 
-#: Points of the path of integrated gradients, and the power by which they crowd at its start,
-#: where a norm turns a small embedding into one of full length.
+#: Points of the path of integrated gradients.
 PATH_POINTS = 16
-PATH_POWER = 3
 #: Bounds the gradients of attention patterns in memory.
 _NUMBERS_AT_ONCE = 2**26
 _MOST_COLUMNS = 8
@@ -160,7 +158,7 @@ def gradient_norm(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
         name="integrated_gradients",
         title="Integrated gradients",
         measures="Share of the prompt token in the change of the answer token's log-probability, "
-        "in nats, on the straight way from a prompt of zero embeddings.",
+        "in nats, on the straight way from a prompt of nothing but the mean embedding.",
         source="Sundararajan et al. 2017; the answer is kept, so the shares add up to the whole "
         f"change; {PATH_POINTS} Gauss-Legendre points",
         exact=False,
@@ -172,36 +170,49 @@ def integrated_gradients(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
     return integrate(reading, wanted, log_probability)
 
 
+def mean_embedding(reading: Reading) -> Tensor:
+    """Mean input embedding over the vocabulary, shape [hidden]."""
+    module = reading.model.get_input_embeddings()
+    ids = torch.arange(reading.model.config.vocab_size, device=reading.model.device)
+    with torch.no_grad():
+        total = sum(precise(module(part)).sum(dim=0) for part in ids.split(2**13))
+    return (cast(Tensor, total) / len(ids)).to(reading.model.dtype)
+
+
 def integrate(
     reading: Reading,
     wanted: Wanted,
     target: Target,
     points: int = PATH_POINTS,
-    power: float = PATH_POWER,
+    baseline: Tensor | None = None,
 ) -> Iterator[Piece]:
-    """Integrated gradients over the prompt's embeddings, from zero.
+    """Integrated gradients over the prompt's embeddings.
 
     Parameters
     ----------
-    points, power : int, float
-        Gauss-Legendre points t in 0 .. 1; the path is walked as ``t ** power``, which changes no
-        integral but puts more points near its start.
+    points : int
+        Gauss-Legendre points on the path.
+    baseline : tensor [hidden], optional
+        Embedding of every prompt token where the path starts: by default the mean over the
+        vocabulary. (Zero, which is usual, is nearly a singular point of models whose blocks begin
+        with a norm: most of the change happens within a millionth of the path.)
     """
     text, n = embed(reading), reading.prompt_length
-    along = text[0, :n]
+    start = mean_embedding(reading) if baseline is None else baseline
+    along = text[0, :n] - start
     columns = np.flatnonzero(wanted().any(axis=0)).tolist()
     total = np.zeros((n, reading.answer_length), dtype=np.float64)
     nodes, weights = np.polynomial.legendre.leggauss(points)
     nodes, weights = (nodes + 1) / 2, weights / 2
     for t, weight in zip(nodes.tolist(), weights.tolist(), strict=True):
         point = text.clone()
-        point[:, :n] *= t**power
+        point[:, :n] = start + t * along
         missing = np.zeros(total.shape, dtype=bool)
         missing[:, columns] = True
         for rows, places, piece in slopes(
             reading, partial(np.asarray, missing), target, at=point, along=along
         ):
-            total[rows, places] += weight * power * t ** (power - 1) * piece
+            total[rows, places] += weight * piece
             missing[rows, places] = False
             yield [], slice(None), total[:0]
             if not missing.any():
