@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { selectionText } from "../src/core/selection.ts";
 import { Store } from "../src/core/store.ts";
+import { PALETTES } from "../src/draw/theme.ts";
 import { mount } from "../src/panels/mount.ts";
 import type { Manifest, PanelKind, Tensor } from "../src/protocol.ts";
 import type { Progress, Source } from "../src/sources/source.ts";
@@ -165,6 +166,16 @@ describe("heads", () => {
     expect(root.querySelector("h3")!.textContent).toBe("Layer 2, head 1");
   });
 
+  it("moves along tokens with the arrow keys in the maps", async () => {
+    const { root, store } = await show("heads", manifest(), undefined, { token: 6 });
+    const maps = root.querySelector(".tl-maps")!;
+    press(maps, "ArrowDown");
+    press(maps, "ArrowDown");
+    expect(store.selection.token).toBe(7);
+    for (let i = 0; i < 9; i++) press(maps, "ArrowUp");
+    expect(store.selection.token).toBe(0);
+  });
+
   it("shows the head that changed most when none is selected", async () => {
     const { root, made } = await show("heads");
     const { data } = value(made, "heads/change") as Tensor;
@@ -307,6 +318,22 @@ describe("every panel", () => {
     await new Promise((resolve) => setTimeout(resolve, 90));
     expect(root.querySelector("h2")!.textContent).toContain("DOG");
     expect(root.querySelector<HTMLElement>("[data-panel]")!.dataset.selection).toBe("7/-1/-1/");
+  });
+
+  it("follows JupyterLab's theme, and the one that is set", async () => {
+    document.body.dataset.jpThemeLight = "false";
+    try {
+      const { root, model } = await show("saliency", manifest(), undefined, { theme: "auto" });
+      const outer = root.querySelector<HTMLElement>(".twinlens")!;
+      expect(outer.dataset.theme).toBe("dark");
+      document.body.dataset.jpThemeLight = "true";
+      await vi.waitFor(() => expect(outer.dataset.theme).toBe("light"));
+      model.set("theme", "dark");
+      await vi.waitFor(() => expect(outer.dataset.theme).toBe("dark"));
+      expect(outer.style.getPropertyValue("--tl-base")).toBe(PALETTES.dark.base);
+    } finally {
+      delete document.body.dataset.jpThemeLight;
+    }
   });
 
   it("is removed with its signal", async () => {

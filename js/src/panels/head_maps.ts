@@ -54,7 +54,12 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
   const caption = h("p", { class: "tl-caption" });
   const area = h(
     "div",
-    { class: "tl-maps", role: "group", "aria-label": "attention maps" },
+    {
+      class: "tl-maps",
+      tabindex: 0,
+      role: "application",
+      "aria-roledescription": "attention maps",
+    },
     ...pictures.map((picture) => picture.el),
   );
   const el = h(
@@ -91,6 +96,18 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     (event) => {
       const at = cellAt(event.target as HTMLElement, event.clientX, event.clientY);
       if (at) store.select({ token: event.shiftKey ? at[1] : tokenRead(store, at[0]) });
+    },
+    { signal },
+  );
+  area.addEventListener(
+    "keydown",
+    (event) => {
+      const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+      if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const last = Math.max(store.length("base"), store.length("tuned")) - 1;
+      store.select({ token: Math.min(Math.max(store.selection.token + step, 0), last) });
     },
     { signal },
   );
@@ -159,6 +176,7 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
       title.textContent = `Layer ${maps.layer}, head ${maps.head}`;
       note.textContent = `${maps.chosen ? "" : "changed most · "}change ${number(maps.change)} bit`;
       caption.textContent = captionOf(store, maps);
+      area.setAttribute("aria-label", `${title.textContent}; arrow keys move along tokens`);
       el.classList.toggle("tl-unchosen", !maps.chosen);
     },
   };
