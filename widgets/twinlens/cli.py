@@ -11,8 +11,9 @@ import os
 import sys
 import webbrowser
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import click
 
@@ -22,8 +23,6 @@ from twinlens.progress import progress
 from twinlens.schema import SIDES
 from twinlens.trace import Trace
 
-DEMO_INSTRUCTION = "Rewrite this sentence in capital letters:"
-DEMO_PROMPT = f"{DEMO_INSTRUCTION} The small dog sleeps in the garden."
 DEMO_PAGE = "twinlens-demo.html"
 
 Command = Callable[..., Any]
@@ -71,18 +70,23 @@ def twinlens() -> None:
 
 
 @twinlens.command()
-@click.option("--prompt", help="What both models read.  [default: a sentence to rewrite]")
+@click.option("--prompt", help="What both models read.  [default: the first prepared prompt]")
 @click.option("--instruction", multiple=True, help="Part of the prompt that is the instruction.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(DEMO_PAGE))
 @prompt_options
 @page_options
-def demo(prompt: str | None, instruction: tuple[str, ...], **options: Any) -> None:
+def demo(
+    prompt: str | None, instruction: tuple[str, ...], context: tuple[str, ...], **options: Any
+) -> None:
     """Run the embedded pair on a prompt and write a page; needs no network."""
     from twinlens.compute.pair import demo_pair
 
     if prompt is None:
-        prompt, instruction = DEMO_PROMPT, instruction or (DEMO_INSTRUCTION,)
-    _explain(demo_pair, prompt, instruction, template=True, **options)
+        prepared = demo_prompts()[0]
+        prompt = prepared["prompt"]
+        instruction = instruction or (prepared["instruction"],)
+        context = context or (prepared["context"],)
+    _explain(demo_pair, prompt, instruction, context=context, template=True, **options)
 
 
 @twinlens.command()
@@ -223,6 +227,12 @@ def _finish(
         click.echo(f"Page       {written}")
     if show or (show is None and not as_json and _has_screen()):
         webbrowser.open(output.resolve().as_uri())
+
+
+def demo_prompts() -> list[dict[str, str]]:
+    """Prompts prepared for the embedded pair: ``title``, ``prompt`` and its marked parts."""
+    text = (files("twinlens") / "demo" / "prompts.json").read_text(encoding="utf-8")
+    return cast(list[dict[str, str]], json.loads(text))
 
 
 def summarise(trace: Trace, report: Callable[[int, int, str], None]) -> dict[str, Any]:

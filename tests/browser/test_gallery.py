@@ -1,0 +1,81 @@
+"""The gallery's first notebook on the embedded pair, as a reader runs it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from twinlens import compare, recording
+from twinlens.compute.live import trace_pair
+from twinlens.compute.pair import demo_pair
+
+from tests.browser.lab import Notebook
+from tests.browser.panels import Compact, Panels, Selection, walk
+from tests.browser.test_lab import dashboard, separate
+
+GALLERY = Path(__file__).parents[2] / "gallery"
+NAME = "01_first_look.ipynb"
+
+
+@pytest.fixture
+def first_look(page, lab):
+    shutil.copy(GALLERY / NAME, lab.root / NAME)
+    opened = Notebook(page, lab, NAME)
+    opened.open()
+    opened.run_all()
+    return opened
+
+
+def test_the_first_look_works_from_top_to_bottom(first_look, page, offline, watch):
+    """Run it, click through dashboard and cells, restart, reload, and open what it exported."""
+    opened, folder = first_look, first_look.lab.root
+    trace = recording.read(folder / "first_look.twl")
+    manifest = trace.manifest
+    layer, head, _ = compare.changed_heads(trace)[0]
+    chosen = Selection(manifest.prompt_length + 2, layer, head)
+
+    shown, apart = dashboard(page, trace), separate(page, trace)
+    shown.check(chosen)
+    apart.check(chosen)
+    opened.run("ex.select(token=-1, layer=-1)")
+    apart.check(walk(shown, head=(1, 2)))
+    shown.check(walk(apart, head=(2, 1)))
+
+    opened.restart()
+    opened.run_all()
+    shown.check(chosen)
+    apart.check(chosen)
+    opened.save()
+    opened.open()
+    opened.run_all()
+    shown.check(chosen)
+    assert watch.outside() == []
+
+    watch.requests.clear()
+    watch.errors.clear()
+    offline.goto((folder / "first_look.html").as_uri())
+    exported = Panels(offline.locator("body"), Compact(trace))
+    exported.check(chosen)
+    assert [url for url in watch.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert watch.errors == []
+
+
+def test_the_numbers_are_those_of_the_models(first_look):
+    """What the kernel recorded is what this process computes."""
+    recorded = recording.read(first_look.lab.root / "first_look.twl")
+    live = trace_pair(
+        demo_pair(),
+        "Rewrite this sentence in capital letters: The small dog sleeps in the garden.",
+        instruction="Rewrite this sentence in capital letters:",
+        context="The small dog sleeps in the garden.",
+        response="shared",
+        template=True,
+    )
+    assert recorded.manifest == live.manifest
+    for key in recorded.keys():
+        if isinstance(recorded.block(key), np.ndarray):
+            found, expected = recorded.array(key), live.array(key)
+            scale = max(float(np.abs(expected).max(initial=0)), 1e-6)
+            np.testing.assert_allclose(found, expected, atol=2e-3 * scale, err_msg=key)
