@@ -108,7 +108,10 @@ def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
     with pytest.raises(ModelLoadError, match=r"no tensor 'model\.layers\.3\.self_attn"):
         Weights(tmp_path).layer(3)
-    model.model.layers[0].self_attn.q_proj = nn.Identity()
+    packed = nn.Parameter(torch.zeros(32, 16, dtype=torch.uint8), requires_grad=False)
+    model.model.layers[1].self_attn.q_proj.weight = packed
+    with pytest.raises(UnsupportedArchitectureError, match="are quantised"):
+        Weights(model).layer(1)
     del model.model.layers[0].self_attn.k_proj
     with pytest.raises(UnsupportedArchitectureError, match="lacks an attention weight"):
         Weights(model).layer(0)

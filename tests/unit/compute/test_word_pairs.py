@@ -207,8 +207,9 @@ def test_pair_uses_one_filter_for_both_models(tmp_path: Path) -> None:
             Cooccurrence(_filter_vectors(pair), SMALL),
         )
     np.testing.assert_array_equal(both["tuned"].layers[1].query, expected.query)
-    assert calls[0] == (0, 3, "word pairs of base, layer 0")
-    assert calls[-1] == (3, 3, "word pairs of tuned")
+    assert calls[0] == (0, 6, "word pairs of base, layer 0")
+    assert calls[-1] == (6, 6, "word pairs of tuned")
+    assert [call[0] for call in calls] == [0, 1, 2, 3, 3, 4, 5, 6]
 
 
 def _filter_vectors(pair) -> WordVectors:

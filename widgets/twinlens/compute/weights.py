@@ -123,6 +123,11 @@ class Weights:
                 f"layer {layer} of {self.name!r} lacks an attention weight that the table names "
                 f"for models of type {self._model.config.model_type!r} ({error})"
             ) from error
+        if not all(cast(Tensor, module.weight).is_floating_point() for module in modules):
+            raise UnsupportedArchitectureError(
+                f"the attention weights of {self.name!r} are quantised: load the model in a "
+                "floating-point type to look at its weights"
+            )
         with self._filled([*modules, norm] if norm is not None else modules):
             query, key, value = architectures.head_weights(self._model, layer)
             output = architectures.output_weights(self._model, layer)

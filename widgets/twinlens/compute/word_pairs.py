@@ -329,10 +329,14 @@ def pair_word_pairs(
     layers = None if layers is None else list(layers)
     filter_: Cooccurrence | None = None
     found: dict[Side, WordPairs] = {}
-    for side in SIDES:
+    for turn, side in enumerate(SIDES):
+
+        def both(done: int, total: int, what: str, turn: int = turn) -> None:
+            report(done + turn * total, len(SIDES) * total, what)
+
         with pair_weights(pair, side) as weights:
             filter_ = filter_ or _cooccurrence(cooccurrence, prepared, weights, settings, report)
-            found[side] = _model_pairs(weights, prepared, filter_, layers, folder, device, report)
+            found[side] = _model_pairs(weights, prepared, filter_, layers, folder, device, both)
     return found
 
 
