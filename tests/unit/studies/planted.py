@@ -108,12 +108,15 @@ class Planted:
 class PlantedTrace(Trace):
     """A trace whose saliency depends on the row's number only."""
 
+    #: Answer lengths, instead of short ones that differ from row to row.
+    lengths: dict[str, int] | None = None
+
     def __init__(self, row: Row) -> None:
         words = [row.prompt[i : i + 4] for i in range(0, len(row.prompt), 4)]
         self._rng_seed = row.number
         answers = {
             side: Answer(tokens([" a"] * length), " a" * length, " a" * length, True)
-            for side, length in (("base", 12), ("tuned", 9 + row.number % 3))
+            for side, length in (self.lengths or {"base": 12, "tuned": 9 + row.number % 3}).items()
         }
         special = dataclasses.replace(tokens([""])[0], segment="special")
         self.manifest = Manifest(

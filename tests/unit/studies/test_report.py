@@ -25,6 +25,7 @@ from twinlens.studies.statistics import analyse
 from twinlens.studies.store import Store
 from twinlens.studies.tables import write_tables
 
+from tests.support import tiny
 from tests.unit.studies.planted import METHOD, PAIR, Planted, PlantedTrace
 from tests.unit.studies.published_data import PUBLISHED, needs_published
 
@@ -47,6 +48,12 @@ def test_the_sentences_say_what_was_planted():
     assert "Answer length explains it" in longer
     assert "Mean answer length 20 (base) and 60 tokens (tuned)" in longer
     assert "the other way round" in said(Planted(lengths=(60, 20)), RAW)[0]
+
+
+def test_the_sentences_say_when_nothing_can_be_tested():
+    sentences = said(Planted(2, groups=("one",)))
+    assert "nan" not in " ".join(sentences)
+    assert "it cannot be tested" in sentences[1] or "it cannot be tested" in sentences[2]
 
 
 def test_the_sentences_name_the_settings_that_decide():
@@ -163,6 +170,21 @@ def test_the_command_reports_again_without_models(tmp_path):
     }
     assert (tmp_path / "s" / "report.html").exists()
     assert (tmp_path / "s" / "tables" / "groups.csv").exists()
+
+
+def test_the_command_runs_a_study(tmp_path):
+    base, tuned = tiny.save_pair(tmp_path)
+    lines = [{"prompt": tiny.PROMPT}, {"prompt": "Write the word dog."}, {"text": ""}]
+    (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    arguments = [str(base), str(tuned), str(tmp_path / "d.jsonl"), "-o", str(tmp_path / "s")]
+    result = CliRunner().invoke(
+        command.study, [*arguments, "--max-new-tokens", "8"], catch_exceptions=False
+    )
+    assert result.exit_code == 0
+    assert "row 3 set aside" in result.stderr
+    assert "2 prompts" in result.stdout
+    assert Store(tmp_path / "s").finished() == {"1", "2"}
+    assert (tmp_path / "s" / "report.html").stat().st_size > 1e6
 
 
 @needs_published

@@ -13,7 +13,7 @@ def report_options(command: Any) -> Any:
     """Options of the analysis, the same for every source of cases."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
-        click.option("--budget-mb", type=click.FloatRange(min=0), default=12.0, show_default=True),
+        click.option("--budget-mb", type=click.FloatRange(min=0), default=15.0, show_default=True),
         click.option("--levels", type=click.IntRange(min=1), default=10, show_default=True),
         click.option("--threshold", type=click.IntRange(min=0), default=7, show_default=True),
         click.option("--norm", type=click.FloatRange(min=1), default=4.0, show_default=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from twinlens.studies.comparisons import DECIDING_TEST, Comparison, Question
@@ -45,11 +46,16 @@ def _claim(item: Comparison) -> str:
         "unknown": "here it cannot be tested",
     }[item.verdict]
     n = f"{first.n} prompts" if item.higher is not None else f"{first.n} and {second.n} answers"
+    effect = ""
+    if math.isfinite(item.effect):
+        effect = f"; {item.effect_name} {item.effect:.2f}"
+    if math.isfinite(item.effect_low):
+        effect += f" (95 % interval {item.effect_low:.2f} to {item.effect_high:.2f})"
+    if math.isfinite(p):
+        effect += f"; {DECIDING_TEST[item.question]}, p = {p:.2g}"
     return (
         f"{_CLAIMS[item.question]}: {says}. Mean score {first.mean:.4f} ({first.label}) and "
-        f"{second.mean:.4f} ({second.label}), {n}; {item.effect_name} {item.effect:.2f} "
-        f"(95 % interval {item.effect_low:.2f} to {item.effect_high:.2f}), "
-        f"{DECIDING_TEST[item.question]}, p = {p:.2g}."
+        f"{second.mean:.4f} ({second.label}), {n}{effect}."
     )
 
 
@@ -59,6 +65,8 @@ def _length(item: Comparison) -> str:
         f"Mean answer length {item.first.answer_length:.0f} ({item.first.label}) and "
         f"{item.second.answer_length:.0f} tokens ({item.second.label})."
     )
+    if not math.isfinite(check.p):
+        return lengths
     at_equal = f"At equal length ({check.how}) the difference is {check.difference:+.4f}"
     at_equal += f", p = {check.p:.2g}"
     if check.explained:
@@ -72,7 +80,7 @@ def _length(item: Comparison) -> str:
 
 def _robust(outcomes: Sequence[Outcome], item: Comparison) -> str:
     mine = [o for o in outcomes if (o.question, o.group) == (item.question, item.group)]
-    if not mine:
+    if not mine or item.verdict == "unknown":
         return ""
     counted = shares(o for o in mine if o.method == mine[0].method)
     total = next(share for share in counted if share.setting == "any")
@@ -81,7 +89,7 @@ def _robust(outcomes: Sequence[Outcome], item: Comparison) -> str:
         f"vanishes in {total.vanishes} and turns in {total.turns}."
     )
     raw = [o for o in mine if "formula alone" in o.variant]
-    if raw:
+    if raw and raw[0].verdict != "unknown":
         alone = raw[0]
         text += (
             " With the density as its formula alone gives it (not divided by the largest density "

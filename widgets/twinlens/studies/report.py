@@ -30,7 +30,7 @@ from twinlens.studies.statistics import Analysis, analyse
 from twinlens.trace import Report
 
 QUESTIONS: tuple[Question, ...] = ("tuned against base", "followed against unfollowed")
-DEFAULT_BUDGET_MB = 12.0
+DEFAULT_BUDGET_MB = 15.0
 _TITLES: dict[Question, str] = {
     "tuned against base": "Does tuning make answers rest more on the instruction?",
     "followed against unfollowed": "Do answers that follow the instruction rest more on it?",
