@@ -13,7 +13,8 @@ import pytest
 import torch
 from huggingface_hub import constants
 from twinlens.compute import pair as pair_module
-from twinlens.compute.pair import Pair, load_pair
+from twinlens.compute.live import trace_pair
+from twinlens.compute.pair import Pair, demo_pair, load_pair
 from twinlens.errors import (
     MemoryNeededError,
     ModelLoadError,
@@ -217,3 +218,18 @@ def test_sequential_memory_never_holds_two_models(folders: tuple[Path, Path]) ->
 def test_unknown_memory_setting(folders: tuple[Path, Path]) -> None:
     with pytest.raises(ValueError, match='memory is "both" or "sequential", not \'half\''):
         load_pair(*folders, memory="half")  # type: ignore[arg-type]
+
+
+def test_the_embedded_pair_follows_an_instruction_only_when_tuned() -> None:
+    pair = demo_pair()
+    assert pair.info.note.endswith("not evidence about large models.")
+    trace = trace_pair(
+        pair,
+        "Rewrite this sentence in capital letters: The small dog sleeps.",
+        template=True,
+        response="own",
+        max_new_tokens=24,
+    )
+    texts = {side: answer.own_text for side, answer in trace.manifest.answers.items()}
+    assert texts["tuned"].strip().isupper()
+    assert not texts["base"].strip().isupper()

@@ -61,6 +61,8 @@ class Pair:
         Held while a model runs; a model is not reentrant.
     card : str
         Description of the embedded pair, else "".
+    note : str
+        One sentence shown wherever the pair appears; set it before `info` is read.
     """
 
     def __init__(
@@ -71,16 +73,14 @@ class Pair:
         options: dict[str, Any],
         *,
         memory: Literal["both", "sequential"] = "both",
-        card: str = "",
-        note: str = "",
     ) -> None:
         self.configs = configs
         self.tokenizers = tokenizers
         self.memory = memory
         self.sizes = sizes(configs["base"])
         self.lock = RLock()
-        self.card = card
-        self._note = note
+        self.card = ""
+        self.note = ""
         self._sources = sources
         self._options = options
         self._resident: dict[Side, PreTrainedModel] = {}
@@ -139,7 +139,7 @@ class Pair:
             hidden=self.sizes.hidden,
             intermediate=self.sizes.intermediate,
             vocabulary=self.vocabulary,
-            note=self._note,
+            note=self.note,
         )
 
     @cached_property
@@ -240,8 +240,9 @@ def demo_pair() -> Pair:
     """The embedded pair: two tiny models that come with the package; needs no network."""
     folder = Path(str(files("twinlens") / "demo"))
     pair = load_pair(folder / "base", folder / "tuned")
-    pair.card = (folder / "README.md").read_text(encoding="utf-8")
-    pair._note = DEMO_NOTE
+    card = folder / "README.md"
+    pair.card = card.read_text(encoding="utf-8") if card.is_file() else ""
+    pair.note = DEMO_NOTE
     return pair
 
 
