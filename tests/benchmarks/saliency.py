@@ -1,8 +1,8 @@
 """Cost of saliency against the published way, as ratios of CPU time in one run.
 
 ``python -m tests.benchmarks.saliency`` prints the table for a random model of the shape of
-SmolLM2-135M on one thread; ``--layers 6`` is a quick look, ``--agreement`` compares every method
-with exact occlusion on the real pair, ``--device cuda`` measures wall time of a 7B shape.
+SmolLM2-135M on one thread; ``--layers 6`` is a quick look, ``--device cuda`` measures wall
+time of a 7B shape. How far methods agree with the exact effect is `tests.benchmarks.agreement`.
 
 The published way: parameters tracked, softmax over all positions, one backward pass with
 retained graph per answer token, gradients zeroed each time. Its passes cost the same each, so a few
@@ -276,7 +276,6 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=30)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--measure", nargs=3, metavar=("WHAT", "N", "M"))
-    parser.add_argument("--agreement", action="store_true")
     parser.add_argument("--only", choices=("speed", "memory"))
     options = parser.parse_args()
     if options.measure:
