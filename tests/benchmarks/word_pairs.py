@@ -6,7 +6,8 @@
     python -m tests.benchmarks.word_pairs --model FOLDER  # weights and tokenizer of a model
 
 Without a model the weights are random, of the same shape, and words have random vectors. Both
-ways run in this process, on the same threads, one after the other; the peak of memory is taken
+ways run in this process, one after the other, and are timed in CPU seconds, so that other work on
+the machine counts little; use one thread (OMP_NUM_THREADS=1). The peak of memory is taken
 in a process of its own (Linux only), as the growth after the word vectors are there.
 """
 
@@ -90,11 +91,11 @@ def _run(options: argparse.Namespace) -> tuple[subject.WordPairs, dict[str, floa
 
     def timed(name, function):
         def wrapper(*inputs, **named):
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 return function(*inputs, **named)
             finally:
-                spent[name] = spent.get(name, 0.0) + time.perf_counter() - start
+                spent[name] = spent.get(name, 0.0) + time.process_time() - start
 
         return wrapper
 
@@ -111,7 +112,7 @@ def _run(options: argparse.Namespace) -> tuple[subject.WordPairs, dict[str, floa
             setattr(subject, name, timed(title, kept[name]))
         subject.Ranking.top = timed("activations and top words", top)
         word_vectors.Cooccurrence.allowed.func = timed("co-occurrence filter", allowed)
-        start = time.perf_counter()
+        start = time.process_time()
         found = subject.word_pairs(
             options.model,
             AutoTokenizer.from_pretrained(options.model),
@@ -120,7 +121,7 @@ def _run(options: argparse.Namespace) -> tuple[subject.WordPairs, dict[str, floa
             layers=range(options.layers),
             cache=False,
         )
-        total = time.perf_counter() - start
+        total = time.process_time() - start
     finally:
         for name, function in kept.items():
             setattr(subject, name, function)
@@ -159,7 +160,7 @@ def _compare(options: argparse.Namespace, peak: dict[str, float]) -> None:
         f"{len(found.words):,} words, K = {options.top}, {threads} thread(s)"
     )
     total = spent.pop("total")
-    print(f"twinlens: {total:.1f} s")
+    print(f"twinlens: {total:.1f} CPU s")
     for name, seconds in sorted(spent.items(), key=lambda item: -item[1]):
         print(f"  {name:28s} {seconds:7.2f} s  {seconds / total:5.1%}")
     print(
@@ -168,22 +169,22 @@ def _compare(options: argparse.Namespace, peak: dict[str, float]) -> None:
     )
     pieces = word_vectors.word_pieces(AutoTokenizer.from_pretrained(options.model), found.words)
     vectors = word_vectors.mean_embeddings(weights.input_embeddings(), pieces)
-    start = time.perf_counter()
+    start = time.process_time()
     units = vectors - vectors.mean(axis=0)
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     limits = reference.thresholds(units, 1.96, 3000)
-    reference.SPENT["thresholds"] = time.perf_counter() - start
+    reference.SPENT["thresholds"] = time.process_time() - start
     same, near, wrong, at_once = 0, 0, 0, 0.0
     sample = options.reference or options.layers
     for layer in np.linspace(0, options.layers - 1, sample).astype(int).tolist():
         read = weights.layer(layer)
         query, key, norm = (part.float().numpy() for part in (read.query, read.key, read.norm))
         expected = reference.layer_pairs(vectors, query, key, norm, units, limits, options.top)
-        start = time.perf_counter()
+        start = time.process_time()
         for head in range(sizes.heads):
             for rows in (query[head], key[head // (sizes.heads // sizes.kv_heads)]):
                 (vectors @ (rows * norm).T).sum()
-        at_once += time.perf_counter() - start
+        at_once += time.process_time() - start
         for neuron, (_, pairs) in enumerate(neuron for head in expected for neuron in head):
             difference = _ids(found.layers[layer], neuron) ^ {pair[:2] for pair in pairs}
             same += len(pairs)
@@ -196,7 +197,7 @@ def _compare(options: argparse.Namespace, peak: dict[str, float]) -> None:
         reference.SPENT[name] *= scale
     at_once *= scale
     seconds = reference.SPENT.total()
-    print(f"one neuron at a time: {seconds:.1f} s (timed on {sample} layers)")
+    print(f"one neuron at a time: {seconds:.1f} CPU s (timed on {sample} layers)")
     for name, part in reference.SPENT.most_common():
         print(f"  {name:28s} {part:7.2f} s  {part / seconds:5.1%}")
     print(f"ratio: {seconds / total:.1f}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -96,8 +97,13 @@ class RiseTable:
             fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
         fig.xaxis.major_label_text_font_size = "0px"  # the legend names the lists
         fig.xgrid.grid_line_color = None
-        fig.add_layout(fig.legend[0], "above")
-        caption = f"Bars: one standard error over words. p tests that {self.hypothesis}."
+        fig.yaxis.minor_tick_line_color = None
+        legend = fig.legend[0]
+        legend.update(orientation="horizontal", border_line_color=None, location="left")
+        fig.add_layout(legend, "above")
+        caption = textwrap.fill(
+            f"Bars: one standard error over words. p tests that {self.hypothesis}.", 95
+        )
         fig.add_layout(
             Title(text=caption, text_font_style="normal", text_font_size="11px"), "below"
         )

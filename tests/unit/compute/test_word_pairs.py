@@ -314,6 +314,15 @@ def test_bad_input(tmp_path: Path) -> None:
         word_pairs(model, tokenizer, WORDS, cooccurrence=tmp_path / "picture.txt", cache=False)
     with pytest.raises(VocabularyError, match=r"shape \(3,\) for 300 words"):
         word_pairs(model, tokenizer, WORDS, cooccurrence=lambda words: np.zeros(3), cache=False)
+    with pytest.raises(VocabularyError, match="none of the 100 most frequent words has a vector"):
+        word_pairs(
+            model,
+            tokenizer,
+            WORDS,
+            cooccurrence=lambda words: np.full((len(words), 3), np.nan),
+            settings=SMALL,
+            cache=False,
+        )
     with pytest.raises(HeadIndexError, match="no layer 7"):
         word_pairs(model, tokenizer, WORDS, layers=[7], cache=False)
     with pytest.raises(ModelLoadError):

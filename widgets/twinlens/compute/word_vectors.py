@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from twinlens.blocks import Array
+from twinlens.errors import VocabularyError
 from twinlens.vocabulary import Vocabulary, WordVectors, vocabulary
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class Cooccurrence:
     vectors : WordVectors
         Of a vocabulary, the most frequent word first.
     settings : Settings
+
+    Raises
+    ------
+    VocabularyError
+        When thresholds are needed and no frequent word has a vector.
     """
 
     def __init__(self, vectors: WordVectors, settings: Settings | None = None) -> None:
@@ -71,6 +77,11 @@ class Cooccurrence:
     def thresholds(self) -> Array:
         """Threshold per word, shape [words]; infinite for words without a vector."""
         known = self.known[: self.settings.frequent]
+        if not known.any():
+            raise VocabularyError(
+                f"none of the {len(known):,} most frequent words has a vector in {self.source!r}, "
+                "so that there is nothing to compare co-occurrence with"
+            )
         frequent = self.units[: self.settings.frequent][known].astype(np.float64)
         # Mean and mean square of the cosines u . f follow from those of f and of f f'.
         mean, square = frequent.mean(axis=0), frequent.T @ frequent / len(frequent)
