@@ -166,6 +166,24 @@ describe("heads", () => {
     expect(root.querySelector("h3")!.textContent).toBe("Layer 2, head 1");
   });
 
+  it("shows the next best where what heads write is not recorded", async () => {
+    const made = manifest();
+    const good = source(made);
+    const from: Source = {
+      has: () => false,
+      get: (key, signal) =>
+        key.startsWith("heads/write")
+          ? Promise.reject(new Error(`${key} is not recorded`))
+          : good.get(key, signal),
+    };
+    const state = { token: 7, layer: 1, unit: "component:2" };
+    const { root } = await show("heads", made, from, state);
+    const { data } = value(made, "heads/instruction/base") as Tensor;
+    expect(Array.from(painted(root).base!)).toEqual([...data.slice(6 * 12, 7 * 12)]);
+    expect(root.querySelector("p")!.textContent).toContain("write into concept 2 is not recorded");
+    expect(root.querySelector<HTMLElement>("[data-panel]")!.dataset.state).toBe("ready");
+  });
+
   it("moves along tokens with the arrow keys in the maps", async () => {
     const { root, store } = await show("heads", manifest(), undefined, { token: 6 });
     const maps = root.querySelector(".tl-maps")!;

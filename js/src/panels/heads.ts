@@ -6,7 +6,14 @@ import { quote } from "../draw/format.ts";
 import { unitName } from "./concepts_data.ts";
 import { headGrid } from "./head_grid.ts";
 import { headMaps } from "./head_maps.ts";
-import { type HeadNumbers, loadHeads, loadMaps, type Measure, measures } from "./heads_data.ts";
+import {
+  type HeadNumbers,
+  loadHeads,
+  loadMaps,
+  type Measure,
+  measureOf,
+  measures,
+} from "./heads_data.ts";
 import type { MakePanel } from "./panel.ts";
 
 const NAMES: Record<Measure, string> = {
@@ -70,7 +77,10 @@ function captionOf(store: Store, { measure, shown }: HeadNumbers): string {
       : answer
         ? "read at the position that predicts the token"
         : "read at the token";
-  const layers = "Layers down, heads across.";
+  const wanted = store.selection.unit && measureOf(store) === "write" && measure !== "write";
+  const layers = wanted
+    ? `What the heads write into ${unitName(store.selection.unit)} is not recorded here.`
+    : "Layers down, heads across.";
   const look = {
     instruction: `Attention to the instruction, ${at}`,
     received: "Mean attention of the answer's positions to this token",

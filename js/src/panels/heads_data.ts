@@ -54,7 +54,7 @@ export async function loadHeads(view: View): Promise<HeadNumbers> {
   const measure = measureOf(view.store);
   if (measure !== "write") return headNumbers(view, measure);
   // What heads write is recorded for some units only; then the next best is shown.
-  const written = await view.optional(headNumbers(view, measure));
+  const written = await view.optional(headNumbers(view, measure), true);
   const [next] = measures(view.store).filter((one) => one !== "write");
   return written ?? headNumbers(view, next!);
 }
