@@ -160,10 +160,7 @@ def general_verbs(size: int = 3000, exclude: Sequence[str] | None = None) -> tup
         If `lemminflect` or `wordfreq` is not installed.
     """
     try:
-        from lemminflect import (  # type: ignore[import-untyped]
-            getAllLemmas,
-            getInflection,
-        )
+        from lemminflect import getAllLemmas, getInflection
     except ImportError as error:
         raise VocabularyError(
             "general verbs need lemminflect: `pip install lemminflect`, or give your own list"
