@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 from twinlens.blocks import Value
 from twinlens.errors import UnknownBlockError
+from twinlens.faithfulness import EXACT, faithfulness
+from twinlens.grouping import groups
 from twinlens.schema import (
     SIDES,
     Answer,
@@ -52,7 +54,49 @@ HOSTILE = (
     "&amp;\u202e",
     "</script>",
 )
-WORDS = ["dog", "cat", "horse", "animal", "write", "compose", "draft", "author", "run", "execute", "launch", "start", "red", "blue", "green", "colour", "small", "large", "garden", "house", "river", "mountain", "sleep", "walk", "talk", "sing", "morning", "evening", "letter", "word", "sentence", "story", "list", "name", "France", "Paris", "Rome", "number", "plus", "minus", "equal"]
+WORDS = [
+    "dog",
+    "cat",
+    "horse",
+    "animal",
+    "write",
+    "compose",
+    "draft",
+    "author",
+    "run",
+    "execute",
+    "launch",
+    "start",
+    "red",
+    "blue",
+    "green",
+    "colour",
+    "small",
+    "large",
+    "garden",
+    "house",
+    "river",
+    "mountain",
+    "sleep",
+    "walk",
+    "talk",
+    "sing",
+    "morning",
+    "evening",
+    "letter",
+    "word",
+    "sentence",
+    "story",
+    "list",
+    "name",
+    "France",
+    "Paris",
+    "Rome",
+    "number",
+    "plus",
+    "minus",
+    "equal",
+]
 
 
 def tokens(texts: Iterable[tuple[str, Segment]]) -> tuple[Token, ...]:
@@ -139,6 +183,8 @@ class SyntheticTrace(Trace):
         m = self.manifest
         layers, heads = range(m.pair.layers), range(m.pair.heads)
         keys = [f"saliency/{side}/{method.name}" for method in m.methods for side in SIDES]
+        keys += [f"faithfulness/{side}/{method.name}" for method in m.methods for side in SIDES]
+        keys += [f"groups/{unit}" for unit in ("word", "sentence", "segment")]
         keys += ["heads/change", "shift/attention", "shift/feed_forward", "shift/residual"]
         keys += ["disagreement"] if m.shared else []
         keys += ["components/change", *(f"components/{layer}" for layer in layers)]
@@ -170,6 +216,14 @@ class SyntheticTrace(Trace):
         match parts:
             case ["saliency", _, method]:
                 return (rng.normal(size=(n, length - n)) ** 3).astype(np.float32)
+            case ["saliency", _, method, "so_far"]:
+                return self.array(f"saliency/{side}/{method}")
+            case ["faithfulness", _, method]:
+                values, exact = (self.array(f"saliency/{side}/{name}") for name in (method, EXACT))
+                scored = m.segment_positions("instruction", "context", "other")
+                return faithfulness(values, exact, scored).to_json()
+            case ["groups", ("word" | "sentence" | "segment") as unit]:
+                return [list(group) for group in groups(m.prompt_tokens, unit)]
             case ["saliency", _, method, column]:
                 return np.asarray(self.array(f"saliency/{side}/{method}")[:, int(column)])
             case ["logprob", _]:

@@ -121,7 +121,7 @@ def test_deletion_curve_of_the_truth_is_above_its_reverse(trace: LiveTrace) -> N
 def test_recordings_keep_what_was_computed(trace: LiveTrace, tmp_path: Path) -> None:
     for side in ("base", "tuned"):
         trace.block(f"saliency/{side}/occlusion_word")
-    listed = [key for key in trace.keys() if key.startswith(("saliency/", "faithfulness/"))]
+    listed = [key for key in list(trace.keys()) if key.startswith(("saliency/", "faithfulness/"))]
     kept = ["gradient_x_input", "occlusion", "occlusion_word", "attention_knockout"]
     assert listed == [
         f"{block}/{side}/{name}"

@@ -175,7 +175,7 @@ def mean_embedding(reading: Reading) -> Tensor:
     module = reading.model.get_input_embeddings()
     ids = torch.arange(reading.model.config.vocab_size, device=reading.model.device)
     with torch.no_grad():
-        total = sum(precise(module(part)).sum(dim=0) for part in ids.split(2**13))
+        total = sum(precise(module(part)).sum(dim=0) for part in torch.split(ids, 2**13))
     return (cast(Tensor, total) / len(ids)).to(reading.model.dtype)
 
 
