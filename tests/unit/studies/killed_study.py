@@ -12,6 +12,7 @@ from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace
 
 def main(folder: str, prompts: int, die_after: int) -> None:
     """Run; die without warning in the middle of a write once so many prompts are stored."""
+    store.MERGE = 8
     target = store.Store.create(folder, PAIR, [METHOD], {"response": "own"})
     stored = 0
     replace = os.replace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from twinlens import density
@@ -30,6 +30,7 @@ from tests.unit.studies.published_data import PUBLISHED, RELEASE, needs_publishe
 SMALL = Grid(levels=(10,), thresholds=(7, 0), norms=(4.0,))
 
 
+@settings(deadline=None)
 @given(
     arrays(np.int64, array_shapes(min_dims=2, max_dims=2, max_side=8), elements=st.integers(0, 10)),
     st.sampled_from([0, 5, 7, 9]),

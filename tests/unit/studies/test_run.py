@@ -16,6 +16,7 @@ pytest.importorskip("pyarrow")
 from twinlens.density import DensityParameters
 from twinlens.errors import Interrupted, PromptError, UnknownBlockError
 from twinlens.studies import run
+from twinlens.studies import store as store_module
 from twinlens.studies.data import Problem, Row
 from twinlens.studies.scoring import Settings, scores
 from twinlens.studies.statistics import analyse
@@ -62,38 +63,51 @@ def test_cases_come_back_as_they_were(tmp_path):
     assert [score.score for score in scores(made)] == [score.score for score in scores(read)]
 
 
-def test_many_prompts_are_merged_and_read_in_order(tmp_path):
+def test_many_prompts_are_merged_and_read_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "MERGE", 8)
     store = create(tmp_path / "s")
-    run.fill(store, iter(rows(150)), PlantedTrace)
+    run.fill(store, iter(rows(19)), PlantedTrace)
     files = sorted(path.name for path in (tmp_path / "s" / "rows").iterdir())
-    assert len(files) == 2 + 150 - 128
-    assert [case.id for case in store] == [f"p{i}" for i in range(150) for _ in range(2)]
-    assert store.finished() == {f"p{i}" for i in range(150)}
+    assert len(files) == 2 + 19 - 16
+    assert [case.id for case in store] == [f"p{i}" for i in range(19) for _ in range(2)]
+    assert store.finished() == {f"p{i}" for i in range(19)}
 
 
-@pytest.mark.parametrize("die_after", [4, 66])
+def test_rows_of_changed_data_do_not_replace_each_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "MERGE", 4)
+    store = create(tmp_path / "s")
+    run.fill(store, iter(rows(5)), PlantedTrace)
+    moved = [dataclasses.replace(row, id=f"new {row.id}") for row in rows(5)]
+    run.fill(store, iter(moved), PlantedTrace)
+    assert len(store.finished()) == 10
+    assert len(list(store)) == 20
+
+
+@pytest.mark.parametrize("die_after", [4, 9])
 def test_killed_in_the_middle_nothing_is_lost_and_nothing_is_there_twice(tmp_path, die_after):
-    """Dies before a row's file appears (4), and before the merged file does (66)."""
+    """Dies before a row's file appears (4), and before the merged file does (9)."""
     root = Path(__file__).parents[3]
-    command = [sys.executable, "-m", "tests.unit.studies.killed_study", str(tmp_path / "s"), "70"]
+    command = [sys.executable, "-m", "tests.unit.studies.killed_study", str(tmp_path / "s"), "12"]
     died = subprocess.run([*command, str(die_after)], cwd=root, check=False)
     assert died.returncode == -9
     kept = Store(tmp_path / "s").finished()
-    assert len(kept) >= min(die_after, 65) - 2
+    assert len(kept) == die_after - 1
     subprocess.run([*command, "0"], cwd=root, check=True)
     whole = create(tmp_path / "whole")
-    run.fill(whole, iter(rows(70)), PlantedTrace)
-    assert same(Store(tmp_path / "s"), whole) == 140
+    run.fill(whole, iter(rows(12)), PlantedTrace)
+    assert same(Store(tmp_path / "s"), whole) == 24
 
 
-def test_a_merge_that_died_before_removing_is_read_once(tmp_path):
+def test_a_merge_that_died_before_removing_is_read_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "MERGE", 8)
     store = create(tmp_path / "s")
-    run.fill(store, iter(rows(63)), PlantedTrace)
+    run.fill(store, iter(rows(7)), PlantedTrace)
     kept = {path: path.read_bytes() for path in (tmp_path / "s" / "rows").iterdir()}
-    run.fill(store, iter(rows(64)), PlantedTrace)
+    run.fill(store, iter(rows(8)), PlantedTrace)
+    assert len(list((tmp_path / "s" / "rows").iterdir())) == 1
     for path, data in kept.items():
         path.write_bytes(data)
-    assert [case.id for case in store] == [f"p{i}" for i in range(64) for _ in range(2)]
+    assert [case.id for case in store] == [f"p{i}" for i in range(8) for _ in range(2)]
 
 
 def test_finished_prompts_are_not_traced_again(tmp_path):
@@ -155,8 +169,8 @@ def test_memory_does_not_grow_with_the_prompts(tmp_path):
         tracemalloc.stop()
         return found, stored
 
-    peak(8)
-    (small, few), (large, many) = peak(16), peak(48)
+    peak(4)
+    (small, few), (large, many) = peak(8), peak(24)
     assert large - small < 0.05 * (many - few)
 
 
@@ -179,8 +193,8 @@ def test_a_folder_of_another_study_is_refused(tmp_path):
 def test_a_damaged_file_is_named(tmp_path):
     store = create(tmp_path / "s")
     run.fill(store, iter(rows(2)), PlantedTrace)
-    (tmp_path / "s" / "rows" / "000000002.parquet").write_bytes(b"PAR1")
-    with pytest.raises(StudyError, match=r"000000002\.parquet of s is damaged"):
+    next((tmp_path / "s" / "rows").glob("000000002_*")).write_bytes(b"PAR1")
+    with pytest.raises(StudyError, match=r"000000002_\w+\.parquet of s is damaged"):
         list(store)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -217,7 +218,10 @@ class Store:
         return sorted((self.folder / "rows").glob("*.parquet"))
 
     def _write(self, table: pa.Table, first: int, last: int) -> None:
-        name = f"{first:09d}" if first == last else f"{first:09d}-{last:09d}"
+        # The ids are part of the name: rows of changed data never replace each other.
+        ids = "\n".join(table.column("id").to_pylist())
+        place = f"{first:09d}" if first == last else f"{first:09d}-{last:09d}"
+        name = f"{place}_{zlib.crc32(ids.encode()):08x}"
         target = self.folder / "rows" / f"{name}.parquet"
         part = target.with_suffix(".part")
         with part.open("wb") as stream:
