@@ -54,8 +54,8 @@ function captionOf(store: Store, { unit, chosen, more }: Concepts): string {
     : token >= 0
       ? ` The most active at ${quote(store.text(token))}.`
       : layer >= 0
-        ? " The one that turned most."
-        : " The one that turned most in the layer that changed most.";
+        ? " The leading one that turned most."
+        : " The leading one that turned most in the layer that changed most.";
   const rest = more ? ` ${count(more, "weaker word")} not drawn.` : "";
   return `${what}, read from the weights: size is the score, italic the negative end.${why}${rest}`;
 }

@@ -49,6 +49,9 @@ export interface Concepts {
 /** Words drawn of each model's list. */
 const LONGEST = 36;
 
+/** Components that count as leading, by share of variance. */
+const LEADING = 10;
+
 export async function loadConcepts(view: View): Promise<Concepts> {
   const { store } = view;
   const layer = await layerOf(view);
@@ -124,11 +127,16 @@ function componentRow(component: Component, k: number, activity: BySide<Numbers>
   };
 }
 
-/** Most active first where a token is selected, else most turned first. */
+/**
+ * Most active first where a token is selected; else the leading components, most turned first, then
+ * the rest by rank: a small component turns far with little to say.
+ */
 function sorted(rows: UnitRow[]): UnitRow[] {
-  const rank = ({ activations, angle }: UnitRow) =>
-    activations ? Math.max(...SIDES.map((side) => Math.abs(activations[side] ?? 0))) : (angle ?? 0);
-  return rows.sort((a, b) => rank(b) - rank(a));
+  const activity = ({ activations }: UnitRow) =>
+    Math.max(...SIDES.map((side) => Math.abs(activations?.[side] ?? 0)));
+  if (rows[0]?.activations) return rows.sort((a, b) => activity(b) - activity(a));
+  const leading = rows.slice(0, LEADING).sort((a, b) => (b.angle ?? 0) - (a.angle ?? 0));
+  return [...leading, ...rows.slice(LEADING)];
 }
 
 /** Words of both lists by zone: only base, both, only tuned. */

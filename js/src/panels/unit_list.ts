@@ -60,7 +60,7 @@ export function unitList(store: Store, signal: AbortSignal): UnitList {
       const active = store.selection.token >= 0;
       caption.textContent = active
         ? "Most active first; bars: activation at the selected token, base above tuned."
-        : "Most turned first: angle between the two models' directions, share of the variance in base.";
+        : "The ten leading ones, most turned first, then by rank: angle between the models, variance in base.";
       const focused = (document.activeElement as HTMLElement | null)?.dataset.unit;
       list.replaceChildren(
         group("concepts", concepts.components, concepts),
