@@ -33,7 +33,6 @@ _KERNEL = (
     "const status = kernel?.connectionStatus === 'connected' && kernel.status;"
 )
 _IDLE = f"() => {{ {_KERNEL} return status === 'idle'; }}"
-_BUSY = f"() => {{ {_KERNEL} return status === 'busy'; }}"
 _COMMAND = """async ([name, patience]) => {
   const late = new Error(`${name} took too long`);
   const timeout = new Promise((_, reject) => setTimeout(() => reject(late), patience));
@@ -92,7 +91,10 @@ class Lab:
         """Stop the server and its kernels."""
         self.stop_kernels()
         self._server.terminate()
-        self._server.wait(20)
+        try:
+            self._server.wait(20)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
         self._log.close()
 
     def stop_kernels(self) -> None:
@@ -176,7 +178,7 @@ class Notebook:
 
     def is_running(self) -> bool:
         """Whether a cell runs."""
-        return bool(self.page.evaluate(_BUSY))
+        return self.page.locator(".jp-InputPrompt", has_text="[*]").count() > 0
 
     def interrupt(self) -> None:
         """Interrupt what runs and wait until the kernel is idle."""

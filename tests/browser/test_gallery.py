@@ -74,7 +74,7 @@ def test_the_numbers_are_those_of_the_models(first_look):
         template=True,
     )
     assert recorded.manifest == live.manifest
-    for key in recorded.keys():
+    for key in list(recorded.keys()):
         if isinstance(recorded.block(key), np.ndarray):
             found, expected = recorded.array(key), live.array(key)
             scale = max(float(np.abs(expected).max(initial=0)), 1e-6)

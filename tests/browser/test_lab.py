@@ -58,7 +58,7 @@ def test_clicks_link_while_the_kernel_is_busy(notebook, page, trace):
     both = [dashboard(page, trace), separate(page, trace)]
     both[0].check(Selection())
     both[1].check(Selection(), "saliency", "heads")
-    opened.start("import time\nfor _ in range(600): time.sleep(0.1)")
+    opened.start("import time\nwhile True: time.sleep(0.1)")
     both[0].click_token(17)
     both[0].check(Selection(token=17))
     both[1].check(Selection(token=17), "saliency", "heads")
@@ -163,9 +163,9 @@ def test_a_long_computation_shows_progress_and_can_be_stopped(notebook, page, tr
         + "class Slow(SyntheticTrace):\n"
         + "    def block(self, key, report=None):\n"
         + "        if 'occlusion' in key:\n"
-        + "            for step in range(600):\n"
+        + "            for step in range(10**9):\n"
         + "                time.sleep(0.1)\n"
-        + "                if report: report(step, 600, 'occluding')\n"
+        + "                if report: report(step, 10**9, 'occluding')\n"
         + "        return super().block(key, report)\n"
         + "ex = tl.Explorer(Slow())",
         "ex",

@@ -172,6 +172,17 @@ def test_a_long_computation_blocks_neither_ready_nor_quick_blocks(page, serve):
     assert page.answer(2)[0]["kind"] == "block"
 
 
+def test_many_long_computations_leave_room_for_a_quick_one(page, serve):
+    trace = SlowTrace()
+    server = serve(trace)
+    for number, key in enumerate(["base/occlusion", "tuned/occlusion", "base/a", "tuned/a"]):
+        server.handle(ask(number, f"saliency/{key}"))
+    server.handle(ask(9, "heads/change"))
+    assert page.answer(9)[0]["kind"] == "block"
+    trace.release.set()
+    assert {page.answer(number)[0]["id"] for number in range(4)} == {0, 1, 2, 3}
+
+
 def test_cancelling_stops_the_computation_silently(page, serve):
     trace = SlowTrace()
     server = serve(trace)
@@ -231,7 +242,7 @@ def test_a_request_that_waits_is_told_so(page, serve, monkeypatch):
     assert trace.started.wait(5)
     server.handle(ask(2, "disagreement"))
     content, _ = page.wait(lambda c: c["id"] == 2 and c["kind"] == "progress")
-    assert content["label"] == "waiting"
+    assert content["label"] == "waiting for its turn"
     trace.release.set()
     assert page.answer(2)[0]["kind"] == "block"
 

@@ -1,9 +1,9 @@
 """Answers the page's requests for blocks; knows messages, not widgets.
 
 Requests arrive on the kernel's main thread or on a subshell thread. A block that was sent before
-is answered at once; everything else is computed by a few workers, so that a long computation
-delays neither the cell that runs nor the blocks that are ready. A request that waits for its turn
-is told so every few seconds, so that the page can tell a busy kernel from a dead one.
+is answered at once; everything else is computed by workers, so that a long computation delays
+neither the cell that runs, nor the blocks that are ready, nor those that are quick. A request that
+waits for its turn is told so every few seconds: the page can tell a busy kernel from a dead one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ Send: TypeAlias = Callable[[dict[str, Any], list[bytes]], None]
 
 Block: TypeAlias = tuple[Header, bytes]
 
-WORKERS = 3
+#: More than a page asks for at once that takes long, so that there is always one for the rest.
+WORKERS = 24
 CACHE_BYTES = 64 * 2**20
 SECONDS_BETWEEN_REPORTS = 0.1
 SECONDS_OF_SILENCE = 5.0
@@ -56,6 +57,7 @@ class BlockServer:
         self._closed = threading.Event()
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._workers = 0
+        self._idle = 0
 
     def handle(self, content: Any) -> None:
         """Answer one message of a page; a message of another kind is ignored."""
@@ -104,13 +106,18 @@ class BlockServer:
     def _start_threads(self) -> None:
         if self._workers == 0:
             threading.Thread(target=self._reassure, name="twinlens-waiting", daemon=True).start()
-        if self._workers < WORKERS:
+        if self._idle <= self._queue.qsize() and self._workers < WORKERS:
             self._workers += 1
+            self._idle += 1
             threading.Thread(target=self._work, name="twinlens-blocks", daemon=True).start()
 
     def _work(self) -> None:
         while (task := self._queue.get()) is not None:
+            with self._lock:
+                self._idle -= 1
             task()
+            with self._lock:
+                self._idle += 1
 
     def _reassure(self) -> None:
         while not self._closed.wait(SECONDS_OF_SILENCE):
@@ -168,7 +175,7 @@ class _Request:
         self.key = key
         self._server = server
         self._told = time.monotonic()
-        self._progress = {"done": 0, "total": 0, "label": "waiting"}
+        self._progress = {"done": 0, "total": 1, "label": "waiting for its turn"}
 
     def check(self) -> None:
         """Raise `Interrupted` if the page gave it up."""

@@ -1,0 +1,90 @@
+"""A real 135M pair: dashboard, recording, offline page and command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from twinlens import export, recording
+
+from tests.browser.lab import Notebook
+from tests.browser.panels import Compact, Panels, Selection, walk
+from tests.browser.test_lab import dashboard
+from tests.support.real_pair import smollm2_pair_folders
+
+pytestmark = pytest.mark.real_model
+
+INSTRUCTION = "Write the word in capital letters."
+PROMPT = f"{INSTRUCTION}\nriver\n"
+TOKENS = 6
+
+
+@pytest.fixture(scope="module")
+def folders():
+    return smollm2_pair_folders()
+
+
+@pytest.fixture(scope="module")
+def explained(folders, tmp_path_factory):
+    """What the command line makes of the pair: summary, page, recording."""
+    folder = tmp_path_factory.mktemp("explained")
+    page, saved = folder / "page.html", folder / "page.twl"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "twinlens", "explain", *map(str, folders)),
+            *("--prompt", PROMPT, "--instruction", INSTRUCTION, "--max-new-tokens", str(TOKENS)),
+            *("-o", str(page), "--save", str(saved), "--json", "--no-open"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), page, saved
+
+
+def test_the_command_line_explains_it(explained):
+    summary, page, saved = explained
+    trace = recording.read(saved)
+    pair = trace.manifest.pair
+    assert (pair.layers, pair.heads, pair.architecture) == (30, 9, "llama")
+    assert summary["prompt"] == trace.manifest.prompt
+    assert page.stat().st_size < 6e6
+    assert summary["page"]["bytes"] == page.stat().st_size
+    values = trace.saliency("tuned").values
+    assert values.shape == (trace.manifest.prompt_length, trace.manifest.answer_length("tuned"))
+    assert np.isfinite(values).all()
+
+
+def test_its_page_answers_every_click(explained, offline, watch):
+    _, page, saved = explained
+    trace = recording.read(saved)
+    offline.goto(page.as_uri())
+    walk(Panels(offline.locator("body"), Compact(trace)), head=(7, 4))
+    assert watch.errors == []
+    assert [url for url in watch.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_its_recording_makes_the_same_page(explained, tmp_path):
+    _, page, saved = explained
+    export.to_html(recording.read(saved), tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
+
+
+def test_the_dashboard_computes_on_demand(explained, folders, page, lab, watch):
+    """The live pair in JupyterLab shows what the command line recorded."""
+    trace = recording.read(explained[2])
+    cells = [
+        "import twinlens as tl",
+        f"pair = tl.load_pair({str(folders[0])!r}, {str(folders[1])!r})",
+        f"ex = tl.explore(pair, {PROMPT!r}, instruction={INSTRUCTION!r}, max_new_tokens={TOKENS})",
+        "ex",
+    ]
+    opened = Notebook(page, lab, lab.write("real.ipynb", cells))
+    opened.open()
+    opened.run_all()
+    assert walk(dashboard(page, trace), head=(7, 4)) == Selection()
+    assert watch.outside() == []
