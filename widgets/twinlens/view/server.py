@@ -57,7 +57,7 @@ class BlockServer:
         self._closed = threading.Event()
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._workers = 0
-        self._idle = 0
+        self._unfinished = 0
 
     def handle(self, content: Any) -> None:
         """Answer one message of a page; a message of another kind is ignored."""
@@ -106,18 +106,16 @@ class BlockServer:
     def _start_threads(self) -> None:
         if self._workers == 0:
             threading.Thread(target=self._reassure, name="twinlens-waiting", daemon=True).start()
-        if self._idle <= self._queue.qsize() and self._workers < WORKERS:
+        self._unfinished += 1
+        if self._workers < min(self._unfinished, WORKERS):
             self._workers += 1
-            self._idle += 1
             threading.Thread(target=self._work, name="twinlens-blocks", daemon=True).start()
 
     def _work(self) -> None:
         while (task := self._queue.get()) is not None:
-            with self._lock:
-                self._idle -= 1
             task()
             with self._lock:
-                self._idle += 1
+                self._unfinished -= 1
 
     def _reassure(self) -> None:
         while not self._closed.wait(SECONDS_OF_SILENCE):
