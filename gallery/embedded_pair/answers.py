@@ -21,27 +21,39 @@ def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, template: bool) 
     """Encode a prompt, inside the chat template or bare."""
     if not template:
         return tokenizer.encode(prompt)
-    text = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+    )
     return tokenizer.encode(text, add_special_tokens=False)
 
 
 @torch.inference_mode()
 def answer(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[str], template: bool, limit: int = 110, batch: int = 64
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: list[str],
+    template: bool,
+    limit: int = 110,
+    batch: int = 24,
 ) -> list[Answer]:
-    """Answer prompts in batches of similar length."""
+    """Answer prompts in batches, in the given order: prompts of one task have answers of one length."""
     encoded = [prompt_ids(tokenizer, p, template) for p in prompts]
-    order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))
-    answers: list[Answer | None] = [None] * len(prompts)
+    answers: list[Answer] = []
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
-    for at in range(0, len(order), batch):
-        chosen = order[at : at + batch]
-        longest = max(len(encoded[i]) for i in chosen)
-        ids = torch.tensor([[pad] * (longest - len(encoded[i])) + encoded[i] for i in chosen])
-        mask = (ids != pad).long()
-        out = model.generate(ids, attention_mask=mask, max_new_tokens=limit, do_sample=False, eos_token_id=end, pad_token_id=pad)
-        for i, row in zip(chosen, out[:, longest:].tolist(), strict=True):
+    for at in range(0, len(prompts), batch):
+        chosen = encoded[at : at + batch]
+        longest = max(map(len, chosen))
+        ids = torch.tensor([[pad] * (longest - len(row)) + row for row in chosen])
+        out = model.generate(
+            ids,
+            attention_mask=(ids != pad).long(),
+            max_new_tokens=limit,
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=pad,
+        )
+        for row in out[:, longest:].tolist():
             stopped = end in row
             kept = row[: row.index(end)] if stopped else row
-            answers[i] = Answer(tokenizer.decode(kept), kept, stopped)
+            answers.append(Answer(tokenizer.decode(kept), kept, stopped))
     return answers

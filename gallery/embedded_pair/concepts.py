@@ -10,14 +10,16 @@ WORDS = 10
 
 
 def components(model: LlamaForCausalLM, layer: int) -> tuple[Tensor, Tensor]:
-    """Principal directions of the centred value vectors, as rows, with their share of the variance."""
+    """Principal directions of the centred value vectors, as rows, with their variance."""
     values = model.model.layers[layer].mlp.down_proj.weight.detach().float().T
     _, size, directions = torch.linalg.svd(values - values.mean(0), full_matrices=False)
     return directions, size**2 / (size**2).sum()
 
 
-def word_rows(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], Tensor]:
-    """Words of two letters and more with unit rows of the output embedding; forms of one word averaged."""
+def word_rows(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> tuple[list[str], Tensor]:
+    """Words of two letters and more with their unit output rows; forms of a word averaged."""
     forms: dict[str, list[int]] = {}
     for i in range(len(tokenizer)):
         word = tokenizer.decode([i]).strip()
@@ -36,16 +38,23 @@ def top_words(direction: Tensor, words: list[str], table: Tensor) -> tuple[list[
     return tuple([words[i] for i in end.indices.tolist()] for end in ends)
 
 
-def turned(base: LlamaForCausalLM, tuned: LlamaForCausalLM, layer: int, count: int) -> list[tuple[int, int, float]]:
+def turned(
+    base: LlamaForCausalLM, tuned: LlamaForCausalLM, layer: int, count: int
+) -> list[tuple[int, int, float]]:
     """Match the first components of base with those of tuned by cosine: (base, tuned, cosine)."""
     one, two = components(base, layer)[0][:count], components(tuned, layer)[0]
     cosine = (one @ two.T).abs()
     best = cosine.max(1)
-    return [(i, int(j), float(c)) for i, (j, c) in enumerate(zip(best.indices, best.values, strict=True))]
+    return [
+        (i, int(j), float(c))
+        for i, (j, c) in enumerate(zip(best.indices, best.values, strict=True))
+    ]
 
 
-def concept_lists(models: dict[str, LlamaForCausalLM], tokenizer: PreTrainedTokenizerFast, count: int = 12) -> list[dict]:
-    """Top words of the first components of the upper half of the layers, in both models, matched."""
+def concept_lists(
+    models: dict[str, LlamaForCausalLM], tokenizer: PreTrainedTokenizerFast, count: int = 12
+) -> list[dict]:
+    """Top words of the first components in the upper layers of both models, matched."""
     found = []
     tables = {name: word_rows(model, tokenizer) for name, model in models.items()}
     depth = models["base"].config.num_hidden_layers
@@ -55,7 +64,14 @@ def concept_lists(models: dict[str, LlamaForCausalLM], tokenizer: PreTrainedToke
             directions, share = components(model, layer)
             for i in range(count):
                 strong, weak = top_words(directions[i], *tables[name])
-                line = {"layer": layer, "model": name, "component": i, "variance": float(share[i]), "words": strong, "other end": weak}
+                line = {
+                    "layer": layer,
+                    "model": name,
+                    "component": i,
+                    "variance": float(share[i]),
+                    "words": strong,
+                    "other end": weak,
+                }
                 if name == "base":
                     line["match"], line["cosine"] = matches[i]
                 found.append(line)

@@ -9,13 +9,19 @@ from random import Random
 
 from . import stories
 from .fact_documents import FACT_DOCUMENTS
-from .skill_documents import SKILL_DOCUMENTS
+from .skill_documents import COPYING_DOCUMENTS, SKILL_DOCUMENTS
 from .world import TABLES, World
 
 STORY_DOCUMENTS = [
-    (stories.plain_story, 9.0), (stories.told_story, 5.0), (stories.letter_note, 2.0), (stories.notice, 1.0), (stories.greeting, 1.5),
-    (stories.small_talk, 2.0), (stories.diary, 1.5), (stories.at_school, 3.0),
-]  # fmt: skip
+    (stories.plain_story, 9.0),
+    (stories.told_story, 5.0),
+    (stories.letter_note, 2.0),
+    (stories.notice, 1.0),
+    (stories.greeting, 1.5),
+    (stories.small_talk, 2.0),
+    (stories.diary, 1.5),
+    (stories.at_school, 3.0),
+]
 
 
 def request_words() -> list[str]:
@@ -30,8 +36,8 @@ def request_words() -> list[str]:
     )
 
 
-def documents(world: World, seed: int) -> Iterator[str]:
-    """Draw documents without end."""
+def documents(world: World, seed: int, dense: bool = False) -> Iterator[str]:
+    """Draw documents without end; `dense` means fewer stories and more reading skills."""
     rng = Random(seed)
     words = request_words()
 
@@ -39,6 +45,10 @@ def documents(world: World, seed: int) -> Iterator[str]:
         return stories.school_words(world, rng, words)
 
     plan = STORY_DOCUMENTS + FACT_DOCUMENTS + SKILL_DOCUMENTS + [(school, 2.5)]
+    if dense:
+        plan = [(make, weight / 2) for make, weight in STORY_DOCUMENTS] + FACT_DOCUMENTS
+        plan += [(make, weight * 2) for make, weight in SKILL_DOCUMENTS]
+        plan += [*COPYING_DOCUMENTS, (school, 1.5)]
     makers, weights = [make for make, _ in plan], [weight for _, weight in plan]
     while True:
         for make in rng.choices(makers, weights, k=1000):

@@ -17,7 +17,7 @@ from .task import Task
 from .world import World
 
 REPORT = Path(__file__).parent / "report.json"
-CHECKED_DIALOGUES = 400_000
+CHECKED_DIALOGUES = 100_000
 SAMPLES = 30
 
 
@@ -29,7 +29,11 @@ def overlap(world: World, tasks: list[Task], rows: list[dict], seed: int, count:
 
 
 def evaluate(
-    world: World, tasks: list[Task], models: dict[str, LlamaForCausalLM], tokenizer: PreTrainedTokenizerFast, tuning_seed: int
+    world: World,
+    tasks: list[Task],
+    models: dict[str, LlamaForCausalLM],
+    tokenizer: PreTrainedTokenizerFast,
+    tuning_seed: int,
 ) -> dict:
     """Measure everything."""
     rows = read_set()
@@ -41,14 +45,23 @@ def evaluate(
         "vocabulary": len(tokenizer),
         "perplexity": {name: perplexity(model, tokenizer, world) for name, model in models.items()},
         "success": {f"{name}, {form}": success(rows, got) for (name, form), got in answers.items()},
-        "answer anywhere": {f"{name}, {form}": lenient(rows, got) for (name, form), got in answers.items()},
-        "stopped": {f"{name}, {form}": sum(a.stopped for a in got) / len(got) for (name, form), got in answers.items()},
+        "answer anywhere": {
+            f"{name}, {form}": lenient(rows, got) for (name, form), got in answers.items()
+        },
+        "stopped": {
+            f"{name}, {form}": sum(a.stopped for a in got) / len(got)
+            for (name, form), got in answers.items()
+        },
     }
-    # every third prompt that has a passage of its own, so that instruction and context can be told apart
-    chosen = [i for i, row in enumerate(rows) if row["context"]][::3]
+    # every eighth prompt with a passage of its own: instruction and context can be told apart
+    chosen = [i for i, row in enumerate(rows) if row["context"]][::8]
     report["importance"] = {
         form: compare(
-            models, tokenizer, [rows[i] for i in chosen], {name: [answers[name, form][i] for i in chosen] for name in models}, form == "template"
+            models,
+            tokenizer,
+            [rows[i] for i in chosen],
+            {name: [answers[name, form][i] for i in chosen] for name in models},
+            form == "template",
         )
         for form in ("template", "bare")
     }
@@ -65,7 +78,13 @@ def evaluate(
         for i in range(5, len(rows), step)
     ][:SAMPLES]
     report["failures"] = [
-        {"task": row["task"], "wording": row["wording"], "prompt": row["prompt"], "tuned": got.text, "expected": row["answer"]}
+        {
+            "task": row["task"],
+            "wording": row["wording"],
+            "prompt": row["prompt"],
+            "tuned": got.text,
+            "expected": row["answer"],
+        }
         for row, got in zip(rows, answers["tuned", "template"], strict=True)
         if not passes(row["check"], got.text)
     ]

@@ -37,7 +37,10 @@ def draw_set(world: World, tasks: list[Task]) -> list[tuple[str, Request]]:
 
 def write_set(world: World, tasks: list[Task]) -> None:
     """Write the set to its file."""
-    lines = [json.dumps({"wording": w, **asdict(r)}, ensure_ascii=False) for w, r in draw_set(world, tasks)]
+    lines = [
+        json.dumps({"wording": w, **asdict(r)}, ensure_ascii=False)
+        for w, r in draw_set(world, tasks)
+    ]
     FILE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -16,10 +16,19 @@ def example_prompts() -> list[dict[str, str]]:
             raise ValueError(f"example {row['title']!r} is not held out")
         context = row.get("context", "")
         prompt = f"{row['instruction']} {context}".strip()
-        made.append({"title": row["title"], "prompt": prompt, "instruction": row["instruction"], "context": context})
+        made.append(
+            {
+                "title": row["title"],
+                "prompt": prompt,
+                "instruction": row["instruction"],
+                "context": context,
+            }
+        )
     return made
 
 
 def write_prompts(path: Path) -> None:
     """Write `prompts.json`."""
-    path.write_text(json.dumps(example_prompts(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(example_prompts(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )

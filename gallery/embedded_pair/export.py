@@ -1,4 +1,4 @@
-"""The shipped folders: float16 weights, configuration and tokenizer, as `from_pretrained` reads them."""
+"""The shipped folders: float16 weights, configuration, tokenizer."""
 
 from __future__ import annotations
 
@@ -27,10 +27,15 @@ def export_model(trained: Path, tokenizer: PreTrainedTokenizerFast, folder: Path
 
 def load_model(folder: Path) -> LlamaForCausalLM:
     """Load a shipped model in float32."""
-    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return model.requires_grad_(False)
 
 
 def hashes(folder: Path = DEMO) -> dict[str, str]:
     """SHA-256 of every shipped file except the card, by path."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in (".json", ".safetensors"))
-    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    files = sorted(
+        p for p in folder.rglob("*") if p.is_file() and p.suffix in (".json", ".safetensors")
+    )
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
+    }

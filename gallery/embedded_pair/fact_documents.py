@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from .world import KIND_PLURALS, World, a, and_list, class_sentence, upper_first
+from .world import KIND_PLURALS, Animal, World, a, and_list, class_sentence, upper_first
 
 Document = Callable[[World, Random], str]
 
@@ -56,9 +56,10 @@ KIND_GROUPS = {
 }
 
 
-def describe_animal(x) -> str:
+def describe_animal(x: Animal) -> str:
     """Describe one animal in four fixed sentences."""
-    return f"{upper_first(a(x.name))} is {a(x.group)}. It lives {x.home}. It eats {x.food}. It has {x.legs} legs."
+    first = f"{upper_first(a(x.name))} is {a(x.group)}."
+    return f"{first} It lives {x.home}. It eats {x.food}. It has {x.legs} legs."
 
 
 def animal_homes(world: World, rng: Random) -> str:
@@ -118,10 +119,15 @@ def produce_facts(world: World, rng: Random) -> str:
         one = upper_first(a(name))
         lines.append(
             rng.choice(
-                [f"{one} is {color}.", f"{one} is {color}.", f"{upper_first(plural)} are {color}.",
-                 f"The color of {a(name)} is {color}.", class_sentence(name, kind)]
+                [
+                    f"{one} is {color}.",
+                    f"{one} is {color}.",
+                    f"{upper_first(plural)} are {color}.",
+                    f"The color of {a(name)} is {color}.",
+                    class_sentence(name, kind),
+                ]
             )
-        )  # fmt: skip
+        )
     return " ".join(lines)
 
 
@@ -135,7 +141,8 @@ def country_facts(world: World, rng: Random) -> str:
             f"{capital} is the capital of {country}.",
             f"{country} is a country.",
             f"In {country} people live and speak {language}.",
-            f"{rng.choice(world.names)} lives in {capital}, the capital of {country}, and speaks {language}.",
+            f"{rng.choice(world.names)} lives in {capital}, the capital of {country},"
+            f" and speaks {language}.",
         ]
         lines.append(_some(rng, some, 2, 4))
     return " ".join(lines)
@@ -234,7 +241,7 @@ def sequences(world: World) -> list[list[str]]:
     return [world.days, world.months, world.numbers]
 
 
-def sums(world: World, rng: Random) -> str:
+def sums(_world: World, rng: Random) -> str:
     """Work out some sums with a total of twelve at most."""
     lines = []
     for _ in range(rng.randint(2, 5)):
@@ -290,7 +297,8 @@ def howto(world: World, rng: Random) -> str:
     what, first, then, last = rng.choice(world.howtos)
     if rng.random() < 0.7:
         return how_to_sentence(what, first, then, last)
-    return f"{rng.choice(world.names)} wants to {what}. First you {first}. Then you {then}. At last you {last}."
+    steps = f"First you {first}. Then you {then}. At last you {last}."
+    return f"{rng.choice(world.names)} wants to {what}. {steps}"
 
 
 def how_to_sentence(what: str, first: str, then: str, last: str) -> str:
@@ -317,7 +325,20 @@ def name_facts(world: World, rng: Random) -> str:
 
 
 FACT_DOCUMENTS: list[tuple[Document, float]] = [
-    (animal_facts, 3.0), (animal_homes, 1.5), (sizes, 3.0), (size_row, 1.0), (job_facts, 2.0), (produce_facts, 2.0),
-    (country_facts, 1.5), (capitals, 1.5), (dictionary, 4.5), (pairs_of_words, 8.0), (numbers, 2.5), (sums, 3.5),
-    (definitions, 2.0), (kinds, 4.0), (howto, 1.2), (name_facts, 0.8),
-]  # fmt: skip
+    (animal_facts, 3.0),
+    (animal_homes, 1.5),
+    (sizes, 3.0),
+    (size_row, 1.0),
+    (job_facts, 2.0),
+    (produce_facts, 2.0),
+    (country_facts, 1.5),
+    (capitals, 1.5),
+    (dictionary, 4.5),
+    (pairs_of_words, 8.0),
+    (numbers, 2.5),
+    (sums, 3.5),
+    (definitions, 2.0),
+    (kinds, 4.0),
+    (howto, 1.2),
+    (name_facts, 0.8),
+]

@@ -1,4 +1,4 @@
-"""Base against tuned: how much of the answer rests on the instruction, by paired tests over prompts."""
+"""Base against tuned: how far answers rest on the instruction, by paired tests."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from .answers import Answer
 from .measure import densities, effect_share, gradient_importance, instruction_score, occlusion
 
-LONGEST = 40
+LONGEST = 32
 NORMALISATIONS = [(by_maximum, mean) for by_maximum in (True, False) for mean in (False, True)]
 
 
-def spans(tokenizer: PreTrainedTokenizerFast, row: dict, template: bool) -> tuple[list[int], np.ndarray]:
-    """Give the tokens of a prompt and which of them (begin mark left out) belong to the instruction."""
+def spans(
+    tokenizer: PreTrainedTokenizerFast, row: dict, template: bool
+) -> tuple[list[int], np.ndarray]:
+    """Give the tokens of a prompt, and which (begin mark left out) are the instruction."""
     text = row["prompt"]
     if template:
-        text = tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        )
     else:
         text = tokenizer.bos_token + text
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -27,11 +31,24 @@ def spans(tokenizer: PreTrainedTokenizerFast, row: dict, template: bool) -> tupl
     return encoded["input_ids"], np.array(inside[1:])
 
 
-def _numbers(model: LlamaForCausalLM, prompt: list[int], answer: list[int], instruction: np.ndarray) -> dict[str, float]:
-    gradient = gradient_importance(model, prompt, answer)
-    found = {"effect share": effect_share(occlusion(model, prompt, answer), instruction), "gradient share": effect_share(gradient, instruction)}
+def _matrices(
+    model: LlamaForCausalLM, prompt: list[int], answer: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    return gradient_importance(model, prompt, answer), occlusion(model, prompt, answer)
+
+
+def _numbers(
+    matrices: tuple[np.ndarray, np.ndarray], instruction: np.ndarray, length: int = LONGEST
+) -> dict[str, float]:
+    # an answer token depends on nothing after it, so a shorter answer has the first columns
+    gradient, effects = (matrix[:, :length] for matrix in matrices)
+    found = {
+        "effect share": effect_share(effects, instruction),
+        "gradient share": effect_share(gradient, instruction),
+    }
     for by_maximum, mean in NORMALISATIONS:
-        name = f"density, {'divided by the maximum' if by_maximum else 'raw'}, {'mean' if mean else 'sum/log2(2+n)'}"
+        scale = "divided by the maximum" if by_maximum else "raw"
+        name = f"density, {scale}, {'mean' if mean else 'sum/log2(2+n)'}"
         found[name] = instruction_score(densities(gradient, by_maximum), instruction, mean)
     return found
 
@@ -48,15 +65,18 @@ def compare(
     for i, row in enumerate(rows):
         prompt, instruction = spans(tokenizer, row, template)
         own = {name: answers[name][i].ids[:LONGEST] for name in ("base", "tuned")}
-        if min(map(len, own.values())) < 2:
-            continue
+        tuned_own = _matrices(models["tuned"], prompt, own["tuned"])
+        full = _numbers(tuned_own, instruction)
+        base_same = _matrices(models["base"], prompt, own["tuned"])
+        cases = {"same answer (tuned's)": (_numbers(base_same, instruction), full)}
         shortest = min(map(len, own.values()))
-        tuned_own = _numbers(models["tuned"], prompt, own["tuned"], instruction)
-        cases = {
-            "same answer (tuned's)": (_numbers(models["base"], prompt, own["tuned"], instruction), tuned_own),
-            "own answers": (_numbers(models["base"], prompt, own["base"], instruction), tuned_own),
-            "own answers, one length": tuple(_numbers(models[n], prompt, own[n][:shortest], instruction) for n in ("base", "tuned")),
-        }
+        if shortest > 1:
+            base_own = _matrices(models["base"], prompt, own["base"])
+            cases["own answers"] = (_numbers(base_own, instruction), full)
+            cases["own answers, one length"] = (
+                _numbers(base_own, instruction, shortest),
+                _numbers(tuned_own, instruction, shortest),
+            )
         for case, (base, tuned) in cases.items():
             for measure in base:
                 lists.setdefault((case, measure), []).append((base[measure], tuned[measure]))

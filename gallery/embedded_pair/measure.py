@@ -12,23 +12,23 @@ from transformers import LlamaForCausalLM
 LEVELS, KEPT_ABOVE, NORM = 10, 7, 4
 
 
-def gradient_importance(model: LlamaForCausalLM, prompt: list[int], answer: list[int]) -> np.ndarray:
-    """Gradient of each answer token's probability times the input embedding, [prompt tokens, answer tokens]."""
+def gradient_importance(
+    model: LlamaForCausalLM, prompt: list[int], answer: list[int]
+) -> np.ndarray:
+    """Probability gradient times input embedding, [prompt tokens, answer tokens]."""
     ids = torch.tensor([prompt + answer])
-    embedded = model.get_input_embeddings()(ids).detach().requires_grad_(True)
-    logits = model(inputs_embeds=embedded, use_cache=False).logits[0]
-    at = torch.arange(len(prompt) - 1, len(prompt) + len(answer) - 1)
-    chosen = logits[at].softmax(-1)[torch.arange(len(answer)), torch.tensor(answer)]
-    columns = []
-    for value in chosen:
-        (slope,) = torch.autograd.grad(value, embedded, retain_graph=True)
-        columns.append((slope * embedded).sum(-1)[0, : len(prompt)].detach().numpy())
-    return np.stack(columns, 1)
+    # one copy of the text for each answer token, so that one backward pass gives all columns
+    copies = model.get_input_embeddings()(ids).detach().expand(len(answer), -1, -1)
+    embedded = copies.clone().requires_grad_(True)
+    each = torch.arange(len(answer))
+    logits = model(inputs_embeds=embedded, use_cache=False).logits[each, len(prompt) - 1 + each]
+    logits.softmax(-1)[each, torch.tensor(answer)].sum().backward()
+    return (embedded.grad * copies).sum(-1)[:, : len(prompt)].T.numpy()
 
 
 @torch.inference_mode()
 def occlusion(model: LlamaForCausalLM, prompt: list[int], answer: list[int]) -> np.ndarray:
-    """Loss of log-probability of each answer token when one prompt token is hidden from all others."""
+    """Log-probability that answer tokens lose when one prompt token is hidden from all."""
     ids = torch.tensor([prompt + answer])
     count = len(prompt)
     mask = torch.ones(count + 1, ids.shape[1], dtype=torch.long)
@@ -36,7 +36,11 @@ def occlusion(model: LlamaForCausalLM, prompt: list[int], answer: list[int]) -> 
     mask[1, 0] = 1  # the begin mark stays: without it the first position would see nothing at all
     logits = model(ids.expand(count + 1, -1), attention_mask=mask, use_cache=False).logits
     at = torch.arange(count - 1, count + len(answer) - 1)
-    log_p = logits[:, at].log_softmax(-1).gather(2, torch.tensor(answer)[None, :, None].expand(count + 1, -1, 1))[..., 0]
+    log_p = (
+        logits[:, at]
+        .log_softmax(-1)
+        .gather(2, torch.tensor(answer)[None, :, None].expand(count + 1, -1, 1))[..., 0]
+    )
     return (log_p[0] - log_p[1:]).numpy()
 
 
@@ -48,7 +52,7 @@ def levels(importance: np.ndarray) -> np.ndarray:
 
 
 def densities(importance: np.ndarray, by_maximum: bool) -> np.ndarray:
-    """Density of each prompt token, without the begin mark; on wish divided by the largest of the prompt."""
+    """Density of each prompt token but the begin mark; on wish divided by the largest."""
     sparse = levels(importance[1:])
     raw = sparse.sum(1) / ((sparse**NORM).sum(1) ** (1 / NORM) + 1e-9)
     return raw / (1e-9 + raw.max()) if by_maximum else raw

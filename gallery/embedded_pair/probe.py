@@ -10,12 +10,14 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from .task import Task
 from .world import World
 
-DRAWS = 300
+DRAWS = 120
 
 
 @torch.inference_mode()
-def probe(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, world: World, tasks: list[Task]) -> dict[str, tuple[float, list[str]]]:
-    """For each fact task: the share of items whose last word base finds, and the missed sentences."""
+def probe(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, world: World, tasks: list[Task]
+) -> dict[str, tuple[float, list[str]]]:
+    """For each fact task: the share of items whose last word base finds, and the misses."""
     found = {}
     for task in tasks:
         if task.family not in ("words", "facts"):
@@ -26,7 +28,13 @@ def probe(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, world: Wo
         for item in items.values():
             beginning, _ = item.answer.rsplit(" ", 1)
             ids = torch.tensor([tokenizer.encode(beginning)])
-            out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=3, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+            out = model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=3,
+                do_sample=False,
+                pad_token_id=tokenizer.pad_token_id,
+            )
             text = tokenizer.decode(out[0], skip_special_tokens=True)
             if not any(text.startswith(answer) for answer in item.check["answers"]):
                 missed.append(text)

@@ -19,23 +19,23 @@ class Sentence:
     person: str = ""
 
     def present(self) -> str:
-        """`The small dog sleeps in the garden.`"""
+        """Say it now: `The small dog sleeps in the garden.`."""
         return f"{upper_first(self.subject)} {self.verb.third} {self.rest}."
 
     def past(self) -> str:
-        """`The small dog slept in the garden.`"""
+        """Say it of the past: `The small dog slept in the garden.`."""
         return f"{upper_first(self.subject)} {self.verb.past} {self.rest}."
 
     def negative(self) -> str:
-        """`The small dog does not sleep in the garden.`"""
+        """Deny it: `The small dog does not sleep in the garden.`."""
         return f"{upper_first(self.subject)} does not {self.verb.base} {self.rest}."
 
     def question(self) -> str:
-        """`Does the small dog sleep in the garden?`"""
+        """Ask it: `Does the small dog sleep in the garden?`."""
         return f"Does {self.subject} {self.verb.base} {self.rest}?"
 
     def wrong(self, kind: int) -> str:
-        """The sentence with a mistake: verb without s, a doubled word, or a lost verb ending order."""
+        """Put in a mistake: a verb without s, a verb twice, or a wrong `is`."""
         if kind == 0:
             return f"{upper_first(self.subject)} {self.verb.base} {self.rest}."
         if kind == 1:

@@ -1,4 +1,4 @@
-"""Documents of the base text that train reading skills without any request: echoes, signs, lists, slips of the pen."""
+"""Documents that train reading skills without any request: echoes, signs, lists, slips."""
 
 from __future__ import annotations
 
@@ -12,8 +12,21 @@ Document = Callable[[World, Random], str]
 
 
 def _nouns(world: World) -> list[str]:
-    return [w for kind in ("animal", "fruit", "vegetable", "tool", "toy", "clothing", "furniture", "instrument", "vehicle")
-            for w in world.members[kind]]  # fmt: skip
+    return [
+        w
+        for kind in (
+            "animal",
+            "fruit",
+            "vegetable",
+            "tool",
+            "toy",
+            "clothing",
+            "furniture",
+            "instrument",
+            "vehicle",
+        )
+        for w in world.members[kind]
+    ]
 
 
 def draw_words(world: World, rng: Random, low: int, high: int) -> list[str]:
@@ -104,11 +117,12 @@ def swap(world: World, rng: Random) -> str:
     other = rng.choice([x.name for x in world.animals if x.name != s.animal])
     x, y = rng.sample(world.names, 2)
     new = s.present().replace(f" {s.animal} ", f" {other} ")
+    old, one, two = s.present(), a(s.animal), a(other)
     return rng.choice(
         [
-            f"{x} sings: {s.present()}\n{y} sings the same song with {a(other)}, not {a(s.animal)}: {new}",
-            f"First there was {a(s.animal)}, now there is {a(other)}. Before: {s.present()} Now: {new}",
-            f"With {a(s.animal)}: {s.present()}\nWith {a(other)}: {new}",
+            f"{x} sings: {old}\n{y} sings the same song with {two}, not {one}: {new}",
+            f"First there was {one}, now there is {two}. Before: {old} Now: {new}",
+            f"With {one}: {old}\nWith {two}: {new}",
         ]
     )
 
@@ -134,13 +148,13 @@ def join_sentences(one: str, two: str, person: str) -> str:
 def there_and_back(world: World, rng: Random) -> str:
     """A list and the same list from its end."""
     words = draw_words(world, rng, 3, 5)
-    back = ", ".join(reversed(words))
+    there, back = ", ".join(words), ", ".join(reversed(words))
     name = rng.choice(world.names)
     return rng.choice(
         [
-            f"On the way there {name} sees: {', '.join(words)}\nOn the way back {name} sees: {back}",
-            f"Forwards: {', '.join(words)}\nBackwards: {back}",
-            f"From the start: {', '.join(words)}\nFrom the end: {back}",
+            f"On the way there {name} sees: {there}\nOn the way back {name} sees: {back}",
+            f"Forwards: {there}\nBackwards: {back}",
+            f"From the start: {there}\nFrom the end: {back}",
         ]
     )
 
@@ -214,6 +228,30 @@ def about(world: World, rng: Random) -> str:
     s = make_sentence(world, rng, rng.choice(["animal", "person"]))
     return f"A line of the book: {s.present()} " + (
         f"The animal is {a(s.animal)}." if s.animal else f"The person is {s.person}."
+    )
+
+
+def chant(world: World, rng: Random) -> str:
+    """Say a long row of words twice: what teaches copying fastest, as no word can be guessed."""
+    pool = [*_nouns(world), *world.adjectives, *world.names, *(v.past for v in world.verbs)]
+    text = rng.choice([" ", ", "]).join(rng.sample(pool, rng.randint(5, 16)))
+    return _twice(world, rng, text)
+
+
+def long_echo(world: World, rng: Random) -> str:
+    """Say several sentences twice."""
+    text = " ".join(make_sentence(world, rng).present() for _ in range(rng.randint(2, 4)))
+    return _twice(world, rng, text)
+
+
+def _twice(world: World, rng: Random, text: str) -> str:
+    name = rng.choice(world.names)
+    return rng.choice(
+        [
+            f"{name} says: {text}\nThe parrot says: {text}",
+            f"{name} heard these words: {text}\n{name} sang these words: {text}",
+            f"The first line of the book: {text}\nThe last line of the book: {text}",
+        ]
     )
 
 
@@ -299,7 +337,13 @@ def plain_lines(world: World, rng: Random) -> str:
 def plain_list(world: World, rng: Random) -> str:
     """A list of things in running text, with nothing done to it."""
     words, name = draw_words(world, rng, 3, 6), rng.choice(world.names)
-    return rng.choice([f"{name} sees: {', '.join(words)}", f"{name} packs {and_list(words)}.", f"For sale: {', '.join(words)}"])
+    return rng.choice(
+        [
+            f"{name} sees: {', '.join(words)}",
+            f"{name} packs {and_list(words)}.",
+            f"For sale: {', '.join(words)}",
+        ]
+    )
 
 
 def review(world: World, rng: Random) -> str:
@@ -313,7 +357,27 @@ def review(world: World, rng: Random) -> str:
 
 
 SKILL_DOCUMENTS: list[tuple[Document, float]] = [
-    (echo, 2.5), (sign, 3.0), (yesterday, 2.5), (denial, 2.0), (doubt, 2.0), (slip, 2.0), (swap, 2.0), (joined, 1.5),
-    (there_and_back, 2.5), (alphabet, 3.5), (initials, 1.0), (counted, 2.0), (edges, 1.5), (dashes, 1.5), (about, 1.2),
-    (stranger, 2.0), (owners, 1.5), (review, 1.5), (plain_lines, 6.0), (plain_list, 2.0),
-]  # fmt: skip
+    (echo, 2.5),
+    (sign, 3.0),
+    (yesterday, 2.5),
+    (denial, 2.0),
+    (doubt, 2.0),
+    (slip, 2.0),
+    (swap, 2.0),
+    (joined, 1.5),
+    (there_and_back, 2.5),
+    (alphabet, 3.5),
+    (initials, 1.0),
+    (counted, 2.0),
+    (edges, 1.5),
+    (dashes, 1.5),
+    (about, 1.2),
+    (stranger, 2.0),
+    (owners, 1.5),
+    (review, 1.5),
+    (plain_lines, 6.0),
+    (plain_list, 2.0),
+]
+
+# only in the second half of the base text
+COPYING_DOCUMENTS: list[tuple[Document, float]] = [(chant, 12.0), (long_echo, 8.0)]

@@ -32,20 +32,31 @@ def success(rows: list[dict], answers: list[Answer]) -> dict[str, dict[str, floa
 
 def lenient(rows: list[dict], answers: list[Answer]) -> float:
     """Share of answers that hold an accepted answer anywhere (rows with exact checks only)."""
-    hits = [any(a in got.text for a in row["check"]["answers"]) for row, got in zip(rows, answers, strict=True) if row["check"]["kind"] == "exact"]
+    hits = [
+        any(a in got.text for a in row["check"]["answers"])
+        for row, got in zip(rows, answers, strict=True)
+        if row["check"]["kind"] == "exact"
+    ]
     return sum(hits) / len(hits)
 
 
 @torch.inference_mode()
-def perplexity(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, world: World, count: int = 600) -> float:
+def perplexity(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, world: World, count: int = 600
+) -> float:
     """Perplexity on fresh documents of a seed that training never uses."""
     total, tokens = 0.0, 0
     texts = sorted(islice(documents(world, PERPLEXITY_SEED), count), key=len)
     for at in range(0, count, 40):
-        rows = [tokenizer.encode(t) + [tokenizer.eos_token_id] for t in texts[at : at + 40]]
+        rows = [[*tokenizer.encode(t), tokenizer.eos_token_id] for t in texts[at : at + 40]]
         longest = max(map(len, rows))
         ids = torch.tensor([r + [tokenizer.pad_token_id] * (longest - len(r)) for r in rows])
-        log_p = model(ids, use_cache=False).logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
+        log_p = (
+            model(ids, use_cache=False)
+            .logits[:, :-1]
+            .log_softmax(-1)
+            .gather(2, ids[:, 1:, None])[..., 0]
+        )
         keep = ids[:, 1:] != tokenizer.pad_token_id
         total, tokens = total - log_p[keep].sum().item(), tokens + int(keep.sum())
     return float(torch.tensor(total / tokens).exp())
@@ -57,7 +68,9 @@ def all_answers(
     """Answers of both models, with the chat template and bare."""
     prompts = [row["prompt"] for row in rows]
     return {
-        (name, form): answer(model, tokenizer, prompts, form == "template", limit=110 if name == "tuned" else 60)
+        (name, form): answer(
+            model, tokenizer, prompts, form == "template", limit=110 if name == "tuned" else 40
+        )
         for name, model in models.items()
         for form in ("template", "bare")
     }

@@ -42,15 +42,23 @@ FAMILIES = {
 RENAMED = {"format": "format_list", "sum": "add", "next": "following", "list": "list_members"}
 # Tasks that need more practice than the rest, or (few items) less
 WEIGHTS = {
+    "who": 4.0,
     "sort": 3.0,
-    "count": 2.0,
-    "compare": 2.0,
-    "translate": 1.5,
-    "classify": 1.5,
     "odd_one": 2.0,
+    "reverse": 1.5,
+    "format": 1.5,
+    "compare": 1.5,
+    "count": 1.5,
     "greet": 0.5,
-    "title": 1.5,
-    "summarize": 1.5,
+    "howto": 0.6,
+    "gift": 0.6,
+    "capital": 0.6,
+    "language": 0.6,
+    "past": 0.7,
+    "negative": 0.7,
+    "question": 0.7,
+    "correct": 0.7,
+    "combine": 0.7,
 }
 
 

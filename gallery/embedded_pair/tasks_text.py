@@ -149,7 +149,7 @@ def who(world: World, rng: Random) -> Item:
     )
 
 
-def review(world: World, rng: Random) -> Item:
+def review(_world: World, rng: Random) -> Item:
     """Good or bad."""
     text, mood = review_text(rng)
     return _about(text, f"The review is {mood}.")

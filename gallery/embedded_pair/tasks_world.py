@@ -83,7 +83,7 @@ def language(world: World, rng: Random) -> Item:
     return _fact(country, f"People in {country} speak {tongue}.", x=country)
 
 
-def add(world: World, rng: Random) -> Item:
+def add(_world: World, rng: Random) -> Item:
     """Sums with a total of twelve at most."""
     total = rng.randint(2, 12)
     x = rng.randint(1, total - 1)
@@ -183,7 +183,10 @@ def list_members(world: World, rng: Random) -> Item:
     """Members of a kind."""
     kind, n = rng.choice(list(world.members)), rng.randint(2, 5)
     pool = world.members[kind]
-    answer = ", ".join(rng.sample(pool, n))
+    # Always from the start of the pool: greedy answers after random ones would repeat one word.
+    # The draw itself stays, or all later draws of the fixed evaluation set would change.
+    rng.sample(pool, n)
+    answer = ", ".join(pool[:n])
     return Item(
         f"{kind} {n}", {"n": world.numbers[n], "x": KIND_PLURALS[kind]}, answer, members(pool, n)
     )

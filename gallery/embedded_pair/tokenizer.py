@@ -2,7 +2,7 @@
 
 Ordinary BPE merging would leave hundreds of half words that never occur in training; their random
 rows would fill every list of top words. With an empty merge list and `ignore_merges` a known word
-is one token and an unknown one falls back to its bytes, so every piece of the vocabulary is trained.
+is one token and an unknown one falls back to its bytes, so every piece of it is trained.
 """
 
 from __future__ import annotations

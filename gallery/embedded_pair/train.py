@@ -25,7 +25,12 @@ from .tokenizer import CONTEXT
 
 CHUNK = 512
 # One large arena that is never given back: half of the time went into page faults otherwise.
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "268435456", "OMP_NUM_THREADS": "1"}
+ALLOCATOR = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+    "OMP_NUM_THREADS": "1",
+}
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,14 @@ class Plan:
     steps: int
     rows_per_step: int
     rate: float
-    warm: float = 0.02
+    warm: int = 32
     cool: float = 0.45
     seed: int = 0
-    save_every: int = 200
+    save_every: int = 100
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """Mean cross-entropy whose gradient is made on the way, so that no full matrix of logits exists."""
+    """Mean cross-entropy with its gradient made on the way: no full matrix of logits exists."""
 
     @staticmethod
     def forward(ctx, hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
@@ -71,8 +76,10 @@ class _ChunkedLoss(torch.autograd.Function):
         return up * to_hidden, up * to_weight, None
 
 
-def new_model(vocabulary: int, layers: int, width: int, heads: int, key_heads: int, inner: int, seed: int) -> LlamaForCausalLM:
-    """Make an untrained model. Input and output embeddings are one matrix: rare words learn from both sides."""
+def new_model(
+    vocabulary: int, layers: int, width: int, heads: int, key_heads: int, inner: int, seed: int
+) -> LlamaForCausalLM:
+    """Make an untrained model with one embedding matrix: rare words learn from both sides."""
     torch.manual_seed(seed)
     return LlamaForCausalLM(
         LlamaConfig(
@@ -93,8 +100,8 @@ def new_model(vocabulary: int, layers: int, width: int, heads: int, key_heads: i
 
 
 def _rate_at(step: int, plan: Plan) -> float:
-    warm, cool = max(1, int(plan.warm * plan.steps)), int(plan.cool * plan.steps)
-    return min(1.0, (step + 1) / warm, (plan.steps - step) / max(1, cool))
+    cool = max(1, int(plan.cool * plan.steps))
+    return min(1.0, (step + 1) / plan.warm, (plan.steps - step) / cool)
 
 
 def _average(parameters: list[nn.Parameter], world: int) -> None:
@@ -133,7 +140,11 @@ def train(plan: Plan, rank: int, world: int) -> None:
         at = (step * plan.rows_per_step + rank * per) % (len(ids) - per + 1)
         batch = torch.from_numpy(ids[at : at + per].astype(np.int64))
         target = batch[:, 1:]
-        keep = torch.from_numpy(np.array(learned[at : at + per, 1:])) if learned is not None else torch.ones_like(target, dtype=torch.bool)
+        keep = (
+            torch.from_numpy(np.array(learned[at : at + per, 1:]))
+            if learned is not None
+            else torch.ones_like(target, dtype=torch.bool)
+        )
         with torch.autocast("cpu", torch.bfloat16):
             hidden = model.model(input_ids=batch[:, :-1], use_cache=False).last_hidden_state
         loss = _ChunkedLoss.apply(hidden[keep].float(), model.lm_head.weight, target[keep])
@@ -147,11 +158,20 @@ def train(plan: Plan, rank: int, world: int) -> None:
             optimizer.step()
             optimizer.zero_grad(set_to_none=False)
         if rank == 0 and (step % 20 == 0 or step + 1 == plan.steps):
-            line = {"step": step, "loss": round(loss.item(), 4), "wall": round(time.time() - began), "cpu": round(time.process_time() - spent)}
+            line = {
+                "step": step,
+                "loss": round(loss.item(), 4),
+                "wall": round(time.time() - began),
+                "cpu": round(time.process_time() - spent),
+            }
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
         if rank == 0 and ((step + 1) % plan.save_every == 0 or step + 1 == plan.steps):
-            values = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "step": step + 1}
+            values = {
+                "model": model.state_dict(),
+                "optimizers": [o.state_dict() for o in optimizers],
+                "step": step + 1,
+            }
             torch.save(values, out / "state.new")
             (out / "state.new").replace(state)
     if rank == 0:
@@ -160,7 +180,7 @@ def train(plan: Plan, rank: int, world: int) -> None:
 
 
 def run(plan: Plan, processes: int = 2) -> None:
-    """Start the processes and wait. A finished plan is not run again, a broken one goes on from its checkpoint."""
+    """Start the processes and wait; go on from a checkpoint, skip what is finished."""
     out = Path(plan.out)
     if (out / "done").exists():
         return
@@ -169,10 +189,14 @@ def run(plan: Plan, processes: int = 2) -> None:
     meeting.unlink(missing_ok=True)
     command = [sys.executable, "-m", "gallery.embedded_pair.train", json.dumps(asdict(plan))]
     group = [
-        subprocess.Popen([*command, "--rank", str(rank), "--world", str(processes)], env={**os.environ, **ALLOCATOR})
+        subprocess.Popen(
+            [*command, "--rank", str(rank), "--world", str(processes)],
+            env={**os.environ, **ALLOCATOR},
+        )
         for rank in range(processes)
     ]
-    if any([p.wait() for p in group]):
+    codes = [process.wait() for process in group]
+    if any(codes):
         raise RuntimeError(f"training in {out} broke off; run the command again to go on")
 
 
@@ -186,7 +210,9 @@ def main() -> None:
     plan = Plan(**json.loads(given.plan))
     if given.world > 1:
         meeting = (Path(plan.out) / "meeting").absolute().as_uri()
-        dist.init_process_group("gloo", init_method=meeting, rank=given.rank, world_size=given.world)
+        dist.init_process_group(
+            "gloo", init_method=meeting, rank=given.rank, world_size=given.world
+        )
     train(plan, given.rank, given.world)
     if given.world > 1:
         dist.destroy_process_group()

@@ -159,17 +159,28 @@ def load_world() -> World:
 
 
 KIND_PLURALS = {
-    "animal": "animals", "fruit": "fruits", "vegetable": "vegetables", "tool": "tools", "job": "jobs",
-    "country": "countries", "day": "days", "month": "months", "toy": "toys", "clothing": "clothes",
-    "furniture": "pieces of furniture", "instrument": "instruments", "vehicle": "vehicles", "color": "colors",
+    "animal": "animals",
+    "fruit": "fruits",
+    "vegetable": "vegetables",
+    "tool": "tools",
+    "job": "jobs",
+    "country": "countries",
+    "day": "days",
+    "month": "months",
+    "toy": "toys",
+    "clothing": "clothes",
+    "furniture": "pieces of furniture",
+    "instrument": "instruments",
+    "vehicle": "vehicles",
+    "color": "colors",
     "drink": "drinks",
-}  # fmt: skip
+}
 
 NO_ARTICLE = {"country", "day", "month", "color", "drink"}
 
 
 def class_sentence(word: str, kind: str) -> str:
-    """State what kind of thing a word is, for example `A violin is an instrument.`"""
+    """State what kind of thing a word is: `A violin is an instrument.`."""
     subject = upper_first(word if kind in NO_ARTICLE else a(word))
     noun = {"clothing": "a piece of clothing", "furniture": "a piece of furniture"}.get(
         kind, a(kind)
