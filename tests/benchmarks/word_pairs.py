@@ -170,7 +170,7 @@ def _compare(options: argparse.Namespace, peak: dict[str, float]) -> None:
     pieces = word_vectors.word_pieces(AutoTokenizer.from_pretrained(options.model), found.words)
     vectors = word_vectors.mean_embeddings(weights.input_embeddings(), pieces)
     start = time.process_time()
-    units = vectors - vectors.mean(axis=0)
+    units = word_vectors.all_but_the_top(vectors)[0]
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     limits = reference.thresholds(units, 1.96, 3000)
     reference.SPENT["thresholds"] = time.process_time() - start

@@ -14,6 +14,7 @@ from twinlens.compute.word_pairs import Ranking, layer_pairs, pair_word_pairs, w
 from twinlens.compute.word_vectors import (
     Cooccurrence,
     Settings,
+    all_but_the_top,
     mean_embeddings,
     token_words,
     word_pieces,
@@ -27,7 +28,7 @@ from tests.support import tiny
 
 EXAMPLES = Path(__file__).parents[2] / "data" / "worked_examples.json"
 WORDS = vocabulary(size=300)
-OWN = "input embeddings of base, their mean subtracted"
+OWN = "input embeddings of base, less their mean and first 1 principal component"
 SMALL = Settings(top=12, z=1.0, frequent=100)
 
 
@@ -216,7 +217,21 @@ def _filter_vectors(pair) -> WordVectors:
     pieces = word_pieces(tiny.tokenizer(), WORDS.words)
     folder = Path(pair._sources["base"].place)
     vectors = mean_embeddings(Weights(folder).input_embeddings(), pieces)
-    return _known(vectors - vectors.mean(axis=0))
+    return _known(all_but_the_top(vectors)[0])
+
+
+def test_what_all_vectors_share_is_taken_away() -> None:
+    rng = np.random.default_rng(3)
+    own = rng.standard_normal((400, 200))
+    shared = rng.standard_normal((2, 200))
+    left, components = all_but_the_top(own + 5.0 + 30 * rng.standard_normal((400, 2)) @ shared)
+    assert components == 2
+    np.testing.assert_allclose(left.mean(axis=0), 0, atol=1e-12)
+    directions = shared / np.linalg.norm(shared, axis=1, keepdims=True)
+    assert np.abs(left @ directions.T).max() < 0.5 < np.abs(own @ directions.T).max()
+    # The rest stays: nearly all of what each vector has of its own.
+    cosines = np.vecdot(left, own) / np.linalg.norm(left, axis=1) / np.linalg.norm(own, axis=1)
+    assert cosines.min() > 0.95
 
 
 def test_interrupted_work_goes_on_where_it_stopped(tmp_path: Path, monkeypatch) -> None:

@@ -174,3 +174,24 @@ def mean_embeddings(embeddings: Tensor, pieces: Sequence[Sequence[int]]) -> Arra
         sums.index_add_(0, torch.repeat_interleave(counts), rows)
         found[start : start + _BLOCK] = (sums / counts[:, None]).numpy()
     return found
+
+
+def all_but_the_top(vectors: Array) -> tuple[Array, int]:
+    """Word vectors without what all of them share (Mu and Viswanath 2018).
+
+    Their mean and their first ``max(1, d // 100)`` principal components are taken away. These say
+    how frequent a word is or how it is written rather than what it means, and make cosines so
+    uneven that a threshold of mean + z sd leaves hubs with many partners and words with none: in
+    SmolLM2-135M half of 8,000 words had 30 to 490 partners without this and 150 to 200 with it.
+
+    Returns
+    -------
+    vectors : array, shape [words, d]
+    components : int
+        How many were taken away.
+    """
+    components = max(1, vectors.shape[1] // 100)
+    centred = vectors - vectors.mean(axis=0)
+    _, axes = np.linalg.eigh(centred.T.astype(np.float64) @ centred)  # by rising variance
+    top = axes[:, -components:].astype(vectors.dtype)
+    return centred - (centred @ top) @ top.T, components
