@@ -32,7 +32,8 @@ export function kernel(
   const overdue = new Map<string, string>();
   // Answers reach every page that shows the explorer: ids are this page's own.
   const page = Math.random().toString(36).slice(2);
-  let last = 0;
+  // Another page on the same kernel hears our answers too, so numbers start anywhere.
+  let last = Math.floor(Math.random() * 2 ** 50);
 
   const receive = (message: Message, buffers: DataView[]) => {
     const request = waiting.get(message.id);
