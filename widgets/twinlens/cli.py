@@ -21,6 +21,7 @@ from twinlens import __version__, compare, export, recording
 from twinlens.errors import TwinlensError
 from twinlens.progress import progress
 from twinlens.schema import SIDES
+from twinlens.studies.command import COMMANDS
 from twinlens.trace import Trace
 
 DEMO_PAGE = "twinlens-demo.html"
@@ -139,6 +140,10 @@ def open_recording(recorded: Path, output: Path | None, as_json: bool, **options
     trace = recording.read(recorded)
     page = output or recorded.with_suffix(".html")
     _finish(trace, page, as_json=as_json, saved=None, **options)
+
+
+for command in COMMANDS:
+    twinlens.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> None:
