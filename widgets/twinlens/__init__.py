@@ -10,6 +10,8 @@ from twinlens._version import __version__
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair, demo_pair, load_pair
     from twinlens.explore import explore, open
+    from twinlens.studies.published import import_published
+    from twinlens.studies.run import study
     from twinlens.view.explorer import Explorer
 
 _HOMES = {
@@ -18,10 +20,22 @@ _HOMES = {
     "Pair": "twinlens.compute.pair",
     "explore": "twinlens.explore",
     "open": "twinlens.explore",
+    "study": "twinlens.studies.run",
+    "import_published": "twinlens.studies.published",
     "Explorer": "twinlens.view.explorer",
 }
 
-__all__ = ["Explorer", "Pair", "__version__", "demo_pair", "explore", "load_pair", "open"]
+__all__ = [
+    "Explorer",
+    "Pair",
+    "__version__",
+    "demo_pair",
+    "explore",
+    "import_published",
+    "load_pair",
+    "open",
+    "study",
+]
 
 
 def __getattr__(name: str) -> Any:
