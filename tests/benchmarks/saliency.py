@@ -130,7 +130,7 @@ class Bench:
     def forwards(self, n: int, m: int, count: int, *, everywhere: bool) -> tuple[float, Array]:
         """Independent forward passes for occlusion: seconds for all N, and `count` rows."""
         model, reading = self.model, self.reading(n, m)
-        # Not the last token: this mask hides it from itself, too, and the first answer token with it.
+        # Not the last token: this mask hides it from itself, too, which changes what it predicts.
         rows = np.linspace(0, n - 2, min(count, n - 1)).astype(int).tolist()
         places = {} if everywhere else {"logits_to_keep": reading.positions}
 
