@@ -162,7 +162,7 @@ class CaseTrace(Trace):
         """The saliency of both models."""
         return [f"saliency/{side}/{self.manifest.methods[0].name}" for side in SIDES]
 
-    def block(self, key: str, report: Report | None = None) -> Value:  # noqa: ARG002
+    def block(self, key: str, report: Report | None = None) -> Value:
         """See `Trace.block`."""
         name = self.manifest.methods[0].name
         match key.split("/"):
