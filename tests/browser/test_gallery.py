@@ -19,24 +19,29 @@ GALLERY = Path(__file__).parents[2] / "gallery"
 NAME = "01_first_look.ipynb"
 
 
-@pytest.fixture
-def first_look(page, lab):
+@pytest.fixture(scope="module")
+def live():
+    """What the notebook computes, computed here."""
+    return trace_pair(
+        demo_pair(),
+        "Rewrite this sentence in capital letters: The small dog sleeps in the garden.",
+        instruction="Rewrite this sentence in capital letters:",
+        context="The small dog sleeps in the garden.",
+        response="shared",
+        template=True,
+    )
+
+
+def test_the_first_look_works_from_top_to_bottom(live, page, lab, offline, watch):
+    """Run it, click through dashboard and cells, restart, reload, and open what it exported."""
     shutil.copy(GALLERY / NAME, lab.root / NAME)
     opened = Notebook(page, lab, NAME)
     opened.open()
     opened.run_all()
-    return opened
+    layer, head, _ = compare.changed_heads(live)[0]
+    chosen = Selection(live.manifest.prompt_length + 2, layer, head)
 
-
-def test_the_first_look_works_from_top_to_bottom(first_look, page, offline, watch):
-    """Run it, click through dashboard and cells, restart, reload, and open what it exported."""
-    opened, folder = first_look, first_look.lab.root
-    trace = recording.read(folder / "first_look.twl")
-    manifest = trace.manifest
-    layer, head, _ = compare.changed_heads(trace)[0]
-    chosen = Selection(manifest.prompt_length + 2, layer, head)
-
-    shown, apart = dashboard(page, trace), separate(page, trace)
+    shown, apart = dashboard(page, live), separate(page, live)
     shown.check(chosen)
     apart.check(chosen)
     opened.run("ex.select(token=-1, layer=-1)")
@@ -55,24 +60,13 @@ def test_the_first_look_works_from_top_to_bottom(first_look, page, offline, watc
 
     watch.requests.clear()
     watch.errors.clear()
-    offline.goto((folder / "first_look.html").as_uri())
-    exported = Panels(offline.locator("body"), Compact(trace))
+    recorded = recording.read(lab.root / "first_look.twl")
+    offline.goto((lab.root / "first_look.html").as_uri())
+    exported = Panels(offline.locator("body"), Compact(recorded))
     exported.check(chosen)
     assert [url for url in watch.requests if not url.startswith(("file:", "data:", "blob:"))] == []
     assert watch.errors == []
 
-
-def test_the_numbers_are_those_of_the_models(first_look):
-    """What the kernel recorded is what this process computes."""
-    recorded = recording.read(first_look.lab.root / "first_look.twl")
-    live = trace_pair(
-        demo_pair(),
-        "Rewrite this sentence in capital letters: The small dog sleeps in the garden.",
-        instruction="Rewrite this sentence in capital letters:",
-        context="The small dog sleeps in the garden.",
-        response="shared",
-        template=True,
-    )
     assert recorded.manifest == live.manifest
     for key in list(recorded.keys()):
         if isinstance(recorded.block(key), np.ndarray):

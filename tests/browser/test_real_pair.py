@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 from twinlens import export, recording
+from twinlens.compute.live import trace_pair
+from twinlens.compute.pair import load_pair
 
 from tests.browser.lab import Notebook
 from tests.browser.panels import Compact, Panels, Selection, walk
@@ -74,17 +76,24 @@ def test_its_recording_makes_the_same_page(explained, tmp_path):
     assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
 
 
-def test_the_dashboard_computes_on_demand(explained, folders, page, lab, watch):
-    """The live pair in JupyterLab shows what the command line recorded."""
-    trace = recording.read(explained[2])
+def test_the_dashboard_computes_on_demand(folders, page, lab, watch):
+    """The live pair in JupyterLab shows what this process computes."""
+    options = f"instruction={INSTRUCTION!r}, max_new_tokens={TOKENS}"
     cells = [
         "import twinlens as tl",
         f"pair = tl.load_pair({str(folders[0])!r}, {str(folders[1])!r})",
-        f"ex = tl.explore(pair, {PROMPT!r}, instruction={INSTRUCTION!r}, max_new_tokens={TOKENS})",
+        f"ex = tl.explore(pair, {PROMPT!r}, {options})",
         "ex",
     ]
     opened = Notebook(page, lab, lab.write("real.ipynb", cells))
     opened.open()
     opened.run_all()
-    assert walk(dashboard(page, trace), head=(7, 4)) == Selection()
+    live = trace_pair(
+        load_pair(*folders),
+        PROMPT,
+        instruction=INSTRUCTION,
+        max_new_tokens=TOKENS,
+        response="shared",
+    )
+    assert walk(dashboard(page, live), head=(7, 4)) == Selection()
     assert watch.outside() == []
