@@ -1,0 +1,305 @@
+"""Names and labels of feed-forward components (paper, table 5 and figure 3).
+
+A component is named from its top words, then labelled by task and by linguistic level. Whoever
+answers is an annotator: a function, an OpenAI-compatible endpoint (`twinlens.endpoint`), or a file
+(`read_annotations`). Answers are text and judged here in one way: what is no valid answer counts
+as "cannot tell" and is kept count of.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from twinlens.answer_store import AnswerStore
+from twinlens.errors import TwinlensError
+from twinlens.schema import SIDES
+from twinlens.trace import Report
+
+Kind: TypeAlias = Literal["name", "task", "level"]
+#: What became of a question: answered, "cannot tell" said so, or no valid answer.
+Outcome: TypeAlias = Literal["told", "cannot tell", "nonsense"]
+
+TASKS = ("writing", "maths", "coding", "translation")
+LEVELS = ("phonology", "morphology", "syntax", "semantics")
+NONE = "none"
+CANNOT_TELL = "cannot tell"
+
+#: Longest name, in words and in characters: the annotator is asked for one short concept.
+NAME_WORDS, NAME_LENGTH = 8, 80
+
+_SPELLINGS = {
+    **{label: label for label in (*TASKS, *LEVELS, NONE)},
+    **dict.fromkeys(("daily writing", "literary writing", "professional writing"), "writing"),
+    **dict.fromkeys(("math", "mathematics"), "maths"),
+    **dict.fromkeys(("code", "programming"), "coding"),
+    "phonological": "phonology",
+    "morphological": "morphology",
+    "syntactic": "syntax",
+    "semantic": "semantics",
+}
+_COLUMNS = ("model", "layer", "component", "round", "name", "tasks", "level")
+
+
+class AnnotationError(TwinlensError):
+    """An annotator that does not answer, or a file of annotations that cannot be read."""
+
+
+class _StoppedError(Exception):
+    """Work given up because of an error elsewhere, which is the one to tell."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component of a feed-forward layer of one model, and its top words, best first."""
+
+    model: str
+    layer: int
+    component: int
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question to an annotator; `name` is that of the component, once it has one."""
+
+    kind: Kind
+    component: Component
+    name: str = ""
+
+
+#: Answers a question in a round, given the round's seed; None says "cannot tell".
+Annotator: TypeAlias = Callable[[Question, int], str | None]
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What one round says about a component.
+
+    Attributes
+    ----------
+    component : Component
+    round : int
+        Seed of the round.
+    name : str or None
+        None where the annotator cannot tell; then nothing else is asked.
+    tasks : tuple of str or None
+        Of `TASKS`, empty for none of them.
+    level : str or None
+        One of `LEVELS`.
+    outcomes : mapping of kind to Outcome
+        What became of every question that was asked.
+    """
+
+    component: Component
+    round: int
+    name: str | None
+    tasks: tuple[str, ...] | None
+    level: str | None
+    outcomes: Mapping[Kind, Outcome]
+
+
+def components_of(
+    layer: int, block: Iterable[Mapping[str, Any]], words: int = 15
+) -> list[Component]:
+    """Components of both models in a ``components`` block (see `twinlens.schema`).
+
+    The models are called "base" and "tuned"; components keep their number in their own model.
+    """
+    found = []
+    for number, row in enumerate(block):
+        for side in SIDES:
+            said = tuple(word for word, _ in row[side]["words"][:words])
+            found.append(Component(side, layer, row[side].get("index", number), said))
+    return sorted(found, key=lambda one: (SIDES.index(one.model), one.component))
+
+
+def annotate(
+    components: Sequence[Component],
+    annotator: Annotator,
+    *,
+    rounds: Sequence[int] = range(5),
+    concurrency: int = 4,
+    cache: bool | str | os.PathLike[str] = True,
+    report: Report | None = None,
+) -> list[Annotation]:
+    """Name and label components, several times over.
+
+    Parameters
+    ----------
+    components : sequence of Component
+    annotator : callable
+        Asked for a name, and where it gives one for tasks and level.
+    rounds : sequence of int
+        Seeds; the paper has five rounds.
+    concurrency : int
+        Components that are asked about at the same time.
+    cache : bool or path
+        File that every answer is written to as it comes, and read from when work goes on. True
+        is a file in the user's cache folder, for annotators that have an ``identity``, such as
+        endpoints; a function may change under the same name, so that it needs a path.
+    report : callable, optional
+        Told the components done; may raise `Interrupted`.
+
+    Returns
+    -------
+    list of Annotation
+        Round by round, components in the given order.
+
+    Raises
+    ------
+    AnnotationError
+        If the annotator gives up; answers so far are in the cache, and are not asked for again.
+    """
+    if concurrency < 1 or not rounds:
+        raise ValueError("annotate needs at least one round and one question at a time")
+    work = [(seed, component) for seed in rounds for component in components]
+    with AnswerStore.of(annotator, cache) as store:
+        stopped = threading.Event()
+
+        def one(seed: int, component: Component) -> Annotation:
+            def ask(question: Question) -> str | None:
+                if stopped.is_set():
+                    raise _StoppedError
+                try:
+                    return store.answer(annotator, question, seed)
+                except BaseException:
+                    stopped.set()  # here, since others would go on asking until it is noticed
+                    raise
+
+            return _annotate(component, seed, ask)
+
+        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="annotate")
+        try:
+            pending = [pool.submit(one, *item) for item in work]
+            _await(pending, report)
+            return [future.result() for future in pending]
+        finally:
+            # After an error nothing new is asked; answers under way are still kept.
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _await(futures: Sequence[Future[Annotation]], report: Report | None) -> None:
+    """Wait for all, or raise the first error at once."""
+    left = set(futures)
+    while left:
+        done, left = wait(left, return_when=FIRST_COMPLETED)
+        for future in done:
+            if not isinstance(future.exception(), _StoppedError):
+                future.result()
+        if report is not None:
+            report(len(futures) - len(left), len(futures), "naming components")
+
+
+def _annotate(component: Component, seed: int, ask: Callable[[Question], str | None]) -> Annotation:
+    name, outcome = parse_name(ask(Question("name", component)))
+    outcomes: dict[Kind, Outcome] = {"name": outcome}
+    if name is None:
+        return Annotation(component, seed, None, None, None, outcomes)
+    tasks, outcomes["task"] = parse_tasks(ask(Question("task", component, name)))
+    level, outcomes["level"] = parse_level(ask(Question("level", component, name)))
+    return Annotation(component, seed, name, tasks, level, outcomes)
+
+
+def parse_name(answer: str | None) -> tuple[str | None, Outcome]:
+    """A name from an answer: one short line with a letter in it."""
+    text = _trimmed(answer)
+    if _cannot_tell(text):
+        return None, "cannot tell"
+    fits = len(text) <= NAME_LENGTH and len(text.split()) <= NAME_WORDS
+    if not fits or "\n" in text or not any(map(str.isalpha, text)):
+        return None, "nonsense"
+    return text, "told"
+
+
+def parse_tasks(answer: str | None) -> tuple[tuple[str, ...] | None, Outcome]:
+    """Tasks from an answer: a list of `TASKS` and nothing else, or none."""
+    text = _trimmed(answer)
+    if _cannot_tell(text):
+        return None, "cannot tell"
+    parts = [part for part in re.split(r"[,;/\n]|\band\b", text) if part.strip()]
+    found = {_SPELLINGS.get(_trimmed(part).lower()) for part in parts}
+    if found == {NONE}:
+        return (), "told"
+    if not found or not found <= set(TASKS):
+        return None, "nonsense"
+    return tuple(task for task in TASKS if task in found), "told"
+
+
+def parse_level(answer: str | None) -> tuple[str | None, Outcome]:
+    """Linguistic level from an answer: one of `LEVELS` and nothing else."""
+    text = _trimmed(answer)
+    if _cannot_tell(text):
+        return None, "cannot tell"
+    level = _SPELLINGS.get(text.lower())
+    return (level, "told") if level in LEVELS else (None, "nonsense")
+
+
+def _trimmed(answer: str | None) -> str:
+    """An answer without what models like to put around it."""
+    text = CANNOT_TELL if answer is None else answer.strip()
+    text = re.sub(r"^(answer|concept|name|tasks?|level)\s*:", "", text, flags=re.IGNORECASE)
+    return text.strip(" \t\r\n\"'`*.[]()")
+
+
+def _cannot_tell(text: str) -> bool:
+    return re.fullmatch(r"(i )?(cannot|can't|can ?not) tell", text, re.IGNORECASE) is not None
+
+
+def read_annotations(path: str | os.PathLike[str]) -> list[Annotation]:
+    """Annotations from a CSV file (tab-separated if it ends in ``.tsv``).
+
+    The columns are model, layer, component, name, tasks (separated by semicolons) and level, in
+    any order, and round if there are several; an empty cell is "cannot tell".
+
+    Raises
+    ------
+    AnnotationError
+        If the file cannot be read, lacks a column, or a number in it is none.
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+            rows = list(table)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AnnotationError(f"{path.name!r} cannot be read as a table ({error})") from error
+    missing = set(_COLUMNS) - {"round"} - set(table.fieldnames or ())
+    if missing:
+        raise AnnotationError(f"{path.name!r} lacks the columns {', '.join(sorted(missing))}")
+    found = []
+    for number, row in enumerate(rows, 2):
+        try:
+            place = int(row["layer"]), int(row["component"])
+            seed = int(row.get("round") or 0)
+        except (TypeError, ValueError):
+            raise AnnotationError(
+                f"row {number} of {path.name!r}: layer, component and round are whole numbers"
+            ) from None
+        cells = {"name": row["name"], "task": row["tasks"], "level": row["level"]}
+
+        def ask(question: Question, cells: Mapping[str, str | None] = cells) -> str | None:
+            return cells[question.kind] or None
+
+        found.append(_annotate(Component(row["model"] or "", *place, ()), seed, ask))
+    return found
+
+
+def write_annotations(path: str | os.PathLike[str], annotations: Iterable[Annotation]) -> None:
+    """Write what `read_annotations` reads."""
+    path = Path(path)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+        table.writerow(_COLUMNS)
+        for one in annotations:
+            tasks = "" if one.tasks is None else "; ".join(one.tasks) or NONE
+            place = (one.component.model, one.component.layer, one.component.component)
+            table.writerow((*place, one.round, one.name or "", tasks, one.level or ""))
