@@ -36,7 +36,7 @@ def answer(
     limit: int = 110,
     batch: int = 24,
 ) -> list[Answer]:
-    """Answer prompts in batches, in the given order: prompts of one task have answers of one length."""
+    """Answer prompts in batches in the given order: those of a task have answers of a length."""
     encoded = [prompt_ids(tokenizer, p, template) for p in prompts]
     answers: list[Answer] = []
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id

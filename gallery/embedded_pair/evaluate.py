@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -21,26 +22,29 @@ CHECKED_DIALOGUES = 100_000
 SAMPLES = 30
 
 
-def overlap(world: World, tasks: list[Task], rows: list[dict], seed: int, count: int) -> int:
-    """Count prompts of the evaluation set among the first `count` prompts of the tuning."""
+def overlap(world: World, streams: list[tuple[list[Task], int]], rows: list[dict]) -> int:
+    """Count prompts of the evaluation set among the first prompts of each tuning stream."""
     asked = {row["prompt"] for row in rows}
-    stream = dialogues(world, tasks, seed)
-    return sum(prompt in asked for prompt, _ in (next(stream) for _ in range(count)))
+    return sum(
+        prompt in asked
+        for tasks, seed in streams
+        for prompt, _ in islice(dialogues(world, tasks, seed), CHECKED_DIALOGUES)
+    )
 
 
 def evaluate(
     world: World,
-    tasks: list[Task],
     models: dict[str, LlamaForCausalLM],
     tokenizer: PreTrainedTokenizerFast,
-    tuning_seed: int,
+    streams: list[tuple[list[Task], int]],
+    cache: Path,
 ) -> dict:
     """Measure everything."""
     rows = read_set()
-    answers = all_answers(models, tokenizer, rows)
+    answers = all_answers(models, tokenizer, rows, cache)
     report: dict = {
         "prompts": len(rows),
-        "overlap with tuning": overlap(world, tasks, rows, tuning_seed, CHECKED_DIALOGUES),
+        "overlap with tuning": overlap(world, streams, rows),
         "parameters": models["base"].num_parameters(),
         "vocabulary": len(tokenizer),
         "perplexity": {name: perplexity(model, tokenizer, world) for name, model in models.items()},

@@ -14,6 +14,8 @@ def example_prompts() -> list[dict[str, str]]:
     for row in examples():
         if not is_held_out(row["task"], row["key"]):
             raise ValueError(f"example {row['title']!r} is not held out")
+        if not row.get("shown", True):
+            continue
         context = row.get("context", "")
         prompt = f"{row['instruction']} {context}".strip()
         made.append(

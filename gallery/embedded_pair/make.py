@@ -34,12 +34,16 @@ SHAPE = {"layers": 4, "width": 256, "heads": 8, "key_heads": 4, "inner": 704}
 FIRST_STEPS, SECOND_STEPS, BASE_ROWS = 500, 1200, 8
 FIRST_RATE, SECOND_RATE = 4e-3, 2.5e-3
 TUNING_STEPS, TUNING_ROWS, TUNING_RATE, REPLAY = 560, 16, 2e-3, 0.15
+# a short second part with a falling rate, and more of what was still weak after the first
+POLISH_STEPS, POLISH_RATE, POLISH_SEED = 240, 1e-3, 78
+POLISH_WEIGHTS = {"list": 2.5, "uppercase": 1.5, "format": 2.0, "number": 1.5, "who": 5.0}
 
 
 def make(work: Path, demo: Path, processes: int) -> None:
     """Run all steps that are not done yet."""
     work.mkdir(parents=True, exist_ok=True)
     world, tasks = load_world(), all_tasks()
+    harder = [replace(t, weight=POLISH_WEIGHTS.get(t.name, t.weight)) for t in tasks]
     if not FILE.exists():
         write_set(world, tasks)
     if not (work / "tokenizer").exists():
@@ -84,22 +88,40 @@ def make(work: Path, demo: Path, processes: int) -> None:
     tuning = replace(
         second,
         rows=str(work / "tuning_rows"),
-        out=str(work / "tuned"),
+        out=str(work / "taught"),
         start=str(work / "base" / "model"),
         steps=TUNING_STEPS,
         rows_per_step=TUNING_ROWS,
         rate=TUNING_RATE,
     )
     run(tuning, processes)
+    if not (work / "polish_rows").exists():
+        count = POLISH_STEPS * TUNING_ROWS
+        ids, learned = tuning_rows(world, harder, tokenizer, POLISH_SEED, count, REPLAY)
+        save_rows(work / "polish_rows", ids, learned)
+    polish = replace(
+        tuning,
+        rows=str(work / "polish_rows"),
+        out=str(work / "tuned"),
+        start=str(work / "taught" / "model"),
+        steps=POLISH_STEPS,
+        rate=POLISH_RATE,
+        cool=1.0,
+    )
+    run(polish, processes)
     for name in ("base", "tuned"):
         export_model(work / name / "model", tokenizer, demo / name)
     write_prompts(demo / "prompts.json")
     models = {name: load_model(demo / name) for name in ("base", "tuned")}
     began = time.time()
-    report = evaluate(world, tasks, models, tokenizer, TUNING_SEED)
+    streams = [(tasks, TUNING_SEED), (harder, POLISH_SEED)]
+    report = evaluate(world, models, tokenizer, streams, work / "answers")
     report["seconds"] = {
         "evaluation": round(time.time() - began),
-        **{name: _seconds(work / name / "log.jsonl") for name in ("first", "base", "tuned")},
+        **{
+            name: _seconds(work / name / "log.jsonl")
+            for name in ("first", "base", "taught", "tuned")
+        },
     }
     write_report(report)
     write_card(report, demo)

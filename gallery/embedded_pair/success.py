@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
+from dataclasses import asdict
 from itertools import islice
+from pathlib import Path
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -63,14 +67,22 @@ def perplexity(
 
 
 def all_answers(
-    models: dict[str, LlamaForCausalLM], tokenizer: PreTrainedTokenizerFast, rows: list[dict]
+    models: dict[str, LlamaForCausalLM],
+    tokenizer: PreTrainedTokenizerFast,
+    rows: list[dict],
+    cache: Path,
 ) -> dict[tuple[str, str], list[Answer]]:
-    """Answers of both models, with the chat template and bare."""
+    """Answers of both models, with the chat template and bare; kept in files by weights."""
     prompts = [row["prompt"] for row in rows]
-    return {
-        (name, form): answer(
-            model, tokenizer, prompts, form == "template", limit=110 if name == "tuned" else 40
-        )
-        for name, model in models.items()
-        for form in ("template", "bare")
-    }
+    cache.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for name, model in models.items():
+        weights = hashlib.sha256(model.lm_head.weight.numpy().tobytes()).hexdigest()[:12]
+        for form in ("template", "bare"):
+            kept = cache / f"{name}-{form}-{weights}.json"
+            if not kept.exists():
+                limit = 110 if name == "tuned" else 40
+                made = answer(model, tokenizer, prompts, form == "template", limit)
+                kept.write_text(json.dumps([asdict(a) for a in made]), encoding="utf-8")
+            found[name, form] = [Answer(**a) for a in json.loads(kept.read_text(encoding="utf-8"))]
+    return found
