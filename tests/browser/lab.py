@@ -164,12 +164,13 @@ class Notebook:
         self.page.evaluate("void jupyterapp.commands.execute('notebook:run-cell')")
 
     def run(self, code: str, *, fails: bool = False) -> str:
-        """Run code in a new cell at the end and return what it prints, or its error."""
+        """Run code in a cell that is then removed; return what it prints, or its error."""
         self.page.evaluate(_LAST)
         self._command("notebook:insert-cell-below")
         self.page.evaluate(_WRITE, code)
         self._command("notebook:run-cell")
         outputs = self.page.evaluate(_OUTPUTS)
+        self._command("notebook:delete-cell")
         errors = [one for one in outputs if one["output_type"] == "error"]
         assert bool(errors) == fails, outputs
         if errors:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
+
 from twinlens.blocks import Json, Value
 from twinlens.errors import UnknownBlockError
 from twinlens.trace import Report, Trace
@@ -116,8 +118,9 @@ def overview(trace: Trace, theme: ChartTheme = "light", report: Report | None = 
 
 def shift_columns(trace: Trace, report: Report | None = None) -> dict[str, Sequence[float]]:
     """Shift per layer, averaged over the positions both models share; each list has L entries."""
+    # One memory order, so that a live trace and its recording give the same digits.
     means = {
-        name: trace.array(f"shift/{name}", report).mean(axis=0)
+        name: np.array(trace.array(f"shift/{name}", report), np.float64, order="C").mean(axis=0)
         for name in ("attention", "feed_forward", "residual")
     }
     means["residual"] = means["residual"][1:]
