@@ -65,6 +65,8 @@ def compare(
     for i, row in enumerate(rows):
         prompt, instruction = spans(tokenizer, row, template)
         own = {name: answers[name][i].ids[:LONGEST] for name in ("base", "tuned")}
+        if not own["tuned"]:
+            continue
         tuned_own = _matrices(models["tuned"], prompt, own["tuned"])
         full = _numbers(tuned_own, instruction)
         base_same = _matrices(models["base"], prompt, own["tuned"])
