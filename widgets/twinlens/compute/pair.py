@@ -61,8 +61,10 @@ class Pair:
         Held while a model runs; a model is not reentrant.
     card : str
         Description of the embedded pair, else "".
+    names : dict of Side to str
+        What the models are called wherever they appear: hub id, folder or file name.
     note : str
-        One sentence shown wherever the pair appears; set it before `info` is read.
+        One sentence shown wherever the pair appears. Set names and note before `info` is read.
     """
 
     def __init__(
@@ -81,13 +83,14 @@ class Pair:
         self.lock = RLock()
         self.card = ""
         self.note = ""
+        self.names = {side: source.name for side, source in sources.items()}
         self._sources = sources
         self._options = options
         self._resident: dict[Side, PreTrainedModel] = {}
         self._loaded: dict[Side, tuple[str, int]] = {}
 
     def __repr__(self) -> str:
-        names = " and ".join(repr(self._sources[side].name) for side in SIDES)
+        names = " and ".join(repr(self.names[side]) for side in SIDES)
         return f"<Pair {names}: {self.sizes.layers} layers of {self.sizes.heads} heads>"
 
     @contextmanager
@@ -155,7 +158,7 @@ class Pair:
                 pass
         dtype, count = self._loaded[side]
         source = self._sources[side]
-        return ModelInfo(source.name, revision_of(source, self.configs[side]), dtype, count)
+        return ModelInfo(self.names[side], revision_of(source, self.configs[side]), dtype, count)
 
 
 def load_pair(
@@ -242,6 +245,7 @@ def demo_pair() -> Pair:
     pair = load_pair(folder / "base", folder / "tuned")
     card = folder / "README.md"
     pair.card = card.read_text(encoding="utf-8") if card.is_file() else ""
+    pair.names = {"base": "mini-world", "tuned": "mini-world-instruct"}
     pair.note = DEMO_NOTE
     return pair
 
