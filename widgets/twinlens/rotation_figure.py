@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure
 
 _CAPTION = (
-    "Grey: random rotations of base's components, mean and range over the draws. Angles can be "
-    "large without much change where neighbouring components explain about equally much; the "
-    "share of variance is not misled by that."
+    "Mean of the {k} principal angles between the {k} leading components of base and of tuned; "
+    "share of base's variance that these of either model hold; norm of the weight difference "
+    "divided by that of base. Grey: random rotations of base's components, mean and range over "
+    "the draws. Angles can be large without much change where neighbouring components explain "
+    "about equally much; the share of variance is not misled by that."
 )
 
 
@@ -29,7 +31,8 @@ def rotation_figure(rotation: Rotation, k: int | None = None) -> UIElement:
     ----------
     rotation : Rotation
     k : int, optional
-        Number of leading components; K by default.
+        Number of leading components. By default K, but at most a quarter of the rank: subspaces
+        that nearly fill the space agree whatever they are.
 
     Raises
     ------
@@ -40,7 +43,8 @@ def rotation_figure(rotation: Rotation, k: int | None = None) -> UIElement:
     from bokeh.models import ColumnDataSource
     from bokeh.models.widgets import Div
 
-    k = rotation.components if k is None else k
+    if k is None:
+        k = max(1, min(rotation.components, rotation.parameters["rank"] // 4))
     rows, null = rotation.rows([k]), rotation.null_means(k)
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
     inside = [layer.null_inside[:, k - 1] for layer in rotation.layers]
@@ -53,22 +57,22 @@ def rotation_figure(rotation: Rotation, k: int | None = None) -> UIElement:
     source = ColumnDataSource(columns)
     grey, ink = PALETTES["light"].quiet, PALETTES["light"].ink
     base, tuned = PALETTES["light"].base, PALETTES["light"].tuned
-    angle = _panel(f"mean of {k} principal angles, degrees", "mean", 90, source)
+    angle = _panel("mean angle, degrees", "mean", 90, source)
     _band(angle, "angle_low", "angle_high", source)
     _line(angle, "null_mean", "random rotation", grey, source)
     _line(angle, "mean", "base to tuned", ink, source)
-    share = _panel(f"share of base's variance in {k} components", "inside", 1, source)
+    share = _panel("share of variance", "inside", 1, source)
     _band(share, "inside_low", "inside_high", source)
     _line(share, "null_inside", "random rotation", grey, source)
     _line(share, "own", "of base", base, source)
     _line(share, "inside", "of tuned", tuned, source)
-    norm = _panel("relative norm of the difference", "difference", None, source)
+    norm = _panel("norm of difference", "difference", None, source)
     _line(norm, "difference", "base to tuned", ink, source)
     figures = [angle, share, norm]
     for fig in figures:
         fig.legend[0].update(orientation="horizontal", border_line_color=None, padding=0)
         fig.add_layout(fig.legend[0], "above")
-    return column(*figures, Div(text=_CAPTION), sizing_mode="stretch_width")
+    return column(*figures, Div(text=_CAPTION.format(k=k)), sizing_mode="stretch_width")
 
 
 def _panel(title: str, measured: str, end: float | None, source: ColumnDataSource) -> figure:

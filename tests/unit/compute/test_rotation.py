@@ -198,6 +198,8 @@ def test_table_and_figure(pair: Pair) -> None:
     }
     assert {name for name, _ in drawn} >= {"mean", "null_mean", "inside", "own", "difference"}
     assert {value for _, value in drawn} == {row["mean"]}
+    assert "the 6 principal angles" in rotation_figure(found).children[3].text
+    assert "the 4 principal angles" in rotation_figure(found, 4).children[3].text
     with pytest.raises(HeadIndexError, match="between 1 and 6"):
         rotation_figure(found, 7)
 
