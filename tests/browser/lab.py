@@ -26,7 +26,6 @@ SETTINGS = {
     "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"autoStartDefault": True},
 }
 KERNEL_MS = 180_000
-ERROR = "[data-mime-type='application/vnd.jupyter.error']"
 
 _KERNEL = (
     "const kernel = jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel;"
@@ -41,6 +40,12 @@ _COMMAND = """async ([name, patience]) => {
 _NOTEBOOK = "const notebook = jupyterapp.shell.currentWidget.content;"
 _LAST = f"() => {{ {_NOTEBOOK} notebook.activeCellIndex = notebook.widgets.length - 1; }}"
 _WRITE = f"code => {{ {_NOTEBOOK} notebook.activeCell.model.sharedModel.setSource(code); }}"
+_ERRORS = f"""() => {{
+  {_NOTEBOOK}
+  const cells = notebook.widgets.filter(cell => cell.model.type === "code");
+  const outputs = cells.flatMap(cell => cell.model.outputs.toJSON());
+  return outputs.filter(one => one.output_type === "error").map(one => one.evalue);
+}}"""
 _OUTPUTS = f"() => {{ {_NOTEBOOK} return notebook.activeCell.model.outputs.toJSON(); }}"
 
 
@@ -153,8 +158,8 @@ class Notebook:
     def run_all(self) -> None:
         """Run every cell and wait for the last; an error in one fails."""
         self._command("notebook:run-all-cells")
-        failed = self.page.locator(ERROR)
-        assert failed.count() == 0, failed.all_inner_texts()
+        failed = self.page.evaluate(_ERRORS)
+        assert not failed, failed
 
     def start(self, code: str) -> None:
         """Begin to run code in a new cell at the end."""

@@ -65,6 +65,19 @@ def test_a_recording_is_opened_saved_and_exported_without_models(tmp_path):
     assert (tmp_path / "c.html").stat().st_size > 100_000
 
 
+def test_public_names_stay_what_they_are():
+    """No submodule takes the place of a function, whatever is imported."""
+    code = (
+        "import importlib, pkgutil, twinlens\n"
+        "before = {name: getattr(twinlens, name) for name in twinlens.__all__}\n"
+        "for module in pkgutil.iter_modules(twinlens.__path__):\n"
+        "    if module.name != '__main__': importlib.import_module('twinlens.' + module.name)\n"
+        "for name, value in before.items():\n"
+        "    assert getattr(twinlens, name) is value, name\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_importing_twinlens_is_quick():
     def seconds(code: str) -> float:
         begin = time.perf_counter()

@@ -9,7 +9,7 @@ from twinlens._version import __version__
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair, demo_pair, load_pair
-    from twinlens.explore import explore, open
+    from twinlens.entry import explore, open
     from twinlens.studies.published import import_published
     from twinlens.studies.run import study
     from twinlens.view.explorer import Explorer
@@ -18,8 +18,8 @@ _HOMES = {
     "load_pair": "twinlens.compute.pair",
     "demo_pair": "twinlens.compute.pair",
     "Pair": "twinlens.compute.pair",
-    "explore": "twinlens.explore",
-    "open": "twinlens.explore",
+    "explore": "twinlens.entry",
+    "open": "twinlens.entry",
     "study": "twinlens.studies.run",
     "import_published": "twinlens.studies.published",
     "Explorer": "twinlens.view.explorer",

@@ -1,4 +1,7 @@
-"""From a pair and a prompt to linked panels: the two calls most users need."""
+"""From a pair and a prompt to linked panels: `twinlens.explore` and `twinlens.open`.
+
+The module has neither name: a submodule of that name would take the function's place.
+"""
 
 from __future__ import annotations
 
