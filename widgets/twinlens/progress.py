@@ -37,4 +37,6 @@ def progress(title: str, bar: Bar | None = None) -> Iterator[Report]:
     try:
         yield report
     finally:
+        # In a notebook a bar that is not full stays, in red.
+        drawn.total = drawn.n
         drawn.close()

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from tqdm import tqdm
+from twinlens import progress
+
+
+class Drawn(tqdm):
+    """A bar that draws into memory."""
+
+    made: list[Drawn]
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, file=io.StringIO(), mininterval=0, **kwargs)
+        Drawn.made.append(self)
+
+    @property
+    def text(self):
+        return self.fp.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def bars():
+    Drawn.made = []
+
+
+def test_work_that_lasts_is_shown(monkeypatch):
+    monkeypatch.setattr(progress, "PATIENCE", 0)
+    with progress.progress("recording", Drawn) as report:
+        report(0, 4, "saliency/base")
+        report(3, 4, "heads/change")
+        (bar,) = Drawn.made
+        assert "heads/change" in bar.text
+        assert "3/4" in bar.text
+
+
+def test_short_work_draws_nothing():
+    with progress.progress("recording", Drawn) as report:
+        report(1, 2, "saliency/base")
+    assert Drawn.made[0].text == ""
+
+
+def test_a_bar_ends_full_however_far_it_came():
+    with progress.progress("recording", Drawn) as report:
+        report(1, 5, "saliency/base")
+    assert Drawn.made[0].n == Drawn.made[0].total
