@@ -100,11 +100,14 @@ class Panels:
         An element around the panels.
     trace : Trace
         What they should show.
+    tolerance : float
+        Allowed error as a share of the largest value of a picture.
     """
 
-    def __init__(self, root: Locator, trace: Trace) -> None:
+    def __init__(self, root: Locator, trace: Trace, tolerance: float = TOLERANCE) -> None:
         self.root = root
         self.trace = trace
+        self.tolerance = tolerance
 
     @property
     def page(self) -> Page:
@@ -156,7 +159,7 @@ class Panels:
         if at.token < 0 and manifest.segment_positions("instruction"):
             for side in SIDES:
                 score = compare.trace_score(self.trace, side)
-                assert seen["scores"][side] == _near(score, TOLERANCE)
+                assert seen["scores"][side] == _near(score, self.tolerance)
 
     def _of_side(
         self, seen: dict[str, Any], side: Side, name: str, track: int | None = None
@@ -320,7 +323,7 @@ class Panels:
         other = np.asarray(expected, dtype=np.float64).ravel()
         assert one.shape == other.shape, what
         largest = np.nanmax(np.abs(np.asarray(other if scale is None else scale)), initial=1e-9)
-        allowed = float(largest) * TOLERANCE
+        allowed = float(largest) * self.tolerance
         np.testing.assert_allclose(one, other, rtol=0, atol=allowed, err_msg=what)
 
 

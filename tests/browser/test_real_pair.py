@@ -16,6 +16,7 @@ from tests.browser.lab import Notebook
 from tests.browser.panels import Compact, Panels, Selection, walk
 from tests.browser.test_lab import dashboard
 from tests.support.real_pair import smollm2_pair_folders
+from tests.unit.test_export import Page as Written
 
 pytestmark = pytest.mark.real_model
 
@@ -70,10 +71,15 @@ def test_its_page_answers_every_click(explained, offline, watch):
     assert [url for url in watch.requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
-def test_its_recording_makes_the_same_page(explained, tmp_path):
+def test_its_recording_shows_the_same_numbers(explained, tmp_path):
+    """A page of the recording equals the page of the live trace, up to where each is cut."""
     _, page, saved = explained
-    export.to_html(recording.read(saved), tmp_path / "again.html")
-    assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
+    again = export.to_html(recording.read(saved), tmp_path / "again.html")
+    live, replayed = Written(page).blocks(), Written(again.path).blocks()
+    shared = [key for key in live if key in replayed]
+    assert len(shared) > 0.98 * max(len(live), len(replayed))
+    for key in shared:
+        np.testing.assert_equal(replayed[key], live[key], err_msg=key)
 
 
 def test_the_dashboard_computes_on_demand(folders, page, lab, watch):
@@ -95,5 +101,7 @@ def test_the_dashboard_computes_on_demand(folders, page, lab, watch):
         max_new_tokens=TOKENS,
         response="shared",
     )
-    assert walk(dashboard(page, live), head=(7, 4)) == Selection()
+    # One column of saliency is computed in another order of sums than all of them.
+    shown = Panels(dashboard(page, live).root, live, tolerance=2e-3)
+    assert walk(shown, head=(7, 4)) == Selection()
     assert watch.outside() == []
