@@ -58,6 +58,9 @@ def test_clicks_link_while_the_kernel_is_busy(notebook, page, trace):
     both = [dashboard(page, trace), separate(page, trace)]
     both[0].check(Selection())
     both[1].check(Selection(), "saliency", "heads")
+    # The kernel gives a comm its own thread only after its first messages.
+    both[0].click_token(16)
+    both[0].check(Selection(token=16))
     opened.start("import time\nwhile True: time.sleep(0.1)")
     both[0].click_token(17)
     both[0].check(Selection(token=17))
