@@ -13,7 +13,6 @@ import html
 import json
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Any, Literal, TypeAlias
 
 from twinlens import blocks, charts
 from twinlens.errors import TwinlensError
+from twinlens.files import replacing
 from twinlens.schema import SELECTION_DEFAULTS, Manifest, PanelKind, with_methods
 from twinlens.trace import Report, Trace
 
@@ -130,7 +130,8 @@ def to_html(
     page["manifest"] = with_methods(manifest, encoded).to_json()
     data = _render(shell, page, _pack(encoded))
     target = Path(path)
-    _write(target, data)
+    with replacing(target) as stream:
+        stream.write(data)
     return ExportReport(target, len(data), tuple(encoded), tuple(missing))
 
 
@@ -220,15 +221,3 @@ def _render(shell: Mapping[str, str], page: Mapping[str, Any], packed: str) -> b
 </html>
 """
     return text.encode(errors="replace")
-
-
-def _write(target: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise

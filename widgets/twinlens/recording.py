@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ import numpy as np
 
 from twinlens.blocks import Value
 from twinlens.errors import RecordingError, UnknownBlockError
+from twinlens.files import replacing
 from twinlens.schema import manifest_from_json, with_methods
 from twinlens.trace import Report, Trace
 
@@ -51,23 +51,16 @@ def write(trace: Trace, path: str | os.PathLike[str], report: Report | None = No
     target = Path(path)
     keys = list(trace.keys())
     entries: dict[str, dict[str, Any]] = {}
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    try:
-        with (
-            os.fdopen(handle, "wb") as stream,
-            zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
-        ):
-            for done, key in enumerate(keys):
-                if report:
-                    report(done, len(keys), key)
-                entries[key] = _write_block(archive, f"blocks/{done}", trace.block(key))
-            manifest = {"trace": with_methods(trace.manifest, entries).to_json(), "blocks": entries}
-            _write_entry(archive, "manifest.json", json.dumps(manifest).encode())
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with (
+        replacing(target) as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for done, key in enumerate(keys):
+            if report:
+                report(done, len(keys), key)
+            entries[key] = _write_block(archive, f"blocks/{done}", trace.block(key))
+        manifest = {"trace": with_methods(trace.manifest, entries).to_json(), "blocks": entries}
+        _write_entry(archive, "manifest.json", json.dumps(manifest).encode())
     return target
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import tempfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import platformdirs
 
+from twinlens.files import replacing
 from twinlens.pair_counts import LayerPairs
 
 # Part of the folder's name: results of another way of computing are never read.
@@ -46,11 +46,5 @@ def save(folder: Path | None, key: str, layer: LayerPairs) -> None:
         return
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=folder, suffix=".partial")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, **dataclasses.asdict(layer))
-            os.replace(partial, folder / f"{key}.npz")
-        except BaseException:
-            os.unlink(partial)
-            raise
+        with replacing(folder / f"{key}.npz") as file:
+            np.savez(file, **dataclasses.asdict(layer))

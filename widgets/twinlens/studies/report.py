@@ -17,6 +17,7 @@ from typing import Any
 
 from twinlens import charts, export
 from twinlens.errors import TwinlensError
+from twinlens.files import replacing
 from twinlens.schema import SIDES, PairInfo
 from twinlens.studies import figures, html_tables
 from twinlens.studies.cases import Cases
@@ -114,7 +115,8 @@ def write_report(
             report(place + 1, len(tuned), "cases")
     text = _page(heading, pair, analysis, body, page, panels, bokeh, script)
     target = Path(path)
-    _write(target, text.encode(errors="replace"))
+    with replacing(target) as stream:
+        stream.write(text.encode(errors="replace"))
     carried = sum(packed is not None for packed in page["panels"])
     return ReportFile(target, target.stat().st_size, carried, analysis, tuple(outcomes))
 
@@ -319,15 +321,3 @@ def _inline(script: str) -> str:
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _write(target: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
