@@ -27,8 +27,9 @@ import psutil
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from twinlens.blocks import Array
-from twinlens.compute import effects, gradients  # noqa: F401 - effects registers the methods
-from twinlens.compute.attribution import Reading, complete
+from twinlens.compute import effects  # noqa: F401 - it registers the methods
+from twinlens.compute.attributions import gradients
+from twinlens.compute.attributions.registry import Reading, complete
 
 TIMED = 6
 _135M: dict[str, Any] = {

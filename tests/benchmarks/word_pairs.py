@@ -31,10 +31,10 @@ from transformers import (
     LlamaConfig,
     PreTrainedTokenizerFast,
 )
-from twinlens.compute import word_pairs as subject
-from twinlens.compute import word_vectors
-from twinlens.compute.weights import Weights
-from twinlens.pair_counts import LayerPairs
+from twinlens.changes.word_pairs import LayerPairs
+from twinlens.compute.weights import word_pairs as subject
+from twinlens.compute.weights import word_vectors
+from twinlens.compute.weights.reading import Weights
 from twinlens.vocabulary import vocabulary
 
 from tests.benchmarks import word_pairs_reference as reference

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from twinlens.blocks import Array
-from twinlens.compute import estimates, gradients, occlusion  # noqa: F401 - they register methods
-from twinlens.compute.attribution import Reading, complete
+from twinlens.compute.attributions import estimates, gradients, occlusion  # noqa: F401 - they register methods
+from twinlens.compute.attributions.registry import Reading, complete
 
 IDS = [0, 300, 17, 45, 260, 310, 45, 99, 300, 17, 200, 5]
 PROMPT = 8

@@ -16,12 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import ttest_ind
-from twinlens.endpoint import Endpoint, messages
-from twinlens.errors import Interrupted
-from twinlens.label_shares import label_shares
-from twinlens.labels import (
+from twinlens.errors import AnnotationError, Interrupted
+from twinlens.labels.annotate import (
     Annotation,
-    AnnotationError,
     Component,
     Question,
     annotate,
@@ -32,6 +29,8 @@ from twinlens.labels import (
     read_annotations,
     write_annotations,
 )
+from twinlens.labels.endpoint import Endpoint, messages
+from twinlens.labels.shares import label_shares
 
 KEY = "sk-of-the-test"
 DAYS = Component("base", 0, 0, ("monday", "friday", "sunday"))

@@ -14,9 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from twinlens.endpoint import Endpoint
-from twinlens.label_shares import label_shares
-from twinlens.labels import LEVELS, TASKS, Component, annotate
+from twinlens.labels.annotate import LEVELS, TASKS, Component, annotate
+from twinlens.labels.endpoint import Endpoint
+from twinlens.labels.shares import label_shares
 
 COMPONENTS = [
     Component("base", 0, 0, ("monday", "friday", "sunday", "tuesday")),

@@ -54,3 +54,19 @@ class VocabularyError(TwinlensError, ValueError):
 
 class HeadIndexError(TwinlensError, IndexError):
     """A layer, head or neuron that the model does not have."""
+
+
+class AnnotationError(TwinlensError):
+    """An annotator that does not answer, or a file of annotations that cannot be read."""
+
+
+class DataError(TwinlensError, ValueError):
+    """A data set that cannot be read at all (single bad rows are set aside instead)."""
+
+
+class LevelsError(TwinlensError, ValueError):
+    """A number of levels that cannot be had because only finished levels were stored."""
+
+
+class StudyError(TwinlensError):
+    """A study folder that is none, is damaged, or was made with other settings."""

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from twinlens.compute import occlusion
-from twinlens.compute.attribution import METHODS, Piece, Reading, SaliencyMethod, Wanted
+from twinlens.compute.attributions import occlusion
+from twinlens.compute.attributions.registry import METHODS, Piece, Reading, SaliencyMethod, Wanted
 from twinlens.compute.effects import methods
 from twinlens.errors import Interrupted, NotFiniteError
 from twinlens.schema import Method
@@ -34,9 +34,9 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twinlens.compute.gradients.ROWS_AT_ONCE", 2)
-    monkeypatch.setattr("twinlens.compute.gradients.COLUMNS_AT_ONCE", 1)
-    monkeypatch.setattr("twinlens.compute.estimates._MOST_COLUMNS", 1)
+    monkeypatch.setattr("twinlens.compute.attributions.gradients.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("twinlens.compute.attributions.gradients.COLUMNS_AT_ONCE", 1)
+    monkeypatch.setattr("twinlens.compute.attributions.estimates._MOST_COLUMNS", 1)
     monkeypatch.setattr(occlusion, "_FEWEST", 2)
     monkeypatch.setattr(occlusion, "_MOST", 2)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from twinlens import recording
 from twinlens.compare import effect_shares
-from twinlens.compute import occlusion
+from twinlens.compute.attributions import occlusion
 from twinlens.compute.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair
 from twinlens.errors import Interrupted, UnknownBlockError

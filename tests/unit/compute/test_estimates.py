@@ -9,9 +9,10 @@ from captum.attr import IntegratedGradients
 from torch import Tensor
 from transformers import PreTrainedModel
 from twinlens.blocks import Array
-from twinlens.compute import capture, estimates, gradients
-from twinlens.compute.estimates import integrate, knockout, knockout_by_head
-from twinlens.compute.gradients import log_probability
+from twinlens.compute import capture
+from twinlens.compute.attributions import estimates, gradients
+from twinlens.compute.attributions.estimates import integrate, knockout, knockout_by_head
+from twinlens.compute.attributions.gradients import log_probability
 
 from tests.support import tiny
 from tests.support.saliency import (
@@ -175,7 +176,7 @@ def test_rollout_is_the_product_of_the_mixed_patterns(model: PreTrainedModel) ->
 
 @pytest.mark.parametrize("name", ["attention_knockout", "gradient_norm", "attention_rollout"])
 def test_one_prompt_token_and_one_answer_token(name: str) -> None:
-    from twinlens.compute.attribution import Reading
+    from twinlens.compute.attributions.registry import Reading
 
     model = tiny.model("llama")
     assert np.isfinite(table(name, Reading(model, IDS[:2], 1))).all()

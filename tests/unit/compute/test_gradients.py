@@ -11,8 +11,9 @@ from captum.attr import InputXGradient
 from torch import Tensor
 from transformers import PreTrainedModel
 from twinlens.blocks import Array
-from twinlens.compute import architectures, gradients
-from twinlens.compute.attribution import Reading
+from twinlens.compute import architectures
+from twinlens.compute.attributions import gradients
+from twinlens.compute.attributions.registry import Reading
 from twinlens.errors import NotFiniteError
 
 from tests.support import tiny

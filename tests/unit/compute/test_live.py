@@ -338,7 +338,7 @@ def test_values_that_overflow_half_precision_stay_exact() -> None:
 def test_interrupted_saliency_goes_on_where_it_stopped(
     trace: LiveTrace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twinlens.compute.gradients.COLUMNS_AT_ONCE", 1)
+    monkeypatch.setattr("twinlens.compute.attributions.gradients.COLUMNS_AT_ONCE", 1)
     key = "saliency/tuned/gradient_x_input"
     calls: list[tuple[int, int]] = []
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from twinlens.blocks import Array
-from twinlens.compute import occlusion, passes
-from twinlens.compute.attribution import Reading
-from twinlens.compute.occlusion import deletion_curve, occluded, read_intact
+from twinlens.compute import passes
+from twinlens.compute.attributions import occlusion
+from twinlens.compute.attributions.occlusion import deletion_curve, occluded, read_intact
+from twinlens.compute.attributions.registry import Reading
 from twinlens.errors import NotFiniteError, PromptError, UnsupportedArchitectureError
 
 from tests.support import tiny

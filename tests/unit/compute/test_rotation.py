@@ -10,10 +10,13 @@ import torch
 from scipy.linalg import subspace_angles
 from scipy.stats import special_ortho_group
 from sklearn.decomposition import PCA
+from twinlens.changes.rotation import Rotation
+from twinlens.changes.rotation_figure import rotation_figure
 from twinlens.compute import architectures
 from twinlens.compute.concepts import principal_components
 from twinlens.compute.pair import Pair, load_pair
-from twinlens.compute.rotation import (
+from twinlens.compute.weights.reading import Weights
+from twinlens.compute.weights.rotation import (
     Settings,
     layer_rotation,
     pair_rotation,
@@ -22,10 +25,7 @@ from twinlens.compute.rotation import (
     rotation,
     value_vectors,
 )
-from twinlens.compute.weights import Weights
 from twinlens.errors import HeadIndexError, Interrupted, NotFiniteError, PairMismatchError
-from twinlens.rotation_figure import rotation_figure
-from twinlens.rotation_table import Rotation
 
 from tests.support import tiny
 

@@ -6,7 +6,8 @@ import csv
 import json
 
 import pytest
-from twinlens.studies.data import DataError, Problem, Row, collect_rows, read_rows
+from twinlens.errors import DataError
+from twinlens.studies.data import Problem, Row, collect_rows, read_rows
 
 RECORDS = [
     {

@@ -8,8 +8,7 @@ import pickle
 import numpy as np
 import pytest
 from twinlens.density import DensityParameters
-from twinlens.errors import RecordingError, UnknownBlockError
-from twinlens.studies.cases import LevelsError
+from twinlens.errors import LevelsError, RecordingError, UnknownBlockError
 from twinlens.studies.pickles import read_pickle
 from twinlens.studies.published import import_published, pieces_to_tokens
 from twinlens.studies.scoring import Settings, scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import subprocess
 import sys
 import tracemalloc
@@ -14,13 +15,13 @@ import pytest
 pytest.importorskip("pyarrow")
 
 from twinlens.density import DensityParameters
-from twinlens.errors import Interrupted, PromptError, UnknownBlockError
+from twinlens.errors import Interrupted, PromptError, StudyError, UnknownBlockError
 from twinlens.studies import run
 from twinlens.studies import store as store_module
 from twinlens.studies.data import Problem, Row
 from twinlens.studies.scoring import Settings, scores
 from twinlens.studies.statistics import analyse
-from twinlens.studies.store import Store, StudyError
+from twinlens.studies.store import Store
 
 from tests.support import tiny
 from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace
@@ -162,6 +163,7 @@ def test_memory_does_not_grow_with_the_prompts(tmp_path):
     def peak(count):
         store = create(tmp_path / str(count))
         made = (Row(i + 1, f"p{i}", text, ((0, 6),), ((0, 6),)) for i in range(count))
+        gc.collect()  # what earlier tests left would be counted where it is collected
         tracemalloc.start()
         run.fill(store, made, PlantedTrace)
         stored = sum(case.values.nbytes for case in store)

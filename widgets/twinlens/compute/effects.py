@@ -10,11 +10,11 @@ import numpy as np
 from torch import Tensor
 
 from twinlens.blocks import Array
-from twinlens.compute import estimates, gradients, occlusion  # noqa: F401 - they register methods
-from twinlens.compute.attribution import METHODS, Reading, complete
-from twinlens.compute.estimates import knockout_by_head
-from twinlens.compute.gradients import summed_gradient
-from twinlens.compute.occlusion import deletion_curve
+from twinlens.compute.attributions import estimates, gradients, occlusion  # noqa: F401 - they register methods
+from twinlens.compute.attributions.estimates import knockout_by_head
+from twinlens.compute.attributions.gradients import summed_gradient
+from twinlens.compute.attributions.occlusion import deletion_curve
+from twinlens.compute.attributions.registry import METHODS, Reading, complete
 from twinlens.compute.passes import hookable
 from twinlens.compute.prompt import pieces
 from twinlens.faithfulness import EXACT, Faithfulness, faithfulness

@@ -12,7 +12,7 @@ from twinlens.blocks import Array, Value
 from twinlens.compare import relative_difference
 from twinlens.compute import heads, lens
 from twinlens.compute.answers import read_answers
-from twinlens.compute.attribution import METHODS
+from twinlens.compute.attributions.registry import METHODS
 from twinlens.compute.cache import Cache, half
 from twinlens.compute.capture import Capture, capture
 from twinlens.compute.concepts import WORDS, strongest

@@ -13,16 +13,12 @@ import numpy.typing as npt
 
 from twinlens import density
 from twinlens.blocks import Array, Value
-from twinlens.errors import TwinlensError, UnknownBlockError
+from twinlens.errors import LevelsError, UnknownBlockError
 from twinlens.schema import SIDES, Answer, Manifest, Method, PairInfo, Side, Token
 from twinlens.trace import Report, Trace
 
 #: Levels of the published files.
 PUBLISHED_LEVELS = 10
-
-
-class LevelsError(TwinlensError, ValueError):
-    """A number of levels that cannot be had because only finished levels were stored."""
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twinlens.errors import PromptError, TwinlensError
+from twinlens.errors import DataError, PromptError
 from twinlens.studies.annotation import Span, find_span, parse_annotation, widen
 
 _TRUE, _FALSE = {"true", "yes", "1"}, {"false", "no", "0"}
-
-
-class DataError(TwinlensError, ValueError):
-    """A data set that cannot be read at all (single bad rows are set aside instead)."""
 
 
 @dataclass(frozen=True)

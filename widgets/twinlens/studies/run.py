@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from twinlens.compare import SCORED_SEGMENTS
-from twinlens.errors import Interrupted, TwinlensError
+from twinlens.errors import Interrupted, StudyError, TwinlensError
 from twinlens.schema import SIDES
 from twinlens.studies.annotation import Span, span_tokens
 from twinlens.studies.cases import Case
 from twinlens.studies.data import Problem, Row, read_rows
-from twinlens.studies.store import Store, StudyError
+from twinlens.studies.store import Store
 from twinlens.trace import Report, Trace
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def study(
     DataError
         If the data as a whole cannot be read.
     """
-    from twinlens.compute.attribution import METHODS
+    from twinlens.compute.attributions.registry import METHODS
     from twinlens.compute.live import trace_pair
 
     if engine != "local":

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twinlens.errors import TwinlensError, UnknownBlockError
+from twinlens.errors import StudyError, UnknownBlockError
 from twinlens.schema import Method, ModelInfo, PairInfo, Token
 from twinlens.studies.cases import Case, CaseTrace
 from twinlens.studies.data import Problem
@@ -54,10 +54,6 @@ _SCHEMA = pa.schema(
         ("values", pa.list_(pa.float32())),
     ]
 )
-
-
-class StudyError(TwinlensError):
-    """A study folder that is none, is damaged, or was made with other settings."""
 
 
 class Store:

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from twinlens.blocks import Array
 from twinlens.compute import passes
-from twinlens.compute.attribution import Piece, Reading, Wanted, precise, saliency_method
+from twinlens.compute.attributions.gradients import embed
+from twinlens.compute.attributions.registry import Piece, Reading, Wanted, precise, saliency_method
 from twinlens.compute.capture import observed
-from twinlens.compute.gradients import embed
 from twinlens.compute.passes import Conditions, Prefix
 from twinlens.errors import PromptError, UnsupportedArchitectureError
 from twinlens.grouping import Unit

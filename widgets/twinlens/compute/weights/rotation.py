@@ -18,17 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.blocks import Array
+from twinlens.changes.rotation import Added, LayerRotation, Rotation
 from twinlens.compute import architectures
 from twinlens.compute.concepts import Vocabulary, principal_components
-from twinlens.compute.weights import Source, Weights, weights_of
-from twinlens.compute.word_pairs import pair_weights
+from twinlens.compute.weights.reading import Source, Weights, weights_of
+from twinlens.compute.weights.word_pairs import pair_weights
 from twinlens.errors import (
     HeadIndexError,
     NotFiniteError,
     PairMismatchError,
     UnsupportedArchitectureError,
 )
-from twinlens.rotation_table import Added, LayerRotation, Rotation
 from twinlens.trace import Report
 
 if TYPE_CHECKING:

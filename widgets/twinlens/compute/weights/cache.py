@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
+from twinlens.changes.word_pairs import LayerPairs
 from twinlens.files import replacing
-from twinlens.pair_counts import LayerPairs
 
 # Part of the folder's name: results of another way of computing are never read.
 _VERSION = 1

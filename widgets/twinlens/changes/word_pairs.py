@@ -1,8 +1,8 @@
 """Word pairs of attention heads: what was found, counted and compared between two models.
 
-`twinlens.compute.word_pairs` finds the pairs; everything here needs only their ids. The rules are
-those of the paper's analysis code: a pair has no direction, it counts for a head if it appears
-in more than one neuron of it, and it counts once.
+`twinlens.compute.weights.word_pairs` finds the pairs; everything here needs only their ids. The
+rules are those of the paper's analysis code: a pair has no direction, it counts for a head if it
+appears in more than one neuron of it, and it counts once.
 """
 
 from __future__ import annotations

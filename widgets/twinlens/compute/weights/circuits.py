@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from twinlens.blocks import Array
-from twinlens.compute.weights import LayerWeights, Source, weights_of
+from twinlens.compute.weights.reading import LayerWeights, Source, weights_of
 from twinlens.errors import PairMismatchError
 from twinlens.trace import Report
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from twinlens.changes.rotation import Rotation
 from twinlens.charts import PALETTES
-from twinlens.rotation_table import Rotation
 
 if TYPE_CHECKING:
     from bokeh.models import ColumnDataSource

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from twinlens.blocks import Array
 from twinlens.compute import architectures, passes
-from twinlens.compute.attribution import Piece, Reading, Wanted, precise, saliency_method
+from twinlens.compute.attributions.registry import Piece, Reading, Wanted, precise, saliency_method
 from twinlens.compute.capture import observed
 from twinlens.compute.passes import Conditions, Prefix
 from twinlens.errors import NotFiniteError

@@ -1,9 +1,9 @@
 """Names and labels of feed-forward components (paper, table 5 and figure 3).
 
 A component is named from its top words, then labelled by task and by linguistic level. Whoever
-answers is an annotator: a function, an OpenAI-compatible endpoint (`twinlens.endpoint`), or a file
-(`read_annotations`). Answers are text and judged here in one way: what is no valid answer counts
-as "cannot tell" and is kept count of.
+answers is an annotator: a function, an OpenAI-compatible endpoint (`twinlens.labels.endpoint`), or
+a file (`read_annotations`). Answers are text and judged here in one way: what is no valid answer
+counts as "cannot tell" and is kept count of.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from twinlens.answer_store import AnswerStore
-from twinlens.errors import TwinlensError
+from twinlens.errors import AnnotationError
+from twinlens.labels.answers import AnswerStore
 from twinlens.schema import SIDES
 from twinlens.trace import Report
 
@@ -46,10 +46,6 @@ _SPELLINGS = {
     "semantic": "semantics",
 }
 _COLUMNS = ("model", "layer", "component", "round", "name", "tasks", "level")
-
-
-class AnnotationError(TwinlensError):
-    """An annotator that does not answer, or a file of annotations that cannot be read."""
 
 
 class _StoppedError(Exception):

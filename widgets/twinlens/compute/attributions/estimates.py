@@ -15,9 +15,7 @@ from torch import Tensor
 
 from twinlens.blocks import Array
 from twinlens.compute import architectures, passes
-from twinlens.compute.attribution import Piece, Reading, Wanted, precise, saliency_method
-from twinlens.compute.capture import observed
-from twinlens.compute.gradients import (
+from twinlens.compute.attributions.gradients import (
     Folded,
     Target,
     embed,
@@ -26,6 +24,8 @@ from twinlens.compute.gradients import (
     log_probability,
     slopes,
 )
+from twinlens.compute.attributions.registry import Piece, Reading, Wanted, precise, saliency_method
+from twinlens.compute.capture import observed
 from twinlens.compute.passes import Conditions
 from twinlens.errors import UnsupportedArchitectureError
 from twinlens.schema import Method

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from twinlens.labels import LEVELS, NONE, TASKS, Annotation, AnnotationError
+from twinlens.errors import AnnotationError
+from twinlens.labels.annotate import LEVELS, NONE, TASKS, Annotation
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from twinlens.blocks import Array
-from twinlens.compute import pair_cache
-from twinlens.compute.weights import LayerWeights, Source, Weights, weights_of
-from twinlens.compute.word_vectors import (
+from twinlens.changes.word_pairs import LayerPairs, WordPairs
+from twinlens.compute.weights import cache as pair_cache
+from twinlens.compute.weights.reading import LayerWeights, Source, Weights, weights_of
+from twinlens.compute.weights.word_vectors import (
     Cooccurrence,
     Settings,
     all_but_the_top,
@@ -32,7 +33,6 @@ from twinlens.compute.word_vectors import (
     word_pieces,
 )
 from twinlens.errors import VocabularyError
-from twinlens.pair_counts import LayerPairs, WordPairs
 from twinlens.schema import SIDES, Side
 from twinlens.trace import Report
 from twinlens.vocabulary import Vocabulary, WordVectors, read_word_vectors, vocabulary

@@ -1,4 +1,4 @@
-"""Annotators behind an OpenAI-compatible endpoint, for `twinlens.labels.annotate`.
+"""Annotators behind an OpenAI-compatible endpoint, for `twinlens.labels.annotate.annotate`.
 
 Needs the package `openai`, which is imported when an endpoint is made.
 """
@@ -9,7 +9,8 @@ import json
 import os
 from typing import Any, TypeAlias
 
-from twinlens.labels import CANNOT_TELL, LEVELS, NONE, TASKS, AnnotationError, Kind, Question
+from twinlens.errors import AnnotationError
+from twinlens.labels.annotate import CANNOT_TELL, LEVELS, NONE, TASKS, Kind, Question
 
 Message: TypeAlias = dict[str, str]
 

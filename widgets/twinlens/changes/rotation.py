@@ -1,6 +1,6 @@
 """How far tuning turned the feed-forward concepts, as a table.
 
-`twinlens.compute.rotation` measures, `twinlens.rotation_figure` draws.
+`twinlens.compute.weights.rotation` measures, `twinlens.changes.rotation_figure` draws.
 """
 
 from __future__ import annotations

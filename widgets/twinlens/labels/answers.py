@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from twinlens.labels import Annotator, Question
+    from twinlens.labels.annotate import Annotator, Question
 
 # Part of every key: answers to other wordings of the questions are never read.
 _VERSION = 1
@@ -42,7 +42,7 @@ class AnswerStore:
 
     @classmethod
     def of(cls, annotator: Annotator, cache: bool | str | os.PathLike[str]) -> AnswerStore:
-        """The store of an annotator; see `twinlens.labels.annotate`."""
+        """The store of an annotator; see `twinlens.labels.annotate.annotate`."""
         identity: str | None = getattr(annotator, "identity", None)
         path: Path | None = None
         if not isinstance(cache, bool):

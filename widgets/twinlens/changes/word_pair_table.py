@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twinlens.blocks import Array
-from twinlens.pair_counts import Row, WordPairs, check_comparable
+from twinlens.changes.word_pairs import Row, WordPairs, check_comparable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,1 @@
+"""What changed between the weights of two models, as tables and figures."""

@@ -1,0 +1,1 @@
+"""Methods of input-output attribution, each an entry of one registry."""

@@ -1,0 +1,1 @@
+"""What can be said from weights alone, read layer by layer."""
