@@ -23,6 +23,8 @@ from twinlens.schema import (
 )
 from twinlens.trace import Report, Trace
 
+from tests.support.synthetic_heads import head_block, head_keys
+
 PROMPT: tuple[tuple[str, Segment], ...] = (
     ("<s>", "special"),
     ("### User:", "template"),
@@ -200,6 +202,7 @@ class SyntheticTrace(Trace):
                 for k in range(min(3, self.components))
             ]
             keys += [f"activations/{side}/{layer}/neuron/{n}" for layer in layers for n in range(4)]
+        keys += head_keys(self)
         keys += [f"neurons/{layer}/{t}" for layer in layers for t in range(m.length("tuned"))]
         keys += [f"neuron/{layer}/{n}" for layer in layers for n in range(4)]
         return keys
@@ -280,6 +283,8 @@ class SyntheticTrace(Trace):
                     },
                     "cosine": float(rng.uniform(0.7, 1)),
                 }
+        if (value := head_block(self, parts, WORDS)) is not None:
+            return value
         raise UnknownBlockError(f"{key} is not a block of this trace")
 
     def _words(self, rng: np.random.Generator) -> list[list[object]]:

@@ -28,6 +28,18 @@ key                                 value        meaning
 ``heads/sink/S``                    f16 [T,L,H]  attention from a position to the first token
 ``heads/received/S``                f16 [N,L,H]  mean attention of the answer to a prompt token
 ``heads/write/S/l/UNIT``            f16 [T,L,H]  head output along the unit's direction
+``heads/entropy/S``                 f16 [T,L,H]  entropy of the attention row, bits
+``heads/previous/S``                f16 [T,L,H]  attention to the token before; 0 at position 0
+``heads/effect/S/m``                f32 [L,H]    first-order effect (gradient through a gate), nats
+``heads/ablation/S/KIND/m``         f32 [L,H]    exact effect of the `TOP_HEADS` heads of largest
+                                                 estimate, nats; NaN elsewhere
+``heads/ablation/S/KIND/m/so_far``  f32 [L,H]    what is there of it now; live traces only
+``heads/ablation/S/KIND/m/l/h``     f32 [1]      exact effect of one head
+``heads/circuits``                  f32 [L,H,4]  relative difference and cosine of the query-key
+                                                 circuit, then of the value-output circuit
+``word_pairs/info``                 JSON         how word pairs were found, and how much changed
+``word_pairs/l/h``                  JSON         word pairs of one head
+``word_pairs/find/WORD``            JSON         heads in which a word is in any pair
 ``shift/attention``                 f32 [C, L]   relative difference of attention outputs
 ``shift/feed_forward``              f32 [C, L]   relative difference of feed-forward outputs
 ``shift/residual``                  f32 [C,L+1]  relative difference of the residual stream
@@ -39,6 +51,12 @@ key                                 value        meaning
 ``neuron/l/n``                      JSON         one neuron of both models with words
 ``activations/S/l/neuron/n``        f16 [T]      activation of one neuron along the tokens
 ==================================  ===========  ==============================================
+
+In ``heads/effect`` and ``heads/ablation`` the effect is on the log-probability of answer token
+``m`` (0 .. M-1), or with ``m`` = ``answer`` on that of the whole answer (the sum over its tokens):
+positive where the head raises it. ``KIND`` is one of `ABLATIONS`: the head's output is replaced
+at every position by zero, by its mean over the positions of the text, or by what the other model
+gives there (shared answers only).
 
 JSON forms::
 
@@ -54,6 +72,12 @@ JSON forms::
     neurons/l/t      [{"neuron": n, "base": activation, "tuned": activation}, ...]
     neuron/l/n       {"base": {"norm": x, "words": [[word, score], ...]}, "tuned": {...},
                       "cosine": of the two value vectors}
+    word_pairs/info  {"parameters": {...}, "words": count, "missing": words without a vector,
+                      "heads_changed": heads whose pairs differ between the models}
+    word_pairs/l/h   {"rows": [[word, partner, neurons_base, neurons_tuned], ...],
+                      "left_out": pairs not listed}   most neurons first; a pair counts that is in
+                     more than one neuron, else its number is 0
+    word_pairs/find/WORD   [[layer, head, pairs_base, pairs_tuned], ...]   most gained first
     words            sorted by absolute score, largest first; the sign is kept
 """
 
@@ -77,6 +101,11 @@ SEGMENTS: tuple[Segment, ...] = ("special", "template", "instruction", "context"
 
 PanelKind: TypeAlias = Literal["dashboard", "saliency", "heads", "concepts", "overview"]
 PANELS: tuple[PanelKind, ...] = ("dashboard", "saliency", "heads", "concepts", "overview")
+
+#: What a head's output is replaced by to measure its exact effect.
+ABLATIONS: tuple[str, str, str] = ("zero", "mean", "other")
+#: Heads of largest estimated effect that a table of exact effects holds.
+TOP_HEADS = 20
 
 #: Traits of the explorer that make up the selection; -1 and "" mean nothing is selected.
 SELECTION_DEFAULTS: dict[str, int | str] = {"token": -1, "layer": -1, "head": -1, "unit": ""}
