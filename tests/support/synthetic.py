@@ -56,6 +56,7 @@ HOSTILE = (
     "&amp;\u202e",
     "</script>",
 )
+ENDS = ("positive", "negative")
 WORDS = [
     "dog",
     "cat",
@@ -176,9 +177,10 @@ def manifest(
 class SyntheticTrace(Trace):
     """Every block of `twinlens.schema`, drawn from a generator seeded by its key."""
 
-    def __init__(self, made: Manifest | None = None) -> None:
+    def __init__(self, made: Manifest | None = None, *, labelled: bool = False) -> None:
         self.manifest = made or manifest()
         self.components = int(self.manifest.parameters["components"])
+        self.labelled = labelled
         self.asked: list[str] = []
 
     def keys(self) -> Iterable[str]:
@@ -205,6 +207,9 @@ class SyntheticTrace(Trace):
         keys += head_keys(self)
         keys += [f"neurons/{layer}/{t}" for layer in layers for t in range(m.length("tuned"))]
         keys += [f"neuron/{layer}/{n}" for layer in layers for n in range(4)]
+        keys += [f"activations/tuned/{layer}/base_components" for layer in layers]
+        keys += [f"neurons/effect/{side}/answer" for side in SIDES]
+        keys += ["rotation"]
         return keys
 
     def block(self, key: str, report: Report | None = None) -> Value:
@@ -266,19 +271,43 @@ class SyntheticTrace(Trace):
                 return rng.beta(1, 5, size=layers).astype(np.float32)
             case ["components", _]:
                 return [self._component(rng, k) for k in range(self.components)]
-            case ["activations", _, _, "components"]:
+            case ["components", _, "ends"]:
+                return [
+                    {s: {end: self._end(rng, end) for end in ENDS} for s in SIDES}
+                    for _ in range(self.components)
+                ]
+            case ["concepts", "find", word]:
+                return {"word": word, **{s: self._listed(word, s) for s in SIDES}}
+            case ["rotation"]:
+                return [self._turned(rng, layer) for layer in range(layers)]
+            case ["activations", _, _, ("components" | "base_components")]:
                 return rng.normal(size=(length, self.components)).astype(np.float16)
             case ["activations", _, _, "neuron", _]:
                 return rng.normal(size=length).astype(np.float16)
-            case ["neurons", _, _]:
+            case ["neurons", "effect", _, _]:
+                return (rng.normal(size=(layers, m.pair.intermediate)) ** 3 / 8).astype(np.float32)
+            case ["neurons", layer, _]:
                 return [
-                    {"neuron": k, "base": float(rng.normal()), "tuned": float(rng.normal())}
+                    {
+                        "layer": int(rng.integers(layers)) if layer == "all" else int(layer),
+                        "neuron": k,
+                        **{s: float(rng.normal()) for s in SIDES},
+                    }
                     for k in range(4)
                 ]
+            case ["neuron", "ablation", _, layer, neuron, answer]:
+                estimate = self.array(f"neurons/effect/{side}/{answer}")
+                return estimate[int(layer), [int(neuron)]] * np.float32(0.9)
+            case ["neuron", "change", _, _, _]:
+                return self._use(rng)
             case ["neuron", _, _]:
                 return {
                     **{
-                        side: {"norm": float(rng.gamma(2)), "words": self._words(rng)}
+                        side: {
+                            "norm": float(rng.gamma(2)),
+                            "words": self._words(rng),
+                            "normed": self._words(rng),
+                        }
                         for side in SIDES
                     },
                     "cosine": float(rng.uniform(0.7, 1)),
@@ -299,9 +328,57 @@ class SyntheticTrace(Trace):
 
     def _component(self, rng: np.random.Generator, k: int) -> dict[str, object]:
         cosine = float(rng.uniform(0.6, 1))
-        return {
+        entry: dict[str, object] = {
             "base": {"explained": 0.3 / (k + 1), "words": self._words(rng)},
             "tuned": {"index": k, "explained": 0.28 / (k + 1), "words": self._words(rng)},
             "cosine": cosine,
             "angle": float(np.degrees(np.arccos(cosine))),
+        }
+        if self.labelled:
+            named = [None, "names of animals", "verbs of writing"][k % 3]
+            entry |= {"name": named, "labels": ["writing", "semantics"] if named else []}
+        return entry
+
+    def _end(self, rng: np.random.Generator, end: str) -> list[list[object]]:
+        sign = 1 if end == "positive" else -1
+        return [[word, sign * abs(cosine)] for word, cosine in self._words(rng)]
+
+    def _listed(self, word: str, side: Side) -> list[list[object]]:
+        """Where the word stands among the words of the components: the largest cosines first."""
+        found: list[list[object]] = []
+        for layer in range(self.manifest.pair.layers):
+            block = self.block(f"components/{layer}")
+            for k, entry in enumerate(block):  # type: ignore[arg-type]
+                own = entry[side].get("index", k)
+                for rank, (said, cosine) in enumerate(entry[side]["words"], 1):
+                    if said == word:
+                        found.append([layer, own, cosine, rank])
+        return sorted(found, key=lambda row: -abs(row[2]))[:20]  # type: ignore[arg-type]
+
+    def _turned(self, rng: np.random.Generator, layer: int) -> dict[str, object]:
+        return {
+            "layer": layer,
+            "k": self.components,
+            "angle": float(rng.uniform(5, 30)),
+            "null": 62.0,
+            "null_low": 60.5,
+            "null_high": 63.5,
+            "inside": float(rng.uniform(0.5, 0.6)),
+            "own": 0.61,
+            "null_inside": 0.25,
+            "weights": float(rng.uniform(0.05, 0.3)),
+            "null_weights": 1.414,
+            "added": self._words(rng)[:15],
+        }
+
+    def _use(self, rng: np.random.Generator) -> dict[str, object]:
+        base, tuned = (float(x) for x in rng.normal(size=2))
+        norms = rng.gamma(2, size=2)
+        return {
+            "moved": float(rng.gamma(2, 0.1)),
+            "cosine": float(rng.uniform(0.7, 1)),
+            "base": base,
+            "tuned": tuned,
+            "used": abs(tuned) - abs(base),
+            "write": {"base": base * float(norms[0]), "tuned": tuned * float(norms[1])},
         }

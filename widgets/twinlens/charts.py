@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 ChartTheme: TypeAlias = Literal["light", "dark"]
 
 BOKEH_KEY = "asset/bokehjs"
-CHART_KEYS: tuple[str, str] = ("chart/overview/light", "chart/overview/dark")
+CHART_KEYS: tuple[str, ...] = ("chart/overview/light", "chart/overview/dark")
+#: Charts of single panels, which a page asks for when they are opened.
+PANEL_CHART_KEYS: tuple[str, ...] = ("chart/rotation/light", "chart/rotation/dark")
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 SHIFT_HEIGHT = 230
@@ -84,9 +86,15 @@ def page_value(trace: Trace, key: str, report: Report | None = None) -> Value:
     if key == BOKEH_KEY:
         return bokeh_script()
     if key.startswith("chart/"):
-        if key not in CHART_KEYS:
-            raise UnknownBlockError(f"there is no chart {key}: known are {', '.join(CHART_KEYS)}")
-        return overview_json(trace, "dark" if key.endswith("/dark") else "light", report)
+        known = (*CHART_KEYS, *PANEL_CHART_KEYS)
+        if key not in known:
+            raise UnknownBlockError(f"there is no chart {key}: known are {', '.join(known)}")
+        theme: ChartTheme = "dark" if key.endswith("/dark") else "light"
+        if key.startswith("chart/rotation/"):
+            from twinlens import rotation_chart
+
+            return rotation_chart.rotation_json(trace, theme, report)
+        return overview_json(trace, theme, report)
     return trace.block(key, report)
 
 
@@ -132,7 +140,7 @@ def overview_json(trace: Trace, theme: ChartTheme = "light", report: Report | No
     """`overview` as BokehJS embeds it; the same trace gives the same text."""
     from bokeh.embed import json_item
 
-    return _numbered(dict(json_item(overview(trace, theme, report))))
+    return numbered(dict(json_item(overview(trace, theme, report))))
 
 
 def _shift_figure(
@@ -140,7 +148,7 @@ def _shift_figure(
 ) -> figure:
     from bokeh.models import DataRange1d
 
-    fig = _figure("shift_figure", SHIFT_HEIGHT, colours, marker, layers)
+    fig = layer_figure("shift_figure", SHIFT_HEIGHT, colours, marker, layers)
     fig.y_range = DataRange1d(start=0)
     fig.yaxis.axis_label = "relative difference"
     parts = (
@@ -148,9 +156,9 @@ def _shift_figure(
         ("feed_forward", "feed-forward", colours.feed_forward, "square"),
         ("residual", "residual stream", colours.ink, "triangle"),
     )
-    points = [_line(fig, source, *part) for part in parts]
-    _hover(fig, points[0], [(title, f"@{name}{{0.0000}}") for name, title, *_ in parts])
-    _legend(fig, colours)
+    points = [layer_line(fig, source, *part) for part in parts]
+    hover(fig, points[0], [(title, f"@{name}{{0.0000}}") for name, title, *_ in parts])
+    legend_above(fig, colours)
     return fig
 
 
@@ -158,19 +166,20 @@ def _lens_figure(colours: Palette, marker: ColumnDataSource, layers: int) -> fig
     from bokeh.models import ColumnDataSource
 
     source = ColumnDataSource({"layer": [], "base": [], "tuned": []}, name="lens")
-    fig = _figure("lens_figure", LENS_HEIGHT, colours, marker, layers)
+    fig = layer_figure("lens_figure", LENS_HEIGHT, colours, marker, layers)
     fig.yaxis.axis_label = "log-probability, nats"
     fig.visible = False
-    points = _line(fig, source, "base", "base", colours.base, "circle")
-    _line(fig, source, "tuned", "tuned", colours.tuned, "square")
-    _hover(fig, points, [("base", "@base{0.000} nats"), ("tuned", "@tuned{0.000} nats")])
-    _legend(fig, colours)
+    points = layer_line(fig, source, "base", "base", colours.base, "circle")
+    layer_line(fig, source, "tuned", "tuned", colours.tuned, "square")
+    hover(fig, points, [("base", "@base{0.000} nats"), ("tuned", "@tuned{0.000} nats")])
+    legend_above(fig, colours)
     return fig
 
 
-def _figure(
+def layer_figure(
     name: str, height: int, colours: Palette, marker: ColumnDataSource, layers: int
 ) -> figure:
+    """An empty figure over the layers, in the dashboard's look; `marker` says which is selected."""
     from bokeh.models import BasicTicker, Range1d, TapTool
     from bokeh.plotting import figure
 
@@ -205,9 +214,10 @@ def _figure(
     return fig
 
 
-def _line(
+def layer_line(
     fig: figure, source: ColumnDataSource, column: str, title: str, colour: str, shape: str
 ) -> GlyphRenderer[Any]:
+    """A line through one column with a mark at every layer; returns the marks."""
     fig.line("layer", column, source=source, color=colour, line_width=1.75, legend_label=title)
     return fig.scatter(
         "layer",
@@ -223,14 +233,16 @@ def _line(
     )
 
 
-def _hover(fig: figure, points: GlyphRenderer[Any], values: list[tuple[str, str]]) -> None:
+def hover(fig: figure, points: GlyphRenderer[Any], values: list[tuple[str, str]]) -> None:
+    """Tell the values of the layer the mouse is at."""
     from bokeh.models import HoverTool
 
     tooltips = [("layer", "@layer"), *values]
     fig.add_tools(HoverTool(renderers=[points], mode="vline", tooltips=tooltips))
 
 
-def _legend(fig: figure, colours: Palette) -> None:
+def legend_above(fig: figure, colours: Palette) -> None:
+    """Put the legend in one row above the figure."""
     legend = fig.legend[0]
     legend.update(
         orientation="horizontal",
@@ -247,7 +259,7 @@ def _legend(fig: figure, colours: Palette) -> None:
     fig.add_layout(legend, "above")
 
 
-def _numbered(item: dict[str, Any]) -> dict[str, Any]:
+def numbered(item: dict[str, Any]) -> dict[str, Any]:
     """Rename Bokeh's identifiers in order of appearance: they count up within a process."""
     names: dict[str, str] = {}
 

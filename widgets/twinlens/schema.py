@@ -9,7 +9,8 @@ the position that predicts it, see `reading_position`.
 
 Block keys (``S`` is ``base`` or ``tuned``; ``T = N + M`` positions of that side, ``C`` the
 positions both sides share: ``T`` with a shared answer, else ``N``; ``L`` layers, ``H`` heads,
-``K`` components per layer):
+``K`` components and ``I`` neurons per layer; ``m`` is an answer token ``0 .. M-1``, or ``answer``
+for the sum over the answer; effects are log-probability as it is less that without the thing):
 
 ==================================  ===========  ==============================================
 key                                 value        meaning
@@ -47,7 +48,14 @@ key                                 value        meaning
 ``components/change``               f32 [L]      mean of 1 - cosine over the matched components
 ``components/l``                    JSON         K matched components of layer l with words
 ``activations/S/l/components``      f16 [T, K]   feed-forward output along each component
+``components/l/ends``               JSON         words of either end of each component
+``activations/tuned/l/base_components``  f16 [T, K]  tuned's output along *base's* components
+``concepts/find/WORD``              JSON         components in which a word stands out
+``rotation``                        JSON         how far each layer's components are turned
 ``neurons/l/t``                     JSON         most active and most changed neurons at token t
+``neurons/effect/S/m``              f32 [L, I]   what each neuron adds, first order, nats
+``neuron/ablation/S/l/n/m``         f32 [1]      the same of one neuron, exactly
+``neuron/change/l/n/t``             JSON         whether the vector moved or it is used more
 ``neuron/l/n``                      JSON         one neuron of both models with words
 ``activations/S/l/neuron/n``        f16 [T]      activation of one neuron along the tokens
 ==================================  ===========  ==============================================
@@ -69,8 +77,22 @@ JSON forms::
                        "tuned": {"index": k, "explained": share, "words": [...]},
                        "cosine": c, "angle": degrees}, ... K]
                      entry k is component k of base and its match in tuned, signs aligned
-    neurons/l/t      [{"neuron": n, "base": activation, "tuned": activation}, ...]
-    neuron/l/n       {"base": {"norm": x, "words": [[word, score], ...]}, "tuned": {...},
+                     and, where components are labelled, "name": text or null, "labels": [...]
+    components/l/ends  [{"base": {"positive": [[word, cosine], ...], "negative": [...]},
+                       "tuned": {...}}, ... K]   in the order and with the signs of components/l
+    concepts/find/WORD  {"word": text, "base": [[layer, component, cosine, rank], ...],
+                       "tuned": [...]}   best first, at most 20 each; components are numbered as
+                     in their own model, rank 1 is the first word of a component
+    rotation         [{"layer": l, "k": count, "angle": mean principal angle of the k leading
+                       components in degrees, "null": the same for random rotations, "null_low":
+                       x, "null_high": x, "inside": share of base's variance that tuned's k
+                       leading components hold, "own": that base's own hold, "null_inside": x,
+                       "weights": relative norm of the weight difference, "null_weights": x,
+                       "added": [[word, cosine], ...] of the difference's first direction}, ... L]
+    neurons/l/t      [{"layer": l, "neuron": n, "base": activation, "tuned": activation}, ...];
+                     l may be "all", t may be "answer" (mean magnitude where it is predicted)
+    neuron/l/n       {"base": {"norm": x, "words": [[word, score], ...], "normed": the words after
+                      the weight of the final norm}, "tuned": {...},
                       "cosine": of the two value vectors}
     word_pairs/info  {"parameters": {...}, "words": count, "missing": words without a vector,
                       "heads_changed": heads whose pairs differ between the models}
@@ -78,6 +100,9 @@ JSON forms::
                       "left_out": pairs not listed}   most neurons first; a pair counts that is in
                      more than one neuron, else its number is 0
     word_pairs/find/WORD   [[layer, head, pairs_base, pairs_tuned], ...]   most gained first
+    neuron/change/l/n/t  {"moved": relative norm of the difference of the value vectors, "cosine":
+                      of the two, "base": activation, "tuned": activation, "used": change of the
+                      activation's magnitude, "write": {"base": activation times norm, "tuned": x}}
     words            sorted by absolute score, largest first; the sign is kept
 """
 
