@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
+from transformers.utils import logging
 from twinlens.compute import pair as pair_module
+from twinlens.compute import sources
 from twinlens.compute.live import trace_pair
 from twinlens.compute.pair import Pair, demo_pair, load_pair
 from twinlens.errors import (
@@ -50,6 +52,17 @@ def test_facts_about_the_pair(pair: Pair, folders: tuple[Path, Path]) -> None:
 def test_dtype(folders: tuple[Path, Path]) -> None:
     loaded = load_pair(*folders, dtype=torch.float64)
     assert loaded.info.base.dtype == "float64"
+
+
+def test_bars_only_where_loading_lasts(
+    folders: tuple[Path, Path], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "_tqdm_active", True)
+    load_pair(*folders)
+    assert capfd.readouterr().err == ""
+    monkeypatch.setattr(sources, "PATIENCE", 0.0)
+    load_pair(*folders)
+    assert "loading base" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from twinlens.compute.architectures import architecture_of
 from twinlens.errors import ModelLoadError
+from twinlens.progress import PATIENCE
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -97,6 +99,21 @@ def _load_errors(source: Source, what: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _patient_bars(source: Source) -> Iterator[None]:
+    """Let the bars of transformers name the model, appear only in a long load, and go away."""
+
+    def hook(factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        what = {"desc": f"loading {source.name}", "delay": PATIENCE, "leave": False}
+        return factory(*args, **{**kwargs, **what})
+
+    previous = logging.set_tqdm_hook(hook)
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(previous)
+
+
 def load_config(source: Source, trust_remote_code: bool) -> PretrainedConfig:
     """Configuration of a model of a supported architecture.
 
@@ -158,7 +175,11 @@ def load_weights(
     """
     weights = {"gguf_file": source.gguf} if source.gguf else {"use_safetensors": True}
     # Weights made in a caller's inference mode could never enter a gradient.
-    with _load_errors(source, "weights"), torch.inference_mode(False):
+    with (
+        _load_errors(source, "weights"),
+        _patient_bars(source),
+        torch.inference_mode(False),
+    ):
         model = AutoModelForCausalLM.from_pretrained(
             source.place,
             config=None if source.gguf else config,
