@@ -47,7 +47,7 @@ def test_attention_to_positions(captures: tuple[Capture, Capture]) -> None:
     base, _ = captures
     ours = heads.to_positions(base, [1, 2, 4])
     for t, layer, head in ((0, 0, 0), (5, 1, 3), (9, 2, 2)):
-        expected = sum(float(base.attention[layer, head, t, p]) for p in (1, 2, 4))
+        expected = sum(float(base.attention[layer, head][t, p]) for p in (1, 2, 4))
         assert ours[t, layer, head] == pytest.approx(expected, abs=1e-6)
     assert (ours[0] == 0).all()
     assert (heads.to_positions(base, []) == 0).all()
@@ -58,7 +58,7 @@ def test_received_is_read_where_the_answer_is_predicted(captures: tuple[Capture,
     ours = heads.received(base, PROMPT)
     assert ours.shape == (PROMPT, 3, 4)
     rows = [PROMPT - 1 + m for m in range(len(IDS) - PROMPT)]
-    expected = np.mean([base.attention[1, 2, t, 3].item() for t in rows])
+    expected = np.mean([base.attention[1, 2][t, 3].item() for t in rows])
     assert ours[3, 1, 2] == pytest.approx(expected, abs=1e-6)
 
 

@@ -42,6 +42,10 @@ def shape_of(key: str, trace: LiveTrace) -> tuple[str, tuple[int, ...] | None]:
             return "float16", (c, depth, heads)
         case ["heads", "received", _]:
             return "float16", (n, depth, heads)
+        case ["heads", "effect", *_]:
+            return "float32", (depth, heads)
+        case ["heads", "circuits"]:
+            return "float32", (depth, heads, 4)
         case ["heads", *_]:
             return "float16", (t, depth, heads)
         case ["shift", name]:
@@ -59,7 +63,8 @@ def shape_of(key: str, trace: LiveTrace) -> tuple[str, tuple[int, ...] | None]:
             | "alternatives"
             | "components"
             | "neurons"
-            | "neuron",
+            | "neuron"
+            | "word_pairs",
             *_,
         ]:
             return "json", None

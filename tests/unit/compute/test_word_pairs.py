@@ -11,7 +11,7 @@ import torch
 from twinlens.changes.word_pairs import WordPairs
 from twinlens.compute.pair import load_pair
 from twinlens.compute.weights.reading import LayerWeights, Weights
-from twinlens.compute.weights.word_pairs import Ranking, layer_pairs, pair_word_pairs, word_pairs
+from twinlens.compute.weights.word_pairs import Ranking, layer_pairs, word_pairs
 from twinlens.compute.weights.word_vectors import (
     Cooccurrence,
     Settings,
@@ -193,12 +193,12 @@ def test_folder_and_loaded_model_give_the_same_pairs(tmp_path: Path) -> None:
 def test_pair_uses_one_filter_for_both_models(tmp_path: Path) -> None:
     pair = load_pair(*tiny.save_pair(tmp_path), memory="sequential")
     calls = []
-    both = pair_word_pairs(
-        pair, WORDS, settings=SMALL, cache=False, report=lambda *now: calls.append(now)
+    both = pair.word_pairs(
+        WORDS, settings=SMALL, cache=False, report=lambda *now: calls.append(now)
     )
-    assert both["base"].parameters == both["tuned"].parameters
-    assert both["tuned"].parameters["cooccurrence"] == OWN
-    assert both["tuned"].model == "tuned"
+    assert both.base.parameters == both.tuned.parameters
+    assert both.tuned.parameters["cooccurrence"] == OWN
+    assert both.tuned.model == "tuned"
     with pair.model("tuned") as model:
         embeddings = model.model.embed_tokens.weight
         vectors = mean_embeddings(embeddings, word_pieces(tiny.tokenizer(), WORDS.words))
@@ -207,10 +207,10 @@ def test_pair_uses_one_filter_for_both_models(tmp_path: Path) -> None:
             Weights(model).layer(1),
             Cooccurrence(_filter_vectors(pair), SMALL),
         )
-    np.testing.assert_array_equal(both["tuned"].layers[1].query, expected.query)
+    np.testing.assert_array_equal(both.tuned.layers[1].query, expected.query)
     assert calls[0] == (0, 6, "word pairs of base, layer 0")
-    assert calls[-1] == (6, 6, "word pairs of tuned")
-    assert [call[0] for call in calls] == [0, 1, 2, 3, 3, 4, 5, 6]
+    assert calls[-1] == (6, 6, "word pairs")
+    assert [call[0] for call in calls] == [0, 1, 2, 3, 4, 5, 6]
 
 
 def _filter_vectors(pair) -> WordVectors:

@@ -16,6 +16,7 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from twinlens.compute import architectures, passes
 from twinlens.compute.passes import Conditions
+from twinlens.compute.patterns import Patterns
 from twinlens.errors import NotFiniteError
 from twinlens.schema import Side
 from twinlens.trace import Report
@@ -33,8 +34,8 @@ class Capture:
 
     Attributes
     ----------
-    attention : float16 [layers, heads, T, T]
-        Patterns, rows are queries; rounding changes a weight by at most 1/2048 of itself.
+    attention : Patterns
+        Of every layer and head, the causal half in half precision.
     heads : float32 [layers, T, heads * head_dim]
         Output of every head, before the output weights.
     attention_out, feed_forward_out : float32 [layers, T, hidden]
@@ -47,7 +48,7 @@ class Capture:
         Log-probabilities in nats where the answer tokens are predicted.
     """
 
-    attention: Tensor
+    attention: Patterns
     heads: Tensor
     attention_out: Tensor
     feed_forward_out: Tensor
@@ -167,7 +168,9 @@ def capture(
         If the residual stream becomes NaN or infinite; names the layer.
     """
     depth = range(len(architectures.layers(model)))
-    patterns: list[Tensor] = []
+    heads = architectures.sizes(model.config).heads
+    patterns = Patterns(len(depth), heads, len(ids), attention_dtype)
+    reached = iter(depth)
     kept: dict[str, list[Tensor]] = {
         name: [] for name in ("heads", "attention_out", "feed_forward_out", "residual", "neurons")
     }
@@ -199,7 +202,7 @@ def capture(
         for module in (*architectures.layers(model), architectures.final_norm(model)):
             stack.callback(module.register_forward_pre_hook(keep_residual).remove)
         stack.enter_context(observed(model))
-        token = _patterns.set(lambda w: patterns.append(w[0].to("cpu", attention_dtype)))
+        token = _patterns.set(lambda weights: patterns.put(next(reached), weights[0]))
         stack.callback(_patterns.reset, token)
         # Not inference_mode: a rotary buffer refreshed there could not enter a gradient later.
         with torch.no_grad():
@@ -213,7 +216,7 @@ def capture(
             where = f"layer {layer - 1}" if layer else "its embeddings"
             raise NotFiniteError(_not_finite(side, where))
     return Capture(
-        attention=torch.stack(patterns),
+        attention=patterns,
         logprobs=output.logits[0].float().log_softmax(dim=-1).cpu(),
         **{name: torch.stack(tensors) for name, tensors in kept.items()},
     )

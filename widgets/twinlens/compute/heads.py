@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,14 +34,34 @@ def change(base: Capture, tuned: Capture, common: int) -> Array:
 
 def to_positions(of: Capture, positions: Sequence[int]) -> Array:
     """Attention from every token to some positions together, shape [T, layers, heads]."""
-    share = of.attention[..., list(positions)].float().sum(dim=-1)
-    return share.permute(2, 0, 1).numpy()
+    shares = [layer[..., list(positions)].float().sum(dim=-1) for layer in of.attention]
+    return torch.stack(shares).permute(2, 0, 1).numpy()
 
 
 def received(of: Capture, prompt_length: int) -> Array:
     """Mean attention of the answer's reading positions to prompt tokens, [N, layers, heads]."""
-    answering = of.attention[:, :, prompt_length - 1 : -1, :prompt_length]
-    return answering.float().mean(dim=2).permute(2, 0, 1).numpy()
+    rows = slice(prompt_length - 1, -1)
+    means = [layer[:, rows, :prompt_length].float().mean(dim=1) for layer in of.attention]
+    return torch.stack(means).permute(2, 0, 1).numpy()
+
+
+def previous(of: Capture) -> Array:
+    """Attention from every token to the one before, shape [T, layers, heads]; 0 for the first."""
+    below = [layer.diagonal(offset=-1, dim1=-2, dim2=-1).float() for layer in of.attention]
+    return torch.nn.functional.pad(torch.stack(below), (1, 0)).permute(2, 0, 1).numpy()
+
+
+def entropy(of: Capture) -> Array:
+    """Entropy of every row of attention, bits, shape [T, layers, heads].
+
+    0 where a query looks at one token only, log2(t + 1) where query t looks at all alike.
+    """
+    found = []
+    for layer in of.attention:
+        rows = layer.float()
+        rows = rows / rows.sum(dim=-1, keepdim=True)
+        found.append(torch.xlogy(rows, rows).sum(dim=-1) / -math.log(2))
+    return torch.stack(found).abs().permute(2, 0, 1).numpy()
 
 
 def write(of: Capture, model: PreTrainedModel, direction: Tensor) -> Array:

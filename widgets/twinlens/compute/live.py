@@ -17,6 +17,8 @@ from twinlens.compute.cache import Cache, half
 from twinlens.compute.capture import Capture, capture
 from twinlens.compute.concepts import WORDS, strongest
 from twinlens.compute.effects import Effects, methods
+from twinlens.compute.head_blocks import HeadBlocks
+from twinlens.compute.keys import index as _index
 from twinlens.compute.prompt import (
     Spans,
     check_length,
@@ -122,6 +124,8 @@ class LiveTrace(Trace):
     pair : Pair
     effects : Effects
         Saliency tables, deletion curves, knock-out gradients by head.
+    heads : HeadBlocks
+        Measures and effects of attention heads.
     """
 
     def __init__(self, pair: Pair, manifest: Manifest, captures: dict[Side, Capture]) -> None:
@@ -133,6 +137,7 @@ class LiveTrace(Trace):
             for side in SIDES
         }
         self.effects = Effects(pair, manifest, {side: captures[side].logprobs for side in SIDES})
+        self.heads = HeadBlocks(pair, manifest, captures)
         self._cache = Cache(_CACHE_BYTES)
 
     def block(self, key: str, report: Report | None = None) -> Value:
@@ -157,9 +162,7 @@ class LiveTrace(Trace):
         for block in ("saliency", "faithfulness"):
             yield from (f"{block}/{side}/{name}" for side in SIDES for name in kept[side])
         yield from (f"groups/{unit}" for unit in UNITS[1:])
-        yield "heads/change"
-        for name in ("instruction", "sink", "received"):
-            yield from (f"heads/{name}/{side}" for side in SIDES)
+        yield from self.heads.keys()
         yield from (f"shift/{name}" for name in ("attention", "feed_forward", "residual"))
         if m.shared:
             yield "disagreement"
@@ -179,6 +182,7 @@ class LiveTrace(Trace):
             yield from (
                 f"heads/write/{side}/{layer}/component:{k}" for layer in depth for k in written
             )
+        yield from self.heads.word_keys()
         mentioned: dict[tuple[int, int], None] = {}
         for t in range(first, max(m.length(side) for side in SIDES)):
             for layer in depth:
@@ -213,13 +217,10 @@ class LiveTrace(Trace):
             case ["attention", side, layer, head] if side in SIDES:
                 which = _index(key, head, self.pair.sizes.heads, "head")
                 return self._captures[side].attention[self._layer(key, layer), which].numpy()
-            case ["heads", "change"]:
-                both = self._captures["base"], self._captures["tuned"]
-                return half(heads.change(*both, self.manifest.common_length))
-            case ["heads", ("instruction" | "sink" | "received") as name, side] if side in SIDES:
-                return self._pattern_measure(name, self._captures[side])
             case ["heads", "write", side, layer, unit] if side in SIDES:
                 return self._write(key, side, self._layer(key, layer), unit)
+            case ["heads" | "word_pairs", *_]:
+                return self.heads.block(key, report)
             case ["shift", ("attention" | "feed_forward" | "residual") as name]:
                 return self._shift(name)
             case ["lens", side, token] if side in SIDES:
@@ -271,12 +272,6 @@ class LiveTrace(Trace):
         both = min(row.shape[1] for row in rows)
         base, tuned = (row[:, :both].double().log_softmax(dim=-1) for row in rows)
         return (tuned.exp() * (tuned - base)).sum(dim=-1).clamp_min(0).float().numpy()
-
-    def _pattern_measure(self, name: str, of: Capture) -> Array:
-        if name == "received":
-            return half(heads.received(of, self.manifest.prompt_length))
-        positions = [0] if name == "sink" else self.manifest.segment_positions("instruction")
-        return half(heads.to_positions(of, positions))
 
     def _write(self, key: str, side: Side, layer: int, unit: str) -> Array:
         try:
@@ -345,11 +340,3 @@ class LiveTrace(Trace):
 
     def _neuron(self, key: str, text: str) -> int:
         return _index(key, text, self.pair.sizes.intermediate, "neuron")
-
-
-def _index(key: str, text: str, size: int, what: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) < size):
-        raise UnknownBlockError(
-            f"there is no block {key!r}: {what} {text!r} is not one of 0 .. {size - 1}"
-        )
-    return int(text)

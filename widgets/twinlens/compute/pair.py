@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.resources import files
@@ -29,7 +30,13 @@ from twinlens.schema import SIDES, ModelInfo, PairInfo, Side
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+    from twinlens.changes.head_words import HeadWords
     from twinlens.compute.concepts import Concepts
+    from twinlens.compute.weights.pair_heads import PairHeads
+    from twinlens.compute.weights.word_pairs import VectorSource
+    from twinlens.compute.weights.word_vectors import Settings
+    from twinlens.trace import Report
+    from twinlens.vocabulary import Vocabulary
 
 DEMO_NOTE = (
     "A teaching pair of tiny models, trained for this package on made-up text: "
@@ -151,6 +158,63 @@ class Pair:
         from twinlens.compute.concepts import Concepts
 
         return Concepts(self)
+
+    @cached_property
+    def head_weights(self) -> PairHeads:
+        """What the weights alone say about attention heads, kept for every prompt."""
+        from twinlens.compute.weights.pair_heads import PairHeads
+
+        return PairHeads(self)
+
+    def word_pairs(
+        self,
+        words: Vocabulary | None = None,
+        *,
+        cooccurrence: VectorSource | None = None,
+        settings: Settings | None = None,
+        layers: Iterable[int] | None = None,
+        cache: bool | str | os.PathLike[str] = True,
+        device: str | torch.device | None = None,
+        report: Report | None = None,
+    ) -> HeadWords:
+        """Word pairs of the heads of both models; the panels show them from now on.
+
+        Parameters
+        ----------
+        words : Vocabulary, optional
+            From `twinlens.vocabulary.vocabulary`. By default the 20,000 most frequent English
+            words, or the words of the tokenizer where it has few tokens.
+        cooccurrence : path or callable, optional
+            Vectors that say which words may occur together: a GloVe or word2vec text file, or a
+            function from words to an array. By default the base model's input embeddings, for
+            both models, so that differences come from the heads alone.
+        settings : Settings, optional
+            K, z and the number of frequent words; by default the paper's, with a K of at most a
+            twentieth of the words.
+        layers : iterable of int, optional
+            Layers to look at; all by default.
+        cache : bool or path
+            Whether, or in which folder, finished layers are kept on disk.
+        device : str or device, optional
+            Where activations are computed; the CPU by default.
+        report : callable, optional
+            Told the layers done; may raise `Interrupted`.
+
+        Raises
+        ------
+        VocabularyError
+            If fewer words than K have a vector, or the vectors cannot be read.
+        HeadIndexError
+            If there is no such layer.
+        """
+        from twinlens.compute.weights.pair_heads import PairSearch
+
+        search = PairSearch(
+            self, words, cooccurrence=cooccurrence, settings=settings, cache=cache, device=device
+        )
+        found = search.find(layers, report)
+        self.head_weights.search = search
+        return found
 
     def _model_info(self, side: Side) -> ModelInfo:
         if side not in self._loaded:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from twinlens.blocks import Array
-from twinlens.compute.weights.reading import LayerWeights, Source, weights_of
+from twinlens.compute.weights.reading import HeldWeights, LayerWeights, Source, weights_of
 from twinlens.errors import PairMismatchError
 from twinlens.trace import Report
 
@@ -65,13 +65,17 @@ class CircuitChange:
 
 
 def circuit_change(
-    base: Source, tuned: Source, *, fold_norm: bool = True, report: Report | None = None
+    base: Source | HeldWeights,
+    tuned: Source | HeldWeights,
+    *,
+    fold_norm: bool = True,
+    report: Report | None = None,
 ) -> CircuitChange:
     """Compare the circuits of every head of two models, layer by layer.
 
     Parameters
     ----------
-    base, tuned : loaded model, folder, safetensors file or Weights
+    base, tuned : loaded model, folder, safetensors file, Weights or HeldWeights
     fold_norm : bool
         Multiply query, key and value weights by the weight of the norm in front of them, which
         belongs to what a head reads.
@@ -85,7 +89,7 @@ def circuit_change(
     ModelLoadError, UnsupportedArchitectureError
         If a layer cannot be read.
     """
-    sides = weights_of(base), weights_of(tuned)
+    sides = [side if isinstance(side, HeldWeights) else weights_of(side) for side in (base, tuned)]
     layers = sides[0].sizes.layers
     if layers != sides[1].sizes.layers:
         raise PairMismatchError(

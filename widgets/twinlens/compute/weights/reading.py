@@ -191,6 +191,21 @@ class Weights:
         return tensor
 
 
+class HeldWeights:
+    """Attention weights of a model that is let go: all layers, and nothing else of it."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.name, self.sizes = weights.name, weights.sizes
+        self._layers = [
+            LayerWeights(*(part.clone() for part in vars(weights.layer(layer)).values()))
+            for layer in range(weights.sizes.layers)
+        ]
+
+    def layer(self, layer: int) -> LayerWeights:
+        """As `Weights.layer`."""
+        return self._layers[layer]
+
+
 def weights_of(source: Source) -> Weights:
     """`Weights` of a loaded model, a folder or a safetensors file."""
     return source if isinstance(source, Weights) else Weights(source)

@@ -21,8 +21,8 @@ from twinlens.blocks import Array
 from twinlens.changes.rotation import Added, LayerRotation, Rotation
 from twinlens.compute import architectures
 from twinlens.compute.concepts import Vocabulary, principal_components
+from twinlens.compute.weights.pair_heads import pair_weights
 from twinlens.compute.weights.reading import Source, Weights, weights_of
-from twinlens.compute.weights.word_pairs import pair_weights
 from twinlens.errors import (
     HeadIndexError,
     NotFiniteError,

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -33,14 +32,12 @@ from twinlens.compute.weights.word_vectors import (
     word_pieces,
 )
 from twinlens.errors import VocabularyError
-from twinlens.schema import SIDES, Side
 from twinlens.trace import Report
 from twinlens.vocabulary import Vocabulary, WordVectors, read_word_vectors, vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from twinlens.compute.pair import Pair
 
 # Rows of weights that are ranked at once; bounds the buffers to 61 MB each for 20,000 words.
 _ROWS = 768
@@ -161,7 +158,7 @@ def _pairs(
 
 
 @dataclass(frozen=True)
-class _Words:
+class Words:
     """A vocabulary whose words all have tokens."""
 
     words: tuple[str, ...]
@@ -170,9 +167,16 @@ class _Words:
     left_out: tuple[str, ...]
 
 
-def _prepare(
+def prepare(
     tokenizer: PreTrainedTokenizerBase, words: Vocabulary | None, settings: Settings
-) -> _Words:
+) -> Words:
+    """Spell a vocabulary in tokens.
+
+    Raises
+    ------
+    VocabularyError
+        If fewer words than K have any.
+    """
     words = words or vocabulary()
     pieces = word_pieces(tokenizer, words.words)
     kept = [place for place, tokens in enumerate(pieces) if tokens]
@@ -182,7 +186,7 @@ def _prepare(
             f"the vocabulary has {len(kept)} words with a vector, fewer than the K = "
             f"{settings.top} a neuron is described with: give more words or a smaller K"
         )
-    return _Words(
+    return Words(
         tuple(words.words[place] for place in kept),
         [pieces[place] for place in kept],
         words.source,
@@ -190,13 +194,20 @@ def _prepare(
     )
 
 
-def _cooccurrence(
+def filter_words(
     source: VectorSource | None,
-    words: _Words,
+    words: Words,
     weights: Weights,
     settings: Settings,
     report: Report | None,
 ) -> Cooccurrence:
+    """Which words may occur together; by default the model's own input embeddings say so.
+
+    Raises
+    ------
+    VocabularyError
+        If the vectors cannot be read, or do not fit the words.
+    """
     if source is None:
         embeddings = mean_embeddings(weights.input_embeddings(), words.pieces)
         vectors, components = all_but_the_top(embeddings)
@@ -220,37 +231,54 @@ def _cooccurrence(
     return Cooccurrence(found, settings)
 
 
-def _model_pairs(
-    weights: Weights,
-    words: _Words,
-    cooccurrence: Cooccurrence,
-    layers: Iterable[int] | None,
-    folder: Path | None,
-    device: str | torch.device | None,
-    report: Report,
-) -> WordPairs:
-    vectors = mean_embeddings(weights.input_embeddings(), words.pieces)
-    settings = cooccurrence.settings
-    common = hashlib.sha256(repr(settings).encode())
-    for array in (vectors, cooccurrence.units, cooccurrence.known):
-        common.update(np.ascontiguousarray(array).data)
-    ranking: Ranking | None = None
-    found: dict[int, LayerPairs] = {}
-    wanted = range(weights.sizes.layers) if layers is None else sorted(set(layers))
-    for done, layer in enumerate(wanted):
-        report(done, len(wanted), f"word pairs of {weights.name}, layer {layer}")
+class Search:
+    """Finds the word pairs of one model, layer by layer; holds what the layers share.
+
+    Parameters
+    ----------
+    weights : Weights
+    words : Words
+    cooccurrence : Cooccurrence
+    folder : Path, optional
+        Where finished layers are kept on disk.
+    device : str or device, optional
+        Where activations are computed; the CPU by default.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        words: Words,
+        cooccurrence: Cooccurrence,
+        folder: Path | None,
+        device: str | torch.device | None,
+    ) -> None:
+        self._vectors = mean_embeddings(weights.input_embeddings(), words.pieces)
+        self._cooccurrence, self._folder, self._device = cooccurrence, folder, device
+        self._ranking: Ranking | None = None
+        self._common = hashlib.sha256(repr(cooccurrence.settings).encode())
+        for array in (self._vectors, cooccurrence.units, cooccurrence.known):
+            self._common.update(np.ascontiguousarray(array).data)
+
+    def layer(self, weights: Weights, layer: int) -> LayerPairs:
+        """Word pairs of one layer of the model, from disk if they are there."""
         read = weights.layer(layer)
-        key = common.copy()
+        key = self._common.copy()
         for part in (read.query, read.key, read.norm):
             key.update(part.float().contiguous().cpu().numpy().data)
-        pairs = pair_cache.load(folder, key.hexdigest())
+        pairs = pair_cache.load(self._folder, key.hexdigest())
         if pairs is None:
-            ranking = ranking or Ranking(torch.from_numpy(vectors).to(device or "cpu"))
-            pairs = layer_pairs(ranking, read, cooccurrence)
-            pair_cache.save(folder, key.hexdigest(), pairs)
-        found[layer] = pairs
-    report(len(wanted), len(wanted), f"word pairs of {weights.name}")
-    parameters = {
+            vectors = torch.from_numpy(self._vectors).to(self._device or "cpu")
+            self._ranking = self._ranking or Ranking(vectors)
+            pairs = layer_pairs(self._ranking, read, self._cooccurrence)
+            pair_cache.save(self._folder, key.hexdigest(), pairs)
+        return pairs
+
+
+def parameters_of(words: Words, cooccurrence: Cooccurrence) -> dict[str, Any]:
+    """Every setting that influences word pairs, plain JSON values."""
+    settings = cooccurrence.settings
+    return {
         "top": settings.top,
         "z": settings.z,
         "frequent": settings.frequent,
@@ -260,7 +288,6 @@ def _model_pairs(
         "cooccurrence": cooccurrence.source,
         "words_without_cooccurrence": int((~cooccurrence.known).sum()),
     }
-    return WordPairs(weights.name, words.words, found, parameters)
 
 
 def word_pairs(
@@ -306,57 +333,18 @@ def word_pairs(
     ModelLoadError, UnsupportedArchitectureError, HeadIndexError
         If a layer cannot be read.
     """
-    settings, report = settings or Settings(), report or _silent
-    weights, prepared = weights_of(source), _prepare(tokenizer, words, settings)
-    pairs = _cooccurrence(cooccurrence, prepared, weights, settings, report)
-    folder = pair_cache.folder(cache)
-    return _model_pairs(weights, prepared, pairs, layers, folder, device, report)
+    settings, report = settings or Settings(), report or silent
+    weights, prepared = weights_of(source), prepare(tokenizer, words, settings)
+    filter_ = filter_words(cooccurrence, prepared, weights, settings, report)
+    search = Search(weights, prepared, filter_, pair_cache.folder(cache), device)
+    found: dict[int, LayerPairs] = {}
+    wanted = range(weights.sizes.layers) if layers is None else sorted(set(layers))
+    for done, layer in enumerate(wanted):
+        report(done, len(wanted), f"word pairs of {weights.name}, layer {layer}")
+        found[layer] = search.layer(weights, layer)
+    report(len(wanted), len(wanted), f"word pairs of {weights.name}")
+    return WordPairs(weights.name, prepared.words, found, parameters_of(prepared, filter_))
 
 
-def pair_word_pairs(
-    pair: Pair,
-    words: Vocabulary | None = None,
-    *,
-    cooccurrence: VectorSource | None = None,
-    settings: Settings | None = None,
-    layers: Iterable[int] | None = None,
-    cache: bool | str | os.PathLike[str] = True,
-    device: str | torch.device | None = None,
-    report: Report | None = None,
-) -> dict[Side, WordPairs]:
-    """Word pairs of both models of a pair, with one filter for both.
-
-    Parameters and errors as in `word_pairs`; by default the co-occurrence vectors are the input
-    embeddings of the base model, so that differences come from the heads alone.
-    """
-    settings, report = settings or Settings(), report or _silent
-    prepared = _prepare(pair.tokenizers["base"], words, settings)
-    folder = pair_cache.folder(cache)
-    layers = None if layers is None else list(layers)
-    filter_: Cooccurrence | None = None
-    found: dict[Side, WordPairs] = {}
-    for turn, side in enumerate(SIDES):
-
-        def both(done: int, total: int, what: str, turn: int = turn) -> None:
-            report(done + turn * total, len(SIDES) * total, what)
-
-        with pair_weights(pair, side) as weights:
-            filter_ = filter_ or _cooccurrence(cooccurrence, prepared, weights, settings, report)
-            found[side] = _model_pairs(weights, prepared, filter_, layers, folder, device, both)
-    return found
-
-
-@contextmanager
-def pair_weights(pair: Pair, side: Side) -> Iterator[Weights]:
-    """Weights of one side; the pair is locked only if its models take turns in memory."""
-    name = getattr(pair.info, side).name
-    with pair.model(side) as model:
-        weights = Weights(model, name)
-        if pair.memory == "sequential":
-            yield weights
-            return
-    yield weights
-
-
-def _silent(done: int, total: int, what: str) -> None:
+def silent(done: int, total: int, what: str) -> None:
     """Report to nobody."""
