@@ -100,13 +100,59 @@ export interface Component {
   tuned: { index: number; explained: number; words: Word[] };
   cosine: number;
   angle: number;
+  /** Where the trace has labels. */
+  name?: string | null;
+  labels?: string[];
+}
+/** Words of either end of a component. */
+export type Ends = BySide<{ positive: Word[]; negative: Word[] }>;
+/** Components in which a word stands out, numbered as in their own model; rank 1 is the first word. */
+export type Found = [layer: number, component: number, cosine: number, rank: number];
+export type WordPlaces = { word: string } & BySide<Found[]>;
+export interface LayerRotation {
+  layer: number;
+  /** Leading components compared. */
+  k: number;
+  /** Mean principal angle in degrees, and the same for random rotations. */
+  angle: number;
+  null: number;
+  /** Share of base's variance that tuned's leading components hold. */
+  inside: number;
+  own: number;
+  null_inside: number;
+  /** Relative norm of the weight difference. */
+  weights: number;
+  added: Word[];
 }
 export interface Neuron {
   base: { norm: number; words: Word[] };
   tuned: { norm: number; words: Word[] };
   cosine: number;
 }
-export type NeuronActivity = { neuron: number; base: number; tuned: number }[];
+export type NeuronActivity = {
+  layer?: number;
+  neuron: number;
+  base: number | null;
+  tuned: number | null;
+}[];
+/** Whether a neuron's value vector moved or the neuron is used more. */
+export interface NeuronChange {
+  moved: number;
+  cosine: number;
+  base: number | null;
+  tuned: number | null;
+  used: number | null;
+  write: BySide<number | null>;
+}
+/** What a person calls a component; keys are `layer/component`, as base numbers them. */
+export interface Label {
+  name: string;
+  tasks: string[];
+  levels: string[];
+}
+export type Labels = Record<string, Label>;
+export const TASKS = ["writing", "maths", "coding", "translation"] as const;
+export const LEVELS = ["phonology", "morphology", "syntax", "semantics"] as const;
 
 /** Whether a block says how far a computation has come, so that it is no answer for good. */
 export function grows(key: string): boolean {

@@ -13,7 +13,7 @@ describe("cloud", () => {
       weight: made(`${seed}w`, i),
       italic: i % 2 === 0,
     }));
-  const options = { stacked: false, largest: 28, smallest: 10.5, measure };
+  const options = { largest: 28, smallest: 10.5, measure };
 
   it.each([
     [640, 250, 9, 15, 9],
@@ -22,13 +22,15 @@ describe("cloud", () => {
     [900, 260, 36, 36, 36],
     [120, 60, 1, 1, 1],
   ])("places every word inside %i x %i without overlap", (width, height, a, b, c) => {
-    for (const stacked of [false, true]) {
-      const input = [zone("a", a), zone("b", b), zone("c", c)];
-      const zones = layoutZones(input, { ...options, stacked, width, height });
-      expect(zones.map(({ words }) => words.map((word) => word.text))).toEqual(
-        input.map((words) => words.map((word) => word.text)),
+    const input = [zone("a", a), zone("b", b), zone("c", c)];
+    const ends = [zone("d", c), zone("e", a), zone("f", b)];
+    for (const grid of [[input], input.map((words) => [words]), [input, ends]]) {
+      const zones = layoutZones(grid, { ...options, width, height });
+      const texts = (list: { text: string }[]) => list.map((word) => word.text);
+      expect(zones.map((row) => row.map(({ words }) => texts(words)))).toEqual(
+        grid.map((row) => row.map(texts)),
       );
-      for (const { words, width: w, height: h } of zones) {
+      for (const { words, width: w, height: h } of zones.flat()) {
         const outside = words.filter(
           (word) =>
             word.x < 0 ||
@@ -46,10 +48,13 @@ describe("cloud", () => {
   });
 
   it("is the same every time, with larger words for larger scores", () => {
-    const input = [zone("a", 12), zone("b", 12), zone("c", 12)];
+    const input = [[zone("a", 12), zone("b", 12), zone("c", 12)]];
     const first = layoutZones(input, { ...options, width: 600, height: 250 });
     expect(layoutZones(input, { ...options, width: 600, height: 250 })).toEqual(first);
-    const words = first.flatMap((one) => one.words).sort((p, q) => p.weight - q.weight);
+    const words = first
+      .flat()
+      .flatMap((one) => one.words)
+      .sort((p, q) => p.weight - q.weight);
     for (let i = 1; i < words.length; i++) {
       expect(words[i]!.size).toBeGreaterThanOrEqual(words[i - 1]!.size);
     }
@@ -57,7 +62,7 @@ describe("cloud", () => {
 
   it("places a word that is wider than its zone", () => {
     const long = [{ text: "x".repeat(60), weight: 1, italic: false }];
-    const [first] = layoutZones([long, [], []], { ...options, width: 300, height: 100 });
+    const first = layoutZones([[long, [], []]], { ...options, width: 300, height: 100 })[0]![0];
     expect(first!.words[0]!.shown).toMatch(/^x+…$/);
     expect(first!.words[0]!.size).toBeGreaterThanOrEqual(options.smallest);
   });

@@ -1,4 +1,4 @@
-import type { Answer, Manifest, Method, Side, Tensor, Value } from "../protocol.ts";
+import type { Answer, Label, Labels, Manifest, Method, Side, Tensor, Value } from "../protocol.ts";
 import { readingPosition } from "../protocol.ts";
 import type { Progress, Source } from "../sources/source.ts";
 import { Cache } from "./cache.ts";
@@ -43,7 +43,16 @@ export const OPTIONS: Options = {
   headMeasure: "auto",
 };
 
-const SYNCED = ["token", "layer", "head", "unit", "method", "theme", "presentation"] as const;
+const SYNCED = [
+  "token",
+  "layer",
+  "head",
+  "unit",
+  "method",
+  "theme",
+  "presentation",
+  "labels",
+] as const;
 
 /** The one state behind all panels of an explorer: selection, options, blocks. */
 export class Store {
@@ -113,6 +122,18 @@ export class Store {
     this.#write({ presentation: on });
   }
 
+  /** Names and labels given by hand to components. */
+  get labels(): Labels {
+    return (this.#model.get("labels") as Labels | undefined) ?? {};
+  }
+
+  /** Name a component of a layer, as base numbers it; a label that says nothing is taken away. */
+  setLabel(layer: number, component: number, label: Label): void {
+    const { [`${layer}/${component}`]: _, ...others } = this.labels;
+    const empty = !(label.name || label.tasks.length || label.levels.length);
+    this.#write({ labels: empty ? others : { ...others, [`${layer}/${component}`]: label } });
+  }
+
   setOptions(patch: Partial<Options>): void {
     Object.assign(this.options, patch);
     this.#notify();
@@ -140,6 +161,11 @@ export class Store {
   /** Whether a block can be had without computing it. */
   has(key: string): boolean {
     return this.#cache.has(key);
+  }
+
+  /** Whether the two models are there, so that what is not recorded can be computed. */
+  get live(): boolean {
+    return this.#model.get("_recorded") === false;
   }
 
   block(key: string, signal: AbortSignal, progress?: (report: Progress) => void): Promise<Value> {

@@ -29,8 +29,6 @@ export type Measure = (text: string, size: number, italic: boolean) => number;
 export interface CloudOptions {
   width: number;
   height: number;
-  /** Zones above one another instead of side by side. */
-  stacked: boolean;
   largest: number;
   smallest: number;
   measure: Measure;
@@ -46,30 +44,43 @@ const SPIRAL: readonly (readonly [number, number])[] = Array.from({ length: 1200
 });
 /** A zone filled more than this is not tried: it hardly ever works out. */
 const FILL = 0.72;
+/** Smallest share of a row or a column, of what each would have if all were equal. */
+const LEAST = { row: 0.45, column: 0.6 };
 
-/** Place the words of each zone; where they do not fit, they shrink, then the height grows. */
-export function layoutZones(zones: CloudWord[][], options: CloudOptions): Zone[] {
+/**
+ * Place the words of each zone of a grid, rows of equally many zones; where they do not fit, they
+ * shrink, then the height grows.
+ */
+export function layoutZones(grid: CloudWord[][][], options: CloudOptions): Zone[][] {
   const { largest, smallest } = options;
   for (let height = options.height; ; height *= 1.15) {
     for (let top = largest; top >= smallest * 1.15; top *= 0.9) {
-      const placed = attempt(zones, { ...options, height, largest: top });
+      const placed = attempt(grid, { ...options, height, largest: top });
       if (placed) return placed;
     }
   }
 }
 
-function attempt(zones: CloudWord[][], options: CloudOptions): Zone[] | null {
-  const sized = zones.map((words) => words.map((word) => sizeWord(word, options)));
-  const demand = sized.map((words) => words.reduce((sum, w) => sum + w.width * w.height, 0));
-  const shares = fairShares(demand, options.stacked ? 0.15 : 0.2);
-  const result: Zone[] = [];
-  for (const [i, words] of sized.entries()) {
-    const share = shares[i]!;
-    const width = options.stacked ? options.width : options.width * share;
-    const height = options.stacked ? options.height * share : options.height;
-    const fitting = words.map((word) => narrow(word, width, options));
-    if (!placeAll(fitting, width, height)) return null;
-    result.push({ words: fitting, width, height });
+function attempt(grid: CloudWord[][][], options: CloudOptions): Zone[][] | null {
+  const sized = grid.map((row) => row.map((words) => words.map((w) => sizeWord(w, options))));
+  const demand = sized.map((row) =>
+    row.map((words) => words.reduce((sum, w) => sum + w.width * w.height, 0)),
+  );
+  const columns = demand[0]!.map((_, c) => demand.reduce((sum, row) => sum + row[c]!, 0));
+  const widths = fairShares(columns, LEAST.column).map((share) => share * options.width);
+  // A row is as high as its fullest zone needs at these widths.
+  const rows = demand.map((row) => Math.max(...row.map((d, c) => d / widths[c]!)));
+  const heights = fairShares(rows, LEAST.row).map((share) => share * options.height);
+  const result: Zone[][] = [];
+  for (const [r, row] of sized.entries()) {
+    const zones: Zone[] = [];
+    for (const [c, words] of row.entries()) {
+      const [width, height] = [widths[c]!, heights[r]!];
+      const fitting = words.map((word) => narrow(word, width, options));
+      if (!placeAll(fitting, width, height)) return null;
+      zones.push({ words: fitting, width, height });
+    }
+    result.push(zones);
   }
   return result;
 }
@@ -94,10 +105,10 @@ function narrow(word: Placed, width: number, { smallest, measure }: CloudOptions
   return { ...word, shown, size, width: Math.min(widthOf(shown), width), height: size * LINE };
 }
 
-/** Shares of the whole in proportion to what is wanted, none below `least`. */
+/** Shares of the whole in proportion to what is wanted, none far below `least` of an equal one. */
 function fairShares(demand: number[], least: number): number[] {
   const total = demand.reduce((a, b) => a + b, 0) || 1;
-  const raised = demand.map((d) => Math.max(d / total, least));
+  const raised = demand.map((d) => Math.max(d / total, least / demand.length));
   const sum = raised.reduce((a, b) => a + b, 0);
   return raised.map((share) => share / sum);
 }

@@ -1,5 +1,8 @@
 // BokehJS: loaded once per page as a classic script, then charts embedded by their JSON.
 
+import type { Numbers } from "../core/numbers.ts";
+import type { Store } from "../core/store.ts";
+
 export interface BokehModel {
   visible?: boolean;
 }
@@ -76,6 +79,26 @@ export function resize(document: BokehDocument, name: string, from: number, to: 
       if (typeof size === "string") part[text] = `${(Number.parseFloat(size) * to) / from}px`;
     }
   }
+}
+
+/** Give a data source of a chart its columns. */
+export function fillSource(
+  document: BokehDocument,
+  name: string,
+  data: Record<string, Numbers>,
+): void {
+  const source = document.get_model_by_name(name) as BokehSource | null;
+  if (source) source.data = data;
+}
+
+/** A tap on a mark selects the layer in its source's column `layer`. */
+export function selectLayerOnTap(document: BokehDocument, name: string, store: Store): void {
+  const source = document.get_model_by_name(name) as BokehSource | null;
+  source?.selected.properties.indices.change.connect(() => {
+    const [index] = source.selected.indices;
+    const layer = index === undefined ? undefined : source.data.layer?.[index];
+    if (layer !== undefined && layer >= 0) store.select({ layer });
+  });
 }
 
 /** BokehJS of the wanted version: what the page has, or the given script run once. */

@@ -1,23 +1,65 @@
 // Feed-forward units of both models as words.
 
 import type { Store } from "../core/store.ts";
-import { h } from "../draw/dom.ts";
+import { h, picker } from "../draw/dom.ts";
 import { count, number, percent, quote } from "../draw/format.ts";
 import { parseUnit } from "../protocol.ts";
 import { type Concepts, loadConcepts } from "./concepts_data.ts";
+import { nameEditor } from "./name_editor.ts";
+import { neuronCard } from "./neuron_card.ts";
 import type { MakePanel } from "./panel.ts";
-import { unitList } from "./unit_list.ts";
-import { wordCloud } from "./word_cloud.ts";
+import { unitSheets } from "./unit_sheets.ts";
+import { type CloudShape, wordCloud } from "./word_cloud.ts";
+
+const SHAPES: { value: CloudShape; label: string }[] = [
+  { value: "zones", label: "in three zones" },
+  { value: "clouds", label: "a cloud per model" },
+];
+const ENDS: { value: "together" | "apart"; label: string }[] = [
+  { value: "together", label: "both ends" },
+  { value: "apart", label: "ends apart" },
+];
 
 export const conceptsPanel: MakePanel = ({ store, tooltip, signal }) => {
-  const cloud = wordCloud(tooltip, signal);
-  const units = unitList(store, signal);
+  let shape: CloudShape = "zones";
+  let ends: "together" | "apart" = "together";
+  let refresh = () => {};
+  const cloud = wordCloud(tooltip, (word) => sheets.find(word), signal);
+  const card = neuronCard(store, signal);
+  const name = nameEditor(store, signal);
+  const sheets = unitSheets(store, signal);
+  const shapes = picker<CloudShape>(
+    "How the words are laid out",
+    (value) => {
+      shape = value;
+      refresh();
+    },
+    signal,
+  );
+  const sides = picker<"together" | "apart">(
+    "Ends of the direction",
+    (value) => {
+      ends = value;
+      refresh();
+    },
+    signal,
+  );
   return {
     label: "Concepts: feed-forward units as words",
-    controls: [],
-    body: h("div", { class: "tl-body" }, cloud.el, units.el),
+    controls: [shapes.el, sides.el],
+    body: h(
+      "div",
+      { class: "tl-body" },
+      h("div", { class: "tl-word-block" }, cloud.el, name.el, card.el),
+      sheets.el,
+    ),
     async load(view) {
-      const concepts = await loadConcepts(view);
+      refresh = view.refresh;
+      const concepts = await loadConcepts(view, ends === "apart");
+      const [drawCard, drawSheet] = await Promise.all([
+        card.load(view, concepts),
+        sheets.load(view, concepts),
+      ]);
       const note = [`cos ${number(concepts.cosine)}`, `turned ${concepts.angle.toFixed(0)}°`];
       if (concepts.explained) {
         const { base, tuned } = concepts.explained;
@@ -28,8 +70,12 @@ export const conceptsPanel: MakePanel = ({ store, tooltip, signal }) => {
         note: note.join(" · "),
         caption: captionOf(store, concepts),
         draw() {
-          units.draw(concepts);
-          cloud.draw(view, concepts);
+          shapes.update(SHAPES, shape);
+          sides.update(ENDS, ends);
+          drawSheet();
+          cloud.draw(view, concepts, shape);
+          name.draw(concepts);
+          drawCard();
         },
       };
     },
@@ -43,7 +89,7 @@ function titleOf({ unit, layer }: Concepts): string {
     : `Concept ${index} of layer ${layer} and its match in tuned`;
 }
 
-function captionOf(store: Store, { unit, chosen, more }: Concepts): string {
+function captionOf(store: Store, { unit, chosen, more, ends }: Concepts): string {
   const { token, layer } = store.selection;
   const neuron = parseUnit(unit)!.kind === "neuron";
   const what = neuron
@@ -57,5 +103,6 @@ function captionOf(store: Store, { unit, chosen, more }: Concepts): string {
         ? " The leading one that turned most."
         : " The leading one that turned most in the layer that changed most.";
   const rest = more ? ` ${count(more, "weaker word")} not drawn.` : "";
-  return `${what}, read from the weights: size is the score, italic the negative end.${why}${rest}`;
+  const parted = ends ? "" : ", italic the negative end";
+  return `${what}, read from the weights: size is the score${parted}.${why}${rest}`;
 }

@@ -5,10 +5,14 @@ import { row, type Store } from "../core/store.ts";
 import {
   type BySide,
   type Component,
+  type Ends,
+  type Label,
+  LEVELS,
   type Neuron,
   type NeuronActivity,
   parseUnit,
   SIDES,
+  TASKS,
   type Tensor,
   type Word,
 } from "../protocol.ts";
@@ -26,6 +30,8 @@ export interface ZonedWord {
 export interface UnitRow {
   unit: string;
   name: string;
+  /** What people call it, of labelled components only. */
+  given: string;
   /** Share of the variance of the layer's value vectors, of components only. */
   explained: BySide<number> | null;
   angle: number | null;
@@ -36,23 +42,31 @@ export interface Concepts {
   layer: number;
   unit: string;
   chosen: boolean;
+  /** The words drawn, and how many there are beyond them. */
   words: ZonedWord[];
-  /** Words beyond the drawn ones. */
   more: number;
+  /** The words of each end, where these are to be drawn apart. */
+  ends: BySign<ZonedWord[]> | null;
   cosine: number;
   angle: number;
   explained: BySide<number> | null;
+  /** The layer's components as the trace has them, and as rows of a list, most telling first. */
+  matched: Component[];
   components: UnitRow[];
   neurons: UnitRow[];
 }
 
+export type BySign<T> = Record<"positive" | "negative", T>;
+
 /** Words drawn of each model's list. */
 const LONGEST = 36;
+/** The same of each end by itself. */
+const LONGEST_END = 20;
 
 /** Components that count as leading, by share of variance. */
 const LEADING = 10;
 
-export async function loadConcepts(view: View): Promise<Concepts> {
+export async function loadConcepts(view: View, apart = false): Promise<Concepts> {
   const { store } = view;
   const layer = await layerOf(view);
   // Recordings list neurons of answer tokens only.
@@ -62,30 +76,66 @@ export async function loadConcepts(view: View): Promise<Concepts> {
     store.reading < 0 ? null : view.optional(bySide((side) => componentsAt(view, side, layer))),
     view.optional(loadNeurons(view, layer), prompt),
   ]);
-  const rows = sorted(components.map((component, k) => componentRow(component, k, activity)));
+  const rows = sorted(
+    components.map((component, k) => componentRow(store, layer, component, k, activity)),
+  );
   const chosen = store.selection.unit !== "";
   const unit = chosen ? store.selection.unit : (rows[0]?.unit ?? "");
   const parsed = parseUnit(unit);
-  const shared = { layer, unit, chosen, components: rows, neurons: neurons ?? [] };
+  const shared = {
+    layer,
+    unit,
+    chosen,
+    matched: components,
+    components: rows,
+    neurons: neurons ?? [],
+  };
   if (parsed?.kind === "neuron") {
     const neuron = await view.block<Neuron>(`neuron/${layer}/${parsed.index}`);
-    const angle = (Math.acos(Math.min(Math.max(neuron.cosine, -1), 1)) * 180) / Math.PI;
     return {
       ...shared,
-      ...zoned(neuron.base.words, neuron.tuned.words),
+      ...drawn(neuron.base.words, neuron.tuned.words, apart ? undefined : null),
       cosine: neuron.cosine,
-      angle,
+      angle: (Math.acos(Math.min(Math.max(neuron.cosine, -1), 1)) * 180) / Math.PI,
       explained: null,
     };
   }
-  const component = components[parsed?.index ?? 0];
+  const k = parsed?.index ?? 0;
+  const component = components[k];
   if (!component) throw new Error(`Layer ${layer} has no ${unitName(unit) || "concepts"}.`);
+  const ends = apart
+    ? (await view.optional(view.block<Ends[]>(`components/${layer}/ends`), true))?.[k]
+    : null;
   return {
     ...shared,
-    ...zoned(component.base.words, component.tuned.words),
+    ...drawn(component.base.words, component.tuned.words, ends),
     cosine: component.cosine,
     angle: component.angle,
     explained: { base: component.base.explained, tuned: component.tuned.explained },
+  };
+}
+
+/**
+ * The words to draw: of the whole unit where `ends` is null, else of each end; where the trace has
+ * no lists of the ends, the unit's own list is parted by sign.
+ */
+function drawn(
+  base: Word[],
+  tuned: Word[],
+  ends: Ends | null | undefined,
+): Pick<Concepts, "words" | "more" | "ends"> {
+  if (ends === null) return { ...zoned(base, tuned), ends: null };
+  const part = (words: Word[], sign: 1 | -1) => words.filter(([, score]) => score * sign > 0);
+  const positive = ends
+    ? zoned(ends.base.positive, ends.tuned.positive, LONGEST_END)
+    : zoned(part(base, 1), part(tuned, 1));
+  const negative = ends
+    ? zoned(ends.base.negative, ends.tuned.negative, LONGEST_END)
+    : zoned(part(base, -1), part(tuned, -1));
+  return {
+    words: [...positive.words, ...negative.words],
+    more: positive.more + negative.more,
+    ends: { positive: positive.words, negative: negative.words },
   };
 }
 
@@ -111,16 +161,24 @@ async function loadNeurons(view: View, layer: number): Promise<UnitRow[]> {
   return list.map(({ neuron, base, tuned }) => ({
     unit: `neuron:${neuron}`,
     name: unitName(`neuron:${neuron}`),
+    given: "",
     explained: null,
     angle: null,
-    activations: { base, tuned },
+    activations: { base: base ?? undefined, tuned: tuned ?? undefined },
   }));
 }
 
-function componentRow(component: Component, k: number, activity: BySide<Numbers> | null): UnitRow {
+function componentRow(
+  store: Store,
+  layer: number,
+  component: Component,
+  k: number,
+  activity: BySide<Numbers> | null,
+): UnitRow {
   return {
     unit: `component:${k}`,
     name: unitName(`component:${k}`),
+    given: labelOf(store, layer, k, component).name,
     explained: { base: component.base.explained, tuned: component.tuned.explained },
     angle: component.angle,
     activations: activity && { base: activity.base[k], tuned: activity.tuned[k] },
@@ -139,10 +197,23 @@ function sorted(rows: UnitRow[]): UnitRow[] {
   return [...leading, ...rows.slice(LEADING)];
 }
 
+/** Label by hand of a component, else what the trace calls it. */
+export function labelOf(store: Store, layer: number, k: number, component?: Component): Label {
+  const hand = store.labels[`${layer}/${k}`];
+  if (hand) return hand;
+  const said = component?.labels ?? [];
+  const known = (names: readonly string[]) => names.filter((name) => said.includes(name));
+  return { name: component?.name ?? "", tasks: known(TASKS), levels: known(LEVELS) };
+}
+
 /** Words of both lists by zone: only base, both, only tuned. */
-export function zoned(base: Word[], tuned: Word[]): { words: ZonedWord[]; more: number } {
-  const inTuned = new Map(tuned.slice(0, LONGEST));
-  const inBase = new Map(base.slice(0, LONGEST));
+export function zoned(
+  base: Word[],
+  tuned: Word[],
+  longest = LONGEST,
+): { words: ZonedWord[]; more: number } {
+  const inTuned = new Map(tuned.slice(0, longest));
+  const inBase = new Map(base.slice(0, longest));
   const words: ZonedWord[] = [];
   for (const [text, score] of inBase) {
     const other = inTuned.get(text);
@@ -155,7 +226,7 @@ export function zoned(base: Word[], tuned: Word[]): { words: ZonedWord[]; more: 
   for (const [text, score] of inTuned) {
     if (!inBase.has(text)) words.push({ text, zone: "tuned", scores: { tuned: score } });
   }
-  const rest = [...base.slice(LONGEST), ...tuned.slice(LONGEST)].map(([text]) => text);
+  const rest = [...base.slice(longest), ...tuned.slice(longest)].map(([text]) => text);
   const drawn = new Set(words.map((word) => word.text));
   return { words, more: new Set(rest.filter((text) => !drawn.has(text))).size };
 }

@@ -5,7 +5,7 @@ import { row, type Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { quote } from "../draw/format.ts";
 import type { BySide, Lens, Tensor } from "../protocol.ts";
-import { type BokehDocument, type BokehSource, embedChart, resize } from "./bokeh.ts";
+import { type BokehDocument, embedChart, fillSource, resize, selectLayerOnTap } from "./bokeh.ts";
 import type { MakePanel, View } from "./panel.ts";
 
 interface Depth {
@@ -31,7 +31,7 @@ export const overviewPanel: MakePanel = ({ store, signal }) => {
     const made = await embedChart(script, item, target, view.signal);
     chart?.dispose();
     chart = { ...made, theme, scale: 1 };
-    for (const name of ["shift", "lens"]) onTap(made.document, name, store);
+    for (const name of ["shift", "lens"]) selectLayerOnTap(made.document, name, store);
     return made.document;
   };
 
@@ -87,7 +87,7 @@ async function loadDepth(view: View): Promise<Depth> {
 function fill(document: BokehDocument, store: Store, depth: Depth, target: HTMLElement): void {
   const { layer } = store.selection;
   const { shift, lens } = depth;
-  set(document, "shift", { layer: shift.attention.map((_, i) => i), ...shift });
+  fillSource(document, "shift", { layer: shift.attention.map((_, i) => i), ...shift });
   const curves: Record<string, Numbers> = { layer: [], base: [], tuned: [] };
   const figure = document.get_model_by_name("lens_figure");
   if (lens) {
@@ -97,26 +97,11 @@ function fill(document: BokehDocument, store: Store, depth: Depth, target: HTMLE
     curves.layer = Array.from({ length: depth }, (_, i) => i - 1);
     curves.base = curve(lens.base);
     curves.tuned = curve(lens.tuned);
-    set(document, "lens", curves);
+    fillSource(document, "lens", curves);
   }
   if (figure) figure.visible = lens !== null;
-  set(document, "marker", { layer: layer < 0 ? [] : [layer] });
+  fillSource(document, "marker", { layer: layer < 0 ? [] : [layer] });
   Object.assign(target, { twinlens: { values: { ...shift, lens: curves } } });
-}
-
-function set(document: BokehDocument, name: string, data: Record<string, Numbers>): void {
-  const source = document.get_model_by_name(name) as BokehSource | null;
-  if (source) source.data = data;
-}
-
-/** A tap on a mark selects its layer. */
-function onTap(document: BokehDocument, name: string, store: Store): void {
-  const source = document.get_model_by_name(name) as BokehSource | null;
-  source?.selected.properties.indices.change.connect(() => {
-    const [index] = source.selected.indices;
-    const layer = index === undefined ? undefined : source.data.layer?.[index];
-    if (layer !== undefined && layer >= 0) store.select({ layer });
-  });
 }
 
 function words(store: Store, { here, lens }: Depth): { title: string; caption: string } {

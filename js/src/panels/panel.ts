@@ -18,6 +18,8 @@ export interface View {
   block<T>(key: string): Promise<T>;
   /** What the picture can do without: null where it fails, and the panel says why unless `quiet`. */
   optional<T>(wanted: Promise<T>, quiet?: boolean): Promise<T | null>;
+  /** Run this panel again: something only it knows has changed. */
+  refresh(): void;
 }
 
 /** What one run leads to; `draw` may be called again when the size changes. */
@@ -123,6 +125,7 @@ export function runPanel(
             if (!quiet) missing = reason(error);
             return null;
           }),
+        refresh: () => void run(),
       });
       if (mine.aborted || signal.aborted) return;
       picture = loaded;

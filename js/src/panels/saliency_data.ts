@@ -127,6 +127,10 @@ export async function loadTracks(view: View): Promise<Track[]> {
     const values = await bySide((side) => activations(view, side, layer, unit));
     const name = `activation of ${unitName(unit)} in layer ${layer}`;
     tracks.push({ name, values, skip: [] });
+    if (parsed.kind === "component") {
+      const turned = await view.optional(alongBase(view, layer, parsed.index, values.base), true);
+      if (turned) tracks.push(turned);
+    }
   }
   return tracks;
 }
@@ -136,6 +140,21 @@ export function trackScale({ values, skip }: Track): number {
   return largest(
     ...SIDES.map((side) => Array.from(values[side], (v, i) => (skip.includes(i) ? 0 : v))),
   );
+}
+
+/** One direction followed through both models: base's, with what tuned puts along it. */
+async function alongBase(
+  view: View,
+  layer: number,
+  component: number,
+  base: Numbers,
+): Promise<Track> {
+  const key = `activations/tuned/${layer}/base_components`;
+  const { data, shape } = await view.block<Tensor>(key);
+  const [length, width] = shape as [number, number];
+  const tuned = Float64Array.from({ length }, (_, t) => data[t * width + component]!);
+  const name = `along base’s direction of concept ${component}, in both`;
+  return { name, values: { base, tuned }, skip: [] };
 }
 
 async function attentionTrack(view: View, layer: number, head: number): Promise<Track> {

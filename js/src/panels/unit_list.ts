@@ -4,74 +4,74 @@ import { largest } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { number, percent } from "../draw/format.ts";
-import { SIDES, type Side } from "../protocol.ts";
-import { type Concepts, stepLayer, type UnitRow } from "./concepts_data.ts";
+import { SIDES } from "../protocol.ts";
+import type { Concepts, UnitRow } from "./concepts_data.ts";
+import { meter } from "./meter.ts";
 import { reachable, roving } from "./roving.ts";
+import type { Sheet } from "./unit_sheets.ts";
 
-export interface UnitList {
-  el: HTMLElement;
-  draw(concepts: Concepts): void;
+export function unitList(store: Store, signal: AbortSignal): Sheet {
+  const el = h("div", { class: "tl-units" });
+  const pickable = pickUnits(el, store, signal);
+  return {
+    el,
+    layered: true,
+    async load(_, concepts) {
+      const { layer } = concepts;
+      const active = store.selection.token >= 0;
+      return {
+        title: `Units of layer ${layer}`,
+        caption: active
+          ? "Most active first; bars: activation at the selected token, base above tuned."
+          : "The ten leading ones, most turned first, then by rank: angle between the models, variance in base.",
+        draw: () =>
+          pickable(
+            layer,
+            concepts.unit,
+            group("concepts", concepts.components, concepts),
+            ...(concepts.neurons.length ? [group("neurons", concepts.neurons, concepts)] : []),
+          ),
+      };
+    },
+  };
 }
 
-export function unitList(store: Store, signal: AbortSignal): UnitList {
+/**
+ * Buttons with `data-unit`, and `data-layer` where that is not the shown one: a click selects the
+ * unit or lets go of it, arrow keys step. The result replaces the content and keeps the focus.
+ */
+export function pickUnits(
+  el: HTMLElement,
+  store: Store,
+  signal: AbortSignal,
+): (layer: number, shown: string, ...content: HTMLElement[]) => void {
   let layer = 0;
-  const title = h("h3", { class: "tl-title" });
-  const caption = h("p", { class: "tl-caption" });
-  const step = (by: number, label: string, sign: string) => {
-    const one = h("button", { type: "button", class: "tl-button", "aria-label": label }, sign);
-    one.addEventListener("click", () => stepLayer(store, layer, by), { signal });
-    return one;
-  };
-  const previous = step(-1, "layer before", "‹");
-  const next = step(1, "next layer", "›");
-  const list = h("div", { class: "tl-units" });
-  const buttons = () => [...list.querySelectorAll<HTMLElement>("[data-unit]")];
-  const pick = (one: HTMLElement) => store.select({ layer, unit: one.dataset.unit! });
-  list.addEventListener(
+  const buttons = () => [...el.querySelectorAll<HTMLElement>("[data-unit]")];
+  const layerOf = (one: HTMLElement) => Number(one.dataset.layer ?? layer);
+  const pick = (one: HTMLElement) => store.select({ layer: layerOf(one), unit: one.dataset.unit! });
+  el.addEventListener(
     "click",
     (event) => {
       const one = (event.target as HTMLElement).closest<HTMLElement>("[data-unit]");
       if (!one) return;
-      if (store.selection.unit === one.dataset.unit) store.select({ unit: "" });
-      else pick(one);
+      const { selection } = store;
+      if (selection.unit === one.dataset.unit && selection.layer === layerOf(one)) {
+        store.select({ unit: "" });
+      } else pick(one);
     },
     { signal },
   );
-  roving(list, buttons, pick, signal);
-  const el = h(
-    "div",
-    { class: "tl-unit-block" },
-    h(
-      "div",
-      { class: "tl-head" },
-      h("div", { class: "tl-heading" }, title),
-      h("div", { class: "tl-stepper" }, previous, next),
-    ),
-    caption,
-    list,
-  );
-  return {
-    el,
-    draw(concepts) {
-      layer = concepts.layer;
-      title.textContent = `Units of layer ${layer}`;
-      previous.disabled = layer === 0;
-      next.disabled = layer === store.manifest.pair.layers - 1;
-      const active = store.selection.token >= 0;
-      caption.textContent = active
-        ? "Most active first; bars: activation at the selected token, base above tuned."
-        : "The ten leading ones, most turned first, then by rank: angle between the models, variance in base.";
-      const focused = (document.activeElement as HTMLElement | null)?.dataset.unit;
-      list.replaceChildren(
-        group("concepts", concepts.components, concepts),
-        ...(concepts.neurons.length ? [group("neurons", concepts.neurons, concepts)] : []),
-      );
-      const all = buttons();
-      const current = all.find((one) => one.dataset.unit === concepts.unit);
-      reachable(all, current);
-      const again = focused && list.isConnected && all.find((one) => one.dataset.unit === focused);
-      if (again && !document.activeElement?.matches("[data-unit]")) again.focus();
-    },
+  roving(el, buttons, pick, signal);
+  return (now, shown, ...content) => {
+    layer = now;
+    const { unit, layer: of } = (document.activeElement as HTMLElement | null)?.dataset ?? {};
+    const focused = el.contains(document.activeElement);
+    el.replaceChildren(...content);
+    const all = buttons();
+    const current = all.find((one) => one.dataset.unit === shown && layerOf(one) === layer);
+    reachable(all, current);
+    if (!focused) return;
+    all.find((one) => one.dataset.unit === unit && one.dataset.layer === of)?.focus();
   };
 }
 
@@ -100,7 +100,8 @@ function unitButton(row: UnitRow, max: number, concepts: Concepts): HTMLElement 
     ? SIDES.map((side) => `${percent(row.explained![side])} of the variance in ${side}`)
     : [];
   const turned = row.angle === null ? [] : [`turned ${row.angle.toFixed(0)}°`];
-  const label = [row.name, ...turned, ...shares, ...active].join(", ");
+  const given = row.given ? [`named ${row.given}`] : [];
+  const label = [row.name, ...given, ...turned, ...shares, ...active].join(", ");
   return h(
     "button",
     {
@@ -114,20 +115,7 @@ function unitButton(row: UnitRow, max: number, concepts: Concepts): HTMLElement 
     },
     h("span", { class: "tl-unit-name" }, row.name),
     h("span", { class: "tl-unit-facts" }, facts.join("  ·  ")),
-    row.activations &&
-      h(
-        "span",
-        { class: "tl-meter" },
-        ...SIDES.map((side) => meter(side, row.activations![side], max)),
-      ),
+    row.given && h("bdi", { class: "tl-unit-given" }, row.given),
+    row.activations && meter(row.activations, max),
   );
-}
-
-/** A bar from the middle: to the right positive, to the left negative. */
-function meter(side: Side, value: number | undefined, max: number): HTMLElement {
-  const bar = h("i", { class: "tl-needle", "data-side": side, "data-value": value });
-  const share = max > 0 ? Math.abs(value ?? 0) / max : 0;
-  bar.style.width = `${share * 50}%`;
-  bar.style.left = (value ?? 0) < 0 ? `${50 - share * 50}%` : "50%";
-  return bar;
 }

@@ -1,0 +1,32 @@
+// Numbers of both models as two thin bars from the middle: right positive, left negative.
+
+import { h } from "../draw/dom.ts";
+import { type BySide, SIDES, type Side } from "../protocol.ts";
+
+/** Base above tuned; hatched for an estimate. */
+export function meter(
+  values: BySide<number | undefined>,
+  max: number,
+  look?: "hatched",
+): HTMLElement {
+  return h("span", { class: "tl-meter" }, ...SIDES.map((side) => needle(side, values, max, look)));
+}
+
+function needle(
+  side: Side,
+  values: BySide<number | undefined>,
+  max: number,
+  look?: "hatched",
+): HTMLElement {
+  const value = values[side];
+  const bar = h("i", {
+    class: "tl-needle",
+    "data-side": side,
+    "data-value": value,
+    "data-look": look,
+  });
+  const share = max > 0 ? Math.abs(value ?? 0) / max : 0;
+  bar.style.width = `${share * 50}%`;
+  bar.style.left = (value ?? 0) < 0 ? `${50 - share * 50}%` : "50%";
+  return bar;
+}

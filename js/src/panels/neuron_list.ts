@@ -1,0 +1,300 @@
+// Neurons by activity, change or effect; effects are estimates until they are measured.
+
+import { largest, type Numbers } from "../core/numbers.ts";
+import type { Store } from "../core/store.ts";
+import { button, h, picker } from "../draw/dom.ts";
+import { count, number, quote } from "../draw/format.ts";
+import { type BySide, type NeuronActivity, SIDES, type Tensor } from "../protocol.ts";
+import type { Concepts } from "./concepts_data.ts";
+import { meter } from "./meter.ts";
+import {
+  type Effect,
+  effectOf,
+  isMeasured,
+  loadEstimates,
+  measure,
+  type Target,
+  targetOf,
+} from "./neuron_effects.ts";
+import type { View } from "./panel.ts";
+import { pickUnits } from "./unit_list.ts";
+import type { Sheet } from "./unit_sheets.ts";
+
+type Order = "active" | "changed" | "effect";
+type Scope = "layer" | "all";
+
+interface Row {
+  layer: number;
+  neuron: number;
+  activations: BySide<number | undefined>;
+  estimate: Effect | null;
+  exact: Effect | null;
+}
+
+/** Neurons listed by their effect. */
+const LONGEST = 12;
+
+const ORDERS: { value: Order; label: string }[] = [
+  { value: "active", label: "most active" },
+  { value: "changed", label: "most changed" },
+  { value: "effect", label: "largest effect" },
+];
+const SCOPES: { value: Scope; label: string }[] = [
+  { value: "layer", label: "this layer" },
+  { value: "all", label: "all layers" },
+];
+
+export function neuronList(store: Store, refresh: () => void, signal: AbortSignal): Sheet {
+  let order: Order = "active";
+  let scope: Scope = "layer";
+  let draw = () => {};
+  let wanted = ""; // selection and target that measuring is for
+  let measuring: AbortController | null = null;
+  const orders = picker<Order>(
+    "Order of the neurons",
+    (value) => {
+      order = value;
+      refresh();
+    },
+    signal,
+  );
+  const scopes = picker<Scope>(
+    "Layers of the neurons",
+    (value) => {
+      scope = value;
+      refresh();
+    },
+    signal,
+  );
+  const list = h("div", { class: "tl-neurons" });
+  const show = pickUnits(list, store, signal);
+  const status = h("span", { class: "tl-status", role: "status" });
+  let rows: Row[] = [];
+  let target = targetOf(store);
+  const start = button("measure exactly", () => void measureAll(), signal, {
+    title: "set each listed neuron to zero in both models",
+  });
+  const stop = button("Stop", () => measuring?.abort(), signal);
+  signal.addEventListener("abort", () => measuring?.abort());
+
+  const measureAll = async () => {
+    measuring?.abort();
+    const mine = new AbortController();
+    measuring = mine;
+    const todo = rows.filter((row) => !row.exact);
+    try {
+      for (const [done, row] of todo.entries()) {
+        status.textContent = `measuring: ${done} of ${todo.length}`;
+        draw();
+        row.exact = await measure(store, row.layer, row.neuron, target, mine.signal);
+        if (mine.signal.aborted) return;
+      }
+      status.textContent = "";
+    } catch (error) {
+      if (mine.signal.aborted) status.textContent = "";
+      else status.textContent = error instanceof Error ? error.message : String(error);
+    } finally {
+      if (measuring === mine) {
+        measuring = null;
+        draw();
+      }
+    }
+  };
+
+  const el = h(
+    "div",
+    {},
+    h("div", { class: "tl-controls tl-sheet-controls" }, orders.el, scopes.el, start, stop, status),
+    list,
+  );
+  return {
+    el,
+    layered: true,
+    async load(view, concepts) {
+      const loaded = await loadRows(view, concepts, order, scope);
+      return {
+        title: scope === "all" ? "Neurons of all layers" : `Neurons of layer ${concepts.layer}`,
+        caption: captionOf(store, order, loaded.target, loaded.rows),
+        draw() {
+          const now = `${concepts.layer} ${loaded.target.key} ${scope} ${order}`;
+          if (now !== wanted) {
+            measuring?.abort();
+            status.textContent = "";
+          }
+          wanted = now;
+          // What is being measured goes on in its own rows.
+          if (!measuring) ({ rows, target } = loaded);
+          orders.update(ORDERS, order);
+          scopes.update(SCOPES, scope);
+          draw = () => {
+            start.hidden = !store.live || measuring !== null || rows.every((row) => row.exact);
+            stop.hidden = measuring === null;
+            show(concepts.layer, concepts.unit, ...table(rows, concepts, scope));
+          };
+          draw();
+        },
+      };
+    },
+  };
+}
+
+async function loadRows(
+  view: View,
+  { layer }: Concepts,
+  order: Order,
+  scope: Scope,
+): Promise<{ rows: Row[]; target: Target }> {
+  const { store } = view;
+  const { token } = store.selection;
+  const target = targetOf(store);
+  const key = `neurons/${scope === "all" ? "all" : layer}/${token < 0 ? "answer" : token}`;
+  const [listed, estimates] = await Promise.all([
+    view.optional(view.block<NeuronActivity>(key), order === "effect"),
+    loadEstimates(view, target),
+  ]);
+  const activities = new Map(
+    (listed ?? []).map((one) => [`${one.layer ?? layer}/${one.neuron}`, one]),
+  );
+  const places =
+    order === "effect"
+      ? strongest(estimates, scope === "all" ? null : layer)
+      : [...activities.values()].map((one) => [one.layer ?? layer, one.neuron] as const);
+  const rows = await Promise.all(
+    places.map(async ([of, neuron]): Promise<Row> => {
+      const active = activities.get(`${of}/${neuron}`);
+      return {
+        layer: of,
+        neuron,
+        activations: active
+          ? { base: active.base ?? undefined, tuned: active.tuned ?? undefined }
+          : await activationsOf(view, of, neuron),
+        estimate: effectOf(estimates, of, neuron),
+        exact: isMeasured(store, of, neuron, target)
+          ? await measure(store, of, neuron, target, view.signal)
+          : null,
+      };
+    }),
+  );
+  if (order !== "effect") {
+    const size = order === "active" ? activity : change;
+    rows.sort((a, b) => size(b.activations) - size(a.activations));
+  }
+  return { rows, target };
+}
+
+function activity(values: BySide<number | undefined>): number {
+  return largest(SIDES.map((side) => values[side] ?? 0));
+}
+
+function change({ base, tuned }: BySide<number | undefined>): number {
+  return Math.abs((tuned ?? 0) - (base ?? 0));
+}
+
+/** Places with the largest estimated effect in either model. */
+function strongest(
+  estimates: BySide<Tensor | null> | null,
+  layer: number | null,
+): (readonly [number, number])[] {
+  const tensors = SIDES.flatMap((side) => estimates?.[side] ?? []);
+  const [first] = tensors;
+  if (!first) return [];
+  const width = first.shape[1]!;
+  const from = layer === null ? 0 : layer * width;
+  const to = layer === null ? first.data.length : from + width;
+  const size = (i: number) => Math.max(...tensors.map(({ data }) => Math.abs(data[i]!)));
+  return Array.from({ length: to - from }, (_, i) => ({ at: from + i, size: size(from + i) }))
+    .sort((a, b) => b.size - a.size)
+    .slice(0, LONGEST)
+    .map(({ at }) => [Math.floor(at / width), at % width] as const);
+}
+
+/** Activation where the selected token is read, or its mean magnitude over the answer. */
+async function activationsOf(
+  view: View,
+  layer: number,
+  neuron: number,
+): Promise<BySide<number | undefined>> {
+  const { store } = view;
+  const of = async (side: "base" | "tuned") => {
+    const key = `activations/${side}/${layer}/neuron/${neuron}`;
+    const tensor = await view.optional(view.block<Tensor>(key), true);
+    if (!tensor) return undefined;
+    if (store.reading >= 0) return tensor.data[store.reading];
+    return meanMagnitude(tensor.data.subarray(store.promptLength - 1, tensor.data.length - 1));
+  };
+  const [base, tuned] = await Promise.all([of("base"), of("tuned")]);
+  return { base, tuned };
+}
+
+function meanMagnitude(values: Numbers): number | undefined {
+  if (!values.length) return undefined;
+  return Array.from(values, Math.abs).reduce((a, b) => a + b, 0) / values.length;
+}
+
+function captionOf(store: Store, order: Order, target: Target, rows: Row[]): string {
+  const { token } = store.selection;
+  if (rows.length === 0) {
+    return order === "effect"
+      ? "The effects of neurons are not recorded here."
+      : "The neurons at this place are not recorded here.";
+  }
+  const where = token < 0 ? "mean magnitude over the answer" : `at ${quote(store.text(token))}`;
+  const effect = rows.some((row) => row.estimate)
+    ? ` Effect on the log-probability of ${target.name}: hatched is the first-order estimate, solid what is measured with the neuron at zero.`
+    : "";
+  return `Activation ${where}, base above tuned.${effect}`;
+}
+
+function table(rows: Row[], concepts: Concepts, scope: Scope): HTMLElement[] {
+  const active = largest(...rows.map((row) => SIDES.map((side) => row.activations[side] ?? 0)));
+  const effect = largest(
+    ...rows.flatMap((row) =>
+      [row.estimate, row.exact].map((one) => SIDES.map((side) => one?.[side] ?? 0)),
+    ),
+  );
+  const measured = rows.filter((row) => row.exact).length;
+  const heads = [
+    count(rows.length, "neuron"),
+    `activation up to ${number(active)}`,
+    effect > 0 ? `estimate, up to ${number(effect)} nats` : "",
+    measured ? "measured, same scale" : "",
+  ];
+  if (rows.length === 0) return [];
+  return [
+    h("div", { class: "tl-neuron-head" }, ...heads.map((text) => h("span", {}, text))),
+    ...rows.map((row) => {
+      const name =
+        scope === "all" ? `layer ${row.layer}, neuron ${row.neuron}` : `neuron ${row.neuron}`;
+      const unit = `neuron:${row.neuron}`;
+      const shown = unit === concepts.unit && row.layer === concepts.layer;
+      const label = [
+        name,
+        `activation ${said(row.activations)}`,
+        row.estimate && `estimated effect ${said(row.estimate)} nats`,
+        row.exact && `measured effect ${said(row.exact)} nats`,
+      ];
+      const text = label.filter(Boolean).join("; ");
+      return h(
+        "button",
+        {
+          type: "button",
+          class: "tl-unit tl-neuron",
+          "data-unit": unit,
+          "data-layer": row.layer,
+          "data-shown": shown,
+          "aria-pressed": String(shown && concepts.chosen),
+          "aria-label": text,
+          title: text,
+        },
+        h("span", { class: "tl-unit-name" }, name),
+        meter(row.activations, active),
+        row.estimate ? meter(row.estimate, effect, "hatched") : h("span", {}),
+        row.exact ? meter(row.exact, effect) : h("span", {}),
+      );
+    }),
+  ];
+}
+
+function said(values: BySide<number | undefined>): string {
+  return SIDES.map((side) => `${side} ${number(values[side] ?? Number.NaN)}`).join(", ");
+}
