@@ -48,11 +48,13 @@ export function rotationView(store: Store, signal: AbortSignal): Sheet {
     el: h("div", {}, target, list),
     layered: false,
     async load(view) {
+      target.hidden = false; // a chart measures where it stands
       const [rows] = await Promise.all([
         view.block<LayerRotation[]>("rotation"),
         // The list says the same: a page of this panel alone has no charts.
         view.optional(ready(view), true),
       ]);
+      target.hidden = chart === null;
       return {
         title: "How far each layer’s concepts turned",
         caption: captionOf(rows),
@@ -67,7 +69,7 @@ export function rotationView(store: Store, signal: AbortSignal): Sheet {
           const focused = list.contains(document.activeElement)
             ? (document.activeElement as HTMLElement).dataset.layer
             : undefined;
-          list.replaceChildren(...rows.map((row) => layerButton(row, layer)));
+          list.replaceChildren(head(), ...rows.map((row) => layerButton(row, layer)));
           const all = buttons();
           reachable(
             all,
@@ -82,7 +84,16 @@ export function rotationView(store: Store, signal: AbortSignal): Sheet {
 
 function captionOf(rows: LayerRotation[]): string {
   const k = rows[0]?.k ?? 0;
-  return `Mean principal angle between the ${k} leading components of base and of tuned; grey: what a random rotation would give. Below: the words that the weight difference of each layer points to most. An angle may be large with little changed where components explain about equally much; the share of variance is not misled by that.`;
+  return `Mean principal angle between the ${k} leading components of base and of tuned; with what a random rotation would give, and how far the weights differ against base’s. An angle may be large with little changed where components explain about equally much; the share of variance is not misled by that.`;
+}
+
+function head(): HTMLElement {
+  const names = ["", "angle", "| random", "words that the weight difference points to", "weights"];
+  return h(
+    "div",
+    { class: "tl-layer-row tl-head-row" },
+    ...names.map((name) => h("span", {}, name)),
+  );
 }
 
 function layerButton(row: LayerRotation, selected: number): HTMLElement {
@@ -114,7 +125,7 @@ function layerButton(row: LayerRotation, selected: number): HTMLElement {
       title: label,
     },
     h("span", { class: "tl-unit-name" }, `layer ${row.layer}`),
-    h("span", { class: "tl-number" }, `${row.angle.toFixed(1)}°`),
+    h("span", {}, `${row.angle.toFixed(1)}°`),
     gauge,
     h("span", { class: "tl-added" }, ...words.flatMap((word) => [h("bdi", {}, word), " "])),
     h("span", { class: "tl-unit-facts" }, number(row.weights)),

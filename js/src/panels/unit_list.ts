@@ -88,8 +88,8 @@ function group(name: string, rows: UnitRow[], concepts: Concepts): HTMLElement {
 
 function unitButton(row: UnitRow, max: number, concepts: Concepts): HTMLElement {
   const facts: string[] = [];
-  // Beside bars there is room for one number; the label has them all.
-  if (row.explained && !row.activations) {
+  // Beside bars or a name there is room for one number; the label has them all.
+  if (row.explained && !row.activations && !row.given) {
     facts.push(percent(row.explained.base));
   }
   if (row.angle !== null) facts.unshift(`${row.angle.toFixed(0)}°`);
