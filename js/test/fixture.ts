@@ -7,6 +7,7 @@ import { abortError, type Source } from "../src/sources/source.ts";
 export const LAYERS = 3;
 export const HEADS = 4;
 export const COMPONENTS = 5;
+export const NEURONS = 16;
 
 const PROMPT: [string, Segment][] = [
   ["<s>", "special"],
@@ -141,6 +142,14 @@ function words(key: string, extra: string[]): [string, number][] {
   return list.map((word, i) => [word, (i % 3 === 1 ? -1 : 1) * (0.6 - i * 0.04)]);
 }
 
+function ends(key: string): Record<"positive" | "negative", [string, number][]> {
+  const list = words(key, []).map(([word, score]) => [word, Math.abs(score)] as [string, number]);
+  return {
+    positive: list.slice(0, 3),
+    negative: list.slice(3).map(([word, score]) => [word, -score]),
+  };
+}
+
 export function value(made: Manifest, key: string): Value {
   const n = made.prompt_tokens.length;
   const parts = key.split("/");
@@ -171,17 +180,45 @@ export function value(made: Manifest, key: string): Value {
       return tensor(key, parts[1] === "received" ? n : length, LAYERS, HEADS);
     case "components":
       if (parts[1] === "change") return tensor(key, LAYERS);
+      if (parts[2] === "ends") {
+        return Array.from({ length: COMPONENTS }, (_, k) => ({
+          base: ends(`${key}base${k}`),
+          tuned: ends(`${key}tuned${k}`),
+        }));
+      }
       return Array.from({ length: COMPONENTS }, (_, k) => ({
         base: { explained: 0.2, words: list() },
-        tuned: { index: k, explained: 0.1, words: words(`${key}tuned`, []) },
+        tuned: {
+          index: COMPONENTS - 1 - k,
+          explained: 0.1,
+          words: words(`${key}tuned`, []),
+        },
         cosine: 0.9,
         angle: 10 + k,
       }));
     case "activations":
-      return parts.at(-1) === "components" ? tensor(key, length, COMPONENTS) : tensor(key, length);
+      return parts.at(-1)!.endsWith("components")
+        ? tensor(key, length, COMPONENTS)
+        : tensor(key, length);
+    case "concepts":
+      return { word: parts[2], base: [[1, 2, 0.5, 3]], tuned: [[2, 0, -0.4, 1]] };
+    case "rotation":
+      return Array.from({ length: LAYERS }, (_, layer) => ({
+        ...{ layer, k: 3, angle: 10 * layer, null: 60, inside: 0.5, own: 0.6, null_inside: 0.2 },
+        ...{ weights: 0.1, added: words(`${key}${layer}`, []) },
+      }));
     case "neurons":
-      return [{ neuron: 7, base: 0.5, tuned: -0.25 }];
+      if (parts[1] === "effect") return tensor(key, LAYERS, NEURONS);
+      return [
+        { neuron: 7, base: 0.5, tuned: -0.25 },
+        { neuron: 9, base: 0.1, tuned: 0.9 },
+      ];
     case "neuron":
+      if (parts[1] === "ablation") return tensor(key, 1);
+      if (parts[1] === "change") {
+        const use = { moved: 0.02, cosine: 0.99, base: 0.5, tuned: 1, used: 0.5 };
+        return { ...use, write: { base: 1, tuned: 2 } };
+      }
       return { base: { norm: 1, words: list() }, tuned: { norm: 1, words: list() }, cosine: 0.5 };
     default:
       throw new Error(`no ${key} here`);

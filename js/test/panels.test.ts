@@ -42,7 +42,7 @@ async function show(
         expect(section.dataset.state).not.toBe("loading");
         expect(section.dataset.selection).toBe(selectionText(store.selection));
       }
-    });
+    }, 20_000);
   await settled();
   return { store, model, made, root, settled };
 }

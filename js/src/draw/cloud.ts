@@ -52,12 +52,14 @@ const LEAST = { row: 0.45, column: 0.6 };
  * shrink, then the height grows.
  */
 export function layoutZones(grid: CloudWord[][][], options: CloudOptions): Zone[][] {
-  const { largest, smallest } = options;
-  for (let height = options.height; ; height *= 1.15) {
-    for (let top = largest; top >= smallest * 1.15; top *= 0.9) {
-      const placed = attempt(grid, { ...options, height, largest: top });
-      if (placed) return placed;
-    }
+  const least = options.smallest * 1.4;
+  for (let largest = options.largest; largest > least; largest *= 0.9) {
+    const placed = attempt(grid, { ...options, largest });
+    if (placed) return placed;
+  }
+  for (let height = options.height; ; height *= 1.2) {
+    const placed = attempt(grid, { ...options, height, largest: least });
+    if (placed) return placed;
   }
 }
 
@@ -128,10 +130,10 @@ function placeAll(words: Placed[], width: number, height: number): boolean {
 /** Walk an ellipse-shaped spiral from the middle to the first free place. */
 function place(word: Placed, done: Placed[], width: number, height: number): boolean {
   for (const [dx, dy] of SPIRAL) {
-    word.x = (width - word.width) / 2 + dx * width;
+    // Pushed back in sideways: a word as wide as its zone fits at every height.
+    word.x = Math.min(Math.max((width - word.width) / 2 + dx * width, 0), width - word.width);
     word.y = (height - word.height) / 2 + dy * height;
-    const inside =
-      word.x >= 0 && word.y >= 0 && word.x + word.width <= width && word.y + word.height <= height;
+    const inside = word.y >= 0 && word.y + word.height <= height;
     if (inside && !done.some((other) => overlap(word, other))) return true;
   }
   return false;
