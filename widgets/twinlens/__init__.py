@@ -9,6 +9,7 @@ from twinlens._version import __version__
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair, demo_pair, load_pair
+    from twinlens.compute.weights.components import ConceptSettings
     from twinlens.entry import explore, open
     from twinlens.studies.published import import_published
     from twinlens.studies.run import study
@@ -18,6 +19,7 @@ _HOMES = {
     "load_pair": "twinlens.compute.pair",
     "demo_pair": "twinlens.compute.pair",
     "Pair": "twinlens.compute.pair",
+    "ConceptSettings": "twinlens.compute.weights.components",
     "explore": "twinlens.entry",
     "open": "twinlens.entry",
     "study": "twinlens.studies.run",
@@ -26,6 +28,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ConceptSettings",
     "Explorer",
     "Pair",
     "__version__",

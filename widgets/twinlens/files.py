@@ -10,6 +10,16 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 
+def cache_folder() -> Path:
+    """Where results on weights are kept: ``TWINLENS_CACHE``, or the user's cache folder."""
+    named = os.environ.get("TWINLENS_CACHE")
+    if named:
+        return Path(named)
+    import platformdirs
+
+    return platformdirs.user_cache_path("twinlens")
+
+
 @contextmanager
 def replacing(target: Path) -> Iterator[BinaryIO]:
     """Open a file that takes the target's place when the block ends without an error.

@@ -11,8 +11,10 @@ import torch
 from scipy.stats import special_ortho_group
 from sklearn.decomposition import PCA
 from twinlens.compute import architectures
-from twinlens.compute.concepts import Vocabulary, match_components, principal_components, strongest
+from twinlens.compute.concepts import match_components, strongest
 from twinlens.compute.pair import Pair, load_pair
+from twinlens.compute.weights.components import principal_components
+from twinlens.compute.words import WordRows, word_rows
 
 from tests.support import tiny
 
@@ -48,12 +50,8 @@ def test_never_more_components_than_the_rank_allows() -> None:
 def test_worked_example() -> None:
     basis = principal_components(np.array(EXAMPLE["down_proj"]).T)
     np.testing.assert_allclose(basis.explained, EXAMPLE["explained_variance_ratio"], atol=1e-6)
-    vocabulary = Vocabulary(tiny.tokenizer())
-    vocabulary.words = EXAMPLE["words"]
-    vocabulary._are_words = torch.ones(len(vocabulary.words), dtype=torch.bool)
-    found = vocabulary.nearest(
-        torch.tensor(EXAMPLE["output_embeddings"]), torch.from_numpy(basis.directions)
-    )
+    rows = WordRows(EXAMPLE["words"], torch.tensor(EXAMPLE["output_embeddings"]), "example")
+    found = rows.nearest(torch.from_numpy(basis.directions), 15)
     assert len(EXAMPLE["concepts"]) > 1
     for expected in EXAMPLE["concepts"]:
         words = found[expected["rank"] - 1][: len(expected["top_words"])]
@@ -119,7 +117,7 @@ def test_words_of_both_sides_share_one_sign(pair: Pair) -> None:
 
 
 def test_vocabulary_keeps_words_only() -> None:
-    words = Vocabulary(tiny.tokenizer()).words
+    words = word_rows(tiny.tokenizer(), torch.ones(340, 2)).words
     assert "Rewrite" in words
     assert "sentence" in words
     kept = {word for word in words if word}
@@ -129,13 +127,12 @@ def test_vocabulary_keeps_words_only() -> None:
 
 
 def test_tokens_that_differ_in_blanks_are_one_word() -> None:
-    vocabulary = Vocabulary(tiny.tokenizer())
-    vocabulary.words = ["dog", "dog", "", "cat"]
-    vocabulary._are_words = torch.tensor([True, True, False, True])
-    rows = torch.tensor([[0.6, 0.8], [-0.8, 0.6], [1.0, 0.0], [0.0, 5.0]])
-    found = vocabulary.nearest(rows, torch.tensor([[3.0, 0.0]]))[0]
-    assert [word for word, _ in found] == ["dog", "cat"]
-    assert [score for _, score in found] == pytest.approx([-0.8, 0.0])
+    made = torch.tensor([[0.6, 0.8], [-0.8, 0.6], [1.0, 0.0], [0.3, 5.0]])
+    found = WordRows(["dog", "dog", "", "cat"], made, "example").nearest(
+        torch.tensor([[3.0, 0]]), 5
+    )
+    assert [word for word, _ in found[0]] == ["dog", "cat"]
+    assert [score for _, score in found[0]] == pytest.approx([-0.8, 0.3 / np.hypot(0.3, 5)])
 
 
 def test_neuron_card(pair: Pair) -> None:

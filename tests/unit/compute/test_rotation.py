@@ -13,8 +13,8 @@ from sklearn.decomposition import PCA
 from twinlens.changes.rotation import Rotation
 from twinlens.changes.rotation_figure import rotation_figure
 from twinlens.compute import architectures
-from twinlens.compute.concepts import principal_components
 from twinlens.compute.pair import Pair, load_pair
+from twinlens.compute.weights.components import principal_components, value_vectors
 from twinlens.compute.weights.reading import Weights
 from twinlens.compute.weights.rotation import (
     Settings,
@@ -23,7 +23,6 @@ from twinlens.compute.weights.rotation import (
     principal_angles,
     random_frames,
     rotation,
-    value_vectors,
 )
 from twinlens.errors import HeadIndexError, Interrupted, NotFiniteError, PairMismatchError
 

@@ -97,13 +97,19 @@ class Rotation:
         """K, the largest number of leading components that was looked at."""
         return int(self.null_angles.shape[1])
 
+    @property
+    def measured(self) -> tuple[int, ...]:
+        """Values of k that were looked at."""
+        chosen = self.parameters.get("counts")
+        return tuple(chosen) if chosen else tuple(range(1, self.components + 1))
+
     def rows(self, counts: Iterable[int] | None = None) -> list[Row]:
         """One row per layer and number of leading components k.
 
         Parameters
         ----------
         counts : iterable of int, optional
-            Values of k; all by default.
+            Values of k; by default all that were measured.
 
         Returns
         -------
@@ -118,7 +124,7 @@ class Rotation:
         HeadIndexError
             If a k is not between 1 and K.
         """
-        counts = range(1, self.components + 1) if counts is None else list(counts)
+        counts = list(self.measured if counts is None else counts)
         for k in counts:
             self._check(k)
         rows: list[Row] = []
@@ -168,9 +174,38 @@ class Rotation:
         """Mean of the k angles per random rotation, degrees, shape [draws]."""
         return np.asarray(self.null_angles[:, k - 1, :k].mean(axis=1, dtype=np.float64))
 
+    def block(self, k: int) -> list[Row]:
+        """A ``rotation`` block, see `twinlens.schema`, for k leading components.
+
+        Raises
+        ------
+        HeadIndexError
+            If that k was not looked at.
+        """
+        null = self.null_means(k)
+        found = []
+        for layer, row in zip(self.layers, self.rows([k]), strict=True):
+            found.append(
+                {
+                    "layer": row["layer"],
+                    "k": k,
+                    "angle": row["mean"],
+                    "null": row["null_mean"],
+                    "null_low": float(null.min()),
+                    "null_high": float(null.max()),
+                    "inside": row["inside"],
+                    "own": row["own"],
+                    "null_inside": row["null_inside"],
+                    "weights": row["difference"],
+                    "null_weights": row["null_difference"],
+                    "added": [list(said) for said in layer.added[0].words] if layer.added else [],
+                }
+            )
+        return found
+
     def _check(self, k: int) -> None:
-        if not 1 <= k <= self.components:
+        if k not in self.measured:
             raise HeadIndexError(
-                f"there is no subspace of {k} leading components: between 1 and "
-                f"{self.components} were looked at"
+                f"there is no subspace of {k} leading components: between {min(self.measured)} and "
+                f"{max(self.measured)} were looked at"
             )

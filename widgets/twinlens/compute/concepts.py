@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.linalg
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
+from torch import Tensor, nn
 
 from twinlens.blocks import Array
 from twinlens.compute import architectures
-from twinlens.compute.prompt import pieces
+from twinlens.compute.weights.components import (
+    Basis,
+    ConceptSettings,
+    LayerComponents,
+    layer_components,
+)
+from twinlens.compute.weights.reading import Weights
+from twinlens.compute.weights.rotation import Settings as RotationSettings
+from twinlens.compute.weights.rotation import pair_rotation
+from twinlens.compute.words import WordRows, word_rows
 from twinlens.schema import SIDES, Side
 from twinlens.trace import Report
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel
 
     from twinlens.compute.pair import Pair
 
-COMPONENTS = 50
-WORDS = 40
-
-
-@dataclass(frozen=True)
-class Basis:
-    """Principal components of one layer's value vectors, strongest first.
-
-    Attributes
-    ----------
-    directions : float64 array [K, hidden]
-        Of length 1; the entry with the largest magnitude is positive.
-    explained : float64 array [K]
-        Share of the variance.
-    """
-
-    directions: Array
-    explained: Array
+#: Words of a value vector after the final norm.
+NORMED_WORDS = 15
+#: Components a search for a word lists, per model.
+FOUND = 20
+_ENDS = ("positive", "negative")
 
 
 @dataclass(frozen=True)
@@ -63,36 +58,6 @@ class Match:
     cosine: Array
 
 
-def principal_components(values: Array, count: int = COMPONENTS) -> Basis:
-    """Principal components of value vectors (Wu et al. 2024, section 3.3).
-
-    Parameters
-    ----------
-    values : array [intermediate, hidden]
-        Value vectors as rows; they are centred here.
-    count : int
-        Most components to return; never more than the rank allows.
-    """
-    centred = np.asarray(values, dtype=np.float64)
-    centred = centred - centred.mean(axis=0)
-    rows, columns = centred.shape
-    count = min(count, rows - 1, columns)
-    if rows >= columns:
-        covariance = centred.T @ centred
-        variances, vectors = scipy.linalg.eigh(
-            covariance, subset_by_index=[columns - count, columns - 1]
-        )
-        variances, directions = variances[::-1], vectors.T[::-1]
-        total = float(np.trace(covariance))
-    else:
-        _, singular, vectors = scipy.linalg.svd(centred, full_matrices=False)
-        variances, directions = singular[:count] ** 2, vectors[:count]
-        total = float((singular**2).sum())
-    largest = np.abs(directions).argmax(axis=1)
-    signs = np.sign(directions[np.arange(count), largest])
-    return Basis(directions * signs[:, None], variances / total)
-
-
 def match_components(base: Array, tuned: Array) -> Match:
     """Assign the components of two models to each other so that the sum of |cosine| is largest."""
     cosines = base @ tuned.T
@@ -107,29 +72,44 @@ class Concepts:
 
     With ``memory="sequential"`` everything of a kind is computed for all layers while a model is
     there, since fetching it again for each layer would cost far more.
+
+    Parameters
+    ----------
+    pair : Pair
+    settings : ConceptSettings, optional
+
+    Raises
+    ------
+    HeadIndexError
+        If more components are asked for than the rank.
     """
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, settings: ConceptSettings | None = None) -> None:
+        self.settings = settings or ConceptSettings()
+        self.count = self.settings.count(pair.sizes)
         self._pair = pair
-        self._bases: dict[tuple[Side, int], Basis] = {}
-        self._words: dict[tuple[Side, int], list[list[list[Any]]]] = {}
+        self._vocabulary = self.settings.chosen()
+        self._layers: dict[tuple[Side, int], LayerComponents] = {}
         self._norms: dict[tuple[Side, int], Array] = {}
-        self._vocabularies: dict[Side, Vocabulary] = {}
+        self._matches: dict[int, Match] = {}
+        self._words: dict[Side, list[str]] = {}
+        self._rows: dict[Side, WordRows] = {}
 
     @property
-    def count(self) -> int:
-        """K, components per layer."""
-        shape = self._pair.sizes
-        return min(COMPONENTS, shape.intermediate - 1, shape.hidden)
+    def source(self) -> str:
+        """Where the words come from, for people."""
+        return self._vocabulary.source if self._vocabulary else "tokens"
 
     def basis(self, side: Side, layer: int) -> Basis:
         """Principal components of one layer."""
-        self._for_layers(self._bases, side, layer, self._compute_basis)
-        return self._bases[side, layer]
+        return self._layer(side, layer).basis
 
     def match(self, layer: int) -> Match:
         """How the components of the two models belong together."""
-        return match_components(*(self.basis(side, layer).directions for side in SIDES))
+        if layer not in self._matches:
+            bases = (self.basis(side, layer).directions for side in SIDES)
+            self._matches[layer] = match_components(*bases)
+        return self._matches[layer]
 
     def directions(self, side: Side, layer: int) -> Array:
         """Components in the order and with the signs of base's, shape [K, hidden]."""
@@ -150,19 +130,21 @@ class Concepts:
 
     def components(self, layer: int) -> list[dict[str, Any]]:
         """A ``components`` block, see `twinlens.schema`."""
-        match = self.match(layer)
-        for side in SIDES:
-            self.basis(side, layer)
-            self._for_layers(self._words, side, layer, self._compute_words)
-        explained = {side: self.basis(side, layer).explained for side in SIDES}
-        words = {side: self._words[side, layer] for side in SIDES}
+        base, tuned = (self._layer(side, layer) for side in SIDES)
+        match, count = self.match(layer), self.settings.words
         return [
             {
-                "base": {"explained": float(explained["base"][k]), "words": words["base"][k]},
+                "base": {
+                    "explained": float(base.basis.explained[k]),
+                    "words": base.ends.both(self._words["base"], k, count),
+                },
                 "tuned": {
                     "index": int(index),
-                    "explained": float(explained["tuned"][index]),
-                    "words": [[word, sign * score] for word, score in words["tuned"][index]],
+                    "explained": float(tuned.basis.explained[index]),
+                    "words": [
+                        [word, sign * score]
+                        for word, score in tuned.ends.both(self._words["tuned"], index, count)
+                    ],
                 },
                 "cosine": float(cosine),
                 "angle": float(np.degrees(np.arccos(cosine))),
@@ -172,44 +154,124 @@ class Concepts:
             )
         ]
 
+    def ends(self, layer: int) -> list[dict[str, Any]]:
+        """A ``components/l/ends`` block: words of both ends, with the signs of base."""
+        base, tuned = (self._layer(side, layer).ends for side in SIDES)
+        match = self.match(layer)
+        found = []
+        for k, (index, sign) in enumerate(zip(match.index, match.sign.tolist(), strict=True)):
+            own = [base.named(self._words["base"], end, k) for end in (0, 1)]
+            other = [
+                [
+                    [word, sign * score]
+                    for word, score in tuned.named(self._words["tuned"], end, index)
+                ]
+                for end in ((0, 1) if sign > 0 else (1, 0))
+            ]
+            found.append(
+                {
+                    "base": dict(zip(("positive", "negative"), own, strict=True)),
+                    "tuned": dict(zip(("positive", "negative"), other, strict=True)),
+                }
+            )
+        return found
+
+    def find(self, word: str, report: Report | None = None) -> dict[str, Any]:
+        """A ``concepts/find`` block: the components a word lies along most, in both models.
+
+        Raises
+        ------
+        VocabularyError
+            If the tokenizer has no tokens for the word.
+        """
+        return {"word": word.strip(), **{s: self._find(s, word, report) for s in SIDES}}
+
+    def _find(self, side: Side, word: str, report: Report | None) -> list[list[Any]]:
+        depth = self._pair.sizes.layers
+        stacked = []
+        for layer in range(depth):
+            if report:
+                report(layer, depth, f"components of {side}")
+            stacked.append(self.basis(side, layer).directions)
+        directions = torch.from_numpy(np.concatenate(stacked)).float()
+        with self._pair.model(side) as model, self._using(side, model) as rows:
+            embeddings = architectures.unembedding(model)
+            vectors = rows.vectors(word, self._pair.tokenizers[side], embeddings)
+            units = torch.nn.functional.normalize(vectors.float().cpu(), dim=1)
+            cosines = directions @ units.T
+            cosines = cosines.gather(1, cosines.abs().argmax(dim=1, keepdim=True))[:, 0]
+            best = cosines.abs().topk(min(FOUND, len(cosines))).indices
+            every = rows.cosines(directions[best]).abs()
+            found = []
+            for place, others in zip(best.tolist(), every, strict=True):
+                # A little more, so that rounding never puts a word behind itself.
+                ahead = (others > float(cosines[place].abs()) * (1 + 1e-6)).nonzero()[:, 0]
+                rank = 1 + len({rows.words[row] for row in ahead.tolist()} - {word.strip()})
+                found.append([*divmod(place, self.count), float(cosines[place]), rank])
+        return found
+
+    def rotation(self, report: Report | None = None) -> list[dict[str, Any]]:
+        """A ``rotation`` block: how far the leading components of each layer are turned."""
+        # More than a quarter of the rank nearly fills the space: then all subspaces agree.
+        rank = min(self._pair.sizes.intermediate - 1, self._pair.sizes.hidden)
+        k = max(1, min(self.count, rank // 4))
+        settings = RotationSettings(components=k, added=1, counts=(k,), cache=self.settings.cache)
+        return pair_rotation(self._pair, settings=settings, report=report).block(k)
+
     def value_norms(self, side: Side, layer: int) -> Array:
         """Length of every value vector, shape [intermediate]."""
         self._for_layers(self._norms, side, layer, self._compute_norms)
         return self._norms[side, layer]
 
     def value_vector(self, side: Side, layer: int, neuron: int) -> Tensor:
-        """Direction a neuron writes into, of length 1, shape [hidden]."""
+        """What a neuron writes when it is 1, float32, shape [hidden]."""
         with self._pair.model(side) as model:
-            vector = architectures.value_vectors(model, layer)[neuron].float().cpu()
-        return torch.nn.functional.normalize(vector, dim=0)
+            return architectures.value_vectors(model, layer)[neuron].float().cpu()
 
     def neuron(self, layer: int, neuron: int) -> dict[str, Any]:
         """A ``neuron`` block, see `twinlens.schema`."""
         vectors: dict[Side, Tensor] = {}
         result: dict[str, Any] = {}
         for side in SIDES:
-            with self._pair.model(side) as model:
-                vector = architectures.value_vectors(model, layer)[neuron].float()
-                vectors[side] = vector.cpu()
-                words = self.words(side, model, vector[None])[0]
-                result[side] = {"norm": float(vector.norm()), "words": words}
+            with self._pair.model(side) as model, self._using(side, model) as rows:
+                vector = architectures.value_vectors(model, layer)[neuron].float().cpu()
+                vectors[side] = vector
+                result[side] = {
+                    "norm": float(vector.norm()),
+                    "words": rows.nearest(vector[None], self.settings.words)[0],
+                    "normed": rows.nearest(_normed(model, vector)[None], NORMED_WORDS)[0],
+                }
         cosine = torch.cosine_similarity(vectors["base"], vectors["tuned"], dim=0)
         return {**result, "cosine": float(cosine)}
 
-    def words(
-        self, side: Side, model: PreTrainedModel, directions: Tensor
-    ) -> list[list[list[Any]]]:
-        """Words whose output embeddings point most along each direction, with the cosine."""
-        if side not in self._vocabularies:
-            self._vocabularies[side] = Vocabulary(self._pair.tokenizers[side])
-        return self._vocabularies[side].nearest(architectures.unembedding(model), directions)
+    def _layer(self, side: Side, layer: int) -> LayerComponents:
+        if (side, layer) not in self._layers:
+            together = self._pair.memory == "sequential"
+            layers = range(self._pair.sizes.layers) if together else (layer,)
+            with self._pair.model(side) as model, self._using(side, model) as rows:
+                weights = Weights(model, side)
+                found = layer_components(weights, rows, self.settings, layers)
+            self._words[side] = rows.words
+            self._layers |= {(side, at): value for at, value in found.items()}
+        return self._layers[side, layer]
+
+    @contextmanager
+    def _using(self, side: Side, model: PreTrainedModel) -> Iterator[WordRows]:
+        """Words of one side; not kept where that would keep the model in memory."""
+        rows = self._rows.get(side)
+        if rows is None:
+            embeddings = architectures.unembedding(model)
+            rows = word_rows(self._pair.tokenizers[side], embeddings, self._vocabulary)
+            if self._pair.memory == "both" or self._vocabulary is not None:
+                self._rows[side] = rows
+        yield rows
 
     def _for_layers(
         self,
         found: dict[tuple[Side, int], Any],
         side: Side,
         layer: int,
-        compute: Callable[[Side, PreTrainedModel, int], Any],
+        compute: Callable[[PreTrainedModel, int], Any],
     ) -> None:
         if (side, layer) in found:
             return
@@ -217,61 +279,19 @@ class Concepts:
         with self._pair.model(side) as model:
             for wanted in range(self._pair.sizes.layers) if together else (layer,):
                 if (side, wanted) not in found:
-                    found[side, wanted] = compute(side, model, wanted)
+                    found[side, wanted] = compute(model, wanted)
 
-    def _compute_basis(self, _: Side, model: PreTrainedModel, layer: int) -> Basis:
-        values = architectures.value_vectors(model, layer)
-        return principal_components(values.double().cpu().numpy(), self.count)
-
-    def _compute_words(
-        self, side: Side, model: PreTrainedModel, layer: int
-    ) -> list[list[list[Any]]]:
-        return self.words(side, model, torch.from_numpy(self.basis(side, layer).directions))
-
-    def _compute_norms(self, _: Side, model: PreTrainedModel, layer: int) -> Array:
+    def _compute_norms(self, model: PreTrainedModel, layer: int) -> Array:
         values = architectures.value_vectors(model, layer)
         return np.asarray(values.float().norm(dim=1).cpu())
 
 
-class Vocabulary:
-    """The words among a tokenizer's tokens.
-
-    A word is the text of a token without blanks around it, if it is whole characters and has a
-    letter or a digit; special tokens are none. Tokens that differ only in blanks are one word.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        show, special = pieces(tokenizer), set(tokenizer.all_special_ids)
-        self.words = ["" if i in special else _word(show.raw(i)) for i in range(len(tokenizer))]
-        self._are_words = torch.tensor([bool(word) for word in self.words])
-        self._lengths: Tensor | None = None
-
-    def nearest(self, unembedding: Tensor, directions: Tensor) -> list[list[list[Any]]]:
-        """For each direction its words by |cosine|, largest first, with the signed cosine.
-
-        Parameters
-        ----------
-        unembedding : tensor [vocabulary, hidden]
-        directions : tensor [k, hidden]
-        """
-        rows = unembedding[: len(self.words)]
-        if self._lengths is None:
-            # Lengths instead of a normalised copy: that would double the largest matrix there is.
-            self._lengths = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32).cpu()
-        unit = torch.nn.functional.normalize(directions.to(rows), dim=1)
-        cosines = (unit @ rows.T).float().cpu() / self._lengths.clamp_min(1e-12)
-        cosines[:, ~self._are_words[: len(rows)]] = 0
-        best = cosines.abs().topk(min(4 * WORDS, len(rows)), dim=1).indices
-        return [
-            self._merged(row[ids], ids.tolist()) for row, ids in zip(cosines, best, strict=True)
-        ]
-
-    def _merged(self, scores: Tensor, ids: Sequence[int]) -> list[list[Any]]:
-        merged: dict[str, float] = {}
-        for identifier, score in zip(ids, scores.tolist(), strict=True):
-            if self.words[identifier]:
-                merged.setdefault(self.words[identifier], score)
-        return [[word, score] for word, score in merged.items()][:WORDS]
+def _normed(model: PreTrainedModel, vector: Tensor) -> Tensor:
+    """The vector as the final norm passes it on, but for the common factor 1 / rms."""
+    norm = architectures.final_norm(model)
+    offset = architectures.architecture_of(model.config).norm_offset
+    centred = vector - vector.mean() if isinstance(norm, nn.LayerNorm) else vector
+    return centred * (norm.weight.detach().float().cpu() + offset)  # type: ignore[union-attr,operator]
 
 
 def strongest(*strengths: Array, each: int) -> list[int]:
@@ -279,11 +299,3 @@ def strongest(*strengths: Array, each: int) -> list[int]:
     found = {int(i) for s in strengths for i in np.argsort(-s, kind="stable")[:each]}
     best = np.max(strengths, axis=0)
     return sorted(found, key=lambda i: (-best[i], i))
-
-
-def _word(piece: bytes) -> str:
-    try:
-        word = piece.decode().strip()
-    except UnicodeDecodeError:
-        return ""
-    return word if any(unicodedata.category(c)[0] in "LN" for c in word) else ""

@@ -15,10 +15,10 @@ from twinlens.compute.answers import read_answers
 from twinlens.compute.attributions.registry import METHODS
 from twinlens.compute.cache import Cache, half
 from twinlens.compute.capture import Capture, capture
-from twinlens.compute.concepts import WORDS, strongest
 from twinlens.compute.effects import Effects, methods
 from twinlens.compute.head_blocks import HeadBlocks
 from twinlens.compute.keys import index as _index
+from twinlens.compute.neurons import Neurons
 from twinlens.compute.prompt import (
     Spans,
     check_length,
@@ -33,8 +33,6 @@ from twinlens.trace import Report, Trace
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
 
-#: Neurons a ``neurons`` block takes from each of its rankings.
-NEURONS = 6
 #: Components per layer whose ``heads/write`` blocks a recording keeps.
 WRITTEN = 3
 _CACHE_BYTES = 64 * 2**20
@@ -105,7 +103,8 @@ def trace_pair(
             "decoding": "greedy",
             "attention": "float16",
             "components": pair.concepts.count,
-            "words": WORDS,
+            "words": pair.concepts.settings.words,
+            "vocabulary": pair.concepts.source,
         },
     )
     return LiveTrace(pair, manifest, captures)
@@ -138,6 +137,7 @@ class LiveTrace(Trace):
         }
         self.effects = Effects(pair, manifest, {side: captures[side].logprobs for side in SIDES})
         self.heads = HeadBlocks(pair, manifest, captures)
+        self._neurons = Neurons(pair, manifest, captures)
         self._cache = Cache(_CACHE_BYTES)
 
     def block(self, key: str, report: Report | None = None) -> Value:
@@ -170,8 +170,11 @@ class LiveTrace(Trace):
             yield from (f"{name}/{side}" for side in SIDES)
         yield "components/change"
         yield from (f"components/{layer}" for layer in depth)
+        yield "rotation"
         for side in SIDES:
             yield from (f"activations/{side}/{layer}/components" for layer in depth)
+        yield from (f"activations/tuned/{layer}/base_components" for layer in depth)
+        for side in SIDES:
             yield from (f"lens/{side}/{t}" for t in range(first, m.length(side)))
         change = self.head_change()
         for place in np.argsort(-change, axis=None, kind="stable").tolist():
@@ -183,12 +186,13 @@ class LiveTrace(Trace):
                 f"heads/write/{side}/{layer}/component:{k}" for layer in depth for k in written
             )
         yield from self.heads.word_keys()
+        yield from (f"neurons/effect/{side}/answer" for side in SIDES)
         mentioned: dict[tuple[int, int], None] = {}
-        for t in range(first, max(m.length(side) for side in SIDES)):
-            for layer in depth:
+        for t in ("answer", *range(first, max(m.length(side) for side in SIDES))):
+            for layer in ("all", *depth):
                 yield f"neurons/{layer}/{t}"
                 listed = cast(list[dict[str, Any]], self.block(f"neurons/{layer}/{t}"))
-                mentioned.update({(layer, entry["neuron"]): None for entry in listed})
+                mentioned.update({(entry["layer"], entry["neuron"]): None for entry in listed})
         for layer, neuron in mentioned:
             yield from (f"activations/{side}/{layer}/neuron/{neuron}" for side in SIDES)
             if self.pair.memory == "both":
@@ -229,16 +233,30 @@ class LiveTrace(Trace):
                 return self.pair.concepts.change(report)
             case ["components", layer]:
                 return self.pair.concepts.components(self._layer(key, layer))
+            case ["components", layer, "ends"]:
+                return self.pair.concepts.ends(self._layer(key, layer))
+            case ["concepts", "find", *word]:
+                return self.pair.concepts.find("/".join(word), report)
+            case ["rotation"]:
+                return self.pair.concepts.rotation(report)
             case ["activations", side, layer, "components"] if side in SIDES:
-                outputs = self._captures[side].feed_forward_out
-                place = self._layer(key, layer)
-                directions = self.pair.concepts.directions(side, place)
-                return half(outputs[place].numpy() @ directions.T)
+                return self._along(side, side, self._layer(key, layer))
+            case ["activations", "tuned", layer, "base_components"]:
+                return self._along("tuned", "base", self._layer(key, layer))
             case ["activations", side, layer, "neuron", neuron] if side in SIDES:
                 activations = self._captures[side].neurons[self._layer(key, layer)]
                 return half(activations[:, self._neuron(key, neuron)].numpy())
+            case ["neurons", "effect", side, answer] if side in SIDES:
+                return self._neurons.effects(side, self._columns(key, side, answer))
             case ["neurons", layer, token]:
-                return self._neurons(key, self._layer(key, layer), token)
+                place = None if layer == "all" else self._layer(key, layer)
+                return self._neurons.listed(place, self._position(key, token))
+            case ["neuron", "ablation", side, layer, neuron, answer] if side in SIDES:
+                where = self._layer(key, layer), self._neuron(key, neuron)
+                return self._neurons.ablation(side, *where, self._columns(key, side, answer))
+            case ["neuron", "change", layer, neuron, token]:
+                where = self._layer(key, layer), self._neuron(key, neuron)
+                return self._neurons.change(*where, self._position(key, token))
             case ["neuron", layer, neuron]:
                 place = self._layer(key, layer)
                 return self.pair.concepts.neuron(place, self._neuron(key, neuron))
@@ -282,7 +300,8 @@ class LiveTrace(Trace):
             place = _index(key, str(number), self.pair.concepts.count, "component")
             direction = torch.from_numpy(self.pair.concepts.directions(side, layer)[place])
         else:
-            direction = self.pair.concepts.value_vector(side, layer, self._neuron(key, str(number)))
+            vector = self.pair.concepts.value_vector(side, layer, self._neuron(key, str(number)))
+            direction = torch.nn.functional.normalize(vector, dim=0)
         with self.pair.model(side) as model:
             return half(heads.write(self._captures[side], model, direction))
 
@@ -308,32 +327,26 @@ class LiveTrace(Trace):
             self._cache.put(f"lens/{side}/{t}", value)
         return found[at]
 
-    def _neurons(self, key: str, layer: int, token: str) -> list[dict[str, Any]]:
-        m = self.manifest
-        at = _index(key, token, max(m.length(side) for side in SIDES), "token")
-        position = reading_position(at, m.prompt_length)
-        values = {
-            side: self._captures[side].neurons[layer, position].numpy()
-            for side in SIDES
-            if at < m.length(side)
-        }
-        strengths = [
-            np.abs(value) * self.pair.concepts.value_norms(side, layer)
-            for side, value in values.items()
-        ]
-        if len(values) == 2:
-            norms = [self.pair.concepts.value_norms(side, layer) for side in SIDES]
-            strengths.append(np.abs(values["tuned"] * norms[1] - values["base"] * norms[0]))
-        return [
-            {
-                "neuron": n,
-                **{s: float(values[s][n]) if s in values else None for s in SIDES},
-            }
-            for n in strongest(*strengths, each=NEURONS)
-        ]
+    def _along(self, side: Side, of: Side, layer: int) -> Array:
+        """Feed-forward output of one side along the components of a model."""
+        outputs = self._captures[side].feed_forward_out[layer].numpy()
+        return half(outputs @ self.pair.concepts.directions(of, layer).T)
 
     def _answer_ids(self, side: Side) -> list[int]:
         return self._ids[side][self.manifest.prompt_length :]
+
+    def _position(self, key: str, text: str) -> int | None:
+        """A position, or None for the whole answer."""
+        if text == "answer":
+            return None
+        return _index(key, text, max(self.manifest.length(side) for side in SIDES), "token")
+
+    def _columns(self, key: str, side: Side, text: str) -> list[int]:
+        """One answer token, or all."""
+        count = self.manifest.answer_length(side)
+        return (
+            list(range(count)) if text == "answer" else [_index(key, text, count, "answer token")]
+        )
 
     def _layer(self, key: str, text: str) -> int:
         return _index(key, text, self.pair.sizes.layers, "layer")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from twinlens.compute.weights.word_vectors import Settings
     from twinlens.trace import Report
     from twinlens.vocabulary import Vocabulary
+    from twinlens.compute.weights.components import ConceptSettings
 
 DEMO_NOTE = (
     "A teaching pair of tiny models, trained for this package on made-up text: "
@@ -82,6 +83,7 @@ class Pair:
         options: dict[str, Any],
         *,
         memory: Literal["both", "sequential"] = "both",
+        concepts: ConceptSettings | None = None,
     ) -> None:
         self.configs = configs
         self.tokenizers = tokenizers
@@ -93,6 +95,7 @@ class Pair:
         self.names = {side: source.name for side, source in sources.items()}
         self._sources = sources
         self._options = options
+        self._concept_settings = concepts
         self._resident: dict[Side, PreTrainedModel] = {}
         self._loaded: dict[Side, tuple[str, int]] = {}
 
@@ -157,7 +160,7 @@ class Pair:
         """What the weights alone say about feed-forward layers, kept for every prompt."""
         from twinlens.compute.concepts import Concepts
 
-        return Concepts(self)
+        return Concepts(self, self._concept_settings)
 
     @cached_property
     def head_weights(self) -> PairHeads:
@@ -237,6 +240,7 @@ def load_pair(
     base_revision: str | None = None,
     tuned_revision: str | None = None,
     tokenizer: str | Path | None = None,
+    concepts: ConceptSettings | None = None,
 ) -> Pair:
     """Load a pre-trained model and its tuned twin.
 
@@ -259,9 +263,13 @@ def load_pair(
         Branch, tag or commit on the hub.
     tokenizer : str or path, optional
         Tokenizer for both models, instead of their own.
+    concepts : ConceptSettings, optional
+        How many components and words describe a feed-forward layer, and which words.
 
     Raises
     ------
+    HeadIndexError
+        If more components are asked for than the rank of the feed-forward weights.
     ModelLoadError
         If one of them cannot be read.
     UnsupportedArchitectureError
@@ -295,7 +303,9 @@ def load_pair(
     _check_tokenizers(tokenizers)
     if device_map is None:
         _check_memory(configs, options, memory)
-    pair = Pair(sources, configs, tokenizers, options, memory=memory)
+    if concepts is not None:
+        concepts.count(sizes(configs["base"]))
+    pair = Pair(sources, configs, tokenizers, options, memory=memory, concepts=concepts)
     if memory == "both":
         for side in SIDES:
             with pair.model(side):
@@ -303,10 +313,10 @@ def load_pair(
     return pair
 
 
-def demo_pair() -> Pair:
+def demo_pair(concepts: ConceptSettings | None = None) -> Pair:
     """The embedded pair: two tiny models that come with the package; needs no network."""
     folder = Path(str(files("twinlens") / "demo"))
-    pair = load_pair(folder / "base", folder / "tuned")
+    pair = load_pair(folder / "base", folder / "tuned", concepts=concepts)
     card = folder / "README.md"
     pair.card = card.read_text(encoding="utf-8") if card.is_file() else ""
     pair.names = {"base": "mini-world", "tuned": "mini-world-instruct"}

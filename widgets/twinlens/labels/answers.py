@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
+from twinlens.files import cache_folder
+
 if TYPE_CHECKING:
     from twinlens.labels.annotate import Annotator, Question
 
@@ -48,9 +50,7 @@ class AnswerStore:
         if not isinstance(cache, bool):
             path = Path(cache)
         elif cache and identity is not None:
-            import platformdirs
-
-            path = platformdirs.user_cache_path("twinlens") / "annotations.jsonl"
+            path = cache_folder() / "annotations.jsonl"
         called = f"{annotator.__module__}.{getattr(annotator, '__qualname__', '')}"
         return cls(path, identity or called)
 

@@ -8,26 +8,31 @@ held against random rotations.
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.linalg
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from twinlens.blocks import Array
 from twinlens.changes.rotation import Added, LayerRotation, Rotation
-from twinlens.compute import architectures
-from twinlens.compute.concepts import Vocabulary, principal_components
-from twinlens.compute.weights.pair_heads import pair_weights
+from twinlens.compute.weights import cache
+from twinlens.compute.weights.components import (
+    check_finite,
+    principal_components,
+    value_vectors,
+)
 from twinlens.compute.weights.reading import Source, Weights, weights_of
+from twinlens.compute.weights.pair_heads import pair_weights
+from twinlens.compute.words import WordRows, word_rows
 from twinlens.errors import (
     HeadIndexError,
-    NotFiniteError,
     PairMismatchError,
-    UnsupportedArchitectureError,
 )
 from twinlens.trace import Report
 
@@ -38,58 +43,29 @@ if TYPE_CHECKING:
 
 #: The paper looks at the first 300 components.
 COMPONENTS = 300
+_KIND = "rotation_1"
 
 
-def value_vectors(weights: Weights, layer: int) -> Tensor:
-    """What each feed-forward neuron of a layer writes, as stored, shape [intermediate, hidden].
-
-    Raises
-    ------
-    HeadIndexError
-        If there is no such layer.
-    UnsupportedArchitectureError
-        If the weights are quantised, or not where the architecture table says.
-    ModelLoadError
-        If the files do not hold them.
-    """
-    if not 0 <= layer < weights.sizes.layers:
-        raise HeadIndexError(
-            f"there is no layer {layer}: {weights.name!r} has {weights.sizes.layers} layers, "
-            "counted from 0"
-        )
-    try:
-        module = architectures.feed_forward_out(weights._model, layer)
-    except AttributeError as error:
-        raise UnsupportedArchitectureError(
-            f"layer {layer} of {weights.name!r} lacks the feed-forward weight that the table "
-            f"names ({error})"
-        ) from error
-    if not cast(nn.Parameter, module.weight).is_floating_point():
-        raise UnsupportedArchitectureError(
-            f"the feed-forward weights of {weights.name!r} are quantised: load the model in a "
-            "floating-point type to look at its weights"
-        )
-    with weights._filled([module]):
-        return architectures.value_vectors(weights._model, layer)
-
-
-def principal_angles(base: Array, tuned: Array) -> Array:
+def principal_angles(base: Array, tuned: Array, counts: Iterable[int] | None = None) -> Array:
     """Principal angles between the leading subspaces of two bases, for every number of directions.
 
     Parameters
     ----------
     base, tuned : array, shape [K, hidden]
         Orthonormal rows, the leading one first.
+    counts : iterable of int, optional
+        Numbers of directions to look at; 1 .. K by default.
 
     Returns
     -------
     float32 array, shape [K, K], degrees
         Row k - 1 holds the k angles between the spans of the first k rows, the smallest first,
-        then NaN. They come from cosines, so that angles below 1e-5 degrees are not resolved.
+        then NaN; a row that is not looked at is NaN. They come from cosines, so that angles
+        below 1e-5 degrees are not resolved.
     """
     cosines = np.asarray(base, np.float64) @ np.asarray(tuned, np.float64).T
     found = np.full(cosines.shape, np.nan, np.float32)
-    for k in range(1, len(cosines) + 1):
+    for k in range(1, len(cosines) + 1) if counts is None else counts:
         of_subspaces = np.linalg.svd(cosines[:k, :k], compute_uv=False)
         found[k - 1, :k] = np.degrees(np.arccos(np.minimum(of_subspaces, 1)))
     return found
@@ -117,6 +93,7 @@ def layer_rotation(
     *,
     layer: int = 0,
     added: int = 10,
+    counts: Iterable[int] | None = None,
     read: Callable[[Array], list[tuple[tuple[str, float], ...]]] | None = None,
 ) -> LayerRotation:
     """Compare the value vectors of one layer.
@@ -131,6 +108,8 @@ def layer_rotation(
     added : int
         Leading directions of the difference to return; it is not centred, since what is added to
         all value vectors alike is added too.
+    counts : iterable of int, optional
+        Numbers of components whose angles are measured; all by default.
     read : callable, optional
         Gives the words of directions [n, hidden]; without it they have none.
     """
@@ -147,7 +126,7 @@ def layer_rotation(
     norm, other, apart = (np.linalg.norm(values) for values in (first, second, second - first))
     return LayerRotation(
         layer=layer,
-        angles=principal_angles(mine, theirs),
+        angles=principal_angles(mine, theirs, counts),
         inside=share(theirs),
         own=share(mine),
         null_inside=np.stack([share(frame) for frame in frames]),
@@ -191,15 +170,22 @@ class Settings:
         Words per direction, at most 40.
     draws : int
         Random rotations of the null.
+    counts : tuple of int or None
+        Numbers of components whose angles are measured; None for all of 1 .. K.
     seed : int
         Of the random rotations.
+    cache : bool or path
+        Whether, or in which folder, finished layers are kept on disk, under the hash of weights,
+        words and settings.
     """
 
     components: int | None = None
     added: int = 10
     words: int = 15
     draws: int = 10
+    counts: tuple[int, ...] | None = None
     seed: int = 0
+    cache: bool | str | os.PathLike[str] = True
 
     def __post_init__(self) -> None:
         if self.draws < 1 or self.words < 1 or self.added < 0:
@@ -304,33 +290,54 @@ def _compare(
     null = []
     for frame in frames:
         report(0, len(wanted), "random rotations")
-        null.append(principal_angles(np.eye(count, hidden), frame))
-    read = _reader(tuned.output_embeddings(), tokenizer, settings.words) if tokenizer else None
+        null.append(principal_angles(np.eye(count, hidden), frame, settings.counts))
+    rows = word_rows(tokenizer, tuned.output_embeddings()) if tokenizer else None
+    folder = cache.folder(settings.cache, _KIND)
+    parameters = {**dataclasses.asdict(settings), "components": count, "rank": rank}
+    del parameters["cache"]
     found = []
     for done, layer in enumerate(wanted):
         report(done, len(wanted), f"rotation of layer {layer}")
-        found.append(
-            layer_rotation(
-                _finite(values(layer), base.name, layer),
-                _finite(value_vectors(tuned, layer), tuned.name, layer),
+        both = (
+            check_finite(values(layer), base.name, layer),
+            check_finite(value_vectors(tuned, layer), tuned.name, layer),
+        )
+        key = cache.key_of(parameters, rows.digest if rows else None, *both) if folder else ""
+        kept = cache.load(folder, key)
+        turned = _restored(layer, kept) if kept else None
+        if turned is None:
+            turned = layer_rotation(
+                *(values.double().cpu().numpy() for values in both),
                 frames,
                 layer=layer,
                 added=settings.added,
-                read=read,
+                counts=settings.counts,
+                read=_reader(rows, settings.words) if rows else None,
             )
-        )
+            cache.save(folder, key, _stored(turned))
+        found.append(turned)
     report(len(wanted), len(wanted), "rotation")
-    parameters = {**dataclasses.asdict(settings), "components": count, "rank": rank}
     return Rotation(base.name, tuned.name, tuple(found), np.stack(null), parameters)
 
 
-def _finite(values: Tensor, name: str, layer: int) -> Array:
-    found = values.double().cpu().numpy()
-    if not np.isfinite(found).all():
-        raise NotFiniteError(
-            f"the feed-forward weights of layer {layer} of {name!r} hold NaN or infinity"
+def _stored(layer: LayerRotation) -> dict[str, Array]:
+    """As arrays only, so that no file has to be trusted."""
+    fields = {name: np.asarray(value) for name, value in vars(layer).items() if name != "added"}
+    added = json.dumps([dataclasses.astuple(direction) for direction in layer.added]).encode()
+    return {**fields, "added": np.frombuffer(added, np.uint8)}
+
+
+def _restored(layer: int, kept: dict[str, Array]) -> LayerRotation | None:
+    """What `_stored` kept; None if it is something else."""
+    try:
+        added = tuple(
+            Added(share, tuple((word, cosine) for word, cosine in words))
+            for share, words in json.loads(kept.pop("added").tobytes())
         )
-    return found
+        scalars = {name: float(kept.pop(name)) for name in ("difference", "null_difference")}
+        return LayerRotation(**{**kept, **scalars, "layer": layer, "added": added})  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _check_shapes(base: Weights, tuned: Weights) -> None:
@@ -343,14 +350,10 @@ def _check_shapes(base: Weights, tuned: Weights) -> None:
             )
 
 
-def _reader(
-    unembedding: Tensor, tokenizer: PreTrainedTokenizerFast, words: int
-) -> Callable[[Array], list[tuple[tuple[str, float], ...]]]:
-    vocabulary = Vocabulary(tokenizer)
-
+def _reader(rows: WordRows, words: int) -> Callable[[Array], list[tuple[tuple[str, float], ...]]]:
     def read(directions: Array) -> list[tuple[tuple[str, float], ...]]:
-        found = vocabulary.nearest(unembedding, torch.from_numpy(directions.copy()))
-        return [tuple((word, cosine) for word, cosine in row[:words]) for row in found]
+        found = rows.nearest(torch.from_numpy(directions.copy()), words)
+        return [tuple((word, cosine) for word, cosine in row) for row in found]
 
     return read
 

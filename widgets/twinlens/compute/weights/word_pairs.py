@@ -266,12 +266,13 @@ class Search:
         key = self._common.copy()
         for part in (read.query, read.key, read.norm):
             key.update(part.float().contiguous().cpu().numpy().data)
-        pairs = pair_cache.load(self._folder, key.hexdigest())
-        if pairs is None:
-            vectors = torch.from_numpy(self._vectors).to(self._device or "cpu")
-            self._ranking = self._ranking or Ranking(vectors)
-            pairs = layer_pairs(self._ranking, read, self._cooccurrence)
-            pair_cache.save(self._folder, key.hexdigest(), pairs)
+        kept = pair_cache.load(self._folder, key.hexdigest())
+        if kept is not None:
+            return LayerPairs(**kept)
+        vectors = torch.from_numpy(self._vectors).to(self._device or "cpu")
+        self._ranking = self._ranking or Ranking(vectors)
+        pairs = layer_pairs(self._ranking, read, self._cooccurrence)
+        pair_cache.save(self._folder, key.hexdigest(), vars(pairs))
         return pairs
 
 
