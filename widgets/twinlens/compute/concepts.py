@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,14 @@ from twinlens.compute.weights.reading import Weights
 from twinlens.compute.weights.rotation import Settings as RotationSettings
 from twinlens.compute.weights.rotation import pair_rotation
 from twinlens.compute.words import WordRows, word_rows
+from twinlens.labels.annotate import (
+    Annotation,
+    Annotator,
+    annotate,
+    components_of,
+    read_annotations,
+)
+from twinlens.labels.names import Named, names_of
 from twinlens.schema import SIDES, Side
 from twinlens.trace import Report
 
@@ -67,6 +76,38 @@ def match_components(base: Array, tuned: Array) -> Match:
     return Match(index, sign, np.minimum(matched * sign, 1.0))
 
 
+def matched(
+    base: LayerComponents,
+    tuned: LayerComponents,
+    base_words: Sequence[str],
+    tuned_words: Sequence[str],
+    count: int,
+) -> list[dict[str, Any]]:
+    """Components of one layer of two models as a ``components`` block, `count` words each."""
+    match = match_components(base.basis.directions, tuned.basis.directions)
+    return [
+        {
+            "base": {
+                "explained": float(base.basis.explained[k]),
+                "words": base.ends.both(base_words, k, count),
+            },
+            "tuned": {
+                "index": int(index),
+                "explained": float(tuned.basis.explained[index]),
+                "words": [
+                    [word, sign * score]
+                    for word, score in tuned.ends.both(tuned_words, index, count)
+                ],
+            },
+            "cosine": float(cosine),
+            "angle": float(np.degrees(np.arccos(cosine))),
+        }
+        for k, (index, sign, cosine) in enumerate(
+            zip(match.index, match.sign.tolist(), match.cosine, strict=True)
+        )
+    ]
+
+
 class Concepts:
     """Components and words of both models of a pair, computed once.
 
@@ -82,11 +123,19 @@ class Concepts:
     ------
     HeadIndexError
         If more components are asked for than the rank.
+
+    Attributes
+    ----------
+    count : int
+        K, components per layer.
+    annotations : list of Annotation
+        Names and labels of components, see `label`.
     """
 
     def __init__(self, pair: Pair, settings: ConceptSettings | None = None) -> None:
         self.settings = settings or ConceptSettings()
         self.count = self.settings.count(pair.sizes)
+        self.annotations: list[Annotation] = []
         self._pair = pair
         self._vocabulary = self.settings.chosen()
         self._layers: dict[tuple[Side, int], LayerComponents] = {}
@@ -130,29 +179,65 @@ class Concepts:
 
     def components(self, layer: int) -> list[dict[str, Any]]:
         """A ``components`` block, see `twinlens.schema`."""
-        base, tuned = (self._layer(side, layer) for side in SIDES)
-        match, count = self.match(layer), self.settings.words
-        return [
-            {
-                "base": {
-                    "explained": float(base.basis.explained[k]),
-                    "words": base.ends.both(self._words["base"], k, count),
-                },
-                "tuned": {
-                    "index": int(index),
-                    "explained": float(tuned.basis.explained[index]),
-                    "words": [
-                        [word, sign * score]
-                        for word, score in tuned.ends.both(self._words["tuned"], index, count)
-                    ],
-                },
-                "cosine": float(cosine),
-                "angle": float(np.degrees(np.arccos(cosine))),
-            }
-            for k, (index, sign, cosine) in enumerate(
-                zip(match.index, match.sign.tolist(), match.cosine, strict=True)
+        both = [self._layer(side, layer) for side in SIDES]
+        words = [self._words[side] for side in SIDES]
+        block = matched(both[0], both[1], words[0], words[1], self.settings.words)
+        if self.annotations:
+            named = names_of(self.annotations)
+            for k, entry in enumerate(block):
+                places = ("base", layer, k), ("tuned", layer, entry["tuned"]["index"])
+                given = [named[place] for place in places if place in named]
+                entry |= next((one for one in given if one.name), Named(None, ())).to_json()
+        return block
+
+    def label(
+        self,
+        source: Annotator | str | os.PathLike[str] | Sequence[Annotation],
+        *,
+        layers: Iterable[int] | None = None,
+        words: int = 15,
+        rounds: Sequence[int] = range(5),
+        concurrency: int = 4,
+        cache: bool | str | os.PathLike[str] = True,
+        report: Report | None = None,
+    ) -> list[Annotation]:
+        """Name and label the components of both models; panels opened afterwards show it.
+
+        Parameters
+        ----------
+        source : callable, path or sequence of Annotation
+            Whoever answers (`twinlens.labels.endpoint.Endpoint`, or any function), a file that
+            `read_annotations` reads, or annotations that are there already.
+        layers : iterable of int, optional
+            Layers to ask about; all by default.
+        words : int
+            Words a component is shown to the annotator with; the paper shows 15.
+        rounds, concurrency, cache, report
+            As in `twinlens.labels.annotate.annotate`.
+
+        Returns
+        -------
+        list of Annotation
+            For `twinlens.labels.shares.label_shares`; ``self.annotations`` keeps them.
+
+        Raises
+        ------
+        AnnotationError
+            If a file cannot be read, or the annotator gives up; its answers so far are kept.
+        """
+        if isinstance(source, str | os.PathLike):
+            self.annotations = read_annotations(source)
+        elif callable(source):
+            chosen = range(self._pair.sizes.layers) if layers is None else sorted(set(layers))
+            asked = [
+                one for la in chosen for one in components_of(la, self.components(la), words=words)
+            ]
+            self.annotations = annotate(
+                asked, source, rounds=rounds, concurrency=concurrency, cache=cache, report=report
             )
-        ]
+        else:
+            self.annotations = list(source)
+        return self.annotations
 
     def ends(self, layer: int) -> list[dict[str, Any]]:
         """A ``components/l/ends`` block: words of both ends, with the signs of base."""

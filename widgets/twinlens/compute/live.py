@@ -147,7 +147,7 @@ class LiveTrace(Trace):
             value = self._compute(key, report)
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
-            if not self._grows(key):
+            if not self._changes(key):
                 self._cache.put(key, value)
         return value
 
@@ -198,9 +198,9 @@ class LiveTrace(Trace):
             if self.pair.memory == "both":
                 yield f"neuron/{layer}/{neuron}"
 
-    def _grows(self, key: str) -> bool:
-        """Whether the value says how far saliency has come, so that it is no answer for good."""
-        return key.startswith("faithfulness/") or key.endswith("/so_far")
+    def _changes(self, key: str) -> bool:
+        """Whether the value is no answer for good: saliency so far, or names that may be given."""
+        return key.startswith(("faithfulness/", "components/")) or key.endswith("/so_far")
 
     def _compute(self, key: str, report: Report | None) -> Value:
         # One level of dispatch; what cannot be parsed falls through to the error below.

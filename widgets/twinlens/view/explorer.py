@@ -10,7 +10,10 @@ import anywidget
 import traitlets as t
 
 from twinlens import recording
+from twinlens.errors import AnnotationError
 from twinlens.export import DEFAULT_BUDGET_MB, ExportReport, Theme, front_end, to_html
+from twinlens.labels.annotate import read_annotations, write_annotations
+from twinlens.labels.names import HandLabels, Labelled, check, from_annotations, to_annotations
 from twinlens.progress import progress
 from twinlens.schema import SELECTION_DEFAULTS, PanelKind, parse_unit
 from twinlens.trace import Trace
@@ -62,6 +65,10 @@ class Explorer(anywidget.AnyWidget):
 
     presentation = t.Bool(False).tag(sync=True)
     """Large type and marks, for a projector."""
+
+    labels = t.Dict().tag(sync=True)
+    """Names given to components by hand: ``{"layer/component": {"name": text, "labels": [...]}}``,
+    components numbered as in base; shown instead of any other name, kept by `write_labels`."""
 
     _manifest = t.Dict().tag(sync=True)
     _esm = t.Unicode().tag(sync=True)
@@ -128,7 +135,7 @@ class Explorer(anywidget.AnyWidget):
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Record the trace in a ``.twl`` file, which `twinlens.open` replays without models."""
         with progress("recording") as report:
-            return recording.write(self._trace, path, report)
+            return recording.write(Labelled(self._trace, self.labels), path, report)
 
     def to_html(
         self,
@@ -141,7 +148,7 @@ class Explorer(anywidget.AnyWidget):
         """Write one offline page with the panels as they are now; see `twinlens.export.to_html`."""
         with progress("exporting") as report:
             return to_html(
-                self._trace,
+                Labelled(self._trace, self.labels),
                 path,
                 selection={name: getattr(self, name) for name in SELECTION_DEFAULTS},
                 method=self.method,
@@ -150,6 +157,20 @@ class Explorer(anywidget.AnyWidget):
                 budget_mb=budget_mb,
                 report=report,
             )
+
+    def read_labels(self, path: str | os.PathLike[str]) -> None:
+        """Take over names of base's components from a file, see `read_annotations`.
+
+        Raises
+        ------
+        AnnotationError
+            If the file cannot be read, or names no component of base.
+        """
+        self.labels = from_annotations(read_annotations(path))
+
+    def write_labels(self, path: str | os.PathLike[str]) -> None:
+        """Write the names given by hand as a file that `read_labels` reads."""
+        write_annotations(path, to_annotations(self.labels))
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take over what the page selected; it follows the rules by itself."""
@@ -229,6 +250,13 @@ class Explorer(anywidget.AnyWidget):
                 _within("neuron", "neurons", index, self._trace.manifest.pair.intermediate)
             self._require_layer("unit", unit)
         return unit
+
+    @t.validate("labels")
+    def _valid_labels(self, proposal: Any) -> HandLabels:
+        try:
+            return check(proposal["value"])
+        except AnnotationError as error:
+            raise t.TraitError(str(error)) from error
 
     @t.validate("method")
     def _valid_method(self, proposal: Any) -> str:

@@ -1,0 +1,123 @@
+"""Bokeh figure of label shares by group of layers (paper, figure 3).
+
+Bokeh is imported where it is used: it takes seconds to load.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twinlens.charts import FONT, PALETTES, ChartTheme
+from twinlens.labels.shares import LabelShares
+from twinlens.schema import SIDES
+
+if TYPE_CHECKING:
+    from bokeh.models.ui.ui_element import UIElement
+    from bokeh.plotting import figure
+
+_CAPTION = (
+    "Share of the labelled components with each label, by group of layers: mean over the rounds of "
+    "annotation, bars one standard deviation up and down (none for one round). Components that "
+    "nobody could name are left out of the share."
+)
+_HEIGHT, _COLUMNS = 220, 2
+
+
+def label_figure(shares: LabelShares, theme: ChartTheme = "light") -> UIElement:
+    """One panel per label: share of both models by group of layers, with mean and deviation.
+
+    Parameters
+    ----------
+    shares : LabelShares
+        From `twinlens.labels.shares.label_shares`.
+    theme : {"light", "dark"}
+    """
+    from bokeh.layouts import column, gridplot
+    from bokeh.models.widgets import Div
+
+    labels = list(dict.fromkeys(row["label"] for row in shares.summary))
+    groups = list(dict.fromkeys(row["layers"] for row in shares.summary))
+    # The last group is all layers together, which is no point of the curve.
+    groups = groups[:-1] if len(groups) > 1 else groups
+    panels = [_panel(shares, label, groups, theme) for label in labels]
+    grid = gridplot(panels, ncols=_COLUMNS, sizing_mode="stretch_width", toolbar_location=None)
+    return column(grid, Div(text=_CAPTION), sizing_mode="stretch_width")
+
+
+def _panel(shares: LabelShares, label: str, groups: list[str], theme: ChartTheme) -> figure:
+    from bokeh.models import ColumnDataSource, HoverTool, Range1d, Whisker
+    from bokeh.plotting import figure
+
+    colours = PALETTES[theme]
+    fig = figure(
+        title=label,
+        height=_HEIGHT,
+        sizing_mode="stretch_width",
+        tools=[],
+        toolbar_location=None,
+        x_range=groups,
+        background_fill_color=None,
+        border_fill_color=None,
+        outline_line_color=None,
+    )
+    models = [name.removeprefix("mean_") for name in shares.summary[0] if name.startswith("mean_")]
+    marks = (("circle", colours.base), ("square", colours.tuned))
+    highest = 0.0
+    for place, model in enumerate(models):
+        shape, colour = marks[SIDES.index(model) if model in SIDES else place]  # type: ignore[arg-type]
+        rows = [
+            row
+            for row in shares.summary
+            if row["label"] == label
+            and row["layers"] in groups
+            and row[f"mean_{model}"] is not None
+        ]
+        means = [row[f"mean_{model}"] for row in rows]
+        deviations = [row[f"sd_{model}"] or 0.0 for row in rows]
+        columns: dict[str, Any] = {
+            "layers": [row["layers"] for row in rows],
+            "mean": means,
+            "sd": deviations,
+            "low": [mean - sd for mean, sd in zip(means, deviations, strict=True)],
+            "high": [mean + sd for mean, sd in zip(means, deviations, strict=True)],
+            "model": [model] * len(rows),
+        }
+        highest = max(highest, *columns["high"], 0.0)
+        source = ColumnDataSource(columns)
+        fig.line("layers", "mean", source=source, color=colour, line_width=1.75, legend_label=model)
+        points = fig.scatter(
+            "layers", "mean", source=source, marker=shape, size=8, color=colour, legend_label=model
+        )
+        fig.add_layout(
+            Whisker(base="layers", lower="low", upper="high", source=source, line_color=colour)
+        )
+        tooltips = [("model", "@model"), ("share", "@mean{0.0 %} ± @sd{0.0 %}")]
+        fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
+    fig.y_range = Range1d(start=0, end=max(1.1 * highest, 0.05))
+    fig.title.update(text_color=colours.ink, text_font=FONT)
+    fig.xaxis.axis_label = "layers"
+    fig.yaxis.axis_label = "share of components"
+    fig.xgrid.grid_line_color = None
+    fig.ygrid.grid_line_color = colours.rule
+    for axis in (fig.xaxis, fig.yaxis):
+        axis.update(
+            axis_line_color=colours.rule,
+            major_tick_line_color=None,
+            minor_tick_line_color=None,
+            major_label_text_color=colours.quiet,
+            major_label_text_font=FONT,
+            axis_label_text_color=colours.quiet,
+            axis_label_text_font=FONT,
+            axis_label_text_font_style="normal",
+        )
+    if fig.legend:
+        fig.legend[0].update(
+            orientation="horizontal",
+            border_line_color=None,
+            background_fill_color=None,
+            label_text_color=colours.quiet,
+            label_text_font=FONT,
+            padding=0,
+        )
+        fig.add_layout(fig.legend[0], "above")
+    return fig

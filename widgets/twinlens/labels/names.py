@@ -1,0 +1,145 @@
+"""Names and labels of components as panels show them, from annotations or by hand.
+
+By hand they are a plain dictionary, ``{"layer/component": {"name": text, "labels": [...]}}``, with
+components numbered as in base; it is kept in the same files as annotations.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+from twinlens.blocks import Value
+from twinlens.errors import AnnotationError
+from twinlens.labels.annotate import LEVELS, TASKS, Annotation, Component, parse_name
+from twinlens.trace import Report, Trace
+
+#: Labels given by hand, see the module.
+HandLabels: TypeAlias = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a component is called; no name means that nobody could tell."""
+
+    name: str | None
+    labels: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a ``components`` block."""
+        return {"name": self.name, "labels": list(self.labels)}
+
+
+def names_of(annotations: Iterable[Annotation]) -> dict[tuple[str, int, int], Named]:
+    """Name and labels by model, layer and component, over all rounds.
+
+    The name is that of the first round that gave one; a label holds where more than half of the
+    rounds that named the component gave it.
+    """
+    rounds: dict[tuple[str, int, int], list[Annotation]] = {}
+    for one in annotations:
+        place = (one.component.model, one.component.layer, one.component.component)
+        rounds.setdefault(place, []).append(one)
+    found = {}
+    for place, several in rounds.items():
+        named = [one for one in several if one.name is not None]
+        given = Counter(
+            label
+            for one in named
+            for label in (*(one.tasks or ()), *((one.level,) if one.level else ()))
+        )
+        labels = (label for label in (*TASKS, *LEVELS) if 2 * given[label] > len(named))
+        found[place] = Named(named[0].name if named else None, tuple(labels))
+    return found
+
+
+def from_annotations(annotations: Iterable[Annotation]) -> HandLabels:
+    """Labels of base's components as the explorer keeps them; those without a name are left out.
+
+    Raises
+    ------
+    AnnotationError
+        If none of them is about a model called "base".
+    """
+    named = names_of(annotations)
+    models = sorted({model for model, _, _ in named})
+    if named and "base" not in models:
+        raise AnnotationError(
+            f"these labels are about {', '.join(map(repr, models))}: a panel shows those of 'base'"
+        )
+    return {
+        f"{layer}/{component}": one.to_json()
+        for (model, layer, component), one in named.items()
+        if model == "base" and one.name is not None
+    }
+
+
+def to_annotations(labels: HandLabels) -> list[Annotation]:
+    """The same as annotations of one round, by layer and component."""
+    checked = check(labels)
+    found = []
+    for key in sorted(checked, key=lambda key: tuple(map(int, key.split("/")))):
+        layer, component = map(int, key.split("/"))
+        given = checked[key]["labels"]
+        found.append(
+            Annotation(
+                Component("base", layer, component, ()),
+                0,
+                checked[key]["name"],
+                tuple(task for task in TASKS if task in given) or None,
+                next((level for level in LEVELS if level in given), None),
+                {},
+            )
+        )
+    return found
+
+
+def check(labels: Mapping[str, Any]) -> HandLabels:
+    """Labels given by hand, if they are well formed.
+
+    Raises
+    ------
+    AnnotationError
+        If a component is not named as "layer/component", a name is no short line of text, or a
+        label is unknown.
+    """
+    for key, value in labels.items():
+        parts = key.split("/")
+        if len(parts) != 2 or not all(part.isascii() and part.isdecimal() for part in parts):
+            raise AnnotationError(f"{key!r} is no component: write layer/component, such as 3/12")
+        name = value.get("name") if isinstance(value, Mapping) else None
+        if not isinstance(name, str) or parse_name(name) != (name, "told"):
+            raise AnnotationError(
+                f"component {key} cannot be called {name!r}: a name is one line of at most 8 words"
+            )
+        unknown = set(value.get("labels", ())) - {*TASKS, *LEVELS}
+        if unknown:
+            raise AnnotationError(
+                f"component {key} has the label {sorted(unknown)[0]!r}: known are "
+                f"{', '.join((*TASKS, *LEVELS))}"
+            )
+    return {
+        key: {"name": value["name"], "labels": list(value.get("labels", ()))}
+        for key, value in labels.items()
+    }
+
+
+class Labelled(Trace):
+    """A trace whose components carry names given by hand, which go before any others."""
+
+    def __init__(self, trace: Trace, labels: HandLabels) -> None:
+        self.manifest = trace.manifest
+        self._trace, self._labels = trace, labels
+
+    def keys(self) -> Iterable[str]:
+        return self._trace.keys()
+
+    def block(self, key: str, report: Report | None = None) -> Value:
+        value = self._trace.block(key, report)
+        kind, _, layer = key.partition("/")
+        if kind != "components" or not layer.isdecimal() or not self._labels:
+            return value
+        entries = cast(list[dict[str, Any]], value)
+        return [{**one, **self._labels.get(f"{layer}/{k}", {})} for k, one in enumerate(entries)]
