@@ -1,4 +1,4 @@
-"""Command line: ``twinlens demo``, ``twinlens explain`` and ``twinlens open``.
+"""Command line: ``twinlens demo``, ``explain``, ``open``, ``concepts``, and many prompts.
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 an
 error said in one line, 2 wrong usage, 130 stopped with Ctrl-C.
@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 import click
 
 from twinlens import __version__, compare, export, recording
+from twinlens.concepts_command import concepts
 from twinlens.errors import TwinlensError
 from twinlens.progress import progress
 from twinlens.schema import SIDES
@@ -142,7 +143,7 @@ def open_recording(recorded: Path, output: Path | None, as_json: bool, **options
     _finish(trace, page, as_json=as_json, saved=None, **options)
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, concepts):
     twinlens.add_command(command)
 
 

@@ -42,8 +42,10 @@ def key_of(*parts: object) -> str:
 
 
 def _bytes(tensor: Tensor) -> memoryview:
-    # As bytes, since NumPy knows no bfloat16.
-    return memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    # As they lie in memory, without a copy where that can be; NumPy knows no bfloat16.
+    if tensor.ndim == 2 and tensor.mT.is_contiguous():
+        tensor = tensor.mT
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def load(folder: Path | None, key: str) -> dict[str, Array] | None:

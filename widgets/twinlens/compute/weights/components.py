@@ -269,6 +269,7 @@ def components(
     settings, weights = settings or ConceptSettings(), weights_of(source)
     settings.count(weights.sizes)
     words = word_rows(tokenizer, weights.output_embeddings(), settings.chosen())
+    weights.let_go()
     return layer_components(weights, words, settings, layers, report), words
 
 
@@ -299,6 +300,8 @@ def layer_components(
             found[layer] = LayerComponents(
                 Basis(kept["directions"], kept["explained"]), Ends(kept["words"], kept["cosines"])
             )
+        del values
+        weights.let_go()
     if report:
         report(len(wanted), len(wanted), f"components of {weights.name}")
     return found

@@ -145,6 +145,13 @@ class Weights:
         module = self._model.get_output_embeddings()  # type: ignore[no-untyped-call]
         return self._matrix(module)
 
+    def let_go(self) -> None:
+        """Close the files read so far: mapped pages count as memory while a file is open.
+
+        Tensors that are still in use keep theirs.
+        """
+        self._open.clear()
+
     def _matrix(self, module: nn.Module) -> Tensor:
         with self._filled([module]):
             return cast(Tensor, module.weight).detach()

@@ -276,7 +276,7 @@ def _compare(
     layers: Iterable[int] | None,
     report: Report,
 ) -> Rotation:
-    _check_shapes(base, tuned)
+    check_shapes(base, tuned)
     hidden = base.sizes.hidden
     rank = min(base.sizes.intermediate - 1, hidden)
     count = min(COMPONENTS, rank) if settings.components is None else settings.components
@@ -340,7 +340,14 @@ def _restored(layer: int, kept: dict[str, Array]) -> LayerRotation | None:
         return None
 
 
-def _check_shapes(base: Weights, tuned: Weights) -> None:
+def check_shapes(base: Weights, tuned: Weights) -> None:
+    """Make sure that the feed-forward layers of two models can be compared.
+
+    Raises
+    ------
+    PairMismatchError
+        If they differ in number or shape.
+    """
     for what in ("layers", "hidden", "intermediate"):
         here, there = getattr(base.sizes, what), getattr(tuned.sizes, what)
         if here != there:
