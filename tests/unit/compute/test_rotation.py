@@ -189,16 +189,18 @@ def test_table_and_figure(pair: Pair) -> None:
     assert row["null_mean"] == pytest.approx(null.mean(), rel=1e-6)
     assert row["null_sd"] == pytest.approx(null.std(ddof=1), rel=1e-4)
     assert row["mean"] < row["null_mean"]
+    layout, caption = rotation_figure(found, 4).children
     drawn = {
-        (glyph.glyph.y, glyph.data_source.data["mean"][1])
-        for fig in rotation_figure(found, 4).children[:3]
+        (glyph.glyph.y, tuple(glyph.data_source.data["angle"]))
+        for fig in layout.children
         for glyph in fig.renderers
-        if hasattr(glyph.glyph, "y")
+        if glyph.data_source.name == "rotation" and hasattr(glyph.glyph, "y")
     }
-    assert {name for name, _ in drawn} >= {"mean", "null_mean", "inside", "own", "difference"}
-    assert {value for _, value in drawn} == {row["mean"]}
-    assert "the 6 principal angles" in rotation_figure(found).children[3].text
-    assert "the 4 principal angles" in rotation_figure(found, 4).children[3].text
+    shown = {"angle", "null", "inside", "own", "null_inside", "weights"}
+    assert {name for name, _ in drawn} == shown
+    assert {value[1] for _, value in drawn} == {row["mean"]}
+    assert "the 4 principal angles" in caption.text
+    assert "the 6 principal angles" in rotation_figure(found).children[1].text
     with pytest.raises(HeadIndexError, match="between 1 and 6"):
         rotation_figure(found, 7)
 

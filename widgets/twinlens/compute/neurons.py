@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from twinlens.blocks import Array
 from twinlens.compute import architectures
 from twinlens.compute.attributions.gradients import embed, fold, log_probability
-from twinlens.compute.attributions.registry import Reading
+from twinlens.compute.attributions.registry import Reading, precise
 from twinlens.compute.capture import Capture
 from twinlens.compute.concepts import strongest
 from twinlens.errors import NotFiniteError
@@ -113,7 +113,7 @@ def _logprob(reading: Reading, columns: Sequence[int]) -> Tensor:
         output = reading.model(
             reading.read, use_cache=False, logits_to_keep=reading.positions[chosen]
         )
-        return log_probability(output.logits[0].float(), reading, chosen).sum()
+        return log_probability(precise(output.logits[0]), reading, chosen).sum()
 
 
 def _finite(values: Tensor) -> Array:
