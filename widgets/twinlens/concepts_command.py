@@ -56,6 +56,7 @@ def concepts(
     """
     from tqdm import tqdm
 
+    from twinlens.changes.concept_files import write_concepts
     from twinlens.compute.weights.components import ConceptSettings
     from twinlens.compute.weights.concepts import compare_concepts
     from twinlens.progress import progress
@@ -74,7 +75,7 @@ def concepts(
         found = compare_concepts(
             base, tuned, settings=settings, layers=layers or None, report=report
         )
-    written = found.write(out)
+    written = write_concepts(found, out)
     annotations: list[Annotation] = []
     if labels is not None:
         from twinlens.labels.annotate import read_annotations
@@ -116,7 +117,7 @@ def _ask(
 
 
 def _write_labels(out: Path, annotations: list[Annotation]) -> list[Path]:
-    from twinlens.changes.concepts import write_figure, write_table
+    from twinlens.changes.concept_files import write_figure, write_table
     from twinlens.labels.annotate import write_annotations
     from twinlens.labels.figure import label_figure
     from twinlens.labels.shares import label_shares
