@@ -64,11 +64,12 @@ def test_all_neurons_from_one_backward_pass(monkeypatch: pytest.MonkeyPatch) -> 
     model = tiny.model("llama").requires_grad_(False)
     inputs: list[object] = []
     grad = torch.autograd.grad
-    monkeypatch.setattr(
-        torch.autograd,
-        "grad",
-        lambda o, i, *rest, **kw: (inputs.append(i), grad(o, i, *rest, **kw))[1],
-    )
+
+    def spy(outputs: object, wanted: torch.Tensor, *rest: object) -> object:
+        inputs.append(tuple(wanted.shape))
+        return grad(outputs, wanted, *rest)
+
+    monkeypatch.setattr(torch.autograd, "grad", spy)
     neuron_effects(Reading(model, IDS, PROMPT), range(ANSWER))
     # One through the unembedding alone, one through the model.
     assert inputs == [(1, ANSWER, 32), (3, 48)]
