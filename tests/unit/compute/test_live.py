@@ -97,7 +97,7 @@ def test_every_key_has_the_promised_shape(trace: LiveTrace) -> None:
     assert keys[0] == "saliency/base/gradient_x_input"
     kinds = {key.split("/")[0] for key in keys}
     promised = set(re.findall(r"^``(\w+)[^`]*``\s\s", schema.__doc__ or "", flags=re.MULTILINE))
-    assert kinds == promised - {"concepts", "word_pairs"}
+    assert kinds == promised - {"concepts"}
     assert sum(key.startswith("attention/") for key in keys) == 2 * 3 * 4
 
 

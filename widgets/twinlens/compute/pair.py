@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
     from twinlens.changes.head_words import HeadWords
     from twinlens.compute.concepts import Concepts
+    from twinlens.compute.weights.components import ConceptSettings
     from twinlens.compute.weights.pair_heads import PairHeads
     from twinlens.compute.weights.word_pairs import VectorSource
     from twinlens.compute.weights.word_vectors import Settings
     from twinlens.trace import Report
     from twinlens.vocabulary import Vocabulary
-    from twinlens.compute.weights.components import ConceptSettings
 
 DEMO_NOTE = (
     "A teaching pair of tiny models, trained for this package on made-up text: "

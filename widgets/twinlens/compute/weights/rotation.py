@@ -27,8 +27,8 @@ from twinlens.compute.weights.components import (
     principal_components,
     value_vectors,
 )
-from twinlens.compute.weights.reading import Source, Weights, weights_of
 from twinlens.compute.weights.pair_heads import pair_weights
+from twinlens.compute.weights.reading import Source, Weights, weights_of
 from twinlens.compute.words import WordRows, word_rows
 from twinlens.errors import (
     HeadIndexError,
