@@ -153,6 +153,13 @@ export interface Label {
 export type Labels = Record<string, Label>;
 export const TASKS = ["writing", "maths", "coding", "translation"] as const;
 export const LEVELS = ["phonology", "morphology", "syntax", "semantics"] as const;
+/** Word pairs of one head: how many of its neurons hold a pair, in each model. */
+export interface WordPairs {
+  rows: [word: string, partner: string, base: number, tuned: number][];
+  left_out: number;
+}
+/** Heads in which a word is in any pair, and in how many. */
+export type WordHeads = [layer: number, head: number, base: number, tuned: number][];
 
 /** Whether a block says how far a computation has come, so that it is no answer for good. */
 export function grows(key: string): boolean {

@@ -37,3 +37,37 @@ export async function bySide<T>(make: (side: Side) => Promise<T>): Promise<BySid
   const [base, tuned] = await Promise.all(SIDES.map(make));
   return { base: base as T, tuned: tuned as T };
 }
+
+/** Spearman's rank correlation of the pairs in which both numbers are finite; NaN of too few. */
+export function spearman(first: Numbers, second: Numbers): { rho: number; n: number } {
+  const at = Array.from({ length: first.length }, (_, i) => i).filter(
+    (i) => Number.isFinite(first[i]) && Number.isFinite(second[i]),
+  );
+  const [x, y] = [first, second].map((list) => ranks(at.map((i) => list[i]!))) as [
+    number[],
+    number[],
+  ];
+  const n = at.length;
+  const middle = (n - 1) / 2;
+  let [xy, xx, yy] = [0, 0, 0];
+  for (let i = 0; i < n; i++) {
+    const [a, b] = [x[i]! - middle, y[i]! - middle];
+    xy += a * b;
+    xx += a * a;
+    yy += b * b;
+  }
+  return { rho: n < 3 ? Number.NaN : xy / Math.sqrt(xx * yy), n };
+}
+
+/** Ranks from 0; equal numbers share the mean of theirs. */
+function ranks(values: number[]): number[] {
+  const order = values.map((_, i) => i).sort((a, b) => values[a]! - values[b]!);
+  const ranked = new Array<number>(values.length);
+  for (let from = 0; from < order.length; ) {
+    let to = from;
+    while (to < order.length && values[order[to]!] === values[order[from]!]) to++;
+    for (let i = from; i < to; i++) ranked[order[i]!] = (from + to - 1) / 2;
+    from = to;
+  }
+  return ranked;
+}

@@ -15,7 +15,23 @@ export interface Model {
   off(event: string, callback: () => void): void;
 }
 
-export type HeadMeasure = "auto" | "instruction" | "received" | "change" | "sink" | "write";
+export type HeadMeasure =
+  | "auto"
+  | "instruction"
+  | "received"
+  | "change"
+  | "sink"
+  | "write"
+  | "previous"
+  | "entropy"
+  | "effect"
+  | "exact"
+  | "query_key"
+  | "value_output"
+  | "pairs";
+/** What takes the place of a head's output when its effect is measured. */
+export type Ablation = "zero" | "mean" | "other";
+export type HeadTab = "maps" | "effects" | "pairs" | "scatter";
 export type Theme = "auto" | "light" | "dark";
 
 /** What only this page knows: how things are shown, not what is selected. */
@@ -31,6 +47,11 @@ export interface Options {
   setSinkAside: boolean;
   hideTemplate: boolean;
   headMeasure: HeadMeasure;
+  /** Heads averaged over the answer, whatever token is selected. */
+  headAverage: boolean;
+  headView: "grid" | "list";
+  headTab: HeadTab;
+  ablation: Ablation;
 }
 
 export const OPTIONS: Options = {
@@ -41,6 +62,10 @@ export const OPTIONS: Options = {
   setSinkAside: true,
   hideTemplate: false,
   headMeasure: "auto",
+  headAverage: false,
+  headView: "grid",
+  headTab: "maps",
+  ablation: "zero",
 };
 
 const SYNCED = [

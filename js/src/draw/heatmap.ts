@@ -13,8 +13,15 @@ export interface Cells {
   height: number;
   gap: number;
   colour: (share: number) => Rgb;
+  /** Colour of what is not known: NaN. */
+  absent: Rgb;
   /** Draw negative values as rings. */
-  hollowNegative?: boolean;
+  hollowNegative: boolean;
+  /** Estimates are hatched where there is room. */
+  hatched: boolean;
+  /** Cells with a dot in the corner, drawn in `ink`. */
+  dotted(index: number): boolean;
+  ink: string;
 }
 
 /** Context of a canvas sized in CSS pixels, or null where there is none (no browser). */
@@ -35,25 +42,71 @@ export function context(
   return drawing;
 }
 
-/** A few hundred cells with gaps between them: layers by heads. */
+/** Narrower cells are not hatched. */
+const HATCHED = 7;
+
+/** Up to some thousand cells, with gaps where they are large: layers by heads. */
 export function drawCells(canvas: HTMLCanvasElement, cells: Cells): void {
   const { rows, columns, width, height, gap } = cells;
   const drawing = context(canvas, columns * width, rows * height);
   if (!drawing) return;
   const w = width - gap;
   const h = height - gap;
+  const zero = css(cells.colour(0));
   for (let i = 0; i < rows * columns; i++) {
-    const share = cells.max > 0 ? cells.values[i]! / cells.max : 0;
+    const value = cells.values[i]!;
+    const share = cells.max > 0 ? value / cells.max : 0;
     const x = (i % columns) * width;
     const y = Math.floor(i / columns) * height;
-    drawing.fillStyle = css(cells.colour(share));
+    drawing.fillStyle = css(Number.isNaN(value) ? cells.absent : cells.colour(share));
     drawing.fillRect(x, y, w, h);
+    if (cells.hatched && Math.abs(share) > 0.02 && Math.min(w, h) >= HATCHED) {
+      hatch(drawing, zero, x, y, w, h);
+    }
     if (cells.hollowNegative && share < -0.02) {
       const inset = Math.max(1, Math.min(w, h) * 0.28);
-      drawing.fillStyle = css(cells.colour(0));
+      drawing.fillStyle = zero;
       drawing.fillRect(x + inset, y + inset, w - 2 * inset, h - 2 * inset);
     }
+    if (cells.dotted(i)) {
+      const size = Math.max(2, Math.round(Math.min(w, h) * 0.3));
+      drawing.fillStyle = cells.ink;
+      drawing.fillRect(x + w - size, y, size, size);
+    }
   }
+}
+
+/** Diagonal lines in the colour of nothing. */
+function hatch(
+  drawing: CanvasRenderingContext2D,
+  colour: string,
+  x: number,
+  y: number,
+  w: number,
+  h: number,
+): void {
+  drawing.save();
+  drawing.beginPath();
+  drawing.rect(x, y, w, h);
+  drawing.clip();
+  drawing.strokeStyle = colour;
+  drawing.globalAlpha = 0.6;
+  drawing.lineWidth = 1.3;
+  drawing.beginPath();
+  for (let d = 4; d < w + h; d += 4) {
+    drawing.moveTo(x, y + d);
+    drawing.lineTo(x + d, y);
+  }
+  drawing.stroke();
+  drawing.restore();
+}
+
+/** Part of a matrix: rows and columns from the first up to, not including, the last. */
+export interface Part {
+  top: number;
+  bottom: number;
+  left: number;
+  right: number;
 }
 
 export interface Matrix {
@@ -61,35 +114,68 @@ export interface Matrix {
   side: number;
   values: Numbers;
   max: number;
-  /** Side of the picture in CSS pixels. */
-  size: number;
+  /** What is shown of it. */
+  part: Part;
+  /** Size of the picture in CSS pixels. */
+  width: number;
+  height: number;
   colour: (share: number) => Rgb;
   /** Colour of what does not exist: later tokens, and the column set aside. */
   absent: Rgb;
   skipFirst: boolean;
 }
 
-/** A square causal matrix, one pixel per value, enlarged without smoothing. */
+/** Part of a square causal matrix, enlarged without smoothing, or pooled where it is too large. */
 export function drawMatrix(canvas: HTMLCanvasElement, matrix: Matrix): void {
-  const { side, size } = matrix;
-  const drawing = context(canvas, size, size);
-  if (!drawing || side === 0) return;
-  const pixels = new ImageData(side, side);
+  const { part, width, height } = matrix;
+  const drawing = context(canvas, width, height);
+  const [rows, columns] = [part.bottom - part.top, part.right - part.left];
+  if (!drawing || rows <= 0 || columns <= 0) return;
+  const down = Math.min(rows, Math.max(Math.floor(canvas.height), 1));
+  const across = Math.min(columns, Math.max(Math.floor(canvas.width), 1));
+  const pooled = pool(matrix.values, matrix.side, part, down, across, matrix.skipFirst);
+  const pixels = new ImageData(across, down);
   const steps = Array.from({ length: 511 }, (_, i) => matrix.colour((i - 255) / 255));
-  for (let row = 0; row < side; row++) {
-    for (let column = 0; column < side; column++) {
-      const at = row * side + column;
-      const gone = column > row || (matrix.skipFirst && column === 0);
-      const share = matrix.max > 0 ? matrix.values[at]! / matrix.max : 0;
-      const step = Math.round(Math.min(Math.max(share, -1), 1) * 255) + 255;
-      const [r, g, b] = gone ? matrix.absent : steps[step]!;
-      pixels.data.set([r, g, b, 255], at * 4);
-    }
+  for (let i = 0; i < pooled.length; i++) {
+    const share = matrix.max > 0 ? pooled[i]! / matrix.max : 0;
+    const step = Math.round(Math.min(Math.max(share, -1), 1) * 255) + 255;
+    const [r, g, b] = Number.isNaN(pooled[i]) ? matrix.absent : steps[step]!;
+    pixels.data[i * 4] = r;
+    pixels.data[i * 4 + 1] = g;
+    pixels.data[i * 4 + 2] = b;
+    pixels.data[i * 4 + 3] = 255;
   }
   const small = document.createElement("canvas");
-  small.width = side;
-  small.height = side;
+  small.width = across;
+  small.height = down;
   small.getContext("2d")?.putImageData(pixels, 0, 0);
   drawing.imageSmoothingEnabled = false;
-  drawing.drawImage(small, 0, 0, size, size);
+  drawing.drawImage(small, 0, 0, width, height);
+}
+
+/**
+ * Reduce part of a causal matrix to `down` x `across` cells: of what falls into a cell, the value
+ * of largest size, so that a thin line is not lost; NaN where there is only the future, or the
+ * first column when it is left out.
+ */
+export function pool(
+  values: Numbers,
+  side: number,
+  part: Part,
+  down: number,
+  across: number,
+  skipFirst: boolean,
+): Float32Array {
+  const [rows, columns] = [part.bottom - part.top, part.right - part.left];
+  const pooled = new Float32Array(down * across).fill(Number.NaN);
+  for (let q = part.top; q < part.bottom; q++) {
+    const i = Math.floor(((q - part.top) * down) / rows) * across;
+    const last = Math.min(part.right, q + 1);
+    for (let k = Math.max(part.left, skipFirst ? 1 : 0); k < last; k++) {
+      const at = i + Math.floor(((k - part.left) * across) / columns);
+      const value = values[q * side + k]!;
+      if (!(Math.abs(pooled[at]!) >= Math.abs(value))) pooled[at] = value;
+    }
+  }
+  return pooled;
 }

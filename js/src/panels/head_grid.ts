@@ -5,9 +5,12 @@ import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { number, signed } from "../draw/format.ts";
 import { drawCells } from "../draw/heatmap.ts";
+import { rgb } from "../draw/scales.ts";
 import { diverging, gradient, sequential } from "../draw/theme.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";
+import { SIDES } from "../protocol.ts";
 import type { HeadNumbers } from "./heads_data.ts";
+import { MEASURES } from "./heads_measures.ts";
 import type { View } from "./panel.ts";
 
 const PICTURES = ["base", "tuned", "third"] as const;
@@ -97,7 +100,7 @@ export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     (target, x, y) => {
       const cell = cellAt(target, x, y);
       if (!cell || !numbers) return null;
-      return { title: `layer ${cell[0]}, head ${cell[1]}`, lines: lines(numbers, cell, heads) };
+      return { title: `layer ${cell[0]}, head ${cell[1]}`, lines: linesOf(numbers, cell[0] * heads + cell[1]) };
     },
     signal,
   );
@@ -108,8 +111,9 @@ export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): H
       numbers = loaded;
       const { palette, scale } = view.surface;
       geometry = cellSize(el.clientWidth || 600, layers, heads, scale);
-      const { values, third, measure } = loaded;
-      const change = measure === "change";
+      const { values, third, exact } = loaded;
+      const change = loaded.thirdIs !== "tuned − base";
+      const hatched = loaded.shown === "effect";
       const max = largest(values.base, values.tuned);
       const thirdMax = largest(third);
       const { layer, head } = store.selection;
@@ -122,7 +126,8 @@ export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): H
               ? sequential(palette, "change")
               : diverging(palette);
         const shown = picture.name === "third" ? third : values[picture.name];
-        picture.title.textContent = isThird ? (change ? "change" : "tuned − base") : picture.name;
+        picture.title.textContent = isThird ? loaded.thirdIs : picture.name;
+        const known = picture.name === "third" ? undefined : exact?.[picture.name];
         drawCells(picture.canvas, {
           rows: layers,
           columns: heads,
@@ -131,15 +136,14 @@ export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): H
           ...geometry,
           gap: geometry.width >= 12 ? 2 : geometry.width >= 6 ? 1 : 0,
           colour,
+          absent: rgb(palette.absent),
           hollowNegative: !isThird,
+          hatched,
+          dotted: (i) => hatched && Number.isFinite(known?.[i]),
+          ink: palette.ink,
         });
-        drawKey(
-          picture.key,
-          isThird ? thirdMax : max,
-          isThird && !change,
-          colour,
-          change && isThird ? " bit" : "",
-        );
+        const unit = MEASURES[isThird && change ? loaded.measure : loaded.shown].unit;
+        drawKey(picture.key, isThird ? thirdMax : max, isThird && !change, colour, unit);
         drawAxis(picture.axis, layers, geometry.height, picture.name === "base");
         place(picture.cursor, geometry, layer, head, heads);
       }
@@ -147,7 +151,7 @@ export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): H
       Object.assign(canvas!, { twinlens: { values: { ...values, third } } });
       const where =
         head >= 0
-          ? `layer ${layer}, head ${head}: ${lines(loaded, [layer, head], heads).join(", ")}`
+          ? `layer ${layer}, head ${head}: ${linesOf(loaded, layer * heads + head).join(", ")}`
           : "no head selected; arrow keys select";
       el.setAttribute("aria-label", `Heads, ${layers} layers by ${heads}; ${where}`);
       status.textContent = head >= 0 ? where : "";
@@ -173,14 +177,22 @@ export function cellSize(width: number, layers: number, heads: number, scale: nu
   };
 }
 
-function lines(numbers: HeadNumbers, [layer, head]: [number, number], heads: number): string[] {
-  const at = layer * heads + head;
-  const { values, third, measure } = numbers;
-  return [
-    `base ${number(values.base[at]!)}`,
-    `tuned ${number(values.tuned[at]!)}`,
-    measure === "change" ? `change ${number(third[at]!)} bit` : `difference ${signed(third[at]!)}`,
+/** The numbers of one head in words. */
+export function linesOf(numbers: HeadNumbers, at: number): string[] {
+  const { values, third, thirdIs, exact, shown } = numbers;
+  const name = thirdIs === "tuned − base" ? "difference" : thirdIs;
+  const format = thirdIs === "tuned − base" ? signed : number;
+  const estimate = shown === "effect" ? " (estimate)" : "";
+  const unit = MEASURES[thirdIs === "tuned − base" ? shown : numbers.measure].unit;
+  const lines = [
+    ...SIDES.map((side) => `${side} ${number(values[side][at]!)}${estimate}`),
+    `${name} ${format(third[at]!)}${unit}`,
   ];
+  for (const side of SIDES) {
+    const value = shown === "effect" ? exact?.[side][at] : undefined;
+    if (Number.isFinite(value)) lines.push(`${side} ${number(value!)} (exact)`);
+  }
+  return lines;
 }
 
 function drawKey(

@@ -1,28 +1,28 @@
-// The attention maps of one head: base, tuned, tuned - base.
+// The attention maps of one head: base, tuned, tuned - base; whole, or the part zoomed to.
 
-import { largest, type Numbers } from "../core/numbers.ts";
+import type { Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { number, percent, quote, signed, tokenText } from "../draw/format.ts";
-import { drawMatrix } from "../draw/heatmap.ts";
+import { drawMatrix, type Part } from "../draw/heatmap.ts";
 import { rgb } from "../draw/scales.ts";
 import { diverging, gradient, sequential } from "../draw/theme.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";
 import { SIDES, type Side } from "../protocol.ts";
-import type { Maps } from "./heads_data.ts";
+import type { HeadView } from "./head_detail.ts";
+import { whole } from "./head_zoom.ts";
+import { type Cell, zoomControls } from "./head_zoom_controls.ts";
+import { loadMaps, type Maps } from "./heads_data.ts";
+import { focusReading } from "./heads_measures.ts";
 import type { View } from "./panel.ts";
 
 const PICTURES = ["base", "tuned", "third"] as const;
 /** Labels are drawn where a row is at least this many pixels high. */
 const LABELLED = 11;
+const GUTTER = 62;
+const GAP = 18;
 
-export interface HeadMaps {
-  el: HTMLElement;
-  /** Draw the maps; null leaves the place empty. */
-  draw(view: View, maps: Maps | null): void;
-}
-
-export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): HeadMaps {
+export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): HeadView {
   const pictures = PICTURES.map((name) => {
     const canvas = h("canvas", {
       width: 0,
@@ -47,11 +47,8 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
       columns,
       key,
     );
-    return { name, canvas, reading, across, down, title, key, rows, columns, el };
+    return { name, canvas, frame, reading, across, down, title, key, rows, columns, el };
   });
-  const title = h("h3", { class: "tl-title" });
-  const note = h("span", { class: "tl-note" });
-  const caption = h("p", { class: "tl-caption" });
   const area = h(
     "div",
     {
@@ -62,34 +59,42 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     },
     ...pictures.map((picture) => picture.el),
   );
-  const el = h(
-    "div",
-    { class: "tl-maps-block" },
-    h("div", { class: "tl-heading" }, title, note),
-    caption,
-    area,
-  );
   let drawn: Maps | null = null;
-  let cell = 1;
+  let view: View | null = null;
+  let cell: Cell = { width: 1, height: 1 };
 
   const cellAt = (target: HTMLElement, x: number, y: number): [number, number] | null => {
     const canvas = target.closest("canvas");
     if (!canvas || !drawn) return null;
     const box = canvas.getBoundingClientRect();
-    const q = Math.floor((y - box.top) / cell);
-    const k = Math.floor((x - box.left) / cell);
+    const q = zoom.part.top + Math.floor((y - box.top) / cell.height);
+    const k = zoom.part.left + Math.floor((x - box.left) / cell.width);
     const name = canvas.dataset.map as (typeof PICTURES)[number];
     const side = name === "third" ? drawn.common : drawn.side[name];
     return k >= 0 && k <= q && q < side ? [q, k] : null;
   };
   const crosshair = (at: [number, number] | null) => {
+    const [top, left] = at ? [at[0] - zoom.part.top, at[1] - zoom.part.left] : [0, 0];
     for (const { across, down } of pictures) {
       across.hidden = down.hidden = at === null;
-      if (!at) continue;
-      across.style.cssText = `top:${at[0] * cell}px;left:0;right:0;height:${cell}px`;
-      down.style.cssText = `left:${at[1] * cell}px;top:0;bottom:0;width:${cell}px`;
+      across.style.cssText = `top:${top * cell.height}px;left:0;right:0;height:${cell.height}px`;
+      down.style.cssText = `left:${left * cell.width}px;top:0;bottom:0;width:${cell.width}px`;
     }
   };
+  const zoom = zoomControls(
+    area,
+    {
+      cell: () => cell,
+      centre: () => {
+        const row = focusReading(store);
+        return row < 0 ? null : [row, row];
+      },
+      redraw: () => {
+        if (drawn && view) draw(view, drawn);
+      },
+    },
+    signal,
+  );
   area.addEventListener("pointerleave", () => crosshair(null), { signal });
   area.addEventListener(
     "click",
@@ -108,6 +113,7 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
       event.stopPropagation();
       const last = Math.max(store.length("base"), store.length("tuned")) - 1;
       store.select({ token: Math.min(Math.max(store.selection.token + step, 0), last) });
+      zoom.hold(store.reading);
     },
     { signal },
   );
@@ -122,62 +128,82 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     signal,
   );
 
+  const draw = (now: View, maps: Maps) => {
+    [view, drawn] = [now, maps];
+    const { palette, scale } = now.surface;
+    const longest = Math.max(maps.side.base, maps.side.tuned, 1);
+    const part = zoom.update(longest);
+    const [rows, columns] = [part.bottom - part.top, part.right - part.left];
+    const room = area.clientWidth || 640;
+    const wide = Math.min((room - 2 * GAP) / 3, 250 * scale);
+    const narrow = Math.min((room - GUTTER - 2 * GAP) / 3, 250 * scale);
+    const named = { rows: narrow / rows >= LABELLED, columns: narrow / columns >= LABELLED };
+    const size = Math.max(60, Math.floor(named.rows ? narrow : wide));
+    cell = { width: size / columns, height: size / rows };
+    const skipFirst = store.options.setSinkAside;
+    const max = Math.max(
+      ...SIDES.map((side) => strongest(maps.values[side], maps.side[side], skipFirst)),
+    );
+    const thirdMax = strongest(maps.third, maps.common, skipFirst);
+    for (const picture of pictures) {
+      const third = picture.name === "third";
+      const side = picture.name === "third" ? maps.common : maps.side[picture.name];
+      const values = picture.name === "third" ? maps.third : maps.values[picture.name];
+      const colour =
+        picture.name === "third" ? diverging(palette) : sequential(palette, picture.name);
+      const shown = clipped(part, side);
+      picture.title.textContent = third ? "tuned − base" : picture.name;
+      drawMatrix(picture.canvas, {
+        side,
+        values,
+        max: third ? thirdMax : max,
+        part: shown,
+        width: (shown.right - shown.left) * cell.width,
+        height: (shown.bottom - shown.top) * cell.height,
+        colour,
+        absent: rgb(palette.absent),
+        skipFirst,
+      });
+      Object.assign(picture.canvas, { twinlens: { values: { [picture.name]: values }, side } });
+      const ramp = h("i", { class: "tl-ramp" });
+      ramp.style.background = gradient(colour, third ? -1 : 0, 1);
+      picture.key.replaceChildren(
+        third ? signed(-thirdMax) : "0",
+        ramp,
+        third ? signed(thirdMax) : number(max),
+      );
+      const row = focusReading(store);
+      picture.reading.hidden = row < shown.top || row >= shown.bottom;
+      picture.reading.style.top = `${(row - shown.top) * cell.height - 1}px`;
+      picture.reading.style.height = `${Math.max(cell.height, 3) + 2}px`;
+      const owner: Side = picture.name === "base" ? "base" : "tuned";
+      const first = picture.name === "base";
+      const [q, k] = [[shown.top, shown.bottom] as const, [shown.left, shown.right] as const];
+      label(picture.rows, store, owner, named.rows && first ? q : null, cell.height);
+      label(picture.columns, store, owner, named.columns ? k : null, cell.width);
+      picture.columns.style.marginLeft = named.rows && first ? `${GUTTER}px` : "";
+      picture.title.style.marginLeft = picture.columns.style.marginLeft;
+      picture.key.style.marginLeft = picture.columns.style.marginLeft;
+    }
+    area.setAttribute(
+      "aria-label",
+      `Layer ${maps.layer}, head ${maps.head}; arrow up and down move along tokens, plus and minus zoom`,
+    );
+  };
+
   return {
-    el,
-    draw(view, maps) {
-      drawn = maps;
-      el.classList.toggle("tl-gone", maps === null);
-      if (!maps) return;
-      const { palette, scale } = view.surface;
-      const longest = Math.max(maps.side.base, maps.side.tuned, 1);
-      const free = ((area.clientWidth || 640) - 2 * 18) / 3;
-      const roomy = Math.min(free, 250 * scale);
-      const labelled = (roomy - 60) / longest >= LABELLED;
-      const size = Math.max(60, Math.floor(labelled ? roomy - 60 : roomy));
-      cell = size / longest;
-      const skipFirst = store.options.setSinkAside;
-      const visible = (values: Numbers, side: number) =>
-        skipFirst ? Array.from(values, (v, i) => (i % side ? v : 0)) : values;
-      const max = largest(...SIDES.map((side) => visible(maps.values[side], maps.side[side])));
-      const thirdMax = largest(visible(maps.third, maps.common));
-      for (const picture of pictures) {
-        const third = picture.name === "third";
-        const side = picture.name === "third" ? maps.common : maps.side[picture.name];
-        const values = picture.name === "third" ? maps.third : maps.values[picture.name];
-        const colour =
-          picture.name === "third" ? diverging(palette) : sequential(palette, picture.name);
-        picture.title.textContent = third ? "tuned − base" : picture.name;
-        drawMatrix(picture.canvas, {
-          side,
-          values,
-          max: third ? thirdMax : max,
-          size: side * cell,
-          colour,
-          absent: rgb(palette.absent),
-          skipFirst,
-        });
-        Object.assign(picture.canvas, { twinlens: { values: { [picture.name]: values }, side } });
-        const ramp = h("i", { class: "tl-ramp" });
-        ramp.style.background = gradient(colour, third ? -1 : 0, 1);
-        picture.key.replaceChildren(
-          third ? signed(-thirdMax) : "0",
-          ramp,
-          third ? signed(thirdMax) : number(max),
-        );
-        const row = store.reading;
-        picture.reading.hidden = row < 0 || row >= side;
-        picture.reading.style.top = `${row * cell - 1}px`;
-        picture.reading.style.height = `${Math.max(cell, 3) + 2}px`;
-        const owner: Side = picture.name === "base" ? "base" : "tuned";
-        label(picture.rows, store, owner, labelled && picture.name === "base" ? side : 0, cell);
-        label(picture.columns, store, owner, labelled ? side : 0, cell);
-        picture.columns.style.marginLeft = labelled && picture.name === "base" ? "62px" : "";
-      }
-      title.textContent = `Layer ${maps.layer}, head ${maps.head}`;
-      note.textContent = `${maps.chosen ? "" : "changed most · "}change ${number(maps.change)} bit`;
-      caption.textContent = captionOf(store, maps);
-      area.setAttribute("aria-label", `${title.textContent}; arrow keys move along tokens`);
-      el.classList.toggle("tl-unchosen", !maps.chosen);
+    name: "maps",
+    label: "Maps",
+    el: h("div", {}, area, zoom.el),
+    async load(now, shown) {
+      const maps = await now.optional(loadMaps(now, shown));
+      return {
+        caption: maps ? captionOf(store, maps) : "",
+        draw() {
+          area.classList.toggle("tl-gone", maps === null);
+          if (maps) draw(now, maps);
+        },
+      };
     },
   };
 }
@@ -189,9 +215,30 @@ export function tokenRead(store: Store, position: number): number {
   return next >= store.promptLength && next < last ? next : position;
 }
 
+function clipped(part: Part, side: number): Part {
+  const all = whole(side);
+  return {
+    top: Math.min(part.top, side),
+    bottom: Math.min(part.bottom, all.bottom),
+    left: Math.min(part.left, side),
+    right: Math.min(part.right, all.right),
+  };
+}
+
+/** Largest size in a matrix, without its first column where that is set aside. */
+function strongest(values: Numbers, side: number, skipFirst: boolean): number {
+  let max = 0;
+  for (let q = 0; q < side; q++) {
+    for (let k = skipFirst ? 1 : 0; k <= q; k++) {
+      max = Math.max(max, Math.abs(values[q * side + k]!));
+    }
+  }
+  return max;
+}
+
 function captionOf(store: Store, maps: Maps): string {
   const mark =
-    store.reading >= 0
+    focusReading(store) >= 0
       ? ` The outlined row reads for ${quote(store.text(store.selection.token))}.`
       : "";
   const sink = SIDES.map((side) => {
@@ -218,10 +265,17 @@ function lines(maps: Maps, [q, k]: [number, number]): string[] {
   return list;
 }
 
-function label(box: HTMLElement, store: Store, side: Side, length: number, cell: number): void {
-  box.hidden = length === 0;
-  const names = Array.from({ length }, (_, i) => {
-    const name = h("bdi", {}, tokenText(store.text(i, side)).word);
+function label(
+  box: HTMLElement,
+  store: Store,
+  side: Side,
+  range: readonly [number, number] | null,
+  cell: number,
+): void {
+  box.hidden = range === null;
+  const [from, to] = range ?? [0, 0];
+  const names = Array.from({ length: Math.max(to - from, 0) }, (_, i) => {
+    const name = h("bdi", {}, tokenText(store.text(from + i, side)).word);
     name.style.setProperty("--at", `${(i + 0.5) * cell}px`);
     return name;
   });

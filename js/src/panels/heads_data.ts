@@ -1,81 +1,115 @@
-// What the heads panel shows for a selection: one number per head, and the maps of one head.
+// What the heads panel shows for a selection: one number per head, and the head it looks into.
 
 import { bySide, difference, meanRows, type Numbers } from "../core/numbers.ts";
-import { type HeadMeasure, row, type Store } from "../core/store.ts";
+import { row } from "../core/store.ts";
 import type { BySide, Side, Tensor } from "../protocol.ts";
+import { attempt } from "./attempt.ts";
+import { type ExactEffects, loadEffects } from "./head_effects_data.ts";
+import {
+  focusReading,
+  focusToken,
+  isChange,
+  MEASURES,
+  type Measure,
+  measureOf,
+  measures,
+  type SideMeasure,
+} from "./heads_measures.ts";
 import type { View } from "./panel.ts";
-
-export type Measure = Exclude<HeadMeasure, "auto">;
 
 /** One number per head, [layers, heads] flattened. */
 export interface HeadNumbers {
   measure: Measure;
-  /** What base and tuned show; differs from `measure` only when that is the change. */
-  shown: Exclude<Measure, "change">;
+  /** What base and tuned show; differs from `measure` only where that is a change. */
+  shown: SideMeasure;
+  /** NaN where there is none. */
   values: BySide<Numbers>;
-  /** tuned - base, or the change itself, in bits. */
   third: Numbers;
+  thirdIs: "tuned − base" | "change" | "gained";
+  /** Exact effects where they are known, beside effects. */
+  exact: BySide<Numbers> | null;
+  /** Why the wanted measure is not the one shown. */
+  instead: string;
 }
 
-export interface Maps {
+/** The head the panel looks into. */
+export interface ShownHead {
   layer: number;
   head: number;
   /** Chosen by the user, or the head that changed most. */
   chosen: boolean;
+  /** Of its pattern, averaged over the positions both models share, in bits. */
+  change: number;
+}
+
+export interface Maps extends ShownHead {
   /** Attention patterns, T x T of each side. */
   values: BySide<Numbers>;
   side: BySide<number>;
   /** tuned - base over the positions both share, C x C. */
   third: Float64Array;
   common: number;
-  change: number;
 }
 
-/** What can be shown for the selection, the natural one first. */
-export function measures(store: Store): Measure[] {
-  const { token, unit } = store.selection;
-  const list: Measure[] = [];
-  if (unit) list.push("write");
-  if (token < 0) list.push("change");
-  if (token >= 0 && token < store.promptLength) list.push("received");
-  if (store.segment("instruction").length) list.push("instruction");
-  if (token >= 0) list.push("change");
-  list.push("sink");
-  return list;
+/** Columns of `word_pairs/counts`: pairs of a head that only tuned, both, or only base holds. */
+const [GAINED, KEPT, LOST] = [0, 1, 2];
+/** Columns of `heads/circuits`. */
+const CIRCUITS = { query_key: 0, value_output: 2 } as const;
+/** What every trace has; without these there is nothing to show instead. */
+const CORE: readonly Measure[] = ["change", "instruction", "received", "sink"];
+
+export async function loadHeads(view: View, exact: ExactEffects): Promise<HeadNumbers> {
+  const wanted = measureOf(view.store);
+  if (CORE.includes(wanted)) return headNumbers(view, wanted, exact);
+  const found = await attempt(view, headNumbers(view, wanted, exact));
+  if (found.value) return found.value;
+  const next = measures(view.store).find((one) => CORE.includes(one))!;
+  const name = MEASURES[wanted].name;
+  const instead = `The measure “${name}” cannot be shown here: ${found.reason}`;
+  return { ...(await headNumbers(view, next, exact)), instead };
 }
 
-export function measureOf(store: Store): Measure {
-  const possible = measures(store);
-  const wanted = store.options.headMeasure;
-  return possible.find((one) => one === wanted) ?? possible[0]!;
-}
-
-export async function loadHeads(view: View): Promise<HeadNumbers> {
-  const measure = measureOf(view.store);
-  if (measure !== "write") return headNumbers(view, measure);
-  // What heads write is recorded for some units only; then the next best is shown.
-  const written = await view.optional(headNumbers(view, measure), true);
-  const [next] = measures(view.store).filter((one) => one !== "write");
-  return written ?? headNumbers(view, next!);
-}
-
-async function headNumbers(view: View, measure: Measure): Promise<HeadNumbers> {
-  const instruction = view.store.segment("instruction").length > 0;
-  const shown = measure !== "change" ? measure : instruction ? "instruction" : "sink";
-  const [values, change] = await Promise.all([
-    bySide((side) => sideNumbers(view, shown, side)),
-    measure === "change" ? changeNumbers(view) : null,
-  ]);
-  return { measure, shown, values, third: change ?? difference(values) };
-}
-
-async function sideNumbers(
+async function headNumbers(
   view: View,
-  measure: Exclude<Measure, "change">,
-  side: Side,
-): Promise<Numbers> {
+  measure: Measure,
+  exact: ExactEffects,
+): Promise<HeadNumbers> {
+  const plain = { measure, exact: null, instead: "", thirdIs: "tuned − base" as const };
+  if (measure === "pairs") return pairNumbers(view);
+  if (measure === "effect" || measure === "exact") {
+    const [effects, measured] = await Promise.all([
+      measure === "effect" ? loadEffects(view) : null,
+      exact.load(view),
+    ]);
+    if (!effects && !measured.any) {
+      const how = view.store.live ? "Compute some under “Effects”." : "None is recorded.";
+      throw new Error(`No head is measured exactly for this. ${how}`);
+    }
+    const values = effects ?? measured.values;
+    return {
+      ...plain,
+      shown: measure,
+      values,
+      third: difference(values),
+      exact: measured.any ? measured.values : null,
+    };
+  }
+  if (!isChange(measure)) {
+    const values = await bySide((side) => sideNumbers(view, measure, side));
+    return { ...plain, shown: measure, values, third: difference(values) };
+  }
+  const shown = view.store.segment("instruction").length > 0 ? "instruction" : "sink";
+  const [values, third] = await Promise.all([
+    bySide((side) => sideNumbers(view, shown, side)),
+    measure === "change" ? changeNumbers(view) : circuitNumbers(view, CIRCUITS[measure]),
+  ]);
+  return { ...plain, shown, values, third, thirdIs: "change" };
+}
+
+async function sideNumbers(view: View, measure: SideMeasure, side: Side): Promise<Numbers> {
   const { store } = view;
-  const { token, layer, unit } = store.selection;
+  const { layer, unit } = store.selection;
+  const token = focusToken(store);
   const key =
     measure === "write" ? `heads/write/${side}/${layer}/${unit}` : `heads/${measure}/${side}`;
   const tensor = await view.block<Tensor>(key);
@@ -87,14 +121,47 @@ async function sideNumbers(
 }
 
 async function changeNumbers(view: View): Promise<Numbers> {
-  const { store } = view;
+  const { pair } = view.store.manifest;
   const tensor = await view.block<Tensor>("heads/change");
   const rows = tensor.shape[0]!;
-  if (store.reading >= 0 && store.reading < rows) return row(tensor, store.reading);
-  return meanRows(tensor.data, store.manifest.pair.layers * store.manifest.pair.heads, 0, rows);
+  const at = focusReading(view.store);
+  if (at >= 0 && at < rows) return row(tensor, at);
+  return meanRows(tensor.data, pair.layers * pair.heads, 0, rows);
 }
 
-export async function loadMaps(view: View): Promise<Maps> {
+async function circuitNumbers(view: View, column: number): Promise<Numbers> {
+  return every(await view.block<Tensor>("heads/circuits"), (head) => head[column]!);
+}
+
+async function pairNumbers(view: View): Promise<HeadNumbers> {
+  if (view.store.live && !view.store.has("word_pairs/info")) {
+    throw new Error("Word pairs are not computed yet, see “Word pairs”.");
+  }
+  const counts = await view.block<Tensor>("word_pairs/counts");
+  return {
+    measure: "pairs",
+    shown: "pairs",
+    values: {
+      base: every(counts, (head) => head[KEPT]! + head[LOST]!),
+      tuned: every(counts, (head) => head[KEPT]! + head[GAINED]!),
+    },
+    third: every(counts, (head) => head[GAINED]!),
+    thirdIs: "gained",
+    exact: null,
+    instead: "",
+  };
+}
+
+/** One number from the last axis of a tensor [layers, heads, columns]. */
+function every({ shape, data }: Tensor, take: (row: Numbers) => number): Float64Array {
+  const width = shape.at(-1)!;
+  return Float64Array.from({ length: data.length / width }, (_, i) =>
+    take(data.subarray(i * width, (i + 1) * width)),
+  );
+}
+
+/** The selected head, or the one whose pattern changed most. */
+export async function loadShown(view: View): Promise<ShownHead> {
   const { store } = view;
   const tensor = await view.block<Tensor>("heads/change");
   const { layers, heads } = store.manifest.pair;
@@ -103,19 +170,22 @@ export async function loadMaps(view: View): Promise<Maps> {
   const at = chosen
     ? store.selection.layer * heads + store.selection.head
     : mostChanged(change, heads, store.selection.layer);
-  const layer = Math.floor(at / heads);
-  const head = at % heads;
+  return { layer: Math.floor(at / heads), head: at % heads, chosen, change: change[at]! };
+}
+
+export async function loadMaps(view: View, shown: ShownHead): Promise<Maps> {
+  const { layer, head } = shown;
   const tensors = await bySide((side) => view.block<Tensor>(`attention/${side}/${layer}/${head}`));
   const values = { base: tensors.base.data, tuned: tensors.tuned.data };
   const side = { base: tensors.base.shape[1]!, tuned: tensors.tuned.shape[1]! };
-  const common = store.commonLength;
+  const common = view.store.commonLength;
   const third = new Float64Array(common * common);
   for (let q = 0; q < common; q++) {
     for (let k = 0; k <= q; k++) {
       third[q * common + k] = values.tuned[q * side.tuned + k]! - values.base[q * side.base + k]!;
     }
   }
-  return { layer, head, chosen, values, side, third, common, change: change[at]! };
+  return { ...shown, values, side, third, common };
 }
 
 /** Index of the head with the largest change, in one layer where one is selected. */

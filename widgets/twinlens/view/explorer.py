@@ -71,6 +71,7 @@ class Explorer(anywidget.AnyWidget):
     components numbered as in base; shown instead of any other name, kept by `write_labels`."""
 
     _manifest = t.Dict().tag(sync=True)
+    _recorded = t.Bool(False).tag(sync=True)
     _esm = t.Unicode().tag(sync=True)
     _css = t.Unicode().tag(sync=True)
 
@@ -82,7 +83,8 @@ class Explorer(anywidget.AnyWidget):
         self._consistent = False
         if not traits.get("method") and trace.manifest.methods:
             traits["method"] = trace.manifest.methods[0].name
-        super().__init__(_manifest=trace.manifest.to_json(), **traits)
+        recorded = isinstance(trace, recording.RecordedTrace)
+        super().__init__(_manifest=trace.manifest.to_json(), _recorded=recorded, **traits)
         self._server = BlockServer(trace, lambda content, buffers: self.send(content, buffers))
         self.on_msg(lambda _widget, content, _buffers: self._server.handle(content))
 

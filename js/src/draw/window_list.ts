@@ -1,0 +1,130 @@
+// A long list of which only the rows in view are elements; one row is chosen, arrow keys walk.
+
+import { perFrame } from "../core/frame.ts";
+import { h } from "./dom.ts";
+
+export interface Rows {
+  count: number;
+  /** Index of the chosen row, -1 for none. */
+  chosen: number;
+  /** Content of a row. */
+  cells(index: number): HTMLElement[];
+  /** How a screen reader says the row. */
+  label(index: number): string;
+  /** The row's mark for tests and links. */
+  mark: (index: number) => string;
+}
+
+export interface WindowList {
+  el: HTMLElement;
+  draw(rows: Rows): void;
+}
+
+/** Rows made beyond both ends of what is in view. */
+const SPARE = 6;
+const PAGE = 10;
+let lists = 0;
+
+export function windowList(
+  label: string,
+  pick: (index: number) => void,
+  signal: AbortSignal,
+): WindowList {
+  const id = `tl-list-${++lists}`;
+  const space = h("div", { class: "tl-rows-space", role: "presentation" });
+  const el = h(
+    "div",
+    { class: "tl-rows", role: "listbox", tabindex: 0, "aria-label": label },
+    space,
+  );
+  let rows: Rows = { count: 0, chosen: -1, cells: () => [], label: () => "", mark: () => "" };
+  let height = 24;
+
+  const fill = () => {
+    const first = Math.max(Math.floor(el.scrollTop / height) - SPARE, 0);
+    const view = (el.clientHeight || 20 * height) / height;
+    const last = Math.min(Math.ceil(el.scrollTop / height + view) + SPARE, rows.count);
+    space.replaceChildren(
+      ...Array.from({ length: Math.max(last - first, 0) }, (_, k) => {
+        const i = first + k;
+        const row = h(
+          "div",
+          {
+            class: "tl-list-row",
+            id: `${id}-${i}`,
+            role: "option",
+            "aria-selected": String(i === rows.chosen),
+            "aria-posinset": i + 1,
+            "aria-setsize": rows.count,
+            "aria-label": rows.label(i),
+            "data-row": rows.mark(i),
+          },
+          ...rows.cells(i),
+        );
+        row.style.top = `${i * height}px`;
+        row.style.height = `${height}px`;
+        return row;
+      }),
+    );
+    if (rows.chosen >= 0) el.setAttribute("aria-activedescendant", `${id}-${rows.chosen}`);
+    else el.removeAttribute("aria-activedescendant");
+  };
+  el.addEventListener("scroll", perFrame(fill, signal), { signal, passive: true });
+  el.addEventListener(
+    "click",
+    (event) => {
+      const row = (event.target as HTMLElement).closest<HTMLElement>(".tl-list-row");
+      if (row) pick(Number(row.id.slice(id.length + 1)));
+    },
+    { signal },
+  );
+  el.addEventListener(
+    "keydown",
+    (event) => {
+      const to = target(event.key, rows.chosen, rows.count);
+      if (to === null || event.altKey || event.ctrlKey || event.metaKey) return;
+      event.preventDefault();
+      event.stopPropagation();
+      if (rows.count > 0) pick(Math.min(Math.max(to, 0), rows.count - 1));
+    },
+    { signal },
+  );
+
+  return {
+    el,
+    draw(wanted) {
+      const moved = wanted.chosen !== rows.chosen || wanted.count !== rows.count;
+      rows = wanted;
+      height = Math.round(1.9 * (Number.parseFloat(getComputedStyle(el).fontSize) || 13));
+      space.style.height = `${rows.count * height}px`;
+      if (moved && rows.chosen >= 0 && el.clientHeight > 0) reveal(el, rows.chosen * height, height);
+      fill();
+    },
+  };
+}
+
+function reveal(el: HTMLElement, top: number, height: number): void {
+  if (top < el.scrollTop) el.scrollTop = top;
+  else if (top + height > el.scrollTop + el.clientHeight) {
+    el.scrollTop = top + height - el.clientHeight;
+  }
+}
+
+function target(key: string, now: number, count: number): number | null {
+  switch (key) {
+    case "ArrowDown":
+      return now + 1;
+    case "ArrowUp":
+      return now < 0 ? 0 : now - 1;
+    case "PageDown":
+      return now + PAGE;
+    case "PageUp":
+      return now - PAGE;
+    case "Home":
+      return 0;
+    case "End":
+      return count - 1;
+    default:
+      return null;
+  }
+}
