@@ -69,7 +69,7 @@ export function drawCells(canvas: HTMLCanvasElement, cells: Cells): void {
       drawing.fillRect(x + inset, y + inset, w - 2 * inset, h - 2 * inset);
     }
     if (cells.dotted(i)) {
-      const size = Math.max(2, Math.round(Math.min(w, h) * 0.3));
+      const size = Math.max(2, Math.round(Math.min(w, h) * 0.2));
       drawing.fillStyle = cells.ink;
       drawing.fillRect(x + w - size, y, size, size);
     }

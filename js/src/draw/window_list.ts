@@ -97,7 +97,8 @@ export function windowList(
       rows = wanted;
       height = Math.round(1.9 * (Number.parseFloat(getComputedStyle(el).fontSize) || 13));
       space.style.height = `${rows.count * height}px`;
-      if (moved && rows.chosen >= 0 && el.clientHeight > 0) reveal(el, rows.chosen * height, height);
+      if (moved && rows.chosen >= 0 && el.clientHeight > 0)
+        reveal(el, rows.chosen * height, height);
       fill();
     },
   };

@@ -100,7 +100,10 @@ export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     (target, x, y) => {
       const cell = cellAt(target, x, y);
       if (!cell || !numbers) return null;
-      return { title: `layer ${cell[0]}, head ${cell[1]}`, lines: linesOf(numbers, cell[0] * heads + cell[1]) };
+      return {
+        title: `layer ${cell[0]}, head ${cell[1]}`,
+        lines: linesOf(numbers, cell[0] * heads + cell[1]),
+      };
     },
     signal,
   );

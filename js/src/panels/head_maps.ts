@@ -128,6 +128,8 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     signal,
   );
 
+  const el = h("div", {}, area, zoom.el);
+
   const draw = (now: View, maps: Maps) => {
     [view, drawn] = [now, maps];
     const { palette, scale } = now.surface;
@@ -194,13 +196,13 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
   return {
     name: "maps",
     label: "Maps",
-    el: h("div", {}, area, zoom.el),
+    el,
     async load(now, shown) {
       const maps = await now.optional(loadMaps(now, shown));
       return {
         caption: maps ? captionOf(store, maps) : "",
         draw() {
-          area.classList.toggle("tl-gone", maps === null);
+          el.classList.toggle("tl-gone", maps === null);
           if (maps) draw(now, maps);
         },
       };

@@ -95,8 +95,7 @@ export function zoomControls(area: HTMLElement, maps: Maps, signal: AbortSignal)
   };
 }
 
-const inside = (value: number, from: number, to: number) =>
-  Math.min(Math.max(value, from), to - 1);
+const inside = (value: number, from: number, to: number) => Math.min(Math.max(value, from), to - 1);
 
 type Point = [x: number, y: number];
 

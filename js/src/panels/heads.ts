@@ -1,94 +1,112 @@
-// Every attention head of both models, and the maps of one.
+// Every attention head of both models, and a look into one.
 
 import type { HeadMeasure, Store } from "../core/store.ts";
-import { h, picker } from "../draw/dom.ts";
-import { quote } from "../draw/format.ts";
+import { button, h, picker } from "../draw/dom.ts";
 import { unitName } from "./concepts_data.ts";
+import { headDetail } from "./head_detail.ts";
+import { headEffects } from "./head_effects.ts";
+import { ExactEffects } from "./head_effects_data.ts";
 import { headGrid } from "./head_grid.ts";
+import { headList } from "./head_list.ts";
 import { headMaps } from "./head_maps.ts";
+import { headPairs } from "./head_pairs.ts";
+import { headScatter } from "./head_scatter.ts";
+import { type HeadNumbers, loadHeads, loadShown } from "./heads_data.ts";
 import {
-  type HeadNumbers,
-  loadHeads,
-  loadMaps,
-  type Measure,
+  changeText,
+  isChange,
+  lookOf,
+  MEASURES,
   measureOf,
   measures,
-} from "./heads_data.ts";
+  titleOf,
+} from "./heads_measures.ts";
 import type { MakePanel } from "./panel.ts";
 
-const NAMES: Record<Measure, string> = {
-  change: "change of the pattern",
-  instruction: "attention to the instruction",
-  received: "attention received from the answer",
-  sink: "attention to the first token",
-  write: "write into the unit's direction",
-};
-
 export const headsPanel: MakePanel = ({ store, tooltip, signal }) => {
+  const { layers, heads } = store.manifest.pair;
+  const exact = new ExactEffects(layers * heads);
   const grid = headGrid(store, tooltip, signal);
-  const maps = headMaps(store, tooltip, signal);
+  const list = headList(store, signal);
+  const detail = headDetail(
+    store,
+    [
+      headMaps(store, tooltip, signal),
+      headEffects(store, exact, signal),
+      headPairs(store, signal),
+      headScatter(store, signal),
+    ],
+    signal,
+  );
   const measure = picker<HeadMeasure>(
     "Colour of the heads",
     (headMeasure) => store.setOptions({ headMeasure }),
     signal,
   );
+  const average = picker<"token" | "average">(
+    "Where the heads are read",
+    (where) => store.setOptions({ headAverage: where === "average" }),
+    signal,
+  );
+  const look = button(
+    "list",
+    () => store.setOptions({ headView: store.options.headView === "list" ? "grid" : "list" }),
+    signal,
+    { title: "all heads in one list, sorted" },
+  );
   return {
     label: "Heads: attention of both models",
-    controls: [measure.el],
-    body: h("div", { class: "tl-body" }, h("div", { class: "tl-grid-block" }, grid.el), maps.el),
+    controls: [look, average.el, measure.el],
+    body: h(
+      "div",
+      { class: "tl-body" },
+      h("div", { class: "tl-grid-block" }, grid.el, list.el),
+      detail.el,
+    ),
     async load(view) {
-      const [numbers, loaded] = await Promise.all([loadHeads(view), view.optional(loadMaps(view))]);
+      const [numbers, drawDetail] = await Promise.all([
+        loadHeads(view, exact),
+        view.optional(loadShown(view)).then((shown) => detail.load(view, shown)),
+      ]);
       return {
         title: titleOf(store, numbers.measure),
         caption: captionOf(store, numbers),
         draw() {
-          grid.draw(view, numbers);
-          maps.draw(view, loaded);
-          const choices = measures(store).map((value) => ({ value, label: NAMES[value] }));
-          measure.update(choices, numbers.measure);
+          const listed = store.options.headView === "list";
+          grid.el.hidden = listed;
+          list.el.hidden = !listed;
+          look.textContent = listed ? "grid" : "list";
+          if (listed) list.draw(numbers);
+          else grid.draw(view, numbers);
+          drawDetail();
+          const choices = measures(store).map((value) => ({ value, label: MEASURES[value].name }));
+          measure.update(choices, measureOf(store));
+          average.update(
+            store.selection.token < 0
+              ? []
+              : [
+                  { value: "token", label: "at the token" },
+                  { value: "average", label: "whole answer" },
+                ],
+            store.options.headAverage ? "average" : "token",
+          );
         },
       };
     },
   };
 };
 
-function titleOf(store: Store, measure: Measure): string {
-  const { token, layer, unit } = store.selection;
-  const at = token < 0 ? "" : ` at ${quote(store.text(token))}`;
-  switch (measure) {
-    case "change":
-      return `Which heads changed${at}`;
-    case "instruction":
-      return `Which heads look at the instruction${at}`;
-    case "received":
-      return `Which heads look at ${quote(store.text(token))}`;
-    case "sink":
-      return `Which heads rest on the first token${at}`;
-    case "write":
-      return `Which heads write into ${unitName(unit)} of layer ${layer}${at}`;
-  }
-}
-
-function captionOf(store: Store, { measure, shown }: HeadNumbers): string {
-  const answer = store.selection.token >= store.promptLength;
-  const at =
-    store.selection.token < 0
-      ? "averaged over the answer"
-      : answer
-        ? "read at the position that predicts the token"
-        : "read at the token";
+function captionOf(store: Store, { measure, shown, instead }: HeadNumbers): string {
+  const look = lookOf(store, shown);
+  const order =
+    store.options.headView === "list" ? "Sorted by size." : "Layers down, heads across.";
   const wanted = store.selection.unit && measureOf(store) === "write" && measure !== "write";
   const layers = wanted
     ? `What the heads write into ${unitName(store.selection.unit)} is not recorded here.`
-    : "Layers down, heads across.";
-  const look = {
-    instruction: `Attention to the instruction, ${at}`,
-    received: "Mean attention of the answer's positions to this token",
-    sink: `Attention to the first token, ${at}`,
-    write: `Output of each head along the unit's direction, ${at}; rings are negative`,
-  }[shown];
-  if (measure === "change") {
-    return `${look}; right: how far the two patterns differ (Jensen–Shannon). ${layers}`;
-  }
+    : `${order}${instead && ` ${instead}`}`;
+  if (isChange(measure)) return `${look}; ${changeText(measure)}. ${layers}`;
+  if (measure === "pairs") return `${look}. ${layers}`;
+  if (measure === "effect") return `${look}. ${layers} An estimate is not the effect.`;
+  if (measure === "exact") return `${look}. ${layers}`;
   return `${look}. ${layers} Attention is not attribution.`;
 }

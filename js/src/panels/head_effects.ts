@@ -1,0 +1,202 @@
+// What each head does for the answer: estimates beside what interventions measure.
+
+import { largest, type Numbers, spearman } from "../core/numbers.ts";
+import type { Ablation, Store } from "../core/store.ts";
+import { button, h, picker } from "../draw/dom.ts";
+import { number, quote, signed } from "../draw/format.ts";
+import { windowList } from "../draw/window_list.ts";
+import { type BySide, SIDES, type Side, type Tensor, type Value } from "../protocol.ts";
+import { attempt } from "./attempt.ts";
+import type { HeadView } from "./head_detail.ts";
+import {
+  ablationKeys,
+  ablations,
+  type ExactEffects,
+  loadEffects,
+  type Measured,
+} from "./head_effects_data.ts";
+import { makeJob } from "./head_job.ts";
+import { nameOf, sorted } from "./head_list.ts";
+import { ABLATIONS, focusToken, target } from "./heads_measures.ts";
+import type { View } from "./panel.ts";
+
+interface Effects {
+  estimate: BySide<Numbers>;
+  measured: Measured;
+}
+
+export function headEffects(store: Store, exact: ExactEffects, signal: AbortSignal): HeadView {
+  const { heads } = store.manifest.pair;
+  let order: number[] = [];
+  let shown = 0;
+  let view: View | null = null;
+  const list = windowList(
+    "heads by estimated effect",
+    (row) => store.select({ layer: Math.floor(order[row]! / heads), head: order[row]! % heads }),
+    signal,
+  );
+  const kind = picker<Ablation>(
+    "what takes the place of the head's output",
+    (ablation) => store.setOptions({ ablation }),
+    signal,
+  );
+  const job = makeJob(store, signal);
+  const measure = (head: number) => {
+    const { ablation } = store.options;
+    const on = target(store);
+    const whole = (key: string) => (head < 0 ? key : key.split("/").slice(0, -2).join("/"));
+    const keep = (key: string, value: Value) => {
+      const { data } = value as Tensor;
+      if (head < 0) exact.add(key, data);
+      else exact.addOne(whole(key), head, data[0]!);
+      view?.refresh();
+    };
+    void job.start("measuring", ablationKeys(store, ablation, on, head), {
+      done: keep,
+      async underway(key) {
+        if (head >= 0) return;
+        const value = await store.block(`${key}/so_far`, signal).catch(() => null);
+        if (value) keep(key, value);
+      },
+      ended: () => view?.refresh(),
+    });
+    view?.refresh();
+  };
+  const one = button("this head", () => measure(shown), signal);
+  const top = button("the top twenty", () => measure(-1), signal);
+  const controls = h(
+    "div",
+    { class: "tl-effect-controls" },
+    h("label", {}, "exact: set to ", kind.el),
+    one,
+    top,
+    job.el,
+  );
+  const header = h(
+    "div",
+    { class: "tl-list-head" },
+    h("span", {}, "layer · head"),
+    h("span", { class: "tl-wide" }, "estimate"),
+    h("span", { class: "tl-wide" }, "exact"),
+  );
+  const note = h("p", { class: "tl-caption" });
+  const body = h("div", { class: "tl-effects" }, header, list.el, note);
+  return {
+    name: "effects",
+    label: "Effects",
+    el: h("div", {}, controls, body),
+    async load(now, { layer, head }) {
+      const [estimate, measured] = await Promise.all([
+        attempt(now, loadEffects(now)),
+        exact.load(now),
+      ]);
+      const effects = estimate.value && { estimate: estimate.value, measured };
+      return {
+        caption: effects ? captionOf(store) : `Effects are not here: ${estimate.reason}`,
+        draw() {
+          [view, shown] = [now, layer * heads + head];
+          body.hidden = !effects;
+          controls.hidden = !effects;
+          one.hidden = top.hidden = !store.live;
+          one.disabled = top.disabled = job.running;
+          kind.update(
+            ablations(store).map((value) => ({ value, label: ABLATIONS[value] })),
+            store.options.ablation,
+          );
+          if (!effects) return;
+          order = byEffect(effects.estimate);
+          list.draw(rowsOf(effects, order, heads, shown, store.selection.head >= 0));
+          note.textContent = agreementOf(store, effects);
+          Object.assign(list.el, { twinlens: { values: { ...effects.estimate }, measured } });
+        },
+      };
+    },
+  };
+}
+
+/** Heads by the larger of both models' estimates. */
+export function byEffect({ base, tuned }: BySide<Numbers>): number[] {
+  const size = (value: number) => (Number.isNaN(value) ? 0 : Math.abs(value));
+  return sorted(Float64Array.from(base, (value, i) => Math.max(size(value), size(tuned[i]!))));
+}
+
+function rowsOf(
+  { estimate, measured }: Effects,
+  order: number[],
+  heads: number,
+  shown: number,
+  chosen: boolean,
+): Parameters<ReturnType<typeof windowList>["draw"]>[0] {
+  const max = largest(estimate.base, estimate.tuned, measured.values.base, measured.values.tuned);
+  return {
+    count: order.length,
+    chosen: chosen ? order.indexOf(shown) : -1,
+    mark: (row) => nameOf(order[row]!, heads),
+    label: (row) => {
+      const i = order[row]!;
+      const words = [...facts(estimate, i, "estimate"), ...facts(measured.values, i, "exact")];
+      return `layer ${Math.floor(i / heads)}, head ${i % heads}: ${words.join(", ")}`;
+    },
+    cells(row) {
+      const i = order[row]!;
+      return [
+        h("span", { class: "tl-list-name" }, nameOf(i, heads, " · ")),
+        meter(estimate, i, max, "hatched"),
+        meter(measured.values, i, max, "solid"),
+      ];
+    },
+  };
+}
+
+function facts(values: BySide<Numbers>, i: number, kind: string): string[] {
+  return SIDES.filter((side) => Number.isFinite(values[side][i])).map(
+    (side) => `${kind} ${side} ${number(values[side][i]!)} nats`,
+  );
+}
+
+/** Numbers of both models, and their bars from the middle: right raises, left lowers. */
+function meter(values: BySide<Numbers>, i: number, max: number, look: string): HTMLElement {
+  const needle = (side: Side) => {
+    const value = values[side][i]!;
+    if (!Number.isFinite(value)) return null;
+    const share = max > 0 ? Math.abs(value) / max : 0;
+    const bar = h("i", {
+      class: "tl-needle",
+      "data-side": side,
+      "data-look": look,
+      "data-value": value,
+    });
+    bar.style.width = `${share * 50}%`;
+    bar.style.left = value < 0 ? `${50 - share * 50}%` : "50%";
+    return bar;
+  };
+  const text = (side: Side) =>
+    h("b", { "data-side": side }, Number.isFinite(values[side][i]) ? signed(values[side][i]!) : "");
+  const known = SIDES.some((side) => Number.isFinite(values[side][i]));
+  return h(
+    "span",
+    { class: "tl-list-cell tl-wide", "data-column": look === "solid" ? "exact" : "estimate" },
+    known && h("span", { class: "tl-meter" }, ...SIDES.map(needle)),
+    known && h("span", { class: "tl-meter-text" }, text("base"), text("tuned")),
+  );
+}
+
+function captionOf(store: Store): string {
+  const token = focusToken(store);
+  const of = token >= store.promptLength ? quote(store.text(token)) : "the whole answer";
+  return `How much each head raises (right) or lowers (left) the log-probability of ${of}, in nats; base above, tuned below, one scale. Hatched: an estimate by gradient. Solid: measured, by setting the head's output to ${ABLATIONS[store.options.ablation]}.`;
+}
+
+/** How well the estimates rank the heads that were measured. */
+function agreementOf(store: Store, { estimate, measured }: Effects): string {
+  if (!measured.any) {
+    return store.live
+      ? "No head is measured yet: the estimates are unchecked."
+      : "No exact effect is recorded here: the estimates are unchecked.";
+  }
+  const parts = SIDES.map((side) => {
+    const { rho, n } = spearman(estimate[side], measured.values[side]);
+    return n > 0 ? `${side} ${number(rho)} (${n} measured)` : "";
+  });
+  return `Agreement of the estimates with exact effects, rank correlation ρ: ${parts.filter(Boolean).join(", ")}.`;
+}
