@@ -132,6 +132,7 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
 
   const draw = (now: View, maps: Maps) => {
     [view, drawn] = [now, maps];
+    crosshair(null);
     const { palette, scale } = now.surface;
     const longest = Math.max(maps.side.base, maps.side.tuned, 1);
     const part = zoom.update(longest);

@@ -16,6 +16,7 @@ import {
   INFO,
   loadPairs,
   type Pair,
+  pairsKey,
   pairsOf,
   ready,
 } from "./head_pairs_data.ts";
@@ -32,20 +33,18 @@ const SAYS = { gained: "only tuned holds it", kept: "both hold it", lost: "only 
 export function headPairs(store: Store, signal: AbortSignal): HeadView {
   const fates = new Set<Fate>(FATES);
   let word = "";
-  let all = false;
+  let long = false;
   let view: View | null = null;
   let head = "";
   let timer: ReturnType<typeof setTimeout> | undefined;
   const job = makeJob(store, signal);
-  const start = button(
-    "Find the word pairs",
-    () => {
-      void job.start("word pairs", [INFO], { done() {}, ended: () => view?.refresh() });
-      view?.refresh();
-    },
-    signal,
-  );
-  const offer = h("div", { class: "tl-effect-controls" }, start, job.el);
+  const find = (key: string) => {
+    void job.start("word pairs", [key], { done() {}, ended: () => view?.refresh() });
+    view?.refresh();
+  };
+  const layer = button("of this layer", () => find(`word_pairs/${head}`), signal);
+  const every = button("of all heads", () => find(INFO), signal);
+  const offer = h("div", { class: "tl-effect-controls" }, "find word pairs", layer, every, job.el);
   const search = h("input", {
     type: "search",
     class: "tl-search",
@@ -95,7 +94,7 @@ export function headPairs(store: Store, signal: AbortSignal): HeadView {
   const more = button(
     "",
     () => {
-      all = true;
+      long = true;
       view?.refresh();
     },
     signal,
@@ -118,7 +117,7 @@ export function headPairs(store: Store, signal: AbortSignal): HeadView {
 
   const drawTable = (pairs: Pair[], leftOut: number) => {
     const rows = filtered(pairs, fates, word);
-    const shown = all ? rows : rows.slice(0, ROWS);
+    const shown = long ? rows : rows.slice(0, ROWS);
     body.replaceChildren(...shown.map((pair) => tableRow(pair, word)));
     table.hidden = shown.length === 0;
     nothing.hidden = shown.length > 0 && leftOut === 0;
@@ -171,19 +170,22 @@ export function headPairs(store: Store, signal: AbortSignal): HeadView {
     label: "Word pairs",
     el: h("div", {}, offer, content),
     async load(now, shown) {
-      if (head !== `${shown.layer}/${shown.head}`) all = false;
+      if (head !== `${shown.layer}/${shown.head}`) long = false;
       head = `${shown.layer}/${shown.head}`;
-      const here = ready(store);
+      const all = ready(store);
+      const here = all || store.has(pairsKey(shown.layer, shown.head));
       const [pairs, heads] = await Promise.all([
         here ? loadPairs(now, shown.layer, shown.head) : null,
-        here && word ? findWord(now, word) : null,
+        all && word ? findWord(now, word) : null,
       ]);
       return {
         caption: captionOf(here, pairs?.reason),
         draw() {
           view = now;
-          offer.hidden = here;
-          start.hidden = job.running;
+          offer.hidden = all;
+          layer.hidden = here;
+          layer.disabled = every.disabled = job.running;
+          search.disabled = !all;
           content.hidden = !pairs?.value;
           if (!pairs?.value) return;
           drawTable(pairsOf(pairs.value), pairs.value.left_out);

@@ -18,9 +18,13 @@ export interface Pair {
 
 export const INFO = "word_pairs/info";
 
-/** Whether word pairs can be asked for without starting a long computation. */
+/** Whether all word pairs can be asked for without starting a long computation. */
 export function ready(store: Store): boolean {
   return !store.live || store.has(INFO);
+}
+
+export function pairsKey(layer: number, head: number): string {
+  return `word_pairs/${layer}/${head}`;
 }
 
 /** Pairs of a head: gained if only tuned holds them, lost if only base does. */
@@ -49,7 +53,7 @@ export async function loadPairs(
   layer: number,
   head: number,
 ): Promise<Attempt<WordPairs>> {
-  return attempt(view, view.block<WordPairs>(`word_pairs/${layer}/${head}`));
+  return attempt(view, view.block<WordPairs>(pairsKey(layer, head)));
 }
 
 /** Heads that hold a word, most gained first: asked for, or found in the pairs that are here. */
@@ -62,7 +66,7 @@ export async function findWord(view: View, word: string): Promise<Attempt<WordHe
   let known = 0;
   for (let layer = 0; layer < layers; layer++) {
     for (let head = 0; head < heads; head++) {
-      if (!view.store.has(`word_pairs/${layer}/${head}`)) continue;
+      if (!view.store.has(pairsKey(layer, head))) continue;
       known++;
       const { value } = await loadPairs(view, layer, head);
       const [base, tuned] = counts(value, word);
