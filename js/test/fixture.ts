@@ -150,6 +150,33 @@ function ends(key: string): Record<"positive" | "negative", [string, number][]> 
   };
 }
 
+/** Exact effects: two heads are measured, one so far; alone, any head. */
+function ablation(key: string): Tensor {
+  const parts = key.split("/");
+  if (parts.length === 7) return tensor(key, 1);
+  const all = tensor(parts.slice(0, 5).join("/"), LAYERS, HEADS);
+  const known = parts.at(-1) === "so_far" ? [5] : [5, 7];
+  return { ...all, data: all.data.map((x, i) => (known.includes(i) ? x : Number.NaN)) };
+}
+
+function wordPairs(key: string): Value {
+  if (key === "word_pairs/info") return { words: 10, heads_changed: 5 };
+  if (key === "word_pairs/find/translate") {
+    return [
+      [2, 1, 0, 4],
+      [0, 3, 2, 1],
+    ];
+  }
+  return {
+    rows: [
+      ["translate", "write", 0, 5],
+      ["dog", "cat", 3, 2],
+      ["red", "Translated", 2, 0],
+    ],
+    left_out: 1,
+  };
+}
+
 export function value(made: Manifest, key: string): Value {
   const n = made.prompt_tokens.length;
   const parts = key.split("/");
@@ -177,7 +204,12 @@ export function value(made: Manifest, key: string): Value {
       return attention(key, length);
     case "heads":
       if (parts[1] === "change") return tensor(key, common, LAYERS, HEADS);
+      if (parts[1] === "effect") return tensor(key, LAYERS, HEADS);
+      if (parts[1] === "circuits") return tensor(key, LAYERS, HEADS, 4);
+      if (parts[1] === "ablation") return ablation(key);
       return tensor(key, parts[1] === "received" ? n : length, LAYERS, HEADS);
+    case "word_pairs":
+      return wordPairs(key);
     case "components":
       if (parts[1] === "change") return tensor(key, LAYERS);
       if (parts[2] === "ends") {

@@ -10,7 +10,7 @@ import type { View } from "./panel.ts";
 
 /** Names the chart gives its parts, see `twinlens.charts`. */
 const POINTS = "heads";
-const FIGURES = ["pattern_figure", "effect_figure"];
+const FIGURES = ["pattern_figure", "effect_figure", "both_figure"];
 
 interface Chart {
   document: BokehDocument;

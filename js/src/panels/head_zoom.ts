@@ -53,8 +53,9 @@ function span(
 ): [number, number] {
   const size = Math.min(Math.max(Math.round((to - from) * factor), SMALLEST), length);
   const inside = Math.min(Math.max(around, from), to - 1);
-  const share = to - from > 1 ? (inside - from) / (to - from) : 0.5;
-  const start = Math.min(Math.max(Math.round(inside - share * size), 0), length - size);
+  const share = (inside - from) / Math.max(to - from - 1, 1);
+  const wanted = Math.floor(inside) - Math.round(share * (size - 1));
+  const start = Math.min(Math.max(wanted, 0), length - size);
   return [start, start + size];
 }
 
