@@ -53,6 +53,17 @@ def read_answers(
                 report=report,
             )
             stopped[side] = own[side][-1] in stop
+    return choose_answers(pair, prompt, response, own, stopped)
+
+
+def choose_answers(
+    pair: Pair,
+    prompt: Prompt,
+    response: str,
+    own: dict[Side, list[int]],
+    stopped: dict[Side, bool],
+) -> tuple[str, dict[Side, Answer]]:
+    """Choose what each model reads from both models' own answers; see `read_answers`."""
     kind = _KINDS.get(response, "given")
     for side in SIDES:
         if kind in ("own", side) and stopped[side] and len(own[side]) == 1:

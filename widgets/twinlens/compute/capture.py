@@ -63,10 +63,10 @@ def _attention(
     # The family's own eager function knows its soft caps, groups and scales: nothing to imitate.
     eager = sys.modules[type(module).__module__].eager_attention_forward
     conditions = passes.current()
-    if conditions.stored is not None:
-        conditions.stored[module] = key.detach(), value.detach()
     if conditions.prefix is not None:
         key, value = conditions.prefix.before(module, key, value)
+    if conditions.stored is not None:
+        conditions.stored[module] = key, value
     output, weights = eager(module, query, key, value, mask, **kwargs)
     if conditions.patterns is not None:
         conditions.patterns.append(weights)
@@ -150,6 +150,65 @@ def answer_greedily(
                 break
             past, ids = output.past_key_values, ids.new_tensor([[answer[-1]]])
     return answer
+
+
+def answers_greedily(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    stop: Collection[int],
+    limit: int,
+    vocabulary: int,
+    side: Side,
+    report: Report | None = None,
+) -> list[list[int]]:
+    """Continue several prompts together, see `answer_greedily`; report counts the tokens of each.
+
+    Shorter prompts are padded in front and the padding is masked, with positions counted from
+    the first token: distances, which sliding windows go by, stay as they are.
+    """
+    longest = max(map(len, prompts))
+    fronts = [longest - len(prompt) for prompt in prompts]
+    device = model.device
+    rows = [
+        [prompt[0]] * front + list(prompt) for prompt, front in zip(prompts, fronts, strict=True)
+    ]
+    ids = torch.tensor(rows, device=device)
+    places = torch.arange(longest + limit, device=device)
+    there = (places >= torch.tensor(fronts, device=device)[:, None]).long()
+    numbers = (there.cumsum(dim=1) - 1).clamp_min(0)
+    answers: list[list[int]] = [[] for _ in prompts]
+    running = list(range(len(prompts)))
+    past, read = None, 0
+    with torch.no_grad():
+        for step in range(limit):
+            length = longest + step
+            output = model(
+                ids,
+                attention_mask=there[:, :length],
+                position_ids=numbers[:, read:length],
+                past_key_values=past,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            scores = output.logits[:, -1, :vocabulary]
+            if not torch.isfinite(scores).all():
+                raise NotFiniteError(_not_finite(side, "its output"))
+            chosen = scores.argmax(dim=-1)
+            for place, token in zip(running, chosen.tolist(), strict=True):
+                answers[place].append(token)
+            if report:
+                report(step + 1, limit, f"answers of {side}")
+            past, read, ids = output.past_key_values, length, chosen[:, None]
+            going = [i for i, place in enumerate(running) if answers[place][-1] not in stop]
+            if len(going) < len(running):
+                if not going:
+                    break
+                kept = torch.tensor(going, device=device)
+                past.batch_select_indices(kept)
+                ids, there, numbers = ids[kept], there[kept], numbers[kept]
+                running = [running[i] for i in going]
+    return answers
 
 
 def capture(

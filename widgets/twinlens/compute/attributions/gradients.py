@@ -1,16 +1,14 @@
 """Gradient times input, by forward or reverse mode, whichever needs fewer passes.
 
-All targets depend on the final hidden state at one position only, so the unembedding and whatever
-follows it (softmax, soft cap) are folded, once, into one vector per answer token. What remains is
-the derivative of the hidden states: by forward mode a directional derivative per *prompt* token
-gives its whole row, by reverse mode a backward pass per *answer* token gives its column.
+With the head folded (`folding`) what remains is the derivative of the hidden states: by forward
+mode a directional derivative per *prompt* token gives its whole row, by reverse mode a backward
+pass per *answer* token gives its column.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -19,18 +17,29 @@ from torch import Tensor, nn
 
 from twinlens.blocks import Array
 from twinlens.compute import architectures, passes
+from twinlens.compute.attributions.folding import (
+    Folded,
+    Target,
+    Texts,
+    backward,
+    embed,
+    fold,
+    segments,
+)
 from twinlens.compute.attributions.registry import Piece, Reading, Wanted, precise, saliency_method
 from twinlens.compute.capture import observed
 from twinlens.compute.passes import Conditions, Prefix
 from twinlens.errors import NotFiniteError
 from twinlens.schema import Method
 
-#: Scores of some answer tokens, shape [m], from their logits [m, vocabulary].
-Target: TypeAlias = Callable[[Tensor, Reading, list[int]], Tensor]
+#: As `Piece`, of several texts: values [B, rows, columns] in the places that `Texts` has.
+TextsPiece: TypeAlias = tuple[list[int] | slice, list[int] | slice, Tensor]
 
 #: Directional derivatives, and backward passes, computed together.
 ROWS_AT_ONCE = 16
 COLUMNS_AT_ONCE = 4
+#: Answer tokens that are read at once in reverse mode, see `segments`.
+SEGMENT = 8
 #: Bounds both where texts are long or models wide: numbers one layer keeps for them.
 _NUMBERS_AT_ONCE = 2**25
 #: CPU time of one directional derivative over one backward pass, both per position. Measured
@@ -67,73 +76,6 @@ def _pick(scores: Tensor, tokens: Tensor) -> Tensor:
     return scores.gather(-1, tokens[:, None])[:, 0]
 
 
-@dataclass(frozen=True)
-class Folded:
-    """One pass over the text, with everything after the final hidden state folded.
-
-    Attributes
-    ----------
-    columns : list of int
-        Answer tokens it is about, m of them.
-    values : tensor [m]
-        The target at each.
-    hidden, weights : tensors [m, hidden]
-        Hidden state where each is predicted, in its gradient graph, and the target's gradient.
-    stored : dict
-        Keys and values of every attention module, where it was asked for.
-    """
-
-    columns: list[int]
-    values: Tensor
-    hidden: Tensor
-    weights: Tensor
-    stored: dict[nn.Module, tuple[Tensor, Tensor]]
-
-
-def embed(reading: Reading) -> Tensor:
-    """Input embeddings [1, T - 1, hidden], through the module: Gemma scales them there."""
-    with torch.no_grad():
-        return cast(Tensor, reading.model.get_input_embeddings()(reading.read))
-
-
-def fold(
-    reading: Reading,
-    target: Target,
-    columns: Sequence[int],
-    embedded: Tensor,
-    conditions: Conditions | None = None,
-) -> Folded:
-    """Run the model on embeddings [1, T - 1, hidden] and fold the head.
-
-    Parameters
-    ----------
-    conditions : Conditions, optional
-        Run through the observed attention; otherwise the model's own is used.
-    """
-    model, chosen = reading.model, list(columns)
-    states: list[Tensor] = []
-
-    def cut(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        states.extend((arguments[0], arguments[0].detach().requires_grad_()))
-        return (states[1], *arguments[1:])
-
-    around: AbstractContextManager[None] = (
-        observed(model, conditions) if conditions else nullcontext()
-    )
-    handle = architectures.output_embeddings(model).register_forward_pre_hook(cut)
-    try:
-        with torch.enable_grad(), around:
-            output = model(
-                inputs_embeds=embedded, use_cache=False, logits_to_keep=reading.positions[chosen]
-            )
-            values = target(precise(output.logits[0]), reading, chosen)
-            (weights,) = torch.autograd.grad(values.sum(), states[1])
-    finally:
-        handle.remove()
-    stored = conditions.stored if conditions else None
-    return Folded(chosen, values.detach(), states[0][0], weights[0], stored or {})
-
-
 def slopes(
     reading: Reading,
     wanted: Wanted,
@@ -151,115 +93,151 @@ def slopes(
     along : tensor [N, hidden], optional
         Direction for each prompt token, its own embedding by default.
     """
-    point = embed(reading) if at is None else at
-    directions = point[0, : reading.prompt_length] if along is None else along
-    if rows_are_cheaper(reading, wanted()):
-        yield from _rows(reading, wanted, target, point, directions)
+    texts = Texts([reading], embed(reading) if at is None else at)
+    directions = texts.prompts if along is None else along[None]
+    for rows, columns, values in _slopes(texts, wanted, target, directions):
+        yield rows, columns, _finite(values[0], reading, target).cpu().numpy()
+
+
+@torch.inference_mode(False)
+def slopes_together(readings: Sequence[Reading], target: Target) -> list[Array]:
+    """Tables of `slopes`, float32 [N, M] each, of texts that are read together.
+
+    Raises
+    ------
+    NotFiniteError
+        If a value of any of them is NaN or infinite.
+    """
+    texts = Texts.together(readings)
+    n, m = texts.prompt_length, max(reading.answer_length for reading in readings)
+    found = np.zeros((len(readings), n, m), dtype=np.float32)
+    missing = np.ones((n, m), dtype=bool)
+    for rows, columns, values in _slopes(
+        texts, partial(np.asarray, missing), target, texts.prompts
+    ):
+        found[:, rows, columns] = values.cpu().numpy()
+        missing[rows, columns] = False
+    tables = []
+    for table, reading in zip(found, readings, strict=True):
+        own = table[n - reading.prompt_length :, : reading.answer_length]
+        _finite(torch.from_numpy(own), reading, target)
+        tables.append(own)
+    return tables
+
+
+def _slopes(
+    texts: Texts, wanted: Wanted, target: Target, directions: Tensor
+) -> Iterator[TextsPiece]:
+    if rows_are_cheaper(texts, wanted()):
+        yield from _rows(texts, wanted, target, directions)
     else:
-
-        def project(gradients: Tensor) -> Tensor:
-            return (gradients * precise(directions)).sum(dim=-1)
-
-        yield from gradient_columns(reading, wanted, target, project, at=point)
+        along = precise(directions)
+        yield from _columns(texts, wanted, target, lambda g: (g * along).sum(dim=-1))
 
 
-def rows_are_cheaper(reading: Reading, wanted: Array) -> bool:
+def rows_are_cheaper(texts: Texts, wanted: Array) -> bool:
     """Whether forward mode needs less time than reverse mode for the cells that are wanted."""
+    reading = texts.readings[0]
     if not passes.hookable(reading.model):
         return False
-    length = len(reading.ids) - 1
+    length = texts.embedded.shape[1]
     rows = np.flatnonzero(wanted.any(axis=1))
-    # A batch is cut where the first of its tokens stands.
-    size = _at_once(reading, ROWS_AT_ONCE)
+    columns = np.flatnonzero(wanted.any(axis=0))
+    # A batch is cut where the first of its tokens stands, and behind the last of its columns.
+    size = _at_once(texts, ROWS_AT_ONCE)
     forward = sum((length - rows[i]) * len(rows[i : i + size]) for i in range(0, len(rows), size))
-    return bool(FORWARD_OVER_REVERSE * forward < length * wanted.any(axis=0).sum())
+    backward = sum(
+        (texts.prompt_length + part[-1]) * len(part)
+        for part in (columns[i : i + SEGMENT] for i in range(0, len(columns), SEGMENT))
+    )
+    return bool(FORWARD_OVER_REVERSE * forward < backward)
 
 
-def _rows(
-    reading: Reading, wanted: Wanted, target: Target, point: Tensor, directions: Tensor
-) -> Iterator[Piece]:
+def _rows(texts: Texts, wanted: Wanted, target: Target, directions: Tensor) -> Iterator[TextsPiece]:
     """Forward mode: a row for every directional derivative, all columns at once."""
-    model = reading.model
+    model = texts.readings[0].model
     backbone = model.base_model
+    point = texts.embedded
     length = point.shape[1]
-    folded = fold(reading, target, range(reading.answer_length), point, Conditions(stored={}))
+    columns = range(wanted().shape[1])
+    folded = fold(texts, target, columns, point, Conditions(hidden=texts.padding, stored={}))
     weights = precise(folded.weights)
-    size = _at_once(reading, ROWS_AT_ONCE)
+    size = _at_once(texts, ROWS_AT_ONCE)
     while rows := np.flatnonzero(wanted().any(axis=1))[:size].tolist():
         # Nothing before a token changes with it: those positions are read from the pass above.
         start = rows[0]
-        places = reading.positions - start
-        numbers = torch.arange(start, length, device=point.device)[None]
+        first = texts.prompt_length - 1 - start
+        numbers = texts.numbers(start, length)
         tail = point[:, start:]
         tangents = tail.new_zeros(len(rows), *tail.shape)
         for place, row in enumerate(rows):
-            tangents[place, 0, row - start] = directions[row]
+            tangents[place, :, row - start] = directions[:, row]
 
-        def states(embedded: Tensor, numbers: Tensor = numbers, places: Tensor = places) -> Tensor:
+        def states(embedded: Tensor, numbers: Tensor = numbers, first: int = first) -> Tensor:
             output = backbone(inputs_embeds=embedded, position_ids=numbers, use_cache=False)
-            return cast(Tensor, output.last_hidden_state[0, places])
+            return cast(Tensor, output.last_hidden_state[:, first:])
 
         def derivative(tangent: Tensor, tail: Tensor = tail) -> Tensor:
             return cast(Tensor, torch.func.jvp(states, (tail,), (tangent,))[1])
 
-        conditions = Conditions(prefix=Prefix(folded.stored, start) if start else None)
+        conditions = Conditions(
+            prefix=Prefix(folded.stored, start) if start else None, hidden=texts.padding
+        )
         with torch.no_grad(), observed(model, conditions):
             changes = torch.func.vmap(derivative)(tangents)
-        piece = torch.einsum("rmd,md->rm", precise(changes), weights)
-        yield rows, slice(None), _finite(piece, reading, target).cpu().numpy()
+        yield rows, slice(None), torch.einsum("rbmd,bmd->brm", precise(changes), weights)
 
 
 def gradient_columns(
-    reading: Reading,
-    wanted: Wanted,
-    target: Target,
-    reduce: Callable[[Tensor], Tensor],
-    *,
-    at: Tensor | None = None,
+    reading: Reading, wanted: Wanted, target: Target, reduce: Callable[[Tensor], Tensor]
 ) -> Iterator[Piece]:
     """Reverse mode: a column for every backward pass.
 
     Parameters
     ----------
     reduce : callable
-        From gradients [columns, N, hidden] to values [columns, N].
+        From gradients [..., N, hidden] to values [..., N].
     """
+    texts = Texts([reading], embed(reading))
+    for rows, columns, values in _columns(texts, wanted, target, reduce):
+        yield rows, columns, _finite(values[0], reading, target).cpu().numpy()
+
+
+def _columns(
+    texts: Texts, wanted: Wanted, target: Target, reduce: Callable[[Tensor], Tensor]
+) -> Iterator[TextsPiece]:
     columns = np.flatnonzero(wanted().any(axis=0)).tolist()
-    point = (embed(reading) if at is None else at).detach().requires_grad_()
-    # Only eager attention has a batched backward pass on every device.
-    own = point.device.type == "cpu" or not passes.hookable(reading.model)
-    folded = fold(reading, target, columns, point, None if own else Conditions())
-    size = _at_once(reading, COLUMNS_AT_ONCE)
-    while left := [i for i, column in enumerate(columns) if wanted()[:, column].any()][:size]:
-        seeds = torch.zeros_like(folded.hidden).repeat(len(left), 1, 1)
-        seeds[range(len(left)), left] = folded.weights[left]
-        gradients = _backward(folded.hidden, point, seeds)[:, 0, : reading.prompt_length]
-        piece = reduce(precise(gradients)).T
-        chosen = [columns[i] for i in left]
-        yield slice(None), chosen, _finite(piece, reading, target).cpu().numpy()
+    prompts = texts.prompts.clone().requires_grad_()
+    size = _at_once(texts, COLUMNS_AT_ONCE)
+    for folded in _pieces(texts, target, columns, prompts):
+        now = folded.columns
+        while left := [i for i, column in enumerate(now) if wanted()[:, column].any()][:size]:
+            values = reduce(precise(backward(folded, prompts, left)))
+            yield slice(None), [now[i] for i in left], values.permute(1, 2, 0)
 
 
-def _backward(hidden: Tensor, point: Tensor, seeds: Tensor) -> Tensor:
-    """Gradients [seeds, 1, T - 1, hidden] by one batched backward pass."""
-    if len(seeds) == 1:
-        return torch.autograd.grad(hidden, point, seeds[0], retain_graph=True)[0][None]
-    return torch.autograd.grad(hidden, point, seeds, retain_graph=True, is_grads_batched=True)[0]
+def _pieces(texts: Texts, target: Target, columns: list[int], prompts: Tensor) -> Iterator[Folded]:
+    """The texts in segments, or whole where attention cannot be observed."""
+    if passes.hookable(texts.readings[0].model):
+        yield from segments(texts, target, columns, prompts, SEGMENT)
+    elif columns:
+        yield fold(texts, target, columns, torch.cat([prompts, texts.answers], dim=1))
 
 
 @torch.inference_mode(False)
 def summed_gradient(reading: Reading, target: Target = log_probability) -> Array:
     """Gradient times input of the target summed over the answer: one backward pass, shape [N]."""
     point = embed(reading).detach().requires_grad_()
-    folded = fold(reading, target, range(reading.answer_length), point)
+    folded = fold(Texts([reading], point), target, range(reading.answer_length), point)
     (gradient,) = torch.autograd.grad(folded.hidden, point, folded.weights)
     effect = (precise(gradient) * precise(point.detach()))[0, : reading.prompt_length].sum(dim=-1)
     return _finite(effect, reading, target).cpu().numpy()
 
 
-def _at_once(reading: Reading, most: int) -> int:
-    sizes = architectures.sizes(reading.model.config)
-    length = len(reading.ids)
-    numbers = length * (sizes.intermediate + sizes.heads * length)
+def _at_once(texts: Texts, most: int) -> int:
+    sizes = architectures.sizes(texts.readings[0].model.config)
+    count, length = texts.embedded.shape[:2]
+    numbers = count * length * (sizes.intermediate + sizes.heads * length)
     return max(1, min(most, _NUMBERS_AT_ONCE // numbers))
 
 
@@ -289,7 +267,7 @@ def _first_bad_layer(reading: Reading, target: Target) -> int | None:
 
         handles.append(module.register_forward_pre_hook(watch))
     try:
-        folded = fold(reading, target, range(reading.answer_length), point)
+        folded = fold(Texts([reading], point), target, range(reading.answer_length), point)
         torch.autograd.grad(folded.hidden, point, folded.weights)
     finally:
         for handle in handles:

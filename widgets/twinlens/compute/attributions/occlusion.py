@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from twinlens.blocks import Array
 from twinlens.compute import passes
-from twinlens.compute.attributions.gradients import embed
+from twinlens.compute.attributions.folding import embed
 from twinlens.compute.attributions.registry import Piece, Reading, Wanted, precise, saliency_method
 from twinlens.compute.capture import observed
 from twinlens.compute.passes import Conditions, Prefix

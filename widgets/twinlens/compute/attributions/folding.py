@@ -1,0 +1,208 @@
+"""One pass over some texts, with everything after the final hidden state folded.
+
+All targets depend on the final hidden state at one position only, so the unembedding and whatever
+follows it (softmax, soft cap) become, once, one vector per answer token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+
+from twinlens.compute import architectures
+from twinlens.compute.attributions.registry import Reading, precise
+from twinlens.compute.capture import observed
+from twinlens.compute.passes import Conditions, Prefix
+
+#: Scores of some answer tokens, shape [m], from their logits [m, vocabulary].
+Target: TypeAlias = Callable[[Tensor, Reading, list[int]], Tensor]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts that one model reads together: their prompts end at the same place.
+
+    Attributes
+    ----------
+    readings : sequence of Reading
+        B of them, of one model.
+    embedded : tensor [B, T - 1, hidden]
+        T tokens: the longest prompt and the longest answer.
+    padding : bool tensor [B, T - 1], optional
+        What stands in front of shorter prompts and is hidden from every other token. What stands
+        behind shorter answers needs no mask: nothing looks ahead.
+    """
+
+    readings: Sequence[Reading]
+    embedded: Tensor
+    padding: Tensor | None = None
+
+    @classmethod
+    def together(cls, readings: Sequence[Reading]) -> Texts:
+        """Some texts, with padding where their lengths differ."""
+        first = readings[0]
+        longest = max(reading.prompt_length for reading in readings)
+        after = max(reading.answer_length for reading in readings) - 1
+        rows, padding = [], []
+        for reading in readings:
+            front = longest - reading.prompt_length
+            read = list(reading.ids[:-1])
+            back = longest + after - front - len(read)
+            rows.append([read[0]] * front + read + [read[-1]] * back)
+            padding.append([True] * front + [False] * (longest + after - front))
+        device = first.model.device
+        with torch.no_grad():
+            module = first.model.get_input_embeddings()
+            embedded = cast(Tensor, module(torch.tensor(rows, device=device)))
+        hidden = torch.tensor(padding, device=device)
+        return cls(readings, embedded, hidden if bool(hidden.any()) else None)
+
+    @property
+    def prompt_length(self) -> int:
+        """N, of the longest prompt."""
+        return max(reading.prompt_length for reading in self.readings)
+
+    @property
+    def prompts(self) -> Tensor:
+        """Embeddings of the prompts, shape [B, N, hidden]."""
+        return self.embedded[:, : self.prompt_length]
+
+    @property
+    def answers(self) -> Tensor:
+        """Embeddings of what is read of the answers, shape [B, M - 1, hidden]."""
+        return self.embedded[:, self.prompt_length :]
+
+    def numbers(self, start: int, end: int) -> Tensor:
+        """Position numbers of the places ``start .. end - 1``, shape [B, end - start]."""
+        every = torch.arange(start, end, device=self.embedded.device).expand(len(self.readings), -1)
+        if self.padding is None:
+            return every
+        return (every - self.padding.sum(dim=1, keepdim=True)).clamp_min(0)
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A pass whose head is folded.
+
+    Attributes
+    ----------
+    columns : list of int
+        Answer tokens it is about, m of them.
+    hidden, weights : tensors [B, m, hidden]
+        Hidden states where they are predicted, in their gradient graph, and the target's gradient:
+        zero behind the end of an answer.
+    stored : dict
+        Keys and values of every attention module, where it was asked for.
+    """
+
+    columns: list[int]
+    hidden: Tensor
+    weights: Tensor
+    stored: dict[nn.Module, tuple[Tensor, Tensor]]
+
+
+def embed(reading: Reading) -> Tensor:
+    """Input embeddings [1, T - 1, hidden], through the module: Gemma scales them there."""
+    with torch.no_grad():
+        return cast(Tensor, reading.model.get_input_embeddings()(reading.read))
+
+
+def fold(
+    texts: Texts,
+    target: Target,
+    columns: Sequence[int],
+    embedded: Tensor,
+    conditions: Conditions | None = None,
+) -> Folded:
+    """Run the model and fold the head.
+
+    Parameters
+    ----------
+    columns : sequence of int
+        Answer tokens, in rising order.
+    embedded : tensor [B, S, hidden]
+        Embeddings of the places that are read, in the graph that gradients shall reach.
+    conditions : Conditions, optional
+        Run through the observed attention; otherwise the model's own is used.
+    """
+    model, chosen = texts.readings[0].model, list(columns)
+    start = conditions.start if conditions else 0
+    places = torch.tensor(chosen, device=embedded.device) + (texts.prompt_length - 1 - start)
+    states: list[Tensor] = []
+
+    def cut(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        states.extend((arguments[0], arguments[0].detach().requires_grad_()))
+        return (states[1], *arguments[1:])
+
+    around: AbstractContextManager[None] = (
+        observed(model, conditions) if conditions else nullcontext()
+    )
+    # Not every family that cannot be observed takes positions, and there they are the default.
+    numbers = (
+        {"position_ids": texts.numbers(start, start + embedded.shape[1])} if conditions else {}
+    )
+    handle = architectures.output_embeddings(model).register_forward_pre_hook(cut)
+    try:
+        with torch.enable_grad(), around:
+            output = model(
+                inputs_embeds=embedded, use_cache=False, logits_to_keep=places, **numbers
+            )
+            scores = precise(output.logits)
+            total = scores.new_zeros(())
+            for own, reading in zip(scores, texts.readings, strict=True):
+                there = [column for column in chosen if column < reading.answer_length]
+                total = total + target(own[: len(there)], reading, there).sum()
+            (weights,) = torch.autograd.grad(total, states[1])
+    finally:
+        handle.remove()
+    stored = conditions.stored if conditions else None
+    return Folded(chosen, states[0], weights, stored or {})
+
+
+def segments(
+    texts: Texts, target: Target, columns: Sequence[int], prompt: Tensor, size: int
+) -> Iterator[Folded]:
+    """Read the texts piece by piece, each with `size` of the columns at its end.
+
+    A gradient of a column then goes back through the pieces up to its own: nothing of the answer
+    behind it, and in the last layer only keys and values, is computed for nothing.
+
+    Parameters
+    ----------
+    prompt : tensor [B, N, hidden]
+        The prompts' embeddings, in the graph that gradients shall reach.
+    """
+    stored: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    start = 0
+    for place in range(0, len(columns), size):
+        chosen = list(columns[place : place + size])
+        end = texts.prompt_length + chosen[-1]
+        piece = texts.answers[:, max(start - texts.prompt_length, 0) : chosen[-1]]
+        embedded = piece if start else torch.cat([prompt, piece], dim=1)
+        conditions = Conditions(
+            prefix=Prefix(stored, start) if start else None,
+            hidden=None if texts.padding is None else texts.padding[:, :end],
+            stored={},
+        )
+        folded = fold(texts, target, chosen, embedded, conditions)
+        stored, start = folded.stored, end
+        yield folded
+
+
+def backward(folded: Folded, prompt: Tensor, places: list[int]) -> Tensor:
+    """Gradients of some columns by one batched backward pass, shape [places, B, N, hidden]."""
+    if len(places) == 1:
+        seed = torch.zeros_like(folded.hidden)
+        seed[:, places[0]] = folded.weights[:, places[0]]
+        return torch.autograd.grad(folded.hidden, prompt, seed, retain_graph=True)[0][None]
+    seeds = torch.zeros_like(folded.hidden).repeat(len(places), 1, 1, 1)
+    for seed, place in zip(seeds, places, strict=True):
+        seed[:, place] = folded.weights[:, place]
+    return torch.autograd.grad(
+        folded.hidden, prompt, seeds, retain_graph=True, is_grads_batched=True
+    )[0]
