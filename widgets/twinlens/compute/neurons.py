@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from twinlens.blocks import Array
 from twinlens.compute import architectures
-from twinlens.compute.attributions.gradients import embed, fold, log_probability
+from twinlens.compute.attributions.folding import embed, fold
+from twinlens.compute.attributions.gradients import log_probability
 from twinlens.compute.attributions.registry import Reading, precise
 from twinlens.compute.capture import Capture
 from twinlens.compute.concepts import strongest

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from twinlens.blocks import Array
 from twinlens.compute import architectures, passes
-from twinlens.compute.attributions.folding import Folded, Target, Texts, embed, fold
+from twinlens.compute.attributions.folding import Folded, Target, embed, fold
 from twinlens.compute.attributions.gradients import (
     gradient_columns,
     log_probability,
@@ -53,8 +53,8 @@ def attention_knockout(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
     numbers = sum(pattern.numel() for pattern in patterns)
     size = max(1, min(_MOST_COLUMNS, _NUMBERS_AT_ONCE // numbers))
     while left := [i for i, column in enumerate(columns) if wanted()[:, column].any()][:size]:
-        seeds = torch.zeros_like(folded.hidden).repeat(len(left), 1, 1, 1)
-        seeds[range(len(left)), 0, left] = folded.weights[0, left]
+        seeds = torch.zeros_like(folded.hidden).repeat(len(left), 1, 1)
+        seeds[range(len(left)), left] = folded.weights[left]
         drop = sum(
             knockout(pattern, gradient, reading.prompt_length).sum(dim=-2)
             for pattern, gradient in _pattern_gradients(folded, patterns, seeds)
@@ -115,13 +115,7 @@ def _fold_with_patterns(reading: Reading, columns: list[int]) -> tuple[Folded, l
     patterns: list[Tensor] = []
     if passes.hookable(model):
         point = embed(reading).detach().requires_grad_()
-        folded = fold(
-            Texts([reading], point),
-            log_probability,
-            columns,
-            point,
-            Conditions(patterns=patterns),
-        )
+        folded = fold(reading, log_probability, columns, point, Conditions(patterns=patterns))
     if not patterns:
         raise UnsupportedArchitectureError(
             f"cannot be computed: attention patterns of {model.config.model_type!r} models cannot "

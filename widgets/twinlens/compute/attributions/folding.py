@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, cast
 
 import torch
@@ -93,7 +93,7 @@ class Folded:
     ----------
     columns : list of int
         Answer tokens it is about, m of them.
-    hidden, weights : tensors [B, m, hidden]
+    hidden, weights : tensors [B, m, hidden], or [m, hidden] of one text
         Hidden states where they are predicted, in their gradient graph, and the target's gradient:
         zero behind the end of an answer.
     stored : dict
@@ -113,6 +113,18 @@ def embed(reading: Reading) -> Tensor:
 
 
 def fold(
+    reading: Reading,
+    target: Target,
+    columns: Sequence[int],
+    embedded: Tensor,
+    conditions: Conditions | None = None,
+) -> Folded:
+    """`fold_together` of one text: hidden states and weights are [m, hidden]."""
+    folded = fold_together(Texts([reading], embedded), target, columns, embedded, conditions)
+    return replace(folded, hidden=folded.hidden[0], weights=folded.weights[0])
+
+
+def fold_together(
     texts: Texts,
     target: Target,
     columns: Sequence[int],
@@ -189,7 +201,7 @@ def segments(
             hidden=None if texts.padding is None else texts.padding[:, :end],
             stored={},
         )
-        folded = fold(texts, target, chosen, embedded, conditions)
+        folded = fold_together(texts, target, chosen, embedded, conditions)
         stored, start = folded.stored, end
         yield folded
 

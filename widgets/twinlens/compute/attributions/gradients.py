@@ -24,6 +24,7 @@ from twinlens.compute.attributions.folding import (
     backward,
     embed,
     fold,
+    fold_together,
     segments,
 )
 from twinlens.compute.attributions.registry import Piece, Reading, Wanted, precise, saliency_method
@@ -160,7 +161,9 @@ def _rows(texts: Texts, wanted: Wanted, target: Target, directions: Tensor) -> I
     point = texts.embedded
     length = point.shape[1]
     columns = range(wanted().shape[1])
-    folded = fold(texts, target, columns, point, Conditions(hidden=texts.padding, stored={}))
+    folded = fold_together(
+        texts, target, columns, point, Conditions(hidden=texts.padding, stored={})
+    )
     weights = precise(folded.weights)
     size = _at_once(texts, ROWS_AT_ONCE)
     while rows := np.flatnonzero(wanted().any(axis=1))[:size].tolist():
@@ -221,14 +224,14 @@ def _pieces(texts: Texts, target: Target, columns: list[int], prompts: Tensor) -
     if passes.hookable(texts.readings[0].model):
         yield from segments(texts, target, columns, prompts, SEGMENT)
     elif columns:
-        yield fold(texts, target, columns, torch.cat([prompts, texts.answers], dim=1))
+        yield fold_together(texts, target, columns, torch.cat([prompts, texts.answers], dim=1))
 
 
 @torch.inference_mode(False)
 def summed_gradient(reading: Reading, target: Target = log_probability) -> Array:
     """Gradient times input of the target summed over the answer: one backward pass, shape [N]."""
     point = embed(reading).detach().requires_grad_()
-    folded = fold(Texts([reading], point), target, range(reading.answer_length), point)
+    folded = fold(reading, target, range(reading.answer_length), point)
     (gradient,) = torch.autograd.grad(folded.hidden, point, folded.weights)
     effect = (precise(gradient) * precise(point.detach()))[0, : reading.prompt_length].sum(dim=-1)
     return _finite(effect, reading, target).cpu().numpy()
@@ -267,7 +270,7 @@ def _first_bad_layer(reading: Reading, target: Target) -> int | None:
 
         handles.append(module.register_forward_pre_hook(watch))
     try:
-        folded = fold(Texts([reading], point), target, range(reading.answer_length), point)
+        folded = fold(reading, target, range(reading.answer_length), point)
         torch.autograd.grad(folded.hidden, point, folded.weights)
     finally:
         for handle in handles:
