@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from twinlens.blocks import Array
 from twinlens.compute import architectures
 from twinlens.compute.attributions import gradients
+from twinlens.compute.attributions.folding import Texts
 from twinlens.compute.attributions.registry import Reading
 from twinlens.errors import NotFiniteError
 
@@ -161,12 +162,12 @@ def test_the_cheaper_mode_is_chosen() -> None:
     def rows(prompt: int, answer: int, columns: int | None = None) -> bool:
         wanted = np.zeros((prompt, answer), dtype=bool)
         wanted[:, :columns] = True
-        return gradients.rows_are_cheaper(Reading(model, [3] * (prompt + answer), prompt), wanted)
+        texts = Texts.together([Reading(model, [3] * (prompt + answer), prompt)])
+        return gradients.rows_are_cheaper(texts, wanted)
 
     assert rows(48, 192)
     assert not rows(64, 32)
     assert not rows(48, 192, 1), "one column is one backward pass"
-    assert not rows(4, 0)
 
 
 @pytest.mark.usefixtures("double_inside", "mode")
@@ -222,6 +223,9 @@ def test_gradient_that_is_not_finite_names_the_layer(
 
 def test_wide_models_and_long_texts_are_done_in_smaller_batches() -> None:
     model = tiny.model("llama")
-    short, long = Reading(model, [3] * 12, 8), Reading(model, [3] * 2000, 8)
+    short, long = (
+        Texts([Reading(model, [3] * length, 8)], torch.zeros(1, length - 1, 1))
+        for length in (12, 2000)
+    )
     assert gradients._at_once(short, 16) == 16
     assert 1 <= gradients._at_once(long, 16) < 16
