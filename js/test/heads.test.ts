@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { spearman } from "../src/core/numbers.ts";
 import { selectionText } from "../src/core/selection.ts";
 import { Store } from "../src/core/store.ts";
-import { pool } from "../src/draw/heatmap.ts";
+import { colourScale, type Part, pool } from "../src/draw/heatmap.ts";
 import { windowList } from "../src/draw/window_list.ts";
 import { sorted } from "../src/panels/head_list.ts";
 import { filtered, pairsOf } from "../src/panels/head_pairs_data.ts";
@@ -98,6 +98,29 @@ describe("a map that is larger than its picture", () => {
     const shown = pool(values, side, { top: 1, bottom: 3, left: 0, right: 3 }, 2, 3, true);
     const rounded = [...shown].map((x) => Math.round(x * 10) / 10);
     expect(rounded).toEqual([Number.NaN, 1.1, Number.NaN, Number.NaN, 2.1, 2.2]);
+  });
+});
+
+describe("the colour scale of a map", () => {
+  it("goes up to the largest value that is shown", () => {
+    const values = Float32Array.from({ length: 16 }, (_, i) => i);
+    const scale = (part: Part, skip: boolean) => colourScale(values, 4, part, skip);
+    expect(scale(whole(4), false)).toEqual({ full: 15, clips: false });
+    expect(scale({ top: 0, bottom: 3, left: 0, right: 4 }, false).full).toBe(10);
+    expect(scale({ top: 2, bottom: 3, left: 0, right: 1 }, true).full).toBe(0);
+  });
+
+  it("leaves the first rows of a long prompt out, and says so", () => {
+    const side = 300;
+    const values = Float32Array.from(
+      { length: side * side },
+      (_, i) => 1 / (1 + Math.floor(i / side)),
+    );
+    const { full, clips } = colourScale(values, side, whole(side), false);
+    expect(clips).toBe(true);
+    // 0.2 % of the cells are the first 12 rows or so.
+    expect(full).toBeGreaterThan(1 / 14);
+    expect(full).toBeLessThan(1 / 11);
   });
 });
 

@@ -179,3 +179,55 @@ export function pool(
   }
   return pooled;
 }
+
+/** What full colour stands for; `clips` where some values are larger. */
+export interface ColourScale {
+  full: number;
+  clips: boolean;
+}
+
+/** In a picture of more cells, the few largest values take no part in the scale. */
+const MANY = 5000;
+const FEW = 0.002;
+const BINS = 2048;
+
+/**
+ * Scale of the shown part of a causal matrix. The first rows of a long prompt share their attention
+ * among a few tokens: on a scale up to their values everything else would be white.
+ */
+export function colourScale(
+  values: Numbers,
+  side: number,
+  part: Part,
+  skipFirst: boolean,
+): ColourScale {
+  const each = (visit: (size: number) => void) => {
+    for (let q = part.top; q < part.bottom; q++) {
+      const last = Math.min(part.right, q + 1);
+      for (let k = Math.max(part.left, skipFirst ? 1 : 0); k < last; k++) {
+        visit(Math.abs(values[q * side + k]!));
+      }
+    }
+  };
+  let max = 0;
+  let cells = 0;
+  each((size) => {
+    max = Math.max(max, size);
+    cells++;
+  });
+  if (cells < MANY || max === 0) return { full: max, clips: false };
+  const bins = new Uint32Array(BINS);
+  each((size) => {
+    bins[Math.min(Math.floor((size / max) * BINS), BINS - 1)]!++;
+  });
+  let above = 0;
+  let bin = BINS - 1;
+  while (bin > 0 && above + bins[bin]! <= cells * FEW) above += bins[bin--]!;
+  return { full: (max * (bin + 1)) / BINS, clips: above > 0 };
+}
+
+/** One scale for several pictures. */
+export function larger(...scales: ColourScale[]): ColourScale {
+  const full = Math.max(...scales.map((scale) => scale.full));
+  return { full, clips: scales.some((scale) => scale.clips) };
+}

@@ -96,7 +96,7 @@ export function headEffects(store: Store, exact: ExactEffects, signal: AbortSign
         draw() {
           [view, shown] = [now, layer * heads + head];
           body.hidden = !effects;
-          controls.hidden = !effects;
+          controls.hidden = !effects || !(store.live || measured.any || recorded(store));
           one.hidden = top.hidden = !store.live;
           one.disabled = top.disabled = job.running;
           kind.update(
@@ -112,6 +112,12 @@ export function headEffects(store: Store, exact: ExactEffects, signal: AbortSign
       };
     },
   };
+}
+
+/** Whether the page holds exact effects of any kind on what is selected. */
+function recorded(store: Store): boolean {
+  const keys = ablations(store).flatMap((kind) => ablationKeys(store, kind, target(store), -1));
+  return keys.some((key) => store.has(key));
 }
 
 /** Heads by the larger of both models' estimates. */

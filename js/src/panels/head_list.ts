@@ -5,7 +5,7 @@ import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { number, signed } from "../draw/format.ts";
 import { windowList } from "../draw/window_list.ts";
-import { SIDES } from "../protocol.ts";
+import { SIDES, type Side } from "../protocol.ts";
 import { linesOf } from "./head_grid.ts";
 import type { HeadNumbers } from "./heads_data.ts";
 
@@ -77,7 +77,9 @@ export function headList(store: Store, signal: AbortSignal): HeadList {
         return [
           h("span", { class: "tl-list-name" }, nameOf(i, heads, " · ")),
           ...SIDES.map((side) => cell(values[side][i]!, max, side, look, number)),
-          cell(third[i]!, thirdMax, "third", look, sided ? signed : number),
+          sided
+            ? cell(third[i]!, thirdMax, third[i]! < 0 ? "base" : "tuned", look, signed)
+            : cell(third[i]!, thirdMax, "both", look, number),
         ];
       },
     });
@@ -93,16 +95,15 @@ export function nameOf(index: number, heads: number, between = "/"): string {
 function cell(
   value: number,
   max: number,
-  name: Column,
+  side: Side | "both",
   look: string,
   format: (value: number) => string,
 ): HTMLElement {
-  const side = name !== "third" ? name : value < 0 ? "base" : "tuned";
   const bar = h("i", { class: "tl-cell-bar", "data-side": side, "data-look": look });
   bar.style.width = `${max > 0 ? (100 * Math.abs(value || 0)) / max : 0}%`;
   return h(
     "span",
-    { class: "tl-list-cell", "data-column": name, "data-value": value },
+    { class: "tl-list-cell", "data-value": value },
     h("span", {}, format(value)),
     bar,
   );

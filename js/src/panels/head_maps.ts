@@ -4,7 +4,7 @@ import type { Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { number, percent, quote, signed, tokenText } from "../draw/format.ts";
-import { drawMatrix, type Part } from "../draw/heatmap.ts";
+import { colourScale, drawMatrix, larger, type Part } from "../draw/heatmap.ts";
 import { rgb } from "../draw/scales.ts";
 import { diverging, gradient, sequential } from "../draw/theme.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";
@@ -144,10 +144,10 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     const size = Math.max(60, Math.floor(named.rows ? narrow : wide));
     cell = { width: size / columns, height: size / rows };
     const skipFirst = store.options.setSinkAside;
-    const max = Math.max(
-      ...SIDES.map((side) => strongest(maps.values[side], maps.side[side], skipFirst)),
-    );
-    const thirdMax = strongest(maps.third, maps.common, skipFirst);
+    const scaleOf = (values: Numbers, side: number) =>
+      colourScale(values, side, clipped(part, side), skipFirst);
+    const max = larger(...SIDES.map((side) => scaleOf(maps.values[side], maps.side[side])));
+    const thirdMax = scaleOf(maps.third, maps.common);
     for (const picture of pictures) {
       const third = picture.name === "third";
       const side = picture.name === "third" ? maps.common : maps.side[picture.name];
@@ -159,7 +159,7 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
       drawMatrix(picture.canvas, {
         side,
         values,
-        max: third ? thirdMax : max,
+        max: third ? thirdMax.full : max.full,
         part: shown,
         width: (shown.right - shown.left) * cell.width,
         height: (shown.bottom - shown.top) * cell.height,
@@ -170,11 +170,9 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
       Object.assign(picture.canvas, { twinlens: { values: { [picture.name]: values }, side } });
       const ramp = h("i", { class: "tl-ramp" });
       ramp.style.background = gradient(colour, third ? -1 : 0, 1);
-      picture.key.replaceChildren(
-        third ? signed(-thirdMax) : "0",
-        ramp,
-        third ? signed(thirdMax) : number(max),
-      );
+      const [full, format] = third ? ([thirdMax, signed] as const) : ([max, number] as const);
+      const low = third ? `${full.clips ? "≤ " : ""}${signed(-full.full)}` : "0";
+      picture.key.replaceChildren(low, ramp, `${full.clips ? "≥ " : ""}${format(full.full)}`);
       const row = focusReading(store);
       picture.reading.hidden = row < shown.top || row >= shown.bottom;
       picture.reading.style.top = `${(row - shown.top) * cell.height - 1}px`;
@@ -226,17 +224,6 @@ function clipped(part: Part, side: number): Part {
     left: Math.min(part.left, side),
     right: Math.min(part.right, all.right),
   };
-}
-
-/** Largest size in a matrix, without its first column where that is set aside. */
-function strongest(values: Numbers, side: number, skipFirst: boolean): number {
-  let max = 0;
-  for (let q = 0; q < side; q++) {
-    for (let k = skipFirst ? 1 : 0; k <= q; k++) {
-      max = Math.max(max, Math.abs(values[q * side + k]!));
-    }
-  }
-  return max;
 }
 
 function captionOf(store: Store, maps: Maps): string {
