@@ -125,26 +125,22 @@ def importance_table(report: dict, form: str) -> str:
     return table(["answer", "measure", "base", "tuned", "paired t", "p", "tuned higher in"], rows)
 
 
-def concept_table(report: dict, count: int) -> str:
-    """Leading components with their top words, and the match of each base component in tuned."""
-    rows = []
-    for row in report["concepts"]:
-        if row["component"] < count:
-            match = f"{row['match']} ({row['cosine']:.2f})" if "match" in row else ""
-            words = ", ".join(row["words"])
-            rows.append(
-                [
-                    row["layer"],
-                    row["model"],
-                    row["component"],
-                    f"{row['variance']:.3f}",
-                    match,
-                    words,
-                ]
-            )
-    return table(
-        ["layer", "model", "component", "variance", "nearest in tuned (cosine)", "top words"], rows
-    )
+def concept_table(report: dict) -> str:
+    """Leading components with words of both ends, and the match of each base component in tuned."""
+    rows = [
+        [
+            row["layer"],
+            row["model"],
+            row["component"],
+            f"{row['variance']:.3f}",
+            f"{row['match']} ({row['cosine']:.2f})" if "match" in row else "",
+            ", ".join(row["words"]),
+            ", ".join(row["other end"]),
+        ]
+        for row in report["concepts"]
+    ]
+    header = ["layer", "model", "component", "variance", "nearest in tuned (cosine)"]
+    return table([*header, "words of the stronger end", "words of the other end"], rows)
 
 
 def _line(text: str) -> str:
@@ -202,7 +198,7 @@ def write_card(report: dict, demo: Path) -> None:
         "## How far answers rest on the instruction, bare prompts",
         importance_table(report, "bare"),
         "## Leading feed-forward components of the upper layers",
-        concept_table(report, 12),
+        concept_table(report),
         "## Samples",
         sample_table(report, 30),
         f"## Unfulfilled prompts of tuned ({len(failures)})",

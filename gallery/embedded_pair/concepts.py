@@ -52,7 +52,7 @@ def turned(
 
 
 def concept_lists(
-    models: dict[str, LlamaForCausalLM], tokenizer: PreTrainedTokenizerFast, count: int = 12
+    models: dict[str, LlamaForCausalLM], tokenizer: PreTrainedTokenizerFast, count: int = 16
 ) -> list[dict]:
     """Top words of the first components in the upper layers of both models, matched."""
     found = []
