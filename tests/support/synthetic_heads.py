@@ -19,7 +19,7 @@ def head_keys(trace: Trace) -> Iterator[str]:
         answers = ["answer", *range(m.answer_length(side))]
         yield from (f"heads/effect/{side}/{at}" for at in answers)
     yield "heads/circuits"
-    yield "word_pairs/info"
+    yield from ("word_pairs/info", "word_pairs/counts")
     depth, heads = range(m.pair.layers), range(m.pair.heads)
     yield from (f"word_pairs/{layer}/{head}" for layer in depth for head in heads)
 
@@ -76,6 +76,8 @@ def head_block(trace: Trace, parts: Sequence[str], words: Sequence[str]) -> Valu
                 if found[layer, head].any()
             ]
             return sorted(rows, key=lambda row: row[2] - row[3]) if word in words else []
+        case ["word_pairs", "counts"]:
+            return rng.poisson(6, size=(layers, heads, 3)).astype(np.float32)
         case ["word_pairs", layer, head] if int(layer) < layers and int(head) < heads:
             rows = []
             for _ in range(int(rng.integers(0, 60))):

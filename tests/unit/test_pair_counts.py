@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from twinlens.changes.word_pair_figure import rise_figure
 from twinlens.changes.word_pair_table import rise_shares, rise_table
 from twinlens.changes.word_pairs import LayerPairs, WordPairs, overlap, pair_changes, word_changes
 from twinlens.errors import HeadIndexError, PairMismatchError, VocabularyError
@@ -226,7 +227,7 @@ def test_figure_shows_every_share_with_its_error() -> None:
 
     base, tuned, words = _random_pair(5)
     table = rise_table(base, tuned, {"first": words[:10], "<b>second": words[10:]}, group=2)
-    figure = table.figure()
+    figure = rise_figure(table)
     sources = [source.data for source in figure.select({"type": ColumnDataSource})]
     sources = [data for data in sources if "share" in data]
     shown = sorted(pair for data in sources for pair in zip(data["x"], data["share"], strict=True))

@@ -10,7 +10,7 @@ from twinlens._version import __version__
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair, demo_pair, load_pair
     from twinlens.compute.weights.components import ConceptSettings
-    from twinlens.entry import explore, open
+    from twinlens.entry import explore, open, word_pairs
     from twinlens.studies.published import import_published
     from twinlens.studies.run import study
     from twinlens.view.explorer import Explorer
@@ -22,6 +22,7 @@ _HOMES = {
     "ConceptSettings": "twinlens.compute.weights.components",
     "explore": "twinlens.entry",
     "open": "twinlens.entry",
+    "word_pairs": "twinlens.entry",
     "study": "twinlens.studies.run",
     "import_published": "twinlens.studies.published",
     "Explorer": "twinlens.view.explorer",
@@ -38,6 +39,7 @@ __all__ = [
     "load_pair",
     "open",
     "study",
+    "word_pairs",
 ]
 
 

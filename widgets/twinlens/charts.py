@@ -8,7 +8,7 @@ Bokeh is imported where it is used: it takes seconds to load.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -30,7 +30,12 @@ ChartTheme: TypeAlias = Literal["light", "dark"]
 BOKEH_KEY = "asset/bokehjs"
 CHART_KEYS: tuple[str, ...] = ("chart/overview/light", "chart/overview/dark")
 #: Charts of single panels, which a page asks for when they are opened.
-PANEL_CHART_KEYS: tuple[str, ...] = ("chart/rotation/light", "chart/rotation/dark")
+PANEL_CHART_KEYS: tuple[str, ...] = (
+    "chart/heads/light",
+    "chart/heads/dark",
+    "chart/rotation/light",
+    "chart/rotation/dark",
+)
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 SHIFT_HEIGHT = 230
@@ -90,12 +95,22 @@ def page_value(trace: Trace, key: str, report: Report | None = None) -> Value:
         if key not in known:
             raise UnknownBlockError(f"there is no chart {key}: known are {', '.join(known)}")
         theme: ChartTheme = "dark" if key.endswith("/dark") else "light"
+        if key.startswith("chart/heads/"):
+            from twinlens import head_chart
+
+            return head_chart.heads_json(trace, theme, report)
         if key.startswith("chart/rotation/"):
             from twinlens import rotation_chart
 
             return rotation_chart.rotation_json(trace, theme, report)
         return overview_json(trace, theme, report)
     return trace.block(key, report)
+
+
+def panel_chart_keys(keys: Collection[str]) -> list[str]:
+    """Charts of single panels that can be made from the blocks behind some keys."""
+    needed = {"heads": {"heads/circuits", "heads/change"}, "rotation": {"rotation"}}
+    return [key for key in PANEL_CHART_KEYS if needed[key.split("/")[1]] <= set(keys)]
 
 
 def bokeh_script() -> str:

@@ -20,6 +20,7 @@ import click
 from twinlens import __version__, compare, export, recording
 from twinlens.concepts_command import concepts
 from twinlens.errors import TwinlensError
+from twinlens.heads_command import heads
 from twinlens.progress import progress
 from twinlens.schema import SIDES
 from twinlens.studies.command import COMMANDS
@@ -143,7 +144,7 @@ def open_recording(recorded: Path, output: Path | None, as_json: bool, **options
     _finish(trace, page, as_json=as_json, saved=None, **options)
 
 
-for command in (*COMMANDS, concepts):
+for command in (*COMMANDS, concepts, heads):
     twinlens.add_command(command)
 
 

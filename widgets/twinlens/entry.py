@@ -1,4 +1,4 @@
-"""From a pair and a prompt to linked panels: `twinlens.explore` and `twinlens.open`.
+"""From models to results: `twinlens.explore`, `twinlens.open` and `twinlens.word_pairs`.
 
 The module has neither name: a submodule of that name would take the function's place.
 """
@@ -6,7 +6,7 @@ The module has neither name: a submodule of that name would take the function's 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twinlens import recording
@@ -14,7 +14,9 @@ from twinlens.progress import progress
 from twinlens.view.explorer import Explorer
 
 if TYPE_CHECKING:
+    from twinlens.changes.head_words import HeadWords
     from twinlens.compute.pair import Pair
+    from twinlens.compute.weights.pair_heads import WordSource
 
 #: A part of the prompt: its text, or where it starts and ends in characters, or several of these.
 Spans: TypeAlias = str | tuple[int, int] | Sequence[str | tuple[int, int]] | None
@@ -99,3 +101,52 @@ def open(path: str | os.PathLike[str], **traits: Any) -> Explorer:
         If the file is missing, damaged, or newer than this version of twinlens.
     """
     return Explorer(recording.read(path), **traits)
+
+
+def word_pairs(
+    base: str | os.PathLike[str],
+    tuned: str | os.PathLike[str],
+    words: WordSource | None = None,
+    *,
+    layers: Iterable[int] | None = None,
+    tokenizer: str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> HeadWords:
+    """Word pairs of the attention heads of two models, without loading them.
+
+    Weights are read layer by layer. With a loaded pair use ``pair.word_pairs``, with which the
+    panels show the same.
+
+    Parameters
+    ----------
+    base, tuned : path
+        Model folders, or safetensors files with a ``config.json`` beside them.
+    words : Vocabulary, path or iterable of str, optional
+        Words to describe heads with: a file of one word per line, or the words; by default the
+        20,000 most frequent English ones, or those of a small tokenizer.
+    layers : iterable of int, optional
+        Layers to look at; all by default.
+    tokenizer : path or hub id, optional
+        By default that of the base model's folder.
+    **settings
+        ``cooccurrence`` (a GloVe or word2vec file, or a function from words to vectors; by
+        default the base model's input embeddings), ``top`` (K), ``z``, ``frequent``, ``cache``
+        (whether or where finished layers are kept) and ``device``.
+
+    Returns
+    -------
+    HeadWords
+        Pairs by head and by word, and the paper's table 3 with its figure.
+
+    Raises
+    ------
+    ModelLoadError, UnsupportedArchitectureError, PairMismatchError
+        If the models cannot be read or compared.
+    VocabularyError
+        If fewer words than K have a vector, or words or vectors cannot be read.
+    """
+    from twinlens.compute.weights.pair_heads import stored_search
+
+    search = stored_search(base, tuned, words, tokenizer=tokenizer, **settings)
+    with progress("word pairs") as report:
+        return search.find(layers, report)

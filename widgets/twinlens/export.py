@@ -120,7 +120,10 @@ def to_html(
     empty = len(_render(shell, page, ""))
     budget = int(budget_mb * 1e6) - empty
     keys = [charts.BOKEH_KEY, *charts.CHART_KEYS] if charted else []
-    encoded, missing = _take(trace, [*keys, *trace.keys()], budget, report)
+    keys += trace.keys()
+    if charted:
+        keys += charts.panel_chart_keys(keys)
+    encoded, missing = _take(trace, keys, budget, report)
     if charted and charts.BOKEH_KEY not in encoded:
         raise TwinlensError(
             f"a page needs at least {(empty + _cost(bokeh.encode())) / 1e6:.1f} MB, more than the "
@@ -165,7 +168,9 @@ def _take(
         if report:
             report(done, len(keys), key)
         value = charts.page_value(trace, key)
-        header, buffer = blocks.encode(value, causal=blocks.is_causal(key), compact=True)
+        header, buffer = blocks.encode(
+            value, causal=blocks.is_causal(key), compact=not blocks.is_exact(key)
+        )
         # A key that is left out is named in the page, so every key costs its own length.
         budget -= _cost(buffer) + len(key) + 8
         if budget < 0:

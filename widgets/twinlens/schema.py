@@ -34,11 +34,13 @@ key                                 value        meaning
 ``heads/effect/S/m``                f32 [L,H]    first-order effect (gradient through a gate), nats
 ``heads/ablation/S/KIND/m``         f32 [L,H]    exact effect of the `TOP_HEADS` heads of largest
                                                  estimate, nats; NaN elsewhere
-``heads/ablation/S/KIND/m/so_far``  f32 [L,H]    what is there of it now; live traces only
+``heads/ablation/S/KIND/m/so_far``  f32 [L,H]    all exact effects that are there; live only
 ``heads/ablation/S/KIND/m/l/h``     f32 [1]      exact effect of one head
 ``heads/circuits``                  f32 [L,H,4]  relative difference and cosine of the query-key
                                                  circuit, then of the value-output circuit
 ``word_pairs/info``                 JSON         how word pairs were found, and how much changed
+``word_pairs/counts``               f32 [L,H,3]  pairs of a head that tuned gained, both have,
+                                                 and it lost
 ``word_pairs/l/h``                  JSON         word pairs of one head
 ``word_pairs/find/WORD``            JSON         heads in which a word is in any pair
 ``shift/attention``                 f32 [C, L]   relative difference of attention outputs

@@ -194,7 +194,7 @@ def test_pair_uses_one_filter_for_both_models(tmp_path: Path) -> None:
     pair = load_pair(*tiny.save_pair(tmp_path), memory="sequential")
     calls = []
     both = pair.word_pairs(
-        WORDS, settings=SMALL, cache=False, report=lambda *now: calls.append(now)
+        WORDS, top=12, z=1.0, frequent=100, cache=False, report=lambda *now: calls.append(now)
     )
     assert both.base.parameters == both.tuned.parameters
     assert both.tuned.parameters["cooccurrence"] == OWN

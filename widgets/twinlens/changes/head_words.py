@@ -100,6 +100,16 @@ class HeadWords:
             "heads_changed": self.heads_changed,
         }
 
+    def counts_block(self) -> Array:
+        """The block ``word_pairs/counts``, float32 [layers, heads, 3]."""
+        found = np.zeros((len(self.base.layers), self.base.heads, 3), np.float32)
+        for row, (layer, heads) in enumerate(self.base.counted.items()):
+            for head, (before, _) in enumerate(heads):
+                after = self.tuned.counted[layer][head][0]
+                kept = len(np.intersect1d(before, after, assume_unique=True))
+                found[row, head] = len(after) - kept, kept, len(before) - kept
+        return found
+
     def head_block(self, layer: int, head: int) -> dict[str, Any]:
         """The block ``word_pairs/l/h``."""
         rows = self.head(layer, head)

@@ -42,7 +42,7 @@ def changed_heads(model: PreTrainedModel, change: Change) -> Iterator[None]:
     def hook_of(layer: int) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
         def hook(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
             outputs: Tensor = arguments[0]
-            changed = change(layer, outputs.unflatten(-1, (heads, -1)))
+            changed = change(layer, outputs.view(*outputs.shape[:-1], heads, -1))
             return (changed.flatten(-2).to(outputs.dtype), *arguments[1:])
 
         return hook
@@ -66,8 +66,8 @@ def gate_gradients(reading: Reading, columns: Sequence[int] | None = None) -> Ar
 
     Returns
     -------
-    float32 array [columns, layers, heads]
-        With one entry for the sum.
+    float array [columns, layers, heads]
+        float32 or the model's own precision if that is higher; one entry for the sum.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def gate_gradients(reading: Reading, columns: Sequence[int] | None = None) -> Ar
     if columns is not None:
         seeds = folded.weights * torch.eye(len(seeds[0]), device=seeds.device)[..., None].to(seeds)
     found = []
-    for part in seeds.split(_AT_ONCE):
+    for part in torch.split(seeds, _AT_ONCE):
         if len(part) == 1:
             (slope,) = torch.autograd.grad(folded.hidden, gates, part[0], retain_graph=True)
             found.append(slope[None])
@@ -105,7 +105,7 @@ def gate_gradients(reading: Reading, columns: Sequence[int] | None = None) -> Ar
             "the effect of the heads becomes NaN or infinite although the forward pass is finite: "
             "load the pair with dtype=torch.float32"
         )
-    return slopes.float().cpu().numpy()
+    return slopes.cpu().numpy()
 
 
 @dataclass(frozen=True)

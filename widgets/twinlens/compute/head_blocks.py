@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Measures of the rows of attention, each an array by position, layer and head.
 MEASURES = ("instruction", "sink", "received", "entropy", "previous")
-#: Weights of the heads of a pair whose word pairs a recording computes if they are not there yet.
+#: Query and key weights of a pair small enough that a recording measures it all.
 _FEW_WEIGHTS = 2**22
 
 
@@ -56,6 +56,8 @@ class HeadBlocks:
                 return circuit_array(self._pair.head_weights.circuits(report))
             case ["word_pairs", "info"]:
                 return self._pair.head_weights.search.find(report=report).info_block()
+            case ["word_pairs", "counts"]:
+                return self._pair.head_weights.search.find(report=report).counts_block()
             case ["word_pairs", "find", *word] if word:
                 found = self._pair.head_weights.search.find(report=report)
                 return found.find_block("/".join(word))
@@ -75,21 +77,29 @@ class HeadBlocks:
             self.effects.fill(side)
             answers = ["answer", *range(m.answer_length(side))]
             yield from (f"heads/effect/{side}/{at}" for at in answers)
-            for kind in ABLATIONS:
-                yield from (
-                    f"heads/ablation/{side}/{kind}/{at}"
-                    for at in answers
-                    if self.effects.computed(side, kind, None if at == "answer" else int(at))
-                )
+            yield from self._exact_keys(side)
         yield "heads/circuits"
+
+    def _exact_keys(self, side: Side) -> Iterator[str]:
+        """Exact effects that are there, and for a small pair those of heads set to zero."""
+        answers = [None, *range(self._manifest.answer_length(side))]
+        for kind in ABLATIONS:
+            for column in answers:
+                small = kind == "zero" and self._small
+                if small or self.effects.computed(side, kind, column):
+                    at = "answer" if column is None else column
+                    yield f"heads/ablation/{side}/{kind}/{at}"
+
+    @property
+    def _small(self) -> bool:
+        sizes = self._pair.sizes
+        return 2 * sizes.layers * sizes.hidden**2 <= _FEW_WEIGHTS
 
     def word_keys(self) -> Iterator[str]:
         """Word pairs of all heads, if they are there or quickly found."""
         sizes = self._pair.sizes
-        weights = 2 * sizes.layers * sizes.hidden**2
-        search = self._pair.head_weights.search
-        if search.complete or weights <= _FEW_WEIGHTS:
-            yield "word_pairs/info"
+        if self._pair.head_weights.search.complete or self._small:
+            yield from ("word_pairs/info", "word_pairs/counts")
             depth, every = range(sizes.layers), range(sizes.heads)
             yield from (f"word_pairs/{layer}/{head}" for layer in depth for head in every)
 
@@ -119,8 +129,7 @@ class HeadBlocks:
                 strongest = self.effects.strongest(side, column)
                 return self.effects.exact(side, kind, strongest, column, report)
             case ["so_far"]:
-                strongest = self.effects.strongest(side, column)
-                return self.effects.so_far(side, kind, strongest, column)
+                return self.effects.so_far(side, kind, column)
             case [layer, head]:
                 place = self._place(key, layer, head)
                 found = self.effects.exact(side, kind, [place], column, report)

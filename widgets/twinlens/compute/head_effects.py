@@ -63,9 +63,9 @@ class HeadEffects:
             ]
             reading, tokens = self._reading(side, model), [c for c in missing if c is not None]
             if None in missing:
-                self._estimates[side, None] = gate_gradients(reading)[0]
+                self._estimates[side, None] = gate_gradients(reading)[0].astype(np.float32)
             if tokens:
-                found = gate_gradients(reading, tokens)
+                found = gate_gradients(reading, tokens).astype(np.float32)
                 self._estimates |= {(side, m): found[i] for i, m in enumerate(tokens)}
 
     def strongest(self, side: Side, column: int | None = None) -> list[Place]:
@@ -104,18 +104,19 @@ class HeadEffects:
         self._complete(side, kind, heads, report)
         return self._pick(table, heads, column)
 
-    def so_far(
-        self, side: Side, kind: str, heads: Sequence[Place], column: int | None = None
-    ) -> Array:
-        """As `exact`, but only what is there already; computes nothing."""
-        return self._pick(self._table(side, kind), heads, column)
+    def so_far(self, side: Side, kind: str, column: int | None = None) -> Array:
+        """All exact effects that are there already; computes nothing."""
+        return self._pick(self._table(side, kind), self._known(side, kind), column)
 
     def computed(self, side: Side, kind: str, column: int | None = None) -> bool:
         """Whether the exact effects of the strongest heads are there already."""
         if (side, kind) not in self._exact or (side, column) not in self._estimates:
             return False
-        found = self._exact[side, kind]
-        return not any(np.isnan(found[head]).any() for head in self.strongest(side, column))
+        return set(self.strongest(side, column)) <= set(self._known(side, kind))
+
+    def _known(self, side: Side, kind: str) -> list[Place]:
+        known = np.isfinite(self._table(side, kind)).all(axis=-1)
+        return [(layer, head) for layer, head in np.argwhere(known).tolist()]
 
     def _table(self, side: Side, kind: str) -> Array:
         if kind not in ABLATIONS:
@@ -172,7 +173,7 @@ class HeadEffects:
         """What stands in place of a head's output, by layer and head."""
         other = SIDES[1 - SIDES.index(side)]
         of = self._captures[other if kind == "other" else side].heads[:, :-1]
-        of = of.unflatten(-1, (self._pair.sizes.heads, -1))
+        of = of.reshape(*of.shape[:-1], self._pair.sizes.heads, -1)
 
         def output(layer: int, head: int) -> torch.Tensor:
             own = of[layer, :, head]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.resources import files
 from pathlib import Path
 from threading import RLock
@@ -33,11 +33,9 @@ if TYPE_CHECKING:
     from twinlens.changes.head_words import HeadWords
     from twinlens.compute.concepts import Concepts
     from twinlens.compute.weights.components import ConceptSettings
-    from twinlens.compute.weights.pair_heads import PairHeads
+    from twinlens.compute.weights.pair_heads import PairHeads, WordSource
     from twinlens.compute.weights.word_pairs import VectorSource
-    from twinlens.compute.weights.word_vectors import Settings
     from twinlens.trace import Report
-    from twinlens.vocabulary import Vocabulary
 
 DEMO_NOTE = (
     "A teaching pair of tiny models, trained for this package on made-up text: "
@@ -171,35 +169,27 @@ class Pair:
 
     def word_pairs(
         self,
-        words: Vocabulary | None = None,
+        words: WordSource | None = None,
         *,
         cooccurrence: VectorSource | None = None,
-        settings: Settings | None = None,
+        top: int | None = None,
+        z: float = 1.96,
+        frequent: int = 3000,
         layers: Iterable[int] | None = None,
         cache: bool | str | os.PathLike[str] = True,
         device: str | torch.device | None = None,
         report: Report | None = None,
     ) -> HeadWords:
-        """Word pairs of the heads of both models; the panels show them from now on.
+        """Word pairs of the heads of both models (paper, section on self-attention heads).
+
+        The panels show them, found with these settings, from now on.
 
         Parameters
         ----------
-        words : Vocabulary, optional
-            From `twinlens.vocabulary.vocabulary`. By default the 20,000 most frequent English
-            words, or the words of the tokenizer where it has few tokens.
-        cooccurrence : path or callable, optional
-            Vectors that say which words may occur together: a GloVe or word2vec text file, or a
-            function from words to an array. By default the base model's input embeddings, for
-            both models, so that differences come from the heads alone.
-        settings : Settings, optional
-            K, z and the number of frequent words; by default the paper's, with a K of at most a
-            twentieth of the words.
+        words, cooccurrence, top, z, frequent, cache, device
+            Vocabulary, source of co-occurrence, K, z and so on, see `PairSearch`.
         layers : iterable of int, optional
             Layers to look at; all by default.
-        cache : bool or path
-            Whether, or in which folder, finished layers are kept on disk.
-        device : str or device, optional
-            Where activations are computed; the CPU by default.
         report : callable, optional
             Told the layers done; may raise `Interrupted`.
 
@@ -210,10 +200,18 @@ class Pair:
         HeadIndexError
             If there is no such layer.
         """
-        from twinlens.compute.weights.pair_heads import PairSearch
+        from twinlens.compute.weights.pair_heads import PairSearch, pair_weights
 
         search = PairSearch(
-            self, words, cooccurrence=cooccurrence, settings=settings, cache=cache, device=device
+            partial(pair_weights, self),
+            self.tokenizers["base"],
+            words,
+            cooccurrence=cooccurrence,
+            top=top,
+            z=z,
+            frequent=frequent,
+            cache=cache,
+            device=device,
         )
         found = search.find(layers, report)
         self.head_weights.search = search

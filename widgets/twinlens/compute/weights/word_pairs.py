@@ -167,10 +167,8 @@ class Words:
     left_out: tuple[str, ...]
 
 
-def prepare(
-    tokenizer: PreTrainedTokenizerBase, words: Vocabulary | None, settings: Settings
-) -> Words:
-    """Spell a vocabulary in tokens.
+def prepare(tokenizer: PreTrainedTokenizerBase, words: Vocabulary | None, top: int) -> Words:
+    """Spell a vocabulary, by default the most frequent English words, in tokens.
 
     Raises
     ------
@@ -181,10 +179,10 @@ def prepare(
     pieces = word_pieces(tokenizer, words.words)
     kept = [place for place, tokens in enumerate(pieces) if tokens]
     left_out = tuple(word for word, tokens in zip(words.words, pieces, strict=True) if not tokens)
-    if len(kept) < settings.top:
+    if len(kept) < top:
         raise VocabularyError(
             f"the vocabulary has {len(kept)} words with a vector, fewer than the K = "
-            f"{settings.top} a neuron is described with: give more words or a smaller K"
+            f"{top} a neuron is described with: give more words or a smaller K"
         )
     return Words(
         tuple(words.words[place] for place in kept),
@@ -335,7 +333,7 @@ def word_pairs(
         If a layer cannot be read.
     """
     settings, report = settings or Settings(), report or silent
-    weights, prepared = weights_of(source), prepare(tokenizer, words, settings)
+    weights, prepared = weights_of(source), prepare(tokenizer, words, settings.top)
     filter_ = filter_words(cooccurrence, prepared, weights, settings, report)
     search = Search(weights, prepared, filter_, pair_cache.folder(cache), device)
     found: dict[int, LayerPairs] = {}

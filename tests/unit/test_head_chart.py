@@ -1,0 +1,58 @@
+"""The chart of the heads: its numbers, its parts by name, and the same text every time."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from bokeh.document import Document
+from twinlens import charts, head_chart
+from twinlens.charts import page_value
+
+from tests.support.synthetic import SyntheticTrace, manifest
+
+
+def test_columns_are_the_blocks(trace):
+    columns = head_chart.head_columns(trace)
+    circuits = trace.array("heads/circuits")
+    effects = [trace.array(f"heads/effect/{side}/answer") for side in ("base", "tuned")]
+    row = next(i for i in range(32) if (columns["layer"][i], columns["head"][i]) == (2, 5))
+    assert columns["weights"][row] == pytest.approx(circuits[2, 5, [0, 2]].mean())
+    assert columns["pattern"][row] == pytest.approx(trace.head_change()[2, 5])
+    assert columns["effect"][row] == pytest.approx(effects[1][2, 5] - effects[0][2, 5])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_finds_points_and_figures_by_name(trace, theme):
+    item = page_value(trace, f"chart/heads/{theme}")
+    assert json.loads(json.dumps(item, allow_nan=False)) == item
+    assert page_value(SyntheticTrace(), f"chart/heads/{theme}") == item
+    document = Document.from_json(item["doc"])
+    points = document.get_model_by_name("heads")
+    assert len(points.data["layer"]) == len(points.data["effect"]) == 32
+    for name, (along, up) in head_chart.FIGURES.items():
+        figure = document.get_model_by_name(name)
+        (drawn,) = figure.renderers
+        assert drawn.data_source is points
+        assert (drawn.glyph.x.field, drawn.glyph.y.field) == (along, up)
+
+
+def test_rank_correlation_is_in_the_title(trace):
+    columns = head_chart.head_columns(trace)
+    columns["pattern"] = columns["weights"] ** 3
+    layout = head_chart.heads_layout(columns)
+    assert layout.select_one({"name": "pattern_figure"}).title.text == "rank correlation 1.00"
+    columns["pattern"] = np.zeros(32)
+    layout = head_chart.heads_layout(columns)
+    assert layout.select_one({"name": "pattern_figure"}).title.text == ""
+
+
+def test_a_page_holds_the_charts_its_blocks_allow(trace):
+    assert "chart/heads/dark" in charts.panel_chart_keys(trace.keys())
+    assert charts.panel_chart_keys(["heads/change"]) == []
+
+
+def test_one_head_is_enough():
+    item = page_value(SyntheticTrace(manifest(layers=1, heads=1)), "chart/heads/light")
+    assert Document.from_json(item["doc"]).get_model_by_name("heads").data["head"] == [0.0]
