@@ -42,8 +42,10 @@ def shape_of(key: str, trace: LiveTrace) -> tuple[str, tuple[int, ...] | None]:
             return "float16", (c, depth, heads)
         case ["heads", "received", _]:
             return "float16", (n, depth, heads)
-        case ["heads", "effect", *_]:
+        case ["heads", "effect" | "ablation", *_]:
             return "float32", (depth, heads)
+        case ["word_pairs", "counts"]:
+            return "float32", (depth, heads, 3)
         case ["heads", "circuits"]:
             return "float32", (depth, heads, 4)
         case ["heads", *_]:

@@ -17,18 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.blocks import Array
-from twinlens.compute import architectures, passes
+from twinlens.compute import architectures
 from twinlens.compute.attributions.folding import embed, fold
 from twinlens.compute.attributions.gradients import log_probability
 from twinlens.compute.attributions.registry import Reading, precise
-from twinlens.compute.passes import Conditions
 from twinlens.errors import NotFiniteError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-#: Backward passes computed together.
-_AT_ONCE = 4
 
 #: Changes the outputs of all heads of a layer, [batch, S, heads, head_dim].
 Change = Callable[[int, Tensor], Tensor]
@@ -82,24 +78,18 @@ def gate_gradients(reading: Reading, columns: Sequence[int] | None = None) -> Ar
     def gated(layer: int, outputs: Tensor) -> Tensor:
         return outputs * gates[layer, :, None].to(outputs.device)
 
-    # Only eager attention has a batched backward pass on every device.
-    own = embedded.device.type == "cpu" or not passes.hookable(model)
-    chosen = range(reading.answer_length) if columns is None else columns
+    # Always about the whole answer, one pass per token: the same digits whatever is asked first.
     with changed_heads(model, gated):
-        folded = fold(reading, log_probability, chosen, embedded, None if own else Conditions())
-    seeds = folded.weights[None]
+        folded = fold(reading, log_probability, range(reading.answer_length), embedded)
+    seeds = [folded.weights]
     if columns is not None:
-        seeds = folded.weights * torch.eye(len(seeds[0]), device=seeds.device)[..., None].to(seeds)
-    found = []
-    for part in torch.split(seeds, _AT_ONCE):
-        if len(part) == 1:
-            (slope,) = torch.autograd.grad(folded.hidden, gates, part[0], retain_graph=True)
-            found.append(slope[None])
-        else:
-            found += torch.autograd.grad(
-                folded.hidden, gates, part, retain_graph=True, is_grads_batched=True
-            )
-    slopes = torch.cat(found)
+        seeds = [torch.zeros_like(folded.weights) for _ in columns]
+        for seed, column in zip(seeds, columns, strict=True):
+            seed[column] = folded.weights[column]
+    found = [
+        torch.autograd.grad(folded.hidden, gates, seed, retain_graph=True)[0] for seed in seeds
+    ]
+    slopes = torch.stack(found)
     if not torch.isfinite(slopes).all():
         raise NotFiniteError(
             "the effect of the heads becomes NaN or infinite although the forward pass is finite: "

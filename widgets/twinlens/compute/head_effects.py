@@ -154,6 +154,8 @@ class HeadEffects:
             while left := missing():
                 with self._pair.lock:
                     left = missing()[:_AT_ONCE]
+                    if not left:
+                        break  # another thread did the rest while this one waited
                     if side not in self._whole:
                         self._whole[side] = answer_logprobs(reading).numpy()[0]
                     without = answer_logprobs(
