@@ -137,7 +137,8 @@ export type NeuronActivity = {
 }[];
 /** Whether a neuron's value vector moved or the neuron is used more. */
 export interface NeuronChange {
-  moved: number;
+  /** Length of the vectors' difference, as a share of base's. */
+  moved: number | null;
   cosine: number;
   base: number | null;
   tuned: number | null;
@@ -147,8 +148,7 @@ export interface NeuronChange {
 /** What a person calls a component; keys are `layer/component`, as base numbers them. */
 export interface Label {
   name: string;
-  tasks: string[];
-  levels: string[];
+  labels: string[];
 }
 export type Labels = Record<string, Label>;
 export const TASKS = ["writing", "maths", "coding", "translation"] as const;

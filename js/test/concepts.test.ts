@@ -137,7 +137,7 @@ describe("components", () => {
     root.querySelector<HTMLInputElement>(".tl-naming input[value=semantics]")!.checked = true;
     root.querySelector<HTMLFormElement>(".tl-naming form")!.requestSubmit();
     await settled();
-    const label = { name: "names of <b>animals</b>", tasks: ["writing"], levels: ["semantics"] };
+    const label = { name: "names of <b>animals</b>", labels: ["writing", "semantics"] };
     expect(store.labels).toEqual({ "1/2": label });
     const given = () => root.querySelector(".tl-given")!.textContent;
     const wanted = "names of <b>animals</b> · writing, semantics";
@@ -145,7 +145,7 @@ describe("components", () => {
     await tab("components");
     expect(all(".tl-cell-name").map((cell) => cell.textContent)).toContain(label.name);
     // A name that is taken away leaves no entry.
-    store.setLabel(1, 2, { name: "", tasks: [], levels: [] });
+    store.setLabel(1, 2, { name: "", labels: [] });
     expect(store.labels).toEqual({});
   });
 });
@@ -205,6 +205,15 @@ describe("neurons", () => {
     expect(root.querySelector(".tl-neuron")!.getAttribute("aria-label")).toMatch(
       /estimated effect .* nats; measured effect .* nats/,
     );
+  });
+
+  it("of a recording say the same from what it keeps", async () => {
+    const { all } = await show({ token: 7, layer: 1, unit: "neuron:7", _recorded: true });
+    const bars = all(".tl-card .tl-needle").map((bar) => Number(bar.dataset.value));
+    const active = ["base", "tuned"].map((s) => made(`activations/${s}/1/neuron/7`).data[6]);
+    // Value vectors of length 1 with cosine 0.5 are as far apart as they are long.
+    expect(all(".tl-fact")[0]!.textContent).toContain("by 100 % of its length, cosine 0.500");
+    expect(bars.slice(0, 4)).toEqual([...active, ...active]);
   });
 
   it("say whether the vector moved or the neuron is used more", async () => {

@@ -152,11 +152,10 @@ export class Store {
     return (this.#model.get("labels") as Labels | undefined) ?? {};
   }
 
-  /** Name a component of a layer, as base numbers it; a label that says nothing is taken away. */
+  /** Name a component of a layer, as base numbers it; without a name, forget what it had. */
   setLabel(layer: number, component: number, label: Label): void {
     const { [`${layer}/${component}`]: _, ...others } = this.labels;
-    const empty = !(label.name || label.tasks.length || label.levels.length);
-    this.#write({ labels: empty ? others : { ...others, [`${layer}/${component}`]: label } });
+    this.#write({ labels: label.name ? { ...others, [`${layer}/${component}`]: label } : others });
   }
 
   setOptions(patch: Partial<Options>): void {

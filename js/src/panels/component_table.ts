@@ -36,7 +36,7 @@ const COLUMNS: readonly { key: Key; title: string; help: string; falls: boolean 
 ];
 
 export function componentTable(store: Store, signal: AbortSignal): Sheet {
-  const el = h("div", { class: "tl-table", role: "region", "aria-label": "components" });
+  const el = h("div", { class: "tl-components", role: "region", "aria-label": "components" });
   const show = pickUnits(el, store, signal);
   let by: Key = "component";
   let falls = false;

@@ -7,12 +7,10 @@ import {
   type Component,
   type Ends,
   type Label,
-  LEVELS,
   type Neuron,
   type NeuronActivity,
   parseUnit,
   SIDES,
-  TASKS,
   type Tensor,
   type Word,
 } from "../protocol.ts";
@@ -201,9 +199,7 @@ function sorted(rows: UnitRow[]): UnitRow[] {
 export function labelOf(store: Store, layer: number, k: number, component?: Component): Label {
   const hand = store.labels[`${layer}/${k}`];
   if (hand) return hand;
-  const said = component?.labels ?? [];
-  const known = (names: readonly string[]) => names.filter((name) => said.includes(name));
-  return { name: component?.name ?? "", tasks: known(TASKS), levels: known(LEVELS) };
+  return { name: component?.name ?? "", labels: component?.labels ?? [] };
 }
 
 /** Words of both lists by zone: only base, both, only tuned. */

@@ -5,8 +5,8 @@ import { button, h } from "../draw/dom.ts";
 import { type Label, LEVELS, parseUnit, TASKS } from "../protocol.ts";
 import { type Concepts, labelOf } from "./concepts_data.ts";
 
-/** Longest name in characters, as Python checks it. */
-const LONGEST = 80;
+/** Longest name, as Python checks it. */
+const LONGEST = { characters: 80, words: 8 };
 
 export interface NameEditor {
   el: HTMLElement;
@@ -22,21 +22,20 @@ export function nameEditor(store: Store, signal: AbortSignal): NameEditor {
   const name = h("input", {
     class: "tl-input",
     type: "text",
-    maxlength: LONGEST,
+    maxlength: LONGEST.characters,
     placeholder: "what its words have in common",
     "aria-label": "name of the concept",
     dir: "auto",
   });
-  const boxes = {
-    tasks: TASKS.map((label) => checkbox(label)),
-    levels: LEVELS.map((label) => checkbox(label)),
-  };
+  const tasks = TASKS.map((label) => checkbox(label));
+  const levels = LEVELS.map((label) => checkbox(label));
+  const boxes = [...tasks, ...levels];
   const form = h(
     "form",
     { class: "tl-naming-form", hidden: true },
     name,
-    fieldset("task", boxes.tasks),
-    fieldset("level", boxes.levels),
+    fieldset("task", tasks),
+    fieldset("level", levels),
     h("button", { class: "tl-button" }, "done"),
   );
   const open = (on: boolean) => {
@@ -45,23 +44,21 @@ export function nameEditor(store: Store, signal: AbortSignal): NameEditor {
     if (on) name.focus();
     else edit.focus();
   };
-  const keep = () => {
-    if (!place) return;
-    const ticked = (list: HTMLInputElement[]) =>
-      list.filter((box) => box.checked).map((box) => box.value);
-    store.setLabel(place.layer, place.component, {
-      name: name.value.trim(),
-      tasks: ticked(boxes.tasks),
-      levels: ticked(boxes.levels),
-    });
+  /** Keep what the form says, or say why not. */
+  const keep = (): boolean => {
+    const given = trimmed(name.value);
+    const labels = boxes.filter((box) => box.checked).map((box) => box.value);
+    name.setCustomValidity(problem(given, labels));
+    if (!place || !name.reportValidity()) return false;
+    store.setLabel(place.layer, place.component, { name: given, labels });
+    return true;
   };
   form.addEventListener("change", keep, { signal });
   form.addEventListener(
     "submit",
     (event) => {
       event.preventDefault();
-      keep();
-      open(false);
+      if (keep()) open(false);
     },
     { signal },
   );
@@ -70,7 +67,6 @@ export function nameEditor(store: Store, signal: AbortSignal): NameEditor {
     (event) => {
       if (event.key !== "Escape") return;
       event.stopPropagation();
-      keep();
       open(false);
     },
     { signal },
@@ -90,27 +86,35 @@ export function nameEditor(store: Store, signal: AbortSignal): NameEditor {
       if (!place) return;
       const label = labelOf(store, layer, component, matched[component]);
       text.replaceChildren(...say(label));
-      edit.textContent = isEmpty(label) ? "name it" : "edit";
+      edit.textContent = label.name ? "edit" : "name it";
       if (!moved && form.contains(document.activeElement)) return; // what is typed stays
       name.value = label.name;
-      for (const [list, on] of [
-        [boxes.tasks, label.tasks],
-        [boxes.levels, label.levels],
-      ] as const) {
-        for (const box of list) box.checked = on.includes(box.value);
-      }
+      name.setCustomValidity("");
+      for (const box of boxes) box.checked = label.labels.includes(box.value);
     },
   };
 }
 
-function isEmpty({ name, tasks, levels }: Label): boolean {
-  return !name && tasks.length + levels.length === 0;
+/** A name without what people and models like to put around one. */
+function trimmed(text: string): string {
+  const bare = text
+    .replace(/^[\s"'`*.[\]()]+|[\s"'`*.[\]()]+$/g, "")
+    .replace(/^(answer|concept|name|tasks?|level)\s*:/i, "");
+  return bare === text ? text : trimmed(bare);
 }
 
-function say(label: Label): (HTMLElement | string)[] {
-  if (isEmpty(label)) return [];
-  const labels = [...label.tasks, ...label.levels].join(", ");
-  return [h("b", {}, h("bdi", {}, label.name || "no name")), labels ? ` · ${labels}` : "", " "];
+/** Why a label cannot be kept; empty where it can. */
+function problem(name: string, labels: string[]): string {
+  if (!name) return labels.length ? "Give it a name first." : "";
+  if (!/\p{L}/u.test(name) || /^(i )?(cannot|can't|can not) tell$/i.test(name)) {
+    return "A name has letters and says something.";
+  }
+  return name.split(/\s+/).length > LONGEST.words ? "A name has at most eight words." : "";
+}
+
+function say({ name, labels }: Label): (HTMLElement | string)[] {
+  if (!name) return [];
+  return [h("b", {}, h("bdi", {}, name)), labels.length ? ` · ${labels.join(", ")}` : "", " "];
 }
 
 function checkbox(value: string): HTMLInputElement {

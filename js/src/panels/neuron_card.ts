@@ -4,10 +4,11 @@ import { largest } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import { number, percent, quote, signed } from "../draw/format.ts";
-import { type BySide, type NeuronChange, parseUnit, SIDES } from "../protocol.ts";
+import { type BySide, type Neuron, type NeuronChange, parseUnit, SIDES } from "../protocol.ts";
 import type { Concepts } from "./concepts_data.ts";
 import { meter } from "./meter.ts";
 import {
+  activationsOf,
   type Effect,
   effectOf,
   hasEstimates,
@@ -88,9 +89,14 @@ async function loadFacts(view: View, { unit, layer }: Concepts): Promise<Facts |
   const neuron = parsed.index;
   const target = targetOf(store);
   const { token } = store.selection;
-  const at = token < 0 ? "answer" : token;
+  const key = `neuron/change/${layer}/${neuron}/${token < 0 ? "answer" : token}`;
   const [change, estimates, exact] = await Promise.all([
-    view.optional(view.block<NeuronChange>(`neuron/change/${layer}/${neuron}/${at}`), true),
+    view.optional(
+      store.live || store.has(key)
+        ? view.block<NeuronChange>(key)
+        : changeFrom(view, layer, neuron),
+      true,
+    ),
     // All neurons at once take a pass back through both models: only where that was asked for.
     hasEstimates(store, target) ? loadEstimates(view, target) : null,
     isMeasured(store, layer, neuron, target)
@@ -100,18 +106,39 @@ async function loadFacts(view: View, { unit, layer }: Concepts): Promise<Facts |
   return { layer, neuron, change, target, estimate: effectOf(estimates, layer, neuron), exact };
 }
 
+/** The same from what recordings keep: lengths and cosine of the vectors, and activations. */
+async function changeFrom(view: View, layer: number, neuron: number): Promise<NeuronChange> {
+  const [vectors, active] = await Promise.all([
+    view.block<Neuron>(`neuron/${layer}/${neuron}`),
+    activationsOf(view, layer, neuron),
+  ]);
+  const [b, t] = [vectors.base.norm, vectors.tuned.norm];
+  const apart = Math.sqrt(Math.max(b * b + t * t - 2 * b * t * vectors.cosine, 0));
+  const { base = null, tuned = null } = active;
+  return {
+    moved: b > 0 ? apart / b : null,
+    cosine: vectors.cosine,
+    base,
+    tuned,
+    used: base === null || tuned === null ? null : Math.abs(tuned) - Math.abs(base),
+    write: { base: base === null ? null : base * b, tuned: tuned === null ? null : tuned * t },
+  };
+}
+
 function changes(store: Store, change: NeuronChange): HTMLElement[] {
   const { token } = store.selection;
   const where = token < 0 ? "over the answer" : `at ${quote(store.text(token))}`;
   const active = { base: change.base ?? undefined, tuned: change.tuned ?? undefined };
   const write = { base: change.write.base ?? undefined, tuned: change.write.tuned ?? undefined };
-  const share = h("span", { class: "tl-meter tl-gauge" }, h("i", { "data-value": change.moved }));
-  (share.firstChild as HTMLElement).style.width = `${Math.min(change.moved, 1) * 100}%`;
+  const moved = change.moved ?? Number.NaN;
+  const bar = h("i", { "data-value": moved });
+  bar.style.width = `${Math.min(change.moved ?? 0, 1) * 100}%`;
+  const share = h("span", { class: "tl-meter tl-gauge" }, bar);
   return [
     fact(
       "The vector moved",
       share,
-      `by ${percent(change.moved)} of its length, cosine ${number(change.cosine)}`,
+      `by ${percent(moved)} of its length, cosine ${number(change.cosine)}`,
     ),
     fact(
       `It is used ${usage(change)}`,

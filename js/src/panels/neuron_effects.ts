@@ -1,6 +1,6 @@
-// Effects of neurons on the answer: first-order estimates of all, exact ablations on request.
+// Activations of neurons, and their effects on the answer: estimates of all, exact ones on request.
 
-import { bySide } from "../core/numbers.ts";
+import { bySide, type Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { quote } from "../draw/format.ts";
 import { type BySide, SIDES, type Side, type Tensor } from "../protocol.ts";
@@ -84,4 +84,27 @@ function estimateKey(side: Side, { key }: Target): string {
 
 function ablationKey(side: Side, layer: number, neuron: number, { key }: Target): string {
   return `neuron/ablation/${side}/${layer}/${neuron}/${key}`;
+}
+
+/** Activation where the selected token is read, or its mean magnitude over the answer. */
+export async function activationsOf(
+  view: View,
+  layer: number,
+  neuron: number,
+): Promise<BySide<number | undefined>> {
+  const { store } = view;
+  const of = async (side: "base" | "tuned") => {
+    const key = `activations/${side}/${layer}/neuron/${neuron}`;
+    const tensor = await view.optional(view.block<Tensor>(key), true);
+    if (!tensor) return undefined;
+    if (store.reading >= 0) return tensor.data[store.reading];
+    return meanMagnitude(tensor.data.subarray(store.promptLength - 1, tensor.data.length - 1));
+  };
+  const [base, tuned] = await Promise.all([of("base"), of("tuned")]);
+  return { base, tuned };
+}
+
+function meanMagnitude(values: Numbers): number | undefined {
+  if (!values.length) return undefined;
+  return Array.from(values, Math.abs).reduce((a, b) => a + b, 0) / values.length;
 }

@@ -1,6 +1,6 @@
 // Neurons by activity, change or effect; effects are estimates until they are measured.
 
-import { largest, type Numbers } from "../core/numbers.ts";
+import { largest } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";
 import { count, number, quote } from "../draw/format.ts";
@@ -8,6 +8,7 @@ import { type BySide, type NeuronActivity, SIDES, type Tensor } from "../protoco
 import type { Concepts } from "./concepts_data.ts";
 import { meter } from "./meter.ts";
 import {
+  activationsOf,
   type Effect,
   effectOf,
   isMeasured,
@@ -114,17 +115,18 @@ export function neuronList(store: Store, refresh: () => void, signal: AbortSigna
       const loaded = await loadRows(view, concepts, order, scope);
       return {
         title: scope === "all" ? "Neurons of all layers" : `Neurons of layer ${concepts.layer}`,
-        caption: captionOf(store, order, loaded.target, loaded.rows),
+        caption: captionOf(store, loaded),
         draw() {
           const now = `${concepts.layer} ${loaded.target.key} ${scope} ${order}`;
           if (now !== wanted) {
             measuring?.abort();
+            measuring = null;
             status.textContent = "";
           }
           wanted = now;
           // What is being measured goes on in its own rows.
           if (!measuring) ({ rows, target } = loaded);
-          orders.update(ORDERS, order);
+          orders.update(ORDERS, loaded.order);
           scopes.update(SCOPES, scope);
           draw = () => {
             start.hidden = !store.live || measuring !== null || rows.every((row) => row.exact);
@@ -143,15 +145,17 @@ async function loadRows(
   { layer }: Concepts,
   order: Order,
   scope: Scope,
-): Promise<{ rows: Row[]; target: Target }> {
+): Promise<{ rows: Row[]; target: Target; order: Order }> {
   const { store } = view;
   const { token } = store.selection;
   const target = targetOf(store);
   const key = `neurons/${scope === "all" ? "all" : layer}/${token < 0 ? "answer" : token}`;
   const [listed, estimates] = await Promise.all([
-    view.optional(view.block<NeuronActivity>(key), order === "effect"),
+    // Recordings keep some places only.
+    view.optional(view.block<NeuronActivity>(key), !store.live),
     loadEstimates(view, target),
   ]);
+  if (!listed) order = "effect";
   const activities = new Map(
     (listed ?? []).map((one) => [`${one.layer ?? layer}/${one.neuron}`, one]),
   );
@@ -179,7 +183,7 @@ async function loadRows(
     const size = order === "active" ? activity : change;
     rows.sort((a, b) => size(b.activations) - size(a.activations));
   }
-  return { rows, target };
+  return { rows, target, order };
 }
 
 function activity(values: BySide<number | undefined>): number {
@@ -208,36 +212,9 @@ function strongest(
     .map(({ at }) => [Math.floor(at / width), at % width] as const);
 }
 
-/** Activation where the selected token is read, or its mean magnitude over the answer. */
-async function activationsOf(
-  view: View,
-  layer: number,
-  neuron: number,
-): Promise<BySide<number | undefined>> {
-  const { store } = view;
-  const of = async (side: "base" | "tuned") => {
-    const key = `activations/${side}/${layer}/neuron/${neuron}`;
-    const tensor = await view.optional(view.block<Tensor>(key), true);
-    if (!tensor) return undefined;
-    if (store.reading >= 0) return tensor.data[store.reading];
-    return meanMagnitude(tensor.data.subarray(store.promptLength - 1, tensor.data.length - 1));
-  };
-  const [base, tuned] = await Promise.all([of("base"), of("tuned")]);
-  return { base, tuned };
-}
-
-function meanMagnitude(values: Numbers): number | undefined {
-  if (!values.length) return undefined;
-  return Array.from(values, Math.abs).reduce((a, b) => a + b, 0) / values.length;
-}
-
-function captionOf(store: Store, order: Order, target: Target, rows: Row[]): string {
+function captionOf(store: Store, { rows, target }: { rows: Row[]; target: Target }): string {
   const { token } = store.selection;
-  if (rows.length === 0) {
-    return order === "effect"
-      ? "The effects of neurons are not recorded here."
-      : "The neurons at this place are not recorded here.";
-  }
+  if (rows.length === 0) return "The neurons at this place are not recorded here.";
   const where = token < 0 ? "mean magnitude over the answer" : `at ${quote(store.text(token))}`;
   const effect = rows.some((row) => row.estimate)
     ? ` Effect on the log-probability of ${target.name}: hatched is the first-order estimate, solid what is measured with the neuron at zero.`

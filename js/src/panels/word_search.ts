@@ -37,7 +37,7 @@ export function wordSearch(store: Store, refresh: () => void, signal: AbortSigna
   let word = "";
   const input = h("input", {
     type: "search",
-    class: "tl-input",
+    class: "tl-search",
     "aria-label": "word to find",
     placeholder: "a word, such as python",
     spellcheck: "false",
@@ -46,7 +46,7 @@ export function wordSearch(store: Store, refresh: () => void, signal: AbortSigna
   });
   const form = h(
     "form",
-    { class: "tl-search", role: "search" },
+    { class: "tl-word-search", role: "search" },
     input,
     h("button", { class: "tl-button" }, "find"),
   );
@@ -63,7 +63,7 @@ export function wordSearch(store: Store, refresh: () => void, signal: AbortSigna
     },
     { signal },
   );
-  const list = h("div", { class: "tl-found" });
+  const list = h("div", { class: "tl-word-found" });
   const show = pickUnits(list, store, signal);
   const el = h("div", {}, form, list);
   return {
