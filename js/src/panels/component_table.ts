@@ -65,7 +65,9 @@ export function componentTable(store: Store, signal: AbortSignal): Sheet {
       const rows = rowsOf(store, concepts);
       draw = () => {
         const columns = COLUMNS.filter(
-          ({ key }) => key !== "active" || rows.some((row) => row.activations),
+          ({ key }) =>
+            (key !== "active" || rows.some((row) => row.activations)) &&
+            (key !== "name" || rows.some((row) => row.name)),
         );
         const max = largest(rows.map((row) => row.active));
         const most = largest(rows.map((row) => row.variance));

@@ -32,8 +32,11 @@ interface Row {
   exact: Effect | null;
 }
 
-/** Neurons listed by their effect. */
+type Place = readonly [layer: number, neuron: number];
+
+/** Neurons listed by their effect, of those that are looked at. */
 const LONGEST = 12;
+const CANDIDATES = 200;
 
 const ORDERS: { value: Order; label: string }[] = [
   { value: "active", label: "most active" },
@@ -161,7 +164,7 @@ async function loadRows(
   );
   const places =
     order === "effect"
-      ? strongest(estimates, scope === "all" ? null : layer)
+      ? await shownOnes(view, strongest(estimates, scope === "all" ? null : layer))
       : [...activities.values()].map((one) => [one.layer ?? layer, one.neuron] as const);
   const rows = await Promise.all(
     places.map(async ([of, neuron]): Promise<Row> => {
@@ -194,11 +197,19 @@ function change({ base, tuned }: BySide<number | undefined>): number {
   return Math.abs((tuned ?? 0) - (base ?? 0));
 }
 
+/** The first places whose neurons can be shown: a recording keeps the words of some only. */
+async function shownOnes(view: View, places: Place[]): Promise<Place[]> {
+  if (view.store.live) return places.slice(0, LONGEST);
+  const kept = await Promise.all(
+    places.map(([layer, neuron]) =>
+      view.optional(view.block<object>(`neuron/${layer}/${neuron}`), true),
+    ),
+  );
+  return places.filter((_, i) => kept[i] !== null).slice(0, LONGEST);
+}
+
 /** Places with the largest estimated effect in either model. */
-function strongest(
-  estimates: BySide<Tensor | null> | null,
-  layer: number | null,
-): (readonly [number, number])[] {
+function strongest(estimates: BySide<Tensor | null> | null, layer: number | null): Place[] {
   const tensors = SIDES.flatMap((side) => estimates?.[side] ?? []);
   const [first] = tensors;
   if (!first) return [];
@@ -208,7 +219,7 @@ function strongest(
   const size = (i: number) => Math.max(...tensors.map(({ data }) => Math.abs(data[i]!)));
   return Array.from({ length: to - from }, (_, i) => ({ at: from + i, size: size(from + i) }))
     .sort((a, b) => b.size - a.size)
-    .slice(0, LONGEST)
+    .slice(0, CANDIDATES)
     .map(({ at }) => [Math.floor(at / width), at % width] as const);
 }
 
@@ -232,7 +243,7 @@ function table(rows: Row[], concepts: Concepts, scope: Scope): HTMLElement[] {
   const measured = rows.filter((row) => row.exact).length;
   const heads = [
     count(rows.length, "neuron"),
-    `activation up to ${number(active)}`,
+    active > 0 ? `activation up to ${number(active)}` : "activation not recorded",
     effect > 0 ? `estimate, up to ${number(effect)} nats` : "",
     measured ? "measured, same scale" : "",
   ];

@@ -84,7 +84,7 @@ export function rotationView(store: Store, signal: AbortSignal): Sheet {
 
 function captionOf(rows: LayerRotation[]): string {
   const k = rows[0]?.k ?? 0;
-  return `Mean principal angle between the ${k} leading components of base and of tuned; with what a random rotation would give, and how far the weights differ against base’s. An angle may be large with little changed where components explain about equally much; the share of variance is not misled by that.`;
+  return `Mean principal angle between the ${k} leading components of base and of tuned, with what a random rotation would give, and how far the weights differ against base’s. An angle may be large with little changed where components explain about equally much; the share of variance is not misled by that.`;
 }
 
 function head(): HTMLElement {

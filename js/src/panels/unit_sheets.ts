@@ -34,11 +34,11 @@ export interface UnitSheets {
 }
 
 const TABS = [
-  { value: "units", label: "units" },
-  { value: "components", label: "components" },
-  { value: "neurons", label: "neurons" },
-  { value: "find", label: "find a word" },
-  { value: "rotation", label: "rotation" },
+  { value: "units", label: "Units" },
+  { value: "components", label: "Components" },
+  { value: "neurons", label: "Neurons" },
+  { value: "find", label: "Find" },
+  { value: "rotation", label: "Rotation" },
 ] as const;
 type TabName = (typeof TABS)[number]["value"];
 
@@ -68,8 +68,8 @@ export function unitSheets(store: Store, signal: AbortSignal): UnitSheets {
   const el = h(
     "div",
     { class: "tl-unit-block" },
-    row.bar,
     h("div", { class: "tl-head" }, h("div", { class: "tl-heading" }, title), stepper),
+    row.bar,
     caption,
     row.sheet,
   );
