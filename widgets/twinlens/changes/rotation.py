@@ -182,8 +182,8 @@ class Rotation:
         HeadIndexError
             If that k was not looked at.
         """
-        null = self.null_means(k)
-        found = []
+        self._check(k)
+        null, found = self.null_means(k), []
         for layer, row in zip(self.layers, self.rows([k]), strict=True):
             found.append(
                 {

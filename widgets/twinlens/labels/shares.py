@@ -130,7 +130,7 @@ def _count(
         "labelled": len(given),
         "cannot_tell": len(annotations) - len(given),
         "nonsense": sum(
-            "nonsense" in (one.outcomes["name"], one.outcomes.get(kind)) for one in annotations
+            "nonsense" in (one.outcomes.get("name"), one.outcomes.get(kind)) for one in annotations
         ),
     }
     shares = {label: sum(label in one for one in given) / len(given) for label in labels if given}
