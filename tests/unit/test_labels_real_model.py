@@ -59,13 +59,13 @@ def check(found: list[Annotation], cache: Path) -> list[str]:
 def test_answers_of_the_embedded_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "answers.jsonl"
     with served(DEMO, tmp_path / "log") as url:
-        endpoint = Endpoint("mini-world-instruct", url, retries=0, timeout=300)
+        endpoint = Endpoint(str(DEMO), url, retries=0, timeout=300)
         found = annotate(COMPONENTS, endpoint, rounds=[0], concurrency=1, cache=cache)
         answers = check(found, cache)
         again = annotate(COMPONENTS, endpoint, rounds=[0], concurrency=1, cache=cache)
         assert again == found
         assert len(cache.read_text().splitlines()) == len(answers), "nothing is asked twice"
-        refused = Endpoint("mini-world-instruct", url.replace("/v1", "/v2"), retries=0)
+        refused = Endpoint(str(DEMO), url.replace("/v1", "/v2"), retries=0)
         with pytest.raises(
             AnnotationError, match=r"answered with status 404.*check model and base"
         ):
@@ -84,9 +84,9 @@ def test_answers_of_the_embedded_pair(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_answers_of_a_real_model(tmp_path: Path) -> None:
     from tests.support.real_pair import smollm2_pair_folders
 
-    cache = tmp_path / "answers.jsonl"
-    with served(smollm2_pair_folders()[0], tmp_path / "log") as url:
-        endpoint = Endpoint("SmolLM2-135M", url, retries=0, timeout=300)
+    cache, model = tmp_path / "answers.jsonl", smollm2_pair_folders()[0]
+    with served(model, tmp_path / "log") as url:
+        endpoint = Endpoint(str(model), url, retries=0, timeout=300)
         found = annotate(COMPONENTS, endpoint, rounds=[0], concurrency=2, cache=cache)
     assert len(check(found, cache)) >= 2
     assert any(one.outcomes["name"] != "nonsense" for one in found)

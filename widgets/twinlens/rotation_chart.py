@@ -51,7 +51,9 @@ def rotation_layout(rows: Sequence[dict[str, Any]], theme: ChartTheme = "light")
     from bokeh.models import ColumnDataSource, DataRange1d, Range1d
 
     colours = PALETTES[theme]
-    columns = {name: [row[name] for row in rows] for name in rows[0] if name != "added"}
+    columns: dict[str, Any] = {
+        name: [row[name] for row in rows] for name in rows[0] if name != "added"
+    }
     columns["words"] = [", ".join(word for word, _ in row["added"][:6]) for row in rows]
     source = ColumnDataSource(columns, name="rotation")
     marker = ColumnDataSource({"layer": []}, name="marker")

@@ -376,7 +376,7 @@ def _normed(model: PreTrainedModel, vector: Tensor) -> Tensor:
     norm = architectures.final_norm(model)
     offset = architectures.architecture_of(model.config).norm_offset
     centred = vector - vector.mean() if isinstance(norm, nn.LayerNorm) else vector
-    return centred * (norm.weight.detach().float().cpu() + offset)  # type: ignore[union-attr,operator]
+    return centred * (norm.weight.detach().float().cpu() + offset)  # type: ignore[operator]
 
 
 def strongest(*strengths: Array, each: int) -> list[int]:

@@ -150,8 +150,10 @@ class Neurons:
         entries = []
         for place in strongest(*strengths, each=NEURONS):
             row, neuron = divmod(place, self._pair.sizes.intermediate)
-            found = {s: float(values[s][row, neuron]) if s in sides else None for s in SIDES}
-            entries.append({"layer": layers[row], "neuron": neuron, **found})
+            entry: dict[str, Any] = {"layer": layers[row], "neuron": neuron}
+            for side in SIDES:
+                entry[side] = float(values[side][row, neuron]) if side in sides else None
+            entries.append(entry)
         return entries
 
     def effects(self, side: Side, columns: Sequence[int]) -> Array:
@@ -180,7 +182,8 @@ class Neurons:
         return {
             "moved": apart / norms["base"] if norms["base"] else None,
             "cosine": float(torch.cosine_similarity(vectors["base"], vectors["tuned"], dim=0)),
-            **values,
+            "base": base,
+            "tuned": tuned,
             "used": None if base is None or tuned is None else abs(tuned) - abs(base),
             "write": {s: None if v is None else v * norms[s] for s, v in values.items()},
         }

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -84,7 +84,7 @@ class WordRows:
         """Length of each row, float32, on the CPU."""
         # Lengths instead of a normalised copy: that would double the largest matrix there is.
         found = torch.linalg.vector_norm(self.rows, dim=1, dtype=torch.float32).cpu()
-        return found.clamp_min(1e-12)
+        return cast(Tensor, found.clamp_min(1e-12))
 
     @cached_property
     def _no_words(self) -> Tensor:
@@ -110,7 +110,8 @@ class WordRows:
         if self.rows.dtype == torch.float32:
             found = (unit @ self.rows.T).cpu()
         else:
-            found = torch.cat([(unit @ r.to(exact).T).cpu() for r in self.rows.split(_ROWS)], 1)
+            blocks = torch.split(self.rows, _ROWS)
+            found = torch.cat([(unit @ block.to(exact).T).cpu() for block in blocks], dim=1)
         found /= self.lengths
         if bool(self._no_words.any()):
             found[:, self._no_words] = 0

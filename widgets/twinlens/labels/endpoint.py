@@ -151,7 +151,8 @@ class Endpoint:
             ) from error
         except errors.APIStatusError as error:
             raise AnnotationError(
-                f"{self.identity!r} answered with status {error.status_code} instead of text: "
+                f"{self.identity!r} answered with status {error.status_code} instead of text "
+                f"({_reason(error)}): "
                 "check model and base URL and call again, answers so far are kept"
             ) from error
         except errors.APIConnectionError as error:
@@ -162,6 +163,11 @@ class Endpoint:
         except (errors.APIError, ValueError):
             return ""  # No text where text should be is nonsense, not the end of the work.
         return _text(reply)
+
+
+def _reason(error: Any) -> str:
+    """What the endpoint said, in one short line."""
+    return " ".join(str(error.message).split())[:200]
 
 
 def _text(reply: Any) -> str:

@@ -39,23 +39,24 @@ def label_figure(shares: LabelShares, theme: ChartTheme = "light") -> UIElement:
     groups = list(dict.fromkeys(row["layers"] for row in shares.summary))
     # The last group is all layers together, which is no point of the curve.
     groups = groups[:-1] if len(groups) > 1 else groups
-    panels = [_panel(shares, label, groups, theme) for label in labels]
+    panels: list[Any] = [_panel(shares, label, groups, theme) for label in labels]
     grid = gridplot(panels, ncols=_COLUMNS, sizing_mode="stretch_width", toolbar_location=None)
     return column(grid, Div(text=_CAPTION), sizing_mode="stretch_width")
 
 
 def _panel(shares: LabelShares, label: str, groups: list[str], theme: ChartTheme) -> figure:
-    from bokeh.models import ColumnDataSource, HoverTool, Range1d, Whisker
+    from bokeh.models import ColumnDataSource, FactorRange, HoverTool, Range1d
+    from bokeh.models.annotations import Title, Whisker
     from bokeh.plotting import figure
 
     colours = PALETTES[theme]
     fig = figure(
-        title=label,
+        title=Title(text=label, text_color=colours.ink, text_font=FONT),
         height=_HEIGHT,
         sizing_mode="stretch_width",
         tools=[],
         toolbar_location=None,
-        x_range=groups,
+        x_range=FactorRange(factors=list(groups)),
         background_fill_color=None,
         border_fill_color=None,
         outline_line_color=None,
@@ -64,7 +65,7 @@ def _panel(shares: LabelShares, label: str, groups: list[str], theme: ChartTheme
     marks = (("circle", colours.base), ("square", colours.tuned))
     highest = 0.0
     for place, model in enumerate(models):
-        shape, colour = marks[SIDES.index(model) if model in SIDES else place]  # type: ignore[arg-type]
+        shape, colour = marks[SIDES.index(model) if model in SIDES else place]
         rows = [
             row
             for row in shares.summary
@@ -94,7 +95,6 @@ def _panel(shares: LabelShares, label: str, groups: list[str], theme: ChartTheme
         tooltips = [("model", "@model"), ("share", "@mean{0.0 %} ± @sd{0.0 %}")]
         fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
     fig.y_range = Range1d(start=0, end=max(1.1 * highest, 0.05))
-    fig.title.update(text_color=colours.ink, text_font=FONT)
     fig.xaxis.axis_label = "layers"
     fig.yaxis.axis_label = "share of components"
     fig.xgrid.grid_line_color = None

@@ -306,8 +306,10 @@ def _compare(
         kept = cache.load(folder, key)
         turned = _restored(layer, kept) if kept else None
         if turned is None:
+            first, second = (one.double().cpu().numpy() for one in both)
             turned = layer_rotation(
-                *(values.double().cpu().numpy() for values in both),
+                first,
+                second,
                 frames,
                 layer=layer,
                 added=settings.added,
