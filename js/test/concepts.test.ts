@@ -116,7 +116,7 @@ describe("components", () => {
     const order = () => all("[data-unit]").map((one) => one.dataset.unit);
     const rising = Array.from({ length: COMPONENTS }, (_, k) => `component:${k}`);
     expect(order()).toEqual(rising);
-    const sums = all("tbody td:nth-child(4)").map((cell) => Number(cell.dataset.value));
+    const sums = all("tbody td:nth-child(3)").map((cell) => Number(cell.dataset.value));
     expect(sums.map((sum) => sum.toFixed(2))).toEqual(["0.20", "0.40", "0.60", "0.80", "1.00"]);
     root.querySelector<HTMLElement>("[data-sort=angle]")!.click();
     expect(order()).toEqual([...rising].reverse());
