@@ -23,6 +23,7 @@ from twinlens.studies.data import Row
 from twinlens.studies.robustness import Grid, robustness
 from twinlens.studies.statistics import analyse
 from twinlens.studies.store import Store
+from twinlens.studies.work import one_by_one
 
 from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace
 
@@ -53,19 +54,25 @@ def made_up(folder: Path, prompts: int) -> dict[str, Any]:
     store = Store.create(folder / "study", PAIR, [METHOD], {"response": "own"})
     rows = [Row(i + 1, f"p{i}", PROMPT, ((0, 40),), ((0, 40),)) for i in range(prompts)]
     generated = seconds(lambda: [PaperSized(row).saliency("base", METHOD.name) for row in rows])
-    stored = seconds(lambda: run.fill(store, iter(rows), PaperSized))
+    stored = seconds(lambda: run.fill(store, iter(rows), by(PaperSized)))
     size = sum(path.stat().st_size for path in (folder / "study" / "rows").iterdir())
     grid = len(Grid().settings())
+    nothing = seconds(lambda: run.fill(store, iter(rows), by(failing)))
     return {
         "prompts": prompts,
         "store_ms_per_prompt": round(1e3 * (stored - 2 * generated) / prompts, 2),
         "stored_kb_per_prompt": round(size / prompts / 1e3, 1),
-        "nothing_left_to_do_ms": round(1e3 * seconds(lambda: run.fill(store, iter(rows), failing))),
+        "nothing_left_to_do_ms": round(1e3 * nothing),
         "analyse_ms_per_prompt": round(1e3 * seconds(lambda: analyse(store)) / prompts, 2),
         "combinations": grid,
         "robustness_ms_per_prompt": round(1e3 * seconds(lambda: robustness(store)) / prompts, 2),
         "peak_mb_of_reading": round(peak(lambda: sum(1 for _ in store)) / 1e6, 2),
     }
+
+
+def by(tracer: Callable[[Row], Any]) -> run.Engine:
+    """The engine that traces one prompt after another."""
+    return run.here(one_by_one(tracer, [METHOD.name]))
 
 
 def failing(row: Row) -> Any:

@@ -1,16 +1,18 @@
-"""A study that is killed while it writes: `python killed_study.py FOLDER PROMPTS DIE_AFTER`."""
+"""A study that is killed while it writes.
+
+python -m tests.unit.studies.killed_study FOLDER PROMPTS DIE_AFTER [ray]
+"""
 
 import os
 import signal
 import sys
 
 from twinlens.studies import run, store
-from twinlens.studies.data import Row
 
-from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace
+from tests.unit.studies.planted import METHOD, PAIR, open_planted, planted, prompts
 
 
-def main(folder: str, prompts: int, die_after: int) -> None:
+def main(folder: str, count: int, die_after: int, engine: str = "local") -> None:
     """Run; die without warning in the middle of a write once so many prompts are stored."""
     store.MERGE = 8
     target = store.Store.create(folder, PAIR, [METHOD], {"response": "own"})
@@ -25,9 +27,13 @@ def main(folder: str, prompts: int, die_after: int) -> None:
         replace(source, goal)
 
     os.replace = dying if die_after else replace
-    rows = [Row(i + 1, f"p{i}", f"prompt {i}", ((0, 6),), ((0, 6),)) for i in range(prompts)]
-    run.fill(target, iter(rows), PlantedTrace, total=prompts)
+    work_on = planted
+    if engine == "ray":
+        from twinlens.studies.ray_engine import on_ray
+
+        work_on = on_ray(open_planted, workers=1)
+    run.fill(target, iter(prompts(count)), work_on, batch_size=2, total=count)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

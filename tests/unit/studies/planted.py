@@ -10,6 +10,8 @@ from twinlens.blocks import Value
 from twinlens.schema import Answer, Manifest, Method, ModelInfo, PairInfo, Token
 from twinlens.studies.cases import Case, CaseTrace
 from twinlens.studies.data import Row
+from twinlens.studies.run import here
+from twinlens.studies.work import Outcome, Work, one_by_one
 from twinlens.trace import Report, Trace
 
 PAIR = PairInfo(
@@ -131,3 +133,18 @@ class PlantedTrace(Trace):
         rng = np.random.default_rng([self._rng_seed, side == "tuned"])
         shape = (self.manifest.prompt_length, self.manifest.answer_length(side))
         return rng.normal(size=shape).astype(np.float32)
+
+
+def prompts(count: int) -> list[Row]:
+    """Rows ``p0``, ``p1``, ..."""
+    return [Row(i + 1, f"p{i}", f"prompt {i}", ((0, 6),), ((0, 6),)) for i in range(count)]
+
+
+def open_planted() -> Work:
+    """Work that makes planted traces."""
+    return one_by_one(PlantedTrace, [METHOD.name])
+
+
+def planted(batches: Iterator[list[Row]]) -> Iterator[Outcome]:
+    """An engine that makes planted traces."""
+    return here(open_planted())(batches)

@@ -26,7 +26,7 @@ from twinlens.studies.store import Store
 from twinlens.studies.tables import write_tables
 
 from tests.support import tiny
-from tests.unit.studies.planted import METHOD, PAIR, Planted, PlantedTrace
+from tests.unit.studies.planted import METHOD, PAIR, Planted, planted
 from tests.unit.studies.published_data import PUBLISHED, needs_published
 
 SMALL = Grid(levels=(10,), thresholds=(7,), norms=(4.0,))
@@ -142,7 +142,7 @@ def stored(folder, methods=(METHOD,)):
         )
         for i in range(12)
     ]
-    run.fill(store, iter(rows), PlantedTrace)
+    run.fill(store, iter(rows), planted)
     return store
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pa = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow")
 
+import pyarrow as pa
 from twinlens.density import DensityParameters
 from twinlens.errors import Interrupted, PromptError, StudyError, UnknownBlockError
 from twinlens.studies import run
@@ -22,19 +23,21 @@ from twinlens.studies.data import Problem, Row
 from twinlens.studies.scoring import Settings, scores
 from twinlens.studies.statistics import analyse
 from twinlens.studies.store import Store
+from twinlens.studies.work import make_case, one_by_one
 
 from tests.support import tiny
-from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace
+from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace, planted
+from tests.unit.studies.planted import prompts as rows
 
 SETTINGS = {"response": "own"}
 
 
-def rows(count):
-    return [Row(i + 1, f"p{i}", f"prompt {i}", ((0, 6),), ((0, 6),)) for i in range(count)]
-
-
 def create(folder):
     return Store.create(folder, PAIR, [METHOD], SETTINGS)
+
+
+def by(tracer):
+    return run.here(one_by_one(tracer, [METHOD.name]))
 
 
 def same(first, second):
@@ -50,8 +53,8 @@ def test_cases_come_back_as_they_were(tmp_path):
     made = []
     for row in rows(5):
         trace = PlantedTrace(row)
-        cases = [run.make_case(row, trace, side, "gradient_x_input") for side in ("base", "tuned")]
-        store.append(row.number, cases)
+        cases = [make_case(row, trace, side, "gradient_x_input") for side in ("base", "tuned")]
+        store.append(store_module.as_table(row.number, cases))
         made += cases
     read = list(Store(tmp_path / "s"))
     assert len(read) == 10
@@ -67,19 +70,49 @@ def test_cases_come_back_as_they_were(tmp_path):
 def test_many_prompts_are_merged_and_read_in_order(tmp_path, monkeypatch):
     monkeypatch.setattr(store_module, "MERGE", 8)
     store = create(tmp_path / "s")
-    run.fill(store, iter(rows(19)), PlantedTrace)
+    run.fill(store, iter(rows(19)), planted)
     files = sorted(path.name for path in (tmp_path / "s" / "rows").iterdir())
     assert len(files) == 2 + 19 - 16
     assert [case.id for case in store] == [f"p{i}" for i in range(19) for _ in range(2)]
     assert store.finished() == {f"p{i}" for i in range(19)}
 
 
+def test_prompts_finished_in_any_order_are_read_in_the_order_of_the_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "MERGE", 8)
+    store = create(tmp_path / "s")
+    order = [*rows(31)[10:], *rows(10)]
+    for row in [*order[::2], *order[1::2]]:
+        store.append(next(one_by_one(PlantedTrace, [METHOD.name])([row])))
+    assert 1 < len(list((tmp_path / "s" / "rows").glob("*-*"))) < 31 / 8
+    assert [(case.id, case.side) for case in store] == [
+        (f"p{i}", side) for i in range(31) for side in ("base", "tuned")
+    ]
+
+
+def test_batches_hold_prompts_of_similar_length_and_look_little_ahead():
+    taken = []
+
+    def reading():
+        for i in range(400):
+            taken.append(i)
+            yield Row(i + 1, f"p{i}", "x" * (1 + i * 37 % 101))
+
+    made = run.batches(reading(), 4)
+    first = next(made)
+    assert len(taken) == 4 * run.SORTED
+    everything = [first, *made]
+    assert sorted(row.number for batch in everything for row in batch) == list(range(1, 401))
+    spread = [max(len(r.prompt) for r in b) - min(len(r.prompt) for r in b) for b in everything]
+    assert {len(batch) for batch in everything} == {4}
+    assert np.mean(spread) < 101 / run.SORTED
+
+
 def test_rows_of_changed_data_do_not_replace_each_other(tmp_path, monkeypatch):
     monkeypatch.setattr(store_module, "MERGE", 4)
     store = create(tmp_path / "s")
-    run.fill(store, iter(rows(5)), PlantedTrace)
+    run.fill(store, iter(rows(5)), planted)
     moved = [dataclasses.replace(row, id=f"new {row.id}") for row in rows(5)]
-    run.fill(store, iter(moved), PlantedTrace)
+    run.fill(store, iter(moved), planted)
     assert len(store.finished()) == 10
     assert len(list(store)) == 20
 
@@ -95,16 +128,16 @@ def test_killed_in_the_middle_nothing_is_lost_and_nothing_is_there_twice(tmp_pat
     assert len(kept) == die_after - 1
     subprocess.run([*command, "0"], cwd=root, check=True)
     whole = create(tmp_path / "whole")
-    run.fill(whole, iter(rows(12)), PlantedTrace)
+    run.fill(whole, iter(rows(12)), planted)
     assert same(Store(tmp_path / "s"), whole) == 24
 
 
 def test_a_merge_that_died_before_removing_is_read_once(tmp_path, monkeypatch):
     monkeypatch.setattr(store_module, "MERGE", 8)
     store = create(tmp_path / "s")
-    run.fill(store, iter(rows(7)), PlantedTrace)
+    run.fill(store, iter(rows(7)), planted)
     kept = {path: path.read_bytes() for path in (tmp_path / "s" / "rows").iterdir()}
-    run.fill(store, iter(rows(8)), PlantedTrace)
+    run.fill(store, iter(rows(8)), planted)
     assert len(list((tmp_path / "s" / "rows").iterdir())) == 1
     for path, data in kept.items():
         path.write_bytes(data)
@@ -119,8 +152,8 @@ def test_finished_prompts_are_not_traced_again(tmp_path):
         return PlantedTrace(row)
 
     store = create(tmp_path / "s")
-    run.fill(store, iter(rows(3)), tracer)
-    run.fill(store, iter(rows(5)), tracer)
+    run.fill(store, iter(rows(3)), by(tracer))
+    run.fill(store, iter(rows(5)), by(tracer))
     assert asked == ["p0", "p1", "p2", "p3", "p4"]
 
 
@@ -132,7 +165,7 @@ def test_rows_that_fail_are_set_aside_and_the_rest_goes_on(tmp_path):
 
     store = create(tmp_path / "s")
     items = [*rows(2), Problem(3, "it has no text"), Row(4, "p3", "prompt 3", ((0, 6),), ((0, 6),))]
-    run.fill(store, iter(items), tracer)
+    run.fill(store, iter(items), by(tracer))
     assert store.problems == [
         Problem(2, "the prompt is too long: shorten it"),
         Problem(3, "it has no text"),
@@ -150,7 +183,7 @@ def test_an_interrupt_keeps_what_is_finished_and_progress_says_the_time(tmp_path
 
     store = create(tmp_path / "s")
     with pytest.raises(Interrupted):
-        run.fill(store, iter(rows(9)), PlantedTrace, total=9, report=report)
+        run.fill(store, iter(rows(9)), planted, total=9, report=report)
     assert store.finished() == {"p0", "p1", "p2"}
     assert said[0][:2] == (1, 9)
     assert "min left" in said[0][2]
@@ -164,7 +197,7 @@ def test_memory_does_not_grow_with_the_prompts(tmp_path):
     """
     text = "word " * 400
     warm, store = create(tmp_path / "warm"), create(tmp_path / "s")
-    run.fill(warm, iter(rows(1)), PlantedTrace)  # whatever is imported late
+    run.fill(warm, iter(rows(1)), planted)  # whatever is imported late
     assert list(warm)
     made = (Row(i + 1, f"p{i}", text, ((0, 6),), ((0, 6),)) for i in range(24))
     held, stored = {}, {}
@@ -178,7 +211,7 @@ def test_memory_does_not_grow_with_the_prompts(tmp_path):
 
     tracemalloc.start()
     try:
-        run.fill(store, made, PlantedTrace, report=lambda done, total, what: look("write", done))
+        run.fill(store, made, planted, report=lambda done, total, what: look("write", done))
         for place, case in enumerate(store):
             look("read", (place + 1) / 2, case.values.nbytes)
     finally:
@@ -207,7 +240,7 @@ def test_a_folder_of_another_study_is_refused(tmp_path):
 
 def test_a_damaged_file_is_named(tmp_path):
     store = create(tmp_path / "s")
-    run.fill(store, iter(rows(2)), PlantedTrace)
+    run.fill(store, iter(rows(2)), planted)
     next((tmp_path / "s" / "rows").glob("000000002_*")).write_bytes(b"PAR1")
     with pytest.raises(StudyError, match=r"000000002_\w+\.parquet of s is damaged"):
         list(store)
@@ -215,7 +248,7 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def test_a_case_is_a_trace(tmp_path):
     store = create(tmp_path / "s")
-    run.fill(store, iter(rows(3)), PlantedTrace)
+    run.fill(store, iter(rows(3)), planted)
     trace = store.trace("p1")
     expected = PlantedTrace(rows(3)[1]).saliency("tuned", "gradient_x_input").values
     np.testing.assert_array_equal(trace.saliency("tuned").values, expected)
@@ -288,7 +321,9 @@ def test_missing_answers_are_set_aside(tmp_path, pair):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"engine": "cluster"}, "no engine 'cluster'"),
+        ({"engine": "cluster"}, "no engine 'cluster': use local or ray"),
+        ({"workers": 2}, "set workers= with engine='ray'"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
         ({"response": "mine"}, "no response 'mine'"),
         ({"methods": ("guess",)}, "no method guess"),
         ({"methods": ()}, "none given"),

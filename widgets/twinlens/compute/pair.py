@@ -24,7 +24,7 @@ from twinlens.compute.sources import (
     revision_of,
     source_of,
 )
-from twinlens.errors import MemoryNeededError, PairMismatchError
+from twinlens.errors import MemoryNeededError, ModelLoadError, PairMismatchError
 from twinlens.schema import SIDES, ModelInfo, PairInfo, Side
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ _PROBES = (
     "  def f(x):\n\treturn x ** 2 + 10000  # TODO",
     "naïve café, 東京, Привет, שלום, 👩‍💻 — 3,141.59",
 )
+#: Attributes that a pickled pair leaves behind.
+_OF_THIS_PROCESS = {"lock", "_resident", "_loaded", "info", "concepts"}
 # Activations, the captured arrays and the allocator come on top of the weights.
 _HEADROOM = 1.15
 
@@ -54,7 +56,8 @@ class Pair:
     """Two causal language models of one architecture, with their tokenizers.
 
     Made by `load_pair`. Both models are in evaluation mode and their weights never ask for a
-    gradient.
+    gradient. A pickled pair holds no weights: where it arrives they are loaded from where they
+    came from.
 
     Attributes
     ----------
@@ -100,6 +103,36 @@ class Pair:
     def __repr__(self) -> str:
         names = " and ".join(repr(self.names[side]) for side in SIDES)
         return f"<Pair {names}: {self.sizes.layers} layers of {self.sizes.heads} heads>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the weights.
+
+        Raises
+        ------
+        ModelLoadError
+            If a folder that the weights came from is gone.
+        """
+        for source in self._sources.values():
+            if Path(source.place).is_absolute() and not Path(source.place).is_dir():
+                raise ModelLoadError(
+                    f"another process cannot load {source.name!r} because the folder it came from "
+                    "is gone: save the model where it can stay and load the pair from there"
+                )
+        state = {name: value for name, value in vars(self).items() if name not in _OF_THIS_PROCESS}
+        # The number of a device is one of this machine.
+        state["_options"] = {
+            **self._options,
+            "device": torch.device(self._options["device"].type),
+        }
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, lock=RLock(), _resident={}, _loaded={})
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether it runs on an accelerator."""
+        return self._options["device_map"] is not None or self._options["device"].type != "cpu"
 
     @contextmanager
     def model(self, side: Side) -> Iterator[PreTrainedModel]:

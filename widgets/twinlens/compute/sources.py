@@ -32,7 +32,7 @@ class Source:
     name : str
         For people: a hub id, or the last part of a path.
     place : str
-        What transformers is given: a hub id or a folder.
+        What transformers is given: a hub id or the absolute path of a folder.
     gguf : str or None
         File in it, when the weights are a GGUF file.
     revision : str or None
@@ -57,7 +57,7 @@ def source_of(name: str | Path, revision: str | None) -> Source:
     path = Path(text).expanduser()
     if text.endswith(".gguf"):
         local = path.is_file()
-        place = str(path.parent) if local else text.rpartition("/")[0]
+        place = str(path.parent.absolute()) if local else text.rpartition("/")[0]
         if not local and (place.count("/") != 1 or text.startswith((".", "/", "~"))):
             raise ModelLoadError(f"there is no GGUF file {text!r}")
         return Source(path.name, place, path.name, revision)
@@ -81,7 +81,7 @@ def source_of(name: str | Path, revision: str | None) -> Source:
             if pickled
             else f"{label!r} has no weights: there is no .safetensors file in it"
         )
-    return Source(label, str(path), None, revision)
+    return Source(label, str(path.absolute()), None, revision)
 
 
 @contextmanager

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from twinlens.compare import SCORED_SEGMENTS
-from twinlens.errors import Interrupted, StudyError, TwinlensError
-from twinlens.schema import SIDES
-from twinlens.studies.annotation import Span, span_tokens
-from twinlens.studies.cases import Case
+from twinlens.errors import StudyError
 from twinlens.studies.data import Problem, Row, read_rows
 from twinlens.studies.store import Store
-from twinlens.trace import Report, Trace
+from twinlens.studies.work import Job, Outcome, Response, Work
+from twinlens.trace import Report
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
 
-#: ``own``: each model answers; ``base``, ``tuned``: both read that answer; ``given``: the data's.
-Response: TypeAlias = Literal["own", "base", "tuned", "given"]
-#: How one prompt becomes a trace; replaced in tests of everything around it.
-Tracer: TypeAlias = Callable[[Row], Trace]
+#: From batches of prompts to their outcomes, in any order.
+Engine: TypeAlias = Callable[[Iterator[list[Row]]], Iterator[Outcome]]
 
 DEFAULT_METHOD = "gradient_x_input"
 RESPONSES: tuple[Response, ...] = ("own", "base", "tuned", "given")
+ENGINES = ("local", "ray")
+BATCH = 8
+#: Prompts are sorted by length within so many batches.
+SORTED = 16
 
 
 def study(
@@ -39,7 +39,9 @@ def study(
     template: bool = False,
     columns: Mapping[str, str] | None = None,
     published_quirk: bool = True,
+    batch_size: int = BATCH,
     engine: str = "local",
+    workers: int | None = None,
     report: Report | None = None,
 ) -> Store:
     """Run a data set of prompts through a pair and keep what every answer rests on.
@@ -67,8 +69,15 @@ def study(
         Other names of columns.
     published_quirk : bool
         How annotations are widened, see `twinlens.studies.annotation.widen`.
-    engine : {"local"}
-        Where the work is done.
+    batch_size : int
+        Prompts of similar length that are worked on together; an interrupt or a crash loses at
+        most one batch (of each worker).
+    engine : {"local", "ray"}
+        Where the work is done: in this process, or by the workers of a Ray cluster, see
+        `twinlens.studies.ray_engine`.
+    workers : int, optional
+        Workers of the cluster, each with the pair in its memory; by default one for each GPU, or
+        for each machine where the pair runs on the CPU.
     report : callable, optional
         Called as ``report(done, total, what)`` after every prompt; `total` is 0 while unknown;
         may raise `Interrupted`. What is finished stays.
@@ -80,15 +89,20 @@ def study(
     Raises
     ------
     StudyError
-        If an option is unknown, or the folder holds a study of other models or settings.
+        If an option is unknown, the folder holds a study of other models or settings, Ray is not
+        installed, or its workers fail.
     DataError
         If the data as a whole cannot be read.
     """
     from twinlens.compute.attributions.registry import METHODS
-    from twinlens.compute.live import trace_pair
 
-    if engine != "local":
-        raise StudyError(f"there is no engine {engine!r}: use engine='local'")
+    if engine not in ENGINES:
+        raise StudyError(f"there is no engine {engine!r}: use {' or '.join(ENGINES)}")
+    if engine == "local" and workers is not None:
+        raise StudyError("engine='local' works in this process: set workers= with engine='ray'")
+    for name, value in (("batch_size", batch_size), ("workers", workers)):
+        if value is not None and value < 1:
+            raise StudyError(f"{name} must be at least 1, not {value}")
     if response not in RESPONSES:
         raise StudyError(f"there is no response {response!r}: use {', '.join(RESPONSES)}")
     unknown = [name for name in methods if name not in METHODS]
@@ -96,6 +110,13 @@ def study(
         raise StudyError(
             f"there is no method {', '.join(unknown) or '(none given)'}: use {', '.join(METHODS)}"
         )
+    job = Job(tuple(methods), response, max_new_tokens, template)
+    if engine == "ray":
+        from twinlens.studies.ray_engine import on_ray, opener
+
+        work_on = on_ray(opener(pair, job), workers=workers, gpu=pair.accelerated, report=report)
+    else:
+        work_on = here(job.work(pair))
     store = Store.create(
         out,
         pair.info,
@@ -108,100 +129,72 @@ def study(
             "decoding": "greedy",
         },
     )
-
-    def tracer(row: Row) -> Trace:
-        if response == "given" and row.answer is None:
-            raise StudyError("it has no answer, but response='given' needs one")
-        return trace_pair(
-            pair,
-            row.prompt,
-            instruction=list(row.instruction),
-            context=list(row.context),
-            response=str(row.answer) if response == "given" else response,
-            max_new_tokens=max_new_tokens,
-            template=template,
-        )
-
-    def rows() -> Iterator[Row | Problem]:
-        return read_rows(data, columns=columns, published_quirk=published_quirk)
-
-    fill(store, rows(), tracer, total=_count(data), report=report)
+    rows = read_rows(data, columns=columns, published_quirk=published_quirk)
+    fill(store, rows, work_on, batch_size=batch_size, total=_count(data), report=report)
     return store
+
+
+def here(work: Work) -> Engine:
+    """The engine that works through one batch after another in this process."""
+
+    def outcomes(batches: Iterator[list[Row]]) -> Iterator[Outcome]:
+        for batch in batches:
+            yield from work(batch)
+
+    return outcomes
 
 
 def fill(
     store: Store,
     rows: Iterator[Row | Problem],
-    tracer: Tracer,
+    engine: Engine,
     *,
+    batch_size: int = BATCH,
     total: int = 0,
     report: Report | None = None,
 ) -> None:
-    """Trace the rows that a study lacks, one after another, and store each at once.
-
-    A row whose prompt cannot be traced is set aside like a bad row; anything that is not an error
-    of twinlens stops the study.
-    """
+    """Let an engine work on the rows that a study lacks, and store each as soon as it is there."""
     finished = store.finished()
     problems: list[Problem] = []
-    started, traced = time.monotonic(), 0
-    done = 0
-    try:
-        for done, row in enumerate(rows, start=1):
+    started = time.monotonic()
+    done = skipped = worked = 0
+
+    def progress() -> None:
+        if report:
+            left = total - done - (len(finished) - skipped)
+            report(done, total, _left(left, worked, time.monotonic() - started))
+
+    def missing() -> Iterator[Row]:
+        nonlocal done, skipped
+        for row in rows:
+            if isinstance(row, Row) and row.id not in finished:
+                yield row
+                continue
             if isinstance(row, Problem):
                 problems.append(row)
-            elif row.id not in finished:
-                try:
-                    trace = tracer(row)
-                    cases = [
-                        make_case(row, trace, side, method.name)
-                        for method in store.methods
-                        for side in SIDES
-                    ]
-                except Interrupted:
-                    raise
-                except TwinlensError as error:
-                    problems.append(Problem(row.number, str(error)))
-                else:
-                    store.append(row.number, cases)
-                    traced += 1
-            if report:
-                report(done, total, _left(done, total, traced, time.monotonic() - started))
+            else:
+                skipped += 1
+            done += 1
+            progress()
+
+    try:
+        for outcome in engine(batches(missing(), batch_size)):
+            if isinstance(outcome, Problem):
+                problems.append(outcome)
+            else:
+                store.append(outcome)
+            done += 1
+            worked += 1
+            progress()
     finally:
         store.write_problems(problems)
 
 
-def make_case(row: Row, trace: Trace, side: Any, method: str) -> Case:
-    """The case of one model from a trace of its prompt."""
-    manifest = trace.manifest
-    scored = manifest.segment_positions(*SCORED_SEGMENTS)
-    # With a chat template the prompt stands somewhere inside the text that was read.
-    stripped = row.prompt.strip()
-    shift = manifest.prompt.find(stripped) - row.prompt.find(stripped)
-
-    def hit(spans: tuple[Span, ...]) -> tuple[int, ...]:
-        moved = [(start + shift, end + shift) for start, end in spans]
-        return tuple(sorted(set(span_tokens(manifest.prompt_tokens, moved)) & set(scored)))
-
-    judged = side == "tuned"
-    return Case(
-        id=row.id,
-        group=row.group,
-        category=row.category,
-        side=side,
-        prompt=manifest.prompt,
-        answer=manifest.answers[side].text,
-        prompt_tokens=manifest.prompt_tokens,
-        answer_tokens=manifest.answers[side].tokens,
-        values=trace.saliency(side, method).values,
-        kind="effects",
-        scored=tuple(scored),
-        instruction=hit(row.instruction),
-        fragments=hit(row.fragments),
-        rating=row.rating if judged else None,
-        followed=row.followed if judged else None,
-        method=method,
-    )
+def batches(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
+    """Batches of prompts of similar length, of which little is padded and few are held."""
+    while chunk := list(islice(rows, size * SORTED)):
+        chunk.sort(key=lambda row: len(row.prompt))
+        yield from (chunk[start : start + size] for start in range(0, len(chunk), size))
 
 
 def _count(data: Any) -> int:
@@ -211,8 +204,8 @@ def _count(data: Any) -> int:
     return len(data) if hasattr(data, "__len__") else 0
 
 
-def _left(done: int, total: int, traced: int, seconds: float) -> str:
-    if not (traced and total > done):
+def _left(left: int, worked: int, seconds: float) -> str:
+    if not (worked and left > 0):
         return "prompts"
-    minutes = seconds / traced * (total - done) / 60
+    minutes = seconds / worked * left / 60
     return f"prompts, {minutes:.0f} min left" if minutes >= 1 else "prompts, less than 1 min left"

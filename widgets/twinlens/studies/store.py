@@ -2,13 +2,16 @@
 
 ``study.json`` says what was run (models, methods, settings). ``rows/`` holds one Parquet file per
 prompt, several merged into one as their number grows; every file appears whole or not at all, so
-that a crash loses the prompt in flight and nothing else. A file that was merged but not yet
-removed when the process died is read once only.
+that a crash loses the prompts in flight and nothing else. A file that was merged but not yet
+removed when the process died is read once only. Prompts may be finished in any order; they are
+read in the order of the data.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import heapq
+import itertools
 import json
 import os
 import zlib
@@ -34,7 +37,8 @@ _TOKENS = pa.list_(
         [("id", pa.int32()), ("text", pa.string()), ("start", pa.int32()), ("end", pa.int32())]
     )
 )
-_SCHEMA = pa.schema(
+#: Columns of a study: one row for each case, the cases of a prompt together.
+SCHEMA = pa.schema(
     [
         ("number", pa.int64()),
         ("id", pa.string()),
@@ -135,10 +139,10 @@ class Store:
         """The same study with each other method."""
         return [self.with_method(m.name) for m in self.methods if m.name != self.method]
 
-    def append(self, number: int, cases: Sequence[Case]) -> None:
-        """Write all cases of one prompt; they are there for good when this returns."""
-        table = pa.Table.from_pylist([_record(number, case) for case in cases], schema=_SCHEMA)
-        self._write(table, number, number)
+    def append(self, table: pa.Table) -> None:
+        """Write all cases of one prompt (`as_table`); they are there for good when this returns."""
+        number = table.column("number")[0].as_py()
+        self._write(table.select(SCHEMA.names).cast(SCHEMA), number, number)
         single = [path for path in self._files() if "-" not in path.stem]
         if len(single) >= MERGE:
             self._merge(single)
@@ -153,14 +157,10 @@ class Store:
 
     def __iter__(self) -> Iterator[Case]:
         seen: set[str] = set()
-        for path in self._files():
-            current, repeated = "", False
-            for case in self._read(path):
-                if case.id != current:
-                    current, repeated = case.id, case.id in seen
-                    seen.add(current)
-                if not repeated and case.method == self.method:
-                    yield case
+        for cases in self._prompts():
+            if cases[0].id not in seen:
+                seen.add(cases[0].id)
+                yield from (case for case in cases if case.method == self.method)
 
     def trace(self, case_id: str) -> CaseTrace:
         """Both cases of a prompt as a trace, for the saliency panel.
@@ -174,7 +174,7 @@ class Store:
             if case_id in pq.read_table(path, columns=["id"]).column("id").to_pylist():
                 cases = {
                     case.side: case
-                    for case in self._read(path)
+                    for _, case in self._read(path)
                     if (case.id, case.method) == (case_id, self.method)
                 }
                 method = next(entry for entry in self.methods if entry.name == self.method)
@@ -183,7 +183,8 @@ class Store:
 
     def write_problems(self, problems: Sequence[Problem]) -> None:
         """Replace the report on rows that were set aside (``problems.jsonl``)."""
-        lines = [json.dumps(dataclasses.asdict(problem)) for problem in problems]
+        ordered = sorted(problems, key=lambda problem: problem.number)
+        lines = [json.dumps(dataclasses.asdict(problem)) for problem in ordered]
         _write_text(self.folder / "problems.jsonl", "".join(f"{line}\n" for line in lines))
 
     @property
@@ -195,7 +196,27 @@ class Store:
         lines = path.read_text(encoding="utf-8").splitlines()
         return [Problem(**json.loads(line)) for line in lines]
 
-    def _read(self, path: Path) -> Iterator[Case]:
+    def _prompts(self) -> Iterator[list[Case]]:
+        """All cases of one prompt after another; prompts of a crashed merge come twice.
+
+        Each file is in order, but one may begin before another ends: those are read side by side.
+        """
+        reading: list[tuple[int, int, list[Case], Iterator[tuple[int, list[Case]]]]] = []
+
+        def go_on(place: int, prompts: Iterator[tuple[int, list[Case]]]) -> None:
+            if following := next(prompts, None):
+                heapq.heappush(reading, (following[0], place, following[1], prompts))
+
+        for place, path in enumerate([*self._files(), None]):
+            while reading and (path is None or reading[0][0] < _first(path)):
+                _, earlier, cases, prompts = heapq.heappop(reading)
+                yield cases
+                go_on(earlier, prompts)
+            if path is not None:
+                go_on(place, _by_prompt(self._read(path)))
+
+    def _read(self, path: Path) -> Iterator[tuple[int, Case]]:
+        """Cases of one file, each with the number of its prompt."""
         try:
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=8):
@@ -203,7 +224,7 @@ class Store:
                     rest = batch.drop_columns(["values"]).to_pylist()
                     for i, record in enumerate(rest):
                         flat = values[i].values.to_numpy(zero_copy_only=False)
-                        yield _case(record, flat)
+                        yield record["number"], _case(record, flat)
         except (pa.ArrowException, OSError) as error:
             raise StudyError(
                 f"{path.name} of {self.folder.name} is damaged ({error}): remove it and run the "
@@ -227,11 +248,27 @@ class Store:
         os.replace(part, target)
 
     def _merge(self, paths: Sequence[Path]) -> None:
-        table = pa.concat_tables([pq.read_table(path, schema=_SCHEMA) for path in paths])
+        # One file of one prompt after another, in the order of their names: of the data.
+        table = pa.concat_tables([pq.read_table(path, schema=SCHEMA) for path in paths])
         numbers = table.column("number").to_pylist()
         self._write(table, min(numbers), max(numbers))
         for path in paths:
             path.unlink()
+
+
+def as_table(number: int, cases: Sequence[Case]) -> pa.Table:
+    """All cases of one prompt, whose place in the data is `number`, as rows of a study."""
+    return pa.Table.from_pylist([_record(number, case) for case in cases], schema=SCHEMA)
+
+
+def _first(path: Path) -> int:
+    """Number of the first prompt in a file."""
+    return int(path.stem.partition("_")[0].partition("-")[0])
+
+
+def _by_prompt(cases: Iterator[tuple[int, Case]]) -> Iterator[tuple[int, list[Case]]]:
+    for (number, _), group in itertools.groupby(cases, key=lambda item: (item[0], item[1].id)):
+        yield number, [case for _, case in group]
 
 
 def _record(number: int, case: Case) -> dict[str, Any]:

@@ -1,0 +1,206 @@
+"""Studies on a local Ray cluster: the same numbers, nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+pytest.importorskip("ray")
+
+import ray
+from twinlens.errors import Interrupted, ModelLoadError, StudyError
+from twinlens.studies import run
+from twinlens.studies.ray_engine import on_ray, opener
+from twinlens.studies.store import Store
+from twinlens.studies.work import Job
+
+from tests.support import tiny
+from tests.unit.studies.planted import METHOD, PAIR, open_planted, planted, prompts
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Its address; this process is connected to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_raylet_start_wait_time_s", "300")  # other work may keep the cores busy
+        patch.setenv("PYTHONPATH", f"{ROOT / 'widgets'}{os.pathsep}{ROOT}")
+        found = ray.init(
+            address="local",
+            num_cpus=2,
+            object_store_memory=80 * 2**20,
+            include_dashboard=False,
+            log_to_driver=False,
+        )
+        yield found.address_info["address"]
+        ray.shutdown()
+
+
+def create(folder):
+    return Store.create(folder, PAIR, [METHOD], {"response": "own"})
+
+
+def workers():
+    """Processes of actors of the cluster that this process started."""
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if "Worker" in "".join(process.cmdline()[:1])
+    ]
+
+
+def same(first, second):
+    for one, other in zip(first, second, strict=True):
+        assert (one.id, one.side, one.answer) == (other.id, other.side, other.answer)
+        assert (one.scored, one.instruction) == (other.scored, other.instruction)
+        np.testing.assert_allclose(one.values, other.values, rtol=1e-4, atol=1e-6)
+
+
+def test_two_workers_find_what_one_process_finds_though_one_is_killed(tmp_path, cluster):
+    from twinlens.compute.pair import load_pair
+
+    pair = load_pair(*tiny.save_pair(tmp_path))
+    data = [f"{tiny.PROMPT} Write {number}." for number in range(12)]
+    data[3] = "word " * 200
+    options = {"max_new_tokens": 6, "batch_size": 2}
+    killed = []
+
+    def report(done, total, what):
+        if done == 3 and not killed:
+            killed.append(workers()[0])
+            killed[0].kill()
+
+    far = run.study(pair, data, tmp_path / "ray", engine="ray", workers=2, report=report, **options)
+    assert killed
+    assert not killed[0].is_running()
+    here = run.study(pair, data, tmp_path / "local", **options)
+    same(far, here)
+    assert [case.id for case in far] == [str(i + 1) for i in range(12) if i != 3 for _ in "bt"]
+    assert far.problems == here.problems
+    assert [problem.number for problem in far.problems] == [4]
+    files = list((tmp_path / "ray" / "rows").iterdir())
+    assert len(files) == 11
+
+
+def test_killed_in_the_middle_a_rerun_does_the_rest_and_nothing_twice(tmp_path, cluster):
+    """Kill -9 of the process that writes; it was connected to a cluster that goes on."""
+    command = [sys.executable, "-m", "tests.unit.studies.killed_study", str(tmp_path / "s"), "12"]
+    died = subprocess.run(
+        [*command, "5", "ray"], cwd=ROOT, check=False, env={**os.environ, "RAY_ADDRESS": cluster}
+    )
+    assert died.returncode == -signal.SIGKILL
+    store = create(tmp_path / "s")
+    kept = store.finished()
+    assert len(kept) == 4
+    asked = []
+
+    def engine(batches):
+        def noted():
+            for batch in batches:
+                asked.extend(row.id for row in batch)
+                yield batch
+
+        return on_ray(open_planted, workers=1)(noted())
+
+    run.fill(store, iter(prompts(12)), engine, batch_size=2)
+    assert sorted([*asked, *kept]) == sorted(f"p{i}" for i in range(12))
+    whole = create(tmp_path / "whole")
+    run.fill(whole, iter(prompts(12)), planted)
+    same(store, whole)
+
+
+def test_an_interrupt_keeps_what_is_finished_and_frees_the_workers(tmp_path, cluster):
+    def report(done, total, what):
+        if done == 2:
+            raise Interrupted("stopped")
+
+    store = create(tmp_path / "s")
+    engine = on_ray(open_planted, workers=1)
+    with pytest.raises(Interrupted):
+        run.fill(store, iter(prompts(8)), engine, batch_size=2, report=report)
+    assert len(store.finished()) == 2
+    psutil.wait_procs(workers(), timeout=60)
+    assert not workers()
+
+
+def refuses():
+    raise StudyError("a worker loaded other models")
+
+
+def dies():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fails():
+    def work(rows):
+        raise RuntimeError("out of memory")
+        yield
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("open_work", "message"),
+    [
+        (refuses, "^a worker loaded other models$"),
+        (fails, "a worker failed .*out of memory.*: what is finished is kept"),
+        (dies, "a worker failed"),
+    ],
+)
+def test_workers_that_cannot_work_stop_the_study_in_one_sentence(
+    tmp_path, cluster, open_work, message
+):
+    store = create(tmp_path / "s")
+    with pytest.raises(StudyError, match=message):
+        run.fill(store, iter(prompts(2)), on_ray(open_work, workers=1))
+
+
+def test_without_a_gpu_in_the_cluster_a_pair_on_one_is_refused(tmp_path, cluster):
+    store = create(tmp_path / "s")
+    with pytest.raises(StudyError, match="has no GPU"):
+        run.fill(store, iter(prompts(2)), on_ray(open_planted, gpu=True))
+
+
+def test_nothing_left_to_do_needs_no_cluster(tmp_path, monkeypatch):
+    store = create(tmp_path / "s")
+    run.fill(store, iter(prompts(2)), planted)
+    monkeypatch.setattr(ray, "init", None)
+    run.fill(store, iter(prompts(2)), on_ray(open_planted))
+
+
+def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    with pytest.raises(StudyError, match=r"needs Ray.*pip install 'twinlens\[ray\]'"):
+        on_ray(open_planted)
+
+
+def test_a_pair_whose_folder_is_gone_cannot_be_sent(tmp_path):
+    from twinlens.compute.pair import load_pair
+
+    base, tuned = tiny.save_pair(tmp_path)
+    pair = load_pair(base, tuned)
+    tuned.rename(tmp_path / "elsewhere")
+    with pytest.raises(ModelLoadError, match="'tuned' because the folder it came from is gone"):
+        opener(pair, Job(("gradient_x_input",), "own", 4, False))
+
+
+def test_workers_make_sure_that_they_have_the_models_of_the_study(tmp_path):
+    from twinlens.compute.pair import load_pair
+
+    folders = tiny.save_pair(tmp_path)
+    pair = load_pair(*folders)
+    open_work = opener(pair, Job(("gradient_x_input",), "own", 4, False))
+    assert open_work()
+    tiny.tuned_copy(tiny.model("llama"), seed=5).save_pretrained(folders[1])
+    with pytest.raises(StudyError, match="give every machine the same files"):
+        open_work()
