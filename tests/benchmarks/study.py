@@ -23,7 +23,7 @@ from twinlens.studies.data import Row
 from twinlens.studies.robustness import Grid, robustness
 from twinlens.studies.statistics import analyse
 from twinlens.studies.store import Store
-from twinlens.studies.work import one_by_one
+from twinlens.studies.work import traced
 
 from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace
 
@@ -72,7 +72,7 @@ def made_up(folder: Path, prompts: int) -> dict[str, Any]:
 
 def by(tracer: Callable[[Row], Any]) -> run.Engine:
     """The engine that traces one prompt after another."""
-    return run.here(one_by_one(tracer, [METHOD.name]))
+    return run.here(traced(tracer, [METHOD.name]))
 
 
 def failing(row: Row) -> Any:

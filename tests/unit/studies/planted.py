@@ -11,7 +11,7 @@ from twinlens.schema import Answer, Manifest, Method, ModelInfo, PairInfo, Token
 from twinlens.studies.cases import Case, CaseTrace
 from twinlens.studies.data import Row
 from twinlens.studies.run import here
-from twinlens.studies.work import Outcome, Work, one_by_one
+from twinlens.studies.work import Work, traced
 from twinlens.trace import Report, Trace
 
 PAIR = PairInfo(
@@ -142,9 +142,8 @@ def prompts(count: int) -> list[Row]:
 
 def open_planted() -> Work:
     """Work that makes planted traces."""
-    return one_by_one(PlantedTrace, [METHOD.name])
+    return traced(PlantedTrace, [METHOD.name])
 
 
-def planted(batches: Iterator[list[Row]]) -> Iterator[Outcome]:
-    """An engine that makes planted traces."""
-    return here(open_planted())(batches)
+#: An engine that makes planted traces.
+planted = here(open_planted())

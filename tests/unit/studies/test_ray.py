@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -17,12 +19,13 @@ pytest.importorskip("ray")
 import ray
 from twinlens.errors import Interrupted, ModelLoadError, StudyError
 from twinlens.studies import run
-from twinlens.studies.ray_engine import on_ray, opener
+from twinlens.studies.ray_engine import ATTEMPTS, Attempts, Worker, on_ray, opener
 from twinlens.studies.store import Store
 from twinlens.studies.work import Job
 
 from tests.support import tiny
 from tests.unit.studies.planted import METHOD, PAIR, open_planted, planted, prompts
+from tests.unit.studies.workers import dies_on_one, fails, refuses
 
 ROOT = Path(__file__).parents[3]
 
@@ -32,7 +35,9 @@ def cluster():
     """Its address; this process is connected to it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_raylet_start_wait_time_s", "300")  # other work may keep the cores busy
+        # Other work may keep the cores busy.
+        patch.setenv("RAY_raylet_start_wait_time_s", "300")
+        patch.setenv("RAY_agent_register_timeout_ms", "300000")
         patch.setenv("PYTHONPATH", f"{ROOT / 'widgets'}{os.pathsep}{ROOT}")
         found = ray.init(
             address="local",
@@ -51,11 +56,12 @@ def create(folder):
 
 def workers():
     """Processes of actors of the cluster that this process started."""
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "Worker" in "".join(process.cmdline()[:1])
-    ]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # zombies too
+            if "Worker" in "".join(process.cmdline()[:1]):
+                found.append(process)
+    return found
 
 
 def same(first, second):
@@ -103,13 +109,13 @@ def test_killed_in_the_middle_a_rerun_does_the_rest_and_nothing_twice(tmp_path, 
     assert len(kept) == 4
     asked = []
 
-    def engine(batches):
+    def engine(batches, say):
         def noted():
             for batch in batches:
                 asked.extend(row.id for row in batch)
                 yield batch
 
-        return on_ray(open_planted, workers=1)(noted())
+        return on_ray(open_planted, workers=1)(noted(), say)
 
     run.fill(store, iter(prompts(12)), engine, batch_size=2)
     assert sorted([*asked, *kept]) == sorted(f"p{i}" for i in range(12))
@@ -132,28 +138,18 @@ def test_an_interrupt_keeps_what_is_finished_and_frees_the_workers(tmp_path, clu
     assert not workers()
 
 
-def refuses():
-    raise StudyError("a worker loaded other models")
-
-
-def dies():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def fails():
-    def work(rows):
-        raise RuntimeError("out of memory")
-        yield
-
-    return work
+def test_a_row_that_kills_workers_is_set_aside_alone(tmp_path, cluster):
+    store = create(tmp_path / "s")
+    run.fill(store, iter(prompts(8)), on_ray(dies_on_one, workers=1), batch_size=4)
+    assert store.finished() == {f"p{i}" for i in range(8) if i != 5}
+    assert [(one.number, one.message[:17]) for one in store.problems] == [(6, "3 workers died on")]
 
 
 @pytest.mark.parametrize(
     ("open_work", "message"),
     [
         (refuses, "^a worker loaded other models$"),
-        (fails, "a worker failed .*out of memory.*: what is finished is kept"),
-        (dies, "a worker failed"),
+        (fails, r"^a worker failed \(RuntimeError: out of memory\): what is finished is kept"),
     ],
 )
 def test_workers_that_cannot_work_stop_the_study_in_one_sentence(
@@ -162,6 +158,28 @@ def test_workers_that_cannot_work_stop_the_study_in_one_sentence(
     store = create(tmp_path / "s")
     with pytest.raises(StudyError, match=message):
         run.fill(store, iter(prompts(2)), on_ray(open_work, workers=1))
+
+
+def test_workers_that_die_while_they_load_the_pair_are_not_started_for_ever(monkeypatch):
+    attempts = Attempts()
+    monkeypatch.setattr(ray, "get", lambda value: value)
+    handle = SimpleNamespace(
+        begin=SimpleNamespace(remote=attempts.begin), end=SimpleNamespace(remote=attempts.end)
+    )
+
+    def died():
+        raise KeyboardInterrupt
+
+    def opened(open_work):
+        return Worker(open_work, handle, 2)({"batch": [0], "rows": ["[]"]})
+
+    for _ in range(2 * ATTEMPTS):
+        with pytest.raises(KeyboardInterrupt):
+            opened(died)
+    assert "workers die while they load the pair" in opened(open_planted)["problem"][0].as_py()
+    attempts.end("opening")
+    with pytest.raises(KeyboardInterrupt):
+        opened(died)
 
 
 def test_without_a_gpu_in_the_cluster_a_pair_on_one_is_refused(tmp_path, cluster):

@@ -23,10 +23,10 @@ from twinlens.studies.data import Problem, Row
 from twinlens.studies.scoring import Settings, scores
 from twinlens.studies.statistics import analyse
 from twinlens.studies.store import Store
-from twinlens.studies.work import make_case, one_by_one
+from twinlens.studies.work import case_of, traced
 
 from tests.support import tiny
-from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace, planted
+from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace, open_planted, planted
 from tests.unit.studies.planted import prompts as rows
 
 SETTINGS = {"response": "own"}
@@ -37,7 +37,15 @@ def create(folder):
 
 
 def by(tracer):
-    return run.here(one_by_one(tracer, [METHOD.name]))
+    return run.here(traced(tracer, [METHOD.name]))
+
+
+def case(row, trace, side):
+    read, name = trace.manifest, METHOD.name
+    values = trace.saliency(side, name).values
+    return case_of(
+        row, read.prompt, read.prompt_tokens, side, read.answers[side], values, method=name
+    )
 
 
 def same(first, second):
@@ -53,7 +61,7 @@ def test_cases_come_back_as_they_were(tmp_path):
     made = []
     for row in rows(5):
         trace = PlantedTrace(row)
-        cases = [make_case(row, trace, side, "gradient_x_input") for side in ("base", "tuned")]
+        cases = [case(row, trace, side) for side in ("base", "tuned")]
         store.append(store_module.as_table(row.number, cases))
         made += cases
     read = list(Store(tmp_path / "s"))
@@ -82,7 +90,7 @@ def test_prompts_finished_in_any_order_are_read_in_the_order_of_the_data(tmp_pat
     store = create(tmp_path / "s")
     order = [*rows(31)[10:], *rows(10)]
     for row in [*order[::2], *order[1::2]]:
-        store.append(next(one_by_one(PlantedTrace, [METHOD.name])([row])))
+        store.append(next(open_planted()([row], print)))
     assert 1 < len(list((tmp_path / "s" / "rows").glob("*-*"))) < 31 / 8
     assert [(case.id, case.side) for case in store] == [
         (f"p{i}", side) for i in range(31) for side in ("base", "tuned")

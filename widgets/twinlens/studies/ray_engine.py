@@ -4,10 +4,12 @@ Ray Data carries batches of prompts to a pool of actors and their tables back. E
 the pair once, from where it came from. The process that called `study` writes every prompt as it
 arrives, so that nothing but this process touches the folder and workers need no common disk.
 
-What Ray does when workers are lost, and why no row is lost or written twice: an actor that dies is
-started again (`max_restarts`) and its batch is given out again (`max_task_retries`); Ray hands a
-batch's table to the writer once, however often it was computed. When the writing process dies,
-Ray ends its workers; the same call then works on whatever is not in the folder.
+What happens when workers are lost, and why no row is lost or written twice: Ray Data starts an
+actor that died again and gives it its batch again, without end, and hands a batch's table to the
+writer once, however often it was computed. A batch that comes again is worked on row by row, and
+a row on which `ATTEMPTS` workers died (too little memory, as a rule) is set aside. When the
+writing process dies, Ray ends its workers; the same call then works on whatever is not in the
+folder.
 
 The cluster is the one this process is connected to, else the one that Ray finds (``RAY_ADDRESS``,
 or one started on this machine), else a new one on this machine, which ends with the study. The
@@ -21,6 +23,7 @@ import json
 import logging
 import os
 import pickle
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -32,15 +35,14 @@ from twinlens.errors import StudyError, TwinlensError
 from twinlens.schema import PairInfo
 from twinlens.studies.data import Problem, Row
 from twinlens.studies.store import SCHEMA
-from twinlens.studies.work import Job, Outcome, Work
-from twinlens.trace import Report
+from twinlens.studies.work import Job, Outcome, Say, Work
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
     from twinlens.studies.run import Engine
 
-#: A batch on which so many workers died, one after another, stops the study.
-ATTEMPTS = 4
+#: So many workers may die on a row.
+ATTEMPTS = 3
 #: In place of the number of a row: the worker itself failed.
 _FAILED = 0
 _SENT = SCHEMA.append(pa.field("problem", pa.string()))
@@ -69,7 +71,6 @@ def on_ray(
     *,
     workers: int | None = None,
     gpu: bool = False,
-    report: Report | None = None,
 ) -> Engine:
     """The engine that works on a Ray cluster.
 
@@ -81,8 +82,6 @@ def on_ray(
         By default one for each GPU, or for each machine where none is used.
     gpu : bool
         Whether a worker needs a GPU of its own.
-    report : callable, optional
-        Told that workers are being started.
 
     Raises
     ------
@@ -97,50 +96,115 @@ def on_ray(
             "engine='ray' needs Ray, which is not installed: pip install 'twinlens[ray]'"
         ) from error
 
-    def outcomes(batches: Iterator[list[Row]]) -> Iterator[Outcome]:
-        sent = [{"rows": _pack(batch)} for batch in batches]
+    def outcomes(batches: Iterator[list[Row]], say: Say) -> Iterator[Outcome]:
+        sent = [{"batch": place, "rows": _pack(batch)} for place, batch in enumerate(batches)]
         if not sent:
             return
-        if report:
-            report(0, 0, "starting workers")
+        say("starting workers")
         with _cluster(), _quiet():
             yield from _through(sent, open_work, _resources(workers, gpu))
 
     return outcomes
 
 
-class Worker:
-    """One actor of the pool."""
+class Attempts:
+    """Counts what was begun and not ended, for workers that may die in between."""
 
-    def __init__(self, open_work: Callable[[], Work]) -> None:
+    def __init__(self) -> None:
+        self._begun: Counter[str] = Counter()
+
+    def begin(self, what: str) -> int:
+        """How often it was begun, this time included, since it last came to an end."""
+        self._begun[what] += 1
+        return self._begun[what]
+
+    def end(self, what: str) -> None:
+        """Count it from zero again."""
+        self._begun.pop(what, None)
+
+
+class Worker:
+    """One actor of the pool.
+
+    Parameters
+    ----------
+    open_work : callable
+    attempts : handle of an actor of `Attempts`
+    workers : int
+        Size of the pool.
+    """
+
+    def __init__(self, open_work: Callable[[], Work], attempts: Any, workers: int) -> None:
+        self._attempts = attempts
         self._failure = ""
+        if self._begin("opening") > ATTEMPTS * workers:
+            self._failure = (
+                "workers die while they load the pair, which may be too large for them: ask for "
+                'fewer workers=, or load it with memory="sequential"'
+            )
+            return
         try:
             self._work = open_work()
         except TwinlensError as error:
             # Raised here it would only be reported as the death of an actor.
             self._failure = str(error)
+        self._end("opening")
 
-    def __call__(self, batch: dict[str, Sequence[str]]) -> pa.Table:
-        """Work on a batch."""
+    def __call__(self, batch: dict[str, Sequence[Any]]) -> pa.Table:
+        """Work on a batch; its numbers do not depend on what happened before."""
         if self._failure:
             return _sendable(Problem(_FAILED, self._failure))
-        rows = [row for packed in batch["rows"] for row in _unpack(packed)]
-        return pa.concat_tables([_sendable(outcome) for outcome in self._work(rows)])
+        outcomes = (
+            outcome
+            for place, packed in zip(batch["batch"], batch["rows"], strict=True)
+            for outcome in self._outcomes(f"batch {place}", _unpack(packed))
+        )
+        try:
+            return pa.concat_tables([_sendable(outcome) for outcome in outcomes])
+        except Exception as error:
+            # Ray's own report of it is a page long.
+            return _sendable(Problem(_FAILED, _failed(error)))
+
+    def _outcomes(self, name: str, rows: list[Row]) -> Iterator[Outcome]:
+        if self._begin(name) == 1:
+            yield from self._work(rows, _silent)
+        else:
+            for row in rows:
+                yield from self._alone(row)
+        self._end(name)
+
+    def _alone(self, row: Row) -> Iterator[Outcome]:
+        if self._begin(f"row {row.number}") >= ATTEMPTS:
+            yield Problem(row.number, f"{ATTEMPTS} workers died on it: it may need more memory")
+        else:
+            yield from self._work([row], _silent)
+        self._end(f"row {row.number}")
+
+    def _begin(self, what: str) -> int:
+        import ray
+
+        return int(ray.get(self._attempts.begin.remote(what)))
+
+    def _end(self, what: str) -> None:
+        self._attempts.end.remote(what)
+
+
+def _silent(what: str) -> None:
+    """The writer says how far everything is."""
 
 
 def _through(
-    sent: list[dict[str, str]], open_work: Callable[[], Work], resources: dict[str, Any]
+    sent: list[dict[str, Any]], open_work: Callable[[], Work], resources: dict[str, Any]
 ) -> Iterator[Outcome]:
     import ray
 
-    workers = resources.pop("workers")
+    workers = min(resources.pop("workers"), len(sent))
+    attempts = ray.remote(Attempts).options(num_cpus=0, max_restarts=-1, max_task_retries=-1)
     dataset = ray.data.from_items(sent, override_num_blocks=len(sent)).map_batches(
         Worker,
-        fn_constructor_args=(open_work,),
-        batch_size=None,
-        compute=ray.data.ActorPoolStrategy(size=min(workers, len(sent))),
-        max_restarts=-1,
-        max_task_retries=ATTEMPTS - 1,
+        fn_constructor_args=(open_work, attempts.remote(), workers),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=workers),
         **resources,
     )
     tables = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
@@ -149,7 +213,7 @@ def _through(
             for number in table.column("number").unique().to_pylist():
                 yield _received(table.filter(pc.equal(table.column("number"), number)))
     except ray.exceptions.RayError as error:
-        raise StudyError(f"a worker failed ({_reason(error)}): what is finished is kept") from error
+        raise StudyError(_failed(error)) from error
     finally:
         tables.close()
 
@@ -244,8 +308,14 @@ def _received(table: pa.Table) -> Outcome:
     return Problem(number, message)
 
 
+def _failed(error: Exception) -> str:
+    return (
+        f"a worker failed ({_reason(error)}): what is finished is kept, and engine='local' shows "
+        "where it fails"
+    )
+
+
 def _reason(error: Exception) -> str:
-    """The first cause in one line."""
-    cause = getattr(error, "cause", None) or error
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return (lines or [type(cause).__name__])[-1][:300]
+    """What was raised, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {(lines or [''])[-1][:300]}"

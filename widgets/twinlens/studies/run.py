@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from twinlens.errors import StudyError
 from twinlens.studies.data import Problem, Row, read_rows
 from twinlens.studies.store import Store
-from twinlens.studies.work import Job, Outcome, Response, Work
+from twinlens.studies.work import Job, Outcome, Response, Say, Work
 from twinlens.trace import Report
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
 
 #: From batches of prompts to their outcomes, in any order.
-Engine: TypeAlias = Callable[[Iterator[list[Row]]], Iterator[Outcome]]
+Engine: TypeAlias = Callable[[Iterator[list[Row]], Say], Iterator[Outcome]]
 
 DEFAULT_METHOD = "gradient_x_input"
 RESPONSES: tuple[Response, ...] = ("own", "base", "tuned", "given")
 ENGINES = ("local", "ray")
-BATCH = 8
+BATCH = 32
+#: With one model in memory at a time, each batch loads both.
+SEQUENTIAL_BATCH = 256
 #: Prompts are sorted by length within so many batches.
-SORTED = 16
+SORTED = 4
 
 
 def study(
@@ -39,7 +41,7 @@ def study(
     template: bool = False,
     columns: Mapping[str, str] | None = None,
     published_quirk: bool = True,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     engine: str = "local",
     workers: int | None = None,
     report: Report | None = None,
@@ -69,9 +71,10 @@ def study(
         Other names of columns.
     published_quirk : bool
         How annotations are widened, see `twinlens.studies.annotation.widen`.
-    batch_size : int
-        Prompts of similar length that are worked on together; an interrupt or a crash loses at
-        most one batch (of each worker).
+    batch_size : int, optional
+        Prompts of similar length that are worked on together: 32, or 256 where the pair keeps one
+        model in memory at a time, which is loaded anew for each batch. An interrupt or a crash
+        loses at most one batch (of each worker).
     engine : {"local", "ray"}
         Where the work is done: in this process, or by the workers of a Ray cluster, see
         `twinlens.studies.ray_engine`.
@@ -94,6 +97,7 @@ def study(
     DataError
         If the data as a whole cannot be read.
     """
+    from twinlens.compute import effects  # noqa: F401 - it registers the methods
     from twinlens.compute.attributions.registry import METHODS
 
     if engine not in ENGINES:
@@ -114,7 +118,7 @@ def study(
     if engine == "ray":
         from twinlens.studies.ray_engine import on_ray, opener
 
-        work_on = on_ray(opener(pair, job), workers=workers, gpu=pair.accelerated, report=report)
+        work_on = on_ray(opener(pair, job), workers=workers, gpu=pair.accelerated)
     else:
         work_on = here(job.work(pair))
     store = Store.create(
@@ -129,17 +133,18 @@ def study(
             "decoding": "greedy",
         },
     )
+    size = batch_size or (SEQUENTIAL_BATCH if pair.memory == "sequential" else BATCH)
     rows = read_rows(data, columns=columns, published_quirk=published_quirk)
-    fill(store, rows, work_on, batch_size=batch_size, total=_count(data), report=report)
+    fill(store, rows, work_on, batch_size=size, total=_count(data), report=report)
     return store
 
 
 def here(work: Work) -> Engine:
     """The engine that works through one batch after another in this process."""
 
-    def outcomes(batches: Iterator[list[Row]]) -> Iterator[Outcome]:
+    def outcomes(batches: Iterator[list[Row]], say: Say) -> Iterator[Outcome]:
         for batch in batches:
-            yield from work(batch)
+            yield from work(batch, say)
 
     return outcomes
 
@@ -159,10 +164,10 @@ def fill(
     started = time.monotonic()
     done = skipped = worked = 0
 
-    def progress() -> None:
+    def say(what: str) -> None:
         if report:
             left = total - done - (len(finished) - skipped)
-            report(done, total, _left(left, worked, time.monotonic() - started))
+            report(done, total, what + _left(left, worked, time.monotonic() - started))
 
     def missing() -> Iterator[Row]:
         nonlocal done, skipped
@@ -175,17 +180,17 @@ def fill(
             else:
                 skipped += 1
             done += 1
-            progress()
+            say("prompts")
 
     try:
-        for outcome in engine(batches(missing(), batch_size)):
+        for outcome in engine(batches(missing(), batch_size), say):
             if isinstance(outcome, Problem):
                 problems.append(outcome)
             else:
                 store.append(outcome)
             done += 1
             worked += 1
-            progress()
+            say("prompts")
     finally:
         store.write_problems(problems)
 
@@ -206,6 +211,6 @@ def _count(data: Any) -> int:
 
 def _left(left: int, worked: int, seconds: float) -> str:
     if not (worked and left > 0):
-        return "prompts"
+        return ""
     minutes = seconds / worked * left / 60
-    return f"prompts, {minutes:.0f} min left" if minutes >= 1 else "prompts, less than 1 min left"
+    return f", {minutes:.0f} min left" if minutes >= 1 else ", less than 1 min left"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pyarrow as pa
 
+from twinlens.blocks import Array
 from twinlens.compare import SCORED_SEGMENTS
 from twinlens.errors import Interrupted, StudyError, TwinlensError
-from twinlens.schema import SIDES
+from twinlens.schema import SIDES, Answer, Side, Token
 from twinlens.studies.annotation import Span, span_tokens
 from twinlens.studies.cases import Case
 from twinlens.studies.data import Problem, Row
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 Response: TypeAlias = Literal["own", "base", "tuned", "given"]
 #: What becomes of a prompt: its cases as a table of the study (`as_table`), or why there are none.
 Outcome: TypeAlias = pa.Table | Problem
-#: From a batch of prompts to their outcomes, each as soon as it is there.
-Work: TypeAlias = Callable[[Sequence[Row]], Iterator[Outcome]]
+#: Told what is being done.
+Say: TypeAlias = Callable[[str], None]
+#: From a batch of prompts to their outcomes, in any order, each as soon as it is there.
+Work: TypeAlias = Callable[[Sequence[Row], Say], Iterator[Outcome]]
 
 
 @dataclass(frozen=True)
@@ -38,59 +42,112 @@ class Job:
     template: bool
 
     def work(self, pair: Pair) -> Work:
-        """The work of this job with a pair."""
+        """The work of this job with a pair.
+
+        A prompt that cannot be worked on is set aside like a bad row; anything that is not an
+        error of twinlens stops the study.
+        """
+        from twinlens.compute.batch import METHOD
+        from twinlens.compute.live import trace_pair
 
         def tracer(row: Row) -> Trace:
-            from twinlens.compute.live import trace_pair
-
-            if self.response == "given" and row.answer is None:
-                raise StudyError("it has no answer, but response='given' needs one")
             return trace_pair(
                 pair,
                 row.prompt,
                 instruction=list(row.instruction),
                 context=list(row.context),
-                response=str(row.answer) if self.response == "given" else self.response,
+                response=self.reads(row),
                 max_new_tokens=self.max_new_tokens,
                 template=self.template,
             )
 
-        return one_by_one(tracer, self.methods)
+        # Only the paper's method is computed for many texts at once.
+        return self._together(pair) if self.methods == (METHOD,) else traced(tracer, self.methods)
+
+    def reads(self, row: Row) -> str:
+        """What both models read after a prompt, see `twinlens.compute.answers.read_answers`."""
+        if self.response != "given":
+            return self.response
+        if row.answer is None:
+            raise StudyError("it has no answer, but response='given' needs one")
+        return row.answer
+
+    def _together(self, pair: Pair) -> Work:
+        from twinlens.compute.batch import METHOD, Attributed, attribute_prompts
+        from twinlens.compute.prompt import Prompt, read_prompt
+
+        def work(rows: Sequence[Row], say: Say) -> Iterator[Outcome]:
+            readable: list[tuple[Row, Prompt, str]] = []
+            for row in rows:
+                marked = {"instruction": list(row.instruction), "context": list(row.context)}
+                try:
+                    prompt = read_prompt(pair, row.prompt, template=self.template, **marked)
+                    readable.append((row, prompt, self.reads(row)))
+                except TwinlensError as error:
+                    yield Problem(row.number, str(error))
+            found = attribute_prompts(
+                pair,
+                [prompt for _, prompt, _ in readable],
+                responses=[response for _, _, response in readable],
+                max_new_tokens=self.max_new_tokens,
+                report=lambda done, total, what: say(f"{what} {done}/{total}"),
+            )
+            for (row, prompt, _), one in zip(readable, found, strict=True):
+                if isinstance(one, Attributed):
+                    kept = partial(case_of, row, prompt.text, prompt.tokens, method=METHOD)
+                    cases = [kept(side, one.answers[side], one.values[side]) for side in SIDES]
+                    yield as_table(row.number, cases)
+                else:
+                    yield Problem(row.number, str(one))
+
+        return work
 
 
-def one_by_one(tracer: Callable[[Row], Trace], methods: Sequence[str]) -> Work:
-    """Work that makes a trace of each prompt and keeps its saliency by some methods.
+def traced(tracer: Callable[[Row], Trace], methods: Sequence[str]) -> Work:
+    """Work that makes a trace of one prompt after another and keeps its saliency."""
 
-    A prompt that cannot be traced is set aside like a bad row; anything that is not an error of
-    twinlens stops the study.
-    """
+    def cases(row: Row) -> Iterator[Case]:
+        trace = tracer(row)
+        text = trace.manifest
+        kept = partial(case_of, row, text.prompt, text.prompt_tokens)
+        for method in methods:
+            for side in SIDES:
+                values = trace.saliency(side, method).values
+                yield kept(side, text.answers[side], values, method=method)
 
-    def work(rows: Sequence[Row]) -> Iterator[Outcome]:
+    def work(rows: Sequence[Row], _: Say) -> Iterator[Outcome]:
         for row in rows:
             try:
-                trace = tracer(row)
-                cases = [make_case(row, trace, side, name) for name in methods for side in SIDES]
+                table = as_table(row.number, list(cases(row)))
             except Interrupted:
                 raise
             except TwinlensError as error:
                 yield Problem(row.number, str(error))
             else:
-                yield as_table(row.number, cases)
+                yield table
 
     return work
 
 
-def make_case(row: Row, trace: Trace, side: Any, method: str) -> Case:
-    """The case of one model from a trace of its prompt."""
-    manifest = trace.manifest
-    scored = manifest.segment_positions(*SCORED_SEGMENTS)
+def case_of(
+    row: Row,
+    prompt: str,
+    tokens: tuple[Token, ...],
+    side: Side,
+    answer: Answer,
+    values: Array,
+    *,
+    method: str,
+) -> Case:
+    """The case of one model: what it read of a row, and its saliency [N, M]."""
+    scored = [i for i, token in enumerate(tokens) if token.segment in SCORED_SEGMENTS]
     # With a chat template the prompt stands somewhere inside the text that was read.
     stripped = row.prompt.strip()
-    shift = manifest.prompt.find(stripped) - row.prompt.find(stripped)
+    shift = prompt.find(stripped) - row.prompt.find(stripped)
 
     def hit(spans: tuple[Span, ...]) -> tuple[int, ...]:
         moved = [(start + shift, end + shift) for start, end in spans]
-        return tuple(sorted(set(span_tokens(manifest.prompt_tokens, moved)) & set(scored)))
+        return tuple(sorted(set(span_tokens(tokens, moved)) & set(scored)))
 
     judged = side == "tuned"
     return Case(
@@ -98,11 +155,11 @@ def make_case(row: Row, trace: Trace, side: Any, method: str) -> Case:
         group=row.group,
         category=row.category,
         side=side,
-        prompt=manifest.prompt,
-        answer=manifest.answers[side].text,
-        prompt_tokens=manifest.prompt_tokens,
-        answer_tokens=manifest.answers[side].tokens,
-        values=trace.saliency(side, method).values,
+        prompt=prompt,
+        answer=answer.text,
+        prompt_tokens=tokens,
+        answer_tokens=answer.tokens,
+        values=values,
         kind="effects",
         scored=tuple(scored),
         instruction=hit(row.instruction),
