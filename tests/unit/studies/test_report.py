@@ -23,10 +23,11 @@ from twinlens.studies.robustness import Grid, other_methods, robustness
 from twinlens.studies.scoring import Settings
 from twinlens.studies.statistics import analyse
 from twinlens.studies.store import Store
+from twinlens.studies.work import traced
 from twinlens.studies.tables import write_tables
 
 from tests.support import tiny
-from tests.unit.studies.planted import METHOD, PAIR, Planted, planted
+from tests.unit.studies.planted import METHOD, PAIR, Planted, PlantedTrace
 from tests.unit.studies.published_data import PUBLISHED, needs_published
 
 SMALL = Grid(levels=(10,), thresholds=(7,), norms=(4.0,))
@@ -142,7 +143,7 @@ def stored(folder, methods=(METHOD,)):
         )
         for i in range(12)
     ]
-    run.fill(store, iter(rows), planted)
+    run.fill(store, iter(rows), run.here(traced(PlantedTrace, [one.name for one in methods])))
     return store
 
 
