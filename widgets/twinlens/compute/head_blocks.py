@@ -81,12 +81,12 @@ class HeadBlocks:
         yield "heads/circuits"
 
     def _exact_keys(self, side: Side) -> Iterator[str]:
-        """Exact effects that are there, and for a small pair those of heads set to zero."""
+        """Exact effects that are there; of a small pair all for the answer, zero for tokens."""
         answers = [None, *range(self._manifest.answer_length(side))]
-        for kind in ABLATIONS:
+        for kind in ABLATIONS if self._manifest.shared else ABLATIONS[:2]:
             for column in answers:
-                small = kind == "zero" and self._small
-                if small or self.effects.computed(side, kind, column):
+                asked = kind == "zero" or column is None
+                if (self._small and asked) or self.effects.computed(side, kind, column):
                     at = "answer" if column is None else column
                     yield f"heads/ablation/{side}/{kind}/{at}"
 
