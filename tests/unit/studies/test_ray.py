@@ -17,8 +17,9 @@ import pytest
 pytest.importorskip("ray")
 
 import ray
+from click.testing import CliRunner
 from twinlens.errors import Interrupted, ModelLoadError, StudyError
-from twinlens.studies import run
+from twinlens.studies import command, run
 from twinlens.studies.ray_engine import ATTEMPTS, Attempts, Worker, on_ray, opener
 from twinlens.studies.store import Store
 from twinlens.studies.work import Job
@@ -200,6 +201,17 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray.data", None)
     with pytest.raises(StudyError, match=r"needs Ray.*pip install 'twinlens\[ray\]'"):
         on_ray(open_planted)
+
+
+def test_the_command_takes_the_engine(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    folders = [str(folder) for folder in tiny.save_pair(tmp_path)]
+    (tmp_path / "data.jsonl").write_text('{"prompt": "Write."}')
+    arguments = [*folders, str(tmp_path / "data.jsonl"), "--out", str(tmp_path / "s")]
+    result = CliRunner().invoke(command.study, [*arguments, "--engine", "ray", "--workers", "2"])
+    assert isinstance(result.exception, StudyError)
+    assert "twinlens[ray]" in str(result.exception)
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_pair_whose_folder_is_gone_cannot_be_sent(tmp_path):

@@ -23,8 +23,8 @@ from twinlens.studies.robustness import Grid, other_methods, robustness
 from twinlens.studies.scoring import Settings
 from twinlens.studies.statistics import analyse
 from twinlens.studies.store import Store
-from twinlens.studies.work import traced
 from twinlens.studies.tables import write_tables
+from twinlens.studies.work import traced
 
 from tests.support import tiny
 from tests.unit.studies.planted import METHOD, PAIR, Planted, PlantedTrace

@@ -15,10 +15,14 @@ import pytest
 pytest.importorskip("pyarrow")
 
 import pyarrow as pa
+from twinlens.compute import pair as pair_module
+from twinlens.compute.live import trace_pair
+from twinlens.compute.sources import load_weights
 from twinlens.density import DensityParameters
 from twinlens.errors import Interrupted, PromptError, StudyError, UnknownBlockError
 from twinlens.studies import run
 from twinlens.studies import store as store_module
+from twinlens.studies.cases import paired
 from twinlens.studies.data import Problem, Row
 from twinlens.studies.scoring import Settings, scores
 from twinlens.studies.statistics import analyse
@@ -275,14 +279,53 @@ DATA = [
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    from twinlens.compute.pair import load_pair
+    return pair_module.load_pair(*tiny.save_pair(tmp_path_factory.mktemp("pair")))
 
-    return load_pair(*tiny.save_pair(tmp_path_factory.mktemp("pair")))
+
+MIXED = [
+    {"prompt": "Write the word dog in the garden and then again." * (1 + i % 3), "answer": " a dog"}
+    for i in range(6)
+]
+
+
+@pytest.mark.parametrize("response", ["own", "tuned", "given"])
+def test_batches_find_what_one_prompt_at_a_time_finds(tmp_path, pair, response):
+    data = [*MIXED[:3], {"prompt": "word " * 200, "answer": " dog"}, *MIXED[3:]]
+    options = {"response": response, "max_new_tokens": 8}
+    said = []
+    together = run.study(
+        pair, data, tmp_path / "s", batch_size=4, report=lambda *now: said.append(now), **options
+    )
+    assert [problem.number for problem in together.problems] == [4]
+    assert said[-1][:2] == (7, 7)
+    for row, both in zip([*data[:3], *data[4:]], paired(together), strict=True):
+        reads = row["answer"] if response == "given" else response
+        alone = trace_pair(pair, row["prompt"], response=reads, max_new_tokens=8)
+        for one in both:
+            expected = alone.saliency(one.side, "gradient_x_input").values
+            assert one.answer == alone.manifest.answers[one.side].text
+            np.testing.assert_allclose(one.values, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_with_one_model_at_a_time_models_are_loaded_by_batch(tmp_path, monkeypatch):
+    """Twice for what the study is of; then each batch begins with the model the last one left."""
+    loaded = []
+
+    def load(source, *rest):
+        loaded.append(source.name)
+        return load_weights(source, *rest)
+
+    monkeypatch.setattr(pair_module, "load_weights", load)
+    folders = tiny.save_pair(tmp_path)
+    alone = pair_module.load_pair(*folders, memory="sequential")
+    store = run.study(alone, MIXED, tmp_path / "s", batch_size=3, max_new_tokens=4)
+    known, first, second = ["base", "tuned"], ["base", "tuned", "base"], ["tuned", "base"]
+    assert loaded == [*known, *first, *second]
+    both = pair_module.load_pair(*folders)
+    assert same(store, run.study(both, MIXED, tmp_path / "b", batch_size=3, max_new_tokens=4)) == 12
 
 
 def test_a_study_of_a_pair(tmp_path, pair):
-    from twinlens.compute.live import trace_pair
-
     methods = ("gradient_x_input", "occlusion")
     store = run.study(pair, DATA, tmp_path / "s", methods=methods, max_new_tokens=12)
     assert [problem.number for problem in store.problems] == [4, 5]

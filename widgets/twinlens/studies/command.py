@@ -61,6 +61,21 @@ def report_options(command: Any) -> Any:
 @click.option(
     "--memory", type=click.Choice(["both", "sequential"]), default="both", show_default=True
 )
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), help="Prompts at once.  [default: 32, or 256]"
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="This process, or a Ray cluster (RAY_ADDRESS, or this machine).",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Workers of the cluster.  [default: one for each GPU, or each machine]",
+)
 @report_options
 def study(
     base: str,
@@ -73,6 +88,9 @@ def study(
     template: bool,
     device: str | None,
     memory: Literal["both", "sequential"],
+    batch_size: int | None,
+    engine: Literal["local", "ray"],
+    workers: int | None,
     **options: Any,
 ) -> None:
     """Run the prompts in DATA through BASE and TUNED; continues where it stopped."""
@@ -93,6 +111,9 @@ def study(
             response=response,
             max_new_tokens=max_new_tokens,
             template=template,
+            batch_size=batch_size,
+            engine=engine,
+            workers=workers,
             report=said,
         )
     for problem in store.problems:

@@ -60,7 +60,8 @@ def study(
     out : path
         Folder of the study.
     methods : sequence of str
-        Saliency methods to store, the first is the one analysed by default.
+        Saliency methods to store, the first is the one analysed by default. With any but the
+        paper's alone, prompts are worked on one at a time.
     response : {"own", "base", "tuned", "given"}
         Each model's own answer (the paper), one model's answer for both, or the data's.
     max_new_tokens : int

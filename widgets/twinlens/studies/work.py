@@ -110,8 +110,8 @@ def traced(tracer: Callable[[Row], Trace], methods: Sequence[str]) -> Work:
         trace = tracer(row)
         text = trace.manifest
         kept = partial(case_of, row, text.prompt, text.prompt_tokens)
-        for method in methods:
-            for side in SIDES:
+        for side in SIDES:  # outside, so that few models are loaded where only one is kept
+            for method in methods:
                 values = trace.saliency(side, method).values
                 yield kept(side, text.answers[side], values, method=method)
 
