@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,14 +20,14 @@ pytest.importorskip("ray")
 import ray
 from click.testing import CliRunner
 from twinlens.errors import Interrupted, ModelLoadError, StudyError
-from twinlens.studies import command, run
+from twinlens.studies import command, ray_engine, run
 from twinlens.studies.ray_engine import ATTEMPTS, Attempts, Worker, on_ray, opener
 from twinlens.studies.store import Store
 from twinlens.studies.work import Job
 
 from tests.support import tiny
 from tests.unit.studies.planted import METHOD, PAIR, open_planted, planted, prompts
-from tests.unit.studies.workers import dies_on_one, fails, refuses
+from tests.unit.studies.workers import dies_on_one, dies_once, fails, refuses
 
 ROOT = Path(__file__).parents[3]
 
@@ -72,23 +73,23 @@ def same(first, second):
         np.testing.assert_allclose(one.values, other.values, rtol=1e-4, atol=1e-6)
 
 
-def test_two_workers_find_what_one_process_finds_though_one_is_killed(tmp_path, cluster):
+def test_two_workers_find_what_one_process_finds_though_one_is_killed(
+    tmp_path, cluster, monkeypatch
+):
     from twinlens.compute.pair import load_pair
 
     pair = load_pair(*tiny.save_pair(tmp_path))
     data = [f"{tiny.PROMPT} Write {number}." for number in range(12)]
     data[3] = "word " * 200
     options = {"max_new_tokens": 6, "batch_size": 2}
-    killed = []
+    grave = tmp_path / "grave"
 
-    def report(done, total, what):
-        if done == 3 and not killed:
-            killed.append(workers()[0])
-            killed[0].kill()
+    def dying_opener(*job):
+        return partial(dies_once, opener(*job), grave)
 
-    far = run.study(pair, data, tmp_path / "ray", engine="ray", workers=2, report=report, **options)
-    assert killed
-    assert not killed[0].is_running()
+    monkeypatch.setattr(ray_engine, "opener", dying_opener)
+    far = run.study(pair, data, tmp_path / "ray", engine="ray", workers=2, **options)
+    assert int(grave.read_text()) not in psutil.pids()
     here = run.study(pair, data, tmp_path / "local", **options)
     same(far, here)
     assert [case.id for case in far] == [str(i + 1) for i in range(12) if i != 3 for _ in "bt"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from twinlens.errors import StudyError
 from twinlens.studies.data import Row
@@ -32,5 +33,23 @@ def dies_on_one() -> Work:
         if any(row.id == "p5" for row in rows):
             os.kill(os.getpid(), signal.SIGKILL)
         yield from good(rows, say)
+
+    return work
+
+
+def dies_once(open_work: Callable[[], Work], grave: Path) -> Work:
+    """Work whose worker is killed in its second batch, once: its process id is in the file."""
+    good = open_work()
+    batches = 0
+
+    def work(rows: Sequence[Row], say: Say) -> Iterator[Outcome]:
+        nonlocal batches
+        batches += 1
+        outcomes = good(rows, say)
+        yield next(outcomes)
+        if batches == 2 and not grave.exists():
+            grave.write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield from outcomes
 
     return work
