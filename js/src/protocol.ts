@@ -68,6 +68,9 @@ export interface Manifest {
   schema: number;
 }
 
+/** A span of the prompt marked anew: first token, one past the last, what it is. */
+export type Mark = [start: number, end: number, segment: "instruction" | "context"];
+
 /** Position at which the inside of the models is read for a selected token. */
 export function readingPosition(token: number, promptLength: number): number {
   return token >= promptLength ? token - 1 : token;
@@ -91,9 +94,23 @@ export interface Lens {
 /** Agreement of an estimate with exact occlusion; null where too little is known. */
 export interface Faithfulness {
   spearman: number | null;
+  pearson: number | null;
+  /** Share of the answer tokens in which the largest estimate is the largest effect. */
+  top1: number | null;
+  /** Share of the exact cells with an effect of at least 0.1 nats. */
+  above_noise: number | null;
+  /** Answer tokens behind the correlations, and behind `top1`. */
+  columns: number;
+  columns_top1: number;
   /** Exact cells it is computed on, of all cells. */
   n: number;
   cells: number;
+}
+/** Drop of the answer's log-probability as the tokens that matter most, or least, are hidden. */
+export interface DeletionCurve {
+  share: number[];
+  most: number[];
+  least: number[];
 }
 export interface Component {
   base: { explained: number; words: Word[] };

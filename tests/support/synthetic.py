@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from twinlens.blocks import Value
 from twinlens.errors import UnknownBlockError
-from twinlens.faithfulness import EXACT, faithfulness
+from twinlens.faithfulness import EXACT, DeletionCurve, faithfulness
 from twinlens.grouping import groups
 from twinlens.schema import (
     SIDES,
@@ -188,6 +188,7 @@ class SyntheticTrace(Trace):
         layers, heads = range(m.pair.layers), range(m.pair.heads)
         keys = [f"saliency/{side}/{method.name}" for method in m.methods for side in SIDES]
         keys += [f"faithfulness/{side}/{method.name}" for method in m.methods for side in SIDES]
+        keys += [f"deletion/{side}/{method.name}" for method in m.methods for side in SIDES]
         keys += [f"groups/{unit}" for unit in ("word", "sentence", "segment")]
         keys += ["heads/change", "shift/attention", "shift/feed_forward", "shift/residual"]
         keys += ["disagreement"] if m.shared else []
@@ -230,6 +231,12 @@ class SyntheticTrace(Trace):
                 values, exact = (self.array(f"saliency/{side}/{name}") for name in (method, EXACT))
                 scored = m.segment_positions("instruction", "context", "other")
                 return faithfulness(values, exact, scored).to_json()
+            case ["deletion", _, _]:
+                most = np.sort(rng.exponential(size=11)).cumsum()
+                least = np.sort(rng.beta(1, 3, size=11)) * most
+                most[0] = least[0] = 0
+                share = np.linspace(0, 1, 11)
+                return DeletionCurve(share.tolist(), most.tolist(), least.tolist()).to_json()
             case ["groups", ("word" | "sentence" | "segment") as unit]:
                 return [list(group) for group in groups(m.prompt_tokens, unit)]
             case ["saliency", _, method, column]:

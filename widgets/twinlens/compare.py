@@ -71,11 +71,16 @@ def trace_score(
     method: str | None = None,
     parameters: DensityParameters | None = None,
     report: Report | None = None,
+    segments: Sequence[Segment] | None = None,
 ) -> float:
-    """The paper's instruction score of one model on this prompt (`instruction_score`)."""
+    """The paper's instruction score of one model on this prompt (`instruction_score`).
+
+    `segments` marks the spans anew, as in `effect_shares`.
+    """
     settings = parameters or DensityParameters()
     density = trace_density(trace, side, method, settings, report)
-    instruction = trace.manifest.segment_positions("instruction")
+    marked = _marked(trace, segments)
+    instruction = [i for i, segment in enumerate(marked) if segment == "instruction"]
     return instruction_score(density, instruction, settings.aggregation)
 
 
@@ -138,9 +143,7 @@ def effect_shares(
         If there is not one segment for each prompt token.
     """
     tokens = trace.manifest.prompt_tokens
-    marked = [token.segment for token in tokens] if segments is None else list(segments)
-    if len(marked) != len(tokens):
-        raise ValueError(f"give a segment for each of the {len(tokens)} prompt tokens")
+    marked = _marked(trace, segments)
     name = method or trace.manifest.methods[0].name
     positive = np.maximum(trace.saliency(side, name, report).values.astype(np.float64), 0.0)
     unit = next((m.unit for m in trace.manifest.methods if m.name == name), "token")
@@ -161,3 +164,11 @@ def effect_shares(
         },
         covers_everything=set(marked) - {"special", "template"} == {"instruction"},
     )
+
+
+def _marked(trace: Trace, segments: Sequence[Segment] | None) -> list[Segment]:
+    tokens = trace.manifest.prompt_tokens
+    marked = [token.segment for token in tokens] if segments is None else list(segments)
+    if len(marked) != len(tokens):
+        raise ValueError(f"give a segment for each of the {len(tokens)} prompt tokens")
+    return marked

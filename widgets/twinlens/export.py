@@ -14,7 +14,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeAlias
 from twinlens import blocks, charts
 from twinlens.errors import TwinlensError
 from twinlens.files import replacing
+from twinlens.marks import Mark
 from twinlens.schema import SELECTION_DEFAULTS, Manifest, PanelKind, with_methods
 from twinlens.trace import Report, Trace
 
@@ -61,6 +62,7 @@ def to_html(
     *,
     selection: Mapping[str, int | str] | None = None,
     method: str | None = None,
+    marks: Sequence[Mark] | None = None,
     title: str | None = None,
     theme: Theme = "auto",
     kind: PanelKind = "dashboard",
@@ -79,6 +81,8 @@ def to_html(
         ``token``, ``layer``, ``head`` and ``unit`` selected when the page opens.
     method : str, optional
         Saliency method shown first, the trace's first by default.
+    marks : sequence of Mark, optional
+        Spans marked anew, as the explorer has them; the trace's own by default.
     title : str, optional
         Title of the page, by default the names of the two models.
     theme : {"auto", "light", "dark"}
@@ -112,6 +116,7 @@ def to_html(
         "manifest": manifest.to_json(),
         "selection": {**SELECTION_DEFAULTS, **(selection or {})},
         "method": method or _first_method(manifest),
+        "marks": trace.marks if marks is None else list(marks),
         "theme": theme,
         "title": shell["title"],
         "kind": kind,

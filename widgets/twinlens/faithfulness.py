@@ -59,6 +59,30 @@ class Faithfulness:
         return dataclasses.asdict(self)
 
 
+@dataclass(frozen=True)
+class DeletionCurve:
+    """Loss of the answer's log-probability as prompt tokens are hidden, one after the other.
+
+    A faithful method has `most` far above `least`.
+
+    Attributes
+    ----------
+    share : list of float [steps + 1]
+        Share of the prompt tokens that is hidden, from 0 to 1.
+    most, least : list of float [steps + 1]
+        Drop in nats, summed over the answer, when those that matter most, or least, by the
+        method's effect on the whole answer are hidden first.
+    """
+
+    share: list[float]
+    most: list[float]
+    least: list[float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; ``DeletionCurve(**value)`` is the inverse."""
+        return dataclasses.asdict(self)
+
+
 def faithfulness(
     estimate: npt.ArrayLike, exact: npt.ArrayLike, scored: Sequence[int] | None = None
 ) -> Faithfulness:

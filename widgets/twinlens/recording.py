@@ -19,8 +19,9 @@ from typing import Any, cast
 import numpy as np
 
 from twinlens.blocks import Value
-from twinlens.errors import RecordingError, UnknownBlockError
+from twinlens.errors import PromptError, RecordingError, UnknownBlockError
 from twinlens.files import replacing
+from twinlens.marks import Mark, read_marks
 from twinlens.schema import manifest_from_json, with_methods
 from twinlens.trace import Report, Trace
 
@@ -30,7 +31,13 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _ARRAY_TYPES = ("float32", "float16", "float64", "int32", "int64", "uint8")
 
 
-def write(trace: Trace, path: str | os.PathLike[str], report: Report | None = None) -> Path:
+def write(
+    trace: Trace,
+    path: str | os.PathLike[str],
+    report: Report | None = None,
+    *,
+    marks: list[Mark] | None = None,
+) -> Path:
     """Record every block of a trace in a `.twl` file.
 
     The file appears only when it is complete: an error or an interrupt leaves an older file of
@@ -42,6 +49,8 @@ def write(trace: Trace, path: str | os.PathLike[str], report: Report | None = No
     path : path
     report : callable, optional
         Called with (done, total, what) for each block; may raise `Interrupted`.
+    marks : list of Mark, optional
+        Spans marked anew, which `read` gives back as the trace's `marks`.
 
     Returns
     -------
@@ -59,7 +68,12 @@ def write(trace: Trace, path: str | os.PathLike[str], report: Report | None = No
             if report:
                 report(done, len(keys), key)
             entries[key] = _write_block(archive, f"blocks/{done}", trace.block(key))
-        manifest = {"trace": with_methods(trace.manifest, entries).to_json(), "blocks": entries}
+        manifest: dict[str, Any] = {
+            "trace": with_methods(trace.manifest, entries).to_json(),
+            "blocks": entries,
+        }
+        if marks is not None:
+            manifest["marks"] = marks
         _write_entry(archive, "manifest.json", json.dumps(manifest).encode())
     return target
 
@@ -96,6 +110,10 @@ class RecordedTrace(Trace):
 
     def __init__(self, archive: zipfile.ZipFile, data: dict[str, Any], name: str) -> None:
         self.manifest = manifest_from_json(data["trace"])
+        try:
+            self.marks = read_marks(data.get("marks"), self.manifest.prompt_tokens)
+        except PromptError as error:
+            raise RecordingError(f"the marks in {name} are damaged ({error})") from error
         self._archive = archive
         self._entries = cast(dict[str, dict[str, Any]], data.get("blocks", {}))
         self._name = name

@@ -19,6 +19,7 @@ key                                 value        meaning
 ``saliency/S/METHOD/m``             f32 [N]      one column of it
 ``saliency/S/METHOD/so_far``        f32 [N, M]   NaN where not computed yet; live traces only
 ``faithfulness/S/METHOD``           JSON         agreement with occlusion, on what is exact so far
+``deletion/S/METHOD``               JSON         loss of the answer as prompt tokens are hidden
 ``groups/UNIT``                     JSON         prompt positions of each word, sentence, segment
 ``logprob/S``                       f32 [M]      log-probability of each answer token, nats
 ``alternatives/S``                  JSON         per answer token its five likeliest rivals
@@ -71,6 +72,7 @@ gives there (shared answers only).
 JSON forms::
 
     faithfulness/S/METHOD   the fields of `twinlens.faithfulness.Faithfulness`
+    deletion/S/METHOD  the fields of `twinlens.faithfulness.DeletionCurve`
     groups/UNIT      [[position, ...], ...]   UNIT is word, sentence or segment
     alternatives/S   [[[text, probability], ...five], ... M]
     lens/S/t         {"target": text, "layers": [{"logprob": nats, "rank": 1-based,
@@ -367,6 +369,11 @@ def reading_position(token: int, prompt_length: int) -> int:
     it stands.
     """
     return token - 1 if token >= prompt_length else token
+
+
+def grows(key: str) -> bool:
+    """Whether a block says how far a computation has come, so that it is no answer for good."""
+    return key.startswith("faithfulness/") or key.endswith("/so_far")
 
 
 _UNIT = re.compile(r"(component|neuron):(\d+)")

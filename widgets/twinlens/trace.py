@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from twinlens.blocks import Array, Value
-from twinlens.faithfulness import EXACT, Faithfulness
+from twinlens.faithfulness import EXACT, DeletionCurve, Faithfulness
+from twinlens.marks import Mark
 from twinlens.schema import Manifest, Side
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Trace(ABC):
     """One pair, one prompt, and the blocks computed for them."""
 
     manifest: Manifest
+    #: Spans marked anew before it was recorded; None for the manifest's own.
+    marks: list[Mark] | None = None
 
     @abstractmethod
     def block(self, key: str, report: Report | None = None) -> Value:
@@ -114,6 +117,13 @@ class Trace(ABC):
         key = f"faithfulness/{side}/{method}"
         self.array(f"saliency/{side}/{EXACT}", report)
         return Faithfulness(**cast(dict[str, Any], self.block(key, report)))
+
+    def deletion(
+        self, side: Side, method: str | None = None, report: Report | None = None
+    ) -> DeletionCurve:
+        """Loss of the answer as the tokens are hidden that matter most, or least, by a method."""
+        key = f"deletion/{side}/{method or self.manifest.methods[0].name}"
+        return DeletionCurve(**cast(dict[str, Any], self.block(key, report)))
 
     def attention(self, side: Side, layer: int, head: int) -> Array:
         """Attention pattern of one head, shape [T, T], rows are queries."""

@@ -1,9 +1,21 @@
-import type { Answer, Label, Labels, Manifest, Method, Side, Tensor, Value } from "../protocol.ts";
+import type {
+  Answer,
+  Label,
+  Labels,
+  Manifest,
+  Mark,
+  Method,
+  Segment,
+  Side,
+  Tensor,
+  Value,
+} from "../protocol.ts";
 import { readingPosition } from "../protocol.ts";
 import type { Progress, Source } from "../sources/source.ts";
 import { Cache } from "./cache.ts";
 import type { DensitySettings } from "./density.ts";
 import { perFrame } from "./frame.ts";
+import { segmentsUnder } from "./marks.ts";
 import { change, SELECTION_DEFAULTS, type Selection, stepBack } from "./selection.ts";
 
 /** The part of an anywidget model that holds synced state. */
@@ -52,6 +64,8 @@ export interface Options {
   headView: "grid" | "list";
   headTab: HeadTab;
   ablation: Ablation;
+  /** A span of answer tokens: the selected one and the one at its other end. */
+  span: { token: number; end: number } | null;
 }
 
 export const OPTIONS: Options = {
@@ -66,6 +80,7 @@ export const OPTIONS: Options = {
   headView: "grid",
   headTab: "maps",
   ablation: "zero",
+  span: null,
 };
 
 const SYNCED = [
@@ -74,6 +89,7 @@ const SYNCED = [
   "head",
   "unit",
   "method",
+  "marks",
   "theme",
   "presentation",
   "labels",
@@ -133,6 +149,39 @@ export class Store {
 
   setMethod(name: string): void {
     this.#write({ method: name });
+  }
+
+  /** Spans marked anew over the prompt; null for those of the trace. */
+  get marks(): readonly Mark[] | null {
+    return (this.#model.get("marks") as Mark[] | null | undefined) ?? null;
+  }
+
+  setMarks(marks: readonly Mark[] | null): void {
+    this.#write({ marks });
+  }
+
+  /** Segment of every prompt token under the marks. */
+  get segments(): readonly Segment[] {
+    return segmentsUnder(this.manifest.prompt_tokens, this.marks);
+  }
+
+  /** Prompt tokens of some segments under the marks. */
+  marked(...names: string[]): number[] {
+    return this.segments.flatMap((segment, i) => (names.includes(segment) ? [i] : []));
+  }
+
+  /** First and last token of a span of the answer around the selected one; null for one token. */
+  get span(): readonly [from: number, to: number] | null {
+    const { token } = this.selection;
+    const { span } = this.options;
+    if (!span || span.token !== token || span.end === token) return null;
+    return span.end < token ? [span.end, token] : [token, span.end];
+  }
+
+  /** Select an answer token and all up to another one. */
+  selectSpan(token: number, end: number): void {
+    this.setOptions({ span: { token, end } });
+    this.select({ token });
   }
 
   get theme(): Theme {

@@ -3,13 +3,14 @@
 import type { Selection } from "../core/selection.ts";
 import { type Model, Store } from "../core/store.ts";
 import { mount } from "../panels/mount.ts";
-import type { Manifest, PanelKind } from "../protocol.ts";
+import type { Manifest, Mark, PanelKind } from "../protocol.ts";
 import { embedded } from "../sources/embedded.ts";
 
 interface Page {
   manifest: Manifest;
   selection: Selection;
   method: string;
+  marks?: Mark[] | null;
   theme: string;
   title: string;
   kind: PanelKind;
@@ -22,6 +23,7 @@ async function open(): Promise<void> {
   const state = {
     ...page.selection,
     method: page.method,
+    marks: page.marks ?? null,
     theme: page.theme,
     presentation: false,
     _manifest: page.manifest,

@@ -2,61 +2,75 @@
 
 import { bySide, largest, type Numbers } from "../core/numbers.ts";
 import type { Options, Store } from "../core/store.ts";
-import { h, picker } from "../draw/dom.ts";
-import { count, number, quote } from "../draw/format.ts";
-import { diverging } from "../draw/theme.ts";
-import { type Tip, tips } from "../draw/tooltip.ts";
-import {
-  type Alternatives,
-  type BySide,
-  type Faithfulness,
-  SIDES,
-  type Side,
-  type Tensor,
-} from "../protocol.ts";
-import type { MakePanel, Panel, Picture, View } from "./panel.ts";
+import { button, h, picker } from "../draw/dom.ts";
+import { tips } from "../draw/tooltip.ts";
+import { type Alternatives, type BySide, SIDES, type Side, type Tensor } from "../protocol.ts";
+import type { MakePanel, Panel, View } from "./panel.ts";
 import { reachable, roving } from "./roving.ts";
+import { saliencyBadge } from "./saliency_badge.ts";
 import {
   type Bars,
   focusOf,
   loadBars,
   loadTracks,
   type Track,
+  together,
   trackScale,
 } from "./saliency_data.ts";
+import { marking } from "./saliency_marking.ts";
 import { saliencyNotes } from "./saliency_notes.ts";
 import { settings } from "./saliency_settings.ts";
-import { pairText, type Strip, tokenStrip } from "./token_strip.ts";
+import { loadShares, type Shares, sharesChart, stack } from "./saliency_shares.ts";
+import { shownRun } from "./saliency_table.ts";
+import { labelOf, tipOf, words } from "./saliency_words.ts";
+import { tokenRange } from "./token_range.ts";
+import { type Strip, tokenStrip } from "./token_strip.ts";
 
 export interface Facts {
   bars: Bars;
   tracks: Track[];
+  shares: Shares | null;
   disagreement: Numbers | null;
   logprob: BySide<Numbers> | null;
   alternatives: BySide<Alternatives> | null;
-  /** How far the estimate agrees with exact effects, as far as these are known. */
-  agreement: BySide<Faithfulness> | null;
 }
 
 /** Prompts with more tokens get lower bars, so that more lines fit. */
 const LONG = 80;
 
-export const saliencyPanel: MakePanel = ({ store, tooltip, signal }) => {
+export const saliencyPanel: MakePanel = ({ store, surface, tooltip, signal }) => {
   const strips = makeStrips(store);
   const buttons = () => [strips.prompt, ...strips.answers].flatMap((strip) => strip.buttons);
   const notes = saliencyNotes();
-  const body = h(
-    "div",
-    { class: store.promptLength > LONG ? "tl-tokens tl-long" : "tl-tokens" },
-    h("div", { class: "tl-row", role: "group", "aria-label": "prompt tokens" }, strips.prompt.el),
+  const shares = sharesChart();
+  const badge = saliencyBadge(store, surface, signal);
+  const body = h("div", {
+    class: store.promptLength > LONG ? "tl-tokens tl-long" : "tl-tokens",
+  });
+  const mark = marking(store, strips.prompt, body, signal);
+  body.append(
+    mark.bar,
+    h(
+      "div",
+      { class: "tl-row tl-prompt", role: "group", "aria-label": "prompt tokens" },
+      gutter({ up: "base", down: "tuned", difference: "tuned − base" }),
+      strips.prompt.el,
+    ),
     ...strips.answers.map((strip) => answerRow(store, strip)),
     notes.el,
+    shares.el,
+    badge.el,
   );
   let facts: Facts | null = null;
+  let latest: View | null = null;
 
+  const isAnswer = (element: HTMLElement) => Number(element.dataset.token) >= store.promptLength;
   const pick = (element: HTMLElement, toggle: boolean) => {
+    if (mark.active && !isAnswer(element)) return;
     const token = Number(element.dataset.token);
-    store.select({ token: toggle && store.selection.token === token ? -1 : token });
+    const again = store.selection.token === token && store.span === null;
+    store.setOptions({ span: null });
+    store.select({ token: toggle && again ? -1 : token });
   };
   body.addEventListener(
     "click",
@@ -66,6 +80,14 @@ export const saliencyPanel: MakePanel = ({ store, tooltip, signal }) => {
     },
     { signal },
   );
+  for (const strip of strips.answers) {
+    const anchor = () => {
+      const { token } = store.selection;
+      return token >= store.promptLength ? token : undefined;
+    };
+    const extend = (from: number, to: number) => store.selectSpan(from, to);
+    tokenRange(strip.el, { allows: () => true, anchor, extend }, signal);
+  }
   roving(body, buttons, (button) => pick(button, false), signal);
   tips(
     body,
@@ -82,50 +104,91 @@ export const saliencyPanel: MakePanel = ({ store, tooltip, signal }) => {
     "What the bars show",
     (value) =>
       store.setOptions(
-        focusOf(store) === "answer"
+        together(focusOf(store))
           ? { answerMeasure: value }
           : { tokenMeasure: value === "density" ? "effect" : value },
       ),
     signal,
   );
+  const whole = button("whole answer", () => store.select({ token: -1 }), signal);
+
+  const paint = (view: View, loaded: Facts) => {
+    facts = loaded;
+    latest = view;
+    drawStrips(view, strips, loaded);
+    notes.draw(view, loaded);
+    shares.draw(store, loaded.shares);
+    badge.draw();
+    mark.draw();
+    const { token } = store.selection;
+    const all = buttons();
+    // A range by keyboard moves the focus away from the selected token: leave it there.
+    const focused = all.find((one) => one === body.ownerDocument.activeElement);
+    reachable(all, focused ?? all.find((one) => Number(one.dataset.token) === token));
+    whole.disabled = token < 0;
+    method.update(
+      store.manifest.methods.map(({ name, title }) => ({ value: name, label: title })),
+      store.method?.name ?? "",
+    );
+    const several = together(loaded.bars.focus);
+    measure.update(
+      [
+        ...(several ? [{ value: "density" as const, label: "density" }] : []),
+        { value: "effect", label: several ? "mean effect" : "effect" },
+        { value: "levels", label: several ? "mean level" : "levels" },
+      ],
+      loaded.bars.measure,
+    );
+  };
+  followRuns(store, signal, async () => {
+    const view = latest;
+    if (!view || view.signal.aborted) return;
+    // What is known already comes at once; only the exact cells are new.
+    const loaded = await loadFacts(view).catch(() => null);
+    if (loaded && !view.signal.aborted && view === latest) paint(view, loaded);
+  });
 
   return {
     label: "Saliency: what the answer rests on",
-    controls: [measure.el, method.el, settings(store, signal)],
+    controls: [whole, mark.toggle, measure.el, method.el, settings(store, signal)],
     body,
     async load(view) {
+      latest = null;
       const loaded = await loadFacts(view);
-      return {
-        ...words(store, loaded),
-        draw() {
-          facts = loaded;
-          drawStrips(view, strips, loaded);
-          notes.draw(view, loaded);
-          const { token } = store.selection;
-          const all = buttons();
-          reachable(
-            all,
-            all.find((one) => Number(one.dataset.token) === token),
-          );
-          method.update(
-            store.manifest.methods.map(({ name, title }) => ({ value: name, label: title })),
-            store.method?.name ?? "",
-          );
-          measure.update(
-            [
-              ...(loaded.bars.focus === "answer"
-                ? [{ value: "density" as const, label: "density" }]
-                : []),
-              { value: "effect", label: loaded.bars.focus === "answer" ? "mean effect" : "effect" },
-              { value: "levels", label: loaded.bars.focus === "answer" ? "mean level" : "levels" },
-            ],
-            loaded.bars.measure,
-          );
-        },
-      };
+      return { ...words(store, loaded), draw: () => paint(view, loaded) };
     },
   } satisfies Panel;
 };
+
+/** Draw the new cells of whatever exact run is behind the picture, and all anew when it is done. */
+function followRuns(store: Store, signal: AbortSignal, redraw: () => Promise<void>): void {
+  const followed = new Set<string>();
+  let drawing = false;
+  let again = false;
+  const changed = async () => {
+    if (shownRun(store)?.status === "done") return store.setOptions({});
+    if (drawing) {
+      again = true;
+      return;
+    }
+    drawing = true;
+    do {
+      again = false;
+      await redraw();
+    } while (again);
+    drawing = false;
+  };
+  const follow = () => {
+    const run = shownRun(store);
+    if (!run || followed.has(run.method)) return;
+    followed.add(run.method);
+    run.subscribe(() => {
+      if (shownRun(store) === run) void changed();
+    }, signal);
+  };
+  follow();
+  store.subscribe(follow, signal);
+}
 
 interface Strips {
   prompt: Strip;
@@ -143,22 +206,46 @@ function makeStrips(store: Store): Strips {
 }
 
 function answerRow(store: Store, strip: Strip): HTMLElement {
-  const side = strip.buttons[0]?.dataset.side as Side | undefined;
+  const side = sideOf(strip);
   const label = store.manifest.shared ? "answer tokens" : `answer tokens of ${side ?? "a model"}`;
   return h(
     "div",
     { class: "tl-row tl-answer", role: "group", "aria-label": label, "data-side": side },
-    side && h("span", { class: "tl-side", "data-side": side }, side),
+    gutter({ word: side ?? "answer", stack: "effect from" }, side),
     strip.el,
   );
+}
+
+type Places = "up" | "word" | "down" | "difference" | "stack";
+
+/** Names of the strips, beside their first line. */
+function gutter(names: Partial<Record<Places, string>>, side?: Side): HTMLElement {
+  const colours = { up: "base", word: side, down: "tuned", difference: null, stack: null };
+  return h(
+    "div",
+    { class: "tl-gutter", "aria-hidden": "true" },
+    ...(["up", "word", "down", "difference", "stack"] as const).map((place) =>
+      h(
+        "span",
+        {
+          class: `tl-${place}${colours[place] ? " tl-side" : ""}`,
+          "data-side": colours[place],
+        },
+        h("span", {}, names[place] ?? ""),
+      ),
+    ),
+  );
+}
+
+function sideOf(strip: Strip): Side | undefined {
+  return strip.buttons[0]?.dataset.side as Side | undefined;
 }
 
 async function loadFacts(view: View): Promise<Facts> {
   const { store } = view;
   const array = async (key: string) => (await view.block<Tensor>(key)).data as Numbers;
-  const method = store.method;
   // Facts beside the picture: a page may have left them out.
-  const [bars, tracks, disagreement, logprob, alternatives, agreement] = await Promise.all([
+  const [bars, tracks, disagreement, logprob, alternatives] = await Promise.all([
     loadBars(view),
     view.optional(loadTracks(view)),
     store.manifest.shared ? view.optional(array("disagreement"), true) : null,
@@ -170,126 +257,53 @@ async function loadFacts(view: View): Promise<Facts> {
       bySide((side) => view.block<Alternatives>(`alternatives/${side}`)),
       true,
     ),
-    method && !method.exact
-      ? view.optional(
-          bySide((side) => view.block<Faithfulness>(`faithfulness/${side}/${method.name}`)),
-          true,
-        )
-      : null,
   ]);
-  return { bars, tracks: tracks ?? [], disagreement, logprob, alternatives, agreement };
+  const shares = await loadShares(view, bars.tables);
+  return { bars, tracks: tracks ?? [], shares, disagreement, logprob, alternatives };
 }
 
 function drawStrips(view: View, strips: Strips, facts: Facts): void {
-  const { store, surface } = view;
+  const { store } = view;
   const { bars, tracks } = facts;
   const none = { base: null, tuned: null };
   const max = largest(bars.values.base, bars.values.tuned);
-  const look = store.method?.exact ? "solid" : "hatched";
-  const { base, tuned } = bars.values;
-  const gaps = base && tuned ? base.map((value, i) => (tuned[i] ?? Number.NaN) - value) : null;
-  const colour = diverging(surface.palette);
+  const look = (side: Side, i: number) => (bars.exact[side][i] ? "solid" : "hatched");
   const trackMax = tracks.map(trackScale);
   for (const strip of [strips.prompt, ...strips.answers]) {
-    const mine = (strip === strips.prompt) === (bars.on === "prompt") ? bars.values : none;
-    strip.bars(mine, max, look);
-    strip.differences(mine, largest(gaps), colour);
+    const row = strip.el.parentElement!;
+    const mine = (strip === strips.prompt) === (bars.on === "prompt");
+    strip.bars(mine ? bars.values : none, max, look);
+    strip.differences(mine ? bars.differences : null, max, look);
+    const { up, down } = mine ? room(bars, max) : { up: 0, down: 0 };
+    row.toggleAttribute("data-gaps", mine && bars.differences !== null);
+    row.style.setProperty("--tl-room-up", String(up));
+    row.style.setProperty("--tl-room-down", String(down));
     strip.tracks(tracks, trackMax);
-    strip.select(store.selection.token, store.reading);
+    strip.select(store.selection.token, store.reading, store.span);
     strip.label((i) => labelOf(store, facts, strip, i));
   }
+  strips.prompt.segments(store.segments);
   strips.prompt.collapse(store.options.hideTemplate);
+  const { shares } = facts;
   for (const strip of strips.answers) {
     strip.underlines(facts.disagreement, largest(facts.disagreement));
+    const own = sideOf(strip);
+    strip.el.parentElement!.dataset.shares = shares?.marked ? "shown" : "none";
+    const shown = own ? [own] : SIDES;
+    strip.stacks(
+      shares?.marked
+        ? (i) => stack({ base: shares.along.base[i]!, tuned: shares.along.tuned[i]! }, shown)
+        : null,
+    );
   }
 }
 
-function labelOf(store: Store, facts: Facts, strip: Strip, i: number): string {
-  const position = strip.offset + i;
-  const kind = position < store.promptLength ? "prompt token" : "answer token";
-  const lines = linesOf(store, facts, position, strip.buttons[i]?.dataset.side as Side | undefined);
-  return [`${kind} ${position}, ${quote(strip.tokens[i]!.text)}`, ...lines].join("; ");
-}
-
-function tipOf(store: Store, facts: Facts, element: HTMLElement): Tip {
-  const position = Number(element.dataset.token);
-  const side = element.dataset.side as Side | undefined;
-  const text = quote(store.text(position, side));
-  const segment = element.dataset.segment;
-  const name = segment && segment !== "other" ? ` · ${segment}` : "";
+/** How far the differences reach up and down, as shares of the scale. */
+function room({ differences }: Bars, max: number): { up: number; down: number } {
+  if (!differences || max === 0) return { up: 0, down: 0 };
+  const known = [...differences].filter((value) => !Number.isNaN(value));
   return {
-    title: `${text} position ${position}${name}`,
-    lines: linesOf(store, facts, position, side),
+    up: Math.max(0, ...known) / max,
+    down: -Math.min(0, ...known) / max,
   };
-}
-
-function linesOf(store: Store, facts: Facts, position: number, side: Side | undefined): string[] {
-  const { bars } = facts;
-  const n = store.promptLength;
-  const index = position < n ? position : position - n;
-  const here = bars.on === (position < n ? "prompt" : "answer");
-  const of = (
-    values: BySide<Numbers | null>,
-    i: number,
-  ): [number | undefined, number | undefined] => [
-    side === "tuned" ? undefined : values.base?.[i],
-    side === "base" ? undefined : values.tuned?.[i],
-  ];
-  const lines = here ? [pairText(bars.measure, ...of(bars.values, index))] : [];
-  if (position >= n) {
-    if (facts.disagreement)
-      lines.push(`KL(tuned ‖ base): ${number(facts.disagreement[index]!)} nats`);
-    if (facts.logprob) lines.push(pairText("log-probability", ...of(facts.logprob, index)));
-    for (const one of SIDES.filter((s) => side === undefined || s === side)) {
-      const rivals = facts.alternatives?.[one][index];
-      if (rivals?.length) {
-        const list = rivals.slice(0, 3).map(([text, p]) => `${quote(text, 12)} ${number(p)}`);
-        lines.push(`${one} expects ${list.join(", ")}`);
-      }
-    }
-  }
-  for (const track of facts.tracks) {
-    const [name] = track.name.split(/[,:;]/);
-    lines.push(pairText(name!, ...of(track.values, position)));
-  }
-  return lines.filter(Boolean);
-}
-
-/** Title, note and caption, made from the selection. */
-function words(store: Store, { bars }: Facts): Omit<Picture, "draw"> {
-  const { token } = store.selection;
-  const { method, manifest } = store;
-  if (!method) {
-    return { title: "Prompt and answer", caption: "This trace has no saliency method." };
-  }
-  const scale = "Base above, tuned below, one scale.";
-  const doubt = method.exact ? "" : " An estimate, not the effect of taking the token away.";
-  const note = `${method.exact ? "exact" : "estimate"} · ${method.title}`;
-  const { levels, threshold, norm, relative } = store.options.density;
-  const picture = store.options.pictureThreshold;
-  const levelText = `Levels 0 to ${levels}: share of each answer token's largest effect, levels up to ${picture} left out.`;
-  if (bars.focus === "answer") {
-    const m = Math.max(...SIDES.map((side) => manifest.answers[side].tokens.length));
-    const how = {
-      density: `Importance density over ${count(m, "answer token")} (L = ${levels}, b = ${threshold}, p = ${norm}, ${relative ? "divided by the prompt's maximum" : "not divided"}).`,
-      effect: `Mean over the answer. ${method.measures}`,
-      levels: `Mean over the answer. ${levelText}`,
-    }[bars.measure];
-    return { title: "What the answer rests on", note, caption: `${how} ${scale}${doubt}` };
-  }
-  const how = bars.measure === "levels" ? levelText : method.measures;
-  if (bars.focus === "prompt token") {
-    const title = `Where the prompt token ${quote(store.text(token))} matters`;
-    return { title, note, caption: `${how} Shown on the answer tokens. ${scale}${doubt}` };
-  }
-  return { title: answerTitle(store), note, caption: `${how} ${scale}${doubt}` };
-}
-
-function answerTitle(store: Store): string {
-  const { token } = store.selection;
-  if (store.manifest.shared) return `What the answer token ${quote(store.text(token))} rests on`;
-  const names = SIDES.map((side) =>
-    token < store.length(side) ? `${quote(store.text(token, side))} (${side})` : `none (${side})`,
-  );
-  return `What answer token ${token - store.promptLength} rests on: ${names.join(", ")}`;
 }

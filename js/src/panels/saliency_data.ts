@@ -2,12 +2,13 @@
 
 import { density, instructionScore, levels } from "../core/density.ts";
 import { bySide, largest, meanRows, type Numbers } from "../core/numbers.ts";
-import { row, type Store } from "../core/store.ts";
+import type { Store } from "../core/store.ts";
 import { type BySide, parseUnit, SIDES, type Side, type Tensor } from "../protocol.ts";
 import { unitName } from "./concepts_data.ts";
 import type { View } from "./panel.ts";
+import { loadTables, type Table } from "./saliency_table.ts";
 
-export type Focus = "answer" | "answer token" | "prompt token";
+export type Focus = "answer" | "span" | "answer token" | "prompt token";
 
 /** Numbers on the prompt's or the answer's tokens, one list per model; null: none to show. */
 export interface Bars {
@@ -16,7 +17,12 @@ export interface Bars {
   /** Where the numbers stand. */
   on: "prompt" | "answer";
   values: BySide<Float64Array | null>;
+  /** Which of the numbers are measured; the others are estimated. */
+  exact: BySide<boolean[]>;
+  /** tuned - base, where both stand for the same thing. */
+  differences: Float64Array | null;
   scores: BySide<number> | null;
+  tables: BySide<Table | null>;
 }
 
 /** A second line of numbers under every token of the text, such as attention of a head. */
@@ -30,84 +36,134 @@ export interface Track {
 export function focusOf(store: Store): Focus {
   const { token } = store.selection;
   if (token < 0) return "answer";
-  return token >= store.promptLength ? "answer token" : "prompt token";
+  if (token < store.promptLength) return "prompt token";
+  return store.span ? "span" : "answer token";
+}
+
+/** Whether the bars are of one token, or of several answer tokens taken together. */
+export function together(focus: Focus): boolean {
+  return focus === "answer" || focus === "span";
+}
+
+/** Answer tokens of one model that are selected; all of them for the whole answer. */
+export function columnsOf(store: Store, side: Side): number[] {
+  const { token } = store.selection;
+  const n = store.promptLength;
+  const [from, to] = token < n ? [n, Number.POSITIVE_INFINITY] : (store.span ?? [token, token]);
+  const m = store.answer(side).tokens.length;
+  return Array.from({ length: m }, (_, i) => i).filter((i) => i + n >= from && i + n <= to);
 }
 
 /** Rows that count for levels and densities: neither special nor template tokens. */
 export function scoredTokens(store: Store): number[] {
-  return store.segment("instruction", "context", "other");
+  return store.marked("instruction", "context", "other");
 }
 
 export async function loadBars(view: View): Promise<Bars> {
   const { store } = view;
   const focus = focusOf(store);
-  const { options } = store;
-  const measure = focus === "answer" ? options.answerMeasure : options.tokenMeasure;
-  const on = focus === "prompt token" ? "answer" : "prompt";
-  if (!store.method)
-    return { focus, measure, on, values: { base: null, tuned: null }, scores: null };
-  const values = await bySide((side) => barsOf(view, side, focus));
-  const scores = focus === "answer" ? await scoresOf(view) : null;
-  return { focus, measure, on, values, scores };
+  const nothing: Bars = {
+    focus,
+    measure: together(focus) ? store.options.answerMeasure : store.options.tokenMeasure,
+    on: focus === "prompt token" ? "answer" : "prompt",
+    values: { base: null, tuned: null },
+    exact: { base: [], tuned: [] },
+    differences: null,
+    scores: null,
+    tables: { base: null, tuned: null },
+  };
+  if (!store.method) return nothing;
+  return barsOf(store, nothing, await loadTables(view, focus === "answer token"));
 }
 
-async function barsOf(view: View, side: Side, focus: Focus): Promise<Float64Array | null> {
-  const { store } = view;
-  const { options, selection } = store;
-  const scored = scoredTokens(store);
-  const m = store.answer(side).tokens.length;
-  if (m === 0) return null;
-  if (focus === "answer token") {
-    const column = selection.token - store.promptLength;
-    if (column >= m) return null;
-    const effects = await effectsOn(view, side, column);
-    if (options.tokenMeasure === "effect") return Float64Array.from(effects);
-    return cut(levels(effects, 1, options.density.levels, scored), options.pictureThreshold);
+/** Everything that follows from the effects, at once. */
+export function barsOf(store: Store, frame: Bars, tables: BySide<Table | null>): Bars {
+  const bars = { ...frame, values: { ...frame.values }, exact: { ...frame.exact }, tables };
+  for (const side of SIDES) {
+    const table = tables[side];
+    const columns = table ? columnsOf(store, side) : [];
+    if (!table || columns.length === 0) continue;
+    const { values, exact } =
+      bars.on === "answer" ? along(store, table) : over(store, bars, table, columns);
+    bars.values[side] = values;
+    bars.exact[side] = exact;
   }
-  const all = await matrix(view, side);
-  if (focus === "prompt token") {
-    if (options.tokenMeasure === "effect") return Float64Array.from(row(all, selection.token));
-    const level = levels(all.data, m, options.density.levels, scored);
-    return cut(
-      level.slice(selection.token * m, (selection.token + 1) * m),
-      options.pictureThreshold,
+  const { base, tuned } = bars.values;
+  // Without a shared answer, token m of one is not token m of the other.
+  if (base && tuned && (store.manifest.shared || bars.focus === "answer")) {
+    bars.differences = base.map((value, i) => tuned[i]! - value);
+  }
+  if (together(bars.focus)) bars.scores = scoresOf(store, tables);
+  return bars;
+}
+
+interface Row {
+  values: Float64Array;
+  exact: boolean[];
+}
+
+/** Where the selected prompt token matters along the answer. */
+function along(store: Store, { effects, exact, width }: Table): Row {
+  const { token } = store.selection;
+  const { density: settings, tokenMeasure } = store.options;
+  if (tokenMeasure === "effect") {
+    const of = Array.from({ length: width }, (_, m) => token * width + m);
+    return {
+      values: Float64Array.from(of, (i) => effects[i]!),
+      exact: of.map((i) => exact[i]!),
+    };
+  }
+  const level = levelsOf(store, effects, width, settings.levels);
+  return {
+    values: level.slice(token * width, (token + 1) * width),
+    exact: Array(width).fill(exact.every(Boolean)),
+  };
+}
+
+/** What some answer tokens rest on, taken together. */
+function over(store: Store, bars: Bars, table: Table, columns: readonly number[]): Row {
+  const width = columns.length;
+  const rows = table.effects.length / table.width;
+  const places = Array.from({ length: rows * width }, (_, i) => {
+    return Math.floor(i / width) * table.width + table.place(columns[i % width]!);
+  });
+  const effects = Float64Array.from(places, (i) => table.effects[i]!);
+  const known = places.map((i) => table.exact[i]!);
+  if (bars.measure === "effect") {
+    const exact = Array.from({ length: rows }, (_, n) =>
+      known.slice(n * width, (n + 1) * width).every(Boolean),
     );
+    return { values: rowMeans(effects, width), exact };
   }
-  if (options.answerMeasure === "density") return density(all.data, m, options.density, scored);
-  if (options.answerMeasure === "effect") return rowMeans(all.data, m);
-  const level = levels(all.data, m, options.density.levels, scored);
-  return rowMeans(cut(level, options.pictureThreshold), m);
+  const { density: settings } = store.options;
+  // Levels are shares of the largest effect: one that is estimated makes all of them so.
+  const exact = Array(rows).fill(known.every(Boolean));
+  if (effects.some(Number.isNaN)) return { values: new Float64Array(rows).fill(Number.NaN), exact };
+  const values =
+    bars.measure === "density"
+      ? density(effects, width, settings, scoredTokens(store))
+      : rowMeans(levelsOf(store, effects, width, settings.levels), width);
+  return { values, exact };
+}
+
+function levelsOf(store: Store, effects: Numbers, width: number, count: number): Float64Array {
+  const { pictureThreshold } = store.options;
+  const level = levels(effects, width, count, scoredTokens(store));
+  return level.map((value) => (value > pictureThreshold ? value : 0));
 }
 
 /** The paper's instruction score of both models, with the normalisation that is set. */
-async function scoresOf(view: View): Promise<BySide<number> | null> {
-  const { store } = view;
-  const instruction = store.segment("instruction");
+function scoresOf(store: Store, tables: BySide<Table | null>): BySide<number> | null {
+  const instruction = store.marked("instruction");
   if (instruction.length === 0) return null;
-  return bySide(async (side) => {
-    const m = store.answer(side).tokens.length;
-    if (m === 0) return 0;
-    const all = await matrix(view, side);
-    const values = density(all.data, m, store.options.density, scoredTokens(store));
-    return instructionScore(values, instruction);
-  });
-}
-
-function matrix(view: View, side: Side): Promise<Tensor> {
-  return view.block<Tensor>(`saliency/${side}/${view.store.method!.name}`);
-}
-
-/** One column: cut from the whole matrix where that is at hand, else asked for alone. */
-async function effectsOn(view: View, side: Side, column: number): Promise<Numbers> {
-  const key = `saliency/${side}/${view.store.method!.name}`;
-  if (!view.store.has(key)) return (await view.block<Tensor>(`${key}/${column}`)).data;
-  const { shape, data } = await view.block<Tensor>(key);
-  const [rows, width] = shape as [number, number];
-  return Float64Array.from({ length: rows }, (_, n) => data[n * width + column]!);
-}
-
-function cut(level: Float64Array, threshold: number): Float64Array {
-  return level.map((value) => (value > threshold ? value : 0));
+  const of = (side: Side) => {
+    const table = tables[side];
+    const columns = columnsOf(store, side);
+    if (!table || columns.length === 0) return 0;
+    const frame = { measure: "density" } as Bars;
+    return instructionScore(over(store, frame, table, columns).values, instruction);
+  };
+  return { base: of("base"), tuned: of("tuned") };
 }
 
 function rowMeans(data: Numbers, width: number): Float64Array {

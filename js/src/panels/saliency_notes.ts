@@ -3,16 +3,15 @@
 import { largest, type Numbers } from "../core/numbers.ts";
 import { h } from "../draw/dom.ts";
 import { count, number } from "../draw/format.ts";
-import { diverging, gradient } from "../draw/theme.ts";
-import { type BySide, type Faithfulness, SIDES } from "../protocol.ts";
+import { SIDES } from "../protocol.ts";
 import type { View } from "./panel.ts";
 import { type Bars, type Track, trackScale } from "./saliency_data.ts";
+import { shownRun } from "./saliency_table.ts";
 
 export interface NoteFacts {
   bars: Bars;
   tracks: readonly Track[];
   disagreement: Numbers | null;
-  agreement: BySide<Faithfulness> | null;
 }
 
 export interface Notes {
@@ -24,13 +23,12 @@ export function saliencyNotes(): Notes {
   const el = h("div", { class: "tl-notes" });
   return {
     el,
-    draw(view, { bars, tracks, disagreement, agreement }) {
+    draw(view, { bars, tracks, disagreement }) {
       el.replaceChildren(
         ...scaleKey(view, bars),
         ...scores(view, bars),
         ...tracks.map((track) => trackKey(track)),
         ...(disagreement ? [underlineKey(disagreement)] : []),
-        ...(agreement ? [agreementKey(agreement)] : []),
       );
     },
   };
@@ -41,32 +39,33 @@ function scaleKey(view: View, bars: Bars): HTMLElement[] {
   const max = largest(base, tuned);
   if (max === 0) return [];
   const unit = unitOf(view, bars);
-  const look = view.store.method?.exact ? "solid" : "hatched";
+  const run = shownRun(view.store);
+  const look = run?.status === "done" ? "solid" : "hatched";
   const negative = [base, tuned].some((list) => list?.some((value) => value < 0));
-  const gaps = base && tuned ? base.map((value, i) => (tuned[i] ?? value) - value) : null;
-  const gap = largest(gaps);
   const mark = (side: string, name: string) =>
     h("i", { class: "tl-mark", "data-side": side, "data-look": name });
+  const key = (...parts: (HTMLElement | string)[]) => h("span", { class: "tl-key" }, ...parts);
   const items = [
-    h(
-      "span",
-      { class: "tl-key" },
+    key(
       mark("base", look),
       "base ",
       mark("tuned", look),
       `tuned, full height ${number(max)}${unit}`,
     ),
   ];
-  if (negative) {
-    items.push(
-      h("span", { class: "tl-key" }, mark("base", "hollow"), "hollow: makes it less likely"),
-    );
+  if (run && run.status !== "done") {
+    items.push(key(mark("both", "solid"), "measured ", mark("both", "hatched"), "estimate"));
   }
-  if (gap > 0) {
-    const ramp = h("i", { class: "tl-ramp" });
-    ramp.style.background = gradient(diverging(view.surface.palette), -1, 1);
+  if (negative) items.push(key(mark("base", "hollow"), "hollow: makes it less likely"));
+  if (largest(bars.differences) > 0) {
     items.push(
-      h("span", { class: "tl-key" }, `tuned − base: −${number(gap)} `, ramp, ` +${number(gap)}`),
+      key(
+        "lowest row, tuned − base: ",
+        mark("tuned", look),
+        "up, tuned larger ",
+        mark("base", look),
+        "down, base larger",
+      ),
     );
   }
   return items;
@@ -82,7 +81,7 @@ function unitOf(view: View, bars: Bars): string {
 function scores(view: View, bars: Bars): HTMLElement[] {
   const { relative } = view.store.options.density;
   if (!bars.scores) return [];
-  const n = view.store.segment("instruction").length;
+  const n = view.store.marked("instruction").length;
   const how = relative ? "densities divided by the prompt's maximum" : "raw densities";
   return [
     h(
@@ -115,27 +114,5 @@ function underlineKey(disagreement: Numbers): HTMLElement {
     "span",
     { class: "tl-key" },
     `underline: how far the models disagree at that token, KL up to ${number(largest(disagreement))} nats`,
-  );
-}
-
-/** How well the estimate ranks the prompt tokens, against hiding each of them. */
-function agreementKey(agreement: BySide<Faithfulness>): HTMLElement {
-  const known = SIDES.filter((side) => agreement[side].spearman !== null);
-  if (known.length === 0) {
-    return h(
-      "span",
-      { class: "tl-key" },
-      "not checked yet: choose occlusion for the exact effects",
-    );
-  }
-  const parts = known.map((side) => {
-    const { spearman, n, cells } = agreement[side];
-    const share = n < cells ? ` (${n} of ${cells} cells)` : "";
-    return `${side} ${number(spearman!)}${share}`;
-  });
-  return h(
-    "span",
-    { class: "tl-key", title: "Spearman correlation per answer token, averaged" },
-    `agreement with exact occlusion, ρ: ${parts.join(", ")}`,
   );
 }

@@ -1,19 +1,24 @@
-// A run of tokens as text: each a button with bars above (base) and below (tuned).
+// A run of tokens as text: each a button with bars above (base), below (tuned), and below these
+// their difference on the same scale.
 
 import type { Numbers } from "../core/numbers.ts";
 import { h, setAttribute } from "../draw/dom.ts";
 import { number, tokenText } from "../draw/format.ts";
-import { css, type Rgb } from "../draw/scales.ts";
-import type { BySide, Side, Token } from "../protocol.ts";
+import type { BySide, Segment, Side, Token } from "../protocol.ts";
 import type { Track } from "./saliency_data.ts";
 
 interface Marks {
   el: HTMLButtonElement;
   bars: BySide<HTMLElement>;
   difference: HTMLElement;
+  gap: HTMLElement;
   underline: HTMLElement;
   tracks: HTMLElement;
+  stack: HTMLElement;
 }
+
+/** What a number is: measured, or estimated. */
+export type Look = (side: Side, index: number) => "solid" | "hatched";
 
 export interface Strip {
   el: HTMLElement;
@@ -21,11 +26,15 @@ export interface Strip {
   /** Position of the first token. */
   offset: number;
   buttons: HTMLButtonElement[];
-  bars(values: BySide<Numbers | null>, max: number, look: "solid" | "hatched"): void;
-  differences(values: BySide<Numbers | null>, max: number, colour: (share: number) => Rgb): void;
+  bars(values: BySide<Numbers | null>, max: number, look: Look): void;
+  /** tuned - base on the scale of the bars. */
+  differences(values: Numbers | null, max: number, look: Look): void;
   underlines(values: Numbers | null, max: number): void;
   tracks(tracks: readonly Track[], max: readonly number[]): void;
-  select(position: number, reading: number): void;
+  /** Something of the caller's under every token. */
+  stacks(make: ((index: number) => HTMLElement) | null): void;
+  segments(segments: readonly Segment[]): void;
+  select(position: number, reading: number, span: readonly [number, number] | null): void;
   label(text: (index: number) => string): void;
   collapse(template: boolean): void;
 }
@@ -44,17 +53,22 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
     bars(values, max, look) {
       each((mark, i) => {
         for (const one of ["base", "tuned"] as const) {
-          drawBar(mark.bars[one], shown(one) ? values[one]?.[i] : undefined, max, look);
+          const value = shown(one) ? values[one]?.[i] : undefined;
+          drawBar(mark.bars[one], value, max, look(one, i));
         }
       });
     },
-    differences({ base, tuned }, max, colour) {
-      each(({ difference }, i) => {
-        const known = base && tuned && side === undefined;
-        const value = known ? tuned[i]! - base[i]! : undefined;
-        setAttribute(difference, "data-value", value);
-        difference.style.background =
-          value === undefined ? "" : css(colour(max > 0 ? value / max : 0));
+    differences(values, max, look) {
+      each(({ difference, gap }, i) => {
+        const value = side === undefined ? values?.[i] : undefined;
+        setAttribute(difference, "data-value", Number.isNaN(value) ? null : value);
+        const both = look("base", i) === "solid" && look("tuned", i) === "solid";
+        drawBar(gap, value, max, both ? "solid" : "hatched");
+        const share = value && max > 0 ? value / max : 0;
+        // Its sign is its side, as is its colour: nothing is hollow here.
+        gap.dataset.look = both ? "solid" : "hatched";
+        gap.dataset.side = share < 0 ? "base" : "tuned";
+        gap.style.height = `calc(var(--tl-bar) * ${Math.abs(share).toFixed(4)})`;
       });
     },
     underlines(values, max) {
@@ -69,9 +83,26 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
         mark.tracks.replaceChildren(...lanes);
       });
     },
-    select(position, reading) {
+    stacks(make) {
+      each((mark, i) => {
+        mark.stack.replaceChildren(...(make ? [make(i)] : []));
+      });
+    },
+    segments(segments) {
       each(({ el: token }, i) => {
-        token.setAttribute("aria-pressed", String(offset + i === position));
+        token.dataset.segment = segments[i] ?? "other";
+      });
+    },
+    select(position, reading, span) {
+      each(({ el: token }, i) => {
+        const at = offset + i;
+        const inside = span !== null && at >= span[0] && at <= span[1];
+        token.setAttribute("aria-pressed", String(at === position || inside));
+        setAttribute(
+          token,
+          "data-span",
+          inside ? (at === span[0] ? "first" : at === span[1] ? "last" : "inner") : null,
+        );
         token.toggleAttribute("data-reading", offset + i === reading && reading !== position);
       });
     },
@@ -96,9 +127,11 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
     base: h("i", { class: "tl-bar", "data-side": "base" }),
     tuned: h("i", { class: "tl-bar", "data-side": "tuned" }),
   };
-  const difference = h("i", { class: "tl-difference" });
+  const gapBar = h("i", { class: "tl-bar" });
+  const difference = h("span", { class: "tl-difference" }, gapBar);
   const underline = h("i", { class: "tl-underline" });
   const tracks = h("span", { class: "tl-tracks" });
+  const stack = h("span", { class: "tl-stack-slot" });
   const el = h(
     "button",
     {
@@ -115,8 +148,9 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
     h("span", { class: "tl-down" }, bars.tuned),
     difference,
     tracks,
+    stack,
   );
-  return { el, bars, difference, underline, tracks };
+  return { el, bars, difference, gap: gapBar, underline, tracks, stack };
 }
 
 function drawBar(
@@ -125,8 +159,9 @@ function drawBar(
   max: number,
   look: "solid" | "hatched" | "track",
 ): void {
-  setAttribute(bar, "data-value", value);
-  const share = value === undefined || max === 0 ? 0 : value / max;
+  const known = value !== undefined && !Number.isNaN(value);
+  setAttribute(bar, "data-value", known ? value : null);
+  const share = known && max > 0 ? value / max : 0;
   bar.style.height = `${(Math.abs(share) * 100).toFixed(2)}%`;
   bar.dataset.look = share < 0 ? "hollow" : look;
   bar.hidden = Math.abs(share) < 0.01;

@@ -14,7 +14,7 @@ from twinlens.compute.attributions import occlusion
 from twinlens.compute.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair
 from twinlens.errors import Interrupted, UnknownBlockError
-from twinlens.faithfulness import faithfulness
+from twinlens.faithfulness import DeletionCurve, faithfulness
 from twinlens.grouping import groups
 
 from tests.support import tiny
@@ -113,21 +113,22 @@ def test_a_group_has_one_effect(trace: LiveTrace) -> None:
 
 
 def test_deletion_curve_of_the_truth_is_above_its_reverse(trace: LiveTrace) -> None:
-    share, most, least = trace.effects.deletion("tuned", "occlusion", steps=5)
-    assert len(share) == len(most) == len(least)
-    assert most.sum() > least.sum()
+    curve = trace.deletion("tuned", "occlusion")
+    assert (curve.share[0], curve.share[-1]) == (0, 1)
+    assert len(curve.share) == len(curve.most) == len(curve.least)
+    assert sum(curve.most) > sum(curve.least)
+    assert curve.most[-1] == pytest.approx(curve.least[-1], rel=1e-5)
+    assert DeletionCurve(**trace.block("deletion/tuned/occlusion")) == curve
 
 
 def test_recordings_keep_what_was_computed(trace: LiveTrace, tmp_path: Path) -> None:
     for side in ("base", "tuned"):
         trace.block(f"saliency/{side}/occlusion_word")
-    listed = [key for key in list(trace.keys()) if key.startswith(("saliency/", "faithfulness/"))]
+    blocks = ("saliency", "faithfulness", "deletion")
+    listed = [key for key in list(trace.keys()) if key.split("/")[0] in blocks]
     kept = ["gradient_x_input", "occlusion", "occlusion_word", "attention_knockout"]
     assert listed == [
-        f"{block}/{side}/{name}"
-        for block in ("saliency", "faithfulness")
-        for side in ("base", "tuned")
-        for name in kept
+        f"{block}/{side}/{name}" for block in blocks for side in ("base", "tuned") for name in kept
     ]
     opened = recording.read(recording.write(trace, tmp_path / "trace.twl"))
     assert [m.name for m in opened.manifest.methods] == kept

@@ -215,3 +215,27 @@ def test_closing_twice_is_harmless(trace):
     explorer = Explorer(trace)
     explorer.close()
     explorer.close()
+
+
+def test_marks_are_checked_and_put_in_order(explorer):
+    assert explorer.marks is None
+    assert explorer.segments == [token.segment for token in explorer.trace.manifest.prompt_tokens]
+    explorer.marks = [[9, 11, "context"], [2, 4, "instruction"]]
+    assert explorer.marks == [(2, 4, "instruction"), (9, 11, "context")]
+    assert explorer.segments[2:5] == ["instruction", "instruction", "other"]
+    with pytest.raises(traitlets.TraitError, match="16 prompt tokens"):
+        explorer.marks = [(2, 40, "context")]
+    assert explorer.marks == [(2, 4, "instruction"), (9, 11, "context")]
+    explorer.comm.receive({"method": "update", "state": {"marks": [[3, 5, "context"]]}})
+    assert explorer.marks == [(3, 5, "context")]
+    explorer.marks = None
+    assert explorer.segments[2] == "instruction"
+
+
+def test_marks_are_kept_in_recordings_and_pages(explorer, tmp_path):
+    explorer.marks = [(3, 5, "context")]
+    opened = Explorer(recording.read(explorer.save(tmp_path / "marked.twl")))
+    assert opened.marks == [(3, 5, "context")]
+    explorer.to_html(tmp_path / "page.html")
+    assert '"marks":[[3,5,"context"]]' in (tmp_path / "page.html").read_text()
+    opened.close()

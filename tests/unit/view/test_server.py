@@ -263,3 +263,12 @@ def test_the_cache_forgets_the_oldest(trace, page, serve, monkeypatch):
         server.handle(ask(number, key))
         page.answer(number)
     assert trace.asked == [*keys, keys[0]]
+
+
+def test_what_grows_is_asked_anew(trace, page, serve):
+    server = serve(trace)
+    keys = ["saliency/base/occlusion/so_far", "faithfulness/base/gradient_x_input"]
+    for number, key in enumerate([*keys, *keys]):
+        server.handle(ask(number, key))
+        page.answer(number)
+    assert [trace.asked.count(key) for key in keys] == [2, 2]

@@ -17,7 +17,7 @@ from twinlens.compute.attributions.occlusion import deletion_curve
 from twinlens.compute.attributions.registry import METHODS, Reading, complete
 from twinlens.compute.passes import hookable
 from twinlens.compute.prompt import pieces
-from twinlens.faithfulness import EXACT, Faithfulness, faithfulness
+from twinlens.faithfulness import EXACT, DeletionCurve, Faithfulness, faithfulness
 from twinlens.grouping import UNITS, groups
 from twinlens.schema import SIDES, Manifest, Method, Side
 from twinlens.trace import Report
@@ -100,11 +100,15 @@ class Effects:
         scored = self._manifest.segment_positions("instruction", "context", "other")
         return faithfulness(values, self.so_far(side, EXACT), scored)
 
-    def deletion(self, side: Side, name: str, steps: int = 10) -> tuple[Array, Array, Array]:
+    def deletion(
+        self, side: Side, name: str, steps: int = 10, report: Report | None = None
+    ) -> DeletionCurve:
         """Deletion curve of a method summed over the answer, see `deletion_curve`."""
-        importance = self.table(side, name).sum(axis=1)
+        importance = self.table(side, name, report=report).sum(axis=1)
         with self._pair.model(side) as model:
-            return deletion_curve(self._reading(side, model, name), importance, steps)
+            reading = self._reading(side, model, name)
+            curves = deletion_curve(reading, importance, steps)
+        return DeletionCurve(*(curve.tolist() for curve in curves))
 
     def heads(self, side: Side, columns: Sequence[int] | None = None) -> Array:
         """Knock-out gradient by head [layers, heads, N], see `knockout_by_head`."""

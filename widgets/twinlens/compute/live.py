@@ -27,7 +27,7 @@ from twinlens.compute.prompt import (
 )
 from twinlens.errors import UnknownBlockError
 from twinlens.grouping import UNITS, groups
-from twinlens.schema import SIDES, Manifest, Side, parse_unit, reading_position
+from twinlens.schema import SIDES, Manifest, Side, grows, parse_unit, reading_position
 from twinlens.trace import Report, Trace
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class LiveTrace(Trace):
         m, pair = self.manifest, self.pair.info
         depth, first = range(pair.layers), m.prompt_length
         kept = {side: self.effects.recorded(side) for side in SIDES}
-        for block in ("saliency", "faithfulness"):
+        for block in ("saliency", "faithfulness", "deletion"):
             yield from (f"{block}/{side}/{name}" for side in SIDES for name in kept[side])
         yield from (f"groups/{unit}" for unit in UNITS[1:])
         yield from self.heads.keys()
@@ -200,7 +200,7 @@ class LiveTrace(Trace):
 
     def _changes(self, key: str) -> bool:
         """Whether the value is no answer for good: saliency so far, or names that may be given."""
-        return key.startswith(("faithfulness/", "components/")) or key.endswith("/so_far")
+        return grows(key) or key.startswith("components/")
 
     def _compute(self, key: str, report: Report | None) -> Value:
         # One level of dispatch; what cannot be parsed falls through to the error below.
@@ -209,6 +209,8 @@ class LiveTrace(Trace):
                 return self._saliency(key, side, name, rest, report)
             case ["faithfulness", side, name] if side in SIDES and name in METHODS:
                 return self.effects.faithfulness(side, name, report).to_json()
+            case ["deletion", side, name] if side in SIDES and name in METHODS:
+                return self.effects.deletion(side, name, report=report).to_json()
             case ["groups", unit] if unit in UNITS:
                 return [list(group) for group in groups(self.manifest.prompt_tokens, unit)]
             case ["logprob", side] if side in SIDES:

@@ -10,12 +10,14 @@ import anywidget
 import traitlets as t
 
 from twinlens import recording
-from twinlens.errors import AnnotationError
+from twinlens.errors import AnnotationError, PromptError
 from twinlens.export import DEFAULT_BUDGET_MB, ExportReport, Theme, front_end, to_html
 from twinlens.labels.annotate import read_annotations, write_annotations
 from twinlens.labels.names import HandLabels, Labelled, check, from_annotations, to_annotations
+from twinlens.marks import Mark, read_marks
+from twinlens.marks import segments as marked_segments
 from twinlens.progress import progress
-from twinlens.schema import SELECTION_DEFAULTS, PanelKind, parse_unit
+from twinlens.schema import SELECTION_DEFAULTS, PanelKind, Segment, parse_unit
 from twinlens.trace import Trace
 from twinlens.view.panel import Panel
 from twinlens.view.server import BlockServer
@@ -66,6 +68,10 @@ class Explorer(anywidget.AnyWidget):
     presentation = t.Bool(False).tag(sync=True)
     """Large type and marks, for a projector."""
 
+    marks = t.Any(None).tag(sync=True)
+    """Spans marked anew, as (start, end, ``instruction`` or ``context``) over the prompt's tokens;
+    None for the spans the trace was made with. Densities, scores and shares follow."""
+
     labels = t.Dict().tag(sync=True)
     """Names given to components by hand: ``{"layer/component": {"name": text, "labels": [...]}}``,
     components numbered as in base; shown instead of any other name, kept by `write_labels`."""
@@ -83,6 +89,8 @@ class Explorer(anywidget.AnyWidget):
         self._consistent = False
         if not traits.get("method") and trace.manifest.methods:
             traits["method"] = trace.manifest.methods[0].name
+        if traits.get("marks") is None:
+            traits["marks"] = trace.marks
         recorded = isinstance(trace, recording.RecordedTrace)
         super().__init__(_manifest=trace.manifest.to_json(), _recorded=recorded, **traits)
         self._server = BlockServer(trace, lambda content, buffers: self.send(content, buffers))
@@ -92,6 +100,11 @@ class Explorer(anywidget.AnyWidget):
     def trace(self) -> Trace:
         """The numbers behind the panels."""
         return self._trace
+
+    @property
+    def segments(self) -> list[Segment]:
+        """Segment of every prompt token under the present `marks`, for `twinlens.compare`."""
+        return marked_segments(self._trace.manifest.prompt_tokens, self.marks)
 
     def saliency(self) -> Panel:
         """Prompt and answer with the effect of every prompt token, for both models."""
@@ -137,7 +150,8 @@ class Explorer(anywidget.AnyWidget):
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Record the trace in a ``.twl`` file, which `twinlens.open` replays without models."""
         with progress("recording") as report:
-            return recording.write(Labelled(self._trace, self.labels), path, report)
+            labelled = Labelled(self._trace, self.labels)
+            return recording.write(labelled, path, report, marks=self.marks)
 
     def to_html(
         self,
@@ -154,6 +168,7 @@ class Explorer(anywidget.AnyWidget):
                 path,
                 selection={name: getattr(self, name) for name in SELECTION_DEFAULTS},
                 method=self.method,
+                marks=self.marks,
                 title=title,
                 theme=theme or cast(Theme, self.theme),
                 budget_mb=budget_mb,
@@ -258,6 +273,13 @@ class Explorer(anywidget.AnyWidget):
         try:
             return check(proposal["value"])
         except AnnotationError as error:
+            raise t.TraitError(str(error)) from error
+
+    @t.validate("marks")
+    def _valid_marks(self, proposal: Any) -> list[Mark] | None:
+        try:
+            return read_marks(proposal["value"], self._trace.manifest.prompt_tokens)
+        except PromptError as error:
             raise t.TraitError(str(error)) from error
 
     @t.validate("method")

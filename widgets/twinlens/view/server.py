@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 from twinlens import blocks, charts
 from twinlens.blocks import Header
 from twinlens.errors import Interrupted, TwinlensError
+from twinlens.schema import grows
 from twinlens.trace import Trace
 
 #: Sends one custom message with binary buffers to every page that shows the explorer.
@@ -156,7 +157,7 @@ class BlockServer:
         return block
 
     def _remember(self, key: str, block: Block) -> None:
-        if key in self._ready:
+        if key in self._ready or grows(key):
             return
         self._ready[key] = block
         self._ready_bytes += len(block[1])

@@ -205,10 +205,11 @@ def deletion_curve(
     falling = np.argsort(-np.asarray(importance), kind="stable").tolist()
 
     def drop(ranking: list[int]) -> Array:
+        hidden = [ranking[:count] for count in counts[1:].tolist()]
         losses = [0.0]
-        for count in counts[1:].tolist():
-            answer = occluded(reading, intact, [ranking[:count]], kind)[0]
-            losses.append(float((intact.logprobs - answer).sum()))
+        for first in range(0, len(hidden), _FEWEST):
+            answers = occluded(reading, intact, hidden[first : first + _FEWEST], kind)
+            losses += (intact.logprobs - answers).sum(dim=-1).tolist()
         return np.array(losses)
 
     return counts / n, drop(falling), drop(falling[::-1])

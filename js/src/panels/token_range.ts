@@ -1,0 +1,108 @@
+// A range of neighbouring tokens: by dragging, by Shift and a click, by Shift and the arrow keys.
+
+export interface RangeActions {
+  /** Whether the button may start or end a range now. */
+  allows(button: HTMLElement): boolean;
+  /** The token from which Shift extends; undefined for the button itself. */
+  anchor?(): number | undefined;
+  /** While the range grows; it has more than one token or was meant as a range. */
+  extend(from: number, to: number): void;
+  /** When it is done: the pointer is up. */
+  finish?(from: number, to: number): void;
+  /** Dragging with a finger scrolls, unless this is set. */
+  touch?(): boolean;
+}
+
+const position = (button: HTMLElement) => Number(button.dataset.token);
+
+/** Watch the tokens inside `area`; a click that ends a drag goes no further. */
+export function tokenRange(area: HTMLElement, actions: RangeActions, signal: AbortSignal): void {
+  let from: number | null = null;
+  let to = -1;
+  let dragged = false;
+
+  const under = (event: PointerEvent): HTMLElement | null => {
+    // A finger keeps sending its events to where it began.
+    const root = area.getRootNode() as Document | ShadowRoot;
+    const target = root.elementFromPoint?.(event.clientX, event.clientY) ?? event.target;
+    const button = (target as HTMLElement | null)?.closest<HTMLElement>("[data-token]") ?? null;
+    return button && area.contains(button) && actions.allows(button) ? button : null;
+  };
+  const tokenOf = (event: Event): HTMLElement | null => {
+    const button = (event.target as HTMLElement).closest<HTMLElement>("[data-token]");
+    return button && actions.allows(button) ? button : null;
+  };
+
+  area.addEventListener(
+    "pointerdown",
+    (event) => {
+      dragged = false;
+      from = null;
+      if (event.button !== 0 || event.shiftKey) return;
+      if (event.pointerType === "touch" && !actions.touch?.()) return;
+      const button = tokenOf(event);
+      if (button) from = to = position(button);
+    },
+    { signal },
+  );
+  area.addEventListener(
+    "pointermove",
+    (event) => {
+      if (from === null) return;
+      const button = under(event);
+      if (!button || position(button) === to) return;
+      to = position(button);
+      dragged = true;
+      actions.extend(from, to);
+    },
+    { signal },
+  );
+  const release = () => {
+    if (from === null) return;
+    const [first, last] = [from, to];
+    from = null;
+    actions.finish?.(first, last);
+  };
+  area.ownerDocument.addEventListener("pointerup", release, { signal });
+  area.ownerDocument.addEventListener(
+    "pointercancel",
+    () => {
+      from = null;
+    },
+    { signal },
+  );
+  area.addEventListener(
+    "click",
+    (event) => {
+      if (dragged) {
+        dragged = false;
+        event.stopPropagation();
+        event.preventDefault();
+        return;
+      }
+      const button = event.shiftKey ? tokenOf(event) : null;
+      if (!button) return;
+      event.stopPropagation();
+      actions.extend(actions.anchor?.() ?? position(button), position(button));
+    },
+    { signal, capture: true },
+  );
+  area.addEventListener(
+    "keydown",
+    (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      const button = event.shiftKey && step ? tokenOf(event) : null;
+      if (!button || !step) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const row = [...area.querySelectorAll<HTMLElement>("[data-token]")].filter(
+        (one) => actions.allows(one) && one.parentElement === button.parentElement,
+      );
+      const next = row[row.indexOf(button) + step];
+      if (!next) return;
+      next.focus();
+      actions.extend(actions.anchor?.() ?? position(button), position(next));
+    },
+    { signal, capture: true },
+  );
+}
