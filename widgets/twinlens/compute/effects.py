@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
     from twinlens.compute.pair import Pair
 
+#: The method of Wu et al. (2310.00492).
+PUBLISHED = "gradient_x_input"
 #: Methods every recording keeps; others only when they were computed.
-RECORDED = ("gradient_x_input", EXACT, "attention_knockout")
+RECORDED = (PUBLISHED, EXACT, "attention_knockout")
 #: Attention weights that one backward pass may hold only to find an order.
 _PATTERNS_FOR_ORDER = 2**25
 _SEED = 0
@@ -37,7 +39,7 @@ _SEED = 0
 def methods() -> tuple[Method, ...]:
     """All saliency methods: the paper's, then the exact ones, then the estimates."""
     every = [entry.method for entry in METHODS.values()]
-    return tuple(sorted(every, key=lambda method: (method.name != every[0].name, not method.exact)))
+    return tuple(sorted(every, key=lambda method: (method.name != PUBLISHED, not method.exact)))
 
 
 class Effects:
