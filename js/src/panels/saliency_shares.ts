@@ -37,17 +37,13 @@ export async function loadGroups(view: View): Promise<number[][] | null> {
   return unit === "token" ? null : view.optional(view.block<number[][]>(`groups/${unit}`), true);
 }
 
-/** Shares of the positive effect; null where the whole table is not at hand. */
+/** Shares of the positive effect, of the answer tokens whose effects are at hand. */
 export function sharesOf(
   store: Store,
   tables: BySide<Table | null>,
   groups: number[][] | null,
 ): Shares | null {
-  const whole = (side: Side) => {
-    const table = tables[side];
-    return !table || table.width === store.answer(side).tokens.length;
-  };
-  if (!SIDES.every(whole) || !SIDES.some((side) => tables[side])) return null;
+  if (!SIDES.some((side) => tables[side])) return null;
   const parts = store.segments.map(partOf);
   const weight = new Float64Array(parts.length).fill(1);
   for (const group of groups ?? []) for (const n of group) weight[n] = 1 / group.length;
@@ -58,7 +54,7 @@ export function sharesOf(
     let total = 0;
     for (const m of columns) {
       for (const [n, part] of parts.entries()) {
-        const effect = table.effects[n * table.width + m]!;
+        const effect = table.effects[n * table.width + table.place(m)]!;
         const value = effect > 0 ? effect * weight[n]! : 0;
         share[part] += value;
         total += value;
@@ -75,7 +71,12 @@ export function sharesOf(
   });
   return {
     overall: of((side) => sums(side, columnsOf(store, side))),
-    along: of((side) => store.answer(side).tokens.map((_, m) => sums(side, [m]))),
+    along: of((side) => {
+      const all = store.answer(side).tokens.map((_, m) => m);
+      const single = tables[side]?.width !== all.length;
+      const known = single ? columnsOf(store, side) : all;
+      return all.map((m) => (known.includes(m) ? sums(side, [m]) : null));
+    }),
     covers: inside.size === 1 && inside.has("instruction"),
     marked: inside.has("instruction") || inside.has("context"),
     exact: SIDES.every((side) => tables[side]?.exact.every(Boolean) ?? true),
