@@ -132,7 +132,9 @@ def test_tokens_that_differ_in_blanks_are_one_word() -> None:
         torch.tensor([[3.0, 0]]), 5
     )
     assert [word for word, _ in found[0]] == ["dog", "cat"]
-    assert [score for _, score in found[0]] == pytest.approx([-0.8, 0.3 / np.hypot(0.3, 5)])
+    assert [score for _, score in found[0]] == pytest.approx(
+        [-0.8, 0.3 / np.hypot(0.3, 5)], abs=1e-6
+    )
 
 
 def test_neuron_card(pair: Pair) -> None:

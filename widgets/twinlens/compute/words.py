@@ -48,9 +48,9 @@ class Ends:
     cosines: Array
 
     def named(self, words: Sequence[str], end: int, k: int) -> list[list[Any]]:
-        """Words of one end of direction k, with their cosines."""
+        """Words of one end of direction k, with their cosines to six decimals, as float32 has."""
         rows = zip(self.words[end, k].tolist(), self.cosines[end, k].tolist(), strict=True)
-        return [[words[row], cosine] for row, cosine in rows if row >= 0]
+        return [[words[row], round(cosine, 6)] for row, cosine in rows if row >= 0]
 
     def both(self, words: Sequence[str], k: int, count: int) -> list[list[Any]]:
         """Words of direction k by the magnitude of the cosine, whatever its sign."""
