@@ -49,16 +49,22 @@ class Ends:
 
     def named(self, words: Sequence[str], end: int, k: int) -> list[list[Any]]:
         """Words of one end of direction k, with their cosines to six decimals, as float32 has."""
-        rows = zip(self.words[end, k].tolist(), self.cosines[end, k].tolist(), strict=True)
-        return [[words[row], round(cosine, 6)] for row, cosine in rows if row >= 0]
+        rows = zip(self.words[end, k].tolist(), _short(self.cosines[end, k]), strict=True)
+        return [[words[row], cosine] for row, cosine in rows if row >= 0]
 
     def both(self, words: Sequence[str], k: int, count: int) -> list[list[Any]]:
         """Words of direction k by the magnitude of the cosine, whatever its sign."""
-        every = [*self.named(words, 0, k), *self.named(words, 1, k)]
-        merged: dict[str, list[Any]] = {}
-        for entry in sorted(every, key=lambda entry: -abs(entry[1])):
-            merged.setdefault(entry[0], entry)
-        return list(merged.values())[:count]
+        rows, cosines = self.words[:, k].ravel(), self.cosines[:, k].ravel()
+        order = np.argsort(-np.abs(cosines), kind="stable")
+        merged: dict[str, float] = {}
+        for row, cosine in zip(rows[order].tolist(), _short(cosines[order]), strict=True):
+            if row >= 0:
+                merged.setdefault(words[row], cosine)
+        return [[word, cosine] for word, cosine in merged.items()][:count]
+
+
+def _short(cosines: Array) -> list[float]:
+    return cast(list[float], cosines.astype(np.float64).round(6).tolist())
 
 
 @dataclass(frozen=True)
@@ -107,8 +113,9 @@ class WordRows:
         """Cosine of each direction [k, hidden] with each row, float32 [k, n]; 0 where no word."""
         exact = self.rows.new_empty(0, dtype=torch.float32)
         unit = torch.nn.functional.normalize(directions.to(exact), dim=1)
-        if self.rows.dtype == torch.float32:
-            found = (unit @ self.rows.T).cpu()
+        if self.rows.dtype == torch.float32 and self.rows.device.type == "cpu":
+            # NumPy's BLAS was a fifth faster than torch's where it was measured, on AMD.
+            found = torch.from_numpy(np.matmul(unit.numpy(), self.rows.detach().numpy().T))
         else:
             blocks = torch.split(self.rows, _ROWS)
             found = torch.cat([(unit @ block.to(exact).T).cpu() for block in blocks], dim=1)

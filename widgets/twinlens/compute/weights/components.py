@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import scipy.linalg
@@ -143,12 +143,7 @@ def principal_components(values: Array | Tensor, count: int = COMPONENTS) -> Bas
     if rows >= columns:
         covariance = _covariance(values)
         total = float(np.trace(covariance))
-        variances, vectors = scipy.linalg.eigh(
-            covariance,
-            subset_by_index=[columns - count, columns - 1],
-            overwrite_a=True,
-            check_finite=False,
-        )
+        variances, vectors = _leading(covariance, count)
         variances, directions = np.maximum(variances[::-1], 0), vectors.T[::-1]
     else:
         whole = _precise(values)
@@ -158,6 +153,19 @@ def principal_components(values: Array | Tensor, count: int = COMPONENTS) -> Bas
     largest = np.abs(directions).argmax(axis=1)
     signs = np.where(directions[np.arange(count), largest] < 0, -1.0, 1.0)
     return Basis(directions * signs[:, None], variances / (total or 1.0))
+
+
+def _leading(covariance: Array, count: int) -> tuple[Array, Array]:
+    """The largest eigenvalues, rising, and their vectors as columns; overwrites the matrix."""
+    options: dict[str, Any] = {"overwrite_a": True, "check_finite": False}
+    size = len(covariance)
+    if 4 * count < size:
+        chosen = [size - count, size - 1]
+        variances, vectors = scipy.linalg.eigh(covariance, subset_by_index=chosen, **options)
+        return variances, vectors
+    # Where many are wanted all of them come faster, by blocks: half the time for 300 of 576.
+    variances, vectors = scipy.linalg.eigh(covariance, driver="evd", **options)
+    return variances[-count:], vectors[:, -count:]
 
 
 def _covariance(values: Array | Tensor) -> Array:
