@@ -17,6 +17,7 @@ from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.weights import components as subject
 from twinlens.compute.weights.components import ConceptSettings, components
 from twinlens.compute.weights.concepts import compare_concepts
+from twinlens.compute.weights.rotation import Settings, rotation
 from twinlens.compute.words import word_rows
 from twinlens.errors import (
     HeadIndexError,
@@ -25,7 +26,7 @@ from twinlens.errors import (
     PairMismatchError,
     VocabularyError,
 )
-from twinlens.labels.annotate import Annotation, Component, write_annotations
+from twinlens.labels.annotate import Annotation, Component, Question, write_annotations
 from twinlens.vocabulary import vocabulary
 
 from tests.support import tiny
@@ -255,3 +256,56 @@ def test_command_writes_tables_figures_and_shares(
     assert isinstance(nothing.exception, HeadIndexError)
     wrong = CliRunner().invoke(twinlens, [*arguments, "--endpoint", "http://localhost:1/v1"])
     assert wrong.exit_code == 2
+
+
+def test_labels_by_a_function_and_from_a_file_reach_the_panels(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    pair = load_pair(*folders, concepts=SMALL)
+    told: list[tuple[int, int]] = []
+
+    def annotator(question: Question, seed: int) -> str | None:
+        if question.kind == "name":
+            known = question.component.component != 3
+            return f"like {question.component.words[0]}" if known else None
+        return {"task": "coding", "level": "a long story"}[question.kind]
+
+    found = pair.concepts.label(
+        annotator, layers=[1], rounds=[0], report=lambda done, total, _: told.append((done, total))
+    )
+    assert len(found) == 10
+    assert told[-1] == (10, 10)
+    for k, entry in enumerate(pair.concepts.components(1)):
+        words = entry["base"]["words"] if k != 3 else entry["tuned"]["words"]
+        if k == 3 and entry["tuned"]["index"] == 3:
+            assert (entry["name"], entry["labels"]) == (None, [])
+        else:
+            assert entry["name"] == f"like {words[0][0]}"
+            assert entry["labels"] == ["coding"], "a level that is none counts as cannot tell"
+    assert pair.concepts.components(0)[0]["name"] is None
+    write_annotations(tmp_path / "labels.csv", found)
+    other = load_pair(*folders, concepts=SMALL)
+    assert "name" not in other.concepts.components(1)[0]
+    other.concepts.label(tmp_path / "labels.csv")
+    assert other.concepts.components(1) == pair.concepts.components(1)
+
+
+def test_the_block_of_the_rotation_is_that_of_the_weights(
+    folders: tuple[Path, Path], pair: Pair
+) -> None:
+    block = pair.concepts.rotation()
+    settings = Settings(components=8, added=1, words=15, cache=False)
+    direct = rotation(*folders, pair.tokenizers["tuned"], settings=settings)
+    for entry, row, layer in zip(block, direct.rows([8]), direct.layers, strict=True):
+        assert (entry["layer"], entry["k"]) == (row["layer"], 8)
+        for mine, theirs in (
+            ("angle", "mean"),
+            ("null", "null_mean"),
+            ("inside", "inside"),
+            ("own", "own"),
+            ("weights", "difference"),
+        ):
+            assert entry[mine] == pytest.approx(row[theirs], rel=1e-5)
+        assert entry["null_low"] <= entry["null"] <= entry["null_high"]
+        assert [tuple(said) for said in entry["added"]] == list(layer.added[0].words)
+    assert pair.concepts.rotation() == block, "kept on disk as it was"
