@@ -100,7 +100,7 @@ def _run(options: argparse.Namespace) -> tuple[subject.WordPairs, dict[str, floa
         return wrapper
 
     steps = {
-        "_prepare": "vocabulary and tokens",
+        "prepare": "vocabulary and tokens",
         "mean_embeddings": "word vectors",
         "_pairs": "pairs",
     }

@@ -36,3 +36,12 @@ def test_only_shared_tokens(trace):
     assert len(head_table(own)) == 32
     with pytest.raises(IndexError, match="they share 0 to 15"):
         head_table(own, 16)
+
+
+def test_effects_by_name(trace):
+    for found, key in (
+        (trace.head_effect("base"), "heads/effect/base/answer"),
+        (trace.head_effect("tuned", 2), "heads/effect/tuned/2"),
+        (trace.head_effect("base", 0, exact="mean"), "heads/ablation/base/mean/0"),
+    ):
+        np.testing.assert_array_equal(found, trace.array(key))

@@ -132,3 +132,31 @@ class Trace(ABC):
     def head_change(self) -> Array:
         """Jensen-Shannon divergence (bits) per head, averaged over positions, shape [L, H]."""
         return np.asarray(self.array("heads/change").astype(np.float32).mean(axis=0))
+
+    def head_effect(
+        self,
+        side: Side,
+        answer_token: int | None = None,
+        *,
+        exact: str | None = None,
+        report: Report | None = None,
+    ) -> Array:
+        """What every head adds to the log-probability of the answer, nats, shape [L, H].
+
+        Parameters
+        ----------
+        side : Side
+        answer_token : int, optional
+            One answer token, 0 .. M - 1; by default the sum over the whole answer.
+        exact : {"zero", "mean", "other"}, optional
+            Replace the heads of largest estimate, one after the other, by zero, by their mean
+            over the text, or by the other model's, and measure; NaN for all other heads. By
+            default the first-order estimate for all heads. Where a model is nearly certain of
+            its answer gradients vanish: there, measure.
+        report : callable, optional
+            Told how many heads are measured; may raise `Interrupted`.
+        """
+        kind = "effect" if exact is None else "ablation"
+        target = "answer" if answer_token is None else str(answer_token)
+        parts = ["heads", kind, side, *([exact] if exact else []), target]
+        return self.array("/".join(parts), report)

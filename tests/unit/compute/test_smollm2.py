@@ -165,3 +165,14 @@ def test_gguf_file(real_trace: LiveTrace) -> None:
     torch.testing.assert_close(
         kept.logprobs, real_trace._captures["base"].logprobs, atol=1e-4, rtol=0
     )
+
+
+def test_heads_of_large_estimated_effect_have_large_exact_effects(real_trace: LiveTrace) -> None:
+    effects = real_trace.heads.effects
+    order = np.argsort(-np.abs(effects.estimate("tuned")), axis=None)
+    groups = [[divmod(int(place), 9) for place in part] for part in (order[:8], order[-8:])]
+    large, small = (
+        np.abs([effects.exact("tuned", "zero", [head])[head] for head in heads]).mean()
+        for heads in groups
+    )
+    assert large > 5 * small

@@ -215,7 +215,7 @@ class Pair:
     ) -> HeadWords:
         """Word pairs of the heads of both models (paper, section on self-attention heads).
 
-        The panels show them, found with these settings, from now on.
+        Panels opened from now on show them, found with these settings.
 
         Parameters
         ----------
