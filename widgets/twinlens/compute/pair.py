@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from twinlens.compute.concepts import Concepts
     from twinlens.compute.weights.components import ConceptSettings
     from twinlens.compute.weights.pair_heads import PairHeads, WordSource
-    from twinlens.compute.weights.word_pairs import VectorSource
     from twinlens.trace import Report
 
 DEMO_NOTE = (
@@ -204,14 +202,9 @@ class Pair:
         self,
         words: WordSource | None = None,
         *,
-        cooccurrence: VectorSource | None = None,
-        top: int | None = None,
-        z: float = 1.96,
-        frequent: int = 3000,
         layers: Iterable[int] | None = None,
-        cache: bool | str | os.PathLike[str] = True,
-        device: str | torch.device | None = None,
         report: Report | None = None,
+        **settings: Any,
     ) -> HeadWords:
         """Word pairs of the heads of both models (paper, section on self-attention heads).
 
@@ -219,8 +212,9 @@ class Pair:
 
         Parameters
         ----------
-        words, cooccurrence, top, z, frequent, cache, device
-            Vocabulary, source of co-occurrence, K, z and so on, see `PairSearch`.
+        words, **settings
+            Vocabulary, and ``cooccurrence``, ``top`` (K), ``z``, ``frequent``, ``cache`` and
+            ``device`` of `PairSearch`.
         layers : iterable of int, optional
             Layers to look at; all by default.
         report : callable, optional
@@ -235,17 +229,8 @@ class Pair:
         """
         from twinlens.compute.weights.pair_heads import PairSearch, pair_weights
 
-        search = PairSearch(
-            partial(pair_weights, self),
-            self.tokenizers["base"],
-            words,
-            cooccurrence=cooccurrence,
-            top=top,
-            z=z,
-            frequent=frequent,
-            cache=cache,
-            device=device,
-        )
+        weights = partial(pair_weights, self)
+        search = PairSearch(weights, self.tokenizers["base"], words, **settings)
         found = search.find(layers, report)
         self.head_weights.search = search
         return found
