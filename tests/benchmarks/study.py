@@ -20,9 +20,9 @@ from typing import Any
 
 from twinlens.studies import run
 from twinlens.studies.data import Row
-from twinlens.studies.robustness import Grid, robustness
 from twinlens.studies.statistics import analyse
 from twinlens.studies.store import Store
+from twinlens.studies.variants import Grid, robustness
 from twinlens.studies.work import traced
 
 from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Watch
 from tests.unit.studies.planted import Planted
 
+if TYPE_CHECKING:
+    from twinlens.studies.report import ReportFile
+
 pytest.importorskip("pyarrow")
+
+PNG = b"\x89PNG\r\n"
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+def written(tmp_path_factory: pytest.TempPathFactory) -> ReportFile:
     from twinlens.studies.report import write_report
-    from twinlens.studies.robustness import Grid
+    from twinlens.studies.variants import Grid
 
     path = tmp_path_factory.mktemp("study") / "report.html"
     grid = Grid(levels=(10,), thresholds=(7,), norms=(4.0,))
-    write_report(Planted(20, effect=1.0), path, grid=grid, bootstrap=50)
-    return path.as_uri()
+    return write_report(Planted(20, effect=1.0), path, grid=grid, bootstrap=50)
+
+
+@pytest.fixture
+def report(written: ReportFile) -> str:
+    return written.path.as_uri()
 
 
 def visible(page: Page) -> int:
@@ -49,7 +62,7 @@ def test_report(page: Page, report: str, watch: Watch) -> None:
         assert len(set(values)) > 10
 
     # A brush in one figure keeps its cases, in the table and in the other figure.
-    canvas = page.locator("#figure-cases .bk-Canvas").first
+    canvas = page.locator("#plot-scores .bk-Canvas").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     assert box
@@ -58,17 +71,71 @@ def test_report(page: Page, report: str, watch: Watch) -> None:
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.75, steps=8)
     page.mouse.up()
     expect(page.locator("#filter-note")).to_contain_text("Selected in the figure")
-    source = "Bokeh.documents.flatMap((d) => d.get_model_by_name('cases') ?? [])[0]"
+    source = "Bokeh.documents.flatMap((d) => d.get_model_by_name('cases') ?? []).at(-1)"
     chosen = page.evaluate(f"{source}.selected.indices.length")
     assert 0 < chosen < 20
     assert visible(page) == chosen
     page.get_by_role("button", name="Show all").click()
 
-    # A case opens in the saliency panel.
-    page.locator("#cases button.open", has_text="p3").first.click()
+    # A number of the robustness table leads to its cases with their scores under these settings.
+    place = page.locator("td.verdict button[data-variant='1']").last
+    place.click()
+    expect(page.locator("#filter-note")).to_contain_text("not divided by the prompt's maximum")
+    expected = page.evaluate(
+        "JSON.parse(document.getElementById('study-data').textContent).variants[1].tuned[3]"
+    )
+    scores = page.locator("#cases tr[data-id=p3] td")
+    assert float(scores.nth(4).inner_text()) == pytest.approx(expected, abs=1e-4)
+    assert page.evaluate(f"{source}.data.tuned[3]") == pytest.approx(expected, abs=1e-4)
+    page.get_by_role("button", name="Show all").click()
+    assert float(scores.nth(4).inner_text()) != pytest.approx(expected, abs=1e-2)
+
+    # A case opens in the saliency panel, by keyboard too.
+    page.locator("#cases button.open", has_text="p3").first.focus()
+    page.keyboard.press("Enter")
     panel = page.frame_locator("#case iframe").locator("[data-panel=saliency]")
     expect(panel).to_have_attribute("data-state", "ready")
     expect(panel).to_contain_text("instruction score")
 
+    # Dark: page, figures and panel; every figure is saved as it is seen.
+    page.locator("#theme").select_option("dark")
+    page.wait_for_selector("body[data-state=ready][data-theme=dark]")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == "rgb(23, 25, 28)"
+    expect(panel).to_have_attribute("data-state", "ready")
+    inside = page.frame_locator("#case iframe").locator(".twinlens").first
+    dark = inside.evaluate("(el) => getComputedStyle(el).backgroundColor.match(/\\d+/g)[0]")
+    assert int(dark) < 60
+    for form in ("svg", "png"):
+        with page.expect_download() as saving:
+            page.locator(f"figure[data-figure=scores] button[data-format={form}]").click()
+        assert saving.value.suggested_filename == f"scores.{form}"
+        content = Path(saving.value.path()).read_bytes()
+        if form == "png":
+            assert content.startswith(PNG)
+        else:
+            assert len(list(ElementTree.fromstring(content).iter())) > 60
+            assert b"#17191c" in content
+
+    # On a narrow screen nothing but tables scrolls sideways.
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.wait_for_function("document.documentElement.scrollWidth <= 400")
+
     assert watch.errors == []
     assert watch.outside() == []
+
+
+def test_figures_are_saved_from_python(
+    written: ReportFile, chromium: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TWINLENS_BROWSER", chromium)
+    files = written.save_figures(tmp_path)
+    names = {path.name for path in files}
+    assert {"scores.svg", "lengths.png", "robustness-tuned-against-base.svg"} <= names
+    for path in files:
+        content = path.read_bytes()
+        if path.suffix == ".png":
+            assert content.startswith(PNG)
+            assert int.from_bytes(content[16:20], "big") == 2 * 720  # two pixels per point
+        else:
+            assert ElementTree.fromstring(content).get("width") == "720"

@@ -100,6 +100,10 @@ class Planted:
         return result
 
     @property
+    def changes(self) -> dict:
+        return {}
+
+    @property
     def others(self) -> list[Planted]:
         return []
 

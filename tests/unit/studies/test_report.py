@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -12,18 +13,19 @@ pytest.importorskip("pyarrow")
 
 from click.testing import CliRunner
 from pyarrow import parquet
+from twinlens.charts import PALETTES
 from twinlens.density import DensityParameters
 from twinlens.errors import TwinlensError
 from twinlens.schema import Method
 from twinlens.studies import command, run
 from twinlens.studies.data import Problem, Row
 from twinlens.studies.findings import findings
-from twinlens.studies.report import write_report
-from twinlens.studies.robustness import Grid, other_methods, robustness
+from twinlens.studies.report import THEMES, write_report
 from twinlens.studies.scoring import Settings
 from twinlens.studies.statistics import analyse
 from twinlens.studies.store import Store
 from twinlens.studies.tables import write_tables
+from twinlens.studies.variants import FORMULA_ALONE, Grid, other_methods, robustness
 from twinlens.studies.work import traced
 
 from tests.support import tiny
@@ -60,7 +62,21 @@ def test_the_sentences_say_when_nothing_can_be_tested():
 def test_the_sentences_name_the_settings_that_decide():
     robust = said(Planted(lengths=(60, 20)))[1]
     assert "Of 16 combinations of settings" in robust
+    assert "the sign turns" not in robust  # it is the same with the division
     assert robust.endswith("the conclusion turns.")
+
+
+def test_the_sentences_say_that_the_sign_turns_without_the_division():
+    cases = Planted(20, effect=1.5)
+    outcomes = [
+        replace(outcome, difference=-1.0, verdict="turns")
+        if outcome.variant == FORMULA_ALONE
+        else outcome
+        for outcome in robustness(cases, SMALL, bootstrap=20)
+    ]
+    robust = findings(analyse(cases, bootstrap=20), outcomes)[1]
+    assert "Without the division the sign turns" in robust
+    assert "difference -1.0000" in robust
 
 
 def test_the_page_carries_everything_and_nothing_from_outside(tmp_path):
@@ -76,13 +92,25 @@ def test_the_page_carries_everything_and_nothing_from_outside(tmp_path):
     )
     assert not outside
     data = json.loads(re.search(r'id="study-data">(.*?)</script>', text, re.S)[1])
-    assert set(data["figures"]) == {
-        "figure-cases",
-        "figure-robustness-0",
-        "figure-robustness-1",
-        "figure-profiles",
-    }
+    for theme in ("light", "dark"):
+        assert set(data["figures"][theme]["roots"]) == {
+            "scores",
+            "lengths",
+            "robustness-tuned-against-base",
+            "robustness-followed-against-unfollowed",
+            "profile-prompt",
+            "profile-answer",
+        }
+    colours = [set(re.findall("#[0-9a-f]{6}", json.dumps(data["figures"][t]))) for t in THEMES]
+    assert PALETTES["light"].base in colours[0] - colours[1]
+    assert PALETTES["dark"].base in colours[1] - colours[0]
+    for variant in data["variants"]:
+        assert len(variant["base"]) == len(variant["tuned"]) == 8
+    plain = [score.score for score in written.analysis.scores if score.side == "tuned"]
+    assert data["variants"][0]["tuned"] == pytest.approx(plain, abs=1e-4)
     shown = re.findall(r'data-set="(\d+)" data-words="([^"]*)"', text)
+    led = {int(number) for number in re.findall(r'data-variant="(\d+)"', text)}
+    assert led == set(range(len(data["variants"])))
     assert shown
     assert {int(number) for number, _ in shown} == set(range(len(data["sets"])))
     everything = next(data["sets"][int(n)] for n, words in shown if words == "all prompts")
@@ -110,7 +138,8 @@ def test_no_cases_make_no_report(tmp_path):
 def test_tables_are_tidy_and_carry_their_settings(tmp_path):
     cases = Planted(8)
     outcomes = robustness(cases, SMALL, bootstrap=20)
-    files = write_tables(analyse(cases, RAW, bootstrap=20), outcomes, tmp_path / "tables")
+    analysis = analyse(cases, RAW, bootstrap=20)
+    files = write_tables(analysis, outcomes, tmp_path / "tables", pair=cases.pair)
     names = {path.name for path in files}
     assert len(names) == 12
     for path in files:
@@ -120,6 +149,8 @@ def test_tables_are_tidy_and_carry_their_settings(tmp_path):
             else list(csv.DictReader(path.open()))
         )
         assert rows
+        assert {row["tuned_model"] for row in rows} == {PAIR.tuned.name}
+        assert {row["base_revision"] for row in rows} == {PAIR.base.revision}
         if path.stem not in ("robustness", "robustness_shares"):
             assert {row["normalisation"] for row in rows} == {"raw"}
     tests = parquet.read_table(tmp_path / "tables" / "tests.parquet").to_pylist()
@@ -188,6 +219,11 @@ def test_the_command_runs_a_study(tmp_path):
     assert (tmp_path / "s" / "report.html").stat().st_size > 1e6
 
 
+def test_the_sentence_on_other_methods_says_what_is_not_known(tmp_path):
+    page = write_report(stored(tmp_path / "s"), tmp_path / "r.html", grid=SMALL, bootstrap=20)
+    assert "Only one attribution method is stored (gradient_x_input)" in page.path.read_text()
+
+
 @needs_published
 def test_the_command_reports_published_results(tmp_path):
     result = CliRunner().invoke(
@@ -196,6 +232,7 @@ def test_the_command_reports_published_results(tmp_path):
     assert result.exit_code == 0
     assert "Mean score 1.1006 (base) and 1.3531 (tuned), 40 prompts" in result.output
     assert "the conclusion turns" in result.output
+    assert "Without the division the sign turns" in result.output
     text = (tmp_path / "report.html").read_text()
     for printed in ("0.8282 (0.4804)", "1.1129 (0.6282)", "0.9729 (0.6757)", "1.4635 (0.4763)"):
         assert printed in text

@@ -10,10 +10,12 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from twinlens import density
 from twinlens.studies.cases import paired
 from twinlens.studies.published import import_published
-from twinlens.studies.robustness import (
+from twinlens.studies.scoring import score_pair
+from twinlens.studies.statistics import analyse
+from twinlens.studies.variants import (
     PUBLISHED as UNCHANGED,
 )
-from twinlens.studies.robustness import (
+from twinlens.studies.variants import (
     Grid,
     histogram_density,
     level_histogram,
@@ -21,8 +23,6 @@ from twinlens.studies.robustness import (
     score_variants,
     shares,
 )
-from twinlens.studies.scoring import score_pair
-from twinlens.studies.statistics import analyse
 
 from tests.unit.studies.planted import Planted
 from tests.unit.studies.published_data import PUBLISHED, RELEASE, needs_published, needs_release

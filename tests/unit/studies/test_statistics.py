@@ -145,7 +145,7 @@ def test_verdicts():
 
 def test_statistics_load_no_models_and_no_charts():
     code = (
-        "import sys; import twinlens.studies.statistics, twinlens.studies.robustness;"
+        "import sys; import twinlens.studies.statistics, twinlens.studies.variants;"
         "bad = {'torch', 'transformers', 'bokeh', 'pandas', 'pyarrow'} & set(sys.modules);"
         "sys.exit(' '.join(bad) or None)"
     )

@@ -3,8 +3,12 @@
 >>> from twinlens.studies import study, write_report, write_tables
 >>> store = study(pair, "prompts.jsonl", out="study")         # runs the models, can be continued
 >>> page = write_report(store, "study/report.html")           # does not
->>> write_tables(page.analysis, page.outcomes, "study/tables")
+>>> write_tables(page.analysis, page.outcomes, "study/tables", pair=store.pair)
+>>> page.save_figures("study/figures")                        # SVG and PNG, by a browser
 
+Answers are known after the run, so are ratings of them: `rate` adds these. `weight_tables` answers
+the paper's questions about heads and concepts, and `write_changes` puts that into the study, where
+the report finds it.
 `import_published` gives the published attributions of the paper in place of a study of one's own.
 """
 
@@ -17,13 +21,15 @@ if TYPE_CHECKING:
     from twinlens.density import DensityParameters
     from twinlens.studies.data import collect_rows, read_rows
     from twinlens.studies.published import import_published
+    from twinlens.studies.ratings import rate
     from twinlens.studies.report import write_report
-    from twinlens.studies.robustness import robustness
     from twinlens.studies.run import study
     from twinlens.studies.scoring import Settings
     from twinlens.studies.statistics import analyse
     from twinlens.studies.store import Store
     from twinlens.studies.tables import write_tables
+    from twinlens.studies.variants import robustness
+    from twinlens.studies.weight_changes import weight_tables, write_changes
 
 _HOMES = {
     "DensityParameters": "twinlens.density",
@@ -32,9 +38,12 @@ _HOMES = {
     "analyse": "twinlens.studies.statistics",
     "collect_rows": "twinlens.studies.data",
     "import_published": "twinlens.studies.published",
+    "rate": "twinlens.studies.ratings",
     "read_rows": "twinlens.studies.data",
-    "robustness": "twinlens.studies.robustness",
+    "robustness": "twinlens.studies.variants",
     "study": "twinlens.studies.run",
+    "weight_tables": "twinlens.studies.weight_changes",
+    "write_changes": "twinlens.studies.weight_changes",
     "write_report": "twinlens.studies.report",
     "write_tables": "twinlens.studies.tables",
 }
@@ -46,9 +55,12 @@ __all__ = [
     "analyse",
     "collect_rows",
     "import_published",
+    "rate",
     "read_rows",
     "robustness",
     "study",
+    "weight_tables",
+    "write_changes",
     "write_report",
     "write_tables",
 ]

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,10 @@ from twinlens.blocks import Array, Value
 from twinlens.errors import LevelsError, UnknownBlockError
 from twinlens.schema import SIDES, Answer, Manifest, Method, PairInfo, Side, Token
 from twinlens.trace import Report, Trace
+
+if TYPE_CHECKING:
+    from twinlens.studies.weight_changes import Changes
+    from twinlens.view.panel import Panel
 
 #: Levels of the published files.
 PUBLISHED_LEVELS = 10
@@ -101,6 +105,11 @@ class Cases(Protocol):
         """The same prompts with the attributions of other methods."""
         ...
 
+    @property
+    def changes(self) -> Changes:
+        """Tables about the weights of the pair, if there are any."""
+        ...
+
     def __iter__(self) -> Iterator[Case]: ...
 
     def trace(self, case_id: str) -> CaseTrace:
@@ -153,6 +162,18 @@ class CaseTrace(Trace):
             methods=(method,),
             parameters={"case": tuned.id, "group": tuned.group, "rating": tuned.rating},
         )
+
+    def explore(self, **traits: Any) -> Panel:
+        """The saliency panel of this prompt, for a notebook; nothing but saliency was stored.
+
+        Parameters
+        ----------
+        **traits
+            Initial selection and ``theme`` of its explorer, which is ``explore().explorer``.
+        """
+        from twinlens.view.explorer import Explorer
+
+        return Explorer(self, **traits).saliency()
 
     def keys(self) -> Iterable[str]:
         """The saliency of both models."""

@@ -36,6 +36,7 @@ def report_options(command: Any) -> Any:
             default="widened",
             show_default=True,
         ),
+        click.option("--figures", is_flag=True, help="Save every figure as SVG and PNG too."),
         click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap."),
     ):
         command = option(command)
@@ -76,6 +77,14 @@ def report_options(command: Any) -> Any:
     type=click.IntRange(min=1),
     help="Workers of the cluster.  [default: one for each GPU, or each machine]",
 )
+@click.option(
+    "--weights", is_flag=True, help="Also compare heads and concepts, from the weights alone."
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path, exists=True),
+    help="File of labelled concepts (see twinlens.labels), compared too.",
+)
 @report_options
 def study(
     base: str,
@@ -91,6 +100,8 @@ def study(
     batch_size: int | None,
     engine: Literal["local", "ray"],
     workers: int | None,
+    weights: bool,
+    labels: Path | None,
     **options: Any,
 ) -> None:
     """Run the prompts in DATA through BASE and TUNED; continues where it stopped."""
@@ -116,6 +127,13 @@ def study(
             workers=workers,
             report=said,
         )
+    if weights or labels:
+        from twinlens.labels.annotate import read_annotations
+        from twinlens.studies.weight_changes import weight_tables, write_changes
+
+        annotations = read_annotations(labels) if labels else ()
+        with progress("weights", tqdm) as said:
+            write_changes(out, weight_tables(pair, annotations=annotations, report=said))
     for problem in store.problems:
         click.echo(f"row {problem.number} set aside: {problem.message}", err=True)
     _report(store, out, problems=store.problems, **options)
@@ -125,13 +143,22 @@ def study(
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder; FOLDER by default.")
 @click.option("--method", help="Saliency method; the first by default.")
+@click.option(
+    "--ratings",
+    type=click.Path(path_type=Path),
+    help="File with the columns id and rating (1 to 4) or followed, of tuned's answers.",
+)
 @report_options
-def report(folder: Path, out: Path | None, method: str | None, **options: Any) -> None:
+def report(
+    folder: Path, out: Path | None, method: str | None, ratings: Path | None, **options: Any
+) -> None:
     """Analyse the study in FOLDER again, with other settings; needs no models."""
+    from twinlens.studies.ratings import rate
     from twinlens.studies.store import Store
 
     store = Store(folder, method)
-    _report(store, out or folder, problems=store.problems, **options)
+    cases = rate(store, ratings) if ratings else store
+    _report(cases, out or folder, problems=store.problems, **options)
 
 
 @click.command()
@@ -156,6 +183,7 @@ def _report(
     as_json: bool,
     budget_mb: float,
     spans: Literal["widened", "marked"],
+    figures: bool,
     seed: int,
     **parameters: Any,
 ) -> None:
@@ -174,8 +202,11 @@ def _report(
         seed=seed,
         budget_mb=budget_mb,
     )
-    tables = write_tables(page.analysis, page.outcomes, out / "tables")
-    said = findings(page.analysis, page.outcomes)
+    tables = write_tables(
+        page.analysis, page.outcomes, out / "tables", changes=page.changes, pair=cases.pair
+    )
+    drawn = page.save_figures(out / "figures") if figures else []
+    said = findings(page.analysis, page.outcomes, page.changes)
     if as_json:
         summary = {
             "findings": said,
@@ -183,6 +214,7 @@ def _report(
             "set_aside": len(problems),
             "report": str(page.path),
             "tables": [str(path) for path in tables],
+            "figures": [str(path) for path in drawn],
         }
         click.echo(json.dumps(_plain(summary)))
         return

@@ -110,7 +110,7 @@ def read_rows(
         If the data as a whole cannot be read.
     """
     seen: set[str] = set()
-    for number, record in enumerate(_records(source), start=1):
+    for number, record in enumerate(raw_records(source), start=1):
         try:
             if isinstance(record, Exception):
                 raise DataError(f"it cannot be read ({record}): correct the line")
@@ -132,7 +132,14 @@ def collect_rows(source: Any, **options: Any) -> tuple[list[Row], list[Problem]]
     )
 
 
-def _records(source: Any) -> Iterator[Any]:
+def raw_records(source: Any) -> Iterator[Any]:
+    """Rows of a file, sequence or frame as they are; a line that cannot be read is its error.
+
+    Raises
+    ------
+    DataError
+        If the data as a whole cannot be read.
+    """
     if isinstance(source, (str, Path)):
         path = Path(source)
         if not path.is_file():
@@ -225,7 +232,7 @@ def _row(number: int, record: Any, columns: Mapping[str, str], quirk: bool) -> R
     else:
         instruction = fragments = _spans(prompt, get("instruction"), "instruction")
         context = _spans(prompt, get("context"), "context")
-    rating, followed = _judgement(get("rating"), get("followed"))
+    rating, followed = judgement(get("rating"), get("followed"))
     answer = get("answer")
     if answer is not None and (not isinstance(answer, str) or not answer):
         raise DataError("its answer is not text: write text or leave the column out")
@@ -275,7 +282,14 @@ def _offsets(prompt: str, item: Any, name: str) -> Span:
     return start, end
 
 
-def _judgement(rating: Any, followed: Any) -> tuple[int | None, bool | None]:
+def judgement(rating: Any, followed: Any) -> tuple[int | None, bool | None]:
+    """Rating 1 to 4 and whether the instruction is followed, from what stands in the data.
+
+    Raises
+    ------
+    DataError
+        If it is neither.
+    """
     if rating not in (None, "", -1, "-1"):
         try:
             number = int(float(rating))

@@ -1,41 +1,66 @@
-"""Bokeh figures of a study: cases, effect sizes, robustness, profiles."""
+"""Bokeh figures of a study: cases, robustness, profiles. Each stands alone and takes any width."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from twinlens.charts import FONT, PALETTES
+from twinlens.charts import FONT, PALETTES, ChartTheme
 from twinlens.studies.comparisons import Question, Verdict
 from twinlens.studies.profiles import ProfilePoint, Profiles
-from twinlens.studies.robustness import Outcome
 from twinlens.studies.scoring import Score
+from twinlens.studies.variants import Outcome
 
 if TYPE_CHECKING:
     from bokeh.models import ColumnDataSource
-    from bokeh.models.ui.ui_element import UIElement
     from bokeh.plotting import figure
 
-COLOURS = PALETTES["light"]
-#: Colour, marker and words of each verdict; shape says it without colour.
-VERDICTS: dict[Verdict, tuple[str, str, str]] = {
-    "holds": ("#1f8577", "circle", "holds: second higher, p < 0.05"),
-    "vanishes": ("#767c85", "diamond", "vanishes: p at least 0.05"),
-    "turns": ("#9c2c77", "inverted_triangle", "turns: second lower, p < 0.05"),
-    "unknown": ("#c9cdd3", "x", "cannot be tested"),
+#: Behind every figure, so that a saved one is legible wherever it is put.
+PAPER: dict[ChartTheme, str] = {"light": "#ffffff", "dark": "#17191c"}
+#: Marker and words of each verdict; shape says it without colour.
+VERDICTS: dict[Verdict, tuple[str, str]] = {
+    "holds": ("circle", "holds"),
+    "vanishes": ("diamond", "vanishes"),
+    "turns": ("inverted_triangle", "turns"),
+    "unknown": ("x", "cannot be tested"),
+}
+VERDICT_COLOURS: dict[ChartTheme, dict[Verdict, str]] = {
+    "light": {
+        "holds": "#1f8577",
+        "vanishes": "#767c85",
+        "turns": "#9c2c77",
+        "unknown": "#9aa0a8",
+    },
+    "dark": {
+        "holds": "#58bfae",
+        "vanishes": "#a0a6ae",
+        "turns": "#ec8fc8",
+        "unknown": "#767c85",
+    },
 }
 GROUP_MARKERS = ("circle", "triangle", "square", "diamond", "plus", "x", "star", "hex")
-_GROUP_COLOURS = ("#7a4fa3", "#1f8577", "#a26a00", "#9c2c77", "#4b5563", "#0f6e8c")
+GROUP_COLOURS: dict[ChartTheme, tuple[str, ...]] = {
+    "light": ("#7a4fa3", "#1f8577", "#a26a00", "#9c2c77", "#4b5563", "#0f6e8c"),
+    "dark": ("#bb98e0", "#58bfae", "#e0b04c", "#ec8fc8", "#b6bcc5", "#6cc4e0"),
+}
+ROW_HEIGHT = 34
+#: Names of the profile figures.
+PROFILES = {
+    "profile-prompt": Profiles.POSITION,
+    "profile-long": Profiles.LONG,
+    "profile-answer": Profiles.ANSWER,
+}
 
 
-def case_figures(base: Sequence[Score], tuned: Sequence[Score]) -> UIElement:
+def case_figures(
+    base: Sequence[Score], tuned: Sequence[Score], theme: ChartTheme = "light"
+) -> dict[str, figure]:
     """Two scatters of the cases that share one selection.
 
-    Left: score of tuned against base. Right: their difference against the ratio of answer
-    lengths. The source is named ``cases``; its rows are the prompts in order.
+    ``scores``: score of tuned against base. ``lengths``: their difference against the ratio of
+    answer lengths. The source is named ``cases``; its rows are the prompts in order.
     """
-    from bokeh.layouts import row
     from bokeh.models import BoxSelectTool, ColumnDataSource, LassoSelectTool, TapTool
     from bokeh.models.annotations import Slope, Span
 
@@ -54,29 +79,33 @@ def case_figures(base: Sequence[Score], tuned: Sequence[Score]) -> UIElement:
         name="cases",
     )
     groups = list(dict.fromkeys(score.group for score in tuned))
-    tools: list[Any] = [TapTool(), BoxSelectTool(), LassoSelectTool()]
-    left = _figure("base_tuned", "score of base", "score of tuned", 460, 360, tools)
-    left.add_layout(Slope(gradient=1, y_intercept=0, line_color=COLOURS.quiet, line_width=1))
-    _points(left, source, "base", "tuned", groups)
-    _legend_above(left)
-    tools = [TapTool(), BoxSelectTool(), LassoSelectTool()]
-    right = _figure(
-        "length_difference",
-        "log2 of answer length, tuned / base",
-        "tuned − base",
-        460,
-        360,
-        tools,
+    rule = PALETTES[theme].quiet
+
+    def tools() -> list[Any]:
+        return [TapTool(), BoxSelectTool(), LassoSelectTool()]
+
+    left = blank("scores", "score of base", "score of tuned", 380, theme, tools())
+    left.add_layout(Slope(gradient=1, y_intercept=0, line_color=rule, line_width=1))
+    _points(left, source, "base", "tuned", groups, theme)
+    right = blank(
+        "lengths", "log2 of answer length, tuned / base", "tuned − base", 380, theme, tools()
     )
-    right.add_layout(Span(location=0, dimension="width", line_color=COLOURS.quiet))
-    _points(right, source, "ratio", "difference", groups)
-    _legend_above(right)
-    return row(left, right)
+    right.add_layout(Span(location=0, dimension="width", line_color=rule))
+    _points(right, source, "ratio", "difference", groups, theme)
+    return {"scores": left, "lengths": right}
 
 
-def _points(fig: figure, source: ColumnDataSource, x: str, y: str, groups: Sequence[str]) -> None:
+def _points(
+    fig: figure,
+    source: ColumnDataSource,
+    x: str,
+    y: str,
+    groups: Sequence[str],
+    theme: ChartTheme,
+) -> None:
     from bokeh.models import CDSView, GroupFilter, HoverTool
 
+    colours = GROUP_COLOURS[theme]
     for i, group in enumerate(groups):
         points = fig.scatter(
             x,
@@ -84,8 +113,8 @@ def _points(fig: figure, source: ColumnDataSource, x: str, y: str, groups: Seque
             source=source,
             view=CDSView(filter=GroupFilter(column_name="group", group=group)),
             marker=GROUP_MARKERS[i % len(GROUP_MARKERS)],
-            color=_GROUP_COLOURS[i % len(_GROUP_COLOURS)],
-            size=7,
+            color=colours[i % len(colours)],
+            size=8,
             fill_alpha=0.55,
             nonselection_fill_alpha=0.12,
             nonselection_line_alpha=0.2,
@@ -93,111 +122,109 @@ def _points(fig: figure, source: ColumnDataSource, x: str, y: str, groups: Seque
         )
         tooltips = [("case", "@id"), ("base", "@base{0.0000}"), ("tuned", "@tuned{0.0000}")]
         fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, visible=False))
+    legend_above(fig, theme)
 
 
-def _legend_above(fig: Any) -> None:
-    """Put the legend out of the way of marks and of the mouse."""
-    legend = fig.legend[0]
-    legend.update(
-        orientation="horizontal",
-        label_text_font=FONT,
-        label_text_font_size="12px",
-        label_text_color=COLOURS.quiet,
-        border_line_color=None,
-        background_fill_color=None,
-        padding=0,
-        margin=0,
-        spacing=14,
-    )
-    fig.add_layout(legend, "above")
+def robustness_figure(
+    outcomes: Sequence[Outcome], question: Question, group: str, theme: ChartTheme = "light"
+) -> figure:
+    """Effect size and interval of one group under each named variant, as published first.
 
-
-def robustness_figure(outcomes: Sequence[Outcome], question: Question) -> UIElement:
-    """Effect size and interval under each named variant, one column per group.
-
-    What can be seen at a glance: where a conclusion holds, turns or vanishes.
+    The words stand above their mark, so that the figure reads at any width. The source is named
+    ``variants``; its rows are the named variants in order.
     """
-    from bokeh.layouts import row
-    from bokeh.models import ColumnDataSource, FactorRange, HoverTool, Range1d
+    from bokeh.core.properties import value
+    from bokeh.models import ColumnDataSource, HoverTool, Range1d, TapTool
     from bokeh.models.annotations import Span
 
-    shown = [o for o in outcomes if o.question == question and o.variant != "combination"]
-    variants = list(dict.fromkeys(outcome.variant for outcome in shown))
-    groups = list(dict.fromkeys(outcome.group for outcome in shown))
-    labels = FactorRange(factors=variants[::-1])
-    height = 24 * len(variants) + 78
-    # One scale for all groups; intervals of tiny groups may run out of the picture.
-    reach = 1.7 * max((abs(o.effect) for o in shown if math.isfinite(o.effect)), default=1.0)
-    scale = Range1d(start=-reach, end=reach)
-    figures = []
-    for place, group in enumerate(groups):
-        first = place == 0
-        width = 480 if first else 205
-        fig = _figure(f"robustness_{place}", "effect size", "", width, height, [], labels)
-        fig.x_range = scale
-        fig.xaxis.ticker.desired_num_ticks = 4
-        fig.title.text = group
-        fig.ygrid.grid_line_color = COLOURS.rule
-        if not first:
-            fig.yaxis.visible = False
-        fig.add_layout(Span(location=0, dimension="height", line_color=COLOURS.ink))
-        for verdict, (colour, marker, words) in VERDICTS.items():
-            mine = [o for o in shown if o.group == group and o.verdict == verdict]
-            if not mine:
-                continue
-            source = ColumnDataSource(
-                {
-                    "variant": [o.variant for o in mine],
-                    "effect": [o.effect for o in mine],
-                    "low": [o.effect_low for o in mine],
-                    "high": [o.effect_high for o in mine],
-                    "p": [o.p for o in mine],
-                    "difference": [o.difference for o in mine],
-                    "words": [words] * len(mine),
-                }
-            )
-            fig.hbar(
-                y="variant", left="low", right="high", height=0.12, source=source, color=colour
-            )
-            points = fig.scatter(
-                "effect", "variant", source=source, marker=marker, color=colour, size=10
-            )
-            tooltips = [
-                ("", "@variant: @words"),
-                ("effect size", "@effect{0.000} (@low{0.000} to @high{0.000})"),
-                ("difference of means", "@difference{0.0000}"),
-                ("p, two-sided", "@p{0.0000}"),
-            ]
-            fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
-        figures.append(fig)
-    return row(*figures)
-
-
-def profile_figures(points: Sequence[ProfilePoint]) -> UIElement:
-    """Density by position in the prompt, and share of driven answer tokens, both models."""
-    from bokeh.layouts import row
-
-    figures = [
-        _profile(points, Profiles.POSITION, "tenth of the prompt", "mean density"),
-        _profile(points, Profiles.LONG, "tenth of the prompt (60 tokens or more)", "mean density"),
-        _profile(points, Profiles.ANSWER, "tenth of the answer", "share driven by instruction"),
+    shown = [
+        o
+        for o in outcomes
+        if (o.question, o.group) == (question, group) and o.variant != "combination"
     ]
-    return row(*[fig for fig in figures if fig is not None])
+    height = ROW_HEIGHT * len(shown) + 96
+    fig: Any = blank(robustness_name(question), "effect size", "", height, theme, [TapTool()])
+    ends = [abs(v) for o in shown for v in (o.effect, o.effect_low, o.effect_high)]
+    reach = 1.08 * max(filter(math.isfinite, ends), default=1.0)
+    fig.x_range = Range1d(start=-reach, end=reach)
+    fig.y_range = Range1d(start=len(shown) - 0.3, end=-0.7)
+    fig.yaxis.visible = False
+    fig.ygrid.grid_line_color = None
+    fig.add_layout(Span(location=0, dimension="height", line_color=PALETTES[theme].ink))
+    colours = VERDICT_COLOURS[theme]
+    source = ColumnDataSource(
+        {
+            "place": [float(place) for place in range(len(shown))],
+            "above": [place - 0.28 for place in range(len(shown))],
+            "left": [-reach] * len(shown),
+            "variant": [o.variant for o in shown],
+            "effect": [o.effect for o in shown],
+            "low": [o.effect_low for o in shown],
+            "high": [o.effect_high for o in shown],
+            "p": [o.p for o in shown],
+            "difference": [o.difference for o in shown],
+            "colour": [colours[o.verdict] for o in shown],
+            "marker": [VERDICTS[o.verdict][0] for o in shown],
+            "words": [VERDICTS[o.verdict][1] for o in shown],
+        },
+        name="variants",
+    )
+    still: dict[str, Any] = {"nonselection_alpha": 1.0}
+    fig.text(
+        "left",
+        "above",
+        "variant",
+        source=source,
+        text_font=value(FONT),
+        text_font_size="13px",
+        text_color=PALETTES[theme].ink,
+        text_baseline="middle",
+        x_offset=4,
+        **still,
+    )
+    bars: dict[str, Any] = {"source": source, "color": "colour", **still}
+    fig.hbar(y="place", left="low", right="high", height=0.09, **bars)
+    points = fig.scatter("effect", "place", marker="marker", size=12, **bars)
+    tooltips = [
+        ("", "@variant: @words"),
+        ("effect size", "@effect{0.000} (@low{0.000} to @high{0.000})"),
+        ("difference of means", "@difference{0.0000}"),
+        ("p, two-sided", "@p{0.0000}"),
+    ]
+    fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, visible=False))
+    return cast("figure", fig)
 
 
-def _profile(points: Sequence[ProfilePoint], profile: str, x_label: str, y_label: str) -> Any:
-    from bokeh.models import ColumnDataSource, HoverTool
+def profile_figures(
+    points: Sequence[ProfilePoint], theme: ChartTheme = "light"
+) -> dict[str, figure]:
+    """Density by position in the prompt, and share of driven answer tokens, both models."""
+    return {
+        name: _profile(name, [p for p in points if p.profile == PROFILES[name]], theme)
+        for name in profile_names(points)
+    }
 
-    mine = [point for point in points if point.profile == profile]
-    if not mine:
-        return None
-    fig = _figure("profile", x_label, y_label, 320, 270, [])
+
+def profile_names(points: Sequence[ProfilePoint]) -> list[str]:
+    """Names of the profile figures that there are points for."""
+    there = {point.profile for point in points}
+    return [name for name, profile in PROFILES.items() if profile in there]
+
+
+def _profile(name: str, points: Sequence[ProfilePoint], theme: ChartTheme) -> figure:
+    from bokeh.models import BasicTicker, ColumnDataSource, HoverTool
+
+    answer = name == "profile-answer"
+    x_label = f"tenth of the {'answer' if answer else 'prompt'}"
+    y_label = "share of answer tokens" if answer else "mean density"
+    fig: Any = blank(name, x_label, y_label, 300, theme)
     fig.y_range.start = 0
+    fig.xaxis.ticker = BasicTicker(min_interval=1)
     for side, colour, marker in (
-        ("base", COLOURS.base, "circle"),
-        ("tuned", COLOURS.tuned, "square"),
+        ("base", PALETTES[theme].base, "circle"),
+        ("tuned", PALETTES[theme].tuned, "square"),
     ):
-        curve = [point for point in mine if point.side == side]
+        curve = [point for point in points if point.side == side]
         if not curve:
             continue
         source = ColumnDataSource(
@@ -206,17 +233,16 @@ def _profile(points: Sequence[ProfilePoint], profile: str, x_label: str, y_label
                 "mean": [point.mean for point in curve],
                 "low": [point.mean - point.standard_error for point in curve],
                 "high": [point.mean + point.standard_error for point in curve],
-                "n": [point.n for point in curve],
             }
         )
         fig.varea(x="part", y1="low", y2="high", source=source, color=colour, alpha=0.18)
-        fig.line("part", "mean", source=source, color=colour, line_width=1.75)
+        fig.line("part", "mean", source=source, color=colour, line_width=2)
         marks = fig.scatter(
             "part",
             "mean",
             source=source,
             marker=marker,
-            size=7,
+            size=8,
             color=colour,
             legend_label=f"{side} ({curve[0].n} prompts)",
         )
@@ -224,52 +250,78 @@ def _profile(points: Sequence[ProfilePoint], profile: str, x_label: str, y_label
             (f"{side}, part @part", "@mean{0.000}"),
             ("± standard error", "@low{0.000} to @high{0.000}"),
         ]
-        fig.add_tools(HoverTool(renderers=[marks], tooltips=tooltips))
-    _legend_above(fig)
-    return fig
+        fig.add_tools(HoverTool(renderers=[marks], tooltips=tooltips, visible=False))
+    legend_above(fig, theme)
+    return cast("figure", fig)
 
 
-def _figure(
+def robustness_name(question: Question) -> str:
+    """Name of the robustness figure of a question."""
+    return "robustness-" + question.replace(" ", "-")
+
+
+def legend_above(fig: Any, theme: ChartTheme) -> None:
+    """Put the legend out of the way of marks and of the mouse."""
+    legend = fig.legend[0]
+    legend.update(
+        orientation="horizontal",
+        location="left",
+        label_text_font=FONT,
+        label_text_font_size="13px",
+        label_text_color=PALETTES[theme].ink,
+        border_line_color=None,
+        background_fill_color=None,
+        padding=0,
+        margin=4,
+        spacing=14,
+    )
+    fig.add_layout(legend, "above")
+
+
+def blank(
     name: str,
     x_label: str,
     y_label: str,
-    width: int,
     height: int,
-    tools: list[Any],
-    y_range: Any = None,
+    theme: ChartTheme,
+    tools: Sequence[Any] = (),
+    **ranges: Any,
 ) -> Any:
-    from bokeh.models import ResetTool, SaveTool
+    """An empty figure in the report's looks, as wide as its place."""
+    from bokeh.models import ResetTool
     from bokeh.plotting import figure
 
+    colours = PALETTES[theme]
+    brushes = len(tools) > 1
     fig: Any = figure(
-        **({} if y_range is None else {"y_range": y_range}),
+        **ranges,
         name=name,
-        width=width,
         height=height,
-        tools=[*tools, ResetTool(), SaveTool()],
-        toolbar_location="above" if tools else None,
-        background_fill_color=None,
-        border_fill_color=None,
+        min_width=240,
+        sizing_mode="stretch_width",
+        tools=[*tools, *([ResetTool()] if brushes else [])],
+        toolbar_location="above" if brushes else None,
+        background_fill_color=PAPER[theme],
+        border_fill_color=PAPER[theme],
         outline_line_color=None,
+        min_border_right=16,
     )
     fig.toolbar.logo = None
-    if tools:
+    if brushes:
         fig.toolbar.active_drag = tools[1]
-    fig.title.text_font, fig.title.text_font_size = FONT, "13px"
-    fig.title.text_color = COLOURS.ink
     fig.xaxis.axis_label, fig.yaxis.axis_label = x_label, y_label
-    fig.grid.grid_line_color = COLOURS.rule
+    fig.grid.grid_line_color = colours.rule
     for axis in (fig.xaxis, fig.yaxis):
         axis.update(
-            axis_line_color=COLOURS.rule,
+            axis_line_color=colours.rule,
             major_tick_line_color=None,
             minor_tick_line_color=None,
-            major_label_text_color=COLOURS.ink,
+            major_label_text_color=colours.ink,
             major_label_text_font=FONT,
-            major_label_text_font_size="12px",
-            axis_label_text_color=COLOURS.quiet,
+            major_label_text_font_size="13px",
+            axis_label_text_color=colours.quiet,
             axis_label_text_font=FONT,
-            axis_label_text_font_size="12px",
+            axis_label_text_font_size="13px",
             axis_label_text_font_style="normal",
         )
     return fig

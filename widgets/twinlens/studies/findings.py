@@ -3,32 +3,88 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from twinlens.studies.comparisons import DECIDING_TEST, Comparison, Question
+from twinlens.studies.comparisons import (
+    DECIDING_TEST,
+    SIGNIFICANCE,
+    Comparison,
+    Question,
+    Verdict,
+)
 from twinlens.studies.profiles import ProfilePoint, Profiles
-from twinlens.studies.robustness import Outcome, shares
 from twinlens.studies.statistics import Analysis
+from twinlens.studies.variants import FORMULA_ALONE, Outcome, shares
+from twinlens.studies.weight_changes import Changes, ChangeTable, shown_components
 
 _CLAIMS: dict[Question, str] = {
     "tuned against base": "The answers of tuned rest more on the instruction than those of base",
     "followed against unfollowed": "Answers of tuned that follow the instruction rest more on it",
 }
+#: What a verdict says about a claim.
+SAYS: dict[Verdict, str] = {
+    "holds": "this holds here",
+    "turns": "here it is the other way round",
+    "vanishes": "here no difference is shown",
+    "unknown": "here it cannot be tested",
+}
 
 
-def findings(analysis: Analysis, outcomes: Sequence[Outcome]) -> list[str]:
-    """One paragraph per question, one about robustness, one about the profiles."""
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was asked, and what came out.
+
+    Attributes
+    ----------
+    claim : str
+        What the paper says, or what was looked at.
+    verdict : Verdict or None
+        None where nothing was tested.
+    sentences : tuple of str
+        Each complete in itself, the most important first.
+    ids : tuple of str
+        Cases behind it; none for the weights.
+    """
+
+    claim: str
+    verdict: Verdict | None
+    sentences: tuple[str, ...]
+    ids: tuple[str, ...] = ()
+
+    @property
+    def texts(self) -> list[str]:
+        """The sentences, the first led in by the claim and what became of it."""
+        if self.verdict is None:
+            return list(self.sentences)
+        return [f"{self.claim}: {SAYS[self.verdict]}. {self.sentences[0]}", *self.sentences[1:]]
+
+
+def findings(
+    analysis: Analysis, outcomes: Sequence[Outcome], changes: Changes | None = None
+) -> list[str]:
+    """The texts of everything that `find` finds, in order."""
+    return [text for one in find(analysis, outcomes, changes) for text in one.texts]
+
+
+def find(
+    analysis: Analysis, outcomes: Sequence[Outcome], changes: Changes | None = None
+) -> list[Finding]:
+    """One finding per question, one about the profiles, and those about the weights."""
     found = []
-    for question in _CLAIMS:
+    for question, claim in _CLAIMS.items():
         widest = _widest(analysis.comparisons, question)
         if widest is None:
             continue
-        found.append(_claim(widest) + " " + _length(widest))
-        doubt = _robust(outcomes, widest)
-        if doubt:
-            found.append(doubt)
-    found += _u_shape(analysis.profiles)
-    return found
+        sentences = (_claim(widest) + " " + _length(widest), _robust(outcomes, widest))
+        ids = (
+            widest.second.ids if widest.higher is not None else widest.first.ids + widest.second.ids
+        )
+        found.append(Finding(claim, widest.verdict, tuple(filter(None, sentences)), ids))
+    profiles = tuple(_u_shape(analysis.profiles) + _driven(analysis.profiles))
+    if profiles:
+        found.append(Finding("Where in prompt and answer it lies", None, profiles))
+    return found + _weights(changes or {})
 
 
 def _widest(comparisons: Sequence[Comparison], question: Question) -> Comparison | None:
@@ -39,12 +95,6 @@ def _widest(comparisons: Sequence[Comparison], question: Question) -> Comparison
 def _claim(item: Comparison) -> str:
     first, second = item.first, item.second
     p = item.test(DECIDING_TEST[item.question]).p
-    says = {
-        "holds": "this holds here",
-        "turns": "here it is the other way round",
-        "vanishes": "here no difference is shown",
-        "unknown": "here it cannot be tested",
-    }[item.verdict]
     n = f"{first.n} prompts" if item.higher is not None else f"{first.n} and {second.n} answers"
     effect = ""
     if math.isfinite(item.effect):
@@ -54,7 +104,7 @@ def _claim(item: Comparison) -> str:
     if math.isfinite(p):
         effect += f"; {DECIDING_TEST[item.question]}, p = {p:.2g}"
     return (
-        f"{_CLAIMS[item.question]}: {says}. Mean score {first.mean:.4f} ({first.label}) and "
+        f"Mean score {first.mean:.4f} ({first.label}) and "
         f"{second.mean:.4f} ({second.label}), {n}{effect}."
     )
 
@@ -88,15 +138,18 @@ def _robust(outcomes: Sequence[Outcome], item: Comparison) -> str:
         f"Of {total.combinations} combinations of settings the conclusion holds in {total.holds}, "
         f"vanishes in {total.vanishes} and turns in {total.turns}."
     )
-    raw = [o for o in mine if "formula alone" in o.variant]
-    if raw and raw[0].verdict != "unknown":
-        alone = raw[0]
-        text += (
-            " With the density as its formula alone gives it (not divided by the largest density "
-            f"of the prompt, mean over the instruction) the difference is {alone.difference:+.4f}, "
-            f"p = {alone.p:.2g}: the conclusion {alone.verdict}."
+    alone = next((o for o in mine if o.variant == FORMULA_ALONE), None)
+    if alone is None or alone.verdict == "unknown":
+        return text
+    how = (
+        "the density as its formula alone gives it, not divided by the largest density of the "
+        f"prompt, mean over the instruction: difference {alone.difference:+.4f}, p = {alone.p:.2g}"
+    )
+    if alone.difference * item.difference < 0 and alone.verdict in ("holds", "turns"):
+        return (
+            f"{text} Without the division the sign turns ({how}): the conclusion {alone.verdict}."
         )
-    return text
+    return f"{text} Without the division ({how}): the conclusion {alone.verdict}."
 
 
 def _u_shape(points: Sequence[ProfilePoint]) -> list[str]:
@@ -105,11 +158,93 @@ def _u_shape(points: Sequence[ProfilePoint]) -> list[str]:
         curve = [p.mean for p in points if p.profile == Profiles.POSITION and p.side == side]
         if len(curve) == 10:
             ends, middle = (curve[0] + curve[-1]) / 2, sum(curve[2:8]) / 6
-            found.append(f"{side} {ends:.3f} at the ends, {middle:.3f} in the middle")
+            shape = "a U shape" if ends > middle else "no U shape"
+            found.append(f"{side} {ends:.3f} at the ends, {middle:.3f} in the middle ({shape})")
     if not found:
         return []
     return [
         "Mean density along the prompt (first and last tenth against tenths 3 to 8): "
         + "; ".join(found)
-        + ". A U shape means that the middle of the prompt counts less."
+        + "."
     ]
+
+
+def _driven(points: Sequence[ProfilePoint]) -> list[str]:
+    found = []
+    for side in ("base", "tuned"):
+        curve = [p for p in points if p.profile == Profiles.ANSWER and p.side == side]
+        if curve:
+            share = sum(p.mean for p in curve) / len(curve)
+            found.append(f"{share:.1%} in {side} ({curve[0].n} prompts)")
+    if not found:
+        return []
+    return [
+        "Share of answer tokens that the instruction drives (at least one instruction token above "
+        f"the level threshold), mean over the answer: {', '.join(found)}."
+    ]
+
+
+def _weights(changes: Changes) -> list[Finding]:
+    found = []
+    if "heads" in changes:
+        found.append(_heads(changes["heads"]))
+    for kind, words in (("task", "user tasks"), ("level", "linguistic levels")):
+        if kind in changes:
+            found.append(_labels(changes[kind], words))
+    if "rotation" in changes:
+        found.append(_rotation(changes["rotation"]))
+    return found
+
+
+def _heads(table: ChangeTable) -> Finding:
+    """All layers together are the last group of the table."""
+    everywhere = [row for row in table.rows if row["layers"] == table.rows[-1]["layers"]]
+    first, *others = everywhere
+    sentences = []
+    for row in others:
+        if row["share"] is None or first["share"] is None:
+            continue
+        text = (
+            f"Words of the list {row['list']!r} rise in {row['share']:.1%} of the heads where "
+            f"their number of pairs changed, those of {first['list']!r} in {first['share']:.1%} "
+            f"(layers {row['layers']}; {row['words']} and {first['words']} words"
+        )
+        p = "" if row["p"] is None else f"; Welch t over words, two-sided, p = {row['p']:.2g}"
+        sentences.append(f"{text}{p}).")
+    verdict = _two_sided(others[0], first) if others else None
+    claim = "Attention heads gain word pairs with instruction verbs"
+    return Finding(claim, verdict, tuple(sentences) or ("No head's word pairs changed.",))
+
+
+def _two_sided(row: Mapping[str, float | None], first: Mapping[str, float | None]) -> Verdict:
+    second, before, p = row["share"], first["share"], row["p"]
+    if second is None or before is None or p is None:
+        return "unknown"
+    return "vanishes" if p >= SIGNIFICANCE else "holds" if second > before else "turns"
+
+
+def _labels(table: ChangeTable, words: str) -> Finding:
+    base, *rest = table.parameters["models"]
+    everywhere = [row for row in table.rows if row["layers"] == table.rows[-1]["layers"]]
+    said = []
+    for row in everywhere:
+        before = row[f"mean_{base}"]
+        if not rest or before is None or row[f"mean_{rest[0]}"] is None:
+            continue
+        p = "" if row["p"] is None else f" (p = {row['p']:.2g})"
+        said.append(f"{row['label']} {before:.1%} and {row[f'mean_{rest[0]}']:.1%}{p}")
+    text = f"Share of named concepts per label, {base} and {rest[0] if rest else '-'}: "
+    return Finding(f"How the concepts spread over {words}", None, (f"{text}{'; '.join(said)}.",))
+
+
+def _rotation(table: ChangeTable) -> Finding:
+    k = shown_components(table)
+    rows = [row for row in table.rows if row["k"] == k]
+    most = max(rows, key=lambda row: row["mean"])
+    mean = sum(row["mean"] for row in rows) / len(rows)
+    text = (
+        f"The {k} leading concepts of a layer are turned by {mean:.1f} degrees on average over the "
+        f"layers, most in layer {most['layer']} ({most['mean']:.1f}); a random rotation turns them "
+        f"by {rows[0]['null_mean']:.1f}."
+    )
+    return Finding("How far the feed-forward concepts are turned", None, (text,))

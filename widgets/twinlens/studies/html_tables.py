@@ -7,8 +7,20 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from twinlens.studies.comparisons import DECIDING_TEST, Comparison, Question
-from twinlens.studies.robustness import Share
+from twinlens.studies.comparisons import DECIDING_TEST, Comparison, Question, Verdict
+from twinlens.studies.variants import Outcome, Share
+
+#: Verdicts as signs, of which the shape says enough.
+SIGNS: dict[Verdict, str] = {"holds": "●", "vanishes": "◇", "turns": "▼", "unknown": "×"}
+#: What settings are called in the paper.
+SETTINGS = {
+    "levels": "levels L",
+    "threshold": "threshold b",
+    "norm": "norm p",
+    "answer_cut": "answers cut to",
+    "aggregation": "over the instruction",
+    "spans": "instruction as",
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,10 @@ class Cell:
         What these cases are.
     kind : str
         CSS classes.
+    variant : int or None
+        Number of the settings under which the cases' scores are shown.
+    bar : tuple of (str, int)
+        CSS class and size of the parts of a bar drawn in place of the text.
     """
 
     text: str
@@ -34,6 +50,8 @@ class Cell:
     cases: tuple[str, ...] | None = None
     words: str = ""
     kind: str = ""
+    variant: int | None = None
+    bar: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,17 +97,21 @@ def table(
         for row in rows
     )
     return (
-        f'<div class="scroll"><table><caption>{html.escape(caption)}</caption>'
+        f'<div class="scroll"><table><caption><span>{html.escape(caption)}</span></caption>'
         f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
 def _cell(cell: Cell, column: Column, sets: CaseSets) -> str:
     text = html.escape(cell.text)
+    if cell.bar:
+        parts = "".join(f'<i class="{kind}" style="flex:{size}"></i>' for kind, size in cell.bar)
+        text = f'<span class="bar" role="img" aria-label="{text}">{parts}</span>'
     if cell.cases is not None:
+        variant = "" if cell.variant is None else f' data-variant="{cell.variant}"'
         text = (
             f'<button type="button" data-set="{sets.number(cell.cases)}" '
-            f'data-words="{html.escape(cell.words)}">{text}</button>'
+            f'data-words="{html.escape(cell.words)}"{variant}>{text}</button>'
         )
     value = "" if cell.value is None else f' data-v="{_finite(cell.value)}"'
     return f'<td class="{f"{column.kind} {cell.kind}".strip()}"{value}>{text}</td>'
@@ -105,32 +127,26 @@ def number(value: float, form: str = ".4f") -> str:
 
 
 def comparison_table(comparisons: Sequence[Comparison], question: Question, sets: CaseSets) -> str:
-    """Table 1 or 2 of the paper with everything it lacks."""
+    """Table 1 or 2 of the paper with effect sizes, verdicts, and the check for answer length."""
     mine = [item for item in comparisons if item.question == question]
     first, second = mine[0].first.label, mine[0].second.label
-    deciding = DECIDING_TEST[question]
+    pairs = mine[0].higher is not None
     columns = [
         Column("group", kind="text"),
-        Column(f"n {first}"),
+        Column("prompts" if pairs else f"n {first}"),
         Column(f"{first} mean (sd)", "sd divided by n", _tint(first)),
-        Column(f"n {second}"),
+        *([] if pairs else [Column(f"n {second}")]),
         Column(f"{second} mean (sd)", "sd divided by n", _tint(second)),
         Column("difference", f"mean of {second} minus mean of {first}"),
-        Column(mine[0].effect_name, "95 % percentile bootstrap interval"),
-    ]
-    columns += [
-        Column("verdict", f"{deciding} at 0.05", "text"),
+        Column(f"{mine[0].effect_name} (95 % interval)", "percentile bootstrap"),
+        Column("verdict", f"{DECIDING_TEST[question]} at 0.05", "text"),
         Column("at equal length", mine[0].length.how, "text"),
+        *([Column("tuned higher", "prompts")] if pairs else []),
     ]
-    if question == "tuned against base":
-        columns.append(Column("tuned higher", "prompts"))
-    columns += [Column(f"p {test.name}", f"H1: {test.hypothesis}") for test in mine[0].tests]
-    columns += [
-        Column("p Holm", f"{deciding}, corrected over the groups"),
-        Column("p BH", f"{deciding}, Benjamini-Hochberg over the groups"),
-    ]
-    hypotheses = "; ".join(f"{test.name}: {test.hypothesis}" for test in mine[0].tests)
-    caption = f"Instruction score, {question}. Alternative hypotheses: {hypotheses}."
+    caption = (
+        f"Instruction score, {question}. Verdict: {DECIDING_TEST[question]}, at 0.05. "
+        f"At equal length: {mine[0].length.how}."
+    )
     return table(caption, columns, [_comparison_row(item) for item in mine], sets)
 
 
@@ -138,33 +154,110 @@ def _tint(label: str) -> str:
     return label if label in ("base", "tuned") else ""
 
 
+def _behind(item: Comparison) -> tuple[str, ...]:
+    return item.second.ids if item.higher is not None else (*item.first.ids, *item.second.ids)
+
+
 def _comparison_row(item: Comparison) -> list[Cell]:
-    both = item.second.ids if item.higher is not None else (*item.first.ids, *item.second.ids)
+    both = _behind(item)
     cells = [Cell(item.group, cases=both, words=item.group)]
     for sample in (item.first, item.second):
         words = f"{item.group}, {sample.label}"
-        cells += [
-            Cell(str(sample.n), sample.n, sample.ids, words),
-            Cell(f"{sample.mean:.4f} ({sample.sd:.4f})", sample.mean, sample.ids, words),
-        ]
+        if sample is item.first or item.higher is None:
+            cells.append(Cell(str(sample.n), sample.n, sample.ids, words))
+        cells.append(Cell(f"{sample.mean:.4f} ({sample.sd:.4f})", sample.mean, sample.ids, words))
     words = f"{item.group}, {item.question}"
     effect = number(item.effect, ".2f")
     if math.isfinite(item.effect_low):
         effect += f" ({item.effect_low:.2f} to {item.effect_high:.2f})"
+    length = item.length
+    at_equal = f"{SIGNS[length.verdict]} {length.difference:+.4f}, p {number(length.p, '.2g')}"
+    if length.explained:
+        at_equal += ": explained by length"
     cells += [
         Cell(f"{item.difference:+.4f}", item.difference, both, words),
         Cell(effect, item.effect, both, words),
+        Cell(f"{SIGNS[item.verdict]} {item.verdict}", kind=item.verdict),
+        Cell(at_equal, kind=length.verdict),
     ]
-    length = item.length
-    at_equal = f"{length.verdict} ({length.difference:+.4f}, p {number(length.p, '.2g')})"
-    if length.explained:
-        at_equal += ": explained by length"
-    cells += [Cell(item.verdict, kind=item.verdict), Cell(at_equal, kind=length.verdict)]
     if item.higher is not None:
         cells.append(Cell(str(item.higher), item.higher, both, words))
-    deciding = item.test(DECIDING_TEST[item.question])
-    p_values = [*(test.p for test in item.tests), deciding.p_holm, deciding.p_bh]
-    return cells + [Cell(number(p, ".3g"), p, both, words) for p in p_values]
+    return cells
+
+
+def test_table(comparisons: Sequence[Comparison], question: Question, sets: CaseSets) -> str:
+    """Every test of a question with its alternative hypothesis, plain and corrected."""
+    mine = [item for item in comparisons if item.question == question]
+    deciding = DECIDING_TEST[question]
+    columns = [Column("group", kind="text")]
+    columns += [Column(test.name, f"H1: {test.hypothesis}") for test in mine[0].tests]
+    columns += [
+        Column("Holm", f"{deciding}, corrected over the groups"),
+        Column("Benjamini-Hochberg", f"{deciding}, corrected over the groups"),
+    ]
+    rows = []
+    for item in mine:
+        if not any(math.isfinite(test.p) for test in item.tests):
+            continue
+        decides = item.test(deciding)
+        p_values = [*(test.p for test in item.tests), decides.p_holm, decides.p_bh]
+        words = f"{item.group}, {item.question}"
+        rows.append(
+            [
+                Cell(item.group, cases=_behind(item), words=item.group),
+                *(Cell(number(p, ".3g"), p, _behind(item), words) for p in p_values),
+            ]
+        )
+    hypotheses = "; ".join(f"{test.name}: {test.hypothesis}" for test in mine[0].tests)
+    caption = (
+        f"p-values, {question}. Alternative hypotheses: {hypotheses}. The last two columns correct "
+        f"the {deciding}, over the groups."
+    )
+    return table(caption, columns, rows, sets)
+
+
+def variant_table(
+    outcomes: Sequence[Outcome],
+    comparisons: Sequence[Comparison],
+    question: Question,
+    variants: Sequence[str],
+    sets: CaseSets,
+) -> str:
+    """Verdict and effect size under each named variant, one column per group."""
+    mine = {
+        (o.variant, o.group): o
+        for o in outcomes
+        if o.question == question and o.variant != "combination"
+    }
+    groups = list(dict.fromkeys(group for _, group in mine))
+    behind = {c.group: _behind(c) for c in comparisons if c.question == question}
+    rows = []
+    for variant in dict.fromkeys(variant for variant, _ in mine):
+        row = [Cell(variant)]
+        for group in groups:
+            found = mine.get((variant, group))
+            if found is None:
+                row.append(Cell(""))
+                continue
+            row.append(
+                Cell(
+                    f"{SIGNS[found.verdict]} {number(found.effect, '+.2f')}",
+                    found.effect,
+                    behind[group],
+                    f"{group}, {variant}",
+                    f"verdict {found.verdict}",
+                    variants.index(variant),
+                )
+            )
+        rows.append(row)
+    columns = [Column("one change of settings", kind="text"), *map(Column, groups)]
+    caption = (
+        f"Effect size, {question}. {SIGNS['holds']} holds (second higher, p < 0.05), "
+        f"{SIGNS['vanishes']} vanishes (p at least 0.05), {SIGNS['turns']} turns (second lower, "
+        f"p < 0.05), {SIGNS['unknown']} cannot be tested. Click one for its cases under these "
+        "settings."
+    )
+    return table(caption, columns, rows, sets)
 
 
 def share_table(shares: Sequence[Share], question: Question, group: str, sets: CaseSets) -> str:
@@ -176,20 +269,23 @@ def share_table(shares: Sequence[Share], question: Question, group: str, sets: C
     columns = [
         Column("setting", kind="text"),
         Column("value", kind="text"),
+        Column("of these", kind="text"),
+        Column(f"{SIGNS['holds']} hold"),
+        Column(f"{SIGNS['vanishes']} vanish"),
+        Column(f"{SIGNS['turns']} turn"),
         Column("combinations"),
-        Column("hold"),
-        Column("vanish"),
-        Column("turn"),
     ]
-    rows = [
-        [
-            Cell(share.setting),
-            Cell(share.value or "all combinations"),
-            Cell(str(share.combinations), share.combinations),
-            Cell(str(share.holds), share.holds, kind="holds"),
-            Cell(str(share.vanishes), share.vanishes, kind="vanishes"),
-            Cell(str(share.turns), share.turns, kind="turns"),
-        ]
-        for share in chosen
-    ]
+    rows = []
+    for share in chosen:
+        counts = (("holds", share.holds), ("vanishes", share.vanishes), ("turns", share.turns))
+        said = ", ".join(f"{kind} {count}" for kind, count in counts)
+        rows.append(
+            [
+                Cell("" if share.setting == "any" else SETTINGS.get(share.setting, share.setting)),
+                Cell(share.value or "all combinations"),
+                Cell(said, share.holds / share.combinations, bar=counts),
+                *(Cell(str(count), count, kind=kind) for kind, count in counts),
+                Cell(str(share.combinations), share.combinations),
+            ]
+        )
     return table(f"Combinations of settings, {question}, {group}.", columns, rows, sets)

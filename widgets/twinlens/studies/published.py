@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from twinlens.errors import RecordingError, UnknownBlockError
 from twinlens.schema import Method, ModelInfo, PairInfo, Side, Token
 from twinlens.studies.annotation import Span, find_span, parse_annotation, span_tokens, widen
 from twinlens.studies.cases import Case, CaseTrace
+
+if TYPE_CHECKING:
+    from twinlens.studies.weight_changes import Changes
 
 METHOD = Method(
     name="published_levels",
@@ -99,6 +102,11 @@ class PublishedCases:
     def others(self) -> tuple[PublishedCases, ...]:
         """None: one method was published."""
         return ()
+
+    @property
+    def changes(self) -> Changes:
+        """None: weights are not part of the published results."""
+        return {}
 
     def __len__(self) -> int:
         return len(self.ids)

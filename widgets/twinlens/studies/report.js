@@ -1,14 +1,20 @@
-// The report's page: tables that sort, numbers that lead to their cases, cases that open.
+// The report's page: figures, tables that sort, numbers that lead to their cases, cases that open.
 (() => {
   "use strict";
   const data = JSON.parse(document.getElementById("study-data").textContent);
+  const root = document.documentElement;
   const body = document.querySelector("#cases tbody");
   const rows = [...body.rows];
   const note = document.getElementById("filter-note");
   const clear = document.getElementById("clear");
   const host = document.getElementById("case");
+  const themes = document.getElementById("theme");
+  const SCORES = [3, 4, 5]; // columns of base, tuned and their difference
+  const original = rows.map((row) => SCORES.map((column) => row.cells[column].textContent));
+  let views = null;
   let source = null;
   let own = false;
+  let opened = null;
 
   // Sorting: numbers by data-v, texts by their words; a second click turns the order round.
   for (const head of document.querySelectorAll("th button")) {
@@ -46,6 +52,26 @@
     clear.hidden = set === null;
   }
 
+  // Scores of every case under one change of settings; none for those of the tables.
+  function rescore(variant) {
+    for (const row of rows) {
+      const place = Number(row.dataset.case);
+      const values = variant && [variant.base[place], variant.tuned[place]];
+      values?.push(values[1] - values[0]);
+      SCORES.forEach((column, i) => {
+        const cell = row.cells[column];
+        const text = values ? values[i].toFixed(4) : original[place][i];
+        cell.textContent = i === 2 && values && values[i] >= 0 ? `+${text}` : text;
+        cell.dataset.v = values ? values[i] : Number(text.replace("−", "-"));
+      });
+    }
+    if (!source) return;
+    const value = (column) => rows.map((row) => [Number(row.dataset.case), Number(row.cells[column].dataset.v)]);
+    const ordered = (column) => value(column).sort((a, b) => a[0] - b[0]).map((pair) => pair[1]);
+    const [base, tuned, difference] = SCORES.map(ordered);
+    source.data = { ...source.data, base, tuned, difference };
+  }
+
   function select(chosen) {
     if (!source) return;
     own = true;
@@ -55,24 +81,35 @@
 
   document.addEventListener("click", (event) => {
     const number = event.target.closest("button[data-set]");
-    if (!number) return;
-    const chosen = data.sets[Number(number.dataset.set)];
-    show(chosen, number.dataset.words);
-    select(chosen);
-    document.getElementById("cases-title").scrollIntoView({ block: "start" });
+    if (number) lead(number);
   });
+
+  function lead(number) {
+    const chosen = data.sets[Number(number.dataset.set)];
+    const variant = data.variants[number.dataset.variant];
+    rescore(variant);
+    show(chosen, number.dataset.words);
+    if (variant) note.textContent += ` Scores are those under: ${variant.name}.`;
+    select(chosen);
+    const title = document.getElementById("cases-title");
+    title.scrollIntoView({ block: "start" });
+    title.focus({ preventScroll: true });
+  }
+
   clear.addEventListener("click", () => {
+    rescore(undefined);
     show(null);
     select(null);
   });
 
   // A case opens in the saliency panel, which runs in a frame of its own.
   body.addEventListener("click", (event) => {
-    const row = event.target.closest("button.open")?.closest("tr");
+    const row = event.target.closest("tr");
     if (row) open(row);
   });
 
   async function open(row) {
+    opened = row;
     for (const other of rows) other.removeAttribute("aria-current");
     row.setAttribute("aria-current", "true");
     const packed = data.panels[Number(row.dataset.case)];
@@ -87,37 +124,125 @@
     const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     const [page, blocks] = JSON.parse(await new Response(stream).text());
+    const themed = JSON.stringify({ ...JSON.parse(page), theme: theme() }).replaceAll("<", "\\u003c");
     const shell = document.getElementById("panel-shell").textContent;
     const script = document.getElementById("panel-script").textContent;
     const frame = document.createElement("iframe");
     frame.title = `Saliency of case ${row.dataset.id}`;
     // Functions, because a replacement text would have its dollar signs interpreted.
     frame.srcdoc = JSON.parse(shell)
-      .replace("%PAGE%", () => page)
+      .replace("%PAGE%", () => themed)
       .replace("%BLOCKS%", () => blocks)
       .replace("%SCRIPT%", () => JSON.parse(script));
+    frame.addEventListener("load", () => fit(frame));
     host.replaceChildren(title, frame);
-    frame.scrollIntoView({ block: "nearest" });
+    host.scrollIntoView({ block: "nearest" });
   }
 
-  // Figures; the scatters share one source, which is named "cases".
+  // The frame is as tall as what it shows, so that nothing scrolls inside it.
+  function fit(frame) {
+    const inner = frame.contentDocument?.body;
+    if (!inner) return;
+    new ResizeObserver(() => {
+      const shown = inner.querySelector(".tl-content") ?? inner;
+      frame.style.height = `${Math.max(320, shown.scrollHeight + 8)}px`;
+    }).observe(inner.querySelector("main") ?? inner);
+  }
+
+  // Figures of one theme are one document; the scatters share the source "cases".
+  const preference = matchMedia("(prefers-color-scheme: dark)");
+
+  function theme() {
+    return themes.value === "auto" ? (preference.matches ? "dark" : "light") : themes.value;
+  }
+
   async function draw() {
-    for (const [id, item] of Object.entries(data.figures)) {
-      await Bokeh.embed.embed_item(item, id);
-      const found = Bokeh.documents.at(-1).get_model_by_name("cases");
-      if (found) source = found;
+    const { documents, roots: ids } = data.figures[theme()];
+    views?.clear();
+    const roots = {};
+    for (const [name, id] of Object.entries(ids)) {
+      const figure = document.querySelector(`figure[data-figure="${name}"]`);
+      figure.querySelector(".plot")?.remove();
+      const place = document.createElement("div");
+      place.className = "plot";
+      place.id = `plot-${name}`;
+      figure.prepend(place);
+      roots[id] = place.id;
     }
-    source?.selected.change.connect(() => {
+    const [docid] = Object.keys(documents);
+    [views] = await Bokeh.embed.embed_items(documents, [{ docid, roots, root_ids: Object.values(ids) }]);
+    const model = [...views.roots][0].model.document;
+    source = model.get_model_by_name("cases");
+    source.selected.change.connect(() => {
       if (own) return;
       const chosen = source.selected.indices;
       show(chosen.length ? [...chosen] : null, "Selected in the figure");
     });
-    document.body.dataset.state = "ready";
+    for (const view of views.roots) if (view.model.name?.startsWith("robustness")) followMarks(view.model);
+    document.body.dataset.theme = theme();
   }
 
+  // A mark of the robustness figure does what its number in the table beside it does.
+  function followMarks(plot) {
+    const marks = plot.renderers.map((renderer) => renderer.data_source).find((one) => one?.name === "variants");
+    marks.selected.change.connect(() => {
+      const [place] = marks.selected.indices;
+      if (place === undefined) return;
+      const figure = document.querySelector(`figure[data-figure="${plot.name}"]`);
+      const lines = [...figure.previousElementSibling.querySelectorAll("tbody tr")];
+      const row = lines.find((one) => one.cells[0].textContent === marks.data.variant[place]);
+      const number = row?.cells[row.cells.length - 1].querySelector("button");
+      if (number) lead(number);
+    });
+  }
+
+  // Every figure is saved as it is seen.
+  for (const figure of document.querySelectorAll("figure[data-figure]")) {
+    const caption = figure.querySelector("figcaption");
+    for (const format of ["svg", "png"]) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "plain save";
+      button.dataset.format = format;
+      button.textContent = format.toUpperCase();
+      button.setAttribute("aria-label", `Save figure ${figure.dataset.figure} as ${button.textContent}`);
+      button.addEventListener("click", () => save(figure.dataset.figure, format));
+      caption.append(" ", button);
+    }
+  }
+
+  async function save(name, format) {
+    const view = [...views.roots].find((one) => one.model.name === name);
+    const blob = await view.export(format).to_blob();
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = `${name}.${format}`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  }
+
+  async function restyle() {
+    root.dataset.theme = themes.value;
+    const chosen = source ? [...source.selected.indices] : [];
+    const scores = source?.data;
+    document.body.dataset.state = "loading";
+    try {
+      await draw();
+      if (scores) {
+        const { base, tuned, difference } = scores;
+        source.data = { ...source.data, base, tuned, difference };
+      }
+      select(chosen);
+      if (opened) await open(opened);
+      document.body.dataset.state = "ready";
+    } catch (error) {
+      document.body.dataset.state = "error";
+      note.textContent = `The figures could not be drawn: ${error}`;
+    }
+  }
+
+  themes.addEventListener("change", restyle);
+  preference.addEventListener("change", () => themes.value === "auto" && restyle());
   show(null);
-  draw().catch((error) => {
-    document.body.dataset.state = "error";
-    note.textContent = `The figures could not be drawn: ${error}`;
-  });
+  restyle();
 })();

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import hashlib
 import html
-import json
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twinlens import charts, export
+from twinlens.charts import ChartTheme
 from twinlens.errors import TwinlensError
 from twinlens.files import replacing
-from twinlens.schema import SIDES, PairInfo
-from twinlens.studies import figures, html_tables
+from twinlens.schema import SIDES, Side
+from twinlens.studies import drawing, figures, html_tables
 from twinlens.studies.cases import Cases
 from twinlens.studies.comparisons import Question
 from twinlens.studies.data import Problem
-from twinlens.studies.findings import findings
-from twinlens.studies.html_tables import CaseSets, Cell, Column
-from twinlens.studies.robustness import Grid, Outcome, other_methods, robustness, shares
+from twinlens.studies.findings import Finding, find
+from twinlens.studies.html_tables import SIGNS, CaseSets, Cell, Column
+from twinlens.studies.page import Panels, figures_json, page_html
+from twinlens.studies.profiles import ProfilePoint
 from twinlens.studies.scoring import Score, Settings
 from twinlens.studies.statistics import Analysis, analyse
+from twinlens.studies.variants import (
+    Grid,
+    Outcome,
+    VariantScores,
+    other_methods,
+    robustness,
+    shares,
+    variant_scores,
+)
+from twinlens.studies.weight_changes import Changes
+from twinlens.studies.weight_figures import weight_figures
+from twinlens.studies.weight_sections import weight_sections
 from twinlens.trace import Report
 
+if TYPE_CHECKING:
+    from bokeh.plotting import figure
+
 QUESTIONS: tuple[Question, ...] = ("tuned against base", "followed against unfollowed")
+THEMES: tuple[ChartTheme, ...] = ("light", "dark")
 DEFAULT_BUDGET_MB = 15.0
 _TITLES: dict[Question, str] = {
     "tuned against base": "Does tuning make answers rest more on the instruction?",
@@ -47,6 +58,20 @@ class ReportFile:
     panels: int
     analysis: Analysis
     outcomes: tuple[Outcome, ...]
+    changes: Changes
+
+    def save_figures(
+        self, folder: str | os.PathLike[str], *, theme: ChartTheme = "light"
+    ) -> list[Path]:
+        """Save every figure as SVG and PNG; see `twinlens.studies.drawing.save`.
+
+        Raises
+        ------
+        StudyError
+            If there is no Chromium, Chrome or Edge to draw with.
+        """
+        drawn = report_figures(self.analysis, self.outcomes, self.changes, theme)
+        return drawing.save(drawn, folder)
 
 
 def write_report(
@@ -57,6 +82,7 @@ def write_report(
     grid: Grid | None = None,
     title: str | None = None,
     problems: Sequence[Problem] = (),
+    changes: Changes | None = None,
     bootstrap: int = 2000,
     seed: int = 0,
     budget_mb: float = DEFAULT_BUDGET_MB,
@@ -77,6 +103,9 @@ def write_report(
     title : str, optional
     problems : sequence of Problem
         Rows that were set aside.
+    changes : mapping, optional
+        Tables of heads and concepts (questions 2 and 3), from `weight_tables`; by default those
+        that lie in the folder of the study.
     bootstrap, seed : int
         Resampling for intervals.
     budget_mb : float
@@ -94,79 +123,184 @@ def write_report(
         raise TwinlensError("the study holds no finished prompt: run it before its report")
     outcomes = robustness(cases, grid, bootstrap=bootstrap // 2, seed=seed)
     outcomes += other_methods(cases, bootstrap=bootstrap // 2, seed=seed)
-    base, tuned = ([s for s in analysis.scores if s.side == side] for side in SIDES)
+    changes = cases.changes if changes is None else changes
+    variants = variant_scores(cases, outcomes)
+    tuned = _side(analysis, "tuned")
     sets = CaseSets(score.id for score in tuned)
-    body = "".join(_sections(analysis, outcomes, base, tuned, problems, sets))
-    page: dict[str, Any] = {
+    names = [variant.variant for variant in variants]
+    body = "".join(_sections(analysis, outcomes, changes, names, problems, sets))
+    data: dict[str, Any] = {
         "sets": sets.sets,
-        "figures": _figure_items(analysis, outcomes, base, tuned),
+        "variants": [_rounded(variant) for variant in variants],
+        "figures": {
+            theme: figures_json(report_figures(analysis, outcomes, changes, theme))
+            for theme in THEMES
+        },
         "panels": [],
     }
-    bokeh, script = _inline(charts.bokeh_script()), _inline(_asset("report.js"))
+    chosen = ", ".join(f"{name} {value}" for name, value in analysis.settings.record().items())
+    how = (
+        f"Instruction score of Wu et al. (2310.00492), section 3. Settings: {chosen}. Intervals: "
+        f"percentile bootstrap, {analysis.bootstrap} resamples, seed {analysis.seed}."
+    )
     pair = cases.pair
     heading = title or f"{pair.base.name} and {pair.tuned.name}"
-    room = int(budget_mb * 1e6) - len(bokeh) - len(body) - len(json.dumps(page)) - 300_000
-    panels = _Panels()
+    panels = Panels()
+    room = int(budget_mb * 1e6) - len(page_html(heading, pair, how, body, data, panels)) - 300_000
     for place, score in enumerate(tuned):
         packed = panels.add(cases, score.id) if room > 0 else None
         room -= len(packed or "")
-        page["panels"].append(packed)
+        data["panels"].append(packed)
         if report:
             report(place + 1, len(tuned), "cases")
-    text = _page(heading, pair, analysis, body, page, panels, bokeh, script)
     target = Path(path)
     with replacing(target) as stream:
+        text = page_html(heading, pair, how, body, data, panels)
         stream.write(text.encode(errors="replace"))
-    carried = sum(packed is not None for packed in page["panels"])
-    return ReportFile(target, target.stat().st_size, carried, analysis, tuple(outcomes))
+    carried = sum(packed is not None for packed in data["panels"])
+    return ReportFile(target, target.stat().st_size, carried, analysis, tuple(outcomes), changes)
+
+
+def report_figures(
+    analysis: Analysis, outcomes: Sequence[Outcome], changes: Changes, theme: ChartTheme
+) -> dict[str, figure]:
+    """All figures of a report by name."""
+    drawn = figures.case_figures(_side(analysis, "base"), _side(analysis, "tuned"), theme)
+    for question in _asked(analysis):
+        group = _widest(outcomes, question)
+        name = figures.robustness_name(question)
+        drawn[name] = figures.robustness_figure(outcomes, question, group, theme)
+    return {
+        **drawn,
+        **figures.profile_figures(analysis.profiles, theme),
+        **weight_figures(changes, theme),
+    }
+
+
+def _side(analysis: Analysis, side: Side) -> list[Score]:
+    return [score for score in analysis.scores if score.side == side]
+
+
+def _asked(analysis: Analysis) -> list[Question]:
+    return [q for q in QUESTIONS if any(item.question == q for item in analysis.comparisons)]
+
+
+def _widest(outcomes: Sequence[Outcome], question: Question) -> str:
+    return [outcome.group for outcome in outcomes if outcome.question == question][-1]
+
+
+def _rounded(variant: VariantScores) -> dict[str, Any]:
+    return {
+        "name": variant.variant,
+        **{side: [round(x, 4) for x in getattr(variant, side).tolist()] for side in SIDES},
+    }
+
+
+def _figure(name: str, caption: str) -> str:
+    return f'<figure data-figure="{name}"><figcaption>{html.escape(caption)}</figcaption></figure>'
 
 
 def _sections(
     analysis: Analysis,
     outcomes: Sequence[Outcome],
-    base: Sequence[Score],
-    tuned: Sequence[Score],
+    changes: Changes,
+    variants: Sequence[str],
     problems: Sequence[Problem],
     sets: CaseSets,
 ) -> Iterable[str]:
     yield "<h2>What was found</h2>"
-    yield "".join(f"<p>{html.escape(text)}</p>" for text in findings(analysis, outcomes))
-    asked = [q for q in QUESTIONS if any(item.question == q for item in analysis.comparisons)]
-    for question in asked:
+    yield "".join(_finding(one, sets) for one in find(analysis, outcomes, changes))
+    for question in _asked(analysis):
         yield f"<h2>{html.escape(_TITLES[question])}</h2>"
         yield html_tables.comparison_table(analysis.comparisons, question, sets)
-    yield '<h2 id="cases-title">Cases</h2>'
+        yield html_tables.test_table(analysis.comparisons, question, sets)
+    yield '<h2 id="cases-title" tabindex="-1">Cases</h2>'
     yield (
-        "<p>Select in either figure, or click any number above: the table keeps those cases. "
+        "<p>Select in either figure, or click any number: the table keeps those cases. "
         "Click a case to see what both answers rest on.</p>"
-        '<div class="figure" id="figure-cases"></div>'
+        f'<div class="figures">{_figure("scores", "Score of each prompt.")}'
+        f"{_figure('lengths', 'Difference of the scores against the answer lengths.')}</div>"
         '<p id="filter"><span id="filter-note" role="status"></span> '
         '<button type="button" class="plain" id="clear" hidden>Show all</button></p>'
     )
-    yield _case_table(base, tuned)
-    yield '<div id="case"></div>'
+    yield _case_table(_side(analysis, "base"), _side(analysis, "tuned"))
+    yield '<section id="case" aria-live="polite"></section>'
     counted = shares(o for o in outcomes if o.method == outcomes[0].method)
-    for place, question in enumerate(asked):
-        yield f"<h2>Robustness: {html.escape(question)}</h2>"
-        yield (
-            "<p>Effect size with its 95 % bootstrap interval under one change of settings at a "
-            "time: where the conclusion holds (circle), vanishes (diamond) or turns (triangle). "
-            "Below, every combination of settings.</p>"
-            f'<div class="figure" id="figure-robustness-{place}"></div>'
-        )
-        widest = [o.group for o in outcomes if o.question == question][-1]
+    for question in _asked(analysis):
+        widest = _widest(outcomes, question)
+        yield f"<h2>Does it hold under other settings? {html.escape(question.capitalize())}</h2>"
+        yield f'<p class="muted">{html.escape(_varied(outcomes))}</p>'
+        yield html_tables.variant_table(outcomes, analysis.comparisons, question, variants, sets)
+        caption = f"Effect size with 95 % interval, {widest}. Click a mark for its cases."
+        yield _figure(figures.robustness_name(question), caption)
         yield html_tables.share_table(counted, question, widest, sets)
-    yield (
-        "<h2>Along the prompt and the answer</h2><p>Mean density in ten equal parts of the prompt "
-        "(prompts of at least 10 tokens); share of answer tokens with at least one instruction "
-        "token above the level threshold (prompts of which the instruction is only a part). "
-        'Bands: ± one standard error.</p><div class="figure" id="figure-profiles"></div>'
-    )
+    yield from _profiles(analysis.profiles, sets)
+    yield from weight_sections(changes, sets)
     if problems:
         yield "<h2>Rows set aside</h2>"
         columns = [Column("row"), Column("what was wrong", kind="text wrap")]
         rows = [[Cell(str(p.number), p.number), Cell(p.message)] for p in problems]
         yield html_tables.table(f"{len(problems)} rows are not in the study.", columns, rows, sets)
+
+
+def _finding(one: Finding, sets: CaseSets) -> str:
+    verdict = ""
+    if one.verdict:
+        verdict = f'<b class="{one.verdict}">{SIGNS[one.verdict]} {one.verdict}:</b> '
+    first, *rest = (html.escape(text) for text in one.sentences)
+    if one.ids:
+        first += (
+            f' <button type="button" class="plain" data-set="{sets.number(one.ids)}" '
+            f'data-words="{html.escape(one.claim)}">{len(one.ids)} cases</button>'
+        )
+    more = "".join(f"<p>{text}</p>" for text in rest)
+    return (
+        f'<div class="finding"><h3>{verdict}{html.escape(one.claim)}</h3><p>{first}</p>{more}</div>'
+    )
+
+
+def _varied(outcomes: Sequence[Outcome]) -> str:
+    """What is varied, and what the data do not allow to vary."""
+    methods = list(dict.fromkeys(outcome.method for outcome in outcomes))
+    text = "One setting at a time is changed against the paper's; below, every combination."
+    if len({outcome.settings.parameters.levels for outcome in outcomes}) == 1:
+        text += " Only finished levels are stored: their number L cannot be varied."
+    if len(methods) == 1:
+        text += (
+            f" Only one attribution method is stored ({methods[0]}): whether another agrees is not "
+            "known; a study that is run with several shows it here."
+        )
+    return text
+
+
+def _profiles(points: Sequence[ProfilePoint], sets: CaseSets) -> Iterable[str]:
+    captions = {
+        "profile-prompt": "Density by position in the prompt, prompts of 10 tokens or more.",
+        "profile-long": "The same, prompts of 60 tokens or more.",
+        "profile-answer": "Share of answer tokens that the instruction drives, along the answer.",
+    }
+    names = figures.profile_names(points)
+    yield (
+        "<h2>Along the prompt and the answer</h2><p>Mean density in ten equal parts of the prompt; "
+        "share of answer tokens with at least one instruction token above the level threshold "
+        "(prompts of which the instruction is only a part). Bands: ± one standard error.</p>"
+    )
+    yield f'<div class="figures">{"".join(_figure(n, captions[n]) for n in names)}</div>'
+    columns = [Column("profile", kind="text"), Column("model", kind="text")]
+    columns += [Column(title) for title in ("tenth", "mean", "standard error", "prompts")]
+    rows = [
+        [
+            Cell(point.profile),
+            Cell(point.side, kind=point.side),
+            Cell(str(point.part), point.part),
+            Cell(html_tables.number(point.mean), point.mean),
+            Cell(html_tables.number(point.standard_error), point.standard_error),
+            Cell(str(point.n), point.n),
+        ]
+        for point in points
+    ]
+    numbers = html_tables.table("Means and standard errors.", columns, rows, sets)
+    yield f"<details><summary>The numbers of these figures</summary>{numbers}</details>"
 
 
 def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
@@ -210,114 +344,6 @@ def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
             f'<td class="text">{html.escape(b.category)}</td>{cells}<td>{followed}</td></tr>'
         )
     return (
-        f'<div id="cases"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f'<div id="cases" class="scroll" tabindex="0" role="region" aria-labelledby="cases-title">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
-
-
-def _figure_items(
-    analysis: Analysis,
-    outcomes: Sequence[Outcome],
-    base: Sequence[Score],
-    tuned: Sequence[Score],
-) -> dict[str, Any]:
-    from bokeh.embed import json_item
-
-    made = {"figure-cases": figures.case_figures(base, tuned)}
-    asked = [q for q in QUESTIONS if any(o.question == q for o in outcomes)]
-    for place, question in enumerate(asked):
-        made[f"figure-robustness-{place}"] = figures.robustness_figure(outcomes, question)
-    made["figure-profiles"] = figures.profile_figures(analysis.profiles)
-    return {name: json_item(layout) for name, layout in made.items()}
-
-
-class _Panels:
-    """The saliency panel of cases: page and bundle once, manifest and blocks of each."""
-
-    def __init__(self) -> None:
-        self.shell = ""
-        self.script = ""
-
-    def add(self, cases: Cases, case_id: str) -> str:
-        """Base64 of gzip of JSON [page, blocks] of one case."""
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder) / "case.html"
-            export.to_html(cases.trace(case_id), target, kind="saliency", title=case_id)
-            text = target.read_text(encoding="utf-8")
-        page, text = _cut(text, '<script type="application/json" id="twinlens-page">', "%PAGE%")
-        blocks, text = _cut(text, '<script type="text/plain" id="twinlens-blocks">', "%BLOCKS%")
-        if not self.script:
-            self.script, self.shell = _cut(text, "<script>", "%SCRIPT%")
-        data = json.dumps([page, blocks]).encode()
-        return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
-
-
-def _cut(text: str, opening: str, mark: str) -> tuple[str, str]:
-    """Take the contents of a script element out and leave a mark in its place."""
-    before, _, rest = text.partition(opening)
-    inside, _, after = rest.partition("</script>")
-    return inside, f"{before}{opening}{mark}</script>{after}"
-
-
-def _page(
-    title: str,
-    pair: PairInfo,
-    analysis: Analysis,
-    body: str,
-    page: dict[str, Any],
-    panels: _Panels,
-    bokeh: str,
-    script: str,
-) -> str:
-    allowed = " ".join(_hash(text) for text in (bokeh, script, panels.script) if text)
-    policy = (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-    settings = ", ".join(f"{name} {value}" for name, value in analysis.settings.record().items())
-    models = (
-        f'<p><span class="base">base: {html.escape(pair.base.name)}</span> · '
-        f'<span class="tuned">tuned: {html.escape(pair.tuned.name)}</span>'
-        f'<span class="muted"> {html.escape(pair.note)}</span></p>'
-    )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="twinlens">
-<title>{html.escape(title)}</title>
-<style>{_asset("report.css")}</style>
-</head>
-<body data-state="loading">
-<h1>{html.escape(title)}</h1>
-{models}
-<p class="muted">Instruction score of Wu et al. (2310.00492), section 3. Settings: {
-        html.escape(settings)
-    }. Intervals: percentile bootstrap, {analysis.bootstrap} resamples, seed {analysis.seed}.</p>
-{body}
-<script type="application/json" id="study-data">{_json(page)}</script>
-<script type="application/json" id="panel-shell">{_json(panels.shell)}</script>
-<script type="application/json" id="panel-script">{_json(panels.script)}</script>
-<script>{bokeh}</script>
-<script>{script}</script>
-</body>
-</html>
-"""
-
-
-def _asset(name: str) -> str:
-    return (files("twinlens.studies") / name).read_text(encoding="utf-8")
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _inline(script: str) -> str:
-    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -27,6 +27,7 @@ from twinlens.errors import StudyError, UnknownBlockError
 from twinlens.schema import Method, ModelInfo, PairInfo, Token
 from twinlens.studies.cases import Case, CaseTrace
 from twinlens.studies.data import Problem
+from twinlens.studies.weight_changes import Changes, read_changes
 
 FORMAT = 1
 #: So many files of single prompts are merged into one.
@@ -138,6 +139,11 @@ class Store:
     def others(self) -> list[Store]:
         """The same study with each other method."""
         return [self.with_method(m.name) for m in self.methods if m.name != self.method]
+
+    @property
+    def changes(self) -> Changes:
+        """Tables about the weights of the pair that were put into the folder."""
+        return read_changes(self.folder)
 
     def append(self, table: pa.Table) -> None:
         """Write all cases of one prompt (`as_table`); they are there for good when this returns."""

@@ -11,12 +11,32 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from twinlens.studies.robustness import Outcome, shares
+from twinlens.schema import SIDES, PairInfo
 from twinlens.studies.statistics import Analysis
+from twinlens.studies.variants import Outcome, shares
+from twinlens.studies.weight_changes import Changes
 
 
-def write_tables(analysis: Analysis, outcomes: Sequence[Outcome], folder: str | Path) -> list[Path]:
+def write_tables(
+    analysis: Analysis,
+    outcomes: Sequence[Outcome],
+    folder: str | Path,
+    *,
+    changes: Changes | None = None,
+    pair: PairInfo | None = None,
+) -> list[Path]:
     """Write scores, groups, tests, profiles, robustness and shares, each as two files.
+
+    Parameters
+    ----------
+    analysis, outcomes
+        From `analyse` and `robustness`, or of a `ReportFile`.
+    folder : path
+        Made if it is not there.
+    changes : mapping, optional
+        Tables of heads and concepts, written too.
+    pair : PairInfo, optional
+        Its names and weights then stand in every row.
 
     Returns
     -------
@@ -28,11 +48,17 @@ def write_tables(analysis: Analysis, outcomes: Sequence[Outcome], folder: str | 
     records: dict[str, list[dict[str, Any]]] = analysis.records()
     records["robustness"] = [outcome.record() for outcome in outcomes]
     records["robustness_shares"] = [dataclasses.asdict(share) for share in shares(outcomes)]
+    records |= {f"weights_{name}": found.records() for name, found in (changes or {}).items()}
+    models: dict[str, str] = {}
+    if pair is not None:
+        for side in SIDES:
+            model = getattr(pair, side)
+            models |= {f"{side}_model": model.name, f"{side}_revision": model.revision}
     written = []
     for name, rows in records.items():
         if not rows:
             continue
-        table = pa.Table.from_pylist(rows)
+        table = pa.Table.from_pylist([{**row, **models} for row in rows])
         pq.write_table(table, root / f"{name}.parquet")
         pyarrow.csv.write_csv(table, root / f"{name}.csv")
         written += [root / f"{name}.parquet", root / f"{name}.csv"]

@@ -40,6 +40,8 @@ from twinlens.studies.scoring import Cut, Score, Settings, Spans, as_score
 
 #: Name of the unchanged settings among the named variants.
 PUBLISHED = "as published"
+#: Name of the variant that the paper's formula describes, without what its code adds.
+FORMULA_ALONE = "not divided, mean over tokens (the formula alone)"
 _EPS = 1e-9
 
 
@@ -203,6 +205,34 @@ def other_methods(cases: Cases, *, bootstrap: int = 1000, seed: int = 0) -> list
     ]
 
 
+@dataclass(frozen=True)
+class VariantScores:
+    """Scores of all prompts, in order, under one named variant."""
+
+    variant: str
+    base: FloatArray
+    tuned: FloatArray
+
+
+def variant_scores(cases: Cases, outcomes: Iterable[Outcome]) -> list[VariantScores]:
+    """The scores behind every named variant among the outcomes, in their order."""
+    by_method: dict[str, dict[str, Settings]] = {}
+    for outcome in outcomes:
+        if outcome.variant != "combination":
+            by_method.setdefault(outcome.method, {})[outcome.variant] = outcome.settings
+    sources = {next(iter(source)).method: source for source in (cases, *cases.others)}
+    found = []
+    for method, named in by_method.items():
+        settings = list(named.values())
+        pairings = paired(sources[method])
+        values = np.array([score_variants(pairing, settings) for pairing in pairings])
+        found += [
+            VariantScores(name, values[:, 0, place], values[:, 1, place])
+            for place, name in enumerate(named)
+        ]
+    return found
+
+
 def _possible(grid: Grid, pairing: Pairing) -> list[Settings]:
     if all(case.kind == "effects" for case in pairing):
         return grid.settings()
@@ -303,7 +333,7 @@ def _names(variants: list[Settings]) -> dict[int, tuple[int, str]]:
         (PUBLISHED, Settings()),
         ("not divided by the prompt's maximum", changed(normalisation="raw")),
         (
-            "not divided, mean over tokens (the formula alone)",
+            FORMULA_ALONE,
             changed(normalisation="raw", aggregation="mean"),
         ),
         (

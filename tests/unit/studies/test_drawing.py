@@ -1,0 +1,32 @@
+"""Figures as files: what happens where no browser can draw."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from twinlens.errors import StudyError
+from twinlens.studies import drawing
+
+from tests.unit.studies.planted import Planted
+
+
+def figures():
+    from twinlens.studies.figures import profile_figures
+    from twinlens.studies.statistics import analyse
+
+    return profile_figures(analyse(Planted(2), bootstrap=5).profiles)
+
+
+def test_without_a_browser_one_sentence_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(drawing, "_NAMES", ("no-such-browser",))
+    monkeypatch.delenv(drawing.BROWSER, raising=False)
+    with pytest.raises(StudyError, match="install one or name it in TWINLENS_BROWSER"):
+        drawing.save({}, tmp_path)
+
+
+def test_a_program_that_draws_nothing_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv(drawing.BROWSER, sys.executable)
+    with pytest.raises(StudyError, match="could not draw the figures"):
+        drawing.save(figures(), tmp_path)
+    assert list(tmp_path.iterdir()) == []

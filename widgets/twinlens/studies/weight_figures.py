@@ -1,0 +1,157 @@
+"""Bokeh figures of questions 2 and 3: words that rise in heads, labels and rotation of concepts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from twinlens.charts import PALETTES, ChartTheme
+from twinlens.studies.figures import GROUP_COLOURS, GROUP_MARKERS, blank, legend_above
+from twinlens.studies.weight_changes import Changes, ChangeTable, Row, shown_components
+
+if TYPE_CHECKING:
+    from bokeh.plotting import figure
+
+
+def weight_figures(changes: Changes, theme: ChartTheme = "light") -> dict[str, figure]:
+    """All figures that the tables allow, by name."""
+    found: dict[str, figure] = {}
+    if "heads" in changes:
+        found["heads"] = rise_figure(changes["heads"], theme)
+    for kind in ("task", "level"):
+        if kind in changes:
+            found[f"labels-{kind}"] = label_figure(changes[kind], theme)
+    if "rotation" in changes:
+        found |= rotation_figures(changes["rotation"], theme)
+    return found
+
+
+def rise_figure(table: ChangeTable, theme: ChartTheme) -> figure:
+    """Share of changed heads in which words rose, mean over words, by layers and list."""
+    from bokeh.models.annotations import Span
+
+    layers = list(dict.fromkeys(row["layers"] for row in table.rows))
+    fig: Any = blank("heads", "layers", "share of changed heads", 340, theme, x_range=layers)
+    fig.y_range.start, fig.y_range.end = 0, 1
+    fig.add_layout(
+        Span(location=0.5, dimension="width", line_dash="dashed", line_color=PALETTES[theme].quiet)
+    )
+    lists = list(dict.fromkeys(row["list"] for row in table.rows))
+    for place, name in enumerate(lists):
+        rows = [row for row in table.rows if row["list"] == name and row["share"] is not None]
+        errors = [(row["sd"] or 0.0) / math.sqrt(row["words"]) for row in rows]
+        step = 0.22 * (place - (len(lists) - 1) / 2)
+        _marks(
+            fig,
+            [((row["layers"], step), row["share"], e) for row, e in zip(rows, errors, strict=True)],
+            name,
+            GROUP_COLOURS[theme][place % len(GROUP_COLOURS[theme])],
+            GROUP_MARKERS[place % len(GROUP_MARKERS)],
+        )
+    legend_above(fig, theme)
+    return cast("figure", fig)
+
+
+def label_figure(table: ChangeTable, theme: ChartTheme) -> figure:
+    """Share of each label by group of layers, both models, sd over the rounds of annotation."""
+    from bokeh.models import FactorRange
+
+    models = table.parameters["models"]
+    labels = list(dict.fromkeys(row["label"] for row in table.rows))
+    factors = [
+        (label, row["layers"]) for label in labels for row in table.rows if row["label"] == label
+    ]
+    fig: Any = blank(
+        f"labels-{table.name}",
+        "label, layers",
+        "share of labelled concepts",
+        340,
+        theme,
+        x_range=FactorRange(factors=factors),
+    )
+    fig.y_range.start = 0
+    fig.xaxis.major_label_orientation = math.pi / 2
+    fig.xaxis.group_text_color = PALETTES[theme].ink
+    colours = (PALETTES[theme].base, PALETTES[theme].tuned)
+    for place, model in enumerate(models):
+        points = [
+            (
+                (row["label"], row["layers"], 0.2 * (place - (len(models) - 1) / 2)),
+                row[f"mean_{model}"],
+                row.get(f"sd_{model}") or 0.0,
+            )
+            for row in table.rows
+            if row[f"mean_{model}"] is not None
+        ]
+        _marks(fig, points, model, colours[place], ("circle", "square")[place])
+    legend_above(fig, theme)
+    return cast("figure", fig)
+
+
+def _marks(
+    fig: figure, points: Sequence[tuple[Any, float, float]], name: str, colour: str, marker: Any
+) -> None:
+    """Marks with error bars."""
+    from bokeh.models import ColumnDataSource, HoverTool
+
+    source = ColumnDataSource(
+        {
+            "x": [x for x, _, _ in points],
+            "mean": [mean for _, mean, _ in points],
+            "low": [mean - error for _, mean, error in points],
+            "high": [mean + error for _, mean, error in points],
+        }
+    )
+    fig.segment("x", "low", "x", "high", source=source, color=colour, line_width=2)
+    marks = fig.scatter(
+        "x", "mean", source=source, size=10, color=colour, marker=marker, legend_label=name
+    )
+    tooltips = [(name, "@mean{0.000} (@low{0.000} to @high{0.000})")]
+    fig.add_tools(HoverTool(renderers=[marks], tooltips=tooltips, visible=False))
+
+
+def rotation_figures(table: ChangeTable, theme: ChartTheme) -> dict[str, figure]:
+    """By layer: mean principal angle, share of base's variance, size of the difference."""
+    k = shown_components(table)
+    rows = [row for row in table.rows if row["k"] == k]
+    colours = PALETTES[theme]
+    angle = _by_layer("rotation-angle", "mean angle, degrees", rows, theme)
+    _curve(angle, rows, "null_mean", "random rotation", colours.quiet, "diamond")
+    _curve(angle, rows, "mean", "base to tuned", colours.ink, "circle")
+    share = _by_layer("rotation-variance", "share of base's variance", rows, theme)
+    _curve(share, rows, "null_inside", "random rotation", colours.quiet, "diamond")
+    _curve(share, rows, "own", "in base's components", colours.base, "circle")
+    _curve(share, rows, "inside", "in tuned's components", colours.tuned, "square")
+    norm = _by_layer("rotation-difference", "relative norm of the difference", rows, theme)
+    _curve(norm, rows, "difference", "tuned less base", colours.ink, "circle")
+    for fig in (angle, share, norm):
+        fig.y_range.start = 0
+        legend_above(fig, theme)
+    return {"rotation-angle": angle, "rotation-variance": share, "rotation-difference": norm}
+
+
+def _by_layer(name: str, y_label: str, rows: Sequence[Row], theme: ChartTheme) -> Any:
+    from bokeh.models import BasicTicker, Range1d
+
+    layers = [row["layer"] for row in rows]
+    around = Range1d(start=min(layers) - 0.5, end=max(layers) + 0.5)
+    fig: Any = blank(name, "layer", y_label, 300, theme, x_range=around)
+    fig.xaxis.ticker = BasicTicker(min_interval=1)
+    return fig
+
+
+def _curve(
+    fig: Any, rows: Sequence[Row], column: str, title: str, colour: str, marker: Any
+) -> None:
+    from bokeh.models import ColumnDataSource, HoverTool
+
+    source = ColumnDataSource(
+        {"layer": [row["layer"] for row in rows], "value": [row[column] for row in rows]}
+    )
+    fig.line("layer", "value", source=source, color=colour, line_width=2)
+    marks = fig.scatter(
+        "layer", "value", source=source, color=colour, size=8, marker=marker, legend_label=title
+    )
+    tooltips = [("layer", "@layer"), (title, "@value{0.0000}")]
+    fig.add_tools(HoverTool(renderers=[marks], tooltips=tooltips, visible=False))

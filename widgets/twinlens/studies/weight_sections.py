@@ -1,0 +1,225 @@
+"""Sections of the report about questions 2 and 3, from the tables of `weight_changes`."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable
+
+from twinlens.studies.html_tables import CaseSets, Cell, Column, number, table
+from twinlens.studies.weight_changes import Changes, ChangeTable, TableName, shown_components
+
+#: Words per list in the report; the files of the study hold all.
+SHOWN_WORDS = 60
+_LABELS: dict[TableName, str] = {
+    "task": "Which user tasks do the concepts serve?",
+    "level": "On which linguistic levels do the concepts lie?",
+}
+
+
+def weight_sections(changes: Changes, sets: CaseSets) -> Iterable[str]:
+    """HTML of everything the tables allow; figures are named as in `weight_figures`."""
+    if "heads" in changes:
+        yield "<h2>Do attention heads gain word pairs with instruction verbs?</h2>"
+        yield _figure("heads", "Mean over words; bars: one standard error over words.")
+        yield _heads(changes["heads"], sets)
+        if "words" in changes:
+            yield _words(changes["words"], sets)
+        yield _settings(changes["heads"])
+    for kind, title in _LABELS.items():
+        found = changes.get(kind)
+        if found:
+            yield f"<h2>{title}</h2>"
+            yield _figure(
+                f"labels-{kind}", "Mean over the rounds of annotation; bars: one sd over rounds."
+            )
+            yield _labels(found, sets)
+            yield _settings(found)
+    if "rotation" in changes:
+        yield "<h2>How far are the feed-forward concepts turned?</h2>"
+        k = shown_components(changes["rotation"])
+        yield (
+            f"<p>The {k} leading principal components of the value vectors of each layer, base "
+            "against tuned. Angles can be large without much change where neighbouring components "
+            "explain about equally much; the share of variance is not misled by that.</p>"
+        )
+        yield '<div class="figures">'
+        yield _figure("rotation-angle", "Mean principal angle.")
+        yield _figure("rotation-variance", "Share of base's variance that the components hold.")
+        yield _figure("rotation-difference", "Norm of the weight difference over that of base.")
+        yield "</div>"
+        yield _rotation(changes["rotation"], k, sets)
+        if "added" in changes:
+            yield _added(changes["added"], sets)
+        yield _settings(changes["rotation"])
+
+
+def _figure(name: str, caption: str) -> str:
+    return f'<figure data-figure="{name}"><figcaption>{html.escape(caption)}</figcaption></figure>'
+
+
+def _heads(found: ChangeTable, sets: CaseSets) -> str:
+    columns = [
+        Column("layers", kind="text"),
+        Column("list", kind="text"),
+        Column("words", "with at least one changed head"),
+        Column("not in the vocabulary"),
+        Column("rises in (sd)", "share of changed heads, mean and sd over words"),
+        Column("t"),
+        Column("df"),
+        Column("p"),
+    ]
+    rows = [
+        [
+            Cell(row["layers"], row["first_layer"]),
+            Cell(row["list"]),
+            _count(row["words"]),
+            _count(row["absent"]),
+            Cell(f"{_number(row['share'], '.1%')} ({_number(row['sd'], '.1%')})", row["share"]),
+            *(Cell(_number(row[name], form), row[name]) for name, form in _TEST),
+        ]
+        for row in found.rows
+    ]
+    caption = (
+        "Share of the heads whose number of pairs with a word changed, in which it rose. p tests "
+        f"that {found.hypothesis}; nothing is corrected for the groups of layers."
+    )
+    return table(caption, columns, rows, sets)
+
+
+_TEST = (("t", ".2f"), ("df", ".1f"), ("p", ".3g"))
+
+
+def _words(found: ChangeTable, sets: CaseSets) -> str:
+    columns = [
+        Column("word", kind="text"),
+        Column("list", kind="text"),
+        Column("heads changed"),
+        Column("rises in"),
+        Column("share"),
+        Column("pairs, base", kind="base"),
+        Column("pairs, tuned", kind="tuned"),
+    ]
+    lists = dict.fromkeys(row["list"] for row in found.rows)
+    chosen = [
+        row
+        for name in lists
+        for row in sorted(
+            (row for row in found.rows if row["list"] == name),
+            key=lambda row: -row["heads_changed"],
+        )[:SHOWN_WORDS]
+    ]
+    rows = [
+        [
+            Cell(row["word"]),
+            Cell(row["list"]),
+            _count(row["heads_changed"]),
+            _count(row["heads_rose"]),
+            Cell(_number(row["share"], ".1%"), row["share"]),
+            _count(row["pairs_base"]),
+            _count(row["pairs_tuned"]),
+        ]
+        for row in chosen
+    ]
+    caption = (
+        f"The words behind it, those with most changed heads first ({len(rows)} of "
+        f"{len(found.rows)}; all are in the study's tables)."
+    )
+    return _folded("Words behind it", table(caption, columns, rows, sets))
+
+
+def _labels(found: ChangeTable, sets: CaseSets) -> str:
+    models = found.parameters["models"]
+    columns = [Column("layers", kind="text"), Column("label", kind="text")]
+    columns += [
+        Column(f"{model} (sd)", "mean and sd over rounds", _tint(model)) for model in models
+    ]
+    columns += [Column("t"), Column("df"), Column("p")]
+    rows = [
+        [
+            Cell(row["layers"]),
+            Cell(row["label"]),
+            *(
+                Cell(
+                    f"{_number(row[f'mean_{model}'], '.1%')} "
+                    f"({_number(row.get(f'sd_{model}'), '.1%')})",
+                    row[f"mean_{model}"],
+                )
+                for model in models
+            ),
+            *(Cell(_number(row[name], form), row[name]) for name, form in _TEST),
+        ]
+        for row in found.rows
+    ]
+    caption = f"Share of the labelled concepts. p tests that {found.hypothesis}."
+    return table(caption, columns, rows, sets)
+
+
+def _tint(model: str) -> str:
+    return model if model in ("base", "tuned") else ""
+
+
+def _rotation(found: ChangeTable, k: int, sets: CaseSets) -> str:
+    columns = [
+        Column("layer"),
+        Column("mean angle", "degrees"),
+        Column("smallest"),
+        Column("largest"),
+        Column("random (sd)", "mean angle of random rotations"),
+        Column("variance in tuned's", "share of base's variance in tuned's components"),
+        Column("in base's"),
+        Column("in random"),
+        Column("relative difference", "norm of tuned less base over that of base"),
+    ]
+    rows = [
+        [
+            _count(row["layer"]),
+            *(Cell(f"{row[name]:.1f}°", row[name]) for name in ("mean", "smallest", "largest")),
+            Cell(f"{row['null_mean']:.1f}° ({_number(row['null_sd'], '.1f')})", row["null_mean"]),
+            *(Cell(f"{row[name]:.1%}", row[name]) for name in ("inside", "own", "null_inside")),
+            Cell(f"{row['difference']:.3f}", row["difference"]),
+        ]
+        for row in found.rows
+        if row["k"] == k
+    ]
+    return table(f"By layer, {k} leading components.", columns, rows, sets)
+
+
+def _added(found: ChangeTable, sets: CaseSets) -> str:
+    columns = [
+        Column("layer"),
+        Column("direction"),
+        Column("share of the difference"),
+        Column("words", kind="text wrap"),
+    ]
+    rows = [
+        [
+            _count(row["layer"]),
+            _count(row["direction"] + 1),
+            Cell(f"{row['share']:.1%}", row["share"]),
+            Cell(row["words"]),
+        ]
+        for row in found.rows
+    ]
+    caption = "Leading directions of the weight difference, as words of tuned's output embeddings."
+    return _folded("What tuning added, in words", table(caption, columns, rows, sets))
+
+
+def _settings(found: ChangeTable) -> str:
+    said = ", ".join(
+        f"{key} {value if isinstance(value, str | int | float) else json.dumps(value)}"
+        for key, value in found.parameters.items()
+    )
+    return f'<p class="muted">Settings: {html.escape(said)}.</p>'
+
+
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{html.escape(title)}</summary>{body}</details>"
+
+
+def _count(value: int) -> Cell:
+    return Cell(str(value), value)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else number(value, form)
