@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure
 
 HEIGHT = 240
-#: Below this width the figures stand one below the other.
-LEAST_WIDTH = 250
+#: Narrower than this a figure moves to the next row.
+LEAST_WIDTH = 205
 
 #: Measures by column, with the title of their axis.
 TITLES = {
@@ -99,7 +99,7 @@ def heads_layout(columns: dict[str, Array], theme: ChartTheme = "light") -> UIEl
 def _scatter(
     source: ColumnDataSource, name: str, along: str, up: str, rank: float, theme: ChartTheme
 ) -> figure:
-    from bokeh.models import HoverTool, TapTool
+    from bokeh.models import BasicTicker, HoverTool, TapTool
     from bokeh.models.annotations import Title
     from bokeh.plotting import figure
 
@@ -112,7 +112,7 @@ def _scatter(
         tools=[TapTool()],
         toolbar_location=None,
         title=Title(
-            text=f"rank correlation {rank:.2f}" if np.isfinite(rank) else "",
+            text=f"rank correlation {rank:.2f}".replace("-", "−") if np.isfinite(rank) else "",
             text_color=colours.quiet,
             text_font=FONT,
             text_font_size="12px",
@@ -145,6 +145,7 @@ def _scatter(
     ]
     fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
     _style(fig, colours)
+    fig.xaxis.ticker = BasicTicker(desired_num_ticks=4)
     fig.xaxis.axis_label, fig.yaxis.axis_label = TITLES[along], TITLES[up]
     return fig
 
