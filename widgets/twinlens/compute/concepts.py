@@ -334,10 +334,10 @@ class Concepts:
             together = self._pair.memory == "sequential"
             layers = range(self._pair.sizes.layers) if together else (layer,)
             with self._pair.model(side) as model, self._using(side, model) as rows:
-                weights = Weights(model, side)
-                found = layer_components(weights, rows, self.settings, layers)
-            self._words[side] = rows.words
-            self._layers |= {(side, at): value for at, value in found.items()}
+                if (side, layer) not in self._layers:  # another thread may have been first
+                    found = layer_components(Weights(model, side), rows, self.settings, layers)
+                    self._words[side] = rows.words
+                    self._layers |= {(side, at): value for at, value in found.items()}
         return self._layers[side, layer]
 
     @contextmanager
