@@ -61,7 +61,8 @@ def shape_of(key: str, trace: LiveTrace) -> tuple[str, tuple[int, ...] | None]:
         case ["activations", _, _, "neuron", _]:
             return "float16", (t,)
         case [
-            "faithfulness"
+            "deletion"
+            | "faithfulness"
             | "groups"
             | "lens"
             | "alternatives"
