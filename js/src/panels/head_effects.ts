@@ -77,7 +77,7 @@ export function headEffects(store: Store, exact: ExactEffects, signal: AbortSign
     { class: "tl-list-head" },
     h("span", {}, "layer · head"),
     h("span", { class: "tl-wide" }, "estimate"),
-    h("span", { class: "tl-wide" }, "exact"),
+    h("span", { class: "tl-wide", "data-column": "exact" }, "exact"),
   );
   const note = h("p", { class: "tl-caption" });
   const body = h("div", { class: "tl-effects" }, header, list.el, note);
@@ -104,6 +104,7 @@ export function headEffects(store: Store, exact: ExactEffects, signal: AbortSign
             store.options.ablation,
           );
           if (!effects) return;
+          body.classList.toggle("tl-unmeasured", !measured.any);
           order = byEffect(effects.estimate);
           list.draw(rowsOf(effects, order, heads, shown, store.selection.head >= 0));
           note.textContent = agreementOf(store, effects);

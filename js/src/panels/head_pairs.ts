@@ -83,7 +83,7 @@ export function headPairs(store: Store, signal: AbortSignal): HeadView {
   const body = h("tbody");
   const table = h(
     "table",
-    { class: "tl-table" },
+    { class: "tl-pair-table" },
     h(
       "thead",
       {},
