@@ -101,10 +101,10 @@ def test_every_measure_shows_what_the_trace_holds(offline, watch, tmp_path):
     heads = open_page(offline, Measured(), tmp_path)
     heads.select(token=TOKEN)
 
-    def check(expected: dict[str, Any]) -> None:
+    def check(expected: dict[str, Any], atol: float = 1e-5) -> None:
         found = heads.grid()
         for name, values in expected.items():
-            np.testing.assert_allclose(found[name], np.ravel(values), atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(found[name], np.ravel(values), atol=atol, err_msg=name)
 
     for name in ("previous", "sink", "entropy"):
         heads.measure(name)
@@ -116,7 +116,8 @@ def test_every_measure_shows_what_the_trace_holds(offline, watch, tmp_path):
         check({**row, "third": row["tuned"] - row["base"]})
     for name, column in (("query_key", 0), ("value_output", 2)):
         heads.measure(name)
-        check({"third": shown.array("heads/circuits")[..., column]})
+        # In a page, 8 bits stand for up to the cosines of about 1.
+        check({"third": shown.array("heads/circuits")[..., column]}, atol=4e-3)
     heads.measure("pairs")
     gained, kept, lost = np.moveaxis(shown.array("word_pairs/counts"), -1, 0)
     check({"base": kept + lost, "tuned": kept + gained, "third": gained})
@@ -267,7 +268,7 @@ def test_the_scatter_and_the_grid_select_each_other(offline, watch, tmp_path):
 
 
 class Wide(SyntheticTrace):
-    """48 layers of 32 heads and 512 tokens, with the maps of one head."""
+    """48 layers of 32 heads and 512 tokens, with the maps of two heads."""
 
     def __init__(self) -> None:
         prompt = [
@@ -281,27 +282,21 @@ class Wide(SyntheticTrace):
     def keys(self):
         yield "heads/change"
         for side in SIDES:
-            yield from (f"heads/instruction/{side}", f"attention/{side}/3/5")
+            yield f"heads/instruction/{side}"
+            yield from (f"attention/{side}/{head}" for head in ("3/5", "40/31"))
             yield from (f"heads/effect/{side}/{at}" for at in ("answer", 20))
-
-
-def test_48_layers_and_512_tokens_stay_usable(offline, watch, tmp_path):
-    at = {"token": 500, "layer": 3, "head": 5}
-    heads = open_page(offline, Wide(), tmp_path, kind="heads", budget_mb=20, selection=at)
-    assert heads.panel.locator("h3").inner_text() == "Layer 3, head 5"
-    assert [len(values) for values in heads.grid().values()] == [48 * 32] * 3
-    heads.select(layer=3, head=5)  # a click on a cell of a few pixels lets go of it
-    assert heads.panel.get_attribute("data-selection") == "500/3/-1/"
-    offline.keyboard.press("Escape")
 
 
 def maps_note(heads: Heads) -> str:
     return heads.panel.locator(".tl-zoom-note").inner_text()
 
 
-def test_a_long_map_is_zoomed_until_its_tokens_can_be_read(offline, watch, tmp_path):
+def test_48_layers_and_512_tokens_stay_usable(offline, watch, tmp_path):
     at = {"token": 500, "layer": 3, "head": 5}
     heads = open_page(offline, Wide(), tmp_path, kind="heads", budget_mb=20, selection=at)
+    assert [len(values) for values in heads.grid().values()] == [48 * 32] * 3
+    heads.select(layer=40, head=31)
+    heads.select(layer=3, head=5)
     labels = heads.panel.locator(".tl-row-labels bdi:visible")
     assert labels.count() == 0
     box = heads.panel.locator("[data-map=base]").bounding_box()
@@ -342,7 +337,7 @@ def test_a_long_map_is_zoomed_until_its_tokens_can_be_read(offline, watch, tmp_p
 def embedded():
     """A live trace of the embedded pair, with exact effects on the whole answer."""
     from twinlens.compute.live import trace_pair
-    from twinlens.demo import demo_pair
+    from twinlens.compute.pair import demo_pair
 
     live = trace_pair(
         demo_pair(),
