@@ -60,7 +60,7 @@ describe("the words of a unit", () => {
     await choose("Ends of the direction", "apart");
     expect(all(".tl-zone")).toHaveLength(6);
     for (const field of all(".tl-field")) {
-      const sign = field.getAttribute("aria-label")!.endsWith("negative end") ? -1 : 1;
+      const sign = field.getAttribute("aria-label")!.endsWith("negative") ? -1 : 1;
       for (const word of field.querySelectorAll<HTMLElement>("[data-word]")) {
         expect(Number(word.dataset.value) * sign).toBeGreaterThan(0);
       }

@@ -34,8 +34,8 @@ export function nameEditor(store: Store, signal: AbortSignal): NameEditor {
     "form",
     { class: "tl-naming-form", hidden: true },
     name,
-    fieldset("task", tasks),
-    fieldset("level", levels),
+    ticks("task", tasks),
+    ticks("level", levels),
     h("button", { class: "tl-button" }, "done"),
   );
   const open = (on: boolean) => {
@@ -121,11 +121,11 @@ function checkbox(value: string): HTMLInputElement {
   return h("input", { type: "checkbox", value });
 }
 
-function fieldset(title: string, boxes: HTMLInputElement[]): HTMLElement {
+function ticks(title: string, boxes: HTMLInputElement[]): HTMLElement {
   return h(
-    "fieldset",
-    {},
-    h("legend", {}, title),
+    "div",
+    { class: "tl-ticks", role: "group", "aria-label": title },
+    h("span", {}, title),
     ...boxes.map((box) => h("label", {}, box, ` ${box.value}`)),
   );
 }

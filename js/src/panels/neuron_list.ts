@@ -134,6 +134,10 @@ export function neuronList(store: Store, refresh: () => void, signal: AbortSigna
           draw = () => {
             start.hidden = !store.live || measuring !== null || rows.every((row) => row.exact);
             stop.hidden = measuring === null;
+            // Measuring moves nothing: where it can be done, its column is kept free.
+            const measurable = store.live || rows.some((row) => row.exact);
+            const columns = rows.some((row) => row.estimate) || measurable ? 2 : 1;
+            list.style.setProperty("--tl-columns", String(columns + (measurable ? 1 : 0)));
             show(concepts.layer, concepts.unit, ...table(rows, concepts, scope));
           };
           draw();

@@ -12,7 +12,7 @@ import { reachable, roving } from "./roving.ts";
 export type CloudShape = "zones" | "clouds";
 
 const TITLES: Record<ZoneName, string> = { base: "only base", both: "both", tuned: "only tuned" };
-const END_TITLES = ["positive end", "negative end"];
+const END_TITLES = ["positive", "negative"];
 /** Below this width zones stand above one another. */
 const NARROW = 480;
 /** Heights in pixels that are tried first. */
