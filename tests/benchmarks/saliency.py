@@ -29,6 +29,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from twinlens.blocks import Array
 from twinlens.compute import effects  # noqa: F401 - it registers the methods
 from twinlens.compute.attributions import gradients
+from twinlens.compute.attributions.folding import Texts
 from twinlens.compute.attributions.registry import Reading, complete
 
 TIMED = 6
@@ -203,7 +204,8 @@ def speed(bench: Bench) -> None:
         after, values = bench.table("gradient_x_input", n, m)
         error = np.abs(values[:, : columns.shape[1]] - columns).max() / np.abs(columns).max()
         length = n + m - 1
-        rows = gradients.rows_are_cheaper(bench.reading(n, m), np.ones((n, m), bool))
+        texts = Texts.together([bench.reading(n, m)])
+        rows = gradients.rows_are_cheaper(texts, np.ones((n, m), bool))
         if rows:
             work = bench.operations(sum(length - i for i in range(n)), length)
         else:

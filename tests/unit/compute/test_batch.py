@@ -111,11 +111,14 @@ def test_it_can_be_stopped(pair: Pair) -> None:
         attribute_prompts(pair, [read_prompt(pair, text) for text in TEXTS], report=report)
 
 
-def test_groups_are_of_similar_length_and_bounded(pair: Pair) -> None:
-    lengths = {place: (n, m) for place, (n, m) in enumerate(LENGTHS)}
-    groups = list(batch._groups(pair.sizes, lengths, 3))
-    assert [len(group) for group in groups] == [3, 3]
-    assert groups[0] == [3, 4, 0] or groups[0] == [3, 0, 4]
-    large = {0: (10**6, 3), 1: (4, 10**6), 2: (4, 3)}
-    assert list(batch._groups(pair.sizes, large, 3)) == [[0], [1], [2]]
-    assert list(batch._groups(pair.sizes, {}, 3)) == []
+def test_similar_texts_are_grouped_and_long_ones_stay_alone(pair: Pair) -> None:
+    def groups(*lengths: tuple[int, int]) -> list[list[int]]:
+        return batch._groups(pair.sizes, dict(enumerate(lengths)))
+
+    assert groups((8, 4), (8, 5), (9, 4)) == [[1, 2, 0]]
+    # Reading nine thousand tokens of padding costs more than a group of its own.
+    assert groups((9000, 4), (8, 5), (9, 4)) == [[1], [0], [2]]
+    assert groups((8, 3), (8, 4), (9, 4), (8, 9000)) == [[3], [2, 1, 0]]
+    assert sorted(map(len, groups(*[(8, 4)] * 11))) == [3, 8]
+    assert groups() == []
+    assert list(batch._neighbours(pair.sizes, {0: 4, 1: 9, 2: 10**6}, 5)) == [[2], [1, 0]]

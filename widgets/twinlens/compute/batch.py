@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 
 #: The paper's method, which these tables are.
 METHOD = "gradient_x_input"
-#: Prompts that are answered, and texts that are attributed together: numbers of a backward pass
-#: over more of them do not fit into a core's cache.
+#: Prompts that are answered, and texts that are attributed together at most.
 ANSWERED, TOGETHER = 32, 8
-#: Bounds both in memory where models are wide or texts long.
-_NUMBERS_AT_ONCE = 2**24
+#: What attributing one answer token costs in each layer however small texts and model are, in
+#: multiply-adds: more texts together share it, at the price of padding.
+_FIXED = 1.5e7
+#: Bounds both in memory where models are wide or texts long: numbers of one layer.
+_NUMBERS_AT_ONCE = 2**22
 
 Result = TypeVar("Result")
 
@@ -141,8 +143,8 @@ def _answers(
             )
             return [(answer, answer[-1] in stop) for answer in answers]
 
-        lengths = {place: (len(prompt.tokens), limit) for place, prompt in prompts.items()}
-        return dict(_each(_groups(pair.sizes, lengths, ANSWERED), work, errors))
+        lengths = {place: len(prompt.tokens) for place, prompt in prompts.items()}
+        return dict(_each(_neighbours(pair.sizes, lengths, limit), work, errors))
 
 
 def _values(
@@ -173,10 +175,10 @@ def _values(
             return _tables([readings[place] for place in places], side)
 
         lengths = {
-            place: (reading.answer_length, reading.prompt_length)
+            place: (reading.prompt_length, reading.answer_length)
             for place, reading in readings.items()
         }
-        return dict(_each(_groups(pair.sizes, lengths, TOGETHER), work, errors))
+        return dict(_each(_groups(pair.sizes, lengths), work, errors))
 
 
 def _tables(readings: list[Reading], side: Side) -> list[Array]:
@@ -207,25 +209,44 @@ def _each(
                 yield from _each([[place] for place in places], work, errors)
 
 
-def _groups(sizes: Sizes, lengths: Mapping[int, tuple[int, ...]], most: int) -> Iterator[list[int]]:
-    """Places of texts of similar length, the longest first, as many as fit together.
+def _neighbours(sizes: Sizes, lengths: Mapping[int, int], limit: int) -> Iterator[list[int]]:
+    """Places of prompts of similar length, that are answered together."""
+    places = sorted(lengths, key=lambda place: lengths[place], reverse=True)
+    while places:
+        longest = lengths[places[0]] + limit
+        size = max(1, min(ANSWERED, _NUMBERS_AT_ONCE // (longest * sizes.intermediate)))
+        yield places[:size]
+        places = places[size:]
+
+
+def _groups(sizes: Sizes, lengths: Mapping[int, tuple[int, int]]) -> list[list[int]]:
+    """Places of texts that are attributed together: the grouping that should cost least.
+
+    Texts in a group cost as much as its longest prompt with its longest answer.
 
     Parameters
     ----------
-    lengths : mapping of int to tuple of int
-        Tokens of the parts that are padded, the one that matters most first.
-    most : int
-        The largest group; groups are about equally large.
+    lengths : mapping of int to (int, int)
+        Tokens of prompt and answer.
     """
-    width = (sizes.intermediate + sizes.hidden) * sizes.layers
-    size = -(-len(lengths) // max(1, -(-len(lengths) // most)))
-    group: list[int] = []
-    for place in sorted(lengths, key=lambda place: lengths[place], reverse=True):
-        parts = zip(*(lengths[one] for one in (*group, place)), strict=True)
-        numbers = (len(group) + 1) * sum(map(max, parts)) * width
-        if group and (len(group) == size or numbers > _NUMBERS_AT_ONCE):
-            yield group
-            group = []
-        group.append(place)
-    if group:
-        yield group
+    weights = sizes.hidden * (4 * sizes.hidden + 3 * sizes.intermediate)
+    places = sorted(lengths, key=lambda place: lengths[place][::-1], reverse=True)
+    # The best grouping of the first texts: its cost, and where its last group begins.
+    best: list[tuple[float, int]] = [(0.0, 0)]
+    for end in range(1, len(places) + 1):
+        choices, n = [], 0
+        for begin in range(end - 1, max(end - TOGETHER, 0) - 1, -1):
+            own, m = lengths[places[begin]]
+            n, count = max(n, own), end - begin
+            if count > 1 and count * (n + m) * sizes.intermediate > _NUMBERS_AT_ONCE:
+                break
+            cost = m * (count * (n + m / 2) * weights + _FIXED)
+            choices.append((best[begin][0] + cost, begin))
+        best.append(min(choices))
+    groups: list[list[int]] = []
+    end = len(places)
+    while end:
+        begin = best[end][1]
+        groups.append(places[begin:end])
+        end = begin
+    return groups[::-1]
