@@ -149,9 +149,14 @@ def unembedding(model: PreTrainedModel) -> Tensor:
 
 def logits(model: PreTrainedModel, residual: Tensor) -> Tensor:
     """Next-token logits of a residual stream that is not yet normed, shape [..., vocabulary]."""
-    scores: Tensor = output_embeddings(model)(final_norm(model)(residual))
+    return scores(model, final_norm(model)(residual))
+
+
+def scores(model: PreTrainedModel, normed: Tensor) -> Tensor:
+    """Next-token logits of the residual stream after the final norm, shape [..., vocabulary]."""
+    raw: Tensor = output_embeddings(model)(normed)
     cap: float | None = getattr(model.config, "final_logit_softcapping", None)
-    return cap * torch.tanh(scores / cap) if cap else scores
+    return cap * torch.tanh(raw / cap) if cap else raw
 
 
 def value_vectors(model: PreTrainedModel, layer: int) -> Tensor:

@@ -22,6 +22,9 @@ from twinlens.compute.passes import Conditions, Prefix
 #: Scores of some answer tokens, shape [m], from their logits [m, vocabulary].
 Target: TypeAlias = Callable[[Tensor, Reading, list[int]], Tensor]
 
+#: Bounds the logits in memory.
+_LOGITS_AT_ONCE = 2**21
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -77,12 +80,17 @@ class Texts:
         """Embeddings of what is read of the answers, shape [B, M - 1, hidden]."""
         return self.embedded[:, self.prompt_length :]
 
-    def numbers(self, start: int, end: int) -> Tensor:
-        """Position numbers of the places ``start .. end - 1``, shape [B, end - start]."""
+    def placed(self, start: int, end: int) -> dict[str, Tensor]:
+        """Arguments that tell a model where the places ``start .. end - 1`` stand in each text."""
         every = torch.arange(start, end, device=self.embedded.device).expand(len(self.readings), -1)
         if self.padding is None:
-            return every
-        return (every - self.padding.sum(dim=1, keepdim=True)).clamp_min(0)
+            return {"position_ids": every}
+        fronts = self.padding.sum(dim=1, keepdim=True)
+        # With positions that do not rise, and no mask, transformers takes a text for several.
+        return {
+            "position_ids": (every - fronts).clamp_min(0),
+            "attention_mask": torch.ones(len(self.readings), end, device=every.device),
+        }
 
 
 @dataclass(frozen=True)
@@ -145,35 +153,33 @@ def fold_together(
     model, chosen = texts.readings[0].model, list(columns)
     start = conditions.start if conditions else 0
     places = torch.tensor(chosen, device=embedded.device) + (texts.prompt_length - 1 - start)
-    states: list[Tensor] = []
-
-    def cut(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        states.extend((arguments[0], arguments[0].detach().requires_grad_()))
-        return (states[1], *arguments[1:])
-
     around: AbstractContextManager[None] = (
         observed(model, conditions) if conditions else nullcontext()
     )
     # Not every family that cannot be observed takes positions, and there they are the default.
-    numbers = (
-        {"position_ids": texts.numbers(start, start + embedded.shape[1])} if conditions else {}
-    )
-    handle = architectures.output_embeddings(model).register_forward_pre_hook(cut)
-    try:
-        with torch.enable_grad(), around:
-            output = model(
-                inputs_embeds=embedded, use_cache=False, logits_to_keep=places, **numbers
-            )
-            scores = precise(output.logits)
-            total = scores.new_zeros(())
-            for own, reading in zip(scores, texts.readings, strict=True):
-                there = [column for column in chosen if column < reading.answer_length]
-                total = total + target(own[: len(there)], reading, there).sum()
-            (weights,) = torch.autograd.grad(total, states[1])
-    finally:
-        handle.remove()
+    placed = texts.placed(start, start + embedded.shape[1]) if conditions else {}
+    with torch.enable_grad(), around:
+        output = model.base_model(inputs_embeds=embedded, use_cache=False, **placed)
+        hidden = output.last_hidden_state[:, places]
+    size = max(1, _LOGITS_AT_ONCE // (len(hidden) * int(model.config.vocab_size)))
+    weights = [
+        _head_gradient(texts, target, chosen[place : place + size], hidden[:, place : place + size])
+        for place in range(0, len(chosen), size)
+    ]
     stored = conditions.stored if conditions else None
-    return Folded(chosen, states[0], weights, stored or {})
+    return Folded(chosen, hidden, torch.cat(weights, dim=1), stored or {})
+
+
+def _head_gradient(texts: Texts, target: Target, columns: list[int], hidden: Tensor) -> Tensor:
+    """Gradient of the targets with respect to the hidden states [B, m, hidden]."""
+    with torch.enable_grad():
+        states = hidden.detach().requires_grad_()
+        scores = precise(architectures.scores(texts.readings[0].model, states))
+        total = scores.new_zeros(())
+        for own, reading in zip(scores, texts.readings, strict=True):
+            there = [column for column in columns if column < reading.answer_length]
+            total = total + target(own[: len(there)], reading, there).sum()
+        return torch.autograd.grad(total, states)[0]
 
 
 def segments(

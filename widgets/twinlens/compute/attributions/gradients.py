@@ -37,12 +37,12 @@ from twinlens.schema import Method
 TextsPiece: TypeAlias = tuple[list[int] | slice, list[int] | slice, Tensor]
 
 #: Directional derivatives, and backward passes, computed together.
-ROWS_AT_ONCE = 16
-COLUMNS_AT_ONCE = 4
+ROWS_AT_ONCE = 8
+COLUMNS_AT_ONCE = 8
 #: Answer tokens that are read at once in reverse mode, see `segments`.
 SEGMENT = 8
 #: Bounds both where texts are long or models wide: numbers one layer keeps for them.
-_NUMBERS_AT_ONCE = 2**25
+_NUMBERS_AT_ONCE = 2**23
 #: CPU time of one directional derivative over one backward pass, both per position. Measured
 #: with the shape of a 135M model: 1.28 at 48 x 192 tokens, 1.5 at 64 x 32.
 FORWARD_OVER_REVERSE = 1.35
@@ -170,14 +170,16 @@ def _rows(texts: Texts, wanted: Wanted, target: Target, directions: Tensor) -> I
         # Nothing before a token changes with it: those positions are read from the pass above.
         start = rows[0]
         first = texts.prompt_length - 1 - start
-        numbers = texts.numbers(start, length)
+        placed = texts.placed(start, length)
         tail = point[:, start:]
         tangents = tail.new_zeros(len(rows), *tail.shape)
         for place, row in enumerate(rows):
             tangents[place, :, row - start] = directions[:, row]
 
-        def states(embedded: Tensor, numbers: Tensor = numbers, first: int = first) -> Tensor:
-            output = backbone(inputs_embeds=embedded, position_ids=numbers, use_cache=False)
+        def states(
+            embedded: Tensor, placed: dict[str, Tensor] = placed, first: int = first
+        ) -> Tensor:
+            output = backbone(inputs_embeds=embedded, use_cache=False, **placed)
             return cast(Tensor, output.last_hidden_state[:, first:])
 
         def derivative(tangent: Tensor, tail: Tensor = tail) -> Tensor:
