@@ -249,7 +249,8 @@ class Panels:
         manifest = self.trace.manifest
         layer = at.layer
         if layer < 0:
-            layer = int(self.trace.array("components/change").argmax())
+            change = self.trace.array("components/change")
+            layer = len(change) // 2 + int(change[len(change) // 2 :].argmax())
         components = cast(list[dict[str, Any]], self.trace.block(f"components/{layer}"))
         read = reading_position(at.token, manifest.prompt_length)
         if at.token < 0:

@@ -101,7 +101,7 @@ function captionOf(store: Store, { unit, chosen, more, ends }: Concepts): string
       ? ` The most active at ${quote(store.text(token))}.`
       : layer >= 0
         ? " The leading one that turned most."
-        : " The leading one that turned most in the layer that changed most.";
+        : " The leading one that turned most, in the upper layer whose concepts turned most.";
   const rest = more ? ` ${count(more, "weaker word")} not drawn.` : "";
   const parted = ends ? "" : ", italic the negative end";
   return `${what}, read from the weights: size is the score${parted}.${why}${rest}`;

@@ -137,13 +137,16 @@ function drawn(
   };
 }
 
-/** The selected layer, else the one whose components turned most. */
+/**
+ * The selected layer, else the one of the upper half whose components turned most: the lower layers
+ * seldom speak in words of the output.
+ */
 async function layerOf(view: View): Promise<number> {
   const { layer } = view.store.selection;
   if (layer >= 0) return layer;
   const { data } = await view.block<Tensor>("components/change");
-  let best = 0;
-  for (let i = 1; i < data.length; i++) if (data[i]! > data[best]!) best = i;
+  let best = data.length >> 1;
+  for (let i = best; i < data.length; i++) if (data[i]! > data[best]!) best = i;
   return best;
 }
 

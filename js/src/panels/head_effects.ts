@@ -18,6 +18,7 @@ import {
 import { makeJob } from "./head_job.ts";
 import { nameOf, sorted } from "./head_list.ts";
 import { ABLATIONS, focusToken, target } from "./heads_measures.ts";
+import { meter } from "./meter.ts";
 import type { View } from "./panel.ts";
 
 interface Effects {
@@ -148,8 +149,8 @@ function rowsOf(
       const i = order[row]!;
       return [
         h("span", { class: "tl-list-name" }, nameOf(i, heads, " · ")),
-        meter(estimate, i, max, "hatched"),
-        meter(measured.values, i, max, "solid"),
+        effects(estimate, i, max, "hatched"),
+        effects(measured.values, i, max, "solid"),
       ];
     },
   };
@@ -161,30 +162,18 @@ function facts(values: BySide<Numbers>, i: number, kind: string): string[] {
   );
 }
 
-/** Numbers of both models, and their bars from the middle: right raises, left lowers. */
-function meter(values: BySide<Numbers>, i: number, max: number, look: string): HTMLElement {
-  const needle = (side: Side) => {
-    const value = values[side][i]!;
-    if (!Number.isFinite(value)) return null;
-    const share = max > 0 ? Math.abs(value) / max : 0;
-    const bar = h("i", {
-      class: "tl-needle",
-      "data-side": side,
-      "data-look": look,
-      "data-value": value,
-    });
-    bar.style.width = `${share * 50}%`;
-    bar.style.left = value < 0 ? `${50 - share * 50}%` : "50%";
-    return bar;
-  };
+/** Bars and numbers of both models. */
+function effects(values: BySide<Numbers>, i: number, max: number, look: "hatched" | "solid") {
+  const finite = (side: Side) => (Number.isFinite(values[side][i]) ? values[side][i] : undefined);
+  const known = { base: finite("base"), tuned: finite("tuned") };
   const text = (side: Side) =>
-    h("b", { "data-side": side }, Number.isFinite(values[side][i]) ? signed(values[side][i]!) : "");
-  const known = SIDES.some((side) => Number.isFinite(values[side][i]));
+    h("b", { "data-side": side }, known[side] === undefined ? "" : signed(known[side]));
+  const any = SIDES.some((side) => known[side] !== undefined);
   return h(
     "span",
     { class: "tl-list-cell tl-wide", "data-column": look === "solid" ? "exact" : "estimate" },
-    known && h("span", { class: "tl-meter" }, ...SIDES.map(needle)),
-    known && h("span", { class: "tl-meter-text" }, text("base"), text("tuned")),
+    any && meter(known, max, look),
+    any && h("span", { class: "tl-meter-text" }, text("base"), text("tuned")),
   );
 }
 

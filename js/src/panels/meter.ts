@@ -3,11 +3,14 @@
 import { h } from "../draw/dom.ts";
 import { type BySide, SIDES, type Side } from "../protocol.ts";
 
-/** Base above tuned; hatched for an estimate. */
+/** An estimate is hatched, what was measured is solid. */
+type Look = "hatched" | "solid";
+
+/** Base above tuned; what is not known has no bar. */
 export function meter(
   values: BySide<number | undefined>,
   max: number,
-  look?: "hatched",
+  look: Look = "solid",
 ): HTMLElement {
   return h("span", { class: "tl-meter" }, ...SIDES.map((side) => needle(side, values, max, look)));
 }
@@ -16,17 +19,18 @@ function needle(
   side: Side,
   values: BySide<number | undefined>,
   max: number,
-  look?: "hatched",
-): HTMLElement {
+  look: Look,
+): HTMLElement | null {
   const value = values[side];
+  if (value === undefined) return null;
   const bar = h("i", {
     class: "tl-needle",
     "data-side": side,
     "data-value": value,
     "data-look": look,
   });
-  const share = max > 0 ? Math.abs(value ?? 0) / max : 0;
+  const share = max > 0 ? Math.abs(value) / max : 0;
   bar.style.width = `${share * 50}%`;
-  bar.style.left = (value ?? 0) < 0 ? `${50 - share * 50}%` : "50%";
+  bar.style.left = value < 0 ? `${50 - share * 50}%` : "50%";
   return bar;
 }
