@@ -6,6 +6,7 @@ const KEYS: [string, string][] = [
   ["click", "select a token, a head, a unit or a layer; again to let go"],
   ["← → ↑ ↓", "along tokens, heads and layers, units; ↑ ↓ along tokens in the maps"],
   ["Esc", "one step back: unit, head, layer, token"],
+  ["+ − 0, drag", "in the maps: closer, farther, whole; a rectangle"],
   ["Shift + click", "in a map: select the column's token instead of the row's"],
   ["P", "presentation: larger, without controls"],
   ["?", "this card"],
