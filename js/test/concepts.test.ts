@@ -134,7 +134,8 @@ describe("components", () => {
     expect(document.activeElement).toBe(input);
     input.value = " names of <b>animals</b> ";
     root.querySelector<HTMLInputElement>(".tl-naming input[value=writing]")!.checked = true;
-    root.querySelector<HTMLInputElement>(".tl-naming input[value=semantics]")!.checked = true;
+    root.querySelector<HTMLInputElement>(".tl-naming input[value=syntax]")!.checked = true;
+    root.querySelector<HTMLInputElement>(".tl-naming input[value=semantics]")!.click(); // instead
     root.querySelector<HTMLFormElement>(".tl-naming form")!.requestSubmit();
     await settled();
     const label = { name: "names of <b>animals</b>", labels: ["writing", "semantics"] };

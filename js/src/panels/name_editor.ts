@@ -53,7 +53,17 @@ export function nameEditor(store: Store, signal: AbortSignal): NameEditor {
     store.setLabel(place.layer, place.component, { name: given, labels });
     return true;
   };
-  form.addEventListener("change", keep, { signal });
+  form.addEventListener(
+    "change",
+    ({ target }) => {
+      // One level at most, as annotators give it and label files keep it.
+      if (levels.includes(target as HTMLInputElement)) {
+        for (const box of levels) box.checked = box === target && box.checked;
+      }
+      keep();
+    },
+    { signal },
+  );
   form.addEventListener(
     "submit",
     (event) => {

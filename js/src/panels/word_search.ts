@@ -127,8 +127,7 @@ async function search(view: View, word: string): Promise<WordPlaces> {
 function captionOf(answer: Answer | null): string {
   if (!answer)
     return "Type a word, or click one in the cloud: components of both models whose direction it lies along.";
-  const how =
-    "Largest cosine first; the number after it is the word's rank among the component's words.";
+  const how = "Largest cosine first; nr is the word’s place among all words along that component.";
   return answer.listed ? `${how} Only the words listed on this page are searched.` : how;
 }
 
