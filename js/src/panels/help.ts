@@ -7,6 +7,7 @@ const KEYS: [string, string][] = [
   ["← → ↑ ↓", "along tokens, heads and layers, units; ↑ ↓ along tokens in the maps"],
   ["Esc", "one step back: unit, head, layer, token"],
   ["+ − 0, drag", "in the maps: closer, farther, whole; a rectangle"],
+  ["drag, Shift + ← →", "over the answer: take several tokens together"],
   ["Shift + click", "in a map: select the column's token instead of the row's"],
   ["P", "presentation: larger, without controls"],
   ["?", "this card"],

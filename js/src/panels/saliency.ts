@@ -211,7 +211,7 @@ function answerRow(store: Store, strip: Strip): HTMLElement {
   return h(
     "div",
     { class: "tl-row tl-answer", role: "group", "aria-label": label, "data-side": side },
-    gutter({ word: side ?? "answer", stack: "effect from" }, side),
+    gutter({ word: side ?? "answer", stack: "shares" }, side),
     strip.el,
   );
 }

@@ -29,6 +29,7 @@ export function saliencyNotes(): Notes {
         ...scores(view, bars),
         ...tracks.map((track) => trackKey(track)),
         ...(disagreement ? [underlineKey(disagreement)] : []),
+        ...(view.store.marks ? [marksKey()] : []),
       );
     },
   };
@@ -107,6 +108,14 @@ function scores(view: View, bars: Bars): HTMLElement[] {
 function trackKey(track: Track): HTMLElement {
   const max = trackScale(track);
   return h("span", { class: "tl-key" }, `small bars: ${track.name}; full height ${number(max)}`);
+}
+
+function marksKey(): HTMLElement {
+  return h(
+    "span",
+    { class: "tl-key" },
+    "spans marked anew: score and shares follow; attention to the instruction, among the heads, keeps the spans of the trace",
+  );
 }
 
 function underlineKey(disagreement: Numbers): HTMLElement {
