@@ -260,6 +260,9 @@ const FIELDS = ["spearman", "pearson", "top1", "above_noise", "n"];
 
 function tableOf(method: Method, agreement: BySide<Faithfulness> | null): HTMLElement[] {
   if (!agreement) return [h("p", { class: "tl-caption" }, "Nothing is measured yet.")];
+  // The truth agrees with itself.
+  const itself = method.name === EXACT;
+  const columns = COLUMNS.map((column, i) => ({ column, field: FIELDS[i]! })).slice(itself ? 3 : 0);
   const table = h(
     "table",
     {},
@@ -270,7 +273,9 @@ function tableOf(method: Method, agreement: BySide<Faithfulness> | null): HTMLEl
         "tr",
         {},
         h("td", {}),
-        ...COLUMNS.map(([title, hint]) => h("th", { scope: "col", title: hint }, title)),
+        ...columns.map(({ column: [title, hint] }) =>
+          h("th", { scope: "col", title: hint }, title),
+        ),
       ),
     ),
     h(
@@ -281,9 +286,9 @@ function tableOf(method: Method, agreement: BySide<Faithfulness> | null): HTMLEl
           "tr",
           {},
           h("th", { scope: "row", class: "tl-side", "data-side": side }, side),
-          ...COLUMNS.map(([, , show], i) => {
+          ...columns.map(({ column: [, , show], field }) => {
             const [value, text] = show(agreement[side]);
-            const cell = h("td", { "data-side": side, "data-field": FIELDS[i] }, text);
+            const cell = h("td", { "data-side": side, "data-field": field }, text);
             setAttribute(cell, "data-value", value);
             return cell;
           }),
@@ -291,6 +296,7 @@ function tableOf(method: Method, agreement: BySide<Faithfulness> | null): HTMLEl
       ),
     ),
   );
-  const title = `${method.title} against exact occlusion: hiding one prompt token at a time, for this prompt and these models.`;
+  const what = itself ? "Exact occlusion" : `${method.title} against exact occlusion`;
+  const title = `${what}: hiding one prompt token at a time, for this prompt and these models.`;
   return [h("p", { class: "tl-caption" }, title), table];
 }

@@ -7,7 +7,7 @@ import type { Tip } from "../draw/tooltip.ts";
 import { type BySide, SIDES, type Side } from "../protocol.ts";
 import type { Picture } from "./panel.ts";
 import type { Facts } from "./saliency.ts";
-import { columnsOf } from "./saliency_data.ts";
+import { type Bars, columnsOf } from "./saliency_data.ts";
 import { shareText } from "./saliency_shares.ts";
 import { shownRun, standIn } from "./saliency_table.ts";
 import { pairText, type Strip } from "./token_strip.ts";
@@ -91,7 +91,7 @@ export function words(store: Store, facts: Facts): Omit<Picture, "draw"> {
   const partly = run !== null && run.status !== "done";
   const note = `${run ? (partly ? "exact as it comes" : "exact") : "estimate"} · ${method.title}`;
   const doubt = run
-    ? filler(store, partly)
+    ? filler(store, bars, partly)
     : "An estimate, not the effect of taking the token away.";
   const scale = bars.differences
     ? "Base above, tuned below, under them tuned − base, all on one scale."
@@ -101,11 +101,16 @@ export function words(store: Store, facts: Facts): Omit<Picture, "draw"> {
 }
 
 /** What stands in for cells that are not measured yet. */
-function filler(store: Store, partly: boolean): string {
+function filler(store: Store, bars: Bars, partly: boolean): string {
   if (!partly) return "";
-  const estimate = standIn(store);
+  const estimate = standIn(store)?.title.toLowerCase();
+  if (bars.measure !== "effect") {
+    return estimate
+      ? `Hatched until every cell is measured: the others are estimated by ${estimate}.`
+      : "Empty until every cell is measured; mean effects are shown as they come.";
+  }
   return estimate
-    ? `Solid: measured. Hatched: not measured yet, estimated by ${estimate.title.toLowerCase()}.`
+    ? `Solid: measured. Hatched: not measured yet, estimated by ${estimate}.`
     : "Cells that are not measured yet stay empty.";
 }
 
