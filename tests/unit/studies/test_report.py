@@ -53,6 +53,13 @@ def test_the_sentences_say_what_was_planted():
     assert "the other way round" in said(Planted(lengths=(60, 20)), RAW)[0]
 
 
+def test_the_sentences_say_when_length_explains_a_part():
+    both = said(Planted(60, effect=0.4, lengths=(20, 60)), RAW)[0]
+    assert "this holds here" in both
+    share = int(re.search(r"Answer length explains a part of it: .* (\d+)% of what it is", both)[1])
+    assert 0 < share < 50
+
+
 def test_the_sentences_say_when_nothing_can_be_tested():
     sentences = said(Planted(2, groups=("one",)))
     assert "nan" not in " ".join(sentences)

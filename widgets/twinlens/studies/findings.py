@@ -122,6 +122,12 @@ def _length(item: Comparison) -> str:
     if check.explained:
         return f"{lengths} Answer length explains it: {at_equal[0].lower()}{at_equal[1:]}."
     if item.verdict in ("holds", "turns") and check.verdict == item.verdict:
+        left = check.difference / item.difference
+        if left < 0.5:
+            return (
+                f"{lengths} Answer length explains a part of it: {at_equal[0].lower()}"
+                f"{at_equal[1:]}, {left:.0%} of what it is at full length."
+            )
         return f"{lengths} It is not the answer length: {at_equal[0].lower()}{at_equal[1:]}."
     if item.verdict in ("holds", "turns"):
         return f"{lengths} {at_equal}: it can then not be told from chance any more."
