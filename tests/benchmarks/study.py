@@ -2,9 +2,12 @@
 
     python -m tests.benchmarks.study                # 300 made-up prompts of paper-like size
     python -m tests.benchmarks.study --prompts 60   # a reduced run
-    python -m tests.benchmarks.study --demo         # also the embedded pair, models included
+    python -m tests.benchmarks.study --demo         # the embedded pair: together, one at a time
+    python -m tests.benchmarks.study --ray          # the embedded pair: two workers, one worker
 
-Times are of this process (CPU seconds), so that other work on the machine does not count.
+Times of steps without a model are of this process (CPU seconds), so that other work on the machine
+does not count. What compares models at work is in seconds on the clock, in one run, on two threads:
+run it where nothing else runs.
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from twinlens.cli import demo_prompts
+from twinlens.schema import SIDES
 from twinlens.studies import run
 from twinlens.studies.data import Row
 from twinlens.studies.statistics import analyse
@@ -41,11 +47,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=300)
     parser.add_argument("--demo", action="store_true")
+    parser.add_argument("--ray", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        result = made_up(Path(scratch), options.prompts)
-        if options.demo:
-            result["embedded_pair"] = embedded(Path(scratch))
+    if options.demo:
+        result = together(min(options.prompts, 48))
+    elif options.ray:
+        with tempfile.TemporaryDirectory() as scratch:
+            result = on_workers(Path(scratch))
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            result = made_up(Path(scratch), options.prompts)
     print(json.dumps(result, indent=1))
 
 
@@ -80,14 +91,101 @@ def failing(row: Row) -> Any:
     raise AssertionError(f"{row.id} was finished")
 
 
-def embedded(folder: Path) -> dict[str, Any]:
-    """The embedded pair: CPU seconds per prompt, models included."""
+def mixed(count: int) -> list[str]:
+    """Prompts for the embedded pair, of many lengths."""
+    prepared = [entry["prompt"] for entry in demo_prompts()]
+    joined = [f"{one} {other}" for one in prepared for other in prepared]
+    return (prepared + joined[:: len(joined) // count])[:count]
+
+
+def together(count: int, repeats: int = 2) -> dict[str, Any]:
+    """Answers and attribution of prompts of mixed lengths, together and one at a time."""
+    import torch
+    from twinlens.compute.batch import attribute_prompts
+    from twinlens.compute.pair import demo_pair
+    from twinlens.compute.prompt import read_prompt
+
+    torch.set_num_threads(2)
+    pair = demo_pair()
+    texts = mixed(count)
+    prompts = [read_prompt(pair, text, template=True) for text in texts]
+    options: dict[str, Any] = {"max_new_tokens": 32}
+    found: dict[str, list[Any]] = {}
+
+    ways: dict[str, Callable[[], Any]] = {
+        "together": lambda: found.update(together=attribute_prompts(pair, prompts, **options)),
+        "alone": lambda: found.update(
+            alone=[attribute_prompts(pair, [prompt], **options)[0] for prompt in prompts]
+        ),
+    }
+    for work in ways.values():
+        work()  # what is loaded or kept at the first time
+    rounds = [{name: elapsed(work) for name, work in ways.items()} for _ in range(repeats)]
+    clock, cpu = (
+        {name: round(min(one[name][i] for one in rounds), 2) for name in ways} for i in range(2)
+    )
+    pairs = list(zip(found["together"], found["alone"], strict=True))
+    return {
+        "prompts": count,
+        "prompt_tokens": [min(map(length, prompts)), max(map(length, prompts))],
+        "answer_tokens": [
+            pick(len(one.answers[side].tokens) for one, _ in pairs for side in SIDES)
+            for pick in (min, max)
+        ],
+        "same_answers": all(one.answers == other.answers for one, other in pairs),
+        "largest_difference": max(
+            float(np.abs(one.values[side] - other.values[side]).max())
+            / float(np.abs(other.values[side]).max())
+            for one, other in pairs
+            for side in SIDES
+        ),
+        "seconds_on_the_clock": clock,
+        "cpu_seconds": cpu,
+        "faster_on_the_clock": round(clock["alone"] / clock["together"], 2),
+        "faster_in_cpu_seconds": round(cpu["alone"] / cpu["together"], 2),
+    }
+
+
+def length(prompt: Any) -> int:
+    return len(prompt.tokens)
+
+
+def on_workers(folder: Path, count: int = 192) -> dict[str, Any]:
+    """Prompts a second on a cluster of two cores, once the workers are there."""
+    import ray
     from twinlens.compute.pair import demo_pair
 
     pair = demo_pair()
-    data = [f"Write the word {word} in capital letters." for word in ("dog", "house", "rain")]
-    took = seconds(lambda: run.study(pair, data, folder / "demo", template=True, max_new_tokens=32))
-    return {"prompts": len(data), "seconds_per_prompt": round(took / len(data), 3)}
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    rates = {}
+    for workers in (1, 2):
+        moments: list[float] = []
+        run.study(
+            pair,
+            mixed(count),
+            folder / str(workers),
+            engine="ray",
+            workers=workers,
+            template=True,
+            max_new_tokens=32,
+            batch_size=8,
+            report=lambda done, total, what, at=moments: at.append(time.perf_counter()),
+        )
+        # From the first batch that arrived to the last row; moments[0] is "starting workers".
+        rates[workers] = (count - 8) / (moments[-1] - moments[8])
+    ray.shutdown()
+    return {
+        "prompts": count,
+        "prompts_a_second": {workers: round(rate, 2) for workers, rate in rates.items()},
+        "two_workers_against_one": round(rates[2] / rates[1], 2),
+    }
+
+
+def elapsed(work: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds on the clock, and CPU seconds of this process."""
+    clock, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - clock, time.process_time() - cpu
 
 
 def seconds(work: Callable[[], Any]) -> float:

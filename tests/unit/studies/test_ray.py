@@ -37,6 +37,7 @@ def cluster():
     """Its address; this process is connected to it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # else Ray keeps a token in the home folder
         # Other work may keep the cores busy.
         patch.setenv("RAY_raylet_start_wait_time_s", "300")
         patch.setenv("RAY_agent_register_timeout_ms", "300000")
@@ -90,6 +91,7 @@ def test_two_workers_find_what_one_process_finds_though_one_is_killed(
     monkeypatch.setattr(ray_engine, "opener", dying_opener)
     far = run.study(pair, data, tmp_path / "ray", engine="ray", workers=2, **options)
     assert int(grave.read_text()) not in psutil.pids()
+    assert not pair._resident  # the workers need the room
     here = run.study(pair, data, tmp_path / "local", **options)
     same(far, here)
     assert [case.id for case in far] == [str(i + 1) for i in range(12) if i != 3 for _ in "bt"]
@@ -188,6 +190,27 @@ def test_without_a_gpu_in_the_cluster_a_pair_on_one_is_refused(tmp_path, cluster
     store = create(tmp_path / "s")
     with pytest.raises(StudyError, match="has no GPU"):
         run.fill(store, iter(prompts(2)), on_ray(open_planted, gpu=True))
+
+
+@pytest.mark.parametrize(
+    ("cpus", "workers", "expected"),
+    [
+        ([2], None, (1, 2)),
+        ([2], 2, (2, 1)),
+        ([2], 5, (5, 1)),
+        ([0, 16, 16], None, (2, 16)),
+        ([16, 16], 8, (8, 4)),
+        ([16, 4], 2, (2, 4)),
+    ],
+)
+def test_workers_share_the_cores_of_their_machines(monkeypatch, cpus, workers, expected):
+    nodes = [{"Alive": True, "Resources": {"CPU": float(n)} if n else {}} for n in cpus]
+    nodes.append({"Alive": False, "Resources": {"CPU": 64.0}})
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": float(sum(cpus)), "GPU": 3.0})
+    found = ray_engine._resources(workers, gpu=False)
+    assert (found["workers"], found["num_cpus"]) == expected
+    assert ray_engine._resources(None, gpu=True) == {"workers": 3, "num_gpus": 1}
 
 
 def test_nothing_left_to_do_needs_no_cluster(tmp_path, monkeypatch):

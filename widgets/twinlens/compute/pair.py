@@ -154,6 +154,13 @@ class Pair:
                 self._resident[side] = model
             yield self._resident[side]
 
+    def release(self) -> None:
+        """Let go of the weights; a model is loaded again when it is next needed."""
+        with self.lock:
+            self._resident.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     @property
     def vocabulary(self) -> int:
         """Ids that both models and both tokenizers know: ``0 .. vocabulary - 1``."""

@@ -51,12 +51,15 @@ _SENT = SCHEMA.append(pa.field("problem", pa.string()))
 def opener(pair: Pair, job: Job) -> Callable[[], Work]:
     """How a worker gets ready for a job.
 
+    This process lets go of the pair's weights, which a worker beside it may need the room for.
+
     Raises
     ------
     ModelLoadError
         If a worker could not load the pair because the folder it came from is gone.
     """
     packed, expected = pickle.dumps(pair), pair.info
+    pair.release()
 
     def open_work() -> Work:
         loaded: Pair = pickle.loads(packed)
@@ -227,7 +230,9 @@ def _resources(workers: int | None, gpu: bool) -> dict[str, Any]:
         if not has.get("GPU"):
             raise StudyError("the Ray cluster has no GPU: load the pair on the CPU or add one")
         return {"workers": workers or int(has["GPU"]), "num_gpus": 1}
-    machines = [node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"]]
+    # The head of a cluster often lends no CPU.
+    lent = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    machines = [cpus for cpus in lent if cpus] or [1]
     workers = workers or len(machines)
     threads = min(min(machines), sum(machines) // workers)
     return {"workers": workers, "num_cpus": max(1, int(threads))}
