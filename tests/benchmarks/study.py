@@ -6,7 +6,7 @@
     python -m tests.benchmarks.study --ray          # the embedded pair: two workers, one worker
 
 Times of steps without a model are of this process (CPU seconds), so that other work on the machine
-does not count. What compares models at work is in seconds on the clock, in one run, on two threads:
+does not count. What compares models at work is in seconds on the clock, in one run, on two threads by default:
 run it where nothing else runs.
 """
 
@@ -48,9 +48,10 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=300)
     parser.add_argument("--demo", action="store_true")
     parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     if options.demo:
-        result = together(min(options.prompts, 48))
+        result = together(min(options.prompts, 48), options.threads)
     elif options.ray:
         with tempfile.TemporaryDirectory() as scratch:
             result = on_workers(Path(scratch))
@@ -98,14 +99,14 @@ def mixed(count: int) -> list[str]:
     return (prepared + joined[:: len(joined) // count])[:count]
 
 
-def together(count: int, repeats: int = 2) -> dict[str, Any]:
+def together(count: int, threads: int, repeats: int = 2) -> dict[str, Any]:
     """Answers and attribution of prompts of mixed lengths, together and one at a time."""
     import torch
     from twinlens.compute.batch import attribute_prompts
     from twinlens.compute.pair import demo_pair
     from twinlens.compute.prompt import read_prompt
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(threads)
     pair = demo_pair()
     texts = mixed(count)
     prompts = [read_prompt(pair, text, template=True) for text in texts]
