@@ -6,8 +6,8 @@
     python -m tests.benchmarks.study --ray          # the embedded pair: two workers, one worker
 
 Times of steps without a model are of this process (CPU seconds), so that other work on the machine
-does not count. What compares models at work is in seconds on the clock, in one run, on two threads by default:
-run it where nothing else runs.
+does not count. What compares models at work is in seconds on the clock, in one run, on two
+threads: run it where nothing else runs.
 """
 
 from __future__ import annotations
