@@ -7,10 +7,11 @@
 
 The reference does for every layer what the paper's code does: a singular value decomposition with
 all components (in float64, as the package's), the cosine of every component with every word, and a
-full sort of these. Both ways run in this process, layer by layer in turn, and are timed in CPU seconds, so that other work on
-the machine counts little; use one thread (OMP_NUM_THREADS=1). Weights are random, with a spectrum
-that falls, in sharded files. With --memory only the package's way runs, in a process of its own,
-and the peak of its memory is told (Linux only; mapped pages of the files count).
+full sort of these. Both ways run in this process, layer by layer in turn, and are timed in CPU
+seconds, so that other work on the machine counts little; use one thread (OMP_NUM_THREADS=1).
+Weights are random, with a spectrum that falls, in sharded files. With --memory only the package's
+way runs, in a process of its own, and the peak of its memory is told (Linux only; mapped pages of
+the files count).
 """
 
 from __future__ import annotations
