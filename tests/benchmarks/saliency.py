@@ -32,7 +32,7 @@ from twinlens.compute.attributions import gradients
 from twinlens.compute.attributions.folding import Texts
 from twinlens.compute.attributions.registry import Reading, complete
 
-TIMED = 6
+TIMED = 4
 _135M: dict[str, Any] = {
     "hidden_size": 576,
     "intermediate_size": 1536,
@@ -216,7 +216,10 @@ def speed(bench: Bench) -> None:
         report(f"gradient × input, {n} × {m}, {mode}", before, after, asked, error, floor)
         report("the same, gradients dropped instead of zeroed", dropped, after, asked, error, floor)
         if (n, m) == (64, 32):
-            seconds, _ = bench.timed(lambda: gradients.summed_gradient(bench.reading(64, 32)))
+            seconds = min(
+                bench.timed(lambda: gradients.summed_gradient(bench.reading(64, 32)))[0]
+                for _ in range(3)
+            )
             floor = (2 * bench.operations(length, length) + 3 * bench.head(m)) / rate
             report("summed over the answer, 64 × 32", before, seconds, 30, None, floor)
     for n, m in ((64, 32), (192, 32)):
@@ -240,8 +243,8 @@ def report(
         name,
         f"{before:.1f}",
         f"{after:.2f}",
-        f"{before / after:.1f}",
-        f"{asked:.2f}",
+        f"{before / after:.2f}",
+        f"≥ {asked:.2f}",
         "" if error is None else f"{error:.0e}",
         f"{floor:.2f} s",
         f"{floor / after:.0%}",
@@ -266,8 +269,8 @@ def measure_memory(layers: int, what: str, n: int, m: int) -> None:
 
 
 def memory(layers: int) -> None:
-    line("peak memory above the model, MiB", "published", "ours", "share")
-    line(*["---"] * 4)
+    line("peak memory above the model, MiB", "published", "ours", "share", "asked")
+    line(*["---"] * 5)
     for n, m in ((64, 32), (48, 192)):
         peaks = []
         for what in ("published", "gradient_x_input"):
@@ -279,7 +282,9 @@ def memory(layers: int) -> None:
                 text=True,
             ).stdout
             peaks.append(float(output.split()[-1]))
-        line(f"{n} × {m}", *(f"{peak:.0f}" for peak in peaks), f"{peaks[1] / peaks[0]:.2f}")
+        line(
+            f"{n} × {m}", *(f"{peak:.0f}" for peak in peaks), f"{peaks[1] / peaks[0]:.2f}", "< 0.33"
+        )
 
 
 def main() -> None:

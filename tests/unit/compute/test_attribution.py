@@ -15,7 +15,7 @@ from twinlens.errors import Interrupted, NotFiniteError
 from twinlens.schema import Method
 
 from tests.support import tiny
-from tests.support.saliency import ANSWER, PROMPT, table
+from tests.support.saliency import ANSWER, IDS, PROMPT, table
 
 TRUTH = np.arange(PROMPT * ANSWER, dtype=float).reshape(PROMPT, ANSWER)
 
@@ -50,6 +50,23 @@ def test_columns_one_at_a_time_equal_the_whole_table() -> None:
         np.testing.assert_allclose(single[:, 2], whole[:, 2], rtol=1e-4, atol=1e-5 * scale)
     single = table("gradient_x_input", model, [2])
     assert np.isnan(single[:, [0, 1, 3]]).all(), "only the column that was asked for"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_answer_of_no_token_has_an_empty_table(name: str) -> None:
+    model = tiny.model("llama")
+    forwards: list[int] = []
+    model.register_forward_pre_hook(lambda *_: forwards.append(1))
+    assert table(name, Reading(model, IDS[:3], 3)).shape == (3, 0)
+    assert not forwards, "nothing to explain, nothing to compute"
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if n != "occlusion_remove"])
+def test_one_prompt_token_and_one_answer_token(name: str) -> None:
+    read = Reading(tiny.model("llama"), IDS[:2], 1)
+    values = table(name, read)
+    assert values.shape == (1, 1)
+    assert np.isfinite(values).all()
 
 
 @pytest.mark.usefixtures("few_at_once")

@@ -221,6 +221,30 @@ def test_gradient_that_is_not_finite_names_the_layer(
         table("gradient_x_input", model)
 
 
+def test_gradients_too_large_for_half_precision_name_the_layer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    force("reverse", monkeypatch)
+    model = tiny.model("llama")
+    with torch.no_grad():
+        # A norm divides by the length of its input, so gradients of tiny embeddings are huge.
+        model.get_input_embeddings().weight.mul_(1e-4)
+        model.get_output_embeddings().weight.mul_(400)
+    assert np.isfinite(table("gradient_x_input_logit", model)).all()
+    half = model.half()
+    assert torch.isfinite(answer_logits(half, embed(half))).all()
+    with pytest.raises(NotFiniteError, match=r"layer 0 although .* dtype=torch.float32"):
+        table("gradient_x_input_logit", half)
+
+
+@pytest.mark.usefixtures("mode")
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+def test_half_precision_stays_close(architecture: str) -> None:
+    exact = table("gradient_x_input_logprob", tiny.model(architecture))
+    rough = table("gradient_x_input_logprob", tiny.model(architecture).bfloat16())
+    assert np.corrcoef(exact.ravel(), rough.ravel())[0, 1] > 0.99
+
+
 def test_wide_models_and_long_texts_are_done_in_smaller_batches() -> None:
     model = tiny.model("llama")
     short, long = (
