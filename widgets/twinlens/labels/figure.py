@@ -21,6 +21,7 @@ _CAPTION = (
     "nobody could name are left out of the share."
 )
 _HEIGHT, _COLUMNS = 220, 2
+_APART = 0.06
 
 
 def label_figure(shares: LabelShares, theme: ChartTheme = "light") -> UIElement:
@@ -39,14 +40,24 @@ def label_figure(shares: LabelShares, theme: ChartTheme = "light") -> UIElement:
     groups = list(dict.fromkeys(row["layers"] for row in shares.summary))
     # The last group is all layers together, which is no point of the curve.
     groups = groups[:-1] if len(groups) > 1 else groups
-    panels: list[Any] = [_panel(shares, label, groups, theme) for label in labels]
+    means = [name for name in shares.summary[0] if name.startswith("mean_")]
+    # One scale for all panels.
+    highest = max(
+        (row[mean] or 0) + (row[f"sd_{mean.removeprefix('mean_')}"] or 0)
+        for row in shares.summary
+        for mean in means
+    )
+    top = max(1.05 * highest, 0.05)
+    panels: list[Any] = [_panel(shares, label, groups, theme, top) for label in labels]
     grid = gridplot(panels, ncols=_COLUMNS, sizing_mode="stretch_width", toolbar_location=None)
     return column(grid, Div(text=_CAPTION), sizing_mode="stretch_width")
 
 
-def _panel(shares: LabelShares, label: str, groups: list[str], theme: ChartTheme) -> figure:
+def _panel(
+    shares: LabelShares, label: str, groups: list[str], theme: ChartTheme, highest: float
+) -> figure:
     from bokeh.models import ColumnDataSource, FactorRange, HoverTool, Range1d
-    from bokeh.models.annotations import Title, Whisker
+    from bokeh.models.annotations import TeeHead, Title, Whisker
     from bokeh.plotting import figure
 
     colours = PALETTES[theme]
@@ -63,7 +74,6 @@ def _panel(shares: LabelShares, label: str, groups: list[str], theme: ChartTheme
     )
     models = [name.removeprefix("mean_") for name in shares.summary[0] if name.startswith("mean_")]
     marks = (("circle", colours.base), ("square", colours.tuned))
-    highest = 0.0
     for place, model in enumerate(models):
         shape, colour = marks[SIDES.index(model) if model in SIDES else place]
         rows = [
@@ -82,19 +92,28 @@ def _panel(shares: LabelShares, label: str, groups: list[str], theme: ChartTheme
             "low": [mean - sd for mean, sd in zip(means, deviations, strict=True)],
             "high": [mean + sd for mean, sd in zip(means, deviations, strict=True)],
             "model": [model] * len(rows),
+            # Beside each other, so that no bar hides the other model's.
+            "place": [(row["layers"], (2 * place - 1) * _APART) for row in rows],
         }
-        highest = max(highest, *columns["high"], 0.0)
         source = ColumnDataSource(columns)
-        fig.line("layers", "mean", source=source, color=colour, line_width=1.75, legend_label=model)
+        fig.line("place", "mean", source=source, color=colour, line_width=1.75, legend_label=model)
         points = fig.scatter(
-            "layers", "mean", source=source, marker=shape, size=8, color=colour, legend_label=model
+            "place", "mean", source=source, marker=shape, size=8, color=colour, legend_label=model
         )
         fig.add_layout(
-            Whisker(base="layers", lower="low", upper="high", source=source, line_color=colour)
+            Whisker(
+                base="place",
+                lower="low",
+                upper="high",
+                source=source,
+                line_color=colour,
+                upper_head=TeeHead(size=8, line_color=colour),
+                lower_head=TeeHead(size=8, line_color=colour),
+            )
         )
         tooltips = [("model", "@model"), ("share", "@mean{0.0 %} ± @sd{0.0 %}")]
         fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
-    fig.y_range = Range1d(start=0, end=max(1.1 * highest, 0.05))
+    fig.y_range = Range1d(start=0, end=highest)
     fig.xaxis.axis_label = "layers"
     fig.yaxis.axis_label = "share of components"
     fig.xgrid.grid_line_color = None
@@ -117,7 +136,9 @@ def _panel(shares: LabelShares, label: str, groups: list[str], theme: ChartTheme
             background_fill_color=None,
             label_text_color=colours.quiet,
             label_text_font=FONT,
+            location="top_left",
             padding=0,
+            margin=0,
         )
         fig.add_layout(fig.legend[0], "above")
     return fig
