@@ -31,7 +31,8 @@ def test_tables_of_texts_of_mixed_lengths(
     model: PreTrainedModel, forward: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gradients, "FORWARD_OVER_REVERSE", 1e-9 if forward else 1e9)
-    monkeypatch.setattr(gradients, "SEGMENT", 3)
+    for name, value in (("SEGMENT", 3), ("SEGMENTS", 9), ("COLUMNS_AT_ONCE", 2)):
+        monkeypatch.setattr(gradients, name, value)
     readings = [
         Reading(model, [*IDS[place:], *IDS][: n + m], n) for place, (n, m) in enumerate(LENGTHS)
     ]

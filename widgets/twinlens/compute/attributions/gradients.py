@@ -38,11 +38,13 @@ TextsPiece: TypeAlias = tuple[list[int] | slice, list[int] | slice, Tensor]
 
 #: Directional derivatives, and backward passes, computed together.
 ROWS_AT_ONCE = 8
-COLUMNS_AT_ONCE = 8
-#: Answer tokens that are read at once in reverse mode, see `segments`.
-SEGMENT = 8
-#: Bounds both where texts are long or models wide: numbers one layer keeps for them.
-_NUMBERS_AT_ONCE = 2**23
+COLUMNS_AT_ONCE = 12
+#: In reverse mode the answer is read in segments, see `segments`: of so many tokens at least, and
+#: so many of them at most, because each keeps all keys and values in front of it.
+SEGMENT, SEGMENTS = 8, 6
+#: Bounds them where texts are long or models wide: numbers one layer keeps for them, which for
+#: backward passes should fit into a core's cache.
+_NUMBERS_OF_ROWS, _NUMBERS_OF_COLUMNS = 2**23, 2**21
 #: CPU time of one directional derivative over one backward pass, both per position. Measured
 #: with the shape of a 135M model: 1.28 at 48 x 192 tokens, 1.5 at 64 x 32.
 FORWARD_OVER_REVERSE = 1.35
@@ -145,12 +147,11 @@ def rows_are_cheaper(texts: Texts, wanted: Array) -> bool:
     rows = np.flatnonzero(wanted.any(axis=1))
     columns = np.flatnonzero(wanted.any(axis=0))
     # A batch is cut where the first of its tokens stands, and behind the last of its columns.
-    size = _at_once(texts, ROWS_AT_ONCE)
+    size = _at_once(texts, ROWS_AT_ONCE, _NUMBERS_OF_ROWS)
     forward = sum((length - rows[i]) * len(rows[i : i + size]) for i in range(0, len(rows), size))
-    backward = sum(
-        (texts.prompt_length + part[-1]) * len(part)
-        for part in (columns[i : i + SEGMENT] for i in range(0, len(columns), SEGMENT))
-    )
+    size = _segment(texts, columns)
+    parts = [columns[i : i + size] for i in range(0, len(columns), size)]
+    backward = sum((texts.prompt_length + part[-1]) * len(part) for part in parts)
     return bool(FORWARD_OVER_REVERSE * forward < backward)
 
 
@@ -165,7 +166,7 @@ def _rows(texts: Texts, wanted: Wanted, target: Target, directions: Tensor) -> I
         texts, target, columns, point, Conditions(hidden=texts.padding, stored={})
     )
     weights = precise(folded.weights)
-    size = _at_once(texts, ROWS_AT_ONCE)
+    size = _at_once(texts, ROWS_AT_ONCE, _NUMBERS_OF_ROWS)
     while rows := np.flatnonzero(wanted().any(axis=1))[:size].tolist():
         # Nothing before a token changes with it: those positions are read from the pass above.
         start = rows[0]
@@ -213,7 +214,7 @@ def _columns(
 ) -> Iterator[TextsPiece]:
     columns = np.flatnonzero(wanted().any(axis=0)).tolist()
     prompts = texts.prompts.clone().requires_grad_()
-    size = _at_once(texts, COLUMNS_AT_ONCE)
+    size = _columns_at_once(texts)
     for folded in _pieces(texts, target, columns, prompts):
         now = folded.columns
         while left := [i for i, column in enumerate(now) if wanted()[:, column].any()][:size]:
@@ -224,7 +225,7 @@ def _columns(
 def _pieces(texts: Texts, target: Target, columns: list[int], prompts: Tensor) -> Iterator[Folded]:
     """The texts in segments, or whole where attention cannot be observed."""
     if passes.hookable(texts.readings[0].model):
-        yield from segments(texts, target, columns, prompts, SEGMENT)
+        yield from segments(texts, target, columns, prompts, _segment(texts, columns))
     elif columns:
         yield fold_together(texts, target, columns, torch.cat([prompts, texts.answers], dim=1))
 
@@ -239,11 +240,19 @@ def summed_gradient(reading: Reading, target: Target = log_probability) -> Array
     return _finite(effect, reading, target).cpu().numpy()
 
 
-def _at_once(texts: Texts, most: int) -> int:
+def _columns_at_once(texts: Texts) -> int:
+    return _at_once(texts, COLUMNS_AT_ONCE, _NUMBERS_OF_COLUMNS)
+
+
+def _segment(texts: Texts, columns: Sequence[int] | Array) -> int:
+    return max(SEGMENT, _columns_at_once(texts), -(-len(columns) // SEGMENTS))
+
+
+def _at_once(texts: Texts, most: int, limit: int) -> int:
     sizes = architectures.sizes(texts.readings[0].model.config)
     count, length = texts.embedded.shape[:2]
     numbers = count * length * (sizes.intermediate + sizes.heads * length)
-    return max(1, min(most, _NUMBERS_AT_ONCE // numbers))
+    return max(1, min(most, limit // numbers))
 
 
 def _finite(values: Tensor, reading: Reading, target: Target) -> Tensor:
