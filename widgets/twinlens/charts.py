@@ -169,7 +169,7 @@ def _shift_figure(
     parts = (
         ("attention", "attention", colours.attention, "circle"),
         ("feed_forward", "feed-forward", colours.feed_forward, "square"),
-        ("residual", "residual stream", colours.ink, "triangle"),
+        ("residual", "residual", colours.ink, "triangle"),
     )
     points = [layer_line(fig, source, *part) for part in parts]
     hover(fig, points[0], [(title, f"@{name}{{0.0000}}") for name, title, *_ in parts])
@@ -181,7 +181,8 @@ def _lens_figure(colours: Palette, marker: ColumnDataSource, layers: int) -> fig
     from bokeh.models import ColumnDataSource
 
     source = ColumnDataSource({"layer": [], "base": [], "tuned": []}, name="lens")
-    fig = layer_figure("lens_figure", LENS_HEIGHT, colours, marker, layers)
+    # The embedding, where the lens starts, stands at -1.
+    fig = layer_figure("lens_figure", LENS_HEIGHT, colours, marker, layers, first=-1)
     fig.yaxis.axis_label = "log-probability, nats"
     fig.visible = False
     points = layer_line(fig, source, "base", "base", colours.base, "circle")
@@ -192,7 +193,12 @@ def _lens_figure(colours: Palette, marker: ColumnDataSource, layers: int) -> fig
 
 
 def layer_figure(
-    name: str, height: int, colours: Palette, marker: ColumnDataSource, layers: int
+    name: str,
+    height: int,
+    colours: Palette,
+    marker: ColumnDataSource,
+    layers: int,
+    first: int = 0,
 ) -> figure:
     """An empty figure over the layers, in the dashboard's look; `marker` says which is selected."""
     from bokeh.models import BasicTicker, Range1d, TapTool
@@ -204,8 +210,7 @@ def layer_figure(
         sizing_mode="stretch_width",
         tools=[TapTool()],
         toolbar_location=None,
-        # The embedding, where the logit lens starts, stands at -1.
-        x_range=Range1d(start=-1.4, end=layers - 0.6),
+        x_range=Range1d(start=first - 0.4, end=layers - 0.6),
         background_fill_color=None,
         border_fill_color=None,
         outline_line_color=None,

@@ -62,7 +62,6 @@ def rotation_layout(rows: Sequence[dict[str, Any]], theme: ChartTheme = "light")
     def empty(name: str, title: str) -> figure:
         fig = layer_figure(f"{name}_figure", HEIGHT, colours, marker, layers)
         fig.yaxis.axis_label = title
-        fig.x_range = Range1d(start=-0.4, end=layers - 0.6)
         return fig
 
     angle = empty("angle", "mean angle, degrees")

@@ -132,9 +132,7 @@ def test_captures_stay_within_a_quarter_of_the_weights(real_trace: LiveTrace) ->
         real_trace.pair, PROMPT * 3, response=" Rome, Berlin, Madrid, Lisbon", max_new_tokens=1
     )
     kept = sum(
-        tensor.element_size() * tensor.nelement()
-        for captured in longer._captures.values()
-        for tensor in vars(captured).values()
+        kept.nbytes for captured in longer._captures.values() for kept in vars(captured).values()
     )
     weights = 4 * (longer.manifest.pair.base.parameters + longer.manifest.pair.tuned.parameters)
     assert longer.manifest.prompt_length >= 40
