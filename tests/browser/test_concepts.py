@@ -201,7 +201,7 @@ def test_neurons_of_the_embedded_pair(embedded, offline, watch, tmp_path):
         wanted = [float(effects[s][int(layer), int(unit.split(":")[1])]) for s in SIDES]
         bars = rows.nth(row).locator("[data-look=hatched]")
         np.testing.assert_allclose(numbers(bars), wanted, rtol=1e-6, atol=1e-7)
-        assert rows.nth(row).locator(".tl-needle:not([data-look])").count() == 2
+        assert rows.nth(row).locator("[data-look=solid]").count() == 2
     rows.first.click()
     layer, unit = int(places[0][0]), places[0][1]
     expect(panels.panel("concepts")).to_have_attribute("data-selection", f"-1/{layer}/-1/{unit}")
