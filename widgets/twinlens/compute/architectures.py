@@ -76,6 +76,10 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+#: Query and key weights of a small model.
+_FEW_WEIGHTS = 2**22
+
+
 @dataclass(frozen=True)
 class Sizes:
     """Shape of a model; `positions` is the longest context, None where it is not limited."""
@@ -87,6 +91,11 @@ class Sizes:
     intermediate: int
     vocabulary: int
     positions: int | None
+
+    @property
+    def small(self) -> bool:
+        """Whether everything about the model is computed in seconds, so that recordings keep it."""
+        return 2 * self.layers * self.hidden**2 <= _FEW_WEIGHTS
 
 
 def architecture_of(config: PretrainedConfig) -> Architecture:

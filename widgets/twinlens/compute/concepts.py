@@ -321,10 +321,12 @@ class Concepts:
             with self._pair.model(side) as model, self._using(side, model) as rows:
                 vector = architectures.value_vectors(model, layer)[neuron].float().cpu()
                 vectors[side] = vector
+                both = torch.stack([vector, _normed(model, vector)])
+                words, normed = rows.nearest(both, max(self.settings.words, NORMED_WORDS))
                 result[side] = {
                     "norm": float(vector.norm()),
-                    "words": rows.nearest(vector[None], self.settings.words)[0],
-                    "normed": rows.nearest(_normed(model, vector)[None], NORMED_WORDS)[0],
+                    "words": words[: self.settings.words],
+                    "normed": normed[:NORMED_WORDS],
                 }
         cosine = torch.cosine_similarity(vectors["base"], vectors["tuned"], dim=0)
         return {**result, "cosine": float(cosine)}

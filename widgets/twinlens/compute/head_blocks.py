@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 #: Measures of the rows of attention, each an array by position, layer and head.
 MEASURES = ("instruction", "sink", "received", "entropy", "previous")
-#: Query and key weights of a pair small enough that a recording measures it all.
-_FEW_WEIGHTS = 2**22
 
 
 class HeadBlocks:
@@ -86,19 +84,14 @@ class HeadBlocks:
         for kind in ABLATIONS if self._manifest.shared else ABLATIONS[:2]:
             for column in answers:
                 asked = kind == "zero" or column is None
-                if (self._small and asked) or self.effects.computed(side, kind, column):
+                if (self._pair.sizes.small and asked) or self.effects.computed(side, kind, column):
                     at = "answer" if column is None else column
                     yield f"heads/ablation/{side}/{kind}/{at}"
-
-    @property
-    def _small(self) -> bool:
-        sizes = self._pair.sizes
-        return 2 * sizes.layers * sizes.hidden**2 <= _FEW_WEIGHTS
 
     def word_keys(self) -> Iterator[str]:
         """Word pairs of all heads, if they are there or quickly found."""
         sizes = self._pair.sizes
-        if self._pair.head_weights.search.complete or self._small:
+        if self._pair.head_weights.search.complete or sizes.small:
             yield from ("word_pairs/info", "word_pairs/counts")
             depth, every = range(sizes.layers), range(sizes.heads)
             yield from (f"word_pairs/{layer}/{head}" for layer in depth for head in every)
