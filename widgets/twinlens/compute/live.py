@@ -154,8 +154,7 @@ class LiveTrace(Trace):
     def keys(self) -> Iterator[str]:
         """Keys of a complete recording, the most useful first.
 
-        With ``memory="sequential"`` single neurons are left out: each would load both models. Of
-        models that are not small, neurons are listed over all layers, and over the answer by layer.
+        With ``memory="sequential"`` single neurons are left out: each would load both models.
         """
         m, pair = self.manifest, self.pair.info
         depth, first = range(pair.layers), m.prompt_length
@@ -190,7 +189,7 @@ class LiveTrace(Trace):
         yield from (f"neurons/effect/{side}/answer" for side in SIDES)
         mentioned: dict[tuple[int, int], None] = {}
         for t in ("answer", *range(first, max(m.length(side) for side in SIDES))):
-            for layer in ("all", *(depth if t == "answer" or self.pair.sizes.small else ())):
+            for layer in ("all", *depth):
                 yield f"neurons/{layer}/{t}"
                 listed = cast(list[dict[str, Any]], self.block(f"neurons/{layer}/{t}"))
                 mentioned.update({(entry["layer"], entry["neuron"]): None for entry in listed})
