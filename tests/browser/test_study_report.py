@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
 pytest.importorskip("pyarrow")
 
+#: Where the fourth point of tuned stands in the page, and its value.
+POINT = """(name) => {
+  const view = Object.values(Bokeh.index.roots ?? Bokeh.index).find((v) => v.model.name === name);
+  const glyphs = view.model.renderers.filter((r) => r.glyph.type === "Scatter");
+  const data = glyphs.at(-1).data_source.data;
+  const at = view.el.getBoundingClientRect();
+  const x = view.frame.x_scale.compute(data.part[3]), y = view.frame.y_scale.compute(data.mean[3]);
+  return [at.left + x, at.top + y, data.mean[3]];
+}"""
 PNG = b"\x89PNG\r\n"
 
 
@@ -53,7 +62,7 @@ def test_report(page: Page, report: str, watch: Watch) -> None:
 
     # Columns sort, both ways.
     head = page.locator("#cases th", has_text="tuned − base")
-    cells = page.locator("#cases tbody tr td:nth-child(6)")
+    cells = page.locator("#cases tbody tr td:nth-child(7)")
     for order in ("ascending", "descending"):
         head.locator("button").click()
         assert head.get_attribute("aria-sort") == order
@@ -85,10 +94,28 @@ def test_report(page: Page, report: str, watch: Watch) -> None:
         "JSON.parse(document.getElementById('study-data').textContent).variants[1].tuned[3]"
     )
     scores = page.locator("#cases tr[data-id=p3] td")
-    assert float(scores.nth(4).inner_text()) == pytest.approx(expected, abs=1e-4)
+    assert float(scores.nth(5).inner_text()) == pytest.approx(expected, abs=1e-4)
     assert page.evaluate(f"{source}.data.tuned[3]") == pytest.approx(expected, abs=1e-4)
     page.get_by_role("button", name="Show all").click()
-    assert float(scores.nth(4).inner_text()) != pytest.approx(expected, abs=1e-2)
+    assert float(scores.nth(5).inner_text()) != pytest.approx(expected, abs=1e-2)
+
+    # A point of a profile leads to its cases, each with its own value: they average to the point.
+    expect(page.locator("#cases .own").first).to_be_hidden()
+    plot = page.locator("#plot-profile-answer")
+    plot.scroll_into_view_if_needed()
+    x, y, mean = page.evaluate(POINT, "profile-answer")
+    page.mouse.click(x, y)
+    expect(page.locator("#filter-note")).to_contain_text("driven by the instruction, tenth 4")
+    own = page.locator("#cases tbody tr:visible .own")
+    values = [float(text) for text in own.all_inner_texts()]
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) > 1
+    assert sum(values) / len(values) == pytest.approx(mean, abs=1e-3)
+    page.get_by_text("The numbers of these figures").click()
+    page.locator("button[data-profile='0'][data-part='1']").first.click()
+    expect(page.locator("#filter-note")).to_contain_text("base, density by position in the prompt")
+    page.get_by_role("button", name="Show all").click()
+    expect(page.locator("#cases .own").first).to_be_hidden()
 
     # A case opens in the saliency panel, by keyboard too.
     page.locator("#cases button.open", has_text="p3").first.focus()

@@ -10,6 +10,7 @@ import pytest
 from twinlens.density import DensityParameters
 from twinlens.errors import LevelsError, RecordingError, UnknownBlockError
 from twinlens.studies.pickles import read_pickle
+from twinlens.studies.profiles import POSITION
 from twinlens.studies.published import import_published, pieces_to_tokens
 from twinlens.studies.scoring import Settings, scores
 from twinlens.studies.statistics import analyse
@@ -301,7 +302,8 @@ def test_the_complete_release_gives_the_papers_numbers():
     assert f"{p[2]:.4f}" == "0.0382"
     base = [
         f"{point.mean:.3f}"
-        for point in found.profiles
-        if point.profile == "density by position in the prompt" and point.side == "base"
+        for profile in found.profiles
+        if (profile.name, profile.side) == (POSITION, "base")
+        for point in profile.points
     ]
     assert " ".join(base) == "0.366 0.239 0.214 0.213 0.194 0.199 0.197 0.188 0.198 0.383"

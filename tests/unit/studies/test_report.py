@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("pyarrow")
@@ -120,6 +121,12 @@ def test_the_page_carries_everything_and_nothing_from_outside(tmp_path):
     assert led == set(range(len(data["variants"])))
     assert shown
     assert {int(number) for number, _ in shown} == set(range(len(data["sets"])))
+    parts = re.findall(r'data-profile="(\d+)" data-part="(\d+)"', text)
+    assert {int(n) for n, _ in parts} == set(range(len(data["profiles"])))
+    for profile, known in zip(data["profiles"], written.analysis.profiles, strict=True):
+        kept = [values for values in profile if values is not None]
+        assert len(kept) == len(known.ids)
+        assert np.mean(kept, axis=0) == pytest.approx(known.values.mean(axis=0), abs=1e-3)
     everything = next(data["sets"][int(n)] for n, words in shown if words == "all prompts")
     assert everything == list(range(8))
 

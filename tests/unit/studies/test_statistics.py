@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from twinlens.density import DensityParameters
 from twinlens.studies.comparisons import verdict
+from twinlens.studies.profiles import ANSWER, POSITION
 from twinlens.studies.scoring import Settings, scores
 from twinlens.studies.statistics import analyse
 
@@ -124,16 +126,17 @@ def test_profiles_find_a_planted_edge():
         case.values[1:3] *= 20
         cases.append(case)
     analysis = analyse(cases, bootstrap=20)
-    curve = [
-        point.mean
-        for point in analysis.profiles
-        if point.profile == "density by position in the prompt" and point.side == "tuned"
-    ]
+    along = next(p for p in analysis.profiles if (p.name, p.side) == (POSITION, "tuned"))
+    assert along.ids == tuple(f"p{i}" for i in range(10))
+    curve = [point.mean for point in along.points]
     assert len(curve) == 10
     assert int(np.argmax(curve)) == 0
-    driven = [p for p in analysis.profiles if p.profile.startswith("share of answer tokens")]
+    for point, values in zip(along.points, along.values.T, strict=True):
+        assert point.mean == pytest.approx(statistics.fmean(values))
+        assert point.standard_error == pytest.approx(statistics.stdev(values) / math.sqrt(10))
+    driven = [p for p in analysis.profiles if p.name == ANSWER]
     assert {p.side for p in driven} == {"base", "tuned"}
-    assert all(0 <= p.mean <= 1 for p in driven)
+    assert all(((p.values >= 0) & (p.values <= 1)).all() for p in driven)
 
 
 def test_verdicts():

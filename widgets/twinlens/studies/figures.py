@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.charts import FONT, PALETTES, ChartTheme
 from twinlens.studies.comparisons import Question, Verdict
-from twinlens.studies.profiles import ProfilePoint, Profiles
+from twinlens.studies.profiles import ANSWER, LONG, POSITION, Profile
 from twinlens.studies.scoring import Score
 from twinlens.studies.variants import Outcome
 
@@ -47,9 +47,9 @@ GROUP_COLOURS: dict[ChartTheme, tuple[str, ...]] = {
 ROW_HEIGHT = 34
 #: Names of the profile figures.
 PROFILES = {
-    "profile-prompt": Profiles.POSITION,
-    "profile-long": Profiles.LONG,
-    "profile-answer": Profiles.ANSWER,
+    "profile-prompt": POSITION,
+    "profile-long": LONG,
+    "profile-answer": ANSWER,
 }
 
 
@@ -195,45 +195,47 @@ def robustness_figure(
     return cast("figure", fig)
 
 
-def profile_figures(
-    points: Sequence[ProfilePoint], theme: ChartTheme = "light"
-) -> dict[str, figure]:
-    """Density by position in the prompt, and share of driven answer tokens, both models."""
-    return {
-        name: _profile(name, [p for p in points if p.profile == PROFILES[name]], theme)
-        for name in profile_names(points)
-    }
+def profile_figures(profiles: Sequence[Profile], theme: ChartTheme = "light") -> dict[str, figure]:
+    """Density by position in the prompt, and share of driven answer tokens, both models.
+
+    The sources are named ``profile``; their column of that name holds the profile's number.
+    """
+    return {name: _profile(name, profiles, theme) for name in profile_names(profiles)}
 
 
-def profile_names(points: Sequence[ProfilePoint]) -> list[str]:
-    """Names of the profile figures that there are points for."""
-    there = {point.profile for point in points}
+def profile_names(profiles: Sequence[Profile]) -> list[str]:
+    """Names of the profile figures that there is something for."""
+    there = {profile.name for profile in profiles}
     return [name for name, profile in PROFILES.items() if profile in there]
 
 
-def _profile(name: str, points: Sequence[ProfilePoint], theme: ChartTheme) -> figure:
-    from bokeh.models import BasicTicker, ColumnDataSource, HoverTool
+def _profile(name: str, profiles: Sequence[Profile], theme: ChartTheme) -> figure:
+    from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, TapTool
 
     answer = name == "profile-answer"
     x_label = f"tenth of the {'answer' if answer else 'prompt'}"
     y_label = "share of answer tokens" if answer else "mean density"
-    fig: Any = blank(name, x_label, y_label, 300, theme)
+    fig: Any = blank(name, x_label, y_label, 300, theme, [TapTool()])
     fig.y_range.start = 0
     fig.xaxis.ticker = BasicTicker(min_interval=1)
-    for side, colour, marker in (
-        ("base", PALETTES[theme].base, "circle"),
-        ("tuned", PALETTES[theme].tuned, "square"),
-    ):
-        curve = [point for point in points if point.side == side]
-        if not curve:
+    looks = {
+        "base": (PALETTES[theme].base, "circle"),
+        "tuned": (PALETTES[theme].tuned, "square"),
+    }
+    for place, profile in enumerate(profiles):
+        if profile.name != PROFILES[name]:
             continue
+        side, curve = profile.side, profile.points
+        colour, marker = looks[side]
         source = ColumnDataSource(
             {
+                "profile": [place] * len(curve),
                 "part": [point.part for point in curve],
                 "mean": [point.mean for point in curve],
                 "low": [point.mean - point.standard_error for point in curve],
                 "high": [point.mean + point.standard_error for point in curve],
-            }
+            },
+            name="profile",
         )
         fig.varea(x="part", y1="low", y2="high", source=source, color=colour, alpha=0.18)
         fig.line("part", "mean", source=source, color=colour, line_width=2)
@@ -244,7 +246,8 @@ def _profile(name: str, points: Sequence[ProfilePoint], theme: ChartTheme) -> fi
             marker=marker,
             size=8,
             color=colour,
-            legend_label=f"{side} ({curve[0].n} prompts)",
+            nonselection_alpha=1.0,
+            legend_label=f"{side} ({len(profile.ids)} prompts)",
         )
         tooltips = [
             (f"{side}, part @part", "@mean{0.000}"),

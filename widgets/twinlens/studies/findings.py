@@ -13,7 +13,7 @@ from twinlens.studies.comparisons import (
     Question,
     Verdict,
 )
-from twinlens.studies.profiles import ProfilePoint, Profiles
+from twinlens.studies.profiles import ANSWER, POSITION, Profile
 from twinlens.studies.statistics import Analysis
 from twinlens.studies.variants import FORMULA_ALONE, Outcome, shares
 from twinlens.studies.weight_changes import Changes, ChangeTable, shown_components
@@ -83,7 +83,8 @@ def find(
         found.append(Finding(claim, widest.verdict, tuple(filter(None, sentences)), ids))
     profiles = tuple(_u_shape(analysis.profiles) + _driven(analysis.profiles))
     if profiles:
-        found.append(Finding("Where in prompt and answer it lies", None, profiles))
+        behind = dict.fromkeys(case for profile in analysis.profiles for case in profile.ids)
+        found.append(Finding("Where in prompt and answer it lies", None, profiles, tuple(behind)))
     return found + _weights(changes or {})
 
 
@@ -158,14 +159,15 @@ def _robust(outcomes: Sequence[Outcome], item: Comparison) -> str:
     return f"{text} Without the division ({how}): the conclusion {alone.verdict}."
 
 
-def _u_shape(points: Sequence[ProfilePoint]) -> list[str]:
+def _u_shape(profiles: Sequence[Profile]) -> list[str]:
     found = []
-    for side in ("base", "tuned"):
-        curve = [p.mean for p in points if p.profile == Profiles.POSITION and p.side == side]
-        if len(curve) == 10:
-            ends, middle = (curve[0] + curve[-1]) / 2, sum(curve[2:8]) / 6
+    for profile in profiles:
+        if profile.name == POSITION:
+            curve = profile.values.mean(axis=0)
+            ends, middle = (curve[0] + curve[-1]) / 2, curve[2:8].mean()
             shape = "a U shape" if ends > middle else "no U shape"
-            found.append(f"{side} {ends:.3f} at the ends, {middle:.3f} in the middle ({shape})")
+            said = f"{ends:.3f} at the ends, {middle:.3f} in the middle ({shape})"
+            found.append(f"{profile.side} {said}")
     if not found:
         return []
     return [
@@ -175,13 +177,12 @@ def _u_shape(points: Sequence[ProfilePoint]) -> list[str]:
     ]
 
 
-def _driven(points: Sequence[ProfilePoint]) -> list[str]:
-    found = []
-    for side in ("base", "tuned"):
-        curve = [p for p in points if p.profile == Profiles.ANSWER and p.side == side]
-        if curve:
-            share = sum(p.mean for p in curve) / len(curve)
-            found.append(f"{share:.1%} in {side} ({curve[0].n} prompts)")
+def _driven(profiles: Sequence[Profile]) -> list[str]:
+    found = [
+        f"{profile.values.mean():.1%} in {profile.side} ({len(profile.ids)} prompts)"
+        for profile in profiles
+        if profile.name == ANSWER
+    ]
     if not found:
         return []
     return [

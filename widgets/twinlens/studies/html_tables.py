@@ -41,6 +41,8 @@ class Cell:
         CSS classes.
     variant : int or None
         Number of the settings under which the cases' scores are shown.
+    part : (int, int) or None
+        Number of the profile, and its part from 1, of which each case's own value is shown.
     bar : tuple of (str, int)
         CSS class and size of the parts of a bar drawn in place of the text.
     """
@@ -51,6 +53,7 @@ class Cell:
     words: str = ""
     kind: str = ""
     variant: int | None = None
+    part: tuple[int, int] | None = None
     bar: tuple[tuple[str, int], ...] = ()
 
 
@@ -108,10 +111,12 @@ def _cell(cell: Cell, column: Column, sets: CaseSets) -> str:
         parts = "".join(f'<i class="{kind}" style="flex:{size}"></i>' for kind, size in cell.bar)
         text = f'<span class="bar" role="img" aria-label="{text}">{parts}</span>'
     if cell.cases is not None:
-        variant = "" if cell.variant is None else f' data-variant="{cell.variant}"'
+        more = "" if cell.variant is None else f' data-variant="{cell.variant}"'
+        if cell.part is not None:
+            more += f' data-profile="{cell.part[0]}" data-part="{cell.part[1]}"'
         text = (
             f'<button type="button" data-set="{sets.number(cell.cases)}" '
-            f'data-words="{html.escape(cell.words)}"{variant}>{text}</button>'
+            f'data-words="{html.escape(cell.words)}"{more}>{text}</button>'
         )
     value = "" if cell.value is None else f' data-v="{_finite(cell.value)}"'
     return f'<td class="{f"{column.kind} {cell.kind}".strip()}"{value}>{text}</td>'
@@ -260,9 +265,16 @@ def variant_table(
     return table(caption, columns, rows, sets)
 
 
-def share_table(shares: Sequence[Share], question: Question, group: str, sets: CaseSets) -> str:
+def share_table(
+    shares: Sequence[Share],
+    comparisons: Sequence[Comparison],
+    question: Question,
+    group: str,
+    sets: CaseSets,
+) -> str:
     """How many combinations of settings hold, vanish or turn, by setting and value."""
     mine = [s for s in shares if (s.question, s.group) == (question, group)]
+    behind = next(_behind(c) for c in comparisons if (c.question, c.group) == (question, group))
     total = next(share for share in mine if share.setting == "any")
     varied = [share for share in mine if share.combinations < total.combinations]
     chosen = [total, *sorted(varied, key=lambda share: share.setting)]
@@ -284,8 +296,8 @@ def share_table(shares: Sequence[Share], question: Question, group: str, sets: C
                 Cell("" if share.setting == "any" else SETTINGS.get(share.setting, share.setting)),
                 Cell(share.value or "all combinations"),
                 Cell(said, share.holds / share.combinations, bar=counts),
-                *(Cell(str(count), count, kind=kind) for kind, count in counts),
-                Cell(str(share.combinations), share.combinations),
+                *(Cell(str(count), count, behind, group, kind) for kind, count in counts),
+                Cell(str(share.combinations), share.combinations, behind, group),
             ]
         )
     return table(f"Combinations of settings, {question}, {group}.", columns, rows, sets)

@@ -9,7 +9,8 @@
   const clear = document.getElementById("clear");
   const host = document.getElementById("case");
   const themes = document.getElementById("theme");
-  const SCORES = [3, 4, 5]; // columns of base, tuned and their difference
+  const THIS = 3; // column of what the number that was clicked is in each case
+  const SCORES = [4, 5, 6]; // columns of base, tuned and their difference
   const original = rows.map((row) => SCORES.map((column) => row.cells[column].textContent));
   let views = null;
   let source = null;
@@ -18,18 +19,19 @@
 
   // Sorting: numbers by data-v, texts by their words; a second click turns the order round.
   for (const head of document.querySelectorAll("th button")) {
-    head.addEventListener("click", () => {
-      const cell = head.closest("th");
-      const table = cell.closest("table");
-      const down = cell.getAttribute("aria-sort") === "ascending";
-      for (const other of table.querySelectorAll("th")) other.removeAttribute("aria-sort");
-      cell.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const column = cell.cellIndex;
-      const part = table.tBodies[0];
-      const keyed = [...part.rows].map((row, place) => [key(row.cells[column]), place, row]);
-      keyed.sort((a, b) => (down ? compare(b[0], a[0]) : compare(a[0], b[0])) || a[1] - b[1]);
-      part.append(...keyed.map((entry) => entry[2]));
-    });
+    const cell = head.closest("th");
+    head.addEventListener("click", () => sort(cell, cell.getAttribute("aria-sort") === "ascending"));
+  }
+
+  function sort(cell, down) {
+    const table = cell.closest("table");
+    for (const other of table.querySelectorAll("th")) other.removeAttribute("aria-sort");
+    cell.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const column = cell.cellIndex;
+    const part = table.tBodies[0];
+    const keyed = [...part.rows].map((row, place) => [key(row.cells[column]), place, row]);
+    keyed.sort((a, b) => (down ? compare(b[0], a[0]) : compare(a[0], b[0])) || a[1] - b[1]);
+    part.append(...keyed.map((entry) => entry[2]));
   }
 
   function key(cell) {
@@ -72,6 +74,21 @@
     source.data = { ...source.data, base, tuned, difference };
   }
 
+  // A point of a profile is a mean: each case then shows its own value, largest first.
+  function showParts(profile, part) {
+    const head = body.parentElement.tHead.rows[0].cells[THIS];
+    head.hidden = profile === undefined;
+    for (const row of rows) {
+      const value = profile?.[Number(row.dataset.case)]?.[part - 1];
+      const cell = row.cells[THIS];
+      cell.hidden = head.hidden;
+      cell.textContent = value === undefined ? "" : value.toFixed(3);
+      cell.dataset.v = value ?? "";
+    }
+    if (!head.hidden) sort(head, true);
+    else if (head.hasAttribute("aria-sort")) sort(body.parentElement.tHead.rows[0].cells[0], false);
+  }
+
   function select(chosen) {
     if (!source) return;
     own = true;
@@ -87,9 +104,12 @@
   function lead(number) {
     const chosen = data.sets[Number(number.dataset.set)];
     const variant = data.variants[number.dataset.variant];
+    const profile = data.profiles[number.dataset.profile];
     rescore(variant);
+    showParts(profile, Number(number.dataset.part));
     show(chosen, number.dataset.words);
     if (variant) note.textContent += ` Scores are those under: ${variant.name}.`;
+    if (profile) note.textContent += " The number is the mean of the column “this number”.";
     select(chosen);
     const title = document.getElementById("cases-title");
     title.scrollIntoView({ block: "start" });
@@ -98,6 +118,7 @@
 
   clear.addEventListener("click", () => {
     rescore(undefined);
+    showParts(undefined);
     show(null);
     select(null);
   });
@@ -178,22 +199,31 @@
       const chosen = source.selected.indices;
       show(chosen.length ? [...chosen] : null, "Selected in the figure");
     });
-    for (const view of views.roots) if (view.model.name?.startsWith("robustness")) followMarks(view.model);
+    for (const { model: plot } of views.roots) {
+      follow(plot, "variants", (marks, place) => {
+        const figure = document.querySelector(`figure[data-figure="${plot.name}"]`);
+        const lines = [...figure.previousElementSibling.querySelectorAll("tbody tr")];
+        const row = lines.find((one) => one.cells[0].textContent === marks.variant[place]);
+        return row?.cells[row.cells.length - 1].querySelector("button");
+      });
+      follow(plot, "profile", (marks, place) =>
+        document.querySelector(`button[data-profile="${marks.profile[place]}"][data-part="${marks.part[place]}"]`),
+      );
+    }
     document.body.dataset.theme = theme();
   }
 
-  // A mark of the robustness figure does what its number in the table beside it does.
-  function followMarks(plot) {
-    const marks = plot.renderers.map((renderer) => renderer.data_source).find((one) => one?.name === "variants");
-    marks.selected.change.connect(() => {
-      const [place] = marks.selected.indices;
-      if (place === undefined) return;
-      const figure = document.querySelector(`figure[data-figure="${plot.name}"]`);
-      const lines = [...figure.previousElementSibling.querySelectorAll("tbody tr")];
-      const row = lines.find((one) => one.cells[0].textContent === marks.data.variant[place]);
-      const number = row?.cells[row.cells.length - 1].querySelector("button");
-      if (number) lead(number);
-    });
+  // A mark in a figure does what its number in a table does.
+  function follow(plot, name, numberOf) {
+    // Bokeh's notifications are among the roots, too, and draw nothing.
+    for (const marks of new Set(plot.renderers?.map((renderer) => renderer.data_source))) {
+      if (marks?.name !== name) continue;
+      marks.selected.change.connect(() => {
+        const [place] = marks.selected.indices;
+        const number = place === undefined ? null : numberOf(marks.data, place);
+        if (number) lead(number);
+      });
+    }
   }
 
   // Every figure is saved as it is seen.

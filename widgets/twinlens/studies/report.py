@@ -20,7 +20,7 @@ from twinlens.studies.data import Problem
 from twinlens.studies.findings import Finding, find
 from twinlens.studies.html_tables import SIGNS, CaseSets, Cell, Column
 from twinlens.studies.page import Panels, figures_json, page_html
-from twinlens.studies.profiles import ProfilePoint
+from twinlens.studies.profiles import PARTS, Profile
 from twinlens.studies.scoring import Score, Settings
 from twinlens.studies.statistics import Analysis, analyse
 from twinlens.studies.variants import (
@@ -132,6 +132,9 @@ def write_report(
     data: dict[str, Any] = {
         "sets": sets.sets,
         "variants": [_rounded(variant) for variant in variants],
+        "profiles": [
+            _by_case(profile, [score.id for score in tuned]) for profile in analysis.profiles
+        ],
         "figures": {
             theme: figures_json(report_figures(analysis, outcomes, changes, theme))
             for theme in THEMES
@@ -196,6 +199,12 @@ def _rounded(variant: VariantScores) -> dict[str, Any]:
     }
 
 
+def _by_case(profile: Profile, ids: Sequence[str]) -> list[list[float] | None]:
+    """Values of a profile for each case of the report; none where it is not about the case."""
+    known = dict(zip(profile.ids, profile.values.round(3).tolist(), strict=True))
+    return [known.get(case_id) for case_id in ids]
+
+
 def _figure(name: str, caption: str) -> str:
     return f'<figure data-figure="{name}"><figcaption>{html.escape(caption)}</figcaption></figure>'
 
@@ -233,7 +242,7 @@ def _sections(
         yield html_tables.variant_table(outcomes, analysis.comparisons, question, variants, sets)
         caption = f"Effect size with 95 % interval, {widest}. Click a mark for its cases."
         yield _figure(figures.robustness_name(question), caption)
-        yield html_tables.share_table(counted, question, widest, sets)
+        yield html_tables.share_table(counted, analysis.comparisons, question, widest, sets)
     yield from _profiles(analysis.profiles, sets)
     yield from weight_sections(changes, sets)
     if problems:
@@ -273,34 +282,47 @@ def _varied(outcomes: Sequence[Outcome]) -> str:
     return text
 
 
-def _profiles(points: Sequence[ProfilePoint], sets: CaseSets) -> Iterable[str]:
+def _profiles(profiles: Sequence[Profile], sets: CaseSets) -> Iterable[str]:
     captions = {
         "profile-prompt": "Density by position in the prompt, prompts of 10 tokens or more.",
         "profile-long": "The same, prompts of 60 tokens or more.",
         "profile-answer": "Share of answer tokens that the instruction drives, along the answer.",
     }
-    names = figures.profile_names(points)
+    names = figures.profile_names(profiles)
     yield (
         "<h2>Along the prompt and the answer</h2><p>Mean density in ten equal parts of the prompt; "
         "share of answer tokens with at least one instruction token above the level threshold "
-        "(prompts of which the instruction is only a part). Bands: ± one standard error.</p>"
+        "(prompts of which the instruction is only a part). Bands: ± one standard error. Click a "
+        "point for its cases, each with its own value.</p>"
     )
     yield f'<div class="figures">{"".join(_figure(n, captions[n]) for n in names)}</div>'
     columns = [Column("profile", kind="text"), Column("model", kind="text")]
     columns += [Column(title) for title in ("tenth", "mean", "standard error", "prompts")]
-    rows = [
-        [
-            Cell(point.profile),
-            Cell(point.side, kind=point.side),
-            Cell(str(point.part), point.part),
-            Cell(html_tables.number(point.mean), point.mean),
-            Cell(html_tables.number(point.standard_error), point.standard_error),
-            Cell(str(point.n), point.n),
-        ]
-        for point in points
-    ]
-    numbers = html_tables.table("Means and standard errors.", columns, rows, sets)
-    yield f"<details><summary>The numbers of these figures</summary>{numbers}</details>"
+    rows = []
+    for place, profile in enumerate(profiles):
+        for point in profile.points:
+            words = f"{point.side}, {point.profile}"
+            if len(profile.points) == PARTS:
+                words += f", tenth {point.part}"
+            numbers = (
+                Cell(text, value, profile.ids, words, part=(place, point.part))
+                for text, value in (
+                    (html_tables.number(point.mean), point.mean),
+                    (html_tables.number(point.standard_error), point.standard_error),
+                    (str(point.n), point.n),
+                )
+            )
+            part = str(point.part) if len(profile.points) == PARTS else "all"
+            rows.append(
+                [
+                    Cell(point.profile),
+                    Cell(point.side, kind=point.side),
+                    Cell(part, point.part),
+                    *numbers,
+                ]
+            )
+    found = html_tables.table("Means and standard errors.", columns, rows, sets)
+    yield f"<details><summary>The numbers of these figures</summary>{found}</details>"
 
 
 def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
@@ -308,6 +330,7 @@ def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
         "case",
         "group",
         "category",
+        "this number",
         "base score",
         "tuned score",
         "tuned − base",
@@ -319,7 +342,8 @@ def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
         "followed",
     )
     head = "".join(
-        f'<th scope="col"><button type="button">{html.escape(title)}</button></th>'
+        f'<th scope="col"{" hidden" if title == "this number" else ""}>'
+        f'<button type="button">{html.escape(title)}</button></th>'
         for title in heads
     )
     rows = []
@@ -341,7 +365,8 @@ def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
             f'<tr data-case="{place}" data-id="{name}">'
             f'<td class="text"><button type="button" class="open">{name}</button></td>'
             f'<td class="text">{html.escape(b.group)}</td>'
-            f'<td class="text">{html.escape(b.category)}</td>{cells}<td>{followed}</td></tr>'
+            f'<td class="text">{html.escape(b.category)}</td><td class="own" data-v="" hidden></td>'
+            f"{cells}<td>{followed}</td></tr>"
         )
     return (
         f'<div id="cases" class="scroll" tabindex="0" role="region" aria-labelledby="cases-title">'

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from twinlens.density import density_of_levels, instruction_score
 from twinlens.studies.cases import Case, Pairing, paired
 from twinlens.studies.comparisons import Comparison, Question, Record, compare, flat
-from twinlens.studies.profiles import ProfilePoint, Profiles
+from twinlens.studies.profiles import Profile, Profiles
 from twinlens.studies.scoring import Score, Settings, as_score, score_pair
 
 
@@ -25,7 +25,7 @@ class Analysis:
     settings: Settings
     scores: tuple[Score, ...]
     comparisons: tuple[Comparison, ...]
-    profiles: tuple[ProfilePoint, ...]
+    profiles: tuple[Profile, ...]
     bootstrap: int
     seed: int
 
@@ -62,7 +62,11 @@ class Analysis:
                 for comparison in self.comparisons
                 for test in comparison.tests
             ],
-            "profiles": [{**dataclasses.asdict(point), **settings} for point in self.profiles],
+            "profiles": [
+                {**dataclasses.asdict(point), **settings}
+                for profile in self.profiles
+                for point in profile.points
+            ],
         }
 
 
@@ -78,7 +82,7 @@ def analyse(
     Parameters
     ----------
     cases : iterable of Case
-        Base and tuned case of each prompt after one another; read once, none is kept.
+        Base and tuned case of each prompt after one another; read once, only numbers are kept.
     settings : Settings, optional
         The paper's by default.
     bootstrap : int
@@ -97,7 +101,7 @@ def analyse(
         settings=chosen,
         scores=tuple(found),
         comparisons=tuple(compare(found, at_equal_length, bootstrap=bootstrap, seed=seed)),
-        profiles=tuple(profiles.points()),
+        profiles=tuple(profiles.profiles()),
         bootstrap=bootstrap,
         seed=seed,
     )
