@@ -9,10 +9,11 @@ import pytest
 import torch
 from captum.attr import InputXGradient
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 from twinlens.blocks import Array
 from twinlens.compute import architectures
-from twinlens.compute.attributions import gradients
+from twinlens.compute.attributions import gradients, products
 from twinlens.compute.attributions.folding import Texts
 from twinlens.compute.attributions.registry import Reading
 from twinlens.errors import NotFiniteError
@@ -253,3 +254,60 @@ def test_wide_models_and_long_texts_are_done_in_smaller_batches() -> None:
     )
     assert gradients._at_once(short, 16, 2**23) == 16
     assert 1 <= gradients._at_once(long, 16, 2**23) < 16
+
+
+@pytest.mark.usefixtures("double_inside", "mode")
+def test_a_model_of_one_layer() -> None:
+    """What its only layer is given is the embedding itself."""
+    model = tiny.model("llama").double()
+    del model.model.layers[1:]
+    text = reading(model)
+    ours = table("gradient_x_input", text)
+    embedded = embed(model).requires_grad_()
+    chosen = of_answer(answer_logits(model, embedded).softmax(dim=-1))
+    for m in range(ANSWER):
+        (gradient,) = torch.autograd.grad(chosen[0, m], embedded, retain_graph=True)
+        close(ours[:, m], (gradient * embedded).sum(dim=-1)[0, :PROMPT].detach().numpy())
+
+
+def test_layers_that_share_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.model("llama")
+    first, second, _ = architectures.layers(model)
+    second.mlp.up_proj.weight = first.mlp.up_proj.weight
+    second.self_attn.k_proj.weight = second.self_attn.v_proj.weight
+    force("reverse", monkeypatch)
+    expected = table("gradient_x_input", model)
+    force("forward", monkeypatch)
+    close(table("gradient_x_input", model), expected)
+
+
+class CountedProducts(TorchDispatchMode):
+    """Multiplications in products of matrices."""
+
+    multiplications = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.ops.aten.mm.default:
+            self.multiplications += args[0].numel() * args[1].shape[1]
+        return func(*args, **(kwargs or {}))
+
+
+def test_forward_derivatives_repeat_no_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    force("forward", monkeypatch)
+    monkeypatch.setattr(gradients, "ROWS_AT_ONCE", 2)
+    model, operations, tables = tiny.model("llama"), [], []
+    shape = architectures.sizes(model.config)
+    for most in (0, products.MOST_NUMBERS):
+        monkeypatch.setattr(products, "MOST_NUMBERS", most)
+        with CountedProducts() as counted:
+            tables.append(table("gradient_x_input", model))
+        operations.append(counted.multiplications)
+    close(tables[1], tables[0])
+    inner = shape.hidden * shape.kv_heads // shape.heads
+    weights = 2 * shape.hidden * (shape.hidden + inner) + 3 * shape.hidden * shape.intermediate
+    behind = shape.hidden**2 + 3 * shape.hidden * shape.intermediate
+    # Batches begin at each second token; what follows the last attention is not among them.
+    places = sum(len(IDS) - 1 - start for start in range(0, PROMPT, 2))
+    assert operations[0] - operations[1] >= places * (shape.layers * weights - behind)

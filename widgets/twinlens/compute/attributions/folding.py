@@ -1,7 +1,8 @@
-"""One pass over some texts, with everything after the final hidden state folded.
+"""One pass over some texts, with everything folded in which positions stay apart.
 
 All targets depend on the final hidden state at one position only, so the unembedding and whatever
-follows it (softmax, soft cap) become, once, one vector per answer token.
+follows it (softmax, soft cap) become, once, one vector per answer token. The same is true of all
+that comes behind the last layer's attention: its output weights and the feed-forward layer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute import architectures
+from twinlens.compute.attributions.cut import Cut, cut_open
 from twinlens.compute.attributions.registry import Reading, precise
 from twinlens.compute.capture import observed
 from twinlens.compute.passes import Conditions, Prefix
@@ -103,7 +105,8 @@ class Folded:
         Answer tokens it is about, m of them.
     hidden, weights : tensors [B, m, hidden], or [m, hidden] of one text
         Hidden states where they are predicted, in their gradient graph, and the target's gradient:
-        zero behind the end of an answer.
+        zero behind the end of an answer. Of a pass that was cut, in place of the final hidden
+        states those of `Cut.states`, [B, m, heads * head_dim + hidden].
     stored : dict
         Keys and values of every attention module, where it was asked for.
     """
@@ -138,6 +141,8 @@ def fold_together(
     columns: Sequence[int],
     embedded: Tensor,
     conditions: Conditions | None = None,
+    *,
+    cut: bool = False,
 ) -> Folded:
     """Run the model and fold the head.
 
@@ -149,6 +154,8 @@ def fold_together(
         Embeddings of the places that are read, in the graph that gradients shall reach.
     conditions : Conditions, optional
         Run through the observed attention; otherwise the model's own is used.
+    cut : bool
+        Fold what is behind the last attention, too: gradients of its neurons are then lost.
     """
     model, chosen = texts.readings[0].model, list(columns)
     start = conditions.start if conditions else 0
@@ -158,7 +165,8 @@ def fold_together(
     )
     # Not every family that cannot be observed takes positions, and there they are the default.
     placed = texts.placed(start, start + embedded.shape[1]) if conditions else {}
-    with torch.enable_grad(), around:
+    opened: AbstractContextManager[Cut | None] = cut_open(model) if cut else nullcontext()
+    with torch.enable_grad(), around, opened as at:
         output = model.base_model(inputs_embeds=embedded, use_cache=False, **placed)
         hidden = output.last_hidden_state[:, places]
     size = max(1, _LOGITS_AT_ONCE // (len(hidden) * int(model.config.vocab_size)))
@@ -166,8 +174,11 @@ def fold_together(
         _head_gradient(texts, target, chosen[place : place + size], hidden[:, place : place + size])
         for place in range(0, len(chosen), size)
     ]
-    stored = conditions.stored if conditions else None
-    return Folded(chosen, hidden, torch.cat(weights, dim=1), stored or {})
+    stored = (conditions.stored if conditions else None) or {}
+    if at is None:
+        return Folded(chosen, hidden, torch.cat(weights, dim=1), stored)
+    behind = at.weights(hidden, torch.cat(weights, dim=1))
+    return Folded(chosen, at.states[:, places], behind[:, places], stored)
 
 
 def _head_gradient(texts: Texts, target: Target, columns: list[int], hidden: Tensor) -> Tensor:
@@ -207,7 +218,7 @@ def segments(
             hidden=None if texts.padding is None else texts.padding[:, :end],
             stored={},
         )
-        folded = fold_together(texts, target, chosen, embedded, conditions)
+        folded = fold_together(texts, target, chosen, embedded, conditions, cut=True)
         stored, start = folded.stored, end
         yield folded
 
