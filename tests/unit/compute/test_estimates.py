@@ -119,7 +119,7 @@ def test_gradient_norm_is_the_length_of_the_gradient(model: PreTrainedModel) -> 
 
 
 @pytest.mark.parametrize("forward", [True, False])
-@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])
+@pytest.mark.parametrize("architecture", tiny.ALL)
 def test_integrated_gradients_equal_captum(
     architecture: str, forward: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
