@@ -187,7 +187,7 @@ def test_table_groups_layers_and_tests_the_lists() -> None:
     lists = {"first": words[:10], "second": words[10:], "third": words[5:15]}
     table = rise_table(base, tuned, lists, group=2)
     frame = table.to_frame()
-    assert frame["layers"].drop_duplicates().tolist() == ["0-1", "2-3", "4-4", "0-4"]
+    assert frame["layers"].drop_duplicates().tolist() == ["0-1", "2-3", "4", "0-4"]
     assert len(frame) == 12
     assert frame.attrs["hypothesis"] == table.hypothesis
     assert "'first' as for 'second' and for 'third'" in table.hypothesis

@@ -102,6 +102,7 @@ def rise_table(
     rows: list[Row] = []
     bounds = [(start, min(start + group, len(layers))) for start in range(0, len(layers), group)]
     for start, end in bounds if bounds == [(0, len(layers))] else [*bounds, (0, len(layers))]:
+        low, high = layers[start], layers[end - 1]
         first_shares: Array | None = None
         for name, words in lists.items():
             before, after = counts[name]
@@ -110,9 +111,9 @@ def rise_table(
             test = {} if first_shares is None else _welch(first_shares, shares)
             rows.append(
                 {
-                    "layers": f"{layers[start]}-{layers[end - 1]}",
-                    "first_layer": layers[start],
-                    "last_layer": layers[end - 1],
+                    "layers": f"{low}-{high}" if low < high else str(low),
+                    "first_layer": low,
+                    "last_layer": high,
                     "list": name,
                     "words": len(shares),
                     "absent": sum(base.word_id(word) is None for word in words),

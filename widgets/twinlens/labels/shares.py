@@ -89,6 +89,7 @@ def label_shares(
     rows: list[Row] = []
     summary: list[Row] = []
     for low, high in bounds:
+        layers = f"{low}-{high}" if low < high else str(low)
         inside = [one for one in annotations if low <= one.component.layer <= high]
         found = {
             (model, seed): _count(
@@ -101,12 +102,12 @@ def label_shares(
         }
         for label in labels:
             for (model, seed), (shares, counts) in found.items():
-                place = {"model": model, "round": seed, "layers": f"{low}-{high}"}
+                place = {"model": model, "round": seed, "layers": layers}
                 rows.append({**place, "label": label, "share": shares.get(label), **counts})
             by_model = [
                 [found[model, s][0][label] for s in seeds if found[model, s][0]] for model in models
             ]
-            line: Row = {"layers": f"{low}-{high}", "label": label}
+            line: Row = {"layers": layers, "label": label}
             for model, shares_of in zip(models, by_model, strict=True):
                 line |= _moments(model, shares_of)
             summary.append(line | _student(by_model))

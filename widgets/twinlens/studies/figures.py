@@ -44,7 +44,9 @@ GROUP_COLOURS: dict[ChartTheme, tuple[str, ...]] = {
     "light": ("#7a4fa3", "#1f8577", "#a26a00", "#9c2c77", "#4b5563", "#0f6e8c"),
     "dark": ("#bb98e0", "#58bfae", "#e0b04c", "#ec8fc8", "#b6bcc5", "#6cc4e0"),
 }
-ROW_HEIGHT = 34
+ROW_HEIGHT = 44
+#: In pixels, of 13 px letters and a mark for each entry.
+LEGEND_WIDTH = 330
 #: Names of the profile figures.
 PROFILES = {
     "profile-prompt": POSITION,
@@ -147,7 +149,7 @@ def robustness_figure(
     ends = [abs(v) for o in shown for v in (o.effect, o.effect_low, o.effect_high)]
     reach = 1.08 * max(filter(math.isfinite, ends), default=1.0)
     fig.x_range = Range1d(start=-reach, end=reach)
-    fig.y_range = Range1d(start=len(shown) - 0.3, end=-0.7)
+    fig.y_range = Range1d(start=len(shown) - 0.5, end=-0.8)
     fig.yaxis.visible = False
     fig.ygrid.grid_line_color = None
     fig.add_layout(Span(location=0, dimension="height", line_color=PALETTES[theme].ink))
@@ -155,7 +157,7 @@ def robustness_figure(
     source = ColumnDataSource(
         {
             "place": [float(place) for place in range(len(shown))],
-            "above": [place - 0.28 for place in range(len(shown))],
+            "above": [place - 0.4 for place in range(len(shown))],
             "left": [-reach] * len(shown),
             "variant": [o.variant for o in shown],
             "effect": [o.effect for o in shown],
@@ -264,10 +266,12 @@ def robustness_name(question: Question) -> str:
 
 
 def legend_above(fig: Any, theme: ChartTheme) -> None:
-    """Put the legend out of the way of marks and of the mouse."""
+    """Put the legend out of the way of marks and of the mouse, in lines that fit a narrow page."""
     legend = fig.legend[0]
+    longest = max(len(item.label.value) for item in legend.items)
     legend.update(
         orientation="horizontal",
+        ncols=max(1, min(len(legend.items), LEGEND_WIDTH // (7 * longest + 34))),
         location="left",
         label_text_font=FONT,
         label_text_font_size="13px",

@@ -118,12 +118,14 @@ def _cell(cell: Cell, column: Column, sets: CaseSets) -> str:
             f'<button type="button" data-set="{sets.number(cell.cases)}" '
             f'data-words="{html.escape(cell.words)}"{more}>{text}</button>'
         )
-    value = "" if cell.value is None else f' data-v="{_finite(cell.value)}"'
-    return f'<td class="{f"{column.kind} {cell.kind}".strip()}"{value}>{text}</td>'
+    return f'<td class="{f"{column.kind} {cell.kind}".strip()}"{sort_value(cell)}>{text}</td>'
 
 
-def _finite(value: float) -> str:
-    return repr(float(value)) if math.isfinite(value) else ""
+def sort_value(cell: Cell) -> str:
+    """Attribute with what a column sorts by, if that is not the text; empty for no number."""
+    if cell.value is None:
+        return ""
+    return f' data-v="{float(cell.value)!r}"' if math.isfinite(cell.value) else ' data-v=""'
 
 
 def number(value: float, form: str = ".4f") -> str:
@@ -265,6 +267,13 @@ def variant_table(
     return table(caption, columns, rows, sets)
 
 
+def _size(value: str) -> tuple[float, str]:
+    try:
+        return float(value), ""
+    except ValueError:
+        return math.inf, value
+
+
 def share_table(
     shares: Sequence[Share],
     comparisons: Sequence[Comparison],
@@ -277,7 +286,7 @@ def share_table(
     behind = next(_behind(c) for c in comparisons if (c.question, c.group) == (question, group))
     total = next(share for share in mine if share.setting == "any")
     varied = [share for share in mine if share.combinations < total.combinations]
-    chosen = [total, *sorted(varied, key=lambda share: share.setting)]
+    chosen = [total, *sorted(varied, key=lambda share: (share.setting, _size(share.value)))]
     columns = [
         Column("setting", kind="text"),
         Column("value", kind="text"),

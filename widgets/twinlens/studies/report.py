@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -326,49 +327,66 @@ def _profiles(profiles: Sequence[Profile], sets: CaseSets) -> Iterable[str]:
 
 
 def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
-    heads = (
-        "case",
-        "group",
-        "category",
-        "this number",
-        "base score",
-        "tuned score",
-        "tuned − base",
-        "prompt tokens",
-        "instruction tokens",
-        "base answer tokens",
-        "tuned answer tokens",
-        "rating",
-        "followed",
+    columns = (
+        Column("case", kind="text"),
+        Column("group", kind="text"),
+        Column("category", kind="text"),
+        Column("this number", kind="own"),
+        Column("base score"),
+        Column("tuned score"),
+        Column("tuned − base"),
+        Column("prompt tokens"),
+        Column("instruction tokens"),
+        Column("base answer tokens"),
+        Column("tuned answer tokens"),
+        Column("rating"),
+        Column("followed"),
     )
+    cells = [_case_cells(a, b) for a, b in zip(base, tuned, strict=True)]
+    # Columns that hold nothing are hidden; the page fills one of them when a point is clicked.
+    empty = [not any(cell.text for cell in column) for column in zip(*cells, strict=True)]
+    hidden = [" hidden" if nothing else "" for nothing in empty]
     head = "".join(
-        f'<th scope="col"{" hidden" if title == "this number" else ""}>'
-        f'<button type="button">{html.escape(title)}</button></th>'
-        for title in heads
+        f'<th scope="col" class="{column.kind}"{hide}>'
+        f'<button type="button">{html.escape(column.title)}</button></th>'
+        for column, hide in zip(columns, hidden, strict=True)
     )
     rows = []
-    for place, (a, b) in enumerate(zip(base, tuned, strict=True)):
-        name = html.escape(b.id)
-        followed = "" if b.followed is None else ("yes" if b.followed else "no")
-        numbers = (
-            (f"{a.score:.4f}", a.score),
-            (f"{b.score:.4f}", b.score),
-            (f"{b.score - a.score:+.4f}", b.score - a.score),
-            (str(b.prompt_length), b.prompt_length),
-            (str(b.instruction_length), b.instruction_length),
-            (str(a.answer_length), a.answer_length),
-            (str(b.answer_length), b.answer_length),
-            ("" if b.rating is None else str(b.rating), -1 if b.rating is None else b.rating),
+    for place, (score, row) in enumerate(zip(tuned, cells, strict=True)):
+        name = html.escape(score.id)
+        first = f'<td class="text"><button type="button" class="open">{name}</button></td>'
+        rest = "".join(
+            f'<td class="{column.kind}"{html_tables.sort_value(cell)}{hide}>'
+            f"{html.escape(cell.text)}</td>"
+            for column, cell, hide in list(zip(columns, row, hidden, strict=True))[1:]
         )
-        cells = "".join(f'<td data-v="{value!r}">{text}</td>' for text, value in numbers)
-        rows.append(
-            f'<tr data-case="{place}" data-id="{name}">'
-            f'<td class="text"><button type="button" class="open">{name}</button></td>'
-            f'<td class="text">{html.escape(b.group)}</td>'
-            f'<td class="text">{html.escape(b.category)}</td><td class="own" data-v="" hidden></td>'
-            f"{cells}<td>{followed}</td></tr>"
-        )
+        rows.append(f'<tr data-case="{place}" data-id="{name}">{first}{rest}</tr>')
     return (
         f'<div id="cases" class="scroll" tabindex="0" role="region" aria-labelledby="cases-title">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def _case_cells(base: Score, tuned: Score) -> list[Cell]:
+    followed = "" if tuned.followed is None else ("yes" if tuned.followed else "no")
+    difference = tuned.score - base.score
+    return [
+        Cell(tuned.id),
+        Cell(tuned.group),
+        Cell(tuned.category),
+        Cell("", math.nan),
+        Cell(f"{base.score:.4f}", base.score),
+        Cell(f"{tuned.score:.4f}", tuned.score),
+        Cell(f"{difference:+.4f}", difference),
+        *(
+            Cell(str(count), count)
+            for count in (
+                tuned.prompt_length,
+                tuned.instruction_length,
+                base.answer_length,
+                tuned.answer_length,
+            )
+        ),
+        Cell("", math.nan) if tuned.rating is None else Cell(str(tuned.rating), tuned.rating),
+        Cell(followed),
+    ]

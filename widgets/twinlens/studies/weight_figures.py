@@ -120,9 +120,9 @@ def rotation_figures(table: ChangeTable, theme: ChartTheme) -> dict[str, figure]
     _curve(angle, rows, "null_mean", "random rotation", colours.quiet, "diamond")
     _curve(angle, rows, "mean", "base to tuned", colours.ink, "circle")
     share = _by_layer("rotation-variance", "share of base's variance", rows, theme)
-    _curve(share, rows, "null_inside", "random rotation", colours.quiet, "diamond")
-    _curve(share, rows, "own", "in base's components", colours.base, "circle")
-    _curve(share, rows, "inside", "in tuned's components", colours.tuned, "square")
+    _curve(share, rows, "null_inside", "random", colours.quiet, "diamond")
+    _curve(share, rows, "own", "base", colours.base, "circle")
+    _curve(share, rows, "inside", "tuned", colours.tuned, "square")
     norm = _by_layer("rotation-difference", "relative norm of the difference", rows, theme)
     _curve(norm, rows, "difference", "tuned less base", colours.ink, "circle")
     for fig in (angle, share, norm):

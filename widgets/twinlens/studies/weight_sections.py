@@ -45,7 +45,9 @@ def weight_sections(changes: Changes, sets: CaseSets) -> Iterable[str]:
         )
         yield '<div class="figures">'
         yield _figure("rotation-angle", "Mean principal angle.")
-        yield _figure("rotation-variance", "Share of base's variance that the components hold.")
+        yield _figure(
+            "rotation-variance", "Share of base's variance that the components of each model hold."
+        )
         yield _figure("rotation-difference", "Norm of the weight difference over that of base.")
         yield "</div>"
         yield _rotation(changes["rotation"], k, sets)
@@ -209,6 +211,7 @@ def _settings(found: ChangeTable) -> str:
     said = ", ".join(
         f"{key} {value if isinstance(value, str | int | float) else json.dumps(value)}"
         for key, value in found.parameters.items()
+        if value not in ([], None)
     )
     return f'<p class="muted">Settings: {html.escape(said)}.</p>'
 
