@@ -138,7 +138,7 @@ def test_tokens_that_differ_in_blanks_are_one_word() -> None:
 
 
 def test_neuron_card(pair: Pair) -> None:
-    card = pair.concepts.neuron(2, 7)
+    card = pair.concepts.neurons(2, [7])[0]
     vectors = []
     for side in ("base", "tuned"):
         with pair.model(side) as model:  # type: ignore[arg-type]
@@ -147,6 +147,11 @@ def test_neuron_card(pair: Pair) -> None:
     expected = float(torch.cosine_similarity(*vectors, dim=0))
     assert card["cosine"] == pytest.approx(expected, abs=1e-6)
     assert card["cosine"] < 0.9999
+
+
+def test_neurons_are_the_same_in_any_company(pair: Pair) -> None:
+    together = pair.concepts.neurons(2, range(16))
+    assert [pair.concepts.neurons(2, [neuron])[0] for neuron in range(16)] == together
 
 
 def test_strongest_of_several_rankings() -> None:

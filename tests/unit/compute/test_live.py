@@ -414,6 +414,25 @@ def test_cached_blocks_do_not_wait_for_a_model(trace: LiveTrace) -> None:
     assert not blocked.is_alive()
 
 
+def test_a_recording_looks_up_neurons_together_and_finds_the_same(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded, alone = (trace_pair(pair, tiny.PROMPT, max_new_tokens=3) for _ in range(2))
+    calls: list[int] = []
+    neurons = pair.concepts.neurons
+
+    def counted(layer: int, chosen: list[int]) -> list[dict[str, Any]]:
+        calls.append(len(chosen))
+        return neurons(layer, chosen)
+
+    monkeypatch.setattr(pair.concepts, "neurons", counted)
+    keys = [key for key in list(recorded.keys()) if re.fullmatch(r"neuron/\d+/\d+", key)]
+    together = [recorded.block(key) for key in keys]
+    assert sum(calls) == len(keys)
+    assert len(calls) < len(keys) / 8
+    assert [alone.block(key) for key in keys] == together
+
+
 def test_arrays_cannot_be_changed_by_their_reader(trace: LiveTrace) -> None:
     for key in ("heads/change", "attention/base/0/0", "saliency/base/gradient_x_input"):
         with pytest.raises(ValueError, match="read-only"):

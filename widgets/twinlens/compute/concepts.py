@@ -313,23 +313,26 @@ class Concepts:
         with self._pair.model(side) as model:
             return architectures.value_vectors(model, layer)[neuron].float().cpu()
 
-    def neuron(self, layer: int, neuron: int) -> dict[str, Any]:
-        """A ``neuron`` block, see `twinlens.schema`."""
+    def neurons(self, layer: int, neurons: Sequence[int]) -> list[dict[str, Any]]:
+        """``neuron`` blocks of some neurons of a layer, see `twinlens.schema`."""
         vectors: dict[Side, Tensor] = {}
-        result: dict[str, Any] = {}
+        result: list[dict[str, Any]] = [{} for _ in neurons]
         for side in SIDES:
             with self._pair.model(side) as model, self._using(side, model) as rows:
-                vector = architectures.value_vectors(model, layer)[neuron].float().cpu()
-                vectors[side] = vector
-                both = torch.stack([vector, _normed(model, vector)])
-                words, normed = rows.nearest(both, max(self.settings.words, NORMED_WORDS))
-                result[side] = {
-                    "norm": float(vector.norm()),
-                    "words": words[: self.settings.words],
-                    "normed": normed[:NORMED_WORDS],
-                }
-        cosine = torch.cosine_similarity(vectors["base"], vectors["tuned"], dim=0)
-        return {**result, "cosine": float(cosine)}
+                found = architectures.value_vectors(model, layer)[list(neurons)].float().cpu()
+                vectors[side] = found
+                both = torch.cat([found, _normed(model, found)])
+                listed = rows.nearest(both, max(self.settings.words, NORMED_WORDS))
+                for place, (block, vector) in enumerate(zip(result, found, strict=True)):
+                    block[side] = {
+                        "norm": float(vector.norm()),
+                        "words": listed[place][: self.settings.words],
+                        "normed": listed[len(found) + place][:NORMED_WORDS],
+                    }
+        for place, block in enumerate(result):
+            base, tuned = (vectors[side][place] for side in SIDES)
+            block["cosine"] = float(torch.cosine_similarity(base, tuned, dim=0))
+        return result
 
     def _layer(self, side: Side, layer: int) -> LayerComponents:
         if (side, layer) not in self._layers:
@@ -374,10 +377,11 @@ class Concepts:
 
 
 def _normed(model: PreTrainedModel, vector: Tensor) -> Tensor:
-    """The vector as the final norm passes it on, but for the common factor 1 / rms."""
+    """Vectors [..., hidden] as the final norm passes them on, but for the common factor 1 / rms."""
     norm = architectures.final_norm(model)
     offset = architectures.architecture_of(model.config).norm_offset
-    centred = vector - vector.mean() if isinstance(norm, nn.LayerNorm) else vector
+    layer_norm = isinstance(norm, nn.LayerNorm)
+    centred = vector - vector.mean(dim=-1, keepdim=True) if layer_norm else vector
     return centred * (norm.weight.detach().float().cpu() + offset)  # type: ignore[operator]
 
 

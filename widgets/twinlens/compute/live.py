@@ -25,6 +25,7 @@ from twinlens.compute.prompt import (
     pieces,
     read_prompt,
 )
+from twinlens.compute.words import LOOKED_UP_TOGETHER
 from twinlens.errors import UnknownBlockError
 from twinlens.grouping import UNITS, groups
 from twinlens.schema import SIDES, Manifest, Side, grows, parse_unit, reading_position
@@ -139,6 +140,7 @@ class LiveTrace(Trace):
         self.heads = HeadBlocks(pair, manifest, captures)
         self._neurons = Neurons(pair, manifest, captures)
         self._cache = Cache(_CACHE_BYTES)
+        self._due: dict[tuple[int, int], None] = {}
 
     def block(self, key: str, report: Report | None = None) -> Value:
         """The value behind a key, see `twinlens.schema`; arrays are read-only."""
@@ -193,10 +195,21 @@ class LiveTrace(Trace):
                 yield f"neurons/{layer}/{t}"
                 listed = cast(list[dict[str, Any]], self.block(f"neurons/{layer}/{t}"))
                 mentioned.update({(entry["layer"], entry["neuron"]): None for entry in listed})
+        self._due = mentioned
         for layer, neuron in mentioned:
             yield from (f"activations/{side}/{layer}/neuron/{neuron}" for side in SIDES)
             if self.pair.memory == "both":
                 yield f"neuron/{layer}/{neuron}"
+
+    def _words_of(self, layer: int, neuron: int) -> Value:
+        """Words of a neuron, looked up with others of its layer that a recording asks for later."""
+        keys = {other: f"neuron/{layer}/{other}" for at, other in self._due if at == layer}
+        later = [i for i, key in keys.items() if i != neuron and self._cache.get(key) is None]
+        together = [neuron, *later][: LOOKED_UP_TOGETHER // 2]
+        found = self.pair.concepts.neurons(layer, together)
+        for other, block in zip(together[1:], found[1:], strict=True):
+            self._cache.put(keys[other], block)
+        return found[0]
 
     def _changes(self, key: str) -> bool:
         """Whether the value is no answer for good: saliency so far, or names that may be given."""
@@ -261,7 +274,7 @@ class LiveTrace(Trace):
                 return self._neurons.change(*where, self._position(key, token))
             case ["neuron", layer, neuron]:
                 place = self._layer(key, layer)
-                return self.pair.concepts.neuron(place, self._neuron(key, neuron))
+                return self._words_of(place, self._neuron(key, neuron))
         raise UnknownBlockError(f"there is no block {key!r}")
 
     def _saliency(
