@@ -28,7 +28,7 @@ from twinlens.compute.attributions.folding import (
     fold_together,
     segments,
 )
-from twinlens.compute.attributions.products import Keeping, Products, Reusing
+from twinlens.compute.attributions.products import Products, keeping, reusing
 from twinlens.compute.attributions.registry import Piece, Reading, Wanted, precise, saliency_method
 from twinlens.compute.capture import observed
 from twinlens.compute.passes import Conditions, Prefix
@@ -164,7 +164,7 @@ def _rows(texts: Texts, wanted: Wanted, target: Target, directions: Tensor) -> I
     length = point.shape[1]
     columns = range(wanted().shape[1])
     products = Products((len(point), length))
-    with Keeping(products):
+    with keeping(products):
         folded = fold_together(
             texts, target, columns, point, Conditions(hidden=texts.padding, stored={}), cut=True
         )
@@ -191,7 +191,7 @@ def _rows(texts: Texts, wanted: Wanted, target: Target, directions: Tensor) -> I
         conditions = Conditions(
             prefix=Prefix(folded.stored, start) if start else None, hidden=texts.padding
         )
-        with torch.no_grad(), observed(model, conditions), Reusing(products, start):
+        with torch.no_grad(), observed(model, conditions), reusing(products, start):
             changes = torch.func.vmap(derivative)(tangents)
         yield rows, slice(None), torch.einsum("rbmd,bmd->brm", precise(changes), weights)
 

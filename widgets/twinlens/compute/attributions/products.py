@@ -7,7 +7,9 @@ compute them anew. Attention and what acts element by element is cheap beside it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, cast
 
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -35,12 +37,13 @@ class Products:
         self._outputs: Any = WeakTensorKeyDictionary()
 
     def keep(self, weight: Tensor, output: Tensor) -> None:
-        """Keep an output [B, S, ...]; of weights that are used twice, neither."""
-        if weight in self._outputs:
-            self._outputs[weight] = None
-        elif output.shape[:-1] == self._shape and output.numel() <= self._left:
+        """Keep an output [B, S, features] if there is room; of weights used again, none."""
+        fits = output.shape[:-1] == self._shape and output.numel() <= self._left
+        if fits and weight not in self._outputs:
             self._left -= output.numel()
             self._outputs[weight] = output.detach()
+        else:
+            self._outputs[weight] = None
 
     def output(self, weight: Tensor, start: int) -> Tensor | None:
         """Output from the place `start` on, if it was kept."""
@@ -48,12 +51,12 @@ class Products:
         return None if output is None else output[:, start:]
 
 
-class Keeping(TorchFunctionMode):
-    """Keeps the products of the pass inside."""
+class _AtProducts(TorchFunctionMode):
+    """Calls ``act(input, weight, compute)`` in place of every linear map inside."""
 
-    def __init__(self, products: Products) -> None:
+    def __init__(self, act: Callable[[Tensor, Tensor, Callable[[], Tensor]], Tensor]) -> None:
         super().__init__()
-        self._products = products
+        self._act = act
 
     def __torch_function__(
         self,
@@ -62,30 +65,32 @@ class Keeping(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        result = function(*args, **(kwargs or {}))
+        compute = partial(function, *args, **(kwargs or {}))
         if function is linear and len(args) > 1:
-            self._products.keep(args[1], result)
-        return result
+            return self._act(args[0], args[1], compute)
+        return compute()
 
 
-class Reusing(TorchFunctionMode):
+def keeping(products: Products) -> AbstractContextManager[object]:
+    """Keep the products of the pass inside."""
+
+    def act(_: Tensor, weight: Tensor, compute: Callable[[], Tensor]) -> Tensor:
+        output = compute()
+        products.keep(weight, output)
+        return output
+
+    return _AtProducts(act)
+
+
+def reusing(products: Products, start: int) -> AbstractContextManager[object]:
     """In a forward derivative of the places from `start` on: kept products, only their tangents."""
 
-    def __init__(self, products: Products, start: int) -> None:
-        super().__init__()
-        self._products, self._start = products, start
+    def act(given: Tensor, weight: Tensor, compute: Callable[[], Tensor]) -> Tensor:
+        output = products.output(weight, start)
+        tangent = forward_ad.unpack_dual(given).tangent  # type: ignore[no-untyped-call]
+        if output is None or tangent is None:
+            return compute()
+        dual = forward_ad.make_dual(output, linear(tangent, weight))  # type: ignore[no-untyped-call]
+        return cast(Tensor, dual)
 
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if function is linear and len(args) > 1:
-            output = self._products.output(args[1], self._start)
-            tangent = forward_ad.unpack_dual(args[0]).tangent  # type: ignore[no-untyped-call]
-            if output is not None and tangent is not None:
-                changed = linear(tangent, args[1])
-                return forward_ad.make_dual(output, changed)  # type: ignore[no-untyped-call]
-        return function(*args, **(kwargs or {}))
+    return _AtProducts(act)
