@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from twinlens.cli import demo_prompts
-from twinlens.schema import SIDES
+from twinlens.contract.words import SIDES
 from twinlens.studies import run
 from twinlens.studies.data import Row
 from twinlens.studies.statistics import analyse

@@ -13,10 +13,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page
-from twinlens import blocks, compare
-from twinlens.blocks import Value
+from twinlens import compare
+from twinlens.contract import blocks, wire
+from twinlens.contract.wire import Value
+from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
 from twinlens.errors import UnknownBlockError
-from twinlens.schema import SIDES, Side, parse_unit, reading_position
 from twinlens.trace import Report, Trace
 
 from tests.browser.poll import until
@@ -88,7 +89,7 @@ class Compact(Trace):
 
     def block(self, key: str, report: Report | None = None) -> Value:
         value = self._trace.block(key, report)
-        return blocks.decode(*blocks.encode(value, causal=blocks.is_causal(key), compact=True))
+        return wire.decode(*wire.encode(value, causal=blocks.is_causal(key), compact=True))
 
 
 class Panels:

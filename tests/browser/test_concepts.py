@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, expect
 from twinlens import export
-from twinlens.blocks import Value
-from twinlens.schema import SIDES
+from twinlens.contract.wire import Value
+from twinlens.contract.words import SIDES
 from twinlens.trace import Report, Trace
 
 from tests.browser.lab import Notebook

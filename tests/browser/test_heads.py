@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page
 from twinlens import export
-from twinlens.schema import SIDES
+from twinlens.contract.words import SIDES
 from twinlens.trace import Trace
 
 from tests.browser.lab import Notebook

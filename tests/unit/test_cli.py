@@ -119,7 +119,7 @@ def test_control_c_keeps_what_is_done_and_ends_with_130(run, recorded, tmp_path,
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("twinlens.blocks.encode", stop)
+    monkeypatch.setattr("twinlens.contract.wire.encode", stop)
     code, out, err = run("open", recorded)
     assert code == 130
     assert "stopped" in err

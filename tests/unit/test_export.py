@@ -11,7 +11,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from twinlens import blocks, charts, export
+from twinlens import charts, export
+from twinlens.contract import wire
 from twinlens.errors import Interrupted, TwinlensError
 
 from tests.support.synthetic import HOSTILE, SyntheticTrace, manifest
@@ -54,7 +55,7 @@ class Page(HTMLParser):
         (size,) = struct.unpack("<I", raw[:4])
         index, body = json.loads(raw[4 : 4 + size]), raw[4 + size :]
         return {
-            key: blocks.decode(entry, body[entry["offset"] : entry["offset"] + entry["length"]])
+            key: wire.decode(entry, body[entry["offset"] : entry["offset"] + entry["length"]])
             for key, entry in index.items()
         }
 

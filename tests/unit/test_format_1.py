@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import twinlens as tl
-from twinlens import blocks, recording
-from twinlens.blocks import Value
+from twinlens import recording
 from twinlens.compute.live import trace_pair
-from twinlens.schema import with_methods
+from twinlens.contract import wire
+from twinlens.contract.manifest import with_methods
+from twinlens.contract.wire import Value
 
 FOLDER = Path(__file__).parents[1] / "data" / "format_1"
 DIGESTS = json.loads((FOLDER / "digests.json").read_text())
@@ -69,7 +70,7 @@ def test_blocks_of_the_page_are_those_of_the_recording(old):
     assert len(index) > 500
     for key, entry in index.items():
         start = 4 + size + entry["offset"]
-        value = blocks.decode(entry, data[start : start + entry["length"]])
+        value = wire.decode(entry, data[start : start + entry["length"]])
         expected = old.block(key)
         if isinstance(expected, np.ndarray):
             rounding = entry["scale"] / 255 if entry["dtype"] == "uint8" else 1e-6

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from twinlens.blocks import Json, Value
+from twinlens.contract.wire import Json, Value
 from twinlens.errors import UnknownBlockError
 from twinlens.trace import Report, Trace
 

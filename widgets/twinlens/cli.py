@@ -19,10 +19,10 @@ import click
 
 from twinlens import __version__, compare, export, recording
 from twinlens.concepts_command import concepts
+from twinlens.contract.words import SIDES
 from twinlens.errors import TwinlensError
 from twinlens.heads_command import heads
 from twinlens.progress import progress
-from twinlens.schema import SIDES
 from twinlens.studies.command import COMMANDS
 from twinlens.trace import Trace
 

@@ -9,10 +9,10 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from twinlens.blocks import Array
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SEGMENTS, Segment, Side
 from twinlens.density import DensityParameters, density_of_importance, instruction_score
 from twinlens.grouping import Unit, groups
-from twinlens.schema import SEGMENTS, Segment, Side
 from twinlens.trace import Report, Trace
 
 SCORED_SEGMENTS: tuple[Segment, ...] = ("instruction", "context", "other")

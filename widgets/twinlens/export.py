@@ -20,11 +20,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from twinlens import blocks, charts
+from twinlens import charts
+from twinlens.contract import blocks, wire
+from twinlens.contract.manifest import Manifest, with_methods
+from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind
 from twinlens.errors import TwinlensError
 from twinlens.files import replacing
 from twinlens.marks import Mark
-from twinlens.schema import SELECTION_DEFAULTS, Manifest, PanelKind, with_methods
 from twinlens.trace import Report, Trace
 
 Theme: TypeAlias = Literal["auto", "light", "dark"]
@@ -166,14 +168,14 @@ def _first_method(manifest: Manifest) -> str:
 
 def _take(
     trace: Trace, keys: list[str], budget: int, report: Report | None
-) -> tuple[dict[str, tuple[blocks.Header, bytes]], list[str]]:
+) -> tuple[dict[str, tuple[wire.Header, bytes]], list[str]]:
     """Encode blocks in order until the budget is spent; also name those left out."""
-    encoded: dict[str, tuple[blocks.Header, bytes]] = {}
+    encoded: dict[str, tuple[wire.Header, bytes]] = {}
     for done, key in enumerate(keys):
         if report:
             report(done, len(keys), key)
         value = charts.page_value(trace, key)
-        header, buffer = blocks.encode(
+        header, buffer = wire.encode(
             value, causal=blocks.is_causal(key), compact=not blocks.is_exact(key)
         )
         # A key that is left out is named in the page, so every key costs its own length.
@@ -189,7 +191,7 @@ def _cost(buffer: bytes) -> int:
     return (len(zlib.compress(buffer, 6)) + 120) * 4 // 3
 
 
-def _pack(encoded: Mapping[str, tuple[blocks.Header, bytes]]) -> str:
+def _pack(encoded: Mapping[str, tuple[wire.Header, bytes]]) -> str:
     """Base64 of gzip of: length of the index (uint32, little-endian), index, all the bytes."""
     index, offset = {}, 0
     for key, (header, buffer) in encoded.items():

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from twinlens.blocks import Array
+from twinlens.contract.wire import Array
 
 #: The method that stands for the truth.
 EXACT = "occlusion"

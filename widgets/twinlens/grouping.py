@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-from twinlens.schema import Token
+from twinlens.contract.manifest import Token
 
 Unit: TypeAlias = Literal["token", "word", "sentence", "segment"]
 UNITS: tuple[Unit, ...] = ("token", "word", "sentence", "segment")

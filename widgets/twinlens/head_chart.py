@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinlens.blocks import Array, Json
 from twinlens.charts import FONT, PALETTES, ChartTheme, Palette, numbered
-from twinlens.schema import SIDES
+from twinlens.contract.wire import Array, Json
+from twinlens.contract.words import SIDES
 from twinlens.trace import Report, Trace
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinlens.blocks import Array
-from twinlens.schema import SIDES, reading_position
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES, reading_position
 from twinlens.trace import Report, Trace
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias, cast
 
+from twinlens.contract.manifest import Token
+from twinlens.contract.words import Segment
 from twinlens.errors import PromptError
-from twinlens.schema import Segment, Token
 
 #: First token, one past the last, and what the tokens are.
 Mark: TypeAlias = tuple[int, int, Segment]

@@ -18,11 +18,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from twinlens.blocks import Value
+from twinlens.contract.manifest import manifest_from_json, with_methods
+from twinlens.contract.wire import Value
 from twinlens.errors import PromptError, RecordingError, UnknownBlockError
 from twinlens.files import replacing
 from twinlens.marks import Mark, read_marks
-from twinlens.schema import manifest_from_json, with_methods
 from twinlens.trace import Report, Trace
 
 #: A block of a recording never needs more; a header that claims more is damaged.

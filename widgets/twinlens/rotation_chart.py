@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from twinlens.blocks import Json
 from twinlens.charts import (
     PALETTES,
     ChartTheme,
@@ -20,6 +19,7 @@ from twinlens.charts import (
     legend_above,
     numbered,
 )
+from twinlens.contract.wire import Json
 from twinlens.trace import Report, Trace
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def rotation_layout(rows: Sequence[dict[str, Any]], theme: ChartTheme = "light")
     Parameters
     ----------
     rows : sequence of dict
-        A ``rotation`` block, see `twinlens.schema`.
+        A ``rotation`` block, see `twinlens.contract.blocks`.
     theme : {"light", "dark"}
     """
     from bokeh.layouts import column

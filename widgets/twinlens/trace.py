@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
-from twinlens.blocks import Array, Value
+from twinlens.contract.manifest import Manifest
+from twinlens.contract.wire import Array, Value
+from twinlens.contract.words import Side
 from twinlens.faithfulness import EXACT, DeletionCurve, Faithfulness
 from twinlens.marks import Mark
-from twinlens.schema import Manifest, Side
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +76,7 @@ class Trace(ABC):
 
     @abstractmethod
     def block(self, key: str, report: Report | None = None) -> Value:
-        """Return the value behind a key (see `twinlens.schema` for keys and shapes).
+        """Return the value behind a key (see `twinlens.contract.blocks` for keys and shapes).
 
         Raises
         ------

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from twinlens.blocks import Array
+from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
 from twinlens.trace import Report
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from twinlens import blocks, schema
 from twinlens.compute import architectures
 from twinlens.compute.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, load_pair
+from twinlens.contract import blocks, wire
+from twinlens.contract.manifest import manifest_from_json
+from twinlens.contract.words import SIDES, Side
 from twinlens.errors import AnswerError, Interrupted, PromptError, UnknownBlockError
-from twinlens.schema import SIDES, Side
 
 from tests.support import tiny
 
@@ -89,8 +90,8 @@ def check_all(trace: LiveTrace) -> list[str]:
             assert isinstance(value, np.ndarray), key
             assert (str(value.dtype), value.shape) == (kind, shape), key
             assert np.isfinite(value).all(), key
-        header, buffer = blocks.encode(value, causal=blocks.is_causal(key))
-        again = blocks.decode(header, buffer)
+        header, buffer = wire.encode(value, causal=blocks.is_causal(key))
+        again = wire.decode(header, buffer)
         assert np.array_equal(again, value) if shape else again == value, key
     return keys
 
@@ -99,14 +100,14 @@ def test_every_key_has_the_promised_shape(trace: LiveTrace) -> None:
     keys = check_all(trace)
     assert keys[0] == "saliency/base/gradient_x_input"
     kinds = {key.split("/")[0] for key in keys}
-    promised = set(re.findall(r"^``(\w+)[^`]*``\s\s", schema.__doc__ or "", flags=re.MULTILINE))
+    promised = set(re.findall(r"^``(\w+)[^`]*``\s\s", blocks.__doc__ or "", flags=re.MULTILINE))
     assert kinds == promised - {"concepts"}
     assert sum(key.startswith("attention/") for key in keys) == 2 * 3 * 4
 
 
 def test_manifest(trace: LiveTrace) -> None:
     m = trace.manifest
-    assert schema.manifest_from_json(json.loads(json.dumps(m.to_json()))) == m
+    assert manifest_from_json(json.loads(json.dumps(m.to_json()))) == m
     assert (m.response, m.shared) == ("tuned", True)
     assert m.answers["base"].tokens == m.answers["tuned"].tokens
     assert m.answers["tuned"].own_text == m.answers["tuned"].text

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-from twinlens.blocks import Value
-from twinlens.schema import Answer, Manifest, Method, ModelInfo, PairInfo, Token
+from twinlens.contract.manifest import Answer, Manifest, Method, ModelInfo, PairInfo, Token
+from twinlens.contract.wire import Value
 from twinlens.studies.cases import Case, CaseTrace
 from twinlens.studies.data import Row
 from twinlens.studies.run import here

@@ -15,9 +15,9 @@ pytest.importorskip("pyarrow")
 from click.testing import CliRunner
 from pyarrow import parquet
 from twinlens.charts import PALETTES
+from twinlens.contract.manifest import Method
 from twinlens.density import DensityParameters
 from twinlens.errors import TwinlensError
-from twinlens.schema import Method
 from twinlens.studies import command, run
 from twinlens.studies.data import Problem, Row
 from twinlens.studies.findings import findings

@@ -22,7 +22,7 @@ class ConceptComparison:
     Attributes
     ----------
     blocks : dict of int to list
-        ``components`` blocks by layer, see `twinlens.schema`.
+        ``components`` blocks by layer, see `twinlens.contract.blocks`.
     rotation : Rotation
     parameters : dict
         Every setting, plain JSON values.

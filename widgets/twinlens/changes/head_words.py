@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinlens.blocks import Array
 from twinlens.changes.word_pair_table import GROUP, RiseTable, rise_table
 from twinlens.changes.word_pairs import Row, WordPairs, overlap, pair_changes, word_changes
+from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
 from twinlens.vocabulary import general_verbs, instruction_verbs
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from twinlens.blocks import Array
+from twinlens.contract.wire import Array
 from twinlens.errors import HeadIndexError
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class Rotation:
         return np.asarray(self.null_angles[:, k - 1, :k].mean(axis=1, dtype=np.float64))
 
     def block(self, k: int) -> list[Row]:
-        """A ``rotation`` block, see `twinlens.schema`, for k leading components.
+        """A ``rotation`` block, see `twinlens.contract.blocks`, for k leading components.
 
         Raises
         ------

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinlens.blocks import Array
 from twinlens.changes.word_pairs import Row, WordPairs, check_comparable
+from twinlens.contract.wire import Array
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from twinlens.blocks import Array
+from twinlens.contract.wire import Array
 from twinlens.errors import HeadIndexError, PairMismatchError, VocabularyError
 
 Row: TypeAlias = dict[str, Any]

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.compute.capture import answer_greedily
 from twinlens.compute.prompt import Prompt, answer_tokens, encode_answer
+from twinlens.contract.manifest import Answer
+from twinlens.contract.words import SIDES, Side
 from twinlens.errors import AnswerError
-from twinlens.schema import SIDES, Answer, Side
 from twinlens.trace import Report
 
 if TYPE_CHECKING:

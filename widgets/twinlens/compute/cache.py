@@ -7,7 +7,7 @@ from threading import Lock
 
 import numpy as np
 
-from twinlens.blocks import Array, Value
+from twinlens.contract.wire import Array, Value
 
 
 class Cache:

@@ -17,8 +17,8 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from twinlens.compute import architectures, passes
 from twinlens.compute.passes import Conditions
 from twinlens.compute.patterns import Patterns
+from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
-from twinlens.schema import Side
 from twinlens.trace import Report
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from twinlens.blocks import Array, Value
 from twinlens.compare import relative_difference
 from twinlens.compute import heads, lens
 from twinlens.compute.answers import read_answers
@@ -26,9 +25,12 @@ from twinlens.compute.prompt import (
     read_prompt,
 )
 from twinlens.compute.words import LOOKED_UP_TOGETHER
+from twinlens.contract.blocks import grows
+from twinlens.contract.manifest import Manifest
+from twinlens.contract.wire import Array, Value
+from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
 from twinlens.errors import UnknownBlockError
 from twinlens.grouping import UNITS, groups
-from twinlens.schema import SIDES, Manifest, Side, grows, parse_unit, reading_position
 from twinlens.trace import Report, Trace
 
 if TYPE_CHECKING:
@@ -143,7 +145,7 @@ class LiveTrace(Trace):
         self._due: dict[tuple[int, int], None] = {}
 
     def block(self, key: str, report: Report | None = None) -> Value:
-        """The value behind a key, see `twinlens.schema`; arrays are read-only."""
+        """The value behind a key, see `twinlens.contract.blocks`; arrays are read-only."""
         value = self._cache.get(key)
         if value is None:
             value = self._compute(key, report)

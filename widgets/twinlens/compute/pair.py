@@ -23,8 +23,9 @@ from twinlens.compute.sources import (
     revision_of,
     source_of,
 )
+from twinlens.contract.manifest import ModelInfo, PairInfo
+from twinlens.contract.words import SIDES, Side
 from twinlens.errors import MemoryNeededError, ModelLoadError, PairMismatchError
-from twinlens.schema import SIDES, ModelInfo, PairInfo, Side
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast

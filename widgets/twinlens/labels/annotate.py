@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from twinlens.contract.words import SIDES
 from twinlens.errors import AnnotationError
 from twinlens.labels.answers import AnswerStore
-from twinlens.schema import SIDES
 from twinlens.trace import Report
 
 Kind: TypeAlias = Literal["name", "task", "level"]
@@ -105,7 +105,7 @@ class Annotation:
 def components_of(
     layer: int, block: Iterable[Mapping[str, Any]], words: int = 15
 ) -> list[Component]:
-    """Components of both models in a ``components`` block (see `twinlens.schema`).
+    """Components of both models in a ``components`` block (see `twinlens.contract.blocks`).
 
     The models are called "base" and "tuned"; components keep their number in their own model.
     """

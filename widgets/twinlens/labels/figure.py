@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twinlens.charts import FONT, PALETTES, ChartTheme
+from twinlens.contract.words import SIDES
 from twinlens.labels.shares import LabelShares
-from twinlens.schema import SIDES
 
 if TYPE_CHECKING:
     from bokeh.models.ui.ui_element import UIElement

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
-from twinlens.blocks import Value
+from twinlens.contract.wire import Value
 from twinlens.errors import AnnotationError
 from twinlens.labels.annotate import LEVELS, TASKS, Annotation, Component, parse_name
 from twinlens.trace import Report, Trace

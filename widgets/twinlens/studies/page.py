@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinlens import charts, export
-from twinlens.schema import PairInfo
+from twinlens.contract.manifest import PairInfo
 from twinlens.studies.cases import Cases
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinlens.charts import ChartTheme
+from twinlens.contract.words import SIDES, Side
 from twinlens.errors import TwinlensError
 from twinlens.files import replacing
-from twinlens.schema import SIDES, Side
 from twinlens.studies import drawing, figures, html_tables
 from twinlens.studies.cases import Cases
 from twinlens.studies.comparisons import Question

@@ -10,6 +10,7 @@ import anywidget
 import traitlets as t
 
 from twinlens import recording
+from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind, Segment, parse_unit
 from twinlens.errors import AnnotationError, PromptError
 from twinlens.export import DEFAULT_BUDGET_MB, ExportReport, Theme, front_end, to_html
 from twinlens.labels.annotate import read_annotations, write_annotations
@@ -17,7 +18,6 @@ from twinlens.labels.names import HandLabels, Labelled, check, from_annotations,
 from twinlens.marks import Mark, read_marks
 from twinlens.marks import segments as marked_segments
 from twinlens.progress import progress
-from twinlens.schema import SELECTION_DEFAULTS, PanelKind, Segment, parse_unit
 from twinlens.trace import Trace
 from twinlens.view.panel import Panel
 from twinlens.view.server import BlockServer

@@ -17,10 +17,11 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
-from twinlens import blocks, charts
-from twinlens.blocks import Header
+from twinlens import charts
+from twinlens.contract import blocks, wire
+from twinlens.contract.blocks import grows
+from twinlens.contract.wire import Header
 from twinlens.errors import Interrupted, TwinlensError
-from twinlens.schema import grows
 from twinlens.trace import Trace
 
 #: Sends one custom message with binary buffers to every page that shows the explorer.
@@ -133,7 +134,7 @@ class BlockServer:
                 block = self._recall(key)
             if block is None:
                 value = charts.page_value(self._trace, key, request.report)
-                block = blocks.encode(value, causal=blocks.is_causal(key))
+                block = wire.encode(value, causal=blocks.is_causal(key))
                 with self._lock:
                     self._remember(key, block)
             self.send(request, {"kind": "block", "header": block[0]}, block[1])

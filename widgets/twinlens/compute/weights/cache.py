@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from twinlens.blocks import Array
+from twinlens.contract.wire import Array
 from twinlens.files import cache_folder, replacing
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.blocks import Array
 from twinlens.compute.weights.reading import HeldWeights, LayerWeights, Source, weights_of
+from twinlens.contract.wire import Array
 from twinlens.errors import PairMismatchError
 from twinlens.trace import Report
 

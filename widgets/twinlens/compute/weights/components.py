@@ -16,11 +16,11 @@ import scipy.linalg
 import torch
 from torch import Tensor, nn
 
-from twinlens.blocks import Array
 from twinlens.compute import architectures
 from twinlens.compute.weights import cache
 from twinlens.compute.weights.reading import Source, Weights, weights_of
 from twinlens.compute.words import Ends, WordRows, word_rows
+from twinlens.contract.wire import Array
 from twinlens.errors import HeadIndexError, NotFiniteError, UnsupportedArchitectureError
 from twinlens.trace import Report
 from twinlens.vocabulary import Vocabulary, vocabulary

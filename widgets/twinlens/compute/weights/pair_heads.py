@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 
-from twinlens.blocks import Array
 from twinlens.changes.head_words import HeadWords
 from twinlens.changes.word_pairs import LayerPairs, WordPairs
 from twinlens.compute.sources import load_tokenizer, source_of
@@ -30,8 +29,9 @@ from twinlens.compute.weights.word_pairs import (
     silent,
 )
 from twinlens.compute.weights.word_vectors import Cooccurrence, Settings, token_words
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES, Side
 from twinlens.errors import PairMismatchError
-from twinlens.schema import SIDES, Side
 from twinlens.trace import Report
 from twinlens.vocabulary import Vocabulary, vocabulary
 

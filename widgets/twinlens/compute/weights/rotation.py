@@ -19,7 +19,6 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from twinlens.blocks import Array
 from twinlens.changes.rotation import Added, LayerRotation, Rotation
 from twinlens.compute.weights import cache
 from twinlens.compute.weights.components import (
@@ -30,6 +29,7 @@ from twinlens.compute.weights.components import (
 from twinlens.compute.weights.pair_heads import pair_weights
 from twinlens.compute.weights.reading import Source, Weights, weights_of
 from twinlens.compute.words import WordRows, word_rows
+from twinlens.contract.wire import Array
 from twinlens.errors import (
     HeadIndexError,
     PairMismatchError,

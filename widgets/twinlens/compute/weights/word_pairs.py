@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.blocks import Array
 from twinlens.changes.word_pairs import LayerPairs, WordPairs
 from twinlens.compute.weights import cache as pair_cache
 from twinlens.compute.weights.reading import LayerWeights, Source, Weights, weights_of
@@ -31,6 +30,7 @@ from twinlens.compute.weights.word_vectors import (
     mean_embeddings,
     word_pieces,
 )
+from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
 from twinlens.trace import Report
 from twinlens.vocabulary import Vocabulary, WordVectors, read_word_vectors, vocabulary

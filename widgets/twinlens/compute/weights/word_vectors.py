@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.blocks import Array
+from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
 from twinlens.vocabulary import Vocabulary, WordVectors, vocabulary
 

@@ -26,16 +26,6 @@ Header: TypeAlias = dict[str, Any]
 _DTYPES = ("float32", "float16", "int32", "uint8")
 
 
-def is_causal(key: str) -> bool:
-    """Whether the block of this key is a lower-triangular matrix."""
-    return key.startswith("attention/")
-
-
-def is_exact(key: str) -> bool:
-    """Whether the numbers of this key stay as they are where others are rounded to 8 bits."""
-    return key.startswith(("heads/circuits", "heads/effect/", "heads/ablation/", "word_pairs/"))
-
-
 def encode(value: Value, *, causal: bool = False, compact: bool = False) -> tuple[Header, bytes]:
     """Encode a value for the wire.
 
