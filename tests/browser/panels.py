@@ -18,7 +18,8 @@ from twinlens.contract import blocks, wire
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
 from twinlens.errors import UnknownBlockError
-from twinlens.trace import Report, Trace
+from twinlens.support.progress import Report
+from twinlens.trace import Trace
 
 from tests.browser.poll import until
 

@@ -12,7 +12,8 @@ from playwright.sync_api import Locator, expect
 from twinlens import export
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES
-from twinlens.trace import Report, Trace
+from twinlens.support.progress import Report
+from twinlens.trace import Trace
 
 from tests.browser.lab import Notebook
 from tests.browser.panels import Compact, Panels, Selection

@@ -12,7 +12,8 @@ from twinlens.contract.words import SIDES, Segment, Side
 from twinlens.errors import UnknownBlockError
 from twinlens.faithfulness import EXACT, DeletionCurve, faithfulness
 from twinlens.grouping import groups
-from twinlens.trace import Report, Trace
+from twinlens.support.progress import Report
+from twinlens.trace import Trace
 
 from tests.support.synthetic_heads import head_block, head_keys
 

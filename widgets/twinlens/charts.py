@@ -17,7 +17,8 @@ import numpy as np
 
 from twinlens.contract.wire import Json, Value
 from twinlens.errors import UnknownBlockError
-from twinlens.trace import Report, Trace
+from twinlens.support.progress import Report
+from twinlens.trace import Trace
 
 if TYPE_CHECKING:
     from bokeh.models.renderers import GlyphRenderer

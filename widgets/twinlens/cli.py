@@ -22,8 +22,8 @@ from twinlens.concepts_command import concepts
 from twinlens.contract.words import SIDES
 from twinlens.errors import TwinlensError
 from twinlens.heads_command import heads
-from twinlens.progress import progress
 from twinlens.studies.command import COMMANDS
+from twinlens.support.progress import progress
 from twinlens.trace import Trace
 
 DEMO_PAGE = "twinlens-demo.html"

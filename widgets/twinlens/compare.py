@@ -13,7 +13,8 @@ from twinlens.contract.wire import Array
 from twinlens.contract.words import SEGMENTS, Segment, Side
 from twinlens.density import DensityParameters, density_of_importance, instruction_score
 from twinlens.grouping import Unit, groups
-from twinlens.trace import Report, Trace
+from twinlens.support.progress import Report
+from twinlens.trace import Trace
 
 SCORED_SEGMENTS: tuple[Segment, ...] = ("instruction", "context", "other")
 

@@ -59,7 +59,7 @@ def concepts(
     from twinlens.changes.concept_files import write_concepts
     from twinlens.compute.weights.components import ConceptSettings
     from twinlens.compute.weights.concepts import compare_concepts
-    from twinlens.progress import progress
+    from twinlens.support.progress import progress
     from twinlens.vocabulary import vocabulary as read_vocabulary
 
     if bool(endpoint) != bool(model):
@@ -107,7 +107,7 @@ def _ask(
 
     from twinlens.labels.annotate import annotate, components_of
     from twinlens.labels.endpoint import Endpoint
-    from twinlens.progress import progress
+    from twinlens.support.progress import progress
 
     asked = [
         one for layer, block in found.blocks.items() for one in components_of(layer, block, words)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twinlens import recording
-from twinlens.progress import progress
+from twinlens.support.progress import progress
 from twinlens.view.explorer import Explorer
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import numpy as np
 from twinlens.charts import FONT, PALETTES, ChartTheme, Palette, numbered
 from twinlens.contract.wire import Array, Json
 from twinlens.contract.words import SIDES
-from twinlens.trace import Report, Trace
+from twinlens.support.progress import Report
+from twinlens.trace import Trace
 
 if TYPE_CHECKING:
     from bokeh.models.sources import ColumnDataSource

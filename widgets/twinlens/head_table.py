@@ -8,7 +8,8 @@ import numpy as np
 
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, reading_position
-from twinlens.trace import Report, Trace
+from twinlens.support.progress import Report
+from twinlens.trace import Trace
 
 if TYPE_CHECKING:
     import pandas as pd

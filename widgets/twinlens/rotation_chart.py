@@ -20,7 +20,8 @@ from twinlens.charts import (
     numbered,
 )
 from twinlens.contract.wire import Json
-from twinlens.trace import Report, Trace
+from twinlens.support.progress import Report
+from twinlens.trace import Trace
 
 if TYPE_CHECKING:
     from bokeh.models.sources import ColumnDataSource

@@ -8,9 +8,9 @@ are written once on top of it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -19,12 +19,10 @@ from twinlens.contract.wire import Array, Value
 from twinlens.contract.words import Side
 from twinlens.faithfulness import EXACT, DeletionCurve, Faithfulness
 from twinlens.marks import Mark
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: Called as ``report(done, total, what)`` during long work; may raise `Interrupted` to stop it.
-Report: TypeAlias = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

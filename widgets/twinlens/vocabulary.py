@@ -18,7 +18,7 @@ import numpy as np
 
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 #: Words of the default vocabulary; the paper used 26,473 words of ShareGPT conversations.
 SIZE = 20_000

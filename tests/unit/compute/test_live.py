@@ -341,7 +341,7 @@ def test_end_of_text_is_the_last_answer_token(pair: Pair, monkeypatch: pytest.Mo
 
 
 def test_values_that_overflow_half_precision_stay_exact() -> None:
-    from twinlens.compute.cache import half
+    from twinlens.contract.wire import half
 
     assert half(np.array([1e5, 1.0])).dtype == np.float32
     assert half(np.array([6e4, 1.0])).dtype == np.float16
@@ -441,7 +441,7 @@ def test_arrays_cannot_be_changed_by_their_reader(trace: LiveTrace) -> None:
 
 
 def test_cache_forgets_what_was_used_longest_ago() -> None:
-    from twinlens.compute.cache import Cache
+    from twinlens.support.lru import Cache
 
     cache = Cache(limit=1000)
     for name in "abc":

@@ -12,7 +12,8 @@ from twinlens.studies.cases import Case, CaseTrace
 from twinlens.studies.data import Row
 from twinlens.studies.run import here
 from twinlens.studies.work import Work, traced
-from twinlens.trace import Report, Trace
+from twinlens.support.progress import Report
+from twinlens.trace import Trace
 
 PAIR = PairInfo(
     base=ModelInfo("planted-base", "sha256:0000000000000000", "float32", 1),

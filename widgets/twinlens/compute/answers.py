@@ -9,7 +9,7 @@ from twinlens.compute.prompt import Prompt, answer_tokens, encode_answer
 from twinlens.contract.manifest import Answer
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import AnswerError
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair

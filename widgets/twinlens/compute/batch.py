@@ -23,7 +23,7 @@ from twinlens.contract.manifest import Answer
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import Interrupted, TwinlensError
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair

@@ -19,7 +19,7 @@ from twinlens.compute.passes import Conditions
 from twinlens.compute.patterns import Patterns
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

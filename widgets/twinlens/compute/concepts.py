@@ -34,7 +34,7 @@ from twinlens.labels.annotate import (
     read_annotations,
 )
 from twinlens.labels.names import Named, names_of
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -21,7 +21,7 @@ from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side
 from twinlens.faithfulness import EXACT, DeletionCurve, Faithfulness, faithfulness
 from twinlens.grouping import UNITS, groups
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

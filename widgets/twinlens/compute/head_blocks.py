@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twinlens.compute import heads
-from twinlens.compute.cache import half
 from twinlens.compute.head_effects import HeadEffects
 from twinlens.compute.keys import index
 from twinlens.compute.weights.pair_heads import circuit_array
 from twinlens.contract.manifest import Manifest
-from twinlens.contract.wire import Array, Value
+from twinlens.contract.wire import Array, Value, half
 from twinlens.contract.words import ABLATIONS, SIDES, Side
 from twinlens.errors import UnknownBlockError
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from twinlens.compute.capture import Capture

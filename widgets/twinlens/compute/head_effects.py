@@ -15,7 +15,7 @@ from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Array
 from twinlens.contract.words import ABLATIONS, SIDES, TOP_HEADS, Side
 from twinlens.errors import NotFiniteError, UnknownBlockError
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable

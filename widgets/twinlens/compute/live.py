@@ -12,7 +12,6 @@ from twinlens.compare import relative_difference
 from twinlens.compute import heads, lens
 from twinlens.compute.answers import read_answers
 from twinlens.compute.attributions.registry import METHODS
-from twinlens.compute.cache import Cache, half
 from twinlens.compute.capture import Capture, capture
 from twinlens.compute.effects import Effects, methods
 from twinlens.compute.head_blocks import HeadBlocks
@@ -27,11 +26,13 @@ from twinlens.compute.prompt import (
 from twinlens.compute.words import LOOKED_UP_TOGETHER
 from twinlens.contract.blocks import grows
 from twinlens.contract.manifest import Manifest
-from twinlens.contract.wire import Array, Value
+from twinlens.contract.wire import Array, Value, half
 from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
 from twinlens.errors import UnknownBlockError
 from twinlens.grouping import UNITS, groups
-from twinlens.trace import Report, Trace
+from twinlens.support.lru import Cache
+from twinlens.support.progress import Report
+from twinlens.trace import Trace
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from twinlens.compute.concepts import Concepts
     from twinlens.compute.weights.components import ConceptSettings
     from twinlens.compute.weights.pair_heads import PairHeads, WordSource
-    from twinlens.trace import Report
+    from twinlens.support.progress import Report
 
 DEMO_NOTE = (
     "A teaching pair of tiny models, trained for this package on made-up text: "

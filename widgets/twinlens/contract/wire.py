@@ -93,3 +93,9 @@ def decode(header: Header, buffer: bytes) -> Value:
     rows, columns = np.tril_indices(side)
     dense[..., rows, columns] = flat.reshape(*shape[:-2], -1)
     return dense
+
+
+def half(values: Array) -> Array:
+    """As float16, unless a value would overflow: then float32."""
+    large = values.size > 0 and float(np.abs(values).max()) > float(np.finfo(np.float16).max)
+    return values.astype(np.float32 if large else np.float16)

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias
 from twinlens.contract.words import SIDES
 from twinlens.errors import AnnotationError
 from twinlens.labels.answers import AnswerStore
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 Kind: TypeAlias = Literal["name", "task", "level"]
 #: What became of a question: answered, "cannot tell" said so, or no valid answer.

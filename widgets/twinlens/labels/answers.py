@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
-from twinlens.files import cache_folder
+from twinlens.support.files import cache_folder
 
 if TYPE_CHECKING:
     from twinlens.labels.annotate import Annotator, Question

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias, cast
 from twinlens.contract.wire import Value
 from twinlens.errors import AnnotationError
 from twinlens.labels.annotate import LEVELS, TASKS, Annotation, Component, parse_name
-from twinlens.trace import Report, Trace
+from twinlens.support.progress import Report
+from twinlens.trace import Trace
 
 #: Labels given by hand, see the module.
 HandLabels: TypeAlias = dict[str, dict[str, Any]]

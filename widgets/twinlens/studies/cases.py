@@ -16,7 +16,8 @@ from twinlens.contract.manifest import Answer, Manifest, Method, PairInfo, Token
 from twinlens.contract.wire import Array, Value
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import LevelsError, UnknownBlockError
-from twinlens.trace import Report, Trace
+from twinlens.support.progress import Report
+from twinlens.trace import Trace
 
 if TYPE_CHECKING:
     from twinlens.studies.weight_changes import Changes

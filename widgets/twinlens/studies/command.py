@@ -108,8 +108,8 @@ def study(
     from tqdm import tqdm
 
     from twinlens.compute.pair import demo_pair, load_pair
-    from twinlens.progress import progress
     from twinlens.studies.run import study as run_study
+    from twinlens.support.progress import progress
 
     demo = (base, tuned) == ("demo", "demo")
     pair = demo_pair() if demo else load_pair(base, tuned, device=device, memory=memory)

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinlens.errors import StudyError
-from twinlens.files import replacing
 from twinlens.studies.page import asset, bokeh_script, figures_json, inline
+from twinlens.support.files import replacing
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure

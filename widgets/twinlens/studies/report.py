@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from twinlens.charts import ChartTheme
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import TwinlensError
-from twinlens.files import replacing
 from twinlens.studies import drawing, figures, html_tables
 from twinlens.studies.cases import Cases
 from twinlens.studies.comparisons import Question
@@ -36,7 +35,8 @@ from twinlens.studies.variants import (
 from twinlens.studies.weight_changes import Changes
 from twinlens.studies.weight_figures import weight_figures
 from twinlens.studies.weight_sections import weight_sections
-from twinlens.trace import Report
+from twinlens.support.files import replacing
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure

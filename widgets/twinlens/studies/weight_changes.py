@@ -17,10 +17,10 @@ import numpy as np
 
 from twinlens.changes.word_pair_table import RiseTable, rise_shares, rise_table
 from twinlens.errors import StudyError
-from twinlens.files import replacing
 from twinlens.labels.annotate import Annotation
 from twinlens.labels.shares import label_shares
-from twinlens.trace import Report
+from twinlens.support.files import replacing
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from twinlens.changes.rotation import Rotation

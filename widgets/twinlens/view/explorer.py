@@ -17,7 +17,7 @@ from twinlens.labels.annotate import read_annotations, write_annotations
 from twinlens.labels.names import HandLabels, Labelled, check, from_annotations, to_annotations
 from twinlens.marks import Mark, read_marks
 from twinlens.marks import segments as marked_segments
-from twinlens.progress import progress
+from twinlens.support.progress import progress
 from twinlens.trace import Trace
 from twinlens.view.panel import Panel
 from twinlens.view.server import BlockServer

@@ -20,7 +20,7 @@ from twinlens.contract.manifest import Method
 from twinlens.contract.wire import Array
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

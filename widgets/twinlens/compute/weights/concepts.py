@@ -13,7 +13,7 @@ from twinlens.compute.weights.components import ConceptSettings, layer_component
 from twinlens.compute.weights.reading import Source, weights_of
 from twinlens.compute.weights.rotation import Settings, check_shapes, rotation
 from twinlens.compute.words import word_rows
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

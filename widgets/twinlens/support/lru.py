@@ -1,4 +1,4 @@
-"""Blocks kept in memory, and the precision they are kept in."""
+"""Blocks kept in memory, those used last."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from threading import Lock
 
 import numpy as np
 
-from twinlens.contract.wire import Array, Value
+from twinlens.contract.wire import Value
 
 
 class Cache:
@@ -38,9 +38,3 @@ class Cache:
 
 def _bytes(value: Value) -> int:
     return value.nbytes if isinstance(value, np.ndarray) else 2**16
-
-
-def half(values: Array) -> Array:
-    """As float16, unless a value would overflow: then float32."""
-    large = values.size > 0 and float(np.abs(values).max()) > float(np.finfo(np.float16).max)
-    return values.astype(np.float32 if large else np.float16)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from twinlens.contract.wire import Array
-from twinlens.files import cache_folder, replacing
+from twinlens.support.files import cache_folder, replacing
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from twinlens.trace import Report
-
+#: Called as ``report(done, total, what)`` during long work; may raise `Interrupted` to stop it.
+Report: TypeAlias = Callable[[int, int, str], None]
 #: A class with the constructor and methods of `tqdm.tqdm`.
 Bar: TypeAlias = Any
 
