@@ -19,7 +19,7 @@ from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
 from twinlens.errors import UnknownBlockError
 from twinlens.support.progress import Report
-from twinlens.trace import Trace
+from twinlens.traces.trace import Trace
 
 from tests.browser.poll import until
 

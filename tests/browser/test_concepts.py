@@ -13,7 +13,7 @@ from twinlens import export
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES
 from twinlens.support.progress import Report
-from twinlens.trace import Trace
+from twinlens.traces.trace import Trace
 
 from tests.browser.lab import Notebook
 from tests.browser.panels import Compact, Panels, Selection

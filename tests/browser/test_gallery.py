@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from twinlens import compare, recording
+from twinlens import compare
 from twinlens.compute.live import trace_pair
 from twinlens.compute.pair import demo_pair
+from twinlens.traces import recording
 
 from tests.browser.lab import Notebook
 from tests.browser.panels import Compact, Panels, Selection, walk

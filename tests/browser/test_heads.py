@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page
 from twinlens import export
 from twinlens.contract.words import SIDES
-from twinlens.trace import Trace
+from twinlens.traces.trace import Trace
 
 from tests.browser.lab import Notebook
 from tests.browser.panels import Compact

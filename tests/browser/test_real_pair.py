@@ -8,9 +8,10 @@ import sys
 
 import numpy as np
 import pytest
-from twinlens import export, recording
+from twinlens import export
 from twinlens.compute.live import trace_pair
 from twinlens.compute.pair import load_pair
+from twinlens.traces import recording
 
 from tests.browser.lab import Notebook
 from tests.browser.panels import Compact, Panels, Selection, walk

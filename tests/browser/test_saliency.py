@@ -8,7 +8,7 @@ from twinlens import compare, density, export
 from twinlens.compute.live import trace_pair
 from twinlens.compute.pair import load_pair
 from twinlens.contract.words import SIDES
-from twinlens.marks import segments
+from twinlens.traces.marks import segments
 
 from tests.browser.lab import Notebook
 from tests.browser.panels import Compact, Panels, Selection

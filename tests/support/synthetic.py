@@ -6,14 +6,15 @@ import zlib
 from collections.abc import Iterable
 
 import numpy as np
+from twinlens.contract.forms import DeletionCurve
 from twinlens.contract.manifest import Answer, Manifest, Method, ModelInfo, PairInfo, Token
 from twinlens.contract.wire import Value
-from twinlens.contract.words import SIDES, Segment, Side
+from twinlens.contract.words import EXACT, SIDES, Segment, Side
 from twinlens.errors import UnknownBlockError
-from twinlens.faithfulness import EXACT, DeletionCurve, faithfulness
-from twinlens.grouping import groups
+from twinlens.faithfulness import faithfulness
 from twinlens.support.progress import Report
-from twinlens.trace import Trace
+from twinlens.traces.grouping import groups
+from twinlens.traces.trace import Trace
 
 from tests.support.synthetic_heads import head_block, head_keys
 

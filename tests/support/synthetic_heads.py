@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from twinlens.contract.wire import Array, Value
 from twinlens.contract.words import ABLATIONS, SIDES, TOP_HEADS, Side
-from twinlens.trace import Trace
+from twinlens.traces.trace import Trace
 
 
 def head_keys(trace: Trace) -> Iterator[str]:

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from twinlens import __version__, cli, compare, recording
+from twinlens import __version__, cli, compare
+from twinlens.traces import recording
 
 from tests.support.synthetic import SyntheticTrace, manifest
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import twinlens as tl
-from twinlens import recording
 from twinlens.compute.live import trace_pair
 from twinlens.contract import wire
 from twinlens.contract.manifest import with_methods
 from twinlens.contract.wire import Value
+from twinlens.traces import recording
 
 FOLDER = Path(__file__).parents[1] / "data" / "format_1"
 DIGESTS = json.loads((FOLDER / "digests.json").read_text())

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from twinlens import recording
+from twinlens.traces import recording
 
 from tests.support.synthetic import SyntheticTrace
 
@@ -35,7 +35,7 @@ def test_importing_twinlens_loads_nothing_heavy():
 @pytest.mark.parametrize(
     "code",
     [
-        "import twinlens.recording",
+        "import twinlens.traces.recording",
         "import twinlens.compare, twinlens.density",
         "import twinlens.cli",
         "import twinlens.charts",

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from twinlens import compare, recording
+from twinlens import compare
 from twinlens.errors import PromptError
-from twinlens.marks import marks_of, read_marks, segments
+from twinlens.traces import recording
+from twinlens.traces.marks import marks_of, read_marks, segments
 
 from tests.support.synthetic import SyntheticTrace, manifest
 

@@ -18,7 +18,7 @@ import numpy as np
 from twinlens.contract.wire import Json, Value
 from twinlens.errors import UnknownBlockError
 from twinlens.support.progress import Report
-from twinlens.trace import Trace
+from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
     from bokeh.models.renderers import GlyphRenderer

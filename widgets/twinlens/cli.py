@@ -17,14 +17,15 @@ from typing import Any, Literal, cast
 
 import click
 
-from twinlens import __version__, compare, export, recording
+from twinlens import __version__, compare, export
 from twinlens.concepts_command import concepts
 from twinlens.contract.words import SIDES
 from twinlens.errors import TwinlensError
 from twinlens.heads_command import heads
 from twinlens.studies.command import COMMANDS
 from twinlens.support.progress import progress
-from twinlens.trace import Trace
+from twinlens.traces import recording
+from twinlens.traces.trace import Trace
 
 DEMO_PAGE = "twinlens-demo.html"
 

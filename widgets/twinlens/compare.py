@@ -12,9 +12,9 @@ import numpy.typing as npt
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SEGMENTS, Segment, Side
 from twinlens.density import DensityParameters, density_of_importance, instruction_score
-from twinlens.grouping import Unit, groups
 from twinlens.support.progress import Report
-from twinlens.trace import Trace
+from twinlens.traces.grouping import Unit, groups
+from twinlens.traces.trace import Trace
 
 SCORED_SEGMENTS: tuple[Segment, ...] = ("instruction", "context", "other")
 

@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from twinlens import recording
 from twinlens.support.progress import progress
+from twinlens.traces import recording
 from twinlens.view.explorer import Explorer
 
 if TYPE_CHECKING:

@@ -25,10 +25,10 @@ from twinlens.contract import blocks, wire
 from twinlens.contract.manifest import Manifest, with_methods
 from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind
 from twinlens.errors import TwinlensError
-from twinlens.marks import Mark
 from twinlens.support.files import replacing
 from twinlens.support.progress import Report
-from twinlens.trace import Trace
+from twinlens.traces.marks import Mark
+from twinlens.traces.trace import Trace
 
 Theme: TypeAlias = Literal["auto", "light", "dark"]
 

@@ -15,7 +15,7 @@ from twinlens.charts import FONT, PALETTES, ChartTheme, Palette, numbered
 from twinlens.contract.wire import Array, Json
 from twinlens.contract.words import SIDES
 from twinlens.support.progress import Report
-from twinlens.trace import Trace
+from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
     from bokeh.models.sources import ColumnDataSource

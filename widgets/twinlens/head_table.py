@@ -9,7 +9,7 @@ import numpy as np
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, reading_position
 from twinlens.support.progress import Report
-from twinlens.trace import Trace
+from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,7 +21,7 @@ from twinlens.charts import (
 )
 from twinlens.contract.wire import Json
 from twinlens.support.progress import Report
-from twinlens.trace import Trace
+from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
     from bokeh.models.sources import ColumnDataSource

@@ -13,7 +13,7 @@ from twinlens.studies.data import Row
 from twinlens.studies.run import here
 from twinlens.studies.work import Work, traced
 from twinlens.support.progress import Report
-from twinlens.trace import Trace
+from twinlens.traces.trace import Trace
 
 PAIR = PairInfo(
     base=ModelInfo("planted-base", "sha256:0000000000000000", "float32", 1),

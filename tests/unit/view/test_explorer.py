@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import traitlets
 from comm.base_comm import BaseComm
-from twinlens import recording
 from twinlens.contract import wire
+from twinlens.traces import recording
 from twinlens.view.explorer import Explorer
 from twinlens.view.panel import Panel
 

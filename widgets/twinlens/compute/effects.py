@@ -16,12 +16,13 @@ from twinlens.compute.attributions.occlusion import deletion_curve
 from twinlens.compute.attributions.registry import METHODS, Reading, complete
 from twinlens.compute.passes import hookable
 from twinlens.compute.prompt import pieces
+from twinlens.contract.forms import DeletionCurve, Faithfulness
 from twinlens.contract.manifest import Manifest, Method
 from twinlens.contract.wire import Array
-from twinlens.contract.words import SIDES, Side
-from twinlens.faithfulness import EXACT, DeletionCurve, Faithfulness, faithfulness
-from twinlens.grouping import UNITS, groups
+from twinlens.contract.words import EXACT, SIDES, Side
+from twinlens.faithfulness import faithfulness
 from twinlens.support.progress import Report
+from twinlens.traces.grouping import UNITS, groups
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

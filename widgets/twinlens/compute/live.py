@@ -29,10 +29,10 @@ from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Array, Value, half
 from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
 from twinlens.errors import UnknownBlockError
-from twinlens.grouping import UNITS, groups
 from twinlens.support.lru import Cache
 from twinlens.support.progress import Report
-from twinlens.trace import Trace
+from twinlens.traces.grouping import UNITS, groups
+from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair

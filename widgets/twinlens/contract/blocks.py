@@ -64,8 +64,8 @@ gives there (shared answers only).
 
 JSON forms::
 
-    faithfulness/S/METHOD   the fields of `twinlens.faithfulness.Faithfulness`
-    deletion/S/METHOD  the fields of `twinlens.faithfulness.DeletionCurve`
+    faithfulness/S/METHOD   the fields of `twinlens.contract.forms.Faithfulness`
+    deletion/S/METHOD  the fields of `twinlens.contract.forms.DeletionCurve`
     groups/UNIT      [[position, ...], ...]   UNIT is word, sentence or segment
     alternatives/S   [[[text, probability], ...five], ... M]
     lens/S/t         {"target": text, "layers": [{"logprob": nats, "rank": 1-based,

@@ -26,6 +26,12 @@ ABLATIONS: tuple[str, str, str] = ("zero", "mean", "other")
 #: Heads of largest estimated effect that a table of exact effects holds.
 TOP_HEADS = 20
 
+#: The method that stands for the truth.
+EXACT = "occlusion"
+#: Tasks and levels of language that a concept may be labelled with.
+TASKS = ("writing", "maths", "coding", "translation")
+LEVELS = ("phonology", "morphology", "syntax", "semantics")
+
 #: Traits of the explorer that make up the selection; -1 and "" mean nothing is selected.
 SELECTION_DEFAULTS: dict[str, int | str] = {"token": -1, "layer": -1, "head": -1, "unit": ""}
 

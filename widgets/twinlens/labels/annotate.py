@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from twinlens.contract.words import SIDES
+from twinlens.contract.words import LEVELS, SIDES, TASKS
 from twinlens.errors import AnnotationError
 from twinlens.labels.answers import AnswerStore
 from twinlens.support.progress import Report
@@ -27,8 +27,6 @@ Kind: TypeAlias = Literal["name", "task", "level"]
 #: What became of a question: answered, "cannot tell" said so, or no valid answer.
 Outcome: TypeAlias = Literal["told", "cannot tell", "nonsense"]
 
-TASKS = ("writing", "maths", "coding", "translation")
-LEVELS = ("phonology", "morphology", "syntax", "semantics")
 NONE = "none"
 CANNOT_TELL = "cannot tell"
 

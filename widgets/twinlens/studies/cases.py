@@ -17,7 +17,7 @@ from twinlens.contract.wire import Array, Value
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import LevelsError, UnknownBlockError
 from twinlens.support.progress import Report
-from twinlens.trace import Trace
+from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
     from twinlens.studies.weight_changes import Changes

@@ -18,7 +18,7 @@ from twinlens.studies.annotation import Span, span_tokens
 from twinlens.studies.cases import Case
 from twinlens.studies.data import Problem, Row
 from twinlens.studies.store import as_table
-from twinlens.trace import Trace
+from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair

@@ -9,16 +9,18 @@ from typing import Any, cast
 import anywidget
 import traitlets as t
 
-from twinlens import recording
+from twinlens.contract.forms import HandLabels
 from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind, Segment, parse_unit
 from twinlens.errors import AnnotationError, PromptError
 from twinlens.export import DEFAULT_BUDGET_MB, ExportReport, Theme, front_end, to_html
 from twinlens.labels.annotate import read_annotations, write_annotations
-from twinlens.labels.names import HandLabels, Labelled, check, from_annotations, to_annotations
-from twinlens.marks import Mark, read_marks
-from twinlens.marks import segments as marked_segments
+from twinlens.labels.names import check, from_annotations, to_annotations
 from twinlens.support.progress import progress
-from twinlens.trace import Trace
+from twinlens.traces import recording
+from twinlens.traces.labelled import Labelled
+from twinlens.traces.marks import Mark, read_marks
+from twinlens.traces.marks import segments as marked_segments
+from twinlens.traces.trace import Trace
 from twinlens.view.panel import Panel
 from twinlens.view.server import BlockServer
 

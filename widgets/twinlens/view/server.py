@@ -22,7 +22,7 @@ from twinlens.contract import blocks, wire
 from twinlens.contract.blocks import grows
 from twinlens.contract.wire import Header
 from twinlens.errors import Interrupted, TwinlensError
-from twinlens.trace import Trace
+from twinlens.traces.trace import Trace
 
 #: Sends one custom message with binary buffers to every page that shows the explorer.
 Send: TypeAlias = Callable[[dict[str, Any], list[bytes]], None]

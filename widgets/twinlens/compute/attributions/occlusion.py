@@ -23,7 +23,7 @@ from twinlens.compute.passes import Conditions, Prefix
 from twinlens.contract.manifest import Method
 from twinlens.contract.wire import Array
 from twinlens.errors import PromptError, UnsupportedArchitectureError
-from twinlens.grouping import Unit
+from twinlens.traces.grouping import Unit
 
 Kind: TypeAlias = Literal["mask", "zero", "replace", "remove"]
 

@@ -21,10 +21,10 @@ import numpy as np
 from twinlens.contract.manifest import manifest_from_json, with_methods
 from twinlens.contract.wire import Value
 from twinlens.errors import PromptError, RecordingError, UnknownBlockError
-from twinlens.marks import Mark, read_marks
 from twinlens.support.files import replacing
 from twinlens.support.progress import Report
-from twinlens.trace import Trace
+from twinlens.traces.marks import Mark, read_marks
+from twinlens.traces.trace import Trace
 
 #: A block of a recording never needs more; a header that claims more is damaged.
 MAXIMUM_BLOCK_BYTES = 1 << 30

@@ -1,7 +1,7 @@
 """Traces: everything computed for one pair and one prompt, as blocks behind keys.
 
 A trace is live (`twinlens.compute.live.LiveTrace`, computed on demand from the models) or
-recorded (`twinlens.recording.RecordedTrace`). Both answer `block`; the typed accessors here
+recorded (`twinlens.traces.recording.RecordedTrace`). Both answer `block`; the typed accessors here
 are written once on top of it.
 """
 
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from twinlens.contract.forms import DeletionCurve, Faithfulness
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Array, Value
-from twinlens.contract.words import Side
-from twinlens.faithfulness import EXACT, DeletionCurve, Faithfulness
-from twinlens.marks import Mark
+from twinlens.contract.words import EXACT, Side
 from twinlens.support.progress import Report
+from twinlens.traces.marks import Mark
 
 if TYPE_CHECKING:
     import pandas as pd
