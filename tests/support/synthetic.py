@@ -11,7 +11,7 @@ from twinlens.contract.manifest import Answer, Manifest, Method, ModelInfo, Pair
 from twinlens.contract.wire import Value
 from twinlens.contract.words import EXACT, SIDES, Segment, Side
 from twinlens.errors import UnknownBlockError
-from twinlens.faithfulness import faithfulness
+from twinlens.measures.faithfulness import faithfulness
 from twinlens.support.progress import Report
 from twinlens.traces.grouping import groups
 from twinlens.traces.trace import Trace

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 from scipy import stats
-from twinlens.compare import effect_shares
 from twinlens.contract.forms import Faithfulness
-from twinlens.faithfulness import faithfulness
+from twinlens.measures.effect_shares import effect_shares
+from twinlens.measures.faithfulness import faithfulness
 from twinlens.traces.grouping import UNITS, groups
 
 from tests.support.synthetic import SyntheticTrace, tokens

@@ -36,7 +36,7 @@ def test_importing_twinlens_loads_nothing_heavy():
     "code",
     [
         "import twinlens.traces.recording",
-        "import twinlens.compare, twinlens.density",
+        "import twinlens.measures.summary, twinlens.measures.density",
         "import twinlens.cli",
         "import twinlens.charts",
         "import twinlens.export",

@@ -17,11 +17,12 @@ from typing import Any, Literal, cast
 
 import click
 
-from twinlens import __version__, compare, export
+from twinlens import __version__, export
 from twinlens.concepts_command import concepts
 from twinlens.contract.words import SIDES
 from twinlens.errors import TwinlensError
 from twinlens.heads_command import heads
+from twinlens.measures.summary import changed_heads, changed_layers, trace_score
 from twinlens.studies.command import COMMANDS
 from twinlens.support.progress import progress
 from twinlens.traces import recording
@@ -257,18 +258,13 @@ def summarise(trace: Trace, report: Callable[[int, int, str], None]) -> dict[str
         "instruction_density": {
             "score": "Wu et al. (2310.00492), section 3: summed density / log2(2 + n)",
             "method": method.name,
-            **{
-                side: compare.trace_score(trace, side, report=report) if marked else None
-                for side in SIDES
-            },
+            **{side: trace_score(trace, side, report=report) if marked else None for side in SIDES},
         },
         "changed_heads": [
             {"layer": layer, "head": head, "divergence_bits": value}
-            for layer, head, value in compare.changed_heads(trace)
+            for layer, head, value in changed_heads(trace)
         ],
-        "changed_layers": [
-            {"layer": layer, **parts} for layer, parts in compare.changed_layers(trace)
-        ],
+        "changed_layers": [{"layer": layer, **parts} for layer, parts in changed_layers(trace)],
     }
 
 

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from pyarrow import parquet
 from twinlens.charts import PALETTES
 from twinlens.contract.manifest import Method
-from twinlens.density import DensityParameters
 from twinlens.errors import TwinlensError
+from twinlens.measures.density import DensityParameters
 from twinlens.studies import command, run
 from twinlens.studies.data import Problem, Row
 from twinlens.studies.findings import findings

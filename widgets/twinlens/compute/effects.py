@@ -20,7 +20,7 @@ from twinlens.contract.forms import DeletionCurve, Faithfulness
 from twinlens.contract.manifest import Manifest, Method
 from twinlens.contract.wire import Array
 from twinlens.contract.words import EXACT, SIDES, Side
-from twinlens.faithfulness import faithfulness
+from twinlens.measures.faithfulness import faithfulness
 from twinlens.support.progress import Report
 from twinlens.traces.grouping import UNITS, groups
 

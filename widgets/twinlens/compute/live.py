@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from twinlens.compare import relative_difference
 from twinlens.compute import heads, lens
 from twinlens.compute.answers import read_answers
 from twinlens.compute.attributions.registry import METHODS
@@ -29,6 +28,7 @@ from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Array, Value, half
 from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
 from twinlens.errors import UnknownBlockError
+from twinlens.measures.differences import relative_difference
 from twinlens.support.lru import Cache
 from twinlens.support.progress import Report
 from twinlens.traces.grouping import UNITS, groups

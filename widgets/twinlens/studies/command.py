@@ -187,7 +187,7 @@ def _report(
     seed: int,
     **parameters: Any,
 ) -> None:
-    from twinlens.density import DensityParameters
+    from twinlens.measures.density import DensityParameters
     from twinlens.studies.findings import findings
     from twinlens.studies.report import write_report
     from twinlens.studies.scoring import Settings

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinlens.contract.words import SIDES, Side
-from twinlens.density import FloatArray, sparse
+from twinlens.measures.density import FloatArray, sparse
 from twinlens.studies.cases import Case
 
 PARTS = 10

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pyarrow as pa
 
-from twinlens.compare import SCORED_SEGMENTS
 from twinlens.contract.manifest import Answer, Token
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import Interrupted, StudyError, TwinlensError
+from twinlens.measures.summary import SCORED_SEGMENTS
 from twinlens.studies.annotation import Span, span_tokens
 from twinlens.studies.cases import Case
 from twinlens.studies.data import Problem, Row

@@ -105,7 +105,7 @@ class Explorer(anywidget.AnyWidget):
 
     @property
     def segments(self) -> list[Segment]:
-        """Segment of every prompt token under the present `marks`, for `twinlens.compare`."""
+        """Segment of every prompt token under the present `marks`, for `trace_score`."""
         return marked_segments(self._trace.manifest.prompt_tokens, self.marks)
 
     def saliency(self) -> Panel:
