@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from twinlens.changes.concepts import ConceptComparison
     from twinlens.labels.annotate import Annotation
+    from twinlens.weights.components import ConceptComparison
 
 
 @click.command()
@@ -60,7 +60,7 @@ def concepts(
     from twinlens.compute.weights.components import ConceptSettings
     from twinlens.compute.weights.concepts import compare_concepts
     from twinlens.support.progress import progress
-    from twinlens.vocabulary import vocabulary as read_vocabulary
+    from twinlens.weights.vocabulary import vocabulary as read_vocabulary
 
     if bool(endpoint) != bool(model):
         raise click.UsageError("--endpoint and --model go together")

@@ -14,9 +14,9 @@ from twinlens.traces import recording
 from twinlens.view.explorer import Explorer
 
 if TYPE_CHECKING:
-    from twinlens.changes.head_words import HeadWords
     from twinlens.compute.pair import Pair
     from twinlens.compute.weights.pair_heads import WordSource
+    from twinlens.weights.head_words import HeadWords
 
 #: A part of the prompt: its text, or where it starts and ends in characters, or several of these.
 Spans: TypeAlias = str | tuple[int, int] | Sequence[str | tuple[int, int]] | None

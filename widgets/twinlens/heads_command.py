@@ -11,8 +11,8 @@ import click
 from twinlens.errors import TwinlensError
 
 if TYPE_CHECKING:
-    from twinlens.changes.head_words import HeadWords
-    from twinlens.changes.word_pair_table import RiseTable
+    from twinlens.weights.head_words import HeadWords
+    from twinlens.weights.word_pair_table import RiseTable
 
 
 @click.command()
@@ -67,7 +67,7 @@ def heads(
     2310.00492): by default instruction verbs against general verbs.
     """
     from twinlens.entry import word_pairs
-    from twinlens.vocabulary import vocabulary
+    from twinlens.weights.vocabulary import vocabulary
 
     if output is not None and output.suffix not in (".html", ".csv"):
         raise TwinlensError(f"the file to write ends in .html or .csv, not {output.suffix!r}")

@@ -27,7 +27,7 @@ from twinlens.errors import (
     VocabularyError,
 )
 from twinlens.labels.annotate import Annotation, Component, Question, write_annotations
-from twinlens.vocabulary import vocabulary
+from twinlens.weights.vocabulary import vocabulary
 
 from tests.support import tiny
 

@@ -10,7 +10,6 @@ import torch
 from scipy.linalg import subspace_angles
 from scipy.stats import special_ortho_group
 from sklearn.decomposition import PCA
-from twinlens.changes.rotation import Rotation
 from twinlens.changes.rotation_figure import rotation_figure
 from twinlens.compute import architectures
 from twinlens.compute.pair import Pair, load_pair
@@ -25,6 +24,7 @@ from twinlens.compute.weights.rotation import (
     rotation,
 )
 from twinlens.errors import HeadIndexError, Interrupted, NotFiniteError, PairMismatchError
+from twinlens.weights.rotation import Rotation
 
 from tests.support import tiny
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinlens.changes.concepts import ConceptComparison
-from twinlens.changes.rotation import Row
 from twinlens.changes.rotation_figure import rotation_figure
+from twinlens.weights.components import ConceptComparison
+from twinlens.weights.rotation import Row
 
 if TYPE_CHECKING:
     from bokeh.models.ui.ui_element import UIElement

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twinlens.changes.rotation import Rotation
 from twinlens.charts import ChartTheme
 from twinlens.rotation_chart import rotation_layout
+from twinlens.weights.rotation import Rotation
 
 if TYPE_CHECKING:
     from bokeh.models.ui.ui_element import UIElement

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinlens.changes.word_pair_table import RiseTable
+from twinlens.weights.word_pair_table import RiseTable
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure

@@ -23,7 +23,7 @@ from twinlens.contract.wire import Array
 from twinlens.errors import HeadIndexError, NotFiniteError, UnsupportedArchitectureError
 from twinlens.support import layer_files
 from twinlens.support.progress import Report
-from twinlens.vocabulary import Vocabulary, vocabulary
+from twinlens.weights.vocabulary import Vocabulary, vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -69,7 +69,7 @@ class ConceptSettings:
             raise ValueError("concepts need at least one component and one word")
         if isinstance(self.vocabulary, str) and self.vocabulary not in ("words", "tokens"):
             raise ValueError(
-                'vocabulary is "words", "tokens" or a twinlens.vocabulary.vocabulary(...), not '
+                'vocabulary is "words", "tokens" or a twinlens.weights.vocabulary.vocabulary(...), not '
                 f"{self.vocabulary!r}"
             )
 

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 
-from twinlens.changes.head_words import HeadWords
-from twinlens.changes.word_pairs import LayerPairs, WordPairs
 from twinlens.compute.sources import load_tokenizer, source_of
 from twinlens.compute.weights.circuits import CircuitChange, circuit_change
 from twinlens.compute.weights.reading import HeldWeights, Weights
@@ -33,7 +31,9 @@ from twinlens.contract.words import SIDES, Side
 from twinlens.errors import PairMismatchError
 from twinlens.support import layer_files
 from twinlens.support.progress import Report
-from twinlens.vocabulary import Vocabulary, vocabulary
+from twinlens.weights.head_words import HeadWords
+from twinlens.weights.vocabulary import Vocabulary, vocabulary
+from twinlens.weights.word_pairs import LayerPairs, WordPairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -19,7 +19,6 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from twinlens.changes.rotation import Added, LayerRotation, Rotation
 from twinlens.compute.weights.components import (
     check_finite,
     principal_components,
@@ -35,6 +34,7 @@ from twinlens.errors import (
 )
 from twinlens.support import layer_files
 from twinlens.support.progress import Report
+from twinlens.weights.rotation import Added, LayerRotation, Rotation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.changes.word_pairs import LayerPairs, WordPairs
 from twinlens.compute.weights.reading import LayerWeights, Source, Weights, weights_of
 from twinlens.compute.weights.word_vectors import (
     Cooccurrence,
@@ -33,7 +32,8 @@ from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
 from twinlens.support import layer_files
 from twinlens.support.progress import Report
-from twinlens.vocabulary import Vocabulary, WordVectors, read_word_vectors, vocabulary
+from twinlens.weights.vocabulary import Vocabulary, WordVectors, read_word_vectors, vocabulary
+from twinlens.weights.word_pairs import LayerPairs, WordPairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

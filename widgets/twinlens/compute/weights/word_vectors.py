@@ -14,7 +14,7 @@ from torch import Tensor
 
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
-from twinlens.vocabulary import Vocabulary, WordVectors, vocabulary
+from twinlens.weights.vocabulary import Vocabulary, WordVectors, vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

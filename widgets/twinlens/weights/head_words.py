@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinlens.changes.word_pair_table import GROUP, RiseTable, rise_table
-from twinlens.changes.word_pairs import Row, WordPairs, overlap, pair_changes, word_changes
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
-from twinlens.vocabulary import general_verbs, instruction_verbs
+from twinlens.weights.vocabulary import general_verbs, instruction_verbs
+from twinlens.weights.word_pair_table import GROUP, RiseTable, rise_table
+from twinlens.weights.word_pairs import Row, WordPairs, overlap, pair_changes, word_changes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from twinlens.changes.rotation import Rotation, Row
+from twinlens.weights.rotation import Rotation, Row
 
 if TYPE_CHECKING:
     import pandas as pd

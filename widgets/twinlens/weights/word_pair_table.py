@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinlens.changes.word_pairs import Row, WordPairs, check_comparable
 from twinlens.contract.wire import Array
+from twinlens.weights.word_pairs import Row, WordPairs, check_comparable
 
 if TYPE_CHECKING:
     import pandas as pd
