@@ -9,9 +9,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, expect
-from twinlens import export
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES
+from twinlens.pages import page as export
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 

@@ -8,8 +8,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page
-from twinlens import export
 from twinlens.contract.words import SIDES
+from twinlens.pages import page as export
 from twinlens.traces.trace import Trace
 
 from tests.browser.lab import Notebook

@@ -6,7 +6,7 @@ import io
 
 import pytest
 from PIL import Image
-from twinlens import export
+from twinlens.pages import page as export
 
 from tests.browser.panels import Compact, Panels, Selection, walk
 from tests.support.synthetic import HOSTILE, SyntheticTrace, manifest

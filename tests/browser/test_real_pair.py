@@ -8,9 +8,9 @@ import sys
 
 import numpy as np
 import pytest
-from twinlens import export
 from twinlens.compute.live import trace_pair
 from twinlens.compute.pair import load_pair
+from twinlens.pages import page as export
 from twinlens.traces import recording
 
 from tests.browser.lab import Notebook

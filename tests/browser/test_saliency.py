@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from twinlens import export
 from twinlens.compute.live import trace_pair
 from twinlens.compute.pair import load_pair
 from twinlens.contract.words import SIDES
 from twinlens.measures import density
 from twinlens.measures import summary as compare
+from twinlens.pages import page as export
 from twinlens.traces.marks import segments
 
 from tests.browser.lab import Notebook

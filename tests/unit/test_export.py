@@ -11,9 +11,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from twinlens import charts, export
 from twinlens.contract import wire
 from twinlens.errors import Interrupted, TwinlensError
+from twinlens.figures.registry import chart_json
+from twinlens.pages import page as export
+from twinlens.pages.values import bokeh_script
 
 from tests.support.synthetic import HOSTILE, SyntheticTrace, manifest
 
@@ -80,8 +82,8 @@ def test_every_block_of_the_trace_is_in_the_page(trace, target):
             assert error <= np.abs(value).max() / 255 + 1e-6, key
         else:
             assert held[key] == value, key
-    assert held["asset/bokehjs"] == charts.bokeh_script()
-    assert held["chart/overview/dark"] == charts.overview_json(trace, "dark")
+    assert held["asset/bokehjs"] == bokeh_script()
+    assert held["chart/overview/dark"] == chart_json(trace, "chart/overview/dark")
 
 
 def test_the_page_opens_as_the_explorer_was(trace, target):

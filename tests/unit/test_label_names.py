@@ -8,8 +8,8 @@ import pytest
 import traitlets
 from bokeh.models import ColumnDataSource, Whisker
 from twinlens.errors import AnnotationError
+from twinlens.figures.labels import label_figure
 from twinlens.labels.annotate import Annotation, Component, write_annotations
-from twinlens.labels.figure import label_figure
 from twinlens.labels.names import check, from_annotations, names_of, to_annotations
 from twinlens.labels.shares import label_shares
 from twinlens.traces import recording

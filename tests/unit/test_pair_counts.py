@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from twinlens.changes.word_pair_figure import rise_figure
 from twinlens.errors import HeadIndexError, PairMismatchError, VocabularyError
+from twinlens.figures.word_pairs import rise_figure
 from twinlens.weights.word_pair_table import rise_shares, rise_table
 from twinlens.weights.word_pairs import LayerPairs, WordPairs, overlap, pair_changes, word_changes
 

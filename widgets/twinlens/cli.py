@@ -17,12 +17,13 @@ from typing import Any, Literal, cast
 
 import click
 
-from twinlens import __version__, export
+from twinlens import __version__
 from twinlens.concepts_command import concepts
 from twinlens.contract.words import SIDES
 from twinlens.errors import TwinlensError
 from twinlens.heads_command import heads
 from twinlens.measures.summary import changed_heads, changed_layers, trace_score
+from twinlens.pages import page as export
 from twinlens.studies.command import COMMANDS
 from twinlens.support.progress import progress
 from twinlens.traces import recording

@@ -56,7 +56,7 @@ def concepts(
     """
     from tqdm import tqdm
 
-    from twinlens.changes.concept_files import write_concepts
+    from twinlens.commands.result_files import write_concepts
     from twinlens.compute.weights.components import ConceptSettings
     from twinlens.compute.weights.concepts import compare_concepts
     from twinlens.support.progress import progress
@@ -117,9 +117,9 @@ def _ask(
 
 
 def _write_labels(out: Path, annotations: list[Annotation]) -> list[Path]:
-    from twinlens.changes.concept_files import write_figure, write_table
+    from twinlens.commands.result_files import write_figure, write_table
+    from twinlens.figures.labels import label_figure
     from twinlens.labels.annotate import write_annotations
-    from twinlens.labels.figure import label_figure
     from twinlens.labels.shares import label_shares
 
     write_annotations(out / "labels.csv", annotations)

@@ -140,7 +140,7 @@ def _write(found: HeadWords, table: RiseTable, output: Path) -> None:
     from bokeh.embed import file_html
     from bokeh.resources import INLINE
 
-    from twinlens.changes.word_pair_figure import rise_figure
+    from twinlens.figures.word_pairs import rise_figure
 
     title = f"Word pairs of {found.base.model} and {found.tuned.model}"
     output.write_text(file_html(rise_figure(table), INLINE, title), encoding="utf-8")

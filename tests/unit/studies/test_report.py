@@ -14,8 +14,8 @@ pytest.importorskip("pyarrow")
 
 from click.testing import CliRunner
 from pyarrow import parquet
-from twinlens.charts import PALETTES
 from twinlens.contract.manifest import Method
+from twinlens.contract.palette import PALETTES
 from twinlens.errors import TwinlensError
 from twinlens.measures.density import DensityParameters
 from twinlens.studies import command, run

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeAlias
 
 from twinlens.contract.words import LEVELS, SIDES, TASKS
 from twinlens.errors import AnnotationError
-from twinlens.labels.answers import AnswerStore
+from twinlens.labels.kept_answers import AnswerStore
 from twinlens.support.progress import Report
 
 Kind: TypeAlias = Literal["name", "task", "level"]

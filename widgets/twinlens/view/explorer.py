@@ -12,9 +12,10 @@ import traitlets as t
 from twinlens.contract.forms import HandLabels
 from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind, Segment, parse_unit
 from twinlens.errors import AnnotationError, PromptError
-from twinlens.export import DEFAULT_BUDGET_MB, ExportReport, Theme, front_end, to_html
 from twinlens.labels.annotate import read_annotations, write_annotations
 from twinlens.labels.names import check, from_annotations, to_annotations
+from twinlens.pages.front_end import front_end
+from twinlens.pages.page import DEFAULT_BUDGET_MB, ExportReport, Theme, to_html
 from twinlens.support.progress import progress
 from twinlens.traces import recording
 from twinlens.traces.labelled import Labelled
@@ -163,7 +164,7 @@ class Explorer(anywidget.AnyWidget):
         budget_mb: float = DEFAULT_BUDGET_MB,
         theme: Theme | None = None,
     ) -> ExportReport:
-        """Write one offline page with the panels as they are now; see `twinlens.export.to_html`."""
+        """Write one offline page with the panels as they are now, see `to_html`."""
         with progress("exporting") as report:
             return to_html(
                 Labelled(self._trace, self.labels),

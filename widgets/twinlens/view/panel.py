@@ -6,7 +6,7 @@ import anywidget
 import traitlets as t
 
 from twinlens.contract.words import PANELS
-from twinlens.export import front_end
+from twinlens.pages.front_end import front_end
 
 
 class Panel(anywidget.AnyWidget):

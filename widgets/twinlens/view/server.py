@@ -17,11 +17,11 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
-from twinlens import charts
 from twinlens.contract import blocks, wire
 from twinlens.contract.blocks import grows
 from twinlens.contract.wire import Header
 from twinlens.errors import Interrupted, TwinlensError
+from twinlens.pages.values import page_value
 from twinlens.traces.trace import Trace
 
 #: Sends one custom message with binary buffers to every page that shows the explorer.
@@ -133,7 +133,7 @@ class BlockServer:
             with self._lock:
                 block = self._recall(key)
             if block is None:
-                value = charts.page_value(self._trace, key, request.report)
+                value = page_value(self._trace, key, request.report)
                 block = wire.encode(value, causal=blocks.is_causal(key))
                 with self._lock:
                     self._remember(key, block)

@@ -69,8 +69,8 @@ class ConceptSettings:
             raise ValueError("concepts need at least one component and one word")
         if isinstance(self.vocabulary, str) and self.vocabulary not in ("words", "tokens"):
             raise ValueError(
-                'vocabulary is "words", "tokens" or a twinlens.weights.vocabulary.vocabulary(...), not '
-                f"{self.vocabulary!r}"
+                'vocabulary is "words", "tokens" or a twinlens.weights.vocabulary.vocabulary(...), '
+                f"not {self.vocabulary!r}"
             )
 
     def count(self, sizes: Sizes) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinlens.changes.rotation_figure import rotation_figure
+from twinlens.figures.rotation import rotation_figure
 from twinlens.weights.components import ConceptComparison
 from twinlens.weights.rotation import Row
 

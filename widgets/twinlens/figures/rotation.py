@@ -1,7 +1,7 @@
-"""Bokeh chart of how far tuning turned the feed-forward components, from a ``rotation`` block.
+"""Bokeh figures of how far tuning turned the feed-forward components.
 
-The page finds the ``ColumnDataSource`` ``rotation`` and ``marker`` (columns layer) in it, as in
-the overview.
+The page finds the ``ColumnDataSource`` ``rotation`` and ``marker`` (columns layer) in the chart of
+a trace, as in the overview. Bokeh is imported where it is used: it takes seconds to load.
 """
 
 from __future__ import annotations
@@ -9,19 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from twinlens.charts import (
-    PALETTES,
-    ChartTheme,
-    Palette,
-    hover,
-    layer_figure,
-    layer_line,
-    legend_above,
-    numbered,
-)
-from twinlens.contract.wire import Json
+from twinlens.contract.palette import PALETTES, ChartTheme, Palette
+from twinlens.figures.theme import hover, layer_figure, layer_line, legend_above
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
+from twinlens.weights.rotation import Rotation
 
 if TYPE_CHECKING:
     from bokeh.models.sources import ColumnDataSource
@@ -29,14 +21,48 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure
 
 HEIGHT = 190
+_CAPTION = (
+    "Mean of the {k} principal angles between the {k} leading components of base and of tuned; "
+    "share of base's variance that these of either model hold; norm of the weight difference "
+    "divided by that of base. Grey: random rotations of base's components, mean and range over "
+    "the draws. Angles can be large without much change where neighbouring components explain "
+    "about equally much; the share of variance is not misled by that."
+)
 
 
-def rotation_json(trace: Trace, theme: ChartTheme = "light", report: Report | None = None) -> Json:
-    """The chart of a trace as BokehJS embeds it; the same trace gives the same text."""
-    from bokeh.embed import json_item
+def rotation_chart(
+    trace: Trace, theme: ChartTheme = "light", report: Report | None = None
+) -> UIElement:
+    """`rotation_layout` of a trace."""
+    return rotation_layout(cast(list[dict[str, Any]], trace.block("rotation", report)), theme)
 
-    rows = cast(list[dict[str, Any]], trace.block("rotation", report))
-    return numbered(dict(json_item(rotation_layout(rows, theme))))
+
+def rotation_figure(
+    rotation: Rotation, k: int | None = None, *, theme: ChartTheme = "light"
+) -> UIElement:
+    """Bokeh layout by layer: mean principal angle, share of variance, relative difference.
+
+    Parameters
+    ----------
+    rotation : Rotation
+    k : int, optional
+        Number of leading components. By default the largest that was looked at, but at most a
+        quarter of the rank: subspaces that nearly fill the space agree whatever they are.
+    theme : {"light", "dark"}
+
+    Raises
+    ------
+    HeadIndexError
+        If k was not looked at.
+    """
+    from bokeh.layouts import column
+    from bokeh.models.widgets import Div
+
+    if k is None:
+        most = max(1, rotation.parameters["rank"] // 4)
+        k = max((one for one in rotation.measured if one <= most), default=min(rotation.measured))
+    layout = rotation_layout(rotation.block(k), theme)
+    return column(layout, Div(text=_CAPTION.format(k=k)), sizing_mode="stretch_width")
 
 
 def rotation_layout(rows: Sequence[dict[str, Any]], theme: ChartTheme = "light") -> UIElement:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import html
 import json
 import os
@@ -16,15 +15,17 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from twinlens import charts
 from twinlens.contract import blocks, wire
 from twinlens.contract.manifest import Manifest, with_methods
 from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind
 from twinlens.errors import TwinlensError
+from twinlens.figures.registry import chart_keys
+from twinlens.pages.front_end import front_end
+from twinlens.pages.html import inline_json, inline_script, inline_style, policy
+from twinlens.pages.values import BOKEH_KEY, bokeh_script, page_value
 from twinlens.support.files import replacing
 from twinlens.support.progress import Report
 from twinlens.traces.marks import Mark
@@ -33,6 +34,8 @@ from twinlens.traces.trace import Trace
 Theme: TypeAlias = Literal["auto", "light", "dark"]
 
 DEFAULT_BUDGET_MB = 6.0
+#: Where `page_template` leaves room; a title is escaped, so it holds neither.
+STATE_MARK, BLOCKS_MARK = "<!--state-->", "<!--blocks-->"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,31 @@ class ExportReport:
     def __str__(self) -> str:
         left_out = f", {len(self.missing)} blocks left out" if self.missing else ""
         return f"{self.path} ({self.size / 1e6:.1f} MB{left_out})"
+
+
+@dataclass(frozen=True)
+class PageParts:
+    """What tells one page from another; bundle and style sheet are the same in all of a version.
+
+    Attributes
+    ----------
+    state : dict
+        What the bundle reads from the element ``twinlens-page``: manifest, selection, method,
+        marks, theme, title, kind, and the keys that are missing.
+    blocks : str
+        What it reads from ``twinlens-blocks``: blocks and their index, see `_pack`.
+    included : tuple of str
+        Keys of the blocks.
+    """
+
+    state: dict[str, Any]
+    blocks: str = ""
+    included: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Keys of blocks that were left out."""
+        return tuple(self.state["missing"])
 
 
 def to_html(
@@ -105,62 +133,106 @@ def to_html(
     TwinlensError
         If the front end is not built, or not even the empty page fits the budget.
     """
+    parts = page_parts(
+        trace,
+        selection=selection,
+        method=method,
+        marks=marks,
+        title=title,
+        theme=theme,
+        kind=kind,
+        budget_mb=budget_mb,
+        report=report,
+    )
+    data = page_html(parts)
+    target = Path(path)
+    with replacing(target) as stream:
+        stream.write(data)
+    return ExportReport(target, len(data), parts.included, parts.missing)
+
+
+def page_parts(
+    trace: Trace,
+    *,
+    selection: Mapping[str, int | str] | None = None,
+    method: str | None = None,
+    marks: Sequence[Mark] | None = None,
+    title: str | None = None,
+    theme: Theme = "auto",
+    kind: PanelKind = "dashboard",
+    budget_mb: float = DEFAULT_BUDGET_MB,
+    report: Report | None = None,
+) -> PageParts:
+    """State and blocks of a page; parameters and errors are those of `to_html`."""
     manifest = trace.manifest
-    charted = kind in ("dashboard", "overview")
-    bokeh = charts.bokeh_script() if charted else ""
-    script = front_end("page.js").replace("</script", "<\\/script").replace("<!--", "<\\!--")
-    shell = {
-        "title": title or f"{manifest.pair.base.name} · {manifest.pair.tuned.name}",
-        "style": front_end("twinlens.css").replace("</style", "<\\/style"),
-        "script": script,
-        "policy": _policy(*filter(None, (script, bokeh))),
-    }
-    page: dict[str, Any] = {
+    charted = _charted(kind)
+    state: dict[str, Any] = {
         "manifest": manifest.to_json(),
         "selection": {**SELECTION_DEFAULTS, **(selection or {})},
         "method": method or _first_method(manifest),
         "marks": trace.marks if marks is None else list(marks),
         "theme": theme,
-        "title": shell["title"],
+        "title": title or f"{manifest.pair.base.name} · {manifest.pair.tuned.name}",
         "kind": kind,
         "missing": [],
     }
-    empty = len(_render(shell, page, ""))
+    empty = len(page_html(PageParts(state)))
     budget = int(budget_mb * 1e6) - empty
-    keys = [charts.BOKEH_KEY, *charts.CHART_KEYS] if charted else []
-    keys += trace.keys()
+    keys = list(trace.keys())
     if charted:
-        keys += charts.panel_chart_keys(keys)
+        opening = [BOKEH_KEY, *chart_keys(keys, opens=True)]
+        keys = [*opening, *keys, *chart_keys(keys, opens=False)]
     encoded, missing = _take(trace, keys, budget, report)
-    if charted and charts.BOKEH_KEY not in encoded:
+    if charted and BOKEH_KEY not in encoded:
+        least = empty + _cost(bokeh_script().encode())
         raise TwinlensError(
-            f"a page needs at least {(empty + _cost(bokeh.encode())) / 1e6:.1f} MB, more than the "
-            f"budget of {budget_mb:g} MB: raise budget_mb"
+            f"a page needs at least {least / 1e6:.1f} MB, more than the budget of "
+            f"{budget_mb:g} MB: raise budget_mb"
         )
-    page["missing"] = missing
-    page["manifest"] = with_methods(manifest, encoded).to_json()
-    data = _render(shell, page, _pack(encoded))
-    target = Path(path)
-    with replacing(target) as stream:
-        stream.write(data)
-    return ExportReport(target, len(data), tuple(encoded), tuple(missing))
+    state["missing"] = missing
+    state["manifest"] = with_methods(manifest, encoded).to_json()
+    return PageParts(state, _pack(encoded), tuple(encoded))
 
 
-def front_end(name: str) -> str:
-    """Text of one built file of the front end.
+def page_html(parts: PageParts) -> bytes:
+    """The complete page."""
+    text = page_template(parts.state["title"], parts.state["kind"])
+    text = text.replace(STATE_MARK, inline_json(parts.state), 1)
+    return text.replace(BLOCKS_MARK, parts.blocks, 1).encode(errors="replace")
 
-    Raises
-    ------
-    TwinlensError
-        If it is not built.
+
+def page_template(title: str, kind: PanelKind) -> str:
+    """A page with marks where state (`inline_json`) and blocks of its parts go.
+
+    Scripts run only if their hash is in its policy.
     """
-    file = files("twinlens") / "static" / name
-    try:
-        return file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise TwinlensError(
-            f"the front end is not built ({name} is missing): run `make js` in the checkout"
-        ) from error
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{html.escape(policy(*page_scripts(kind)))}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="twinlens">
+<title>{html.escape(title)}</title>
+<style>{inline_style(front_end("twinlens.css"))}</style>
+</head>
+<body>
+<script type="application/json" id="twinlens-page">{STATE_MARK}</script>
+<script type="text/plain" id="twinlens-blocks">{BLOCKS_MARK}</script>
+<script>{page_scripts(kind)[0]}</script>
+</body>
+</html>
+"""
+
+
+def page_scripts(kind: PanelKind) -> list[str]:
+    """Scripts that a page runs: the bundle, and BokehJS where there are charts."""
+    script = inline_script(front_end("page.js"))
+    return [script, bokeh_script()] if _charted(kind) else [script]
+
+
+def _charted(kind: PanelKind) -> bool:
+    return kind in ("dashboard", "overview")
 
 
 def _first_method(manifest: Manifest) -> str:
@@ -175,7 +247,7 @@ def _take(
     for done, key in enumerate(keys):
         if report:
             report(done, len(keys), key)
-        value = charts.page_value(trace, key)
+        value = page_value(trace, key)
         header, buffer = wire.encode(
             value, causal=blocks.is_causal(key), compact=not blocks.is_exact(key)
         )
@@ -202,35 +274,3 @@ def _pack(encoded: Mapping[str, tuple[wire.Header, bytes]]) -> str:
     body = b"".join(buffer for _, buffer in encoded.values())
     packed = gzip.compress(struct.pack("<I", len(head)) + head + body, 9, mtime=0)
     return base64.b64encode(packed).decode()
-
-
-def _policy(*scripts: str) -> str:
-    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _render(shell: Mapping[str, str], page: Mapping[str, Any], packed: str) -> bytes:
-    # ASCII, so that half characters of a prompt survive.
-    data = json.dumps(page, separators=(",", ":")).replace("<", "\\u003c")
-    text = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{html.escape(shell["policy"])}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="twinlens">
-<title>{html.escape(shell["title"])}</title>
-<style>{shell["style"]}</style>
-</head>
-<body>
-<script type="application/json" id="twinlens-page">{data}</script>
-<script type="text/plain" id="twinlens-blocks">{packed}</script>
-<script>{shell["script"]}</script>
-</body>
-</html>
-"""
-    return text.encode(errors="replace")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twinlens.charts import FONT, PALETTES, ChartTheme
+from twinlens.contract.palette import PALETTES, ChartTheme
 from twinlens.contract.words import SIDES
+from twinlens.figures.theme import FONT
 from twinlens.labels.shares import LabelShares
 
 if TYPE_CHECKING:

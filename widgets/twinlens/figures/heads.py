@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinlens.charts import FONT, PALETTES, ChartTheme, Palette, numbered
-from twinlens.contract.wire import Array, Json
+from twinlens.contract.palette import PALETTES, ChartTheme, Palette
+from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES
+from twinlens.figures.theme import FONT
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
@@ -40,11 +41,11 @@ FIGURES = {
 }
 
 
-def heads_json(trace: Trace, theme: ChartTheme = "light", report: Report | None = None) -> Json:
-    """The chart of a trace as BokehJS embeds it; the same trace gives the same text."""
-    from bokeh.embed import json_item
-
-    return numbered(dict(json_item(heads_layout(head_columns(trace, report), theme))))
+def heads_chart(
+    trace: Trace, theme: ChartTheme = "light", report: Report | None = None
+) -> UIElement:
+    """`heads_layout` of a trace."""
+    return heads_layout(head_columns(trace, report), theme)
 
 
 def head_columns(trace: Trace, report: Report | None = None) -> dict[str, Array]:
