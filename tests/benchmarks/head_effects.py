@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from scipy.stats import spearmanr
-from twinlens.cli import demo_prompts
+from twinlens.commands.main import demo_prompts
 from twinlens.compute.live import LiveTrace, trace_pair
 from twinlens.compute.pair import demo_pair, load_pair
 from twinlens.contract.wire import Array

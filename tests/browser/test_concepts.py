@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES
-from twinlens.pages import page as export
+from twinlens.pages.page import to_html
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
@@ -39,7 +39,7 @@ def named() -> SyntheticTrace:
 
 
 def show(page, trace: Trace, tmp_path, **options) -> Panels:
-    export.to_html(trace, tmp_path / "page.html", **options)
+    to_html(trace, tmp_path / "page.html", **options)
     page.goto((tmp_path / "page.html").as_uri())
     return Panels(page.locator("body"), Compact(trace))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page
 from twinlens.contract.words import SIDES
-from twinlens.pages import page as export
+from twinlens.pages.page import to_html
 from twinlens.traces.trace import Trace
 
 from tests.browser.lab import Notebook
@@ -87,7 +87,7 @@ class Heads:
 
 
 def open_page(offline: Page, trace: Trace, tmp_path: Any, **options: Any) -> Heads:
-    export.to_html(trace, tmp_path / "page.html", **options)
+    to_html(trace, tmp_path / "page.html", **options)
     offline.goto((tmp_path / "page.html").as_uri())
     return Heads(offline)
 

@@ -9,7 +9,7 @@ from twinlens.compute.pair import load_pair
 from twinlens.contract.words import SIDES
 from twinlens.measures import density
 from twinlens.measures import summary as compare
-from twinlens.pages import page as export
+from twinlens.pages.page import to_html
 from twinlens.traces.marks import segments
 
 from tests.browser.lab import Notebook
@@ -101,7 +101,7 @@ class Saliency:
 
 @pytest.fixture
 def exported(offline, trace, tmp_path):
-    export.to_html(trace, tmp_path / "page.html", kind="saliency")
+    to_html(trace, tmp_path / "page.html", kind="saliency")
     offline.goto((tmp_path / "page.html").as_uri())
     Panels(offline.locator("body"), Compact(trace)).check(Selection(), "saliency")
     return Saliency(offline, trace)
@@ -199,7 +199,7 @@ def test_agreement_and_deletion_curves_are_in_the_page(exported, trace, watch):
 
 def test_own_answers_differ_over_whole_answers_only(offline, tmp_path, watch):
     trace = SyntheticTrace(manifest(shared=False))
-    export.to_html(trace, tmp_path / "own.html", kind="saliency")
+    to_html(trace, tmp_path / "own.html", kind="saliency")
     offline.goto((tmp_path / "own.html").as_uri())
     panel = Saliency(offline, trace)
     panel.ready("What the answer rests on")

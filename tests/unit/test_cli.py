@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from twinlens import __version__, cli
+from twinlens import __version__
+from twinlens.commands import main as cli
 from twinlens.measures.summary import changed_heads, changed_layers, trace_score
 from twinlens.traces import recording
 

@@ -14,7 +14,8 @@ import pytest
 from twinlens.contract import wire
 from twinlens.errors import Interrupted, TwinlensError
 from twinlens.figures.registry import chart_json
-from twinlens.pages import page as export
+from twinlens.pages.front_end import front_end
+from twinlens.pages.page import to_html
 from twinlens.pages.values import bokeh_script
 
 from tests.support.synthetic import HOSTILE, SyntheticTrace, manifest
@@ -68,7 +69,7 @@ def target(tmp_path):
 
 
 def test_every_block_of_the_trace_is_in_the_page(trace, target):
-    report = export.to_html(trace, target)
+    report = to_html(trace, target)
     page = Page(target)
     assert page.data["manifest"] == json.loads(json.dumps(trace.manifest.to_json()))
     held = page.blocks()
@@ -87,7 +88,7 @@ def test_every_block_of_the_trace_is_in_the_page(trace, target):
 
 
 def test_the_page_opens_as_the_explorer_was(trace, target):
-    export.to_html(
+    to_html(
         trace,
         target,
         selection={"token": 3, "layer": 1, "head": 2},
@@ -103,7 +104,7 @@ def test_the_page_opens_as_the_explorer_was(trace, target):
 
 
 def test_the_policy_allows_the_two_scripts_and_nothing_else(trace, target):
-    export.to_html(trace, target)
+    to_html(trace, target)
     page = Page(target)
     rules = dict(rule.strip().split(" ", 1) for rule in page.policy.split(";"))
     digests = {
@@ -116,7 +117,7 @@ def test_the_policy_allows_the_two_scripts_and_nothing_else(trace, target):
 
 
 def test_the_page_names_no_other_address(trace, target):
-    export.to_html(trace, target)
+    to_html(trace, target)
     page = Page(target)
     assert not [a for _, a in page.tags if a.get("src") or a.get("href")]
     css = re.search(r"<style>(.*?)</style>", target.read_text(encoding="utf-8"), re.S)
@@ -130,7 +131,7 @@ def test_hostile_text_stays_text(target):
     hostile = manifest(
         prompt=texts, answers={"base": tuple(HOSTILE), "tuned": tuple(reversed(HOSTILE))}
     )
-    export.to_html(SyntheticTrace(hostile), target, title=HOSTILE[0])
+    to_html(SyntheticTrace(hostile), target, title=HOSTILE[0])
     page = Page(target)
     assert [t["text"] for t in page.data["manifest"]["prompt_tokens"]] == list(HOSTILE)
     assert page.title == HOSTILE[0]
@@ -143,14 +144,14 @@ def test_half_characters_do_not_break_the_page(trace, target):
     first, *others = trace.manifest.prompt_tokens
     halves = (dataclasses.replace(first, text="\ud83d"), dataclasses.replace(first, text="\x00"))
     trace.manifest = dataclasses.replace(trace.manifest, prompt_tokens=(*halves, *others))
-    export.to_html(trace, target, title="\ude00")
+    to_html(trace, target, title="\ude00")
     texts = [token["text"] for token in Page(target).data["manifest"]["prompt_tokens"]]
     assert texts[:2] == ["\ud83d", "\x00"]
 
 
 def test_the_budget_keeps_the_most_useful_blocks(trace, target):
-    full = export.to_html(trace, target, budget_mb=6)
-    cut = export.to_html(trace, target, budget_mb=full.size / 1e6 - 0.02)
+    full = to_html(trace, target, budget_mb=6)
+    cut = to_html(trace, target, budget_mb=full.size / 1e6 - 0.02)
     assert cut.size <= full.size - 20_000
     assert 0 < len(cut.missing) < len(full.included)
     assert cut.included + cut.missing == full.included
@@ -161,12 +162,12 @@ def test_the_budget_keeps_the_most_useful_blocks(trace, target):
 
 def test_a_budget_too_small_for_the_page_itself_is_refused(trace, target):
     with pytest.raises(TwinlensError, match="raise budget_mb"):
-        export.to_html(trace, target, budget_mb=0.1)
+        to_html(trace, target, budget_mb=0.1)
     assert not target.exists()
 
 
 def test_blocks_that_do_not_fit_are_not_computed(trace, target):
-    report = export.to_html(trace, target, budget_mb=0.8)
+    report = to_html(trace, target, budget_mb=0.8)
     left_out = set(report.missing[1:])
     assert not left_out & set(trace.asked)
 
@@ -179,25 +180,25 @@ def test_an_interrupt_leaves_the_old_file(trace, target):
             raise Interrupted("enough")
 
     with pytest.raises(Interrupted):
-        export.to_html(trace, target, report=stop)
+        to_html(trace, target, report=stop)
     assert target.read_text() == "old"
     assert list(target.parent.iterdir()) == [target]
 
 
 def test_the_same_trace_gives_the_same_page(trace, target):
-    export.to_html(trace, target)
+    to_html(trace, target)
     first = target.read_bytes()
-    export.to_html(SyntheticTrace(), target)
+    to_html(SyntheticTrace(), target)
     assert target.read_bytes() == first
 
 
 def test_code_cannot_end_its_own_script(trace, target, monkeypatch):
     code = 'const a = "</script><!--<script>";'
     monkeypatch.setattr(export, "front_end", lambda name: code if name[-2:] == "js" else "")
-    export.to_html(trace, target)
+    to_html(trace, target)
     assert [tag for tag, _ in Page(target).tags].count("script") == 3
 
 
 def test_an_unbuilt_front_end_says_what_to_do():
     with pytest.raises(TwinlensError, match="make js"):
-        export.front_end("nothing.js")
+        front_end("nothing.js")

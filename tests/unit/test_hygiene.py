@@ -37,7 +37,7 @@ def test_importing_twinlens_loads_nothing_heavy():
     [
         "import twinlens.traces.recording",
         "import twinlens.measures.summary, twinlens.measures.density",
-        "import twinlens.cli",
+        "import twinlens.commands.main",
         "import twinlens.figures.overview",
         "import twinlens.pages.page",
         "import twinlens.view.explorer, twinlens.view.panel",

@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from sklearn.decomposition import PCA
-from twinlens.cli import twinlens
+from twinlens.commands.main import twinlens
 from twinlens.compute import architectures
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.weights import components as subject

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import twinlens
-from twinlens import cli
+from twinlens.commands import main as cli
 from twinlens.compute.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.weights.circuits import circuit_change

@@ -18,55 +18,19 @@ from typing import Any, Literal, cast
 import click
 
 from twinlens import __version__
-from twinlens.concepts_command import concepts
+from twinlens.commands.concepts import concepts
+from twinlens.commands.heads import heads
+from twinlens.commands.options import page_options, prompt_options
+from twinlens.commands.study import COMMANDS
 from twinlens.contract.words import SIDES
 from twinlens.errors import TwinlensError
-from twinlens.heads_command import heads
 from twinlens.measures.summary import changed_heads, changed_layers, trace_score
-from twinlens.pages import page as export
-from twinlens.studies.command import COMMANDS
+from twinlens.pages.page import to_html
 from twinlens.support.progress import progress
 from twinlens.traces import recording
 from twinlens.traces.trace import Trace
 
 DEMO_PAGE = "twinlens-demo.html"
-
-Command = Callable[..., Any]
-
-
-def page_options(command: Command) -> Command:
-    """Options of every command that writes a page."""
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
-        click.option("--open/--no-open", "show", default=None, help="Open the page in a browser."),
-        click.option(
-            "--budget-mb",
-            type=click.FloatRange(min=0, min_open=True),
-            default=export.DEFAULT_BUDGET_MB,
-            show_default=True,
-            help="Largest size of the page.",
-        ),
-        click.option("--title", help="Title of the page."),
-    ):
-        command = option(command)
-    return command
-
-
-def prompt_options(command: Command) -> Command:
-    """Options of every command that runs models."""
-    for option in (
-        click.option("--save", type=click.Path(path_type=Path), help="Also record a .twl file."),
-        click.option("--max-new-tokens", type=click.IntRange(min=1), default=64, show_default=True),
-        click.option(
-            "--response",
-            default="shared",
-            show_default=True,
-            help="own, shared, base, tuned, or the text of an answer both models read.",
-        ),
-        click.option("--context", multiple=True, help="Part of the prompt that is context."),
-    ):
-        command = option(command)
-    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -222,7 +186,7 @@ def _finish(
     if not as_json:
         click.echo(as_text(summary))
     with _bar("writing the page") as report:
-        written = export.to_html(trace, output, title=title, budget_mb=budget_mb, report=report)
+        written = to_html(trace, output, title=title, budget_mb=budget_mb, report=report)
     summary["page"] = {
         "path": str(written.path),
         "bytes": written.size,

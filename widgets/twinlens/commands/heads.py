@@ -66,7 +66,7 @@ def heads(
     pairs of every head, and counts how often the words of some lists rise (table 3 of Wu et al.
     2310.00492): by default instruction verbs against general verbs.
     """
-    from twinlens.entry import word_pairs
+    from twinlens.api import word_pairs
     from twinlens.weights.vocabulary import vocabulary
 
     if output is not None and output.suffix not in (".html", ".csv"):
