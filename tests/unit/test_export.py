@@ -14,6 +14,7 @@ import pytest
 from twinlens.contract import wire
 from twinlens.errors import Interrupted, TwinlensError
 from twinlens.figures.registry import chart_json
+from twinlens.pages import page
 from twinlens.pages.front_end import front_end
 from twinlens.pages.page import to_html
 from twinlens.pages.values import bokeh_script
@@ -194,7 +195,7 @@ def test_the_same_trace_gives_the_same_page(trace, target):
 
 def test_code_cannot_end_its_own_script(trace, target, monkeypatch):
     code = 'const a = "</script><!--<script>";'
-    monkeypatch.setattr(export, "front_end", lambda name: code if name[-2:] == "js" else "")
+    monkeypatch.setattr(page, "front_end", lambda name: code if name[-2:] == "js" else "")
     to_html(trace, target)
     assert [tag for tag, _ in Page(target).tags].count("script") == 3
 
