@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { LayerRotation, Tensor } from "../src/contract/contract.ts";
 import { selectionText } from "../src/core/selection.ts";
 import { Store } from "../src/core/store.ts";
 import { mount } from "../src/panels/mount.ts";
-import type { LayerRotation, Tensor } from "../src/protocol.ts";
 import type { Source } from "../src/sources/source.ts";
 import { COMPONENTS, FakeModel, LAYERS, manifest, NEURONS, source, value } from "./fixture.ts";
 

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { Tensor } from "../src/contract/contract.ts";
 import { spearman } from "../src/core/numbers.ts";
 import { selectionText } from "../src/core/selection.ts";
 import { Store } from "../src/core/store.ts";
@@ -9,7 +10,6 @@ import { filtered, pairsOf } from "../src/panels/head_pairs_data.ts";
 import { between, holding, isWhole, moved, whole, zoomed } from "../src/panels/head_zoom.ts";
 import { measures, target } from "../src/panels/heads_measures.ts";
 import { mount } from "../src/panels/mount.ts";
-import type { Tensor } from "../src/protocol.ts";
 import type { Source } from "../src/sources/source.ts";
 import { FakeModel, manifest, source, value } from "./fixture.ts";
 

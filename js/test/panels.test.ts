@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { Manifest, PanelKind, Tensor } from "../src/contract/contract.ts";
 import { selectionText } from "../src/core/selection.ts";
 import { Store } from "../src/core/store.ts";
 import { PALETTES } from "../src/draw/theme.ts";
 import { mount } from "../src/panels/mount.ts";
-import type { Manifest, PanelKind, Tensor } from "../src/protocol.ts";
 import type { Progress, Source } from "../src/sources/source.ts";
 import { COMPONENTS, FakeModel, HOSTILE, manifest, source, value } from "./fixture.ts";
 

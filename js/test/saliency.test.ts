@@ -1,11 +1,11 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { Manifest, Tensor, Value } from "../src/contract/contract.ts";
 import { exactRun, rowsDone } from "../src/core/exact.ts";
 import { marksOf, remark, segmentsUnder } from "../src/core/marks.ts";
 import { Store } from "../src/core/store.ts";
 import { mount } from "../src/panels/mount.ts";
 import { type Shares, sharesOf } from "../src/panels/saliency_shares.ts";
 import type { Table } from "../src/panels/saliency_table.ts";
-import type { Manifest, Tensor, Value } from "../src/protocol.ts";
 import { abortError, type Progress, type Source } from "../src/sources/source.ts";
 import { FakeModel, manifest, source, value } from "./fixture.ts";
 

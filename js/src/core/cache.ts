@@ -1,4 +1,4 @@
-import { grows, type Value } from "../protocol.ts";
+import { grows, type Value } from "../contract/contract.ts";
 import { abortError, type Progress, type Source } from "../sources/source.ts";
 
 interface Flight {

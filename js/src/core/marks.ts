@@ -1,6 +1,6 @@
 // Spans marked anew over the prompt's tokens, as in widgets/twinlens/marks.py.
 
-import type { Mark, Segment, Token } from "../protocol.ts";
+import type { Mark, Segment, Token } from "../contract/contract.ts";
 
 const FIXED: readonly string[] = ["special", "template"];
 

@@ -1,6 +1,6 @@
 // Small helpers over numeric arrays.
 
-import { type BySide, SIDES, type Side } from "../protocol.ts";
+import { type BySide, SIDES, type Side } from "../contract/contract.ts";
 
 export type Numbers = ArrayLike<number>;
 

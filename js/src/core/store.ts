@@ -9,8 +9,8 @@ import type {
   Side,
   Tensor,
   Value,
-} from "../protocol.ts";
-import { readingPosition } from "../protocol.ts";
+} from "../contract/contract.ts";
+import { readingPosition } from "../contract/contract.ts";
 import type { Progress, Source } from "../sources/source.ts";
 import { Cache } from "./cache.ts";
 import type { DensitySettings } from "./density.ts";

@@ -1,9 +1,9 @@
 // Feed-forward units of both models as words.
 
+import { parseUnit } from "../contract/contract.ts";
 import type { Store } from "../core/store.ts";
 import { h, picker } from "../draw/dom.ts";
 import { count, number, percent, quote } from "../draw/format.ts";
-import { parseUnit } from "../protocol.ts";
 import { type Concepts, loadConcepts } from "./concepts_data.ts";
 import { nameEditor } from "./name_editor.ts";
 import { neuronCard } from "./neuron_card.ts";

@@ -1,7 +1,5 @@
 // What the concepts panel shows for a selection: a layer, one unit of it, and its words by zone.
 
-import { bySide, type Numbers } from "../core/numbers.ts";
-import { row, type Store } from "../core/store.ts";
 import {
   type BySide,
   type Component,
@@ -13,7 +11,9 @@ import {
   SIDES,
   type Tensor,
   type Word,
-} from "../protocol.ts";
+} from "../contract/contract.ts";
+import { bySide, type Numbers } from "../core/numbers.ts";
+import { row, type Store } from "../core/store.ts";
 import type { View } from "./panel.ts";
 
 export const ZONES = ["base", "both", "tuned"] as const;

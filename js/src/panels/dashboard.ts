@@ -1,9 +1,9 @@
 // The dashboard: a header and the four panels, linked by one store.
 
+import { type Manifest, type PanelKind, SIDES, type Side } from "../contract/contract.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import { number, visible } from "../draw/format.ts";
-import { type Manifest, type PanelKind, SIDES, type Side } from "../protocol.ts";
 import { helpCard } from "./help.ts";
 
 export interface Frame {

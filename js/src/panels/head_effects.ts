@@ -1,11 +1,11 @@
 // What each head does for the answer: estimates beside what interventions measure.
 
+import { type BySide, SIDES, type Side, type Tensor, type Value } from "../contract/contract.ts";
 import { largest, type Numbers, spearman } from "../core/numbers.ts";
 import type { Ablation, Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";
 import { number, quote, signed } from "../draw/format.ts";
 import { windowList } from "../draw/window_list.ts";
-import { type BySide, SIDES, type Side, type Tensor, type Value } from "../protocol.ts";
 import { attempt } from "./attempt.ts";
 import type { HeadView } from "./head_detail.ts";
 import {

@@ -1,8 +1,8 @@
 // Effects of heads on the answer: estimates by gradient, and exact ones where they are known.
 
+import { type BySide, SIDES, type Side, type Tensor } from "../contract/contract.ts";
 import { bySide, type Numbers } from "../core/numbers.ts";
 import type { Ablation, Store } from "../core/store.ts";
-import { type BySide, SIDES, type Side, type Tensor } from "../protocol.ts";
 import { attempt } from "./attempt.ts";
 import { target } from "./heads_measures.ts";
 import type { View } from "./panel.ts";

@@ -1,10 +1,10 @@
 // Word pairs of one head as a table, and a search for the heads that hold a word.
 
+import type { WordHeads } from "../contract/contract.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import { count, quote, signed } from "../draw/format.ts";
 import { windowList } from "../draw/window_list.ts";
-import type { WordHeads } from "../protocol.ts";
 import type { Attempt } from "./attempt.ts";
 import type { HeadView } from "./head_detail.ts";
 import { makeJob } from "./head_job.ts";

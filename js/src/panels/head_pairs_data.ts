@@ -1,7 +1,7 @@
 // Word pairs of heads: what one head gained, kept and lost, and which heads hold a word.
 
+import type { WordHeads, WordPairs } from "../contract/contract.ts";
 import type { Store } from "../core/store.ts";
-import type { WordHeads, WordPairs } from "../protocol.ts";
 import { type Attempt, attempt } from "./attempt.ts";
 import type { View } from "./panel.ts";
 

@@ -1,8 +1,8 @@
 // What the heads panel shows for a selection: one number per head, and the head it looks into.
 
+import type { BySide, Side, Tensor } from "../contract/contract.ts";
 import { bySide, difference, meanRows, type Numbers } from "../core/numbers.ts";
 import { row } from "../core/store.ts";
-import type { BySide, Side, Tensor } from "../protocol.ts";
 import { attempt } from "./attempt.ts";
 import { type ExactEffects, loadEffects } from "./head_effects_data.ts";
 import {

@@ -1,10 +1,10 @@
 // Mounting: a themed root, the keys that work everywhere, and one panel or all four.
 
+import { PANELS, type PanelKind } from "../contract/contract.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { surface } from "../draw/theme.ts";
 import { tooltip } from "../draw/tooltip.ts";
-import { PANELS, type PanelKind } from "../protocol.ts";
 import { conceptsPanel } from "./concepts.ts";
 import { dashboard } from "./dashboard.ts";
 import { headsPanel } from "./heads.ts";

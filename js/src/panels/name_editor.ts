@@ -1,8 +1,8 @@
 // The name and labels of the shown component, given by hand.
 
+import { type Label, LEVELS, parseUnit, TASKS } from "../contract/contract.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
-import { type Label, LEVELS, parseUnit, TASKS } from "../protocol.ts";
 import { type Concepts, labelOf } from "./concepts_data.ts";
 
 /** Longest name, as Python checks it. */

@@ -1,10 +1,16 @@
 // What became of a neuron: its value vector moved, or it is used more; and what it does.
 
+import {
+  type BySide,
+  type Neuron,
+  type NeuronChange,
+  parseUnit,
+  SIDES,
+} from "../contract/contract.ts";
 import { largest } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import { number, percent, quote, signed } from "../draw/format.ts";
-import { type BySide, type Neuron, type NeuronChange, parseUnit, SIDES } from "../protocol.ts";
 import type { Concepts } from "./concepts_data.ts";
 import { meter } from "./meter.ts";
 import {

@@ -1,9 +1,9 @@
 // Activations of neurons, and their effects on the answer: estimates of all, exact ones on request.
 
+import { type BySide, SIDES, type Side, type Tensor } from "../contract/contract.ts";
 import { bySide, type Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { quote } from "../draw/format.ts";
-import { type BySide, SIDES, type Side, type Tensor } from "../protocol.ts";
 import type { View } from "./panel.ts";
 
 /** Effects in nats; undefined where a side has none, as where its own answer is shorter. */

@@ -1,10 +1,10 @@
 // Neurons by activity, change or effect; effects are estimates until they are measured.
 
+import { type BySide, type NeuronActivity, SIDES, type Tensor } from "../contract/contract.ts";
 import { largest } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";
 import { count, number, quote } from "../draw/format.ts";
-import { type BySide, type NeuronActivity, SIDES, type Tensor } from "../protocol.ts";
 import type { Concepts } from "./concepts_data.ts";
 import { meter } from "./meter.ts";
 import {

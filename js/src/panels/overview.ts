@@ -1,10 +1,10 @@
 // How far the models are apart, layer by layer: a Bokeh chart filled from blocks.
 
+import type { BySide, Lens, Tensor } from "../contract/contract.ts";
 import { bySide, meanRows, type Numbers } from "../core/numbers.ts";
 import { row, type Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { quote } from "../draw/format.ts";
-import type { BySide, Lens, Tensor } from "../protocol.ts";
 import { type BokehDocument, embedChart, fillSource, resize, selectLayerOnTap } from "./bokeh.ts";
 import type { MakePanel, View } from "./panel.ts";
 

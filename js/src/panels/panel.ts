@@ -1,12 +1,12 @@
 // The frame of every panel: title, caption, picture; loading, progress, errors; newest run wins.
 
+import type { PanelKind } from "../contract/contract.ts";
 import { perFrame } from "../core/frame.ts";
 import { selectionText } from "../core/selection.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import type { Surface } from "../draw/theme.ts";
 import type { Tooltip } from "../draw/tooltip.ts";
-import type { PanelKind } from "../protocol.ts";
 import { isAbort, type Progress } from "../sources/source.ts";
 
 /** What a panel gets for one run. */

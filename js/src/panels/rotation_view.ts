@@ -1,9 +1,9 @@
 // How far tuning turned the components of every layer, against random rotations, and what it added.
 
+import type { LayerRotation } from "../contract/contract.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { number, percent } from "../draw/format.ts";
-import type { LayerRotation } from "../protocol.ts";
 import { type BokehDocument, embedChart, fillSource, resize, selectLayerOnTap } from "./bokeh.ts";
 import type { View } from "./panel.ts";
 import { reachable, roving } from "./roving.ts";

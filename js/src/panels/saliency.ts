@@ -1,10 +1,16 @@
 // What the answer rests on: bars on the running text, base above and tuned below.
 
+import {
+  type Alternatives,
+  type BySide,
+  SIDES,
+  type Side,
+  type Tensor,
+} from "../contract/contract.ts";
 import { bySide, largest, type Numbers } from "../core/numbers.ts";
 import type { Options, Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";
 import { tips } from "../draw/tooltip.ts";
-import { type Alternatives, type BySide, SIDES, type Side, type Tensor } from "../protocol.ts";
 import type { MakePanel, Panel, View } from "./panel.ts";
 import { reachable, roving } from "./roving.ts";
 import { saliencyBadge } from "./saliency_badge.ts";

@@ -1,12 +1,6 @@
 // How far the picture can be trusted: agreement with exact occlusion, the run that measures it,
 // and deletion curves.
 
-import { EXACT, type ExactRun, exactRun, rowsDone } from "../core/exact.ts";
-import { bySide } from "../core/numbers.ts";
-import type { Store } from "../core/store.ts";
-import { button, h, setAttribute } from "../draw/dom.ts";
-import { count, number, percent } from "../draw/format.ts";
-import type { Surface } from "../draw/theme.ts";
 import {
   type BySide,
   type DeletionCurve,
@@ -14,7 +8,13 @@ import {
   type Method,
   SIDES,
   type Side,
-} from "../protocol.ts";
+} from "../contract/contract.ts";
+import { EXACT, type ExactRun, exactRun, rowsDone } from "../core/exact.ts";
+import { bySide } from "../core/numbers.ts";
+import type { Store } from "../core/store.ts";
+import { button, h, setAttribute } from "../draw/dom.ts";
+import { count, number, percent } from "../draw/format.ts";
+import type { Surface } from "../draw/theme.ts";
 import { isAbort } from "../sources/source.ts";
 import { deletionChart } from "./deletion_chart.ts";
 import { shownRun, standIn } from "./saliency_table.ts";

@@ -1,9 +1,9 @@
 // What the saliency panel shows for a selection: numbers per token, without any drawing.
 
+import { type BySide, parseUnit, SIDES, type Side, type Tensor } from "../contract/contract.ts";
 import { density, instructionScore, levels } from "../core/density.ts";
 import { bySide, largest, meanRows, type Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
-import { type BySide, parseUnit, SIDES, type Side, type Tensor } from "../protocol.ts";
 import { unitName } from "./concepts_data.ts";
 import type { View } from "./panel.ts";
 import { loadTables, type Table } from "./saliency_table.ts";

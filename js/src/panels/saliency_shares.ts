@@ -1,9 +1,9 @@
 // Where in the prompt the effect comes from: shares of its parts, as compare.effect_shares.
 
+import { type BySide, type Segment, SIDES, type Side } from "../contract/contract.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { percent } from "../draw/format.ts";
-import { type BySide, type Segment, SIDES, type Side } from "../protocol.ts";
 import type { View } from "./panel.ts";
 import { columnsOf } from "./saliency_data.ts";
 import type { Table } from "./saliency_table.ts";

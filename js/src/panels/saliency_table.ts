@@ -1,9 +1,9 @@
 // Effects of both models, cell by cell, and which of them are measured rather than estimated.
 
+import type { BySide, Method, Side, Tensor } from "../contract/contract.ts";
 import { EXACT, type ExactRun, exactRun, leaveOthers } from "../core/exact.ts";
 import { bySide, type Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
-import type { BySide, Method, Side, Tensor } from "../protocol.ts";
 import type { View } from "./panel.ts";
 
 export interface Table {

@@ -1,10 +1,10 @@
 // A run of tokens as text: each a button with bars above (base), below (tuned), and below these
 // their difference on the same scale.
 
+import type { BySide, Segment, Side, Token } from "../contract/contract.ts";
 import type { Numbers } from "../core/numbers.ts";
 import { h, setAttribute } from "../draw/dom.ts";
 import { number, tokenText } from "../draw/format.ts";
-import type { BySide, Segment, Side, Token } from "../protocol.ts";
 import type { Track } from "./saliency_data.ts";
 
 interface Marks {

@@ -1,10 +1,10 @@
 // The words of a unit as real text: in three zones, or one cloud per model.
 
+import { SIDES } from "../contract/contract.ts";
 import { type CloudWord, layoutZones, measurer, type Placed } from "../draw/cloud.ts";
 import { h } from "../draw/dom.ts";
 import { count, number, tokenText } from "../draw/format.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";
-import { SIDES } from "../protocol.ts";
 import { type Concepts, scoreOf, ZONES, type ZonedWord, type ZoneName } from "./concepts_data.ts";
 import type { View } from "./panel.ts";
 import { reachable, roving } from "./roving.ts";

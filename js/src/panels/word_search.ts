@@ -1,10 +1,16 @@
 // Where a word stands out: layers and components of both models, best first.
 
+import {
+  type Component,
+  type Found,
+  SIDES,
+  type Side,
+  type WordPlaces,
+} from "../contract/contract.ts";
 import { bySide } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { count, number, quote } from "../draw/format.ts";
-import { type Component, type Found, SIDES, type Side, type WordPlaces } from "../protocol.ts";
 import type { Concepts } from "./concepts_data.ts";
 import type { View } from "./panel.ts";
 import { pickUnits } from "./unit_list.ts";

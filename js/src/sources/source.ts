@@ -1,4 +1,4 @@
-import type { Value } from "../protocol.ts";
+import type { Value } from "../contract/contract.ts";
 
 export interface Progress {
   done: number;

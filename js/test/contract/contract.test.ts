@@ -1,8 +1,14 @@
 // @vitest-environment node
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import * as protocol from "../src/protocol.ts";
-import { decode, halfToNumber, parseUnit, readingPosition, type Tensor } from "../src/protocol.ts";
+import * as protocol from "../../src/contract/contract.ts";
+import {
+  decode,
+  halfToNumber,
+  parseUnit,
+  readingPosition,
+  type Tensor,
+} from "../../src/contract/contract.ts";
 
 const bytes = (array: ArrayBufferView) =>
   new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
@@ -68,7 +74,10 @@ describe("decode", () => {
 });
 
 describe("mirror of schema.py", () => {
-  const schema = readFileSync(new URL("../../widgets/twinlens/schema.py", import.meta.url), "utf8");
+  const schema = readFileSync(
+    new URL("../../../widgets/twinlens/schema.py", import.meta.url),
+    "utf8",
+  );
   const listed = (name: string) => {
     const [, body] = new RegExp(`^${name}: .* = \\(([^)]*)\\)`, "m").exec(schema) ?? [];
     return [...(body ?? "").matchAll(/"([a-z]+)"/g)].map((match) => match[1]);
