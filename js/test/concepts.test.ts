@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { LayerRotation, Tensor } from "../src/contract/contract.ts";
+import type { LayerRotation } from "../src/contract/contract.ts";
+import type { Tensor } from "../src/contract/decode.ts";
 import { selectionText } from "../src/core/selection.ts";
 import { Store } from "../src/core/store.ts";
 import { mount } from "../src/panels/mount.ts";

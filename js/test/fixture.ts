@@ -1,6 +1,7 @@
 // A small made-up trace for tests: same keys and shapes as the Python side, numbers from the key.
 
-import type { Manifest, Segment, Tensor, Token, Value } from "../src/contract/contract.ts";
+import type { Manifest, Segment, Token } from "../src/contract/contract.ts";
+import type { Tensor, Value } from "../src/contract/decode.ts";
 import type { Model } from "../src/core/store.ts";
 import { abortError, type Source } from "../src/sources/source.ts";
 

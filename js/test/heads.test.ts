@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { Tensor } from "../src/contract/contract.ts";
+import type { Tensor } from "../src/contract/decode.ts";
 import { spearman } from "../src/core/numbers.ts";
 import { selectionText } from "../src/core/selection.ts";
 import { Store } from "../src/core/store.ts";

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { Manifest, PanelKind, Tensor } from "../src/contract/contract.ts";
+import type { Manifest, PanelKind } from "../src/contract/contract.ts";
+import type { Tensor } from "../src/contract/decode.ts";
 import { selectionText } from "../src/core/selection.ts";
 import { Store } from "../src/core/store.ts";
 import { PALETTES } from "../src/draw/theme.ts";

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { Manifest, Tensor, Value } from "../src/contract/contract.ts";
+import type { Manifest } from "../src/contract/contract.ts";
+import type { Tensor, Value } from "../src/contract/decode.ts";
 import { exactRun, rowsDone } from "../src/core/exact.ts";
 import { marksOf, remark, segmentsUnder } from "../src/core/marks.ts";
 import { Store } from "../src/core/store.ts";

@@ -1,6 +1,7 @@
 // Exact effects as they come: computed piece by piece, shown so far, stopped and taken up again.
 
-import { type BySide, SIDES, type Side, type Tensor } from "../contract/contract.ts";
+import { type BySide, SIDES, type Side } from "../contract/contract.ts";
+import type { Tensor } from "../contract/decode.ts";
 import { isAbort } from "../sources/source.ts";
 import { bySide } from "./numbers.ts";
 import type { Store } from "./store.ts";

@@ -7,10 +7,9 @@ import type {
   Method,
   Segment,
   Side,
-  Tensor,
-  Value,
 } from "../contract/contract.ts";
-import { readingPosition } from "../contract/contract.ts";
+import type { Tensor, Value } from "../contract/decode.ts";
+import { readingPosition } from "../contract/units.ts";
 import type { Progress, Source } from "../sources/source.ts";
 import { Cache } from "./cache.ts";
 import type { DensitySettings } from "./density.ts";

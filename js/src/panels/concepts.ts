@@ -1,6 +1,6 @@
 // Feed-forward units of both models as words.
 
-import { parseUnit } from "../contract/contract.ts";
+import { parseUnit } from "../contract/units.ts";
 import type { Store } from "../core/store.ts";
 import { h, picker } from "../draw/dom.ts";
 import { count, number, percent, quote } from "../draw/format.ts";

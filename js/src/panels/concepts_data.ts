@@ -7,11 +7,11 @@ import {
   type Label,
   type Neuron,
   type NeuronActivity,
-  parseUnit,
   SIDES,
-  type Tensor,
   type Word,
 } from "../contract/contract.ts";
+import type { Tensor } from "../contract/decode.ts";
+import { parseUnit, unitName } from "../contract/units.ts";
 import { bySide, type Numbers } from "../core/numbers.ts";
 import { row, type Store } from "../core/store.ts";
 import type { View } from "./panel.ts";
@@ -237,11 +237,6 @@ export function scoreOf({ scores }: ZonedWord): number {
     return ((Math.abs(base) + Math.abs(tuned)) / 2) * (Math.sign(base) || 1);
   }
   return base ?? tuned ?? 0;
-}
-
-/** What people call a unit: a component is shown as a concept. */
-export function unitName(unit: string): string {
-  return unit.replace("component:", "concept ").replace("neuron:", "neuron ");
 }
 
 export function stepLayer(store: Store, shown: number, step: number): void {

@@ -1,6 +1,7 @@
 // What each head does for the answer: estimates beside what interventions measure.
 
-import { type BySide, SIDES, type Side, type Tensor, type Value } from "../contract/contract.ts";
+import { type BySide, SIDES, type Side } from "../contract/contract.ts";
+import type { Tensor, Value } from "../contract/decode.ts";
 import { largest, type Numbers, spearman } from "../core/numbers.ts";
 import type { Ablation, Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";

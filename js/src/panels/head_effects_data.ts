@@ -1,6 +1,7 @@
 // Effects of heads on the answer: estimates by gradient, and exact ones where they are known.
 
-import { type BySide, SIDES, type Side, type Tensor } from "../contract/contract.ts";
+import { type BySide, SIDES, type Side } from "../contract/contract.ts";
+import type { Tensor } from "../contract/decode.ts";
 import { bySide, type Numbers } from "../core/numbers.ts";
 import type { Ablation, Store } from "../core/store.ts";
 import { attempt } from "./attempt.ts";

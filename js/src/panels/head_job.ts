@@ -1,6 +1,6 @@
 // A long computation that the user starts and may stop; it goes on while the selection moves.
 
-import type { Value } from "../contract/contract.ts";
+import type { Value } from "../contract/decode.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import { isAbort, type Progress } from "../sources/source.ts";

@@ -1,8 +1,8 @@
 // Every attention head of both models, and a look into one.
 
+import { unitName } from "../contract/units.ts";
 import type { HeadMeasure, Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";
-import { unitName } from "./concepts_data.ts";
 import { headDetail } from "./head_detail.ts";
 import { headEffects } from "./head_effects.ts";
 import { ExactEffects } from "./head_effects_data.ts";

@@ -1,6 +1,7 @@
 // What the heads panel shows for a selection: one number per head, and the head it looks into.
 
-import type { BySide, Side, Tensor } from "../contract/contract.ts";
+import type { BySide, Side } from "../contract/contract.ts";
+import type { Tensor } from "../contract/decode.ts";
 import { bySide, difference, meanRows, type Numbers } from "../core/numbers.ts";
 import { row } from "../core/store.ts";
 import { attempt } from "./attempt.ts";

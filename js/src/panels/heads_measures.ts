@@ -1,8 +1,8 @@
 // What heads can be coloured and sorted by: names, units, and what fits a selection.
 
+import { unitName } from "../contract/units.ts";
 import type { Ablation, HeadMeasure, Store } from "../core/store.ts";
 import { quote } from "../draw/format.ts";
-import { unitName } from "./concepts_data.ts";
 
 export type Measure = Exclude<HeadMeasure, "auto">;
 /** Measures that are one number for the pair, not one for each model. */

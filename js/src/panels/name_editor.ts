@@ -1,6 +1,7 @@
 // The name and labels of the shown component, given by hand.
 
-import { type Label, LEVELS, parseUnit, TASKS } from "../contract/contract.ts";
+import { type Label, LEVELS, TASKS } from "../contract/contract.ts";
+import { parseUnit } from "../contract/units.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import { type Concepts, labelOf } from "./concepts_data.ts";

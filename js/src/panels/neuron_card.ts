@@ -1,12 +1,7 @@
 // What became of a neuron: its value vector moved, or it is used more; and what it does.
 
-import {
-  type BySide,
-  type Neuron,
-  type NeuronChange,
-  parseUnit,
-  SIDES,
-} from "../contract/contract.ts";
+import { type BySide, type Neuron, type NeuronChange, SIDES } from "../contract/contract.ts";
+import { parseUnit } from "../contract/units.ts";
 import { largest } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";

@@ -1,6 +1,7 @@
 // Activations of neurons, and their effects on the answer: estimates of all, exact ones on request.
 
-import { type BySide, SIDES, type Side, type Tensor } from "../contract/contract.ts";
+import { type BySide, SIDES, type Side } from "../contract/contract.ts";
+import type { Tensor } from "../contract/decode.ts";
 import { bySide, type Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { quote } from "../draw/format.ts";

@@ -1,6 +1,7 @@
 // Neurons by activity, change or effect; effects are estimates until they are measured.
 
-import { type BySide, type NeuronActivity, SIDES, type Tensor } from "../contract/contract.ts";
+import { type BySide, type NeuronActivity, SIDES } from "../contract/contract.ts";
+import type { Tensor } from "../contract/decode.ts";
 import { largest } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";

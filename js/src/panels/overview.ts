@@ -1,6 +1,7 @@
 // How far the models are apart, layer by layer: a Bokeh chart filled from blocks.
 
-import type { BySide, Lens, Tensor } from "../contract/contract.ts";
+import type { BySide, Lens } from "../contract/contract.ts";
+import type { Tensor } from "../contract/decode.ts";
 import { bySide, meanRows, type Numbers } from "../core/numbers.ts";
 import { row, type Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";

@@ -1,12 +1,7 @@
 // What the answer rests on: bars on the running text, base above and tuned below.
 
-import {
-  type Alternatives,
-  type BySide,
-  SIDES,
-  type Side,
-  type Tensor,
-} from "../contract/contract.ts";
+import { type Alternatives, type BySide, SIDES, type Side } from "../contract/contract.ts";
+import type { Tensor } from "../contract/decode.ts";
 import { bySide, largest, type Numbers } from "../core/numbers.ts";
 import type { Options, Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";

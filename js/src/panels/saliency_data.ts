@@ -1,10 +1,11 @@
 // What the saliency panel shows for a selection: numbers per token, without any drawing.
 
-import { type BySide, parseUnit, SIDES, type Side, type Tensor } from "../contract/contract.ts";
+import { type BySide, SIDES, type Side } from "../contract/contract.ts";
+import type { Tensor } from "../contract/decode.ts";
+import { parseUnit, unitName } from "../contract/units.ts";
 import { density, instructionScore, levels } from "../core/density.ts";
 import { bySide, largest, meanRows, type Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
-import { unitName } from "./concepts_data.ts";
 import type { View } from "./panel.ts";
 import { loadTables, type Table } from "./saliency_table.ts";
 

@@ -1,6 +1,7 @@
 // Effects of both models, cell by cell, and which of them are measured rather than estimated.
 
-import type { BySide, Method, Side, Tensor } from "../contract/contract.ts";
+import type { BySide, Method, Side } from "../contract/contract.ts";
+import type { Tensor } from "../contract/decode.ts";
 import { EXACT, type ExactRun, exactRun, leaveOthers } from "../core/exact.ts";
 import { bySide, type Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";

@@ -1,4 +1,4 @@
-import type { Value } from "../contract/contract.ts";
+import type { Value } from "../contract/decode.ts";
 
 export interface Progress {
   done: number;
