@@ -1,8 +1,6 @@
 import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import { embedded } from "../src/sources/embedded.ts";
-import { layered } from "../src/sources/layered.ts";
-import type { Source } from "../src/sources/source.ts";
+import { embedded } from "../../src/sources/embedded.ts";
 
 const live = () => new AbortController().signal;
 
@@ -36,20 +34,5 @@ describe("embedded", () => {
     expect(await source.get("lens/base/3", live())).toEqual({ a: "é" });
     await expect(source.get("lens/base/4", live())).rejects.toThrow("lens/base/4 was left out");
     await expect(source.get("lens/base/5", live())).rejects.toThrow("lens/base/5 is not recorded");
-  });
-});
-
-describe("layered", () => {
-  const fixed = (keys: string[], answer: string): Source => ({
-    has: (key) => keys.includes(key),
-    get: async (key) => `${answer} ${key}`,
-  });
-
-  it("asks the first that has the block, else the last", async () => {
-    const source = layered(fixed(["a"], "page"), fixed([], "kernel"));
-    expect(await source.get("a", live())).toBe("page a");
-    expect(await source.get("b", live())).toBe("kernel b");
-    expect(source.has("a")).toBe(true);
-    expect(source.has("b")).toBe(false);
   });
 });
