@@ -1,10 +1,10 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Tensor } from "../src/contract/decode.ts";
-import { spearman } from "../src/core/numbers.ts";
 import { selectionText } from "../src/core/selection.ts";
 import { Store } from "../src/core/store.ts";
 import { colourScale, type Part, pool } from "../src/draw/heatmap.ts";
 import { windowList } from "../src/draw/window_list.ts";
+import { spearman } from "../src/maths/numbers.ts";
 import { sorted } from "../src/panels/head_list.ts";
 import { filtered, pairsOf } from "../src/panels/head_pairs_data.ts";
 import { between, holding, isWhole, moved, whole, zoomed } from "../src/panels/head_zoom.ts";

@@ -2,8 +2,8 @@
 
 import { type BySide, SIDES, type Side } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
+import { bySide } from "../maths/numbers.ts";
 import { isAbort } from "../sources/source.ts";
-import { bySide } from "./numbers.ts";
 import type { Store } from "./store.ts";
 
 /** The method that stands for the truth. */

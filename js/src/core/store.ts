@@ -10,11 +10,11 @@ import type {
 } from "../contract/contract.ts";
 import type { Tensor, Value } from "../contract/decode.ts";
 import { readingPosition } from "../contract/units.ts";
+import type { DensitySettings } from "../maths/density.ts";
+import { segmentsUnder } from "../maths/marks.ts";
 import type { Progress, Source } from "../sources/source.ts";
 import { Cache } from "./cache.ts";
-import type { DensitySettings } from "./density.ts";
 import { perFrame } from "./frame.ts";
-import { segmentsUnder } from "./marks.ts";
 import { change, SELECTION_DEFAULTS, type Selection, stepBack } from "./selection.ts";
 
 /** The part of an anywidget model that holds synced state. */

@@ -1,6 +1,6 @@
 // Matrices on canvas at device pixel ratio.
 
-import type { Numbers } from "../core/numbers.ts";
+import type { Numbers } from "../maths/numbers.ts";
 import { css, type Rgb } from "./scales.ts";
 
 export interface Cells {

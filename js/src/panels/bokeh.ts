@@ -1,7 +1,7 @@
 // BokehJS: loaded once per page as a classic script, then charts embedded by their JSON.
 
-import type { Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
+import type { Numbers } from "../maths/numbers.ts";
 
 export interface BokehModel {
   visible?: boolean;

@@ -1,10 +1,10 @@
 // All components of a layer in a table that can be sorted by every column.
 
 import { SIDES } from "../contract/contract.ts";
-import { largest } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { number, percent } from "../draw/format.ts";
+import { largest } from "../maths/numbers.ts";
 import { type Concepts, labelOf } from "./concepts_data.ts";
 import { meter } from "./meter.ts";
 import { pickUnits } from "./unit_list.ts";

@@ -2,11 +2,11 @@
 
 import { type BySide, SIDES, type Side } from "../contract/contract.ts";
 import type { Tensor, Value } from "../contract/decode.ts";
-import { largest, type Numbers, spearman } from "../core/numbers.ts";
 import type { Ablation, Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";
 import { number, quote, signed } from "../draw/format.ts";
 import { windowList } from "../draw/window_list.ts";
+import { largest, type Numbers, spearman } from "../maths/numbers.ts";
 import { attempt } from "./attempt.ts";
 import type { HeadView } from "./head_detail.ts";
 import {

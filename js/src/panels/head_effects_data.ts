@@ -2,8 +2,8 @@
 
 import { type BySide, SIDES, type Side } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
-import { bySide, type Numbers } from "../core/numbers.ts";
 import type { Ablation, Store } from "../core/store.ts";
+import { bySide, type Numbers } from "../maths/numbers.ts";
 import { attempt } from "./attempt.ts";
 import { target } from "./heads_measures.ts";
 import type { View } from "./panel.ts";

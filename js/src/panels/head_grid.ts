@@ -1,7 +1,6 @@
 // Layers by heads, three times: base, tuned, and their difference or change.
 
 import { SIDES } from "../contract/contract.ts";
-import { largest } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { number, signed } from "../draw/format.ts";
@@ -9,6 +8,7 @@ import { drawCells } from "../draw/heatmap.ts";
 import { rgb } from "../draw/scales.ts";
 import { diverging, gradient, sequential } from "../draw/theme.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";
+import { largest } from "../maths/numbers.ts";
 import type { HeadNumbers } from "./heads_data.ts";
 import { MEASURES } from "./heads_measures.ts";
 import type { View } from "./panel.ts";

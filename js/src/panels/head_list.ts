@@ -1,11 +1,11 @@
 // All heads in one list, sorted by the shown measure.
 
 import { SIDES, type Side } from "../contract/contract.ts";
-import { largest, type Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { number, signed } from "../draw/format.ts";
 import { windowList } from "../draw/window_list.ts";
+import { largest, type Numbers } from "../maths/numbers.ts";
 import { linesOf } from "./head_grid.ts";
 import type { HeadNumbers } from "./heads_data.ts";
 

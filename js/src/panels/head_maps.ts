@@ -1,7 +1,6 @@
 // The attention maps of one head: base, tuned, tuned - base; whole, or the part zoomed to.
 
 import { SIDES, type Side } from "../contract/contract.ts";
-import type { Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { number, percent, quote, signed, tokenText } from "../draw/format.ts";
@@ -9,6 +8,7 @@ import { colourScale, drawMatrix, larger, type Part } from "../draw/heatmap.ts";
 import { rgb } from "../draw/scales.ts";
 import { diverging, gradient, sequential } from "../draw/theme.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";
+import type { Numbers } from "../maths/numbers.ts";
 import type { HeadView } from "./head_detail.ts";
 import { whole } from "./head_zoom.ts";
 import { type Cell, zoomControls } from "./head_zoom_controls.ts";

@@ -2,10 +2,10 @@
 
 import { type BySide, type Neuron, type NeuronChange, SIDES } from "../contract/contract.ts";
 import { parseUnit } from "../contract/units.ts";
-import { largest } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import { number, percent, quote, signed } from "../draw/format.ts";
+import { largest } from "../maths/numbers.ts";
 import type { Concepts } from "./concepts_data.ts";
 import { meter } from "./meter.ts";
 import {

@@ -2,9 +2,9 @@
 
 import { type BySide, SIDES, type Side } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
-import { bySide, type Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { quote } from "../draw/format.ts";
+import { bySide, type Numbers } from "../maths/numbers.ts";
 import type { View } from "./panel.ts";
 
 /** Effects in nats; undefined where a side has none, as where its own answer is shorter. */

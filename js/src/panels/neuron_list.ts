@@ -2,10 +2,10 @@
 
 import { type BySide, type NeuronActivity, SIDES } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
-import { largest } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";
 import { count, number, quote } from "../draw/format.ts";
+import { largest } from "../maths/numbers.ts";
 import type { Concepts } from "./concepts_data.ts";
 import { meter } from "./meter.ts";
 import {

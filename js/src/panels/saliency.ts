@@ -2,10 +2,10 @@
 
 import { type Alternatives, type BySide, SIDES, type Side } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
-import { bySide, largest, type Numbers } from "../core/numbers.ts";
 import type { Options, Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";
 import { tips } from "../draw/tooltip.ts";
+import { bySide, largest, type Numbers } from "../maths/numbers.ts";
 import type { MakePanel, Panel, View } from "./panel.ts";
 import { reachable, roving } from "./roving.ts";
 import { saliencyBadge } from "./saliency_badge.ts";

@@ -10,11 +10,11 @@ import {
   type Side,
 } from "../contract/contract.ts";
 import { EXACT, type ExactRun, exactRun, rowsDone } from "../core/exact.ts";
-import { bySide } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { button, h, setAttribute } from "../draw/dom.ts";
 import { count, number, percent } from "../draw/format.ts";
 import type { Surface } from "../draw/theme.ts";
+import { bySide } from "../maths/numbers.ts";
 import { isAbort } from "../sources/source.ts";
 import { deletionChart } from "./deletion_chart.ts";
 import { shownRun, standIn } from "./saliency_table.ts";

@@ -3,9 +3,9 @@
 import { type BySide, SIDES, type Side } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
 import { parseUnit, unitName } from "../contract/units.ts";
-import { density, instructionScore, levels } from "../core/density.ts";
-import { bySide, largest, meanRows, type Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
+import { density, instructionScore, levels } from "../maths/density.ts";
+import { bySide, largest, meanRows, type Numbers } from "../maths/numbers.ts";
 import type { View } from "./panel.ts";
 import { loadTables, type Table } from "./saliency_table.ts";
 

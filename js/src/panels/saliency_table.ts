@@ -3,8 +3,8 @@
 import type { BySide, Method, Side } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
 import { EXACT, type ExactRun, exactRun, leaveOthers } from "../core/exact.ts";
-import { bySide, type Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
+import { bySide, type Numbers } from "../maths/numbers.ts";
 import type { View } from "./panel.ts";
 
 export interface Table {

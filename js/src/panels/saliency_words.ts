@@ -1,10 +1,10 @@
 // Sentences of the saliency panel: title, caption, tooltips, names for screen readers.
 
 import { type BySide, SIDES, type Side } from "../contract/contract.ts";
-import type { Numbers } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { count, number, quote } from "../draw/format.ts";
 import type { Tip } from "../draw/tooltip.ts";
+import type { Numbers } from "../maths/numbers.ts";
 import type { Picture } from "./panel.ts";
 import type { Facts } from "./saliency.ts";
 import { type Bars, columnsOf } from "./saliency_data.ts";

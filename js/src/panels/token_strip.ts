@@ -2,9 +2,9 @@
 // their difference on the same scale.
 
 import type { BySide, Segment, Side, Token } from "../contract/contract.ts";
-import type { Numbers } from "../core/numbers.ts";
 import { h, setAttribute } from "../draw/dom.ts";
 import { number, tokenText } from "../draw/format.ts";
+import type { Numbers } from "../maths/numbers.ts";
 import type { Track } from "./saliency_data.ts";
 
 interface Marks {

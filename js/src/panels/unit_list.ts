@@ -1,10 +1,10 @@
 // Units of the shown layer: components with how far they turned, neurons active at the token.
 
 import { SIDES } from "../contract/contract.ts";
-import { largest } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { number, percent } from "../draw/format.ts";
+import { largest } from "../maths/numbers.ts";
 import type { Concepts, UnitRow } from "./concepts_data.ts";
 import { meter } from "./meter.ts";
 import { reachable, roving } from "./roving.ts";

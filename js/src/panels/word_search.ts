@@ -7,10 +7,10 @@ import {
   type Side,
   type WordPlaces,
 } from "../contract/contract.ts";
-import { bySide } from "../core/numbers.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { count, number, quote } from "../draw/format.ts";
+import { bySide } from "../maths/numbers.ts";
 import type { Concepts } from "./concepts_data.ts";
 import type { View } from "./panel.ts";
 import { pickUnits } from "./unit_list.ts";

@@ -7,10 +7,10 @@ import {
   levels,
   rawDensity,
   relativeDensity,
-} from "../src/core/density.ts";
+} from "../../src/maths/density.ts";
 
 const examples = JSON.parse(
-  readFileSync(new URL("../../tests/data/worked_examples.json", import.meta.url), "utf8"),
+  readFileSync(new URL("../../../tests/data/worked_examples.json", import.meta.url), "utf8"),
 );
 const matrix: number[][] = examples.density.I;
 const columns = matrix[0]!.length;
