@@ -4,7 +4,6 @@ import { selectionText } from "../src/core/selection.ts";
 import { Store } from "../src/core/store.ts";
 import { colourScale, type Part, pool } from "../src/draw/heatmap.ts";
 import { windowList } from "../src/draw/window_list.ts";
-import { spearman } from "../src/maths/numbers.ts";
 import { sorted } from "../src/panels/head_list.ts";
 import { filtered, pairsOf } from "../src/panels/head_pairs_data.ts";
 import { between, holding, isWhole, moved, whole, zoomed } from "../src/panels/head_zoom.ts";
@@ -125,15 +124,6 @@ describe("the colour scale of a map", () => {
 });
 
 describe("numbers of heads", () => {
-  it("rank agreement shares ties and leaves out what is not measured", () => {
-    const { NaN: none } = Number;
-    expect(spearman([1, 2, 3, 4, none], [10, 20, 30, 40, 0])).toEqual({ rho: 1, n: 4 });
-    expect(spearman([1, 2, 3, 4], [4, 3, none, 1]).rho).toBeCloseTo(-1, 12);
-    // Ranks 0, 1.5, 1.5, 3 against 0, 1, 2, 3.
-    expect(spearman([1, 2, 2, 3], [1, 2, 3, 4]).rho).toBeCloseTo(4.5 / Math.sqrt(4.5 * 5), 12);
-    expect(spearman([1, 2], [1, 2]).rho).toBeNaN();
-  });
-
   it("sort by size, those without a number last", () => {
     expect(sorted([0.1, Number.NaN, -3, 2])).toEqual([2, 3, 0, 1]);
   });

@@ -8,7 +8,7 @@ import type {
   Segment,
   Side,
 } from "../contract/contract.ts";
-import type { Tensor, Value } from "../contract/decode.ts";
+import type { Value } from "../contract/decode.ts";
 import { readingPosition } from "../contract/units.ts";
 import type { DensitySettings } from "../maths/density.ts";
 import { segmentsUnder } from "../maths/marks.ts";
@@ -288,9 +288,4 @@ export class Store {
     const tokens = position < n ? this.manifest.prompt_tokens : this.answer(side).tokens;
     return tokens[position < n ? position : position - n]?.text ?? "";
   }
-}
-
-export function row(tensor: Tensor, index: number): Float32Array | Int32Array {
-  const width = tensor.data.length / (tensor.shape[0] || 1);
-  return tensor.data.subarray(index * width, (index + 1) * width);
 }

@@ -1,6 +1,7 @@
 // Small helpers over numeric arrays.
 
 import { type BySide, SIDES, type Side } from "../contract/contract.ts";
+import type { Tensor } from "../contract/decode.ts";
 
 export type Numbers = ArrayLike<number>;
 
@@ -30,6 +31,12 @@ export function meanRows(data: Numbers, width: number, from: number, to: number)
     for (let j = 0; j < width; j++) mean[j]! += data[i * width + j]! / rows;
   }
   return mean;
+}
+
+/** One entry along the first axis. */
+export function row(tensor: Tensor, index: number): Float32Array | Int32Array {
+  const width = tensor.data.length / (tensor.shape[0] || 1);
+  return tensor.data.subarray(index * width, (index + 1) * width);
 }
 
 /** The same for both models, at once. */

@@ -12,8 +12,8 @@ import {
 } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
 import { parseUnit, unitName } from "../contract/units.ts";
-import { row, type Store } from "../core/store.ts";
-import { bySide, type Numbers } from "../maths/numbers.ts";
+import type { Store } from "../core/store.ts";
+import { bySide, type Numbers, row } from "../maths/numbers.ts";
 import type { View } from "./panel.ts";
 
 export const ZONES = ["base", "both", "tuned"] as const;

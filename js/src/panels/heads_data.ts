@@ -2,8 +2,7 @@
 
 import type { BySide, Side } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
-import { row } from "../core/store.ts";
-import { bySide, difference, meanRows, type Numbers } from "../maths/numbers.ts";
+import { bySide, difference, meanRows, type Numbers, row } from "../maths/numbers.ts";
 import { attempt } from "./attempt.ts";
 import { type ExactEffects, loadEffects } from "./head_effects_data.ts";
 import {

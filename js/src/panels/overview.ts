@@ -2,10 +2,10 @@
 
 import type { BySide, Lens } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
-import { row, type Store } from "../core/store.ts";
+import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { quote } from "../draw/format.ts";
-import { bySide, meanRows, type Numbers } from "../maths/numbers.ts";
+import { bySide, meanRows, type Numbers, row } from "../maths/numbers.ts";
 import { type BokehDocument, embedChart, fillSource, resize, selectLayerOnTap } from "./bokeh.ts";
 import type { MakePanel, View } from "./panel.ts";
 
