@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Manifest } from "../src/contract/contract.ts";
 import type { Tensor, Value } from "../src/contract/decode.ts";
-import { exactRun, rowsDone } from "../src/core/exact.ts";
+import { exactRun, rowsDone } from "../src/core/runs.ts";
 import { Store } from "../src/core/store.ts";
 import { mount } from "../src/panels/mount.ts";
 import { type Shares, sharesOf } from "../src/panels/saliency_shares.ts";

@@ -14,7 +14,7 @@ import type { DensitySettings } from "../maths/density.ts";
 import { segmentsUnder } from "../maths/marks.ts";
 import type { Progress, Source } from "../sources/source.ts";
 import { Cache } from "./cache.ts";
-import { perFrame } from "./frame.ts";
+import { perFrame } from "./schedule.ts";
 import { change, SELECTION_DEFAULTS, type Selection, stepBack } from "./selection.ts";
 
 /** The part of an anywidget model that holds synced state. */

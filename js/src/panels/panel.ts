@@ -1,7 +1,7 @@
 // The frame of every panel: title, caption, picture; loading, progress, errors; newest run wins.
 
 import type { PanelKind } from "../contract/contract.ts";
-import { perFrame } from "../core/frame.ts";
+import { perFrame } from "../core/schedule.ts";
 import { selectionText } from "../core/selection.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";

@@ -9,7 +9,7 @@ import {
   SIDES,
   type Side,
 } from "../contract/contract.ts";
-import { EXACT, type ExactRun, exactRun, rowsDone } from "../core/exact.ts";
+import { EXACT, type ExactRun, exactRun, rowsDone } from "../core/runs.ts";
 import type { Store } from "../core/store.ts";
 import { button, h, setAttribute } from "../draw/dom.ts";
 import { count, number, percent } from "../draw/format.ts";

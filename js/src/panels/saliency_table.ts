@@ -2,7 +2,7 @@
 
 import type { BySide, Method, Side } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
-import { EXACT, type ExactRun, exactRun, leaveOthers } from "../core/exact.ts";
+import { EXACT, type ExactRun, exactRun, leaveOthers } from "../core/runs.ts";
 import type { Store } from "../core/store.ts";
 import { bySide, type Numbers } from "../maths/numbers.ts";
 import type { View } from "./panel.ts";

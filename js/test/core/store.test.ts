@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Store } from "../src/core/store.ts";
-import { FakeModel, manifest, source } from "./fixture.ts";
+import { Store } from "../../src/core/store.ts";
+import { FakeModel, manifest, source } from "../fixture.ts";
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "requestAnimationFrame"] });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { change, SELECTION_DEFAULTS, selectionText, stepBack } from "../src/core/selection.ts";
+import { change, SELECTION_DEFAULTS, selectionText, stepBack } from "../../src/core/selection.ts";
 
 const full = { token: 7, layer: 2, head: 3, unit: "component:1" };
 
