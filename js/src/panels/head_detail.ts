@@ -1,6 +1,7 @@
 // Into one head: a title, tabs, and what the chosen tab shows of it.
 
-import type { HeadTab, Store } from "../core/store.ts";
+import type { HeadTab } from "../core/options.ts";
+import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { number } from "../draw/format.ts";
 import { tabs } from "../draw/tabs.ts";

@@ -2,7 +2,8 @@
 
 import { type BySide, SIDES, type Side } from "../contract/contract.ts";
 import type { Tensor, Value } from "../contract/decode.ts";
-import type { Ablation, Store } from "../core/store.ts";
+import type { Ablation } from "../core/options.ts";
+import type { Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";
 import { number, quote, signed } from "../draw/format.ts";
 import { windowList } from "../draw/window_list.ts";

@@ -2,7 +2,8 @@
 
 import { type BySide, SIDES, type Side } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
-import type { Ablation, Store } from "../core/store.ts";
+import type { Ablation } from "../core/options.ts";
+import type { Store } from "../core/store.ts";
 import { bySide, type Numbers } from "../maths/numbers.ts";
 import { attempt } from "./attempt.ts";
 import { target } from "./heads_measures.ts";

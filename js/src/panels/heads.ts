@@ -1,7 +1,8 @@
 // Every attention head of both models, and a look into one.
 
 import { unitName } from "../contract/units.ts";
-import type { HeadMeasure, Store } from "../core/store.ts";
+import type { HeadMeasure } from "../core/options.ts";
+import type { Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";
 import { headDetail } from "./head_detail.ts";
 import { headEffects } from "./head_effects.ts";

@@ -2,7 +2,8 @@
 
 import { type Alternatives, type BySide, SIDES, type Side } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
-import type { Options, Store } from "../core/store.ts";
+import type { Options } from "../core/options.ts";
+import type { Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";
 import { tips } from "../draw/tooltip.ts";
 import { bySide, largest, type Numbers } from "../maths/numbers.ts";
