@@ -4,9 +4,9 @@ import { SIDES } from "../contract/contract.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { number, percent } from "../draw/format.ts";
+import { meter } from "../draw/meter.ts";
 import { largest } from "../maths/numbers.ts";
 import { type Concepts, labelOf } from "./concepts_data.ts";
-import { meter } from "./meter.ts";
 import { pickUnits } from "./unit_list.ts";
 import type { Sheet } from "./unit_sheets.ts";
 

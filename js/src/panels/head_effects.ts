@@ -6,6 +6,7 @@ import type { Ablation } from "../core/options.ts";
 import type { Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";
 import { number, quote, signed } from "../draw/format.ts";
+import { meter } from "../draw/meter.ts";
 import { windowList } from "../draw/window_list.ts";
 import { largest, type Numbers, spearman } from "../maths/numbers.ts";
 import { attempt } from "./attempt.ts";
@@ -20,7 +21,6 @@ import {
 import { makeJob } from "./head_job.ts";
 import { nameOf, sorted } from "./head_list.ts";
 import { ABLATIONS, focusToken, target } from "./heads_measures.ts";
-import { meter } from "./meter.ts";
 import type { View } from "./panel.ts";
 
 interface Effects {

@@ -1,9 +1,9 @@
 // Every head as a point: how its weights, its pattern and its effect changed; a Bokeh chart.
 
 import type { Store } from "../core/store.ts";
+import { type BokehDocument, type BokehSource, embedChart, resize } from "../draw/chart.ts";
 import { h } from "../draw/dom.ts";
 import { attempt } from "./attempt.ts";
-import { type BokehDocument, type BokehSource, embedChart, resize } from "./bokeh.ts";
 import type { HeadView } from "./head_detail.ts";
 import type { ShownHead } from "./heads_data.ts";
 import type { View } from "./panel.ts";

@@ -5,9 +5,9 @@ import { parseUnit } from "../contract/units.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import { number, percent, quote, signed } from "../draw/format.ts";
+import { meter } from "../draw/meter.ts";
 import { largest } from "../maths/numbers.ts";
 import type { Concepts } from "./concepts_data.ts";
-import { meter } from "./meter.ts";
 import {
   activationsOf,
   type Effect,

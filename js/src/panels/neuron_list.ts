@@ -5,9 +5,9 @@ import type { Tensor } from "../contract/decode.ts";
 import type { Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";
 import { count, number, quote } from "../draw/format.ts";
+import { meter } from "../draw/meter.ts";
 import { largest } from "../maths/numbers.ts";
 import type { Concepts } from "./concepts_data.ts";
-import { meter } from "./meter.ts";
 import {
   activationsOf,
   type Effect,

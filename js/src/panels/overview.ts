@@ -3,10 +3,16 @@
 import type { BySide, Lens } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
 import type { Store } from "../core/store.ts";
+import {
+  type BokehDocument,
+  embedChart,
+  fillSource,
+  resize,
+  selectLayerOnTap,
+} from "../draw/chart.ts";
 import { h } from "../draw/dom.ts";
 import { quote } from "../draw/format.ts";
 import { bySide, meanRows, type Numbers, row } from "../maths/numbers.ts";
-import { type BokehDocument, embedChart, fillSource, resize, selectLayerOnTap } from "./bokeh.ts";
 import type { MakePanel, View } from "./panel.ts";
 
 interface Depth {

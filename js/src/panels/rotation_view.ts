@@ -2,11 +2,17 @@
 
 import type { LayerRotation } from "../contract/contract.ts";
 import type { Store } from "../core/store.ts";
+import {
+  type BokehDocument,
+  embedChart,
+  fillSource,
+  resize,
+  selectLayerOnTap,
+} from "../draw/chart.ts";
 import { h } from "../draw/dom.ts";
 import { number, percent } from "../draw/format.ts";
-import { type BokehDocument, embedChart, fillSource, resize, selectLayerOnTap } from "./bokeh.ts";
+import { reachable, roving } from "../draw/roving.ts";
 import type { View } from "./panel.ts";
-import { reachable, roving } from "./roving.ts";
 import type { Sheet } from "./unit_sheets.ts";
 
 const FIGURES = ["angle_figure", "share_figure", "weights_figure"];

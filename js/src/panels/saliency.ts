@@ -5,10 +5,10 @@ import type { Tensor } from "../contract/decode.ts";
 import type { Options } from "../core/options.ts";
 import type { Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";
+import { reachable, roving } from "../draw/roving.ts";
 import { tips } from "../draw/tooltip.ts";
 import { bySide, largest, type Numbers } from "../maths/numbers.ts";
 import type { MakePanel, Panel, View } from "./panel.ts";
-import { reachable, roving } from "./roving.ts";
 import { saliencyBadge } from "./saliency_badge.ts";
 import {
   type Bars,

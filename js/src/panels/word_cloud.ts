@@ -4,10 +4,10 @@ import { SIDES } from "../contract/contract.ts";
 import { type CloudWord, layoutZones, measurer, type Placed } from "../draw/cloud.ts";
 import { h } from "../draw/dom.ts";
 import { count, number, tokenText } from "../draw/format.ts";
+import { reachable, roving } from "../draw/roving.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";
 import { type Concepts, scoreOf, ZONES, type ZonedWord, type ZoneName } from "./concepts_data.ts";
 import type { View } from "./panel.ts";
-import { reachable, roving } from "./roving.ts";
 
 export type CloudShape = "zones" | "clouds";
 

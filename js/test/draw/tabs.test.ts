@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { tabs } from "../src/draw/tabs.ts";
+import { tabs } from "../../src/draw/tabs.ts";
 
 function made(picked: string[] = []) {
   const choices = ["one", "two", "three"].map((value) => ({ value, label: `the ${value}` }));

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { type CloudWord, layoutZones, overlap } from "../src/draw/cloud.ts";
-import { number, percent, quote, signed, tokenText, visible } from "../src/draw/format.ts";
-import { contrast, css, mix, rgb } from "../src/draw/scales.ts";
-import { diverging, PALETTES, sequential } from "../src/draw/theme.ts";
-import { made } from "./fixture.ts";
+import { type CloudWord, layoutZones, overlap } from "../../src/draw/cloud.ts";
+import { number, percent, quote, signed, tokenText, visible } from "../../src/draw/format.ts";
+import { contrast, css, mix, rgb } from "../../src/draw/scales.ts";
+import { diverging, PALETTES, sequential } from "../../src/draw/theme.ts";
+import { made } from "../fixture.ts";
 
 describe("cloud", () => {
   const measure = (text: string, size: number) => [...text].length * size * 0.6;

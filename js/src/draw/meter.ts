@@ -1,7 +1,7 @@
 // Numbers of both models as two thin bars from the middle: right positive, left negative.
 
 import { type BySide, SIDES, type Side } from "../contract/contract.ts";
-import { h } from "../draw/dom.ts";
+import { h } from "./dom.ts";
 
 /** An estimate is hatched, what was measured is solid. */
 type Look = "hatched" | "solid";
