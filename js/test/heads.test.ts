@@ -2,8 +2,6 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Tensor } from "../src/contract/decode.ts";
 import { selectionText } from "../src/core/selection.ts";
 import { Store } from "../src/core/store.ts";
-import { colourScale, type Part, pool } from "../src/draw/heatmap.ts";
-import { windowList } from "../src/draw/window_list.ts";
 import { sorted } from "../src/panels/head_list.ts";
 import { filtered, pairsOf } from "../src/panels/head_pairs_data.ts";
 import { between, holding, isWhole, moved, whole, zoomed } from "../src/panels/head_zoom.ts";
@@ -82,47 +80,6 @@ describe("the part of a map that is shown", () => {
   });
 });
 
-describe("a map that is larger than its picture", () => {
-  const side = 4;
-  // Row q, column k holds q + k / 10; the cell (3, 1) is the negative exception.
-  const values = Float32Array.from({ length: 16 }, (_, i) => Math.floor(i / 4) + (i % 4) / 10);
-  values[13] = -9;
-
-  it("keeps the value of largest size of every cell, and no future", () => {
-    const half = pool(values, side, whole(4), 2, 2, false);
-    expect([...half].map((x) => Math.round(x * 10) / 10)).toEqual([1.1, Number.NaN, -9, 3.3]);
-  });
-
-  it("sets the first column aside, and shows a part as it is", () => {
-    const shown = pool(values, side, { top: 1, bottom: 3, left: 0, right: 3 }, 2, 3, true);
-    const rounded = [...shown].map((x) => Math.round(x * 10) / 10);
-    expect(rounded).toEqual([Number.NaN, 1.1, Number.NaN, Number.NaN, 2.1, 2.2]);
-  });
-});
-
-describe("the colour scale of a map", () => {
-  it("goes up to the largest value that is shown", () => {
-    const values = Float32Array.from({ length: 16 }, (_, i) => i);
-    const scale = (part: Part, skip: boolean) => colourScale(values, 4, part, skip);
-    expect(scale(whole(4), false)).toEqual({ full: 15, clips: false });
-    expect(scale({ top: 0, bottom: 3, left: 0, right: 4 }, false).full).toBe(10);
-    expect(scale({ top: 2, bottom: 3, left: 0, right: 1 }, true).full).toBe(0);
-  });
-
-  it("leaves the first rows of a long prompt out, and says so", () => {
-    const side = 300;
-    const values = Float32Array.from(
-      { length: side * side },
-      (_, i) => 1 / (1 + Math.floor(i / side)),
-    );
-    const { full, clips } = colourScale(values, side, whole(side), false);
-    expect(clips).toBe(true);
-    // 0.2 % of the cells are the first 12 rows or so.
-    expect(full).toBeGreaterThan(1 / 14);
-    expect(full).toBeLessThan(1 / 11);
-  });
-});
-
 describe("numbers of heads", () => {
   it("sort by size, those without a number last", () => {
     expect(sorted([0.1, Number.NaN, -3, 2])).toEqual([2, 3, 0, 1]);
@@ -152,36 +109,6 @@ describe("word pairs", () => {
     expect(filtered(pairs, new Set(["gained", "lost"]), "TRANS")).toEqual([pairs[0], pairs[2]]);
     expect(filtered(pairs, new Set(["kept"]), "trans")).toEqual([]);
     expect(filtered(pairs, new Set(["kept", "lost"]), "")).toEqual([pairs[1], pairs[2]]);
-  });
-});
-
-describe("a long list", () => {
-  it("has elements only for what is in view, and walks with the keys", () => {
-    const picked: number[] = [];
-    const { signal } = new AbortController();
-    const list = windowList("things", (i) => picked.push(i), signal);
-    document.body.append(list.el);
-    const draw = (chosen: number) =>
-      list.draw({
-        count: 1536,
-        chosen,
-        cells: (i) => [document.createElement(`b${i}`)],
-        label: (i) => `row ${i}`,
-        mark: (i) => String(i),
-      });
-    draw(-1);
-    expect(all(list.el, "[role=option]").length).toBeLessThan(60);
-    for (const key of ["ArrowDown", "End", "Home", "PageDown"]) press(list.el, key);
-    draw(1535);
-    press(list.el, "ArrowDown");
-    expect(picked).toEqual([0, 1535, 0, 9, 1535]);
-    draw(2);
-    const chosen = list.el.querySelector("[aria-selected=true]")!;
-    expect(chosen.getAttribute("aria-label")).toBe("row 2");
-    expect(list.el.getAttribute("aria-activedescendant")).toBe(chosen.id);
-    expect(chosen.getAttribute("aria-posinset")).toBe("3");
-    all(list.el, "[role=option]")[4]!.click();
-    expect(picked.at(-1)).toBe(4);
   });
 });
 

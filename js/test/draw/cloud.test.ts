@@ -1,8 +1,5 @@
 import { describe, expect, it } from "vitest";
 import { type CloudWord, layoutZones, overlap } from "../../src/draw/cloud.ts";
-import { number, percent, quote, signed, tokenText, visible } from "../../src/draw/format.ts";
-import { contrast, css, mix, rgb } from "../../src/draw/scales.ts";
-import { diverging, PALETTES, sequential } from "../../src/draw/theme.ts";
 import { made } from "../fixture.ts";
 
 describe("cloud", () => {
@@ -65,65 +62,5 @@ describe("cloud", () => {
     const first = layoutZones([[long, [], []]], { ...options, width: 300, height: 100 })[0]![0];
     expect(first!.words[0]!.shown).toMatch(/^x+…$/);
     expect(first!.words[0]!.size).toBeGreaterThanOrEqual(options.smallest);
-  });
-});
-
-describe("colours", () => {
-  it.each(["light", "dark"] as const)("of the %s theme can be told from the background", (name) => {
-    const palette = PALETTES[name];
-    const against = (colour: string, ground: string) => contrast(rgb(colour), rgb(ground));
-    for (const ground of [palette.background, palette.shade]) {
-      for (const mark of [palette.base, palette.tuned, palette.both]) {
-        expect(against(mark, ground)).toBeGreaterThanOrEqual(3);
-      }
-      for (const text of [palette.ink, palette.muted, palette.baseText, palette.tunedText]) {
-        expect(against(text, ground)).toBeGreaterThanOrEqual(4.5);
-      }
-    }
-    expect(against(palette.both, palette.background)).toBeGreaterThanOrEqual(4.5);
-  });
-
-  it.each(["light", "dark"] as const)("of the %s scales run from neutral to the side", (name) => {
-    const palette = PALETTES[name];
-    expect(sequential(palette, "base")(0)).toEqual(rgb(palette.neutral));
-    expect(sequential(palette, "tuned")(1)).toEqual(rgb(palette.tuned));
-    const scale = diverging(palette);
-    expect([scale(-1), scale(0), scale(1)]).toEqual(
-      [palette.base, palette.neutral, palette.tuned].map(rgb),
-    );
-    expect(scale(-5)).toEqual(scale(-1));
-  });
-
-  it("mix and contrast as WCAG defines", () => {
-    expect(contrast(rgb("#000000"), rgb("#ffffff"))).toBeCloseTo(21, 5);
-    expect(contrast(rgb("#767676"), rgb("#ffffff"))).toBeCloseTo(4.54, 2);
-    expect(css(mix(rgb("#000000"), rgb("#ffffff"), 0.5))).toBe("rgb(128 128 128)");
-  });
-});
-
-describe("text", () => {
-  it("shows numbers with three digits and a true minus sign", () => {
-    expect([0, 1, 0.1234, -12.345, 123.6, 2e-5, 1 / (1 + 1e-9)].map(number)).toEqual([
-      "0",
-      "1",
-      "0.123",
-      "−12.3",
-      "124",
-      "2.0e−5",
-      "1",
-    ]);
-    expect(signed(0.5)).toBe("+0.500");
-    expect(number(Number.NaN)).toBe("–");
-    expect(percent(0.4567)).toBe("46 %");
-    expect(percent(0.0123)).toBe("1.2 %");
-  });
-
-  it("shows what is invisible, and keeps what is not", () => {
-    expect(visible("a\n\t\u0000\u202e")).toBe("a↵⇥␀‹U+202E›");
-    expect(visible("👩‍💻 שלום \\xf0 <b>")).toBe("👩‍💻 שלום \\xf0 <b>");
-    expect(tokenText(" dog")).toEqual({ gap: true, word: "dog" });
-    expect(tokenText("   x")).toEqual({ gap: true, word: "··x" });
-    expect(tokenText(" ")).toEqual({ gap: true, word: "␣" });
-    expect(quote("\n")).toBe("“\u2068↵\u2069”");
   });
 });
