@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { colourScale, type Part, pool } from "../../src/draw/heatmap.ts";
-import { whole } from "../../src/panels/head_zoom.ts";
+import { colourScale, pool } from "../../src/draw/heatmap.ts";
+import type { Part } from "../../src/maths/zoom.ts";
+import { whole } from "../../src/maths/zoom.ts";
 
 describe("a map that is larger than its picture", () => {
   const side = 4;

@@ -1,6 +1,12 @@
 // Which part of the attention maps is shown: pure arithmetic on parts of a square.
 
-import type { Part } from "../draw/heatmap.ts";
+/** Part of a matrix: rows and columns from the first up to, not including, the last. */
+export interface Part {
+  top: number;
+  bottom: number;
+  left: number;
+  right: number;
+}
 
 /** Fewer rows or columns are not shown. */
 const SMALLEST = 4;
