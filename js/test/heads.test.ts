@@ -5,7 +5,7 @@ import { Store } from "../src/core/store.ts";
 import { sorted } from "../src/panels/head_list.ts";
 import { filtered, pairsOf } from "../src/panels/head_pairs_data.ts";
 import { measures, target } from "../src/panels/heads_measures.ts";
-import { mount } from "../src/panels/mount.ts";
+import { mount } from "../src/shell/mount.ts";
 import type { Source } from "../src/sources/source.ts";
 import { FakeModel, manifest, source, value } from "./fixture.ts";
 

@@ -4,7 +4,7 @@ import type { Tensor } from "../src/contract/decode.ts";
 import { selectionText } from "../src/core/selection.ts";
 import { Store } from "../src/core/store.ts";
 import { PALETTES } from "../src/draw/theme.ts";
-import { mount } from "../src/panels/mount.ts";
+import { mount } from "../src/shell/mount.ts";
 import type { Progress, Source } from "../src/sources/source.ts";
 import { COMPONENTS, FakeModel, HOSTILE, manifest, source, value } from "./fixture.ts";
 

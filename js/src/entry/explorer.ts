@@ -3,7 +3,7 @@
 import type { AnyModel, AnyWidget } from "@anywidget/types";
 import type { PanelKind } from "../contract/contract.ts";
 import { type Model, Store } from "../core/store.ts";
-import { mount } from "../panels/mount.ts";
+import { mount } from "../shell/mount.ts";
 import { type Channel, kernel } from "../sources/kernel.ts";
 
 export interface Exports {

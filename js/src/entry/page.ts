@@ -3,7 +3,7 @@
 import type { Manifest, Mark, PanelKind } from "../contract/contract.ts";
 import type { Selection } from "../core/selection.ts";
 import { type Model, Store } from "../core/store.ts";
-import { mount } from "../panels/mount.ts";
+import { mount } from "../shell/mount.ts";
 import { embedded } from "../sources/embedded.ts";
 
 interface Page {

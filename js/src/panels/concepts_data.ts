@@ -14,7 +14,7 @@ import type { Tensor } from "../contract/decode.ts";
 import { parseUnit, unitName } from "../contract/units.ts";
 import type { Store } from "../core/store.ts";
 import { bySide, type Numbers, row } from "../maths/numbers.ts";
-import type { View } from "./panel.ts";
+import type { View } from "../shell/frame.ts";
 
 export const ZONES = ["base", "both", "tuned"] as const;
 export type ZoneName = (typeof ZONES)[number];

@@ -5,8 +5,8 @@ import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { number } from "../draw/format.ts";
 import { tabs } from "../draw/tabs.ts";
+import type { View } from "../shell/frame.ts";
 import type { ShownHead } from "./heads_data.ts";
-import type { View } from "./panel.ts";
 
 /** One way to look at a head. */
 export interface HeadView {

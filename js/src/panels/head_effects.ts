@@ -9,7 +9,9 @@ import { number, quote, signed } from "../draw/format.ts";
 import { meter } from "../draw/meter.ts";
 import { windowList } from "../draw/window_list.ts";
 import { largest, type Numbers, spearman } from "../maths/numbers.ts";
-import { attempt } from "./attempt.ts";
+import { attempt } from "../shell/attempt.ts";
+import type { View } from "../shell/frame.ts";
+import { makeJob } from "../shell/job.ts";
 import type { HeadView } from "./head_detail.ts";
 import {
   ablationKeys,
@@ -18,10 +20,8 @@ import {
   loadEffects,
   type Measured,
 } from "./head_effects_data.ts";
-import { makeJob } from "./head_job.ts";
 import { nameOf, sorted } from "./head_list.ts";
 import { ABLATIONS, focusToken, target } from "./heads_measures.ts";
-import type { View } from "./panel.ts";
 
 interface Effects {
   estimate: BySide<Numbers>;

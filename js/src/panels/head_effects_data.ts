@@ -5,9 +5,9 @@ import type { Tensor } from "../contract/decode.ts";
 import type { Ablation } from "../core/options.ts";
 import type { Store } from "../core/store.ts";
 import { bySide, type Numbers } from "../maths/numbers.ts";
-import { attempt } from "./attempt.ts";
+import { attempt } from "../shell/attempt.ts";
+import type { View } from "../shell/frame.ts";
 import { target } from "./heads_measures.ts";
-import type { View } from "./panel.ts";
 
 /** Whether the model's answer has the token the effects are on. */
 function answers(store: Store, side: Side, on: string): boolean {

@@ -9,9 +9,9 @@ import { rgb } from "../draw/scales.ts";
 import { diverging, gradient, sequential } from "../draw/theme.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";
 import { largest } from "../maths/numbers.ts";
+import type { View } from "../shell/frame.ts";
 import type { HeadNumbers } from "./heads_data.ts";
 import { MEASURES } from "./heads_measures.ts";
-import type { View } from "./panel.ts";
 
 const PICTURES = ["base", "tuned", "third"] as const;
 

@@ -11,11 +11,11 @@ import { type Tooltip, tips } from "../draw/tooltip.ts";
 import type { Numbers } from "../maths/numbers.ts";
 import type { Part } from "../maths/zoom.ts";
 import { whole } from "../maths/zoom.ts";
+import type { View } from "../shell/frame.ts";
 import type { HeadView } from "./head_detail.ts";
 import { type Cell, zoomControls } from "./head_zoom_controls.ts";
 import { loadMaps, type Maps } from "./heads_data.ts";
 import { focusReading } from "./heads_measures.ts";
-import type { View } from "./panel.ts";
 
 const PICTURES = ["base", "tuned", "third"] as const;
 /** Labels are drawn where a row is at least this many pixels high. */

@@ -5,9 +5,10 @@ import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import { count, quote, signed } from "../draw/format.ts";
 import { windowList } from "../draw/window_list.ts";
-import type { Attempt } from "./attempt.ts";
+import type { Attempt } from "../shell/attempt.ts";
+import type { View } from "../shell/frame.ts";
+import { makeJob } from "../shell/job.ts";
 import type { HeadView } from "./head_detail.ts";
-import { makeJob } from "./head_job.ts";
 import {
   FATES,
   type Fate,
@@ -20,7 +21,6 @@ import {
   pairsOf,
   ready,
 } from "./head_pairs_data.ts";
-import type { View } from "./panel.ts";
 
 /** Rows of the table before the reader asks for all. */
 const ROWS = 40;

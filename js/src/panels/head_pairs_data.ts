@@ -2,8 +2,8 @@
 
 import type { WordHeads, WordPairs } from "../contract/contract.ts";
 import type { Store } from "../core/store.ts";
-import { type Attempt, attempt } from "./attempt.ts";
-import type { View } from "./panel.ts";
+import { type Attempt, attempt } from "../shell/attempt.ts";
+import type { View } from "../shell/frame.ts";
 
 export const FATES = ["gained", "kept", "lost"] as const;
 export type Fate = (typeof FATES)[number];

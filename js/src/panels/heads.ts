@@ -4,6 +4,7 @@ import { unitName } from "../contract/units.ts";
 import type { HeadMeasure } from "../core/options.ts";
 import type { Store } from "../core/store.ts";
 import { button, h, picker } from "../draw/dom.ts";
+import type { MakePanel } from "../shell/frame.ts";
 import { headDetail } from "./head_detail.ts";
 import { headEffects } from "./head_effects.ts";
 import { ExactEffects } from "./head_effects_data.ts";
@@ -22,7 +23,6 @@ import {
   measures,
   titleOf,
 } from "./heads_measures.ts";
-import type { MakePanel } from "./panel.ts";
 
 export const headsPanel: MakePanel = ({ store, tooltip, signal }) => {
   const { layers, heads } = store.manifest.pair;

@@ -3,7 +3,8 @@
 import type { BySide, Side } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
 import { bySide, difference, meanRows, type Numbers, row } from "../maths/numbers.ts";
-import { attempt } from "./attempt.ts";
+import { attempt } from "../shell/attempt.ts";
+import type { View } from "../shell/frame.ts";
 import { type ExactEffects, loadEffects } from "./head_effects_data.ts";
 import {
   focusReading,
@@ -15,7 +16,6 @@ import {
   measures,
   type SideMeasure,
 } from "./heads_measures.ts";
-import type { View } from "./panel.ts";
 
 /** One number per head, [layers, heads] flattened. */
 export interface HeadNumbers {

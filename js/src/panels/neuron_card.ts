@@ -7,6 +7,7 @@ import { button, h } from "../draw/dom.ts";
 import { number, percent, quote, signed } from "../draw/format.ts";
 import { meter } from "../draw/meter.ts";
 import { largest } from "../maths/numbers.ts";
+import type { View } from "../shell/frame.ts";
 import type { Concepts } from "./concepts_data.ts";
 import {
   activationsOf,
@@ -19,7 +20,6 @@ import {
   type Target,
   targetOf,
 } from "./neuron_effects.ts";
-import type { View } from "./panel.ts";
 
 interface Facts {
   layer: number;

@@ -5,7 +5,7 @@ import type { Tensor } from "../contract/decode.ts";
 import type { Store } from "../core/store.ts";
 import { quote } from "../draw/format.ts";
 import { bySide, type Numbers } from "../maths/numbers.ts";
-import type { View } from "./panel.ts";
+import type { View } from "../shell/frame.ts";
 
 /** Effects in nats; undefined where a side has none, as where its own answer is shorter. */
 export type Effect = BySide<number | undefined>;

@@ -7,6 +7,7 @@ import { button, h, picker } from "../draw/dom.ts";
 import { count, number, quote } from "../draw/format.ts";
 import { meter } from "../draw/meter.ts";
 import { largest } from "../maths/numbers.ts";
+import type { View } from "../shell/frame.ts";
 import type { Concepts } from "./concepts_data.ts";
 import {
   activationsOf,
@@ -18,7 +19,6 @@ import {
   type Target,
   targetOf,
 } from "./neuron_effects.ts";
-import type { View } from "./panel.ts";
 import { pickUnits } from "./unit_list.ts";
 import type { Sheet } from "./unit_sheets.ts";
 

@@ -13,7 +13,7 @@ import {
 import { h } from "../draw/dom.ts";
 import { quote } from "../draw/format.ts";
 import { bySide, meanRows, type Numbers, row } from "../maths/numbers.ts";
-import type { MakePanel, View } from "./panel.ts";
+import type { MakePanel, View } from "../shell/frame.ts";
 
 interface Depth {
   shift: Record<"attention" | "feed_forward" | "residual", number[]>;

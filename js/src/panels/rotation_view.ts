@@ -12,7 +12,7 @@ import {
 import { h } from "../draw/dom.ts";
 import { number, percent } from "../draw/format.ts";
 import { reachable, roving } from "../draw/roving.ts";
-import type { View } from "./panel.ts";
+import type { View } from "../shell/frame.ts";
 import type { Sheet } from "./unit_sheets.ts";
 
 const FIGURES = ["angle_figure", "share_figure", "weights_figure"];

@@ -8,7 +8,7 @@ import { button, h, picker } from "../draw/dom.ts";
 import { reachable, roving } from "../draw/roving.ts";
 import { tips } from "../draw/tooltip.ts";
 import { bySide, largest, type Numbers } from "../maths/numbers.ts";
-import type { MakePanel, Panel, View } from "./panel.ts";
+import type { MakePanel, Panel, View } from "../shell/frame.ts";
 import { saliencyBadge } from "./saliency_badge.ts";
 import {
   type Bars,

@@ -6,7 +6,7 @@ import { parseUnit, unitName } from "../contract/units.ts";
 import type { Store } from "../core/store.ts";
 import { density, instructionScore, levels } from "../maths/density.ts";
 import { bySide, largest, meanRows, type Numbers } from "../maths/numbers.ts";
-import type { View } from "./panel.ts";
+import type { View } from "../shell/frame.ts";
 import { loadTables, type Table } from "./saliency_table.ts";
 
 export type Focus = "answer" | "span" | "answer token" | "prompt token";

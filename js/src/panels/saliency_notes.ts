@@ -4,7 +4,7 @@ import { SIDES } from "../contract/contract.ts";
 import { h } from "../draw/dom.ts";
 import { count, number } from "../draw/format.ts";
 import { largest, type Numbers } from "../maths/numbers.ts";
-import type { View } from "./panel.ts";
+import type { View } from "../shell/frame.ts";
 import { type Bars, type Track, trackScale } from "./saliency_data.ts";
 import { shownRun } from "./saliency_table.ts";
 

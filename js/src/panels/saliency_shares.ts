@@ -4,7 +4,7 @@ import { type BySide, type Segment, SIDES, type Side } from "../contract/contrac
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { percent } from "../draw/format.ts";
-import type { View } from "./panel.ts";
+import type { View } from "../shell/frame.ts";
 import { columnsOf } from "./saliency_data.ts";
 import type { Table } from "./saliency_table.ts";
 

@@ -5,7 +5,7 @@ import type { Tensor } from "../contract/decode.ts";
 import { EXACT, type ExactRun, exactRun, leaveOthers } from "../core/runs.ts";
 import type { Store } from "../core/store.ts";
 import { bySide, type Numbers } from "../maths/numbers.ts";
-import type { View } from "./panel.ts";
+import type { View } from "../shell/frame.ts";
 
 export interface Table {
   /** N rows, one for each prompt token, of `width` columns. */

@@ -5,7 +5,7 @@ import type { Store } from "../core/store.ts";
 import { count, number, quote } from "../draw/format.ts";
 import type { Tip } from "../draw/tooltip.ts";
 import type { Numbers } from "../maths/numbers.ts";
-import type { Picture } from "./panel.ts";
+import type { Picture } from "../shell/frame.ts";
 import type { Facts } from "./saliency.ts";
 import { type Bars, columnsOf } from "./saliency_data.ts";
 import { shareText } from "./saliency_shares.ts";

@@ -3,10 +3,10 @@
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { tabs } from "../draw/tabs.ts";
+import type { View } from "../shell/frame.ts";
 import { componentTable } from "./component_table.ts";
 import { type Concepts, stepLayer } from "./concepts_data.ts";
 import { neuronList } from "./neuron_list.ts";
-import type { View } from "./panel.ts";
 import { rotationView } from "./rotation_view.ts";
 import { unitList } from "./unit_list.ts";
 import { wordSearch } from "./word_search.ts";

@@ -6,8 +6,8 @@ import { h } from "../draw/dom.ts";
 import { count, number, tokenText } from "../draw/format.ts";
 import { reachable, roving } from "../draw/roving.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";
+import type { View } from "../shell/frame.ts";
 import { type Concepts, scoreOf, ZONES, type ZonedWord, type ZoneName } from "./concepts_data.ts";
-import type { View } from "./panel.ts";
 
 export type CloudShape = "zones" | "clouds";
 

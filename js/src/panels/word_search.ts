@@ -11,8 +11,8 @@ import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { count, number, quote } from "../draw/format.ts";
 import { bySide } from "../maths/numbers.ts";
+import type { View } from "../shell/frame.ts";
 import type { Concepts } from "./concepts_data.ts";
-import type { View } from "./panel.ts";
 import { pickUnits } from "./unit_list.ts";
 import type { Sheet } from "./unit_sheets.ts";
 

@@ -5,12 +5,12 @@ import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { surface } from "../draw/theme.ts";
 import { tooltip } from "../draw/tooltip.ts";
-import { conceptsPanel } from "./concepts.ts";
+import { conceptsPanel } from "../panels/concepts.ts";
+import { headsPanel } from "../panels/heads.ts";
+import { overviewPanel } from "../panels/overview.ts";
+import { saliencyPanel } from "../panels/saliency.ts";
 import { dashboard } from "./dashboard.ts";
-import { headsPanel } from "./heads.ts";
-import { overviewPanel } from "./overview.ts";
-import { type MakePanel, runPanel } from "./panel.ts";
-import { saliencyPanel } from "./saliency.ts";
+import { type MakePanel, runPanel } from "./frame.ts";
 
 const MAKERS: Record<Exclude<PanelKind, "dashboard">, MakePanel> = {
   saliency: saliencyPanel,

@@ -1,7 +1,7 @@
 // What a panel wants but can do without, with the reason where it cannot be had.
 
 import { isAbort } from "../sources/source.ts";
-import type { View } from "./panel.ts";
+import type { View } from "./frame.ts";
 
 export type Attempt<T> = { value: T; reason?: never } | { value?: never; reason: string };
 
