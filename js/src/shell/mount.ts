@@ -8,7 +8,7 @@ import { tooltip } from "../draw/tooltip.ts";
 import { conceptsPanel } from "../panels/concepts.ts";
 import { headsPanel } from "../panels/heads.ts";
 import { overviewPanel } from "../panels/overview.ts";
-import { saliencyPanel } from "../panels/saliency.ts";
+import { saliencyPanel } from "../panels/saliency/panel.ts";
 import { dashboard } from "./dashboard.ts";
 import { type MakePanel, runPanel } from "./frame.ts";
 

@@ -1,10 +1,10 @@
 // Deletion curves: what the answer loses as prompt tokens are hidden, by a method's ranking.
 
-import { type BySide, type DeletionCurve, SIDES, type Side } from "../contract/contract.ts";
-import { h } from "../draw/dom.ts";
-import { number } from "../draw/format.ts";
-import type { Surface } from "../draw/theme.ts";
-import { largest } from "../maths/numbers.ts";
+import { type BySide, type DeletionCurve, SIDES, type Side } from "../../contract/contract.ts";
+import { h } from "../../draw/dom.ts";
+import { number } from "../../draw/format.ts";
+import type { Surface } from "../../draw/theme.ts";
+import { largest } from "../../maths/numbers.ts";
 
 const NS = "http://www.w3.org/2000/svg";
 const WIDTH = 280;

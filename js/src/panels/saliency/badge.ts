@@ -8,16 +8,16 @@ import {
   type Method,
   SIDES,
   type Side,
-} from "../contract/contract.ts";
-import { EXACT, type ExactRun, exactRun, rowsDone } from "../core/runs.ts";
-import type { Store } from "../core/store.ts";
-import { button, h, setAttribute } from "../draw/dom.ts";
-import { count, number, percent } from "../draw/format.ts";
-import type { Surface } from "../draw/theme.ts";
-import { bySide } from "../maths/numbers.ts";
-import { isAbort } from "../sources/source.ts";
+} from "../../contract/contract.ts";
+import { EXACT, type ExactRun, exactRun, rowsDone } from "../../core/runs.ts";
+import type { Store } from "../../core/store.ts";
+import { button, h, setAttribute } from "../../draw/dom.ts";
+import { count, number, percent } from "../../draw/format.ts";
+import type { Surface } from "../../draw/theme.ts";
+import { bySide } from "../../maths/numbers.ts";
+import { isAbort } from "../../sources/source.ts";
 import { deletionChart } from "./deletion_chart.ts";
-import { shownRun, standIn } from "./saliency_table.ts";
+import { shownRun, standIn } from "./table.ts";
 
 export interface Badge {
   el: HTMLElement;

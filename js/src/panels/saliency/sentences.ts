@@ -1,15 +1,15 @@
 // Sentences of the saliency panel: title, caption, tooltips, names for screen readers.
 
-import { type BySide, SIDES, type Side } from "../contract/contract.ts";
-import type { Store } from "../core/store.ts";
-import { count, number, quote } from "../draw/format.ts";
-import type { Tip } from "../draw/tooltip.ts";
-import type { Numbers } from "../maths/numbers.ts";
-import type { Picture } from "../shell/frame.ts";
-import type { Facts } from "./saliency.ts";
-import { type Bars, columnsOf } from "./saliency_data.ts";
-import { shareText } from "./saliency_shares.ts";
-import { shownRun, standIn } from "./saliency_table.ts";
+import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
+import type { Store } from "../../core/store.ts";
+import { count, number, quote } from "../../draw/format.ts";
+import type { Tip } from "../../draw/tooltip.ts";
+import type { Numbers } from "../../maths/numbers.ts";
+import type { Picture } from "../../shell/frame.ts";
+import { type Bars, columnsOf } from "./data.ts";
+import type { Facts } from "./panel.ts";
+import { shareText } from "./shares.ts";
+import { shownRun, standIn } from "./table.ts";
 import { pairText, type Strip } from "./token_strip.ts";
 
 export function labelOf(store: Store, facts: Facts, strip: Strip, i: number): string {

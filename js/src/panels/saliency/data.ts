@@ -1,13 +1,13 @@
 // What the saliency panel shows for a selection: numbers per token, without any drawing.
 
-import { type BySide, SIDES, type Side } from "../contract/contract.ts";
-import type { Tensor } from "../contract/decode.ts";
-import { parseUnit, unitName } from "../contract/units.ts";
-import type { Store } from "../core/store.ts";
-import { density, instructionScore, levels } from "../maths/density.ts";
-import { bySide, largest, meanRows, type Numbers } from "../maths/numbers.ts";
-import type { View } from "../shell/frame.ts";
-import { loadTables, type Table } from "./saliency_table.ts";
+import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
+import type { Tensor } from "../../contract/decode.ts";
+import { parseUnit, unitName } from "../../contract/units.ts";
+import type { Store } from "../../core/store.ts";
+import { density, instructionScore, levels } from "../../maths/density.ts";
+import { bySide, largest, meanRows, type Numbers } from "../../maths/numbers.ts";
+import type { View } from "../../shell/frame.ts";
+import { loadTables, type Table } from "./table.ts";
 
 export type Focus = "answer" | "span" | "answer token" | "prompt token";
 

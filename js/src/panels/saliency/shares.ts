@@ -1,12 +1,12 @@
 // Where in the prompt the effect comes from: shares of its parts, as compare.effect_shares.
 
-import { type BySide, type Segment, SIDES, type Side } from "../contract/contract.ts";
-import type { Store } from "../core/store.ts";
-import { h } from "../draw/dom.ts";
-import { percent } from "../draw/format.ts";
-import type { View } from "../shell/frame.ts";
-import { columnsOf } from "./saliency_data.ts";
-import type { Table } from "./saliency_table.ts";
+import { type BySide, type Segment, SIDES, type Side } from "../../contract/contract.ts";
+import type { Store } from "../../core/store.ts";
+import { h } from "../../draw/dom.ts";
+import { percent } from "../../draw/format.ts";
+import type { View } from "../../shell/frame.ts";
+import { columnsOf } from "./data.ts";
+import type { Table } from "./table.ts";
 
 export const PARTS = ["instruction", "context", "template", "rest"] as const;
 export type Part = (typeof PARTS)[number];

@@ -1,7 +1,7 @@
 // Settings of levels and densities, and of what is left out of the pictures.
 
-import type { Store } from "../core/store.ts";
-import { h } from "../draw/dom.ts";
+import type { Store } from "../../core/store.ts";
+import { h } from "../../draw/dom.ts";
 
 export function settings(store: Store, signal: AbortSignal): HTMLElement {
   const { density } = store.options;

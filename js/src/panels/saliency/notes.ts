@@ -1,12 +1,12 @@
 // The line under the tokens: scale, key, what the underline is, the instruction score.
 
-import { SIDES } from "../contract/contract.ts";
-import { h } from "../draw/dom.ts";
-import { count, number } from "../draw/format.ts";
-import { largest, type Numbers } from "../maths/numbers.ts";
-import type { View } from "../shell/frame.ts";
-import { type Bars, type Track, trackScale } from "./saliency_data.ts";
-import { shownRun } from "./saliency_table.ts";
+import { SIDES } from "../../contract/contract.ts";
+import { h } from "../../draw/dom.ts";
+import { count, number } from "../../draw/format.ts";
+import { largest, type Numbers } from "../../maths/numbers.ts";
+import type { View } from "../../shell/frame.ts";
+import { type Bars, type Track, trackScale } from "./data.ts";
+import { shownRun } from "./table.ts";
 
 export interface NoteFacts {
   bars: Bars;

@@ -1,15 +1,15 @@
 // What the answer rests on: bars on the running text, base above and tuned below.
 
-import { type Alternatives, type BySide, SIDES, type Side } from "../contract/contract.ts";
-import type { Tensor } from "../contract/decode.ts";
-import type { Options } from "../core/options.ts";
-import type { Store } from "../core/store.ts";
-import { button, h, picker } from "../draw/dom.ts";
-import { reachable, roving } from "../draw/roving.ts";
-import { tips } from "../draw/tooltip.ts";
-import { bySide, largest, type Numbers } from "../maths/numbers.ts";
-import type { MakePanel, Panel, View } from "../shell/frame.ts";
-import { saliencyBadge } from "./saliency_badge.ts";
+import { type Alternatives, type BySide, SIDES, type Side } from "../../contract/contract.ts";
+import type { Tensor } from "../../contract/decode.ts";
+import type { Options } from "../../core/options.ts";
+import type { Store } from "../../core/store.ts";
+import { button, h, picker } from "../../draw/dom.ts";
+import { reachable, roving } from "../../draw/roving.ts";
+import { tips } from "../../draw/tooltip.ts";
+import { bySide, largest, type Numbers } from "../../maths/numbers.ts";
+import type { MakePanel, Panel, View } from "../../shell/frame.ts";
+import { saliencyBadge } from "./badge.ts";
 import {
   type Bars,
   focusOf,
@@ -18,13 +18,13 @@ import {
   type Track,
   together,
   trackScale,
-} from "./saliency_data.ts";
-import { marking } from "./saliency_marking.ts";
-import { saliencyNotes } from "./saliency_notes.ts";
-import { settings } from "./saliency_settings.ts";
-import { loadShares, type Shares, sharesChart, stack } from "./saliency_shares.ts";
-import { shownRun } from "./saliency_table.ts";
-import { labelOf, tipOf, words } from "./saliency_words.ts";
+} from "./data.ts";
+import { marking } from "./marking.ts";
+import { saliencyNotes } from "./notes.ts";
+import { labelOf, tipOf, words } from "./sentences.ts";
+import { settings } from "./settings.ts";
+import { loadShares, type Shares, sharesChart, stack } from "./shares.ts";
+import { shownRun } from "./table.ts";
 import { tokenRange } from "./token_range.ts";
 import { type Strip, tokenStrip } from "./token_strip.ts";
 

@@ -1,10 +1,10 @@
 // Marking the prompt's spans anew: a mode in which dragging says what is instruction and context.
 
-import type { Mark } from "../contract/contract.ts";
-import type { Store } from "../core/store.ts";
-import { button, h } from "../draw/dom.ts";
-import { count } from "../draw/format.ts";
-import { remark, segmentsUnder } from "../maths/marks.ts";
+import type { Mark } from "../../contract/contract.ts";
+import type { Store } from "../../core/store.ts";
+import { button, h } from "../../draw/dom.ts";
+import { count } from "../../draw/format.ts";
+import { remark, segmentsUnder } from "../../maths/marks.ts";
 import { tokenRange } from "./token_range.ts";
 import type { Strip } from "./token_strip.ts";
 

@@ -1,11 +1,11 @@
 // A run of tokens as text: each a button with bars above (base), below (tuned), and below these
 // their difference on the same scale.
 
-import type { BySide, Segment, Side, Token } from "../contract/contract.ts";
-import { h, setAttribute } from "../draw/dom.ts";
-import { number, tokenText } from "../draw/format.ts";
-import type { Numbers } from "../maths/numbers.ts";
-import type { Track } from "./saliency_data.ts";
+import type { BySide, Segment, Side, Token } from "../../contract/contract.ts";
+import { h, setAttribute } from "../../draw/dom.ts";
+import { number, tokenText } from "../../draw/format.ts";
+import type { Numbers } from "../../maths/numbers.ts";
+import type { Track } from "./data.ts";
 
 interface Marks {
   el: HTMLButtonElement;

@@ -1,11 +1,11 @@
 // Effects of both models, cell by cell, and which of them are measured rather than estimated.
 
-import type { BySide, Method, Side } from "../contract/contract.ts";
-import type { Tensor } from "../contract/decode.ts";
-import { EXACT, type ExactRun, exactRun, leaveOthers } from "../core/runs.ts";
-import type { Store } from "../core/store.ts";
-import { bySide, type Numbers } from "../maths/numbers.ts";
-import type { View } from "../shell/frame.ts";
+import type { BySide, Method, Side } from "../../contract/contract.ts";
+import type { Tensor } from "../../contract/decode.ts";
+import { EXACT, type ExactRun, exactRun, leaveOthers } from "../../core/runs.ts";
+import type { Store } from "../../core/store.ts";
+import { bySide, type Numbers } from "../../maths/numbers.ts";
+import type { View } from "../../shell/frame.ts";
 
 export interface Table {
   /** N rows, one for each prompt token, of `width` columns. */

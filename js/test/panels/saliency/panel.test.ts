@@ -1,13 +1,13 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { Manifest } from "../src/contract/contract.ts";
-import type { Tensor, Value } from "../src/contract/decode.ts";
-import { exactRun, rowsDone } from "../src/core/runs.ts";
-import { Store } from "../src/core/store.ts";
-import { type Shares, sharesOf } from "../src/panels/saliency_shares.ts";
-import type { Table } from "../src/panels/saliency_table.ts";
-import { mount } from "../src/shell/mount.ts";
-import { abortError, type Progress, type Source } from "../src/sources/source.ts";
-import { FakeModel, manifest, source, value } from "./fixture.ts";
+import type { Manifest } from "../../../src/contract/contract.ts";
+import type { Tensor, Value } from "../../../src/contract/decode.ts";
+import { exactRun, rowsDone } from "../../../src/core/runs.ts";
+import { Store } from "../../../src/core/store.ts";
+import { type Shares, sharesOf } from "../../../src/panels/saliency/shares.ts";
+import type { Table } from "../../../src/panels/saliency/table.ts";
+import { mount } from "../../../src/shell/mount.ts";
+import { abortError, type Progress, type Source } from "../../../src/sources/source.ts";
+import { FakeModel, manifest, source, value } from "../../fixture.ts";
 
 const ending: AbortController[] = [];
 afterEach(() => {
