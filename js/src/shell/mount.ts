@@ -6,7 +6,7 @@ import { h } from "../draw/dom.ts";
 import { surface } from "../draw/theme.ts";
 import { tooltip } from "../draw/tooltip.ts";
 import { conceptsPanel } from "../panels/concepts.ts";
-import { headsPanel } from "../panels/heads.ts";
+import { headsPanel } from "../panels/heads/panel.ts";
 import { overviewPanel } from "../panels/overview.ts";
 import { saliencyPanel } from "../panels/saliency/panel.ts";
 import { dashboard } from "./dashboard.ts";

@@ -1,9 +1,9 @@
 // Word pairs of heads: what one head gained, kept and lost, and which heads hold a word.
 
-import type { WordHeads, WordPairs } from "../contract/contract.ts";
-import type { Store } from "../core/store.ts";
-import { type Attempt, attempt } from "../shell/attempt.ts";
-import type { View } from "../shell/frame.ts";
+import type { WordHeads, WordPairs } from "../../contract/contract.ts";
+import type { Store } from "../../core/store.ts";
+import { type Attempt, attempt } from "../../shell/attempt.ts";
+import type { View } from "../../shell/frame.ts";
 
 export const FATES = ["gained", "kept", "lost"] as const;
 export type Fate = (typeof FATES)[number];

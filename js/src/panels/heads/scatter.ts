@@ -1,12 +1,12 @@
 // Every head as a point: how its weights, its pattern and its effect changed; a Bokeh chart.
 
-import type { Store } from "../core/store.ts";
-import { type BokehDocument, type BokehSource, embedChart, resize } from "../draw/chart.ts";
-import { h } from "../draw/dom.ts";
-import { attempt } from "../shell/attempt.ts";
-import type { View } from "../shell/frame.ts";
-import type { HeadView } from "./head_detail.ts";
-import type { ShownHead } from "./heads_data.ts";
+import type { Store } from "../../core/store.ts";
+import { type BokehDocument, type BokehSource, embedChart, resize } from "../../draw/chart.ts";
+import { h } from "../../draw/dom.ts";
+import { attempt } from "../../shell/attempt.ts";
+import type { View } from "../../shell/frame.ts";
+import type { ShownHead } from "./data.ts";
+import type { HeadView } from "./detail.ts";
 
 /** Names the chart gives its parts, see `twinlens.charts`. */
 const POINTS = "heads";

@@ -1,27 +1,27 @@
 // What each head does for the answer: estimates beside what interventions measure.
 
-import { type BySide, SIDES, type Side } from "../contract/contract.ts";
-import type { Tensor, Value } from "../contract/decode.ts";
-import type { Ablation } from "../core/options.ts";
-import type { Store } from "../core/store.ts";
-import { button, h, picker } from "../draw/dom.ts";
-import { number, quote, signed } from "../draw/format.ts";
-import { meter } from "../draw/meter.ts";
-import { windowList } from "../draw/window_list.ts";
-import { largest, type Numbers, spearman } from "../maths/numbers.ts";
-import { attempt } from "../shell/attempt.ts";
-import type { View } from "../shell/frame.ts";
-import { makeJob } from "../shell/job.ts";
-import type { HeadView } from "./head_detail.ts";
+import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
+import type { Tensor, Value } from "../../contract/decode.ts";
+import type { Ablation } from "../../core/options.ts";
+import type { Store } from "../../core/store.ts";
+import { button, h, picker } from "../../draw/dom.ts";
+import { number, quote, signed } from "../../draw/format.ts";
+import { meter } from "../../draw/meter.ts";
+import { windowList } from "../../draw/window_list.ts";
+import { largest, type Numbers, spearman } from "../../maths/numbers.ts";
+import { attempt } from "../../shell/attempt.ts";
+import type { View } from "../../shell/frame.ts";
+import { makeJob } from "../../shell/job.ts";
+import type { HeadView } from "./detail.ts";
 import {
   ablationKeys,
   ablations,
   type ExactEffects,
   loadEffects,
   type Measured,
-} from "./head_effects_data.ts";
-import { nameOf, sorted } from "./head_list.ts";
-import { ABLATIONS, focusToken, target } from "./heads_measures.ts";
+} from "./effects_data.ts";
+import { nameOf, sorted } from "./list.ts";
+import { ABLATIONS, focusToken, target } from "./measures.ts";
 
 interface Effects {
   estimate: BySide<Numbers>;

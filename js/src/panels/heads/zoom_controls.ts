@@ -1,8 +1,8 @@
 // Zooming into the maps: a dragged rectangle, plus and minus, and the way back.
 
-import { button, h } from "../draw/dom.ts";
-import type { Part } from "../maths/zoom.ts";
-import { between, holding, isWhole, moved, whole, zoomed } from "../maths/zoom.ts";
+import { button, h } from "../../draw/dom.ts";
+import type { Part } from "../../maths/zoom.ts";
+import { between, holding, isWhole, moved, whole, zoomed } from "../../maths/zoom.ts";
 
 export interface Cell {
   width: number;

@@ -1,11 +1,11 @@
 // What the heads panel shows for a selection: one number per head, and the head it looks into.
 
-import type { BySide, Side } from "../contract/contract.ts";
-import type { Tensor } from "../contract/decode.ts";
-import { bySide, difference, meanRows, type Numbers, row } from "../maths/numbers.ts";
-import { attempt } from "../shell/attempt.ts";
-import type { View } from "../shell/frame.ts";
-import { type ExactEffects, loadEffects } from "./head_effects_data.ts";
+import type { BySide, Side } from "../../contract/contract.ts";
+import type { Tensor } from "../../contract/decode.ts";
+import { bySide, difference, meanRows, type Numbers, row } from "../../maths/numbers.ts";
+import { attempt } from "../../shell/attempt.ts";
+import type { View } from "../../shell/frame.ts";
+import { type ExactEffects, loadEffects } from "./effects_data.ts";
 import {
   focusReading,
   focusToken,
@@ -15,7 +15,7 @@ import {
   measureOf,
   measures,
   type SideMeasure,
-} from "./heads_measures.ts";
+} from "./measures.ts";
 
 /** One number per head, [layers, heads] flattened. */
 export interface HeadNumbers {

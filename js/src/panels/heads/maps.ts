@@ -1,21 +1,21 @@
 // The attention maps of one head: base, tuned, tuned - base; whole, or the part zoomed to.
 
-import { SIDES, type Side } from "../contract/contract.ts";
-import type { Store } from "../core/store.ts";
-import { h } from "../draw/dom.ts";
-import { number, percent, quote, signed, tokenText } from "../draw/format.ts";
-import { colourScale, drawMatrix, larger } from "../draw/heatmap.ts";
-import { rgb } from "../draw/scales.ts";
-import { diverging, gradient, sequential } from "../draw/theme.ts";
-import { type Tooltip, tips } from "../draw/tooltip.ts";
-import type { Numbers } from "../maths/numbers.ts";
-import type { Part } from "../maths/zoom.ts";
-import { whole } from "../maths/zoom.ts";
-import type { View } from "../shell/frame.ts";
-import type { HeadView } from "./head_detail.ts";
-import { type Cell, zoomControls } from "./head_zoom_controls.ts";
-import { loadMaps, type Maps } from "./heads_data.ts";
-import { focusReading } from "./heads_measures.ts";
+import { SIDES, type Side } from "../../contract/contract.ts";
+import type { Store } from "../../core/store.ts";
+import { h } from "../../draw/dom.ts";
+import { number, percent, quote, signed, tokenText } from "../../draw/format.ts";
+import { colourScale, drawMatrix, larger } from "../../draw/heatmap.ts";
+import { rgb } from "../../draw/scales.ts";
+import { diverging, gradient, sequential } from "../../draw/theme.ts";
+import { type Tooltip, tips } from "../../draw/tooltip.ts";
+import type { Numbers } from "../../maths/numbers.ts";
+import type { Part } from "../../maths/zoom.ts";
+import { whole } from "../../maths/zoom.ts";
+import type { View } from "../../shell/frame.ts";
+import { loadMaps, type Maps } from "./data.ts";
+import type { HeadView } from "./detail.ts";
+import { focusReading } from "./measures.ts";
+import { type Cell, zoomControls } from "./zoom_controls.ts";
 
 const PICTURES = ["base", "tuned", "third"] as const;
 /** Labels are drawn where a row is at least this many pixels high. */

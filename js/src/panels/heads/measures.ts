@@ -1,9 +1,9 @@
 // What heads can be coloured and sorted by: names, units, and what fits a selection.
 
-import { unitName } from "../contract/units.ts";
-import type { Ablation, HeadMeasure } from "../core/options.ts";
-import type { Store } from "../core/store.ts";
-import { quote } from "../draw/format.ts";
+import { unitName } from "../../contract/units.ts";
+import type { Ablation, HeadMeasure } from "../../core/options.ts";
+import type { Store } from "../../core/store.ts";
+import { quote } from "../../draw/format.ts";
 
 export type Measure = Exclude<HeadMeasure, "auto">;
 /** Measures that are one number for the pair, not one for each model. */

@@ -1,13 +1,13 @@
 // Effects of heads on the answer: estimates by gradient, and exact ones where they are known.
 
-import { type BySide, SIDES, type Side } from "../contract/contract.ts";
-import type { Tensor } from "../contract/decode.ts";
-import type { Ablation } from "../core/options.ts";
-import type { Store } from "../core/store.ts";
-import { bySide, type Numbers } from "../maths/numbers.ts";
-import { attempt } from "../shell/attempt.ts";
-import type { View } from "../shell/frame.ts";
-import { target } from "./heads_measures.ts";
+import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
+import type { Tensor } from "../../contract/decode.ts";
+import type { Ablation } from "../../core/options.ts";
+import type { Store } from "../../core/store.ts";
+import { bySide, type Numbers } from "../../maths/numbers.ts";
+import { attempt } from "../../shell/attempt.ts";
+import type { View } from "../../shell/frame.ts";
+import { target } from "./measures.ts";
 
 /** Whether the model's answer has the token the effects are on. */
 function answers(store: Store, side: Side, on: string): boolean {

@@ -1,12 +1,12 @@
 // Into one head: a title, tabs, and what the chosen tab shows of it.
 
-import type { HeadTab } from "../core/options.ts";
-import type { Store } from "../core/store.ts";
-import { h } from "../draw/dom.ts";
-import { number } from "../draw/format.ts";
-import { tabs } from "../draw/tabs.ts";
-import type { View } from "../shell/frame.ts";
-import type { ShownHead } from "./heads_data.ts";
+import type { HeadTab } from "../../core/options.ts";
+import type { Store } from "../../core/store.ts";
+import { h } from "../../draw/dom.ts";
+import { number } from "../../draw/format.ts";
+import { tabs } from "../../draw/tabs.ts";
+import type { View } from "../../shell/frame.ts";
+import type { ShownHead } from "./data.ts";
 
 /** One way to look at a head. */
 export interface HeadView {

@@ -1,13 +1,13 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { Tensor } from "../src/contract/decode.ts";
-import { selectionText } from "../src/core/selection.ts";
-import { Store } from "../src/core/store.ts";
-import { sorted } from "../src/panels/head_list.ts";
-import { filtered, pairsOf } from "../src/panels/head_pairs_data.ts";
-import { measures, target } from "../src/panels/heads_measures.ts";
-import { mount } from "../src/shell/mount.ts";
-import type { Source } from "../src/sources/source.ts";
-import { FakeModel, manifest, source, value } from "./fixture.ts";
+import type { Tensor } from "../../../src/contract/decode.ts";
+import { selectionText } from "../../../src/core/selection.ts";
+import { Store } from "../../../src/core/store.ts";
+import { sorted } from "../../../src/panels/heads/list.ts";
+import { measures, target } from "../../../src/panels/heads/measures.ts";
+import { filtered, pairsOf } from "../../../src/panels/heads/pairs_data.ts";
+import { mount } from "../../../src/shell/mount.ts";
+import type { Source } from "../../../src/sources/source.ts";
+import { FakeModel, manifest, source, value } from "../../fixture.ts";
 
 const ending: AbortController[] = [];
 afterEach(() => {

@@ -1,19 +1,17 @@
 // Every attention head of both models, and a look into one.
 
-import { unitName } from "../contract/units.ts";
-import type { HeadMeasure } from "../core/options.ts";
-import type { Store } from "../core/store.ts";
-import { button, h, picker } from "../draw/dom.ts";
-import type { MakePanel } from "../shell/frame.ts";
-import { headDetail } from "./head_detail.ts";
-import { headEffects } from "./head_effects.ts";
-import { ExactEffects } from "./head_effects_data.ts";
-import { headGrid } from "./head_grid.ts";
-import { headList } from "./head_list.ts";
-import { headMaps } from "./head_maps.ts";
-import { headPairs } from "./head_pairs.ts";
-import { headScatter } from "./head_scatter.ts";
-import { type HeadNumbers, loadHeads, loadShown } from "./heads_data.ts";
+import { unitName } from "../../contract/units.ts";
+import type { HeadMeasure } from "../../core/options.ts";
+import type { Store } from "../../core/store.ts";
+import { button, h, picker } from "../../draw/dom.ts";
+import type { MakePanel } from "../../shell/frame.ts";
+import { type HeadNumbers, loadHeads, loadShown } from "./data.ts";
+import { headDetail } from "./detail.ts";
+import { headEffects } from "./effects.ts";
+import { ExactEffects } from "./effects_data.ts";
+import { headGrid } from "./grid.ts";
+import { headList } from "./list.ts";
+import { headMaps } from "./maps.ts";
 import {
   changeText,
   isChange,
@@ -22,7 +20,9 @@ import {
   measureOf,
   measures,
   titleOf,
-} from "./heads_measures.ts";
+} from "./measures.ts";
+import { headPairs } from "./pairs.ts";
+import { headScatter } from "./scatter.ts";
 
 export const headsPanel: MakePanel = ({ store, tooltip, signal }) => {
   const { layers, heads } = store.manifest.pair;

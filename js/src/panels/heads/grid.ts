@@ -1,17 +1,17 @@
 // Layers by heads, three times: base, tuned, and their difference or change.
 
-import { SIDES } from "../contract/contract.ts";
-import type { Store } from "../core/store.ts";
-import { h } from "../draw/dom.ts";
-import { number, signed } from "../draw/format.ts";
-import { drawCells } from "../draw/heatmap.ts";
-import { rgb } from "../draw/scales.ts";
-import { diverging, gradient, sequential } from "../draw/theme.ts";
-import { type Tooltip, tips } from "../draw/tooltip.ts";
-import { largest } from "../maths/numbers.ts";
-import type { View } from "../shell/frame.ts";
-import type { HeadNumbers } from "./heads_data.ts";
-import { MEASURES } from "./heads_measures.ts";
+import { SIDES } from "../../contract/contract.ts";
+import type { Store } from "../../core/store.ts";
+import { h } from "../../draw/dom.ts";
+import { number, signed } from "../../draw/format.ts";
+import { drawCells } from "../../draw/heatmap.ts";
+import { rgb } from "../../draw/scales.ts";
+import { diverging, gradient, sequential } from "../../draw/theme.ts";
+import { type Tooltip, tips } from "../../draw/tooltip.ts";
+import { largest } from "../../maths/numbers.ts";
+import type { View } from "../../shell/frame.ts";
+import type { HeadNumbers } from "./data.ts";
+import { MEASURES } from "./measures.ts";
 
 const PICTURES = ["base", "tuned", "third"] as const;
 

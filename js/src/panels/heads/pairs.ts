@@ -1,14 +1,14 @@
 // Word pairs of one head as a table, and a search for the heads that hold a word.
 
-import type { WordHeads } from "../contract/contract.ts";
-import type { Store } from "../core/store.ts";
-import { button, h } from "../draw/dom.ts";
-import { count, quote, signed } from "../draw/format.ts";
-import { windowList } from "../draw/window_list.ts";
-import type { Attempt } from "../shell/attempt.ts";
-import type { View } from "../shell/frame.ts";
-import { makeJob } from "../shell/job.ts";
-import type { HeadView } from "./head_detail.ts";
+import type { WordHeads } from "../../contract/contract.ts";
+import type { Store } from "../../core/store.ts";
+import { button, h } from "../../draw/dom.ts";
+import { count, quote, signed } from "../../draw/format.ts";
+import { windowList } from "../../draw/window_list.ts";
+import type { Attempt } from "../../shell/attempt.ts";
+import type { View } from "../../shell/frame.ts";
+import { makeJob } from "../../shell/job.ts";
+import type { HeadView } from "./detail.ts";
 import {
   FATES,
   type Fate,
@@ -20,7 +20,7 @@ import {
   pairsKey,
   pairsOf,
   ready,
-} from "./head_pairs_data.ts";
+} from "./pairs_data.ts";
 
 /** Rows of the table before the reader asks for all. */
 const ROWS = 40;

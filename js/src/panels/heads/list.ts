@@ -1,13 +1,13 @@
 // All heads in one list, sorted by the shown measure.
 
-import { SIDES, type Side } from "../contract/contract.ts";
-import type { Store } from "../core/store.ts";
-import { h } from "../draw/dom.ts";
-import { number, signed } from "../draw/format.ts";
-import { windowList } from "../draw/window_list.ts";
-import { largest, type Numbers } from "../maths/numbers.ts";
-import { linesOf } from "./head_grid.ts";
-import type { HeadNumbers } from "./heads_data.ts";
+import { SIDES, type Side } from "../../contract/contract.ts";
+import type { Store } from "../../core/store.ts";
+import { h } from "../../draw/dom.ts";
+import { number, signed } from "../../draw/format.ts";
+import { windowList } from "../../draw/window_list.ts";
+import { largest, type Numbers } from "../../maths/numbers.ts";
+import type { HeadNumbers } from "./data.ts";
+import { linesOf } from "./grid.ts";
 
 const COLUMNS = ["base", "tuned", "third"] as const;
 export type Column = (typeof COLUMNS)[number];
