@@ -5,7 +5,7 @@ import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { surface } from "../draw/theme.ts";
 import { tooltip } from "../draw/tooltip.ts";
-import { conceptsPanel } from "../panels/concepts.ts";
+import { conceptsPanel } from "../panels/concepts/panel.ts";
 import { headsPanel } from "../panels/heads/panel.ts";
 import { overviewPanel } from "../panels/overview.ts";
 import { saliencyPanel } from "../panels/saliency/panel.ts";

@@ -1,14 +1,14 @@
 // Neurons by activity, change or effect; effects are estimates until they are measured.
 
-import { type BySide, type NeuronActivity, SIDES } from "../contract/contract.ts";
-import type { Tensor } from "../contract/decode.ts";
-import type { Store } from "../core/store.ts";
-import { button, h, picker } from "../draw/dom.ts";
-import { count, number, quote } from "../draw/format.ts";
-import { meter } from "../draw/meter.ts";
-import { largest } from "../maths/numbers.ts";
-import type { View } from "../shell/frame.ts";
-import type { Concepts } from "./concepts_data.ts";
+import { type BySide, type NeuronActivity, SIDES } from "../../contract/contract.ts";
+import type { Tensor } from "../../contract/decode.ts";
+import type { Store } from "../../core/store.ts";
+import { button, h, picker } from "../../draw/dom.ts";
+import { count, number, quote } from "../../draw/format.ts";
+import { meter } from "../../draw/meter.ts";
+import { largest } from "../../maths/numbers.ts";
+import type { View } from "../../shell/frame.ts";
+import type { Concepts } from "./data.ts";
 import {
   activationsOf,
   type Effect,

@@ -6,13 +6,13 @@ import {
   SIDES,
   type Side,
   type WordPlaces,
-} from "../contract/contract.ts";
-import type { Store } from "../core/store.ts";
-import { h } from "../draw/dom.ts";
-import { count, number, quote } from "../draw/format.ts";
-import { bySide } from "../maths/numbers.ts";
-import type { View } from "../shell/frame.ts";
-import type { Concepts } from "./concepts_data.ts";
+} from "../../contract/contract.ts";
+import type { Store } from "../../core/store.ts";
+import { h } from "../../draw/dom.ts";
+import { count, number, quote } from "../../draw/format.ts";
+import { bySide } from "../../maths/numbers.ts";
+import type { View } from "../../shell/frame.ts";
+import type { Concepts } from "./data.ts";
 import { pickUnits } from "./unit_list.ts";
 import type { Sheet } from "./unit_sheets.ts";
 

@@ -1,13 +1,13 @@
 // The block beside the words: ways to find a unit, one tab each.
 
-import type { Store } from "../core/store.ts";
-import { h } from "../draw/dom.ts";
-import { tabs } from "../draw/tabs.ts";
-import type { View } from "../shell/frame.ts";
+import type { Store } from "../../core/store.ts";
+import { h } from "../../draw/dom.ts";
+import { tabs } from "../../draw/tabs.ts";
+import type { View } from "../../shell/frame.ts";
 import { componentTable } from "./component_table.ts";
-import { type Concepts, stepLayer } from "./concepts_data.ts";
+import { type Concepts, stepLayer } from "./data.ts";
 import { neuronList } from "./neuron_list.ts";
-import { rotationView } from "./rotation_view.ts";
+import { rotationView } from "./rotation.ts";
 import { unitList } from "./unit_list.ts";
 import { wordSearch } from "./word_search.ts";
 

@@ -9,12 +9,12 @@ import {
   type NeuronActivity,
   SIDES,
   type Word,
-} from "../contract/contract.ts";
-import type { Tensor } from "../contract/decode.ts";
-import { parseUnit, unitName } from "../contract/units.ts";
-import type { Store } from "../core/store.ts";
-import { bySide, type Numbers, row } from "../maths/numbers.ts";
-import type { View } from "../shell/frame.ts";
+} from "../../contract/contract.ts";
+import type { Tensor } from "../../contract/decode.ts";
+import { parseUnit, unitName } from "../../contract/units.ts";
+import type { Store } from "../../core/store.ts";
+import { bySide, type Numbers, row } from "../../maths/numbers.ts";
+import type { View } from "../../shell/frame.ts";
 
 export const ZONES = ["base", "both", "tuned"] as const;
 export type ZoneName = (typeof ZONES)[number];

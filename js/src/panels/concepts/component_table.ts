@@ -1,12 +1,12 @@
 // All components of a layer in a table that can be sorted by every column.
 
-import { SIDES } from "../contract/contract.ts";
-import type { Store } from "../core/store.ts";
-import { h } from "../draw/dom.ts";
-import { number, percent } from "../draw/format.ts";
-import { meter } from "../draw/meter.ts";
-import { largest } from "../maths/numbers.ts";
-import { type Concepts, labelOf } from "./concepts_data.ts";
+import { SIDES } from "../../contract/contract.ts";
+import type { Store } from "../../core/store.ts";
+import { h } from "../../draw/dom.ts";
+import { number, percent } from "../../draw/format.ts";
+import { meter } from "../../draw/meter.ts";
+import { largest } from "../../maths/numbers.ts";
+import { type Concepts, labelOf } from "./data.ts";
 import { pickUnits } from "./unit_list.ts";
 import type { Sheet } from "./unit_sheets.ts";
 

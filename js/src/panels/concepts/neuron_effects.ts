@@ -1,11 +1,11 @@
 // Activations of neurons, and their effects on the answer: estimates of all, exact ones on request.
 
-import { type BySide, SIDES, type Side } from "../contract/contract.ts";
-import type { Tensor } from "../contract/decode.ts";
-import type { Store } from "../core/store.ts";
-import { quote } from "../draw/format.ts";
-import { bySide, type Numbers } from "../maths/numbers.ts";
-import type { View } from "../shell/frame.ts";
+import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
+import type { Tensor } from "../../contract/decode.ts";
+import type { Store } from "../../core/store.ts";
+import { quote } from "../../draw/format.ts";
+import { bySide, type Numbers } from "../../maths/numbers.ts";
+import type { View } from "../../shell/frame.ts";
 
 /** Effects in nats; undefined where a side has none, as where its own answer is shorter. */
 export type Effect = BySide<number | undefined>;

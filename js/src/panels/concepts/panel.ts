@@ -1,11 +1,11 @@
 // Feed-forward units of both models as words.
 
-import { parseUnit } from "../contract/units.ts";
-import type { Store } from "../core/store.ts";
-import { h, picker } from "../draw/dom.ts";
-import { count, number, percent, quote } from "../draw/format.ts";
-import type { MakePanel } from "../shell/frame.ts";
-import { type Concepts, loadConcepts } from "./concepts_data.ts";
+import { parseUnit } from "../../contract/units.ts";
+import type { Store } from "../../core/store.ts";
+import { h, picker } from "../../draw/dom.ts";
+import { count, number, percent, quote } from "../../draw/format.ts";
+import type { MakePanel } from "../../shell/frame.ts";
+import { type Concepts, loadConcepts } from "./data.ts";
 import { nameEditor } from "./name_editor.ts";
 import { neuronCard } from "./neuron_card.ts";
 import { unitSheets } from "./unit_sheets.ts";

@@ -1,18 +1,18 @@
 // How far tuning turned the components of every layer, against random rotations, and what it added.
 
-import type { LayerRotation } from "../contract/contract.ts";
-import type { Store } from "../core/store.ts";
+import type { LayerRotation } from "../../contract/contract.ts";
+import type { Store } from "../../core/store.ts";
 import {
   type BokehDocument,
   embedChart,
   fillSource,
   resize,
   selectLayerOnTap,
-} from "../draw/chart.ts";
-import { h } from "../draw/dom.ts";
-import { number, percent } from "../draw/format.ts";
-import { reachable, roving } from "../draw/roving.ts";
-import type { View } from "../shell/frame.ts";
+} from "../../draw/chart.ts";
+import { h } from "../../draw/dom.ts";
+import { number, percent } from "../../draw/format.ts";
+import { reachable, roving } from "../../draw/roving.ts";
+import type { View } from "../../shell/frame.ts";
 import type { Sheet } from "./unit_sheets.ts";
 
 const FIGURES = ["angle_figure", "share_figure", "weights_figure"];

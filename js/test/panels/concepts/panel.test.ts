@@ -1,11 +1,11 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { LayerRotation } from "../src/contract/contract.ts";
-import type { Tensor } from "../src/contract/decode.ts";
-import { selectionText } from "../src/core/selection.ts";
-import { Store } from "../src/core/store.ts";
-import { mount } from "../src/shell/mount.ts";
-import type { Source } from "../src/sources/source.ts";
-import { COMPONENTS, FakeModel, LAYERS, manifest, NEURONS, source, value } from "./fixture.ts";
+import type { LayerRotation } from "../../../src/contract/contract.ts";
+import type { Tensor } from "../../../src/contract/decode.ts";
+import { selectionText } from "../../../src/core/selection.ts";
+import { Store } from "../../../src/core/store.ts";
+import { mount } from "../../../src/shell/mount.ts";
+import type { Source } from "../../../src/sources/source.ts";
+import { COMPONENTS, FakeModel, LAYERS, manifest, NEURONS, source, value } from "../../fixture.ts";
 
 const ending: AbortController[] = [];
 afterEach(() => {

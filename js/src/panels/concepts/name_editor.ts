@@ -1,10 +1,10 @@
 // The name and labels of the shown component, given by hand.
 
-import { type Label, LEVELS, TASKS } from "../contract/contract.ts";
-import { parseUnit } from "../contract/units.ts";
-import type { Store } from "../core/store.ts";
-import { button, h } from "../draw/dom.ts";
-import { type Concepts, labelOf } from "./concepts_data.ts";
+import { type Label, LEVELS, TASKS } from "../../contract/contract.ts";
+import { parseUnit } from "../../contract/units.ts";
+import type { Store } from "../../core/store.ts";
+import { button, h } from "../../draw/dom.ts";
+import { type Concepts, labelOf } from "./data.ts";
 
 /** Longest name, as Python checks it. */
 const LONGEST = { characters: 80, words: 8 };

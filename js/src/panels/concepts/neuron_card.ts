@@ -1,14 +1,14 @@
 // What became of a neuron: its value vector moved, or it is used more; and what it does.
 
-import { type BySide, type Neuron, type NeuronChange, SIDES } from "../contract/contract.ts";
-import { parseUnit } from "../contract/units.ts";
-import type { Store } from "../core/store.ts";
-import { button, h } from "../draw/dom.ts";
-import { number, percent, quote, signed } from "../draw/format.ts";
-import { meter } from "../draw/meter.ts";
-import { largest } from "../maths/numbers.ts";
-import type { View } from "../shell/frame.ts";
-import type { Concepts } from "./concepts_data.ts";
+import { type BySide, type Neuron, type NeuronChange, SIDES } from "../../contract/contract.ts";
+import { parseUnit } from "../../contract/units.ts";
+import type { Store } from "../../core/store.ts";
+import { button, h } from "../../draw/dom.ts";
+import { number, percent, quote, signed } from "../../draw/format.ts";
+import { meter } from "../../draw/meter.ts";
+import { largest } from "../../maths/numbers.ts";
+import type { View } from "../../shell/frame.ts";
+import type { Concepts } from "./data.ts";
 import {
   activationsOf,
   type Effect,

@@ -1,13 +1,13 @@
 // Units of the shown layer: components with how far they turned, neurons active at the token.
 
-import { SIDES } from "../contract/contract.ts";
-import type { Store } from "../core/store.ts";
-import { h } from "../draw/dom.ts";
-import { number, percent } from "../draw/format.ts";
-import { meter } from "../draw/meter.ts";
-import { reachable, roving } from "../draw/roving.ts";
-import { largest } from "../maths/numbers.ts";
-import type { Concepts, UnitRow } from "./concepts_data.ts";
+import { SIDES } from "../../contract/contract.ts";
+import type { Store } from "../../core/store.ts";
+import { h } from "../../draw/dom.ts";
+import { number, percent } from "../../draw/format.ts";
+import { meter } from "../../draw/meter.ts";
+import { reachable, roving } from "../../draw/roving.ts";
+import { largest } from "../../maths/numbers.ts";
+import type { Concepts, UnitRow } from "./data.ts";
 import type { Sheet } from "./unit_sheets.ts";
 
 export function unitList(store: Store, signal: AbortSignal): Sheet {
