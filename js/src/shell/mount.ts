@@ -7,7 +7,7 @@ import { surface } from "../draw/theme.ts";
 import { tooltip } from "../draw/tooltip.ts";
 import { conceptsPanel } from "../panels/concepts/panel.ts";
 import { headsPanel } from "../panels/heads/panel.ts";
-import { overviewPanel } from "../panels/overview.ts";
+import { overviewPanel } from "../panels/overview/panel.ts";
 import { saliencyPanel } from "../panels/saliency/panel.ts";
 import { dashboard } from "./dashboard.ts";
 import { type MakePanel, runPanel } from "./frame.ts";

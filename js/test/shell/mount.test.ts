@@ -1,12 +1,12 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { Manifest, PanelKind } from "../src/contract/contract.ts";
-import type { Tensor } from "../src/contract/decode.ts";
-import { selectionText } from "../src/core/selection.ts";
-import { Store } from "../src/core/store.ts";
-import { PALETTES } from "../src/draw/theme.ts";
-import { mount } from "../src/shell/mount.ts";
-import type { Progress, Source } from "../src/sources/source.ts";
-import { COMPONENTS, FakeModel, HOSTILE, manifest, source, value } from "./fixture.ts";
+import type { Manifest, PanelKind } from "../../src/contract/contract.ts";
+import type { Tensor } from "../../src/contract/decode.ts";
+import { selectionText } from "../../src/core/selection.ts";
+import { Store } from "../../src/core/store.ts";
+import { PALETTES } from "../../src/draw/theme.ts";
+import { mount } from "../../src/shell/mount.ts";
+import type { Progress, Source } from "../../src/sources/source.ts";
+import { COMPONENTS, FakeModel, HOSTILE, manifest, source, value } from "../fixture.ts";
 
 const ending: AbortController[] = [];
 afterEach(() => {

@@ -1,19 +1,19 @@
 // How far the models are apart, layer by layer: a Bokeh chart filled from blocks.
 
-import type { BySide, Lens } from "../contract/contract.ts";
-import type { Tensor } from "../contract/decode.ts";
-import type { Store } from "../core/store.ts";
+import type { BySide, Lens } from "../../contract/contract.ts";
+import type { Tensor } from "../../contract/decode.ts";
+import type { Store } from "../../core/store.ts";
 import {
   type BokehDocument,
   embedChart,
   fillSource,
   resize,
   selectLayerOnTap,
-} from "../draw/chart.ts";
-import { h } from "../draw/dom.ts";
-import { quote } from "../draw/format.ts";
-import { bySide, meanRows, type Numbers, row } from "../maths/numbers.ts";
-import type { MakePanel, View } from "../shell/frame.ts";
+} from "../../draw/chart.ts";
+import { h } from "../../draw/dom.ts";
+import { quote } from "../../draw/format.ts";
+import { bySide, meanRows, type Numbers, row } from "../../maths/numbers.ts";
+import type { MakePanel, View } from "../../shell/frame.ts";
 
 interface Depth {
   shift: Record<"attention" | "feed_forward" | "residual", number[]>;
