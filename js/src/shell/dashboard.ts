@@ -1,27 +1,27 @@
-// The dashboard: a header and the four panels, linked by one store.
+// The dashboard: a header and all panels, linked by one store.
 
-import { type Manifest, type PanelKind, SIDES, type Side } from "../contract/contract.ts";
+import { type Manifest, SIDES, type Side } from "../contract/contract.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import { number, visible } from "../draw/format.ts";
 import { helpCard } from "./help.ts";
 
-export interface Frame {
+export interface Dashboard {
   el: HTMLElement;
-  slots: Partial<Record<PanelKind, HTMLElement>>;
+  /** Where each panel goes, by its name. */
+  slots: Map<string, HTMLElement>;
 }
 
-const KINDS = ["saliency", "heads", "concepts", "overview"] as const;
-
-export function dashboard(store: Store, signal: AbortSignal): Frame {
+export function dashboard(store: Store, panels: readonly string[], signal: AbortSignal): Dashboard {
   const help = helpCard(signal);
-  const slots: Frame["slots"] = {};
-  for (const kind of KINDS) slots[kind] = h("div", { class: `tl-slot tl-slot-${kind}` });
+  const slots = new Map(
+    panels.map((name) => [name, h("div", { class: `tl-slot tl-slot-${name}` })]),
+  );
   const el = h(
     "div",
     { class: "tl-dashboard" },
     header(store, help.toggle, signal),
-    ...KINDS.map((kind) => slots[kind] ?? null),
+    ...slots.values(),
     help.el,
   );
   return { el, slots };

@@ -1,23 +1,13 @@
-// Mounting: a themed root, the keys that work everywhere, and one panel or all four.
+// Mounting: a themed root, the keys that work everywhere, and one panel or all of them.
 
 import { PANELS, type PanelKind } from "../contract/contract.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { surface } from "../draw/theme.ts";
 import { tooltip } from "../draw/tooltip.ts";
-import { conceptsPanel } from "../panels/concepts/panel.ts";
-import { headsPanel } from "../panels/heads/panel.ts";
-import { overviewPanel } from "../panels/overview/panel.ts";
-import { saliencyPanel } from "../panels/saliency/panel.ts";
+import { MAKERS } from "../panels/index.ts";
 import { dashboard } from "./dashboard.ts";
-import { type MakePanel, runPanel } from "./frame.ts";
-
-const MAKERS: Record<Exclude<PanelKind, "dashboard">, MakePanel> = {
-  saliency: saliencyPanel,
-  heads: headsPanel,
-  concepts: conceptsPanel,
-  overview: overviewPanel,
-};
+import { runPanel } from "./frame.ts";
 
 /** Mount a panel or the dashboard; resolves after the first picture, ends with `signal`. */
 export async function mount(
@@ -46,11 +36,11 @@ export async function mount(
   };
   keys(root, store, ending);
   if (kind !== "dashboard") return runPanel(kind, MAKERS[kind], content, setting);
-  const frame = dashboard(store, ending);
-  content.append(frame.el);
+  const { el: board, slots } = dashboard(store, Object.keys(MAKERS), ending);
+  content.append(board);
   await Promise.all(
     Object.entries(MAKERS).map(([name, make]) =>
-      runPanel(name as PanelKind, make, frame.slots[name as PanelKind]!, setting),
+      runPanel(name as PanelKind, make, slots.get(name)!, setting),
     ),
   );
 }

@@ -7,8 +7,8 @@ import { number, percent } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { largest } from "../../maths/numbers.ts";
 import { type Concepts, labelOf } from "./data.ts";
+import type { Sheet } from "./sheet.ts";
 import { pickUnits } from "./unit_list.ts";
-import type { Sheet } from "./unit_sheets.ts";
 
 interface Row {
   component: number;

@@ -19,8 +19,8 @@ import {
   type Target,
   targetOf,
 } from "./neuron_effects.ts";
+import type { Sheet } from "./sheet.ts";
 import { pickUnits } from "./unit_list.ts";
-import type { Sheet } from "./unit_sheets.ts";
 
 type Order = "active" | "changed" | "effect";
 type Scope = "layer" | "all";

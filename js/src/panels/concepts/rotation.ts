@@ -13,7 +13,7 @@ import { h } from "../../draw/dom.ts";
 import { number, percent } from "../../draw/format.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import type { View } from "../../shell/frame.ts";
-import type { Sheet } from "./unit_sheets.ts";
+import type { Sheet } from "./sheet.ts";
 
 const FIGURES = ["angle_figure", "share_figure", "weights_figure"];
 /** Words of a layer's first added direction that are shown. */

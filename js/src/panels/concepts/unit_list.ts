@@ -8,7 +8,7 @@ import { meter } from "../../draw/meter.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import { largest } from "../../maths/numbers.ts";
 import type { Concepts, UnitRow } from "./data.ts";
-import type { Sheet } from "./unit_sheets.ts";
+import type { Sheet } from "./sheet.ts";
 
 export function unitList(store: Store, signal: AbortSignal): Sheet {
   const el = h("div", { class: "tl-units" });

@@ -8,22 +8,9 @@ import { componentTable } from "./component_table.ts";
 import { type Concepts, stepLayer } from "./data.ts";
 import { neuronList } from "./neuron_list.ts";
 import { rotationView } from "./rotation.ts";
+import type { Sheet } from "./sheet.ts";
 import { unitList } from "./unit_list.ts";
 import { wordSearch } from "./word_search.ts";
-
-/** One of the tabs. */
-export interface Sheet {
-  el: HTMLElement;
-  /** Whether it shows one layer, to step through. */
-  layered: boolean;
-  load(view: View, concepts: Concepts): Promise<SheetPicture>;
-}
-
-export interface SheetPicture {
-  title: string;
-  caption: string;
-  draw(): void;
-}
 
 export interface UnitSheets {
   el: HTMLElement;

@@ -13,8 +13,8 @@ import { count, number, quote } from "../../draw/format.ts";
 import { bySide } from "../../maths/numbers.ts";
 import type { View } from "../../shell/frame.ts";
 import type { Concepts } from "./data.ts";
+import type { Sheet } from "./sheet.ts";
 import { pickUnits } from "./unit_list.ts";
-import type { Sheet } from "./unit_sheets.ts";
 
 /** Places listed of each model. */
 const LONGEST = 20;

@@ -1,6 +1,6 @@
 // What the answer rests on: bars on the running text, base above and tuned below.
 
-import { type Alternatives, type BySide, SIDES, type Side } from "../../contract/contract.ts";
+import { type Alternatives, SIDES, type Side } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
 import type { Options } from "../../core/options.ts";
 import type { Store } from "../../core/store.ts";
@@ -10,32 +10,16 @@ import { tips } from "../../draw/tooltip.ts";
 import { bySide, largest, type Numbers } from "../../maths/numbers.ts";
 import type { MakePanel, Panel, View } from "../../shell/frame.ts";
 import { saliencyBadge } from "./badge.ts";
-import {
-  type Bars,
-  focusOf,
-  loadBars,
-  loadTracks,
-  type Track,
-  together,
-  trackScale,
-} from "./data.ts";
+import { type Bars, focusOf, loadBars, loadTracks, together, trackScale } from "./data.ts";
+import type { Facts } from "./facts.ts";
 import { marking } from "./marking.ts";
 import { saliencyNotes } from "./notes.ts";
 import { labelOf, tipOf, words } from "./sentences.ts";
 import { settings } from "./settings.ts";
-import { loadShares, type Shares, sharesChart, stack } from "./shares.ts";
+import { loadShares, sharesChart, stack } from "./shares.ts";
 import { shownRun } from "./table.ts";
 import { tokenRange } from "./token_range.ts";
 import { type Strip, tokenStrip } from "./token_strip.ts";
-
-export interface Facts {
-  bars: Bars;
-  tracks: Track[];
-  shares: Shares | null;
-  disagreement: Numbers | null;
-  logprob: BySide<Numbers> | null;
-  alternatives: BySide<Alternatives> | null;
-}
 
 /** Prompts with more tokens get lower bars, so that more lines fit. */
 const LONG = 80;

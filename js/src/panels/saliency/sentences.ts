@@ -7,7 +7,7 @@ import type { Tip } from "../../draw/tooltip.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import type { Picture } from "../../shell/frame.ts";
 import { type Bars, columnsOf } from "./data.ts";
-import type { Facts } from "./panel.ts";
+import type { Facts } from "./facts.ts";
 import { shareText } from "./shares.ts";
 import { shownRun, standIn } from "./table.ts";
 import { pairText, type Strip } from "./token_strip.ts";
