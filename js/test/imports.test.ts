@@ -45,8 +45,9 @@ function placeOf(file: string): { layer: number; room: string } {
 }
 
 describe("imports", () => {
-  it("lead to files that are there", () => {
+  it("lead to files that are there, each in a room", () => {
     expect(files.length).toBeGreaterThan(60);
+    expect(files.map(placeOf)).toHaveLength(files.length);
     expect(arrows.filter(([, to]) => !imports.has(to))).toEqual([]);
   });
 
