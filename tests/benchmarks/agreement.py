@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from twinlens.compute.live import trace_pair
 from twinlens.compute.pair import load_pair
-from twinlens.faithfulness import EXACT, Faithfulness
+from twinlens.contract.forms import Faithfulness
+from twinlens.contract.words import EXACT
 
 from tests.support.real_pair import smollm2_pair_folders
 

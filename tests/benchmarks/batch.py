@@ -19,12 +19,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from twinlens.blocks import Array
 from twinlens.compute.batch import METHOD, Attributed, attribute_prompts
 from twinlens.compute.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, demo_pair
 from twinlens.compute.prompt import read_prompt
-from twinlens.schema import SIDES
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES
 
 BAR = 2.0
 Result = TypeVar("Result")

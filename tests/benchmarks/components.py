@@ -38,7 +38,7 @@ from twinlens.compute.weights.components import (
 )
 from twinlens.compute.weights.reading import Weights
 from twinlens.compute.words import WordRows, word_rows
-from twinlens.vocabulary import vocabulary
+from twinlens.weights.vocabulary import vocabulary
 
 # Cosines this near to each other depend on how float32 sums are ordered.
 ROUNDING = 1e-5

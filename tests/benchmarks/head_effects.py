@@ -15,11 +15,11 @@ from collections.abc import Iterator
 
 import numpy as np
 from scipy.stats import spearmanr
-from twinlens.blocks import Array
-from twinlens.cli import demo_prompts
+from twinlens.commands.main import demo_prompts
 from twinlens.compute.live import LiveTrace, trace_pair
 from twinlens.compute.pair import demo_pair, load_pair
-from twinlens.schema import ABLATIONS, SIDES, TOP_HEADS
+from twinlens.contract.wire import Array
+from twinlens.contract.words import ABLATIONS, SIDES, TOP_HEADS
 
 from tests.support.real_pair import smollm2_pair_folders
 

@@ -26,11 +26,11 @@ import numpy as np
 import psutil
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from twinlens.blocks import Array
 from twinlens.compute import effects  # noqa: F401 - it registers the methods
 from twinlens.compute.attributions import gradients
 from twinlens.compute.attributions.folding import Texts
 from twinlens.compute.attributions.registry import Reading, complete
+from twinlens.contract.wire import Array
 
 TIMED = 4
 _135M: dict[str, Any] = {

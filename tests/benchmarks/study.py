@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from twinlens.cli import demo_prompts
-from twinlens.schema import SIDES
+from twinlens.commands.main import demo_prompts
+from twinlens.contract.words import SIDES
 from twinlens.studies import run
 from twinlens.studies.data import Row
 from twinlens.studies.statistics import analyse

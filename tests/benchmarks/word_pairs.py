@@ -31,11 +31,11 @@ from transformers import (
     LlamaConfig,
     PreTrainedTokenizerFast,
 )
-from twinlens.changes.word_pairs import LayerPairs
 from twinlens.compute.weights import word_pairs as subject
 from twinlens.compute.weights import word_vectors
 from twinlens.compute.weights.reading import Weights
-from twinlens.vocabulary import vocabulary
+from twinlens.weights.vocabulary import vocabulary
+from twinlens.weights.word_pairs import LayerPairs
 
 from tests.benchmarks import word_pairs_reference as reference
 

@@ -13,11 +13,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page
-from twinlens import blocks, compare
-from twinlens.blocks import Value
+from twinlens.contract import blocks, wire
+from twinlens.contract.wire import Value
+from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
 from twinlens.errors import UnknownBlockError
-from twinlens.schema import SIDES, Side, parse_unit, reading_position
-from twinlens.trace import Report, Trace
+from twinlens.measures.summary import trace_density, trace_score
+from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
 
 from tests.browser.poll import until
 
@@ -88,7 +90,7 @@ class Compact(Trace):
 
     def block(self, key: str, report: Report | None = None) -> Value:
         value = self._trace.block(key, report)
-        return blocks.decode(*blocks.encode(value, causal=blocks.is_causal(key), compact=True))
+        return wire.decode(*wire.encode(value, causal=blocks.is_causal(key), compact=True))
 
 
 class Panels:
@@ -158,7 +160,7 @@ class Panels:
                 self._same(lane, track, f"track {k} of {side}")
         if at.token < 0 and manifest.segment_positions("instruction"):
             for side in SIDES:
-                score = compare.trace_score(self.trace, side)
+                score = trace_score(self.trace, side)
                 assert seen["scores"][side] == _near(score, self.tolerance)
 
     def _of_side(
@@ -175,7 +177,7 @@ class Panels:
     def _saliency(self, side: Side, at: Selection) -> np.ndarray[Any, Any] | None:
         """Bars of one side: density, a column, or a row."""
         if at.token < 0:
-            return compare.trace_density(self.trace, side)
+            return trace_density(self.trace, side)
         values = self.trace.saliency(side).values
         n = self.trace.manifest.prompt_length
         if at.token < n:

@@ -9,10 +9,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, expect
-from twinlens import export
-from twinlens.blocks import Value
-from twinlens.schema import SIDES
-from twinlens.trace import Report, Trace
+from twinlens.contract.wire import Value
+from twinlens.contract.words import SIDES
+from twinlens.pages.page import to_html
+from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
 
 from tests.browser.lab import Notebook
 from tests.browser.panels import Compact, Panels, Selection
@@ -38,7 +39,7 @@ def named() -> SyntheticTrace:
 
 
 def show(page, trace: Trace, tmp_path, **options) -> Panels:
-    export.to_html(trace, tmp_path / "page.html", **options)
+    to_html(trace, tmp_path / "page.html", **options)
     page.goto((tmp_path / "page.html").as_uri())
     return Panels(page.locator("body"), Compact(trace))
 

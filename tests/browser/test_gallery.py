@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from twinlens import compare, recording
 from twinlens.compute.live import trace_pair
 from twinlens.compute.pair import demo_pair
+from twinlens.measures.summary import changed_heads
+from twinlens.traces import recording
 
 from tests.browser.lab import Notebook
 from tests.browser.panels import Compact, Panels, Selection, walk
@@ -39,7 +40,7 @@ def test_the_first_look_works_from_top_to_bottom(live, page, lab, offline, watch
     opened = Notebook(page, lab, NAME)
     opened.open()
     opened.run_all()
-    layer, head, _ = compare.changed_heads(live)[0]
+    layer, head, _ = changed_heads(live)[0]
     chosen = Selection(live.manifest.prompt_length + 2, layer, head)
 
     shown, apart = dashboard(page, live), separate(page, live)

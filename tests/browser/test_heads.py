@@ -8,9 +8,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page
-from twinlens import export
-from twinlens.schema import SIDES
-from twinlens.trace import Trace
+from twinlens.contract.words import SIDES
+from twinlens.pages.page import to_html
+from twinlens.traces.trace import Trace
 
 from tests.browser.lab import Notebook
 from tests.browser.panels import Compact
@@ -87,7 +87,7 @@ class Heads:
 
 
 def open_page(offline: Page, trace: Trace, tmp_path: Any, **options: Any) -> Heads:
-    export.to_html(trace, tmp_path / "page.html", **options)
+    to_html(trace, tmp_path / "page.html", **options)
     offline.goto((tmp_path / "page.html").as_uri())
     return Heads(offline)
 

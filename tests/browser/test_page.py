@@ -6,14 +6,14 @@ import io
 
 import pytest
 from PIL import Image
-from twinlens import export
+from twinlens.pages.page import to_html
 
 from tests.browser.panels import Compact, Panels, Selection, walk
 from tests.support.synthetic import HOSTILE, SyntheticTrace, manifest
 
 
 def show(offline, trace, tmp_path, **options):
-    export.to_html(trace, tmp_path / "page.html", **options)
+    to_html(trace, tmp_path / "page.html", **options)
     offline.goto((tmp_path / "page.html").as_uri())
     return Panels(offline.locator("body"), Compact(trace))
 
@@ -73,8 +73,8 @@ class MapsLast(SyntheticTrace):
 def test_what_was_left_out_is_said_in_the_panel(offline, tmp_path):
     trace = MapsLast()
     path = tmp_path / "page.html"
-    size = export.to_html(trace, path).size
-    report = export.to_html(trace, path, budget_mb=size / 1e6 - 0.03)
+    size = to_html(trace, path).size
+    report = to_html(trace, path, budget_mb=size / 1e6 - 0.03)
     assert "heads/instruction/tuned" in report.included
     assert "attention/tuned/3/7" in report.missing
     offline.goto(path.as_uri())

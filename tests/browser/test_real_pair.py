@@ -8,9 +8,10 @@ import sys
 
 import numpy as np
 import pytest
-from twinlens import export, recording
 from twinlens.compute.live import trace_pair
 from twinlens.compute.pair import load_pair
+from twinlens.pages.page import to_html
+from twinlens.traces import recording
 
 from tests.browser.lab import Notebook
 from tests.browser.panels import Compact, Panels, Selection, walk
@@ -74,7 +75,7 @@ def test_its_page_answers_every_click(explained, offline, watch):
 def test_its_recording_shows_the_same_numbers(explained, tmp_path):
     """A page of the recording equals the page of the live trace, up to where each is cut."""
     _, page, saved = explained
-    again = export.to_html(recording.read(saved), tmp_path / "again.html")
+    again = to_html(recording.read(saved), tmp_path / "again.html")
     live, replayed = Written(page).blocks(), Written(again.path).blocks()
     shared = [key for key in live if key in replayed]
     assert len(shared) > 0.98 * max(len(live), len(replayed))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from twinlens import compare, density, export
 from twinlens.compute.live import trace_pair
 from twinlens.compute.pair import load_pair
-from twinlens.marks import segments
-from twinlens.schema import SIDES
+from twinlens.contract.words import SIDES
+from twinlens.measures import density
+from twinlens.measures import summary as compare
+from twinlens.pages.page import to_html
+from twinlens.traces.marks import segments
 
 from tests.browser.lab import Notebook
 from tests.browser.panels import Compact, Panels, Selection
@@ -99,7 +101,7 @@ class Saliency:
 
 @pytest.fixture
 def exported(offline, trace, tmp_path):
-    export.to_html(trace, tmp_path / "page.html", kind="saliency")
+    to_html(trace, tmp_path / "page.html", kind="saliency")
     offline.goto((tmp_path / "page.html").as_uri())
     Panels(offline.locator("body"), Compact(trace)).check(Selection(), "saliency")
     return Saliency(offline, trace)
@@ -197,7 +199,7 @@ def test_agreement_and_deletion_curves_are_in_the_page(exported, trace, watch):
 
 def test_own_answers_differ_over_whole_answers_only(offline, tmp_path, watch):
     trace = SyntheticTrace(manifest(shared=False))
-    export.to_html(trace, tmp_path / "own.html", kind="saliency")
+    to_html(trace, tmp_path / "own.html", kind="saliency")
     offline.goto((tmp_path / "own.html").as_uri())
     panel = Saliency(offline, trace)
     panel.ready("What the answer rests on")

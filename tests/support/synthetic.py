@@ -6,22 +6,15 @@ import zlib
 from collections.abc import Iterable
 
 import numpy as np
-from twinlens.blocks import Value
+from twinlens.contract.forms import DeletionCurve
+from twinlens.contract.manifest import Answer, Manifest, Method, ModelInfo, PairInfo, Token
+from twinlens.contract.wire import Value
+from twinlens.contract.words import EXACT, SIDES, Segment, Side
 from twinlens.errors import UnknownBlockError
-from twinlens.faithfulness import EXACT, DeletionCurve, faithfulness
-from twinlens.grouping import groups
-from twinlens.schema import (
-    SIDES,
-    Answer,
-    Manifest,
-    Method,
-    ModelInfo,
-    PairInfo,
-    Segment,
-    Side,
-    Token,
-)
-from twinlens.trace import Report, Trace
+from twinlens.measures.faithfulness import faithfulness
+from twinlens.support.progress import Report
+from twinlens.traces.grouping import groups
+from twinlens.traces.trace import Trace
 
 from tests.support.synthetic_heads import head_block, head_keys
 
@@ -175,7 +168,7 @@ def manifest(
 
 
 class SyntheticTrace(Trace):
-    """Every block of `twinlens.schema`, drawn from a generator seeded by its key."""
+    """Every block of `twinlens.contract.blocks`, drawn from a generator seeded by its key."""
 
     def __init__(self, made: Manifest | None = None, *, labelled: bool = False) -> None:
         self.manifest = made or manifest()

@@ -6,9 +6,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from twinlens.blocks import Array, Value
-from twinlens.schema import ABLATIONS, SIDES, TOP_HEADS, Side
-from twinlens.trace import Trace
+from twinlens.contract.wire import Array, Value
+from twinlens.contract.words import ABLATIONS, SIDES, TOP_HEADS, Side
+from twinlens.traces.trace import Trace
 
 
 def head_keys(trace: Trace) -> Iterator[str]:
@@ -25,7 +25,7 @@ def head_keys(trace: Trace) -> Iterator[str]:
 
 
 def head_block(trace: Trace, parts: Sequence[str], words: Sequence[str]) -> Value | None:
-    """A block of `twinlens.schema` about heads; None for another one."""
+    """A block of `twinlens.contract.blocks` about heads; None for another one."""
     m = trace.manifest
     layers, heads = m.pair.layers, m.pair.heads
     rng = np.random.default_rng(zlib.crc32("/".join(parts).encode()))

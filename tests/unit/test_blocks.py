@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from twinlens import blocks
+from twinlens.contract import wire
 
 floats = arrays(
     st.sampled_from([np.float32, np.float16]),
@@ -20,7 +20,7 @@ json_values = st.recursive(
 
 @given(floats)
 def test_arrays_come_back(array):
-    decoded = blocks.decode(*blocks.encode(array))
+    decoded = wire.decode(*wire.encode(array))
     assert isinstance(decoded, np.ndarray)
     assert decoded.dtype == array.dtype
     np.testing.assert_array_equal(decoded, array)
@@ -28,41 +28,41 @@ def test_arrays_come_back(array):
 
 @given(st.lists(json_values, max_size=4))
 def test_json_comes_back(value):
-    assert blocks.decode(*blocks.encode(value)) == value
+    assert wire.decode(*wire.encode(value)) == value
 
 
 @pytest.mark.parametrize("leading", [(), (3,)])
 def test_causal_packing_halves_the_bytes_and_comes_back(leading):
     array = np.tril(np.random.default_rng(0).random((*leading, 7, 7), np.float32))
-    header, buffer = blocks.encode(array, causal=True)
+    header, buffer = wire.encode(array, causal=True)
     assert len(buffer) == 4 * 28 * int(np.prod(leading, initial=1))
-    np.testing.assert_array_equal(blocks.decode(header, buffer), array)
+    np.testing.assert_array_equal(wire.decode(header, buffer), array)
 
 
 @given(arrays(np.float32, (4, 5), elements=st.floats(0, 1, width=32)))
 def test_compact_error_is_below_its_bound(array):
-    decoded = blocks.decode(*blocks.encode(array, compact=True))
+    decoded = wire.decode(*wire.encode(array, compact=True))
     assert np.abs(decoded - array).max() <= max(array.max(), 1e-30) / 255
 
 
 def test_compact_leaves_signed_arrays_exact():
     array = np.array([-1.0, 2.0], np.float32)
-    header, buffer = blocks.encode(array, compact=True)
+    header, buffer = wire.encode(array, compact=True)
     assert header["dtype"] == "float32"
-    np.testing.assert_array_equal(blocks.decode(header, buffer), array)
+    np.testing.assert_array_equal(wire.decode(header, buffer), array)
 
 
 def test_wide_types_are_narrowed():
-    assert blocks.encode(np.zeros(2))[0]["dtype"] == "float32"
-    assert blocks.encode(np.arange(2))[0]["dtype"] == "int32"
+    assert wire.encode(np.zeros(2))[0]["dtype"] == "float32"
+    assert wire.encode(np.arange(2))[0]["dtype"] == "int32"
 
 
 def test_objects_are_refused():
     with pytest.raises(TypeError, match="blocks hold numbers"):
-        blocks.encode(np.array(["a", None], object))
+        wire.encode(np.array(["a", None], object))
 
 
 def test_a_buffer_of_the_wrong_size_is_refused():
-    header, buffer = blocks.encode(np.zeros((2, 3), np.float32))
+    header, buffer = wire.encode(np.zeros((2, 3), np.float32))
     with pytest.raises(ValueError):
-        blocks.decode(header, buffer[:-4])
+        wire.decode(header, buffer[:-4])

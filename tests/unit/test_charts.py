@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 from bokeh.document import Document
 from bokeh.models import ColumnDataSource
-from twinlens import charts
+from twinlens.contract.palette import PALETTES
 from twinlens.errors import UnknownBlockError
+from twinlens.figures import overview
+from twinlens.figures.registry import chart_json
+from twinlens.pages.values import page_value
 
 from tests.support.synthetic import SyntheticTrace, manifest
 
 
 def test_the_shift_is_the_mean_over_shared_positions(trace):
-    source = charts.overview(trace).select_one({"name": "shift"})
+    source = overview.overview(trace).select_one({"name": "shift"})
     for name in ("attention", "feed_forward", "residual"):
         mean = trace.array(f"shift/{name}").astype(np.float64).mean(axis=0)
         expected = mean[1:] if name == "residual" else mean
@@ -23,7 +26,7 @@ def test_the_shift_is_the_mean_over_shared_positions(trace):
 
 
 def test_the_page_finds_what_it_fills_by_name(trace):
-    layout = charts.overview(trace)
+    layout = overview.overview(trace)
     lens, marker = (layout.select_one({"name": name}) for name in ("lens", "marker"))
     assert isinstance(lens, ColumnDataSource)
     assert list(lens.data) == ["layer", "base", "tuned"]
@@ -34,17 +37,17 @@ def test_the_page_finds_what_it_fills_by_name(trace):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_json_is_a_document_and_the_same_every_time(trace, theme):
-    item = charts.overview_json(trace, theme)
+    item = chart_json(trace, f"chart/overview/{theme}")
     assert json.loads(json.dumps(item, allow_nan=False)) == item
-    assert charts.overview_json(SyntheticTrace(), theme) == item
+    assert chart_json(SyntheticTrace(), f"chart/overview/{theme}") == item
     document = Document.from_json(item["doc"])
     shift = document.get_model_by_name("shift")
-    assert shift.data["attention"] == charts.shift_columns(trace)["attention"]
+    assert shift.data["attention"] == overview.shift_columns(trace)["attention"]
     assert document.roots[0].id == item["root_id"]
 
 
 def test_one_layer_is_enough():
-    assert charts.shift_columns(SyntheticTrace(manifest(layers=1, heads=1)))["layer"] == [0]
+    assert overview.shift_columns(SyntheticTrace(manifest(layers=1, heads=1)))["layer"] == [0]
 
 
 def _luminance(colour):
@@ -55,7 +58,7 @@ def _luminance(colour):
 
 @pytest.mark.parametrize(("theme", "background"), [("light", "#ffffff"), ("dark", "#16171a")])
 def test_marks_keep_their_contrast(theme, background):
-    palette = charts.PALETTES[theme]
+    palette = PALETTES[theme]
     for name in ("ink", "quiet", "base", "tuned", "attention", "feed_forward"):
         low, high = sorted((_luminance(getattr(palette, name)), _luminance(background)))
         assert (high + 0.05) / (low + 0.05) >= 3, name
@@ -63,11 +66,11 @@ def test_marks_keep_their_contrast(theme, background):
 
 def test_an_unknown_chart_is_refused(trace):
     with pytest.raises(UnknownBlockError, match="chart/overview/light"):
-        charts.page_value(trace, "chart/overview")
+        page_value(trace, "chart/overview")
 
 
 def test_no_two_series_share_a_colour():
-    for palette in charts.PALETTES.values():
+    for palette in PALETTES.values():
         series = (palette.attention, palette.feed_forward, palette.ink, palette.base, palette.tuned)
         for one, other in itertools.combinations(series, 2):
             assert one != other

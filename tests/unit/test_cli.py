@@ -6,7 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from twinlens import __version__, cli, compare, recording
+from twinlens import __version__
+from twinlens.commands import main as cli
+from twinlens.measures.summary import changed_heads, changed_layers, trace_score
+from twinlens.traces import recording
 
 from tests.support.synthetic import SyntheticTrace, manifest
 
@@ -38,9 +41,9 @@ def test_open_writes_the_page_and_a_summary(run, recorded, tmp_path):
     code, out, err = run("open", recorded)
     assert code == 0, err
     assert (tmp_path / "a.html").is_file()
-    layer, head, divergence = compare.changed_heads(trace)[0]
+    layer, head, divergence = changed_heads(trace)[0]
     assert f"{layer}.{head} ({divergence:.3f})" in out
-    assert f"base {compare.trace_score(trace, 'base'):.3f}" in out
+    assert f"base {trace_score(trace, 'base'):.3f}" in out
     assert "“THE SMALL" in out.replace(" THE", "THE")
     assert str(tmp_path / "a.html") in out
     assert run.opened == []
@@ -52,9 +55,9 @@ def test_json_is_for_machines(run, recorded, tmp_path):
     summary = json.loads(out)
     assert code == 0
     assert summary["answers"]["tuned"] == trace.manifest.answers["tuned"].own_text
-    assert summary["instruction_density"]["tuned"] == compare.trace_score(trace, "tuned")
+    assert summary["instruction_density"]["tuned"] == trace_score(trace, "tuned")
     assert [one["layer"] for one in summary["changed_layers"]] == [
-        layer for layer, _ in compare.changed_layers(trace)
+        layer for layer, _ in changed_layers(trace)
     ]
     assert summary["page"]["path"] == str(tmp_path / "b.html")
     assert summary["page"]["bytes"] == (tmp_path / "b.html").stat().st_size
@@ -119,7 +122,7 @@ def test_control_c_keeps_what_is_done_and_ends_with_130(run, recorded, tmp_path,
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("twinlens.blocks.encode", stop)
+    monkeypatch.setattr("twinlens.contract.wire.encode", stop)
     code, out, err = run("open", recorded)
     assert code == 130
     assert "stopped" in err
@@ -164,6 +167,6 @@ def test_demo_runs_as_a_program(tmp_path):
     assert summary["prompt"] == trace.manifest.prompt
     assert cli.demo_prompts()[0]["prompt"] in summary["prompt"]
     assert summary["answers"]["base"] != summary["answers"]["tuned"]
-    assert summary["instruction_density"]["tuned"] == compare.trace_score(trace, "tuned")
+    assert summary["instruction_density"]["tuned"] == trace_score(trace, "tuned")
     assert summary["page"]["bytes"] == page.stat().st_size
     assert summary["page"]["left_out"] == 0

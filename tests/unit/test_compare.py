@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
-from twinlens import compare, density
+from twinlens.measures import density
+from twinlens.measures import summary as compare
 
 from tests.support.synthetic import SyntheticTrace
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from twinlens import density
-from twinlens.density import DensityParameters
+from twinlens.measures import density
+from twinlens.measures.density import DensityParameters
 
 DATA = Path(__file__).parents[1] / "data"
 EXAMPLES = json.loads((DATA / "worked_examples.json").read_text())

@@ -11,8 +11,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from twinlens import blocks, charts, export
+from twinlens.contract import wire
 from twinlens.errors import Interrupted, TwinlensError
+from twinlens.figures.registry import chart_json
+from twinlens.pages.front_end import front_end
+from twinlens.pages.page import to_html
+from twinlens.pages.values import bokeh_script
 
 from tests.support.synthetic import HOSTILE, SyntheticTrace, manifest
 
@@ -54,7 +58,7 @@ class Page(HTMLParser):
         (size,) = struct.unpack("<I", raw[:4])
         index, body = json.loads(raw[4 : 4 + size]), raw[4 + size :]
         return {
-            key: blocks.decode(entry, body[entry["offset"] : entry["offset"] + entry["length"]])
+            key: wire.decode(entry, body[entry["offset"] : entry["offset"] + entry["length"]])
             for key, entry in index.items()
         }
 
@@ -65,7 +69,7 @@ def target(tmp_path):
 
 
 def test_every_block_of_the_trace_is_in_the_page(trace, target):
-    report = export.to_html(trace, target)
+    report = to_html(trace, target)
     page = Page(target)
     assert page.data["manifest"] == json.loads(json.dumps(trace.manifest.to_json()))
     held = page.blocks()
@@ -79,12 +83,12 @@ def test_every_block_of_the_trace_is_in_the_page(trace, target):
             assert error <= np.abs(value).max() / 255 + 1e-6, key
         else:
             assert held[key] == value, key
-    assert held["asset/bokehjs"] == charts.bokeh_script()
-    assert held["chart/overview/dark"] == charts.overview_json(trace, "dark")
+    assert held["asset/bokehjs"] == bokeh_script()
+    assert held["chart/overview/dark"] == chart_json(trace, "chart/overview/dark")
 
 
 def test_the_page_opens_as_the_explorer_was(trace, target):
-    export.to_html(
+    to_html(
         trace,
         target,
         selection={"token": 3, "layer": 1, "head": 2},
@@ -100,7 +104,7 @@ def test_the_page_opens_as_the_explorer_was(trace, target):
 
 
 def test_the_policy_allows_the_two_scripts_and_nothing_else(trace, target):
-    export.to_html(trace, target)
+    to_html(trace, target)
     page = Page(target)
     rules = dict(rule.strip().split(" ", 1) for rule in page.policy.split(";"))
     digests = {
@@ -113,7 +117,7 @@ def test_the_policy_allows_the_two_scripts_and_nothing_else(trace, target):
 
 
 def test_the_page_names_no_other_address(trace, target):
-    export.to_html(trace, target)
+    to_html(trace, target)
     page = Page(target)
     assert not [a for _, a in page.tags if a.get("src") or a.get("href")]
     css = re.search(r"<style>(.*?)</style>", target.read_text(encoding="utf-8"), re.S)
@@ -127,7 +131,7 @@ def test_hostile_text_stays_text(target):
     hostile = manifest(
         prompt=texts, answers={"base": tuple(HOSTILE), "tuned": tuple(reversed(HOSTILE))}
     )
-    export.to_html(SyntheticTrace(hostile), target, title=HOSTILE[0])
+    to_html(SyntheticTrace(hostile), target, title=HOSTILE[0])
     page = Page(target)
     assert [t["text"] for t in page.data["manifest"]["prompt_tokens"]] == list(HOSTILE)
     assert page.title == HOSTILE[0]
@@ -140,14 +144,14 @@ def test_half_characters_do_not_break_the_page(trace, target):
     first, *others = trace.manifest.prompt_tokens
     halves = (dataclasses.replace(first, text="\ud83d"), dataclasses.replace(first, text="\x00"))
     trace.manifest = dataclasses.replace(trace.manifest, prompt_tokens=(*halves, *others))
-    export.to_html(trace, target, title="\ude00")
+    to_html(trace, target, title="\ude00")
     texts = [token["text"] for token in Page(target).data["manifest"]["prompt_tokens"]]
     assert texts[:2] == ["\ud83d", "\x00"]
 
 
 def test_the_budget_keeps_the_most_useful_blocks(trace, target):
-    full = export.to_html(trace, target, budget_mb=6)
-    cut = export.to_html(trace, target, budget_mb=full.size / 1e6 - 0.02)
+    full = to_html(trace, target, budget_mb=6)
+    cut = to_html(trace, target, budget_mb=full.size / 1e6 - 0.02)
     assert cut.size <= full.size - 20_000
     assert 0 < len(cut.missing) < len(full.included)
     assert cut.included + cut.missing == full.included
@@ -158,12 +162,12 @@ def test_the_budget_keeps_the_most_useful_blocks(trace, target):
 
 def test_a_budget_too_small_for_the_page_itself_is_refused(trace, target):
     with pytest.raises(TwinlensError, match="raise budget_mb"):
-        export.to_html(trace, target, budget_mb=0.1)
+        to_html(trace, target, budget_mb=0.1)
     assert not target.exists()
 
 
 def test_blocks_that_do_not_fit_are_not_computed(trace, target):
-    report = export.to_html(trace, target, budget_mb=0.8)
+    report = to_html(trace, target, budget_mb=0.8)
     left_out = set(report.missing[1:])
     assert not left_out & set(trace.asked)
 
@@ -176,25 +180,25 @@ def test_an_interrupt_leaves_the_old_file(trace, target):
             raise Interrupted("enough")
 
     with pytest.raises(Interrupted):
-        export.to_html(trace, target, report=stop)
+        to_html(trace, target, report=stop)
     assert target.read_text() == "old"
     assert list(target.parent.iterdir()) == [target]
 
 
 def test_the_same_trace_gives_the_same_page(trace, target):
-    export.to_html(trace, target)
+    to_html(trace, target)
     first = target.read_bytes()
-    export.to_html(SyntheticTrace(), target)
+    to_html(SyntheticTrace(), target)
     assert target.read_bytes() == first
 
 
 def test_code_cannot_end_its_own_script(trace, target, monkeypatch):
     code = 'const a = "</script><!--<script>";'
     monkeypatch.setattr(export, "front_end", lambda name: code if name[-2:] == "js" else "")
-    export.to_html(trace, target)
+    to_html(trace, target)
     assert [tag for tag, _ in Page(target).tags].count("script") == 3
 
 
 def test_an_unbuilt_front_end_says_what_to_do():
     with pytest.raises(TwinlensError, match="make js"):
-        export.front_end("nothing.js")
+        front_end("nothing.js")

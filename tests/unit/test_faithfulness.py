@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pytest
 from scipy import stats
-from twinlens.compare import effect_shares
-from twinlens.faithfulness import Faithfulness, faithfulness
-from twinlens.grouping import UNITS, groups
+from twinlens.contract.forms import Faithfulness
+from twinlens.measures.effect_shares import effect_shares
+from twinlens.measures.faithfulness import faithfulness
+from twinlens.traces.grouping import UNITS, groups
 
 from tests.support.synthetic import SyntheticTrace, tokens
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from twinlens.files import replacing
+from twinlens.support.files import replacing
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):

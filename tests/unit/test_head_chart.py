@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 from bokeh.document import Document
-from twinlens import charts, head_chart
-from twinlens.charts import page_value
+from twinlens.figures import heads as head_chart
+from twinlens.figures.registry import chart_keys
+from twinlens.pages.values import page_value
 
 from tests.support.synthetic import SyntheticTrace, manifest
 
@@ -49,8 +50,8 @@ def test_rank_correlation_is_in_the_title(trace):
 
 
 def test_a_page_holds_the_charts_its_blocks_allow(trace):
-    assert "chart/heads/dark" in charts.panel_chart_keys(trace.keys())
-    assert charts.panel_chart_keys(["heads/change"]) == []
+    assert "chart/heads/dark" in chart_keys(list(trace.keys()), opens=False)
+    assert chart_keys(["heads/change"], opens=False) == []
 
 
 def test_one_head_is_enough():

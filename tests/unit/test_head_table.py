@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from twinlens.head_table import head_table
+from twinlens.measures.head_table import head_table
 
 from tests.support.synthetic import SyntheticTrace, manifest
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from twinlens import recording
+from twinlens.traces import recording
 
 from tests.support.synthetic import SyntheticTrace
 
@@ -35,11 +35,11 @@ def test_importing_twinlens_loads_nothing_heavy():
 @pytest.mark.parametrize(
     "code",
     [
-        "import twinlens.recording",
-        "import twinlens.compare, twinlens.density",
-        "import twinlens.cli",
-        "import twinlens.charts",
-        "import twinlens.export",
+        "import twinlens.traces.recording",
+        "import twinlens.measures.summary, twinlens.measures.density",
+        "import twinlens.commands.main",
+        "import twinlens.figures.overview",
+        "import twinlens.pages.page",
         "import twinlens.view.explorer, twinlens.view.panel",
         "import twinlens; twinlens.open, twinlens.explore, twinlens.Explorer",
     ],

@@ -7,18 +7,13 @@ from pathlib import Path
 import pytest
 import traitlets
 from bokeh.models import ColumnDataSource, Whisker
-from twinlens import recording
 from twinlens.errors import AnnotationError
+from twinlens.figures.labels import label_figure
 from twinlens.labels.annotate import Annotation, Component, write_annotations
-from twinlens.labels.figure import label_figure
-from twinlens.labels.names import (
-    Labelled,
-    check,
-    from_annotations,
-    names_of,
-    to_annotations,
-)
+from twinlens.labels.names import check, from_annotations, names_of, to_annotations
 from twinlens.labels.shares import label_shares
+from twinlens.traces import recording
+from twinlens.traces.labelled import Labelled
 from twinlens.view.explorer import Explorer
 
 from tests.support.synthetic import SyntheticTrace

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 import twinlens
+from twinlens.contract.words import LEVELS, TASKS
 from twinlens.errors import AnnotationError
 from twinlens.labels.annotate import (
-    LEVELS,
-    TASKS,
     Annotation,
     Component,
     annotate,

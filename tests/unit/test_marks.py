@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from twinlens import compare, recording
 from twinlens.errors import PromptError
-from twinlens.marks import marks_of, read_marks, segments
+from twinlens.measures.effect_shares import effect_shares
+from twinlens.measures.summary import trace_density, trace_score
+from twinlens.traces import recording
+from twinlens.traces.marks import marks_of, read_marks, segments
 
 from tests.support.synthetic import SyntheticTrace, manifest
 
@@ -60,11 +62,11 @@ def test_what_is_no_list_is_refused(value):
 def test_score_and_shares_follow_the_marks():
     trace = SyntheticTrace()
     marked = segments(TOKENS, [(9, 12, "instruction")])
-    assert compare.trace_score(trace, "tuned", segments=OWN) == compare.trace_score(trace, "tuned")
-    density = compare.trace_density(trace, "tuned")
-    score = compare.trace_score(trace, "tuned", segments=marked)
+    assert trace_score(trace, "tuned", segments=OWN) == trace_score(trace, "tuned")
+    density = trace_density(trace, "tuned")
+    score = trace_score(trace, "tuned", segments=marked)
     assert score == pytest.approx(density[9:12].sum() / np.log2(5))
-    shares = compare.effect_shares(trace, "tuned", segments=marked).overall
+    shares = effect_shares(trace, "tuned", segments=marked).overall
     assert shares["context"] == 0 < shares["instruction"]
 
 

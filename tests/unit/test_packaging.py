@@ -85,7 +85,7 @@ def test_the_wheel_runs_without_the_checkout(wheel, tmp_path):
         [sys.executable, "-m", "zipfile", "-e", str(wheel), str(tmp_path / "site")], check=True
     )
     code = (
-        "import twinlens, twinlens.export as e; "
+        "import twinlens, twinlens.pages.page as e; "
         "print(twinlens.__file__); print(len(e.front_end('explorer.js')))"
     )
     done = subprocess.run(

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from twinlens.changes.word_pair_figure import rise_figure
-from twinlens.changes.word_pair_table import rise_shares, rise_table
-from twinlens.changes.word_pairs import LayerPairs, WordPairs, overlap, pair_changes, word_changes
 from twinlens.errors import HeadIndexError, PairMismatchError, VocabularyError
+from twinlens.figures.word_pairs import rise_figure
+from twinlens.weights.word_pair_table import rise_shares, rise_table
+from twinlens.weights.word_pairs import LayerPairs, WordPairs, overlap, pair_changes, word_changes
 
 EXAMPLE = json.loads((Path(__file__).parents[1] / "data" / "worked_examples.json").read_text())[
     "head_aggregation"

@@ -4,7 +4,7 @@ import io
 
 import pytest
 from tqdm import tqdm
-from twinlens import progress
+from twinlens.support import progress
 
 
 class Drawn(tqdm):

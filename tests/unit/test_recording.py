@@ -5,8 +5,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from twinlens import recording
 from twinlens.errors import Interrupted, RecordingError, UnknownBlockError
+from twinlens.traces import recording
 
 from tests.support.synthetic import SyntheticTrace, manifest
 

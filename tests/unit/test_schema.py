@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from twinlens import schema
+from twinlens.contract.manifest import SCHEMA_VERSION, manifest_from_json
+from twinlens.contract.words import parse_unit, reading_position
 from twinlens.errors import RecordingError
 
 from tests.support.synthetic import manifest
@@ -12,7 +13,7 @@ from tests.support.synthetic import manifest
 @pytest.mark.parametrize("shared", [True, False])
 def test_manifest_survives_json(shared):
     made = manifest(shared=shared)
-    assert schema.manifest_from_json(json.loads(json.dumps(made.to_json()))) == made
+    assert manifest_from_json(json.loads(json.dumps(made.to_json()))) == made
 
 
 def test_lengths():
@@ -23,13 +24,13 @@ def test_lengths():
 
 
 def test_an_answer_token_is_read_where_it_is_predicted():
-    assert [schema.reading_position(t, 3) for t in range(5)] == [0, 1, 2, 2, 3]
+    assert [reading_position(t, 3) for t in range(5)] == [0, 1, 2, 2, 3]
 
 
 def test_a_newer_manifest_is_refused():
-    data = manifest().to_json() | {"schema": schema.SCHEMA_VERSION + 1}
+    data = manifest().to_json() | {"schema": SCHEMA_VERSION + 1}
     with pytest.raises(RecordingError, match=r"format 2.*upgrade"):
-        schema.manifest_from_json(data)
+        manifest_from_json(data)
 
 
 @pytest.mark.parametrize("field", ["pair", "prompt_tokens", "answers", "methods", "schema"])
@@ -37,11 +38,11 @@ def test_a_damaged_manifest_is_refused(field):
     data = manifest().to_json()
     del data[field]
     with pytest.raises(RecordingError, match="damaged"):
-        schema.manifest_from_json(data)
+        manifest_from_json(data)
 
 
 def test_units():
-    assert schema.parse_unit("component:12") == ("component", 12)
-    assert schema.parse_unit("neuron:0") == ("neuron", 0)
+    assert parse_unit("component:12") == ("component", 12)
+    assert parse_unit("neuron:0") == ("neuron", 0)
     with pytest.raises(ValueError, match="neither"):
-        schema.parse_unit("head:1")
+        parse_unit("head:1")

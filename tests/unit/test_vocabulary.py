@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from twinlens.errors import VocabularyError
-from twinlens.vocabulary import (
+from twinlens.weights.vocabulary import (
     general_verbs,
     instruction_verbs,
     read_word_vectors,

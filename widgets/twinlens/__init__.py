@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from twinlens._version import __version__
 
 if TYPE_CHECKING:
+    from twinlens.api import explore, open, word_pairs
     from twinlens.compute.pair import Pair, demo_pair, load_pair
     from twinlens.compute.weights.components import ConceptSettings
-    from twinlens.entry import explore, open, word_pairs
     from twinlens.studies.published import import_published
     from twinlens.studies.run import study
     from twinlens.view.explorer import Explorer
@@ -20,9 +20,9 @@ _HOMES = {
     "demo_pair": "twinlens.compute.pair",
     "Pair": "twinlens.compute.pair",
     "ConceptSettings": "twinlens.compute.weights.components",
-    "explore": "twinlens.entry",
-    "open": "twinlens.entry",
-    "word_pairs": "twinlens.entry",
+    "explore": "twinlens.api",
+    "open": "twinlens.api",
+    "word_pairs": "twinlens.api",
     "study": "twinlens.studies.run",
     "import_published": "twinlens.studies.published",
     "Explorer": "twinlens.view.explorer",

@@ -1,6 +1,6 @@
 """``python -m twinlens``: the command line."""
 
-from twinlens.cli import main
+from twinlens.commands.main import main
 
 if __name__ == "__main__":
     main()

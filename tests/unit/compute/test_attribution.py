@@ -11,8 +11,8 @@ import torch
 from twinlens.compute.attributions import occlusion
 from twinlens.compute.attributions.registry import METHODS, Piece, Reading, SaliencyMethod, Wanted
 from twinlens.compute.effects import methods
+from twinlens.contract.manifest import Method
 from twinlens.errors import Interrupted, NotFiniteError
-from twinlens.schema import Method
 
 from tests.support import tiny
 from tests.support.saliency import ANSWER, IDS, PROMPT, table

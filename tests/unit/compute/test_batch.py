@@ -14,8 +14,8 @@ from twinlens.compute.capture import answer_greedily, answers_greedily
 from twinlens.compute.live import trace_pair
 from twinlens.compute.pair import Pair
 from twinlens.compute.prompt import read_prompt
+from twinlens.contract.words import SIDES
 from twinlens.errors import AnswerError, Interrupted, NotFiniteError, PromptError
-from twinlens.schema import SIDES
 
 from tests.support import tiny
 from tests.support.saliency import table

@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from sklearn.decomposition import PCA
-from twinlens.cli import twinlens
+from twinlens.commands.main import twinlens
 from twinlens.compute import architectures
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.weights import components as subject
@@ -27,7 +27,7 @@ from twinlens.errors import (
     VocabularyError,
 )
 from twinlens.labels.annotate import Annotation, Component, Question, write_annotations
-from twinlens.vocabulary import vocabulary
+from twinlens.weights.vocabulary import vocabulary
 
 from tests.support import tiny
 

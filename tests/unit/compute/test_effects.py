@@ -8,14 +8,15 @@ from typing import cast
 
 import numpy as np
 import pytest
-from twinlens import recording
-from twinlens.compare import effect_shares
 from twinlens.compute.attributions import occlusion
 from twinlens.compute.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair
+from twinlens.contract.forms import DeletionCurve
 from twinlens.errors import Interrupted, UnknownBlockError
-from twinlens.faithfulness import DeletionCurve, faithfulness
-from twinlens.grouping import groups
+from twinlens.measures.effect_shares import effect_shares
+from twinlens.measures.faithfulness import faithfulness
+from twinlens.traces import recording
+from twinlens.traces.grouping import groups
 
 from tests.support import tiny
 

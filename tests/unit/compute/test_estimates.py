@@ -8,11 +8,11 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import Tensor
 from transformers import PreTrainedModel
-from twinlens.blocks import Array
 from twinlens.compute import capture
 from twinlens.compute.attributions import estimates, gradients
 from twinlens.compute.attributions.estimates import integrate, knockout, knockout_by_head
 from twinlens.compute.attributions.gradients import log_probability
+from twinlens.contract.wire import Array
 
 from tests.support import tiny
 from tests.support.saliency import (

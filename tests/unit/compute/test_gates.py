@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from twinlens.blocks import Array
 from twinlens.compute import architectures
 from twinlens.compute.capture import capture
 from twinlens.compute.gates import Replacement, answer_logprobs, gate_gradients
 from twinlens.compute.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, load_pair
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES, TOP_HEADS
 from twinlens.errors import Interrupted, NotFiniteError, UnknownBlockError
-from twinlens.schema import SIDES, TOP_HEADS
 
 from tests.support import tiny
 from tests.support.saliency import ANSWER, IDS, PROMPT, answer_logits, embed, of_answer, reading

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from twinlens import blocks, schema
 from twinlens.compute import architectures
 from twinlens.compute.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, load_pair
+from twinlens.contract import blocks, wire
+from twinlens.contract.manifest import manifest_from_json
+from twinlens.contract.words import SIDES, Side
 from twinlens.errors import AnswerError, Interrupted, PromptError, UnknownBlockError
-from twinlens.schema import SIDES, Side
 
 from tests.support import tiny
 
@@ -89,8 +90,8 @@ def check_all(trace: LiveTrace) -> list[str]:
             assert isinstance(value, np.ndarray), key
             assert (str(value.dtype), value.shape) == (kind, shape), key
             assert np.isfinite(value).all(), key
-        header, buffer = blocks.encode(value, causal=blocks.is_causal(key))
-        again = blocks.decode(header, buffer)
+        header, buffer = wire.encode(value, causal=blocks.is_causal(key))
+        again = wire.decode(header, buffer)
         assert np.array_equal(again, value) if shape else again == value, key
     return keys
 
@@ -99,14 +100,14 @@ def test_every_key_has_the_promised_shape(trace: LiveTrace) -> None:
     keys = check_all(trace)
     assert keys[0] == "saliency/base/gradient_x_input"
     kinds = {key.split("/")[0] for key in keys}
-    promised = set(re.findall(r"^``(\w+)[^`]*``\s\s", schema.__doc__ or "", flags=re.MULTILINE))
+    promised = set(re.findall(r"^``(\w+)[^`]*``\s\s", blocks.__doc__ or "", flags=re.MULTILINE))
     assert kinds == promised - {"concepts"}
     assert sum(key.startswith("attention/") for key in keys) == 2 * 3 * 4
 
 
 def test_manifest(trace: LiveTrace) -> None:
     m = trace.manifest
-    assert schema.manifest_from_json(json.loads(json.dumps(m.to_json()))) == m
+    assert manifest_from_json(json.loads(json.dumps(m.to_json()))) == m
     assert (m.response, m.shared) == ("tuned", True)
     assert m.answers["base"].tokens == m.answers["tuned"].tokens
     assert m.answers["tuned"].own_text == m.answers["tuned"].text
@@ -340,7 +341,7 @@ def test_end_of_text_is_the_last_answer_token(pair: Pair, monkeypatch: pytest.Mo
 
 
 def test_values_that_overflow_half_precision_stay_exact() -> None:
-    from twinlens.compute.cache import half
+    from twinlens.contract.wire import half
 
     assert half(np.array([1e5, 1.0])).dtype == np.float32
     assert half(np.array([6e4, 1.0])).dtype == np.float16
@@ -440,7 +441,7 @@ def test_arrays_cannot_be_changed_by_their_reader(trace: LiveTrace) -> None:
 
 
 def test_cache_forgets_what_was_used_longest_ago() -> None:
-    from twinlens.compute.cache import Cache
+    from twinlens.support.lru import Cache
 
     cache = Cache(limit=1000)
     for name in "abc":

@@ -7,14 +7,14 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 from transformers import PreTrainedModel
-from twinlens.blocks import Array
 from twinlens.compute import architectures
 from twinlens.compute.attributions.registry import Reading
 from twinlens.compute.live import LiveTrace, trace_pair
 from twinlens.compute.neurons import neuron_ablation, neuron_effects
 from twinlens.compute.pair import Pair, demo_pair, load_pair
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES
 from twinlens.errors import UnknownBlockError
-from twinlens.schema import SIDES
 
 from tests.support import tiny
 from tests.support.saliency import ANSWER, IDS, PROMPT, answer_logits, embed

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from twinlens.blocks import Array
 from twinlens.compute import passes
 from twinlens.compute.attributions import occlusion
 from twinlens.compute.attributions.occlusion import deletion_curve, occluded, read_intact
 from twinlens.compute.attributions.registry import Reading
+from twinlens.contract.wire import Array
 from twinlens.errors import NotFiniteError, PromptError, UnsupportedArchitectureError
 
 from tests.support import tiny

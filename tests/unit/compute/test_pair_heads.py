@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import twinlens
-from twinlens import cli
-from twinlens.changes.word_pairs import word_changes
+from twinlens.commands import main as cli
 from twinlens.compute.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.weights.circuits import circuit_change
@@ -21,7 +20,8 @@ from twinlens.errors import (
     UnknownBlockError,
     VocabularyError,
 )
-from twinlens.vocabulary import vocabulary
+from twinlens.weights.vocabulary import vocabulary
+from twinlens.weights.word_pairs import word_changes
 
 from tests.support import tiny
 
@@ -82,7 +82,7 @@ def test_blocks_are_the_changes_of_the_pairs(worded: LiveTrace, loaded: Pair) ->
 
 def test_long_lists_are_cut_and_say_so(worded: LiveTrace, monkeypatch) -> None:
     whole = worded.block("word_pairs/1/2")
-    monkeypatch.setattr("twinlens.changes.head_words.LISTED", 3)
+    monkeypatch.setattr("twinlens.weights.head_words.LISTED", 3)
     cut = worded.heads.block("word_pairs/1/2")
     assert cut["rows"] == whole["rows"][:3]
     assert cut["left_out"] == len(whole["rows"]) - 3

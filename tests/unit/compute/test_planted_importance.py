@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from twinlens.compute.live import trace_pair
 from twinlens.compute.pair import Pair, demo_pair
-from twinlens.faithfulness import EXACT, MATTERS
+from twinlens.contract.words import EXACT
+from twinlens.measures.faithfulness import MATTERS
 
 PROMPTS = {
     row["title"]: row for row in json.loads((files("twinlens") / "demo/prompts.json").read_text())

@@ -10,8 +10,6 @@ import torch
 from scipy.linalg import subspace_angles
 from scipy.stats import special_ortho_group
 from sklearn.decomposition import PCA
-from twinlens.changes.rotation import Rotation
-from twinlens.changes.rotation_figure import rotation_figure
 from twinlens.compute import architectures
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.weights.components import principal_components, value_vectors
@@ -25,6 +23,8 @@ from twinlens.compute.weights.rotation import (
     rotation,
 )
 from twinlens.errors import HeadIndexError, Interrupted, NotFiniteError, PairMismatchError
+from twinlens.figures.rotation import rotation_figure
+from twinlens.weights.rotation import Rotation
 
 from tests.support import tiny
 

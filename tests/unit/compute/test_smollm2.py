@@ -16,7 +16,7 @@ from twinlens.compute import architectures
 from twinlens.compute.capture import capture
 from twinlens.compute.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, load_pair
-from twinlens.schema import SIDES
+from twinlens.contract.words import SIDES
 
 from tests.support.real_pair import smollm2_pair_folders
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from twinlens.changes.word_pairs import WordPairs
 from twinlens.compute.pair import load_pair
 from twinlens.compute.weights.reading import LayerWeights, Weights
 from twinlens.compute.weights.word_pairs import Ranking, layer_pairs, word_pairs
@@ -21,7 +20,8 @@ from twinlens.compute.weights.word_vectors import (
     word_pieces,
 )
 from twinlens.errors import HeadIndexError, Interrupted, ModelLoadError, VocabularyError
-from twinlens.vocabulary import Vocabulary, WordVectors, vocabulary
+from twinlens.weights.vocabulary import Vocabulary, WordVectors, vocabulary
+from twinlens.weights.word_pairs import WordPairs
 
 from tests.benchmarks import word_pairs_reference as reference
 from tests.support import tiny

@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-from twinlens.blocks import Value
-from twinlens.schema import Answer, Manifest, Method, ModelInfo, PairInfo, Token
+from twinlens.contract.manifest import Answer, Manifest, Method, ModelInfo, PairInfo, Token
+from twinlens.contract.wire import Value
 from twinlens.studies.cases import Case, CaseTrace
 from twinlens.studies.data import Row
 from twinlens.studies.run import here
 from twinlens.studies.work import Work, traced
-from twinlens.trace import Report, Trace
+from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
 
 PAIR = PairInfo(
     base=ModelInfo("planted-base", "sha256:0000000000000000", "float32", 1),

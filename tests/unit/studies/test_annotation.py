@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from twinlens.contract.manifest import Token
 from twinlens.errors import PromptError
-from twinlens.schema import Token
 from twinlens.studies.annotation import (
     find_span,
     parse_annotation,

@@ -7,8 +7,8 @@ import pickle
 
 import numpy as np
 import pytest
-from twinlens.density import DensityParameters
 from twinlens.errors import LevelsError, RecordingError, UnknownBlockError
+from twinlens.measures.density import DensityParameters
 from twinlens.studies.pickles import read_pickle
 from twinlens.studies.profiles import POSITION
 from twinlens.studies.published import import_published, pieces_to_tokens

@@ -19,8 +19,9 @@ pytest.importorskip("ray")
 
 import ray
 from click.testing import CliRunner
+from twinlens.commands import study as command
 from twinlens.errors import Interrupted, ModelLoadError, StudyError
-from twinlens.studies import command, ray_engine, run
+from twinlens.studies import ray_engine, run
 from twinlens.studies.ray_engine import ATTEMPTS, Attempts, Worker, on_ray, opener
 from twinlens.studies.store import Store
 from twinlens.studies.work import Job

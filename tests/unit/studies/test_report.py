@@ -14,11 +14,12 @@ pytest.importorskip("pyarrow")
 
 from click.testing import CliRunner
 from pyarrow import parquet
-from twinlens.charts import PALETTES
-from twinlens.density import DensityParameters
+from twinlens.commands import study as command
+from twinlens.contract.manifest import Method
+from twinlens.contract.palette import PALETTES
 from twinlens.errors import TwinlensError
-from twinlens.schema import Method
-from twinlens.studies import command, run
+from twinlens.measures.density import DensityParameters
+from twinlens.studies import run
 from twinlens.studies.data import Problem, Row
 from twinlens.studies.findings import findings
 from twinlens.studies.report import THEMES, write_report

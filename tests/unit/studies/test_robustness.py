@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from twinlens import density
+from twinlens.measures import density
 from twinlens.studies.cases import paired
 from twinlens.studies.published import import_published
 from twinlens.studies.scoring import score_pair

@@ -18,8 +18,8 @@ import pyarrow as pa
 from twinlens.compute import pair as pair_module
 from twinlens.compute.live import trace_pair
 from twinlens.compute.sources import load_weights
-from twinlens.density import DensityParameters
 from twinlens.errors import Interrupted, PromptError, StudyError, UnknownBlockError
+from twinlens.measures.density import DensityParameters
 from twinlens.studies import run
 from twinlens.studies import store as store_module
 from twinlens.studies.cases import paired

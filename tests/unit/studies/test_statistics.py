@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from twinlens.density import DensityParameters
+from twinlens.measures.density import DensityParameters
 from twinlens.studies.comparisons import verdict
 from twinlens.studies.profiles import ANSWER, POSITION
 from twinlens.studies.scoring import Settings, scores

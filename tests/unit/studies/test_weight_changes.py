@@ -31,7 +31,7 @@ from twinlens.studies.weight_changes import (
 )
 from twinlens.studies.weight_figures import weight_figures
 from twinlens.studies.weight_sections import weight_sections
-from twinlens.vocabulary import vocabulary
+from twinlens.weights.vocabulary import vocabulary
 
 from tests.support import tiny
 from tests.unit.studies.planted import METHOD, PAIR, Planted

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import traitlets
 from comm.base_comm import BaseComm
-from twinlens import blocks, recording
+from twinlens.contract import wire
+from twinlens.traces import recording
 from twinlens.view.explorer import Explorer
 from twinlens.view.panel import Panel
 
@@ -78,7 +79,7 @@ def test_a_page_request_is_answered_over_the_comm(explorer, trace):
     content, buffers = explorer.comm.custom(5)
     assert content["kind"] == "block"
     np.testing.assert_array_equal(
-        blocks.decode(content["header"], bytes(buffers[0])), trace.block(request["key"])
+        wire.decode(content["header"], bytes(buffers[0])), trace.block(request["key"])
     )
 
 

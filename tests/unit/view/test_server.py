@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from twinlens import blocks
+from twinlens.contract import wire
 from twinlens.view import server as server_module
 from twinlens.view.server import BlockServer
 
@@ -94,14 +94,14 @@ def test_a_block_arrives_as_it_is_in_the_trace(trace, page, serve):
     assert content["key"] == "attention/tuned/2/3"
     assert content["header"]["packing"] == "causal"
     np.testing.assert_array_equal(
-        blocks.decode(content["header"], buffers[0]), trace.block("attention/tuned/2/3")
+        wire.decode(content["header"], buffers[0]), trace.block("attention/tuned/2/3")
     )
 
 
 def test_json_blocks_arrive(trace, page, serve):
     serve(trace).handle(ask(1, "components/1"))
     content, buffers = page.answer(1)
-    assert blocks.decode(content["header"], buffers[0]) == trace.block("components/1")
+    assert wire.decode(content["header"], buffers[0]) == trace.block("components/1")
 
 
 def test_charts_and_bokeh_are_served_beside_the_trace(trace, page, serve):

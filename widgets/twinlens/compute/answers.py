@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.compute.capture import answer_greedily
 from twinlens.compute.prompt import Prompt, answer_tokens, encode_answer
+from twinlens.contract.manifest import Answer
+from twinlens.contract.words import SIDES, Side
 from twinlens.errors import AnswerError
-from twinlens.schema import SIDES, Answer, Side
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair

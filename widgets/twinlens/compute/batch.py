@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from twinlens.blocks import Array
 from twinlens.compute.answers import choose_answers, stop_tokens
 from twinlens.compute.architectures import Sizes
 from twinlens.compute.attributions.gradients import probability, slopes_together
 from twinlens.compute.attributions.registry import Reading, complete
 from twinlens.compute.capture import answers_greedily
 from twinlens.compute.prompt import Prompt, check_length
+from twinlens.contract.manifest import Answer
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES, Side
 from twinlens.errors import Interrupted, TwinlensError
-from twinlens.schema import SIDES, Answer, Side
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair

@@ -17,9 +17,9 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from twinlens.compute import architectures, passes
 from twinlens.compute.passes import Conditions
 from twinlens.compute.patterns import Patterns
+from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
-from twinlens.schema import Side
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

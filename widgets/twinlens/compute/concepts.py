@@ -13,7 +13,6 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from twinlens.blocks import Array
 from twinlens.compute import architectures
 from twinlens.compute.weights.components import (
     Basis,
@@ -25,6 +24,8 @@ from twinlens.compute.weights.reading import Weights
 from twinlens.compute.weights.rotation import Settings as RotationSettings
 from twinlens.compute.weights.rotation import pair_rotation
 from twinlens.compute.words import WordRows, word_rows
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES, Side
 from twinlens.labels.annotate import (
     Annotation,
     Annotator,
@@ -33,8 +34,7 @@ from twinlens.labels.annotate import (
     read_annotations,
 )
 from twinlens.labels.names import Named, names_of
-from twinlens.schema import SIDES, Side
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -178,7 +178,7 @@ class Concepts:
         return result
 
     def components(self, layer: int) -> list[dict[str, Any]]:
-        """A ``components`` block, see `twinlens.schema`."""
+        """A ``components`` block, see `twinlens.contract.blocks`."""
         both = [self._layer(side, layer) for side in SIDES]
         words = [self._words[side] for side in SIDES]
         block = matched(both[0], both[1], words[0], words[1], self.settings.words)
@@ -314,7 +314,7 @@ class Concepts:
             return architectures.value_vectors(model, layer)[neuron].float().cpu()
 
     def neurons(self, layer: int, neurons: Sequence[int]) -> list[dict[str, Any]]:
-        """``neuron`` blocks of some neurons of a layer, see `twinlens.schema`."""
+        """``neuron`` blocks of some neurons of a layer, see `twinlens.contract.blocks`."""
         vectors: dict[Side, Tensor] = {}
         result: list[dict[str, Any]] = [{} for _ in neurons]
         for side in SIDES:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from twinlens.blocks import Array
 from twinlens.compute.attributions import estimates, gradients, occlusion  # noqa: F401 - they register methods
 from twinlens.compute.attributions.estimates import knockout_by_head
 from twinlens.compute.attributions.gradients import summed_gradient
@@ -17,10 +16,13 @@ from twinlens.compute.attributions.occlusion import deletion_curve
 from twinlens.compute.attributions.registry import METHODS, Reading, complete
 from twinlens.compute.passes import hookable
 from twinlens.compute.prompt import pieces
-from twinlens.faithfulness import EXACT, DeletionCurve, Faithfulness, faithfulness
-from twinlens.grouping import UNITS, groups
-from twinlens.schema import SIDES, Manifest, Method, Side
-from twinlens.trace import Report
+from twinlens.contract.forms import DeletionCurve, Faithfulness
+from twinlens.contract.manifest import Manifest, Method
+from twinlens.contract.wire import Array
+from twinlens.contract.words import EXACT, SIDES, Side
+from twinlens.measures.faithfulness import faithfulness
+from twinlens.support.progress import Report
+from twinlens.traces.grouping import UNITS, groups
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from twinlens.blocks import Array
 from twinlens.compute import architectures
 from twinlens.compute.attributions.folding import embed, fold
 from twinlens.compute.attributions.gradients import log_probability
 from twinlens.compute.attributions.registry import Reading, precise
+from twinlens.contract.wire import Array
 from twinlens.errors import NotFiniteError
 
 if TYPE_CHECKING:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinlens.blocks import Array, Value
 from twinlens.compute import heads
-from twinlens.compute.cache import half
 from twinlens.compute.head_effects import HeadEffects
 from twinlens.compute.keys import index
 from twinlens.compute.weights.pair_heads import circuit_array
+from twinlens.contract.manifest import Manifest
+from twinlens.contract.wire import Array, Value, half
+from twinlens.contract.words import ABLATIONS, SIDES, Side
 from twinlens.errors import UnknownBlockError
-from twinlens.schema import ABLATIONS, SIDES, Manifest, Side
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from twinlens.compute.capture import Capture
@@ -38,7 +38,7 @@ class HeadBlocks:
         self.effects = HeadEffects(pair, manifest, captures)
 
     def block(self, key: str, report: Report | None = None) -> Value:
-        """The value behind a key, see `twinlens.schema`."""
+        """The value behind a key, see `twinlens.contract.blocks`."""
         match key.split("/"):
             case ["heads", "change"]:
                 both = self._captures["base"], self._captures["tuned"]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from twinlens.blocks import Array
 from twinlens.compute.attributions.registry import Reading
 from twinlens.compute.gates import Replacement, answer_logprobs, gate_gradients
+from twinlens.contract.manifest import Manifest
+from twinlens.contract.wire import Array
+from twinlens.contract.words import ABLATIONS, SIDES, TOP_HEADS, Side
 from twinlens.errors import NotFiniteError, UnknownBlockError
-from twinlens.schema import ABLATIONS, SIDES, TOP_HEADS, Manifest, Side
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.blocks import Array
-from twinlens.compare import jensen_shannon
 from twinlens.compute import architectures
 from twinlens.compute.capture import Capture
+from twinlens.contract.wire import Array
+from twinlens.measures.differences import jensen_shannon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

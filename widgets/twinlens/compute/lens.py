@@ -36,7 +36,7 @@ def logit_lens(model: PreTrainedModel, residual: Tensor) -> Tensor:
 
 
 def lens_block(logprobs: Tensor, target: int, show: Callable[[int], str]) -> dict[str, Any]:
-    """A ``lens`` block, see `twinlens.schema`."""
+    """A ``lens`` block, see `twinlens.contract.blocks`."""
     own = logprobs[:, target]
     ranks = (logprobs > own[:, None]).sum(dim=-1) + 1
     return {

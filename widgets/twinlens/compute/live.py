@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from twinlens.blocks import Array, Value
-from twinlens.compare import relative_difference
 from twinlens.compute import heads, lens
 from twinlens.compute.answers import read_answers
 from twinlens.compute.attributions.registry import METHODS
-from twinlens.compute.cache import Cache, half
 from twinlens.compute.capture import Capture, capture
 from twinlens.compute.effects import Effects, methods
 from twinlens.compute.head_blocks import HeadBlocks
@@ -26,10 +23,16 @@ from twinlens.compute.prompt import (
     read_prompt,
 )
 from twinlens.compute.words import LOOKED_UP_TOGETHER
+from twinlens.contract.blocks import grows
+from twinlens.contract.manifest import Manifest
+from twinlens.contract.wire import Array, Value, half
+from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
 from twinlens.errors import UnknownBlockError
-from twinlens.grouping import UNITS, groups
-from twinlens.schema import SIDES, Manifest, Side, grows, parse_unit, reading_position
-from twinlens.trace import Report, Trace
+from twinlens.measures.differences import relative_difference
+from twinlens.support.lru import Cache
+from twinlens.support.progress import Report
+from twinlens.traces.grouping import UNITS, groups
+from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
@@ -143,7 +146,7 @@ class LiveTrace(Trace):
         self._due: dict[tuple[int, int], None] = {}
 
     def block(self, key: str, report: Report | None = None) -> Value:
-        """The value behind a key, see `twinlens.schema`; arrays are read-only."""
+        """The value behind a key, see `twinlens.contract.blocks`; arrays are read-only."""
         value = self._cache.get(key)
         if value is None:
             value = self._compute(key, report)

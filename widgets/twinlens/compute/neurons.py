@@ -15,15 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twinlens.blocks import Array
 from twinlens.compute import architectures
 from twinlens.compute.attributions.folding import embed, fold
 from twinlens.compute.attributions.gradients import log_probability
 from twinlens.compute.attributions.registry import Reading, precise
 from twinlens.compute.capture import Capture
 from twinlens.compute.concepts import strongest
+from twinlens.contract.manifest import Manifest
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES, Side, reading_position
 from twinlens.errors import NotFiniteError
-from twinlens.schema import SIDES, Manifest, Side, reading_position
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

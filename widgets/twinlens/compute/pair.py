@@ -23,17 +23,18 @@ from twinlens.compute.sources import (
     revision_of,
     source_of,
 )
+from twinlens.contract.manifest import ModelInfo, PairInfo
+from twinlens.contract.words import SIDES, Side
 from twinlens.errors import MemoryNeededError, ModelLoadError, PairMismatchError
-from twinlens.schema import SIDES, ModelInfo, PairInfo, Side
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-    from twinlens.changes.head_words import HeadWords
     from twinlens.compute.concepts import Concepts
     from twinlens.compute.weights.components import ConceptSettings
     from twinlens.compute.weights.pair_heads import PairHeads, WordSource
-    from twinlens.trace import Report
+    from twinlens.support.progress import Report
+    from twinlens.weights.head_words import HeadWords
 
 DEMO_NOTE = (
     "A teaching pair of tiny models, trained for this package on made-up text: "

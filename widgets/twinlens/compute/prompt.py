@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
+from twinlens.contract.manifest import Token
+from twinlens.contract.words import SIDES, Segment
 from twinlens.errors import AnswerError, PromptError
-from twinlens.schema import SIDES, Segment, Token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from twinlens.compute.architectures import architecture_of
 from twinlens.errors import ModelLoadError
-from twinlens.progress import PATIENCE
+from twinlens.support.progress import PATIENCE
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.blocks import Array
 from twinlens.compute.prompt import pieces
 from twinlens.compute.weights.word_vectors import mean_embeddings, word_pieces
+from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
-from twinlens.vocabulary import Vocabulary
+from twinlens.weights.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -18,17 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from twinlens.contract.words import LEVELS, SIDES, TASKS
 from twinlens.errors import AnnotationError
-from twinlens.labels.answers import AnswerStore
-from twinlens.schema import SIDES
-from twinlens.trace import Report
+from twinlens.labels.kept_answers import AnswerStore
+from twinlens.support.progress import Report
 
 Kind: TypeAlias = Literal["name", "task", "level"]
 #: What became of a question: answered, "cannot tell" said so, or no valid answer.
 Outcome: TypeAlias = Literal["told", "cannot tell", "nonsense"]
 
-TASKS = ("writing", "maths", "coding", "translation")
-LEVELS = ("phonology", "morphology", "syntax", "semantics")
 NONE = "none"
 CANNOT_TELL = "cannot tell"
 
@@ -105,7 +103,7 @@ class Annotation:
 def components_of(
     layer: int, block: Iterable[Mapping[str, Any]], words: int = 15
 ) -> list[Component]:
-    """Components of both models in a ``components`` block (see `twinlens.schema`).
+    """Components of both models in a ``components`` block (see `twinlens.contract.blocks`).
 
     The models are called "base" and "tuned"; components keep their number in their own model.
     """

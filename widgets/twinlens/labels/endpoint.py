@@ -9,8 +9,9 @@ import json
 import os
 from typing import Any, TypeAlias
 
+from twinlens.contract.words import LEVELS, TASKS
 from twinlens.errors import AnnotationError
-from twinlens.labels.annotate import CANNOT_TELL, LEVELS, NONE, TASKS, Kind, Question
+from twinlens.labels.annotate import CANNOT_TELL, NONE, Kind, Question
 
 Message: TypeAlias = dict[str, str]
 

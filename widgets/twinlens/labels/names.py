@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any
 
-from twinlens.blocks import Value
+from twinlens.contract.forms import HandLabels
+from twinlens.contract.words import LEVELS, TASKS
 from twinlens.errors import AnnotationError
-from twinlens.labels.annotate import LEVELS, TASKS, Annotation, Component, parse_name
-from twinlens.trace import Report, Trace
-
-#: Labels given by hand, see the module.
-HandLabels: TypeAlias = dict[str, dict[str, Any]]
+from twinlens.labels.annotate import Annotation, Component, parse_name
 
 
 @dataclass(frozen=True)
@@ -124,22 +121,3 @@ def check(labels: Mapping[str, Any]) -> HandLabels:
         key: {"name": value["name"], "labels": list(value.get("labels", ()))}
         for key, value in labels.items()
     }
-
-
-class Labelled(Trace):
-    """A trace whose components carry names given by hand, which go before any others."""
-
-    def __init__(self, trace: Trace, labels: HandLabels) -> None:
-        self.manifest = trace.manifest
-        self._trace, self._labels = trace, labels
-
-    def keys(self) -> Iterable[str]:
-        return self._trace.keys()
-
-    def block(self, key: str, report: Report | None = None) -> Value:
-        value = self._trace.block(key, report)
-        kind, _, layer = key.partition("/")
-        if kind != "components" or not layer.isdecimal() or not self._labels:
-            return value
-        entries = cast(list[dict[str, Any]], value)
-        return [{**one, **self._labels.get(f"{layer}/{k}", {})} for k, one in enumerate(entries)]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from twinlens.contract.words import LEVELS, TASKS
 from twinlens.errors import AnnotationError
-from twinlens.labels.annotate import LEVELS, NONE, TASKS, Annotation
+from twinlens.labels.annotate import NONE, Annotation
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from twinlens.density import DensityParameters
+    from twinlens.measures.density import DensityParameters
     from twinlens.studies.data import collect_rows, read_rows
     from twinlens.studies.published import import_published
     from twinlens.studies.ratings import rate
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from twinlens.studies.weight_changes import weight_tables, write_changes
 
 _HOMES = {
-    "DensityParameters": "twinlens.density",
+    "DensityParameters": "twinlens.measures.density",
     "Settings": "twinlens.studies.scoring",
     "Store": "twinlens.studies.store",
     "analyse": "twinlens.studies.statistics",

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
+from twinlens.contract.manifest import Token
 from twinlens.errors import PromptError
-from twinlens.schema import Token
 
 #: Code points ``[start, end)`` of a prompt.
 Span: TypeAlias = tuple[int, int]

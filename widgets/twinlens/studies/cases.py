@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from twinlens import density
-from twinlens.blocks import Array, Value
+from twinlens.contract.manifest import Answer, Manifest, Method, PairInfo, Token
+from twinlens.contract.wire import Array, Value
+from twinlens.contract.words import SIDES, Side
 from twinlens.errors import LevelsError, UnknownBlockError
-from twinlens.schema import SIDES, Answer, Manifest, Method, PairInfo, Side, Token
-from twinlens.trace import Report, Trace
+from twinlens.measures import density
+from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
     from twinlens.studies.weight_changes import Changes

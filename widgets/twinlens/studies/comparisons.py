@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from twinlens.schema import SIDES, Side
+from twinlens.contract.words import SIDES, Side
 from twinlens.studies import inference
 from twinlens.studies.inference import Test
 from twinlens.studies.scoring import Score

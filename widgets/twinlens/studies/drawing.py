@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinlens.errors import StudyError
-from twinlens.files import replacing
-from twinlens.studies.page import asset, bokeh_script, figures_json, inline
+from twinlens.pages.html import inline_script
+from twinlens.pages.values import bokeh_script
+from twinlens.studies.page import asset, figures_json
+from twinlens.support.files import replacing
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure
@@ -98,7 +100,7 @@ def _drawn(figures: Mapping[str, figure], program: str, width: int) -> dict[str,
     page = (
         f'<!doctype html><meta charset="utf-8"><body style="margin:0;width:{width}px">{places}'
         f'<script type="application/json" id="figures">{data}</script>'
-        f"<script>{bokeh_script()}</script><script>{inline(asset('drawing.js'))}</script>"
+        f"<script>{bokeh_script()}</script><script>{inline_script(asset('drawing.js'))}</script>"
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "figures.html"

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from twinlens.charts import FONT, PALETTES, ChartTheme
+from twinlens.contract.palette import PALETTES, ChartTheme
+from twinlens.figures.theme import FONT
 from twinlens.studies.comparisons import Question, Verdict
 from twinlens.studies.profiles import ANSWER, LONG, POSITION, Profile
 from twinlens.studies.scoring import Score

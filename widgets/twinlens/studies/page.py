@@ -4,49 +4,32 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import html
 import json
-import tempfile
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinlens import charts, export
-from twinlens.schema import PairInfo
+from twinlens.contract.manifest import PairInfo
+from twinlens.contract.words import PanelKind
+from twinlens.pages.html import inline_json, inline_script, policy
+from twinlens.pages.page import page_parts, page_scripts, page_template
+from twinlens.pages.values import bokeh_script
 from twinlens.studies.cases import Cases
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure
 
 
-class Panels:
-    """The saliency panel of cases: page and bundle once, manifest and blocks of each."""
-
-    def __init__(self) -> None:
-        self.shell = ""
-        self.script = ""
-
-    def add(self, cases: Cases, case_id: str) -> str:
-        """Base64 of gzip of JSON [page, blocks] of one case."""
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder) / "case.html"
-            export.to_html(cases.trace(case_id), target, kind="saliency", title=case_id)
-            text = target.read_text(encoding="utf-8")
-        page, text = _cut(text, '<script type="application/json" id="twinlens-page">', "%PAGE%")
-        blocks, text = _cut(text, '<script type="text/plain" id="twinlens-blocks">', "%BLOCKS%")
-        if not self.script:
-            self.script, self.shell = _cut(text, "<script>", "%SCRIPT%")
-        data = json.dumps([page, blocks]).encode()
-        return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
+#: What the page of a case shows.
+CASE_KIND: PanelKind = "saliency"
 
 
-def _cut(text: str, opening: str, mark: str) -> tuple[str, str]:
-    """Take the contents of a script element out and leave a mark in its place."""
-    before, _, rest = text.partition(opening)
-    inside, _, after = rest.partition("</script>")
-    return inside, f"{before}{opening}{mark}</script>{after}"
+def case_panel(cases: Cases, case_id: str) -> str:
+    """Base64 of gzip of JSON [state, blocks] of the saliency panel of one case."""
+    parts = page_parts(cases.trace(case_id), kind=CASE_KIND, title=case_id)
+    data = json.dumps([parts.state, parts.blocks]).encode()
+    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
 
 
 def figures_json(figures: Mapping[str, figure]) -> dict[str, Any]:
@@ -63,26 +46,19 @@ def figures_json(figures: Mapping[str, figure]) -> dict[str, Any]:
     }
 
 
-def bokeh_script() -> str:
-    """BokehJS, fit to stand in a script element."""
-    return inline(charts.bokeh_script())
-
-
 def page_html(
-    title: str, pair: PairInfo, settings: str, body: str, data: Mapping[str, Any], panels: Panels
+    title: str, pair: PairInfo, settings: str, body: str, data: Mapping[str, Any], case_pages: bool
 ) -> str:
     """The complete page; scripts run only if their hash is in the policy."""
-    bokeh, script = bokeh_script(), inline(asset("report.js"))
-    allowed = " ".join(_hash(text) for text in (bokeh, script, panels.script) if text)
-    policy = (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
+    template = page_template("twinlens", CASE_KIND) if case_pages else ""
+    scripts = [bokeh_script(), inline_script(asset("report.js"))]
+    # The pages of cases stand in frames, which are under the policy of this page.
+    allowed = policy(*scripts, *page_scripts(CASE_KIND))
     return f"""<!doctype html>
 <html lang="en" data-theme="auto">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">
+<meta http-equiv="Content-Security-Policy" content="{html.escape(allowed)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta name="generator" content="twinlens">
@@ -101,11 +77,9 @@ def page_html(
 <main>
 {body}
 </main>
-<script type="application/json" id="study-data">{_json(data)}</script>
-<script type="application/json" id="panel-shell">{_json(panels.shell)}</script>
-<script type="application/json" id="panel-script">{_json(panels.script)}</script>
-<script>{bokeh}</script>
-<script>{script}</script>
+<script type="application/json" id="study-data">{inline_json(data)}</script>
+<script type="application/json" id="case-template">{inline_json(template)}</script>
+{"".join(f"<script>{script}</script>" for script in scripts)}
 </body>
 </html>
 """
@@ -114,16 +88,3 @@ def page_html(
 def asset(name: str) -> str:
     """Text of a file of this package."""
     return (files("twinlens.studies") / name).read_text(encoding="utf-8")
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def inline(script: str) -> str:
-    """A script as it may stand in a script element."""
-    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

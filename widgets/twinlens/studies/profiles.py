@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from twinlens.density import FloatArray, sparse
-from twinlens.schema import SIDES, Side
+from twinlens.contract.words import SIDES, Side
+from twinlens.measures.density import FloatArray, sparse
 from twinlens.studies.cases import Case
 
 PARTS = 10

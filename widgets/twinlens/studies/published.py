@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from twinlens.contract.manifest import Method, ModelInfo, PairInfo, Token
+from twinlens.contract.words import Side
 from twinlens.errors import RecordingError, UnknownBlockError
-from twinlens.schema import Method, ModelInfo, PairInfo, Side, Token
 from twinlens.studies.annotation import Span, find_span, parse_annotation, span_tokens, widen
 from twinlens.studies.cases import Case, CaseTrace
 

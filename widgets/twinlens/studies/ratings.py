@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from twinlens.contract.manifest import PairInfo
 from twinlens.errors import DataError
-from twinlens.schema import PairInfo
 from twinlens.studies.cases import Case, Cases, CaseTrace
 from twinlens.studies.data import judgement, raw_records
 from twinlens.studies.weight_changes import Changes

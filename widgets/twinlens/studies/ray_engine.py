@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twinlens.contract.manifest import PairInfo
 from twinlens.errors import StudyError, TwinlensError
-from twinlens.schema import PairInfo
 from twinlens.studies.data import Problem, Row
 from twinlens.studies.store import SCHEMA
 from twinlens.studies.work import Job, Outcome, Say, Work

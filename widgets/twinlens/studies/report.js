@@ -144,17 +144,15 @@
     }
     const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    const [page, blocks] = JSON.parse(await new Response(stream).text());
-    const themed = JSON.stringify({ ...JSON.parse(page), theme: theme() }).replaceAll("<", "\\u003c");
-    const shell = document.getElementById("panel-shell").textContent;
-    const script = document.getElementById("panel-script").textContent;
+    const [state, blocks] = JSON.parse(await new Response(stream).text());
+    const themed = JSON.stringify({ ...state, theme: theme() }).replaceAll("<", "\\u003c");
+    const template = document.getElementById("case-template").textContent;
     const frame = document.createElement("iframe");
     frame.title = `Saliency of case ${row.dataset.id}`;
     // Functions, because a replacement text would have its dollar signs interpreted.
-    frame.srcdoc = JSON.parse(shell)
-      .replace("%PAGE%", () => themed)
-      .replace("%BLOCKS%", () => blocks)
-      .replace("%SCRIPT%", () => JSON.parse(script));
+    frame.srcdoc = JSON.parse(template)
+      .replace("<!--state-->", () => themed)
+      .replace("<!--blocks-->", () => blocks);
     frame.addEventListener("load", () => fit(frame));
     host.replaceChildren(title, frame);
     host.scrollIntoView({ block: "nearest" });

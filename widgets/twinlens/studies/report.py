@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinlens.charts import ChartTheme
+from twinlens.contract.palette import ChartTheme
+from twinlens.contract.words import SIDES, Side
 from twinlens.errors import TwinlensError
-from twinlens.files import replacing
-from twinlens.schema import SIDES, Side
 from twinlens.studies import drawing, figures, html_tables
 from twinlens.studies.cases import Cases
 from twinlens.studies.comparisons import Question
 from twinlens.studies.data import Problem
 from twinlens.studies.findings import Finding, find
 from twinlens.studies.html_tables import SIGNS, CaseSets, Cell, Column
-from twinlens.studies.page import Panels, figures_json, page_html
+from twinlens.studies.page import case_panel, figures_json, page_html
 from twinlens.studies.profiles import PARTS, Profile
 from twinlens.studies.scoring import Score, Settings
 from twinlens.studies.statistics import Analysis, analyse
@@ -36,7 +35,8 @@ from twinlens.studies.variants import (
 from twinlens.studies.weight_changes import Changes
 from twinlens.studies.weight_figures import weight_figures
 from twinlens.studies.weight_sections import weight_sections
-from twinlens.trace import Report
+from twinlens.support.files import replacing
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure
@@ -149,19 +149,18 @@ def write_report(
     )
     pair = cases.pair
     heading = title or f"{pair.base.name} and {pair.tuned.name}"
-    panels = Panels()
-    room = int(budget_mb * 1e6) - len(page_html(heading, pair, how, body, data, panels)) - 300_000
+    room = int(budget_mb * 1e6) - len(page_html(heading, pair, how, body, data, case_pages=True))
     for place, score in enumerate(tuned):
-        packed = panels.add(cases, score.id) if room > 0 else None
+        packed = case_panel(cases, score.id) if room > 0 else None
         room -= len(packed or "")
         data["panels"].append(packed)
         if report:
             report(place + 1, len(tuned), "cases")
     target = Path(path)
-    with replacing(target) as stream:
-        text = page_html(heading, pair, how, body, data, panels)
-        stream.write(text.encode(errors="replace"))
     carried = sum(packed is not None for packed in data["panels"])
+    text = page_html(heading, pair, how, body, data, case_pages=carried > 0)
+    with replacing(target) as stream:
+        stream.write(text.encode(errors="replace"))
     return ReportFile(target, target.stat().st_size, carried, analysis, tuple(outcomes), changes)
 
 

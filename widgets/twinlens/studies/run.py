@@ -12,7 +12,7 @@ from twinlens.errors import StudyError
 from twinlens.studies.data import Problem, Row, read_rows
 from twinlens.studies.store import Store
 from twinlens.studies.work import Job, Outcome, Response, Say, Work
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from twinlens.density import DensityParameters, density_of_levels, instruction_score
-from twinlens.schema import Side
+from twinlens.contract.words import Side
+from twinlens.measures.density import DensityParameters, density_of_levels, instruction_score
 from twinlens.studies.cases import Case, Pairing, paired
 
 Spans: TypeAlias = Literal["widened", "marked"]

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from twinlens.density import density_of_levels, instruction_score
+from twinlens.measures.density import density_of_levels, instruction_score
 from twinlens.studies.cases import Case, Pairing, paired
 from twinlens.studies.comparisons import Comparison, Question, Record, compare, flat
 from twinlens.studies.profiles import Profile, Profiles

@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from twinlens.contract.manifest import Method, ModelInfo, PairInfo, Token
 from twinlens.errors import StudyError, UnknownBlockError
-from twinlens.schema import Method, ModelInfo, PairInfo, Token
 from twinlens.studies.cases import Case, CaseTrace
 from twinlens.studies.data import Problem
 from twinlens.studies.weight_changes import Changes, read_changes

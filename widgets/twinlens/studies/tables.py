@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from twinlens.schema import SIDES, PairInfo
+from twinlens.contract.manifest import PairInfo
+from twinlens.contract.words import SIDES
 from twinlens.studies.statistics import Analysis
 from twinlens.studies.variants import Outcome, shares
 from twinlens.studies.weight_changes import Changes

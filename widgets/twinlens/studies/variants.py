@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from twinlens.density import (
+from twinlens.measures.density import (
     Aggregation,
     DensityParameters,
     FloatArray,
@@ -288,7 +288,7 @@ def level_histogram(levels: npt.NDArray[np.int64], count: int) -> FloatArray:
 
 
 def histogram_density(histogram: FloatArray, threshold: int, norm: float) -> FloatArray:
-    """`twinlens.density.raw_density` from a histogram of levels, shape [N]."""
+    """`twinlens.measures.density.raw_density` from a histogram of levels, shape [N]."""
     level = np.arange(histogram.shape[1], dtype=np.float64)
     kept = np.where(level > threshold, level, 0.0)
     return np.asarray((histogram @ kept) / ((histogram @ kept**norm) ** (1 / norm) + _EPS))

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from twinlens.changes.word_pair_table import RiseTable, rise_shares, rise_table
 from twinlens.errors import StudyError
-from twinlens.files import replacing
 from twinlens.labels.annotate import Annotation
 from twinlens.labels.shares import label_shares
-from twinlens.trace import Report
+from twinlens.support.files import replacing
+from twinlens.support.progress import Report
+from twinlens.weights.word_pair_table import RiseTable, rise_shares, rise_table
 
 if TYPE_CHECKING:
-    from twinlens.changes.rotation import Rotation
-    from twinlens.changes.word_pairs import WordPairs
     from twinlens.compute.pair import Pair
+    from twinlens.weights.rotation import Rotation
+    from twinlens.weights.word_pairs import WordPairs
 
 Row: TypeAlias = dict[str, Any]
 TableName: TypeAlias = Literal["heads", "words", "rotation", "added", "task", "level"]
@@ -109,7 +109,7 @@ def weight_tables(
     """
     from twinlens.compute.weights.rotation import Settings as RotationSettings
     from twinlens.compute.weights.rotation import pair_rotation
-    from twinlens.vocabulary import general_verbs, instruction_verbs
+    from twinlens.weights.vocabulary import general_verbs, instruction_verbs
 
     if lists is None:
         lists = {"general verbs": general_verbs(), "instruction verbs": instruction_verbs()}

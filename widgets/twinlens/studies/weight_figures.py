@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from twinlens.charts import PALETTES, ChartTheme
+from twinlens.contract.palette import PALETTES, ChartTheme
 from twinlens.studies.figures import GROUP_COLOURS, GROUP_MARKERS, blank, legend_above
 from twinlens.studies.weight_changes import Changes, ChangeTable, Row, shown_components
 

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pyarrow as pa
 
-from twinlens.blocks import Array
-from twinlens.compare import SCORED_SEGMENTS
+from twinlens.contract.manifest import Answer, Token
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES, Side
 from twinlens.errors import Interrupted, StudyError, TwinlensError
-from twinlens.schema import SIDES, Answer, Side, Token
+from twinlens.measures.summary import SCORED_SEGMENTS
 from twinlens.studies.annotation import Span, span_tokens
 from twinlens.studies.cases import Case
 from twinlens.studies.data import Problem, Row
 from twinlens.studies.store import as_table
-from twinlens.trace import Trace
+from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair

@@ -9,16 +9,19 @@ from typing import Any, cast
 import anywidget
 import traitlets as t
 
-from twinlens import recording
+from twinlens.contract.forms import HandLabels
+from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind, Segment, parse_unit
 from twinlens.errors import AnnotationError, PromptError
-from twinlens.export import DEFAULT_BUDGET_MB, ExportReport, Theme, front_end, to_html
 from twinlens.labels.annotate import read_annotations, write_annotations
-from twinlens.labels.names import HandLabels, Labelled, check, from_annotations, to_annotations
-from twinlens.marks import Mark, read_marks
-from twinlens.marks import segments as marked_segments
-from twinlens.progress import progress
-from twinlens.schema import SELECTION_DEFAULTS, PanelKind, Segment, parse_unit
-from twinlens.trace import Trace
+from twinlens.labels.names import check, from_annotations, to_annotations
+from twinlens.pages.front_end import front_end
+from twinlens.pages.page import DEFAULT_BUDGET_MB, ExportReport, Theme, to_html
+from twinlens.support.progress import progress
+from twinlens.traces import recording
+from twinlens.traces.labelled import Labelled
+from twinlens.traces.marks import Mark, read_marks
+from twinlens.traces.marks import segments as marked_segments
+from twinlens.traces.trace import Trace
 from twinlens.view.panel import Panel
 from twinlens.view.server import BlockServer
 
@@ -103,7 +106,7 @@ class Explorer(anywidget.AnyWidget):
 
     @property
     def segments(self) -> list[Segment]:
-        """Segment of every prompt token under the present `marks`, for `twinlens.compare`."""
+        """Segment of every prompt token under the present `marks`, for `trace_score`."""
         return marked_segments(self._trace.manifest.prompt_tokens, self.marks)
 
     def saliency(self) -> Panel:
@@ -161,7 +164,7 @@ class Explorer(anywidget.AnyWidget):
         budget_mb: float = DEFAULT_BUDGET_MB,
         theme: Theme | None = None,
     ) -> ExportReport:
-        """Write one offline page with the panels as they are now; see `twinlens.export.to_html`."""
+        """Write one offline page with the panels as they are now, see `to_html`."""
         with progress("exporting") as report:
             return to_html(
                 Labelled(self._trace, self.labels),

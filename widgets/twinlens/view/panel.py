@@ -5,8 +5,8 @@ from __future__ import annotations
 import anywidget
 import traitlets as t
 
-from twinlens.export import front_end
-from twinlens.schema import PANELS
+from twinlens.contract.words import PANELS
+from twinlens.pages.front_end import front_end
 
 
 class Panel(anywidget.AnyWidget):

@@ -17,11 +17,12 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
-from twinlens import blocks, charts
-from twinlens.blocks import Header
+from twinlens.contract import blocks, wire
+from twinlens.contract.blocks import grows
+from twinlens.contract.wire import Header
 from twinlens.errors import Interrupted, TwinlensError
-from twinlens.schema import grows
-from twinlens.trace import Trace
+from twinlens.pages.values import page_value
+from twinlens.traces.trace import Trace
 
 #: Sends one custom message with binary buffers to every page that shows the explorer.
 Send: TypeAlias = Callable[[dict[str, Any], list[bytes]], None]
@@ -132,8 +133,8 @@ class BlockServer:
             with self._lock:
                 block = self._recall(key)
             if block is None:
-                value = charts.page_value(self._trace, key, request.report)
-                block = blocks.encode(value, causal=blocks.is_causal(key))
+                value = page_value(self._trace, key, request.report)
+                block = wire.encode(value, causal=blocks.is_causal(key))
                 with self._lock:
                     self._remember(key, block)
             self.send(request, {"kind": "block", "header": block[0]}, block[1])

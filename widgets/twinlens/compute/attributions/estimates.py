@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.blocks import Array
 from twinlens.compute import architectures, passes
 from twinlens.compute.attributions.folding import Folded, Target, embed, fold
 from twinlens.compute.attributions.gradients import (
@@ -24,8 +23,9 @@ from twinlens.compute.attributions.gradients import (
 from twinlens.compute.attributions.registry import Piece, Reading, Wanted, precise, saliency_method
 from twinlens.compute.capture import observed
 from twinlens.compute.passes import Conditions
+from twinlens.contract.manifest import Method
+from twinlens.contract.wire import Array
 from twinlens.errors import UnsupportedArchitectureError
-from twinlens.schema import Method
 
 #: Points of the path of integrated gradients.
 PATH_POINTS = 16

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twinlens.blocks import Array
 from twinlens.compute import architectures, passes
 from twinlens.compute.attributions.cut import states_at_cut
 from twinlens.compute.attributions.folding import (
@@ -32,8 +31,9 @@ from twinlens.compute.attributions.products import Products, keeping, reusing
 from twinlens.compute.attributions.registry import Piece, Reading, Wanted, precise, saliency_method
 from twinlens.compute.capture import observed
 from twinlens.compute.passes import Conditions, Prefix
+from twinlens.contract.manifest import Method
+from twinlens.contract.wire import Array
 from twinlens.errors import NotFiniteError
-from twinlens.schema import Method
 
 #: As `Piece`, of several texts: values [B, rows, columns] in the places that `Texts` has.
 TextsPiece: TypeAlias = tuple[list[int] | slice, list[int] | slice, Tensor]

@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twinlens.blocks import Array
 from twinlens.compute import passes
 from twinlens.compute.attributions.folding import embed
 from twinlens.compute.attributions.registry import Piece, Reading, Wanted, precise, saliency_method
 from twinlens.compute.capture import observed
 from twinlens.compute.passes import Conditions, Prefix
+from twinlens.contract.manifest import Method
+from twinlens.contract.wire import Array
 from twinlens.errors import PromptError, UnsupportedArchitectureError
-from twinlens.grouping import Unit
-from twinlens.schema import Method
+from twinlens.traces.grouping import Unit
 
 Kind: TypeAlias = Literal["mask", "zero", "replace", "remove"]
 

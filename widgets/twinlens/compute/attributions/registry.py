@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.blocks import Array
+from twinlens.contract.manifest import Method
+from twinlens.contract.wire import Array
+from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
-from twinlens.schema import Method, Side
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.blocks import Array
 from twinlens.compute.weights.reading import HeldWeights, LayerWeights, Source, weights_of
+from twinlens.contract.wire import Array
 from twinlens.errors import PairMismatchError
-from twinlens.trace import Report
+from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     import pandas as pd

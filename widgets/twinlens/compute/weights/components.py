@@ -16,14 +16,14 @@ import scipy.linalg
 import torch
 from torch import Tensor, nn
 
-from twinlens.blocks import Array
 from twinlens.compute import architectures
-from twinlens.compute.weights import cache
 from twinlens.compute.weights.reading import Source, Weights, weights_of
 from twinlens.compute.words import Ends, WordRows, word_rows
+from twinlens.contract.wire import Array
 from twinlens.errors import HeadIndexError, NotFiniteError, UnsupportedArchitectureError
-from twinlens.trace import Report
-from twinlens.vocabulary import Vocabulary, vocabulary
+from twinlens.support import layer_files
+from twinlens.support.progress import Report
+from twinlens.weights.vocabulary import Vocabulary, vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -69,8 +69,8 @@ class ConceptSettings:
             raise ValueError("concepts need at least one component and one word")
         if isinstance(self.vocabulary, str) and self.vocabulary not in ("words", "tokens"):
             raise ValueError(
-                'vocabulary is "words", "tokens" or a twinlens.vocabulary.vocabulary(...), not '
-                f"{self.vocabulary!r}"
+                'vocabulary is "words", "tokens" or a twinlens.weights.vocabulary.vocabulary(...), '
+                f"not {self.vocabulary!r}"
             )
 
     def count(self, sizes: Sizes) -> int:
@@ -291,19 +291,19 @@ def layer_components(
     """`components` with words that are there already."""
     count = settings.count(weights.sizes)
     wanted = range(weights.sizes.layers) if layers is None else sorted(set(layers))
-    folder = cache.folder(settings.cache, _KIND)
+    folder = layer_files.folder(settings.cache, _KIND)
     found: dict[int, LayerComponents] = {}
     for done, layer in enumerate(wanted):
         if report:
             report(done, len(wanted), f"components of {weights.name}, layer {layer}")
         values = value_vectors(weights, layer)
-        key = cache.key_of(count, settings.words, words.digest, values) if folder else ""
-        kept = cache.load(folder, key)
+        key = layer_files.key_of(count, settings.words, words.digest, values) if folder else ""
+        kept = layer_files.load(folder, key)
         if kept is None:
             basis = principal_components(check_finite(values, weights.name, layer), count)
             ends = words.ends(torch.from_numpy(basis.directions), settings.words)
             found[layer] = LayerComponents(basis, ends)
-            cache.save(folder, key, {**vars(basis), **vars(ends)})
+            layer_files.save(folder, key, {**vars(basis), **vars(ends)})
         else:
             found[layer] = LayerComponents(
                 Basis(kept["directions"], kept["explained"]), Ends(kept["words"], kept["cosines"])

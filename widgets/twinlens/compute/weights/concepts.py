@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinlens.changes.concepts import ConceptComparison
 from twinlens.compute.concepts import matched
 from twinlens.compute.sources import load_tokenizer, source_of
 from twinlens.compute.weights.components import ConceptSettings, layer_components
 from twinlens.compute.weights.reading import Source, weights_of
 from twinlens.compute.weights.rotation import Settings, check_shapes, rotation
 from twinlens.compute.words import word_rows
-from twinlens.trace import Report
+from twinlens.support.progress import Report
+from twinlens.weights.components import ConceptComparison
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -13,11 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 
-from twinlens.blocks import Array
-from twinlens.changes.head_words import HeadWords
-from twinlens.changes.word_pairs import LayerPairs, WordPairs
 from twinlens.compute.sources import load_tokenizer, source_of
-from twinlens.compute.weights import cache as pair_cache
 from twinlens.compute.weights.circuits import CircuitChange, circuit_change
 from twinlens.compute.weights.reading import HeldWeights, Weights
 from twinlens.compute.weights.word_pairs import (
@@ -30,10 +26,14 @@ from twinlens.compute.weights.word_pairs import (
     silent,
 )
 from twinlens.compute.weights.word_vectors import Cooccurrence, Settings, token_words
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES, Side
 from twinlens.errors import PairMismatchError
-from twinlens.schema import SIDES, Side
-from twinlens.trace import Report
-from twinlens.vocabulary import Vocabulary, vocabulary
+from twinlens.support import layer_files
+from twinlens.support.progress import Report
+from twinlens.weights.head_words import HeadWords
+from twinlens.weights.vocabulary import Vocabulary, vocabulary
+from twinlens.weights.word_pairs import LayerPairs, WordPairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -98,7 +98,7 @@ class PairSearch:
         self._open, self._tokenizer, self._source = weights, tokenizer, cooccurrence
         self._vocabulary = words
         self._top, self._z, self._frequent = top, z, frequent
-        self._folder, self._device = pair_cache.folder(cache), device
+        self._folder, self._device = layer_files.folder(cache), device
         self._lock = RLock()
         self._words: Words | None = None
         self._filter: Cooccurrence | None = None

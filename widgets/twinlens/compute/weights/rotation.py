@@ -19,9 +19,6 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from twinlens.blocks import Array
-from twinlens.changes.rotation import Added, LayerRotation, Rotation
-from twinlens.compute.weights import cache
 from twinlens.compute.weights.components import (
     check_finite,
     principal_components,
@@ -30,11 +27,14 @@ from twinlens.compute.weights.components import (
 from twinlens.compute.weights.pair_heads import pair_weights
 from twinlens.compute.weights.reading import Source, Weights, weights_of
 from twinlens.compute.words import WordRows, word_rows
+from twinlens.contract.wire import Array
 from twinlens.errors import (
     HeadIndexError,
     PairMismatchError,
 )
-from twinlens.trace import Report
+from twinlens.support import layer_files
+from twinlens.support.progress import Report
+from twinlens.weights.rotation import Added, LayerRotation, Rotation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -292,7 +292,7 @@ def _compare(
         report(0, len(wanted), "random rotations")
         null.append(principal_angles(np.eye(count, hidden), frame, settings.counts))
     rows = word_rows(tokenizer, tuned.output_embeddings()) if tokenizer else None
-    folder = cache.folder(settings.cache, _KIND)
+    folder = layer_files.folder(settings.cache, _KIND)
     parameters = {**dataclasses.asdict(settings), "components": count, "rank": rank}
     del parameters["cache"]
     found = []
@@ -302,8 +302,8 @@ def _compare(
             check_finite(values(layer), base.name, layer),
             check_finite(value_vectors(tuned, layer), tuned.name, layer),
         )
-        key = cache.key_of(parameters, rows.digest if rows else None, *both) if folder else ""
-        kept = cache.load(folder, key)
+        key = layer_files.key_of(parameters, rows.digest if rows else None, *both) if folder else ""
+        kept = layer_files.load(folder, key)
         turned = _restored(layer, kept) if kept else None
         if turned is None:
             first, second = (one.double().cpu().numpy() for one in both)
@@ -316,7 +316,7 @@ def _compare(
                 counts=settings.counts,
                 read=_reader(rows, settings.words) if rows else None,
             )
-            cache.save(folder, key, _stored(turned))
+            layer_files.save(folder, key, _stored(turned))
         found.append(turned)
     report(len(wanted), len(wanted), "rotation")
     return Rotation(base.name, tuned.name, tuple(found), np.stack(null), parameters)

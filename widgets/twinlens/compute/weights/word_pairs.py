@@ -20,9 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.blocks import Array
-from twinlens.changes.word_pairs import LayerPairs, WordPairs
-from twinlens.compute.weights import cache as pair_cache
 from twinlens.compute.weights.reading import LayerWeights, Source, Weights, weights_of
 from twinlens.compute.weights.word_vectors import (
     Cooccurrence,
@@ -31,9 +28,12 @@ from twinlens.compute.weights.word_vectors import (
     mean_embeddings,
     word_pieces,
 )
+from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
-from twinlens.trace import Report
-from twinlens.vocabulary import Vocabulary, WordVectors, read_word_vectors, vocabulary
+from twinlens.support import layer_files
+from twinlens.support.progress import Report
+from twinlens.weights.vocabulary import Vocabulary, WordVectors, read_word_vectors, vocabulary
+from twinlens.weights.word_pairs import LayerPairs, WordPairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -264,13 +264,13 @@ class Search:
         key = self._common.copy()
         for part in (read.query, read.key, read.norm):
             key.update(part.float().contiguous().cpu().numpy().data)
-        kept = pair_cache.load(self._folder, key.hexdigest())
+        kept = layer_files.load(self._folder, key.hexdigest())
         if kept is not None:
             return LayerPairs(**kept)
         vectors = torch.from_numpy(self._vectors).to(self._device or "cpu")
         self._ranking = self._ranking or Ranking(vectors)
         pairs = layer_pairs(self._ranking, read, self._cooccurrence)
-        pair_cache.save(self._folder, key.hexdigest(), vars(pairs))
+        layer_files.save(self._folder, key.hexdigest(), vars(pairs))
         return pairs
 
 
@@ -335,7 +335,7 @@ def word_pairs(
     settings, report = settings or Settings(), report or silent
     weights, prepared = weights_of(source), prepare(tokenizer, words, settings.top)
     filter_ = filter_words(cooccurrence, prepared, weights, settings, report)
-    search = Search(weights, prepared, filter_, pair_cache.folder(cache), device)
+    search = Search(weights, prepared, filter_, layer_files.folder(cache), device)
     found: dict[int, LayerPairs] = {}
     wanted = range(weights.sizes.layers) if layers is None else sorted(set(layers))
     for done, layer in enumerate(wanted):

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.blocks import Array
+from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
-from twinlens.vocabulary import Vocabulary, WordVectors, vocabulary
+from twinlens.weights.vocabulary import Vocabulary, WordVectors, vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

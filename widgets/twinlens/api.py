@@ -1,0 +1,152 @@
+"""From models to results: `twinlens.explore`, `twinlens.open` and `twinlens.word_pairs`.
+
+The module has neither name: a submodule of that name would take the function's place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from twinlens.support.progress import progress
+from twinlens.traces import recording
+from twinlens.view.explorer import Explorer
+
+if TYPE_CHECKING:
+    from twinlens.compute.pair import Pair
+    from twinlens.compute.weights.pair_heads import WordSource
+    from twinlens.weights.head_words import HeadWords
+
+#: A part of the prompt: its text, or where it starts and ends in characters, or several of these.
+Spans: TypeAlias = str | tuple[int, int] | Sequence[str | tuple[int, int]] | None
+
+
+def explore(
+    pair: Pair,
+    prompt: str,
+    *,
+    instruction: Spans = None,
+    context: Spans = None,
+    response: str = "shared",
+    max_new_tokens: int = 64,
+    template: bool = False,
+    **traits: Any,
+) -> Explorer:
+    """Run both models on one prompt and open linked panels over what happened inside.
+
+    Both models write their greedy answer and read prompt and answer once; everything else is
+    computed when a panel asks for it.
+
+    Parameters
+    ----------
+    pair : Pair
+        From `load_pair` or `demo_pair`.
+    prompt : str
+        What both models read.
+    instruction, context : str, (start, end), or a sequence of these, optional
+        Parts of the prompt, as text or as character positions.
+    response : {"shared", "own", "base", "tuned"} or str
+        Which answer is traced. ``"shared"``, the default, lets both models read the tuned
+        model's answer (the same as ``"tuned"``), ``"base"`` the base model's, any other text
+        that text: then position by position the two read the same tokens, and every number of
+        one can be compared with the other's. ``"own"`` is the way of Wu et al. (2310.00492):
+        each model answers for itself, and answers of different length are compared as wholes.
+    max_new_tokens : int
+        Longest answer in tokens.
+    template : bool
+        Put the prompt into the tuned model's chat template, for both models.
+    **traits
+        Initial selection, ``method``, ``theme`` and ``presentation`` of the explorer.
+
+    Returns
+    -------
+    Explorer
+
+    Raises
+    ------
+    PromptError
+        If the prompt is empty or too long, or a marked part is not in it.
+    AnswerError
+        If there is no answer to explain.
+    """
+    from twinlens.compute.live import trace_pair
+
+    with progress("tracing") as report:
+        trace = trace_pair(
+            pair,
+            prompt,
+            instruction=instruction,
+            context=context,
+            response=response,
+            max_new_tokens=max_new_tokens,
+            template=template,
+            report=report,
+        )
+    return Explorer(trace, **traits)
+
+
+def open(path: str | os.PathLike[str], **traits: Any) -> Explorer:
+    """Open a recording (``.twl``): the same panels and numbers, without models and without torch.
+
+    Parameters
+    ----------
+    path : path
+    **traits
+        Initial selection, ``method``, ``theme`` and ``presentation`` of the explorer.
+
+    Raises
+    ------
+    RecordingError
+        If the file is missing, damaged, or newer than this version of twinlens.
+    """
+    return Explorer(recording.read(path), **traits)
+
+
+def word_pairs(
+    base: str | os.PathLike[str],
+    tuned: str | os.PathLike[str],
+    words: WordSource | None = None,
+    *,
+    layers: Iterable[int] | None = None,
+    tokenizer: str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> HeadWords:
+    """Word pairs of the attention heads of two models, without loading them.
+
+    Weights are read layer by layer. With a loaded pair use ``pair.word_pairs``, with which the
+    panels show the same.
+
+    Parameters
+    ----------
+    base, tuned : path
+        Model folders, or safetensors files with a ``config.json`` beside them.
+    words : Vocabulary, path or iterable of str, optional
+        Words to describe heads with: a file of one word per line, or the words; by default the
+        20,000 most frequent English ones, or those of a small tokenizer.
+    layers : iterable of int, optional
+        Layers to look at; all by default.
+    tokenizer : path or hub id, optional
+        By default that of the base model's folder.
+    **settings
+        ``cooccurrence`` (a GloVe or word2vec file, or a function from words to vectors; by
+        default the base model's input embeddings), ``top`` (K), ``z``, ``frequent``, ``cache``
+        (whether or where finished layers are kept) and ``device``.
+
+    Returns
+    -------
+    HeadWords
+        Pairs by head and by word, and the paper's table 3 with its figure.
+
+    Raises
+    ------
+    ModelLoadError, UnsupportedArchitectureError, PairMismatchError
+        If the models cannot be read or compared.
+    VocabularyError
+        If fewer words than K have a vector, or words or vectors cannot be read.
+    """
+    from twinlens.compute.weights.pair_heads import stored_search
+
+    search = stored_search(base, tuned, words, tokenizer=tokenizer, **settings)
+    with progress("word pairs") as report:
+        return search.find(layers, report)

@@ -1,1 +1,0 @@
-"""What changed between the weights of two models, as tables and figures."""

@@ -1,0 +1,141 @@
+"""Command ``concepts``: feed-forward components of two models as tables, figures and labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from twinlens.labels.annotate import Annotation
+    from twinlens.weights.components import ConceptComparison
+
+
+@click.command()
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("tuned", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder.")
+@click.option(
+    "--components",
+    type=click.IntRange(min=1),
+    help="Leading components per layer; the paper looks at 300.  [default: 50, or the rank]",
+)
+@click.option("--words", type=click.IntRange(min=1), default=15, show_default=True)
+@click.option(
+    "--vocabulary",
+    default="tokens",
+    show_default=True,
+    help="tokens, words (20,000 English words), or a file with one word per line.",
+)
+@click.option("--layer", "layers", type=int, multiple=True, help="A layer; all by default.")
+@click.option("--labels", type=click.Path(path_type=Path), help="Names and labels from a file.")
+@click.option("--endpoint", help="Base URL of an OpenAI-compatible endpoint that names components.")
+@click.option("--model", help="Model behind the endpoint; the key is in OPENAI_API_KEY.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def concepts(
+    base: Path,
+    tuned: Path,
+    out: Path,
+    components: int | None,
+    words: int,
+    vocabulary: str,
+    layers: tuple[int, ...],
+    labels: Path | None,
+    endpoint: str | None,
+    model: str | None,
+    rounds: int,
+    as_json: bool,
+) -> None:
+    """Compare the feed-forward components of BASE and TUNED (model folders), from weights alone.
+
+    Writes tables and figures into a folder; finished layers and answers are kept, so that stopped
+    work goes on where it was.
+    """
+    from tqdm import tqdm
+
+    from twinlens.commands.result_files import write_concepts
+    from twinlens.compute.weights.components import ConceptSettings
+    from twinlens.compute.weights.concepts import compare_concepts
+    from twinlens.support.progress import progress
+    from twinlens.weights.vocabulary import vocabulary as read_vocabulary
+
+    if bool(endpoint) != bool(model):
+        raise click.UsageError("--endpoint and --model go together")
+    if labels and endpoint:
+        raise click.UsageError("labels come from --labels or from --endpoint, not from both")
+    settings = ConceptSettings(
+        components=components,
+        words=words,
+        vocabulary="tokens" if vocabulary == "tokens" else _vocabulary(vocabulary, read_vocabulary),
+    )
+    with progress("components", tqdm) as report:
+        found = compare_concepts(
+            base, tuned, settings=settings, layers=layers or None, report=report
+        )
+    written = write_concepts(found, out)
+    annotations: list[Annotation] = []
+    if labels is not None:
+        from twinlens.labels.annotate import read_annotations
+
+        annotations = read_annotations(labels)
+    elif endpoint and model:
+        annotations = _ask(found, endpoint, model, words, rounds)
+    if annotations:
+        written += _write_labels(out, annotations)
+    summary = {
+        **found.parameters,
+        "layers": [
+            {"layer": row["layer"], "angle": row["mean"], "random": row["null_mean"]}
+            for row in found.rotation.rows()
+        ],
+        "files": [str(path) for path in written],
+    }
+    click.echo(json.dumps(summary, indent=2) if as_json else _as_text(summary))
+
+
+def _vocabulary(named: str, read: Any) -> Any:
+    return read() if named == "words" else read(Path(named))
+
+
+def _ask(
+    found: ConceptComparison, endpoint: str, model: str, words: int, rounds: int
+) -> list[Annotation]:
+    from tqdm import tqdm
+
+    from twinlens.labels.annotate import annotate, components_of
+    from twinlens.labels.endpoint import Endpoint
+    from twinlens.support.progress import progress
+
+    asked = [
+        one for layer, block in found.blocks.items() for one in components_of(layer, block, words)
+    ]
+    with progress("naming components", tqdm) as report:
+        return annotate(asked, Endpoint(model, endpoint), rounds=range(rounds), report=report)
+
+
+def _write_labels(out: Path, annotations: list[Annotation]) -> list[Path]:
+    from twinlens.commands.result_files import write_figure, write_table
+    from twinlens.figures.labels import label_figure
+    from twinlens.labels.annotate import write_annotations
+    from twinlens.labels.shares import label_shares
+
+    write_annotations(out / "labels.csv", annotations)
+    written = [out / "labels.csv"]
+    for kind, name in (("task", "tasks"), ("level", "levels")):
+        shares = label_shares(annotations, kind)  # type: ignore[arg-type]
+        rows = [{**row, "hypothesis": shares.hypothesis} for row in shares.summary]
+        written.append(write_table(out / f"{name}.csv", rows))
+        written.append(write_figure(out / f"{name}.html", label_figure(shares), name.title()))
+    return written
+
+
+def _as_text(summary: dict[str, Any]) -> str:
+    lines = [f"{summary['base']} and {summary['tuned']}: {summary['components']} components"]
+    lines += [
+        f"  layer {row['layer']:3}  mean angle {row['angle']:6.2f}°  (random {row['random']:.2f}°)"
+        for row in summary["layers"]
+    ]
+    return "\n".join([*lines, *(f"Written  {path}" for path in summary["files"])])

@@ -1,0 +1,146 @@
+"""Command ``twinlens heads``: word pairs of attention heads from the files of two models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from twinlens.errors import TwinlensError
+
+if TYPE_CHECKING:
+    from twinlens.weights.head_words import HeadWords
+    from twinlens.weights.word_pair_table import RiseTable
+
+
+@click.command()
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("tuned", type=click.Path(path_type=Path))
+@click.option("--words", type=click.Path(path_type=Path), help="File with one word per line.")
+@click.option("--vectors", type=click.Path(path_type=Path), help="GloVe or word2vec text file.")
+@click.option("--top", type=click.IntRange(min=1), help="K, words per neuron and side.")
+@click.option("--z", type=float, default=1.96, show_default=True, help="Of the threshold.")
+@click.option("--frequent", type=click.IntRange(min=1), default=3000, show_default=True)
+@click.option(
+    "--layers",
+    "group",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Layers per group of the table.",
+)
+@click.option(
+    "--list",
+    "lists",
+    type=(str, click.Path(path_type=Path)),
+    multiple=True,
+    metavar="NAME FILE",
+    help="Word list; later ones are tested against the first.",
+)
+@click.option("--word", help="Only say in which heads the pairs of this word changed.")
+@click.option("--device", help="Such as cuda:0; the CPU by default.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help=".html: the figure; .csv: the pairs of all heads.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def heads(
+    base: Path,
+    tuned: Path,
+    words: Path | None,
+    vectors: Path | None,
+    group: int,
+    lists: tuple[tuple[str, Path], ...],
+    word: str | None,
+    output: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Say which words the heads of TUNED put together more often than those of BASE.
+
+    Reads the weights of two model folders or safetensors files layer by layer, finds the word
+    pairs of every head, and counts how often the words of some lists rise (table 3 of Wu et al.
+    2310.00492): by default instruction verbs against general verbs.
+    """
+    from twinlens.api import word_pairs
+    from twinlens.weights.vocabulary import vocabulary
+
+    if output is not None and output.suffix not in (".html", ".csv"):
+        raise TwinlensError(f"the file to write ends in .html or .csv, not {output.suffix!r}")
+    found = word_pairs(base, tuned, words, cooccurrence=vectors, **settings)
+    if word is not None:
+        rows = found.word(word)
+        click.echo(json.dumps(rows, ensure_ascii=False) if as_json else _heads_of(word, rows))
+        return
+    read = {name: vocabulary(path).words for name, path in lists}
+    table = found.table(read or None, group=group)
+    if output is not None:
+        _write(found, table, output)
+    if as_json:
+        result = {
+            "rows": table.rows,
+            "hypothesis": table.hypothesis,
+            "parameters": table.parameters,
+            "heads_changed": found.heads_changed,
+        }
+        click.echo(json.dumps(result, ensure_ascii=False, indent=2))
+    else:
+        click.echo(as_text(found, table))
+
+
+def as_text(found: HeadWords, table: RiseTable) -> str:
+    """The table for a terminal."""
+    settings = table.parameters
+    width = max(len(row["list"]) for row in table.rows)
+    lines = [f"{'layers':8}{'words of':{width + 2}}{'rise in':>8}{'words':>7}{'absent':>8}{'p':>9}"]
+    for row in table.rows:
+        share, p = (
+            f"{row['share']:.1%}" if row["share"] is not None else "-",
+            f"{row['p']:.3g}" if row["p"] is not None else "",
+        )
+        lines.append(
+            f"{row['layers']:8}{row['list']:{width + 2}}{share:>8}{row['words']:>7}"
+            f"{row['absent']:>8}{p:>9}"
+        )
+    heads = len(found.base.layers) * found.base.heads
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "rise in: share of the changed heads in which a word is in more pairs, mean over words",
+            f"p: that {table.hypothesis}",
+            f"{found.heads_changed} of {heads} heads changed; K = {settings['top']}, "
+            f"z = {settings['z']}, {settings['words']:,} words ({settings['vocabulary']}), "
+            f"{len(settings['words_without_vectors'])} left out",
+            f"co-occurrence: {settings['cooccurrence']}, "
+            f"{settings['words_without_cooccurrence']} words without a vector",
+        ]
+    )
+
+
+def _heads_of(word: str, rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return f"{word}: its pairs changed in no head"
+    lines = [f"{'head':8}{'base':>6}{'tuned':>7}  partners"]
+    for row in rows:
+        partners = [*(f"+{one}" for one in row["gained"]), *(f"-{one}" for one in row["lost"])]
+        place = f"{row['layer']}.{row['head']}"
+        lines.append(f"{place:8}{row['base']:>6}{row['tuned']:>7}  {' '.join(partners)}")
+    return "\n".join(lines)
+
+
+def _write(found: HeadWords, table: RiseTable, output: Path) -> None:
+    if output.suffix == ".csv":
+        found.to_frame().to_csv(output, index=False)
+        return
+    from bokeh.embed import file_html
+    from bokeh.resources import INLINE
+
+    from twinlens.figures.word_pairs import rise_figure
+
+    title = f"Word pairs of {found.base.model} and {found.tuned.model}"
+    output.write_text(file_html(rise_figure(table), INLINE, title), encoding="utf-8")

@@ -1,0 +1,290 @@
+"""Command line: ``twinlens demo``, ``explain``, ``open``, ``concepts``, and many prompts.
+
+Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 an
+error said in one line, 2 wrong usage, 130 stopped with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import webbrowser
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import click
+
+from twinlens import __version__
+from twinlens.commands.concepts import concepts
+from twinlens.commands.heads import heads
+from twinlens.commands.options import page_options, prompt_options
+from twinlens.commands.study import COMMANDS
+from twinlens.contract.words import SIDES
+from twinlens.errors import TwinlensError
+from twinlens.measures.summary import changed_heads, changed_layers, trace_score
+from twinlens.pages.page import to_html
+from twinlens.support.progress import progress
+from twinlens.traces import recording
+from twinlens.traces.trace import Trace
+
+DEMO_PAGE = "twinlens-demo.html"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="twinlens")
+def twinlens() -> None:
+    """A language model and its instruction-tuned twin, side by side."""
+
+
+@twinlens.command()
+@click.option("--prompt", help="What both models read.  [default: the first prepared prompt]")
+@click.option("--instruction", multiple=True, help="Part of the prompt that is the instruction.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(DEMO_PAGE))
+@prompt_options
+@page_options
+def demo(
+    prompt: str | None, instruction: tuple[str, ...], context: tuple[str, ...], **options: Any
+) -> None:
+    """Run the embedded pair on a prompt and write a page; needs no network."""
+    from twinlens.compute.pair import demo_pair
+
+    if prompt is None:
+        prepared = demo_prompts()[0]
+        prompt = prepared["prompt"]
+        instruction = instruction or (prepared["instruction"],)
+        context = context or (prepared["context"],)
+    _explain(demo_pair, prompt, instruction, context=context, template=True, **options)
+
+
+@twinlens.command()
+@click.argument("base")
+@click.argument("tuned")
+@click.option("--prompt", required=True, help="What both models read; - reads standard input.")
+@click.option("--instruction", multiple=True, help="Part of the prompt that is the instruction.")
+@click.option("--template", is_flag=True, help="Use the tuned model's chat template for both.")
+@click.option("--device", help="Such as cuda:0; the CPU by default.")
+@click.option(
+    "--memory",
+    type=click.Choice(["both", "sequential"]),
+    default="both",
+    show_default=True,
+    help="Keep both models loaded, or never more than one.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+@prompt_options
+@page_options
+def explain(
+    base: str,
+    tuned: str,
+    prompt: str,
+    instruction: tuple[str, ...],
+    template: bool,
+    device: str | None,
+    memory: Literal["both", "sequential"],
+    **options: Any,
+) -> None:
+    """Run BASE and TUNED (hub ids, folders or .gguf files) on a prompt and write a page."""
+    from twinlens.compute.pair import load_pair
+
+    if prompt == "-":
+        prompt = sys.stdin.read()
+    _explain(
+        lambda: load_pair(base, tuned, device=device, memory=memory),
+        prompt,
+        instruction,
+        template=template,
+        **options,
+    )
+
+
+@twinlens.command("open")
+@click.argument("recorded", metavar="FILE.twl", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Page to write.")
+@page_options
+def open_recording(recorded: Path, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Summarise a recording and write its page; needs no models."""
+    trace = recording.read(recorded)
+    page = output or recorded.with_suffix(".html")
+    _finish(trace, page, as_json=as_json, saved=None, **options)
+
+
+for command in (*COMMANDS, concepts, heads):
+    twinlens.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    try:
+        code = twinlens.main(arguments, prog_name="twinlens", standalone_mode=False)
+    except TwinlensError as error:
+        click.echo(f"twinlens: {error}", err=True)
+        code = 1
+    except OSError as error:
+        click.echo(f"twinlens: {error.strerror or error}: {error.filename or ''}", err=True)
+        code = 1
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("twinlens: stopped; files that were complete are kept", err=True)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(
+    load: Callable[[], Any],
+    prompt: str,
+    instruction: tuple[str, ...],
+    *,
+    template: bool,
+    context: tuple[str, ...],
+    response: str,
+    max_new_tokens: int,
+    save: Path | None,
+    output: Path,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    from twinlens.compute.live import trace_pair
+
+    for target in (output, save):
+        _check_folder(target)
+    with _bar("loading the models") as report:
+        pair = load()
+        trace = trace_pair(
+            pair,
+            prompt,
+            instruction=instruction or None,
+            context=context or None,
+            response=response,
+            max_new_tokens=max_new_tokens,
+            template=template,
+            report=report,
+        )
+    if save is not None:
+        with _bar("recording") as report:
+            recording.write(trace, save, report)
+    _finish(trace, output, as_json=as_json, saved=save, **options)
+
+
+def _finish(
+    trace: Trace,
+    output: Path,
+    *,
+    as_json: bool,
+    saved: Path | None,
+    show: bool | None,
+    budget_mb: float,
+    title: str | None,
+) -> None:
+    _check_folder(output)
+    with _bar("summarising") as report:
+        summary = summarise(trace, report)
+    if not as_json:
+        click.echo(as_text(summary))
+    with _bar("writing the page") as report:
+        written = to_html(trace, output, title=title, budget_mb=budget_mb, report=report)
+    summary["page"] = {
+        "path": str(written.path),
+        "bytes": written.size,
+        "left_out": len(written.missing),
+    }
+    summary["recording"] = None if saved is None else str(saved)
+    if as_json:
+        click.echo(json.dumps(summary, ensure_ascii=False, indent=2))
+    else:
+        if saved is not None:
+            click.echo(f"Recording  {saved}")
+        click.echo(f"Page       {written}")
+    if show or (show is None and not as_json and _has_screen()):
+        webbrowser.open(output.resolve().as_uri())
+
+
+def demo_prompts() -> list[dict[str, str]]:
+    """Prompts prepared for the embedded pair: ``title``, ``prompt`` and its marked parts."""
+    text = (files("twinlens") / "demo" / "prompts.json").read_text(encoding="utf-8")
+    return cast(list[dict[str, str]], json.loads(text))
+
+
+def summarise(trace: Trace, report: Callable[[int, int, str], None]) -> dict[str, Any]:
+    """What a trace shows, as plain JSON values: answers, scores, and what changed most."""
+    manifest = trace.manifest
+    method = manifest.methods[0]
+    marked = bool(manifest.segment_positions("instruction"))
+    return {
+        "base": manifest.pair.base.name,
+        "tuned": manifest.pair.tuned.name,
+        "prompt": manifest.prompt,
+        "answers": {side: manifest.answers[side].own_text for side in SIDES},
+        "response": manifest.response,
+        "instruction_density": {
+            "score": "Wu et al. (2310.00492), section 3: summed density / log2(2 + n)",
+            "method": method.name,
+            **{side: trace_score(trace, side, report=report) if marked else None for side in SIDES},
+        },
+        "changed_heads": [
+            {"layer": layer, "head": head, "divergence_bits": value}
+            for layer, head, value in changed_heads(trace)
+        ],
+        "changed_layers": [{"layer": layer, **parts} for layer, parts in changed_layers(trace)],
+    }
+
+
+def as_text(summary: dict[str, Any]) -> str:
+    """Draw the summary for a terminal."""
+    density = summary["instruction_density"]
+    lines = []
+    for side in SIDES:
+        lines += [f"{side:6} {summary[side]}", f"       {_literal(summary['answers'][side])}"]
+    lines.append("")
+    if density["base"] is None:
+        lines.append("Instruction density: no part of the prompt is marked as the instruction.")
+    else:
+        lines += [
+            f"Instruction density  base {density['base']:.3f}   tuned {density['tuned']:.3f}",
+            f"  {density['score']}, from {density['method']}",
+        ]
+    heads = ", ".join(
+        f"{one['layer']}.{one['head']} ({one['divergence_bits']:.3f})"
+        for one in summary["changed_heads"]
+    )
+    layers = ", ".join(
+        f"{one['layer']} ({one['attention']:.3f}, {one['feed_forward']:.3f})"
+        for one in summary["changed_layers"]
+    )
+    return "\n".join(
+        [
+            *lines,
+            f"Heads that changed most   {heads}",
+            "  layer.head (Jensen-Shannon divergence of the attention patterns, bits)",
+            f"Layers that changed most  {layers}",
+            "  layer (relative difference of the attention and feed-forward outputs)",
+            "",
+        ]
+    )
+
+
+def _literal(text: str) -> str:
+    """Text of a model on one line; control characters must not reach the terminal."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return f"“{shown}”"
+
+
+def _bar(title: str) -> Any:
+    from tqdm import tqdm
+
+    return progress(title, tqdm)
+
+
+def _check_folder(target: Path | None) -> None:
+    if target is not None and not target.resolve().parent.is_dir():
+        raise TwinlensError(f"there is no folder {target.parent} to write {target.name} into")
+
+
+def _has_screen() -> bool:
+    return sys.platform in ("win32", "darwin") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )

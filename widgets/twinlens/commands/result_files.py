@@ -1,0 +1,59 @@
+"""Comparisons of feed-forward components in a folder: tables, settings and figures.
+
+Bokeh is imported where it is used: it takes seconds to load.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twinlens.figures.rotation import rotation_figure
+from twinlens.weights.components import ConceptComparison
+from twinlens.weights.rotation import Row
+
+if TYPE_CHECKING:
+    from bokeh.models.ui.ui_element import UIElement
+
+
+def write_concepts(found: ConceptComparison, folder: Path) -> list[Path]:
+    """Write tables, settings and the figure of the rotation.
+
+    Returns
+    -------
+    list of Path
+        ``components.csv``, ``rotation.csv``, ``added.csv``, ``parameters.json`` and
+        ``rotation.html``, which needs no network.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = folder / "parameters.json"
+    text = json.dumps(found.parameters, indent=2, ensure_ascii=False)
+    parameters.write_text(text + "\n", encoding="utf-8")
+    return [
+        write_table(folder / "components.csv", found.rows()),
+        write_table(folder / "rotation.csv", found.rotation.rows()),
+        write_table(folder / "added.csv", found.rotation.added_rows()),
+        parameters,
+        write_figure(folder / "rotation.html", rotation_figure(found.rotation), "Rotation"),
+    ]
+
+
+def write_table(path: Path, rows: Sequence[Row]) -> Path:
+    """Write rows of the same columns as CSV; nothing but a line end where there are none."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]) if rows else [])
+        table.writeheader()
+        table.writerows(rows)
+    return path
+
+
+def write_figure(path: Path, figure: UIElement, title: str) -> Path:
+    """Write a Bokeh figure as a page that needs no network."""
+    from bokeh.embed import file_html
+    from bokeh.resources import INLINE
+
+    path.write_text(file_html(figure, INLINE, title), encoding="utf-8")
+    return path

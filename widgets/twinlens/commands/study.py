@@ -1,0 +1,231 @@
+"""Commands for many prompts: ``study``, ``report`` and ``published`` (see `COMMANDS`)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+
+def report_options(command: Any) -> Any:
+    """Options of the analysis, the same for every source of cases."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
+        click.option("--budget-mb", type=click.FloatRange(min=0), default=15.0, show_default=True),
+        click.option("--levels", type=click.IntRange(min=1), default=10, show_default=True),
+        click.option("--threshold", type=click.IntRange(min=0), default=7, show_default=True),
+        click.option("--norm", type=click.FloatRange(min=1), default=4.0, show_default=True),
+        click.option(
+            "--normalisation",
+            type=click.Choice(["prompt maximum", "raw"]),
+            default="prompt maximum",
+            show_default=True,
+        ),
+        click.option(
+            "--aggregation",
+            type=click.Choice(["sum / log2", "mean"]),
+            default="sum / log2",
+            show_default=True,
+        ),
+        click.option("--answer-cut", type=click.IntRange(min=1), help="Use so many answer tokens."),
+        click.option(
+            "--spans",
+            type=click.Choice(["widened", "marked"]),
+            default="widened",
+            show_default=True,
+        ),
+        click.option("--figures", is_flag=True, help="Save every figure as SVG and PNG too."),
+        click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("base")
+@click.argument("tuned")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder.")
+@click.option("--method", "methods", multiple=True, default=("gradient_x_input",))
+@click.option(
+    "--response",
+    type=click.Choice(["own", "base", "tuned", "given"]),
+    default="own",
+    show_default=True,
+    help="Whose answers are explained.",
+)
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=300, show_default=True)
+@click.option("--template", is_flag=True, help="Use the tuned model's chat template for both.")
+@click.option("--device", help="Such as cuda:0; the CPU by default.")
+@click.option(
+    "--memory", type=click.Choice(["both", "sequential"]), default="both", show_default=True
+)
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), help="Prompts at once.  [default: 32, or 256]"
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="This process, or a Ray cluster (RAY_ADDRESS, or this machine).",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Workers of the cluster.  [default: one for each GPU, or each machine]",
+)
+@click.option(
+    "--weights", is_flag=True, help="Also compare heads and concepts, from the weights alone."
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path, exists=True),
+    help="File of labelled concepts (see twinlens.labels), compared too.",
+)
+@report_options
+def study(
+    base: str,
+    tuned: str,
+    data: Path,
+    out: Path,
+    methods: tuple[str, ...],
+    response: Literal["own", "base", "tuned", "given"],
+    max_new_tokens: int,
+    template: bool,
+    device: str | None,
+    memory: Literal["both", "sequential"],
+    batch_size: int | None,
+    engine: Literal["local", "ray"],
+    workers: int | None,
+    weights: bool,
+    labels: Path | None,
+    **options: Any,
+) -> None:
+    """Run the prompts in DATA through BASE and TUNED; continues where it stopped."""
+    from tqdm import tqdm
+
+    from twinlens.compute.pair import demo_pair, load_pair
+    from twinlens.studies.run import study as run_study
+    from twinlens.support.progress import progress
+
+    demo = (base, tuned) == ("demo", "demo")
+    pair = demo_pair() if demo else load_pair(base, tuned, device=device, memory=memory)
+    with progress("prompts", tqdm) as said:
+        store = run_study(
+            pair,
+            data,
+            out,
+            methods=methods,
+            response=response,
+            max_new_tokens=max_new_tokens,
+            template=template,
+            batch_size=batch_size,
+            engine=engine,
+            workers=workers,
+            report=said,
+        )
+    if weights or labels:
+        from twinlens.labels.annotate import read_annotations
+        from twinlens.studies.weight_changes import weight_tables, write_changes
+
+        annotations = read_annotations(labels) if labels else ()
+        with progress("weights", tqdm) as said:
+            write_changes(out, weight_tables(pair, annotations=annotations, report=said))
+    for problem in store.problems:
+        click.echo(f"row {problem.number} set aside: {problem.message}", err=True)
+    _report(store, out, problems=store.problems, **options)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder; FOLDER by default.")
+@click.option("--method", help="Saliency method; the first by default.")
+@click.option(
+    "--ratings",
+    type=click.Path(path_type=Path),
+    help="File with the columns id and rating (1 to 4) or followed, of tuned's answers.",
+)
+@report_options
+def report(
+    folder: Path, out: Path | None, method: str | None, ratings: Path | None, **options: Any
+) -> None:
+    """Analyse the study in FOLDER again, with other settings; needs no models."""
+    from twinlens.studies.ratings import rate
+    from twinlens.studies.store import Store
+
+    store = Store(folder, method)
+    cases = rate(store, ratings) if ratings else store
+    _report(cases, out or folder, problems=store.problems, **options)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder.")
+@report_options
+def published(folder: Path, out: Path, **options: Any) -> None:
+    """Report on the authors' published result files in FOLDER; needs no models."""
+    from twinlens.studies.published import import_published
+
+    _report(import_published(folder), out, problems=(), **options)
+
+
+COMMANDS = (study, report, published)
+
+
+def _report(
+    cases: Any,
+    out: Path,
+    *,
+    problems: Any,
+    as_json: bool,
+    budget_mb: float,
+    spans: Literal["widened", "marked"],
+    figures: bool,
+    seed: int,
+    **parameters: Any,
+) -> None:
+    from twinlens.measures.density import DensityParameters
+    from twinlens.studies.findings import findings
+    from twinlens.studies.report import write_report
+    from twinlens.studies.scoring import Settings
+    from twinlens.studies.tables import write_tables
+
+    out.mkdir(parents=True, exist_ok=True)
+    page = write_report(
+        cases,
+        out / "report.html",
+        settings=Settings(DensityParameters(**parameters), spans),
+        problems=problems,
+        seed=seed,
+        budget_mb=budget_mb,
+    )
+    tables = write_tables(
+        page.analysis, page.outcomes, out / "tables", changes=page.changes, pair=cases.pair
+    )
+    drawn = page.save_figures(out / "figures") if figures else []
+    said = findings(page.analysis, page.outcomes, page.changes)
+    if as_json:
+        summary = {
+            "findings": said,
+            "groups": page.analysis.records()["groups"],
+            "set_aside": len(problems),
+            "report": str(page.path),
+            "tables": [str(path) for path in tables],
+            "figures": [str(path) for path in drawn],
+        }
+        click.echo(json.dumps(_plain(summary)))
+        return
+    click.echo("\n\n".join(said))
+    click.echo(f"\n{page.path} ({page.size / 1e6:.1f} MB), tables in {out / 'tables'}")
+
+
+def _plain(value: Any) -> Any:
+    """NaN as null: JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and value != value else value

@@ -1,0 +1,62 @@
+"""The words and positions everything is said in: sides, segments, panels, units.
+
+Positions count the tokens a model reads: prompt tokens ``0 .. N-1``, answer tokens
+``N .. N+M-1``. The prompt is the same for both models; with a shared answer the answer
+tokens are too. Whatever happens *inside* the models for a selected answer token is read at
+the position that predicts it, see `reading_position`.
+
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, TypeAlias
+
+Side: TypeAlias = Literal["base", "tuned"]
+SIDES: tuple[Side, Side] = ("base", "tuned")
+
+Segment: TypeAlias = Literal["special", "template", "instruction", "context", "other"]
+SEGMENTS: tuple[Segment, ...] = ("special", "template", "instruction", "context", "other")
+
+PanelKind: TypeAlias = Literal["dashboard", "saliency", "heads", "concepts", "overview"]
+PANELS: tuple[PanelKind, ...] = ("dashboard", "saliency", "heads", "concepts", "overview")
+
+#: What a head's output is replaced by to measure its exact effect.
+ABLATIONS: tuple[str, str, str] = ("zero", "mean", "other")
+#: Heads of largest estimated effect that a table of exact effects holds.
+TOP_HEADS = 20
+
+#: The method that stands for the truth.
+EXACT = "occlusion"
+#: Tasks and levels of language that a concept may be labelled with.
+TASKS = ("writing", "maths", "coding", "translation")
+LEVELS = ("phonology", "morphology", "syntax", "semantics")
+
+#: Traits of the explorer that make up the selection; -1 and "" mean nothing is selected.
+SELECTION_DEFAULTS: dict[str, int | str] = {"token": -1, "layer": -1, "head": -1, "unit": ""}
+
+
+def reading_position(token: int, prompt_length: int) -> int:
+    """Position at which the inside of the models is read for a selected token.
+
+    An answer token is read where it is predicted, one position earlier; a prompt token where
+    it stands.
+    """
+    return token - 1 if token >= prompt_length else token
+
+
+_UNIT = re.compile(r"(component|neuron):(\d+)")
+
+
+def parse_unit(unit: str) -> tuple[str, int]:
+    """Split a unit such as ``component:2`` or ``neuron:117`` into kind and index.
+
+    Raises
+    ------
+    ValueError
+        If it has another form.
+    """
+    match = _UNIT.fullmatch(unit)
+    if match is None:
+        raise ValueError(f"unit {unit!r} is neither 'component:K' nor 'neuron:N'")
+    return match[1], int(match[2])

@@ -1,0 +1,1 @@
+"""Bokeh figures of a trace, of weights and of labels."""

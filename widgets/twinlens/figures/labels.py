@@ -1,0 +1,145 @@
+"""Bokeh figure of label shares by group of layers (paper, figure 3).
+
+Bokeh is imported where it is used: it takes seconds to load.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twinlens.contract.palette import PALETTES, ChartTheme
+from twinlens.contract.words import SIDES
+from twinlens.figures.theme import FONT
+from twinlens.labels.shares import LabelShares
+
+if TYPE_CHECKING:
+    from bokeh.models.ui.ui_element import UIElement
+    from bokeh.plotting import figure
+
+_CAPTION = (
+    "Share of the labelled components with each label, by group of layers: mean over the rounds of "
+    "annotation, bars one standard deviation up and down (none for one round). Components that "
+    "nobody could name are left out of the share."
+)
+_HEIGHT, _COLUMNS = 220, 2
+_APART = 0.06
+
+
+def label_figure(shares: LabelShares, theme: ChartTheme = "light") -> UIElement:
+    """One panel per label: share of both models by group of layers, with mean and deviation.
+
+    Parameters
+    ----------
+    shares : LabelShares
+        From `twinlens.labels.shares.label_shares`.
+    theme : {"light", "dark"}
+    """
+    from bokeh.layouts import column, gridplot
+    from bokeh.models.widgets import Div
+
+    labels = list(dict.fromkeys(row["label"] for row in shares.summary))
+    groups = list(dict.fromkeys(row["layers"] for row in shares.summary))
+    # The last group is all layers together, which is no point of the curve.
+    groups = groups[:-1] if len(groups) > 1 else groups
+    means = [name for name in shares.summary[0] if name.startswith("mean_")]
+    # One scale for all panels.
+    highest = max(
+        (row[mean] or 0) + (row[f"sd_{mean.removeprefix('mean_')}"] or 0)
+        for row in shares.summary
+        for mean in means
+    )
+    top = max(1.05 * highest, 0.05)
+    panels: list[Any] = [_panel(shares, label, groups, theme, top) for label in labels]
+    grid = gridplot(panels, ncols=_COLUMNS, sizing_mode="stretch_width", toolbar_location=None)
+    return column(grid, Div(text=_CAPTION), sizing_mode="stretch_width")
+
+
+def _panel(
+    shares: LabelShares, label: str, groups: list[str], theme: ChartTheme, highest: float
+) -> figure:
+    from bokeh.models import ColumnDataSource, FactorRange, HoverTool, Range1d
+    from bokeh.models.annotations import TeeHead, Title, Whisker
+    from bokeh.plotting import figure
+
+    colours = PALETTES[theme]
+    fig = figure(
+        title=Title(text=label, text_color=colours.ink, text_font=FONT),
+        height=_HEIGHT,
+        sizing_mode="stretch_width",
+        tools=[],
+        toolbar_location=None,
+        x_range=FactorRange(factors=list(groups)),
+        background_fill_color=None,
+        border_fill_color=None,
+        outline_line_color=None,
+    )
+    models = [name.removeprefix("mean_") for name in shares.summary[0] if name.startswith("mean_")]
+    marks = (("circle", colours.base), ("square", colours.tuned))
+    for place, model in enumerate(models):
+        shape, colour = marks[SIDES.index(model) if model in SIDES else place]
+        rows = [
+            row
+            for row in shares.summary
+            if row["label"] == label
+            and row["layers"] in groups
+            and row[f"mean_{model}"] is not None
+        ]
+        means = [row[f"mean_{model}"] for row in rows]
+        deviations = [row[f"sd_{model}"] or 0.0 for row in rows]
+        columns: dict[str, Any] = {
+            "layers": [row["layers"] for row in rows],
+            "mean": means,
+            "sd": deviations,
+            "low": [mean - sd for mean, sd in zip(means, deviations, strict=True)],
+            "high": [mean + sd for mean, sd in zip(means, deviations, strict=True)],
+            "model": [model] * len(rows),
+            # Beside each other, so that no bar hides the other model's.
+            "place": [(row["layers"], (2 * place - 1) * _APART) for row in rows],
+        }
+        source = ColumnDataSource(columns)
+        fig.line("place", "mean", source=source, color=colour, line_width=1.75, legend_label=model)
+        points = fig.scatter(
+            "place", "mean", source=source, marker=shape, size=8, color=colour, legend_label=model
+        )
+        fig.add_layout(
+            Whisker(
+                base="place",
+                lower="low",
+                upper="high",
+                source=source,
+                line_color=colour,
+                upper_head=TeeHead(size=8, line_color=colour),
+                lower_head=TeeHead(size=8, line_color=colour),
+            )
+        )
+        tooltips = [("model", "@model"), ("share", "@mean{0.0 %} ± @sd{0.0 %}")]
+        fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
+    fig.y_range = Range1d(start=0, end=highest)
+    fig.xaxis.axis_label = "layers"
+    fig.yaxis.axis_label = "share of components"
+    fig.xgrid.grid_line_color = None
+    fig.ygrid.grid_line_color = colours.rule
+    for axis in (fig.xaxis, fig.yaxis):
+        axis.update(
+            axis_line_color=colours.rule,
+            major_tick_line_color=None,
+            minor_tick_line_color=None,
+            major_label_text_color=colours.quiet,
+            major_label_text_font=FONT,
+            axis_label_text_color=colours.quiet,
+            axis_label_text_font=FONT,
+            axis_label_text_font_style="normal",
+        )
+    if fig.legend:
+        fig.legend[0].update(
+            orientation="horizontal",
+            border_line_color=None,
+            background_fill_color=None,
+            label_text_color=colours.quiet,
+            label_text_font=FONT,
+            location="top_left",
+            padding=0,
+            margin=0,
+        )
+        fig.add_layout(fig.legend[0], "above")
+    return fig

@@ -1,0 +1,88 @@
+"""The charts a page may ask for, each with the blocks it is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from twinlens.contract.palette import PALETTES, ChartTheme
+from twinlens.contract.wire import Json
+from twinlens.errors import UnknownBlockError
+from twinlens.figures.heads import heads_chart
+from twinlens.figures.overview import overview
+from twinlens.figures.rotation import rotation_chart
+from twinlens.figures.theme import numbered
+from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
+
+if TYPE_CHECKING:
+    from bokeh.models.ui.ui_element import UIElement
+
+    Draw: TypeAlias = Callable[[Trace, ChartTheme, Report | None], UIElement]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of a trace.
+
+    Attributes
+    ----------
+    draw : callable
+        Makes the Bokeh layout from trace, theme and report.
+    needs : frozenset of str
+        Keys of the blocks it is made from.
+    opens : bool
+        Whether a page shows it when it opens; the others are asked for by their panels.
+    """
+
+    draw: Draw
+    needs: frozenset[str]
+    opens: bool = False
+
+
+CHARTS: dict[str, Chart] = {
+    "overview": Chart(
+        overview,
+        frozenset(f"shift/{part}" for part in ("attention", "feed_forward", "residual")),
+        opens=True,
+    ),
+    "heads": Chart(heads_chart, frozenset({"heads/circuits", "heads/change"})),
+    "rotation": Chart(rotation_chart, frozenset({"rotation"})),
+}
+
+
+def chart_keys(keys: Collection[str], *, opens: bool) -> list[str]:
+    """Keys of the charts that can be made from some blocks: shown at once, or asked for later."""
+    return [
+        f"chart/{name}/{theme}"
+        for name, chart in CHARTS.items()
+        if chart.opens == opens and chart.needs <= set(keys)
+        for theme in PALETTES
+    ]
+
+
+def chart_json(trace: Trace, key: str, report: Report | None = None) -> Json:
+    """A chart as BokehJS embeds it; the same trace gives the same text.
+
+    Parameters
+    ----------
+    key : str
+        ``chart/NAME/THEME``.
+
+    Raises
+    ------
+    UnknownBlockError
+        If there is no such chart.
+    """
+    known = {
+        f"chart/{name}/{theme}": (chart, theme)
+        for name, chart in CHARTS.items()
+        for theme in PALETTES
+    }
+    if key not in known:
+        raise UnknownBlockError(f"there is no chart {key!r}: one of {', '.join(known)}")
+    from bokeh.embed import json_item
+
+    chart, theme = known[key]
+    return numbered(dict(json_item(chart.draw(trace, theme, report))))

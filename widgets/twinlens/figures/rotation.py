@@ -1,0 +1,137 @@
+"""Bokeh figures of how far tuning turned the feed-forward components.
+
+The page finds the ``ColumnDataSource`` ``rotation`` and ``marker`` (columns layer) in the chart of
+a trace, as in the overview. Bokeh is imported where it is used: it takes seconds to load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from twinlens.contract.palette import PALETTES, ChartTheme, Palette
+from twinlens.figures.theme import hover, layer_figure, layer_line, legend_above
+from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
+from twinlens.weights.rotation import Rotation
+
+if TYPE_CHECKING:
+    from bokeh.models.sources import ColumnDataSource
+    from bokeh.models.ui.ui_element import UIElement
+    from bokeh.plotting import figure
+
+HEIGHT = 190
+_CAPTION = (
+    "Mean of the {k} principal angles between the {k} leading components of base and of tuned; "
+    "share of base's variance that these of either model hold; norm of the weight difference "
+    "divided by that of base. Grey: random rotations of base's components, mean and range over "
+    "the draws. Angles can be large without much change where neighbouring components explain "
+    "about equally much; the share of variance is not misled by that."
+)
+
+
+def rotation_chart(
+    trace: Trace, theme: ChartTheme = "light", report: Report | None = None
+) -> UIElement:
+    """`rotation_layout` of a trace."""
+    return rotation_layout(cast(list[dict[str, Any]], trace.block("rotation", report)), theme)
+
+
+def rotation_figure(
+    rotation: Rotation, k: int | None = None, *, theme: ChartTheme = "light"
+) -> UIElement:
+    """Bokeh layout by layer: mean principal angle, share of variance, relative difference.
+
+    Parameters
+    ----------
+    rotation : Rotation
+    k : int, optional
+        Number of leading components. By default the largest that was looked at, but at most a
+        quarter of the rank: subspaces that nearly fill the space agree whatever they are.
+    theme : {"light", "dark"}
+
+    Raises
+    ------
+    HeadIndexError
+        If k was not looked at.
+    """
+    from bokeh.layouts import column
+    from bokeh.models.widgets import Div
+
+    if k is None:
+        most = max(1, rotation.parameters["rank"] // 4)
+        k = max((one for one in rotation.measured if one <= most), default=min(rotation.measured))
+    layout = rotation_layout(rotation.block(k), theme)
+    return column(layout, Div(text=_CAPTION.format(k=k)), sizing_mode="stretch_width")
+
+
+def rotation_layout(rows: Sequence[dict[str, Any]], theme: ChartTheme = "light") -> UIElement:
+    """Angle, share of variance and weight difference by layer, one figure below the other.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        A ``rotation`` block, see `twinlens.contract.blocks`.
+    theme : {"light", "dark"}
+    """
+    from bokeh.layouts import column
+    from bokeh.models import ColumnDataSource, DataRange1d, Range1d
+
+    colours = PALETTES[theme]
+    columns: dict[str, Any] = {
+        name: [row[name] for row in rows] for name in rows[0] if name != "added"
+    }
+    columns["words"] = [", ".join(word for word, _ in row["added"][:6]) for row in rows]
+    source = ColumnDataSource(columns, name="rotation")
+    marker = ColumnDataSource({"layer": []}, name="marker")
+    layers = max(row["layer"] for row in rows) + 1
+
+    def empty(name: str, title: str) -> figure:
+        fig = layer_figure(f"{name}_figure", HEIGHT, colours, marker, layers)
+        fig.yaxis.axis_label = title
+        return fig
+
+    angle = empty("angle", "mean angle, degrees")
+    angle.y_range = Range1d(start=0, end=90)
+    _null(angle, source, "null", colours, band=True)
+    points = layer_line(angle, source, "angle", "base to tuned", colours.ink, "circle")
+    hover(angle, points, [("angle", "@angle{0.00}°"), ("random rotation", "@null{0.00}°")])
+
+    share = empty("share", "share of variance")
+    share.y_range = Range1d(start=0, end=1)
+    _null(share, source, "null_inside", colours)
+    layer_line(share, source, "own", "base in its own components", colours.base, "circle")
+    points = layer_line(share, source, "inside", "base in tuned's", colours.tuned, "square")
+    hover(
+        share,
+        points,
+        [
+            ("in its own", "@own{0.0000}"),
+            ("in tuned's", "@inside{0.0000}"),
+            ("random rotation", "@null_inside{0.0000}"),
+        ],
+    )
+
+    norm = empty("weights", "relative difference")
+    norm.y_range = DataRange1d(start=0)
+    points = layer_line(norm, source, "weights", "weights", colours.ink, "circle")
+    hover(norm, points, [("difference", "@weights{0.0000}"), ("it adds", "@words")])
+    for fig in (angle, share, norm):
+        legend_above(fig, colours)
+    return column(angle, share, norm, sizing_mode="stretch_width")
+
+
+def _null(
+    fig: figure, source: ColumnDataSource, name: str, colours: Palette, *, band: bool = False
+) -> None:
+    """Random rotations, with the range of the draws where there is one."""
+    if band:
+        fig.varea(
+            x="layer",
+            y1=f"{name}_low",
+            y2=f"{name}_high",
+            source=source,
+            color=colours.marker,
+            alpha=0.6,
+        )
+    layer_line(fig, source, name, "random rotation", colours.quiet, "triangle")

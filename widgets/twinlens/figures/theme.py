@@ -1,0 +1,122 @@
+"""How every figure looks: its type, axes, lines and legend; and the form BokehJS embeds it in.
+
+Bokeh is imported where it is used: it takes seconds to load.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twinlens.contract.palette import Palette
+
+if TYPE_CHECKING:
+    from bokeh.models.renderers import GlyphRenderer
+    from bokeh.models.sources import ColumnDataSource
+    from bokeh.plotting import figure
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
+
+
+def layer_figure(
+    name: str,
+    height: int,
+    colours: Palette,
+    marker: ColumnDataSource,
+    layers: int,
+    first: int = 0,
+) -> figure:
+    """An empty figure over the layers, in the dashboard's look; `marker` says which is selected."""
+    from bokeh.models import BasicTicker, Range1d, TapTool
+    from bokeh.plotting import figure
+
+    fig = figure(
+        name=name,
+        height=height,
+        sizing_mode="stretch_width",
+        tools=[TapTool()],
+        toolbar_location=None,
+        x_range=Range1d(start=first - 0.4, end=layers - 0.6),
+        background_fill_color=None,
+        border_fill_color=None,
+        outline_line_color=None,
+    )
+    fig.vspan(x="layer", source=marker, line_color=colours.marker, line_width=10, line_alpha=0.6)
+    fig.xaxis.axis_label = "layer"
+    fig.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=min(layers, 12))
+    fig.xgrid.grid_line_color = None
+    fig.ygrid.grid_line_color = colours.rule
+    for axis in (fig.xaxis, fig.yaxis):
+        axis.axis_line_color = colours.rule
+        axis.major_tick_line_color = None
+        axis.minor_tick_line_color = None
+        axis.major_label_text_color = colours.quiet
+        axis.major_label_text_font = FONT
+        axis.major_label_text_font_size = "12px"
+        axis.axis_label_text_color = colours.quiet
+        axis.axis_label_text_font = FONT
+        axis.axis_label_text_font_size = "12px"
+        axis.axis_label_text_font_style = "normal"
+    return fig
+
+
+def layer_line(
+    fig: figure, source: ColumnDataSource, column: str, title: str, colour: str, shape: str
+) -> GlyphRenderer[Any]:
+    """A line through one column with a mark at every layer; returns the marks."""
+    fig.line("layer", column, source=source, color=colour, line_width=1.75, legend_label=title)
+    return fig.scatter(
+        "layer",
+        column,
+        source=source,
+        marker=shape,
+        size=8,
+        color=colour,
+        nonselection_color=colour,
+        nonselection_alpha=1.0,
+        selection_color=colour,
+        legend_label=title,
+    )
+
+
+def hover(fig: figure, points: GlyphRenderer[Any], values: list[tuple[str, str]]) -> None:
+    """Tell the values of the layer the mouse is at."""
+    from bokeh.models import HoverTool
+
+    tooltips = [("layer", "@layer"), *values]
+    fig.add_tools(HoverTool(renderers=[points], mode="vline", tooltips=tooltips))
+
+
+def legend_above(fig: figure, colours: Palette) -> None:
+    """Put the legend in one row above the figure."""
+    legend = fig.legend[0]
+    legend.update(
+        orientation="horizontal",
+        location="top_left",
+        border_line_color=None,
+        background_fill_color=None,
+        label_text_color=colours.quiet,
+        label_text_font=FONT,
+        label_text_font_size="12px",
+        padding=0,
+        margin=0,
+        spacing=16,
+    )
+    fig.add_layout(legend, "above")
+
+
+def numbered(item: dict[str, Any]) -> dict[str, Any]:
+    """Rename Bokeh's identifiers in order of appearance: they count up within a process."""
+    names: dict[str, str] = {}
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: names.setdefault(inner, f"p{len(names)}")
+                if key == "id" and isinstance(inner, str)
+                else renamed(inner)
+                for key, inner in value.items()
+            }
+        return [renamed(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+    document = renamed(item["doc"])
+    return {**item, "doc": document, "root_id": names[item["root_id"]], "target_id": None}

@@ -1,0 +1,68 @@
+"""Bokeh figure of the paper's table 3: how often the words of some lists rise."""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from twinlens.weights.word_pair_table import RiseTable
+
+if TYPE_CHECKING:
+    from bokeh.plotting import figure
+
+#: Of the lists: none is the colour of a model.
+COLOURS = ("#7a4fa3", "#1f8577", "#8a6d00")
+
+
+def rise_figure(table: RiseTable) -> figure:
+    """Bokeh figure: mean share with its standard error, by layer group and list."""
+    from bokeh.models import ColumnDataSource, FactorRange, HoverTool, Range1d
+    from bokeh.models.annotations import Span, Title, Whisker
+    from bokeh.plotting import figure
+
+    kept = [row for row in table.rows if row["share"] is not None]
+    lists = list(dict.fromkeys(row["list"] for row in table.rows))
+    fig = figure(
+        x_range=FactorRange(factors=[(row["layers"], row["list"]) for row in table.rows]),
+        y_range=Range1d(start=0, end=1),
+        height=320,
+        sizing_mode="stretch_width",
+        toolbar_location=None,
+        tools="",
+        x_axis_label="layers",
+        y_axis_label="share of changed heads in which a word rose",
+    )
+    fig.add_layout(Span(location=0.5, dimension="width", line_dash="dashed", line_color="#888"))
+    for name, colour in zip(lists, itertools.cycle(COLOURS), strict=False):
+        rows = [row for row in kept if row["list"] == name]
+        error = [(row["sd"] or 0.0) / np.sqrt(row["words"]) for row in rows]
+        source = ColumnDataSource(
+            {
+                "x": [(row["layers"], name) for row in rows],
+                "share": [row["share"] for row in rows],
+                "low": [row["share"] - e for row, e in zip(rows, error, strict=True)],
+                "high": [row["share"] + e for row, e in zip(rows, error, strict=True)],
+                "words": [row["words"] for row in rows],
+                "p": ["" if row["p"] is None else f"{row['p']:.3g}" for row in rows],
+            }
+        )
+        points = fig.scatter("x", "share", source=source, size=9, color=colour, legend_label=name)
+        fig.add_layout(
+            Whisker(base="x", lower="low", upper="high", source=source, line_color=colour)
+        )
+        tooltips = [("share", "@share{0.000}"), ("words", "@words"), ("p", "@p")]
+        fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
+    fig.xaxis.major_label_text_font_size = "0px"  # the legend names the lists
+    fig.xgrid.grid_line_color = None
+    fig.yaxis.minor_tick_line_color = None
+    legend = fig.legend[0]
+    legend.update(orientation="horizontal", border_line_color=None, location="left")
+    fig.add_layout(legend, "above")
+    caption = textwrap.fill(
+        f"Bars: one standard error over words. p tests that {table.hypothesis}.", 95
+    )
+    fig.add_layout(Title(text=caption, text_font_style="normal", text_font_size="11px"), "below")
+    return fig

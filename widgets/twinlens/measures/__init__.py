@@ -1,0 +1,1 @@
+"""Numbers made of a trace's blocks: densities, shares, differences, agreement."""

@@ -1,0 +1,1 @@
+"""Offline pages: a trace with the front end in one HTML file."""

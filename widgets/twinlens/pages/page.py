@@ -1,0 +1,276 @@
+"""One offline page from a trace: every panel, linked, without network or kernel.
+
+The page carries the front end's own bundle, so it shows what the notebook shows. Its
+Content-Security-Policy allows nothing from outside, and only the scripts written here.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+import json
+import os
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from twinlens.contract import blocks, wire
+from twinlens.contract.manifest import Manifest, with_methods
+from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind
+from twinlens.errors import TwinlensError
+from twinlens.figures.registry import chart_keys
+from twinlens.pages.front_end import front_end
+from twinlens.pages.html import inline_json, inline_script, inline_style, policy
+from twinlens.pages.values import BOKEH_KEY, bokeh_script, page_value
+from twinlens.support.files import replacing
+from twinlens.support.progress import Report
+from twinlens.traces.marks import Mark
+from twinlens.traces.trace import Trace
+
+Theme: TypeAlias = Literal["auto", "light", "dark"]
+
+DEFAULT_BUDGET_MB = 6.0
+#: Where `page_template` leaves room; a title is escaped, so it holds neither.
+STATE_MARK, BLOCKS_MARK = "<!--state-->", "<!--blocks-->"
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export contains.
+
+    Attributes
+    ----------
+    path : Path
+        The page.
+    size : int
+        Its size in bytes.
+    included, missing : tuple of str
+        Block keys that are in it, and those left out to keep the budget.
+    """
+
+    path: Path
+    size: int
+    included: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    def __str__(self) -> str:
+        left_out = f", {len(self.missing)} blocks left out" if self.missing else ""
+        return f"{self.path} ({self.size / 1e6:.1f} MB{left_out})"
+
+
+@dataclass(frozen=True)
+class PageParts:
+    """What tells one page from another; bundle and style sheet are the same in all of a version.
+
+    Attributes
+    ----------
+    state : dict
+        What the bundle reads from the element ``twinlens-page``: manifest, selection, method,
+        marks, theme, title, kind, and the keys that are missing.
+    blocks : str
+        What it reads from ``twinlens-blocks``: blocks and their index, see `_pack`.
+    included : tuple of str
+        Keys of the blocks.
+    """
+
+    state: dict[str, Any]
+    blocks: str = ""
+    included: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Keys of blocks that were left out."""
+        return tuple(self.state["missing"])
+
+
+def to_html(
+    trace: Trace,
+    path: str | os.PathLike[str],
+    *,
+    selection: Mapping[str, int | str] | None = None,
+    method: str | None = None,
+    marks: Sequence[Mark] | None = None,
+    title: str | None = None,
+    theme: Theme = "auto",
+    kind: PanelKind = "dashboard",
+    budget_mb: float = DEFAULT_BUDGET_MB,
+    report: Report | None = None,
+) -> ExportReport:
+    """Write a trace as one HTML file that works offline.
+
+    Parameters
+    ----------
+    trace : Trace
+        Blocks are taken in the order of `Trace.keys` until the budget is spent.
+    path : path
+        Written only when complete: an error leaves an older file as it was.
+    selection : mapping, optional
+        ``token``, ``layer``, ``head`` and ``unit`` selected when the page opens.
+    method : str, optional
+        Saliency method shown first, the trace's first by default.
+    marks : sequence of Mark, optional
+        Spans marked anew, as the explorer has them; the trace's own by default.
+    title : str, optional
+        Title of the page, by default the names of the two models.
+    theme : {"auto", "light", "dark"}
+    kind : {"dashboard", "saliency", "heads", "concepts", "overview"}
+        All panels, or one; only the dashboard and the overview carry charts.
+    budget_mb : float
+        Largest size of the page in megabytes (10^6 bytes).
+    report : callable, optional
+        Called with (done, total, what) for each block; may raise `Interrupted`.
+
+    Returns
+    -------
+    ExportReport
+
+    Raises
+    ------
+    TwinlensError
+        If the front end is not built, or not even the empty page fits the budget.
+    """
+    parts = page_parts(
+        trace,
+        selection=selection,
+        method=method,
+        marks=marks,
+        title=title,
+        theme=theme,
+        kind=kind,
+        budget_mb=budget_mb,
+        report=report,
+    )
+    data = page_html(parts)
+    target = Path(path)
+    with replacing(target) as stream:
+        stream.write(data)
+    return ExportReport(target, len(data), parts.included, parts.missing)
+
+
+def page_parts(
+    trace: Trace,
+    *,
+    selection: Mapping[str, int | str] | None = None,
+    method: str | None = None,
+    marks: Sequence[Mark] | None = None,
+    title: str | None = None,
+    theme: Theme = "auto",
+    kind: PanelKind = "dashboard",
+    budget_mb: float = DEFAULT_BUDGET_MB,
+    report: Report | None = None,
+) -> PageParts:
+    """State and blocks of a page; parameters and errors are those of `to_html`."""
+    manifest = trace.manifest
+    charted = _charted(kind)
+    state: dict[str, Any] = {
+        "manifest": manifest.to_json(),
+        "selection": {**SELECTION_DEFAULTS, **(selection or {})},
+        "method": method or _first_method(manifest),
+        "marks": trace.marks if marks is None else list(marks),
+        "theme": theme,
+        "title": title or f"{manifest.pair.base.name} · {manifest.pair.tuned.name}",
+        "kind": kind,
+        "missing": [],
+    }
+    empty = len(page_html(PageParts(state)))
+    budget = int(budget_mb * 1e6) - empty
+    keys = list(trace.keys())
+    if charted:
+        opening = [BOKEH_KEY, *chart_keys(keys, opens=True)]
+        keys = [*opening, *keys, *chart_keys(keys, opens=False)]
+    encoded, missing = _take(trace, keys, budget, report)
+    if charted and BOKEH_KEY not in encoded:
+        least = empty + _cost(bokeh_script().encode())
+        raise TwinlensError(
+            f"a page needs at least {least / 1e6:.1f} MB, more than the budget of "
+            f"{budget_mb:g} MB: raise budget_mb"
+        )
+    state["missing"] = missing
+    state["manifest"] = with_methods(manifest, encoded).to_json()
+    return PageParts(state, _pack(encoded), tuple(encoded))
+
+
+def page_html(parts: PageParts) -> bytes:
+    """The complete page."""
+    text = page_template(parts.state["title"], parts.state["kind"])
+    text = text.replace(STATE_MARK, inline_json(parts.state), 1)
+    return text.replace(BLOCKS_MARK, parts.blocks, 1).encode(errors="replace")
+
+
+def page_template(title: str, kind: PanelKind) -> str:
+    """A page with marks where state (`inline_json`) and blocks of its parts go.
+
+    Scripts run only if their hash is in its policy.
+    """
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{html.escape(policy(*page_scripts(kind)))}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="twinlens">
+<title>{html.escape(title)}</title>
+<style>{inline_style(front_end("twinlens.css"))}</style>
+</head>
+<body>
+<script type="application/json" id="twinlens-page">{STATE_MARK}</script>
+<script type="text/plain" id="twinlens-blocks">{BLOCKS_MARK}</script>
+<script>{page_scripts(kind)[0]}</script>
+</body>
+</html>
+"""
+
+
+def page_scripts(kind: PanelKind) -> list[str]:
+    """Scripts that a page runs: the bundle, and BokehJS where there are charts."""
+    script = inline_script(front_end("page.js"))
+    return [script, bokeh_script()] if _charted(kind) else [script]
+
+
+def _charted(kind: PanelKind) -> bool:
+    return kind in ("dashboard", "overview")
+
+
+def _first_method(manifest: Manifest) -> str:
+    return manifest.methods[0].name if manifest.methods else ""
+
+
+def _take(
+    trace: Trace, keys: list[str], budget: int, report: Report | None
+) -> tuple[dict[str, tuple[wire.Header, bytes]], list[str]]:
+    """Encode blocks in order until the budget is spent; also name those left out."""
+    encoded: dict[str, tuple[wire.Header, bytes]] = {}
+    for done, key in enumerate(keys):
+        if report:
+            report(done, len(keys), key)
+        value = page_value(trace, key)
+        header, buffer = wire.encode(
+            value, causal=blocks.is_causal(key), compact=not blocks.is_exact(key)
+        )
+        # A key that is left out is named in the page, so every key costs its own length.
+        budget -= _cost(buffer) + len(key) + 8
+        if budget < 0:
+            return encoded, keys[done:]
+        encoded[key] = header, buffer
+    return encoded, []
+
+
+def _cost(buffer: bytes) -> int:
+    """Bytes a block takes in the page: compressed, as base64, with its line in the index."""
+    return (len(zlib.compress(buffer, 6)) + 120) * 4 // 3
+
+
+def _pack(encoded: Mapping[str, tuple[wire.Header, bytes]]) -> str:
+    """Base64 of gzip of: length of the index (uint32, little-endian), index, all the bytes."""
+    index, offset = {}, 0
+    for key, (header, buffer) in encoded.items():
+        index[key] = {**header, "offset": offset, "length": len(buffer)}
+        offset += len(buffer)
+    head = json.dumps(index, ensure_ascii=False, separators=(",", ":")).encode()
+    body = b"".join(buffer for _, buffer in encoded.values())
+    packed = gzip.compress(struct.pack("<I", len(head)) + head + body, 9, mtime=0)
+    return base64.b64encode(packed).decode()

@@ -1,0 +1,34 @@
+"""Whatever a page may ask for: blocks of the trace, charts, and BokehJS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twinlens.contract.wire import Value
+from twinlens.figures.registry import chart_json
+from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
+
+BOKEH_KEY = "asset/bokehjs"
+
+
+def page_value(trace: Trace, key: str, report: Report | None = None) -> Value:
+    """A block of the trace, a chart, or BokehJS.
+
+    Raises
+    ------
+    UnknownBlockError
+        If it is none of them.
+    """
+    if key == BOKEH_KEY:
+        return bokeh_script()
+    if key.startswith("chart/"):
+        return chart_json(trace, key, report)
+    return trace.block(key, report)
+
+
+def bokeh_script() -> str:
+    """BokehJS of the installed Bokeh, so that both halves have one version."""
+    from bokeh.util.paths import bokehjs_path
+
+    return (Path(bokehjs_path()) / "js" / "bokeh.min.js").read_text(encoding="utf-8")

@@ -1,0 +1,42 @@
+"""Progress bars for long work, shown only once it has lasted a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+#: Called as ``report(done, total, what)`` during long work; may raise `Interrupted` to stop it.
+Report: TypeAlias = Callable[[int, int, str], None]
+#: A class with the constructor and methods of `tqdm.tqdm`.
+Bar: TypeAlias = Any
+
+PATIENCE = 1.0
+
+
+@contextmanager
+def progress(title: str, bar: Bar | None = None) -> Iterator[Report]:
+    """Yield a `Report` that draws one bar for whatever is reported to it.
+
+    Parameters
+    ----------
+    title : str
+        Said until the work says what it does.
+    bar : class, optional
+        A `tqdm` class; by default the one that fits notebook or terminal.
+    """
+    from tqdm.auto import tqdm
+
+    drawn = (bar or tqdm)(desc=title, delay=PATIENCE, leave=False)
+
+    def report(done: int, total: int, what: str) -> None:
+        drawn.total = total
+        drawn.set_description_str(what or title, refresh=False)
+        drawn.update(done - drawn.n)
+
+    try:
+        yield report
+    finally:
+        # In a notebook a bar that is not full stays, in red.
+        drawn.total = drawn.n
+        drawn.close()

@@ -1,0 +1,1 @@
+"""What was computed for one pair and one prompt: recorded, marked, labelled."""

@@ -1,0 +1,30 @@
+"""A trace whose components carry names given by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from twinlens.contract.forms import HandLabels
+from twinlens.contract.wire import Value
+from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
+
+
+class Labelled(Trace):
+    """A trace whose components carry names given by hand, which go before any others."""
+
+    def __init__(self, trace: Trace, labels: HandLabels) -> None:
+        self.manifest = trace.manifest
+        self._trace, self._labels = trace, labels
+
+    def keys(self) -> Iterable[str]:
+        return self._trace.keys()
+
+    def block(self, key: str, report: Report | None = None) -> Value:
+        value = self._trace.block(key, report)
+        kind, _, layer = key.partition("/")
+        if kind != "components" or not layer.isdecimal() or not self._labels:
+            return value
+        entries = cast(list[dict[str, Any]], value)
+        return [{**one, **self._labels.get(f"{layer}/{k}", {})} for k, one in enumerate(entries)]

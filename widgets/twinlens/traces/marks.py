@@ -1,0 +1,89 @@
+"""Spans marked anew over the prompt's tokens: what is instruction, what is context.
+
+Standard library only. Marks lie over a trace without changing it: densities, scores and shares
+follow them at once, from values that are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias, cast
+
+from twinlens.contract.manifest import Token
+from twinlens.contract.words import Segment
+from twinlens.errors import PromptError
+
+#: First token, one past the last, and what the tokens are.
+Mark: TypeAlias = tuple[int, int, Segment]
+
+MARKED: tuple[Segment, Segment] = ("instruction", "context")
+#: The template's tokens stay what they are, whatever is marked over them.
+FIXED: tuple[Segment, Segment] = ("special", "template")
+
+
+def segments(tokens: Sequence[Token], marks: Iterable[Mark] | None) -> list[Segment]:
+    """Segment of every prompt token under the marks; with None as the trace has them.
+
+    Special and template tokens keep their segment; what is not marked is ``other``.
+    """
+    own: list[Segment] = [token.segment for token in tokens]
+    if marks is None:
+        return own
+    result: list[Segment] = [segment if segment in FIXED else "other" for segment in own]
+    for start, end, name in marks:
+        for place in range(start, end):
+            if own[place] not in FIXED:
+                result[place] = name
+    return result
+
+
+def marks_of(named: Sequence[Segment]) -> list[Mark]:
+    """Marks that give these segments, in order, neighbours of one kind as one."""
+    found: list[Mark] = []
+    for place, name in enumerate(named):
+        if name not in MARKED:
+            continue
+        if found and found[-1][1] == place and found[-1][2] == name:
+            found[-1] = found[-1][0], place + 1, name
+        else:
+            found.append((place, place + 1, name))
+    return found
+
+
+def read_marks(value: Any, tokens: Sequence[Token]) -> list[Mark] | None:
+    """Check marks from outside; of two that overlap the later one counts.
+
+    Parameters
+    ----------
+    value : sequence of (start, end, "instruction" or "context"), or None
+        Positions of prompt tokens, ``start <= position < end``.
+
+    Returns
+    -------
+    list of Mark, or None
+        In order and without overlap; None stands for the trace's own segments.
+
+    Raises
+    ------
+    PromptError
+        If a mark has another form or leaves the prompt.
+    """
+    if value is None:
+        return None
+    n = len(tokens)
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise PromptError(f"marks are a list of (start, end, segment), not {value!r}")
+    marks: list[Mark] = []
+    for one in value:
+        try:
+            start, end, name = one
+        except (TypeError, ValueError) as error:
+            raise PromptError(f"mark {one!r} is not (start, end, segment)") from error
+        if name not in MARKED:
+            raise PromptError(f"a mark is 'instruction' or 'context', not {name!r}")
+        if not (type(start) is type(end) is int and 0 <= start < end <= n):
+            raise PromptError(
+                f"mark {one!r} does not lie in the prompt: 0 <= start < end <= {n} prompt tokens"
+            )
+        marks.append((start, end, cast(Segment, name)))
+    return marks_of(segments(tokens, marks))

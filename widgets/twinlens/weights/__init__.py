@@ -1,0 +1,1 @@
+"""What was read from the weights of two models, as tables. Never imports torch."""

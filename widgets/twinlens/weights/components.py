@@ -1,0 +1,63 @@
+"""Feed-forward components of two models beside each other, as a table.
+
+`twinlens.compute.weights.concepts` computes them, `twinlens.commands.result_files` writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from twinlens.weights.rotation import Rotation, Row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class ConceptComparison:
+    """Components of both models, layer by layer, and how far they are turned.
+
+    Attributes
+    ----------
+    blocks : dict of int to list
+        ``components`` blocks by layer, see `twinlens.contract.blocks`.
+    rotation : Rotation
+    parameters : dict
+        Every setting, plain JSON values.
+    """
+
+    blocks: dict[int, list[dict[str, Any]]]
+    rotation: Rotation
+    parameters: dict[str, Any]
+
+    def rows(self) -> list[Row]:
+        """One row per component of base with its match in tuned."""
+        return [
+            {
+                "layer": layer,
+                "component": k,
+                "explained_base": entry["base"]["explained"],
+                "words_base": _said(entry["base"]["words"]),
+                "component_tuned": entry["tuned"]["index"],
+                "explained_tuned": entry["tuned"]["explained"],
+                "words_tuned": _said(entry["tuned"]["words"]),
+                "cosine": entry["cosine"],
+                "angle": entry["angle"],
+            }
+            for layer, block in self.blocks.items()
+            for k, entry in enumerate(block)
+        ]
+
+    def to_frame(self) -> pd.DataFrame:
+        """`rows` as a table; the settings are in its ``attrs``."""
+        import pandas as pd
+
+        frame = pd.DataFrame(self.rows())
+        frame.attrs.update(self.parameters)
+        return frame
+
+
+def _said(words: Iterable[Sequence[Any]]) -> str:
+    return ", ".join(f"{word} {score:+.3f}" for word, score in words)

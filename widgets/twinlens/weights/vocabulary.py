@@ -1,0 +1,253 @@
+"""Words to describe models with, and vectors that say which of them may occur together.
+
+Vocabularies come from `wordfreq`, a file or a list; vectors from a GloVe or word2vec text file.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from twinlens.contract.wire import Array
+from twinlens.errors import VocabularyError
+from twinlens.support.progress import Report
+
+#: Words of the default vocabulary; the paper used 26,473 words of ShareGPT conversations.
+SIZE = 20_000
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Words without case variants, the most frequent first.
+
+    Attributes
+    ----------
+    words : tuple of str
+    source : str
+        Where they come from, for people.
+    """
+
+    words: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class WordVectors:
+    """One vector per word of a vocabulary.
+
+    Attributes
+    ----------
+    vectors : float array, shape [words, d]
+        Rows of words without a vector are zero.
+    known : bool array, shape [words]
+        Whether a word has a vector.
+    source : str
+        Where they come from, for people.
+    """
+
+    vectors: Array
+    known: Array
+    source: str
+
+
+def vocabulary(
+    words: str | os.PathLike[str] | Iterable[str] | None = None,
+    *,
+    language: str = "en",
+    size: int = SIZE,
+) -> Vocabulary:
+    """Make a vocabulary.
+
+    Parameters
+    ----------
+    words : path or iterable of str, optional
+        A file with one word per line, the most frequent first (further columns after white space
+        and lines that start with ``#`` are ignored), or the words themselves.
+        By default the most frequent words of `wordfreq` that contain a letter.
+    language : str
+        Language code for `wordfreq`.
+    size : int
+        Keep at most so many words.
+
+    Raises
+    ------
+    VocabularyError
+        If the file cannot be read as text, `wordfreq` is missing or does not know the language,
+        or no word remains.
+    """
+    if words is None:
+        found, source = _wordfreq(language, size), f"wordfreq {version('wordfreq')}, {language}"
+    elif isinstance(words, str | os.PathLike):
+        found, source = _read_words(Path(words)), Path(words).name
+    else:
+        found, source = list(words), "words of the caller"
+    # Case variants are merged into the first one seen, as the paper's code does.
+    unique: dict[str, str] = {}
+    for word in found:
+        if word.strip():
+            unique.setdefault(word.strip().lower(), word.strip())
+    if not unique:
+        raise VocabularyError(f"there is no word in the vocabulary ({source})")
+    return Vocabulary(tuple(unique.values())[:size], source)
+
+
+def _wordfreq(language: str, size: int) -> list[str]:
+    wordfreq = _import_wordfreq()
+    try:
+        # A tenth more than asked for makes up for numbers and signs, which hold no letter.
+        found = wordfreq.top_n_list(language, size + size // 10 + 100)
+    except LookupError as error:
+        raise VocabularyError(
+            f"wordfreq has no word list for the language {language!r}; give a file or a list of "
+            "words instead"
+        ) from error
+    return [word for word in found if any(map(str.isalpha, word))]
+
+
+def _import_wordfreq() -> Any:
+    try:
+        import wordfreq
+    except ImportError as error:
+        raise VocabularyError(
+            "the default vocabulary needs wordfreq: `pip install wordfreq`, or give a file or a "
+            "list of words"
+        ) from error
+    return wordfreq
+
+
+def _read_words(path: Path) -> list[str]:
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise VocabularyError(
+            f"{path.name!r} cannot be read as a UTF-8 text file with one word per line ({error})"
+        ) from error
+    return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
+
+
+def instruction_verbs() -> tuple[str, ...]:
+    """The 38 instruction verbs of the paper's analysis."""
+    text = (files("twinlens") / "data" / "instruction_verbs.txt").read_text("utf-8")
+    return tuple(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def general_verbs(size: int = 3000, exclude: Sequence[str] | None = None) -> tuple[str, ...]:
+    """English verbs, the most used first, to compare instruction verbs with.
+
+    The paper takes the first lemmas of WordNet's verb synsets, the most frequent by `wordfreq`.
+    Here they are the base forms that the lexicon of `lemminflect` (NIH SPECIALIST) lists as verbs
+    and not as auxiliaries. They are ranked by how frequent their past tense is, because the base
+    form would put words such as "time" and "people" first, which are rarely used as verbs.
+
+    Parameters
+    ----------
+    size : int
+        At most so many; the paper uses 3,000.
+    exclude : sequence of str, optional
+        Words to leave out; by default `instruction_verbs`.
+
+    Raises
+    ------
+    VocabularyError
+        If `lemminflect` or `wordfreq` is not installed.
+    """
+    try:
+        from lemminflect import getAllLemmas, getInflection
+    except ImportError as error:
+        raise VocabularyError(
+            "general verbs need lemminflect: `pip install lemminflect`, or give your own list"
+        ) from error
+    wordfreq = _import_wordfreq()
+    left_out = set(instruction_verbs() if exclude is None else exclude)
+    use: dict[str, float] = {}
+    for word in wordfreq.top_n_list("en", 30_000):
+        lemmas = getAllLemmas(word) if word.isalpha() and word not in left_out else {}
+        if word in lemmas.get("VERB", ()) and "AUX" not in lemmas:
+            past = getInflection(word, "VBD", inflect_oov=False)
+            use[word] = wordfreq.word_frequency(past[0], "en") if past else 0.0
+    return tuple(sorted(use, key=lambda word: -use[word])[:size])
+
+
+def read_word_vectors(
+    path: str | os.PathLike[str], words: Sequence[str], report: Report | None = None
+) -> WordVectors:
+    """Vectors of some words from a GloVe or word2vec text file, plain or gzipped.
+
+    A word is looked up as it is, then in lower case. The file is streamed: only the vectors of
+    `words` are kept.
+
+    Parameters
+    ----------
+    path : path
+        Lines of a word and its numbers, with or without word2vec's first line of two counts.
+    words : sequence of str
+    report : callable, optional
+        Told how many bytes of the file are read.
+
+    Raises
+    ------
+    VocabularyError
+        If the file is no such file, or holds none of the words.
+    """
+    path = Path(path)
+    wanted = {form.encode() for word in words for form in (word, word.lower())}
+    found: dict[bytes, Array] = {}
+    try:
+        with path.open("rb") as raw:
+            stream = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+            size = path.stat().st_size
+            for word, vector in _lines(stream, path.name, wanted):
+                found.setdefault(word, vector)
+                if report is not None and len(found) % 1000 == 0:
+                    report(raw.tell(), size, f"reading {path.name}")
+    except (OSError, EOFError) as error:
+        raise VocabularyError(f"{path.name!r} cannot be read ({error})") from error
+    rows = [found.get(word.encode(), found.get(word.lower().encode())) for word in words]
+    known = np.array([row is not None for row in rows])
+    if not known.any():
+        raise VocabularyError(f"{path.name!r} holds a vector for none of the {len(words):,} words")
+    vectors = np.zeros((len(words), len(next(iter(found.values())))), np.float32)
+    vectors[known] = [row for row in rows if row is not None]
+    return WordVectors(vectors, known, path.name)
+
+
+def _lines(
+    stream: IO[bytes] | gzip.GzipFile, name: str, wanted: set[bytes]
+) -> Iterator[tuple[bytes, Array]]:
+    """Wanted words and their vectors; a word may hold blanks, so numbers are counted from the end.
+
+    The first lines are parsed whether wanted or not, so that a wrong file is named at once.
+    """
+    dimensions = 0
+    for number, line in enumerate(stream, 1):
+        fields = line.split()
+        if number == 1 and len(fields) == 2 and all(part.isdigit() for part in fields):
+            continue  # word2vec's count of words and dimensions
+        dimensions = dimensions or len(fields) - 1
+        word = b" ".join(fields[: len(fields) - dimensions])
+        if not word or dimensions < 2:
+            raise _no_vectors(name, number)
+        if word in wanted or number <= 2:
+            try:
+                vector = np.array(fields[-dimensions:], dtype=np.float32)
+            except ValueError:
+                raise _no_vectors(name, number) from None
+            if word in wanted:
+                yield word, vector
+    if not dimensions:
+        raise _no_vectors(name, 1)
+
+
+def _no_vectors(name: str, line: int) -> VocabularyError:
+    return VocabularyError(
+        f"{name!r} is no GloVe or word2vec text file: line {line} is not a word followed by its "
+        "numbers"
+    )
