@@ -1,4 +1,4 @@
-// Mirror of widgets/twinlens/schema.py and blocks.py: words, manifest, block keys, wire form.
+// Mirror of widgets/twinlens/contract: words, manifest, JSON forms of blocks.
 
 export const SCHEMA_VERSION = 1;
 export const SIDES = ["base", "tuned"] as const;

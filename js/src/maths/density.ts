@@ -1,5 +1,5 @@
 // Importance levels, importance density and the instruction score of Wu et al. (2310.00492),
-// as in widgets/twinlens/density.py.
+// as in widgets/twinlens/measures/density.py.
 
 export interface DensitySettings {
   /** L, the number of importance levels. */

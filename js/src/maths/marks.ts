@@ -1,4 +1,4 @@
-// Spans marked anew over the prompt's tokens, as in widgets/twinlens/marks.py.
+// Spans marked anew over the prompt's tokens, as in widgets/twinlens/traces/marks.py.
 
 import type { Mark, Segment, Token } from "../contract/contract.ts";
 

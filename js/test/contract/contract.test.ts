@@ -3,13 +3,12 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import * as contract from "../../src/contract/contract.ts";
 
-describe("mirror of schema.py", () => {
-  const schema = readFileSync(
-    new URL("../../../widgets/twinlens/schema.py", import.meta.url),
-    "utf8",
-  );
+describe("mirror of the contract in Python", () => {
+  const python = (file: string) =>
+    readFileSync(new URL(`../../../widgets/twinlens/contract/${file}`, import.meta.url), "utf8");
+  const words = python("words.py");
   const listed = (name: string) => {
-    const [, body] = new RegExp(`^${name}: .* = \\(([^)]*)\\)`, "m").exec(schema) ?? [];
+    const [, body] = new RegExp(`^${name}: .* = \\(([^)]*)\\)`, "m").exec(words) ?? [];
     return [...(body ?? "").matchAll(/"([a-z]+)"/g)].map((match) => match[1]);
   };
 
@@ -17,6 +16,6 @@ describe("mirror of schema.py", () => {
     expect(listed("SIDES")).toEqual([...contract.SIDES]);
     expect(listed("SEGMENTS")).toEqual([...contract.SEGMENTS]);
     expect(listed("PANELS")).toEqual([...contract.PANELS]);
-    expect(schema).toContain(`SCHEMA_VERSION = ${contract.SCHEMA_VERSION}\n`);
+    expect(python("manifest.py")).toContain(`SCHEMA_VERSION = ${contract.SCHEMA_VERSION}\n`);
   });
 });
