@@ -1,7 +1,8 @@
 // A small made-up trace for tests: same keys and shapes as the Python side, numbers from the key.
 
+import type { Manifest, Segment, Token } from "../src/contract/contract.ts";
+import type { Tensor, Value } from "../src/contract/decode.ts";
 import type { Model } from "../src/core/store.ts";
-import type { Manifest, Segment, Tensor, Token, Value } from "../src/protocol.ts";
 import { abortError, type Source } from "../src/sources/source.ts";
 
 export const LAYERS = 3;

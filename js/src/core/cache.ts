@@ -1,4 +1,5 @@
-import { grows, type Value } from "../protocol.ts";
+import { grows } from "../contract/contract.ts";
+import type { Value } from "../contract/decode.ts";
 import { abortError, type Progress, type Source } from "../sources/source.ts";
 
 interface Flight {

@@ -7,15 +7,14 @@ import type {
   Method,
   Segment,
   Side,
-  Tensor,
-  Value,
-} from "../protocol.ts";
-import { readingPosition } from "../protocol.ts";
+} from "../contract/contract.ts";
+import type { Value } from "../contract/decode.ts";
+import { readingPosition } from "../contract/units.ts";
+import { segmentsUnder } from "../maths/marks.ts";
 import type { Progress, Source } from "../sources/source.ts";
 import { Cache } from "./cache.ts";
-import type { DensitySettings } from "./density.ts";
-import { perFrame } from "./frame.ts";
-import { segmentsUnder } from "./marks.ts";
+import { OPTIONS, type Options } from "./options.ts";
+import { perFrame } from "./schedule.ts";
 import { change, SELECTION_DEFAULTS, type Selection, stepBack } from "./selection.ts";
 
 /** The part of an anywidget model that holds synced state. */
@@ -27,61 +26,7 @@ export interface Model {
   off(event: string, callback: () => void): void;
 }
 
-export type HeadMeasure =
-  | "auto"
-  | "instruction"
-  | "received"
-  | "change"
-  | "sink"
-  | "write"
-  | "previous"
-  | "entropy"
-  | "effect"
-  | "exact"
-  | "query_key"
-  | "value_output"
-  | "pairs";
-/** What takes the place of a head's output when its effect is measured. */
-export type Ablation = "zero" | "mean" | "other";
-export type HeadTab = "maps" | "effects" | "pairs" | "scatter";
 export type Theme = "auto" | "light" | "dark";
-
-/** What only this page knows: how things are shown, not what is selected. */
-export interface Options {
-  /** Shown for one token: effects as computed, or the paper's levels. */
-  tokenMeasure: "effect" | "levels";
-  /** Shown for the whole answer: density, mean effect, or mean level. */
-  answerMeasure: "density" | "effect" | "levels";
-  density: DensitySettings;
-  /** b for pictures of levels; the density has its own. */
-  pictureThreshold: number;
-  /** Leave the first token's column out of attention pictures. */
-  setSinkAside: boolean;
-  hideTemplate: boolean;
-  headMeasure: HeadMeasure;
-  /** Heads averaged over the answer, whatever token is selected. */
-  headAverage: boolean;
-  headView: "grid" | "list";
-  headTab: HeadTab;
-  ablation: Ablation;
-  /** A span of answer tokens: the selected one and the one at its other end. */
-  span: { token: number; end: number } | null;
-}
-
-export const OPTIONS: Options = {
-  tokenMeasure: "effect",
-  answerMeasure: "density",
-  density: { levels: 10, threshold: 7, norm: 4, relative: true },
-  pictureThreshold: 0,
-  setSinkAside: true,
-  hideTemplate: false,
-  headMeasure: "auto",
-  headAverage: false,
-  headView: "grid",
-  headTab: "maps",
-  ablation: "zero",
-  span: null,
-};
 
 const SYNCED = [
   "token",
@@ -289,9 +234,4 @@ export class Store {
     const tokens = position < n ? this.manifest.prompt_tokens : this.answer(side).tokens;
     return tokens[position < n ? position : position - n]?.text ?? "";
   }
-}
-
-export function row(tensor: Tensor, index: number): Float32Array | Int32Array {
-  const width = tensor.data.length / (tensor.shape[0] || 1);
-  return tensor.data.subarray(index * width, (index + 1) * width);
 }

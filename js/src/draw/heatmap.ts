@@ -1,6 +1,7 @@
 // Matrices on canvas at device pixel ratio.
 
-import type { Numbers } from "../core/numbers.ts";
+import type { Numbers } from "../maths/numbers.ts";
+import type { Part } from "../maths/zoom.ts";
 import { css, type Rgb } from "./scales.ts";
 
 export interface Cells {
@@ -99,14 +100,6 @@ function hatch(
   }
   drawing.stroke();
   drawing.restore();
-}
-
-/** Part of a matrix: rows and columns from the first up to, not including, the last. */
-export interface Part {
-  top: number;
-  bottom: number;
-  left: number;
-  right: number;
 }
 
 export interface Matrix {

@@ -1,8 +1,8 @@
 // The two colour themes, and the surface that applies one to a mounted root.
 
-import { perFrame } from "../core/frame.ts";
+import type { Side } from "../contract/contract.ts";
+import { perFrame } from "../core/schedule.ts";
 import type { Store } from "../core/store.ts";
-import type { Side } from "../protocol.ts";
 import { css, mix, type Rgb, rgb } from "./scales.ts";
 
 export interface Palette {

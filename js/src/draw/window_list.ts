@@ -1,6 +1,6 @@
 // A long list of which only the rows in view are elements; one row is chosen, arrow keys walk.
 
-import { perFrame } from "../core/frame.ts";
+import { perFrame } from "../core/schedule.ts";
 import { h } from "./dom.ts";
 
 export interface Rows {

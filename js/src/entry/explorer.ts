@@ -1,9 +1,9 @@
 // The explorer's module: one store for all panels, and the dashboard as its own view.
 
 import type { AnyModel, AnyWidget } from "@anywidget/types";
+import type { PanelKind } from "../contract/contract.ts";
 import { type Model, Store } from "../core/store.ts";
-import { mount } from "../panels/mount.ts";
-import type { PanelKind } from "../protocol.ts";
+import { mount } from "../shell/mount.ts";
 import { type Channel, kernel } from "../sources/kernel.ts";
 
 export interface Exports {

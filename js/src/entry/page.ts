@@ -1,9 +1,9 @@
 // The offline page: the same store and panels over blocks written into the page.
 
+import type { Manifest, Mark, PanelKind } from "../contract/contract.ts";
 import type { Selection } from "../core/selection.ts";
 import { type Model, Store } from "../core/store.ts";
-import { mount } from "../panels/mount.ts";
-import type { Manifest, Mark, PanelKind } from "../protocol.ts";
+import { mount } from "../shell/mount.ts";
 import { embedded } from "../sources/embedded.ts";
 
 interface Page {

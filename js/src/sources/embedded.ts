@@ -1,4 +1,4 @@
-import { decode, type Header } from "../protocol.ts";
+import { decode, type Header } from "../contract/decode.ts";
 import { abortError, type Source } from "./source.ts";
 
 type Entry = Header & { offset: number; length: number };

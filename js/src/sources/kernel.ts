@@ -1,4 +1,4 @@
-import { decode, type Header, type Value } from "../protocol.ts";
+import { decode, type Header, type Value } from "../contract/decode.ts";
 import { abortError, type Progress, type Source } from "./source.ts";
 
 export interface Channel {

@@ -1,4 +1,4 @@
-import type { Value } from "../protocol.ts";
+import type { Value } from "../contract/decode.ts";
 
 export interface Progress {
   done: number;
@@ -6,7 +6,7 @@ export interface Progress {
   label: string;
 }
 
-/** Where blocks come from: the kernel, the page itself, or several of these. */
+/** Where blocks come from: the kernel, or the page itself. */
 export interface Source {
   /** Whether the block can be had without computing it. */
   has(key: string): boolean;

@@ -1,0 +1,76 @@
+// Blocks as they come over the wire or lie in a page, as numbers, text or objects.
+
+export interface Tensor {
+  shape: number[];
+  data: Float32Array | Int32Array;
+}
+export type Value = Tensor | string | object;
+
+export interface Header {
+  dtype: "float32" | "float16" | "int32" | "uint8" | "json" | "text";
+  shape: number[];
+  packing?: "dense" | "causal";
+  scale?: number;
+}
+
+/** Decode one block; every number comes back as float32 (int32 stays int32). */
+export function decode(header: Header, buffer: ArrayBuffer | ArrayBufferView): Value {
+  const bytes = ArrayBuffer.isView(buffer)
+    ? new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength)
+    : new Uint8Array(buffer);
+  if (header.dtype === "text" || header.dtype === "json") {
+    const text = new TextDecoder().decode(bytes);
+    return header.dtype === "json" ? JSON.parse(text) : text;
+  }
+  const flat = numbers(header, bytes);
+  const data = header.packing === "causal" ? unpackCausal(flat, header.shape) : flat;
+  const expected = header.shape.reduce((product, n) => product * n, 1);
+  if (data.length !== expected) {
+    throw new Error(`a block of shape ${header.shape.join(" × ")} holds ${data.length} numbers`);
+  }
+  return { shape: header.shape, data };
+}
+
+function numbers(header: Header, bytes: Uint8Array): Float32Array | Int32Array {
+  // A copy aligns the bytes: a message may start anywhere in its buffer.
+  const aligned = bytes.slice().buffer;
+  switch (header.dtype) {
+    case "float32":
+      return new Float32Array(aligned);
+    case "int32":
+      return new Int32Array(aligned);
+    case "float16":
+      return Float32Array.from(new Uint16Array(aligned), halfToNumber);
+    case "uint8": {
+      const scale = header.scale ?? 1;
+      return Float32Array.from(bytes, (q) => scale * (q / 255) ** 2);
+    }
+    default:
+      throw new Error(`unknown block type ${header.dtype}`);
+  }
+}
+
+/** Value of an IEEE half-precision number given by its 16 bits. */
+export function halfToNumber(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+function unpackCausal(flat: Float32Array | Int32Array, shape: number[]): Float32Array {
+  const side = shape.at(-1) ?? 0;
+  const matrices = flat.length / ((side * (side + 1)) / 2) || 0;
+  const dense = new Float32Array(matrices * side * side);
+  let from = 0;
+  for (let matrix = 0; matrix < matrices; matrix++) {
+    for (let row = 0; row < side; row++) {
+      const to = (matrix * side + row) * side;
+      dense.set(flat.subarray(from, from + row + 1), to);
+      from += row + 1;
+    }
+  }
+  return dense;
+}

@@ -1,0 +1,173 @@
+// Exact effects as they come: computed piece by piece, shown so far, stopped and taken up again.
+
+import { type BySide, SIDES, type Side } from "../contract/contract.ts";
+import type { Tensor } from "../contract/decode.ts";
+import { bySide } from "../maths/numbers.ts";
+import { isAbort } from "../sources/source.ts";
+import type { Store } from "./store.ts";
+
+/** The method that stands for the truth. */
+export const EXACT = "occlusion";
+
+/** unknown: not looked at; idle: not begun, or given up without a word of the user. */
+export type Status = "unknown" | "idle" | "running" | "stopped" | "failed" | "done";
+
+export interface ExactRun {
+  readonly method: string;
+  readonly status: Status;
+  /** Why it failed. */
+  readonly reason: string;
+  /** Cells of each model, NaN where not computed yet; null where nothing is known. */
+  readonly tables: BySide<Tensor | null>;
+  /** Find out what is there already; computes nothing on a live trace. */
+  look(block: <T>(key: string) => Promise<T>): Promise<void>;
+  start(): void;
+  stop(): void;
+  /** Called after every change. */
+  subscribe(listener: () => void, signal: AbortSignal): void;
+}
+
+const runs = new WeakMap<Store, Map<string, ExactRun>>();
+
+/** The one run of an exact method that all panels of a store share. */
+export function exactRun(store: Store, method: string): ExactRun {
+  let mine = runs.get(store);
+  if (!mine) {
+    mine = new Map();
+    runs.set(store, mine);
+  }
+  let run = mine.get(method);
+  if (!run) {
+    run = make(store, method);
+    mine.set(method, run);
+  }
+  return run;
+}
+
+/** Stop what nobody looks at any more; the truth goes on, it checks the estimates. */
+export function leaveOthers(store: Store, method: string): void {
+  for (const [name, run] of runs.get(store) ?? []) {
+    if (name !== method && name !== EXACT && run.status === "running") run.stop();
+  }
+}
+
+/** Rows of a table in which every cell is known. */
+export function rowsDone({ shape, data }: Tensor): number {
+  const [rows, width] = shape as [number, number];
+  let done = 0;
+  for (let n = 0; n < rows; n++) {
+    let known = true;
+    for (let m = 0; m < width; m++) known &&= !Number.isNaN(data[n * width + m]!);
+    if (known) done++;
+  }
+  return done;
+}
+
+const complete = (table: Tensor | null) => table !== null && !table.data.some(Number.isNaN);
+
+function make(store: Store, method: string): ExactRun {
+  const key = (side: Side) => `saliency/${side}/${method}`;
+  const listeners = new Set<() => void>();
+  const state = {
+    status: "unknown" as Status,
+    reason: "",
+    tables: { base: null, tuned: null } as BySide<Tensor | null>,
+  };
+  let controller = new AbortController();
+
+  const change = (patch: Partial<typeof state> = {}) => {
+    Object.assign(state, patch);
+    for (const listener of [...listeners]) listener();
+  };
+  const put = (side: Side, table: Tensor) => {
+    state.tables = { ...state.tables, [side]: table };
+  };
+
+  /** Ask for what is there now; one question at a time, the last one after the last report. */
+  const refresher = (side: Side, signal: AbortSignal) => {
+    let asking = false;
+    let again = false;
+    const ask = async () => {
+      if (asking) {
+        again = true;
+        return;
+      }
+      asking = true;
+      try {
+        const table = (await store.block(`${key(side)}/so_far`, signal)) as Tensor;
+        if (!signal.aborted && state.status !== "done") {
+          put(side, table);
+          change();
+        }
+      } catch {
+        // The answer to the whole table says what is wrong.
+      }
+      asking = false;
+      if (again && !signal.aborted) {
+        again = false;
+        void ask();
+      }
+    };
+    return ask;
+  };
+
+  const compute = async (side: Side, signal: AbortSignal) => {
+    if (complete(state.tables[side])) return;
+    const table = (await store.block(key(side), signal, refresher(side, signal))) as Tensor;
+    if (signal.aborted) return;
+    put(side, table);
+    change();
+  };
+
+  return {
+    method,
+    get status() {
+      return state.status;
+    },
+    get reason() {
+      return state.reason;
+    },
+    get tables() {
+      return state.tables;
+    },
+    async look(block) {
+      if (state.status !== "unknown") return;
+      const recorded = store.has(key("base")) && store.has(key("tuned"));
+      let tables = recorded
+        ? null
+        : await bySide((side) => block<Tensor>(`${key(side)}/so_far`)).catch((error: unknown) => {
+            if (isAbort(error)) throw error;
+            return null; // a recording says nothing of how it came about
+          });
+      tables ??= await bySide((side) => block<Tensor>(key(side)));
+      if (state.status !== "unknown") return;
+      const done = SIDES.every((side) => complete(tables[side]));
+      change({ tables, status: done ? "done" : "idle" });
+    },
+    start() {
+      if (state.status === "running" || state.status === "done") return;
+      controller = new AbortController();
+      const { signal } = controller;
+      const mine = AbortSignal.any([signal, store.signal]);
+      change({ status: "running", reason: "" });
+      Promise.all(SIDES.map((side) => compute(side, mine)))
+        .then(() => {
+          if (!mine.aborted) change({ status: "done" });
+        })
+        .catch((error: unknown) => {
+          if (mine.aborted) return;
+          controller.abort();
+          change({ status: "failed", reason: error instanceof Error ? error.message : `${error}` });
+        });
+    },
+    stop() {
+      if (state.status !== "running") return;
+      controller.abort();
+      change({ status: "stopped" });
+    },
+    subscribe(listener, signal) {
+      listeners.add(listener);
+      signal.addEventListener("abort", () => listeners.delete(listener));
+    },
+  };
+}

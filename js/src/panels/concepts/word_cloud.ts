@@ -1,0 +1,186 @@
+// The words of a unit as real text: in three zones, or one cloud per model.
+
+import { SIDES } from "../../contract/contract.ts";
+import { type CloudWord, layoutZones, measurer, type Placed } from "../../draw/cloud.ts";
+import { h } from "../../draw/dom.ts";
+import { count, number, tokenText } from "../../draw/format.ts";
+import { reachable, roving } from "../../draw/roving.ts";
+import { type Tooltip, tips } from "../../draw/tooltip.ts";
+import type { View } from "../../shell/frame.ts";
+import { type Concepts, scoreOf, ZONES, type ZonedWord, type ZoneName } from "./data.ts";
+
+export type CloudShape = "zones" | "clouds";
+
+const TITLES: Record<ZoneName, string> = { base: "only base", both: "both", tuned: "only tuned" };
+const END_TITLES = ["positive", "negative"];
+/** Below this width zones stand above one another. */
+const NARROW = 480;
+/** Heights in pixels that are tried first. */
+const HEIGHTS = { beside: 250, besideApart: 380, stacked: 420, stackedApart: 640 };
+
+export interface WordCloud {
+  el: HTMLElement;
+  draw(view: View, concepts: Concepts, shape: CloudShape): void;
+}
+
+/** One field of words with a title; `score` is what a word is drawn with in it. */
+interface Field {
+  title: string;
+  side: ZoneName;
+  words: ZonedWord[];
+  score(word: ZonedWord): number;
+}
+
+/** `pick` is called with a word that was clicked. */
+export function wordCloud(
+  tooltip: Tooltip,
+  pick: (word: string) => void,
+  signal: AbortSignal,
+): WordCloud {
+  const el = h("div", { class: "tl-cloud" });
+  let shown = new Map<string, ZonedWord>();
+  let drawn = "";
+  tips(
+    el,
+    tooltip,
+    (target) => {
+      const word = shown.get(target.dataset.word ?? "");
+      return word ? { title: word.text, lines: [describe(word)] } : null;
+    },
+    signal,
+  );
+  const buttons = () => [...el.querySelectorAll<HTMLElement>("[data-word]")];
+  roving(el, buttons, (one) => reachable(buttons(), one), signal);
+  el.addEventListener(
+    "click",
+    (event) => {
+      const word = (event.target as HTMLElement).closest<HTMLElement>("[data-word]");
+      if (word) pick(word.dataset.word!);
+    },
+    { signal },
+  );
+  return {
+    el,
+    draw(view, { words, ends }, shape) {
+      shown = new Map(words.map((word) => [word.text, word]));
+      const { scale } = view.surface;
+      const width = el.clientWidth || 640;
+      const wanted = JSON.stringify([words, ends !== null, shape, width, scale]);
+      if (wanted === drawn) return; // another token: the same words
+      drawn = wanted;
+      const lists = ends ? [ends.positive, ends.negative] : [words];
+      const rows = lists.map((list, i) => fieldsOf(list, shape, ends ? END_TITLES[i]! : ""));
+      const stacked = width < NARROW * scale;
+      const grid = stacked ? stack(rows) : rows;
+      const height = stacked
+        ? ends
+          ? HEIGHTS.stackedApart
+          : HEIGHTS.stacked
+        : ends
+          ? HEIGHTS.besideApart
+          : HEIGHTS.beside;
+      const largest = Math.max(
+        ...grid.flat().flatMap((field) => field.words.map((word) => Math.abs(field.score(word)))),
+        1e-12,
+      );
+      const family = getComputedStyle(el).fontFamily || "sans-serif";
+      const zones = layoutZones(
+        grid.map((row) => row.map((field) => field.words.map((w) => sized(field, w, largest)))),
+        {
+          width: stacked ? width : width - row(grid),
+          height: height * scale,
+          largest: 28 * scale,
+          smallest: 11 * scale,
+          measure: measurer(family),
+        },
+      );
+      el.classList.toggle("tl-stacked", stacked);
+      el.replaceChildren(
+        ...zones.map((line, r) =>
+          h(
+            "div",
+            { class: "tl-zone-row" },
+            ...line.map((zone, c) => {
+              const field = grid[r]![c]!;
+              const area = h("div", {
+                class: "tl-field",
+                role: "group",
+                "aria-label": field.title,
+              });
+              area.style.height = `${zone.height}px`;
+              area.append(...zone.words.map((placed, i) => item(field, field.words[i]!, placed)));
+              const title = `${field.title} · ${count(field.words.length, "word")}`;
+              const box = h(
+                "div",
+                { class: "tl-zone", "data-side": field.side },
+                h("div", { class: "tl-zone-title" }, title),
+                area,
+              );
+              box.style.width = `${zone.width}px`;
+              return box;
+            }),
+          ),
+        ),
+      );
+      reachable(buttons(), undefined);
+    },
+  };
+}
+
+/** Pixels that the rules between the zones of a row take. */
+function row(grid: Field[][]): number {
+  return (grid[0]?.length ?? 1) - 1;
+}
+
+function fieldsOf(words: ZonedWord[], shape: CloudShape, end: string): Field[] {
+  const titled = (title: string) => (end ? `${title}, ${end}` : title);
+  if (shape === "zones") {
+    return ZONES.map((zone) => ({
+      title: titled(TITLES[zone]),
+      side: zone,
+      words: words.filter((word) => word.zone === zone),
+      score: scoreOf,
+    }));
+  }
+  return SIDES.map((side) => ({
+    title: titled(side),
+    side,
+    words: words.filter((word) => word.scores[side] !== undefined),
+    score: (word) => word.scores[side] ?? 0,
+  }));
+}
+
+/** One column: zone by zone, and within a zone one end above the other. */
+function stack(rows: Field[][]): Field[][] {
+  return rows[0]!.flatMap((_, zone) => rows.map((fields) => [fields[zone]!]));
+}
+
+function sized(field: Field, word: ZonedWord, largest: number): CloudWord {
+  const score = field.score(word);
+  return { text: tokenText(word.text).word, weight: score / largest, italic: score < 0 };
+}
+
+function item(field: Field, word: ZonedWord, placed: Placed): HTMLElement {
+  const one = h(
+    "button",
+    {
+      type: "button",
+      dir: "auto",
+      class: placed.italic ? "tl-word-item tl-negative" : "tl-word-item",
+      "data-word": word.text,
+      "data-zone": word.zone,
+      "data-value": field.score(word),
+      "aria-label": `${placed.text}: ${describe(word)}`,
+    },
+    placed.shown,
+  );
+  one.style.cssText = `left:${placed.x.toFixed(1)}px;top:${placed.y.toFixed(1)}px;font-size:${placed.size.toFixed(2)}px`;
+  return one;
+}
+
+function describe({ scores }: ZonedWord): string {
+  return SIDES.map((side) => {
+    const score = scores[side];
+    return `${side} ${score === undefined ? "not among its words" : number(score)}`;
+  }).join(", ");
+}

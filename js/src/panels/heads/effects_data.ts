@@ -1,0 +1,93 @@
+// Effects of heads on the answer: estimates by gradient, and exact ones where they are known.
+
+import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
+import type { Tensor } from "../../contract/decode.ts";
+import type { Ablation } from "../../core/options.ts";
+import type { Store } from "../../core/store.ts";
+import { bySide, type Numbers } from "../../maths/numbers.ts";
+import { attempt } from "../../shell/attempt.ts";
+import type { View } from "../../shell/frame.ts";
+import { target } from "./measures.ts";
+
+/** Whether the model's answer has the token the effects are on. */
+function answers(store: Store, side: Side, on: string): boolean {
+  return on === "answer" || Number(on) < store.answer(side).tokens.length;
+}
+
+/** First-order effects in nats, [layers, heads] flattened; NaN where a model has no such token. */
+export function loadEffects(view: View): Promise<BySide<Numbers>> {
+  const on = target(view.store);
+  const { layers, heads } = view.store.manifest.pair;
+  return bySide(async (side): Promise<Numbers> => {
+    if (!answers(view.store, side, on)) return empty(layers * heads);
+    return (await view.block<Tensor>(`heads/effect/${side}/${on}`)).data;
+  });
+}
+
+export function ablationKey(side: Side, kind: Ablation, on: string): string {
+  return `heads/ablation/${side}/${kind}/${on}`;
+}
+
+/** Keys that measure heads exactly: one head, or those with the largest estimates (-1). */
+export function ablationKeys(store: Store, kind: Ablation, on: string, head: number): string[] {
+  const { heads } = store.manifest.pair;
+  const one = head < 0 ? "" : `/${Math.floor(head / heads)}/${head % heads}`;
+  return SIDES.filter((side) => answers(store, side, on)).map(
+    (side) => ablationKey(side, kind, on) + one,
+  );
+}
+
+/** What takes the place of a head's output: another model's only where both read one answer. */
+export function ablations(store: Store): Ablation[] {
+  return store.manifest.shared ? ["zero", "mean", "other"] : ["zero", "mean"];
+}
+
+export interface Measured {
+  values: BySide<Numbers>;
+  any: boolean;
+}
+
+/** Exact effects this page has seen, by key: they come one head or twenty at a time. */
+export class ExactEffects {
+  #known = new Map<string, Float32Array>();
+  #width: number;
+
+  constructor(width: number) {
+    this.#width = width;
+  }
+
+  /** Keep what a block of `ablationKey` (a whole one or one so far) holds. */
+  add(key: string, values: Numbers): void {
+    const known = this.#known.get(key) ?? empty(this.#width);
+    for (let i = 0; i < known.length; i++) {
+      if (Number.isFinite(values[i])) known[i] = values[i]!;
+    }
+    this.#known.set(key, known);
+  }
+
+  addOne(key: string, head: number, value: number): void {
+    const values = empty(this.#width);
+    values[head] = value;
+    this.add(key, values);
+  }
+
+  /** What is known for the selection: seen before, computed before, or recorded. */
+  async load(view: View): Promise<Measured> {
+    const { store } = view;
+    const on = target(store);
+    const values = await bySide(async (side) => {
+      const key = ablationKey(side, store.options.ablation, on);
+      const whole = store.has(key) || !store.live ? key : `${key}/so_far`;
+      if (answers(store, side, on)) {
+        const found = await attempt(view, view.block<Tensor>(whole));
+        if (found.value) this.add(key, found.value.data);
+      }
+      return (this.#known.get(key) ?? empty(this.#width)).slice();
+    });
+    return { values, any: SIDES.some((side) => values[side].some(Number.isFinite)) };
+  }
+}
+
+function empty(length: number): Float32Array {
+  return new Float32Array(length).fill(Number.NaN);
+}

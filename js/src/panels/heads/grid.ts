@@ -1,0 +1,241 @@
+// Layers by heads, three times: base, tuned, and their difference or change.
+
+import { SIDES } from "../../contract/contract.ts";
+import type { Store } from "../../core/store.ts";
+import { h } from "../../draw/dom.ts";
+import { number, signed } from "../../draw/format.ts";
+import { drawCells } from "../../draw/heatmap.ts";
+import { rgb } from "../../draw/scales.ts";
+import { diverging, gradient, sequential } from "../../draw/theme.ts";
+import { type Tooltip, tips } from "../../draw/tooltip.ts";
+import { largest } from "../../maths/numbers.ts";
+import type { View } from "../../shell/frame.ts";
+import type { HeadNumbers } from "./data.ts";
+import { MEASURES } from "./measures.ts";
+
+const PICTURES = ["base", "tuned", "third"] as const;
+
+interface Geometry {
+  width: number;
+  height: number;
+}
+
+export interface HeadGrid {
+  el: HTMLElement;
+  draw(view: View, numbers: HeadNumbers): void;
+}
+
+export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): HeadGrid {
+  const { layers, heads } = store.manifest.pair;
+  const pictures = PICTURES.map((name) => {
+    const canvas = h("canvas", { width: 0, height: 0, "data-side": name, "aria-hidden": "true" });
+    const cursor = h("i", { class: "tl-cursor", hidden: true });
+    const title = h("span", { class: "tl-picture-title" });
+    const key = h("span", { class: "tl-scale" });
+    const axis = h("span", { class: "tl-axis" });
+    const frame = h("div", { class: "tl-frame" }, canvas, cursor);
+    const el = h(
+      "figure",
+      { class: "tl-picture" },
+      title,
+      h("div", { class: "tl-plot" }, axis, frame),
+      key,
+    );
+    return { name, canvas, cursor, title, key, axis, el };
+  });
+  const status = h("span", { class: "tl-sr", role: "status" });
+  const el = h(
+    "div",
+    {
+      class: "tl-grids",
+      tabindex: 0,
+      role: "application",
+      "aria-roledescription": "grid of attention heads",
+      "data-layers": layers,
+      "data-heads": heads,
+    },
+    ...pictures.map((picture) => picture.el),
+    status,
+  );
+  let geometry: Geometry = { width: 1, height: 1 };
+  let numbers: HeadNumbers | null = null;
+
+  const cellAt = (target: HTMLElement, x: number, y: number): [number, number] | null => {
+    const canvas = target.closest("canvas");
+    if (!canvas) return null;
+    const box = canvas.getBoundingClientRect();
+    const layer = Math.floor((y - box.top) / geometry.height);
+    const head = Math.floor((x - box.left) / geometry.width);
+    return layer >= 0 && layer < layers && head >= 0 && head < heads ? [layer, head] : null;
+  };
+  el.addEventListener(
+    "click",
+    (event) => {
+      const cell = cellAt(event.target as HTMLElement, event.clientX, event.clientY);
+      if (!cell) return;
+      const [layer, head] = cell;
+      const again = store.selection.layer === layer && store.selection.head === head;
+      store.select({ layer, head: again ? -1 : head });
+    },
+    { signal },
+  );
+  el.addEventListener(
+    "keydown",
+    (event) => {
+      const step = STEPS[event.key];
+      if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const { layer, head } = store.selection;
+      store.select({
+        layer: clamp(head < 0 ? Math.max(layer, 0) : layer + step[0], layers),
+        head: clamp(head < 0 ? 0 : head + step[1], heads),
+      });
+    },
+    { signal },
+  );
+  tips(
+    el,
+    tooltip,
+    (target, x, y) => {
+      const cell = cellAt(target, x, y);
+      if (!cell || !numbers) return null;
+      return {
+        title: `layer ${cell[0]}, head ${cell[1]}`,
+        lines: linesOf(numbers, cell[0] * heads + cell[1]),
+      };
+    },
+    signal,
+  );
+
+  return {
+    el,
+    draw(view, loaded) {
+      numbers = loaded;
+      const { palette, scale } = view.surface;
+      geometry = cellSize(el.clientWidth || 600, layers, heads, scale);
+      const { values, third, exact } = loaded;
+      const change = loaded.thirdIs !== "tuned − base";
+      const hatched = loaded.shown === "effect";
+      const max = largest(values.base, values.tuned);
+      const thirdMax = largest(third);
+      const { layer, head } = store.selection;
+      for (const picture of pictures) {
+        const isThird = picture.name === "third";
+        const colour =
+          picture.name !== "third"
+            ? sequential(palette, picture.name)
+            : change
+              ? sequential(palette, "change")
+              : diverging(palette);
+        const shown = picture.name === "third" ? third : values[picture.name];
+        picture.title.textContent = isThird ? loaded.thirdIs : picture.name;
+        const known = picture.name === "third" ? undefined : exact?.[picture.name];
+        drawCells(picture.canvas, {
+          rows: layers,
+          columns: heads,
+          values: shown,
+          max: isThird ? thirdMax : max,
+          ...geometry,
+          gap: geometry.width >= 12 ? 2 : geometry.width >= 6 ? 1 : 0,
+          colour,
+          absent: rgb(palette.absent),
+          hollowNegative: !isThird,
+          hatched,
+          dotted: (i) => hatched && Number.isFinite(known?.[i]),
+          ink: palette.ink,
+        });
+        const unit = MEASURES[isThird && change ? loaded.measure : loaded.shown].unit;
+        drawKey(picture.key, isThird ? thirdMax : max, isThird && !change, colour, unit);
+        drawAxis(picture.axis, layers, geometry.height, picture.name === "base");
+        place(picture.cursor, geometry, layer, head, heads);
+      }
+      const [canvas] = pictures.map((picture) => picture.canvas);
+      Object.assign(canvas!, { twinlens: { values: { ...values, third } } });
+      const where =
+        head >= 0
+          ? `layer ${layer}, head ${head}: ${linesOf(loaded, layer * heads + head).join(", ")}`
+          : "no head selected; arrow keys select";
+      el.setAttribute("aria-label", `Heads, ${layers} layers by ${heads}; ${where}`);
+      status.textContent = head >= 0 ? where : "";
+    },
+  };
+}
+
+const STEPS: Record<string, [number, number]> = {
+  ArrowUp: [-1, 0],
+  ArrowDown: [1, 0],
+  ArrowLeft: [0, -1],
+  ArrowRight: [0, 1],
+};
+
+const clamp = (value: number, length: number) => Math.min(Math.max(value, 0), length - 1);
+
+/** Size of one cell, so that three pictures stand side by side. */
+export function cellSize(width: number, layers: number, heads: number, scale: number): Geometry {
+  const free = (width - 24 - 2 * 18) / 3;
+  return {
+    width: Math.max(3, Math.min(Math.floor(free / heads), Math.round(24 * scale))),
+    height: Math.max(3, Math.min(Math.floor((340 * scale) / layers), Math.round(24 * scale))),
+  };
+}
+
+/** The numbers of one head in words. */
+export function linesOf(numbers: HeadNumbers, at: number): string[] {
+  const { values, third, thirdIs, exact, shown } = numbers;
+  const name = thirdIs === "tuned − base" ? "difference" : thirdIs;
+  const format = thirdIs === "tuned − base" ? signed : number;
+  const estimate = shown === "effect" ? " (estimate)" : "";
+  const unit = MEASURES[thirdIs === "tuned − base" ? shown : numbers.measure].unit;
+  const lines = [
+    ...SIDES.map((side) => `${side} ${number(values[side][at]!)}${estimate}`),
+    `${name} ${format(third[at]!)}${unit}`,
+  ];
+  for (const side of SIDES) {
+    const value = shown === "effect" ? exact?.[side][at] : undefined;
+    if (Number.isFinite(value)) lines.push(`${side} ${number(value!)} (exact)`);
+  }
+  return lines;
+}
+
+function drawKey(
+  key: HTMLElement,
+  max: number,
+  twoSided: boolean,
+  colour: Parameters<typeof gradient>[0],
+  unit: string,
+): void {
+  const ramp = h("i", { class: "tl-ramp" });
+  ramp.style.background = gradient(colour, twoSided ? -1 : 0, 1);
+  const low = twoSided ? signed(-max) : "0";
+  key.replaceChildren(low, ramp, `${twoSided ? signed(max) : number(max)}${unit}`);
+}
+
+/** Numbers of some layers beside the first picture. */
+function drawAxis(axis: HTMLElement, layers: number, height: number, shown: boolean): void {
+  axis.hidden = !shown;
+  if (!shown) return;
+  const every = Math.max(1, Math.ceil(13 / height));
+  const labels: HTMLElement[] = [];
+  for (let layer = 0; layer < layers; layer += every) {
+    const label = h("span", {}, String(layer));
+    label.style.top = `${layer * height + height / 2}px`;
+    labels.push(label);
+  }
+  axis.replaceChildren(...labels);
+  axis.style.height = `${layers * height}px`;
+}
+
+function place(
+  cursor: HTMLElement,
+  { width, height }: Geometry,
+  layer: number,
+  head: number,
+  heads: number,
+): void {
+  cursor.hidden = layer < 0;
+  cursor.style.left = `${(head < 0 ? 0 : head * width) - 2}px`;
+  cursor.style.top = `${layer * height - 2}px`;
+  cursor.style.width = `${(head < 0 ? heads : 1) * width + 2}px`;
+  cursor.style.height = `${height + 2}px`;
+}

@@ -1,0 +1,110 @@
+// All heads in one list, sorted by the shown measure.
+
+import { SIDES, type Side } from "../../contract/contract.ts";
+import type { Store } from "../../core/store.ts";
+import { h } from "../../draw/dom.ts";
+import { number, signed } from "../../draw/format.ts";
+import { windowList } from "../../draw/window_list.ts";
+import { largest, type Numbers } from "../../maths/numbers.ts";
+import type { HeadNumbers } from "./data.ts";
+import { linesOf } from "./grid.ts";
+
+const COLUMNS = ["base", "tuned", "third"] as const;
+export type Column = (typeof COLUMNS)[number];
+
+export interface HeadList {
+  el: HTMLElement;
+  draw(numbers: HeadNumbers): void;
+}
+
+/** Heads, the one with the largest size first; those without a number last, in their order. */
+export function sorted(values: Numbers): number[] {
+  const size = (i: number) => (Number.isNaN(values[i]!) ? -1 : Math.abs(values[i]!));
+  return Array.from({ length: values.length }, (_, i) => i).sort((a, b) => size(b) - size(a));
+}
+
+export function headList(store: Store, signal: AbortSignal): HeadList {
+  const { heads } = store.manifest.pair;
+  let column: Column = "third";
+  let numbers: HeadNumbers | null = null;
+  let order: number[] = [];
+  const list = windowList(
+    "heads, sorted",
+    (row) => store.select({ layer: Math.floor(order[row]! / heads), head: order[row]! % heads }),
+    signal,
+  );
+  const sorters = COLUMNS.map((name) => {
+    const one = h("button", { type: "button", class: "tl-sorter", "data-sort": name });
+    one.addEventListener(
+      "click",
+      () => {
+        column = name;
+        if (numbers) draw(numbers);
+      },
+      { signal },
+    );
+    return one;
+  });
+  const header = h("div", { class: "tl-list-head" }, h("span", {}, "layer · head"), ...sorters);
+  const el = h("div", { class: "tl-head-list" }, header, list.el);
+
+  const draw = (loaded: HeadNumbers) => {
+    numbers = loaded;
+    const { values, third, thirdIs } = loaded;
+    order = sorted(column === "third" ? third : values[column]);
+    const max = largest(values.base, values.tuned);
+    const thirdMax = largest(third);
+    const look = loaded.shown === "effect" ? "hatched" : "solid";
+    for (const [i, name] of COLUMNS.entries()) {
+      const text = name === "third" ? thirdIs : name;
+      sorters[i]!.textContent = name === column ? `${text} ↓` : text;
+      sorters[i]!.setAttribute("aria-pressed", String(name === column));
+      sorters[i]!.setAttribute("aria-label", `sort by ${text}`);
+    }
+    const { layer, head } = store.selection;
+    const at = layer * heads + head;
+    list.draw({
+      count: order.length,
+      chosen: head < 0 ? -1 : order.indexOf(at),
+      mark: (row) => nameOf(order[row]!, heads),
+      label: (row) => {
+        const i = order[row]!;
+        return `layer ${Math.floor(i / heads)}, head ${i % heads}: ${linesOf(loaded, i).join(", ")}`;
+      },
+      cells(row) {
+        const i = order[row]!;
+        const sided = thirdIs === "tuned − base";
+        return [
+          h("span", { class: "tl-list-name" }, nameOf(i, heads, " · ")),
+          ...SIDES.map((side) => cell(values[side][i]!, max, side, look, number)),
+          sided
+            ? cell(third[i]!, thirdMax, third[i]! < 0 ? "base" : "tuned", look, signed)
+            : cell(third[i]!, thirdMax, "both", look, number),
+        ];
+      },
+    });
+  };
+  return { el, draw };
+}
+
+export function nameOf(index: number, heads: number, between = "/"): string {
+  return `${Math.floor(index / heads)}${between}${index % heads}`;
+}
+
+/** A number over a bar of its size. */
+function cell(
+  value: number,
+  max: number,
+  side: Side | "both",
+  look: string,
+  format: (value: number) => string,
+): HTMLElement {
+  const bar = h("i", { class: "tl-cell-bar", "data-side": side, "data-look": look });
+  bar.style.width = `${max > 0 ? (100 * Math.abs(value || 0)) / max : 0}%`;
+  return h(
+    "span",
+    { class: "tl-list-cell", "data-value": value },
+    h("span", {}, format(value)),
+    bar,
+  );
+}

@@ -1,0 +1,274 @@
+// The attention maps of one head: base, tuned, tuned - base; whole, or the part zoomed to.
+
+import { SIDES, type Side } from "../../contract/contract.ts";
+import type { Store } from "../../core/store.ts";
+import { h } from "../../draw/dom.ts";
+import { number, percent, quote, signed, tokenText } from "../../draw/format.ts";
+import { colourScale, drawMatrix, larger } from "../../draw/heatmap.ts";
+import { rgb } from "../../draw/scales.ts";
+import { diverging, gradient, sequential } from "../../draw/theme.ts";
+import { type Tooltip, tips } from "../../draw/tooltip.ts";
+import type { Numbers } from "../../maths/numbers.ts";
+import type { Part } from "../../maths/zoom.ts";
+import { whole } from "../../maths/zoom.ts";
+import type { View } from "../../shell/frame.ts";
+import { loadMaps, type Maps } from "./data.ts";
+import type { HeadView } from "./detail.ts";
+import { focusReading } from "./measures.ts";
+import { type Cell, zoomControls } from "./zoom_controls.ts";
+
+const PICTURES = ["base", "tuned", "third"] as const;
+/** Labels are drawn where a row is at least this many pixels high. */
+const LABELLED = 11;
+const GUTTER = 62;
+const GAP = 18;
+
+export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): HeadView {
+  const pictures = PICTURES.map((name) => {
+    const canvas = h("canvas", {
+      width: 0,
+      height: 0,
+      "data-side": name,
+      "data-map": name,
+      "aria-hidden": "true",
+    });
+    const reading = h("i", { class: "tl-reading", hidden: true });
+    const across = h("i", { class: "tl-cross", hidden: true });
+    const down = h("i", { class: "tl-cross", hidden: true });
+    const title = h("span", { class: "tl-picture-title" });
+    const key = h("span", { class: "tl-scale" });
+    const rows = h("span", { class: "tl-labels tl-row-labels" });
+    const columns = h("span", { class: "tl-labels tl-column-labels" });
+    const frame = h("div", { class: "tl-frame" }, canvas, reading, across, down);
+    const el = h(
+      "figure",
+      { class: "tl-picture" },
+      title,
+      h("div", { class: "tl-plot" }, rows, frame),
+      columns,
+      key,
+    );
+    return { name, canvas, frame, reading, across, down, title, key, rows, columns, el };
+  });
+  const area = h(
+    "div",
+    {
+      class: "tl-maps",
+      tabindex: 0,
+      role: "application",
+      "aria-roledescription": "attention maps",
+    },
+    ...pictures.map((picture) => picture.el),
+  );
+  let drawn: Maps | null = null;
+  let view: View | null = null;
+  let cell: Cell = { width: 1, height: 1 };
+
+  const cellAt = (target: HTMLElement, x: number, y: number): [number, number] | null => {
+    const canvas = target.closest("canvas");
+    if (!canvas || !drawn) return null;
+    const box = canvas.getBoundingClientRect();
+    const q = zoom.part.top + Math.floor((y - box.top) / cell.height);
+    const k = zoom.part.left + Math.floor((x - box.left) / cell.width);
+    const name = canvas.dataset.map as (typeof PICTURES)[number];
+    const side = name === "third" ? drawn.common : drawn.side[name];
+    return k >= 0 && k <= q && q < side ? [q, k] : null;
+  };
+  const crosshair = (at: [number, number] | null) => {
+    const [top, left] = at ? [at[0] - zoom.part.top, at[1] - zoom.part.left] : [0, 0];
+    for (const { across, down } of pictures) {
+      across.hidden = down.hidden = at === null;
+      across.style.cssText = `top:${top * cell.height}px;left:0;right:0;height:${cell.height}px`;
+      down.style.cssText = `left:${left * cell.width}px;top:0;bottom:0;width:${cell.width}px`;
+    }
+  };
+  const zoom = zoomControls(
+    area,
+    {
+      cell: () => cell,
+      centre: () => {
+        const row = focusReading(store);
+        return row < 0 ? null : [row, row];
+      },
+      redraw: () => {
+        if (drawn && view) draw(view, drawn);
+      },
+    },
+    signal,
+  );
+  area.addEventListener("pointerleave", () => crosshair(null), { signal });
+  area.addEventListener(
+    "click",
+    (event) => {
+      const at = cellAt(event.target as HTMLElement, event.clientX, event.clientY);
+      if (at) store.select({ token: event.shiftKey ? at[1] : tokenRead(store, at[0]) });
+    },
+    { signal },
+  );
+  area.addEventListener(
+    "keydown",
+    (event) => {
+      const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+      if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const last = Math.max(store.length("base"), store.length("tuned")) - 1;
+      store.select({ token: Math.min(Math.max(store.selection.token + step, 0), last) });
+      zoom.hold(store.reading);
+    },
+    { signal },
+  );
+  tips(
+    area,
+    tooltip,
+    (target, x, y) => {
+      const at = cellAt(target, x, y);
+      crosshair(at);
+      return at && drawn ? { title: where(store, at), lines: lines(drawn, at) } : null;
+    },
+    signal,
+  );
+
+  const el = h("div", {}, area, zoom.el);
+
+  const draw = (now: View, maps: Maps) => {
+    [view, drawn] = [now, maps];
+    crosshair(null);
+    const { palette, scale } = now.surface;
+    const longest = Math.max(maps.side.base, maps.side.tuned, 1);
+    const part = zoom.update(longest);
+    const [rows, columns] = [part.bottom - part.top, part.right - part.left];
+    const room = area.clientWidth || 640;
+    const wide = Math.min((room - 2 * GAP) / 3, 250 * scale);
+    const narrow = Math.min((room - GUTTER - 2 * GAP) / 3, 250 * scale);
+    const named = { rows: narrow / rows >= LABELLED, columns: narrow / columns >= LABELLED };
+    const size = Math.max(60, Math.floor(named.rows ? narrow : wide));
+    cell = { width: size / columns, height: size / rows };
+    const skipFirst = store.options.setSinkAside;
+    const scaleOf = (values: Numbers, side: number) =>
+      colourScale(values, side, clipped(part, side), skipFirst);
+    const max = larger(...SIDES.map((side) => scaleOf(maps.values[side], maps.side[side])));
+    const thirdMax = scaleOf(maps.third, maps.common);
+    for (const picture of pictures) {
+      const third = picture.name === "third";
+      const side = picture.name === "third" ? maps.common : maps.side[picture.name];
+      const values = picture.name === "third" ? maps.third : maps.values[picture.name];
+      const colour =
+        picture.name === "third" ? diverging(palette) : sequential(palette, picture.name);
+      const shown = clipped(part, side);
+      picture.title.textContent = third ? "tuned − base" : picture.name;
+      drawMatrix(picture.canvas, {
+        side,
+        values,
+        max: third ? thirdMax.full : max.full,
+        part: shown,
+        width: (shown.right - shown.left) * cell.width,
+        height: (shown.bottom - shown.top) * cell.height,
+        colour,
+        absent: rgb(palette.absent),
+        skipFirst,
+      });
+      Object.assign(picture.canvas, { twinlens: { values: { [picture.name]: values }, side } });
+      const ramp = h("i", { class: "tl-ramp" });
+      ramp.style.background = gradient(colour, third ? -1 : 0, 1);
+      const [full, format] = third ? ([thirdMax, signed] as const) : ([max, number] as const);
+      const low = third ? `${full.clips ? "≤ " : ""}${signed(-full.full)}` : "0";
+      picture.key.replaceChildren(low, ramp, `${full.clips ? "≥ " : ""}${format(full.full)}`);
+      const row = focusReading(store);
+      picture.reading.hidden = row < shown.top || row >= shown.bottom;
+      picture.reading.style.top = `${(row - shown.top) * cell.height - 1}px`;
+      picture.reading.style.height = `${Math.max(cell.height, 3) + 2}px`;
+      const owner: Side = picture.name === "base" ? "base" : "tuned";
+      const first = picture.name === "base";
+      const [q, k] = [[shown.top, shown.bottom] as const, [shown.left, shown.right] as const];
+      label(picture.rows, store, owner, named.rows && first ? q : null, cell.height);
+      label(picture.columns, store, owner, named.columns ? k : null, cell.width);
+      picture.columns.style.marginLeft = named.rows && first ? `${GUTTER}px` : "";
+      picture.title.style.marginLeft = picture.columns.style.marginLeft;
+      picture.key.style.marginLeft = picture.columns.style.marginLeft;
+    }
+    area.setAttribute(
+      "aria-label",
+      `Layer ${maps.layer}, head ${maps.head}; arrow up and down move along tokens, plus and minus zoom`,
+    );
+  };
+
+  return {
+    name: "maps",
+    label: "Maps",
+    el,
+    async load(now, shown) {
+      const maps = await now.optional(loadMaps(now, shown));
+      return {
+        caption: maps ? captionOf(store, maps) : "",
+        draw() {
+          el.classList.toggle("tl-gone", maps === null);
+          if (maps) draw(now, maps);
+        },
+      };
+    },
+  };
+}
+
+/** The token whose prediction a row belongs to: the next one inside the answer. */
+export function tokenRead(store: Store, position: number): number {
+  const next = position + 1;
+  const last = Math.max(store.length("base"), store.length("tuned"));
+  return next >= store.promptLength && next < last ? next : position;
+}
+
+function clipped(part: Part, side: number): Part {
+  const all = whole(side);
+  return {
+    top: Math.min(part.top, side),
+    bottom: Math.min(part.bottom, all.bottom),
+    left: Math.min(part.left, side),
+    right: Math.min(part.right, all.right),
+  };
+}
+
+function captionOf(store: Store, maps: Maps): string {
+  const mark =
+    focusReading(store) >= 0
+      ? ` The outlined row reads for ${quote(store.text(store.selection.token))}.`
+      : "";
+  const sink = SIDES.map((side) => {
+    const width = maps.side[side];
+    let sum = 0;
+    for (let q = 0; q < width; q++) sum += maps.values[side][q * width]! / width;
+    return `${percent(sum)} ${side}`;
+  }).join(", ");
+  const aside = store.options.setSinkAside
+    ? ` The first token is set aside: it takes ${sink}.`
+    : ` The first token takes ${sink}.`;
+  return `Attention of every token (rows) to every earlier token (columns).${mark}${aside} Attention is not attribution.`;
+}
+
+function where(store: Store, [q, k]: [number, number]): string {
+  return `${quote(store.text(q))} (${q}) to ${quote(store.text(k))} (${k})`;
+}
+
+function lines(maps: Maps, [q, k]: [number, number]): string[] {
+  const list = SIDES.filter((side) => q < maps.side[side]).map(
+    (side) => `${side} ${number(maps.values[side][q * maps.side[side] + k]!)}`,
+  );
+  if (q < maps.common) list.push(`difference ${signed(maps.third[q * maps.common + k]!)}`);
+  return list;
+}
+
+function label(
+  box: HTMLElement,
+  store: Store,
+  side: Side,
+  range: readonly [number, number] | null,
+  cell: number,
+): void {
+  box.hidden = range === null;
+  const [from, to] = range ?? [0, 0];
+  const names = Array.from({ length: Math.max(to - from, 0) }, (_, i) => {
+    const name = h("bdi", {}, tokenText(store.text(from + i, side)).word);
+    name.style.setProperty("--at", `${(i + 0.5) * cell}px`);
+    return name;
+  });
+  box.replaceChildren(...names);
+}

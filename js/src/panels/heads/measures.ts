@@ -1,0 +1,154 @@
+// What heads can be coloured and sorted by: names, units, and what fits a selection.
+
+import { unitName } from "../../contract/units.ts";
+import type { Ablation, HeadMeasure } from "../../core/options.ts";
+import type { Store } from "../../core/store.ts";
+import { quote } from "../../draw/format.ts";
+
+export type Measure = Exclude<HeadMeasure, "auto">;
+/** Measures that are one number for the pair, not one for each model. */
+export type Change = "change" | "query_key" | "value_output";
+export type SideMeasure = Exclude<Measure, Change>;
+
+interface Facts {
+  name: string;
+  /** Unit of the numbers, with a blank before it. */
+  unit: string;
+}
+
+export const MEASURES: Record<Measure, Facts> = {
+  change: { name: "change of the pattern", unit: " bit" },
+  instruction: { name: "attention to the instruction", unit: "" },
+  received: { name: "attention received from the answer", unit: "" },
+  previous: { name: "attention to the token before", unit: "" },
+  sink: { name: "attention to the first token", unit: "" },
+  entropy: { name: "entropy of the attention", unit: " bit" },
+  effect: { name: "effect, estimated", unit: " nats" },
+  exact: { name: "effect, exact", unit: " nats" },
+  query_key: { name: "change of the query-key weights", unit: "" },
+  value_output: { name: "change of the value-output weights", unit: "" },
+  pairs: { name: "word pairs", unit: "" },
+  write: { name: "write into the unit's direction", unit: "" },
+};
+
+export const ABLATIONS: Record<Ablation, string> = {
+  zero: "zero",
+  mean: "its mean",
+  other: "the other model's",
+};
+
+export function isChange(measure: Measure): measure is Change {
+  return measure === "change" || measure === "query_key" || measure === "value_output";
+}
+
+/** The token for which heads are shown; -1: the whole answer. */
+export function focusToken(store: Store): number {
+  return store.options.headAverage ? -1 : store.selection.token;
+}
+
+/** Where that token's row of attention is read; -1 with none. */
+export function focusReading(store: Store): number {
+  return focusToken(store) < 0 ? -1 : store.reading;
+}
+
+/** The answer token an effect is on, as block keys name it. */
+export function target(store: Store): string {
+  const m = focusToken(store) - store.promptLength;
+  return m < 0 ? "answer" : String(m);
+}
+
+/** What can be shown for the selection, the natural one first. */
+export function measures(store: Store): Measure[] {
+  const token = focusToken(store);
+  const list: Measure[] = [];
+  if (store.selection.unit) list.push("write");
+  if (token < 0) list.push("change");
+  if (token >= 0 && token < store.promptLength) list.push("received");
+  if (store.segment("instruction").length) list.push("instruction");
+  if (token >= 0) list.push("change");
+  list.push("previous", "sink", "entropy");
+  return [...list, "effect", "exact", "query_key", "value_output", "pairs"];
+}
+
+export function measureOf(store: Store): Measure {
+  const possible = measures(store);
+  const wanted = store.options.headMeasure;
+  return possible.find((one) => one === wanted) ?? possible[0]!;
+}
+
+/** The question the picture answers. */
+export function titleOf(store: Store, measure: Measure): string {
+  const { layer, unit } = store.selection;
+  const token = focusToken(store);
+  const text = token < 0 ? "" : quote(store.text(token));
+  const at = text && ` at ${text}`;
+  const on = token >= store.promptLength ? text : "the answer";
+  switch (measure) {
+    case "change":
+      return `Which heads changed${at}`;
+    case "instruction":
+      return `Which heads look at the instruction${at}`;
+    case "received":
+      return `Which heads look at ${text}`;
+    case "previous":
+      return `Which heads look at the token before${at}`;
+    case "sink":
+      return `Which heads rest on the first token${at}`;
+    case "entropy":
+      return `Which heads spread their attention${at}`;
+    case "effect":
+      return `Which heads seem to matter for ${on}`;
+    case "exact":
+      return `Which heads matter for ${on}`;
+    case "query_key":
+      return "Which heads attend by other weights";
+    case "value_output":
+      return "Which heads write by other weights";
+    case "pairs":
+      return "Which heads gained word pairs";
+    case "write":
+      return `Which heads write into ${unitName(unit)} of layer ${layer}${at}`;
+  }
+}
+
+/** What base and tuned show, in one sentence without its full stop. */
+export function lookOf(store: Store, measure: SideMeasure): string {
+  const token = focusToken(store);
+  const at =
+    token < 0
+      ? "averaged over the answer"
+      : token >= store.promptLength
+        ? "read at the position that predicts the token"
+        : "read at the token";
+  const of = token >= store.promptLength ? quote(store.text(token)) : "the whole answer";
+  switch (measure) {
+    case "instruction":
+      return `Attention to the instruction, ${at}`;
+    case "received":
+      return "Mean attention of the answer's positions to this token";
+    case "previous":
+      return `Attention to the token before, ${at}`;
+    case "sink":
+      return `Attention to the first token, ${at}`;
+    case "entropy":
+      return `Entropy of the attention in bits, ${at}`;
+    case "effect":
+      return `Estimated effect of each head on the log-probability of ${of}, by gradient (hatched); a dot where an exact one is known; rings are negative`;
+    case "exact":
+      return `Log-probability of ${of} minus that with the head's output set to ${ABLATIONS[store.options.ablation]}; grey: not computed; rings are negative`;
+    case "pairs":
+      return "Word pairs that the weights of each head hold; right: those that only tuned holds";
+    case "write":
+      return `Output of each head along the unit's direction, ${at}; rings are negative`;
+  }
+}
+
+/** What the third picture shows of a change, after the other two. */
+export function changeText(measure: Change): string {
+  const what = {
+    change: "how far the two patterns differ (Jensen–Shannon)",
+    query_key: "how far the query-key weights differ, relative to base's",
+    value_output: "how far the value-output weights differ, relative to base's",
+  }[measure];
+  return `right: ${what}`;
+}

@@ -1,0 +1,16 @@
+// The one list of panels, in the order of the dashboard.
+
+import type { PanelKind } from "../contract/contract.ts";
+import type { MakePanel } from "../shell/frame.ts";
+import { conceptsPanel } from "./concepts/panel.ts";
+import { headsPanel } from "./heads/panel.ts";
+import { overviewPanel } from "./overview/panel.ts";
+import { saliencyPanel } from "./saliency/panel.ts";
+
+/** What makes each of them; the dashboard shows them all. */
+export const MAKERS: Record<Exclude<PanelKind, "dashboard">, MakePanel> = {
+  saliency: saliencyPanel,
+  heads: headsPanel,
+  concepts: conceptsPanel,
+  overview: overviewPanel,
+};

@@ -1,0 +1,302 @@
+// How far the picture can be trusted: agreement with exact occlusion, the run that measures it,
+// and deletion curves.
+
+import {
+  type BySide,
+  type DeletionCurve,
+  type Faithfulness,
+  type Method,
+  SIDES,
+  type Side,
+} from "../../contract/contract.ts";
+import { EXACT, type ExactRun, exactRun, rowsDone } from "../../core/runs.ts";
+import type { Store } from "../../core/store.ts";
+import { button, h, setAttribute } from "../../draw/dom.ts";
+import { count, number, percent } from "../../draw/format.ts";
+import type { Surface } from "../../draw/theme.ts";
+import { bySide } from "../../maths/numbers.ts";
+import { isAbort } from "../../sources/source.ts";
+import { deletionChart } from "./deletion_chart.ts";
+import { shownRun, standIn } from "./table.ts";
+
+export interface Badge {
+  el: HTMLElement;
+  /** Bring it up to date; what it has to ask for comes later. */
+  draw(): void;
+}
+
+/** The method whose numbers are on the screen, as far as they are not measured. */
+function judged(store: Store): Method | undefined {
+  const { method } = store;
+  if (!method?.exact) return method;
+  return shownRun(store)!.status === "done" ? method : (standIn(store) ?? method);
+}
+
+export function saliencyBadge(store: Store, surface: Surface, signal: AbortSignal): Badge {
+  let asked = "";
+  let agreement: BySide<Faithfulness> | null = null;
+  let asking = false;
+  let curves: BySide<DeletionCurve> | string | null = null;
+  let open = false;
+
+  const run = () => exactRun(store, store.method?.exact ? store.method.name : EXACT);
+  const line = h("span", { class: "tl-run-text" });
+  const gauge = h("i", { class: "tl-run-gauge" }, h("i", {}));
+  const act = button("", () => (run().status === "running" ? run().stop() : run().start()), signal);
+  const status = h("div", { class: "tl-run", role: "status" }, gauge, line, act);
+  const chip = button("", () => toggle(), signal, {
+    class: "tl-button tl-badge",
+    "aria-expanded": "false",
+  });
+  const table = h("div", { class: "tl-trust-table" });
+  const chart = h("div", { class: "tl-trust-chart" });
+  const details = h("div", { class: "tl-trust", hidden: true }, table, chart);
+  const el = h(
+    "div",
+    { class: "tl-badge-row" },
+    h("div", { class: "tl-badge-line" }, chip, status),
+    details,
+  );
+
+  const toggle = () => {
+    open = !open;
+    draw();
+    if (open) void loadCurves();
+  };
+
+  const loadCurves = async () => {
+    const method = judged(store)?.name;
+    if (!method || curves !== null) return;
+    curves = "computing …";
+    draw();
+    try {
+      const loaded = await bySide(
+        (side) => store.block(`deletion/${side}/${method}`, signal) as Promise<DeletionCurve>,
+      );
+      if (judged(store)?.name === method) curves = loaded;
+    } catch (error) {
+      if (isAbort(error)) return;
+      curves = error instanceof Error ? error.message : String(error);
+    }
+    draw();
+  };
+
+  /** Asked again after every piece of the run, one question at a time. */
+  const refresh = async () => {
+    const method = judged(store)?.name;
+    if (!method || asking) return;
+    asking = true;
+    try {
+      const found = await bySide(
+        (side) => store.block(`faithfulness/${side}/${method}`, signal) as Promise<Faithfulness>,
+      );
+      if (judged(store)?.name === method) agreement = found;
+    } catch (error) {
+      if (isAbort(error)) return;
+      if (judged(store)?.name === method) agreement = null;
+    } finally {
+      asking = false;
+    }
+    draw();
+  };
+
+  const draw = () => {
+    const method = judged(store);
+    el.hidden = !method;
+    if (!method) return;
+    const now = `${method.name} ${version(exactRun(store, EXACT))}`;
+    if (now.split(" ")[0] !== asked.split(" ")[0]) {
+      agreement = null;
+      curves = null;
+      if (open) void loadCurves();
+    }
+    if (now !== asked && !asking) {
+      asked = now;
+      void refresh();
+    }
+    drawRun(run(), store, agreement, { status, line, gauge, act });
+    chip.setAttribute("aria-expanded", String(open));
+    chip.replaceChildren(...chipText(store, method, agreement));
+    details.hidden = !open;
+    if (!open) return;
+    table.replaceChildren(...tableOf(method, agreement));
+    chart.replaceChildren(
+      typeof curves === "string" || curves === null
+        ? h("p", { class: "tl-caption" }, `Deletion curves: ${curves ?? "computing …"}`)
+        : deletionChart(curves, surface),
+    );
+  };
+  exactRun(store, EXACT).subscribe(draw, signal);
+  return { el, draw };
+}
+
+/** Changes whenever there may be more exact cells. */
+function version(run: ExactRun): string {
+  const done = SIDES.map((side) => (run.tables[side] ? rowsDone(run.tables[side]) : 0));
+  return `${run.status}:${done.join(":")}`;
+}
+
+interface RunParts {
+  status: HTMLElement;
+  line: HTMLElement;
+  gauge: HTMLElement;
+  act: HTMLButtonElement;
+}
+
+function drawRun(
+  run: ExactRun,
+  store: Store,
+  agreement: BySide<Faithfulness> | null,
+  { status, line, gauge, act }: RunParts,
+): void {
+  const method = store.manifest.methods.find((one) => one.name === run.method);
+  const checked = agreement && SIDES.every((side) => agreement[side].n >= agreement[side].cells);
+  const begun = run.status === "running" || run.status === "stopped" || run.status === "failed";
+  // Where nothing is measured yet, a live trace offers to.
+  status.hidden = !method || run.status === "done" || (!begun && (!agreement || Boolean(checked)));
+  status.dataset.status = run.status;
+  if (status.hidden) return;
+  const rows = store.promptLength;
+  const done = SIDES.map((side) => (run.tables[side] ? rowsDone(run.tables[side]) : 0));
+  const share = done.reduce((sum, one) => sum + one, 0) / (2 * rows || 1);
+  gauge.hidden = !begun;
+  (gauge.firstElementChild as HTMLElement).style.width = `${(share * 100).toFixed(1)}%`;
+  status.dataset.done = done.join(" ");
+  const far = SIDES.map((side, i) => `${side} ${done[i]} of ${rows}`).join(", ");
+  line.textContent = {
+    running: `measuring, prompt tokens: ${far}`,
+    stopped: `stopped, measured so far: ${far}`,
+    failed: run.reason,
+    idle: "",
+    unknown: "",
+    done: "",
+  }[run.status];
+  act.textContent =
+    {
+      running: "Stop",
+      stopped: "Continue",
+      failed: "Try again",
+    }[run.status as string] ?? "measure the exact effects";
+}
+
+function chipText(
+  store: Store,
+  method: Method,
+  agreement: BySide<Faithfulness> | null,
+): HTMLElement[] {
+  const word = (text: string) => h("span", {}, text);
+  if (method.exact && method === store.method) {
+    const loud = agreement && SIDES.map((side) => agreement[side].above_noise);
+    const known = loud?.every((share) => share !== null);
+    const parts = known
+      ? SIDES.map((side, i) => coloured(side, `${side} ${percent(loud![i]!)}`, loud![i]!))
+      : [];
+    return [
+      word(shownRun(store)!.status === "done" ? "exact" : "exact where shown"),
+      ...(known ? [word("cells above the noise floor"), ...parts] : []),
+    ];
+  }
+  if (!agreement) return [word("agreement with exact occlusion …")];
+  const known = SIDES.filter((side) => agreement[side].spearman !== null);
+  if (known.length === 0) return [word("estimate, not checked against exact occlusion yet")];
+  return [
+    word(method === store.method ? "agreement with exact occlusion" : `${method.title} agrees`),
+    ...known.map((side) => {
+      const { spearman } = agreement[side];
+      return coloured(side, `${side} ρ ${number(spearman!)}`, spearman!);
+    }),
+    word(sofar(agreement)),
+  ].filter((one) => one.textContent !== "");
+}
+
+function coloured(side: Side, text: string, value: number): HTMLElement {
+  return h("b", { "data-side": side, "data-value": value }, text);
+}
+
+function sofar(agreement: BySide<Faithfulness>): string {
+  const part = SIDES.some((side) => agreement[side].n < agreement[side].cells);
+  if (!part) return "";
+  const [n, cells] = (["n", "cells"] as const).map((name) =>
+    SIDES.reduce((sum, side) => sum + agreement[side][name], 0),
+  );
+  return `on ${n} of ${cells} cells`;
+}
+
+type Column = [title: string, hint: string, show: (one: Faithfulness) => [number | null, string]];
+
+const COLUMNS: Column[] = [
+  [
+    "rank ρ",
+    "Spearman correlation per answer token over the prompt tokens that count, averaged",
+    (one) => [one.spearman, one.spearman === null ? "–" : number(one.spearman)],
+  ],
+  [
+    "linear r",
+    "Pearson correlation per answer token, averaged",
+    (one) => [one.pearson, one.pearson === null ? "–" : number(one.pearson)],
+  ],
+  [
+    "same top token",
+    "Answer tokens that depend on the prompt by 1 nat or more, in which the largest estimate is the largest effect",
+    (one) => [
+      one.top1,
+      one.top1 === null
+        ? "–"
+        : `${percent(one.top1)} of ${count(one.columns_top1, "answer token")}`,
+    ],
+  ],
+  [
+    "above noise",
+    "Exact cells with an effect of at least 0.1 nats either way",
+    (one) => [
+      one.above_noise,
+      one.above_noise === null ? "–" : `${percent(one.above_noise)} of cells`,
+    ],
+  ],
+  ["measured", "Exact cells it is computed on", (one) => [one.n, `${one.n} of ${one.cells} cells`]],
+];
+
+const FIELDS = ["spearman", "pearson", "top1", "above_noise", "n"];
+
+function tableOf(method: Method, agreement: BySide<Faithfulness> | null): HTMLElement[] {
+  if (!agreement) return [h("p", { class: "tl-caption" }, "Nothing is measured yet.")];
+  // The truth agrees with itself.
+  const itself = method.name === EXACT;
+  const columns = COLUMNS.map((column, i) => ({ column, field: FIELDS[i]! })).slice(itself ? 3 : 0);
+  const table = h(
+    "table",
+    {},
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        h("td", {}),
+        ...columns.map(({ column: [title, hint] }) =>
+          h("th", { scope: "col", title: hint }, title),
+        ),
+      ),
+    ),
+    h(
+      "tbody",
+      {},
+      ...SIDES.map((side) =>
+        h(
+          "tr",
+          {},
+          h("th", { scope: "row", class: "tl-side", "data-side": side }, side),
+          ...columns.map(({ column: [, , show], field }) => {
+            const [value, text] = show(agreement[side]);
+            const cell = h("td", { "data-side": side, "data-field": field }, text);
+            setAttribute(cell, "data-value", value);
+            return cell;
+          }),
+        ),
+      ),
+    ),
+  );
+  const what = itself ? "Exact occlusion" : `${method.title} against exact occlusion`;
+  const title = `${what}: hiding one prompt token at a time, for this prompt and these models.`;
+  return [h("p", { class: "tl-caption" }, title), table];
+}

@@ -1,0 +1,197 @@
+// A run of tokens as text: each a button with bars above (base), below (tuned), and below these
+// their difference on the same scale.
+
+import type { BySide, Segment, Side, Token } from "../../contract/contract.ts";
+import { h, setAttribute } from "../../draw/dom.ts";
+import { number, tokenText } from "../../draw/format.ts";
+import type { Numbers } from "../../maths/numbers.ts";
+import type { Track } from "./data.ts";
+
+interface Marks {
+  el: HTMLButtonElement;
+  bars: BySide<HTMLElement>;
+  difference: HTMLElement;
+  gap: HTMLElement;
+  underline: HTMLElement;
+  tracks: HTMLElement;
+  stack: HTMLElement;
+}
+
+/** What a number is: measured, or estimated. */
+export type Look = (side: Side, index: number) => "solid" | "hatched";
+
+export interface Strip {
+  el: HTMLElement;
+  tokens: readonly Token[];
+  /** Position of the first token. */
+  offset: number;
+  buttons: HTMLButtonElement[];
+  bars(values: BySide<Numbers | null>, max: number, look: Look): void;
+  /** tuned - base on the scale of the bars. */
+  differences(values: Numbers | null, max: number, look: Look): void;
+  underlines(values: Numbers | null, max: number): void;
+  tracks(tracks: readonly Track[], max: readonly number[]): void;
+  /** Something of the caller's under every token. */
+  stacks(make: ((index: number) => HTMLElement) | null): void;
+  segments(segments: readonly Segment[]): void;
+  select(position: number, reading: number, span: readonly [number, number] | null): void;
+  label(text: (index: number) => string): void;
+  collapse(template: boolean): void;
+}
+
+/** `side` is given where the row belongs to one model only: it then has that model's bars only. */
+export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side): Strip {
+  const marks = tokens.map((token, i) => make(token, offset + i, side));
+  const el = h("div", { class: "tl-text" }, ...marks.map((mark) => mark.el));
+  const each = (work: (mark: Marks, i: number) => void) => marks.forEach(work);
+  const shown = (one: Side) => side === undefined || side === one;
+  return {
+    el,
+    tokens,
+    offset,
+    buttons: marks.map((mark) => mark.el),
+    bars(values, max, look) {
+      each((mark, i) => {
+        for (const one of ["base", "tuned"] as const) {
+          const value = shown(one) ? values[one]?.[i] : undefined;
+          drawBar(mark.bars[one], value, max, look(one, i));
+        }
+      });
+    },
+    differences(values, max, look) {
+      each(({ difference, gap }, i) => {
+        const value = side === undefined ? values?.[i] : undefined;
+        setAttribute(difference, "data-value", Number.isNaN(value) ? null : value);
+        const both = look("base", i) === "solid" && look("tuned", i) === "solid";
+        drawBar(gap, value, max, both ? "solid" : "hatched");
+        const share = value && max > 0 ? value / max : 0;
+        // Its sign is its side, as is its colour: nothing is hollow here.
+        gap.dataset.look = both ? "solid" : "hatched";
+        gap.dataset.side = share < 0 ? "base" : "tuned";
+        gap.style.height = `calc(var(--tl-bar) * ${Math.abs(share).toFixed(4)})`;
+      });
+    },
+    underlines(values, max) {
+      each(({ underline }, i) => {
+        setAttribute(underline, "data-value", values?.[i]);
+        underline.style.opacity = values ? String(max > 0 ? values[i]! / max : 0) : "0";
+      });
+    },
+    tracks(tracks, max) {
+      each((mark, i) => {
+        const lanes = tracks.map((track, k) => lane(track, offset + i, max[k]!, shown));
+        mark.tracks.replaceChildren(...lanes);
+      });
+    },
+    stacks(make) {
+      each((mark, i) => {
+        mark.stack.replaceChildren(...(make ? [make(i)] : []));
+      });
+    },
+    segments(segments) {
+      each(({ el: token }, i) => {
+        token.dataset.segment = segments[i] ?? "other";
+      });
+    },
+    select(position, reading, span) {
+      each(({ el: token }, i) => {
+        const at = offset + i;
+        const inside = span !== null && at >= span[0] && at <= span[1];
+        token.setAttribute("aria-pressed", String(at === position || inside));
+        setAttribute(
+          token,
+          "data-span",
+          inside ? (at === span[0] ? "first" : at === span[1] ? "last" : "inner") : null,
+        );
+        token.toggleAttribute("data-reading", offset + i === reading && reading !== position);
+      });
+    },
+    label(text) {
+      each(({ el: token }, i) => {
+        token.setAttribute("aria-label", text(i));
+      });
+    },
+    collapse(template) {
+      each(({ el: token }, i) => {
+        const hide = template && ["template", "special"].includes(tokens[i]!.segment);
+        const first = i === 0 || !["template", "special"].includes(tokens[i - 1]!.segment);
+        setAttribute(token, "data-collapsed", hide ? (first ? "first" : "rest") : null);
+      });
+    },
+  };
+}
+
+function make(token: Token, position: number, side: Side | undefined): Marks {
+  const { gap, word } = tokenText(token.text);
+  const bars = {
+    base: h("i", { class: "tl-bar", "data-side": "base" }),
+    tuned: h("i", { class: "tl-bar", "data-side": "tuned" }),
+  };
+  const gapBar = h("i", { class: "tl-bar" });
+  const difference = h("span", { class: "tl-difference" }, gapBar);
+  const underline = h("i", { class: "tl-underline" });
+  const tracks = h("span", { class: "tl-tracks" });
+  const stack = h("span", { class: "tl-stack-slot" });
+  const el = h(
+    "button",
+    {
+      type: "button",
+      class: gap ? "tl-token tl-gap" : "tl-token",
+      tabindex: -1,
+      "data-token": position,
+      "data-segment": token.segment,
+      "data-side": side,
+    },
+    h("span", { class: "tl-up" }, bars.base),
+    h("bdi", { class: "tl-word" }, word),
+    underline,
+    h("span", { class: "tl-down" }, bars.tuned),
+    difference,
+    tracks,
+    stack,
+  );
+  return { el, bars, difference, gap: gapBar, underline, tracks, stack };
+}
+
+function drawBar(
+  bar: HTMLElement,
+  value: number | undefined,
+  max: number,
+  look: "solid" | "hatched" | "track",
+): void {
+  const known = value !== undefined && !Number.isNaN(value);
+  setAttribute(bar, "data-value", known ? value : null);
+  const share = known && max > 0 ? value / max : 0;
+  bar.style.height = `${(Math.abs(share) * 100).toFixed(2)}%`;
+  bar.dataset.look = share < 0 ? "hollow" : look;
+  bar.hidden = Math.abs(share) < 0.01;
+}
+
+function lane(track: Track, position: number, max: number, shown: (side: Side) => boolean) {
+  const skipped = track.skip.includes(position);
+  const half = (side: Side) => {
+    const bar = h("i", { class: "tl-bar", "data-side": side });
+    const value = track.values[side][position];
+    drawBar(bar, shown(side) && !skipped ? value : undefined, max, "track");
+    return bar;
+  };
+  return h(
+    "span",
+    { class: "tl-lane", "data-skipped": skipped },
+    h("span", { class: "tl-up" }, half("base")),
+    h("span", { class: "tl-down" }, half("tuned")),
+  );
+}
+
+/** A line for the tooltip or the label: both models' numbers and their difference. */
+export function pairText(
+  name: string,
+  base: number | undefined,
+  tuned: number | undefined,
+): string {
+  const parts: string[] = [];
+  if (base !== undefined) parts.push(`base ${number(base)}`);
+  if (tuned !== undefined) parts.push(`tuned ${number(tuned)}`);
+  if (base !== undefined && tuned !== undefined) parts.push(`difference ${number(tuned - base)}`);
+  return parts.length ? `${name}: ${parts.join(", ")}` : "";
+}

@@ -1,0 +1,29 @@
+import { describe, expect, it } from "vitest";
+import { number, percent, quote, signed, tokenText, visible } from "../../src/draw/format.ts";
+
+describe("text", () => {
+  it("shows numbers with three digits and a true minus sign", () => {
+    expect([0, 1, 0.1234, -12.345, 123.6, 2e-5, 1 / (1 + 1e-9)].map(number)).toEqual([
+      "0",
+      "1",
+      "0.123",
+      "−12.3",
+      "124",
+      "2.0e−5",
+      "1",
+    ]);
+    expect(signed(0.5)).toBe("+0.500");
+    expect(number(Number.NaN)).toBe("–");
+    expect(percent(0.4567)).toBe("46 %");
+    expect(percent(0.0123)).toBe("1.2 %");
+  });
+
+  it("shows what is invisible, and keeps what is not", () => {
+    expect(visible("a\n\t\u0000\u202e")).toBe("a↵⇥␀‹U+202E›");
+    expect(visible("👩‍💻 שלום \\xf0 <b>")).toBe("👩‍💻 שלום \\xf0 <b>");
+    expect(tokenText(" dog")).toEqual({ gap: true, word: "dog" });
+    expect(tokenText("   x")).toEqual({ gap: true, word: "··x" });
+    expect(tokenText(" ")).toEqual({ gap: true, word: "␣" });
+    expect(quote("\n")).toBe("“\u2068↵\u2069”");
+  });
+});

@@ -1,0 +1,129 @@
+import { describe, expect, it, vi } from "vitest";
+import { selectionText } from "../../src/core/selection.ts";
+import { Store } from "../../src/core/store.ts";
+import { PALETTES } from "../../src/draw/theme.ts";
+import { mount } from "../../src/shell/mount.ts";
+import type { Progress, Source } from "../../src/sources/source.ts";
+import { FakeModel, HOSTILE, manifest, source } from "../fixture.ts";
+import { all, ending, press, show } from "../mounted.ts";
+
+describe("every panel", () => {
+  it.each(["saliency", "heads", "concepts", "dashboard"] as const)(
+    "%s shows hostile text as text",
+    async (kind) => {
+      const { root } = await show(kind, manifest({ hostile: true }), undefined, { token: 6 });
+      expect(root.querySelector("img, script")).toBeNull();
+      if (kind === "saliency" || kind === "dashboard") {
+        for (const [i, text] of HOSTILE.entries()) {
+          const shown = root.querySelector(`[data-token="${6 + i}"] .tl-word`)!.textContent;
+          expect(shown).toBe(text.replace("\u202e", "‹U+202E›"));
+        }
+      }
+      if (kind === "concepts") {
+        expect(all(root, "[data-word]").map((word) => word.textContent)).toContain(HOSTILE[0]);
+      }
+    },
+  );
+
+  it("steps back with Escape and presents with P", async () => {
+    const state = { token: 7, layer: 1, head: 2, unit: "component:1" };
+    const { root, store, model } = await show("heads", manifest(), undefined, state);
+    const target = root.querySelector(".tl-grids")!;
+    for (const wanted of ["7/1/2/", "7/1/-1/", "7/-1/-1/", "-1/-1/-1/"]) {
+      press(target, "Escape");
+      expect(selectionText(store.selection)).toBe(wanted);
+    }
+    press(target, "p");
+    expect(model.get("presentation")).toBe(true);
+  });
+
+  it("shows the reason where a block cannot be had, and tries again", async () => {
+    const made = manifest();
+    const good = source(made);
+    let broken = true;
+    const from: Source = {
+      has: () => false,
+      get: (key, signal) =>
+        broken ? Promise.reject(new Error(`no answer for ${key}`)) : good.get(key, signal),
+    };
+    const { root, settled } = await show("concepts", made, from);
+    const section = root.querySelector<HTMLElement>("[data-panel]")!;
+    expect(section.dataset.state).toBe("error");
+    expect(root.querySelector("[role=alert]")!.textContent).toContain("no answer for components/");
+    broken = false;
+    root.querySelector<HTMLElement>("[role=alert] button")!.click();
+    await settled();
+    await vi.waitFor(() => expect(section.dataset.state).toBe("ready"));
+  });
+
+  it("shows progress, and cancels on Stop", async () => {
+    const made = manifest();
+    const good = source(made);
+    const stopped: string[] = [];
+    const from: Source = {
+      has: () => false,
+      get(key, signal, progress?: (report: Progress) => void) {
+        if (!key.startsWith("saliency")) return good.get(key, signal);
+        signal.addEventListener("abort", () => stopped.push(key));
+        setTimeout(() => progress?.({ done: 12, total: 32, label: "saliency tuned" }), 5);
+        return new Promise(() => {});
+      },
+    };
+    const model = new FakeModel(made);
+    const controller = new AbortController();
+    ending.push(controller);
+    const store = new Store(model, from, controller.signal);
+    const root = document.createElement("div");
+    document.body.append(root);
+    mount(store, "saliency", root, controller.signal).catch(() => {});
+    await vi.waitFor(() => expect(root.textContent).toContain("saliency tuned: 12 of 32"));
+    [...root.querySelectorAll("button")].find((one) => one.textContent === "Stop")!.click();
+    expect(root.querySelector<HTMLElement>("[data-panel]")!.dataset.state).toBe("error");
+    await vi.waitFor(() => {
+      expect(stopped.sort()).toEqual(["saliency/base/gradient", "saliency/tuned/gradient"]);
+    });
+  });
+
+  it("paints only the newest selection", async () => {
+    const made = manifest();
+    const good = source(made);
+    const from: Source = {
+      has: () => false,
+      async get(key, signal) {
+        if (key.endsWith("/gradient/0")) await new Promise((resolve) => setTimeout(resolve, 60));
+        return good.get(key, signal);
+      },
+    };
+    const { root, store, settled } = await show("saliency", made, from);
+    store.select({ token: 6 });
+    await new Promise((resolve) => setTimeout(resolve, 25));
+    store.select({ token: 7 });
+    await settled();
+    await new Promise((resolve) => setTimeout(resolve, 90));
+    expect(root.querySelector("h2")!.textContent).toContain("DOG");
+    expect(root.querySelector<HTMLElement>("[data-panel]")!.dataset.selection).toBe("7/-1/-1/");
+  });
+
+  it("follows JupyterLab's theme, and the one that is set", async () => {
+    document.body.dataset.jpThemeLight = "false";
+    try {
+      const { root, model } = await show("saliency", manifest(), undefined, { theme: "auto" });
+      const outer = root.querySelector<HTMLElement>(".twinlens")!;
+      expect(outer.dataset.theme).toBe("dark");
+      document.body.dataset.jpThemeLight = "true";
+      await vi.waitFor(() => expect(outer.dataset.theme).toBe("light"));
+      model.set("theme", "dark");
+      await vi.waitFor(() => expect(outer.dataset.theme).toBe("dark"));
+      expect(outer.style.getPropertyValue("--tl-base")).toBe(PALETTES.dark.base);
+    } finally {
+      delete document.body.dataset.jpThemeLight;
+    }
+  });
+
+  it("is removed with its signal", async () => {
+    const { root } = await show("dashboard");
+    expect(all(root, "[data-panel]")).toHaveLength(4);
+    for (const controller of ending.splice(0)) controller.abort();
+    expect(root.childElementCount).toBe(0);
+  });
+});
