@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 from twinlens.commands.main import demo_prompts
 from twinlens.contract.words import SIDES
-from twinlens.studies import run
-from twinlens.studies.data import Row
-from twinlens.studies.statistics import analyse
-from twinlens.studies.store import Store
-from twinlens.studies.variants import Grid, robustness
-from twinlens.studies.work import traced
+from twinlens.studies.analysis.statistics import analyse
+from twinlens.studies.analysis.variants import Grid, robustness
+from twinlens.studies.data.rows import Row
+from twinlens.studies.data.store import Store
+from twinlens.studies.run import study as run
+from twinlens.studies.run.work import traced
 
 from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace
 

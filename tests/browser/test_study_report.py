@@ -13,7 +13,7 @@ from tests.browser.conftest import Watch
 from tests.unit.studies.planted import Planted
 
 if TYPE_CHECKING:
-    from twinlens.studies.report import ReportFile
+    from twinlens.studies.report.report import ReportFile
 
 pytest.importorskip("pyarrow")
 
@@ -31,8 +31,8 @@ PNG = b"\x89PNG\r\n"
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> ReportFile:
-    from twinlens.studies.report import write_report
-    from twinlens.studies.variants import Grid
+    from twinlens.studies.analysis.variants import Grid
+    from twinlens.studies.report.report import write_report
 
     path = tmp_path_factory.mktemp("study") / "report.html"
     grid = Grid(levels=(10,), thresholds=(7,), norms=(4.0,))

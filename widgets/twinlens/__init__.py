@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from twinlens.api import explore, open, word_pairs
     from twinlens.compute.pair import Pair, demo_pair, load_pair
     from twinlens.compute.weights.components import ConceptSettings
-    from twinlens.studies.published import import_published
-    from twinlens.studies.run import study
+    from twinlens.studies.data.published import import_published
+    from twinlens.studies.run.study import study
     from twinlens.view.explorer import Explorer
 
 _HOMES = {
@@ -23,8 +23,8 @@ _HOMES = {
     "explore": "twinlens.api",
     "open": "twinlens.api",
     "word_pairs": "twinlens.api",
-    "study": "twinlens.studies.run",
-    "import_published": "twinlens.studies.published",
+    "study": "twinlens.studies.run.study",
+    "import_published": "twinlens.studies.data.published",
     "Explorer": "twinlens.view.explorer",
 }
 

@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 
-from twinlens.studies import run, store
+from twinlens.studies.data import store
+from twinlens.studies.run import study as run
 
 from tests.unit.studies.planted import METHOD, PAIR, open_planted, planted, prompts
 
@@ -29,7 +30,7 @@ def main(folder: str, count: int, die_after: int, engine: str = "local") -> None
     os.replace = dying if die_after else replace
     work_on = planted
     if engine == "ray":
-        from twinlens.studies.ray_engine import on_ray
+        from twinlens.studies.run.ray_engine import on_ray
 
         work_on = on_ray(open_planted, workers=1)
     run.fill(target, iter(prompts(count)), work_on, batch_size=2, total=count)

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 from twinlens.contract.manifest import Answer, Manifest, Method, ModelInfo, PairInfo, Token
 from twinlens.contract.wire import Value
-from twinlens.studies.cases import Case, CaseTrace
-from twinlens.studies.data import Row
-from twinlens.studies.run import here
-from twinlens.studies.work import Work, traced
+from twinlens.studies.data.cases import Case, CaseTrace
+from twinlens.studies.data.rows import Row
+from twinlens.studies.run.study import here
+from twinlens.studies.run.work import Work, traced
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 from twinlens.errors import DataError
-from twinlens.studies.data import Problem, Row, collect_rows, read_rows
+from twinlens.studies.data.rows import Problem, Row, collect_rows, read_rows
 
 RECORDS = [
     {

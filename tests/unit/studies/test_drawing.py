@@ -6,14 +6,14 @@ import sys
 
 import pytest
 from twinlens.errors import StudyError
-from twinlens.studies import drawing
+from twinlens.studies.report import drawing
 
 from tests.unit.studies.planted import Planted
 
 
 def figures():
-    from twinlens.studies.figures import profile_figures
-    from twinlens.studies.statistics import analyse
+    from twinlens.studies.analysis.statistics import analyse
+    from twinlens.studies.report.figures import profile_figures
 
     return profile_figures(analyse(Planted(2), bootstrap=5).profiles)
 

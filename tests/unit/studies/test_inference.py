@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from twinlens.studies import inference
+from twinlens.studies.analysis import inference
 
 rng = np.random.default_rng(1)
 A, B = rng.normal(0, 1, 30), rng.normal(0.6, 2, 30)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from twinlens.errors import LevelsError, RecordingError, UnknownBlockError
 from twinlens.measures.density import DensityParameters
-from twinlens.studies.pickles import read_pickle
-from twinlens.studies.profiles import POSITION
-from twinlens.studies.published import import_published, pieces_to_tokens
-from twinlens.studies.scoring import Settings, scores
-from twinlens.studies.statistics import analyse
+from twinlens.studies.analysis.profiles import POSITION
+from twinlens.studies.analysis.scoring import Settings, scores
+from twinlens.studies.analysis.statistics import analyse
+from twinlens.studies.data.pickles import read_pickle
+from twinlens.studies.data.published import import_published, pieces_to_tokens
 
 from tests.unit.studies.published_data import PUBLISHED, RELEASE, needs_published, needs_release
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from twinlens.errors import DataError
-from twinlens.studies.ratings import rate
-from twinlens.studies.statistics import analyse
+from twinlens.studies.analysis.statistics import analyse
+from twinlens.studies.data.ratings import rate
 
 from tests.unit.studies.planted import Planted
 

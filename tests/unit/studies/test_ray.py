@@ -21,10 +21,11 @@ import ray
 from click.testing import CliRunner
 from twinlens.commands import study as command
 from twinlens.errors import Interrupted, ModelLoadError, StudyError
-from twinlens.studies import ray_engine, run
-from twinlens.studies.ray_engine import ATTEMPTS, Attempts, Worker, on_ray, opener
-from twinlens.studies.store import Store
-from twinlens.studies.work import Job
+from twinlens.studies.data.store import Store
+from twinlens.studies.run import ray_engine
+from twinlens.studies.run import study as run
+from twinlens.studies.run.ray_engine import ATTEMPTS, Attempts, Worker, on_ray, opener
+from twinlens.studies.run.work import Job
 
 from tests.support import tiny
 from tests.unit.studies.planted import METHOD, PAIR, open_planted, planted, prompts

@@ -19,16 +19,16 @@ from twinlens.contract.manifest import Method
 from twinlens.contract.palette import PALETTES
 from twinlens.errors import TwinlensError
 from twinlens.measures.density import DensityParameters
-from twinlens.studies import run
-from twinlens.studies.data import Problem, Row
-from twinlens.studies.findings import findings
-from twinlens.studies.report import THEMES, write_report
-from twinlens.studies.scoring import Settings
-from twinlens.studies.statistics import analyse
-from twinlens.studies.store import Store
-from twinlens.studies.tables import write_tables
-from twinlens.studies.variants import FORMULA_ALONE, Grid, other_methods, robustness
-from twinlens.studies.work import traced
+from twinlens.studies.analysis.findings import findings
+from twinlens.studies.analysis.scoring import Settings
+from twinlens.studies.analysis.statistics import analyse
+from twinlens.studies.analysis.tables import write_tables
+from twinlens.studies.analysis.variants import FORMULA_ALONE, Grid, other_methods, robustness
+from twinlens.studies.data.rows import Problem, Row
+from twinlens.studies.data.store import Store
+from twinlens.studies.report.report import THEMES, write_report
+from twinlens.studies.run import study as run
+from twinlens.studies.run.work import traced
 
 from tests.support import tiny
 from tests.unit.studies.planted import METHOD, PAIR, Planted, PlantedTrace

@@ -8,14 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from twinlens.measures import density
-from twinlens.studies.cases import paired
-from twinlens.studies.published import import_published
-from twinlens.studies.scoring import score_pair
-from twinlens.studies.statistics import analyse
-from twinlens.studies.variants import (
-    PUBLISHED as UNCHANGED,
-)
-from twinlens.studies.variants import (
+from twinlens.studies.analysis.scoring import score_pair
+from twinlens.studies.analysis.statistics import analyse
+from twinlens.studies.analysis.variants import PUBLISHED as UNCHANGED
+from twinlens.studies.analysis.variants import (
     Grid,
     histogram_density,
     level_histogram,
@@ -23,6 +19,8 @@ from twinlens.studies.variants import (
     score_variants,
     shares,
 )
+from twinlens.studies.data.cases import paired
+from twinlens.studies.data.published import import_published
 
 from tests.unit.studies.planted import Planted
 from tests.unit.studies.published_data import PUBLISHED, RELEASE, needs_published, needs_release

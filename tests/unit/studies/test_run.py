@@ -20,14 +20,14 @@ from twinlens.compute.live import trace_pair
 from twinlens.compute.sources import load_weights
 from twinlens.errors import Interrupted, PromptError, StudyError, UnknownBlockError
 from twinlens.measures.density import DensityParameters
-from twinlens.studies import run
-from twinlens.studies import store as store_module
-from twinlens.studies.cases import paired
-from twinlens.studies.data import Problem, Row
-from twinlens.studies.scoring import Settings, scores
-from twinlens.studies.statistics import analyse
-from twinlens.studies.store import Store
-from twinlens.studies.work import case_of, traced
+from twinlens.studies.analysis.scoring import Settings, scores
+from twinlens.studies.analysis.statistics import analyse
+from twinlens.studies.data import store as store_module
+from twinlens.studies.data.cases import paired
+from twinlens.studies.data.rows import Problem, Row
+from twinlens.studies.data.store import Store
+from twinlens.studies.run import study as run
+from twinlens.studies.run.work import case_of, traced
 
 from tests.support import tiny
 from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace, open_planted, planted

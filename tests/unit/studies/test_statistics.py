@@ -10,10 +10,10 @@ import sys
 import numpy as np
 import pytest
 from twinlens.measures.density import DensityParameters
-from twinlens.studies.comparisons import verdict
-from twinlens.studies.profiles import ANSWER, POSITION
-from twinlens.studies.scoring import Settings, scores
-from twinlens.studies.statistics import analyse
+from twinlens.studies.analysis.comparisons import verdict
+from twinlens.studies.analysis.profiles import ANSWER, POSITION
+from twinlens.studies.analysis.scoring import Settings, scores
+from twinlens.studies.analysis.statistics import analyse
 
 from tests.unit.studies.planted import Planted
 
@@ -148,7 +148,8 @@ def test_verdicts():
 
 def test_statistics_load_no_models_and_no_charts():
     code = (
-        "import sys; import twinlens.studies.statistics, twinlens.studies.variants;"
+        "import sys, twinlens.studies.analysis.statistics;"
+        "import twinlens.studies.analysis.variants;"
         "bad = {'torch', 'transformers', 'bokeh', 'pandas', 'pyarrow'} & set(sys.modules);"
         "sys.exit(' '.join(bad) or None)"
     )

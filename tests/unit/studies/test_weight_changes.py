@@ -15,22 +15,22 @@ from twinlens.compute.weights.rotation import Settings as RotationSettings
 from twinlens.compute.weights.rotation import pair_rotation
 from twinlens.errors import StudyError
 from twinlens.labels.annotate import Annotation, Component
-from twinlens.studies.findings import find
-from twinlens.studies.html_tables import CaseSets
-from twinlens.studies.report import write_report
-from twinlens.studies.statistics import analyse
-from twinlens.studies.store import Store
-from twinlens.studies.tables import write_tables
-from twinlens.studies.variants import Grid
-from twinlens.studies.weight_changes import (
+from twinlens.studies.analysis.findings import find
+from twinlens.studies.analysis.statistics import analyse
+from twinlens.studies.analysis.tables import write_tables
+from twinlens.studies.analysis.variants import Grid
+from twinlens.studies.analysis.weight_changes import (
     ChangeTable,
     read_changes,
     rotation_tables,
     weight_tables,
     write_changes,
 )
-from twinlens.studies.weight_figures import weight_figures
-from twinlens.studies.weight_sections import weight_sections
+from twinlens.studies.data.store import Store
+from twinlens.studies.report.report import write_report
+from twinlens.studies.report.tables import CaseSets
+from twinlens.studies.report.weight_figures import weight_figures
+from twinlens.studies.report.weight_sections import weight_sections
 from twinlens.weights.vocabulary import vocabulary
 
 from tests.support import tiny

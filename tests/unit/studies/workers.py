@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from twinlens.errors import StudyError
-from twinlens.studies.data import Row
-from twinlens.studies.work import Outcome, Say, Work
+from twinlens.studies.data.rows import Row
+from twinlens.studies.run.work import Outcome, Say, Work
 
 from tests.unit.studies.planted import open_planted
 

@@ -108,7 +108,7 @@ def study(
     from tqdm import tqdm
 
     from twinlens.compute.pair import demo_pair, load_pair
-    from twinlens.studies.run import study as run_study
+    from twinlens.studies.run.study import study as run_study
     from twinlens.support.progress import progress
 
     demo = (base, tuned) == ("demo", "demo")
@@ -129,7 +129,7 @@ def study(
         )
     if weights or labels:
         from twinlens.labels.annotate import read_annotations
-        from twinlens.studies.weight_changes import weight_tables, write_changes
+        from twinlens.studies.analysis.weight_changes import weight_tables, write_changes
 
         annotations = read_annotations(labels) if labels else ()
         with progress("weights", tqdm) as said:
@@ -153,8 +153,8 @@ def report(
     folder: Path, out: Path | None, method: str | None, ratings: Path | None, **options: Any
 ) -> None:
     """Analyse the study in FOLDER again, with other settings; needs no models."""
-    from twinlens.studies.ratings import rate
-    from twinlens.studies.store import Store
+    from twinlens.studies.data.ratings import rate
+    from twinlens.studies.data.store import Store
 
     store = Store(folder, method)
     cases = rate(store, ratings) if ratings else store
@@ -167,7 +167,7 @@ def report(
 @report_options
 def published(folder: Path, out: Path, **options: Any) -> None:
     """Report on the authors' published result files in FOLDER; needs no models."""
-    from twinlens.studies.published import import_published
+    from twinlens.studies.data.published import import_published
 
     _report(import_published(folder), out, problems=(), **options)
 
@@ -188,10 +188,10 @@ def _report(
     **parameters: Any,
 ) -> None:
     from twinlens.measures.density import DensityParameters
-    from twinlens.studies.findings import findings
-    from twinlens.studies.report import write_report
-    from twinlens.studies.scoring import Settings
-    from twinlens.studies.tables import write_tables
+    from twinlens.studies.analysis.findings import findings
+    from twinlens.studies.analysis.scoring import Settings
+    from twinlens.studies.analysis.tables import write_tables
+    from twinlens.studies.report.report import write_report
 
     out.mkdir(parents=True, exist_ok=True)
     page = write_report(

@@ -19,33 +19,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twinlens.measures.density import DensityParameters
-    from twinlens.studies.data import collect_rows, read_rows
-    from twinlens.studies.published import import_published
-    from twinlens.studies.ratings import rate
-    from twinlens.studies.report import write_report
-    from twinlens.studies.run import study
-    from twinlens.studies.scoring import Settings
-    from twinlens.studies.statistics import analyse
-    from twinlens.studies.store import Store
-    from twinlens.studies.tables import write_tables
-    from twinlens.studies.variants import robustness
-    from twinlens.studies.weight_changes import weight_tables, write_changes
+    from twinlens.studies.analysis.scoring import Settings
+    from twinlens.studies.analysis.statistics import analyse
+    from twinlens.studies.analysis.tables import write_tables
+    from twinlens.studies.analysis.variants import robustness
+    from twinlens.studies.analysis.weight_changes import weight_tables, write_changes
+    from twinlens.studies.data.published import import_published
+    from twinlens.studies.data.ratings import rate
+    from twinlens.studies.data.rows import collect_rows, read_rows
+    from twinlens.studies.data.store import Store
+    from twinlens.studies.report.report import write_report
+    from twinlens.studies.run.study import study
 
 _HOMES = {
     "DensityParameters": "twinlens.measures.density",
-    "Settings": "twinlens.studies.scoring",
-    "Store": "twinlens.studies.store",
-    "analyse": "twinlens.studies.statistics",
-    "collect_rows": "twinlens.studies.data",
-    "import_published": "twinlens.studies.published",
-    "rate": "twinlens.studies.ratings",
-    "read_rows": "twinlens.studies.data",
-    "robustness": "twinlens.studies.variants",
-    "study": "twinlens.studies.run",
-    "weight_tables": "twinlens.studies.weight_changes",
-    "write_changes": "twinlens.studies.weight_changes",
-    "write_report": "twinlens.studies.report",
-    "write_tables": "twinlens.studies.tables",
+    "Settings": "twinlens.studies.analysis.scoring",
+    "Store": "twinlens.studies.data.store",
+    "analyse": "twinlens.studies.analysis.statistics",
+    "collect_rows": "twinlens.studies.data.rows",
+    "import_published": "twinlens.studies.data.published",
+    "rate": "twinlens.studies.data.ratings",
+    "read_rows": "twinlens.studies.data.rows",
+    "robustness": "twinlens.studies.analysis.variants",
+    "study": "twinlens.studies.run.study",
+    "weight_tables": "twinlens.studies.analysis.weight_changes",
+    "write_changes": "twinlens.studies.analysis.weight_changes",
+    "write_report": "twinlens.studies.report.report",
+    "write_tables": "twinlens.studies.analysis.tables",
 }
 
 __all__ = [

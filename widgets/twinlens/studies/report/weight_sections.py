@@ -6,8 +6,13 @@ import html
 import json
 from collections.abc import Iterable
 
-from twinlens.studies.html_tables import CaseSets, Cell, Column, number, table
-from twinlens.studies.weight_changes import Changes, ChangeTable, TableName, shown_components
+from twinlens.studies.analysis.weight_changes import (
+    Changes,
+    ChangeTable,
+    TableName,
+    shown_components,
+)
+from twinlens.studies.report.tables import CaseSets, Cell, Column, number, table
 
 #: Words per list in the report; the files of the study hold all.
 SHOWN_WORDS = 60

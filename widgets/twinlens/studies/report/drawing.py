@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from twinlens.errors import StudyError
 from twinlens.pages.html import inline_script
 from twinlens.pages.values import bokeh_script
-from twinlens.studies.page import asset, figures_json
+from twinlens.studies.report.page import asset, figures_json
 from twinlens.support.files import replacing
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from twinlens.measures.density import density_of_levels, instruction_score
-from twinlens.studies.cases import Case, Pairing, paired
-from twinlens.studies.comparisons import Comparison, Question, Record, compare, flat
-from twinlens.studies.profiles import Profile, Profiles
-from twinlens.studies.scoring import Score, Settings, as_score, score_pair
+from twinlens.studies.analysis.comparisons import Comparison, Question, Record, compare, flat
+from twinlens.studies.analysis.profiles import Profile, Profiles
+from twinlens.studies.analysis.scoring import Score, Settings, as_score, score_pair
+from twinlens.studies.data.cases import Case, Pairing, paired
 
 
 @dataclass(frozen=True)

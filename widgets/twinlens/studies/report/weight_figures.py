@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.contract.palette import PALETTES, ChartTheme
-from twinlens.studies.figures import GROUP_COLOURS, GROUP_MARKERS, blank, legend_above
-from twinlens.studies.weight_changes import Changes, ChangeTable, Row, shown_components
+from twinlens.studies.analysis.weight_changes import Changes, ChangeTable, Row, shown_components
+from twinlens.studies.report.figures import GROUP_COLOURS, GROUP_MARKERS, blank, legend_above
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twinlens.errors import StudyError
-from twinlens.studies.data import Problem, Row, read_rows
-from twinlens.studies.store import Store
-from twinlens.studies.work import Job, Outcome, Response, Say, Work
+from twinlens.studies.data.rows import Problem, Row, read_rows
+from twinlens.studies.data.store import Store
+from twinlens.studies.run.work import Job, Outcome, Response, Say, Work
 from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def study(
     ----------
     pair : Pair
     data : path, list, `datasets` object or pandas frame
-        See `twinlens.studies.data`; bad rows are set aside and reported (`Store.problems`).
+        See `twinlens.studies.data.rows`; bad rows are set aside and reported (`Store.problems`).
     out : path
         Folder of the study.
     methods : sequence of str
@@ -71,14 +71,14 @@ def study(
     columns : mapping, optional
         Other names of columns.
     published_quirk : bool
-        How annotations are widened, see `twinlens.studies.annotation.widen`.
+        How annotations are widened, see `twinlens.studies.data.spans.widen`.
     batch_size : int, optional
         Prompts of similar length that are worked on together: 32, or 256 where the pair keeps one
         model in memory at a time, which is loaded anew for each batch. An interrupt or a crash
         loses at most one batch (of each worker).
     engine : {"local", "ray"}
         Where the work is done: in this process, or by the workers of a Ray cluster, see
-        `twinlens.studies.ray_engine`.
+        `twinlens.studies.run.ray_engine`.
     workers : int, optional
         Workers of the cluster, each with the pair in its memory; by default one for each GPU, or
         for each machine where the pair runs on the CPU.
@@ -117,7 +117,7 @@ def study(
         )
     job = Job(tuple(methods), response, max_new_tokens, template)
     if engine == "ray":
-        from twinlens.studies.ray_engine import on_ray, opener
+        from twinlens.studies.run.ray_engine import on_ray, opener
 
         work_on = on_ray(opener(pair, job), workers=workers, gpu=pair.accelerated)
     else:

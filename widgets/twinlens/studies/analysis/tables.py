@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from twinlens.contract.manifest import PairInfo
 from twinlens.contract.words import SIDES
-from twinlens.studies.statistics import Analysis
-from twinlens.studies.variants import Outcome, shares
-from twinlens.studies.weight_changes import Changes
+from twinlens.studies.analysis.statistics import Analysis
+from twinlens.studies.analysis.variants import Outcome, shares
+from twinlens.studies.analysis.weight_changes import Changes
 
 
 def write_tables(

@@ -20,7 +20,7 @@ from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
-    from twinlens.studies.weight_changes import Changes
+    from twinlens.studies.analysis.weight_changes import Changes
     from twinlens.view.panel import Panel
 
 #: Levels of the published files.

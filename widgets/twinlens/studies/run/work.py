@@ -14,10 +14,10 @@ from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import Interrupted, StudyError, TwinlensError
 from twinlens.measures.summary import SCORED_SEGMENTS
-from twinlens.studies.annotation import Span, span_tokens
-from twinlens.studies.cases import Case
-from twinlens.studies.data import Problem, Row
-from twinlens.studies.store import as_table
+from twinlens.studies.data.cases import Case
+from twinlens.studies.data.rows import Problem, Row
+from twinlens.studies.data.spans import Span, span_tokens
+from twinlens.studies.data.store import as_table
 from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from twinlens.contract.words import Side
 from twinlens.measures.density import DensityParameters, density_of_levels, instruction_score
-from twinlens.studies.cases import Case, Pairing, paired
+from twinlens.studies.data.cases import Case, Pairing, paired
 
 Spans: TypeAlias = Literal["widened", "marked"]
 Cut: TypeAlias = Literal["full", "shorter"]

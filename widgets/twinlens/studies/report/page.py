@@ -15,7 +15,7 @@ from twinlens.contract.words import PanelKind
 from twinlens.pages.html import inline_json, inline_script, policy
 from twinlens.pages.page import page_parts, page_scripts, page_template
 from twinlens.pages.values import bokeh_script
-from twinlens.studies.cases import Cases
+from twinlens.studies.data.cases import Cases
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure
@@ -87,4 +87,4 @@ def page_html(
 
 def asset(name: str) -> str:
     """Text of a file of this package."""
-    return (files("twinlens.studies") / name).read_text(encoding="utf-8")
+    return (files("twinlens.studies.report") / name).read_text(encoding="utf-8")

@@ -33,13 +33,13 @@ import pyarrow.compute as pc
 
 from twinlens.contract.manifest import PairInfo
 from twinlens.errors import StudyError, TwinlensError
-from twinlens.studies.data import Problem, Row
-from twinlens.studies.store import SCHEMA
-from twinlens.studies.work import Job, Outcome, Say, Work
+from twinlens.studies.data.rows import Problem, Row
+from twinlens.studies.data.store import SCHEMA
+from twinlens.studies.run.work import Job, Outcome, Say, Work
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
-    from twinlens.studies.run import Engine
+    from twinlens.studies.run.study import Engine
 
 #: So many workers may die on a row.
 ATTEMPTS = 3

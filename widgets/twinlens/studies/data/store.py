@@ -25,9 +25,9 @@ import pyarrow.parquet as pq
 
 from twinlens.contract.manifest import Method, ModelInfo, PairInfo, Token
 from twinlens.errors import StudyError, UnknownBlockError
-from twinlens.studies.cases import Case, CaseTrace
-from twinlens.studies.data import Problem
-from twinlens.studies.weight_changes import Changes, read_changes
+from twinlens.studies.analysis.weight_changes import Changes, read_changes
+from twinlens.studies.data.cases import Case, CaseTrace
+from twinlens.studies.data.rows import Problem
 
 FORMAT = 1
 #: So many files of single prompts are merged into one.

@@ -22,11 +22,11 @@ import numpy as np
 from twinlens.contract.manifest import Method, ModelInfo, PairInfo, Token
 from twinlens.contract.words import Side
 from twinlens.errors import RecordingError, UnknownBlockError
-from twinlens.studies.annotation import Span, find_span, parse_annotation, span_tokens, widen
-from twinlens.studies.cases import Case, CaseTrace
+from twinlens.studies.data.cases import Case, CaseTrace
+from twinlens.studies.data.spans import Span, find_span, parse_annotation, span_tokens, widen
 
 if TYPE_CHECKING:
-    from twinlens.studies.weight_changes import Changes
+    from twinlens.studies.analysis.weight_changes import Changes
 
 METHOD = Method(
     name="published_levels",
@@ -187,7 +187,7 @@ class _Pickled:
         )
 
     def case(self, case_id: str, side: Side) -> Case:
-        from twinlens.studies.pickles import read_pickle
+        from twinlens.studies.data.pickles import read_pickle
 
         record = read_pickle(self._folders[side] / f"{case_id}.pkl")
         prompt, annotation = self._prompts[case_id]

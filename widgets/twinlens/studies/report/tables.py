@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from twinlens.studies.comparisons import DECIDING_TEST, Comparison, Question, Verdict
-from twinlens.studies.variants import Outcome, Share
+from twinlens.studies.analysis.comparisons import DECIDING_TEST, Comparison, Question, Verdict
+from twinlens.studies.analysis.variants import Outcome, Share
 
 #: Verdicts as signs, of which the shape says enough.
 SIGNS: dict[Verdict, str] = {"holds": "●", "vanishes": "◇", "turns": "▼", "unknown": "×"}

@@ -6,17 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from twinlens.studies.comparisons import (
+from twinlens.studies.analysis.comparisons import (
     DECIDING_TEST,
     SIGNIFICANCE,
     Comparison,
     Question,
     Verdict,
 )
-from twinlens.studies.profiles import ANSWER, POSITION, Profile
-from twinlens.studies.statistics import Analysis
-from twinlens.studies.variants import FORMULA_ALONE, Outcome, shares
-from twinlens.studies.weight_changes import Changes, ChangeTable, shown_components
+from twinlens.studies.analysis.profiles import ANSWER, POSITION, Profile
+from twinlens.studies.analysis.statistics import Analysis
+from twinlens.studies.analysis.variants import FORMULA_ALONE, Outcome, shares
+from twinlens.studies.analysis.weight_changes import Changes, ChangeTable, shown_components
 
 _CLAIMS: dict[Question, str] = {
     "tuned against base": "The answers of tuned rest more on the instruction than those of base",

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.contract.palette import PALETTES, ChartTheme
 from twinlens.figures.theme import FONT
-from twinlens.studies.comparisons import Question, Verdict
-from twinlens.studies.profiles import ANSWER, LONG, POSITION, Profile
-from twinlens.studies.scoring import Score
-from twinlens.studies.variants import Outcome
+from twinlens.studies.analysis.comparisons import Question, Verdict
+from twinlens.studies.analysis.profiles import ANSWER, LONG, POSITION, Profile
+from twinlens.studies.analysis.scoring import Score
+from twinlens.studies.analysis.variants import Outcome
 
 if TYPE_CHECKING:
     from bokeh.models import ColumnDataSource

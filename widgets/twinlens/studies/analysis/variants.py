@@ -26,9 +26,8 @@ from twinlens.measures.density import (
     instruction_score,
     relative_density,
 )
-from twinlens.studies import inference
-from twinlens.studies.cases import PUBLISHED_LEVELS, Case, Cases, Pairing, paired
-from twinlens.studies.comparisons import (
+from twinlens.studies.analysis import inference
+from twinlens.studies.analysis.comparisons import (
     MINIMUM_RATED_ANSWER,
     Level,
     Question,
@@ -36,7 +35,8 @@ from twinlens.studies.comparisons import (
     parts,
     verdict,
 )
-from twinlens.studies.scoring import Cut, Score, Settings, Spans, as_score
+from twinlens.studies.analysis.scoring import Cut, Score, Settings, Spans, as_score
+from twinlens.studies.data.cases import PUBLISHED_LEVELS, Case, Cases, Pairing, paired
 
 #: Name of the unchanged settings among the named variants.
 PUBLISHED = "as published"

@@ -13,17 +13,12 @@ from typing import TYPE_CHECKING, Any
 from twinlens.contract.palette import ChartTheme
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import TwinlensError
-from twinlens.studies import drawing, figures, html_tables
-from twinlens.studies.cases import Cases
-from twinlens.studies.comparisons import Question
-from twinlens.studies.data import Problem
-from twinlens.studies.findings import Finding, find
-from twinlens.studies.html_tables import SIGNS, CaseSets, Cell, Column
-from twinlens.studies.page import case_panel, figures_json, page_html
-from twinlens.studies.profiles import PARTS, Profile
-from twinlens.studies.scoring import Score, Settings
-from twinlens.studies.statistics import Analysis, analyse
-from twinlens.studies.variants import (
+from twinlens.studies.analysis.comparisons import Question
+from twinlens.studies.analysis.findings import Finding, find
+from twinlens.studies.analysis.profiles import PARTS, Profile
+from twinlens.studies.analysis.scoring import Score, Settings
+from twinlens.studies.analysis.statistics import Analysis, analyse
+from twinlens.studies.analysis.variants import (
     Grid,
     Outcome,
     VariantScores,
@@ -32,9 +27,14 @@ from twinlens.studies.variants import (
     shares,
     variant_scores,
 )
-from twinlens.studies.weight_changes import Changes
-from twinlens.studies.weight_figures import weight_figures
-from twinlens.studies.weight_sections import weight_sections
+from twinlens.studies.analysis.weight_changes import Changes
+from twinlens.studies.data.cases import Cases
+from twinlens.studies.data.rows import Problem
+from twinlens.studies.report import drawing, figures, tables
+from twinlens.studies.report.page import case_panel, figures_json, page_html
+from twinlens.studies.report.tables import SIGNS, CaseSets, Cell, Column
+from twinlens.studies.report.weight_figures import weight_figures
+from twinlens.studies.report.weight_sections import weight_sections
 from twinlens.support.files import replacing
 from twinlens.support.progress import Report
 
@@ -64,7 +64,7 @@ class ReportFile:
     def save_figures(
         self, folder: str | os.PathLike[str], *, theme: ChartTheme = "light"
     ) -> list[Path]:
-        """Save every figure as SVG and PNG; see `twinlens.studies.drawing.save`.
+        """Save every figure as SVG and PNG; see `twinlens.studies.report.drawing.save`.
 
         Raises
         ------
@@ -221,8 +221,8 @@ def _sections(
     yield "".join(_finding(one, sets) for one in find(analysis, outcomes, changes))
     for question in _asked(analysis):
         yield f"<h2>{html.escape(_TITLES[question])}</h2>"
-        yield html_tables.comparison_table(analysis.comparisons, question, sets)
-        yield html_tables.test_table(analysis.comparisons, question, sets)
+        yield tables.comparison_table(analysis.comparisons, question, sets)
+        yield tables.test_table(analysis.comparisons, question, sets)
     yield '<h2 id="cases-title" tabindex="-1">Cases</h2>'
     yield (
         "<p>Select in either figure, or click any number: the table keeps those cases. "
@@ -239,17 +239,17 @@ def _sections(
         widest = _widest(outcomes, question)
         yield f"<h2>Does it hold under other settings? {html.escape(question.capitalize())}</h2>"
         yield f'<p class="muted">{html.escape(_varied(outcomes))}</p>'
-        yield html_tables.variant_table(outcomes, analysis.comparisons, question, variants, sets)
+        yield tables.variant_table(outcomes, analysis.comparisons, question, variants, sets)
         caption = f"Effect size with 95 % interval, {widest}. Click a mark for its cases."
         yield _figure(figures.robustness_name(question), caption)
-        yield html_tables.share_table(counted, analysis.comparisons, question, widest, sets)
+        yield tables.share_table(counted, analysis.comparisons, question, widest, sets)
     yield from _profiles(analysis.profiles, sets)
     yield from weight_sections(changes, sets)
     if problems:
         yield "<h2>Rows set aside</h2>"
         columns = [Column("row"), Column("what was wrong", kind="text wrap")]
         rows = [[Cell(str(p.number), p.number), Cell(p.message)] for p in problems]
-        yield html_tables.table(f"{len(problems)} rows are not in the study.", columns, rows, sets)
+        yield tables.table(f"{len(problems)} rows are not in the study.", columns, rows, sets)
 
 
 def _finding(one: Finding, sets: CaseSets) -> str:
@@ -307,8 +307,8 @@ def _profiles(profiles: Sequence[Profile], sets: CaseSets) -> Iterable[str]:
             numbers = (
                 Cell(text, value, profile.ids, words, part=(place, point.part))
                 for text, value in (
-                    (html_tables.number(point.mean), point.mean),
-                    (html_tables.number(point.standard_error), point.standard_error),
+                    (tables.number(point.mean), point.mean),
+                    (tables.number(point.standard_error), point.standard_error),
                     (str(point.n), point.n),
                 )
             )
@@ -321,7 +321,7 @@ def _profiles(profiles: Sequence[Profile], sets: CaseSets) -> Iterable[str]:
                     *numbers,
                 ]
             )
-    found = html_tables.table("Means and standard errors.", columns, rows, sets)
+    found = tables.table("Means and standard errors.", columns, rows, sets)
     yield f"<details><summary>The numbers of these figures</summary>{found}</details>"
 
 
@@ -355,7 +355,7 @@ def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
         name = html.escape(score.id)
         first = f'<td class="text"><button type="button" class="open">{name}</button></td>'
         rest = "".join(
-            f'<td class="{column.kind}"{html_tables.sort_value(cell)}{hide}>'
+            f'<td class="{column.kind}"{tables.sort_value(cell)}{hide}>'
             f"{html.escape(cell.text)}</td>"
             for column, cell, hide in list(zip(columns, row, hidden, strict=True))[1:]
         )

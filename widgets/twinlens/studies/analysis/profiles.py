@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from twinlens.contract.words import SIDES, Side
 from twinlens.measures.density import FloatArray, sparse
-from twinlens.studies.cases import Case
+from twinlens.studies.data.cases import Case
 
 PARTS = 10
 

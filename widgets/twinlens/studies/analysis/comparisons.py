@@ -11,9 +11,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from twinlens.contract.words import SIDES, Side
-from twinlens.studies import inference
-from twinlens.studies.inference import Test
-from twinlens.studies.scoring import Score
+from twinlens.studies.analysis import inference
+from twinlens.studies.analysis.inference import Test
+from twinlens.studies.analysis.scoring import Score
 
 Question: TypeAlias = Literal["tuned against base", "followed against unfollowed"]
 Verdict: TypeAlias = Literal["holds", "turns", "vanishes", "unknown"]

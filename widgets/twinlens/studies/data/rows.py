@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from twinlens.errors import DataError, PromptError
-from twinlens.studies.annotation import Span, find_span, parse_annotation, widen
+from twinlens.studies.data.spans import Span, find_span, parse_annotation, widen
 
 _TRUE, _FALSE = {"true", "yes", "1"}, {"false", "no", "0"}
 
@@ -97,7 +97,7 @@ def read_rows(
     columns : mapping, optional
         From a column name above to the name it has in the data.
     published_quirk : bool
-        See `twinlens.studies.annotation.widen`.
+        See `twinlens.studies.data.spans.widen`.
 
     Yields
     ------

@@ -1,0 +1,1 @@
+"""Scores, tests and findings of a study."""

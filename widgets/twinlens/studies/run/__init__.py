@@ -1,0 +1,1 @@
+"""Many prompts through a pair: on this machine or a cluster."""
