@@ -84,6 +84,10 @@ gallery: $(STAMPS)/dev $(FRONT_END) ## Run the gallery notebooks and write their
 wheel: $(STAMPS)/dev $(FRONT_END) ## Build wheel and source archive into dist/
 	$(BIN)/python -m build --no-isolation
 
+.PHONY: contract
+contract: $(STAMPS)/dev ## Write the files that come from the contract
+	$(BIN)/python -m twinlens.contract.generate
+
 .PHONY: format
 format: $(STAMPS)/dev ## Format the code
 	$(BIN)/ruff check --fix-only

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 from twinlens.contract.forms import Faithfulness
+from twinlens.contract.words import UNITS
 from twinlens.measures.effect_shares import effect_shares
 from twinlens.measures.faithfulness import faithfulness
-from twinlens.traces.grouping import UNITS, groups
+from twinlens.traces.grouping import groups
 
 from tests.support.synthetic import SyntheticTrace, tokens
 

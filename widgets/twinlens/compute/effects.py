@@ -19,10 +19,10 @@ from twinlens.compute.prompt import pieces
 from twinlens.contract.forms import DeletionCurve, Faithfulness
 from twinlens.contract.manifest import Manifest, Method
 from twinlens.contract.wire import Array
-from twinlens.contract.words import EXACT, SIDES, Side
+from twinlens.contract.words import EXACT, SIDES, UNITS, Side
 from twinlens.measures.faithfulness import faithfulness
 from twinlens.support.progress import Report
-from twinlens.traces.grouping import UNITS, groups
+from twinlens.traces.grouping import groups
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

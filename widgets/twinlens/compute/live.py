@@ -26,12 +26,12 @@ from twinlens.compute.words import LOOKED_UP_TOGETHER
 from twinlens.contract.blocks import grows
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Array, Value, half
-from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
+from twinlens.contract.words import SIDES, UNITS, Side, parse_unit, reading_position
 from twinlens.errors import UnknownBlockError
 from twinlens.measures.differences import relative_difference
 from twinlens.support.lru import Cache
 from twinlens.support.progress import Report
-from twinlens.traces.grouping import UNITS, groups
+from twinlens.traces.grouping import groups
 from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:

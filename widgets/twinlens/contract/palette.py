@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
-ChartTheme: TypeAlias = Literal["light", "dark"]
+from twinlens.contract.words import ChartTheme
 
 
 @dataclass(frozen=True)

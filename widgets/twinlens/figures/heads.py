@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinlens.contract.palette import PALETTES, ChartTheme, Palette
+from twinlens.contract.palette import PALETTES, Palette
 from twinlens.contract.wire import Array
-from twinlens.contract.words import SIDES
+from twinlens.contract.words import SIDES, ChartTheme
 from twinlens.figures.theme import FONT
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinlens.contract.palette import PALETTES, ChartTheme, Palette
+from twinlens.contract.palette import PALETTES, Palette
+from twinlens.contract.words import ChartTheme
 from twinlens.figures.theme import hover, layer_figure, layer_line, legend_above
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace

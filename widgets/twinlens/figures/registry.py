@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from twinlens.contract.palette import PALETTES, ChartTheme
+from twinlens.contract.palette import PALETTES
 from twinlens.contract.wire import Json
+from twinlens.contract.words import ChartTheme
 from twinlens.errors import UnknownBlockError
 from twinlens.figures.heads import heads_chart
 from twinlens.figures.overview import overview

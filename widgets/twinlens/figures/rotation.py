@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from twinlens.contract.palette import PALETTES, ChartTheme, Palette
+from twinlens.contract.palette import PALETTES, Palette
+from twinlens.contract.words import ChartTheme
 from twinlens.figures.theme import hover, layer_figure, layer_line, legend_above
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from twinlens.contract import blocks, wire
-from twinlens.contract.manifest import Manifest, with_methods
+from twinlens.contract.blocks import with_methods
+from twinlens.contract.manifest import Manifest
 from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind
 from twinlens.errors import TwinlensError
 from twinlens.figures.registry import chart_keys

@@ -18,7 +18,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from twinlens.contract.manifest import manifest_from_json, with_methods
+from twinlens.contract.blocks import with_methods
+from twinlens.contract.manifest import manifest_from_json
 from twinlens.contract.wire import Value
 from twinlens.errors import PromptError, RecordingError, UnknownBlockError
 from twinlens.support.files import replacing

@@ -22,8 +22,8 @@ from twinlens.compute.capture import observed
 from twinlens.compute.passes import Conditions, Prefix
 from twinlens.contract.manifest import Method
 from twinlens.contract.wire import Array
+from twinlens.contract.words import Unit
 from twinlens.errors import PromptError, UnsupportedArchitectureError
-from twinlens.traces.grouping import Unit
 
 Kind: TypeAlias = Literal["mask", "zero", "replace", "remove"]
 

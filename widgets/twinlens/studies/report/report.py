@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinlens.contract.palette import ChartTheme
-from twinlens.contract.words import SIDES, Side
+from twinlens.contract.words import SIDES, ChartTheme, Side
 from twinlens.errors import TwinlensError
 from twinlens.studies.analysis.comparisons import Question
 from twinlens.studies.analysis.findings import Finding, find
