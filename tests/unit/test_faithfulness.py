@@ -13,7 +13,7 @@ from twinlens.measures.effect_shares import effect_shares
 from twinlens.measures.faithfulness import faithfulness
 from twinlens.traces.grouping import groups
 
-from tests.support.synthetic import SyntheticTrace, tokens
+from tests.support.made_up import MadeUpTrace, tokens
 
 
 def tables(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +109,7 @@ def test_words_sentences_and_segments() -> None:
         assert groups((), unit) == []
 
 
-class Given(SyntheticTrace):
+class Given(MadeUpTrace):
     values = np.zeros((14, 2), dtype=np.float32)
 
     def block(self, key, report=None):  # type: ignore[no-untyped-def]

@@ -76,6 +76,10 @@ class Parameter:
 class _Unit(Parameter):
     """A component or a neuron, as kind and index."""
 
+    def every(self, manifest: Manifest, values: Values) -> list[str]:
+        """The components: neurons are too many."""
+        return [f"component:{k}" for k in range(manifest.components)]
+
     def read(self, text: str, manifest: Manifest, values: Values) -> tuple[str, int]:
         try:
             kind, index = parse_unit(text)
