@@ -30,13 +30,13 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, MistralConfig, PreTrainedTokenizerFast
+from twinlens.compute.models.weights import Weights
 from twinlens.compute.weights.components import (
     ConceptSettings,
     components,
     layer_components,
     value_vectors,
 )
-from twinlens.compute.weights.reading import Weights
 from twinlens.compute.words import WordRows, word_rows
 from twinlens.weights.vocabulary import vocabulary
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from transformers import PreTrainedModel
-from twinlens.compute import architectures
 from twinlens.compute.capture import answer_greedily, capture
+from twinlens.compute.models import architectures
 from twinlens.errors import Interrupted, NotFiniteError
 
 from tests.support import tiny

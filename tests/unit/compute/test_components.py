@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from sklearn.decomposition import PCA
 from twinlens.commands.main import twinlens
-from twinlens.compute import architectures
+from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.weights import components as subject
 from twinlens.compute.weights.components import ConceptSettings, components

@@ -10,8 +10,8 @@ import pytest
 import torch
 from scipy.stats import special_ortho_group
 from sklearn.decomposition import PCA
-from twinlens.compute import architectures
 from twinlens.compute.concepts import match_components, strongest
+from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.weights.components import principal_components
 from twinlens.compute.words import WordRows, word_rows

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from twinlens.compute import architectures
 from twinlens.compute.capture import capture
 from twinlens.compute.gates import Replacement, answer_logprobs, gate_gradients
 from twinlens.compute.live import LiveTrace, trace_pair
+from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, TOP_HEADS

@@ -8,8 +8,9 @@ import torch
 from scipy.spatial.distance import jensenshannon
 from torch import Tensor
 from transformers import PreTrainedModel
-from twinlens.compute import architectures, heads, lens
+from twinlens.compute import heads, lens
 from twinlens.compute.capture import Capture, capture
+from twinlens.compute.models import architectures
 
 from tests.support import tiny
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from twinlens.compute import architectures
 from twinlens.compute.live import LiveTrace, trace_pair
+from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.contract import blocks, wire
 from twinlens.contract.manifest import manifest_from_json

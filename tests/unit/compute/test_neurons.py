@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 from transformers import PreTrainedModel
-from twinlens.compute import architectures
 from twinlens.compute.attributions.registry import Reading
 from twinlens.compute.live import LiveTrace, trace_pair
+from twinlens.compute.models import architectures
 from twinlens.compute.neurons import neuron_ablation, neuron_effects
 from twinlens.compute.pair import Pair, demo_pair, load_pair
 from twinlens.contract.wire import Array

@@ -10,10 +10,10 @@ import torch
 from scipy.linalg import subspace_angles
 from scipy.stats import special_ortho_group
 from sklearn.decomposition import PCA
-from twinlens.compute import architectures
+from twinlens.compute.models import architectures
+from twinlens.compute.models.weights import Weights
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.weights.components import principal_components, value_vectors
-from twinlens.compute.weights.reading import Weights
 from twinlens.compute.weights.rotation import (
     Settings,
     layer_rotation,

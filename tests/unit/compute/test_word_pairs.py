@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from twinlens.compute.models.weights import LayerWeights, Weights
 from twinlens.compute.pair import load_pair
-from twinlens.compute.weights.reading import LayerWeights, Weights
 from twinlens.compute.weights.word_pairs import Ranking, layer_pairs, word_pairs
 from twinlens.compute.weights.word_vectors import (
     Cooccurrence,

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from twinlens.compute.answers import choose_answers, stop_tokens
-from twinlens.compute.architectures import Sizes
 from twinlens.compute.attributions.gradients import probability, slopes_together
 from twinlens.compute.attributions.registry import Reading, complete
 from twinlens.compute.capture import answers_greedily
+from twinlens.compute.models.architectures import Sizes
 from twinlens.compute.prompt import Prompt, check_length
 from twinlens.contract.manifest import Answer
 from twinlens.contract.wire import Array

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
-from twinlens.compute import architectures, passes
+from twinlens.compute import passes
+from twinlens.compute.models import architectures
 from twinlens.compute.passes import Conditions
 from twinlens.compute.patterns import Patterns
 from twinlens.contract.words import Side

@@ -13,14 +13,14 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from twinlens.compute import architectures
+from twinlens.compute.models import architectures
+from twinlens.compute.models.weights import Weights
 from twinlens.compute.weights.components import (
     Basis,
     ConceptSettings,
     LayerComponents,
     layer_components,
 )
-from twinlens.compute.weights.reading import Weights
 from twinlens.compute.weights.rotation import Settings as RotationSettings
 from twinlens.compute.weights.rotation import pair_rotation
 from twinlens.compute.words import WordRows, word_rows

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from twinlens.compute import architectures
 from twinlens.compute.attributions.folding import embed, fold
 from twinlens.compute.attributions.gradients import log_probability
 from twinlens.compute.attributions.registry import Reading, precise
+from twinlens.compute.models import architectures
 from twinlens.contract.wire import Array
 from twinlens.errors import NotFiniteError
 

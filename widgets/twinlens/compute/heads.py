@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.compute import architectures
 from twinlens.compute.capture import Capture
+from twinlens.compute.models import architectures
 from twinlens.contract.wire import Array
 from twinlens.measures.differences import jensen_shannon
 

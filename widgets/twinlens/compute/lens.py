@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from twinlens.compute import architectures
+from twinlens.compute.models import architectures
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twinlens.compute import architectures
 from twinlens.compute.attributions.folding import embed, fold
 from twinlens.compute.attributions.gradients import log_probability
 from twinlens.compute.attributions.registry import Reading, precise
 from twinlens.compute.capture import Capture
 from twinlens.compute.concepts import strongest
+from twinlens.compute.models import architectures
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side, reading_position

@@ -14,8 +14,8 @@ import psutil
 import torch
 from transformers import AutoModelForCausalLM
 
-from twinlens.compute.architectures import Sizes, sizes
-from twinlens.compute.sources import (
+from twinlens.compute.models.architectures import Sizes, sizes
+from twinlens.compute.models.sources import (
     Source,
     load_config,
     load_tokenizer,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from twinlens.compute import architectures
+from twinlens.compute.models import architectures
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.compute import architectures, passes
+from twinlens.compute import passes
 from twinlens.compute.attributions.folding import Folded, Target, embed, fold
 from twinlens.compute.attributions.gradients import (
     gradient_columns,
@@ -22,6 +22,7 @@ from twinlens.compute.attributions.gradients import (
 )
 from twinlens.compute.attributions.registry import Piece, Reading, Wanted, precise, saliency_method
 from twinlens.compute.capture import observed
+from twinlens.compute.models import architectures
 from twinlens.compute.passes import Conditions
 from twinlens.contract.manifest import Method
 from twinlens.contract.wire import Array

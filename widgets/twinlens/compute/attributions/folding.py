@@ -15,10 +15,10 @@ from typing import TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from twinlens.compute import architectures
 from twinlens.compute.attributions.cut import Cut, cut_open
 from twinlens.compute.attributions.registry import Reading, precise
 from twinlens.compute.capture import observed
+from twinlens.compute.models import architectures
 from twinlens.compute.passes import Conditions, Prefix
 
 #: Scores of some answer tokens, shape [m], from their logits [m, vocabulary].

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twinlens.compute import architectures, passes
+from twinlens.compute import passes
 from twinlens.compute.attributions.cut import states_at_cut
 from twinlens.compute.attributions.folding import (
     Folded,
@@ -30,6 +30,7 @@ from twinlens.compute.attributions.folding import (
 from twinlens.compute.attributions.products import Products, keeping, reusing
 from twinlens.compute.attributions.registry import Piece, Reading, Wanted, precise, saliency_method
 from twinlens.compute.capture import observed
+from twinlens.compute.models import architectures
 from twinlens.compute.passes import Conditions, Prefix
 from twinlens.contract.manifest import Method
 from twinlens.contract.wire import Array

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.compute.weights.reading import HeldWeights, LayerWeights, Source, weights_of
+from twinlens.compute.models.weights import HeldWeights, LayerWeights, Source, weights_of
 from twinlens.contract.wire import Array
 from twinlens.errors import PairMismatchError
 from twinlens.support.progress import Report

@@ -16,8 +16,9 @@ import scipy.linalg
 import torch
 from torch import Tensor, nn
 
-from twinlens.compute import architectures
-from twinlens.compute.weights.reading import Source, Weights, weights_of
+from twinlens.compute.models import architectures
+from twinlens.compute.models.fingerprint import key_of
+from twinlens.compute.models.weights import Source, Weights, weights_of
 from twinlens.compute.words import Ends, WordRows, word_rows
 from twinlens.contract.wire import Array
 from twinlens.errors import HeadIndexError, NotFiniteError, UnsupportedArchitectureError
@@ -28,7 +29,7 @@ from twinlens.weights.vocabulary import Vocabulary, vocabulary
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from twinlens.compute.architectures import Sizes
+    from twinlens.compute.models.architectures import Sizes
 
 #: Components shown by default; the paper looks at the first 300.
 COMPONENTS = 50
@@ -297,7 +298,7 @@ def layer_components(
         if report:
             report(done, len(wanted), f"components of {weights.name}, layer {layer}")
         values = value_vectors(weights, layer)
-        key = layer_files.key_of(count, settings.words, words.digest, values) if folder else ""
+        key = key_of(count, settings.words, words.digest, values) if folder else ""
         kept = layer_files.load(folder, key)
         if kept is None:
             basis = principal_components(check_finite(values, weights.name, layer), count)

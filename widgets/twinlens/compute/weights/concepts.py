@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinlens.compute.concepts import matched
-from twinlens.compute.sources import load_tokenizer, source_of
+from twinlens.compute.models.sources import load_tokenizer, source_of
+from twinlens.compute.models.weights import Source, weights_of
 from twinlens.compute.weights.components import ConceptSettings, layer_components
-from twinlens.compute.weights.reading import Source, weights_of
 from twinlens.compute.weights.rotation import Settings, check_shapes, rotation
 from twinlens.compute.words import word_rows
 from twinlens.support.progress import Report

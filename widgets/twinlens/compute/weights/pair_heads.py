@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 
-from twinlens.compute.sources import load_tokenizer, source_of
+from twinlens.compute.models.sources import load_tokenizer, source_of
+from twinlens.compute.models.weights import HeldWeights, Weights
 from twinlens.compute.weights.circuits import CircuitChange, circuit_change
-from twinlens.compute.weights.reading import HeldWeights, Weights
 from twinlens.compute.weights.word_pairs import (
     Search,
     VectorSource,

@@ -19,13 +19,14 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
+from twinlens.compute.models.fingerprint import key_of
+from twinlens.compute.models.weights import Source, Weights, weights_of
 from twinlens.compute.weights.components import (
     check_finite,
     principal_components,
     value_vectors,
 )
 from twinlens.compute.weights.pair_heads import pair_weights
-from twinlens.compute.weights.reading import Source, Weights, weights_of
 from twinlens.compute.words import WordRows, word_rows
 from twinlens.contract.wire import Array
 from twinlens.errors import (
@@ -302,7 +303,7 @@ def _compare(
             check_finite(values(layer), base.name, layer),
             check_finite(value_vectors(tuned, layer), tuned.name, layer),
         )
-        key = layer_files.key_of(parameters, rows.digest if rows else None, *both) if folder else ""
+        key = key_of(parameters, rows.digest if rows else None, *both) if folder else ""
         kept = layer_files.load(folder, key)
         turned = _restored(layer, kept) if kept else None
         if turned is None:

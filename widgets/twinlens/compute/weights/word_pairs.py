@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.compute.weights.reading import LayerWeights, Source, Weights, weights_of
+from twinlens.compute.models.weights import LayerWeights, Source, Weights, weights_of
 from twinlens.compute.weights.word_vectors import (
     Cooccurrence,
     Settings,

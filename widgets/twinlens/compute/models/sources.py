@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from twinlens.compute.architectures import architecture_of
+from twinlens.compute.models.architectures import architecture_of
 from twinlens.errors import ModelLoadError
 from twinlens.support.progress import PATIENCE
 

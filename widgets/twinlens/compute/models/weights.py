@@ -19,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from twinlens.compute import architectures
+from twinlens.compute.models import architectures
 from twinlens.errors import HeadIndexError, ModelLoadError, UnsupportedArchitectureError
 
 if TYPE_CHECKING:
-    from twinlens.compute.architectures import Sizes
+    from twinlens.compute.models.architectures import Sizes
 
 #: A loaded model, a model folder, or a safetensors file with a config.json beside it.
 Source: TypeAlias = "PreTrainedModel | str | os.PathLike[str] | Weights"
