@@ -179,7 +179,7 @@ class _Feedforward(Trace):
 @pytest.fixture(scope="module")
 def embedded() -> Trace:
     """The embedded pair on one sentence."""
-    from twinlens.compute.live import trace_pair
+    from twinlens.compute.live.live import trace_pair
     from twinlens.compute.pair import demo_pair
 
     prompt = "Rewrite this sentence in capital letters: The small dog sleeps."

@@ -335,7 +335,7 @@ def test_48_layers_and_512_tokens_stay_usable(offline, watch, tmp_path):
 @pytest.fixture(scope="module")
 def embedded():
     """A live trace of the embedded pair, with exact effects on the whole answer."""
-    from twinlens.compute.live import trace_pair
+    from twinlens.compute.live.live import trace_pair
     from twinlens.compute.pair import demo_pair
 
     live = trace_pair(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from twinlens.compute.live import trace_pair
+from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import load_pair
 from twinlens.contract.words import SIDES
 from twinlens.measures import density, effect_shares, summary
@@ -26,7 +26,7 @@ _BARS = """panel => Object.fromEntries(["base", "tuned"].map(side => [side,
 SLOW = """
 import threading
 import twinlens as tl
-from twinlens.compute.attributions import occlusion
+from twinlens.compute.saliency import occlusion
 from tests.support import tiny
 gate, plain = threading.Semaphore(0), occlusion.occluded
 def occluded(*given, **named):

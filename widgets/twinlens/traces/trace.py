@@ -1,6 +1,6 @@
 """Traces: everything computed for one pair and one prompt, as blocks behind keys.
 
-A trace is live (`twinlens.compute.live.LiveTrace`, computed on demand from the models) or
+A trace is live (`twinlens.compute.live.live.LiveTrace`, computed on demand from the models) or
 recorded (`twinlens.traces.recording.RecordedTrace`). Both answer `block`; the typed accessors here
 are written once on top of it.
 """
