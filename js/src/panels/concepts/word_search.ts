@@ -1,12 +1,7 @@
 // Where a word stands out: layers and components of both models, best first.
 
-import {
-  type Component,
-  type Found,
-  SIDES,
-  type Side,
-  type WordPlaces,
-} from "../../contract/contract.ts";
+import { type Found, SIDES, type Side, type WordPlaces } from "../../contract/contract.ts";
+import { keys } from "../../contract/keys.ts";
 import type { Store } from "../../core/store.ts";
 import { h } from "../../draw/dom.ts";
 import { count, number, quote } from "../../draw/format.ts";
@@ -95,9 +90,9 @@ export function wordSearch(store: Store, refresh: () => void, signal: AbortSigna
 }
 
 async function find(view: View, word: string): Promise<Answer> {
-  const key = `concepts/find/${word}`;
+  const key = keys.conceptsFind(word);
   const { store } = view;
-  const asked = store.live || store.has(key) ? await view.block<WordPlaces>(key) : null;
+  const asked = store.live || store.has(key) ? await view.block(key) : null;
   const found = asked ?? (await search(view, word));
   const places = await bySide((side) =>
     Promise.all(found[side].slice(0, LONGEST).map((one) => placeOf(view, side, one))),
@@ -107,7 +102,7 @@ async function find(view: View, word: string): Promise<Answer> {
 
 async function placeOf(view: View, side: Side, [layer, own, cosine, rank]: Found): Promise<Place> {
   if (side === "base") return { layer, own, component: own, cosine, rank };
-  const components = await view.block<Component[]>(`components/${layer}`);
+  const components = await view.block(keys.components(layer));
   const component = components.findIndex(({ tuned }) => tuned.index === own);
   return { layer, own, component, cosine, rank };
 }
@@ -116,7 +111,7 @@ async function placeOf(view: View, side: Side, [layer, own, cosine, rank]: Found
 async function search(view: View, word: string): Promise<WordPlaces> {
   const places: WordPlaces = { word, base: [], tuned: [] };
   for (let layer = 0; layer < view.store.manifest.pair.layers; layer++) {
-    const components = await view.optional(view.block<Component[]>(`components/${layer}`), true);
+    const components = await view.optional(view.block(keys.components(layer)), true);
     for (const [k, component] of (components ?? []).entries()) {
       for (const side of SIDES) {
         const at = component[side].words.findIndex(([text]) => text === word);
