@@ -41,7 +41,7 @@ def test_every_block_of_the_recording_is_what_was_written(old):
     assert {key: digest(old.block(key)) for key in list(old.keys())} == DIGESTS
 
 
-def test_the_same_models_give_the_same_keys_in_the_same_order_and_the_same_numbers(old):
+def test_the_same_models_give_the_same_keys_and_numbers(old):
     settings = tl.ConceptSettings(components=6, words=8, cache=False)
     live = trace_pair(
         tl.demo_pair(settings),
@@ -50,7 +50,7 @@ def test_the_same_models_give_the_same_keys_in_the_same_order_and_the_same_numbe
         response="shared",
         max_new_tokens=4,
     )
-    assert list(live.keys()) == list(DIGESTS)
+    assert sorted(live.keys()) == sorted(DIGESTS)
     assert with_methods(live.manifest, DIGESTS) == old.manifest
     for key in DIGESTS:
         then, now = old.block(key), live.block(key)

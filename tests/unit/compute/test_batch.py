@@ -14,7 +14,7 @@ from twinlens.compute.saliency import batch, gradients
 from twinlens.compute.saliency.batch import Attributed, attribute_prompts
 from twinlens.compute.saliency.gradients import slopes_together
 from twinlens.compute.text.prompt import read_prompt
-from twinlens.contract.words import SIDES
+from twinlens.contract.words import PUBLISHED, SIDES
 from twinlens.errors import AnswerError, Interrupted, NotFiniteError, PromptError
 
 from tests.support import tiny
@@ -65,7 +65,7 @@ def test_prompts_of_a_pair(pair: Pair, response: str) -> None:
         assert ours.prompt.tokens == trace.manifest.prompt_tokens
         assert (ours.kind, ours.answers) == (trace.manifest.response, trace.manifest.answers)
         for side in SIDES:
-            alone = trace.saliency(side, batch.METHOD).values
+            alone = trace.saliency(side, PUBLISHED).values
             assert ours.values[side].dtype == np.float32
             np.testing.assert_allclose(
                 ours.values[side], alone, rtol=1e-4, atol=1e-5 * np.abs(alone).max()

@@ -12,6 +12,7 @@ from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair
 from twinlens.compute.saliency import occlusion
 from twinlens.contract.forms import DeletionCurve
+from twinlens.contract.words import SIDES
 from twinlens.errors import Interrupted, UnknownBlockError
 from twinlens.measures.effect_shares import effect_shares
 from twinlens.measures.faithfulness import faithfulness
@@ -77,7 +78,7 @@ def test_agreement_grows_with_the_exact_cells(trace: LiveTrace) -> None:
 
 
 def test_contrast_is_against_the_other_model(trace: LiveTrace) -> None:
-    own, other = [trace.saliency_room.tables._of.captures[side].logprobs for side in SIDES]
+    own, other = (trace.saliency_room.tables._of.captures[side].logprobs for side in SIDES)
     rivals = trace.saliency_room.tables._rivals("base")
     assert rivals == other.argmax(dim=-1).tolist()
     assert rivals != own.argmax(dim=-1).tolist() or trace.manifest.response != "tuned"

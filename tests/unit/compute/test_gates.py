@@ -126,7 +126,7 @@ def test_blocks_hold_what_the_functions_compute(trace: LiveTrace) -> None:
     np.testing.assert_allclose(np.sum(tokens, axis=0), whole, rtol=1e-4, atol=1e-6)
     one = trace.array("heads/ablation/tuned/zero/2/1/3")
     with trace.pair.model("tuned") as model:
-        ids = trace._ids["tuned"]
+        ids = trace.head_room._of.ids["tuned"]
         read = replace(reading(model), ids=ids, prompt_length=trace.manifest.prompt_length)
         without = answer_logprobs(read, [Replacement(1, 3, torch.zeros(1))])
         expected = (answer_logprobs(read) - without)[0, 2]
@@ -176,7 +176,9 @@ def test_the_mean_and_the_other_model(trace: LiveTrace) -> None:
     }
     with trace.pair.model("base") as model:
         read = replace(
-            reading(model), ids=trace._ids["base"], prompt_length=trace.manifest.prompt_length
+            reading(model),
+            ids=trace.head_room._of.ids["base"],
+            prompt_length=trace.manifest.prompt_length,
         )
         outputs = [kept["base"][1, :, 2].mean(dim=0), kept["tuned"][1, :, 2]]
         without = answer_logprobs(read, [Replacement(1, 2, output) for output in outputs])
@@ -202,9 +204,9 @@ def test_questions_that_have_no_answer(pair: Pair, trace: LiveTrace) -> None:
         "heads/ablation/base/zero/answer/0/4",
         "heads/ablation/base/zero/answer/0",
     ):
-        with pytest.raises(UnknownBlockError, match="there is no block"):
+        with pytest.raises(UnknownBlockError, match="there is no"):
             trace.block(key)
-    with pytest.raises(UnknownBlockError, match="'half': choose zero, mean, other"):
+    with pytest.raises(UnknownBlockError, match="'half': one of zero, mean, other"):
         trace.block("heads/ablation/base/half/answer")
     own = trace_pair(pair, tiny.PROMPT, response="own", max_new_tokens=2)
     with pytest.raises(UnknownBlockError, match="needs one answer read by both"):

@@ -228,8 +228,23 @@ def test_heads_write_into_units(trace: LiveTrace) -> None:
 def test_unknown_keys(trace: LiveTrace, key: str) -> None:
     with pytest.raises(UnknownBlockError) as caught:
         trace.block(key)
-    assert repr(key) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    sentence = str(caught.value)
+    assert sentence.startswith("there is no ")
+    assert "\n" not in sentence
+    assert any(repr(part) in sentence or f" {part}" in sentence for part in (key, *key.split("/")))
+
+
+def test_an_error_names_the_choices(trace: LiveTrace) -> None:
+    for key, sentence in (
+        ("attention/base/2/12", "there is no head 12 in layer 2: 0 to 3"),
+        ("attention/Base/2/1", "there is no model 'Base': one of base, tuned"),
+        ("saliency/base/occlusion/9", "there is no answer token 9 of base: 0 to 5"),
+    ):
+        with pytest.raises(UnknownBlockError) as caught:
+            trace.block(key)
+        assert str(caught.value) == sentence
+    with pytest.raises(UnknownBlockError, match=r"no method 'gradient': one of gradient_x_input, "):
+        trace.saliency("base", "gradient")
 
 
 def test_a_model_that_stops_at_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,7 @@ def test_most_active_of_a_layer_and_of_all(trace: LiveTrace) -> None:
     ],
 )
 def test_what_is_not_there_is_said(trace: LiveTrace, key: str) -> None:
-    with pytest.raises(UnknownBlockError, match="there is no block"):
+    with pytest.raises(UnknownBlockError, match="there is no"):
         trace.block(key)
 
 
