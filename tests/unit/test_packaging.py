@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.places import ROOT
+
 STATIC = ("explorer.js", "panel.js", "page.js", "twinlens.css")
 
 

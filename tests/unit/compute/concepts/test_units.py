@@ -17,10 +17,9 @@ from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.words.rows import WordRows, word_rows
 
 from tests.support import tiny
+from tests.support.places import DATA
 
-EXAMPLE = json.loads(
-    (Path(__file__).parents[2] / "data" / "worked_examples.json").read_text(encoding="utf-8")
-)["ffn"]
+EXAMPLE = json.loads((DATA / "worked_examples.json").read_text(encoding="utf-8"))["ffn"]
 
 
 @pytest.mark.parametrize("shape", [(60, 20), (20, 60), (30, 30)])

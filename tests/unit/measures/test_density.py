@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +12,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from twinlens.measures import density
 from twinlens.measures.density import DensityParameters
 
-DATA = Path(__file__).parents[1] / "data"
+from tests.support.places import DATA, PUBLISHED
+
 EXAMPLES = json.loads((DATA / "worked_examples.json").read_text())
-#: The published matrices are test data of their own; they are looked for beside the checkout.
-PUBLISHED = Path(
-    os.environ.get("TWINLENS_PUBLISHED", Path(__file__).parents[3] / "shared" / "paper")
-)
 
 
 def test_worked_levels():

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from twinlens.contract.generate import FILES
 
-ROOT = Path(__file__).parents[2]
+from tests.support.places import ROOT
 
 
 @pytest.mark.parametrize("name", FILES)

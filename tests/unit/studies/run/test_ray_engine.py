@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,10 +27,9 @@ from twinlens.studies.run.ray_engine import ATTEMPTS, Attempts, Worker, on_ray, 
 from twinlens.studies.run.work import Job
 
 from tests.support import tiny
+from tests.support.places import ROOT
 from tests.unit.studies.planted import METHOD, PAIR, open_planted, planted, prompts
-from tests.unit.studies.workers import dies_on_one, dies_once, fails, refuses
-
-ROOT = Path(__file__).parents[3]
+from tests.unit.studies.run.workers import dies_on_one, dies_once, fails, refuses
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +103,13 @@ def test_two_workers_find_what_one_process_finds_though_one_is_killed(
 
 def test_killed_in_the_middle_a_rerun_does_the_rest_and_nothing_twice(tmp_path, cluster):
     """Kill -9 of the process that writes; it was connected to a cluster that goes on."""
-    command = [sys.executable, "-m", "tests.unit.studies.killed_study", str(tmp_path / "s"), "12"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.unit.studies.run.killed_study",
+        str(tmp_path / "s"),
+        "12",
+    ]
     died = subprocess.run(
         [*command, "5", "ray"], cwd=ROOT, check=False, env={**os.environ, "RAY_ADDRESS": cluster}
     )

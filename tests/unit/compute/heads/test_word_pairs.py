@@ -25,8 +25,9 @@ from twinlens.weights.word_pairs import WordPairs
 
 from tests.benchmarks import word_pairs_reference as reference
 from tests.support import tiny
+from tests.support.places import DATA
 
-EXAMPLES = Path(__file__).parents[2] / "data" / "worked_examples.json"
+EXAMPLES = DATA / "worked_examples.json"
 WORDS = vocabulary(size=300)
 OWN = "input embeddings of base, less their mean and first 1 principal component"
 SMALL = Settings(top=12, z=1.0, frequent=100)

@@ -7,7 +7,6 @@ import gc
 import subprocess
 import sys
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,13 +131,18 @@ def test_rows_of_changed_data_do_not_replace_each_other(tmp_path, monkeypatch):
 @pytest.mark.parametrize("die_after", [4, 9])
 def test_killed_in_the_middle_nothing_is_lost_and_nothing_is_there_twice(tmp_path, die_after):
     """Dies before a row's file appears (4), and before the merged file does (9)."""
-    root = Path(__file__).parents[3]
-    command = [sys.executable, "-m", "tests.unit.studies.killed_study", str(tmp_path / "s"), "12"]
-    died = subprocess.run([*command, str(die_after)], cwd=root, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "tests.unit.studies.run.killed_study",
+        str(tmp_path / "s"),
+        "12",
+    ]
+    died = subprocess.run([*command, str(die_after)], cwd=ROOT, check=False)
     assert died.returncode == -9
     kept = Store(tmp_path / "s").finished()
     assert len(kept) == die_after - 1
-    subprocess.run([*command, "0"], cwd=root, check=True)
+    subprocess.run([*command, "0"], cwd=ROOT, check=True)
     whole = create(tmp_path / "whole")
     run.fill(whole, iter(rows(12)), planted)
     assert same(Store(tmp_path / "s"), whole) == 24

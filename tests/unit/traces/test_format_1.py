@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +18,9 @@ from twinlens.contract.blocks import with_methods
 from twinlens.contract.wire import Value
 from twinlens.traces import recording
 
-FOLDER = Path(__file__).parents[1] / "data" / "format_1"
+from tests.support.places import DATA
+
+FOLDER = DATA / "format_1"
 DIGESTS = json.loads((FOLDER / "digests.json").read_text())
 PROMPT = "Write the word in capital letters: dog"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +14,9 @@ from twinlens.figures.word_pairs import rise_figure
 from twinlens.weights.word_pair_table import rise_shares, rise_table
 from twinlens.weights.word_pairs import LayerPairs, WordPairs, overlap, pair_changes, word_changes
 
-EXAMPLE = json.loads((Path(__file__).parents[1] / "data" / "worked_examples.json").read_text())[
-    "head_aggregation"
-]
+from tests.support.places import DATA
+
+EXAMPLE = json.loads((DATA / "worked_examples.json").read_text())["head_aggregation"]
 HEADS = {"L0H0": (0, 0), "L0H1": (0, 1), "L1H0": (1, 0), "L1H1": (1, 1)}
 WORDS = ("write", "letter", "run", "code", "find", "key", "go", "way", "Poem", "essay")
 

@@ -1,6 +1,6 @@
 """A study that is killed while it writes.
 
-python -m tests.unit.studies.killed_study FOLDER PROMPTS DIE_AFTER [ray]
+python -m tests.unit.studies.run.killed_study FOLDER PROMPTS DIE_AFTER [ray]
 """
 
 import os
