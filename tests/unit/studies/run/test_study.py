@@ -29,6 +29,7 @@ from twinlens.studies.run import study as run
 from twinlens.studies.run.work import case_of, traced
 
 from tests.support import tiny
+from tests.support.places import ROOT
 from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace, open_planted, planted
 from tests.unit.studies.planted import prompts as rows
 
