@@ -18,9 +18,6 @@ import pytest
 from scipy.stats import ttest_ind
 from twinlens.errors import AnnotationError, Interrupted
 from twinlens.labels.annotate import (
-    Annotation,
-    Component,
-    Question,
     annotate,
     components_of,
     parse_level,
@@ -30,6 +27,7 @@ from twinlens.labels.annotate import (
     write_annotations,
 )
 from twinlens.labels.endpoint import Endpoint, messages
+from twinlens.labels.questions import Annotation, Component, Question
 from twinlens.labels.shares import label_shares
 
 KEY = "sk-of-the-test"

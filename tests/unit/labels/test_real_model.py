@@ -14,14 +14,9 @@ import pytest
 import twinlens
 from twinlens.contract.words import LEVELS, TASKS
 from twinlens.errors import AnnotationError
-from twinlens.labels.annotate import (
-    Annotation,
-    Component,
-    annotate,
-    read_annotations,
-    write_annotations,
-)
+from twinlens.labels.annotate import annotate, read_annotations, write_annotations
 from twinlens.labels.endpoint import Endpoint
+from twinlens.labels.questions import Annotation, Component
 from twinlens.labels.shares import label_shares
 
 from tests.support.endpoint import served

@@ -14,18 +14,14 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from twinlens.contract.words import LEVELS, SIDES, TASKS
 from twinlens.errors import AnnotationError
 from twinlens.labels.kept_answers import AnswerStore
+from twinlens.labels.questions import Annotation, Annotator, Component, Kind, Outcome, Question
 from twinlens.support.progress import Report
-
-Kind: TypeAlias = Literal["name", "task", "level"]
-#: What became of a question: answered, "cannot tell" said so, or no valid answer.
-Outcome: TypeAlias = Literal["told", "cannot tell", "nonsense"]
 
 NONE = "none"
 CANNOT_TELL = "cannot tell"
@@ -48,56 +44,6 @@ _COLUMNS = ("model", "layer", "component", "round", "name", "tasks", "level")
 
 class _StoppedError(Exception):
     """Work given up because of an error elsewhere, which is the one to tell."""
-
-
-@dataclass(frozen=True)
-class Component:
-    """A component of a feed-forward layer of one model, and its top words, best first."""
-
-    model: str
-    layer: int
-    component: int
-    words: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Question:
-    """One question to an annotator; `name` is that of the component, once it has one."""
-
-    kind: Kind
-    component: Component
-    name: str = ""
-
-
-#: Answers a question in a round, given the round's seed; None says "cannot tell".
-Annotator: TypeAlias = Callable[[Question, int], str | None]
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """What one round says about a component.
-
-    Attributes
-    ----------
-    component : Component
-    round : int
-        Seed of the round.
-    name : str or None
-        None where the annotator cannot tell; then nothing else is asked.
-    tasks : tuple of str or None
-        Of `TASKS`, empty for none of them.
-    level : str or None
-        One of `LEVELS`.
-    outcomes : mapping of kind to Outcome
-        What became of every question that was asked.
-    """
-
-    component: Component
-    round: int
-    name: str | None
-    tasks: tuple[str, ...] | None
-    level: str | None
-    outcomes: Mapping[Kind, Outcome]
 
 
 def components_of(

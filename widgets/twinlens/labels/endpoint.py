@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 
 from twinlens.contract.words import LEVELS, TASKS
 from twinlens.errors import AnnotationError
-from twinlens.labels.annotate import CANNOT_TELL, NONE, Kind, Question
+from twinlens.labels.annotate import CANNOT_TELL, NONE
+from twinlens.labels.questions import Kind, Question
 
 Message: TypeAlias = dict[str, str]
 

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 from twinlens.support.files import cache_folder
 
 if TYPE_CHECKING:
-    from twinlens.labels.annotate import Annotator, Question
+    from twinlens.labels.questions import Annotator, Question
 
 # Part of every key: answers to other wordings of the questions are never read.
 _VERSION = 1

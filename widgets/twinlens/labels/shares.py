@@ -10,7 +10,8 @@ import numpy as np
 
 from twinlens.contract.words import LEVELS, TASKS
 from twinlens.errors import AnnotationError
-from twinlens.labels.annotate import NONE, Annotation
+from twinlens.labels.annotate import NONE
+from twinlens.labels.questions import Annotation
 
 if TYPE_CHECKING:
     import pandas as pd

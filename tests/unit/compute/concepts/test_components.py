@@ -26,7 +26,8 @@ from twinlens.errors import (
     PairMismatchError,
     VocabularyError,
 )
-from twinlens.labels.annotate import Annotation, Component, Question, write_annotations
+from twinlens.labels.annotate import write_annotations
+from twinlens.labels.questions import Annotation, Component, Question
 from twinlens.weights.vocabulary import vocabulary
 
 from tests.support import tiny

@@ -14,18 +14,13 @@ from twinlens.compute.concepts.rotation import Settings as RotationSettings
 from twinlens.compute.concepts.rotation import pair_rotation
 from twinlens.compute.pair import load_pair
 from twinlens.errors import StudyError
-from twinlens.labels.annotate import Annotation, Component
+from twinlens.labels.questions import Annotation, Component
 from twinlens.studies.analysis.findings import find
 from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.analysis.tables import write_tables
 from twinlens.studies.analysis.variants import Grid
-from twinlens.studies.analysis.weight_changes import (
-    ChangeTable,
-    read_changes,
-    rotation_tables,
-    weight_tables,
-    write_changes,
-)
+from twinlens.studies.analysis.weight_changes import rotation_tables, weight_tables
+from twinlens.studies.data.change_tables import ChangeTable, read_changes, write_changes
 from twinlens.studies.data.store import Store
 from twinlens.studies.report.report import write_report
 from twinlens.studies.report.tables import CaseSets

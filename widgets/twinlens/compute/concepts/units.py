@@ -27,14 +27,9 @@ from twinlens.compute.models.weights import Weights
 from twinlens.compute.words.rows import WordRows, word_rows
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side
-from twinlens.labels.annotate import (
-    Annotation,
-    Annotator,
-    annotate,
-    components_of,
-    read_annotations,
-)
+from twinlens.labels.annotate import annotate, components_of, read_annotations
 from twinlens.labels.names import Named, names_of
+from twinlens.labels.questions import Annotation, Annotator
 from twinlens.support.progress import Report
 
 if TYPE_CHECKING:

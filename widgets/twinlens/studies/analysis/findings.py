@@ -16,7 +16,8 @@ from twinlens.studies.analysis.comparisons import (
 from twinlens.studies.analysis.profiles import ANSWER, POSITION, Profile
 from twinlens.studies.analysis.statistics import Analysis
 from twinlens.studies.analysis.variants import FORMULA_ALONE, Outcome, shares
-from twinlens.studies.analysis.weight_changes import Changes, ChangeTable, shown_components
+from twinlens.studies.analysis.weight_changes import shown_components
+from twinlens.studies.data.change_tables import Changes, ChangeTable
 
 _CLAIMS: dict[Question, str] = {
     "tuned against base": "The answers of tuned rest more on the instruction than those of base",

@@ -15,7 +15,7 @@ from twinlens.contract.manifest import PairInfo
 from twinlens.contract.words import SIDES
 from twinlens.studies.analysis.statistics import Analysis
 from twinlens.studies.analysis.variants import Outcome, shares
-from twinlens.studies.analysis.weight_changes import Changes
+from twinlens.studies.data.change_tables import Changes
 
 
 def write_tables(

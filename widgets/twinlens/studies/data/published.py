@@ -26,7 +26,7 @@ from twinlens.studies.data.cases import Case, CaseTrace
 from twinlens.studies.data.spans import Span, find_span, parse_annotation, span_tokens, widen
 
 if TYPE_CHECKING:
-    from twinlens.studies.analysis.weight_changes import Changes
+    from twinlens.studies.data.change_tables import Changes
 
 METHOD = Method(
     name="published_levels",

@@ -26,8 +26,8 @@ from twinlens.studies.analysis.variants import (
     shares,
     variant_scores,
 )
-from twinlens.studies.analysis.weight_changes import Changes
 from twinlens.studies.data.cases import Cases
+from twinlens.studies.data.change_tables import Changes
 from twinlens.studies.data.rows import Problem
 from twinlens.studies.report import drawing, figures, tables
 from twinlens.studies.report.page import case_panel, figures_json, page_html

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
-from twinlens.studies.analysis.weight_changes import Changes, ChangeTable, Row, shown_components
+from twinlens.studies.analysis.weight_changes import Row, shown_components
+from twinlens.studies.data.change_tables import Changes, ChangeTable
 from twinlens.studies.report.figures import GROUP_COLOURS, GROUP_MARKERS, blank, legend_above
 
 if TYPE_CHECKING:

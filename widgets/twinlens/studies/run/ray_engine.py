@@ -39,7 +39,7 @@ from twinlens.studies.run.work import Job, Outcome, Say, Work
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
-    from twinlens.studies.run.study import Engine
+    from twinlens.studies.run.work import Engine
 
 #: So many workers may die on a row.
 ATTEMPTS = 3

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from twinlens.errors import StudyError
 from twinlens.studies.data.rows import Problem, Row, read_rows
 from twinlens.studies.data.store import Store
-from twinlens.studies.run.work import Job, Outcome, Response, Say, Work
+from twinlens.studies.run.work import Engine, Job, Outcome, Response, Say, Work
 from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
 
-#: From batches of prompts to their outcomes, in any order.
-Engine: TypeAlias = Callable[[Iterator[list[Row]], Say], Iterator[Outcome]]
 
 DEFAULT_METHOD = "gradient_x_input"
 RESPONSES: tuple[Response, ...] = ("own", "base", "tuned", "given")
@@ -98,7 +96,6 @@ def study(
     DataError
         If the data as a whole cannot be read.
     """
-    from twinlens.compute.saliency import tables  # noqa: F401 - it registers the methods
     from twinlens.compute.saliency.methods import METHODS
 
     if engine not in ENGINES:

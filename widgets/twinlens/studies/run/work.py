@@ -32,6 +32,9 @@ Say: TypeAlias = Callable[[str], None]
 #: From a batch of prompts to their outcomes, in any order, each as soon as it is there.
 Work: TypeAlias = Callable[[Sequence[Row], Say], Iterator[Outcome]]
 
+#: From batches of prompts to their outcomes, in any order.
+Engine: TypeAlias = Callable[[Iterator[list[Row]], Say], Iterator[Outcome]]
+
 
 @dataclass(frozen=True)
 class Job:
