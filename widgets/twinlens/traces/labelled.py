@@ -16,7 +16,7 @@ class Labelled(Trace):
     """A trace whose components carry names given by hand, which go before any others."""
 
     def __init__(self, trace: Trace, labels: HandLabels) -> None:
-        self.manifest = trace.manifest
+        self.manifest, self.computes = trace.manifest, trace.computes
         self._trace, self._labels = trace, labels
 
     def keys(self) -> Iterable[str]:
