@@ -402,18 +402,6 @@ def test_arrays_cannot_be_changed_by_their_reader(trace: LiveTrace) -> None:
             trace.array(key)[0] = 0
 
 
-def test_cache_forgets_what_was_used_longest_ago() -> None:
-    from twinlens.support.lru import Cache
-
-    cache = Cache(limit=1000)
-    for name in "abc":
-        cache.put(name, np.zeros(100, dtype=np.float32))
-        cache.get("a")
-    assert cache.get("a") is not None
-    assert cache.get("b") is None
-    assert cache.get("c") is not None
-
-
 def test_sequential_memory_gives_the_same_numbers(
     folders: tuple[Path, Path], trace: LiveTrace
 ) -> None:

@@ -150,7 +150,7 @@ class LiveTrace(Trace):
         for block in BLOCKS.values():
             if block.recorded:
                 recorder = self._recorders.get(block)
-                yield from recorder(self) if recorder else block.every(self.manifest)
+                yield from recorder(self, block) if recorder else block.every(self.manifest)
 
 
 def _bytes(value: Value) -> int:
