@@ -26,7 +26,7 @@ from twinlens.traces.trace import Trace
 #: Sends one custom message with binary buffers to every page that shows the explorer.
 Send: TypeAlias = Callable[[dict[str, Any], list[bytes]], None]
 
-Block: TypeAlias = tuple[Header, bytes]
+EncodedBlock: TypeAlias = tuple[Header, bytes]
 
 #: More than a page asks for at once that takes long, so that there is always one for the rest.
 WORKERS = 24
@@ -51,7 +51,7 @@ class BlockServer:
     def __init__(self, trace: Trace, send: Send) -> None:
         self._trace = trace
         self._send = send
-        self._ready: Cache[Block] = Cache(CACHE_BYTES, lambda block: len(block[1]))
+        self._ready: Cache[EncodedBlock] = Cache(CACHE_BYTES, lambda block: len(block[1]))
         self._open: dict[int | str, _Request] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()

@@ -15,7 +15,7 @@ from twinlens.commands.main import twinlens
 from twinlens.compute.concepts import components as subject
 from twinlens.compute.concepts.compare import compare_concepts
 from twinlens.compute.concepts.components import ConceptSettings, components
-from twinlens.compute.concepts.rotation import Settings, rotation
+from twinlens.compute.concepts.rotation import RotationSettings, rotation
 from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.words.rows import word_rows
@@ -295,7 +295,7 @@ def test_the_block_of_the_rotation_is_that_of_the_weights(
     folders: tuple[Path, Path], pair: Pair
 ) -> None:
     block = pair.concepts.rotation()
-    settings = Settings(components=8, added=1, words=15, cache=False)
+    settings = RotationSettings(components=8, added=1, words=15, cache=False)
     direct = rotation(*folders, pair.tokenizers["tuned"], settings=settings)
     for entry, row, layer in zip(block, direct.rows([8]), direct.layers, strict=True):
         assert (entry["layer"], entry["k"]) == (row["layer"], 8)

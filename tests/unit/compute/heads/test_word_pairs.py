@@ -13,7 +13,7 @@ from twinlens.compute.models.weights import LayerWeights, Weights
 from twinlens.compute.pair import load_pair
 from twinlens.compute.words.vectors import (
     Cooccurrence,
-    Settings,
+    CooccurrenceSettings,
     all_but_the_top,
     mean_embeddings,
     token_words,
@@ -30,7 +30,7 @@ from tests.support.places import DATA
 EXAMPLES = DATA / "worked_examples.json"
 WORDS = vocabulary(size=300)
 OWN = "input embeddings of base, less their mean and first 1 principal component"
-SMALL = Settings(top=12, z=1.0, frequent=100)
+SMALL = CooccurrenceSettings(top=12, z=1.0, frequent=100)
 
 
 def _known(vectors) -> WordVectors:
@@ -56,7 +56,7 @@ def test_worked_example_to_the_last_digit() -> None:
     case = json.loads(EXAMPLES.read_text())["heads"]
     heads, kv_heads, size = case["n_heads"], case["n_kv_heads"], case["head_dim"]
     cooccurrence = Cooccurrence(
-        _known(case["cooccurrence_vectors"]), Settings(top=case["K"], z=case["z"])
+        _known(case["cooccurrence_vectors"]), CooccurrenceSettings(top=case["K"], z=case["z"])
     )
     assert np.round(cooccurrence.thresholds, 6).tolist() == case["thresholds"]
     weights = _weights(
@@ -128,7 +128,7 @@ def test_bits_say_exactly_which_words_may_occur_together(monkeypatch) -> None:
     monkeypatch.setattr("twinlens.compute.words.vectors._BLOCK", 16)  # several uneven blocks
     rng = np.random.default_rng(1)
     vectors = WordVectors(rng.standard_normal((45, 6)), rng.random(45) > 0.2, "made up")
-    filter_ = Cooccurrence(vectors, Settings(top=5, z=0.8, frequent=30))
+    filter_ = Cooccurrence(vectors, CooccurrenceSettings(top=5, z=0.8, frequent=30))
     units = vectors.vectors / np.linalg.norm(vectors.vectors, axis=1, keepdims=True)
     frequent = units[:30][vectors.known[:30]]
     expected = np.zeros((45, 45), bool)
@@ -263,7 +263,7 @@ def test_interrupted_work_goes_on_where_it_stopped(tmp_path: Path, monkeypatch) 
     assert len(computed) == 3
     np.testing.assert_array_equal(again.layers[1].cosine, first.layers[1].cosine)
     # Anything that changes the result is part of the key.
-    run(settings=Settings(top=12, z=1.1, frequent=100))
+    run(settings=CooccurrenceSettings(top=12, z=1.1, frequent=100))
     assert len(computed) == 6
     run(source=tiny.tuned_copy(model))
     assert len(computed) == 9
@@ -315,7 +315,12 @@ def test_tokenizer_without_a_spelling_for_a_word() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>")
     words = Vocabulary(("dog", "horse", "cat"), "made up")
     found = word_pairs(
-        tiny.model("llama"), tokenizer, words, settings=Settings(top=2), cache=False, layers=[0]
+        tiny.model("llama"),
+        tokenizer,
+        words,
+        settings=CooccurrenceSettings(top=2),
+        cache=False,
+        layers=[0],
     )
     assert found.words == ("dog", "cat")
     assert found.parameters["words_without_vectors"] == ["horse"]

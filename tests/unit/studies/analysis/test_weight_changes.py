@@ -10,8 +10,7 @@ import pytest
 pytest.importorskip("pyarrow")
 
 from pyarrow import parquet
-from twinlens.compute.concepts.rotation import Settings as RotationSettings
-from twinlens.compute.concepts.rotation import pair_rotation
+from twinlens.compute.concepts.rotation import RotationSettings, pair_rotation
 from twinlens.compute.pair import load_pair
 from twinlens.errors import StudyError
 from twinlens.labels.questions import Annotation, Component

@@ -19,8 +19,7 @@ from twinlens.compute.concepts.components import (
     LayerComponents,
     layer_components,
 )
-from twinlens.compute.concepts.rotation import Settings as RotationSettings
-from twinlens.compute.concepts.rotation import pair_rotation
+from twinlens.compute.concepts.rotation import RotationSettings, pair_rotation
 from twinlens.compute.models import architectures
 from twinlens.compute.models.models import Models
 from twinlens.compute.models.weights import Weights

@@ -62,8 +62,7 @@ def weight_tables(
     VocabularyError, PairMismatchError, HeadIndexError
         As the functions behind it.
     """
-    from twinlens.compute.concepts.rotation import Settings as RotationSettings
-    from twinlens.compute.concepts.rotation import pair_rotation
+    from twinlens.compute.concepts.rotation import RotationSettings, pair_rotation
     from twinlens.weights.vocabulary import general_verbs, instruction_verbs
 
     if lists is None:
