@@ -12,7 +12,7 @@ from scipy.stats import special_ortho_group
 from sklearn.decomposition import PCA
 from twinlens.compute.concepts.components import principal_components, value_vectors
 from twinlens.compute.concepts.rotation import (
-    Settings,
+    RotationSettings,
     layer_rotation,
     pair_rotation,
     principal_angles,
@@ -28,7 +28,7 @@ from twinlens.weights.rotation import Rotation
 
 from tests.support import tiny
 
-SMALL = Settings(components=6, draws=3, added=2, words=5)
+SMALL = RotationSettings(components=6, draws=3, added=2, words=5)
 
 
 def _values(seed: int = 0, neurons: int = 90, hidden: int = 24):
@@ -208,14 +208,14 @@ def test_table_and_figure(pair: Pair) -> None:
 def test_bad_input(pair: Pair, folders: tuple[Path, Path], tmp_path: Path) -> None:
     for components in (33, 0):
         with pytest.raises(HeadIndexError, match="between 1 and 32"):
-            pair_rotation(pair, settings=Settings(components=components))
+            pair_rotation(pair, settings=RotationSettings(components=components))
     for layers in ([3], [-1]):
         with pytest.raises(HeadIndexError, match="there is no layer"):
             rotation(*folders, layers=layers, settings=SMALL)
         with pytest.raises(HeadIndexError, match="there is no layer"):
             pair_rotation(pair, layers=layers, settings=SMALL)
     with pytest.raises(ValueError, match="draw"):
-        Settings(draws=0)
+        RotationSettings(draws=0)
     with pytest.raises(PairMismatchError, match="intermediate"):
         rotation(folders[0], tiny.model("llama", intermediate_size=64), settings=SMALL)
     broken = tiny.model("llama")
