@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-STATIC = ("explorer.js", "panel.js", "page.js", "twinlens.css")
+STATIC = (
+    "explorer.js",
+    "panel.js",
+    "page.js",
+    "report.js",
+    "drawing.js",
+    "twinlens.css",
+    "report.css",
+)
 
 
 def build(kind: str, source: Path, target: Path, path: str) -> Path:

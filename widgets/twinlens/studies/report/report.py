@@ -351,7 +351,7 @@ def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
         for column, hide in zip(columns, hidden, strict=True)
     )
     rows = []
-    for place, (score, row) in enumerate(zip(tuned, cells, strict=True)):
+    for score, row in zip(tuned, cells, strict=True):
         name = html.escape(score.id)
         first = f'<td class="text"><button type="button" class="open">{name}</button></td>'
         rest = "".join(
@@ -359,7 +359,7 @@ def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
             f"{html.escape(cell.text)}</td>"
             for column, cell, hide in list(zip(columns, row, hidden, strict=True))[1:]
         )
-        rows.append(f'<tr data-case="{place}" data-id="{name}">{first}{rest}</tr>')
+        rows.append(f'<tr data-id="{name}">{first}{rest}</tr>')
     return (
         f'<div id="cases" class="scroll" tabindex="0" role="region" aria-labelledby="cases-title">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
