@@ -85,6 +85,10 @@ gallery: $(STAMPS)/dev $(FRONT_END) ## Run the gallery notebooks and write their
 wheel: $(STAMPS)/dev $(FRONT_END) ## Build wheel and source archive into dist/
 	$(BIN)/python -m build --no-isolation
 
+.PHONY: generate
+generate: $(STAMPS)/tools ## Write the files of the front end that come from Python
+	PYTHONPATH=widgets $(BIN)/python -m twinlens.contract.generate
+
 .PHONY: format
 format: $(STAMPS)/dev ## Format the code
 	$(BIN)/ruff check --fix-only

@@ -1,8 +1,8 @@
 // A case opens in the saliency panel, which runs in a frame of its own.
 
 import { unpacked } from "../contract/packed.ts";
+import type { ThemeName } from "../contract/palette.ts";
 import { h } from "../draw/dom.ts";
-import type { ThemeName } from "./study.ts";
 
 /** Where the template of a page leaves room, as Python has it. */
 const STATE = "<!--state-->";

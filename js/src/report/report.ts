@@ -1,11 +1,12 @@
 // The page of a study: figures, tables that sort, numbers that lead to their cases, cases that open.
 
+import type { ThemeName } from "../contract/palette.ts";
 import { panelPage, showCase } from "./case_panel.ts";
 import { caseTable } from "./cases.ts";
 import { offerDownloads } from "./downloads.ts";
 import { reportFigures } from "./figures.ts";
 import { sortOnHeadings } from "./sorting.ts";
-import type { Study, ThemeName } from "./study.ts";
+import type { Study } from "./study.ts";
 
 /** Bring the page to life; `template` is that of the panel of a case. Settles once it is drawn. */
 export function startReport(study: Study, template: string): Promise<void> {

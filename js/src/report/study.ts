@@ -1,6 +1,6 @@
 // What Python writes into the page of a study.
 
-export type ThemeName = "light" | "dark";
+import type { ThemeName } from "../contract/palette.ts";
 
 /** One change of settings, with the scores of every case under it. */
 export interface Variant {

@@ -1,7 +1,8 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it, vi } from "vitest";
+import { PALETTES } from "../../src/contract/palette.ts";
 import { selectionText } from "../../src/core/selection.ts";
 import { Store } from "../../src/core/store.ts";
-import { PALETTES } from "../../src/draw/theme.ts";
 import { mount } from "../../src/shell/mount.ts";
 import type { Progress, Source } from "../../src/sources/source.ts";
 import { FakeModel, HOSTILE, manifest, source } from "../fixture.ts";
@@ -106,16 +107,22 @@ describe("every panel", () => {
 
   it("follows JupyterLab's theme, and the one that is set", async () => {
     document.body.dataset.jpThemeLight = "false";
+    const colours = document.createElement("style");
+    colours.textContent = readFileSync("src/styles/palette.css", "utf8");
+    document.head.append(colours);
+    const colour = (el: HTMLElement) => getComputedStyle(el).getPropertyValue("--tl-base");
     try {
       const { root, model } = await show("saliency", manifest(), undefined, { theme: "auto" });
       const outer = root.querySelector<HTMLElement>(".twinlens")!;
       expect(outer.dataset.theme).toBe("dark");
       document.body.dataset.jpThemeLight = "true";
       await vi.waitFor(() => expect(outer.dataset.theme).toBe("light"));
+      expect(colour(outer)).toBe(PALETTES.light.base);
       model.set("theme", "dark");
       await vi.waitFor(() => expect(outer.dataset.theme).toBe("dark"));
-      expect(outer.style.getPropertyValue("--tl-base")).toBe(PALETTES.dark.base);
+      expect(colour(outer)).toBe(PALETTES.dark.base);
     } finally {
+      colours.remove();
       delete document.body.dataset.jpThemeLight;
     }
   });

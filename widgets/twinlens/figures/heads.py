@@ -115,7 +115,7 @@ def _scatter(
         toolbar_location=None,
         title=Title(
             text=f"rank correlation {rank:.2f}".replace("-", "−") if np.isfinite(rank) else "",
-            text_color=colours.quiet,
+            text_color=colours.muted,
             text_font=FONT,
             text_font_size="12px",
             text_font_style="normal",
@@ -160,7 +160,7 @@ def _style(fig: figure, colours: Palette) -> None:
         axis.major_tick_line_color = None
         axis.minor_tick_line_color = None
         for part in ("major_label", "axis_label"):
-            setattr(axis, f"{part}_text_color", colours.quiet)
+            setattr(axis, f"{part}_text_color", colours.muted)
             setattr(axis, f"{part}_text_font", FONT)
             setattr(axis, f"{part}_text_font_size", "12px")
         axis.axis_label_text_font_style = "normal"

@@ -49,10 +49,10 @@ def layer_figure(
         axis.axis_line_color = colours.rule
         axis.major_tick_line_color = None
         axis.minor_tick_line_color = None
-        axis.major_label_text_color = colours.quiet
+        axis.major_label_text_color = colours.muted
         axis.major_label_text_font = FONT
         axis.major_label_text_font_size = "12px"
-        axis.axis_label_text_color = colours.quiet
+        axis.axis_label_text_color = colours.muted
         axis.axis_label_text_font = FONT
         axis.axis_label_text_font_size = "12px"
         axis.axis_label_text_font_style = "normal"
@@ -94,7 +94,7 @@ def legend_above(fig: figure, colours: Palette) -> None:
         location="top_left",
         border_line_color=None,
         background_fill_color=None,
-        label_text_color=colours.quiet,
+        label_text_color=colours.muted,
         label_text_font=FONT,
         label_text_font_size="12px",
         padding=0,

@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twinlens.contract.palette import PALETTES, ChartTheme
 from twinlens.weights.word_pair_table import RiseTable
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure
 
-#: Of the lists: none is the colour of a model.
-COLOURS = ("#7a4fa3", "#1f8577", "#8a6d00")
 
-
-def rise_figure(table: RiseTable) -> figure:
+def rise_figure(table: RiseTable, theme: ChartTheme = "light") -> figure:
     """Bokeh figure: mean share with its standard error, by layer group and list."""
     from bokeh.models import ColumnDataSource, FactorRange, HoverTool, Range1d
     from bokeh.models.annotations import Span, Title, Whisker
     from bokeh.plotting import figure
 
+    colours = PALETTES[theme]
     kept = [row for row in table.rows if row["share"] is not None]
     lists = list(dict.fromkeys(row["list"] for row in table.rows))
     fig = figure(
@@ -35,8 +34,10 @@ def rise_figure(table: RiseTable) -> figure:
         x_axis_label="layers",
         y_axis_label="share of changed heads in which a word rose",
     )
-    fig.add_layout(Span(location=0.5, dimension="width", line_dash="dashed", line_color="#888"))
-    for name, colour in zip(lists, itertools.cycle(COLOURS), strict=False):
+    fig.add_layout(
+        Span(location=0.5, dimension="width", line_dash="dashed", line_color=colours.muted)
+    )
+    for name, colour in zip(lists, itertools.cycle(colours.groups), strict=False):
         rows = [row for row in kept if row["list"] == name]
         error = [(row["sd"] or 0.0) / np.sqrt(row["words"]) for row in rows]
         source = ColumnDataSource(

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from bokeh.models import ColumnDataSource
     from bokeh.plotting import figure
 
-#: Behind every figure, so that a saved one is legible wherever it is put.
-PAPER: dict[ChartTheme, str] = {"light": "#ffffff", "dark": "#17191c"}
 #: Marker and words of each verdict; shape says it without colour.
 VERDICTS: dict[Verdict, tuple[str, str]] = {
     "holds": ("circle", "holds"),
@@ -26,25 +24,7 @@ VERDICTS: dict[Verdict, tuple[str, str]] = {
     "turns": ("inverted_triangle", "turns"),
     "unknown": ("x", "cannot be tested"),
 }
-VERDICT_COLOURS: dict[ChartTheme, dict[Verdict, str]] = {
-    "light": {
-        "holds": "#1f8577",
-        "vanishes": "#767c85",
-        "turns": "#9c2c77",
-        "unknown": "#9aa0a8",
-    },
-    "dark": {
-        "holds": "#58bfae",
-        "vanishes": "#a0a6ae",
-        "turns": "#ec8fc8",
-        "unknown": "#767c85",
-    },
-}
 GROUP_MARKERS = ("circle", "triangle", "square", "diamond", "plus", "x", "star", "hex")
-GROUP_COLOURS: dict[ChartTheme, tuple[str, ...]] = {
-    "light": ("#7a4fa3", "#1f8577", "#a26a00", "#9c2c77", "#4b5563", "#0f6e8c"),
-    "dark": ("#bb98e0", "#58bfae", "#e0b04c", "#ec8fc8", "#b6bcc5", "#6cc4e0"),
-}
 ROW_HEIGHT = 44
 #: In pixels, of 13 px letters and a mark for each entry.
 LEGEND_WIDTH = 330
@@ -82,7 +62,7 @@ def case_figures(
         name="cases",
     )
     groups = list(dict.fromkeys(score.group for score in tuned))
-    rule = PALETTES[theme].quiet
+    rule = PALETTES[theme].muted
 
     def tools() -> list[Any]:
         return [TapTool(), BoxSelectTool(), LassoSelectTool()]
@@ -108,7 +88,7 @@ def _points(
 ) -> None:
     from bokeh.models import CDSView, GroupFilter, HoverTool
 
-    colours = GROUP_COLOURS[theme]
+    colours = PALETTES[theme].groups
     for i, group in enumerate(groups):
         points = fig.scatter(
             x,
@@ -154,7 +134,7 @@ def robustness_figure(
     fig.yaxis.visible = False
     fig.ygrid.grid_line_color = None
     fig.add_layout(Span(location=0, dimension="height", line_color=PALETTES[theme].ink))
-    colours = VERDICT_COLOURS[theme]
+    colours = verdict_colours(theme)
     source = ColumnDataSource(
         {
             "place": [float(place) for place in range(len(shown))],
@@ -196,6 +176,17 @@ def robustness_figure(
     ]
     fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, visible=False))
     return cast("figure", fig)
+
+
+def verdict_colours(theme: ChartTheme) -> dict[Verdict, str]:
+    """Colour of each verdict's marks."""
+    palette = PALETTES[theme]
+    return {
+        "holds": palette.holds,
+        "vanishes": palette.muted,
+        "turns": palette.turns,
+        "unknown": palette.unknown,
+    }
 
 
 def profile_figures(profiles: Sequence[Profile], theme: ChartTheme = "light") -> dict[str, figure]:
@@ -309,8 +300,8 @@ def blank(
         sizing_mode="stretch_width",
         tools=[*tools, *([ResetTool()] if brushes else [])],
         toolbar_location="above" if brushes else None,
-        background_fill_color=PAPER[theme],
-        border_fill_color=PAPER[theme],
+        background_fill_color=colours.background,
+        border_fill_color=colours.background,
         outline_line_color=None,
         min_border_right=16,
     )
@@ -327,7 +318,7 @@ def blank(
             major_label_text_color=colours.ink,
             major_label_text_font=FONT,
             major_label_text_font_size="13px",
-            axis_label_text_color=colours.quiet,
+            axis_label_text_color=colours.muted,
             axis_label_text_font=FONT,
             axis_label_text_font_size="13px",
             axis_label_text_font_style="normal",

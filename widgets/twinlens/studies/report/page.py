@@ -55,7 +55,7 @@ def page_html(
     # The pages of cases stand in frames, which are under the policy of this page.
     allowed = policy(*scripts, *page_scripts(CASE_KIND))
     return f"""<!doctype html>
-<html lang="en" data-theme="auto">
+<html lang="en" class="tl-report" data-theme="auto">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{html.escape(allowed)}">
