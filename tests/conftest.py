@@ -19,9 +19,9 @@ if "TWINLENS_CACHE" not in os.environ:
 
 import pytest
 
-from tests.support.synthetic import SyntheticTrace
+from tests.support.made_up import MadeUpTrace
 
 
 @pytest.fixture
-def trace() -> SyntheticTrace:
-    return SyntheticTrace()
+def trace() -> MadeUpTrace:
+    return MadeUpTrace()

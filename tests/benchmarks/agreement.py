@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from twinlens.compute.live import trace_pair
+from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import load_pair
 from twinlens.contract.forms import Faithfulness
 from twinlens.contract.words import EXACT

@@ -19,10 +19,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from twinlens.compute.batch import METHOD, Attributed, attribute_prompts
-from twinlens.compute.live import LiveTrace, trace_pair
+from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, demo_pair
-from twinlens.compute.prompt import read_prompt
+from twinlens.compute.saliency.batch import METHOD, Attributed, attribute_prompts
+from twinlens.compute.text.prompt import read_prompt
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES
 

@@ -30,14 +30,14 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, MistralConfig, PreTrainedTokenizerFast
-from twinlens.compute.weights.components import (
+from twinlens.compute.concepts.components import (
     ConceptSettings,
     components,
     layer_components,
     value_vectors,
 )
-from twinlens.compute.weights.reading import Weights
-from twinlens.compute.words import WordRows, word_rows
+from twinlens.compute.models.weights import Weights
+from twinlens.compute.words.rows import WordRows, word_rows
 from twinlens.weights.vocabulary import vocabulary
 
 # Cosines this near to each other depend on how float32 sums are ordered.

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.stats import spearmanr
 from twinlens.commands.main import demo_prompts
-from twinlens.compute.live import LiveTrace, trace_pair
+from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.pair import demo_pair, load_pair
 from twinlens.contract.wire import Array
 from twinlens.contract.words import ABLATIONS, SIDES, TOP_HEADS

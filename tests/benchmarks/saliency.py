@@ -26,10 +26,13 @@ import numpy as np
 import psutil
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from twinlens.compute import effects  # noqa: F401 - it registers the methods
-from twinlens.compute.attributions import gradients
-from twinlens.compute.attributions.folding import Texts
-from twinlens.compute.attributions.registry import Reading, complete
+from twinlens.compute.passes.folding import Texts
+from twinlens.compute.passes.reading import Reading
+from twinlens.compute.saliency import (
+    gradients,
+    tables,  # noqa: F401 - it registers the methods
+)
+from twinlens.compute.saliency.registry import complete
 from twinlens.contract.wire import Array
 
 TIMED = 4

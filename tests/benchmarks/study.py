@@ -102,9 +102,9 @@ def mixed(count: int) -> list[str]:
 def together(count: int, threads: int, repeats: int = 2) -> dict[str, Any]:
     """Answers and attribution of prompts of mixed lengths, together and one at a time."""
     import torch
-    from twinlens.compute.batch import attribute_prompts
     from twinlens.compute.pair import demo_pair
-    from twinlens.compute.prompt import read_prompt
+    from twinlens.compute.saliency.batch import attribute_prompts
+    from twinlens.compute.text.prompt import read_prompt
 
     torch.set_num_threads(threads)
     pair = demo_pair()

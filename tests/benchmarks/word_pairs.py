@@ -31,9 +31,9 @@ from transformers import (
     LlamaConfig,
     PreTrainedTokenizerFast,
 )
-from twinlens.compute.weights import word_pairs as subject
-from twinlens.compute.weights import word_vectors
-from twinlens.compute.weights.reading import Weights
+from twinlens.compute.heads import word_pairs as subject
+from twinlens.compute.models.weights import Weights
+from twinlens.compute.words import vectors as word_vectors
 from twinlens.weights.vocabulary import vocabulary
 from twinlens.weights.word_pairs import LayerPairs
 

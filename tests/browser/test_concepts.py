@@ -19,7 +19,7 @@ from tests.browser.lab import Notebook
 from tests.browser.panels import Compact, Panels, Selection
 from tests.browser.poll import until
 from tests.browser.test_lab import MAKE, dashboard
-from tests.support.synthetic import SyntheticTrace, manifest
+from tests.support.made_up import MadeUpTrace, manifest
 
 _WORDS = """panel => [...panel.querySelectorAll(".tl-zone")].map(zone => ({
   claimed: Number(/(\\d+) words?$/.exec(zone.querySelector(".tl-zone-title").textContent)[1]),
@@ -34,8 +34,8 @@ _WORDS = """panel => [...panel.querySelectorAll(".tl-zone")].map(zone => ({
 
 
 @pytest.fixture
-def named() -> SyntheticTrace:
-    return SyntheticTrace(manifest(components=12), labelled=True)
+def named() -> MadeUpTrace:
+    return MadeUpTrace(manifest(components=12), labelled=True)
 
 
 def show(page, trace: Trace, tmp_path, **options) -> Panels:
@@ -179,7 +179,7 @@ class _Feedforward(Trace):
 @pytest.fixture(scope="module")
 def embedded() -> Trace:
     """The embedded pair on one sentence."""
-    from twinlens.compute.live import trace_pair
+    from twinlens.compute.live.live import trace_pair
     from twinlens.compute.pair import demo_pair
 
     prompt = "Rewrite this sentence in capital letters: The small dog sleeps."
@@ -219,11 +219,11 @@ def test_neurons_of_the_embedded_pair(embedded, offline, watch, tmp_path):
 
 def test_names_by_hand_and_measuring_reach_the_kernel(page, lab):
     opened = Notebook(
-        page, lab, lab.write("names.ipynb", [f"{MAKE}ex = tl.Explorer(SyntheticTrace())", "ex"])
+        page, lab, lab.write("names.ipynb", [f"{MAKE}ex = tl.Explorer(MadeUpTrace())", "ex"])
     )
     opened.open()
     opened.run_all()
-    trace = SyntheticTrace()
+    trace = MadeUpTrace()
     panels = dashboard(page, trace)
     panels.check(Selection())
     opened.run("ex.select(layer=1, unit='component:2')")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from twinlens.compute.live import trace_pair
+from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import demo_pair
 from twinlens.measures.summary import changed_heads
 from twinlens.traces import recording

@@ -15,13 +15,13 @@ from twinlens.traces.trace import Trace
 from tests.browser.lab import Notebook
 from tests.browser.panels import Compact
 from tests.browser.poll import until
-from tests.support.synthetic import WORDS, SyntheticTrace, manifest
+from tests.support.made_up import WORDS, MadeUpTrace, manifest
 
 #: The third answer token of the made-up trace, and where it is read.
 TOKEN, COLUMN = 18, 2
 
 
-class Measured(SyntheticTrace):
+class Measured(MadeUpTrace):
     """With exact effects of heads set to zero among its recorded blocks."""
 
     def keys(self):
@@ -266,7 +266,7 @@ def test_the_scatter_and_the_grid_select_each_other(offline, watch, tmp_path):
     assert watch.errors == []
 
 
-class Wide(SyntheticTrace):
+class Wide(MadeUpTrace):
     """48 layers of 32 heads and 512 tokens, with the maps of two heads."""
 
     def __init__(self) -> None:
@@ -335,7 +335,7 @@ def test_48_layers_and_512_tokens_stay_usable(offline, watch, tmp_path):
 @pytest.fixture(scope="module")
 def embedded():
     """A live trace of the embedded pair, with exact effects on the whole answer."""
-    from twinlens.compute.live import trace_pair
+    from twinlens.compute.live.live import trace_pair
     from twinlens.compute.pair import demo_pair
 
     live = trace_pair(
@@ -370,8 +370,8 @@ SLOW = """
 import time
 import numpy as np
 import twinlens as tl
-from tests.support.synthetic import SyntheticTrace
-class Slow(SyntheticTrace):
+from tests.support.made_up import MadeUpTrace
+class Slow(MadeUpTrace):
     done = 0
     def block(self, key, report=None):
         parts = key.split("/")

@@ -7,10 +7,10 @@ import pytest
 from tests.browser.lab import Notebook
 from tests.browser.panels import KINDS, Panels, Selection, walk
 from tests.browser.poll import until
-from tests.support.synthetic import SyntheticTrace
+from tests.support.made_up import MadeUpTrace
 
-MAKE = "from tests.support.synthetic import SyntheticTrace\nimport twinlens as tl\n"
-OPEN = f"{MAKE}ex = tl.Explorer(SyntheticTrace())"
+MAKE = "from tests.support.made_up import MadeUpTrace\nimport twinlens as tl\n"
+OPEN = f"{MAKE}ex = tl.Explorer(MadeUpTrace())"
 SEPARATE = ["ex.saliency()", "ex.heads()", "ex.concepts()", "ex.overview()"]
 
 
@@ -112,7 +112,7 @@ def test_reloading_the_page_keeps_the_panels_of_a_living_kernel(notebook, page, 
 
 
 def test_two_explorers_do_not_follow_each_other(notebook, page, trace):
-    notebook(OPEN, "ex", "other = tl.Explorer(SyntheticTrace())\nother")
+    notebook(OPEN, "ex", "other = tl.Explorer(MadeUpTrace())\nother")
     first, second = (Panels(page.locator(".tl-dashboard").nth(number), trace) for number in (0, 1))
     second.check(Selection())
     first.click_token(17)
@@ -145,7 +145,7 @@ def test_two_pages_on_one_kernel_each_get_their_own_blocks(notebook, page, trace
 def test_a_block_that_fails_is_said_and_the_others_stand(notebook, page, trace):
     notebook(
         MAKE
-        + "class Broken(SyntheticTrace):\n"
+        + "class Broken(MadeUpTrace):\n"
         + "    def block(self, key, report=None):\n"
         + "        if key.startswith('shift/'): raise ValueError('no shift today')\n"
         + "        return super().block(key, report)\n"
@@ -163,7 +163,7 @@ def test_a_long_computation_shows_progress_and_can_be_stopped(notebook, page, tr
     notebook(
         MAKE
         + "import time\n"
-        + "class Slow(SyntheticTrace):\n"
+        + "class Slow(MadeUpTrace):\n"
         + "    def block(self, key, report=None):\n"
         + "        if 'occlusion' in key:\n"
         + "            for step in range(10**9):\n"
@@ -186,7 +186,7 @@ def test_a_long_computation_shows_progress_and_can_be_stopped(notebook, page, tr
     until(lambda: saliency.get_attribute("data-state"), lambda s: s == "error", "the panel")
 
 
-def test_the_synthetic_trace_is_the_same_in_both_processes(notebook):
+def test_the_made_up_trace_is_the_same_in_both_processes(notebook):
     opened = notebook(OPEN)
     seen = opened.run("print(float(ex.trace.head_change().sum()))")
-    assert float(seen) == float(SyntheticTrace().head_change().sum())
+    assert float(seen) == float(MadeUpTrace().head_change().sum())

@@ -9,7 +9,7 @@ from PIL import Image
 from twinlens.pages.page import to_html
 
 from tests.browser.panels import Compact, Panels, Selection, walk
-from tests.support.synthetic import HOSTILE, SyntheticTrace, manifest
+from tests.support.made_up import HOSTILE, MadeUpTrace, manifest
 
 
 def show(offline, trace, tmp_path, **options):
@@ -20,7 +20,7 @@ def show(offline, trace, tmp_path, **options):
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_every_click_reaches_every_panel(shared, offline, watch, tmp_path):
-    trace = SyntheticTrace(manifest(shared=shared))
+    trace = MadeUpTrace(manifest(shared=shared))
     panels = show(offline, trace, tmp_path)
     walk(panels, head=(2, 5))
     assert watch.errors == []
@@ -38,7 +38,7 @@ def test_it_opens_with_the_selection_it_was_saved_with(trace, offline, watch, tm
 
 def test_hostile_text_is_shown_literally(offline, watch, tmp_path):
     texts = [(text, "instruction") for text in HOSTILE]
-    trace = SyntheticTrace(
+    trace = MadeUpTrace(
         manifest(prompt=texts, answers={"base": ("a", "b"), "tuned": (*HOSTILE, "</s>")})
     )
     panels = show(offline, trace, tmp_path, title=HOSTILE[0])
@@ -63,7 +63,7 @@ def test_the_policy_stops_a_script_that_is_not_ours(trace, offline, watch, tmp_p
     assert any("Content Security Policy" in error for error in watch.errors)
 
 
-class MapsLast(SyntheticTrace):
+class MapsLast(MadeUpTrace):
     """Attention maps come last, so that they are left out first."""
 
     def keys(self):

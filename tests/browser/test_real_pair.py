@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from twinlens.compute.live import trace_pair
+from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import load_pair
 from twinlens.pages.page import to_html
 from twinlens.traces import recording

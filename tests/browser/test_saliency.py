@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from twinlens.compute.live import trace_pair
+from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import load_pair
 from twinlens.contract.words import SIDES
-from twinlens.measures import density
-from twinlens.measures import summary as compare
+from twinlens.measures import density, effect_shares, summary
 from twinlens.pages.page import to_html
 from twinlens.traces.marks import segments
 
@@ -16,7 +15,7 @@ from tests.browser.lab import Notebook
 from tests.browser.panels import Compact, Panels, Selection
 from tests.browser.poll import until
 from tests.support import tiny
-from tests.support.synthetic import SyntheticTrace, manifest
+from tests.support.made_up import MadeUpTrace, manifest
 
 _BARS = """panel => Object.fromEntries(["base", "tuned"].map(side => [side,
   [...panel.querySelectorAll(".tl-prompt [data-token]")].map(token => {
@@ -27,7 +26,7 @@ _BARS = """panel => Object.fromEntries(["base", "tuned"].map(side => [side,
 SLOW = """
 import threading
 import twinlens as tl
-from twinlens.compute.attributions import occlusion
+from twinlens.compute.saliency import occlusion
 from tests.support import tiny
 gate, plain = threading.Semaphore(0), occlusion.occluded
 def occluded(*given, **named):
@@ -145,9 +144,9 @@ def test_spans_marked_anew_change_score_and_shares_at_once(exported, trace, watc
         marked = segments(tokens, marks)
         until(panel.segments, lambda now: now == marked, f"segments {marked}")
         for side in SIDES:
-            score = compare.trace_score(trace, side, segments=marked)
+            score = summary.trace_score(trace, side, segments=marked)
             assert panel.score(side) == pytest.approx(score, rel=1e-5)
-            shares = compare.effect_shares(trace, side, segments=marked)
+            shares = effect_shares.effect_shares(trace, side, segments=marked)
             for part in ("instruction", "context"):
                 found = panel.share(side, part) if part in marked else 0
                 assert found == pytest.approx(shares.overall[part], rel=1e-4)
@@ -198,7 +197,7 @@ def test_agreement_and_deletion_curves_are_in_the_page(exported, trace, watch):
 
 
 def test_own_answers_differ_over_whole_answers_only(offline, tmp_path, watch):
-    trace = SyntheticTrace(manifest(shared=False))
+    trace = MadeUpTrace(manifest(shared=False))
     to_html(trace, tmp_path / "own.html", kind="saliency")
     offline.goto((tmp_path / "own.html").as_uri())
     panel = Saliency(offline, trace)

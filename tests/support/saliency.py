@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from twinlens.compute.attributions import estimates, gradients, occlusion  # noqa: F401 - they register methods
-from twinlens.compute.attributions.registry import Reading, complete
+from twinlens.compute.passes.reading import Reading
+from twinlens.compute.saliency.registry import complete
 from twinlens.contract.wire import Array
 
 IDS = [0, 300, 17, 45, 260, 310, 45, 99, 300, 17, 200, 5]

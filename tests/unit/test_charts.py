@@ -13,7 +13,7 @@ from twinlens.figures import overview
 from twinlens.figures.registry import chart_json
 from twinlens.pages.values import page_value
 
-from tests.support.synthetic import SyntheticTrace, manifest
+from tests.support.made_up import MadeUpTrace, manifest
 
 
 def test_the_shift_is_the_mean_over_shared_positions(trace):
@@ -39,7 +39,7 @@ def test_the_page_finds_what_it_fills_by_name(trace):
 def test_the_json_is_a_document_and_the_same_every_time(trace, theme):
     item = chart_json(trace, f"chart/overview/{theme}")
     assert json.loads(json.dumps(item, allow_nan=False)) == item
-    assert chart_json(SyntheticTrace(), f"chart/overview/{theme}") == item
+    assert chart_json(MadeUpTrace(), f"chart/overview/{theme}") == item
     document = Document.from_json(item["doc"])
     shift = document.get_model_by_name("shift")
     assert shift.data["attention"] == overview.shift_columns(trace)["attention"]
@@ -47,7 +47,7 @@ def test_the_json_is_a_document_and_the_same_every_time(trace, theme):
 
 
 def test_one_layer_is_enough():
-    assert overview.shift_columns(SyntheticTrace(manifest(layers=1, heads=1)))["layer"] == [0]
+    assert overview.shift_columns(MadeUpTrace(manifest(layers=1, heads=1)))["layer"] == [0]
 
 
 def _luminance(colour):

@@ -11,12 +11,12 @@ from twinlens.commands import main as cli
 from twinlens.measures.summary import changed_heads, changed_layers, trace_score
 from twinlens.traces import recording
 
-from tests.support.synthetic import SyntheticTrace, manifest
+from tests.support.made_up import MadeUpTrace, manifest
 
 
 @pytest.fixture
 def recorded(tmp_path):
-    return recording.write(SyntheticTrace(), tmp_path / "a.twl")
+    return recording.write(MadeUpTrace(), tmp_path / "a.twl")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def run(capsys, monkeypatch):
 
 
 def test_open_writes_the_page_and_a_summary(run, recorded, tmp_path):
-    trace = SyntheticTrace()
+    trace = MadeUpTrace()
     code, out, err = run("open", recorded)
     assert code == 0, err
     assert (tmp_path / "a.html").is_file()
@@ -50,7 +50,7 @@ def test_open_writes_the_page_and_a_summary(run, recorded, tmp_path):
 
 
 def test_json_is_for_machines(run, recorded, tmp_path):
-    trace = SyntheticTrace()
+    trace = MadeUpTrace()
     code, out, _ = run("open", recorded, "-o", tmp_path / "b.html", "--json")
     summary = json.loads(out)
     assert code == 0
@@ -74,7 +74,7 @@ def test_the_page_is_opened_where_wanted(run, recorded, tmp_path, monkeypatch):
 
 
 def test_a_prompt_without_marked_instruction_says_so(run, tmp_path):
-    bare = SyntheticTrace(manifest(prompt=[("Hello", "other"), (" there", "other")]))
+    bare = MadeUpTrace(manifest(prompt=[("Hello", "other"), (" there", "other")]))
     recording.write(bare, tmp_path / "bare.twl")
     code, out, _ = run("open", tmp_path / "bare.twl")
     assert code == 0

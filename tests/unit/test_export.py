@@ -19,7 +19,7 @@ from twinlens.pages.front_end import front_end
 from twinlens.pages.page import to_html
 from twinlens.pages.values import bokeh_script
 
-from tests.support.synthetic import HOSTILE, SyntheticTrace, manifest
+from tests.support.made_up import HOSTILE, MadeUpTrace, manifest
 
 
 class Page(HTMLParser):
@@ -132,7 +132,7 @@ def test_hostile_text_stays_text(target):
     hostile = manifest(
         prompt=texts, answers={"base": tuple(HOSTILE), "tuned": tuple(reversed(HOSTILE))}
     )
-    to_html(SyntheticTrace(hostile), target, title=HOSTILE[0])
+    to_html(MadeUpTrace(hostile), target, title=HOSTILE[0])
     page = Page(target)
     assert [t["text"] for t in page.data["manifest"]["prompt_tokens"]] == list(HOSTILE)
     assert page.title == HOSTILE[0]
@@ -189,7 +189,7 @@ def test_an_interrupt_leaves_the_old_file(trace, target):
 def test_the_same_trace_gives_the_same_page(trace, target):
     to_html(trace, target)
     first = target.read_bytes()
-    to_html(SyntheticTrace(), target)
+    to_html(MadeUpTrace(), target)
     assert target.read_bytes() == first
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 from twinlens.contract.forms import Faithfulness
+from twinlens.contract.words import UNITS
 from twinlens.measures.effect_shares import effect_shares
 from twinlens.measures.faithfulness import faithfulness
-from twinlens.traces.grouping import UNITS, groups
+from twinlens.traces.grouping import groups
 
-from tests.support.synthetic import SyntheticTrace, tokens
+from tests.support.made_up import MadeUpTrace, tokens
 
 
 def tables(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +109,7 @@ def test_words_sentences_and_segments() -> None:
         assert groups((), unit) == []
 
 
-class Given(SyntheticTrace):
+class Given(MadeUpTrace):
     values = np.zeros((14, 2), dtype=np.float32)
 
     def block(self, key, report=None):  # type: ignore[no-untyped-def]

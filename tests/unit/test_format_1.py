@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import twinlens as tl
-from twinlens.compute.live import trace_pair
+from twinlens.compute.live.live import trace_pair
 from twinlens.contract import wire
-from twinlens.contract.manifest import with_methods
+from twinlens.contract.blocks import with_methods
 from twinlens.contract.wire import Value
 from twinlens.traces import recording
 

@@ -1,12 +1,16 @@
-"""What is committed of the front end but written from Python is what Python writes."""
+"""Files written from the contract are those that the contract would write."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from twinlens.contract.generate import OUTPUTS, SOURCES
+from twinlens.contract.generate import FILES
+
+ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("path", OUTPUTS)
-def test_a_written_file_is_not_stale(path):
-    committed = (SOURCES / path).read_text(encoding="utf-8")
-    assert committed == OUTPUTS[path](), "run `make generate`"
+@pytest.mark.parametrize("name", FILES)
+def test_generated_files_are_up_to_date(name):
+    written = (ROOT / name).read_text(encoding="utf-8")
+    assert written == FILES[name](), f"{name} is stale: run `make contract`"

@@ -11,7 +11,7 @@ from twinlens.figures import heads as head_chart
 from twinlens.figures.registry import chart_keys
 from twinlens.pages.values import page_value
 
-from tests.support.synthetic import SyntheticTrace, manifest
+from tests.support.made_up import MadeUpTrace, manifest
 
 
 def test_columns_are_the_blocks(trace):
@@ -28,7 +28,7 @@ def test_columns_are_the_blocks(trace):
 def test_the_page_finds_points_and_figures_by_name(trace, theme):
     item = page_value(trace, f"chart/heads/{theme}")
     assert json.loads(json.dumps(item, allow_nan=False)) == item
-    assert page_value(SyntheticTrace(), f"chart/heads/{theme}") == item
+    assert page_value(MadeUpTrace(), f"chart/heads/{theme}") == item
     document = Document.from_json(item["doc"])
     points = document.get_model_by_name("heads")
     assert len(points.data["layer"]) == len(points.data["effect"]) == 32
@@ -55,5 +55,5 @@ def test_a_page_holds_the_charts_its_blocks_allow(trace):
 
 
 def test_one_head_is_enough():
-    item = page_value(SyntheticTrace(manifest(layers=1, heads=1)), "chart/heads/light")
+    item = page_value(MadeUpTrace(manifest(layers=1, heads=1)), "chart/heads/light")
     assert Document.from_json(item["doc"]).get_model_by_name("heads").data["head"] == [0.0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from twinlens.measures.head_table import head_table
 
-from tests.support.synthetic import SyntheticTrace, manifest
+from tests.support.made_up import MadeUpTrace, manifest
 
 
 def test_rows_are_heads_and_numbers_those_of_the_blocks(trace):
@@ -32,7 +32,7 @@ def test_a_prompt_token_has_no_effect(trace):
 
 
 def test_only_shared_tokens(trace):
-    own = SyntheticTrace(manifest(shared=False))
+    own = MadeUpTrace(manifest(shared=False))
     assert len(head_table(own)) == 32
     with pytest.raises(IndexError, match="they share 0 to 15"):
         head_table(own, 16)

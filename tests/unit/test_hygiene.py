@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from twinlens.traces import recording
 
-from tests.support.synthetic import SyntheticTrace
+from tests.support.made_up import MadeUpTrace
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "bokeh", "pandas")
@@ -49,7 +49,7 @@ def test_replay_code_loads_nothing_heavy(code):
 
 
 def test_a_recording_is_opened_saved_and_exported_without_models(tmp_path):
-    recording.write(SyntheticTrace(), tmp_path / "a.twl")
+    recording.write(MadeUpTrace(), tmp_path / "a.twl")
     loaded = loaded_by(
         "import twinlens as tl\n"
         f"folder = {str(tmp_path)!r}\n"

@@ -16,7 +16,7 @@ from twinlens.traces import recording
 from twinlens.traces.labelled import Labelled
 from twinlens.view.explorer import Explorer
 
-from tests.support.synthetic import SyntheticTrace
+from tests.support.made_up import MadeUpTrace
 
 HAND = {
     "3/1": {"name": "Namen von Tieren", "labels": ["writing", "semantics"]},
@@ -42,9 +42,9 @@ def test_several_rounds_give_one_name_and_the_labels_of_most() -> None:
 
 
 def test_names_by_hand_survive_a_file(tmp_path: Path) -> None:
-    explorer = Explorer(SyntheticTrace(), labels=HAND)
+    explorer = Explorer(MadeUpTrace(), labels=HAND)
     explorer.write_labels(tmp_path / "labels.csv")
-    other = Explorer(SyntheticTrace())
+    other = Explorer(MadeUpTrace())
     other.read_labels(tmp_path / "labels.csv")
     assert other.labels == HAND
     assert [one.component.layer for one in to_annotations(HAND)] == [0, 3]
@@ -52,15 +52,15 @@ def test_names_by_hand_survive_a_file(tmp_path: Path) -> None:
 
 
 def test_names_by_hand_go_into_recordings(tmp_path: Path) -> None:
-    explorer = Explorer(SyntheticTrace(labelled=True))
+    explorer = Explorer(MadeUpTrace(labelled=True))
     explorer.labels = HAND
     explorer.save(tmp_path / "a.twl")
     kept = recording.read(tmp_path / "a.twl").block("components/3")
     assert kept[1]["name"] == "Namen von Tieren"
     assert kept[1]["labels"] == ["writing", "semantics"]
-    own = SyntheticTrace(labelled=True).block("components/3")
+    own = MadeUpTrace(labelled=True).block("components/3")
     assert kept[2] == own[2]
-    assert Labelled(SyntheticTrace(), {}).block("rotation") == SyntheticTrace().block("rotation")
+    assert Labelled(MadeUpTrace(), {}).block("rotation") == MadeUpTrace().block("rotation")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_names_by_hand_go_into_recordings(tmp_path: Path) -> None:
 def test_bad_names_are_refused(labels: dict, said: str) -> None:
     with pytest.raises(AnnotationError, match=said):
         check(labels)
-    explorer = Explorer(SyntheticTrace(), labels=HAND)
+    explorer = Explorer(MadeUpTrace(), labels=HAND)
     with pytest.raises(traitlets.TraitError, match=said):
         explorer.labels = labels
     assert explorer.labels == HAND
@@ -87,7 +87,7 @@ def test_bad_names_are_refused(labels: dict, said: str) -> None:
 def test_a_file_about_other_models_is_refused(tmp_path: Path) -> None:
     write_annotations(tmp_path / "other.csv", [_one(0, "animals", model="vicuna")])
     with pytest.raises(AnnotationError, match="about 'vicuna'"):
-        Explorer(SyntheticTrace()).read_labels(tmp_path / "other.csv")
+        Explorer(MadeUpTrace()).read_labels(tmp_path / "other.csv")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

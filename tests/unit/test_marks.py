@@ -8,7 +8,7 @@ from twinlens.measures.summary import trace_density, trace_score
 from twinlens.traces import recording
 from twinlens.traces.marks import marks_of, read_marks, segments
 
-from tests.support.synthetic import SyntheticTrace, manifest
+from tests.support.made_up import MadeUpTrace, manifest
 
 TOKENS = manifest().prompt_tokens
 OWN = [token.segment for token in TOKENS]
@@ -60,7 +60,7 @@ def test_what_is_no_list_is_refused(value):
 
 
 def test_score_and_shares_follow_the_marks():
-    trace = SyntheticTrace()
+    trace = MadeUpTrace()
     marked = segments(TOKENS, [(9, 12, "instruction")])
     assert trace_score(trace, "tuned", segments=OWN) == trace_score(trace, "tuned")
     density = trace_density(trace, "tuned")
@@ -72,7 +72,7 @@ def test_score_and_shares_follow_the_marks():
 
 def test_a_recording_keeps_marks(tmp_path):
     path = tmp_path / "marked.twl"
-    recording.write(SyntheticTrace(), path)
+    recording.write(MadeUpTrace(), path)
     assert recording.read(path).marks is None
-    recording.write(SyntheticTrace(), path, marks=[(2, 4, "context")])
+    recording.write(MadeUpTrace(), path, marks=[(2, 4, "context")])
     assert recording.read(path).marks == [(2, 4, "context")]

@@ -8,16 +8,16 @@ import pytest
 from twinlens.errors import Interrupted, RecordingError, UnknownBlockError
 from twinlens.traces import recording
 
-from tests.support.synthetic import SyntheticTrace, manifest
+from tests.support.made_up import MadeUpTrace, manifest
 
 
 @pytest.fixture
 def recorded(tmp_path):
-    return recording.write(SyntheticTrace(), tmp_path / "a.twl")
+    return recording.write(MadeUpTrace(), tmp_path / "a.twl")
 
 
 def test_every_block_comes_back(recorded):
-    trace, copy = SyntheticTrace(), recording.read(recorded)
+    trace, copy = MadeUpTrace(), recording.read(recorded)
     assert copy.manifest == trace.manifest
     assert list(copy.keys()) == list(trace.keys())
     for key in list(trace.keys()):
@@ -30,21 +30,21 @@ def test_every_block_comes_back(recorded):
 
 
 def test_same_trace_same_bytes(recorded, tmp_path):
-    assert (
-        recording.write(SyntheticTrace(), tmp_path / "b.twl").read_bytes() == recorded.read_bytes()
-    )
+    assert recording.write(MadeUpTrace(), tmp_path / "b.twl").read_bytes() == recorded.read_bytes()
 
 
 def test_hostile_text_comes_back(tmp_path):
-    from tests.support.synthetic import HOSTILE
+    from tests.support.made_up import HOSTILE
 
     made = manifest(prompt=[(text, "other") for text in HOSTILE])
-    copy = recording.read(recording.write(SyntheticTrace(made), tmp_path / "h.twl"))
+    copy = recording.read(recording.write(MadeUpTrace(made), tmp_path / "h.twl"))
     assert [token.text for token in copy.manifest.prompt_tokens] == list(HOSTILE)
 
 
 def test_a_missing_block_is_named(recorded):
-    with pytest.raises(UnknownBlockError, match=r"attention/base/99/0 is not in"):
+    with pytest.raises(UnknownBlockError, match=r"concepts/find/dog is not in"):
+        recording.read(recorded).block("concepts/find/dog")
+    with pytest.raises(UnknownBlockError, match=r"there is no layer 99: 0 to 3"):
         recording.read(recorded).block("attention/base/99/0")
 
 
@@ -56,7 +56,7 @@ def test_an_interrupted_write_leaves_the_old_file(recorded):
             raise Interrupted("stopped")
 
     with pytest.raises(Interrupted):
-        recording.write(SyntheticTrace(), recorded, stop)
+        recording.write(MadeUpTrace(), recorded, stop)
     assert recorded.read_bytes() == before
     assert [path.name for path in recorded.parent.iterdir()] == ["a.twl"]
 

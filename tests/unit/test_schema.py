@@ -7,7 +7,7 @@ from twinlens.contract.manifest import SCHEMA_VERSION, manifest_from_json
 from twinlens.contract.words import parse_unit, reading_position
 from twinlens.errors import RecordingError
 
-from tests.support.synthetic import manifest
+from tests.support.made_up import manifest
 
 
 @pytest.mark.parametrize("shared", [True, False])

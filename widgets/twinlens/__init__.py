@@ -9,8 +9,8 @@ from twinlens._version import __version__
 
 if TYPE_CHECKING:
     from twinlens.api import explore, open, word_pairs
+    from twinlens.compute.concepts.components import ConceptSettings
     from twinlens.compute.pair import Pair, demo_pair, load_pair
-    from twinlens.compute.weights.components import ConceptSettings
     from twinlens.studies.data.published import import_published
     from twinlens.studies.run.study import study
     from twinlens.view.explorer import Explorer
@@ -19,7 +19,7 @@ _HOMES = {
     "load_pair": "twinlens.compute.pair",
     "demo_pair": "twinlens.compute.pair",
     "Pair": "twinlens.compute.pair",
-    "ConceptSettings": "twinlens.compute.weights.components",
+    "ConceptSettings": "twinlens.compute.concepts.components",
     "explore": "twinlens.api",
     "open": "twinlens.api",
     "word_pairs": "twinlens.api",

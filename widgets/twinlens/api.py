@@ -14,8 +14,8 @@ from twinlens.traces import recording
 from twinlens.view.explorer import Explorer
 
 if TYPE_CHECKING:
+    from twinlens.compute.heads.search import WordSource
     from twinlens.compute.pair import Pair
-    from twinlens.compute.weights.pair_heads import WordSource
     from twinlens.weights.head_words import HeadWords
 
 #: A part of the prompt: its text, or where it starts and ends in characters, or several of these.
@@ -70,7 +70,7 @@ def explore(
     AnswerError
         If there is no answer to explain.
     """
-    from twinlens.compute.live import trace_pair
+    from twinlens.compute.live.live import trace_pair
 
     with progress("tracing") as report:
         trace = trace_pair(
@@ -145,7 +145,7 @@ def word_pairs(
     VocabularyError
         If fewer words than K have a vector, or words or vectors cannot be read.
     """
-    from twinlens.compute.weights.pair_heads import stored_search
+    from twinlens.compute.heads.search import stored_search
 
     search = stored_search(base, tuned, words, tokenizer=tokenizer, **settings)
     with progress("word pairs") as report:

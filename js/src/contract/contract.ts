@@ -1,15 +1,25 @@
-// Mirror of widgets/twinlens/contract: words, manifest, JSON forms of blocks.
+// Generated from widgets/twinlens/contract by `make contract`: do not edit.
+
+import type { Tensor } from "./decode.ts";
 
 export const SCHEMA_VERSION = 1;
 export const SIDES = ["base", "tuned"] as const;
 export const SEGMENTS = ["special", "template", "instruction", "context", "other"] as const;
 export const PANELS = ["dashboard", "saliency", "heads", "concepts", "overview"] as const;
+export const UNITS = ["token", "word", "sentence", "segment"] as const;
+export const ABLATIONS = ["zero", "mean", "other"] as const;
+export const TASKS = ["writing", "maths", "coding", "translation"] as const;
+export const LEVELS = ["phonology", "morphology", "syntax", "semantics"] as const;
+export const THEMES = ["light", "dark"] as const;
 
 export type Side = (typeof SIDES)[number];
 export type Segment = (typeof SEGMENTS)[number];
 export type PanelKind = (typeof PANELS)[number];
+export type Ablation = (typeof ABLATIONS)[number];
 export type BySide<T> = Record<Side, T>;
+export type Mark = [start: number, end: number, segment: "instruction" | "context"];
 
+/** One token as the model read it. */
 export interface Token {
   id: number;
   text: string;
@@ -18,6 +28,7 @@ export interface Token {
   segment: Segment;
 }
 
+/** Which model made a result. */
 export interface ModelInfo {
   name: string;
   revision: string;
@@ -25,6 +36,7 @@ export interface ModelInfo {
   parameters: number;
 }
 
+/** The two models and the shape they share; `note` is shown wherever the pair appears. */
 export interface PairInfo {
   base: ModelInfo;
   tuned: ModelInfo;
@@ -38,6 +50,7 @@ export interface PairInfo {
   note: string;
 }
 
+/** A saliency method, as the front end offers it. */
 export interface Method {
   name: string;
   title: string;
@@ -45,10 +58,10 @@ export interface Method {
   source: string;
   exact: boolean;
   cost: string;
-  /** What is taken away together: a token, or its word, sentence or segment. */
   unit: string;
 }
 
+/** The answer one model was traced on, and the one it gives by itself. */
 export interface Answer {
   tokens: Token[];
   text: string;
@@ -56,11 +69,12 @@ export interface Answer {
   stopped: boolean;
 }
 
+/** Everything about a trace but its blocks. */
 export interface Manifest {
   pair: PairInfo;
   prompt: string;
   prompt_tokens: Token[];
-  answers: BySide<Answer>;
+  answers: Record<Side, Answer>;
   response: string;
   shared: boolean;
   methods: Method[];
@@ -68,104 +82,266 @@ export interface Manifest {
   schema: number;
 }
 
-/** A span of the prompt marked anew: first token, one past the last, what it is. */
-export type Mark = [start: number, end: number, segment: "instruction" | "context"];
+/** What a person calls a component: a name, and any of `TASKS` and `LEVELS`. */
+export interface HandLabel {
+  name: string;
+  labels: string[];
+}
 
-// JSON forms of blocks.
-export type Word = [text: string, score: number];
-export type Alternatives = [text: string, probability: number][][];
+/** What the residual stream after one layer would answer; nats, and a rank from 1. */
+export interface LensLayer {
+  logprob: number;
+  rank: number;
+  top: Word[];
+}
+
+/** Logit lens of one token: of the embedding, then of each layer. */
 export interface Lens {
   target: string;
-  layers: { logprob: number; rank: number; top: [string, number][] }[];
+  layers: LensLayer[];
 }
-/** Agreement of an estimate with exact occlusion; null where too little is known. */
-export interface Faithfulness {
-  spearman: number | null;
-  pearson: number | null;
-  /** Share of the answer tokens in which the largest estimate is the largest effect. */
-  top1: number | null;
-  /** Share of the exact cells with an effect of at least 0.1 nats. */
-  above_noise: number | null;
-  /** Answer tokens behind the correlations, and behind `top1`. */
-  columns: number;
-  columns_top1: number;
-  /** Exact cells it is computed on, of all cells. */
-  n: number;
-  cells: number;
+
+/** A component of base: share of the variance, and words. */
+export interface BaseComponent {
+  explained: number;
+  words: Word[];
 }
-/** Drop of the answer's log-probability as the tokens that matter most, or least, are hidden. */
-export interface DeletionCurve {
-  share: number[];
-  most: number[];
-  least: number[];
+
+/** Its match in tuned, with its number there. */
+export interface TunedComponent {
+  index: number;
+  explained: number;
+  words: Word[];
 }
-export interface Component {
-  base: { explained: number; words: Word[] };
-  tuned: { index: number; explained: number; words: Word[] };
+
+/** A component of base and its match in tuned; name and labels where components are labelled. */
+export interface MatchedComponent {
+  base: BaseComponent;
+  tuned: TunedComponent;
   cosine: number;
   angle: number;
-  /** Where the trace has labels. */
   name?: string | null;
   labels?: string[];
 }
-/** Words of either end of a component. */
-export type Ends = BySide<{ positive: Word[]; negative: Word[] }>;
-/** Components in which a word stands out, numbered as in their own model; rank 1 is the first word. */
-export type Found = [layer: number, component: number, cosine: number, rank: number];
-export type WordPlaces = { word: string } & BySide<Found[]>;
-export interface LayerRotation {
+
+/** Words of either end of a direction. */
+export interface EndWords {
+  positive: Word[];
+  negative: Word[];
+}
+
+/** Words of either end of a component and of its match. */
+export interface ComponentEnds {
+  base: EndWords;
+  tuned: EndWords;
+}
+
+/** Components of both models in which a word stands out. */
+export interface WordPlaces {
+  word: string;
+  base: ComponentPlace[];
+  tuned: ComponentPlace[];
+}
+
+/** How far a layer's k leading components are turned, beside random rotations (``null``). */
+export interface RotationOfLayer {
   layer: number;
-  /** Leading components compared. */
   k: number;
-  /** Mean principal angle in degrees, and the same for random rotations. */
   angle: number;
   null: number;
-  /** Share of base's variance that tuned's leading components hold. */
+  null_low: number;
+  null_high: number;
   inside: number;
   own: number;
   null_inside: number;
-  /** Relative norm of the weight difference. */
   weights: number;
+  null_weights: number;
   added: Word[];
 }
-export interface Neuron {
-  base: { norm: number; words: Word[] };
-  tuned: { norm: number; words: Word[] };
-  cosine: number;
-}
-export type NeuronActivity = {
-  layer?: number;
+
+/** A neuron and its activation in each model; None where that has no such token. */
+export interface ActiveNeuron {
+  layer: number;
   neuron: number;
   base: number | null;
   tuned: number | null;
-}[];
-/** Whether a neuron's value vector moved or the neuron is used more. */
+}
+
+/** Length of a value vector, its words, and its words after the weight of the final norm. */
+export interface SideOfNeuron {
+  norm: number;
+  words: Word[];
+  normed: Word[];
+}
+
+/** One neuron of both models, and the cosine of its two value vectors. */
+export interface NeuronWords {
+  base: SideOfNeuron;
+  tuned: SideOfNeuron;
+  cosine: number;
+}
+
+/** Activation times length of the value vector, in each model. */
+export interface Written {
+  base: number | null;
+  tuned: number | null;
+}
+
+/** Whether a neuron's value vector moved, or the neuron is used more. */
 export interface NeuronChange {
-  /** Length of the vectors' difference, as a share of base's. */
   moved: number | null;
   cosine: number;
   base: number | null;
   tuned: number | null;
   used: number | null;
-  write: BySide<number | null>;
+  write: Written;
 }
-/** What a person calls a component; keys are `layer/component`, as base numbers them. */
-export interface Label {
-  name: string;
-  labels: string[];
+
+/** How word pairs were found: settings, words, words without a vector, changed heads. */
+export interface WordPairSearch {
+  parameters: Record<string, unknown>;
+  words: number;
+  missing: number;
+  heads_changed: number;
 }
-export type Labels = Record<string, Label>;
-export const TASKS = ["writing", "maths", "coding", "translation"] as const;
-export const LEVELS = ["phonology", "morphology", "syntax", "semantics"] as const;
-/** Word pairs of one head: how many of its neurons hold a pair, in each model. */
-export interface WordPairs {
-  rows: [word: string, partner: string, base: number, tuned: number][];
+
+/** Word pairs of one head that are in more than one neuron, and how many are not listed. */
+export interface WordPairRows {
+  rows: WordPairRow[];
   left_out: number;
 }
-/** Heads in which a word is in any pair, and in how many. */
-export type WordHeads = [layer: number, head: number, base: number, tuned: number][];
 
-/** Whether a block says how far a computation has come, so that it is no answer for good. */
+/** Agreement of a method with exact occlusion; None where too little is known. */
+export interface Faithfulness {
+  spearman: number | null;
+  pearson: number | null;
+  top1: number | null;
+  above_noise: number | null;
+  columns: number;
+  columns_top1: number;
+  n: number;
+  cells: number;
+}
+
+/** Loss of the answer's log-probability as prompt tokens are hidden, one after the other. */
+export interface DeletionCurve {
+  share: number[];
+  most: number[];
+  least: number[];
+}
+
+export type Word = [string, number];
+export type ComponentPlace = [number, number, number, number];
+export type WordPairRow = [string, string, number, number];
+export type HeadOfWord = [number, number, number, number];
+export type Alternatives = Word[][];
+export type NeuronActivity = ActiveNeuron[];
+export type WordHeads = HeadOfWord[];
+export type HandLabels = Record<string, HandLabel>;
+
+/** A block's key, which knows the form of its value. */
+export type Key<T> = string & { readonly form?: T };
+
+export const keys = {
+  /** Effect of every prompt token on every answer token, in the unit of the method. */
+  saliency: (side: Side, method: string): Key<Tensor> => `saliency/${side}/${method}`,
+  /** One column of it. */
+  saliencyColumn: (side: Side, method: string, answerToken: number): Key<Tensor> => `saliency/${side}/${method}/${answerToken}`,
+  /** What of it is computed already, NaN elsewhere. */
+  saliencySoFar: (side: Side, method: string): Key<Tensor> => `saliency/${side}/${method}/so_far`,
+  /** Agreement of a method with occlusion, on what of that is computed. */
+  faithfulness: (side: Side, method: string): Key<Faithfulness> => `faithfulness/${side}/${method}`,
+  /** Loss of the answer as prompt tokens are hidden, one after the other. */
+  deletion: (side: Side, method: string): Key<DeletionCurve> => `deletion/${side}/${method}`,
+  /** Prompt positions of each word, sentence or segment. */
+  groups: (grouping: string): Key<number[][]> => `groups/${grouping}`,
+  /** Jensen-Shannon divergence of the two models' attention rows, bits. */
+  headChange: (): Key<Tensor> => "heads/change",
+  /** Attention from a position to the instruction. */
+  headInstruction: (side: Side): Key<Tensor> => `heads/instruction/${side}`,
+  /** Attention from a position to the first token. */
+  headSink: (side: Side): Key<Tensor> => `heads/sink/${side}`,
+  /** Mean attention of the answer to a prompt token. */
+  headReceived: (side: Side): Key<Tensor> => `heads/received/${side}`,
+  /** Entropy of an attention row, bits. */
+  headEntropy: (side: Side): Key<Tensor> => `heads/entropy/${side}`,
+  /** Attention to the token before; 0 at position 0. */
+  headPrevious: (side: Side): Key<Tensor> => `heads/previous/${side}`,
+  /** First-order effect of every head (gradient through a gate), nats. */
+  headEffect: (side: Side, answerToken: number | null): Key<Tensor> => `heads/effect/${side}/${answerToken ?? "answer"}`,
+  /** Exact effect of the `TOP_HEADS` heads of largest estimate, nats; NaN elsewhere. */
+  headAblation: (side: Side, ablation: Ablation, answerToken: number | null): Key<Tensor> => `heads/ablation/${side}/${ablation}/${answerToken ?? "answer"}`,
+  /** All exact effects that are computed already, nats; NaN elsewhere. */
+  headAblationSoFar: (side: Side, ablation: Ablation, answerToken: number | null): Key<Tensor> => `heads/ablation/${side}/${ablation}/${answerToken ?? "answer"}/so_far`,
+  /** Exact effect of one head, nats. */
+  headAblationOne: (side: Side, ablation: Ablation, answerToken: number | null, layer: number, head: number): Key<Tensor> => `heads/ablation/${side}/${ablation}/${answerToken ?? "answer"}/${layer}/${head}`,
+  /** Relative difference and cosine of the query-key circuit, then of the value-output circuit. */
+  headCircuits: (): Key<Tensor> => "heads/circuits",
+  /** Relative difference of attention outputs. */
+  shiftAttention: (): Key<Tensor> => "shift/attention",
+  /** Relative difference of feed-forward outputs. */
+  shiftFeedForward: (): Key<Tensor> => "shift/feed_forward",
+  /** Relative difference of the residual stream: of the embedding, then after each layer. */
+  shiftResidual: (): Key<Tensor> => "shift/residual",
+  /** KL(tuned || base) at each answer token, nats. */
+  disagreement: (): Key<Tensor> => "disagreement",
+  /** The five likeliest rivals of each answer token. */
+  alternatives: (side: Side): Key<Alternatives> => `alternatives/${side}`,
+  /** Log-probability of each answer token, nats. */
+  logprob: (side: Side): Key<Tensor> => `logprob/${side}`,
+  /** Mean of 1 - cosine over the matched components. */
+  componentChange: (): Key<Tensor> => "components/change",
+  /** The K components of base, each with its match in tuned, signs aligned, and their words. */
+  components: (layer: number): Key<MatchedComponent[]> => `components/${layer}`,
+  /** Words of either end of each component, in the order and with the signs of `components`. */
+  componentEnds: (layer: number): Key<ComponentEnds[]> => `components/${layer}/ends`,
+  /** How far each layer's leading components are turned, beside random rotations. */
+  rotation: (): Key<RotationOfLayer[]> => "rotation",
+  /** Feed-forward output along each component of the same model. */
+  componentActivations: (side: Side, layer: number): Key<Tensor> => `activations/${side}/${layer}/components`,
+  /** Tuned's feed-forward output along *base's* components. */
+  baseComponentActivations: (layer: number): Key<Tensor> => `activations/tuned/${layer}/base_components`,
+  /** Logit lens where a token is predicted; recordings hold those of the answer. */
+  lens: (side: Side, token: number): Key<Lens> => `lens/${side}/${token}`,
+  /** Attention pattern; rows are queries. Recorded in the order of change. */
+  attention: (side: Side, layer: number, head: number): Key<Tensor> => `attention/${side}/${layer}/${head}`,
+  /** Output of every head along the direction of a unit such as ``component:2``. */
+  headWrite: (side: Side, layer: number, unit: string): Key<Tensor> => `heads/write/${side}/${layer}/${unit}`,
+  /** How word pairs were found, and how much changed. */
+  wordPairInfo: (): Key<WordPairSearch> => "word_pairs/info",
+  /** Pairs of a head that tuned gained, that both have, and that it lost. */
+  wordPairCounts: (): Key<Tensor> => "word_pairs/counts",
+  /** Word pairs of one head, those of most neurons first. */
+  wordPairs: (layer: number, head: number): Key<WordPairRows> => `word_pairs/${layer}/${head}`,
+  /** Heads in which a word is in any pair, most gained first. */
+  wordPairFind: (word: string): Key<WordHeads> => `word_pairs/find/${word}`,
+  /** Components in which a word stands out, at most 20 of each model, best first. */
+  conceptFind: (word: string): Key<WordPlaces> => `concepts/find/${word}`,
+  /** What each neuron adds to an answer token, first order, nats. */
+  neuronEffect: (side: Side, answerToken: number | null): Key<Tensor> => `neurons/effect/${side}/${answerToken ?? "answer"}`,
+  /** Most active and most changed neurons at a token, or by mean magnitude over the answer. */
+  neurons: (layer: number | null, token: number | null): Key<NeuronActivity> => `neurons/${layer ?? "all"}/${token ?? "answer"}`,
+  /** Activation of one neuron along the tokens. */
+  neuronActivations: (side: Side, layer: number, neuron: number): Key<Tensor> => `activations/${side}/${layer}/neuron/${neuron}`,
+  /** One neuron of both models with words. */
+  neuronWords: (layer: number, neuron: number): Key<NeuronWords> => `neuron/${layer}/${neuron}`,
+  /** What one neuron adds to an answer token, exactly, nats. */
+  neuronAblation: (side: Side, layer: number, neuron: number, answerToken: number | null): Key<Tensor> => `neuron/ablation/${side}/${layer}/${neuron}/${answerToken ?? "answer"}`,
+  /** Whether a neuron's value vector moved, or the neuron is used more. */
+  neuronChange: (layer: number, neuron: number, token: number | null): Key<NeuronChange> => `neuron/change/${layer}/${neuron}/${token ?? "answer"}`,
+  /** A Bokeh chart, as BokehJS embeds it. */
+  chart: (chart: string, theme: (typeof THEMES)[number]): Key<Record<string, unknown>> => `chart/${chart}/${theme}`,
+  /** BokehJS of the installed Bokeh, so that both halves have one version. */
+  bokehScript: (): Key<string> => "asset/bokehjs",
+};
+
+const GROWING = [
+  /^saliency\/[^/]+\/[^/]+\/so_far$/,
+  /^faithfulness\/[^/]+\/[^/]+$/,
+  /^heads\/ablation\/[^/]+\/[^/]+\/[^/]+\/so_far$/,
+];
+
+/** Whether a block says how far a computation has come: it is no answer for good. */
 export function grows(key: string): boolean {
-  return key.startsWith("faithfulness/") || key.endsWith("/so_far");
+  return GROWING.some((pattern) => pattern.test(key));
 }

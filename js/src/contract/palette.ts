@@ -1,6 +1,8 @@
-// Written by `python -m twinlens.contract.generate` from palette.py: do not edit.
+// Generated from widgets/twinlens/contract/palette.py by `make contract`: do not edit.
 
-export type ThemeName = "light" | "dark";
+import type { THEMES } from "./contract.ts";
+
+export type ThemeName = (typeof THEMES)[number];
 
 export interface Palette {
   name: ThemeName;

@@ -1,7 +1,7 @@
 import type {
   Answer,
-  Label,
-  Labels,
+  HandLabel,
+  HandLabels,
   Manifest,
   Mark,
   Method,
@@ -142,12 +142,12 @@ export class Store {
   }
 
   /** Names and labels given by hand to components. */
-  get labels(): Labels {
-    return (this.#model.get("labels") as Labels | undefined) ?? {};
+  get labels(): HandLabels {
+    return (this.#model.get("labels") as HandLabels | undefined) ?? {};
   }
 
   /** Name a component of a layer, as base numbers it; without a name, forget what it had. */
-  setLabel(layer: number, component: number, label: Label): void {
+  setLabel(layer: number, component: number, label: HandLabel): void {
     const { [`${layer}/${component}`]: _, ...others } = this.labels;
     this.#write({ labels: label.name ? { ...others, [`${layer}/${component}`]: label } : others });
   }

@@ -1,21 +1,18 @@
 // @vitest-environment node
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import * as contract from "../../src/contract/contract.ts";
+import { grows, keys } from "../../src/contract/contract.ts";
 
-describe("mirror of the contract in Python", () => {
-  const python = (file: string) =>
-    readFileSync(new URL(`../../../widgets/twinlens/contract/${file}`, import.meta.url), "utf8");
-  const words = python("words.py");
-  const listed = (name: string) => {
-    const [, body] = new RegExp(`^${name}: .* = \\(([^)]*)\\)`, "m").exec(words) ?? [];
-    return [...(body ?? "").matchAll(/"([a-z]+)"/g)].map((match) => match[1]);
-  };
+describe("keys", () => {
+  it("are spelled as on the wire", () => {
+    expect(keys.attention("base", 3, 5)).toBe("attention/base/3/5");
+    expect(keys.headEffect("tuned", null)).toBe("heads/effect/tuned/answer");
+    expect(keys.neurons(null, 4)).toBe("neurons/all/4");
+  });
 
-  it("has the same words", () => {
-    expect(listed("SIDES")).toEqual([...contract.SIDES]);
-    expect(listed("SEGMENTS")).toEqual([...contract.SEGMENTS]);
-    expect(listed("PANELS")).toEqual([...contract.PANELS]);
-    expect(python("manifest.py")).toContain(`SCHEMA_VERSION = ${contract.SCHEMA_VERSION}\n`);
+  it("say whether their value is no answer for good", () => {
+    expect(grows(keys.saliencySoFar("base", "occlusion"))).toBe(true);
+    expect(grows(keys.faithfulness("base", "occlusion"))).toBe(true);
+    expect(grows(keys.saliency("base", "occlusion"))).toBe(false);
+    expect(grows(keys.conceptFind("so_far"))).toBe(false);
   });
 });

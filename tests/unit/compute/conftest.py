@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 from transformers.utils import logging
-from twinlens.compute.live import LiveTrace, trace_pair
+from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, load_pair
 
 from tests.support import tiny

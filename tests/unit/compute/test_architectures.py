@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
-from twinlens.compute import architectures
-from twinlens.compute.capture import Capture, capture
+from twinlens.compute.models import architectures
+from twinlens.compute.passes.capture import Capture, capture
 from twinlens.errors import UnsupportedArchitectureError
 
 from tests.support import tiny

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from twinlens.compute.attributions import occlusion
-from twinlens.compute.attributions.registry import METHODS, Piece, Reading, SaliencyMethod, Wanted
-from twinlens.compute.effects import methods
+from twinlens.compute.passes.reading import Reading
+from twinlens.compute.saliency import occlusion
+from twinlens.compute.saliency.registry import METHODS, Piece, SaliencyMethod, Wanted
+from twinlens.compute.saliency.tables import methods
 from twinlens.contract.manifest import Method
 from twinlens.errors import Interrupted, NotFiniteError
 
@@ -34,9 +35,9 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twinlens.compute.attributions.gradients.ROWS_AT_ONCE", 2)
-    monkeypatch.setattr("twinlens.compute.attributions.gradients.COLUMNS_AT_ONCE", 1)
-    monkeypatch.setattr("twinlens.compute.attributions.estimates._MOST_COLUMNS", 1)
+    monkeypatch.setattr("twinlens.compute.saliency.gradients.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("twinlens.compute.saliency.gradients.COLUMNS_AT_ONCE", 1)
+    monkeypatch.setattr("twinlens.compute.saliency.estimates._MOST_COLUMNS", 1)
     monkeypatch.setattr(occlusion, "_FEWEST", 2)
     monkeypatch.setattr(occlusion, "_MOST", 2)
 

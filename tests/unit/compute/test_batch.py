@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from transformers import PreTrainedModel
-from twinlens.compute import batch
-from twinlens.compute.attributions import gradients
-from twinlens.compute.attributions.gradients import probability, slopes_together
-from twinlens.compute.attributions.registry import Reading
-from twinlens.compute.batch import Attributed, attribute_prompts
-from twinlens.compute.capture import answer_greedily, answers_greedily
-from twinlens.compute.live import trace_pair
+from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import Pair
-from twinlens.compute.prompt import read_prompt
+from twinlens.compute.passes.decoding import greedy_answers
+from twinlens.compute.passes.reading import Reading
+from twinlens.compute.passes.targets import probability
+from twinlens.compute.saliency import batch, gradients
+from twinlens.compute.saliency.batch import Attributed, attribute_prompts
+from twinlens.compute.saliency.gradients import slopes_together
+from twinlens.compute.text.prompt import read_prompt
 from twinlens.contract.words import SIDES
 from twinlens.errors import AnswerError, Interrupted, NotFiniteError, PromptError
 
@@ -46,13 +46,13 @@ def test_tables_of_texts_of_mixed_lengths(
 def test_answers_to_prompts_of_mixed_lengths(model: PreTrainedModel) -> None:
     prompts = [IDS[:12], IDS[3:4], IDS[2:9], IDS[5:12]]
     options = {"limit": 9, "vocabulary": 340, "side": "base"}
-    alone = [answer_greedily(model, prompt, stop=[], **options) for prompt in prompts]
-    assert answers_greedily(model, prompts, stop=[], **options) == alone
+    alone = [greedy_answers(model, [prompt], stop=[], **options)[0] for prompt in prompts]
+    assert greedy_answers(model, prompts, stop=[], **options) == alone
     # A text that has ended leaves the others as they are.
     stop = {alone[1][2]}
-    ended = [answer_greedily(model, prompt, stop=stop, **options) for prompt in prompts]
+    ended = [greedy_answers(model, [prompt], stop=stop, **options)[0] for prompt in prompts]
     assert len({len(answer) for answer in ended}) > 1
-    assert answers_greedily(model, prompts, stop=stop, **options) == ended
+    assert greedy_answers(model, prompts, stop=stop, **options) == ended
 
 
 @pytest.mark.parametrize("response", ["own", "tuned", " The group agreed."])

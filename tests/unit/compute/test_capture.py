@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from transformers import PreTrainedModel
-from twinlens.compute import architectures
-from twinlens.compute.capture import answer_greedily, capture
+from twinlens.compute.models import architectures
+from twinlens.compute.passes.capture import capture
+from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.errors import Interrupted, NotFiniteError
 
 from tests.support import tiny
@@ -91,7 +92,7 @@ def test_numbers_that_are_not_finite_name_the_layer(layer: int, where: str) -> N
 
 def test_greedy_answer_equals_generate(model: PreTrainedModel) -> None:
     model.set_attn_implementation("eager")
-    ours = answer_greedily(model, IDS, stop=[], limit=9, vocabulary=340, side="base")
+    (ours,) = greedy_answers(model, [IDS], stop=[], limit=9, vocabulary=340, side="base")
     theirs = model.generate(
         torch.tensor([IDS]), do_sample=False, max_new_tokens=9, min_new_tokens=9, eos_token_id=None
     )
@@ -100,17 +101,17 @@ def test_greedy_answer_equals_generate(model: PreTrainedModel) -> None:
 
 def test_answer_stops_at_and_keeps_the_stop_token() -> None:
     model = tiny.model("llama")
-    free = answer_greedily(model, IDS, stop=[], limit=6, vocabulary=340, side="base")
+    (free,) = greedy_answers(model, [IDS], stop=[], limit=6, vocabulary=340, side="base")
     stop = free[3]
-    stopped = answer_greedily(model, IDS, stop=[stop], limit=6, vocabulary=340, side="base")
+    (stopped,) = greedy_answers(model, [IDS], stop=[stop], limit=6, vocabulary=340, side="base")
     assert stopped == free[: free.index(stop) + 1]
 
 
 def test_answer_never_uses_padding_of_the_vocabulary() -> None:
     model = tiny.model("llama")
-    free = answer_greedily(model, IDS, stop=[], limit=4, vocabulary=340, side="base")
+    (free,) = greedy_answers(model, [IDS], stop=[], limit=4, vocabulary=340, side="base")
     small = max(free)
-    bounded = answer_greedily(model, IDS, stop=[], limit=4, vocabulary=small, side="base")
+    (bounded,) = greedy_answers(model, [IDS], stop=[], limit=4, vocabulary=small, side="base")
     assert max(bounded) < small
 
 
@@ -120,6 +121,6 @@ def test_answer_can_be_interrupted() -> None:
             raise Interrupted("enough")
 
     with pytest.raises(Interrupted):
-        answer_greedily(
-            tiny.model("llama"), IDS, stop=[], limit=5, vocabulary=340, side="base", report=report
+        greedy_answers(
+            tiny.model("llama"), [IDS], stop=[], limit=5, vocabulary=340, side="base", report=report
         )

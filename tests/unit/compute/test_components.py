@@ -12,13 +12,13 @@ import torch
 from click.testing import CliRunner
 from sklearn.decomposition import PCA
 from twinlens.commands.main import twinlens
-from twinlens.compute import architectures
+from twinlens.compute.concepts import components as subject
+from twinlens.compute.concepts.compare import compare_concepts
+from twinlens.compute.concepts.components import ConceptSettings, components
+from twinlens.compute.concepts.rotation import Settings, rotation
+from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
-from twinlens.compute.weights import components as subject
-from twinlens.compute.weights.components import ConceptSettings, components
-from twinlens.compute.weights.concepts import compare_concepts
-from twinlens.compute.weights.rotation import Settings, rotation
-from twinlens.compute.words import word_rows
+from twinlens.compute.words.rows import word_rows
 from twinlens.errors import (
     HeadIndexError,
     Interrupted,

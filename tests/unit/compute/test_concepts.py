@@ -10,11 +10,11 @@ import pytest
 import torch
 from scipy.stats import special_ortho_group
 from sklearn.decomposition import PCA
-from twinlens.compute import architectures
-from twinlens.compute.concepts import match_components, strongest
+from twinlens.compute.concepts.components import principal_components
+from twinlens.compute.concepts.units import match_components, strongest
+from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
-from twinlens.compute.weights.components import principal_components
-from twinlens.compute.words import WordRows, word_rows
+from twinlens.compute.words.rows import WordRows, word_rows
 
 from tests.support import tiny
 

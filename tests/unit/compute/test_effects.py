@@ -8,9 +8,9 @@ from typing import cast
 
 import numpy as np
 import pytest
-from twinlens.compute.attributions import occlusion
-from twinlens.compute.live import LiveTrace, trace_pair
+from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair
+from twinlens.compute.saliency import occlusion
 from twinlens.contract.forms import DeletionCurve
 from twinlens.errors import Interrupted, UnknownBlockError
 from twinlens.measures.effect_shares import effect_shares

@@ -8,10 +8,10 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import Tensor
 from transformers import PreTrainedModel
-from twinlens.compute import capture
-from twinlens.compute.attributions import estimates, gradients
-from twinlens.compute.attributions.estimates import integrate, knockout, knockout_by_head
-from twinlens.compute.attributions.gradients import log_probability
+from twinlens.compute.passes import conditions
+from twinlens.compute.passes.targets import log_probability
+from twinlens.compute.saliency import estimates, gradients
+from twinlens.compute.saliency.estimates import integrate, knockout, knockout_by_head
 from twinlens.contract.wire import Array
 
 from tests.support import tiny
@@ -65,9 +65,9 @@ def test_knockout_is_the_derivative_towards_a_hidden_key(
         more = (change @ values).transpose(1, 2) * moved["step"]
         return output + more.reshape(output.shape), weights
 
-    attention = capture._attention
-    capture.AttentionInterface.register("shifted", shifted)
-    capture.AttentionMaskInterface.register("shifted", capture._mask)
+    attention = conditions._attention
+    conditions.AttentionInterface.register("shifted", shifted)
+    conditions.AttentionMaskInterface.register("shifted", conditions._mask)
     model.set_attn_implementation("shifted")
 
     def answer(n: int, size: float) -> Array:
@@ -176,7 +176,7 @@ def test_rollout_is_the_product_of_the_mixed_patterns(model: PreTrainedModel) ->
 
 @pytest.mark.parametrize("name", ["attention_knockout", "gradient_norm", "attention_rollout"])
 def test_one_prompt_token_and_one_answer_token(name: str) -> None:
-    from twinlens.compute.attributions.registry import Reading
+    from twinlens.compute.passes.reading import Reading
 
     model = tiny.model("llama")
     assert np.isfinite(table(name, Reading(model, IDS[:2], 1))).all()

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from twinlens.compute import architectures
-from twinlens.compute.capture import capture
-from twinlens.compute.gates import Replacement, answer_logprobs, gate_gradients
-from twinlens.compute.live import LiveTrace, trace_pair
+from twinlens.compute.heads.gates import Replacement, answer_logprobs, gate_gradients
+from twinlens.compute.live.live import LiveTrace, trace_pair
+from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
+from twinlens.compute.passes.capture import capture
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, TOP_HEADS
 from twinlens.errors import Interrupted, NotFiniteError, UnknownBlockError
@@ -137,7 +137,7 @@ def test_blocks_hold_what_the_functions_compute(trace: LiveTrace) -> None:
 def test_exact_effects_come_for_the_heads_of_largest_estimate(
     trace: LiveTrace, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twinlens.compute.head_effects.TOP_HEADS", 5)
+    monkeypatch.setattr("twinlens.compute.heads.effects.TOP_HEADS", 5)
     key = f"heads/ablation/base/{kind}/answer"
     assert np.isnan(trace.array(f"{key}/so_far")).all()
     estimate = trace.array("heads/effect/base/answer").copy()

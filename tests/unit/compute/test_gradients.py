@@ -11,10 +11,10 @@ from captum.attr import InputXGradient
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
-from twinlens.compute import architectures
-from twinlens.compute.attributions import gradients, products
-from twinlens.compute.attributions.folding import Texts
-from twinlens.compute.attributions.registry import Reading
+from twinlens.compute.models import architectures
+from twinlens.compute.passes.folding import Texts
+from twinlens.compute.passes.reading import Reading
+from twinlens.compute.saliency import gradients, products
 from twinlens.contract.wire import Array
 from twinlens.errors import NotFiniteError
 

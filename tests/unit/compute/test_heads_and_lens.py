@@ -8,8 +8,10 @@ import torch
 from scipy.spatial.distance import jensenshannon
 from torch import Tensor
 from transformers import PreTrainedModel
-from twinlens.compute import architectures, heads, lens
-from twinlens.compute.capture import Capture, capture
+from twinlens.compute.heads import attention as heads
+from twinlens.compute.live import lens
+from twinlens.compute.models import architectures
+from twinlens.compute.passes.capture import Capture, capture
 
 from tests.support import tiny
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from twinlens.compute import architectures
-from twinlens.compute.live import LiveTrace, trace_pair
+from twinlens.compute.live.live import LiveTrace, trace_pair
+from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.contract import blocks, wire
 from twinlens.contract.manifest import manifest_from_json
@@ -21,61 +21,7 @@ from twinlens.contract.words import SIDES, Side
 from twinlens.errors import AnswerError, Interrupted, PromptError, UnknownBlockError
 
 from tests.support import tiny
-
-
-def shape_of(key: str, trace: LiveTrace) -> tuple[str, tuple[int, ...] | None]:
-    """Type and shape the schema promises for a key; None for JSON."""
-    m = trace.manifest
-    side: Side = "tuned" if "tuned" in key.split("/") else "base"
-    n, t, c = m.prompt_length, m.length(side), m.common_length
-    depth, heads = m.pair.layers, m.pair.heads
-    k = int(m.parameters["components"])
-    match key.split("/"):
-        case ["saliency", _, _]:
-            return "float32", (n, t - n)
-        case ["saliency", _, _, _]:
-            return "float32", (n,)
-        case ["logprob", _] | ["disagreement"]:
-            return "float32", (t - n,)
-        case ["attention", *_]:
-            return "float16", (t, t)
-        case ["heads", "change"]:
-            return "float16", (c, depth, heads)
-        case ["heads", "received", _]:
-            return "float16", (n, depth, heads)
-        case ["heads", "effect" | "ablation", *_]:
-            return "float32", (depth, heads)
-        case ["word_pairs", "counts"]:
-            return "float32", (depth, heads, 3)
-        case ["heads", "circuits"]:
-            return "float32", (depth, heads, 4)
-        case ["heads", *_]:
-            return "float16", (t, depth, heads)
-        case ["shift", name]:
-            return "float32", (c, depth + (name == "residual"))
-        case ["components", "change"]:
-            return "float32", (depth,)
-        case ["activations", _, _, "components" | "base_components"]:
-            return "float16", (t, k)
-        case ["neurons", "effect", _, "answer"]:
-            return "float32", (depth, trace.pair.sizes.intermediate)
-        case ["activations", _, _, "neuron", _]:
-            return "float16", (t,)
-        case [
-            "deletion"
-            | "faithfulness"
-            | "groups"
-            | "lens"
-            | "alternatives"
-            | "components"
-            | "neurons"
-            | "neuron"
-            | "word_pairs"
-            | "rotation",
-            *_,
-        ]:
-            return "json", None
-    raise AssertionError(key)
+from tests.support.forms import has_form
 
 
 def check_all(trace: LiveTrace) -> list[str]:
@@ -83,16 +29,18 @@ def check_all(trace: LiveTrace) -> list[str]:
     assert len(keys) == len(set(keys))
     for key in keys:
         value = trace.block(key)
-        kind, shape = shape_of(key, trace)
-        if shape is None:
+        asked = blocks.read(key, trace.manifest)
+        if asked.block.dtype is None:
             assert json.loads(json.dumps(value, allow_nan=False)) == value, key
+            assert has_form(value, asked.block.form), (key, value)
         else:
             assert isinstance(value, np.ndarray), key
-            assert (str(value.dtype), value.shape) == (kind, shape), key
+            assert value.shape == blocks.shape(asked, trace.manifest), key
+            assert str(value.dtype) == asked.block.dtype, key
             assert np.isfinite(value).all(), key
         header, buffer = wire.encode(value, causal=blocks.is_causal(key))
         again = wire.decode(header, buffer)
-        assert np.array_equal(again, value) if shape else again == value, key
+        assert np.array_equal(again, value) if asked.block.dtype else again == value, key
     return keys
 
 
@@ -100,8 +48,7 @@ def test_every_key_has_the_promised_shape(trace: LiveTrace) -> None:
     keys = check_all(trace)
     assert keys[0] == "saliency/base/gradient_x_input"
     kinds = {key.split("/")[0] for key in keys}
-    promised = set(re.findall(r"^``(\w+)[^`]*``\s\s", blocks.__doc__ or "", flags=re.MULTILINE))
-    assert kinds == promised - {"concepts"}
+    assert kinds == {made.parts[0] for made in blocks.BLOCKS.values() if made.recorded}
     assert sum(key.startswith("attention/") for key in keys) == 2 * 3 * 4
 
 
@@ -128,12 +75,12 @@ def test_own_answers(pair: Pair) -> None:
 
 def test_answers_of_different_length(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = iter((3, 5))
-    from twinlens.compute import answers
+    from twinlens.compute.text import answers
 
-    greedy = answers.answer_greedily
+    greedy = answers.greedy_answers
     monkeypatch.setattr(
         answers,
-        "answer_greedily",
+        "greedy_answers",
         lambda *a, **k: greedy(*a, **{**k, "limit": next(lengths)}),
     )
     trace = trace_pair(pair, tiny.PROMPT, response="own")
@@ -286,10 +233,10 @@ def test_unknown_keys(trace: LiveTrace, key: str) -> None:
 
 
 def test_a_model_that_stops_at_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    from twinlens.compute import answers
+    from twinlens.compute.text import answers
 
     given = iter([[1], [5, 6], [1], [5, 6], [1], [5, 6], [5, 6], [1]])
-    monkeypatch.setattr(answers, "answer_greedily", lambda *_, **__: next(given))
+    monkeypatch.setattr(answers, "greedy_answers", lambda *_, **__: [next(given)])
     with pytest.raises(AnswerError, match=r"base model stopped at once.*response=.*template=True"):
         trace_pair(pair, tiny.PROMPT, response="own")
     shared = trace_pair(pair, tiny.PROMPT, response="shared")
@@ -311,7 +258,7 @@ def test_answers_that_cannot_be_read(pair: Pair) -> None:
 
 
 def test_stop_tokens_come_from_generation_settings_and_tokenizer(pair: Pair) -> None:
-    from twinlens.compute.answers import stop_tokens
+    from twinlens.compute.text.answers import stop_tokens
 
     class Settings:
         eos_token_id: Any = None
@@ -325,9 +272,9 @@ def test_stop_tokens_come_from_generation_settings_and_tokenizer(pair: Pair) -> 
 
 
 def test_end_of_text_is_the_last_answer_token(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    from twinlens.compute import answers
+    from twinlens.compute.text import answers
 
-    monkeypatch.setattr(answers, "answer_greedily", lambda *_, **__: [300, 1])
+    monkeypatch.setattr(answers, "greedy_answers", lambda *_, **__: [[300, 1]])
     answer = trace_pair(pair, tiny.PROMPT).manifest.answers["tuned"]
     last = answer.tokens[-1]
     assert (last.text, last.segment, last.start, last.end) == (
@@ -350,7 +297,7 @@ def test_values_that_overflow_half_precision_stay_exact() -> None:
 def test_interrupted_saliency_goes_on_where_it_stopped(
     trace: LiveTrace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twinlens.compute.attributions.gradients.COLUMNS_AT_ONCE", 1)
+    monkeypatch.setattr("twinlens.compute.saliency.gradients.COLUMNS_AT_ONCE", 1)
     key = "saliency/tuned/gradient_x_input"
     calls: list[tuple[int, int]] = []
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 from transformers import PreTrainedModel
-from twinlens.compute import architectures
-from twinlens.compute.attributions.registry import Reading
-from twinlens.compute.live import LiveTrace, trace_pair
-from twinlens.compute.neurons import neuron_ablation, neuron_effects
+from twinlens.compute.concepts.neurons import neuron_ablation, neuron_effects
+from twinlens.compute.live.live import LiveTrace, trace_pair
+from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, demo_pair, load_pair
+from twinlens.compute.passes.reading import Reading
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES
 from twinlens.errors import UnknownBlockError

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from twinlens.compute import passes
-from twinlens.compute.attributions import occlusion
-from twinlens.compute.attributions.occlusion import deletion_curve, occluded, read_intact
-from twinlens.compute.attributions.registry import Reading
+from twinlens.compute.passes import conditions
+from twinlens.compute.passes.reading import Reading
+from twinlens.compute.saliency import occlusion
+from twinlens.compute.saliency.occlusion import deletion_curve, occluded, read_intact
 from twinlens.contract.wire import Array
 from twinlens.errors import NotFiniteError, PromptError, UnsupportedArchitectureError
 
@@ -207,7 +207,7 @@ def test_models_whose_attention_cannot_be_reached(monkeypatch: pytest.MonkeyPatc
     model = tiny.model("llama")
     names = ("occlusion_zero", "occlusion_remove", "occlusion_replace", "gradient_x_input")
     usual = {name: table(name, reading(model, replacements=REPLACEMENTS)) for name in names}
-    for module in (passes, occlusion.passes):
+    for module in (conditions, occlusion, gradients, folding):
         monkeypatch.setattr(module, "hookable", lambda _: False)
     for name, value in usual.items():
         again = table(name, reading(model, replacements=REPLACEMENTS))

@@ -14,8 +14,8 @@ import torch
 from huggingface_hub import constants
 from transformers.utils import logging
 from twinlens.compute import pair as pair_module
-from twinlens.compute import sources
-from twinlens.compute.live import trace_pair
+from twinlens.compute.live.live import trace_pair
+from twinlens.compute.models import sources
 from twinlens.compute.pair import Pair, demo_pair, load_pair
 from twinlens.errors import (
     MemoryNeededError,

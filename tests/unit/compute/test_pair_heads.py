@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import twinlens
 from twinlens.commands import main as cli
-from twinlens.compute.live import LiveTrace, trace_pair
+from twinlens.compute.heads.circuits import circuit_change
+from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, load_pair
-from twinlens.compute.weights.circuits import circuit_change
 from twinlens.errors import (
     HeadIndexError,
     Interrupted,
@@ -151,7 +151,7 @@ def test_files_give_what_the_loaded_pair_gives(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("twinlens.compute.sources.load_weights", never)
+    monkeypatch.setattr("twinlens.compute.models.sources.load_weights", never)
     monkeypatch.setattr("twinlens.compute.pair.load_weights", never)
     found = twinlens.word_pairs(*folders, WORDS, **SMALL)
     expected = loaded.head_weights.search.find()

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
-from twinlens.compute.live import trace_pair
+from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import Pair, demo_pair
 from twinlens.contract.words import EXACT
 from twinlens.measures.faithfulness import MATTERS

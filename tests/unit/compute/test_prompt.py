@@ -10,13 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 from twinlens.compute.pair import Pair, load_pair
-from twinlens.compute.prompt import (
-    answer_tokens,
-    check_length,
-    encode_answer,
-    pieces,
-    read_prompt,
-)
+from twinlens.compute.text.pieces import pieces
+from twinlens.compute.text.prompt import answer_tokens, check_length, encode_answer, read_prompt
 from twinlens.errors import AnswerError, PromptError
 
 from tests.support import tiny

@@ -10,11 +10,8 @@ import torch
 from scipy.linalg import subspace_angles
 from scipy.stats import special_ortho_group
 from sklearn.decomposition import PCA
-from twinlens.compute import architectures
-from twinlens.compute.pair import Pair, load_pair
-from twinlens.compute.weights.components import principal_components, value_vectors
-from twinlens.compute.weights.reading import Weights
-from twinlens.compute.weights.rotation import (
+from twinlens.compute.concepts.components import principal_components, value_vectors
+from twinlens.compute.concepts.rotation import (
     Settings,
     layer_rotation,
     pair_rotation,
@@ -22,6 +19,9 @@ from twinlens.compute.weights.rotation import (
     random_frames,
     rotation,
 )
+from twinlens.compute.models import architectures
+from twinlens.compute.models.weights import Weights
+from twinlens.compute.pair import Pair, load_pair
 from twinlens.errors import HeadIndexError, Interrupted, NotFiniteError, PairMismatchError
 from twinlens.figures.rotation import rotation_figure
 from twinlens.weights.rotation import Rotation

@@ -12,10 +12,10 @@ from captum.attr import InputXGradient
 from scipy.spatial.distance import jensenshannon
 from sklearn.decomposition import PCA
 from torch import Tensor
-from twinlens.compute import architectures
-from twinlens.compute.capture import capture
-from twinlens.compute.live import LiveTrace, trace_pair
+from twinlens.compute.live.live import LiveTrace, trace_pair
+from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
+from twinlens.compute.passes.capture import capture
 from twinlens.contract.words import SIDES
 
 from tests.support.real_pair import smollm2_pair_folders

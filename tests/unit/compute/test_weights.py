@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from twinlens.compute.weights.reading import Weights, layer_weights
+from twinlens.compute.models.weights import Weights, layer_weights
 from twinlens.errors import HeadIndexError, ModelLoadError, UnsupportedArchitectureError
 
 from tests.support import tiny

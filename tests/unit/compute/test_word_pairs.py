@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from twinlens.compute.heads.word_pairs import Ranking, layer_pairs, word_pairs
+from twinlens.compute.models.weights import LayerWeights, Weights
 from twinlens.compute.pair import load_pair
-from twinlens.compute.weights.reading import LayerWeights, Weights
-from twinlens.compute.weights.word_pairs import Ranking, layer_pairs, word_pairs
-from twinlens.compute.weights.word_vectors import (
+from twinlens.compute.words.vectors import (
     Cooccurrence,
     Settings,
     all_but_the_top,
@@ -87,8 +87,8 @@ def test_worked_example_to_the_last_digit() -> None:
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 6])
 def test_same_pairs_as_one_neuron_at_a_time(kv_heads: int, monkeypatch) -> None:
-    monkeypatch.setattr("twinlens.compute.weights.word_pairs._ROWS", 7)
-    monkeypatch.setattr("twinlens.compute.weights.word_vectors._GATHER", 3)
+    monkeypatch.setattr("twinlens.compute.heads.word_pairs._ROWS", 7)
+    monkeypatch.setattr("twinlens.compute.words.vectors._GATHER", 3)
     vectors, weights, cooccurrence = _random(kv_heads=kv_heads)
     found = layer_pairs(Ranking(torch.from_numpy(vectors)), weights, cooccurrence)
     limits = reference.thresholds(cooccurrence.units, SMALL.z, SMALL.frequent)
@@ -124,7 +124,7 @@ def test_shared_key_heads_equal_their_expanded_form() -> None:
 
 
 def test_bits_say_exactly_which_words_may_occur_together(monkeypatch) -> None:
-    monkeypatch.setattr("twinlens.compute.weights.word_vectors._BLOCK", 16)  # several uneven blocks
+    monkeypatch.setattr("twinlens.compute.words.vectors._BLOCK", 16)  # several uneven blocks
     rng = np.random.default_rng(1)
     vectors = WordVectors(rng.standard_normal((45, 6)), rng.random(45) > 0.2, "made up")
     filter_ = Cooccurrence(vectors, Settings(top=5, z=0.8, frequent=30))
@@ -238,7 +238,7 @@ def test_interrupted_work_goes_on_where_it_stopped(tmp_path: Path, monkeypatch) 
     model, tokenizer = tiny.model("llama"), tiny.tokenizer()
     computed = []
     monkeypatch.setattr(
-        "twinlens.compute.weights.word_pairs.layer_pairs",
+        "twinlens.compute.heads.word_pairs.layer_pairs",
         lambda *inputs: computed.append(1) or layer_pairs(*inputs),
     )
 

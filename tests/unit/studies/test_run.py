@@ -16,8 +16,8 @@ pytest.importorskip("pyarrow")
 
 import pyarrow as pa
 from twinlens.compute import pair as pair_module
-from twinlens.compute.live import trace_pair
-from twinlens.compute.sources import load_weights
+from twinlens.compute.live.live import trace_pair
+from twinlens.compute.models.sources import load_weights
 from twinlens.errors import Interrupted, PromptError, StudyError, UnknownBlockError
 from twinlens.measures.density import DensityParameters
 from twinlens.studies.analysis.scoring import Settings, scores

@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("pyarrow")
 
 from pyarrow import parquet
+from twinlens.compute.concepts.rotation import Settings as RotationSettings
+from twinlens.compute.concepts.rotation import pair_rotation
 from twinlens.compute.pair import load_pair
-from twinlens.compute.weights.rotation import Settings as RotationSettings
-from twinlens.compute.weights.rotation import pair_rotation
 from twinlens.errors import StudyError
 from twinlens.labels.annotate import Annotation, Component
 from twinlens.studies.analysis.findings import find

@@ -12,7 +12,7 @@ from twinlens.traces import recording
 from twinlens.view.explorer import Explorer
 from twinlens.view.panel import Panel
 
-from tests.support.synthetic import SyntheticTrace, manifest
+from tests.support.made_up import MadeUpTrace, manifest
 
 
 class FakeComm(BaseComm):
@@ -176,7 +176,7 @@ def test_hold_sync_batches_plain_assignments(explorer):
 
 
 def test_own_answers_may_differ_in_length():
-    explorer = Explorer(SyntheticTrace(manifest(shared=False)))
+    explorer = Explorer(MadeUpTrace(manifest(shared=False)))
     explorer.token = 20
     with pytest.raises(traitlets.TraitError):
         explorer.token = 21

@@ -12,7 +12,7 @@ from twinlens.contract import wire
 from twinlens.view import server as server_module
 from twinlens.view.server import BlockServer
 
-from tests.support.synthetic import SyntheticTrace
+from tests.support.made_up import MadeUpTrace
 
 
 class Page:
@@ -41,7 +41,7 @@ class Page:
         return self.wait(lambda content: content["id"] == number and content["kind"] != "progress")
 
 
-class SlowTrace(SyntheticTrace):
+class SlowTrace(MadeUpTrace):
     """Saliency goes on, reporting, until it is released or interrupted."""
 
     def __init__(self) -> None:

@@ -57,8 +57,8 @@ def concepts(
     from tqdm import tqdm
 
     from twinlens.commands.result_files import write_concepts
-    from twinlens.compute.weights.components import ConceptSettings
-    from twinlens.compute.weights.concepts import compare_concepts
+    from twinlens.compute.concepts.compare import compare_concepts
+    from twinlens.compute.concepts.components import ConceptSettings
     from twinlens.support.progress import progress
     from twinlens.weights.vocabulary import vocabulary as read_vocabulary
 

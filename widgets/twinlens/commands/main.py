@@ -148,7 +148,7 @@ def _explain(
     as_json: bool,
     **options: Any,
 ) -> None:
-    from twinlens.compute.live import trace_pair
+    from twinlens.compute.live.live import trace_pair
 
     for target in (output, save):
         _check_folder(target)

@@ -14,8 +14,8 @@ import psutil
 import torch
 from transformers import AutoModelForCausalLM
 
-from twinlens.compute.architectures import Sizes, sizes
-from twinlens.compute.sources import (
+from twinlens.compute.models.architectures import Sizes, sizes
+from twinlens.compute.models.sources import (
     Source,
     load_config,
     load_tokenizer,
@@ -30,9 +30,9 @@ from twinlens.errors import MemoryNeededError, ModelLoadError, PairMismatchError
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-    from twinlens.compute.concepts import Concepts
-    from twinlens.compute.weights.components import ConceptSettings
-    from twinlens.compute.weights.pair_heads import PairHeads, WordSource
+    from twinlens.compute.concepts.components import ConceptSettings
+    from twinlens.compute.concepts.units import Concepts
+    from twinlens.compute.heads.search import PairHeads, WordSource
     from twinlens.support.progress import Report
     from twinlens.weights.head_words import HeadWords
 
@@ -195,14 +195,14 @@ class Pair:
     @cached_property
     def concepts(self) -> Concepts:
         """What the weights alone say about feed-forward layers, kept for every prompt."""
-        from twinlens.compute.concepts import Concepts
+        from twinlens.compute.concepts.units import Concepts
 
         return Concepts(self, self._concept_settings)
 
     @cached_property
     def head_weights(self) -> PairHeads:
         """What the weights alone say about attention heads, kept for every prompt."""
-        from twinlens.compute.weights.pair_heads import PairHeads
+        from twinlens.compute.heads.search import PairHeads
 
         return PairHeads(self)
 
@@ -235,7 +235,7 @@ class Pair:
         HeadIndexError
             If there is no such layer.
         """
-        from twinlens.compute.weights.pair_heads import PairSearch, pair_weights
+        from twinlens.compute.heads.search import PairSearch, pair_weights
 
         weights = partial(pair_weights, self)
         search = PairSearch(weights, self.tokenizers["base"], words, **settings)

@@ -1,121 +1,389 @@
-"""Which blocks exist, and what they mean.
+"""Which blocks exist: every fact about one is in its row here.
 
-Block keys (``S`` is ``base`` or ``tuned``; ``T = N + M`` positions of that side, ``C`` the
-positions both sides share: ``T`` with a shared answer, else ``N``; ``L`` layers, ``H`` heads,
-``K`` components and ``I`` neurons per layer; ``m`` is an answer token ``0 .. M-1``, or ``answer``
-for the sum over the answer; effects are log-probability as it is less that without the thing):
+A row is the builder of its keys: ``blocks.attention("base", 3, 5)`` is ``attention/base/3/5``.
+The order of the rows is that of recordings, the most useful first, so that a cut keeps the best.
+`documentation` makes a table of them, `read` checks a key against a trace.
 
-==================================  ===========  ==============================================
-key                                 value        meaning
-==================================  ===========  ==============================================
-``saliency/S/METHOD``               f32 [N, M]   effect of prompt token n on answer token m
-``saliency/S/METHOD/m``             f32 [N]      one column of it
-``saliency/S/METHOD/so_far``        f32 [N, M]   NaN where not computed yet; live traces only
-``faithfulness/S/METHOD``           JSON         agreement with occlusion, on what is exact so far
-``deletion/S/METHOD``               JSON         loss of the answer as prompt tokens are hidden
-``groups/UNIT``                     JSON         prompt positions of each word, sentence, segment
-``logprob/S``                       f32 [M]      log-probability of each answer token, nats
-``alternatives/S``                  JSON         per answer token its five likeliest rivals
-``disagreement``                    f32 [M]      KL(tuned || base) at each answer token, nats
-``attention/S/l/h``                 f16 [T, T]   attention pattern, rows are queries, causal
-``heads/change``                    f16 [C,L,H]  Jensen-Shannon divergence of the rows, bits
-``heads/instruction/S``             f16 [T,L,H]  attention from a position to the instruction
-``heads/sink/S``                    f16 [T,L,H]  attention from a position to the first token
-``heads/received/S``                f16 [N,L,H]  mean attention of the answer to a prompt token
-``heads/write/S/l/UNIT``            f16 [T,L,H]  head output along the unit's direction
-``heads/entropy/S``                 f16 [T,L,H]  entropy of the attention row, bits
-``heads/previous/S``                f16 [T,L,H]  attention to the token before; 0 at position 0
-``heads/effect/S/m``                f32 [L,H]    first-order effect (gradient through a gate), nats
-``heads/ablation/S/KIND/m``         f32 [L,H]    exact effect of the `TOP_HEADS` heads of largest
-                                                 estimate, nats; NaN elsewhere
-``heads/ablation/S/KIND/m/so_far``  f32 [L,H]    all exact effects that are there; live only
-``heads/ablation/S/KIND/m/l/h``     f32 [1]      exact effect of one head
-``heads/circuits``                  f32 [L,H,4]  relative difference and cosine of the query-key
-                                                 circuit, then of the value-output circuit
-``word_pairs/info``                 JSON         how word pairs were found, and how much changed
-``word_pairs/counts``               f32 [L,H,3]  pairs of a head that tuned gained, both have,
-                                                 and it lost
-``word_pairs/l/h``                  JSON         word pairs of one head
-``word_pairs/find/WORD``            JSON         heads in which a word is in any pair
-``shift/attention``                 f32 [C, L]   relative difference of attention outputs
-``shift/feed_forward``              f32 [C, L]   relative difference of feed-forward outputs
-``shift/residual``                  f32 [C,L+1]  relative difference of the residual stream
-``lens/S/t``                        JSON         logit lens where token t is predicted
-``components/change``               f32 [L]      mean of 1 - cosine over the matched components
-``components/l``                    JSON         K matched components of layer l with words
-``activations/S/l/components``      f16 [T, K]   feed-forward output along each component
-``components/l/ends``               JSON         words of either end of each component
-``activations/tuned/l/base_components``  f16 [T, K]  tuned's output along *base's* components
-``concepts/find/WORD``              JSON         components in which a word stands out
-``rotation``                        JSON         how far each layer's components are turned
-``neurons/l/t``                     JSON         most active and most changed neurons at token t
-``neurons/effect/S/m``              f32 [L, I]   what each neuron adds, first order, nats
-``neuron/ablation/S/l/n/m``         f32 [1]      the same of one neuron, exactly
-``neuron/change/l/n/t``             JSON         whether the vector moved or it is used more
-``neuron/l/n``                      JSON         one neuron of both models with words
-``activations/S/l/neuron/n``        f16 [T]      activation of one neuron along the tokens
-==================================  ===========  ==============================================
-
-In ``heads/effect`` and ``heads/ablation`` the effect is on the log-probability of answer token
-``m`` (0 .. M-1), or with ``m`` = ``answer`` on that of the whole answer (the sum over its tokens):
-positive where the head raises it. ``KIND`` is one of `ABLATIONS`: the head's output is replaced
-at every position by zero, by its mean over the positions of the text, or by what the other model
-gives there (shared answers only).
-
-JSON forms::
-
-    faithfulness/S/METHOD   the fields of `twinlens.contract.forms.Faithfulness`
-    deletion/S/METHOD  the fields of `twinlens.contract.forms.DeletionCurve`
-    groups/UNIT      [[position, ...], ...]   UNIT is word, sentence or segment
-    alternatives/S   [[[text, probability], ...five], ... M]
-    lens/S/t         {"target": text, "layers": [{"logprob": nats, "rank": 1-based,
-                      "top": [[text, probability], ...five]}, ... L + 1]}   (0 is the embedding)
-    components/l     [{"base": {"explained": share, "words": [[word, cosine], ...]},
-                       "tuned": {"index": k, "explained": share, "words": [...]},
-                       "cosine": c, "angle": degrees}, ... K]
-                     entry k is component k of base and its match in tuned, signs aligned
-                     and, where components are labelled, "name": text or null, "labels": [...]
-    components/l/ends  [{"base": {"positive": [[word, cosine], ...], "negative": [...]},
-                       "tuned": {...}}, ... K]   in the order and with the signs of components/l
-    concepts/find/WORD  {"word": text, "base": [[layer, component, cosine, rank], ...],
-                       "tuned": [...]}   best first, at most 20 each; components are numbered as
-                     in their own model, rank 1 is the first word of a component
-    rotation         [{"layer": l, "k": count, "angle": mean principal angle of the k leading
-                       components in degrees, "null": the same for random rotations, "null_low":
-                       x, "null_high": x, "inside": share of base's variance that tuned's k
-                       leading components hold, "own": that base's own hold, "null_inside": x,
-                       "weights": relative norm of the weight difference, "null_weights": x,
-                       "added": [[word, cosine], ...] of the difference's first direction}, ... L]
-    neurons/l/t      [{"layer": l, "neuron": n, "base": activation, "tuned": activation}, ...];
-                     l may be "all", t may be "answer" (mean magnitude where it is predicted)
-    neuron/l/n       {"base": {"norm": x, "words": [[word, score], ...], "normed": the words after
-                      the weight of the final norm}, "tuned": {...},
-                      "cosine": of the two value vectors}
-    word_pairs/info  {"parameters": {...}, "words": count, "missing": words without a vector,
-                      "heads_changed": heads whose pairs differ between the models}
-    word_pairs/l/h   {"rows": [[word, partner, neurons_base, neurons_tuned], ...],
-                      "left_out": pairs not listed}   most neurons first; a pair counts that is in
-                     more than one neuron, else its number is 0
-    word_pairs/find/WORD   [[layer, head, pairs_base, pairs_tuned], ...]   most gained first
-    neuron/change/l/n/t  {"moved": relative norm of the difference of the value vectors, "cosine":
-                      of the two, "base": activation, "tuned": activation, "used": change of the
-                      activation's magnitude, "write": {"base": activation times norm, "tuned": x}}
-    words            sorted by absolute score, largest first; the sign is kept
+In forms, ``T = N + M`` are the positions of a side, N of the prompt and M of its answer; ``C``
+the positions both sides share: ``T`` with a shared answer, else ``N``; ``L`` layers, ``H`` heads,
+``K`` components and ``I`` neurons per layer. Answer tokens count from 0 in an answer, tokens from
+0 in the prompt. An effect is a log-probability as it is, less that without the thing, in nats:
+positive where the thing raises it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Any, ParamSpec
+
+from twinlens.contract import forms
+from twinlens.contract.block import Block, Values
+from twinlens.contract.manifest import Manifest
+from twinlens.contract.words import SIDES, ChartTheme, Side
+from twinlens.errors import UnknownBlockError
+
+P = ParamSpec("P")
+
+#: All blocks by name, in the order of recordings.
+BLOCKS: dict[str, Block[Any]] = {}
+
+
+def block(pattern: str, form: Any, **flags: bool) -> Callable[[Callable[P, None]], Block[P]]:
+    """Declare a block, see `Block`."""
+
+    def declare(declaration: Callable[P, None]) -> Block[P]:
+        made = Block(declaration, pattern, form, **flags)
+        BLOCKS[made.name] = made
+        return made
+
+    return declare
+
+
+@block("saliency/{side}/{method}", "f32 [N, M]")
+def saliency(side: Side, method: str) -> None:
+    """Effect of every prompt token on every answer token, in the unit of the method."""
+
+
+@block("saliency/{side}/{method}/{answer_token}", "f32 [N]", recorded=False)
+def saliency_column(side: Side, method: str, answer_token: int) -> None:
+    """One column of it."""
+
+
+@block("saliency/{side}/{method}/so_far", "f32 [N, M]", grows=True, recorded=False)
+def saliency_so_far(side: Side, method: str) -> None:
+    """What of it is computed already, NaN elsewhere."""
+
+
+@block("faithfulness/{side}/{method}", forms.Faithfulness, grows=True)
+def faithfulness(side: Side, method: str) -> None:
+    """Agreement of a method with occlusion, on what of that is computed."""
+
+
+@block("deletion/{side}/{method}", forms.DeletionCurve)
+def deletion(side: Side, method: str) -> None:
+    """Loss of the answer as prompt tokens are hidden, one after the other."""
+
+
+@block("groups/{grouping}", list[list[int]])
+def groups(grouping: str) -> None:
+    """Prompt positions of each word, sentence or segment."""
+
+
+@block("heads/change", "f16 [C, L, H]")
+def head_change() -> None:
+    """Jensen-Shannon divergence of the two models' attention rows, bits."""
+
+
+@block("heads/instruction/{side}", "f16 [T, L, H]")
+def head_instruction(side: Side) -> None:
+    """Attention from a position to the instruction."""
+
+
+@block("heads/sink/{side}", "f16 [T, L, H]")
+def head_sink(side: Side) -> None:
+    """Attention from a position to the first token."""
+
+
+@block("heads/received/{side}", "f16 [N, L, H]")
+def head_received(side: Side) -> None:
+    """Mean attention of the answer to a prompt token."""
+
+
+@block("heads/entropy/{side}", "f16 [T, L, H]")
+def head_entropy(side: Side) -> None:
+    """Entropy of an attention row, bits."""
+
+
+@block("heads/previous/{side}", "f16 [T, L, H]")
+def head_previous(side: Side) -> None:
+    """Attention to the token before; 0 at position 0."""
+
+
+@block("heads/effect/{side}/{answer_token|answer}", "f32 [L, H]", exact=True)
+def head_effect(side: Side, answer_token: int | None) -> None:
+    """First-order effect of every head (gradient through a gate), nats."""
+
+
+@block("heads/ablation/{side}/{ablation}/{answer_token|answer}", "f32 [L, H]", exact=True)
+def head_ablation(side: Side, ablation: str, answer_token: int | None) -> None:
+    """Exact effect of the `TOP_HEADS` heads of largest estimate, nats; NaN elsewhere.
+
+    The head's output is replaced at every position by zero, by its mean over the positions of the
+    text, or by what the other model gives there (shared answers only).
+    """
+
+
+@block(
+    "heads/ablation/{side}/{ablation}/{answer_token|answer}/so_far",
+    "f32 [L, H]",
+    exact=True,
+    grows=True,
+    recorded=False,
+)
+def head_ablation_so_far(side: Side, ablation: str, answer_token: int | None) -> None:
+    """All exact effects that are computed already, nats; NaN elsewhere."""
+
+
+@block(
+    "heads/ablation/{side}/{ablation}/{answer_token|answer}/{layer}/{head}",
+    "f32 [1]",
+    exact=True,
+    recorded=False,
+)
+def head_ablation_one(
+    side: Side, ablation: str, answer_token: int | None, layer: int, head: int
+) -> None:
+    """Exact effect of one head, nats."""
+
+
+@block("heads/circuits", "f32 [L, H, 4]", exact=True)
+def head_circuits() -> None:
+    """Relative difference and cosine of the query-key circuit, then of the value-output circuit."""
+
+
+@block("shift/attention", "f32 [C, L]")
+def shift_attention() -> None:
+    """Relative difference of attention outputs."""
+
+
+@block("shift/feed_forward", "f32 [C, L]")
+def shift_feed_forward() -> None:
+    """Relative difference of feed-forward outputs."""
+
+
+@block("shift/residual", "f32 [C, L+1]")
+def shift_residual() -> None:
+    """Relative difference of the residual stream: of the embedding, then after each layer."""
+
+
+@block("disagreement", "f32 [M]", shared=True)
+def disagreement() -> None:
+    """KL(tuned || base) at each answer token, nats."""
+
+
+@block("alternatives/{side}", forms.Alternatives)
+def alternatives(side: Side) -> None:
+    """The five likeliest rivals of each answer token."""
+
+
+@block("logprob/{side}", "f32 [M]")
+def logprob(side: Side) -> None:
+    """Log-probability of each answer token, nats."""
+
+
+@block("components/change", "f32 [L]")
+def component_change() -> None:
+    """Mean of 1 - cosine over the matched components."""
+
+
+@block("components/{layer}", list[forms.MatchedComponent])
+def components(layer: int) -> None:
+    """The K components of base, each with its match in tuned, signs aligned, and their words."""
+
+
+@block("components/{layer}/ends", list[forms.ComponentEnds], recorded=False)
+def component_ends(layer: int) -> None:
+    """Words of either end of each component, in the order and with the signs of `components`."""
+
+
+@block("rotation", list[forms.RotationOfLayer])
+def rotation() -> None:
+    """How far each layer's leading components are turned, beside random rotations."""
+
+
+@block("activations/{side}/{layer}/components", "f16 [T, K]")
+def component_activations(side: Side, layer: int) -> None:
+    """Feed-forward output along each component of the same model."""
+
+
+@block("activations/tuned/{layer}/base_components", "f16 [T, K]")
+def base_component_activations(layer: int) -> None:
+    """Tuned's feed-forward output along *base's* components."""
+
+
+@block("lens/{side}/{token}", forms.Lens)
+def lens(side: Side, token: int) -> None:
+    """Logit lens where a token is predicted; recordings hold those of the answer."""
+
+
+@block("attention/{side}/{layer}/{head}", "f16 [T, T]", causal=True)
+def attention(side: Side, layer: int, head: int) -> None:
+    """Attention pattern; rows are queries. Recorded in the order of change."""
+
+
+@block("heads/write/{side}/{layer}/{unit}", "f16 [T, L, H]")
+def head_write(side: Side, layer: int, unit: str) -> None:
+    """Output of every head along the direction of a unit such as ``component:2``."""
+
+
+@block("word_pairs/info", forms.WordPairSearch, exact=True)
+def word_pair_info() -> None:
+    """How word pairs were found, and how much changed."""
+
+
+@block("word_pairs/counts", "f32 [L, H, 3]", exact=True)
+def word_pair_counts() -> None:
+    """Pairs of a head that tuned gained, that both have, and that it lost."""
+
+
+@block("word_pairs/{layer}/{head}", forms.WordPairRows, exact=True)
+def word_pairs(layer: int, head: int) -> None:
+    """Word pairs of one head, those of most neurons first."""
+
+
+@block("word_pairs/find/{word}", forms.WordHeads, exact=True, recorded=False)
+def word_pair_find(word: str) -> None:
+    """Heads in which a word is in any pair, most gained first."""
+
+
+@block("concepts/find/{word}", forms.WordPlaces, recorded=False)
+def concept_find(word: str) -> None:
+    """Components in which a word stands out, at most 20 of each model, best first."""
+
+
+@block("neurons/effect/{side}/{answer_token|answer}", "f32 [L, I]")
+def neuron_effect(side: Side, answer_token: int | None) -> None:
+    """What each neuron adds to an answer token, first order, nats."""
+
+
+@block("neurons/{layer|all}/{token|answer}", forms.NeuronActivity)
+def neurons(layer: int | None, token: int | None) -> None:
+    """Most active and most changed neurons at a token, or by mean magnitude over the answer."""
+
+
+@block("activations/{side}/{layer}/neuron/{neuron}", "f16 [T]")
+def neuron_activations(side: Side, layer: int, neuron: int) -> None:
+    """Activation of one neuron along the tokens."""
+
+
+@block("neuron/{layer}/{neuron}", forms.NeuronWords)
+def neuron_words(layer: int, neuron: int) -> None:
+    """One neuron of both models with words."""
+
+
+@block("neuron/ablation/{side}/{layer}/{neuron}/{answer_token|answer}", "f32 [1]", recorded=False)
+def neuron_ablation(side: Side, layer: int, neuron: int, answer_token: int | None) -> None:
+    """What one neuron adds to an answer token, exactly, nats."""
+
+
+@block("neuron/change/{layer}/{neuron}/{token|answer}", forms.NeuronChange, recorded=False)
+def neuron_change(layer: int, neuron: int, token: int | None) -> None:
+    """Whether a neuron's value vector moved, or the neuron is used more."""
+
+
+@block("chart/{chart}/{theme}", dict[str, Any], page=True, recorded=False)
+def chart(chart: str, theme: ChartTheme) -> None:
+    """A Bokeh chart, as BokehJS embeds it."""
+
+
+@block("asset/bokehjs", str, page=True, recorded=False)
+def bokeh_script() -> None:
+    """BokehJS of the installed Bokeh, so that both halves have one version."""
+
+
+#: Measures of the rows of attention, each an array by position, layer and head.
+HEAD_MEASURES: dict[str, Block[[Side]]] = {
+    "instruction": head_instruction,
+    "sink": head_sink,
+    "received": head_received,
+    "entropy": head_entropy,
+    "previous": head_previous,
+}
+#: How far the parts of a layer moved.
+SHIFTS: dict[str, Block[[]]] = {
+    "attention": shift_attention,
+    "feed_forward": shift_feed_forward,
+    "residual": shift_residual,
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A block and the values of its parameters."""
+
+    block: Block[Any]
+    values: dict[str, Any]
+
+
+def find(key: str) -> tuple[Block[Any], dict[str, str]] | None:
+    """The block that a key has the form of, and what stands for its parameters."""
+    alike = [made for made in BLOCKS.values() if made.parts[0] == key.split("/")[0]]
+    # What is written out goes before what may be anything.
+    for made in sorted(alike, key=lambda made: -made.literals):
+        texts = made.texts(key)
+        if texts is not None:
+            return made, texts
+    return None
+
+
+def read(key: str, manifest: Manifest) -> Asked:
+    """What a key asks for.
+
+    Raises
+    ------
+    UnknownBlockError
+        If there is no such block, or a parameter is out of range in this trace: the message names
+        the choices.
+    """
+    found = find(key)
+    if found is None or found[0].page:
+        first = key.split("/")[0]
+        alike = [b.pattern for b in BLOCKS.values() if b.parts[0] == first and not b.page]
+        known = f": known are {', '.join(alike)}" if alike else ""
+        raise UnknownBlockError(f"there is no block {key!r}{known}")
+    made, texts = found
+    return Asked(made, made.read(texts, manifest))
+
 
 def is_causal(key: str) -> bool:
     """Whether the block of this key is a lower-triangular matrix."""
-    return key.startswith("attention/")
+    found = find(key)
+    return found is not None and found[0].causal
 
 
 def is_exact(key: str) -> bool:
     """Whether the numbers of this key stay as they are where others are rounded to 8 bits."""
-    return key.startswith(("heads/circuits", "heads/effect/", "heads/ablation/", "word_pairs/"))
+    found = find(key)
+    return found is not None and found[0].exact
 
 
 def grows(key: str) -> bool:
     """Whether a block says how far a computation has come, so that it is no answer for good."""
-    return key.startswith("faithfulness/") or key.endswith("/so_far")
+    found = find(key)
+    return found is not None and found[0].grows
+
+
+def shape(asked: Asked, manifest: Manifest) -> tuple[int, ...]:
+    """Shape of an array block; see `Block.shape`."""
+    values: Values = asked.values
+    return asked.block.shape(manifest, values)
+
+
+def with_methods(manifest: Manifest, keys: Collection[str]) -> Manifest:
+    """The manifest with only the saliency methods whose blocks are among the keys."""
+    kept = (m for m in manifest.methods if any(saliency(s, m.name) in keys for s in SIDES))
+    return replace(manifest, methods=tuple(kept))
+
+
+def documentation() -> str:
+    """A Markdown table of all blocks: key, form, meaning."""
+    rows = ["| key | form | meaning |", "|---|---|---|"]
+    for made in BLOCKS.values():
+        form = made.form if isinstance(made.form, str) else forms.name_of(made.form)
+        notes = [
+            word
+            for word, said in (
+                ("causal", made.causal),
+                ("exact", made.exact),
+                ("grows", made.grows),
+                ("one answer", made.shared),
+                ("of pages", made.page),
+                ("on request", not made.recorded),
+            )
+            if said
+        ]
+        meaning = " ".join(made.meaning.split()) + (f" *({', '.join(notes)})*" if notes else "")
+        pattern = made.pattern.replace("|", "\\|")
+        rows.append(f"| `{pattern}` | `{form}` | {meaning} |".replace(" || ", " \\|\\| "))
+    return "\n".join(rows) + "\n"

@@ -1,13 +1,196 @@
-"""Forms of JSON blocks."""
+"""Forms of JSON blocks, as types; from these come their TypeScript counterparts.
+
+Words are sorted by absolute score, the largest first; the sign is kept.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NotRequired, TypeAlias, TypedDict
 
-#: Labels given by hand, see the module.
-HandLabels: TypeAlias = dict[str, dict[str, Any]]
+#: A word or token and its score: a cosine, or of alternatives a probability.
+Word: TypeAlias = tuple[str, float]
+#: The five likeliest rivals of each answer token.
+Alternatives: TypeAlias = list[list[Word]]
+
+
+class HandLabel(TypedDict):
+    """What a person calls a component: a name, and any of `TASKS` and `LEVELS`."""
+
+    name: str
+    labels: list[str]
+
+
+#: Labels given by hand, by ``layer/component`` as base numbers them.
+HandLabels: TypeAlias = dict[str, HandLabel]
+
+
+class LensLayer(TypedDict):
+    """What the residual stream after one layer would answer; nats, and a rank from 1."""
+
+    logprob: float
+    rank: int
+    top: list[Word]
+
+
+class Lens(TypedDict):
+    """Logit lens of one token: of the embedding, then of each layer."""
+
+    target: str
+    layers: list[LensLayer]
+
+
+class BaseComponent(TypedDict):
+    """A component of base: share of the variance, and words."""
+
+    explained: float
+    words: list[Word]
+
+
+class TunedComponent(TypedDict):
+    """Its match in tuned, with its number there."""
+
+    index: int
+    explained: float
+    words: list[Word]
+
+
+class MatchedComponent(TypedDict):
+    """A component of base and its match in tuned; name and labels where components are labelled."""
+
+    base: BaseComponent
+    tuned: TunedComponent
+    cosine: float
+    angle: float
+    name: NotRequired[str | None]
+    labels: NotRequired[list[str]]
+
+
+class EndWords(TypedDict):
+    """Words of either end of a direction."""
+
+    positive: list[Word]
+    negative: list[Word]
+
+
+class ComponentEnds(TypedDict):
+    """Words of either end of a component and of its match."""
+
+    base: EndWords
+    tuned: EndWords
+
+
+#: Layer, component as in its own model, cosine, and rank: 1 is the first word of a component.
+ComponentPlace: TypeAlias = tuple[int, int, float, int]
+
+
+class WordPlaces(TypedDict):
+    """Components of both models in which a word stands out."""
+
+    word: str
+    base: list[ComponentPlace]
+    tuned: list[ComponentPlace]
+
+
+class RotationOfLayer(TypedDict):
+    """How far a layer's k leading components are turned, beside random rotations (``null``).
+
+    ``angle`` is the mean principal angle in degrees; ``inside`` the share of base's variance that
+    tuned's leading components hold, ``own`` that base's own hold; ``weights`` the relative norm
+    of the weight difference, and ``added`` the words of its first direction.
+    """
+
+    layer: int
+    k: int
+    angle: float
+    null: float
+    null_low: float
+    null_high: float
+    inside: float
+    own: float
+    null_inside: float
+    weights: float
+    null_weights: float
+    added: list[Word]
+
+
+class ActiveNeuron(TypedDict):
+    """A neuron and its activation in each model; None where that has no such token."""
+
+    layer: int
+    neuron: int
+    base: float | None
+    tuned: float | None
+
+
+#: The neurons that are listed for a token.
+NeuronActivity: TypeAlias = list[ActiveNeuron]
+
+
+class SideOfNeuron(TypedDict):
+    """Length of a value vector, its words, and its words after the weight of the final norm."""
+
+    norm: float
+    words: list[Word]
+    normed: list[Word]
+
+
+class NeuronWords(TypedDict):
+    """One neuron of both models, and the cosine of its two value vectors."""
+
+    base: SideOfNeuron
+    tuned: SideOfNeuron
+    cosine: float
+
+
+class Written(TypedDict):
+    """Activation times length of the value vector, in each model."""
+
+    base: float | None
+    tuned: float | None
+
+
+class NeuronChange(TypedDict):
+    """Whether a neuron's value vector moved, or the neuron is used more.
+
+    ``moved`` is the length of the difference of the value vectors as a share of base's, ``used``
+    the change of the activation's magnitude.
+    """
+
+    moved: float | None
+    cosine: float
+    base: float | None
+    tuned: float | None
+    used: float | None
+    write: Written
+
+
+class WordPairSearch(TypedDict):
+    """How word pairs were found: settings, words, words without a vector, changed heads."""
+
+    parameters: dict[str, Any]
+    words: int
+    missing: int
+    heads_changed: int
+
+
+#: Word, partner, and in how many neurons of the head the pair is, in base and in tuned.
+WordPairRow: TypeAlias = tuple[str, str, int, int]
+
+
+class WordPairRows(TypedDict):
+    """Word pairs of one head that are in more than one neuron, and how many are not listed."""
+
+    rows: list[WordPairRow]
+    left_out: int
+
+
+#: Layer, head, and pairs with the word in base and in tuned.
+HeadOfWord: TypeAlias = tuple[int, int, int, int]
+#: The heads in which a word is in any pair.
+WordHeads: TypeAlias = list[HeadOfWord]
 
 
 @dataclass(frozen=True)
@@ -67,3 +250,9 @@ class DeletionCurve:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; ``DeletionCurve(**value)`` is the inverse."""
         return dataclasses.asdict(self)
+
+
+def name_of(form: Any) -> str:
+    """A form as Python writes it, without modules."""
+    text = form.__name__ if isinstance(form, type) and not hasattr(form, "__args__") else str(form)
+    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -178,6 +177,11 @@ class Manifest:
         """C, the positions that hold the same token in both models."""
         return self.length("base") if self.shared else self.prompt_length
 
+    @property
+    def components(self) -> int:
+        """K, components per layer."""
+        return int(self.parameters.get("components", 0))
+
     def segment_positions(self, *segments: Segment) -> list[int]:
         """Positions of the prompt tokens that belong to any of the segments."""
         return [i for i, token in enumerate(self.prompt_tokens) if token.segment in segments]
@@ -227,9 +231,3 @@ def manifest_from_json(data: Any) -> Manifest:
 
 def _tokens(answer: dict[str, Any]) -> tuple[Token, ...]:
     return tuple(Token(**token) for token in answer["tokens"])
-
-
-def with_methods(manifest: Manifest, keys: Collection[str]) -> Manifest:
-    """The manifest with only the saliency methods whose blocks are among the keys."""
-    kept = (m for m in manifest.methods if any(f"saliency/{s}/{m.name}" in keys for s in SIDES))
-    return dataclasses.replace(manifest, methods=tuple(kept))

@@ -1,14 +1,13 @@
 """Colours of the product, in light and dark: of panels, charts, pages and reports.
 
-The front end has them from here, see `twinlens.contract.generate`.
+The front end has them from here, see `twinlens.contract.palette_files`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
-ChartTheme: TypeAlias = Literal["light", "dark"]
+from twinlens.contract.words import ChartTheme
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Positions count the tokens a model reads: prompt tokens ``0 .. N-1``, answer tok
 ``N .. N+M-1``. The prompt is the same for both models; with a shared answer the answer
 tokens are too. Whatever happens *inside* the models for a selected answer token is read at
 the position that predicts it, see `reading_position`.
-
 """
 
 from __future__ import annotations
@@ -18,8 +17,21 @@ SIDES: tuple[Side, Side] = ("base", "tuned")
 Segment: TypeAlias = Literal["special", "template", "instruction", "context", "other"]
 SEGMENTS: tuple[Segment, ...] = ("special", "template", "instruction", "context", "other")
 
+#: Segments that people mark.
+MARKED: tuple[Segment, Segment] = ("instruction", "context")
+
 PanelKind: TypeAlias = Literal["dashboard", "saliency", "heads", "concepts", "overview"]
 PANELS: tuple[PanelKind, ...] = ("dashboard", "saliency", "heads", "concepts", "overview")
+
+ChartTheme: TypeAlias = Literal["light", "dark"]
+THEMES: tuple[ChartTheme, ChartTheme] = ("light", "dark")
+
+#: What is taken away together: tokens, or all tokens of a word, sentence or segment.
+Unit: TypeAlias = Literal["token", "word", "sentence", "segment"]
+UNITS: tuple[Unit, ...] = ("token", "word", "sentence", "segment")
+
+#: Units of a feed-forward layer.
+UNIT_KINDS = ("component", "neuron")
 
 #: What a head's output is replaced by to measure its exact effect.
 ABLATIONS: tuple[str, str, str] = ("zero", "mean", "other")

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinlens.contract.palette import PALETTES, ChartTheme, Palette
+from twinlens.contract import blocks
+from twinlens.contract.palette import PALETTES, Palette
 from twinlens.contract.wire import Array
-from twinlens.contract.words import SIDES
+from twinlens.contract.words import SIDES, ChartTheme
 from twinlens.figures.theme import FONT
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
@@ -59,8 +60,8 @@ def head_columns(trace: Trace, report: Report | None = None) -> dict[str, Array]
         over positions, bits; ``effect_base`` and ``effect_tuned``, first-order effects on the
         whole answer, nats, and ``effect``, their difference.
     """
-    change = trace.array("heads/circuits", report)
-    effects = [trace.array(f"heads/effect/{side}/answer", report) for side in SIDES]
+    change = trace.array(blocks.head_circuits(), report)
+    effects = [trace.array(blocks.head_effect(side, None), report) for side in SIDES]
     layer, head = np.indices(change.shape[:2])
     columns = {
         "layer": layer,

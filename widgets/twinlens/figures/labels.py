@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twinlens.contract.palette import PALETTES, ChartTheme
-from twinlens.contract.words import SIDES
+from twinlens.contract.palette import PALETTES
+from twinlens.contract.words import SIDES, ChartTheme
 from twinlens.figures.theme import FONT
 from twinlens.labels.shares import LabelShares
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinlens.contract.palette import PALETTES, ChartTheme, Palette
+from twinlens.contract import blocks
+from twinlens.contract.palette import PALETTES, Palette
+from twinlens.contract.words import ChartTheme
 from twinlens.figures.theme import hover, layer_figure, layer_line, legend_above
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
@@ -49,8 +51,8 @@ def shift_columns(trace: Trace, report: Report | None = None) -> dict[str, Seque
     """Shift per layer, averaged over the positions both models share; each list has L entries."""
     # One memory order, so that a live trace and its recording give the same digits.
     means = {
-        name: np.array(trace.array(f"shift/{name}", report), np.float64, order="C").mean(axis=0)
-        for name in ("attention", "feed_forward", "residual")
+        name: np.array(trace.array(block(), report), np.float64, order="C").mean(axis=0)
+        for name, block in blocks.SHIFTS.items()
     }
     means["residual"] = means["residual"][1:]
     layers = [float(layer) for layer in range(trace.manifest.pair.layers)]

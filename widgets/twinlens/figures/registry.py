@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from twinlens.contract.palette import PALETTES, ChartTheme
+from twinlens.contract import blocks
 from twinlens.contract.wire import Json
+from twinlens.contract.words import THEMES, ChartTheme
 from twinlens.errors import UnknownBlockError
 from twinlens.figures.heads import heads_chart
 from twinlens.figures.overview import overview
@@ -44,21 +45,21 @@ class Chart:
 CHARTS: dict[str, Chart] = {
     "overview": Chart(
         overview,
-        frozenset(f"shift/{part}" for part in ("attention", "feed_forward", "residual")),
+        frozenset(shift() for shift in blocks.SHIFTS.values()),
         opens=True,
     ),
-    "heads": Chart(heads_chart, frozenset({"heads/circuits", "heads/change"})),
-    "rotation": Chart(rotation_chart, frozenset({"rotation"})),
+    "heads": Chart(heads_chart, frozenset({blocks.head_circuits(), blocks.head_change()})),
+    "rotation": Chart(rotation_chart, frozenset({blocks.rotation()})),
 }
 
 
 def chart_keys(keys: Collection[str], *, opens: bool) -> list[str]:
     """Keys of the charts that can be made from some blocks: shown at once, or asked for later."""
     return [
-        f"chart/{name}/{theme}"
+        blocks.chart(name, theme)
         for name, chart in CHARTS.items()
         if chart.opens == opens and chart.needs <= set(keys)
-        for theme in PALETTES
+        for theme in THEMES
     ]
 
 
@@ -76,9 +77,9 @@ def chart_json(trace: Trace, key: str, report: Report | None = None) -> Json:
         If there is no such chart.
     """
     known = {
-        f"chart/{name}/{theme}": (chart, theme)
+        blocks.chart(name, theme): (chart, theme)
         for name, chart in CHARTS.items()
-        for theme in PALETTES
+        for theme in THEMES
     }
     if key not in known:
         raise UnknownBlockError(f"there is no chart {key!r}: one of {', '.join(known)}")

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from twinlens.contract.palette import PALETTES, ChartTheme, Palette
+from twinlens.contract import blocks
+from twinlens.contract.palette import PALETTES, Palette
+from twinlens.contract.words import ChartTheme
 from twinlens.figures.theme import hover, layer_figure, layer_line, legend_above
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
@@ -34,7 +36,9 @@ def rotation_chart(
     trace: Trace, theme: ChartTheme = "light", report: Report | None = None
 ) -> UIElement:
     """`rotation_layout` of a trace."""
-    return rotation_layout(cast(list[dict[str, Any]], trace.block("rotation", report)), theme)
+    return rotation_layout(
+        cast(list[dict[str, Any]], trace.block(blocks.rotation(), report)), theme
+    )
 
 
 def rotation_figure(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinlens.contract.palette import PALETTES, ChartTheme
+from twinlens.contract.palette import PALETTES
+from twinlens.contract.words import ChartTheme
 from twinlens.weights.word_pair_table import RiseTable
 
 if TYPE_CHECKING:

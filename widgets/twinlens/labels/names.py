@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twinlens.contract.forms import HandLabels
+from twinlens.contract.forms import HandLabel, HandLabels
 from twinlens.contract.words import LEVELS, TASKS
 from twinlens.errors import AnnotationError
 from twinlens.labels.annotate import Annotation, Component, parse_name
@@ -67,7 +67,7 @@ def from_annotations(annotations: Iterable[Annotation]) -> HandLabels:
             f"these labels are about {', '.join(map(repr, models))}: a panel shows those of 'base'"
         )
     return {
-        f"{layer}/{component}": one.to_json()
+        f"{layer}/{component}": HandLabel(name=one.name, labels=list(one.labels))
         for (model, layer, component), one in named.items()
         if model == "base" and one.name is not None
     }

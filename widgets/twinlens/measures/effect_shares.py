@@ -9,9 +9,9 @@ from typing import cast
 import numpy as np
 
 from twinlens.contract.wire import Array
-from twinlens.contract.words import SEGMENTS, Segment, Side
+from twinlens.contract.words import SEGMENTS, Segment, Side, Unit
 from twinlens.support.progress import Report
-from twinlens.traces.grouping import Unit, groups
+from twinlens.traces.grouping import groups
 from twinlens.traces.trace import Trace
 
 

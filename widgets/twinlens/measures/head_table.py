@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twinlens.contract import blocks
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, reading_position
 from twinlens.support.progress import Report
@@ -37,18 +38,18 @@ def head_columns(
     at = None if token is None else reading_position(token, m.prompt_length)
     answer = token is None or token >= m.prompt_length
     layer, head = np.indices((m.pair.layers, m.pair.heads))
-    change = trace.head_change() if at is None else trace.array("heads/change", report)[at]
+    change = trace.head_change() if at is None else trace.array(blocks.head_change(), report)[at]
     columns = {"layer": layer, "head": head, "divergence": change.astype(np.float32)}
     for side in SIDES:
         # Without a token: over the positions that predict the answer.
         rows = slice(m.prompt_length - 1, -1) if at is None else slice(at, at + 1)
         for name in MEASURES:
-            values = trace.array(f"heads/{name}/{side}", report)[rows].astype(np.float32)
+            values = trace.array(blocks.HEAD_MEASURES[name](side), report)[rows].astype(np.float32)
             columns[f"{name}_{side}"] = values.mean(axis=0)
         if answer:
-            target = "answer" if token is None else token - m.prompt_length
-            columns[f"effect_{side}"] = trace.array(f"heads/effect/{side}/{target}", report)
-    circuits = trace.array("heads/circuits", report)
+            answer_token = None if token is None else token - m.prompt_length
+            columns[f"effect_{side}"] = trace.array(blocks.head_effect(side, answer_token), report)
+    circuits = trace.array(blocks.head_circuits(), report)
     names = ("qk_difference", "qk_cosine", "ov_difference", "ov_cosine")
     columns |= {name: circuits[..., place] for place, name in enumerate(names)}
     return {name: np.asarray(column).ravel() for name, column in columns.items()}
@@ -74,7 +75,7 @@ def head_table(
         ``layer``, ``head``; ``divergence`` of the patterns, bits; for each model ``entropy``
         (bits), ``sink``, ``instruction`` and ``previous`` (shares of attention) and, for an answer
         token or the whole answer, ``effect`` (first-order estimate, nats); and the change of the
-        head's weights as in `twinlens.compute.weights.circuits`.
+        head's weights as in `twinlens.compute.heads.circuits`.
 
     Raises
     ------

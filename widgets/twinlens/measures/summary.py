@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from twinlens.contract import blocks
 from twinlens.contract.wire import Array
 from twinlens.contract.words import Segment, Side
 from twinlens.measures.density import DensityParameters, density_of_importance, instruction_score
@@ -63,7 +64,8 @@ def changed_heads(trace: Trace, count: int = 5) -> list[tuple[int, int, float]]:
 def changed_layers(trace: Trace, count: int = 3) -> list[tuple[int, dict[str, Any]]]:
     """The layers whose outputs changed most, with the shift of each part at each."""
     parts = {
-        name: trace.array(f"shift/{name}").mean(axis=0) for name in ("attention", "feed_forward")
+        name: trace.array(blocks.SHIFTS[name]()).mean(axis=0)
+        for name in ("attention", "feed_forward")
     }
     total = sum(parts.values())
     order = np.argsort(-total, kind="stable")[:count]

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from twinlens.contract import blocks, wire
-from twinlens.contract.manifest import Manifest, with_methods
+from twinlens.contract.blocks import with_methods
+from twinlens.contract.manifest import Manifest
 from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind
 from twinlens.errors import TwinlensError
 from twinlens.figures.registry import chart_keys
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import inline_json, inline_script, inline_style, policy
-from twinlens.pages.values import BOKEH_KEY, bokeh_script, page_value
+from twinlens.pages.values import bokeh_script, page_value
 from twinlens.support.files import replacing
 from twinlens.support.progress import Report
 from twinlens.traces.marks import Mark
@@ -180,10 +181,10 @@ def page_parts(
     budget = int(budget_mb * 1e6) - empty
     keys = list(trace.keys())
     if charted:
-        opening = [BOKEH_KEY, *chart_keys(keys, opens=True)]
+        opening = [blocks.bokeh_script(), *chart_keys(keys, opens=True)]
         keys = [*opening, *keys, *chart_keys(keys, opens=False)]
     encoded, missing = _take(trace, keys, budget, report)
-    if charted and BOKEH_KEY not in encoded:
+    if charted and blocks.bokeh_script() not in encoded:
         least = empty + _cost(bokeh_script().encode())
         raise TwinlensError(
             f"a page needs at least {least / 1e6:.1f} MB, more than the budget of "

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from twinlens.contract import blocks
 from twinlens.contract.wire import Value
 from twinlens.figures.registry import chart_json
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
-
-BOKEH_KEY = "asset/bokehjs"
 
 
 def page_value(trace: Trace, key: str, report: Report | None = None) -> Value:
@@ -20,9 +19,9 @@ def page_value(trace: Trace, key: str, report: Report | None = None) -> Value:
     UnknownBlockError
         If it is none of them.
     """
-    if key == BOKEH_KEY:
+    if key == blocks.bokeh_script():
         return bokeh_script()
-    if key.startswith("chart/"):
+    if key.split("/")[0] == blocks.chart.parts[0]:
         return chart_json(trace, key, report)
     return trace.block(key, report)
 

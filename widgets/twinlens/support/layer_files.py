@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from twinlens.contract.wire import Array
 from twinlens.support.files import cache_folder, replacing
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def folder(cache: bool | str | os.PathLike[str], kind: str = "word_pairs_1") -> Path | None:
@@ -27,25 +21,6 @@ def folder(cache: bool | str | os.PathLike[str], kind: str = "word_pairs_1") -> 
     if isinstance(cache, bool):
         return cache_folder() / kind if cache else None
     return Path(cache)
-
-
-def key_of(*parts: object) -> str:
-    """Hash of tensors, arrays and bytes as they are, and of anything else as it is written."""
-    digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, torch.Tensor):
-            digest.update(repr((part.dtype, tuple(part.shape))).encode())
-            digest.update(_bytes(part))
-        else:
-            digest.update(part if isinstance(part, bytes) else repr(part).encode())
-    return digest.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    # As they lie in memory, without a copy where that can be; NumPy knows no bfloat16.
-    if tensor.ndim == 2 and tensor.mT.is_contiguous():
-        tensor = tensor.mT
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def load(folder: Path | None, key: str) -> dict[str, Array] | None:

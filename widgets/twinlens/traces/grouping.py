@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
 
 from twinlens.contract.manifest import Token
-
-Unit: TypeAlias = Literal["token", "word", "sentence", "segment"]
-UNITS: tuple[Unit, ...] = ("token", "word", "sentence", "segment")
+from twinlens.contract.words import Unit
 
 _ENDS = ".!?:。！？："
 _CLOSING = "\"'”’)]»"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
+from twinlens.contract import blocks
 from twinlens.contract.forms import HandLabels
 from twinlens.contract.wire import Value
 from twinlens.support.progress import Report
@@ -23,8 +24,9 @@ class Labelled(Trace):
 
     def block(self, key: str, report: Report | None = None) -> Value:
         value = self._trace.block(key, report)
-        kind, _, layer = key.partition("/")
-        if kind != "components" or not layer.isdecimal() or not self._labels:
+        asked = blocks.read(key, self.manifest)
+        if asked.block is not blocks.components or not self._labels:
             return value
+        layer = asked.values["layer"]
         entries = cast(list[dict[str, Any]], value)
         return [{**one, **self._labels.get(f"{layer}/{k}", {})} for k, one in enumerate(entries)]

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias, cast
 
 from twinlens.contract.manifest import Token
-from twinlens.contract.words import Segment
+from twinlens.contract.words import MARKED, Segment
 from twinlens.errors import PromptError
 
 #: First token, one past the last, and what the tokens are.
 Mark: TypeAlias = tuple[int, int, Segment]
 
-MARKED: tuple[Segment, Segment] = ("instruction", "context")
 #: The template's tokens stay what they are, whatever is marked over them.
 FIXED: tuple[Segment, Segment] = ("special", "template")
 

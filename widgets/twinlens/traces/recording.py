@@ -18,7 +18,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from twinlens.contract.manifest import manifest_from_json, with_methods
+from twinlens.contract import blocks
+from twinlens.contract.manifest import manifest_from_json
 from twinlens.contract.wire import Value
 from twinlens.errors import PromptError, RecordingError, UnknownBlockError
 from twinlens.support.files import replacing
@@ -70,7 +71,7 @@ def write(
                 report(done, len(keys), key)
             entries[key] = _write_block(archive, f"blocks/{done}", trace.block(key))
         manifest: dict[str, Any] = {
-            "trace": with_methods(trace.manifest, entries).to_json(),
+            "trace": blocks.with_methods(trace.manifest, entries).to_json(),
             "blocks": entries,
         }
         if marks is not None:
@@ -128,6 +129,7 @@ class RecordedTrace(Trace):
     def block(self, key: str, report: Report | None = None) -> Value:
         entry = self._entries.get(key)
         if entry is None:
+            blocks.read(key, self.manifest)
             raise UnknownBlockError(f"{key} is not in the recording {self._name}")
         try:
             return self._read(entry)

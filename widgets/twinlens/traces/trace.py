@@ -1,6 +1,6 @@
 """Traces: everything computed for one pair and one prompt, as blocks behind keys.
 
-A trace is live (`twinlens.compute.live.LiveTrace`, computed on demand from the models) or
+A trace is live (`twinlens.compute.live.live.LiveTrace`, computed on demand from the models) or
 recorded (`twinlens.traces.recording.RecordedTrace`). Both answer `block`; the typed accessors here
 are written once on top of it.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from twinlens.contract import blocks
 from twinlens.contract.forms import DeletionCurve, Faithfulness
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Array, Value
@@ -98,7 +99,7 @@ class Trace(ABC):
         """Effect of every prompt token on every answer token, shape [N, M]."""
         method = method or self.manifest.methods[0].name
         return Attribution(
-            values=self.array(f"saliency/{side}/{method}", report),
+            values=self.array(blocks.saliency(side, method), report),
             prompt_tokens=tuple(token.text for token in self.manifest.prompt_tokens),
             answer_tokens=tuple(token.text for token in self.manifest.answers[side].tokens),
             side=side,
@@ -113,24 +114,24 @@ class Trace(ABC):
         The block ``faithfulness/S/METHOD`` tells the same for the cells that are exact so far.
         """
         method = method or self.manifest.methods[0].name
-        key = f"faithfulness/{side}/{method}"
-        self.array(f"saliency/{side}/{EXACT}", report)
+        key = blocks.faithfulness(side, method)
+        self.array(blocks.saliency(side, EXACT), report)
         return Faithfulness(**cast(dict[str, Any], self.block(key, report)))
 
     def deletion(
         self, side: Side, method: str | None = None, report: Report | None = None
     ) -> DeletionCurve:
         """Loss of the answer as the tokens are hidden that matter most, or least, by a method."""
-        key = f"deletion/{side}/{method or self.manifest.methods[0].name}"
+        key = blocks.deletion(side, method or self.manifest.methods[0].name)
         return DeletionCurve(**cast(dict[str, Any], self.block(key, report)))
 
     def attention(self, side: Side, layer: int, head: int) -> Array:
         """Attention pattern of one head, shape [T, T], rows are queries."""
-        return self.array(f"attention/{side}/{layer}/{head}")
+        return self.array(blocks.attention(side, layer, head))
 
     def head_change(self) -> Array:
         """Jensen-Shannon divergence (bits) per head, averaged over positions, shape [L, H]."""
-        return np.asarray(self.array("heads/change").astype(np.float32).mean(axis=0))
+        return np.asarray(self.array(blocks.head_change()).astype(np.float32).mean(axis=0))
 
     def head_effect(
         self,
@@ -155,7 +156,9 @@ class Trace(ABC):
         report : callable, optional
             Told how many heads are measured; may raise `Interrupted`.
         """
-        kind = "effect" if exact is None else "ablation"
-        target = "answer" if answer_token is None else str(answer_token)
-        parts = ["heads", kind, side, *([exact] if exact else []), target]
-        return self.array("/".join(parts), report)
+        key = (
+            blocks.head_effect(side, answer_token)
+            if exact is None
+            else blocks.head_ablation(side, exact, answer_token)
+        )
+        return self.array(key, report)

@@ -1,6 +1,6 @@
 """Feed-forward components of two models beside each other, as a table.
 
-`twinlens.compute.weights.concepts` computes them, `twinlens.commands.result_files` writes them.
+`twinlens.compute.concepts.compare` computes them, `twinlens.commands.result_files` writes them.
 """
 
 from __future__ import annotations

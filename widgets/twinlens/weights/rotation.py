@@ -1,6 +1,6 @@
 """How far tuning turned the feed-forward concepts, as a table.
 
-`twinlens.compute.weights.rotation` measures, `twinlens.figures.rotation_report` draws.
+`twinlens.compute.concepts.rotation` measures, `twinlens.figures.rotation_report` draws.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 import {
   type BySide,
-  type Component,
-  type Ends,
-  type Label,
-  type Neuron,
+  type ComponentEnds,
+  type HandLabel,
+  type MatchedComponent,
   type NeuronActivity,
+  type NeuronWords,
   SIDES,
   type Word,
 } from "../../contract/contract.ts";
@@ -49,7 +49,7 @@ export interface Concepts {
   angle: number;
   explained: BySide<number> | null;
   /** The layer's components as the trace has them, and as rows of a list, most telling first. */
-  matched: Component[];
+  matched: MatchedComponent[];
   components: UnitRow[];
   neurons: UnitRow[];
 }
@@ -70,7 +70,7 @@ export async function loadConcepts(view: View, apart = false): Promise<Concepts>
   // Recordings list neurons of answer tokens only.
   const prompt = store.selection.token < store.promptLength;
   const [components, activity, neurons] = await Promise.all([
-    view.block<Component[]>(`components/${layer}`),
+    view.block<MatchedComponent[]>(`components/${layer}`),
     store.reading < 0 ? null : view.optional(bySide((side) => componentsAt(view, side, layer))),
     view.optional(loadNeurons(view, layer), prompt),
   ]);
@@ -89,7 +89,7 @@ export async function loadConcepts(view: View, apart = false): Promise<Concepts>
     neurons: neurons ?? [],
   };
   if (parsed?.kind === "neuron") {
-    const neuron = await view.block<Neuron>(`neuron/${layer}/${parsed.index}`);
+    const neuron = await view.block<NeuronWords>(`neuron/${layer}/${parsed.index}`);
     return {
       ...shared,
       ...drawn(neuron.base.words, neuron.tuned.words, apart ? undefined : null),
@@ -102,7 +102,7 @@ export async function loadConcepts(view: View, apart = false): Promise<Concepts>
   const component = components[k];
   if (!component) throw new Error(`Layer ${layer} has no ${unitName(unit) || "concepts"}.`);
   const ends = apart
-    ? (await view.optional(view.block<Ends[]>(`components/${layer}/ends`), true))?.[k]
+    ? (await view.optional(view.block<ComponentEnds[]>(`components/${layer}/ends`), true))?.[k]
     : null;
   return {
     ...shared,
@@ -120,7 +120,7 @@ export async function loadConcepts(view: View, apart = false): Promise<Concepts>
 function drawn(
   base: Word[],
   tuned: Word[],
-  ends: Ends | null | undefined,
+  ends: ComponentEnds | null | undefined,
 ): Pick<Concepts, "words" | "more" | "ends"> {
   if (ends === null) return { ...zoned(base, tuned), ends: null };
   const part = (words: Word[], sign: 1 | -1) => words.filter(([, score]) => score * sign > 0);
@@ -172,7 +172,7 @@ async function loadNeurons(view: View, layer: number): Promise<UnitRow[]> {
 function componentRow(
   store: Store,
   layer: number,
-  component: Component,
+  component: MatchedComponent,
   k: number,
   activity: BySide<Numbers> | null,
 ): UnitRow {
@@ -199,7 +199,12 @@ function sorted(rows: UnitRow[]): UnitRow[] {
 }
 
 /** Label by hand of a component, else what the trace calls it. */
-export function labelOf(store: Store, layer: number, k: number, component?: Component): Label {
+export function labelOf(
+  store: Store,
+  layer: number,
+  k: number,
+  component?: MatchedComponent,
+): HandLabel {
   const hand = store.labels[`${layer}/${k}`];
   if (hand) return hand;
   return { name: component?.name ?? "", labels: component?.labels ?? [] };

@@ -1,6 +1,6 @@
 // The name and labels of the shown component, given by hand.
 
-import { type Label, LEVELS, TASKS } from "../../contract/contract.ts";
+import { type HandLabel, LEVELS, TASKS } from "../../contract/contract.ts";
 import { parseUnit } from "../../contract/units.ts";
 import type { Store } from "../../core/store.ts";
 import { button, h } from "../../draw/dom.ts";
@@ -123,7 +123,7 @@ function problem(name: string, labels: string[]): string {
   return name.split(/\s+/).length > LONGEST.words ? "A name has at most eight words." : "";
 }
 
-function say({ name, labels }: Label): (HTMLElement | string)[] {
+function say({ name, labels }: HandLabel): (HTMLElement | string)[] {
   if (!name) return [];
   return [h("b", {}, h("bdi", {}, name)), labels.length ? ` · ${labels.join(", ")}` : "", " "];
 }

@@ -1,6 +1,11 @@
 // What became of a neuron: its value vector moved, or it is used more; and what it does.
 
-import { type BySide, type Neuron, type NeuronChange, SIDES } from "../../contract/contract.ts";
+import {
+  type BySide,
+  type NeuronChange,
+  type NeuronWords,
+  SIDES,
+} from "../../contract/contract.ts";
 import { parseUnit } from "../../contract/units.ts";
 import type { Store } from "../../core/store.ts";
 import { button, h } from "../../draw/dom.ts";
@@ -110,7 +115,7 @@ async function loadFacts(view: View, { unit, layer }: Concepts): Promise<Facts |
 /** The same from what recordings keep: lengths and cosine of the vectors, and activations. */
 async function changeFrom(view: View, layer: number, neuron: number): Promise<NeuronChange> {
   const [vectors, active] = await Promise.all([
-    view.block<Neuron>(`neuron/${layer}/${neuron}`),
+    view.block<NeuronWords>(`neuron/${layer}/${neuron}`),
     activationsOf(view, layer, neuron),
   ]);
   const [b, t] = [vectors.base.norm, vectors.tuned.norm];

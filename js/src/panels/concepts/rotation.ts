@@ -1,6 +1,6 @@
 // How far tuning turned the components of every layer, against random rotations, and what it added.
 
-import type { LayerRotation } from "../../contract/contract.ts";
+import type { RotationOfLayer } from "../../contract/contract.ts";
 import type { Store } from "../../core/store.ts";
 import {
   type BokehDocument,
@@ -56,7 +56,7 @@ export function rotationView(store: Store, signal: AbortSignal): Sheet {
     async load(view) {
       target.hidden = false; // a chart measures where it stands
       const [rows] = await Promise.all([
-        view.block<LayerRotation[]>("rotation"),
+        view.block<RotationOfLayer[]>("rotation"),
         // The list says the same: a page of this panel alone has no charts.
         view.optional(ready(view), true),
       ]);
@@ -88,7 +88,7 @@ export function rotationView(store: Store, signal: AbortSignal): Sheet {
   };
 }
 
-function captionOf(rows: LayerRotation[]): string {
+function captionOf(rows: RotationOfLayer[]): string {
   const k = rows[0]?.k ?? 0;
   return `Mean principal angle between the ${k} leading components of base and of tuned, with what a random rotation would give, and how far the weights differ against base’s. An angle may be large with little changed where components explain about equally much; the share of variance is not misled by that.`;
 }
@@ -102,7 +102,7 @@ function head(): HTMLElement {
   );
 }
 
-function layerButton(row: LayerRotation, selected: number): HTMLElement {
+function layerButton(row: RotationOfLayer, selected: number): HTMLElement {
   const words = row.added.slice(0, WORDS).map(([word]) => word);
   const inside = `${percent(row.inside)} of base’s variance inside`;
   const label = [

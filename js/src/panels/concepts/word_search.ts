@@ -1,8 +1,8 @@
 // Where a word stands out: layers and components of both models, best first.
 
 import {
-  type Component,
-  type Found,
+  type ComponentPlace,
+  type MatchedComponent,
   SIDES,
   type Side,
   type WordPlaces,
@@ -105,9 +105,13 @@ async function find(view: View, word: string): Promise<Answer> {
   return { word, places, listed: asked === null };
 }
 
-async function placeOf(view: View, side: Side, [layer, own, cosine, rank]: Found): Promise<Place> {
+async function placeOf(
+  view: View,
+  side: Side,
+  [layer, own, cosine, rank]: ComponentPlace,
+): Promise<Place> {
   if (side === "base") return { layer, own, component: own, cosine, rank };
-  const components = await view.block<Component[]>(`components/${layer}`);
+  const components = await view.block<MatchedComponent[]>(`components/${layer}`);
   const component = components.findIndex(({ tuned }) => tuned.index === own);
   return { layer, own, component, cosine, rank };
 }
@@ -116,7 +120,10 @@ async function placeOf(view: View, side: Side, [layer, own, cosine, rank]: Found
 async function search(view: View, word: string): Promise<WordPlaces> {
   const places: WordPlaces = { word, base: [], tuned: [] };
   for (let layer = 0; layer < view.store.manifest.pair.layers; layer++) {
-    const components = await view.optional(view.block<Component[]>(`components/${layer}`), true);
+    const components = await view.optional(
+      view.block<MatchedComponent[]>(`components/${layer}`),
+      true,
+    );
     for (const [k, component] of (components ?? []).entries()) {
       for (const side of SIDES) {
         const at = component[side].words.findIndex(([text]) => text === word);

@@ -1,6 +1,6 @@
 // Word pairs of heads: what one head gained, kept and lost, and which heads hold a word.
 
-import type { WordHeads, WordPairs } from "../../contract/contract.ts";
+import type { WordHeads, WordPairRows } from "../../contract/contract.ts";
 import type { Store } from "../../core/store.ts";
 import { type Attempt, attempt } from "../../shell/attempt.ts";
 import type { View } from "../../shell/frame.ts";
@@ -28,7 +28,7 @@ export function pairsKey(layer: number, head: number): string {
 }
 
 /** Pairs of a head: gained if only tuned holds them, lost if only base does. */
-export function pairsOf({ rows }: WordPairs): Pair[] {
+export function pairsOf({ rows }: WordPairRows): Pair[] {
   return rows.map(([word, partner, base, tuned]) => ({
     word,
     partner,
@@ -52,8 +52,8 @@ export async function loadPairs(
   view: View,
   layer: number,
   head: number,
-): Promise<Attempt<WordPairs>> {
-  return attempt(view, view.block<WordPairs>(pairsKey(layer, head)));
+): Promise<Attempt<WordPairRows>> {
+  return attempt(view, view.block<WordPairRows>(pairsKey(layer, head)));
 }
 
 /** Heads that hold a word, most gained first: asked for, or found in the pairs that are here. */
@@ -76,7 +76,7 @@ export async function findWord(view: View, word: string): Promise<Attempt<WordHe
   return known > 0 ? { value: rows.sort((a, b) => b[3] - b[2] - (a[3] - a[2])) } : found;
 }
 
-function counts(pairs: WordPairs | undefined, word: string): [number, number] {
+function counts(pairs: WordPairRows | undefined, word: string): [number, number] {
   const mine = (pairs?.rows ?? []).filter((row) => row[0] === word || row[1] === word);
   return [mine.filter((row) => row[2] > 0).length, mine.filter((row) => row[3] > 0).length];
 }

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { LayerRotation } from "../../../src/contract/contract.ts";
+import type { RotationOfLayer } from "../../../src/contract/contract.ts";
 import type { Tensor } from "../../../src/contract/decode.ts";
 import { selectionText } from "../../../src/core/selection.ts";
 import { Store } from "../../../src/core/store.ts";
@@ -254,7 +254,7 @@ describe("rotation", () => {
   it("lists every layer against its null, and a click selects the layer", async () => {
     const { all, tab, store, root, settled } = await show();
     await tab("rotation");
-    const rows = value(manifest(), "rotation") as LayerRotation[];
+    const rows = value(manifest(), "rotation") as RotationOfLayer[];
     expect(all("[data-layer] .tl-gauge i").map((bar) => Number(bar.dataset.value))).toEqual(
       rows.flatMap(({ angle, null: random }) => [angle, random]),
     );

@@ -107,8 +107,8 @@ def weight_tables(
     VocabularyError, PairMismatchError, HeadIndexError
         As the functions behind it.
     """
-    from twinlens.compute.weights.rotation import Settings as RotationSettings
-    from twinlens.compute.weights.rotation import pair_rotation
+    from twinlens.compute.concepts.rotation import Settings as RotationSettings
+    from twinlens.compute.concepts.rotation import pair_rotation
     from twinlens.weights.vocabulary import general_verbs, instruction_verbs
 
     if lists is None:

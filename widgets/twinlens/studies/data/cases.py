@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from twinlens.contract import blocks
 from twinlens.contract.manifest import Answer, Manifest, Method, PairInfo, Token
 from twinlens.contract.wire import Array, Value
-from twinlens.contract.words import SIDES, Side
+from twinlens.contract.words import Side
 from twinlens.errors import LevelsError, UnknownBlockError
 from twinlens.measures import density
 from twinlens.support.progress import Report
@@ -179,16 +180,13 @@ class CaseTrace(Trace):
 
     def keys(self) -> Iterable[str]:
         """The saliency of both models."""
-        return [f"saliency/{side}/{self.manifest.methods[0].name}" for side in SIDES]
+        return list(blocks.saliency.every(self.manifest))
 
     def block(self, key: str, report: Report | None = None) -> Value:
         """See `Trace.block`."""
-        name = self.manifest.methods[0].name
-        match key.split("/"):
-            case ["saliency", ("base" | "tuned") as side, method] if method == name:
-                return self._values[side]
-            case ["saliency", ("base" | "tuned") as side, method, column] if (
-                method == name and column.isdecimal() and int(column) < self._values[side].shape[1]
-            ):
-                return self._values[side][:, int(column)]
+        asked = blocks.read(key, self.manifest)
+        if asked.block is blocks.saliency:
+            return self._values[asked.values["side"]]
+        if asked.block is blocks.saliency_column:
+            return self._values[asked.values["side"]][:, asked.values["answer_token"]]
         raise UnknownBlockError(f"{key} is not in this trace: it holds the stored saliency only")

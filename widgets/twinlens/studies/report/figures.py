@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from twinlens.contract.palette import PALETTES, ChartTheme
+from twinlens.contract.palette import PALETTES
+from twinlens.contract.words import ChartTheme
 from twinlens.figures.theme import FONT
 from twinlens.studies.analysis.comparisons import Question, Verdict
 from twinlens.studies.analysis.profiles import ANSWER, LONG, POSITION, Profile

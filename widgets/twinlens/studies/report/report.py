@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinlens.contract.palette import ChartTheme
-from twinlens.contract.words import SIDES, Side
+from twinlens.contract.words import SIDES, THEMES, ChartTheme, Side
 from twinlens.errors import TwinlensError
 from twinlens.studies.analysis.comparisons import Question
 from twinlens.studies.analysis.findings import Finding, find
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure
 
 QUESTIONS: tuple[Question, ...] = ("tuned against base", "followed against unfollowed")
-THEMES: tuple[ChartTheme, ...] = ("light", "dark")
 DEFAULT_BUDGET_MB = 15.0
 _TITLES: dict[Question, str] = {
     "tuned against base": "Does tuning make answers rest more on the instruction?",

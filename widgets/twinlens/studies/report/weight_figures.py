@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from twinlens.contract.palette import PALETTES, ChartTheme
+from twinlens.contract.palette import PALETTES
+from twinlens.contract.words import ChartTheme
 from twinlens.studies.analysis.weight_changes import Changes, ChangeTable, Row, shown_components
 from twinlens.studies.report.figures import GROUP_MARKERS, blank, legend_above
 

@@ -98,8 +98,8 @@ def study(
     DataError
         If the data as a whole cannot be read.
     """
-    from twinlens.compute import effects  # noqa: F401 - it registers the methods
-    from twinlens.compute.attributions.registry import METHODS
+    from twinlens.compute.saliency import tables  # noqa: F401 - it registers the methods
+    from twinlens.compute.saliency.registry import METHODS
 
     if engine not in ENGINES:
         raise StudyError(f"there is no engine {engine!r}: use {' or '.join(ENGINES)}")

@@ -48,8 +48,8 @@ class Job:
         A prompt that cannot be worked on is set aside like a bad row; anything that is not an
         error of twinlens stops the study.
         """
-        from twinlens.compute.batch import METHOD
-        from twinlens.compute.live import trace_pair
+        from twinlens.compute.live.live import trace_pair
+        from twinlens.compute.saliency.batch import METHOD
 
         def tracer(row: Row) -> Trace:
             return trace_pair(
@@ -66,7 +66,7 @@ class Job:
         return self._together(pair) if self.methods == (METHOD,) else traced(tracer, self.methods)
 
     def reads(self, row: Row) -> str:
-        """What both models read after a prompt, see `twinlens.compute.answers.read_answers`."""
+        """What both models read after a prompt, see `read_answers`."""
         if self.response != "given":
             return self.response
         if row.answer is None:
@@ -74,8 +74,8 @@ class Job:
         return row.answer
 
     def _together(self, pair: Pair) -> Work:
-        from twinlens.compute.batch import METHOD, Attributed, attribute_prompts
-        from twinlens.compute.prompt import Prompt, read_prompt
+        from twinlens.compute.saliency.batch import METHOD, Attributed, attribute_prompts
+        from twinlens.compute.text.prompt import Prompt, read_prompt
 
         def work(rows: Sequence[Row], say: Say) -> Iterator[Outcome]:
             readable: list[tuple[Row, Prompt, str]] = []

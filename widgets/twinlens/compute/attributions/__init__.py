@@ -1,1 +1,0 @@
-"""Methods of input-output attribution, each an entry of one registry."""

@@ -1,0 +1,1 @@
+"""Feed-forward layers: components, neurons, and the words they stand for."""

@@ -1,0 +1,97 @@
+"""Components of two models from their folders, without loading either."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twinlens.compute.concepts.components import ConceptSettings, layer_components
+from twinlens.compute.concepts.rotation import Settings, check_shapes, rotation
+from twinlens.compute.concepts.units import matched
+from twinlens.compute.models.sources import load_tokenizer, source_of
+from twinlens.compute.models.weights import Source, weights_of
+from twinlens.compute.words.rows import word_rows
+from twinlens.support.progress import Report
+from twinlens.weights.components import ConceptComparison
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+def compare_concepts(
+    base: Source,
+    tuned: Source,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    *,
+    settings: ConceptSettings | None = None,
+    layers: Iterable[int] | None = None,
+    report: Report | None = None,
+) -> ConceptComparison:
+    """Components of both models matched to each other, and how far they are turned.
+
+    Parameters
+    ----------
+    base, tuned : loaded model, folder, safetensors file or Weights
+        Folders and files are read layer by layer; nothing is loaded. Finished layers are kept, see
+        `ConceptSettings`.
+    tokenizer : tokenizer, optional
+        Of both; by default that in base's folder.
+    settings : ConceptSettings, optional
+    layers : iterable of int, optional
+        Layers to look at; all by default.
+    report : callable, optional
+        Told the layers done; may raise `Interrupted`.
+
+    Raises
+    ------
+    PairMismatchError
+        If the feed-forward layers of the two models differ in number or shape.
+    HeadIndexError
+        If there is no such layer, or K is larger than the rank.
+    VocabularyError
+        If the tokenizer can spell no word.
+    NotFiniteError
+        If a weight is NaN or infinite.
+    ModelLoadError, UnsupportedArchitectureError
+        If a tokenizer or a layer cannot be read.
+    """
+    settings = settings or ConceptSettings()
+    sides = weights_of(base), weights_of(tuned)
+    check_shapes(*sides)
+    wanted = range(sides[0].sizes.layers) if layers is None else sorted(set(layers))
+    count = settings.count(sides[0].sizes)
+    if tokenizer is None:
+        tokenizer = load_tokenizer(source_of(sides[0].folder or Path(sides[0].name), None), False)
+    vocabulary = settings.chosen()
+    found, words = [], []
+    for weights in sides:
+        rows = word_rows(tokenizer, weights.output_embeddings(), vocabulary)
+        weights.let_go()
+        found.append(layer_components(weights, rows, settings, wanted, report))
+        words.append(rows.words)
+        source = rows.source
+        del rows  # never the embeddings of both
+    blocks = {
+        layer: matched(found[0][layer], found[1][layer], words[0], words[1], settings.words)
+        for layer in wanted
+    }
+    rank = min(sides[0].sizes.intermediate - 1, sides[0].sizes.hidden)
+    k = max(1, min(count, rank // 4))
+    turned = rotation(
+        *sides,
+        tokenizer,
+        settings=Settings(components=count, counts=(k,), cache=settings.cache),
+        layers=wanted,
+        report=report,
+    )
+    parameters = {
+        "base": sides[0].name,
+        "tuned": sides[1].name,
+        "components": count,
+        "words": settings.words,
+        "vocabulary": source,
+        "vocabulary_words": len({word for word in words[0] if word}),
+        "rotation": turned.parameters,
+    }
+    return ConceptComparison(blocks, turned, parameters)

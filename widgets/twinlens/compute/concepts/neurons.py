@@ -1,0 +1,203 @@
+"""Feed-forward neurons on one text: which are active, which changed, and what they do.
+
+The effect of a neuron is the log-probability of an answer token as it is, less that with the
+neuron at zero at every position, in nats. The estimate is first order: the gradient through a gate
+that multiplies every activation, one backward pass for all neurons of all layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from twinlens.compute.concepts.units import strongest
+from twinlens.compute.models import architectures
+from twinlens.compute.passes.capture import Capture
+from twinlens.compute.passes.folding import embed, fold
+from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.targets import log_probability
+from twinlens.contract.manifest import Manifest
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES, Side, reading_position
+from twinlens.errors import NotFiniteError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from twinlens.compute.pair import Pair
+
+#: Neurons a ``neurons`` block takes from each of its rankings.
+NEURONS = 6
+
+
+@contextmanager
+def changed_neurons(
+    model: PreTrainedModel, change: Mapping[int, Callable[[Tensor], Tensor]]
+) -> Iterator[None]:
+    """Change the activations [batch, T, intermediate] of some layers during a pass.
+
+    Parameters
+    ----------
+    change : mapping of int to callable
+        From activations to the ones used instead, by layer.
+    """
+    with ExitStack() as stack:
+        for layer, function in change.items():
+
+            def hook(
+                _: nn.Module, arguments: tuple[Tensor, ...], function: Any = function
+            ) -> tuple[Tensor, ...]:
+                return (function(arguments[0]), *arguments[1:])
+
+            module = architectures.feed_forward_out(model, layer)
+            stack.callback(module.register_forward_pre_hook(hook).remove)
+        yield
+
+
+@torch.inference_mode(False)
+def neuron_effects(reading: Reading, columns: Sequence[int]) -> Array:
+    """First-order effect of every neuron on the log-probability of some answer tokens.
+
+    Parameters
+    ----------
+    reading : Reading
+    columns : sequence of int
+        Answer tokens; their effects are summed.
+
+    Returns
+    -------
+    float32 array, shape [layers, intermediate]
+        In nats: the derivative by a gate of 1 in front of the neuron at every position.
+
+    Raises
+    ------
+    NotFiniteError
+        If a value is NaN or infinite.
+    """
+    model = reading.model
+    sizes = architectures.sizes(model.config)
+    gates = torch.ones(
+        sizes.layers, sizes.intermediate, device=model.device, dtype=model.dtype, requires_grad=True
+    )
+
+    def gated(layer: int) -> Callable[[Tensor], Tensor]:
+        return lambda activations: activations * gates[layer].to(activations.device)
+
+    with changed_neurons(model, {layer: gated(layer) for layer in range(sizes.layers)}):
+        folded = fold(reading, log_probability, columns, embed(reading))
+    (effects,) = torch.autograd.grad(folded.hidden, gates, folded.weights)
+    return _finite(effects)
+
+
+@torch.inference_mode(False)
+def neuron_ablation(reading: Reading, layer: int, neuron: int, columns: Sequence[int]) -> float:
+    """Exact effect of one neuron: summed log-probability as it is, less that with it at zero."""
+
+    def silent(activations: Tensor) -> Tensor:
+        kept = activations.clone()
+        kept[..., neuron] = 0
+        return kept
+
+    before = _logprob(reading, columns)
+    with changed_neurons(reading.model, {layer: silent}):
+        effect = before - _logprob(reading, columns)
+    return float(_finite(effect))
+
+
+def _logprob(reading: Reading, columns: Sequence[int]) -> Tensor:
+    chosen = list(columns)
+    with torch.no_grad():
+        output = reading.model(
+            reading.read, use_cache=False, logits_to_keep=reading.positions[chosen]
+        )
+        return log_probability(precise(output.logits[0]), reading, chosen).sum()
+
+
+def _finite(values: Tensor) -> Array:
+    if not bool(torch.isfinite(values).all()):
+        raise NotFiniteError(
+            "the effect of a neuron is NaN or infinite although the forward pass is finite: load "
+            "the pair with dtype=torch.float32"
+        )
+    return values.detach().float().cpu().numpy()
+
+
+class Neurons:
+    """Neurons of both models on the text of a trace.
+
+    ``token`` is a position, or None for the whole answer; ``layer`` may be None for all of them.
+    """
+
+    def __init__(self, pair: Pair, manifest: Manifest, captures: Mapping[Side, Capture]) -> None:
+        self._pair, self._manifest, self._captures = pair, manifest, captures
+
+    def listed(self, layer: int | None, token: int | None) -> list[dict[str, Any]]:
+        """A ``neurons`` block: the most active neurons of each model and the most changed."""
+        sides = [s for s in SIDES if token is None or token < self._manifest.length(s)]
+        layers = range(self._pair.sizes.layers) if layer is None else [layer]
+        values = {s: np.stack([self._activations(s, la, token) for la in layers]) for s in sides}
+        norms = {
+            s: np.stack([self._pair.concepts.value_norms(s, la) for la in layers]) for s in sides
+        }
+        written = [values[side] * norms[side] for side in sides]
+        strengths = [np.abs(write).ravel() for write in written]
+        if len(sides) == 2:
+            strengths.append(np.abs(written[1] - written[0]).ravel())
+        entries = []
+        for place in strongest(*strengths, each=NEURONS):
+            row, neuron = divmod(place, self._pair.sizes.intermediate)
+            entry: dict[str, Any] = {"layer": layers[row], "neuron": neuron}
+            for side in SIDES:
+                entry[side] = float(values[side][row, neuron]) if side in sides else None
+            entries.append(entry)
+        return entries
+
+    def effects(self, side: Side, columns: Sequence[int]) -> Array:
+        """First-order effects, see `neuron_effects`."""
+        with self._pair.model(side) as model:
+            return neuron_effects(self._reading(side, model), columns)
+
+    def ablation(self, side: Side, layer: int, neuron: int, columns: Sequence[int]) -> Array:
+        """Exact effect of one neuron, see `neuron_ablation`; float32 [1]."""
+        with self._pair.model(side) as model:
+            effect = neuron_ablation(self._reading(side, model), layer, neuron, columns)
+        return np.array([effect], np.float32)
+
+    def change(self, layer: int, neuron: int, token: int | None) -> dict[str, Any]:
+        """A ``neuron/change`` block: whether the vector moved, and whether it is used more."""
+        vectors = {s: self._pair.concepts.value_vector(s, layer, neuron) for s in SIDES}
+        values: dict[Side, float | None] = {
+            s: float(self._activations(s, layer, token)[neuron])
+            if token is None or token < self._manifest.length(s)
+            else None
+            for s in SIDES
+        }
+        norms = {s: float(vector.norm()) for s, vector in vectors.items()}
+        apart = float((vectors["tuned"] - vectors["base"]).norm())
+        base, tuned = values["base"], values["tuned"]
+        return {
+            "moved": apart / norms["base"] if norms["base"] else None,
+            "cosine": float(torch.cosine_similarity(vectors["base"], vectors["tuned"], dim=0)),
+            "base": base,
+            "tuned": tuned,
+            "used": None if base is None or tuned is None else abs(tuned) - abs(base),
+            "write": {s: None if v is None else v * norms[s] for s, v in values.items()},
+        }
+
+    def _activations(self, side: Side, layer: int, token: int | None) -> Array:
+        """Where a token is read, or the mean magnitude over the answer; shape [intermediate]."""
+        first, found = self._manifest.prompt_length, self._captures[side].neurons[layer]
+        if token is not None:
+            return np.asarray(found[reading_position(token, first)])
+        answer = slice(first - 1, self._manifest.length(side) - 1)
+        return np.asarray(found[answer].abs().mean(dim=0))
+
+    def _reading(self, side: Side, model: PreTrainedModel) -> Reading:
+        m = self._manifest
+        ids = [token.id for token in (*m.prompt_tokens, *m.answers[side].tokens)]
+        return Reading(model, ids, m.prompt_length)

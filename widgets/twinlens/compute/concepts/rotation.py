@@ -1,0 +1,368 @@
+"""How far tuning turned the feed-forward layers, from weights alone.
+
+The paper says that tuning rotates the concepts of feed-forward layers and leaves it at that; here
+it is measured between the spaces that the leading principal components of both models span, and
+held against random rotations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.linalg
+import torch
+from torch import Tensor
+
+from twinlens.compute.concepts.components import check_finite, principal_components, value_vectors
+from twinlens.compute.heads.search import pair_weights
+from twinlens.compute.models.fingerprint import key_of
+from twinlens.compute.models.weights import Source, Weights, weights_of
+from twinlens.compute.words.rows import WordRows, word_rows
+from twinlens.contract.wire import Array
+from twinlens.errors import (
+    HeadIndexError,
+    PairMismatchError,
+)
+from twinlens.support import layer_files
+from twinlens.support.progress import Report
+from twinlens.weights.rotation import Added, LayerRotation, Rotation
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from twinlens.compute.pair import Pair
+
+#: The paper looks at the first 300 components.
+COMPONENTS = 300
+_KIND = "rotation_1"
+
+
+def principal_angles(base: Array, tuned: Array, counts: Iterable[int] | None = None) -> Array:
+    """Principal angles between the leading subspaces of two bases, for every number of directions.
+
+    Parameters
+    ----------
+    base, tuned : array, shape [K, hidden]
+        Orthonormal rows, the leading one first.
+    counts : iterable of int, optional
+        Numbers of directions to look at; 1 .. K by default.
+
+    Returns
+    -------
+    float32 array, shape [K, K], degrees
+        Row k - 1 holds the k angles between the spans of the first k rows, the smallest first,
+        then NaN; a row that is not looked at is NaN. They come from cosines, so that angles
+        below 1e-5 degrees are not resolved.
+    """
+    cosines = np.asarray(base, np.float64) @ np.asarray(tuned, np.float64).T
+    found = np.full(cosines.shape, np.nan, np.float32)
+    for k in range(1, len(cosines) + 1) if counts is None else counts:
+        of_subspaces = np.linalg.svd(cosines[:k, :k], compute_uv=False)
+        found[k - 1, :k] = np.degrees(np.arccos(np.minimum(of_subspaces, 1)))
+    return found
+
+
+def random_frames(draws: int, count: int, hidden: int, seed: int = 0) -> Array:
+    """Leading directions after random rotations, uniform over all of them.
+
+    A random rotation takes any orthonormal directions to random orthonormal ones, whatever they
+    were, so that these alone are drawn.
+
+    Returns
+    -------
+    float64 array, shape [draws, count, hidden]
+        Orthonormal rows.
+    """
+    rng = np.random.default_rng(seed)
+    return np.stack([np.linalg.qr(rng.standard_normal((hidden, count)))[0].T for _ in range(draws)])
+
+
+def layer_rotation(
+    base: Array,
+    tuned: Array,
+    frames: Array,
+    *,
+    layer: int = 0,
+    added: int = 10,
+    counts: Iterable[int] | None = None,
+    read: Callable[[Array], list[tuple[tuple[str, float], ...]]] | None = None,
+) -> LayerRotation:
+    """Compare the value vectors of one layer.
+
+    Parameters
+    ----------
+    base, tuned : array, shape [intermediate, hidden]
+    frames : array, shape [draws, K, hidden]
+        From `random_frames`; K is the number of components to compare.
+    layer : int
+        Its number in the result.
+    added : int
+        Leading directions of the difference to return; it is not centred, since what is added to
+        all value vectors alike is added too.
+    counts : iterable of int, optional
+        Numbers of components whose angles are measured; all by default.
+    read : callable, optional
+        Gives the words of directions [n, hidden]; without it they have none.
+    """
+    count = frames.shape[1]
+    first, second = np.asarray(base, np.float64), np.asarray(tuned, np.float64)
+    mine, theirs = (principal_components(values, count).directions for values in (first, second))
+    centred = first - first.mean(axis=0)
+    covariance = centred.T @ centred
+
+    def share(directions: Array) -> Array:
+        along = np.vecdot(directions @ covariance, directions)
+        return np.asarray(np.cumsum(along) / np.trace(covariance))
+
+    norm, other, apart = (np.linalg.norm(values) for values in (first, second, second - first))
+    return LayerRotation(
+        layer=layer,
+        angles=principal_angles(mine, theirs, counts),
+        inside=share(theirs),
+        own=share(mine),
+        null_inside=np.stack([share(frame) for frame in frames]),
+        difference=float(apart / norm),
+        # The cross term of |X Q - X|^2 is 0 on average over all rotations Q.
+        null_difference=float(np.sqrt(norm**2 + other**2) / norm),
+        added=_added(second - first, added, read) if apart > 0 else (),
+    )
+
+
+def _added(
+    difference: Array,
+    count: int,
+    read: Callable[[Array], list[tuple[tuple[str, float], ...]]] | None,
+) -> tuple[Added, ...]:
+    gram = difference.T @ difference
+    hidden = len(gram)
+    count = min(count, *difference.shape)
+    if not count:
+        return ()
+    squares, vectors = scipy.linalg.eigh(gram, subset_by_index=[hidden - count, hidden - 1])
+    squares, directions = np.maximum(squares[::-1], 0), vectors.T[::-1]
+    words = read(directions) if read else [()] * count
+    return tuple(
+        Added(float(square / np.trace(gram)), said)
+        for square, said in zip(squares, words, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the comparison.
+
+    Attributes
+    ----------
+    components : int or None
+        K; None for 300 as in the paper, or the rank where that is smaller.
+    added : int
+        Leading directions of the weight difference.
+    words : int
+        Words per direction, at most 40.
+    draws : int
+        Random rotations of the null.
+    counts : tuple of int or None
+        Numbers of components whose angles are measured; None for all of 1 .. K.
+    seed : int
+        Of the random rotations.
+    cache : bool or path
+        Whether, or in which folder, finished layers are kept on disk, under the hash of weights,
+        words and settings.
+    """
+
+    components: int | None = None
+    added: int = 10
+    words: int = 15
+    draws: int = 10
+    counts: tuple[int, ...] | None = None
+    seed: int = 0
+    cache: bool | str | os.PathLike[str] = True
+
+    def __post_init__(self) -> None:
+        if self.draws < 1 or self.words < 1 or self.added < 0:
+            raise ValueError("rotation needs at least one draw, one word and no negative number")
+
+
+def rotation(
+    base: Source,
+    tuned: Source,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    *,
+    settings: Settings | None = None,
+    layers: Iterable[int] | None = None,
+    report: Report | None = None,
+) -> Rotation:
+    """How far the feed-forward components of two models are turned, layer by layer.
+
+    Parameters
+    ----------
+    base, tuned : loaded model, folder, safetensors file or Weights
+        Folders and files are read layer by layer; nothing is loaded.
+    tokenizer : tokenizer of tuned, optional
+        Reads the directions of the weight difference as words, by tuned's output embeddings;
+        without it they have none.
+    settings : Settings, optional
+    layers : iterable of int, optional
+        Layers to look at; all by default.
+    report : callable, optional
+        Told the layers done; may raise `Interrupted`.
+
+    Raises
+    ------
+    PairMismatchError
+        If the feed-forward layers of the two models differ in number or shape.
+    HeadIndexError
+        If there is no such layer, or K is larger than the rank.
+    NotFiniteError
+        If a weight is NaN or infinite.
+    ModelLoadError, UnsupportedArchitectureError
+        If a layer cannot be read.
+    """
+    first = weights_of(base)
+    return _compare(
+        first,
+        lambda layer: value_vectors(first, layer),
+        weights_of(tuned),
+        tokenizer,
+        settings or Settings(),
+        layers,
+        report or _silent,
+    )
+
+
+def pair_rotation(
+    pair: Pair,
+    *,
+    settings: Settings | None = None,
+    layers: Iterable[int] | None = None,
+    report: Report | None = None,
+) -> Rotation:
+    """How far the feed-forward components of a pair are turned; parameters as in `rotation`.
+
+    With ``memory="sequential"`` base's value vectors stay in memory, in the dtype of the model,
+    while tuned is read.
+    """
+    wanted = None if layers is None else sorted(set(layers))
+    with pair_weights(pair, "base") as base:
+        every = range(base.sizes.layers) if wanted is None else wanted
+        kept = {layer: value_vectors(base, layer) for layer in every}
+    with pair_weights(pair, "tuned") as tuned:
+        return _compare(
+            base,
+            kept.__getitem__,
+            tuned,
+            pair.tokenizers["tuned"],
+            settings or Settings(),
+            every,
+            report or _silent,
+        )
+
+
+def _compare(
+    base: Weights,
+    values: Callable[[int], Tensor],
+    tuned: Weights,
+    tokenizer: PreTrainedTokenizerFast | None,
+    settings: Settings,
+    layers: Iterable[int] | None,
+    report: Report,
+) -> Rotation:
+    check_shapes(base, tuned)
+    hidden = base.sizes.hidden
+    rank = min(base.sizes.intermediate - 1, hidden)
+    count = min(COMPONENTS, rank) if settings.components is None else settings.components
+    if not 1 <= count <= rank:
+        raise HeadIndexError(
+            f"{count} components cannot be compared: the value vectors of {base.name!r} have "
+            f"rank {rank}, so that K is between 1 and {rank}"
+        )
+    wanted = range(base.sizes.layers) if layers is None else sorted(set(layers))
+    frames = random_frames(settings.draws, count, hidden, settings.seed)
+    null = []
+    for frame in frames:
+        report(0, len(wanted), "random rotations")
+        null.append(principal_angles(np.eye(count, hidden), frame, settings.counts))
+    rows = word_rows(tokenizer, tuned.output_embeddings()) if tokenizer else None
+    folder = layer_files.folder(settings.cache, _KIND)
+    parameters = {**dataclasses.asdict(settings), "components": count, "rank": rank}
+    del parameters["cache"]
+    found = []
+    for done, layer in enumerate(wanted):
+        report(done, len(wanted), f"rotation of layer {layer}")
+        both = (
+            check_finite(values(layer), base.name, layer),
+            check_finite(value_vectors(tuned, layer), tuned.name, layer),
+        )
+        key = key_of(parameters, rows.digest if rows else None, *both) if folder else ""
+        kept = layer_files.load(folder, key)
+        turned = _restored(layer, kept) if kept else None
+        if turned is None:
+            first, second = (one.double().cpu().numpy() for one in both)
+            turned = layer_rotation(
+                first,
+                second,
+                frames,
+                layer=layer,
+                added=settings.added,
+                counts=settings.counts,
+                read=_reader(rows, settings.words) if rows else None,
+            )
+            layer_files.save(folder, key, _stored(turned))
+        found.append(turned)
+    report(len(wanted), len(wanted), "rotation")
+    return Rotation(base.name, tuned.name, tuple(found), np.stack(null), parameters)
+
+
+def _stored(layer: LayerRotation) -> dict[str, Array]:
+    """As arrays only, so that no file has to be trusted."""
+    fields = {name: np.asarray(value) for name, value in vars(layer).items() if name != "added"}
+    added = json.dumps([dataclasses.astuple(direction) for direction in layer.added]).encode()
+    return {**fields, "added": np.frombuffer(added, np.uint8)}
+
+
+def _restored(layer: int, kept: dict[str, Array]) -> LayerRotation | None:
+    """What `_stored` kept; None if it is something else."""
+    try:
+        added = tuple(
+            Added(share, tuple((word, cosine) for word, cosine in words))
+            for share, words in json.loads(kept.pop("added").tobytes())
+        )
+        scalars = {name: float(kept.pop(name)) for name in ("difference", "null_difference")}
+        return LayerRotation(**{**kept, **scalars, "layer": layer, "added": added})  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def check_shapes(base: Weights, tuned: Weights) -> None:
+    """Make sure that the feed-forward layers of two models can be compared.
+
+    Raises
+    ------
+    PairMismatchError
+        If they differ in number or shape.
+    """
+    for what in ("layers", "hidden", "intermediate"):
+        here, there = getattr(base.sizes, what), getattr(tuned.sizes, what)
+        if here != there:
+            raise PairMismatchError(
+                f"the feed-forward layers cannot be compared: {base.name!r} has {here} for "
+                f"{what!r}, {tuned.name!r} has {there}"
+            )
+
+
+def _reader(rows: WordRows, words: int) -> Callable[[Array], list[tuple[tuple[str, float], ...]]]:
+    def read(directions: Array) -> list[tuple[tuple[str, float], ...]]:
+        found = rows.nearest(torch.from_numpy(directions.copy()), words)
+        return [tuple((word, cosine) for word, cosine in row) for row in found]
+
+    return read
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    """Report to nobody."""

@@ -1,0 +1,392 @@
+"""Units of feed-forward layers: principal components, neurons, and the words they stand for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from twinlens.compute.concepts.components import (
+    Basis,
+    ConceptSettings,
+    LayerComponents,
+    layer_components,
+)
+from twinlens.compute.concepts.rotation import Settings as RotationSettings
+from twinlens.compute.concepts.rotation import pair_rotation
+from twinlens.compute.models import architectures
+from twinlens.compute.models.weights import Weights
+from twinlens.compute.words.rows import WordRows, word_rows
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES, Side
+from twinlens.labels.annotate import (
+    Annotation,
+    Annotator,
+    annotate,
+    components_of,
+    read_annotations,
+)
+from twinlens.labels.names import Named, names_of
+from twinlens.support.progress import Report
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from twinlens.compute.pair import Pair
+
+#: Words of a value vector after the final norm.
+NORMED_WORDS = 15
+#: Components a search for a word lists, per model.
+FOUND = 20
+_ENDS = ("positive", "negative")
+
+
+@dataclass(frozen=True)
+class Match:
+    """Which component of tuned belongs to each component of base.
+
+    Attributes
+    ----------
+    index : int array [K]
+        Component of tuned.
+    sign : float array [K]
+        Factor that turns it towards base's.
+    cosine : float array [K]
+        Of the two directions, then not negative.
+    """
+
+    index: Array
+    sign: Array
+    cosine: Array
+
+
+def match_components(base: Array, tuned: Array) -> Match:
+    """Assign the components of two models to each other so that the sum of |cosine| is largest."""
+    cosines = base @ tuned.T
+    _, index = linear_sum_assignment(-np.abs(cosines))
+    matched = cosines[np.arange(len(index)), index]
+    sign = np.where(matched < 0, -1.0, 1.0)
+    return Match(index, sign, np.minimum(matched * sign, 1.0))
+
+
+def matched(
+    base: LayerComponents,
+    tuned: LayerComponents,
+    base_words: Sequence[str],
+    tuned_words: Sequence[str],
+    count: int,
+) -> list[dict[str, Any]]:
+    """Components of one layer of two models as a ``components`` block, `count` words each."""
+    match = match_components(base.basis.directions, tuned.basis.directions)
+    return [
+        {
+            "base": {
+                "explained": float(base.basis.explained[k]),
+                "words": base.ends.both(base_words, k, count),
+            },
+            "tuned": {
+                "index": int(index),
+                "explained": float(tuned.basis.explained[index]),
+                "words": [
+                    [word, sign * score]
+                    for word, score in tuned.ends.both(tuned_words, index, count)
+                ],
+            },
+            "cosine": float(cosine),
+            "angle": float(np.degrees(np.arccos(cosine))),
+        }
+        for k, (index, sign, cosine) in enumerate(
+            zip(match.index, match.sign.tolist(), match.cosine, strict=True)
+        )
+    ]
+
+
+class Concepts:
+    """Components and words of both models of a pair, computed once.
+
+    With ``memory="sequential"`` everything of a kind is computed for all layers while a model is
+    there, since fetching it again for each layer would cost far more.
+
+    Parameters
+    ----------
+    pair : Pair
+    settings : ConceptSettings, optional
+
+    Raises
+    ------
+    HeadIndexError
+        If more components are asked for than the rank.
+
+    Attributes
+    ----------
+    count : int
+        K, components per layer.
+    annotations : list of Annotation
+        Names and labels of components, see `label`.
+    """
+
+    def __init__(self, pair: Pair, settings: ConceptSettings | None = None) -> None:
+        self.settings = settings or ConceptSettings()
+        self.count = self.settings.count(pair.sizes)
+        self.annotations: list[Annotation] = []
+        self._pair = pair
+        self._vocabulary = self.settings.chosen()
+        self._layers: dict[tuple[Side, int], LayerComponents] = {}
+        self._norms: dict[tuple[Side, int], Array] = {}
+        self._matches: dict[int, Match] = {}
+        self._words: dict[Side, list[str]] = {}
+        self._rows: dict[Side, WordRows] = {}
+
+    @property
+    def source(self) -> str:
+        """Where the words come from, for people."""
+        return self._vocabulary.source if self._vocabulary else "tokens"
+
+    def basis(self, side: Side, layer: int) -> Basis:
+        """Principal components of one layer."""
+        return self._layer(side, layer).basis
+
+    def match(self, layer: int) -> Match:
+        """How the components of the two models belong together."""
+        if layer not in self._matches:
+            bases = (self.basis(side, layer).directions for side in SIDES)
+            self._matches[layer] = match_components(*bases)
+        return self._matches[layer]
+
+    def directions(self, side: Side, layer: int) -> Array:
+        """Components in the order and with the signs of base's, shape [K, hidden]."""
+        directions = self.basis(side, layer).directions
+        if side == "base":
+            return directions
+        match = self.match(layer)
+        return np.asarray(directions[match.index] * match.sign[:, None])
+
+    def change(self, report: Report | None = None) -> Array:
+        """Mean of 1 - cosine over the matched components, shape [layers]."""
+        result = np.zeros(self._pair.sizes.layers, dtype=np.float32)
+        for layer in range(len(result)):
+            result[layer] = (1 - self.match(layer).cosine).mean()
+            if report:
+                report(layer + 1, len(result), "components of each layer")
+        return result
+
+    def components(self, layer: int) -> list[dict[str, Any]]:
+        """A ``components`` block, see `twinlens.contract.blocks`."""
+        both = [self._layer(side, layer) for side in SIDES]
+        words = [self._words[side] for side in SIDES]
+        block = matched(both[0], both[1], words[0], words[1], self.settings.words)
+        if self.annotations:
+            named = names_of(self.annotations)
+            for k, entry in enumerate(block):
+                places = ("base", layer, k), ("tuned", layer, entry["tuned"]["index"])
+                given = [named[place] for place in places if place in named]
+                entry |= next((one for one in given if one.name), Named(None, ())).to_json()
+        return block
+
+    def label(
+        self,
+        source: Annotator | str | os.PathLike[str] | Sequence[Annotation],
+        *,
+        layers: Iterable[int] | None = None,
+        words: int = 15,
+        rounds: Sequence[int] = range(5),
+        concurrency: int = 4,
+        cache: bool | str | os.PathLike[str] = True,
+        report: Report | None = None,
+    ) -> list[Annotation]:
+        """Name and label the components of both models; panels opened afterwards show it.
+
+        Parameters
+        ----------
+        source : callable, path or sequence of Annotation
+            Whoever answers (`twinlens.labels.endpoint.Endpoint`, or any function), a file that
+            `read_annotations` reads, or annotations that are there already.
+        layers : iterable of int, optional
+            Layers to ask about; all by default.
+        words : int
+            Words a component is shown to the annotator with; the paper shows 15.
+        rounds, concurrency, cache, report
+            As in `twinlens.labels.annotate.annotate`.
+
+        Returns
+        -------
+        list of Annotation
+            For `twinlens.labels.shares.label_shares`; ``self.annotations`` keeps them.
+
+        Raises
+        ------
+        AnnotationError
+            If a file cannot be read, or the annotator gives up; its answers so far are kept.
+        """
+        if isinstance(source, str | os.PathLike):
+            self.annotations = read_annotations(source)
+        elif callable(source):
+            chosen = range(self._pair.sizes.layers) if layers is None else sorted(set(layers))
+            asked = [
+                one for la in chosen for one in components_of(la, self.components(la), words=words)
+            ]
+            self.annotations = annotate(
+                asked, source, rounds=rounds, concurrency=concurrency, cache=cache, report=report
+            )
+        else:
+            self.annotations = list(source)
+        return self.annotations
+
+    def ends(self, layer: int) -> list[dict[str, Any]]:
+        """A ``components/l/ends`` block: words of both ends, with the signs of base."""
+        base, tuned = (self._layer(side, layer).ends for side in SIDES)
+        match = self.match(layer)
+        found = []
+        for k, (index, sign) in enumerate(zip(match.index, match.sign.tolist(), strict=True)):
+            own = [base.named(self._words["base"], end, k) for end in (0, 1)]
+            other = [
+                [
+                    [word, sign * score]
+                    for word, score in tuned.named(self._words["tuned"], end, index)
+                ]
+                for end in ((0, 1) if sign > 0 else (1, 0))
+            ]
+            found.append(
+                {
+                    "base": dict(zip(("positive", "negative"), own, strict=True)),
+                    "tuned": dict(zip(("positive", "negative"), other, strict=True)),
+                }
+            )
+        return found
+
+    def find(self, word: str, report: Report | None = None) -> dict[str, Any]:
+        """A ``concepts/find`` block: the components a word lies along most, in both models.
+
+        Raises
+        ------
+        VocabularyError
+            If the tokenizer has no tokens for the word.
+        """
+        return {"word": word.strip(), **{s: self._find(s, word, report) for s in SIDES}}
+
+    def _find(self, side: Side, word: str, report: Report | None) -> list[list[Any]]:
+        depth = self._pair.sizes.layers
+        stacked = []
+        for layer in range(depth):
+            if report:
+                report(layer, depth, f"components of {side}")
+            stacked.append(self.basis(side, layer).directions)
+        directions = torch.from_numpy(np.concatenate(stacked)).float()
+        with self._pair.model(side) as model, self._using(side, model) as rows:
+            embeddings = architectures.unembedding(model)
+            vectors = rows.vectors(word, self._pair.tokenizers[side], embeddings)
+            units = torch.nn.functional.normalize(vectors.float().cpu(), dim=1)
+            cosines = directions @ units.T
+            cosines = cosines.gather(1, cosines.abs().argmax(dim=1, keepdim=True))[:, 0]
+            best = cosines.abs().topk(min(FOUND, len(cosines))).indices
+            every = rows.cosines(directions[best]).abs()
+            found = []
+            for place, others in zip(best.tolist(), every, strict=True):
+                # A little more, so that rounding never puts a word behind itself.
+                ahead = (others > float(cosines[place].abs()) * (1 + 1e-6)).nonzero()[:, 0]
+                rank = 1 + len({rows.words[row] for row in ahead.tolist()} - {word.strip()})
+                found.append([*divmod(place, self.count), float(cosines[place]), rank])
+        return found
+
+    def rotation(self, report: Report | None = None) -> list[dict[str, Any]]:
+        """A ``rotation`` block: how far the leading components of each layer are turned."""
+        # More than a quarter of the rank nearly fills the space: then all subspaces agree.
+        rank = min(self._pair.sizes.intermediate - 1, self._pair.sizes.hidden)
+        k = max(1, min(self.count, rank // 4))
+        settings = RotationSettings(components=k, added=1, counts=(k,), cache=self.settings.cache)
+        return pair_rotation(self._pair, settings=settings, report=report).block(k)
+
+    def value_norms(self, side: Side, layer: int) -> Array:
+        """Length of every value vector, shape [intermediate]."""
+        self._for_layers(self._norms, side, layer, self._compute_norms)
+        return self._norms[side, layer]
+
+    def value_vector(self, side: Side, layer: int, neuron: int) -> Tensor:
+        """What a neuron writes when it is 1, float32, shape [hidden]."""
+        with self._pair.model(side) as model:
+            return architectures.value_vectors(model, layer)[neuron].float().cpu()
+
+    def neurons(self, layer: int, neurons: Sequence[int]) -> list[dict[str, Any]]:
+        """``neuron`` blocks of some neurons of a layer, see `twinlens.contract.blocks`."""
+        vectors: dict[Side, Tensor] = {}
+        result: list[dict[str, Any]] = [{} for _ in neurons]
+        for side in SIDES:
+            with self._pair.model(side) as model, self._using(side, model) as rows:
+                found = architectures.value_vectors(model, layer)[list(neurons)].float().cpu()
+                vectors[side] = found
+                both = torch.cat([found, _normed(model, found)])
+                listed = rows.nearest(both, max(self.settings.words, NORMED_WORDS))
+                for place, (block, vector) in enumerate(zip(result, found, strict=True)):
+                    block[side] = {
+                        "norm": float(vector.norm()),
+                        "words": listed[place][: self.settings.words],
+                        "normed": listed[len(found) + place][:NORMED_WORDS],
+                    }
+        for place, block in enumerate(result):
+            base, tuned = (vectors[side][place] for side in SIDES)
+            block["cosine"] = float(torch.cosine_similarity(base, tuned, dim=0))
+        return result
+
+    def _layer(self, side: Side, layer: int) -> LayerComponents:
+        if (side, layer) not in self._layers:
+            together = self._pair.memory == "sequential"
+            layers = range(self._pair.sizes.layers) if together else (layer,)
+            with self._pair.model(side) as model, self._using(side, model) as rows:
+                if (side, layer) not in self._layers:  # another thread may have been first
+                    found = layer_components(Weights(model, side), rows, self.settings, layers)
+                    self._words[side] = rows.words
+                    self._layers |= {(side, at): value for at, value in found.items()}
+        return self._layers[side, layer]
+
+    @contextmanager
+    def _using(self, side: Side, model: PreTrainedModel) -> Iterator[WordRows]:
+        """Words of one side; not kept where that would keep the model in memory."""
+        rows = self._rows.get(side)
+        if rows is None:
+            embeddings = architectures.unembedding(model)
+            rows = word_rows(self._pair.tokenizers[side], embeddings, self._vocabulary)
+            if self._pair.memory == "both" or self._vocabulary is not None:
+                self._rows[side] = rows
+        yield rows
+
+    def _for_layers(
+        self,
+        found: dict[tuple[Side, int], Any],
+        side: Side,
+        layer: int,
+        compute: Callable[[PreTrainedModel, int], Any],
+    ) -> None:
+        if (side, layer) in found:
+            return
+        together = self._pair.memory == "sequential"
+        with self._pair.model(side) as model:
+            for wanted in range(self._pair.sizes.layers) if together else (layer,):
+                if (side, wanted) not in found:
+                    found[side, wanted] = compute(model, wanted)
+
+    def _compute_norms(self, model: PreTrainedModel, layer: int) -> Array:
+        values = architectures.value_vectors(model, layer)
+        return np.asarray(values.float().norm(dim=1).cpu())
+
+
+def _normed(model: PreTrainedModel, vector: Tensor) -> Tensor:
+    """Vectors [..., hidden] as the final norm passes them on, but for the common factor 1 / rms."""
+    norm = architectures.final_norm(model)
+    offset = architectures.architecture_of(model.config).norm_offset
+    layer_norm = isinstance(norm, nn.LayerNorm)
+    centred = vector - vector.mean(dim=-1, keepdim=True) if layer_norm else vector
+    return centred * (norm.weight.detach().float().cpu() + offset)  # type: ignore[operator]
+
+
+def strongest(*strengths: Array, each: int) -> list[int]:
+    """Indices of the largest values of several arrays together, strongest first."""
+    found = {int(i) for s in strengths for i in np.argsort(-s, kind="stable")[:each]}
+    best = np.max(strengths, axis=0)
+    return sorted(found, key=lambda i: (-best[i], i))

@@ -1,0 +1,198 @@
+"""Effects of the heads of both models on the answer: estimated for all, measured on request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from twinlens.compute.heads.gates import Replacement, answer_logprobs, gate_gradients
+from twinlens.compute.passes.reading import Reading
+from twinlens.contract.manifest import Manifest
+from twinlens.contract.wire import Array
+from twinlens.contract.words import ABLATIONS, SIDES, TOP_HEADS, Side
+from twinlens.errors import NotFiniteError, UnknownBlockError
+from twinlens.support.progress import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transformers import PreTrainedModel
+
+    from twinlens.compute.pair import Pair
+    from twinlens.compute.passes.capture import Capture
+
+#: Heads replaced in one pass; few, so that results come one after the other.
+_AT_ONCE = 4
+
+#: Place of a head: layer, head.
+Place = tuple[int, int]
+
+
+class HeadEffects:
+    """What every head adds to the log-probability of an answer token or of the whole answer.
+
+    Estimates and exact effects are kept apart; a `column` is an answer token, None the whole
+    answer.
+    """
+
+    def __init__(self, pair: Pair, manifest: Manifest, captures: Mapping[Side, Capture]) -> None:
+        self._pair, self._manifest, self._captures = pair, manifest, captures
+        self._estimates: dict[tuple[Side, int | None], Array] = {}
+        self._exact: dict[tuple[Side, str], Array] = {}
+        self._whole: dict[Side, Array] = {}
+
+    def estimate(self, side: Side, column: int | None = None) -> Array:
+        """Derivative by a gate on each head, nats, float32 [layers, heads]."""
+        if (side, column) not in self._estimates:
+            # A model that takes turns in memory answers for every token while it is there.
+            alone = self._pair.memory == "sequential"
+            self.fill(side, None if alone else [column])
+        return self._estimates[side, column]
+
+    def fill(self, side: Side, wanted: Sequence[int | None] | None = None) -> None:
+        """Estimate for several columns, by default the answer and all of its tokens."""
+        every = [None, *range(self._manifest.answer_length(side))]
+        with self._pair.model(side) as model:
+            missing = [
+                column
+                for column in (every if wanted is None else wanted)
+                if (side, column) not in self._estimates
+            ]
+            reading, tokens = self._reading(side, model), [c for c in missing if c is not None]
+            if None in missing:
+                self._estimates[side, None] = gate_gradients(reading)[0].astype(np.float32)
+            if tokens:
+                found = gate_gradients(reading, tokens).astype(np.float32)
+                self._estimates |= {(side, m): found[i] for i, m in enumerate(tokens)}
+
+    def strongest(self, side: Side, column: int | None = None) -> list[Place]:
+        """The `TOP_HEADS` heads of largest estimate, the largest first."""
+        size = np.abs(self.estimate(side, column))
+        order = np.argsort(-size, axis=None, kind="stable")[:TOP_HEADS]
+        return [divmod(int(place), size.shape[1]) for place in order]
+
+    def exact(
+        self,
+        side: Side,
+        kind: str,
+        heads: Sequence[Place],
+        column: int | None = None,
+        report: Report | None = None,
+    ) -> Array:
+        """Exact effect of some heads, nats, float32 [layers, heads]; NaN for all others.
+
+        Parameters
+        ----------
+        kind : str
+            One of `ABLATIONS`.
+        heads : sequence of (layer, head)
+            Computed in this order; what is finished stays when the work is interrupted.
+
+        Raises
+        ------
+        UnknownBlockError
+            If the kind is unknown, or needs a shared answer and there is none.
+        NotFiniteError
+            If a log-probability without a head is NaN or infinite.
+        Interrupted
+            If `report` asked to stop.
+        """
+        table = self._table(side, kind)
+        self._complete(side, kind, heads, report)
+        return self._pick(table, heads, column)
+
+    def so_far(self, side: Side, kind: str, column: int | None = None) -> Array:
+        """All exact effects that are there already; computes nothing."""
+        return self._pick(self._table(side, kind), self._known(side, kind), column)
+
+    def computed(self, side: Side, kind: str, column: int | None = None) -> bool:
+        """Whether the exact effects of the strongest heads are there already."""
+        if (side, kind) not in self._exact or (side, column) not in self._estimates:
+            return False
+        return set(self.strongest(side, column)) <= set(self._known(side, kind))
+
+    def _known(self, side: Side, kind: str) -> list[Place]:
+        known = np.isfinite(self._table(side, kind)).all(axis=-1)
+        return [(layer, head) for layer, head in np.argwhere(known).tolist()]
+
+    def _table(self, side: Side, kind: str) -> Array:
+        if kind not in ABLATIONS:
+            raise UnknownBlockError(
+                f"a head cannot be replaced by {kind!r}: choose {', '.join(ABLATIONS)}"
+            )
+        if kind == "other" and not self._manifest.shared:
+            raise UnknownBlockError(
+                "replacing a head by the other model's needs one answer read by both models: "
+                "trace with response='shared'"
+            )
+        sizes = self._pair.sizes
+        empty = np.full(
+            (sizes.layers, sizes.heads, self._manifest.answer_length(side)), np.nan, np.float32
+        )
+        return self._exact.setdefault((side, kind), empty)
+
+    def _complete(
+        self, side: Side, kind: str, heads: Sequence[Place], report: Report | None
+    ) -> None:
+        table = self._table(side, kind)
+
+        def missing() -> list[Place]:
+            return [head for head in heads if np.isnan(table[head]).any()]
+
+        total = len(missing())
+        if not total:
+            return
+        output = self._outputs(side, kind)
+        with ExitStack() as stack:
+            model = stack.enter_context(self._pair.model(side))
+            if self._pair.memory == "both":
+                stack.close()  # the lock is taken for each pass instead
+            reading = self._reading(side, model)
+            while left := missing():
+                with self._pair.lock:
+                    left = missing()[:_AT_ONCE]
+                    if not left:
+                        break  # another thread did the rest while this one waited
+                    if side not in self._whole:
+                        self._whole[side] = answer_logprobs(reading).numpy()[0]
+                    without = answer_logprobs(
+                        reading, [Replacement(*head, output(*head)) for head in left]
+                    )
+                    if not torch.isfinite(without).all():
+                        raise NotFiniteError(
+                            f"the {side} model computes NaN or infinity without one of the heads "
+                            f"{', '.join(f'{layer}.{head}' for layer, head in left)}"
+                        )
+                    for head, logprobs in zip(left, without.numpy(), strict=True):
+                        table[head] = self._whole[side] - logprobs
+                if report:
+                    report(total - len(missing()), total, f"exact effect of heads, {side}")
+
+    def _outputs(self, side: Side, kind: str) -> Callable[[int, int], torch.Tensor]:
+        """What stands in place of a head's output, by layer and head."""
+        other = SIDES[1 - SIDES.index(side)]
+        of = self._captures[other if kind == "other" else side].heads[:, :-1]
+        of = of.reshape(*of.shape[:-1], self._pair.sizes.heads, -1)
+
+        def output(layer: int, head: int) -> torch.Tensor:
+            own = of[layer, :, head]
+            if kind == "other":
+                return own
+            return own.mean(dim=0) if kind == "mean" else torch.zeros_like(own[0])
+
+        return output
+
+    def _pick(self, table: Array, heads: Sequence[Place], column: int | None) -> Array:
+        found = np.full(table.shape[:2], np.nan, np.float32)
+        for head in heads:
+            found[head] = table[head].sum() if column is None else table[head][column]
+        return found
+
+    def _reading(self, side: Side, model: PreTrainedModel) -> Reading:
+        m = self._manifest
+        ids = [token.id for token in (*m.prompt_tokens, *m.answers[side].tokens)]
+        return Reading(model, ids, m.prompt_length)

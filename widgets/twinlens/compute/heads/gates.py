@@ -1,0 +1,145 @@
+"""Effect of attention heads on the answer: by the gradient of a gate, or by taking them away.
+
+A gate multiplies the output of a head, at every position, before the output weights. The effect
+of a head is what it adds to the log-probability of an answer token: the derivative at gate 1 is
+its first-order estimate, for all heads from one backward pass (Michel et al. 2019, with a sign);
+the difference between gate 1 and gate 0, or another output in its place, is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from twinlens.compute.models import architectures
+from twinlens.compute.passes.folding import embed, fold
+from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.targets import log_probability
+from twinlens.contract.wire import Array
+from twinlens.errors import NotFiniteError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+#: Changes the outputs of all heads of a layer, [batch, S, heads, head_dim].
+Change = Callable[[int, Tensor], Tensor]
+
+
+@contextmanager
+def changed_heads(model: PreTrainedModel, change: Change) -> Iterator[None]:
+    """Run the model with the outputs of its heads changed."""
+    heads = architectures.sizes(model.config).heads
+
+    def hook_of(layer: int) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+        def hook(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            outputs: Tensor = arguments[0]
+            changed = change(layer, outputs.view(*outputs.shape[:-1], heads, -1))
+            return (changed.flatten(-2).to(outputs.dtype), *arguments[1:])
+
+        return hook
+
+    with ExitStack() as stack:
+        for layer in range(len(architectures.layers(model))):
+            module = architectures.attention_out(model, layer)
+            stack.callback(module.register_forward_pre_hook(hook_of(layer)).remove)
+        yield
+
+
+@torch.inference_mode(False)
+def gate_gradients(reading: Reading, columns: Sequence[int] | None = None) -> Array:
+    """Derivative of answer tokens' log-probabilities by a gate on every head, nats.
+
+    Parameters
+    ----------
+    columns : sequence of int, optional
+        Answer tokens, a backward pass each. By default their sum over the whole answer: one
+        backward pass.
+
+    Returns
+    -------
+    float array [columns, layers, heads]
+        float32 or the model's own precision if that is higher; one entry for the sum.
+
+    Raises
+    ------
+    NotFiniteError
+        If a derivative is NaN or infinite.
+    """
+    model = reading.model
+    sizes = architectures.sizes(model.config)
+    embedded = embed(reading)
+    gates = precise(embedded.new_ones(sizes.layers, sizes.heads)).requires_grad_()
+
+    def gated(layer: int, outputs: Tensor) -> Tensor:
+        return outputs * gates[layer, :, None].to(outputs.device)
+
+    # Always about the whole answer, one pass per token: the same digits whatever is asked first.
+    with changed_heads(model, gated):
+        folded = fold(reading, log_probability, range(reading.answer_length), embedded)
+    seeds = [folded.weights]
+    if columns is not None:
+        seeds = [torch.zeros_like(folded.weights) for _ in columns]
+        for seed, column in zip(seeds, columns, strict=True):
+            seed[column] = folded.weights[column]
+    found = [
+        torch.autograd.grad(folded.hidden, gates, seed, retain_graph=True)[0] for seed in seeds
+    ]
+    slopes = torch.stack(found)
+    if not torch.isfinite(slopes).all():
+        raise NotFiniteError(
+            "the effect of the heads becomes NaN or infinite although the forward pass is finite: "
+            "load the pair with dtype=torch.float32"
+        )
+    return slopes.cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """Another output in place of a head's own.
+
+    Attributes
+    ----------
+    layer, head : int
+    output : tensor, shape [head_dim] or [T - 1, head_dim]
+        The same at every position, or one for each.
+    """
+
+    layer: int
+    head: int
+    output: Tensor
+
+
+def answer_logprobs(reading: Reading, replacements: Sequence[Replacement] = ()) -> Tensor:
+    """Log-probabilities of the answer tokens with one head replaced at a time.
+
+    Parameters
+    ----------
+    replacements : sequence of Replacement
+        One row of a batch each; none for the model as it is.
+
+    Returns
+    -------
+    float tensor [max(1, replacements), M], on the CPU
+    """
+
+    def replaced(layer: int, outputs: Tensor) -> Tensor:
+        rows = [row for row, change in enumerate(replacements) if change.layer == layer]
+        if not rows:
+            return outputs
+        outputs = outputs.clone()
+        for row in rows:
+            outputs[row, :, replacements[row].head] = replacements[row].output.to(outputs)
+        return outputs
+
+    ids = reading.read.repeat(max(1, len(replacements)), 1)
+    # Not inference_mode: a rotary buffer refreshed there could not enter a gradient later.
+    with torch.no_grad(), changed_heads(reading.model, replaced):
+        logits = reading.model(ids, use_cache=False, logits_to_keep=reading.positions).logits
+    scores = precise(logits).log_softmax(dim=-1)
+    targets = reading.targets.expand(len(ids), -1)[..., None]
+    return scores.gather(-1, targets)[..., 0].cpu()

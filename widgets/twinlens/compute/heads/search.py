@@ -1,0 +1,263 @@
+"""What the weights alone say about the attention heads of a pair, kept for every prompt."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import torch
+
+from twinlens.compute.heads.circuits import CircuitChange, circuit_change
+from twinlens.compute.heads.word_pairs import (
+    Search,
+    VectorSource,
+    Words,
+    filter_words,
+    parameters_of,
+    prepare,
+    silent,
+)
+from twinlens.compute.models.sources import load_tokenizer, source_of
+from twinlens.compute.models.weights import HeldWeights, Weights
+from twinlens.compute.words.vectors import Cooccurrence, Settings, token_words
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES, Side
+from twinlens.errors import PairMismatchError
+from twinlens.support import layer_files
+from twinlens.support.progress import Report
+from twinlens.weights.head_words import HeadWords
+from twinlens.weights.vocabulary import Vocabulary, vocabulary
+from twinlens.weights.word_pairs import LayerPairs, WordPairs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from twinlens.compute.pair import Pair
+
+#: Words to describe heads with: a vocabulary, a file of words, or the words.
+WordSource: TypeAlias = Vocabulary | str | os.PathLike[str] | Iterable[str]
+#: Gives the weights of one side while they are needed.
+OpenWeights: TypeAlias = Callable[[Side], AbstractContextManager[Weights]]
+
+#: Tokenizers with fewer tokens spell most words in letters: their own words are used instead.
+_FEW_TOKENS = 8000
+#: K is by default at most this share of the words.
+_SHARE = 0.05
+
+
+class PairSearch:
+    """Finds word pairs of two models, layer by layer, with one filter for both.
+
+    Finished layers are kept; safe to use from several threads.
+
+    Parameters
+    ----------
+    weights : callable
+        Opens the weights of a side.
+    tokenizer : tokenizer of both models
+    words : Vocabulary, path or iterable of str, optional
+        By default the 20,000 most frequent English words of `wordfreq`, or the words of the
+        tokenizer where it has few tokens.
+    cooccurrence : path or callable, optional
+        Vectors that say which words may occur together: a GloVe or word2vec text file, or a
+        function from words to an array. By default the base model's input embeddings, for both
+        models, so that differences come from the heads alone.
+    top : int, optional
+        K, the words a neuron is described with on either side: by default the paper's 100, but
+        at most a twentieth of the words.
+    z : float
+        Standard deviations above its mean that a word's cosine has to exceed.
+    frequent : int
+        Most frequent words that mean and deviation are taken over.
+    cache : bool or path
+        Whether, or in which folder, finished layers are kept on disk, under the hash of weights,
+        words and settings.
+    device : str or device, optional
+        Where activations are computed; the CPU by default.
+    """
+
+    def __init__(
+        self,
+        weights: OpenWeights,
+        tokenizer: PreTrainedTokenizerBase,
+        words: WordSource | None = None,
+        *,
+        cooccurrence: VectorSource | None = None,
+        top: int | None = None,
+        z: float = Settings.z,
+        frequent: int = Settings.frequent,
+        cache: bool | str | os.PathLike[str] = True,
+        device: str | torch.device | None = None,
+    ) -> None:
+        self._open, self._tokenizer, self._source = weights, tokenizer, cooccurrence
+        self._vocabulary = words
+        self._top, self._z, self._frequent = top, z, frequent
+        self._folder, self._device = layer_files.folder(cache), device
+        self._lock = RLock()
+        self._words: Words | None = None
+        self._filter: Cooccurrence | None = None
+        self._searches: dict[Side, Search] = {}
+        self._names: dict[Side, str] = {}
+        self._depth = 0
+        self._found: dict[Side, dict[int, LayerPairs]] = {side: {} for side in SIDES}
+        self._ready: dict[tuple[int, ...], HeadWords] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether all layers of both models are there."""
+        return self._depth > 0 and all(len(f) == self._depth for f in self._found.values())
+
+    def find(self, layers: Iterable[int] | None = None, report: Report | None = None) -> HeadWords:
+        """Word pairs of some layers, by default of all.
+
+        Raises
+        ------
+        VocabularyError
+            If there are fewer words than K, or the vectors cannot be read.
+        HeadIndexError, ModelLoadError, UnsupportedArchitectureError
+            If a layer cannot be read.
+        Interrupted
+            If `report` asked to stop; finished layers are kept.
+        """
+        with self._lock:
+            self._prepare(report or silent)
+            wanted = tuple(range(self._depth) if layers is None else sorted(set(layers)))
+            if wanted not in self._ready:
+                self._complete(wanted, report or silent)
+                self._ready[wanted] = HeadWords(*(self._pairs(side, wanted) for side in SIDES))
+            return self._ready[wanted]
+
+    def _prepare(self, report: Report) -> tuple[Words, Cooccurrence]:
+        """Vocabulary and filter, both from the base model."""
+        if self._words is None or self._filter is None:
+            words = self._vocabulary
+            if words is None:
+                few = len(self._tokenizer) < _FEW_TOKENS
+                words = token_words(self._tokenizer) if few else None
+            elif not isinstance(words, Vocabulary):
+                words = vocabulary(words)
+            prepared = prepare(self._tokenizer, words, self._top or 1)
+            most = max(1, min(Settings.top, int(len(prepared.words) * _SHARE)))
+            settings = Settings(self._top or most, self._z, self._frequent)
+            with self._open("base") as weights:
+                self._filter = filter_words(self._source, prepared, weights, settings, report)
+                self._depth = weights.sizes.layers
+            self._words = prepared
+        return self._words, self._filter
+
+    def _complete(self, wanted: tuple[int, ...], report: Report) -> None:
+        words, filter_ = self._prepare(report)
+        missing = {s: [layer for layer in wanted if layer not in self._found[s]] for s in SIDES}
+        done, total = 0, sum(map(len, missing.values()))
+        for side in SIDES:
+            if not missing[side]:
+                continue
+            with self._open(side) as weights:
+                self._names[side] = weights.name
+                if side not in self._searches:
+                    self._searches[side] = Search(
+                        weights, words, filter_, self._folder, self._device
+                    )
+                for layer in missing[side]:
+                    report(done, total, f"word pairs of {weights.name}, layer {layer}")
+                    self._found[side][layer] = self._searches[side].layer(weights, layer)
+                    done += 1
+        report(done, total, "word pairs")
+
+    def _pairs(self, side: Side, layers: tuple[int, ...]) -> WordPairs:
+        words, filter_ = self._prepare(silent)
+        found = {layer: self._found[side][layer] for layer in layers}
+        return WordPairs(
+            self._names.get(side, side), words.words, found, parameters_of(words, filter_)
+        )
+
+
+class PairHeads:
+    """Circuits and word pairs of both models of a pair.
+
+    Attributes
+    ----------
+    search : PairSearch
+        The search whose results blocks show.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+        self._lock = RLock()
+        self._circuits: CircuitChange | None = None
+        self.search = PairSearch(partial(pair_weights, pair), pair.tokenizers["base"])
+
+    def circuits(self, report: Report | None = None) -> CircuitChange:
+        """How far the circuits of every head moved, see `circuit_change`."""
+        with self._lock:
+            if self._circuits is None:
+                # Models that take turns in memory leave a copy of their attention weights.
+                held: list[Weights | HeldWeights] = []
+                for side in SIDES:
+                    with pair_weights(self._pair, side) as weights:
+                        alone = self._pair.memory == "sequential"
+                        held.append(HeldWeights(weights) if alone else weights)
+                self._circuits = circuit_change(*held, report=report)
+            return self._circuits
+
+
+def stored_search(
+    base: str | os.PathLike[str],
+    tuned: str | os.PathLike[str],
+    words: WordSource | None = None,
+    *,
+    tokenizer: str | os.PathLike[str] | None = None,
+    **settings: object,
+) -> PairSearch:
+    """`PairSearch` over two model folders or safetensors files, read layer by layer.
+
+    Parameters
+    ----------
+    base, tuned : path
+    tokenizer : path or hub id, optional
+        By default that of the base model's folder.
+    words, **settings
+        See `PairSearch`.
+
+    Raises
+    ------
+    ModelLoadError, UnsupportedArchitectureError
+        If a model or the tokenizer cannot be read.
+    PairMismatchError
+        If the models have not the same layers and heads.
+    """
+    sides = dict(zip(SIDES, (Weights(base), Weights(tuned)), strict=True))
+    first, second = sides["base"].sizes, sides["tuned"].sizes
+    if (first.layers, first.heads) != (second.layers, second.heads):
+        raise PairMismatchError(
+            f"the heads cannot be compared because {sides['base'].name!r} has {first.layers} "
+            f"layers of {first.heads} heads and {sides['tuned'].name!r} {second.layers} of "
+            f"{second.heads}"
+        )
+    folder = sides["base"].folder if tokenizer is None else Path(tokenizer)
+    read = load_tokenizer(source_of(folder or Path(base), None), trust_remote_code=False)
+    return PairSearch(lambda side: nullcontext(sides[side]), read, words, **settings)  # type: ignore[arg-type]
+
+
+@contextmanager
+def pair_weights(pair: Pair, side: Side) -> Iterator[Weights]:
+    """Weights of one side; the pair is locked only if its models take turns in memory."""
+    name = getattr(pair.info, side).name
+    with pair.model(side) as model:
+        weights = Weights(model, name)
+        if pair.memory == "sequential":
+            yield weights
+            return
+    yield weights
+
+
+def circuit_array(change: CircuitChange) -> Array:
+    """The block ``heads/circuits``, float32 [layers, heads, 4]."""
+    columns = change.qk_difference, change.qk_cosine, change.ov_difference, change.ov_cosine
+    return np.stack(columns, axis=-1).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Traces computed on demand."""

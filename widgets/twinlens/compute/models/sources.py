@@ -1,0 +1,210 @@
+"""Where a model comes from, and reading its configuration, tokenizer and weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+from twinlens.compute.models.architectures import architecture_of
+from twinlens.errors import ModelLoadError
+from twinlens.support.progress import PATIENCE
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one model comes from.
+
+    Attributes
+    ----------
+    name : str
+        For people: a hub id, or the last part of a path.
+    place : str
+        What transformers is given: a hub id or the absolute path of a folder.
+    gguf : str or None
+        File in it, when the weights are a GGUF file.
+    revision : str or None
+        Branch, tag or commit on the hub.
+    """
+
+    name: str
+    place: str
+    gguf: str | None = None
+    revision: str | None = None
+
+
+def source_of(name: str | Path, revision: str | None) -> Source:
+    """Find out what a user's name for a model means.
+
+    Raises
+    ------
+    ModelLoadError
+        If it is a path where nothing is, or a folder without weights that may be read.
+    """
+    text = str(name)
+    path = Path(text).expanduser()
+    if text.endswith(".gguf"):
+        local = path.is_file()
+        place = str(path.parent.absolute()) if local else text.rpartition("/")[0]
+        if not local and (place.count("/") != 1 or text.startswith((".", "/", "~"))):
+            raise ModelLoadError(f"there is no GGUF file {text!r}")
+        return Source(path.name, place, path.name, revision)
+    if not path.exists():
+        if text.count("/") > 1 or text.startswith((".", "/", "~")):
+            raise ModelLoadError(f"there is no folder {text!r}")
+        return Source(text, text, None, revision)
+    label = path.resolve().name
+    if not (path / "config.json").is_file():
+        if (path / "adapter_config.json").is_file():
+            raise ModelLoadError(
+                f"{label!r} is a PEFT adapter: merge it into its base model "
+                "(merge_and_unload), save the result and load that"
+            )
+        raise ModelLoadError(f"{label!r} is not a model folder: it has no config.json")
+    if not any(path.glob("*.safetensors")):
+        pickled = next((f.name for f in sorted(path.iterdir()) if f.suffix in _PICKLES), None)
+        raise ModelLoadError(
+            f"{label!r} has its weights only as pickle ({pickled}), which can run code: convert "
+            "them to safetensors (save_pretrained) first"
+            if pickled
+            else f"{label!r} has no weights: there is no .safetensors file in it"
+        )
+    return Source(label, str(path.absolute()), None, revision)
+
+
+@contextmanager
+def _load_errors(source: Source, what: str) -> Iterator[None]:
+    """Turn whatever the libraries raise for a bad file or a missing network into one sentence."""
+    try:
+        yield
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ModelLoadError(
+            f"the {what} of {source.name!r} cannot be loaded: check the name, the files and, for a "
+            f"model from the hub, the network ({reason})"
+        ) from error
+
+
+@contextmanager
+def _patient_bars(source: Source) -> Iterator[None]:
+    """Let the bars of transformers name the model, appear only in a long load, and go away."""
+
+    def hook(factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        what = {"desc": f"loading {source.name}", "delay": PATIENCE, "leave": False}
+        return factory(*args, **{**kwargs, **what})
+
+    previous = logging.set_tqdm_hook(hook)
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(previous)
+
+
+def load_config(source: Source, trust_remote_code: bool) -> PretrainedConfig:
+    """Configuration of a model of a supported architecture.
+
+    Raises
+    ------
+    ModelLoadError
+        If it cannot be read.
+    UnsupportedArchitectureError
+        If its architecture is not in the table.
+    """
+    with _load_errors(source, "configuration"):
+        config = AutoConfig.from_pretrained(
+            source.place,
+            revision=source.revision,
+            trust_remote_code=trust_remote_code,
+            **({"gguf_file": source.gguf} if source.gguf else {}),
+        )
+    architecture_of(config)
+    return cast("PretrainedConfig", config)
+
+
+def load_tokenizer(source: Source, trust_remote_code: bool) -> PreTrainedTokenizerFast:
+    """Tokenizer of a model, one that gives character offsets.
+
+    Raises
+    ------
+    ModelLoadError
+        If it cannot be read or gives none.
+    """
+    with _load_errors(source, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            source.place,
+            revision=source.revision,
+            trust_remote_code=trust_remote_code,
+            **({"gguf_file": source.gguf} if source.gguf else {}),
+        )
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelLoadError(
+            f"the tokenizer of {source.name!r} gives no character offsets: twinlens needs one in "
+            "the tokenizers library's format (tokenizer.json)"
+        )
+    return cast("PreTrainedTokenizerFast", tokenizer)
+
+
+def load_weights(
+    source: Source, config: PretrainedConfig, options: dict[str, Any]
+) -> PreTrainedModel:
+    """The model in evaluation mode, its weights frozen.
+
+    Parameters
+    ----------
+    options : dict
+        ``device``, ``device_map``, ``dtype`` and ``trust_remote_code`` as `load_pair` sets them.
+
+    Raises
+    ------
+    ModelLoadError
+        If the weights cannot be read.
+    """
+    weights = {"gguf_file": source.gguf} if source.gguf else {"use_safetensors": True}
+    # Weights made in a caller's inference mode could never enter a gradient.
+    with (
+        _load_errors(source, "weights"),
+        _patient_bars(source),
+        torch.inference_mode(False),
+    ):
+        model = AutoModelForCausalLM.from_pretrained(
+            source.place,
+            config=None if source.gguf else config,
+            revision=source.revision,
+            trust_remote_code=options["trust_remote_code"],
+            dtype=options["dtype"],
+            device_map=options["device_map"],
+            # One attention for everything: sdpa knows no soft caps and no forward-mode gradients.
+            attn_implementation="eager",
+            **weights,
+        )
+        if options["device_map"] is None:
+            model.to(options["device"])
+    return cast("PreTrainedModel", model.train(False).requires_grad_(False))
+
+
+def revision_of(source: Source, config: PretrainedConfig) -> str:
+    """Hub commit, or a hash over the content of the weight files in the order of their names."""
+    commit = getattr(config, "_commit_hash", None)
+    folder = Path(source.place)
+    if commit or not folder.is_dir():
+        return str(commit or source.revision or "unknown")
+    digest = hashlib.sha256()
+    for path in [folder / source.gguf] if source.gguf else sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 22):
+                digest.update(chunk)
+    return f"sha256:{digest.hexdigest()[:16]}"

@@ -1,0 +1,261 @@
+"""Weights of one layer at a time, from a loaded model or straight from its files.
+
+From a folder nothing is loaded: the model is built without weights, the tensors of a layer are
+memory-mapped into it while they are read, and the architecture table does the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from twinlens.compute.models import architectures
+from twinlens.errors import HeadIndexError, ModelLoadError, UnsupportedArchitectureError
+
+if TYPE_CHECKING:
+    from twinlens.compute.models.architectures import Sizes
+
+#: A loaded model, a model folder, or a safetensors file with a config.json beside it.
+Source: TypeAlias = "PreTrainedModel | str | os.PathLike[str] | Weights"
+
+_INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """Attention weights of one layer, in the dtype they are stored in, without biases.
+
+    Attributes
+    ----------
+    query : tensor, shape [heads, head_dim, hidden]
+    key, value : tensor, shape [kv_heads, head_dim, hidden]
+        Query head h reads key head ``h // (heads // kv_heads)``.
+    output : tensor, shape [heads, hidden, head_dim]
+    norm : tensor, shape [hidden]
+        Weight of the norm in front of the attention block, as it multiplies; ones where the
+        family has no such norm.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    output: Tensor
+    norm: Tensor
+
+
+class Weights:
+    """Weights of one model.
+
+    Parameters
+    ----------
+    source : loaded model, folder or safetensors file
+    name : str, optional
+        What to call the model; by default the last part of its name.
+
+    Attributes
+    ----------
+    name : str
+    sizes : Sizes
+    folder : Path or None
+        Where they are read from; None for a loaded model.
+
+    Raises
+    ------
+    ModelLoadError
+        If the files cannot be read, or hold something else than their configuration says.
+    UnsupportedArchitectureError
+        If the family is not in the architecture table, or lacks a weight it names.
+    """
+
+    def __init__(
+        self, source: PreTrainedModel | str | os.PathLike[str], name: str | None = None
+    ) -> None:
+        self.folder: Path | None = None
+        self._files: dict[str, Path] = {}
+        self._open: dict[Path, Any] = {}
+        if isinstance(source, PreTrainedModel):
+            self._model = source
+            label = str(getattr(source.config, "_name_or_path", "")) or type(source).__name__
+        else:
+            path = Path(source).expanduser()
+            self.folder = path if path.is_dir() else path.parent
+            label = path.resolve().name
+            self._files = _tensor_files(path)
+            self._model = _skeleton(self.folder, label)
+        self.name = name or Path(label).name
+        self.sizes: Sizes = architectures.sizes(self._model.config)
+        self._parts = architectures.architecture_of(self._model.config)
+        self._names = {id(tensor): key for key, tensor in self._model.named_parameters()}
+
+    def layer(self, layer: int) -> LayerWeights:
+        """Attention weights of one layer.
+
+        Raises
+        ------
+        HeadIndexError
+            If there is no such layer.
+        ModelLoadError, UnsupportedArchitectureError
+            If the weights are not what the configuration and the table say.
+        """
+        if not 0 <= layer < self.sizes.layers:
+            raise HeadIndexError(
+                f"there is no layer {layer}: {self.name!r} has {self.sizes.layers} layers, "
+                "counted from 0"
+            )
+        parts, block = self._parts, architectures.layers(self._model)[layer]
+        try:
+            modules = [
+                block.get_submodule(path) for path in (*parts.query_key_value, parts.attention_out)
+            ]
+            norm = block.get_submodule(parts.attention_norm) if parts.attention_norm else None
+        except AttributeError as error:
+            raise UnsupportedArchitectureError(
+                f"layer {layer} of {self.name!r} lacks an attention weight that the table names "
+                f"for models of type {self._model.config.model_type!r} ({error})"
+            ) from error
+        if not all(cast(Tensor, module.weight).is_floating_point() for module in modules):
+            raise UnsupportedArchitectureError(
+                f"the attention weights of {self.name!r} are quantised: load the model in a "
+                "floating-point type to look at its weights"
+            )
+        with self._filled([*modules, norm] if norm is not None else modules):
+            query, key, value = architectures.head_weights(self._model, layer)
+            output = architectures.output_weights(self._model, layer)
+            gain = torch.ones(self.sizes.hidden, dtype=query.dtype, device=query.device)
+            if norm is not None:
+                gain = cast(Tensor, norm.weight).detach() + parts.norm_offset
+        return LayerWeights(query, key, value, output, gain)
+
+    def input_embeddings(self) -> Tensor:
+        """Rows of the input embedding as stored, shape [vocabulary, hidden]."""
+        return self._matrix(self._model.get_input_embeddings())
+
+    def output_embeddings(self) -> Tensor:
+        """Rows of the unembedding, shape [vocabulary, hidden]."""
+        module = self._model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        return self._matrix(module)
+
+    def let_go(self) -> None:
+        """Close the files read so far: mapped pages count as memory while a file is open.
+
+        Tensors that are still in use keep theirs.
+        """
+        self._open.clear()
+
+    def _matrix(self, module: nn.Module) -> Tensor:
+        with self._filled([module]):
+            return cast(Tensor, module.weight).detach()
+
+    @contextmanager
+    def _filled(self, modules: Sequence[nn.Module]) -> Iterator[None]:
+        """Put the stored weights of some modules in place while they are read."""
+        with ExitStack() as undo:
+            for module in modules:
+                empty = cast(nn.Parameter, module.weight)
+                if empty.is_meta:
+                    module.weight = nn.Parameter(self._read(empty), requires_grad=False)
+                    undo.callback(setattr, module, "weight", empty)
+            yield
+
+    def _read(self, empty: nn.Parameter) -> Tensor:
+        name = self._names[id(empty)]
+        # Checkpoints of the headless model leave out the prefix of its place in the full one;
+        # those of GPT-NeoX call the unembedding by its old name.
+        forms = (
+            name,
+            name.removeprefix(f"{self._model.base_model_prefix}."),
+            name.replace("lm_head.", "embed_out."),
+        )
+        stored = next((form for form in forms if form in self._files), None)
+        if stored is None:
+            raise ModelLoadError(
+                f"the files of {self.name!r} hold no tensor {name!r}, which its configuration "
+                "asks for"
+            )
+        path = self._files[stored]
+        try:
+            if path not in self._open:
+                self._open[path] = safe_open(path, framework="pt")
+            tensor = cast(Tensor, self._open[path].get_tensor(stored))
+        except (OSError, SafetensorError) as error:
+            raise ModelLoadError(f"{path.name!r} cannot be read ({error})") from error
+        if tensor.shape != empty.shape or not tensor.is_floating_point():
+            raise ModelLoadError(
+                f"tensor {name!r} of {self.name!r} is {tensor.dtype} of shape "
+                f"{tuple(tensor.shape)}, not a plain weight of shape {tuple(empty.shape)}: "
+                "quantised weights have to be loaded as a model"
+            )
+        return tensor
+
+
+class HeldWeights:
+    """Attention weights of a model that is let go: all layers, and nothing else of it."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.name, self.sizes = weights.name, weights.sizes
+        self._layers = [
+            LayerWeights(*(part.clone() for part in vars(weights.layer(layer)).values()))
+            for layer in range(weights.sizes.layers)
+        ]
+
+    def layer(self, layer: int) -> LayerWeights:
+        """As `Weights.layer`."""
+        return self._layers[layer]
+
+
+def weights_of(source: Source) -> Weights:
+    """`Weights` of a loaded model, a folder or a safetensors file."""
+    return source if isinstance(source, Weights) else Weights(source)
+
+
+def layer_weights(source: Source, layer: int) -> LayerWeights:
+    """Attention weights of one layer of a loaded model, a folder or a safetensors file."""
+    return weights_of(source).layer(layer)
+
+
+def _tensor_files(path: Path) -> dict[str, Path]:
+    """File of every tensor."""
+    if not path.exists():
+        raise ModelLoadError(f"there is no model folder or file {path.name!r}")
+    if path.is_dir() and (path / _INDEX).is_file():
+        try:
+            index = json.loads((path / _INDEX).read_text("utf-8"))["weight_map"]
+            # Shards lie beside their index; a path in it is never followed elsewhere.
+            return {str(key): path / Path(file).name for key, file in index.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelLoadError(f"{_INDEX!r} of {path.name!r} is damaged ({error})") from error
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if not files:
+        raise ModelLoadError(f"there is no .safetensors file in {path.name!r}")
+    found: dict[str, Path] = {}
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as stored:
+                found |= dict.fromkeys(stored.keys(), file)
+        except (OSError, SafetensorError) as error:
+            raise ModelLoadError(f"{file.name!r} is no safetensors file ({error})") from error
+    return found
+
+
+def _skeleton(folder: Path, label: str) -> PreTrainedModel:
+    """The model without its weights."""
+    if not (folder / "config.json").is_file():
+        raise ModelLoadError(f"{label!r} has no config.json beside its weights")
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelLoadError(f"the configuration of {label!r} cannot be read ({error})") from error
+    architectures.architecture_of(config)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        return cast(PreTrainedModel, model)

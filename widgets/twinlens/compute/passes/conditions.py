@@ -1,0 +1,152 @@
+"""Conditions of one pass through a model: a prefix that is not computed again, hidden tokens.
+
+They act inside an attention function and a mask of our own, so that they hold for every family,
+with sliding windows, under `torch.func` transforms and in gradients.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Keys and values of the first positions of a text, by attention module.
+
+    By causality they stay as they are whatever happens to later tokens.
+
+    Attributes
+    ----------
+    stored : dict of module to (keys, values)
+        Each [1, kv_heads, at least `length`, head_dim], rotary position applied.
+    length : int
+        Positions that are not computed again.
+    """
+
+    stored: dict[nn.Module, tuple[Tensor, Tensor]]
+    length: int
+
+    def before(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [batch, kv_heads, length + S, head_dim] with the prefix in front."""
+
+        def join(old: Tensor, new: Tensor) -> Tensor:
+            return torch.cat([old[:, :, : self.length].expand(len(new), -1, -1, -1), new], dim=2)
+
+        old_key, old_value = self.stored[module]
+        return join(old_key, key), join(old_value, value)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What is different in a pass, and what it leaves behind.
+
+    Attributes
+    ----------
+    prefix : Prefix, optional
+        The model is given only the positions after it.
+    hidden : bool tensor [batch, T], optional
+        Tokens no other token may attend to; each still attends to itself, so no row is empty.
+    stored : dict, optional
+        Filled with the keys and values of every attention module.
+    patterns : list, optional
+        Filled with the attention pattern of every layer, in its gradient graph.
+    """
+
+    prefix: Prefix | None = None
+    hidden: Tensor | None = None
+    stored: dict[nn.Module, tuple[Tensor, Tensor]] | None = None
+    patterns: list[Tensor] | None = field(default=None)
+
+    @property
+    def start(self) -> int:
+        """Position of the first token the model is given."""
+        return self.prefix.length if self.prefix else 0
+
+
+_NAME = "twinlens"
+#: Told every attention pattern of the passes of this thread, layer by layer.
+each_pattern: ContextVar[Callable[[Tensor], None] | None] = ContextVar("patterns", default=None)
+_NONE = Conditions()
+_current: ContextVar[Conditions] = ContextVar("conditions", default=_NONE)
+
+
+def current() -> Conditions:
+    """Conditions of the pass that runs in this thread."""
+    return _current.get()
+
+
+@contextmanager
+def under(conditions: Conditions) -> Iterator[None]:
+    """Set the conditions of the passes inside; of this thread only."""
+    token = _current.set(conditions)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def hookable(model: PreTrainedModel) -> bool:
+    """Whether the family has the attention function that conditions act in."""
+    return hasattr(sys.modules[type(model).__module__], "eager_attention_forward")
+
+
+def _attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, Tensor]:
+    # The family's own eager function knows its soft caps, groups and scales: nothing to imitate.
+    eager = sys.modules[type(module).__module__].eager_attention_forward
+    conditions = current()
+    if conditions.prefix is not None:
+        key, value = conditions.prefix.before(module, key, value)
+    if conditions.stored is not None:
+        conditions.stored[module] = key, value
+    output, weights = eager(module, query, key, value, mask, **kwargs)
+    if conditions.patterns is not None:
+        conditions.patterns.append(weights)
+    keep = each_pattern.get()
+    if keep is not None:
+        keep(weights.detach())
+    return output, weights
+
+
+def _mask(*, q_length: int, kv_length: int, **kwargs: Any) -> Tensor:
+    conditions = current()
+    start = conditions.start
+    if start:
+        kv_length, kwargs["q_offset"] = start + q_length, start
+    mask: Tensor = eager_mask(q_length=q_length, kv_length=kv_length, **kwargs)
+    if conditions.hidden is not None:
+        mask = mask.masked_fill(conditions.hidden[:, None, None], torch.finfo(mask.dtype).min)
+    # A token that occlusion hides is hidden from later tokens, never from itself: no row is empty.
+    mask.diagonal(offset=start, dim1=-2, dim2=-1).zero_()
+    return mask
+
+
+AttentionInterface.register(_NAME, _attention)
+# Without a mask function of the same name transformers passes no mask at all, silently.
+AttentionMaskInterface.register(_NAME, _mask)
+
+
+@contextmanager
+def observed(model: PreTrainedModel, conditions: Conditions | None = None) -> Iterator[None]:
+    """Run the model's attention through twinlens, under conditions; never with a cache."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(_NAME)
+    try:
+        with under(conditions or Conditions()):
+            yield
+    finally:
+        model.set_attn_implementation(before)

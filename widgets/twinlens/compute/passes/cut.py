@@ -1,0 +1,105 @@
+"""The last place of a pass where positions meet: the attention of the last layer.
+
+All that follows it, its output weights and the feed-forward layer, is a function of one position
+alone. Derivatives of many targets need to go through that once only, and not with each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from twinlens.compute.models import architectures
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass
+class Cut:
+    """A pass that was cut open there.
+
+    Attributes
+    ----------
+    heads : tensor [B, S, heads * head_dim]
+        What the last layer's attention computed, before its output weights.
+    residual : tensor [B, S, hidden]
+        Residual stream that the layer was given.
+    onward : tensor like `heads`
+        From which the pass went on, with no graph behind it.
+    """
+
+    heads: Tensor = field(init=False)
+    residual: Tensor = field(init=False)
+    onward: Tensor = field(init=False)
+
+    @property
+    def states(self) -> Tensor:
+        """Both side by side, [B, S, heads * head_dim + hidden]: all that the targets depend on."""
+        return torch.cat([self.heads, self.residual], dim=-1)
+
+    def weights(self, hidden: Tensor, weights: Tensor) -> Tensor:
+        """Gradient of targets with respect to `states`, from that for some hidden states."""
+        gradients = torch.autograd.grad(hidden, (self.onward, self.residual), weights)
+        return torch.cat(gradients, dim=-1)
+
+
+@contextmanager
+def cut_open(model: PreTrainedModel) -> Iterator[Cut]:
+    """Cut the pass inside, which goes on from there."""
+    cut = Cut()
+
+    def into_layer(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        cut.residual = arguments[0]
+        if not cut.residual.requires_grad:
+            cut.residual = cut.residual.detach().requires_grad_()
+        return (cut.residual, *arguments[1:])
+
+    def out_of_heads(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        cut.heads = arguments[0]
+        cut.onward = cut.heads.detach().requires_grad_()
+        return (cut.onward,)
+
+    with _hooked(model, into_layer, out_of_heads):
+        yield cut
+
+
+def states_at_cut(model: PreTrainedModel, embedded: Tensor, **placed: Tensor) -> Tensor:
+    """`Cut.states` of a pass that ends there."""
+    cut = Cut()
+
+    def into_layer(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        cut.residual = arguments[0]
+
+    def out_of_heads(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        cut.heads = arguments[0]
+        raise _ReachedError
+
+    with _hooked(model, into_layer, out_of_heads), suppress(_ReachedError):
+        model.base_model(inputs_embeds=embedded, use_cache=False, **placed)
+    return cut.states
+
+
+class _ReachedError(Exception):
+    """The pass has come to its cut and need not go on."""
+
+
+@contextmanager
+def _hooked(
+    model: PreTrainedModel,
+    into_layer: Callable[..., object],
+    out_of_heads: Callable[..., object],
+) -> Iterator[None]:
+    last = len(architectures.layers(model)) - 1
+    with ExitStack() as stack:
+        for module, hook in (
+            (architectures.layers(model)[last], into_layer),
+            (architectures.attention_out(model, last), out_of_heads),
+        ):
+            stack.callback(module.register_forward_pre_hook(hook).remove)
+        yield

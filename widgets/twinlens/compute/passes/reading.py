@@ -1,0 +1,70 @@
+"""What a model reads, and where its answer is predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from twinlens.contract.wire import Array
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A model, the tokens it reads, and what single methods need to know beside them.
+
+    Attributes
+    ----------
+    model : PreTrainedModel
+    ids : sequence of int
+        Prompt and answer, T = N + M tokens.
+    prompt_length : int
+        N.
+    rivals : sequence of int, optional
+        A token for each answer token to contrast it with; by default the model's own runner-up.
+    replacements : sequence of int, optional
+        A token for each prompt token to replace it with.
+    groups : mapping of str to groups, optional
+        Prompt positions that are hidden together, by kind: ``word``, ``sentence``, ``segment``.
+    order : float array [N], optional
+        How much each prompt token is expected to matter: the largest are computed first.
+    """
+
+    model: PreTrainedModel
+    ids: Sequence[int]
+    prompt_length: int
+    rivals: Sequence[int] | None = None
+    replacements: Sequence[int] | None = None
+    groups: Mapping[str, Sequence[Sequence[int]]] | None = None
+    order: Array | None = None
+
+    @property
+    def answer_length(self) -> int:
+        """M."""
+        return len(self.ids) - self.prompt_length
+
+    @property
+    def read(self) -> Tensor:
+        """Ids that are read, shape [1, T - 1]: nothing is predicted after the last token."""
+        return torch.tensor([list(self.ids[:-1])], device=self.model.device)
+
+    @property
+    def targets(self) -> Tensor:
+        """Answer tokens, shape [M]."""
+        return torch.tensor(list(self.ids[self.prompt_length :]), device=self.model.device)
+
+    @property
+    def positions(self) -> Tensor:
+        """Where each answer token is predicted, shape [M]."""
+        return torch.arange(self.prompt_length - 1, len(self.ids) - 1, device=self.model.device)
+
+
+def precise(tensor: Tensor) -> Tensor:
+    """At least float32, for what is summed or exponentiated."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

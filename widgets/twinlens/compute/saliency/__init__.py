@@ -1,0 +1,1 @@
+"""What every prompt token does to every answer token."""

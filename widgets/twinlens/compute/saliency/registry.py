@@ -1,0 +1,113 @@
+"""Saliency: what every prompt token does to every answer token.
+
+A method is one generator function registered with `saliency_method`. It is told which cells of
+the [N, M] table are wanted and yields finished pieces of it, so that work can be shown as it
+comes, stopped, and taken up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from twinlens.compute.passes.reading import Reading
+from twinlens.contract.manifest import Method
+from twinlens.contract.wire import Array
+from twinlens.contract.words import Side
+from twinlens.errors import NotFiniteError
+from twinlens.support.progress import Report
+
+#: Rows and columns of finished cells, and their values; one of the two is all.
+Piece: TypeAlias = tuple[list[int] | slice, list[int] | slice, Array]
+#: Says which cells are still wanted, as a boolean array [N, M].
+Wanted: TypeAlias = Callable[[], Array]
+Compute: TypeAlias = Callable[[Reading, Wanted], Iterator[Piece]]
+
+
+@dataclass(frozen=True)
+class SaliencyMethod:
+    """A method and the generator that computes it."""
+
+    method: Method
+    compute: Compute
+
+
+#: Methods by name, in the order the front end offers them.
+METHODS: dict[str, SaliencyMethod] = {}
+
+
+def saliency_method(method: Method) -> Callable[[Compute], Compute]:
+    """Register a generator ``(reading, wanted) -> pieces`` as a saliency method.
+
+    Between pieces other work may use the model, and even fill cells of the same table: a
+    generator asks `wanted` again before each piece, and changes no global state (gradient mode,
+    attention function) across a ``yield``. A piece without rows lets others through during long
+    work.
+    """
+
+    def register(compute: Compute) -> Compute:
+        METHODS[method.name] = SaliencyMethod(method, compute)
+        return compute
+
+    return register
+
+
+def complete(
+    name: str,
+    reading: Reading,
+    values: Array,
+    columns: Sequence[int],
+    *,
+    side: Side,
+    guard: AbstractContextManager[object],
+    report: Report | None = None,
+) -> None:
+    """Fill the missing cells (NaN) of some columns of a table, in place.
+
+    Parameters
+    ----------
+    values : float32 array [N, M]
+        What was finished stays in it when the work is interrupted.
+    columns : sequence of int
+        Answer tokens that are wanted.
+    guard : context manager
+        Held while a piece is computed, free between pieces.
+
+    Raises
+    ------
+    NotFiniteError
+        If a value is NaN or infinite.
+    Interrupted
+        If `report` asked to stop.
+    """
+    chosen = np.zeros(values.shape, dtype=bool)
+    chosen[:, columns] = True
+
+    def wanted() -> Array:
+        return np.asarray(chosen & np.isnan(values))
+
+    total = int(wanted().sum())
+    title = METHODS[name].method.title
+    pieces = METHODS[name].compute(reading, wanted)
+    while wanted().any():
+        # Not in a caller's inference mode: what is made there can enter no gradient.
+        with guard, torch.inference_mode(False):
+            if not wanted().any():
+                break  # another thread filled the rest while this one waited
+            try:
+                rows, places, piece = next(pieces)
+            except NotFiniteError as error:
+                raise NotFiniteError(f"{title} of the {side} model {error}") from error
+            if not np.isfinite(piece).all():
+                raise NotFiniteError(
+                    f"{title} of the {side} model is NaN or infinite although its forward pass is "
+                    "not: load the pair with dtype=torch.float32"
+                )
+            values[rows, places] = piece
+        if report:
+            report(total - int(wanted().sum()), total, f"{title}, {side}")

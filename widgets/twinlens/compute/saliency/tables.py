@@ -1,0 +1,171 @@
+"""Saliency tables of a live trace: filled on demand, compared with the exact effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from twinlens.compute.passes.conditions import hookable
+from twinlens.compute.passes.reading import Reading
+from twinlens.compute.saliency.estimates import knockout_by_head
+from twinlens.compute.saliency.gradients import summed_gradient
+from twinlens.compute.saliency.occlusion import deletion_curve
+from twinlens.compute.saliency.registry import METHODS, complete
+from twinlens.compute.text.pieces import pieces
+from twinlens.contract.forms import DeletionCurve, Faithfulness
+from twinlens.contract.manifest import Manifest, Method
+from twinlens.contract.wire import Array
+from twinlens.contract.words import EXACT, SIDES, UNITS, Side
+from twinlens.measures.faithfulness import faithfulness
+from twinlens.support.progress import Report
+from twinlens.traces.grouping import groups
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from twinlens.compute.pair import Pair
+
+#: The method of Wu et al. (2310.00492).
+PUBLISHED = "gradient_x_input"
+#: Methods every recording keeps; others only when they were computed.
+RECORDED = (PUBLISHED, EXACT, "attention_knockout")
+#: Attention weights that one backward pass may hold only to find an order.
+_PATTERNS_FOR_ORDER = 2**25
+_SEED = 0
+
+
+def methods() -> tuple[Method, ...]:
+    """All saliency methods: the paper's, then the exact ones, then the estimates."""
+    every = [entry.method for entry in METHODS.values()]
+    return tuple(sorted(every, key=lambda method: (method.name != PUBLISHED, not method.exact)))
+
+
+class Effects:
+    """Effects of prompt tokens on answer tokens, of both models, by any method.
+
+    Attributes
+    ----------
+    tables : dict of (side, method) to float32 array [N, M]
+        NaN where a cell is not computed yet.
+    """
+
+    def __init__(self, pair: Pair, manifest: Manifest, logprobs: Mapping[Side, Tensor]) -> None:
+        self.tables: dict[tuple[Side, str], Array] = {}
+        self._pair, self._manifest, self._logprobs = pair, manifest, logprobs
+        self._orders: dict[Side, Array] = {}
+
+    def so_far(self, side: Side, name: str) -> Array:
+        """The table with NaN in the cells that are not there yet; computes nothing."""
+        shape = (self._manifest.prompt_length, self._manifest.answer_length(side))
+        table = self.tables.get((side, name))
+        return np.full(shape, np.nan, dtype=np.float32) if table is None else table.copy()
+
+    def table(
+        self,
+        side: Side,
+        name: str,
+        columns: Sequence[int] | None = None,
+        report: Report | None = None,
+    ) -> Array:
+        """The table [N, M], complete in the columns asked for.
+
+        Raises
+        ------
+        NotFiniteError, Interrupted
+            See `complete`; what was finished is kept.
+        """
+        table = self.tables.setdefault((side, name), self.so_far(side, name))
+        wanted = range(table.shape[1]) if columns is None else columns
+        if np.isnan(table[:, wanted]).any():
+            with ExitStack() as stack:
+                model = stack.enter_context(self._pair.model(side))
+                if name == EXACT and side not in self._orders:
+                    self._orders[side] = self._order(side, model)
+                if self._pair.memory == "both":
+                    stack.close()  # the lock is taken for each piece instead
+                complete(
+                    name,
+                    self._reading(side, model, name),
+                    table,
+                    wanted,
+                    side=side,
+                    guard=self._pair.lock,
+                    report=report,
+                )
+        return table.copy()
+
+    def faithfulness(self, side: Side, name: str, report: Report | None = None) -> Faithfulness:
+        """Agreement of a method with exact occlusion, on the cells that are exact so far."""
+        values = self.table(side, name, report=report)
+        scored = self._manifest.segment_positions("instruction", "context", "other")
+        return faithfulness(values, self.so_far(side, EXACT), scored)
+
+    def deletion(
+        self, side: Side, name: str, steps: int = 10, report: Report | None = None
+    ) -> DeletionCurve:
+        """Deletion curve of a method summed over the answer, see `deletion_curve`."""
+        importance = self.table(side, name, report=report).sum(axis=1)
+        with self._pair.model(side) as model:
+            reading = self._reading(side, model, name)
+            curves = deletion_curve(reading, importance, steps)
+        return DeletionCurve(*(curve.tolist() for curve in curves))
+
+    def heads(self, side: Side, columns: Sequence[int] | None = None) -> Array:
+        """Knock-out gradient by head [layers, heads, N], see `knockout_by_head`."""
+        with self._pair.model(side) as model:
+            return knockout_by_head(self._reading(side, model, "attention_knockout"), columns)
+
+    def recorded(self, side: Side) -> list[str]:
+        """Names of the methods a recording keeps: the usual ones, and what is complete."""
+        return [
+            method.name
+            for method in self._manifest.methods
+            if method.name in RECORDED or not np.isnan(self.so_far(side, method.name)).any()
+        ]
+
+    def _order(self, side: Side, model: PreTrainedModel) -> Array:
+        known = self.so_far(side, "attention_knockout")
+        if not np.isnan(known).any():
+            return np.asarray(np.abs(known).sum(axis=1))
+        reading = self._reading(side, model, "attention_knockout")
+        numbers = self._pair.sizes.layers * self._pair.sizes.heads * len(reading.ids) ** 2
+        if not hookable(model) or numbers > _PATTERNS_FOR_ORDER:
+            return summed_gradient(reading)
+        return np.asarray(knockout_by_head(reading).sum(axis=(0, 1)))
+
+    def _reading(self, side: Side, model: PreTrainedModel, name: str) -> Reading:
+        m = self._manifest
+        ids = [token.id for token in (*m.prompt_tokens, *m.answers[side].tokens)]
+        return Reading(
+            model,
+            ids,
+            m.prompt_length,
+            rivals=self._rivals(side),
+            replacements=self._replacements() if name == "occlusion_replace" else None,
+            groups={unit: groups(m.prompt_tokens, unit) for unit in UNITS},
+            order=self._orders.get(side),
+        )
+
+    def _rivals(self, side: Side) -> list[int] | None:
+        """What the other model would have said; known only where it read the same answer."""
+        if not self._manifest.shared:
+            return None
+        other = self._logprobs[SIDES[1 - SIDES.index(side)]][:, : self._pair.vocabulary]
+        return [int(token) for token in other.argmax(dim=-1)]
+
+    def _replacements(self) -> list[int]:
+        """A random word token for each prompt token, the same for both models."""
+        show = pieces(self._pair.tokenizers["base"])
+        words = [
+            token
+            for token in range(self._pair.vocabulary)
+            if (text := show(token)).startswith(" ") and len(text) > 2 and text[1:].isalpha()
+        ]
+        candidates = np.array(words or range(self._pair.vocabulary))
+        size = self._manifest.prompt_length
+        chosen = np.random.default_rng(_SEED).choice(candidates, size=size)
+        return [int(token) for token in chosen]

@@ -1,1 +1,0 @@
-"""What can be said from weights alone, read layer by layer."""

@@ -1,0 +1,1 @@
+"""Words of a tokenizer, and where directions point among them."""

@@ -1,0 +1,165 @@
+"""The contract in TypeScript: words, manifest, forms and key builders, from their Python owners."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from types import NoneType, UnionType
+from typing import (
+    Any,
+    Literal,
+    NotRequired,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+from twinlens.contract import forms, manifest, words
+from twinlens.contract.block import Block
+from twinlens.contract.blocks import BLOCKS
+
+_HEAD = """// Generated from widgets/twinlens/contract by `make contract`: do not edit.
+
+import type { Tensor } from "./decode.ts";
+"""
+_WORDS = ("SIDES", "SEGMENTS", "PANELS", "UNITS", "ABLATIONS", "TASKS", "LEVELS", "THEMES")
+#: Types of one of the words, by the list they come from.
+_ONE_OF = {"Side": "SIDES", "Segment": "SEGMENTS", "PanelKind": "PANELS", "Ablation": "ABLATIONS"}
+_PLAIN: dict[Any, str] = {
+    str: "string",
+    int: "number",
+    float: "number",
+    bool: "boolean",
+    NoneType: "null",
+    Any: "unknown",
+}
+_PARAMETERS = {"side": "Side", "ablation": "Ablation", "theme": "(typeof THEMES)[number]"}
+_ALIASES = (
+    "Word",
+    "ComponentPlace",
+    "WordPairRow",
+    "HeadOfWord",
+    "Alternatives",
+    "NeuronActivity",
+    "WordHeads",
+    "HandLabels",
+)
+_TEXTS = ("method", "grouping", "unit", "word", "chart")
+
+
+def contract_ts() -> str:
+    """Text of ``js/src/contract/contract.ts``."""
+    parts = [_HEAD, f"export const SCHEMA_VERSION = {manifest.SCHEMA_VERSION};"]
+    parts += [
+        f"export const {name} = [{_quoted(getattr(words, name))}] as const;" for name in _WORDS
+    ]
+    parts.append("")
+    parts += [
+        f"export type {name} = (typeof {listed})[number];" for name, listed in _ONE_OF.items()
+    ]
+    parts.append("export type BySide<T> = Record<Side, T>;")
+    marked = " | ".join(f'"{name}"' for name in words.MARKED)
+    parts.append(f"export type Mark = [start: number, end: number, segment: {marked}];\n")
+    structures = [*_structures(vars(manifest)), *_structures(vars(forms))]
+    parts += [_interface(one) for one in structures]
+    parts += [f"export type {name} = {_type(form, name)};" for name, form in _aliases()]
+    parts.append(_KEYS)
+    parts += ["export const keys = {", *map(_builder, BLOCKS.values()), "};\n"]
+    growing = ",\n".join(f"  /^{_regex(b)}$/" for b in BLOCKS.values() if b.grows)
+    parts.append(f"const GROWING = [\n{growing},\n];\n")
+    parts.append(_GROWS)
+    return "\n".join(parts)
+
+
+_KEYS = """
+/** A block's key, which knows the form of its value. */
+export type Key<T> = string & { readonly form?: T };
+"""
+_GROWS = """/** Whether a block says how far a computation has come: it is no answer for good. */
+export function grows(key: string): boolean {
+  return GROWING.some((pattern) => pattern.test(key));
+}
+"""
+
+
+def _structures(names: dict[str, Any]) -> Iterable[type]:
+    for value in names.values():
+        if isinstance(value, type) and (is_typeddict(value) or dataclasses.is_dataclass(value)):
+            yield value
+
+
+def _aliases() -> Iterable[tuple[str, Any]]:
+    """Names given to plain forms; where two have one form, the first is used for it."""
+    for name in _ALIASES:
+        yield name, getattr(forms, name)
+
+
+def _interface(structure: type) -> str:
+    hints = get_type_hints(structure, include_extras=True)
+    lines = [
+        f"  {name}{'?' if get_origin(hint) is NotRequired else ''}: {_type(hint)};"
+        for name, hint in hints.items()
+    ]
+    doc = (structure.__doc__ or "").strip().splitlines()[0]
+    return f"/** {doc} */\nexport interface {structure.__name__} {{\n" + "\n".join(lines) + "\n}\n"
+
+
+def _type(hint: Any, own: str = "") -> str:
+    for name, alias in _aliases():
+        if name != own and hint == alias:
+            return name
+    for name, listed in _ONE_OF.items():
+        if get_origin(hint) is Literal and get_args(hint) == getattr(words, listed):
+            return name
+    if hint in _PLAIN:
+        return _PLAIN[hint]
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is NotRequired:
+        return _type(inner[0])
+    if origin in (Union, UnionType):
+        return " | ".join(map(_type, inner))
+    if origin is tuple and inner[-1] is not Ellipsis:
+        return f"[{', '.join(map(_type, inner))}]"
+    if origin in (list, tuple):
+        one = _type(inner[0])
+        return f"({one})[]" if " " in one else f"{one}[]"
+    if origin is dict:
+        return f"Record<{_type(inner[0])}, {_type(inner[1])}>"
+    if isinstance(hint, type):
+        return hint.__name__
+    raise TypeError(f"no TypeScript for {hint}")
+
+
+def _builder(block: Block[Any]) -> str:
+    parameters, parts = [], []
+    for part in block.parts:
+        place = re.fullmatch(r"\{(\w+)(?:\|(\w+))?\}", part)
+        if place is None:
+            parts.append(part)
+            continue
+        name, every = _camel(place[1]), place[2]
+        kind = _PARAMETERS.get(place[1], "string" if place[1] in _TEXTS else "number")
+        parameters.append(f"{name}: {kind}{' | null' if every else ''}")
+        parts.append(f'${{{name} ?? "{every}"}}' if every else f"${{{name}}}")
+    value = "Tensor" if block.dtype else _type(block.form)
+    doc = " ".join(block.meaning.split("\n\n")[0].split())
+    quote = "`" if parameters else '"'
+    text = f"{quote}{'/'.join(parts)}{quote}"
+    head = f"{_camel(block.name)}: ({', '.join(parameters)}): Key<{value}>"
+    return f"  /** {doc} */\n  {head} => {text},"
+
+
+def _regex(block: Block[Any]) -> str:
+    return r"\/".join("[^/]+" if part.startswith("{") else part for part in block.parts)
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.title() for part in rest)
+
+
+def _quoted(texts: Iterable[str]) -> str:
+    return ", ".join(f'"{text}"' for text in texts)
