@@ -28,7 +28,7 @@ const LAYERS = [
   ["core"],
   ["draw"],
   ["shell/frame.ts", "report"],
-  ["shell/attempt.ts", "shell/job.ts"],
+  ["shell/job.ts"],
   panels,
   ["panels/index.ts"],
   ["shell"],

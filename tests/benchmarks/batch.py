@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, demo_pair
-from twinlens.compute.saliency.batch import METHOD, Attributed, attribute_prompts
+from twinlens.compute.saliency.batch import Attributed, attribute_prompts
 from twinlens.compute.text.prompt import read_prompt
 from twinlens.contract.wire import Array
-from twinlens.contract.words import SIDES
+from twinlens.contract.words import PUBLISHED, SIDES
 
 BAR = 2.0
 Result = TypeVar("Result")
@@ -44,7 +44,7 @@ def one_at_a_time(
     pair: Pair, prompts: list[str], limit: int
 ) -> tuple[list[LiveTrace], list[list[Array]]]:
     traces = [trace_pair(pair, text, template=True, max_new_tokens=limit) for text in prompts]
-    return traces, [[trace.saliency(side, METHOD).values for side in SIDES] for trace in traces]
+    return traces, [[trace.saliency(side, PUBLISHED).values for side in SIDES] for trace in traces]
 
 
 def at_once(pair: Pair, prompts: list[str], limit: int) -> list[Attributed]:

@@ -61,7 +61,7 @@ def _traces(options: argparse.Namespace) -> Iterator[LiveTrace]:
 
 
 def _compare(trace: LiveTrace, side: str, kind: str) -> str:
-    effects, sizes = trace.heads.effects, trace.pair.sizes
+    effects, sizes = trace.head_room.effects, trace.pair.sizes
     heads = [(layer, head) for layer in range(sizes.layers) for head in range(sizes.heads)]
     start = time.process_time()
     estimate = effects.estimate(side)

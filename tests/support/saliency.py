@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from twinlens.compute.passes.reading import Reading
+from twinlens.compute.saliency.methods import METHODS
 from twinlens.compute.saliency.registry import complete
 from twinlens.contract.wire import Array
 
@@ -36,7 +37,7 @@ def table(
     result = np.full(shape, np.nan) if values is None else values
     wanted = range(shape[1]) if columns is None else columns
     arguments = {"side": "base", "guard": nullcontext()} | options
-    complete(name, text, result, wanted, **arguments)
+    complete(METHODS[name], text, result, wanted, **arguments)
     return result
 
 

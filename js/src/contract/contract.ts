@@ -268,13 +268,13 @@ export const keys = {
   /** Attention to the token before; 0 at position 0. */
   headPrevious: (side: Side): Key<Tensor> => `heads/previous/${side}`,
   /** First-order effect of every head (gradient through a gate), nats. */
-  headEffect: (side: Side, answerToken: number | null): Key<Tensor> => `heads/effect/${side}/${answerToken ?? "answer"}`,
+  headEffect: (side: Side, answerToken: number | "answer"): Key<Tensor> => `heads/effect/${side}/${answerToken}`,
   /** Exact effect of the `TOP_HEADS` heads of largest estimate, nats; NaN elsewhere. */
-  headAblation: (side: Side, ablation: Ablation, answerToken: number | null): Key<Tensor> => `heads/ablation/${side}/${ablation}/${answerToken ?? "answer"}`,
+  headAblation: (side: Side, ablation: Ablation, answerToken: number | "answer"): Key<Tensor> => `heads/ablation/${side}/${ablation}/${answerToken}`,
   /** All exact effects that are computed already, nats; NaN elsewhere. */
-  headAblationSoFar: (side: Side, ablation: Ablation, answerToken: number | null): Key<Tensor> => `heads/ablation/${side}/${ablation}/${answerToken ?? "answer"}/so_far`,
+  headAblationSoFar: (side: Side, ablation: Ablation, answerToken: number | "answer"): Key<Tensor> => `heads/ablation/${side}/${ablation}/${answerToken}/so_far`,
   /** Exact effect of one head, nats. */
-  headAblationOne: (side: Side, ablation: Ablation, answerToken: number | null, layer: number, head: number): Key<Tensor> => `heads/ablation/${side}/${ablation}/${answerToken ?? "answer"}/${layer}/${head}`,
+  headAblationOne: (side: Side, ablation: Ablation, answerToken: number | "answer", layer: number, head: number): Key<Tensor> => `heads/ablation/${side}/${ablation}/${answerToken}/${layer}/${head}`,
   /** Relative difference and cosine of the query-key circuit, then of the value-output circuit. */
   headCircuits: (): Key<Tensor> => "heads/circuits",
   /** Relative difference of attention outputs. */
@@ -318,22 +318,38 @@ export const keys = {
   /** Components in which a word stands out, at most 20 of each model, best first. */
   conceptFind: (word: string): Key<WordPlaces> => `concepts/find/${word}`,
   /** What each neuron adds to an answer token, first order, nats. */
-  neuronEffect: (side: Side, answerToken: number | null): Key<Tensor> => `neurons/effect/${side}/${answerToken ?? "answer"}`,
+  neuronEffect: (side: Side, answerToken: number | "answer"): Key<Tensor> => `neurons/effect/${side}/${answerToken}`,
   /** Most active and most changed neurons at a token, or by mean magnitude over the answer. */
-  neurons: (layer: number | null, token: number | null): Key<NeuronActivity> => `neurons/${layer ?? "all"}/${token ?? "answer"}`,
+  neurons: (layer: number | "all", token: number | "answer"): Key<NeuronActivity> => `neurons/${layer}/${token}`,
   /** Activation of one neuron along the tokens. */
   neuronActivations: (side: Side, layer: number, neuron: number): Key<Tensor> => `activations/${side}/${layer}/neuron/${neuron}`,
   /** One neuron of both models with words. */
   neuronWords: (layer: number, neuron: number): Key<NeuronWords> => `neuron/${layer}/${neuron}`,
   /** What one neuron adds to an answer token, exactly, nats. */
-  neuronAblation: (side: Side, layer: number, neuron: number, answerToken: number | null): Key<Tensor> => `neuron/ablation/${side}/${layer}/${neuron}/${answerToken ?? "answer"}`,
+  neuronAblation: (side: Side, layer: number, neuron: number, answerToken: number | "answer"): Key<Tensor> => `neuron/ablation/${side}/${layer}/${neuron}/${answerToken}`,
   /** Whether a neuron's value vector moved, or the neuron is used more. */
-  neuronChange: (layer: number, neuron: number, token: number | null): Key<NeuronChange> => `neuron/change/${layer}/${neuron}/${token ?? "answer"}`,
+  neuronChange: (layer: number, neuron: number, token: number | "answer"): Key<NeuronChange> => `neuron/change/${layer}/${neuron}/${token}`,
   /** A Bokeh chart, as BokehJS embeds it. */
   chart: (chart: string, theme: (typeof THEMES)[number]): Key<Record<string, unknown>> => `chart/${chart}/${theme}`,
   /** BokehJS of the installed Bokeh, so that both halves have one version. */
   bokehScript: (): Key<string> => "asset/bokehjs",
 };
+
+/** Measures of the rows of attention. */
+export const headMeasures = {
+  instruction: keys.headInstruction,
+  sink: keys.headSink,
+  received: keys.headReceived,
+  entropy: keys.headEntropy,
+  previous: keys.headPrevious,
+} as const;
+
+/** How far the parts of a layer moved. */
+export const shifts = {
+  attention: keys.shiftAttention,
+  feed_forward: keys.shiftFeedForward,
+  residual: keys.shiftResidual,
+} as const;
 
 const GROWING = [
   /^saliency\/[^/]+\/[^/]+\/so_far$/,

@@ -1,4 +1,4 @@
-// How things are shown: what only this page knows, and what it starts with.
+// How things are shown, not what is selected: one record of plain JSON for each panel.
 
 import type { DensitySettings } from "../maths/density.ts";
 
@@ -19,9 +19,11 @@ export type HeadMeasure =
 /** What takes the place of a head's output when its effect is measured. */
 export type Ablation = "zero" | "mean" | "other";
 export type HeadTab = "maps" | "effects" | "pairs" | "scatter";
+/** Words of a unit in three zones, or a cloud for each model. */
+export type CloudShape = "zones" | "clouds";
+export type UnitTab = "units" | "components" | "neurons" | "find" | "rotation";
 
-/** What only this page knows: how things are shown, not what is selected. */
-export interface Options {
+export interface SaliencyOptions {
   /** Shown for one token: effects as computed, or the paper's levels. */
   tokenMeasure: "effect" | "levels";
   /** Shown for the whole answer: density, mean effect, or mean level. */
@@ -32,27 +34,83 @@ export interface Options {
   /** Leave the first token's column out of attention pictures. */
   setSinkAside: boolean;
   hideTemplate: boolean;
-  headMeasure: HeadMeasure;
-  /** Heads averaged over the answer, whatever token is selected. */
-  headAverage: boolean;
-  headView: "grid" | "list";
-  headTab: HeadTab;
-  ablation: Ablation;
   /** A span of answer tokens: the selected one and the one at its other end. */
   span: { token: number; end: number } | null;
 }
 
+export interface HeadsOptions {
+  measure: HeadMeasure;
+  /** Averaged over the answer, whatever token is selected. */
+  average: boolean;
+  view: "grid" | "list";
+  tab: HeadTab;
+  ablation: Ablation;
+}
+
+export interface ConceptsOptions {
+  shape: CloudShape;
+  /** The two ends of a direction in one cloud, or each by itself. */
+  ends: "together" | "apart";
+  tab: UnitTab;
+}
+
+export interface Options {
+  saliency: SaliencyOptions;
+  heads: HeadsOptions;
+  concepts: ConceptsOptions;
+}
+
 export const OPTIONS: Options = {
-  tokenMeasure: "effect",
-  answerMeasure: "density",
-  density: { levels: 10, threshold: 7, norm: 4, relative: true },
-  pictureThreshold: 0,
-  setSinkAside: true,
-  hideTemplate: false,
-  headMeasure: "auto",
-  headAverage: false,
-  headView: "grid",
-  headTab: "maps",
-  ablation: "zero",
-  span: null,
+  saliency: {
+    tokenMeasure: "effect",
+    answerMeasure: "density",
+    density: { levels: 10, threshold: 7, norm: 4, relative: true },
+    pictureThreshold: 0,
+    setSinkAside: true,
+    hideTemplate: false,
+    span: null,
+  },
+  heads: {
+    measure: "auto",
+    average: false,
+    view: "grid",
+    tab: "maps",
+    ablation: "zero",
+  },
+  concepts: { shape: "zones", ends: "together", tab: "units" },
 };
+
+/** Options by panel and name, as far as they are not those of the start. */
+export type Changed = Record<string, Record<string, unknown>>;
+
+const PANELS = Object.keys(OPTIONS) as (keyof Options)[];
+
+/** What a page or the kernel keeps of options. */
+export function changedOptions(options: Options): Changed {
+  const changed: Changed = {};
+  for (const panel of PANELS) {
+    const start = Object.entries(OPTIONS[panel]);
+    const now = options[panel] as unknown as Record<string, unknown>;
+    const others = start.filter(([name, value]) => !same(now[name], value));
+    if (others.length) {
+      changed[panel] = Object.fromEntries(others.map(([name]) => [name, now[name]]));
+    }
+  }
+  return changed;
+}
+
+/** Options from what was kept of them; what has another name or type than here is passed over. */
+export function optionsFrom(changed: Changed): Options {
+  const options = structuredClone(OPTIONS);
+  for (const panel of PANELS) {
+    for (const [name, value] of Object.entries(OPTIONS[panel])) {
+      const kept = changed[panel]?.[name];
+      if (typeof kept === typeof value) Object.assign(options[panel], { [name]: kept });
+    }
+  }
+  return options;
+}
+
+export function same(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}

@@ -1,9 +1,10 @@
 // Exact effects as they come: computed piece by piece, shown so far, stopped and taken up again.
 
-import { type BySide, SIDES, type Side } from "../contract/contract.ts";
+import { type BySide, type Key, keys, SIDES, type Side } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
 import { bySide } from "../maths/numbers.ts";
 import { isAbort } from "../sources/source.ts";
+import { reasonOf } from "./load.ts";
 import type { Store } from "./store.ts";
 
 /** The method that stands for the truth. */
@@ -20,7 +21,7 @@ export interface ExactRun {
   /** Cells of each model, NaN where not computed yet; null where nothing is known. */
   readonly tables: BySide<Tensor | null>;
   /** Find out what is there already; computes nothing on a live trace. */
-  look(block: <T>(key: string) => Promise<T>): Promise<void>;
+  look(block: <T>(key: Key<T>) => Promise<T>): Promise<void>;
   start(): void;
   stop(): void;
   /** Called after every change. */
@@ -66,7 +67,8 @@ export function rowsDone({ shape, data }: Tensor): number {
 const complete = (table: Tensor | null) => table !== null && !table.data.some(Number.isNaN);
 
 function make(store: Store, method: string): ExactRun {
-  const key = (side: Side) => `saliency/${side}/${method}`;
+  const key = (side: Side) => keys.saliency(side, method);
+  const keySoFar = (side: Side) => keys.saliencySoFar(side, method);
   const listeners = new Set<() => void>();
   const state = {
     status: "unknown" as Status,
@@ -94,7 +96,7 @@ function make(store: Store, method: string): ExactRun {
       }
       asking = true;
       try {
-        const table = (await store.block(`${key(side)}/so_far`, signal)) as Tensor;
+        const table = await store.block(keySoFar(side), signal);
         if (!signal.aborted && state.status !== "done") {
           put(side, table);
           change();
@@ -113,7 +115,7 @@ function make(store: Store, method: string): ExactRun {
 
   const compute = async (side: Side, signal: AbortSignal) => {
     if (complete(state.tables[side])) return;
-    const table = (await store.block(key(side), signal, refresher(side, signal))) as Tensor;
+    const table = await store.block(key(side), signal, refresher(side, signal));
     if (signal.aborted) return;
     put(side, table);
     change();
@@ -135,11 +137,11 @@ function make(store: Store, method: string): ExactRun {
       const recorded = store.has(key("base")) && store.has(key("tuned"));
       let tables = recorded
         ? null
-        : await bySide((side) => block<Tensor>(`${key(side)}/so_far`)).catch((error: unknown) => {
+        : await bySide((side) => block(keySoFar(side))).catch((error: unknown) => {
             if (isAbort(error)) throw error;
             return null; // a recording says nothing of how it came about
           });
-      tables ??= await bySide((side) => block<Tensor>(key(side)));
+      tables ??= await bySide((side) => block(key(side)));
       if (state.status !== "unknown") return;
       const done = SIDES.every((side) => complete(tables[side]));
       change({ tables, status: done ? "done" : "idle" });
@@ -157,7 +159,7 @@ function make(store: Store, method: string): ExactRun {
         .catch((error: unknown) => {
           if (mine.aborted) return;
           controller.abort();
-          change({ status: "failed", reason: error instanceof Error ? error.message : `${error}` });
+          change({ status: "failed", reason: reasonOf(error) });
         });
     },
     stop() {

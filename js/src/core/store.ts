@@ -1,21 +1,11 @@
-import type {
-  Answer,
-  HandLabel,
-  HandLabels,
-  Manifest,
-  Mark,
-  Method,
-  Segment,
-  Side,
-} from "../contract/contract.ts";
+import type { HandLabel, HandLabels, Key, Manifest, Mark, Method } from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
-import { readingPosition } from "../contract/units.ts";
-import { segmentsUnder } from "../maths/marks.ts";
 import type { Progress, Source } from "../sources/source.ts";
 import { Cache } from "./cache.ts";
-import { OPTIONS, type Options } from "./options.ts";
+import { type Changed, changedOptions, type Options, optionsFrom, same } from "./options.ts";
 import { perFrame } from "./schedule.ts";
 import { change, SELECTION_DEFAULTS, type Selection, stepBack } from "./selection.ts";
+import { State } from "./state.ts";
 
 /** The part of an anywidget model that holds synced state. */
 export interface Model {
@@ -38,26 +28,28 @@ const SYNCED = [
   "theme",
   "presentation",
   "labels",
+  "view",
 ] as const;
 
 /** The one state behind all panels of an explorer: selection, options, blocks. */
-export class Store {
+export class Store extends State {
   readonly manifest: Manifest;
-  readonly options: Options = structuredClone(OPTIONS);
   readonly signal: AbortSignal;
   #model: Model;
   #cache: Cache;
   #listeners = new Set<() => void>();
   #notify: () => void;
+  /** What the model keeps of the options, and the options made from it. */
+  #view: Changed | undefined;
+  #options = optionsFrom({});
 
   constructor(model: Model, source: Source, signal: AbortSignal) {
+    super();
     this.manifest = model.get("_manifest") as Manifest;
     this.signal = signal;
     this.#model = model;
     this.#cache = new Cache(source);
-    this.#notify = perFrame(() => {
-      for (const listener of this.#listeners) listener();
-    }, signal);
+    this.#notify = perFrame(() => this.#tell(), signal);
     for (const name of SYNCED) {
       model.on(`change:${name}`, this.#notify);
       signal.addEventListener("abort", () => model.off(`change:${name}`, this.#notify));
@@ -96,7 +88,6 @@ export class Store {
     this.#write({ method: name });
   }
 
-  /** Spans marked anew over the prompt; null for those of the trace. */
   get marks(): readonly Mark[] | null {
     return (this.#model.get("marks") as Mark[] | null | undefined) ?? null;
   }
@@ -105,28 +96,10 @@ export class Store {
     this.#write({ marks });
   }
 
-  /** Segment of every prompt token under the marks. */
-  get segments(): readonly Segment[] {
-    return segmentsUnder(this.manifest.prompt_tokens, this.marks);
-  }
-
-  /** Prompt tokens of some segments under the marks. */
-  marked(...names: string[]): number[] {
-    return this.segments.flatMap((segment, i) => (names.includes(segment) ? [i] : []));
-  }
-
-  /** First and last token of a span of the answer around the selected one; null for one token. */
-  get span(): readonly [from: number, to: number] | null {
-    const { token } = this.selection;
-    const { span } = this.options;
-    if (!span || span.token !== token || span.end === token) return null;
-    return span.end < token ? [span.end, token] : [token, span.end];
-  }
-
   /** Select an answer token and all up to another one. */
   selectSpan(token: number, end: number): void {
-    this.setOptions({ span: { token, end } });
-    this.select({ token });
+    const view = changedOptions(this.#with("saliency", { span: { token, end } }));
+    this.#write({ ...change(this.selection, { token }), view });
   }
 
   get theme(): Theme {
@@ -141,7 +114,6 @@ export class Store {
     this.#write({ presentation: on });
   }
 
-  /** Names and labels given by hand to components. */
   get labels(): HandLabels {
     return (this.#model.get("labels") as HandLabels | undefined) ?? {};
   }
@@ -152,8 +124,29 @@ export class Store {
     this.#write({ labels: label.name ? { ...others, [`${layer}/${component}`]: label } : others });
   }
 
-  setOptions(patch: Partial<Options>): void {
-    Object.assign(this.options, patch);
+  get options(): Options {
+    const view = this.#model.get("view") as Changed | undefined;
+    if (view !== this.#view) {
+      this.#view = view;
+      this.#options = optionsFrom(view ?? {});
+    }
+    return this.#options;
+  }
+
+  /** Show something in another way, at once: what a control does is seen in the same frame. */
+  setOptions<P extends keyof Options>(panel: P, patch: Partial<Options[P]>): void {
+    const options = this.#with(panel, patch);
+    if (same(options, this.options)) return;
+    this.#write({ view: changedOptions(options) });
+    this.#tell();
+  }
+
+  #with<P extends keyof Options>(panel: P, patch: Partial<Options[P]>): Options {
+    return { ...this.options, [panel]: { ...this.options[panel], ...patch } };
+  }
+
+  /** Tell all panels that something outside the state has changed, such as the colours. */
+  touch(): void {
     this.#notify();
   }
 
@@ -170,68 +163,31 @@ export class Store {
     this.#model.save_changes();
   }
 
+  #tell(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
   /** Run after every change, once per animation frame. */
   subscribe(listener: () => void, signal: AbortSignal): void {
     this.#listeners.add(listener);
     signal.addEventListener("abort", () => this.#listeners.delete(listener));
   }
 
-  /** Whether a block can be had without computing it. */
   has(key: string): boolean {
     return this.#cache.has(key);
   }
 
-  /** Whether the two models are there, so that what is not recorded can be computed. */
   get live(): boolean {
     return this.#model.get("_recorded") === false;
   }
 
-  block(key: string, signal: AbortSignal, progress?: (report: Progress) => void): Promise<Value> {
-    return this.#cache.get(key, signal, progress);
+  block<T>(key: Key<T>, signal: AbortSignal, progress?: (report: Progress) => void): Promise<T> {
+    return this.#cache.get(key, signal, progress) as Promise<T>;
   }
 
   /** A block that came after its request had been given up. */
   receive(key: string, value: Value): void {
     this.#cache.put(key, value);
     this.#notify();
-  }
-
-  // Readings of the manifest that every panel needs.
-
-  get promptLength(): number {
-    return this.manifest.prompt_tokens.length;
-  }
-
-  answer(side: Side): Answer {
-    return this.manifest.answers[side];
-  }
-
-  /** T = N + M of one side. */
-  length(side: Side): number {
-    return this.promptLength + this.answer(side).tokens.length;
-  }
-
-  /** C, the positions that hold the same token in both models. */
-  get commonLength(): number {
-    return this.manifest.shared ? this.length("base") : this.promptLength;
-  }
-
-  /** Where the models are read for the selected token; -1 with none. */
-  get reading(): number {
-    const { token } = this.selection;
-    return token < 0 ? -1 : readingPosition(token, this.promptLength);
-  }
-
-  segment(...names: string[]): number[] {
-    return this.manifest.prompt_tokens.flatMap((token, i) =>
-      names.includes(token.segment) ? [i] : [],
-    );
-  }
-
-  /** Text of the token at a position, of one side. */
-  text(position: number, side: Side = "tuned"): string {
-    const n = this.promptLength;
-    const tokens = position < n ? this.manifest.prompt_tokens : this.answer(side).tokens;
-    return tokens[position < n ? position : position - n]?.text ?? "";
   }
 }

@@ -1,29 +1,19 @@
-// BokehJS: loaded once per page as a classic script, then charts embedded by their JSON.
+// The host of Bokeh charts: BokehJS runs once per page as a classic script, charts are embedded by
+// their JSON, filled, coloured by the theme and sized by the scale, and a tap selects.
 
+import { type Key, keys } from "../contract/contract.ts";
+import { type Got, take } from "../core/load.ts";
 import type { Store } from "../core/store.ts";
 import type { Numbers } from "../maths/numbers.ts";
-
-export interface BokehModel {
-  visible?: boolean;
-}
+import type { BokehDocument, BokehModel, BokehSource } from "./bokeh.ts";
+import { h } from "./dom.ts";
+import type { Surface } from "./theme.ts";
 
 interface BokehFigure extends BokehModel {
   height: number;
   above: Record<string, unknown>[];
   below: Record<string, unknown>[];
   left: Record<string, unknown>[];
-}
-
-export interface BokehSource extends BokehModel {
-  data: Record<string, ArrayLike<number>>;
-  selected: {
-    indices: number[];
-    properties: { indices: { change: { connect(slot: () => void): void } } };
-  };
-}
-
-export interface BokehDocument {
-  get_model_by_name(name: string): BokehModel | null;
 }
 
 interface BokehView {
@@ -41,8 +31,120 @@ interface Bokeh {
   };
 }
 
+/** What a chart calls its parts, see the charts in Python. */
+interface Names {
+  /** The chart itself, as its block is named. */
+  chart: string;
+  /** Figures that grow with the scale. */
+  figures: readonly string[];
+  /** Sources in which a tap on a mark selects the layer of its column `layer`, and the head. */
+  taps: readonly string[];
+}
+
+export interface Chart {
+  el: HTMLElement;
+  /** The blocks that it is embedded from: BokehJS, and the chart in the colours of the page. */
+  keys(): readonly [Key<string>, Key<object>];
+  /** Why it cannot be embedded; undefined where its blocks are there. */
+  missing(got: Got): string | undefined;
+  /** Embed it where that is still to be done, in the page and in sight; then `fill` it. */
+  draw(got: Got, fill: (parts: ChartParts) => void): Promise<void>;
+}
+
+export interface ChartParts {
+  /** Columns of a source. */
+  data(source: string): Record<string, ArrayLike<number>>;
+  fill(source: string, columns: Record<string, Numbers>): void;
+  /** Marks of a source that stand out; none for all of them. */
+  choose(source: string, indices: number[]): void;
+  show(figure: string, visible: boolean): void;
+}
+
+interface Embedded {
+  theme: string;
+  scale: number;
+  made: Promise<{ document: BokehDocument; dispose(): void }>;
+}
+
+export function bokehChart(
+  { chart, figures, taps }: Names,
+  { store, surface, signal }: { store: Store; surface: Surface; signal: AbortSignal },
+  className = "",
+): Chart {
+  const el = h("div", { class: `tl-chart ${className}`.trim() });
+  const wanted = () => [keys.bokehScript(), keys.chart(chart, surface.palette.name)] as const;
+  let embedded: Embedded | null = null;
+  let choosing = false;
+  const dispose = () => void embedded?.made.then((made) => made.dispose()).catch(() => {});
+  signal.addEventListener("abort", dispose);
+
+  const embed = (got: Got): Embedded => {
+    const theme = surface.palette.name;
+    if (embedded?.theme === theme) return embedded;
+    const [script, item] = wanted();
+    dispose();
+    const made = embedChart(take(got(script)), take(got(item)), el, signal);
+    const here: Embedded = { theme, scale: 1, made };
+    embedded = here;
+    made.then(
+      ({ document }) => {
+        for (const name of taps) selectOnTap(sourceOf(document, name), store, () => choosing);
+      },
+      () => {
+        if (embedded === here) embedded = null; // the next picture tries again
+      },
+    );
+    return here;
+  };
+  return {
+    el,
+    keys: wanted,
+    missing(got) {
+      const [script, item] = wanted();
+      return got(item).reason ?? got(script).reason;
+    },
+    async draw(got, fill) {
+      const here = embed(got);
+      const { document } = await here.made;
+      fill({
+        data: (name) => sourceOf(document, name)?.data ?? {},
+        fill(name, columns) {
+          const source = sourceOf(document, name);
+          if (source) source.data = columns;
+        },
+        choose(name, indices) {
+          const source = sourceOf(document, name);
+          choosing = true;
+          if (source) source.selected.indices = indices;
+          choosing = false;
+        },
+        show(name, visible) {
+          const figure = document.get_model_by_name(name);
+          if (figure) figure.visible = visible;
+        },
+      });
+      for (const name of figures) resize(document, name, here.scale, surface.scale);
+      here.scale = surface.scale;
+    },
+  };
+}
+
+function sourceOf(document: BokehDocument, name: string): BokehSource | null {
+  return document.get_model_by_name(name) as BokehSource | null;
+}
+
+function selectOnTap(source: BokehSource | null, store: Store, choosing: () => boolean): void {
+  source?.selected.properties.indices.change.connect(() => {
+    const [index] = source.selected.indices;
+    const layer = index === undefined ? undefined : source.data.layer?.[index];
+    if (choosing() || layer === undefined || layer < 0) return;
+    const head = source.data.head?.[index!];
+    store.select(head === undefined ? { layer } : { layer, head });
+  });
+}
+
 /** Embed a chart in `target`, which must be in the page. */
-export async function embedChart(
+async function embedChart(
   script: string,
   item: object,
   target: HTMLElement,
@@ -69,7 +171,7 @@ export async function embedChart(
 const TEXTS = ["axis_label", "major_label", "label"].map((name) => `${name}_text_font_size`);
 
 /** Set the size of a figure and its texts against what Python gave it. */
-export function resize(document: BokehDocument, name: string, from: number, to: number): void {
+function resize(document: BokehDocument, name: string, from: number, to: number): void {
   const figure = document.get_model_by_name(name) as BokehFigure | null;
   if (!figure || from === to) return;
   figure.height = Math.round((figure.height * to) / from);
@@ -79,26 +181,6 @@ export function resize(document: BokehDocument, name: string, from: number, to: 
       if (typeof size === "string") part[text] = `${(Number.parseFloat(size) * to) / from}px`;
     }
   }
-}
-
-/** Give a data source of a chart its columns. */
-export function fillSource(
-  document: BokehDocument,
-  name: string,
-  data: Record<string, Numbers>,
-): void {
-  const source = document.get_model_by_name(name) as BokehSource | null;
-  if (source) source.data = data;
-}
-
-/** A tap on a mark selects the layer in its source's column `layer`. */
-export function selectLayerOnTap(document: BokehDocument, name: string, store: Store): void {
-  const source = document.get_model_by_name(name) as BokehSource | null;
-  source?.selected.properties.indices.change.connect(() => {
-    const [index] = source.selected.indices;
-    const layer = index === undefined ? undefined : source.data.layer?.[index];
-    if (layer !== undefined && layer >= 0) store.select({ layer });
-  });
 }
 
 /** BokehJS of the wanted version: what the page has, or the given script run once. */

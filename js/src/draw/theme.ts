@@ -49,7 +49,7 @@ export function surface(root: HTMLElement, store: Store, signal: AbortSignal): S
   const changed = perFrame(() => {
     const before = made.palette;
     apply();
-    if (made.palette !== before) store.setOptions({}); // panels draw again
+    if (made.palette !== before) store.touch(); // panels draw again
   }, signal);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed, { signal });
   const observer = new MutationObserver(changed);

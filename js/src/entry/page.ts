@@ -1,6 +1,8 @@
 // The offline page: the same store and panels over blocks written into the page.
 
 import type { Manifest, Mark, PanelKind } from "../contract/contract.ts";
+import { reasonOf } from "../core/load.ts";
+import type { Changed } from "../core/options.ts";
 import type { Selection } from "../core/selection.ts";
 import { type Model, Store } from "../core/store.ts";
 import { embeddedText } from "../draw/dom.ts";
@@ -12,6 +14,8 @@ interface Page {
   selection: Selection;
   method: string;
   marks?: Mark[] | null;
+  /** How things are shown, by panel, as far as it is not as at the start. */
+  options?: Changed;
   theme: string;
   title: string;
   kind: PanelKind;
@@ -25,6 +29,7 @@ async function open(): Promise<void> {
     ...page.selection,
     method: page.method,
     marks: page.marks ?? null,
+    view: page.options,
     theme: page.theme,
     presentation: false,
     _manifest: page.manifest,
@@ -57,6 +62,6 @@ function localModel(state: Record<string, unknown>): Model {
 open().catch((error: unknown) => {
   const message = document.createElement("p");
   message.setAttribute("role", "alert");
-  message.textContent = error instanceof Error ? error.message : String(error);
+  message.textContent = reasonOf(error);
   document.body.append(message);
 });

@@ -1,6 +1,6 @@
 // What the report uses of BokehJS, which is a script of the page.
 
-import type { BokehDocument, BokehSource } from "../draw/chart.ts";
+import type { BokehDocument, BokehSource } from "../draw/bokeh.ts";
 import type { FigureDocuments } from "./study.ts";
 
 /** A figure; notifications are among the roots, too, and draw nothing. */

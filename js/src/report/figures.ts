@@ -1,6 +1,6 @@
 // The figures: drawn for one theme, brushed, and each mark leads where its number leads.
 
-import type { BokehSource } from "../draw/chart.ts";
+import type { BokehSource } from "../draw/bokeh.ts";
 import { h } from "../draw/dom.ts";
 import { embedFigures, type NamedSource, type Plot, type PlotViews } from "./bokeh.ts";
 import type { Scores } from "./cases.ts";

@@ -1,39 +1,71 @@
 // The frame of every panel: title, caption, picture; loading, progress, errors; newest run wins.
 
-import type { PanelKind } from "../contract/contract.ts";
+import type { Key, PanelKind } from "../contract/contract.ts";
+import { attempt, type Got, Loads, type Need, reasonOf } from "../core/load.ts";
 import { perFrame } from "../core/schedule.ts";
 import { selectionText } from "../core/selection.ts";
+import type { State } from "../core/state.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import type { Surface } from "../draw/theme.ts";
 import type { Tooltip } from "../draw/tooltip.ts";
 import { isAbort, type Progress } from "../sources/source.ts";
 
-/** What a panel gets for one run. */
+/** What a panel that loads by itself gets for one run. */
 export interface View {
   store: Store;
   surface: Surface;
   signal: AbortSignal;
-  /** A block of known form. */
-  block<T>(key: string): Promise<T>;
+  block<T>(key: Key<T>): Promise<T>;
+  /** Blocks for a part that says what it needs, see `Panel`. */
+  gather(needs: (got: Got) => readonly Need[]): Promise<Got>;
   /** What the picture can do without: null where it fails, and the panel says why unless `quiet`. */
   optional<T>(wanted: Promise<T>, quiet?: boolean): Promise<T | null>;
   /** Run this panel again: something only it knows has changed. */
   refresh(): void;
 }
 
-/** What one run leads to; `draw` may be called again when the size changes. */
+/** What one run leads to. */
 export interface Picture {
   title: string;
   note?: string;
   caption: string;
-  draw(): void;
+  /**
+   * Draw it, from what was read when it was made; called again when the size changes. A promise
+   * is waited for: charts are embedded when they are first drawn.
+   */
+  draw(): void | Promise<void>;
 }
 
-export interface Panel {
+interface Place {
   label: string;
   controls: HTMLElement[];
   body: HTMLElement;
+}
+
+/**
+ * A panel says what it reads and which blocks it needs, apart from drawing; the frame does the
+ * loading. `needs` and `picture` depend on their arguments alone, and on the colours of the page.
+ */
+export interface Panel extends Place {
+  /** Drawn after the other panels of the page, because its drawing takes longest. */
+  late?: true;
+  /**
+   * What the panel reads of the state beside its own options, as plain JSON: where it stays as it
+   * was, a change is none of this panel's business and it does not run again.
+   */
+  reads(state: State): unknown;
+  /**
+   * The blocks of the picture. Asked again as blocks arrive, until it names nothing new: which
+   * blocks these are may depend on what others hold.
+   */
+  needs(state: State, got: Got): readonly Need[];
+  /** The picture, from blocks that are there; an error it throws is shown in its place. */
+  picture(state: State, got: Got): Picture;
+}
+
+/** A panel that loads by itself, after every change. */
+export interface LoadingPanel extends Place {
   load(view: View): Promise<Picture>;
 }
 
@@ -44,7 +76,12 @@ export interface Setting {
   signal: AbortSignal;
 }
 
-export type MakePanel = (setting: Setting) => Panel;
+export interface PanelSetting extends Setting {
+  /** Run the panel again: something outside the state has changed, such as an exact effect. */
+  refresh(): void;
+}
+
+export type MakePanel = (setting: PanelSetting) => Panel | LoadingPanel;
 
 /** Mount a panel into an element and keep it up to date; resolves after the first picture. */
 export function runPanel(
@@ -54,7 +91,7 @@ export function runPanel(
   setting: Setting,
 ): Promise<void> {
   const { surface, store, signal } = setting;
-  const panel = make(setting);
+  const panel = make({ ...setting, refresh: () => void run() });
   const title = h("h2", { class: "tl-title" });
   const note = h("span", { class: "tl-note" });
   const caption = h("p", { class: "tl-caption" });
@@ -77,6 +114,8 @@ export function runPanel(
 
   let current = new AbortController();
   let picture: Picture | null = null;
+  let loads = new Loads();
+  let read = "";
 
   const say = (text: string, action: HTMLButtonElement | null, alert: boolean) => {
     message.replaceChildren(h("span", {}, text), ...(action ? [action] : []));
@@ -107,26 +146,53 @@ export function runPanel(
     }
   };
 
+  /** What the panel reads, to be compared. */
+  const reading = (one: Panel) => {
+    const options = (store.options as Partial<Record<PanelKind, unknown>>)[kind];
+    return JSON.stringify([one.reads(store), options, surface.palette.name, surface.scale]);
+  };
+
   const run = async () => {
     current.abort();
     current = new AbortController();
     const { signal: mine } = current;
     section.dataset.state = "loading";
     let missing = "";
-    try {
-      const loaded = await panel.load({
+    const block = <T>(key: Key<T>) => store.block(key, mine, progress);
+    const mineOnly = new Loads();
+    loads = mineOnly;
+    const gather = async (needs: (got: Got) => readonly Need[]) => {
+      missing = (await mineOnly.gather(needs, block, mine)) || missing;
+      return mineOnly.got;
+    };
+    const loading = async (one: LoadingPanel) =>
+      one.load({
         store,
         surface,
         signal: mine,
-        block: <T>(key: string) => store.block(key, mine, progress) as Promise<T>,
-        optional: (wanted, quiet = false) =>
-          wanted.catch((error: unknown) => {
-            if (mine.aborted || isAbort(error)) throw error;
-            if (!quiet) missing = reason(error);
-            return null;
-          }),
+        block,
+        gather,
+        async optional(wanted, quiet = false) {
+          const { value = null, reason } = await attempt({ signal: mine }, wanted);
+          if (reason !== undefined && !quiet) missing = reason;
+          return value;
+        },
         refresh: () => void run(),
       });
+    const gathering = async (one: Panel) => {
+      read = reading(one);
+      const needs = (got: Got) => one.needs(store, got);
+      await gather(needs);
+      if (one.late) {
+        await new Promise((resolve) => setTimeout(resolve));
+        await gather(needs); // the state may have moved on
+      }
+      mine.throwIfAborted();
+      read = reading(one);
+      return one.picture(store, mineOnly.got);
+    };
+    try {
+      const loaded = await ("load" in panel ? loading(panel) : gathering(panel));
       if (mine.aborted || signal.aborted) return;
       picture = loaded;
       title.textContent = loaded.title;
@@ -134,8 +200,10 @@ export function runPanel(
       caption.textContent = loaded.caption;
       message.hidden = true;
       delete message.dataset.progress;
-      loaded.draw();
-      section.dataset.selection = selectionText(store.selection);
+      const drawn = selectionText(store.selection);
+      await loaded.draw();
+      if (mine.aborted || signal.aborted) return;
+      section.dataset.selection = drawn;
       section.toggleAttribute("data-partial", missing !== "");
       if (missing) fail(missing);
       else section.dataset.state = "ready";
@@ -143,26 +211,31 @@ export function runPanel(
       if (mine.aborted || signal.aborted || isAbort(error)) return;
       delete message.dataset.progress;
       section.removeAttribute("data-partial");
-      fail(reason(error));
+      fail(reasonOf(error));
     }
   };
 
-  store.subscribe(() => void run(), signal);
+  /** Run again where a change concerns this panel, or where the last run came to no picture. */
+  const changed = () => {
+    const { state } = section.dataset;
+    if ("load" in panel || state === "error" || reading(panel) !== read) return void run();
+    if (state === "loading") return;
+    const isNew = ({ key }: Need) => loads.got(key).state === "loading";
+    if (panel.needs(store, loads.got).some(isNew)) return void run();
+    section.dataset.selection = selectionText(store.selection);
+  };
+  store.subscribe(changed, signal);
   signal.addEventListener("abort", () => current.abort());
   let width = 0;
   const resized = new ResizeObserver(
     perFrame(() => {
       if (section.clientWidth !== width && section.dataset.state === "ready") {
         width = section.clientWidth;
-        picture?.draw();
+        void picture?.draw();
       }
     }, signal),
   );
   resized.observe(section);
   signal.addEventListener("abort", () => resized.disconnect());
   return run();
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

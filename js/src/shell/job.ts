@@ -1,6 +1,7 @@
 // A long computation that the user starts and may stop; it goes on while the selection moves.
 
-import type { Value } from "../contract/decode.ts";
+import type { Key } from "../contract/contract.ts";
+import { reasonOf } from "../core/load.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import { isAbort, type Progress } from "../sources/source.ts";
@@ -10,15 +11,15 @@ export interface Job {
   el: HTMLElement;
   readonly running: boolean;
   /** Ask for blocks one after the other; `part` is called now and then, and at the end. */
-  start(label: string, keys: string[], hear: Hearing): Promise<void>;
+  start<T>(label: string, keys: readonly Key<T>[], hear: Hearing<T>): Promise<void>;
   stop(): void;
 }
 
-export interface Hearing {
+export interface Hearing<T> {
   /** A block that is there. */
-  done(key: string, value: Value): void;
+  done(key: Key<T>, value: T): void;
   /** The block is on its way; called at most about once a second. */
-  underway?(key: string): Promise<void>;
+  underway?(key: Key<T>): Promise<void>;
   /** Nothing more comes. */
   ended(): void;
 }
@@ -75,7 +76,7 @@ export function makeJob(store: Store, signal: AbortSignal): Job {
         if (signal.aborted) return;
         // What came before the stop stays.
         if (isAbort(error)) say("Stopped.", false);
-        else say(error instanceof Error ? error.message : String(error), false);
+        else say(reasonOf(error), false);
       } finally {
         if (current === mine) current = null;
         if (!signal.aborted) hear.ended();

@@ -5,8 +5,8 @@ import { grows, keys } from "../../src/contract/contract.ts";
 describe("keys", () => {
   it("are spelled as on the wire", () => {
     expect(keys.attention("base", 3, 5)).toBe("attention/base/3/5");
-    expect(keys.headEffect("tuned", null)).toBe("heads/effect/tuned/answer");
-    expect(keys.neurons(null, 4)).toBe("neurons/all/4");
+    expect(keys.headEffect("tuned", "answer")).toBe("heads/effect/tuned/answer");
+    expect(keys.neurons("all", 4)).toBe("neurons/all/4");
   });
 
   it("say whether their value is no answer for good", () => {

@@ -1,8 +1,12 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it, vi } from "vitest";
+import { keys } from "../../src/contract/contract.ts";
 import { PALETTES } from "../../src/contract/palette.ts";
+import { required } from "../../src/core/load.ts";
 import { selectionText } from "../../src/core/selection.ts";
 import { Store } from "../../src/core/store.ts";
+import { tooltip } from "../../src/draw/tooltip.ts";
+import { type Panel, runPanel } from "../../src/shell/frame.ts";
 import { mount } from "../../src/shell/mount.ts";
 import type { Progress, Source } from "../../src/sources/source.ts";
 import { FakeModel, HOSTILE, manifest, source } from "../fixture.ts";
@@ -103,6 +107,50 @@ describe("every panel", () => {
     await new Promise((resolve) => setTimeout(resolve, 90));
     expect(root.querySelector("h2")!.textContent).toContain("DOG");
     expect(root.querySelector<HTMLElement>("[data-panel]")!.dataset.selection).toBe("7/-1/-1/");
+  });
+
+  it("runs again for what it reads, and says which selection it shows", async () => {
+    const shown = vi.fn();
+    const made = manifest();
+    const model = new FakeModel(made, { token: 7 });
+    const controller = new AbortController();
+    ending.push(controller);
+    const store = new Store(model, source(made), controller.signal);
+    const root = document.createElement("div");
+    document.body.append(root);
+    const setting = {
+      store,
+      signal: controller.signal,
+      surface: { root, store, palette: PALETTES.light, scale: 1 },
+      tooltip: tooltip(root, controller.signal),
+    };
+    const panel: Panel = {
+      label: "tokens",
+      controls: [],
+      body: document.createElement("div"),
+      reads: ({ selection }) => selection.token,
+      needs: ({ selection, live }) =>
+        required(
+          live ? keys.disagreement() : keys.logprob("base"),
+          keys.saliencyColumn("base", "gradient", selection.token - 6),
+        ),
+      picture: ({ selection }) => {
+        shown(selection.token);
+        return { title: "", caption: "", draw() {} };
+      },
+    };
+    await runPanel("overview", () => panel, root, setting);
+    const section = root.querySelector<HTMLElement>("[data-panel]")!;
+    const at = (text: string) => vi.waitFor(() => expect(section.dataset.selection).toBe(text));
+    store.select({ layer: 1, head: 2 });
+    await at("7/1/2/");
+    expect(shown.mock.calls).toEqual([[7]]);
+    store.select({ token: 6 });
+    await at("6/1/2/");
+    expect(shown.mock.calls).toEqual([[7], [6]]);
+    model.set("_recorded", false); // other blocks are needed
+    store.touch();
+    await vi.waitFor(() => expect(shown.mock.calls).toEqual([[7], [6], [6]]));
   });
 
   it("follows JupyterLab's theme, and the one that is set", async () => {

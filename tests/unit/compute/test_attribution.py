@@ -10,8 +10,8 @@ import pytest
 import torch
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.saliency import occlusion
-from twinlens.compute.saliency.registry import METHODS, Piece, SaliencyMethod, Wanted
-from twinlens.compute.saliency.tables import methods
+from twinlens.compute.saliency.methods import METHODS
+from twinlens.compute.saliency.registry import Piece, SaliencyMethod, Wanted
 from twinlens.contract.manifest import Method
 from twinlens.errors import Interrupted, NotFiniteError
 
@@ -160,7 +160,7 @@ def test_values_that_are_not_finite_are_an_error(
 
 
 def test_methods_are_offered_paper_first_then_exact_ones() -> None:
-    offered = methods()
+    offered = [entry.method for entry in METHODS.values()]
     assert [m.name for m in offered[:2]] == ["gradient_x_input", "occlusion"]
     exact = [m.exact for m in offered[1:]]
     assert exact == sorted(exact, reverse=True)

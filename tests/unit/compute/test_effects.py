@@ -42,7 +42,7 @@ def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("few_at_once")
 def test_exact_cells_come_in_the_order_of_the_estimate(trace: LiveTrace) -> None:
-    by_token = np.abs(trace.effects.heads("tuned").sum(axis=(0, 1)))
+    by_token = np.abs(trace.saliency_room.tables.heads("tuned").sum(axis=(0, 1)))
     assert np.isnan(trace.array(f"{KEY}/so_far")).all()
     with pytest.raises(Interrupted):
         trace.block(KEY, stop_after(2))
@@ -77,21 +77,21 @@ def test_agreement_grows_with_the_exact_cells(trace: LiveTrace) -> None:
 
 
 def test_contrast_is_against_the_other_model(trace: LiveTrace) -> None:
-    own, other = trace.effects._logprobs["base"], trace.effects._logprobs["tuned"]
-    rivals = trace.effects._rivals("base")
+    own, other = [trace.saliency_room.tables._of.captures[side].logprobs for side in SIDES]
+    rivals = trace.saliency_room.tables._rivals("base")
     assert rivals == other.argmax(dim=-1).tolist()
     assert rivals != own.argmax(dim=-1).tolist() or trace.manifest.response != "tuned"
 
 
 def test_own_answers_have_no_common_rival(pair: Pair) -> None:
     trace = trace_pair(pair, tiny.PROMPT, response="own", max_new_tokens=3)
-    assert trace.effects._rivals("base") is None
+    assert trace.saliency_room.tables._rivals("base") is None
     assert np.isfinite(trace.array("saliency/base/gradient_x_input_contrast")).all()
 
 
 def test_both_models_get_the_same_replacements(trace: LiveTrace) -> None:
-    words = trace.effects._replacements()
-    assert words == trace.effects._replacements()
+    words = trace.saliency_room.tables._replacements()
+    assert words == trace.saliency_room.tables._replacements()
     assert len(words) == trace.manifest.prompt_length
     assert max(words) < trace.pair.vocabulary
 

@@ -170,7 +170,10 @@ def test_interrupted_ablation_keeps_what_is_finished(trace: LiveTrace) -> None:
 
 
 def test_the_mean_and_the_other_model(trace: LiveTrace) -> None:
-    kept = {side: trace._captures[side].heads[:, :-1].unflatten(-1, (HEADS, -1)) for side in SIDES}
+    kept = {
+        side: trace.head_room._of.captures[side].heads[:, :-1].unflatten(-1, (HEADS, -1))
+        for side in SIDES
+    }
     with trace.pair.model("base") as model:
         read = replace(
             reading(model), ids=trace._ids["base"], prompt_length=trace.manifest.prompt_length
@@ -212,13 +215,13 @@ def test_questions_that_have_no_answer(pair: Pair, trace: LiveTrace) -> None:
 def test_patterns_hold_their_causal_half_only(trace: LiveTrace) -> None:
     t = trace.manifest.length("base")
     for side in SIDES:
-        patterns = trace._captures[side].attention
+        patterns = trace.head_room._of.captures[side].attention
         assert patterns.nbytes <= LAYERS * HEADS * t * (t + 1) // 2 * 2 + t * t
         assert patterns[1].shape == (HEADS, t, t)
         np.testing.assert_array_equal(patterns[1, 2], patterns[1][2])
         assert not patterns[2].triu(diagonal=1).any()
     with pytest.raises(IndexError):
-        trace._captures["base"].attention[LAYERS]
+        trace.head_room._of.captures["base"].attention[LAYERS]
 
 
 def test_entropy_and_previous_of_known_patterns(trace: LiveTrace) -> None:

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from twinlens.compute.passes import conditions
 from twinlens.compute.passes.reading import Reading
-from twinlens.compute.saliency import occlusion
+from twinlens.compute.saliency import gradients, occlusion
 from twinlens.compute.saliency.occlusion import deletion_curve, occluded, read_intact
 from twinlens.contract.wire import Array
 from twinlens.errors import NotFiniteError, PromptError, UnsupportedArchitectureError
@@ -207,7 +206,7 @@ def test_models_whose_attention_cannot_be_reached(monkeypatch: pytest.MonkeyPatc
     model = tiny.model("llama")
     names = ("occlusion_zero", "occlusion_remove", "occlusion_replace", "gradient_x_input")
     usual = {name: table(name, reading(model, replacements=REPLACEMENTS)) for name in names}
-    for module in (conditions, occlusion, gradients, folding):
+    for module in (occlusion, gradients):
         monkeypatch.setattr(module, "hookable", lambda _: False)
     for name, value in usual.items():
         again = table(name, reading(model, replacements=REPLACEMENTS))

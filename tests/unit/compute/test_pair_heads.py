@@ -83,7 +83,7 @@ def test_blocks_are_the_changes_of_the_pairs(worded: LiveTrace, loaded: Pair) ->
 def test_long_lists_are_cut_and_say_so(worded: LiveTrace, monkeypatch) -> None:
     whole = worded.block("word_pairs/1/2")
     monkeypatch.setattr("twinlens.weights.head_words.LISTED", 3)
-    cut = worded.heads.block("word_pairs/1/2")
+    cut = worded.head_room.word_pairs(1, 2, None)
     assert cut["rows"] == whole["rows"][:3]
     assert cut["left_out"] == len(whole["rows"]) - 3
 
@@ -152,7 +152,7 @@ def test_files_give_what_the_loaded_pair_gives(
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr("twinlens.compute.models.sources.load_weights", never)
-    monkeypatch.setattr("twinlens.compute.pair.load_weights", never)
+    monkeypatch.setattr("twinlens.compute.models.models.load_weights", never)
     found = twinlens.word_pairs(*folders, WORDS, **SMALL)
     expected = loaded.head_weights.search.find()
     assert found.parameters == expected.parameters

@@ -132,7 +132,9 @@ def test_captures_stay_within_a_quarter_of_the_weights(real_trace: LiveTrace) ->
         real_trace.pair, PROMPT * 3, response=" Rome, Berlin, Madrid, Lisbon", max_new_tokens=1
     )
     kept = sum(
-        kept.nbytes for captured in longer._captures.values() for kept in vars(captured).values()
+        kept.nbytes
+        for captured in longer.head_room._of.captures.values()
+        for kept in vars(captured).values()
     )
     weights = 4 * (longer.manifest.pair.base.parameters + longer.manifest.pair.tuned.parameters)
     assert longer.manifest.prompt_length >= 40
@@ -161,12 +163,12 @@ def test_gguf_file(real_trace: LiveTrace) -> None:
     assert pair.info.base.name == file.name
     assert pair.info.base.revision.startswith("sha256:")
     torch.testing.assert_close(
-        kept.logprobs, real_trace._captures["base"].logprobs, atol=1e-4, rtol=0
+        kept.logprobs, real_trace.head_room._of.captures["base"].logprobs, atol=1e-4, rtol=0
     )
 
 
 def test_heads_of_large_estimated_effect_have_large_exact_effects(real_trace: LiveTrace) -> None:
-    effects = real_trace.heads.effects
+    effects = real_trace.head_room.effects
     order = np.argsort(-np.abs(effects.estimate("tuned")), axis=None)
     groups = [[divmod(int(place), 9) for place in part] for part in (order[:8], order[-8:])]
     large, small = (np.nanmean(np.abs(effects.exact("tuned", "zero", heads))) for heads in groups)

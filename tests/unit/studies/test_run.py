@@ -15,8 +15,8 @@ import pytest
 pytest.importorskip("pyarrow")
 
 import pyarrow as pa
-from twinlens.compute import pair as pair_module
 from twinlens.compute.live.live import trace_pair
+from twinlens.compute.models import models as models_module
 from twinlens.compute.models.sources import load_weights
 from twinlens.errors import Interrupted, PromptError, StudyError, UnknownBlockError
 from twinlens.measures.density import DensityParameters
@@ -279,7 +279,7 @@ DATA = [
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    return pair_module.load_pair(*tiny.save_pair(tmp_path_factory.mktemp("pair")))
+    return models_module.load_pair(*tiny.save_pair(tmp_path_factory.mktemp("pair")))
 
 
 MIXED = [
@@ -315,13 +315,13 @@ def test_with_one_model_at_a_time_models_are_loaded_by_batch(tmp_path, monkeypat
         loaded.append(source.name)
         return load_weights(source, *rest)
 
-    monkeypatch.setattr(pair_module, "load_weights", load)
+    monkeypatch.setattr(models_module, "load_weights", load)
     folders = tiny.save_pair(tmp_path)
-    alone = pair_module.load_pair(*folders, memory="sequential")
+    alone = models_module.load_pair(*folders, memory="sequential")
     store = run.study(alone, MIXED, tmp_path / "s", batch_size=3, max_new_tokens=4)
     known, first, second = ["base", "tuned"], ["base", "tuned", "base"], ["tuned", "base"]
     assert loaded == [*known, *first, *second]
-    both = pair_module.load_pair(*folders)
+    both = models_module.load_pair(*folders)
     assert same(store, run.study(both, MIXED, tmp_path / "b", batch_size=3, max_new_tokens=4)) == 12
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import NoneType, UnionType
 from typing import (
     Any,
@@ -19,7 +19,7 @@ from typing import (
 
 from twinlens.contract import forms, manifest, words
 from twinlens.contract.block import Block
-from twinlens.contract.blocks import BLOCKS
+from twinlens.contract.blocks import BLOCKS, HEAD_MEASURES, SHIFTS
 
 _HEAD = """// Generated from widgets/twinlens/contract by `make contract`: do not edit.
 
@@ -68,6 +68,10 @@ def contract_ts() -> str:
     parts += [f"export type {name} = {_type(form, name)};" for name, form in _aliases()]
     parts.append(_KEYS)
     parts += ["export const keys = {", *map(_builder, BLOCKS.values()), "};\n"]
+    parts += [
+        _builders("headMeasures", "Measures of the rows of attention", HEAD_MEASURES),
+        _builders("shifts", "How far the parts of a layer moved", SHIFTS),
+    ]
     growing = ",\n".join(f"  /^{_regex(b)}$/" for b in BLOCKS.values() if b.grows)
     parts.append(f"const GROWING = [\n{growing},\n];\n")
     parts.append(_GROWS)
@@ -142,14 +146,19 @@ def _builder(block: Block[Any]) -> str:
             continue
         name, every = _camel(place[1]), place[2]
         kind = _PARAMETERS.get(place[1], "string" if place[1] in _TEXTS else "number")
-        parameters.append(f"{name}: {kind}{' | null' if every else ''}")
-        parts.append(f'${{{name} ?? "{every}"}}' if every else f"${{{name}}}")
+        parameters.append(f"{name}: {kind}" + (f' | "{every}"' if every else ""))
+        parts.append(f"${{{name}}}")
     value = "Tensor" if block.dtype else _type(block.form)
     doc = " ".join(block.meaning.split("\n\n")[0].split())
     quote = "`" if parameters else '"'
     text = f"{quote}{'/'.join(parts)}{quote}"
     head = f"{_camel(block.name)}: ({', '.join(parameters)}): Key<{value}>"
     return f"  /** {doc} */\n  {head} => {text},"
+
+
+def _builders(name: str, doc: str, listed: Mapping[str, Block[Any]]) -> str:
+    lines = "".join(f"  {key}: keys.{_camel(block.name)},\n" for key, block in listed.items())
+    return f"/** {doc}. */\nexport const {name} = {{\n{lines}}} as const;\n"
 
 
 def _regex(block: Block[Any]) -> str:

@@ -38,6 +38,8 @@ ABLATIONS: tuple[str, str, str] = ("zero", "mean", "other")
 #: Heads of largest estimated effect that a table of exact effects holds.
 TOP_HEADS = 20
 
+#: The method of Wu et al. (2310.00492).
+PUBLISHED = "gradient_x_input"
 #: The method that stands for the truth.
 EXACT = "occlusion"
 #: Tasks and levels of language that a concept may be labelled with.

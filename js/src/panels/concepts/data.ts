@@ -4,13 +4,11 @@ import {
   type BySide,
   type ComponentEnds,
   type HandLabel,
+  keys,
   type MatchedComponent,
-  type NeuronActivity,
-  type NeuronWords,
   SIDES,
   type Word,
 } from "../../contract/contract.ts";
-import type { Tensor } from "../../contract/decode.ts";
 import { parseUnit, unitName } from "../../contract/units.ts";
 import type { Store } from "../../core/store.ts";
 import { bySide, type Numbers, row } from "../../maths/numbers.ts";
@@ -70,7 +68,7 @@ export async function loadConcepts(view: View, apart = false): Promise<Concepts>
   // Recordings list neurons of answer tokens only.
   const prompt = store.selection.token < store.promptLength;
   const [components, activity, neurons] = await Promise.all([
-    view.block<MatchedComponent[]>(`components/${layer}`),
+    view.block(keys.components(layer)),
     store.reading < 0 ? null : view.optional(bySide((side) => componentsAt(view, side, layer))),
     view.optional(loadNeurons(view, layer), prompt),
   ]);
@@ -89,7 +87,7 @@ export async function loadConcepts(view: View, apart = false): Promise<Concepts>
     neurons: neurons ?? [],
   };
   if (parsed?.kind === "neuron") {
-    const neuron = await view.block<NeuronWords>(`neuron/${layer}/${parsed.index}`);
+    const neuron = await view.block(keys.neuronWords(layer, parsed.index));
     return {
       ...shared,
       ...drawn(neuron.base.words, neuron.tuned.words, apart ? undefined : null),
@@ -102,7 +100,7 @@ export async function loadConcepts(view: View, apart = false): Promise<Concepts>
   const component = components[k];
   if (!component) throw new Error(`Layer ${layer} has no ${unitName(unit) || "concepts"}.`);
   const ends = apart
-    ? (await view.optional(view.block<ComponentEnds[]>(`components/${layer}/ends`), true))?.[k]
+    ? (await view.optional(view.block(keys.componentEnds(layer)), true))?.[k]
     : null;
   return {
     ...shared,
@@ -144,21 +142,21 @@ function drawn(
 async function layerOf(view: View): Promise<number> {
   const { layer } = view.store.selection;
   if (layer >= 0) return layer;
-  const { data } = await view.block<Tensor>("components/change");
+  const { data } = await view.block(keys.componentChange());
   let best = data.length >> 1;
   for (let i = best; i < data.length; i++) if (data[i]! > data[best]!) best = i;
   return best;
 }
 
 async function componentsAt(view: View, side: "base" | "tuned", layer: number): Promise<Numbers> {
-  const tensor = await view.block<Tensor>(`activations/${side}/${layer}/components`);
+  const tensor = await view.block(keys.componentActivations(side, layer));
   return view.store.reading < tensor.shape[0]! ? row(tensor, view.store.reading) : [];
 }
 
 async function loadNeurons(view: View, layer: number): Promise<UnitRow[]> {
   const { token } = view.store.selection;
   if (token < 0) return [];
-  const list = await view.block<NeuronActivity>(`neurons/${layer}/${token}`);
+  const list = await view.block(keys.neurons(layer, token));
   return list.map(({ neuron, base, tuned }) => ({
     unit: `neuron:${neuron}`,
     name: unitName(`neuron:${neuron}`),

@@ -1,12 +1,8 @@
 // What became of a neuron: its value vector moved, or it is used more; and what it does.
 
-import {
-  type BySide,
-  type NeuronChange,
-  type NeuronWords,
-  SIDES,
-} from "../../contract/contract.ts";
+import { type BySide, keys, type NeuronChange, SIDES } from "../../contract/contract.ts";
 import { parseUnit } from "../../contract/units.ts";
+import { reasonOf } from "../../core/load.ts";
 import type { Store } from "../../core/store.ts";
 import { button, h } from "../../draw/dom.ts";
 import { number, percent, quote, signed } from "../../draw/format.ts";
@@ -59,7 +55,7 @@ export function neuronCard(store: Store, signal: AbortSignal): NeuronCard {
       status.textContent = "";
       refresh();
     } catch (error) {
-      status.textContent = error instanceof Error ? error.message : String(error);
+      status.textContent = reasonOf(error);
     } finally {
       start.disabled = false;
     }
@@ -95,12 +91,10 @@ async function loadFacts(view: View, { unit, layer }: Concepts): Promise<Facts |
   const neuron = parsed.index;
   const target = targetOf(store);
   const { token } = store.selection;
-  const key = `neuron/change/${layer}/${neuron}/${token < 0 ? "answer" : token}`;
+  const key = keys.neuronChange(layer, neuron, token < 0 ? "answer" : token);
   const [change, estimates, exact] = await Promise.all([
     view.optional(
-      store.live || store.has(key)
-        ? view.block<NeuronChange>(key)
-        : changeFrom(view, layer, neuron),
+      store.live || store.has(key) ? view.block(key) : changeFrom(view, layer, neuron),
       true,
     ),
     // All neurons at once take a pass back through both models: only where that was asked for.
@@ -115,7 +109,7 @@ async function loadFacts(view: View, { unit, layer }: Concepts): Promise<Facts |
 /** The same from what recordings keep: lengths and cosine of the vectors, and activations. */
 async function changeFrom(view: View, layer: number, neuron: number): Promise<NeuronChange> {
   const [vectors, active] = await Promise.all([
-    view.block<NeuronWords>(`neuron/${layer}/${neuron}`),
+    view.block(keys.neuronWords(layer, neuron)),
     activationsOf(view, layer, neuron),
   ]);
   const [b, t] = [vectors.base.norm, vectors.tuned.norm];

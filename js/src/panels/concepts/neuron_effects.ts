@@ -1,6 +1,6 @@
 // Activations of neurons, and their effects on the answer: estimates of all, exact ones on request.
 
-import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
+import { type BySide, keys, SIDES, type Side } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
 import type { Store } from "../../core/store.ts";
 import { quote } from "../../draw/format.ts";
@@ -12,7 +12,7 @@ export type Effect = BySide<number | undefined>;
 
 /** What an effect is on: one answer token, or the sum over the answer. */
 export interface Target {
-  key: string;
+  key: number | "answer";
   name: string;
   /** Whether a side has it. */
   has(side: Side): boolean;
@@ -26,7 +26,7 @@ export function targetOf(store: Store): Target {
     return { key: "answer", name: "the whole answer", has };
   }
   return {
-    key: String(token - store.promptLength),
+    key: token - store.promptLength,
     name: quote(store.text(token)),
     has: (side) => token < store.length(side),
   };
@@ -36,7 +36,7 @@ export function targetOf(store: Store): Target {
 export function loadEstimates(view: View, target: Target): Promise<BySide<Tensor | null> | null> {
   return view.optional(
     bySide(async (side) =>
-      target.has(side) ? view.block<Tensor>(estimateKey(side, target)) : null,
+      target.has(side) ? view.block(keys.neuronEffect(side, target.key)) : null,
     ),
     true,
   );
@@ -44,7 +44,7 @@ export function loadEstimates(view: View, target: Target): Promise<BySide<Tensor
 
 /** Whether the estimates can be had without computing them. */
 export function hasEstimates(store: Store, target: Target): boolean {
-  return SIDES.every((side) => !target.has(side) || store.has(estimateKey(side, target)));
+  return SIDES.every((side) => !target.has(side) || store.has(keys.neuronEffect(side, target.key)));
 }
 
 export function effectOf(
@@ -60,7 +60,7 @@ export function effectOf(
 /** Whether the exact effect of a neuron is known already. */
 export function isMeasured(store: Store, layer: number, neuron: number, target: Target): boolean {
   return SIDES.every(
-    (side) => !target.has(side) || store.has(ablationKey(side, layer, neuron, target)),
+    (side) => !target.has(side) || store.has(keys.neuronAblation(side, layer, neuron, target.key)),
   );
 }
 
@@ -74,17 +74,9 @@ export async function measure(
 ): Promise<Effect> {
   return bySide(async (side) => {
     if (!target.has(side)) return undefined;
-    const key = ablationKey(side, layer, neuron, target);
-    return ((await store.block(key, signal)) as Tensor).data[0];
+    const key = keys.neuronAblation(side, layer, neuron, target.key);
+    return (await store.block(key, signal)).data[0];
   });
-}
-
-function estimateKey(side: Side, { key }: Target): string {
-  return `neurons/effect/${side}/${key}`;
-}
-
-function ablationKey(side: Side, layer: number, neuron: number, { key }: Target): string {
-  return `neuron/ablation/${side}/${layer}/${neuron}/${key}`;
 }
 
 /** Activation where the selected token is read, or its mean magnitude over the answer. */
@@ -95,8 +87,10 @@ export async function activationsOf(
 ): Promise<BySide<number | undefined>> {
   const { store } = view;
   const of = async (side: "base" | "tuned") => {
-    const key = `activations/${side}/${layer}/neuron/${neuron}`;
-    const tensor = await view.optional(view.block<Tensor>(key), true);
+    const tensor = await view.optional(
+      view.block(keys.neuronActivations(side, layer, neuron)),
+      true,
+    );
     if (!tensor) return undefined;
     if (store.reading >= 0) return tensor.data[store.reading];
     return meanMagnitude(tensor.data.subarray(store.promptLength - 1, tensor.data.length - 1));

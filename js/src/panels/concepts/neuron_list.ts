@@ -1,7 +1,8 @@
 // Neurons by activity, change or effect; effects are estimates until they are measured.
 
-import { type BySide, type NeuronActivity, SIDES } from "../../contract/contract.ts";
+import { type BySide, keys, SIDES } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
+import { reasonOf } from "../../core/load.ts";
 import type { Store } from "../../core/store.ts";
 import { button, h, picker } from "../../draw/dom.ts";
 import { count, number, quote } from "../../draw/format.ts";
@@ -97,7 +98,7 @@ export function neuronList(store: Store, refresh: () => void, signal: AbortSigna
       status.textContent = "";
     } catch (error) {
       if (mine.signal.aborted) status.textContent = "";
-      else status.textContent = error instanceof Error ? error.message : String(error);
+      else status.textContent = reasonOf(error);
     } finally {
       if (measuring === mine) {
         measuring = null;
@@ -157,10 +158,10 @@ async function loadRows(
   const { store } = view;
   const { token } = store.selection;
   const target = targetOf(store);
-  const key = `neurons/${scope === "all" ? "all" : layer}/${token < 0 ? "answer" : token}`;
+  const key = keys.neurons(scope === "all" ? "all" : layer, token < 0 ? "answer" : token);
   const [listed, estimates] = await Promise.all([
     // Recordings keep some places only.
-    view.optional(view.block<NeuronActivity>(key), !store.live),
+    view.optional(view.block(key), !store.live),
     loadEstimates(view, target),
   ]);
   if (!listed) order = "effect";
@@ -207,7 +208,7 @@ async function shownOnes(view: View, places: Place[]): Promise<Place[]> {
   if (view.store.live) return places.slice(0, LONGEST);
   const kept = await Promise.all(
     places.map(([layer, neuron]) =>
-      view.optional(view.block<object>(`neuron/${layer}/${neuron}`), true),
+      view.optional(view.block(keys.neuronWords(layer, neuron)), true),
     ),
   );
   return places.filter((_, i) => kept[i] !== null).slice(0, LONGEST);

@@ -1,6 +1,7 @@
 // Feed-forward units of both models as words.
 
 import { parseUnit } from "../../contract/units.ts";
+import type { CloudShape, ConceptsOptions } from "../../core/options.ts";
 import type { Store } from "../../core/store.ts";
 import { h, picker } from "../../draw/dom.ts";
 import { count, number, percent, quote } from "../../draw/format.ts";
@@ -9,39 +10,31 @@ import { type Concepts, loadConcepts } from "./data.ts";
 import { nameEditor } from "./name_editor.ts";
 import { neuronCard } from "./neuron_card.ts";
 import { unitSheets } from "./unit_sheets.ts";
-import { type CloudShape, wordCloud } from "./word_cloud.ts";
+import { wordCloud } from "./word_cloud.ts";
 
 const SHAPES: { value: CloudShape; label: string }[] = [
   { value: "zones", label: "in three zones" },
   { value: "clouds", label: "a cloud per model" },
 ];
-const ENDS: { value: "together" | "apart"; label: string }[] = [
+const ENDS: { value: ConceptsOptions["ends"]; label: string }[] = [
   { value: "together", label: "both ends" },
   { value: "apart", label: "ends apart" },
 ];
 
-export const conceptsPanel: MakePanel = ({ store, tooltip, signal }) => {
-  let shape: CloudShape = "zones";
-  let ends: "together" | "apart" = "together";
-  let refresh = () => {};
+export const conceptsPanel: MakePanel = (setting) => {
+  const { store, tooltip, signal } = setting;
   const cloud = wordCloud(tooltip, (word) => sheets.find(word), signal);
   const card = neuronCard(store, signal);
   const name = nameEditor(store, signal);
-  const sheets = unitSheets(store, signal);
+  const sheets = unitSheets(setting);
   const shapes = picker<CloudShape>(
     "How the words are laid out",
-    (value) => {
-      shape = value;
-      refresh();
-    },
+    (shape) => store.setOptions("concepts", { shape }),
     signal,
   );
-  const sides = picker<"together" | "apart">(
+  const sides = picker<ConceptsOptions["ends"]>(
     "Ends of the direction",
-    (value) => {
-      ends = value;
-      refresh();
-    },
+    (ends) => store.setOptions("concepts", { ends }),
     signal,
   );
   return {
@@ -54,7 +47,7 @@ export const conceptsPanel: MakePanel = ({ store, tooltip, signal }) => {
       sheets.el,
     ),
     async load(view) {
-      refresh = view.refresh;
+      const { shape, ends } = store.options.concepts;
       const concepts = await loadConcepts(view, ends === "apart");
       const [drawCard, drawSheet] = await Promise.all([
         card.load(view, concepts),
@@ -72,10 +65,11 @@ export const conceptsPanel: MakePanel = ({ store, tooltip, signal }) => {
         draw() {
           shapes.update(SHAPES, shape);
           sides.update(ENDS, ends);
-          drawSheet();
+          const sheet = drawSheet();
           cloud.draw(view, concepts, shape);
           name.draw(concepts);
           drawCard();
+          return sheet;
         },
       };
     },

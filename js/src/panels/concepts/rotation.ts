@@ -1,30 +1,29 @@
 // How far tuning turned the components of every layer, against random rotations, and what it added.
 
 import type { RotationOfLayer } from "../../contract/contract.ts";
-import type { Store } from "../../core/store.ts";
-import {
-  type BokehDocument,
-  embedChart,
-  fillSource,
-  resize,
-  selectLayerOnTap,
-} from "../../draw/chart.ts";
+import { keys } from "../../contract/contract.ts";
+import { quiet, required, take } from "../../core/load.ts";
+import { bokehChart } from "../../draw/chart.ts";
 import { h } from "../../draw/dom.ts";
 import { number, percent } from "../../draw/format.ts";
 import { reachable, roving } from "../../draw/roving.ts";
-import type { View } from "../../shell/frame.ts";
+import type { Setting } from "../../shell/frame.ts";
 import type { Sheet } from "./sheet.ts";
 
-const FIGURES = ["angle_figure", "share_figure", "weights_figure"];
 /** Words of a layer's first added direction that are shown. */
 const WORDS = 6;
 
-export function rotationView(store: Store, signal: AbortSignal): Sheet {
-  const target = h("div", { class: "tl-chart" });
+export function rotationView(setting: Setting): Sheet {
+  const { store, signal } = setting;
+  const chart = bokehChart(
+    {
+      chart: "rotation",
+      figures: ["angle_figure", "share_figure", "weights_figure"],
+      taps: ["rotation"],
+    },
+    setting,
+  );
   const list = h("div", { class: "tl-layers", role: "group", "aria-label": "layers" });
-  let chart: { document: BokehDocument; theme: string; scale: number; dispose(): void } | null =
-    null;
-  signal.addEventListener("abort", () => chart?.dispose());
   const buttons = () => [...list.querySelectorAll<HTMLElement>("[data-layer]")];
   const pick = (one: HTMLElement) => store.select({ layer: Number(one.dataset.layer) });
   list.addEventListener(
@@ -37,41 +36,21 @@ export function rotationView(store: Store, signal: AbortSignal): Sheet {
   );
   roving(list, buttons, pick, signal);
 
-  const ready = async (view: View): Promise<void> => {
-    const theme = view.surface.palette.name;
-    if (chart?.theme === theme) return;
-    const [script, item] = await Promise.all([
-      view.block<string>("asset/bokehjs"),
-      view.block<object>(`chart/rotation/${theme}`),
-    ]);
-    const made = await embedChart(script, item, target, view.signal);
-    chart?.dispose();
-    chart = { ...made, theme, scale: 1 };
-    selectLayerOnTap(made.document, "rotation", store);
-  };
-
   return {
-    el: h("div", {}, target, list),
+    el: h("div", {}, chart.el, list),
     layered: false,
     async load(view) {
-      target.hidden = false; // a chart measures where it stands
-      const [rows] = await Promise.all([
-        view.block<RotationOfLayer[]>("rotation"),
+      const got = await view.gather(() => [
+        ...required(keys.rotation()),
         // The list says the same: a page of this panel alone has no charts.
-        view.optional(ready(view), true),
+        ...quiet(...chart.keys()),
       ]);
-      target.hidden = chart === null;
+      const rows = take(got(keys.rotation()));
       return {
         title: "How far each layer’s concepts turned",
         caption: captionOf(rows),
-        draw() {
+        async draw() {
           const { layer } = store.selection;
-          if (chart) {
-            const { scale } = view.surface;
-            fillSource(chart.document, "marker", { layer: layer < 0 ? [] : [layer] });
-            for (const name of FIGURES) resize(chart.document, name, chart.scale, scale);
-            chart.scale = scale;
-          }
           const focused = list.contains(document.activeElement)
             ? (document.activeElement as HTMLElement).dataset.layer
             : undefined;
@@ -82,6 +61,14 @@ export function rotationView(store: Store, signal: AbortSignal): Sheet {
             all.find((one) => Number(one.dataset.layer) === layer),
           );
           if (focused) all.find((one) => one.dataset.layer === focused)?.focus();
+          chart.el.hidden = chart.missing(got) !== undefined;
+          if (chart.el.hidden) return;
+          const marked = { layer: layer < 0 ? [] : [layer] };
+          await chart
+            .draw(got, (parts) => parts.fill("marker", marked))
+            .catch(() => {
+              chart.el.hidden = true;
+            });
         },
       };
     },

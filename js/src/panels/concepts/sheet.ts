@@ -14,5 +14,5 @@ export interface Sheet {
 export interface SheetPicture {
   title: string;
   caption: string;
-  draw(): void;
+  draw(): void | Promise<void>;
 }

@@ -1,9 +1,9 @@
 // The block beside the words: ways to find a unit, one tab each.
 
-import type { Store } from "../../core/store.ts";
+import type { UnitTab } from "../../core/options.ts";
 import { h } from "../../draw/dom.ts";
-import { tabs } from "../../draw/tabs.ts";
-import type { View } from "../../shell/frame.ts";
+import { type Tab, tabs } from "../../draw/tabs.ts";
+import type { Setting, View } from "../../shell/frame.ts";
 import { componentTable } from "./component_table.ts";
 import { type Concepts, stepLayer } from "./data.ts";
 import { neuronList } from "./neuron_list.ts";
@@ -15,7 +15,7 @@ import { wordSearch } from "./word_search.ts";
 export interface UnitSheets {
   el: HTMLElement;
   /** Load what the chosen tab shows; the result draws it. */
-  load(view: View, concepts: Concepts): Promise<() => void>;
+  load(view: View, concepts: Concepts): Promise<() => void | Promise<void>>;
   /** Look a word up in the components of both models. */
   find(word: string): void;
 }
@@ -26,22 +26,23 @@ const TABS = [
   { value: "neurons", label: "Neurons" },
   { value: "find", label: "Find" },
   { value: "rotation", label: "Rotation" },
-] as const;
-type TabName = (typeof TABS)[number]["value"];
+] as const satisfies readonly Tab<UnitTab>[];
 
-export function unitSheets(store: Store, signal: AbortSignal): UnitSheets {
+export function unitSheets(setting: Setting): UnitSheets {
+  const { store, signal } = setting;
   let refresh = () => {};
   const again = () => refresh();
   const search = wordSearch(store, again, signal);
-  const sheets: Record<TabName, Sheet> = {
+  const sheets: Record<UnitTab, Sheet> = {
     units: unitList(store, signal),
     components: componentTable(store, signal),
     neurons: neuronList(store, again, signal),
     find: search,
-    rotation: rotationView(store, signal),
+    rotation: rotationView(setting),
   };
   let layer = 0;
-  const row = tabs<TabName>("Ways to find a unit", TABS, again, signal);
+  const open = (tab: UnitTab) => store.setOptions("concepts", { tab });
+  const row = tabs<UnitTab>("Ways to find a unit", TABS, open, signal);
   const title = h("h3", { class: "tl-title" });
   const caption = h("p", { class: "tl-caption" });
   const step = (by: number, label: string, sign: string) => {
@@ -64,7 +65,9 @@ export function unitSheets(store: Store, signal: AbortSignal): UnitSheets {
     el,
     async load(view, concepts) {
       refresh = view.refresh;
-      const sheet = sheets[row.value];
+      const { tab } = store.options.concepts;
+      const sheet = sheets[tab] ?? sheets.units;
+      row.show(tab);
       // In the page before it is filled: a chart measures where it stands.
       if (sheet.el.parentElement !== row.sheet) row.sheet.replaceChildren(sheet.el);
       const picture = await view.optional(sheet.load(view, concepts));
@@ -76,11 +79,11 @@ export function unitSheets(store: Store, signal: AbortSignal): UnitSheets {
         title.textContent = picture?.title ?? "";
         caption.textContent = picture?.caption ?? "";
         sheet.el.hidden = picture === null;
-        picture?.draw();
+        return picture?.draw();
       };
     },
     find(word) {
-      row.show("find");
+      open("find");
       search.ask(word);
     },
   };

@@ -1,6 +1,7 @@
 // The words of a unit as real text: in three zones, or one cloud per model.
 
 import { SIDES } from "../../contract/contract.ts";
+import type { CloudShape } from "../../core/options.ts";
 import { type CloudWord, layoutZones, measurer, type Placed } from "../../draw/cloud.ts";
 import { h } from "../../draw/dom.ts";
 import { count, number, tokenText } from "../../draw/format.ts";
@@ -8,8 +9,6 @@ import { reachable, roving } from "../../draw/roving.ts";
 import { type Tooltip, tips } from "../../draw/tooltip.ts";
 import type { View } from "../../shell/frame.ts";
 import { type Concepts, scoreOf, ZONES, type ZonedWord, type ZoneName } from "./data.ts";
-
-export type CloudShape = "zones" | "clouds";
 
 const TITLES: Record<ZoneName, string> = { base: "only base", both: "both", tuned: "only tuned" };
 const END_TITLES = ["positive", "negative"];

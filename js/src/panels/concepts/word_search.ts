@@ -2,7 +2,7 @@
 
 import {
   type ComponentPlace,
-  type MatchedComponent,
+  keys,
   SIDES,
   type Side,
   type WordPlaces,
@@ -95,9 +95,9 @@ export function wordSearch(store: Store, refresh: () => void, signal: AbortSigna
 }
 
 async function find(view: View, word: string): Promise<Answer> {
-  const key = `concepts/find/${word}`;
+  const key = keys.conceptFind(word);
   const { store } = view;
-  const asked = store.live || store.has(key) ? await view.block<WordPlaces>(key) : null;
+  const asked = store.live || store.has(key) ? await view.block(key) : null;
   const found = asked ?? (await search(view, word));
   const places = await bySide((side) =>
     Promise.all(found[side].slice(0, LONGEST).map((one) => placeOf(view, side, one))),
@@ -111,7 +111,7 @@ async function placeOf(
   [layer, own, cosine, rank]: ComponentPlace,
 ): Promise<Place> {
   if (side === "base") return { layer, own, component: own, cosine, rank };
-  const components = await view.block<MatchedComponent[]>(`components/${layer}`);
+  const components = await view.block(keys.components(layer));
   const component = components.findIndex(({ tuned }) => tuned.index === own);
   return { layer, own, component, cosine, rank };
 }
@@ -120,10 +120,7 @@ async function placeOf(
 async function search(view: View, word: string): Promise<WordPlaces> {
   const places: WordPlaces = { word, base: [], tuned: [] };
   for (let layer = 0; layer < view.store.manifest.pair.layers; layer++) {
-    const components = await view.optional(
-      view.block<MatchedComponent[]>(`components/${layer}`),
-      true,
-    );
+    const components = await view.optional(view.block(keys.components(layer)), true);
     for (const [k, component] of (components ?? []).entries()) {
       for (const side of SIDES) {
         const at = component[side].words.findIndex(([text]) => text === word);

@@ -1,9 +1,11 @@
+import { headMeasures } from "../../contract/contract.ts";
 // What the heads panel shows for a selection: one number per head, and the head it looks into.
 
 import type { BySide, Side } from "../../contract/contract.ts";
+import { keys } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
+import { attempt } from "../../core/load.ts";
 import { bySide, difference, meanRows, type Numbers, row } from "../../maths/numbers.ts";
-import { attempt } from "../../shell/attempt.ts";
 import type { View } from "../../shell/frame.ts";
 import { type ExactEffects, loadEffects } from "./effects_data.ts";
 import {
@@ -110,9 +112,11 @@ async function sideNumbers(view: View, measure: SideMeasure, side: Side): Promis
   const { store } = view;
   const { layer, unit } = store.selection;
   const token = focusToken(store);
-  const key =
-    measure === "write" ? `heads/write/${side}/${layer}/${unit}` : `heads/${measure}/${side}`;
-  const tensor = await view.block<Tensor>(key);
+  const tensor = await view.block(
+    measure === "write"
+      ? keys.headWrite(side, layer, unit)
+      : headMeasures[measure as keyof typeof headMeasures](side),
+  );
   const width = store.manifest.pair.layers * store.manifest.pair.heads;
   const rows = tensor.shape[0]!;
   if (token < 0) return meanRows(tensor.data, width, Math.max(store.promptLength - 1, 0), rows - 1);
@@ -122,7 +126,7 @@ async function sideNumbers(view: View, measure: SideMeasure, side: Side): Promis
 
 async function changeNumbers(view: View): Promise<Numbers> {
   const { pair } = view.store.manifest;
-  const tensor = await view.block<Tensor>("heads/change");
+  const tensor = await view.block(keys.headChange());
   const rows = tensor.shape[0]!;
   const at = focusReading(view.store);
   if (at >= 0 && at < rows) return row(tensor, at);
@@ -130,14 +134,14 @@ async function changeNumbers(view: View): Promise<Numbers> {
 }
 
 async function circuitNumbers(view: View, column: number): Promise<Numbers> {
-  return every(await view.block<Tensor>("heads/circuits"), (head) => head[column]!);
+  return every(await view.block(keys.headCircuits()), (head) => head[column]!);
 }
 
 async function pairNumbers(view: View): Promise<HeadNumbers> {
-  if (view.store.live && !view.store.has("word_pairs/info")) {
+  if (view.store.live && !view.store.has(keys.wordPairInfo())) {
     throw new Error("Word pairs are not computed yet, see “Word pairs”.");
   }
-  const counts = await view.block<Tensor>("word_pairs/counts");
+  const counts = await view.block(keys.wordPairCounts());
   return {
     measure: "pairs",
     shown: "pairs",
@@ -163,7 +167,7 @@ function every({ shape, data }: Tensor, take: (row: Numbers) => number): Float64
 /** The selected head, or the one whose pattern changed most. */
 export async function loadShown(view: View): Promise<ShownHead> {
   const { store } = view;
-  const tensor = await view.block<Tensor>("heads/change");
+  const tensor = await view.block(keys.headChange());
   const { layers, heads } = store.manifest.pair;
   const change = meanRows(tensor.data, layers * heads, 0, tensor.shape[0]!);
   const chosen = store.selection.head >= 0;
@@ -175,7 +179,7 @@ export async function loadShown(view: View): Promise<ShownHead> {
 
 export async function loadMaps(view: View, shown: ShownHead): Promise<Maps> {
   const { layer, head } = shown;
-  const tensors = await bySide((side) => view.block<Tensor>(`attention/${side}/${layer}/${head}`));
+  const tensors = await bySide((side) => view.block(keys.attention(side, layer, head)));
   const values = { base: tensors.base.data, tuned: tensors.tuned.data };
   const side = { base: tensors.base.shape[1]!, tuned: tensors.tuned.shape[1]! };
   const common = view.store.commonLength;

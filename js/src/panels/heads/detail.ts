@@ -13,13 +13,13 @@ export interface HeadView {
   name: HeadTab;
   label: string;
   el: HTMLElement;
-  load(view: View, shown: ShownHead): Promise<{ caption: string; draw(): void }>;
+  load(view: View, shown: ShownHead): Promise<{ caption: string; draw(): void | Promise<void> }>;
 }
 
 export interface Detail {
   el: HTMLElement;
   /** Load what the chosen tab shows; null leaves the place empty. */
-  load(view: View, shown: ShownHead | null): Promise<() => void>;
+  load(view: View, shown: ShownHead | null): Promise<() => void | Promise<void>>;
 }
 
 export function headDetail(store: Store, views: HeadView[], signal: AbortSignal): Detail {
@@ -29,7 +29,7 @@ export function headDetail(store: Store, views: HeadView[], signal: AbortSignal)
   const row = tabs(
     "one head",
     views.map(({ name, label }) => ({ value: name, label })),
-    (headTab) => store.setOptions({ headTab }),
+    (tab) => store.setOptions("heads", { tab }),
     signal,
   );
   row.sheet.append(caption, ...views.map((view) => view.el));
@@ -43,7 +43,7 @@ export function headDetail(store: Store, views: HeadView[], signal: AbortSignal)
   return {
     el,
     async load(view, shown) {
-      const chosen = views.find(({ name }) => name === store.options.headTab) ?? views[0]!;
+      const chosen = views.find(({ name }) => name === store.options.heads.tab) ?? views[0]!;
       const picture = shown && (await chosen.load(view, shown));
       return () => {
         el.classList.toggle("tl-gone", shown === null);
@@ -55,7 +55,7 @@ export function headDetail(store: Store, views: HeadView[], signal: AbortSignal)
         el.classList.toggle("tl-unchosen", !shown.chosen);
         row.show(chosen.name);
         for (const one of views) one.el.hidden = one !== chosen;
-        picture.draw();
+        return picture.draw();
       };
     },
   };

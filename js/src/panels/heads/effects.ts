@@ -1,7 +1,9 @@
 // What each head does for the answer: estimates beside what interventions measure.
 
+import type { Key } from "../../contract/contract.ts";
 import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
-import type { Tensor, Value } from "../../contract/decode.ts";
+import type { Tensor } from "../../contract/decode.ts";
+import { attempt } from "../../core/load.ts";
 import type { Ablation } from "../../core/options.ts";
 import type { Store } from "../../core/store.ts";
 import { button, h, picker } from "../../draw/dom.ts";
@@ -9,7 +11,6 @@ import { number, quote, signed } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { windowList } from "../../draw/window_list.ts";
 import { largest, type Numbers, spearman } from "../../maths/numbers.ts";
-import { attempt } from "../../shell/attempt.ts";
 import type { View } from "../../shell/frame.ts";
 import { makeJob } from "../../shell/job.ts";
 import type { HeadView } from "./detail.ts";
@@ -40,25 +41,26 @@ export function headEffects(store: Store, exact: ExactEffects, signal: AbortSign
   );
   const kind = picker<Ablation>(
     "what takes the place of the head's output",
-    (ablation) => store.setOptions({ ablation }),
+    (ablation) => store.setOptions("heads", { ablation }),
     signal,
   );
   const job = makeJob(store, signal);
   const measure = (head: number) => {
-    const { ablation } = store.options;
+    const { ablation } = store.options.heads;
     const on = target(store);
-    const whole = (key: string) => (head < 0 ? key : key.split("/").slice(0, -2).join("/"));
-    const keep = (key: string, value: Value) => {
-      const { data } = value as Tensor;
+    const asked = ablationKeys(store, ablation, on, head);
+    const of = (key: Key<Tensor>) => asked.find((one) => one.key === key)!;
+    const keep = (key: Key<Tensor>, { data }: Tensor) => {
       if (head < 0) exact.add(key, data);
-      else exact.addOne(whole(key), head, data[0]!);
+      else exact.addOne(of(key).whole, head, data[0]!);
       view?.refresh();
     };
-    void job.start("measuring", ablationKeys(store, ablation, on, head), {
+    const wanted = asked.map(({ key }) => key);
+    void job.start("measuring", wanted, {
       done: keep,
       async underway(key) {
         if (head >= 0) return;
-        const value = await store.block(`${key}/so_far`, signal).catch(() => null);
+        const value = await store.block(of(key).soFar, signal).catch(() => null);
         if (value) keep(key, value);
       },
       ended: () => view?.refresh(),
@@ -104,7 +106,7 @@ export function headEffects(store: Store, exact: ExactEffects, signal: AbortSign
           one.disabled = top.disabled = job.running;
           kind.update(
             ablations(store).map((value) => ({ value, label: ABLATIONS[value] })),
-            store.options.ablation,
+            store.options.heads.ablation,
           );
           if (!effects) return;
           body.classList.toggle("tl-unmeasured", !measured.any);
@@ -120,8 +122,8 @@ export function headEffects(store: Store, exact: ExactEffects, signal: AbortSign
 
 /** Whether the page holds exact effects of any kind on what is selected. */
 function recorded(store: Store): boolean {
-  const keys = ablations(store).flatMap((kind) => ablationKeys(store, kind, target(store), -1));
-  return keys.some((key) => store.has(key));
+  const all = ablations(store).flatMap((kind) => ablationKeys(store, kind, target(store), -1));
+  return all.some(({ key }) => store.has(key));
 }
 
 /** Heads by the larger of both models' estimates. */
@@ -182,7 +184,7 @@ function effects(values: BySide<Numbers>, i: number, max: number, look: "hatched
 function captionOf(store: Store): string {
   const token = focusToken(store);
   const of = token >= store.promptLength ? quote(store.text(token)) : "the whole answer";
-  return `How much each head raises (right) or lowers (left) the log-probability of ${of}, in nats; base above, tuned below, one scale. Hatched: an estimate by gradient. Solid: measured, by setting the head's output to ${ABLATIONS[store.options.ablation]}.`;
+  return `How much each head raises (right) or lowers (left) the log-probability of ${of}, in nats; base above, tuned below, one scale. Hatched: an estimate by gradient. Solid: measured, by setting the head's output to ${ABLATIONS[store.options.heads.ablation]}.`;
 }
 
 /** How well the estimates rank the heads that were measured. */

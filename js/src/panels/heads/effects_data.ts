@@ -1,17 +1,17 @@
 // Effects of heads on the answer: estimates by gradient, and exact ones where they are known.
 
-import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
+import { type BySide, type Key, keys, SIDES, type Side } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
+import { attempt } from "../../core/load.ts";
 import type { Ablation } from "../../core/options.ts";
 import type { Store } from "../../core/store.ts";
 import { bySide, type Numbers } from "../../maths/numbers.ts";
-import { attempt } from "../../shell/attempt.ts";
 import type { View } from "../../shell/frame.ts";
 import { target } from "./measures.ts";
 
 /** Whether the model's answer has the token the effects are on. */
-function answers(store: Store, side: Side, on: string): boolean {
-  return on === "answer" || Number(on) < store.answer(side).tokens.length;
+function answers(store: Store, side: Side, on: number | "answer"): boolean {
+  return on === "answer" || on < store.answer(side).tokens.length;
 }
 
 /** First-order effects in nats, [layers, heads] flattened; NaN where a model has no such token. */
@@ -20,21 +20,33 @@ export function loadEffects(view: View): Promise<BySide<Numbers>> {
   const { layers, heads } = view.store.manifest.pair;
   return bySide(async (side): Promise<Numbers> => {
     if (!answers(view.store, side, on)) return empty(layers * heads);
-    return (await view.block<Tensor>(`heads/effect/${side}/${on}`)).data;
+    return (await view.block(keys.headEffect(side, on))).data;
   });
 }
 
-export function ablationKey(side: Side, kind: Ablation, on: string): string {
-  return `heads/ablation/${side}/${kind}/${on}`;
+/** What is asked for, where it belongs, and what is known of that. */
+export interface AblationKeys {
+  key: Key<Tensor>;
+  whole: Key<Tensor>;
+  soFar: Key<Tensor>;
 }
 
 /** Keys that measure heads exactly: one head, or those with the largest estimates (-1). */
-export function ablationKeys(store: Store, kind: Ablation, on: string, head: number): string[] {
+export function ablationKeys(
+  store: Store,
+  kind: Ablation,
+  on: number | "answer",
+  head: number,
+): AblationKeys[] {
   const { heads } = store.manifest.pair;
-  const one = head < 0 ? "" : `/${Math.floor(head / heads)}/${head % heads}`;
-  return SIDES.filter((side) => answers(store, side, on)).map(
-    (side) => ablationKey(side, kind, on) + one,
-  );
+  return SIDES.filter((side) => answers(store, side, on)).map((side) => {
+    const whole = keys.headAblation(side, kind, on);
+    const key =
+      head < 0
+        ? whole
+        : keys.headAblationOne(side, kind, on, Math.floor(head / heads), head % heads);
+    return { key, whole, soFar: keys.headAblationSoFar(side, kind, on) };
+  });
 }
 
 /** What takes the place of a head's output: another model's only where both read one answer. */
@@ -76,10 +88,13 @@ export class ExactEffects {
     const { store } = view;
     const on = target(store);
     const values = await bySide(async (side) => {
-      const key = ablationKey(side, store.options.ablation, on);
-      const whole = store.has(key) || !store.live ? key : `${key}/so_far`;
+      const key = keys.headAblation(side, store.options.heads.ablation, on);
+      const whole =
+        store.has(key) || !store.live
+          ? key
+          : keys.headAblationSoFar(side, store.options.heads.ablation, on);
       if (answers(store, side, on)) {
-        const found = await attempt(view, view.block<Tensor>(whole));
+        const found = await attempt(view, view.block(whole));
         if (found.value) this.add(key, found.value.data);
       }
       return (this.#known.get(key) ?? empty(this.#width)).slice();

@@ -144,7 +144,7 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     const named = { rows: narrow / rows >= LABELLED, columns: narrow / columns >= LABELLED };
     const size = Math.max(60, Math.floor(named.rows ? narrow : wide));
     cell = { width: size / columns, height: size / rows };
-    const skipFirst = store.options.setSinkAside;
+    const skipFirst = store.options.saliency.setSinkAside;
     const scaleOf = (values: Numbers, side: number) =>
       colourScale(values, side, clipped(part, side), skipFirst);
     const max = larger(...SIDES.map((side) => scaleOf(maps.values[side], maps.side[side])));
@@ -238,7 +238,7 @@ function captionOf(store: Store, maps: Maps): string {
     for (let q = 0; q < width; q++) sum += maps.values[side][q * width]! / width;
     return `${percent(sum)} ${side}`;
   }).join(", ");
-  const aside = store.options.setSinkAside
+  const aside = store.options.saliency.setSinkAside
     ? ` The first token is set aside: it takes ${sink}.`
     : ` The first token takes ${sink}.`;
   return `Attention of every token (rows) to every earlier token (columns).${mark}${aside} Attention is not attribution.`;

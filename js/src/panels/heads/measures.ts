@@ -43,7 +43,7 @@ export function isChange(measure: Measure): measure is Change {
 
 /** The token for which heads are shown; -1: the whole answer. */
 export function focusToken(store: Store): number {
-  return store.options.headAverage ? -1 : store.selection.token;
+  return store.options.heads.average ? -1 : store.selection.token;
 }
 
 /** Where that token's row of attention is read; -1 with none. */
@@ -52,9 +52,9 @@ export function focusReading(store: Store): number {
 }
 
 /** The answer token an effect is on, as block keys name it. */
-export function target(store: Store): string {
+export function target(store: Store): number | "answer" {
   const m = focusToken(store) - store.promptLength;
-  return m < 0 ? "answer" : String(m);
+  return m < 0 ? "answer" : m;
 }
 
 /** What can be shown for the selection, the natural one first. */
@@ -72,7 +72,7 @@ export function measures(store: Store): Measure[] {
 
 export function measureOf(store: Store): Measure {
   const possible = measures(store);
-  const wanted = store.options.headMeasure;
+  const wanted = store.options.heads.measure;
   return possible.find((one) => one === wanted) ?? possible[0]!;
 }
 
@@ -135,7 +135,7 @@ export function lookOf(store: Store, measure: SideMeasure): string {
     case "effect":
       return `Estimated effect of each head on the log-probability of ${of}, by gradient (hatched); a dot where an exact one is known; rings are negative`;
     case "exact":
-      return `Log-probability of ${of} minus that with the head's output set to ${ABLATIONS[store.options.ablation]}; grey: not computed; rings are negative`;
+      return `Log-probability of ${of} minus that with the head's output set to ${ABLATIONS[store.options.heads.ablation]}; grey: not computed; rings are negative`;
     case "pairs":
       return "Word pairs that the weights of each head hold; right: those that only tuned holds";
     case "write":

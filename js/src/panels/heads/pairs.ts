@@ -1,25 +1,24 @@
 // Word pairs of one head as a table, and a search for the heads that hold a word.
 
 import type { WordHeads } from "../../contract/contract.ts";
+import { type Key, keys } from "../../contract/contract.ts";
+import type { Load } from "../../core/load.ts";
 import type { Store } from "../../core/store.ts";
 import { button, h } from "../../draw/dom.ts";
 import { count, quote, signed } from "../../draw/format.ts";
 import { windowList } from "../../draw/window_list.ts";
-import type { Attempt } from "../../shell/attempt.ts";
 import type { View } from "../../shell/frame.ts";
 import { makeJob } from "../../shell/job.ts";
 import type { HeadView } from "./detail.ts";
 import {
+  computed,
   FATES,
   type Fate,
   filtered,
   findWord,
-  INFO,
   loadPairs,
   type Pair,
-  pairsKey,
   pairsOf,
-  ready,
 } from "./pairs_data.ts";
 
 /** Rows of the table before the reader asks for all. */
@@ -35,15 +34,15 @@ export function headPairs(store: Store, signal: AbortSignal): HeadView {
   let word = "";
   let long = false;
   let view: View | null = null;
-  let head = "";
+  let head = { layer: 0, head: 0 };
   let timer: ReturnType<typeof setTimeout> | undefined;
   const job = makeJob(store, signal);
-  const find = (key: string) => {
+  const find = (key: Key<object>) => {
     void job.start("word pairs", [key], { done() {}, ended: () => view?.refresh() });
     view?.refresh();
   };
-  const layer = button("of this layer", () => find(`word_pairs/${head}`), signal);
-  const every = button("of all heads", () => find(INFO), signal);
+  const layer = button("of this layer", () => find(keys.wordPairs(head.layer, head.head)), signal);
+  const every = button("of all heads", () => find(keys.wordPairInfo()), signal);
   const offer = h("div", { class: "tl-effect-controls" }, "find word pairs", layer, every, job.el);
   const search = h("input", {
     type: "search",
@@ -135,7 +134,7 @@ export function headPairs(store: Store, signal: AbortSignal): HeadView {
       chips[i]!.setAttribute("aria-pressed", String(fates.has(fate)));
     }
   };
-  const drawFound = (heads: Attempt<WordHeads> | null, layer: number, at: number) => {
+  const drawFound = (heads: Load<WordHeads> | null, layer: number, at: number) => {
     results.hidden = heads === null;
     if (!heads) return;
     found = heads.value ?? [];
@@ -170,10 +169,10 @@ export function headPairs(store: Store, signal: AbortSignal): HeadView {
     label: "Word pairs",
     el: h("div", {}, offer, content),
     async load(now, shown) {
-      if (head !== `${shown.layer}/${shown.head}`) long = false;
-      head = `${shown.layer}/${shown.head}`;
-      const all = ready(store);
-      const here = all || store.has(pairsKey(shown.layer, shown.head));
+      if (head.layer !== shown.layer || head.head !== shown.head) long = false;
+      head = shown;
+      const all = computed(store);
+      const here = all || store.has(keys.wordPairs(shown.layer, shown.head));
       const [pairs, heads] = await Promise.all([
         here ? loadPairs(now, shown.layer, shown.head) : null,
         all && word ? findWord(now, word) : null,

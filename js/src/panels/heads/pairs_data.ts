@@ -1,8 +1,9 @@
 // Word pairs of heads: what one head gained, kept and lost, and which heads hold a word.
 
 import type { WordHeads, WordPairRows } from "../../contract/contract.ts";
+import { keys } from "../../contract/contract.ts";
+import { attempt, type Load, ready } from "../../core/load.ts";
 import type { Store } from "../../core/store.ts";
-import { type Attempt, attempt } from "../../shell/attempt.ts";
 import type { View } from "../../shell/frame.ts";
 
 export const FATES = ["gained", "kept", "lost"] as const;
@@ -16,15 +17,9 @@ export interface Pair {
   fate: Fate;
 }
 
-export const INFO = "word_pairs/info";
-
 /** Whether all word pairs can be asked for without starting a long computation. */
-export function ready(store: Store): boolean {
-  return !store.live || store.has(INFO);
-}
-
-export function pairsKey(layer: number, head: number): string {
-  return `word_pairs/${layer}/${head}`;
+export function computed(store: Store): boolean {
+  return !store.live || store.has(keys.wordPairInfo());
 }
 
 /** Pairs of a head: gained if only tuned holds them, lost if only base does. */
@@ -52,28 +47,27 @@ export async function loadPairs(
   view: View,
   layer: number,
   head: number,
-): Promise<Attempt<WordPairRows>> {
-  return attempt(view, view.block<WordPairRows>(pairsKey(layer, head)));
+): Promise<Load<WordPairRows>> {
+  return attempt(view, view.block(keys.wordPairs(layer, head)));
 }
 
 /** Heads that hold a word, most gained first: asked for, or found in the pairs that are here. */
-export async function findWord(view: View, word: string): Promise<Attempt<WordHeads>> {
-  const key = `word_pairs/find/${word}`;
-  const found = await attempt(view, view.block<WordHeads>(key));
+export async function findWord(view: View, word: string): Promise<Load<WordHeads>> {
+  const found = await attempt(view, view.block(keys.wordPairFind(word)));
   if (found.value || view.store.live) return found;
   const { layers, heads } = view.store.manifest.pair;
   const rows: WordHeads = [];
   let known = 0;
   for (let layer = 0; layer < layers; layer++) {
     for (let head = 0; head < heads; head++) {
-      if (!view.store.has(pairsKey(layer, head))) continue;
+      if (!view.store.has(keys.wordPairs(layer, head))) continue;
       known++;
       const { value } = await loadPairs(view, layer, head);
       const [base, tuned] = counts(value, word);
       if (base > 0 || tuned > 0) rows.push([layer, head, base, tuned]);
     }
   }
-  return known > 0 ? { value: rows.sort((a, b) => b[3] - b[2] - (a[3] - a[2])) } : found;
+  return known > 0 ? ready(rows.sort((a, b) => b[3] - b[2] - (a[3] - a[2]))) : found;
 }
 
 function counts(pairs: WordPairRows | undefined, word: string): [number, number] {

@@ -24,7 +24,8 @@ import {
 import { headPairs } from "./pairs.ts";
 import { headScatter } from "./scatter.ts";
 
-export const headsPanel: MakePanel = ({ store, tooltip, signal }) => {
+export const headsPanel: MakePanel = (setting) => {
+  const { store, tooltip, signal } = setting;
   const { layers, heads } = store.manifest.pair;
   const exact = new ExactEffects(layers * heads);
   const grid = headGrid(store, tooltip, signal);
@@ -35,23 +36,24 @@ export const headsPanel: MakePanel = ({ store, tooltip, signal }) => {
       headMaps(store, tooltip, signal),
       headEffects(store, exact, signal),
       headPairs(store, signal),
-      headScatter(store, signal),
+      headScatter(setting),
     ],
     signal,
   );
   const measure = picker<HeadMeasure>(
     "Colour of the heads",
-    (headMeasure) => store.setOptions({ headMeasure }),
+    (measure) => store.setOptions("heads", { measure }),
     signal,
   );
   const average = picker<"token" | "average">(
     "Where the heads are read",
-    (where) => store.setOptions({ headAverage: where === "average" }),
+    (where) => store.setOptions("heads", { average: where === "average" }),
     signal,
   );
   const look = button(
     "list",
-    () => store.setOptions({ headView: store.options.headView === "list" ? "grid" : "list" }),
+    () =>
+      store.setOptions("heads", { view: store.options.heads.view === "list" ? "grid" : "list" }),
     signal,
     { title: "all heads in one list, sorted" },
   );
@@ -73,13 +75,13 @@ export const headsPanel: MakePanel = ({ store, tooltip, signal }) => {
         title: titleOf(store, numbers.measure),
         caption: captionOf(store, numbers),
         draw() {
-          const listed = store.options.headView === "list";
+          const listed = store.options.heads.view === "list";
           grid.el.hidden = listed;
           list.el.hidden = !listed;
           look.textContent = listed ? "grid" : "list";
           if (listed) list.draw(numbers);
           else grid.draw(view, numbers);
-          drawDetail();
+          const detailed = drawDetail();
           const choices = measures(store).map((value) => ({ value, label: MEASURES[value].name }));
           measure.update(choices, measureOf(store));
           average.update(
@@ -89,8 +91,9 @@ export const headsPanel: MakePanel = ({ store, tooltip, signal }) => {
                   { value: "token", label: "at the token" },
                   { value: "average", label: "whole answer" },
                 ],
-            store.options.headAverage ? "average" : "token",
+            store.options.heads.average ? "average" : "token",
           );
+          return detailed;
         },
       };
     },
@@ -100,7 +103,7 @@ export const headsPanel: MakePanel = ({ store, tooltip, signal }) => {
 function captionOf(store: Store, { measure, shown, instead }: HeadNumbers): string {
   const look = lookOf(store, shown);
   const order =
-    store.options.headView === "list" ? "Sorted by size." : "Layers down, heads across.";
+    store.options.heads.view === "list" ? "Sorted by size." : "Layers down, heads across.";
   const wanted = store.selection.unit && measureOf(store) === "write" && measure !== "write";
   const layers = wanted
     ? `What the heads write into ${unitName(store.selection.unit)} is not recorded here.`

@@ -1,102 +1,91 @@
+import { shifts } from "../../contract/contract.ts";
 // How far the models are apart, layer by layer: a Bokeh chart filled from blocks.
 
-import type { BySide, Lens } from "../../contract/contract.ts";
-import type { Tensor } from "../../contract/decode.ts";
-import type { Store } from "../../core/store.ts";
-import {
-  type BokehDocument,
-  embedChart,
-  fillSource,
-  resize,
-  selectLayerOnTap,
-} from "../../draw/chart.ts";
+import { type BySide, type Key, keys, type Lens, SIDES } from "../../contract/contract.ts";
+import { type Got, type Need, optional, quiet, required, take } from "../../core/load.ts";
+import type { State } from "../../core/state.ts";
+import { bokehChart, type ChartParts } from "../../draw/chart.ts";
 import { h } from "../../draw/dom.ts";
 import { quote } from "../../draw/format.ts";
-import { bySide, meanRows, type Numbers, row } from "../../maths/numbers.ts";
-import type { MakePanel, View } from "../../shell/frame.ts";
+import { meanRows, type Numbers, row } from "../../maths/numbers.ts";
+import type { MakePanel } from "../../shell/frame.ts";
+
+const PARTS = ["attention", "feed_forward", "residual"] as const;
 
 interface Depth {
-  shift: Record<"attention" | "feed_forward" | "residual", number[]>;
+  shift: Record<(typeof PARTS)[number], number[]>;
   /** Whether the shift is that of the selected position, not the mean. */
   here: boolean;
   lens: BySide<Lens | null> | null;
 }
 
-export const overviewPanel: MakePanel = ({ store, signal }) => {
-  const target = h("div", { class: "tl-chart" });
-  let chart: { document: BokehDocument; theme: string; scale: number; dispose(): void } | null =
-    null;
-  signal.addEventListener("abort", () => chart?.dispose());
-
-  const ready = async (view: View): Promise<BokehDocument> => {
-    const theme = view.surface.palette.name;
-    if (chart?.theme === theme) return chart.document;
-    const [script, item] = await Promise.all([
-      view.block<string>("asset/bokehjs"),
-      view.block<object>(`chart/overview/${theme}`),
-    ]);
-    const made = await embedChart(script, item, target, view.signal);
-    chart?.dispose();
-    chart = { ...made, theme, scale: 1 };
-    for (const name of ["shift", "lens"]) selectLayerOnTap(made.document, name, store);
-    return made.document;
-  };
-
+export const overviewPanel: MakePanel = (setting) => {
+  const chart = bokehChart(
+    { chart: "overview", figures: ["shift_figure", "lens_figure"], taps: ["shift", "lens"] },
+    setting,
+  );
   return {
     label: "Overview: how far the models are apart by layer",
     controls: [],
-    body: h("div", { class: "tl-body" }, target),
-    async load(view) {
-      const [document, depth] = await Promise.all([ready(view), loadDepth(view)]);
-      // Bokeh takes longest to draw: the other panels go first.
-      await new Promise((resolve) => setTimeout(resolve));
+    body: h("div", { class: "tl-body" }, chart.el),
+    late: true,
+    reads: ({ selection: { token, layer } }) => [token, layer],
+    needs: (state) => [
+      ...required(...chart.keys(), ...PARTS.map((part) => shifts[part]())),
+      ...lensNeeds(state),
+    ],
+    picture(state, got) {
+      const depth = depthOf(state, got);
+      const { layer } = state.selection;
       return {
-        ...words(store, depth),
-        draw() {
-          fill(document, store, depth, target);
-          const { scale } = view.surface;
-          if (!chart || chart.scale === scale) return;
-          for (const name of ["shift_figure", "lens_figure"]) {
-            resize(document, name, chart.scale, scale);
-          }
-          chart.scale = scale;
-        },
+        ...words(state, depth),
+        draw: () => chart.draw(got, (parts) => fill(parts, chart.el, depth, layer)),
       };
     },
   };
 };
 
-async function loadDepth(view: View): Promise<Depth> {
-  const { store } = view;
-  const { token } = store.selection;
-  const here = store.reading >= 0 && store.reading < store.commonLength;
-  const layersOf = async (name: string) => {
-    const tensor = await view.block<Tensor>(`shift/${name}`);
-    const width = tensor.shape[1]!;
-    return Array.from(
-      here ? row(tensor, store.reading) : meanRows(tensor.data, width, 0, tensor.shape[0]!),
-    );
-  };
-  const lensOf = async (side: "base" | "tuned") => {
-    if (token >= store.length(side)) return null;
-    return view.block<Lens>(`lens/${side}/${token}`);
-  };
-  const [attention, feed_forward, residual, lens] = await Promise.all([
-    layersOf("attention"),
-    layersOf("feed_forward"),
-    layersOf("residual"),
-    token < 0 ? null : view.optional(bySide(lensOf), token < store.promptLength),
-  ]);
-  // The residual stream has one entry more: the embedding, before the first layer.
-  return { shift: { attention, feed_forward, residual: residual.slice(1) }, here, lens };
+/** Keys of the logit lens at the selected token, of the sides that have it. */
+function lensKeys(state: State): Partial<BySide<Key<Lens>>> {
+  const { token } = state.selection;
+  const sides = SIDES.filter((side) => token >= 0 && token < state.length(side));
+  return Object.fromEntries(sides.map((side) => [side, keys.lens(side, token)]));
 }
 
-function fill(document: BokehDocument, store: Store, depth: Depth, target: HTMLElement): void {
-  const { layer } = store.selection;
-  const { shift, lens } = depth;
-  fillSource(document, "shift", { layer: shift.attention.map((_, i) => i), ...shift });
+function lensNeeds(state: State): Need[] {
+  // Recordings hold it for answer tokens only.
+  const inPrompt = state.selection.token < state.promptLength;
+  return (inPrompt ? quiet : optional)(...Object.values(lensKeys(state)));
+}
+
+function depthOf(state: State, got: Got): Depth {
+  const here = state.reading >= 0 && state.reading < state.commonLength;
+  const layersOf = (part: (typeof PARTS)[number]) => {
+    const tensor = take(got(shifts[part]()));
+    const [length, width] = tensor.shape as [number, number];
+    return Array.from(here ? row(tensor, state.reading) : meanRows(tensor.data, width, 0, length));
+  };
+  const { base, tuned } = lensKeys(state);
+  const lens = {
+    base: (base && got(base).value) ?? null,
+    tuned: (tuned && got(tuned).value) ?? null,
+  };
+  const whole = (!base || lens.base) && (!tuned || lens.tuned) && (base || tuned);
+  return {
+    shift: {
+      attention: layersOf("attention"),
+      feed_forward: layersOf("feed_forward"),
+      // The residual stream has one entry more: the embedding, before the first layer.
+      residual: layersOf("residual").slice(1),
+    },
+    here,
+    lens: whole ? lens : null,
+  };
+}
+
+function fill(parts: ChartParts, el: HTMLElement, { shift, lens }: Depth, layer: number): void {
+  parts.fill("shift", { layer: shift.attention.map((_, i) => i), ...shift });
   const curves: Record<string, Numbers> = { layer: [], base: [], tuned: [] };
-  const figure = document.get_model_by_name("lens_figure");
   if (lens) {
     const depth = Math.max(lens.base?.layers.length ?? 0, lens.tuned?.layers.length ?? 0);
     const curve = (one: Lens | null) =>
@@ -104,18 +93,18 @@ function fill(document: BokehDocument, store: Store, depth: Depth, target: HTMLE
     curves.layer = Array.from({ length: depth }, (_, i) => i - 1);
     curves.base = curve(lens.base);
     curves.tuned = curve(lens.tuned);
-    fillSource(document, "lens", curves);
+    parts.fill("lens", curves);
   }
-  if (figure) figure.visible = lens !== null;
-  fillSource(document, "marker", { layer: layer < 0 ? [] : [layer] });
-  Object.assign(target, { twinlens: { values: { ...shift, lens: curves } } });
+  parts.show("lens_figure", lens !== null);
+  parts.fill("marker", { layer: layer < 0 ? [] : [layer] });
+  Object.assign(el, { twinlens: { values: { ...shift, lens: curves } } });
 }
 
-function words(store: Store, { here, lens }: Depth): { title: string; caption: string } {
-  const { token } = store.selection;
+function words(state: State, { here, lens }: Depth): { title: string; caption: string } {
+  const { token } = state.selection;
   const shift = "Length of tuned − base relative to their own, for what each layer computes";
   const where = here
-    ? `at ${quote(store.text(token))}`
+    ? `at ${quote(state.text(token))}`
     : "averaged over the tokens both models read";
   if (!lens) {
     return {
@@ -124,7 +113,7 @@ function words(store: Store, { here, lens }: Depth): { title: string; caption: s
     };
   }
   return {
-    title: `How ${quote(store.text(token))} builds up, by layer`,
+    title: `How ${quote(state.text(token))} builds up, by layer`,
     caption: `${shift}, ${where}. Below: the logit lens, the token's log-probability if read after each layer (−1: embedding).`,
   };
 }

@@ -5,10 +5,12 @@ import {
   type BySide,
   type DeletionCurve,
   type Faithfulness,
+  keys,
   type Method,
   SIDES,
   type Side,
 } from "../../contract/contract.ts";
+import { reasonOf } from "../../core/load.ts";
 import { EXACT, type ExactRun, exactRun, rowsDone } from "../../core/runs.ts";
 import type { Store } from "../../core/store.ts";
 import { button, h, setAttribute } from "../../draw/dom.ts";
@@ -70,13 +72,11 @@ export function saliencyBadge(store: Store, surface: Surface, signal: AbortSigna
     curves = "computing …";
     draw();
     try {
-      const loaded = await bySide(
-        (side) => store.block(`deletion/${side}/${method}`, signal) as Promise<DeletionCurve>,
-      );
+      const loaded = await bySide((side) => store.block(keys.deletion(side, method), signal));
       if (judged(store)?.name === method) curves = loaded;
     } catch (error) {
       if (isAbort(error)) return;
-      curves = error instanceof Error ? error.message : String(error);
+      curves = reasonOf(error);
     }
     draw();
   };
@@ -87,9 +87,7 @@ export function saliencyBadge(store: Store, surface: Surface, signal: AbortSigna
     if (!method || asking) return;
     asking = true;
     try {
-      const found = await bySide(
-        (side) => store.block(`faithfulness/${side}/${method}`, signal) as Promise<Faithfulness>,
-      );
+      const found = await bySide((side) => store.block(keys.faithfulness(side, method), signal));
       if (judged(store)?.name === method) agreement = found;
     } catch (error) {
       if (isAbort(error)) return;

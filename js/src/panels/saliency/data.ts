@@ -1,7 +1,6 @@
 // What the saliency panel shows for a selection: numbers per token, without any drawing.
 
-import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
-import type { Tensor } from "../../contract/decode.ts";
+import { type BySide, keys, SIDES, type Side } from "../../contract/contract.ts";
 import { parseUnit, unitName } from "../../contract/units.ts";
 import type { Store } from "../../core/store.ts";
 import { density, instructionScore, levels } from "../../maths/density.ts";
@@ -65,7 +64,9 @@ export async function loadBars(view: View): Promise<Bars> {
   const focus = focusOf(store);
   const nothing: Bars = {
     focus,
-    measure: together(focus) ? store.options.answerMeasure : store.options.tokenMeasure,
+    measure: together(focus)
+      ? store.options.saliency.answerMeasure
+      : store.options.saliency.tokenMeasure,
     on: focus === "prompt token" ? "answer" : "prompt",
     values: { base: null, tuned: null },
     exact: { base: [], tuned: [] },
@@ -106,7 +107,7 @@ interface Row {
 /** Where the selected prompt token matters along the answer. */
 function along(store: Store, { effects, exact, width }: Table): Row {
   const { token } = store.selection;
-  const { density: settings, tokenMeasure } = store.options;
+  const { density: settings, tokenMeasure } = store.options.saliency;
   if (tokenMeasure === "effect") {
     const of = Array.from({ length: width }, (_, m) => token * width + m);
     return {
@@ -136,7 +137,7 @@ function over(store: Store, bars: Bars, table: Table, columns: readonly number[]
     );
     return { values: rowMeans(effects, width), exact };
   }
-  const { density: settings } = store.options;
+  const { density: settings } = store.options.saliency;
   // Levels are shares of the largest effect: one that is estimated makes all of them so.
   const exact = Array(rows).fill(known.every(Boolean));
   if (effects.some(Number.isNaN)) return { values: new Float64Array(rows).fill(Number.NaN), exact };
@@ -148,7 +149,7 @@ function over(store: Store, bars: Bars, table: Table, columns: readonly number[]
 }
 
 function levelsOf(store: Store, effects: Numbers, width: number, count: number): Float64Array {
-  const { pictureThreshold } = store.options;
+  const { pictureThreshold } = store.options.saliency;
   const level = levels(effects, width, count, scoredTokens(store));
   return level.map((value) => (value > pictureThreshold ? value : 0));
 }
@@ -206,8 +207,7 @@ async function alongBase(
   component: number,
   base: Numbers,
 ): Promise<Track> {
-  const key = `activations/tuned/${layer}/base_components`;
-  const { data, shape } = await view.block<Tensor>(key);
+  const { data, shape } = await view.block(keys.baseComponentActivations(layer));
   const [length, width] = shape as [number, number];
   const tuned = Float64Array.from({ length }, (_, t) => data[t * width + component]!);
   const name = `along base’s direction of concept ${component}, in both`;
@@ -218,14 +218,14 @@ async function attentionTrack(view: View, layer: number, head: number): Promise<
   const { store } = view;
   const { token } = store.selection;
   const values = await bySide(async (side) => {
-    const { data, shape } = await view.block<Tensor>(`attention/${side}/${layer}/${head}`);
+    const { data, shape } = await view.block(keys.attention(side, layer, head));
     const width = shape[1]!;
     if (token < 0) return meanRows(data, width, Math.max(store.promptLength - 1, 0), width - 1);
     return store.reading < width
       ? data.subarray(store.reading * width, (store.reading + 1) * width)
       : [];
   });
-  const skip = store.options.setSinkAside ? [0] : [];
+  const skip = store.options.saliency.setSinkAside ? [0] : [];
   const aside = skip.length
     ? `; first token set aside: ${SIDES.map((side) => `${side} ${Math.round((values[side][0] ?? 0) * 100)} %`).join(", ")}`
     : "";
@@ -242,9 +242,9 @@ export async function activations(
 ): Promise<Numbers> {
   const { kind, index } = parseUnit(unit)!;
   if (kind === "neuron") {
-    return (await view.block<Tensor>(`activations/${side}/${layer}/neuron/${index}`)).data;
+    return (await view.block(keys.neuronActivations(side, layer, index))).data;
   }
-  const { data, shape } = await view.block<Tensor>(`activations/${side}/${layer}/components`);
+  const { data, shape } = await view.block(keys.componentActivations(side, layer));
   const [length, width] = shape as [number, number];
   return Float64Array.from({ length }, (_, t) => data[t * width + index] ?? Number.NaN);
 }

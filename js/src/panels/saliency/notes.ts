@@ -73,14 +73,14 @@ function scaleKey(view: View, bars: Bars): HTMLElement[] {
 }
 
 function unitOf(view: View, bars: Bars): string {
-  if (bars.measure === "levels") return ` of ${view.store.options.density.levels}`;
+  if (bars.measure === "levels") return ` of ${view.store.options.saliency.density.levels}`;
   if (bars.measure === "effect" && /\bnats?\b/.test(view.store.method?.measures ?? ""))
     return " nats";
   return "";
 }
 
 function scores(view: View, bars: Bars): HTMLElement[] {
-  const { relative } = view.store.options.density;
+  const { relative } = view.store.options.saliency.density;
   if (!bars.scores) return [];
   const n = view.store.marked("instruction").length;
   const how = relative ? "densities divided by the prompt's maximum" : "raw densities";

@@ -1,14 +1,14 @@
 // What the answer rests on: bars on the running text, base above and tuned below.
 
-import { type Alternatives, SIDES, type Side } from "../../contract/contract.ts";
+import { type Key, keys, SIDES, type Side } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
-import type { Options } from "../../core/options.ts";
+import type { SaliencyOptions } from "../../core/options.ts";
 import type { Store } from "../../core/store.ts";
 import { button, h, picker } from "../../draw/dom.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
 import { bySide, largest, type Numbers } from "../../maths/numbers.ts";
-import type { MakePanel, Panel, View } from "../../shell/frame.ts";
+import type { MakePanel, View } from "../../shell/frame.ts";
 import { saliencyBadge } from "./badge.ts";
 import { type Bars, focusOf, loadBars, loadTracks, together, trackScale } from "./data.ts";
 import type { Facts } from "./facts.ts";
@@ -55,7 +55,7 @@ export const saliencyPanel: MakePanel = ({ store, surface, tooltip, signal }) =>
     if (mark.active && !isAnswer(element)) return;
     const token = Number(element.dataset.token);
     const again = store.selection.token === token && store.span === null;
-    store.setOptions({ span: null });
+    store.setOptions("saliency", { span: null });
     store.select({ token: toggle && again ? -1 : token });
   };
   body.addEventListener(
@@ -86,10 +86,11 @@ export const saliencyPanel: MakePanel = ({ store, surface, tooltip, signal }) =>
   );
 
   const method = picker<string>("Saliency method", (name) => store.setMethod(name), signal);
-  const measure = picker<Options["answerMeasure"]>(
+  const measure = picker<SaliencyOptions["answerMeasure"]>(
     "What the bars show",
     (value) =>
       store.setOptions(
+        "saliency",
         together(focusOf(store))
           ? { answerMeasure: value }
           : { tokenMeasure: value === "density" ? "effect" : value },
@@ -143,7 +144,7 @@ export const saliencyPanel: MakePanel = ({ store, surface, tooltip, signal }) =>
       const loaded = await loadFacts(view);
       return { ...words(store, loaded), draw: () => paint(view, loaded) };
     },
-  } satisfies Panel;
+  };
 };
 
 /** Draw the new cells of whatever exact run is behind the picture, and all anew when it is done. */
@@ -152,7 +153,7 @@ function followRuns(store: Store, signal: AbortSignal, redraw: () => Promise<voi
   let drawing = false;
   let again = false;
   const changed = async () => {
-    if (shownRun(store)?.status === "done") return store.setOptions({});
+    if (shownRun(store)?.status === "done") return store.touch();
     if (drawing) {
       again = true;
       return;
@@ -229,18 +230,18 @@ function sideOf(strip: Strip): Side | undefined {
 
 async function loadFacts(view: View): Promise<Facts> {
   const { store } = view;
-  const array = async (key: string) => (await view.block<Tensor>(key)).data as Numbers;
+  const array = async (key: Key<Tensor>) => (await view.block(key)).data as Numbers;
   // Facts beside the picture: a page may have left them out.
   const [bars, tracks, disagreement, logprob, alternatives] = await Promise.all([
     loadBars(view),
     view.optional(loadTracks(view)),
-    store.manifest.shared ? view.optional(array("disagreement"), true) : null,
+    store.manifest.shared ? view.optional(array(keys.disagreement()), true) : null,
     view.optional(
-      bySide((side) => array(`logprob/${side}`)),
+      bySide((side) => array(keys.logprob(side))),
       true,
     ),
     view.optional(
-      bySide((side) => view.block<Alternatives>(`alternatives/${side}`)),
+      bySide((side) => view.block(keys.alternatives(side))),
       true,
     ),
   ]);
@@ -269,7 +270,7 @@ function drawStrips(view: View, strips: Strips, facts: Facts): void {
     strip.label((i) => labelOf(store, facts, strip, i));
   }
   strips.prompt.segments(store.segments);
-  strips.prompt.collapse(store.options.hideTemplate);
+  strips.prompt.collapse(store.options.saliency.hideTemplate);
   const { shares } = facts;
   for (const strip of strips.answers) {
     strip.underlines(facts.disagreement, largest(facts.disagreement));

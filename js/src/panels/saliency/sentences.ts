@@ -127,8 +127,8 @@ function coverage({ shares, bars }: Facts): string {
 
 function how(store: Store, { bars }: Facts): string {
   const method = store.method!;
-  const { levels, threshold, norm, relative } = store.options.density;
-  const picture = store.options.pictureThreshold;
+  const { levels, threshold, norm, relative } = store.options.saliency.density;
+  const picture = store.options.saliency.pictureThreshold;
   const levelText = `Levels 0 to ${levels}: share of each answer token's largest effect, levels up to ${picture} left out.`;
   if (bars.focus === "answer token") return bars.measure === "levels" ? levelText : method.measures;
   if (bars.focus === "prompt token") {

@@ -4,9 +4,9 @@ import type { Store } from "../../core/store.ts";
 import { h } from "../../draw/dom.ts";
 
 export function settings(store: Store, signal: AbortSignal): HTMLElement {
-  const { density } = store.options;
+  const { density } = store.options.saliency;
   const setDensity = (patch: Partial<typeof density>) =>
-    store.setOptions({ density: { ...store.options.density, ...patch } });
+    store.setOptions("saliency", { density: { ...store.options.saliency.density, ...patch } });
   return h(
     "details",
     { class: "tl-settings" },
@@ -27,11 +27,11 @@ export function settings(store: Store, signal: AbortSignal): HTMLElement {
       ),
       field(
         "b for pictures of levels",
-        store.options.pictureThreshold,
+        store.options.saliency.pictureThreshold,
         0,
         100,
         signal,
-        (pictureThreshold) => store.setOptions({ pictureThreshold }),
+        (pictureThreshold) => store.setOptions("saliency", { pictureThreshold }),
       ),
       field("p of the density", density.norm, 1, 100, signal, (norm) => setDensity({ norm })),
       toggle(
@@ -42,12 +42,15 @@ export function settings(store: Store, signal: AbortSignal): HTMLElement {
       ),
       toggle(
         "set the first token aside in attention",
-        store.options.setSinkAside,
+        store.options.saliency.setSinkAside,
         signal,
-        (setSinkAside) => store.setOptions({ setSinkAside }),
+        (setSinkAside) => store.setOptions("saliency", { setSinkAside }),
       ),
-      toggle("collapse template tokens", store.options.hideTemplate, signal, (hideTemplate) =>
-        store.setOptions({ hideTemplate }),
+      toggle(
+        "collapse template tokens",
+        store.options.saliency.hideTemplate,
+        signal,
+        (hideTemplate) => store.setOptions("saliency", { hideTemplate }),
       ),
     ),
   );

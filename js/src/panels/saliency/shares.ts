@@ -1,6 +1,6 @@
 // Where in the prompt the effect comes from: shares of its parts, as compare.effect_shares.
 
-import { type BySide, type Segment, SIDES, type Side } from "../../contract/contract.ts";
+import { type BySide, keys, type Segment, SIDES, type Side } from "../../contract/contract.ts";
 import type { Store } from "../../core/store.ts";
 import { h } from "../../draw/dom.ts";
 import { percent } from "../../draw/format.ts";
@@ -34,7 +34,7 @@ const partOf = (segment: Segment): Part =>
 /** Prompt positions that have one effect together; null where every token has its own. */
 export async function loadGroups(view: View): Promise<number[][] | null> {
   const unit = view.store.method?.unit ?? "token";
-  return unit === "token" ? null : view.optional(view.block<number[][]>(`groups/${unit}`), true);
+  return unit === "token" ? null : view.optional(view.block(keys.groups(unit)), true);
 }
 
 /** Shares of the positive effect, of the answer tokens whose effects are at hand. */

@@ -1,6 +1,7 @@
 // Effects of both models, cell by cell, and which of them are measured rather than estimated.
 
 import type { BySide, Method, Side } from "../../contract/contract.ts";
+import { keys } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
 import { EXACT, type ExactRun, exactRun, leaveOthers } from "../../core/runs.ts";
 import type { Store } from "../../core/store.ts";
@@ -51,10 +52,9 @@ export async function loadTables(view: View, single: boolean): Promise<BySide<Ta
     const width = store.answer(side).tokens.length;
     const column = store.selection.token - store.promptLength;
     if (width === 0) return null;
-    const key = `saliency/${side}/${name}`;
-    if (single && !store.has(key)) {
+    if (single && !store.has(keys.saliency(side, name))) {
       if (column >= width) return null;
-      const { data } = await view.block<Tensor>(`${key}/${column}`);
+      const { data } = await view.block(keys.saliencyColumn(side, name, column));
       return { effects: data, width: 1, exact: new Array(data.length).fill(false), place: () => 0 };
     }
     const { data } = await whole(view, side, name);
@@ -63,7 +63,7 @@ export async function loadTables(view: View, single: boolean): Promise<BySide<Ta
 }
 
 function whole(view: View, side: Side, name: string): Promise<Tensor> {
-  return view.block<Tensor>(`saliency/${side}/${name}`);
+  return view.block(keys.saliency(side, name));
 }
 
 function estimated(effects: Numbers, width: number): Table {

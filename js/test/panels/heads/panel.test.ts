@@ -58,8 +58,8 @@ describe("numbers of heads", () => {
   it("offer what fits the selection, and the answer token an effect is on", async () => {
     const { store } = await show({ token: 7 });
     expect(measures(store)[0]).toBe("instruction");
-    expect(target(store)).toBe("1");
-    store.setOptions({ headAverage: true });
+    expect(target(store)).toBe(1);
+    store.setOptions("heads", { average: true });
     expect(measures(store)[0]).toBe("change");
     expect(target(store)).toBe("answer");
   });
@@ -116,7 +116,7 @@ describe("the heads panel", () => {
           : good.get(key, signal),
     };
     const { root, store, change } = await show({}, from);
-    await change(() => store.setOptions({ headMeasure: "entropy" }));
+    await change(() => store.setOptions("heads", { measure: "entropy" }));
     expect(root.querySelector("p")!.textContent).toContain("heads/entropy/base is not recorded");
     expect(root.querySelector("h2")!.textContent).toBe("Which heads changed");
   });

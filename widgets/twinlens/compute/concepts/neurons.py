@@ -15,13 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twinlens.compute.concepts.units import strongest
+from twinlens.compute.concepts.units import Concepts, strongest
 from twinlens.compute.models import architectures
-from twinlens.compute.passes.capture import Capture
 from twinlens.compute.passes.folding import embed, fold
 from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.subject import Subject
 from twinlens.compute.passes.targets import log_probability
-from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side, reading_position
 from twinlens.errors import NotFiniteError
@@ -29,7 +28,6 @@ from twinlens.errors import NotFiniteError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from twinlens.compute.pair import Pair
 
 #: Neurons a ``neurons`` block takes from each of its rankings.
 NEURONS = 6
@@ -133,24 +131,23 @@ class Neurons:
     ``token`` is a position, or None for the whole answer; ``layer`` may be None for all of them.
     """
 
-    def __init__(self, pair: Pair, manifest: Manifest, captures: Mapping[Side, Capture]) -> None:
-        self._pair, self._manifest, self._captures = pair, manifest, captures
+    def __init__(self, of: Subject, concepts: Concepts) -> None:
+        self._of, self._models, self._manifest = of, of.models, of.manifest
+        self._concepts = concepts
 
     def listed(self, layer: int | None, token: int | None) -> list[dict[str, Any]]:
         """A ``neurons`` block: the most active neurons of each model and the most changed."""
         sides = [s for s in SIDES if token is None or token < self._manifest.length(s)]
-        layers = range(self._pair.sizes.layers) if layer is None else [layer]
+        layers = range(self._models.sizes.layers) if layer is None else [layer]
         values = {s: np.stack([self._activations(s, la, token) for la in layers]) for s in sides}
-        norms = {
-            s: np.stack([self._pair.concepts.value_norms(s, la) for la in layers]) for s in sides
-        }
+        norms = {s: np.stack([self._concepts.value_norms(s, la) for la in layers]) for s in sides}
         written = [values[side] * norms[side] for side in sides]
         strengths = [np.abs(write).ravel() for write in written]
         if len(sides) == 2:
             strengths.append(np.abs(written[1] - written[0]).ravel())
         entries = []
         for place in strongest(*strengths, each=NEURONS):
-            row, neuron = divmod(place, self._pair.sizes.intermediate)
+            row, neuron = divmod(place, self._models.sizes.intermediate)
             entry: dict[str, Any] = {"layer": layers[row], "neuron": neuron}
             for side in SIDES:
                 entry[side] = float(values[side][row, neuron]) if side in sides else None
@@ -159,18 +156,18 @@ class Neurons:
 
     def effects(self, side: Side, columns: Sequence[int]) -> Array:
         """First-order effects, see `neuron_effects`."""
-        with self._pair.model(side) as model:
-            return neuron_effects(self._reading(side, model), columns)
+        with self._models.model(side) as model:
+            return neuron_effects(self._of.reading(side, model), columns)
 
     def ablation(self, side: Side, layer: int, neuron: int, columns: Sequence[int]) -> Array:
         """Exact effect of one neuron, see `neuron_ablation`; float32 [1]."""
-        with self._pair.model(side) as model:
-            effect = neuron_ablation(self._reading(side, model), layer, neuron, columns)
+        with self._models.model(side) as model:
+            effect = neuron_ablation(self._of.reading(side, model), layer, neuron, columns)
         return np.array([effect], np.float32)
 
     def change(self, layer: int, neuron: int, token: int | None) -> dict[str, Any]:
         """A ``neuron/change`` block: whether the vector moved, and whether it is used more."""
-        vectors = {s: self._pair.concepts.value_vector(s, layer, neuron) for s in SIDES}
+        vectors = {s: self._concepts.value_vector(s, layer, neuron) for s in SIDES}
         values: dict[Side, float | None] = {
             s: float(self._activations(s, layer, token)[neuron])
             if token is None or token < self._manifest.length(s)
@@ -191,13 +188,8 @@ class Neurons:
 
     def _activations(self, side: Side, layer: int, token: int | None) -> Array:
         """Where a token is read, or the mean magnitude over the answer; shape [intermediate]."""
-        first, found = self._manifest.prompt_length, self._captures[side].neurons[layer]
+        first, found = self._manifest.prompt_length, self._of.captures[side].neurons[layer]
         if token is not None:
             return np.asarray(found[reading_position(token, first)])
         answer = slice(first - 1, self._manifest.length(side) - 1)
         return np.asarray(found[answer].abs().mean(dim=0))
-
-    def _reading(self, side: Side, model: PreTrainedModel) -> Reading:
-        m = self._manifest
-        ids = [token.id for token in (*m.prompt_tokens, *m.answers[side].tokens)]
-        return Reading(model, ids, m.prompt_length)

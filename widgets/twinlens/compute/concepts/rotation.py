@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from twinlens.compute.concepts.components import check_finite, principal_components, value_vectors
-from twinlens.compute.heads.search import pair_weights
 from twinlens.compute.models.fingerprint import key_of
+from twinlens.compute.models.models import Models
 from twinlens.compute.models.weights import Source, Weights, weights_of
 from twinlens.compute.words.rows import WordRows, word_rows
 from twinlens.contract.wire import Array
@@ -36,7 +36,6 @@ from twinlens.weights.rotation import Added, LayerRotation, Rotation
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from twinlens.compute.pair import Pair
 
 #: The paper looks at the first 300 components.
 COMPONENTS = 300
@@ -237,7 +236,7 @@ def rotation(
 
 
 def pair_rotation(
-    pair: Pair,
+    pair: Models,
     *,
     settings: Settings | None = None,
     layers: Iterable[int] | None = None,
@@ -249,10 +248,10 @@ def pair_rotation(
     while tuned is read.
     """
     wanted = None if layers is None else sorted(set(layers))
-    with pair_weights(pair, "base") as base:
+    with pair.weights("base") as base:
         every = range(base.sizes.layers) if wanted is None else wanted
         kept = {layer: value_vectors(base, layer) for layer in every}
-    with pair_weights(pair, "tuned") as tuned:
+    with pair.weights("tuned") as tuned:
         return _compare(
             base,
             kept.__getitem__,

@@ -22,6 +22,7 @@ from twinlens.compute.concepts.components import (
 from twinlens.compute.concepts.rotation import Settings as RotationSettings
 from twinlens.compute.concepts.rotation import pair_rotation
 from twinlens.compute.models import architectures
+from twinlens.compute.models.models import Models
 from twinlens.compute.models.weights import Weights
 from twinlens.compute.words.rows import WordRows, word_rows
 from twinlens.contract.wire import Array
@@ -39,7 +40,6 @@ from twinlens.support.progress import Report
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from twinlens.compute.pair import Pair
 
 #: Words of a value vector after the final norm.
 NORMED_WORDS = 15
@@ -116,7 +116,7 @@ class Concepts:
 
     Parameters
     ----------
-    pair : Pair
+    pair : Models
     settings : ConceptSettings, optional
 
     Raises
@@ -132,7 +132,7 @@ class Concepts:
         Names and labels of components, see `label`.
     """
 
-    def __init__(self, pair: Pair, settings: ConceptSettings | None = None) -> None:
+    def __init__(self, pair: Models, settings: ConceptSettings | None = None) -> None:
         self.settings = settings or ConceptSettings()
         self.count = self.settings.count(pair.sizes)
         self.annotations: list[Annotation] = []

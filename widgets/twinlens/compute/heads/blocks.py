@@ -2,138 +2,173 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from twinlens.compute.heads import attention as heads
+from twinlens.compute.heads import attention
 from twinlens.compute.heads.effects import HeadEffects
-from twinlens.compute.heads.search import circuit_array
-from twinlens.compute.keys import index
-from twinlens.contract.manifest import Manifest
+from twinlens.compute.heads.search import PairHeads, circuit_array
+from twinlens.compute.passes.subject import Subject
+from twinlens.compute.provide import provides, records
+from twinlens.contract import blocks
 from twinlens.contract.wire import Array, Value, half
 from twinlens.contract.words import ABLATIONS, SIDES, Side
-from twinlens.errors import UnknownBlockError
 from twinlens.support.progress import Report
-
-if TYPE_CHECKING:
-    from twinlens.compute.pair import Pair
-    from twinlens.compute.passes.capture import Capture
-
-#: Measures of the rows of attention, each an array by position, layer and head.
-MEASURES = ("instruction", "sink", "received", "entropy", "previous")
+from twinlens.traces.trace import Trace
+from twinlens.weights.head_words import HeadWords
 
 
 class HeadBlocks:
-    """Answers ``heads/...`` (but ``heads/write``) and ``word_pairs/...`` of a live trace.
+    """The room of heads.
 
     Attributes
     ----------
     effects : HeadEffects
     """
 
-    def __init__(self, pair: Pair, manifest: Manifest, captures: Mapping[Side, Capture]) -> None:
-        self._pair, self._manifest, self._captures = pair, manifest, captures
-        self.effects = HeadEffects(pair, manifest, captures)
+    def __init__(self, of: Subject, weights: PairHeads) -> None:
+        self.effects = HeadEffects(of)
+        self._of, self._weights = of, weights
 
-    def block(self, key: str, report: Report | None = None) -> Value:
-        """The value behind a key, see `twinlens.contract.blocks`."""
-        match key.split("/"):
-            case ["heads", "change"]:
-                both = self._captures["base"], self._captures["tuned"]
-                return half(heads.change(*both, self._manifest.common_length))
-            case ["heads", name, side] if name in MEASURES and side in SIDES:
-                return half(self._measure(name, self._captures[side]))
-            case ["heads", "effect", side, answer] if side in SIDES:
-                return self.effects.estimate(side, self._column(key, side, answer)).copy()
-            case ["heads", "ablation", side, kind, answer, *rest] if side in SIDES:
-                column = self._column(key, side, answer)
-                return self._ablation(key, side, kind, column, rest, report)
-            case ["heads", "circuits"]:
-                return circuit_array(self._pair.head_weights.circuits(report))
-            case ["word_pairs", "info"]:
-                return self._pair.head_weights.search.find(report=report).info_block()
-            case ["word_pairs", "counts"]:
-                return self._pair.head_weights.search.find(report=report).counts_block()
-            case ["word_pairs", "find", *word] if word:
-                found = self._pair.head_weights.search.find(report=report)
-                return found.find_block("/".join(word))
-            case ["word_pairs", layer, head]:
-                place = self._place(key, layer, head)
-                found = self._pair.head_weights.search.find([place[0]], report)
-                return found.head_block(*place)
-        raise UnknownBlockError(f"there is no block {key!r}")
+    @provides(blocks.attention)
+    def attention(self, side: Side, layer: int, head: int) -> Array:
+        """The pattern of one head."""
+        return self._of.captures[side].attention[layer, head].numpy()
 
-    def keys(self) -> Iterator[str]:
-        """Blocks a recording keeps, the most useful first; exact effects if they are there."""
-        m = self._manifest
-        yield "heads/change"
-        for name in MEASURES:
-            yield from (f"heads/{name}/{side}" for side in SIDES)
-        for side in SIDES:
-            self.effects.fill(side)
-            answers = ["answer", *range(m.answer_length(side))]
-            yield from (f"heads/effect/{side}/{at}" for at in answers)
-            yield from self._exact_keys(side)
-        yield "heads/circuits"
+    @provides(blocks.head_change)
+    def change(self) -> Array:
+        """How far the two models' rows are apart."""
+        base, tuned = (self._of.captures[side] for side in SIDES)
+        return half(attention.change(base, tuned, self._of.manifest.common_length))
 
-    def _exact_keys(self, side: Side) -> Iterator[str]:
-        """Exact effects that are there; of a small pair all for the answer, zero for tokens."""
-        answers = [None, *range(self._manifest.answer_length(side))]
-        for kind in ABLATIONS if self._manifest.shared else ABLATIONS[:2]:
-            for column in answers:
-                asked = kind == "zero" or column is None
-                if (self._pair.sizes.small and asked) or self.effects.computed(side, kind, column):
-                    at = "answer" if column is None else column
-                    yield f"heads/ablation/{side}/{kind}/{at}"
+    @provides(blocks.head_instruction)
+    def instruction(self, side: Side) -> Array:
+        """Attention to the instruction."""
+        positions = self._of.manifest.segment_positions("instruction")
+        return half(attention.to_positions(self._of.captures[side], positions))
 
-    def word_keys(self) -> Iterator[str]:
-        """Word pairs of all heads, if they are there or quickly found."""
-        sizes = self._pair.sizes
-        if self._pair.head_weights.search.complete or sizes.small:
-            yield from ("word_pairs/info", "word_pairs/counts")
-            depth, every = range(sizes.layers), range(sizes.heads)
-            yield from (f"word_pairs/{layer}/{head}" for layer in depth for head in every)
+    @provides(blocks.head_sink)
+    def sink(self, side: Side) -> Array:
+        """Attention to the first token."""
+        return half(attention.to_positions(self._of.captures[side], [0]))
 
-    def _measure(self, name: str, of: Capture) -> Array:
-        match name:
-            case "received":
-                return heads.received(of, self._manifest.prompt_length)
-            case "entropy":
-                return heads.entropy(of)
-            case "previous":
-                return heads.previous(of)
-            case "sink":
-                return heads.to_positions(of, [0])
-        return heads.to_positions(of, self._manifest.segment_positions("instruction"))
+    @provides(blocks.head_received)
+    def received(self, side: Side) -> Array:
+        """Attention of the answer to the prompt's tokens."""
+        return half(attention.received(self._of.captures[side], self._of.manifest.prompt_length))
 
-    def _ablation(
+    @provides(blocks.head_entropy)
+    def entropy(self, side: Side) -> Array:
+        """How spread the rows are."""
+        return half(attention.entropy(self._of.captures[side]))
+
+    @provides(blocks.head_previous)
+    def previous(self, side: Side) -> Array:
+        """Attention to the token before."""
+        return half(attention.previous(self._of.captures[side]))
+
+    @provides(blocks.head_effect)
+    def effect(self, side: Side, answer_token: int | None) -> Array:
+        """Estimated effect of every head."""
+        return self.effects.estimate(side, answer_token).copy()
+
+    @provides(blocks.head_ablation)
+    def ablation(
+        self, side: Side, ablation: str, answer_token: int | None, report: Report | None
+    ) -> Array:
+        """Exact effect of the strongest heads."""
+        strongest = self.effects.strongest(side, answer_token)
+        return self.effects.exact(side, ablation, strongest, answer_token, report)
+
+    @provides(blocks.head_ablation_so_far)
+    def ablation_so_far(self, side: Side, ablation: str, answer_token: int | None) -> Array:
+        """Exact effects that are there."""
+        return self.effects.so_far(side, ablation, answer_token)
+
+    @provides(blocks.head_ablation_one)
+    def ablation_one(
         self,
-        key: str,
         side: Side,
-        kind: str,
-        column: int | None,
-        rest: Sequence[str],
+        ablation: str,
+        answer_token: int | None,
+        layer: int,
+        head: int,
         report: Report | None,
     ) -> Array:
-        match rest:
-            case []:
-                strongest = self.effects.strongest(side, column)
-                return self.effects.exact(side, kind, strongest, column, report)
-            case ["so_far"]:
-                return self.effects.so_far(side, kind, column)
-            case [layer, head]:
-                place = self._place(key, layer, head)
-                found = self.effects.exact(side, kind, [place], column, report)
-                return np.array([found[place]])
-        raise UnknownBlockError(f"there is no block {key!r}")
+        """Exact effect of one head."""
+        effects = self.effects.exact(side, ablation, [(layer, head)], answer_token, report)
+        return np.array([effects[layer, head]])
 
-    def _column(self, key: str, side: Side, text: str) -> int | None:
-        if text == "answer":
-            return None
-        return index(key, text, self._manifest.answer_length(side), "answer token")
+    @provides(blocks.head_circuits)
+    def circuits(self, report: Report | None) -> Array:
+        """How far the circuits moved."""
+        return circuit_array(self._weights.circuits(report))
 
-    def _place(self, key: str, layer: str, head: str) -> tuple[int, int]:
-        sizes = self._pair.sizes
-        return index(key, layer, sizes.layers, "layer"), index(key, head, sizes.heads, "head")
+    @provides(blocks.word_pair_info)
+    def word_pair_info(self, report: Report | None) -> Value:
+        """How word pairs were found."""
+        return self._words(report).info_block()
+
+    @provides(blocks.word_pair_counts)
+    def word_pair_counts(self, report: Report | None) -> Value:
+        """How many pairs were gained, kept and lost."""
+        return self._words(report).counts_block()
+
+    @provides(blocks.word_pairs)
+    def word_pairs(self, layer: int, head: int, report: Report | None) -> Value:
+        """Pairs of one head."""
+        return self._weights.search.find([layer], report).head_block(layer, head)
+
+    @provides(blocks.word_pair_find)
+    def word_pair_find(self, word: str, report: Report | None) -> Value:
+        """Heads that hold a word."""
+        return self._words(report).find_block(word)
+
+    def _words(self, report: Report | None) -> HeadWords:
+        return self._weights.search.find(report=report)
+
+    @records(blocks.attention)
+    def attention_keys(self, trace: Trace) -> Iterator[str]:
+        """Patterns of the heads that changed most first, base and tuned beside each other."""
+        change = trace.head_change()
+        for place in np.argsort(-change, axis=None, kind="stable").tolist():
+            layer, head = divmod(place, change.shape[1])
+            yield from (blocks.attention(side, layer, head) for side in SIDES)
+
+    @records(blocks.head_effect)
+    def effect_keys(self, trace: Trace) -> Iterator[str]:
+        """All, computed together."""
+        for side in SIDES:
+            self.effects.fill(side)
+        return blocks.head_effect.every(trace.manifest)
+
+    @records(blocks.head_ablation)
+    def ablation_keys(self, trace: Trace) -> Iterator[str]:
+        """What is there; of a small pair all for the answer, and zero for its tokens."""
+        m, small = trace.manifest, self._of.models.sizes.small
+        for side in SIDES:
+            for kind in ABLATIONS if m.shared else ABLATIONS[:2]:
+                for token in (None, *range(m.answer_length(side))):
+                    asked = small and (kind == "zero" or token is None)
+                    if asked or self.effects.computed(side, kind, token):
+                        yield blocks.head_ablation(side, kind, token)
+
+    @records(blocks.word_pair_info)
+    def word_pair_info_keys(self, trace: Trace) -> Iterable[str]:
+        """If word pairs are there or quickly found."""
+        return blocks.word_pair_info.every(trace.manifest) if self._worded else ()
+
+    @records(blocks.word_pair_counts)
+    def word_pair_counts_keys(self, trace: Trace) -> Iterable[str]:
+        """If word pairs are there or quickly found."""
+        return blocks.word_pair_counts.every(trace.manifest) if self._worded else ()
+
+    @records(blocks.word_pairs)
+    def word_pair_keys(self, trace: Trace) -> Iterable[str]:
+        """If word pairs are there or quickly found."""
+        return blocks.word_pairs.every(trace.manifest) if self._worded else ()
+
+    @property
+    def _worded(self) -> bool:
+        return self._weights.search.complete or self._of.models.sizes.small

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from twinlens.compute.heads.gates import Replacement, answer_logprobs, gate_gradients
-from twinlens.compute.passes.reading import Reading
-from twinlens.contract.manifest import Manifest
+from twinlens.compute.passes.subject import Subject
 from twinlens.contract.wire import Array
 from twinlens.contract.words import ABLATIONS, SIDES, TOP_HEADS, Side
 from twinlens.errors import NotFiniteError, UnknownBlockError
@@ -20,10 +18,6 @@ from twinlens.support.progress import Report
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from transformers import PreTrainedModel
-
-    from twinlens.compute.pair import Pair
-    from twinlens.compute.passes.capture import Capture
 
 #: Heads replaced in one pass; few, so that results come one after the other.
 _AT_ONCE = 4
@@ -39,8 +33,8 @@ class HeadEffects:
     answer.
     """
 
-    def __init__(self, pair: Pair, manifest: Manifest, captures: Mapping[Side, Capture]) -> None:
-        self._pair, self._manifest, self._captures = pair, manifest, captures
+    def __init__(self, of: Subject) -> None:
+        self._of, self._models, self._manifest = of, of.models, of.manifest
         self._estimates: dict[tuple[Side, int | None], Array] = {}
         self._exact: dict[tuple[Side, str], Array] = {}
         self._whole: dict[Side, Array] = {}
@@ -49,20 +43,20 @@ class HeadEffects:
         """Derivative by a gate on each head, nats, float32 [layers, heads]."""
         if (side, column) not in self._estimates:
             # A model that takes turns in memory answers for every token while it is there.
-            alone = self._pair.memory == "sequential"
+            alone = self._models.memory == "sequential"
             self.fill(side, None if alone else [column])
         return self._estimates[side, column]
 
     def fill(self, side: Side, wanted: Sequence[int | None] | None = None) -> None:
         """Estimate for several columns, by default the answer and all of its tokens."""
         every = [None, *range(self._manifest.answer_length(side))]
-        with self._pair.model(side) as model:
+        with self._models.model(side) as model:
             missing = [
                 column
                 for column in (every if wanted is None else wanted)
                 if (side, column) not in self._estimates
             ]
-            reading, tokens = self._reading(side, model), [c for c in missing if c is not None]
+            reading, tokens = self._of.reading(side, model), [c for c in missing if c is not None]
             if None in missing:
                 self._estimates[side, None] = gate_gradients(reading)[0].astype(np.float32)
             if tokens:
@@ -129,7 +123,7 @@ class HeadEffects:
                 "replacing a head by the other model's needs one answer read by both models: "
                 "trace with response='shared'"
             )
-        sizes = self._pair.sizes
+        sizes = self._models.sizes
         empty = np.full(
             (sizes.layers, sizes.heads, self._manifest.answer_length(side)), np.nan, np.float32
         )
@@ -147,13 +141,10 @@ class HeadEffects:
         if not total:
             return
         output = self._outputs(side, kind)
-        with ExitStack() as stack:
-            model = stack.enter_context(self._pair.model(side))
-            if self._pair.memory == "both":
-                stack.close()  # the lock is taken for each pass instead
-            reading = self._reading(side, model)
+        with self._models.pieces(side) as model:
+            reading = self._of.reading(side, model)
             while left := missing():
-                with self._pair.lock:
+                with self._models.lock:
                     left = missing()[:_AT_ONCE]
                     if not left:
                         break  # another thread did the rest while this one waited
@@ -175,8 +166,8 @@ class HeadEffects:
     def _outputs(self, side: Side, kind: str) -> Callable[[int, int], torch.Tensor]:
         """What stands in place of a head's output, by layer and head."""
         other = SIDES[1 - SIDES.index(side)]
-        of = self._captures[other if kind == "other" else side].heads[:, :-1]
-        of = of.reshape(*of.shape[:-1], self._pair.sizes.heads, -1)
+        of = self._of.captures[other if kind == "other" else side].heads[:, :-1]
+        of = of.reshape(*of.shape[:-1], self._models.sizes.heads, -1)
 
         def output(layer: int, head: int) -> torch.Tensor:
             own = of[layer, :, head]
@@ -191,8 +182,3 @@ class HeadEffects:
         for head in heads:
             found[head] = table[head].sum() if column is None else table[head][column]
         return found
-
-    def _reading(self, side: Side, model: PreTrainedModel) -> Reading:
-        m = self._manifest
-        ids = [token.id for token in (*m.prompt_tokens, *m.answers[side].tokens)]
-        return Reading(model, ids, m.prompt_length)

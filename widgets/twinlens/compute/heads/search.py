@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, TypeAlias
@@ -23,6 +22,7 @@ from twinlens.compute.heads.word_pairs import (
     prepare,
     silent,
 )
+from twinlens.compute.models.models import Models
 from twinlens.compute.models.sources import load_tokenizer, source_of
 from twinlens.compute.models.weights import HeldWeights, Weights
 from twinlens.compute.words.vectors import Cooccurrence, Settings, token_words
@@ -38,7 +38,6 @@ from twinlens.weights.word_pairs import LayerPairs, WordPairs
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from twinlens.compute.pair import Pair
 
 #: Words to describe heads with: a vocabulary, a file of words, or the words.
 WordSource: TypeAlias = Vocabulary | str | os.PathLike[str] | Iterable[str]
@@ -187,11 +186,11 @@ class PairHeads:
         The search whose results blocks show.
     """
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Models) -> None:
         self._pair = pair
         self._lock = RLock()
         self._circuits: CircuitChange | None = None
-        self.search = PairSearch(partial(pair_weights, pair), pair.tokenizers["base"])
+        self.search = PairSearch(pair.weights, pair.tokenizers["base"])
 
     def circuits(self, report: Report | None = None) -> CircuitChange:
         """How far the circuits of every head moved, see `circuit_change`."""
@@ -200,7 +199,7 @@ class PairHeads:
                 # Models that take turns in memory leave a copy of their attention weights.
                 held: list[Weights | HeldWeights] = []
                 for side in SIDES:
-                    with pair_weights(self._pair, side) as weights:
+                    with self._pair.weights(side) as weights:
                         alone = self._pair.memory == "sequential"
                         held.append(HeldWeights(weights) if alone else weights)
                 self._circuits = circuit_change(*held, report=report)
@@ -243,18 +242,6 @@ def stored_search(
     folder = sides["base"].folder if tokenizer is None else Path(tokenizer)
     read = load_tokenizer(source_of(folder or Path(base), None), trust_remote_code=False)
     return PairSearch(lambda side: nullcontext(sides[side]), read, words, **settings)  # type: ignore[arg-type]
-
-
-@contextmanager
-def pair_weights(pair: Pair, side: Side) -> Iterator[Weights]:
-    """Weights of one side; the pair is locked only if its models take turns in memory."""
-    name = getattr(pair.info, side).name
-    with pair.model(side) as model:
-        weights = Weights(model, name)
-        if pair.memory == "sequential":
-            yield weights
-            return
-    yield weights
 
 
 def circuit_array(change: CircuitChange) -> Array:

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from twinlens.compute.models.architectures import Sizes
+from twinlens.compute.models.models import Models
 from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.targets import probability
-from twinlens.compute.saliency.gradients import slopes_together
+from twinlens.compute.saliency.gradients import GRADIENT_X_INPUT, slopes_together
 from twinlens.compute.saliency.registry import complete
 from twinlens.compute.text.answers import choose_answers, stop_tokens
 from twinlens.compute.text.prompt import Prompt, check_length
@@ -27,11 +28,6 @@ from twinlens.contract.words import SIDES, Side
 from twinlens.errors import Interrupted, TwinlensError
 from twinlens.support.progress import Report
 
-if TYPE_CHECKING:
-    from twinlens.compute.pair import Pair
-
-#: The paper's method, which these tables are.
-METHOD = "gradient_x_input"
 #: Prompts that are answered, and texts that are attributed together at most.
 ANSWERED, TOGETHER = 32, 8
 #: What attributing one answer token costs in each layer however small texts and model are, in
@@ -64,7 +60,7 @@ class Attributed:
 
 
 def attribute_prompts(
-    pair: Pair,
+    pair: Models,
     prompts: Sequence[Prompt],
     *,
     responses: str | Sequence[str] = "own",
@@ -123,7 +119,7 @@ def attribute_prompts(
 
 
 def _answers(
-    pair: Pair,
+    pair: Models,
     side: Side,
     prompts: Mapping[int, Prompt],
     limit: int,
@@ -151,7 +147,7 @@ def _answers(
 
 
 def _values(
-    pair: Pair,
+    pair: Models,
     side: Side,
     read: Mapping[int, tuple[Prompt, Mapping[Side, Answer]]],
     errors: dict[int, TwinlensError],
@@ -190,7 +186,7 @@ def _tables(readings: list[Reading], side: Side) -> list[Array]:
     (reading,) = readings
     values = np.full((reading.prompt_length, reading.answer_length), np.nan, dtype=np.float32)
     columns = range(reading.answer_length)
-    complete(METHOD, reading, values, columns, side=side, guard=nullcontext())
+    complete(GRADIENT_X_INPUT, reading, values, columns, side=side, guard=nullcontext())
     return [values]
 
 

@@ -30,7 +30,7 @@ from twinlens.compute.passes.folding import (
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.targets import Target, contrast, log_probability, logit, probability
 from twinlens.compute.saliency.products import Products, keeping, reusing
-from twinlens.compute.saliency.registry import Piece, Wanted, saliency_method
+from twinlens.compute.saliency.registry import Piece, SaliencyMethod, Wanted, saliency_method
 from twinlens.contract.manifest import Method
 from twinlens.contract.wire import Array
 from twinlens.errors import NotFiniteError
@@ -262,7 +262,11 @@ def _first_bad_layer(reading: Reading, target: Target) -> int | None:
     return max(bad, default=None)
 
 
-def _register(name: str, title: str, measures: str, source: str, target: Target) -> None:
+def gradient_method(
+    name: str, title: str, measures: str, source: str, target: Target
+) -> SaliencyMethod:
+    """Gradient times input of a target, as a method."""
+
     @saliency_method(
         Method(
             name=name,
@@ -276,6 +280,8 @@ def _register(name: str, title: str, measures: str, source: str, target: Target)
     def compute(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
         return slopes(reading, wanted, target)
 
+    return compute
+
 
 _PAPER = (
     "Wu et al. 2024, section 3.1: gradient of the token's softmax probability times the input "
@@ -283,28 +289,28 @@ _PAPER = (
 )
 _ALONG = "along the embedding of the prompt token."
 
-_register(
+GRADIENT_X_INPUT = gradient_method(
     "gradient_x_input",
     "Gradient × input",
     f"First-order change of the answer token's probability {_ALONG}",
     _PAPER,
     probability,
 )
-_register(
+GRADIENT_X_INPUT_LOGPROB = gradient_method(
     "gradient_x_input_logprob",
     "Gradient × input, log-probability",
     f"First-order change of the answer token's log-probability, in nats, {_ALONG}",
     "As gradient × input, of the logarithm: ranks the prompt tokens of one answer token alike",
     log_probability,
 )
-_register(
+GRADIENT_X_INPUT_LOGIT = gradient_method(
     "gradient_x_input_logit",
     "Gradient × input, logit",
     f"First-order change of the answer token's logit {_ALONG}",
     "As gradient × input, before the softmax",
     logit,
 )
-_register(
+GRADIENT_X_INPUT_CONTRAST = gradient_method(
     "gradient_x_input_contrast",
     "Gradient × input, contrast",
     "First-order change of the answer token's logit less that of the token the other model would "

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from twinlens.compute.passes.conditions import Conditions, Prefix, hookable, observed
 from twinlens.compute.passes.folding import embed
 from twinlens.compute.passes.reading import Reading, precise
-from twinlens.compute.saliency.registry import Piece, Wanted, saliency_method
+from twinlens.compute.saliency.registry import Piece, SaliencyMethod, Wanted, saliency_method
 from twinlens.contract.manifest import Method
 from twinlens.contract.wire import Array
 from twinlens.contract.words import Unit
@@ -214,7 +214,10 @@ def deletion_curve(
     return counts / n, drop(falling), drop(falling[::-1])
 
 
-def _register(name: str, title: str, how: str, source: str, kind: Kind, unit: Unit) -> None:
+def occlusion_method(
+    name: str, title: str, how: str, source: str, kind: Kind, unit: Unit
+) -> SaliencyMethod:
+    """Occlusion of one kind and unit, as a method."""
     what = "the prompt token" if unit == "token" else f"the prompt token's {unit}"
     number = "N" if unit == "token" else f"one per {unit}"
 
@@ -232,34 +235,43 @@ def _register(name: str, title: str, how: str, source: str, kind: Kind, unit: Un
     def compute(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
         return occlusion_rows(reading, wanted, kind, unit)
 
+    return compute
+
 
 _HIDDEN = "is hidden from every other token"
 _MASK = "Leave one out by attention mask, positions kept"
-_register("occlusion", "Occlusion", _HIDDEN, _MASK, "mask", "token")
-_register("occlusion_word", "Occlusion by word", _HIDDEN, _MASK, "mask", "word")
-_register("occlusion_sentence", "Occlusion by sentence", _HIDDEN, _MASK, "mask", "sentence")
-_register("occlusion_segment", "Occlusion by segment", _HIDDEN, _MASK, "mask", "segment")
-_register(
-    "occlusion_zero",
-    "Occlusion, zero embedding",
-    "has a zero embedding",
-    "Leave one out by zero embedding, positions kept",
-    "zero",
-    "token",
-)
-_register(
-    "occlusion_replace",
-    "Occlusion, replaced",
-    "is replaced by a word token drawn from the vocabulary (seed 0)",
-    "Leave one out by replacement, positions kept",
-    "replace",
-    "token",
-)
-_register(
-    "occlusion_remove",
-    "Occlusion, removed",
-    "is deleted and what follows moves up",
-    "Leave one out by deletion",
-    "remove",
-    "token",
+#: The exact methods.
+OCCLUSIONS = (
+    occlusion_method("occlusion", "Occlusion", _HIDDEN, _MASK, "mask", "token"),
+    occlusion_method("occlusion_word", "Occlusion by word", _HIDDEN, _MASK, "mask", "word"),
+    occlusion_method(
+        "occlusion_sentence", "Occlusion by sentence", _HIDDEN, _MASK, "mask", "sentence"
+    ),
+    occlusion_method(
+        "occlusion_segment", "Occlusion by segment", _HIDDEN, _MASK, "mask", "segment"
+    ),
+    occlusion_method(
+        "occlusion_zero",
+        "Occlusion, zero embedding",
+        "has a zero embedding",
+        "Leave one out by zero embedding, positions kept",
+        "zero",
+        "token",
+    ),
+    occlusion_method(
+        "occlusion_replace",
+        "Occlusion, replaced",
+        "is replaced by a word token drawn from the vocabulary (seed 0)",
+        "Leave one out by replacement, positions kept",
+        "replace",
+        "token",
+    ),
+    occlusion_method(
+        "occlusion_remove",
+        "Occlusion, removed",
+        "is deleted and what follows moves up",
+        "Leave one out by deletion",
+        "remove",
+        "token",
+    ),
 )

@@ -1,8 +1,8 @@
 """Saliency: what every prompt token does to every answer token.
 
-A method is one generator function registered with `saliency_method`. It is told which cells of
-the [N, M] table are wanted and yields finished pieces of it, so that work can be shown as it
-comes, stopped, and taken up again.
+A method is one generator function, declared with `saliency_method` and listed in `methods`. It is
+told which cells of the [N, M] table are wanted and yields finished pieces of it, so that work can
+be shown as it comes, stopped, and taken up again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -37,28 +38,19 @@ class SaliencyMethod:
     compute: Compute
 
 
-#: Methods by name, in the order the front end offers them.
-METHODS: dict[str, SaliencyMethod] = {}
-
-
-def saliency_method(method: Method) -> Callable[[Compute], Compute]:
-    """Register a generator ``(reading, wanted) -> pieces`` as a saliency method.
+def saliency_method(method: Method) -> Callable[[Compute], SaliencyMethod]:
+    """Declare a generator ``(reading, wanted) -> pieces`` as a saliency method.
 
     Between pieces other work may use the model, and even fill cells of the same table: a
     generator asks `wanted` again before each piece, and changes no global state (gradient mode,
     attention function) across a ``yield``. A piece without rows lets others through during long
     work.
     """
-
-    def register(compute: Compute) -> Compute:
-        METHODS[method.name] = SaliencyMethod(method, compute)
-        return compute
-
-    return register
+    return partial(SaliencyMethod, method)
 
 
 def complete(
-    name: str,
+    method: SaliencyMethod,
     reading: Reading,
     values: Array,
     columns: Sequence[int],
@@ -92,8 +84,8 @@ def complete(
         return np.asarray(chosen & np.isnan(values))
 
     total = int(wanted().sum())
-    title = METHODS[name].method.title
-    pieces = METHODS[name].compute(reading, wanted)
+    title = method.method.title
+    pieces = method.compute(reading, wanted)
     while wanted().any():
         # Not in a caller's inference mode: what is made there can enter no gradient.
         with guard, torch.inference_mode(False):

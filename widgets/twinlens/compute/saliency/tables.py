@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from twinlens.compute.passes.conditions import hookable
 from twinlens.compute.passes.reading import Reading
+from twinlens.compute.passes.subject import Subject
 from twinlens.compute.saliency.estimates import knockout_by_head
 from twinlens.compute.saliency.gradients import summed_gradient
+from twinlens.compute.saliency.methods import METHODS
 from twinlens.compute.saliency.occlusion import deletion_curve
-from twinlens.compute.saliency.registry import METHODS, complete
+from twinlens.compute.saliency.registry import complete
 from twinlens.compute.text.pieces import pieces
 from twinlens.contract.forms import DeletionCurve, Faithfulness
-from twinlens.contract.manifest import Manifest, Method
 from twinlens.contract.wire import Array
-from twinlens.contract.words import EXACT, SIDES, UNITS, Side
+from twinlens.contract.words import EXACT, PUBLISHED, SIDES, UNITS, Side
 from twinlens.measures.faithfulness import faithfulness
 from twinlens.support.progress import Report
 from twinlens.traces.grouping import groups
@@ -27,10 +26,7 @@ from twinlens.traces.grouping import groups
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from twinlens.compute.pair import Pair
 
-#: The method of Wu et al. (2310.00492).
-PUBLISHED = "gradient_x_input"
 #: Methods every recording keeps; others only when they were computed.
 RECORDED = (PUBLISHED, EXACT, "attention_knockout")
 #: Attention weights that one backward pass may hold only to find an order.
@@ -38,13 +34,7 @@ _PATTERNS_FOR_ORDER = 2**25
 _SEED = 0
 
 
-def methods() -> tuple[Method, ...]:
-    """All saliency methods: the paper's, then the exact ones, then the estimates."""
-    every = [entry.method for entry in METHODS.values()]
-    return tuple(sorted(every, key=lambda method: (method.name != PUBLISHED, not method.exact)))
-
-
-class Effects:
+class SaliencyTables:
     """Effects of prompt tokens on answer tokens, of both models, by any method.
 
     Attributes
@@ -53,9 +43,9 @@ class Effects:
         NaN where a cell is not computed yet.
     """
 
-    def __init__(self, pair: Pair, manifest: Manifest, logprobs: Mapping[Side, Tensor]) -> None:
+    def __init__(self, of: Subject) -> None:
         self.tables: dict[tuple[Side, str], Array] = {}
-        self._pair, self._manifest, self._logprobs = pair, manifest, logprobs
+        self._of, self._models, self._manifest = of, of.models, of.manifest
         self._orders: dict[Side, Array] = {}
 
     def so_far(self, side: Side, name: str) -> Array:
@@ -81,19 +71,17 @@ class Effects:
         table = self.tables.setdefault((side, name), self.so_far(side, name))
         wanted = range(table.shape[1]) if columns is None else columns
         if np.isnan(table[:, wanted]).any():
-            with ExitStack() as stack:
-                model = stack.enter_context(self._pair.model(side))
+            with self._models.pieces(side) as model:
                 if name == EXACT and side not in self._orders:
-                    self._orders[side] = self._order(side, model)
-                if self._pair.memory == "both":
-                    stack.close()  # the lock is taken for each piece instead
+                    with self._models.lock:
+                        self._orders[side] = self._order(side, model)
                 complete(
-                    name,
+                    METHODS[name],
                     self._reading(side, model, name),
                     table,
                     wanted,
                     side=side,
-                    guard=self._pair.lock,
+                    guard=self._models.lock,
                     report=report,
                 )
         return table.copy()
@@ -109,14 +97,14 @@ class Effects:
     ) -> DeletionCurve:
         """Deletion curve of a method summed over the answer, see `deletion_curve`."""
         importance = self.table(side, name, report=report).sum(axis=1)
-        with self._pair.model(side) as model:
+        with self._models.model(side) as model:
             reading = self._reading(side, model, name)
             curves = deletion_curve(reading, importance, steps)
         return DeletionCurve(*(curve.tolist() for curve in curves))
 
     def heads(self, side: Side, columns: Sequence[int] | None = None) -> Array:
         """Knock-out gradient by head [layers, heads, N], see `knockout_by_head`."""
-        with self._pair.model(side) as model:
+        with self._models.model(side) as model:
             return knockout_by_head(self._reading(side, model, "attention_knockout"), columns)
 
     def recorded(self, side: Side) -> list[str]:
@@ -132,21 +120,19 @@ class Effects:
         if not np.isnan(known).any():
             return np.asarray(np.abs(known).sum(axis=1))
         reading = self._reading(side, model, "attention_knockout")
-        numbers = self._pair.sizes.layers * self._pair.sizes.heads * len(reading.ids) ** 2
+        numbers = self._models.sizes.layers * self._models.sizes.heads * len(reading.ids) ** 2
         if not hookable(model) or numbers > _PATTERNS_FOR_ORDER:
             return summed_gradient(reading)
         return np.asarray(knockout_by_head(reading).sum(axis=(0, 1)))
 
     def _reading(self, side: Side, model: PreTrainedModel, name: str) -> Reading:
-        m = self._manifest
-        ids = [token.id for token in (*m.prompt_tokens, *m.answers[side].tokens)]
-        return Reading(
+        tokens = self._manifest.prompt_tokens
+        return self._of.reading(
+            side,
             model,
-            ids,
-            m.prompt_length,
             rivals=self._rivals(side),
             replacements=self._replacements() if name == "occlusion_replace" else None,
-            groups={unit: groups(m.prompt_tokens, unit) for unit in UNITS},
+            groups={unit: groups(tokens, unit) for unit in UNITS},
             order=self._orders.get(side),
         )
 
@@ -154,18 +140,20 @@ class Effects:
         """What the other model would have said; known only where it read the same answer."""
         if not self._manifest.shared:
             return None
-        other = self._logprobs[SIDES[1 - SIDES.index(side)]][:, : self._pair.vocabulary]
+        other = self._of.captures[SIDES[1 - SIDES.index(side)]].logprobs[
+            :, : self._models.vocabulary
+        ]
         return [int(token) for token in other.argmax(dim=-1)]
 
     def _replacements(self) -> list[int]:
         """A random word token for each prompt token, the same for both models."""
-        show = pieces(self._pair.tokenizers["base"])
+        show = pieces(self._models.tokenizers["base"])
         words = [
             token
-            for token in range(self._pair.vocabulary)
+            for token in range(self._models.vocabulary)
             if (text := show(token)).startswith(" ") and len(text) > 2 and text[1:].isalpha()
         ]
-        candidates = np.array(words or range(self._pair.vocabulary))
+        candidates = np.array(words or range(self._models.vocabulary))
         size = self._manifest.prompt_length
         chosen = np.random.default_rng(_SEED).choice(candidates, size=size)
         return [int(token) for token in chosen]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+from twinlens.compute.models.models import Models
 from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.text.prompt import Prompt, answer_tokens, encode_answer
 from twinlens.contract.manifest import Answer
@@ -11,15 +12,12 @@ from twinlens.contract.words import SIDES, Side
 from twinlens.errors import AnswerError
 from twinlens.support.progress import Report
 
-if TYPE_CHECKING:
-    from twinlens.compute.pair import Pair
-
 #: What a user may call an answer, and whose it is; any other text is given.
 _KINDS = {"own": "own", "shared": "tuned", "tuned": "tuned", "base": "base"}
 
 
 def read_answers(
-    pair: Pair, prompt: Prompt, response: str, max_new_tokens: int, report: Report | None = None
+    pair: Models, prompt: Prompt, response: str, max_new_tokens: int, report: Report | None = None
 ) -> tuple[str, dict[Side, Answer]]:
     """Let both models answer, and choose what each of them reads.
 
@@ -58,7 +56,7 @@ def read_answers(
 
 
 def choose_answers(
-    pair: Pair,
+    pair: Models,
     prompt: Prompt,
     response: str,
     own: dict[Side, list[int]],
@@ -86,7 +84,7 @@ def choose_answers(
     return kind, answers
 
 
-def stop_tokens(pair: Pair, side: Side, generation: Any) -> set[int]:
+def stop_tokens(pair: Models, side: Side, generation: Any) -> set[int]:
     """Tokens that end an answer: of the generation settings and of the tokenizer."""
     listed = getattr(generation, "eos_token_id", None)
     stop = set(listed if isinstance(listed, list) else [listed])
@@ -94,7 +92,7 @@ def stop_tokens(pair: Pair, side: Side, generation: Any) -> set[int]:
     return {int(identifier) for identifier in stop if identifier is not None}
 
 
-def _check_shared(pair: Pair, prompt: Prompt, ids: list[int]) -> None:
+def _check_shared(pair: Models, prompt: Prompt, ids: list[int]) -> None:
     """Make sure that both models can read one answer."""
     if max(ids) >= pair.vocabulary:
         raise AnswerError(

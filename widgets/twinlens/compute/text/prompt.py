@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from twinlens.compute.models.models import Models
 from twinlens.compute.text.pieces import pieces
 from twinlens.contract.manifest import Token
 from twinlens.contract.words import SIDES, Segment
@@ -16,7 +17,6 @@ from twinlens.errors import AnswerError, PromptError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from twinlens.compute.pair import Pair
 
 #: A part of the prompt: its text, or its ``(start, end)`` in code points; or several of these.
 Span: TypeAlias = str | tuple[int, int]
@@ -37,7 +37,7 @@ class Prompt:
 
 
 def read_prompt(
-    pair: Pair,
+    pair: Models,
     text: str,
     *,
     instruction: Spans = None,
@@ -50,7 +50,7 @@ def read_prompt(
 
     Parameters
     ----------
-    pair : Pair
+    pair : Models
     text : str
         What the user writes.
     instruction, context : str, (start, end), or a sequence of these, optional
@@ -114,7 +114,7 @@ def read_prompt(
     return Prompt(rendered, tuple(tokens))
 
 
-def check_length(pair: Pair, prompt: Prompt, max_new_tokens: int) -> None:
+def check_length(pair: Models, prompt: Prompt, max_new_tokens: int) -> None:
     """Make sure that prompt and answer fit into the models' context.
 
     Raises
@@ -135,7 +135,7 @@ def check_length(pair: Pair, prompt: Prompt, max_new_tokens: int) -> None:
         )
 
 
-def encode_answer(pair: Pair, prompt: Prompt, text: str) -> list[int]:
+def encode_answer(pair: Models, prompt: Prompt, text: str) -> list[int]:
     """Token ids of a given answer, cut as it would be cut right after the prompt.
 
     Raises

@@ -99,7 +99,7 @@ def study(
         If the data as a whole cannot be read.
     """
     from twinlens.compute.saliency import tables  # noqa: F401 - it registers the methods
-    from twinlens.compute.saliency.registry import METHODS
+    from twinlens.compute.saliency.methods import METHODS
 
     if engine not in ENGINES:
         raise StudyError(f"there is no engine {engine!r}: use {' or '.join(ENGINES)}")

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from twinlens.contract.manifest import Answer, Token
 from twinlens.contract.wire import Array
-from twinlens.contract.words import SIDES, Side
+from twinlens.contract.words import PUBLISHED, SIDES, Side
 from twinlens.errors import Interrupted, StudyError, TwinlensError
 from twinlens.measures.summary import SCORED_SEGMENTS
 from twinlens.studies.data.cases import Case
@@ -49,7 +49,6 @@ class Job:
         error of twinlens stops the study.
         """
         from twinlens.compute.live.live import trace_pair
-        from twinlens.compute.saliency.batch import METHOD
 
         def tracer(row: Row) -> Trace:
             return trace_pair(
@@ -63,7 +62,9 @@ class Job:
             )
 
         # Only the paper's method is computed for many texts at once.
-        return self._together(pair) if self.methods == (METHOD,) else traced(tracer, self.methods)
+        return (
+            self._together(pair) if self.methods == (PUBLISHED,) else traced(tracer, self.methods)
+        )
 
     def reads(self, row: Row) -> str:
         """What both models read after a prompt, see `read_answers`."""
@@ -74,7 +75,7 @@ class Job:
         return row.answer
 
     def _together(self, pair: Pair) -> Work:
-        from twinlens.compute.saliency.batch import METHOD, Attributed, attribute_prompts
+        from twinlens.compute.saliency.batch import Attributed, attribute_prompts
         from twinlens.compute.text.prompt import Prompt, read_prompt
 
         def work(rows: Sequence[Row], say: Say) -> Iterator[Outcome]:
@@ -95,7 +96,7 @@ class Job:
             )
             for (row, prompt, _), one in zip(readable, found, strict=True):
                 if isinstance(one, Attributed):
-                    kept = partial(case_of, row, prompt.text, prompt.tokens, method=METHOD)
+                    kept = partial(case_of, row, prompt.text, prompt.tokens, method=PUBLISHED)
                     cases = [kept(side, one.answers[side], one.values[side]) for side in SIDES]
                     yield as_table(row.number, cases)
                 else:

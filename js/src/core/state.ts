@@ -1,0 +1,85 @@
+// What panels read: the selection, how things are shown, and what follows from them for a trace.
+
+import type {
+  Answer,
+  HandLabels,
+  Manifest,
+  Mark,
+  Method,
+  Segment,
+  Side,
+} from "../contract/contract.ts";
+import { readingPosition } from "../contract/units.ts";
+import { segmentsUnder } from "../maths/marks.ts";
+import type { Options } from "./options.ts";
+import type { Selection } from "./selection.ts";
+
+export abstract class State {
+  abstract readonly manifest: Manifest;
+  abstract readonly selection: Selection;
+  abstract readonly options: Options;
+  abstract readonly method: Method | undefined;
+  /** Spans marked anew over the prompt; null for those of the trace. */
+  abstract readonly marks: readonly Mark[] | null;
+  /** Names and labels given by hand to components. */
+  abstract readonly labels: HandLabels;
+  /** Whether the two models are there, so that what is not recorded can be computed. */
+  abstract readonly live: boolean;
+  /** Whether a block can be had without computing it. */
+  abstract has(key: string): boolean;
+
+  /** Segment of every prompt token under the marks. */
+  get segments(): readonly Segment[] {
+    return segmentsUnder(this.manifest.prompt_tokens, this.marks);
+  }
+
+  /** Prompt tokens of some segments under the marks. */
+  marked(...names: string[]): number[] {
+    return this.segments.flatMap((segment, i) => (names.includes(segment) ? [i] : []));
+  }
+
+  /** First and last token of a span of the answer around the selected one; null for one token. */
+  get span(): readonly [from: number, to: number] | null {
+    const { token } = this.selection;
+    const { span } = this.options.saliency;
+    if (!span || span.token !== token || span.end === token) return null;
+    return span.end < token ? [span.end, token] : [token, span.end];
+  }
+
+  get promptLength(): number {
+    return this.manifest.prompt_tokens.length;
+  }
+
+  answer(side: Side): Answer {
+    return this.manifest.answers[side];
+  }
+
+  /** T = N + M of one side. */
+  length(side: Side): number {
+    return this.promptLength + this.answer(side).tokens.length;
+  }
+
+  /** C, the positions that hold the same token in both models. */
+  get commonLength(): number {
+    return this.manifest.shared ? this.length("base") : this.promptLength;
+  }
+
+  /** Where the models are read for the selected token; -1 with none. */
+  get reading(): number {
+    const { token } = this.selection;
+    return token < 0 ? -1 : readingPosition(token, this.promptLength);
+  }
+
+  segment(...names: string[]): number[] {
+    return this.manifest.prompt_tokens.flatMap((token, i) =>
+      names.includes(token.segment) ? [i] : [],
+    );
+  }
+
+  /** Text of the token at a position, of one side. */
+  text(position: number, side: Side = "tuned"): string {
+    const n = this.promptLength;
+    const tokens = position < n ? this.manifest.prompt_tokens : this.answer(side).tokens;
+    return tokens[position < n ? position : position - n]?.text ?? "";
+  }
+}

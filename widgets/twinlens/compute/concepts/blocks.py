@@ -1,0 +1,142 @@
+"""Blocks about feed-forward layers: components, neurons, and the words they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+from twinlens.compute.concepts.neurons import Neurons
+from twinlens.compute.concepts.units import Concepts
+from twinlens.compute.passes.subject import Subject
+from twinlens.compute.provide import provides, records
+from twinlens.compute.words.rows import LOOKED_UP_TOGETHER
+from twinlens.contract import blocks
+from twinlens.contract.forms import NeuronActivity
+from twinlens.contract.wire import Array, Value, half
+from twinlens.contract.words import SIDES, Side
+from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
+
+
+class ConceptBlocks:
+    """The room of components and neurons."""
+
+    def __init__(self, of: Subject, concepts: Concepts) -> None:
+        self._of, self._concepts = of, concepts
+        self._neurons = Neurons(of, concepts)
+        #: Neurons whose words a recording asks for later, and words that are looked up already.
+        self._due: dict[tuple[int, int], None] = {}
+        self._words: dict[tuple[int, int], Value] = {}
+
+    @provides(blocks.component_change)
+    def change(self, report: Report | None) -> Array:
+        """How far the components of each layer moved."""
+        return self._concepts.change(report)
+
+    @provides(blocks.components, kept=False)
+    def components(self, layer: int) -> Value:
+        """Components of a layer, with the names they may have been given since."""
+        return self._concepts.components(layer)
+
+    @provides(blocks.component_ends)
+    def ends(self, layer: int) -> Value:
+        """Words of both ends."""
+        return self._concepts.ends(layer)
+
+    @provides(blocks.concept_find)
+    def find(self, word: str, report: Report | None) -> Value:
+        """Components in which a word stands out."""
+        return self._concepts.find(word, report)
+
+    @provides(blocks.rotation)
+    def rotation(self, report: Report | None) -> Value:
+        """How far the leading components are turned."""
+        return self._concepts.rotation(report)
+
+    @provides(blocks.component_activations)
+    def activations(self, side: Side, layer: int) -> Array:
+        """Output along a model's own components."""
+        return self._along(side, side, layer)
+
+    @provides(blocks.base_component_activations)
+    def base_activations(self, layer: int) -> Array:
+        """Tuned's output along base's components."""
+        return self._along("tuned", "base", layer)
+
+    def _along(self, side: Side, of: Side, layer: int) -> Array:
+        outputs = self._of.captures[side].feed_forward_out[layer].numpy()
+        return half(outputs @ self._concepts.directions(of, layer).T)
+
+    @provides(blocks.neuron_activations)
+    def neuron_activations(self, side: Side, layer: int, neuron: int) -> Array:
+        """One neuron along the tokens."""
+        return half(self._of.captures[side].neurons[layer][:, neuron].numpy())
+
+    @provides(blocks.neurons)
+    def neurons(self, layer: int | None, token: int | None) -> Value:
+        """The most active and the most changed neurons."""
+        return self._neurons.listed(layer, token)
+
+    @provides(blocks.neuron_effect)
+    def neuron_effect(self, side: Side, answer_token: int | None) -> Array:
+        """Estimated effect of every neuron."""
+        return self._neurons.effects(side, self._columns(side, answer_token))
+
+    @provides(blocks.neuron_ablation)
+    def neuron_ablation(
+        self, side: Side, layer: int, neuron: int, answer_token: int | None
+    ) -> Array:
+        """Exact effect of one neuron."""
+        return self._neurons.ablation(side, layer, neuron, self._columns(side, answer_token))
+
+    @provides(blocks.neuron_change)
+    def neuron_change(self, layer: int, neuron: int, token: int | None) -> Value:
+        """Whether a neuron's vector moved or it is used more."""
+        return self._neurons.change(layer, neuron, token)
+
+    @provides(blocks.neuron_words)
+    def neuron_words(self, layer: int, neuron: int) -> Value:
+        """Words of a neuron, looked up with others of its layer that a recording asks for later."""
+        if (layer, neuron) not in self._words:
+            due = [i for at, i in self._due if at == layer and (layer, i) not in self._words]
+            together = [neuron, *(i for i in due if i != neuron)][: LOOKED_UP_TOGETHER // 2]
+            found = self._concepts.neurons(layer, together)
+            self._words |= {(layer, i): block for i, block in zip(together, found, strict=True)}
+        return self._words[layer, neuron]
+
+    def _columns(self, side: Side, answer_token: int | None) -> list[int]:
+        count = self._of.manifest.answer_length(side)
+        return list(range(count)) if answer_token is None else [answer_token]
+
+    @records(blocks.neuron_effect)
+    def neuron_effect_keys(self, _: Trace) -> Iterator[str]:
+        """Of the whole answer."""
+        yield from (blocks.neuron_effect(side, None) for side in SIDES)
+
+    @records(blocks.neurons)
+    def neuron_keys(self, trace: Trace) -> Iterator[str]:
+        """Of the whole answer and of its tokens, in all layers together and in each."""
+        m = trace.manifest
+        self._due = {}
+        for token in (None, *range(m.prompt_length, max(m.length(side) for side in SIDES))):
+            for layer in (None, *range(m.pair.layers)):
+                key = blocks.neurons(layer, token)
+                yield key
+                listed = cast(NeuronActivity, trace.block(key))
+                self._due.update({(entry["layer"], entry["neuron"]): None for entry in listed})
+
+    @records(blocks.neuron_activations)
+    def listed_neuron_keys(self, _: Trace) -> Iterator[str]:
+        """Activations and words of the neurons that are listed somewhere.
+
+        With ``memory="sequential"`` their words are left out: each would load both models.
+        """
+        for layer, neuron in self._due:
+            yield from (blocks.neuron_activations(side, layer, neuron) for side in SIDES)
+            if self._of.models.memory == "both":
+                yield blocks.neuron_words(layer, neuron)
+
+    @records(blocks.neuron_words)
+    def neuron_word_keys(self, _: Trace) -> Iterator[str]:
+        """None of its own: they stand beside the activations."""
+        yield from ()

@@ -1,0 +1,117 @@
+"""Blocks of a pass as a whole: answers, layers, the lens, and what heads write along a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from twinlens.compute.concepts.units import Concepts
+from twinlens.compute.heads import attention
+from twinlens.compute.live import lens
+from twinlens.compute.passes.subject import Subject
+from twinlens.compute.provide import provides, records
+from twinlens.compute.text.pieces import pieces
+from twinlens.contract import blocks
+from twinlens.contract.wire import Array, Value, half
+from twinlens.contract.words import SIDES, Side, reading_position
+from twinlens.measures.differences import relative_difference
+from twinlens.traces.trace import Trace
+
+#: Components per layer whose ``heads/write`` blocks a recording keeps.
+WRITTEN = 3
+
+
+class PassBlocks:
+    """The room of everything that is about a pass as a whole."""
+
+    def __init__(self, of: Subject, concepts: Concepts) -> None:
+        self._of, self._concepts = of, concepts
+        self._lenses: dict[tuple[Side, int], Value] = {}
+
+    @provides(blocks.logprob)
+    def logprob(self, side: Side) -> Array:
+        """Log-probabilities of the answer."""
+        index = torch.tensor(self._of.answer_ids(side))[:, None]
+        return self._of.captures[side].logprobs.gather(1, index)[:, 0].numpy()
+
+    @provides(blocks.alternatives)
+    def alternatives(self, side: Side) -> list[Any]:
+        """Rivals of the answer tokens."""
+        show = pieces(self._of.models.tokenizers[side])
+        rows = zip(self._of.captures[side].logprobs, self._of.answer_ids(side), strict=True)
+        return [lens.likeliest(row, show, besides=own) for row, own in rows]
+
+    @provides(blocks.disagreement)
+    def disagreement(self) -> Array:
+        """How far the predictions are apart."""
+        rows = [self._of.captures[side].logprobs for side in SIDES]
+        # Where one model has extra tokens: over those both have.
+        both = min(row.shape[1] for row in rows)
+        base, tuned = (row[:, :both].double().log_softmax(dim=-1) for row in rows)
+        return (tuned.exp() * (tuned - base)).sum(dim=-1).clamp_min(0).float().numpy()
+
+    @provides(blocks.shift_attention)
+    def shift_attention(self) -> Array:
+        """How far attention outputs are apart."""
+        return self._shift("attention_out")
+
+    @provides(blocks.shift_feed_forward)
+    def shift_feed_forward(self) -> Array:
+        """How far feed-forward outputs are apart."""
+        return self._shift("feed_forward_out")
+
+    @provides(blocks.shift_residual)
+    def shift_residual(self) -> Array:
+        """How far the residual streams are apart."""
+        return self._shift("residual")
+
+    def _shift(self, field: str) -> Array:
+        common = self._of.manifest.common_length
+        base, tuned = (getattr(self._of.captures[s], field)[:, :common].numpy() for s in SIDES)
+        return relative_difference(base, tuned).T.astype("float32")
+
+    @provides(blocks.lens)
+    def lens(self, side: Side, token: int) -> Value:
+        """Logit lens where a token is predicted."""
+        models, m = self._of.models, self._of.manifest
+        if (side, token) not in self._lenses:
+            # With one model at a time, do the whole answer while it is there.
+            together = range(m.prompt_length, m.length(side)) if models.memory != "both" else ()
+            show = pieces(models.tokenizers[side])
+            with models.model(side) as model:
+                for t in (token, *together):
+                    position = reading_position(t, m.prompt_length)
+                    residual = self._of.captures[side].residual[:, position]
+                    logprobs = lens.logit_lens(model, residual)
+                    target = self._of.ids[side][position + 1]
+                    self._lenses[side, t] = lens.lens_block(logprobs, target, show)
+        return self._lenses[side, token]
+
+    @provides(blocks.head_write)
+    def head_write(self, side: Side, layer: int, unit: tuple[str, int]) -> Array:
+        """What heads write along a component or a neuron's value vector."""
+        kind, number = unit
+        if kind == "component":
+            direction = torch.from_numpy(self._concepts.directions(side, layer)[number])
+        else:
+            vector = self._concepts.value_vector(side, layer, number)
+            direction = torch.nn.functional.normalize(vector, dim=0)
+        with self._of.models.model(side) as model:
+            return half(attention.write(self._of.captures[side], model, direction))
+
+    @records(blocks.lens)
+    def lens_keys(self, trace: Trace) -> Iterator[str]:
+        """Of the answer."""
+        m = trace.manifest
+        for side in SIDES:
+            yield from (blocks.lens(side, t) for t in range(m.prompt_length, m.length(side)))
+
+    @records(blocks.head_write)
+    def head_write_keys(self, trace: Trace) -> Iterator[str]:
+        """Of the leading components."""
+        for side in SIDES:
+            for layer in range(trace.manifest.pair.layers):
+                for k in range(min(WRITTEN, self._concepts.count)):
+                    yield blocks.head_write(side, layer, f"component:{k}")

@@ -1,0 +1,192 @@
+"""The two models of a pair: loaded when they are needed, locked while they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from twinlens.compute.models.architectures import sizes
+from twinlens.compute.models.sources import Source, load_weights, revision_of
+from twinlens.compute.models.weights import Weights
+from twinlens.contract.manifest import ModelInfo, PairInfo
+from twinlens.contract.words import SIDES, Side
+from twinlens.errors import ModelLoadError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+
+class Models:
+    """Two causal language models of one architecture, with their tokenizers.
+
+    Both models are in evaluation mode and their weights never ask for a
+    gradient. Pickled they hold no weights: where it arrives they are loaded from where they
+    came from.
+
+    Attributes
+    ----------
+    tokenizers : dict of Side to tokenizer
+    configs : dict of Side to configuration
+    sizes : Sizes
+        The shape both share.
+    memory : "both" or "sequential"
+    lock : RLock
+        Held while a model runs; a model is not reentrant.
+    names : dict of Side to str
+        What the models are called wherever they appear: hub id, folder or file name.
+    note : str
+        One sentence shown wherever the pair appears. Set names and note before `info` is read.
+    """
+
+    #: Attributes that are left behind when they are pickled.
+    of_this_process = frozenset({"lock", "_resident", "_loaded", "info"})
+
+    def __init__(
+        self,
+        sources: dict[Side, Source],
+        configs: dict[Side, PretrainedConfig],
+        tokenizers: dict[Side, PreTrainedTokenizerFast],
+        options: dict[str, Any],
+        *,
+        memory: Literal["both", "sequential"] = "both",
+    ) -> None:
+        self.configs = configs
+        self.tokenizers = tokenizers
+        self.memory = memory
+        self.sizes = sizes(configs["base"])
+        self.lock = RLock()
+        self.note = ""
+        self.names = {side: source.name for side, source in sources.items()}
+        self._sources = sources
+        self._options = options
+        self._resident: dict[Side, PreTrainedModel] = {}
+        self._loaded: dict[Side, tuple[str, int]] = {}
+
+    def __repr__(self) -> str:
+        names = " and ".join(repr(self.names[side]) for side in SIDES)
+        shape = f"{self.sizes.layers} layers of {self.sizes.heads} heads"
+        return f"<{type(self).__name__} {names}: {shape}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the weights.
+
+        Raises
+        ------
+        ModelLoadError
+            If a folder that the weights came from is gone.
+        """
+        for source in self._sources.values():
+            if Path(source.place).is_absolute() and not Path(source.place).is_dir():
+                raise ModelLoadError(
+                    f"another process cannot load {source.name!r} because the folder it came from "
+                    "is gone: save the model where it can stay and load the pair from there"
+                )
+        state = {
+            name: value for name, value in vars(self).items() if name not in self.of_this_process
+        }
+        # The number of a device is one of this machine.
+        state["_options"] = {
+            **self._options,
+            "device": torch.device(self._options["device"].type),
+        }
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, lock=RLock(), _resident={}, _loaded={})
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether it runs on an accelerator."""
+        return self._options["device_map"] is not None or self._options["device"].type != "cpu"
+
+    @contextmanager
+    def model(self, side: Side) -> Iterator[PreTrainedModel]:
+        """The model of one side, locked for this thread.
+
+        With ``memory="sequential"`` it is loaded if needed, after the other one was let go; keep
+        no reference to it.
+
+        Raises
+        ------
+        ModelLoadError
+            If its weights cannot be read.
+        """
+        with self.lock:
+            if side not in self._resident:
+                if self.memory == "sequential":
+                    self._resident.clear()
+                model = load_weights(self._sources[side], self.configs[side], self._options)
+                count = sum(parameter.numel() for parameter in model.parameters())
+                self._loaded[side] = str(model.dtype).removeprefix("torch."), count
+                self._resident[side] = model
+            yield self._resident[side]
+
+    @contextmanager
+    def pieces(self, side: Side) -> Iterator[PreTrainedModel]:
+        """The model of one side, for work in pieces that each hold `lock`; others run between.
+
+        With ``memory="sequential"`` it stays locked throughout, or it would be let go.
+        """
+        with ExitStack() as stack:
+            model = stack.enter_context(self.model(side))
+            if self.memory == "both":
+                stack.close()
+            yield model
+
+    @contextmanager
+    def weights(self, side: Side) -> Iterator[Weights]:
+        """Weights of one side, to be read layer by layer; locked as in `pieces`."""
+        name = getattr(self.info, side).name
+        with self.pieces(side) as model:
+            yield Weights(model, name)
+
+    def release(self) -> None:
+        """Let go of the weights; a model is loaded again when it is next needed."""
+        with self.lock:
+            self._resident.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    @property
+    def vocabulary(self) -> int:
+        """Ids that both models and both tokenizers know: ``0 .. vocabulary - 1``."""
+        return min(
+            *(sizes(config).vocabulary for config in self.configs.values()),
+            *(len(tokenizer) for tokenizer in self.tokenizers.values()),
+        )
+
+    @property
+    def positions(self) -> int | None:
+        """Longest context of both, None where it is not limited."""
+        limits = [sizes(config).positions for config in self.configs.values()]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @cached_property
+    def info(self) -> PairInfo:
+        """Names, revisions and shared shape."""
+        return PairInfo(
+            base=self._model_info("base"),
+            tuned=self._model_info("tuned"),
+            architecture=self.configs["base"].model_type,
+            layers=self.sizes.layers,
+            heads=self.sizes.heads,
+            kv_heads=self.sizes.kv_heads,
+            hidden=self.sizes.hidden,
+            intermediate=self.sizes.intermediate,
+            vocabulary=self.vocabulary,
+            note=self.note,
+        )
+
+    def _model_info(self, side: Side) -> ModelInfo:
+        if side not in self._loaded:
+            with self.model(side):
+                pass
+        dtype, count = self._loaded[side]
+        source = self._sources[side]
+        return ModelInfo(self.names[side], revision_of(source, self.configs[side]), dtype, count)

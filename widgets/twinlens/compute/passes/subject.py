@@ -1,0 +1,50 @@
+"""What a live trace is about: both models and the one text each of them has read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from twinlens.compute.models.models import Models
+from twinlens.compute.passes.capture import Capture
+from twinlens.compute.passes.reading import Reading
+from twinlens.contract.manifest import Manifest
+from twinlens.contract.words import SIDES, Side
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Two models, what they have read, and what one pass through each has left.
+
+    Attributes
+    ----------
+    models : Models
+    manifest : Manifest
+    captures : mapping of Side to Capture
+    """
+
+    models: Models
+    manifest: Manifest
+    captures: Mapping[Side, Capture]
+
+    @cached_property
+    def ids(self) -> dict[Side, list[int]]:
+        """Tokens each side reads: prompt and answer."""
+        m = self.manifest
+        return {
+            side: [token.id for token in (*m.prompt_tokens, *m.answers[side].tokens)]
+            for side in SIDES
+        }
+
+    def answer_ids(self, side: Side) -> list[int]:
+        """Tokens of an answer."""
+        return self.ids[side][self.manifest.prompt_length :]
+
+    def reading(self, side: Side, model: PreTrainedModel, **known: Any) -> Reading:
+        """What one side reads, see `Reading` for what may be known beside it."""
+        return Reading(model, self.ids[side], self.manifest.prompt_length, **known)

@@ -1,0 +1,76 @@
+"""Who answers for a block: methods of a room, marked with the block's row.
+
+A room is an object made once for a live trace. Its methods take the parameters of the key, and
+``report`` if they want one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from twinlens.contract.block import Block
+from twinlens.contract.wire import Value
+from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def provides(block: Block[Any], *, kept: bool = True) -> Callable[[Method], Method]:
+    """Mark the method of a room that computes a block; `kept` is False where it may change."""
+
+    def mark(method: Method) -> Method:
+        method.__dict__["provides"] = block, kept
+        return method
+
+    return mark
+
+
+def records(block: Block[Any]) -> Callable[[Method], Method]:
+    """Mark the method of a room that says which keys of a block a recording keeps.
+
+    It is called with the trace; without it a recording keeps all keys of the block.
+    """
+
+    def mark(method: Method) -> Method:
+        method.__dict__["records"] = block
+        return method
+
+    return mark
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A bound method that computes a block, and whether its value is kept."""
+
+    compute: Callable[..., Value]
+    kept: bool
+    reports: bool
+
+    def __call__(self, values: dict[str, Any], report: Report | None) -> Value:
+        return self.compute(**values, **({"report": report} if self.reports else {}))
+
+
+def providers(rooms: Iterable[object]) -> dict[Block[Any], Provider]:
+    """Methods of rooms by the block they compute."""
+    return {
+        block: Provider(method, kept, "report" in inspect.signature(method).parameters)
+        for method in _methods(rooms, "provides")
+        for block, kept in [method.provides]
+    }
+
+
+def recorders(rooms: Iterable[object]) -> dict[Block[Any], Callable[[Trace], Iterable[str]]]:
+    """Methods of rooms by the block whose recorded keys they list."""
+    return {method.records: method for method in _methods(rooms, "records")}
+
+
+def _methods(rooms: Iterable[object], mark: str) -> Iterable[Any]:
+    for room in rooms:
+        for name in dir(type(room)):
+            method = getattr(type(room), name)
+            if mark in getattr(method, "__dict__", {}):
+                yield getattr(room, name)

@@ -1,0 +1,79 @@
+"""Blocks about prompt tokens: saliency by any method, and how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from twinlens.compute.passes.subject import Subject
+from twinlens.compute.provide import provides, records
+from twinlens.compute.saliency.tables import SaliencyTables
+from twinlens.contract import blocks
+from twinlens.contract.block import Block
+from twinlens.contract.wire import Array, Value
+from twinlens.contract.words import SIDES, Side, Unit
+from twinlens.support.progress import Report
+from twinlens.traces.grouping import groups
+from twinlens.traces.trace import Trace
+
+
+class SaliencyBlocks:
+    """The room of saliency.
+
+    Attributes
+    ----------
+    tables : SaliencyTables
+    """
+
+    def __init__(self, of: Subject) -> None:
+        self.tables = SaliencyTables(of)
+        self._tokens = of.manifest.prompt_tokens
+
+    @provides(blocks.saliency)
+    def saliency(self, side: Side, method: str, report: Report | None) -> Array:
+        """The table of a method, computed where it is not."""
+        return self.tables.table(side, method, report=report)
+
+    @provides(blocks.saliency_column)
+    def column(self, side: Side, method: str, answer_token: int, report: Report | None) -> Array:
+        """One column of it: no other is computed."""
+        table = self.tables.table(side, method, [answer_token], report)
+        return table[:, answer_token].copy()
+
+    @provides(blocks.saliency_so_far)
+    def so_far(self, side: Side, method: str) -> Array:
+        """What of it is there."""
+        return self.tables.so_far(side, method)
+
+    @provides(blocks.faithfulness)
+    def faithfulness(self, side: Side, method: str, report: Report | None) -> Value:
+        """Agreement of a method with occlusion."""
+        return self.tables.faithfulness(side, method, report).to_json()
+
+    @provides(blocks.deletion)
+    def deletion(self, side: Side, method: str, report: Report | None) -> Value:
+        """Deletion curve of a method."""
+        return self.tables.deletion(side, method, report=report).to_json()
+
+    @provides(blocks.groups)
+    def groups(self, grouping: Unit) -> Value:
+        """Words, sentences or segments of the prompt."""
+        return [list(group) for group in groups(self._tokens, grouping)]
+
+    @records(blocks.saliency)
+    def saliency_keys(self, _: Trace) -> Iterator[str]:
+        """The usual methods, and those that are computed."""
+        return self._of_methods(blocks.saliency)
+
+    @records(blocks.faithfulness)
+    def faithfulness_keys(self, _: Trace) -> Iterator[str]:
+        """Of the same methods."""
+        return self._of_methods(blocks.faithfulness)
+
+    @records(blocks.deletion)
+    def deletion_keys(self, _: Trace) -> Iterator[str]:
+        """Of the same methods."""
+        return self._of_methods(blocks.deletion)
+
+    def _of_methods(self, block: Block[[Side, str]]) -> Iterator[str]:
+        for side in SIDES:
+            yield from (block(side, name) for name in self.tables.recorded(side))

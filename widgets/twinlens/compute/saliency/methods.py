@@ -1,0 +1,21 @@
+"""The saliency methods as people are offered them: the paper's, the exact ones, estimates."""
+
+from __future__ import annotations
+
+from twinlens.compute.saliency import estimates, gradients, occlusion
+from twinlens.compute.saliency.registry import SaliencyMethod
+
+METHODS: dict[str, SaliencyMethod] = {
+    one.method.name: one
+    for one in (
+        gradients.GRADIENT_X_INPUT,
+        *occlusion.OCCLUSIONS,
+        gradients.GRADIENT_X_INPUT_LOGPROB,
+        gradients.GRADIENT_X_INPUT_LOGIT,
+        gradients.GRADIENT_X_INPUT_CONTRAST,
+        estimates.attention_knockout,
+        estimates.gradient_norm,
+        estimates.integrated_gradients,
+        estimates.attention_rollout,
+    )
+}
