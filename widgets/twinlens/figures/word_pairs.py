@@ -10,6 +10,7 @@ import numpy as np
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
+from twinlens.figures.theme import FONT, legend_above, style_axes
 from twinlens.weights.word_pair_table import RiseTable
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def rise_figure(table: RiseTable, theme: ChartTheme = "light") -> figure:
         tools="",
         x_axis_label="layers",
         y_axis_label="share of changed heads in which a word rose",
+        background_fill_color=colours.background,
+        border_fill_color=colours.background,
+        outline_line_color=None,
     )
     fig.add_layout(
         Span(location=0.5, dimension="width", line_dash="dashed", line_color=colours.muted)
@@ -57,14 +61,21 @@ def rise_figure(table: RiseTable, theme: ChartTheme = "light") -> figure:
         )
         tooltips = [("share", "@share{0.000}"), ("words", "@words"), ("p", "@p")]
         fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
+    style_axes(fig, colours)
     fig.xaxis.major_label_text_font_size = "0px"  # the legend names the lists
     fig.xgrid.grid_line_color = None
-    fig.yaxis.minor_tick_line_color = None
-    legend = fig.legend[0]
-    legend.update(orientation="horizontal", border_line_color=None, location="left")
-    fig.add_layout(legend, "above")
+    legend_above(fig, colours)
     caption = textwrap.fill(
         f"Bars: one standard error over words. p tests that {table.hypothesis}.", 95
     )
-    fig.add_layout(Title(text=caption, text_font_style="normal", text_font_size="11px"), "below")
+    fig.add_layout(
+        Title(
+            text=caption,
+            text_color=colours.muted,
+            text_font=FONT,
+            text_font_style="normal",
+            text_font_size="11px",
+        ),
+        "below",
+    )
     return fig

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
-from twinlens.figures.theme import FONT
+from twinlens.figures.theme import FONT, style_axes
 from twinlens.studies.analysis.comparisons import Question, Verdict
 from twinlens.studies.analysis.profiles import ANSWER, LONG, POSITION, Profile
 from twinlens.studies.analysis.scoring import Score
@@ -106,7 +106,7 @@ def _points(
         )
         tooltips = [("case", "@id"), ("base", "@base{0.0000}"), ("tuned", "@tuned{0.0000}")]
         fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, visible=False))
-    legend_above(fig, theme)
+    legend_in_lines(fig, theme)
 
 
 def robustness_figure(
@@ -249,7 +249,7 @@ def _profile(name: str, profiles: Sequence[Profile], theme: ChartTheme) -> figur
             ("± standard error", "@low{0.000} to @high{0.000}"),
         ]
         fig.add_tools(HoverTool(renderers=[marks], tooltips=tooltips, visible=False))
-    legend_above(fig, theme)
+    legend_in_lines(fig, theme)
     return cast("figure", fig)
 
 
@@ -258,7 +258,7 @@ def robustness_name(question: Question) -> str:
     return "robustness-" + question.replace(" ", "-")
 
 
-def legend_above(fig: Any, theme: ChartTheme) -> None:
+def legend_in_lines(fig: Any, theme: ChartTheme) -> None:
     """Put the legend out of the way of marks and of the mouse, in lines that fit a narrow page."""
     legend = fig.legend[0]
     longest = max(len(item.label.value) for item in legend.items)
@@ -310,18 +310,5 @@ def blank(
     if brushes:
         fig.toolbar.active_drag = tools[1]
     fig.xaxis.axis_label, fig.yaxis.axis_label = x_label, y_label
-    fig.grid.grid_line_color = colours.rule
-    for axis in (fig.xaxis, fig.yaxis):
-        axis.update(
-            axis_line_color=colours.rule,
-            major_tick_line_color=None,
-            minor_tick_line_color=None,
-            major_label_text_color=colours.ink,
-            major_label_text_font=FONT,
-            major_label_text_font_size="13px",
-            axis_label_text_color=colours.muted,
-            axis_label_text_font=FONT,
-            axis_label_text_font_size="13px",
-            axis_label_text_font_style="normal",
-        )
+    style_axes(fig, colours, size=13, labels=colours.ink)
     return fig

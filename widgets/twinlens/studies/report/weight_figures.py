@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
 from twinlens.studies.analysis.weight_changes import Changes, ChangeTable, Row, shown_components
-from twinlens.studies.report.figures import GROUP_MARKERS, blank, legend_above
+from twinlens.studies.report.figures import GROUP_MARKERS, blank, legend_in_lines
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure
@@ -51,7 +51,7 @@ def rise_figure(table: ChangeTable, theme: ChartTheme) -> figure:
             colours.groups[place % len(colours.groups)],
             GROUP_MARKERS[place % len(GROUP_MARKERS)],
         )
-    legend_above(fig, theme)
+    legend_in_lines(fig, theme)
     return cast("figure", fig)
 
 
@@ -87,7 +87,7 @@ def label_figure(table: ChangeTable, theme: ChartTheme) -> figure:
             if row[f"mean_{model}"] is not None
         ]
         _marks(fig, points, model, colours[place], ("circle", "square")[place])
-    legend_above(fig, theme)
+    legend_in_lines(fig, theme)
     return cast("figure", fig)
 
 
@@ -129,7 +129,7 @@ def rotation_figures(table: ChangeTable, theme: ChartTheme) -> dict[str, figure]
     _curve(norm, rows, "difference", "tuned less base", colours.ink, "circle")
     for fig in (angle, share, norm):
         fig.y_range.start = 0
-        legend_above(fig, theme)
+        legend_in_lines(fig, theme)
     return {"rotation-angle": angle, "rotation-variance": share, "rotation-difference": norm}
 
 
