@@ -14,7 +14,15 @@ import pytest
 
 from tests.support.places import ROOT
 
-STATIC = ("explorer.js", "panel.js", "page.js", "twinlens.css")
+STATIC = (
+    "explorer.js",
+    "panel.js",
+    "page.js",
+    "report.js",
+    "drawing.js",
+    "twinlens.css",
+    "report.css",
+)
 
 
 def build(kind: str, source: Path, target: Path, path: str) -> Path:

@@ -56,12 +56,22 @@ def _luminance(colour):
     return np.dot(linear, (0.2126, 0.7152, 0.0722))
 
 
-@pytest.mark.parametrize(("theme", "background"), [("light", "#ffffff"), ("dark", "#16171a")])
-def test_marks_keep_their_contrast(theme, background):
+def _contrast(colour, ground):
+    low, high = sorted((_luminance(colour), _luminance(ground)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", PALETTES)
+def test_marks_and_texts_keep_their_contrast(theme):
     palette = PALETTES[theme]
-    for name in ("ink", "quiet", "base", "tuned", "attention", "feed_forward"):
-        low, high = sorted((_luminance(getattr(palette, name)), _luminance(background)))
-        assert (high + 0.05) / (low + 0.05) >= 3, name
+    marks = ("ink", "muted", "base", "tuned", "both", "attention", "feed_forward")
+    for name in (*marks, "holds", "turns", "unknown"):
+        assert _contrast(getattr(palette, name), palette.background) >= 3, name
+    for colour in palette.groups:
+        assert _contrast(colour, palette.background) >= 3, colour
+    for name in ("ink", "muted", "base_text", "tuned_text", "holds_text", "turns"):
+        for ground in (palette.background, palette.shade, palette.chosen):
+            assert _contrast(getattr(palette, name), ground) >= 4.5, (name, ground)
 
 
 def test_an_unknown_chart_is_refused(trace):

@@ -17,6 +17,7 @@ from pyarrow import parquet
 from twinlens.commands import study as command
 from twinlens.contract.manifest import Method
 from twinlens.contract.palette import PALETTES
+from twinlens.contract.words import THEMES
 from twinlens.errors import TwinlensError
 from twinlens.measures.density import DensityParameters
 from twinlens.studies.analysis.findings import findings
@@ -26,7 +27,7 @@ from twinlens.studies.analysis.tables import write_tables
 from twinlens.studies.analysis.variants import FORMULA_ALONE, Grid, other_methods, robustness
 from twinlens.studies.data.rows import Problem, Row
 from twinlens.studies.data.store import Store
-from twinlens.studies.report.report import THEMES, write_report
+from twinlens.studies.report.report import write_report
 from twinlens.studies.run import study as run
 from twinlens.studies.run.work import traced
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinlens.contract.words import SIDES, ChartTheme, Side
+from twinlens.contract.words import SIDES, THEMES, ChartTheme, Side
 from twinlens.errors import TwinlensError
 from twinlens.studies.analysis.comparisons import Question
 from twinlens.studies.analysis.findings import Finding, find
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure
 
 QUESTIONS: tuple[Question, ...] = ("tuned against base", "followed against unfollowed")
-THEMES: tuple[ChartTheme, ...] = ("light", "dark")
 DEFAULT_BUDGET_MB = 15.0
 _TITLES: dict[Question, str] = {
     "tuned against base": "Does tuning make answers rest more on the instruction?",
@@ -350,7 +349,7 @@ def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
         for column, hide in zip(columns, hidden, strict=True)
     )
     rows = []
-    for place, (score, row) in enumerate(zip(tuned, cells, strict=True)):
+    for score, row in zip(tuned, cells, strict=True):
         name = html.escape(score.id)
         first = f'<td class="text"><button type="button" class="open">{name}</button></td>'
         rest = "".join(
@@ -358,7 +357,7 @@ def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
             f"{html.escape(cell.text)}</td>"
             for column, cell, hide in list(zip(columns, row, hidden, strict=True))[1:]
         )
-        rows.append(f'<tr data-case="{place}" data-id="{name}">{first}{rest}</tr>')
+        rows.append(f'<tr data-id="{name}">{first}{rest}</tr>')
     return (
         f'<div id="cases" class="scroll" tabindex="0" role="region" aria-labelledby="cases-title">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
