@@ -14,7 +14,7 @@ from twinlens.labels.names import check, from_annotations, names_of, to_annotati
 from twinlens.labels.questions import Annotation, Component
 from twinlens.labels.shares import label_shares
 from twinlens.traces import recording
-from twinlens.traces.labelled import Labelled
+from twinlens.traces.labelled import LabelledTrace
 from twinlens.view.explorer import Explorer
 
 from tests.support.made_up import MadeUpTrace
@@ -61,7 +61,7 @@ def test_names_by_hand_go_into_recordings(tmp_path: Path) -> None:
     assert kept[1]["labels"] == ["writing", "semantics"]
     own = MadeUpTrace(labelled=True).block("components/3")
     assert kept[2] == own[2]
-    assert Labelled(MadeUpTrace(), {}).block("rotation") == MadeUpTrace().block("rotation")
+    assert LabelledTrace(MadeUpTrace(), {}).block("rotation") == MadeUpTrace().block("rotation")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
 
-class Labelled(Trace):
+class LabelledTrace(Trace):
     """A trace whose components carry names given by hand, which go before any others."""
 
     def __init__(self, trace: Trace, labels: HandLabels) -> None:

@@ -19,7 +19,7 @@ from twinlens.pages.front_end import front_end
 from twinlens.pages.page import DEFAULT_BUDGET_MB, ExportReport, Theme, to_html
 from twinlens.support.progress import progress
 from twinlens.traces import recording
-from twinlens.traces.labelled import Labelled
+from twinlens.traces.labelled import LabelledTrace
 from twinlens.traces.marks import Mark, read_marks
 from twinlens.traces.marks import segments as marked_segments
 from twinlens.traces.trace import Trace
@@ -158,7 +158,7 @@ class Explorer(anywidget.AnyWidget):
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Record the trace in a ``.twl`` file, which `twinlens.open` replays without models."""
         with progress("recording") as report:
-            labelled = Labelled(self._trace, self.labels)
+            labelled = LabelledTrace(self._trace, self.labels)
             return recording.write(labelled, path, report, marks=self.marks)
 
     def to_html(
@@ -172,7 +172,7 @@ class Explorer(anywidget.AnyWidget):
         """Write one offline page with the panels as they are now, see `to_html`."""
         with progress("exporting") as report:
             return to_html(
-                Labelled(self._trace, self.labels),
+                LabelledTrace(self._trace, self.labels),
                 path,
                 selection={name: getattr(self, name) for name in SELECTION_DEFAULTS},
                 method=self.method,
