@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from twinlens.weights.rotation import Rotation
     from twinlens.weights.word_pairs import WordPairs
 
-Row: TypeAlias = dict[str, Any]
+ChangeRow: TypeAlias = dict[str, Any]
 TableName: TypeAlias = Literal["heads", "words", "rotation", "added", "task", "level"]
 #: In the order of the report.
 NAMES: tuple[TableName, ...] = ("heads", "words", "task", "level", "rotation", "added")
@@ -55,11 +55,11 @@ class ChangeTable:
     """
 
     name: TableName
-    rows: tuple[Row, ...]
-    parameters: Row
+    rows: tuple[ChangeRow, ...]
+    parameters: ChangeRow
     hypothesis: str = ""
 
-    def records(self) -> list[Row]:
+    def records(self) -> list[ChangeRow]:
         """Rows with the settings in each, for files that are read by others."""
         flat = {
             f"setting_{key}": value if isinstance(value, str | int | float) else json.dumps(value)
@@ -127,7 +127,7 @@ def heads_tables(
 ) -> Changes:
     """Table 3 of the paper, and the same per word over all heads."""
     rise: RiseTable = rise_table(base, tuned, lists, group=group)
-    rows: list[Row] = []
+    rows: list[ChangeRow] = []
     for name, chosen in lists.items():
         known = [word for word in chosen if base.word_id(word) is not None]
         before, after = base.counts(known), tuned.counts(known)
@@ -167,7 +167,7 @@ def label_tables(annotations: Sequence[Annotation], *, group: int) -> Changes:
     if not annotations:
         return {}
     models = list(dict.fromkeys(one.component.model for one in annotations))
-    parameters: Row = {
+    parameters: ChangeRow = {
         "models": models,
         "rounds": sorted({one.round for one in annotations}),
         "components": len({one.component for one in annotations}),
