@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from twinlens.figures.rotation import rotation_figure
 from twinlens.weights.components import ConceptComparison
-from twinlens.weights.rotation import Row
+from twinlens.weights.rotation import RotationRow
 
 if TYPE_CHECKING:
     from bokeh.models.ui.ui_element import UIElement
@@ -41,7 +41,7 @@ def write_concepts(found: ConceptComparison, folder: Path) -> list[Path]:
     ]
 
 
-def write_table(path: Path, rows: Sequence[Row]) -> Path:
+def write_table(path: Path, rows: Sequence[RotationRow]) -> Path:
     """Write rows of the same columns as CSV; nothing but a line end where there are none."""
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]) if rows else [])

@@ -23,7 +23,7 @@ from twinlens.studies.analysis.scoring import Settings, scores
 from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.data import store as store_module
 from twinlens.studies.data.cases import paired
-from twinlens.studies.data.rows import Problem, Row
+from twinlens.studies.data.rows import Problem, StudyRow
 from twinlens.studies.data.store import Store
 from twinlens.studies.run import study as run
 from twinlens.studies.run.work import case_of, traced
@@ -107,7 +107,7 @@ def test_batches_hold_prompts_of_similar_length_and_look_little_ahead():
     def reading():
         for i in range(400):
             taken.append(i)
-            yield Row(i + 1, f"p{i}", "x" * (1 + i * 37 % 101))
+            yield StudyRow(i + 1, f"p{i}", "x" * (1 + i * 37 % 101))
 
     made = run.batches(reading(), 4)
     first = next(made)
@@ -181,7 +181,11 @@ def test_rows_that_fail_are_set_aside_and_the_rest_goes_on(tmp_path):
         return PlantedTrace(row)
 
     store = create(tmp_path / "s")
-    items = [*rows(2), Problem(3, "it has no text"), Row(4, "p3", "prompt 3", ((0, 6),), ((0, 6),))]
+    items = [
+        *rows(2),
+        Problem(3, "it has no text"),
+        StudyRow(4, "p3", "prompt 3", ((0, 6),), ((0, 6),)),
+    ]
     run.fill(store, iter(items), by(tracer))
     assert store.problems == [
         Problem(2, "the prompt is too long: shorten it"),
@@ -216,7 +220,7 @@ def test_memory_does_not_grow_with_the_prompts(tmp_path):
     warm, store = create(tmp_path / "warm"), create(tmp_path / "s")
     run.fill(warm, iter(rows(1)), planted)  # whatever is imported late
     assert list(warm)
-    made = (Row(i + 1, f"p{i}", text, ((0, 6),), ((0, 6),)) for i in range(24))
+    made = (StudyRow(i + 1, f"p{i}", text, ((0, 6),), ((0, 6),)) for i in range(24))
     held, stored = {}, {}
 
     def look(what, done, nbytes=0):
