@@ -17,6 +17,7 @@ import pyarrow as pa
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.models import models as models_module
 from twinlens.compute.models.sources import load_weights
+from twinlens.compute.pair import load_pair
 from twinlens.errors import Interrupted, PromptError, StudyError, UnknownBlockError
 from twinlens.measures.density import DensityParameters
 from twinlens.studies.analysis.scoring import Settings, scores
@@ -288,7 +289,7 @@ DATA = [
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    return models_module.load_pair(*tiny.save_pair(tmp_path_factory.mktemp("pair")))
+    return load_pair(*tiny.save_pair(tmp_path_factory.mktemp("pair")))
 
 
 MIXED = [
@@ -326,11 +327,11 @@ def test_with_one_model_at_a_time_models_are_loaded_by_batch(tmp_path, monkeypat
 
     monkeypatch.setattr(models_module, "load_weights", load)
     folders = tiny.save_pair(tmp_path)
-    alone = models_module.load_pair(*folders, memory="sequential")
+    alone = load_pair(*folders, memory="sequential")
     store = run.study(alone, MIXED, tmp_path / "s", batch_size=3, max_new_tokens=4)
     known, first, second = ["base", "tuned"], ["base", "tuned", "base"], ["tuned", "base"]
     assert loaded == [*known, *first, *second]
-    both = models_module.load_pair(*folders)
+    both = load_pair(*folders)
     assert same(store, run.study(both, MIXED, tmp_path / "b", batch_size=3, max_new_tokens=4)) == 12
 
 
