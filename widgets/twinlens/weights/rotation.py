@@ -44,7 +44,7 @@ class LayerRotation:
     ----------
     layer : int
     angles : float32 array, shape [K, K], degrees
-        RotationRow k - 1 holds the k principal angles between the leading k-dimensional subspaces, the
+        Row k - 1 holds the k principal angles between the leading k-dimensional subspaces, the
         smallest first, then NaN.
     inside : float array, shape [K]
         Share of base's variance inside the subspace of tuned's k leading components.
