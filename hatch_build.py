@@ -20,7 +20,15 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ROOT = Path(__file__).resolve().parent
 JS = ROOT / "js"
 STATIC = ROOT / "widgets" / "twinlens" / "static"
-BUILT = ("explorer.js", "panel.js", "page.js", "twinlens.css")
+BUILT = (
+    "explorer.js",
+    "panel.js",
+    "page.js",
+    "report.js",
+    "drawing.js",
+    "twinlens.css",
+    "report.css",
+)
 OLDEST_NODE = 20
 
 

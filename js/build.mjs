@@ -1,4 +1,4 @@
-// Builds the front end into the Python package: three entries and one style sheet.
+// Builds the front end into the Python package: the entries and their style sheets.
 import { fileURLToPath } from "node:url";
 import { build, context } from "esbuild";
 
@@ -18,8 +18,18 @@ const jobs = [
     format: "esm",
     entryPoints: [here("src/entry/explorer.ts"), here("src/entry/panel.ts")],
   },
-  { ...common, format: "iife", entryPoints: [here("src/entry/page.ts")] },
-  { ...common, entryPoints: { twinlens: here("src/styles/index.css") } },
+  {
+    ...common,
+    format: "iife",
+    entryPoints: ["page", "report", "drawing"].map((name) => here(`src/entry/${name}.ts`)),
+  },
+  {
+    ...common,
+    entryPoints: {
+      twinlens: here("src/styles/index.css"),
+      report: here("src/styles/report.css"),
+    },
+  },
 ];
 
 if (process.argv.includes("--watch")) {

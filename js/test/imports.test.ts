@@ -27,7 +27,7 @@ const LAYERS = [
   ["sources", "maths"],
   ["core"],
   ["draw"],
-  ["shell/frame.ts"],
+  ["shell/frame.ts", "report"],
   ["shell/job.ts"],
   panels,
   ["panels/index.ts"],
@@ -57,6 +57,12 @@ describe("imports", () => {
       return above.room !== below.room && above.layer <= below.layer;
     });
     expect(against).toEqual([]);
+  });
+
+  it("reach the study report from its entries alone", () => {
+    const report = arrows.filter(([, to]) => placeOf(to).room === "report");
+    const rooms = new Set(report.map(([from]) => placeOf(from).room));
+    expect([...rooms].sort()).toEqual(["entry", "report"]);
   });
 
   it("never come back to where they began", () => {

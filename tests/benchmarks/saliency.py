@@ -28,10 +28,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from twinlens.compute.passes.folding import Texts
 from twinlens.compute.passes.reading import Reading
-from twinlens.compute.saliency import (
-    gradients,
-    tables,  # noqa: F401 - it registers the methods
-)
+from twinlens.compute.saliency import gradients
+from twinlens.compute.saliency.methods import METHODS
 from twinlens.compute.saliency.registry import complete
 from twinlens.contract.wire import Array
 

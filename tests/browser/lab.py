@@ -16,7 +16,8 @@ from typing import Any
 import nbformat
 from playwright.sync_api import Page, expect
 
-ROOT = Path(__file__).parents[2]
+from tests.support.places import ROOT
+
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {
         "fetchNews": "false",

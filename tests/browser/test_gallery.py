@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +15,9 @@ from twinlens.traces import recording
 from tests.browser.lab import Notebook
 from tests.browser.panels import Compact, Panels, Selection, walk
 from tests.browser.test_lab import dashboard, separate
+from tests.support.places import ROOT
 
-GALLERY = Path(__file__).parents[2] / "gallery"
+GALLERY = ROOT / "gallery"
 NAME = "01_first_look.ipynb"
 
 

@@ -10,10 +10,11 @@ from nbclient import NotebookClient
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Watch
+from tests.support.places import ROOT
 
 pytest.importorskip("pyarrow")
 
-NOTEBOOK = Path(__file__).parents[2] / "gallery" / "02_a_study.ipynb"
+NOTEBOOK = ROOT / "gallery" / "02_a_study.ipynb"
 
 
 def test_the_study_runs_and_its_report_leads_to_a_case(

@@ -17,7 +17,7 @@ from tests.browser.lab import Notebook
 from tests.browser.panels import Compact, Panels, Selection, walk
 from tests.browser.test_lab import dashboard
 from tests.support.real_pair import smollm2_pair_folders
-from tests.unit.test_export import Page as Written
+from tests.unit.pages.test_page import Page as Written
 
 pytestmark = pytest.mark.real_model
 

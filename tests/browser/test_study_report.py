@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 from playwright.sync_api import Page, expect
+from twinlens.contract.palette import PALETTES
 
 from tests.browser.conftest import Watch
 from tests.unit.studies.planted import Planted
@@ -128,7 +129,8 @@ def test_report(page: Page, report: str, watch: Watch) -> None:
     page.locator("#theme").select_option("dark")
     page.wait_for_selector("body[data-state=ready][data-theme=dark]")
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert paper == "rgb(23, 25, 28)"
+    dark_paper = PALETTES["dark"].background
+    assert paper == f"rgb({', '.join(str(int(dark_paper[i : i + 2], 16)) for i in (1, 3, 5))})"
     expect(panel).to_have_attribute("data-state", "ready")
     inside = page.frame_locator("#case iframe").locator(".twinlens").first
     dark = inside.evaluate("(el) => getComputedStyle(el).backgroundColor.match(/\\d+/g)[0]")
@@ -142,7 +144,7 @@ def test_report(page: Page, report: str, watch: Watch) -> None:
             assert content.startswith(PNG)
         else:
             assert len(list(ElementTree.fromstring(content).iter())) > 60
-            assert b"#17191c" in content
+            assert dark_paper.encode() in content
 
     # On a narrow screen nothing but tables scrolls sideways.
     page.set_viewport_size({"width": 400, "height": 800})

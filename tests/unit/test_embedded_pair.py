@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from itertools import islice
-from pathlib import Path
 
 import pytest
 
@@ -19,8 +18,8 @@ from gallery.embedded_pair.rows import dialogues
 from gallery.embedded_pair.tasks import all_tasks
 from gallery.embedded_pair.tokenizer import load_tokenizer
 from gallery.embedded_pair.world import load_world
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 SLICE = 10
 
 

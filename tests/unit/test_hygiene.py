@@ -13,8 +13,8 @@ import pytest
 from twinlens.traces import recording
 
 from tests.support.made_up import MadeUpTrace
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "bokeh", "pandas")
 
 

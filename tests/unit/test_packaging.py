@@ -12,8 +12,17 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-STATIC = ("explorer.js", "panel.js", "page.js", "twinlens.css")
+from tests.support.places import ROOT
+
+STATIC = (
+    "explorer.js",
+    "panel.js",
+    "page.js",
+    "report.js",
+    "drawing.js",
+    "twinlens.css",
+    "report.css",
+)
 
 
 def build(kind: str, source: Path, target: Path, path: str) -> Path:

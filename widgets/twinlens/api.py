@@ -6,8 +6,8 @@ The module has neither name: a submodule of that name would take the function's 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from twinlens.support.progress import progress
 from twinlens.traces import recording
@@ -16,10 +16,8 @@ from twinlens.view.explorer import Explorer
 if TYPE_CHECKING:
     from twinlens.compute.heads.search import WordSource
     from twinlens.compute.pair import Pair
+    from twinlens.compute.text.prompt import Spans
     from twinlens.weights.head_words import HeadWords
-
-#: A part of the prompt: its text, or where it starts and ends in characters, or several of these.
-Spans: TypeAlias = str | tuple[int, int] | Sequence[str | tuple[int, int]] | None
 
 
 def explore(

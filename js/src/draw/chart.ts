@@ -5,30 +5,15 @@ import { type Key, keys } from "../contract/contract.ts";
 import { type Got, take } from "../core/load.ts";
 import type { Store } from "../core/store.ts";
 import type { Numbers } from "../maths/numbers.ts";
+import type { BokehDocument, BokehModel, BokehSource } from "./bokeh.ts";
 import { h } from "./dom.ts";
 import type { Surface } from "./theme.ts";
-
-interface BokehModel {
-  visible?: boolean;
-}
 
 interface BokehFigure extends BokehModel {
   height: number;
   above: Record<string, unknown>[];
   below: Record<string, unknown>[];
   left: Record<string, unknown>[];
-}
-
-interface BokehSource extends BokehModel {
-  data: Record<string, ArrayLike<number>>;
-  selected: {
-    indices: number[];
-    properties: { indices: { change: { connect(slot: () => void): void } } };
-  };
-}
-
-interface BokehDocument {
-  get_model_by_name(name: string): BokehModel | null;
 }
 
 interface BokehView {

@@ -24,6 +24,13 @@ export function setAttribute(
   else element.setAttribute(name, value === true ? "" : String(value));
 }
 
+/** Text that Python wrote into an element of the page. */
+export function embeddedText(id: string): string {
+  const text = document.getElementById(id)?.textContent;
+  if (!text) throw new Error(`This page is damaged: it has no ${id}.`);
+  return text;
+}
+
 export interface Choice<T extends string> {
   value: T;
   label: string;

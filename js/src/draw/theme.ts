@@ -1,61 +1,10 @@
-// The two colour themes, and the surface that applies one to a mounted root.
+// Scales of colours, and the surface that applies a theme to a mounted root.
 
 import type { Side } from "../contract/contract.ts";
+import { PALETTES, type Palette, type ThemeName } from "../contract/palette.ts";
 import { perFrame } from "../core/schedule.ts";
 import type { Store } from "../core/store.ts";
 import { css, mix, type Rgb, rgb } from "./scales.ts";
-
-export interface Palette {
-  name: "light" | "dark";
-  background: string;
-  ink: string;
-  muted: string;
-  rule: string;
-  shade: string;
-  /** Behind values that do not exist, such as attention to later tokens. */
-  absent: string;
-  /** The middle of the diverging scale and the zero of the others. */
-  neutral: string;
-  base: string;
-  tuned: string;
-  both: string;
-  /** The same hues, dark or light enough for words. */
-  baseText: string;
-  tunedText: string;
-}
-
-export const PALETTES: Record<"light" | "dark", Palette> = {
-  light: {
-    name: "light",
-    background: "#ffffff",
-    ink: "#16181d",
-    muted: "#626973",
-    rule: "#e2e5e9",
-    shade: "#f1f4f8",
-    absent: "#f3f5f7",
-    neutral: "#fafbfc",
-    base: "#2f6cb5",
-    tuned: "#d2601a",
-    both: "#626973",
-    baseText: "#2866b1",
-    tunedText: "#b54f0e",
-  },
-  dark: {
-    name: "dark",
-    background: "#15171b",
-    ink: "#eef0f3",
-    muted: "#9ba2ac",
-    rule: "#2d3138",
-    shade: "#20252b",
-    absent: "#1d2126",
-    neutral: "#15171b",
-    base: "#6fa8ec",
-    tuned: "#f0955a",
-    both: "#a3a9b2",
-    baseText: "#6fa8ec",
-    tunedText: "#f0955a",
-  },
-};
 
 export function sequential(palette: Palette, side: Side | "change"): (share: number) => Rgb {
   const to = rgb(side === "change" ? palette.both : palette[side]);
@@ -82,29 +31,18 @@ export interface Surface {
   readonly scale: number;
 }
 
-const VARIABLES = [
-  "background",
-  "ink",
-  "muted",
-  "rule",
-  "shade",
-  "absent",
-  "neutral",
-  "base",
-  "tuned",
-  "both",
-  "baseText",
-  "tunedText",
-] as const;
-
 export function surface(root: HTMLElement, store: Store, signal: AbortSignal): Surface {
-  const made = { root, store, palette: PALETTES.light, scale: 1 };
+  const made: Surface & { palette: Palette; scale: number } = {
+    root,
+    store,
+    palette: PALETTES.light,
+    scale: 1,
+  };
   const apply = () => {
     made.palette = PALETTES[themeNow(store)];
     made.scale = store.presentation ? 1.35 : 1;
     root.dataset.theme = made.palette.name;
     root.classList.toggle("tl-presentation", store.presentation);
-    for (const name of VARIABLES) root.style.setProperty(`--tl-${name}`, made.palette[name]);
   };
   apply();
   store.subscribe(apply, signal);
@@ -123,7 +61,7 @@ export function surface(root: HTMLElement, store: Store, signal: AbortSignal): S
   return made;
 }
 
-function themeNow(store: Store): "light" | "dark" {
+function themeNow(store: Store): ThemeName {
   if (store.theme !== "auto") return store.theme;
   const lab = document.body.dataset.jpThemeLight;
   if (lab !== undefined) return lab === "true" ? "light" : "dark";

@@ -5,6 +5,7 @@ import { reasonOf } from "../core/load.ts";
 import type { Changed } from "../core/options.ts";
 import type { Selection } from "../core/selection.ts";
 import { type Model, Store } from "../core/store.ts";
+import { embeddedText } from "../draw/dom.ts";
 import { mount } from "../shell/mount.ts";
 import { embedded } from "../sources/embedded.ts";
 
@@ -22,8 +23,8 @@ interface Page {
 }
 
 async function open(): Promise<void> {
-  const page: Page = JSON.parse(textOf("twinlens-page"));
-  const source = await embedded(textOf("twinlens-blocks"), page.missing);
+  const page: Page = JSON.parse(embeddedText("twinlens-page"));
+  const source = await embedded(embeddedText("twinlens-blocks"), page.missing);
   const state = {
     ...page.selection,
     method: page.method,
@@ -56,12 +57,6 @@ function localModel(state: Record<string, unknown>): Model {
     on: (event, callback) => events.addEventListener(event, callback),
     off: (event, callback) => events.removeEventListener(event, callback),
   };
-}
-
-function textOf(id: string): string {
-  const text = document.getElementById(id)?.textContent;
-  if (!text) throw new Error(`This page is damaged: it has no ${id}.`);
-  return text;
 }
 
 open().catch((error: unknown) => {

@@ -1,13 +1,12 @@
 import { decode, type Header } from "../contract/decode.ts";
+import { unpacked } from "../contract/packed.ts";
 import { abortError, type Source } from "./source.ts";
 
 type Entry = Header & { offset: number; length: number };
 
 /** Blocks in the page: base64 of gzip of index length, JSON index, bytes; `missing` did not fit. */
 export async function embedded(text: string, missing: readonly string[] = []): Promise<Source> {
-  const packed = Uint8Array.from(atob(text.trim()), (c) => c.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return fromBytes(new Uint8Array(await new Response(stream).arrayBuffer()), missing);
+  return fromBytes(new Uint8Array(await unpacked(text).arrayBuffer()), missing);
 }
 
 function fromBytes(bytes: Uint8Array, missing: readonly string[]): Source {

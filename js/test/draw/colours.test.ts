@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { PALETTES } from "../../src/contract/palette.ts";
 import { contrast, css, mix, rgb } from "../../src/draw/scales.ts";
-import { diverging, PALETTES, sequential } from "../../src/draw/theme.ts";
+import { diverging, sequential } from "../../src/draw/theme.ts";
 
 describe("colours", () => {
   it.each(["light", "dark"] as const)("of the %s theme can be told from the background", (name) => {

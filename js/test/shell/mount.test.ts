@@ -1,9 +1,10 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it, vi } from "vitest";
 import { keys } from "../../src/contract/contract.ts";
+import { PALETTES } from "../../src/contract/palette.ts";
 import { required } from "../../src/core/load.ts";
 import { selectionText } from "../../src/core/selection.ts";
 import { Store } from "../../src/core/store.ts";
-import { PALETTES } from "../../src/draw/theme.ts";
 import { tooltip } from "../../src/draw/tooltip.ts";
 import { type Panel, runPanel } from "../../src/shell/frame.ts";
 import { mount } from "../../src/shell/mount.ts";
@@ -154,16 +155,22 @@ describe("every panel", () => {
 
   it("follows JupyterLab's theme, and the one that is set", async () => {
     document.body.dataset.jpThemeLight = "false";
+    const colours = document.createElement("style");
+    colours.textContent = readFileSync("src/styles/palette.css", "utf8");
+    document.head.append(colours);
+    const colour = (el: HTMLElement) => getComputedStyle(el).getPropertyValue("--tl-base");
     try {
       const { root, model } = await show("saliency", manifest(), undefined, { theme: "auto" });
       const outer = root.querySelector<HTMLElement>(".twinlens")!;
       expect(outer.dataset.theme).toBe("dark");
       document.body.dataset.jpThemeLight = "true";
       await vi.waitFor(() => expect(outer.dataset.theme).toBe("light"));
+      expect(colour(outer)).toBe(PALETTES.light.base);
       model.set("theme", "dark");
       await vi.waitFor(() => expect(outer.dataset.theme).toBe("dark"));
-      expect(outer.style.getPropertyValue("--tl-base")).toBe(PALETTES.dark.base);
+      expect(colour(outer)).toBe(PALETTES.dark.base);
     } finally {
+      colours.remove();
       delete document.body.dataset.jpThemeLight;
     }
   });

@@ -14,8 +14,8 @@ import torch
 from huggingface_hub import constants
 from transformers.utils import logging
 from twinlens.compute.live.live import trace_pair
+from twinlens.compute.models import checks, sources
 from twinlens.compute.models import models as models_module
-from twinlens.compute.models import sources
 from twinlens.compute.pair import Pair, demo_pair, load_pair
 from twinlens.errors import (
     MemoryNeededError,
@@ -195,9 +195,9 @@ def test_memory_is_checked_before_weights_are_read(
     count = sum(p.numel() for p in tiny.model("llama").parameters())
     one = count * 4 * 1.15
     loaded: list[Any] = []
-    monkeypatch.setattr(models_module, "_parameters", lambda *_: count * 1_000_000)
+    monkeypatch.setattr(checks, "_parameters", lambda *_: count * 1_000_000)
     monkeypatch.setattr(models_module, "load_weights", lambda *_: loaded.append(_))
-    monkeypatch.setattr(models_module, "_free_memory", lambda _: int(one * 1_000_000 * 1.5))
+    monkeypatch.setattr(checks, "_free_memory", lambda _: int(one * 1_000_000 * 1.5))
     with pytest.raises(MemoryNeededError) as caught:
         load_pair(*folders)
     numbers = [float(x) for x in re.findall(r"([\d.]+) GB", str(caught.value))]
@@ -209,7 +209,7 @@ def test_memory_is_checked_before_weights_are_read(
         assert way in str(caught.value)
     assert not loaded
     load_pair(*folders, memory="sequential")
-    monkeypatch.setattr(models_module, "_free_memory", lambda _: 1000)
+    monkeypatch.setattr(checks, "_free_memory", lambda _: 1000)
     with pytest.raises(MemoryNeededError, match="one model at a time in float32"):
         load_pair(*folders, memory="sequential")
 
@@ -217,7 +217,7 @@ def test_memory_is_checked_before_weights_are_read(
 def test_parameters_are_counted_without_weights(pair: Pair) -> None:
     for architecture in tiny.ALL:
         real = sum(p.numel() for p in tiny.model(architecture).parameters())
-        assert models_module._parameters(tiny.config(architecture), False) == real
+        assert checks._parameters(tiny.config(architecture), False) == real
 
 
 def test_sequential_memory_never_holds_two_models(folders: tuple[Path, Path]) -> None:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-PUBLISHED = Path(
-    os.environ.get("TWINLENS_PUBLISHED", Path(__file__).parents[4] / "shared" / "paper")
-)
+from tests.support.places import PUBLISHED
+
 #: The complete release of the authors, result files and tables, where someone has it.
 RELEASE = Path(os.environ.get("TWINLENS_PUBLISHED_RELEASE", "/nonexistent"))
 

@@ -13,6 +13,7 @@ from twinlens.view.explorer import Explorer
 from twinlens.view.panel import Panel
 
 from tests.support.made_up import MadeUpTrace, manifest
+from tests.unit.pages.test_page import Page
 
 
 class FakeComm(BaseComm):
@@ -240,3 +241,10 @@ def test_marks_are_kept_in_recordings_and_pages(explorer, tmp_path):
     explorer.to_html(tmp_path / "page.html")
     assert '"marks":[[3,5,"context"]]' in (tmp_path / "page.html").read_text()
     opened.close()
+
+
+def test_a_page_shows_what_the_panels_showed(explorer, tmp_path):
+    explorer.view = {"heads": {"tab": "pairs"}, "concepts": {"shape": "clouds"}}
+    explorer.to_html(tmp_path / "page.html")
+    state = Page(tmp_path / "page.html").data
+    assert state["options"] == explorer.view

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from twinlens.labels.annotate import Annotation
+    from twinlens.labels.questions import Annotation
     from twinlens.weights.components import ConceptComparison
 
 

@@ -129,7 +129,8 @@ def study(
         )
     if weights or labels:
         from twinlens.labels.annotate import read_annotations
-        from twinlens.studies.analysis.weight_changes import weight_tables, write_changes
+        from twinlens.studies.analysis.weight_changes import weight_tables
+        from twinlens.studies.data.change_tables import write_changes
 
         annotations = read_annotations(labels) if labels else ()
         with progress("weights", tqdm) as said:

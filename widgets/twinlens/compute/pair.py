@@ -13,7 +13,7 @@ import torch
 from twinlens.compute.models.architectures import sizes
 from twinlens.compute.models.checks import check_memory, check_shapes, check_tokenizers
 from twinlens.compute.models.models import Models
-from twinlens.compute.models.sources import Source, load_config, load_tokenizer, source_of
+from twinlens.compute.models.sources import ModelSource, load_config, load_tokenizer, source_of
 from twinlens.contract.words import SIDES, Side
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def load_pair(
     """
     if memory not in ("both", "sequential"):
         raise ValueError(f'memory is "both" or "sequential", not {memory!r}')
-    sources: dict[Side, Source] = {
+    sources: dict[Side, ModelSource] = {
         "base": source_of(base, base_revision),
         "tuned": source_of(tuned, tuned_revision),
     }

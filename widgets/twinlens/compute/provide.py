@@ -29,14 +29,14 @@ def provides(block: Block[Any], *, kept: bool = True) -> Callable[[Method], Meth
     return mark
 
 
-def records(block: Block[Any]) -> Callable[[Method], Method]:
-    """Mark the method of a room that says which keys of a block a recording keeps.
+def records(*listed: Block[Any]) -> Callable[[Method], Method]:
+    """Mark the method of a room that says which keys of some blocks a recording keeps.
 
-    It is called with the trace; without it a recording keeps all keys of the block.
+    It is called with the trace and a block; without it a recording keeps all keys of the block.
     """
 
     def mark(method: Method) -> Method:
-        method.__dict__["records"] = block
+        method.__dict__["records"] = listed
         return method
 
     return mark
@@ -63,9 +63,11 @@ def providers(rooms: Iterable[object]) -> dict[Block[Any], Provider]:
     }
 
 
-def recorders(rooms: Iterable[object]) -> dict[Block[Any], Callable[[Trace], Iterable[str]]]:
+def recorders(
+    rooms: Iterable[object],
+) -> dict[Block[Any], Callable[[Trace, Block[Any]], Iterable[str]]]:
     """Methods of rooms by the block whose recorded keys they list."""
-    return {method.records: method for method in _methods(rooms, "records")}
+    return {block: method for method in _methods(rooms, "records") for block in method.records}
 
 
 def _methods(rooms: Iterable[object], mark: str) -> Iterable[Any]:

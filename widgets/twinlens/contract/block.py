@@ -69,7 +69,8 @@ class Parameter:
             shown, known = repr(text), f"one of {', '.join(choices)}"
         where = ""
         if values.get(self.where) is not None:
-            where = f" in {PARAMETERS[self.where].what} {values[self.where]}"
+            front = "of" if self.where == "side" else f"in {PARAMETERS[self.where].what}"
+            where = f" {front} {values[self.where]}"
         raise UnknownBlockError(f"there is no {self.what} {shown}{where}: {known}")
 
 

@@ -40,6 +40,9 @@ def block(pattern: str, form: Any, **flags: bool) -> Callable[[Callable[P, None]
     return declare
 
 
+# Rows: in the order of recordings.
+
+
 @block("saliency/{side}/{method}", "f32 [N, M]")
 def saliency(side: Side, method: str) -> None:
     """Effect of every prompt token on every answer token, in the unit of the method."""

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from twinlens.contract.blocks import documentation
+from twinlens.contract.palette_files import palette_css, palette_ts
 from twinlens.contract.typescript import contract_ts
 
 #: What is written where, from the top of the checkout.
 FILES: dict[str, Callable[[], str]] = {
     "js/src/contract/contract.ts": contract_ts,
+    "js/src/contract/palette.ts": palette_ts,
+    "js/src/styles/palette.css": palette_css,
     "widgets/twinlens/contract/BLOCKS.md": documentation,
 }
 

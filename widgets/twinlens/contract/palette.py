@@ -1,4 +1,7 @@
-"""Colours of the product, in light and dark."""
+"""Colours of the product, in light and dark: of panels, charts, pages and reports.
+
+The front end has them from here, see `twinlens.contract.palette_files`.
+"""
 
 from __future__ import annotations
 
@@ -9,37 +12,103 @@ from twinlens.contract.words import ChartTheme
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of one theme; every mark keeps a contrast of 3:1 to the background."""
+    """Colours of one theme.
 
+    Every mark keeps a contrast of 3:1 to the background, and every text one of 4.5:1 to the
+    background and to ``shade``.
+
+    Attributes
+    ----------
+    background, shade, chosen : str
+        Behind everything, behind what is apart or under the mouse, and behind a chosen row.
+    ink, muted : str
+        Text and marks; text and marks that stand back, such as captions and what vanishes.
+    rule, marker : str
+        Lines of tables and axes; the selected layer of a chart and other pale areas.
+    absent, neutral : str
+        Behind values that do not exist, such as attention to later tokens; the middle of the
+        diverging scale and the zero of the others.
+    base, tuned, both : str
+        Marks of each model, and of what is about both.
+    base_text, tuned_text : str
+        The same hues, dark or light enough for words.
+    attention, feed_forward : str
+        Marks of the parts of a layer.
+    holds, holds_text, turns, unknown : str
+        Verdicts: marks of a claim that holds and words about it, marks and words of one that
+        turns, marks of what cannot be tested.
+    groups : tuple of str
+        Marks of groups, in order; none is the colour of a model.
+    """
+
+    background: str
+    shade: str
+    chosen: str
     ink: str
-    quiet: str
+    muted: str
     rule: str
+    marker: str
+    absent: str
+    neutral: str
     base: str
     tuned: str
+    both: str
+    base_text: str
+    tuned_text: str
     attention: str
     feed_forward: str
-    marker: str
+    holds: str
+    holds_text: str
+    turns: str
+    unknown: str
+    groups: tuple[str, ...]
 
 
 PALETTES: dict[ChartTheme, Palette] = {
     "light": Palette(
-        ink="#1a1c1f",
-        quiet="#636870",
-        rule="#e4e6e9",
+        background="#ffffff",
+        shade="#f1f4f8",
+        chosen="#fff1e4",
+        ink="#16181d",
+        muted="#626973",
+        rule="#e2e5e9",
+        marker="#c9cdd3",
+        absent="#f3f5f7",
+        neutral="#fafbfc",
         base="#2f6cb5",
         tuned="#d2601a",
+        both="#626973",
+        base_text="#2866b1",
+        tuned_text="#b54f0e",
         attention="#7a4fa3",
         feed_forward="#1f8577",
-        marker="#c9cdd3",
+        holds="#1f8577",
+        holds_text="#166b5f",
+        turns="#9c2c77",
+        unknown="#8a9099",
+        groups=("#7a4fa3", "#1f8577", "#a26a00", "#9c2c77", "#4b5563", "#0f6e8c"),
     ),
     "dark": Palette(
-        ink="#eceef1",
-        quiet="#a0a6ae",
-        rule="#33373d",
+        background="#15171b",
+        shade="#20252b",
+        chosen="#3a2a1c",
+        ink="#eef0f3",
+        muted="#9ba2ac",
+        rule="#2d3138",
+        marker="#565c65",
+        absent="#1d2126",
+        neutral="#15171b",
         base="#6fa8ec",
         tuned="#f0955a",
+        both="#a3a9b2",
+        base_text="#6fa8ec",
+        tuned_text="#f0955a",
         attention="#bb98e0",
         feed_forward="#58bfae",
-        marker="#565c65",
+        holds="#58bfae",
+        holds_text="#58bfae",
+        turns="#ec8fc8",
+        unknown="#767c85",
+        groups=("#bb98e0", "#58bfae", "#e0b04c", "#ec8fc8", "#b6bcc5", "#6cc4e0"),
     ),
 }

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twinlens.contract import blocks
-from twinlens.contract.palette import PALETTES, Palette
+from twinlens.contract.palette import PALETTES
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, ChartTheme
-from twinlens.figures.theme import FONT
+from twinlens.figures.theme import FONT, style_axes
+from twinlens.measures.correlation import spearman
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
@@ -116,7 +117,7 @@ def _scatter(
         toolbar_location=None,
         title=Title(
             text=f"rank correlation {rank:.2f}".replace("-", "−") if np.isfinite(rank) else "",
-            text_color=colours.quiet,
+            text_color=colours.muted,
             text_font=FONT,
             text_font_size="12px",
             text_font_style="normal",
@@ -147,32 +148,16 @@ def _scatter(
         ("effect", "@effect_base{+0.000} to @effect_tuned{+0.000} nats"),
     ]
     fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
-    _style(fig, colours)
+    style_axes(fig, colours)
     fig.xaxis.ticker = BasicTicker(desired_num_ticks=4)
     fig.xaxis.axis_label, fig.yaxis.axis_label = TITLES[along], TITLES[up]
     return fig
 
 
-def _style(fig: figure, colours: Palette) -> None:
-    fig.xgrid.grid_line_color = colours.rule
-    fig.ygrid.grid_line_color = colours.rule
-    for axis in (fig.xaxis, fig.yaxis):
-        axis.axis_line_color = colours.rule
-        axis.major_tick_line_color = None
-        axis.minor_tick_line_color = None
-        for part in ("major_label", "axis_label"):
-            setattr(axis, f"{part}_text_color", colours.quiet)
-            setattr(axis, f"{part}_text_font", FONT)
-            setattr(axis, f"{part}_text_font_size", "12px")
-        axis.axis_label_text_font_style = "normal"
-
-
 def _rank_correlation(first: Array, second: Array) -> float:
-    """Spearman's rank correlation; NaN where one of them does not vary."""
-    from scipy.stats import spearmanr
-
+    """Spearman's rank correlation of the heads that have both; NaN where one does not vary."""
     both = np.isfinite(first) & np.isfinite(second)
     first, second = first[both], second[both]
     if len(first) < 2 or not first.std() or not second.std():
         return float("nan")
-    return float(spearmanr(first, second).statistic)
+    return spearman(first, second)

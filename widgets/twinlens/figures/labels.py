@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import SIDES, ChartTheme
-from twinlens.figures.theme import FONT
+from twinlens.figures.theme import FONT, legend_above, style_axes
 from twinlens.labels.shares import LabelShares
 
 if TYPE_CHECKING:
@@ -117,29 +117,8 @@ def _panel(
     fig.y_range = Range1d(start=0, end=highest)
     fig.xaxis.axis_label = "layers"
     fig.yaxis.axis_label = "share of components"
+    style_axes(fig, colours)
     fig.xgrid.grid_line_color = None
-    fig.ygrid.grid_line_color = colours.rule
-    for axis in (fig.xaxis, fig.yaxis):
-        axis.update(
-            axis_line_color=colours.rule,
-            major_tick_line_color=None,
-            minor_tick_line_color=None,
-            major_label_text_color=colours.quiet,
-            major_label_text_font=FONT,
-            axis_label_text_color=colours.quiet,
-            axis_label_text_font=FONT,
-            axis_label_text_font_style="normal",
-        )
     if fig.legend:
-        fig.legend[0].update(
-            orientation="horizontal",
-            border_line_color=None,
-            background_fill_color=None,
-            label_text_color=colours.quiet,
-            label_text_font=FONT,
-            location="top_left",
-            padding=0,
-            margin=0,
-        )
-        fig.add_layout(fig.legend[0], "above")
+        legend_above(fig, colours)
     return fig

@@ -138,4 +138,4 @@ def _null(
             color=colours.marker,
             alpha=0.6,
         )
-    layer_line(fig, source, name, "random rotation", colours.quiet, "triangle")
+    layer_line(fig, source, name, "random rotation", colours.muted, "triangle")

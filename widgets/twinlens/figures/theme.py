@@ -43,20 +43,27 @@ def layer_figure(
     fig.vspan(x="layer", source=marker, line_color=colours.marker, line_width=10, line_alpha=0.6)
     fig.xaxis.axis_label = "layer"
     fig.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=min(layers, 12))
+    style_axes(fig, colours)
     fig.xgrid.grid_line_color = None
-    fig.ygrid.grid_line_color = colours.rule
-    for axis in (fig.xaxis, fig.yaxis):
-        axis.axis_line_color = colours.rule
-        axis.major_tick_line_color = None
-        axis.minor_tick_line_color = None
-        axis.major_label_text_color = colours.quiet
-        axis.major_label_text_font = FONT
-        axis.major_label_text_font_size = "12px"
-        axis.axis_label_text_color = colours.quiet
-        axis.axis_label_text_font = FONT
-        axis.axis_label_text_font_size = "12px"
-        axis.axis_label_text_font_style = "normal"
     return fig
+
+
+def style_axes(fig: Any, colours: Palette, *, size: int = 12, labels: str | None = None) -> None:
+    """Quiet axes and grid, with texts of `size` pixels; `labels` is the colour at the ticks."""
+    for axis in (fig.xaxis, fig.yaxis):
+        axis.update(
+            axis_line_color=colours.rule,
+            major_tick_line_color=None,
+            minor_tick_line_color=None,
+            major_label_text_color=labels or colours.muted,
+            major_label_text_font=FONT,
+            major_label_text_font_size=f"{size}px",
+            axis_label_text_color=colours.muted,
+            axis_label_text_font=FONT,
+            axis_label_text_font_size=f"{size}px",
+            axis_label_text_font_style="normal",
+        )
+    fig.grid.grid_line_color = colours.rule
 
 
 def layer_line(
@@ -94,7 +101,7 @@ def legend_above(fig: figure, colours: Palette) -> None:
         location="top_left",
         border_line_color=None,
         background_fill_color=None,
-        label_text_color=colours.quiet,
+        label_text_color=colours.muted,
         label_text_font=FONT,
         label_text_font_size="12px",
         padding=0,

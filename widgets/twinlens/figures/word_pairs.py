@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twinlens.contract.palette import PALETTES
+from twinlens.contract.words import ChartTheme
+from twinlens.figures.theme import FONT, legend_above, style_axes
 from twinlens.weights.word_pair_table import RiseTable
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure
 
-#: Of the lists: none is the colour of a model.
-COLOURS = ("#7a4fa3", "#1f8577", "#8a6d00")
 
-
-def rise_figure(table: RiseTable) -> figure:
+def rise_figure(table: RiseTable, theme: ChartTheme = "light") -> figure:
     """Bokeh figure: mean share with its standard error, by layer group and list."""
     from bokeh.models import ColumnDataSource, FactorRange, HoverTool, Range1d
     from bokeh.models.annotations import Span, Title, Whisker
     from bokeh.plotting import figure
 
+    colours = PALETTES[theme]
     kept = [row for row in table.rows if row["share"] is not None]
     lists = list(dict.fromkeys(row["list"] for row in table.rows))
     fig = figure(
@@ -34,9 +35,14 @@ def rise_figure(table: RiseTable) -> figure:
         tools="",
         x_axis_label="layers",
         y_axis_label="share of changed heads in which a word rose",
+        background_fill_color=colours.background,
+        border_fill_color=colours.background,
+        outline_line_color=None,
     )
-    fig.add_layout(Span(location=0.5, dimension="width", line_dash="dashed", line_color="#888"))
-    for name, colour in zip(lists, itertools.cycle(COLOURS), strict=False):
+    fig.add_layout(
+        Span(location=0.5, dimension="width", line_dash="dashed", line_color=colours.muted)
+    )
+    for name, colour in zip(lists, itertools.cycle(colours.groups), strict=False):
         rows = [row for row in kept if row["list"] == name]
         error = [(row["sd"] or 0.0) / np.sqrt(row["words"]) for row in rows]
         source = ColumnDataSource(
@@ -55,14 +61,21 @@ def rise_figure(table: RiseTable) -> figure:
         )
         tooltips = [("share", "@share{0.000}"), ("words", "@words"), ("p", "@p")]
         fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
+    style_axes(fig, colours)
     fig.xaxis.major_label_text_font_size = "0px"  # the legend names the lists
     fig.xgrid.grid_line_color = None
-    fig.yaxis.minor_tick_line_color = None
-    legend = fig.legend[0]
-    legend.update(orientation="horizontal", border_line_color=None, location="left")
-    fig.add_layout(legend, "above")
+    legend_above(fig, colours)
     caption = textwrap.fill(
         f"Bars: one standard error over words. p tests that {table.hypothesis}.", 95
     )
-    fig.add_layout(Title(text=caption, text_font_style="normal", text_font_size="11px"), "below")
+    fig.add_layout(
+        Title(
+            text=caption,
+            text_color=colours.muted,
+            text_font=FONT,
+            text_font_style="normal",
+            text_font_size="11px",
+        ),
+        "below",
+    )
     return fig

@@ -14,18 +14,21 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from twinlens.contract.words import LEVELS, SIDES, TASKS
 from twinlens.errors import AnnotationError
 from twinlens.labels.kept_answers import AnswerStore
+from twinlens.labels.questions import (
+    Annotation,
+    Annotator,
+    Component,
+    LabelKind,
+    LabelQuestion,
+    ReplyOutcome,
+)
 from twinlens.support.progress import Report
-
-Kind: TypeAlias = Literal["name", "task", "level"]
-#: What became of a question: answered, "cannot tell" said so, or no valid answer.
-Outcome: TypeAlias = Literal["told", "cannot tell", "nonsense"]
 
 NONE = "none"
 CANNOT_TELL = "cannot tell"
@@ -48,56 +51,6 @@ _COLUMNS = ("model", "layer", "component", "round", "name", "tasks", "level")
 
 class _StoppedError(Exception):
     """Work given up because of an error elsewhere, which is the one to tell."""
-
-
-@dataclass(frozen=True)
-class Component:
-    """A component of a feed-forward layer of one model, and its top words, best first."""
-
-    model: str
-    layer: int
-    component: int
-    words: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Question:
-    """One question to an annotator; `name` is that of the component, once it has one."""
-
-    kind: Kind
-    component: Component
-    name: str = ""
-
-
-#: Answers a question in a round, given the round's seed; None says "cannot tell".
-Annotator: TypeAlias = Callable[[Question, int], str | None]
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """What one round says about a component.
-
-    Attributes
-    ----------
-    component : Component
-    round : int
-        Seed of the round.
-    name : str or None
-        None where the annotator cannot tell; then nothing else is asked.
-    tasks : tuple of str or None
-        Of `TASKS`, empty for none of them.
-    level : str or None
-        One of `LEVELS`.
-    outcomes : mapping of kind to Outcome
-        What became of every question that was asked.
-    """
-
-    component: Component
-    round: int
-    name: str | None
-    tasks: tuple[str, ...] | None
-    level: str | None
-    outcomes: Mapping[Kind, Outcome]
 
 
 def components_of(
@@ -159,7 +112,7 @@ def annotate(
         stopped = threading.Event()
 
         def one(seed: int, component: Component) -> Annotation:
-            def ask(question: Question) -> str | None:
+            def ask(question: LabelQuestion) -> str | None:
                 if stopped.is_set():
                     raise _StoppedError
                 try:
@@ -193,17 +146,19 @@ def _await(futures: Sequence[Future[Annotation]], report: Report | None) -> None
             report(len(futures) - len(left), len(futures), "naming components")
 
 
-def _annotate(component: Component, seed: int, ask: Callable[[Question], str | None]) -> Annotation:
-    name, outcome = parse_name(ask(Question("name", component)))
-    outcomes: dict[Kind, Outcome] = {"name": outcome}
+def _annotate(
+    component: Component, seed: int, ask: Callable[[LabelQuestion], str | None]
+) -> Annotation:
+    name, outcome = parse_name(ask(LabelQuestion("name", component)))
+    outcomes: dict[LabelKind, ReplyOutcome] = {"name": outcome}
     if name is None:
         return Annotation(component, seed, None, None, None, outcomes)
-    tasks, outcomes["task"] = parse_tasks(ask(Question("task", component, name)))
-    level, outcomes["level"] = parse_level(ask(Question("level", component, name)))
+    tasks, outcomes["task"] = parse_tasks(ask(LabelQuestion("task", component, name)))
+    level, outcomes["level"] = parse_level(ask(LabelQuestion("level", component, name)))
     return Annotation(component, seed, name, tasks, level, outcomes)
 
 
-def parse_name(answer: str | None) -> tuple[str | None, Outcome]:
+def parse_name(answer: str | None) -> tuple[str | None, ReplyOutcome]:
     """A name from an answer: one short line with a letter in it."""
     text = _trimmed(answer)
     if _cannot_tell(text):
@@ -214,7 +169,7 @@ def parse_name(answer: str | None) -> tuple[str | None, Outcome]:
     return text, "told"
 
 
-def parse_tasks(answer: str | None) -> tuple[tuple[str, ...] | None, Outcome]:
+def parse_tasks(answer: str | None) -> tuple[tuple[str, ...] | None, ReplyOutcome]:
     """Tasks from an answer: a list of `TASKS` and nothing else, or none."""
     text = _trimmed(answer)
     if _cannot_tell(text):
@@ -228,7 +183,7 @@ def parse_tasks(answer: str | None) -> tuple[tuple[str, ...] | None, Outcome]:
     return tuple(task for task in TASKS if task in found), "told"
 
 
-def parse_level(answer: str | None) -> tuple[str | None, Outcome]:
+def parse_level(answer: str | None) -> tuple[str | None, ReplyOutcome]:
     """Linguistic level from an answer: one of `LEVELS` and nothing else."""
     text = _trimmed(answer)
     if _cannot_tell(text):
@@ -280,7 +235,7 @@ def read_annotations(path: str | os.PathLike[str]) -> list[Annotation]:
             ) from None
         cells = {"name": row["name"], "task": row["tasks"], "level": row["level"]}
 
-        def ask(question: Question, cells: Mapping[str, str | None] = cells) -> str | None:
+        def ask(question: LabelQuestion, cells: Mapping[str, str | None] = cells) -> str | None:
             return cells[question.kind] or None
 
         found.append(_annotate(Component(row["model"] or "", *place, ()), seed, ask))

@@ -14,7 +14,8 @@ from typing import Any
 from twinlens.contract.forms import HandLabel, HandLabels
 from twinlens.contract.words import LEVELS, TASKS
 from twinlens.errors import AnnotationError
-from twinlens.labels.annotate import Annotation, Component, parse_name
+from twinlens.labels.annotate import parse_name
+from twinlens.labels.questions import Annotation, Component
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinlens.contract.forms import Faithfulness
-from twinlens.contract.wire import Array
+from twinlens.measures.correlation import pearson, spearman
 
 #: Effects below are as small as the difference between two kinds of rounding, in nats.
 NOISE_FLOOR = 0.1
@@ -49,8 +49,8 @@ def faithfulness(
         there = known[:, column]
         a, b = guess[there, column], truth[there, column]
         if len(a) >= 3 and np.ptp(a) > 0 and np.ptp(b) > 0:
-            ranks.append(_correlation(_ranks(a), _ranks(b)))
-            lines.append(_correlation(a, b))
+            ranks.append(spearman(a, b))
+            lines.append(pearson(a, b))
         if there.all() and len(a) > 1 and b.max() >= MATTERS:
             hits.append(float(np.argmax(a) == np.argmax(b)))
     n = int(known.sum())
@@ -65,18 +65,6 @@ def faithfulness(
         n=n,
         cells=int(truth.size),
     )
-
-
-def _correlation(a: Array, b: Array) -> float:
-    x, y = a - a.mean(), b - b.mean()
-    scale = float(np.linalg.norm(x) * np.linalg.norm(y))
-    return float(np.clip((x * y).sum() / scale, -1, 1)) if scale > 0 else 0.0
-
-
-def _ranks(values: Array) -> Array:
-    """Ranks from 1, the mean rank where values are equal."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((counts.cumsum() - (counts - 1) / 2)[place])
 
 
 def _mean(values: list[float]) -> float | None:

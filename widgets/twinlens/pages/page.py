@@ -71,7 +71,7 @@ class PageParts:
     ----------
     state : dict
         What the bundle reads from the element ``twinlens-page``: manifest, selection, method,
-        marks, theme, title, kind, and the keys that are missing.
+        marks, options, theme, title, kind, and the keys that are missing.
     blocks : str
         What it reads from ``twinlens-blocks``: blocks and their index, see `_pack`.
     included : tuple of str
@@ -95,6 +95,7 @@ def to_html(
     selection: Mapping[str, int | str] | None = None,
     method: str | None = None,
     marks: Sequence[Mark] | None = None,
+    view: Mapping[str, Any] | None = None,
     title: str | None = None,
     theme: Theme = "auto",
     kind: PanelKind = "dashboard",
@@ -115,6 +116,8 @@ def to_html(
         Saliency method shown first, the trace's first by default.
     marks : sequence of Mark, optional
         Spans marked anew, as the explorer has them; the trace's own by default.
+    view : mapping, optional
+        How the panels show it, as the explorer's `view` has it.
     title : str, optional
         Title of the page, by default the names of the two models.
     theme : {"auto", "light", "dark"}
@@ -139,6 +142,7 @@ def to_html(
         selection=selection,
         method=method,
         marks=marks,
+        view=view,
         title=title,
         theme=theme,
         kind=kind,
@@ -158,6 +162,7 @@ def page_parts(
     selection: Mapping[str, int | str] | None = None,
     method: str | None = None,
     marks: Sequence[Mark] | None = None,
+    view: Mapping[str, Any] | None = None,
     title: str | None = None,
     theme: Theme = "auto",
     kind: PanelKind = "dashboard",
@@ -172,6 +177,7 @@ def page_parts(
         "selection": {**SELECTION_DEFAULTS, **(selection or {})},
         "method": method or _first_method(manifest),
         "marks": trace.marks if marks is None else list(marks),
+        "options": dict(view or {}),
         "theme": theme,
         "title": title or f"{manifest.pair.base.name} · {manifest.pair.tuned.name}",
         "kind": kind,

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from twinlens.studies.analysis.statistics import analyse
     from twinlens.studies.analysis.tables import write_tables
     from twinlens.studies.analysis.variants import robustness
-    from twinlens.studies.analysis.weight_changes import weight_tables, write_changes
+    from twinlens.studies.analysis.weight_changes import weight_tables
+    from twinlens.studies.data.change_tables import write_changes
     from twinlens.studies.data.published import import_published
     from twinlens.studies.data.ratings import rate
     from twinlens.studies.data.rows import collect_rows, read_rows
@@ -43,7 +44,7 @@ _HOMES = {
     "robustness": "twinlens.studies.analysis.variants",
     "study": "twinlens.studies.run.study",
     "weight_tables": "twinlens.studies.analysis.weight_changes",
-    "write_changes": "twinlens.studies.analysis.weight_changes",
+    "write_changes": "twinlens.studies.data.change_tables",
     "write_report": "twinlens.studies.report.report",
     "write_tables": "twinlens.studies.analysis.tables",
 }

@@ -1,40 +1,44 @@
-"""Blocks kept in memory, those used last."""
+"""What was used last, up to a number of bytes."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from threading import Lock
+from typing import Generic, TypeVar
 
-import numpy as np
-
-from twinlens.contract.wire import Value
+Kept = TypeVar("Kept")
 
 
-class Cache:
-    """The blocks used last, up to a number of bytes; safe to use from several threads."""
+class Cache(Generic[Kept]):
+    """The values used last, by key; safe to use from several threads.
 
-    def __init__(self, limit: int) -> None:
-        self._limit, self._used = limit, 0
-        self._blocks: OrderedDict[str, Value] = OrderedDict()
+    Parameters
+    ----------
+    limit : int
+        Bytes; the value put last stays whatever its size.
+    size : callable
+        Bytes of a value.
+    """
+
+    def __init__(self, limit: int, size: Callable[[Kept], int]) -> None:
+        self._limit, self._size, self._used = limit, size, 0
+        self._values: OrderedDict[str, Kept] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, key: str) -> Value | None:
-        """The block, or None if it is not kept."""
+    def get(self, key: str) -> Kept | None:
+        """The value, or None if it is not kept."""
         with self._lock:
-            if key in self._blocks:
-                self._blocks.move_to_end(key)
-            return self._blocks.get(key)
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
 
-    def put(self, key: str, value: Value) -> None:
-        """Keep a block, at the cost of those not used for longest."""
+    def put(self, key: str, value: Kept) -> None:
+        """Keep a value, at the cost of those not used for longest."""
         with self._lock:
-            if key in self._blocks:
+            if key in self._values:
                 return
-            self._blocks[key] = value
-            self._used += _bytes(value)
-            while self._used > self._limit and len(self._blocks) > 1:
-                self._used -= _bytes(self._blocks.popitem(last=False)[1])
-
-
-def _bytes(value: Value) -> int:
-    return value.nbytes if isinstance(value, np.ndarray) else 2**16
+            self._values[key] = value
+            self._used += self._size(value)
+            while self._used > self._limit and len(self._values) > 1:
+                self._used -= self._size(self._values.popitem(last=False)[1])

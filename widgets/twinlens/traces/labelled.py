@@ -12,11 +12,11 @@ from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
 
-class Labelled(Trace):
+class LabelledTrace(Trace):
     """A trace whose components carry names given by hand, which go before any others."""
 
     def __init__(self, trace: Trace, labels: HandLabels) -> None:
-        self.manifest = trace.manifest
+        self.manifest, self.computes = trace.manifest, trace.computes
         self._trace, self._labels = trace, labels
 
     def keys(self) -> Iterable[str]:

@@ -70,6 +70,8 @@ class Trace(ABC):
     """One pair, one prompt, and the blocks computed for them."""
 
     manifest: Manifest
+    #: Whether what is not there yet is computed when it is asked for.
+    computes = False
     #: Spans marked anew before it was recorded; None for the manifest's own.
     marks: list[Mark] | None = None
 

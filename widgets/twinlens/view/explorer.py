@@ -9,16 +9,17 @@ from typing import Any, cast
 import anywidget
 import traitlets as t
 
+from twinlens.contract.block import PARAMETERS
 from twinlens.contract.forms import HandLabels
-from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind, Segment, parse_unit
-from twinlens.errors import AnnotationError, PromptError
+from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind, Segment
+from twinlens.errors import AnnotationError, PromptError, UnknownBlockError
 from twinlens.labels.annotate import read_annotations, write_annotations
 from twinlens.labels.names import check, from_annotations, to_annotations
 from twinlens.pages.front_end import front_end
 from twinlens.pages.page import DEFAULT_BUDGET_MB, ExportReport, Theme, to_html
 from twinlens.support.progress import progress
 from twinlens.traces import recording
-from twinlens.traces.labelled import Labelled
+from twinlens.traces.labelled import LabelledTrace
 from twinlens.traces.marks import Mark, read_marks
 from twinlens.traces.marks import segments as marked_segments
 from twinlens.traces.trace import Trace
@@ -79,6 +80,10 @@ class Explorer(anywidget.AnyWidget):
     """Names given to components by hand: ``{"layer/component": {"name": text, "labels": [...]}}``,
     components numbered as in base; shown instead of any other name, kept by `write_labels`."""
 
+    view = t.Dict().tag(sync=True)
+    """How the panels show it, such as the open tab of the heads: by panel, only what differs from
+    the start. Set by the panels, the same in all cells, kept by `to_html`."""
+
     _manifest = t.Dict().tag(sync=True)
     _recorded = t.Bool(False).tag(sync=True)
     _esm = t.Unicode().tag(sync=True)
@@ -94,7 +99,7 @@ class Explorer(anywidget.AnyWidget):
             traits["method"] = trace.manifest.methods[0].name
         if traits.get("marks") is None:
             traits["marks"] = trace.marks
-        recorded = isinstance(trace, recording.RecordedTrace)
+        recorded = not trace.computes
         super().__init__(_manifest=trace.manifest.to_json(), _recorded=recorded, **traits)
         self._server = BlockServer(trace, lambda content, buffers: self.send(content, buffers))
         self.on_msg(lambda _widget, content, _buffers: self._server.handle(content))
@@ -153,7 +158,7 @@ class Explorer(anywidget.AnyWidget):
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Record the trace in a ``.twl`` file, which `twinlens.open` replays without models."""
         with progress("recording") as report:
-            labelled = Labelled(self._trace, self.labels)
+            labelled = LabelledTrace(self._trace, self.labels)
             return recording.write(labelled, path, report, marks=self.marks)
 
     def to_html(
@@ -167,11 +172,12 @@ class Explorer(anywidget.AnyWidget):
         """Write one offline page with the panels as they are now, see `to_html`."""
         with progress("exporting") as report:
             return to_html(
-                Labelled(self._trace, self.labels),
+                LabelledTrace(self._trace, self.labels),
                 path,
                 selection={name: getattr(self, name) for name in SELECTION_DEFAULTS},
                 method=self.method,
                 marks=self.marks,
+                view=self.view,
                 title=title,
                 theme=theme or cast(Theme, self.theme),
                 budget_mb=budget_mb,
@@ -243,17 +249,15 @@ class Explorer(anywidget.AnyWidget):
 
     @t.validate("token")
     def _valid_token(self, proposal: Any) -> int:
-        manifest = self._trace.manifest
-        count = max(manifest.length("base"), manifest.length("tuned"))
-        return _within("token", "positions", proposal["value"], count)
+        return self._existing("token", proposal["value"])
 
     @t.validate("layer")
     def _valid_layer(self, proposal: Any) -> int:
-        return _within("layer", "layers", proposal["value"], self._trace.manifest.pair.layers)
+        return self._existing("layer", proposal["value"])
 
     @t.validate("head")
     def _valid_head(self, proposal: Any) -> int:
-        head = _within("head", "heads", proposal["value"], self._trace.manifest.pair.heads)
+        head = self._existing("head", proposal["value"])
         if head >= 0:
             self._require_layer("head", head)
         return head
@@ -262,12 +266,7 @@ class Explorer(anywidget.AnyWidget):
     def _valid_unit(self, proposal: Any) -> str:
         unit = str(proposal["value"])
         if unit:
-            try:
-                kind, index = parse_unit(unit)
-            except ValueError as error:
-                raise t.TraitError(str(error)) from error
-            if kind == "neuron":
-                _within("neuron", "neurons", index, self._trace.manifest.pair.intermediate)
+            self._read("unit", unit)
             self._require_layer("unit", unit)
         return unit
 
@@ -295,16 +294,21 @@ class Explorer(anywidget.AnyWidget):
             )
         return str(proposal["value"])
 
+    def _existing(self, name: str, index: int) -> int:
+        """An index that exists, or -1 for none."""
+        if index != -1:
+            self._read(name, str(index))
+        return index
+
+    def _read(self, name: str, text: str) -> None:
+        layer = self.layer if self.layer >= 0 else None
+        try:
+            PARAMETERS[name].read(text, self._trace.manifest, {"layer": layer})
+        except UnknownBlockError as error:
+            raise t.TraitError(f'{error}; -1 or "" selects none') from error
+
     def _require_layer(self, name: str, value: int | str) -> None:
         if self.layer < 0:
             raise t.TraitError(
                 f"{name} {value!r} needs a layer: use ex.select(layer=..., {name}={value!r})"
             )
-
-
-def _within(name: str, things: str, value: int, count: int) -> int:
-    if not -1 <= value < count:
-        raise t.TraitError(
-            f"{name} {value} does not exist: {things} run from 0 to {count - 1}, -1 selects none"
-        )
-    return value

@@ -12,22 +12,21 @@ import contextvars
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
 from twinlens.contract import blocks, wire
-from twinlens.contract.blocks import grows
 from twinlens.contract.wire import Header
 from twinlens.errors import Interrupted, TwinlensError
 from twinlens.pages.values import page_value
+from twinlens.support.lru import Cache
 from twinlens.traces.trace import Trace
 
 #: Sends one custom message with binary buffers to every page that shows the explorer.
 Send: TypeAlias = Callable[[dict[str, Any], list[bytes]], None]
 
-Block: TypeAlias = tuple[Header, bytes]
+EncodedBlock: TypeAlias = tuple[Header, bytes]
 
 #: More than a page asks for at once that takes long, so that there is always one for the rest.
 WORKERS = 24
@@ -52,8 +51,7 @@ class BlockServer:
     def __init__(self, trace: Trace, send: Send) -> None:
         self._trace = trace
         self._send = send
-        self._ready: OrderedDict[str, Block] = OrderedDict()
-        self._ready_bytes = 0
+        self._ready: Cache[EncodedBlock] = Cache(CACHE_BYTES, lambda block: len(block[1]))
         self._open: dict[int | str, _Request] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -93,14 +91,13 @@ class BlockServer:
         self._send({"id": request.number, "key": request.key, **content}, list(buffers))
 
     def _answer(self, request: _Request) -> None:
-        with self._lock:
-            block = self._recall(request.key)
-            if block is None:
-                self._open[request.number] = request
-                self._start_threads()
+        block = self._ready.get(request.key)
         if block is not None:
             self.send(request, {"kind": "block", "header": block[0]}, block[1])
             return
+        with self._lock:
+            self._open[request.number] = request
+            self._start_threads()
         # The context says which cell's output a message belongs to.
         context = contextvars.copy_context()
         self._queue.put(lambda: context.run(self._compute, request))
@@ -130,13 +127,12 @@ class BlockServer:
         key = request.key
         try:
             request.check()
-            with self._lock:
-                block = self._recall(key)
+            block = self._ready.get(key)
             if block is None:
                 value = page_value(self._trace, key, request.report)
                 block = wire.encode(value, causal=blocks.is_causal(key))
-                with self._lock:
-                    self._remember(key, block)
+                if not blocks.grows(key):
+                    self._ready.put(key, block)
             self.send(request, {"kind": "block", "header": block[0]}, block[1])
         except Interrupted:
             _log.debug("the request for %s was cancelled", key)
@@ -150,21 +146,6 @@ class BlockServer:
             with self._lock:
                 if self._open.get(request.number) is request:
                     del self._open[request.number]
-
-    def _recall(self, key: str) -> Block | None:
-        block = self._ready.get(key)
-        if block is not None:
-            self._ready.move_to_end(key)
-        return block
-
-    def _remember(self, key: str, block: Block) -> None:
-        if key in self._ready or grows(key):
-            return
-        self._ready[key] = block
-        self._ready_bytes += len(block[1])
-        while self._ready_bytes > CACHE_BYTES and len(self._ready) > 1:
-            _, dropped = self._ready.popitem(last=False)
-            self._ready_bytes -= len(dropped[1])
 
 
 class _Request:

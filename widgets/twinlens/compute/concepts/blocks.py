@@ -11,6 +11,7 @@ from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.compute.words.rows import LOOKED_UP_TOGETHER
 from twinlens.contract import blocks
+from twinlens.contract.block import Block
 from twinlens.contract.forms import NeuronActivity
 from twinlens.contract.wire import Array, Value, half
 from twinlens.contract.words import SIDES, Side
@@ -109,12 +110,12 @@ class ConceptBlocks:
         return list(range(count)) if answer_token is None else [answer_token]
 
     @records(blocks.neuron_effect)
-    def neuron_effect_keys(self, _: Trace) -> Iterator[str]:
+    def recorded_effects(self, *_: object) -> Iterator[str]:
         """Of the whole answer."""
         yield from (blocks.neuron_effect(side, None) for side in SIDES)
 
     @records(blocks.neurons)
-    def neuron_keys(self, trace: Trace) -> Iterator[str]:
+    def recorded_lists(self, trace: Trace, _: object) -> Iterator[str]:
         """Of the whole answer and of its tokens, in all layers together and in each."""
         m = trace.manifest
         self._due = {}
@@ -125,18 +126,13 @@ class ConceptBlocks:
                 listed = cast(NeuronActivity, trace.block(key))
                 self._due.update({(entry["layer"], entry["neuron"]): None for entry in listed})
 
-    @records(blocks.neuron_activations)
-    def listed_neuron_keys(self, _: Trace) -> Iterator[str]:
-        """Activations and words of the neurons that are listed somewhere.
+    @records(blocks.neuron_activations, blocks.neuron_words)
+    def recorded_neurons(self, _: Trace, block: Block[...]) -> Iterator[str]:
+        """Of the neurons that are listed somewhere, words beside activations.
 
         With ``memory="sequential"`` their words are left out: each would load both models.
         """
-        for layer, neuron in self._due:
+        for layer, neuron in self._due if block is blocks.neuron_activations else ():
             yield from (blocks.neuron_activations(side, layer, neuron) for side in SIDES)
             if self._of.models.memory == "both":
                 yield blocks.neuron_words(layer, neuron)
-
-    @records(blocks.neuron_words)
-    def neuron_word_keys(self, _: Trace) -> Iterator[str]:
-        """None of its own: they stand beside the activations."""
-        yield from ()

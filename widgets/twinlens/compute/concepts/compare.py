@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinlens.compute.concepts.components import ConceptSettings, layer_components
-from twinlens.compute.concepts.rotation import Settings, check_shapes, rotation
+from twinlens.compute.concepts.rotation import RotationSettings, check_shapes, rotation
 from twinlens.compute.concepts.units import matched
 from twinlens.compute.models.sources import load_tokenizer, source_of
-from twinlens.compute.models.weights import Source, weights_of
+from twinlens.compute.models.weights import WeightSource, weights_of
 from twinlens.compute.words.rows import word_rows
 from twinlens.support.progress import Report
 from twinlens.weights.components import ConceptComparison
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def compare_concepts(
-    base: Source,
-    tuned: Source,
+    base: WeightSource,
+    tuned: WeightSource,
     tokenizer: PreTrainedTokenizerFast | None = None,
     *,
     settings: ConceptSettings | None = None,
@@ -81,7 +81,7 @@ def compare_concepts(
     turned = rotation(
         *sides,
         tokenizer,
-        settings=Settings(components=count, counts=(k,), cache=settings.cache),
+        settings=RotationSettings(components=count, counts=(k,), cache=settings.cache),
         layers=wanted,
         report=report,
     )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.fingerprint import key_of
-from twinlens.compute.models.weights import Source, Weights, weights_of
+from twinlens.compute.models.weights import Weights, WeightSource, weights_of
 from twinlens.compute.words.rows import Ends, WordRows, word_rows
 from twinlens.contract.wire import Array
 from twinlens.errors import HeadIndexError, NotFiniteError, UnsupportedArchitectureError
@@ -238,7 +238,7 @@ def check_finite(values: Tensor, name: str, layer: int) -> Tensor:
 
 
 def components(
-    source: Source,
+    source: WeightSource,
     tokenizer: PreTrainedTokenizerFast,
     *,
     settings: ConceptSettings | None = None,

@@ -22,7 +22,7 @@ from torch import Tensor
 from twinlens.compute.concepts.components import check_finite, principal_components, value_vectors
 from twinlens.compute.models.fingerprint import key_of
 from twinlens.compute.models.models import Models
-from twinlens.compute.models.weights import Source, Weights, weights_of
+from twinlens.compute.models.weights import Weights, WeightSource, weights_of
 from twinlens.compute.words.rows import WordRows, word_rows
 from twinlens.contract.wire import Array
 from twinlens.errors import (
@@ -153,8 +153,8 @@ def _added(
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of the comparison.
+class RotationSettings:
+    """RotationSettings of the comparison.
 
     Attributes
     ----------
@@ -189,11 +189,11 @@ class Settings:
 
 
 def rotation(
-    base: Source,
-    tuned: Source,
+    base: WeightSource,
+    tuned: WeightSource,
     tokenizer: PreTrainedTokenizerFast | None = None,
     *,
-    settings: Settings | None = None,
+    settings: RotationSettings | None = None,
     layers: Iterable[int] | None = None,
     report: Report | None = None,
 ) -> Rotation:
@@ -206,7 +206,7 @@ def rotation(
     tokenizer : tokenizer of tuned, optional
         Reads the directions of the weight difference as words, by tuned's output embeddings;
         without it they have none.
-    settings : Settings, optional
+    settings : RotationSettings, optional
     layers : iterable of int, optional
         Layers to look at; all by default.
     report : callable, optional
@@ -229,7 +229,7 @@ def rotation(
         lambda layer: value_vectors(first, layer),
         weights_of(tuned),
         tokenizer,
-        settings or Settings(),
+        settings or RotationSettings(),
         layers,
         report or _silent,
     )
@@ -238,7 +238,7 @@ def rotation(
 def pair_rotation(
     pair: Models,
     *,
-    settings: Settings | None = None,
+    settings: RotationSettings | None = None,
     layers: Iterable[int] | None = None,
     report: Report | None = None,
 ) -> Rotation:
@@ -257,7 +257,7 @@ def pair_rotation(
             kept.__getitem__,
             tuned,
             pair.tokenizers["tuned"],
-            settings or Settings(),
+            settings or RotationSettings(),
             every,
             report or _silent,
         )
@@ -268,7 +268,7 @@ def _compare(
     values: Callable[[int], Tensor],
     tuned: Weights,
     tokenizer: PreTrainedTokenizerFast | None,
-    settings: Settings,
+    settings: RotationSettings,
     layers: Iterable[int] | None,
     report: Report,
 ) -> Rotation:

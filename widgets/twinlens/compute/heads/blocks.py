@@ -12,6 +12,7 @@ from twinlens.compute.heads.search import PairHeads, circuit_array
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.contract import blocks
+from twinlens.contract.block import Block
 from twinlens.contract.wire import Array, Value, half
 from twinlens.contract.words import ABLATIONS, SIDES, Side
 from twinlens.support.progress import Report
@@ -129,7 +130,7 @@ class HeadBlocks:
         return self._weights.search.find(report=report)
 
     @records(blocks.attention)
-    def attention_keys(self, trace: Trace) -> Iterator[str]:
+    def recorded_patterns(self, trace: Trace, _: object) -> Iterator[str]:
         """Patterns of the heads that changed most first, base and tuned beside each other."""
         change = trace.head_change()
         for place in np.argsort(-change, axis=None, kind="stable").tolist():
@@ -137,14 +138,14 @@ class HeadBlocks:
             yield from (blocks.attention(side, layer, head) for side in SIDES)
 
     @records(blocks.head_effect)
-    def effect_keys(self, trace: Trace) -> Iterator[str]:
+    def recorded_effects(self, trace: Trace, _: object) -> Iterator[str]:
         """All, computed together."""
         for side in SIDES:
             self.effects.fill(side)
         return blocks.head_effect.every(trace.manifest)
 
     @records(blocks.head_ablation)
-    def ablation_keys(self, trace: Trace) -> Iterator[str]:
+    def recorded_ablations(self, trace: Trace, _: object) -> Iterator[str]:
         """What is there; of a small pair all for the answer, and zero for its tokens."""
         m, small = trace.manifest, self._of.models.sizes.small
         for side in SIDES:
@@ -154,21 +155,8 @@ class HeadBlocks:
                     if asked or self.effects.computed(side, kind, token):
                         yield blocks.head_ablation(side, kind, token)
 
-    @records(blocks.word_pair_info)
-    def word_pair_info_keys(self, trace: Trace) -> Iterable[str]:
+    @records(blocks.word_pair_info, blocks.word_pair_counts, blocks.word_pairs)
+    def recorded_word_pairs(self, trace: Trace, block: Block[...]) -> Iterable[str]:
         """If word pairs are there or quickly found."""
-        return blocks.word_pair_info.every(trace.manifest) if self._worded else ()
-
-    @records(blocks.word_pair_counts)
-    def word_pair_counts_keys(self, trace: Trace) -> Iterable[str]:
-        """If word pairs are there or quickly found."""
-        return blocks.word_pair_counts.every(trace.manifest) if self._worded else ()
-
-    @records(blocks.word_pairs)
-    def word_pair_keys(self, trace: Trace) -> Iterable[str]:
-        """If word pairs are there or quickly found."""
-        return blocks.word_pairs.every(trace.manifest) if self._worded else ()
-
-    @property
-    def _worded(self) -> bool:
-        return self._weights.search.complete or self._of.models.sizes.small
+        small = self._of.models.sizes.small
+        return block.every(trace.manifest) if small or self._weights.search.complete else ()

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.compute.models.weights import HeldWeights, LayerWeights, Source, weights_of
+from twinlens.compute.models.weights import HeldWeights, LayerWeights, WeightSource, weights_of
 from twinlens.contract.wire import Array
 from twinlens.errors import PairMismatchError
 from twinlens.support.progress import Report
@@ -65,8 +65,8 @@ class CircuitChange:
 
 
 def circuit_change(
-    base: Source | HeldWeights,
-    tuned: Source | HeldWeights,
+    base: WeightSource | HeldWeights,
+    tuned: WeightSource | HeldWeights,
     *,
     fold_norm: bool = True,
     report: Report | None = None,

@@ -25,7 +25,7 @@ from twinlens.compute.heads.word_pairs import (
 from twinlens.compute.models.models import Models
 from twinlens.compute.models.sources import load_tokenizer, source_of
 from twinlens.compute.models.weights import HeldWeights, Weights
-from twinlens.compute.words.vectors import Cooccurrence, Settings, token_words
+from twinlens.compute.words.vectors import Cooccurrence, CooccurrenceSettings, token_words
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import PairMismatchError
@@ -89,8 +89,8 @@ class PairSearch:
         *,
         cooccurrence: VectorSource | None = None,
         top: int | None = None,
-        z: float = Settings.z,
-        frequent: int = Settings.frequent,
+        z: float = CooccurrenceSettings.z,
+        frequent: int = CooccurrenceSettings.frequent,
         cache: bool | str | os.PathLike[str] = True,
         device: str | torch.device | None = None,
     ) -> None:
@@ -142,8 +142,8 @@ class PairSearch:
             elif not isinstance(words, Vocabulary):
                 words = vocabulary(words)
             prepared = prepare(self._tokenizer, words, self._top or 1)
-            most = max(1, min(Settings.top, int(len(prepared.words) * _SHARE)))
-            settings = Settings(self._top or most, self._z, self._frequent)
+            most = max(1, min(CooccurrenceSettings.top, int(len(prepared.words) * _SHARE)))
+            settings = CooccurrenceSettings(self._top or most, self._z, self._frequent)
             with self._open("base") as weights:
                 self._filter = filter_words(self._source, prepared, weights, settings, report)
                 self._depth = weights.sizes.layers

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.compute.models.weights import LayerWeights, Source, Weights, weights_of
+from twinlens.compute.models.weights import LayerWeights, Weights, WeightSource, weights_of
 from twinlens.compute.words.vectors import (
     Cooccurrence,
-    Settings,
+    CooccurrenceSettings,
     all_but_the_top,
     mean_embeddings,
     word_pieces,
@@ -196,7 +196,7 @@ def filter_words(
     source: VectorSource | None,
     words: Words,
     weights: Weights,
-    settings: Settings,
+    settings: CooccurrenceSettings,
     report: Report | None,
 ) -> Cooccurrence:
     """Which words may occur together; by default the model's own input embeddings say so.
@@ -290,12 +290,12 @@ def parameters_of(words: Words, cooccurrence: Cooccurrence) -> dict[str, Any]:
 
 
 def word_pairs(
-    source: Source,
+    source: WeightSource,
     tokenizer: PreTrainedTokenizerBase,
     words: Vocabulary | None = None,
     *,
     cooccurrence: VectorSource | None = None,
-    settings: Settings | None = None,
+    settings: CooccurrenceSettings | None = None,
     layers: Iterable[int] | None = None,
     cache: bool | str | os.PathLike[str] = True,
     device: str | torch.device | None = None,
@@ -313,7 +313,7 @@ def word_pairs(
     cooccurrence : path or callable, optional
         Where the vectors that say which words may occur together come from; by default the
         model's own input embeddings, as `all_but_the_top` leaves them. The result names it.
-    settings : Settings, optional
+    settings : CooccurrenceSettings, optional
         K, z and the number of frequent words.
     layers : iterable of int, optional
         Layers to look at; all by default.
@@ -332,7 +332,7 @@ def word_pairs(
     ModelLoadError, UnsupportedArchitectureError, HeadIndexError
         If a layer cannot be read.
     """
-    settings, report = settings or Settings(), report or silent
+    settings, report = settings or CooccurrenceSettings(), report or silent
     weights, prepared = weights_of(source), prepare(tokenizer, words, settings.top)
     filter_ = filter_words(cooccurrence, prepared, weights, settings, report)
     search = Search(weights, prepared, filter_, layer_files.folder(cache), device)

@@ -102,14 +102,14 @@ class PassBlocks:
             return half(attention.write(self._of.captures[side], model, direction))
 
     @records(blocks.lens)
-    def lens_keys(self, trace: Trace) -> Iterator[str]:
+    def recorded_lenses(self, trace: Trace, _: object) -> Iterator[str]:
         """Of the answer."""
         m = trace.manifest
         for side in SIDES:
             yield from (blocks.lens(side, t) for t in range(m.prompt_length, m.length(side)))
 
     @records(blocks.head_write)
-    def head_write_keys(self, trace: Trace) -> Iterator[str]:
+    def recorded_writes(self, trace: Trace, _: object) -> Iterator[str]:
         """Of the leading components."""
         for side in SIDES:
             for layer in range(trace.manifest.pair.layers):

@@ -116,6 +116,8 @@ class LiveTrace(Trace):
         What is computed of prompt tokens and of heads.
     """
 
+    computes = True
+
     def __init__(self, pair: Pair, manifest: Manifest, captures: dict[Side, Capture]) -> None:
         self.manifest, self.pair = manifest, pair
         of = Subject(pair, manifest, captures)
@@ -128,7 +130,7 @@ class LiveTrace(Trace):
             PassBlocks(of, pair.concepts),
         )
         self._providers, self._recorders = providers(rooms), recorders(rooms)
-        self._cache = Cache(_CACHE_BYTES)
+        self._cache: Cache[Value] = Cache(_CACHE_BYTES, _bytes)
 
     def block(self, key: str, report: Report | None = None) -> Value:
         """The value behind a key, see `twinlens.contract.blocks`; arrays are read-only."""
@@ -148,4 +150,8 @@ class LiveTrace(Trace):
         for block in BLOCKS.values():
             if block.recorded:
                 recorder = self._recorders.get(block)
-                yield from recorder(self) if recorder else block.every(self.manifest)
+                yield from recorder(self, block) if recorder else block.every(self.manifest)
+
+
+def _bytes(value: Value) -> int:
+    return value.nbytes if isinstance(value, np.ndarray) else 2**16

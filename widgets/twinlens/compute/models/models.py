@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from twinlens.compute.models.architectures import sizes
-from twinlens.compute.models.sources import Source, load_weights, revision_of
+from twinlens.compute.models.sources import ModelSource, load_weights, revision_of
 from twinlens.compute.models.weights import Weights
 from twinlens.contract.manifest import ModelInfo, PairInfo
 from twinlens.contract.words import SIDES, Side
@@ -49,7 +49,7 @@ class Models:
 
     def __init__(
         self,
-        sources: dict[Side, Source],
+        sources: dict[Side, ModelSource],
         configs: dict[Side, PretrainedConfig],
         tokenizers: dict[Side, PreTrainedTokenizerFast],
         options: dict[str, Any],

@@ -24,7 +24,7 @@ _PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """Where one model comes from.
 
     Attributes
@@ -45,7 +45,7 @@ class Source:
     revision: str | None = None
 
 
-def source_of(name: str | Path, revision: str | None) -> Source:
+def source_of(name: str | Path, revision: str | None) -> ModelSource:
     """Find out what a user's name for a model means.
 
     Raises
@@ -60,11 +60,11 @@ def source_of(name: str | Path, revision: str | None) -> Source:
         place = str(path.parent.absolute()) if local else text.rpartition("/")[0]
         if not local and (place.count("/") != 1 or text.startswith((".", "/", "~"))):
             raise ModelLoadError(f"there is no GGUF file {text!r}")
-        return Source(path.name, place, path.name, revision)
+        return ModelSource(path.name, place, path.name, revision)
     if not path.exists():
         if text.count("/") > 1 or text.startswith((".", "/", "~")):
             raise ModelLoadError(f"there is no folder {text!r}")
-        return Source(text, text, None, revision)
+        return ModelSource(text, text, None, revision)
     label = path.resolve().name
     if not (path / "config.json").is_file():
         if (path / "adapter_config.json").is_file():
@@ -81,11 +81,11 @@ def source_of(name: str | Path, revision: str | None) -> Source:
             if pickled
             else f"{label!r} has no weights: there is no .safetensors file in it"
         )
-    return Source(label, str(path.absolute()), None, revision)
+    return ModelSource(label, str(path.absolute()), None, revision)
 
 
 @contextmanager
-def _load_errors(source: Source, what: str) -> Iterator[None]:
+def _load_errors(source: ModelSource, what: str) -> Iterator[None]:
     """Turn whatever the libraries raise for a bad file or a missing network into one sentence."""
     try:
         yield
@@ -100,7 +100,7 @@ def _load_errors(source: Source, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _patient_bars(source: Source) -> Iterator[None]:
+def _patient_bars(source: ModelSource) -> Iterator[None]:
     """Let the bars of transformers name the model, appear only in a long load, and go away."""
 
     def hook(factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -114,7 +114,7 @@ def _patient_bars(source: Source) -> Iterator[None]:
         logging.set_tqdm_hook(previous)
 
 
-def load_config(source: Source, trust_remote_code: bool) -> PretrainedConfig:
+def load_config(source: ModelSource, trust_remote_code: bool) -> PretrainedConfig:
     """Configuration of a model of a supported architecture.
 
     Raises
@@ -135,7 +135,7 @@ def load_config(source: Source, trust_remote_code: bool) -> PretrainedConfig:
     return cast("PretrainedConfig", config)
 
 
-def load_tokenizer(source: Source, trust_remote_code: bool) -> PreTrainedTokenizerFast:
+def load_tokenizer(source: ModelSource, trust_remote_code: bool) -> PreTrainedTokenizerFast:
     """Tokenizer of a model, one that gives character offsets.
 
     Raises
@@ -159,7 +159,7 @@ def load_tokenizer(source: Source, trust_remote_code: bool) -> PreTrainedTokeniz
 
 
 def load_weights(
-    source: Source, config: PretrainedConfig, options: dict[str, Any]
+    source: ModelSource, config: PretrainedConfig, options: dict[str, Any]
 ) -> PreTrainedModel:
     """The model in evaluation mode, its weights frozen.
 
@@ -196,7 +196,7 @@ def load_weights(
     return cast("PreTrainedModel", model.train(False).requires_grad_(False))
 
 
-def revision_of(source: Source, config: PretrainedConfig) -> str:
+def revision_of(source: ModelSource, config: PretrainedConfig) -> str:
     """Hub commit, or a hash over the content of the weight files in the order of their names."""
     commit = getattr(config, "_commit_hash", None)
     folder = Path(source.place)

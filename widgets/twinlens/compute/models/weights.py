@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from twinlens.compute.models.architectures import Sizes
 
 #: A loaded model, a model folder, or a safetensors file with a config.json beside it.
-Source: TypeAlias = "PreTrainedModel | str | os.PathLike[str] | Weights"
+WeightSource: TypeAlias = "PreTrainedModel | str | os.PathLike[str] | Weights"
 
 _INDEX = "model.safetensors.index.json"
 
@@ -213,12 +213,12 @@ class HeldWeights:
         return self._layers[layer]
 
 
-def weights_of(source: Source) -> Weights:
+def weights_of(source: WeightSource) -> Weights:
     """`Weights` of a loaded model, a folder or a safetensors file."""
     return source if isinstance(source, Weights) else Weights(source)
 
 
-def layer_weights(source: Source, layer: int) -> LayerWeights:
+def layer_weights(source: WeightSource, layer: int) -> LayerWeights:
     """Attention weights of one layer of a loaded model, a folder or a safetensors file."""
     return weights_of(source).layer(layer)
 

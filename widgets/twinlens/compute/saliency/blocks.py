@@ -59,21 +59,8 @@ class SaliencyBlocks:
         """Words, sentences or segments of the prompt."""
         return [list(group) for group in groups(self._tokens, grouping)]
 
-    @records(blocks.saliency)
-    def saliency_keys(self, _: Trace) -> Iterator[str]:
+    @records(blocks.saliency, blocks.faithfulness, blocks.deletion)
+    def recorded_methods(self, _: Trace, block: Block[[Side, str]]) -> Iterator[str]:
         """The usual methods, and those that are computed."""
-        return self._of_methods(blocks.saliency)
-
-    @records(blocks.faithfulness)
-    def faithfulness_keys(self, _: Trace) -> Iterator[str]:
-        """Of the same methods."""
-        return self._of_methods(blocks.faithfulness)
-
-    @records(blocks.deletion)
-    def deletion_keys(self, _: Trace) -> Iterator[str]:
-        """Of the same methods."""
-        return self._of_methods(blocks.deletion)
-
-    def _of_methods(self, block: Block[[Side, str]]) -> Iterator[str]:
         for side in SIDES:
             yield from (block(side, name) for name in self.tables.recorded(side))

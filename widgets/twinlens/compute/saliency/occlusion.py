@@ -24,7 +24,7 @@ from twinlens.contract.wire import Array
 from twinlens.contract.words import Unit
 from twinlens.errors import PromptError, UnsupportedArchitectureError
 
-Kind: TypeAlias = Literal["mask", "zero", "replace", "remove"]
+OcclusionKind: TypeAlias = Literal["mask", "zero", "replace", "remove"]
 
 #: Texts read together: few where they are long, so that they share more of their prefix.
 _FEWEST, _MOST, _POSITIONS_AT_ONCE = 4, 16, 256
@@ -56,7 +56,7 @@ def read_intact(reading: Reading) -> Intact:
 
 
 def occluded(
-    reading: Reading, intact: Intact, groups: Sequence[Sequence[int]], kind: Kind
+    reading: Reading, intact: Intact, groups: Sequence[Sequence[int]], kind: OcclusionKind
 ) -> Tensor:
     """Log-probabilities of the answer with each of the groups taken away, shape [groups, M].
 
@@ -143,7 +143,7 @@ def _replacement(reading: Reading, group: Sequence[int]) -> Tensor:
 
 
 def occlusion_rows(
-    reading: Reading, wanted: Wanted, kind: Kind = "mask", unit: Unit = "token"
+    reading: Reading, wanted: Wanted, kind: OcclusionKind = "mask", unit: Unit = "token"
 ) -> Iterator[Piece]:
     """Effects in nats, a few neighbouring groups at a time, those first that should matter most."""
     groups = [[n] for n in range(reading.prompt_length)]
@@ -159,7 +159,9 @@ def occlusion_rows(
             yield rows, slice(None), np.repeat(effect, sizes, axis=0)
 
 
-def _batches(reading: Reading, groups: list[list[int]], kind: Kind) -> Iterator[list[list[int]]]:
+def _batches(
+    reading: Reading, groups: list[list[int]], kind: OcclusionKind
+) -> Iterator[list[list[int]]]:
     """Neighbouring groups together, they share a prefix; batches in the order of the estimate."""
     length, answer = len(reading.ids), max(1, reading.answer_length)
     size = min(_MOST, max(_FEWEST, _POSITIONS_AT_ONCE // length))
@@ -178,7 +180,7 @@ def _batches(reading: Reading, groups: list[list[int]], kind: Kind) -> Iterator[
 
 
 def deletion_curve(
-    reading: Reading, importance: Array, steps: int = 10, *, kind: Kind = "mask"
+    reading: Reading, importance: Array, steps: int = 10, *, kind: OcclusionKind = "mask"
 ) -> tuple[Array, Array, Array]:
     """Loss of the answer's log-probability as the tokens that matter most, or least, are hidden.
 
@@ -215,7 +217,7 @@ def deletion_curve(
 
 
 def occlusion_method(
-    name: str, title: str, how: str, source: str, kind: Kind, unit: Unit
+    name: str, title: str, how: str, source: str, kind: OcclusionKind, unit: Unit
 ) -> SaliencyMethod:
     """Occlusion of one kind and unit, as a method."""
     what = "the prompt token" if unit == "token" else f"the prompt token's {unit}"

@@ -27,8 +27,8 @@ _GATHER = 512
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of the method; the defaults are the paper's.
+class CooccurrenceSettings:
+    """CooccurrenceSettings of the method; the defaults are the paper's.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Cooccurrence:
     ----------
     vectors : WordVectors
         Of a vocabulary, the most frequent word first.
-    settings : Settings
+    settings : CooccurrenceSettings
 
     Raises
     ------
@@ -64,8 +64,8 @@ class Cooccurrence:
         When thresholds are needed and no frequent word has a vector.
     """
 
-    def __init__(self, vectors: WordVectors, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
+    def __init__(self, vectors: WordVectors, settings: CooccurrenceSettings | None = None) -> None:
+        self.settings = settings or CooccurrenceSettings()
         self.source = vectors.source
         self.known = vectors.known
         lengths = np.linalg.norm(vectors.vectors, axis=1, keepdims=True)

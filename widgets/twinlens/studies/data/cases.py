@@ -21,7 +21,7 @@ from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
-    from twinlens.studies.analysis.weight_changes import Changes
+    from twinlens.studies.data.change_tables import Changes
     from twinlens.view.panel import Panel
 
 #: Levels of the published files.

@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 from twinlens.contract.manifest import PairInfo
 from twinlens.errors import DataError
-from twinlens.studies.analysis.weight_changes import Changes
 from twinlens.studies.data.cases import Case, Cases, CaseTrace
+from twinlens.studies.data.change_tables import Changes
 from twinlens.studies.data.rows import judgement, raw_records
 
 #: 1 (not followed) to 4, as in the paper; or whether the instruction is followed.

@@ -25,8 +25,8 @@ import pyarrow.parquet as pq
 
 from twinlens.contract.manifest import Method, ModelInfo, PairInfo, Token
 from twinlens.errors import StudyError, UnknownBlockError
-from twinlens.studies.analysis.weight_changes import Changes, read_changes
 from twinlens.studies.data.cases import Case, CaseTrace
+from twinlens.studies.data.change_tables import Changes, read_changes
 from twinlens.studies.data.rows import Problem
 
 FORMAT = 1

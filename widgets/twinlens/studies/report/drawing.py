@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinlens.errors import StudyError
-from twinlens.pages.html import inline_script
+from twinlens.pages.front_end import front_end
+from twinlens.pages.html import inline_json, inline_script
 from twinlens.pages.values import bokeh_script
-from twinlens.studies.report.page import asset, figures_json
+from twinlens.studies.report.page import figures_json
 from twinlens.support.files import replacing
 
 if TYPE_CHECKING:
@@ -95,12 +96,13 @@ def browser() -> str:
 
 
 def _drawn(figures: Mapping[str, figure], program: str, width: int) -> dict[str, tuple[str, str]]:
-    data = json.dumps(figures_json(figures)).replace("<", "\\u003c")
+    data = inline_json(figures_json(figures))
     places = "".join(f'<div data-figure="{html.escape(name)}"></div>' for name in figures)
     page = (
         f'<!doctype html><meta charset="utf-8"><body style="margin:0;width:{width}px">{places}'
         f'<script type="application/json" id="figures">{data}</script>'
-        f"<script>{bokeh_script()}</script><script>{inline_script(asset('drawing.js'))}</script>"
+        f"<script>{bokeh_script()}</script>"
+        f"<script>{inline_script(front_end('drawing.js'))}</script>"
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "figures.html"

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
-from twinlens.figures.theme import FONT
+from twinlens.figures.theme import FONT, style_axes
 from twinlens.studies.analysis.comparisons import Question, Verdict
 from twinlens.studies.analysis.profiles import ANSWER, LONG, POSITION, Profile
 from twinlens.studies.analysis.scoring import Score
-from twinlens.studies.analysis.variants import Outcome
+from twinlens.studies.analysis.variants import VariantOutcome
 
 if TYPE_CHECKING:
     from bokeh.models import ColumnDataSource
     from bokeh.plotting import figure
 
-#: Behind every figure, so that a saved one is legible wherever it is put.
-PAPER: dict[ChartTheme, str] = {"light": "#ffffff", "dark": "#17191c"}
 #: Marker and words of each verdict; shape says it without colour.
 VERDICTS: dict[Verdict, tuple[str, str]] = {
     "holds": ("circle", "holds"),
@@ -27,25 +25,7 @@ VERDICTS: dict[Verdict, tuple[str, str]] = {
     "turns": ("inverted_triangle", "turns"),
     "unknown": ("x", "cannot be tested"),
 }
-VERDICT_COLOURS: dict[ChartTheme, dict[Verdict, str]] = {
-    "light": {
-        "holds": "#1f8577",
-        "vanishes": "#767c85",
-        "turns": "#9c2c77",
-        "unknown": "#9aa0a8",
-    },
-    "dark": {
-        "holds": "#58bfae",
-        "vanishes": "#a0a6ae",
-        "turns": "#ec8fc8",
-        "unknown": "#767c85",
-    },
-}
 GROUP_MARKERS = ("circle", "triangle", "square", "diamond", "plus", "x", "star", "hex")
-GROUP_COLOURS: dict[ChartTheme, tuple[str, ...]] = {
-    "light": ("#7a4fa3", "#1f8577", "#a26a00", "#9c2c77", "#4b5563", "#0f6e8c"),
-    "dark": ("#bb98e0", "#58bfae", "#e0b04c", "#ec8fc8", "#b6bcc5", "#6cc4e0"),
-}
 ROW_HEIGHT = 44
 #: In pixels, of 13 px letters and a mark for each entry.
 LEGEND_WIDTH = 330
@@ -83,7 +63,7 @@ def case_figures(
         name="cases",
     )
     groups = list(dict.fromkeys(score.group for score in tuned))
-    rule = PALETTES[theme].quiet
+    rule = PALETTES[theme].muted
 
     def tools() -> list[Any]:
         return [TapTool(), BoxSelectTool(), LassoSelectTool()]
@@ -109,7 +89,7 @@ def _points(
 ) -> None:
     from bokeh.models import CDSView, GroupFilter, HoverTool
 
-    colours = GROUP_COLOURS[theme]
+    colours = PALETTES[theme].groups
     for i, group in enumerate(groups):
         points = fig.scatter(
             x,
@@ -126,11 +106,11 @@ def _points(
         )
         tooltips = [("case", "@id"), ("base", "@base{0.0000}"), ("tuned", "@tuned{0.0000}")]
         fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, visible=False))
-    legend_above(fig, theme)
+    legend_in_lines(fig, theme)
 
 
 def robustness_figure(
-    outcomes: Sequence[Outcome], question: Question, group: str, theme: ChartTheme = "light"
+    outcomes: Sequence[VariantOutcome], question: Question, group: str, theme: ChartTheme = "light"
 ) -> figure:
     """Effect size and interval of one group under each named variant, as published first.
 
@@ -155,7 +135,7 @@ def robustness_figure(
     fig.yaxis.visible = False
     fig.ygrid.grid_line_color = None
     fig.add_layout(Span(location=0, dimension="height", line_color=PALETTES[theme].ink))
-    colours = VERDICT_COLOURS[theme]
+    colours = verdict_colours(theme)
     source = ColumnDataSource(
         {
             "place": [float(place) for place in range(len(shown))],
@@ -197,6 +177,17 @@ def robustness_figure(
     ]
     fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, visible=False))
     return cast("figure", fig)
+
+
+def verdict_colours(theme: ChartTheme) -> dict[Verdict, str]:
+    """Colour of each verdict's marks."""
+    palette = PALETTES[theme]
+    return {
+        "holds": palette.holds,
+        "vanishes": palette.muted,
+        "turns": palette.turns,
+        "unknown": palette.unknown,
+    }
 
 
 def profile_figures(profiles: Sequence[Profile], theme: ChartTheme = "light") -> dict[str, figure]:
@@ -258,7 +249,7 @@ def _profile(name: str, profiles: Sequence[Profile], theme: ChartTheme) -> figur
             ("± standard error", "@low{0.000} to @high{0.000}"),
         ]
         fig.add_tools(HoverTool(renderers=[marks], tooltips=tooltips, visible=False))
-    legend_above(fig, theme)
+    legend_in_lines(fig, theme)
     return cast("figure", fig)
 
 
@@ -267,7 +258,7 @@ def robustness_name(question: Question) -> str:
     return "robustness-" + question.replace(" ", "-")
 
 
-def legend_above(fig: Any, theme: ChartTheme) -> None:
+def legend_in_lines(fig: Any, theme: ChartTheme) -> None:
     """Put the legend out of the way of marks and of the mouse, in lines that fit a narrow page."""
     legend = fig.legend[0]
     longest = max(len(item.label.value) for item in legend.items)
@@ -310,8 +301,8 @@ def blank(
         sizing_mode="stretch_width",
         tools=[*tools, *([ResetTool()] if brushes else [])],
         toolbar_location="above" if brushes else None,
-        background_fill_color=PAPER[theme],
-        border_fill_color=PAPER[theme],
+        background_fill_color=colours.background,
+        border_fill_color=colours.background,
         outline_line_color=None,
         min_border_right=16,
     )
@@ -319,18 +310,5 @@ def blank(
     if brushes:
         fig.toolbar.active_drag = tools[1]
     fig.xaxis.axis_label, fig.yaxis.axis_label = x_label, y_label
-    fig.grid.grid_line_color = colours.rule
-    for axis in (fig.xaxis, fig.yaxis):
-        axis.update(
-            axis_line_color=colours.rule,
-            major_tick_line_color=None,
-            minor_tick_line_color=None,
-            major_label_text_color=colours.ink,
-            major_label_text_font=FONT,
-            major_label_text_font_size="13px",
-            axis_label_text_color=colours.quiet,
-            axis_label_text_font=FONT,
-            axis_label_text_font_size="13px",
-            axis_label_text_font_style="normal",
-        )
+    style_axes(fig, colours, size=13, labels=colours.ink)
     return fig

@@ -7,12 +7,12 @@ import gzip
 import html
 import json
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from twinlens.contract.manifest import PairInfo
 from twinlens.contract.words import PanelKind
-from twinlens.pages.html import inline_json, inline_script, policy
+from twinlens.pages.front_end import front_end
+from twinlens.pages.html import inline_json, inline_script, inline_style, policy
 from twinlens.pages.page import page_parts, page_scripts, page_template
 from twinlens.pages.values import bokeh_script
 from twinlens.studies.data.cases import Cases
@@ -51,11 +51,11 @@ def page_html(
 ) -> str:
     """The complete page; scripts run only if their hash is in the policy."""
     template = page_template("twinlens", CASE_KIND) if case_pages else ""
-    scripts = [bokeh_script(), inline_script(asset("report.js"))]
+    scripts = [bokeh_script(), inline_script(front_end("report.js"))]
     # The pages of cases stand in frames, which are under the policy of this page.
     allowed = policy(*scripts, *page_scripts(CASE_KIND))
     return f"""<!doctype html>
-<html lang="en" data-theme="auto">
+<html lang="en" class="tl-report" data-theme="auto">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{html.escape(allowed)}">
@@ -63,7 +63,7 @@ def page_html(
 <meta name="color-scheme" content="light dark">
 <meta name="generator" content="twinlens">
 <title>{html.escape(title)}</title>
-<style>{asset("report.css")}</style>
+<style>{inline_style(front_end("report.css"))}</style>
 </head>
 <body data-state="loading">
 <header>
@@ -83,8 +83,3 @@ def page_html(
 </body>
 </html>
 """
-
-
-def asset(name: str) -> str:
-    """Text of a file of this package."""
-    return (files("twinlens.studies.report") / name).read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinlens.contract.words import SIDES, ChartTheme, Side
+from twinlens.contract.words import SIDES, THEMES, ChartTheme, Side
 from twinlens.errors import TwinlensError
 from twinlens.studies.analysis.comparisons import Question
 from twinlens.studies.analysis.findings import Finding, find
@@ -19,15 +19,15 @@ from twinlens.studies.analysis.scoring import Score, Settings
 from twinlens.studies.analysis.statistics import Analysis, analyse
 from twinlens.studies.analysis.variants import (
     Grid,
-    Outcome,
+    VariantOutcome,
     VariantScores,
     other_methods,
     robustness,
     shares,
     variant_scores,
 )
-from twinlens.studies.analysis.weight_changes import Changes
 from twinlens.studies.data.cases import Cases
+from twinlens.studies.data.change_tables import Changes
 from twinlens.studies.data.rows import Problem
 from twinlens.studies.report import drawing, figures, tables
 from twinlens.studies.report.page import case_panel, figures_json, page_html
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure
 
 QUESTIONS: tuple[Question, ...] = ("tuned against base", "followed against unfollowed")
-THEMES: tuple[ChartTheme, ...] = ("light", "dark")
 DEFAULT_BUDGET_MB = 15.0
 _TITLES: dict[Question, str] = {
     "tuned against base": "Does tuning make answers rest more on the instruction?",
@@ -57,7 +56,7 @@ class ReportFile:
     size: int
     panels: int
     analysis: Analysis
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[VariantOutcome, ...]
     changes: Changes
 
     def save_figures(
@@ -164,7 +163,7 @@ def write_report(
 
 
 def report_figures(
-    analysis: Analysis, outcomes: Sequence[Outcome], changes: Changes, theme: ChartTheme
+    analysis: Analysis, outcomes: Sequence[VariantOutcome], changes: Changes, theme: ChartTheme
 ) -> dict[str, figure]:
     """All figures of a report by name."""
     drawn = figures.case_figures(_side(analysis, "base"), _side(analysis, "tuned"), theme)
@@ -187,7 +186,7 @@ def _asked(analysis: Analysis) -> list[Question]:
     return [q for q in QUESTIONS if any(item.question == q for item in analysis.comparisons)]
 
 
-def _widest(outcomes: Sequence[Outcome], question: Question) -> str:
+def _widest(outcomes: Sequence[VariantOutcome], question: Question) -> str:
     return [outcome.group for outcome in outcomes if outcome.question == question][-1]
 
 
@@ -210,7 +209,7 @@ def _figure(name: str, caption: str) -> str:
 
 def _sections(
     analysis: Analysis,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[VariantOutcome],
     changes: Changes,
     variants: Sequence[str],
     problems: Sequence[Problem],
@@ -267,7 +266,7 @@ def _finding(one: Finding, sets: CaseSets) -> str:
     )
 
 
-def _varied(outcomes: Sequence[Outcome]) -> str:
+def _varied(outcomes: Sequence[VariantOutcome]) -> str:
     """What is varied, and what the data do not allow to vary."""
     methods = list(dict.fromkeys(outcome.method for outcome in outcomes))
     text = "One setting at a time is changed against the paper's; below, every combination."
@@ -350,7 +349,7 @@ def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
         for column, hide in zip(columns, hidden, strict=True)
     )
     rows = []
-    for place, (score, row) in enumerate(zip(tuned, cells, strict=True)):
+    for score, row in zip(tuned, cells, strict=True):
         name = html.escape(score.id)
         first = f'<td class="text"><button type="button" class="open">{name}</button></td>'
         rest = "".join(
@@ -358,7 +357,7 @@ def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
             f"{html.escape(cell.text)}</td>"
             for column, cell, hide in list(zip(columns, row, hidden, strict=True))[1:]
         )
-        rows.append(f'<tr data-case="{place}" data-id="{name}">{first}{rest}</tr>')
+        rows.append(f'<tr data-id="{name}">{first}{rest}</tr>')
     return (
         f'<div id="cases" class="scroll" tabindex="0" role="region" aria-labelledby="cases-title">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"

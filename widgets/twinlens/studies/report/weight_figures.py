@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
-from twinlens.studies.analysis.weight_changes import Changes, ChangeTable, Row, shown_components
-from twinlens.studies.report.figures import GROUP_COLOURS, GROUP_MARKERS, blank, legend_above
+from twinlens.studies.analysis.weight_changes import ChangeRow, shown_components
+from twinlens.studies.data.change_tables import Changes, ChangeTable
+from twinlens.studies.report.figures import GROUP_MARKERS, blank, legend_in_lines
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure
@@ -32,11 +33,12 @@ def rise_figure(table: ChangeTable, theme: ChartTheme) -> figure:
     """Share of changed heads in which words rose, mean over words, by layers and list."""
     from bokeh.models.annotations import Span
 
+    colours = PALETTES[theme]
     layers = list(dict.fromkeys(row["layers"] for row in table.rows))
     fig: Any = blank("heads", "layers", "share of changed heads", 340, theme, x_range=layers)
     fig.y_range.start, fig.y_range.end = 0, 1
     fig.add_layout(
-        Span(location=0.5, dimension="width", line_dash="dashed", line_color=PALETTES[theme].quiet)
+        Span(location=0.5, dimension="width", line_dash="dashed", line_color=colours.muted)
     )
     lists = list(dict.fromkeys(row["list"] for row in table.rows))
     for place, name in enumerate(lists):
@@ -47,10 +49,10 @@ def rise_figure(table: ChangeTable, theme: ChartTheme) -> figure:
             fig,
             [((row["layers"], step), row["share"], e) for row, e in zip(rows, errors, strict=True)],
             name,
-            GROUP_COLOURS[theme][place % len(GROUP_COLOURS[theme])],
+            colours.groups[place % len(colours.groups)],
             GROUP_MARKERS[place % len(GROUP_MARKERS)],
         )
-    legend_above(fig, theme)
+    legend_in_lines(fig, theme)
     return cast("figure", fig)
 
 
@@ -86,7 +88,7 @@ def label_figure(table: ChangeTable, theme: ChartTheme) -> figure:
             if row[f"mean_{model}"] is not None
         ]
         _marks(fig, points, model, colours[place], ("circle", "square")[place])
-    legend_above(fig, theme)
+    legend_in_lines(fig, theme)
     return cast("figure", fig)
 
 
@@ -118,21 +120,21 @@ def rotation_figures(table: ChangeTable, theme: ChartTheme) -> dict[str, figure]
     rows = [row for row in table.rows if row["k"] == k]
     colours = PALETTES[theme]
     angle = _by_layer("rotation-angle", "mean angle, degrees", rows, theme)
-    _curve(angle, rows, "null_mean", "random rotation", colours.quiet, "diamond")
+    _curve(angle, rows, "null_mean", "random rotation", colours.muted, "diamond")
     _curve(angle, rows, "mean", "base to tuned", colours.ink, "circle")
     share = _by_layer("rotation-variance", "share of base's variance", rows, theme)
-    _curve(share, rows, "null_inside", "random", colours.quiet, "diamond")
+    _curve(share, rows, "null_inside", "random", colours.muted, "diamond")
     _curve(share, rows, "own", "base", colours.base, "circle")
     _curve(share, rows, "inside", "tuned", colours.tuned, "square")
     norm = _by_layer("rotation-difference", "relative norm of the difference", rows, theme)
     _curve(norm, rows, "difference", "tuned less base", colours.ink, "circle")
     for fig in (angle, share, norm):
         fig.y_range.start = 0
-        legend_above(fig, theme)
+        legend_in_lines(fig, theme)
     return {"rotation-angle": angle, "rotation-variance": share, "rotation-difference": norm}
 
 
-def _by_layer(name: str, y_label: str, rows: Sequence[Row], theme: ChartTheme) -> Any:
+def _by_layer(name: str, y_label: str, rows: Sequence[ChangeRow], theme: ChartTheme) -> Any:
     from bokeh.models import BasicTicker, Range1d
 
     layers = [row["layer"] for row in rows]
@@ -143,7 +145,7 @@ def _by_layer(name: str, y_label: str, rows: Sequence[Row], theme: ChartTheme) -
 
 
 def _curve(
-    fig: Any, rows: Sequence[Row], column: str, title: str, colour: str, marker: Any
+    fig: Any, rows: Sequence[ChangeRow], column: str, title: str, colour: str, marker: Any
 ) -> None:
     from bokeh.models import ColumnDataSource, HoverTool
 

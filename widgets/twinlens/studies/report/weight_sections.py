@@ -6,12 +6,8 @@ import html
 import json
 from collections.abc import Iterable
 
-from twinlens.studies.analysis.weight_changes import (
-    Changes,
-    ChangeTable,
-    TableName,
-    shown_components,
-)
+from twinlens.studies.analysis.weight_changes import shown_components
+from twinlens.studies.data.change_tables import Changes, ChangeTable, TableName
 from twinlens.studies.report.tables import CaseSets, Cell, Column, number, table
 
 #: Words per list in the report; the files of the study hold all.

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from twinlens.errors import StudyError
-from twinlens.studies.data.rows import Problem, Row, read_rows
+from twinlens.studies.data.rows import Problem, StudyRow, read_rows
 from twinlens.studies.data.store import Store
-from twinlens.studies.run.work import Job, Outcome, Response, Say, Work
+from twinlens.studies.run.work import CaseResult, Engine, Job, Response, Say, Work
 from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
 
-#: From batches of prompts to their outcomes, in any order.
-Engine: TypeAlias = Callable[[Iterator[list[Row]], Say], Iterator[Outcome]]
 
 DEFAULT_METHOD = "gradient_x_input"
 RESPONSES: tuple[Response, ...] = ("own", "base", "tuned", "given")
@@ -98,7 +96,6 @@ def study(
     DataError
         If the data as a whole cannot be read.
     """
-    from twinlens.compute.saliency import tables  # noqa: F401 - it registers the methods
     from twinlens.compute.saliency.methods import METHODS
 
     if engine not in ENGINES:
@@ -143,7 +140,7 @@ def study(
 def here(work: Work) -> Engine:
     """The engine that works through one batch after another in this process."""
 
-    def outcomes(batches: Iterator[list[Row]], say: Say) -> Iterator[Outcome]:
+    def outcomes(batches: Iterator[list[StudyRow]], say: Say) -> Iterator[CaseResult]:
         for batch in batches:
             yield from work(batch, say)
 
@@ -152,7 +149,7 @@ def here(work: Work) -> Engine:
 
 def fill(
     store: Store,
-    rows: Iterator[Row | Problem],
+    rows: Iterator[StudyRow | Problem],
     engine: Engine,
     *,
     batch_size: int = BATCH,
@@ -170,10 +167,10 @@ def fill(
             left = total - done - (len(finished) - skipped)
             report(done, total, what + _left(left, worked, time.monotonic() - started))
 
-    def missing() -> Iterator[Row]:
+    def missing() -> Iterator[StudyRow]:
         nonlocal done, skipped
         for row in rows:
-            if isinstance(row, Row) and row.id not in finished:
+            if isinstance(row, StudyRow) and row.id not in finished:
                 yield row
                 continue
             if isinstance(row, Problem):
@@ -196,7 +193,7 @@ def fill(
         store.write_problems(problems)
 
 
-def batches(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
+def batches(rows: Iterator[StudyRow], size: int) -> Iterator[list[StudyRow]]:
     """Batches of prompts of similar length, of which little is padded and few are held."""
     while chunk := list(islice(rows, size * SORTED)):
         chunk.sort(key=lambda row: len(row.prompt))

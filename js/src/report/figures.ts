@@ -1,0 +1,111 @@
+// The figures: drawn for one theme, brushed, and each mark leads where its number leads.
+
+import type { BokehSource } from "../draw/bokeh.ts";
+import { h } from "../draw/dom.ts";
+import { embedFigures, type NamedSource, type Plot, type PlotViews } from "./bokeh.ts";
+import type { Scores } from "./cases.ts";
+import type { FigureDocuments } from "./study.ts";
+
+export type ImageFormat = "svg" | "png";
+
+export interface Figures {
+  /** Draw them anew; whatever was selected is not. */
+  draw(figures: FigureDocuments): Promise<void>;
+  /** Select cases, without a word to those who listen for a brush. */
+  select(chosen: readonly number[]): void;
+  selected(): number[];
+  rescore(scores: Scores): void;
+  picture(name: string, format: ImageFormat): Promise<Blob>;
+}
+
+interface Listeners {
+  /** Cases were selected in a figure; null for none. */
+  onBrush(chosen: number[] | null): void;
+  /** A mark was clicked that stands for a number in a table. */
+  onNumber(number: HTMLElement): void;
+}
+
+export function reportFigures({ onBrush, onNumber }: Listeners): Figures {
+  let views: PlotViews | null = null;
+  /** The cases of the scatters, which all of them share. */
+  let cases: BokehSource | null = null;
+  let selecting = false;
+  return {
+    async draw(figures) {
+      views?.clear();
+      views = await embedFigures(figures, placeOf);
+      const plots = [...views.roots].map((view) => view.model);
+      const source = plots[0]!.document.get_model_by_name("cases") as BokehSource;
+      cases = source;
+      source.selected.properties.indices.change.connect(() => {
+        const chosen = [...source.selected.indices];
+        if (!selecting) onBrush(chosen.length ? chosen : null);
+      });
+      for (const plot of plots) {
+        onTap(plot, "variants", (marks, place) =>
+          variantNumber(plot.name, String(marks.variant?.[place])),
+        );
+        onTap(plot, "profile", (marks, place) =>
+          profileNumber(String(marks.profile?.[place]), String(marks.part?.[place])),
+        );
+      }
+    },
+    select(chosen) {
+      if (!cases) return;
+      selecting = true;
+      cases.selected.indices = [...chosen];
+      selecting = false;
+    },
+    selected: () => [...(cases?.selected.indices ?? [])],
+    rescore(scores) {
+      if (cases) cases.data = { ...cases.data, ...scores };
+    },
+    picture(name, format) {
+      const view = [...(views?.roots ?? [])].find((view) => view.model.name === name);
+      if (!view) throw new Error(`The figure ${name} is not drawn.`);
+      return view.export(format).to_blob();
+    },
+  };
+
+  function onTap(
+    plot: Plot,
+    name: string,
+    numberOf: (marks: NamedSource["data"], place: number) => HTMLElement | null,
+  ): void {
+    for (const marks of new Set(plot.renderers?.map((renderer) => renderer.data_source))) {
+      if (marks?.name !== name) continue;
+      marks.selected.properties.indices.change.connect(() => {
+        const [place] = marks.selected.indices;
+        const number = place === undefined ? null : numberOf(marks.data, place);
+        if (number) onNumber(number);
+      });
+    }
+  }
+}
+
+export function figureNamed(name: string): HTMLElement {
+  return document.querySelector<HTMLElement>(`figure[data-figure="${name}"]`)!;
+}
+
+/** A fresh element for the plot of a figure; returns its id. */
+function placeOf(name: string): string {
+  const figure = figureNamed(name);
+  figure.querySelector(".plot")?.remove();
+  const id = `plot-${name}`;
+  figure.prepend(h("div", { class: "plot", id }));
+  return id;
+}
+
+/** The number of a change of settings, in the last column of the table before its figure. */
+function variantNumber(figure: string, variant: string): HTMLElement | null {
+  const table = figureNamed(figure).previousElementSibling;
+  const rows = [...(table?.querySelectorAll<HTMLTableRowElement>("tbody tr") ?? [])];
+  const row = rows.find((row) => row.cells[0]?.textContent === variant);
+  return row?.querySelector<HTMLElement>("td:last-child button") ?? null;
+}
+
+function profileNumber(profile: string, part: string): HTMLElement | null {
+  return document.querySelector<HTMLElement>(
+    `button[data-profile="${profile}"][data-part="${part}"]`,
+  );
+}

@@ -1,0 +1,106 @@
+// The page of a study: figures, tables that sort, numbers that lead to their cases, cases that open.
+
+import type { ThemeName } from "../contract/palette.ts";
+import { panelPage, showCase } from "./case_panel.ts";
+import { caseTable } from "./cases.ts";
+import { offerDownloads } from "./downloads.ts";
+import { reportFigures } from "./figures.ts";
+import { sortOnHeadings } from "./sorting.ts";
+import type { Study } from "./study.ts";
+
+/** Bring the page to life; `template` is that of the panel of a case. Settles once it is drawn. */
+export function startReport(study: Study, template: string): Promise<void> {
+  const root = document.documentElement;
+  const themes = byId<HTMLSelectElement>("theme");
+  const note = byId("filter-note");
+  const clear = byId("clear");
+  const table = document.querySelector<HTMLTableElement>("#cases table")!;
+  const cases = caseTable(table, note, clear);
+  const figures = reportFigures({
+    onBrush: (chosen) => cases.show(chosen, "Selected in the figure"),
+    onNumber: lead,
+  });
+  const preference = matchMedia("(prefers-color-scheme: dark)");
+  let opened: HTMLTableRowElement | null = null;
+
+  function theme(): ThemeName {
+    if (themes.value !== "auto") return themes.value as ThemeName;
+    return preference.matches ? "dark" : "light";
+  }
+
+  /** A number leads to its cases, with their scores and values where it is about these. */
+  function lead({ dataset }: HTMLElement): void {
+    const chosen = study.sets[Number(dataset.set)]!;
+    const variant = study.variants[Number(dataset.variant)];
+    const profile = study.profiles[Number(dataset.profile)];
+    rescore(variant);
+    cases.showPart(profile, Number(dataset.part));
+    cases.show(chosen, dataset.words);
+    if (variant) cases.add(`Scores are those under: ${variant.name}.`);
+    if (profile) cases.add("The number is the mean of the column “this number”.");
+    figures.select(chosen);
+    const title = byId("cases-title");
+    title.scrollIntoView({ block: "start" });
+    title.focus({ preventScroll: true });
+  }
+
+  function rescore(variant: Study["variants"][number] | undefined): void {
+    cases.rescore(variant);
+    figures.rescore(cases.scores());
+  }
+
+  async function open(row: HTMLTableRowElement): Promise<void> {
+    opened = row;
+    for (const other of cases.rows) other.removeAttribute("aria-current");
+    row.setAttribute("aria-current", "true");
+    const packed = study.panels[cases.rows.indexOf(row)];
+    const page = packed ? await panelPage(packed, template, theme()) : null;
+    // Another case may have been opened meanwhile.
+    if (opened === row) showCase(byId("case"), row.dataset.id!, page);
+  }
+
+  /** Figures of a theme are a document of their own: selection and scores move over. */
+  async function restyle(): Promise<void> {
+    root.dataset.theme = themes.value;
+    const chosen = figures.selected();
+    document.body.dataset.state = "loading";
+    try {
+      await figures.draw(study.figures[theme()]);
+      document.body.dataset.theme = theme();
+      figures.rescore(cases.scores());
+      figures.select(chosen);
+      if (opened) await open(opened);
+      document.body.dataset.state = "ready";
+    } catch (error) {
+      document.body.dataset.state = "error";
+      note.textContent = `The figures could not be drawn: ${error}`;
+    }
+  }
+
+  sortOnHeadings(document);
+  offerDownloads(figures.picture);
+  document.addEventListener("click", (event) => {
+    const number = (event.target as Element).closest<HTMLElement>("button[data-set]");
+    if (number) lead(number);
+  });
+  clear.addEventListener("click", () => {
+    rescore(undefined);
+    cases.showPart(undefined, 0);
+    cases.show(null);
+    figures.select([]);
+  });
+  table.tBodies[0]!.addEventListener("click", (event) => {
+    const row = (event.target as Element).closest("tr");
+    if (row) open(row);
+  });
+  themes.addEventListener("change", restyle);
+  preference.addEventListener("change", () => {
+    if (themes.value === "auto") restyle();
+  });
+  cases.show(null);
+  return restyle();
+}
+
+function byId<E extends HTMLElement = HTMLElement>(id: string): E {
+  return document.getElementById(id) as E;
+}

@@ -1,0 +1,29 @@
+// What Python writes into the page of a study.
+
+import type { ThemeName } from "../contract/palette.ts";
+
+/** One change of settings, with the scores of every case under it. */
+export interface Variant {
+  name: string;
+  base: number[];
+  tuned: number[];
+}
+
+/** Values of every case in each part; null where the profile is not about the case. */
+export type Profile = (number[] | null)[];
+
+/** Bokeh documents of all figures of one theme, and the id of each figure by its name. */
+export interface FigureDocuments {
+  documents: Record<string, unknown>;
+  roots: Record<string, string>;
+}
+
+export interface Study {
+  /** Sets of cases that numbers lead to. */
+  sets: number[][];
+  variants: Variant[];
+  profiles: Profile[];
+  figures: Record<ThemeName, FigureDocuments>;
+  /** The packed panel of each case; null where it was left out. */
+  panels: (string | null)[];
+}

@@ -1,0 +1,254 @@
+"""The report: its sentences, tables, files and page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyarrow")
+
+from click.testing import CliRunner
+from pyarrow import parquet
+from twinlens.commands import study as command
+from twinlens.contract.manifest import Method
+from twinlens.contract.palette import PALETTES
+from twinlens.contract.words import THEMES
+from twinlens.errors import TwinlensError
+from twinlens.measures.density import DensityParameters
+from twinlens.studies.analysis.findings import findings
+from twinlens.studies.analysis.scoring import Settings
+from twinlens.studies.analysis.statistics import analyse
+from twinlens.studies.analysis.tables import write_tables
+from twinlens.studies.analysis.variants import FORMULA_ALONE, Grid, other_methods, robustness
+from twinlens.studies.data.rows import Problem, StudyRow
+from twinlens.studies.data.store import Store
+from twinlens.studies.report.report import write_report
+from twinlens.studies.run import study as run
+from twinlens.studies.run.work import traced
+
+from tests.support import tiny
+from tests.unit.studies.planted import METHOD, PAIR, Planted, PlantedTrace
+from tests.unit.studies.published_data import PUBLISHED, needs_published
+
+SMALL = Grid(levels=(10,), thresholds=(7,), norms=(4.0,))
+RAW = Settings(DensityParameters(normalisation="raw", aggregation="mean"))
+
+
+def said(cases, settings=None):
+    analysis = analyse(cases, settings, bootstrap=100)
+    return findings(analysis, robustness(cases, SMALL, bootstrap=20))
+
+
+def test_the_sentences_say_what_was_planted():
+    assert "this holds here" in said(Planted(effect=1.5))[0]
+    assert "It is not the answer length" in said(Planted(effect=1.5))[0]
+    nothing = said(Planted(30, seed=3), RAW)[0]
+    assert "no difference is shown" in nothing
+    longer = said(Planted(lengths=(20, 60)), RAW)[0]
+    assert "this holds here" in longer
+    assert "Answer length explains it" in longer
+    assert "Mean answer length 20 (base) and 60 tokens (tuned)" in longer
+    assert "the other way round" in said(Planted(lengths=(60, 20)), RAW)[0]
+
+
+def test_the_sentences_say_when_length_explains_a_part():
+    both = said(Planted(60, effect=0.4, lengths=(20, 60)), RAW)[0]
+    assert "this holds here" in both
+    share = int(re.search(r"Answer length explains a part of it: .* (\d+)% of what it is", both)[1])
+    assert 0 < share < 50
+
+
+def test_the_sentences_say_when_nothing_can_be_tested():
+    sentences = said(Planted(2, groups=("one",)))
+    assert "nan" not in " ".join(sentences)
+    assert "it cannot be tested" in sentences[1] or "it cannot be tested" in sentences[2]
+
+
+def test_the_sentences_name_the_settings_that_decide():
+    robust = said(Planted(lengths=(60, 20)))[1]
+    assert "Of 16 combinations of settings" in robust
+    assert "the sign turns" not in robust  # it is the same with the division
+    assert robust.endswith("the conclusion turns.")
+
+
+def test_the_sentences_say_that_the_sign_turns_without_the_division():
+    cases = Planted(20, effect=1.5)
+    outcomes = [
+        replace(outcome, difference=-1.0, verdict="turns")
+        if outcome.variant == FORMULA_ALONE
+        else outcome
+        for outcome in robustness(cases, SMALL, bootstrap=20)
+    ]
+    robust = findings(analyse(cases, bootstrap=20), outcomes)[1]
+    assert "Without the division the sign turns" in robust
+    assert "difference -1.0000" in robust
+
+
+def test_the_page_carries_everything_and_nothing_from_outside(tmp_path):
+    problems = [Problem(7, "it has <no> text")]
+    written = write_report(
+        Planted(8, effect=1.0), tmp_path / "r.html", grid=SMALL, problems=problems, bootstrap=50
+    )
+    text = written.path.read_text()
+    assert written.panels == 8
+    assert "it has &lt;no&gt; text" in text
+    outside = re.findall(
+        r"""(?:src|href)\s*=\s*["']?(?!data:)(https?:|//)""", text.split("<script")[0]
+    )
+    assert not outside
+    data = json.loads(re.search(r'id="study-data">(.*?)</script>', text, re.S)[1])
+    for theme in ("light", "dark"):
+        assert set(data["figures"][theme]["roots"]) == {
+            "scores",
+            "lengths",
+            "robustness-tuned-against-base",
+            "robustness-followed-against-unfollowed",
+            "profile-prompt",
+            "profile-answer",
+        }
+    colours = [set(re.findall("#[0-9a-f]{6}", json.dumps(data["figures"][t]))) for t in THEMES]
+    assert PALETTES["light"].base in colours[0] - colours[1]
+    assert PALETTES["dark"].base in colours[1] - colours[0]
+    for variant in data["variants"]:
+        assert len(variant["base"]) == len(variant["tuned"]) == 8
+    plain = [score.score for score in written.analysis.scores if score.side == "tuned"]
+    assert data["variants"][0]["tuned"] == pytest.approx(plain, abs=1e-4)
+    shown = re.findall(r'data-set="(\d+)" data-words="([^"]*)"', text)
+    led = {int(number) for number in re.findall(r'data-variant="(\d+)"', text)}
+    assert led == set(range(len(data["variants"])))
+    assert shown
+    assert {int(number) for number, _ in shown} == set(range(len(data["sets"])))
+    parts = re.findall(r'data-profile="(\d+)" data-part="(\d+)"', text)
+    assert {int(n) for n, _ in parts} == set(range(len(data["profiles"])))
+    for profile, known in zip(data["profiles"], written.analysis.profiles, strict=True):
+        kept = [values for values in profile if values is not None]
+        assert len(kept) == len(known.ids)
+        assert np.mean(kept, axis=0) == pytest.approx(known.values.mean(axis=0), abs=1e-3)
+    everything = next(data["sets"][int(n)] for n, words in shown if words == "all prompts")
+    assert everything == list(range(8))
+
+
+def test_cases_beyond_the_budget_come_without_their_panel(tmp_path):
+    written = write_report(Planted(6), tmp_path / "r.html", grid=SMALL, bootstrap=20, budget_mb=0.1)
+    assert written.panels == 0
+
+
+def test_hostile_names_stay_text(tmp_path):
+    cases = Planted(6, groups=("</script><script>window.hacked=1</script>", "<b>"))
+    text = write_report(cases, tmp_path / "r.html", grid=SMALL, bootstrap=20).path.read_text()
+    assert "<script>window.hacked" not in text
+    assert "&lt;/script&gt;&lt;script&gt;window.hacked=1" in text
+
+
+def test_no_cases_make_no_report(tmp_path):
+    with pytest.raises(TwinlensError, match="no finished prompt"):
+        write_report(Planted(0), tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_tables_are_tidy_and_carry_their_settings(tmp_path):
+    cases = Planted(8)
+    outcomes = robustness(cases, SMALL, bootstrap=20)
+    analysis = analyse(cases, RAW, bootstrap=20)
+    files = write_tables(analysis, outcomes, tmp_path / "tables", pair=cases.pair)
+    names = {path.name for path in files}
+    assert len(names) == 12
+    for path in files:
+        rows = (
+            parquet.read_table(path).to_pylist()
+            if path.suffix == ".parquet"
+            else list(csv.DictReader(path.open()))
+        )
+        assert rows
+        assert {row["tuned_model"] for row in rows} == {PAIR.tuned.name}
+        assert {row["base_revision"] for row in rows} == {PAIR.base.revision}
+        if path.stem not in ("robustness", "robustness_shares"):
+            assert {row["normalisation"] for row in rows} == {"raw"}
+    tests = parquet.read_table(tmp_path / "tables" / "tests.parquet").to_pylist()
+    assert all(row["hypothesis"] and row["name"] for row in tests)
+    scores = parquet.read_table(tmp_path / "tables" / "scores.parquet")
+    assert scores.num_rows == 16
+
+
+def stored(folder, methods=(METHOD,)):
+    store = Store.create(folder, PAIR, methods, {"response": "own"})
+    prompt = "a prompt with several words in it"
+    rows = [
+        StudyRow(
+            i + 1,
+            f"p{i}",
+            prompt,
+            ((0, 8),),
+            ((0, 8),),
+            rating=1 + 3 * (i % 2),
+            followed=i % 2 == 1,
+        )
+        for i in range(12)
+    ]
+    run.fill(store, iter(rows), run.here(traced(PlantedTrace, [one.name for one in methods])))
+    return store
+
+
+def test_other_methods_are_variants_of_their_own(tmp_path):
+    second = Method("occlusion", "o", "m", "s", True, "c")
+    store = stored(tmp_path / "s", (METHOD, second))
+    outcomes = other_methods(store, bootstrap=20)
+    assert {outcome.variant for outcome in outcomes} == {"method: occlusion"}
+    assert {outcome.method for outcome in outcomes} == {"occlusion"}
+    written = write_report(store, tmp_path / "r.html", grid=SMALL, bootstrap=20)
+    assert "method: occlusion" in written.path.read_text()
+
+
+def test_the_command_reports_again_without_models(tmp_path):
+    stored(tmp_path / "s")
+    result = CliRunner().invoke(
+        command.report,
+        [str(tmp_path / "s"), "--threshold", "0", "--normalisation", "raw", "--json"],
+        catch_exceptions=False,
+    )
+    assert result.exit_code == 0
+    summary = json.loads(result.output)
+    assert {(group["threshold"], group["normalisation"]) for group in summary["groups"]} == {
+        (0, "raw")
+    }
+    assert (tmp_path / "s" / "report.html").exists()
+    assert (tmp_path / "s" / "tables" / "groups.csv").exists()
+
+
+def test_the_command_runs_a_study(tmp_path):
+    base, tuned = tiny.save_pair(tmp_path)
+    lines = [{"prompt": tiny.PROMPT}, {"prompt": "Write the word dog."}, {"text": ""}]
+    (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    arguments = [str(base), str(tuned), str(tmp_path / "d.jsonl"), "-o", str(tmp_path / "s")]
+    result = CliRunner().invoke(
+        command.study, [*arguments, "--max-new-tokens", "8"], catch_exceptions=False
+    )
+    assert result.exit_code == 0
+    assert "row 3 set aside" in result.stderr
+    assert "2 prompts" in result.stdout
+    assert Store(tmp_path / "s").finished() == {"1", "2"}
+    assert (tmp_path / "s" / "report.html").stat().st_size > 1e6
+
+
+def test_the_sentence_on_other_methods_says_what_is_not_known(tmp_path):
+    page = write_report(stored(tmp_path / "s"), tmp_path / "r.html", grid=SMALL, bootstrap=20)
+    assert "Only one attribution method is stored (gradient_x_input)" in page.path.read_text()
+
+
+@needs_published
+def test_the_command_reports_published_results(tmp_path):
+    result = CliRunner().invoke(
+        command.published, [str(PUBLISHED), "-o", str(tmp_path)], catch_exceptions=False
+    )
+    assert result.exit_code == 0
+    assert "Mean score 1.1006 (base) and 1.3531 (tuned), 40 prompts" in result.output
+    assert "the conclusion turns" in result.output
+    assert "Without the division the sign turns" in result.output
+    text = (tmp_path / "report.html").read_text()
+    for printed in ("0.8282 (0.4804)", "1.1129 (0.6282)", "0.9729 (0.6757)", "1.4635 (0.4763)"):
+        assert printed in text
