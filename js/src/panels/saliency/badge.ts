@@ -5,19 +5,19 @@ import {
   type BySide,
   type DeletionCurve,
   type Faithfulness,
+  type Key,
   keys,
   type Method,
   SIDES,
   type Side,
 } from "../../contract/contract.ts";
-import { reasonOf } from "../../core/load.ts";
+import { attempt, LOADING, type Load } from "../../core/load.ts";
 import { EXACT, type ExactRun, exactRun, rowsDone } from "../../core/runs.ts";
 import type { Store } from "../../core/store.ts";
 import { button, h, setAttribute } from "../../draw/dom.ts";
 import { count, number, percent } from "../../draw/format.ts";
-import type { Surface } from "../../draw/theme.ts";
 import { bySide } from "../../maths/numbers.ts";
-import { isAbort } from "../../sources/source.ts";
+import type { Setting } from "../../shell/frame.ts";
 import { deletionChart } from "./deletion_chart.ts";
 import { shownRun, standIn } from "./table.ts";
 
@@ -34,25 +34,25 @@ function judged(store: Store): Method | undefined {
   return shownRun(store)!.status === "done" ? method : (standIn(store) ?? method);
 }
 
-export function saliencyBadge(store: Store, surface: Surface, signal: AbortSignal): Badge {
-  let asked = "";
+export function saliencyBadge({ store, surface, signal }: Setting): Badge {
+  let name = "";
+  /** The state of the exact run for which agreement was asked. */
+  let checked = "";
   let agreement: BySide<Faithfulness> | null = null;
   let asking = false;
-  let curves: BySide<DeletionCurve> | string | null = null;
-  let open = false;
+  let curves: Load<BySide<DeletionCurve>> | null = null;
 
   const run = () => exactRun(store, store.method?.exact ? store.method.name : EXACT);
   const line = h("span", { class: "tl-run-text" });
   const gauge = h("i", { class: "tl-run-gauge" }, h("i", {}));
   const act = button("", () => (run().status === "running" ? run().stop() : run().start()), signal);
   const status = h("div", { class: "tl-run", role: "status" }, gauge, line, act);
-  const chip = button("", () => toggle(), signal, {
-    class: "tl-button tl-badge",
-    "aria-expanded": "false",
-  });
+  const unfold = () =>
+    store.setOptions("saliency", { trustOpen: !store.options.saliency.trustOpen });
+  const chip = button("", unfold, signal, { class: "tl-button tl-badge" });
   const table = h("div", { class: "tl-trust-table" });
   const chart = h("div", { class: "tl-trust-chart" });
-  const details = h("div", { class: "tl-trust", hidden: true }, table, chart);
+  const details = h("div", { class: "tl-trust" }, table, chart);
   const el = h(
     "div",
     { class: "tl-badge-row" },
@@ -60,41 +60,26 @@ export function saliencyBadge(store: Store, surface: Surface, signal: AbortSigna
     details,
   );
 
-  const toggle = () => {
-    open = !open;
-    draw();
-    if (open) void loadCurves();
+  /** A block of both models, which the picture does not wait for; null once it is another method's. */
+  const beside = async <T>(key: (side: Side, method: string) => Key<T>) => {
+    const asked = name;
+    const blocks = bySide((side) => store.block(key(side, asked), signal));
+    const load = await attempt({ signal }, blocks).catch(() => null); // the panel is gone
+    return name === asked ? load : null;
   };
 
   const loadCurves = async () => {
-    const method = judged(store)?.name;
-    if (!method || curves !== null) return;
-    curves = "computing …";
-    draw();
-    try {
-      const loaded = await bySide((side) => store.block(keys.deletion(side, method), signal));
-      if (judged(store)?.name === method) curves = loaded;
-    } catch (error) {
-      if (isAbort(error)) return;
-      curves = reasonOf(error);
-    }
+    curves = LOADING;
+    curves = (await beside(keys.deletion)) ?? curves;
     draw();
   };
 
   /** Asked again after every piece of the run, one question at a time. */
-  const refresh = async () => {
-    const method = judged(store)?.name;
-    if (!method || asking) return;
+  const loadAgreement = async () => {
     asking = true;
-    try {
-      const found = await bySide((side) => store.block(keys.faithfulness(side, method), signal));
-      if (judged(store)?.name === method) agreement = found;
-    } catch (error) {
-      if (isAbort(error)) return;
-      if (judged(store)?.name === method) agreement = null;
-    } finally {
-      asking = false;
-    }
+    const load = await beside(keys.faithfulness);
+    asking = false;
+    if (load) agreement = load.value ?? null;
     draw();
   };
 
@@ -102,36 +87,43 @@ export function saliencyBadge(store: Store, surface: Surface, signal: AbortSigna
     const method = judged(store);
     el.hidden = !method;
     if (!method) return;
-    const now = `${method.name} ${version(exactRun(store, EXACT))}`;
-    if (now.split(" ")[0] !== asked.split(" ")[0]) {
+    if (method.name !== name) {
+      name = method.name;
+      checked = "";
       agreement = null;
       curves = null;
-      if (open) void loadCurves();
     }
-    if (now !== asked && !asking) {
-      asked = now;
-      void refresh();
+    const { trustOpen } = store.options.saliency;
+    if (trustOpen && !curves) void loadCurves();
+    const now = version(exactRun(store, EXACT));
+    if (now !== checked && !asking) {
+      checked = now;
+      void loadAgreement();
     }
     drawRun(run(), store, agreement, { status, line, gauge, act });
-    chip.setAttribute("aria-expanded", String(open));
+    chip.setAttribute("aria-expanded", String(trustOpen));
     chip.replaceChildren(...chipText(store, method, agreement));
-    details.hidden = !open;
-    if (!open) return;
+    details.hidden = !trustOpen;
+    if (!trustOpen) return;
     table.replaceChildren(...tableOf(method, agreement));
     chart.replaceChildren(
-      typeof curves === "string" || curves === null
-        ? h("p", { class: "tl-caption" }, `Deletion curves: ${curves ?? "computing …"}`)
-        : deletionChart(curves, surface),
+      curves?.value
+        ? deletionChart(curves.value, surface)
+        : h("p", { class: "tl-caption" }, `Deletion curves: ${curves?.reason ?? "computing …"}`),
     );
   };
   exactRun(store, EXACT).subscribe(draw, signal);
   return { el, draw };
 }
 
+/** Rows of each model that are measured. */
+function measuredRows({ tables }: ExactRun): number[] {
+  return SIDES.map((side) => (tables[side] ? rowsDone(tables[side]) : 0));
+}
+
 /** Changes whenever there may be more exact cells. */
 function version(run: ExactRun): string {
-  const done = SIDES.map((side) => (run.tables[side] ? rowsDone(run.tables[side]) : 0));
-  return `${run.status}:${done.join(":")}`;
+  return [run.status, ...measuredRows(run)].join(":");
 }
 
 interface RunParts {
@@ -155,7 +147,7 @@ function drawRun(
   status.dataset.status = run.status;
   if (status.hidden) return;
   const rows = store.promptLength;
-  const done = SIDES.map((side) => (run.tables[side] ? rowsDone(run.tables[side]) : 0));
+  const done = measuredRows(run);
   const share = done.reduce((sum, one) => sum + one, 0) / (2 * rows || 1);
   gauge.hidden = !begun;
   (gauge.firstElementChild as HTMLElement).style.width = `${(share * 100).toFixed(1)}%`;
@@ -165,7 +157,6 @@ function drawRun(
     running: `measuring, prompt tokens: ${far}`,
     stopped: `stopped, measured so far: ${far}`,
     failed: run.reason,
-    idle: "",
     unknown: "",
     done: "",
   }[run.status];

@@ -1,89 +1,83 @@
 // Settings of levels and densities, and of what is left out of the pictures.
 
+import type { SaliencyOptions } from "../../core/options.ts";
 import type { Store } from "../../core/store.ts";
 import { h } from "../../draw/dom.ts";
 
-export function settings(store: Store, signal: AbortSignal): HTMLElement {
-  const { density } = store.options.saliency;
-  const setDensity = (patch: Partial<typeof density>) =>
-    store.setOptions("saliency", { density: { ...store.options.saliency.density, ...patch } });
-  return h(
-    "details",
-    { class: "tl-settings" },
-    h("summary", { class: "tl-button" }, "settings"),
-    h(
-      "div",
-      { class: "tl-sheet" },
-      field("L, number of levels", density.levels, 1, 100, signal, (levels) =>
-        setDensity({ levels }),
-      ),
-      field(
-        "b, levels not above it count as 0 (density)",
-        density.threshold,
-        0,
-        100,
-        signal,
-        (threshold) => setDensity({ threshold }),
-      ),
-      field(
-        "b for pictures of levels",
-        store.options.saliency.pictureThreshold,
-        0,
-        100,
-        signal,
-        (pictureThreshold) => store.setOptions("saliency", { pictureThreshold }),
-      ),
-      field("p of the density", density.norm, 1, 100, signal, (norm) => setDensity({ norm })),
-      toggle(
-        "divide densities by the prompt's maximum, as published",
-        density.relative,
-        signal,
-        (relative) => setDensity({ relative }),
-      ),
-      toggle(
-        "set the first token aside in attention",
-        store.options.saliency.setSinkAside,
-        signal,
-        (setSinkAside) => store.setOptions("saliency", { setSinkAside }),
-      ),
-      toggle(
-        "collapse template tokens",
-        store.options.saliency.hideTemplate,
-        signal,
-        (hideTemplate) => store.setOptions("saliency", { hideTemplate }),
-      ),
+interface Settings {
+  el: HTMLElement;
+  draw(): void;
+}
+
+/** A setting's place in the options. */
+interface Place<T> {
+  of(options: SaliencyOptions): T;
+  put(value: T, options: SaliencyOptions): Partial<SaliencyOptions>;
+}
+
+type Density = SaliencyOptions["density"];
+type Named<Options, T> = { [K in keyof Options]: Options[K] extends T ? K : never }[keyof Options];
+
+const own = <T>(name: Named<SaliencyOptions, T>): Place<T> => ({
+  of: (options) => options[name] as T,
+  put: (value) => ({ [name]: value }),
+});
+const inDensity = <T>(name: Named<Density, T>): Place<T> => ({
+  of: ({ density }) => density[name] as T,
+  put: (value, { density }) => ({ density: { ...density, [name]: value } }),
+});
+
+const NUMBERS: [label: string, min: number, place: Place<number>][] = [
+  ["L, number of levels", 1, inDensity("levels")],
+  ["b, levels not above it count as 0 (density)", 0, inDensity("threshold")],
+  ["b for pictures of levels", 0, own("pictureThreshold")],
+  ["p of the density", 1, inDensity("norm")],
+];
+const MAX = 100;
+
+const SWITCHES: [label: string, place: Place<boolean>][] = [
+  ["divide densities by the prompt's maximum, as published", inDensity("relative")],
+  ["set the first token aside in attention", own("setSinkAside")],
+  ["collapse template tokens", own("hideTemplate")],
+];
+
+export function settings(store: Store, signal: AbortSignal): Settings {
+  const put = <T>(place: Place<T>, value: T) =>
+    store.setOptions("saliency", place.put(value, store.options.saliency));
+  const numbers = NUMBERS.map(([label, min, place]) => {
+    const input = h("input", { type: "number", min, max: MAX, step: 1 });
+    let shown = Number.NaN;
+    const change = () => {
+      const value = Math.min(Math.max(Number(input.value) || min, min), MAX);
+      input.value = String(value);
+      put(place, value);
+    };
+    input.addEventListener("change", change, { signal });
+    const draw = () => {
+      const value = place.of(store.options.saliency);
+      if (value !== shown) input.value = String(value); // what is being typed stays
+      shown = value;
+    };
+    return { el: h("label", {}, input, label), draw };
+  });
+  const switches = SWITCHES.map(([label, place]) => {
+    const input = h("input", { type: "checkbox" });
+    input.addEventListener("change", () => put(place, input.checked), { signal });
+    const draw = () => {
+      input.checked = place.of(store.options.saliency);
+    };
+    return { el: h("label", {}, input, label), draw };
+  });
+  const parts = [...numbers, ...switches];
+  return {
+    el: h(
+      "details",
+      { class: "tl-settings" },
+      h("summary", { class: "tl-button" }, "settings"),
+      h("div", { class: "tl-sheet" }, ...parts.map((part) => part.el)),
     ),
-  );
-}
-
-function field(
-  label: string,
-  value: number,
-  min: number,
-  max: number,
-  signal: AbortSignal,
-  change: (value: number) => void,
-): HTMLElement {
-  const input = h("input", { type: "number", min, max, value, step: 1 });
-  input.addEventListener(
-    "change",
-    () => {
-      const wanted = Math.min(Math.max(Number(input.value) || min, min), max);
-      input.value = String(wanted);
-      change(wanted);
+    draw() {
+      for (const part of parts) part.draw();
     },
-    { signal },
-  );
-  return h("label", {}, input, label);
-}
-
-function toggle(
-  label: string,
-  on: boolean,
-  signal: AbortSignal,
-  change: (on: boolean) => void,
-): HTMLElement {
-  const input = h("input", { type: "checkbox", checked: on });
-  input.addEventListener("change", () => change(input.checked), { signal });
-  return h("label", {}, input, label);
+  };
 }
