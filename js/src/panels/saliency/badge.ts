@@ -52,7 +52,7 @@ export function saliencyBadge({ store, surface, signal }: Setting): Badge {
   const chip = button("", unfold, signal, { class: "tl-button tl-badge" });
   const table = h("div", { class: "tl-trust-table" });
   const chart = h("div", { class: "tl-trust-chart" });
-  const details = h("div", { class: "tl-trust" }, table, chart);
+  const details = h("div", { class: "tl-trust", hidden: true }, table, chart);
   const el = h(
     "div",
     { class: "tl-badge-row" },
