@@ -5,7 +5,7 @@ import { type Got, type Need, quiet } from "../../core/load.ts";
 import type { ExactRun } from "../../core/runs.ts";
 import type { State } from "../../core/state.ts";
 import type { Numbers } from "../../maths/numbers.ts";
-import { type Bars, barsOf } from "./data.ts";
+import { type Bars, barsOf } from "./bars.ts";
 import { type Shares, sharesOf } from "./shares.ts";
 import { both, ofSides } from "./sides.ts";
 import { tableNeeds, tablesOf } from "./table.ts";

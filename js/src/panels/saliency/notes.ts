@@ -5,7 +5,7 @@ import type { State } from "../../core/state.ts";
 import { h } from "../../draw/dom.ts";
 import { count, number } from "../../draw/format.ts";
 import { largest, type Numbers } from "../../maths/numbers.ts";
-import type { Bars } from "./data.ts";
+import type { Bars } from "./bars.ts";
 import type { Facts } from "./facts.ts";
 import { type Track, trackScale } from "./tracks.ts";
 

@@ -11,7 +11,7 @@ import { tips } from "../../draw/tooltip.ts";
 import { largest } from "../../maths/numbers.ts";
 import type { MakePanel, PanelSetting } from "../../shell/frame.ts";
 import { saliencyBadge } from "./badge.ts";
-import type { Bars } from "./data.ts";
+import type { Bars } from "./bars.ts";
 import { type Facts, factNeeds, factsOf } from "./facts.ts";
 import { focusOf, together } from "./focus.ts";
 import { marking } from "./marking.ts";

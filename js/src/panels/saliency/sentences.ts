@@ -6,7 +6,7 @@ import { count, number, quote } from "../../draw/format.ts";
 import type { Tip } from "../../draw/tooltip.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import type { Picture } from "../../shell/frame.ts";
-import type { Bars } from "./data.ts";
+import type { Bars } from "./bars.ts";
 import type { Facts } from "./facts.ts";
 import { columnsOf } from "./focus.ts";
 import { shareText } from "./shares.ts";
