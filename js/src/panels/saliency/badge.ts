@@ -14,7 +14,7 @@ import {
 import { attempt, LOADING, type Load } from "../../core/load.ts";
 import { EXACT, type ExactRun, exactRun, rowsDone } from "../../core/runs.ts";
 import type { Store } from "../../core/store.ts";
-import { button, h, setAttribute } from "../../draw/dom.ts";
+import { button, h } from "../../draw/dom.ts";
 import { count, number, percent } from "../../draw/format.ts";
 import { bySide } from "../../maths/numbers.ts";
 import type { Setting } from "../../shell/frame.ts";
@@ -211,62 +211,52 @@ function sofar(agreement: BySide<Faithfulness>): string {
   return `on ${n} of ${cells} cells`;
 }
 
-type Column = [title: string, hint: string, show: (one: Faithfulness) => [number | null, string]];
+type Field = "spearman" | "pearson" | "top1" | "above_noise" | "n";
+type Column = [
+  field: Field,
+  title: string,
+  hint: string,
+  text: (value: number, known: Faithfulness) => string,
+];
 
 const COLUMNS: Column[] = [
   [
+    "spearman",
     "rank ρ",
     "Spearman correlation per answer token over the prompt tokens that count, averaged",
-    (one) => [one.spearman, one.spearman === null ? "–" : number(one.spearman)],
+    number,
   ],
+  ["pearson", "linear r", "Pearson correlation per answer token, averaged", number],
   [
-    "linear r",
-    "Pearson correlation per answer token, averaged",
-    (one) => [one.pearson, one.pearson === null ? "–" : number(one.pearson)],
-  ],
-  [
+    "top1",
     "same top token",
     "Answer tokens that depend on the prompt by 1 nat or more, in which the largest estimate is the largest effect",
-    (one) => [
-      one.top1,
-      one.top1 === null
-        ? "–"
-        : `${percent(one.top1)} of ${count(one.columns_top1, "answer token")}`,
-    ],
+    (share, known) => `${percent(share)} of ${count(known.columns_top1, "answer token")}`,
   ],
   [
+    "above_noise",
     "above noise",
     "Exact cells with an effect of at least 0.1 nats either way",
-    (one) => [
-      one.above_noise,
-      one.above_noise === null ? "–" : `${percent(one.above_noise)} of cells`,
-    ],
+    (share) => `${percent(share)} of cells`,
   ],
-  ["measured", "Exact cells it is computed on", (one) => [one.n, `${one.n} of ${one.cells} cells`]],
+  [
+    "n",
+    "measured",
+    "Exact cells it is computed on",
+    (cells, known) => `${cells} of ${known.cells} cells`,
+  ],
 ];
-
-const FIELDS = ["spearman", "pearson", "top1", "above_noise", "n"];
 
 function tableOf(method: Method, agreement: BySide<Faithfulness> | null): HTMLElement[] {
   if (!agreement) return [h("p", { class: "tl-caption" }, "Nothing is measured yet.")];
   // The truth agrees with itself.
   const itself = method.name === EXACT;
-  const columns = COLUMNS.map((column, i) => ({ column, field: FIELDS[i]! })).slice(itself ? 3 : 0);
+  const columns = COLUMNS.slice(itself ? 3 : 0);
+  const heads = columns.map(([, title, hint]) => h("th", { scope: "col", title: hint }, title));
   const table = h(
     "table",
     {},
-    h(
-      "thead",
-      {},
-      h(
-        "tr",
-        {},
-        h("td", {}),
-        ...columns.map(({ column: [title, hint] }) =>
-          h("th", { scope: "col", title: hint }, title),
-        ),
-      ),
-    ),
+    h("thead", {}, h("tr", {}, h("td", {}), ...heads)),
     h(
       "tbody",
       {},
@@ -275,11 +265,10 @@ function tableOf(method: Method, agreement: BySide<Faithfulness> | null): HTMLEl
           "tr",
           {},
           h("th", { scope: "row", class: "tl-side", "data-side": side }, side),
-          ...columns.map(({ column: [, , show], field }) => {
-            const [value, text] = show(agreement[side]);
-            const cell = h("td", { "data-side": side, "data-field": field }, text);
-            setAttribute(cell, "data-value", value);
-            return cell;
+          ...columns.map(([field, , , text]) => {
+            const value = agreement[side][field];
+            const props = { "data-side": side, "data-field": field, "data-value": value };
+            return h("td", props, value === null ? "–" : text(value, agreement[side]));
           }),
         ),
       ),
