@@ -47,6 +47,8 @@ export interface SaliencyOptions {
   hideTemplate: boolean;
   /** A span of answer tokens: the selected one and the one at its other end. */
   span: { token: number; end: number } | null;
+  /** Whether it is unfolded how far the numbers can be trusted. */
+  trustOpen: boolean;
 }
 
 export interface HeadsOptions {
@@ -85,6 +87,7 @@ export const OPTIONS: Options = {
     setSinkAside: true,
     hideTemplate: false,
     span: null,
+    trustOpen: false,
   },
   heads: {
     measure: "auto",

@@ -1,17 +1,15 @@
 // Exact effects as they come: computed piece by piece, shown so far, stopped and taken up again.
 
-import { type BySide, type Key, keys, SIDES, type Side } from "../contract/contract.ts";
+import { type BySide, keys, SIDES, type Side } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
-import { bySide } from "../maths/numbers.ts";
-import { isAbort } from "../sources/source.ts";
 import { reasonOf } from "./load.ts";
 import type { Store } from "./store.ts";
 
 /** The method that stands for the truth. */
 export const EXACT = "occlusion";
 
-/** unknown: not looked at; idle: not begun, or given up without a word of the user. */
-export type Status = "unknown" | "idle" | "running" | "stopped" | "failed" | "done";
+/** unknown: not begun. */
+export type Status = "unknown" | "running" | "stopped" | "failed" | "done";
 
 export interface ExactRun {
   readonly method: string;
@@ -20,8 +18,8 @@ export interface ExactRun {
   readonly reason: string;
   /** Cells of each model, NaN where not computed yet; null where nothing is known. */
   readonly tables: BySide<Tensor | null>;
-  /** Find out what is there already; computes nothing on a live trace. */
-  look(block: <T>(key: Key<T>) => Promise<T>): Promise<void>;
+  /** Begin with what is measured already, unless it has begun. */
+  begin(tables: BySide<Tensor>): void;
   start(): void;
   stop(): void;
   /** Called after every change. */
@@ -46,7 +44,7 @@ export function exactRun(store: Store, method: string): ExactRun {
 }
 
 /** Stop what nobody looks at any more; the truth goes on, it checks the estimates. */
-export function leaveOthers(store: Store, method: string): void {
+export function leaveOthers(store: Store, method: string | undefined): void {
   for (const [name, run] of runs.get(store) ?? []) {
     if (name !== method && name !== EXACT && run.status === "running") run.stop();
   }
@@ -64,7 +62,8 @@ export function rowsDone({ shape, data }: Tensor): number {
   return done;
 }
 
-const complete = (table: Tensor | null) => table !== null && !table.data.some(Number.isNaN);
+/** Whether every cell is known. */
+export const complete = (table: Tensor | null) => table !== null && !table.data.some(Number.isNaN);
 
 function make(store: Store, method: string): ExactRun {
   const key = (side: Side) => keys.saliency(side, method);
@@ -121,6 +120,23 @@ function make(store: Store, method: string): ExactRun {
     change();
   };
 
+  const start = () => {
+    if (state.status === "running" || state.status === "done") return;
+    controller = new AbortController();
+    const { signal } = controller;
+    const mine = AbortSignal.any([signal, store.signal]);
+    change({ status: "running", reason: "" });
+    Promise.all(SIDES.map((side) => compute(side, mine)))
+      .then(() => {
+        if (!mine.aborted) change({ status: "done" });
+      })
+      .catch((error: unknown) => {
+        if (mine.aborted) return;
+        controller.abort();
+        change({ status: "failed", reason: reasonOf(error) });
+      });
+  };
+
   return {
     method,
     get status() {
@@ -132,36 +148,13 @@ function make(store: Store, method: string): ExactRun {
     get tables() {
       return state.tables;
     },
-    async look(block) {
+    begin(tables) {
       if (state.status !== "unknown") return;
-      const recorded = store.has(key("base")) && store.has(key("tuned"));
-      let tables = recorded
-        ? null
-        : await bySide((side) => block(keySoFar(side))).catch((error: unknown) => {
-            if (isAbort(error)) throw error;
-            return null; // a recording says nothing of how it came about
-          });
-      tables ??= await bySide((side) => block(key(side)));
-      if (state.status !== "unknown") return;
-      const done = SIDES.every((side) => complete(tables[side]));
-      change({ tables, status: done ? "done" : "idle" });
+      state.tables = tables;
+      if (SIDES.every((side) => complete(tables[side]))) change({ status: "done" });
+      else start();
     },
-    start() {
-      if (state.status === "running" || state.status === "done") return;
-      controller = new AbortController();
-      const { signal } = controller;
-      const mine = AbortSignal.any([signal, store.signal]);
-      change({ status: "running", reason: "" });
-      Promise.all(SIDES.map((side) => compute(side, mine)))
-        .then(() => {
-          if (!mine.aborted) change({ status: "done" });
-        })
-        .catch((error: unknown) => {
-          if (mine.aborted) return;
-          controller.abort();
-          change({ status: "failed", reason: reasonOf(error) });
-        });
-    },
+    start,
     stop() {
       if (state.status !== "running") return;
       controller.abort();

@@ -5,19 +5,19 @@ import {
   type BySide,
   type DeletionCurve,
   type Faithfulness,
+  type Key,
   keys,
   type Method,
   SIDES,
   type Side,
 } from "../../contract/contract.ts";
-import { reasonOf } from "../../core/load.ts";
+import { attempt, LOADING, type Load } from "../../core/load.ts";
 import { EXACT, type ExactRun, exactRun, rowsDone } from "../../core/runs.ts";
 import type { Store } from "../../core/store.ts";
-import { button, h, setAttribute } from "../../draw/dom.ts";
+import { button, h } from "../../draw/dom.ts";
 import { count, number, percent } from "../../draw/format.ts";
-import type { Surface } from "../../draw/theme.ts";
 import { bySide } from "../../maths/numbers.ts";
-import { isAbort } from "../../sources/source.ts";
+import type { Setting } from "../../shell/frame.ts";
 import { deletionChart } from "./deletion_chart.ts";
 import { shownRun, standIn } from "./table.ts";
 
@@ -34,22 +34,22 @@ function judged(store: Store): Method | undefined {
   return shownRun(store)!.status === "done" ? method : (standIn(store) ?? method);
 }
 
-export function saliencyBadge(store: Store, surface: Surface, signal: AbortSignal): Badge {
-  let asked = "";
+export function saliencyBadge({ store, surface, signal }: Setting): Badge {
+  let name = "";
+  /** The state of the exact run for which agreement was asked. */
+  let checked = "";
   let agreement: BySide<Faithfulness> | null = null;
   let asking = false;
-  let curves: BySide<DeletionCurve> | string | null = null;
-  let open = false;
+  let curves: Load<BySide<DeletionCurve>> | null = null;
 
   const run = () => exactRun(store, store.method?.exact ? store.method.name : EXACT);
   const line = h("span", { class: "tl-run-text" });
   const gauge = h("i", { class: "tl-run-gauge" }, h("i", {}));
   const act = button("", () => (run().status === "running" ? run().stop() : run().start()), signal);
   const status = h("div", { class: "tl-run", role: "status" }, gauge, line, act);
-  const chip = button("", () => toggle(), signal, {
-    class: "tl-button tl-badge",
-    "aria-expanded": "false",
-  });
+  const unfold = () =>
+    store.setOptions("saliency", { trustOpen: !store.options.saliency.trustOpen });
+  const chip = button("", unfold, signal, { class: "tl-button tl-badge" });
   const table = h("div", { class: "tl-trust-table" });
   const chart = h("div", { class: "tl-trust-chart" });
   const details = h("div", { class: "tl-trust", hidden: true }, table, chart);
@@ -60,41 +60,26 @@ export function saliencyBadge(store: Store, surface: Surface, signal: AbortSigna
     details,
   );
 
-  const toggle = () => {
-    open = !open;
-    draw();
-    if (open) void loadCurves();
+  /** A block of both models, which the picture does not wait for; null once it is another method's. */
+  const beside = async <T>(key: (side: Side, method: string) => Key<T>) => {
+    const asked = name;
+    const blocks = bySide((side) => store.block(key(side, asked), signal));
+    const load = await attempt({ signal }, blocks).catch(() => null); // the panel is gone
+    return name === asked ? load : null;
   };
 
   const loadCurves = async () => {
-    const method = judged(store)?.name;
-    if (!method || curves !== null) return;
-    curves = "computing …";
-    draw();
-    try {
-      const loaded = await bySide((side) => store.block(keys.deletion(side, method), signal));
-      if (judged(store)?.name === method) curves = loaded;
-    } catch (error) {
-      if (isAbort(error)) return;
-      curves = reasonOf(error);
-    }
+    curves = LOADING;
+    curves = (await beside(keys.deletion)) ?? curves;
     draw();
   };
 
   /** Asked again after every piece of the run, one question at a time. */
-  const refresh = async () => {
-    const method = judged(store)?.name;
-    if (!method || asking) return;
+  const loadAgreement = async () => {
     asking = true;
-    try {
-      const found = await bySide((side) => store.block(keys.faithfulness(side, method), signal));
-      if (judged(store)?.name === method) agreement = found;
-    } catch (error) {
-      if (isAbort(error)) return;
-      if (judged(store)?.name === method) agreement = null;
-    } finally {
-      asking = false;
-    }
+    const load = await beside(keys.faithfulness);
+    asking = false;
+    if (load) agreement = load.value ?? null;
     draw();
   };
 
@@ -102,36 +87,43 @@ export function saliencyBadge(store: Store, surface: Surface, signal: AbortSigna
     const method = judged(store);
     el.hidden = !method;
     if (!method) return;
-    const now = `${method.name} ${version(exactRun(store, EXACT))}`;
-    if (now.split(" ")[0] !== asked.split(" ")[0]) {
+    if (method.name !== name) {
+      name = method.name;
+      checked = "";
       agreement = null;
       curves = null;
-      if (open) void loadCurves();
     }
-    if (now !== asked && !asking) {
-      asked = now;
-      void refresh();
+    const { trustOpen } = store.options.saliency;
+    if (trustOpen && !curves) void loadCurves();
+    const now = version(exactRun(store, EXACT));
+    if (now !== checked && !asking) {
+      checked = now;
+      void loadAgreement();
     }
     drawRun(run(), store, agreement, { status, line, gauge, act });
-    chip.setAttribute("aria-expanded", String(open));
+    chip.setAttribute("aria-expanded", String(trustOpen));
     chip.replaceChildren(...chipText(store, method, agreement));
-    details.hidden = !open;
-    if (!open) return;
+    details.hidden = !trustOpen;
+    if (!trustOpen) return;
     table.replaceChildren(...tableOf(method, agreement));
     chart.replaceChildren(
-      typeof curves === "string" || curves === null
-        ? h("p", { class: "tl-caption" }, `Deletion curves: ${curves ?? "computing …"}`)
-        : deletionChart(curves, surface),
+      curves?.value
+        ? deletionChart(curves.value, surface)
+        : h("p", { class: "tl-caption" }, `Deletion curves: ${curves?.reason ?? "computing …"}`),
     );
   };
   exactRun(store, EXACT).subscribe(draw, signal);
   return { el, draw };
 }
 
+/** Rows of each model that are measured. */
+function measuredRows({ tables }: ExactRun): number[] {
+  return SIDES.map((side) => (tables[side] ? rowsDone(tables[side]) : 0));
+}
+
 /** Changes whenever there may be more exact cells. */
 function version(run: ExactRun): string {
-  const done = SIDES.map((side) => (run.tables[side] ? rowsDone(run.tables[side]) : 0));
-  return `${run.status}:${done.join(":")}`;
+  return [run.status, ...measuredRows(run)].join(":");
 }
 
 interface RunParts {
@@ -155,7 +147,7 @@ function drawRun(
   status.dataset.status = run.status;
   if (status.hidden) return;
   const rows = store.promptLength;
-  const done = SIDES.map((side) => (run.tables[side] ? rowsDone(run.tables[side]) : 0));
+  const done = measuredRows(run);
   const share = done.reduce((sum, one) => sum + one, 0) / (2 * rows || 1);
   gauge.hidden = !begun;
   (gauge.firstElementChild as HTMLElement).style.width = `${(share * 100).toFixed(1)}%`;
@@ -165,7 +157,6 @@ function drawRun(
     running: `measuring, prompt tokens: ${far}`,
     stopped: `stopped, measured so far: ${far}`,
     failed: run.reason,
-    idle: "",
     unknown: "",
     done: "",
   }[run.status];
@@ -220,62 +211,52 @@ function sofar(agreement: BySide<Faithfulness>): string {
   return `on ${n} of ${cells} cells`;
 }
 
-type Column = [title: string, hint: string, show: (one: Faithfulness) => [number | null, string]];
+type Field = "spearman" | "pearson" | "top1" | "above_noise" | "n";
+type Column = [
+  field: Field,
+  title: string,
+  hint: string,
+  text: (value: number, known: Faithfulness) => string,
+];
 
 const COLUMNS: Column[] = [
   [
+    "spearman",
     "rank ρ",
     "Spearman correlation per answer token over the prompt tokens that count, averaged",
-    (one) => [one.spearman, one.spearman === null ? "–" : number(one.spearman)],
+    number,
   ],
+  ["pearson", "linear r", "Pearson correlation per answer token, averaged", number],
   [
-    "linear r",
-    "Pearson correlation per answer token, averaged",
-    (one) => [one.pearson, one.pearson === null ? "–" : number(one.pearson)],
-  ],
-  [
+    "top1",
     "same top token",
     "Answer tokens that depend on the prompt by 1 nat or more, in which the largest estimate is the largest effect",
-    (one) => [
-      one.top1,
-      one.top1 === null
-        ? "–"
-        : `${percent(one.top1)} of ${count(one.columns_top1, "answer token")}`,
-    ],
+    (share, known) => `${percent(share)} of ${count(known.columns_top1, "answer token")}`,
   ],
   [
+    "above_noise",
     "above noise",
     "Exact cells with an effect of at least 0.1 nats either way",
-    (one) => [
-      one.above_noise,
-      one.above_noise === null ? "–" : `${percent(one.above_noise)} of cells`,
-    ],
+    (share) => `${percent(share)} of cells`,
   ],
-  ["measured", "Exact cells it is computed on", (one) => [one.n, `${one.n} of ${one.cells} cells`]],
+  [
+    "n",
+    "measured",
+    "Exact cells it is computed on",
+    (cells, known) => `${cells} of ${known.cells} cells`,
+  ],
 ];
-
-const FIELDS = ["spearman", "pearson", "top1", "above_noise", "n"];
 
 function tableOf(method: Method, agreement: BySide<Faithfulness> | null): HTMLElement[] {
   if (!agreement) return [h("p", { class: "tl-caption" }, "Nothing is measured yet.")];
   // The truth agrees with itself.
   const itself = method.name === EXACT;
-  const columns = COLUMNS.map((column, i) => ({ column, field: FIELDS[i]! })).slice(itself ? 3 : 0);
+  const columns = COLUMNS.slice(itself ? 3 : 0);
+  const heads = columns.map(([, title, hint]) => h("th", { scope: "col", title: hint }, title));
   const table = h(
     "table",
     {},
-    h(
-      "thead",
-      {},
-      h(
-        "tr",
-        {},
-        h("td", {}),
-        ...columns.map(({ column: [title, hint] }) =>
-          h("th", { scope: "col", title: hint }, title),
-        ),
-      ),
-    ),
+    h("thead", {}, h("tr", {}, h("td", {}), ...heads)),
     h(
       "tbody",
       {},
@@ -284,11 +265,10 @@ function tableOf(method: Method, agreement: BySide<Faithfulness> | null): HTMLEl
           "tr",
           {},
           h("th", { scope: "row", class: "tl-side", "data-side": side }, side),
-          ...columns.map(({ column: [, , show], field }) => {
-            const [value, text] = show(agreement[side]);
-            const cell = h("td", { "data-side": side, "data-field": field }, text);
-            setAttribute(cell, "data-value", value);
-            return cell;
+          ...columns.map(([field, , , text]) => {
+            const value = agreement[side][field];
+            const props = { "data-side": side, "data-field": field, "data-value": value };
+            return h("td", props, value === null ? "–" : text(value, agreement[side]));
           }),
         ),
       ),

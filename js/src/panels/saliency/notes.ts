@@ -1,46 +1,41 @@
 // The line under the tokens: scale, key, what the underline is, the instruction score.
 
 import { SIDES } from "../../contract/contract.ts";
+import type { State } from "../../core/state.ts";
 import { h } from "../../draw/dom.ts";
 import { count, number } from "../../draw/format.ts";
 import { largest, type Numbers } from "../../maths/numbers.ts";
-import type { View } from "../../shell/frame.ts";
-import { type Bars, type Track, trackScale } from "./data.ts";
-import { shownRun } from "./table.ts";
-
-export interface NoteFacts {
-  bars: Bars;
-  tracks: readonly Track[];
-  disagreement: Numbers | null;
-}
+import type { Bars } from "./bars.ts";
+import type { Facts } from "./facts.ts";
+import { type Track, trackScale } from "./tracks.ts";
 
 export interface Notes {
   el: HTMLElement;
-  draw(view: View, facts: NoteFacts): void;
+  draw(state: State, facts: Facts): void;
 }
 
 export function saliencyNotes(): Notes {
   const el = h("div", { class: "tl-notes" });
   return {
     el,
-    draw(view, { bars, tracks, disagreement }) {
+    draw(state, facts) {
+      const { bars, tracks, disagreement } = facts;
       el.replaceChildren(
-        ...scaleKey(view, bars),
-        ...scores(view, bars),
-        ...tracks.map((track) => trackKey(track)),
+        ...scaleKey(state, facts),
+        ...scores(state, bars),
+        ...tracks.map(trackKey),
         ...(disagreement ? [underlineKey(disagreement)] : []),
-        ...(view.store.marks ? [marksKey()] : []),
+        ...(state.marks ? [marksKey()] : []),
       );
     },
   };
 }
 
-function scaleKey(view: View, bars: Bars): HTMLElement[] {
+function scaleKey(state: State, { bars, run }: Facts): HTMLElement[] {
   const { base, tuned } = bars.values;
   const max = largest(base, tuned);
   if (max === 0) return [];
-  const unit = unitOf(view, bars);
-  const run = shownRun(view.store);
+  const unit = unitOf(state, bars);
   const look = run?.status === "done" ? "solid" : "hatched";
   const negative = [base, tuned].some((list) => list?.some((value) => value < 0));
   const mark = (side: string, name: string) =>
@@ -72,17 +67,16 @@ function scaleKey(view: View, bars: Bars): HTMLElement[] {
   return items;
 }
 
-function unitOf(view: View, bars: Bars): string {
-  if (bars.measure === "levels") return ` of ${view.store.options.saliency.density.levels}`;
-  if (bars.measure === "effect" && /\bnats?\b/.test(view.store.method?.measures ?? ""))
-    return " nats";
+function unitOf(state: State, bars: Bars): string {
+  if (bars.measure === "levels") return ` of ${state.options.saliency.density.levels}`;
+  if (bars.measure === "effect" && /\bnats?\b/.test(state.method?.measures ?? "")) return " nats";
   return "";
 }
 
-function scores(view: View, bars: Bars): HTMLElement[] {
-  const { relative } = view.store.options.saliency.density;
+function scores(state: State, bars: Bars): HTMLElement[] {
+  const { relative } = state.options.saliency.density;
   if (!bars.scores) return [];
-  const n = view.store.marked("instruction").length;
+  const n = state.marked("instruction").length;
   const how = relative ? "densities divided by the prompt's maximum" : "raw densities";
   return [
     h(

@@ -1,35 +1,39 @@
 // What the answer rests on: bars on the running text, base above and tuned below.
 
-import { type Key, keys, SIDES, type Side } from "../../contract/contract.ts";
-import type { Tensor } from "../../contract/decode.ts";
+import { SIDES, type Side } from "../../contract/contract.ts";
 import type { SaliencyOptions } from "../../core/options.ts";
-import type { Store } from "../../core/store.ts";
+import { exactRun, leaveOthers } from "../../core/runs.ts";
+import { perFrame } from "../../core/schedule.ts";
+import type { State } from "../../core/state.ts";
 import { button, h, picker } from "../../draw/dom.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
-import { bySide, largest, type Numbers } from "../../maths/numbers.ts";
-import type { MakePanel, View } from "../../shell/frame.ts";
+import { largest } from "../../maths/numbers.ts";
+import type { MakePanel, PanelSetting } from "../../shell/frame.ts";
 import { saliencyBadge } from "./badge.ts";
-import { type Bars, focusOf, loadBars, loadTracks, together, trackScale } from "./data.ts";
-import type { Facts } from "./facts.ts";
+import type { Bars } from "./bars.ts";
+import { type Facts, factNeeds, factsOf } from "./facts.ts";
+import { focusOf, together } from "./focus.ts";
 import { marking } from "./marking.ts";
 import { saliencyNotes } from "./notes.ts";
 import { labelOf, tipOf, words } from "./sentences.ts";
 import { settings } from "./settings.ts";
-import { loadShares, sharesChart, stack } from "./shares.ts";
+import { sharesChart, stack } from "./shares.ts";
 import { shownRun } from "./table.ts";
 import { tokenRange } from "./token_range.ts";
 import { type Strip, tokenStrip } from "./token_strip.ts";
+import { trackScale } from "./tracks.ts";
 
 /** Prompts with more tokens get lower bars, so that more lines fit. */
 const LONG = 80;
 
-export const saliencyPanel: MakePanel = ({ store, surface, tooltip, signal }) => {
+export const saliencyPanel: MakePanel = (setting) => {
+  const { store, tooltip, signal } = setting;
   const strips = makeStrips(store);
   const buttons = () => [strips.prompt, ...strips.answers].flatMap((strip) => strip.buttons);
   const notes = saliencyNotes();
   const shares = sharesChart();
-  const badge = saliencyBadge(store, surface, signal);
+  const badge = saliencyBadge(setting);
   const body = h("div", {
     class: store.promptLength > LONG ? "tl-tokens tl-long" : "tl-tokens",
   });
@@ -47,8 +51,8 @@ export const saliencyPanel: MakePanel = ({ store, surface, tooltip, signal }) =>
     shares.el,
     badge.el,
   );
-  let facts: Facts | null = null;
-  let latest: View | null = null;
+  /** What is drawn, for tooltips. */
+  let drawn: Facts | null = null;
 
   const isAnswer = (element: HTMLElement) => Number(element.dataset.token) >= store.promptLength;
   const pick = (element: HTMLElement, toggle: boolean) => {
@@ -80,7 +84,7 @@ export const saliencyPanel: MakePanel = ({ store, surface, tooltip, signal }) =>
     tooltip,
     (target) => {
       const token = target.closest<HTMLElement>("[data-token]");
-      return token && facts ? tipOf(store, facts, token) : null;
+      return token && drawn ? tipOf(store, drawn, token) : null;
     },
     signal,
   );
@@ -99,82 +103,64 @@ export const saliencyPanel: MakePanel = ({ store, surface, tooltip, signal }) =>
   );
   const whole = button("whole answer", () => store.select({ token: -1 }), signal);
 
-  const paint = (view: View, loaded: Facts) => {
-    facts = loaded;
-    latest = view;
-    drawStrips(view, strips, loaded);
-    notes.draw(view, loaded);
-    shares.draw(store, loaded.shares);
+  const choices = settings(store, signal);
+
+  const paint = (state: State, facts: Facts) => {
+    drawn = facts;
+    drawStrips(state, strips, facts);
+    notes.draw(state, facts);
+    shares.draw(state, facts.shares);
     badge.draw();
     mark.draw();
-    const { token } = store.selection;
+    choices.draw();
+    const { token } = state.selection;
     const all = buttons();
     // A range by keyboard moves the focus away from the selected token: leave it there.
-    const focused = all.find((one) => one === body.ownerDocument.activeElement);
-    reachable(all, focused ?? all.find((one) => Number(one.dataset.token) === token));
+    const focused = all.find((button) => button === body.ownerDocument.activeElement);
+    reachable(all, focused ?? all.find((button) => Number(button.dataset.token) === token));
     whole.disabled = token < 0;
     method.update(
-      store.manifest.methods.map(({ name, title }) => ({ value: name, label: title })),
-      store.method?.name ?? "",
+      state.manifest.methods.map(({ name, title }) => ({ value: name, label: title })),
+      state.method?.name ?? "",
     );
-    const several = together(loaded.bars.focus);
+    const several = together(facts.bars.focus);
     measure.update(
       [
         ...(several ? [{ value: "density" as const, label: "density" }] : []),
         { value: "effect", label: several ? "mean effect" : "effect" },
         { value: "levels", label: several ? "mean level" : "levels" },
       ],
-      loaded.bars.measure,
+      facts.bars.measure,
     );
   };
-  followRuns(store, signal, async () => {
-    const view = latest;
-    if (!view || view.signal.aborted) return;
-    // What is known already comes at once; only the exact cells are new.
-    const loaded = await loadFacts(view).catch(() => null);
-    if (loaded && !view.signal.aborted && view === latest) paint(view, loaded);
-  });
+  followRuns(setting);
 
   return {
     label: "Saliency: what the answer rests on",
-    controls: [whole, mark.toggle, measure.el, method.el, settings(store, signal)],
+    controls: [whole, mark.toggle, measure.el, method.el, choices.el],
     body,
-    async load(view) {
-      latest = null;
-      const loaded = await loadFacts(view);
-      return { ...words(store, loaded), draw: () => paint(view, loaded) };
+    reads: ({ selection: { token, layer, head, unit }, method, marks }) => [
+      token,
+      head >= 0 || unit ? [layer, head, unit] : null,
+      method?.name,
+      marks,
+    ],
+    needs: (state, got) => factNeeds(state, shownRun(store), got),
+    picture(state, got) {
+      const facts = factsOf(state, shownRun(store), got);
+      return { ...words(state, facts), draw: () => paint(state, facts) };
     },
   };
 };
 
-/** Draw the new cells of whatever exact run is behind the picture, and all anew when it is done. */
-function followRuns(store: Store, signal: AbortSignal, redraw: () => Promise<void>): void {
-  const followed = new Set<string>();
-  let drawing = false;
-  let again = false;
-  const changed = async () => {
-    if (shownRun(store)?.status === "done") return store.touch();
-    if (drawing) {
-      again = true;
-      return;
-    }
-    drawing = true;
-    do {
-      again = false;
-      await redraw();
-    } while (again);
-    drawing = false;
-  };
-  const follow = () => {
-    const run = shownRun(store);
-    if (!run || followed.has(run.method)) return;
-    followed.add(run.method);
-    run.subscribe(() => {
-      if (shownRun(store) === run) void changed();
-    }, signal);
-  };
-  follow();
-  store.subscribe(follow, signal);
+/** Show new cells of the exact run behind the picture, and stop what nobody looks at any more. */
+function followRuns({ store, signal, refresh }: PanelSetting): void {
+  const again = perFrame(refresh, signal);
+  for (const { name, exact } of store.manifest.methods) {
+    const changed = () => name === store.method?.name && again();
+    if (exact) exactRun(store, name).subscribe(changed, signal);
+  }
+  store.subscribe(() => leaveOthers(store, store.method?.name), signal);
 }
 
 interface Strips {
@@ -183,18 +169,18 @@ interface Strips {
   answers: Strip[];
 }
 
-function makeStrips(store: Store): Strips {
-  const n = store.promptLength;
-  const sides: (Side | undefined)[] = store.manifest.shared ? [undefined] : [...SIDES];
+function makeStrips(state: State): Strips {
+  const n = state.promptLength;
+  const sides: (Side | undefined)[] = state.manifest.shared ? [undefined] : [...SIDES];
   return {
-    prompt: tokenStrip(store.manifest.prompt_tokens, 0),
-    answers: sides.map((side) => tokenStrip(store.answer(side ?? "tuned").tokens, n, side)),
+    prompt: tokenStrip(state.manifest.prompt_tokens, 0),
+    answers: sides.map((side) => tokenStrip(state.answer(side ?? "tuned").tokens, n, side)),
   };
 }
 
-function answerRow(store: Store, strip: Strip): HTMLElement {
+function answerRow(state: State, strip: Strip): HTMLElement {
   const side = sideOf(strip);
-  const label = store.manifest.shared ? "answer tokens" : `answer tokens of ${side ?? "a model"}`;
+  const label = state.manifest.shared ? "answer tokens" : `answer tokens of ${side ?? "a model"}`;
   return h(
     "div",
     { class: "tl-row tl-answer", role: "group", "aria-label": label, "data-side": side },
@@ -228,29 +214,7 @@ function sideOf(strip: Strip): Side | undefined {
   return strip.buttons[0]?.dataset.side as Side | undefined;
 }
 
-async function loadFacts(view: View): Promise<Facts> {
-  const { store } = view;
-  const array = async (key: Key<Tensor>) => (await view.block(key)).data as Numbers;
-  // Facts beside the picture: a page may have left them out.
-  const [bars, tracks, disagreement, logprob, alternatives] = await Promise.all([
-    loadBars(view),
-    view.optional(loadTracks(view)),
-    store.manifest.shared ? view.optional(array(keys.disagreement()), true) : null,
-    view.optional(
-      bySide((side) => array(keys.logprob(side))),
-      true,
-    ),
-    view.optional(
-      bySide((side) => view.block(keys.alternatives(side))),
-      true,
-    ),
-  ]);
-  const shares = await loadShares(view, bars.tables);
-  return { bars, tracks: tracks ?? [], shares, disagreement, logprob, alternatives };
-}
-
-function drawStrips(view: View, strips: Strips, facts: Facts): void {
-  const { store } = view;
+function drawStrips(state: State, strips: Strips, facts: Facts): void {
   const { bars, tracks } = facts;
   const none = { base: null, tuned: null };
   const max = largest(bars.values.base, bars.values.tuned);
@@ -266,11 +230,11 @@ function drawStrips(view: View, strips: Strips, facts: Facts): void {
     row.style.setProperty("--tl-room-up", String(up));
     row.style.setProperty("--tl-room-down", String(down));
     strip.tracks(tracks, trackMax);
-    strip.select(store.selection.token, store.reading, store.span);
-    strip.label((i) => labelOf(store, facts, strip, i));
+    strip.select(state.selection.token, state.reading, state.span);
+    strip.label((i) => labelOf(state, facts, strip, i));
   }
-  strips.prompt.segments(store.segments);
-  strips.prompt.collapse(store.options.saliency.hideTemplate);
+  strips.prompt.segments(state.segments);
+  strips.prompt.collapse(state.options.saliency.hideTemplate);
   const { shares } = facts;
   for (const strip of strips.answers) {
     strip.underlines(facts.disagreement, largest(facts.disagreement));

@@ -1,39 +1,40 @@
 // Sentences of the saliency panel: title, caption, tooltips, names for screen readers.
 
 import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
-import type { Store } from "../../core/store.ts";
+import type { State } from "../../core/state.ts";
 import { count, number, quote } from "../../draw/format.ts";
 import type { Tip } from "../../draw/tooltip.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import type { Picture } from "../../shell/frame.ts";
-import { type Bars, columnsOf } from "./data.ts";
+import type { Bars } from "./bars.ts";
 import type { Facts } from "./facts.ts";
+import { columnsOf } from "./focus.ts";
 import { shareText } from "./shares.ts";
-import { shownRun, standIn } from "./table.ts";
+import { standIn } from "./table.ts";
 import { pairText, type Strip } from "./token_strip.ts";
 
-export function labelOf(store: Store, facts: Facts, strip: Strip, i: number): string {
+export function labelOf(state: State, facts: Facts, strip: Strip, i: number): string {
   const position = strip.offset + i;
-  const kind = position < store.promptLength ? "prompt token" : "answer token";
-  const lines = linesOf(store, facts, position, strip.buttons[i]?.dataset.side as Side | undefined);
+  const kind = position < state.promptLength ? "prompt token" : "answer token";
+  const lines = linesOf(state, facts, position, strip.buttons[i]?.dataset.side as Side | undefined);
   return [`${kind} ${position}, ${quote(strip.tokens[i]!.text)}`, ...lines].join("; ");
 }
 
-export function tipOf(store: Store, facts: Facts, element: HTMLElement): Tip {
+export function tipOf(state: State, facts: Facts, element: HTMLElement): Tip {
   const position = Number(element.dataset.token);
   const side = element.dataset.side as Side | undefined;
-  const text = quote(store.text(position, side));
+  const text = quote(state.text(position, side));
   const segment = element.dataset.segment;
   const name = segment && segment !== "other" ? ` · ${segment}` : "";
   return {
     title: `${text} position ${position}${name}`,
-    lines: linesOf(store, facts, position, side),
+    lines: linesOf(state, facts, position, side),
   };
 }
 
-function linesOf(store: Store, facts: Facts, position: number, side: Side | undefined): string[] {
+function linesOf(state: State, facts: Facts, position: number, side: Side | undefined): string[] {
   const { bars } = facts;
-  const n = store.promptLength;
+  const n = state.promptLength;
   const index = position < n ? position : position - n;
   const here = bars.on === (position < n ? "prompt" : "answer");
   const shown = SIDES.filter((one) => side === undefined || one === side);
@@ -45,7 +46,7 @@ function linesOf(store: Store, facts: Facts, position: number, side: Side | unde
     side === "base" ? undefined : values.tuned?.[i],
   ];
   const lines = here ? [pairText(bars.measure, ...of(bars.values, index))] : [];
-  if (here && shownRun(store)) lines.push(measured(facts, index, shown));
+  if (here && facts.run) lines.push(measured(facts, index, shown));
   if (position >= n) {
     if (facts.disagreement)
       lines.push(`KL(tuned ‖ base): ${number(facts.disagreement[index]!)} nats`);
@@ -79,31 +80,30 @@ function measured({ bars }: Facts, index: number, shown: readonly Side[]): strin
 }
 
 /** Title, note and caption, made from the selection. */
-export function words(store: Store, facts: Facts): Omit<Picture, "draw"> {
-  const { bars } = facts;
-  const { method } = store;
-  const none = SIDES.every((side) => store.answer(side).tokens.length === 0);
+export function words(state: State, facts: Facts): Omit<Picture, "draw"> {
+  const { bars, run } = facts;
+  const { method } = state;
+  const none = SIDES.every((side) => state.answer(side).tokens.length === 0);
   if (!method || none) {
     const caption = none ? "There is no answer to explain." : "This trace has no saliency method.";
     return { title: "Prompt and answer", caption };
   }
-  const run = shownRun(store);
   const partly = run !== null && run.status !== "done";
   const note = `${run ? (partly ? "exact as it comes" : "exact") : "estimate"} · ${method.title}`;
   const doubt = run
-    ? filler(store, bars, partly)
+    ? filler(state, bars, partly)
     : "An estimate, not the effect of taking the token away.";
   const scale = bars.differences
     ? "Base above, tuned below, under them tuned − base, all on one scale."
-    : `Base above, tuned below, one scale.${apart(store, facts)}`;
-  const caption = [how(store, facts), scale, doubt, coverage(facts)].filter(Boolean).join(" ");
-  return { title: titleOf(store, facts), note, caption };
+    : `Base above, tuned below, one scale.${apart(state, facts)}`;
+  const caption = [how(state, facts), scale, doubt, coverage(facts)].filter(Boolean).join(" ");
+  return { title: titleOf(state, facts), note, caption };
 }
 
 /** What stands in for cells that are not measured yet. */
-function filler(store: Store, bars: Bars, partly: boolean): string {
+function filler(state: State, bars: Bars, partly: boolean): string {
   if (!partly) return "";
-  const estimate = standIn(store)?.title.toLowerCase();
+  const estimate = standIn(state)?.title.toLowerCase();
   if (bars.measure !== "effect") {
     return estimate
       ? `Hatched until every cell is measured: the others are estimated by ${estimate}.`
@@ -114,8 +114,8 @@ function filler(store: Store, bars: Bars, partly: boolean): string {
     : "Cells that are not measured yet stay empty.";
 }
 
-function apart(store: Store, { bars }: Facts): string {
-  if (store.manifest.shared || bars.focus === "answer") return "";
+function apart(state: State, { bars }: Facts): string {
+  if (state.manifest.shared || bars.focus === "answer") return "";
   return " The models read different answers, so their difference is shown over whole answers only.";
 }
 
@@ -125,16 +125,16 @@ function coverage({ shares, bars }: Facts): string {
   return `The instruction covers the whole prompt beside the template: its ${what} little about where the models look.`;
 }
 
-function how(store: Store, { bars }: Facts): string {
-  const method = store.method!;
-  const { levels, threshold, norm, relative } = store.options.saliency.density;
-  const picture = store.options.saliency.pictureThreshold;
+function how(state: State, { bars }: Facts): string {
+  const method = state.method!;
+  const { levels, threshold, norm, relative } = state.options.saliency.density;
+  const picture = state.options.saliency.pictureThreshold;
   const levelText = `Levels 0 to ${levels}: share of each answer token's largest effect, levels up to ${picture} left out.`;
   if (bars.focus === "answer token") return bars.measure === "levels" ? levelText : method.measures;
   if (bars.focus === "prompt token") {
     return `${bars.measure === "levels" ? levelText : method.measures} Shown on the answer tokens.`;
   }
-  const m = Math.max(...SIDES.map((side) => columnsOf(store, side).length));
+  const m = Math.max(...SIDES.map((side) => columnsOf(state, side).length));
   const over = bars.focus === "span" ? `the ${m} chosen answer tokens` : "the answer";
   return {
     density: `Importance density over ${bars.focus === "span" ? over : count(m, "answer token")} (L = ${levels}, b = ${threshold}, p = ${norm}, ${relative ? "divided by the prompt's maximum" : "not divided"}).`,
@@ -143,28 +143,28 @@ function how(store: Store, { bars }: Facts): string {
   }[bars.measure];
 }
 
-function titleOf(store: Store, { bars }: Facts): string {
-  const { token } = store.selection;
+function titleOf(state: State, { bars }: Facts): string {
+  const { token } = state.selection;
   if (bars.focus === "answer") return "What the answer rests on";
   if (bars.focus === "prompt token")
-    return `Where the prompt token ${quote(store.text(token))} matters`;
-  if (bars.focus === "span") return spanTitle(store);
-  if (store.manifest.shared) return `What the answer token ${quote(store.text(token))} rests on`;
+    return `Where the prompt token ${quote(state.text(token))} matters`;
+  if (bars.focus === "span") return spanTitle(state);
+  if (state.manifest.shared) return `What the answer token ${quote(state.text(token))} rests on`;
   const names = SIDES.map((side) =>
-    token < store.length(side) ? `${quote(store.text(token, side))} (${side})` : `none (${side})`,
+    token < state.length(side) ? `${quote(state.text(token, side))} (${side})` : `none (${side})`,
   );
-  return `What answer token ${token - store.promptLength} rests on: ${names.join(", ")}`;
+  return `What answer token ${token - state.promptLength} rests on: ${names.join(", ")}`;
 }
 
-function spanTitle(store: Store): string {
-  const [from, to] = store.span!;
+function spanTitle(state: State): string {
+  const [from, to] = state.span!;
   const name = (side: Side) => {
-    const last = Math.min(to, store.length(side) - 1);
+    const last = Math.min(to, state.length(side) - 1);
     if (last < from) return "none";
-    const text = (position: number) => quote(store.text(position, side), 20);
+    const text = (position: number) => quote(state.text(position, side), 20);
     return last === from ? text(from) : `${text(from)} … ${text(last)}`;
   };
-  if (store.manifest.shared)
+  if (state.manifest.shared)
     return `What the ${count(to - from + 1, "answer token")} ${name("tuned")} rest on`;
   return `What these answer tokens rest on: ${SIDES.map((side) => `${name(side)} (${side})`).join(", ")}`;
 }

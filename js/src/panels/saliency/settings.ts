@@ -3,87 +3,66 @@
 import type { Store } from "../../core/store.ts";
 import { h } from "../../draw/dom.ts";
 
-export function settings(store: Store, signal: AbortSignal): HTMLElement {
-  const { density } = store.options.saliency;
-  const setDensity = (patch: Partial<typeof density>) =>
-    store.setOptions("saliency", { density: { ...store.options.saliency.density, ...patch } });
-  return h(
-    "details",
-    { class: "tl-settings" },
-    h("summary", { class: "tl-button" }, "settings"),
-    h(
-      "div",
-      { class: "tl-sheet" },
-      field("L, number of levels", density.levels, 1, 100, signal, (levels) =>
-        setDensity({ levels }),
-      ),
-      field(
-        "b, levels not above it count as 0 (density)",
-        density.threshold,
-        0,
-        100,
-        signal,
-        (threshold) => setDensity({ threshold }),
-      ),
-      field(
-        "b for pictures of levels",
-        store.options.saliency.pictureThreshold,
-        0,
-        100,
-        signal,
-        (pictureThreshold) => store.setOptions("saliency", { pictureThreshold }),
-      ),
-      field("p of the density", density.norm, 1, 100, signal, (norm) => setDensity({ norm })),
-      toggle(
-        "divide densities by the prompt's maximum, as published",
-        density.relative,
-        signal,
-        (relative) => setDensity({ relative }),
-      ),
-      toggle(
-        "set the first token aside in attention",
-        store.options.saliency.setSinkAside,
-        signal,
-        (setSinkAside) => store.setOptions("saliency", { setSinkAside }),
-      ),
-      toggle(
-        "collapse template tokens",
-        store.options.saliency.hideTemplate,
-        signal,
-        (hideTemplate) => store.setOptions("saliency", { hideTemplate }),
-      ),
+interface Settings {
+  el: HTMLElement;
+  draw(): void;
+}
+
+const NUMBERS = [
+  ["levels", "L, number of levels", 1],
+  ["threshold", "b, levels not above it count as 0 (density)", 0],
+  ["pictureThreshold", "b for pictures of levels", 0],
+  ["norm", "p of the density", 1],
+] as const;
+const MAX = 100;
+
+const SWITCHES = [
+  ["relative", "divide densities by the prompt's maximum, as published"],
+  ["setSinkAside", "set the first token aside in attention"],
+  ["hideTemplate", "collapse template tokens"],
+] as const;
+
+export function settings(store: Store, signal: AbortSignal): Settings {
+  const now = () => ({ ...store.options.saliency, ...store.options.saliency.density });
+  const put = (name: keyof ReturnType<typeof now>, value: number | boolean) => {
+    const { density } = store.options.saliency;
+    const patch = { [name]: value };
+    store.setOptions("saliency", name in density ? { density: { ...density, ...patch } } : patch);
+  };
+  const numbers = NUMBERS.map(([name, label, min]) => {
+    const input = h("input", { type: "number", min, max: MAX, step: 1 });
+    let shown = Number.NaN;
+    const change = () => {
+      const value = Math.min(Math.max(Number(input.value) || min, min), MAX);
+      input.value = String(value);
+      put(name, value);
+    };
+    input.addEventListener("change", change, { signal });
+    const draw = () => {
+      const value = now()[name];
+      if (value !== shown) input.value = String(value); // what is being typed stays
+      shown = value;
+    };
+    return { el: h("label", {}, input, label), draw };
+  });
+  const switches = SWITCHES.map(([name, label]) => {
+    const input = h("input", { type: "checkbox" });
+    input.addEventListener("change", () => put(name, input.checked), { signal });
+    const draw = () => {
+      input.checked = now()[name];
+    };
+    return { el: h("label", {}, input, label), draw };
+  });
+  const parts = [...numbers, ...switches];
+  return {
+    el: h(
+      "details",
+      { class: "tl-settings" },
+      h("summary", { class: "tl-button" }, "settings"),
+      h("div", { class: "tl-sheet" }, ...parts.map((part) => part.el)),
     ),
-  );
-}
-
-function field(
-  label: string,
-  value: number,
-  min: number,
-  max: number,
-  signal: AbortSignal,
-  change: (value: number) => void,
-): HTMLElement {
-  const input = h("input", { type: "number", min, max, value, step: 1 });
-  input.addEventListener(
-    "change",
-    () => {
-      const wanted = Math.min(Math.max(Number(input.value) || min, min), max);
-      input.value = String(wanted);
-      change(wanted);
+    draw() {
+      for (const part of parts) part.draw();
     },
-    { signal },
-  );
-  return h("label", {}, input, label);
-}
-
-function toggle(
-  label: string,
-  on: boolean,
-  signal: AbortSignal,
-  change: (on: boolean) => void,
-): HTMLElement {
-  const input = h("input", { type: "checkbox", checked: on });
-  input.addEventListener("change", () => change(input.checked), { signal });
-  return h("label", {}, input, label);
+  };
 }

@@ -1,11 +1,11 @@
 // Where in the prompt the effect comes from: shares of its parts, as compare.effect_shares.
 
-import { type BySide, keys, type Segment, SIDES, type Side } from "../../contract/contract.ts";
-import type { Store } from "../../core/store.ts";
+import { type BySide, type Segment, SIDES, type Side } from "../../contract/contract.ts";
+import type { State } from "../../core/state.ts";
 import { h } from "../../draw/dom.ts";
 import { percent } from "../../draw/format.ts";
-import type { View } from "../../shell/frame.ts";
-import { columnsOf } from "./data.ts";
+import { columnsOf } from "./focus.ts";
+import { ofSides } from "./sides.ts";
 import type { Table } from "./table.ts";
 
 export const PARTS = ["instruction", "context", "template", "rest"] as const;
@@ -31,20 +31,17 @@ const partOf = (segment: Segment): Part =>
       ? "rest"
       : "template";
 
-/** Prompt positions that have one effect together; null where every token has its own. */
-export async function loadGroups(view: View): Promise<number[][] | null> {
-  const unit = view.store.method?.unit ?? "token";
-  return unit === "token" ? null : view.optional(view.block(keys.groups(unit)), true);
-}
-
-/** Shares of the positive effect, of the answer tokens whose effects are at hand. */
+/**
+ * Shares of the positive effect, of the answer tokens whose effects are at hand. `groups` are
+ * prompt positions that have one effect together; null where every token has its own.
+ */
 export function sharesOf(
-  store: Store,
+  state: State,
   tables: BySide<Table | null>,
   groups: number[][] | null,
 ): Shares | null {
   if (!SIDES.some((side) => tables[side])) return null;
-  const parts = store.segments.map(partOf);
+  const parts = state.segments.map(partOf);
   const weight = new Float64Array(parts.length).fill(1);
   for (const group of groups ?? []) for (const n of group) weight[n] = 1 / group.length;
   const sums = (side: Side, columns: readonly number[]): Share | null => {
@@ -65,16 +62,12 @@ export function sharesOf(
     return share;
   };
   const inside = new Set(parts.filter((part) => part !== "template"));
-  const of = <T>(make: (side: Side) => T): BySide<T> => ({
-    base: make("base"),
-    tuned: make("tuned"),
-  });
   return {
-    overall: of((side) => sums(side, columnsOf(store, side))),
-    along: of((side) => {
-      const all = store.answer(side).tokens.map((_, m) => m);
+    overall: ofSides((side) => sums(side, columnsOf(state, side))),
+    along: ofSides((side) => {
+      const all = state.answer(side).tokens.map((_, m) => m);
       const single = tables[side]?.width !== all.length;
-      const known = single ? columnsOf(store, side) : all;
+      const known = single ? columnsOf(state, side) : all;
       return all.map((m) => (known.includes(m) ? sums(side, [m]) : null));
     }),
     covers: inside.size === 1 && inside.has("instruction"),
@@ -83,13 +76,9 @@ export function sharesOf(
   };
 }
 
-export async function loadShares(view: View, tables: BySide<Table | null>): Promise<Shares | null> {
-  return sharesOf(view.store, tables, await loadGroups(view));
-}
-
 export interface SharesChart {
   el: HTMLElement;
-  draw(store: Store, shares: Shares | null): void;
+  draw(state: State, shares: Shares | null): void;
 }
 
 /** Both models' shares as one bar each, with their numbers. */
@@ -97,10 +86,10 @@ export function sharesChart(): SharesChart {
   const el = h("div", { class: "tl-shares", role: "group", "aria-label": "where the effect is" });
   return {
     el,
-    draw(store, shares) {
+    draw(state, shares) {
       el.hidden = shares === null || !shares.marked;
       if (!shares || el.hidden) return el.replaceChildren();
-      const used = PARTS.filter((part) => store.segments.some((one) => partOf(one) === part));
+      const used = PARTS.filter((part) => state.segments.some((one) => partOf(one) === part));
       el.style.setProperty("--tl-parts", String(used.length));
       el.replaceChildren(
         h("span", { class: "tl-shares-title" }, "share of the positive effect"),

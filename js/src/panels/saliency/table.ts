@@ -1,12 +1,15 @@
 // Effects of both models, cell by cell, and which of them are measured rather than estimated.
 
 import type { BySide, Method, Side } from "../../contract/contract.ts";
-import { keys } from "../../contract/contract.ts";
+import { keys, SIDES } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
-import { EXACT, type ExactRun, exactRun, leaveOthers } from "../../core/runs.ts";
+import { type Got, type Need, optional, quiet, required, take } from "../../core/load.ts";
+import { complete, EXACT, type ExactRun, exactRun } from "../../core/runs.ts";
+import type { State } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
-import { bySide, type Numbers } from "../../maths/numbers.ts";
-import type { View } from "../../shell/frame.ts";
+import type { Numbers } from "../../maths/numbers.ts";
+import { columnsOf, focusOf } from "./focus.ts";
+import { both, ofSides } from "./sides.ts";
 
 export interface Table {
   /** N rows, one for each prompt token, of `width` columns. */
@@ -21,9 +24,9 @@ export interface Table {
 const STAND_INS = ["attention_knockout", "gradient_x_input_logprob"];
 
 /** What is shown in a cell whose exact effect is not known yet; only occlusion has such a thing. */
-export function standIn(store: Store): Method | undefined {
-  if (store.method?.name !== EXACT) return undefined;
-  const { methods } = store.manifest;
+export function standIn(state: State): Method | undefined {
+  if (state.method?.name !== EXACT) return undefined;
+  const { methods } = state.manifest;
   return STAND_INS.map((name) => methods.find((method) => method.name === name)).find(Boolean);
 }
 
@@ -32,38 +35,65 @@ export function shownRun(store: Store): ExactRun | null {
   return store.method?.exact ? exactRun(store, store.method.name) : null;
 }
 
-/** Effects by the chosen method; `single` where one answer token is enough. */
-export async function loadTables(view: View, single: boolean): Promise<BySide<Table | null>> {
-  const { store } = view;
-  const name = store.method!.name;
-  leaveOthers(store, name);
-  const run = shownRun(store);
-  if (run) {
-    await run.look(view.block);
-    const estimate = standIn(store);
-    const open = run.status === "done" || !estimate;
-    const estimates = open
-      ? null
-      : await view.optional(bySide((side) => whole(view, side, estimate.name)));
-    if (run.status === "idle") run.start();
-    return bySide(async (side) => mixed(store, side, run, estimates?.[side] ?? null));
-  }
-  return bySide(async (side) => {
-    const width = store.answer(side).tokens.length;
-    const column = store.selection.token - store.promptLength;
-    if (width === 0) return null;
-    if (single && !store.has(keys.saliency(side, name))) {
-      if (column >= width) return null;
-      const { data } = await view.block(keys.saliencyColumn(side, name, column));
-      return { effects: data, width: 1, exact: new Array(data.length).fill(false), place: () => 0 };
+/** Effects by the chosen method. */
+export function tableNeeds(state: State, run: ExactRun | null, got: Got): Need[] {
+  const { method } = state;
+  if (run) return runNeeds(state, run, got);
+  if (!method) return [];
+  return SIDES.flatMap((side) => {
+    const whole = keys.saliency(side, method.name);
+    // One answer token is enough where the others would have to be computed.
+    if (focusOf(state) === "answer token" && !state.has(whole)) {
+      const columns = columnsOf(state, side);
+      return required(...columns.map((m) => keys.saliencyColumn(side, method.name, m)));
     }
-    const { data } = await whole(view, side, name);
-    return estimated(data, width);
+    return state.answer(side).tokens.length ? required(whole) : [];
   });
 }
 
-function whole(view: View, side: Side, name: string): Promise<Tensor> {
-  return view.block(keys.saliency(side, name));
+/** What is measured before the run begins, and the estimate of what is not measured yet. */
+function runNeeds(state: State, run: ExactRun, got: Got): Need[] {
+  const whole = SIDES.map((side) => keys.saliency(side, run.method));
+  const soFar = SIDES.map((side) => keys.saliencySoFar(side, run.method));
+  const unknown = run.status === "unknown";
+  // A recording holds the whole table, and says nothing of how it came about.
+  const recorded =
+    whole.every((key) => state.has(key)) || soFar.some((key) => got(key).state === "failed");
+  const tables = unknown ? measuredBefore(run, got) : run.tables;
+  const open = tables && run.status !== "done" && !SIDES.every((side) => complete(tables[side]));
+  const estimate = open && standIn(state);
+  return [
+    ...(!unknown ? [] : recorded ? required(...whole) : quiet(...soFar)),
+    ...(estimate ? optional(...SIDES.map((side) => keys.saliency(side, estimate.name))) : []),
+  ];
+}
+
+function measuredBefore(run: ExactRun, got: Got): BySide<Tensor> | null {
+  return (
+    both(got, (side) => keys.saliency(side, run.method)) ??
+    both(got, (side) => keys.saliencySoFar(side, run.method))
+  );
+}
+
+/** The tables of the chosen method; an exact run that has not begun begins. */
+export function tablesOf(state: State, run: ExactRun | null, got: Got): BySide<Table | null> {
+  if (run) {
+    const estimate = standIn(state);
+    const estimates = estimate ? both(got, (side) => keys.saliency(side, estimate.name)) : null;
+    const before = measuredBefore(run, got);
+    if (before) run.begin(before);
+    return ofSides((side) => mixed(state, side, run, estimates?.[side] ?? null));
+  }
+  const { method } = state;
+  return ofSides((side) => {
+    if (!method) return null;
+    const whole = got(keys.saliency(side, method.name)).value;
+    if (whole) return estimated(whole.data, state.answer(side).tokens.length);
+    const [column] = columnsOf(state, side);
+    if (column === undefined) return null;
+    const { data } = take(got(keys.saliencyColumn(side, method.name, column)));
+    return { ...estimated(data, 1), place: () => 0 };
+  });
 }
 
 function estimated(effects: Numbers, width: number): Table {
@@ -72,16 +102,11 @@ function estimated(effects: Numbers, width: number): Table {
 }
 
 /** Exact cells where they are known, the estimate in the others, NaN without either. */
-export function mixed(
-  store: Store,
-  side: Side,
-  run: ExactRun,
-  estimate: Tensor | null,
-): Table | null {
-  const width = store.answer(side).tokens.length;
+function mixed(state: State, side: Side, run: ExactRun, estimate: Tensor | null): Table | null {
+  const width = state.answer(side).tokens.length;
   if (width === 0) return null;
   const known = run.tables[side]?.data;
-  const length = width * store.promptLength;
+  const length = width * state.promptLength;
   const effects = Float64Array.from({ length }, (_, i) => {
     const value = known?.[i] ?? Number.NaN;
     return Number.isNaN(value) ? (estimate?.data[i] ?? Number.NaN) : value;

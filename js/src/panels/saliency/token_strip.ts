@@ -5,7 +5,7 @@ import type { BySide, Segment, Side, Token } from "../../contract/contract.ts";
 import { h, setAttribute } from "../../draw/dom.ts";
 import { number, tokenText } from "../../draw/format.ts";
 import type { Numbers } from "../../maths/numbers.ts";
-import type { Track } from "./data.ts";
+import type { Track } from "./tracks.ts";
 
 interface Marks {
   el: HTMLButtonElement;

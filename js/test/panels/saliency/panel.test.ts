@@ -1,8 +1,9 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { Manifest } from "../../../src/contract/contract.ts";
+import { keys, type Manifest } from "../../../src/contract/contract.ts";
 import type { Tensor, Value } from "../../../src/contract/decode.ts";
 import { exactRun, rowsDone } from "../../../src/core/runs.ts";
 import { Store } from "../../../src/core/store.ts";
+import { bySide } from "../../../src/maths/numbers.ts";
 import { type Shares, sharesOf } from "../../../src/panels/saliency/shares.ts";
 import type { Table } from "../../../src/panels/saliency/table.ts";
 import { mount } from "../../../src/shell/mount.ts";
@@ -86,9 +87,9 @@ describe("exact effects", () => {
     expect(exactRun(mine, "occlusion")).toBe(run);
     const seen: string[] = [];
     run.subscribe(() => seen.push(run.status), new AbortController().signal);
-    await run.look((key) => mine.block(key, mine.signal) as never);
-    expect([run.status, rowsDone(run.tables.base!)]).toEqual(["idle", 0]);
-    run.start();
+    const { signal } = mine;
+    run.begin(await bySide((side) => mine.block(keys.saliencySoFar(side, "occlusion"), signal)));
+    expect([run.status, rowsDone(run.tables.base!)]).toEqual(["running", 0]);
     await vi.waitFor(() => expect(Object.keys(waiting)).toHaveLength(2));
     advance(2);
     await vi.waitFor(() => expect(rowsDone(run.tables.tuned!)).toBe(2));

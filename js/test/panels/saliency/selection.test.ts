@@ -1,7 +1,8 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { Tensor } from "../../../src/contract/decode.ts";
+import { mount } from "../../../src/shell/mount.ts";
 import { manifest, source, value } from "../../fixture.ts";
-import { all, numbers, press, show } from "../../mounted.ts";
+import { all, ending, numbers, press, show } from "../../mounted.ts";
 
 describe("saliency", () => {
   it("shows one button per position, and the effects on the clicked token", async () => {
@@ -78,5 +79,45 @@ describe("saliency", () => {
     for (const token of all(root, "[data-token]")) {
       expect(token.getAttribute("aria-label")).toMatch(/(prompt|answer) token \d+, .*(base|KL)/);
     }
+  });
+
+  it("shows the same in two cells of one explorer, and again in a page", async () => {
+    const { root, store, model, made, settled } = await show("saliency");
+    const cell = document.createElement("div");
+    document.body.append(cell);
+    await mount(store, "saliency", cell, ending.at(-1)!.signal);
+    const inputs = (of: HTMLElement) =>
+      [...of.querySelectorAll<HTMLInputElement>(".tl-settings input")].map((input) =>
+        input.type === "checkbox" ? input.checked : input.value,
+      );
+    const unfolded = (of: HTMLElement) =>
+      of.querySelector(".tl-badge")!.getAttribute("aria-expanded") === "true" &&
+      all(of, ".tl-curve-figure").length === 2;
+    expect(unfolded(cell)).toBe(false);
+    root.querySelector<HTMLElement>(".tl-badge")!.click();
+    const [levels, , , , relative] = root.querySelectorAll<HTMLInputElement>(".tl-settings input");
+    levels!.value = "300"; // more than there may be
+    levels!.dispatchEvent(new Event("change"));
+    relative!.click();
+    await settled();
+    const wanted = ["100", "7", "0", "4", false, true, false];
+    for (const place of [root, cell]) {
+      await vi.waitFor(() => expect(unfolded(place)).toBe(true));
+      expect(inputs(place)).toEqual(wanted);
+    }
+    const page = await show("saliency", made, undefined, { view: model.get("view") });
+    await vi.waitFor(() => expect(unfolded(page.root)).toBe(true));
+    expect(inputs(page.root)).toEqual(wanted);
+  });
+
+  it("stays as it is while another layer is looked at without a head or unit", async () => {
+    const { root, store, settled } = await show("saliency");
+    const notes = root.querySelector(".tl-notes")!.firstChild;
+    store.select({ layer: 1 });
+    await settled();
+    expect(root.querySelector(".tl-notes")!.firstChild).toBe(notes);
+    store.select({ head: 2 });
+    await settled();
+    expect(all(root, ".tl-lane").length).toBeGreaterThan(0);
   });
 });

@@ -1,0 +1,133 @@
+// What the saliency panel shows for a selection: numbers per token, without any drawing.
+
+import type { BySide } from "../../contract/contract.ts";
+import type { State } from "../../core/state.ts";
+import { density, instructionScore, levels } from "../../maths/density.ts";
+import type { Numbers } from "../../maths/numbers.ts";
+import { columnsOf, type Focus, focusOf, together } from "./focus.ts";
+import { ofSides } from "./sides.ts";
+import type { Table } from "./table.ts";
+
+/** Numbers on the prompt's or the answer's tokens, one list per model; null: none to show. */
+export interface Bars {
+  focus: Focus;
+  measure: "density" | "effect" | "levels";
+  /** Where the numbers stand. */
+  on: "prompt" | "answer";
+  values: BySide<Float64Array | null>;
+  /** Which of the numbers are measured; the others are estimated. */
+  exact: BySide<boolean[]>;
+  /** tuned - base, where both stand for the same thing. */
+  differences: Float64Array | null;
+  scores: BySide<number> | null;
+}
+
+/** Everything that follows from the effects, at once. */
+export function barsOf(state: State, tables: BySide<Table | null>): Bars {
+  const focus = focusOf(state);
+  const { answerMeasure, tokenMeasure } = state.options.saliency;
+  const measure = together(focus) ? answerMeasure : tokenMeasure;
+  const on = focus === "prompt token" ? "answer" : "prompt";
+  const rows = ofSides((side) => {
+    const table = tables[side];
+    const columns = columnsOf(state, side);
+    if (!table || columns.length === 0) return null;
+    return on === "answer" ? along(state, table) : over(state, measure, table, columns);
+  });
+  const values = ofSides((side) => rows[side]?.values ?? null);
+  const { base, tuned } = values;
+  // Without a shared answer, token m of one is not token m of the other.
+  const alike = state.manifest.shared || focus === "answer";
+  return {
+    focus,
+    measure,
+    on,
+    values,
+    exact: ofSides((side) => rows[side]?.exact ?? []),
+    differences: base && tuned && alike ? base.map((value, i) => tuned[i]! - value) : null,
+    scores: state.method && together(focus) ? scoresOf(state, tables) : null,
+  };
+}
+
+/** Rows that count for levels and densities: neither special nor template tokens. */
+function scoredTokens(state: State): number[] {
+  return state.marked("instruction", "context", "other");
+}
+
+interface Row {
+  values: Float64Array;
+  exact: boolean[];
+}
+
+/** Where the selected prompt token matters along the answer. */
+function along(state: State, { effects, exact, width }: Table): Row {
+  const { token } = state.selection;
+  const { density: settings, tokenMeasure } = state.options.saliency;
+  if (tokenMeasure === "effect") {
+    const of = Array.from({ length: width }, (_, m) => token * width + m);
+    return {
+      values: Float64Array.from(of, (i) => effects[i]!),
+      exact: of.map((i) => exact[i]!),
+    };
+  }
+  const level = levelsOf(state, effects, width, settings.levels);
+  return {
+    values: level.slice(token * width, (token + 1) * width),
+    exact: Array(width).fill(exact.every(Boolean)),
+  };
+}
+
+/** What some answer tokens rest on, taken together. */
+function over(
+  state: State,
+  measure: Bars["measure"],
+  table: Table,
+  columns: readonly number[],
+): Row {
+  const width = columns.length;
+  const rows = table.effects.length / table.width;
+  const places = Array.from({ length: rows * width }, (_, i) => {
+    return Math.floor(i / width) * table.width + table.place(columns[i % width]!);
+  });
+  const effects = Float64Array.from(places, (i) => table.effects[i]!);
+  const known = places.map((i) => table.exact[i]!);
+  if (measure === "effect") {
+    const exact = Array.from({ length: rows }, (_, n) =>
+      known.slice(n * width, (n + 1) * width).every(Boolean),
+    );
+    return { values: rowMeans(effects, width), exact };
+  }
+  const { density: settings } = state.options.saliency;
+  // Levels are shares of the largest effect: one that is estimated makes all of them so.
+  const exact = Array(rows).fill(known.every(Boolean));
+  if (effects.some(Number.isNaN)) return { values: new Float64Array(rows).fill(Number.NaN), exact };
+  const values =
+    measure === "density"
+      ? density(effects, width, settings, scoredTokens(state))
+      : rowMeans(levelsOf(state, effects, width, settings.levels), width);
+  return { values, exact };
+}
+
+function levelsOf(state: State, effects: Numbers, width: number, count: number): Float64Array {
+  const { pictureThreshold } = state.options.saliency;
+  const level = levels(effects, width, count, scoredTokens(state));
+  return level.map((value) => (value > pictureThreshold ? value : 0));
+}
+
+/** The paper's instruction score of both models, with the normalisation that is set. */
+function scoresOf(state: State, tables: BySide<Table | null>): BySide<number> | null {
+  const instruction = state.marked("instruction");
+  if (instruction.length === 0) return null;
+  return ofSides((side) => {
+    const table = tables[side];
+    const columns = columnsOf(state, side);
+    if (!table || columns.length === 0) return 0;
+    return instructionScore(over(state, "density", table, columns).values, instruction);
+  });
+}
+
+function rowMeans(data: Numbers, width: number): Float64Array {
+  const means = new Float64Array(data.length / width);
+  for (let i = 0; i < data.length; i++) means[Math.floor(i / width)]! += data[i]! / width;
+  return means;
+}
