@@ -1,15 +1,15 @@
 // Layers by heads, three times: base, tuned, and their difference or change.
 
 import { SIDES } from "../../contract/contract.ts";
-import type { Store } from "../../core/store.ts";
+import type { Selection } from "../../core/selection.ts";
 import { h } from "../../draw/dom.ts";
 import { number, signed } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
 import { rgb } from "../../draw/scales.ts";
 import { diverging, gradient, sequential } from "../../draw/theme.ts";
-import { type Tooltip, tips } from "../../draw/tooltip.ts";
+import { tips } from "../../draw/tooltip.ts";
 import { largest } from "../../maths/numbers.ts";
-import type { View } from "../../shell/frame.ts";
+import type { Setting } from "../../shell/frame.ts";
 import type { HeadNumbers } from "./data.ts";
 import { MEASURES } from "./measures.ts";
 
@@ -22,10 +22,10 @@ interface Geometry {
 
 export interface HeadGrid {
   el: HTMLElement;
-  draw(view: View, numbers: HeadNumbers): void;
+  draw(numbers: HeadNumbers, selection: Selection): void;
 }
 
-export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): HeadGrid {
+export function headGrid({ store, surface, tooltip, signal }: Setting): HeadGrid {
   const { layers, heads } = store.manifest.pair;
   const pictures = PICTURES.map((name) => {
     const canvas = h("canvas", { width: 0, height: 0, "data-side": name, "aria-hidden": "true" });
@@ -58,7 +58,7 @@ export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     status,
   );
   let geometry: Geometry = { width: 1, height: 1 };
-  let numbers: HeadNumbers | null = null;
+  let drawn: HeadNumbers | null = null;
 
   const cellAt = (target: HTMLElement, x: number, y: number): [number, number] | null => {
     const canvas = target.closest("canvas");
@@ -99,10 +99,10 @@ export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     tooltip,
     (target, x, y) => {
       const cell = cellAt(target, x, y);
-      if (!cell || !numbers) return null;
+      if (!cell || !drawn) return null;
       return {
         title: `layer ${cell[0]}, head ${cell[1]}`,
-        lines: linesOf(numbers, cell[0] * heads + cell[1]),
+        lines: linesOf(drawn, cell[0] * heads + cell[1]),
       };
     },
     signal,
@@ -110,16 +110,15 @@ export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): H
 
   return {
     el,
-    draw(view, loaded) {
-      numbers = loaded;
-      const { palette, scale } = view.surface;
+    draw(numbers, { layer, head }) {
+      drawn = numbers;
+      const { palette, scale } = surface;
       geometry = cellSize(el.clientWidth || 600, layers, heads, scale);
-      const { values, third, exact } = loaded;
-      const change = loaded.thirdIs !== "tuned − base";
-      const hatched = loaded.shown === "effect";
+      const { values, third, exact } = numbers;
+      const change = numbers.thirdIs !== "tuned − base";
+      const hatched = numbers.shown === "effect";
       const max = largest(values.base, values.tuned);
       const thirdMax = largest(third);
-      const { layer, head } = store.selection;
       for (const picture of pictures) {
         const isThird = picture.name === "third";
         const colour =
@@ -129,7 +128,7 @@ export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): H
               ? sequential(palette, "change")
               : diverging(palette);
         const shown = picture.name === "third" ? third : values[picture.name];
-        picture.title.textContent = isThird ? loaded.thirdIs : picture.name;
+        picture.title.textContent = isThird ? numbers.thirdIs : picture.name;
         const known = picture.name === "third" ? undefined : exact?.[picture.name];
         drawCells(picture.canvas, {
           rows: layers,
@@ -145,7 +144,7 @@ export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): H
           dotted: (i) => hatched && Number.isFinite(known?.[i]),
           ink: palette.ink,
         });
-        const unit = MEASURES[isThird && change ? loaded.measure : loaded.shown].unit;
+        const unit = MEASURES[isThird && change ? numbers.measure : numbers.shown].unit;
         drawKey(picture.key, isThird ? thirdMax : max, isThird && !change, colour, unit);
         drawAxis(picture.axis, layers, geometry.height, picture.name === "base");
         place(picture.cursor, geometry, layer, head, heads);
@@ -154,7 +153,7 @@ export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): H
       Object.assign(canvas!, { twinlens: { values: { ...values, third } } });
       const where =
         head >= 0
-          ? `layer ${layer}, head ${head}: ${linesOf(loaded, layer * heads + head).join(", ")}`
+          ? `layer ${layer}, head ${head}: ${linesOf(numbers, layer * heads + head).join(", ")}`
           : "no head selected; arrow keys select";
       el.setAttribute("aria-label", `Heads, ${layers} layers by ${heads}; ${where}`);
       status.textContent = head >= 0 ? where : "";
