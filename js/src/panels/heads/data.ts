@@ -10,6 +10,7 @@ import {
 } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
 import { type Got, type Need, quiet, required, take } from "../../core/load.ts";
+import type { HeadColumn } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
 import { difference, eachSide, meanRows, type Numbers, row } from "../../maths/numbers.ts";
 import { type ExactEffects, effectKeys, effectsOf, exactKeys } from "./effects_data.ts";
@@ -17,6 +18,7 @@ import {
   type Change,
   focusReading,
   focusToken,
+  headAt,
   isChange,
   MEASURES,
   type Measure,
@@ -33,8 +35,7 @@ export interface HeadNumbers {
   /** What base and tuned show; differs from `measure` only where that is a change. */
   shown: SideMeasure;
   /** NaN where there is none. */
-  values: BySide<Numbers>;
-  third: Numbers;
+  values: Record<HeadColumn, Numbers>;
   thirdIs: "tuned − base" | "change" | "gained";
   /** Exact effects where they are known, beside effects. */
   exact: BySide<Numbers> | null;
@@ -53,12 +54,9 @@ export interface ShownHead {
 }
 
 export interface Maps extends ShownHead {
-  /** Attention patterns, T x T of each side. */
-  values: BySide<Numbers>;
-  side: BySide<number>;
-  /** tuned - base over the positions both share, C x C. */
-  third: Float64Array;
-  common: number;
+  /** Attention patterns, T x T of each side; tuned - base over the positions both share, C x C. */
+  values: Record<HeadColumn, Numbers>;
+  side: Record<HeadColumn, number>;
   /** The row of the selected token; -1 with none. */
   reading: number;
   /** Whether the first token's column is left out. */
@@ -84,16 +82,20 @@ export function numbersNeeds(state: State, got: Got, exact: ExactEffects): Need[
 export function numbersOf(state: State, got: Got, exact: ExactEffects): HeadNumbers {
   const { measure, instead } = measureShown(state, got, exact);
   const shared = { measure, instead, exact: null };
-  const sided = (shown: SideMeasure, values: BySide<Numbers>) =>
-    ({ ...shared, shown, values, third: difference(values), thirdIs: "tuned − base" }) as const;
+  const sided = (shown: SideMeasure, values: BySide<Numbers>): HeadNumbers => ({
+    ...shared,
+    shown,
+    values: { ...values, third: difference(values) },
+    thirdIs: "tuned − base",
+  });
   if (measure === "pairs") {
     const counts = take(got(keys.wordPairCounts()));
     const values = {
       base: every(counts, (head) => head[KEPT]! + head[LOST]!),
       tuned: every(counts, (head) => head[KEPT]! + head[GAINED]!),
+      third: every(counts, (head) => head[GAINED]!),
     };
-    const third = every(counts, (head) => head[GAINED]!);
-    return { ...shared, shown: measure, values, third, thirdIs: "gained" };
+    return { ...shared, shown: measure, values, thirdIs: "gained" };
   }
   if (measure === "effect" || measure === "exact") {
     const { values, any } = exact.known(state, got);
@@ -105,7 +107,8 @@ export function numbersOf(state: State, got: Got, exact: ExactEffects): HeadNumb
     sideNumbers(state, shown, take(got(sideKey(state, shown, side)))),
   );
   if (!isChange(measure)) return sided(shown, values);
-  return { ...shared, shown, values, third: changeNumbers(state, got, measure), thirdIs: "change" };
+  const third = changeNumbers(state, got, measure);
+  return { ...shared, shown, values: { ...values, third }, thirdIs: "change" };
 }
 
 /** The wanted measure, or one that every trace has and why the wanted one is not there. */
@@ -203,7 +206,7 @@ export function shownHead(state: State, got: Got): ShownHead | undefined {
   const change = meanChange(state, tensor);
   const chosen = head >= 0;
   const at = chosen ? layer * heads + head : mostChanged(change, heads, layer);
-  return { layer: Math.floor(at / heads), head: at % heads, chosen, change: change[at]! };
+  return { ...headAt(at, heads), chosen, change: change[at]! };
 }
 
 export function mapKeys({ layer, head }: ShownHead): BySide<Key<Tensor>> {
@@ -216,16 +219,21 @@ export function mapsOf(state: State, got: Got, shown: ShownHead): Maps | null {
   const tensors = { base: got(base).value, tuned: got(tuned).value };
   if (!tensors.base || !tensors.tuned) return null;
   const values = { base: tensors.base.data, tuned: tensors.tuned.data };
-  const side = { base: tensors.base.shape[1]!, tuned: tensors.tuned.shape[1]! };
   const common = state.commonLength;
+  const side = { base: tensors.base.shape[1]!, tuned: tensors.tuned.shape[1]!, third: common };
   const third = new Float64Array(common * common);
   for (let q = 0; q < common; q++) {
     for (let k = 0; k <= q; k++) {
       third[q * common + k] = values.tuned[q * side.tuned + k]! - values.base[q * side.base + k]!;
     }
   }
-  const skipFirst = state.options.saliency.setSinkAside;
-  return { ...shown, values, side, third, common, reading: focusReading(state), skipFirst };
+  return {
+    ...shown,
+    values: { ...values, third },
+    side,
+    reading: focusReading(state),
+    skipFirst: state.options.saliency.setSinkAside,
+  };
 }
 
 /** Index of the head with the largest change, in one layer where one is selected. */

@@ -7,7 +7,7 @@ import type { State } from "../../core/state.ts";
 import { h } from "../../draw/dom.ts";
 import { number } from "../../draw/format.ts";
 import { tabs } from "../../draw/tabs.ts";
-import type { Setting } from "../../shell/frame.ts";
+import type { Picture, Setting } from "../../shell/frame.ts";
 import { type ShownHead, shownHead } from "./data.ts";
 
 /** One way to look at a head; `needs` and `picture` are those of a panel. */
@@ -16,19 +16,14 @@ export interface HeadView {
   label: string;
   el: HTMLElement;
   needs(state: State, got: Got, shown: ShownHead): readonly Need[];
-  picture(state: State, got: Got, shown: ShownHead): HeadPicture;
-}
-
-export interface HeadPicture {
-  caption: string;
-  draw(): void | Promise<void>;
+  picture(state: State, got: Got, shown: ShownHead): Pick<Picture, "caption" | "draw">;
 }
 
 export interface Detail {
   el: HTMLElement;
   needs(state: State, got: Got): readonly Need[];
   /** How to draw what the chosen tab shows; the place is empty where no head is known. */
-  picture(state: State, got: Got): () => void | Promise<void>;
+  picture(state: State, got: Got): Picture["draw"];
 }
 
 export function headDetail({ store, signal }: Setting, views: HeadView[]): Detail {

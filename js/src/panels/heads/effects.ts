@@ -21,8 +21,8 @@ import {
   type Measured,
   noEffects,
 } from "./effects_data.ts";
-import { nameOf, sorted } from "./list.ts";
-import { ABLATION_NAMES, focusToken } from "./measures.ts";
+import { nameOf, sorted, spoken } from "./list.ts";
+import { ABLATION_NAMES, focusToken, headAt } from "./measures.ts";
 
 interface Effects {
   estimate: BySide<Numbers>;
@@ -38,7 +38,7 @@ export function headEffects(
   let shownAt = 0;
   const list = windowList(
     "heads by estimated effect",
-    (row) => store.select({ layer: Math.floor(order[row]! / heads), head: order[row]! % heads }),
+    (row) => store.select(headAt(order[row]!, heads)),
     signal,
   );
   const kind = picker<Ablation>(
@@ -146,7 +146,7 @@ function rowsOf(
     label: (row) => {
       const i = order[row]!;
       const words = [...facts(estimate, i, "estimate"), ...facts(measured.values, i, "exact")];
-      return `layer ${Math.floor(i / heads)}, head ${i % heads}: ${words.join(", ")}`;
+      return `${spoken(i, heads)}: ${words.join(", ")}`;
     },
     cells(row) {
       const i = order[row]!;

@@ -13,7 +13,7 @@ import type { Tensor } from "../../contract/decode.ts";
 import type { Got } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
 import { eachSide, type Numbers } from "../../maths/numbers.ts";
-import { target } from "./measures.ts";
+import { headAt, target } from "./measures.ts";
 
 /** Models whose answer has the token that effects are on. */
 function answering(state: State): Side[] {
@@ -45,10 +45,8 @@ export function ablationKeys(state: State, kind: Ablation, head: number): Ablati
   const { heads } = state.manifest.pair;
   return answering(state).map((side) => {
     const whole = keys.headAblation(side, kind, on);
-    const key =
-      head < 0
-        ? whole
-        : keys.headAblationOne(side, kind, on, Math.floor(head / heads), head % heads);
+    const { layer, head: at } = headAt(head, heads);
+    const key = head < 0 ? whole : keys.headAblationOne(side, kind, on, layer, at);
     return { key, whole, soFar: keys.headAblationSoFar(side, kind, on) };
   });
 }

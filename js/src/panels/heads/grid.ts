@@ -11,9 +11,7 @@ import { tips } from "../../draw/tooltip.ts";
 import { largest } from "../../maths/numbers.ts";
 import type { Setting } from "../../shell/frame.ts";
 import type { HeadNumbers } from "./data.ts";
-import { MEASURES } from "./measures.ts";
-
-const PICTURES = ["base", "tuned", "third"] as const;
+import { COLUMNS, MEASURES } from "./measures.ts";
 
 interface Geometry {
   width: number;
@@ -27,7 +25,7 @@ export interface HeadGrid {
 
 export function headGrid({ store, surface, tooltip, signal }: Setting): HeadGrid {
   const { layers, heads } = store.manifest.pair;
-  const pictures = PICTURES.map((name) => {
+  const pictures = COLUMNS.map((name) => {
     const canvas = h("canvas", { width: 0, height: 0, "data-side": name, "aria-hidden": "true" });
     const cursor = h("i", { class: "tl-cursor", hidden: true });
     const title = h("span", { class: "tl-picture-title" });
@@ -114,43 +112,37 @@ export function headGrid({ store, surface, tooltip, signal }: Setting): HeadGrid
       drawn = numbers;
       const { palette, scale } = surface;
       geometry = cellSize(el.clientWidth || 600, layers, heads, scale);
-      const { values, third, exact } = numbers;
+      const { values, exact } = numbers;
       const change = numbers.thirdIs !== "tuned − base";
       const hatched = numbers.shown === "effect";
       const max = largest(values.base, values.tuned);
-      const thirdMax = largest(third);
-      for (const picture of pictures) {
-        const isThird = picture.name === "third";
-        const colour =
-          picture.name !== "third"
-            ? sequential(palette, picture.name)
-            : change
-              ? sequential(palette, "change")
-              : diverging(palette);
-        const shown = picture.name === "third" ? third : values[picture.name];
-        picture.title.textContent = isThird ? numbers.thirdIs : picture.name;
-        const known = picture.name === "third" ? undefined : exact?.[picture.name];
+      for (const { name, ...picture } of pictures) {
+        const third = name === "third";
+        const side = third ? "change" : name;
+        const colour = third && !change ? diverging(palette) : sequential(palette, side);
+        const full = third ? largest(values.third) : max;
+        const known = third ? undefined : exact?.[name];
+        picture.title.textContent = third ? numbers.thirdIs : name;
         drawCells(picture.canvas, {
           rows: layers,
           columns: heads,
-          values: shown,
-          max: isThird ? thirdMax : max,
+          values: values[name],
+          max: full,
           ...geometry,
           gap: geometry.width >= 12 ? 2 : geometry.width >= 6 ? 1 : 0,
           colour,
           absent: rgb(palette.absent),
-          hollowNegative: !isThird,
+          hollowNegative: !third,
           hatched,
           dotted: (i) => hatched && Number.isFinite(known?.[i]),
           ink: palette.ink,
         });
-        const unit = MEASURES[isThird && change ? numbers.measure : numbers.shown].unit;
-        drawKey(picture.key, isThird ? thirdMax : max, isThird && !change, colour, unit);
-        drawAxis(picture.axis, layers, geometry.height, picture.name === "base");
+        const unit = MEASURES[third && change ? numbers.measure : numbers.shown].unit;
+        drawKey(picture.key, full, third && !change, colour, unit);
+        drawAxis(picture.axis, layers, geometry.height, name === "base");
         place(picture.cursor, geometry, layer, head, heads);
       }
-      const [canvas] = pictures.map((picture) => picture.canvas);
-      Object.assign(canvas!, { twinlens: { values: { ...values, third } } });
+      Object.assign(pictures[0]!.canvas, { twinlens: { values } });
       const where =
         head >= 0
           ? `layer ${layer}, head ${head}: ${linesOf(numbers, layer * heads + head).join(", ")}`
@@ -181,14 +173,14 @@ export function cellSize(width: number, layers: number, heads: number, scale: nu
 
 /** The numbers of one head in words. */
 export function linesOf(numbers: HeadNumbers, at: number): string[] {
-  const { values, third, thirdIs, exact, shown } = numbers;
+  const { values, thirdIs, exact, shown } = numbers;
   const name = thirdIs === "tuned − base" ? "difference" : thirdIs;
   const format = thirdIs === "tuned − base" ? signed : number;
   const estimate = shown === "effect" ? " (estimate)" : "";
   const unit = MEASURES[thirdIs === "tuned − base" ? shown : numbers.measure].unit;
   const lines = [
     ...SIDES.map((side) => `${side} ${number(values[side][at]!)}${estimate}`),
-    `${name} ${format(third[at]!)}${unit}`,
+    `${name} ${format(values.third[at]!)}${unit}`,
   ];
   for (const side of SIDES) {
     const value = shown === "effect" ? exact?.[side][at] : undefined;

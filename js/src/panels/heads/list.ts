@@ -10,8 +10,7 @@ import { largest, type Numbers } from "../../maths/numbers.ts";
 import type { Setting } from "../../shell/frame.ts";
 import type { HeadNumbers } from "./data.ts";
 import { linesOf } from "./grid.ts";
-
-const COLUMNS: readonly HeadColumn[] = ["base", "tuned", "third"];
+import { COLUMNS, headAt } from "./measures.ts";
 
 export interface HeadList {
   el: HTMLElement;
@@ -29,7 +28,7 @@ export function headList({ store, signal }: Setting): HeadList {
   let order: number[] = [];
   const list = windowList(
     "heads, sorted",
-    (row) => store.select({ layer: Math.floor(order[row]! / heads), head: order[row]! % heads }),
+    (row) => store.select(headAt(order[row]!, heads)),
     signal,
   );
   const sorters = COLUMNS.map((sort) =>
@@ -42,8 +41,9 @@ export function headList({ store, signal }: Setting): HeadList {
   const el = h("div", { class: "tl-head-list" }, header, list.el);
 
   const draw: HeadList["draw"] = (numbers, { layer, head }, column) => {
-    const { values, third, thirdIs } = numbers;
-    order = sorted(column === "third" ? third : values[column]);
+    const { values, thirdIs } = numbers;
+    const { third } = values;
+    order = sorted(values[column]);
     const max = largest(values.base, values.tuned);
     const thirdMax = largest(third);
     const look = numbers.shown === "effect" ? "hatched" : "solid";
@@ -57,10 +57,7 @@ export function headList({ store, signal }: Setting): HeadList {
       count: order.length,
       chosen: head < 0 ? -1 : order.indexOf(layer * heads + head),
       mark: (row) => nameOf(order[row]!, heads),
-      label: (row) => {
-        const i = order[row]!;
-        return `layer ${Math.floor(i / heads)}, head ${i % heads}: ${linesOf(numbers, i).join(", ")}`;
-      },
+      label: (row) => `${spoken(order[row]!, heads)}: ${linesOf(numbers, order[row]!).join(", ")}`,
       cells(row) {
         const i = order[row]!;
         const sided = thirdIs === "tuned − base";
@@ -78,7 +75,13 @@ export function headList({ store, signal }: Setting): HeadList {
 }
 
 export function nameOf(index: number, heads: number, between = "/"): string {
-  return `${Math.floor(index / heads)}${between}${index % heads}`;
+  const { layer, head } = headAt(index, heads);
+  return `${layer}${between}${head}`;
+}
+
+export function spoken(index: number, heads: number): string {
+  const { layer, head } = headAt(index, heads);
+  return `layer ${layer}, head ${head}`;
 }
 
 /** A number over a bar of its size. */

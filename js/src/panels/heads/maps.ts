@@ -2,6 +2,7 @@
 
 import { SIDES, type Side } from "../../contract/contract.ts";
 import { optional } from "../../core/load.ts";
+import type { HeadColumn } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
 import { h } from "../../draw/dom.ts";
 import { number, percent, quote, signed, tokenText } from "../../draw/format.ts";
@@ -9,22 +10,20 @@ import { colourScale, drawMatrix, larger } from "../../draw/heatmap.ts";
 import { rgb } from "../../draw/scales.ts";
 import { diverging, gradient, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
-import type { Numbers } from "../../maths/numbers.ts";
 import type { Part } from "../../maths/zoom.ts";
-import { whole } from "../../maths/zoom.ts";
 import type { Setting } from "../../shell/frame.ts";
 import { type Maps, mapKeys, mapsOf } from "./data.ts";
 import type { HeadView } from "./detail.ts";
+import { COLUMNS } from "./measures.ts";
 import { type Cell, zoomControls } from "./zoom_controls.ts";
 
-const PICTURES = ["base", "tuned", "third"] as const;
 /** Labels are drawn where a row is at least this many pixels high. */
 const LABELLED = 11;
 const GUTTER = 62;
 const GAP = 18;
 
 export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView {
-  const pictures = PICTURES.map((name) => {
+  const pictures = COLUMNS.map((name) => {
     const canvas = h("canvas", {
       width: 0,
       height: 0,
@@ -69,8 +68,7 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
     const box = canvas.getBoundingClientRect();
     const q = zoom.part.top + Math.floor((y - box.top) / cell.height);
     const k = zoom.part.left + Math.floor((x - box.left) / cell.width);
-    const name = canvas.dataset.map as (typeof PICTURES)[number];
-    const side = name === "third" ? drawn.common : drawn.side[name];
+    const side = drawn.side[canvas.dataset.map as HeadColumn];
     return k >= 0 && k <= q && q < side ? [q, k] : null;
   };
   const crosshair = (at: [number, number] | null) => {
@@ -144,22 +142,21 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
     const named = { rows: narrow / rows >= LABELLED, columns: narrow / columns >= LABELLED };
     const size = Math.max(60, Math.floor(named.rows ? narrow : wide));
     cell = { width: size / columns, height: size / rows };
-    const scaleOf = (values: Numbers, side: number) =>
-      colourScale(values, side, clipped(part, side), skipFirst);
-    const max = larger(...SIDES.map((side) => scaleOf(maps.values[side], maps.side[side])));
-    const thirdMax = scaleOf(maps.third, maps.common);
-    for (const picture of pictures) {
-      const third = picture.name === "third";
-      const side = picture.name === "third" ? maps.common : maps.side[picture.name];
-      const values = picture.name === "third" ? maps.third : maps.values[picture.name];
-      const colour =
-        picture.name === "third" ? diverging(palette) : sequential(palette, picture.name);
+    const scaleOf = (name: HeadColumn) =>
+      colourScale(maps.values[name], maps.side[name], clipped(part, maps.side[name]), skipFirst);
+    const max = larger(...SIDES.map(scaleOf));
+    for (const { name, ...picture } of pictures) {
+      const third = name === "third";
+      const side = maps.side[name];
+      const values = maps.values[name];
+      const colour = third ? diverging(palette) : sequential(palette, name);
+      const { full, clips } = third ? scaleOf(name) : max;
       const shown = clipped(part, side);
-      picture.title.textContent = third ? "tuned − base" : picture.name;
+      picture.title.textContent = third ? "tuned − base" : name;
       drawMatrix(picture.canvas, {
         side,
         values,
-        max: third ? thirdMax.full : max.full,
+        max: full,
         part: shown,
         width: (shown.right - shown.left) * cell.width,
         height: (shown.bottom - shown.top) * cell.height,
@@ -167,17 +164,17 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
         absent: rgb(palette.absent),
         skipFirst,
       });
-      Object.assign(picture.canvas, { twinlens: { values: { [picture.name]: values }, side } });
+      Object.assign(picture.canvas, { twinlens: { values: { [name]: values }, side } });
       const ramp = h("i", { class: "tl-ramp" });
       ramp.style.background = gradient(colour, third ? -1 : 0, 1);
-      const [full, format] = third ? ([thirdMax, signed] as const) : ([max, number] as const);
-      const low = third ? `${full.clips ? "≤ " : ""}${signed(-full.full)}` : "0";
-      picture.key.replaceChildren(low, ramp, `${full.clips ? "≥ " : ""}${format(full.full)}`);
+      const low = third ? `${clips ? "≤ " : ""}${signed(-full)}` : "0";
+      const high = third ? signed(full) : number(full);
+      picture.key.replaceChildren(low, ramp, `${clips ? "≥ " : ""}${high}`);
       picture.reading.hidden = reading < shown.top || reading >= shown.bottom;
       picture.reading.style.top = `${(reading - shown.top) * cell.height - 1}px`;
       picture.reading.style.height = `${Math.max(cell.height, 3) + 2}px`;
-      const owner: Side = picture.name === "base" ? "base" : "tuned";
-      const first = picture.name === "base";
+      const first = name === "base";
+      const owner = first ? "base" : "tuned";
       const [q, k] = [[shown.top, shown.bottom] as const, [shown.left, shown.right] as const];
       label(picture.rows, store, owner, named.rows && first ? q : null, cell.height);
       label(picture.columns, store, owner, named.columns ? k : null, cell.width);
@@ -220,12 +217,11 @@ export function tokenRead(state: State, position: number): number {
 }
 
 function clipped(part: Part, side: number): Part {
-  const all = whole(side);
   return {
     top: Math.min(part.top, side),
-    bottom: Math.min(part.bottom, all.bottom),
+    bottom: Math.min(part.bottom, side),
     left: Math.min(part.left, side),
-    right: Math.min(part.right, all.right),
+    right: Math.min(part.right, side),
   };
 }
 
@@ -254,7 +250,8 @@ function lines(maps: Maps, [q, k]: [number, number]): string[] {
   const list = SIDES.filter((side) => q < maps.side[side]).map(
     (side) => `${side} ${number(maps.values[side][q * maps.side[side] + k]!)}`,
   );
-  if (q < maps.common) list.push(`difference ${signed(maps.third[q * maps.common + k]!)}`);
+  const common = maps.side.third;
+  if (q < common) list.push(`difference ${signed(maps.values.third[q * common + k]!)}`);
   return list;
 }
 

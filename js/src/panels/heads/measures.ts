@@ -2,9 +2,12 @@
 
 import type { Ablation, headMeasures } from "../../contract/contract.ts";
 import { unitName } from "../../contract/units.ts";
-import type { HeadMeasure } from "../../core/options.ts";
+import type { HeadColumn, HeadMeasure } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
 import { quote } from "../../draw/format.ts";
+
+/** What is shown of heads: of each model, and how the two differ. */
+export const COLUMNS: readonly HeadColumn[] = ["base", "tuned", "third"];
 
 export type Measure = Exclude<HeadMeasure, "auto">;
 /** Measures that are one number for the pair, not one for each model. */
@@ -39,6 +42,11 @@ export const ABLATION_NAMES: Record<Ablation, string> = {
   mean: "its mean",
   other: "the other model's",
 };
+
+/** A head by its place in [layers, heads] flattened. */
+export function headAt(i: number, heads: number): { layer: number; head: number } {
+  return { layer: Math.floor(i / heads), head: i % heads };
+}
 
 export function isChange(measure: Measure): measure is Change {
   return measure === "change" || measure === "query_key" || measure === "value_output";

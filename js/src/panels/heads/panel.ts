@@ -109,8 +109,7 @@ function captionOf(state: State, { measure, shown, instead }: HeadNumbers): stri
     ? `What the heads write into ${unitName(state.selection.unit)} is not recorded here.`
     : `${order}${instead && ` ${instead}`}`;
   if (isChange(measure)) return `${look}; ${changeText(measure)}. ${layers}`;
-  if (measure === "pairs") return `${look}. ${layers}`;
+  if (measure === "pairs" || measure === "exact") return `${look}. ${layers}`;
   if (measure === "effect") return `${look}. ${layers} An estimate is not the effect.`;
-  if (measure === "exact") return `${look}. ${layers}`;
   return `${look}. ${layers} Attention is not attribution.`;
 }
