@@ -135,8 +135,8 @@ function reasonAgainst(
   if (measure === "pairs" && !pairsComputed(state)) {
     return "Word pairs are not computed yet, see “Word pairs”.";
   }
-  if (measure === "exact" && !exactKeys(state).some((key) => got(key).state === "loading")) {
-    if (exact.known(state, got).any) return undefined;
+  const settled = exactKeys(state).every((key) => got(key).state !== "loading");
+  if (measure === "exact" && settled && !exact.known(state, got).any) {
     const how = state.live ? "Compute some under “Effects”." : "None is recorded.";
     return `No head is measured exactly for this. ${how}`;
   }

@@ -19,14 +19,7 @@ export interface HeadView {
   picture(state: State, got: Got, shown: ShownHead): Pick<Picture, "caption" | "draw">;
 }
 
-export interface Detail {
-  el: HTMLElement;
-  needs(state: State, got: Got): readonly Need[];
-  /** How to draw what the chosen tab shows; the place is empty where no head is known. */
-  picture(state: State, got: Got): Picture["draw"];
-}
-
-export function headDetail({ store, signal }: Setting, views: HeadView[]): Detail {
+export function headDetail({ store, signal }: Setting, views: HeadView[]) {
   const title = h("h3", { class: "tl-title" });
   const note = h("span", { class: "tl-note" });
   const caption = h("p", { class: "tl-caption" });
@@ -48,12 +41,13 @@ export function headDetail({ store, signal }: Setting, views: HeadView[]): Detai
     views.find(({ name }) => name === options.heads.tab) ?? views[0]!;
   return {
     el,
-    needs(state, got) {
+    needs(state: State, got: Got): Need[] {
       const shown = shownHead(state, got);
       const change = optional(keys.headChange());
       return shown ? [...change, ...viewOf(state).needs(state, got, shown)] : change;
     },
-    picture(state, got) {
+    /** How to draw what the chosen tab shows; the place is empty where no head is known. */
+    picture(state: State, got: Got): Picture["draw"] {
       const shown = shownHead(state, got);
       if (!shown) return () => el.classList.add("tl-gone");
       const chosen = viewOf(state);

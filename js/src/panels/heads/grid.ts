@@ -18,12 +18,7 @@ interface Geometry {
   height: number;
 }
 
-export interface HeadGrid {
-  el: HTMLElement;
-  draw(numbers: HeadNumbers, selection: Selection): void;
-}
-
-export function headGrid({ store, surface, tooltip, signal }: Setting): HeadGrid {
+export function headGrid({ store, surface, tooltip, signal }: Setting) {
   const { layers, heads } = store.manifest.pair;
   const pictures = COLUMNS.map((name) => {
     const canvas = h("canvas", { width: 0, height: 0, "data-side": name, "aria-hidden": "true" });
@@ -108,7 +103,7 @@ export function headGrid({ store, surface, tooltip, signal }: Setting): HeadGrid
 
   return {
     el,
-    draw(numbers, { layer, head }) {
+    draw(numbers: HeadNumbers, { layer, head }: Selection): void {
       drawn = numbers;
       const { palette, scale } = surface;
       geometry = cellSize(el.clientWidth || 600, layers, heads, scale);

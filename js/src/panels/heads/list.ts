@@ -12,18 +12,13 @@ import type { HeadNumbers } from "./data.ts";
 import { linesOf } from "./grid.ts";
 import { COLUMNS, headAt } from "./measures.ts";
 
-export interface HeadList {
-  el: HTMLElement;
-  draw(numbers: HeadNumbers, selection: Selection, column: HeadColumn): void;
-}
-
 /** Heads, the one with the largest size first; those without a number last, in their order. */
 export function sorted(values: Numbers): number[] {
   const size = (i: number) => (Number.isNaN(values[i]!) ? -1 : Math.abs(values[i]!));
   return Array.from({ length: values.length }, (_, i) => i).sort((a, b) => size(b) - size(a));
 }
 
-export function headList({ store, signal }: Setting): HeadList {
+export function headList({ store, signal }: Setting) {
   const { heads } = store.manifest.pair;
   let order: number[] = [];
   const list = windowList(
@@ -40,7 +35,7 @@ export function headList({ store, signal }: Setting): HeadList {
   const header = h("div", { class: "tl-list-head" }, h("span", {}, "layer · head"), ...sorters);
   const el = h("div", { class: "tl-head-list" }, header, list.el);
 
-  const draw: HeadList["draw"] = (numbers, { layer, head }, column) => {
+  const draw = (numbers: HeadNumbers, { layer, head }: Selection, column: HeadColumn) => {
     const { values, thirdIs } = numbers;
     const { third } = values;
     order = sorted(values[column]);
