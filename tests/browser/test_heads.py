@@ -372,6 +372,7 @@ import numpy as np
 import twinlens as tl
 from tests.support.made_up import MadeUpTrace
 class Slow(MadeUpTrace):
+    computes = True
     done = 0
     def block(self, key, report=None):
         parts = key.split("/")

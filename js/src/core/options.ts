@@ -1,5 +1,6 @@
 // How things are shown, not what is selected: one record of plain JSON for each panel.
 
+import type { Ablation } from "../contract/contract.ts";
 import type { DensitySettings } from "../maths/density.ts";
 
 export type HeadMeasure =
@@ -16,9 +17,11 @@ export type HeadMeasure =
   | "query_key"
   | "value_output"
   | "pairs";
-/** What takes the place of a head's output when its effect is measured. */
-export type Ablation = "zero" | "mean" | "other";
 export type HeadTab = "maps" | "effects" | "pairs" | "scatter";
+/** By which of the three numbers of a head the list is sorted. */
+export type HeadColumn = "base" | "tuned" | "third";
+/** Whether only tuned, both models, or only base hold a word pair. */
+export type Fate = "gained" | "kept" | "lost";
 /** Words of a unit in three zones, or a cloud for each model. */
 export type CloudShape = "zones" | "clouds";
 export type UnitTab = "units" | "components" | "neurons" | "find" | "rotation";
@@ -56,8 +59,16 @@ export interface HeadsOptions {
   /** Averaged over the answer, whatever token is selected. */
   average: boolean;
   view: "grid" | "list";
+  sort: HeadColumn;
   tab: HeadTab;
+  /** What takes the place of a head's output when its effect is measured. */
   ablation: Ablation;
+  /** Word pairs that are listed. */
+  fates: Fate[];
+  /** The word that pairs and heads are searched for; empty for none. */
+  word: string;
+  /** The head of which all pairs are listed, as "layer/head"; empty for none. */
+  allPairs: string;
 }
 
 export interface ConceptsOptions {
@@ -93,8 +104,12 @@ export const OPTIONS: Options = {
     measure: "auto",
     average: false,
     view: "grid",
+    sort: "third",
     tab: "maps",
     ablation: "zero",
+    fates: ["gained", "kept", "lost"],
+    word: "",
+    allPairs: "",
   },
   concepts: {
     shape: "zones",

@@ -39,6 +39,11 @@ export function row(tensor: Tensor, index: number): Float32Array | Int32Array {
   return tensor.data.subarray(index * width, (index + 1) * width);
 }
 
+/** The same for both models. */
+export function eachSide<T>(make: (side: Side) => T): BySide<T> {
+  return { base: make("base"), tuned: make("tuned") };
+}
+
 /** The same for both models, at once. */
 export async function bySide<T>(make: (side: Side) => Promise<T>): Promise<BySide<T>> {
   const [base, tuned] = await Promise.all(SIDES.map(make));

@@ -1,23 +1,33 @@
-import { headMeasures } from "../../contract/contract.ts";
 // What the heads panel shows for a selection: one number per head, and the head it looks into.
 
-import type { BySide, Side } from "../../contract/contract.ts";
-import { keys } from "../../contract/contract.ts";
-import type { Tensor } from "../../contract/decode.ts";
-import { attempt } from "../../core/load.ts";
-import { bySide, difference, meanRows, type Numbers, row } from "../../maths/numbers.ts";
-import type { View } from "../../shell/frame.ts";
-import { type ExactEffects, loadEffects } from "./effects_data.ts";
 import {
+  type BySide,
+  headMeasures,
+  type Key,
+  keys,
+  SIDES,
+  type Side,
+} from "../../contract/contract.ts";
+import type { Tensor } from "../../contract/decode.ts";
+import { type Got, type Need, quiet, required, take } from "../../core/load.ts";
+import type { HeadColumn } from "../../core/options.ts";
+import type { State } from "../../core/state.ts";
+import { difference, eachSide, meanRows, type Numbers, row } from "../../maths/numbers.ts";
+import { type ExactEffects, effectKeys, effectsOf, exactKeys } from "./effects_data.ts";
+import {
+  type Change,
   focusReading,
   focusToken,
+  headAt,
   isChange,
   MEASURES,
   type Measure,
   measureOf,
   measures,
+  type RowMeasure,
   type SideMeasure,
 } from "./measures.ts";
+import { pairsComputed } from "./pairs_data.ts";
 
 /** One number per head, [layers, heads] flattened. */
 export interface HeadNumbers {
@@ -25,8 +35,7 @@ export interface HeadNumbers {
   /** What base and tuned show; differs from `measure` only where that is a change. */
   shown: SideMeasure;
   /** NaN where there is none. */
-  values: BySide<Numbers>;
-  third: Numbers;
+  values: Record<HeadColumn, Numbers>;
   thirdIs: "tuned − base" | "change" | "gained";
   /** Exact effects where they are known, beside effects. */
   exact: BySide<Numbers> | null;
@@ -45,12 +54,13 @@ export interface ShownHead {
 }
 
 export interface Maps extends ShownHead {
-  /** Attention patterns, T x T of each side. */
-  values: BySide<Numbers>;
-  side: BySide<number>;
-  /** tuned - base over the positions both share, C x C. */
-  third: Float64Array;
-  common: number;
+  /** Attention patterns, T x T of each side; tuned - base over the positions both share, C x C. */
+  values: Record<HeadColumn, Numbers>;
+  side: Record<HeadColumn, number>;
+  /** The row of the selected token; -1 with none. */
+  reading: number;
+  /** Whether the first token's column is left out. */
+  skipFirst: boolean;
 }
 
 /** Columns of `word_pairs/counts`: pairs of a head that only tuned, both, or only base holds. */
@@ -60,100 +70,123 @@ const CIRCUITS = { query_key: 0, value_output: 2 } as const;
 /** What every trace has; without these there is nothing to show instead. */
 const CORE: readonly Measure[] = ["change", "instruction", "received", "sink"];
 
-export async function loadHeads(view: View, exact: ExactEffects): Promise<HeadNumbers> {
-  const wanted = measureOf(view.store);
-  if (CORE.includes(wanted)) return headNumbers(view, wanted, exact);
-  const found = await attempt(view, headNumbers(view, wanted, exact));
-  if (found.value) return found.value;
-  const next = measures(view.store).find((one) => CORE.includes(one))!;
-  const name = MEASURES[wanted].name;
-  const instead = `The measure “${name}” cannot be shown here: ${found.reason}`;
-  return { ...(await headNumbers(view, next, exact)), instead };
+/** Blocks of the measure that is shown; those of the next best where the wanted one fails. */
+export function numbersNeeds(state: State, got: Got, exact: ExactEffects): Need[] {
+  const { measure } = measureShown(state, got, exact);
+  return [
+    ...(CORE.includes(measure) ? required : quiet)(...blocksOf(state, measure)),
+    ...quiet(...(measure === "effect" || measure === "exact" ? exactKeys(state) : [])),
+  ];
 }
 
-async function headNumbers(
-  view: View,
-  measure: Measure,
-  exact: ExactEffects,
-): Promise<HeadNumbers> {
-  const plain = { measure, exact: null, instead: "", thirdIs: "tuned − base" as const };
-  if (measure === "pairs") return pairNumbers(view);
-  if (measure === "effect" || measure === "exact") {
-    const [effects, measured] = await Promise.all([
-      measure === "effect" ? loadEffects(view) : null,
-      exact.load(view),
-    ]);
-    if (!effects && !measured.any) {
-      const how = view.store.live ? "Compute some under “Effects”." : "None is recorded.";
-      throw new Error(`No head is measured exactly for this. ${how}`);
-    }
-    const values = effects ?? measured.values;
-    return {
-      ...plain,
-      shown: measure,
-      values,
-      third: difference(values),
-      exact: measured.any ? measured.values : null,
-    };
-  }
-  if (!isChange(measure)) {
-    const values = await bySide((side) => sideNumbers(view, measure, side));
-    return { ...plain, shown: measure, values, third: difference(values) };
-  }
-  const shown = view.store.segment("instruction").length > 0 ? "instruction" : "sink";
-  const [values, third] = await Promise.all([
-    bySide((side) => sideNumbers(view, shown, side)),
-    measure === "change" ? changeNumbers(view) : circuitNumbers(view, CIRCUITS[measure]),
-  ]);
-  return { ...plain, shown, values, third, thirdIs: "change" };
-}
-
-async function sideNumbers(view: View, measure: SideMeasure, side: Side): Promise<Numbers> {
-  const { store } = view;
-  const { layer, unit } = store.selection;
-  const token = focusToken(store);
-  const tensor = await view.block(
-    measure === "write"
-      ? keys.headWrite(side, layer, unit)
-      : headMeasures[measure as keyof typeof headMeasures](side),
-  );
-  const width = store.manifest.pair.layers * store.manifest.pair.heads;
-  const rows = tensor.shape[0]!;
-  if (token < 0) return meanRows(tensor.data, width, Math.max(store.promptLength - 1, 0), rows - 1);
-  const at = measure === "received" ? token : store.reading;
-  return at < rows ? row(tensor, at) : new Float64Array(width);
-}
-
-async function changeNumbers(view: View): Promise<Numbers> {
-  const { pair } = view.store.manifest;
-  const tensor = await view.block(keys.headChange());
-  const rows = tensor.shape[0]!;
-  const at = focusReading(view.store);
-  if (at >= 0 && at < rows) return row(tensor, at);
-  return meanRows(tensor.data, pair.layers * pair.heads, 0, rows);
-}
-
-async function circuitNumbers(view: View, column: number): Promise<Numbers> {
-  return every(await view.block(keys.headCircuits()), (head) => head[column]!);
-}
-
-async function pairNumbers(view: View): Promise<HeadNumbers> {
-  if (view.store.live && !view.store.has(keys.wordPairInfo())) {
-    throw new Error("Word pairs are not computed yet, see “Word pairs”.");
-  }
-  const counts = await view.block(keys.wordPairCounts());
-  return {
-    measure: "pairs",
-    shown: "pairs",
-    values: {
+export function numbersOf(state: State, got: Got, exact: ExactEffects): HeadNumbers {
+  const { measure, instead } = measureShown(state, got, exact);
+  const shared = { measure, instead, exact: null };
+  const sided = (shown: SideMeasure, values: BySide<Numbers>): HeadNumbers => ({
+    ...shared,
+    shown,
+    values: { ...values, third: difference(values) },
+    thirdIs: "tuned − base",
+  });
+  if (measure === "pairs") {
+    const counts = take(got(keys.wordPairCounts()));
+    const values = {
       base: every(counts, (head) => head[KEPT]! + head[LOST]!),
       tuned: every(counts, (head) => head[KEPT]! + head[GAINED]!),
-    },
-    third: every(counts, (head) => head[GAINED]!),
-    thirdIs: "gained",
-    exact: null,
-    instead: "",
+      third: every(counts, (head) => head[GAINED]!),
+    };
+    return { ...shared, shown: measure, values, thirdIs: "gained" };
+  }
+  if (measure === "effect" || measure === "exact") {
+    const { values, any } = exact.known(state, got);
+    const shown = measure === "effect" ? effectsOf(state, got) : values;
+    return { ...sided(measure, shown), exact: any ? values : null };
+  }
+  const shown = rowMeasure(state, measure);
+  const values = eachSide((side) =>
+    sideNumbers(state, shown, take(got(sideKey(state, shown, side)))),
+  );
+  if (!isChange(measure)) return sided(shown, values);
+  const third = changeNumbers(state, got, measure);
+  return { ...shared, shown, values: { ...values, third }, thirdIs: "change" };
+}
+
+/** The wanted measure, or one that every trace has and why the wanted one is not there. */
+function measureShown(
+  state: State,
+  got: Got,
+  exact: ExactEffects,
+): { measure: Measure; instead: string } {
+  const measure = measureOf(state);
+  const reason = CORE.includes(measure) ? undefined : reasonAgainst(state, got, exact, measure);
+  if (reason === undefined) return { measure, instead: "" };
+  return {
+    measure: measures(state).find((possible) => CORE.includes(possible))!,
+    instead: `The measure “${MEASURES[measure].name}” cannot be shown here: ${reason}`,
   };
+}
+
+function reasonAgainst(
+  state: State,
+  got: Got,
+  exact: ExactEffects,
+  measure: Measure,
+): string | undefined {
+  if (measure === "pairs" && !pairsComputed(state)) {
+    return "Word pairs are not computed yet, see “Word pairs”.";
+  }
+  const settled = exactKeys(state).every((key) => got(key).state !== "loading");
+  if (measure === "exact" && settled && !exact.known(state, got).any) {
+    const how = state.live ? "Compute some under “Effects”." : "None is recorded.";
+    return `No head is measured exactly for this. ${how}`;
+  }
+  return blocksOf(state, measure).flatMap((key) => got(key).reason ?? [])[0];
+}
+
+/** Blocks without which a measure cannot be shown. */
+function blocksOf(state: State, measure: Measure): Key<Tensor>[] {
+  if (measure === "pairs") return [keys.wordPairCounts()];
+  if (measure === "effect") return effectKeys(state);
+  if (measure === "exact") return [];
+  const rows = SIDES.map((side) => sideKey(state, rowMeasure(state, measure), side));
+  return isChange(measure) ? [...rows, changeKey(measure)] : rows;
+}
+
+/** What base and tuned show by themselves, a change beside. */
+function rowMeasure(state: State, measure: Change | RowMeasure): RowMeasure {
+  if (!isChange(measure)) return measure;
+  return state.segment("instruction").length > 0 ? "instruction" : "sink";
+}
+
+function sideKey({ selection }: State, measure: RowMeasure, side: Side): Key<Tensor> {
+  if (measure === "write") return keys.headWrite(side, selection.layer, selection.unit);
+  return headMeasures[measure](side);
+}
+
+const changeKey = (measure: Change) =>
+  measure === "change" ? keys.headChange() : keys.headCircuits();
+
+function sideNumbers(state: State, measure: RowMeasure, tensor: Tensor): Numbers {
+  const { layers, heads } = state.manifest.pair;
+  const token = focusToken(state);
+  const rows = tensor.shape[0]!;
+  if (token < 0) {
+    return meanRows(tensor.data, layers * heads, Math.max(state.promptLength - 1, 0), rows - 1);
+  }
+  const at = measure === "received" ? token : state.reading;
+  return at < rows ? row(tensor, at) : new Float64Array(layers * heads);
+}
+
+function changeNumbers(state: State, got: Got, measure: Change): Numbers {
+  const tensor = take(got(changeKey(measure)));
+  if (measure !== "change") return every(tensor, (head) => head[CIRCUITS[measure]]!);
+  const at = focusReading(state);
+  return at >= 0 && at < tensor.shape[0]! ? row(tensor, at) : meanChange(state, tensor);
+}
+
+/** Change of each head's pattern, averaged over the positions both models share. */
+function meanChange({ manifest: { pair } }: State, { shape, data }: Tensor): Numbers {
+  return meanRows(data, pair.layers * pair.heads, 0, shape[0]!);
 }
 
 /** One number from the last axis of a tensor [layers, heads, columns]. */
@@ -164,32 +197,43 @@ function every({ shape, data }: Tensor, take: (row: Numbers) => number): Float64
   );
 }
 
-/** The selected head, or the one whose pattern changed most. */
-export async function loadShown(view: View): Promise<ShownHead> {
-  const { store } = view;
-  const tensor = await view.block(keys.headChange());
-  const { layers, heads } = store.manifest.pair;
-  const change = meanRows(tensor.data, layers * heads, 0, tensor.shape[0]!);
-  const chosen = store.selection.head >= 0;
-  const at = chosen
-    ? store.selection.layer * heads + store.selection.head
-    : mostChanged(change, heads, store.selection.layer);
-  return { layer: Math.floor(at / heads), head: at % heads, chosen, change: change[at]! };
+/** The selected head, or the one whose pattern changed most; undefined until that is known. */
+export function shownHead(state: State, got: Got): ShownHead | undefined {
+  const tensor = got(keys.headChange()).value;
+  if (!tensor) return undefined;
+  const { heads } = state.manifest.pair;
+  const { layer, head } = state.selection;
+  const change = meanChange(state, tensor);
+  const chosen = head >= 0;
+  const at = chosen ? layer * heads + head : mostChanged(change, heads, layer);
+  return { ...headAt(at, heads), chosen, change: change[at]! };
 }
 
-export async function loadMaps(view: View, shown: ShownHead): Promise<Maps> {
-  const { layer, head } = shown;
-  const tensors = await bySide((side) => view.block(keys.attention(side, layer, head)));
+export function mapKeys({ layer, head }: ShownHead): BySide<Key<Tensor>> {
+  return eachSide((side) => keys.attention(side, layer, head));
+}
+
+/** The maps of a head; null where one of them is not there. */
+export function mapsOf(state: State, got: Got, shown: ShownHead): Maps | null {
+  const { base, tuned } = mapKeys(shown);
+  const tensors = { base: got(base).value, tuned: got(tuned).value };
+  if (!tensors.base || !tensors.tuned) return null;
   const values = { base: tensors.base.data, tuned: tensors.tuned.data };
-  const side = { base: tensors.base.shape[1]!, tuned: tensors.tuned.shape[1]! };
-  const common = view.store.commonLength;
+  const common = state.commonLength;
+  const side = { base: tensors.base.shape[1]!, tuned: tensors.tuned.shape[1]!, third: common };
   const third = new Float64Array(common * common);
   for (let q = 0; q < common; q++) {
     for (let k = 0; k <= q; k++) {
       third[q * common + k] = values.tuned[q * side.tuned + k]! - values.base[q * side.base + k]!;
     }
   }
-  return { ...shown, values, side, third, common };
+  return {
+    ...shown,
+    values: { ...values, third },
+    side,
+    reading: focusReading(state),
+    skipFirst: state.options.saliency.setSinkAside,
+  };
 }
 
 /** Index of the head with the largest change, in one layer where one is selected. */

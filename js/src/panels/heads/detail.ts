@@ -1,28 +1,25 @@
 // Into one head: a title, tabs, and what the chosen tab shows of it.
 
+import { keys } from "../../contract/contract.ts";
+import { type Got, type Need, optional } from "../../core/load.ts";
 import type { HeadTab } from "../../core/options.ts";
-import type { Store } from "../../core/store.ts";
+import type { State } from "../../core/state.ts";
 import { h } from "../../draw/dom.ts";
 import { number } from "../../draw/format.ts";
 import { tabs } from "../../draw/tabs.ts";
-import type { View } from "../../shell/frame.ts";
-import type { ShownHead } from "./data.ts";
+import type { Picture, Setting } from "../../shell/frame.ts";
+import { type ShownHead, shownHead } from "./data.ts";
 
-/** One way to look at a head. */
+/** One way to look at a head; `needs` and `picture` are those of a panel. */
 export interface HeadView {
   name: HeadTab;
   label: string;
   el: HTMLElement;
-  load(view: View, shown: ShownHead): Promise<{ caption: string; draw(): void | Promise<void> }>;
+  needs(state: State, got: Got, shown: ShownHead): readonly Need[];
+  picture(state: State, got: Got, shown: ShownHead): Pick<Picture, "caption" | "draw">;
 }
 
-export interface Detail {
-  el: HTMLElement;
-  /** Load what the chosen tab shows; null leaves the place empty. */
-  load(view: View, shown: ShownHead | null): Promise<() => void | Promise<void>>;
-}
-
-export function headDetail(store: Store, views: HeadView[], signal: AbortSignal): Detail {
+export function headDetail({ store, signal }: Setting, views: HeadView[]) {
   const title = h("h3", { class: "tl-title" });
   const note = h("span", { class: "tl-note" });
   const caption = h("p", { class: "tl-caption" });
@@ -40,21 +37,30 @@ export function headDetail(store: Store, views: HeadView[], signal: AbortSignal)
     row.bar,
     row.sheet,
   );
+  const viewOf = ({ options }: State) =>
+    views.find(({ name }) => name === options.heads.tab) ?? views[0]!;
   return {
     el,
-    async load(view, shown) {
-      const chosen = views.find(({ name }) => name === store.options.heads.tab) ?? views[0]!;
-      const picture = shown && (await chosen.load(view, shown));
+    needs(state: State, got: Got): Need[] {
+      const shown = shownHead(state, got);
+      const change = optional(keys.headChange());
+      return shown ? [...change, ...viewOf(state).needs(state, got, shown)] : change;
+    },
+    /** How to draw what the chosen tab shows; the place is empty where no head is known. */
+    picture(state: State, got: Got): Picture["draw"] {
+      const shown = shownHead(state, got);
+      if (!shown) return () => el.classList.add("tl-gone");
+      const chosen = viewOf(state);
+      const picture = chosen.picture(state, got, shown);
       return () => {
-        el.classList.toggle("tl-gone", shown === null);
-        if (!shown || !picture) return;
-        const found = shown.chosen ? "" : "changed most · ";
-        title.textContent = `Layer ${shown.layer}, head ${shown.head}`;
-        note.textContent = `${found}change ${number(shown.change)} bit`;
-        caption.textContent = picture.caption;
+        el.classList.remove("tl-gone");
         el.classList.toggle("tl-unchosen", !shown.chosen);
+        const most = shown.chosen ? "" : "changed most · ";
+        title.textContent = `Layer ${shown.layer}, head ${shown.head}`;
+        note.textContent = `${most}change ${number(shown.change)} bit`;
+        caption.textContent = picture.caption;
         row.show(chosen.name);
-        for (const one of views) one.el.hidden = one !== chosen;
+        for (const view of views) view.el.hidden = view !== chosen;
         return picture.draw();
       };
     },

@@ -1,42 +1,44 @@
 // What each head does for the answer: estimates beside what interventions measure.
 
-import type { Key } from "../../contract/contract.ts";
-import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
-import type { Tensor } from "../../contract/decode.ts";
-import { attempt } from "../../core/load.ts";
-import type { Ablation } from "../../core/options.ts";
-import type { Store } from "../../core/store.ts";
+import { type Ablation, type BySide, SIDES, type Side } from "../../contract/contract.ts";
+import { quiet } from "../../core/load.ts";
+import type { State } from "../../core/state.ts";
 import { button, h, picker } from "../../draw/dom.ts";
 import { number, quote, signed } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
-import { windowList } from "../../draw/window_list.ts";
+import { type Rows, windowList } from "../../draw/window_list.ts";
 import { largest, type Numbers, spearman } from "../../maths/numbers.ts";
-import type { View } from "../../shell/frame.ts";
+import type { PanelSetting } from "../../shell/frame.ts";
 import { makeJob } from "../../shell/job.ts";
 import type { HeadView } from "./detail.ts";
 import {
   ablationKeys,
   ablations,
   type ExactEffects,
-  loadEffects,
+  effectKeys,
+  effectsOf,
+  exactKeys,
   type Measured,
+  noEffects,
 } from "./effects_data.ts";
-import { nameOf, sorted } from "./list.ts";
-import { ABLATIONS, focusToken, target } from "./measures.ts";
+import { nameOf, sorted, spoken } from "./list.ts";
+import { ABLATION_NAMES, focusToken, headAt } from "./measures.ts";
 
 interface Effects {
   estimate: BySide<Numbers>;
   measured: Measured;
 }
 
-export function headEffects(store: Store, exact: ExactEffects, signal: AbortSignal): HeadView {
+export function headEffects(
+  { store, signal, refresh }: PanelSetting,
+  exact: ExactEffects,
+): HeadView {
   const { heads } = store.manifest.pair;
   let order: number[] = [];
-  let shown = 0;
-  let view: View | null = null;
+  let shownAt = 0;
   const list = windowList(
     "heads by estimated effect",
-    (row) => store.select({ layer: Math.floor(order[row]! / heads), head: order[row]! % heads }),
+    (row) => store.select(headAt(order[row]!, heads)),
     signal,
   );
   const kind = picker<Ablation>(
@@ -45,35 +47,34 @@ export function headEffects(store: Store, exact: ExactEffects, signal: AbortSign
     signal,
   );
   const job = makeJob(store, signal);
+  /** Measure one head, or those with the largest estimates (-1). */
   const measure = (head: number) => {
-    const { ablation } = store.options.heads;
-    const on = target(store);
-    const asked = ablationKeys(store, ablation, on, head);
-    const of = (key: Key<Tensor>) => asked.find((one) => one.key === key)!;
-    const keep = (key: Key<Tensor>, { data }: Tensor) => {
-      if (head < 0) exact.add(key, data);
-      else exact.addOne(of(key).whole, head, data[0]!);
-      view?.refresh();
+    const asked = ablationKeys(store, store.options.heads.ablation, head);
+    const of = (key: string) => asked.find((ablation) => ablation.key === key)!;
+    const keep = (key: string, values: Numbers) => {
+      exact.add(of(key).whole, values);
+      refresh();
     };
     const wanted = asked.map(({ key }) => key);
     void job.start("measuring", wanted, {
-      done: keep,
+      done: (key, { data }) =>
+        keep(key, head < 0 ? data : noEffects(store).fill(data[0]!, head, head + 1)),
       async underway(key) {
         if (head >= 0) return;
-        const value = await store.block(of(key).soFar, signal).catch(() => null);
-        if (value) keep(key, value);
+        const block = await store.block(of(key).soFar, signal).catch(() => null);
+        if (block) keep(key, block.data);
       },
-      ended: () => view?.refresh(),
+      ended: refresh,
     });
-    view?.refresh();
+    refresh();
   };
-  const one = button("this head", () => measure(shown), signal);
+  const single = button("this head", () => measure(shownAt), signal);
   const top = button("the top twenty", () => measure(-1), signal);
   const controls = h(
     "div",
     { class: "tl-effect-controls" },
     h("label", {}, "exact: set to ", kind.el),
-    one,
+    single,
     top,
     job.el,
   );
@@ -90,30 +91,29 @@ export function headEffects(store: Store, exact: ExactEffects, signal: AbortSign
     name: "effects",
     label: "Effects",
     el: h("div", {}, controls, body),
-    async load(now, { layer, head }) {
-      const [estimate, measured] = await Promise.all([
-        attempt(now, loadEffects(now)),
-        exact.load(now),
-      ]);
-      const effects = estimate.value && { estimate: estimate.value, measured };
+    needs: (state) => quiet(...effectKeys(state), ...exactKeys(state)),
+    picture(state, got, { layer, head, chosen }) {
+      const reason = effectKeys(state).flatMap((key) => got(key).reason ?? [])[0];
+      const effects = { estimate: effectsOf(state, got), measured: exact.known(state, got) };
+      const { ablation } = state.options.heads;
+      const kinds = ablations(state).map((value) => ({ value, label: ABLATION_NAMES[value] }));
+      const offered = state.live || effects.measured.any || recorded(state);
       return {
-        caption: effects ? captionOf(store) : `Effects are not here: ${estimate.reason}`,
+        caption: reason ? `Effects are not here: ${reason}` : captionOf(state),
         draw() {
-          [view, shown] = [now, layer * heads + head];
-          body.hidden = !effects;
-          controls.hidden = !effects || !(store.live || measured.any || recorded(store));
-          one.hidden = top.hidden = !store.live;
-          one.disabled = top.disabled = job.running;
-          kind.update(
-            ablations(store).map((value) => ({ value, label: ABLATIONS[value] })),
-            store.options.heads.ablation,
-          );
-          if (!effects) return;
-          body.classList.toggle("tl-unmeasured", !measured.any);
+          shownAt = layer * heads + head;
+          body.hidden = reason !== undefined;
+          controls.hidden = reason !== undefined || !offered;
+          single.hidden = top.hidden = !state.live;
+          single.disabled = top.disabled = job.running;
+          kind.update(kinds, ablation);
+          if (reason !== undefined) return;
+          body.classList.toggle("tl-unmeasured", !effects.measured.any);
           order = byEffect(effects.estimate);
-          list.draw(rowsOf(effects, order, heads, shown, store.selection.head >= 0));
-          note.textContent = agreementOf(store, effects);
-          Object.assign(list.el, { twinlens: { values: { ...effects.estimate }, measured } });
+          list.draw(rowsOf(effects, order, heads, chosen ? order.indexOf(shownAt) : -1));
+          note.textContent = agreementOf(effects, state.live);
+          const { estimate: values, measured } = effects;
+          Object.assign(list.el, { twinlens: { values, measured } });
         },
       };
     },
@@ -121,9 +121,9 @@ export function headEffects(store: Store, exact: ExactEffects, signal: AbortSign
 }
 
 /** Whether the page holds exact effects of any kind on what is selected. */
-function recorded(store: Store): boolean {
-  const all = ablations(store).flatMap((kind) => ablationKeys(store, kind, target(store), -1));
-  return all.some(({ key }) => store.has(key));
+function recorded(state: State): boolean {
+  const all = ablations(state).flatMap((kind) => ablationKeys(state, kind, -1));
+  return all.some(({ key }) => state.has(key));
 }
 
 /** Heads by the larger of both models' estimates. */
@@ -136,18 +136,17 @@ function rowsOf(
   { estimate, measured }: Effects,
   order: number[],
   heads: number,
-  shown: number,
-  chosen: boolean,
-): Parameters<ReturnType<typeof windowList>["draw"]>[0] {
+  chosen: number,
+): Rows {
   const max = largest(estimate.base, estimate.tuned, measured.values.base, measured.values.tuned);
   return {
     count: order.length,
-    chosen: chosen ? order.indexOf(shown) : -1,
+    chosen,
     mark: (row) => nameOf(order[row]!, heads),
     label: (row) => {
       const i = order[row]!;
       const words = [...facts(estimate, i, "estimate"), ...facts(measured.values, i, "exact")];
-      return `layer ${Math.floor(i / heads)}, head ${i % heads}: ${words.join(", ")}`;
+      return `${spoken(i, heads)}: ${words.join(", ")}`;
     },
     cells(row) {
       const i = order[row]!;
@@ -181,16 +180,16 @@ function effects(values: BySide<Numbers>, i: number, max: number, look: "hatched
   );
 }
 
-function captionOf(store: Store): string {
-  const token = focusToken(store);
-  const of = token >= store.promptLength ? quote(store.text(token)) : "the whole answer";
-  return `How much each head raises (right) or lowers (left) the log-probability of ${of}, in nats; base above, tuned below, one scale. Hatched: an estimate by gradient. Solid: measured, by setting the head's output to ${ABLATIONS[store.options.heads.ablation]}.`;
+function captionOf(state: State): string {
+  const token = focusToken(state);
+  const of = token >= state.promptLength ? quote(state.text(token)) : "the whole answer";
+  return `How much each head raises (right) or lowers (left) the log-probability of ${of}, in nats; base above, tuned below, one scale. Hatched: an estimate by gradient. Solid: measured, by setting the head's output to ${ABLATION_NAMES[state.options.heads.ablation]}.`;
 }
 
 /** How well the estimates rank the heads that were measured. */
-function agreementOf(store: Store, { estimate, measured }: Effects): string {
+function agreementOf({ estimate, measured }: Effects, live: boolean): string {
   if (!measured.any) {
-    return store.live
+    return live
       ? "No head is measured yet: the estimates are unchecked."
       : "No exact effect is recorded here: the estimates are unchecked.";
   }

@@ -1,27 +1,35 @@
 // Effects of heads on the answer: estimates by gradient, and exact ones where they are known.
 
-import { type BySide, type Key, keys, SIDES, type Side } from "../../contract/contract.ts";
+import {
+  ABLATIONS,
+  type Ablation,
+  type BySide,
+  type Key,
+  keys,
+  SIDES,
+  type Side,
+} from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
-import { attempt } from "../../core/load.ts";
-import type { Ablation } from "../../core/options.ts";
-import type { Store } from "../../core/store.ts";
-import { bySide, type Numbers } from "../../maths/numbers.ts";
-import type { View } from "../../shell/frame.ts";
-import { target } from "./measures.ts";
+import type { Got } from "../../core/load.ts";
+import type { State } from "../../core/state.ts";
+import { eachSide, type Numbers } from "../../maths/numbers.ts";
+import { headAt, target } from "./measures.ts";
 
-/** Whether the model's answer has the token the effects are on. */
-function answers(store: Store, side: Side, on: number | "answer"): boolean {
-  return on === "answer" || on < store.answer(side).tokens.length;
+/** Models whose answer has the token that effects are on. */
+function answering(state: State): Side[] {
+  const on = target(state);
+  return SIDES.filter((side) => on === "answer" || on < state.answer(side).tokens.length);
+}
+
+export function effectKeys(state: State): Key<Tensor>[] {
+  return answering(state).map((side) => keys.headEffect(side, target(state)));
 }
 
 /** First-order effects in nats, [layers, heads] flattened; NaN where a model has no such token. */
-export function loadEffects(view: View): Promise<BySide<Numbers>> {
-  const on = target(view.store);
-  const { layers, heads } = view.store.manifest.pair;
-  return bySide(async (side): Promise<Numbers> => {
-    if (!answers(view.store, side, on)) return empty(layers * heads);
-    return (await view.block(keys.headEffect(side, on))).data;
-  });
+export function effectsOf(state: State, got: Got): BySide<Numbers> {
+  return eachSide(
+    (side) => got(keys.headEffect(side, target(state))).value?.data ?? noEffects(state),
+  );
 }
 
 /** What is asked for, where it belongs, and what is known of that. */
@@ -32,26 +40,32 @@ export interface AblationKeys {
 }
 
 /** Keys that measure heads exactly: one head, or those with the largest estimates (-1). */
-export function ablationKeys(
-  store: Store,
-  kind: Ablation,
-  on: number | "answer",
-  head: number,
-): AblationKeys[] {
-  const { heads } = store.manifest.pair;
-  return SIDES.filter((side) => answers(store, side, on)).map((side) => {
+export function ablationKeys(state: State, kind: Ablation, head: number): AblationKeys[] {
+  const on = target(state);
+  const { heads } = state.manifest.pair;
+  return answering(state).map((side) => {
     const whole = keys.headAblation(side, kind, on);
-    const key =
-      head < 0
-        ? whole
-        : keys.headAblationOne(side, kind, on, Math.floor(head / heads), head % heads);
+    const { layer, head: at } = headAt(head, heads);
+    const key = head < 0 ? whole : keys.headAblationOne(side, kind, on, layer, at);
     return { key, whole, soFar: keys.headAblationSoFar(side, kind, on) };
   });
 }
 
 /** What takes the place of a head's output: another model's only where both read one answer. */
-export function ablations(store: Store): Ablation[] {
-  return store.manifest.shared ? ["zero", "mean", "other"] : ["zero", "mean"];
+export function ablations(state: State): Ablation[] {
+  return ABLATIONS.filter((kind) => kind !== "other" || state.manifest.shared);
+}
+
+/** The block with the exact effects that are recorded, or were computed before. */
+function exactKey(state: State, side: Side): Key<Tensor> {
+  const { ablation } = state.options.heads;
+  const whole = keys.headAblation(side, ablation, target(state));
+  if (state.has(whole) || !state.live) return whole;
+  return keys.headAblationSoFar(side, ablation, target(state));
+}
+
+export function exactKeys(state: State): Key<Tensor>[] {
+  return answering(state).map((side) => exactKey(state, side));
 }
 
 export interface Measured {
@@ -59,50 +73,33 @@ export interface Measured {
   any: boolean;
 }
 
-/** Exact effects this page has seen, by key: they come one head or twenty at a time. */
+/** Exact effects measured from here, by whole block: they come one head or twenty at a time. */
 export class ExactEffects {
-  #known = new Map<string, Float32Array>();
-  #width: number;
+  #measured = new Map<string, Float32Array>();
 
-  constructor(width: number) {
-    this.#width = width;
+  /** Keep the numbers that a block of `whole` holds, whole or so far. */
+  add(whole: Key<Tensor>, values: Numbers): void {
+    this.#measured.set(whole, merged(values, this.#measured.get(whole)));
   }
 
-  /** Keep what a block of `ablationKey` (a whole one or one so far) holds. */
-  add(key: string, values: Numbers): void {
-    const known = this.#known.get(key) ?? empty(this.#width);
-    for (let i = 0; i < known.length; i++) {
-      if (Number.isFinite(values[i])) known[i] = values[i]!;
-    }
-    this.#known.set(key, known);
-  }
-
-  addOne(key: string, head: number, value: number): void {
-    const values = empty(this.#width);
-    values[head] = value;
-    this.add(key, values);
-  }
-
-  /** What is known for the selection: seen before, computed before, or recorded. */
-  async load(view: View): Promise<Measured> {
-    const { store } = view;
-    const on = target(store);
-    const values = await bySide(async (side) => {
-      const key = keys.headAblation(side, store.options.heads.ablation, on);
-      const whole =
-        store.has(key) || !store.live
-          ? key
-          : keys.headAblationSoFar(side, store.options.heads.ablation, on);
-      if (answers(store, side, on)) {
-        const found = await attempt(view, view.block(whole));
-        if (found.value) this.add(key, found.value.data);
-      }
-      return (this.#known.get(key) ?? empty(this.#width)).slice();
+  /** What is known for the selection: measured from here, computed before, or recorded. */
+  known(state: State, got: Got): Measured {
+    const values = eachSide((side) => {
+      const whole = keys.headAblation(side, state.options.heads.ablation, target(state));
+      const block = got(exactKey(state, side)).value?.data ?? noEffects(state);
+      return merged(block, this.#measured.get(whole));
     });
     return { values, any: SIDES.some((side) => values[side].some(Number.isFinite)) };
   }
 }
 
-function empty(length: number): Float32Array {
-  return new Float32Array(length).fill(Number.NaN);
+/** The first numbers where they are known, the others elsewhere. */
+function merged(first: Numbers, others?: Numbers): Float32Array {
+  return Float32Array.from(first, (value, i) =>
+    Number.isFinite(value) ? value : (others?.[i] ?? Number.NaN),
+  );
+}
+
+export function noEffects({ manifest: { pair } }: State): Float32Array {
+  return new Float32Array(pair.layers * pair.heads).fill(Number.NaN);
 }

@@ -1,33 +1,26 @@
 // Layers by heads, three times: base, tuned, and their difference or change.
 
 import { SIDES } from "../../contract/contract.ts";
-import type { Store } from "../../core/store.ts";
+import type { Selection } from "../../core/selection.ts";
 import { h } from "../../draw/dom.ts";
 import { number, signed } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
 import { rgb } from "../../draw/scales.ts";
 import { diverging, gradient, sequential } from "../../draw/theme.ts";
-import { type Tooltip, tips } from "../../draw/tooltip.ts";
+import { tips } from "../../draw/tooltip.ts";
 import { largest } from "../../maths/numbers.ts";
-import type { View } from "../../shell/frame.ts";
+import type { Setting } from "../../shell/frame.ts";
 import type { HeadNumbers } from "./data.ts";
-import { MEASURES } from "./measures.ts";
-
-const PICTURES = ["base", "tuned", "third"] as const;
+import { COLUMNS, MEASURES } from "./measures.ts";
 
 interface Geometry {
   width: number;
   height: number;
 }
 
-export interface HeadGrid {
-  el: HTMLElement;
-  draw(view: View, numbers: HeadNumbers): void;
-}
-
-export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): HeadGrid {
+export function headGrid({ store, surface, tooltip, signal }: Setting) {
   const { layers, heads } = store.manifest.pair;
-  const pictures = PICTURES.map((name) => {
+  const pictures = COLUMNS.map((name) => {
     const canvas = h("canvas", { width: 0, height: 0, "data-side": name, "aria-hidden": "true" });
     const cursor = h("i", { class: "tl-cursor", hidden: true });
     const title = h("span", { class: "tl-picture-title" });
@@ -58,7 +51,7 @@ export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     status,
   );
   let geometry: Geometry = { width: 1, height: 1 };
-  let numbers: HeadNumbers | null = null;
+  let drawn: HeadNumbers | null = null;
 
   const cellAt = (target: HTMLElement, x: number, y: number): [number, number] | null => {
     const canvas = target.closest("canvas");
@@ -99,10 +92,10 @@ export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     tooltip,
     (target, x, y) => {
       const cell = cellAt(target, x, y);
-      if (!cell || !numbers) return null;
+      if (!cell || !drawn) return null;
       return {
         title: `layer ${cell[0]}, head ${cell[1]}`,
-        lines: linesOf(numbers, cell[0] * heads + cell[1]),
+        lines: linesOf(drawn, cell[0] * heads + cell[1]),
       };
     },
     signal,
@@ -110,51 +103,44 @@ export function headGrid(store: Store, tooltip: Tooltip, signal: AbortSignal): H
 
   return {
     el,
-    draw(view, loaded) {
-      numbers = loaded;
-      const { palette, scale } = view.surface;
+    draw(numbers: HeadNumbers, { layer, head }: Selection): void {
+      drawn = numbers;
+      const { palette, scale } = surface;
       geometry = cellSize(el.clientWidth || 600, layers, heads, scale);
-      const { values, third, exact } = loaded;
-      const change = loaded.thirdIs !== "tuned − base";
-      const hatched = loaded.shown === "effect";
+      const { values, exact } = numbers;
+      const change = numbers.thirdIs !== "tuned − base";
+      const hatched = numbers.shown === "effect";
       const max = largest(values.base, values.tuned);
-      const thirdMax = largest(third);
-      const { layer, head } = store.selection;
-      for (const picture of pictures) {
-        const isThird = picture.name === "third";
-        const colour =
-          picture.name !== "third"
-            ? sequential(palette, picture.name)
-            : change
-              ? sequential(palette, "change")
-              : diverging(palette);
-        const shown = picture.name === "third" ? third : values[picture.name];
-        picture.title.textContent = isThird ? loaded.thirdIs : picture.name;
-        const known = picture.name === "third" ? undefined : exact?.[picture.name];
+      for (const { name, ...picture } of pictures) {
+        const third = name === "third";
+        const side = third ? "change" : name;
+        const colour = third && !change ? diverging(palette) : sequential(palette, side);
+        const full = third ? largest(values.third) : max;
+        const known = third ? undefined : exact?.[name];
+        picture.title.textContent = third ? numbers.thirdIs : name;
         drawCells(picture.canvas, {
           rows: layers,
           columns: heads,
-          values: shown,
-          max: isThird ? thirdMax : max,
+          values: values[name],
+          max: full,
           ...geometry,
           gap: geometry.width >= 12 ? 2 : geometry.width >= 6 ? 1 : 0,
           colour,
           absent: rgb(palette.absent),
-          hollowNegative: !isThird,
+          hollowNegative: !third,
           hatched,
           dotted: (i) => hatched && Number.isFinite(known?.[i]),
           ink: palette.ink,
         });
-        const unit = MEASURES[isThird && change ? loaded.measure : loaded.shown].unit;
-        drawKey(picture.key, isThird ? thirdMax : max, isThird && !change, colour, unit);
-        drawAxis(picture.axis, layers, geometry.height, picture.name === "base");
+        const unit = MEASURES[third && change ? numbers.measure : numbers.shown].unit;
+        drawKey(picture.key, full, third && !change, colour, unit);
+        drawAxis(picture.axis, layers, geometry.height, name === "base");
         place(picture.cursor, geometry, layer, head, heads);
       }
-      const [canvas] = pictures.map((picture) => picture.canvas);
-      Object.assign(canvas!, { twinlens: { values: { ...values, third } } });
+      Object.assign(pictures[0]!.canvas, { twinlens: { values } });
       const where =
         head >= 0
-          ? `layer ${layer}, head ${head}: ${linesOf(loaded, layer * heads + head).join(", ")}`
+          ? `layer ${layer}, head ${head}: ${linesOf(numbers, layer * heads + head).join(", ")}`
           : "no head selected; arrow keys select";
       el.setAttribute("aria-label", `Heads, ${layers} layers by ${heads}; ${where}`);
       status.textContent = head >= 0 ? where : "";
@@ -182,14 +168,14 @@ export function cellSize(width: number, layers: number, heads: number, scale: nu
 
 /** The numbers of one head in words. */
 export function linesOf(numbers: HeadNumbers, at: number): string[] {
-  const { values, third, thirdIs, exact, shown } = numbers;
+  const { values, thirdIs, exact, shown } = numbers;
   const name = thirdIs === "tuned − base" ? "difference" : thirdIs;
   const format = thirdIs === "tuned − base" ? signed : number;
   const estimate = shown === "effect" ? " (estimate)" : "";
   const unit = MEASURES[thirdIs === "tuned − base" ? shown : numbers.measure].unit;
   const lines = [
     ...SIDES.map((side) => `${side} ${number(values[side][at]!)}${estimate}`),
-    `${name} ${format(third[at]!)}${unit}`,
+    `${name} ${format(values.third[at]!)}${unit}`,
   ];
   for (const side of SIDES) {
     const value = shown === "effect" ? exact?.[side][at] : undefined;

@@ -1,21 +1,16 @@
 // All heads in one list, sorted by the shown measure.
 
 import { SIDES, type Side } from "../../contract/contract.ts";
-import type { Store } from "../../core/store.ts";
-import { h } from "../../draw/dom.ts";
+import type { HeadColumn } from "../../core/options.ts";
+import type { Selection } from "../../core/selection.ts";
+import { button, h } from "../../draw/dom.ts";
 import { number, signed } from "../../draw/format.ts";
 import { windowList } from "../../draw/window_list.ts";
 import { largest, type Numbers } from "../../maths/numbers.ts";
+import type { Setting } from "../../shell/frame.ts";
 import type { HeadNumbers } from "./data.ts";
 import { linesOf } from "./grid.ts";
-
-const COLUMNS = ["base", "tuned", "third"] as const;
-export type Column = (typeof COLUMNS)[number];
-
-export interface HeadList {
-  el: HTMLElement;
-  draw(numbers: HeadNumbers): void;
-}
+import { COLUMNS, headAt } from "./measures.ts";
 
 /** Heads, the one with the largest size first; those without a number last, in their order. */
 export function sorted(values: Numbers): number[] {
@@ -23,54 +18,41 @@ export function sorted(values: Numbers): number[] {
   return Array.from({ length: values.length }, (_, i) => i).sort((a, b) => size(b) - size(a));
 }
 
-export function headList(store: Store, signal: AbortSignal): HeadList {
+export function headList({ store, signal }: Setting) {
   const { heads } = store.manifest.pair;
-  let column: Column = "third";
-  let numbers: HeadNumbers | null = null;
   let order: number[] = [];
   const list = windowList(
     "heads, sorted",
-    (row) => store.select({ layer: Math.floor(order[row]! / heads), head: order[row]! % heads }),
+    (row) => store.select(headAt(order[row]!, heads)),
     signal,
   );
-  const sorters = COLUMNS.map((name) => {
-    const one = h("button", { type: "button", class: "tl-sorter", "data-sort": name });
-    one.addEventListener(
-      "click",
-      () => {
-        column = name;
-        if (numbers) draw(numbers);
-      },
-      { signal },
-    );
-    return one;
-  });
+  const sorters = COLUMNS.map((sort) =>
+    button("", () => store.setOptions("heads", { sort }), signal, {
+      class: "tl-sorter",
+      "data-sort": sort,
+    }),
+  );
   const header = h("div", { class: "tl-list-head" }, h("span", {}, "layer · head"), ...sorters);
   const el = h("div", { class: "tl-head-list" }, header, list.el);
 
-  const draw = (loaded: HeadNumbers) => {
-    numbers = loaded;
-    const { values, third, thirdIs } = loaded;
-    order = sorted(column === "third" ? third : values[column]);
+  const draw = (numbers: HeadNumbers, { layer, head }: Selection, column: HeadColumn) => {
+    const { values, thirdIs } = numbers;
+    const { third } = values;
+    order = sorted(values[column]);
     const max = largest(values.base, values.tuned);
     const thirdMax = largest(third);
-    const look = loaded.shown === "effect" ? "hatched" : "solid";
+    const look = numbers.shown === "effect" ? "hatched" : "solid";
     for (const [i, name] of COLUMNS.entries()) {
       const text = name === "third" ? thirdIs : name;
       sorters[i]!.textContent = name === column ? `${text} ↓` : text;
       sorters[i]!.setAttribute("aria-pressed", String(name === column));
       sorters[i]!.setAttribute("aria-label", `sort by ${text}`);
     }
-    const { layer, head } = store.selection;
-    const at = layer * heads + head;
     list.draw({
       count: order.length,
-      chosen: head < 0 ? -1 : order.indexOf(at),
+      chosen: head < 0 ? -1 : order.indexOf(layer * heads + head),
       mark: (row) => nameOf(order[row]!, heads),
-      label: (row) => {
-        const i = order[row]!;
-        return `layer ${Math.floor(i / heads)}, head ${i % heads}: ${linesOf(loaded, i).join(", ")}`;
-      },
+      label: (row) => `${spoken(order[row]!, heads)}: ${linesOf(numbers, order[row]!).join(", ")}`,
       cells(row) {
         const i = order[row]!;
         const sided = thirdIs === "tuned − base";
@@ -88,7 +70,13 @@ export function headList(store: Store, signal: AbortSignal): HeadList {
 }
 
 export function nameOf(index: number, heads: number, between = "/"): string {
-  return `${Math.floor(index / heads)}${between}${index % heads}`;
+  const { layer, head } = headAt(index, heads);
+  return `${layer}${between}${head}`;
+}
+
+export function spoken(index: number, heads: number): string {
+  const { layer, head } = headAt(index, heads);
+  return `layer ${layer}, head ${head}`;
 }
 
 /** A number over a bar of its size. */

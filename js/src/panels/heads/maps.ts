@@ -1,30 +1,29 @@
 // The attention maps of one head: base, tuned, tuned - base; whole, or the part zoomed to.
 
 import { SIDES, type Side } from "../../contract/contract.ts";
-import type { Store } from "../../core/store.ts";
+import { optional } from "../../core/load.ts";
+import type { HeadColumn } from "../../core/options.ts";
+import type { State } from "../../core/state.ts";
 import { h } from "../../draw/dom.ts";
 import { number, percent, quote, signed, tokenText } from "../../draw/format.ts";
 import { colourScale, drawMatrix, larger } from "../../draw/heatmap.ts";
 import { rgb } from "../../draw/scales.ts";
 import { diverging, gradient, sequential } from "../../draw/theme.ts";
-import { type Tooltip, tips } from "../../draw/tooltip.ts";
-import type { Numbers } from "../../maths/numbers.ts";
+import { tips } from "../../draw/tooltip.ts";
 import type { Part } from "../../maths/zoom.ts";
-import { whole } from "../../maths/zoom.ts";
-import type { View } from "../../shell/frame.ts";
-import { loadMaps, type Maps } from "./data.ts";
+import type { Setting } from "../../shell/frame.ts";
+import { type Maps, mapKeys, mapsOf } from "./data.ts";
 import type { HeadView } from "./detail.ts";
-import { focusReading } from "./measures.ts";
+import { COLUMNS } from "./measures.ts";
 import { type Cell, zoomControls } from "./zoom_controls.ts";
 
-const PICTURES = ["base", "tuned", "third"] as const;
 /** Labels are drawn where a row is at least this many pixels high. */
 const LABELLED = 11;
 const GUTTER = 62;
 const GAP = 18;
 
-export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): HeadView {
-  const pictures = PICTURES.map((name) => {
+export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView {
+  const pictures = COLUMNS.map((name) => {
     const canvas = h("canvas", {
       width: 0,
       height: 0,
@@ -61,7 +60,6 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     ...pictures.map((picture) => picture.el),
   );
   let drawn: Maps | null = null;
-  let view: View | null = null;
   let cell: Cell = { width: 1, height: 1 };
 
   const cellAt = (target: HTMLElement, x: number, y: number): [number, number] | null => {
@@ -70,8 +68,7 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     const box = canvas.getBoundingClientRect();
     const q = zoom.part.top + Math.floor((y - box.top) / cell.height);
     const k = zoom.part.left + Math.floor((x - box.left) / cell.width);
-    const name = canvas.dataset.map as (typeof PICTURES)[number];
-    const side = name === "third" ? drawn.common : drawn.side[name];
+    const side = drawn.side[canvas.dataset.map as HeadColumn];
     return k >= 0 && k <= q && q < side ? [q, k] : null;
   };
   const crosshair = (at: [number, number] | null) => {
@@ -87,11 +84,11 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     {
       cell: () => cell,
       centre: () => {
-        const row = focusReading(store);
+        const row = drawn?.reading ?? -1;
         return row < 0 ? null : [row, row];
       },
       redraw: () => {
-        if (drawn && view) draw(view, drawn);
+        if (drawn) draw(drawn);
       },
     },
     signal,
@@ -131,10 +128,11 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
 
   const el = h("div", {}, area, zoom.el);
 
-  const draw = (now: View, maps: Maps) => {
-    [view, drawn] = [now, maps];
+  const draw = (maps: Maps) => {
+    drawn = maps;
     crosshair(null);
-    const { palette, scale } = now.surface;
+    const { palette, scale } = surface;
+    const { reading, skipFirst } = maps;
     const longest = Math.max(maps.side.base, maps.side.tuned, 1);
     const part = zoom.update(longest);
     const [rows, columns] = [part.bottom - part.top, part.right - part.left];
@@ -144,23 +142,21 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     const named = { rows: narrow / rows >= LABELLED, columns: narrow / columns >= LABELLED };
     const size = Math.max(60, Math.floor(named.rows ? narrow : wide));
     cell = { width: size / columns, height: size / rows };
-    const skipFirst = store.options.saliency.setSinkAside;
-    const scaleOf = (values: Numbers, side: number) =>
-      colourScale(values, side, clipped(part, side), skipFirst);
-    const max = larger(...SIDES.map((side) => scaleOf(maps.values[side], maps.side[side])));
-    const thirdMax = scaleOf(maps.third, maps.common);
-    for (const picture of pictures) {
-      const third = picture.name === "third";
-      const side = picture.name === "third" ? maps.common : maps.side[picture.name];
-      const values = picture.name === "third" ? maps.third : maps.values[picture.name];
-      const colour =
-        picture.name === "third" ? diverging(palette) : sequential(palette, picture.name);
+    const scaleOf = (name: HeadColumn) =>
+      colourScale(maps.values[name], maps.side[name], clipped(part, maps.side[name]), skipFirst);
+    const max = larger(...SIDES.map(scaleOf));
+    for (const { name, ...picture } of pictures) {
+      const third = name === "third";
+      const side = maps.side[name];
+      const values = maps.values[name];
+      const colour = third ? diverging(palette) : sequential(palette, name);
+      const { full, clips } = third ? scaleOf(name) : max;
       const shown = clipped(part, side);
-      picture.title.textContent = third ? "tuned − base" : picture.name;
+      picture.title.textContent = third ? "tuned − base" : name;
       drawMatrix(picture.canvas, {
         side,
         values,
-        max: third ? thirdMax.full : max.full,
+        max: full,
         part: shown,
         width: (shown.right - shown.left) * cell.width,
         height: (shown.bottom - shown.top) * cell.height,
@@ -168,18 +164,17 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
         absent: rgb(palette.absent),
         skipFirst,
       });
-      Object.assign(picture.canvas, { twinlens: { values: { [picture.name]: values }, side } });
+      Object.assign(picture.canvas, { twinlens: { values: { [name]: values }, side } });
       const ramp = h("i", { class: "tl-ramp" });
       ramp.style.background = gradient(colour, third ? -1 : 0, 1);
-      const [full, format] = third ? ([thirdMax, signed] as const) : ([max, number] as const);
-      const low = third ? `${full.clips ? "≤ " : ""}${signed(-full.full)}` : "0";
-      picture.key.replaceChildren(low, ramp, `${full.clips ? "≥ " : ""}${format(full.full)}`);
-      const row = focusReading(store);
-      picture.reading.hidden = row < shown.top || row >= shown.bottom;
-      picture.reading.style.top = `${(row - shown.top) * cell.height - 1}px`;
+      const low = third ? `${clips ? "≤ " : ""}${signed(-full)}` : "0";
+      const high = third ? signed(full) : number(full);
+      picture.key.replaceChildren(low, ramp, `${clips ? "≥ " : ""}${high}`);
+      picture.reading.hidden = reading < shown.top || reading >= shown.bottom;
+      picture.reading.style.top = `${(reading - shown.top) * cell.height - 1}px`;
       picture.reading.style.height = `${Math.max(cell.height, 3) + 2}px`;
-      const owner: Side = picture.name === "base" ? "base" : "tuned";
-      const first = picture.name === "base";
+      const first = name === "base";
+      const owner = first ? "base" : "tuned";
       const [q, k] = [[shown.top, shown.bottom] as const, [shown.left, shown.right] as const];
       label(picture.rows, store, owner, named.rows && first ? q : null, cell.height);
       label(picture.columns, store, owner, named.columns ? k : null, cell.width);
@@ -197,13 +192,17 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
     name: "maps",
     label: "Maps",
     el,
-    async load(now, shown) {
-      const maps = await now.optional(loadMaps(now, shown));
+    needs(_state, _got, shown) {
+      const { base, tuned } = mapKeys(shown);
+      return optional(base, tuned);
+    },
+    picture(state, got, shown) {
+      const maps = mapsOf(state, got, shown);
       return {
-        caption: maps ? captionOf(store, maps) : "",
+        caption: maps ? captionOf(state, maps) : "",
         draw() {
           el.classList.toggle("tl-gone", maps === null);
-          if (maps) draw(now, maps);
+          if (maps) draw(maps);
         },
       };
     },
@@ -211,26 +210,25 @@ export function headMaps(store: Store, tooltip: Tooltip, signal: AbortSignal): H
 }
 
 /** The token whose prediction a row belongs to: the next one inside the answer. */
-export function tokenRead(store: Store, position: number): number {
+export function tokenRead(state: State, position: number): number {
   const next = position + 1;
-  const last = Math.max(store.length("base"), store.length("tuned"));
-  return next >= store.promptLength && next < last ? next : position;
+  const last = Math.max(state.length("base"), state.length("tuned"));
+  return next >= state.promptLength && next < last ? next : position;
 }
 
 function clipped(part: Part, side: number): Part {
-  const all = whole(side);
   return {
     top: Math.min(part.top, side),
-    bottom: Math.min(part.bottom, all.bottom),
+    bottom: Math.min(part.bottom, side),
     left: Math.min(part.left, side),
-    right: Math.min(part.right, all.right),
+    right: Math.min(part.right, side),
   };
 }
 
-function captionOf(store: Store, maps: Maps): string {
+function captionOf(state: State, maps: Maps): string {
   const mark =
-    focusReading(store) >= 0
-      ? ` The outlined row reads for ${quote(store.text(store.selection.token))}.`
+    maps.reading >= 0
+      ? ` The outlined row reads for ${quote(state.text(state.selection.token))}.`
       : "";
   const sink = SIDES.map((side) => {
     const width = maps.side[side];
@@ -238,27 +236,28 @@ function captionOf(store: Store, maps: Maps): string {
     for (let q = 0; q < width; q++) sum += maps.values[side][q * width]! / width;
     return `${percent(sum)} ${side}`;
   }).join(", ");
-  const aside = store.options.saliency.setSinkAside
+  const aside = maps.skipFirst
     ? ` The first token is set aside: it takes ${sink}.`
     : ` The first token takes ${sink}.`;
   return `Attention of every token (rows) to every earlier token (columns).${mark}${aside} Attention is not attribution.`;
 }
 
-function where(store: Store, [q, k]: [number, number]): string {
-  return `${quote(store.text(q))} (${q}) to ${quote(store.text(k))} (${k})`;
+function where(state: State, [q, k]: [number, number]): string {
+  return `${quote(state.text(q))} (${q}) to ${quote(state.text(k))} (${k})`;
 }
 
 function lines(maps: Maps, [q, k]: [number, number]): string[] {
   const list = SIDES.filter((side) => q < maps.side[side]).map(
     (side) => `${side} ${number(maps.values[side][q * maps.side[side] + k]!)}`,
   );
-  if (q < maps.common) list.push(`difference ${signed(maps.third[q * maps.common + k]!)}`);
+  const common = maps.side.third;
+  if (q < common) list.push(`difference ${signed(maps.values.third[q * common + k]!)}`);
   return list;
 }
 
 function label(
   box: HTMLElement,
-  store: Store,
+  state: State,
   side: Side,
   range: readonly [number, number] | null,
   cell: number,
@@ -266,7 +265,7 @@ function label(
   box.hidden = range === null;
   const [from, to] = range ?? [0, 0];
   const names = Array.from({ length: Math.max(to - from, 0) }, (_, i) => {
-    const name = h("bdi", {}, tokenText(store.text(from + i, side)).word);
+    const name = h("bdi", {}, tokenText(state.text(from + i, side)).word);
     name.style.setProperty("--at", `${(i + 0.5) * cell}px`);
     return name;
   });

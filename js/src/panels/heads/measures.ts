@@ -1,14 +1,20 @@
 // What heads can be coloured and sorted by: names, units, and what fits a selection.
 
+import type { Ablation, headMeasures } from "../../contract/contract.ts";
 import { unitName } from "../../contract/units.ts";
-import type { Ablation, HeadMeasure } from "../../core/options.ts";
-import type { Store } from "../../core/store.ts";
+import type { HeadColumn, HeadMeasure } from "../../core/options.ts";
+import type { State } from "../../core/state.ts";
 import { quote } from "../../draw/format.ts";
+
+/** What is shown of heads: of each model, and how the two differ. */
+export const COLUMNS: readonly HeadColumn[] = ["base", "tuned", "third"];
 
 export type Measure = Exclude<HeadMeasure, "auto">;
 /** Measures that are one number for the pair, not one for each model. */
 export type Change = "change" | "query_key" | "value_output";
 export type SideMeasure = Exclude<Measure, Change>;
+/** Measures that each model has at every position. */
+export type RowMeasure = keyof typeof headMeasures | "write";
 
 interface Facts {
   name: string;
@@ -31,58 +37,63 @@ export const MEASURES: Record<Measure, Facts> = {
   write: { name: "write into the unit's direction", unit: "" },
 };
 
-export const ABLATIONS: Record<Ablation, string> = {
+export const ABLATION_NAMES: Record<Ablation, string> = {
   zero: "zero",
   mean: "its mean",
   other: "the other model's",
 };
+
+/** A head by its place in [layers, heads] flattened. */
+export function headAt(i: number, heads: number): { layer: number; head: number } {
+  return { layer: Math.floor(i / heads), head: i % heads };
+}
 
 export function isChange(measure: Measure): measure is Change {
   return measure === "change" || measure === "query_key" || measure === "value_output";
 }
 
 /** The token for which heads are shown; -1: the whole answer. */
-export function focusToken(store: Store): number {
-  return store.options.heads.average ? -1 : store.selection.token;
+export function focusToken(state: State): number {
+  return state.options.heads.average ? -1 : state.selection.token;
 }
 
 /** Where that token's row of attention is read; -1 with none. */
-export function focusReading(store: Store): number {
-  return focusToken(store) < 0 ? -1 : store.reading;
+export function focusReading(state: State): number {
+  return focusToken(state) < 0 ? -1 : state.reading;
 }
 
 /** The answer token an effect is on, as block keys name it. */
-export function target(store: Store): number | "answer" {
-  const m = focusToken(store) - store.promptLength;
+export function target(state: State): number | "answer" {
+  const m = focusToken(state) - state.promptLength;
   return m < 0 ? "answer" : m;
 }
 
 /** What can be shown for the selection, the natural one first. */
-export function measures(store: Store): Measure[] {
-  const token = focusToken(store);
+export function measures(state: State): Measure[] {
+  const token = focusToken(state);
   const list: Measure[] = [];
-  if (store.selection.unit) list.push("write");
+  if (state.selection.unit) list.push("write");
   if (token < 0) list.push("change");
-  if (token >= 0 && token < store.promptLength) list.push("received");
-  if (store.segment("instruction").length) list.push("instruction");
+  if (token >= 0 && token < state.promptLength) list.push("received");
+  if (state.segment("instruction").length) list.push("instruction");
   if (token >= 0) list.push("change");
   list.push("previous", "sink", "entropy");
   return [...list, "effect", "exact", "query_key", "value_output", "pairs"];
 }
 
-export function measureOf(store: Store): Measure {
-  const possible = measures(store);
-  const wanted = store.options.heads.measure;
+export function measureOf(state: State): Measure {
+  const possible = measures(state);
+  const wanted = state.options.heads.measure;
   return possible.find((one) => one === wanted) ?? possible[0]!;
 }
 
 /** The question the picture answers. */
-export function titleOf(store: Store, measure: Measure): string {
-  const { layer, unit } = store.selection;
-  const token = focusToken(store);
-  const text = token < 0 ? "" : quote(store.text(token));
+export function titleOf(state: State, measure: Measure): string {
+  const { layer, unit } = state.selection;
+  const token = focusToken(state);
+  const text = token < 0 ? "" : quote(state.text(token));
   const at = text && ` at ${text}`;
-  const on = token >= store.promptLength ? text : "the answer";
+  const on = token >= state.promptLength ? text : "the answer";
   switch (measure) {
     case "change":
       return `Which heads changed${at}`;
@@ -112,15 +123,15 @@ export function titleOf(store: Store, measure: Measure): string {
 }
 
 /** What base and tuned show, in one sentence without its full stop. */
-export function lookOf(store: Store, measure: SideMeasure): string {
-  const token = focusToken(store);
+export function lookOf(state: State, measure: SideMeasure): string {
+  const token = focusToken(state);
   const at =
     token < 0
       ? "averaged over the answer"
-      : token >= store.promptLength
+      : token >= state.promptLength
         ? "read at the position that predicts the token"
         : "read at the token";
-  const of = token >= store.promptLength ? quote(store.text(token)) : "the whole answer";
+  const of = token >= state.promptLength ? quote(state.text(token)) : "the whole answer";
   switch (measure) {
     case "instruction":
       return `Attention to the instruction, ${at}`;
@@ -135,7 +146,7 @@ export function lookOf(store: Store, measure: SideMeasure): string {
     case "effect":
       return `Estimated effect of each head on the log-probability of ${of}, by gradient (hatched); a dot where an exact one is known; rings are negative`;
     case "exact":
-      return `Log-probability of ${of} minus that with the head's output set to ${ABLATIONS[store.options.heads.ablation]}; grey: not computed; rings are negative`;
+      return `Log-probability of ${of} minus that with the head's output set to ${ABLATION_NAMES[state.options.heads.ablation]}; grey: not computed; rings are negative`;
     case "pairs":
       return "Word pairs that the weights of each head hold; right: those that only tuned holds";
     case "write":

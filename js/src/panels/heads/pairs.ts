@@ -1,24 +1,22 @@
 // Word pairs of one head as a table, and a search for the heads that hold a word.
 
-import type { WordHeads } from "../../contract/contract.ts";
-import { type Key, keys } from "../../contract/contract.ts";
-import type { Load } from "../../core/load.ts";
-import type { Store } from "../../core/store.ts";
+import { type Key, keys, type WordHeads } from "../../contract/contract.ts";
+import { type Load, quiet } from "../../core/load.ts";
+import type { Fate, HeadsOptions } from "../../core/options.ts";
 import { button, h } from "../../draw/dom.ts";
 import { count, quote, signed } from "../../draw/format.ts";
 import { windowList } from "../../draw/window_list.ts";
-import type { View } from "../../shell/frame.ts";
+import type { PanelSetting } from "../../shell/frame.ts";
 import { makeJob } from "../../shell/job.ts";
 import type { HeadView } from "./detail.ts";
 import {
-  computed,
   FATES,
-  type Fate,
   filtered,
-  findWord,
-  loadPairs,
+  headsWith,
   type Pair,
+  pairsComputed,
   pairsOf,
+  searchNeeds,
 } from "./pairs_data.ts";
 
 /** Rows of the table before the reader asks for all. */
@@ -29,19 +27,15 @@ const PAUSE = 350;
 const SIDE = { gained: "tuned", kept: "both", lost: "base" } as const;
 const SAYS = { gained: "only tuned holds it", kept: "both hold it", lost: "only base holds it" };
 
-export function headPairs(store: Store, signal: AbortSignal): HeadView {
-  const fates = new Set<Fate>(FATES);
-  let word = "";
-  let long = false;
-  let view: View | null = null;
-  let head = { layer: 0, head: 0 };
+export function headPairs({ store, signal, refresh }: PanelSetting): HeadView {
+  let at = { layer: 0, head: 0 };
   let timer: ReturnType<typeof setTimeout> | undefined;
   const job = makeJob(store, signal);
   const find = (key: Key<object>) => {
-    void job.start("word pairs", [key], { done() {}, ended: () => view?.refresh() });
-    view?.refresh();
+    void job.start("word pairs", [key], { done() {}, ended: refresh });
+    refresh();
   };
-  const layer = button("of this layer", () => find(keys.wordPairs(head.layer, head.head)), signal);
+  const layer = button("of this layer", () => find(keys.wordPairs(at.layer, at.head)), signal);
   const every = button("of all heads", () => find(keys.wordPairInfo()), signal);
   const offer = h("div", { class: "tl-effect-controls" }, "find word pairs", layer, every, job.el);
   const search = h("input", {
@@ -54,9 +48,8 @@ export function headPairs(store: Store, signal: AbortSignal): HeadView {
   });
   const look = () => {
     clearTimeout(timer);
-    if (search.value.trim() === word) return;
-    word = search.value.trim();
-    view?.refresh();
+    timer = undefined;
+    store.setOptions("heads", { word: search.value.trim() });
   };
   search.addEventListener(
     "input",
@@ -71,10 +64,7 @@ export function headPairs(store: Store, signal: AbortSignal): HeadView {
   const chips = FATES.map((fate) =>
     button(
       fate,
-      () => {
-        if (!fates.delete(fate)) fates.add(fate);
-        view?.refresh();
-      },
+      () => store.setOptions("heads", { fates: switched(store.options.heads.fates, fate) }),
       signal,
       { class: "tl-button tl-chip", "data-fate": fate, "data-side": SIDE[fate], title: SAYS[fate] },
     ),
@@ -92,21 +82,18 @@ export function headPairs(store: Store, signal: AbortSignal): HeadView {
   );
   const more = button(
     "",
-    () => {
-      long = true;
-      view?.refresh();
-    },
+    () => store.setOptions("heads", { allPairs: `${at.layer}/${at.head}` }),
     signal,
   );
   const nothing = h("p", { class: "tl-caption" });
-  let found: WordHeads = [];
-  const foundTitle = h("div", { class: "tl-picture-title" });
-  const foundList = windowList(
+  let holding: WordHeads = [];
+  const resultTitle = h("div", { class: "tl-picture-title" });
+  const resultList = windowList(
     "heads that hold the word",
-    (row) => store.select({ layer: found[row]![0], head: found[row]![1] }),
+    (row) => store.select({ layer: holding[row]![0], head: holding[row]![1] }),
     signal,
   );
-  const results = h("div", { class: "tl-found" }, foundTitle, foundList.el);
+  const results = h("div", { class: "tl-found" }, resultTitle, resultList.el);
   const content = h(
     "div",
     { class: "tl-pairs" },
@@ -114,9 +101,9 @@ export function headPairs(store: Store, signal: AbortSignal): HeadView {
     h("div", { class: "tl-pair-columns" }, h("div", {}, table, nothing, more), results),
   );
 
-  const drawTable = (pairs: Pair[], leftOut: number) => {
+  const drawTable = (pairs: Pair[], leftOut: number, { fates, word, allPairs }: HeadsOptions) => {
     const rows = filtered(pairs, fates, word);
-    const shown = long ? rows : rows.slice(0, ROWS);
+    const shown = allPairs === `${at.layer}/${at.head}` ? rows : rows.slice(0, ROWS);
     body.replaceChildren(...shown.map((pair) => tableRow(pair, word)));
     table.hidden = shown.length === 0;
     nothing.hidden = shown.length > 0 && leftOut === 0;
@@ -131,29 +118,27 @@ export function headPairs(store: Store, signal: AbortSignal): HeadView {
     for (const [i, fate] of FATES.entries()) {
       const n = pairs.filter((pair) => pair.fate === fate).length;
       chips[i]!.textContent = `${fate} ${n}`;
-      chips[i]!.setAttribute("aria-pressed", String(fates.has(fate)));
+      chips[i]!.setAttribute("aria-pressed", String(fates.includes(fate)));
     }
   };
-  const drawFound = (heads: Load<WordHeads> | null, layer: number, at: number) => {
-    results.hidden = heads === null;
-    if (!heads) return;
-    found = heads.value ?? [];
-    foundTitle.textContent =
+  const drawResults = (heads: Load<WordHeads>, word: string) => {
+    holding = heads.value ?? [];
+    resultTitle.textContent =
       heads.reason ??
-      (found.length > 0
-        ? `${count(found.length, "head")} with ${quote(word)}: pairs base → tuned`
+      (holding.length > 0
+        ? `${count(holding.length, "head")} with ${quote(word)}: pairs base → tuned`
         : `No head holds ${quote(word)} in a pair.`);
-    foundList.el.hidden = found.length === 0;
-    foundList.draw({
-      count: found.length,
-      chosen: found.findIndex(([l, n]) => l === layer && n === at),
-      mark: (row) => `${found[row]![0]}/${found[row]![1]}`,
+    resultList.el.hidden = holding.length === 0;
+    resultList.draw({
+      count: holding.length,
+      chosen: holding.findIndex(([layer, head]) => layer === at.layer && head === at.head),
+      mark: (row) => `${holding[row]![0]}/${holding[row]![1]}`,
       label: (row) => {
-        const [layer, head, base, tuned] = found[row]!;
+        const [layer, head, base, tuned] = holding[row]!;
         return `layer ${layer}, head ${head}: ${base} in base, ${tuned} in tuned`;
       },
       cells: (row) => {
-        const [layer, head, base, tuned] = found[row]!;
+        const [layer, head, base, tuned] = holding[row]!;
         const side = tuned > base ? "tuned" : tuned < base ? "base" : "both";
         return [
           h("span", { class: "tl-list-name" }, `${layer} · ${head}`),
@@ -168,31 +153,48 @@ export function headPairs(store: Store, signal: AbortSignal): HeadView {
     name: "pairs",
     label: "Word pairs",
     el: h("div", {}, offer, content),
-    async load(now, shown) {
-      if (head.layer !== shown.layer || head.head !== shown.head) long = false;
-      head = shown;
-      const all = computed(store);
-      const here = all || store.has(keys.wordPairs(shown.layer, shown.head));
-      const [pairs, heads] = await Promise.all([
-        here ? loadPairs(now, shown.layer, shown.head) : null,
-        all && word ? findWord(now, word) : null,
-      ]);
+    needs(state, got, { layer, head }) {
+      const { word } = state.options.heads;
+      const all = pairsComputed(state);
+      const pairs = keys.wordPairs(layer, head);
+      return [
+        ...(all || state.has(pairs) ? quiet(pairs) : []),
+        ...(all && word ? searchNeeds(state, got, word) : []),
+      ];
+    },
+    picture(state, got, shown) {
+      const options = state.options.heads;
+      const all = pairsComputed(state);
+      const key = keys.wordPairs(shown.layer, shown.head);
+      const known = all || state.has(key);
+      const { value: pairs, reason } = got(key);
+      const heads = all && options.word ? headsWith(state, got, options.word) : null;
       return {
-        caption: captionOf(here, pairs?.reason),
+        caption: captionOf(known, reason),
         draw() {
-          view = now;
+          at = shown;
           offer.hidden = all;
-          layer.hidden = here;
+          layer.hidden = known;
           layer.disabled = every.disabled = job.running;
           search.disabled = !all;
-          content.hidden = !pairs?.value;
-          if (!pairs?.value) return;
-          drawTable(pairsOf(pairs.value), pairs.value.left_out);
-          drawFound(heads, shown.layer, shown.head);
+          // What is being typed stays.
+          if (timer === undefined && search.value.trim() !== options.word) {
+            search.value = options.word;
+          }
+          content.hidden = !pairs;
+          if (!pairs) return;
+          drawTable(pairsOf(pairs), pairs.left_out, options);
+          results.hidden = heads === null;
+          if (heads) drawResults(heads, options.word);
         },
       };
     },
   };
+}
+
+/** The fates with one of them added or taken away. */
+function switched(fates: readonly Fate[], other: Fate): Fate[] {
+  return FATES.filter((fate) => fates.includes(fate) !== (fate === other));
 }
 
 function captionOf(here: boolean, reason: string | undefined): string {

@@ -1,13 +1,11 @@
 // Word pairs of heads: what one head gained, kept and lost, and which heads hold a word.
 
-import type { WordHeads, WordPairRows } from "../../contract/contract.ts";
-import { keys } from "../../contract/contract.ts";
-import { attempt, type Load, ready } from "../../core/load.ts";
-import type { Store } from "../../core/store.ts";
-import type { View } from "../../shell/frame.ts";
+import { type Key, keys, type WordHeads, type WordPairRows } from "../../contract/contract.ts";
+import { type Got, type Load, type Need, quiet, ready } from "../../core/load.ts";
+import { type Fate, OPTIONS } from "../../core/options.ts";
+import type { State } from "../../core/state.ts";
 
-export const FATES = ["gained", "kept", "lost"] as const;
-export type Fate = (typeof FATES)[number];
+export const FATES: readonly Fate[] = OPTIONS.heads.fates;
 
 export interface Pair {
   word: string;
@@ -18,8 +16,8 @@ export interface Pair {
 }
 
 /** Whether all word pairs can be asked for without starting a long computation. */
-export function computed(store: Store): boolean {
-  return !store.live || store.has(keys.wordPairInfo());
+export function pairsComputed(state: State): boolean {
+  return !state.live || state.has(keys.wordPairInfo());
 }
 
 /** Pairs of a head: gained if only tuned holds them, lost if only base does. */
@@ -34,43 +32,42 @@ export function pairsOf({ rows }: WordPairRows): Pair[] {
 }
 
 /** Pairs with a wanted fate that hold the word, in part or whole; all of them for no word. */
-export function filtered(pairs: Pair[], fates: ReadonlySet<Fate>, word: string): Pair[] {
+export function filtered(pairs: Pair[], fates: readonly Fate[], word: string): Pair[] {
   const wanted = word.trim().toLowerCase();
   return pairs.filter(
     ({ word, partner, fate }) =>
-      fates.has(fate) &&
+      fates.includes(fate) &&
       (word.toLowerCase().includes(wanted) || partner.toLowerCase().includes(wanted)),
   );
 }
 
-export async function loadPairs(
-  view: View,
-  layer: number,
-  head: number,
-): Promise<Load<WordPairRows>> {
-  return attempt(view, view.block(keys.wordPairs(layer, head)));
+/** Blocks that say which heads hold a word: the search, or the recorded pairs where it fails. */
+export function searchNeeds(state: State, got: Got, word: string): Need[] {
+  const search = keys.wordPairFind(word);
+  const failed = got(search).state === "failed";
+  return quiet(search, ...(failed ? recordedPairs(state).map(({ key }) => key) : []));
 }
 
-/** Heads that hold a word, most gained first: asked for, or found in the pairs that are here. */
-export async function findWord(view: View, word: string): Promise<Load<WordHeads>> {
-  const found = await attempt(view, view.block(keys.wordPairFind(word)));
-  if (found.value || view.store.live) return found;
-  const { layers, heads } = view.store.manifest.pair;
-  const rows: WordHeads = [];
-  let known = 0;
-  for (let layer = 0; layer < layers; layer++) {
-    for (let head = 0; head < heads; head++) {
-      if (!view.store.has(keys.wordPairs(layer, head))) continue;
-      known++;
-      const { value } = await loadPairs(view, layer, head);
-      const [base, tuned] = counts(value, word);
-      if (base > 0 || tuned > 0) rows.push([layer, head, base, tuned]);
-    }
-  }
-  return known > 0 ? ready(rows.sort((a, b) => b[3] - b[2] - (a[3] - a[2]))) : found;
+/** Heads that hold a word, most gained first. */
+export function headsWith(state: State, got: Got, word: string): Load<WordHeads> {
+  const search = got(keys.wordPairFind(word));
+  const recorded = search.value ? [] : recordedPairs(state);
+  if (recorded.length === 0) return search;
+  const heads = recorded.map(({ layer, head, key }): WordHeads[number] => {
+    const rows = got(key).value?.rows.filter((pair) => pair[0] === word || pair[1] === word) ?? [];
+    const held = (side: 2 | 3) => rows.filter((pair) => pair[side] > 0).length;
+    return [layer, head, held(2), held(3)];
+  });
+  const holding = heads.filter(([, , base, tuned]) => base > 0 || tuned > 0);
+  return ready(holding.sort((a, b) => b[3] - b[2] - (a[3] - a[2])));
 }
 
-function counts(pairs: WordPairRows | undefined, word: string): [number, number] {
-  const mine = (pairs?.rows ?? []).filter((row) => row[0] === word || row[1] === word);
-  return [mine.filter((row) => row[2] > 0).length, mine.filter((row) => row[3] > 0).length];
+/** Heads of a recording whose word pairs are in it. */
+function recordedPairs(state: State): { layer: number; head: number; key: Key<WordPairRows> }[] {
+  if (state.live) return [];
+  const { layers, heads } = state.manifest.pair;
+  return Array.from({ length: layers * heads }, (_, i) => {
+    const [layer, head] = [Math.floor(i / heads), i % heads];
+    return { layer, head, key: keys.wordPairs(layer, head) };
+  }).filter(({ key }) => state.has(key));
 }

@@ -2,10 +2,10 @@
 
 import { unitName } from "../../contract/units.ts";
 import type { HeadMeasure } from "../../core/options.ts";
-import type { Store } from "../../core/store.ts";
+import type { State } from "../../core/state.ts";
 import { button, h, picker } from "../../draw/dom.ts";
 import type { MakePanel } from "../../shell/frame.ts";
-import { type HeadNumbers, loadHeads, loadShown } from "./data.ts";
+import { type HeadNumbers, numbersNeeds, numbersOf } from "./data.ts";
 import { headDetail } from "./detail.ts";
 import { headEffects } from "./effects.ts";
 import { ExactEffects } from "./effects_data.ts";
@@ -22,24 +22,25 @@ import {
   titleOf,
 } from "./measures.ts";
 import { headPairs } from "./pairs.ts";
+import { pairsComputed } from "./pairs_data.ts";
 import { headScatter } from "./scatter.ts";
 
+const WHERE = [
+  { value: "token", label: "at the token" },
+  { value: "average", label: "whole answer" },
+] as const;
+
 export const headsPanel: MakePanel = (setting) => {
-  const { store, tooltip, signal } = setting;
-  const { layers, heads } = store.manifest.pair;
-  const exact = new ExactEffects(layers * heads);
-  const grid = headGrid(store, tooltip, signal);
-  const list = headList(store, signal);
-  const detail = headDetail(
-    store,
-    [
-      headMaps(store, tooltip, signal),
-      headEffects(store, exact, signal),
-      headPairs(store, signal),
-      headScatter(setting),
-    ],
-    signal,
-  );
+  const { store, signal } = setting;
+  const exact = new ExactEffects();
+  const grid = headGrid(setting);
+  const list = headList(setting);
+  const detail = headDetail(setting, [
+    headMaps(setting),
+    headEffects(setting, exact),
+    headPairs(setting),
+    headScatter(setting),
+  ]);
   const measure = picker<HeadMeasure>(
     "Colour of the heads",
     (measure) => store.setOptions("heads", { measure }),
@@ -66,33 +67,32 @@ export const headsPanel: MakePanel = (setting) => {
       h("div", { class: "tl-grid-block" }, grid.el, list.el),
       detail.el,
     ),
-    async load(view) {
-      const [numbers, drawDetail] = await Promise.all([
-        loadHeads(view, exact),
-        view.optional(loadShown(view)).then((shown) => detail.load(view, shown)),
-      ]);
+    reads: (state) => {
+      const { token, layer, head, unit } = state.selection;
+      const { setSinkAside } = state.options.saliency;
+      return [token, layer, head, unit, setSinkAside, pairsComputed(state)];
+    },
+    needs: (state, got) => [...numbersNeeds(state, got, exact), ...detail.needs(state, got)],
+    picture(state, got) {
+      const { selection } = state;
+      const options = state.options.heads;
+      const numbers = numbersOf(state, got, exact);
+      const drawDetail = detail.picture(state, got);
+      const choices = measures(state).map((value) => ({ value, label: MEASURES[value].name }));
+      const wanted = measureOf(state);
       return {
-        title: titleOf(store, numbers.measure),
-        caption: captionOf(store, numbers),
+        title: titleOf(state, numbers.measure),
+        caption: captionOf(state, numbers),
         draw() {
-          const listed = store.options.heads.view === "list";
+          const listed = options.view === "list";
           grid.el.hidden = listed;
           list.el.hidden = !listed;
           look.textContent = listed ? "grid" : "list";
-          if (listed) list.draw(numbers);
-          else grid.draw(view, numbers);
+          if (listed) list.draw(numbers, selection, options.sort);
+          else grid.draw(numbers, selection);
           const detailed = drawDetail();
-          const choices = measures(store).map((value) => ({ value, label: MEASURES[value].name }));
-          measure.update(choices, measureOf(store));
-          average.update(
-            store.selection.token < 0
-              ? []
-              : [
-                  { value: "token", label: "at the token" },
-                  { value: "average", label: "whole answer" },
-                ],
-            store.options.heads.average ? "average" : "token",
-          );
+          measure.update(choices, wanted);
+          average.update(selection.token < 0 ? [] : WHERE, options.average ? "average" : "token");
           return detailed;
         },
       };
@@ -100,17 +100,16 @@ export const headsPanel: MakePanel = (setting) => {
   };
 };
 
-function captionOf(store: Store, { measure, shown, instead }: HeadNumbers): string {
-  const look = lookOf(store, shown);
+function captionOf(state: State, { measure, shown, instead }: HeadNumbers): string {
+  const look = lookOf(state, shown);
   const order =
-    store.options.heads.view === "list" ? "Sorted by size." : "Layers down, heads across.";
-  const wanted = store.selection.unit && measureOf(store) === "write" && measure !== "write";
+    state.options.heads.view === "list" ? "Sorted by size." : "Layers down, heads across.";
+  const wanted = state.selection.unit && measureOf(state) === "write" && measure !== "write";
   const layers = wanted
-    ? `What the heads write into ${unitName(store.selection.unit)} is not recorded here.`
+    ? `What the heads write into ${unitName(state.selection.unit)} is not recorded here.`
     : `${order}${instead && ` ${instead}`}`;
   if (isChange(measure)) return `${look}; ${changeText(measure)}. ${layers}`;
-  if (measure === "pairs") return `${look}. ${layers}`;
+  if (measure === "pairs" || measure === "exact") return `${look}. ${layers}`;
   if (measure === "effect") return `${look}. ${layers} An estimate is not the effect.`;
-  if (measure === "exact") return `${look}. ${layers}`;
   return `${look}. ${layers} Attention is not attribution.`;
 }

@@ -30,8 +30,8 @@ export function headScatter(setting: Setting): HeadView {
     name: "scatter",
     label: "Scatter",
     el,
-    async load(view, shown) {
-      const got = await view.gather(() => quiet(...chart.keys()));
+    needs: () => quiet(...chart.keys()),
+    picture(_, got, shown) {
       const reason = chart.missing(got);
       return {
         caption: reason

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Tensor } from "../../../src/contract/decode.ts";
+import { changedOptions } from "../../../src/core/options.ts";
 import { selectionText } from "../../../src/core/selection.ts";
 import { Store } from "../../../src/core/store.ts";
 import { sorted } from "../../../src/panels/heads/list.ts";
@@ -76,9 +77,9 @@ describe("word pairs", () => {
   });
   it("are gained, kept or lost, and found by a part of either word", () => {
     expect(pairs.map((pair) => pair.fate)).toEqual(["gained", "kept", "lost"]);
-    expect(filtered(pairs, new Set(["gained", "lost"]), "TRANS")).toEqual([pairs[0], pairs[2]]);
-    expect(filtered(pairs, new Set(["kept"]), "trans")).toEqual([]);
-    expect(filtered(pairs, new Set(["kept", "lost"]), "")).toEqual([pairs[1], pairs[2]]);
+    expect(filtered(pairs, ["gained", "lost"], "TRANS")).toEqual([pairs[0], pairs[2]]);
+    expect(filtered(pairs, ["kept"], "trans")).toEqual([]);
+    expect(filtered(pairs, ["kept", "lost"], "")).toEqual([pairs[1], pairs[2]]);
   });
 });
 
@@ -101,7 +102,7 @@ describe("the heads panel", () => {
     press(root.querySelector(".tl-head-list .tl-rows")!, "ArrowDown");
     await settled();
     expect(`${store.selection.layer}/${store.selection.head}`).toBe(names(gap)[0]);
-    root.querySelector<HTMLElement>("[data-sort=base]")!.click();
+    await change(() => root.querySelector<HTMLElement>("[data-sort=base]")!.click());
     expect(shown()).toEqual(names(base));
   });
 
@@ -220,5 +221,43 @@ describe("the heads panel", () => {
     expect(note()).toBe("rows 3–7, columns 2–6 of 8");
     press(maps, "0");
     expect(note()).toContain("drag");
+  });
+
+  it("shows the same list, words and pairs in another cell of the explorer", async () => {
+    const { root, store, change, tab } = await show();
+    const cell = document.createElement("div");
+    document.body.append(cell);
+    mount(store, "heads", cell, ending[0]!.signal).catch(() => {});
+    await tab("pairs");
+    await change(() => root.querySelector<HTMLElement>("[data-fate=kept]")!.click());
+    const search = root.querySelector<HTMLInputElement>("[type=search]")!;
+    await change(() => {
+      search.value = "translate";
+      search.dispatchEvent(new Event("change"));
+    });
+    await change(() => root.querySelector<HTMLElement>(".tl-controls .tl-button")!.click());
+    await change(() => root.querySelector<HTMLElement>("[data-sort=tuned]")!.click());
+    const shown = (panel: HTMLElement) => [
+      panel.querySelector("[data-fate=kept]")!.getAttribute("aria-pressed"),
+      panel.querySelector<HTMLInputElement>("[type=search]")!.value,
+      all(panel, ".tl-pairs tbody tr").map((row) => row.dataset.fate),
+      all(panel, ".tl-found [data-row]").map((row) => row.dataset.row),
+      all(panel, "[data-sort][aria-pressed=true]").map((sorter) => sorter.dataset.sort),
+      all(panel, ".tl-head-list [data-row]").map((row) => row.dataset.row),
+    ];
+    const [pressed, word, fates, found, sort] = shown(root);
+    expect([pressed, word, fates]).toEqual(["false", "translate", ["gained", "lost"]]);
+    expect([found, sort]).toEqual([["2/1", "0/3"], ["tuned"]]);
+    await vi.waitFor(() => expect(shown(cell)).toEqual(shown(root)));
+    // What a page or the kernel keeps of it.
+    expect(changedOptions(store.options)).toEqual({
+      heads: {
+        view: "list",
+        sort: "tuned",
+        tab: "pairs",
+        fates: ["gained", "lost"],
+        word: "translate",
+      },
+    });
   });
 });
