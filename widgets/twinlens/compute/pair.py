@@ -91,9 +91,9 @@ class Pair(Models):
         from twinlens.compute.heads.search import PairSearch
 
         search = PairSearch(self.weights, self.tokenizers["base"], words, **settings)
-        found = search.find(layers, report)
+        pairs = search.find(layers, report)
         self.head_weights.search = search
-        return found
+        return pairs
 
 
 def load_pair(

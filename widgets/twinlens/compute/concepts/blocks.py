@@ -101,8 +101,8 @@ class ConceptBlocks:
         if (layer, neuron) not in self._words:
             due = [i for at, i in self._due if at == layer and (layer, i) not in self._words]
             together = [neuron, *(i for i in due if i != neuron)][: LOOKED_UP_TOGETHER // 2]
-            found = self._concepts.neurons(layer, together)
-            self._words |= {(layer, i): block for i, block in zip(together, found, strict=True)}
+            entries = self._concepts.neurons(layer, together)
+            self._words |= {(layer, i): block for i, block in zip(together, entries, strict=True)}
         return self._words[layer, neuron]
 
     def _columns(self, side: Side, answer_token: int | None) -> list[int]:

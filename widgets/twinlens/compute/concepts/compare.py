@@ -59,22 +59,24 @@ def compare_concepts(
     settings = settings or ConceptSettings()
     sides = weights_of(base), weights_of(tuned)
     check_shapes(*sides)
-    wanted = range(sides[0].sizes.layers) if layers is None else sorted(set(layers))
+    layers = range(sides[0].sizes.layers) if layers is None else sorted(set(layers))
     count = settings.count(sides[0].sizes)
     if tokenizer is None:
         tokenizer = load_tokenizer(source_of(sides[0].folder or Path(sides[0].name), None), False)
     vocabulary = settings.chosen()
-    found, words = [], []
+    components, words = [], []
     for weights in sides:
         rows = word_rows(tokenizer, weights.output_embeddings(), vocabulary)
         weights.let_go()
-        found.append(layer_components(weights, rows, settings, wanted, report))
+        components.append(layer_components(weights, rows, settings, layers, report))
         words.append(rows.words)
         source = rows.source
         del rows  # never the embeddings of both
     blocks = {
-        layer: matched(found[0][layer], found[1][layer], words[0], words[1], settings.words)
-        for layer in wanted
+        layer: matched(
+            components[0][layer], components[1][layer], words[0], words[1], settings.words
+        )
+        for layer in layers
     }
     rank = min(sides[0].sizes.intermediate - 1, sides[0].sizes.hidden)
     k = max(1, min(count, rank // 4))
@@ -82,7 +84,7 @@ def compare_concepts(
         *sides,
         tokenizer,
         settings=RotationSettings(components=count, counts=(k,), cache=settings.cache),
-        layers=wanted,
+        layers=layers,
         report=report,
     )
     parameters = {

@@ -147,8 +147,8 @@ def principal_components(values: Array | Tensor, count: int = COMPONENTS) -> Bas
         variances, vectors = _leading(covariance, count)
         variances, directions = np.maximum(variances[::-1], 0), vectors.T[::-1]
     else:
-        whole = _precise(values)
-        _, singular, vectors = scipy.linalg.svd(whole - whole.mean(axis=0), full_matrices=False)
+        exact = _precise(values)
+        _, singular, vectors = scipy.linalg.svd(exact - exact.mean(axis=0), full_matrices=False)
         variances, directions = singular[:count] ** 2, vectors[:count]
         total = float((singular**2).sum())
     largest = np.abs(directions).argmax(axis=1)
@@ -176,11 +176,11 @@ def _covariance(values: Array | Tensor) -> Array:
     mean = np.zeros(columns)
     for block in blocks:
         mean += _precise(values[block]).sum(axis=0) / rows
-    found = np.zeros((columns, columns), order="F")
+    covariance = np.zeros((columns, columns), order="F")
     for block in blocks:
         centred = _precise(values[block]) - mean
-        found += centred.T @ centred
-    return found
+        covariance += centred.T @ centred
+    return covariance
 
 
 def _precise(values: Array | Tensor) -> Array:
@@ -291,26 +291,27 @@ def layer_components(
 ) -> dict[int, LayerComponents]:
     """`components` with words that are there already."""
     count = settings.count(weights.sizes)
-    wanted = range(weights.sizes.layers) if layers is None else sorted(set(layers))
+    layers = range(weights.sizes.layers) if layers is None else sorted(set(layers))
     folder = layer_files.folder(settings.cache, _KIND)
-    found: dict[int, LayerComponents] = {}
-    for done, layer in enumerate(wanted):
+    components: dict[int, LayerComponents] = {}
+    for done, layer in enumerate(layers):
         if report:
-            report(done, len(wanted), f"components of {weights.name}, layer {layer}")
+            report(done, len(layers), f"components of {weights.name}, layer {layer}")
         values = value_vectors(weights, layer)
         key = key_of(count, settings.words, words.digest, values) if folder else ""
-        kept = layer_files.load(folder, key)
-        if kept is None:
+        stored = layer_files.load(folder, key)
+        if stored is None:
             basis = principal_components(check_finite(values, weights.name, layer), count)
             ends = words.ends(torch.from_numpy(basis.directions), settings.words)
-            found[layer] = LayerComponents(basis, ends)
+            components[layer] = LayerComponents(basis, ends)
             layer_files.save(folder, key, {**vars(basis), **vars(ends)})
         else:
-            found[layer] = LayerComponents(
-                Basis(kept["directions"], kept["explained"]), Ends(kept["words"], kept["cosines"])
+            components[layer] = LayerComponents(
+                Basis(stored["directions"], stored["explained"]),
+                Ends(stored["words"], stored["cosines"]),
             )
         del values
         weights.let_go()
     if report:
-        report(len(wanted), len(wanted), f"components of {weights.name}")
-    return found
+        report(len(layers), len(layers), f"components of {weights.name}")
+    return components

@@ -97,9 +97,9 @@ def neuron_ablation(reading: Reading, layer: int, neuron: int, columns: Sequence
     """Exact effect of one neuron: summed log-probability as it is, less that with it at zero."""
 
     def silent(activations: Tensor) -> Tensor:
-        kept = activations.clone()
-        kept[..., neuron] = 0
-        return kept
+        silenced = activations.clone()
+        silenced[..., neuron] = 0
+        return silenced
 
     before = _logprob(reading, columns)
     with changed_neurons(reading.model, {layer: silent}):
@@ -188,8 +188,11 @@ class Neurons:
 
     def _activations(self, side: Side, layer: int, token: int | None) -> Array:
         """Where a token is read, or the mean magnitude over the answer; shape [intermediate]."""
-        first, found = self._manifest.prompt_length, self._of.captures[side].neurons[layer]
+        prompt_length, activations = (
+            self._manifest.prompt_length,
+            self._of.captures[side].neurons[layer],
+        )
         if token is not None:
-            return np.asarray(found[reading_position(token, first)])
-        answer = slice(first - 1, self._manifest.length(side) - 1)
-        return np.asarray(found[answer].abs().mean(dim=0))
+            return np.asarray(activations[reading_position(token, prompt_length)])
+        answer = slice(prompt_length - 1, self._manifest.length(side) - 1)
+        return np.asarray(activations[answer].abs().mean(dim=0))

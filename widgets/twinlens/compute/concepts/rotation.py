@@ -60,11 +60,11 @@ def principal_angles(base: Array, tuned: Array, counts: Iterable[int] | None = N
         below 1e-5 degrees are not resolved.
     """
     cosines = np.asarray(base, np.float64) @ np.asarray(tuned, np.float64).T
-    found = np.full(cosines.shape, np.nan, np.float32)
+    angles = np.full(cosines.shape, np.nan, np.float32)
     for k in range(1, len(cosines) + 1) if counts is None else counts:
         of_subspaces = np.linalg.svd(cosines[:k, :k], compute_uv=False)
-        found[k - 1, :k] = np.degrees(np.arccos(np.minimum(of_subspaces, 1)))
-    return found
+        angles[k - 1, :k] = np.degrees(np.arccos(np.minimum(of_subspaces, 1)))
+    return angles
 
 
 def random_frames(draws: int, count: int, hidden: int, seed: int = 0) -> Array:
@@ -111,7 +111,9 @@ def layer_rotation(
     """
     count = frames.shape[1]
     first, second = np.asarray(base, np.float64), np.asarray(tuned, np.float64)
-    mine, theirs = (principal_components(values, count).directions for values in (first, second))
+    base_directions, tuned_directions = (
+        principal_components(values, count).directions for values in (first, second)
+    )
     centred = first - first.mean(axis=0)
     covariance = centred.T @ centred
 
@@ -119,16 +121,18 @@ def layer_rotation(
         along = np.vecdot(directions @ covariance, directions)
         return np.asarray(np.cumsum(along) / np.trace(covariance))
 
-    norm, other, apart = (np.linalg.norm(values) for values in (first, second, second - first))
+    base_norm, tuned_norm, apart = (
+        np.linalg.norm(values) for values in (first, second, second - first)
+    )
     return LayerRotation(
         layer=layer,
-        angles=principal_angles(mine, theirs, counts),
-        inside=share(theirs),
-        own=share(mine),
+        angles=principal_angles(base_directions, tuned_directions, counts),
+        inside=share(tuned_directions),
+        own=share(base_directions),
         null_inside=np.stack([share(frame) for frame in frames]),
-        difference=float(apart / norm),
+        difference=float(apart / base_norm),
         # The cross term of |X Q - X|^2 is 0 on average over all rotations Q.
-        null_difference=float(np.sqrt(norm**2 + other**2) / norm),
+        null_difference=float(np.sqrt(base_norm**2 + tuned_norm**2) / base_norm),
         added=_added(second - first, added, read) if apart > 0 else (),
     )
 
@@ -147,8 +151,8 @@ def _added(
     squares, directions = np.maximum(squares[::-1], 0), vectors.T[::-1]
     words = read(directions) if read else [()] * count
     return tuple(
-        Added(float(square / np.trace(gram)), said)
-        for square, said in zip(squares, words, strict=True)
+        Added(float(square / np.trace(gram)), nearest)
+        for square, nearest in zip(squares, words, strict=True)
     )
 
 
@@ -247,18 +251,18 @@ def pair_rotation(
     With ``memory="sequential"`` base's value vectors stay in memory, in the dtype of the model,
     while tuned is read.
     """
-    wanted = None if layers is None else sorted(set(layers))
+    chosen = None if layers is None else sorted(set(layers))
     with pair.weights("base") as base:
-        every = range(base.sizes.layers) if wanted is None else wanted
-        kept = {layer: value_vectors(base, layer) for layer in every}
+        numbers = range(base.sizes.layers) if chosen is None else chosen
+        vectors = {layer: value_vectors(base, layer) for layer in numbers}
     with pair.weights("tuned") as tuned:
         return _compare(
             base,
-            kept.__getitem__,
+            vectors.__getitem__,
             tuned,
             pair.tokenizers["tuned"],
             settings or RotationSettings(),
-            every,
+            numbers,
             report or _silent,
         )
 
@@ -281,28 +285,28 @@ def _compare(
             f"{count} components cannot be compared: the value vectors of {base.name!r} have "
             f"rank {rank}, so that K is between 1 and {rank}"
         )
-    wanted = range(base.sizes.layers) if layers is None else sorted(set(layers))
+    layers = range(base.sizes.layers) if layers is None else sorted(set(layers))
     frames = random_frames(settings.draws, count, hidden, settings.seed)
     null = []
     for frame in frames:
-        report(0, len(wanted), "random rotations")
+        report(0, len(layers), "random rotations")
         null.append(principal_angles(np.eye(count, hidden), frame, settings.counts))
     rows = word_rows(tokenizer, tuned.output_embeddings()) if tokenizer else None
     folder = layer_files.folder(settings.cache, _KIND)
     parameters = {**dataclasses.asdict(settings), "components": count, "rank": rank}
     del parameters["cache"]
-    found = []
-    for done, layer in enumerate(wanted):
-        report(done, len(wanted), f"rotation of layer {layer}")
-        both = (
+    rotations = []
+    for done, layer in enumerate(layers):
+        report(done, len(layers), f"rotation of layer {layer}")
+        vectors = (
             check_finite(values(layer), base.name, layer),
             check_finite(value_vectors(tuned, layer), tuned.name, layer),
         )
-        key = key_of(parameters, rows.digest if rows else None, *both) if folder else ""
-        kept = layer_files.load(folder, key)
-        turned = _restored(layer, kept) if kept else None
+        key = key_of(parameters, rows.digest if rows else None, *vectors) if folder else ""
+        stored = layer_files.load(folder, key)
+        turned = _restored(layer, stored) if stored else None
         if turned is None:
-            first, second = (one.double().cpu().numpy() for one in both)
+            first, second = (tensor.double().cpu().numpy() for tensor in vectors)
             turned = layer_rotation(
                 first,
                 second,
@@ -313,9 +317,9 @@ def _compare(
                 read=_reader(rows, settings.words) if rows else None,
             )
             layer_files.save(folder, key, _stored(turned))
-        found.append(turned)
-    report(len(wanted), len(wanted), "rotation")
-    return Rotation(base.name, tuned.name, tuple(found), np.stack(null), parameters)
+        rotations.append(turned)
+    report(len(layers), len(layers), "rotation")
+    return Rotation(base.name, tuned.name, tuple(rotations), np.stack(null), parameters)
 
 
 def _stored(layer: LayerRotation) -> dict[str, Array]:
@@ -325,15 +329,15 @@ def _stored(layer: LayerRotation) -> dict[str, Array]:
     return {**fields, "added": np.frombuffer(added, np.uint8)}
 
 
-def _restored(layer: int, kept: dict[str, Array]) -> LayerRotation | None:
+def _restored(layer: int, stored: dict[str, Array]) -> LayerRotation | None:
     """What `_stored` kept; None if it is something else."""
     try:
         added = tuple(
             Added(share, tuple((word, cosine) for word, cosine in words))
-            for share, words in json.loads(kept.pop("added").tobytes())
+            for share, words in json.loads(stored.pop("added").tobytes())
         )
-        scalars = {name: float(kept.pop(name)) for name in ("difference", "null_difference")}
-        return LayerRotation(**{**kept, **scalars, "layer": layer, "added": added})  # type: ignore[arg-type]
+        scalars = {name: float(stored.pop(name)) for name in ("difference", "null_difference")}
+        return LayerRotation(**{**stored, **scalars, "layer": layer, "added": added})  # type: ignore[arg-type]
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -347,18 +351,18 @@ def check_shapes(base: Weights, tuned: Weights) -> None:
         If they differ in number or shape.
     """
     for what in ("layers", "hidden", "intermediate"):
-        here, there = getattr(base.sizes, what), getattr(tuned.sizes, what)
-        if here != there:
+        base_size, tuned_size = getattr(base.sizes, what), getattr(tuned.sizes, what)
+        if base_size != tuned_size:
             raise PairMismatchError(
-                f"the feed-forward layers cannot be compared: {base.name!r} has {here} for "
-                f"{what!r}, {tuned.name!r} has {there}"
+                f"the feed-forward layers cannot be compared: {base.name!r} has {base_size} for "
+                f"{what!r}, {tuned.name!r} has {tuned_size}"
             )
 
 
 def _reader(rows: WordRows, words: int) -> Callable[[Array], list[tuple[tuple[str, float], ...]]]:
     def read(directions: Array) -> list[tuple[tuple[str, float], ...]]:
-        found = rows.nearest(torch.from_numpy(directions.copy()), words)
-        return [tuple((word, cosine) for word, cosine in row) for row in found]
+        nearest = rows.nearest(torch.from_numpy(directions.copy()), words)
+        return [tuple((word, cosine) for word, cosine in row) for row in nearest]
 
     return read
 

@@ -173,15 +173,15 @@ class Concepts:
 
     def components(self, layer: int) -> list[dict[str, Any]]:
         """A ``components`` block, see `twinlens.contract.blocks`."""
-        both = [self._layer(side, layer) for side in SIDES]
+        components = [self._layer(side, layer) for side in SIDES]
         words = [self._words[side] for side in SIDES]
-        block = matched(both[0], both[1], words[0], words[1], self.settings.words)
+        block = matched(components[0], components[1], words[0], words[1], self.settings.words)
         if self.annotations:
             named = names_of(self.annotations)
             for k, entry in enumerate(block):
                 places = ("base", layer, k), ("tuned", layer, entry["tuned"]["index"])
-                given = [named[place] for place in places if place in named]
-                entry |= next((one for one in given if one.name), Named(None, ())).to_json()
+                names = [named[place] for place in places if place in named]
+                entry |= next((name for name in names if name.name), Named(None, ())).to_json()
         return block
 
     def label(
@@ -223,11 +223,18 @@ class Concepts:
             self.annotations = read_annotations(source)
         elif callable(source):
             chosen = range(self._pair.sizes.layers) if layers is None else sorted(set(layers))
-            asked = [
-                one for la in chosen for one in components_of(la, self.components(la), words=words)
+            components = [
+                component
+                for la in chosen
+                for component in components_of(la, self.components(la), words=words)
             ]
             self.annotations = annotate(
-                asked, source, rounds=rounds, concurrency=concurrency, cache=cache, report=report
+                components,
+                source,
+                rounds=rounds,
+                concurrency=concurrency,
+                cache=cache,
+                report=report,
             )
         else:
             self.annotations = list(source)
@@ -237,23 +244,23 @@ class Concepts:
         """A ``components/l/ends`` block: words of both ends, with the signs of base."""
         base, tuned = (self._layer(side, layer).ends for side in SIDES)
         match = self.match(layer)
-        found = []
+        entries = []
         for k, (index, sign) in enumerate(zip(match.index, match.sign.tolist(), strict=True)):
-            own = [base.named(self._words["base"], end, k) for end in (0, 1)]
-            other = [
+            base_words = [base.named(self._words["base"], end, k) for end in (0, 1)]
+            tuned_words = [
                 [
                     [word, sign * score]
                     for word, score in tuned.named(self._words["tuned"], end, index)
                 ]
                 for end in ((0, 1) if sign > 0 else (1, 0))
             ]
-            found.append(
+            entries.append(
                 {
-                    "base": dict(zip(("positive", "negative"), own, strict=True)),
-                    "tuned": dict(zip(("positive", "negative"), other, strict=True)),
+                    "base": dict(zip(("positive", "negative"), base_words, strict=True)),
+                    "tuned": dict(zip(("positive", "negative"), tuned_words, strict=True)),
                 }
             )
-        return found
+        return entries
 
     def find(self, word: str, report: Report | None = None) -> dict[str, Any]:
         """A ``concepts/find`` block: the components a word lies along most, in both models.
@@ -280,14 +287,14 @@ class Concepts:
             cosines = directions @ units.T
             cosines = cosines.gather(1, cosines.abs().argmax(dim=1, keepdim=True))[:, 0]
             best = cosines.abs().topk(min(FOUND, len(cosines))).indices
-            every = rows.cosines(directions[best]).abs()
-            found = []
-            for place, others in zip(best.tolist(), every, strict=True):
+            word_cosines = rows.cosines(directions[best]).abs()
+            entries = []
+            for place, row_cosines in zip(best.tolist(), word_cosines, strict=True):
                 # A little more, so that rounding never puts a word behind itself.
-                ahead = (others > float(cosines[place].abs()) * (1 + 1e-6)).nonzero()[:, 0]
+                ahead = (row_cosines > float(cosines[place].abs()) * (1 + 1e-6)).nonzero()[:, 0]
                 rank = 1 + len({rows.words[row] for row in ahead.tolist()} - {word.strip()})
-                found.append([*divmod(place, self.count), float(cosines[place]), rank])
-        return found
+                entries.append([*divmod(place, self.count), float(cosines[place]), rank])
+        return entries
 
     def rotation(self, report: Report | None = None) -> list[dict[str, Any]]:
         """A ``rotation`` block: how far the leading components of each layer are turned."""
@@ -313,15 +320,15 @@ class Concepts:
         result: list[dict[str, Any]] = [{} for _ in neurons]
         for side in SIDES:
             with self._pair.model(side) as model, self._using(side, model) as rows:
-                found = architectures.value_vectors(model, layer)[list(neurons)].float().cpu()
-                vectors[side] = found
-                both = torch.cat([found, _normed(model, found)])
-                listed = rows.nearest(both, max(self.settings.words, NORMED_WORDS))
-                for place, (block, vector) in enumerate(zip(result, found, strict=True)):
+                written = architectures.value_vectors(model, layer)[list(neurons)].float().cpu()
+                vectors[side] = written
+                looked_up = torch.cat([written, _normed(model, written)])
+                listed = rows.nearest(looked_up, max(self.settings.words, NORMED_WORDS))
+                for place, (block, vector) in enumerate(zip(result, written, strict=True)):
                     block[side] = {
                         "norm": float(vector.norm()),
                         "words": listed[place][: self.settings.words],
-                        "normed": listed[len(found) + place][:NORMED_WORDS],
+                        "normed": listed[len(written) + place][:NORMED_WORDS],
                     }
         for place, block in enumerate(result):
             base, tuned = (vectors[side][place] for side in SIDES)
@@ -334,9 +341,9 @@ class Concepts:
             layers = range(self._pair.sizes.layers) if together else (layer,)
             with self._pair.model(side) as model, self._using(side, model) as rows:
                 if (side, layer) not in self._layers:  # another thread may have been first
-                    found = layer_components(Weights(model, side), rows, self.settings, layers)
+                    components = layer_components(Weights(model, side), rows, self.settings, layers)
                     self._words[side] = rows.words
-                    self._layers |= {(side, at): value for at, value in found.items()}
+                    self._layers |= {(side, at): value for at, value in components.items()}
         return self._layers[side, layer]
 
     @contextmanager
@@ -352,18 +359,18 @@ class Concepts:
 
     def _for_layers(
         self,
-        found: dict[tuple[Side, int], Any],
+        values: dict[tuple[Side, int], Any],
         side: Side,
         layer: int,
         compute: Callable[[PreTrainedModel, int], Any],
     ) -> None:
-        if (side, layer) in found:
+        if (side, layer) in values:
             return
         together = self._pair.memory == "sequential"
         with self._pair.model(side) as model:
-            for wanted in range(self._pair.sizes.layers) if together else (layer,):
-                if (side, wanted) not in found:
-                    found[side, wanted] = compute(model, wanted)
+            for number in range(self._pair.sizes.layers) if together else (layer,):
+                if (side, number) not in values:
+                    values[side, number] = compute(model, number)
 
     def _compute_norms(self, model: PreTrainedModel, layer: int) -> Array:
         values = architectures.value_vectors(model, layer)
@@ -381,6 +388,6 @@ def _normed(model: PreTrainedModel, vector: Tensor) -> Tensor:
 
 def strongest(*strengths: Array, each: int) -> list[int]:
     """Indices of the largest values of several arrays together, strongest first."""
-    found = {int(i) for s in strengths for i in np.argsort(-s, kind="stable")[:each]}
+    indices = {int(i) for s in strengths for i in np.argsort(-s, kind="stable")[:each]}
     best = np.max(strengths, axis=0)
-    return sorted(found, key=lambda i: (-best[i], i))
+    return sorted(indices, key=lambda i: (-best[i], i))

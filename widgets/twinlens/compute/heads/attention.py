@@ -56,12 +56,12 @@ def entropy(of: Capture) -> Array:
 
     0 where a query looks at one token only, log2(t + 1) where query t looks at all alike.
     """
-    found = []
+    entropies = []
     for layer in of.attention:
         rows = layer.float()
         rows = rows / rows.sum(dim=-1, keepdim=True)
-        found.append(torch.xlogy(rows, rows).sum(dim=-1) / -math.log(2))
-    return torch.stack(found).abs().permute(2, 0, 1).numpy()
+        entropies.append(torch.xlogy(rows, rows).sum(dim=-1) / -math.log(2))
+    return torch.stack(entropies).abs().permute(2, 0, 1).numpy()
 
 
 def write(of: Capture, model: PreTrainedModel, direction: Tensor) -> Array:

@@ -151,8 +151,8 @@ class HeadBlocks:
         for side in SIDES:
             for kind in ABLATIONS if m.shared else ABLATIONS[:2]:
                 for token in (None, *range(m.answer_length(side))):
-                    asked = small and (kind == "zero" or token is None)
-                    if asked or self.effects.computed(side, kind, token):
+                    always = small and (kind == "zero" or token is None)
+                    if always or self.effects.computed(side, kind, token):
                         yield blocks.head_ablation(side, kind, token)
 
     @records(blocks.word_pair_info, blocks.word_pair_counts, blocks.word_pairs)

@@ -47,21 +47,21 @@ class HeadEffects:
             self.fill(side, None if alone else [column])
         return self._estimates[side, column]
 
-    def fill(self, side: Side, wanted: Sequence[int | None] | None = None) -> None:
+    def fill(self, side: Side, columns: Sequence[int | None] | None = None) -> None:
         """Estimate for several columns, by default the answer and all of its tokens."""
-        every = [None, *range(self._manifest.answer_length(side))]
+        all_columns = [None, *range(self._manifest.answer_length(side))]
         with self._models.model(side) as model:
             missing = [
                 column
-                for column in (every if wanted is None else wanted)
+                for column in (all_columns if columns is None else columns)
                 if (side, column) not in self._estimates
             ]
             reading, tokens = self._of.reading(side, model), [c for c in missing if c is not None]
             if None in missing:
                 self._estimates[side, None] = gate_gradients(reading)[0].astype(np.float32)
             if tokens:
-                found = gate_gradients(reading, tokens).astype(np.float32)
-                self._estimates |= {(side, m): found[i] for i, m in enumerate(tokens)}
+                gradients = gate_gradients(reading, tokens).astype(np.float32)
+                self._estimates |= {(side, m): gradients[i] for i, m in enumerate(tokens)}
 
     def strongest(self, side: Side, column: int | None = None) -> list[Place]:
         """The `TOP_HEADS` heads of largest estimate, the largest first."""
@@ -110,8 +110,8 @@ class HeadEffects:
         return set(self.strongest(side, column)) <= set(self._known(side, kind))
 
     def _known(self, side: Side, kind: str) -> list[Place]:
-        known = np.isfinite(self._table(side, kind)).all(axis=-1)
-        return [(layer, head) for layer, head in np.argwhere(known).tolist()]
+        complete = np.isfinite(self._table(side, kind)).all(axis=-1)
+        return [(layer, head) for layer, head in np.argwhere(complete).tolist()]
 
     def _table(self, side: Side, kind: str) -> Array:
         if kind not in ABLATIONS:
@@ -143,42 +143,42 @@ class HeadEffects:
         output = self._outputs(side, kind)
         with self._models.pieces(side) as model:
             reading = self._of.reading(side, model)
-            while left := missing():
+            while batch := missing():
                 with self._models.lock:
-                    left = missing()[:_AT_ONCE]
-                    if not left:
+                    batch = missing()[:_AT_ONCE]
+                    if not batch:
                         break  # another thread did the rest while this one waited
                     if side not in self._whole:
                         self._whole[side] = answer_logprobs(reading).numpy()[0]
                     without = answer_logprobs(
-                        reading, [Replacement(*head, output(*head)) for head in left]
+                        reading, [Replacement(*head, output(*head)) for head in batch]
                     )
                     if not torch.isfinite(without).all():
                         raise NotFiniteError(
                             f"the {side} model computes NaN or infinity without one of the heads "
-                            f"{', '.join(f'{layer}.{head}' for layer, head in left)}"
+                            f"{', '.join(f'{layer}.{head}' for layer, head in batch)}"
                         )
-                    for head, logprobs in zip(left, without.numpy(), strict=True):
+                    for head, logprobs in zip(batch, without.numpy(), strict=True):
                         table[head] = self._whole[side] - logprobs
                 if report:
                     report(total - len(missing()), total, f"exact effect of heads, {side}")
 
     def _outputs(self, side: Side, kind: str) -> Callable[[int, int], torch.Tensor]:
         """What stands in place of a head's output, by layer and head."""
-        other = SIDES[1 - SIDES.index(side)]
-        of = self._of.captures[other if kind == "other" else side].heads[:, :-1]
+        other_side = SIDES[1 - SIDES.index(side)]
+        of = self._of.captures[other_side if kind == "other" else side].heads[:, :-1]
         of = of.reshape(*of.shape[:-1], self._models.sizes.heads, -1)
 
         def output(layer: int, head: int) -> torch.Tensor:
-            own = of[layer, :, head]
+            outputs = of[layer, :, head]
             if kind == "other":
-                return own
-            return own.mean(dim=0) if kind == "mean" else torch.zeros_like(own[0])
+                return outputs
+            return outputs.mean(dim=0) if kind == "mean" else torch.zeros_like(outputs[0])
 
         return output
 
     def _pick(self, table: Array, heads: Sequence[Place], column: int | None) -> Array:
-        found = np.full(table.shape[:2], np.nan, np.float32)
+        effects = np.full(table.shape[:2], np.nan, np.float32)
         for head in heads:
-            found[head] = table[head].sum() if column is None else table[head][column]
-        return found
+            effects[head] = table[head].sum() if column is None else table[head][column]
+        return effects

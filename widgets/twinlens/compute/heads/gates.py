@@ -86,10 +86,10 @@ def gate_gradients(reading: Reading, columns: Sequence[int] | None = None) -> Ar
         seeds = [torch.zeros_like(folded.weights) for _ in columns]
         for seed, column in zip(seeds, columns, strict=True):
             seed[column] = folded.weights[column]
-    found = [
+    gradients = [
         torch.autograd.grad(folded.hidden, gates, seed, retain_graph=True)[0] for seed in seeds
     ]
-    slopes = torch.stack(found)
+    slopes = torch.stack(gradients)
     if not torch.isfinite(slopes).all():
         raise NotFiniteError(
             "the effect of the heads becomes NaN or infinite although the forward pass is finite: "

@@ -126,11 +126,11 @@ class PairSearch:
         """
         with self._lock:
             self._prepare(report or silent)
-            wanted = tuple(range(self._depth) if layers is None else sorted(set(layers)))
-            if wanted not in self._ready:
-                self._complete(wanted, report or silent)
-                self._ready[wanted] = HeadWords(*(self._pairs(side, wanted) for side in SIDES))
-            return self._ready[wanted]
+            chosen = tuple(range(self._depth) if layers is None else sorted(set(layers)))
+            if chosen not in self._ready:
+                self._complete(chosen, report or silent)
+                self._ready[chosen] = HeadWords(*(self._pairs(side, chosen) for side in SIDES))
+            return self._ready[chosen]
 
     def _prepare(self, report: Report) -> tuple[Words, Cooccurrence]:
         """Vocabulary and filter, both from the base model."""
@@ -150,9 +150,9 @@ class PairSearch:
             self._words = prepared
         return self._words, self._filter
 
-    def _complete(self, wanted: tuple[int, ...], report: Report) -> None:
+    def _complete(self, layers: tuple[int, ...], report: Report) -> None:
         words, filter_ = self._prepare(report)
-        missing = {s: [layer for layer in wanted if layer not in self._found[s]] for s in SIDES}
+        missing = {s: [layer for layer in layers if layer not in self._found[s]] for s in SIDES}
         done, total = 0, sum(map(len, missing.values()))
         for side in SIDES:
             if not missing[side]:
@@ -171,9 +171,9 @@ class PairSearch:
 
     def _pairs(self, side: Side, layers: tuple[int, ...]) -> WordPairs:
         words, filter_ = self._prepare(silent)
-        found = {layer: self._found[side][layer] for layer in layers}
+        pairs = {layer: self._found[side][layer] for layer in layers}
         return WordPairs(
-            self._names.get(side, side), words.words, found, parameters_of(words, filter_)
+            self._names.get(side, side), words.words, pairs, parameters_of(words, filter_)
         )
 
 
@@ -197,12 +197,12 @@ class PairHeads:
         with self._lock:
             if self._circuits is None:
                 # Models that take turns in memory leave a copy of their attention weights.
-                held: list[Weights | HeldWeights] = []
+                sides: list[Weights | HeldWeights] = []
                 for side in SIDES:
                     with self._pair.weights(side) as weights:
                         alone = self._pair.memory == "sequential"
-                        held.append(HeldWeights(weights) if alone else weights)
-                self._circuits = circuit_change(*held, report=report)
+                        sides.append(HeldWeights(weights) if alone else weights)
+                self._circuits = circuit_change(*sides, report=report)
             return self._circuits
 
 

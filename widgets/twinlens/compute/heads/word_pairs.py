@@ -122,20 +122,20 @@ def layer_pairs(ranking: Ranking, weights: LayerWeights, cooccurrence: Cooccurre
         ]
         for rows in (weights.query, weights.key)
     )
-    found = [
-        _pairs(query[1][head], query[2][head], key[1][other], key[2][other], cooccurrence)
-        for head, other in enumerate(np.arange(heads) // shared)
+    tables = [
+        _pairs(query[1][head], query[2][head], key[1][key_head], key[2][key_head], cooccurrence)
+        for head, key_head in enumerate(np.arange(heads) // shared)
     ]
-    neurons = np.concatenate([pairs[0] + head * size for head, pairs in enumerate(found)])
+    neurons = np.concatenate([pairs[0] + head * size for head, pairs in enumerate(tables)])
     small = np.uint16 if len(ranking.vectors) <= 1 << 16 else np.int32
     return LayerPairs(
         energy=query[0] + np.repeat(key[0], shared, axis=0),
         top_query=query[1].astype(small),
         top_key=key[1].astype(small),
         offsets=np.searchsorted(neurons, np.arange(heads * size + 1)),
-        query=np.concatenate([pairs[1] for pairs in found]).astype(small),
-        key=np.concatenate([pairs[2] for pairs in found]).astype(small),
-        cosine=np.concatenate([pairs[3] for pairs in found]),
+        query=np.concatenate([pairs[1] for pairs in tables]).astype(small),
+        key=np.concatenate([pairs[2] for pairs in tables]).astype(small),
+        cosine=np.concatenate([pairs[3] for pairs in tables]),
     )
 
 
@@ -148,9 +148,9 @@ def _pairs(
     """
     bits = cooccurrence.allowed
     place = (query * bits.shape[1])[:, :, None] + (key >> 3)[:, None, :]
-    both = bits.reshape(-1)[place] & (1 << (key & 7)).astype(np.uint8)[:, None, :]
-    kept = (both != 0) & (query_sign[:, :, None] * key_sign[:, None, :] > 0)
-    neuron, first, second = np.unravel_index(np.flatnonzero(kept), kept.shape)
+    cooccurring = bits.reshape(-1)[place] & (1 << (key & 7)).astype(np.uint8)[:, None, :]
+    allowed = (cooccurring != 0) & (query_sign[:, :, None] * key_sign[:, None, :] > 0)
+    neuron, first, second = np.unravel_index(np.flatnonzero(allowed), allowed.shape)
     query_word, key_word = query[neuron, first], key[neuron, second]
     cosine = cooccurrence.cosines(query_word, key_word)
     order = np.lexsort((-cosine, neuron))
@@ -177,16 +177,16 @@ def prepare(tokenizer: PreTrainedTokenizerBase, words: Vocabulary | None, top: i
     """
     words = words or vocabulary()
     pieces = word_pieces(tokenizer, words.words)
-    kept = [place for place, tokens in enumerate(pieces) if tokens]
+    spelled = [place for place, tokens in enumerate(pieces) if tokens]
     left_out = tuple(word for word, tokens in zip(words.words, pieces, strict=True) if not tokens)
-    if len(kept) < top:
+    if len(spelled) < top:
         raise VocabularyError(
-            f"the vocabulary has {len(kept)} words with a vector, fewer than the K = "
+            f"the vocabulary has {len(spelled)} words with a vector, fewer than the K = "
             f"{top} a neuron is described with: give more words or a smaller K"
         )
     return Words(
-        tuple(words.words[place] for place in kept),
-        [pieces[place] for place in kept],
+        tuple(words.words[place] for place in spelled),
+        [pieces[place] for place in spelled],
         words.source,
         left_out,
     )
@@ -213,7 +213,7 @@ def filter_words(
             f"input embeddings of {weights.name}, less their mean and first {components} "
             f"principal component{'s' if components > 1 else ''}"
         )
-        found = WordVectors(vectors, np.ones(len(vectors), bool), name)
+        word_vectors = WordVectors(vectors, np.ones(len(vectors), bool), name)
     elif callable(source):
         vectors = np.array(source(words.words), dtype=np.float32)
         if vectors.ndim != 2 or len(vectors) != len(words.words):
@@ -221,12 +221,14 @@ def filter_words(
                 f"the co-occurrence function returned an array of shape {vectors.shape} for "
                 f"{len(words.words)} words: it has to be [words, d]"
             )
-        known = np.asarray(np.isfinite(vectors).all(axis=1))
-        vectors[~known] = 0
-        found = WordVectors(vectors, known, getattr(source, "__name__", type(source).__name__))
+        finite = np.asarray(np.isfinite(vectors).all(axis=1))
+        vectors[~finite] = 0
+        word_vectors = WordVectors(
+            vectors, finite, getattr(source, "__name__", type(source).__name__)
+        )
     else:
-        found = read_word_vectors(source, words.words, report)
-    return Cooccurrence(found, settings)
+        word_vectors = read_word_vectors(source, words.words, report)
+    return Cooccurrence(word_vectors, settings)
 
 
 class Search:
@@ -264,9 +266,9 @@ class Search:
         key = self._common.copy()
         for part in (read.query, read.key, read.norm):
             key.update(part.float().contiguous().cpu().numpy().data)
-        kept = layer_files.load(self._folder, key.hexdigest())
-        if kept is not None:
-            return LayerPairs(**kept)
+        stored = layer_files.load(self._folder, key.hexdigest())
+        if stored is not None:
+            return LayerPairs(**stored)
         vectors = torch.from_numpy(self._vectors).to(self._device or "cpu")
         self._ranking = self._ranking or Ranking(vectors)
         pairs = layer_pairs(self._ranking, read, self._cooccurrence)
@@ -336,13 +338,13 @@ def word_pairs(
     weights, prepared = weights_of(source), prepare(tokenizer, words, settings.top)
     filter_ = filter_words(cooccurrence, prepared, weights, settings, report)
     search = Search(weights, prepared, filter_, layer_files.folder(cache), device)
-    found: dict[int, LayerPairs] = {}
-    wanted = range(weights.sizes.layers) if layers is None else sorted(set(layers))
-    for done, layer in enumerate(wanted):
-        report(done, len(wanted), f"word pairs of {weights.name}, layer {layer}")
-        found[layer] = search.layer(weights, layer)
-    report(len(wanted), len(wanted), f"word pairs of {weights.name}")
-    return WordPairs(weights.name, prepared.words, found, parameters_of(prepared, filter_))
+    pairs: dict[int, LayerPairs] = {}
+    layers = range(weights.sizes.layers) if layers is None else sorted(set(layers))
+    for done, layer in enumerate(layers):
+        report(done, len(layers), f"word pairs of {weights.name}, layer {layer}")
+        pairs[layer] = search.layer(weights, layer)
+    report(len(layers), len(layers), f"word pairs of {weights.name}")
+    return WordPairs(weights.name, prepared.words, pairs, parameters_of(prepared, filter_))
 
 
 def silent(done: int, total: int, what: str) -> None:

@@ -41,15 +41,15 @@ class PassBlocks:
         """Rivals of the answer tokens."""
         show = pieces(self._of.models.tokenizers[side])
         rows = zip(self._of.captures[side].logprobs, self._of.answer_ids(side), strict=True)
-        return [lens.likeliest(row, show, besides=own) for row, own in rows]
+        return [lens.likeliest(row, show, besides=token) for row, token in rows]
 
     @provides(blocks.disagreement)
     def disagreement(self) -> Array:
         """How far the predictions are apart."""
         rows = [self._of.captures[side].logprobs for side in SIDES]
         # Where one model has extra tokens: over those both have.
-        both = min(row.shape[1] for row in rows)
-        base, tuned = (row[:, :both].double().log_softmax(dim=-1) for row in rows)
+        common = min(row.shape[1] for row in rows)
+        base, tuned = (row[:, :common].double().log_softmax(dim=-1) for row in rows)
         return (tuned.exp() * (tuned - base)).sum(dim=-1).clamp_min(0).float().numpy()
 
     @provides(blocks.shift_attention)

@@ -37,12 +37,12 @@ def logit_lens(model: PreTrainedModel, residual: Tensor) -> Tensor:
 
 def lens_block(logprobs: Tensor, target: int, show: Callable[[int], str]) -> dict[str, Any]:
     """A ``lens`` block, see `twinlens.contract.blocks`."""
-    own = logprobs[:, target]
-    ranks = (logprobs > own[:, None]).sum(dim=-1) + 1
+    of_target = logprobs[:, target]
+    ranks = (logprobs > of_target[:, None]).sum(dim=-1) + 1
     return {
         "target": show(target),
         "layers": [
-            {"logprob": float(own[i]), "rank": int(ranks[i]), "top": likeliest(row, show)}
+            {"logprob": float(of_target[i]), "rank": int(ranks[i]), "top": likeliest(row, show)}
             for i, row in enumerate(logprobs)
         ],
     }
@@ -52,6 +52,6 @@ def likeliest(
     logprobs: Tensor, show: Callable[[int], str], besides: int | None = None
 ) -> list[list[Any]]:
     """The five likeliest tokens with their probabilities, leaving one out if asked."""
-    found = logprobs.topk(TOP + (besides is not None))
-    pairs = zip(found.indices.tolist(), found.values.exp().tolist(), strict=True)
+    top = logprobs.topk(TOP + (besides is not None))
+    pairs = zip(top.indices.tolist(), top.values.exp().tolist(), strict=True)
     return [[show(i), p] for i, p in pairs if i != besides][:TOP]

@@ -136,12 +136,12 @@ class LiveTrace(Trace):
         """The value behind a key, see `twinlens.contract.blocks`; arrays are read-only."""
         value = self._cache.get(key)
         if value is None:
-            asked = blocks.read(key, self.manifest)
-            provider = self._providers[asked.block]
-            value = provider(asked.values, report)
+            request = blocks.read(key, self.manifest)
+            provider = self._providers[request.block]
+            value = provider(request.values, report)
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
-            if provider.kept and not asked.block.grows:
+            if provider.kept and not request.block.grows:
                 self._cache.put(key, value)
         return value
 

@@ -97,8 +97,8 @@ def check_memory(
         stored = getattr(configs["base"], "dtype", None)
         dtype = stored if isinstance(stored, torch.dtype) else torch.float32
 
-    def needed(kept: str, width: int) -> float:
-        number = sum(counts) if kept == "both" else max(counts)
+    def needed(mode: str, width: int) -> float:
+        number = sum(counts) if mode == "both" else max(counts)
         return number * width * _HEADROOM / 1e9
 
     free = _free_memory(options["device"]) / 1e9

@@ -237,14 +237,14 @@ def _tensor_files(path: Path) -> dict[str, Path]:
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not files:
         raise ModelLoadError(f"there is no .safetensors file in {path.name!r}")
-    found: dict[str, Path] = {}
+    file_of: dict[str, Path] = {}
     for file in files:
         try:
             with safe_open(file, framework="pt") as stored:
-                found |= dict.fromkeys(stored.keys(), file)
+                file_of |= dict.fromkeys(stored.keys(), file)
         except (OSError, SafetensorError) as error:
             raise ModelLoadError(f"{file.name!r} is no safetensors file ({error})") from error
-    return found
+    return file_of
 
 
 def _skeleton(folder: Path, label: str) -> PreTrainedModel:

@@ -69,12 +69,12 @@ def capture(
     heads = architectures.sizes(model.config).heads
     patterns = Patterns(len(depth), heads, len(ids), attention_dtype)
     reached = iter(depth)
-    kept: dict[str, list[Tensor]] = {
+    captured: dict[str, list[Tensor]] = {
         name: [] for name in ("heads", "attention_out", "feed_forward_out", "residual", "neurons")
     }
 
     def keep(name: str, tensor: Tensor) -> None:
-        kept[name].append(tensor.detach()[0].to("cpu", torch.float32))
+        captured[name].append(tensor.detach()[0].to("cpu", torch.float32))
 
     def keep_both(inside: str, outside: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def hook(_: nn.Module, arguments: Any, output: Tensor) -> None:
@@ -109,12 +109,12 @@ def capture(
                 use_cache=False,
                 logits_to_keep=positions,
             )
-    for layer, residual in enumerate(kept["residual"]):
+    for layer, residual in enumerate(captured["residual"]):
         if not torch.isfinite(residual).all():
             where = f"layer {layer - 1}" if layer else "its embeddings"
             raise NotFiniteError(not_finite(side, where))
     return Capture(
         attention=patterns,
         logprobs=output.logits[0].float().log_softmax(dim=-1).cpu(),
-        **{name: torch.stack(tensors) for name, tensors in kept.items()},
+        **{name: torch.stack(tensors) for name, tensors in captured.items()},
     )

@@ -56,8 +56,8 @@ def greedy_answers(
     ]
     ids = torch.tensor(rows, device=device)
     places = torch.arange(longest + limit, device=device)
-    there = (places >= torch.tensor(fronts, device=device)[:, None]).long()
-    numbers = (there.cumsum(dim=1) - 1).clamp_min(0)
+    mask = (places >= torch.tensor(fronts, device=device)[:, None]).long()
+    numbers = (mask.cumsum(dim=1) - 1).clamp_min(0)
     answers: list[list[int]] = [[] for _ in prompts]
     running = list(range(len(prompts)))
     past, read = None, 0
@@ -66,7 +66,7 @@ def greedy_answers(
             length = longest + step
             # Where nothing is padded these are the model's own, and not every family takes them.
             placed = (
-                {"attention_mask": there[:, :length], "position_ids": numbers[:, read:length]}
+                {"attention_mask": mask[:, :length], "position_ids": numbers[:, read:length]}
                 if any(fronts)
                 else {}
             )
@@ -90,9 +90,9 @@ def greedy_answers(
             if len(going) < len(running):
                 if not going:
                     break
-                kept = torch.tensor(going, device=device)
-                past.batch_select_indices(kept)
-                ids, there, numbers = ids[kept], there[kept], numbers[kept]
+                rows_left = torch.tensor(going, device=device)
+                past.batch_select_indices(rows_left)
+                ids, mask, numbers = ids[rows_left], mask[rows_left], numbers[rows_left]
                 running = [running[i] for i in going]
     return answers
 

@@ -81,14 +81,16 @@ class Texts:
 
     def placed(self, start: int, end: int) -> dict[str, Tensor]:
         """Arguments that tell a model where the places ``start .. end - 1`` stand in each text."""
-        every = torch.arange(start, end, device=self.embedded.device).expand(len(self.readings), -1)
+        places = torch.arange(start, end, device=self.embedded.device).expand(
+            len(self.readings), -1
+        )
         if self.padding is None:
-            return {"position_ids": every}
+            return {"position_ids": places}
         fronts = self.padding.sum(dim=1, keepdim=True)
         # With positions that do not rise, and no mask, transformers takes a text for several.
         return {
-            "position_ids": (every - fronts).clamp_min(0),
-            "attention_mask": torch.ones(len(self.readings), end, device=every.device),
+            "position_ids": (places - fronts).clamp_min(0),
+            "attention_mask": torch.ones(len(self.readings), end, device=places.device),
         }
 
 
@@ -184,9 +186,9 @@ def _head_gradient(texts: Texts, target: Target, columns: list[int], hidden: Ten
         states = hidden.detach().requires_grad_()
         scores = precise(architectures.scores(texts.readings[0].model, states))
         total = scores.new_zeros(())
-        for own, reading in zip(scores, texts.readings, strict=True):
-            there = [column for column in columns if column < reading.answer_length]
-            total = total + target(own[: len(there)], reading, there).sum()
+        for text_scores, reading in zip(scores, texts.readings, strict=True):
+            own_columns = [column for column in columns if column < reading.answer_length]
+            total = total + target(text_scores[: len(own_columns)], reading, own_columns).sum()
         return torch.autograd.grad(total, states)[0]
 
 

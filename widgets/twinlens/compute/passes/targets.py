@@ -31,12 +31,12 @@ def logit(logits: Tensor, reading: Reading, columns: list[int]) -> Tensor:
 
 def contrast(logits: Tensor, reading: Reading, columns: list[int]) -> Tensor:
     """Logit of the answer token less that of its rival, or of the model's own runner-up."""
-    own = reading.targets[columns]
-    rivals = logits.detach().scatter(-1, own[:, None], -torch.inf).argmax(dim=-1)
+    targets = reading.targets[columns]
+    rivals = logits.detach().scatter(-1, targets[:, None], -torch.inf).argmax(dim=-1)
     if reading.rivals is not None:
-        given = own.new_tensor(list(reading.rivals))[columns]
-        rivals = torch.where(given == own, rivals, given)
-    return _pick(logits, own) - _pick(logits, rivals)
+        given_rivals = targets.new_tensor(list(reading.rivals))[columns]
+        rivals = torch.where(given_rivals == targets, rivals, given_rivals)
+    return _pick(logits, targets) - _pick(logits, rivals)
 
 
 def _pick(scores: Tensor, tokens: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def attribute_prompts(
     Interrupted
         If `report` asked to stop.
     """
-    wanted = [responses] * len(prompts) if isinstance(responses, str) else list(responses)
+    responses = [responses] * len(prompts) if isinstance(responses, str) else list(responses)
     errors: dict[int, TwinlensError] = {}
     for place, prompt in enumerate(prompts):
         try:
@@ -98,13 +98,15 @@ def attribute_prompts(
         except TwinlensError as error:
             errors[place] = error
     fitting = {place: prompt for place, prompt in enumerate(prompts) if place not in errors}
-    own = {side: _answers(pair, side, fitting, max_new_tokens, errors, report) for side in SIDES}
+    answers_of = {
+        side: _answers(pair, side, fitting, max_new_tokens, errors, report) for side in SIDES
+    }
     chosen: dict[int, tuple[str, dict[Side, Answer]]] = {}
     for place in sorted(set(fitting) - set(errors)):
-        ids = {side: own[side][place][0] for side in SIDES}
-        stopped = {side: own[side][place][1] for side in SIDES}
+        ids = {side: answers_of[side][place][0] for side in SIDES}
+        stopped = {side: answers_of[side][place][1] for side in SIDES}
         try:
-            chosen[place] = choose_answers(pair, prompts[place], wanted[place], ids, stopped)
+            chosen[place] = choose_answers(pair, prompts[place], responses[place], ids, stopped)
         except TwinlensError as error:
             errors[place] = error
     read = {place: (prompts[place], answers) for place, (_, answers) in chosen.items()}
@@ -235,8 +237,8 @@ def _groups(sizes: Sizes, lengths: Mapping[int, tuple[int, int]]) -> list[list[i
     for end in range(1, len(places) + 1):
         choices, n = [], 0
         for begin in range(end - 1, max(end - TOGETHER, 0) - 1, -1):
-            own, m = lengths[places[begin]]
-            n, count = max(n, own), end - begin
+            prompt_length, m = lengths[places[begin]]
+            n, count = max(n, prompt_length), end - begin
             if count > 1 and count * (n + m) * sizes.intermediate > _NUMBERS_AT_ONCE:
                 break
             cost = m * (count * (n + m / 2) * weights + _FIXED)

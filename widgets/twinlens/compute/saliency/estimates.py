@@ -49,14 +49,14 @@ def attention_knockout(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
     folded, patterns = _fold_with_patterns(reading, columns)
     numbers = sum(pattern.numel() for pattern in patterns)
     size = max(1, min(_MOST_COLUMNS, _NUMBERS_AT_ONCE // numbers))
-    while left := [i for i, column in enumerate(columns) if wanted()[:, column].any()][:size]:
-        seeds = torch.zeros_like(folded.hidden).repeat(len(left), 1, 1)
-        seeds[range(len(left)), left] = folded.weights[left]
+    while batch := [i for i, column in enumerate(columns) if wanted()[:, column].any()][:size]:
+        seeds = torch.zeros_like(folded.hidden).repeat(len(batch), 1, 1)
+        seeds[range(len(batch)), batch] = folded.weights[batch]
         drop = sum(
             knockout(pattern, gradient, reading.prompt_length).sum(dim=-2)
             for pattern, gradient in _pattern_gradients(folded, patterns, seeds)
         )
-        yield slice(None), [columns[i] for i in left], cast(Tensor, drop).T.cpu().numpy()
+        yield slice(None), [columns[i] for i in batch], cast(Tensor, drop).T.cpu().numpy()
 
 
 def knockout(pattern: Tensor, gradient: Tensor, rows: int) -> Tensor:

@@ -86,18 +86,18 @@ def slopes_together(readings: Sequence[Reading], target: Target) -> list[Array]:
     """
     texts = Texts.together(readings)
     n, m = texts.prompt_length, max(reading.answer_length for reading in readings)
-    found = np.zeros((len(readings), n, m), dtype=np.float32)
+    padded = np.zeros((len(readings), n, m), dtype=np.float32)
     missing = np.ones((n, m), dtype=bool)
     for rows, columns, values in _slopes(
         texts, partial(np.asarray, missing), target, texts.prompts
     ):
-        found[:, rows, columns] = values.cpu().numpy()
+        padded[:, rows, columns] = values.cpu().numpy()
         missing[rows, columns] = False
     tables = []
-    for table, reading in zip(found, readings, strict=True):
-        own = table[n - reading.prompt_length :, : reading.answer_length]
-        _finite(torch.from_numpy(own), reading, target)
-        tables.append(own)
+    for table, reading in zip(padded, readings, strict=True):
+        cropped = table[n - reading.prompt_length :, : reading.answer_length]
+        _finite(torch.from_numpy(cropped), reading, target)
+        tables.append(cropped)
     return tables
 
 
@@ -190,9 +190,9 @@ def _columns(
     size = _columns_at_once(texts)
     for folded in _pieces(texts, target, columns, prompts):
         now = folded.columns
-        while left := [i for i, column in enumerate(now) if wanted()[:, column].any()][:size]:
-            values = reduce(precise(backward(folded, prompts, left)))
-            yield slice(None), [now[i] for i in left], values.permute(1, 2, 0)
+        while batch := [i for i, column in enumerate(now) if wanted()[:, column].any()][:size]:
+            values = reduce(precise(backward(folded, prompts, batch)))
+            yield slice(None), [now[i] for i in batch], values.permute(1, 2, 0)
 
 
 def _pieces(texts: Texts, target: Target, columns: list[int], prompts: Tensor) -> Iterator[Folded]:

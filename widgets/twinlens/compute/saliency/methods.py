@@ -6,8 +6,8 @@ from twinlens.compute.saliency import estimates, gradients, occlusion
 from twinlens.compute.saliency.registry import SaliencyMethod
 
 METHODS: dict[str, SaliencyMethod] = {
-    one.method.name: one
-    for one in (
+    method.method.name: method
+    for method in (
         gradients.GRADIENT_X_INPUT,
         *occlusion.OCCLUSIONS,
         gradients.GRADIENT_X_INPUT_LOGPROB,

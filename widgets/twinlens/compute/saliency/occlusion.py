@@ -152,10 +152,10 @@ def occlusion_rows(
     intact = read_intact(reading)
     for batch in _batches(reading, groups, kind):
         missing = np.asarray(wanted().any(axis=1))
-        if left := [group for group in batch if missing[group].any()]:
-            effect = (intact.logprobs - occluded(reading, intact, left, kind)).cpu().numpy()
-            rows = [row for group in left for row in group]
-            sizes = [len(group) for group in left]
+        if unfinished := [group for group in batch if missing[group].any()]:
+            effect = (intact.logprobs - occluded(reading, intact, unfinished, kind)).cpu().numpy()
+            rows = [row for group in unfinished for row in group]
+            sizes = [len(group) for group in unfinished]
             yield rows, slice(None), np.repeat(effect, sizes, axis=0)
 
 

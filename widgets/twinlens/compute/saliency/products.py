@@ -85,9 +85,9 @@ def keeping(products: Products) -> AbstractContextManager[object]:
 def reusing(products: Products, start: int) -> AbstractContextManager[object]:
     """In a forward derivative of the places from `start` on: kept products, only their tangents."""
 
-    def act(given: Tensor, weight: Tensor, compute: Callable[[], Tensor]) -> Tensor:
+    def act(states: Tensor, weight: Tensor, compute: Callable[[], Tensor]) -> Tensor:
         output = products.output(weight, start)
-        tangent = forward_ad.unpack_dual(given).tangent  # type: ignore[no-untyped-call]
+        tangent = forward_ad.unpack_dual(states).tangent  # type: ignore[no-untyped-call]
         if output is None or tangent is None:
             return compute()
         dual = forward_ad.make_dual(output, linear(tangent, weight))  # type: ignore[no-untyped-call]

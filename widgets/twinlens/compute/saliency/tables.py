@@ -69,8 +69,8 @@ class SaliencyTables:
             See `complete`; what was finished is kept.
         """
         table = self.tables.setdefault((side, name), self.so_far(side, name))
-        wanted = range(table.shape[1]) if columns is None else columns
-        if np.isnan(table[:, wanted]).any():
+        columns = range(table.shape[1]) if columns is None else columns
+        if np.isnan(table[:, columns]).any():
             with self._models.pieces(side) as model:
                 if name == EXACT and side not in self._orders:
                     with self._models.lock:
@@ -79,7 +79,7 @@ class SaliencyTables:
                     METHODS[name],
                     self._reading(side, model, name),
                     table,
-                    wanted,
+                    columns,
                     side=side,
                     guard=self._models.lock,
                     report=report,
@@ -116,9 +116,9 @@ class SaliencyTables:
         ]
 
     def _order(self, side: Side, model: PreTrainedModel) -> Array:
-        known = self.so_far(side, "attention_knockout")
-        if not np.isnan(known).any():
-            return np.asarray(np.abs(known).sum(axis=1))
+        values = self.so_far(side, "attention_knockout")
+        if not np.isnan(values).any():
+            return np.asarray(np.abs(values).sum(axis=1))
         reading = self._reading(side, model, "attention_knockout")
         numbers = self._models.sizes.layers * self._models.sizes.heads * len(reading.ids) ** 2
         if not hookable(model) or numbers > _PATTERNS_FOR_ORDER:
@@ -140,10 +140,10 @@ class SaliencyTables:
         """What the other model would have said; known only where it read the same answer."""
         if not self._manifest.shared:
             return None
-        other = self._of.captures[SIDES[1 - SIDES.index(side)]].logprobs[
+        logprobs = self._of.captures[SIDES[1 - SIDES.index(side)]].logprobs[
             :, : self._models.vocabulary
         ]
-        return [int(token) for token in other.argmax(dim=-1)]
+        return [int(token) for token in logprobs.argmax(dim=-1)]
 
     def _replacements(self) -> list[int]:
         """A random word token for each prompt token, the same for both models."""

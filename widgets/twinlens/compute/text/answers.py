@@ -37,12 +37,12 @@ def read_answers(
     AnswerError
         If the answer to read is empty, too long, or not readable for both.
     """
-    own: dict[Side, list[int]] = {}
+    generated: dict[Side, list[int]] = {}
     stopped: dict[Side, bool] = {}
     for side in SIDES:
         with pair.model(side) as model:
             stop = stop_tokens(pair, side, model.generation_config)
-            (own[side],) = greedy_answers(
+            (generated[side],) = greedy_answers(
                 model,
                 [prompt.ids],
                 stop=stop,
@@ -51,35 +51,39 @@ def read_answers(
                 side=side,
                 report=report,
             )
-            stopped[side] = own[side][-1] in stop
-    return choose_answers(pair, prompt, response, own, stopped)
+            stopped[side] = generated[side][-1] in stop
+    return choose_answers(pair, prompt, response, generated, stopped)
 
 
 def choose_answers(
     pair: Models,
     prompt: Prompt,
     response: str,
-    own: dict[Side, list[int]],
+    generated: dict[Side, list[int]],
     stopped: dict[Side, bool],
 ) -> tuple[str, dict[Side, Answer]]:
     """Choose what each model reads from both models' own answers; see `read_answers`."""
     kind = _KINDS.get(response, "given")
     for side in SIDES:
-        if kind in ("own", side) and stopped[side] and len(own[side]) == 1:
+        if kind in ("own", side) and stopped[side] and len(generated[side]) == 1:
             raise AnswerError(
                 f"the {side} model stopped at once, so there is no answer to explain: give a "
                 "response= text, or set template=True if it expects a chat template"
             )
-    read = own
+    read = generated
     if kind != "own":
-        shared = encode_answer(pair, prompt, response) if kind == "given" else own[cast(Side, kind)]
+        shared = (
+            encode_answer(pair, prompt, response)
+            if kind == "given"
+            else generated[cast(Side, kind)]
+        )
         _check_shared(pair, prompt, shared)
         read = dict.fromkeys(SIDES, shared)
     answers: dict[Side, Answer] = {}
     for side in SIDES:
         tokenizer, before = pair.tokenizers[side], prompt.ids[-1]
         tokens, text = answer_tokens(tokenizer, read[side], before)
-        own_text = answer_tokens(tokenizer, own[side], before)[1]
+        own_text = answer_tokens(tokenizer, generated[side], before)[1]
         answers[side] = Answer(tokens, text, own_text, stopped[side])
     return kind, answers
 

@@ -46,7 +46,7 @@ def pieces(tokenizer: PreTrainedTokenizerFast) -> Pieces:
 def _byte_alphabet() -> dict[str, int]:
     """Character that stands for each byte in byte-level vocabularies (GPT-2's table)."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
+    unprintable = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {
-        chr(256 + place): byte for place, byte in enumerate(others)
+        chr(256 + place): byte for place, byte in enumerate(unprintable)
     }

@@ -68,7 +68,7 @@ def read_prompt(
         raise PromptError("the prompt is empty: write what the models should read")
     rendered, shift = _render(pair.tokenizers["tuned"], text) if template else (text, 0)
     begin = shift + len(text) - len(text.lstrip())
-    own = range(begin, begin + len(text.strip())) if template else range(len(text))
+    written = range(begin, begin + len(text.strip())) if template else range(len(text))
     marked = {
         "instruction": [_shifted(_locate(text, s), shift) for s in _several(instruction)],
         "context": [_shifted(_locate(text, s), shift) for s in _several(context)],
@@ -100,7 +100,7 @@ def read_prompt(
         strict=True,
     ):
         piece, span = _fit(display(identifier), span, rendered)
-        outside = template and span[0] not in own
+        outside = template and span[0] not in written
         segment: Segment = "other"
         if added or identifier in special_ids:
             segment = "special"
@@ -146,11 +146,11 @@ def encode_answer(pair: Models, prompt: Prompt, text: str) -> list[int]:
     if not text.strip():
         raise AnswerError("the given response is empty: write at least one word")
     tokenizer = pair.tokenizers["tuned"]
-    both: list[int] = tokenizer.encode(prompt.text + text, add_special_tokens=False)
+    joined: list[int] = tokenizer.encode(prompt.text + text, add_special_tokens=False)
     # Special tokens in front are added to the prompt alone, so compare what follows them.
-    own = [token.id for token in prompt.tokens if token.end > token.start]
-    if both[: len(own)] == own and len(both) > len(own):
-        return both[len(own) :]
+    prompt_ids = [token.id for token in prompt.tokens if token.end > token.start]
+    if joined[: len(prompt_ids)] == prompt_ids and len(joined) > len(prompt_ids):
+        return joined[len(prompt_ids) :]
     alone: list[int] = tokenizer.encode(text, add_special_tokens=False)
     return alone
 

@@ -91,8 +91,8 @@ class WordRows:
     def lengths(self) -> Tensor:
         """Length of each row, float32, on the CPU."""
         # Lengths instead of a normalised copy: that would double the largest matrix there is.
-        found = torch.linalg.vector_norm(self.rows, dim=1, dtype=torch.float32).cpu()
-        return cast(Tensor, found.clamp_min(1e-12))
+        lengths = torch.linalg.vector_norm(self.rows, dim=1, dtype=torch.float32).cpu()
+        return cast(Tensor, lengths.clamp_min(1e-12))
 
     @cached_property
     def _no_words(self) -> Tensor:
@@ -101,16 +101,16 @@ class WordRows:
 
     @cached_property
     def _several_rows(self) -> bool:
-        known = [word for word in self.words if word]
-        return len(set(known)) < len(known)
+        named = [word for word in self.words if word]
+        return len(set(named)) < len(named)
 
     @cached_property
     def digest(self) -> bytes:
         """Hash of words and rows."""
-        found = hashlib.sha256("\n".join(self.words).encode())
+        hasher = hashlib.sha256("\n".join(self.words).encode())
         rows = self.rows.contiguous().cpu()
-        found.update(rows.view(torch.uint8).numpy().data if rows.numel() else b"")
-        return found.digest()
+        hasher.update(rows.view(torch.uint8).numpy().data if rows.numel() else b"")
+        return hasher.digest()
 
     def cosines(self, directions: Tensor) -> Tensor:
         """Cosine of each direction [k, hidden] with each row, float32 [k, n]; 0 where no word."""
@@ -120,23 +120,23 @@ class WordRows:
         unit = torch.nn.functional.pad(unit, (0, 0, 0, max(0, LOOKED_UP_TOGETHER - len(unit))))
         if self.rows.dtype == torch.float32 and self.rows.device.type == "cpu":
             # NumPy's BLAS was a fifth faster than torch's where it was measured, on AMD.
-            found = torch.from_numpy(np.matmul(unit.numpy(), self.rows.detach().numpy().T))
+            cosines = torch.from_numpy(np.matmul(unit.numpy(), self.rows.detach().numpy().T))
         else:
             blocks = torch.split(self.rows, _ROWS)
-            found = torch.cat([(unit @ block.to(exact).T).cpu() for block in blocks], dim=1)
-        found = found[: len(directions)]
-        found /= self.lengths
+            cosines = torch.cat([(unit @ block.to(exact).T).cpu() for block in blocks], dim=1)
+        cosines = cosines[: len(directions)]
+        cosines /= self.lengths
         if len(self._no_words):
-            found[:, self._no_words] = 0
-        return found
+            cosines[:, self._no_words] = 0
+        return cosines
 
     def ends(self, directions: Tensor, count: int) -> Ends:
         """Words at both ends of each direction [k, hidden], at most `count` of each."""
         cosines = self.cosines(directions)
         most = min(count * (_VARIANTS if self._several_rows else 1), cosines.shape[1])
-        found = [cosines.topk(most, dim=1), cosines.topk(most, dim=1, largest=False)]
-        rows = np.stack([best.indices.numpy() for best in found]).astype(np.int32)
-        values = np.stack([best.values.numpy() for best in found])
+        extremes = [cosines.topk(most, dim=1), cosines.topk(most, dim=1, largest=False)]
+        rows = np.stack([best.indices.numpy() for best in extremes]).astype(np.int32)
+        values = np.stack([best.values.numpy() for best in extremes])
         values[0] = np.where(values[0] > 0, values[0], 0)
         values[1] = np.where(values[1] < 0, values[1], 0)
         rows[values == 0] = -1
@@ -146,8 +146,8 @@ class WordRows:
 
     def nearest(self, directions: Tensor, count: int) -> list[list[list[Any]]]:
         """For each direction its words by |cosine|, largest first, with the signed cosine."""
-        found = self.ends(directions, count)
-        return [found.both(self.words, k, count) for k in range(len(directions))]
+        ends = self.ends(directions, count)
+        return [ends.both(self.words, k, count) for k in range(len(directions))]
 
     def vectors(self, word: str, tokenizer: PreTrainedTokenizerFast, embeddings: Tensor) -> Tensor:
         """Vectors of a word, [variants, hidden]: its rows, or else the mean over its tokens.
@@ -157,12 +157,12 @@ class WordRows:
         VocabularyError
             If it is empty or the tokenizer cannot spell it.
         """
-        wanted = word.strip()
-        if wanted:
-            places = [place for place, known in enumerate(self.words) if known == wanted]
+        text = word.strip()
+        if text:
+            places = [place for place, entry in enumerate(self.words) if entry == text]
             if places:
                 return self.rows[places]
-            spelled = word_pieces(tokenizer, [wanted])
+            spelled = word_pieces(tokenizer, [text])
             if spelled[0]:
                 return torch.from_numpy(mean_embeddings(embeddings, spelled))
         raise VocabularyError(f"{word!r} cannot be looked for: the tokenizer has no tokens for it")
@@ -171,11 +171,11 @@ class WordRows:
         """Keep the best row of each word, and move the others behind the end."""
         kept_rows, kept_values = np.full_like(rows, -1), np.zeros_like(values)
         for end in np.ndindex(*rows.shape[:2]):
-            seen: dict[str, int] = {}
+            first: dict[str, int] = {}
             for place, row in enumerate(rows[end].tolist()):
                 if row >= 0:
-                    seen.setdefault(self.words[row], place)
-            places = list(seen.values())
+                    first.setdefault(self.words[row], place)
+            places = list(first.values())
             kept_rows[end][: len(places)] = rows[end][places]
             kept_values[end][: len(places)] = values[end][places]
         return kept_rows, kept_values
@@ -202,15 +202,15 @@ def word_rows(
         count = min(len(tokenizer), len(embeddings))
         return WordRows(_token_words(tokenizer)[:count], embeddings[:count], "tokens")
     spelled = word_pieces(tokenizer, vocabulary.words)
-    kept = [place for place, tokens in enumerate(spelled) if tokens]
-    if not kept:
+    spellable = [place for place, tokens in enumerate(spelled) if tokens]
+    if not spellable:
         raise VocabularyError(
             f"the tokenizer can spell none of the {len(vocabulary.words)} words of "
             f"{vocabulary.source}: give other words"
         )
-    means = mean_embeddings(embeddings, [spelled[place] for place in kept])
+    means = mean_embeddings(embeddings, [spelled[place] for place in spellable])
     return WordRows(
-        [vocabulary.words[place] for place in kept], torch.from_numpy(means), vocabulary.source
+        [vocabulary.words[place] for place in spellable], torch.from_numpy(means), vocabulary.source
     )
 
 

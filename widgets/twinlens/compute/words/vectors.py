@@ -76,24 +76,24 @@ class Cooccurrence:
     @cached_property
     def thresholds(self) -> Array:
         """Threshold per word, shape [words]; infinite for words without a vector."""
-        known = self.known[: self.settings.frequent]
-        if not known.any():
+        valid = self.known[: self.settings.frequent]
+        if not valid.any():
             raise VocabularyError(
-                f"none of the {len(known):,} most frequent words has a vector in {self.source!r}, "
+                f"none of the {len(valid):,} most frequent words has a vector in {self.source!r}, "
                 "so that there is nothing to compare co-occurrence with"
             )
-        frequent = self.units[: self.settings.frequent][known].astype(np.float64)
+        frequent = self.units[: self.settings.frequent][valid].astype(np.float64)
         # Mean and mean square of the cosines u . f follow from those of f and of f f'.
         mean, square = frequent.mean(axis=0), frequent.T @ frequent / len(frequent)
-        found = np.full(len(self.units), np.inf)
+        thresholds = np.full(len(self.units), np.inf)
         for start in range(0, len(self.units), _BLOCK):
             units = self.units[start : start + _BLOCK].astype(np.float64)
             average = units @ mean
             variance = np.maximum(np.vecdot(units @ square, units) - average**2, 0)
-            found[start : start + _BLOCK] = average + self.settings.z * np.sqrt(variance)
-        found = np.maximum(found, 0).astype(self.units.dtype)
-        found[~self.known] = np.inf
-        return np.asarray(found)
+            thresholds[start : start + _BLOCK] = average + self.settings.z * np.sqrt(variance)
+        thresholds = np.maximum(thresholds, 0).astype(self.units.dtype)
+        thresholds[~self.known] = np.inf
+        return np.asarray(thresholds)
 
     @cached_property
     def allowed(self) -> Array:
@@ -107,24 +107,24 @@ class Cooccurrence:
             rows = slice(top, min(top + _BLOCK, words))
             for left in range(top, words, _BLOCK):
                 columns = slice(left, min(left + _BLOCK, words))
-                both = units[rows] @ units[columns].T > np.maximum(
+                together = units[rows] @ units[columns].T > np.maximum(
                     limits[rows, None], limits[None, columns]
                 )
                 if left == top:
-                    np.fill_diagonal(both, val=False)
-                bits[rows, left // 8 : -(-columns.stop // 8)] = _packed(both)
+                    np.fill_diagonal(together, val=False)
+                bits[rows, left // 8 : -(-columns.stop // 8)] = _packed(together)
                 # Torch turns a matrix of bytes round ten times faster than NumPy packs it turned.
-                turned = torch.from_numpy(both).T.contiguous().numpy()
+                turned = torch.from_numpy(together).T.contiguous().numpy()
                 bits[columns, top // 8 : -(-rows.stop // 8)] = _packed(turned)
         return bits
 
     def cosines(self, first: Array, second: Array) -> Array:
         """Cosine of each word of `first` with the word at the same place of `second`."""
-        found = np.empty(len(first), self.units.dtype)
-        for start in range(0, len(found), _GATHER):
+        cosines = np.empty(len(first), self.units.dtype)
+        for start in range(0, len(cosines), _GATHER):
             part = slice(start, start + _GATHER)
-            found[part] = np.vecdot(self.units[first[part]], self.units[second[part]])
-        return found
+            cosines[part] = np.vecdot(self.units[first[part]], self.units[second[part]])
+        return cosines
 
 
 def _packed(block: Array) -> Array:
@@ -158,13 +158,13 @@ def token_words(tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
     """
     texts = [cast(str, tokenizer.decode([token])) for token in range(len(tokenizer))]
     words = [text[1:] for text in texts if text[:1] == " " and text[1:].isalpha()]
-    found = vocabulary(sorted(words, key=lambda word: not word.islower()), size=len(words))
-    return dataclasses.replace(found, source="words of the tokenizer")
+    ordered = vocabulary(sorted(words, key=lambda word: not word.islower()), size=len(words))
+    return dataclasses.replace(ordered, source="words of the tokenizer")
 
 
 def mean_embeddings(embeddings: Tensor, pieces: Sequence[Sequence[int]]) -> Array:
     """Mean embedding of the tokens of each word, float32, shape [words, hidden]."""
-    found = np.empty((len(pieces), embeddings.shape[1]), np.float32)
+    means = np.empty((len(pieces), embeddings.shape[1]), np.float32)
     for start in range(0, len(pieces), _BLOCK):
         block = pieces[start : start + _BLOCK]
         counts = torch.tensor([len(word) for word in block])
@@ -172,8 +172,8 @@ def mean_embeddings(embeddings: Tensor, pieces: Sequence[Sequence[int]]) -> Arra
         rows = embeddings.detach()[tokens.to(embeddings.device)].float().cpu()
         sums = torch.zeros(len(block), rows.shape[1])
         sums.index_add_(0, torch.repeat_interleave(counts), rows)
-        found[start : start + _BLOCK] = (sums / counts[:, None]).numpy()
-    return found
+        means[start : start + _BLOCK] = (sums / counts[:, None]).numpy()
+    return means
 
 
 def all_but_the_top(vectors: Array) -> tuple[Array, int]:
