@@ -60,11 +60,14 @@ _EXAMPLES: dict[Kind, tuple[tuple[str, tuple[str, ...], str], ...]] = {
 
 def messages(question: Question) -> list[Message]:
     """What the endpoint is sent: the instruction, examples, and the words as data."""
-    found = [{"role": "system", "content": _INSTRUCTIONS[question.kind]}]
+    conversation = [{"role": "system", "content": _INSTRUCTIONS[question.kind]}]
     for name, words, answer in _EXAMPLES[question.kind]:
-        found.append({"role": "user", "content": _said(name, words)})
-        found.append({"role": "assistant", "content": answer})
-    return [*found, {"role": "user", "content": _said(question.name, question.component.words)}]
+        conversation.append({"role": "user", "content": _said(name, words)})
+        conversation.append({"role": "assistant", "content": answer})
+    return [
+        *conversation,
+        {"role": "user", "content": _said(question.name, question.component.words)},
+    ]
 
 
 def _said(name: str, words: tuple[str, ...]) -> str:
