@@ -72,36 +72,36 @@ def concepts(
         vocabulary="tokens" if vocabulary == "tokens" else _vocabulary(vocabulary, read_vocabulary),
     )
     with progress("components", tqdm) as report:
-        found = compare_concepts(
+        comparison = compare_concepts(
             base, tuned, settings=settings, layers=layers or None, report=report
         )
-    written = write_concepts(found, out)
+    written = write_concepts(comparison, out)
     annotations: list[Annotation] = []
     if labels is not None:
         from twinlens.labels.annotate import read_annotations
 
         annotations = read_annotations(labels)
     elif endpoint and model:
-        annotations = _ask(found, endpoint, model, words, rounds)
+        annotations = _ask(comparison, endpoint, model, words, rounds)
     if annotations:
         written += _write_labels(out, annotations)
     summary = {
-        **found.parameters,
+        **comparison.parameters,
         "layers": [
             {"layer": row["layer"], "angle": row["mean"], "random": row["null_mean"]}
-            for row in found.rotation.rows()
+            for row in comparison.rotation.rows()
         ],
         "files": [str(path) for path in written],
     }
     click.echo(json.dumps(summary, indent=2) if as_json else _as_text(summary))
 
 
-def _vocabulary(named: str, read: Any) -> Any:
-    return read() if named == "words" else read(Path(named))
+def _vocabulary(source: str, read: Any) -> Any:
+    return read() if source == "words" else read(Path(source))
 
 
 def _ask(
-    found: ConceptComparison, endpoint: str, model: str, words: int, rounds: int
+    comparison: ConceptComparison, endpoint: str, model: str, words: int, rounds: int
 ) -> list[Annotation]:
     from tqdm import tqdm
 
@@ -109,11 +109,13 @@ def _ask(
     from twinlens.labels.endpoint import Endpoint
     from twinlens.support.progress import progress
 
-    asked = [
-        one for layer, block in found.blocks.items() for one in components_of(layer, block, words)
+    components = [
+        component
+        for layer, block in comparison.blocks.items()
+        for component in components_of(layer, block, words)
     ]
     with progress("naming components", tqdm) as report:
-        return annotate(asked, Endpoint(model, endpoint), rounds=range(rounds), report=report)
+        return annotate(components, Endpoint(model, endpoint), rounds=range(rounds), report=report)
 
 
 def _write_labels(out: Path, annotations: list[Annotation]) -> list[Path]:

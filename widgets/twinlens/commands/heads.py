@@ -71,28 +71,28 @@ def heads(
 
     if output is not None and output.suffix not in (".html", ".csv"):
         raise TwinlensError(f"the file to write ends in .html or .csv, not {output.suffix!r}")
-    found = word_pairs(base, tuned, words, cooccurrence=vectors, **settings)
+    head_words = word_pairs(base, tuned, words, cooccurrence=vectors, **settings)
     if word is not None:
-        rows = found.word(word)
+        rows = head_words.word(word)
         click.echo(json.dumps(rows, ensure_ascii=False) if as_json else _heads_of(word, rows))
         return
-    read = {name: vocabulary(path).words for name, path in lists}
-    table = found.table(read or None, group=group)
+    word_lists = {name: vocabulary(path).words for name, path in lists}
+    table = head_words.table(word_lists or None, group=group)
     if output is not None:
-        _write(found, table, output)
+        _write(head_words, table, output)
     if as_json:
         result = {
             "rows": table.rows,
             "hypothesis": table.hypothesis,
             "parameters": table.parameters,
-            "heads_changed": found.heads_changed,
+            "heads_changed": head_words.heads_changed,
         }
         click.echo(json.dumps(result, ensure_ascii=False, indent=2))
     else:
-        click.echo(as_text(found, table))
+        click.echo(as_text(head_words, table))
 
 
-def as_text(found: HeadWords, table: RiseTable) -> str:
+def as_text(head_words: HeadWords, table: RiseTable) -> str:
     """The table for a terminal."""
     settings = table.parameters
     width = max(len(row["list"]) for row in table.rows)
@@ -106,14 +106,14 @@ def as_text(found: HeadWords, table: RiseTable) -> str:
             f"{row['layers']:8}{row['list']:{width + 2}}{share:>8}{row['words']:>7}"
             f"{row['absent']:>8}{p:>9}"
         )
-    heads = len(found.base.layers) * found.base.heads
+    heads = len(head_words.base.layers) * head_words.base.heads
     return "\n".join(
         [
             *lines,
             "",
             "rise in: share of the changed heads in which a word is in more pairs, mean over words",
             f"p: that {table.hypothesis}",
-            f"{found.heads_changed} of {heads} heads changed; K = {settings['top']}, "
+            f"{head_words.heads_changed} of {heads} heads changed; K = {settings['top']}, "
             f"z = {settings['z']}, {settings['words']:,} words ({settings['vocabulary']}), "
             f"{len(settings['words_without_vectors'])} left out",
             f"co-occurrence: {settings['cooccurrence']}, "
@@ -127,20 +127,23 @@ def _heads_of(word: str, rows: list[dict[str, Any]]) -> str:
         return f"{word}: its pairs changed in no head"
     lines = [f"{'head':8}{'base':>6}{'tuned':>7}  partners"]
     for row in rows:
-        partners = [*(f"+{one}" for one in row["gained"]), *(f"-{one}" for one in row["lost"])]
-        place = f"{row['layer']}.{row['head']}"
-        lines.append(f"{place:8}{row['base']:>6}{row['tuned']:>7}  {' '.join(partners)}")
+        partners = [
+            *(f"+{partner}" for partner in row["gained"]),
+            *(f"-{partner}" for partner in row["lost"]),
+        ]
+        head = f"{row['layer']}.{row['head']}"
+        lines.append(f"{head:8}{row['base']:>6}{row['tuned']:>7}  {' '.join(partners)}")
     return "\n".join(lines)
 
 
-def _write(found: HeadWords, table: RiseTable, output: Path) -> None:
+def _write(head_words: HeadWords, table: RiseTable, output: Path) -> None:
     if output.suffix == ".csv":
-        found.to_frame().to_csv(output, index=False)
+        head_words.to_frame().to_csv(output, index=False)
         return
     from bokeh.embed import file_html
     from bokeh.resources import INLINE
 
     from twinlens.figures.word_pairs import rise_figure
 
-    title = f"Word pairs of {found.base.model} and {found.tuned.model}"
+    title = f"Word pairs of {head_words.base.model} and {head_words.tuned.model}"
     output.write_text(file_html(rise_figure(table), INLINE, title), encoding="utf-8")

@@ -186,11 +186,11 @@ def _finish(
     if not as_json:
         click.echo(as_text(summary))
     with _bar("writing the page") as report:
-        written = to_html(trace, output, title=title, budget_mb=budget_mb, report=report)
+        page = to_html(trace, output, title=title, budget_mb=budget_mb, report=report)
     summary["page"] = {
-        "path": str(written.path),
-        "bytes": written.size,
-        "left_out": len(written.missing),
+        "path": str(page.path),
+        "bytes": page.size,
+        "left_out": len(page.missing),
     }
     summary["recording"] = None if saved is None else str(saved)
     if as_json:
@@ -198,7 +198,7 @@ def _finish(
     else:
         if saved is not None:
             click.echo(f"Recording  {saved}")
-        click.echo(f"Page       {written}")
+        click.echo(f"Page       {page}")
     if show or (show is None and not as_json and _has_screen()):
         webbrowser.open(output.resolve().as_uri())
 
@@ -229,7 +229,7 @@ def summarise(trace: Trace, report: Callable[[int, int, str], None]) -> dict[str
             {"layer": layer, "head": head, "divergence_bits": value}
             for layer, head, value in changed_heads(trace)
         ],
-        "changed_layers": [{"layer": layer, **parts} for layer, parts in changed_layers(trace)],
+        "changed_layers": [{"layer": layer, **shifts} for layer, shifts in changed_layers(trace)],
     }
 
 
@@ -248,12 +248,12 @@ def as_text(summary: dict[str, Any]) -> str:
             f"  {density['score']}, from {density['method']}",
         ]
     heads = ", ".join(
-        f"{one['layer']}.{one['head']} ({one['divergence_bits']:.3f})"
-        for one in summary["changed_heads"]
+        f"{head['layer']}.{head['head']} ({head['divergence_bits']:.3f})"
+        for head in summary["changed_heads"]
     )
     layers = ", ".join(
-        f"{one['layer']} ({one['attention']:.3f}, {one['feed_forward']:.3f})"
-        for one in summary["changed_layers"]
+        f"{layer['layer']} ({layer['attention']:.3f}, {layer['feed_forward']:.3f})"
+        for layer in summary["changed_layers"]
     )
     return "\n".join(
         [
@@ -269,8 +269,8 @@ def as_text(summary: dict[str, Any]) -> str:
 
 def _literal(text: str) -> str:
     """Text of a model on one line; control characters must not reach the terminal."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return f"“{shown}”"
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return f"“{escaped}”"
 
 
 def _bar(title: str) -> Any:

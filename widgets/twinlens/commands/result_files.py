@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bokeh.models.ui.ui_element import UIElement
 
 
-def write_concepts(found: ConceptComparison, folder: Path) -> list[Path]:
+def write_concepts(comparison: ConceptComparison, folder: Path) -> list[Path]:
     """Write tables, settings and the figure of the rotation.
 
     Returns
@@ -29,14 +29,14 @@ def write_concepts(found: ConceptComparison, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     parameters = folder / "parameters.json"
-    text = json.dumps(found.parameters, indent=2, ensure_ascii=False)
+    text = json.dumps(comparison.parameters, indent=2, ensure_ascii=False)
     parameters.write_text(text + "\n", encoding="utf-8")
     return [
-        write_table(folder / "components.csv", found.rows()),
-        write_table(folder / "rotation.csv", found.rotation.rows()),
-        write_table(folder / "added.csv", found.rotation.added_rows()),
+        write_table(folder / "components.csv", comparison.rows()),
+        write_table(folder / "rotation.csv", comparison.rotation.rows()),
+        write_table(folder / "added.csv", comparison.rotation.added_rows()),
         parameters,
-        write_figure(folder / "rotation.html", rotation_figure(found.rotation), "Rotation"),
+        write_figure(folder / "rotation.html", rotation_figure(comparison.rotation), "Rotation"),
     ]
 
 

@@ -113,7 +113,7 @@ def study(
 
     demo = (base, tuned) == ("demo", "demo")
     pair = demo_pair() if demo else load_pair(base, tuned, device=device, memory=memory)
-    with progress("prompts", tqdm) as said:
+    with progress("prompts", tqdm) as report:
         store = run_study(
             pair,
             data,
@@ -125,7 +125,7 @@ def study(
             batch_size=batch_size,
             engine=engine,
             workers=workers,
-            report=said,
+            report=report,
         )
     if weights or labels:
         from twinlens.labels.annotate import read_annotations
@@ -133,8 +133,8 @@ def study(
         from twinlens.studies.data.change_tables import write_changes
 
         annotations = read_annotations(labels) if labels else ()
-        with progress("weights", tqdm) as said:
-            write_changes(out, weight_tables(pair, annotations=annotations, report=said))
+        with progress("weights", tqdm) as report:
+            write_changes(out, weight_tables(pair, annotations=annotations, report=report))
     for problem in store.problems:
         click.echo(f"row {problem.number} set aside: {problem.message}", err=True)
     _report(store, out, problems=store.problems, **options)
@@ -206,20 +206,20 @@ def _report(
     tables = write_tables(
         page.analysis, page.outcomes, out / "tables", changes=page.changes, pair=cases.pair
     )
-    drawn = page.save_figures(out / "figures") if figures else []
-    said = findings(page.analysis, page.outcomes, page.changes)
+    figure_paths = page.save_figures(out / "figures") if figures else []
+    statements = findings(page.analysis, page.outcomes, page.changes)
     if as_json:
         summary = {
-            "findings": said,
+            "findings": statements,
             "groups": page.analysis.records()["groups"],
             "set_aside": len(problems),
             "report": str(page.path),
             "tables": [str(path) for path in tables],
-            "figures": [str(path) for path in drawn],
+            "figures": [str(path) for path in figure_paths],
         }
         click.echo(json.dumps(_plain(summary)))
         return
-    click.echo("\n\n".join(said))
+    click.echo("\n\n".join(statements))
     click.echo(f"\n{page.path} ({page.size / 1e6:.1f} MB), tables in {out / 'tables'}")
 
 

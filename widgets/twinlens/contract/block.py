@@ -61,17 +61,17 @@ class Parameter:
         if isinstance(choices, int):
             if text.isascii() and text.isdecimal() and int(text) < choices:
                 return int(text)
-            shown = text if text.isascii() and text.isdecimal() else repr(text)
-            known = f"0 to {choices - 1}" if choices else "there are none"
+            value_text = text if text.isascii() and text.isdecimal() else repr(text)
+            choices_text = f"0 to {choices - 1}" if choices else "there are none"
         else:
             if text in choices:
                 return text
-            shown, known = repr(text), f"one of {', '.join(choices)}"
+            value_text, choices_text = repr(text), f"one of {', '.join(choices)}"
         where = ""
         if values.get(self.where) is not None:
             front = "of" if self.where == "side" else f"in {PARAMETERS[self.where].what}"
             where = f" {front} {values[self.where]}"
-        raise UnknownBlockError(f"there is no {self.what} {shown}{where}: {known}")
+        raise UnknownBlockError(f"there is no {self.what} {value_text}{where}: {choices_text}")
 
 
 class _Unit(Parameter):
@@ -203,14 +203,14 @@ class Block(Generic[P]):
         parts = key.split("/", len(self.parts) - 1) if word_last else key.split("/")
         if len(parts) != len(self.parts):
             return None
-        found = {}
+        texts = {}
         for part, text in zip(self.parts, parts, strict=True):
-            place = _PLACE.fullmatch(part)
-            if place:
-                found[place[1]] = text
+            parameter = _PLACE.fullmatch(part)
+            if parameter:
+                texts[parameter[1]] = text
             elif part != text:
                 return None
-        return found
+        return texts
 
     def read(self, texts: Mapping[str, str], manifest: Manifest) -> dict[str, Any]:
         """Values of the parameters.
@@ -236,11 +236,11 @@ class Block(Generic[P]):
     def every(self, manifest: Manifest) -> Iterator[str]:
         """All keys of a trace, the first parameter slowest; the word for all comes first."""
 
-        def choices(values: dict[str, Any], left: Sequence[str]) -> Iterator[dict[str, Any]]:
-            if not left:
+        def choices(values: dict[str, Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+            if not names:
                 yield values
                 return
-            name, *rest = left
+            name, *rest = names
             listed = PARAMETERS[name].every(manifest, values)
             for value in [None, *listed] if self.parameters[name] else listed:
                 yield from choices({**values, name: value}, rest)

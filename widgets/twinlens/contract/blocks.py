@@ -33,9 +33,9 @@ def block(pattern: str, form: Any, **flags: bool) -> Callable[[Callable[P, None]
     """Declare a block, see `Block`."""
 
     def declare(declaration: Callable[P, None]) -> Block[P]:
-        made = Block(declaration, pattern, form, **flags)
-        BLOCKS[made.name] = made
-        return made
+        new_block = Block(declaration, pattern, form, **flags)
+        BLOCKS[new_block.name] = new_block
+        return new_block
 
     return declare
 
@@ -311,12 +311,14 @@ class Asked:
 
 def find(key: str) -> tuple[Block[Any], dict[str, str]] | None:
     """The block that a key has the form of, and what stands for its parameters."""
-    alike = [made for made in BLOCKS.values() if made.parts[0] == key.split("/")[0]]
+    candidates = [
+        candidate for candidate in BLOCKS.values() if candidate.parts[0] == key.split("/")[0]
+    ]
     # What is written out goes before what may be anything.
-    for made in sorted(alike, key=lambda made: -made.literals):
-        texts = made.texts(key)
+    for candidate in sorted(candidates, key=lambda candidate: -candidate.literals):
+        texts = candidate.texts(key)
         if texts is not None:
-            return made, texts
+            return candidate, texts
     return None
 
 
@@ -329,64 +331,64 @@ def read(key: str, manifest: Manifest) -> Asked:
         If there is no such block, or a parameter is out of range in this trace: the message names
         the choices.
     """
-    found = find(key)
-    if found is None or found[0].page:
-        first = key.split("/")[0]
-        alike = [b.pattern for b in BLOCKS.values() if b.parts[0] == first and not b.page]
-        known = f": known are {', '.join(alike)}" if alike else ""
-        raise UnknownBlockError(f"there is no block {key!r}{known}")
-    made, texts = found
-    return Asked(made, made.read(texts, manifest))
+    match = find(key)
+    if match is None or match[0].page:
+        first_part = key.split("/")[0]
+        alike = [b.pattern for b in BLOCKS.values() if b.parts[0] == first_part and not b.page]
+        hint = f": known are {', '.join(alike)}" if alike else ""
+        raise UnknownBlockError(f"there is no block {key!r}{hint}")
+    block, texts = match
+    return Asked(block, block.read(texts, manifest))
 
 
 def is_causal(key: str) -> bool:
     """Whether the block of this key is a lower-triangular matrix."""
-    found = find(key)
-    return found is not None and found[0].causal
+    match = find(key)
+    return match is not None and match[0].causal
 
 
 def is_exact(key: str) -> bool:
     """Whether the numbers of this key stay as they are where others are rounded to 8 bits."""
-    found = find(key)
-    return found is not None and found[0].exact
+    match = find(key)
+    return match is not None and match[0].exact
 
 
 def grows(key: str) -> bool:
     """Whether a block says how far a computation has come, so that it is no answer for good."""
-    found = find(key)
-    return found is not None and found[0].grows
+    match = find(key)
+    return match is not None and match[0].grows
 
 
-def shape(asked: Asked, manifest: Manifest) -> tuple[int, ...]:
+def shape(request: Asked, manifest: Manifest) -> tuple[int, ...]:
     """Shape of an array block; see `Block.shape`."""
-    values: Values = asked.values
-    return asked.block.shape(manifest, values)
+    values: Values = request.values
+    return request.block.shape(manifest, values)
 
 
 def with_methods(manifest: Manifest, keys: Collection[str]) -> Manifest:
     """The manifest with only the saliency methods whose blocks are among the keys."""
-    kept = (m for m in manifest.methods if any(saliency(s, m.name) in keys for s in SIDES))
-    return replace(manifest, methods=tuple(kept))
+    methods = (m for m in manifest.methods if any(saliency(s, m.name) in keys for s in SIDES))
+    return replace(manifest, methods=tuple(methods))
 
 
 def documentation() -> str:
     """A Markdown table of all blocks: key, form, meaning."""
     rows = ["| key | form | meaning |", "|---|---|---|"]
-    for made in BLOCKS.values():
-        form = made.form if isinstance(made.form, str) else forms.name_of(made.form)
+    for block in BLOCKS.values():
+        form = block.form if isinstance(block.form, str) else forms.name_of(block.form)
         notes = [
             word
-            for word, said in (
-                ("causal", made.causal),
-                ("exact", made.exact),
-                ("grows", made.grows),
-                ("one answer", made.shared),
-                ("of pages", made.page),
-                ("on request", not made.recorded),
+            for word, applies in (
+                ("causal", block.causal),
+                ("exact", block.exact),
+                ("grows", block.grows),
+                ("one answer", block.shared),
+                ("of pages", block.page),
+                ("on request", not block.recorded),
             )
-            if said
+            if applies
         ]
-        meaning = " ".join(made.meaning.split()) + (f" *({', '.join(notes)})*" if notes else "")
-        pattern = made.pattern.replace("|", "\\|")
+        meaning = " ".join(block.meaning.split()) + (f" *({', '.join(notes)})*" if notes else "")
+        pattern = block.pattern.replace("|", "\\|")
         rows.append(f"| `{pattern}` | `{form}` | {meaning} |".replace(" || ", " \\|\\| "))
     return "\n".join(rows) + "\n"

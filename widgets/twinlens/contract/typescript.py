@@ -64,7 +64,7 @@ def contract_ts() -> str:
     marked = " | ".join(f'"{name}"' for name in words.MARKED)
     parts.append(f"export type Mark = [start: number, end: number, segment: {marked}];\n")
     structures = [*_structures(vars(manifest)), *_structures(vars(forms))]
-    parts += [_interface(one) for one in structures]
+    parts += [_interface(structure) for structure in structures]
     parts += [f"export type {name} = {_type(form, name)};" for name, form in _aliases()]
     parts.append(_KEYS)
     parts += ["export const keys = {", *map(_builder, BLOCKS.values()), "};\n"]
@@ -111,9 +111,9 @@ def _interface(structure: type) -> str:
     return f"/** {doc} */\nexport interface {structure.__name__} {{\n" + "\n".join(lines) + "\n}\n"
 
 
-def _type(hint: Any, own: str = "") -> str:
+def _type(hint: Any, except_for: str = "") -> str:
     for name, alias in _aliases():
-        if name != own and hint == alias:
+        if name != except_for and hint == alias:
             return name
     for name, listed in _ONE_OF.items():
         if get_origin(hint) is Literal and get_args(hint) == getattr(words, listed):
@@ -128,8 +128,8 @@ def _type(hint: Any, own: str = "") -> str:
     if origin is tuple and inner[-1] is not Ellipsis:
         return f"[{', '.join(map(_type, inner))}]"
     if origin in (list, tuple):
-        one = _type(inner[0])
-        return f"({one})[]" if " " in one else f"{one}[]"
+        item = _type(inner[0])
+        return f"({item})[]" if " " in item else f"{item}[]"
     if origin is dict:
         return f"Record<{_type(inner[0])}, {_type(inner[1])}>"
     if isinstance(hint, type):
@@ -140,13 +140,13 @@ def _type(hint: Any, own: str = "") -> str:
 def _builder(block: Block[Any]) -> str:
     parameters, parts = [], []
     for part in block.parts:
-        place = re.fullmatch(r"\{(\w+)(?:\|(\w+))?\}", part)
-        if place is None:
+        parameter = re.fullmatch(r"\{(\w+)(?:\|(\w+))?\}", part)
+        if parameter is None:
             parts.append(part)
             continue
-        name, every = _camel(place[1]), place[2]
-        kind = _PARAMETERS.get(place[1], "string" if place[1] in _TEXTS else "number")
-        parameters.append(f"{name}: {kind}" + (f' | "{every}"' if every else ""))
+        name, all_word = _camel(parameter[1]), parameter[2]
+        kind = _PARAMETERS.get(parameter[1], "string" if parameter[1] in _TEXTS else "number")
+        parameters.append(f"{name}: {kind}" + (f' | "{all_word}"' if all_word else ""))
         parts.append(f"${{{name}}}")
     value = "Tensor" if block.dtype else _type(block.form)
     doc = " ".join(block.meaning.split("\n\n")[0].split())

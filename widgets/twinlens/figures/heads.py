@@ -156,8 +156,8 @@ def _scatter(
 
 def _rank_correlation(first: Array, second: Array) -> float:
     """Spearman's rank correlation of the heads that have both; NaN where one does not vary."""
-    both = np.isfinite(first) & np.isfinite(second)
-    first, second = first[both], second[both]
+    finite = np.isfinite(first) & np.isfinite(second)
+    first, second = first[finite], second[finite]
     if len(first) < 2 or not first.std() or not second.std():
         return float("nan")
     return spearman(first, second)

@@ -75,8 +75,8 @@ def _panel(
     )
     models = [name.removeprefix("mean_") for name in shares.summary[0] if name.startswith("mean_")]
     marks = (("circle", colours.base), ("square", colours.tuned))
-    for place, model in enumerate(models):
-        shape, colour = marks[SIDES.index(model) if model in SIDES else place]
+    for index, model in enumerate(models):
+        shape, colour = marks[SIDES.index(model) if model in SIDES else index]
         rows = [
             row
             for row in shares.summary
@@ -94,7 +94,7 @@ def _panel(
             "high": [mean + sd for mean, sd in zip(means, deviations, strict=True)],
             "model": [model] * len(rows),
             # Beside each other, so that no bar hides the other model's.
-            "place": [(row["layers"], (2 * place - 1) * _APART) for row in rows],
+            "place": [(row["layers"], (2 * index - 1) * _APART) for row in rows],
         }
         source = ColumnDataSource(columns)
         fig.line("place", "mean", source=source, color=colour, line_width=1.75, legend_label=model)

@@ -67,13 +67,13 @@ def _shift_figure(
     fig = layer_figure("shift_figure", SHIFT_HEIGHT, colours, marker, layers)
     fig.y_range = DataRange1d(start=0)
     fig.yaxis.axis_label = "relative difference"
-    parts = (
+    lines = (
         ("attention", "attention", colours.attention, "circle"),
         ("feed_forward", "feed-forward", colours.feed_forward, "square"),
         ("residual", "residual", colours.ink, "triangle"),
     )
-    points = [layer_line(fig, source, *part) for part in parts]
-    hover(fig, points[0], [(title, f"@{name}{{0.0000}}") for name, title, *_ in parts])
+    points = [layer_line(fig, source, *line) for line in lines]
+    hover(fig, points[0], [(title, f"@{name}{{0.0000}}") for name, title, *_ in lines])
     legend_above(fig, colours)
     return fig
 

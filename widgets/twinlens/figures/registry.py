@@ -76,14 +76,14 @@ def chart_json(trace: Trace, key: str, report: Report | None = None) -> Json:
     UnknownBlockError
         If there is no such chart.
     """
-    known = {
+    charts = {
         blocks.chart(name, theme): (chart, theme)
         for name, chart in CHARTS.items()
         for theme in THEMES
     }
-    if key not in known:
-        raise UnknownBlockError(f"there is no chart {key!r}: one of {', '.join(known)}")
+    if key not in charts:
+        raise UnknownBlockError(f"there is no chart {key!r}: one of {', '.join(charts)}")
     from bokeh.embed import json_item
 
-    chart, theme = known[key]
+    chart, theme = charts[key]
     return numbered(dict(json_item(chart.draw(trace, theme, report))))

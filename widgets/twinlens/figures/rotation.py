@@ -63,8 +63,11 @@ def rotation_figure(
     from bokeh.models.widgets import Div
 
     if k is None:
-        most = max(1, rotation.parameters["rank"] // 4)
-        k = max((one for one in rotation.measured if one <= most), default=min(rotation.measured))
+        quarter = max(1, rotation.parameters["rank"] // 4)
+        k = max(
+            (count for count in rotation.measured if count <= quarter),
+            default=min(rotation.measured),
+        )
     layout = rotation_layout(rotation.block(k), theme)
     return column(layout, Div(text=_CAPTION.format(k=k)), sizing_mode="stretch_width")
 

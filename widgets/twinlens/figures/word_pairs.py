@@ -24,7 +24,7 @@ def rise_figure(table: RiseTable, theme: ChartTheme = "light") -> figure:
     from bokeh.plotting import figure
 
     colours = PALETTES[theme]
-    kept = [row for row in table.rows if row["share"] is not None]
+    tested = [row for row in table.rows if row["share"] is not None]
     lists = list(dict.fromkeys(row["list"] for row in table.rows))
     fig = figure(
         x_range=FactorRange(factors=[(row["layers"], row["list"]) for row in table.rows]),
@@ -43,7 +43,7 @@ def rise_figure(table: RiseTable, theme: ChartTheme = "light") -> figure:
         Span(location=0.5, dimension="width", line_dash="dashed", line_color=colours.muted)
     )
     for name, colour in zip(lists, itertools.cycle(colours.groups), strict=False):
-        rows = [row for row in kept if row["list"] == name]
+        rows = [row for row in tested if row["list"] == name]
         error = [(row["sd"] or 0.0) / np.sqrt(row["words"]) for row in rows]
         source = ColumnDataSource(
             {

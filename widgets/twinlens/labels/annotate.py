@@ -60,12 +60,14 @@ def components_of(
 
     The models are called "base" and "tuned"; components keep their number in their own model.
     """
-    found = []
+    components = []
     for number, row in enumerate(block):
         for side in SIDES:
-            said = tuple(word for word, _ in row[side]["words"][:words])
-            found.append(Component(side, layer, row[side].get("index", number), said))
-    return sorted(found, key=lambda one: (SIDES.index(one.model), one.component))
+            top_words = tuple(word for word, _ in row[side]["words"][:words])
+            components.append(Component(side, layer, row[side].get("index", number), top_words))
+    return sorted(
+        components, key=lambda component: (SIDES.index(component.model), component.component)
+    )
 
 
 def annotate(
@@ -111,7 +113,7 @@ def annotate(
     with AnswerStore.of(annotator, cache) as store:
         stopped = threading.Event()
 
-        def one(seed: int, component: Component) -> Annotation:
+        def name_and_label(seed: int, component: Component) -> Annotation:
             def ask(question: LabelQuestion) -> str | None:
                 if stopped.is_set():
                     raise _StoppedError
@@ -125,7 +127,7 @@ def annotate(
 
         pool = ThreadPoolExecutor(concurrency, thread_name_prefix="annotate")
         try:
-            pending = [pool.submit(one, *item) for item in work]
+            pending = [pool.submit(name_and_label, *item) for item in work]
             _await(pending, report)
             return [future.result() for future in pending]
         finally:
@@ -136,14 +138,14 @@ def annotate(
 
 def _await(futures: Sequence[Future[Annotation]], report: Report | None) -> None:
     """Wait for all, or raise the first error at once."""
-    left = set(futures)
-    while left:
-        done, left = wait(left, return_when=FIRST_COMPLETED)
+    unfinished = set(futures)
+    while unfinished:
+        done, unfinished = wait(unfinished, return_when=FIRST_COMPLETED)
         for future in done:
             if not isinstance(future.exception(), _StoppedError):
                 future.result()
         if report is not None:
-            report(len(futures) - len(left), len(futures), "naming components")
+            report(len(futures) - len(unfinished), len(futures), "naming components")
 
 
 def _annotate(
@@ -175,12 +177,12 @@ def parse_tasks(answer: str | None) -> tuple[tuple[str, ...] | None, ReplyOutcom
     if _cannot_tell(text):
         return None, "cannot tell"
     parts = [part for part in re.split(r"[,;/\n]|\band\b", text) if part.strip()]
-    found = {_SPELLINGS.get(_trimmed(part).lower()) for part in parts}
-    if found == {NONE}:
+    tasks = {_SPELLINGS.get(_trimmed(part).lower()) for part in parts}
+    if tasks == {NONE}:
         return (), "told"
-    if not found or not found <= set(TASKS):
+    if not tasks or not tasks <= set(TASKS):
         return None, "nonsense"
-    return tuple(task for task in TASKS if task in found), "told"
+    return tuple(task for task in TASKS if task in tasks), "told"
 
 
 def parse_level(answer: str | None) -> tuple[str | None, ReplyOutcome]:
@@ -224,10 +226,10 @@ def read_annotations(path: str | os.PathLike[str]) -> list[Annotation]:
     missing = set(_COLUMNS) - {"round"} - set(table.fieldnames or ())
     if missing:
         raise AnnotationError(f"{path.name!r} lacks the columns {', '.join(sorted(missing))}")
-    found = []
+    annotations = []
     for number, row in enumerate(rows, 2):
         try:
-            place = int(row["layer"]), int(row["component"])
+            layer, component = int(row["layer"]), int(row["component"])
             seed = int(row.get("round") or 0)
         except (TypeError, ValueError):
             raise AnnotationError(
@@ -238,8 +240,10 @@ def read_annotations(path: str | os.PathLike[str]) -> list[Annotation]:
         def ask(question: LabelQuestion, cells: Mapping[str, str | None] = cells) -> str | None:
             return cells[question.kind] or None
 
-        found.append(_annotate(Component(row["model"] or "", *place, ()), seed, ask))
-    return found
+        annotations.append(
+            _annotate(Component(row["model"] or "", layer, component, ()), seed, ask)
+        )
+    return annotations
 
 
 def write_annotations(path: str | os.PathLike[str], annotations: Iterable[Annotation]) -> None:
@@ -248,7 +252,10 @@ def write_annotations(path: str | os.PathLike[str], annotations: Iterable[Annota
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t" if path.suffix == ".tsv" else ",")
         table.writerow(_COLUMNS)
-        for one in annotations:
-            tasks = "" if one.tasks is None else "; ".join(one.tasks) or NONE
-            place = (one.component.model, one.component.layer, one.component.component)
-            table.writerow((*place, one.round, one.name or "", tasks, one.level or ""))
+        for annotation in annotations:
+            tasks = "" if annotation.tasks is None else "; ".join(annotation.tasks) or NONE
+            component = annotation.component
+            key = (component.model, component.layer, component.component)
+            table.writerow(
+                (*key, annotation.round, annotation.name or "", tasks, annotation.level or "")
+            )

@@ -60,14 +60,17 @@ _EXAMPLES: dict[LabelKind, tuple[tuple[str, tuple[str, ...], str], ...]] = {
 
 def messages(question: LabelQuestion) -> list[Message]:
     """What the endpoint is sent: the instruction, examples, and the words as data."""
-    found = [{"role": "system", "content": _INSTRUCTIONS[question.kind]}]
+    conversation = [{"role": "system", "content": _INSTRUCTIONS[question.kind]}]
     for name, words, answer in _EXAMPLES[question.kind]:
-        found.append({"role": "user", "content": _said(name, words)})
-        found.append({"role": "assistant", "content": answer})
-    return [*found, {"role": "user", "content": _said(question.name, question.component.words)}]
+        conversation.append({"role": "user", "content": _user_text(name, words)})
+        conversation.append({"role": "assistant", "content": answer})
+    return [
+        *conversation,
+        {"role": "user", "content": _user_text(question.name, question.component.words)},
+    ]
 
 
-def _said(name: str, words: tuple[str, ...]) -> str:
+def _user_text(name: str, words: tuple[str, ...]) -> str:
     listed = json.dumps(words, ensure_ascii=False)
     return f"Concept: {json.dumps(name, ensure_ascii=False)}\nWords: {listed}" if name else listed
 

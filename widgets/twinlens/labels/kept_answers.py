@@ -71,15 +71,15 @@ class AnswerStore:
         key = self._key(question, seed)
         if key in self._answers:
             return self._answers[key]
-        found = annotator(question, seed)
-        if found == "":
-            return found  # Not kept: it may come from a wrong address, and be put right later.
+        answer = annotator(question, seed)
+        if answer == "":
+            return answer  # Not kept: it may come from a wrong address, and be put right later.
         with self._lock:
-            self._answers[key] = found
+            self._answers[key] = answer
             if self._file is not None:
-                self._file.write(json.dumps({"key": key, "answer": found}) + "\n")
+                self._file.write(json.dumps({"key": key, "answer": answer}) + "\n")
                 self._file.flush()
-        return found
+        return answer
 
     def _key(self, question: LabelQuestion, seed: int) -> str:
         parts = [_VERSION, self._identity, dataclasses.asdict(question), seed]
@@ -88,15 +88,15 @@ class AnswerStore:
 
 def _read(path: Path) -> dict[str, str | None]:
     """Answers of a file; a line that an interrupted run left half written is dropped."""
-    found: dict[str, str | None] = {}
+    answers: dict[str, str | None] = {}
     if not path.exists():
-        return found
+        return answers
     text = path.read_text("utf-8", errors="replace")
     for line in text.splitlines():
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            kept = json.loads(line)
-            found[kept["key"]] = kept["answer"]
+            record = json.loads(line)
+            answers[record["key"]] = record["answer"]
     if text and not text.endswith("\n"):
         with path.open("a", encoding="utf-8") as file:
             file.write("\n")
-    return found
+    return answers

@@ -37,20 +37,24 @@ def names_of(annotations: Iterable[Annotation]) -> dict[tuple[str, int, int], Na
     rounds that named the component gave it.
     """
     rounds: dict[tuple[str, int, int], list[Annotation]] = {}
-    for one in annotations:
-        place = (one.component.model, one.component.layer, one.component.component)
-        rounds.setdefault(place, []).append(one)
-    found = {}
-    for place, several in rounds.items():
-        named = [one for one in several if one.name is not None]
-        given = Counter(
+    for annotation in annotations:
+        component = annotation.component
+        key = (component.model, component.layer, component.component)
+        rounds.setdefault(key, []).append(annotation)
+    names = {}
+    for key, of_component in rounds.items():
+        named = [annotation for annotation in of_component if annotation.name is not None]
+        label_counts = Counter(
             label
-            for one in named
-            for label in (*(one.tasks or ()), *((one.level,) if one.level else ()))
+            for annotation in named
+            for label in (
+                *(annotation.tasks or ()),
+                *((annotation.level,) if annotation.level else ()),
+            )
         )
-        labels = (label for label in (*TASKS, *LEVELS) if 2 * given[label] > len(named))
-        found[place] = Named(named[0].name if named else None, tuple(labels))
-    return found
+        labels = (label for label in (*TASKS, *LEVELS) if 2 * label_counts[label] > len(named))
+        names[key] = Named(named[0].name if named else None, tuple(labels))
+    return names
 
 
 def from_annotations(annotations: Iterable[Annotation]) -> HandLabels:
@@ -61,37 +65,37 @@ def from_annotations(annotations: Iterable[Annotation]) -> HandLabels:
     AnnotationError
         If none of them is about a model called "base".
     """
-    named = names_of(annotations)
-    models = sorted({model for model, _, _ in named})
-    if named and "base" not in models:
+    names = names_of(annotations)
+    models = sorted({model for model, _, _ in names})
+    if names and "base" not in models:
         raise AnnotationError(
             f"these labels are about {', '.join(map(repr, models))}: a panel shows those of 'base'"
         )
     return {
-        f"{layer}/{component}": HandLabel(name=one.name, labels=list(one.labels))
-        for (model, layer, component), one in named.items()
-        if model == "base" and one.name is not None
+        f"{layer}/{component}": HandLabel(name=named.name, labels=list(named.labels))
+        for (model, layer, component), named in names.items()
+        if model == "base" and named.name is not None
     }
 
 
 def to_annotations(labels: HandLabels) -> list[Annotation]:
     """The same as annotations of one round, by layer and component."""
     checked = check(labels)
-    found = []
+    annotations = []
     for key in sorted(checked, key=lambda key: tuple(map(int, key.split("/")))):
         layer, component = map(int, key.split("/"))
-        given = checked[key]["labels"]
-        found.append(
+        given_labels = checked[key]["labels"]
+        annotations.append(
             Annotation(
                 Component("base", layer, component, ()),
                 0,
                 checked[key]["name"],
-                tuple(task for task in TASKS if task in given) or None,
-                next((level for level in LEVELS if level in given), None),
+                tuple(task for task in TASKS if task in given_labels) or None,
+                next((level for level in LEVELS if level in given_labels), None),
                 {},
             )
         )
-    return found
+    return annotations
 
 
 def check(labels: Mapping[str, Any]) -> HandLabels:

@@ -76,7 +76,7 @@ def label_shares(
     ValueError
         If `group` is less than 1.
     """
-    models = list(dict.fromkeys(one.component.model for one in annotations))
+    models = list(dict.fromkeys(annotation.component.model for annotation in annotations))
     if not 1 <= len(models) <= 2:
         raise AnnotationError(
             f"shares are compared between two models, and these annotations are of {len(models)}"
@@ -84,18 +84,26 @@ def label_shares(
     if group < 1:
         raise ValueError("a group has at least one layer")
     labels = (*TASKS, NONE) if kind == "task" else LEVELS
-    last = max(one.component.layer for one in annotations)
-    bounds = [(start, min(start + group - 1, last)) for start in range(0, last + 1, group)]
-    bounds = bounds if len(bounds) == 1 else [*bounds, (0, last)]
-    seeds = list(dict.fromkeys(one.round for one in annotations))
+    last_layer = max(annotation.component.layer for annotation in annotations)
+    bounds = [
+        (start, min(start + group - 1, last_layer)) for start in range(0, last_layer + 1, group)
+    ]
+    bounds = bounds if len(bounds) == 1 else [*bounds, (0, last_layer)]
+    seeds = list(dict.fromkeys(annotation.round for annotation in annotations))
     rows: list[ShareRow] = []
     summary: list[ShareRow] = []
     for low, high in bounds:
         layers = f"{low}-{high}" if low < high else str(low)
-        inside = [one for one in annotations if low <= one.component.layer <= high]
-        found = {
+        in_group = [
+            annotation for annotation in annotations if low <= annotation.component.layer <= high
+        ]
+        counted = {
             (model, seed): _count(
-                [one for one in inside if (one.component.model, one.round) == (model, seed)],
+                [
+                    annotation
+                    for annotation in in_group
+                    if (annotation.component.model, annotation.round) == (model, seed)
+                ],
                 kind,
                 labels,
             )
@@ -103,11 +111,12 @@ def label_shares(
             for seed in seeds
         }
         for label in labels:
-            for (model, seed), (shares, counts) in found.items():
-                place = {"model": model, "round": seed, "layers": layers}
-                rows.append({**place, "label": label, "share": shares.get(label), **counts})
+            for (model, seed), (shares, counts) in counted.items():
+                row_key = {"model": model, "round": seed, "layers": layers}
+                rows.append({**row_key, "label": label, "share": shares.get(label), **counts})
             by_model = [
-                [found[model, s][0][label] for s in seeds if found[model, s][0]] for model in models
+                [counted[model, s][0][label] for s in seeds if counted[model, s][0]]
+                for model in models
             ]
             line: ShareRow = {"layers": layers, "label": label}
             for model, shares_of in zip(models, by_model, strict=True):
@@ -128,22 +137,31 @@ def _count(
     annotations: Sequence[Annotation], kind: Literal["task", "level"], labels: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, int]]:
     """Share per label, nothing where no component is labelled, and what was counted."""
-    given = [labels_of for one in annotations if (labels_of := _labels(one, kind)) is not None]
+    label_sets = [
+        labels_of
+        for annotation in annotations
+        if (labels_of := _labels(annotation, kind)) is not None
+    ]
     counts = {
-        "labelled": len(given),
-        "cannot_tell": len(annotations) - len(given),
+        "labelled": len(label_sets),
+        "cannot_tell": len(annotations) - len(label_sets),
         "nonsense": sum(
-            "nonsense" in (one.outcomes.get("name"), one.outcomes.get(kind)) for one in annotations
+            "nonsense" in (annotation.outcomes.get("name"), annotation.outcomes.get(kind))
+            for annotation in annotations
         ),
     }
-    shares = {label: sum(label in one for one in given) / len(given) for label in labels if given}
+    shares = {
+        label: sum(label in labels_of for labels_of in label_sets) / len(label_sets)
+        for label in labels
+        if label_sets
+    }
     return shares, counts
 
 
-def _labels(one: Annotation, kind: Literal["task", "level"]) -> tuple[str, ...] | None:
+def _labels(annotation: Annotation, kind: Literal["task", "level"]) -> tuple[str, ...] | None:
     if kind == "task":
-        return one.tasks if one.tasks is None else one.tasks or (NONE,)
-    return None if one.level is None else (one.level,)
+        return annotation.tasks if annotation.tasks is None else annotation.tasks or (NONE,)
+    return None if annotation.level is None else (annotation.level,)
 
 
 def _moments(model: str, shares: Sequence[float]) -> ShareRow:
@@ -158,7 +176,11 @@ def _student(shares: Sequence[Sequence[float]]) -> ShareRow:
     """Student's t; nothing where a model has fewer than two rounds or no share ever varies."""
     from scipy.stats import ttest_ind
 
-    if len(shares) < 2 or min(map(len, shares)) < 2 or not any(np.ptp(one) for one in shares):
+    if (
+        len(shares) < 2
+        or min(map(len, shares)) < 2
+        or not any(np.ptp(of_one_model) for of_one_model in shares)
+    ):
         return {"t": None, "df": None, "p": None}
-    result = ttest_ind(*shares, equal_var=True)
-    return {"t": float(result.statistic), "df": float(result.df), "p": float(result.pvalue)}
+    test = ttest_ind(*shares, equal_var=True)
+    return {"t": float(test.statistic), "df": float(test.df), "p": float(test.pvalue)}

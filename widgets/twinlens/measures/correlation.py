@@ -24,5 +24,5 @@ def spearman(first: Array, second: Array) -> float:
 
 def ranks(values: Array) -> Array:
     """Ranks from 1, the mean rank where values are equal."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((counts.cumsum() - (counts - 1) / 2)[place])
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((counts.cumsum() - (counts - 1) / 2)[inverse])

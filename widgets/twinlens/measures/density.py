@@ -77,8 +77,8 @@ def levels(
 def sparse(level: npt.ArrayLike, threshold: int = 7) -> npt.NDArray[np.int64]:
     """Set levels not above the threshold to 0."""
     array = np.asarray(level, dtype=np.int64)
-    kept: npt.NDArray[np.int64] = np.where(array <= threshold, 0, array)
-    return kept
+    sparse_levels: npt.NDArray[np.int64] = np.where(array <= threshold, 0, array)
+    return sparse_levels
 
 
 def raw_density(
@@ -89,8 +89,10 @@ def raw_density(
     It lies between 1 and M ** (1 - 1/p) where any level is above the threshold: it grows
     with the length of the answer.
     """
-    kept = sparse(level, threshold).astype(np.float64)
-    return np.asarray(kept.sum(axis=1) / ((kept**norm).sum(axis=1) ** (1 / norm) + eps))
+    sparse_levels = sparse(level, threshold).astype(np.float64)
+    return np.asarray(
+        sparse_levels.sum(axis=1) / ((sparse_levels**norm).sum(axis=1) ** (1 / norm) + eps)
+    )
 
 
 def relative_density(raw: npt.ArrayLike, scored: Any = None, eps: float = 1e-9) -> FloatArray:

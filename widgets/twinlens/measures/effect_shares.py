@@ -64,13 +64,17 @@ def effect_shares(
     for group in groups(tokens, cast(Unit, unit)):
         positive[group] /= len(group)
     sums = {
-        segment: positive[[i for i, own in enumerate(marked) if own == segment]].sum(axis=0)
+        segment: positive[
+            [i for i, token_segment in enumerate(marked) if token_segment == segment]
+        ].sum(axis=0)
         for segment in SEGMENTS
     }
     total = positive.sum(axis=0)
-    whole = float(total.sum())
+    total_effect = float(total.sum())
     return EffectShares(
-        overall={s: float(row.sum()) / whole if whole else 0.0 for s, row in sums.items()},
+        overall={
+            s: float(row.sum()) / total_effect if total_effect else 0.0 for s, row in sums.items()
+        },
         along={
             s: np.divide(row, total, out=np.zeros_like(row), where=total > 0)
             for s, row in sums.items()

@@ -46,12 +46,12 @@ def faithfulness(
     known = np.isfinite(truth) & np.isfinite(guess)
     ranks, lines, hits = [], [], []
     for column in range(truth.shape[1]):
-        there = known[:, column]
-        a, b = guess[there, column], truth[there, column]
+        known_rows = known[:, column]
+        a, b = guess[known_rows, column], truth[known_rows, column]
         if len(a) >= 3 and np.ptp(a) > 0 and np.ptp(b) > 0:
             ranks.append(spearman(a, b))
             lines.append(pearson(a, b))
-        if there.all() and len(a) > 1 and b.max() >= MATTERS:
+        if known_rows.all() and len(a) > 1 and b.max() >= MATTERS:
             hits.append(float(np.argmax(a) == np.argmax(b)))
     n = int(known.sum())
     loud = np.abs(truth[known]) >= NOISE_FLOOR

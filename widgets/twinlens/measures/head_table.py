@@ -51,7 +51,7 @@ def head_columns(
             columns[f"effect_{side}"] = trace.array(blocks.head_effect(side, answer_token), report)
     circuits = trace.array(blocks.head_circuits(), report)
     names = ("qk_difference", "qk_cosine", "ov_difference", "ov_cosine")
-    columns |= {name: circuits[..., place] for place, name in enumerate(names)}
+    columns |= {name: circuits[..., index] for index, name in enumerate(names)}
     return {name: np.asarray(column).ravel() for name, column in columns.items()}
 
 

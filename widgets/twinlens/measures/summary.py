@@ -63,10 +63,10 @@ def changed_heads(trace: Trace, count: int = 5) -> list[tuple[int, int, float]]:
 
 def changed_layers(trace: Trace, count: int = 3) -> list[tuple[int, dict[str, Any]]]:
     """The layers whose outputs changed most, with the shift of each part at each."""
-    parts = {
+    shifts = {
         name: trace.array(blocks.SHIFTS[name]()).mean(axis=0)
         for name in ("attention", "feed_forward")
     }
-    total = sum(parts.values())
+    total = sum(shifts.values())
     order = np.argsort(-total, kind="stable")[:count]
-    return [(int(i), {name: float(part[i]) for name, part in parts.items()}) for i in order]
+    return [(int(i), {name: float(shift[i]) for name, shift in shifts.items()}) for i in order]

@@ -59,8 +59,8 @@ class ExportReport:
     missing: tuple[str, ...]
 
     def __str__(self) -> str:
-        left_out = f", {len(self.missing)} blocks left out" if self.missing else ""
-        return f"{self.path} ({self.size / 1e6:.1f} MB{left_out})"
+        omitted = f", {len(self.missing)} blocks left out" if self.missing else ""
+        return f"{self.path} ({self.size / 1e6:.1f} MB{omitted})"
 
 
 @dataclass(frozen=True)

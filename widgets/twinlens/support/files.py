@@ -12,9 +12,9 @@ from typing import BinaryIO, cast
 
 def cache_folder() -> Path:
     """Where results on weights are kept: ``TWINLENS_CACHE``, or the user's cache folder."""
-    named = os.environ.get("TWINLENS_CACHE")
-    if named:
-        return Path(named)
+    folder = os.environ.get("TWINLENS_CACHE")
+    if folder:
+        return Path(folder)
     import platformdirs
 
     return platformdirs.user_cache_path("twinlens")

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Generic, TypeVar
 
-Kept = TypeVar("Kept")
+Item = TypeVar("Item")
 
 
-class Cache(Generic[Kept]):
+class Cache(Generic[Item]):
     """The values used last, by key; safe to use from several threads.
 
     Parameters
@@ -21,19 +21,19 @@ class Cache(Generic[Kept]):
         Bytes of a value.
     """
 
-    def __init__(self, limit: int, size: Callable[[Kept], int]) -> None:
+    def __init__(self, limit: int, size: Callable[[Item], int]) -> None:
         self._limit, self._size, self._used = limit, size, 0
-        self._values: OrderedDict[str, Kept] = OrderedDict()
+        self._values: OrderedDict[str, Item] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, key: str) -> Kept | None:
+    def get(self, key: str) -> Item | None:
         """The value, or None if it is not kept."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
             return self._values.get(key)
 
-    def put(self, key: str, value: Kept) -> None:
+    def put(self, key: str, value: Item) -> None:
         """Keep a value, at the cost of those not used for longest."""
         with self._lock:
             if key in self._values:

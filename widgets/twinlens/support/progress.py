@@ -27,16 +27,16 @@ def progress(title: str, bar: Bar | None = None) -> Iterator[Report]:
     """
     from tqdm.auto import tqdm
 
-    drawn = (bar or tqdm)(desc=title, delay=PATIENCE, leave=False)
+    shown_bar = (bar or tqdm)(desc=title, delay=PATIENCE, leave=False)
 
     def report(done: int, total: int, what: str) -> None:
-        drawn.total = total
-        drawn.set_description_str(what or title, refresh=False)
-        drawn.update(done - drawn.n)
+        shown_bar.total = total
+        shown_bar.set_description_str(what or title, refresh=False)
+        shown_bar.update(done - shown_bar.n)
 
     try:
         yield report
     finally:
         # In a notebook a bar that is not full stays, in red.
-        drawn.total = drawn.n
-        drawn.close()
+        shown_bar.total = shown_bar.n
+        shown_bar.close()

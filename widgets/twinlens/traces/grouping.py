@@ -29,14 +29,14 @@ def groups(tokens: Sequence[Token], unit: Unit) -> list[list[int]]:
         segments = dict.fromkeys(token.segment for token in tokens)
         return [[i for i, t in enumerate(tokens) if t.segment == name] for name in segments]
     begins = _begins_word if unit == "word" else _begins_sentence
-    result: list[list[int]] = []
+    positions: list[list[int]] = []
     for i, token in enumerate(tokens):
         before = tokens[i - 1] if i else token
-        apart = i == 0 or before.segment != token.segment or token.segment == "special"
-        if apart or begins(before.text, token.text):
-            result.append([])
-        result[-1].append(i)
-    return result
+        new_segment = i == 0 or before.segment != token.segment or token.segment == "special"
+        if new_segment or begins(before.text, token.text):
+            positions.append([])
+        positions[-1].append(i)
+    return positions
 
 
 def _begins_word(before: str, text: str) -> bool:

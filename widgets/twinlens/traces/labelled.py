@@ -24,9 +24,12 @@ class LabelledTrace(Trace):
 
     def block(self, key: str, report: Report | None = None) -> Value:
         value = self._trace.block(key, report)
-        asked = blocks.read(key, self.manifest)
-        if asked.block is not blocks.components or not self._labels:
+        request = blocks.read(key, self.manifest)
+        if request.block is not blocks.components or not self._labels:
             return value
-        layer = asked.values["layer"]
+        layer = request.values["layer"]
         entries = cast(list[dict[str, Any]], value)
-        return [{**one, **self._labels.get(f"{layer}/{k}", {})} for k, one in enumerate(entries)]
+        return [
+            {**component, **self._labels.get(f"{layer}/{k}", {})}
+            for k, component in enumerate(entries)
+        ]

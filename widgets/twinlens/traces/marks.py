@@ -25,28 +25,28 @@ def segments(tokens: Sequence[Token], marks: Iterable[Mark] | None) -> list[Segm
 
     Special and template tokens keep their segment; what is not marked is ``other``.
     """
-    own: list[Segment] = [token.segment for token in tokens]
+    trace_segments: list[Segment] = [token.segment for token in tokens]
     if marks is None:
-        return own
-    result: list[Segment] = [segment if segment in FIXED else "other" for segment in own]
+        return trace_segments
+    marked: list[Segment] = [segment if segment in FIXED else "other" for segment in trace_segments]
     for start, end, name in marks:
-        for place in range(start, end):
-            if own[place] not in FIXED:
-                result[place] = name
-    return result
+        for position in range(start, end):
+            if trace_segments[position] not in FIXED:
+                marked[position] = name
+    return marked
 
 
-def marks_of(named: Sequence[Segment]) -> list[Mark]:
+def marks_of(token_segments: Sequence[Segment]) -> list[Mark]:
     """Marks that give these segments, in order, neighbours of one kind as one."""
-    found: list[Mark] = []
-    for place, name in enumerate(named):
+    marks: list[Mark] = []
+    for position, name in enumerate(token_segments):
         if name not in MARKED:
             continue
-        if found and found[-1][1] == place and found[-1][2] == name:
-            found[-1] = found[-1][0], place + 1, name
+        if marks and marks[-1][1] == position and marks[-1][2] == name:
+            marks[-1] = marks[-1][0], position + 1, name
         else:
-            found.append((place, place + 1, name))
-    return found
+            marks.append((position, position + 1, name))
+    return marks
 
 
 def read_marks(value: Any, tokens: Sequence[Token]) -> list[Mark] | None:
@@ -73,16 +73,16 @@ def read_marks(value: Any, tokens: Sequence[Token]) -> list[Mark] | None:
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise PromptError(f"marks are a list of (start, end, segment), not {value!r}")
     marks: list[Mark] = []
-    for one in value:
+    for mark in value:
         try:
-            start, end, name = one
+            start, end, name = mark
         except (TypeError, ValueError) as error:
-            raise PromptError(f"mark {one!r} is not (start, end, segment)") from error
+            raise PromptError(f"mark {mark!r} is not (start, end, segment)") from error
         if name not in MARKED:
             raise PromptError(f"a mark is 'instruction' or 'context', not {name!r}")
         if not (type(start) is type(end) is int and 0 <= start < end <= n):
             raise PromptError(
-                f"mark {one!r} does not lie in the prompt: 0 <= start < end <= {n} prompt tokens"
+                f"mark {mark!r} does not lie in the prompt: 0 <= start < end <= {n} prompt tokens"
             )
         marks.append((start, end, cast(Segment, name)))
     return marks_of(segments(tokens, marks))

@@ -150,8 +150,8 @@ class Explorer(anywidget.AnyWidget):
             "head": SELECTION_DEFAULTS["head"] if moved else self.head,
             "unit": SELECTION_DEFAULTS["unit"] if moved else self.unit,
         }
-        given = {"token": token, "layer": layer, "head": head, "unit": unit}
-        changes.update({name: value for name, value in given.items() if value is not None})
+        named_values = {"token": token, "layer": layer, "head": head, "unit": unit}
+        changes.update({name: value for name, value in named_values.items() if value is not None})
         with self.hold_sync():
             self._apply(changes)
 
@@ -217,8 +217,8 @@ class Explorer(anywidget.AnyWidget):
         pair = self._trace.manifest.pair
         selected = ", ".join(
             f"{name}={getattr(self, name)!r}"
-            for name, nothing in SELECTION_DEFAULTS.items()
-            if getattr(self, name) != nothing
+            for name, default in SELECTION_DEFAULTS.items()
+            if getattr(self, name) != default
         )
         return f"Explorer({pair.base.name} | {pair.tuned.name}; {selected or 'nothing selected'})"
 

@@ -51,7 +51,7 @@ class BlockServer:
     def __init__(self, trace: Trace, send: Send) -> None:
         self._trace = trace
         self._send = send
-        self._ready: Cache[EncodedBlock] = Cache(CACHE_BYTES, lambda block: len(block[1]))
+        self._encoded: Cache[EncodedBlock] = Cache(CACHE_BYTES, lambda block: len(block[1]))
         self._open: dict[int | str, _Request] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -91,7 +91,7 @@ class BlockServer:
         self._send({"id": request.number, "key": request.key, **content}, list(buffers))
 
     def _answer(self, request: _Request) -> None:
-        block = self._ready.get(request.key)
+        block = self._encoded.get(request.key)
         if block is not None:
             self.send(request, {"kind": "block", "header": block[0]}, block[1])
             return
@@ -127,12 +127,12 @@ class BlockServer:
         key = request.key
         try:
             request.check()
-            block = self._ready.get(key)
+            block = self._encoded.get(key)
             if block is None:
                 value = page_value(self._trace, key, request.report)
                 block = wire.encode(value, causal=blocks.is_causal(key))
                 if not blocks.grows(key):
-                    self._ready.put(key, block)
+                    self._encoded.put(key, block)
             self.send(request, {"kind": "block", "header": block[0]}, block[1])
         except Interrupted:
             _log.debug("the request for %s was cancelled", key)
@@ -155,7 +155,7 @@ class _Request:
         self.number = number
         self.key = key
         self._server = server
-        self._told = time.monotonic()
+        self._sent_at = time.monotonic()
         self._progress = {"done": 0, "total": 1, "label": "waiting for its turn"}
 
     def check(self) -> None:
@@ -167,14 +167,14 @@ class _Request:
         """A `Report`."""
         self.check()
         self._progress = {"done": done, "total": total, "label": what}
-        if time.monotonic() - self._told >= SECONDS_BETWEEN_REPORTS:
+        if time.monotonic() - self._sent_at >= SECONDS_BETWEEN_REPORTS:
             self._tell()
 
     def reassure(self) -> None:
         """Repeat the last progress if the page heard nothing for a while."""
-        if time.monotonic() - self._told >= SECONDS_OF_SILENCE / 2:
+        if time.monotonic() - self._sent_at >= SECONDS_OF_SILENCE / 2:
             self._tell()
 
     def _tell(self) -> None:
-        self._told = time.monotonic()
+        self._sent_at = time.monotonic()
         self._server.send(self, {"kind": "progress", **self._progress})

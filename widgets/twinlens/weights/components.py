@@ -39,10 +39,10 @@ class ConceptComparison:
                 "layer": layer,
                 "component": k,
                 "explained_base": entry["base"]["explained"],
-                "words_base": _said(entry["base"]["words"]),
+                "words_base": _listed(entry["base"]["words"]),
                 "component_tuned": entry["tuned"]["index"],
                 "explained_tuned": entry["tuned"]["explained"],
-                "words_tuned": _said(entry["tuned"]["words"]),
+                "words_tuned": _listed(entry["tuned"]["words"]),
                 "cosine": entry["cosine"],
                 "angle": entry["angle"],
             }
@@ -59,5 +59,5 @@ class ConceptComparison:
         return frame
 
 
-def _said(words: Iterable[Sequence[Any]]) -> str:
+def _listed(words: Iterable[Sequence[Any]]) -> str:
     return ", ".join(f"{word} {score:+.3f}" for word, score in words)

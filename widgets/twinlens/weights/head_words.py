@@ -102,13 +102,13 @@ class HeadWords:
 
     def counts_block(self) -> Array:
         """The block ``word_pairs/counts``, float32 [layers, heads, 3]."""
-        found = np.zeros((len(self.base.layers), self.base.heads, 3), np.float32)
+        counts = np.zeros((len(self.base.layers), self.base.heads, 3), np.float32)
         for row, (layer, heads) in enumerate(self.base.counted.items()):
             for head, (before, _) in enumerate(heads):
                 after = self.tuned.counted[layer][head][0]
-                kept = len(np.intersect1d(before, after, assume_unique=True))
-                found[row, head] = len(after) - kept, kept, len(before) - kept
-        return found
+                common = len(np.intersect1d(before, after, assume_unique=True))
+                counts[row, head] = len(after) - common, common, len(before) - common
+        return counts
 
     def head_block(self, layer: int, head: int) -> dict[str, Any]:
         """The block ``word_pairs/l/h``."""
@@ -128,7 +128,7 @@ class HeadWords:
             raise VocabularyError(
                 f"{word!r} is not among the {len(self.base.words):,} words of this analysis"
             )
-        before, after = (of.counts([word])[..., 0] for of in (self.base, self.tuned))
+        before, after = (model.counts([word])[..., 0] for model in (self.base, self.tuned))
         layers = list(self.base.layers)
         rows = [
             [layers[row], head, int(before[row, head]), int(after[row, head])]

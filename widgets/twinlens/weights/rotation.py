@@ -162,12 +162,12 @@ class Rotation:
         return [
             {
                 "layer": layer.layer,
-                "direction": place,
+                "direction": index,
                 "share": direction.share,
                 "words": ", ".join(word for word, _ in direction.words),
             }
             for layer in self.layers
-            for place, direction in enumerate(layer.added)
+            for index, direction in enumerate(layer.added)
         ]
 
     def null_means(self, k: int) -> Array:
@@ -183,9 +183,9 @@ class Rotation:
             If that k was not looked at.
         """
         self._check(k)
-        null, found = self.null_means(k), []
+        null, rows = self.null_means(k), []
         for layer, row in zip(self.layers, self.rows([k]), strict=True):
-            found.append(
+            rows.append(
                 {
                     "layer": row["layer"],
                     "k": k,
@@ -198,10 +198,10 @@ class Rotation:
                     "null_inside": row["null_inside"],
                     "weights": row["difference"],
                     "null_weights": row["null_difference"],
-                    "added": [list(said) for said in layer.added[0].words] if layer.added else [],
+                    "added": [list(word) for word in layer.added[0].words] if layer.added else [],
                 }
             )
-        return found
+        return rows
 
     def _check(self, k: int) -> None:
         if k not in self.measured:

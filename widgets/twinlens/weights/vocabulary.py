@@ -84,14 +84,17 @@ def vocabulary(
         or no word remains.
     """
     if words is None:
-        found, source = _wordfreq(language, size), f"wordfreq {version('wordfreq')}, {language}"
+        candidates, source = (
+            _wordfreq(language, size),
+            f"wordfreq {version('wordfreq')}, {language}",
+        )
     elif isinstance(words, str | os.PathLike):
-        found, source = _read_words(Path(words)), Path(words).name
+        candidates, source = _read_words(Path(words)), Path(words).name
     else:
-        found, source = list(words), "words of the caller"
+        candidates, source = list(words), "words of the caller"
     # Case variants are merged into the first one seen, as the paper's code does.
     unique: dict[str, str] = {}
-    for word in found:
+    for word in candidates:
         if word.strip():
             unique.setdefault(word.strip().lower(), word.strip())
     if not unique:
@@ -103,13 +106,13 @@ def _wordfreq(language: str, size: int) -> list[str]:
     wordfreq = _import_wordfreq()
     try:
         # A tenth more than asked for makes up for numbers and signs, which hold no letter.
-        found = wordfreq.top_n_list(language, size + size // 10 + 100)
+        frequent = wordfreq.top_n_list(language, size + size // 10 + 100)
     except LookupError as error:
         raise VocabularyError(
             f"wordfreq has no word list for the language {language!r}; give a file or a list of "
             "words instead"
         ) from error
-    return [word for word in found if any(map(str.isalpha, word))]
+    return [word for word in frequent if any(map(str.isalpha, word))]
 
 
 def _import_wordfreq() -> Any:
@@ -166,10 +169,10 @@ def general_verbs(size: int = 3000, exclude: Sequence[str] | None = None) -> tup
             "general verbs need lemminflect: `pip install lemminflect`, or give your own list"
         ) from error
     wordfreq = _import_wordfreq()
-    left_out = set(instruction_verbs() if exclude is None else exclude)
+    excluded = set(instruction_verbs() if exclude is None else exclude)
     use: dict[str, float] = {}
     for word in wordfreq.top_n_list("en", 30_000):
-        lemmas = getAllLemmas(word) if word.isalpha() and word not in left_out else {}
+        lemmas = getAllLemmas(word) if word.isalpha() and word not in excluded else {}
         if word in lemmas.get("VERB", ()) and "AUX" not in lemmas:
             past = getInflection(word, "VBD", inflect_oov=False)
             use[word] = wordfreq.word_frequency(past[0], "en") if past else 0.0
@@ -198,29 +201,32 @@ def read_word_vectors(
         If the file is no such file, or holds none of the words.
     """
     path = Path(path)
-    wanted = {form.encode() for word in words for form in (word, word.lower())}
-    found: dict[bytes, Array] = {}
+    forms = {form.encode() for word in words for form in (word, word.lower())}
+    vectors_by_word: dict[bytes, Array] = {}
     try:
         with path.open("rb") as raw:
             stream = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
             size = path.stat().st_size
-            for word, vector in _lines(stream, path.name, wanted):
-                found.setdefault(word, vector)
-                if report is not None and len(found) % 1000 == 0:
+            for word, vector in _lines(stream, path.name, forms):
+                vectors_by_word.setdefault(word, vector)
+                if report is not None and len(vectors_by_word) % 1000 == 0:
                     report(raw.tell(), size, f"reading {path.name}")
     except (OSError, EOFError) as error:
         raise VocabularyError(f"{path.name!r} cannot be read ({error})") from error
-    rows = [found.get(word.encode(), found.get(word.lower().encode())) for word in words]
+    rows = [
+        vectors_by_word.get(word.encode(), vectors_by_word.get(word.lower().encode()))
+        for word in words
+    ]
     known = np.array([row is not None for row in rows])
     if not known.any():
         raise VocabularyError(f"{path.name!r} holds a vector for none of the {len(words):,} words")
-    vectors = np.zeros((len(words), len(next(iter(found.values())))), np.float32)
+    vectors = np.zeros((len(words), len(next(iter(vectors_by_word.values())))), np.float32)
     vectors[known] = [row for row in rows if row is not None]
     return WordVectors(vectors, known, path.name)
 
 
 def _lines(
-    stream: IO[bytes] | gzip.GzipFile, name: str, wanted: set[bytes]
+    stream: IO[bytes] | gzip.GzipFile, name: str, forms: set[bytes]
 ) -> Iterator[tuple[bytes, Array]]:
     """Wanted words and their vectors; a word may hold blanks, so numbers are counted from the end.
 
@@ -229,18 +235,18 @@ def _lines(
     dimensions = 0
     for number, line in enumerate(stream, 1):
         fields = line.split()
-        if number == 1 and len(fields) == 2 and all(part.isdigit() for part in fields):
+        if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
             continue  # word2vec's count of words and dimensions
         dimensions = dimensions or len(fields) - 1
         word = b" ".join(fields[: len(fields) - dimensions])
         if not word or dimensions < 2:
             raise _no_vectors(name, number)
-        if word in wanted or number <= 2:
+        if word in forms or number <= 2:
             try:
                 vector = np.array(fields[-dimensions:], dtype=np.float32)
             except ValueError:
                 raise _no_vectors(name, number) from None
-            if word in wanted:
+            if word in forms:
                 yield word, vector
     if not dimensions:
         raise _no_vectors(name, 1)

@@ -103,12 +103,12 @@ def rise_table(
     bounds = [(start, min(start + group, len(layers))) for start in range(0, len(layers), group)]
     for start, end in bounds if bounds == [(0, len(layers))] else [*bounds, (0, len(layers))]:
         low, high = layers[start], layers[end - 1]
-        first_shares: Array | None = None
+        reference_shares: Array | None = None
         for name, words in lists.items():
             before, after = counts[name]
             shares = rise_shares(before[start:end], after[start:end])
             shares = shares[~np.isnan(shares)]
-            test = {} if first_shares is None else _welch(first_shares, shares)
+            test = {} if reference_shares is None else _welch(reference_shares, shares)
             rows.append(
                 {
                     "layers": f"{low}-{high}" if low < high else str(low),
@@ -122,11 +122,11 @@ def rise_table(
                     **(test or {"t": None, "df": None, "p": None}),
                 }
             )
-            first_shares = shares if first_shares is None else first_shares
-    first, *others = lists
+            reference_shares = shares if reference_shares is None else reference_shares
+    reference, *others = lists
     hypothesis = (
-        f"the mean share of changed heads in which a word rose is the same for {first!r} as for "
-        f"{' and for '.join(map(repr, others))} (two-sided Welch t over words)"
+        f"the mean share of changed heads in which a word rose is the same for {reference!r} as "
+        f"for {' and for '.join(map(repr, others))} (two-sided Welch t over words)"
         if others
         else "nothing is tested: there is one list"
     )
@@ -139,5 +139,5 @@ def _welch(first: Array, second: Array) -> PairTableRow:
 
     if min(len(first), len(second)) < 2 or not (first.std() or second.std()):
         return {}
-    result = ttest_ind(first, second, equal_var=False)
-    return {"t": float(result.statistic), "df": float(result.df), "p": float(result.pvalue)}
+    test = ttest_ind(first, second, equal_var=False)
+    return {"t": float(test.statistic), "df": float(test.df), "p": float(test.pvalue)}

@@ -103,10 +103,10 @@ class WordPairs:
         pairs = self._layer(layer, head)
         heads, size = pairs.energy.shape
         key_head = head // (heads // len(pairs.top_key))
-        found = []
+        neurons = []
         for dim in np.argsort(-pairs.energy[head], kind="stable"):
-            first, last = pairs.offsets[head * size + dim : head * size + dim + 2]
-            found.append(
+            start, end = pairs.offsets[head * size + dim : head * size + dim + 2]
+            neurons.append(
                 Neuron(
                     dim=int(dim),
                     energy=float(pairs.energy[head, dim]),
@@ -114,15 +114,15 @@ class WordPairs:
                     top_key=self._spell(pairs.top_key[key_head, dim]),
                     pairs=tuple(
                         zip(
-                            self._spell(pairs.query[first:last]),
-                            self._spell(pairs.key[first:last]),
-                            pairs.cosine[first:last].tolist(),
+                            self._spell(pairs.query[start:end]),
+                            self._spell(pairs.key[start:end]),
+                            pairs.cosine[start:end].tolist(),
                             strict=True,
                         )
                     ),
                 )
             )
-        return found
+        return neurons
 
     @cached_property
     def counted(self) -> dict[int, list[tuple[Array, Array]]]:
@@ -139,14 +139,14 @@ class WordPairs:
         Words outside the vocabulary count 0 everywhere; case does not matter.
         """
         ids = [self.word_id(word) for word in words]
-        found = np.zeros((len(self.layers), self.heads, len(ids)), np.int32)
-        known = [column for column, word in enumerate(ids) if word is not None]
+        counts = np.zeros((len(self.layers), self.heads, len(ids)), np.int32)
+        columns = [column for column, word in enumerate(ids) if word is not None]
         rows = [word for word in ids if word is not None]
         for row, layer in enumerate(self.counted.values()):
             for head, (pairs, _) in enumerate(layer):
-                both = np.concatenate(np.divmod(pairs, len(self.words)))
-                found[row, head, known] = np.bincount(both, minlength=len(self.words))[rows]
-        return found
+                members = np.concatenate(np.divmod(pairs, len(self.words)))
+                counts[row, head, columns] = np.bincount(members, minlength=len(self.words))[rows]
+        return counts
 
     @property
     def heads(self) -> int:
@@ -159,7 +159,7 @@ class WordPairs:
 
     @cached_property
     def _ids(self) -> dict[str, int]:
-        return {word.lower(): place for place, word in enumerate(self.words)}
+        return {word.lower(): index for index, word in enumerate(self.words)}
 
     def _layer(self, layer: int, head: int) -> LayerPairs:
         if layer not in self.layers or not 0 <= head < self.heads:
@@ -177,12 +177,12 @@ class WordPairs:
         # a-b and b-a in one neuron are one pair in one neuron.
         once = np.unique(pair * neurons + np.repeat(np.arange(neurons), np.diff(layer.offsets)))
         of_head = once % neurons // size * words**2 + once // neurons
-        found, number = np.unique(of_head, return_counts=True)
-        found, number = found[number > 1], number[number > 1]
-        ends = np.searchsorted(found, np.arange(heads + 1) * words**2)
+        pairs, number = np.unique(of_head, return_counts=True)
+        pairs, number = pairs[number > 1], number[number > 1]
+        ends = np.searchsorted(pairs, np.arange(heads + 1) * words**2)
         return [
-            (found[first:last] % words**2, number[first:last])
-            for first, last in itertools.pairwise(ends)
+            (pairs[start:end] % words**2, number[start:end])
+            for start, end in itertools.pairwise(ends)
         ]
 
     def _spell(self, ids: Array) -> tuple[str, ...]:
@@ -209,7 +209,8 @@ def pair_changes(base: WordPairs, tuned: WordPairs, layer: int, head: int) -> li
     check_comparable(base, tuned)
     base._layer(layer, head)
     sides = [
-        dict(zip(*map(Array.tolist, of.counted[layer][head]), strict=True)) for of in (base, tuned)
+        dict(zip(*map(Array.tolist, model.counted[layer][head]), strict=True))
+        for model in (base, tuned)
     ]
     rows = []
     for pair in sorted(set(sides[0]) | set(sides[1])):
@@ -239,10 +240,10 @@ def overlap(base: WordPairs, tuned: WordPairs) -> Array:
     shares = np.full((len(base.layers), base.heads), np.nan)
     for row, layer in enumerate(base.layers):
         for head in range(base.heads):
-            first, second = base.counted[layer][head][0], tuned.counted[layer][head][0]
-            both = len(np.intersect1d(first, second, assume_unique=True))
-            if either := len(first) + len(second) - both:
-                shares[row, head] = both / either
+            pairs_base, pairs_tuned = base.counted[layer][head][0], tuned.counted[layer][head][0]
+            common = len(np.intersect1d(pairs_base, pairs_tuned, assume_unique=True))
+            if union := len(pairs_base) + len(pairs_tuned) - common:
+                shares[row, head] = common / union
     return shares
 
 
@@ -267,17 +268,17 @@ def word_changes(base: WordPairs, tuned: WordPairs, word: str) -> list[PairTable
         raise VocabularyError(
             f"{word!r} is not among the {len(base.words):,} words of this analysis"
         )
-    before, after = (of.counts([word])[..., 0] for of in (base, tuned))
+    before, after = (model.counts([word])[..., 0] for model in (base, tuned))
     layers = list(base.layers)
     rows = []
-    for place, head in np.argwhere(before != after).tolist():
-        partners = [_partners(of, layers[place], head, word) for of in (base, tuned)]
+    for layer_index, head in np.argwhere(before != after).tolist():
+        partners = [_partners(model, layers[layer_index], head, word) for model in (base, tuned)]
         rows.append(
             {
-                "layer": layers[place],
+                "layer": layers[layer_index],
                 "head": head,
-                "base": int(before[place, head]),
-                "tuned": int(after[place, head]),
+                "base": int(before[layer_index, head]),
+                "tuned": int(after[layer_index, head]),
                 "gained": sorted(partners[1] - partners[0]),
                 "lost": sorted(partners[0] - partners[1]),
             }
@@ -285,11 +286,11 @@ def word_changes(base: WordPairs, tuned: WordPairs, word: str) -> list[PairTable
     return sorted(rows, key=lambda row: -abs(row["tuned"] - row["base"]))
 
 
-def _partners(of: WordPairs, layer: int, head: int, word: str) -> set[str]:
-    place = of.word_id(word)
-    pairs = np.stack(np.divmod(of.counted[layer][head][0], len(of.words)), axis=1)
-    pairs = pairs[(pairs == place).any(axis=1)]
-    return {of.words[other] for other in pairs[pairs != place].tolist()}
+def _partners(model: WordPairs, layer: int, head: int, word: str) -> set[str]:
+    word_id = model.word_id(word)
+    pairs = np.stack(np.divmod(model.counted[layer][head][0], len(model.words)), axis=1)
+    pairs = pairs[(pairs == word_id).any(axis=1)]
+    return {model.words[partner] for partner in pairs[pairs != word_id].tolist()}
 
 
 def check_comparable(base: WordPairs, tuned: WordPairs) -> None:
