@@ -26,7 +26,7 @@ from twinlens.commands.main import demo_prompts
 from twinlens.contract.words import SIDES
 from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.analysis.variants import Grid, robustness
-from twinlens.studies.data.rows import Row
+from twinlens.studies.data.rows import StudyRow
 from twinlens.studies.data.store import Store
 from twinlens.studies.run import study as run
 from twinlens.studies.run.work import traced
@@ -64,7 +64,7 @@ def main() -> None:
 def made_up(folder: Path, prompts: int) -> dict[str, Any]:
     """Cost of every step that needs no model."""
     store = Store.create(folder / "study", PAIR, [METHOD], {"response": "own"})
-    rows = [Row(i + 1, f"p{i}", PROMPT, ((0, 40),), ((0, 40),)) for i in range(prompts)]
+    rows = [StudyRow(i + 1, f"p{i}", PROMPT, ((0, 40),), ((0, 40),)) for i in range(prompts)]
     generated = seconds(lambda: [PaperSized(row).saliency("base", METHOD.name) for row in rows])
     stored = seconds(lambda: run.fill(store, iter(rows), by(PaperSized)))
     size = sum(path.stat().st_size for path in (folder / "study" / "rows").iterdir())
@@ -82,12 +82,12 @@ def made_up(folder: Path, prompts: int) -> dict[str, Any]:
     }
 
 
-def by(tracer: Callable[[Row], Any]) -> run.Engine:
+def by(tracer: Callable[[StudyRow], Any]) -> run.Engine:
     """The engine that traces one prompt after another."""
     return run.here(traced(tracer, [METHOD.name]))
 
 
-def failing(row: Row) -> Any:
+def failing(row: StudyRow) -> Any:
     """Stands for the models where nothing may be run."""
     raise AssertionError(f"{row.id} was finished")
 

@@ -135,6 +135,8 @@ class MadeUpTrace(Trace):
     or form are right.
     """
 
+    computes = True
+
     def __init__(self, made: Manifest | None = None, *, labelled: bool = False) -> None:
         self.manifest = made or manifest()
         self.components = self.manifest.components

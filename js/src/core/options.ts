@@ -22,6 +22,17 @@ export type HeadTab = "maps" | "effects" | "pairs" | "scatter";
 /** Words of a unit in three zones, or a cloud for each model. */
 export type CloudShape = "zones" | "clouds";
 export type UnitTab = "units" | "components" | "neurons" | "find" | "rotation";
+/** Columns of the table of components, by which it is sorted. */
+export type ComponentColumn =
+  | "component"
+  | "name"
+  | "variance"
+  | "sum"
+  | "match"
+  | "angle"
+  | "active";
+export type NeuronOrder = "active" | "changed" | "effect";
+export type NeuronScope = "layer" | "all";
 
 export interface SaliencyOptions {
   /** Shown for one token: effects as computed, or the paper's levels. */
@@ -52,6 +63,11 @@ export interface ConceptsOptions {
   /** The two ends of a direction in one cloud, or each by itself. */
   ends: "together" | "apart";
   tab: UnitTab;
+  sort: { by: ComponentColumn; falls: boolean };
+  order: NeuronOrder;
+  scope: NeuronScope;
+  /** The word that is looked up; empty for none. */
+  word: string;
 }
 
 export interface Options {
@@ -77,7 +93,15 @@ export const OPTIONS: Options = {
     tab: "maps",
     ablation: "zero",
   },
-  concepts: { shape: "zones", ends: "together", tab: "units" },
+  concepts: {
+    shape: "zones",
+    ends: "together",
+    tab: "units",
+    sort: { by: "component", falls: false },
+    order: "active",
+    scope: "layer",
+    word: "",
+  },
 };
 
 /** Options by panel and name, as far as they are not those of the start. */

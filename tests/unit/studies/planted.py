@@ -9,7 +9,7 @@ import numpy as np
 from twinlens.contract.manifest import Answer, Manifest, Method, ModelInfo, PairInfo, Token
 from twinlens.contract.wire import Value
 from twinlens.studies.data.cases import Case, CaseTrace
-from twinlens.studies.data.rows import Row
+from twinlens.studies.data.rows import StudyRow
 from twinlens.studies.run.study import here
 from twinlens.studies.run.work import Work, traced
 from twinlens.support.progress import Report
@@ -118,7 +118,7 @@ class PlantedTrace(Trace):
     #: Answer lengths, instead of short ones that differ from row to row.
     lengths: dict[str, int] | None = None
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: StudyRow) -> None:
         words = [row.prompt[i : i + 4] for i in range(0, len(row.prompt), 4)]
         self._rng_seed = row.number
         answers = {
@@ -140,9 +140,9 @@ class PlantedTrace(Trace):
         return rng.normal(size=shape).astype(np.float32)
 
 
-def prompts(count: int) -> list[Row]:
+def prompts(count: int) -> list[StudyRow]:
     """Rows ``p0``, ``p1``, ..."""
-    return [Row(i + 1, f"p{i}", f"prompt {i}", ((0, 6),), ((0, 6),)) for i in range(count)]
+    return [StudyRow(i + 1, f"p{i}", f"prompt {i}", ((0, 6),), ((0, 6),)) for i in range(count)]
 
 
 def open_planted() -> Work:

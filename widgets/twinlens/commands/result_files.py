@@ -9,11 +9,10 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twinlens.figures.rotation import rotation_figure
 from twinlens.weights.components import ConceptComparison
-from twinlens.weights.rotation import Row
 
 if TYPE_CHECKING:
     from bokeh.models.ui.ui_element import UIElement
@@ -41,7 +40,7 @@ def write_concepts(found: ConceptComparison, folder: Path) -> list[Path]:
     ]
 
 
-def write_table(path: Path, rows: Sequence[Row]) -> Path:
+def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     """Write rows of the same columns as CSV; nothing but a line end where there are none."""
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]) if rows else [])

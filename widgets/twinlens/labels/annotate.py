@@ -20,7 +20,14 @@ from typing import Any
 from twinlens.contract.words import LEVELS, SIDES, TASKS
 from twinlens.errors import AnnotationError
 from twinlens.labels.kept_answers import AnswerStore
-from twinlens.labels.questions import Annotation, Annotator, Component, Kind, Outcome, Question
+from twinlens.labels.questions import (
+    Annotation,
+    Annotator,
+    Component,
+    LabelKind,
+    LabelQuestion,
+    ReplyOutcome,
+)
 from twinlens.support.progress import Report
 
 NONE = "none"
@@ -105,7 +112,7 @@ def annotate(
         stopped = threading.Event()
 
         def one(seed: int, component: Component) -> Annotation:
-            def ask(question: Question) -> str | None:
+            def ask(question: LabelQuestion) -> str | None:
                 if stopped.is_set():
                     raise _StoppedError
                 try:
@@ -139,17 +146,19 @@ def _await(futures: Sequence[Future[Annotation]], report: Report | None) -> None
             report(len(futures) - len(left), len(futures), "naming components")
 
 
-def _annotate(component: Component, seed: int, ask: Callable[[Question], str | None]) -> Annotation:
-    name, outcome = parse_name(ask(Question("name", component)))
-    outcomes: dict[Kind, Outcome] = {"name": outcome}
+def _annotate(
+    component: Component, seed: int, ask: Callable[[LabelQuestion], str | None]
+) -> Annotation:
+    name, outcome = parse_name(ask(LabelQuestion("name", component)))
+    outcomes: dict[LabelKind, ReplyOutcome] = {"name": outcome}
     if name is None:
         return Annotation(component, seed, None, None, None, outcomes)
-    tasks, outcomes["task"] = parse_tasks(ask(Question("task", component, name)))
-    level, outcomes["level"] = parse_level(ask(Question("level", component, name)))
+    tasks, outcomes["task"] = parse_tasks(ask(LabelQuestion("task", component, name)))
+    level, outcomes["level"] = parse_level(ask(LabelQuestion("level", component, name)))
     return Annotation(component, seed, name, tasks, level, outcomes)
 
 
-def parse_name(answer: str | None) -> tuple[str | None, Outcome]:
+def parse_name(answer: str | None) -> tuple[str | None, ReplyOutcome]:
     """A name from an answer: one short line with a letter in it."""
     text = _trimmed(answer)
     if _cannot_tell(text):
@@ -160,7 +169,7 @@ def parse_name(answer: str | None) -> tuple[str | None, Outcome]:
     return text, "told"
 
 
-def parse_tasks(answer: str | None) -> tuple[tuple[str, ...] | None, Outcome]:
+def parse_tasks(answer: str | None) -> tuple[tuple[str, ...] | None, ReplyOutcome]:
     """Tasks from an answer: a list of `TASKS` and nothing else, or none."""
     text = _trimmed(answer)
     if _cannot_tell(text):
@@ -174,7 +183,7 @@ def parse_tasks(answer: str | None) -> tuple[tuple[str, ...] | None, Outcome]:
     return tuple(task for task in TASKS if task in found), "told"
 
 
-def parse_level(answer: str | None) -> tuple[str | None, Outcome]:
+def parse_level(answer: str | None) -> tuple[str | None, ReplyOutcome]:
     """Linguistic level from an answer: one of `LEVELS` and nothing else."""
     text = _trimmed(answer)
     if _cannot_tell(text):
@@ -226,7 +235,7 @@ def read_annotations(path: str | os.PathLike[str]) -> list[Annotation]:
             ) from None
         cells = {"name": row["name"], "task": row["tasks"], "level": row["level"]}
 
-        def ask(question: Question, cells: Mapping[str, str | None] = cells) -> str | None:
+        def ask(question: LabelQuestion, cells: Mapping[str, str | None] = cells) -> str | None:
             return cells[question.kind] or None
 
         found.append(_annotate(Component(row["model"] or "", *place, ()), seed, ask))

@@ -12,16 +12,16 @@ from typing import Any, TypeAlias
 from twinlens.contract.words import LEVELS, TASKS
 from twinlens.errors import AnnotationError
 from twinlens.labels.annotate import CANNOT_TELL, NONE
-from twinlens.labels.questions import Kind, Question
+from twinlens.labels.questions import LabelKind, LabelQuestion
 
 Message: TypeAlias = dict[str, str]
 
 #: Temperatures of the paper; top_p is 0.9.
-_TEMPERATURES: dict[Kind, float] = {"name": 1.0, "task": 0.0, "level": 0.0}
+_TEMPERATURES: dict[LabelKind, float] = {"name": 1.0, "task": 0.0, "level": 0.0}
 _TOP_P = 0.9
 _MOST_TOKENS = 32
 
-_INSTRUCTIONS: dict[Kind, str] = {
+_INSTRUCTIONS: dict[LabelKind, str] = {
     "name": (
         "You are given words, as a JSON list. Answer with one short concept that more than half "
         f'of them share, and nothing else. Answer "{CANNOT_TELL}" if there is none.'
@@ -37,7 +37,7 @@ _INSTRUCTIONS: dict[Kind, str] = {
     ),
 }
 # Made up for twinlens; they belong to no model.
-_EXAMPLES: dict[Kind, tuple[tuple[str, tuple[str, ...], str], ...]] = {
+_EXAMPLES: dict[LabelKind, tuple[tuple[str, tuple[str, ...], str], ...]] = {
     "name": (
         ("", ("monday", "friday", "tuesday", "weekend", "sunday"), "days of the week"),
         ("", ("ing", "singing", "running", "walking", "eating"), "words ending in -ing"),
@@ -58,7 +58,7 @@ _EXAMPLES: dict[Kind, tuple[tuple[str, tuple[str, ...], str], ...]] = {
 }
 
 
-def messages(question: Question) -> list[Message]:
+def messages(question: LabelQuestion) -> list[Message]:
     """What the endpoint is sent: the instruction, examples, and the words as data."""
     found = [{"role": "system", "content": _INSTRUCTIONS[question.kind]}]
     for name, words, answer in _EXAMPLES[question.kind]:
@@ -128,7 +128,7 @@ class Endpoint:
         )
         self.identity = f"{self.model} at {self.base_url or 'OpenAI'}"
 
-    def __call__(self, question: Question, seed: int) -> str | None:
+    def __call__(self, question: LabelQuestion, seed: int) -> str | None:
         """The answer as text.
 
         Raises

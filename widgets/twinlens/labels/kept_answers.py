@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 from twinlens.support.files import cache_folder
 
 if TYPE_CHECKING:
-    from twinlens.labels.questions import Annotator, Question
+    from twinlens.labels.questions import Annotator, LabelQuestion
 
 # Part of every key: answers to other wordings of the questions are never read.
 _VERSION = 1
@@ -66,7 +66,7 @@ class AnswerStore:
         if self._file is not None:
             self._file.close()
 
-    def answer(self, annotator: Annotator, question: Question, seed: int) -> str | None:
+    def answer(self, annotator: Annotator, question: LabelQuestion, seed: int) -> str | None:
         """The kept answer, or else the annotator's, which is written before it is returned."""
         key = self._key(question, seed)
         if key in self._answers:
@@ -81,7 +81,7 @@ class AnswerStore:
                 self._file.flush()
         return found
 
-    def _key(self, question: Question, seed: int) -> str:
+    def _key(self, question: LabelQuestion, seed: int) -> str:
         parts = [_VERSION, self._identity, dataclasses.asdict(question), seed]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["name", "task", "level"]
+LabelKind: TypeAlias = Literal["name", "task", "level"]
 #: What became of a question: answered, "cannot tell" said so, or no valid answer.
-Outcome: TypeAlias = Literal["told", "cannot tell", "nonsense"]
+ReplyOutcome: TypeAlias = Literal["told", "cannot tell", "nonsense"]
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,16 @@ class Component:
 
 
 @dataclass(frozen=True)
-class Question:
+class LabelQuestion:
     """One question to an annotator; `name` is that of the component, once it has one."""
 
-    kind: Kind
+    kind: LabelKind
     component: Component
     name: str = ""
 
 
 #: Answers a question in a round, given the round's seed; None says "cannot tell".
-Annotator: TypeAlias = Callable[[Question, int], str | None]
+Annotator: TypeAlias = Callable[[LabelQuestion, int], str | None]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Annotation:
         Of `TASKS`, empty for none of them.
     level : str or None
         One of `LEVELS`.
-    outcomes : mapping of kind to Outcome
+    outcomes : mapping of kind to ReplyOutcome
         What became of every question that was asked.
     """
 
@@ -58,4 +58,4 @@ class Annotation:
     name: str | None
     tasks: tuple[str, ...] | None
     level: str | None
-    outcomes: Mapping[Kind, Outcome]
+    outcomes: Mapping[LabelKind, ReplyOutcome]

@@ -16,7 +16,7 @@ from twinlens.labels.questions import Annotation
 if TYPE_CHECKING:
     import pandas as pd
 
-Row: TypeAlias = dict[str, Any]
+ShareRow: TypeAlias = dict[str, Any]
 
 #: Layers per group in the paper's figure 3.
 GROUP = 4
@@ -39,8 +39,8 @@ class LabelShares:
         What `p` tests, and what it leaves out.
     """
 
-    rows: tuple[Row, ...]
-    summary: tuple[Row, ...]
+    rows: tuple[ShareRow, ...]
+    summary: tuple[ShareRow, ...]
     hypothesis: str
 
     def to_frame(self) -> pd.DataFrame:
@@ -88,8 +88,8 @@ def label_shares(
     bounds = [(start, min(start + group - 1, last)) for start in range(0, last + 1, group)]
     bounds = bounds if len(bounds) == 1 else [*bounds, (0, last)]
     seeds = list(dict.fromkeys(one.round for one in annotations))
-    rows: list[Row] = []
-    summary: list[Row] = []
+    rows: list[ShareRow] = []
+    summary: list[ShareRow] = []
     for low, high in bounds:
         layers = f"{low}-{high}" if low < high else str(low)
         inside = [one for one in annotations if low <= one.component.layer <= high]
@@ -109,7 +109,7 @@ def label_shares(
             by_model = [
                 [found[model, s][0][label] for s in seeds if found[model, s][0]] for model in models
             ]
-            line: Row = {"layers": layers, "label": label}
+            line: ShareRow = {"layers": layers, "label": label}
             for model, shares_of in zip(models, by_model, strict=True):
                 line |= _moments(model, shares_of)
             summary.append(line | _student(by_model))
@@ -146,7 +146,7 @@ def _labels(one: Annotation, kind: Literal["task", "level"]) -> tuple[str, ...] 
     return None if one.level is None else (one.level,)
 
 
-def _moments(model: str, shares: Sequence[float]) -> Row:
+def _moments(model: str, shares: Sequence[float]) -> ShareRow:
     return {
         f"mean_{model}": float(np.mean(shares)) if shares else None,
         f"sd_{model}": float(np.std(shares, ddof=1)) if len(shares) > 1 else None,
@@ -154,7 +154,7 @@ def _moments(model: str, shares: Sequence[float]) -> Row:
     }
 
 
-def _student(shares: Sequence[Sequence[float]]) -> Row:
+def _student(shares: Sequence[Sequence[float]]) -> ShareRow:
     """Student's t; nothing where a model has fewer than two rounds or no share ever varies."""
     from scipy.stats import ttest_ind
 

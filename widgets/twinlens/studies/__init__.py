@@ -44,7 +44,7 @@ _HOMES = {
     "robustness": "twinlens.studies.analysis.variants",
     "study": "twinlens.studies.run.study",
     "weight_tables": "twinlens.studies.analysis.weight_changes",
-    "write_changes": "twinlens.studies.analysis.weight_changes",
+    "write_changes": "twinlens.studies.data.change_tables",
     "write_report": "twinlens.studies.report.report",
     "write_tables": "twinlens.studies.analysis.tables",
 }

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from twinlens.weights.rotation import Rotation, Row
+from twinlens.weights.rotation import Rotation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ class ConceptComparison:
     rotation: Rotation
     parameters: dict[str, Any]
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[dict[str, Any]]:
         """One row per component of base with its match in tuned."""
         return [
             {

@@ -13,7 +13,7 @@ from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
 from twinlens.weights.vocabulary import general_verbs, instruction_verbs
 from twinlens.weights.word_pair_table import GROUP, RiseTable, rise_table
-from twinlens.weights.word_pairs import Row, WordPairs, overlap, pair_changes, word_changes
+from twinlens.weights.word_pairs import PairTableRow, WordPairs, overlap, pair_changes, word_changes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,11 +40,11 @@ class HeadWords:
         """Every setting that influences the pairs."""
         return self.base.parameters
 
-    def head(self, layer: int, head: int) -> list[Row]:
+    def head(self, layer: int, head: int) -> list[PairTableRow]:
         """Gained, kept and lost pairs of one head, see `pair_changes`."""
         return pair_changes(self.base, self.tuned, layer, head)
 
-    def word(self, word: str) -> list[Row]:
+    def word(self, word: str) -> list[PairTableRow]:
         """Heads whose number of pairs with a word differs, see `word_changes`."""
         return word_changes(self.base, self.tuned, word)
 

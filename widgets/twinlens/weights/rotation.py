@@ -17,7 +17,7 @@ from twinlens.errors import HeadIndexError
 if TYPE_CHECKING:
     import pandas as pd
 
-Row: TypeAlias = dict[str, Any]
+RotationRow: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Rotation:
         chosen = self.parameters.get("counts")
         return tuple(chosen) if chosen else tuple(range(1, self.components + 1))
 
-    def rows(self, counts: Iterable[int] | None = None) -> list[Row]:
+    def rows(self, counts: Iterable[int] | None = None) -> list[RotationRow]:
         """One row per layer and number of leading components k.
 
         Parameters
@@ -127,7 +127,7 @@ class Rotation:
         counts = list(self.measured if counts is None else counts)
         for k in counts:
             self._check(k)
-        rows: list[Row] = []
+        rows: list[RotationRow] = []
         for layer in self.layers:
             for k in counts:
                 angles, null = layer.angles[k - 1, :k], self.null_means(k)
@@ -157,7 +157,7 @@ class Rotation:
         frame.attrs.update(self.parameters, base=self.base, tuned=self.tuned)
         return frame
 
-    def added_rows(self) -> list[Row]:
+    def added_rows(self) -> list[RotationRow]:
         """Words of what the tuning added: ``layer``, ``direction``, ``share``, ``words``."""
         return [
             {
@@ -174,7 +174,7 @@ class Rotation:
         """Mean of the k angles per random rotation, degrees, shape [draws]."""
         return np.asarray(self.null_angles[:, k - 1, :k].mean(axis=1, dtype=np.float64))
 
-    def block(self, k: int) -> list[Row]:
+    def block(self, k: int) -> list[RotationRow]:
         """A ``rotation`` block, see `twinlens.contract.blocks`, for k leading components.
 
         Raises

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twinlens.contract.wire import Array
-from twinlens.weights.word_pairs import Row, WordPairs, check_comparable
+from twinlens.weights.word_pairs import PairTableRow, WordPairs, check_comparable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ class RiseTable:
         Of the word pairs, and the size of the layer groups.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[PairTableRow, ...]
     hypothesis: str
     parameters: dict[str, Any]
 
@@ -99,7 +99,7 @@ def rise_table(
         raise ValueError("rise_table needs at least one word list and one layer per group")
     layers = list(base.layers)
     counts = {name: (base.counts(words), tuned.counts(words)) for name, words in lists.items()}
-    rows: list[Row] = []
+    rows: list[PairTableRow] = []
     bounds = [(start, min(start + group, len(layers))) for start in range(0, len(layers), group)]
     for start, end in bounds if bounds == [(0, len(layers))] else [*bounds, (0, len(layers))]:
         low, high = layers[start], layers[end - 1]
@@ -133,7 +133,7 @@ def rise_table(
     return RiseTable(tuple(rows), hypothesis, {**base.parameters, "group": group})
 
 
-def _welch(first: Array, second: Array) -> Row:
+def _welch(first: Array, second: Array) -> PairTableRow:
     """Welch's t, two-sided; nothing where one side has fewer than two words."""
     from scipy.stats import ttest_ind
 

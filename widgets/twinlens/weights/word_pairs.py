@@ -18,7 +18,7 @@ import numpy as np
 from twinlens.contract.wire import Array
 from twinlens.errors import HeadIndexError, PairMismatchError, VocabularyError
 
-Row: TypeAlias = dict[str, Any]
+PairTableRow: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class WordPairs:
         return tuple(self.words[word] for word in ids.tolist())
 
 
-def pair_changes(base: WordPairs, tuned: WordPairs, layer: int, head: int) -> list[Row]:
+def pair_changes(base: WordPairs, tuned: WordPairs, layer: int, head: int) -> list[PairTableRow]:
     """Pairs that count for one head of either model.
 
     Returns
@@ -246,7 +246,7 @@ def overlap(base: WordPairs, tuned: WordPairs) -> Array:
     return shares
 
 
-def word_changes(base: WordPairs, tuned: WordPairs, word: str) -> list[Row]:
+def word_changes(base: WordPairs, tuned: WordPairs, word: str) -> list[PairTableRow]:
     """Heads whose number of pairs with a word differs between the models.
 
     Returns

@@ -1,12 +1,13 @@
 // All components of a layer in a table that can be sorted by every column.
 
 import { SIDES } from "../../contract/contract.ts";
+import type { ComponentColumn, ConceptsOptions } from "../../core/options.ts";
 import type { Store } from "../../core/store.ts";
 import { h } from "../../draw/dom.ts";
 import { number, percent } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { largest } from "../../maths/numbers.ts";
-import { type Concepts, labelOf } from "./data.ts";
+import type { Concepts, UnitRow } from "./data.ts";
 import type { Sheet } from "./sheet.ts";
 import { pickUnits } from "./unit_list.ts";
 
@@ -20,12 +21,17 @@ interface Row {
   matchVariance: number;
   angle: number;
   active: number;
-  activations: { base: number | undefined; tuned: number | undefined } | null;
+  activations: UnitRow["activations"];
 }
 
-type Key = "component" | "name" | "variance" | "sum" | "match" | "angle" | "active";
+type Sort = ConceptsOptions["sort"];
 
-const COLUMNS: readonly { key: Key; title: string; help: string; falls: boolean }[] = [
+const COLUMNS: readonly {
+  key: ComponentColumn;
+  title: string;
+  help: string;
+  falls: boolean;
+}[] = [
   { key: "component", title: "concept", help: "number in base, by variance", falls: false },
   { key: "name", title: "name", help: "given by hand or by an annotator", falls: false },
   { key: "variance", title: "variance", help: "share in base", falls: true },
@@ -38,21 +44,18 @@ const COLUMNS: readonly { key: Key; title: string; help: string; falls: boolean 
 export function componentTable(store: Store, signal: AbortSignal): Sheet {
   const el = h("div", { class: "tl-components", role: "region", "aria-label": "components" });
   const show = pickUnits(el, store, signal);
-  let by: Key = "component";
-  let falls = false;
-  let draw = () => {};
-  const sortBy = (key: Key) => {
-    falls = key === by ? !falls : COLUMNS.find((column) => column.key === key)!.falls;
-    by = key;
-    draw();
-    el.querySelector<HTMLElement>(`[data-sort="${key}"]`)?.focus();
-  };
   el.addEventListener(
     "click",
     (event) => {
       const target = event.target as HTMLElement;
-      const key = target.closest<HTMLElement>("[data-sort]")?.dataset.sort;
-      if (key) sortBy(key as Key);
+      const heading = target.closest<HTMLElement>("[data-sort]");
+      const column = COLUMNS.find(({ key }) => key === heading?.dataset.sort);
+      if (column) {
+        heading!.focus();
+        const { by, falls } = store.options.concepts.sort;
+        const sort = { by: column.key, falls: by === column.key ? !falls : column.falls };
+        store.setOptions("concepts", { sort });
+      }
       // Anywhere in a row is as good as its button.
       else if (!target.closest("button")) target.closest("tr")?.querySelector("button")?.click();
     },
@@ -61,85 +64,86 @@ export function componentTable(store: Store, signal: AbortSignal): Sheet {
   return {
     el,
     layered: true,
-    async load(_, concepts) {
-      const rows = rowsOf(store, concepts);
-      draw = () => {
-        const columns = COLUMNS.filter(
-          ({ key }) =>
-            (key !== "active" || rows.some((row) => row.activations)) &&
-            (key !== "name" || rows.some((row) => row.name)),
-        );
-        const max = largest(rows.map((row) => row.active));
-        const most = largest(rows.map((row) => row.variance));
-        const sorted = [...rows].sort((a, b) => compare(a, b, by) * (falls ? -1 : 1));
-        const head = columns.map((column) =>
-          h(
-            "th",
-            { scope: "col", "aria-sort": sortOf(column.key, by, falls) },
-            h(
-              "button",
-              { type: "button", "data-sort": column.key, title: column.help },
-              column.title,
-            ),
-          ),
-        );
-        const body = sorted.map((row) => {
-          const unit = `component:${row.component}`;
-          const shown = unit === concepts.unit;
-          const cells = columns.map(({ key }) => cell(row, key, concepts, most, max));
-          return h("tr", { "data-shown": shown }, ...cells);
-        });
-        const { scrollTop } = el;
-        show(
-          concepts.layer,
-          concepts.unit,
-          h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...body)),
-        );
-        el.scrollTop = scrollTop;
-      };
+    needs: () => [],
+    picture({ options }, _, concepts) {
+      const { layer, unit } = concepts;
+      const { sort } = options.concepts;
+      const rows = rowsOf(concepts);
       return {
-        title: `Components of layer ${concepts.layer}`,
+        title: `Components of layer ${layer}`,
         caption:
           "Principal directions of base's value vectors with their share of the variance, alone and summed up to each; the match in tuned is the one assigned so that all angles together are smallest.",
-        draw: () => draw(),
+        draw() {
+          const { scrollTop } = el;
+          show(layer, unit, table(rows, sort, concepts));
+          el.scrollTop = scrollTop;
+        },
       };
     },
   };
 }
 
-function rowsOf(store: Store, concepts: Concepts): Row[] {
-  const activations = new Map(concepts.components.map((row) => [row.unit, row.activations]));
+function rowsOf({ matched, components }: Concepts): Row[] {
+  const units = new Map(components.map((row) => [row.unit, row]));
   let sum = 0;
-  return concepts.matched.map((component, k) => {
-    sum += component.base.explained;
-    const active = activations.get(`component:${k}`) ?? null;
+  return matched.map(({ base, tuned, angle }, k) => {
+    sum += base.explained;
+    const { given, activations } = units.get(`component:${k}`)!;
     return {
       component: k,
-      name: labelOf(store, concepts.layer, k, component).name,
-      variance: component.base.explained,
+      name: given,
+      variance: base.explained,
       sum,
-      match: component.tuned.index,
-      matchVariance: component.tuned.explained,
-      angle: component.angle,
-      active: Math.max(...SIDES.map((side) => Math.abs(active?.[side] ?? 0))),
-      activations: active,
+      match: tuned.index,
+      matchVariance: tuned.explained,
+      angle,
+      active: Math.max(...SIDES.map((side) => Math.abs(activations?.[side] ?? 0))),
+      activations,
     };
   });
 }
 
-function compare(a: Row, b: Row, by: Key): number {
+function table(rows: Row[], { by, falls }: Sort, concepts: Concepts): HTMLElement {
+  const columns = COLUMNS.filter(
+    ({ key }) =>
+      (key !== "active" || rows.some((row) => row.activations)) &&
+      (key !== "name" || rows.some((row) => row.name)),
+  );
+  const max = largest(rows.map((row) => row.active));
+  const most = largest(rows.map((row) => row.variance));
+  const sorted = [...rows].sort((a, b) => compare(a, b, by) * (falls ? -1 : 1));
+  const direction = falls ? "descending" : "ascending";
+  const head = columns.map(({ key, title, help }) =>
+    h(
+      "th",
+      { scope: "col", "aria-sort": key === by ? direction : "none" },
+      h("button", { type: "button", "data-sort": key, title: help }, title),
+    ),
+  );
+  const body = sorted.map((row) =>
+    h(
+      "tr",
+      { "data-shown": `component:${row.component}` === concepts.unit },
+      ...columns.map(({ key }) => cell(row, key, concepts, most, max)),
+    ),
+  );
+  return h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...body));
+}
+
+function compare(a: Row, b: Row, by: ComponentColumn): number {
   if (by !== "name") return a[by] - b[by];
   // Those without a name come last.
   if (!a.name || !b.name) return (a.name ? 0 : 1) - (b.name ? 0 : 1);
   return a.name.localeCompare(b.name);
 }
 
-function sortOf(key: Key, by: Key, falls: boolean): string {
-  if (key !== by) return "none";
-  return falls ? "descending" : "ascending";
-}
-
-function cell(row: Row, key: Key, concepts: Concepts, most: number, max: number): HTMLElement {
+function cell(
+  row: Row,
+  key: ComponentColumn,
+  concepts: Concepts,
+  most: number,
+  max: number,
+): HTMLElement {
   switch (key) {
     case "component": {
       const unit = `component:${row.component}`;

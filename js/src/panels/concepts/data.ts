@@ -9,10 +9,11 @@ import {
   SIDES,
   type Word,
 } from "../../contract/contract.ts";
+import type { Tensor } from "../../contract/decode.ts";
 import { parseUnit, unitName } from "../../contract/units.ts";
-import type { Store } from "../../core/store.ts";
-import { bySide, type Numbers, row } from "../../maths/numbers.ts";
-import type { View } from "../../shell/frame.ts";
+import { type Got, type Need, optional, quiet, required, take } from "../../core/load.ts";
+import type { State } from "../../core/state.ts";
+import { type Numbers, row } from "../../maths/numbers.ts";
 
 export const ZONES = ["base", "both", "tuned"] as const;
 export type ZoneName = (typeof ZONES)[number];
@@ -38,6 +39,8 @@ export interface Concepts {
   layer: number;
   unit: string;
   chosen: boolean;
+  /** What the component is called; null for a neuron. */
+  label: HandLabel | null;
   /** The words drawn, and how many there are beyond them. */
   words: ZonedWord[];
   more: number;
@@ -62,53 +65,74 @@ const LONGEST_END = 20;
 /** Components that count as leading, by share of variance. */
 const LEADING = 10;
 
-export async function loadConcepts(view: View, apart = false): Promise<Concepts> {
-  const { store } = view;
-  const layer = await layerOf(view);
-  // Recordings list neurons of answer tokens only.
-  const prompt = store.selection.token < store.promptLength;
-  const [components, activity, neurons] = await Promise.all([
-    view.block(keys.components(layer)),
-    store.reading < 0 ? null : view.optional(bySide((side) => componentsAt(view, side, layer))),
-    view.optional(loadNeurons(view, layer), prompt),
-  ]);
-  const rows = sorted(
-    components.map((component, k) => componentRow(store, layer, component, k, activity)),
-  );
-  const chosen = store.selection.unit !== "";
-  const unit = chosen ? store.selection.unit : (rows[0]?.unit ?? "");
+/**
+ * The selected layer, else the one of the upper half whose components turned most: the lower layers
+ * seldom speak in words of the output. Undefined while that is on its way.
+ */
+export function layerOf({ selection: { layer } }: State, got: Got): number | undefined {
+  if (layer >= 0) return layer;
+  const data = got(keys.componentChange()).value?.data;
+  if (!data) return undefined;
+  let most = data.length >> 1;
+  for (let i = most; i < data.length; i++) if (data[i]! > data[most]!) most = i;
+  return most;
+}
+
+export function conceptsNeeds(state: State, layer: number): Need[] {
+  const { token, unit } = state.selection;
   const parsed = parseUnit(unit);
-  const shared = {
-    layer,
-    unit,
-    chosen,
-    matched: components,
-    components: rows,
-    neurons: neurons ?? [],
-  };
+  const needs = required(keys.components(layer));
+  if (token >= 0) {
+    needs.push(...optional(...SIDES.map((side) => keys.componentActivations(side, layer))));
+    // Recordings list neurons of answer tokens only.
+    const list = token < state.promptLength ? quiet : optional;
+    needs.push(...list(keys.neurons(layer, token)));
+  }
+  if (parsed?.kind === "neuron") needs.push(...required(keys.neuronWords(layer, parsed.index)));
+  else if (areApart(state)) needs.push(...quiet(keys.componentEnds(layer)));
+  return needs;
+}
+
+export function conceptsOf(state: State, got: Got): Concepts {
+  const layer = layerOf(state, got)!;
+  const matched = take(got(keys.components(layer)));
+  const activity = activityOf(state, got, layer);
+  const components = sorted(
+    matched.map((component, k) => componentRow(state, layer, component, k, activity)),
+  );
+  const chosen = state.selection.unit !== "";
+  const unit = chosen ? state.selection.unit : (components[0]?.unit ?? "");
+  const parsed = parseUnit(unit);
+  const neurons = neuronRows(state, got, layer);
+  const shared = { layer, unit, chosen, matched, components, neurons };
   if (parsed?.kind === "neuron") {
-    const neuron = await view.block(keys.neuronWords(layer, parsed.index));
+    const { base, tuned, cosine } = take(got(keys.neuronWords(layer, parsed.index)));
     return {
       ...shared,
-      ...drawn(neuron.base.words, neuron.tuned.words, apart ? undefined : null),
-      cosine: neuron.cosine,
-      angle: (Math.acos(Math.min(Math.max(neuron.cosine, -1), 1)) * 180) / Math.PI,
+      ...drawn(base.words, tuned.words, areApart(state) ? undefined : null),
+      label: null,
+      cosine,
+      angle: (Math.acos(Math.min(Math.max(cosine, -1), 1)) * 180) / Math.PI,
       explained: null,
     };
   }
   const k = parsed?.index ?? 0;
-  const component = components[k];
+  const component = matched[k];
   if (!component) throw new Error(`Layer ${layer} has no ${unitName(unit) || "concepts"}.`);
-  const ends = apart
-    ? (await view.optional(view.block(keys.componentEnds(layer)), true))?.[k]
-    : null;
+  const { base, tuned, cosine, angle } = component;
+  const ends = areApart(state) ? got(keys.componentEnds(layer)).value?.[k] : null;
   return {
     ...shared,
-    ...drawn(component.base.words, component.tuned.words, ends),
-    cosine: component.cosine,
-    angle: component.angle,
-    explained: { base: component.base.explained, tuned: component.tuned.explained },
+    ...drawn(base.words, tuned.words, ends),
+    label: labelOf(state, layer, k, component),
+    cosine,
+    angle,
+    explained: { base: base.explained, tuned: tuned.explained },
   };
+}
+
+function areApart({ options }: State): boolean {
+  return options.concepts.ends === "apart";
 }
 
 /**
@@ -135,28 +159,16 @@ function drawn(
   };
 }
 
-/**
- * The selected layer, else the one of the upper half whose components turned most: the lower layers
- * seldom speak in words of the output.
- */
-async function layerOf(view: View): Promise<number> {
-  const { layer } = view.store.selection;
-  if (layer >= 0) return layer;
-  const { data } = await view.block(keys.componentChange());
-  let best = data.length >> 1;
-  for (let i = best; i < data.length; i++) if (data[i]! > data[best]!) best = i;
-  return best;
+/** Of every component where the selected token is read; null without a token. */
+function activityOf({ reading }: State, got: Got, layer: number): BySide<Numbers> | null {
+  const [base, tuned] = SIDES.map((side) => got(keys.componentActivations(side, layer)).value);
+  if (reading < 0 || !base || !tuned) return null;
+  const at = (tensor: Tensor) => (reading < tensor.shape[0]! ? row(tensor, reading) : []);
+  return { base: at(base), tuned: at(tuned) };
 }
 
-async function componentsAt(view: View, side: "base" | "tuned", layer: number): Promise<Numbers> {
-  const tensor = await view.block(keys.componentActivations(side, layer));
-  return view.store.reading < tensor.shape[0]! ? row(tensor, view.store.reading) : [];
-}
-
-async function loadNeurons(view: View, layer: number): Promise<UnitRow[]> {
-  const { token } = view.store.selection;
-  if (token < 0) return [];
-  const list = await view.block(keys.neurons(layer, token));
+function neuronRows({ selection: { token } }: State, got: Got, layer: number): UnitRow[] {
+  const list = token < 0 ? [] : (got(keys.neurons(layer, token)).value ?? []);
   return list.map(({ neuron, base, tuned }) => ({
     unit: `neuron:${neuron}`,
     name: unitName(`neuron:${neuron}`),
@@ -168,7 +180,7 @@ async function loadNeurons(view: View, layer: number): Promise<UnitRow[]> {
 }
 
 function componentRow(
-  store: Store,
+  state: State,
   layer: number,
   component: MatchedComponent,
   k: number,
@@ -177,7 +189,7 @@ function componentRow(
   return {
     unit: `component:${k}`,
     name: unitName(`component:${k}`),
-    given: labelOf(store, layer, k, component).name,
+    given: labelOf(state, layer, k, component).name,
     explained: { base: component.base.explained, tuned: component.tuned.explained },
     angle: component.angle,
     activations: activity && { base: activity.base[k], tuned: activity.tuned[k] },
@@ -197,15 +209,13 @@ function sorted(rows: UnitRow[]): UnitRow[] {
 }
 
 /** Label by hand of a component, else what the trace calls it. */
-export function labelOf(
-  store: Store,
+function labelOf(
+  { labels }: State,
   layer: number,
   k: number,
-  component?: MatchedComponent,
+  component: MatchedComponent,
 ): HandLabel {
-  const hand = store.labels[`${layer}/${k}`];
-  if (hand) return hand;
-  return { name: component?.name ?? "", labels: component?.labels ?? [] };
+  return labels[`${layer}/${k}`] ?? { name: component.name ?? "", labels: component.labels ?? [] };
 }
 
 /** Words of both lists by zone: only base, both, only tuned. */
@@ -240,9 +250,4 @@ export function scoreOf({ scores }: ZonedWord): number {
     return ((Math.abs(base) + Math.abs(tuned)) / 2) * (Math.sign(base) || 1);
   }
   return base ?? tuned ?? 0;
-}
-
-export function stepLayer(store: Store, shown: number, step: number): void {
-  const last = store.manifest.pair.layers - 1;
-  store.select({ layer: Math.min(Math.max(shown + step, 0), last) });
 }

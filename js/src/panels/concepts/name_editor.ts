@@ -4,7 +4,7 @@ import { type HandLabel, LEVELS, TASKS } from "../../contract/contract.ts";
 import { parseUnit } from "../../contract/units.ts";
 import type { Store } from "../../core/store.ts";
 import { button, h } from "../../draw/dom.ts";
-import { type Concepts, labelOf } from "./data.ts";
+import type { Concepts } from "./data.ts";
 
 /** Longest name, as Python checks it. */
 const LONGEST = { characters: 80, words: 8 };
@@ -84,18 +84,16 @@ export function nameEditor(store: Store, signal: AbortSignal): NameEditor {
   );
   return {
     el: h("div", { class: "tl-naming" }, h("div", {}, text, edit), form),
-    draw({ layer, unit, matched }) {
-      const parsed = parseUnit(unit);
-      const component = parsed?.kind === "component" ? parsed.index : -1;
+    draw({ layer, unit, label }) {
+      const component = label ? parseUnit(unit)!.index : -1;
       const moved = place?.layer !== layer || place.component !== component;
       if (moved && !form.hidden) {
         form.hidden = true;
         edit.setAttribute("aria-expanded", "false");
       }
-      place = component < 0 ? null : { layer, component };
-      text.parentElement!.hidden = place === null;
-      if (!place) return;
-      const label = labelOf(store, layer, component, matched[component]);
+      place = label && { layer, component };
+      text.parentElement!.hidden = !label;
+      if (!label) return;
       text.replaceChildren(...say(label));
       edit.textContent = label.name ? "edit" : "name it";
       if (!moved && form.contains(document.activeElement)) return; // what is typed stays

@@ -1,57 +1,56 @@
 // What became of a neuron: its value vector moved, or it is used more; and what it does.
 
-import { type BySide, keys, type NeuronChange, SIDES } from "../../contract/contract.ts";
+import { type Key, keys, type NeuronChange, SIDES } from "../../contract/contract.ts";
 import { parseUnit } from "../../contract/units.ts";
-import { reasonOf } from "../../core/load.ts";
-import type { Store } from "../../core/store.ts";
+import { type Got, type Need, quiet, reasonOf } from "../../core/load.ts";
+import type { State } from "../../core/state.ts";
 import { button, h } from "../../draw/dom.ts";
 import { number, percent, quote, signed } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { largest } from "../../maths/numbers.ts";
-import type { View } from "../../shell/frame.ts";
-import type { Concepts } from "./data.ts";
+import type { PanelSetting } from "../../shell/frame.ts";
 import {
+  activationKeys,
   activationsOf,
-  type Effect,
-  effectOf,
-  hasEstimates,
-  isMeasured,
-  loadEstimates,
+  estimateKeys,
+  estimateOf,
+  exactKeys,
+  exactOf,
+  known,
   measure,
+  type Neuron,
   type Target,
   targetOf,
+  type Values,
 } from "./neuron_effects.ts";
 
-interface Facts {
-  layer: number;
-  neuron: number;
+interface Facts extends Neuron {
   change: NeuronChange | null;
   target: Target;
-  estimate: Effect | null;
-  exact: Effect | null;
+  estimate: Values | null;
+  exact: Values | null;
 }
 
 export interface NeuronCard {
   el: HTMLElement;
-  /** Load what there is to say about the shown unit; the result draws it. */
-  load(view: View, concepts: Concepts): Promise<() => void>;
+  needs(state: State): readonly Need[];
+  /** What there is to say about the shown unit; the result draws it. */
+  picture(state: State, got: Got): () => void;
 }
 
-export function neuronCard(store: Store, signal: AbortSignal): NeuronCard {
+export function neuronCard({ store, signal, refresh }: PanelSetting): NeuronCard {
   const el = h("div", { class: "tl-card", role: "group", "aria-label": "what became of it" });
-  let refresh = () => {};
-  let facts: Facts | null = null;
+  let drawn: Facts | null = null;
   const start = button("measure its effect", () => void run(), signal, {
     title: "set it to zero in both models",
   });
   const status = h("span", { class: "tl-status", role: "status" });
   const run = async () => {
-    if (!facts) return;
-    const { layer, neuron, target } = facts;
+    if (!drawn) return;
     start.disabled = true;
     status.textContent = "measuring";
     try {
-      await measure(store, layer, neuron, target, signal);
+      await measure(store, drawn.target, drawn, signal);
       status.textContent = "";
       refresh();
     } catch (error) {
@@ -62,62 +61,72 @@ export function neuronCard(store: Store, signal: AbortSignal): NeuronCard {
   };
   return {
     el,
-    async load(view, concepts) {
-      refresh = view.refresh;
-      const loaded = await loadFacts(view, concepts);
+    needs,
+    picture(state, got) {
+      const facts = factsOf(state, got);
+      const lines = facts ? [...changes(state, facts), ...effects(facts)] : [];
       return () => {
-        if (facts?.neuron !== loaded?.neuron || facts?.target.key !== loaded?.target.key) {
+        if (drawn?.neuron !== facts?.neuron || drawn?.target.key !== facts?.target.key) {
           status.textContent = "";
         }
-        facts = loaded;
-        el.hidden = !loaded || (!loaded.change && !loaded.estimate && !loaded.exact && !store.live);
-        if (!loaded) return el.replaceChildren();
-        start.hidden = !store.live || loaded.exact !== null;
+        drawn = facts;
+        start.hidden = !store.live || !facts || facts.exact !== null;
+        el.hidden = !facts || (lines.length === 0 && !store.live);
         const act = start.hidden ? [] : [h("div", { class: "tl-card-act" }, start, status)];
-        el.replaceChildren(
-          ...(loaded.change ? changes(store, loaded.change) : []),
-          ...effects(loaded),
-          ...act,
-        );
+        el.replaceChildren(...lines, ...act);
       };
     },
   };
 }
 
-async function loadFacts(view: View, { unit, layer }: Concepts): Promise<Facts | null> {
-  const parsed = parseUnit(unit);
-  if (parsed?.kind !== "neuron") return null;
-  const { store } = view;
-  const neuron = parsed.index;
-  const target = targetOf(store);
-  const { token } = store.selection;
-  const key = keys.neuronChange(layer, neuron, token < 0 ? "answer" : token);
-  const [change, estimates, exact] = await Promise.all([
-    view.optional(
-      store.live || store.has(key) ? view.block(key) : changeFrom(view, layer, neuron),
-      true,
-    ),
+function needs(state: State): Need[] {
+  const neuron = neuronOf(state);
+  if (!neuron) return [];
+  const target = targetOf(state);
+  const change = changeKey(state, neuron);
+  const parts = [keys.neuronWords(neuron.layer, neuron.neuron), ...activationKeys(neuron)];
+  return [
+    ...quiet(...(state.live || state.has(change) ? [change] : parts)),
     // All neurons at once take a pass back through both models: only where that was asked for.
-    hasEstimates(store, target) ? loadEstimates(view, target) : null,
-    isMeasured(store, layer, neuron, target)
-      ? measure(store, layer, neuron, target, view.signal)
-      : null,
-  ]);
-  return { layer, neuron, change, target, estimate: effectOf(estimates, layer, neuron), exact };
+    ...known(state, estimateKeys(target)),
+    ...known(state, exactKeys(target, neuron)),
+  ];
+}
+
+/** The selected neuron; none is shown unless it is selected. */
+function neuronOf({ selection: { layer, unit } }: State): Neuron | null {
+  const parsed = parseUnit(unit);
+  return parsed?.kind === "neuron" ? { layer, neuron: parsed.index } : null;
+}
+
+function changeKey({ selection: { token } }: State, { layer, neuron }: Neuron): Key<NeuronChange> {
+  return keys.neuronChange(layer, neuron, token < 0 ? "answer" : token);
+}
+
+function factsOf(state: State, got: Got): Facts | null {
+  const neuron = neuronOf(state);
+  if (!neuron) return null;
+  const target = targetOf(state);
+  return {
+    ...neuron,
+    change: got(changeKey(state, neuron)).value ?? changeFrom(state, got, neuron),
+    target,
+    estimate: estimateOf(got, target, neuron),
+    exact: exactOf(got, target, neuron),
+  };
 }
 
 /** The same from what recordings keep: lengths and cosine of the vectors, and activations. */
-async function changeFrom(view: View, layer: number, neuron: number): Promise<NeuronChange> {
-  const [vectors, active] = await Promise.all([
-    view.block(keys.neuronWords(layer, neuron)),
-    activationsOf(view, layer, neuron),
-  ]);
+function changeFrom(state: State, got: Got, neuron: Neuron): NeuronChange | null {
+  const vectors = got(keys.neuronWords(neuron.layer, neuron.neuron)).value;
+  if (state.live || !vectors) return null;
+  const { cosine } = vectors;
   const [b, t] = [vectors.base.norm, vectors.tuned.norm];
-  const apart = Math.sqrt(Math.max(b * b + t * t - 2 * b * t * vectors.cosine, 0));
-  const { base = null, tuned = null } = active;
+  const apart = Math.sqrt(Math.max(b * b + t * t - 2 * b * t * cosine, 0));
+  const { base = null, tuned = null } = activationsOf(state, got, neuron);
   return {
     moved: b > 0 ? apart / b : null,
-    cosine: vectors.cosine,
+    cosine,
     base,
     tuned,
     used: base === null || tuned === null ? null : Math.abs(tuned) - Math.abs(base),
@@ -125,9 +134,10 @@ async function changeFrom(view: View, layer: number, neuron: number): Promise<Ne
   };
 }
 
-function changes(store: Store, change: NeuronChange): HTMLElement[] {
-  const { token } = store.selection;
-  const where = token < 0 ? "over the answer" : `at ${quote(store.text(token))}`;
+function changes(state: State, { change }: Facts): HTMLElement[] {
+  if (!change) return [];
+  const { token } = state.selection;
+  const where = token < 0 ? "over the answer" : `at ${quote(state.text(token))}`;
   const active = { base: change.base ?? undefined, tuned: change.tuned ?? undefined };
   const write = { base: change.write.base ?? undefined, tuned: change.write.tuned ?? undefined };
   const moved = change.moved ?? Number.NaN;
@@ -185,11 +195,11 @@ function fact(name: string, picture: HTMLElement, said: string): HTMLElement {
   );
 }
 
-function valuesOf(values: BySide<number | undefined> | null): number[] {
+function valuesOf(values: Values | null): number[] {
   return SIDES.map((side) => values?.[side] ?? 0);
 }
 
-function text(values: BySide<number | undefined>): string {
+function text(values: Values): string {
   const { base, tuned } = values;
   const sides = SIDES.map((side) => `${side} ${number(values[side] ?? Number.NaN)}`).join(", ");
   return base === undefined || tuned === undefined

@@ -1,101 +1,104 @@
 // Activations of neurons, and their effects on the answer: estimates of all, exact ones on request.
 
-import { type BySide, keys, SIDES, type Side } from "../../contract/contract.ts";
+import { type BySide, type Key, keys, SIDES, type Side } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
+import { type Got, type Need, quiet } from "../../core/load.ts";
+import type { State } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
 import { quote } from "../../draw/format.ts";
-import { bySide, type Numbers } from "../../maths/numbers.ts";
-import type { View } from "../../shell/frame.ts";
+import type { Numbers } from "../../maths/numbers.ts";
 
-/** Effects in nats; undefined where a side has none, as where its own answer is shorter. */
-export type Effect = BySide<number | undefined>;
+export interface Neuron {
+  layer: number;
+  neuron: number;
+}
+
+/** Numbers of both models; undefined where one has none, as where its own answer is shorter. */
+export type Values = BySide<number | undefined>;
 
 /** What an effect is on: one answer token, or the sum over the answer. */
 export interface Target {
   key: number | "answer";
   name: string;
-  /** Whether a side has it. */
-  has(side: Side): boolean;
+  /** The models that have it. */
+  sides: readonly Side[];
 }
 
 /** The selected answer token, else the whole answer. */
-export function targetOf(store: Store): Target {
-  const { token } = store.selection;
-  if (token < store.promptLength) {
-    const has = (side: Side) => store.answer(side).tokens.length > 0;
-    return { key: "answer", name: "the whole answer", has };
+export function targetOf(state: State): Target {
+  const { token } = state.selection;
+  if (token < state.promptLength) {
+    const sides = SIDES.filter((side) => state.answer(side).tokens.length > 0);
+    return { key: "answer", name: "the whole answer", sides };
   }
   return {
-    key: token - store.promptLength,
-    name: quote(store.text(token)),
-    has: (side) => token < store.length(side),
+    key: token - state.promptLength,
+    name: quote(state.text(token)),
+    sides: SIDES.filter((side) => token < state.length(side)),
   };
 }
 
-/** Estimates of all neurons, [layers, neurons] of each side; null where they cannot be had. */
-export function loadEstimates(view: View, target: Target): Promise<BySide<Tensor | null> | null> {
-  return view.optional(
-    bySide(async (side) =>
-      target.has(side) ? view.block(keys.neuronEffect(side, target.key)) : null,
-    ),
-    true,
-  );
+/** Keys of the estimates of all neurons, [layers, neurons] of each side. */
+export function estimateKeys({ key, sides }: Target): Key<Tensor>[] {
+  return sides.map((side) => keys.neuronEffect(side, key));
 }
 
-/** Whether the estimates can be had without computing them. */
-export function hasEstimates(store: Store, target: Target): boolean {
-  return SIDES.every((side) => !target.has(side) || store.has(keys.neuronEffect(side, target.key)));
+/** Keys of the exact effects of one neuron. */
+export function exactKeys({ key, sides }: Target, { layer, neuron }: Neuron): Key<Tensor>[] {
+  return sides.map((side) => keys.neuronAblation(side, layer, neuron, key));
 }
 
-export function effectOf(
-  tensors: BySide<Tensor | null> | null,
-  layer: number,
-  neuron: number,
-): Effect | null {
-  if (!tensors) return null;
-  const of = (tensor: Tensor | null) => tensor?.data[layer * tensor.shape[1]! + neuron];
-  return { base: of(tensors.base), tuned: of(tensors.tuned) };
+/** Blocks to show where they can be had without computing them, all or none. */
+export function known(state: State, wanted: readonly Key<unknown>[]): Need[] {
+  return wanted.every((key) => state.has(key)) ? quiet(...wanted) : [];
 }
 
-/** Whether the exact effect of a neuron is known already. */
-export function isMeasured(store: Store, layer: number, neuron: number, target: Target): boolean {
-  return SIDES.every(
-    (side) => !target.has(side) || store.has(keys.neuronAblation(side, layer, neuron, target.key)),
-  );
+export function estimateOf(got: Got, target: Target, { layer, neuron }: Neuron): Values | null {
+  const index = ({ shape }: Tensor) => layer * shape[1]! + neuron;
+  return effectOf(got, target, estimateKeys(target), index);
+}
+
+export function exactOf(got: Got, target: Target, neuron: Neuron): Values | null {
+  return effectOf(got, target, exactKeys(target, neuron), () => 0);
+}
+
+/** One number of the block of each side; null unless all are there. */
+function effectOf(
+  got: Got,
+  { sides }: Target,
+  wanted: readonly Key<Tensor>[],
+  index: (tensor: Tensor) => number,
+): Values | null {
+  const effect: Values = { base: undefined, tuned: undefined };
+  for (const [i, side] of sides.entries()) {
+    const tensor = got(wanted[i]!).value;
+    if (!tensor) return null;
+    effect[side] = tensor.data[index(tensor)];
+  }
+  return effect;
 }
 
 /** Set a neuron to zero in both models and see what the answer loses. */
 export async function measure(
   store: Store,
-  layer: number,
-  neuron: number,
   target: Target,
+  neuron: Neuron,
   signal: AbortSignal,
-): Promise<Effect> {
-  return bySide(async (side) => {
-    if (!target.has(side)) return undefined;
-    const key = keys.neuronAblation(side, layer, neuron, target.key);
-    return (await store.block(key, signal)).data[0];
-  });
+): Promise<void> {
+  await Promise.all(exactKeys(target, neuron).map((key) => store.block(key, signal)));
+}
+
+export function activationKeys({ layer, neuron }: Neuron): Key<Tensor>[] {
+  return SIDES.map((side) => keys.neuronActivations(side, layer, neuron));
 }
 
 /** Activation where the selected token is read, or its mean magnitude over the answer. */
-export async function activationsOf(
-  view: View,
-  layer: number,
-  neuron: number,
-): Promise<BySide<number | undefined>> {
-  const { store } = view;
-  const of = async (side: "base" | "tuned") => {
-    const tensor = await view.optional(
-      view.block(keys.neuronActivations(side, layer, neuron)),
-      true,
-    );
-    if (!tensor) return undefined;
-    if (store.reading >= 0) return tensor.data[store.reading];
-    return meanMagnitude(tensor.data.subarray(store.promptLength - 1, tensor.data.length - 1));
-  };
-  const [base, tuned] = await Promise.all([of("base"), of("tuned")]);
+export function activationsOf(state: State, got: Got, neuron: Neuron): Values {
+  const [base, tuned] = activationKeys(neuron).map((key) => {
+    const data = got(key).value?.data;
+    if (!data || state.reading >= 0) return data?.[state.reading];
+    return meanMagnitude(data.subarray(state.promptLength - 1, data.length - 1));
+  });
   return { base, tuned };
 }
 

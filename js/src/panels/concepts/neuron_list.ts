@@ -1,245 +1,259 @@
 // Neurons by activity, change or effect; effects are estimates until they are measured.
 
-import { type BySide, keys, SIDES } from "../../contract/contract.ts";
+import { keys, SIDES } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
-import { reasonOf } from "../../core/load.ts";
-import type { Store } from "../../core/store.ts";
+import { type Got, type Need, optional, quiet, reasonOf } from "../../core/load.ts";
+import type { NeuronOrder, NeuronScope } from "../../core/options.ts";
+import type { State } from "../../core/state.ts";
 import { button, h, picker } from "../../draw/dom.ts";
 import { count, number, quote } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { largest } from "../../maths/numbers.ts";
-import type { View } from "../../shell/frame.ts";
+import type { PanelSetting } from "../../shell/frame.ts";
 import type { Concepts } from "./data.ts";
 import {
+  activationKeys,
   activationsOf,
-  type Effect,
-  effectOf,
-  isMeasured,
-  loadEstimates,
+  estimateKeys,
+  estimateOf,
+  exactKeys,
+  exactOf,
+  known,
   measure,
+  type Neuron,
   type Target,
   targetOf,
+  type Values,
 } from "./neuron_effects.ts";
 import type { Sheet } from "./sheet.ts";
 import { pickUnits } from "./unit_list.ts";
 
-type Order = "active" | "changed" | "effect";
-type Scope = "layer" | "all";
-
-interface Row {
-  layer: number;
-  neuron: number;
-  activations: BySide<number | undefined>;
-  estimate: Effect | null;
-  exact: Effect | null;
+interface Row extends Neuron {
+  activations: Values;
+  estimate: Values | null;
+  exact: Values | null;
 }
-
-type Place = readonly [layer: number, neuron: number];
 
 /** Neurons listed by their effect, of those that are looked at. */
 const LONGEST = 12;
 const CANDIDATES = 200;
 
-const ORDERS: { value: Order; label: string }[] = [
+const ORDERS: { value: NeuronOrder; label: string }[] = [
   { value: "active", label: "most active" },
   { value: "changed", label: "most changed" },
   { value: "effect", label: "largest effect" },
 ];
-const SCOPES: { value: Scope; label: string }[] = [
+const SCOPES: { value: NeuronScope; label: string }[] = [
   { value: "layer", label: "this layer" },
   { value: "all", label: "all layers" },
 ];
 
-export function neuronList(store: Store, refresh: () => void, signal: AbortSignal): Sheet {
-  let order: Order = "active";
-  let scope: Scope = "layer";
-  let draw = () => {};
-  let wanted = ""; // selection and target that measuring is for
+export function neuronList({ store, signal, refresh }: PanelSetting): Sheet {
+  let rows: readonly Row[] = []; // as drawn, and what they are measured for
+  let target = targetOf(store);
+  let place = "";
   let measuring: AbortController | null = null;
-  const orders = picker<Order>(
+  const orders = picker<NeuronOrder>(
     "Order of the neurons",
-    (value) => {
-      order = value;
-      refresh();
-    },
+    (order) => store.setOptions("concepts", { order }),
     signal,
   );
-  const scopes = picker<Scope>(
+  const scopes = picker<NeuronScope>(
     "Layers of the neurons",
-    (value) => {
-      scope = value;
-      refresh();
-    },
+    (scope) => store.setOptions("concepts", { scope }),
     signal,
   );
   const list = h("div", { class: "tl-neurons" });
   const show = pickUnits(list, store, signal);
   const status = h("span", { class: "tl-status", role: "status" });
-  let rows: Row[] = [];
-  let target = targetOf(store);
   const start = button("measure exactly", () => void measureAll(), signal, {
     title: "set each listed neuron to zero in both models",
   });
   const stop = button("Stop", () => measuring?.abort(), signal);
   signal.addEventListener("abort", () => measuring?.abort());
 
+  const offer = () => {
+    start.hidden = !store.live || measuring !== null || rows.every((row) => row.exact);
+    stop.hidden = measuring === null;
+  };
   const measureAll = async () => {
-    measuring?.abort();
     const mine = new AbortController();
     measuring = mine;
+    offer();
     const todo = rows.filter((row) => !row.exact);
     try {
       for (const [done, row] of todo.entries()) {
         status.textContent = `measuring: ${done} of ${todo.length}`;
-        draw();
-        row.exact = await measure(store, row.layer, row.neuron, target, mine.signal);
-        if (mine.signal.aborted) return;
+        await measure(store, target, row, mine.signal);
+        mine.signal.throwIfAborted();
+        refresh();
       }
       status.textContent = "";
     } catch (error) {
-      if (mine.signal.aborted) status.textContent = "";
-      else status.textContent = reasonOf(error);
+      if (measuring === mine) status.textContent = mine.signal.aborted ? "" : reasonOf(error);
     } finally {
       if (measuring === mine) {
         measuring = null;
-        draw();
+        offer();
       }
     }
   };
 
-  const el = h(
-    "div",
-    {},
-    h("div", { class: "tl-controls tl-sheet-controls" }, orders.el, scopes.el, start, stop, status),
-    list,
-  );
+  const controls = [orders.el, scopes.el, start, stop, status];
   return {
-    el,
+    el: h("div", {}, h("div", { class: "tl-controls tl-sheet-controls" }, ...controls), list),
     layered: true,
-    async load(view, concepts) {
-      const loaded = await loadRows(view, concepts, order, scope);
+    needs,
+    picture(state, got, concepts) {
+      const { layer, unit } = concepts;
+      const { scope, order: wanted } = state.options.concepts;
+      const { order } = listingOf(state, got, layer);
+      const effectOn = targetOf(state);
+      const loaded = rowsOf(state, got, layer);
       return {
-        title: scope === "all" ? "Neurons of all layers" : `Neurons of layer ${concepts.layer}`,
-        caption: captionOf(store, loaded),
+        title: scope === "all" ? "Neurons of all layers" : `Neurons of layer ${layer}`,
+        caption: captionOf(state, loaded, effectOn),
         draw() {
-          const now = `${concepts.layer} ${loaded.target.key} ${scope} ${order}`;
-          if (now !== wanted) {
+          const now = `${layer} ${effectOn.key} ${scope} ${wanted}`;
+          if (now !== place) {
             measuring?.abort();
             measuring = null;
             status.textContent = "";
           }
-          wanted = now;
-          // What is being measured goes on in its own rows.
-          if (!measuring) ({ rows, target } = loaded);
-          orders.update(ORDERS, loaded.order);
+          place = now;
+          rows = loaded;
+          target = effectOn;
+          orders.update(ORDERS, order);
           scopes.update(SCOPES, scope);
-          draw = () => {
-            start.hidden = !store.live || measuring !== null || rows.every((row) => row.exact);
-            stop.hidden = measuring === null;
-            // Measuring moves nothing: where it can be done, its column is kept free.
-            const measurable = store.live || rows.some((row) => row.exact);
-            const columns = rows.some((row) => row.estimate) || measurable ? 2 : 1;
-            list.style.setProperty("--tl-columns", String(columns + (measurable ? 1 : 0)));
-            show(concepts.layer, concepts.unit, ...table(rows, concepts, scope));
-          };
-          draw();
+          offer();
+          // Measuring moves nothing: where it can be done, its column is kept free.
+          const measurable = store.live || rows.some((row) => row.exact);
+          const columns = rows.some((row) => row.estimate) || measurable ? 2 : 1;
+          list.style.setProperty("--tl-columns", String(columns + (measurable ? 1 : 0)));
+          show(layer, unit, ...table(loaded, concepts, scope));
         },
       };
     },
   };
 }
 
-async function loadRows(
-  view: View,
-  { layer }: Concepts,
-  order: Order,
-  scope: Scope,
-): Promise<{ rows: Row[]; target: Target; order: Order }> {
-  const { store } = view;
-  const { token } = store.selection;
-  const target = targetOf(store);
-  const key = keys.neurons(scope === "all" ? "all" : layer, token < 0 ? "answer" : token);
-  const [listed, estimates] = await Promise.all([
+function needs(state: State, got: Got, layer: number): Need[] {
+  const target = targetOf(state);
+  const { candidates, neurons } = listingOf(state, got, layer);
+  return [
     // Recordings keep some places only.
-    view.optional(view.block(key), !store.live),
-    loadEstimates(view, target),
-  ]);
-  if (!listed) order = "effect";
-  const activities = new Map(
-    (listed ?? []).map((one) => [`${one.layer ?? layer}/${one.neuron}`, one]),
-  );
-  const places =
-    order === "effect"
-      ? await shownOnes(view, strongest(estimates, scope === "all" ? null : layer))
-      : [...activities.values()].map((one) => [one.layer ?? layer, one.neuron] as const);
-  const rows = await Promise.all(
-    places.map(async ([of, neuron]): Promise<Row> => {
-      const active = activities.get(`${of}/${neuron}`);
-      return {
-        layer: of,
-        neuron,
-        activations: active
-          ? { base: active.base ?? undefined, tuned: active.tuned ?? undefined }
-          : await activationsOf(view, of, neuron),
-        estimate: effectOf(estimates, of, neuron),
-        exact: isMeasured(store, of, neuron, target)
-          ? await measure(store, of, neuron, target, view.signal)
-          : null,
-      };
-    }),
-  );
-  if (order !== "effect") {
-    const size = order === "active" ? activity : change;
-    rows.sort((a, b) => size(b.activations) - size(a.activations));
-  }
-  return { rows, target, order };
+    ...(state.live ? optional : quiet)(listKey(state, layer)),
+    ...quiet(...estimateKeys(target), ...candidates.map(wordsKey)),
+    ...neurons.flatMap((neuron) => [
+      ...quiet(...(neuron.activations ? [] : activationKeys(neuron))),
+      ...known(state, exactKeys(target, neuron)),
+    ]),
+  ];
 }
 
-function activity(values: BySide<number | undefined>): number {
+function listKey({ selection: { token }, options }: State, layer: number) {
+  return keys.neurons(
+    options.concepts.scope === "all" ? "all" : layer,
+    token < 0 ? "answer" : token,
+  );
+}
+
+const wordsKey = ({ layer, neuron }: Neuron) => keys.neuronWords(layer, neuron);
+
+interface Listing {
+  /** As it can be had: by effect where no list is kept. */
+  order: NeuronOrder;
+  /** Neurons of which only those are listed whose words are there: a recording keeps some. */
+  candidates: readonly Neuron[];
+  /** With their activations where the list has them; none while it is not clear which. */
+  neurons: readonly (Neuron & { activations?: Values })[];
+}
+
+function listingOf(state: State, got: Got, layer: number): Listing {
+  const { order, scope } = state.options.concepts;
+  const list = got(listKey(state, layer));
+  const listed = (list.value ?? []).map(({ layer: of = layer, neuron, base, tuned }) => ({
+    ...{ layer: of, neuron },
+    activations: { base: base ?? undefined, tuned: tuned ?? undefined },
+  }));
+  if (order !== "effect" && list.state !== "failed") {
+    return { order, candidates: [], neurons: listed };
+  }
+  const tensors = estimateKeys(targetOf(state)).map((key) => got(key).value);
+  const places = strongest(tensors, scope === "all" ? null : layer);
+  const loads = state.live ? [] : places.map((neuron) => got(wordsKey(neuron)).state);
+  const shown = loads.includes("loading") ? [] : places.filter((_, i) => loads[i] !== "failed");
+  return {
+    order: "effect",
+    candidates: state.live ? [] : places,
+    neurons: shown
+      .slice(0, LONGEST)
+      .map((place) => listed.find((neuron) => isSame(neuron, place)) ?? place),
+  };
+}
+
+const isSame = (a: Neuron, b: Neuron) => a.layer === b.layer && a.neuron === b.neuron;
+
+function rowsOf(state: State, got: Got, layer: number): Row[] {
+  const target = targetOf(state);
+  const { order, neurons } = listingOf(state, got, layer);
+  const rows = neurons.map((neuron) => ({
+    ...neuron,
+    activations: neuron.activations ?? activationsOf(state, got, neuron),
+    estimate: estimateOf(got, target, neuron),
+    exact: exactOf(got, target, neuron),
+  }));
+  if (order === "effect") return rows;
+  const size = order === "active" ? activity : change;
+  return rows.sort((a, b) => size(b.activations) - size(a.activations));
+}
+
+function activity(values: Values): number {
   return largest(SIDES.map((side) => values[side] ?? 0));
 }
 
-function change({ base, tuned }: BySide<number | undefined>): number {
+function change({ base, tuned }: Values): number {
   return Math.abs((tuned ?? 0) - (base ?? 0));
 }
 
-/** The first places whose neurons can be shown: a recording keeps the words of some only. */
-async function shownOnes(view: View, places: Place[]): Promise<Place[]> {
-  if (view.store.live) return places.slice(0, LONGEST);
-  const kept = await Promise.all(
-    places.map(([layer, neuron]) =>
-      view.optional(view.block(keys.neuronWords(layer, neuron)), true),
-    ),
-  );
-  return places.filter((_, i) => kept[i] !== null).slice(0, LONGEST);
-}
+/** By estimates and layer: what is needed is asked often, and all neurons are many. */
+const rankings = new WeakMap<Tensor, Map<number | null, Neuron[]>>();
 
-/** Places with the largest estimated effect in either model. */
-function strongest(estimates: BySide<Tensor | null> | null, layer: number | null): Place[] {
-  const tensors = SIDES.flatMap((side) => estimates?.[side] ?? []);
+/** Neurons of one layer, or of all, with the largest estimated effect in either model. */
+function strongest(estimates: (Tensor | undefined)[], layer: number | null): Neuron[] {
+  const tensors = estimates.flatMap((tensor) => tensor ?? []);
   const [first] = tensors;
-  if (!first) return [];
+  if (!first || tensors.length < estimates.length) return [];
+  const ranking = rankings.get(first) ?? new Map<number | null, Neuron[]>();
+  rankings.set(first, ranking);
+  const ranked = ranking.get(layer);
+  if (ranked) return ranked;
   const width = first.shape[1]!;
   const from = layer === null ? 0 : layer * width;
   const to = layer === null ? first.data.length : from + width;
   const size = (i: number) => Math.max(...tensors.map(({ data }) => Math.abs(data[i]!)));
-  return Array.from({ length: to - from }, (_, i) => ({ at: from + i, size: size(from + i) }))
+  const neurons = Array.from({ length: to - from }, (_, i) => ({
+    at: from + i,
+    size: size(from + i),
+  }))
     .sort((a, b) => b.size - a.size)
     .slice(0, CANDIDATES)
-    .map(({ at }) => [Math.floor(at / width), at % width] as const);
+    .map(({ at }) => ({ layer: Math.floor(at / width), neuron: at % width }));
+  ranking.set(layer, neurons);
+  return neurons;
 }
 
-function captionOf(store: Store, { rows, target }: { rows: Row[]; target: Target }): string {
-  const { token } = store.selection;
+function captionOf(state: State, rows: readonly Row[], target: Target): string {
+  const { token } = state.selection;
   if (rows.length === 0) return "The neurons at this place are not recorded here.";
-  const where = token < 0 ? "mean magnitude over the answer" : `at ${quote(store.text(token))}`;
+  const where = token < 0 ? "mean magnitude over the answer" : `at ${quote(state.text(token))}`;
   const effect = rows.some((row) => row.estimate)
     ? ` Effect on the log-probability of ${target.name}: hatched is the first-order estimate, solid what is measured with the neuron at zero.`
     : "";
   return `Activation ${where}, base above tuned.${effect}`;
 }
 
-function table(rows: Row[], concepts: Concepts, scope: Scope): HTMLElement[] {
+function table(rows: readonly Row[], concepts: Concepts, scope: NeuronScope): HTMLElement[] {
   const active = largest(...rows.map((row) => SIDES.map((side) => row.activations[side] ?? 0)));
   const effect = largest(
     ...rows.flatMap((row) =>
@@ -289,6 +303,6 @@ function table(rows: Row[], concepts: Concepts, scope: Scope): HTMLElement[] {
   ];
 }
 
-function said(values: BySide<number | undefined>): string {
+function said(values: Values): string {
   return SIDES.map((side) => `${side} ${number(values[side] ?? Number.NaN)}`).join(", ");
 }

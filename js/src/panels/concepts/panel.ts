@@ -1,12 +1,14 @@
 // Feed-forward units of both models as words.
 
+import { keys, SIDES } from "../../contract/contract.ts";
 import { parseUnit } from "../../contract/units.ts";
+import { required } from "../../core/load.ts";
 import type { CloudShape, ConceptsOptions } from "../../core/options.ts";
-import type { Store } from "../../core/store.ts";
+import type { State } from "../../core/state.ts";
 import { h, picker } from "../../draw/dom.ts";
 import { count, number, percent, quote } from "../../draw/format.ts";
 import type { MakePanel } from "../../shell/frame.ts";
-import { type Concepts, loadConcepts } from "./data.ts";
+import { type Concepts, conceptsNeeds, conceptsOf, layerOf } from "./data.ts";
 import { nameEditor } from "./name_editor.ts";
 import { neuronCard } from "./neuron_card.ts";
 import { unitSheets } from "./unit_sheets.ts";
@@ -22,9 +24,10 @@ const ENDS: { value: ConceptsOptions["ends"]; label: string }[] = [
 ];
 
 export const conceptsPanel: MakePanel = (setting) => {
-  const { store, tooltip, signal } = setting;
-  const cloud = wordCloud(tooltip, (word) => sheets.find(word), signal);
-  const card = neuronCard(store, signal);
+  const { store, signal } = setting;
+  const find = (word: string) => store.setOptions("concepts", { tab: "find", word: word.trim() });
+  const cloud = wordCloud(setting, find);
+  const card = neuronCard(setting);
   const name = nameEditor(store, signal);
   const sheets = unitSheets(setting);
   const shapes = picker<CloudShape>(
@@ -46,27 +49,32 @@ export const conceptsPanel: MakePanel = (setting) => {
       h("div", { class: "tl-word-block" }, cloud.el, name.el, card.el),
       sheets.el,
     ),
-    async load(view) {
-      const { shape, ends } = store.options.concepts;
-      const concepts = await loadConcepts(view, ends === "apart");
-      const [drawCard, drawSheet] = await Promise.all([
-        card.load(view, concepts),
-        sheets.load(view, concepts),
-      ]);
-      const note = [`cos ${number(concepts.cosine)}`, `turned ${concepts.angle.toFixed(0)}°`];
-      if (concepts.explained) {
-        const { base, tuned } = concepts.explained;
-        note.push(`variance ${percent(base)} → ${percent(tuned)}`);
-      }
+    reads: ({ selection: { token, layer, unit }, labels }) => [token, layer, unit, labels],
+    needs(state, got) {
+      const change = state.selection.layer < 0 ? required(keys.componentChange()) : [];
+      const layer = layerOf(state, got);
+      if (layer === undefined) return change;
+      return [
+        ...change,
+        ...conceptsNeeds(state, layer),
+        ...card.needs(state),
+        ...sheets.needs(state, got, layer),
+      ];
+    },
+    picture(state, got) {
+      const { shape, ends } = state.options.concepts;
+      const concepts = conceptsOf(state, got);
+      const drawCard = card.picture(state, got);
+      const drawSheet = sheets.picture(state, got, concepts);
       return {
         title: titleOf(concepts),
-        note: note.join(" · "),
-        caption: captionOf(store, concepts),
+        note: noteOf(concepts),
+        caption: captionOf(state, concepts),
         draw() {
           shapes.update(SHAPES, shape);
           sides.update(ENDS, ends);
           const sheet = drawSheet();
-          cloud.draw(view, concepts, shape);
+          cloud.draw(concepts, shape);
           name.draw(concepts);
           drawCard();
           return sheet;
@@ -83,8 +91,14 @@ function titleOf({ unit, layer }: Concepts): string {
     : `Concept ${index} of layer ${layer} and its match in tuned`;
 }
 
-function captionOf(store: Store, { unit, chosen, more, ends }: Concepts): string {
-  const { token, layer } = store.selection;
+function noteOf({ cosine, angle, explained }: Concepts): string {
+  const note = [`cos ${number(cosine)}`, `turned ${angle.toFixed(0)}°`];
+  if (explained) note.push(`variance ${SIDES.map((side) => percent(explained[side])).join(" → ")}`);
+  return note.join(" · ");
+}
+
+function captionOf(state: State, { unit, chosen, more, ends }: Concepts): string {
+  const { token, layer } = state.selection;
   const neuron = parseUnit(unit)!.kind === "neuron";
   const what = neuron
     ? "Words its value vector points to"
@@ -92,7 +106,7 @@ function captionOf(store: Store, { unit, chosen, more, ends }: Concepts): string
   const why = chosen
     ? ""
     : token >= 0
-      ? ` The most active at ${quote(store.text(token))}.`
+      ? ` The most active at ${quote(state.text(token))}.`
       : layer >= 0
         ? " The leading one that turned most."
         : " The leading one that turned most, in the upper layer whose concepts turned most.";

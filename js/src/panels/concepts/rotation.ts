@@ -39,18 +39,17 @@ export function rotationView(setting: Setting): Sheet {
   return {
     el: h("div", {}, chart.el, list),
     layered: false,
-    async load(view) {
-      const got = await view.gather(() => [
-        ...required(keys.rotation()),
-        // The list says the same: a page of this panel alone has no charts.
-        ...quiet(...chart.keys()),
-      ]);
+    needs: () => [
+      ...required(keys.rotation()),
+      // The list says the same: a page of this panel alone has no charts.
+      ...quiet(...chart.keys()),
+    ],
+    picture({ selection: { layer } }, got) {
       const rows = take(got(keys.rotation()));
       return {
         title: "How far each layer’s concepts turned",
         caption: captionOf(rows),
         async draw() {
-          const { layer } = store.selection;
           const focused = list.contains(document.activeElement)
             ? (document.activeElement as HTMLElement).dataset.layer
             : undefined;

@@ -1,18 +1,15 @@
 // What every tab beside the words has in common.
 
-import type { View } from "../../shell/frame.ts";
+import type { Got, Need } from "../../core/load.ts";
+import type { State } from "../../core/state.ts";
+import type { Picture } from "../../shell/frame.ts";
 import type { Concepts } from "./data.ts";
 
-/** One of the tabs. */
+/** One of the tabs; what it needs and shows is said as by a panel, of the shown layer. */
 export interface Sheet {
   el: HTMLElement;
   /** Whether it shows one layer, to step through. */
   layered: boolean;
-  load(view: View, concepts: Concepts): Promise<SheetPicture>;
-}
-
-export interface SheetPicture {
-  title: string;
-  caption: string;
-  draw(): void | Promise<void>;
+  needs(state: State, got: Got, layer: number): readonly Need[];
+  picture(state: State, got: Got, concepts: Concepts): Picture;
 }

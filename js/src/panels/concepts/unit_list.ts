@@ -10,20 +10,24 @@ import { largest } from "../../maths/numbers.ts";
 import type { Concepts, UnitRow } from "./data.ts";
 import type { Sheet } from "./sheet.ts";
 
+/** What tells the buttons of a list, or of a table's head, apart. */
+const MARKS = ["unit", "layer", "sort"] as const;
+
 export function unitList(store: Store, signal: AbortSignal): Sheet {
   const el = h("div", { class: "tl-units" });
   const pickable = pickUnits(el, store, signal);
   return {
     el,
     layered: true,
-    async load(_, concepts) {
+    needs: () => [],
+    picture({ selection: { token } }, _, concepts) {
       const { layer } = concepts;
-      const active = store.selection.token >= 0;
       return {
         title: `Units of layer ${layer}`,
-        caption: active
-          ? "Most active first; bars: activation at the selected token, base above tuned."
-          : "The ten leading ones, most turned first, then by rank: angle between the models, variance in base.",
+        caption:
+          token >= 0
+            ? "Most active first; bars: activation at the selected token, base above tuned."
+            : "The ten leading ones, most turned first, then by rank: angle between the models, variance in base.",
         draw: () =>
           pickable(
             layer,
@@ -64,14 +68,15 @@ export function pickUnits(
   roving(el, buttons, pick, signal);
   return (now, shown, ...content) => {
     layer = now;
-    const { unit, layer: of } = (document.activeElement as HTMLElement | null)?.dataset ?? {};
-    const focused = el.contains(document.activeElement);
+    const focus = document.activeElement as HTMLElement | null;
+    const focused = el.contains(focus) ? focus!.dataset : null;
     el.replaceChildren(...content);
     const all = buttons();
     const current = all.find((one) => one.dataset.unit === shown && layerOf(one) === layer);
     reachable(all, current);
     if (!focused) return;
-    all.find((one) => one.dataset.unit === unit && one.dataset.layer === of)?.focus();
+    const again = [...all, ...el.querySelectorAll<HTMLElement>("[data-sort]")];
+    again.find(({ dataset }) => MARKS.every((mark) => dataset[mark] === focused[mark]))?.focus();
   };
 }
 

@@ -1,11 +1,13 @@
 // The block beside the words: ways to find a unit, one tab each.
 
+import type { Got, Need } from "../../core/load.ts";
 import type { UnitTab } from "../../core/options.ts";
-import { h } from "../../draw/dom.ts";
+import type { State } from "../../core/state.ts";
+import { button, h } from "../../draw/dom.ts";
 import { type Tab, tabs } from "../../draw/tabs.ts";
-import type { Setting, View } from "../../shell/frame.ts";
+import type { PanelSetting } from "../../shell/frame.ts";
 import { componentTable } from "./component_table.ts";
-import { type Concepts, stepLayer } from "./data.ts";
+import type { Concepts } from "./data.ts";
 import { neuronList } from "./neuron_list.ts";
 import { rotationView } from "./rotation.ts";
 import type { Sheet } from "./sheet.ts";
@@ -14,10 +16,10 @@ import { wordSearch } from "./word_search.ts";
 
 export interface UnitSheets {
   el: HTMLElement;
-  /** Load what the chosen tab shows; the result draws it. */
-  load(view: View, concepts: Concepts): Promise<() => void | Promise<void>>;
-  /** Look a word up in the components of both models. */
-  find(word: string): void;
+  /** What the chosen tab needs, for the shown layer. */
+  needs(state: State, got: Got, layer: number): readonly Need[];
+  /** What the chosen tab shows; the result draws it. */
+  picture(state: State, got: Got, concepts: Concepts): () => void | Promise<void>;
 }
 
 const TABS = [
@@ -28,27 +30,25 @@ const TABS = [
   { value: "rotation", label: "Rotation" },
 ] as const satisfies readonly Tab<UnitTab>[];
 
-export function unitSheets(setting: Setting): UnitSheets {
+export function unitSheets(setting: PanelSetting): UnitSheets {
   const { store, signal } = setting;
-  let refresh = () => {};
-  const again = () => refresh();
-  const search = wordSearch(store, again, signal);
   const sheets: Record<UnitTab, Sheet> = {
     units: unitList(store, signal),
     components: componentTable(store, signal),
-    neurons: neuronList(store, again, signal),
-    find: search,
+    neurons: neuronList(setting),
+    find: wordSearch(store, signal),
     rotation: rotationView(setting),
   };
-  let layer = 0;
+  const sheetOf = (state: State) => sheets[state.options.concepts.tab] ?? sheets.units;
+  const last = store.manifest.pair.layers - 1;
+  let layer = 0; // as drawn
   const open = (tab: UnitTab) => store.setOptions("concepts", { tab });
   const row = tabs<UnitTab>("Ways to find a unit", TABS, open, signal);
   const title = h("h3", { class: "tl-title" });
   const caption = h("p", { class: "tl-caption" });
   const step = (by: number, label: string, sign: string) => {
-    const one = h("button", { type: "button", class: "tl-button", "aria-label": label }, sign);
-    one.addEventListener("click", () => stepLayer(store, layer, by), { signal });
-    return one;
+    const to = () => store.select({ layer: Math.min(Math.max(layer + by, 0), last) });
+    return button(sign, to, signal, { "aria-label": label });
   };
   const previous = step(-1, "layer before", "‹");
   const next = step(1, "next layer", "›");
@@ -63,28 +63,31 @@ export function unitSheets(setting: Setting): UnitSheets {
   );
   return {
     el,
-    async load(view, concepts) {
-      refresh = view.refresh;
-      const { tab } = store.options.concepts;
-      const sheet = sheets[tab] ?? sheets.units;
-      row.show(tab);
-      // In the page before it is filled: a chart measures where it stands.
-      if (sheet.el.parentElement !== row.sheet) row.sheet.replaceChildren(sheet.el);
-      const picture = await view.optional(sheet.load(view, concepts));
+    // A sheet that has not got what it needs is not shown, and the rest of the panel is.
+    needs: (state, got, shown) =>
+      sheetOf(state)
+        .needs(state, got, shown)
+        .map((need) => (need.without === "fail" ? { ...need, without: "tell" } : need)),
+    picture(state, got, concepts) {
+      const { tab } = state.options.concepts;
+      const sheet = sheetOf(state);
+      const failed = sheet
+        .needs(state, got, concepts.layer)
+        .some(({ key, without }) => without === "fail" && got(key).state === "failed");
+      const picture = failed ? null : sheet.picture(state, got, concepts);
       return () => {
         layer = concepts.layer;
+        row.show(tab);
+        // In the page before it is filled: a chart measures where it stands.
+        if (sheet.el.parentElement !== row.sheet) row.sheet.replaceChildren(sheet.el);
         stepper.hidden = !sheet.layered;
         previous.disabled = layer === 0;
-        next.disabled = layer === store.manifest.pair.layers - 1;
+        next.disabled = layer === last;
         title.textContent = picture?.title ?? "";
         caption.textContent = picture?.caption ?? "";
         sheet.el.hidden = picture === null;
         return picture?.draw();
       };
-    },
-    find(word) {
-      open("find");
-      search.ask(word);
     },
   };
 }

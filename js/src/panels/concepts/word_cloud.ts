@@ -6,8 +6,8 @@ import { type CloudWord, layoutZones, measurer, type Placed } from "../../draw/c
 import { h } from "../../draw/dom.ts";
 import { count, number, tokenText } from "../../draw/format.ts";
 import { reachable, roving } from "../../draw/roving.ts";
-import { type Tooltip, tips } from "../../draw/tooltip.ts";
-import type { View } from "../../shell/frame.ts";
+import { tips } from "../../draw/tooltip.ts";
+import type { Setting } from "../../shell/frame.ts";
 import { type Concepts, scoreOf, ZONES, type ZonedWord, type ZoneName } from "./data.ts";
 
 const TITLES: Record<ZoneName, string> = { base: "only base", both: "both", tuned: "only tuned" };
@@ -19,7 +19,7 @@ const HEIGHTS = { beside: 250, besideApart: 380, stacked: 420, stackedApart: 640
 
 export interface WordCloud {
   el: HTMLElement;
-  draw(view: View, concepts: Concepts, shape: CloudShape): void;
+  draw(concepts: Concepts, shape: CloudShape): void;
 }
 
 /** One field of words with a title; `score` is what a word is drawn with in it. */
@@ -32,9 +32,8 @@ interface Field {
 
 /** `pick` is called with a word that was clicked. */
 export function wordCloud(
-  tooltip: Tooltip,
+  { surface, tooltip, signal }: Setting,
   pick: (word: string) => void,
-  signal: AbortSignal,
 ): WordCloud {
   const el = h("div", { class: "tl-cloud" });
   let shown = new Map<string, ZonedWord>();
@@ -60,9 +59,9 @@ export function wordCloud(
   );
   return {
     el,
-    draw(view, { words, ends }, shape) {
+    draw({ words, ends }, shape) {
       shown = new Map(words.map((word) => [word.text, word]));
-      const { scale } = view.surface;
+      const { scale } = surface;
       const width = el.clientWidth || 640;
       const wanted = JSON.stringify([words, ends !== null, shape, width, scale]);
       if (wanted === drawn) return; // another token: the same words

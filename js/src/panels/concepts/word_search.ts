@@ -7,11 +7,11 @@ import {
   type Side,
   type WordPlaces,
 } from "../../contract/contract.ts";
+import { type Got, type Need, quiet, required, take } from "../../core/load.ts";
+import type { State } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
 import { h } from "../../draw/dom.ts";
 import { count, number, quote } from "../../draw/format.ts";
-import { bySide } from "../../maths/numbers.ts";
-import type { View } from "../../shell/frame.ts";
 import type { Concepts } from "./data.ts";
 import type { Sheet } from "./sheet.ts";
 import { pickUnits } from "./unit_list.ts";
@@ -35,12 +35,7 @@ interface Answer {
   listed: boolean;
 }
 
-export interface WordSearch extends Sheet {
-  ask(word: string): void;
-}
-
-export function wordSearch(store: Store, refresh: () => void, signal: AbortSignal): WordSearch {
-  let word = "";
+export function wordSearch(store: Store, signal: AbortSignal): Sheet {
   const input = h("input", {
     type: "search",
     class: "tl-search",
@@ -50,83 +45,93 @@ export function wordSearch(store: Store, refresh: () => void, signal: AbortSigna
     autocomplete: "off",
     dir: "auto",
   });
+  let drawn = "";
   const form = h(
     "form",
     { class: "tl-word-search", role: "search" },
     input,
     h("button", { class: "tl-button" }, "find"),
   );
-  const ask = (wanted: string) => {
-    word = wanted.trim();
-    input.value = word;
-    refresh();
-  };
   form.addEventListener(
     "submit",
     (event) => {
       event.preventDefault();
-      ask(input.value);
+      input.value = input.value.trim();
+      store.setOptions("concepts", { word: input.value });
     },
     { signal },
   );
   const list = h("div", { class: "tl-word-found" });
   const show = pickUnits(list, store, signal);
-  const el = h("div", {}, form, list);
   return {
-    el,
+    el: h("div", {}, form, list),
     layered: false,
-    ask,
-    async load(view, concepts) {
-      const answer = word ? await find(view, word) : null;
+    needs,
+    picture(state, got, concepts) {
+      const { word } = state.options.concepts;
+      const answer = word ? answerOf(state, got) : null;
       return {
         title: answer
           ? `Where ${quote(word)} stands out in both models`
           : "Where a word stands out",
         caption: captionOf(answer),
-        draw: () =>
-          show(
-            concepts.layer,
-            concepts.unit,
-            ...(answer ? SIDES.map((side) => column(side, answer, concepts)) : []),
-          ),
+        draw() {
+          if (word !== drawn) input.value = word; // else what is typed stays
+          drawn = word;
+          const columns = answer ? SIDES.map((side) => column(side, answer, concepts)) : [];
+          show(concepts.layer, concepts.unit, ...columns);
+        },
       };
     },
   };
 }
 
-async function find(view: View, word: string): Promise<Answer> {
-  const key = keys.conceptFind(word);
-  const { store } = view;
-  const asked = store.live || store.has(key) ? await view.block(key) : null;
-  const found = asked ?? (await search(view, word));
-  const places = await bySide((side) =>
-    Promise.all(found[side].slice(0, LONGEST).map((one) => placeOf(view, side, one))),
-  );
-  return { word, places, listed: asked === null };
+function needs(state: State, got: Got): Need[] {
+  const { word } = state.options.concepts;
+  if (!word) return [];
+  if (!isAsked(state)) return quiet(...layersOf(state).map((layer) => keys.components(layer)));
+  const { tuned = [] } = got(keys.conceptFind(word)).value ?? {};
+  const matches = tuned.slice(0, LONGEST).map(([layer]) => keys.components(layer));
+  return required(keys.conceptFind(word), ...matches);
 }
 
-async function placeOf(
-  view: View,
-  side: Side,
-  [layer, own, cosine, rank]: ComponentPlace,
-): Promise<Place> {
+/** Whether all cosines are looked through, not only the words that are listed. */
+function isAsked(state: State): boolean {
+  return state.live || state.has(keys.conceptFind(state.options.concepts.word));
+}
+
+function layersOf({ manifest }: State): number[] {
+  return Array.from({ length: manifest.pair.layers }, (_, layer) => layer);
+}
+
+function answerOf(state: State, got: Got): Answer {
+  const { word } = state.options.concepts;
+  const asked = isAsked(state);
+  const all = asked ? take(got(keys.conceptFind(word))) : listedPlaces(state, got);
+  const places = (side: Side) =>
+    all[side].slice(0, LONGEST).map((place) => placeOf(got, side, place));
+  return { word, places: { base: places("base"), tuned: places("tuned") }, listed: !asked };
+}
+
+function placeOf(got: Got, side: Side, [layer, own, cosine, rank]: ComponentPlace): Place {
   if (side === "base") return { layer, own, component: own, cosine, rank };
-  const components = await view.block(keys.components(layer));
+  const components = take(got(keys.components(layer)));
   const component = components.findIndex(({ tuned }) => tuned.index === own);
   return { layer, own, component, cosine, rank };
 }
 
-/** Look through the lists of words that are at hand. */
-async function search(view: View, word: string): Promise<WordPlaces> {
+/** Places of the word in the lists of words that are at hand. */
+function listedPlaces(state: State, got: Got): WordPlaces {
+  const { word } = state.options.concepts;
   const places: WordPlaces = { word, base: [], tuned: [] };
-  for (let layer = 0; layer < view.store.manifest.pair.layers; layer++) {
-    const components = await view.optional(view.block(keys.components(layer)), true);
-    for (const [k, component] of (components ?? []).entries()) {
+  for (const layer of layersOf(state)) {
+    for (const [k, component] of (got(keys.components(layer)).value ?? []).entries()) {
       for (const side of SIDES) {
-        const at = component[side].words.findIndex(([text]) => text === word);
-        if (at < 0) continue;
+        const { words } = component[side];
+        const index = words.findIndex(([text]) => text === word);
+        if (index < 0) continue;
         const own = side === "base" ? k : component.tuned.index;
-        places[side].push([layer, own, component[side].words[at]![1], at + 1]);
+        places[side].push([layer, own, words[index]![1], index + 1]);
       }
     }
   }
@@ -142,16 +147,16 @@ function captionOf(answer: Answer | null): string {
 }
 
 function column(side: Side, { word, places, listed }: Answer, concepts: Concepts): HTMLElement {
-  const found = places[side];
+  const here = places[side];
   const title = h("div", { class: "tl-unit-title" }, h("b", { class: "tl-side" }, side));
-  if (found.length) title.append(h("span", {}, count(found.length, "component")));
+  if (here.length) title.append(h("span", {}, count(here.length, "component")));
   const none = listed ? "is among no listed words" : "stands out in no component";
   return h(
     "div",
     { role: "group", "aria-label": `components of ${side}`, "data-side": side },
     title,
-    ...(found.length
-      ? found.map((place) => placeButton(side, place, concepts))
+    ...(here.length
+      ? here.map((place) => placeButton(side, place, concepts))
       : [h("p", { class: "tl-caption" }, `${quote(word)} ${none}.`)]),
   );
 }

@@ -112,7 +112,7 @@ describe("a recording", () => {
 
 describe("components", () => {
   it("are sorted by any column, with their variance summed up", async () => {
-    const { all, tab, root } = await show({ layer: 1 });
+    const { all, tab, root, settled } = await show({ layer: 1 });
     await tab("components");
     const order = () => all("[data-unit]").map((one) => one.dataset.unit);
     const rising = Array.from({ length: COMPONENTS }, (_, k) => `component:${k}`);
@@ -120,10 +120,13 @@ describe("components", () => {
     const sums = all("tbody td:nth-child(3)").map((cell) => Number(cell.dataset.value));
     expect(sums.map((sum) => sum.toFixed(2))).toEqual(["0.20", "0.40", "0.60", "0.80", "1.00"]);
     root.querySelector<HTMLElement>("[data-sort=angle]")!.click();
+    await settled();
+    expect((document.activeElement as HTMLElement).dataset.sort).toBe("angle");
     expect(order()).toEqual([...rising].reverse());
     const heading = root.querySelector("[data-sort=angle]")!.parentElement!;
     expect(heading.getAttribute("aria-sort")).toBe("descending");
     root.querySelector<HTMLElement>("[data-sort=match]")!.click();
+    await settled();
     expect(order()).toEqual([...rising].reverse());
   });
 

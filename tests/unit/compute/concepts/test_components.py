@@ -27,7 +27,7 @@ from twinlens.errors import (
     VocabularyError,
 )
 from twinlens.labels.annotate import write_annotations
-from twinlens.labels.questions import Annotation, Component, Question
+from twinlens.labels.questions import Annotation, Component, LabelQuestion
 from twinlens.weights.vocabulary import vocabulary
 
 from tests.support import tiny
@@ -265,7 +265,7 @@ def test_labels_by_a_function_and_from_a_file_reach_the_panels(
     pair = load_pair(*folders, concepts=SMALL)
     told: list[tuple[int, int]] = []
 
-    def annotator(question: Question, seed: int) -> str | None:
+    def annotator(question: LabelQuestion, seed: int) -> str | None:
         if question.kind == "name":
             known = question.component.component != 3
             return f"like {question.component.words[0]}" if known else None

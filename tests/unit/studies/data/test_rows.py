@@ -7,7 +7,7 @@ import json
 
 import pytest
 from twinlens.errors import DataError
-from twinlens.studies.data.rows import Problem, Row, collect_rows, read_rows
+from twinlens.studies.data.rows import Problem, StudyRow, collect_rows, read_rows
 
 RECORDS = [
     {
@@ -122,9 +122,14 @@ def test_a_broken_line_is_set_aside(tmp_path):
     path = tmp_path / "d.jsonl"
     path.write_text('{"prompt": "a"}\n{"prompt": \n{"prompt": "b"}\n')
     kinds = [type(item) for item in read_rows(path)]
-    assert kinds == [Row, Problem, Row]
+    assert kinds == [StudyRow, Problem, StudyRow]
     (tmp_path / "d.csv").write_text("prompt,group\na,g\nb\nc,g,x\nd,h\n")
-    assert [type(item) for item in read_rows(tmp_path / "d.csv")] == [Row, Problem, Problem, Row]
+    assert [type(item) for item in read_rows(tmp_path / "d.csv")] == [
+        StudyRow,
+        Problem,
+        Problem,
+        StudyRow,
+    ]
 
 
 def test_columns_can_have_other_names():

@@ -25,7 +25,7 @@ from twinlens.studies.analysis.scoring import Settings
 from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.analysis.tables import write_tables
 from twinlens.studies.analysis.variants import FORMULA_ALONE, Grid, other_methods, robustness
-from twinlens.studies.data.rows import Problem, Row
+from twinlens.studies.data.rows import Problem, StudyRow
 from twinlens.studies.data.store import Store
 from twinlens.studies.report.report import write_report
 from twinlens.studies.run import study as run
@@ -179,7 +179,7 @@ def stored(folder, methods=(METHOD,)):
     store = Store.create(folder, PAIR, methods, {"response": "own"})
     prompt = "a prompt with several words in it"
     rows = [
-        Row(
+        StudyRow(
             i + 1,
             f"p{i}",
             prompt,

@@ -17,13 +17,14 @@ import pyarrow as pa
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.models import models as models_module
 from twinlens.compute.models.sources import load_weights
+from twinlens.compute.pair import load_pair
 from twinlens.errors import Interrupted, PromptError, StudyError, UnknownBlockError
 from twinlens.measures.density import DensityParameters
 from twinlens.studies.analysis.scoring import Settings, scores
 from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.data import store as store_module
 from twinlens.studies.data.cases import paired
-from twinlens.studies.data.rows import Problem, Row
+from twinlens.studies.data.rows import Problem, StudyRow
 from twinlens.studies.data.store import Store
 from twinlens.studies.run import study as run
 from twinlens.studies.run.work import case_of, traced
@@ -107,7 +108,7 @@ def test_batches_hold_prompts_of_similar_length_and_look_little_ahead():
     def reading():
         for i in range(400):
             taken.append(i)
-            yield Row(i + 1, f"p{i}", "x" * (1 + i * 37 % 101))
+            yield StudyRow(i + 1, f"p{i}", "x" * (1 + i * 37 % 101))
 
     made = run.batches(reading(), 4)
     first = next(made)
@@ -181,7 +182,11 @@ def test_rows_that_fail_are_set_aside_and_the_rest_goes_on(tmp_path):
         return PlantedTrace(row)
 
     store = create(tmp_path / "s")
-    items = [*rows(2), Problem(3, "it has no text"), Row(4, "p3", "prompt 3", ((0, 6),), ((0, 6),))]
+    items = [
+        *rows(2),
+        Problem(3, "it has no text"),
+        StudyRow(4, "p3", "prompt 3", ((0, 6),), ((0, 6),)),
+    ]
     run.fill(store, iter(items), by(tracer))
     assert store.problems == [
         Problem(2, "the prompt is too long: shorten it"),
@@ -216,7 +221,7 @@ def test_memory_does_not_grow_with_the_prompts(tmp_path):
     warm, store = create(tmp_path / "warm"), create(tmp_path / "s")
     run.fill(warm, iter(rows(1)), planted)  # whatever is imported late
     assert list(warm)
-    made = (Row(i + 1, f"p{i}", text, ((0, 6),), ((0, 6),)) for i in range(24))
+    made = (StudyRow(i + 1, f"p{i}", text, ((0, 6),), ((0, 6),)) for i in range(24))
     held, stored = {}, {}
 
     def look(what, done, nbytes=0):
@@ -284,7 +289,7 @@ DATA = [
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    return models_module.load_pair(*tiny.save_pair(tmp_path_factory.mktemp("pair")))
+    return load_pair(*tiny.save_pair(tmp_path_factory.mktemp("pair")))
 
 
 MIXED = [
@@ -322,11 +327,11 @@ def test_with_one_model_at_a_time_models_are_loaded_by_batch(tmp_path, monkeypat
 
     monkeypatch.setattr(models_module, "load_weights", load)
     folders = tiny.save_pair(tmp_path)
-    alone = models_module.load_pair(*folders, memory="sequential")
+    alone = load_pair(*folders, memory="sequential")
     store = run.study(alone, MIXED, tmp_path / "s", batch_size=3, max_new_tokens=4)
     known, first, second = ["base", "tuned"], ["base", "tuned", "base"], ["tuned", "base"]
     assert loaded == [*known, *first, *second]
-    both = models_module.load_pair(*folders)
+    both = load_pair(*folders)
     assert same(store, run.study(both, MIXED, tmp_path / "b", batch_size=3, max_new_tokens=4)) == 12
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from twinlens.errors import StudyError
-from twinlens.studies.data.rows import Row
-from twinlens.studies.run.work import Outcome, Say, Work
+from twinlens.studies.data.rows import StudyRow
+from twinlens.studies.run.work import CaseResult, Say, Work
 
 from tests.unit.studies.planted import open_planted
 
@@ -19,7 +19,7 @@ def refuses() -> Work:
 
 
 def fails() -> Work:
-    def work(rows: Sequence[Row], say: Say) -> Iterator[Outcome]:
+    def work(rows: Sequence[StudyRow], say: Say) -> Iterator[CaseResult]:
         raise RuntimeError("out of memory")
         yield
 
@@ -29,7 +29,7 @@ def fails() -> Work:
 def dies_on_one() -> Work:
     good = open_planted()
 
-    def work(rows: Sequence[Row], say: Say) -> Iterator[Outcome]:
+    def work(rows: Sequence[StudyRow], say: Say) -> Iterator[CaseResult]:
         if any(row.id == "p5" for row in rows):
             os.kill(os.getpid(), signal.SIGKILL)
         yield from good(rows, say)
@@ -42,7 +42,7 @@ def dies_once(open_work: Callable[[], Work], grave: Path) -> Work:
     good = open_work()
     batches = 0
 
-    def work(rows: Sequence[Row], say: Say) -> Iterator[Outcome]:
+    def work(rows: Sequence[StudyRow], say: Say) -> Iterator[CaseResult]:
         nonlocal batches
         batches += 1
         outcomes = good(rows, say)

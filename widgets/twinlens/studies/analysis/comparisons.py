@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from twinlens.contract.words import SIDES, Side
+from twinlens.measures.density import FloatArray
 from twinlens.studies.analysis import inference
 from twinlens.studies.analysis.inference import Test
 from twinlens.studies.analysis.scoring import Score
@@ -280,11 +281,11 @@ def _deciding(tests: Iterable[Test], question: Question) -> Test:
     return next(test for test in tests if test.name == DECIDING_TEST[question])
 
 
-def _values(scores: Sequence[Score]) -> inference.FloatArray:
+def _values(scores: Sequence[Score]) -> FloatArray:
     return np.array([score.score for score in scores], dtype=np.float64)
 
 
-def _lengths(scores: Sequence[Score]) -> inference.FloatArray:
+def _lengths(scores: Sequence[Score]) -> FloatArray:
     return np.array([score.answer_length for score in scores], dtype=np.float64)
 
 

@@ -15,7 +15,7 @@ from twinlens.studies.analysis.comparisons import (
 )
 from twinlens.studies.analysis.profiles import ANSWER, POSITION, Profile
 from twinlens.studies.analysis.statistics import Analysis
-from twinlens.studies.analysis.variants import FORMULA_ALONE, Outcome, shares
+from twinlens.studies.analysis.variants import FORMULA_ALONE, VariantOutcome, shares
 from twinlens.studies.analysis.weight_changes import shown_components
 from twinlens.studies.data.change_tables import Changes, ChangeTable
 
@@ -62,14 +62,14 @@ class Finding:
 
 
 def findings(
-    analysis: Analysis, outcomes: Sequence[Outcome], changes: Changes | None = None
+    analysis: Analysis, outcomes: Sequence[VariantOutcome], changes: Changes | None = None
 ) -> list[str]:
     """The texts of everything that `find` finds, in order."""
     return [text for one in find(analysis, outcomes, changes) for text in one.texts]
 
 
 def find(
-    analysis: Analysis, outcomes: Sequence[Outcome], changes: Changes | None = None
+    analysis: Analysis, outcomes: Sequence[VariantOutcome], changes: Changes | None = None
 ) -> list[Finding]:
     """One finding per question, one about the profiles, and those about the weights."""
     found = []
@@ -136,7 +136,7 @@ def _length(item: Comparison) -> str:
     return f"{lengths} {at_equal}."
 
 
-def _robust(outcomes: Sequence[Outcome], item: Comparison) -> str:
+def _robust(outcomes: Sequence[VariantOutcome], item: Comparison) -> str:
     mine = [o for o in outcomes if (o.question, o.group) == (item.question, item.group)]
     if not mine or item.verdict == "unknown":
         return ""

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-FloatArray: TypeAlias = npt.NDArray[np.float64]
+from twinlens.measures.density import FloatArray
+
 Correction: TypeAlias = Literal["holm", "benjamini-hochberg"]
 
 #: Smaller samples get no bootstrap interval: they hold too few different resamples.

@@ -11,8 +11,8 @@ from twinlens.contract.words import Side
 from twinlens.measures.density import DensityParameters, density_of_levels, instruction_score
 from twinlens.studies.data.cases import Case, Pairing, paired
 
-Spans: TypeAlias = Literal["widened", "marked"]
-Cut: TypeAlias = Literal["full", "shorter"]
+InstructionSpans: TypeAlias = Literal["widened", "marked"]
+AnswerCut: TypeAlias = Literal["full", "shorter"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Settings:
     """
 
     parameters: DensityParameters = dataclasses.field(default_factory=DensityParameters)
-    spans: Spans = "widened"
-    cut: Cut = "full"
+    spans: InstructionSpans = "widened"
+    cut: AnswerCut = "full"
 
     def record(self) -> dict[str, Any]:
         """Flat, plain values, to stand beside every number."""

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 from twinlens.contract.manifest import PairInfo
 from twinlens.contract.words import SIDES
 from twinlens.studies.analysis.statistics import Analysis
-from twinlens.studies.analysis.variants import Outcome, shares
+from twinlens.studies.analysis.variants import VariantOutcome, shares
 from twinlens.studies.data.change_tables import Changes
 
 
 def write_tables(
     analysis: Analysis,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[VariantOutcome],
     folder: str | Path,
     *,
     changes: Changes | None = None,

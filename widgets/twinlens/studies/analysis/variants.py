@@ -35,7 +35,7 @@ from twinlens.studies.analysis.comparisons import (
     parts,
     verdict,
 )
-from twinlens.studies.analysis.scoring import Cut, Score, Settings, Spans, as_score
+from twinlens.studies.analysis.scoring import AnswerCut, InstructionSpans, Score, Settings, as_score
 from twinlens.studies.data.cases import PUBLISHED_LEVELS, Case, Cases, Pairing, paired
 
 #: Name of the unchanged settings among the named variants.
@@ -54,8 +54,8 @@ class Grid:
     norms: tuple[float, ...] = (4.0, 2.0, 10.0)
     normalisations: tuple[Normalisation, ...] = ("prompt maximum", "raw")
     aggregations: tuple[Aggregation, ...] = ("sum / log2", "mean")
-    cuts: tuple[Cut, ...] = ("full", "shorter")
-    spans: tuple[Spans, ...] = ("widened", "marked")
+    cuts: tuple[AnswerCut, ...] = ("full", "shorter")
+    spans: tuple[InstructionSpans, ...] = ("widened", "marked")
 
     def settings(self) -> list[Settings]:
         """Every combination, those that share a histogram of levels after one another."""
@@ -74,7 +74,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class VariantOutcome:
     """One conclusion under one combination of settings.
 
     Attributes
@@ -133,7 +133,7 @@ class Share:
 
 def robustness(
     cases: Iterable[Case], grid: Grid | None = None, *, bootstrap: int = 1000, seed: int = 0
-) -> list[Outcome]:
+) -> list[VariantOutcome]:
     """Every conclusion under every combination of settings, named variants first.
 
     Parameters
@@ -159,7 +159,7 @@ def robustness(
     if not known:
         return []
     values = np.array(columns)  # [prompts, sides, variants]
-    outcomes: list[Outcome] = []
+    outcomes: list[VariantOutcome] = []
     named = _names(variants)
     order = sorted(range(len(variants)), key=lambda i: named.get(i, (len(variants), ""))[0])
     for level, group, chosen in parts(known):
@@ -195,7 +195,7 @@ def robustness(
     return outcomes
 
 
-def other_methods(cases: Cases, *, bootstrap: int = 1000, seed: int = 0) -> list[Outcome]:
+def other_methods(cases: Cases, *, bootstrap: int = 1000, seed: int = 0) -> list[VariantOutcome]:
     """Every conclusion under the published settings, with each other saliency method."""
     grid = Grid((10,), (7,), (4.0,), ("prompt maximum",), ("sum / log2",), ("full",), ("widened",))
     return [
@@ -214,7 +214,7 @@ class VariantScores:
     tuned: FloatArray
 
 
-def variant_scores(cases: Cases, outcomes: Iterable[Outcome]) -> list[VariantScores]:
+def variant_scores(cases: Cases, outcomes: Iterable[VariantOutcome]) -> list[VariantScores]:
     """The scores behind every named variant among the outcomes, in their order."""
     by_method: dict[str, dict[str, Settings]] = {}
     for outcome in outcomes:
@@ -250,7 +250,7 @@ def _outcome(
     second: FloatArray,
     bootstrap: int,
     seed: int,
-) -> Outcome:
+) -> VariantOutcome:
     low = high = float("nan")
     if question == "tuned against base":
         p = inference.paired_t(first, second)[2]
@@ -263,7 +263,7 @@ def _outcome(
         if bootstrap:
             low, high = inference.cohen_interval(first, second, count=bootstrap, seed=seed)
     difference = float(second.mean() - first.mean())
-    return Outcome(
+    return VariantOutcome(
         question,
         group,
         level,
@@ -357,7 +357,7 @@ def _names(variants: list[Settings]) -> dict[int, tuple[int, str]]:
     return {i: place[settings] for i, settings in enumerate(variants) if settings in place}
 
 
-def shares(outcomes: Iterable[Outcome]) -> list[Share]:
+def shares(outcomes: Iterable[VariantOutcome]) -> list[Share]:
     """For each setting and value: how many combinations hold, vanish or turn.
 
     Returns

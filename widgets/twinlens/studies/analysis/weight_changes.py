@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twinlens.weights.rotation import Rotation
     from twinlens.weights.word_pairs import WordPairs
 
-Row: TypeAlias = dict[str, Any]
+ChangeRow: TypeAlias = dict[str, Any]
 
 
 #: K of the rotation, as in the paper, where the rank is not smaller.
@@ -81,7 +81,7 @@ def heads_tables(
 ) -> Changes:
     """Table 3 of the paper, and the same per word over all heads."""
     rise: RiseTable = rise_table(base, tuned, lists, group=group)
-    rows: list[Row] = []
+    rows: list[ChangeRow] = []
     for name, chosen in lists.items():
         known = [word for word in chosen if base.word_id(word) is not None]
         before, after = base.counts(known), tuned.counts(known)
@@ -121,7 +121,7 @@ def label_tables(annotations: Sequence[Annotation], *, group: int) -> Changes:
     if not annotations:
         return {}
     models = list(dict.fromkeys(one.component.model for one in annotations))
-    parameters: Row = {
+    parameters: ChangeRow = {
         "models": models,
         "rounds": sorted({one.round for one in annotations}),
         "components": len({one.component for one in annotations}),

@@ -23,7 +23,13 @@ from twinlens.contract.manifest import Method, ModelInfo, PairInfo, Token
 from twinlens.contract.words import Side
 from twinlens.errors import RecordingError, UnknownBlockError
 from twinlens.studies.data.cases import Case, CaseTrace
-from twinlens.studies.data.spans import Span, find_span, parse_annotation, span_tokens, widen
+from twinlens.studies.data.spans import (
+    CharacterSpan,
+    find_span,
+    parse_annotation,
+    span_tokens,
+    widen,
+)
 
 if TYPE_CHECKING:
     from twinlens.studies.data.change_tables import Changes
@@ -215,7 +221,7 @@ class _Pickled:
         )
 
 
-def _shifted(spans: list[Span], shift: int) -> list[Span]:
+def _shifted(spans: list[CharacterSpan], shift: int) -> list[CharacterSpan]:
     return [(start + shift, end + shift) for start, end in spans]
 
 
@@ -227,8 +233,8 @@ def _case(
     prompt_tokens: tuple[Token, ...],
     answer_tokens: tuple[Token, ...],
     levels: Any,
-    instruction: list[Span],
-    fragments: list[Span],
+    instruction: list[CharacterSpan],
+    fragments: list[CharacterSpan],
     rating: int | None,
 ) -> Case:
     source, *rest = case_id.split("_")

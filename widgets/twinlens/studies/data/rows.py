@@ -31,13 +31,13 @@ from pathlib import Path
 from typing import Any
 
 from twinlens.errors import DataError, PromptError
-from twinlens.studies.data.spans import Span, find_span, parse_annotation, widen
+from twinlens.studies.data.spans import CharacterSpan, find_span, parse_annotation, widen
 
 _TRUE, _FALSE = {"true", "yes", "1"}, {"false", "no", "0"}
 
 
 @dataclass(frozen=True)
-class Row:
+class StudyRow:
     """One prompt of a data set.
 
     Attributes
@@ -46,11 +46,11 @@ class Row:
         Its place in the data, from 1.
     id : str
     prompt : str
-    instruction : tuple of Span
+    instruction : tuple of CharacterSpan
         The instruction, widened to sentences where it came from an annotation.
-    fragments : tuple of Span
+    fragments : tuple of CharacterSpan
         The instruction as it was marked.
-    context : tuple of Span
+    context : tuple of CharacterSpan
     group, category : str
     answer : str or None
         A given answer.
@@ -63,9 +63,9 @@ class Row:
     number: int
     id: str
     prompt: str
-    instruction: tuple[Span, ...] = ()
-    fragments: tuple[Span, ...] = ()
-    context: tuple[Span, ...] = ()
+    instruction: tuple[CharacterSpan, ...] = ()
+    fragments: tuple[CharacterSpan, ...] = ()
+    context: tuple[CharacterSpan, ...] = ()
     group: str = "all"
     category: str = ""
     answer: str | None = None
@@ -86,7 +86,7 @@ def read_rows(
     *,
     columns: Mapping[str, str] | None = None,
     published_quirk: bool = True,
-) -> Iterator[Row | Problem]:
+) -> Iterator[StudyRow | Problem]:
     """Read a data set row by row.
 
     Parameters
@@ -101,7 +101,7 @@ def read_rows(
 
     Yields
     ------
-    Row or Problem
+    StudyRow or Problem
         One for each row of the data, in order.
 
     Raises
@@ -123,11 +123,11 @@ def read_rows(
             yield Problem(number, str(error))
 
 
-def collect_rows(source: Any, **options: Any) -> tuple[list[Row], list[Problem]]:
+def collect_rows(source: Any, **options: Any) -> tuple[list[StudyRow], list[Problem]]:
     """Read a whole data set with `read_rows`: the good rows, and the report on the bad ones."""
     found = list(read_rows(source, **options))
     return (
-        [item for item in found if isinstance(item, Row)],
+        [item for item in found if isinstance(item, StudyRow)],
         [item for item in found if isinstance(item, Problem)],
     )
 
@@ -210,7 +210,7 @@ def _parquet(path: Path) -> Iterator[Any]:
         raise DataError(f"{path.name} is no Parquet file ({error}): write it again") from error
 
 
-def _row(number: int, record: Any, columns: Mapping[str, str], quirk: bool) -> Row:
+def _row(number: int, record: Any, columns: Mapping[str, str], quirk: bool) -> StudyRow:
     if isinstance(record, str):
         record = {"prompt": record}
     if not isinstance(record, Mapping):
@@ -238,7 +238,7 @@ def _row(number: int, record: Any, columns: Mapping[str, str], quirk: bool) -> R
         raise DataError("its answer is not text: write text or leave the column out")
     given = get("id")
     group = get("group") if get("group") is not None else get("dataset")
-    return Row(
+    return StudyRow(
         number=number,
         id=str(number) if given is None else str(given),
         prompt=prompt,
@@ -253,7 +253,7 @@ def _row(number: int, record: Any, columns: Mapping[str, str], quirk: bool) -> R
     )
 
 
-def _spans(prompt: str, marked: Any, name: str) -> tuple[Span, ...]:
+def _spans(prompt: str, marked: Any, name: str) -> tuple[CharacterSpan, ...]:
     if marked is None or marked == "":
         return ()
     items = [marked] if isinstance(marked, str) else marked
@@ -267,7 +267,7 @@ def _spans(prompt: str, marked: Any, name: str) -> tuple[Span, ...]:
     )
 
 
-def _offsets(prompt: str, item: Any, name: str) -> Span:
+def _offsets(prompt: str, item: Any, name: str) -> CharacterSpan:
     try:
         start, end = (int(value) for value in item)
     except (TypeError, ValueError) as error:

@@ -15,7 +15,7 @@ from twinlens.contract.manifest import Token
 from twinlens.errors import PromptError
 
 #: Code points ``[start, end)`` of a prompt.
-Span: TypeAlias = tuple[int, int]
+CharacterSpan: TypeAlias = tuple[int, int]
 
 _SENTENCE_END = re.compile(r"(?<=[.!?:])\s")
 _BETWEEN_FRAGMENTS = "|||"
@@ -42,7 +42,7 @@ def _fragments(text: str) -> list[str]:
     return [piece for piece in text.split(_BETWEEN_FRAGMENTS) if piece]
 
 
-def find_span(prompt: str, text: str) -> Span:
+def find_span(prompt: str, text: str) -> CharacterSpan:
     """First place of a text in the prompt.
 
     Raises
@@ -59,9 +59,9 @@ def find_span(prompt: str, text: str) -> Span:
     return start, start + len(text)
 
 
-def sentences(prompt: str) -> list[Span]:
+def sentences(prompt: str) -> list[CharacterSpan]:
     """Sentences of a prompt: its lines, split at white space after ``.``, ``!``, ``?``, ``:``."""
-    found: list[Span] = []
+    found: list[CharacterSpan] = []
     start = 0
     for line in prompt.split("\n"):
         place = start
@@ -72,7 +72,9 @@ def sentences(prompt: str) -> list[Span]:
     return found
 
 
-def widen(prompt: str, fragments: Iterable[str], *, published_quirk: bool = True) -> list[Span]:
+def widen(
+    prompt: str, fragments: Iterable[str], *, published_quirk: bool = True
+) -> list[CharacterSpan]:
     """Widen marked fragments to whole sentences, as the published analysis does.
 
     Every fragment is split into lines and sentences; each piece becomes the first sentence of
@@ -90,7 +92,7 @@ def widen(prompt: str, fragments: Iterable[str], *, published_quirk: bool = True
 
     Returns
     -------
-    list of Span
+    list of CharacterSpan
         Each sentence once, in the order of the prompt.
 
     Raises
@@ -99,7 +101,7 @@ def widen(prompt: str, fragments: Iterable[str], *, published_quirk: bool = True
         If no sentence contains a piece.
     """
     places = [(span, prompt[slice(*span)]) for span in sentences(prompt)]
-    chosen: set[Span] = set()
+    chosen: set[CharacterSpan] = set()
     lines = (line for fragment in fragments for line in fragment.split("\n") if line)
     for line in lines:
         for piece in _SENTENCE_END.split(line):
@@ -115,13 +117,13 @@ def widen(prompt: str, fragments: Iterable[str], *, published_quirk: bool = True
     return sorted(span for span in chosen if span[0] < span[1])
 
 
-def _without_label(prompt: str, span: Span) -> Span:
+def _without_label(prompt: str, span: CharacterSpan) -> CharacterSpan:
     text = prompt[slice(*span)]
     rest = text.removeprefix(_LABEL).lstrip() if text.startswith(_LABEL) else text
     return span[1] - len(rest), span[1]
 
 
-def span_tokens(tokens: Sequence[Token], spans: Iterable[Span]) -> list[int]:
+def span_tokens(tokens: Sequence[Token], spans: Iterable[CharacterSpan]) -> list[int]:
     """Indexes of the tokens that spans stand for.
 
     For each span the run of tokens that overlap it, without lone blanks, line breaks and
@@ -131,7 +133,7 @@ def span_tokens(tokens: Sequence[Token], spans: Iterable[Span]) -> list[int]:
     ----------
     tokens : sequence of Token
         Tokens of the prompt with their offsets.
-    spans : iterable of Span
+    spans : iterable of CharacterSpan
 
     Returns
     -------

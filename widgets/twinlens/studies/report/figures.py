@@ -12,7 +12,7 @@ from twinlens.figures.theme import FONT, style_axes
 from twinlens.studies.analysis.comparisons import Question, Verdict
 from twinlens.studies.analysis.profiles import ANSWER, LONG, POSITION, Profile
 from twinlens.studies.analysis.scoring import Score
-from twinlens.studies.analysis.variants import Outcome
+from twinlens.studies.analysis.variants import VariantOutcome
 
 if TYPE_CHECKING:
     from bokeh.models import ColumnDataSource
@@ -110,7 +110,7 @@ def _points(
 
 
 def robustness_figure(
-    outcomes: Sequence[Outcome], question: Question, group: str, theme: ChartTheme = "light"
+    outcomes: Sequence[VariantOutcome], question: Question, group: str, theme: ChartTheme = "light"
 ) -> figure:
     """Effect size and interval of one group under each named variant, as published first.
 

@@ -19,7 +19,7 @@ from twinlens.studies.analysis.scoring import Score, Settings
 from twinlens.studies.analysis.statistics import Analysis, analyse
 from twinlens.studies.analysis.variants import (
     Grid,
-    Outcome,
+    VariantOutcome,
     VariantScores,
     other_methods,
     robustness,
@@ -56,7 +56,7 @@ class ReportFile:
     size: int
     panels: int
     analysis: Analysis
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[VariantOutcome, ...]
     changes: Changes
 
     def save_figures(
@@ -163,7 +163,7 @@ def write_report(
 
 
 def report_figures(
-    analysis: Analysis, outcomes: Sequence[Outcome], changes: Changes, theme: ChartTheme
+    analysis: Analysis, outcomes: Sequence[VariantOutcome], changes: Changes, theme: ChartTheme
 ) -> dict[str, figure]:
     """All figures of a report by name."""
     drawn = figures.case_figures(_side(analysis, "base"), _side(analysis, "tuned"), theme)
@@ -186,7 +186,7 @@ def _asked(analysis: Analysis) -> list[Question]:
     return [q for q in QUESTIONS if any(item.question == q for item in analysis.comparisons)]
 
 
-def _widest(outcomes: Sequence[Outcome], question: Question) -> str:
+def _widest(outcomes: Sequence[VariantOutcome], question: Question) -> str:
     return [outcome.group for outcome in outcomes if outcome.question == question][-1]
 
 
@@ -209,7 +209,7 @@ def _figure(name: str, caption: str) -> str:
 
 def _sections(
     analysis: Analysis,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[VariantOutcome],
     changes: Changes,
     variants: Sequence[str],
     problems: Sequence[Problem],
@@ -266,7 +266,7 @@ def _finding(one: Finding, sets: CaseSets) -> str:
     )
 
 
-def _varied(outcomes: Sequence[Outcome]) -> str:
+def _varied(outcomes: Sequence[VariantOutcome]) -> str:
     """What is varied, and what the data do not allow to vary."""
     methods = list(dict.fromkeys(outcome.method for outcome in outcomes))
     text = "One setting at a time is changed against the paper's; below, every combination."

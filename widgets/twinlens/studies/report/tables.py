@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from twinlens.studies.analysis.comparisons import DECIDING_TEST, Comparison, Question, Verdict
-from twinlens.studies.analysis.variants import Outcome, Share
+from twinlens.studies.analysis.variants import Share, VariantOutcome
 
 #: Verdicts as signs, of which the shape says enough.
 SIGNS: dict[Verdict, str] = {"holds": "●", "vanishes": "◇", "turns": "▼", "unknown": "×"}
@@ -224,7 +224,7 @@ def test_table(comparisons: Sequence[Comparison], question: Question, sets: Case
 
 
 def variant_table(
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[VariantOutcome],
     comparisons: Sequence[Comparison],
     question: Question,
     variants: Sequence[str],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
-from twinlens.studies.analysis.weight_changes import Row, shown_components
+from twinlens.studies.analysis.weight_changes import ChangeRow, shown_components
 from twinlens.studies.data.change_tables import Changes, ChangeTable
 from twinlens.studies.report.figures import GROUP_MARKERS, blank, legend_in_lines
 
@@ -134,7 +134,7 @@ def rotation_figures(table: ChangeTable, theme: ChartTheme) -> dict[str, figure]
     return {"rotation-angle": angle, "rotation-variance": share, "rotation-difference": norm}
 
 
-def _by_layer(name: str, y_label: str, rows: Sequence[Row], theme: ChartTheme) -> Any:
+def _by_layer(name: str, y_label: str, rows: Sequence[ChangeRow], theme: ChartTheme) -> Any:
     from bokeh.models import BasicTicker, Range1d
 
     layers = [row["layer"] for row in rows]
@@ -145,7 +145,7 @@ def _by_layer(name: str, y_label: str, rows: Sequence[Row], theme: ChartTheme) -
 
 
 def _curve(
-    fig: Any, rows: Sequence[Row], column: str, title: str, colour: str, marker: Any
+    fig: Any, rows: Sequence[ChangeRow], column: str, title: str, colour: str, marker: Any
 ) -> None:
     from bokeh.models import ColumnDataSource, HoverTool
 

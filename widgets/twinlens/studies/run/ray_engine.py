@@ -33,9 +33,9 @@ import pyarrow.compute as pc
 
 from twinlens.contract.manifest import PairInfo
 from twinlens.errors import StudyError, TwinlensError
-from twinlens.studies.data.rows import Problem, Row
+from twinlens.studies.data.rows import Problem, StudyRow
 from twinlens.studies.data.store import SCHEMA
-from twinlens.studies.run.work import Job, Outcome, Say, Work
+from twinlens.studies.run.work import CaseResult, Job, Say, Work
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
@@ -99,7 +99,7 @@ def on_ray(
             "engine='ray' needs Ray, which is not installed: pip install 'twinlens[ray]'"
         ) from error
 
-    def outcomes(batches: Iterator[list[Row]], say: Say) -> Iterator[Outcome]:
+    def outcomes(batches: Iterator[list[StudyRow]], say: Say) -> Iterator[CaseResult]:
         sent = [{"batch": place, "rows": _pack(batch)} for place, batch in enumerate(batches)]
         if not sent:
             return
@@ -168,7 +168,7 @@ class Worker:
             # Ray's own report of it is a page long.
             return _sendable(Problem(_FAILED, _failed(error)))
 
-    def _outcomes(self, name: str, rows: list[Row]) -> Iterator[Outcome]:
+    def _outcomes(self, name: str, rows: list[StudyRow]) -> Iterator[CaseResult]:
         if self._begin(name) == 1:
             yield from self._work(rows, _silent)
         else:
@@ -176,7 +176,7 @@ class Worker:
                 yield from self._alone(row)
         self._end(name)
 
-    def _alone(self, row: Row) -> Iterator[Outcome]:
+    def _alone(self, row: StudyRow) -> Iterator[CaseResult]:
         if self._begin(f"row {row.number}") >= ATTEMPTS:
             yield Problem(row.number, f"{ATTEMPTS} workers died on it: it may need more memory")
         else:
@@ -198,7 +198,7 @@ def _silent(what: str) -> None:
 
 def _through(
     sent: list[dict[str, Any]], open_work: Callable[[], Work], resources: dict[str, Any]
-) -> Iterator[Outcome]:
+) -> Iterator[CaseResult]:
     import ray
 
     workers = min(resources.pop("workers"), len(sent))
@@ -282,27 +282,27 @@ def _same_models(found: PairInfo, expected: PairInfo) -> None:
         )
 
 
-def _pack(rows: Sequence[Row]) -> str:
+def _pack(rows: Sequence[StudyRow]) -> str:
     return json.dumps([dataclasses.asdict(row) for row in rows])
 
 
-def _unpack(packed: str) -> list[Row]:
-    def row(record: dict[str, Any]) -> Row:
+def _unpack(packed: str) -> list[StudyRow]:
+    def row(record: dict[str, Any]) -> StudyRow:
         for name in ("instruction", "fragments", "context"):
             record[name] = tuple((start, end) for start, end in record[name])
-        return Row(**record)
+        return StudyRow(**record)
 
     return [row(record) for record in json.loads(packed)]
 
 
-def _sendable(outcome: Outcome) -> pa.Table:
+def _sendable(outcome: CaseResult) -> pa.Table:
     if isinstance(outcome, Problem):
         record = {"number": outcome.number, "problem": outcome.message}
         return pa.Table.from_pylist([record], schema=_SENT)
     return outcome.append_column(_SENT.field("problem"), pa.nulls(len(outcome), pa.string()))
 
 
-def _received(table: pa.Table) -> Outcome:
+def _received(table: pa.Table) -> CaseResult:
     """The outcome of one row."""
     message = table.column("problem")[0].as_py()
     if message is None:

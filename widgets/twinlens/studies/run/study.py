@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinlens.errors import StudyError
-from twinlens.studies.data.rows import Problem, Row, read_rows
+from twinlens.studies.data.rows import Problem, StudyRow, read_rows
 from twinlens.studies.data.store import Store
-from twinlens.studies.run.work import Engine, Job, Outcome, Response, Say, Work
+from twinlens.studies.run.work import CaseResult, Engine, Job, Response, Say, Work
 from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def study(
 def here(work: Work) -> Engine:
     """The engine that works through one batch after another in this process."""
 
-    def outcomes(batches: Iterator[list[Row]], say: Say) -> Iterator[Outcome]:
+    def outcomes(batches: Iterator[list[StudyRow]], say: Say) -> Iterator[CaseResult]:
         for batch in batches:
             yield from work(batch, say)
 
@@ -149,7 +149,7 @@ def here(work: Work) -> Engine:
 
 def fill(
     store: Store,
-    rows: Iterator[Row | Problem],
+    rows: Iterator[StudyRow | Problem],
     engine: Engine,
     *,
     batch_size: int = BATCH,
@@ -167,10 +167,10 @@ def fill(
             left = total - done - (len(finished) - skipped)
             report(done, total, what + _left(left, worked, time.monotonic() - started))
 
-    def missing() -> Iterator[Row]:
+    def missing() -> Iterator[StudyRow]:
         nonlocal done, skipped
         for row in rows:
-            if isinstance(row, Row) and row.id not in finished:
+            if isinstance(row, StudyRow) and row.id not in finished:
                 yield row
                 continue
             if isinstance(row, Problem):
@@ -193,7 +193,7 @@ def fill(
         store.write_problems(problems)
 
 
-def batches(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
+def batches(rows: Iterator[StudyRow], size: int) -> Iterator[list[StudyRow]]:
     """Batches of prompts of similar length, of which little is padded and few are held."""
     while chunk := list(islice(rows, size * SORTED)):
         chunk.sort(key=lambda row: len(row.prompt))

@@ -15,8 +15,8 @@ from twinlens.contract.words import PUBLISHED, SIDES, Side
 from twinlens.errors import Interrupted, StudyError, TwinlensError
 from twinlens.measures.summary import SCORED_SEGMENTS
 from twinlens.studies.data.cases import Case
-from twinlens.studies.data.rows import Problem, Row
-from twinlens.studies.data.spans import Span, span_tokens
+from twinlens.studies.data.rows import Problem, StudyRow
+from twinlens.studies.data.spans import CharacterSpan, span_tokens
 from twinlens.studies.data.store import as_table
 from twinlens.traces.trace import Trace
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 #: ``own``: each model answers; ``base``, ``tuned``: both read that answer; ``given``: the data's.
 Response: TypeAlias = Literal["own", "base", "tuned", "given"]
 #: What becomes of a prompt: its cases as a table of the study (`as_table`), or why there are none.
-Outcome: TypeAlias = pa.Table | Problem
+CaseResult: TypeAlias = pa.Table | Problem
 #: Told what is being done.
 Say: TypeAlias = Callable[[str], None]
 #: From a batch of prompts to their outcomes, in any order, each as soon as it is there.
-Work: TypeAlias = Callable[[Sequence[Row], Say], Iterator[Outcome]]
+Work: TypeAlias = Callable[[Sequence[StudyRow], Say], Iterator[CaseResult]]
 
 #: From batches of prompts to their outcomes, in any order.
-Engine: TypeAlias = Callable[[Iterator[list[Row]], Say], Iterator[Outcome]]
+Engine: TypeAlias = Callable[[Iterator[list[StudyRow]], Say], Iterator[CaseResult]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Job:
         """
         from twinlens.compute.live.live import trace_pair
 
-        def tracer(row: Row) -> Trace:
+        def tracer(row: StudyRow) -> Trace:
             return trace_pair(
                 pair,
                 row.prompt,
@@ -69,7 +69,7 @@ class Job:
             self._together(pair) if self.methods == (PUBLISHED,) else traced(tracer, self.methods)
         )
 
-    def reads(self, row: Row) -> str:
+    def reads(self, row: StudyRow) -> str:
         """What both models read after a prompt, see `read_answers`."""
         if self.response != "given":
             return self.response
@@ -81,8 +81,8 @@ class Job:
         from twinlens.compute.saliency.batch import Attributed, attribute_prompts
         from twinlens.compute.text.prompt import Prompt, read_prompt
 
-        def work(rows: Sequence[Row], say: Say) -> Iterator[Outcome]:
-            readable: list[tuple[Row, Prompt, str]] = []
+        def work(rows: Sequence[StudyRow], say: Say) -> Iterator[CaseResult]:
+            readable: list[tuple[StudyRow, Prompt, str]] = []
             for row in rows:
                 marked = {"instruction": list(row.instruction), "context": list(row.context)}
                 try:
@@ -108,10 +108,10 @@ class Job:
         return work
 
 
-def traced(tracer: Callable[[Row], Trace], methods: Sequence[str]) -> Work:
+def traced(tracer: Callable[[StudyRow], Trace], methods: Sequence[str]) -> Work:
     """Work that makes a trace of one prompt after another and keeps its saliency."""
 
-    def cases(row: Row) -> Iterator[Case]:
+    def cases(row: StudyRow) -> Iterator[Case]:
         trace = tracer(row)
         text = trace.manifest
         kept = partial(case_of, row, text.prompt, text.prompt_tokens)
@@ -120,7 +120,7 @@ def traced(tracer: Callable[[Row], Trace], methods: Sequence[str]) -> Work:
                 values = trace.saliency(side, method).values
                 yield kept(side, text.answers[side], values, method=method)
 
-    def work(rows: Sequence[Row], _: Say) -> Iterator[Outcome]:
+    def work(rows: Sequence[StudyRow], _: Say) -> Iterator[CaseResult]:
         for row in rows:
             try:
                 table = as_table(row.number, list(cases(row)))
@@ -135,7 +135,7 @@ def traced(tracer: Callable[[Row], Trace], methods: Sequence[str]) -> Work:
 
 
 def case_of(
-    row: Row,
+    row: StudyRow,
     prompt: str,
     tokens: tuple[Token, ...],
     side: Side,
@@ -150,7 +150,7 @@ def case_of(
     stripped = row.prompt.strip()
     shift = prompt.find(stripped) - row.prompt.find(stripped)
 
-    def hit(spans: tuple[Span, ...]) -> tuple[int, ...]:
+    def hit(spans: tuple[CharacterSpan, ...]) -> tuple[int, ...]:
         moved = [(start + shift, end + shift) for start, end in spans]
         return tuple(sorted(set(span_tokens(tokens, moved)) & set(scored)))
 
