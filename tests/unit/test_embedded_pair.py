@@ -20,6 +20,8 @@ from gallery.embedded_pair.tokenizer import load_tokenizer
 from gallery.embedded_pair.world import load_world
 from tests.support.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 SLICE = 10
 
 

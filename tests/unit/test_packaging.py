@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 STATIC = (
     "explorer.js",
     "panel.js",

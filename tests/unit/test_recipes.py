@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path("widgets/twinlens")
 TRACE = """
 import numpy as np

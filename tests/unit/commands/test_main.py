@@ -63,6 +63,7 @@ def test_json_is_for_machines(run, recorded, tmp_path):
     assert summary["page"]["bytes"] == (tmp_path / "b.html").stat().st_size
 
 
+@pytest.mark.slow
 def test_the_page_is_opened_where_wanted(run, recorded, tmp_path, monkeypatch):
     run("open", recorded, "--open")
     assert run.opened == [(tmp_path / "a.html").as_uri()]
@@ -73,6 +74,7 @@ def test_the_page_is_opened_where_wanted(run, recorded, tmp_path, monkeypatch):
     assert len(run.opened) == 2
 
 
+@pytest.mark.slow
 def test_a_prompt_without_marked_instruction_says_so(run, tmp_path):
     bare = MadeUpTrace(manifest(prompt=[("Hello", "other"), (" there", "other")]))
     recording.write(bare, tmp_path / "bare.twl")
@@ -86,7 +88,11 @@ def test_a_prompt_without_marked_instruction_says_so(run, tmp_path):
     [
         (["open", "missing.twl"], "no recording at missing.twl"),
         (["open", "{recorded}", "-o", "nowhere/page.html"], "no folder nowhere"),
-        (["explain", "./no-such-folder", "./other", "--prompt", "a", "-o", "p.html"], "no folder"),
+        pytest.param(
+            ["explain", "./no-such-folder", "./other", "--prompt", "a", "-o", "p.html"],
+            "no folder",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_errors_are_one_line_without_a_traceback(arguments, says, run, recorded, tmp_path):
@@ -148,6 +154,7 @@ def test_prepared_prompts_mark_what_is_in_them():
         assert one["context"] in one["prompt"]
 
 
+@pytest.mark.slow
 def test_demo_runs_as_a_program(tmp_path):
     """As `make demo` does: the embedded pair, a summary, a page and a recording."""
     page, saved = tmp_path / "demo.html", tmp_path / "demo.twl"

@@ -28,6 +28,9 @@ COMPONENTS = [
 ]
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fastapi", reason="transformers serve needs fastapi and uvicorn")
@@ -74,7 +77,6 @@ def test_answers_of_the_embedded_pair(tmp_path: Path, monkeypatch: pytest.Monkey
     ]
 
 
-@pytest.mark.real_model
 def test_answers_of_a_real_model(tmp_path: Path) -> None:
     from tests.support.real_pair import smollm2_pair_folders
 

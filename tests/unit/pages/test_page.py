@@ -69,9 +69,16 @@ def target(tmp_path):
     return tmp_path / "page.html"
 
 
-def test_every_block_of_the_trace_is_in_the_page(trace, target):
-    report = to_html(trace, target)
-    page = Page(target)
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The file of the made-up trace, and what was said about it."""
+    path = tmp_path_factory.mktemp("plain") / "page.html"
+    return path, to_html(MadeUpTrace(), path)
+
+
+def test_every_block_of_the_trace_is_in_the_page(trace, plain):
+    path, report = plain
+    page = Page(path)
     assert page.data["manifest"] == json.loads(json.dumps(trace.manifest.to_json()))
     held = page.blocks()
     assert set(trace.keys()) < set(held)
@@ -88,6 +95,7 @@ def test_every_block_of_the_trace_is_in_the_page(trace, target):
     assert held["chart/overview/dark"] == chart_json(trace, "chart/overview/dark")
 
 
+@pytest.mark.slow
 def test_the_page_opens_as_the_explorer_was(trace, target):
     to_html(
         trace,
@@ -104,9 +112,8 @@ def test_the_page_opens_as_the_explorer_was(trace, target):
     assert page.title == page.data["title"] == "A <b>title</b> & more"
 
 
-def test_the_policy_allows_the_two_scripts_and_nothing_else(trace, target):
-    to_html(trace, target)
-    page = Page(target)
+def test_the_policy_allows_the_two_scripts_and_nothing_else(plain):
+    page = Page(plain[0])
     rules = dict(rule.strip().split(" ", 1) for rule in page.policy.split(";"))
     digests = {
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
@@ -117,11 +124,11 @@ def test_the_policy_allows_the_two_scripts_and_nothing_else(trace, target):
     assert "unsafe" not in rules["script-src"]
 
 
-def test_the_page_names_no_other_address(trace, target):
-    to_html(trace, target)
-    page = Page(target)
+def test_the_page_names_no_other_address(plain):
+    path, _ = plain
+    page = Page(path)
     assert not [a for _, a in page.tags if a.get("src") or a.get("href")]
-    css = re.search(r"<style>(.*?)</style>", target.read_text(encoding="utf-8"), re.S)
+    css = re.search(r"<style>(.*?)</style>", path.read_text(encoding="utf-8"), re.S)
     assert css is not None
     assert "url(" not in css[1]
     assert "@import" not in css[1]
@@ -141,6 +148,7 @@ def test_hostile_text_stays_text(target):
     assert "img" not in [tag for tag, _ in page.tags]
 
 
+@pytest.mark.slow
 def test_half_characters_do_not_break_the_page(trace, target):
     first, *others = trace.manifest.prompt_tokens
     halves = (dataclasses.replace(first, text="\ud83d"), dataclasses.replace(first, text="\x00"))
@@ -150,8 +158,8 @@ def test_half_characters_do_not_break_the_page(trace, target):
     assert texts[:2] == ["\ud83d", "\x00"]
 
 
-def test_the_budget_keeps_the_most_useful_blocks(trace, target):
-    full = to_html(trace, target, budget_mb=6)
+def test_the_budget_keeps_the_most_useful_blocks(plain, trace, target):
+    _, full = plain
     cut = to_html(trace, target, budget_mb=full.size / 1e6 - 0.02)
     assert cut.size <= full.size - 20_000
     assert 0 < len(cut.missing) < len(full.included)
@@ -186,13 +194,13 @@ def test_an_interrupt_leaves_the_old_file(trace, target):
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_the_same_trace_gives_the_same_page(trace, target):
+@pytest.mark.slow
+def test_the_same_trace_gives_the_same_page(plain, trace, target):
     to_html(trace, target)
-    first = target.read_bytes()
-    to_html(MadeUpTrace(), target)
-    assert target.read_bytes() == first
+    assert target.read_bytes() == plain[0].read_bytes()
 
 
+@pytest.mark.slow
 def test_code_cannot_end_its_own_script(trace, target, monkeypatch):
     code = 'const a = "</script><!--<script>";'
     monkeypatch.setattr(page, "front_end", lambda name: code if name[-2:] == "js" else "")

@@ -12,7 +12,6 @@ import struct
 import numpy as np
 import pytest
 import twinlens as tl
-from twinlens.compute.live.live import trace_pair
 from twinlens.contract import wire
 from twinlens.contract.blocks import with_methods
 from twinlens.contract.wire import Value
@@ -42,7 +41,10 @@ def test_every_block_of_the_recording_is_what_was_written(old):
     assert {key: digest(old.block(key)) for key in list(old.keys())} == DIGESTS
 
 
+@pytest.mark.slow
 def test_the_same_models_give_the_same_keys_and_numbers(old):
+    from twinlens.compute.live.live import trace_pair
+
     settings = tl.ConceptSettings(components=6, words=8, cache=False)
     live = trace_pair(
         tl.demo_pair(settings),

@@ -234,6 +234,7 @@ def test_marks_are_checked_and_put_in_order(explorer):
     assert explorer.segments[2] == "instruction"
 
 
+@pytest.mark.slow
 def test_marks_are_kept_in_recordings_and_pages(explorer, tmp_path):
     explorer.marks = [(3, 5, "context")]
     opened = Explorer(recording.read(explorer.save(tmp_path / "marked.twl")))
@@ -243,6 +244,7 @@ def test_marks_are_kept_in_recordings_and_pages(explorer, tmp_path):
     opened.close()
 
 
+@pytest.mark.slow
 def test_a_page_shows_what_the_panels_showed(explorer, tmp_path):
     explorer.view = {"heads": {"tab": "pairs"}, "concepts": {"shape": "clouds"}}
     explorer.to_html(tmp_path / "page.html")

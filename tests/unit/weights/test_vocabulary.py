@@ -95,6 +95,7 @@ def test_vectors_that_are_missing_or_unreadable(tmp_path: Path) -> None:
         read_word_vectors(cut, ["the"])
 
 
+@pytest.mark.slow
 def test_word_lists_of_the_paper() -> None:
     verbs = instruction_verbs()
     assert len(verbs) == len(set(verbs)) == 38

@@ -158,7 +158,7 @@ def test_what_is_not_there_is_said(trace: LiveTrace, key: str) -> None:
         trace.block(key)
 
 
-@pytest.mark.real_model
+@pytest.mark.slow
 def test_estimate_ranks_neurons_of_a_real_model_like_ablation() -> None:
     from tests.support.real_pair import smollm2_pair_folders
 

@@ -20,7 +20,7 @@ from twinlens.contract.words import SIDES
 
 from tests.support.real_pair import smollm2_pair_folders
 
-pytestmark = pytest.mark.real_model
+pytestmark = pytest.mark.slow
 
 PROMPT = "Write the capital city of each country.\nFrance: Paris\nItaly:"
 INSTRUCTION = "Write the capital city of each country."

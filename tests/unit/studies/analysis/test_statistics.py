@@ -36,6 +36,7 @@ def test_a_planted_opposite_effect_is_found():
     assert overall(Planted(effect=-0.6)).verdict == "turns"
 
 
+@pytest.mark.slow
 def test_no_effect_is_found_at_the_nominal_rate():
     """Without an effect, 5 % of the samples are called different."""
     false_alarms = sum(
@@ -146,6 +147,7 @@ def test_verdicts():
     assert verdict(1, math.nan) == "unknown"
 
 
+@pytest.mark.slow
 def test_statistics_load_no_models_and_no_charts():
     code = (
         "import sys, twinlens.studies.analysis.statistics;"

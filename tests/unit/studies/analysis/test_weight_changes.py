@@ -30,6 +30,8 @@ from twinlens.weights.vocabulary import vocabulary
 from tests.support import tiny
 from tests.unit.studies.planted import METHOD, PAIR, Planted
 
+pytestmark = pytest.mark.slow
+
 WORDS = vocabulary(size=300)
 LISTS = {"frequent": WORDS.words[:60], "less frequent": WORDS.words[60:120]}
 

@@ -31,7 +31,6 @@ from twinlens.studies.report.report import write_report
 from twinlens.studies.run import study as run
 from twinlens.studies.run.work import traced
 
-from tests.support import tiny
 from tests.unit.studies.planted import METHOD, PAIR, Planted, PlantedTrace
 from tests.unit.studies.published_data import PUBLISHED, needs_published
 
@@ -133,6 +132,7 @@ def test_the_page_carries_everything_and_nothing_from_outside(tmp_path):
     assert everything == list(range(8))
 
 
+@pytest.mark.slow
 def test_cases_beyond_the_budget_come_without_their_panel(tmp_path):
     written = write_report(Planted(6), tmp_path / "r.html", grid=SMALL, bootstrap=20, budget_mb=0.1)
     assert written.panels == 0
@@ -194,6 +194,7 @@ def stored(folder, methods=(METHOD,)):
     return store
 
 
+@pytest.mark.slow
 def test_other_methods_are_variants_of_their_own(tmp_path):
     second = Method("occlusion", "o", "m", "s", True, "c")
     store = stored(tmp_path / "s", (METHOD, second))
@@ -204,6 +205,7 @@ def test_other_methods_are_variants_of_their_own(tmp_path):
     assert "method: occlusion" in written.path.read_text()
 
 
+@pytest.mark.slow
 def test_the_command_reports_again_without_models(tmp_path):
     stored(tmp_path / "s")
     result = CliRunner().invoke(
@@ -220,7 +222,10 @@ def test_the_command_reports_again_without_models(tmp_path):
     assert (tmp_path / "s" / "tables" / "groups.csv").exists()
 
 
+@pytest.mark.slow
 def test_the_command_runs_a_study(tmp_path):
+    from tests.support import tiny
+
     base, tuned = tiny.save_pair(tmp_path)
     lines = [{"prompt": tiny.PROMPT}, {"prompt": "Write the word dog."}, {"text": ""}]
     (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, lines)))
@@ -235,11 +240,13 @@ def test_the_command_runs_a_study(tmp_path):
     assert (tmp_path / "s" / "report.html").stat().st_size > 1e6
 
 
+@pytest.mark.slow
 def test_the_sentence_on_other_methods_says_what_is_not_known(tmp_path):
     page = write_report(stored(tmp_path / "s"), tmp_path / "r.html", grid=SMALL, bootstrap=20)
     assert "Only one attribution method is stored (gradient_x_input)" in page.path.read_text()
 
 
+@pytest.mark.slow
 @needs_published
 def test_the_command_reports_published_results(tmp_path):
     result = CliRunner().invoke(

@@ -31,6 +31,8 @@ from tests.support.places import ROOT
 from tests.unit.studies.planted import METHOD, PAIR, open_planted, planted, prompts
 from tests.unit.studies.run.workers import dies_on_one, dies_once, fails, refuses
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cluster():
