@@ -1,7 +1,7 @@
 // The frame of every panel: title, caption, picture; loading, progress, errors; newest run wins.
 
 import type { Key, PanelKind } from "../contract/contract.ts";
-import { attempt, type Got, Loads, type Need, reasonOf } from "../core/load.ts";
+import { type Got, Loads, type Need, reasonOf } from "../core/load.ts";
 import { perFrame } from "../core/schedule.ts";
 import { selectionText } from "../core/selection.ts";
 import type { State } from "../core/state.ts";
@@ -10,20 +10,6 @@ import { button, h } from "../draw/dom.ts";
 import type { Surface } from "../draw/theme.ts";
 import type { Tooltip } from "../draw/tooltip.ts";
 import { isAbort, type Progress } from "../sources/source.ts";
-
-/** What a panel that loads by itself gets for one run. */
-export interface View {
-  store: Store;
-  surface: Surface;
-  signal: AbortSignal;
-  block<T>(key: Key<T>): Promise<T>;
-  /** Blocks for a part that says what it needs, see `Panel`. */
-  gather(needs: (got: Got) => readonly Need[]): Promise<Got>;
-  /** What the picture can do without: null where it fails, and the panel says why unless `quiet`. */
-  optional<T>(wanted: Promise<T>, quiet?: boolean): Promise<T | null>;
-  /** Run this panel again: something only it knows has changed. */
-  refresh(): void;
-}
 
 /** What one run leads to. */
 export interface Picture {
@@ -37,17 +23,14 @@ export interface Picture {
   draw(): void | Promise<void>;
 }
 
-interface Place {
-  label: string;
-  controls: HTMLElement[];
-  body: HTMLElement;
-}
-
 /**
  * A panel says what it reads and which blocks it needs, apart from drawing; the frame does the
  * loading. `needs` and `picture` depend on their arguments alone, and on the colours of the page.
  */
-export interface Panel extends Place {
+export interface Panel {
+  label: string;
+  controls: HTMLElement[];
+  body: HTMLElement;
   /** Drawn after the other panels of the page, because its drawing takes longest. */
   late?: true;
   /**
@@ -64,11 +47,6 @@ export interface Panel extends Place {
   picture(state: State, got: Got): Picture;
 }
 
-/** A panel that loads by itself, after every change. */
-export interface LoadingPanel extends Place {
-  load(view: View): Promise<Picture>;
-}
-
 export interface Setting {
   surface: Surface;
   store: Store;
@@ -81,7 +59,7 @@ export interface PanelSetting extends Setting {
   refresh(): void;
 }
 
-export type MakePanel = (setting: PanelSetting) => Panel | LoadingPanel;
+export type MakePanel = (setting: PanelSetting) => Panel;
 
 /** Mount a panel into an element and keep it up to date; resolves after the first picture. */
 export function runPanel(
@@ -147,9 +125,9 @@ export function runPanel(
   };
 
   /** What the panel reads, to be compared. */
-  const reading = (one: Panel) => {
+  const reading = () => {
     const options = (store.options as Partial<Record<PanelKind, unknown>>)[kind];
-    return JSON.stringify([one.reads(store), options, surface.palette.name, surface.scale]);
+    return JSON.stringify([panel.reads(store), options, surface.palette.name, surface.scale]);
   };
 
   const run = async () => {
@@ -161,38 +139,20 @@ export function runPanel(
     const block = <T>(key: Key<T>) => store.block(key, mine, progress);
     const mineOnly = new Loads();
     loads = mineOnly;
-    const gather = async (needs: (got: Got) => readonly Need[]) => {
+    const gather = async () => {
+      const needs = (got: Got) => panel.needs(store, got);
       missing = (await mineOnly.gather(needs, block, mine)) || missing;
-      return mineOnly.got;
-    };
-    const loading = async (one: LoadingPanel) =>
-      one.load({
-        store,
-        surface,
-        signal: mine,
-        block,
-        gather,
-        async optional(wanted, quiet = false) {
-          const { value = null, reason } = await attempt({ signal: mine }, wanted);
-          if (reason !== undefined && !quiet) missing = reason;
-          return value;
-        },
-        refresh: () => void run(),
-      });
-    const gathering = async (one: Panel) => {
-      read = reading(one);
-      const needs = (got: Got) => one.needs(store, got);
-      await gather(needs);
-      if (one.late) {
-        await new Promise((resolve) => setTimeout(resolve));
-        await gather(needs); // the state may have moved on
-      }
-      mine.throwIfAborted();
-      read = reading(one);
-      return one.picture(store, mineOnly.got);
     };
     try {
-      const loaded = await ("load" in panel ? loading(panel) : gathering(panel));
+      read = reading();
+      await gather();
+      if (panel.late) {
+        await new Promise((resolve) => setTimeout(resolve));
+        await gather(); // the state may have moved on
+      }
+      mine.throwIfAborted();
+      read = reading();
+      const loaded = panel.picture(store, mineOnly.got);
       if (mine.aborted || signal.aborted) return;
       picture = loaded;
       title.textContent = loaded.title;
@@ -218,7 +178,7 @@ export function runPanel(
   /** Run again where a change concerns this panel, or where the last run came to no picture. */
   const changed = () => {
     const { state } = section.dataset;
-    if ("load" in panel || state === "error" || reading(panel) !== read) return void run();
+    if (state === "error" || reading() !== read) return void run();
     if (state === "loading") return;
     const isNew = ({ key }: Need) => loads.got(key).state === "loading";
     if (panel.needs(store, loads.got).some(isNew)) return void run();
