@@ -84,7 +84,7 @@ export function measures(state: State): Measure[] {
 export function measureOf(state: State): Measure {
   const possible = measures(state);
   const wanted = state.options.heads.measure;
-  return possible.find((one) => one === wanted) ?? possible[0]!;
+  return possible.find((measure) => measure === wanted) ?? possible[0]!;
 }
 
 /** The question the picture answers. */
