@@ -106,15 +106,15 @@ export function neuronList({ store, signal, refresh }: PanelSetting): Sheet {
     needs,
     picture(state, got, concepts) {
       const { layer, unit } = concepts;
-      const { scope, order: wanted } = state.options.concepts;
-      const { order } = listingOf(state, got, layer);
+      const { scope, order } = state.options.concepts;
+      const listing = listingOf(state, got, layer);
       const effectOn = targetOf(state);
-      const loaded = rowsOf(state, got, layer);
+      const loaded = rowsOf(state, got, listing, effectOn);
       return {
         title: scope === "all" ? "Neurons of all layers" : `Neurons of layer ${layer}`,
         caption: captionOf(state, loaded, effectOn),
         draw() {
-          const now = `${layer} ${effectOn.key} ${scope} ${wanted}`;
+          const now = `${layer} ${effectOn.key} ${scope} ${order}`;
           if (now !== place) {
             measuring?.abort();
             measuring = null;
@@ -123,7 +123,7 @@ export function neuronList({ store, signal, refresh }: PanelSetting): Sheet {
           place = now;
           rows = loaded;
           target = effectOn;
-          orders.update(ORDERS, order);
+          orders.update(ORDERS, listing.order);
           scopes.update(SCOPES, scope);
           offer();
           // Measuring moves nothing: where it can be done, its column is kept free.
@@ -182,7 +182,8 @@ function listingOf(state: State, got: Got, layer: number): Listing {
   const tensors = estimateKeys(targetOf(state)).map((key) => got(key).value);
   const places = strongest(tensors, scope === "all" ? null : layer);
   const loads = state.live ? [] : places.map((neuron) => got(wordsKey(neuron)).state);
-  const shown = loads.includes("loading") ? [] : places.filter((_, i) => loads[i] !== "failed");
+  const unclear = [list.state, ...loads].includes("loading");
+  const shown = unclear ? [] : places.filter((_, i) => loads[i] !== "failed");
   return {
     order: "effect",
     candidates: state.live ? [] : places,
@@ -194,9 +195,7 @@ function listingOf(state: State, got: Got, layer: number): Listing {
 
 const isSame = (a: Neuron, b: Neuron) => a.layer === b.layer && a.neuron === b.neuron;
 
-function rowsOf(state: State, got: Got, layer: number): Row[] {
-  const target = targetOf(state);
-  const { order, neurons } = listingOf(state, got, layer);
+function rowsOf(state: State, got: Got, { order, neurons }: Listing, target: Target): Row[] {
   const rows = neurons.map((neuron) => ({
     ...neuron,
     activations: neuron.activations ?? activationsOf(state, got, neuron),

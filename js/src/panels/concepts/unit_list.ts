@@ -75,8 +75,10 @@ export function pickUnits(
     const current = all.find((one) => one.dataset.unit === shown && layerOf(one) === layer);
     reachable(all, current);
     if (!focused) return;
-    const again = [...all, ...el.querySelectorAll<HTMLElement>("[data-sort]")];
-    again.find(({ dataset }) => MARKS.every((mark) => dataset[mark] === focused[mark]))?.focus();
+    const focusable = [...all, ...el.querySelectorAll<HTMLElement>("[data-sort]")];
+    focusable
+      .find(({ dataset }) => MARKS.every((mark) => dataset[mark] === focused[mark]))
+      ?.focus();
   };
 }
 

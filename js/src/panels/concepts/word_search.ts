@@ -147,16 +147,16 @@ function captionOf(answer: Answer | null): string {
 }
 
 function column(side: Side, { word, places, listed }: Answer, concepts: Concepts): HTMLElement {
-  const here = places[side];
+  const ofSide = places[side];
   const title = h("div", { class: "tl-unit-title" }, h("b", { class: "tl-side" }, side));
-  if (here.length) title.append(h("span", {}, count(here.length, "component")));
+  if (ofSide.length) title.append(h("span", {}, count(ofSide.length, "component")));
   const none = listed ? "is among no listed words" : "stands out in no component";
   return h(
     "div",
     { role: "group", "aria-label": `components of ${side}`, "data-side": side },
     title,
-    ...(here.length
-      ? here.map((place) => placeButton(side, place, concepts))
+    ...(ofSide.length
+      ? ofSide.map((place) => placeButton(side, place, concepts))
       : [h("p", { class: "tl-caption" }, `${quote(word)} ${none}.`)]),
   );
 }
