@@ -243,7 +243,7 @@ class Bomb:
         {1, 2},
         complex(1),
         np.float64(1.0),
-        print,
+        len,
     ],
 )
 def test_anything_but_plain_data_is_refused(tmp_path, value):
