@@ -101,6 +101,62 @@ export interface Lens {
   layers: LensLayer[];
 }
 
+/** What one model predicts where an answer token stands. */
+export interface Prediction {
+  logprob: number;
+  rank: number;
+  entropy: number;
+  expects: Word[];
+}
+
+/** One token of an answer that both models read. */
+export interface AnswerStep {
+  base: Prediction;
+  tuned: Prediction;
+  kl: number;
+  kl_back: number;
+  shift: string;
+}
+
+/** What hiding a whole segment of the prompt costs each token of an answer, nats. */
+export interface HiddenSegment {
+  segment: string;
+  answer: string;
+  base: number[];
+  tuned: number[];
+}
+
+/** A part of tuned that is replaced by what base computes there; see `PARTS`. */
+export interface Part {
+  kind: string;
+  layer: number;
+  head: number;
+  alone: number | null;
+  alone_kl: number | null;
+  together: number;
+  together_kl: number;
+}
+
+/** The smallest set of parts found that carries the shift of an answer, or of one token. */
+export interface Carried {
+  shift: number;
+  kl: number;
+  goal: number;
+  count: number;
+  parts: Part[];
+  random: number[];
+}
+
+/** One thing that tuning changed, or did not, for this prompt. */
+export interface Finding {
+  kind: string;
+  title: string;
+  text: ([string, string])[];
+  checked: string;
+  panel: string;
+  selection: Record<string, unknown>;
+}
+
 /** A component of base: share of the variance, and words. */
 export interface BaseComponent {
   explained: number;
@@ -243,6 +299,14 @@ export type HandLabels = Record<string, HandLabel>;
 export type Key<T> = string & { readonly form?: T };
 
 export const keys = {
+  /** What tuning changed for this prompt, at most five, the most telling first. */
+  findings: (): Key<Finding[]> => "findings",
+  /** What each model predicts at each token of the answer both read. */
+  answerSteps: (): Key<AnswerStep[]> => "answer/steps",
+  /** What hiding each segment of the prompt costs each model's own answer, or a given one. */
+  hiddenSegments: (): Key<HiddenSegment[]> => "segments",
+  /** Which parts of tuned carry the difference of the predictions: measured as a set. */
+  carried: (answerToken: number | "answer"): Key<Carried> => `carried/${answerToken}`,
   /** Effect of every prompt token on every answer token, in the unit of the method. */
   saliency: (side: Side, method: string): Key<Tensor> => `saliency/${side}/${method}`,
   /** One column of it. */

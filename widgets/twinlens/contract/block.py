@@ -114,7 +114,9 @@ PARAMETERS: dict[str, Parameter] = {
     "head": Parameter("head", lambda m, v: m.pair.heads, "layer"),
     "component": Parameter("component", lambda m, v: m.components, "layer"),
     "neuron": Parameter("neuron", lambda m, v: m.pair.intermediate, "layer"),
-    "answer_token": Parameter("answer token", lambda m, v: m.answer_length(v["side"]), "side"),
+    "answer_token": Parameter(
+        "answer token", lambda m, v: m.answer_length(v.get("side", "tuned")), "side"
+    ),
     "token": Parameter("token", _positions),
     "chart": _Word("chart", lambda m, v: ()),
     "theme": Parameter("theme", lambda m, v: THEMES),

@@ -43,6 +43,26 @@ def block(pattern: str, form: Any, **flags: bool) -> Callable[[Callable[P, None]
 # Rows: in the order of recordings.
 
 
+@block("findings", list[forms.Finding])
+def findings() -> None:
+    """What tuning changed for this prompt, at most five, the most telling first."""
+
+
+@block("answer/steps", list[forms.AnswerStep], shared=True)
+def answer_steps() -> None:
+    """What each model predicts at each token of the answer both read."""
+
+
+@block("segments", list[forms.HiddenSegment])
+def hidden_segments() -> None:
+    """What hiding each segment of the prompt costs each model's own answer, or a given one."""
+
+
+@block("carried/{answer_token|answer}", forms.Carried, shared=True)
+def carried(answer_token: int | None) -> None:
+    """Which parts of tuned carry the difference of the predictions: measured as a set."""
+
+
 @block("saliency/{side}/{method}", "f32 [N, M]")
 def saliency(side: Side, method: str) -> None:
     """Effect of every prompt token on every answer token, in the unit of the method."""

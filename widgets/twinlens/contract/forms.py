@@ -42,6 +42,98 @@ class Lens(TypedDict):
     layers: list[LensLayer]
 
 
+class Prediction(TypedDict):
+    """What one model predicts where an answer token stands.
+
+    ``logprob`` (nats) and ``rank`` (from 1) are those of the token; ``entropy`` is in nats;
+    ``expects`` are the likeliest tokens with their probabilities, the token itself among them.
+    """
+
+    logprob: float
+    rank: int
+    entropy: float
+    expects: list[Word]
+
+
+class AnswerStep(TypedDict):
+    """One token of an answer that both models read.
+
+    ``kl`` is KL(tuned || base) and ``kl_back`` KL(base || tuned), nats; ``shift`` is one of
+    `SHIFT_CLASSES`, by the token's rank under the model whose answer it is not.
+    """
+
+    base: Prediction
+    tuned: Prediction
+    kl: float
+    kl_back: float
+    shift: str
+
+
+class HiddenSegment(TypedDict):
+    """What hiding a whole segment of the prompt costs each token of an answer, nats.
+
+    ``answer`` says whose it is: ``base``, ``tuned`` or ``given``. Positive where hiding the
+    segment makes the token less likely.
+    """
+
+    segment: str
+    answer: str
+    base: list[float]
+    tuned: list[float]
+
+
+class Part(TypedDict):
+    """A part of tuned that is replaced by what base computes there; see `PARTS`.
+
+    ``layer`` and ``head`` are -1 where the part has none. ``alone`` are the nats of the shift that
+    go with it alone, ``alone_kl`` the share of KL; None where that was not measured. ``together``
+    and ``together_kl`` are those of it and all parts in front of it in the list.
+    """
+
+    kind: str
+    layer: int
+    head: int
+    alone: float | None
+    alone_kl: float | None
+    together: float
+    together_kl: float
+
+
+class Carried(TypedDict):
+    """The smallest set of parts found that carries the shift of an answer, or of one token.
+
+    ``shift`` is log p(tuned) - log p(base), nats; ``kl`` KL(tuned || base), nats, both summed over
+    the answer. ``random`` are the shares of KL that as many random parts carry, one each draw;
+    ``count`` is the number of parts there are; ``goal`` the share the set was to reach.
+    """
+
+    shift: float
+    kl: float
+    goal: float
+    count: int
+    parts: list[Part]
+    random: list[float]
+
+
+#: A piece of a sentence and what it is: "" for plain words, ``base``, ``tuned``, ``token``.
+Run: TypeAlias = tuple[str, str]
+
+
+class Finding(TypedDict):
+    """One thing that tuning changed, or did not, for this prompt.
+
+    ``kind`` is a word of `FINDINGS`; ``title`` the sentence in a few words; ``text`` its number;
+    ``checked`` how it was checked; ``panel`` and ``selection`` show it.
+    """
+
+    kind: str
+    title: str
+    text: list[Run]
+    checked: str
+    panel: str
+    selection: dict[str, Any]
+
+
 class BaseComponent(TypedDict):
     """A component of base: share of the variance, and words."""
 

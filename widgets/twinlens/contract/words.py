@@ -46,6 +46,14 @@ EXACT = "occlusion"
 TASKS = ("writing", "maths", "coding", "translation")
 LEVELS = ("phonology", "morphology", "syntax", "semantics")
 
+#: Shift of an answer token (Lin et al. 2312.01552), by its rank under the other model: 1, 2 to 3,
+#: and what is left.
+SHIFT_CLASSES: tuple[str, str, str] = ("unshifted", "marginal", "shifted")
+#: Parts of a model that are exchanged for the other's.
+PARTS: tuple[str, ...] = ("embedding", "head", "attention", "feed_forward", "unembedding")
+#: Kinds of findings.
+FINDINGS: tuple[str, ...] = ("nothing", "copies", "parts", "segments", "carries", "kept")
+
 #: Traits of the explorer that make up the selection; -1 and "" mean nothing is selected.
 SELECTION_DEFAULTS: dict[str, int | str] = {"token": -1, "layer": -1, "head": -1, "unit": ""}
 
