@@ -83,35 +83,44 @@ class HiddenSegment(TypedDict):
 
 
 class Part(TypedDict):
-    """A part of tuned that is replaced by what base computes there; see `PARTS`.
+    """A part of tuned that is replaced, at every position, by what base computes there.
 
-    ``layer`` and ``head`` are -1 where the part has none. ``alone`` are the nats of the shift that
-    go with it alone, ``alone_kl`` the share of KL; None where that was not measured. ``together``
-    and ``together_kl`` are those of it and all parts in front of it in the list.
+    ``kind`` is one of `PARTS`; ``layer`` and ``head`` are -1 where the part has none. ``nats`` of
+    the shift and ``share`` of KL go with it alone.
     """
 
     kind: str
     layer: int
     head: int
-    alone: float | None
-    alone_kl: float | None
+    nats: float
+    share: float
+
+
+class PartOfSet(Part):
+    """A part of a set; ``together`` and ``together_share`` are of it and all in front of it."""
+
     together: float
-    together_kl: float
+    together_share: float
 
 
 class Carried(TypedDict):
-    """The smallest set of parts found that carries the shift of an answer, or of one token.
+    """What carries the difference of the two models' predictions, of an answer or one token.
 
-    ``shift`` is log p(tuned) - log p(base), nats; ``kl`` KL(tuned || base), nats, both summed over
-    the answer. ``random`` are the shares of KL that as many random parts carry, one each draw;
-    ``count`` is the number of parts there are; ``goal`` the share the set was to reach.
+    ``shift`` is log p(tuned) - log p(base) of the answer, ``kl`` KL(tuned || base), both in nats
+    and summed over the tokens. A share is that of KL which is gone once base's parts are in
+    place, 1 - KL(exchanged || base) / KL(tuned || base). ``blocks`` are whole blocks, each
+    exchanged alone, the largest share first; ``parts`` the smallest set of heads, feed-forward
+    blocks, embedding and unembedding found, out of ``count``, of which both the share and the
+    part of the shift reach ``goal``; ``random`` the smaller of the two of as many parts drawn at
+    random, one each draw.
     """
 
     shift: float
     kl: float
     goal: float
     count: int
-    parts: list[Part]
+    blocks: list[Part]
+    parts: list[PartOfSet]
     random: list[float]
 
 

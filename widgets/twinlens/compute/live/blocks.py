@@ -9,7 +9,7 @@ import torch
 
 from twinlens.compute.concepts.units import Concepts
 from twinlens.compute.heads import attention
-from twinlens.compute.live import lens
+from twinlens.compute.live import lens, steps
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.compute.text.pieces import pieces
@@ -46,11 +46,13 @@ class PassBlocks:
     @provides(blocks.disagreement)
     def disagreement(self) -> Array:
         """How far the predictions are apart."""
-        rows = [self._of.captures[side].logprobs for side in SIDES]
-        # Where one model has extra tokens: over those both have.
-        common = min(row.shape[1] for row in rows)
-        base, tuned = (row[:, :common].double().log_softmax(dim=-1) for row in rows)
-        return (tuned.exp() * (tuned - base)).sum(dim=-1).clamp_min(0).float().numpy()
+        base, tuned = steps.comparable(self._of.captures)
+        return steps.divergence(tuned, base).float().numpy()
+
+    @provides(blocks.answer_steps)
+    def answer_steps(self) -> list[Any]:
+        """What both models predict at each answer token."""
+        return steps.answer_steps(self._of)
 
     @provides(blocks.shift_attention)
     def shift_attention(self) -> Array:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from twinlens.compute.concepts.blocks import ConceptBlocks
+from twinlens.compute.exchange.blocks import ExchangeBlocks
 from twinlens.compute.heads.blocks import HeadBlocks
 from twinlens.compute.live.blocks import PassBlocks
 from twinlens.compute.pair import Pair
@@ -127,6 +128,7 @@ class LiveTrace(Trace):
             self.saliency_room,
             self.head_room,
             ConceptBlocks(of, pair.concepts),
+            ExchangeBlocks(of),
             PassBlocks(of, pair.concepts),
         )
         self._providers, self._recorders = providers(rooms), recorders(rooms)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
+from twinlens.compute.saliency.segments import answers_of, hidden_segments
 from twinlens.compute.saliency.tables import SaliencyTables
 from twinlens.contract import blocks
 from twinlens.contract.block import Block
@@ -26,6 +27,7 @@ class SaliencyBlocks:
 
     def __init__(self, of: Subject) -> None:
         self.tables = SaliencyTables(of)
+        self._of = of
         self._tokens = of.manifest.prompt_tokens
 
     @provides(blocks.saliency)
@@ -53,6 +55,11 @@ class SaliencyBlocks:
     def deletion(self, side: Side, method: str, report: Report | None) -> Value:
         """Deletion curve of a method."""
         return self.tables.deletion(side, method, report=report).to_json()
+
+    @provides(blocks.hidden_segments)
+    def hidden_segments(self, report: Report | None) -> Value:
+        """What hiding each segment costs each answer."""
+        return hidden_segments(self._of, answers_of(self._of, report), report)
 
     @provides(blocks.groups)
     def groups(self, grouping: Unit) -> Value:

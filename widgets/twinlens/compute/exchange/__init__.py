@@ -1,0 +1,1 @@
+"""What of tuned carries its difference from base: parts exchanged, measured, searched."""

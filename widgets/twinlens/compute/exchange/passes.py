@@ -1,0 +1,182 @@
+"""Passes through tuned with parts of it exchanged, wholly or in part, for base's.
+
+A gate g on a part puts ``(1 - g) * own + g * base's`` in place of what the part adds to the
+residual stream, at every position; base's is what base computed when it read the same tokens. A
+head's addition goes through its output weights, so that these are exchanged with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from twinlens.compute.exchange.parts import Layout
+from twinlens.compute.models import architectures
+from twinlens.compute.passes.capture import Capture
+from twinlens.compute.passes.reading import Reading, precise
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+#: Bounds the numbers of one pass: logits, and the activations of a layer.
+_NUMBERS_AT_ONCE = 2**24
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A reading of one model, and what the other model computed when it read the same tokens.
+
+    Attributes
+    ----------
+    reading : Reading
+        Of the model whose parts are replaced.
+    donor : PreTrainedModel
+        The model the parts come from.
+    captured : Capture
+        What the donor computed.
+    """
+
+    reading: Reading
+    donor: PreTrainedModel
+    captured: Capture
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model whose parts are replaced."""
+        return self.reading.model
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where each part stands in a row of gates."""
+        return Layout.of(architectures.sizes(self.model.config))
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """Tokens that both models know: predictions are compared over these."""
+        return min(int(m.config.vocab_size) for m in (self.model, self.donor))
+
+    @cached_property
+    def donor_logprobs(self) -> Tensor:
+        """What the donor predicts, float64 [M, vocabulary]."""
+        kept = self.captured.logprobs[:, : self.vocabulary].double()
+        return kept.log_softmax(dim=-1).to(self.model.device)
+
+    def logprobs(self, gates: Tensor) -> Tensor:
+        """Predictions of the answer tokens under some rows of gates.
+
+        Parameters
+        ----------
+        gates : float tensor [B, P]
+            May require a gradient.
+
+        Returns
+        -------
+        float64 tensor [B, M, vocabulary]
+            Log-probabilities, in nats.
+        """
+        ids = self.reading.read.expand(len(gates), -1)
+        final: list[Tensor] = []
+        with self._gated(gates, final):
+            output = self.model(ids, use_cache=False, logits_to_keep=self.reading.positions)
+        logits = precise(output.logits)[..., : self.vocabulary]
+        unembedding = gates[:, self.layout.unembedding]
+        if unembedding.requires_grad or bool(unembedding.any()):
+            residual = final[0][:, self.reading.positions]
+            others = precise(architectures.logits(self.donor, residual.to(self.donor.device)))
+            others = others[..., : self.vocabulary].to(logits.device)
+            logits = torch.lerp(logits, others, unembedding.to(logits)[:, None, None])
+        return logits.double().log_softmax(dim=-1)
+
+    def batches(self, rows: Tensor) -> Iterator[Tensor]:
+        """Rows of gates, as many at a time as fit."""
+        numbers = self.reading.answer_length * self.vocabulary
+        numbers += len(self.reading.ids) * architectures.sizes(self.model.config).intermediate
+        return iter(rows.split(max(1, min(16, _NUMBERS_AT_ONCE // numbers))))
+
+    @contextmanager
+    def _gated(self, gates: Tensor, final: list[Tensor]) -> Iterator[None]:
+        model, layout = self.model, self.layout
+        hooks: list[tuple[nn.Module, Callable[..., Any], bool]] = [
+            (architectures.layers(model)[0], self._embedding(gates[:, layout.embedding]), True),
+            (architectures.final_norm(model), lambda _, given: final.append(given[0]), True),
+        ]
+        for layer in range(layout.layers):
+            first = layout.head(layer)
+            of_heads = gates[:, first : first + layout.heads]
+            of_block = gates[:, layout.feed_forward(layer)]
+            out = architectures.attention_out(model, layer)
+            hooks.append((out, self._heads(layer, of_heads), False))
+            out = architectures.feed_forward_out(model, layer)
+            hooks.append((out, self._feed_forward(layer, of_block), False))
+        with ExitStack() as stack:
+            for module, hook, before in hooks:
+                register = (
+                    module.register_forward_pre_hook if before else module.register_forward_hook
+                )
+                stack.callback(register(hook).remove)
+            yield
+
+    def _embedding(self, gates: Tensor) -> Callable[..., Any]:
+        def hook(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            if _closed(gates):
+                return None
+            return (_mixed(given[0], self.captured.residual[0, :-1], gates), *given[1:])
+
+        return hook
+
+    def _feed_forward(self, layer: int, gates: Tensor) -> Callable[..., Any]:
+        def hook(_: nn.Module, given: Any, output: Tensor) -> Tensor | None:
+            if _closed(gates):
+                return None
+            return _mixed(output, self.captured.feed_forward_out[layer, :-1], gates)
+
+        return hook
+
+    def _heads(self, layer: int, gates: Tensor) -> Callable[..., Any]:
+        def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            if _closed(gates):
+                return None
+            other = architectures.attention_out(self.donor, layer)
+            theirs = self.captured.heads[layer, :-1].to(output)
+            added = _written(other, theirs[None], gates, output)
+            return output + added - _written(module, given[0], gates, output)
+
+        return hook
+
+
+def _closed(gates: Tensor) -> bool:
+    return not gates.requires_grad and not bool(gates.any())
+
+
+def _mixed(own: Tensor, other: Tensor, gates: Tensor) -> Tensor:
+    return torch.lerp(own, other.to(own), gates.to(own)[:, None, None])
+
+
+def _written(module: nn.Module, heads: Tensor, gates: Tensor, like: Tensor) -> Tensor:
+    """What heads write through their output weights, each times its gate, [B, S, hidden].
+
+    A bias belongs to no head: its part is the mean gate.
+    """
+    gates = gates.to(like)
+    split = heads.view(*heads.shape[:-1], gates.shape[1], -1)
+    gated = (split * gates[:, None, :, None]).flatten(-2)
+    bias = cast("Tensor | None", getattr(module, "bias", None))
+    # Through the module itself, whatever it is made of, and without its bias.
+    written = cast(Tensor, module.forward(gated.to(module.weight.device)))  # type: ignore[operator]
+    if bias is not None:
+        written = written - bias * (1 - gates.mean(dim=1))[:, None, None].to(bias)
+    return written.to(like)
+
+
+def rows_of(layout: Layout, sets: Sequence[Sequence[int]]) -> Tensor:
+    """Rows of gates that are open at some places, float32 [sets, P]."""
+    rows = torch.zeros(len(sets), layout.count)
+    for row, places in enumerate(sets):
+        rows[row, list(places)] = 1
+    return rows

@@ -1,0 +1,48 @@
+"""How much each part should carry: gates integrated along the path from tuned's parts to base's.
+
+All gates open together from 0 to 1; the derivative of KL(exchanged || base) by each gate,
+integrated along the way, adds up to KL(tuned || base) over all parts. One gradient at tuned would
+not do: where the answer is certain it vanishes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from twinlens.compute.exchange.passes import Exchange
+from twinlens.support.progress import Report
+
+#: Points on the path; the midpoints of equal steps.
+STEPS = 16
+
+
+def divergence(logprobs: Tensor, donor: Tensor) -> Tensor:
+    """KL(predicted || donor's) of each answer token, nats, shape [B, M]."""
+    return (logprobs.exp() * (logprobs - donor)).sum(dim=-1)
+
+
+@torch.inference_mode(False)
+def integrated_gates(
+    exchange: Exchange, column: int | None = None, report: Report | None = None
+) -> Tensor:
+    """Share of KL(tuned || base) that each part takes away on the path, nats, float64 [P].
+
+    Parameters
+    ----------
+    column : int, optional
+        One answer token; by default the sum over the answer.
+    report : callable, optional
+        Told the steps done; may raise `Interrupted`.
+    """
+    total = torch.zeros(exchange.layout.count, dtype=torch.float64)
+    for step in range(STEPS):
+        gates = torch.full((1, exchange.layout.count), (step + 0.5) / STEPS, requires_grad=True)
+        with torch.enable_grad():
+            apart = divergence(exchange.logprobs(gates), exchange.donor_logprobs)[0]
+            target = apart.sum() if column is None else apart[column]
+        (slope,) = torch.autograd.grad(target, gates)
+        total -= slope[0].double() / STEPS
+        if report:
+            report(step + 1, STEPS, "which parts carry the difference: estimate")
+    return total

@@ -1,0 +1,182 @@
+"""The smallest set of parts that carries the difference of two models' predictions.
+
+Parts are tried in the order of the estimate (`integrated_gates`); what is kept, and every number
+given back, is measured with the whole set in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twinlens.compute.exchange.parts import Place
+from twinlens.compute.exchange.passes import Exchange, rows_of
+from twinlens.compute.exchange.path import divergence, integrated_gates
+from twinlens.contract.forms import Carried, Part, PartOfSet
+from twinlens.support.progress import Report
+
+#: Share of KL that the set shall carry.
+GOAL = 0.8
+#: Parts tried at each place of the set, and places that are filled by trying.
+_TRIED, _PLACES = 8, 24
+#: Draws of as many random parts.
+_DRAWS = 10
+_SEED = 0
+#: Below this the two models predict the same: float32 rounding of log-probabilities.
+NOISE = 1e-3
+
+
+@dataclass
+class Measured:
+    """Exchanges of one text, each measured once.
+
+    Attributes
+    ----------
+    exchange : Exchange
+    known : dict of tuple of int to (nats, KL) arrays [M]
+        Log-probability of the answer tokens and KL to the donor, by the places exchanged.
+    """
+
+    exchange: Exchange
+    known: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    def measure(self, sets: Sequence[Sequence[int]]) -> None:
+        """Measure the sets that are not known yet."""
+        keys = dict.fromkeys(tuple(sorted(places)) for places in sets)
+        missing = [key for key in keys if key not in self.known]
+        if not missing:
+            return
+        rows, targets = rows_of(self.exchange.layout, missing), self.exchange.reading.targets
+        done = 0
+        for batch in self.exchange.batches(rows):
+            with torch.no_grad():
+                logprobs = self.exchange.logprobs(batch)
+                apart = divergence(logprobs, self.exchange.donor_logprobs)
+                index = targets.expand(len(batch), -1)[..., None]
+                of_answer = logprobs.gather(-1, index)[..., 0]
+            for nats, kl in zip(of_answer.cpu().numpy(), apart.cpu().numpy(), strict=True):
+                self.known[missing[done]] = nats, kl
+                done += 1
+
+    def of(self, places: Sequence[int], column: int | None) -> tuple[float, float]:
+        """Nats of the shift and share of KL that some places take away together."""
+        whole, kl = self.known[()]
+        nats, left = self.known[tuple(sorted(places))]
+        pick = slice(None) if column is None else slice(column, column + 1)
+        lost = float((whole - nats)[pick].sum())
+        return lost, 1 - float(left[pick].sum()) / max(float(kl[pick].sum()), NOISE)
+
+    def reached(self, places: Sequence[int], column: int | None) -> float:
+        """Share of the difference that some places carry together.
+
+        That of KL, or that of the shift where it is smaller: a prediction that has only become
+        uncertain is nearer to base's, too. Where both models find the answer about equally
+        likely the shift is no measure.
+        """
+        nats, share = self.of(places, column)
+        shift, _ = self.of(range(self.exchange.layout.count), column)
+        pick = slice(None) if column is None else slice(column, column + 1)
+        if abs(shift) < float(self.known[()][1][pick].sum()) / 2:
+            return share
+        return min(share, nats / shift)
+
+
+def carried(measured: Measured, column: int | None = None, report: Report | None = None) -> Carried:
+    """What carries the difference of an answer, or of one of its tokens.
+
+    Parameters
+    ----------
+    column : int, optional
+        Answer token; by default the whole answer.
+    report : callable, optional
+        Called as ``report(done, total, what)``; may raise `Interrupted`; what is measured is kept.
+    """
+    exchange = measured.exchange
+    layout, blocks = exchange.layout, exchange.layout.blocks()
+    everything = list(range(layout.count))
+    measured.measure([(), everything, *blocks.values()])
+    shift, _ = measured.of(everything, column)
+    pick = slice(None) if column is None else slice(column, column + 1)
+    kl = float(measured.known[()][1][pick].sum())
+    alone = [_part(measured, block, places, column) for block, places in blocks.items()]
+    chosen: list[int] = []
+    random: list[float] = []
+    if kl > NOISE:
+        estimate = integrated_gates(exchange, column, report)
+        chosen = _smallest(measured, estimate, column, report)
+        draws = np.random.default_rng(_SEED)
+        others = [
+            draws.choice(layout.count, size=len(chosen), replace=False).tolist()
+            for _ in range(_DRAWS)
+        ]
+        measured.measure(others)
+        random = [measured.reached(places, column) for places in others]
+    return Carried(
+        shift=shift,
+        kl=kl,
+        goal=GOAL,
+        count=layout.count,
+        # Stable: of equals the earliest, since all that follows it repeats its effect.
+        blocks=sorted(alone, key=lambda part: -round(part["share"], 3)),
+        parts=_in_order(measured, chosen, column),
+        random=random,
+    )
+
+
+def _smallest(
+    measured: Measured, estimate: Tensor, column: int | None, report: Report | None
+) -> list[int]:
+    """A set that reaches the goal, the part that adds most first."""
+    order = torch.argsort(-estimate, stable=True).tolist()
+    chosen: list[int] = []
+    reached = 0.0
+    while reached < GOAL and len(chosen) < min(_PLACES, len(order)):
+        # The others' estimates hold while nothing is exchanged: those that add least leave last.
+        tried = [place for place in order if place not in chosen][:_TRIED]
+        measured.measure([[*chosen, place] for place in tried])
+        gains = [measured.reached([*chosen, place], column) for place in tried]
+        best = int(np.argmax(gains))
+        chosen.append(tried[best])
+        reached = gains[best]
+        if report:
+            report(round(100 * max(reached, 0)), 100, "which parts carry the difference")
+    rest = [place for place in order if place not in chosen]
+    step = len(chosen)
+    while reached < GOAL and rest:
+        chosen, rest, step = [*chosen, *rest[:step]], rest[step:], 2 * step
+        measured.measure([chosen])
+        reached = measured.reached(chosen, column)
+    return _pruned(measured, chosen, column)
+
+
+def _pruned(measured: Measured, chosen: list[int], column: int | None) -> list[int]:
+    """Without the parts that later ones have made needless."""
+    while len(chosen) > 1:
+        shorter = [[p for p in chosen if p != place] for place in chosen]
+        measured.measure(shorter)
+        shares = [measured.reached(places, column) for places in shorter]
+        best = int(np.argmax(shares))
+        if shares[best] < GOAL:
+            break
+        chosen = shorter[best]
+    return chosen
+
+
+def _in_order(measured: Measured, chosen: Sequence[int], column: int | None) -> list[PartOfSet]:
+    prefixes = [chosen[: count + 1] for count in range(len(chosen))]
+    measured.measure([*prefixes, *([place] for place in chosen)])
+    parts = []
+    for place, prefix in zip(chosen, prefixes, strict=True):
+        part = _part(measured, measured.exchange.layout.part(place), [place], column)
+        together, share = measured.of(prefix, column)
+        parts.append(PartOfSet(**part, together=together, together_share=share))
+    return parts
+
+
+def _part(measured: Measured, part: Place, places: Sequence[int], column: int | None) -> Part:
+    nats, share = measured.of(places, column)
+    return Part(kind=part.kind, layer=part.layer, head=part.head, nats=nats, share=share)

@@ -1,0 +1,69 @@
+"""Token by token: what each model predicts where it reads the same answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from twinlens.compute.live.lens import TOP, likeliest
+from twinlens.compute.passes.capture import Capture
+from twinlens.compute.passes.subject import Subject
+from twinlens.compute.text.pieces import pieces
+from twinlens.contract.forms import AnswerStep, Prediction
+from twinlens.contract.words import SHIFT_CLASSES, SIDES, Side
+
+
+def comparable(captures: Mapping[Side, Capture]) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of base and tuned over the tokens both have, float64 [M, vocabulary]."""
+    rows = [captures[side].logprobs for side in SIDES]
+    common = min(row.shape[1] for row in rows)
+    base, tuned = (row[:, :common].double().log_softmax(dim=-1) for row in rows)
+    return base, tuned
+
+
+def divergence(of: Tensor, beside: Tensor) -> Tensor:
+    """KL(of || beside) in nats, shape [M]."""
+    return (of.exp() * (of - beside)).sum(dim=-1).clamp_min(0)
+
+
+def answer_steps(of: Subject) -> list[AnswerStep]:
+    """What both models predict at each token of the answer they read."""
+    base, tuned = comparable(of.captures)
+    forward, back = divergence(tuned, base).tolist(), divergence(base, tuned).tolist()
+    # The shift is seen from the model whose answer it is not; a given text counts as tuned's.
+    other = SIDES[1] if of.manifest.response == "base" else SIDES[0]
+    both = {
+        side: [
+            _prediction(row, token, pieces(of.models.tokenizers[side]))
+            for row, token in zip(of.captures[side].logprobs, of.answer_ids(side), strict=True)
+        ]
+        for side in SIDES
+    }
+    return [
+        AnswerStep(
+            base=both["base"][m],
+            tuned=both["tuned"][m],
+            kl=forward[m],
+            kl_back=back[m],
+            shift=shift_class(both[other][m]["rank"]),
+        )
+        for m in range(len(forward))
+    ]
+
+
+def shift_class(rank: int) -> str:
+    """Unshifted, marginal or shifted, by a token's rank under the other model (2312.01552)."""
+    return SHIFT_CLASSES[0 if rank == 1 else 1 if rank <= 3 else 2]
+
+
+def _prediction(logprobs: Tensor, token: int, show: Callable[[int], str]) -> Prediction:
+    of_token = float(logprobs[token])
+    rank = int((logprobs > logprobs[token]).sum()) + 1
+    expects = [(str(text), float(p)) for text, p in likeliest(logprobs, show)]
+    if rank > TOP:
+        expects = [*expects[:-1], (show(token), float(logprobs[token].exp()))]
+    # A probability of zero adds nothing, and its logarithm is infinite.
+    entropy = float(torch.special.entr(logprobs.double().exp()).sum())
+    return Prediction(logprob=of_token, rank=rank, entropy=entropy, expects=expects)

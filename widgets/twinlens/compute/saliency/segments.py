@@ -1,0 +1,88 @@
+"""What hiding a whole segment of the prompt costs an answer, exactly: one pass each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twinlens.compute.passes.decoding import greedy_answers
+from twinlens.compute.passes.reading import Reading
+from twinlens.compute.passes.subject import Subject
+from twinlens.compute.saliency.occlusion import occluded, read_intact
+from twinlens.compute.text.answers import stop_tokens
+from twinlens.contract.forms import HiddenSegment
+from twinlens.contract.words import SIDES, Segment, Side
+from twinlens.support.progress import Report
+
+#: Segments that are hidden as a whole.
+HIDDEN: tuple[Segment, ...] = ("instruction", "context", "template")
+
+
+def hidden_segments(
+    of: Subject, answers: Mapping[str, Sequence[int]], report: Report | None = None
+) -> list[HiddenSegment]:
+    """Effect of each segment that the prompt has on each token of some answers, in both models.
+
+    Parameters
+    ----------
+    answers : mapping of str to token ids
+        By whose they are: ``base``, ``tuned`` or ``given``. Both models read all of them.
+    """
+    m = of.manifest
+    groups = {segment: m.segment_positions(segment) for segment in HIDDEN}
+    present = [segment for segment in HIDDEN if groups[segment]]
+    costs: dict[tuple[str, str, str], list[float]] = {}
+    prompt = [token.id for token in m.prompt_tokens]
+    # Tuned first: with memory="sequential" it is the one still loaded.
+    for side in reversed(SIDES):
+        with of.models.model(side) as model:
+            for place, (name, ids) in enumerate(answers.items()):
+                if report:
+                    report(place, len(answers), f"hiding segments, {side}")
+                reading = Reading(model, [*prompt, *ids], len(prompt))
+                intact = read_intact(reading)
+                lost = intact.logprobs - occluded(
+                    reading, intact, [groups[segment] for segment in present], "mask"
+                )
+                for segment, row in zip(present, lost.tolist(), strict=True):
+                    costs[segment, name, side] = row
+    return [
+        HiddenSegment(
+            segment=segment,
+            answer=name,
+            base=costs[segment, name, "base"],
+            tuned=costs[segment, name, "tuned"],
+        )
+        for segment in present
+        for name in answers
+    ]
+
+
+def answers_of(of: Subject, report: Report | None = None) -> dict[str, list[int]]:
+    """Token ids of each model's own answer, and of a given one; none that ends at once."""
+    answers: dict[str, list[int]] = (
+        {"given": of.answer_ids("tuned")} if of.manifest.response == "given" else {}
+    )
+    for side in reversed(SIDES):
+        own, stopped = _own_answer(of, side, report)
+        if not (stopped and len(own) == 1) and max(own) < of.models.vocabulary:
+            answers[side] = own
+    return answers
+
+
+def _own_answer(of: Subject, side: Side, report: Report | None) -> tuple[list[int], bool]:
+    m = of.manifest
+    with of.models.model(side) as model:
+        stop = stop_tokens(of.models, side, model.generation_config)
+        if m.response in ("own", side):
+            read = of.answer_ids(side)
+        else:
+            (read,) = greedy_answers(
+                model,
+                [[token.id for token in m.prompt_tokens]],
+                stop=stop,
+                limit=int(m.parameters["max_new_tokens"]),
+                vocabulary=len(of.models.tokenizers[side]),
+                side=side,
+                report=report,
+            )
+    return read, read[-1] in stop
