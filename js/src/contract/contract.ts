@@ -126,25 +126,47 @@ export interface HiddenSegment {
   tuned: number[];
 }
 
-/** A part of tuned that is replaced by what base computes there; see `PARTS`. */
+/** A part of tuned that is replaced, at every position, by what base computes there. */
 export interface Part {
   kind: string;
   layer: number;
   head: number;
-  alone: number | null;
-  alone_kl: number | null;
-  together: number;
-  together_kl: number;
+  nats: number;
+  share: number;
 }
 
-/** The smallest set of parts found that carries the shift of an answer, or of one token. */
+/** A part of a set; ``together`` and ``together_share`` are of it and all in front of it. */
+export interface PartOfSet {
+  kind: string;
+  layer: number;
+  head: number;
+  nats: number;
+  share: number;
+  together: number;
+  together_share: number;
+}
+
+/** What carries the difference of the two models' predictions, of an answer or one token. */
 export interface Carried {
   shift: number;
   kl: number;
   goal: number;
   count: number;
-  parts: Part[];
+  blocks: Part[];
+  parts: PartOfSet[];
   random: number[];
+}
+
+/** Base with random noise on each of its tensors, as long as tuned's update of it. */
+export interface Noised {
+  kl: number[];
+  entropy: number[];
+}
+
+/** What models predict whose weights moved and that learned nothing. */
+export interface Null {
+  noise: Noised[];
+  rounding: number[];
 }
 
 /** One thing that tuning changed, or did not, for this prompt. */
@@ -305,6 +327,8 @@ export const keys = {
   answerSteps: (): Key<AnswerStep[]> => "answer/steps",
   /** What hiding each segment of the prompt costs each model's own answer, or a given one. */
   hiddenSegments: (): Key<HiddenSegment[]> => "segments",
+  /** What noise as long as the update does to the predictions: findings have to exceed it. */
+  null: (): Key<Null> => "null",
   /** Which parts of tuned carry the difference of the predictions: measured as a set. */
   carried: (answerToken: number | "answer"): Key<Carried> => `carried/${answerToken}`,
   /** Effect of every prompt token on every answer token, in the unit of the method. */

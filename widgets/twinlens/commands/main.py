@@ -212,7 +212,6 @@ def demo_prompts() -> list[dict[str, str]]:
 def summarise(trace: Trace, report: Callable[[int, int, str], None]) -> dict[str, Any]:
     """What a trace shows, as plain JSON values: answers, scores, and what changed most."""
     manifest = trace.manifest
-    method = manifest.methods[0]
     marked = bool(manifest.segment_positions("instruction"))
     return {
         "base": manifest.pair.base.name,
@@ -222,7 +221,7 @@ def summarise(trace: Trace, report: Callable[[int, int, str], None]) -> dict[str
         "response": manifest.response,
         "instruction_density": {
             "score": "Wu et al. (2310.00492), section 3: summed density / log2(2 + n)",
-            "method": method.name,
+            "method": manifest.score_method,
             **{side: trace_score(trace, side, report=report) if marked else None for side in SIDES},
         },
         "changed_heads": [

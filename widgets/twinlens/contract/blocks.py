@@ -58,6 +58,11 @@ def hidden_segments() -> None:
     """What hiding each segment of the prompt costs each model's own answer, or a given one."""
 
 
+@block("null", forms.Null, shared=True)
+def null() -> None:
+    """What noise as long as the update does to the predictions: findings have to exceed it."""
+
+
 @block("carried/{answer_token|answer}", forms.Carried, shared=True)
 def carried(answer_token: int | None) -> None:
     """Which parts of tuned carry the difference of the predictions: measured as a set."""

@@ -124,6 +124,27 @@ class Carried(TypedDict):
     random: list[float]
 
 
+class Noised(TypedDict):
+    """Base with random noise on each of its tensors, as long as tuned's update of it.
+
+    KL to base and entropy at each answer token, nats.
+    """
+
+    kl: list[float]
+    entropy: list[float]
+
+
+class Null(TypedDict):
+    """What models predict whose weights moved and that learned nothing.
+
+    ``noise`` are some draws of noise; ``rounding`` is KL of tuned, rounded to bfloat16, to tuned,
+    at each answer token, nats.
+    """
+
+    noise: list[Noised]
+    rounding: list[float]
+
+
 #: A piece of a sentence and what it is: "" for plain words, ``base``, ``tuned``, ``token``.
 Run: TypeAlias = tuple[str, str]
 

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from twinlens.contract.words import SIDES, Segment, Side
+from twinlens.contract.words import EXACT, PUBLISHED, SIDES, Segment, Side
 from twinlens.errors import RecordingError
 
 SCHEMA_VERSION = 1
@@ -158,6 +158,18 @@ class Manifest:
     methods: tuple[Method, ...]
     parameters: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
+
+    @property
+    def first_method(self) -> str:
+        """Saliency method shown first: the exact one where it is there; "" where there is none."""
+        names = [method.name for method in self.methods]
+        return EXACT if EXACT in names else next(iter(names), "")
+
+    @property
+    def score_method(self) -> str:
+        """Method behind densities and scores: that of Wu et al. where it is there."""
+        names = [method.name for method in self.methods]
+        return PUBLISHED if PUBLISHED in names else next(iter(names), "")
 
     @property
     def prompt_length(self) -> int:

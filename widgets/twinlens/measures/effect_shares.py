@@ -57,7 +57,7 @@ def effect_shares(
     """
     tokens = trace.manifest.prompt_tokens
     marked = marked_segments(trace, segments)
-    name = method or trace.manifest.methods[0].name
+    name = method or trace.manifest.first_method
     positive = np.maximum(trace.saliency(side, name, report).values.astype(np.float64), 0.0)
     unit = next((m.unit for m in trace.manifest.methods if m.name == name), "token")
     # The effect of a group stands at each of its tokens, but counts once.

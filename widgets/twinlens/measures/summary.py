@@ -29,7 +29,7 @@ def trace_density(
 
     Special and template tokens neither set the maximum nor count; theirs is given all the same.
     """
-    values = trace.saliency(side, method, report).values
+    values = trace.saliency(side, method or trace.manifest.score_method, report).values
     scored = trace.manifest.segment_positions(*SCORED_SEGMENTS)
     return density_of_importance(values, parameters, scored)
 

@@ -20,7 +20,6 @@ from typing import Any, Literal, TypeAlias
 
 from twinlens.contract import blocks, wire
 from twinlens.contract.blocks import with_methods
-from twinlens.contract.manifest import Manifest
 from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind
 from twinlens.errors import TwinlensError
 from twinlens.figures.registry import chart_keys
@@ -113,7 +112,7 @@ def to_html(
     selection : mapping, optional
         ``token``, ``layer``, ``head`` and ``unit`` selected when the page opens.
     method : str, optional
-        Saliency method shown first, the trace's first by default.
+        Saliency method shown first; by default the exact one.
     marks : sequence of Mark, optional
         Spans marked anew, as the explorer has them; the trace's own by default.
     view : mapping, optional
@@ -175,7 +174,7 @@ def page_parts(
     state: dict[str, Any] = {
         "manifest": manifest.to_json(),
         "selection": {**SELECTION_DEFAULTS, **(selection or {})},
-        "method": method or _first_method(manifest),
+        "method": method or manifest.first_method,
         "marks": trace.marks if marks is None else list(marks),
         "options": dict(view or {}),
         "theme": theme,
@@ -240,10 +239,6 @@ def page_scripts(kind: PanelKind) -> list[str]:
 
 def _charted(kind: PanelKind) -> bool:
     return kind in ("dashboard", "overview")
-
-
-def _first_method(manifest: Manifest) -> str:
-    return manifest.methods[0].name if manifest.methods else ""
 
 
 def _take(

@@ -99,7 +99,7 @@ class Trace(ABC):
         self, side: Side, method: str | None = None, report: Report | None = None
     ) -> Attribution:
         """Effect of every prompt token on every answer token, shape [N, M]."""
-        method = method or self.manifest.methods[0].name
+        method = method or self.manifest.first_method
         return Attribution(
             values=self.array(blocks.saliency(side, method), report),
             prompt_tokens=tuple(token.text for token in self.manifest.prompt_tokens),
@@ -115,7 +115,7 @@ class Trace(ABC):
 
         The block ``faithfulness/S/METHOD`` tells the same for the cells that are exact so far.
         """
-        method = method or self.manifest.methods[0].name
+        method = method or self.manifest.first_method
         key = blocks.faithfulness(side, method)
         self.array(blocks.saliency(side, EXACT), report)
         return Faithfulness(**cast(dict[str, Any], self.block(key, report)))
@@ -124,7 +124,7 @@ class Trace(ABC):
         self, side: Side, method: str | None = None, report: Report | None = None
     ) -> DeletionCurve:
         """Loss of the answer as the tokens are hidden that matter most, or least, by a method."""
-        key = blocks.deletion(side, method or self.manifest.methods[0].name)
+        key = blocks.deletion(side, method or self.manifest.first_method)
         return DeletionCurve(**cast(dict[str, Any], self.block(key, report)))
 
     def attention(self, side: Side, layer: int, head: int) -> Array:

@@ -95,8 +95,8 @@ class Explorer(anywidget.AnyWidget):
             raise TypeError(f"an explorer has no {', '.join(unknown)}")
         self._trace = trace
         self._consistent = False
-        if not traits.get("method") and trace.manifest.methods:
-            traits["method"] = trace.manifest.methods[0].name
+        if not traits.get("method"):
+            traits["method"] = trace.manifest.first_method
         if traits.get("marks") is None:
             traits["marks"] = trace.marks
         recorded = not trace.computes

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 
+from twinlens.compute.exchange.null import null
 from twinlens.compute.exchange.passes import Exchange
 from twinlens.compute.exchange.search import Measured, carried
+from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.contract import blocks
 from twinlens.contract.block import Block
-from twinlens.contract.forms import Carried
+from twinlens.contract.forms import Carried, Null
 from twinlens.errors import MemoryNeededError
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
@@ -27,19 +29,36 @@ class ExchangeBlocks:
     @provides(blocks.carried)
     def carried(self, answer_token: int | None, report: Report | None) -> Carried:
         """What carries the shift of the answer, or of one of its tokens."""
+        with self._readings() as (base, tuned):
+            if self._known is None:
+                captured = self._of.captures["base"]
+                exchange = Exchange(tuned, base.model, captured, self._of.models.lock)
+                self._known = Measured(exchange)
+            return carried(self._known, answer_token, report)
+
+    @provides(blocks.null)
+    def null(self, report: Report | None) -> Null:
+        """What noise as long as the update does."""
+        with self._readings() as (base, tuned):
+            return null(base, tuned, self._of.models.lock, report)
+
+    @contextmanager
+    def _readings(self) -> Iterator[tuple[Reading, Reading]]:
         models = self._of.models
         if models.memory == "sequential":
             raise MemoryNeededError(
                 "parts of two models are exchanged while both are loaded: load the pair with "
                 'memory="both"'
             )
-        with ExitStack() as held:
-            base = held.enter_context(models.model("base"))
-            tuned = held.enter_context(models.model("tuned"))
-            if self._known is None:
-                reading = self._of.reading("tuned", tuned)
-                self._known = Measured(Exchange(reading, base, self._of.captures["base"]))
-            return carried(self._known, answer_token, report)
+        # The lock is taken pass by pass.
+        with models.pieces("base") as base, models.pieces("tuned") as tuned:
+            yield self._of.reading("base", base), self._of.reading("tuned", tuned)
+
+    @records(blocks.null)
+    def recorded_null(self, trace: Trace, _: Block[[]]) -> Iterator[str]:
+        """Where both models are loaded."""
+        if trace.manifest.shared and self._of.models.memory == "both":
+            yield blocks.null()
 
     @records(blocks.carried)
     def recorded(self, trace: Trace, _: Block[[int | None]]) -> Iterator[str]:

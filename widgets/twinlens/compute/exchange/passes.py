@@ -8,7 +8,7 @@ head's addition goes through its output weights, so that these are exchanged wit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -40,11 +40,14 @@ class Exchange:
         The model the parts come from.
     captured : Capture
         What the donor computed.
+    guard : context manager
+        Held while a model runs.
     """
 
     reading: Reading
     donor: PreTrainedModel
     captured: Capture
+    guard: AbstractContextManager[object]
 
     @property
     def model(self) -> PreTrainedModel:
@@ -82,15 +85,16 @@ class Exchange:
         """
         ids = self.reading.read.expand(len(gates), -1)
         final: list[Tensor] = []
-        with self._gated(gates, final):
-            output = self.model(ids, use_cache=False, logits_to_keep=self.reading.positions)
-        logits = precise(output.logits)[..., : self.vocabulary]
         unembedding = gates[:, self.layout.unembedding]
-        if unembedding.requires_grad or bool(unembedding.any()):
-            residual = final[0][:, self.reading.positions]
-            others = precise(architectures.logits(self.donor, residual.to(self.donor.device)))
-            others = others[..., : self.vocabulary].to(logits.device)
-            logits = torch.lerp(logits, others, unembedding.to(logits)[:, None, None])
+        with self.guard:
+            with self._gated(gates, final):
+                output = self.model(ids, use_cache=False, logits_to_keep=self.reading.positions)
+            logits = precise(output.logits)[..., : self.vocabulary]
+            if not _closed(unembedding):
+                residual = final[0][:, self.reading.positions]
+                others = precise(architectures.logits(self.donor, residual.to(self.donor.device)))
+                others = others[..., : self.vocabulary].to(logits.device)
+                logits = torch.lerp(logits, others, unembedding.to(logits)[:, None, None])
         return logits.double().log_softmax(dim=-1)
 
     def batches(self, rows: Tensor) -> Iterator[Tensor]:
@@ -131,7 +135,7 @@ class Exchange:
         return hook
 
     def _feed_forward(self, layer: int, gates: Tensor) -> Callable[..., Any]:
-        def hook(_: nn.Module, given: Any, output: Tensor) -> Tensor | None:
+        def hook(_: nn.Module, __: Any, output: Tensor) -> Tensor | None:
             if _closed(gates):
                 return None
             return _mixed(output, self.captured.feed_forward_out[layer, :-1], gates)

@@ -17,6 +17,8 @@ from twinlens.contract import blocks
 from twinlens.contract.wire import Array, Value, half
 from twinlens.contract.words import SIDES, Side, reading_position
 from twinlens.measures.differences import relative_difference
+from twinlens.measures.findings import findings
+from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
 #: Components per layer whose ``heads/write`` blocks a recording keeps.
@@ -117,3 +119,15 @@ class PassBlocks:
             for layer in range(trace.manifest.pair.layers):
                 for k in range(min(WRITTEN, self._concepts.count)):
                     yield blocks.head_write(side, layer, f"component:{k}")
+
+
+class FindingBlocks:
+    """The room of what is said of a whole trace, from its blocks."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+
+    @provides(blocks.findings)
+    def findings(self, report: Report | None) -> Value:
+        """What tuning changed."""
+        return findings(self._trace, report)

@@ -9,7 +9,7 @@ import numpy as np
 from twinlens.compute.concepts.blocks import ConceptBlocks
 from twinlens.compute.exchange.blocks import ExchangeBlocks
 from twinlens.compute.heads.blocks import HeadBlocks
-from twinlens.compute.live.blocks import PassBlocks
+from twinlens.compute.live.blocks import FindingBlocks, PassBlocks
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.capture import Capture, capture
 from twinlens.compute.passes.subject import Subject
@@ -130,6 +130,7 @@ class LiveTrace(Trace):
             ConceptBlocks(of, pair.concepts),
             ExchangeBlocks(of),
             PassBlocks(of, pair.concepts),
+            FindingBlocks(self),
         )
         self._providers, self._recorders = providers(rooms), recorders(rooms)
         self._cache: Cache[Value] = Cache(_CACHE_BYTES, _bytes)

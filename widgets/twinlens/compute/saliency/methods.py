@@ -1,4 +1,4 @@
-"""The saliency methods as people are offered them: the paper's, the exact ones, estimates."""
+"""The saliency methods as people are offered them: the exact ones, the paper's, estimates."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from twinlens.compute.saliency.registry import SaliencyMethod
 METHODS: dict[str, SaliencyMethod] = {
     method.method.name: method
     for method in (
-        gradients.GRADIENT_X_INPUT,
         *occlusion.OCCLUSIONS,
+        gradients.GRADIENT_X_INPUT,
         gradients.GRADIENT_X_INPUT_LOGPROB,
         gradients.GRADIENT_X_INPUT_LOGIT,
         gradients.GRADIENT_X_INPUT_CONTRAST,

@@ -1,0 +1,120 @@
+"""What a model predicts whose weights moved as far as tuned's did, and learned nothing."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from twinlens.compute.exchange.path import divergence
+from twinlens.compute.passes.reading import Reading, precise
+from twinlens.contract.forms import Noised, Null
+from twinlens.support.progress import Report
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+#: Draws of the noise.
+DRAWS = 9
+
+
+def null(
+    base: Reading,
+    tuned: Reading,
+    guard: AbstractContextManager[object],
+    report: Report | None = None,
+) -> Null:
+    """What is predicted by models that learned nothing, see `Null`.
+
+    Parameters
+    ----------
+    guard : context manager
+        Held while a model runs with other weights.
+    """
+    lengths = update_lengths(base.model, tuned.model)
+    with guard:
+        before = _logprobs(base)
+    noise = []
+    for draw in range(DRAWS):
+        if report:
+            report(draw, DRAWS, "what noise as long as the update does")
+        with guard, changed_weights(base.model, _noise(lengths, draw)):
+            predicted = _logprobs(base)
+        kl, entropy = divergence(predicted[None], before)[0], -(predicted.exp() * predicted).sum(-1)
+        noise.append(Noised(kl=kl.tolist(), entropy=entropy.tolist()))
+    with guard:
+        exact = _logprobs(tuned)
+        with changed_weights(tuned.model, lambda _, weight: weight.bfloat16().to(weight)):
+            rounded = _logprobs(tuned)
+    return Null(noise=noise, rounding=divergence(rounded[None], exact)[0].tolist())
+
+
+def update_lengths(base: PreTrainedModel, tuned: PreTrainedModel) -> dict[str, float]:
+    """Frobenius norm of tuned less base, of every parameter that both have."""
+    others = dict(tuned.named_parameters())
+    lengths = {}
+    for name, weight in base.named_parameters():
+        if name not in others:
+            continue
+        other, weight = others[name].detach(), weight.detach()
+        if other.ndim:  # tokens that only one of them has are left out
+            rows = min(len(other), len(weight))
+            other, weight = other[:rows], weight[:rows]
+        if other.shape == weight.shape:
+            lengths[name] = float(
+                torch.linalg.vector_norm(precise(other).to(weight.device) - precise(weight))
+            )
+    return lengths
+
+
+@contextmanager
+def changed_weights(
+    model: PreTrainedModel, change: Callable[[str, Tensor], Tensor]
+) -> Iterator[None]:
+    """Run the model with other weights, made anew where each is used: no copy of all is held."""
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    own: dict[nn.Module, dict[str, nn.Parameter | None]] = {}
+
+    def put(module: nn.Module, _: object) -> None:
+        own[module] = dict(module._parameters)
+        for key, weight in own[module].items():
+            if weight is not None and weight.is_floating_point():
+                changed = change(names[id(weight)], weight.detach())
+                module._parameters[key] = nn.Parameter(changed, requires_grad=False)
+
+    def put_back(module: nn.Module, *_: object) -> None:
+        module._parameters.update(own.pop(module, {}))
+
+    with ExitStack() as stack, torch.no_grad():
+        for module in model.modules():
+            if module._parameters:
+                stack.callback(module.register_forward_pre_hook(put).remove)
+                hook = module.register_forward_hook(put_back, always_call=True)
+                stack.callback(hook.remove)
+        try:
+            yield
+        finally:
+            for module in list(own):
+                put_back(module)
+
+
+def _noise(lengths: dict[str, float], draw: int) -> Callable[[str, Tensor], Tensor]:
+    def change(name: str, weight: Tensor) -> Tensor:
+        if not lengths.get(name):
+            return weight
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{draw} {name}".encode()))
+        noise = torch.randn(weight.shape, generator=generator)
+        scale = lengths[name] / float(torch.linalg.vector_norm(noise))
+        return weight + (noise * scale).to(weight)
+
+    return change
+
+
+def _logprobs(reading: Reading) -> Tensor:
+    with torch.no_grad():
+        output = reading.model(reading.read, use_cache=False, logits_to_keep=reading.positions)
+    return precise(output.logits)[0].double().log_softmax(dim=-1)

@@ -1,0 +1,380 @@
+"""What tuning changed for a prompt, in plain sentences; none that its null does not allow.
+
+Nothing is said of the pair unless its predictions differ from base's by more than those of base
+with random noise as long as the update (`distinguishable`); each sentence then has a test of its
+own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from scipy import stats
+
+from twinlens.contract import blocks
+from twinlens.contract.forms import (
+    AnswerStep,
+    Carried,
+    Finding,
+    HiddenSegment,
+    Null,
+    Part,
+    RotationOfLayer,
+    Run,
+)
+from twinlens.contract.words import EXACT, SELECTION_DEFAULTS, SIDES, Side
+from twinlens.errors import MemoryNeededError, UnknownBlockError
+from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
+
+#: How far above the largest draw of noise KL has to be, as a factor; and what KL less entropy has
+#: to be at least, in nats per token.
+_FACTOR, _NATS = 2.0, 0.5
+#: Nats below which models predict the same: several times the rounding of their sums.
+_FLOOR = 1e-3
+#: Chance a copying sentence may have, shared by all kinds of findings.
+_LEVEL = 0.05 / 5
+#: Nats from which a segment is said to cost, and by which the costs of two models differ.
+_COST = 1.0
+_NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def findings(trace: Trace, report: Report | None = None) -> list[Finding]:
+    """At most five sentences, the most telling first.
+
+    Raises
+    ------
+    Interrupted
+        If `report` asked to stop.
+    """
+    if not trace.manifest.shared:
+        return [
+            _nothing(
+                "Each model reads its own answer.",
+                "Token by token they can be compared where both read one: choose a shared answer.",
+                "",
+            )
+        ]
+    try:
+        null = cast(Null, trace.block(blocks.null(), report))
+    except (UnknownBlockError, MemoryNeededError) as error:
+        return [_nothing("No finding is stated: there is no null to compare with.", str(error), "")]
+    steps = cast("list[AnswerStep]", trace.block(blocks.answer_steps(), report))
+    if not distinguishable(steps, null):
+        return [_not_distinguishable(steps, null)]
+    sentences = [
+        _copies(trace, report),
+        _parts(trace, steps),
+        _segments(trace, report),
+        _carries(trace, report),
+        _kept(trace, report),
+    ]
+    return [sentence for sentence in sentences if sentence is not None]
+
+
+def distinguishable(steps: Sequence[AnswerStep], null: Null) -> bool:
+    """Whether tuned's predictions differ from base's more than noise as long as the update does.
+
+    Either KL(tuned || base) over the answer is twice that of the largest draw; or, where the
+    update is so long that noise of its length destroys the model, KL less entropy is larger: noise
+    makes predictions other, but never certain.
+    """
+    kl = sum(step["kl"] for step in steps)
+    draws = [sum(draw["kl"]) for draw in null["noise"]]
+    if kl <= max(_FLOOR * len(steps), _FACTOR * sum(null["rounding"])):
+        return False
+    if kl > _FACTOR * max(draws):
+        return True
+    certain = float(np.mean([step["kl"] - step["tuned"]["entropy"] for step in steps]))
+    chance = max(float(np.mean(np.subtract(draw["kl"], draw["entropy"]))) for draw in null["noise"])
+    return certain > max(chance, _NATS)
+
+
+def _not_distinguishable(steps: Sequence[AnswerStep], null: Null) -> Finding:
+    kl = sum(step["kl"] for step in steps)
+    noise = max(sum(draw["kl"]) for draw in null["noise"])
+    return _nothing(
+        "Nothing here is distinguishable from no tuning.",
+        f"The predictions differ by {_nats(kl)}; noise as long as the update makes up to "
+        f"{_nats(noise)}.",
+        f"{len(null['noise'])} draws of noise",
+    )
+
+
+def _copies(trace: Trace, report: Report | None) -> Finding | None:
+    """Which answer tokens rest most on the same word of the prompt."""
+    m = trace.manifest
+    prompt = [_letters(token.text) for token in m.prompt_tokens]
+    answer = [_letters(token.text) for token in m.answers["tuned"].tokens]
+    able = [i for i, word in enumerate(answer) if word and word in prompt]
+    if not able:
+        return None
+    copied: dict[Side, list[int]] = {}
+    for side in SIDES:
+        effects = trace.array(blocks.saliency(side, EXACT), report)
+        best = effects.argmax(axis=0)
+        copied[side] = [
+            i for i in able if effects[best[i], i] > _COST and prompt[best[i]] == answer[i]
+        ]
+    # By chance any word of the prompt would be the one that matters most.
+    chance = float(np.mean([prompt.count(answer[i]) / len(prompt) for i in able]))
+    test = stats.binomtest(len(copied["tuned"]), len(able), chance, alternative="greater")
+    if float(test.pvalue) > _LEVEL or len(copied["tuned"]) <= len(copied["base"]):
+        return None
+    words = _listed([m.answers["tuned"].tokens[i].text.strip() for i in copied["tuned"]], "token")
+    return _finding(
+        "copies",
+        "Tuned copies.",
+        [
+            *words,
+            ("", " each rest most on the same word of the prompt in "),
+            ("tuned", "tuned"),
+            ("", f", {_number(len(copied['base']))} of these {_number(len(able))} words in "),
+            ("base", "base"),
+            ("", "."),
+        ],
+        f"measured; by chance p {_p(float(test.pvalue))}",
+        "saliency",
+        token=m.prompt_length + max(copied["tuned"], key=lambda i: _gain(trace, i)),
+    )
+
+
+def _gain(trace: Trace, answer_token: int) -> float:
+    """By how much more the strongest token of the prompt matters in tuned."""
+    base, tuned = (trace.array(blocks.saliency(side, EXACT))[:, answer_token] for side in SIDES)
+    place = int(tuned.argmax())
+    return float(tuned[place] - max(base[place], 0))
+
+
+def _parts(trace: Trace, steps: Sequence[AnswerStep]) -> Finding:
+    """Where the answers part."""
+    m = trace.manifest
+    kl = np.array([step["kl"] for step in steps])
+    first = next((i for i, step in enumerate(steps) if step["kl"] > _COST), int(kl.argmax()))
+    largest = sorted(np.argsort(-kl, kind="stable")[:4].tolist())
+    largest = [i for i in largest if kl[i] > 0.1 * kl.max()]
+    tokens = m.answers["tuned"].tokens
+    where = _ordinal(first)
+    return _finding(
+        "parts",
+        f"The answers part at the {where} token.",
+        [
+            ("token", _shown(tokens[first].text)),
+            ("", ": "),
+            ("base", "base"),
+            ("", f" {_percent(steps[first]['base']['logprob'])}, "),
+            ("tuned", "tuned"),
+            ("", f" {_percent(steps[first]['tuned']['logprob'])}. In all {_nats(float(kl.sum()))}"),
+            *([("", ", most at "), *_listed([_shown(tokens[i].text) for i in largest], "token")]),
+            ("", "."),
+        ],
+        "measured: KL(tuned ‖ base)",
+        "saliency",
+        token=m.prompt_length + first,
+    )
+
+
+def _segments(trace: Trace, report: Report | None) -> Finding | None:
+    """What hiding the instruction costs each answer."""
+    try:
+        rows = cast("list[HiddenSegment]", trace.block(blocks.hidden_segments(), report))
+    except UnknownBlockError:
+        return None
+    of = {row["answer"]: row for row in rows if row["segment"] == "instruction"}
+    if "tuned" not in of:
+        return None
+    cost = {
+        answer: {side: math.fsum(cast("dict[str, Any]", row)[side]) for side in SIDES}
+        for answer, row in of.items()
+    }
+    if max(abs(value) for sides in cost.values() for value in sides.values()) < _COST:
+        return None
+    more = [sides["tuned"] - sides["base"] for sides in cost.values()]
+    title = "What the instruction is worth depends on the answer."
+    if min(more) > -_COST and cost["tuned"]["tuned"] - cost["tuned"]["base"] > _COST:
+        title = "Tuned needs the instruction more."
+    elif max(more) < -_COST:
+        title = "Base needs the instruction more."
+    text: list[Run] = [
+        ("", "Hiding it costs "),
+        ("tuned", "tuned"),
+        ("", "’s answer "),
+        *_both(cost["tuned"]),
+    ]
+    if "base" in cost:
+        text += [("", "; "), ("base", "base"), ("", "’s own answer "), *_both(cost["base"])]
+    text.append(("", "."))
+    return _finding("segments", title, text, "measured: hidden as a whole", "saliency")
+
+
+def _both(cost: dict[Side, float]) -> list[Run]:
+    return [
+        ("", f"{_signed(cost['base'])} in "),
+        ("base", "base"),
+        ("", f" and {_nats(cost['tuned'])} in "),
+        ("tuned", "tuned"),
+    ]
+
+
+def _carries(trace: Trace, report: Report | None) -> Finding | None:
+    """The smallest set of parts that carries the difference."""
+    try:
+        carried = cast(Carried, trace.block(blocks.carried(None), report))
+    except UnknownBlockError:
+        return None
+    parts = carried["parts"]
+    if not parts or len(parts) > carried["count"] / 2:
+        return None
+    reached = min(parts[-1]["together_share"], parts[-1]["together"] / (carried["shift"] or 1))
+    if reached < carried["goal"] or reached <= max(carried["random"]):
+        return None
+    heads = [part for part in parts if part["kind"] == "head"]
+    first = next(iter(heads), parts[0])
+    count = _number(len(parts))
+    alone = carried["blocks"][0]
+    if alone["share"] >= carried["goal"] and len(parts) > 1:
+        also: list[Run] = [("", f" {_name(alone).capitalize()} alone takes {alone['share']:.0%}.")]
+    else:
+        also = []
+    return _finding(
+        "carries",
+        f"{count.capitalize()} part{'s' * (len(parts) > 1)} of {carried['count']} "
+        f"carr{'y' if len(parts) > 1 else 'ies'} it.",
+        [
+            ("", f"{_together(parts, trace.manifest.pair.layers)}: "),
+            ("", f"{parts[-1]['together']:.1f} of {_nats(carried['shift'])} ({reached:.0%}); "),
+            ("", f"{count} random part{'s' * (len(parts) > 1)}: "),
+            ("", f"{float(np.mean(carried['random'])):.0%}, at most "),
+            ("", f"{max(0.0, *carried['random']):.0%}."),
+            *also,
+        ],
+        "measured as a set",
+        "carried",
+        layer=first["layer"] if first["kind"] == "head" else -1,
+        head=first["head"] if first["kind"] == "head" else -1,
+    )
+
+
+def _together(parts: Sequence[Part], layers: int) -> str:
+    """Names of parts, those of a kind together."""
+    blocks_at = sorted(part["layer"] for part in parts if part["kind"] == "feed_forward")
+    heads = [f"{part['layer']}.{part['head']}" for part in parts if part["kind"] == "head"]
+    names = [part["kind"] for part in parts if part["kind"] in ("embedding", "unembedding")]
+    if len(blocks_at) == layers:
+        names.insert(0, f"all {_number(layers)} feed-forward blocks")
+    elif blocks_at:
+        listed = _and([str(layer) for layer in blocks_at])
+        names.insert(0, f"feed-forward {listed}")
+    if heads:
+        names.append(f"head{'s' * (len(heads) > 1)} {_and(heads)}")
+    text = _and(names)
+    return text[0].upper() + text[1:]
+
+
+def _name(part: Part) -> str:
+    kind = part["kind"].replace("_", "-")
+    return f"{kind} of layer {part['layer']}" if part["layer"] >= 0 else kind
+
+
+def _kept(trace: Trace, report: Report | None) -> Finding | None:
+    """Whether the space of concepts of the layers was kept."""
+    try:
+        rows = cast("list[RotationOfLayer]", trace.block(blocks.rotation(), report))
+    except UnknownBlockError:
+        return None
+    angles = [row["angle"] for row in rows]
+    null = float(np.mean([row["null"] for row in rows]))
+    if not rows or max(row["angle"] - row["null_low"] for row in rows) >= 0:
+        return None
+    low, high = (f"{value:.0f}" for value in (min(angles), max(angles)))
+    span = f"{low}°" if low == high else f"{low} to {high}°"
+    return _finding(
+        "kept",
+        "Concepts were kept.",
+        [("", f"Each layer’s space of concepts turned {span}; random would be {null:.0f}°.")],
+        "from weights",
+        "concepts",
+    )
+
+
+def as_text(found: Sequence[Finding]) -> str:
+    """Findings as lines of plain text, a sentence each."""
+    lines = []
+    for finding in found:
+        text = "".join(piece for _, piece in finding["text"])
+        checked = f" [{finding['checked']}]" if finding["checked"] else ""
+        lines.append(f"{finding['title']} {text}{checked}")
+    return "\n".join(lines)
+
+
+def _finding(
+    kind: str, title: str, text: Sequence[Run], checked: str, panel: str, **selection: int
+) -> Finding:
+    return Finding(
+        kind=kind,
+        title=title,
+        text=list(text),
+        checked=checked,
+        panel=panel,
+        selection={**SELECTION_DEFAULTS, **selection},
+    )
+
+
+def _nothing(title: str, text: str, checked: str) -> Finding:
+    return _finding("nothing", title, [("", text)], checked, "overview")
+
+
+def _letters(text: str) -> str:
+    """A word as it is compared: two letters at least, whatever their case."""
+    word = text.strip().casefold()
+    return word if len(word) > 1 and word.isalpha() else ""
+
+
+def _shown(text: str) -> str:
+    return text.strip() or "\\n" * text.count("\n") or "␣"
+
+
+def _listed(words: Sequence[str], kind: str) -> list[Run]:
+    runs: list[Run] = []
+    for place, word in enumerate(words):
+        if place:
+            runs.append(("", " and " if place == len(words) - 1 else ", "))
+        runs.append((kind, word))
+    return runs
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _number(value: int) -> str:
+    return _NUMBERS[value] if value < len(_NUMBERS) else str(value)
+
+
+def _ordinal(place: int) -> str:
+    words = ("first", "second", "third", "fourth", "fifth")
+    if place < len(words):
+        return words[place]
+    number = place + 1
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10 if number % 100 not in (11, 12, 13) else 0)
+    return f"{number}{suffix or 'th'}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:.1f}".replace("-", "−")
+
+
+def _nats(value: float) -> str:
+    return f"{_signed(value)} nats" if abs(value) >= 0.05 or value == 0 else f"{value:.2g} nats"
+
+
+def _percent(logprob: float) -> str:
+    share = 100 * math.exp(logprob)
+    return f"{share:.0f} %" if share >= 1 else f"{share:.2g} %"
+
+
+def _p(value: float) -> str:
+    return f"{value:.1g}" if value >= 1e-4 else "below 0.0001"
