@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterable
 from types import UnionType
@@ -14,7 +15,14 @@ from twinlens.contract.blocks import BLOCKS
 from twinlens.contract.forms import DeletionCurve
 from twinlens.contract.manifest import Answer, Manifest, Method, ModelInfo, PairInfo, Token
 from twinlens.contract.wire import Value
-from twinlens.contract.words import EXACT, SIDES, Segment, Side
+from twinlens.contract.words import (
+    EXACT,
+    SELECTION_DEFAULTS,
+    SHIFT_CLASSES,
+    SIDES,
+    Segment,
+    Side,
+)
 from twinlens.measures.faithfulness import faithfulness
 from twinlens.support.progress import Report
 from twinlens.traces.grouping import groups
@@ -276,6 +284,84 @@ def _change(of: MadeUpTrace, rng: Rng, layer: int, neuron: int, token: int | Non
     }
 
 
+def _prediction(rng: Rng, token: str) -> dict[str, object]:
+    others = likeliest(rng)
+    logprob = float(-rng.exponential())
+    return {
+        "logprob": logprob,
+        "rank": int(rng.integers(1, 6)),
+        "entropy": float(rng.exponential()),
+        "expects": [[token, math.exp(logprob)], *others[:4]],
+    }
+
+
+def _steps(of: MadeUpTrace, rng: Rng) -> Value:
+    return [
+        {
+            **{side: _prediction(rng, token.text) for side in SIDES},
+            "kl": float(rng.exponential()),
+            "kl_back": float(rng.exponential()),
+            "shift": str(rng.choice(SHIFT_CLASSES)),
+        }
+        for token in of.manifest.answers["tuned"].tokens
+    ]
+
+
+def _segments(of: MadeUpTrace, rng: Rng) -> Value:
+    length = of.manifest.answer_length("tuned")
+    return [
+        {
+            "segment": segment,
+            "answer": answer,
+            **{s: rng.normal(size=length).tolist() for s in SIDES},
+        }
+        for segment in ("instruction", "context", "template")
+        for answer in SIDES
+    ]
+
+
+def _carried(of: MadeUpTrace, rng: Rng, answer_token: int | None) -> Value:
+    layers, heads = of.manifest.pair.layers, of.manifest.pair.heads
+    chosen = [("feed_forward", 1, -1), ("head", layers - 1, heads - 1), ("head", 0, 1)]
+    shares = np.sort(rng.uniform(0.2, 1, size=len(chosen)))
+    parts = [
+        {"kind": kind, "layer": layer, "head": head, "nats": 2.0 * share, "share": share}
+        for (kind, layer, head), share in zip(chosen, shares.tolist(), strict=True)
+    ]
+    return {
+        "shift": 10.0,
+        "kl": 9.5,
+        "goal": 0.8,
+        "count": layers * (heads + 1) + 2,
+        "blocks": parts[::-1],
+        "parts": [
+            {**part, "together": 10 * share, "together_share": share}
+            for part, share in zip(parts, shares.tolist(), strict=True)
+        ],
+        "random": rng.uniform(0, 0.2, size=10).tolist(),
+    }
+
+
+def _findings(of: MadeUpTrace, rng: Rng) -> Value:
+    def finding(kind: str, title: str, panel: str, **selection: int) -> dict[str, object]:
+        text = [["token", "DOG"], ["", ": 9 nats in "], ["base", "base"], ["", "."]]
+        return {
+            "kind": kind,
+            "title": title,
+            "text": text,
+            "checked": "measured",
+            "panel": panel,
+            "selection": {**SELECTION_DEFAULTS, **selection},
+        }
+
+    token = of.manifest.prompt_length + 2
+    return [
+        finding("copies", "Tuned copies.", "saliency", token=token),
+        finding("carries", "Three parts carry it.", "carried", layer=1, head=2),
+        finding("kept", "Concepts were kept.", "concepts"),
+    ]
+
+
 def _faithfulness(of: MadeUpTrace, rng: Rng, side: Side, method: str) -> Value:
     values, exact = (of.array(blocks.saliency(side, name)) for name in (method, EXACT))
     scored = of.manifest.segment_positions("instruction", "context", "other")
@@ -331,6 +417,10 @@ def _neuron(of: MadeUpTrace, rng: Rng, layer: int, neuron: int) -> Value:
 
 #: Makers of values that look like the real thing: trace, generator, parameters of the key.
 SPECIAL: dict[Block[Any], Callable[..., Any]] = {
+    blocks.findings: _findings,
+    blocks.answer_steps: _steps,
+    blocks.hidden_segments: _segments,
+    blocks.carried: _carried,
     blocks.saliency: lambda of, rng, side, method: (
         rng.normal(size=of.size(blocks.saliency(side, method))) ** 3
     ),

@@ -102,6 +102,7 @@ def committed_texts() -> list[Path]:
 
 def test_no_module_is_too_long():
     code = [p for p in committed_texts() if p.suffix in (".py", ".ts") and "tests" not in p.parts]
+    code = [path for path in code if path.name != "contract.ts"]  # generated
     long = {p.name: n for p in code if (n := len(p.read_text().splitlines())) > 450}
     assert not long
 

@@ -26,7 +26,7 @@ def test_relative_difference():
 
 def test_score_of_a_trace_leaves_template_tokens_out():
     trace = MadeUpTrace()
-    values = trace.saliency("tuned").values.copy()
+    values = trace.saliency("tuned", "gradient_x_input").values.copy()
     scored = trace.manifest.segment_positions("instruction", "context", "other")
     levels = density.levels(values[scored])
     relative = density.relative_density(density.raw_density(levels))

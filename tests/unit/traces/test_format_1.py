@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,8 +54,11 @@ def test_the_same_models_give_the_same_keys_and_numbers(old):
         response="shared",
         max_new_tokens=4,
     )
-    assert sorted(live.keys()) == sorted(DIGESTS)
-    assert with_methods(live.manifest, DIGESTS) == old.manifest
+    # What came later is not in it, and then the paper's method stood first.
+    assert set(live.keys()) >= set(DIGESTS)
+    then, now = old.manifest, with_methods(live.manifest, DIGESTS)
+    assert replace(now, methods=()) == replace(then, methods=())
+    assert sorted(now.methods, key=str) == sorted(then.methods, key=str)
     for key in DIGESTS:
         then, now = old.block(key), live.block(key)
         if isinstance(then, np.ndarray):

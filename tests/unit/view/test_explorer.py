@@ -70,7 +70,7 @@ def test_it_opens_with_the_whole_state(trace):
     state = opened["state"]
     assert state["_manifest"] == trace.manifest.to_json()
     assert (state["token"], state["theme"], state["presentation"]) == (3, "dark", False)
-    assert state["method"] == "gradient_x_input"
+    assert state["method"] == "occlusion"
     assert "export" in state["_esm"]
 
 

@@ -316,7 +316,7 @@ def _finding(
     return Finding(
         kind=kind,
         title=title,
-        text=list(text),
+        text=[cast(Run, list(run)) for run in text],  # as they come back from JSON
         checked=checked,
         panel=panel,
         selection={**SELECTION_DEFAULTS, **selection},

@@ -128,7 +128,7 @@ def test_recordings_keep_what_was_computed(trace: LiveTrace, tmp_path: Path) -> 
         trace.block(f"saliency/{side}/occlusion_word")
     blocks = ("saliency", "faithfulness", "deletion")
     listed = [key for key in list(trace.keys()) if key.split("/")[0] in blocks]
-    kept = ["gradient_x_input", "occlusion", "occlusion_word", "attention_knockout"]
+    kept = ["occlusion", "occlusion_word", "gradient_x_input", "attention_knockout"]
     assert listed == [
         f"{block}/{side}/{name}" for block in blocks for side in ("base", "tuned") for name in kept
     ]

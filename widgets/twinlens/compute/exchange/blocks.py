@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 from twinlens.compute.exchange.null import null
 from twinlens.compute.exchange.passes import Exchange
@@ -25,11 +26,13 @@ class ExchangeBlocks:
     def __init__(self, of: Subject) -> None:
         self._of = of
         self._known: Measured | None = None
+        #: Exchanges build on each other; the models are free between passes all the same.
+        self._lock = Lock()
 
     @provides(blocks.carried)
     def carried(self, answer_token: int | None, report: Report | None) -> Carried:
         """What carries the shift of the answer, or of one of its tokens."""
-        with self._readings() as (base, tuned):
+        with self._lock, self._readings() as (base, tuned):
             if self._known is None:
                 captured = self._of.captures["base"]
                 exchange = Exchange(tuned, base.model, captured, self._of.models.lock)

@@ -55,19 +55,18 @@ def null(
 
 def update_lengths(base: PreTrainedModel, tuned: PreTrainedModel) -> dict[str, float]:
     """Frobenius norm of tuned less base, of every parameter that both have."""
-    others = dict(tuned.named_parameters())
+    others = {name: weight.detach() for name, weight in tuned.named_parameters()}
     lengths = {}
-    for name, weight in base.named_parameters():
+    for name, parameter in base.named_parameters():
         if name not in others:
             continue
-        other, weight = others[name].detach(), weight.detach()
+        weight, other = parameter.detach(), others[name]
         if other.ndim:  # tokens that only one of them has are left out
             rows = min(len(other), len(weight))
-            other, weight = other[:rows], weight[:rows]
+            weight, other = weight[:rows], other[:rows]
         if other.shape == weight.shape:
-            lengths[name] = float(
-                torch.linalg.vector_norm(precise(other).to(weight.device) - precise(weight))
-            )
+            update = precise(other).to(weight.device) - precise(weight)
+            lengths[name] = float(torch.linalg.vector_norm(update))
     return lengths
 
 

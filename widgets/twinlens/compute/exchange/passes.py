@@ -101,7 +101,8 @@ class Exchange:
         """Rows of gates, as many at a time as fit."""
         numbers = self.reading.answer_length * self.vocabulary
         numbers += len(self.reading.ids) * architectures.sizes(self.model.config).intermediate
-        return iter(rows.split(max(1, min(16, _NUMBERS_AT_ONCE // numbers))))
+        size = max(1, min(16, _NUMBERS_AT_ONCE // numbers))
+        return (rows[first : first + size] for first in range(0, len(rows), size))
 
     @contextmanager
     def _gated(self, gates: Tensor, final: list[Tensor]) -> Iterator[None]:
@@ -172,7 +173,7 @@ def _written(module: nn.Module, heads: Tensor, gates: Tensor, like: Tensor) -> T
     gated = (split * gates[:, None, :, None]).flatten(-2)
     bias = cast("Tensor | None", getattr(module, "bias", None))
     # Through the module itself, whatever it is made of, and without its bias.
-    written = cast(Tensor, module.forward(gated.to(module.weight.device)))  # type: ignore[operator]
+    written = cast(Tensor, module.forward(gated.to(cast(Tensor, module.weight).device)))
     if bias is not None:
         written = written - bias * (1 - gates.mean(dim=1))[:, None, None].to(bias)
     return written.to(like)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from twinlens.compute.live.lens import TOP, likeliest
 from twinlens.compute.passes.capture import Capture
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.text.pieces import pieces
-from twinlens.contract.forms import AnswerStep, Prediction
+from twinlens.contract.forms import AnswerStep, Prediction, Word
 from twinlens.contract.words import SHIFT_CLASSES, SIDES, Side
 
 
@@ -61,9 +62,9 @@ def shift_class(rank: int) -> str:
 def _prediction(logprobs: Tensor, token: int, show: Callable[[int], str]) -> Prediction:
     of_token = float(logprobs[token])
     rank = int((logprobs > logprobs[token]).sum()) + 1
-    expects = [(str(text), float(p)) for text, p in likeliest(logprobs, show)]
+    expects = cast("list[Word]", likeliest(logprobs, show))
     if rank > TOP:
-        expects = [*expects[:-1], (show(token), float(logprobs[token].exp()))]
+        expects[-1] = cast(Word, [show(token), float(logprobs[token].exp())])
     # A probability of zero adds nothing, and its logarithm is infinite.
     entropy = float(torch.special.entr(logprobs.double().exp()).sum())
     return Prediction(logprob=of_token, rank=rank, entropy=entropy, expects=expects)

@@ -30,6 +30,8 @@ def hidden_segments(
     m = of.manifest
     groups = {segment: m.segment_positions(segment) for segment in HIDDEN}
     present = [segment for segment in HIDDEN if groups[segment]]
+    if not present:
+        return []
     costs: dict[tuple[str, str, str], list[float]] = {}
     prompt = [token.id for token in m.prompt_tokens]
     # Tuned first: with memory="sequential" it is the one still loaded.

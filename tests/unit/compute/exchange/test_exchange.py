@@ -1,0 +1,195 @@
+"""Exchanged parts against whole models, own hooks, and edits of a known place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from twinlens.compute.exchange.parts import Layout, Place
+from twinlens.compute.exchange.passes import Exchange, rows_of
+from twinlens.compute.exchange.path import divergence, integrated_gates
+from twinlens.compute.exchange.search import Measured, carried
+from twinlens.compute.models import architectures
+from twinlens.compute.passes.capture import capture
+from twinlens.contract.wire import Array
+
+from tests.support import tiny
+from tests.support.saliency import IDS, PROMPT, answer_logits, embed, reading
+
+
+def exchange(tuned: PreTrainedModel, base: PreTrainedModel) -> Exchange:
+    captured = capture(base, IDS, PROMPT, side="base")
+    return Exchange(reading(tuned), base, captured, nullcontext())
+
+
+def predicted(model: PreTrainedModel) -> Tensor:
+    with torch.no_grad():
+        return answer_logits(model, embed(model))[0].double().log_softmax(dim=-1)
+
+
+def kl(of: Tensor, beside: Tensor) -> Array:
+    return np.asarray((of.exp() * (of - beside)).sum(dim=-1))
+
+
+#: Norms behind a block stay the receiver's.
+EXACT_FAMILIES = [name for name in tiny.ALL if name not in ("gemma2", "gemma3_text", "olmo2")]
+
+
+@pytest.mark.parametrize("family", EXACT_FAMILIES)
+def test_all_parts_are_the_other_model_and_none_is_the_own(family: str) -> None:
+    base = tiny.model(family)
+    tuned = tiny.tuned_copy(base)
+    pair = exchange(tuned, base)
+    with torch.no_grad():
+        everything, nothing = pair.logprobs(rows_of(pair.layout, [range(pair.layout.count), []]))
+    np.testing.assert_allclose(everything, predicted(base), atol=2e-5)
+    np.testing.assert_allclose(nothing, predicted(tuned), atol=2e-5)
+    assert kl(predicted(tuned), predicted(base)).max() > 1e-3
+
+
+@contextmanager
+def putting(module: nn.Module, put: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    handle = module.register_forward_hook(lambda _, __, output: put(output))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_part_is_what_an_own_hook_puts_there(family: str) -> None:
+    base = tiny.model(family)
+    tuned = tiny.tuned_copy(base)
+    pair = exchange(tuned, base)
+    seen: dict[str, Tensor] = {}
+    out = architectures.feed_forward_out(base, 1)
+    handle = out.register_forward_hook(lambda _, __, output: seen.update(block=output))
+    heads = architectures.attention_out(base, 1)
+    keep = heads.register_forward_pre_hook(lambda _, given: seen.update(heads=given[0]))
+    predicted(base)
+    handle.remove()
+    keep.remove()
+
+    with putting(architectures.feed_forward_out(tuned, 1), lambda _: seen["block"]):
+        block = predicted(tuned)
+
+    own: dict[str, Tensor] = {}
+    size = 32 // 4
+
+    def weight(model: PreTrainedModel) -> Tensor:
+        raw = architectures.attention_out(model, 1).weight.detach()
+        return (raw.T if family == "gpt2" else raw)[:, 2 * size : 3 * size]
+
+    def put(output: Tensor) -> Tensor:
+        theirs = seen["heads"][..., 2 * size : 3 * size] @ weight(base).T
+        mine = own["heads"][..., 2 * size : 3 * size] @ weight(tuned).T
+        both = output + theirs - mine
+        if family == "gpt2":  # a fourth of the biases goes with each of four heads
+            both = both + (architectures.attention_out(base, 1).bias - out_bias) / 4
+        return both
+
+    module = architectures.attention_out(tuned, 1)
+    out_bias = getattr(module, "bias", None)
+    keep = module.register_forward_pre_hook(lambda _, given: own.update(heads=given[0]))
+    with putting(module, put):
+        head = predicted(tuned)
+    keep.remove()
+
+    layout = pair.layout
+    with torch.no_grad():
+        rows = pair.logprobs(rows_of(layout, [[layout.feed_forward(1)], [layout.head(1, 2)]]))
+    np.testing.assert_allclose(rows[0], block, atol=2e-5)
+    np.testing.assert_allclose(rows[1], head, atol=2e-5)
+
+
+def test_gates_on_the_path_add_up_to_the_divergence() -> None:
+    base = tiny.model("llama")
+    pair = exchange(tiny.tuned_copy(base), base)
+    whole = kl(predicted(pair.model), predicted(base))
+    assert float(integrated_gates(pair).sum()) == pytest.approx(whole.sum(), rel=0.02)
+    assert float(integrated_gates(pair, 2).sum()) == pytest.approx(whole[2], rel=0.05)
+
+
+def test_every_place_has_a_part_and_every_part_a_block() -> None:
+    layout = Layout(3, 4)
+    parts = [layout.part(place) for place in range(layout.count)]
+    assert len(set(parts)) == layout.count == 3 * 4 + 3 + 2
+    assert parts[layout.head(2, 3)] == Place("head", 2, 3)
+    assert parts[layout.feed_forward(1)] == Place("feed_forward", 1)
+    assert sorted(place for places in layout.blocks().values() for place in places) == list(
+        range(layout.count)
+    )
+
+
+def edited(edit: Callable[[PreTrainedModel], None]) -> Measured:
+    base = tiny.model("llama")
+    tuned = copy.deepcopy(base)
+    with torch.no_grad():
+        edit(tuned)
+    return Measured(exchange(tuned, base))
+
+
+def _feed_forward(model: PreTrainedModel) -> None:
+    architectures.feed_forward_out(model, 1).weight *= -1
+
+
+def _head(model: PreTrainedModel) -> None:
+    architectures.attention_out(model, 1).weight[:, 8:16] *= -3
+
+
+def _unembedding(model: PreTrainedModel) -> None:
+    model.lm_head.weight += torch.randn_like(model.lm_head.weight) * 0.1
+
+
+def _embedding(model: PreTrainedModel) -> None:
+    model.model.embed_tokens.weight *= 1.5
+
+
+@pytest.mark.parametrize(
+    ("edit", "block", "part"),
+    [
+        (_feed_forward, ("feed_forward", 1, -1), ("feed_forward", 1, -1)),
+        (_head, ("attention", 1, -1), ("head", 1, 1)),
+        (_unembedding, ("unembedding", -1, -1), ("unembedding", -1, -1)),
+        (_embedding, ("embedding", -1, -1), ("embedding", -1, -1)),
+    ],
+)
+def test_an_edit_is_found_at_its_place(
+    edit: Callable[[PreTrainedModel], None], block: tuple[object, ...], part: tuple[object, ...]
+) -> None:
+    found = carried(edited(edit))
+    first = found["blocks"][0]
+    assert (first["kind"], first["layer"], first["head"]) == block
+    assert first["share"] == pytest.approx(1, abs=1e-4)
+    assert [(p["kind"], p["layer"], p["head"]) for p in found["parts"]] == [part]
+    assert found["parts"][0]["together"] == pytest.approx(found["shift"], rel=1e-4)
+    assert len(found["random"]) == 10
+
+
+def test_a_model_beside_itself_has_nothing_to_carry() -> None:
+    found = carried(edited(lambda _: None))
+    assert found["parts"] == []
+    assert found["kl"] == pytest.approx(0, abs=1e-6)
+
+
+def test_what_is_measured_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = edited(_head)
+    first = carried(measured, 1)
+    passes: list[int] = []
+    run = Exchange.logprobs
+    monkeypatch.setattr(Exchange, "logprobs", lambda s, g: (passes.append(len(g)), run(s, g))[1])
+    again = carried(measured, 1)
+    assert again == first
+    assert passes == [1] * 16  # the path alone
+
+
+def test_divergence_is_that_of_torch() -> None:
+    a, b = (torch.randn(3, 7, dtype=torch.float64).log_softmax(dim=-1) for _ in range(2))
+    reference = torch.nn.functional.kl_div(b, a, log_target=True, reduction="none").sum(dim=-1)
+    np.testing.assert_allclose(divergence(a, b), reference)

@@ -1,0 +1,75 @@
+"""Token by token against transformers and scipy; segments against occlusion by segment."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import entropy
+from twinlens.compute.live.live import LiveTrace, trace_pair
+from twinlens.compute.live.steps import shift_class
+from twinlens.compute.pair import Pair, load_pair
+from twinlens.contract import blocks
+from twinlens.contract.words import SIDES, Side
+
+from tests.support import tiny
+
+
+def probabilities(pair: Pair, trace: LiveTrace, side: Side) -> np.ndarray:
+    m = trace.manifest
+    ids = [token.id for token in (*m.prompt_tokens, *m.answers[side].tokens)]
+    with pair.model(side) as model, torch.no_grad():
+        logits = model(torch.tensor([ids])).logits[0, m.prompt_length - 1 : -1]
+    return logits.double().softmax(dim=-1).numpy()
+
+
+def test_steps_are_what_the_models_predict(pair: Pair, trace: LiveTrace) -> None:
+    steps = trace.block(blocks.answer_steps())
+    m = trace.manifest
+    base, tuned = (probabilities(pair, trace, side) for side in SIDES)
+    for place, (step, token) in enumerate(zip(steps, m.answers["tuned"].tokens, strict=True)):
+        assert step["kl"] == pytest.approx(entropy(tuned[place], base[place]), rel=1e-3, abs=1e-6)
+        assert step["kl_back"] == pytest.approx(
+            entropy(base[place], tuned[place]), rel=1e-3, abs=1e-6
+        )
+        for side, rows in (("base", base), ("tuned", tuned)):
+            p = rows[place]
+            assert step[side]["logprob"] == pytest.approx(np.log(p[token.id]), abs=1e-4)
+            assert step[side]["rank"] == 1 + int((p > p[token.id]).sum())
+            assert step[side]["entropy"] == pytest.approx(entropy(p), abs=1e-4)
+            expected = dict(step[side]["expects"])
+            assert len(step[side]["expects"]) == 5
+            assert expected[token.text] == pytest.approx(p[token.id], abs=1e-5)
+        assert step["shift"] == shift_class(step["base"]["rank"])
+
+
+def test_classes_of_a_shift() -> None:
+    assert [shift_class(rank) for rank in (1, 2, 3, 4, 900)] == [
+        "unshifted",
+        "marginal",
+        "marginal",
+        "shifted",
+        "shifted",
+    ]
+
+
+def test_hidden_segments_are_occlusion_by_segment(trace: LiveTrace) -> None:
+    rows = trace.block(blocks.hidden_segments())
+    m = trace.manifest
+    assert {(row["segment"], row["answer"]) for row in rows} == {
+        (segment, answer) for segment in ("instruction", "context") for answer in SIDES
+    }
+    for row in rows:
+        if row["answer"] == "tuned":
+            place = m.segment_positions(row["segment"])[0]
+            for side in SIDES:
+                effects = trace.array(blocks.saliency(side, "occlusion_segment"))[place]
+                np.testing.assert_allclose(row[side], effects, atol=1e-4)
+
+
+def test_a_pair_of_one_model_has_no_finding(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder, _ = tiny.save_pair(tmp_path_factory.mktemp("same"))
+    same = load_pair(folder, folder)
+    trace = trace_pair(same, tiny.PROMPT, instruction=tiny.INSTRUCTION, response="shared")
+    (only,) = trace.block(blocks.findings())
+    assert only["title"] == "Nothing here is distinguishable from no tuning."
