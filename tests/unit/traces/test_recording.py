@@ -77,7 +77,7 @@ def test_a_flipped_byte_is_found(recorded):
     recorded.write_bytes(data)
     copy = recording.read(recorded)
     with pytest.raises(RecordingError, match="damaged"):
-        copy.block("saliency/base/occlusion")
+        copy.block("saliency/base/gradient_x_input")
 
 
 def rewritten(path, change):
