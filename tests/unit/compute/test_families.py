@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import twinlens as tl
 from torch import Tensor
 from transformers import PreTrainedModel
 from twinlens.compute.concepts.neurons import neuron_ablation, neuron_effects
 from twinlens.compute.heads.gates import Replacement, answer_logprobs, gate_gradients
+from twinlens.compute.live.live import trace_pair
 from twinlens.compute.models import architectures
 from twinlens.compute.models.weights import Weights
 from twinlens.compute.passes.capture import capture
 from twinlens.compute.passes.conditions import hookable
 from twinlens.compute.saliency import gradients
+from twinlens.compute.saliency.batch import attribute_prompts
+from twinlens.compute.text.prompt import read_prompt
+from twinlens.contract import blocks
 from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES
 from twinlens.errors import UnsupportedArchitectureError
+from twinlens.traces import recording
 
 from tests.support import tiny
 from tests.support.saliency import (
@@ -242,3 +250,35 @@ def test_neurons_equal_own_hooks_or_are_refused(family: PreTrainedModel) -> None
     handle.remove()
     ours = neuron_ablation(reading(family), layer, neuron, range(ANSWER))
     assert ours == pytest.approx(expected, abs=1e-5)
+
+
+def test_experts_have_all_but_neurons_and_recordings_do_without(tmp_path: Path) -> None:
+    pair = tl.load_pair(*tiny.save_pair(tmp_path, "mixtral", num_hidden_layers=2))
+    trace = trace_pair(pair, tiny.PROMPT, response="shared", max_new_tokens=3)
+    for key in (
+        blocks.components(0),
+        blocks.component_change(),
+        blocks.rotation(),
+        blocks.neurons(None, None),
+        blocks.neuron_activations("base", 0, 0),
+        blocks.head_write("base", 0, "neuron:0"),
+    ):
+        with pytest.raises(UnsupportedArchitectureError, match="are mixtures of experts"):
+            trace.block(key)
+    recorded = recording.read(recording.write(trace, tmp_path / "a.twl"))
+    kept = set(recorded.keys())
+    assert kept >= {blocks.lens("tuned", trace.manifest.prompt_length), blocks.shift_residual()}
+    assert not any(key.startswith(("neuron", "component", "rotation")) for key in kept)
+
+
+@pytest.mark.parametrize("architecture", ["falcon", "opt", "mixtral", "cohere"])
+def test_texts_together_equal_texts_alone(tmp_path: Path, architecture: str) -> None:
+    pair = tl.load_pair(*tiny.save_pair(tmp_path, architecture, num_hidden_layers=2))
+    prompts = [read_prompt(pair, text) for text in (tiny.PROMPT, "DOG in the garden", "The dog")]
+    together = attribute_prompts(pair, prompts, max_new_tokens=4)
+    for one, prompt in zip(together, prompts, strict=True):
+        (alone,) = attribute_prompts(pair, [prompt], max_new_tokens=4)
+        for side in SIDES:
+            assert one.answers[side].tokens == alone.answers[side].tokens
+            scale = np.abs(alone.values[side]).max()
+            np.testing.assert_allclose(one.values[side], alone.values[side], atol=1e-4 * scale)

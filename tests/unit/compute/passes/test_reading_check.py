@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ from tests.support import tiny
 
 
 @pytest.fixture
-def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Architecture]]:
+def table(monkeypatch: pytest.MonkeyPatch) -> dict[str, Architecture]:
     """The table, put back as it was."""
     changed = dict(ARCHITECTURES)
     monkeypatch.setattr(architectures, "ARCHITECTURES", changed)
-    yield changed
+    return changed
 
 
 @pytest.mark.parametrize("architecture", tiny.FAMILIES)
