@@ -33,13 +33,56 @@ _SHAPE: dict[str, Any] = {
     "eos_token_id": 1,
     "pad_token_id": 1,
 }
+_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 _SPECIAL: dict[str, dict[str, Any]] = {
-    "mistral": {"sliding_window": 8},
-    "qwen3": {"head_dim": 8},
+    "apertus": {"rope_parameters": _ROPE},
+    "cohere": {"logit_scale": 0.25},
+    "cohere2": {"logit_scale": 0.25, "sliding_window": 8},
+    "exaone4": {"head_dim": 8, "sliding_window": 8, "sliding_window_pattern": 2},
+    "falcon": {"num_kv_heads": 2, "new_decoder_architecture": True, "ffn_hidden_size": 48},
     "gemma": {"head_dim": 16},
     "gemma2": {"head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8},
     "gemma3_text": {"head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8},
+    "glm": {"head_dim": 8},
+    "glm4": {"head_dim": 8},
     "gpt2": {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_inner": 48, "n_positions": 128},
+    "gpt_oss": {
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "head_dim": 8,
+        "sliding_window": 8,
+        "rope_parameters": _ROPE,
+    },
+    "granite": {
+        "logits_scaling": 4.0,
+        "residual_multiplier": 0.5,
+        "embedding_multiplier": 6.0,
+        "attention_multiplier": 0.2,
+    },
+    "helium": {"head_dim": 8},
+    "ministral": {"head_dim": 8, "sliding_window": 8},
+    "ministral3": {
+        "head_dim": 8,
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 10000.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 32,
+            "llama_4_scaling_beta": 0.1,
+        },
+    },
+    "mistral": {"sliding_window": 8},
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "nemotron": {"head_dim": 8},
+    "olmo3": {"sliding_window": 8},
+    "olmoe": _EXPERTS,
+    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
+    "qwen2_moe": _EXPERTS | {"shared_expert_intermediate_size": 24},
+    "qwen3": {"head_dim": 8},
+    "qwen3_moe": _EXPERTS | {"head_dim": 8},
+    "seed_oss": {"head_dim": 8},
+    "smollm3": {"no_rope_layer_interval": 2},
 }
 
 
@@ -69,7 +112,7 @@ def config(architecture: str, **changes: Any) -> PretrainedConfig:
     """A configuration of a few thousand parameters."""
     shape = _SPECIAL["gpt2"] if architecture == "gpt2" else _SHAPE | _SPECIAL.get(architecture, {})
     fixed = {"bos_token_id": 0, "eos_token_id": 1, "vocab_size": 340}
-    if architecture == "gpt_neox":
+    if architecture in ("falcon", "gpt_neox", "opt"):
         shape = {name: value for name, value in shape.items() if name != "num_key_value_heads"}
     return AutoConfig.for_model(architecture, **(shape | fixed | changes))
 
@@ -77,7 +120,9 @@ def config(architecture: str, **changes: Any) -> PretrainedConfig:
 def model(architecture: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A random model whose weights are large enough for everything to matter."""
     torch.manual_seed(seed)
-    made = AutoModelForCausalLM.from_config(config(architecture, **changes))
+    made = AutoModelForCausalLM.from_config(
+        config(architecture, **changes), attn_implementation="eager"
+    )
     with torch.no_grad():
         for parameter in made.parameters():
             if parameter.ndim > 1:
@@ -106,4 +151,19 @@ def save_pair(folder: Path, architecture: str = "llama", **changes: Any) -> tupl
     return folder / "base", folder / "tuned"
 
 
-ALL = tuple(ARCHITECTURES)
+#: Every family of the table.
+FAMILIES = tuple(ARCHITECTURES)
+#: Those that every test of a pass goes through: each kind of block, mask and position once.
+ALL = (
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "olmo2",
+    "phi3",
+    "gpt2",
+    "gpt_neox",
+)

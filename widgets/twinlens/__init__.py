@@ -10,6 +10,7 @@ from twinlens._version import __version__
 if TYPE_CHECKING:
     from twinlens.api import explore, open, word_pairs
     from twinlens.compute.concepts.components import ConceptSettings
+    from twinlens.compute.models.architectures import Architecture, register_architecture
     from twinlens.compute.pair import Pair, demo_pair, load_pair
     from twinlens.studies.data.published import import_published
     from twinlens.studies.run.study import study
@@ -20,6 +21,8 @@ _HOMES = {
     "demo_pair": "twinlens.compute.pair",
     "Pair": "twinlens.compute.pair",
     "ConceptSettings": "twinlens.compute.concepts.components",
+    "Architecture": "twinlens.compute.models.architectures",
+    "register_architecture": "twinlens.compute.models.architectures",
     "explore": "twinlens.api",
     "open": "twinlens.api",
     "word_pairs": "twinlens.api",
@@ -29,6 +32,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Architecture",
     "ConceptSettings",
     "Explorer",
     "Pair",
@@ -38,6 +42,7 @@ __all__ = [
     "import_published",
     "load_pair",
     "open",
+    "register_architecture",
     "study",
     "word_pairs",
 ]

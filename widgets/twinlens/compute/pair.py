@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from twinlens.compute.models.architectures import sizes
+from twinlens.compute.models.architectures import architecture_of, register_architecture, sizes
 from twinlens.compute.models.checks import check_memory, check_shapes, check_tokenizers
 from twinlens.compute.models.models import Models
 from twinlens.compute.models.sources import ModelSource, load_config, load_tokenizer, source_of
+from twinlens.compute.passes.reading_check import check_reading
 from twinlens.contract.words import SIDES, Side
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from twinlens.compute.concepts.components import ConceptSettings
     from twinlens.compute.concepts.units import Concepts
     from twinlens.compute.heads.search import PairHeads, WordSource
@@ -40,10 +44,32 @@ class Pair(Models):
 
     of_this_process = Models.of_this_process | {"concepts", "head_weights"}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        # Where it arrives the family may not have been registered.
+        register_architecture(self.configs["base"].model_type, self._architecture)
+
     def __init__(self, *args: Any, concepts: ConceptSettings | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
         self.card = ""
+        self._architecture = architecture_of(self.configs["base"])
+        self._checked: set[Side] = set()
         self._concept_settings = concepts
+
+    @contextmanager
+    def model(self, side: Side) -> Iterator[PreTrainedModel]:
+        """As `Models.model`; when it is first loaded it is checked that twinlens reads it rightly.
+
+        Raises
+        ------
+        UnsupportedArchitectureError
+            If it does not; names what does not hold.
+        """
+        with super().model(side) as model:
+            if side not in self._checked:
+                check_reading(model, self.names[side], side)
+                self._checked.add(side)
+            yield model
 
     @cached_property
     def concepts(self) -> Concepts:
@@ -141,7 +167,8 @@ def load_pair(
     ModelLoadError
         If one of them cannot be read.
     UnsupportedArchitectureError
-        If twinlens has no description of their architecture.
+        If twinlens has no description of their architecture, or would misread one of them: see
+        `register_architecture`.
     PairMismatchError
         If they differ in architecture, size or tokenizer; found before weights are loaded.
     MemoryNeededError

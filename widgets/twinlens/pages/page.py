@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias
 from twinlens.contract import blocks, wire
 from twinlens.contract.blocks import with_methods
 from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind
-from twinlens.errors import TwinlensError
+from twinlens.errors import TwinlensError, UnsupportedArchitectureError
 from twinlens.figures.registry import chart_keys
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import inline_json, inline_script, inline_style, policy
@@ -249,7 +249,10 @@ def _take(
     for done, key in enumerate(keys):
         if report:
             report(done, len(keys), key)
-        value = page_value(trace, key)
+        try:
+            value = page_value(trace, key)
+        except UnsupportedArchitectureError:
+            continue  # models that do not have it have a page without it
         header, buffer = wire.encode(
             value, causal=blocks.is_causal(key), compact=not blocks.is_exact(key)
         )

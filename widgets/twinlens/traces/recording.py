@@ -21,7 +21,12 @@ import numpy as np
 from twinlens.contract import blocks
 from twinlens.contract.manifest import manifest_from_json
 from twinlens.contract.wire import Value
-from twinlens.errors import PromptError, RecordingError, UnknownBlockError
+from twinlens.errors import (
+    PromptError,
+    RecordingError,
+    UnknownBlockError,
+    UnsupportedArchitectureError,
+)
 from twinlens.support.files import replacing
 from twinlens.support.progress import Report
 from twinlens.traces.marks import Mark, read_marks
@@ -69,7 +74,11 @@ def write(
         for done, key in enumerate(keys):
             if report:
                 report(done, len(keys), key)
-            entries[key] = _write_block(archive, f"blocks/{done}", trace.block(key))
+            try:
+                value = trace.block(key)
+            except UnsupportedArchitectureError:
+                continue  # models that do not have it are recorded without it
+            entries[key] = _write_block(archive, f"blocks/{done}", value)
         manifest: dict[str, Any] = {
             "trace": blocks.with_methods(trace.manifest, entries).to_json(),
             "blocks": entries,

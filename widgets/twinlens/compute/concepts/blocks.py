@@ -7,6 +7,7 @@ from typing import cast
 
 from twinlens.compute.concepts.neurons import Neurons
 from twinlens.compute.concepts.units import Concepts
+from twinlens.compute.models.architectures import check_neurons
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.compute.words.rows import LOOKED_UP_TOGETHER
@@ -71,6 +72,7 @@ class ConceptBlocks:
     @provides(blocks.neuron_activations)
     def neuron_activations(self, side: Side, layer: int, neuron: int) -> Array:
         """One neuron along the tokens."""
+        check_neurons(self._of.models.configs[side])
         return half(self._of.captures[side].neurons[layer][:, neuron].numpy())
 
     @provides(blocks.neurons)

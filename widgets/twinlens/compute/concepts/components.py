@@ -197,10 +197,11 @@ def value_vectors(weights: Weights, layer: int) -> Tensor:
     HeadIndexError
         If there is no such layer.
     UnsupportedArchitectureError
-        If the weights are quantised, or not where the architecture table says.
+        If the weights are quantised, not where the architecture table says, or of experts.
     ModelLoadError
         If the files do not hold them.
     """
+    architectures.check_neurons(weights._model.config)
     if not 0 <= layer < weights.sizes.layers:
         raise HeadIndexError(
             f"there is no layer {layer}: {weights.name!r} has {weights.sizes.layers} layers, "

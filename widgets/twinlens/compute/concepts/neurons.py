@@ -76,8 +76,11 @@ def neuron_effects(reading: Reading, columns: Sequence[int]) -> Array:
     ------
     NotFiniteError
         If a value is NaN or infinite.
+    UnsupportedArchitectureError
+        If the feed-forward layers are mixtures of experts.
     """
     model = reading.model
+    architectures.check_neurons(model.config)
     sizes = architectures.sizes(model.config)
     gates = torch.ones(
         sizes.layers, sizes.intermediate, device=model.device, dtype=model.dtype, requires_grad=True

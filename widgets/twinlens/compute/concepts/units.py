@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor, nn
+from torch import Tensor
 
 from twinlens.compute.concepts.components import (
     Basis,
@@ -380,10 +380,12 @@ class Concepts:
 def _normed(model: PreTrainedModel, vector: Tensor) -> Tensor:
     """Vectors [..., hidden] as the final norm passes them on, but for the common factor 1 / rms."""
     norm = architectures.final_norm(model)
-    offset = architectures.architecture_of(model.config).norm_offset
-    layer_norm = isinstance(norm, nn.LayerNorm)
-    centred = vector - vector.mean(dim=-1, keepdim=True) if layer_norm else vector
-    return centred * (norm.weight.detach().float().cpu() + offset)  # type: ignore[operator]
+    # RMS norms leave a constant vector as it is, others take the mean away.
+    ones = torch.ones(vector.shape[-1], device=model.device, dtype=model.dtype)
+    centres = bool(torch.equal(norm(ones), norm(torch.zeros_like(ones))))
+    centred = vector - vector.mean(dim=-1, keepdim=True) if centres else vector
+    gain = architectures.norm_gain(model, norm)
+    return centred if gain is None else centred * gain.float().cpu()
 
 
 def strongest(*strengths: Array, each: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from twinlens.contract.blocks import BLOCKS
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, Side
+from twinlens.errors import UnsupportedArchitectureError
 from twinlens.support.lru import Cache
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
@@ -153,7 +155,9 @@ class LiveTrace(Trace):
         for block in BLOCKS.values():
             if block.recorded:
                 recorder = self._recorders.get(block)
-                yield from recorder(self, block) if recorder else block.every(self.manifest)
+                # What the models do not have is in no recording.
+                with suppress(UnsupportedArchitectureError):
+                    yield from recorder(self, block) if recorder else block.every(self.manifest)
 
 
 def _bytes(value: Value) -> int:

@@ -31,7 +31,8 @@ class Architecture:
         Three modules, or the one that computes all three.
     fused : "no", "stacked" or "interleaved"
         How one fused module orders its rows: all queries, then all keys, then all values; or
-        query, key and value of head 0, then of head 1, and so on.
+        queries, key and value of the heads that share key head 0, then of those that share key
+        head 1, and so on.
     attention_norm : str
         Norm in front of the attention block, "" where the family has none.
     norm_offset : float
@@ -39,6 +40,9 @@ class Architecture:
     attention_out, feed_forward_out : str
         Last linear map of the attention block (its input are the heads side by side) and of the
         feed-forward layer (its input are the neurons after their gate).
+    experts : bool
+        Whether the feed-forward layer is a mixture of experts. `feed_forward_out` is then the whole
+        layer, and what is about neurons and their value vectors is not shown.
     """
 
     layers: str = "model.layers"
@@ -49,13 +53,61 @@ class Architecture:
     norm_offset: float = 0.0
     attention_out: str = "self_attn.o_proj"
     feed_forward_out: str = "mlp.down_proj"
+    experts: bool = False
 
+    def __post_init__(self) -> None:
+        needed = 3 if self.fused == "no" else 1
+        if len(self.query_key_value) != needed:
+            raise ValueError(
+                f"with fused={self.fused!r} query_key_value names {needed} modules, "
+                f"not {len(self.query_key_value)}"
+            )
+
+
+_PLAIN = (
+    "arcee",
+    "bitnet",
+    "cohere",
+    "cohere2",
+    "ernie4_5",
+    "glm",
+    "glm4",
+    "granite",
+    "helium",
+    "llama",
+    "ministral",
+    "ministral3",
+    "mistral",
+    "olmo",
+    "qwen2",
+    "qwen3",
+    "seed_oss",
+    "smollm3",
+    "stablelm",
+)
+_EXPERTS = ("gpt_oss", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
 
 ARCHITECTURES: dict[str, Architecture] = {
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), Architecture()),
+    **dict.fromkeys(_PLAIN, Architecture()),
+    **dict.fromkeys(_EXPERTS, Architecture(feed_forward_out="mlp", experts=True)),
     **dict.fromkeys(("gemma", "gemma2", "gemma3_text"), Architecture(norm_offset=1.0)),
-    "olmo2": Architecture(attention_norm=""),
+    **dict.fromkeys(("olmo2", "olmo3", "exaone4"), Architecture(attention_norm="")),
+    "apertus": Architecture(attention_norm="attention_layernorm"),
+    "nemotron": Architecture(norm_offset=1.0),
+    "starcoder2": Architecture(feed_forward_out="mlp.c_proj"),
     "phi3": Architecture(query_key_value=("self_attn.qkv_proj",), fused="stacked"),
+    "phi": Architecture(
+        final_norm="model.final_layernorm",
+        attention_out="self_attn.dense",
+        feed_forward_out="mlp.fc2",
+    ),
+    "opt": Architecture(
+        layers="model.decoder.layers",
+        final_norm="model.decoder.final_layer_norm",
+        attention_norm="self_attn_layer_norm",
+        attention_out="self_attn.out_proj",
+        feed_forward_out="fc2",
+    ),
     "gpt2": Architecture(
         layers="transformer.h",
         final_norm="transformer.ln_f",
@@ -71,6 +123,14 @@ ARCHITECTURES: dict[str, Architecture] = {
         query_key_value=("attention.query_key_value",),
         fused="interleaved",
         attention_out="attention.dense",
+        feed_forward_out="mlp.dense_4h_to_h",
+    ),
+    "falcon": Architecture(
+        layers="transformer.h",
+        final_norm="transformer.ln_f",
+        query_key_value=("self_attention.query_key_value",),
+        fused="interleaved",
+        attention_out="self_attention.dense",
         feed_forward_out="mlp.dense_4h_to_h",
     ),
 }
@@ -109,26 +169,63 @@ def architecture_of(config: PretrainedConfig) -> Architecture:
     name = config.model_type
     if name not in ARCHITECTURES:
         raise UnsupportedArchitectureError(
-            f"models of type {name!r} are not supported yet: twinlens knows "
-            f"{', '.join(ARCHITECTURES)}"
+            f"models of type {name!r} are not supported yet: say where they keep their parts with "
+            f"twinlens.register_architecture, or take one of {', '.join(sorted(ARCHITECTURES))}"
         )
     return ARCHITECTURES[name]
+
+
+def register_architecture(name: str, architecture: Architecture) -> None:
+    """Tell twinlens where a family of models keeps its parts.
+
+    When such a model is loaded a short pass is rebuilt from them; what does not fit is refused.
+
+    Parameters
+    ----------
+    name : str
+        ``model_type`` in the model's ``config.json``; an entry that is there is replaced.
+    architecture : Architecture
+        Module paths, as ``print(model)`` shows them.
+
+    Examples
+    --------
+    A family that differs from Llama in the names of two modules:
+
+    >>> import twinlens as tl
+    >>> tl.register_architecture(
+    ...     "my_llama",
+    ...     tl.Architecture(attention_out="self_attn.dense", feed_forward_out="mlp.fc2"),
+    ... )
+    """
+    ARCHITECTURES[name] = architecture
 
 
 def sizes(config: PretrainedConfig) -> Sizes:
     """Shape of a model, from its configuration alone."""
     hidden = int(config.hidden_size)
     heads = int(config.num_attention_heads)
-    inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
+    inner = next(filter(None, (getattr(config, name, None) for name in _INNER)), 4 * hidden)
     return Sizes(
         layers=int(config.num_hidden_layers),
         heads=heads,
-        kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
+        kv_heads=_kv_heads(config) or heads,
         hidden=hidden,
-        intermediate=int(inner or 4 * hidden),
+        intermediate=int(inner),
         vocabulary=int(config.vocab_size),
         positions=getattr(config, "max_position_embeddings", None),
     )
+
+
+#: What configurations call the number of neurons; 4 times the hidden size where none is given.
+_INNER = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
+
+
+def _kv_heads(config: PretrainedConfig) -> int | None:
+    # Falcon's number of them counts only in its newer form.
+    if getattr(config, "multi_query", False) and not config.new_decoder_architecture:
+        return 1
+    names = ("num_key_value_heads", "num_kv_heads")
+    return next(filter(None, (getattr(config, name, None) for name in names)), None)
 
 
 def layers(model: PreTrainedModel) -> list[nn.Module]:
@@ -141,13 +238,35 @@ def final_norm(model: PreTrainedModel) -> nn.Module:
     return model.get_submodule(architecture_of(model.config).final_norm)
 
 
+def attention_norm(model: PreTrainedModel, layer: int) -> nn.Module | None:
+    """The norm in front of the attention block, None where the family has none."""
+    name = architecture_of(model.config).attention_norm
+    module = layers(model)[layer]
+    # Falcon's larger models have one norm for each of the two blocks, and the names differ.
+    name = "ln_attn" if hasattr(module, "ln_attn") else name
+    return module.get_submodule(name) if name else None
+
+
+def norm_gain(model: PreTrainedModel, norm: nn.Module) -> Tensor | None:
+    """What a norm multiplies by, shape [hidden]; None where it has no weight."""
+    weight = cast("Tensor | None", getattr(norm, "weight", None))
+    offset = architecture_of(model.config).norm_offset
+    return None if weight is None else weight.detach() + offset
+
+
+def attention(model: PreTrainedModel, layer: int) -> nn.Module:
+    """The attention block; its second output is the pattern, where that is not left out."""
+    path = architecture_of(model.config).attention_out.rpartition(".")[0]
+    return layers(model)[layer].get_submodule(path)
+
+
 def attention_out(model: PreTrainedModel, layer: int) -> nn.Module:
     """Linear map from the heads side by side to the output of the attention block."""
     return layers(model)[layer].get_submodule(architecture_of(model.config).attention_out)
 
 
 def feed_forward_out(model: PreTrainedModel, layer: int) -> nn.Module:
-    """Linear map from the neurons to the output of the feed-forward layer."""
+    """Linear map from the neurons to the output of the feed-forward layer; of experts all of it."""
     return layers(model)[layer].get_submodule(architecture_of(model.config).feed_forward_out)
 
 
@@ -164,12 +283,38 @@ def logits(model: PreTrainedModel, residual: Tensor) -> Tensor:
 def scores(model: PreTrainedModel, normed: Tensor) -> Tensor:
     """Next-token logits of the residual stream after the final norm, shape [..., vocabulary]."""
     raw: Tensor = output_embeddings(model)(normed)
+    # Cohere multiplies, Granite divides, Gemma bounds; `reading_check` finds out what others do.
+    raw = raw * (getattr(model.config, "logit_scale", None) or 1)
+    raw = raw / (getattr(model.config, "logits_scaling", None) or 1)
     cap: float | None = getattr(model.config, "final_logit_softcapping", None)
     return cap * torch.tanh(raw / cap) if cap else raw
 
 
+def check_neurons(config: PretrainedConfig) -> None:
+    """Make sure that feed-forward layers are made of neurons with one value vector each.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If they are mixtures of experts.
+    """
+    if architecture_of(config).experts:
+        raise UnsupportedArchitectureError(
+            f"the feed-forward layers of {config.model_type!r} models are mixtures of experts, "
+            "whose neurons and components twinlens does not show: all that is about tokens, "
+            "heads and layers works"
+        )
+
+
 def value_vectors(model: PreTrainedModel, layer: int) -> Tensor:
-    """What each feed-forward neuron writes, shape [intermediate, hidden]."""
+    """What each feed-forward neuron writes, shape [intermediate, hidden].
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If the layers are mixtures of experts.
+    """
+    check_neurons(model.config)
     return _weight(feed_forward_out(model, layer)).T
 
 
@@ -189,24 +334,35 @@ def head_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tensor, Te
     key, value : tensor, shape [kv_heads, head_dim, hidden]
         Query head h reads key head ``h // (heads // kv_heads)``.
     """
-    parts = architecture_of(model.config)
-    modules = [layers(model)[layer].get_submodule(path) for path in parts.query_key_value]
-    shape = sizes(model.config)
-    if parts.fused == "no":
-        query, key, value = (_weight(module) for module in modules)
-    else:
-        rows = _weight(modules[0])
-        if parts.fused == "interleaved":
-            per_head = rows.reshape(shape.heads, 3, -1, shape.hidden)
-            return per_head[:, 0], per_head[:, 1], per_head[:, 2]
-        size = rows.shape[0] // (shape.heads + 2 * shape.kv_heads)
-        lengths = [shape.heads * size, shape.kv_heads * size, shape.kv_heads * size]
-        query, key, value = torch.split(rows, lengths)
-    return (
-        query.reshape(shape.heads, -1, shape.hidden),
-        key.reshape(shape.kv_heads, -1, shape.hidden),
-        value.reshape(shape.kv_heads, -1, shape.hidden),
+    modules = query_key_value(model, layer)
+    weights = [_weight(module) for module in modules]
+    return split_heads(model.config, weights)
+
+
+def query_key_value(model: PreTrainedModel, layer: int) -> list[nn.Module]:
+    """The three linear maps of queries, keys and values, or the one that computes all three."""
+    paths = architecture_of(model.config).query_key_value
+    return [layers(model)[layer].get_submodule(path) for path in paths]
+
+
+def split_heads(config: PretrainedConfig, rows: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows [out, ...] of `query_key_value` by kind and head: weights, or biases."""
+    shape, fused = sizes(config), architecture_of(config).fused
+    if fused == "interleaved":
+        shared = shape.heads // shape.kv_heads
+        groups = rows[0].unflatten(0, (shape.kv_heads, shared + 2, -1))
+        return groups[:, :shared].flatten(0, 1), groups[:, -2], groups[:, -1]
+    if fused == "stacked":
+        size = rows[0].shape[0] // (shape.heads + 2 * shape.kv_heads)
+        rows = list(torch.split(rows[0], [n * size for n in _counts(shape)]))
+    query, key, value = (
+        part.unflatten(0, (n, -1)) for part, n in zip(rows, _counts(shape), strict=True)
     )
+    return query, key, value
+
+
+def _counts(shape: Sizes) -> tuple[int, int, int]:
+    return shape.heads, shape.kv_heads, shape.kv_heads
 
 
 def _weight(module: nn.Module) -> Tensor:

@@ -43,7 +43,7 @@ class LayerWeights:
     output : tensor, shape [heads, hidden, head_dim]
     norm : tensor, shape [hidden]
         Weight of the norm in front of the attention block, as it multiplies; ones where the
-        family has no such norm.
+        family has no such norm or it has no weight.
     """
 
     query: Tensor
@@ -117,7 +117,7 @@ class Weights:
             modules = [
                 block.get_submodule(path) for path in (*parts.query_key_value, parts.attention_out)
             ]
-            norm = block.get_submodule(parts.attention_norm) if parts.attention_norm else None
+            norm = architectures.attention_norm(self._model, layer)
         except AttributeError as error:
             raise UnsupportedArchitectureError(
                 f"layer {layer} of {self.name!r} lacks an attention weight that the table names "
@@ -128,12 +128,13 @@ class Weights:
                 f"the attention weights of {self.name!r} are quantised: load the model in a "
                 "floating-point type to look at its weights"
             )
-        with self._filled([*modules, norm] if norm is not None else modules):
+        weighted = norm is not None and getattr(norm, "weight", None) is not None
+        with self._filled([*modules, norm] if norm is not None and weighted else modules):
             query, key, value = architectures.head_weights(self._model, layer)
             output = architectures.output_weights(self._model, layer)
-            gain = torch.ones(self.sizes.hidden, dtype=query.dtype, device=query.device)
-            if norm is not None:
-                gain = cast(Tensor, norm.weight).detach() + parts.norm_offset
+            gain = None if norm is None else architectures.norm_gain(self._model, norm)
+            if gain is None:
+                gain = torch.ones(self.sizes.hidden, dtype=query.dtype, device=query.device)
         return LayerWeights(query, key, value, output, gain)
 
     def input_embeddings(self) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
-from twinlens.compute.passes.conditions import each_pattern, observed
+from twinlens.compute.passes.conditions import each_pattern, hookable, observed
 from twinlens.compute.passes.decoding import not_finite
 from twinlens.compute.passes.patterns import Patterns
 from twinlens.contract.words import Side
@@ -36,7 +36,8 @@ class Capture:
     residual : float32 [layers + 1, T, hidden]
         Residual stream: the embedding, then after each layer; the final norm is not applied.
     neurons : float32 [layers, T, intermediate]
-        Activation of every feed-forward neuron, after its gate.
+        Activation of every feed-forward neuron, after its gate; of mixtures of experts none,
+        [layers, T, 0].
     logprobs : float32 [M, vocabulary]
         Log-probabilities in nats where the answer tokens are predicted.
     """
@@ -67,6 +68,7 @@ def capture(
     """
     depth = range(len(architectures.layers(model)))
     heads = architectures.sizes(model.config).heads
+    experts = architectures.architecture_of(model.config).experts
     patterns = Patterns(len(depth), heads, len(ids), attention_dtype)
     reached = iter(depth)
     captured: dict[str, list[Tensor]] = {
@@ -74,14 +76,25 @@ def capture(
     }
 
     def keep(name: str, tensor: Tensor) -> None:
-        captured[name].append(tensor.detach()[0].to("cpu", torch.float32))
+        # Some families run their feed-forward layer on all texts end to end, [batch * T, ...].
+        rows = tensor.detach().reshape(len(ids), -1)
+        # A copy: what comes behind may change it in place.
+        captured[name].append(rows.to("cpu", torch.float32, copy=True))
 
-    def keep_both(inside: str, outside: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(_: nn.Module, arguments: Any, output: Tensor) -> None:
-            keep(inside, arguments[0])
-            keep(outside, output)
+    def keep_both(inside: str, outside: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_: nn.Module, arguments: Any, output: Any) -> None:
+            neurons = inside == "neurons" and experts
+            keep(inside, arguments[0][..., :0] if neurons else arguments[0])
+            # A mixture of experts may give out which of them it took, too.
+            keep(outside, output[0] if isinstance(output, tuple) else output)
 
         return hook
+
+    def put(weights: Tensor) -> None:
+        patterns.put(next(reached), weights[0])
+
+    def keep_pattern(_: nn.Module, __: Any, output: tuple[Tensor, ...]) -> None:
+        put(output[1])
 
     def keep_residual(_: nn.Module, arguments: Any) -> None:
         keep("residual", arguments[0])
@@ -99,15 +112,22 @@ def capture(
                 stack.callback(module.register_forward_hook(hook).remove)
         for module in (*architectures.layers(model), architectures.final_norm(model)):
             stack.callback(module.register_forward_pre_hook(keep_residual).remove)
-        stack.enter_context(observed(model))
-        token = each_pattern.set(lambda weights: patterns.put(next(reached), weights[0]))
-        stack.callback(each_pattern.reset, token)
+        reachable = hookable(model)
+        if reachable:
+            stack.enter_context(observed(model))
+            token = each_pattern.set(put)
+            stack.callback(each_pattern.reset, token)
+        else:
+            for layer in depth:
+                module = architectures.attention(model, layer)
+                stack.callback(module.register_forward_hook(keep_pattern).remove)
         # Not inference_mode: a rotary buffer refreshed there could not enter a gradient later.
         with torch.no_grad():
             output = model(
                 torch.tensor([list(ids)], device=model.device),
                 use_cache=False,
                 logits_to_keep=positions,
+                **({} if reachable else {"output_attentions": True}),
             )
     for layer, residual in enumerate(captured["residual"]):
         if not torch.isfinite(residual).all():

@@ -45,7 +45,10 @@ class Cut:
 
     def weights(self, hidden: Tensor, weights: Tensor) -> Tensor:
         """Gradient of targets with respect to `states`, from that for some hidden states."""
-        gradients = torch.autograd.grad(hidden, (self.onward, self.residual), weights)
+        # Where both blocks of the layer share a norm, what comes in front needs its graph, too.
+        gradients = torch.autograd.grad(
+            hidden, (self.onward, self.residual), weights, retain_graph=True
+        )
         return torch.cat(gradients, dim=-1)
 
 

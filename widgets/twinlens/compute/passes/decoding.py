@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+import copy
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, cast
 
 import torch
+from torch import Tensor
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
@@ -25,10 +28,12 @@ def greedy_answers(
     side: Side,
     report: Report | None = None,
 ) -> list[list[int]]:
-    """Continue prompts with the likeliest token each time, several of them together.
+    """Continue prompts with the likeliest token each time.
 
-    Shorter prompts are padded in front and the padding is masked, with positions counted from
-    the first token: distances, which sliding windows go by, stay as they are.
+    Answers are those of ``model.generate(do_sample=False)``, with whatever the model's own
+    generation settings ask for beside that, such as a repetition penalty or suppressed tokens.
+    They differ in three things: ids that no token stands for are never chosen, a beam search is
+    not made, and stop strings and time limits are not followed.
 
     Parameters
     ----------
@@ -47,6 +52,124 @@ def greedy_answers(
         If a logit is NaN or infinite.
     Interrupted
         If `report` asked to stop.
+    """
+    if _plain(model):
+        return _together(model, prompts, stop, limit, vocabulary, side, report)
+    return [_alone(model, prompt, stop, limit, vocabulary, side, report) for prompt in prompts]
+
+
+#: Generation settings that leave a greedy answer as it is, or are set here.
+_WITHOUT_EFFECT = frozenset(
+    [
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "decoder_start_token_id",
+        "transformers_version",
+        "_from_model_config",
+        "do_sample",
+        "temperature",
+        "top_k",
+        "top_p",
+        "min_p",
+        "top_h",
+        "typical_p",
+        "epsilon_cutoff",
+        "eta_cutoff",
+        "max_length",
+        "max_new_tokens",
+        "max_time",
+        "stop_strings",
+        "num_beams",
+        "num_beam_groups",
+        "num_return_sequences",
+        "early_stopping",
+        "length_penalty",
+        "use_cache",
+        "cache_implementation",
+        "cache_config",
+        "return_dict_in_generate",
+        "output_attentions",
+        "output_hidden_states",
+        "output_scores",
+        "output_logits",
+    ]
+)
+
+
+def _plain(model: PreTrainedModel) -> bool:
+    """Whether the model's own settings ask for nothing but the likeliest token."""
+    settings = model.generation_config
+    return settings is None or set(settings.to_diff_dict()) <= _WITHOUT_EFFECT
+
+
+class _Watch(LogitsProcessor):
+    """What is done with the scores of every step beside what the model's settings ask for."""
+
+    def __init__(self, vocabulary: int, side: Side, report: Callable[[], None]) -> None:
+        self._vocabulary, self._side, self._report = vocabulary, side, report
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if scores.isnan().any() or scores.isposinf().any():
+            raise NotFiniteError(not_finite(self._side, "its output"))
+        self._report()
+        places = torch.arange(scores.shape[-1], device=scores.device)
+        return scores.masked_fill(places >= self._vocabulary, -torch.inf)
+
+
+def _alone(
+    model: PreTrainedModel,
+    prompt: Sequence[int],
+    stop: Collection[int],
+    limit: int,
+    vocabulary: int,
+    side: Side,
+    report: Report | None,
+) -> list[int]:
+    """One answer by transformers' own loop: some settings count tokens, and know no padding."""
+    steps = iter(range(1, limit + 1))
+
+    def step() -> None:
+        if report:
+            report(next(steps), limit, f"answer of {side}")
+
+    settings = copy.deepcopy(model.generation_config)
+    settings.update(
+        do_sample=False,
+        **dict.fromkeys(("temperature", "top_k", "top_p", "min_p", "typical_p", "top_h")),
+        **dict.fromkeys(("max_length", "max_time", "stop_strings", "cache_implementation")),
+        num_beams=1,
+        num_return_sequences=1,
+        max_new_tokens=limit,
+        eos_token_id=sorted(stop) or None,
+        pad_token_id=prompt[0],  # of finished answers beside others: there are none
+        return_dict_in_generate=False,
+        use_cache=True,
+    )
+    ids = torch.tensor([list(prompt)], device=model.device)
+    with torch.no_grad():
+        output = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=settings,
+            logits_processor=LogitsProcessorList([_Watch(vocabulary, side, step)]),
+        )
+    return cast("list[int]", output[0, len(prompt) :].tolist())
+
+
+def _together(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    stop: Collection[int],
+    limit: int,
+    vocabulary: int,
+    side: Side,
+    report: Report | None,
+) -> list[list[int]]:
+    """Several answers at once.
+
+    Shorter prompts are padded in front and the padding is masked, with positions counted from
+    the first token: distances, which sliding windows go by, stay as they are.
     """
     longest = max(map(len, prompts))
     fronts = [longest - len(prompt) for prompt in prompts]

@@ -15,6 +15,7 @@ import numpy as np
 
 from twinlens.compute.models.architectures import Sizes
 from twinlens.compute.models.models import Models
+from twinlens.compute.passes.conditions import hookable
 from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.targets import probability
@@ -179,7 +180,10 @@ def _values(
             place: (reading.prompt_length, reading.answer_length)
             for place, reading in readings.items()
         }
-        return dict(_each(_groups(pair.sizes, lengths), work, errors))
+        # Padding is hidden by a mask, which not every family can be given.
+        alone = [[place] for place in lengths]
+        groups = _groups(pair.sizes, lengths) if hookable(model) else alone
+        return dict(_each(groups, work, errors))
 
 
 def _tables(readings: list[Reading], side: Side) -> list[Array]:

@@ -114,7 +114,9 @@ def _slopes(
 def rows_are_cheaper(texts: Texts, wanted: Array) -> bool:
     """Whether forward mode needs less time than reverse mode for the cells that are wanted."""
     reading = texts.readings[0]
-    if not hookable(reading.model):
+    # Which experts a token goes to depends on data: forward mode has no rule for that.
+    experts = architectures.architecture_of(reading.model.config).experts
+    if experts or not hookable(reading.model):
         return False
     length = texts.embedded.shape[1]
     rows = np.flatnonzero(wanted.any(axis=1))

@@ -1,0 +1,284 @@
+"""Every family of the table, read through twinlens and by plain passes of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import twinlens as tl
+from torch import Tensor
+from transformers import PreTrainedModel
+from twinlens.compute.concepts.neurons import neuron_ablation, neuron_effects
+from twinlens.compute.heads.gates import Replacement, answer_logprobs, gate_gradients
+from twinlens.compute.live.live import trace_pair
+from twinlens.compute.models import architectures
+from twinlens.compute.models.weights import Weights
+from twinlens.compute.passes.capture import capture
+from twinlens.compute.passes.conditions import hookable
+from twinlens.compute.saliency import gradients
+from twinlens.compute.saliency.batch import attribute_prompts
+from twinlens.compute.text.prompt import read_prompt
+from twinlens.contract import blocks
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES
+from twinlens.errors import UnsupportedArchitectureError
+from twinlens.traces import recording
+
+from tests.support import tiny
+from tests.support.saliency import (
+    ANSWER,
+    IDS,
+    PROMPT,
+    answer_logits,
+    embed,
+    of_answer,
+    reading,
+    table,
+)
+
+#: Other forms of a family than its usual one.
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "falcon_multi_query": ("falcon", {"new_decoder_architecture": False, "multi_query": True}),
+    "falcon_alibi": (
+        "falcon",
+        {
+            "new_decoder_architecture": False,
+            "multi_query": False,
+            "num_kv_heads": 4,
+            "alibi": True,
+            "parallel_attn": False,
+            "bias": True,
+        },
+    ),
+    "stablelm_parallel": ("stablelm", {"use_parallel_residual": True, "qk_layernorm": True}),
+    "qwen2_moe_mixed": ("qwen2_moe", {"mlp_only_layers": [0]}),
+}
+#: Those that no other test of passes goes through.
+OTHERS = [name for name in tiny.FAMILIES if name not in tiny.ALL]
+
+
+@cache
+def _model(name: str) -> PreTrainedModel:
+    architecture, changes = FORMS.get(name, (name, {}))
+    return tiny.model(architecture, num_hidden_layers=2, **changes).requires_grad_(False)
+
+
+@pytest.fixture(params=[*OTHERS, *FORMS])
+def family(request: pytest.FixtureRequest) -> PreTrainedModel:
+    return _model(request.param)
+
+
+def plain_logprobs(model: PreTrainedModel, embedded: Tensor) -> Array:
+    """Of the answer, shape [M]."""
+    with torch.no_grad():
+        return of_answer(answer_logits(model, embedded).log_softmax(dim=-1))[0].numpy()
+
+
+def changed(module: torch.nn.Module, change: Callable[[Tensor], None]) -> Any:
+    """Change what goes into a module, in place of a copy."""
+
+    def hook(_: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        into = arguments[0].clone()
+        change(into)
+        return (into, *arguments[1:])
+
+    return module.register_forward_pre_hook(hook)
+
+
+def test_one_pass_is_the_models_own(family: PreTrainedModel) -> None:
+    kept = capture(family, IDS, PROMPT, side="base", attention_dtype=torch.float32)
+    with torch.no_grad():
+        plain = family(torch.tensor([IDS]), output_attentions=True, output_hidden_states=True)
+        lens = architectures.logits(family, kept.residual[-1])
+    for ours, theirs in zip(kept.attention, plain.attentions, strict=True):
+        torch.testing.assert_close(ours, theirs[0], atol=1e-6, rtol=0)
+    for ours, theirs in zip(kept.residual[:-1], plain.hidden_states[:-1], strict=True):
+        torch.testing.assert_close(ours, theirs[0], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(lens, plain.logits[0], atol=1e-5, rtol=1e-4)
+    expected = plain.logits[0, PROMPT - 1 : -1].log_softmax(dim=-1)
+    torch.testing.assert_close(kept.logprobs, expected, atol=1e-5, rtol=0)
+
+
+def test_gradient_equals_plain_autograd(
+    family: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded = embed(family).requires_grad_()
+    scores = of_answer(answer_logits(family, embedded).log_softmax(dim=-1))[0]
+    slopes = [torch.autograd.grad(score, embedded, retain_graph=True)[0] for score in scores]
+    expected = (torch.stack(slopes, dim=-1) * embedded[..., None]).sum(dim=-2)[0, :PROMPT]
+    expected = expected.detach().numpy()
+    for ratio in (1e-9, 1e9):  # forward mode, reverse mode
+        monkeypatch.setattr(gradients, "FORWARD_OVER_REVERSE", ratio)
+        ours = table("gradient_x_input_logprob", family)
+        np.testing.assert_allclose(ours, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", ["occlusion", "occlusion_zero", "occlusion_remove"])
+def test_occlusion_equals_reading_again(family: PreTrainedModel, kind: str) -> None:
+    intact = plain_logprobs(family, embed(family))
+    expected = np.empty((PROMPT, ANSWER))
+    # A mask that is written out knows no sliding window.
+    windows = "sliding_attention" in (getattr(family.config, "layer_types", None) or ())
+    if kind == "occlusion" and (windows or not hookable(family)):
+        if not hookable(family):
+            with pytest.raises(UnsupportedArchitectureError, match="cannot be masked"):
+                table(kind, family)
+        return
+    for n in range(PROMPT):
+        embedded = embed(family)
+        if kind == "occlusion":
+            allowed = torch.ones(len(IDS), len(IDS)).tril().bool()
+            allowed[:, n] = False
+            allowed |= torch.eye(len(IDS)).bool()
+            mask = torch.zeros(1, 1, len(IDS), len(IDS)).masked_fill(~allowed, -3e38)
+            with torch.no_grad():
+                logits = family(
+                    torch.tensor([IDS]),
+                    attention_mask=mask,
+                    position_ids=torch.arange(len(IDS))[None],
+                    use_cache=False,
+                ).logits[:, PROMPT - 1 : -1]
+            without = of_answer(logits.log_softmax(dim=-1))[0].numpy()
+        elif kind == "occlusion_zero":
+            embedded[0, n] = 0
+            without = plain_logprobs(family, embedded)
+        else:
+            kept = [place for place in range(len(IDS)) if place != n]
+            with torch.no_grad():
+                logits = answer_logits(family, embedded[:, kept], PROMPT - 1)
+            without = of_answer(logits.log_softmax(dim=-1))[0].numpy()
+        expected[n] = intact - without
+    np.testing.assert_allclose(table(kind, family), expected, atol=1e-5)
+
+
+def test_effects_of_heads_equal_own_hooks(family: PreTrainedModel) -> None:
+    shape = architectures.sizes(family.config)
+    layer, head = 1, 2
+    module = architectures.attention_out(family, layer)
+    size = module.weight.shape[1] // shape.heads
+    place = slice(head * size, (head + 1) * size)
+
+    def silent(into: Tensor) -> None:
+        into[..., place] = 0
+
+    handle = changed(module, silent)
+    expected = plain_logprobs(family, embed(family))
+    handle.remove()
+    ours = answer_logprobs(reading(family), [Replacement(layer, head, torch.zeros(size))])
+    np.testing.assert_allclose(ours[0].numpy(), expected, atol=1e-5)
+    assert not np.allclose(expected, plain_logprobs(family, embed(family)), atol=1e-3)
+
+    gate = torch.ones((), requires_grad=True)
+
+    def gated(into: Tensor) -> None:
+        into[..., place] *= gate
+
+    handle = changed(module, gated)
+    total = of_answer(answer_logits(family, embed(family)).log_softmax(dim=-1)).sum()
+    handle.remove()
+    (slope,) = torch.autograd.grad(total, gate)
+    assert gate_gradients(reading(family))[0, layer, head] == pytest.approx(float(slope), rel=1e-3)
+
+
+def test_weights_are_those_the_model_uses(family: PreTrainedModel) -> None:
+    """What the modules give for single inputs, against what twinlens says they are made of."""
+    shape = architectures.sizes(family.config)
+    weights = Weights(family).layer(1)
+    block = architectures.layers(family)[1]
+    norm = architectures.attention_norm(family, 1)
+    out = architectures.attention_out(family, 1)
+    kept = capture(family, IDS, PROMPT, side="base", attention_dtype=torch.float32)
+    seen: list[Tensor] = []
+    attended = architectures.attention(family, 1).register_forward_pre_hook(
+        lambda _, arguments, named: seen.append((arguments or (named["hidden_states"],))[0][0]),
+        with_kwargs=True,
+    )
+    bias = [p for n, p in block.named_parameters() if "bias" in n]
+    before = [p.clone() for p in bias]
+    for parameter in bias:
+        parameter.zero_()
+    kept = capture(family, IDS, PROMPT, side="base", attention_dtype=torch.float32)
+    attended.remove()
+    # Heads are patterns times values; a norm behind them (BitNet) is left out of this.
+    value = weights.value.repeat_interleave(shape.heads // shape.kv_heads, dim=0)
+    values = torch.einsum("td,hkd->htk", seen[0], value)
+    heads = (kept.attention[1] @ values).transpose(0, 1).flatten(1)
+    if not hasattr(architectures.attention(family, 1), "attn_sub_norm"):
+        torch.testing.assert_close(kept.heads[1], heads, atol=1e-5, rtol=1e-4)
+    side_by_side = kept.heads[1].unflatten(-1, (shape.heads, -1))
+    written = torch.einsum("thk,hdk->td", side_by_side, weights.output)
+    torch.testing.assert_close(kept.attention_out[1], written, atol=1e-5, rtol=1e-4)
+    assert out.weight.shape[0] == shape.hidden
+    if norm is not None:
+        # A norm multiplies by its gain: what it gives over what it gives with gain 1.
+        torch.testing.assert_close(norm(kept.residual[1]), seen[0], atol=1e-5, rtol=1e-4)
+        rows = kept.residual[1]
+        rows = rows - rows.mean(dim=-1, keepdim=True) if _centres(norm) else rows
+        gained = rows * weights.norm
+        cosines = torch.cosine_similarity(gained, seen[0], dim=-1)
+        torch.testing.assert_close(cosines, torch.ones_like(cosines), atol=1e-5, rtol=0)
+    if not architectures.architecture_of(family.config).experts:
+        rebuilt = kept.neurons[1] @ architectures.value_vectors(family, 1)
+        torch.testing.assert_close(kept.feed_forward_out[1], rebuilt, atol=1e-5, rtol=1e-4)
+    for parameter, value_before in zip(bias, before, strict=True):
+        parameter.copy_(value_before)
+
+
+def _centres(norm: torch.nn.Module) -> bool:
+    rows = torch.randn(1, 32)
+    return bool(torch.allclose(norm(rows), norm(rows + 1), atol=1e-4))
+
+
+def test_neurons_equal_own_hooks_or_are_refused(family: PreTrainedModel) -> None:
+    layer, neuron = 0, 5
+    if architectures.architecture_of(family.config).experts:
+        with pytest.raises(UnsupportedArchitectureError, match="mixtures of experts"):
+            neuron_effects(reading(family), [0])
+        return
+
+    def silent(into: Tensor) -> None:
+        into[..., neuron] = 0
+
+    before = plain_logprobs(family, embed(family))
+    handle = changed(architectures.feed_forward_out(family, layer), silent)
+    expected = (before - plain_logprobs(family, embed(family))).sum()
+    handle.remove()
+    ours = neuron_ablation(reading(family), layer, neuron, range(ANSWER))
+    assert ours == pytest.approx(expected, abs=1e-5)
+
+
+def test_experts_have_all_but_neurons_and_recordings_do_without(tmp_path: Path) -> None:
+    pair = tl.load_pair(*tiny.save_pair(tmp_path, "mixtral", num_hidden_layers=2))
+    trace = trace_pair(pair, tiny.PROMPT, response="shared", max_new_tokens=3)
+    for key in (
+        blocks.components(0),
+        blocks.component_change(),
+        blocks.rotation(),
+        blocks.neurons(None, None),
+        blocks.neuron_activations("base", 0, 0),
+        blocks.head_write("base", 0, "neuron:0"),
+    ):
+        with pytest.raises(UnsupportedArchitectureError, match="are mixtures of experts"):
+            trace.block(key)
+    recorded = recording.read(recording.write(trace, tmp_path / "a.twl"))
+    kept = set(recorded.keys())
+    assert kept >= {blocks.lens("tuned", trace.manifest.prompt_length), blocks.shift_residual()}
+    assert not any(key.startswith(("neuron", "component", "rotation")) for key in kept)
+
+
+@pytest.mark.parametrize("architecture", ["falcon", "opt", "mixtral", "cohere"])
+def test_texts_together_equal_texts_alone(tmp_path: Path, architecture: str) -> None:
+    pair = tl.load_pair(*tiny.save_pair(tmp_path, architecture, num_hidden_layers=2))
+    prompts = [read_prompt(pair, text) for text in (tiny.PROMPT, "DOG in the garden", "The dog")]
+    together = attribute_prompts(pair, prompts, max_new_tokens=4)
+    for one, prompt in zip(together, prompts, strict=True):
+        (alone,) = attribute_prompts(pair, [prompt], max_new_tokens=4)
+        for side in SIDES:
+            assert one.answers[side].tokens == alone.answers[side].tokens
+            scale = np.abs(alone.values[side]).max()
+            np.testing.assert_allclose(one.values[side], alone.values[side], atol=1e-4 * scale)
