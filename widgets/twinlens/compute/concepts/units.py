@@ -21,6 +21,7 @@ from twinlens.compute.concepts.components import (
 )
 from twinlens.compute.concepts.rotation import RotationSettings, pair_rotation
 from twinlens.compute.models import architectures
+from twinlens.compute.models.dense import below_adapters, dense_weight
 from twinlens.compute.models.models import Models
 from twinlens.compute.models.weights import Weights
 from twinlens.compute.words.rows import WordRows, word_rows
@@ -381,9 +382,9 @@ def _normed(model: PreTrainedModel, vector: Tensor) -> Tensor:
     """Vectors [..., hidden] as the final norm passes them on, but for the common factor 1 / rms."""
     norm = architectures.final_norm(model)
     offset = architectures.architecture_of(model.config).norm_offset
-    layer_norm = isinstance(norm, nn.LayerNorm)
+    layer_norm = isinstance(below_adapters(norm), nn.LayerNorm)
     centred = vector - vector.mean(dim=-1, keepdim=True) if layer_norm else vector
-    return centred * (norm.weight.detach().float().cpu() + offset)  # type: ignore[operator]
+    return centred * (dense_weight(norm).float().cpu() + offset)
 
 
 def strongest(*strengths: Array, each: int) -> list[int]:

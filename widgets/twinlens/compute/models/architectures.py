@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from twinlens.compute.models.dense import dense_weight, linear_weight
 from twinlens.errors import UnsupportedArchitectureError
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def feed_forward_out(model: PreTrainedModel, layer: int) -> nn.Module:
 
 def unembedding(model: PreTrainedModel) -> Tensor:
     """Rows that score the next token, shape [vocabulary, hidden]."""
-    return cast(Tensor, output_embeddings(model).weight).detach()
+    return dense_weight(output_embeddings(model))
 
 
 def logits(model: PreTrainedModel, residual: Tensor) -> Tensor:
@@ -170,12 +171,12 @@ def scores(model: PreTrainedModel, normed: Tensor) -> Tensor:
 
 def value_vectors(model: PreTrainedModel, layer: int) -> Tensor:
     """What each feed-forward neuron writes, shape [intermediate, hidden]."""
-    return _weight(feed_forward_out(model, layer)).T
+    return linear_weight(feed_forward_out(model, layer)).T
 
 
 def output_weights(model: PreTrainedModel, layer: int) -> Tensor:
     """Output weights (W_O) of every head, shape [heads, hidden, head_dim]."""
-    weight = _weight(attention_out(model, layer))
+    weight = linear_weight(attention_out(model, layer))
     heads = sizes(model.config).heads
     return weight.reshape(weight.shape[0], heads, -1).transpose(0, 1)
 
@@ -193,9 +194,9 @@ def head_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tensor, Te
     modules = [layers(model)[layer].get_submodule(path) for path in parts.query_key_value]
     shape = sizes(model.config)
     if parts.fused == "no":
-        query, key, value = (_weight(module) for module in modules)
+        query, key, value = (linear_weight(module) for module in modules)
     else:
-        rows = _weight(modules[0])
+        rows = linear_weight(modules[0])
         if parts.fused == "interleaved":
             per_head = rows.reshape(shape.heads, 3, -1, shape.hidden)
             return per_head[:, 0], per_head[:, 1], per_head[:, 2]
@@ -207,12 +208,6 @@ def head_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tensor, Te
         key.reshape(shape.kv_heads, -1, shape.hidden),
         value.reshape(shape.kv_heads, -1, shape.hidden),
     )
-
-
-def _weight(module: nn.Module) -> Tensor:
-    """Weight as [out, in]; GPT-2's Conv1D keeps it the other way round."""
-    weight = cast(Tensor, module.weight).detach()
-    return weight if isinstance(module, nn.Linear) else weight.T
 
 
 def output_embeddings(model: PreTrainedModel) -> nn.Module:

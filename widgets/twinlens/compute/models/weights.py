@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from twinlens.compute.models import architectures, names
+from twinlens.compute.models.dense import dense_weight
 from twinlens.errors import HeadIndexError, ModelLoadError, UnsupportedArchitectureError
 
 if TYPE_CHECKING:
@@ -128,17 +129,12 @@ class Weights:
                 f"layer {layer} of {self.name!r} lacks an attention weight that the table names "
                 f"for models of type {self._model.config.model_type!r} ({error})"
             ) from error
-        if not all(cast(Tensor, module.weight).is_floating_point() for module in modules):
-            raise UnsupportedArchitectureError(
-                f"the attention weights of {self.name!r} are quantised: load the model in a "
-                "floating-point type to look at its weights"
-            )
         with self._filled([*modules, norm] if norm is not None else modules):
             query, key, value = architectures.head_weights(self._model, layer)
             output = architectures.output_weights(self._model, layer)
             gain = torch.ones(self.sizes.hidden, dtype=query.dtype, device=query.device)
             if norm is not None:
-                gain = cast(Tensor, norm.weight).detach() + parts.norm_offset
+                gain = dense_weight(norm) + parts.norm_offset
         return LayerWeights(query, key, value, output, gain)
 
     def input_embeddings(self) -> Tensor:
@@ -159,15 +155,15 @@ class Weights:
 
     def _matrix(self, module: nn.Module) -> Tensor:
         with self._filled([module]):
-            return cast(Tensor, module.weight).detach()
+            return dense_weight(module)
 
     @contextmanager
     def _filled(self, modules: Sequence[nn.Module]) -> Iterator[None]:
         """Put the stored weights of some modules in place while they are read."""
         with ExitStack() as undo:
             for module in modules:
-                empty = cast(nn.Parameter, module.weight)
-                if empty.is_meta:
+                empty = module.weight
+                if isinstance(empty, nn.Parameter) and empty.is_meta:
                     module.weight = nn.Parameter(self._read(module), requires_grad=False)
                     undo.callback(setattr, module, "weight", empty)
             yield
@@ -266,6 +262,11 @@ def _tensor_files(path: Path) -> dict[str, tuple[Path, str]]:
 
 def _skeleton(folder: Path, label: str) -> PreTrainedModel:
     """The model without its weights."""
+    if (folder / "adapter_config.json").is_file():
+        raise ModelLoadError(
+            f"{label!r} is a PEFT adapter, whose weights make sense over those of its base model "
+            "only: load the pair and look at them there (pair.word_pairs)"
+        )
     if not (folder / "config.json").is_file():
         raise ModelLoadError(f"{label!r} has no config.json beside its weights")
     try:
@@ -273,6 +274,11 @@ def _skeleton(folder: Path, label: str) -> PreTrainedModel:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelLoadError(f"the configuration of {label!r} cannot be read ({error})") from error
     architectures.architecture_of(config)
+    if getattr(config, "quantization_config", None):
+        raise UnsupportedArchitectureError(
+            f"the weights of {label!r} are quantised and cannot be read from its files: load the "
+            "pair and look at them there (pair.word_pairs)"
+        )
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
         return cast(PreTrainedModel, model)

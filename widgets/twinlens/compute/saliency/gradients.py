@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
+from twinlens.compute.models.derivatives import has_forward_mode
 from twinlens.compute.passes.conditions import Conditions, Prefix, hookable, observed
 from twinlens.compute.passes.cut import states_at_cut
 from twinlens.compute.passes.folding import (
@@ -114,7 +115,7 @@ def _slopes(
 def rows_are_cheaper(texts: Texts, wanted: Array) -> bool:
     """Whether forward mode needs less time than reverse mode for the cells that are wanted."""
     reading = texts.readings[0]
-    if not hookable(reading.model):
+    if not (hookable(reading.model) and has_forward_mode(reading.model)):
         return False
     length = texts.embedded.shape[1]
     rows = np.flatnonzero(wanted.any(axis=1))
