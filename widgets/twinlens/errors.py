@@ -17,6 +17,14 @@ class UnsupportedArchitectureError(TwinlensError):
     """A model whose weights are not described in the architecture table."""
 
 
+class NotDifferentiableError(TwinlensError):
+    """A model whose gradients cannot be had; the message says what works without them."""
+
+
+class SettingError(TwinlensError, ValueError):
+    """An argument that is none of its choices; the message names them."""
+
+
 class PromptError(TwinlensError, ValueError):
     """A prompt that is empty, too long, or whose marked spans are not in it."""
 

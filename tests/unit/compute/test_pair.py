@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import constants
 from transformers.utils import logging
 from twinlens.compute.live.live import trace_pair
-from twinlens.compute.models import checks, sources
+from twinlens.compute.models import checks, loading
 from twinlens.compute.models import models as models_module
 from twinlens.compute.pair import Pair, demo_pair, load_pair
 from twinlens.errors import (
@@ -60,7 +60,7 @@ def test_bars_only_where_loading_lasts(
     monkeypatch.setattr(logging, "_tqdm_active", True)
     load_pair(*folders)
     assert capfd.readouterr().err == ""
-    monkeypatch.setattr(sources, "PATIENCE", 0.0)
+    monkeypatch.setattr(loading, "PATIENCE", 0.0)
     load_pair(*folders)
     assert "loading base" in capfd.readouterr().err
 

@@ -106,7 +106,7 @@ def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
-    with pytest.raises(ModelLoadError, match=r"no tensor 'model\.layers\.3\.self_attn"):
+    with pytest.raises(ModelLoadError, match=r"lacks 'model\.layers\.3\.self_attn"):
         Weights(tmp_path).layer(3)
     packed = nn.Parameter(torch.zeros(32, 16, dtype=torch.uint8), requires_grad=False)
     model.model.layers[1].self_attn.q_proj.weight = packed

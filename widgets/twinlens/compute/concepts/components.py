@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import scipy.linalg
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.fingerprint import key_of
@@ -214,11 +214,6 @@ def value_vectors(weights: Weights, layer: int) -> Tensor:
             f"layer {layer} of {weights.name!r} lacks the feed-forward weight that the table "
             f"names ({error})"
         ) from error
-    if not cast(nn.Parameter, module.weight).is_floating_point():
-        raise UnsupportedArchitectureError(
-            f"the feed-forward weights of {weights.name!r} are quantised: load the model in a "
-            "floating-point type to look at its weights"
-        )
     with weights._filled([module]):
         return architectures.value_vectors(weights._model, layer)
 

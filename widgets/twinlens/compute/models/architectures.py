@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from twinlens.compute.models.dense import below_adapters, dense_weight, linear_weight
 from twinlens.errors import UnsupportedArchitectureError
 
 if TYPE_CHECKING:
@@ -249,9 +250,9 @@ def attention_norm(model: PreTrainedModel, layer: int) -> nn.Module | None:
 
 def norm_gain(model: PreTrainedModel, norm: nn.Module) -> Tensor | None:
     """What a norm multiplies by, shape [hidden]; None where it has no weight."""
-    weight = cast("Tensor | None", getattr(norm, "weight", None))
-    offset = architecture_of(model.config).norm_offset
-    return None if weight is None else weight.detach() + offset
+    if getattr(below_adapters(norm), "weight", None) is None:
+        return None
+    return dense_weight(norm) + architecture_of(model.config).norm_offset
 
 
 def attention(model: PreTrainedModel, layer: int) -> nn.Module:
@@ -272,7 +273,7 @@ def feed_forward_out(model: PreTrainedModel, layer: int) -> nn.Module:
 
 def unembedding(model: PreTrainedModel) -> Tensor:
     """Rows that score the next token, shape [vocabulary, hidden]."""
-    return cast(Tensor, output_embeddings(model).weight).detach()
+    return dense_weight(output_embeddings(model))
 
 
 def logits(model: PreTrainedModel, residual: Tensor) -> Tensor:
@@ -315,12 +316,12 @@ def value_vectors(model: PreTrainedModel, layer: int) -> Tensor:
         If the layers are mixtures of experts.
     """
     check_neurons(model.config)
-    return _weight(feed_forward_out(model, layer)).T
+    return linear_weight(feed_forward_out(model, layer)).T
 
 
 def output_weights(model: PreTrainedModel, layer: int) -> Tensor:
     """Output weights (W_O) of every head, shape [heads, hidden, head_dim]."""
-    weight = _weight(attention_out(model, layer))
+    weight = linear_weight(attention_out(model, layer))
     heads = sizes(model.config).heads
     return weight.reshape(weight.shape[0], heads, -1).transpose(0, 1)
 
@@ -335,7 +336,7 @@ def head_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tensor, Te
         Query head h reads key head ``h // (heads // kv_heads)``.
     """
     modules = query_key_value(model, layer)
-    weights = [_weight(module) for module in modules]
+    weights = [linear_weight(module) for module in modules]
     return split_heads(model.config, weights)
 
 
@@ -363,12 +364,6 @@ def split_heads(config: PretrainedConfig, rows: list[Tensor]) -> tuple[Tensor, T
 
 def _counts(shape: Sizes) -> tuple[int, int, int]:
     return shape.heads, shape.kv_heads, shape.kv_heads
-
-
-def _weight(module: nn.Module) -> Tensor:
-    """Weight as [out, in]; GPT-2's Conv1D keeps it the other way round."""
-    weight = cast(Tensor, module.weight).detach()
-    return weight if isinstance(module, nn.Linear) else weight.T
 
 
 def output_embeddings(model: PreTrainedModel) -> nn.Module:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from twinlens.compute.models.architectures import sizes
-from twinlens.compute.models.sources import ModelSource, load_weights, revision_of
+from twinlens.compute.models.loading import load_weights, revision_of
+from twinlens.compute.models.sources import ModelSource
 from twinlens.compute.models.weights import Weights
 from twinlens.contract.manifest import ModelInfo, PairInfo
 from twinlens.contract.words import SIDES, Side

@@ -1,24 +1,20 @@
-"""Where a model comes from, and reading its configuration, tokenizer and weights."""
+"""Where a model comes from, and reading its configuration and tokenizer."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging
+from transformers import AutoConfig, AutoTokenizer
 
 from twinlens.compute.models.architectures import architecture_of
 from twinlens.errors import ModelLoadError
-from twinlens.support.progress import PATIENCE
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 _PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 
@@ -85,7 +81,7 @@ def source_of(name: str | Path, revision: str | None) -> ModelSource:
 
 
 @contextmanager
-def _load_errors(source: ModelSource, what: str) -> Iterator[None]:
+def load_errors(source: ModelSource, what: str) -> Iterator[None]:
     """Turn whatever the libraries raise for a bad file or a missing network into one sentence."""
     try:
         yield
@@ -99,21 +95,6 @@ def _load_errors(source: ModelSource, what: str) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _patient_bars(source: ModelSource) -> Iterator[None]:
-    """Let the bars of transformers name the model, appear only in a long load, and go away."""
-
-    def hook(factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        what = {"desc": f"loading {source.name}", "delay": PATIENCE, "leave": False}
-        return factory(*args, **{**kwargs, **what})
-
-    previous = logging.set_tqdm_hook(hook)
-    try:
-        yield
-    finally:
-        logging.set_tqdm_hook(previous)
-
-
 def load_config(source: ModelSource, trust_remote_code: bool) -> PretrainedConfig:
     """Configuration of a model of a supported architecture.
 
@@ -124,7 +105,7 @@ def load_config(source: ModelSource, trust_remote_code: bool) -> PretrainedConfi
     UnsupportedArchitectureError
         If its architecture is not in the table.
     """
-    with _load_errors(source, "configuration"):
+    with load_errors(source, "configuration"):
         config = AutoConfig.from_pretrained(
             source.place,
             revision=source.revision,
@@ -143,7 +124,7 @@ def load_tokenizer(source: ModelSource, trust_remote_code: bool) -> PreTrainedTo
     ModelLoadError
         If it cannot be read or gives none.
     """
-    with _load_errors(source, "tokenizer"):
+    with load_errors(source, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(
             source.place,
             revision=source.revision,
@@ -156,55 +137,3 @@ def load_tokenizer(source: ModelSource, trust_remote_code: bool) -> PreTrainedTo
             "the tokenizers library's format (tokenizer.json)"
         )
     return cast("PreTrainedTokenizerFast", tokenizer)
-
-
-def load_weights(
-    source: ModelSource, config: PretrainedConfig, options: dict[str, Any]
-) -> PreTrainedModel:
-    """The model in evaluation mode, its weights frozen.
-
-    Parameters
-    ----------
-    options : dict
-        ``device``, ``device_map``, ``dtype`` and ``trust_remote_code`` as `load_pair` sets them.
-
-    Raises
-    ------
-    ModelLoadError
-        If the weights cannot be read.
-    """
-    weights = {"gguf_file": source.gguf} if source.gguf else {"use_safetensors": True}
-    # Weights made in a caller's inference mode could never enter a gradient.
-    with (
-        _load_errors(source, "weights"),
-        _patient_bars(source),
-        torch.inference_mode(False),
-    ):
-        model = AutoModelForCausalLM.from_pretrained(
-            source.place,
-            config=None if source.gguf else config,
-            revision=source.revision,
-            trust_remote_code=options["trust_remote_code"],
-            dtype=options["dtype"],
-            device_map=options["device_map"],
-            # One attention for everything: sdpa knows no soft caps and no forward-mode gradients.
-            attn_implementation="eager",
-            **weights,
-        )
-        if options["device_map"] is None:
-            model.to(options["device"])
-    return cast("PreTrainedModel", model.train(False).requires_grad_(False))
-
-
-def revision_of(source: ModelSource, config: PretrainedConfig) -> str:
-    """Hub commit, or a hash over the content of the weight files in the order of their names."""
-    commit = getattr(config, "_commit_hash", None)
-    folder = Path(source.place)
-    if commit or not folder.is_dir():
-        return str(commit or source.revision or "unknown")
-    digest = hashlib.sha256()
-    for path in [folder / source.gguf] if source.gguf else sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 22):
-                digest.update(chunk)
-    return f"sha256:{digest.hexdigest()[:16]}"

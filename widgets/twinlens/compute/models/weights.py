@@ -19,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from twinlens.compute.models import architectures
+from twinlens.compute.models import architectures, names
+from twinlens.compute.models.dense import dense_weight
 from twinlens.errors import HeadIndexError, ModelLoadError, UnsupportedArchitectureError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Weights:
         self, source: PreTrainedModel | str | os.PathLike[str], name: str | None = None
     ) -> None:
         self.folder: Path | None = None
-        self._files: dict[str, Path] = {}
+        self._files: dict[str, tuple[Path, str]] = {}
         self._open: dict[Path, Any] = {}
         if isinstance(source, PreTrainedModel):
             self._model = source
@@ -95,7 +96,12 @@ class Weights:
         self.name = name or Path(label).name
         self.sizes: Sizes = architectures.sizes(self._model.config)
         self._parts = architectures.architecture_of(self._model.config)
-        self._names = {id(tensor): key for key, tensor in self._model.named_parameters()}
+        self._names: dict[int, str] = {}
+        self._tied: dict[int, list[nn.Module]] = {}
+        for path, module in self._model.named_modules():
+            if isinstance(getattr(module, "weight", None), nn.Parameter):
+                self._names[id(module)] = f"{path}.weight"
+                self._tied.setdefault(id(module.weight), []).append(module)
 
     def layer(self, layer: int) -> LayerWeights:
         """Attention weights of one layer.
@@ -123,11 +129,6 @@ class Weights:
                 f"layer {layer} of {self.name!r} lacks an attention weight that the table names "
                 f"for models of type {self._model.config.model_type!r} ({error})"
             ) from error
-        if not all(cast(Tensor, module.weight).is_floating_point() for module in modules):
-            raise UnsupportedArchitectureError(
-                f"the attention weights of {self.name!r} are quantised: load the model in a "
-                "floating-point type to look at its weights"
-            )
         weighted = norm is not None and getattr(norm, "weight", None) is not None
         with self._filled([*modules, norm] if norm is not None and weighted else modules):
             query, key, value = architectures.head_weights(self._model, layer)
@@ -155,48 +156,60 @@ class Weights:
 
     def _matrix(self, module: nn.Module) -> Tensor:
         with self._filled([module]):
-            return cast(Tensor, module.weight).detach()
+            return dense_weight(module)
 
     @contextmanager
     def _filled(self, modules: Sequence[nn.Module]) -> Iterator[None]:
         """Put the stored weights of some modules in place while they are read."""
         with ExitStack() as undo:
             for module in modules:
-                empty = cast(nn.Parameter, module.weight)
-                if empty.is_meta:
-                    module.weight = nn.Parameter(self._read(empty), requires_grad=False)
+                empty = module.weight
+                if isinstance(empty, nn.Parameter) and empty.is_meta:
+                    module.weight = nn.Parameter(self._read(module), requires_grad=False)
                     undo.callback(setattr, module, "weight", empty)
             yield
 
-    def _read(self, empty: nn.Parameter) -> Tensor:
-        name = self._names[id(empty)]
+    def _read(self, module: nn.Module) -> Tensor:
+        empty = cast(nn.Parameter, module.weight)
+        name = self._names[id(module)]
+        # As transformers does it: tensors that are tied and stored apart stay apart.
+        tied = [self._names[id(other)] for other in self._tied.get(id(empty), ())]
         # Checkpoints of the headless model leave out the prefix of its place in the full one;
         # those of GPT-NeoX call the unembedding by its old name.
-        forms = (
-            name,
-            name.removeprefix(f"{self._model.base_model_prefix}."),
-            name.replace("lm_head.", "embed_out."),
-        )
-        stored = next((form for form in forms if form in self._files), None)
-        if stored is None:
-            raise ModelLoadError(
-                f"the files of {self.name!r} hold no tensor {name!r}, which its configuration "
-                "asks for"
+        forms = [
+            form
+            for known in (name, *tied)
+            for form in (
+                known,
+                known.removeprefix(f"{self._model.base_model_prefix}."),
+                known.replace("lm_head.", "embed_out."),
             )
-        path = self._files[stored]
+        ]
+        found = next((form for form in forms if form in self._files), None)
+        if found is None:
+            fault = names.misfit({name}, self._unexpected(), (), self.sizes.layers)
+            raise ModelLoadError(f"{self.name!r} does not hold the weights of its model: {fault}")
+        path, stored = self._files[found]
         try:
             if path not in self._open:
                 self._open[path] = safe_open(path, framework="pt")
             tensor = cast(Tensor, self._open[path].get_tensor(stored))
         except (OSError, SafetensorError) as error:
             raise ModelLoadError(f"{path.name!r} cannot be read ({error})") from error
-        if tensor.shape != empty.shape or not tensor.is_floating_point():
+        plain = tensor.is_floating_point() and tensor.dtype.itemsize > 1
+        if tensor.shape != empty.shape or not plain:
             raise ModelLoadError(
                 f"tensor {name!r} of {self.name!r} is {tensor.dtype} of shape "
                 f"{tuple(tensor.shape)}, not a plain weight of shape {tuple(empty.shape)}: "
                 "quantised weights have to be loaded as a model"
             )
         return tensor
+
+    def _unexpected(self) -> set[str]:
+        """Stored tensors that are none of the model."""
+        known = self._model.state_dict().keys()
+        known |= {name.removeprefix(f"{self._model.base_model_prefix}.") for name in known}
+        return self._files.keys() - known
 
 
 class HeldWeights:
@@ -224,25 +237,25 @@ def layer_weights(source: WeightSource, layer: int) -> LayerWeights:
     return weights_of(source).layer(layer)
 
 
-def _tensor_files(path: Path) -> dict[str, Path]:
-    """File of every tensor."""
+def _tensor_files(path: Path) -> dict[str, tuple[Path, str]]:
+    """File of every tensor and its name there, by its plain name."""
     if not path.exists():
         raise ModelLoadError(f"there is no model folder or file {path.name!r}")
     if path.is_dir() and (path / _INDEX).is_file():
         try:
             index = json.loads((path / _INDEX).read_text("utf-8"))["weight_map"]
             # Shards lie beside their index; a path in it is never followed elsewhere.
-            return {str(key): path / Path(file).name for key, file in index.items()}
+            return {names.plain(key): (path / Path(file).name, key) for key, file in index.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelLoadError(f"{_INDEX!r} of {path.name!r} is damaged ({error})") from error
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not files:
         raise ModelLoadError(f"there is no .safetensors file in {path.name!r}")
-    file_of: dict[str, Path] = {}
+    file_of: dict[str, tuple[Path, str]] = {}
     for file in files:
         try:
             with safe_open(file, framework="pt") as stored:
-                file_of |= dict.fromkeys(stored.keys(), file)
+                file_of |= {names.plain(key): (file, key) for key in stored.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise ModelLoadError(f"{file.name!r} is no safetensors file ({error})") from error
     return file_of
@@ -250,6 +263,11 @@ def _tensor_files(path: Path) -> dict[str, Path]:
 
 def _skeleton(folder: Path, label: str) -> PreTrainedModel:
     """The model without its weights."""
+    if (folder / "adapter_config.json").is_file():
+        raise ModelLoadError(
+            f"{label!r} is a PEFT adapter, whose weights make sense over those of its base model "
+            "only: load the pair and look at them there (pair.word_pairs)"
+        )
     if not (folder / "config.json").is_file():
         raise ModelLoadError(f"{label!r} has no config.json beside its weights")
     try:
@@ -257,6 +275,11 @@ def _skeleton(folder: Path, label: str) -> PreTrainedModel:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelLoadError(f"the configuration of {label!r} cannot be read ({error})") from error
     architectures.architecture_of(config)
+    if getattr(config, "quantization_config", None):
+        raise UnsupportedArchitectureError(
+            f"the weights of {label!r} are quantised and cannot be read from its files: load the "
+            "pair and look at them there (pair.word_pairs)"
+        )
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
         return cast(PreTrainedModel, model)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
+from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.compute.passes.conditions import Conditions, Prefix, observed
 from twinlens.compute.passes.cut import Cut, cut_open
 from twinlens.compute.passes.reading import Reading, precise
@@ -155,8 +156,14 @@ def fold_together(
         Run through the observed attention; otherwise the model's own is used.
     cut : bool
         Fold what is behind the last attention, too: gradients of its neurons are then lost.
+
+    Raises
+    ------
+    NotDifferentiableError
+        If gradients do not pass through its weights as they are stored.
     """
     model, chosen = texts.readings[0].model, list(columns)
+    check_differentiable(model)
     start = conditions.start if conditions else 0
     places = torch.tensor(chosen, device=embedded.device) + (texts.prompt_length - 1 - start)
     around: AbstractContextManager[None] = (

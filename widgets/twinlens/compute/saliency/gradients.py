@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
+from twinlens.compute.models.derivatives import has_forward_mode
 from twinlens.compute.passes.conditions import Conditions, Prefix, hookable, observed
 from twinlens.compute.passes.cut import states_at_cut
 from twinlens.compute.passes.folding import (
@@ -116,7 +117,7 @@ def rows_are_cheaper(texts: Texts, wanted: Array) -> bool:
     reading = texts.readings[0]
     # Which experts a token goes to depends on data: forward mode has no rule for that.
     experts = architectures.architecture_of(reading.model.config).experts
-    if experts or not hookable(reading.model):
+    if experts or not (hookable(reading.model) and has_forward_mode(reading.model)):
         return False
     length = texts.embedded.shape[1]
     rows = np.flatnonzero(wanted.any(axis=1))

@@ -19,6 +19,7 @@ from twinlens.compute.text.pieces import pieces
 from twinlens.contract.forms import DeletionCurve, Faithfulness
 from twinlens.contract.wire import Array
 from twinlens.contract.words import EXACT, PUBLISHED, SIDES, UNITS, Side
+from twinlens.errors import NotDifferentiableError
 from twinlens.measures.faithfulness import faithfulness
 from twinlens.support.progress import Report
 from twinlens.traces.grouping import groups
@@ -121,9 +122,12 @@ class SaliencyTables:
             return np.asarray(np.abs(values).sum(axis=1))
         reading = self._reading(side, model, "attention_knockout")
         numbers = self._models.sizes.layers * self._models.sizes.heads * len(reading.ids) ** 2
-        if not hookable(model) or numbers > _PATTERNS_FOR_ORDER:
-            return summed_gradient(reading)
-        return np.asarray(knockout_by_head(reading).sum(axis=(0, 1)))
+        try:
+            if not hookable(model) or numbers > _PATTERNS_FOR_ORDER:
+                return summed_gradient(reading)
+            return np.asarray(knockout_by_head(reading).sum(axis=(0, 1)))
+        except NotDifferentiableError:  # the order is only a guess at what comes first
+            return np.zeros(reading.prompt_length)
 
     def _reading(self, side: Side, model: PreTrainedModel, name: str) -> Reading:
         tokens = self._manifest.prompt_tokens

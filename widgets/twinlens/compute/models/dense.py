@@ -1,0 +1,111 @@
+"""Weights as numbers, however a module stores them: packed, or with an adapter over them."""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from twinlens.errors import UnsupportedArchitectureError
+
+_PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def dense_weight(module: nn.Module) -> Tensor:
+    """The weight that a module applies as it stands, floating-point, laid out as the module has it.
+
+    Of an adapter that is switched on it holds the change as well.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If it is quantised in a way that cannot be undone here, or its adapter cannot be merged.
+    """
+    if hasattr(module, "original_module"):  # a part that was trained whole, beside the adapter
+        return dense_weight(_trained(module))
+    if hasattr(module, "get_base_layer"):
+        return _adapted(module)
+    weight = getattr(module, "weight", None)
+    if type(weight) in (Tensor, nn.Parameter) and weight.dtype in _PLAIN:
+        return cast(Tensor, weight.detach())
+    return _unpacked(module, weight).detach()
+
+
+def linear_weight(module: nn.Module) -> Tensor:
+    """`dense_weight` as [out, in]; GPT-2's Conv1D keeps it the other way round."""
+    weight = dense_weight(module)
+    return weight if isinstance(below_adapters(module), nn.Linear) else weight.T
+
+
+def below_adapters(module: nn.Module) -> nn.Module:
+    """The module of the base model that an adapter stands over, or the module itself."""
+    for name in ("base_layer", "original_module"):
+        if hasattr(module, name):
+            return below_adapters(cast(nn.Module, getattr(module, name)))
+    return module
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether `dense_weight` only has to look: neither packed nor under an adapter."""
+    weight = getattr(module, "weight", None)
+    return (
+        type(weight) in (Tensor, nn.Parameter)
+        and weight.dtype in _PLAIN
+        and not hasattr(module, "get_base_layer")
+    )
+
+
+def _trained(wrapper: nn.Module) -> nn.Module:
+    if wrapper.disable_adapters or not wrapper.active_adapters:
+        return cast(nn.Module, wrapper.original_module)
+    if hasattr(wrapper, "token_adapter"):
+        return cast(nn.Module, wrapper.token_adapter)
+    return cast(nn.Module, wrapper.modules_to_save[wrapper.active_adapters[0]])  # type: ignore[index]
+
+
+def _adapted(module: nn.Module) -> Tensor:
+    base = cast(nn.Module, module.get_base_layer())  # type: ignore[operator]
+    if module.disable_adapters or module.merged:
+        return dense_weight(base)
+    if is_plain(base):
+        # On a copy of this one module: every kind of adapter knows best how it is merged.
+        merged = copy.deepcopy(module)
+        try:
+            with torch.no_grad():
+                merged.merge()  # type: ignore[operator]
+        except (NotImplementedError, ValueError, AttributeError, RuntimeError) as error:
+            raise UnsupportedArchitectureError(
+                "the weights of this kind of adapter cannot be looked at, because they cannot be "
+                f"merged into those of the base model ({type(module).__module__})"
+            ) from error
+        return dense_weight(merged.get_base_layer())  # type: ignore[operator]
+    active = [name for name in module.active_adapters if name in getattr(module, "lora_A", {})]
+    if any(name in getattr(module, "lora_variant", {}) for name in active):
+        raise UnsupportedArchitectureError(
+            "the weights of this variant of LoRA over a quantised model cannot be looked at: load "
+            "the base model in a floating-point type"
+        )
+    weight = dense_weight(base)
+    for name in active:
+        weight = weight + module.get_delta_weight(name).to(weight)  # type: ignore[operator]
+    return weight
+
+
+def _unpacked(module: nn.Module, weight: object) -> Tensor:
+    """Weight of a quantised module."""
+    kind = type(weight).__name__
+    if kind in ("Params4bit", "Int8Params"):
+        from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+        return cast(Tensor, dequantize_bnb_weight(weight, getattr(module, "state", None)))  # type: ignore[arg-type]
+    # Tensors that do arithmetic on packed numbers, such as torchao's, know how to unpack them.
+    if isinstance(weight, Tensor) and type(weight) not in (Tensor, nn.Parameter):
+        unpacked = weight.dequantize() if hasattr(weight, "dequantize") else None
+        if isinstance(unpacked, Tensor) and type(unpacked) is Tensor:
+            return unpacked
+    raise UnsupportedArchitectureError(
+        f"the weights of {type(module).__name__} modules are quantised and cannot be looked at: "
+        "load the model in a floating-point type"
+    )
