@@ -17,6 +17,10 @@ class UnsupportedArchitectureError(TwinlensError):
     """A model whose weights are not described in the architecture table."""
 
 
+class ArgumentError(TwinlensError, TypeError, ValueError):
+    """An argument that is unknown, of the wrong kind or out of range."""
+
+
 class PromptError(TwinlensError, ValueError):
     """A prompt that is empty, too long, or whose marked spans are not in it."""
 
