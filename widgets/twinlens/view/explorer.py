@@ -375,6 +375,6 @@ def _check_names(traits: Mapping[str, Any]) -> None:
 
 def _wanted(name: str, trait: Any) -> str:
     if isinstance(trait, t.Enum):
-        return f"use one of {', '.join(trait.values)}"
+        return f"use one of {', '.join(trait.values or ())}"
     kinds = {t.Int: "a whole number", t.Bool: "True or False", t.Dict: "a dictionary"}
     return f"{name} is {kinds.get(type(trait), 'a text')}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 #: Put before a text to cut it as it would be cut inside one: they rarely merge with what follows.
-_ANCHORS = ("\n", ".", ",", ":", "-", "x", "a", "0", "Q")
+_ANCHORS = ("\n", *".,:-", *"xqzaeiou0")
 #: Tokens that one character may be cut into.
 _BYTES = 8
 
@@ -108,7 +108,7 @@ def choose_answers(
     if kind == "own":
         return kind, {side: Answer(*cuts[side], own[side], ended[side]) for side in SIDES}
     if kind == "given":
-        shared, whose = encode_answer(pair, prompt, response), cast(Side, "tuned")
+        shared, whose = encode_answer(pair, prompt, response), SIDES[1]
     else:
         whose = cast(Side, kind)
         shared = generated[whose]
@@ -215,7 +215,7 @@ def answer_tokens(
 
 
 def _spelled(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
-    return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+    return str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
 
 def _stopped_at_once(side: Side) -> str:

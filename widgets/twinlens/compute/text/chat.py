@@ -191,10 +191,13 @@ def _placed(
     cores = [text.strip() for text in texts]
     leads = [len(text) - len(text.lstrip()) for text in texts]
     mark = _unused(real + "".join(texts))
-    # In place of the texts, which is right for whatever they say; then in front of them, for
-    # templates that look into a text.
-    for hides in (True, False):
-        marks = [mark(i) + ("" if hides else core) for i, core in enumerate(cores)]
+    # In place of the texts, which is right for whatever they say; then in front of them and behind
+    # them, for templates that look into a text.
+    for mode in ("instead", "before", "behind"):
+        marks = [
+            {"instead": mark(i), "before": mark(i) + core, "behind": core + mark(i)}[mode]
+            for i, core in enumerate(cores)
+        ]
         marked = render(
             [
                 text[: leads[i]] + marks[i] + text[leads[i] + len(cores[i]) :] if cores[i] else text
@@ -204,14 +207,19 @@ def _placed(
         places: list[list[int]] = [[] for _ in texts]
         first, *rest = re.split(mark(r"(\d+)"), marked)
         text = first
-        for number, literal in zip(rest[::2], rest[1::2], strict=True):
-            places[int(number)].append(len(text))
-            text += (cores[int(number)] if hides else "") + literal
+        for number, literal in zip(map(int, rest[::2]), rest[1::2], strict=True):
+            core = cores[number]
+            places[number].append(len(text) - (len(core) if mode == "behind" else 0))
+            text += (core if mode == "instead" else "") + literal
         lost = [i for i, core in enumerate(cores) if core and not places[i]]
         if (
             text == real
             and not lost
-            and all(text.startswith(cores[i], p) for i, found in enumerate(places) for p in found)
+            and all(
+                p >= 0 and text.startswith(cores[i], p)
+                for i, found in enumerate(places)
+                for p in found
+            )
         ):
             return real, places
     said = "leaves out" if lost else "changes"
@@ -312,7 +320,7 @@ def _source(
 
 
 def _tool(tool: Any) -> Any:
-    from transformers.utils import get_json_schema
+    from transformers.utils.chat_template_utils import get_json_schema
 
     return get_json_schema(tool) if callable(tool) else tool
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from twinlens.compute.models.models import Models
 from twinlens.errors import PromptError
@@ -99,7 +99,7 @@ def _knowing(
     known = tokenizer.get_vocab()
     grown = copy.deepcopy(tokenizer)
     grown.add_tokens([t for t in other.added_tokens_decoder.values() if t.content not in known])
-    return cast("PreTrainedTokenizerFast", grown)
+    return grown
 
 
 def _apart(text: str, spans: Sequence[Place], front: int) -> list[Place]:

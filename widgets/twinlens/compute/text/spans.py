@@ -72,7 +72,7 @@ def _found(
     if not chat:
         if len(entries) != 2 or None in numbers:
             raise _form(span, name, chat=chat)
-        return [_between(parts[0], *numbers, "the prompt")]
+        return [_between(parts[0], numbers, "the prompt")]
     if not entries or numbers[0] is None:
         raise _form(span, name, chat=chat)
     count = 1 + max((part.message for part in parts), default=-1)
@@ -89,7 +89,7 @@ def _found(
         checked_text(entries[1], f"{name}=", PromptError)
         return [_first(of, entries[1])]
     if len(entries) == 3 and None not in numbers and len(of) == 1:
-        return [_between(of[0], *numbers[1:], f"message {message}")]
+        return [_between(of[0], numbers[1:], f"message {message}")]
     raise _form(span, name, chat=chat)
 
 
@@ -102,7 +102,8 @@ def _first(parts: Sequence[Part], span: str) -> tuple[Part, int, int]:
     raise PromptError(f"the span {span!r} is not in the prompt; the nearest match is {nearest!r}")
 
 
-def _between(part: Part, start: Any, end: Any, where: str) -> tuple[Part, int, int]:
+def _between(part: Part, span: Sequence[Any], where: str) -> tuple[Part, int, int]:
+    start, end = span
     if not 0 <= start < end <= len(part.text):
         raise PromptError(
             f"the span ({start}, {end}) is not in {where}, which has {len(part.text)} characters"

@@ -84,9 +84,14 @@ class Job:
         def work(rows: Sequence[StudyRow], say: Say) -> Iterator[CaseResult]:
             readable: list[tuple[StudyRow, Prompt, str]] = []
             for row in rows:
-                marked = {"instruction": list(row.instruction), "context": list(row.context)}
                 try:
-                    prompt = read_prompt(pair, row.prompt, template=self.template, **marked)
+                    prompt = read_prompt(
+                        pair,
+                        row.prompt,
+                        instruction=list(row.instruction),
+                        context=list(row.context),
+                        template=self.template,
+                    )
                     readable.append((row, prompt, self.reads(row)))
                 except TwinlensError as error:
                     yield Problem(row.number, str(error))
@@ -152,7 +157,7 @@ def case_of(
     at: int,
     method: str,
 ) -> Case:
-    """The case of one model: what it read of a row from code point `at`, and its saliency [N, M]."""
+    """The case of one model: its saliency [N, M], and what it read: a row, at code point `at`."""
     scored = [i for i, token in enumerate(tokens) if token.segment in SCORED_SEGMENTS]
 
     def hit(spans: tuple[CharacterSpan, ...]) -> tuple[int, ...]:
