@@ -90,10 +90,11 @@ def explore(
     from twinlens.compute.live.live import trace_pair
     from twinlens.compute.pair import Pair
     from twinlens.compute.saliency.methods import METHODS
+    from twinlens.compute.text.arguments import kind_of
 
     if not isinstance(pair, Pair):
         raise ArgumentError(
-            f"pair= is a {type(pair).__name__}: give explore a pair from load_pair or demo_pair"
+            f"pair= is {kind_of(pair)}: give explore a pair from load_pair or demo_pair"
         )
     check_traits(traits, METHODS, layers=pair.sizes.layers, heads=pair.sizes.heads)
     with progress("tracing") as report:

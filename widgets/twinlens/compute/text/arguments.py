@@ -22,7 +22,7 @@ def checked_text(value: Any, what: str, error: type[TwinlensError]) -> str:
         If it is no text, or holds half of a surrogate pair.
     """
     if not isinstance(value, str):
-        raise error(f"{what} is a {type(value).__name__}: write a text")
+        raise error(f"{what} is {kind_of(value)}: write a text")
     try:
         value.encode()
     except UnicodeEncodeError as wrong:
@@ -32,6 +32,11 @@ def checked_text(value: Any, what: str, error: type[TwinlensError]) -> str:
             "again from its bytes"
         ) from wrong
     return value
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, for messages of errors."""
+    return "None" if value is None else f"of type {type(value).__name__}"
 
 
 def whole_number(value: Any) -> int | None:
@@ -78,11 +83,12 @@ def read_response(response: Any, answer: Any = None) -> str:
     names = ", ".join(f'"{name}"' for name in ("shared", "own", "base", "tuned"))
     if answer is not None:
         if not isinstance(answer, str):
-            raise AnswerError(f"answer= is a {type(answer).__name__}: write the text to explain")
+            raise AnswerError(f"answer= is {kind_of(answer)}: write the text to explain")
         response = Given(answer)
     if not isinstance(response, str):
-        what = "None" if response is None else f"a {type(response).__name__}"
-        raise AnswerError(f"response= is {what}: use {names}, or the text of an answer")
+        raise AnswerError(
+            f"response= is {kind_of(response)}: use {names}, or the text of an answer"
+        )
     if not isinstance(response, Given):
         if response in CHOICES:
             return CHOICES[response]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from twinlens.compute.text.arguments import checked_text
+from twinlens.compute.text.arguments import checked_text, kind_of
 from twinlens.errors import PromptError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def read_messages(messages: Sequence[Any]) -> list[dict[str, Any]]:
     read: list[dict[str, Any]] = []
     for number, message in enumerate(messages):
         if not isinstance(message, Mapping):
-            what = "a text" if isinstance(message, str) else f"a {type(message).__name__}"
+            what = "a text" if isinstance(message, str) else kind_of(message)
             raise PromptError(
                 f"the prompt is a list whose entry {number} is {what}: a prompt is one text, or a "
                 'list of messages {"role": ..., "content": ...}; call once for each prompt'
@@ -247,14 +247,12 @@ def _texts(number: int, message: Message) -> Iterator[str]:
         yield checked_text(content, f"message {number}", PromptError)
         return
     if not isinstance(content, Sequence):
-        raise PromptError(
-            f"the content of message {number} is a {type(content).__name__}: write a text"
-        )
+        raise PromptError(f"the content of message {number} is {kind_of(content)}: write a text")
     for entry in content:
         if not isinstance(entry, Mapping) or not isinstance(entry.get("text"), str):
-            kind = entry.get("type") if isinstance(entry, Mapping) else type(entry).__name__
+            kind = entry.get("type") if isinstance(entry, Mapping) else kind_of(entry)
             raise PromptError(
-                f"message {number} holds {kind!r}, but the models read text alone: "
+                f"message {number} holds a part that is {kind}, but the models read text alone: "
                 'give parts as {"type": "text", "text": ...}'
             )
         yield checked_text(entry["text"], f"message {number}", PromptError)

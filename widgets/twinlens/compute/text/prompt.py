@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twinlens.compute.models.models import Models
-from twinlens.compute.text.arguments import checked_text, read_length
+from twinlens.compute.text.arguments import checked_text, kind_of, read_length
 from twinlens.compute.text.chat import Chat, Message, Part, plain, read_messages, rendered
 from twinlens.compute.text.cutting import Place, cut
 from twinlens.compute.text.pieces import label, pieces
@@ -195,9 +195,7 @@ def _rendered(
     chat: Mapping[str, Any] | None,
 ) -> Chat:
     if tools is not None and not _is_list(tools):
-        raise PromptError(
-            f"tools= is a list of functions or JSON schemas, not a {type(tools).__name__}"
-        )
+        raise PromptError(f"tools= is a list of functions or JSON schemas, but is {kind_of(tools)}")
     if whose is not None:
         return rendered(pair.tokenizers[whose], messages, whose=whose, tools=tools, chat=chat)
     if tools or chat:

@@ -154,7 +154,7 @@ def case_of(
     answer: Answer,
     values: Array,
     *,
-    at: int,
+    at: int = 0,
     method: str,
 ) -> Case:
     """The case of one model: its saliency [N, M], and what it read: a row, at code point `at`."""
