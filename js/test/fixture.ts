@@ -196,6 +196,8 @@ export function value(made: Manifest, key: string): Value {
         data: Float32Array.from({ length: n }, (_, i) => data[i * m + column]!),
       };
     }
+    case "answer":
+      return { text: `what ${side} says`, stopped: false };
     case "deletion":
       return { share: [0, 0.5, 1], most: [0, 2, 3], least: [0, 1, 3] };
     case "logprob":

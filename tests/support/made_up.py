@@ -198,6 +198,8 @@ def made_of(form: Any, rng: Rng) -> Any:
         return [made_of(one, rng) for one in inner]
     if origin is dict:
         return {str(rng.choice(WORDS)): made_of(inner[1], rng)}
+    if form is bool:
+        return bool(rng.integers(2))
     return {str: str(rng.choice(WORDS)), int: int(rng.integers(9))}.get(form, float(rng.uniform()))
 
 

@@ -6,54 +6,70 @@ The module has neither name: a submodule of that name would take the function's 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from twinlens.errors import ArgumentError
 from twinlens.support.progress import progress
 from twinlens.traces import recording
-from twinlens.view.explorer import Explorer
+from twinlens.view.explorer import Explorer, check_traits
 
 if TYPE_CHECKING:
     from twinlens.compute.heads.search import WordSource
     from twinlens.compute.pair import Pair
-    from twinlens.compute.text.prompt import Spans
+    from twinlens.compute.text.chat import Message
+    from twinlens.compute.text.spans import Spans
     from twinlens.weights.head_words import HeadWords
 
 
 def explore(
     pair: Pair,
-    prompt: str,
+    prompt: str | Sequence[Message],
     *,
     instruction: Spans = None,
     context: Spans = None,
     response: str = "shared",
+    answer: str | None = None,
     max_new_tokens: int = 64,
-    template: bool = False,
+    template: bool | str | None = None,
+    tools: Sequence[Any] | None = None,
+    chat: Mapping[str, Any] | None = None,
     **traits: Any,
 ) -> Explorer:
     """Run both models on one prompt and open linked panels over what happened inside.
 
-    Both models write their greedy answer and read prompt and answer once; everything else is
-    computed when a panel asks for it.
+    The model whose answer is read writes it greedily, and both models read prompt and answer once;
+    everything else is computed when a panel asks for it.
 
     Parameters
     ----------
     pair : Pair
         From `load_pair` or `demo_pair`.
-    prompt : str
-        What both models read.
-    instruction, context : str, (start, end), or a sequence of these, optional
-        Parts of the prompt, as text or as character positions.
+    prompt : str or list of messages
+        What both models read: a text, or ``{"role": ..., "content": ...}`` messages.
+    instruction, context : text, (start, end), or a sequence of these, optional
+        Parts of the prompt, as text or as character positions. Of messages: a text, where it
+        occurs first; ``(message, text)``; ``(message, start, end)``; or the number of a message,
+        which counts from 0, or from the last with -1.
     response : {"shared", "own", "base", "tuned"} or str
         Which answer is traced. ``"shared"``, the default, lets both models read the tuned
         model's answer (the same as ``"tuned"``), ``"base"`` the base model's, any other text
         that text: then position by position the two read the same tokens, and every number of
         one can be compared with the other's. ``"own"`` is the way of Wu et al. (2310.00492):
         each model answers for itself, and answers of different length are compared as wholes.
+    answer : str, optional
+        The text both models read as the answer, whatever it says (also ``"base"``); replaces
+        `response`.
     max_new_tokens : int
-        Longest answer in tokens.
-    template : bool
-        Put the prompt into the tuned model's chat template, for both models.
+        Longest answer of a model in tokens.
+    template : bool or {"tuned", "base", "plain"}, optional
+        Whose chat template both models read the prompt in: ``True`` or ``"tuned"`` the tuned
+        model's, ``"base"`` the base model's, ``False`` or ``"plain"`` none. By default messages
+        have the tuned model's and a text none.
+    tools : sequence, optional
+        Tools that the chat template describes: functions, or JSON schemas.
+    chat : mapping, optional
+        Settings of the chat template, such as ``{"enable_thinking": False}``.
     **traits
         Initial selection, ``method``, ``theme`` and ``presentation`` of the explorer.
 
@@ -64,12 +80,23 @@ def explore(
     Raises
     ------
     PromptError
-        If the prompt is empty or too long, or a marked part is not in it.
+        If the prompt is empty or too long, a marked part is not in it, or the chat template
+        refuses it.
     AnswerError
         If there is no answer to explain.
+    ArgumentError
+        If an argument is unknown or of the wrong kind.
     """
     from twinlens.compute.live.live import trace_pair
+    from twinlens.compute.pair import Pair
+    from twinlens.compute.saliency.methods import METHODS
+    from twinlens.compute.text.arguments import kind_of
 
+    if not isinstance(pair, Pair):
+        raise ArgumentError(
+            f"pair= is {kind_of(pair)}: give explore a pair from load_pair or demo_pair"
+        )
+    check_traits(traits, METHODS, layers=pair.sizes.layers, heads=pair.sizes.heads)
     with progress("tracing") as report:
         trace = trace_pair(
             pair,
@@ -77,8 +104,11 @@ def explore(
             instruction=instruction,
             context=context,
             response=response,
+            answer=answer,
             max_new_tokens=max_new_tokens,
             template=template,
+            tools=tools,
+            chat=chat,
             report=report,
         )
     return Explorer(trace, **traits)

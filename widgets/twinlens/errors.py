@@ -21,8 +21,8 @@ class NotDifferentiableError(TwinlensError):
     """A model whose gradients cannot be had; the message says what works without them."""
 
 
-class SettingError(TwinlensError, ValueError):
-    """An argument that is none of its choices; the message names them."""
+class ArgumentError(TwinlensError, TypeError, ValueError):
+    """An argument that is unknown, of the wrong kind or out of range."""
 
 
 class PromptError(TwinlensError, ValueError):

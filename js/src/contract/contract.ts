@@ -65,8 +65,8 @@ export interface Method {
 export interface Answer {
   tokens: Token[];
   text: string;
-  own_text: string;
-  stopped: boolean;
+  own_text: string | null;
+  stopped: boolean | null;
 }
 
 /** Everything about a trace but its blocks. */
@@ -86,6 +86,12 @@ export interface Manifest {
 export interface HandLabel {
   name: string;
   labels: string[];
+}
+
+/** What a model answers by itself, and whether it ended before the token limit. */
+export interface OwnAnswer {
+  text: string;
+  stopped: boolean;
 }
 
 /** What the residual stream after one layer would answer; nats, and a rank from 1. */
@@ -343,6 +349,8 @@ export const keys = {
   deletion: (side: Side, method: string): Key<DeletionCurve> => `deletion/${side}/${method}`,
   /** Prompt positions of each word, sentence or segment. */
   groups: (grouping: string): Key<number[][]> => `groups/${grouping}`,
+  /** What a model answers by itself; recorded where it is not the answer that is read. */
+  ownAnswer: (side: Side): Key<OwnAnswer> => `answer/own/${side}`,
   /** Jensen-Shannon divergence of the two models' attention rows, bits. */
   headChange: (): Key<Tensor> => "heads/change",
   /** Attention from a position to the instruction. */

@@ -1,6 +1,7 @@
 // The dashboard: a header and all panels, linked by one store.
 
-import { type Manifest, SIDES, type Side } from "../contract/contract.ts";
+import { keys, type Manifest, type OwnAnswer, SIDES, type Side } from "../contract/contract.ts";
+import { attempt } from "../core/load.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import { number, visible } from "../draw/format.ts";
@@ -10,6 +11,8 @@ export interface Dashboard {
   el: HTMLElement;
   /** Where each panel goes, by its name. */
   slots: Map<string, HTMLElement>;
+  /** Ask for what can wait until the panels are there. */
+  ask(): void;
 }
 
 export function dashboard(store: Store, panels: readonly string[], signal: AbortSignal): Dashboard {
@@ -17,19 +20,35 @@ export function dashboard(store: Store, panels: readonly string[], signal: Abort
   const slots = new Map(
     panels.map((name) => [name, h("div", { class: `tl-slot tl-slot-${name}` })]),
   );
+  const answers = SIDES.map((side) => ownAnswer(store, side, signal));
   const el = h(
     "div",
     { class: "tl-dashboard" },
-    header(store, help.toggle, signal),
+    header(store, answers, help.toggle, signal),
     ...slots.values(),
     help.el,
   );
-  return { el, slots };
+  return {
+    el,
+    slots,
+    ask() {
+      for (const answer of answers) answer.ask();
+    },
+  };
 }
 
-function header(store: Store, help: () => void, signal: AbortSignal): HTMLElement {
+function header(
+  store: Store,
+  answers: readonly OwnAnswerLine[],
+  help: () => void,
+  signal: AbortSignal,
+): HTMLElement {
   const { manifest } = store;
-  const mode = h("span", { class: "tl-mode" }, responseMode(manifest));
+  const mode = h(
+    "span",
+    { class: "tl-mode", title: templateText(manifest) },
+    responseMode(manifest),
+  );
   const present = button("present", () => store.setPresentation(!store.presentation), signal, {
     title: "larger type, no controls (P)",
     "aria-pressed": String(store.presentation),
@@ -50,7 +69,7 @@ function header(store: Store, help: () => void, signal: AbortSignal): HTMLElemen
     h(
       "div",
       { class: "tl-answers" },
-      ...SIDES.map((side) => ownAnswer(manifest, side)),
+      ...answers.map(({ el }) => el),
       manifest.pair.note && h("span", { class: "tl-pair-note" }, manifest.pair.note),
     ),
   );
@@ -69,22 +88,52 @@ function modelName(manifest: Manifest, side: Side): HTMLElement {
   );
 }
 
+interface OwnAnswerLine {
+  el: HTMLElement;
+  /** Let the model answer, if it has not yet: what it says by itself may not be what is read. */
+  ask(): void;
+}
+
 /** What each model answers by itself, whatever answer is explained. */
-function ownAnswer(manifest: Manifest, side: Side): HTMLElement {
-  const { own_text, stopped } = manifest.answers[side];
-  return h(
-    "span",
-    { class: "tl-own" },
-    h("span", { class: "tl-side", "data-side": side }, `${side} answers`),
-    " ",
-    h("q", { dir: "auto", title: own_text }, visible(own_text.trim()) || "nothing"),
-    stopped ? "" : " … (cut off)",
-  );
+function ownAnswer(store: Store, side: Side, signal: AbortSignal): OwnAnswerLine {
+  const { own_text, stopped } = store.manifest.answers[side];
+  const el = h("span", { class: "tl-own" });
+  const show = (answer: OwnAnswer) => {
+    const said = visible(answer.text.trim()) || "nothing";
+    el.replaceChildren(
+      h("span", { class: "tl-side", "data-side": side }, `${side} answers`),
+      " ",
+      h("q", { dir: "auto", title: answer.text }, said),
+      answer.stopped ? "" : " … (cut off)",
+    );
+  };
+  if (own_text !== null) show({ text: own_text, stopped: stopped ?? true });
+  return {
+    el,
+    ask() {
+      if (own_text !== null) return;
+      attempt({ signal }, store.block(keys.ownAnswer(side), signal)).then(
+        (load) => load.value && show(load.value),
+        () => {}, // the dashboard is gone
+      );
+    },
+  };
 }
 
 function responseMode(manifest: Manifest): string {
-  if (!manifest.shared) return "each model explains its own answer";
+  const { template } = manifest.parameters;
+  const prompt = template
+    ? `, in the chat template of ${template === "base" ? "base" : "tuned"}`
+    : "";
+  if (!manifest.shared) return `each model explains its own answer${prompt}`;
   const whose =
     manifest.response === "given" ? "a given answer" : `the answer of ${manifest.response}`;
-  return `${whose}, read by both`;
+  return `${whose}, read by both${prompt}`;
+}
+
+/** The template that was used, for who wants to read it. */
+function templateText(manifest: Manifest): string | null {
+  const { chat_template, chat } = manifest.parameters;
+  if (typeof chat_template !== "string") return null;
+  return chat ? `${JSON.stringify(chat)}\n${chat_template}` : chat_template;
 }

@@ -36,13 +36,14 @@ export async function mount(
   };
   keys(root, store, ending);
   if (kind !== "dashboard") return runPanel(kind, MAKERS[kind], content, setting);
-  const { el: board, slots } = dashboard(store, Object.keys(MAKERS), ending);
+  const { el: board, slots, ask } = dashboard(store, Object.keys(MAKERS), ending);
   content.append(board);
   await Promise.all(
     Object.entries(MAKERS).map(([name, make]) =>
       runPanel(name as PanelKind, make, slots.get(name)!, setting),
     ),
   );
+  ask();
 }
 
 function keys(root: HTMLElement, store: Store, signal: AbortSignal): void {

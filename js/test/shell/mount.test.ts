@@ -175,6 +175,29 @@ describe("every panel", () => {
     }
   });
 
+  it("asks for the answer that is not read once the panels are there", async () => {
+    const made = manifest();
+    const unread = { ...made.answers.base, own_text: null, stopped: null };
+    const chat = { template: true, chat_template: "{{ messages }}" };
+    const from = source(made);
+    const { root } = await show(
+      "dashboard",
+      { ...made, answers: { ...made.answers, base: unread }, parameters: chat },
+      from,
+    );
+    const answers = () => all(root, ".tl-own").map((el) => el.textContent);
+    await vi.waitFor(() =>
+      expect(answers()).toEqual([
+        "base answers what base says … (cut off)",
+        "tuned answers THE DOG",
+      ]),
+    );
+    expect(from.asked.filter((key) => key.startsWith("answer/"))).toEqual(["answer/own/base"]);
+    const mode = root.querySelector<HTMLElement>(".tl-mode")!;
+    expect(mode.textContent).toContain("in the chat template of tuned");
+    expect(mode.title).toBe("{{ messages }}");
+  });
+
   it("is removed with its signal", async () => {
     const { root } = await show("dashboard");
     expect(all(root, "[data-panel]")).toHaveLength(4);

@@ -54,10 +54,14 @@ def test_the_same_models_give_the_same_keys_and_numbers(old):
         response="shared",
         max_new_tokens=4,
     )
-    # What came later is not in it, and then the paper's method stood first.
-    assert set(live.keys()) >= set(DIGESTS)
+    # What came later is not in it, and then the paper's method stood first. What base would say by
+    # itself is now asked for when it is shown, and has its own block.
+    assert set(live.keys()) >= {*DIGESTS, "answer/own/base"}
+    unread = old.manifest.answers["base"]
+    assert live.block("answer/own/base") == {"text": unread.own_text, "stopped": unread.stopped}
     then, now = old.manifest, with_methods(live.manifest, DIGESTS)
-    assert replace(now, methods=()) == replace(then, methods=())
+    answers = {**now.answers, "base": unread}
+    assert replace(now, methods=(), answers=answers) == replace(then, methods=())
     assert sorted(now.methods, key=str) == sorted(then.methods, key=str)
     for key in DIGESTS:
         then, now = old.block(key), live.block(key)

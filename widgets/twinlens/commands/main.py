@@ -217,7 +217,7 @@ def summarise(trace: Trace, report: Callable[[int, int, str], None]) -> dict[str
         "base": manifest.pair.base.name,
         "tuned": manifest.pair.tuned.name,
         "prompt": manifest.prompt,
-        "answers": {side: manifest.answers[side].own_text for side in SIDES},
+        "answers": {side: trace.own_answer(side, report) for side in SIDES},
         "response": manifest.response,
         "instruction_density": {
             "score": "Wu et al. (2310.00492), section 3: summed density / log2(2 + n)",

@@ -98,6 +98,11 @@ def groups(grouping: str) -> None:
     """Prompt positions of each word, sentence or segment."""
 
 
+@block("answer/own/{side}", forms.OwnAnswer)
+def own_answer(side: Side) -> None:
+    """What a model answers by itself; recorded where it is not the answer that is read."""
+
+
 @block("heads/change", "f16 [C, L, H]")
 def head_change() -> None:
     """Jensen-Shannon divergence of the two models' attention rows, bits."""

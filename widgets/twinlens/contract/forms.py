@@ -27,6 +27,13 @@ class HandLabel(TypedDict):
 HandLabels: TypeAlias = dict[str, HandLabel]
 
 
+class OwnAnswer(TypedDict):
+    """What a model answers by itself, and whether it ended before the token limit."""
+
+    text: str
+    stopped: bool
+
+
 class LensLayer(TypedDict):
     """What the residual stream after one layer would answer; nats, and a rank from 1."""
 

@@ -115,16 +115,17 @@ class Answer:
         The answer the model was run on, an end-of-text token included when it was generated.
     text : str
         The same as text.
-    own_text : str
-        The model's own greedy answer, equal to `text` unless the answer is shared.
-    stopped : bool
-        Whether the model's own answer ended by itself, before the token limit.
+    own_text : str or None
+        The model's own greedy answer, equal to `text` unless the answer is shared; None where it
+        was not needed: block ``answer/own/SIDE`` has it.
+    stopped : bool or None
+        Whether the model's own answer ended by itself, before the token limit; None likewise.
     """
 
     tokens: tuple[Token, ...]
     text: str
-    own_text: str
-    stopped: bool
+    own_text: str | None
+    stopped: bool | None
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,10 @@ FINDINGS: tuple[str, ...] = ("nothing", "copies", "parts", "segments", "carries"
 SELECTION_DEFAULTS: dict[str, int | str] = {"token": -1, "layer": -1, "head": -1, "unit": ""}
 
 
+class Given(str):
+    """An answer that is given as a text, also where it reads like a choice, such as ``base``."""
+
+
 def reading_position(token: int, prompt_length: int) -> int:
     """Position at which the inside of the models is read for a selected token.
 

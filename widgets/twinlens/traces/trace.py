@@ -95,6 +95,13 @@ class Trace(ABC):
         """A block that is an array."""
         return cast(Array, self.block(key, report))
 
+    def own_answer(self, side: Side, report: Report | None = None) -> str:
+        """What a model answers by itself, whatever answer is read; generated if need be."""
+        known = self.manifest.answers[side].own_text
+        if known is not None:
+            return known
+        return str(cast(dict[str, Any], self.block(blocks.own_answer(side), report))["text"])
+
     def saliency(
         self, side: Side, method: str | None = None, report: Report | None = None
     ) -> Attribution:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import traitlets as t
 from twinlens.contract.block import PARAMETERS
 from twinlens.contract.forms import HandLabels
 from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind, Segment
-from twinlens.errors import AnnotationError, PromptError, UnknownBlockError
+from twinlens.errors import AnnotationError, ArgumentError, PromptError, UnknownBlockError
 from twinlens.labels.annotate import read_annotations, write_annotations
 from twinlens.labels.names import check, from_annotations, to_annotations
 from twinlens.pages.front_end import front_end
@@ -25,6 +26,20 @@ from twinlens.traces.marks import segments as marked_segments
 from twinlens.traces.trace import Trace
 from twinlens.view.panel import Panel
 from twinlens.view.server import BlockServer
+
+#: Traits that users set, in the order of their documentation.
+_SETTINGS = (
+    "token",
+    "layer",
+    "head",
+    "unit",
+    "method",
+    "theme",
+    "presentation",
+    "marks",
+    "labels",
+    "view",
+)
 
 
 class Explorer(anywidget.AnyWidget):
@@ -42,6 +57,8 @@ class Explorer(anywidget.AnyWidget):
 
     Raises
     ------
+    ArgumentError
+        If there is no such trait.
     traitlets.TraitError
         If a selection is out of range; the message says what the range is.
 
@@ -90,9 +107,7 @@ class Explorer(anywidget.AnyWidget):
     _css = t.Unicode().tag(sync=True)
 
     def __init__(self, trace: Trace, **traits: Any) -> None:
-        unknown = sorted(set(traits) - {name for name in self.trait_names() if name[0] != "_"})
-        if unknown:
-            raise TypeError(f"an explorer has no {', '.join(unknown)}")
+        _check_names(traits)
         self._trace = trace
         self._consistent = False
         if not traits.get("method"):
@@ -312,3 +327,54 @@ class Explorer(anywidget.AnyWidget):
             raise t.TraitError(
                 f"{name} {value!r} needs a layer: use ex.select(layer=..., {name}={value!r})"
             )
+
+
+def check_traits(
+    traits: Mapping[str, Any], methods: Collection[str], *, layers: int, heads: int
+) -> None:
+    """Check initial values of an explorer before there is a trace.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such trait, or its value can be right in no trace of this pair.
+    """
+    _check_names(traits)
+    for name, value in traits.items():
+        trait = Explorer.class_traits()[name]
+        try:
+            trait.validate(None, value) if hasattr(trait, "validate") else None
+        except t.TraitError as error:
+            raise ArgumentError(f"{name}={value!r} cannot be: {_wanted(name, trait)}") from error
+    if traits.get("method") and traits["method"] not in methods:
+        raise ArgumentError(
+            f"there is no saliency method {traits['method']!r}: use one of {', '.join(methods)}"
+        )
+    if not isinstance(traits.get("marks"), (list, tuple, type(None))):
+        raise ArgumentError(
+            f"marks={traits['marks']!r} cannot be: give a list of (start, end, segment)"
+        )
+    for name, count in (("token", None), ("layer", layers), ("head", heads)):
+        value = traits.get(name, -1)
+        if value < -1 or (count is not None and value >= count):
+            known = f"0 to {count - 1}" if count else "0 or more"
+            raise ArgumentError(f"there is no {name} {value}: {known}; -1 selects none")
+    for name in ("head", "unit"):
+        if traits.get(name, -1) not in (-1, "") and traits.get("layer", -1) < 0:
+            raise ArgumentError(f"{name}={traits[name]!r} needs a layer: set layer= as well")
+
+
+def _check_names(traits: Mapping[str, Any]) -> None:
+    known = {name for name in Explorer.class_trait_names() if name[0] != "_"}
+    unknown = [name for name in traits if name not in known]
+    if unknown:
+        raise ArgumentError(
+            f"an explorer has no {', '.join(unknown)}: it has {', '.join(_SETTINGS)}"
+        )
+
+
+def _wanted(name: str, trait: Any) -> str:
+    if isinstance(trait, t.Enum):
+        return f"use one of {', '.join(trait.values or ())}"
+    kinds = {t.Int: "a whole number", t.Bool: "True or False", t.Dict: "a dictionary"}
+    return f"{name} is {kinds.get(type(trait), 'a text')}"

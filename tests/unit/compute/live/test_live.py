@@ -15,6 +15,8 @@ import torch
 from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
+from twinlens.compute.saliency.batch import attribute_prompts
+from twinlens.compute.text.prompt import read_prompt
 from twinlens.contract import blocks, wire
 from twinlens.contract.manifest import manifest_from_json
 from twinlens.contract.words import SIDES, Side
@@ -58,7 +60,8 @@ def test_manifest(trace: LiveTrace) -> None:
     assert (m.response, m.shared) == ("tuned", True)
     assert m.answers["base"].tokens == m.answers["tuned"].tokens
     assert m.answers["tuned"].own_text == m.answers["tuned"].text
-    assert m.answers["base"].own_text != m.answers["base"].text
+    assert m.answers["base"].own_text is None
+    assert trace.own_answer("base") not in ("", m.answers["base"].text)
     assert next(m.prompt_tokens[i].text for i in m.segment_positions("instruction")) == "Rewrite"
 
 
@@ -97,6 +100,45 @@ def test_given_and_base_answers(pair: Pair) -> None:
     assert [a.text for a in given.manifest.answers.values()] == [" The committee"] * 2
     base = trace_pair(pair, tiny.PROMPT, response="base", max_new_tokens=4)
     assert base.manifest.answers["tuned"].text == base.manifest.answers["base"].own_text
+
+
+@pytest.mark.parametrize(
+    ("response", "generated"),
+    [
+        ("own", ["base", "tuned"]),
+        ("shared", ["tuned"]),
+        ("tuned", ["tuned"]),
+        ("base", ["base"]),
+        (" The committee", []),
+    ],
+)
+def test_only_what_is_read_is_generated(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, response: str, generated: list[Side]
+) -> None:
+    from twinlens.compute.text import answers
+
+    asked: list[Side] = []
+    greedy = answers.greedy_answers
+
+    def counted(*arguments: Any, **options: Any) -> list[list[int]]:
+        asked.append(options["side"])
+        return greedy(*arguments, **options)
+
+    monkeypatch.setattr(answers, "greedy_answers", counted)
+    trace = trace_pair(pair, tiny.PROMPT, response=response, max_new_tokens=3)
+    assert asked == generated
+    attribute_prompts(pair, [read_prompt(pair, tiny.PROMPT)], responses=response, max_new_tokens=3)
+    assert asked == generated * 2
+    m = trace.manifest
+    assert [side for side in SIDES if m.answers[side].own_text is not None] == generated
+    assert manifest_from_json(json.loads(json.dumps(m.to_json()))) == m
+    recorded = [key for key in list(trace.keys()) if key.startswith("answer/")]
+    assert recorded == [f"answer/own/{side}" for side in SIDES if side not in generated]
+    own = trace_pair(pair, tiny.PROMPT, response="own", max_new_tokens=3).manifest.answers
+    for side in SIDES:
+        assert trace.own_answer(side) == own[side].text
+        trace.block(f"answer/own/{side}")
+    assert len(asked) == 2 * len(generated) + 2 + len(recorded), "each is generated once"
 
 
 def plain_logprobs(trace: LiveTrace, side: Side) -> torch.Tensor:
@@ -250,13 +292,12 @@ def test_an_error_names_the_choices(trace: LiveTrace) -> None:
 def test_a_model_that_stops_at_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     from twinlens.compute.text import answers
 
-    given = iter([[1], [5, 6], [1], [5, 6], [1], [5, 6], [5, 6], [1]])
+    given = iter([[1], [5, 6], [5, 6], [1], [1], [1]])
     monkeypatch.setattr(answers, "greedy_answers", lambda *_, **__: [next(given)])
     with pytest.raises(AnswerError, match=r"base model stopped at once.*response=.*template=True"):
         trace_pair(pair, tiny.PROMPT, response="own")
     shared = trace_pair(pair, tiny.PROMPT, response="shared")
-    assert shared.manifest.answers["base"].own_text == ""
-    assert shared.manifest.answers["base"].stopped
+    assert shared.block("answer/own/base") == {"text": "", "stopped": True}
     with pytest.raises(AnswerError, match="base model stopped at once"):
         trace_pair(pair, tiny.PROMPT, response="base")
     with pytest.raises(AnswerError, match="tuned model stopped at once"):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 from twinlens.compute.pair import Pair, load_pair
+from twinlens.compute.text.answers import answer_tokens, encode_answer
 from twinlens.compute.text.pieces import pieces
-from twinlens.compute.text.prompt import answer_tokens, check_length, encode_answer, read_prompt
+from twinlens.compute.text.prompt import check_length, read_prompt
 from twinlens.errors import AnswerError, PromptError
 
 from tests.support import tiny
@@ -111,7 +112,9 @@ def test_prompt_longer_than_the_context_says_what_fits(pair: Pair) -> None:
     length = len(prompt.tokens)
     assert length == 115
     check_length(pair, prompt, 13)
-    with pytest.raises(PromptError, match=f"{length} tokens.*at most 128: shorten .* to 108"):
+    with pytest.raises(
+        PromptError, match=f"{length} tokens.*at most 128: lower .* to 13 or shorten .* to 108"
+    ):
         check_length(pair, prompt, 20)
     with pytest.raises(AnswerError, match="max_new_tokens must be at least 1"):
         check_length(pair, prompt, 0)
@@ -137,7 +140,8 @@ def test_half_characters_are_shown_as_bytes(pair: Pair) -> None:
     shown = [token.text for token in prompt.tokens]
     assert shown == ["<s>", "a", " ", "\\xf0", "\\x9f", "\\x91", "\\xa9", " ", "b"]
     emoji = [token for token in prompt.tokens if token.text.startswith("\\x")]
-    assert {prompt.text[t.start : t.end].strip() for t in emoji} == {"👩"}
+    # It belongs to the token that completes it.
+    assert [prompt.text[t.start : t.end] for t in emoji] == ["", "", "", "👩"]
 
 
 @given(st.text(min_size=1, max_size=40))
@@ -145,7 +149,7 @@ def test_half_characters_are_shown_as_bytes(pair: Pair) -> None:
 def test_any_text_is_read_literally(text: str) -> None:
     made = tiny.tokenizer()
     ids = made.encode(text, add_special_tokens=False)
-    tokens, read = answer_tokens(made, ids, before=made.encode("x")[-1])
+    tokens, read = answer_tokens(made, ids, before=made.encode("x")[-1:])
     assert read == made.decode(ids)
     plain = [token for token in tokens if token.segment == "other"]
     assert all(0 <= t.start <= t.end <= len(read) for t in plain)
@@ -195,7 +199,7 @@ def test_sentencepiece_vocabularies(pair: Pair, folders: tuple[str, str]) -> Non
     assert [token.text for token in prompt.tokens][:2] == ["The", " dog"]
     assert [token.text for token in prompt.tokens][-2:] == ["\\xc3", "\\xa9"]
     ids = [made.convert_tokens_to_ids(p) for p in ("\u2581dog", ".", "</s>")]
-    tokens, text = answer_tokens(made, ids, before=prompt.ids[1])
+    tokens, text = answer_tokens(made, ids, before=prompt.ids[1:2])
     assert text == " dog."
     assert [(t.text, t.start, t.end, t.segment) for t in tokens] == [
         (" dog", 0, 4, "other"),
@@ -214,6 +218,3 @@ def test_given_answers_are_cut_as_after_the_prompt(pair: Pair) -> None:
     # "the" + "m" might merge; then the answer is cut alone.
     merged = read_prompt(pair, "Rewrite the se")
     assert made.decode(encode_answer(pair, merged, "ntence")) == "ntence"
-    for empty in ("", "  "):
-        with pytest.raises(AnswerError, match="given response is empty"):
-            encode_answer(pair, prompt, empty)

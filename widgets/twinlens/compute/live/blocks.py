@@ -12,6 +12,7 @@ from twinlens.compute.heads import attention
 from twinlens.compute.live import lens, steps
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
+from twinlens.compute.text.answers import answer_tokens, context, own_answer
 from twinlens.compute.text.pieces import pieces
 from twinlens.contract import blocks
 from twinlens.contract.wire import Array, Value, half
@@ -31,6 +32,29 @@ class PassBlocks:
     def __init__(self, of: Subject, concepts: Concepts) -> None:
         self._of, self._concepts = of, concepts
         self._lenses: dict[tuple[Side, int], Value] = {}
+
+    @provides(blocks.own_answer)
+    def own_answer(self, side: Side, report: Report | None = None) -> Value:
+        """What a model answers by itself, from the manifest or generated now."""
+        of, m = self._of, self._of.manifest
+        known = m.answers[side]
+        if known.own_text is not None:
+            return {"text": known.own_text, "stopped": bool(known.stopped)}
+        prompt = [token.id for token in m.prompt_tokens]
+        room = (of.models.positions or len(prompt) + 2**30) - len(prompt)
+        limit = min(int(m.parameters["max_new_tokens"]), room)
+        if limit < 1:
+            return {"text": "", "stopped": False}
+        ids, stopped = own_answer(of.models, side, prompt, limit, report)
+        tokenizer = of.models.tokenizers[side]
+        before = context(of.models.tokenizers["tuned"], prompt)
+        return {"text": answer_tokens(tokenizer, ids, before)[1], "stopped": stopped}
+
+    @records(blocks.own_answer)
+    def recorded_answers(self, trace: Trace, _: object) -> Iterator[str]:
+        """Of a model that read another one."""
+        answers = trace.manifest.answers
+        yield from (blocks.own_answer(s) for s in SIDES if answers[s].own_text is None)
 
     @provides(blocks.logprob)
     def logprob(self, side: Side) -> Array:

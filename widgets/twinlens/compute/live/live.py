@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +20,15 @@ from twinlens.compute.provide import providers, recorders
 from twinlens.compute.saliency.blocks import SaliencyBlocks
 from twinlens.compute.saliency.methods import METHODS
 from twinlens.compute.text.answers import read_answers
-from twinlens.compute.text.prompt import Spans, check_length, read_prompt
+from twinlens.compute.text.arguments import read_length, read_response
+from twinlens.compute.text.chat import Message
+from twinlens.compute.text.prompt import check_length, read_prompt
+from twinlens.compute.text.spans import Spans
 from twinlens.contract import blocks
 from twinlens.contract.blocks import BLOCKS
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Value
-from twinlens.contract.words import SIDES, Side
+from twinlens.contract.words import SIDES, Given, Side
 from twinlens.errors import UnsupportedArchitectureError
 from twinlens.support.lru import Cache
 from twinlens.support.progress import Report
@@ -34,13 +39,16 @@ _CACHE_BYTES = 64 * 2**20
 
 def trace_pair(
     pair: Pair,
-    prompt: str,
+    prompt: str | Sequence[Message],
     *,
     instruction: Spans = None,
     context: Spans = None,
     response: str = "own",
+    answer: str | None = None,
     max_new_tokens: int = 64,
-    template: bool = False,
+    template: bool | str | None = None,
+    tools: Sequence[Any] | None = None,
+    chat: Mapping[str, Any] | None = None,
     report: Report | None = None,
 ) -> LiveTrace:
     """Run both models on a prompt and keep what happens inside.
@@ -48,16 +56,23 @@ def trace_pair(
     Parameters
     ----------
     pair : Pair
-    prompt : str
-    instruction, context : str, (start, end), or a sequence of these, optional
+    prompt : str or list of messages
+        Messages are ``{"role": ..., "content": ...}``.
+    instruction, context : Spans, optional
         Parts of the prompt, see `read_prompt`.
     response : str
         ``"own"``: each model reads its own greedy answer. ``"shared"`` or ``"tuned"``: both read
         tuned's. ``"base"``: both read base's. Anything else is the text both read.
+    answer : str, optional
+        The text both read, whatever it says; replaces `response`.
     max_new_tokens : int
-        Longest answer.
-    template : bool
-        Put the prompt into the tuned model's chat template.
+        Longest answer of a model.
+    template : bool or {"tuned", "base", "plain"}, optional
+        Whose chat template both models read the prompt in, see `read_prompt`.
+    tools : sequence, optional
+        Tools that the template describes.
+    chat : mapping, optional
+        Settings of the template.
     report : callable, optional
         Called as ``report(done, total, what)``; may raise `Interrupted`.
 
@@ -68,9 +83,20 @@ def trace_pair(
     NotFiniteError
         If a model computes NaN or infinity.
     """
-    read = read_prompt(pair, prompt, instruction=instruction, context=context, template=template)
-    check_length(pair, read, max_new_tokens)
-    kind, answers = read_answers(pair, read, response, max_new_tokens, report)
+    chosen = read_response(response, answer)
+    read = read_prompt(
+        pair,
+        prompt,
+        instruction=instruction,
+        context=context,
+        template=template,
+        tools=tools,
+        chat=chat,
+    )
+    # A given answer has its length; how long the models' own may be is asked where they answer.
+    given = isinstance(chosen, Given)
+    limit = read_length(max_new_tokens) if given else check_length(pair, read, max_new_tokens)
+    kind, answers = read_answers(pair, read, chosen, limit, report)
     captures: dict[Side, Capture] = {}
     # Tuned first: with memory="sequential" it is the one still loaded.
     for place, side in enumerate(reversed(SIDES)):
@@ -79,12 +105,12 @@ def trace_pair(
         with pair.model(side) as model:
             captures[side] = capture(
                 model,
-                [*read.ids, *(token.id for token in answers[side].tokens)],
+                pair.readable(side, [*read.ids, *(token.id for token in answers[side].tokens)]),
                 len(read.tokens),
                 side=side,
             )
     manifest = Manifest(
-        pair=pair.info,
+        pair=replace(pair.info, note=" ".join(filter(None, (pair.info.note, read.note)))),
         prompt=read.text,
         prompt_tokens=read.tokens,
         answers=answers,
@@ -92,8 +118,8 @@ def trace_pair(
         shared=kind != "own",
         methods=tuple(entry.method for entry in METHODS.values()),
         parameters={
-            "max_new_tokens": max_new_tokens,
-            "template": template,
+            "max_new_tokens": limit,
+            **read.settings,
             "decoding": "greedy",
             "attention": "float16",
             "components": pair.concepts.count,

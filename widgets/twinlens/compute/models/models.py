@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,12 @@ from twinlens.errors import ModelLoadError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+
+@lru_cache(maxsize=8)
+def _id_bound(tokenizer: PreTrainedTokenizerFast, _length: int) -> int:
+    """One more than the largest id of a tokenizer, which may have gaps; kept until it grows."""
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
 
 
 class Models:
@@ -157,10 +163,37 @@ class Models:
     @property
     def vocabulary(self) -> int:
         """Ids that both models and both tokenizers know: ``0 .. vocabulary - 1``."""
-        return min(
-            *(sizes(config).vocabulary for config in self.configs.values()),
-            *(len(tokenizer) for tokenizer in self.tokenizers.values()),
+        return min(self.known_ids(side) for side in SIDES)
+
+    def known_ids(self, side: Side) -> int:
+        """Ids that one model and its tokenizer know: ``0 .. known_ids - 1``."""
+        tokenizer = self.tokenizers[side]
+        return min(self.rows(side), _id_bound(tokenizer, len(tokenizer)))
+
+    def rows(self, side: Side) -> int:
+        """Ids that one model has an embedding for, padding included."""
+        return sizes(self.configs[side]).vocabulary
+
+    def readable(self, side: Side, ids: Sequence[int]) -> list[int]:
+        """Ids as one model reads them: its `stand_in` for what it has no embedding for."""
+        rows = self.rows(side)
+        return [token if token < rows else self.stand_in(side) for token in ids]
+
+    def stand_in(self, side: Side) -> int:
+        """What a model reads in place of tokens that only the other one knows.
+
+        Its token for unknown text, or else that for the end or the start of a text.
+        """
+        tokenizer, config = self.tokenizers[side], self.configs[side].get_text_config()
+        tokens = (
+            tokenizer.unk_token_id,
+            tokenizer.eos_token_id,
+            getattr(config, "eos_token_id", None),
+            tokenizer.bos_token_id,
+            getattr(config, "bos_token_id", None),
         )
+        rows = self.rows(side)
+        return next((t for t in tokens if isinstance(t, int) and 0 <= t < rows), 0)
 
     @property
     def positions(self) -> int | None:

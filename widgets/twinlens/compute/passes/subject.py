@@ -34,10 +34,12 @@ class Subject:
 
     @cached_property
     def ids(self) -> dict[Side, list[int]]:
-        """Tokens each side reads: prompt and answer."""
+        """Tokens each side reads: prompt and answer, with stand-ins for what it does not know."""
         m = self.manifest
         return {
-            side: [token.id for token in (*m.prompt_tokens, *m.answers[side].tokens)]
+            side: self.models.readable(
+                side, [token.id for token in (*m.prompt_tokens, *m.answers[side].tokens)]
+            )
             for side in SIDES
         }
 

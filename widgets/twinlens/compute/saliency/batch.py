@@ -16,12 +16,12 @@ import numpy as np
 from twinlens.compute.models.architectures import Sizes
 from twinlens.compute.models.models import Models
 from twinlens.compute.passes.conditions import hookable
-from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.targets import probability
 from twinlens.compute.saliency.gradients import GRADIENT_X_INPUT, slopes_together
 from twinlens.compute.saliency.registry import complete
-from twinlens.compute.text.answers import choose_answers, stop_tokens
+from twinlens.compute.text.answers import choose_answers, own_answers
+from twinlens.compute.text.arguments import generated_sides, read_response
 from twinlens.compute.text.prompt import Prompt, check_length
 from twinlens.contract.manifest import Answer
 from twinlens.contract.wire import Array
@@ -93,21 +93,29 @@ def attribute_prompts(
     """
     responses = [responses] * len(prompts) if isinstance(responses, str) else list(responses)
     errors: dict[int, TwinlensError] = {}
+    wanted: dict[int, str] = {}
     for place, prompt in enumerate(prompts):
         try:
-            check_length(pair, prompt, max_new_tokens)
+            wanted[place] = read_response(responses[place])
+            if generated_sides(wanted[place]):
+                check_length(pair, prompt, max_new_tokens)
         except TwinlensError as error:
             errors[place] = error
-    fitting = {place: prompt for place, prompt in enumerate(prompts) if place not in errors}
+    fitting = [place for place in range(len(prompts)) if place not in errors]
+    asked = {
+        side: {p: prompts[p] for p in fitting if side in generated_sides(wanted[p])}
+        for side in SIDES
+    }
     answers_of = {
-        side: _answers(pair, side, fitting, max_new_tokens, errors, report) for side in SIDES
+        side: _answers(pair, side, asked[side], max_new_tokens, errors, report) for side in SIDES
     }
     chosen: dict[int, tuple[str, dict[Side, Answer]]] = {}
     for place in sorted(set(fitting) - set(errors)):
-        ids = {side: answers_of[side][place][0] for side in SIDES}
-        stopped = {side: answers_of[side][place][1] for side in SIDES}
+        own = {side: found[place] for side, found in answers_of.items() if place in found}
+        ids = {side: answer for side, (answer, _) in own.items()}
+        stopped = {side: ended for side, (_, ended) in own.items()}
         try:
-            chosen[place] = choose_answers(pair, prompts[place], responses[place], ids, stopped)
+            chosen[place] = choose_answers(pair, prompts[place], wanted[place], ids, stopped)
         except TwinlensError as error:
             errors[place] = error
     read = {place: (prompts[place], answers) for place, (_, answers) in chosen.items()}
@@ -130,22 +138,14 @@ def _answers(
     report: Report | None,
 ) -> dict[int, tuple[list[int], bool]]:
     """One model's own answers, and whether they came to an end."""
-    with pair.model(side) as model:
-        stop = stop_tokens(pair, side, model.generation_config)
+    if not prompts:
+        return {}
 
-        def work(places: list[int]) -> list[tuple[list[int], bool]]:
-            answers = greedy_answers(
-                model,
-                [prompts[place].ids for place in places],
-                stop=stop,
-                limit=limit,
-                vocabulary=len(pair.tokenizers[side]),
-                side=side,
-                report=report,
-            )
-            return [(answer, answer[-1] in stop) for answer in answers]
+    def work(places: list[int]) -> list[tuple[list[int], bool]]:
+        return own_answers(pair, side, [prompts[place].ids for place in places], limit, report)
 
-        lengths = {place: len(prompt.tokens) for place, prompt in prompts.items()}
+    lengths = {place: len(prompt.tokens) for place, prompt in prompts.items()}
+    with pair.model(side):
         return dict(_each(_neighbours(pair.sizes, lengths, limit), work, errors))
 
 
@@ -161,7 +161,7 @@ def _values(
         readings = {
             place: Reading(
                 model,
-                [*prompt.ids, *(token.id for token in answers[side].tokens)],
+                pair.readable(side, [*prompt.ids, *(token.id for token in answers[side].tokens)]),
                 len(prompt.tokens),
             )
             for place, (prompt, answers) in read.items()

@@ -1,34 +1,46 @@
-"""From a text and its marked spans to the tokens both models read."""
+"""From what a person writes, a text or a chat, to the tokens both models read."""
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from twinlens.compute.models.models import Models
-from twinlens.compute.text.pieces import pieces
+from twinlens.compute.text.arguments import checked_text, kind_of, read_length
+from twinlens.compute.text.chat import Chat, Message, Part, plain, read_messages, rendered
+from twinlens.compute.text.cutting import Place, cut
+from twinlens.compute.text.pieces import label, pieces
+from twinlens.compute.text.spans import Spans, locate
 from twinlens.contract.manifest import Token
-from twinlens.contract.words import SIDES, Segment
-from twinlens.errors import AnswerError, PromptError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
-
-#: A part of the prompt: its text, or its ``(start, end)`` in code points; or several of these.
-Span: TypeAlias = str | tuple[int, int]
-Spans: TypeAlias = Span | Sequence[Span] | None
+from twinlens.contract.words import SIDES, Segment, Side
+from twinlens.errors import PromptError
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """The text both models read, template included, and its tokens."""
+    """The text both models read, template included, and its tokens.
+
+    Attributes
+    ----------
+    text : str
+    tokens : tuple of Token
+    parts : tuple of Part
+        What a person wrote of it, and where that stands.
+    settings : dict
+        Template and messages as plain JSON, for the manifest.
+    front : int
+        Tokens the tokenizer put in front of the text.
+    note : str
+        What is to be said about tokens that only one model knows, else "".
+    """
 
     text: str
     tokens: tuple[Token, ...]
+    parts: tuple[Part, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    front: int = 0
+    note: str = ""
 
     @property
     def ids(self) -> list[int]:
@@ -38,11 +50,13 @@ class Prompt:
 
 def read_prompt(
     pair: Models,
-    text: str,
+    text: str | Sequence[Message],
     *,
     instruction: Spans = None,
     context: Spans = None,
-    template: bool = False,
+    template: bool | str | None = None,
+    tools: Sequence[Any] | None = None,
+    chat: Mapping[str, Any] | None = None,
 ) -> Prompt:
     """Render a prompt, cut it into tokens and mark its segments.
 
@@ -51,207 +65,163 @@ def read_prompt(
     Parameters
     ----------
     pair : Models
-    text : str
-        What the user writes.
-    instruction, context : str, (start, end), or a sequence of these, optional
-        Parts of `text`; a string means its first occurrence.
-    template : bool
-        Put the text into the tuned model's chat template; both models read the result.
+    text : str or list of messages
+        What the user writes; messages are ``{"role": ..., "content": ...}``.
+    instruction, context : Spans, optional
+        Parts of `text`, see `twinlens.compute.text.spans.Span`.
+    template : bool or {"tuned", "base", "plain"}, optional
+        Whose chat template is used, for both models: True is the tuned one's, False none. By
+        default messages have tuned's and a text none.
+    tools : sequence, optional
+        Tools that the template describes.
+    chat : mapping, optional
+        Settings of the template, such as ``{"enable_thinking": False}``.
 
     Raises
     ------
     PromptError
-        If the prompt is empty, a span is not in it, there is no template, or the two tokenizers
-        cut it differently.
+        If the prompt is empty, a span is not in it, the template is missing, refuses or changes
+        it, or the two tokenizers cut it differently.
     """
-    if not text.strip():
-        raise PromptError("the prompt is empty: write what the models should read")
-    rendered, shift = _render(pair.tokenizers["tuned"], text) if template else (text, 0)
-    begin = shift + len(text) - len(text.lstrip())
-    written = range(begin, begin + len(text.strip())) if template else range(len(text))
+    is_text = isinstance(text, str) or not _is_list(text)
+    whose = _whose(template, is_text=is_text)
+    if is_text:
+        checked_text(text, "the prompt", PromptError)
+        messages = [{"role": "user", "content": text}]
+        if not text.strip():  # type: ignore[union-attr]
+            raise PromptError("the prompt is empty: write what the models should read")
+    else:
+        messages = read_messages(list(text))
+    written = _rendered(pair, messages, whose, tools, chat)
     marked = {
-        "instruction": [_shifted(_locate(text, s), shift) for s in _several(instruction)],
-        "context": [_shifted(_locate(text, s), shift) for s in _several(context)],
+        name: locate(written.parts, spans, name, chat=not is_text)
+        for name, spans in (("instruction", instruction), ("context", context))
     }
-    encoded = {
-        side: pair.tokenizers[side](
-            rendered,
-            add_special_tokens=not template,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-        )
-        for side in SIDES
-    }
-    base, tuned = (list(encoded[side]["input_ids"]) for side in SIDES)
-    if base != tuned:
-        raise PromptError(
-            f"the two tokenizers cut this prompt differently ({len(base)} tokens in base, "
-            f"{len(tuned)} in tuned): give load_pair one tokenizer= for both"
-        )
-    if max(tuned) >= pair.vocabulary:
-        raise PromptError("the prompt contains a token that only one of the two models knows")
+    settings = written.settings
+    if whose is not None or not is_text:
+        settings = settings | {
+            "messages": [
+                {"role": part.role, "start": start, "end": end}
+                for part in written.parts
+                for start, end in part.spans()
+            ]
+        }
+    made = cut(pair, written.text, bare=whose is None)
+    special = set(pair.tokenizers["tuned"].all_special_ids)
+    own = [span for part in written.parts for span in part.spans()]
     display = pieces(pair.tokenizers["tuned"])
-    special_ids = set(pair.tokenizers["tuned"].all_special_ids)
     tokens = []
-    for identifier, span, added in zip(
-        tuned,
-        encoded["tuned"]["offset_mapping"],
-        encoded["tuned"]["special_tokens_mask"],
-        strict=True,
+    for number, (identifier, touched, place) in enumerate(
+        zip(made.ids, made.touched, made.places, strict=True)
     ):
-        piece, span = _fit(display(identifier), span, rendered)
-        outside = template and span[0] not in written
         segment: Segment = "other"
-        if added or identifier in special_ids:
+        if number < made.front or identifier in special:
             segment = "special"
-        elif outside:
+        elif whose is not None and not _inside(touched, own):
             segment = "template"
-        elif any(_covers(rendered, span, part) for part in marked["instruction"]):
+        elif _covers(written.text, touched, marked["instruction"]):
             segment = "instruction"
-        elif any(_covers(rendered, span, part) for part in marked["context"]):
+        elif _covers(written.text, touched, marked["context"]):
             segment = "context"
-        tokens.append(Token(identifier, piece, *span, segment))
-    return Prompt(rendered, tuple(tokens))
+        piece = display(identifier)
+        if segment != "special":
+            piece = label(piece, written.text[slice(*place)])
+        tokens.append(Token(identifier, piece, *place, segment))
+    settings = {"template": {"tuned": True, None: False}.get(whose, whose), **settings}
+    note = _note(pair, made.ids)
+    return Prompt(written.text, tuple(tokens), written.parts, settings, made.front, note)
 
 
-def check_length(pair: Models, prompt: Prompt, max_new_tokens: int) -> None:
-    """Make sure that prompt and answer fit into the models' context.
+def check_length(pair: Models, prompt: Prompt, max_new_tokens: Any) -> int:
+    """Make sure that prompt and generated answer fit into the models' context.
+
+    Returns
+    -------
+    int
+        The longest answer.
 
     Raises
     ------
     PromptError
-        If they do not; says how many tokens there are and how many fit.
+        If they do not fit; says how many tokens there are and how many fit.
     AnswerError
-        If no answer token is asked for.
+        If the longest answer is no whole number, or no answer token is asked for.
     """
-    if max_new_tokens < 1:
-        raise AnswerError(f"max_new_tokens must be at least 1, not {max_new_tokens}")
+    number = read_length(max_new_tokens)
     limit, length = pair.positions, len(prompt.tokens)
-    if limit is not None and length + max_new_tokens > limit:
-        raise PromptError(
-            f"the prompt has {length} tokens and max_new_tokens is {max_new_tokens}, but the "
-            f"models read at most {limit}: shorten the prompt to {max(limit - max_new_tokens, 0)} "
-            f"tokens or lower max_new_tokens"
-        )
-
-
-def encode_answer(pair: Models, prompt: Prompt, text: str) -> list[int]:
-    """Token ids of a given answer, cut as it would be cut right after the prompt.
-
-    Raises
-    ------
-    AnswerError
-        If it is empty.
-    """
-    if not text.strip():
-        raise AnswerError("the given response is empty: write at least one word")
-    tokenizer = pair.tokenizers["tuned"]
-    joined: list[int] = tokenizer.encode(prompt.text + text, add_special_tokens=False)
-    # Special tokens in front are added to the prompt alone, so compare what follows them.
-    prompt_ids = [token.id for token in prompt.tokens if token.end > token.start]
-    if joined[: len(prompt_ids)] == prompt_ids and len(joined) > len(prompt_ids):
-        return joined[len(prompt_ids) :]
-    alone: list[int] = tokenizer.encode(text, add_special_tokens=False)
-    return alone
-
-
-def answer_tokens(
-    tokenizer: PreTrainedTokenizerFast, ids: Sequence[int], before: int
-) -> tuple[tuple[Token, ...], str]:
-    """Tokens of an answer and its text, which leaves special tokens out.
-
-    Parameters
-    ----------
-    ids : sequence of int
-    before : int
-        Last token of the prompt: some tokenizers drop a blank at the start of a text.
-    """
-    special = set(tokenizer.all_special_ids)
-    display = pieces(tokenizer)
-    lead = len(tokenizer.decode([before]))
-    plain: list[int] = []
-    text, tokens = "", list[Token]()
-    for identifier in ids:
-        start = len(text.rstrip("\ufffd"))
-        if identifier in special:
-            tokens.append(Token(identifier, display(identifier), len(text), len(text), "special"))
-            continue
-        plain.append(identifier)
-        text = str(tokenizer.decode([before, *plain]))[lead:]
-        piece = display(identifier)
-        tokens.append(Token(identifier, piece or text[start:], start, max(start, len(text))))
-    return tuple(tokens), text
-
-
-def _fit(piece: str, span: tuple[int, int], text: str) -> tuple[str, tuple[int, int]]:
-    """Make piece and span agree on the blank in front.
-
-    Some tokenizers leave it out of the span, others put one before the text that is not in it.
-    """
-    start, end = span
-    blanks = len(piece) - len(piece.lstrip())
-    if start == end or not blanks:
-        return piece, (start, end)
-    inside = text[start:end]
-    missing = blanks - (len(inside) - len(inside.lstrip()))
-    while missing > 0 and start > 0 and text[start - 1].isspace():
-        start, missing = start - 1, missing - 1
-    return piece[max(missing, 0) :], (start, end)
-
-
-def _render(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[str, int]:
-    """The text in the chat template, and what to add to an offset of the text."""
-    if not tokenizer.chat_template:
-        raise PromptError("the tuned model's tokenizer has no chat template: use template=False")
-    rendered = str(
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-        )
+    if limit is None or length + number <= limit:
+        return number
+    said = (
+        f"the prompt has {length} tokens and max_new_tokens is {number}, but the models read at "
+        f"most {limit}"
     )
-    start = rendered.find(text.strip())
-    if start < 0:
-        raise PromptError("the chat template changes the prompt's text, so it cannot be marked")
-    return rendered, start - (len(text) - len(text.lstrip()))
+    ways = []
+    if length < limit:
+        ways.append(f"lower max_new_tokens to {limit - length}")
+    if number < limit:
+        ways.append(f"shorten the prompt to {limit - number} tokens")
+    both = f"shorten the prompt to fewer than {limit} tokens, and lower max_new_tokens"
+    raise PromptError(f"{said}: {' or '.join(ways) or both}")
 
 
-def _several(spans: Spans) -> list[Span]:
-    if spans is None:
-        return []
-    if isinstance(spans, str):
-        return [spans]
-    if len(spans) == 2 and all(isinstance(number, int) for number in spans):
-        return [(int(spans[0]), int(spans[1]))]  # type: ignore[arg-type]
-    return list(spans)  # type: ignore[arg-type]
+def _is_list(prompt: Any) -> bool:
+    return isinstance(prompt, Sequence) and not isinstance(prompt, (str, bytes))
 
 
-def _locate(text: str, span: Span) -> tuple[int, int]:
-    if not isinstance(span, str):
-        start, end = span
-        if not 0 <= start < end <= len(text):
-            raise PromptError(
-                f"the span ({start}, {end}) is not in the prompt, which has {len(text)} characters"
-            )
-        return start, end
-    start = text.find(span) if span.strip() else -1
-    if start < 0:
+def _whose(template: Any, *, is_text: bool) -> Side | None:
+    """The side whose template is used."""
+    if template is None:
+        return None if is_text else "tuned"
+    if isinstance(template, bool):
+        return "tuned" if template else None
+    if template in ("tuned", "base"):
+        return "tuned" if template == "tuned" else "base"
+    if template == "plain":
+        return None
+    names = 'True or "tuned", "base", and False or "plain" for none'
+    if template == "own":
         raise PromptError(
-            f"the span {span!r} is not in the prompt; the nearest match is {_nearest(text, span)!r}"
+            'template="own" would give the models two prompts, and nothing could be compared token '
+            f"by token: template= is {names}"
         )
-    return start, start + len(span)
+    raise PromptError(f"there is no template {template!r}: template= is {names}")
 
 
-def _nearest(text: str, span: str) -> str:
-    words = list(re.finditer(r"\S+", text))
-    count = max(1, min(len(span.split()), len(words)))
-    windows = [
-        text[words[i].start() : words[i + count - 1].end()] for i in range(len(words) - count + 1)
-    ]
-    return difflib.get_close_matches(span, windows, n=1, cutoff=0.0)[0]
+def _rendered(
+    pair: Models,
+    messages: Sequence[Message],
+    whose: Side | None,
+    tools: Sequence[Any] | None,
+    chat: Mapping[str, Any] | None,
+) -> Chat:
+    if tools is not None and not _is_list(tools):
+        raise PromptError(f"tools= is a list of functions or JSON schemas, but is {kind_of(tools)}")
+    if whose is not None:
+        return rendered(pair.tokenizers[whose], messages, whose=whose, tools=tools, chat=chat)
+    if tools or chat:
+        raise PromptError(
+            f"{'tools' if tools else 'chat'}= needs a chat template to read it: set template=True"
+        )
+    return plain(messages)
 
 
-def _shifted(span: tuple[int, int], by: int) -> tuple[int, int]:
-    return span[0] + by, span[1] + by
+def _note(pair: Models, ids: Sequence[int]) -> str:
+    """What each model reads in place of tokens that it does not know."""
+    said = []
+    for side in SIDES:
+        unknown = [i for i in dict.fromkeys(ids) if i >= pair.rows(side)]
+        if unknown:
+            show = pieces(pair.tokenizers["tuned"])
+            names = ", ".join(show(i) for i in unknown)
+            stand_in = pieces(pair.tokenizers[side])(pair.stand_in(side))
+            said.append(f"{side} does not know {names} and reads {stand_in} in their place.")
+    return " ".join(said)
 
 
-def _covers(text: str, token: tuple[int, int], span: tuple[int, int]) -> bool:
-    return bool(text[max(token[0], span[0]) : min(token[1], span[1])].strip())
+def _inside(token: Place, spans: Sequence[Place]) -> bool:
+    """Whether a token begins in one of the spans, or holds a character of it."""
+    return any(start < max(token[1], token[0] + 1) and token[0] < end for start, end in spans)
+
+
+def _covers(text: str, token: Place, spans: Sequence[Place]) -> bool:
+    return any(text[max(token[0], s) : min(token[1], e)].strip() for s, e in spans)

@@ -141,7 +141,7 @@ def span_tokens(tokens: Sequence[Token], spans: Iterable[CharacterSpan]) -> list
     """
     chosen: set[int] = set()
     for start, end in spans:
-        run = [i for i, token in enumerate(tokens) if token.start < end and token.end > start]
+        run = [i for i, token in enumerate(tokens) if _touches(token, start, end)]
         while run and _is_filler(tokens[run[0]].text):
             run.pop(0)
         while run and _is_filler(tokens[run[-1]].text):
@@ -149,6 +149,13 @@ def span_tokens(tokens: Sequence[Token], spans: Iterable[CharacterSpan]) -> list
         if run:
             chosen.update(range(run[0], run[-1] + 1))
     return sorted(chosen)
+
+
+def _touches(token: Token, start: int, end: int) -> bool:
+    """Whether a token has a character of a span, or is part of one that a later token completes."""
+    if token.start == token.end and token.segment != "special":
+        return start <= token.start < end
+    return token.start < end and token.end > start
 
 
 def _is_filler(text: str) -> bool:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from twinlens.contract.manifest import Answer, Token
 from twinlens.contract.wire import Array
-from twinlens.contract.words import PUBLISHED, SIDES, Side
+from twinlens.contract.words import PUBLISHED, SIDES, Given, Side
 from twinlens.errors import Interrupted, StudyError, TwinlensError
 from twinlens.measures.summary import SCORED_SEGMENTS
 from twinlens.studies.data.cases import Case
@@ -75,7 +75,7 @@ class Job:
             return self.response
         if row.answer is None:
             raise StudyError("it has no answer, but response='given' needs one")
-        return row.answer
+        return Given(row.answer)
 
     def _together(self, pair: Pair) -> Work:
         from twinlens.compute.saliency.batch import Attributed, attribute_prompts
@@ -84,9 +84,14 @@ class Job:
         def work(rows: Sequence[StudyRow], say: Say) -> Iterator[CaseResult]:
             readable: list[tuple[StudyRow, Prompt, str]] = []
             for row in rows:
-                marked = {"instruction": list(row.instruction), "context": list(row.context)}
                 try:
-                    prompt = read_prompt(pair, row.prompt, template=self.template, **marked)
+                    prompt = read_prompt(
+                        pair,
+                        row.prompt,
+                        instruction=list(row.instruction),
+                        context=list(row.context),
+                        template=self.template,
+                    )
                     readable.append((row, prompt, self.reads(row)))
                 except TwinlensError as error:
                     yield Problem(row.number, str(error))
@@ -99,7 +104,10 @@ class Job:
             )
             for (row, prompt, _), one in zip(readable, found, strict=True):
                 if isinstance(one, Attributed):
-                    kept = partial(case_of, row, prompt.text, prompt.tokens, method=PUBLISHED)
+                    at = prompt.parts[0].places[0]
+                    kept = partial(
+                        case_of, row, prompt.text, prompt.tokens, at=at, method=PUBLISHED
+                    )
                     cases = [kept(side, one.answers[side], one.values[side]) for side in SIDES]
                     yield as_table(row.number, cases)
                 else:
@@ -114,7 +122,11 @@ def traced(tracer: Callable[[StudyRow], Trace], methods: Sequence[str]) -> Work:
     def cases(row: StudyRow) -> Iterator[Case]:
         trace = tracer(row)
         text = trace.manifest
-        kept = partial(case_of, row, text.prompt, text.prompt_tokens)
+        # With a chat template the prompt stands somewhere inside the text that was read.
+        messages = text.parameters.get("messages")
+        lead = len(row.prompt) - len(row.prompt.lstrip())
+        at = messages[0]["start"] - lead if messages else 0
+        kept = partial(case_of, row, text.prompt, text.prompt_tokens, at=at)
         for side in SIDES:  # outside, so that few models are loaded where only one is kept
             for method in methods:
                 values = trace.saliency(side, method).values
@@ -142,16 +154,14 @@ def case_of(
     answer: Answer,
     values: Array,
     *,
+    at: int = 0,
     method: str,
 ) -> Case:
-    """The case of one model: what it read of a row, and its saliency [N, M]."""
+    """The case of one model: its saliency [N, M], and what it read: a row, at code point `at`."""
     scored = [i for i, token in enumerate(tokens) if token.segment in SCORED_SEGMENTS]
-    # With a chat template the prompt stands somewhere inside the text that was read.
-    stripped = row.prompt.strip()
-    shift = prompt.find(stripped) - row.prompt.find(stripped)
 
     def hit(spans: tuple[CharacterSpan, ...]) -> tuple[int, ...]:
-        moved = [(start + shift, end + shift) for start, end in spans]
+        moved = [(start + at, end + at) for start, end in spans]
         return tuple(sorted(set(span_tokens(tokens, moved)) & set(scored)))
 
     judged = side == "tuned"

@@ -1,0 +1,119 @@
+"""From a text to the tokens both models read, each with the part of the text it stands for."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from twinlens.compute.models.models import Models
+from twinlens.errors import PromptError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+#: Code points ``[start, end)`` of a text.
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A text in tokens.
+
+    Attributes
+    ----------
+    ids : list of int
+    touched : list of (start, end)
+        Every character that a token is made of; tokens may share one that is cut into bytes.
+    places : list of (start, end)
+        The same, each character in one token only: in the one that completes it. Blanks that no
+        token was made of belong to the token behind them.
+    front : int
+        Tokens at the start that the tokenizer put there by itself.
+    """
+
+    ids: list[int]
+    touched: list[Place]
+    places: list[Place]
+    front: int
+
+
+def cut(pair: Models, text: str, *, bare: bool) -> Cut:
+    """Cut a text into tokens.
+
+    Parameters
+    ----------
+    bare : bool
+        Whether the tokenizer puts its start token in front; a text that begins with one gets no
+        second. Nothing is ever put behind a text, which goes on with the answer.
+
+    Raises
+    ------
+    PromptError
+        If the two tokenizers cut it differently, or there is nothing to read.
+    """
+    tuned, base = pair.tokenizers["tuned"], pair.tokenizers["base"]
+    ids, spans, front = _encoded(tuned, text, bare=bare)
+    if not ids:
+        raise PromptError("the tokenizer makes no token of this prompt: write something else")
+    others, _, _ = _encoded(base, text, bare=bare)
+    if others != ids:
+        # Tokens that tuning has added: base's tokenizer would cut their text into pieces.
+        knowing = _knowing(base, tuned)
+        others, _, _ = _encoded(knowing, text, bare=bare)
+        if knowing.convert_ids_to_tokens(others) != tuned.convert_ids_to_tokens(ids):
+            raise PromptError(
+                f"the two tokenizers cut this prompt differently ({len(others)} tokens in base, "
+                f"{len(ids)} in tuned): give load_pair one tokenizer= for both"
+            )
+    return Cut(ids, spans, _apart(text, spans, front), front)
+
+
+def _encoded(
+    tokenizer: PreTrainedTokenizerFast, text: str, *, bare: bool
+) -> tuple[list[int], list[Place], int]:
+    """Ids, the characters each is made of, and how many stand in front of the text."""
+    made = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, spans = list(made["input_ids"]), list(made["offset_mapping"])
+    front = _in_front(tokenizer) if bare else []
+    if ids[: len(front)] == front:
+        front = []
+    return [*front, *ids], [*[(0, 0)] * len(front), *spans], len(front)
+
+
+def _in_front(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """What a tokenizer puts in front of every text."""
+    made = tokenizer("a", return_special_tokens_mask=True)
+    pairs = zip(made["input_ids"], made["special_tokens_mask"], strict=True)
+    return [identifier for identifier, _ in takewhile(lambda pair: pair[1], pairs)]
+
+
+@lru_cache(maxsize=4)
+def _knowing(
+    tokenizer: PreTrainedTokenizerFast, other: PreTrainedTokenizerFast
+) -> PreTrainedTokenizerFast:
+    """A copy of a tokenizer that also knows the tokens that were added to another one."""
+    known = tokenizer.get_vocab()
+    grown = copy.deepcopy(tokenizer)
+    grown.add_tokens([t for t in other.added_tokens_decoder.values() if t.content not in known])
+    return grown
+
+
+def _apart(text: str, spans: Sequence[Place], front: int) -> list[Place]:
+    """Spans that share no character and leave out no blank between two of them."""
+    places: list[Place] = []
+    limit = len(text)
+    for start, end in reversed(spans[front:]):
+        end = min(end, limit)
+        limit = min(start, end)
+        places.append((limit, end))
+    places = [*spans[:front], *reversed(places)]
+    before = 0
+    for i, (start, end) in enumerate(places):
+        if before < start and text[before:start].isspace():
+            places[i] = before, end
+        before = max(before, places[i][1])
+    return places
