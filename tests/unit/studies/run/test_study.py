@@ -18,7 +18,7 @@ from twinlens.compute.live.live import trace_pair
 from twinlens.compute.models import models as models_module
 from twinlens.compute.models.sources import load_weights
 from twinlens.compute.pair import load_pair
-from twinlens.errors import Interrupted, PromptError, StudyError, UnknownBlockError
+from twinlens.errors import DataError, Interrupted, PromptError, StudyError, UnknownBlockError
 from twinlens.measures.density import DensityParameters
 from twinlens.studies.analysis.scoring import Settings, scores
 from twinlens.studies.analysis.statistics import analyse
@@ -375,8 +375,18 @@ def test_shared_answers_and_templates(tmp_path, pair, response):
 
 
 def test_missing_answers_are_set_aside(tmp_path, pair):
-    store = run.study(pair, DATA[:1], tmp_path / "s", response="given")
+    with pytest.raises(DataError, match="none of the 1 rows can be used; row 1: it has no answer"):
+        run.study(pair, DATA[:1], tmp_path / "s", response="given")
+    data = [DATA[0], DATA[2]]
+    store = run.study(pair, data, tmp_path / "t", response="given", max_new_tokens=4)
+    assert [case.answer for case in store] == [" The dog"] * 2
     assert "has no answer" in store.problems[0].message
+
+
+def test_nothing_is_written_for_data_without_a_row(tmp_path, pair):
+    with pytest.raises(DataError, match="the data hold no row"):
+        run.study(pair, [], tmp_path / "s")
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(
