@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,12 +25,16 @@ from twinlens.traces.labelled import LabelledTrace
 from twinlens.traces.marks import Mark, read_marks
 from twinlens.traces.marks import segments as marked_segments
 from twinlens.traces.trace import Trace
+from twinlens.view import lifetime
 from twinlens.view.panel import Panel
 from twinlens.view.server import BlockServer
 
 
 class Explorer(anywidget.AnyWidget):
     """Linked panels over one trace; displayed by itself it is the whole dashboard.
+
+    It lives, with the trace's arrays, while a name or an output has it; a cell that runs again
+    lets go of what it displayed before.
 
     The selection is four plain traits: observe them, link them, or set them. A head and a unit
     live in a layer, so setting another `layer` clears both; `select` sets several at once.
@@ -101,8 +107,11 @@ class Explorer(anywidget.AnyWidget):
             traits["marks"] = trace.marks
         recorded = not trace.computes
         super().__init__(_manifest=trace.manifest.to_json(), _recorded=recorded, **traits)
-        self._server = BlockServer(trace, lambda content, buffers: self.send(content, buffers))
-        self.on_msg(lambda _widget, content, _buffers: self._server.handle(content))
+        send = weakref.WeakMethod(self.send)
+        self._server = server = BlockServer(trace, lambda *message: _send(send(), *message))
+        self.on_msg(lambda _widget, content, _buffers: server.handle(content))
+        for widget in (self, self.layout):
+            lifetime.hold_weakly(widget)
 
     @property
     def trace(self) -> Trace:
@@ -211,7 +220,12 @@ class Explorer(anywidget.AnyWidget):
         server = self.__dict__.get("_server")
         if server is not None:
             server.close()
+        lifetime.forget(self)
         super().close()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        lifetime.shown(self)
+        return super()._repr_mimebundle_(**kwargs)
 
     def __repr__(self) -> str:
         pair = self._trace.manifest.pair
@@ -312,3 +326,9 @@ class Explorer(anywidget.AnyWidget):
             raise t.TraitError(
                 f"{name} {value!r} needs a layer: use ex.select(layer=..., {name}={value!r})"
             )
+
+
+def _send(send: Callable[..., None] | None, *message: Any) -> None:
+    """Send a message of a widget that may be gone."""
+    if send is not None:
+        send(*message)
