@@ -127,7 +127,7 @@ class Answer:
     stopped: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Manifest:
     """Everything about a trace but its blocks.
 
@@ -158,6 +158,13 @@ class Manifest:
     methods: tuple[Method, ...]
     parameters: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
+
+    def __repr__(self) -> str:
+        pair = self.pair
+        return (
+            f"<Manifest of {pair.base.name} | {pair.tuned.name}: {self.prompt_length} prompt "
+            f"tokens, response {self.response!r}, {len(self.methods)} methods>"
+        )
 
     @property
     def prompt_length(self) -> int:

@@ -10,7 +10,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -38,7 +38,7 @@ class Vocabulary:
         Where they come from, for people.
     """
 
-    words: tuple[str, ...]
+    words: tuple[str, ...] = field(repr=False)
     source: str
 
 
@@ -56,8 +56,8 @@ class WordVectors:
         Where they come from, for people.
     """
 
-    vectors: Array
-    known: Array
+    vectors: Array = field(repr=False)
+    known: Array = field(repr=False)
     source: str
 
 
