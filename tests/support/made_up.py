@@ -147,7 +147,7 @@ class MadeUpTrace(Trace):
 
     def __init__(self, made: Manifest | None = None, *, labelled: bool = False) -> None:
         self.manifest = made or manifest()
-        self.components = self.manifest.components
+        self.component_count = self.manifest.components
         self.labelled = labelled
         self.asked: list[str] = []
 
@@ -236,7 +236,7 @@ def _end(rng: Rng, sign: int) -> list[list[object]]:
 def _ends(of: MadeUpTrace, rng: Rng, layer: int) -> Value:
     return [
         {s: {"positive": _end(rng, 1), "negative": _end(rng, -1)} for s in SIDES}
-        for _ in range(of.components)
+        for _ in range(of.component_count)
     ]
 
 
@@ -257,7 +257,7 @@ def _rotation(of: MadeUpTrace, rng: Rng) -> Value:
     return [
         {
             "layer": layer,
-            "k": of.components,
+            "k": of.component_count,
             "angle": float(rng.uniform(5, 30)),
             "null": 62.0,
             "null_low": 60.5,
@@ -448,7 +448,7 @@ SPECIAL: dict[Block[Any], Callable[..., Any]] = {
     blocks.lens: _lens,
     blocks.component_change: lambda of, rng: rng.beta(1, 5, size=of.manifest.pair.layers),
     blocks.components: lambda of, rng, layer: [
-        _component(of, rng, k) for k in range(of.components)
+        _component(of, rng, k) for k in range(of.component_count)
     ],
     blocks.component_ends: _ends,
     blocks.concept_find: lambda of, rng, word: {

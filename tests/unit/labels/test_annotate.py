@@ -325,7 +325,7 @@ def test_file_written_and_read(tmp_path: Path, suffix: str) -> None:
 
 def test_bad_files(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    with pytest.raises(AnnotationError, match=r"'labels.csv' cannot be read"):
+    with pytest.raises(AnnotationError, match=r"labels.csv cannot be read"):
         read_annotations(path)
     path.write_text("model,layer,component,name\nbase,0,0,days\n")
     with pytest.raises(AnnotationError, match="lacks the columns level, tasks"):

@@ -41,17 +41,47 @@ def test_vocabulary_from_a_file(tmp_path: Path) -> None:
     path.write_text("# a comment\nthe 120\n\nécrire\t7\n", "utf-8")
     assert vocabulary(path).words == ("the", "écrire")
     assert vocabulary(str(path), size=1).words == ("the",)
-    path.write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(VocabularyError, match=r"'words\.txt' cannot be read as a UTF-8 text"):
+    with pytest.raises(VocabularyError, match=r"none\.txt cannot be read \(No such file"):
+        vocabulary(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_word_list_is_read_as_its_byte_order_mark_says(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "words.txt"
+    path.write_bytes("the\r\n\r\nécrire 7\r\n".encode(encoding))
+    assert vocabulary(path).words == ("the", "écrire")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("the\n\nécrire\n".encode("latin-1"), r"line 3 of words\.txt is no UTF-8 text"),
+        ("the\nécrire\n".encode("utf-16-le"), r"line 1 of words\.txt is no UTF-8 text"),
+        (b"\xff\xfet\0\n\0\0\xd8\n\0", r"line 2 of words\.txt is no UTF-16 text"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", r"line 1 of words\.txt is no UTF-8 text"),
+        (b"# only\n\n \n# comments\n", r"no word in the vocabulary \(words\.txt\)"),
+        (b"", r"no word in the vocabulary \(words\.txt\)"),
+    ],
+)
+def test_a_file_that_is_no_word_list_is_refused_by_line(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
+    path = tmp_path / "words.txt"
+    path.write_bytes(content)
+    with pytest.raises(VocabularyError, match=says):
         vocabulary(path)
 
 
-@pytest.mark.parametrize("form", ["glove", "word2vec", "gzip", "trailing blanks"])
+@pytest.mark.parametrize(
+    "form", ["glove", "word2vec", "gzip", "trailing blanks", "mark and empty lines"]
+)
 def test_word_vectors_are_read_by_word_then_in_lower_case(tmp_path: Path, form: str) -> None:
     path = tmp_path / ("vectors.txt.gz" if form == "gzip" else "vectors.txt")
     text = f"5 3\n{GLOVE}" if form == "word2vec" else GLOVE
     if form == "trailing blanks":
         text = text.replace("\n", " \n")
+    if form == "mark and empty lines":
+        text = "\ufeff" + text.replace("\n", "\r\n\r\n")
     path.write_bytes(gzip.compress(text.encode()) if form == "gzip" else text.encode())
     read = read_word_vectors(path, ["THE", "write", "Write", "dog", ". . ."])
     np.testing.assert_array_equal(read.known, [True, False, True, True, True])
@@ -79,6 +109,27 @@ def test_a_file_without_vectors_is_named(tmp_path: Path, content: bytes, line: i
     path = tmp_path / "vectors.txt"
     path.write_bytes(content)
     with pytest.raises(VocabularyError, match=rf"no GloVe or word2vec text file: line {line} "):
+        read_word_vectors(path, ["the", "dog"])
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"the 1 2\ndog 1 nan\n", "line 2 of 'v.txt' has NaN or infinity"),
+        (b"the 1 2\n\ndog inf 1\n", "line 3 of 'v.txt' has NaN or infinity"),
+        (b"the 1 2\ndog 1e60 1\n", "line 2 of 'v.txt' has NaN or infinity"),
+        ("été 1 2\ndog 3 4\n".encode("latin-1"), "line 1 of 'v.txt' is no UTF-8 text"),
+        ("the 1 2\ndog 3 4\n".encode("utf-16"), "line 1 is not a word followed by"),
+        (b"the 1 2\ndog 3 4 5\n", "line 2 of 'v.txt' has 3 numbers where the first has 2"),
+        (b"\x1f\x8b\x08not gzip", "line 1"),
+    ],
+)
+def test_vectors_that_would_be_misread_are_refused_by_line(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
+    path = tmp_path / "v.txt"
+    path.write_bytes(content)
+    with pytest.raises(VocabularyError, match=says):
         read_word_vectors(path, ["the", "dog"])
 
 

@@ -128,7 +128,7 @@ class Answer:
     stopped: bool | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Manifest:
     """Everything about a trace but its blocks.
 
@@ -159,6 +159,13 @@ class Manifest:
     methods: tuple[Method, ...]
     parameters: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
+
+    def __repr__(self) -> str:
+        pair = self.pair
+        return (
+            f"<Manifest of {pair.base.name} | {pair.tuned.name}: {self.prompt_length} prompt "
+            f"tokens, response {self.response!r}, {len(self.methods)} methods>"
+        )
 
     @property
     def first_method(self) -> str:

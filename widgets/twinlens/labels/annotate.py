@@ -29,6 +29,7 @@ from twinlens.labels.questions import (
     ReplyOutcome,
 )
 from twinlens.support.progress import Report
+from twinlens.support.text_files import text_lines
 
 NONE = "none"
 CANNOT_TELL = "cannot tell"
@@ -217,11 +218,11 @@ def read_annotations(path: str | os.PathLike[str]) -> list[Annotation]:
         If the file cannot be read, lacks a column, or a number in it is none.
     """
     path = Path(path)
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    table = csv.DictReader(text_lines(path, AnnotationError), delimiter=delimiter, strict=True)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
-            rows = list(table)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = list(table)
+    except csv.Error as error:
         raise AnnotationError(f"{path.name!r} cannot be read as a table ({error})") from error
     missing = set(_COLUMNS) - {"round"} - set(table.fieldnames or ())
     if missing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -39,8 +39,8 @@ class LabelShares:
         What `p` tests, and what it leaves out.
     """
 
-    rows: tuple[ShareRow, ...]
-    summary: tuple[ShareRow, ...]
+    rows: tuple[ShareRow, ...] = field(repr=False)
+    summary: tuple[ShareRow, ...] = field(repr=False)
     hypothesis: str
 
     def to_frame(self) -> pd.DataFrame:

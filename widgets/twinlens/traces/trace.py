@@ -8,9 +8,9 @@ are written once on top of it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -18,15 +18,19 @@ from twinlens.contract import blocks
 from twinlens.contract.forms import DeletionCurve, Faithfulness
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Array, Value
-from twinlens.contract.words import EXACT, Side
+from twinlens.contract.words import EXACT, SIDES, Side
+from twinlens.errors import UnknownBlockError
 from twinlens.support.progress import Report
+from twinlens.traces.frames import LabelledArray, Records, axes_of, frame, frame_of, labelled
 from twinlens.traces.marks import Mark
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Choice = TypeVar("Choice")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Attribution:
     """Effect of every prompt token on every answer token.
 
@@ -45,22 +49,25 @@ class Attribution:
     side: Side
     method: str
 
+    def __repr__(self) -> str:
+        prompt, answer = self.values.shape
+        return (
+            f"<Attribution of {self.side} by {self.method}: {prompt} prompt tokens, "
+            f"{answer} answer tokens>"
+        )
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self.values, dtype=dtype, copy=True if copy is None else copy)
 
     def to_frame(self) -> pd.DataFrame:
         """Tidy table with one row per cell: position and text of both tokens, and the value."""
-        import pandas as pd
-
         rows, columns = np.indices(self.values.shape)
-        return pd.DataFrame(
+        return frame_of(
             {
                 "prompt_position": rows.ravel(),
-                "prompt_token": np.repeat(
-                    np.array(self.prompt_tokens, object), len(self.answer_tokens)
-                ),
+                "prompt_token": np.array(self.prompt_tokens, object)[rows.ravel()],
                 "answer_position": columns.ravel(),
-                "answer_token": list(self.answer_tokens) * len(self.prompt_tokens),
+                "answer_token": np.array(self.answer_tokens, object)[columns.ravel()],
                 "value": self.values.ravel(),
             }
         )
@@ -102,6 +109,24 @@ class Trace(ABC):
             return known
         return str(cast(dict[str, Any], self.block(blocks.own_answer(side), report))["text"])
 
+    def frame(self, key: str, report: Report | None = None) -> pd.DataFrame:
+        """Any block as a table: one row per number, or per layer, neuron or word it lists.
+
+        Raises
+        ------
+        UnknownBlockError
+            If the key is malformed, out of range, or not in this trace.
+        """
+        return frame(key, self.block(key, report), self.manifest)
+
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        lengths = " and ".join(str(manifest.answer_length(side)) for side in SIDES)
+        return (
+            f"<{type(self).__name__} of {manifest.pair.base.name} | {manifest.pair.tuned.name}: "
+            f"{manifest.prompt_length} prompt tokens, {lengths} answer tokens>"
+        )
+
     def saliency(
         self, side: Side, method: str | None = None, report: Report | None = None
     ) -> Attribution:
@@ -134,13 +159,24 @@ class Trace(ABC):
         key = blocks.deletion(side, method or self.manifest.first_method)
         return DeletionCurve(**cast(dict[str, Any], self.block(key, report)))
 
-    def attention(self, side: Side, layer: int, head: int) -> Array:
+    def attention(self, side: Side, layer: int, head: int) -> LabelledArray:
         """Attention pattern of one head, shape [T, T], rows are queries."""
-        return self.array(blocks.attention(side, layer, head))
+        return self._labelled(blocks.attention(side, layer, head))
 
-    def head_change(self) -> Array:
+    def head_change(self) -> LabelledArray:
         """Jensen-Shannon divergence (bits) per head, averaged over positions, shape [L, H]."""
-        return np.asarray(self.array(blocks.head_change()).astype(np.float32).mean(axis=0))
+        change = np.asarray(self.array(blocks.head_change()).astype(np.float32).mean(axis=0))
+        return labelled(change, self.manifest, "heads/change, mean", ("L", "H"), {})
+
+    def head_measure(self, name: str, side: Side) -> LabelledArray:
+        """One of `HEAD_MEASURES` of `twinlens.contract.blocks`, shape [T or N, L, H].
+
+        Raises
+        ------
+        UnknownBlockError
+            If there is no such measure.
+        """
+        return self._labelled(_one_of("measure of heads", blocks.HEAD_MEASURES, name)(side))
 
     def head_effect(
         self,
@@ -149,7 +185,7 @@ class Trace(ABC):
         *,
         exact: str | None = None,
         report: Report | None = None,
-    ) -> Array:
+    ) -> LabelledArray:
         """What every head adds to the log-probability of the answer, nats, shape [L, H].
 
         Parameters
@@ -170,4 +206,73 @@ class Trace(ABC):
             if exact is None
             else blocks.head_ablation(side, exact, answer_token)
         )
-        return self.array(key, report)
+        return self._labelled(key, report)
+
+    def shift(self, part: str = "residual") -> LabelledArray:
+        """Relative difference of the two models' outputs, shape [C, L], of the residual [C, L+1].
+
+        Parameters
+        ----------
+        part : {"attention", "feed_forward", "residual"}
+            Which outputs; the residual stream after the embedding (layer -1 of the table) and
+            after each layer.
+
+        Raises
+        ------
+        UnknownBlockError
+            If there is no such part.
+        """
+        return self._labelled(_one_of("part of a layer", blocks.SHIFTS, part)())
+
+    def disagreement(self) -> LabelledArray:
+        """KL(tuned || base) at each token of a shared answer, nats, shape [M]."""
+        return self._labelled(blocks.disagreement())
+
+    def logprob(self, side: Side) -> LabelledArray:
+        """Log-probability of each answer token, nats, shape [M]."""
+        return self._labelled(blocks.logprob(side))
+
+    def alternatives(self, side: Side) -> Records:
+        """The five likeliest rivals of each answer token."""
+        return self._records(blocks.alternatives(side))
+
+    def lens(self, side: Side, position: int) -> Records:
+        """Logit lens of the token at a position: what each layer would answer there.
+
+        Positions count over prompt and answer; the row of layer -1 is that of the embedding.
+        """
+        return self._records(blocks.lens(side, position))
+
+    def components(self, layer: int, report: Report | None = None) -> Records:
+        """Components of a layer's feed-forward block in base, each with its match in tuned."""
+        return self._records(blocks.components(layer), report)
+
+    def rotation(self, report: Report | None = None) -> Records:
+        """How far each layer's leading components are turned, beside random rotations."""
+        return self._records(blocks.rotation(), report)
+
+    def neurons(self, layer: int | None = None, position: int | None = None) -> Records:
+        """Most active and most changed neurons of a layer or of all.
+
+        At the token of a position, or by mean magnitude over the answer.
+        """
+        return self._records(blocks.neurons(layer, position))
+
+    def neuron_effect(
+        self, side: Side, answer_token: int | None = None, report: Report | None = None
+    ) -> LabelledArray:
+        """What each neuron adds to an answer token or the answer, first order, nats, [L, I]."""
+        return self._labelled(blocks.neuron_effect(side, answer_token), report)
+
+    def _labelled(self, key: str, report: Report | None = None) -> LabelledArray:
+        array, request = self.array(key, report), blocks.read(key, self.manifest)
+        return labelled(array, self.manifest, key, axes_of(request.block), request.values)
+
+    def _records(self, key: str, report: Report | None = None) -> Records:
+        return Records(self.block(key, report), key)
+
+
+def _one_of(what: str, choices: Mapping[str, Choice], name: str) -> Choice:
+    if name not in choices:
+        raise UnknownBlockError(f"there is no {what} {name!r}: one of {', '.join(choices)}")
+    return choices[name]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+import weakref
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from twinlens.traces.labelled import LabelledTrace
 from twinlens.traces.marks import Mark, read_marks
 from twinlens.traces.marks import segments as marked_segments
 from twinlens.traces.trace import Trace
+from twinlens.view import lifetime
 from twinlens.view.panel import Panel
 from twinlens.view.server import BlockServer
 
@@ -44,6 +46,9 @@ _SETTINGS = (
 
 class Explorer(anywidget.AnyWidget):
     """Linked panels over one trace; displayed by itself it is the whole dashboard.
+
+    It lives, with the trace's arrays, while a name or an output has it; a cell that runs again
+    lets go of what it displayed before.
 
     The selection is four plain traits: observe them, link them, or set them. A head and a unit
     live in a layer, so setting another `layer` clears both; `select` sets several at once.
@@ -116,8 +121,11 @@ class Explorer(anywidget.AnyWidget):
             traits["marks"] = trace.marks
         recorded = not trace.computes
         super().__init__(_manifest=trace.manifest.to_json(), _recorded=recorded, **traits)
-        self._server = BlockServer(trace, lambda content, buffers: self.send(content, buffers))
-        self.on_msg(lambda _widget, content, _buffers: self._server.handle(content))
+        send = weakref.WeakMethod(self.send)
+        self._server = server = BlockServer(trace, lambda *message: _send(send(), *message))
+        self.on_msg(lambda _widget, content, _buffers: server.handle(content))
+        for widget in (self, self.layout):
+            lifetime.hold_weakly(widget)
 
     @property
     def trace(self) -> Trace:
@@ -226,7 +234,12 @@ class Explorer(anywidget.AnyWidget):
         server = self.__dict__.get("_server")
         if server is not None:
             server.close()
+        lifetime.forget(self)
         super().close()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        lifetime.shown(self)
+        return super()._repr_mimebundle_(**kwargs)
 
     def __repr__(self) -> str:
         pair = self._trace.manifest.pair
@@ -378,3 +391,9 @@ def _wanted(name: str, trait: Any) -> str:
         return f"use one of {', '.join(trait.values or ())}"
     kinds = {t.Int: "a whole number", t.Bool: "True or False", t.Dict: "a dictionary"}
     return f"{name} is {kinds.get(type(trait), 'a text')}"
+
+
+def _send(send: Callable[..., None] | None, *message: Any) -> None:
+    """Send a message of a widget that may be gone."""
+    if send is not None:
+        send(*message)

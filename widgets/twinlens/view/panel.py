@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anywidget
 import traitlets as t
 
 from twinlens.contract.words import PANELS
 from twinlens.pages.front_end import front_end
+from twinlens.view import lifetime
 
 
 class Panel(anywidget.AnyWidget):
@@ -29,6 +32,20 @@ class Panel(anywidget.AnyWidget):
 
     _esm = t.Unicode().tag(sync=True)
     _css = t.Unicode().tag(sync=True)
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        for widget in (self, self.layout):
+            lifetime.hold_weakly(widget)
+
+    def close(self) -> None:
+        """Remove the panel from the page."""
+        lifetime.forget(self)
+        super().close()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        lifetime.shown(self)
+        return super()._repr_mimebundle_(**kwargs)
 
     @t.default("_esm")
     def _default_esm(self) -> str:

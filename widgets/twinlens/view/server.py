@@ -53,7 +53,8 @@ class BlockServer:
         self._send = send
         self._encoded: Cache[EncodedBlock] = Cache(CACHE_BYTES, lambda block: len(block[1]))
         self._open: dict[int | str, _Request] = {}
-        self._lock = threading.Lock()
+        # Reentrant: the collector may close a server wherever a thread allocates.
+        self._lock = threading.RLock()
         self._closed = threading.Event()
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._workers = 0

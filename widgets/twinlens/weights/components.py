@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from twinlens.weights.rotation import Rotation
@@ -28,9 +28,9 @@ class ConceptComparison:
         Every setting, plain JSON values.
     """
 
-    blocks: dict[int, list[dict[str, Any]]]
+    blocks: dict[int, list[dict[str, Any]]] = field(repr=False)
     rotation: Rotation
-    parameters: dict[str, Any]
+    parameters: dict[str, Any] = field(repr=False)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per component of base with its match in tuned."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -61,13 +61,13 @@ class LayerRotation:
     """
 
     layer: int
-    angles: Array
-    inside: Array
-    own: Array
-    null_inside: Array
+    angles: Array = field(repr=False)
+    inside: Array = field(repr=False)
+    own: Array = field(repr=False)
+    null_inside: Array = field(repr=False)
     difference: float
     null_difference: float
-    added: tuple[Added, ...]
+    added: tuple[Added, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class Rotation:
 
     base: str
     tuned: str
-    layers: tuple[LayerRotation, ...]
-    null_angles: Array
-    parameters: dict[str, Any]
+    layers: tuple[LayerRotation, ...] = field(repr=False)
+    null_angles: Array = field(repr=False)
+    parameters: dict[str, Any] = field(repr=False)
 
     @property
     def components(self) -> int:

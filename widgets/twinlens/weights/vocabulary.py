@@ -5,10 +5,12 @@ Vocabularies come from `wordfreq`, a file or a list; vectors from a GloVe or wor
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +21,7 @@ import numpy as np
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
 from twinlens.support.progress import Report
+from twinlens.support.text_files import text_lines
 
 #: Words of the default vocabulary; the paper used 26,473 words of ShareGPT conversations.
 SIZE = 20_000
@@ -35,7 +38,7 @@ class Vocabulary:
         Where they come from, for people.
     """
 
-    words: tuple[str, ...]
+    words: tuple[str, ...] = field(repr=False)
     source: str
 
 
@@ -53,8 +56,8 @@ class WordVectors:
         Where they come from, for people.
     """
 
-    vectors: Array
-    known: Array
+    vectors: Array = field(repr=False)
+    known: Array = field(repr=False)
     source: str
 
 
@@ -127,13 +130,8 @@ def _import_wordfreq() -> Any:
 
 
 def _read_words(path: Path) -> list[str]:
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise VocabularyError(
-            f"{path.name!r} cannot be read as a UTF-8 text file with one word per line ({error})"
-        ) from error
-    return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
+    lines = [line.split() for line in text_lines(path, VocabularyError)]
+    return [fields[0] for fields in lines if fields and not fields[0].startswith("#")]
 
 
 def instruction_verbs() -> tuple[str, ...]:
@@ -184,8 +182,8 @@ def read_word_vectors(
 ) -> WordVectors:
     """Vectors of some words from a GloVe or word2vec text file, plain or gzipped.
 
-    A word is looked up as it is, then in lower case. The file is streamed: only the vectors of
-    `words` are kept.
+    A word is looked up as it is, then in lower case; of several vectors the first counts. Empty
+    lines are left out. The file is streamed: only the vectors of `words` are kept.
 
     Parameters
     ----------
@@ -198,7 +196,8 @@ def read_word_vectors(
     Raises
     ------
     VocabularyError
-        If the file is no such file, or holds none of the words.
+        If the file is no such file, is no UTF-8 text, has NaN or infinity in a vector, or holds
+        none of the words; the message names the line.
     """
     path = Path(path)
     forms = {form.encode() for word in words for form in (word, word.lower())}
@@ -211,7 +210,7 @@ def read_word_vectors(
                 vectors_by_word.setdefault(word, vector)
                 if report is not None and len(vectors_by_word) % 1000 == 0:
                     report(raw.tell(), size, f"reading {path.name}")
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise VocabularyError(f"{path.name!r} cannot be read ({error})") from error
     rows = [
         vectors_by_word.get(word.encode(), vectors_by_word.get(word.lower().encode()))
@@ -234,22 +233,50 @@ def _lines(
     """
     dimensions = 0
     for number, line in enumerate(stream, 1):
-        fields = line.split()
+        fields = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).split()
+        if not fields:
+            continue
         if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
             continue  # word2vec's count of words and dimensions
+        first = not dimensions
         dimensions = dimensions or len(fields) - 1
-        word = b" ".join(fields[: len(fields) - dimensions])
-        if not word or dimensions < 2:
+        parts = fields[: len(fields) - dimensions]
+        word = b" ".join(parts)
+        if not word or dimensions < 2 or b"\0" in word:
             raise _no_vectors(name, number)
-        if word in forms or number <= 2:
+        if not word.isascii():
             try:
-                vector = np.array(fields[-dimensions:], dtype=np.float32)
-            except ValueError:
-                raise _no_vectors(name, number) from None
+                word.decode()
+            except UnicodeDecodeError:
+                raise VocabularyError(
+                    f"line {number} of {name!r} is no UTF-8 text: save the file as UTF-8"
+                ) from None
+        if parts[0] in forms and _numbers(parts[1:]) is not None and len(parts) > 1:
+            raise VocabularyError(
+                f"line {number} of {name!r} has {len(fields) - 1} numbers where the first has "
+                f"{dimensions}: repair the file"
+            )
+        if first or word in forms:
+            vector = _numbers(fields[-dimensions:])
+            if vector is None:
+                raise _no_vectors(name, number)
+            if not np.isfinite(vector).all():
+                raise VocabularyError(
+                    f"line {number} of {name!r} has NaN or infinity in its vector: leave the "
+                    "word out or repair the file"
+                )
             if word in forms:
                 yield word, vector
     if not dimensions:
         raise _no_vectors(name, 1)
+
+
+def _numbers(fields: Sequence[bytes]) -> Array | None:
+    try:
+        with np.errstate(over="ignore"):
+            return np.array(fields, dtype=np.float32)
+    except ValueError:
+        return None
 
 
 def _no_vectors(name: str, line: int) -> VocabularyError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,9 +37,9 @@ class RiseTable:
         Of the word pairs, and the size of the layer groups.
     """
 
-    rows: tuple[PairTableRow, ...]
+    rows: tuple[PairTableRow, ...] = field(repr=False)
     hypothesis: str
-    parameters: dict[str, Any]
+    parameters: dict[str, Any] = field(repr=False)
 
     def to_frame(self) -> pd.DataFrame:
         """The rows as a table; the hypothesis is in its ``attrs``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -41,13 +41,13 @@ class LayerPairs:
         Cosine of their co-occurrence vectors.
     """
 
-    energy: Array
-    top_query: Array
-    top_key: Array
-    offsets: Array
-    query: Array
-    key: Array
-    cosine: Array
+    energy: Array = field(repr=False)
+    top_query: Array = field(repr=False)
+    top_key: Array = field(repr=False)
+    offsets: Array = field(repr=False)
+    query: Array = field(repr=False)
+    key: Array = field(repr=False)
+    cosine: Array = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class WordPairs:
     """
 
     model: str
-    words: tuple[str, ...]
-    layers: dict[int, LayerPairs]
-    parameters: dict[str, Any]
+    words: tuple[str, ...] = field(repr=False)
+    layers: dict[int, LayerPairs] = field(repr=False)
+    parameters: dict[str, Any] = field(repr=False)
 
     def neurons(self, layer: int, head: int) -> list[Neuron]:
         """Neurons of a head in words, the one with the most energy first.

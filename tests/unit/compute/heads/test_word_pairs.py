@@ -291,6 +291,19 @@ def test_words_become_tokens_behind_a_blank() -> None:
     )
 
 
+def test_words_of_a_sentencepiece_tokenizer_are_found_behind_its_blank() -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    entries = ["<unk>", "\u2581dog", "\u2581Dog", "\u2581cat", "\u2581a1", "dog", "s", "\u2581"]
+    made = Tokenizer(models.WordLevel({entry: i for i, entry in enumerate(entries)}, "<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    made.decoder = decoders.Metaspace(prepend_scheme="first")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>")
+    assert tokenizer.decode([1]) == "dog"  # the blank is lost
+    assert token_words(tokenizer).words == ("dog", "cat")
+
+
 def test_words_without_vectors_are_reported(tmp_path: Path) -> None:
     model, tokenizer = tiny.model("llama"), tiny.tokenizer()
     path = tmp_path / "vectors.txt"

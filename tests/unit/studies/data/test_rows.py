@@ -7,7 +7,7 @@ import json
 
 import pytest
 from twinlens.errors import DataError
-from twinlens.studies.data.rows import Problem, StudyRow, collect_rows, read_rows
+from twinlens.studies.data.rows import Problem, StudyRow, collect_rows, read_rows, usable
 
 RECORDS = [
     {
@@ -61,9 +61,40 @@ def as_parquet(path):
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
 
 
+def as_json(path):
+    path.write_text(json.dumps(RECORDS, indent=1))
+
+
+def recoded(write, encoding):
+    def written(path):
+        write(path)
+        path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
+
+    return written
+
+
+def as_semicolons(path):
+    as_csv(path)
+    rows = list(csv.reader(path.open(newline="")))
+    with path.open("w", newline="") as file:
+        csv.writer(file, delimiter=";").writerows(rows)
+
+
 @pytest.mark.parametrize(
     ("name", "write"),
-    [("d.jsonl", as_jsonl), ("d.csv", as_csv), ("d.parquet", as_parquet)],
+    [
+        ("d.jsonl", as_jsonl),
+        ("d.csv", as_csv),
+        ("d.parquet", as_parquet),
+        ("d.json", as_json),
+        ("lines.json", as_jsonl),
+        ("mark.jsonl", recoded(as_jsonl, "utf-8-sig")),
+        ("wide.jsonl", recoded(as_jsonl, "utf-16")),
+        ("mark.json", recoded(as_json, "utf-8-sig")),
+        ("mark.CSV", recoded(as_csv, "utf-8-sig")),
+        ("wide.csv", recoded(as_csv, "utf-16")),
+        ("semicolons.csv", as_semicolons),
+    ],
 )
 def test_files_give_the_rows_of_the_list(tmp_path, name, write):
     write(tmp_path / name)
@@ -107,6 +138,10 @@ def test_an_annotation_is_widened():
         ({"prompt": "abc", "answer": ""}, "answer is not text"),
         ({"prompt": "abc", "id": "1"}, "'1' was used before"),
         (17, "it is a int"),
+        ({"question": "Why?"}, r"columns=\{'prompt': ...\} \(question\)"),
+        ({"prompt": "half \ud83d"}, "lone surrogate"),
+        ({"messages": [{"role": "assistant", "content": "Hi"}]}, "no text before the first reply"),
+        ({"messages": ["Hi"]}, "message 1 of its chat is no text with its role"),
     ],
 )
 def test_a_bad_row_is_set_aside_with_its_number(bad, message):
@@ -153,3 +188,77 @@ def test_other_files_are_refused(tmp_path):
         (tmp_path / name).write_text("x")
         with pytest.raises(DataError, match=message):
             list(read_rows(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("d.jsonl", '{"prompt": "a"}\n{"prompt": "é"}'.encode("latin-1"), "line 2 of d.jsonl"),
+        ("d.csv", "prompt\na\né\n".encode("latin-1"), "line 3 of d.csv is no UTF-8 text"),
+        ("d.csv", b'prompt\na\n"b\nc\n', "d.csv cannot be read from line 3 on"),
+        ("d.json", b'[{"prompt": "a"}', "d.json is no JSON"),
+        ("d.jsonl", '{"prompt": "a"}'.encode("utf-16-le"), "line 1 of d.jsonl"),
+    ],
+)
+def test_a_file_that_would_be_misread_is_refused_by_name_and_line(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        list(read_rows(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "the data hold no row"),
+        ([{"text": "a"}, {"text": "b"}], "none of the 2 rows can be used; row 1: .*columns="),
+    ],
+)
+def test_data_without_a_usable_row_are_refused(data, message):
+    with pytest.raises(DataError, match=message):
+        usable(read_rows(data))
+
+
+def test_usable_rows_are_the_same_rows():
+    data = [3, "a", 4, "b"]
+    assert list(usable(read_rows(data))) == list(read_rows(data))
+
+
+@pytest.mark.parametrize(
+    ("record", "note"),
+    [
+        ({"instruction": "Name it.", "input": "a city", "output": "Paris"}, "Alpaca"),
+        ({"instruction": "Name it.", "context": "a city", "response": "Paris"}, "Alpaca"),
+        (
+            {
+                "conversations": [
+                    {"from": "system", "value": "Name it."},
+                    {"from": "human", "value": "a city"},
+                    {"from": "gpt", "value": "Paris"},
+                    {"from": "human", "value": "and now?"},
+                ]
+            },
+            "'conversations' is read as a chat",
+        ),
+        (
+            {
+                "prompt": [
+                    {"role": "user", "content": [{"type": "text", "text": "Name it.\n\na city"}]},
+                    {"role": "assistant", "content": "Paris"},
+                ]
+            },
+            "'prompt' is read as a chat",
+        ),
+    ],
+)
+def test_well_known_forms_are_understood_and_said(record, note):
+    with pytest.warns(UserWarning, match=note):
+        rows, problems = collect_rows([record, record])
+    assert not problems
+    assert (rows[0].prompt, rows[0].answer) == ("Name it.\n\na city", "Paris")
+    marked = [rows[0].prompt[slice(*span)] for span in (*rows[0].instruction, *rows[0].context)]
+    assert marked == (["Name it.", "a city"] if "instruction" in record else [rows[0].prompt])
+
+
+def test_columns_must_name_columns():
+    with pytest.raises(DataError, match="renames 'question', but the columns are prompt"):
+        collect_rows([{"question": "a"}], columns={"question": "prompt"})

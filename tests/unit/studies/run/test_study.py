@@ -18,7 +18,7 @@ from twinlens.compute.live.live import trace_pair
 from twinlens.compute.models import models as models_module
 from twinlens.compute.models.sources import load_weights
 from twinlens.compute.pair import load_pair
-from twinlens.errors import Interrupted, PromptError, StudyError, UnknownBlockError
+from twinlens.errors import DataError, Interrupted, PromptError, StudyError, UnknownBlockError
 from twinlens.measures.density import DensityParameters
 from twinlens.studies.analysis.scoring import Settings, scores
 from twinlens.studies.analysis.statistics import analyse
@@ -375,8 +375,37 @@ def test_shared_answers_and_templates(tmp_path, pair, response):
 
 
 def test_missing_answers_are_set_aside(tmp_path, pair):
-    store = run.study(pair, DATA[:1], tmp_path / "s", response="given")
+    with pytest.raises(DataError, match="none of the 1 rows can be used; row 1: it has no answer"):
+        run.study(pair, DATA[:1], tmp_path / "s", response="given")
+    data = [DATA[0], DATA[2]]
+    store = run.study(pair, data, tmp_path / "t", response="given", max_new_tokens=4)
+    assert [case.answer for case in store] == [" The dog"] * 2
     assert "has no answer" in store.problems[0].message
+
+
+def test_a_study_and_its_analysis_have_tables(tmp_path, pair):
+    store = run.study(pair, [DATA[0]], tmp_path / "s", max_new_tokens=4)
+    table = store.to_frame()
+    assert list(table["side"]) == ["base", "tuned"]
+    assert list(table["answer"]) == [case.answer for case in store]
+    assert list(table["answer_length"]) == [case.values.shape[1] for case in store]
+    analysis = analyse(store, bootstrap=10)
+    assert list(analysis.to_frame()["score"]) == [score.score for score in analysis.scores]
+    for name, records in analysis.records().items():
+        assert len(analysis.to_frame(name)) == len(records)
+    with pytest.raises(StudyError, match="no table 'cases': one of scores, groups"):
+        analysis.to_frame("cases")
+    assert (
+        repr(store)
+        == f"<Store s of {store.pair.base.name} | {store.pair.tuned.name}: gradient_x_input>"
+    )
+    assert max(len(repr(shown)) for shown in (analysis, *store)) < 600
+
+
+def test_nothing_is_written_for_data_without_a_row(tmp_path, pair):
+    with pytest.raises(DataError, match="the data hold no row"):
+        run.study(pair, [], tmp_path / "s")
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ circuit at equal positions), biases, and norms of queries and keys are left out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,10 +41,10 @@ class CircuitChange:
         Whether the weight of the norm in front of the attention block is part of the circuits.
     """
 
-    qk_difference: Array
-    qk_cosine: Array
-    ov_difference: Array
-    ov_cosine: Array
+    qk_difference: Array = field(repr=False)
+    qk_cosine: Array = field(repr=False)
+    ov_difference: Array = field(repr=False)
+    ov_cosine: Array = field(repr=False)
     norm_folded: bool
 
     def to_frame(self) -> pd.DataFrame:

@@ -6,18 +6,19 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from twinlens.compute.text.pieces import Pieces
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
 from twinlens.weights.vocabulary import Vocabulary, WordVectors, vocabulary
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 #: Word vectors are made, and words compared, so many at a time.
 _BLOCK = 2048
@@ -150,13 +151,15 @@ def word_pieces(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> lis
     ]
 
 
-def token_words(tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
+def token_words(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
     """Words that a tokenizer has as one token behind a blank, in the order of their ids.
 
     The vocabulary to use with a small model of few words: others would be spelled in letters.
     Of case variants the one in lower case is taken.
     """
-    texts = [cast(str, tokenizer.decode([token])) for token in range(len(tokenizer))]
+    # Not by decoding: that drops the blank of a single SentencePiece token.
+    show = Pieces(tokenizer)
+    texts = [show(token) for token in range(len(tokenizer))]
     words = [text[1:] for text in texts if text[:1] == " " and text[1:].isalpha()]
     ordered = vocabulary(sorted(words, key=lambda word: not word.islower()), size=len(words))
     return dataclasses.replace(ordered, source="words of the tokenizer")

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from twinlens.errors import StudyError
 from twinlens.measures.density import density_of_levels, instruction_score
 from twinlens.studies.analysis.comparisons import Comparison, Question, Record, compare, flat
 from twinlens.studies.analysis.profiles import Profile, Profiles
 from twinlens.studies.analysis.scoring import Score, Settings, as_score, score_pair
 from twinlens.studies.data.cases import Case, Pairing, paired
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -23,9 +28,9 @@ class Analysis:
     """Everything question 1 asks for, under one choice of settings."""
 
     settings: Settings
-    scores: tuple[Score, ...]
-    comparisons: tuple[Comparison, ...]
-    profiles: tuple[Profile, ...]
+    scores: tuple[Score, ...] = field(repr=False)
+    comparisons: tuple[Comparison, ...] = field(repr=False)
+    profiles: tuple[Profile, ...] = field(repr=False)
     bootstrap: int
     seed: int
 
@@ -68,6 +73,21 @@ class Analysis:
                 for point in profile.points
             ],
         }
+
+    def to_frame(self, table: str = "scores") -> pd.DataFrame:
+        """One of the tables of `records`: scores, groups, tests or profiles.
+
+        Raises
+        ------
+        StudyError
+            If there is no such table.
+        """
+        import pandas as pd
+
+        records = self.records()
+        if table not in records:
+            raise StudyError(f"there is no table {table!r}: one of {', '.join(records)}")
+        return pd.DataFrame(records[table])
 
 
 def analyse(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -59,13 +59,13 @@ class Case:
     side: Side
     prompt: str
     answer: str
-    prompt_tokens: tuple[Token, ...]
-    answer_tokens: tuple[Token, ...]
-    values: Array
+    prompt_tokens: tuple[Token, ...] = field(repr=False)
+    answer_tokens: tuple[Token, ...] = field(repr=False)
+    values: Array = field(repr=False)
     kind: Literal["effects", "levels"]
-    scored: tuple[int, ...]
-    instruction: tuple[int, ...]
-    fragments: tuple[int, ...]
+    scored: tuple[int, ...] = field(repr=False)
+    instruction: tuple[int, ...] = field(repr=False)
+    fragments: tuple[int, ...] = field(repr=False)
     rating: int | None
     followed: bool | None
     method: str

@@ -16,7 +16,8 @@ Columns (others are ignored; `columns` renames):
 ``followed``        true or false, in place of ``rating``
 ==================  ============================================================================
 
-In CSV files lists are written as JSON.
+In CSV files lists are written as JSON. Rows without a prompt in a well-known form, such as Alpaca's
+or a chat, are understood, see `twinlens.studies.data.known_forms`; a warning says so.
 """
 
 from __future__ import annotations
@@ -25,14 +26,22 @@ import csv
 import json
 import math
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from twinlens.errors import DataError, PromptError
+from twinlens.studies.data.known_forms import known_form
 from twinlens.studies.data.spans import CharacterSpan, find_span, parse_annotation, widen
+from twinlens.support.text_files import text_lines
 
+_COLUMNS = (
+    *("prompt", "instruction", "context", "annotation", "id", "group", "dataset", "category"),
+    *("answer", "rating", "followed"),
+)
 _TRUE, _FALSE = {"true", "yes", "1"}, {"false", "no", "0"}
 
 
@@ -92,8 +101,8 @@ def read_rows(
     Parameters
     ----------
     source : path, sequence, `datasets` object or pandas frame
-        A ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` file; or an iterable of prompts or of
-        mappings with the columns above.
+        A ``.jsonl``, ``.json``, ``.csv``, ``.tsv`` or ``.parquet`` file, text as UTF-8 or with a
+        byte order mark; or an iterable of prompts or of mappings with the columns above.
     columns : mapping, optional
         From a column name above to the name it has in the data.
     published_quirk : bool
@@ -109,12 +118,30 @@ def read_rows(
     DataError
         If the data as a whole cannot be read.
     """
+    columns = columns or {}
+    unknown = [name for name in columns if name not in _COLUMNS]
+    if unknown:
+        raise DataError(
+            f"columns= renames {', '.join(map(repr, unknown))}, but the columns are "
+            f"{', '.join(_COLUMNS)}: write {{'prompt': 'name in the data'}}"
+        )
     seen: set[str] = set()
+    notes: set[str] = set()
     for number, record in enumerate(raw_records(source), start=1):
         try:
             if isinstance(record, Exception):
                 raise DataError(f"it cannot be read ({record}): correct the line")
-            row = _row(number, record, columns or {}, published_quirk)
+            form = (
+                known_form(record)
+                if isinstance(record, Mapping) and "prompt" not in columns
+                else None
+            )
+            if form:
+                note, record = form
+                if note not in notes:
+                    notes.add(note)
+                    warnings.warn(note, stacklevel=2)
+            row = _row(number, record, columns, published_quirk)
             if row.id in seen:
                 raise DataError(f"its id {row.id!r} was used before: give every row its own")
             seen.add(row.id)
@@ -144,11 +171,12 @@ def raw_records(source: Any) -> Iterator[Any]:
         path = Path(source)
         if not path.is_file():
             raise DataError(f"there is no data file {path}: check the path")
-        readers = {".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}
+        readers = {".jsonl": _jsonl, ".ndjson": _jsonl, ".json": _json, ".parquet": _parquet}
         readers |= {".csv": _delimited, ".tsv": _delimited}
-        if path.suffix not in readers:
+        suffix = path.suffix.lower()
+        if suffix not in readers:
             raise DataError(f"{path.name} is none of {', '.join(readers)}: convert it to one")
-        yield from readers[path.suffix](path)
+        yield from readers[suffix](path)
     elif hasattr(source, "to_dict") and hasattr(source, "columns"):  # a pandas frame
         yield from (
             {
@@ -167,26 +195,74 @@ def raw_records(source: Any) -> Iterator[Any]:
         yield from source
 
 
+def usable(rows: Iterable[StudyRow | Problem]) -> Iterator[StudyRow | Problem]:
+    """The same rows, once it is known that one of them can be used.
+
+    Raises
+    ------
+    DataError
+        If there is no such row; at once, before the first is asked for.
+    """
+    items = iter(rows)
+    problems: list[Problem] = []
+    for item in items:
+        if isinstance(item, StudyRow):
+            return chain(problems, [item], items)
+        problems.append(item)
+    raise no_row(problems)
+
+
+def no_row(problems: Sequence[Problem]) -> DataError:
+    """What to raise for data without a row that can be used."""
+    if not problems:
+        return DataError("the data hold no row: give at least one prompt")
+    first = problems[0]
+    return DataError(
+        f"none of the {len(problems)} rows can be used; row {first.number}: {first.message}"
+    )
+
+
 def _jsonl(path: Path) -> Iterator[Any]:
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if not line.strip():
-                continue
+    for number, line in enumerate(text_lines(path, DataError), 1):
+        if line.strip():
             try:
                 yield json.loads(line)
-            except ValueError as error:
-                yield error
+            except (ValueError, RecursionError) as error:
+                yield ValueError(f"line {number}: {error}")
+
+
+def _json(path: Path) -> Iterator[Any]:
+    """A list of rows; what does not begin as one is taken for JSON lines."""
+    text = "".join(text_lines(path, DataError))
+    if not text.lstrip().startswith("["):
+        yield from _jsonl(path)
+        return
+    try:
+        yield from json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path.name} is no JSON ({error}): repair it") from error
 
 
 def _delimited(path: Path) -> Iterator[Any]:
     csv.field_size_limit(sys.maxsize)
-    delimiter = "\t" if path.suffix == ".tsv" else ","
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        for record in csv.DictReader(lines, delimiter=delimiter):
+    lines = text_lines(path, DataError)
+    header = next(lines, "")
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    if delimiter not in header and ";" in header:
+        delimiter = ";"  # as spreadsheets write where the comma is in numbers
+    table = csv.DictReader(chain([header], lines), delimiter=delimiter, strict=True)
+    try:
+        for record in table:
             if None in record or None in record.values():
-                yield ValueError("it has more or fewer cells than the header")
+                yield ValueError(
+                    f"line {table.line_num}: it has more or fewer cells than the header"
+                )
                 continue
             yield {key: _cell(value) for key, value in record.items() if value != ""}
+    except csv.Error as error:
+        raise DataError(
+            f"{path.name} cannot be read from line {table.line_num + 1} on ({error}): repair it"
+        ) from error
 
 
 def _cell(value: str) -> Any:
@@ -222,7 +298,13 @@ def _row(number: int, record: Any, columns: Mapping[str, str], quirk: bool) -> S
     prompt = get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         name = columns.get("prompt", "prompt")
-        raise DataError(f"it has no text in column {name!r}: write the prompt there")
+        others = ", ".join(str(key) for key in record if key != name)[:200]
+        raise DataError(
+            f"it has no text in column {name!r}: write the prompt there"
+            + (f", or name its column with columns={{'prompt': ...}} ({others})" if others else "")
+        )
+    if not prompt.isascii() and any("\ud800" <= c <= "\udfff" for c in prompt):
+        raise DataError("its prompt holds half a character (a lone surrogate): repair the text")
     annotation = get("annotation")
     if annotation:
         marked, around = parse_annotation(str(annotation))

@@ -17,7 +17,7 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,9 @@ from twinlens.errors import StudyError, UnknownBlockError
 from twinlens.studies.data.cases import Case, CaseTrace
 from twinlens.studies.data.change_tables import Changes, read_changes
 from twinlens.studies.data.rows import Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 #: So many files of single prompts are merged into one.
@@ -98,6 +101,29 @@ class Store:
             raise StudyError(
                 f"the study holds {', '.join(names)}, not {self.method}: run it with that method"
             )
+
+    def __repr__(self) -> str:
+        names = f"{self.pair.base.name} | {self.pair.tuned.name}"
+        return f"<Store {self.folder.name} of {names}: {self.method}>"
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per case of the chosen method: what was read and answered, and its judgement.
+
+        Scores are in the tables of `analyse`, the effects of tokens in `Case.values`.
+        """
+        import pandas as pd
+
+        names = ("id", "group", "category", "side", "method", "prompt", "answer")
+        return pd.DataFrame(
+            {
+                **{name: getattr(case, name) for name in names},
+                "prompt_length": len(case.prompt_tokens),
+                "answer_length": case.answer_length,
+                "rating": case.rating,
+                "followed": case.followed,
+            }
+            for case in self
+        )
 
     @classmethod
     def create(

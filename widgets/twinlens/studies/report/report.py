@@ -6,7 +6,7 @@ import html
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +56,8 @@ class ReportFile:
     size: int
     panels: int
     analysis: Analysis
-    outcomes: tuple[VariantOutcome, ...]
-    changes: Changes
+    outcomes: tuple[VariantOutcome, ...] = field(repr=False)
+    changes: Changes = field(repr=False)
 
     def save_figures(
         self, folder: str | os.PathLike[str], *, theme: ChartTheme = "light"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinlens.errors import StudyError
-from twinlens.studies.data.rows import Problem, StudyRow, read_rows
+from twinlens.studies.data.rows import Problem, StudyRow, no_row, raw_records, read_rows, usable
 from twinlens.studies.data.store import Store
 from twinlens.studies.run.work import CaseResult, Engine, Job, Response, Say, Work
 from twinlens.support.progress import Report
@@ -94,7 +94,7 @@ def study(
         If an option is unknown, the folder holds a study of other models or settings, Ray is not
         installed, or its workers fail.
     DataError
-        If the data as a whole cannot be read.
+        If the data as a whole cannot be read, or no row can be used.
     """
     from twinlens.compute.saliency.methods import METHODS
 
@@ -112,6 +112,7 @@ def study(
         raise StudyError(
             f"there is no method {', '.join(unknown) or '(none given)'}: use {', '.join(METHODS)}"
         )
+    rows = usable(read_rows(data, columns=columns, published_quirk=published_quirk))
     job = Job(tuple(methods), response, max_new_tokens, template)
     if engine == "ray":
         from twinlens.studies.run.ray_engine import on_ray, opener
@@ -132,8 +133,9 @@ def study(
         },
     )
     size = batch_size or (SEQUENTIAL_BATCH if pair.memory == "sequential" else BATCH)
-    rows = read_rows(data, columns=columns, published_quirk=published_quirk)
     fill(store, rows, work_on, batch_size=size, total=_count(data), report=report)
+    if not store.finished():
+        raise no_row(store.problems)
     return store
 
 
@@ -203,7 +205,7 @@ def batches(rows: Iterator[StudyRow], size: int) -> Iterator[list[StudyRow]]:
 def _count(data: Any) -> int:
     """Number of rows where that is cheap to know: files are read once more, iterators are not."""
     if isinstance(data, (str, Path)):
-        return sum(1 for _ in read_rows(data))
+        return sum(1 for _ in raw_records(data))
     return len(data) if hasattr(data, "__len__") else 0
 
 

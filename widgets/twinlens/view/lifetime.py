@@ -1,0 +1,80 @@
+"""How long a widget lives: while something refers to it, or a cell shows it.
+
+ipywidgets keeps every widget until it is closed, and IPython every result in ``Out``: a cell that
+runs again would leave the arrays of the former run in memory for good. `hold_weakly` makes the
+first refer to a widget weakly. `shown` holds it while the cell that displayed it has not run again:
+until then the page shows it, whether or not a name refers to it. Where a host does not say which
+cell runs, what was displayed is held until it is closed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import weakref
+from typing import Any
+
+from ipywidgets import Widget
+from ipywidgets.widgets import widget as registry
+
+#: By cell, the number of the run and what it displayed; None where the host names no cells.
+_displayed: dict[str | None, list[tuple[int, Widget]]] = {}
+_LAST_RESULTS = ("_", "__", "___")
+# While what widgets need to be closed is still there.
+atexit.register(_displayed.clear)
+
+
+def hold_weakly(widget: Widget) -> None:
+    """Let a widget and its messages end with its last reference."""
+    handle = weakref.WeakMethod(widget._handle_msg)
+
+    def receive(message: Any) -> None:
+        method = handle()
+        if method is not None:
+            method(message)
+
+    widget.comm.on_msg(receive)
+    registry._instances[widget.model_id] = weakref.proxy(widget)
+
+
+def shown(widget: Widget) -> None:
+    """Hold a widget that is displayed now until the cell that does so runs again."""
+    shell = _shell()
+    if shell is None:
+        return
+    if _before_run not in shell.events.callbacks["pre_run_cell"]:
+        shell.events.register("pre_run_cell", _before_run)
+    _displayed.setdefault(_cell(shell), []).append((shell.displayhook.prompt_count, widget))
+
+
+def forget(widget: Widget) -> None:
+    """Hold a widget no longer, wherever it is displayed."""
+    for runs in _displayed.values():
+        runs[:] = [(count, other) for count, other in runs if other is not widget]
+
+
+def _before_run(info: Any) -> None:
+    """Let go of what the former run of a cell displayed: the page clears its output."""
+    cell, shell = getattr(info, "cell_id", None), _shell()
+    if cell is None or shell is None:
+        return
+    for count, widget in _displayed.pop(cell, []):
+        results = shell.user_ns.get("_oh", {})
+        if results.get(count) is widget:
+            del results[count]
+            for names in (shell.user_ns, shell.user_ns_hidden, vars(shell.displayhook)):
+                names.pop(f"_{count}", None)
+                names.update({name: "" for name in _LAST_RESULTS if names.get(name) is widget})
+
+
+def _shell() -> Any:
+    """The shell of the notebook or terminal, if this is one."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
+
+
+def _cell(shell: Any) -> str | None:
+    """Which cell runs, as the page numbers them."""
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    cell = (parent.get("metadata") or {}).get("cellId")
+    return cell if isinstance(cell, str) else None
