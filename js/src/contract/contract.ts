@@ -11,6 +11,8 @@ export const ABLATIONS = ["zero", "mean", "other"] as const;
 export const TASKS = ["writing", "maths", "coding", "translation"] as const;
 export const LEVELS = ["phonology", "morphology", "syntax", "semantics"] as const;
 export const THEMES = ["light", "dark"] as const;
+export const EXACT = "occlusion";
+export const PUBLISHED = "gradient_x_input";
 
 export type Side = (typeof SIDES)[number];
 export type Segment = (typeof SEGMENTS)[number];

@@ -1,6 +1,6 @@
 // Which parts of tuned carry the difference: replaced by what base computes, measured as a set.
 
-import { type Carried, type Key, keys, type Part } from "../../contract/contract.ts";
+import { type Carried, type Key, keys, type PartOfSet } from "../../contract/contract.ts";
 import { type Got, type Need, quiet, required } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
 import { h, setAttribute } from "../../draw/dom.ts";
@@ -115,15 +115,20 @@ function words(
     return { title, caption };
   }
   const last = carried.parts.at(-1)!;
-  const reached = last.together_kl >= carried.goal;
+  const reached = reach(last, carried) >= carried.goal;
   const caption = [
     `Parts of tuned replaced by what base computes there, one more in each row: what ${of} loses ${apart}.`,
     reached
-      ? `${count(carried.parts.length, "part")} of ${carried.count} carry ${percent(last.together_kl)} of the KL.`
-      : `The goal of ${percent(carried.goal)} is not reached: these carry ${percent(last.together_kl)} of the KL.`,
+      ? `${count(carried.parts.length, "part")} of ${carried.count} carry ${percent(reach(last, carried))}.`
+      : `${percent(carried.goal)} is not reached: these carry ${percent(reach(last, carried))}.`,
     whole && token >= state.promptLength ? "Not recorded for the selected token alone." : "",
   ];
   return { title, note: "measured as a set", caption: caption.filter(Boolean).join(" ") };
+}
+
+/** How far the set gets with a part: the smaller share of KL and of the shift, as of the random ones. */
+function reach(part: PartOfSet, { shift }: Carried): number {
+  return shift === 0 ? part.together_share : Math.min(part.together_share, part.together / shift);
 }
 
 function draw(
@@ -131,13 +136,16 @@ function draw(
   carried: Carried | null,
   selected: { layer: number; head: number },
 ): void {
-  if (!carried || carried.parts.length === 0) return body.replaceChildren();
+  if (!carried || carried.parts.length === 0) {
+    body.replaceChildren();
+    return;
+  }
   const { parts, random, goal } = carried;
-  const most = Math.max(1, ...parts.map((part) => part.together_kl));
+  const reaches = parts.map((part) => reach(part, carried));
+  const most = Math.max(1, ...reaches);
   const share = (value: number) => Math.min(Math.max(value / most, 0), 1);
   const rows = parts.map((part, i) => {
-    const before = i ? parts[i - 1]!.together_kl : 0;
-    return line(part, i, share(before), share(part.together_kl), selected);
+    return line(part, i, share(i ? reaches[i - 1]! : 0), share(reaches[i]!), selected);
   });
   const mean = random.reduce((sum, one) => sum + one, 0) / (random.length || 1);
   if (random.length) rows.push(randomLine(carried, mean, share));
@@ -161,7 +169,7 @@ function goalLabel(goal: number, at: number): HTMLElement {
 }
 
 function line(
-  part: Part,
+  part: PartOfSet,
   index: number,
   from: number,
   to: number,
@@ -191,7 +199,7 @@ function randomLine(
   share: (value: number) => number,
 ): HTMLElement {
   const most = Math.max(...random);
-  const title = `${count(random.length, "draw")}: on average ${percent(mean)}, at most ${percent(most)} of the KL of ${number(kl)} nats (shift ${number(shift)})`;
+  const title = `${count(random.length, "draw")}: on average ${percent(mean)}, at most ${percent(most)} of KL (${number(kl)} nats) or shift (${number(shift)} nats)`;
   const row = h(
     "div",
     { class: "tl-carried-row", "data-random": mean, title },
@@ -210,17 +218,15 @@ function bar(kind: string, from: number, to: number): HTMLElement {
   return piece;
 }
 
-export function nameOf({ kind, layer, head }: Part): string {
+export function nameOf({ kind, layer, head }: PartOfSet): string {
   const word = kind.replaceAll("_", "-");
   if (head >= 0) return `${word} ${layer}.${head}`;
   return layer >= 0 ? `${word} ${layer}` : word;
 }
 
-function linesOf(part: Part, { shift, kl }: Carried): string[] {
+function linesOf(part: PartOfSet, { shift, kl }: Carried): string[] {
   return [
-    `with the parts above: ${number(part.together)} of ${number(shift)} nats, ${percent(part.together_kl)} of the KL of ${number(kl)} nats`,
-    part.alone === null
-      ? "alone: not measured"
-      : `alone: ${number(part.alone)} nats${part.alone_kl === null ? "" : `, ${percent(part.alone_kl)} of the KL`}`,
+    `with the parts above: ${number(part.together)} of ${number(shift)} nats, ${percent(part.together_share)} of the KL of ${number(kl)} nats`,
+    `alone: ${number(part.nats)} nats, ${percent(part.share)} of the KL`,
   ];
 }

@@ -19,7 +19,8 @@ const MAX = 100;
 const SWITCHES = [
   ["relative", "divide densities by the prompt's maximum, as published"],
   ["setSinkAside", "set the first token aside in attention"],
-  ["hideTemplate", "collapse template tokens"],
+  ["hideTemplate", "collapse template tokens in the text"],
+  ["showShares", "show shares of the effect by part of the prompt"],
 ] as const;
 
 export function settings(store: Store, signal: AbortSignal): Settings {

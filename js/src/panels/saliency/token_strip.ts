@@ -12,7 +12,6 @@ interface Marks {
   bars: BySide<HTMLElement>;
   difference: HTMLElement;
   gap: HTMLElement;
-  underline: HTMLElement;
   tracks: HTMLElement;
   stack: HTMLElement;
 }
@@ -29,10 +28,9 @@ export interface Strip {
   bars(values: BySide<Numbers | null>, max: number, look: Look): void;
   /** tuned - base on the scale of the bars. */
   differences(values: Numbers | null, max: number, look: Look): void;
-  underlines(values: Numbers | null, max: number): void;
   tracks(tracks: readonly Track[], max: readonly number[]): void;
   /** Something of the caller's under every token. */
-  stacks(make: ((index: number) => HTMLElement) | null): void;
+  stacks(make: ((index: number) => (HTMLElement | null)[]) | null): void;
   segments(segments: readonly Segment[]): void;
   select(position: number, reading: number, span: readonly [number, number] | null): void;
   label(text: (index: number) => string): void;
@@ -71,12 +69,6 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
         gap.style.height = `calc(var(--tl-bar) * ${Math.abs(share).toFixed(4)})`;
       });
     },
-    underlines(values, max) {
-      each(({ underline }, i) => {
-        setAttribute(underline, "data-value", values?.[i]);
-        underline.style.opacity = values ? String(max > 0 ? values[i]! / max : 0) : "0";
-      });
-    },
     tracks(tracks, max) {
       each((mark, i) => {
         const lanes = tracks.map((track, k) => lane(track, offset + i, max[k]!, shown));
@@ -85,7 +77,7 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
     },
     stacks(make) {
       each((mark, i) => {
-        mark.stack.replaceChildren(...(make ? [make(i)] : []));
+        mark.stack.replaceChildren(...(make?.(i) ?? []).filter((one) => one !== null));
       });
     },
     segments(segments) {
@@ -129,7 +121,6 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
   };
   const gapBar = h("i", { class: "tl-bar" });
   const difference = h("span", { class: "tl-difference" }, gapBar);
-  const underline = h("i", { class: "tl-underline" });
   const tracks = h("span", { class: "tl-tracks" });
   const stack = h("span", { class: "tl-stack-slot" });
   const el = h(
@@ -144,13 +135,12 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
     },
     h("span", { class: "tl-up" }, bars.base),
     h("bdi", { class: "tl-word" }, word),
-    underline,
     h("span", { class: "tl-down" }, bars.tuned),
     difference,
     tracks,
     stack,
   );
-  return { el, bars, difference, gap: gapBar, underline, tracks, stack };
+  return { el, bars, difference, gap: gapBar, tracks, stack };
 }
 
 function drawBar(
