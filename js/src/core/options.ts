@@ -47,9 +47,8 @@ export interface SaliencyOptions {
   pictureThreshold: number;
   /** Leave the first token's column out of attention pictures. */
   setSinkAside: boolean;
+  /** Collapse template and special tokens, in the text and in the matrix. */
   hideTemplate: boolean;
-  /** Whether the matrix has the columns of template and special tokens. */
-  matrixTemplate: boolean;
   /** Shares of the effect under every answer token. */
   showShares: boolean;
   /** The cell of the matrix that was chosen with the selected answer token. */
@@ -109,8 +108,7 @@ export const OPTIONS: Options = {
     density: { levels: 10, threshold: 7, norm: 4, relative: true },
     pictureThreshold: 0,
     setSinkAside: true,
-    hideTemplate: false,
-    matrixTemplate: false,
+    hideTemplate: true,
     showShares: false,
     cell: null,
     span: null,

@@ -36,13 +36,16 @@ export function barsOf(state: State, tables: BySide<Table | null>): Bars {
   const { base, tuned } = values;
   // Without a shared answer, token m of one is not token m of the other.
   const alike = state.manifest.shared || focus === "answer";
+  // The matrix has the difference of effects on one token.
+  const beside = together(focus) || measure === "levels";
   return {
     focus,
     measure,
     on,
     values,
     exact: ofSides((side) => rows[side]?.exact ?? []),
-    differences: base && tuned && alike ? base.map((value, i) => tuned[i]! - value) : null,
+    differences:
+      base && tuned && alike && beside ? base.map((value, i) => tuned[i]! - value) : null,
   };
 }
 

@@ -78,11 +78,11 @@ function costTable(state: State, costs: readonly Cost[]): HTMLElement {
     (a, b) => Number(isRead(state, { answer: b })) - Number(isRead(state, { answer: a })),
   );
   const segments = [...new Set(costs.map((cost) => cost.segment))];
-  const cell = (cost: Cost | undefined, side: Side) =>
+  const cell = (cost: Cost, side: Side) =>
     h(
-      "td",
-      { class: "tl-cost", "data-side": side, "data-value": cost?.[side] },
-      cost ? number(cost[side]) : "–",
+      "span",
+      { class: "tl-cost", "data-side": side, "data-value": cost[side] },
+      `${side} ${nats(cost[side])}`,
     );
   return h(
     "table",
@@ -94,9 +94,7 @@ function costTable(state: State, costs: readonly Cost[]): HTMLElement {
         "tr",
         {},
         h("th", { scope: "col" }, "Hiding all of it costs, nats"),
-        ...answers.map((answer) =>
-          h("th", { scope: "col", colspan: 2 }, answerName(state, answer)),
-        ),
+        ...answers.map((answer) => h("th", { scope: "col" }, answerName(state, answer))),
       ),
     ),
     h(
@@ -107,9 +105,9 @@ function costTable(state: State, costs: readonly Cost[]): HTMLElement {
           "tr",
           { "data-segment": segment },
           h("th", { scope: "row" }, segment),
-          ...answers.flatMap((answer) => {
+          ...answers.map((answer) => {
             const cost = costs.find((one) => one.segment === segment && one.answer === answer);
-            return SIDES.map((side) => cell(cost, side));
+            return h("td", {}, ...(cost ? SIDES.map((side) => cell(cost, side)) : []));
           }),
         ),
       ),
@@ -124,7 +122,14 @@ function answerName(state: State, answer: string): string {
     if (focus === "answer token") return `the answer token ${quote(state.text(token), 14)}`;
     if (focus === "span") return "the chosen answer tokens";
   }
-  return answer === "given" ? "the given answer" : `${answer}’s own answer`;
+  if (answer === "given") return "the given answer";
+  return isRead(state, { answer }) ? `${answer}’s answer, read by both` : `${answer}’s own answer`;
+}
+
+/** Two digits after the point are more than enough of a sum. */
+function nats(value: number): string {
+  const text = value.toFixed(Math.abs(value) >= 10 ? 1 : 2);
+  return text.replace(/^-(?=0\.?0*$)/, "").replace("-", "−");
 }
 
 /** From the published method, and from the chosen one where that is another and complete. */

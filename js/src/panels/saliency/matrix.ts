@@ -41,8 +41,8 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
   const template = button(
     "",
     () => {
-      const { matrixTemplate } = store.options.saliency;
-      store.setOptions("saliency", { matrixTemplate: !matrixTemplate });
+      const { hideTemplate } = store.options.saliency;
+      store.setOptions("saliency", { hideTemplate: !hideTemplate });
     },
     signal,
   );
@@ -181,12 +181,11 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
       "aria-label",
       `Effects, ${count(columns.length, "prompt token")} by answer; ${words || "arrow keys choose a cell"}`,
     );
-    const { matrixTemplate } = state.options.saliency;
-    template.hidden = hidden.count === 0 && !matrixTemplate;
-    template.textContent = matrixTemplate
-      ? "hide template tokens"
-      : `show ${count(hidden.count, "template token")} (up to ${number(hidden.largest)}${unit})`;
-    template.setAttribute("aria-pressed", String(matrixTemplate));
+    const { hideTemplate } = state.options.saliency;
+    template.hidden = hideTemplate && hidden.count === 0;
+    template.textContent = hideTemplate
+      ? `show ${count(hidden.count, "template token")} (up to ${number(hidden.largest)}${unit})`
+      : "collapse template tokens";
     key.hidden = state.marked("instruction", "context").length === 0;
   };
   return { el, draw };
@@ -263,7 +262,7 @@ function drawScale(
   const ramp = h("i", { class: "tl-ramp" });
   const two = name === "third";
   ramp.style.background = gradient(colour, two ? -1 : 0, 1);
-  el.replaceChildren(two ? signed(-max) : "0", ramp, `${two ? signed(max) : number(max)}${unit}`);
+  el.replaceChildren(two ? signed(-max) : "0", ramp, two ? signed(max) : `${number(max)}${unit}`);
 }
 
 /** All labels are there; those between every nth show when they are pointed at or chosen. */

@@ -32,7 +32,7 @@ const OUTSIDE = ["template", "special"];
 /** Prompt tokens that stand as columns; all of them where there is nothing but template. */
 function columnsOf(state: State): number[] {
   const all = state.segments.map((_, n) => n);
-  if (state.options.saliency.matrixTemplate) return all;
+  if (!state.options.saliency.hideTemplate) return all;
   const inside = all.filter((n) => !OUTSIDE.includes(state.segments[n]!));
   return inside.length ? inside : all;
 }

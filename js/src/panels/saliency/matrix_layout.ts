@@ -24,7 +24,8 @@ const GAP = 26;
 const WIDEST = 22;
 /** Narrower cells go below each other; where even then they are narrower, the matrix scrolls. */
 const NARROWEST = 4;
-const LETTER = 6.6;
+/** Width of a letter, as wide as capitals are. */
+const LETTER = 7.4;
 const LONGEST = 12;
 
 export function layoutOf(state: State, matrix: Matrix, room: number, scale: number): Layout {
@@ -41,13 +42,13 @@ export function layoutOf(state: State, matrix: Matrix, room: number, scale: numb
   const stacked = beside < NARROWEST;
   const free = stacked ? (room - gutter) / columns : beside;
   const width = Math.min(Math.max(free, NARROWEST), WIDEST * scale);
-  const height = Math.min(Math.max(Math.floor((270 * scale) / rows), 7), 19 * scale);
+  const height = Math.min(Math.max(Math.floor((210 * scale) / rows), 7), 19 * scale);
   return {
     // Whole pixels keep the cells alike, where there is enough room for it.
     width: width >= 8 ? Math.floor(width) : Math.floor(width * 4) / 4,
     height: Math.floor(height),
     gutter,
-    slope: Math.ceil(longest * LETTER * scale * 0.87) + 12,
+    slope: Math.ceil(longest * LETTER * scale * 0.8) + 10,
     everyRow: Math.max(1, Math.ceil((12.5 * scale) / Math.floor(height))),
     everyColumn: Math.max(1, Math.ceil((12 * scale) / width)),
     stacked,

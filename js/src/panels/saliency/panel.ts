@@ -5,7 +5,7 @@ import type { SaliencyOptions } from "../../core/options.ts";
 import { exactRun, leaveOthers } from "../../core/runs.ts";
 import { perFrame } from "../../core/schedule.ts";
 import type { State } from "../../core/state.ts";
-import { button, h, picker } from "../../draw/dom.ts";
+import { h, picker } from "../../draw/dom.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
 import { largest } from "../../maths/numbers.ts";
@@ -52,15 +52,15 @@ export const saliencyPanel: MakePanel = (setting) => {
     h(
       "div",
       { class: "tl-row tl-prompt", role: "group", "aria-label": "prompt tokens" },
-      gutter({ up: "base", down: "tuned", difference: "tuned − base" }),
+      gutter({ up: "base", word: "prompt", down: "tuned", difference: "tuned − base" }),
       strips.prompt.el,
     ),
     ...strips.answers.map((strip) => answerRow(store, strip)),
     spine.el,
-    notes.el,
     matrix.el,
-    badge.el,
+    notes.el,
     costs.el,
+    badge.el,
     shares.el,
   );
   /** What is drawn, for tooltips. */
@@ -113,8 +113,6 @@ export const saliencyPanel: MakePanel = (setting) => {
       ),
     signal,
   );
-  const whole = button("whole answer", () => store.select({ token: -1 }), signal);
-
   const choices = settings(store, signal);
 
   const beside = aside(store, signal, () => {
@@ -136,7 +134,6 @@ export const saliencyPanel: MakePanel = (setting) => {
     // A range by keyboard moves the focus away from the selected token: leave it there.
     const focused = all.find((button) => button === body.ownerDocument.activeElement);
     reachable(all, focused ?? all.find((button) => Number(button.dataset.token) === token));
-    whole.disabled = token < 0;
     method.update(
       state.manifest.methods.map(({ name, title }) => ({ value: name, label: title })),
       state.method?.name ?? "",
@@ -158,7 +155,7 @@ export const saliencyPanel: MakePanel = (setting) => {
 
   return {
     label: "Saliency: what the answer rests on",
-    controls: [whole, mark.toggle, measure.el, method.el, choices.el],
+    controls: [mark.toggle, measure.el, method.el, choices.el],
     body,
     reads: ({ selection: { token, layer, head, unit }, method, marks }) => [
       token,
@@ -247,6 +244,7 @@ function drawStrips(state: State, strips: Strips, facts: Facts): void {
     strip.bars(mine ? bars.values : none, max, look);
     strip.differences(mine ? bars.differences : null, max, look);
     const { up, down } = mine ? room(bars, max) : { up: 0, down: 0 };
+    row.toggleAttribute("data-bars", mine && bars.measure !== "none");
     row.toggleAttribute("data-gaps", mine && bars.differences !== null);
     row.style.setProperty("--tl-room-up", String(up));
     row.style.setProperty("--tl-room-down", String(down));
@@ -255,7 +253,7 @@ function drawStrips(state: State, strips: Strips, facts: Facts): void {
     strip.label((i) => labelOf(state, facts, strip, i));
   }
   strips.prompt.segments(state.segments);
-  strips.prompt.collapse(state.options.saliency.hideTemplate);
+  strips.prompt.collapse(state.options.saliency.hideTemplate, state.selection.token);
   const { shares } = facts;
   for (const strip of strips.answers) {
     const own = sideOf(strip);

@@ -51,7 +51,7 @@ function linesOf(state: State, facts: Facts, position: number, side: Side | unde
   const lines = here ? [pairText(bars.measure, ...of(bars.values, index))] : [];
   if (here && facts.run) lines.push(measured(facts, index, shown));
   if (position >= n) {
-    lines.push(...predicted(facts, index, shown, of));
+    lines.push(...predicted(facts, index, shown, of, state.text(position)));
     if (facts.shares?.marked && state.options.saliency.showShares) {
       const { base, tuned } = facts.shares.along;
       lines.push(shareText({ base: base[index]!, tuned: tuned[index]! }, shown));
@@ -70,9 +70,10 @@ function predicted(
   index: number,
   shown: readonly Side[],
   of: (values: BySide<Numbers | null>, i: number) => [number | undefined, number | undefined],
+  token: string,
 ): string[] {
   const step = spine?.steps?.[index];
-  if (step) return stepLines(step, shown);
+  if (step) return stepLines(step, shown, token);
   const rivals = shown.flatMap((one) => {
     const list = alternatives?.[one][index]?.slice(0, 3) ?? [];
     const texts = list.map(([text, p]) => `${quote(text, 12)} ${percent(p)}`);
@@ -104,7 +105,7 @@ export function words(state: State, facts: Facts): Omit<Picture, "draw"> {
     return { title: "Prompt and answer", caption };
   }
   const partly = run !== null && run.status !== "done";
-  const note = `${run ? (partly ? "exact as it comes" : "exact") : "estimate"} · ${method.title}`;
+  const note = run ? (partly ? "exact as it comes" : "exact") : "estimate";
   const doubt = run
     ? filler(state, bars, partly)
     : "An estimate, not the effect of taking the token away.";
@@ -137,13 +138,14 @@ function matrixCaption(state: State, { matrix, run, shares }: Facts): string {
   if (!matrix) return "";
   const cells = SIDES.reduce((sum, side) => sum + state.answer(side).tokens.length, 0);
   const all = cells * state.promptLength;
-  const done = run?.status === "done" ? ` Exact: all ${all} cells are measured.` : "";
-  const three = state.manifest.shared ? "All three" : "Both";
+  const done = run?.status === "done" ? ` All ${all} cells are measured.` : "";
+  const three = state.manifest.shared ? "all three" : "both";
   const rows = state.manifest.shared ? "" : " Each model reads its own answer, so rows differ.";
   const covers = shares?.covers
     ? " The instruction covers the whole prompt beside the template."
     : "";
-  return `Darker: a larger effect of the prompt token below on the answer token beside it, up to ${number(matrix.max)}${effectUnit(state)}; hollow: makes it less likely. ${three} have one scale. ${state.method!.measures}${done}${rows}${covers}`;
+  const scale = `Darker: larger, up to ${number(matrix.max)}${effectUnit(state)}, ${three} on one scale; hollow: negative.`;
+  return `${state.method!.measures} ${scale}${done}${rows}${covers}`;
 }
 
 /** A cell of the matrix as a sentence. */

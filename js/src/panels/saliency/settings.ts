@@ -19,7 +19,7 @@ const MAX = 100;
 const SWITCHES = [
   ["relative", "divide densities by the prompt's maximum, as published"],
   ["setSinkAside", "set the first token aside in attention"],
-  ["hideTemplate", "collapse template tokens in the text"],
+  ["hideTemplate", "collapse template tokens"],
   ["showShares", "show shares of the effect by part of the prompt"],
 ] as const;
 

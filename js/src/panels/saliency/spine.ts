@@ -10,6 +10,9 @@ import { both, ofSides } from "./sides.ts";
 
 /** Nats by which the models differ on a token before it is marked. */
 export const APART = 1;
+/** What a model expects is listed up to so many tokens, as far as they are not less likely. */
+const MOST = 3;
+const UNLIKELY = 0.01;
 
 export interface Spine {
   /** Log-probability of every answer token, nats. */
@@ -77,19 +80,22 @@ export function landmarks(state: State, spine: Spine): { first: number; most: nu
 }
 
 /** What both expect at an answer token, the token itself among it. */
-export function expectations(step: AnswerStep, side: Side, most = 3): string {
-  const list = step[side].expects.slice(0, most);
+export function expectations(step: AnswerStep, side: Side, token: string): string {
+  const { expects, logprob } = step[side];
+  const first = expects.filter(([text, p], i) => i < MOST && (p >= UNLIKELY || text === token));
+  const has = first.some(([text]) => text === token);
+  const list = has ? first : [...first.slice(0, MOST - 1), [token, Math.exp(logprob)] as const];
   return list.map(([text, p]) => `${quote(text, 12)} ${percent(p)}`).join(", ");
 }
 
 /** Everything about one answer token, for the tooltip. */
-export function stepLines(step: AnswerStep, shown: readonly Side[]): string[] {
+export function stepLines(step: AnswerStep, shown: readonly Side[], token: string): string[] {
   const of = (name: "logprob" | "entropy" | "rank") =>
     shown.map((side) => `${side} ${number(step[side][name])}`).join(", ");
   const gap = step.tuned.logprob - step.base.logprob;
   return [
-    ...shown.map((side) => `${side} expects ${expectations(step, side)}`),
-    `log-probability: ${of("logprob")} (difference ${signed(gap)} nats)`,
+    ...shown.map((side) => `${side} expects ${expectations(step, side, token)}`),
+    `log-probability: ${of("logprob")}${shown.length > 1 ? ` (difference ${signed(gap)} nats)` : ""}`,
     `KL: tuned ‖ base ${number(step.kl)}, base ‖ tuned ${number(step.kl_back)} nats`,
     `rank: ${of("rank")}; entropy: ${of("entropy")} nats`,
     `${step.shift} by tuning`,

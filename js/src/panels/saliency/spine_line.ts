@@ -3,7 +3,7 @@
 import { SIDES } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
-import { h } from "../../draw/dom.ts";
+import { button, h } from "../../draw/dom.ts";
 import { percent, quote, signed } from "../../draw/format.ts";
 import { APART, expectations, gaps, landmarks, type Spine } from "./spine.ts";
 
@@ -13,6 +13,9 @@ export interface SpineLine {
 }
 
 export function spineLine(store: Store, signal: AbortSignal): SpineLine {
+  const whole = button("whole answer", () => store.select({ token: -1 }), signal, {
+    class: "tl-link",
+  });
   const el = h("div", { class: "tl-spine-text" });
   el.addEventListener(
     "click",
@@ -27,11 +30,17 @@ export function spineLine(store: Store, signal: AbortSignal): SpineLine {
   return {
     el,
     draw(state, spine) {
-      el.hidden = spine === null;
-      if (!spine) return;
-      const m = state.selection.token - state.promptLength;
+      const { token } = state.selection;
+      el.hidden = spine === null && token < 0;
+      const back = token < 0 ? [] : [whole];
+      if (!spine) {
+        el.replaceChildren(...back);
+        return;
+      }
+      const m = token - state.promptLength;
       const here = m >= 0 && state.span === null;
-      el.replaceChildren(...(here ? expected(state, spine, m) : []), ...key(state, spine, here));
+      const said = here ? expected(state, spine, m) : [];
+      el.replaceChildren(...said, ...key(state, spine, here), ...back);
     },
   };
 }
@@ -39,6 +48,7 @@ export function spineLine(store: Store, signal: AbortSignal): SpineLine {
 /** What both models expect at the selected answer token. */
 function expected(state: State, spine: Spine, m: number): (HTMLElement | string)[] {
   const step = spine.steps?.[m];
+  const token = state.text(state.selection.token);
   const gap = gaps(state, spine)[m];
   const parts = SIDES.filter((side) => m < spine.logprob[side].length).map((side) =>
     h(
@@ -46,7 +56,7 @@ function expected(state: State, spine: Spine, m: number): (HTMLElement | string)
       {},
       h("b", { class: "tl-side", "data-side": side }, side),
       step
-        ? ` expects ${expectations(step, side)}`
+        ? ` expects ${expectations(step, side, token)}`
         : ` gives it ${percent(Math.exp(spine.logprob[side][m]!))}`,
     ),
   );

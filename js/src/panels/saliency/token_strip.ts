@@ -34,7 +34,8 @@ export interface Strip {
   segments(segments: readonly Segment[]): void;
   select(position: number, reading: number, span: readonly [number, number] | null): void;
   label(text: (index: number) => string): void;
-  collapse(template: boolean): void;
+  /** Collapse runs of template tokens, but for the one with a token that has to be seen. */
+  collapse(template: boolean, seen: number): void;
 }
 
 /** `side` is given where the row belongs to one model only: it then has that model's bars only. */
@@ -103,12 +104,18 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
         token.setAttribute("aria-label", text(i));
       });
     },
-    collapse(template) {
-      each(({ el: token }, i) => {
-        const hide = template && ["template", "special"].includes(tokens[i]!.segment);
-        const first = i === 0 || !["template", "special"].includes(tokens[i - 1]!.segment);
-        setAttribute(token, "data-collapsed", hide ? (first ? "first" : "rest") : null);
-      });
+    collapse(template, seen) {
+      const outside = (i: number) => ["template", "special"].includes(tokens[i]?.segment ?? "");
+      for (let from = 0; from < tokens.length; ) {
+        let to = from + 1;
+        while (outside(from) && outside(to)) to++;
+        // One token takes no more room than what would stand for it.
+        const hide = template && to - from > 1 && !(seen >= offset + from && seen < offset + to);
+        for (let i = from; i < to; i++) {
+          setAttribute(marks[i]!.el, "data-collapsed", hide && (i === from ? "first" : "rest"));
+        }
+        from = to;
+      }
     },
   };
 }
