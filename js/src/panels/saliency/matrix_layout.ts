@@ -24,6 +24,8 @@ const GAP = 26;
 const WIDEST = 22;
 /** Narrower cells go below each other; where even then they are narrower, the matrix scrolls. */
 const NARROWEST = 4;
+/** Room for a title with its scale. */
+const TITLE = 165;
 /** Width of a letter, as wide as capitals are. */
 const LETTER = 7.4;
 const LONGEST = 12;
@@ -39,10 +41,10 @@ export function layoutOf(state: State, matrix: Matrix, room: number, scale: numb
   const longest = letters(matrix.columns.map((n) => state.text(n)));
   const gutters = state.manifest.shared ? 1 : pictures;
   const beside = (room - gutters * gutter - (pictures - 1) * GAP) / pictures / columns;
-  const stacked = beside < NARROWEST;
+  const stacked = beside < NARROWEST || beside * columns < TITLE * scale;
   const free = stacked ? (room - gutter) / columns : beside;
   const width = Math.min(Math.max(free, NARROWEST), WIDEST * scale);
-  const height = Math.min(Math.max(Math.floor((210 * scale) / rows), 7), 19 * scale);
+  const height = Math.min(Math.max(Math.floor((200 * scale) / rows), 7), 19 * scale);
   return {
     // Whole pixels keep the cells alike, where there is enough room for it.
     width: width >= 8 ? Math.floor(width) : Math.floor(width * 4) / 4,

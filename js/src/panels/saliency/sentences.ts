@@ -1,6 +1,6 @@
 // Sentences of the saliency panel: title, caption, tooltips, names for screen readers.
 
-import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
+import { type BySide, EXACT, SIDES, type Side } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
 import { count, number, percent, quote, signed } from "../../draw/format.ts";
 import type { Tip } from "../../draw/tooltip.ts";
@@ -144,6 +144,9 @@ function matrixCaption(state: State, { matrix, run, shares }: Facts): string {
   const covers = shares?.covers
     ? " The instruction covers the whole prompt beside the template."
     : "";
+  if (state.method!.name === EXACT) {
+    return `Darker: hiding that prompt token costs the answer token more (up to ${number(matrix.max)} nats).${done}${rows}${covers}`;
+  }
   const scale = `Darker: larger, up to ${number(matrix.max)}${effectUnit(state)}, ${three} on one scale; hollow: negative.`;
   return `${state.method!.measures} ${scale}${done}${rows}${covers}`;
 }
