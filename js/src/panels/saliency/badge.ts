@@ -141,7 +141,7 @@ export function saliencyBadge({ store, surface, signal }: Setting): Badge {
     if (!weak) return;
     const rho = SIDES.flatMap((side) => {
       const value = agreed!.rho[side];
-      return value === null ? [] : [`${side} ρ ${number(value)}`];
+      return value === null ? [] : [`${side} ρ ${value.toFixed(2).replace("-", "−")}`];
     }).join(", ");
     const offered = store.manifest.methods.some(({ name }) => name === EXACT);
     warning.replaceChildren(

@@ -133,11 +133,12 @@ function nats(value: number): string {
 }
 
 /** From the published method, and from the chosen one where that is another and complete. */
-function scoresOf(state: State, { tables }: Facts, beside: Got): Score[] {
+function scoresOf(state: State, { run, tables }: Facts, beside: Got): Score[] {
   if (focusOf(state) === "prompt token" || focusOf(state) === "answer token") return [];
   const { methods } = state.manifest;
   const published = methods.find(({ name }) => name === PUBLISHED);
-  const chosen = state.method;
+  // What is still being measured has no score yet.
+  const chosen = run && run.status !== "done" ? undefined : state.method;
   const wanted = [published, chosen].filter((one, i, all) => one && all.indexOf(one) === i);
   return wanted.flatMap((method) => {
     const effects =
