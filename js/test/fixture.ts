@@ -151,6 +151,49 @@ function ends(key: string): Record<"positive" | "negative", [string, number][]> 
   };
 }
 
+function prediction(key: string, m: number, token: string) {
+  const logprob = -3 * made(key, m);
+  return {
+    ...{ logprob, rank: 1 + m, entropy: 0.5 },
+    expects: [
+      [" other", 0.6],
+      [token, Math.exp(logprob)],
+    ] as [string, number][],
+  };
+}
+
+const FINDINGS = [
+  {
+    kind: "copies",
+    title: "Tuned copies.",
+    text: [
+      ["token", "DOG"],
+      ["", " rests on its twin in "],
+      ["tuned", "tuned"],
+    ],
+    checked: "measured",
+    panel: "saliency",
+    selection: { token: 7, layer: -1, head: -1, unit: "" },
+  },
+  {
+    kind: "carries",
+    title: "Two parts of 8 carry it.",
+    text: [["", "<b>Feed-forward 1</b> and head 2.3."]],
+    checked: "measured as a set",
+    panel: "carried",
+    selection: { layer: 2, head: 3 },
+  },
+];
+
+const PART = { nats: 1, share: 0.2 };
+export const CARRIED = {
+  ...{ shift: 4, kl: 5, goal: 0.8, count: 8, blocks: [], random: [0.1, 0.3] },
+  parts: [
+    { kind: "feed_forward", layer: 1, head: -1, ...PART, together: 2, together_share: 0.6 },
+    { kind: "head", layer: 2, head: 3, ...PART, together: 3.4, together_share: 0.9 },
+  ],
+};
+
 /** Exact effects: two heads are measured, one so far; alone, any head. */
 function ablation(key: string): Tensor {
   const parts = key.split("/");
@@ -196,8 +239,26 @@ export function value(made: Manifest, key: string): Value {
         data: Float32Array.from({ length: n }, (_, i) => data[i * m + column]!),
       };
     }
+    case "findings":
+      return FINDINGS as Value;
     case "answer":
-      return { text: `what ${side} says`, stopped: false };
+      if (key !== "answer/steps") return { text: `what ${side} says`, stopped: false };
+      return made.answers.tuned.tokens.map(({ text }, i) => ({
+        base: prediction("logprob/base", i, text),
+        tuned: prediction("logprob/tuned", i, text),
+        ...{ kl: 2, kl_back: 1, shift: i ? "shifted" : "unshifted" },
+      }));
+    case "segments":
+      return (["tuned", "base"] as const).map((answer) => ({
+        ...{ segment: "instruction", answer, base: [1, 2], tuned: [4, 3.5] },
+      }));
+    case "carried":
+      return CARRIED as Value;
+    case "faithfulness":
+      return {
+        ...{ spearman: side === "base" ? 0.1 : 0.5, pearson: 0.2, top1: 0.5, above_noise: 0.4 },
+        ...{ columns: 2, columns_top1: 2, n: n * m, cells: n * m },
+      };
     case "deletion":
       return { share: [0, 0.5, 1], most: [0, 2, 3], least: [0, 1, 3] };
     case "logprob":

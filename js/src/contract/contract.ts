@@ -5,12 +5,14 @@ import type { Tensor } from "./decode.ts";
 export const SCHEMA_VERSION = 1;
 export const SIDES = ["base", "tuned"] as const;
 export const SEGMENTS = ["special", "template", "instruction", "context", "other"] as const;
-export const PANELS = ["dashboard", "saliency", "heads", "concepts", "overview"] as const;
+export const PANELS = ["dashboard", "findings", "saliency", "carried", "heads", "concepts", "overview"] as const;
 export const UNITS = ["token", "word", "sentence", "segment"] as const;
 export const ABLATIONS = ["zero", "mean", "other"] as const;
 export const TASKS = ["writing", "maths", "coding", "translation"] as const;
 export const LEVELS = ["phonology", "morphology", "syntax", "semantics"] as const;
 export const THEMES = ["light", "dark"] as const;
+export const EXACT = "occlusion";
+export const PUBLISHED = "gradient_x_input";
 
 export type Side = (typeof SIDES)[number];
 export type Segment = (typeof SEGMENTS)[number];

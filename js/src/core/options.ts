@@ -40,14 +40,19 @@ export type NeuronScope = "layer" | "all";
 export interface SaliencyOptions {
   /** Shown for one token: effects as computed, or the paper's levels. */
   tokenMeasure: "effect" | "levels";
-  /** Shown for the whole answer: density, mean effect, or mean level. */
-  answerMeasure: "density" | "effect" | "levels";
+  /** Bars for the whole answer: none beside the matrix, density, mean effect, or mean level. */
+  answerMeasure: "none" | "density" | "effect" | "levels";
   density: DensitySettings;
   /** b for pictures of levels; the density has its own. */
   pictureThreshold: number;
   /** Leave the first token's column out of attention pictures. */
   setSinkAside: boolean;
+  /** Collapse template and special tokens, in the text and in the matrix. */
   hideTemplate: boolean;
+  /** Shares of the effect under every answer token. */
+  showShares: boolean;
+  /** The cell of the matrix that was chosen with the selected answer token. */
+  cell: { token: number; prompt: number } | null;
   /** A span of answer tokens: the selected one and the one at its other end. */
   span: { token: number; end: number } | null;
   /** Whether it is unfolded how far the numbers can be trusted. */
@@ -83,20 +88,29 @@ export interface ConceptsOptions {
   word: string;
 }
 
+export interface FindingsOptions {
+  /** Number of the finding that was chosen; -1 for none. */
+  chosen: number;
+}
+
 export interface Options {
+  findings: FindingsOptions;
   saliency: SaliencyOptions;
   heads: HeadsOptions;
   concepts: ConceptsOptions;
 }
 
 export const OPTIONS: Options = {
+  findings: { chosen: -1 },
   saliency: {
     tokenMeasure: "effect",
-    answerMeasure: "density",
+    answerMeasure: "none",
     density: { levels: 10, threshold: 7, norm: 4, relative: true },
     pictureThreshold: 0,
     setSinkAside: true,
-    hideTemplate: false,
+    hideTemplate: true,
+    showShares: false,
+    cell: null,
     span: null,
     trustOpen: false,
   },

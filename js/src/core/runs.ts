@@ -1,12 +1,9 @@
 // Exact effects as they come: computed piece by piece, shown so far, stopped and taken up again.
 
-import { type BySide, keys, SIDES, type Side } from "../contract/contract.ts";
+import { type BySide, EXACT, keys, SIDES, type Side } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
 import { reasonOf } from "./load.ts";
 import type { Store } from "./store.ts";
-
-/** The method that stands for the truth. */
-export const EXACT = "occlusion";
 
 /** unknown: not begun. */
 export type Status = "unknown" | "running" | "stopped" | "failed" | "done";

@@ -46,6 +46,12 @@ export abstract class State {
     return span.end < token ? [span.end, token] : [token, span.end];
   }
 
+  /** Prompt token of the chosen cell of the matrix; -1 where none is chosen. */
+  get column(): number {
+    const { cell } = this.options.saliency;
+    return cell && cell.token === this.selection.token ? cell.prompt : -1;
+  }
+
   get promptLength(): number {
     return this.manifest.prompt_tokens.length;
   }

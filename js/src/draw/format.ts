@@ -18,7 +18,10 @@ export function signed(value: number): string {
 
 export function percent(share: number): string {
   const value = share * 100;
-  return `${value >= 10 || value === 0 ? value.toFixed(0) : value.toFixed(1)} %`;
+  const size = Math.abs(value);
+  if (size > 0 && size < 0.01) return value > 0 ? "< 0.01 %" : "> −0.01 %";
+  const digits = size >= 10 || size === 0 ? 0 : size >= 0.1 ? 1 : 2;
+  return `${value.toFixed(digits).replace("-", "−")} %`;
 }
 
 export function count(n: number, one: string, many = `${one}s`): string {

@@ -19,7 +19,7 @@ export interface Cells {
   /** Draw negative values as rings. */
   hollowNegative: boolean;
   /** Estimates are hatched where there is room. */
-  hatched: boolean;
+  hatched(index: number): boolean;
   /** Cells with a dot in the corner, drawn in `ink`. */
   dotted(index: number): boolean;
   ink: string;
@@ -61,7 +61,7 @@ export function drawCells(canvas: HTMLCanvasElement, cells: Cells): void {
     const y = Math.floor(i / columns) * height;
     drawing.fillStyle = css(Number.isNaN(value) ? cells.absent : cells.colour(share));
     drawing.fillRect(x, y, w, h);
-    if (cells.hatched && Math.abs(share) > 0.02 && Math.min(w, h) >= HATCHED) {
+    if (cells.hatched(i) && Math.abs(share) > 0.02 && Math.min(w, h) >= HATCHED) {
       hatch(drawing, zero, x, y, w, h);
     }
     if (cells.hollowNegative && share < -0.02) {

@@ -13,7 +13,7 @@ import { FakeModel, HOSTILE, manifest, source } from "../fixture.ts";
 import { all, ending, press, show } from "../mounted.ts";
 
 describe("every panel", () => {
-  it.each(["saliency", "heads", "concepts", "dashboard"] as const)(
+  it.each(["findings", "saliency", "carried", "heads", "concepts", "dashboard"] as const)(
     "%s shows hostile text as text",
     async (kind) => {
       const { root } = await show(kind, manifest({ hostile: true }), undefined, { token: 6 });
@@ -192,7 +192,7 @@ describe("every panel", () => {
         "tuned answers THE DOG",
       ]),
     );
-    expect(from.asked.filter((key) => key.startsWith("answer/"))).toEqual(["answer/own/base"]);
+    expect(from.asked.filter((key) => key.startsWith("answer/own"))).toEqual(["answer/own/base"]);
     const mode = root.querySelector<HTMLElement>(".tl-mode")!;
     expect(mode.textContent).toContain("in the chat template of tuned");
     expect(mode.title).toBe("{{ messages }}");
@@ -200,7 +200,7 @@ describe("every panel", () => {
 
   it("is removed with its signal", async () => {
     const { root } = await show("dashboard");
-    expect(all(root, "[data-panel]")).toHaveLength(4);
+    expect(all(root, "[data-panel]")).toHaveLength(6);
     for (const controller of ending.splice(0)) controller.abort();
     expect(root.childElementCount).toBe(0);
   });

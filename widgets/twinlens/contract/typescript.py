@@ -26,6 +26,8 @@ _HEAD = """// Generated from widgets/twinlens/contract by `make contract`: do no
 import type { Tensor } from "./decode.ts";
 """
 _WORDS = ("SIDES", "SEGMENTS", "PANELS", "UNITS", "ABLATIONS", "TASKS", "LEVELS", "THEMES")
+#: Names of methods that stand for something.
+_METHODS = ("EXACT", "PUBLISHED")
 #: Types of one of the words, by the list they come from.
 _ONE_OF = {"Side": "SIDES", "Segment": "SEGMENTS", "PanelKind": "PANELS", "Ablation": "ABLATIONS"}
 _PLAIN: dict[Any, str] = {
@@ -56,6 +58,7 @@ def contract_ts() -> str:
     parts += [
         f"export const {name} = [{_quoted(getattr(words, name))}] as const;" for name in _WORDS
     ]
+    parts += [f'export const {name} = "{getattr(words, name)}";' for name in _METHODS]
     parts.append("")
     parts += [
         f"export type {name} = (typeof {listed})[number];" for name, listed in _ONE_OF.items()

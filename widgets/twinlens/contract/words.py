@@ -20,8 +20,18 @@ SEGMENTS: tuple[Segment, ...] = ("special", "template", "instruction", "context"
 #: Segments that people mark.
 MARKED: tuple[Segment, Segment] = ("instruction", "context")
 
-PanelKind: TypeAlias = Literal["dashboard", "saliency", "heads", "concepts", "overview"]
-PANELS: tuple[PanelKind, ...] = ("dashboard", "saliency", "heads", "concepts", "overview")
+PanelKind: TypeAlias = Literal[
+    "dashboard", "findings", "saliency", "carried", "heads", "concepts", "overview"
+]
+PANELS: tuple[PanelKind, ...] = (
+    "dashboard",
+    "findings",
+    "saliency",
+    "carried",
+    "heads",
+    "concepts",
+    "overview",
+)
 
 ChartTheme: TypeAlias = Literal["light", "dark"]
 THEMES: tuple[ChartTheme, ChartTheme] = ("light", "dark")

@@ -137,9 +137,17 @@ class Explorer(anywidget.AnyWidget):
         """Segment of every prompt token under the present `marks`, for `trace_score`."""
         return marked_segments(self._trace.manifest.prompt_tokens, self.marks)
 
+    def findings_panel(self) -> Panel:
+        """What tuning changed for this prompt, in at most five sentences; each selects its view."""
+        return self._panel("findings")
+
     def saliency(self) -> Panel:
         """Prompt and answer with the effect of every prompt token, for both models."""
         return self._panel("saliency")
+
+    def carried(self) -> Panel:
+        """Which parts of tuned carry the difference of the predictions, measured as a set."""
+        return self._panel("carried")
 
     def heads(self) -> Panel:
         """Every attention head of both models, and the maps of the selected one."""

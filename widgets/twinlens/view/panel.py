@@ -21,7 +21,7 @@ class Panel(anywidget.AnyWidget):
     Parameters
     ----------
     explorer : Explorer
-    kind : {"dashboard", "saliency", "heads", "concepts", "overview"}
+    kind : {"dashboard", "findings", "saliency", "carried", "heads", "concepts", "overview"}
     """
 
     explorer = anywidget.WidgetTrait().tag(sync=True)

@@ -128,7 +128,7 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
           colour,
           absent: rgb(palette.absent),
           hollowNegative: !third,
-          hatched,
+          hatched: () => hatched,
           dotted: (i) => hatched && Number.isFinite(known?.[i]),
           ink: palette.ink,
         });

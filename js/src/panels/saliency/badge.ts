@@ -4,6 +4,7 @@
 import {
   type BySide,
   type DeletionCurve,
+  EXACT,
   type Faithfulness,
   type Key,
   keys,
@@ -11,21 +12,31 @@ import {
   SIDES,
   type Side,
 } from "../../contract/contract.ts";
-import { attempt, LOADING, type Load } from "../../core/load.ts";
-import { EXACT, type ExactRun, exactRun, rowsDone } from "../../core/runs.ts";
+import { attempt, type Got, LOADING, type Load } from "../../core/load.ts";
+import { complete, type ExactRun, exactRun, rowsDone } from "../../core/runs.ts";
 import type { Store } from "../../core/store.ts";
 import { button, h } from "../../draw/dom.ts";
 import { count, number, percent } from "../../draw/format.ts";
-import { bySide } from "../../maths/numbers.ts";
+import { bySide, spearman } from "../../maths/numbers.ts";
 import type { Setting } from "../../shell/frame.ts";
+import { aside } from "./aside.ts";
+import { barsOf, scoredTokens } from "./bars.ts";
 import { deletionChart } from "./deletion_chart.ts";
-import { shownRun, standIn } from "./table.ts";
+import type { Facts } from "./facts.ts";
+import { together } from "./focus.ts";
+import { ofSides } from "./sides.ts";
+import { estimated, shownRun, standIn, type Table } from "./table.ts";
 
 export interface Badge {
   el: HTMLElement;
-  /** Bring it up to date; what it has to ask for comes later. */
-  draw(): void;
+  /** What an estimate that does not predict the exact effects says of itself. */
+  warning: HTMLElement;
+  /** Bring it up to date with what is drawn; what it has to ask for comes later. */
+  draw(facts: Facts): void;
 }
+
+/** An estimate that agrees less with the exact effects is drawn in grey. */
+const WEAK = 0.3;
 
 /** The method whose numbers are on the screen, as far as they are not measured. */
 function judged(store: Store): Method | undefined {
@@ -41,12 +52,16 @@ export function saliencyBadge({ store, surface, signal }: Setting): Badge {
   let agreement: BySide<Faithfulness> | null = null;
   let asking = false;
   let curves: Load<BySide<DeletionCurve>> | null = null;
+  /** What is drawn. */
+  let facts: Facts | null = null;
 
   const run = () => exactRun(store, store.method?.exact ? store.method.name : EXACT);
   const line = h("span", { class: "tl-run-text" });
   const gauge = h("i", { class: "tl-run-gauge" }, h("i", {}));
   const act = button("", () => (run().status === "running" ? run().stop() : run().start()), signal);
   const status = h("div", { class: "tl-run", role: "status" }, gauge, line, act);
+  const warning = h("p", { class: "tl-weak", role: "status", hidden: true });
+  const showExact = button("show exact", () => store.setMethod(EXACT), signal);
   const unfold = () =>
     store.setOptions("saliency", { trustOpen: !store.options.saliency.trustOpen });
   const chip = button("", unfold, signal, { class: "tl-button tl-badge" });
@@ -83,10 +98,12 @@ export function saliencyBadge({ store, surface, signal }: Setting): Badge {
     draw();
   };
 
+  /** Exact tables of a recording, where no run has brought them in. */
+  const recorded = aside(store, signal, () => draw());
   const draw = () => {
     const method = judged(store);
     el.hidden = !method;
-    if (!method) return;
+    if (!method || !facts) return;
     if (method.name !== name) {
       name = method.name;
       checked = "";
@@ -102,7 +119,9 @@ export function saliencyBadge({ store, surface, signal }: Setting): Badge {
     }
     drawRun(run(), store, agreement, { status, line, gauge, act });
     chip.setAttribute("aria-expanded", String(trustOpen));
-    chip.replaceChildren(...chipText(store, method, agreement));
+    const drawn = drawnAgreement(store, facts, agreement, recorded);
+    chip.replaceChildren(...chipText(store, method, agreement, drawn));
+    warn(drawn);
     details.hidden = !trustOpen;
     if (!trustOpen) return;
     table.replaceChildren(...tableOf(method, agreement));
@@ -112,8 +131,33 @@ export function saliencyBadge({ store, surface, signal }: Setting): Badge {
         : h("p", { class: "tl-caption" }, `Deletion curves: ${curves?.reason ?? "computing …"}`),
     );
   };
+  /** Say it where an estimate is weak, and have it drawn in grey. */
+  const warn = (agreed: Agreed | null) => {
+    const values = SIDES.flatMap((side) => agreed?.rho[side] ?? []);
+    const worst = Math.min(...values);
+    const weak = store.method?.exact === false && values.length > 0 && worst < WEAK;
+    warning.hidden = !weak;
+    warning.parentElement?.toggleAttribute("data-weak", weak);
+    if (!weak) return;
+    const rho = SIDES.flatMap((side) => {
+      const value = agreed!.rho[side];
+      return value === null ? [] : [`${side} ρ ${value.toFixed(2).replace("-", "−")}`];
+    }).join(", ");
+    const offered = store.manifest.methods.some(({ name }) => name === EXACT);
+    warning.replaceChildren(
+      `This estimate does not predict what hiding a token does here (${agreed!.what}${rho}).`,
+      ...(offered ? [" ", showExact] : []),
+    );
+  };
   exactRun(store, EXACT).subscribe(draw, signal);
-  return { el, draw };
+  return {
+    el,
+    warning,
+    draw(now) {
+      facts = now;
+      draw();
+    },
+  };
 }
 
 /** Rows of each model that are measured. */
@@ -168,10 +212,56 @@ function drawRun(
     }[run.status as string] ?? "measure the exact effects";
 }
 
+/** Rank correlation of what is drawn with the same from exact effects. */
+interface Agreed {
+  what: string;
+  rho: BySide<number | null>;
+}
+
+/** Of densities and levels, where these are drawn; else of the effects themselves. */
+function drawnAgreement(
+  store: Store,
+  { bars, tables }: Facts,
+  agreement: BySide<Faithfulness> | null,
+  recorded: Got,
+): Agreed | null {
+  if (store.method?.exact) return null;
+  const { measure, on, focus } = bars;
+  if (on === "prompt" && together(focus) && (measure === "density" || measure === "levels")) {
+    const exact = exactTables(store, recorded);
+    const comparable = exact && SIDES.every((side) => tables[side]?.width === exact[side].width);
+    if (!comparable) return { what: `${measure}: `, rho: { base: null, tuned: null } };
+    const truth = barsOf(store, exact).values;
+    const scored = scoredTokens(store);
+    const rho = ofSides((side) => {
+      const [first, second] = [bars.values[side], truth[side]].map((list) =>
+        scored.map((n) => list?.[n] ?? Number.NaN),
+      ) as [number[], number[]];
+      const found = spearman(first, second).rho;
+      return Number.isNaN(found) ? null : found;
+    });
+    return { what: `${measure}: `, rho };
+  }
+  return agreement && { what: "", rho: ofSides((side) => agreement[side].spearman) };
+}
+
+/** What is measured of both models, once it is all there. */
+function exactTables(store: Store, recorded: Got): BySide<Table> | null {
+  const run = exactRun(store, EXACT);
+  const key = (side: Side) => keys.saliency(side, EXACT);
+  const tables = ofSides((side) => {
+    const there = run.status === "unknown" && store.has(key(side));
+    return there ? (recorded(key(side)).value ?? null) : run.tables[side];
+  });
+  if (!SIDES.every((side) => complete(tables[side]))) return null;
+  return ofSides((side) => estimated(tables[side]!.data, store.answer(side).tokens.length));
+}
+
 function chipText(
   store: Store,
   method: Method,
   agreement: BySide<Faithfulness> | null,
+  drawn: Agreed | null,
 ): HTMLElement[] {
   const word = (text: string) => h("span", {}, text);
   if (method.exact && method === store.method) {
@@ -186,6 +276,19 @@ function chipText(
     ];
   }
   if (!agreement) return [word("agreement with exact occlusion …")];
+  if (drawn?.what) {
+    const name = drawn.what.slice(0, -2);
+    if (SIDES.every((side) => drawn.rho[side] === null)) {
+      return [word(`estimate, its ${name} not checked against exact occlusion yet`)];
+    }
+    return [
+      word(`${name} against that of exact occlusion`),
+      ...SIDES.flatMap((side) => {
+        const rho = drawn.rho[side];
+        return rho === null ? [] : [coloured(side, `${side} ρ ${number(rho)}`, rho)];
+      }),
+    ];
+  }
   const known = SIDES.filter((side) => agreement[side].spearman !== null);
   if (known.length === 0) return [word("estimate, not checked against exact occlusion yet")];
   return [

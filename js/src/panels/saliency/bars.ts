@@ -1,8 +1,8 @@
 // What the saliency panel shows for a selection: numbers per token, without any drawing.
 
-import type { BySide } from "../../contract/contract.ts";
+import type { BySide, Side } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
-import { density, instructionScore, levels } from "../../maths/density.ts";
+import { density, levels } from "../../maths/density.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import { columnsOf, type Focus, focusOf, together } from "./focus.ts";
 import { ofSides } from "./sides.ts";
@@ -11,7 +11,7 @@ import type { Table } from "./table.ts";
 /** Numbers on the prompt's or the answer's tokens, one list per model; null: none to show. */
 export interface Bars {
   focus: Focus;
-  measure: "density" | "effect" | "levels";
+  measure: "none" | "density" | "effect" | "levels";
   /** Where the numbers stand. */
   on: "prompt" | "answer";
   values: BySide<Float64Array | null>;
@@ -19,38 +19,45 @@ export interface Bars {
   exact: BySide<boolean[]>;
   /** tuned - base, where both stand for the same thing. */
   differences: Float64Array | null;
-  scores: BySide<number> | null;
 }
 
 /** Everything that follows from the effects, at once. */
 export function barsOf(state: State, tables: BySide<Table | null>): Bars {
   const focus = focusOf(state);
-  const { answerMeasure, tokenMeasure } = state.options.saliency;
-  const measure = together(focus) ? answerMeasure : tokenMeasure;
+  const measure = measureOf(state, focus);
   const on = focus === "prompt token" ? "answer" : "prompt";
   const rows = ofSides((side) => {
     const table = tables[side];
     const columns = columnsOf(state, side);
-    if (!table || columns.length === 0) return null;
+    if (!table || columns.length === 0 || measure === "none") return null;
     return on === "answer" ? along(state, table) : over(state, measure, table, columns);
   });
   const values = ofSides((side) => rows[side]?.values ?? null);
   const { base, tuned } = values;
   // Without a shared answer, token m of one is not token m of the other.
   const alike = state.manifest.shared || focus === "answer";
+  // The matrix has the difference of effects on one token.
+  const beside = together(focus) || measure === "levels";
   return {
     focus,
     measure,
     on,
     values,
     exact: ofSides((side) => rows[side]?.exact ?? []),
-    differences: base && tuned && alike ? base.map((value, i) => tuned[i]! - value) : null,
-    scores: state.method && together(focus) ? scoresOf(state, tables) : null,
+    differences:
+      base && tuned && alike && beside ? base.map((value, i) => tuned[i]! - value) : null,
   };
 }
 
+/** What the bars show; the matrix alone shows the whole answer, unless bars are asked for. */
+function measureOf(state: State, focus: Focus): Bars["measure"] {
+  const { answerMeasure, tokenMeasure } = state.options.saliency;
+  if (focus === "span" && answerMeasure === "none") return "effect";
+  return together(focus) ? answerMeasure : tokenMeasure;
+}
+
 /** Rows that count for levels and densities: neither special nor template tokens. */
-function scoredTokens(state: State): number[] {
+export function scoredTokens(state: State): number[] {
   return state.marked("instruction", "context", "other");
 }
 
@@ -114,16 +121,12 @@ function levelsOf(state: State, effects: Numbers, width: number, count: number):
   return level.map((value) => (value > pictureThreshold ? value : 0));
 }
 
-/** The paper's instruction score of both models, with the normalisation that is set. */
-function scoresOf(state: State, tables: BySide<Table | null>): BySide<number> | null {
-  const instruction = state.marked("instruction");
-  if (instruction.length === 0) return null;
-  return ofSides((side) => {
-    const table = tables[side];
-    const columns = columnsOf(state, side);
-    if (!table || columns.length === 0) return 0;
-    return instructionScore(over(state, "density", table, columns).values, instruction);
-  });
+/** Importance density over the selected answer tokens; null where one is not known. */
+export function densityOf(state: State, side: Side, table: Table): Float64Array | null {
+  const columns = columnsOf(state, side);
+  if (columns.length === 0) return null;
+  const { values } = over(state, "density", table, columns);
+  return values.some(Number.isNaN) ? null : values;
 }
 
 function rowMeans(data: Numbers, width: number): Float64Array {

@@ -6,19 +6,23 @@ import type { ExactRun } from "../../core/runs.ts";
 import type { State } from "../../core/state.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import { type Bars, barsOf } from "./bars.ts";
+import { type Matrix, matrixOf } from "./matrix_data.ts";
 import { type Shares, sharesOf } from "./shares.ts";
-import { both, ofSides } from "./sides.ts";
-import { tableNeeds, tablesOf } from "./table.ts";
+import { both } from "./sides.ts";
+import { type Spine, spineNeeds, spineOf } from "./spine.ts";
+import { type Table, tableNeeds, tablesOf } from "./table.ts";
 import { type Track, trackNeeds, tracksOf } from "./tracks.ts";
 
 export interface Facts {
   /** The run behind the picture; null where an estimate is shown. */
   run: ExactRun | null;
+  tables: BySide<Table | null>;
   bars: Bars;
+  matrix: Matrix | null;
+  spine: Spine | null;
   tracks: Track[];
   shares: Shares | null;
   disagreement: Numbers | null;
-  logprob: BySide<Numbers> | null;
   alternatives: BySide<Alternatives> | null;
 }
 
@@ -27,10 +31,11 @@ export function factNeeds(state: State, run: ExactRun | null, got: Got): Need[] 
   return [
     ...tableNeeds(state, run, got),
     ...trackNeeds(state),
+    ...spineNeeds(state),
     // Beside the picture: a page may have left them out.
     ...quiet(
       ...(state.manifest.shared ? [keys.disagreement()] : []),
-      ...SIDES.flatMap((side) => [keys.logprob(side), keys.alternatives(side)]),
+      ...SIDES.map((side) => keys.alternatives(side)),
       ...(unit === "token" ? [] : [keys.groups(unit)]),
     ),
   ];
@@ -38,14 +43,15 @@ export function factNeeds(state: State, run: ExactRun | null, got: Got): Need[] 
 
 export function factsOf(state: State, run: ExactRun | null, got: Got): Facts {
   const tables = tablesOf(state, run, got);
-  const logprob = both(got, keys.logprob);
   return {
     run,
+    tables,
     bars: barsOf(state, tables),
+    matrix: matrixOf(state, tables),
+    spine: spineOf(state, got),
     tracks: tracksOf(state, got),
     shares: sharesOf(state, tables, got(keys.groups(unitOf(state))).value ?? null),
     disagreement: got(keys.disagreement()).value?.data ?? null,
-    logprob: logprob && ofSides((side) => logprob[side].data),
     alternatives: both(got, keys.alternatives),
   };
 }

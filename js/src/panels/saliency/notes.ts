@@ -1,10 +1,9 @@
-// The line under the tokens: scale, key, what the underline is, the instruction score.
+// The line under the tokens: the scale of the bars, and what each kind of bar is.
 
-import { SIDES } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
 import { h } from "../../draw/dom.ts";
-import { count, number } from "../../draw/format.ts";
-import { largest, type Numbers } from "../../maths/numbers.ts";
+import { number } from "../../draw/format.ts";
+import { largest } from "../../maths/numbers.ts";
 import type { Bars } from "./bars.ts";
 import type { Facts } from "./facts.ts";
 import { type Track, trackScale } from "./tracks.ts";
@@ -19,12 +18,10 @@ export function saliencyNotes(): Notes {
   return {
     el,
     draw(state, facts) {
-      const { bars, tracks, disagreement } = facts;
+      const { tracks } = facts;
       el.replaceChildren(
         ...scaleKey(state, facts),
-        ...scores(state, bars),
         ...tracks.map(trackKey),
-        ...(disagreement ? [underlineKey(disagreement)] : []),
         ...(state.marks ? [marksKey()] : []),
       );
     },
@@ -35,7 +32,7 @@ function scaleKey(state: State, { bars, run }: Facts): HTMLElement[] {
   const { base, tuned } = bars.values;
   const max = largest(base, tuned);
   if (max === 0) return [];
-  const unit = unitOf(state, bars);
+  const unit = barUnit(state, bars);
   const look = run?.status === "done" ? "solid" : "hatched";
   const negative = [base, tuned].some((list) => list?.some((value) => value < 0));
   const mark = (side: string, name: string) =>
@@ -67,36 +64,10 @@ function scaleKey(state: State, { bars, run }: Facts): HTMLElement[] {
   return items;
 }
 
-function unitOf(state: State, bars: Bars): string {
+/** Unit of the bars, after a number. */
+function barUnit(state: State, bars: Bars): string {
   if (bars.measure === "levels") return ` of ${state.options.saliency.density.levels}`;
-  if (bars.measure === "effect" && /\bnats?\b/.test(state.method?.measures ?? "")) return " nats";
-  return "";
-}
-
-function scores(state: State, bars: Bars): HTMLElement[] {
-  const { relative } = state.options.saliency.density;
-  if (!bars.scores) return [];
-  const n = state.marked("instruction").length;
-  const how = relative ? "densities divided by the prompt's maximum" : "raw densities";
-  return [
-    h(
-      "span",
-      {
-        class: "tl-key",
-        title: `Σ density ÷ log2(2 + ${n}) over ${count(n, "instruction token")}`,
-      },
-      "instruction score ",
-      ...SIDES.flatMap((side) => [
-        h(
-          "b",
-          { "data-side": side, "data-value": bars.scores![side], "data-score": side },
-          `${side} ${number(bars.scores![side])}`,
-        ),
-        " ",
-      ]),
-      `(${how})`,
-    ),
-  ];
+  return bars.measure === "effect" ? effectUnit(state) : "";
 }
 
 function trackKey(track: Track): HTMLElement {
@@ -112,10 +83,7 @@ function marksKey(): HTMLElement {
   );
 }
 
-function underlineKey(disagreement: Numbers): HTMLElement {
-  return h(
-    "span",
-    { class: "tl-key" },
-    `underline: how far the models disagree at that token, KL up to ${number(largest(disagreement))} nats`,
-  );
+/** Unit of the chosen method's effects, after a number. */
+export function effectUnit(state: State): string {
+  return /\bnats?\b/.test(state.method?.measures ?? "") ? " nats" : "";
 }

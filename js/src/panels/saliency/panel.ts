@@ -1,24 +1,29 @@
-// What the answer rests on: bars on the running text, base above and tuned below.
+// What the answer rests on: a matrix of prompt by answer, and bars on the running text.
 
 import { SIDES, type Side } from "../../contract/contract.ts";
 import type { SaliencyOptions } from "../../core/options.ts";
 import { exactRun, leaveOthers } from "../../core/runs.ts";
 import { perFrame } from "../../core/schedule.ts";
 import type { State } from "../../core/state.ts";
-import { button, h, picker } from "../../draw/dom.ts";
+import { h, picker } from "../../draw/dom.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
 import { largest } from "../../maths/numbers.ts";
 import type { MakePanel, PanelSetting } from "../../shell/frame.ts";
+import { aside } from "./aside.ts";
 import { saliencyBadge } from "./badge.ts";
 import type { Bars } from "./bars.ts";
+import { saliencyCosts } from "./costs.ts";
 import { type Facts, factNeeds, factsOf } from "./facts.ts";
 import { focusOf, together } from "./focus.ts";
 import { marking } from "./marking.ts";
-import { saliencyNotes } from "./notes.ts";
+import { matrixView } from "./matrix.ts";
+import { effectUnit, saliencyNotes } from "./notes.ts";
 import { labelOf, tipOf, words } from "./sentences.ts";
 import { settings } from "./settings.ts";
 import { sharesChart, stack } from "./shares.ts";
+import { spineMark } from "./spine.ts";
+import { spineLine } from "./spine_line.ts";
 import { shownRun } from "./table.ts";
 import { tokenRange } from "./token_range.ts";
 import { type Strip, tokenStrip } from "./token_strip.ts";
@@ -32,6 +37,9 @@ export const saliencyPanel: MakePanel = (setting) => {
   const strips = makeStrips(store);
   const buttons = () => [strips.prompt, ...strips.answers].flatMap((strip) => strip.buttons);
   const notes = saliencyNotes();
+  const spine = spineLine(store, signal);
+  const matrix = matrixView(setting);
+  const costs = saliencyCosts();
   const shares = sharesChart();
   const badge = saliencyBadge(setting);
   const body = h("div", {
@@ -40,16 +48,20 @@ export const saliencyPanel: MakePanel = (setting) => {
   const mark = marking(store, strips.prompt, body, signal);
   body.append(
     mark.bar,
+    badge.warning,
     h(
       "div",
       { class: "tl-row tl-prompt", role: "group", "aria-label": "prompt tokens" },
-      gutter({ up: "base", down: "tuned", difference: "tuned − base" }),
+      gutter({ up: "base", word: "prompt", down: "tuned", difference: "tuned − base" }),
       strips.prompt.el,
     ),
     ...strips.answers.map((strip) => answerRow(store, strip)),
+    spine.el,
+    matrix.el,
     notes.el,
-    shares.el,
+    costs.el,
     badge.el,
+    shares.el,
   );
   /** What is drawn, for tooltips. */
   let drawn: Facts | null = null;
@@ -59,7 +71,7 @@ export const saliencyPanel: MakePanel = (setting) => {
     if (mark.active && !isAnswer(element)) return;
     const token = Number(element.dataset.token);
     const again = store.selection.token === token && store.span === null;
-    store.setOptions("saliency", { span: null });
+    store.setOptions("saliency", { span: null, cell: null });
     store.select({ token: toggle && again ? -1 : token });
   };
   body.addEventListener(
@@ -97,20 +109,24 @@ export const saliencyPanel: MakePanel = (setting) => {
         "saliency",
         together(focusOf(store))
           ? { answerMeasure: value }
-          : { tokenMeasure: value === "density" ? "effect" : value },
+          : { tokenMeasure: value === "levels" ? value : "effect" },
       ),
     signal,
   );
-  const whole = button("whole answer", () => store.select({ token: -1 }), signal);
-
   const choices = settings(store, signal);
 
+  const beside = aside(store, signal, () => {
+    if (drawn) costs.draw(store, drawn, beside);
+  });
   const paint = (state: State, facts: Facts) => {
     drawn = facts;
     drawStrips(state, strips, facts);
+    spine.draw(state, facts.spine);
     notes.draw(state, facts);
-    shares.draw(state, facts.shares);
-    badge.draw();
+    matrix.draw(state, facts.matrix, effectUnit(state));
+    costs.draw(state, facts, beside);
+    shares.draw(state, state.options.saliency.showShares ? facts.shares : null);
+    badge.draw(facts);
     mark.draw();
     choices.draw();
     const { token } = state.selection;
@@ -118,7 +134,6 @@ export const saliencyPanel: MakePanel = (setting) => {
     // A range by keyboard moves the focus away from the selected token: leave it there.
     const focused = all.find((button) => button === body.ownerDocument.activeElement);
     reachable(all, focused ?? all.find((button) => Number(button.dataset.token) === token));
-    whole.disabled = token < 0;
     method.update(
       state.manifest.methods.map(({ name, title }) => ({ value: name, label: title })),
       state.method?.name ?? "",
@@ -126,9 +141,12 @@ export const saliencyPanel: MakePanel = (setting) => {
     const several = together(facts.bars.focus);
     measure.update(
       [
-        ...(several ? [{ value: "density" as const, label: "density" }] : []),
-        { value: "effect", label: several ? "mean effect" : "effect" },
-        { value: "levels", label: several ? "mean level" : "levels" },
+        ...(facts.bars.focus === "answer"
+          ? [{ value: "none" as const, label: "matrix only" }]
+          : []),
+        ...(several ? [{ value: "density" as const, label: "bars: density (paper)" }] : []),
+        { value: "effect", label: several ? "bars: mean effect" : "bars: effect" },
+        { value: "levels", label: several ? "bars: mean level (paper)" : "bars: levels (paper)" },
       ],
       facts.bars.measure,
     );
@@ -137,7 +155,7 @@ export const saliencyPanel: MakePanel = (setting) => {
 
   return {
     label: "Saliency: what the answer rests on",
-    controls: [whole, mark.toggle, measure.el, method.el, choices.el],
+    controls: [mark.toggle, measure.el, method.el, choices.el],
     body,
     reads: ({ selection: { token, layer, head, unit }, method, marks }) => [
       token,
@@ -184,20 +202,20 @@ function answerRow(state: State, strip: Strip): HTMLElement {
   return h(
     "div",
     { class: "tl-row tl-answer", role: "group", "aria-label": label, "data-side": side },
-    gutter({ word: side ?? "answer", stack: "shares" }, side),
+    gutter({ word: side ?? "answer" }, side),
     strip.el,
   );
 }
 
-type Places = "up" | "word" | "down" | "difference" | "stack";
+type Places = "up" | "word" | "down" | "difference";
 
 /** Names of the strips, beside their first line. */
 function gutter(names: Partial<Record<Places, string>>, side?: Side): HTMLElement {
-  const colours = { up: "base", word: side, down: "tuned", difference: null, stack: null };
+  const colours = { up: "base", word: side, down: "tuned", difference: null };
   return h(
     "div",
     { class: "tl-gutter", "aria-hidden": "true" },
-    ...(["up", "word", "down", "difference", "stack"] as const).map((place) =>
+    ...(["up", "word", "down", "difference"] as const).map((place) =>
       h(
         "span",
         {
@@ -226,6 +244,7 @@ function drawStrips(state: State, strips: Strips, facts: Facts): void {
     strip.bars(mine ? bars.values : none, max, look);
     strip.differences(mine ? bars.differences : null, max, look);
     const { up, down } = mine ? room(bars, max) : { up: 0, down: 0 };
+    row.toggleAttribute("data-bars", mine && bars.measure !== "none");
     row.toggleAttribute("data-gaps", mine && bars.differences !== null);
     row.style.setProperty("--tl-room-up", String(up));
     row.style.setProperty("--tl-room-down", String(down));
@@ -234,18 +253,16 @@ function drawStrips(state: State, strips: Strips, facts: Facts): void {
     strip.label((i) => labelOf(state, facts, strip, i));
   }
   strips.prompt.segments(state.segments);
-  strips.prompt.collapse(state.options.saliency.hideTemplate);
+  strips.prompt.collapse(state.options.saliency.hideTemplate, state.selection.token);
   const { shares } = facts;
   for (const strip of strips.answers) {
-    strip.underlines(facts.disagreement, largest(facts.disagreement));
     const own = sideOf(strip);
-    strip.el.parentElement!.dataset.shares = shares?.marked ? "shown" : "none";
     const shown = own ? [own] : SIDES;
-    strip.stacks(
-      shares?.marked
-        ? (i) => stack({ base: shares.along.base[i]!, tuned: shares.along.tuned[i]! }, shown)
-        : null,
-    );
+    const stacked = state.options.saliency.showShares && shares?.marked ? shares : null;
+    strip.stacks((i) => [
+      facts.spine && spineMark(state, facts.spine, i, own),
+      stacked && stack({ base: stacked.along.base[i]!, tuned: stacked.along.tuned[i]! }, shown),
+    ]);
   }
 }
 

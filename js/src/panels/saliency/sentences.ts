@@ -1,15 +1,18 @@
 // Sentences of the saliency panel: title, caption, tooltips, names for screen readers.
 
-import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
+import { type BySide, EXACT, SIDES, type Side } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
-import { count, number, quote } from "../../draw/format.ts";
+import { count, number, percent, quote, signed } from "../../draw/format.ts";
 import type { Tip } from "../../draw/tooltip.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import type { Picture } from "../../shell/frame.ts";
 import type { Bars } from "./bars.ts";
 import type { Facts } from "./facts.ts";
-import { columnsOf } from "./focus.ts";
+import { columnsOf, together } from "./focus.ts";
+import type { Matrix } from "./matrix_data.ts";
+import { effectUnit } from "./notes.ts";
 import { shareText } from "./shares.ts";
+import { stepLines } from "./spine.ts";
 import { standIn } from "./table.ts";
 import { pairText, type Strip } from "./token_strip.ts";
 
@@ -48,17 +51,8 @@ function linesOf(state: State, facts: Facts, position: number, side: Side | unde
   const lines = here ? [pairText(bars.measure, ...of(bars.values, index))] : [];
   if (here && facts.run) lines.push(measured(facts, index, shown));
   if (position >= n) {
-    if (facts.disagreement)
-      lines.push(`KL(tuned ‖ base): ${number(facts.disagreement[index]!)} nats`);
-    if (facts.logprob) lines.push(pairText("log-probability", ...of(facts.logprob, index)));
-    for (const one of shown) {
-      const rivals = facts.alternatives?.[one][index];
-      if (rivals?.length) {
-        const list = rivals.slice(0, 3).map(([text, p]) => `${quote(text, 12)} ${number(p)}`);
-        lines.push(`${one} expects ${list.join(", ")}`);
-      }
-    }
-    if (facts.shares?.marked) {
+    lines.push(...predicted(facts, index, shown, of, state.text(position)));
+    if (facts.shares?.marked && state.options.saliency.showShares) {
       const { base, tuned } = facts.shares.along;
       lines.push(shareText({ base: base[index]!, tuned: tuned[index]! }, shown));
     }
@@ -68,6 +62,28 @@ function linesOf(state: State, facts: Facts, position: number, side: Side | unde
     lines.push(pairText(name!, ...of(track.values, position)));
   }
   return lines.filter(Boolean);
+}
+
+/** What the models make of an answer token; of an older recording as far as that says. */
+function predicted(
+  { spine, alternatives, disagreement }: Facts,
+  index: number,
+  shown: readonly Side[],
+  of: (values: BySide<Numbers | null>, i: number) => [number | undefined, number | undefined],
+  token: string,
+): string[] {
+  const step = spine?.steps?.[index];
+  if (step) return stepLines(step, shown, token);
+  const rivals = shown.flatMap((one) => {
+    const list = alternatives?.[one][index]?.slice(0, 3) ?? [];
+    const texts = list.map(([text, p]) => `${quote(text, 12)} ${percent(p)}`);
+    return texts.length ? [`${one} expects beside it ${texts.join(", ")}`] : [];
+  });
+  return [
+    ...(spine ? [pairText("log-probability", ...of(spine.logprob, index))] : []),
+    ...(disagreement ? [`KL(tuned ‖ base): ${number(disagreement[index]!)} nats`] : []),
+    ...rivals,
+  ];
 }
 
 /** Which of the two numbers are measured while others are not. */
@@ -89,22 +105,25 @@ export function words(state: State, facts: Facts): Omit<Picture, "draw"> {
     return { title: "Prompt and answer", caption };
   }
   const partly = run !== null && run.status !== "done";
-  const note = `${run ? (partly ? "exact as it comes" : "exact") : "estimate"} · ${method.title}`;
+  const note = run ? (partly ? "exact as it comes" : "exact") : "estimate";
   const doubt = run
     ? filler(state, bars, partly)
     : "An estimate, not the effect of taking the token away.";
   const scale = bars.differences
     ? "Base above, tuned below, under them tuned − base, all on one scale."
     : `Base above, tuned below, one scale.${apart(state, facts)}`;
-  const caption = [how(state, facts), scale, doubt, coverage(facts)].filter(Boolean).join(" ");
-  return { title: titleOf(state, facts), note, caption };
+  const caption =
+    bars.measure === "none"
+      ? [matrixCaption(state, facts), partly ? filler(state, bars, partly) : "", run ? "" : doubt]
+      : [how(state, facts), scale, doubt, coverage(facts)];
+  return { title: titleOf(state, facts), note, caption: caption.filter(Boolean).join(" ") };
 }
 
 /** What stands in for cells that are not measured yet. */
 function filler(state: State, bars: Bars, partly: boolean): string {
   if (!partly) return "";
   const estimate = standIn(state)?.title.toLowerCase();
-  if (bars.measure !== "effect") {
+  if (bars.measure !== "effect" && bars.measure !== "none") {
     return estimate
       ? `Hatched until every cell is measured: the others are estimated by ${estimate}.`
       : "Empty until every cell is measured; mean effects are shown as they come.";
@@ -114,6 +133,51 @@ function filler(state: State, bars: Bars, partly: boolean): string {
     : "Cells that are not measured yet stay empty.";
 }
 
+/** How to read the matrix, and how much of it is measured. */
+function matrixCaption(state: State, { matrix, run, shares }: Facts): string {
+  if (!matrix) return "";
+  const cells = SIDES.reduce((sum, side) => sum + state.answer(side).tokens.length, 0);
+  const all = cells * state.promptLength;
+  const done = run?.status === "done" ? ` All ${all} cells are measured.` : "";
+  const three = state.manifest.shared ? "all three" : "both";
+  const rows = state.manifest.shared ? "" : " Each model reads its own answer, so rows differ.";
+  const covers = shares?.covers
+    ? " The instruction covers the whole prompt beside the template."
+    : "";
+  if (state.method!.name === EXACT) {
+    return `Darker: hiding that prompt token costs the answer token more (up to ${number(matrix.max)} nats).${done}${rows}${covers}`;
+  }
+  const scale = `Darker: larger, up to ${number(matrix.max)}${effectUnit(state)}, ${three} on one scale; hollow: negative.`;
+  return `${state.method!.measures} ${scale}${done}${rows}${covers}`;
+}
+
+/** A cell of the matrix as a sentence. */
+export function cellText(state: State, matrix: Matrix, m: number, k: number, unit: string): string {
+  const { title, lines } = cellTip(state, matrix, m, k, unit);
+  return `${title}: ${lines.join(", ")}`;
+}
+
+export function cellTip(state: State, matrix: Matrix, m: number, k: number, unit: string): Tip {
+  const at = m * matrix.columns.length + k;
+  const answer = SIDES.map((side) => state.answer(side).tokens[m]?.text ?? "");
+  const from = quote(state.text(matrix.columns[k]!), 20);
+  const to =
+    answer[0] === answer[1]
+      ? quote(answer[1]!, 20)
+      : answer.map((text) => quote(text, 20)).join(" / ");
+  const lines = SIDES.flatMap((side) => {
+    const cells = matrix.sides[side];
+    const value = m < (cells?.rows ?? 0) ? cells!.values[at]! : Number.NaN;
+    if (Number.isNaN(value)) return [`${side} not known`];
+    return [`${side} ${number(value)}${unit}${cells!.exact[at] ? "" : " (estimate)"}`];
+  });
+  const difference = matrix.difference?.values[at];
+  if (difference !== undefined && !Number.isNaN(difference)) {
+    lines.push(`tuned − base ${signed(difference)}${unit}`);
+  }
+  return { title: `${from} → ${to}`, lines };
+}
+
 function apart(state: State, { bars }: Facts): string {
   if (state.manifest.shared || bars.focus === "answer") return "";
   return " The models read different answers, so their difference is shown over whole answers only.";
@@ -121,7 +185,7 @@ function apart(state: State, { bars }: Facts): string {
 
 function coverage({ shares, bars }: Facts): string {
   if (!shares?.covers) return "";
-  const what = bars.scores ? "score and share say" : "share says";
+  const what = together(bars.focus) ? "score says" : "share says";
   return `The instruction covers the whole prompt beside the template: its ${what} little about where the models look.`;
 }
 
@@ -137,6 +201,7 @@ function how(state: State, { bars }: Facts): string {
   const m = Math.max(...SIDES.map((side) => columnsOf(state, side).length));
   const over = bars.focus === "span" ? `the ${m} chosen answer tokens` : "the answer";
   return {
+    none: "",
     density: `Importance density over ${bars.focus === "span" ? over : count(m, "answer token")} (L = ${levels}, b = ${threshold}, p = ${norm}, ${relative ? "divided by the prompt's maximum" : "not divided"}).`,
     effect: `Mean over ${over}. ${method.measures}`,
     levels: `Mean over ${over}. ${levelText}`,
@@ -145,6 +210,7 @@ function how(state: State, { bars }: Facts): string {
 
 function titleOf(state: State, { bars }: Facts): string {
   const { token } = state.selection;
+  if (bars.measure === "none") return "What each answer token rests on";
   if (bars.focus === "answer") return "What the answer rests on";
   if (bars.focus === "prompt token")
     return `Where the prompt token ${quote(state.text(token))} matters`;

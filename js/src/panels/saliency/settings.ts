@@ -20,6 +20,7 @@ const SWITCHES = [
   ["relative", "divide densities by the prompt's maximum, as published"],
   ["setSinkAside", "set the first token aside in attention"],
   ["hideTemplate", "collapse template tokens"],
+  ["showShares", "show shares of the effect by part of the prompt"],
 ] as const;
 
 export function settings(store: Store, signal: AbortSignal): Settings {

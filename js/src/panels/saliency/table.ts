@@ -1,10 +1,10 @@
 // Effects of both models, cell by cell, and which of them are measured rather than estimated.
 
 import type { BySide, Method, Side } from "../../contract/contract.ts";
-import { keys, SIDES } from "../../contract/contract.ts";
+import { EXACT, keys, SIDES } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
 import { type Got, type Need, optional, quiet, required, take } from "../../core/load.ts";
-import { complete, EXACT, type ExactRun, exactRun } from "../../core/runs.ts";
+import { complete, type ExactRun, exactRun } from "../../core/runs.ts";
 import type { State } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
 import type { Numbers } from "../../maths/numbers.ts";
@@ -96,7 +96,8 @@ export function tablesOf(state: State, run: ExactRun | null, got: Got): BySide<T
   });
 }
 
-function estimated(effects: Numbers, width: number): Table {
+/** A table of which nothing is measured. */
+export function estimated(effects: Numbers, width: number): Table {
   const exact = new Array<boolean>(effects.length).fill(false);
   return { effects, width, exact, place: (column) => column };
 }

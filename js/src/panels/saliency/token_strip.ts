@@ -12,7 +12,6 @@ interface Marks {
   bars: BySide<HTMLElement>;
   difference: HTMLElement;
   gap: HTMLElement;
-  underline: HTMLElement;
   tracks: HTMLElement;
   stack: HTMLElement;
 }
@@ -29,14 +28,14 @@ export interface Strip {
   bars(values: BySide<Numbers | null>, max: number, look: Look): void;
   /** tuned - base on the scale of the bars. */
   differences(values: Numbers | null, max: number, look: Look): void;
-  underlines(values: Numbers | null, max: number): void;
   tracks(tracks: readonly Track[], max: readonly number[]): void;
   /** Something of the caller's under every token. */
-  stacks(make: ((index: number) => HTMLElement) | null): void;
+  stacks(make: ((index: number) => (HTMLElement | null)[]) | null): void;
   segments(segments: readonly Segment[]): void;
   select(position: number, reading: number, span: readonly [number, number] | null): void;
   label(text: (index: number) => string): void;
-  collapse(template: boolean): void;
+  /** Collapse runs of template tokens, but for the one with a token that has to be seen. */
+  collapse(template: boolean, seen: number): void;
 }
 
 /** `side` is given where the row belongs to one model only: it then has that model's bars only. */
@@ -71,12 +70,6 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
         gap.style.height = `calc(var(--tl-bar) * ${Math.abs(share).toFixed(4)})`;
       });
     },
-    underlines(values, max) {
-      each(({ underline }, i) => {
-        setAttribute(underline, "data-value", values?.[i]);
-        underline.style.opacity = values ? String(max > 0 ? values[i]! / max : 0) : "0";
-      });
-    },
     tracks(tracks, max) {
       each((mark, i) => {
         const lanes = tracks.map((track, k) => lane(track, offset + i, max[k]!, shown));
@@ -85,7 +78,7 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
     },
     stacks(make) {
       each((mark, i) => {
-        mark.stack.replaceChildren(...(make ? [make(i)] : []));
+        mark.stack.replaceChildren(...(make?.(i) ?? []).filter((one) => one !== null));
       });
     },
     segments(segments) {
@@ -111,12 +104,18 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
         token.setAttribute("aria-label", text(i));
       });
     },
-    collapse(template) {
-      each(({ el: token }, i) => {
-        const hide = template && ["template", "special"].includes(tokens[i]!.segment);
-        const first = i === 0 || !["template", "special"].includes(tokens[i - 1]!.segment);
-        setAttribute(token, "data-collapsed", hide ? (first ? "first" : "rest") : null);
-      });
+    collapse(template, seen) {
+      const outside = (i: number) => ["template", "special"].includes(tokens[i]?.segment ?? "");
+      for (let from = 0; from < tokens.length; ) {
+        let to = from + 1;
+        while (outside(from) && outside(to)) to++;
+        // One token takes no more room than what would stand for it.
+        const hide = template && to - from > 1 && !(seen >= offset + from && seen < offset + to);
+        for (let i = from; i < to; i++) {
+          setAttribute(marks[i]!.el, "data-collapsed", hide && (i === from ? "first" : "rest"));
+        }
+        from = to;
+      }
     },
   };
 }
@@ -129,7 +128,6 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
   };
   const gapBar = h("i", { class: "tl-bar" });
   const difference = h("span", { class: "tl-difference" }, gapBar);
-  const underline = h("i", { class: "tl-underline" });
   const tracks = h("span", { class: "tl-tracks" });
   const stack = h("span", { class: "tl-stack-slot" });
   const el = h(
@@ -144,13 +142,12 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
     },
     h("span", { class: "tl-up" }, bars.base),
     h("bdi", { class: "tl-word" }, word),
-    underline,
     h("span", { class: "tl-down" }, bars.tuned),
     difference,
     tracks,
     stack,
   );
-  return { el, bars, difference, gap: gapBar, underline, tracks, stack };
+  return { el, bars, difference, gap: gapBar, tracks, stack };
 }
 
 function drawBar(

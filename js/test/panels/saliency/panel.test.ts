@@ -221,7 +221,7 @@ describe("the saliency panel", () => {
 
   it.each([
     ["no answer", [], "There is no answer to explain"],
-    ["an answer of one token", [" Yes"], "1 answer token"],
+    ["an answer of one token", [" Yes"], "What each answer token rests on"],
   ])("stands %s", async (_name, answer, says) => {
     const made = manifest();
     for (const side of ["base", "tuned"] as const) {

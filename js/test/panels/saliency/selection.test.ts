@@ -100,7 +100,7 @@ describe("saliency", () => {
     levels!.dispatchEvent(new Event("change"));
     relative!.click();
     await settled();
-    const wanted = ["100", "7", "0", "4", false, true, false];
+    const wanted = ["100", "7", "0", "4", false, true, true, false];
     for (const place of [root, cell]) {
       await vi.waitFor(() => expect(unfolded(place)).toBe(true));
       expect(inputs(place)).toEqual(wanted);

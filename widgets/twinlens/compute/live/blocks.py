@@ -12,7 +12,7 @@ from twinlens.compute.heads import attention
 from twinlens.compute.live import lens, steps
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
-from twinlens.compute.text.answers import answer_tokens, context, own_answer
+from twinlens.compute.text.answers import answer_tokens, context, own_answer_of
 from twinlens.compute.text.pieces import pieces
 from twinlens.contract import blocks
 from twinlens.contract.wire import Array, Value, half
@@ -40,15 +40,11 @@ class PassBlocks:
         known = m.answers[side]
         if known.own_text is not None:
             return {"text": known.own_text, "stopped": bool(known.stopped)}
+        ids, stopped = own_answer_of(of, side, report)
         prompt = [token.id for token in m.prompt_tokens]
-        room = (of.models.positions or len(prompt) + 2**30) - len(prompt)
-        limit = min(int(m.parameters["max_new_tokens"]), room)
-        if limit < 1:
-            return {"text": "", "stopped": False}
-        ids, stopped = own_answer(of.models, side, prompt, limit, report)
-        tokenizer = of.models.tokenizers[side]
         before = context(of.models.tokenizers["tuned"], prompt)
-        return {"text": answer_tokens(tokenizer, ids, before)[1], "stopped": stopped}
+        text = answer_tokens(of.models.tokenizers[side], ids, before)[1]
+        return {"text": text, "stopped": stopped}
 
     @records(blocks.own_answer)
     def recorded_answers(self, trace: Trace, _: object) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,14 @@ class Subject:
     models : Models
     manifest : Manifest
     captures : mapping of Side to Capture
+    own_answers : dict of Side to (list of int, bool)
+        Answers that are not read, once they are generated, and whether they came to an end.
     """
 
     models: Models
     manifest: Manifest
     captures: Mapping[Side, Capture]
+    own_answers: dict[Side, tuple[list[int], bool]] = field(default_factory=dict)
 
     @cached_property
     def ids(self) -> dict[Side, list[int]]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.saliency.occlusion import occluded, read_intact
-from twinlens.compute.text.answers import stop_tokens
+from twinlens.compute.text.answers import own_answer_of
 from twinlens.contract.forms import HiddenSegment
-from twinlens.contract.words import SIDES, Segment, Side
+from twinlens.contract.words import SIDES, Segment
 from twinlens.support.progress import Report
 
 #: Segments that are hidden as a whole.
@@ -40,7 +39,7 @@ def hidden_segments(
             for place, (name, ids) in enumerate(answers.items()):
                 if report:
                     report(place, len(answers), f"hiding segments, {side}")
-                reading = Reading(model, [*prompt, *ids], len(prompt))
+                reading = Reading(model, of.models.readable(side, [*prompt, *ids]), len(prompt))
                 intact = read_intact(reading)
                 lost = intact.logprobs - occluded(
                     reading, intact, [groups[segment] for segment in present], "mask"
@@ -61,30 +60,11 @@ def hidden_segments(
 
 def answers_of(of: Subject, report: Report | None = None) -> dict[str, list[int]]:
     """Token ids of each model's own answer, and of a given one; none that ends at once."""
-    answers: dict[str, list[int]] = (
-        {"given": of.answer_ids("tuned")} if of.manifest.response == "given" else {}
-    )
+    answers: dict[str, list[int]] = {}
+    if of.manifest.response == "given":
+        answers["given"] = of.answer_ids("tuned")
     for side in reversed(SIDES):
-        own, stopped = _own_answer(of, side, report)
-        if not (stopped and len(own) == 1) and max(own) < of.models.vocabulary:
+        own, stopped = own_answer_of(of, side, report)
+        if own and not (stopped and len(own) == 1) and max(own) < of.models.vocabulary:
             answers[side] = own
     return answers
-
-
-def _own_answer(of: Subject, side: Side, report: Report | None) -> tuple[list[int], bool]:
-    m = of.manifest
-    with of.models.model(side) as model:
-        stop = stop_tokens(of.models, side, model.generation_config)
-        if m.response in ("own", side):
-            read = of.answer_ids(side)
-        else:
-            (read,) = greedy_answers(
-                model,
-                [[token.id for token in m.prompt_tokens]],
-                stop=stop,
-                limit=int(m.parameters["max_new_tokens"]),
-                vocabulary=len(of.models.tokenizers[side]),
-                side=side,
-                report=report,
-            )
-    return read, read[-1] in stop

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.compute.models.models import Models
 from twinlens.compute.passes.decoding import greedy_answers
+from twinlens.compute.passes.subject import Subject
 from twinlens.compute.text.arguments import generated_sides, read_response
 from twinlens.compute.text.pieces import label, pieces
 from twinlens.compute.text.prompt import Prompt
@@ -61,6 +62,23 @@ def own_answer(
     """What a model answers by itself to a prompt, and whether it came to an end."""
     (found,) = own_answers(pair, side, [ids], limit, report)
     return found
+
+
+def own_answer_of(of: Subject, side: Side, report: Report | None = None) -> tuple[list[int], bool]:
+    """What one of the models of a trace answers by itself, generated once if it is not read.
+
+    No token where prompt and answer would not fit.
+    """
+    m = of.manifest
+    if m.response in ("own", side):
+        return of.answer_ids(side), bool(m.answers[side].stopped)
+    if side not in of.own_answers:
+        prompt = [token.id for token in m.prompt_tokens]
+        room = (of.models.positions or len(prompt) + 2**30) - len(prompt)
+        limit = min(int(m.parameters["max_new_tokens"]), room)
+        found = ([], False) if limit < 1 else own_answer(of.models, side, prompt, limit, report)
+        of.own_answers[side] = found
+    return of.own_answers[side]
 
 
 def own_answers(

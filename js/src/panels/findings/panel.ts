@@ -1,0 +1,125 @@
+// What tuning changed, in a few sentences; each row selects the view that shows it.
+
+import { type Finding, keys, PANELS } from "../../contract/contract.ts";
+import { quiet, required } from "../../core/load.ts";
+import { same } from "../../core/options.ts";
+import { SELECTION_DEFAULTS, type Selection } from "../../core/selection.ts";
+import { h } from "../../draw/dom.ts";
+import { visible } from "../../draw/format.ts";
+import { reachable, roving } from "../../draw/roving.ts";
+import type { MakePanel } from "../../shell/frame.ts";
+
+const TITLE = "What tuning changed here";
+
+export const findingsPanel: MakePanel = ({ store, surface, signal }) => {
+  const body = h("div", { class: "tl-body tl-findings-list" });
+  const buttons = () => [...body.querySelectorAll<HTMLElement>("button")];
+  let shown: readonly Finding[] = [];
+
+  /** Select what a finding is about; the one that is selected already lets go. */
+  const choose = (index: number) => {
+    const finding = shown[index];
+    if (!finding) return;
+    const again = store.options.findings.chosen === index && isSelected(finding, store.selection);
+    store.setOptions("findings", { chosen: again ? -1 : index });
+    store.setOptions("saliency", { span: null, cell: null });
+    store.select(again ? SELECTION_DEFAULTS : selectionOf(finding));
+    if (!again) bringIntoView(surface.root, finding.panel);
+  };
+  body.addEventListener(
+    "click",
+    (event) => {
+      const row = (event.target as HTMLElement).closest<HTMLElement>("[data-finding]");
+      if (row) choose(Number(row.dataset.finding));
+    },
+    { signal },
+  );
+  roving(body, buttons, (row) => reachable(buttons(), row), signal);
+
+  return {
+    label: TITLE,
+    controls: [],
+    body,
+    reads: ({ selection }) => selection,
+    needs: (state) => {
+      const key = keys.findings();
+      // What is neither recorded nor can be computed is no error.
+      return state.live || state.has(key) ? required(key) : quiet(key);
+    },
+    picture(state, got) {
+      const findings = got(keys.findings()).value ?? null;
+      const { selection } = state;
+      const { chosen } = state.options.findings;
+      return {
+        title: TITLE,
+        caption: findings ? "" : "This recording was made without findings: trace the prompt anew.",
+        draw() {
+          shown = findings ?? [];
+          const focused = buttons().indexOf(body.ownerDocument.activeElement as HTMLElement);
+          body.replaceChildren(
+            ...shown.map((finding, i) =>
+              row(finding, i, i === chosen && isSelected(finding, selection)),
+            ),
+          );
+          const rows = buttons();
+          reachable(rows, rows[focused] ?? rows[chosen]);
+          rows[focused]?.focus();
+        },
+      };
+    },
+  };
+};
+
+function selectionOf({ selection }: Finding): Selection {
+  const names = Object.keys(SELECTION_DEFAULTS) as (keyof Selection)[];
+  const given = names.filter((name) => typeof selection[name] === typeof SELECTION_DEFAULTS[name]);
+  return {
+    ...SELECTION_DEFAULTS,
+    ...Object.fromEntries(given.map((name) => [name, selection[name]])),
+  };
+}
+
+function isSelected(finding: Finding, selection: Selection): boolean {
+  return same(selectionOf(finding), selection);
+}
+
+/** Nothing to show means nothing to click. */
+function row(finding: Finding, index: number, selected: boolean): HTMLElement {
+  const sentence = [
+    h("b", { class: "tl-finding-title" }, visible(finding.title)),
+    " ",
+    ...finding.text.map(([kind, text]) => run(kind, text)),
+    h("small", { class: "tl-checked" }, visible(finding.checked)),
+  ];
+  if (finding.kind === "nothing") return h("p", { class: "tl-finding" }, ...sentence);
+  return h(
+    "button",
+    {
+      type: "button",
+      class: "tl-finding",
+      "data-finding": index,
+      "data-kind": finding.kind,
+      "aria-pressed": String(selected),
+    },
+    ...sentence,
+  );
+}
+
+function run(kind: string, text: string): HTMLElement | string {
+  const shown = visible(text);
+  if (kind === "base" || kind === "tuned") {
+    return h("span", { class: "tl-side", "data-side": kind }, shown);
+  }
+  return kind === "token" ? h("bdi", { class: "tl-quoted" }, shown) : shown;
+}
+
+/** The panel that shows it, where it stands beside this one and out of sight. */
+function bringIntoView(root: HTMLElement, kind: string): void {
+  if (!(PANELS as readonly string[]).includes(kind)) return;
+  const panel = root.querySelector(`[data-panel=${kind}]`);
+  if (!panel) return;
+  const { top, height } = panel.getBoundingClientRect();
+  if (top + Math.min(height, 200) > innerHeight || top + height < 100) {
+    panel.scrollIntoView?.({ block: "center", behavior: "smooth" });
+  }
+}

@@ -1,0 +1,229 @@
+// What hiding a whole part of the prompt costs, measured, and the published score beside it.
+
+import {
+  type BySide,
+  type HiddenSegment,
+  keys,
+  type Method,
+  PUBLISHED,
+  SIDES,
+  type Side,
+} from "../../contract/contract.ts";
+import type { Got } from "../../core/load.ts";
+import type { State } from "../../core/state.ts";
+import { h } from "../../draw/dom.ts";
+import { number, quote } from "../../draw/format.ts";
+import { instructionScore } from "../../maths/density.ts";
+import { densityOf } from "./bars.ts";
+import type { Facts } from "./facts.ts";
+import { columnsOf, focusOf } from "./focus.ts";
+import { both, ofSides } from "./sides.ts";
+import { estimated, type Table } from "./table.ts";
+
+export interface Costs {
+  el: HTMLElement;
+  /** `beside` are blocks that the picture does not wait for. */
+  draw(state: State, facts: Facts, beside: Got): void;
+}
+
+/** Nats that hiding a segment costs one answer, in both models. */
+interface Cost extends BySide<number> {
+  segment: string;
+  answer: string;
+}
+
+/** The paper's instruction score of both models, from the effects of one method. */
+interface Score extends BySide<number> {
+  method: Method;
+}
+
+export function saliencyCosts(): Costs {
+  const el = h("div", { class: "tl-costs" });
+  return {
+    el,
+    draw(state, facts, beside) {
+      const costs = costsOf(state, beside);
+      const scores = scoresOf(state, facts, beside);
+      el.replaceChildren(
+        ...(costs.length ? [costTable(state, costs)] : []),
+        ...(scores.length ? [scoreLine(state, scores)] : []),
+        ...disagreement(state, costs, scores),
+      );
+    },
+  };
+}
+
+/** Of the selected tokens of the answer that is read, and of the whole of any other. */
+function costsOf(state: State, beside: Got): Cost[] {
+  if (state.marks) return []; // measured for the spans of the trace
+  const hidden = beside(keys.hiddenSegments()).value ?? [];
+  return hidden.map((one) => ({
+    segment: one.segment,
+    answer: one.answer,
+    ...ofSides((side) => sum(one[side], isRead(state, one) ? columnsOf(state, side) : null)),
+  }));
+}
+
+function isRead(state: State, { answer }: Pick<HiddenSegment, "answer">): boolean {
+  return state.manifest.shared && answer === state.manifest.response;
+}
+
+function sum(values: readonly number[], columns: readonly number[] | null): number {
+  return (columns ?? values.map((_, i) => i)).reduce((total, m) => total + (values[m] ?? 0), 0);
+}
+
+function costTable(state: State, costs: readonly Cost[]): HTMLElement {
+  const answers = [...new Set(costs.map((cost) => cost.answer))];
+  answers.sort(
+    (a, b) => Number(isRead(state, { answer: b })) - Number(isRead(state, { answer: a })),
+  );
+  const segments = [...new Set(costs.map((cost) => cost.segment))];
+  const cell = (cost: Cost, side: Side) =>
+    h(
+      "span",
+      { class: "tl-cost", "data-side": side, "data-value": cost[side] },
+      `${side} ${nats(cost[side])}`,
+    );
+  return h(
+    "table",
+    { class: "tl-cost-table" },
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        h("th", { scope: "col" }, "Hiding all of it costs, nats"),
+        ...answers.map((answer) => h("th", { scope: "col" }, answerName(state, answer))),
+      ),
+    ),
+    h(
+      "tbody",
+      {},
+      ...segments.map((segment) =>
+        h(
+          "tr",
+          { "data-segment": segment },
+          h("th", { scope: "row" }, segment),
+          ...answers.map((answer) => {
+            const cost = costs.find((one) => one.segment === segment && one.answer === answer);
+            return h("td", {}, ...(cost ? SIDES.map((side) => cell(cost, side)) : []));
+          }),
+        ),
+      ),
+    ),
+  );
+}
+
+function answerName(state: State, answer: string): string {
+  const { token } = state.selection;
+  const focus = focusOf(state);
+  if (isRead(state, { answer })) {
+    if (focus === "answer token") return `the answer token ${quote(state.text(token), 14)}`;
+    if (focus === "span") return "the chosen answer tokens";
+  }
+  if (answer === "given") return "the given answer";
+  return isRead(state, { answer }) ? `${answer}’s answer, read by both` : `${answer}’s own answer`;
+}
+
+/** Two digits after the point are more than enough of a sum. */
+function nats(value: number): string {
+  const text = value.toFixed(Math.abs(value) >= 10 ? 1 : 2);
+  return text.replace(/^-(?=0\.?0*$)/, "").replace("-", "−");
+}
+
+/** From the published method, and from the chosen one where that is another and complete. */
+function scoresOf(state: State, { run, tables }: Facts, beside: Got): Score[] {
+  if (focusOf(state) === "prompt token" || focusOf(state) === "answer token") return [];
+  const { methods } = state.manifest;
+  const published = methods.find(({ name }) => name === PUBLISHED);
+  // What is still being measured has no score yet.
+  const chosen = run && run.status !== "done" ? undefined : state.method;
+  const wanted = [published, chosen].filter((one, i, all) => one && all.indexOf(one) === i);
+  return wanted.flatMap((method) => {
+    const effects =
+      method === chosen
+        ? tables
+        : tablesBeside(beside, (side) => keys.saliency(side, method!.name), state);
+    const score = effects && scoreOf(state, effects);
+    return score ? [{ method: method!, ...score }] : [];
+  });
+}
+
+function tablesBeside(
+  beside: Got,
+  key: (side: Side) => ReturnType<typeof keys.saliency>,
+  state: State,
+): BySide<Table | null> | null {
+  const there = both(beside, key);
+  return there && ofSides((side) => estimated(there[side].data, state.answer(side).tokens.length));
+}
+
+function scoreOf(state: State, tables: BySide<Table | null>): BySide<number> | null {
+  const instruction = state.marked("instruction");
+  if (instruction.length === 0) return null;
+  const densities = ofSides((side) => tables[side] && densityOf(state, side, tables[side]));
+  const { base, tuned } = densities;
+  if (!base || !tuned) return null;
+  return {
+    base: instructionScore(base, instruction),
+    tuned: instructionScore(tuned, instruction),
+  };
+}
+
+function scoreLine(state: State, scores: readonly Score[]): HTMLElement {
+  const { relative } = state.options.saliency.density;
+  const { shared, response } = state.manifest;
+  const whose = shared
+    ? response === "given"
+      ? "both read a given answer"
+      : `both read ${response}’s answer`
+    : "own answers, the paper’s way";
+  const value = (score: Score, side: Side) =>
+    h(
+      "b",
+      {
+        class: "tl-side",
+        "data-side": side,
+        "data-value": score[side],
+        "data-score": score.method.name === PUBLISHED ? side : null,
+      },
+      number(score[side]),
+    );
+  const n = state.marked("instruction").length;
+  return h(
+    "p",
+    { class: "tl-score", title: `Σ density ÷ log2(2 + ${n}) over the instruction tokens` },
+    `Instruction score of Wu et al. (${whose}${relative ? "" : "; raw densities"}): `,
+    ...scores.flatMap((score, i) => [
+      `${i ? "; " : ""}${score.method.title.toLowerCase()} `,
+      value(score, "base"),
+      " → ",
+      value(score, "tuned"),
+    ]),
+    ".",
+  );
+}
+
+/** Where the numbers point in different ways, why they may. */
+function disagreement(
+  state: State,
+  costs: readonly Cost[],
+  scores: readonly Score[],
+): HTMLElement[] {
+  const cost = costs.find((one) => one.segment === "instruction" && isRead(state, one));
+  const ways = [...(cost ? [cost] : []), ...scores].map(({ base, tuned }) =>
+    Math.sign(tuned - base),
+  );
+  if (ways.length < 2 || ways.every((way) => way === ways[0])) return [];
+  const measured = cost
+    ? " What hiding the instruction costs is measured; trust that."
+    : " Which way it goes depends on the method.";
+  return [
+    h(
+      "p",
+      { class: "tl-score", "data-disagree": true },
+      `These do not go the same way: the score says how densely the largest effects of each answer token, each model by its own scale, lie on the instruction, not how much the answer depends on it.${measured}`,
+    ),
+  ];
+}

@@ -1,0 +1,346 @@
+// The matrix of prompt by answer: base, tuned, tuned - base, on one scale.
+
+import { SIDES, type Side } from "../../contract/contract.ts";
+import type { State } from "../../core/state.ts";
+import { button, h, setAttribute } from "../../draw/dom.ts";
+import { count, number, signed, tokenText } from "../../draw/format.ts";
+import { drawCells } from "../../draw/heatmap.ts";
+import { rgb } from "../../draw/scales.ts";
+import { diverging, gradient, sequential } from "../../draw/theme.ts";
+import { tips } from "../../draw/tooltip.ts";
+import type { Setting } from "../../shell/frame.ts";
+import type { Matrix, MatrixOf } from "./matrix_data.ts";
+import { type Layout, layoutOf } from "./matrix_layout.ts";
+import { cellText, cellTip } from "./sentences.ts";
+
+type Name = Side | "third";
+const NAMES: readonly Name[] = [...SIDES, "third"];
+const TITLES: Record<Name, string> = { base: "base", tuned: "tuned", third: "tuned − base" };
+
+export interface MatrixView {
+  el: HTMLElement;
+  draw(state: State, matrix: Matrix | null, unit: string): void;
+}
+
+/** A cell by its answer token and its column. */
+type Cell = { m: number; k: number };
+
+export function matrixView({ store, surface, tooltip, signal }: Setting): MatrixView {
+  const pictures = NAMES.map(picture);
+  const area = h(
+    "div",
+    {
+      class: "tl-matrix",
+      tabindex: 0,
+      role: "application",
+      "aria-roledescription": "matrix of prompt by answer",
+    },
+    ...pictures.map(({ el }) => el),
+  );
+  const said = h("span", { class: "tl-matrix-cell", role: "status" });
+  const template = button(
+    "",
+    () => {
+      const { hideTemplate } = store.options.saliency;
+      store.setOptions("saliency", { hideTemplate: !hideTemplate });
+    },
+    signal,
+  );
+  const key = h(
+    "span",
+    { class: "tl-matrix-key" },
+    h("i", { class: "tl-bracket", "data-segment": "instruction" }),
+    "instruction ",
+    h("i", { class: "tl-bracket", "data-segment": "context" }),
+    "context",
+  );
+  const el = h("div", {}, area, h("div", { class: "tl-matrix-foot" }, template, key, said));
+  let drawn: { matrix: Matrix; layout: Layout; unit: string } | null = null;
+
+  const cellAt = (target: HTMLElement, x: number, y: number): (Cell & { name: Name }) | null => {
+    const canvas = target.closest<HTMLCanvasElement>("canvas[data-matrix]");
+    if (!canvas || !drawn) return null;
+    const name = canvas.dataset.matrix as Name;
+    const box = canvas.getBoundingClientRect();
+    const m = Math.floor((y - box.top) / drawn.layout.height);
+    const k = Math.floor((x - box.left) / drawn.layout.width);
+    const inside = m >= 0 && k >= 0 && m < rowsOf(drawn.matrix, name);
+    return inside && k < drawn.matrix.columns.length ? { m, k, name } : null;
+  };
+  const select = ({ m, k }: Cell, toggle: boolean) => {
+    const token = store.promptLength + m;
+    const prompt = drawn!.matrix.columns[k]!;
+    const again = toggle && store.selection.token === token && store.column === prompt;
+    store.setOptions("saliency", { span: null, cell: again ? null : { token, prompt } });
+    store.select({ token: again ? -1 : token });
+  };
+  const selectToken = (token: number) => {
+    const again = store.selection.token === token && store.column < 0;
+    store.setOptions("saliency", { span: null, cell: null });
+    store.select({ token: again ? -1 : token });
+  };
+  area.addEventListener(
+    "click",
+    (event) => {
+      const target = event.target as HTMLElement;
+      const label = target.closest<HTMLElement>("[data-position]");
+      if (label) return selectToken(Number(label.dataset.position));
+      const cell = cellAt(target, event.clientX, event.clientY);
+      if (cell) select(cell, true);
+    },
+    { signal },
+  );
+  area.addEventListener(
+    "keydown",
+    (event) => {
+      const step = STEPS[event.key];
+      if (!step || !drawn || event.altKey || event.ctrlKey || event.metaKey) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const { columns } = drawn.matrix;
+      const rows = Math.max(...NAMES.map((name) => rowsOf(drawn!.matrix, name)));
+      const now = chosen(store, drawn.matrix);
+      const begun = now.m >= 0 && now.k >= 0;
+      const m = begun ? now.m + step[0] : Math.max(now.m, 0);
+      const k = begun ? now.k + step[1] : Math.max(now.k, 0);
+      const clamp = (at: number, length: number) => Math.min(Math.max(at, 0), length - 1);
+      select({ m: clamp(m, rows), k: clamp(k, columns.length) }, false);
+    },
+    { signal },
+  );
+  const hover = (cell: Cell | null) => {
+    for (const one of pictures) {
+      for (const label of one.rowLabels.children) mark(label, "data-hover", cell?.m);
+      for (const label of one.columnLabels.children) mark(label, "data-hover", cell?.k);
+    }
+  };
+  tips(
+    area,
+    tooltip,
+    (target, x, y) => {
+      const cell = cellAt(target, x, y);
+      hover(cell);
+      if (!cell || !drawn) return null;
+      return cellTip(store, drawn.matrix, cell.m, cell.k, drawn.unit);
+    },
+    signal,
+  );
+  area.addEventListener("pointerleave", () => hover(null), { signal });
+
+  const draw = (state: State, matrix: Matrix | null, unit: string) => {
+    el.hidden = matrix === null;
+    drawn = null;
+    if (!matrix) return;
+    const { palette, scale } = surface;
+    const { columns, max, difference, hidden } = matrix;
+    const layout = layoutOf(state, matrix, area.clientWidth || 640, scale);
+    drawn = { matrix, layout, unit };
+    const cell = chosen(state, matrix);
+    area.dataset.stacked = String(layout.stacked);
+    for (const { name, ...parts } of pictures) {
+      const cells = name === "third" ? difference : matrix.sides[name];
+      parts.el.hidden = cells === null;
+      if (!cells) continue;
+      const colour = name === "third" ? diverging(palette) : sequential(palette, name);
+      const gap = layout.width >= 12 ? 1.5 : layout.width >= 6 ? 1 : 0;
+      drawCells(parts.canvas, {
+        rows: cells.rows,
+        columns: columns.length,
+        values: cells.values,
+        max,
+        width: layout.width,
+        height: layout.height,
+        gap,
+        colour,
+        absent: rgb(palette.absent),
+        hollowNegative: name !== "third",
+        hatched: (i) => !cells.exact[i],
+        dotted: () => false,
+        ink: palette.ink,
+      });
+      drawScale(parts.scale, name, max, colour, unit);
+      const named = name === "base" || layout.stacked || !state.manifest.shared;
+      parts.rowLabels.hidden = !named;
+      parts.rowLabels.style.width = `${layout.gutter}px`;
+      if (named) {
+        const side = name === "third" ? "tuned" : name;
+        drawRowLabels(parts.rowLabels, state, side, cells, layout, cell.m);
+      }
+      drawColumnLabels(parts.columnLabels, state, columns, layout, cell.k);
+      drawBrackets(parts.brackets, state, columns, layout.width);
+      parts.frame.style.width = `${columns.length * layout.width}px`;
+      outline(parts.cursor, cell, layout, cells.rows, columns.length);
+    }
+    const third = difference?.values ?? [];
+    const { base, tuned } = matrix.sides;
+    const values = { base: base?.values ?? [], tuned: tuned?.values ?? [], third };
+    Object.assign(area, { twinlens: { values, columns } });
+    const words = cell.m >= 0 && cell.k >= 0 ? cellText(state, matrix, cell.m, cell.k, unit) : "";
+    said.textContent = words;
+    area.setAttribute(
+      "aria-label",
+      `Effects, ${count(columns.length, "prompt token")} by answer; ${words || "arrow keys choose a cell"}`,
+    );
+    const { hideTemplate } = state.options.saliency;
+    template.hidden = hideTemplate && hidden.count === 0;
+    template.textContent = hideTemplate
+      ? `show ${count(hidden.count, "template token")} (up to ${number(hidden.largest)}${unit})`
+      : "collapse template tokens";
+    key.hidden = state.marked("instruction", "context").length === 0;
+  };
+  return { el, draw };
+}
+
+const STEPS: Record<string, [number, number]> = {
+  ArrowUp: [-1, 0],
+  ArrowDown: [1, 0],
+  ArrowLeft: [0, -1],
+  ArrowRight: [0, 1],
+  Home: [0, Number.NEGATIVE_INFINITY],
+  End: [0, Number.POSITIVE_INFINITY],
+};
+
+function picture(name: Name) {
+  const canvas = h("canvas", { width: 0, height: 0, "data-matrix": name, "aria-hidden": "true" });
+  const cursor = h("i", { class: "tl-cursor", hidden: true });
+  const brackets = h("div", { class: "tl-brackets" });
+  const columnLabels = h("div", { class: "tl-matrix-columns", "aria-hidden": "true" });
+  const rowLabels = h("div", { class: "tl-matrix-rows", "aria-hidden": "true" });
+  const scale = h("span", { class: "tl-scale" });
+  const frame = h(
+    "div",
+    { class: "tl-matrix-frame" },
+    h("div", { class: "tl-frame" }, canvas, cursor),
+    brackets,
+    columnLabels,
+  );
+  const side = name === "third" ? null : name;
+  const title = h("b", { class: side && "tl-side", "data-side": side }, TITLES[name]);
+  const el = h(
+    "figure",
+    { class: "tl-matrix-picture" },
+    rowLabels,
+    h("div", {}, h("figcaption", { class: "tl-matrix-title" }, title, scale), frame),
+  );
+  return { name, canvas, cursor, brackets, columnLabels, rowLabels, scale, frame, el };
+}
+
+function rowsOf(matrix: Matrix, name: Name): number {
+  return (name === "third" ? matrix.difference : matrix.sides[name])?.rows ?? 0;
+}
+
+/** Row and column of what is selected; -1 where nothing is, or what has no row or column. */
+function chosen(state: State, { columns }: Matrix): Cell {
+  const { token } = state.selection;
+  const n = state.promptLength;
+  const column = token >= 0 && token < n ? token : state.column;
+  return { m: token >= n ? token - n : -1, k: columns.indexOf(column) };
+}
+
+/** Around the row, the column or the cell. */
+function outline(
+  cursor: HTMLElement,
+  { m, k }: Cell,
+  { width, height }: Layout,
+  rows: number,
+  columns: number,
+): void {
+  cursor.hidden = (m < 0 && k < 0) || m >= rows;
+  cursor.style.left = `${(k < 0 ? 0 : k * width) - 2}px`;
+  cursor.style.top = `${(m < 0 ? 0 : m * height) - 2}px`;
+  cursor.style.width = `${(k < 0 ? columns : 1) * width + 3}px`;
+  cursor.style.height = `${(m < 0 ? rows : 1) * height + 3}px`;
+}
+
+function drawScale(
+  el: HTMLElement,
+  name: Name,
+  max: number,
+  colour: Parameters<typeof gradient>[0],
+  unit: string,
+): void {
+  const ramp = h("i", { class: "tl-ramp" });
+  const two = name === "third";
+  ramp.style.background = gradient(colour, two ? -1 : 0, 1);
+  el.replaceChildren(two ? signed(-max) : "0", ramp, two ? signed(max) : `${number(max)}${unit}`);
+}
+
+/** All labels are there; those between every nth show when they are pointed at or chosen. */
+function drawRowLabels(
+  el: HTMLElement,
+  state: State,
+  side: Side,
+  { rows }: MatrixOf,
+  { height, everyRow }: Layout,
+  selected: number,
+): void {
+  const tokens = state.answer(side).tokens;
+  el.replaceChildren(
+    ...Array.from({ length: rows }, (_, m) => {
+      const label = labelOf(tokens[m]?.text ?? "", state.promptLength + m, m, m % everyRow === 0);
+      label.style.top = `${(m + 0.5) * height}px`;
+      label.toggleAttribute("data-chosen", m === selected);
+      return label;
+    }),
+  );
+  el.style.height = `${rows * height}px`;
+}
+
+function drawColumnLabels(
+  el: HTMLElement,
+  state: State,
+  columns: readonly number[],
+  { width, everyColumn, slope }: Layout,
+  selected: number,
+): void {
+  el.replaceChildren(
+    ...columns.map((n, k) => {
+      const label = labelOf(state.text(n), n, k, k % everyColumn === 0);
+      label.style.left = `${(k + 0.5) * width}px`;
+      label.dataset.segment = state.segments[n]!;
+      label.toggleAttribute("data-chosen", k === selected);
+      return label;
+    }),
+  );
+  el.style.height = `${slope}px`;
+}
+
+function labelOf(text: string, position: number, index: number, shown: boolean): HTMLElement {
+  const { word } = tokenText(text);
+  return h(
+    "span",
+    { "data-position": position, "data-index": index, "data-between": !shown, title: word },
+    h("bdi", {}, word),
+  );
+}
+
+function mark(label: Element, name: string, index: number | undefined): void {
+  setAttribute(
+    label,
+    name,
+    index !== undefined && Number((label as HTMLElement).dataset.index) === index,
+  );
+}
+
+/** A line under the columns of the instruction, and one under those of the context. */
+function drawBrackets(
+  el: HTMLElement,
+  state: State,
+  columns: readonly number[],
+  width: number,
+): void {
+  const lines: HTMLElement[] = [];
+  for (let from = 0; from < columns.length; ) {
+    const segment = state.segments[columns[from]!]!;
+    let to = from + 1;
+    while (to < columns.length && state.segments[columns[to]!] === segment) to++;
+    if (segment === "instruction" || segment === "context") {
+      const line = h("i", { class: "tl-bracket", "data-segment": segment, title: segment });
+      line.style.left = `${from * width}px`;
+      line.style.width = `${(to - from) * width - 2}px`;
+      lines.push(line);
+    }
+    from = to;
+  }
+  el.replaceChildren(...lines);
+}

@@ -1,0 +1,103 @@
+// The answer as spine: what both models make of every answer token, and where they part.
+
+import { type AnswerStep, type BySide, keys, type Side } from "../../contract/contract.ts";
+import { type Got, type Need, quiet } from "../../core/load.ts";
+import type { State } from "../../core/state.ts";
+import { h } from "../../draw/dom.ts";
+import { number, percent, quote, signed } from "../../draw/format.ts";
+import type { Numbers } from "../../maths/numbers.ts";
+import { both, ofSides } from "./sides.ts";
+
+/** Nats by which the models differ on a token before it is marked. */
+export const APART = 1;
+/** What a model expects is listed up to so many tokens, as far as they are not less likely. */
+const MOST = 3;
+const UNLIKELY = 0.01;
+
+export interface Spine {
+  /** Log-probability of every answer token, nats. */
+  logprob: BySide<Numbers>;
+  /** What each predicts there; null where it is not known, or where each reads its own answer. */
+  steps: readonly AnswerStep[] | null;
+}
+
+export function spineNeeds(state: State): Need[] {
+  const { shared } = state.manifest;
+  return quiet(
+    keys.logprob("base"),
+    keys.logprob("tuned"),
+    ...(shared && state.answer("tuned").tokens.length ? [keys.answerSteps()] : []),
+  );
+}
+
+export function spineOf(state: State, got: Got): Spine | null {
+  const steps = (state.manifest.shared && got(keys.answerSteps()).value) || null;
+  const logprob = both(got, keys.logprob);
+  if (steps) {
+    return { steps, logprob: ofSides((side) => steps.map((step) => step[side].logprob)) };
+  }
+  return logprob && { steps: null, logprob: ofSides((side) => logprob[side].data) };
+}
+
+/** log p(tuned) - log p(base) of every answer token; empty where each reads its own answer. */
+export function gaps(state: State, { logprob: { base, tuned } }: Spine): number[] {
+  if (!state.manifest.shared) return [];
+  return Array.from(tuned, (value, m) => value - base[m]!);
+}
+
+/** Probability in both models as two bars, and a line: thick where they disagree. */
+export function spineMark(state: State, spine: Spine, m: number, side?: Side): HTMLElement {
+  const shown = side ? [side] : (["base", "tuned"] as const);
+  const gap = gaps(state, spine)[m];
+  const apart = gap !== undefined && Math.abs(gap) > APART;
+  return h(
+    "span",
+    { class: "tl-spine" },
+    ...shown.map((one) => {
+      const share = Math.exp(spine.logprob[one][m] ?? Number.NaN);
+      const bar = h("i", { class: "tl-spine-bar", "data-side": one, "data-value": share });
+      bar.style.width = `${(share * 100).toFixed(1)}%`;
+      return h("span", { class: "tl-spine-track" }, bar);
+    }),
+    h("i", { class: "tl-spine-line", "data-apart": apart, "data-gap": gap }),
+  );
+}
+
+/** Where to look first: the first answer token that base would not give, the largest shifts. */
+export function landmarks(state: State, spine: Spine): { first: number; most: number[] } {
+  const apart = gaps(state, spine);
+  const { steps } = spine;
+  const differ = (m: number) =>
+    steps ? steps[m]!.shift !== "unshifted" : Math.abs(apart[m]!) > APART;
+  const all = apart.map((_, m) => m);
+  return {
+    first: all.findIndex(differ),
+    most: all
+      .filter((m) => Math.abs(apart[m]!) > APART)
+      .sort((a, b) => Math.abs(apart[b]!) - Math.abs(apart[a]!))
+      .slice(0, 3),
+  };
+}
+
+/** What both expect at an answer token, the token itself among it. */
+export function expectations(step: AnswerStep, side: Side, token: string): string {
+  const { expects, logprob } = step[side];
+  const first = expects.filter(([text, p], i) => i < MOST && (p >= UNLIKELY || text === token));
+  const has = first.some(([text]) => text === token);
+  const list = has ? first : [...first.slice(0, MOST - 1), [token, Math.exp(logprob)] as const];
+  return list.map(([text, p]) => `${quote(text, 12)} ${percent(p)}`).join(", ");
+}
+
+/** Everything about one answer token, for the tooltip. */
+export function stepLines(step: AnswerStep, shown: readonly Side[], token: string): string[] {
+  const of = (name: "logprob" | "entropy" | "rank") =>
+    shown.map((side) => `${side} ${number(step[side][name])}`).join(", ");
+  const gap = step.tuned.logprob - step.base.logprob;
+  return [
+    ...shown.map((side) => `${side} expects ${expectations(step, side, token)}`),
+    `log-probability: ${of("logprob")}${shown.length > 1 ? ` (difference ${signed(gap)} nats)` : ""}`,
+    `KL: tuned ‖ base ${number(step.kl)}, base ‖ tuned ${number(step.kl_back)} nats`,
+    `rank: ${of("rank")}; entropy: ${of("entropy")} nats`,
+    `${step.shift} by tuning`,
+  ];
+}

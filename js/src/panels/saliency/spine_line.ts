@@ -1,0 +1,82 @@
+// The line under the answer: what its marks are, where to look first, or what is expected there.
+
+import { SIDES } from "../../contract/contract.ts";
+import type { State } from "../../core/state.ts";
+import type { Store } from "../../core/store.ts";
+import { button, h } from "../../draw/dom.ts";
+import { percent, quote, signed } from "../../draw/format.ts";
+import { APART, expectations, gaps, landmarks, type Spine } from "./spine.ts";
+
+export interface SpineLine {
+  el: HTMLElement;
+  draw(state: State, spine: Spine | null): void;
+}
+
+export function spineLine(store: Store, signal: AbortSignal): SpineLine {
+  const whole = button("whole answer", () => store.select({ token: -1 }), signal, {
+    class: "tl-link",
+  });
+  const el = h("div", { class: "tl-spine-text" });
+  el.addEventListener(
+    "click",
+    (event) => {
+      const jump = (event.target as HTMLElement).closest<HTMLElement>("[data-jump]");
+      if (!jump) return;
+      store.setOptions("saliency", { span: null, cell: null });
+      store.select({ token: Number(jump.dataset.jump) });
+    },
+    { signal },
+  );
+  return {
+    el,
+    draw(state, spine) {
+      const { token } = state.selection;
+      el.hidden = spine === null && token < 0;
+      const back = token < 0 ? [] : [whole];
+      if (!spine) {
+        el.replaceChildren(...back);
+        return;
+      }
+      const m = token - state.promptLength;
+      const here = m >= 0 && state.span === null;
+      const said = here ? expected(state, spine, m) : [];
+      el.replaceChildren(...said, ...key(state, spine, here), ...back);
+    },
+  };
+}
+
+/** What both models expect at the selected answer token. */
+function expected(state: State, spine: Spine, m: number): (HTMLElement | string)[] {
+  const step = spine.steps?.[m];
+  const token = state.text(state.selection.token);
+  const gap = gaps(state, spine)[m];
+  const parts = SIDES.filter((side) => m < spine.logprob[side].length).map((side) =>
+    h(
+      "span",
+      {},
+      h("b", { class: "tl-side", "data-side": side }, side),
+      step
+        ? ` expects ${expectations(step, side, token)}`
+        : ` gives it ${percent(Math.exp(spine.logprob[side][m]!))}`,
+    ),
+  );
+  const apart = gap === undefined ? "" : `${signed(gap)} nats${step ? `, ${step.shift}` : ""}`;
+  return [...parts, h("span", { class: "tl-spine-gap" }, apart)];
+}
+
+function key(state: State, spine: Spine, short: boolean): HTMLElement[] {
+  const { first, most } = landmarks(state, spine);
+  const jump = (m: number) =>
+    h(
+      "button",
+      { type: "button", class: "tl-link", "data-jump": state.promptLength + m },
+      quote(state.text(state.promptLength + m), 14),
+    );
+  const line = state.manifest.shared ? `; thick line: more than ${APART} nat apart` : "";
+  const marks = h("span", {}, `bars: probability in base and tuned${line}`);
+  const jumps = [
+    ...(first < 0 ? [] : [h("span", {}, "first divergence ", jump(first))]),
+    ...(most.length ? [h("span", {}, "largest shifts ", ...most.map(jump))] : []),
+  ];
+  return short ? jumps : [...jumps, marks];
+}
