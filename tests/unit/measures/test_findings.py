@@ -10,12 +10,16 @@ import pytest
 from twinlens.contract import blocks
 from twinlens.contract.wire import Value
 from twinlens.errors import MemoryNeededError
-from twinlens.measures.findings import as_text, distinguishable, findings
+from twinlens.measures.findings import Findings, distinguishable, findings
 from twinlens.support.progress import Report
 
 from tests.support.made_up import MadeUpTrace, manifest
 
 M = 5
+
+
+def str_of(found: list[Any]) -> str:
+    return str(Findings(found))
 
 
 def step(kl: float, entropy: float = 0.0) -> dict[str, Any]:
@@ -107,7 +111,7 @@ def copying(words: int) -> dict[str, Any]:
 
 def test_copies_are_named_with_the_words_and_the_chance() -> None:
     found = {one["kind"]: one for one in findings(Planted(copying(4)))}
-    text = as_text([found["copies"]])
+    text = str_of([found["copies"]])
     assert text.startswith(
         "Tuned copies. THE, SMALL, DOG and SLEEPS each rest most on the same word of the prompt "
         "in tuned, none of these four words in base. [measured; by chance p "
@@ -115,7 +119,7 @@ def test_copies_are_named_with_the_words_and_the_chance() -> None:
     assert found["copies"]["panel"] == "saliency"
     assert found["parts"]["title"] == "The answers part at the second token."
     assert found["parts"]["selection"]["token"] == manifest().prompt_length + 1
-    assert f"{100 * math.exp(-2):.0f} %" in as_text([found["parts"]])
+    assert f"{100 * math.exp(-2):.0f} %" in str_of([found["parts"]])
 
 
 def test_one_copied_word_of_four_may_be_chance() -> None:
@@ -142,7 +146,7 @@ def carrying(**changes: Any) -> dict[str, Any]:
 
 def test_what_carries_it_is_said_with_random_parts_beside_it() -> None:
     found = {one["kind"]: one for one in findings(Planted(carrying()))}
-    assert as_text([found["carries"]]) == (
+    assert str_of([found["carries"]]) == (
         "Five parts of 38 carry it. All four feed-forward blocks and head 3.6: 9.0 of 10.0 nats "
         "(85%); five random parts: 20%, at most 30%. [measured as a set]"
     )

@@ -24,6 +24,8 @@ from twinlens.commands.options import page_options, prompt_options
 from twinlens.commands.study import COMMANDS
 from twinlens.contract.words import SIDES
 from twinlens.errors import TwinlensError
+from twinlens.measures.findings import Findings
+from twinlens.measures.plain_text import findings_of
 from twinlens.measures.summary import changed_heads, changed_layers, trace_score
 from twinlens.pages.page import to_html
 from twinlens.support.progress import progress
@@ -219,6 +221,7 @@ def summarise(trace: Trace, report: Callable[[int, int, str], None]) -> dict[str
         "prompt": manifest.prompt,
         "answers": {side: trace.own_answer(side, report) for side in SIDES},
         "response": manifest.response,
+        "findings": findings_of(trace, report).to_json(),
         "instruction_density": {
             "score": "Wu et al. (2310.00492), section 3: summed density / log2(2 + n)",
             "method": manifest.score_method,
@@ -238,7 +241,7 @@ def as_text(summary: dict[str, Any]) -> str:
     lines = []
     for side in SIDES:
         lines += [f"{side:6} {summary[side]}", f"       {_literal(summary['answers'][side])}"]
-    lines.append("")
+    lines += ["", "What tuning changed here", f"{Findings(summary['findings'])}", ""]
     if density["base"] is None:
         lines.append("Instruction density: no part of the prompt is marked as the instruction.")
     else:

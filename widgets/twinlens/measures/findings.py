@@ -300,14 +300,23 @@ def _kept(trace: Trace, report: Report | None) -> Finding | None:
     )
 
 
-def as_text(found: Sequence[Finding]) -> str:
-    """Findings as lines of plain text, a sentence each."""
-    lines = []
-    for finding in found:
-        text = "".join(piece for _, piece in finding["text"])
-        checked = f" [{finding['checked']}]" if finding["checked"] else ""
-        lines.append(f"{finding['title']} {text}{checked}")
-    return "\n".join(lines)
+class Findings(list[Finding]):
+    """Findings as a list of plain JSON values; as text, a sentence each."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(_sentence, self))
+
+    __repr__ = __str__
+
+    def to_json(self) -> list[Finding]:
+        """Plain JSON values: kind, title, text, how it was checked, what shows it."""
+        return [Finding(**finding) for finding in self]
+
+
+def _sentence(finding: Finding) -> str:
+    text = "".join(piece for _, piece in finding["text"])
+    checked = f" [{finding['checked']}]" if finding["checked"] else ""
+    return f"{finding['title']} {text}{checked}"
 
 
 def _finding(

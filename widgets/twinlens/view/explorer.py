@@ -17,6 +17,8 @@ from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind, Segment
 from twinlens.errors import AnnotationError, ArgumentError, PromptError, UnknownBlockError
 from twinlens.labels.annotate import read_annotations, write_annotations
 from twinlens.labels.names import check, from_annotations, to_annotations
+from twinlens.measures.findings import Findings
+from twinlens.measures.plain_text import findings_of, plain_text
 from twinlens.pages.front_end import front_end
 from twinlens.pages.page import DEFAULT_BUDGET_MB, ExportReport, Theme, to_html
 from twinlens.support.progress import progress
@@ -136,6 +138,19 @@ class Explorer(anywidget.AnyWidget):
     def segments(self) -> list[Segment]:
         """Segment of every prompt token under the present `marks`, for `trace_score`."""
         return marked_segments(self._trace.manifest.prompt_tokens, self.marks)
+
+    def findings(self) -> Findings:
+        """What tuning changed for this prompt, in at most five sentences above their null.
+
+        Printed, it is plain text; ``findings().to_json()`` are plain values.
+        """
+        with progress("findings") as report:
+            return findings_of(self._trace, report)
+
+    def text(self) -> str:
+        """The whole view as plain text: models, prompt, answer, findings, token by token."""
+        with progress("findings") as report:
+            return plain_text(self._trace, report)
 
     def findings_panel(self) -> Panel:
         """What tuning changed for this prompt, in at most five sentences; each selects its view."""
