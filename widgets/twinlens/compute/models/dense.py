@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +28,12 @@ def dense_weight(module: nn.Module) -> Tensor:
     if hasattr(module, "get_base_layer"):
         return _adapted(module)
     weight = getattr(module, "weight", None)
-    if type(weight) in (Tensor, nn.Parameter) and weight.dtype in _PLAIN:
-        return cast(Tensor, weight.detach())
-    return _unpacked(module, weight).detach()
+    if isinstance(weight, Tensor) and weight.is_meta and hasattr(module, "_hf_hook"):
+        from accelerate.utils import align_module_device
+
+        with align_module_device(module):  # offloaded to memory or disk
+            return dense_weight(module).clone()
+    return (weight if _plain(weight) else _unpacked(module, weight)).detach()
 
 
 def linear_weight(module: nn.Module) -> Tensor:
@@ -49,12 +52,12 @@ def below_adapters(module: nn.Module) -> nn.Module:
 
 def is_plain(module: nn.Module) -> bool:
     """Whether `dense_weight` only has to look: neither packed nor under an adapter."""
-    weight = getattr(module, "weight", None)
-    return (
-        type(weight) in (Tensor, nn.Parameter)
-        and weight.dtype in _PLAIN
-        and not hasattr(module, "get_base_layer")
-    )
+    return _plain(getattr(module, "weight", None)) and not hasattr(module, "get_base_layer")
+
+
+def _plain(weight: object) -> TypeGuard[Tensor]:
+    # A subclass of either may be packed whatever type it says it has.
+    return type(weight) in (Tensor, nn.Parameter) and cast(Tensor, weight).dtype in _PLAIN
 
 
 def _trained(wrapper: nn.Module) -> nn.Module:
@@ -65,7 +68,7 @@ def _trained(wrapper: nn.Module) -> nn.Module:
     return cast(nn.Module, wrapper.modules_to_save[wrapper.active_adapters[0]])  # type: ignore[index]
 
 
-def _adapted(module: nn.Module) -> Tensor:
+def _adapted(module: Any) -> Tensor:
     base = cast(nn.Module, module.get_base_layer())  # type: ignore[operator]
     if module.disable_adapters or module.merged:
         return dense_weight(base)
