@@ -110,6 +110,15 @@ def test_an_adapter_gives_what_the_merged_model_gives(
     for key in KEYS:
         ours, theirs = (trace.array(key) for trace in traces)
         np.testing.assert_allclose(ours, theirs, atol=2e-3 * np.abs(theirs).max(), err_msg=key)
+    if kind == "new tokens":
+        noise = [[draw["kl"] for draw in trace.block("null")["noise"]] for trace in traces]
+        np.testing.assert_allclose(*noise, rtol=1e-2, atol=1e-5)
+    if kind == "lora":
+        shares = [
+            {(b["kind"], b["layer"]): b["share"] for b in trace.block("carried/answer")["blocks"]}
+            for trace in traces
+        ]
+        assert shares[0] == pytest.approx(shares[1], abs=1e-3)
 
 
 def test_one_base_in_memory(base: Path, tmp_path: Path) -> None:

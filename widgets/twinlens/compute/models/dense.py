@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any, TypeGuard, cast
 
 import torch
@@ -60,6 +61,22 @@ def _plain(weight: object) -> TypeGuard[Tensor]:
     return type(weight) in (Tensor, nn.Parameter) and cast(Tensor, weight).dtype in _PLAIN
 
 
+def parameter_places(model: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module, str]]:
+    """Every parameter of a model without its adapters: its name, its module and its name there."""
+    if hasattr(model, "get_base_layer") or hasattr(model, "original_module"):
+        for key in _own(below_adapters(model)):
+            yield f"{path}.{key}", model, key
+        return
+    for key in _own(model):
+        yield f"{path}.{key}", model, key
+    for name, child in model.named_children():
+        yield from parameter_places(child, f"{path}.{name}" if path else name)
+
+
+def _own(module: nn.Module) -> list[str]:
+    return [key for key, parameter in module._parameters.items() if parameter is not None]
+
+
 def _trained(wrapper: nn.Module) -> nn.Module:
     if wrapper.disable_adapters or not wrapper.active_adapters:
         return cast(nn.Module, wrapper.original_module)
@@ -69,7 +86,7 @@ def _trained(wrapper: nn.Module) -> nn.Module:
 
 
 def _adapted(module: Any) -> Tensor:
-    base = cast(nn.Module, module.get_base_layer())  # type: ignore[operator]
+    base = cast(nn.Module, module.get_base_layer())
     if module.disable_adapters or module.merged:
         return dense_weight(base)
     if is_plain(base):
@@ -77,13 +94,13 @@ def _adapted(module: Any) -> Tensor:
         merged = copy.deepcopy(module)
         try:
             with torch.no_grad():
-                merged.merge()  # type: ignore[operator]
+                merged.merge()
         except (NotImplementedError, ValueError, AttributeError, RuntimeError) as error:
             raise UnsupportedArchitectureError(
                 "the weights of this kind of adapter cannot be looked at, because they cannot be "
                 f"merged into those of the base model ({type(module).__module__})"
             ) from error
-        return dense_weight(merged.get_base_layer())  # type: ignore[operator]
+        return dense_weight(merged.get_base_layer())
     active = [name for name in module.active_adapters if name in getattr(module, "lora_A", {})]
     if any(name in getattr(module, "lora_variant", {}) for name in active):
         raise UnsupportedArchitectureError(
@@ -92,7 +109,7 @@ def _adapted(module: Any) -> Tensor:
         )
     weight = dense_weight(base)
     for name in active:
-        weight = weight + module.get_delta_weight(name).to(weight)  # type: ignore[operator]
+        weight = weight + module.get_delta_weight(name).to(weight)
     return weight
 
 

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 @contextmanager
 def _quiet_report() -> Iterator[None]:
     """Leave out what transformers logs of tensors that do not fit: it becomes an error."""
-    logger = logging.get_logger("transformers.modeling_utils")
+    logger = getLogger("transformers.modeling_utils")
     level = logger.level
-    logger.setLevel("ERROR")
+    logger.setLevel(ERROR)
     try:
         yield
     finally:
@@ -101,7 +102,7 @@ def load_weights(
         )
         model, found = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
         if places is None:
-            model.to(options["device"])  # type: ignore[arg-type]
+            model.to(options["device"])
     fault = names.misfit(
         found["missing_keys"],
         found["unexpected_keys"],
@@ -110,7 +111,8 @@ def load_weights(
     )
     if fault:
         raise ModelLoadError(f"{source.name!r} does not hold the weights of its model: {fault}")
-    return model.train(False).requires_grad_(False)
+    model.train(False).requires_grad_(False)
+    return model
 
 
 def own_tensors(model: PreTrainedModel, source: ModelSource) -> dict[str, torch.Tensor]:
