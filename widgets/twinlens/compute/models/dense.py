@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from twinlens.errors import UnsupportedArchitectureError
 
+#: Largest share of an output that is put down to rounded activations.
+_ROUNDING = 0.05
 _PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -114,18 +116,45 @@ def _adapted(module: Any) -> Tensor:
 
 
 def _unpacked(module: nn.Module, weight: object) -> Tensor:
-    """Weight of a quantised module."""
+    """Weight of a quantised module, as it is used."""
     kind = type(weight).__name__
+    unpacked: object = None
     if kind in ("Params4bit", "Int8Params"):
-        from transformers.integrations.bitsandbytes import dequantize_bnb_weight
-
-        return cast(Tensor, dequantize_bnb_weight(weight, getattr(module, "state", None)))  # type: ignore[arg-type]
-    # Tensors that do arithmetic on packed numbers, such as torchao's, know how to unpack them.
-    if isinstance(weight, Tensor) and type(weight) not in (Tensor, nn.Parameter):
+        unpacked = _of_bitsandbytes(module)
+    elif isinstance(weight, Tensor) and type(weight) not in (Tensor, nn.Parameter):
+        # Tensors that do arithmetic on packed numbers, such as torchao's, can unpack them.
         unpacked = weight.dequantize() if hasattr(weight, "dequantize") else None
-        if isinstance(unpacked, Tensor) and type(unpacked) is Tensor:
-            return unpacked
+    if type(unpacked) is Tensor and _is_applied(module, unpacked):
+        return unpacked
     raise UnsupportedArchitectureError(
         f"the weights of {type(module).__name__} modules are quantised and cannot be looked at: "
         "load the model in a floating-point type"
     )
+
+
+def _of_bitsandbytes(module: Any) -> object:
+    from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+    if getattr(getattr(module.weight, "quant_state", None), "packing_format_for_cpu", False):
+        # Laid out for a kernel; it is put in order again where it is saved.
+        module = copy.deepcopy(module)
+        module.state_dict()
+        scales = module.weight.quant_state
+        if scales.absmax.ndim == 2:  # bitsandbytes 0.50 forgets to put these in order
+            scales.absmax = scales.absmax.T.float().flatten()
+    return dequantize_bnb_weight(module.weight, getattr(module, "state", None))
+
+
+@torch.no_grad()
+def _is_applied(module: nn.Module, weight: Tensor) -> bool:
+    """Whether a linear map is what a module computes, but for rounded activations."""
+    if not hasattr(module, "in_features"):
+        return True
+    made = torch.Generator().manual_seed(0)
+    given = torch.randn(2, weight.shape[1], generator=made).to(weight)
+    try:
+        change = cast(Tensor, module.forward(given) - module.forward(torch.zeros_like(given)))
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):
+        return False
+    expected = given @ weight.T
+    return bool((change - expected).norm() <= _ROUNDING * expected.norm())
