@@ -32,7 +32,7 @@ from twinlens.compute.models.sources import (
 )
 from twinlens.compute.passes.reading_check import check_reading
 from twinlens.contract.words import SIDES, Side
-from twinlens.errors import ModelLoadError, SettingError
+from twinlens.errors import ArgumentError, ModelLoadError
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -200,11 +200,11 @@ def load_pair(
         If they differ in architecture, size or tokenizer; found before weights are loaded.
     MemoryNeededError
         If they do not fit; says which setting would.
-    SettingError
+    ArgumentError
         If an argument is none of its choices.
     """
     if memory not in ("both", "sequential"):
-        raise SettingError(f'memory is "both" or "sequential", not {memory!r}')
+        raise ArgumentError(f'memory is "both" or "sequential", not {memory!r}')
     check_attention(attn_implementation)
     number_type, place = read_dtype(dtype), read_device(device)
     first = source_of(base, base_revision)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import load_pair
-from twinlens.errors import ModelLoadError, SettingError
+from twinlens.errors import ArgumentError, ModelLoadError
 
 from tests.support import tiny
 
@@ -43,7 +43,7 @@ def test_dtype(folders: tuple[Path, Path], given: Any, meant: str) -> None:
 def test_what_is_none_of_the_choices(
     folders: tuple[Path, Path], argument: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(SettingError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         load_pair(*folders, **argument)
 
 

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import load_pair
-from twinlens.errors import Interrupted, ModelLoadError, SettingError
+from twinlens.errors import ArgumentError, Interrupted, ModelLoadError
 
 from tests.support import tiny
 
@@ -118,7 +118,7 @@ def test_what_cannot_be_done_is_said(
         load_pair({}, models[1])  # type: ignore[arg-type]
     with pytest.raises(ModelLoadError, match="lies in the memory of this one: save it"):
         pickle.dumps(load_pair(folders[0], models[1]))
-    with pytest.raises(SettingError, match='memory is "both" or "sequential"'):
+    with pytest.raises(ArgumentError, match='memory is "both" or "sequential"'):
         load_pair(*models, memory="all")  # type: ignore[arg-type]
 
 

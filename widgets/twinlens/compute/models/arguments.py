@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from twinlens.compute.models.running import ATTENTION
-from twinlens.errors import ModelLoadError, SettingError
+from twinlens.errors import ArgumentError, ModelLoadError
 
 if TYPE_CHECKING:
     from twinlens.compute.models.sources import ModelSource
@@ -25,7 +25,7 @@ def read_dtype(dtype: torch.dtype | str | None) -> torch.dtype | Literal["auto"]
 
     Raises
     ------
-    SettingError
+    ArgumentError
         If it is neither.
     """
     if isinstance(dtype, str) and dtype != "auto":
@@ -33,7 +33,7 @@ def read_dtype(dtype: torch.dtype | str | None) -> torch.dtype | Literal["auto"]
     if dtype is None or dtype == "auto" or dtype in _DTYPES.values():
         return dtype  # type: ignore[return-value]
     choices = ", ".join(f'"{name}"' for name in ("auto", *_DTYPES))
-    raise SettingError(f"dtype is one of {choices}, not {dtype!r}")
+    raise ArgumentError(f"dtype is one of {choices}, not {dtype!r}")
 
 
 def read_device(device: str | int | torch.device | None) -> torch.device | None:
@@ -41,7 +41,7 @@ def read_device(device: str | int | torch.device | None) -> torch.device | None:
 
     Raises
     ------
-    SettingError
+    ArgumentError
         If there is no such device.
     """
     if device is None:
@@ -57,7 +57,7 @@ def read_device(device: str | int | torch.device | None) -> torch.device | None:
             for kind, count in there.items()
             for number in range(count)
         ]
-        raise SettingError(f"device is one of {', '.join(listed)} on this machine, not {device!r}")
+        raise ArgumentError(f"device is one of {', '.join(listed)} on this machine, not {device!r}")
     return found
 
 
@@ -66,11 +66,11 @@ def check_attention(attention: str | None) -> None:
 
     Raises
     ------
-    SettingError
+    ArgumentError
         If it is another one.
     """
     if attention not in (None, ATTENTION):
-        raise SettingError(
+        raise ArgumentError(
             f'attn_implementation is "{ATTENTION}", not {attention!r}: no other gives the '
             "attention patterns that panels show and the derivatives that methods need"
         )
