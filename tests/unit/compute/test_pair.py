@@ -153,12 +153,6 @@ def test_pickled_weights_are_refused(folders: tuple[Path, Path], tmp_path: Path)
         load_pair(folders[0], tmp_path)
 
 
-def test_an_adapter_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ModelLoadError, match="PEFT adapter: merge it"):
-        load_pair(folders[0], tmp_path)
-
-
 def test_damaged_weights(folders: tuple[Path, Path], tmp_path: Path) -> None:
     other = shutil.copytree(folders[1], tmp_path / "tuned")
     content = (other / "model.safetensors").read_bytes()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -12,14 +13,30 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from twinlens.compute.models.architectures import architecture_of, register_architecture, sizes
+from twinlens.compute.models.arguments import (
+    check_attention,
+    check_in_memory,
+    read_device,
+    read_dtype,
+)
 from twinlens.compute.models.checks import check_memory, check_shapes, check_tokenizers
+from twinlens.compute.models.gguf import parsed_once
 from twinlens.compute.models.models import Models
-from twinlens.compute.models.sources import ModelSource, load_config, load_tokenizer, source_of
+from twinlens.compute.models.sources import (
+    ModelSource,
+    check_offsets,
+    load_config,
+    load_tokenizer,
+    source_of,
+    tokenizer_source,
+)
 from twinlens.compute.passes.reading_check import check_reading
 from twinlens.contract.words import SIDES, Side
+from twinlens.errors import ArgumentError, ModelLoadError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from twinlens.compute.concepts.components import ConceptSettings
     from twinlens.compute.concepts.units import Concepts
@@ -41,8 +58,6 @@ class Pair(Models):
     card : str
         Description of the embedded pair, else "".
     """
-
-    of_this_process = Models.of_this_process | {"concepts", "head_weights"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -123,40 +138,52 @@ class Pair(Models):
 
 
 def load_pair(
-    base: str | Path,
-    tuned: str | Path,
+    base: str | os.PathLike[str] | PreTrainedModel,
+    tuned: str | os.PathLike[str] | PreTrainedModel | PeftModel,
     *,
     device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     device_map: str | dict[str, Any] | None = None,
+    quantization_config: Any = None,
+    attn_implementation: str | None = None,
     memory: Literal["both", "sequential"] = "both",
     trust_remote_code: bool = False,
     base_revision: str | None = None,
     tuned_revision: str | None = None,
-    tokenizer: str | Path | None = None,
+    tokenizer: str | os.PathLike[str] | PreTrainedTokenizerFast | None = None,
     concepts: ConceptSettings | None = None,
 ) -> Pair:
     """Load a pre-trained model and its tuned twin.
 
     Parameters
     ----------
-    base, tuned : str or path
-        A hub id, a folder as `save_pretrained` writes it, or a ``.gguf`` file (in a local folder
-        or a hub repository). Weights are read from safetensors or GGUF, never from pickle.
+    base, tuned : str, path or model
+        A hub id, a folder as `save_pretrained` writes it, a ``.gguf`` file (in a local folder
+        or a hub repository), a PEFT adapter (a hub id or folder), or a model in memory. Weights
+        are read from safetensors or GGUF, never from pickle. An adapter changes `base`, which is
+        held once for both and has the adapter off; as `base` it changes the model that its
+        configuration names. A model in memory, a `PeftModel` too, is put back as it was whenever
+        it is not running, and its weights must not change while the pair is in use.
     device : str or device, optional
         Where to run; the CPU by default.
-    dtype : torch.dtype, optional
-        float32 on the CPU, elsewhere as the weights are stored.
+    dtype : torch.dtype or str, optional
+        float32 on the CPU, elsewhere as the weights are stored, which is "auto".
     device_map : optional
         Spreads each model over devices, as in transformers; replaces `device`.
+    quantization_config : optional
+        How weights are packed while they are loaded, as in transformers. Blocks about weights
+        show them unpacked, or say that they cannot.
+    attn_implementation : "eager", optional
+        The one attention that can be looked at.
     memory : "both" or "sequential"
         Whether both models stay loaded, or never more than one at a time.
     trust_remote_code : bool
         Run code that comes with a model; only for models you trust.
     base_revision, tuned_revision : str, optional
         Branch, tag or commit on the hub.
-    tokenizer : str or path, optional
-        Tokenizer for both models, instead of their own.
+    tokenizer : str, path or tokenizer, optional
+        Tokenizer for both models, instead of their own. A model in memory has none of its own: it
+        takes the other's.
     concepts : ConceptSettings, optional
         How many components and words describe a feed-forward layer, and which words.
 
@@ -165,7 +192,7 @@ def load_pair(
     HeadIndexError
         If more components are asked for than the rank of the feed-forward weights.
     ModelLoadError
-        If one of them cannot be read.
+        If one of them cannot be read, or its files do not hold all of its weights.
     UnsupportedArchitectureError
         If twinlens has no description of their architecture, or would misread one of them: see
         `register_architecture`.
@@ -173,39 +200,86 @@ def load_pair(
         If they differ in architecture, size or tokenizer; found before weights are loaded.
     MemoryNeededError
         If they do not fit; says which setting would.
+    ArgumentError
+        If an argument is none of its choices.
     """
     if memory not in ("both", "sequential"):
-        raise ValueError(f'memory is "both" or "sequential", not {memory!r}')
+        raise ArgumentError(f'memory is "both" or "sequential", not {memory!r}')
+    check_attention(attn_implementation)
+    number_type, place = read_dtype(dtype), read_device(device)
+    first = source_of(base, base_revision)
+    over = first if first.adapter is None else None
     sources: dict[Side, ModelSource] = {
-        "base": source_of(base, base_revision),
-        "tuned": source_of(tuned, tuned_revision),
+        "base": first,
+        "tuned": source_of(tuned, tuned_revision, over),
     }
-    on_cpu = device_map is None and torch.device(device or "cpu").type == "cpu"
-    options = {
-        "device": torch.device(device or "cpu"),
+    options: dict[str, Any] = {
         "device_map": device_map,
-        "dtype": dtype or (torch.float32 if on_cpu else "auto"),
+        "dtype": number_type,
+        "quantization_config": quantization_config,
         "trust_remote_code": trust_remote_code,
     }
-    configs = {side: load_config(sources[side], trust_remote_code) for side in SIDES}
-    check_shapes(configs)
-    tokenizers = {
-        side: load_tokenizer(
-            sources[side] if tokenizer is None else source_of(tokenizer, None), trust_remote_code
-        )
-        for side in SIDES
-    }
-    check_tokenizers(tokenizers)
-    if device_map is None:
-        check_memory(configs, options, memory)
-    if concepts is not None:
-        concepts.count(sizes(configs["base"]))
-    pair = Pair(sources, configs, tokenizers, options, memory=memory, concepts=concepts)
-    if memory == "both":
-        for side in SIDES:
-            with pair.model(side):
-                pass
+    for source in sources.values():
+        check_in_memory(source, place, options)
+    # What is loaded beside a model in memory runs where that one does.
+    beside = next((s.model for s in sources.values() if s.model is not None), None)
+    options["device"] = place or (beside.device if beside is not None else torch.device("cpu"))
+    if number_type is None:
+        on_cpu = device_map is None and options["device"].type == "cpu"
+        options["dtype"] = torch.float32 if on_cpu else "auto"
+        if beside is not None:
+            options["dtype"] = beside.dtype
+    files = any(source.gguf for source in sources.values())
+    with parsed_once() if files else nullcontext():
+        configs = {side: load_config(sources[side], trust_remote_code) for side in SIDES}
+        check_shapes(configs)
+        tokenizers = _tokenizers(sources, tokenizer, trust_remote_code)
+        check_tokenizers(tokenizers)
+        if device_map is None:
+            check_memory(sources, configs, options, memory)
+        if concepts is not None:
+            concepts.count(sizes(configs["base"]))
+        pair = Pair(sources, configs, tokenizers, options, memory=memory, concepts=concepts)
+        pair.note = _note(sources)
+        if memory == "both":
+            for side in SIDES:
+                with pair.model(side):
+                    pass
     return pair
+
+
+def _tokenizers(
+    sources: dict[Side, ModelSource],
+    given: str | os.PathLike[str] | PreTrainedTokenizerFast | None,
+    trust_remote_code: bool,
+) -> dict[Side, PreTrainedTokenizerFast]:
+    """The tokenizer of each side."""
+    if isinstance(given, str | os.PathLike):
+        of_both = load_tokenizer(tokenizer_source(given), trust_remote_code)
+        return dict.fromkeys(SIDES, of_both)
+    if given is not None:
+        return dict.fromkeys(SIDES, check_offsets(given, type(given).__name__))
+    own = {
+        side: load_tokenizer(source, trust_remote_code)
+        for side, source in sources.items()
+        if source.model is None
+    }
+    if not own:
+        raise ModelLoadError("models in memory bring no tokenizer: give load_pair tokenizer=")
+    return {side: own.get(side) or next(iter(own.values())) for side in SIDES}
+
+
+def _note(sources: dict[Side, ModelSource]) -> str:
+    """One sentence where an adapter changes another model than it was trained over."""
+    base, adapter = sources["base"], sources["tuned"].adapter
+    if adapter is None or not adapter.base or base.adapter is not None:
+        return ""
+    if Path(adapter.base).name.lower() == Path(base.name).name.lower():
+        return ""
+    return (
+        f"The adapter {adapter.name} says that it was trained over {adapter.base}; here it changes "
+        f"{base.name}."
+    )
 
 
 def demo_pair(concepts: ConceptSettings | None = None) -> Pair:

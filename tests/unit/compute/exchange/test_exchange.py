@@ -25,7 +25,7 @@ from tests.support.saliency import IDS, PROMPT, answer_logits, embed, reading
 
 def exchange(tuned: PreTrainedModel, base: PreTrainedModel) -> Exchange:
     captured = capture(base, IDS, PROMPT, side="base")
-    return Exchange(reading(tuned), base, captured, nullcontext())
+    return Exchange(reading(tuned), base, captured, nullcontext(), nullcontext())
 
 
 def predicted(model: PreTrainedModel) -> Tensor:

@@ -9,9 +9,12 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 from twinlens.compute.exchange.null import DRAWS, _noise, changed_weights, null, update_lengths
+from twinlens.contract.words import SIDES
 
 from tests.support import tiny
 from tests.support.saliency import ANSWER, IDS, reading
+
+FREE = {side: nullcontext() for side in SIDES}
 
 
 def weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -45,7 +48,7 @@ def test_the_weights_of_a_pass_are_changed_and_put_back(tied: bool) -> None:
 def test_noise_is_as_long_as_the_update_and_the_same_each_time() -> None:
     base = tiny.model("llama")
     tuned = tiny.tuned_copy(base)
-    lengths = update_lengths(base, tuned)
+    lengths = update_lengths(base, tuned, FREE)
     name, weight = next(iter(base.named_parameters()))
     update = dict(tuned.named_parameters())[name] - weight
     assert lengths[name] == pytest.approx(float(update.detach().norm()), rel=1e-5)
@@ -58,7 +61,7 @@ def test_noise_is_as_long_as_the_update_and_the_same_each_time() -> None:
 
 def test_a_model_beside_itself_has_no_noise() -> None:
     model = tiny.model("llama")
-    found = null(reading(model), reading(model), nullcontext())
+    found = null(reading(model), reading(model), FREE)
     assert len(found["noise"]) == DRAWS
     assert all(draw["kl"] == pytest.approx([0] * ANSWER, abs=1e-9) for draw in found["noise"])
     assert 0 < max(found["rounding"]) < 0.1

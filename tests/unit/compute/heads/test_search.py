@@ -151,7 +151,7 @@ def test_files_give_what_the_loaded_pair_gives(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("twinlens.compute.models.sources.load_weights", never)
+    monkeypatch.setattr("twinlens.compute.models.loading.load_weights", never)
     monkeypatch.setattr("twinlens.compute.models.models.load_weights", never)
     found = twinlens.word_pairs(*folders, WORDS, **SMALL)
     expected = loaded.head_weights.search.find()

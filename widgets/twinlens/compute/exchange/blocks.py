@@ -15,6 +15,7 @@ from twinlens.compute.provide import provides, records
 from twinlens.contract import blocks
 from twinlens.contract.block import Block
 from twinlens.contract.forms import Carried, Null
+from twinlens.contract.words import SIDES
 from twinlens.errors import MemoryNeededError
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
@@ -35,7 +36,9 @@ class ExchangeBlocks:
         with self._lock, self._readings() as (base, tuned):
             if self._known is None:
                 captured = self._of.captures["base"]
-                exchange = Exchange(tuned, base.model, captured, self._of.models.lock)
+                models = self._of.models
+                guards = models.held("tuned"), models.held("base")
+                exchange = Exchange(tuned, base.model, captured, *guards)
                 self._known = Measured(exchange)
             return carried(self._known, answer_token, report)
 
@@ -43,7 +46,8 @@ class ExchangeBlocks:
     def null(self, report: Report | None) -> Null:
         """What noise as long as the update does."""
         with self._readings() as (base, tuned):
-            return null(base, tuned, self._of.models.lock, report)
+            held = {side: self._of.models.held(side) for side in SIDES}
+            return null(base, tuned, held, report)
 
     @contextmanager
     def _readings(self) -> Iterator[tuple[Reading, Reading]]:

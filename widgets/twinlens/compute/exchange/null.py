@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from twinlens.compute.exchange.path import divergence
+from twinlens.compute.models.dense import (
+    below_adapters,
+    dense_weight,
+    is_plain,
+    parameter_places,
+)
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.contract.forms import Noised, Null
+from twinlens.contract.words import Side
+from twinlens.errors import UnsupportedArchitectureError
 from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
@@ -25,42 +33,54 @@ DRAWS = 9
 def null(
     base: Reading,
     tuned: Reading,
-    guard: AbstractContextManager[object],
+    held: Mapping[Side, AbstractContextManager[object]],
     report: Report | None = None,
 ) -> Null:
     """What is predicted by models that learned nothing, see `Null`.
 
     Parameters
     ----------
-    guard : context manager
-        Held while a model runs with other weights.
+    held : mapping of Side to context manager
+        Entered while a model runs.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If weights are quantised: nothing can be added to them.
     """
-    lengths = update_lengths(base.model, tuned.model)
-    with guard:
+    lengths = update_lengths(base.model, tuned.model, held)
+    with held["base"]:
         before = _logprobs(base)
     noise = []
     for draw in range(DRAWS):
         if report:
             report(draw, DRAWS, "what noise as long as the update does")
-        with guard, changed_weights(base.model, _noise(lengths, draw)):
+        with held["base"], changed_weights(base.model, _noise(lengths, draw)):
             predicted = _logprobs(base)
         kl, entropy = divergence(predicted[None], before)[0], -(predicted.exp() * predicted).sum(-1)
         noise.append(Noised(kl=kl.tolist(), entropy=entropy.tolist()))
-    with guard:
+    with held["tuned"]:
         exact = _logprobs(tuned)
         with changed_weights(tuned.model, lambda _, weight: weight.bfloat16().to(weight)):
             rounded = _logprobs(tuned)
     return Null(noise=noise, rounding=divergence(rounded[None], exact)[0].tolist())
 
 
-def update_lengths(base: PreTrainedModel, tuned: PreTrainedModel) -> dict[str, float]:
+def update_lengths(
+    base: PreTrainedModel,
+    tuned: PreTrainedModel,
+    held: Mapping[Side, AbstractContextManager[object]],
+) -> dict[str, float]:
     """Frobenius norm of tuned less base, of every parameter that both have."""
-    others = {name: weight.detach() for name, weight in tuned.named_parameters()}
+    others = {name: (module, key) for name, module, key in parameter_places(tuned)}
     lengths = {}
-    for name, parameter in base.named_parameters():
+    for name, module, key in parameter_places(base):
         if name not in others:
             continue
-        weight, other = parameter.detach(), others[name]
+        with held["base"]:
+            weight = _value(module, key)
+        with held["tuned"]:
+            other = _value(*others[name])
         if other.ndim:  # tokens that only one of them has are left out
             rows = min(len(other), len(weight))
             weight, other = weight[:rows], other[:rows]
@@ -70,19 +90,32 @@ def update_lengths(base: PreTrainedModel, tuned: PreTrainedModel) -> dict[str, f
     return lengths
 
 
+def _value(module: nn.Module, key: str) -> Tensor:
+    if key != "weight":
+        return cast(Tensor, getattr(module, key)).detach()
+    if not is_plain(below_adapters(module)):
+        raise UnsupportedArchitectureError(
+            "what noise does to quantised weights cannot be said, because nothing can be added to "
+            "them: load the models in a floating-point type"
+        )
+    return dense_weight(module)
+
+
 @contextmanager
 def changed_weights(
     model: PreTrainedModel, change: Callable[[str, Tensor], Tensor]
 ) -> Iterator[None]:
     """Run the model with other weights, made anew where each is used: no copy of all is held."""
-    names = {id(weight): name for name, weight in model.named_parameters()}
+    names: dict[int, str] = {}
+    for name, module, key in parameter_places(model):
+        names.setdefault(id(below_adapters(module)._parameters[key]), name)
     own: dict[nn.Module, dict[str, nn.Parameter | None]] = {}
 
     def put(module: nn.Module, _: object) -> None:
         own[module] = dict(module._parameters)
         for key, weight in own[module].items():
             if weight is not None and weight.is_floating_point():
-                changed = change(names[id(weight)], weight.detach())
+                changed = change(names.get(id(weight), ""), weight.detach())
                 module._parameters[key] = nn.Parameter(changed, requires_grad=False)
 
     def put_back(module: nn.Module, *_: object) -> None:

@@ -40,14 +40,15 @@ class Exchange:
         The model the parts come from.
     captured : Capture
         What the donor computed.
-    guard : context manager
-        Held while a model runs.
+    guard, donor_guard : context manager
+        Held while the one or the other runs: both may be one model with its adapter on or off.
     """
 
     reading: Reading
     donor: PreTrainedModel
     captured: Capture
     guard: AbstractContextManager[object]
+    donor_guard: AbstractContextManager[object]
 
     @property
     def model(self) -> PreTrainedModel:
@@ -92,7 +93,9 @@ class Exchange:
             logits = precise(output.logits)[..., : self.vocabulary]
             if not _closed(unembedding):
                 residual = final[0][:, self.reading.positions]
-                others = precise(architectures.logits(self.donor, residual.to(self.donor.device)))
+                with self.donor_guard:
+                    others = architectures.logits(self.donor, residual.to(self.donor.device))
+                others = precise(others)
                 others = others[..., : self.vocabulary].to(logits.device)
                 logits = torch.lerp(logits, others, unembedding.to(logits)[:, None, None])
         return logits.double().log_softmax(dim=-1)
@@ -149,7 +152,8 @@ class Exchange:
                 return None
             other = architectures.attention_out(self.donor, layer)
             theirs = self.captured.heads[layer, :-1].to(output)
-            added = _written(other, theirs[None], gates, output)
+            with self.donor_guard:
+                added = _written(other, theirs[None], gates, output)
             return output + added - _written(module, given[0], gates, output)
 
         return hook

@@ -141,10 +141,11 @@ class HeadEffects:
         if not total:
             return
         output = self._outputs(side, kind)
+        held = self._models.held(side)
         with self._models.pieces(side) as model:
             reading = self._of.reading(side, model)
             while batch := missing():
-                with self._models.lock:
+                with held:
                     batch = missing()[:_AT_ONCE]
                     if not batch:
                         break  # another thread did the rest while this one waited

@@ -15,6 +15,8 @@ from twinlens.errors import MemoryNeededError, PairMismatchError
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
+    from twinlens.compute.models.sources import ModelSource
+
 _PROBES = (
     "Rewrite the sentence in plain words.\n\nInput: The committee concurred.\n\nOutput:",
     "  def f(x):\n\treturn x ** 2 + 10000  # TODO",
@@ -22,6 +24,8 @@ _PROBES = (
 )
 # Activations, the captured arrays and the allocator come on top of the weights.
 _HEADROOM = 1.15
+#: Bytes of a weight in four bits: how far weights are packed is known only when they are loaded.
+_LEAST_PACKED = 0.5
 
 
 def check_shapes(configs: dict[Side, PretrainedConfig]) -> None:
@@ -82,37 +86,47 @@ def check_tokenizers(tokenizers: dict[Side, PreTrainedTokenizerFast]) -> None:
 
 
 def check_memory(
-    configs: dict[Side, PretrainedConfig], options: dict[str, Any], memory: str
+    sources: dict[Side, ModelSource],
+    configs: dict[Side, PretrainedConfig],
+    options: dict[str, Any],
+    memory: str,
 ) -> None:
-    """Make sure that the weights fit.
+    """Make sure that the weights fit that are still to be loaded.
 
     Raises
     ------
     MemoryNeededError
         If they do not; says which setting would.
     """
-    counts = [_parameters(configs[side], options["trust_remote_code"]) for side in SIDES]
+    loaded = [side for side in SIDES if sources[side].model is None]
+    if len(loaded) == 2 and sources["base"].shares_weights(sources["tuned"]):
+        loaded = ["base"]
+    if not loaded:
+        return
+    counts = [_parameters(configs[side], options["trust_remote_code"]) for side in loaded]
     dtype = options["dtype"]
     if dtype == "auto":
         stored = getattr(configs["base"], "dtype", None)
         dtype = stored if isinstance(stored, torch.dtype) else torch.float32
+    packed = options["quantization_config"] or getattr(configs["base"], "quantization_config", None)
+    width = _LEAST_PACKED if packed else dtype.itemsize
 
-    def needed(mode: str, width: int) -> float:
+    def needed(mode: str, width: float) -> float:
         number = sum(counts) if mode == "both" else max(counts)
         return number * width * _HEADROOM / 1e9
 
     free = _free_memory(options["device"]) / 1e9
-    if needed(memory, dtype.itemsize) <= free:
+    if needed(memory, width) <= free:
         return
-    ways = [f'memory="sequential" needs {needed("sequential", dtype.itemsize):.1f} GB']
+    ways = [f'memory="sequential" needs {needed("sequential", width):.1f} GB']
     if memory == "sequential":
         ways = []
-    if dtype.itemsize > 2:
+    if width > 2:
         ways.append(f"dtype=torch.bfloat16 needs {needed(memory, 2):.1f} GB")
     ways.append('device_map="auto" spreads the models over devices and disk')
     raise MemoryNeededError(
         f"loading {'both models' if memory == 'both' else 'one model at a time'} in "
-        f"{str(dtype).removeprefix('torch.')} needs {needed(memory, dtype.itemsize):.1f} GB, but "
+        f"{str(dtype).removeprefix('torch.')} needs {needed(memory, width):.1f} GB, but "
         f"only {free:.1f} GB are free: {', '.join(ways)}"
     )
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
-from typing import cast
+from collections.abc import Iterator
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
 
 from twinlens.errors import UnsupportedArchitectureError
 
+#: Largest share of an output that is put down to rounded activations.
+_ROUNDING = 0.05
 _PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -28,9 +31,12 @@ def dense_weight(module: nn.Module) -> Tensor:
     if hasattr(module, "get_base_layer"):
         return _adapted(module)
     weight = getattr(module, "weight", None)
-    if type(weight) in (Tensor, nn.Parameter) and weight.dtype in _PLAIN:
-        return cast(Tensor, weight.detach())
-    return _unpacked(module, weight).detach()
+    if isinstance(weight, Tensor) and weight.is_meta and hasattr(module, "_hf_hook"):
+        from accelerate.utils import align_module_device
+
+        with align_module_device(module):  # offloaded to memory or disk
+            return dense_weight(module).clone()
+    return (weight if _plain(weight) else _unpacked(module, weight)).detach()
 
 
 def linear_weight(module: nn.Module) -> Tensor:
@@ -49,12 +55,28 @@ def below_adapters(module: nn.Module) -> nn.Module:
 
 def is_plain(module: nn.Module) -> bool:
     """Whether `dense_weight` only has to look: neither packed nor under an adapter."""
-    weight = getattr(module, "weight", None)
-    return (
-        type(weight) in (Tensor, nn.Parameter)
-        and weight.dtype in _PLAIN
-        and not hasattr(module, "get_base_layer")
-    )
+    return _plain(getattr(module, "weight", None)) and not hasattr(module, "get_base_layer")
+
+
+def _plain(weight: object) -> TypeGuard[Tensor]:
+    # A subclass of either may be packed whatever type it says it has.
+    return type(weight) in (Tensor, nn.Parameter) and cast(Tensor, weight).dtype in _PLAIN
+
+
+def parameter_places(model: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module, str]]:
+    """Every parameter of a model without its adapters: its name, its module and its name there."""
+    if hasattr(model, "get_base_layer") or hasattr(model, "original_module"):
+        for key in _own(below_adapters(model)):
+            yield f"{path}.{key}", model, key
+        return
+    for key in _own(model):
+        yield f"{path}.{key}", model, key
+    for name, child in model.named_children():
+        yield from parameter_places(child, f"{path}.{name}" if path else name)
+
+
+def _own(module: nn.Module) -> list[str]:
+    return [key for key, parameter in module._parameters.items() if parameter is not None]
 
 
 def _trained(wrapper: nn.Module) -> nn.Module:
@@ -65,8 +87,8 @@ def _trained(wrapper: nn.Module) -> nn.Module:
     return cast(nn.Module, wrapper.modules_to_save[wrapper.active_adapters[0]])  # type: ignore[index]
 
 
-def _adapted(module: nn.Module) -> Tensor:
-    base = cast(nn.Module, module.get_base_layer())  # type: ignore[operator]
+def _adapted(module: Any) -> Tensor:
+    base = cast(nn.Module, module.get_base_layer())
     if module.disable_adapters or module.merged:
         return dense_weight(base)
     if is_plain(base):
@@ -74,13 +96,13 @@ def _adapted(module: nn.Module) -> Tensor:
         merged = copy.deepcopy(module)
         try:
             with torch.no_grad():
-                merged.merge()  # type: ignore[operator]
+                merged.merge()
         except (NotImplementedError, ValueError, AttributeError, RuntimeError) as error:
             raise UnsupportedArchitectureError(
                 "the weights of this kind of adapter cannot be looked at, because they cannot be "
                 f"merged into those of the base model ({type(module).__module__})"
             ) from error
-        return dense_weight(merged.get_base_layer())  # type: ignore[operator]
+        return dense_weight(merged.get_base_layer())
     active = [name for name in module.active_adapters if name in getattr(module, "lora_A", {})]
     if any(name in getattr(module, "lora_variant", {}) for name in active):
         raise UnsupportedArchitectureError(
@@ -89,23 +111,50 @@ def _adapted(module: nn.Module) -> Tensor:
         )
     weight = dense_weight(base)
     for name in active:
-        weight = weight + module.get_delta_weight(name).to(weight)  # type: ignore[operator]
+        weight = weight + module.get_delta_weight(name).to(weight)
     return weight
 
 
 def _unpacked(module: nn.Module, weight: object) -> Tensor:
-    """Weight of a quantised module."""
+    """Weight of a quantised module, as it is used."""
     kind = type(weight).__name__
+    unpacked: object = None
     if kind in ("Params4bit", "Int8Params"):
-        from transformers.integrations.bitsandbytes import dequantize_bnb_weight
-
-        return cast(Tensor, dequantize_bnb_weight(weight, getattr(module, "state", None)))  # type: ignore[arg-type]
-    # Tensors that do arithmetic on packed numbers, such as torchao's, know how to unpack them.
-    if isinstance(weight, Tensor) and type(weight) not in (Tensor, nn.Parameter):
+        unpacked = _of_bitsandbytes(module)
+    elif isinstance(weight, Tensor) and type(weight) not in (Tensor, nn.Parameter):
+        # Tensors that do arithmetic on packed numbers, such as torchao's, can unpack them.
         unpacked = weight.dequantize() if hasattr(weight, "dequantize") else None
-        if isinstance(unpacked, Tensor) and type(unpacked) is Tensor:
-            return unpacked
+    if type(unpacked) is Tensor and _is_applied(module, unpacked):
+        return unpacked
     raise UnsupportedArchitectureError(
         f"the weights of {type(module).__name__} modules are quantised and cannot be looked at: "
         "load the model in a floating-point type"
     )
+
+
+def _of_bitsandbytes(module: Any) -> object:
+    from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+    if getattr(getattr(module.weight, "quant_state", None), "packing_format_for_cpu", False):
+        # Laid out for a kernel; it is put in order again where it is saved.
+        module = copy.deepcopy(module)
+        module.state_dict()
+        scales = module.weight.quant_state
+        if scales.absmax.ndim == 2:  # bitsandbytes 0.50 forgets to put these in order
+            scales.absmax = scales.absmax.T.float().flatten()
+    return dequantize_bnb_weight(module.weight, getattr(module, "state", None))
+
+
+@torch.no_grad()
+def _is_applied(module: nn.Module, weight: Tensor) -> bool:
+    """Whether a linear map is what a module computes, but for rounded activations."""
+    if not hasattr(module, "in_features"):
+        return True
+    made = torch.Generator().manual_seed(0)
+    given = torch.randn(2, weight.shape[1], generator=made).to(weight)
+    try:
+        change = cast(Tensor, module.forward(given) - module.forward(torch.zeros_like(given)))
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):
+        return False
+    expected = given @ weight.T
+    return bool((change - expected).norm() <= _ROUNDING * expected.norm())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -63,7 +63,7 @@ def _without(model: nn.Module) -> dict[Mode, str]:
                 (
                     type(module).__name__
                     for module in kinds.values()
-                    if not _passes(module, slope, model.dtype)
+                    if not _passes(module, slope, cast(torch.dtype, model.dtype))
                 ),
                 "",
             )

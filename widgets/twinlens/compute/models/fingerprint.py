@@ -21,6 +21,8 @@ def key_of(*parts: object) -> str:
 
 
 def _bytes(tensor: Tensor) -> memoryview:
+    if type(tensor) not in (Tensor, torch.nn.Parameter) and hasattr(tensor, "__tensor_flatten__"):
+        tensor = tensor.dequantize()  # arithmetic on packed numbers
     # As they lie in memory, without a copy where that can be; NumPy knows no bfloat16.
     if tensor.ndim == 2 and tensor.mT.is_contiguous():
         tensor = tensor.mT

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,21 +15,26 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from twinlens.compute.models import names
+from twinlens.compute.models.adapters import names_of_adapters
 from twinlens.compute.models.architectures import sizes
-from twinlens.compute.models.sources import ModelSource, load_errors
+from twinlens.compute.models.faults import load_errors
+from twinlens.compute.models.fingerprint import key_of
+from twinlens.compute.models.running import ATTENTION
 from twinlens.errors import ModelLoadError
 from twinlens.support.progress import PATIENCE
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
+    from twinlens.compute.models.sources import ModelSource
+
 
 @contextmanager
 def _quiet_report() -> Iterator[None]:
     """Leave out what transformers logs of tensors that do not fit: it becomes an error."""
-    logger = logging.get_logger("transformers.modeling_utils")
+    logger = getLogger("transformers.modeling_utils")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(ERROR)
     try:
         yield
     finally:
@@ -69,28 +76,32 @@ def load_weights(
         if source.gguf
         else {"use_safetensors": True, "key_mapping": names.WRAPPERS}
     )
+    packed = options["quantization_config"] or getattr(config, "quantization_config", None)
+    # Packed weights are put where they belong while they are read, and not moved afterwards.
+    places = options["device_map"] or ({"": options["device"]} if packed else None)
     # Weights made in a caller's inference mode could never enter a gradient.
     with (
-        load_errors(source, "weights"),
+        load_errors(source.name, "weights"),
         _patient_bars(source),
         _quiet_report(),
         torch.inference_mode(False),
     ):
-        model, found = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.place,
             config=None if source.gguf else config,
             revision=source.revision,
             trust_remote_code=options["trust_remote_code"],
             dtype=options["dtype"],
-            device_map=options["device_map"],
-            # One attention for everything: sdpa knows no soft caps and no forward-mode gradients.
-            attn_implementation="eager",
+            device_map=places,
+            quantization_config=options["quantization_config"],
+            attn_implementation=ATTENTION,
             output_loading_info=True,
             # Reported below, with the likely cause.
             ignore_mismatched_sizes=True,
             **weights,
         )
-        if options["device_map"] is None:
+        model, found = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
+        if places is None:
             model.to(options["device"])
     fault = names.misfit(
         found["missing_keys"],
@@ -100,17 +111,51 @@ def load_weights(
     )
     if fault:
         raise ModelLoadError(f"{source.name!r} does not hold the weights of its model: {fault}")
-    return cast("PreTrainedModel", model.train(False).requires_grad_(False))
+    model.train(False).requires_grad_(False)
+    return model
+
+
+def own_tensors(model: PreTrainedModel, source: ModelSource) -> dict[str, torch.Tensor]:
+    """Weights of one side by their names: without an adapter that only the other side has on."""
+    left_out = names_of_adapters(model) if source.adapter is None else set()
+    return {
+        name.replace(".base_layer", "").replace(".original_module", ""): tensor
+        for name, tensor in model.state_dict(keep_vars=True).items()
+        if isinstance(tensor, torch.Tensor) and name not in left_out
+    }
+
+
+def count_parameters(model: PreTrainedModel, source: ModelSource) -> int:
+    """Number of weights of one side, tied ones once."""
+    own = own_tensors(model, source).values()
+    parameters = {id(tensor): tensor for tensor in own if isinstance(tensor, torch.nn.Parameter)}
+    # Packed four bits to a number, they say how many they were.
+    shapes = (getattr(p, "quant_state", None) or p for p in parameters.values())
+    return sum(math.prod(packed.shape) for packed in shapes)
 
 
 def revision_of(source: ModelSource, config: PretrainedConfig) -> str:
-    """Hub commit, or a hash over the content of the weight files in the order of their names."""
+    """Hub commit, or a hash over the weights.
+
+    That is over the content of the weight files in the order of their names, or, of a model in
+    memory, over its tensors in that order.
+    """
+    if source.model is not None:
+        tensors = sorted(own_tensors(source.model, source).items())
+        return f"sha256:{key_of(*(part for item in tensors for part in item))[:16]}"
     commit = getattr(config, "_commit_hash", None)
-    folder = Path(source.place)
-    if commit or not folder.is_dir():
-        return str(commit or source.revision or "unknown")
+    revision = _revision(source.place, source.gguf, commit or source.revision)
+    if source.adapter is None:
+        return revision
+    return f"{revision}+{_revision(source.adapter.place, None, source.adapter.revision)}"
+
+
+def _revision(place: str, gguf: str | None, known: str | None) -> str:
+    folder = Path(place)
+    if known or not folder.is_dir():
+        return known or "unknown"
     digest = hashlib.sha256()
-    for path in [folder / source.gguf] if source.gguf else sorted(folder.glob("*.safetensors")):
+    for path in [folder / gguf] if gguf else sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
             while chunk := file.read(1 << 22):
                 digest.update(chunk)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import RLock
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from twinlens.compute.models.adapters import attach, switches
 from twinlens.compute.models.architectures import sizes
-from twinlens.compute.models.loading import load_weights, revision_of
-from twinlens.compute.models.sources import ModelSource
+from twinlens.compute.models.loading import count_parameters, load_weights, revision_of
+from twinlens.compute.models.running import made_ready
 from twinlens.compute.models.weights import Weights
 from twinlens.contract.manifest import ModelInfo, PairInfo
 from twinlens.contract.words import SIDES, Side
@@ -21,6 +22,11 @@ from twinlens.errors import ModelLoadError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+    from twinlens.compute.models.sources import ModelSource
+
+#: Held by all pairs with a model in memory: another pair may have the same one.
+_MEMORY_LOCK = RLock()
 
 
 @lru_cache(maxsize=8)
@@ -52,7 +58,7 @@ class Models:
     """
 
     #: Attributes that are left behind when they are pickled.
-    of_this_process = frozenset({"lock", "_resident", "_loaded", "info"})
+    of_this_process = frozenset({"lock", "_resident", "_loaded"})
 
     def __init__(
         self,
@@ -67,7 +73,7 @@ class Models:
         self.tokenizers = tokenizers
         self.memory = memory
         self.sizes = sizes(configs["base"])
-        self.lock = RLock()
+        self.lock = _lock(sources)
         self.note = ""
         self.names = {side: source.name for side, source in sources.items()}
         self._sources = sources
@@ -86,17 +92,30 @@ class Models:
         Raises
         ------
         ModelLoadError
-            If a folder that the weights came from is gone.
+            If a folder that the weights came from is gone, or a model is in memory only.
         """
         for source in self._sources.values():
-            if Path(source.place).is_absolute() and not Path(source.place).is_dir():
+            if source.model is not None:
                 raise ModelLoadError(
-                    f"another process cannot load {source.name!r} because the folder it came from "
-                    "is gone: save the model where it can stay and load the pair from there"
+                    f"another process cannot load {source.name!r} because it lies in the memory of "
+                    "this one: save it (save_pretrained) and load the pair from there"
                 )
-        state = {
-            name: value for name, value in vars(self).items() if name not in self.of_this_process
+            for place in (source.place, source.adapter.place if source.adapter else source.place):
+                if Path(place).is_absolute() and not Path(place).is_dir():
+                    raise ModelLoadError(
+                        f"another process cannot load {source.name!r} because the folder it came "
+                        "from is gone: save the model where it can stay and load the pair from "
+                        "there"
+                    )
+        # What is worked out when it is asked for is worked out there again.
+        worked_out = {
+            name
+            for kind in type(self).__mro__
+            for name, value in vars(kind).items()
+            if isinstance(value, cached_property)
         }
+        left = self.of_this_process | worked_out
+        state = {name: value for name, value in vars(self).items() if name not in left}
         # The number of a device is one of this machine.
         state["_options"] = {
             **self._options,
@@ -105,7 +124,8 @@ class Models:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, lock=RLock(), _resident={}, _loaded={})
+        lock = _lock(state["_sources"])
+        self.__dict__.update(state, lock=lock, _resident={}, _loaded={})
 
     @property
     def accelerated(self) -> bool:
@@ -117,7 +137,8 @@ class Models:
         """The model of one side, locked for this thread.
 
         With ``memory="sequential"`` it is loaded if needed, after the other one was let go; keep
-        no reference to it.
+        no reference to it. A model of the user's own, or one whose adapter is switched, is put
+        back as it was.
 
         Raises
         ------
@@ -126,17 +147,18 @@ class Models:
         """
         with self.lock:
             if side not in self._resident:
-                if self.memory == "sequential":
-                    self._resident.clear()
-                model = load_weights(self._sources[side], self.configs[side], self._options)
-                count = sum(parameter.numel() for parameter in model.parameters())
-                self._loaded[side] = str(model.dtype).removeprefix("torch."), count
-                self._resident[side] = model
-            yield self._resident[side]
+                self._load(side)
+            model = self._resident[side]
+            with made_ready(model, self._adapters(side)) if self._lent(side) else nullcontext():
+                yield model
+
+    def held(self, side: Side) -> AbstractContextManager[object]:
+        """What to enter for every piece of long work on a model, as often as wanted."""
+        return _Held(self, side)
 
     @contextmanager
     def pieces(self, side: Side) -> Iterator[PreTrainedModel]:
-        """The model of one side, for work in pieces that each hold `lock`; others run between.
+        """The model of one side, for work in pieces that each enter `held`; others run between.
 
         With ``memory="sequential"`` it stays locked throughout, or it would be let go.
         """
@@ -151,7 +173,37 @@ class Models:
         """Weights of one side, to be read layer by layer; locked as in `pieces`."""
         name = getattr(self.info, side).name
         with self.pieces(side) as model:
-            yield Weights(model, name)
+            yield Weights(model, name, held=self.held(side) if self._lent(side) else None)
+
+    def _load(self, side: Side) -> None:
+        source, other = self._sources[side], _other(side)
+        shared = source.shares_weights(self._sources[other])
+        if shared and other in self._resident:
+            model = self._resident[other]
+        else:
+            if self.memory == "sequential":
+                self._resident.clear()
+            model = source.model or load_weights(source, self.configs[side], self._options)
+        adapter = source.adapter
+        if adapter is not None and adapter.place and next(switches(model), None) is None:
+            attach(model, adapter)
+        self._resident[side] = model
+        with made_ready(model, self._adapters(side)) if self._lent(side) else nullcontext():
+            dtype = str(model.dtype).removeprefix("torch.")
+            self._loaded[side] = dtype, count_parameters(model, source)
+
+    def _lent(self, side: Side) -> bool:
+        """Whether a model is not as it is run all the time."""
+        return self._sources[side].model is not None or self._adapters(side) is not None
+
+    def _adapters(self, side: Side) -> bool | None:
+        """Whether adapters are on; None where they need not be switched."""
+        source, other = self._sources[side], self._sources[_other(side)]
+        if source.model is not None and source.adapter is not None:
+            return True
+        if source.adapter != other.adapter and source.shares_weights(other):
+            return source.adapter is not None
+        return None
 
     def release(self) -> None:
         """Let go of the weights; a model is loaded again when it is next needed."""
@@ -224,3 +276,28 @@ class Models:
         dtype, count = self._loaded[side]
         source = self._sources[side]
         return ModelInfo(self.names[side], revision_of(source, self.configs[side]), dtype, count)
+
+
+class _Held:
+    """A model of a pair, held while it is entered."""
+
+    def __init__(self, models: Models, side: Side) -> None:
+        self._models, self._side = models, side
+        self._entered: list[AbstractContextManager[object]] = []
+
+    def __enter__(self) -> None:
+        model = self._models.model(self._side)
+        model.__enter__()
+        self._entered.append(model)
+
+    def __exit__(self, *error: Any) -> None:
+        self._entered.pop().__exit__(*error)
+
+
+def _other(side: Side) -> Side:
+    return SIDES[1 - SIDES.index(side)]
+
+
+def _lock(sources: dict[Side, ModelSource]) -> RLock:
+    lent = any(source.model is not None for source in sources.values())
+    return _MEMORY_LOCK if lent else RLock()

@@ -65,13 +65,21 @@ def misfit(
     return "; ".join([*clauses, *causes])
 
 
+def differences(missing: Collection[str], unexpected: Collection[str]) -> str:
+    """Which tensors are not there, and which have no place."""
+    clauses = [f"it lacks {_listed(missing)}"] if missing else []
+    if unexpected:
+        clauses.append(f"the model has no place for {_listed(unexpected)}")
+    return "; ".join(clauses)
+
+
 def _why(name: str) -> str:
     return next((why for pattern, why in _CAUSES.items() if re.search(pattern, name)), "")
 
 
 def _in_a_layer(name: str, layers: int) -> bool:
     number = _LAYER.search(name)
-    return bool(number) and int(number[1]) < layers and not _NEEDLESS.search(name)
+    return number is not None and int(number[1]) < layers and not _NEEDLESS.search(name)
 
 
 def _listed(names: Collection[str]) -> str:

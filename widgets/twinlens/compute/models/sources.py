@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from transformers import AutoConfig, AutoTokenizer
+import torch
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers.utils.hub import cached_file
 
+from twinlens.compute.models.adapters import Adapter, adapter_at, attached_adapter
 from twinlens.compute.models.architectures import architecture_of
+from twinlens.compute.models.faults import load_errors
 from twinlens.errors import ModelLoadError
 
 if TYPE_CHECKING:
@@ -28,28 +31,59 @@ class ModelSource:
     name : str
         For people: a hub id, or the last part of a path.
     place : str
-        What transformers is given: a hub id or the absolute path of a folder.
+        What transformers is given: a hub id or the absolute path of a folder; "" for a model in
+        memory.
     gguf : str or None
         File in it, when the weights are a GGUF file.
     revision : str or None
         Branch, tag or commit on the hub.
+    adapter : Adapter or None
+        What changes the model that is there.
+    model : PreTrainedModel or None
+        The model itself, when it is the user's own, in memory.
     """
 
     name: str
     place: str
     gguf: str | None = None
     revision: str | None = None
+    adapter: Adapter | None = None
+    model: PreTrainedModel | None = None
+
+    def shares_weights(self, other: ModelSource) -> bool:
+        """Whether one copy of the weights serves both, with the adapter of one of them off."""
+        adapters = [s.adapter for s in (self, other) if s.adapter is not None]
+        if len(adapters) > 1 and self != other:
+            return False
+        same = (self.place, self.gguf, self.revision) == (other.place, other.gguf, other.revision)
+        return same and self.model is other.model and not any(a.apart for a in adapters)
 
 
-def source_of(name: str | Path, revision: str | None) -> ModelSource:
+def source_of(
+    name: str | os.PathLike[str] | PreTrainedModel,
+    revision: str | None,
+    over: ModelSource | None = None,
+) -> ModelSource:
     """Find out what a user's name for a model means.
+
+    Parameters
+    ----------
+    over : ModelSource, optional
+        What an adapter changes; by default the model that its configuration names.
 
     Raises
     ------
     ModelLoadError
         If it is a path where nothing is, or a folder without weights that may be read.
     """
-    text = str(name)
+    if isinstance(name, torch.nn.Module):
+        return _in_memory(name)
+    if not isinstance(name, str | os.PathLike):
+        raise ModelLoadError(
+            f"a model is given as a hub id, a folder, a .gguf file or a loaded model, not as "
+            f"{type(name).__name__}"
+        )
+    text = os.fspath(name)
     path = Path(text).expanduser()
     if text.endswith(".gguf"):
         local = path.is_file()
@@ -60,39 +94,73 @@ def source_of(name: str | Path, revision: str | None) -> ModelSource:
     if not path.exists():
         if text.count("/") > 1 or text.startswith((".", "/", "~")):
             raise ModelLoadError(f"there is no folder {text!r}")
-        return ModelSource(text, text, None, revision)
-    label = path.resolve().name
+        found = adapter_at(text, text, revision)
+        return _over(found, over) if found else ModelSource(text, text, None, revision)
+    label, place = path.resolve().name, str(path.absolute())
+    found = adapter_at(label, place, revision)
+    if found:
+        _check_weights(path, label, "adapter_model.safetensors")
+        return _over(found, over)
     if not (path / "config.json").is_file():
-        if (path / "adapter_config.json").is_file():
-            raise ModelLoadError(
-                f"{label!r} is a PEFT adapter: merge it into its base model "
-                "(merge_and_unload), save the result and load that"
-            )
         raise ModelLoadError(f"{label!r} is not a model folder: it has no config.json")
-    if not any(path.glob("*.safetensors")):
+    _check_weights(path, label, "*.safetensors")
+    return ModelSource(label, place, None, revision)
+
+
+def tokenizer_source(name: str | os.PathLike[str]) -> ModelSource:
+    """Where a tokenizer comes from: as a model, but nothing beside it need be there."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return ModelSource(path.resolve().name, str(path.absolute()))
+    return source_of(name, None)
+
+
+def _over(adapter: Adapter, base: ModelSource | None) -> ModelSource:
+    """The model that an adapter makes of its base."""
+    if base is None:
+        if not adapter.base:
+            raise ModelLoadError(
+                f"{adapter.name!r} is a PEFT adapter that does not say which model it changes: "
+                "give that model as base"
+            )
+        base = source_of(adapter.base, None)
+        if base.adapter is not None:
+            raise ModelLoadError(
+                f"{adapter.name!r} is a PEFT adapter over another adapter, {base.adapter.name!r}: "
+                "merge that one into its base model and save the result"
+            )
+    return replace(base, name=adapter.name, adapter=adapter)
+
+
+def _check_weights(path: Path, label: str, pattern: str) -> None:
+    if not any(path.glob(pattern)):
+        adapter = "the adapter " if pattern.startswith("adapter") else ""
         pickled = next((f.name for f in sorted(path.iterdir()) if f.suffix in _PICKLES), None)
         raise ModelLoadError(
-            f"{label!r} has its weights only as pickle ({pickled}), which can run code: convert "
-            "them to safetensors (save_pretrained) first"
+            f"{adapter}{label!r} has its weights only as pickle ({pickled}), which can run code: "
+            "convert them to safetensors (save_pretrained) first"
             if pickled
-            else f"{label!r} has no weights: there is no .safetensors file in it"
+            else f"{adapter}{label!r} has no weights: there is no {pattern.removeprefix('*')} file "
+            "in it"
         )
-    return ModelSource(label, str(path.absolute()), None, revision)
 
 
-@contextmanager
-def load_errors(source: ModelSource, what: str) -> Iterator[None]:
-    """Turn whatever the libraries raise for a bad file or a missing network into one sentence."""
-    try:
-        yield
-    except (MemoryError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _in_memory(model: torch.nn.Module) -> ModelSource:
+    """A model that the user has loaded, whatever it is wrapped in."""
+    for wrapper in ("module", "_orig_mod", "module"):
+        model = getattr(model, wrapper, model)
+    adapter = None
+    if hasattr(model, "get_base_model"):
+        adapter, model = attached_adapter(model)
+    name = Path(str(getattr(getattr(model, "config", None), "_name_or_path", ""))).name
+    name = name or type(model).__name__
+    if not isinstance(model, PreTrainedModel) or model.get_output_embeddings() is None:  # type: ignore[no-untyped-call]
         raise ModelLoadError(
-            f"the {what} of {source.name!r} cannot be loaded: check the name, the files and, for a "
-            f"model from the hub, the network ({reason})"
-        ) from error
+            f"{name!r} in memory is no causal language model of transformers, such as "
+            "AutoModelForCausalLM gives"
+        )
+    architecture_of(model.config)
+    return ModelSource(name, "", adapter=adapter, model=model)
 
 
 def load_config(source: ModelSource, trust_remote_code: bool) -> PretrainedConfig:
@@ -105,7 +173,9 @@ def load_config(source: ModelSource, trust_remote_code: bool) -> PretrainedConfi
     UnsupportedArchitectureError
         If its architecture is not in the table.
     """
-    with load_errors(source, "configuration"):
+    if source.model is not None:
+        return source.model.config
+    with load_errors(source.name, "configuration"):
         config = AutoConfig.from_pretrained(
             source.place,
             revision=source.revision,
@@ -119,21 +189,50 @@ def load_config(source: ModelSource, trust_remote_code: bool) -> PretrainedConfi
 def load_tokenizer(source: ModelSource, trust_remote_code: bool) -> PreTrainedTokenizerFast:
     """Tokenizer of a model, one that gives character offsets.
 
+    That of an adapter may lie beside it, and else is that of its base.
+
     Raises
     ------
     ModelLoadError
         If it cannot be read or gives none.
     """
-    with load_errors(source, "tokenizer"):
+    if source.adapter is not None and source.adapter.place:
+        beside = ModelSource(source.name, source.adapter.place, revision=source.adapter.revision)
+        if _has_tokenizer(beside):
+            source = beside
+    with load_errors(source.name, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(
             source.place,
             revision=source.revision,
             trust_remote_code=trust_remote_code,
             **({"gguf_file": source.gguf} if source.gguf else {}),
         )
+    return check_offsets(tokenizer, source.name)
+
+
+def check_offsets(tokenizer: object, name: str) -> PreTrainedTokenizerFast:
+    """The tokenizer, if it gives character offsets.
+
+    Raises
+    ------
+    ModelLoadError
+        If it gives none.
+    """
     if not getattr(tokenizer, "is_fast", False):
         raise ModelLoadError(
-            f"the tokenizer of {source.name!r} gives no character offsets: twinlens needs one in "
-            "the tokenizers library's format (tokenizer.json)"
+            f"the tokenizer of {name!r} gives no character offsets: twinlens needs one in the "
+            "tokenizers library's format (tokenizer.json)"
         )
     return cast("PreTrainedTokenizerFast", tokenizer)
+
+
+def _has_tokenizer(source: ModelSource) -> bool:
+    found = cached_file(
+        source.place,
+        "tokenizer_config.json",
+        revision=source.revision,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return found is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -62,6 +62,8 @@ class Weights:
     source : loaded model, folder or safetensors file
     name : str, optional
         What to call the model; by default the last part of its name.
+    held : context manager, optional
+        Entered whenever weights of a loaded model are looked at.
 
     Attributes
     ----------
@@ -79,8 +81,13 @@ class Weights:
     """
 
     def __init__(
-        self, source: PreTrainedModel | str | os.PathLike[str], name: str | None = None
+        self,
+        source: PreTrainedModel | str | os.PathLike[str],
+        name: str | None = None,
+        *,
+        held: AbstractContextManager[object] | None = None,
     ) -> None:
+        self._held = held or nullcontext()
         self.folder: Path | None = None
         self._files: dict[str, tuple[Path, str]] = {}
         self._open: dict[Path, Any] = {}
@@ -161,10 +168,10 @@ class Weights:
     @contextmanager
     def _filled(self, modules: Sequence[nn.Module]) -> Iterator[None]:
         """Put the stored weights of some modules in place while they are read."""
-        with ExitStack() as undo:
+        with self._held, ExitStack() as undo:
             for module in modules:
                 empty = module.weight
-                if isinstance(empty, nn.Parameter) and empty.is_meta:
+                if self.folder is not None and isinstance(empty, nn.Parameter) and empty.is_meta:
                     module.weight = nn.Parameter(self._read(module), requires_grad=False)
                     undo.callback(setattr, module, "weight", empty)
             yield
@@ -207,7 +214,7 @@ class Weights:
 
     def _unexpected(self) -> set[str]:
         """Stored tensors that are none of the model."""
-        known = self._model.state_dict().keys()
+        known = set(self._model.state_dict())
         known |= {name.removeprefix(f"{self._model.base_model_prefix}.") for name in known}
         return self._files.keys() - known
 

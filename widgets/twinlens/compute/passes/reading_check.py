@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
+from twinlens.compute.models.dense import below_adapters, is_plain
 from twinlens.compute.passes.capture import Capture, capture
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError, UnsupportedArchitectureError
@@ -27,7 +28,6 @@ _TOKENS, _PROMPT = 6, 4
 #: Largest difference that is put down to rounding, as a share of the largest value, and in units
 #: of the last place of a model in half precision.
 _SHARE, _PLACES = 1e-3, 8
-_PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def check_reading(model: PreTrainedModel, name: str, side: Side) -> None:
@@ -168,8 +168,8 @@ def _equal(model: PreTrainedModel, one: Tensor, other: Tensor) -> bool:
 
 def _readable(module: nn.Module) -> bool:
     """Whether weights are there, and neither quantised nor on a disk."""
-    weight = module.weight
-    return isinstance(weight, Tensor) and weight.dtype in _PLAIN and not weight.is_meta
+    inner = below_adapters(module)
+    return is_plain(inner) and not cast(Tensor, inner.weight).is_meta
 
 
 def _bias(module: nn.Module) -> Tensor:

@@ -72,9 +72,10 @@ class SaliencyTables:
         table = self.tables.setdefault((side, name), self.so_far(side, name))
         columns = range(table.shape[1]) if columns is None else columns
         if np.isnan(table[:, columns]).any():
+            held = self._models.held(side)
             with self._models.pieces(side) as model:
                 if name == EXACT and side not in self._orders:
-                    with self._models.lock:
+                    with held:
                         self._orders[side] = self._order(side, model)
                 complete(
                     METHODS[name],
@@ -82,7 +83,7 @@ class SaliencyTables:
                     table,
                     columns,
                     side=side,
-                    guard=self._models.lock,
+                    guard=held,
                     report=report,
                 )
         return table.copy()

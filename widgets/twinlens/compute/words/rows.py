@@ -91,7 +91,8 @@ class WordRows:
     def lengths(self) -> Tensor:
         """Length of each row, float32, on the CPU."""
         # Lengths instead of a normalised copy: that would double the largest matrix there is.
-        lengths = torch.linalg.vector_norm(self.rows, dim=1, dtype=torch.float32).cpu()
+        exact = torch.promote_types(self.rows.dtype, torch.float32)
+        lengths = torch.linalg.vector_norm(self.rows, dim=1, dtype=exact).float().cpu()
         return cast(Tensor, lengths.clamp_min(1e-12))
 
     @cached_property

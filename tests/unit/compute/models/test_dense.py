@@ -1,0 +1,163 @@
+"""Quantised weights: unpacked as they are used, or refused, in every block alike."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from twinlens.compute.live.live import LiveTrace, trace_pair
+from twinlens.compute.models.derivatives import check_differentiable, has_forward_mode
+from twinlens.compute.pair import load_pair
+from twinlens.errors import NotDifferentiableError, UnsupportedArchitectureError
+
+from tests.support import tiny
+
+#: All that is read of weights.
+OF_WEIGHTS = (
+    "neuron/1/3",
+    "neuron/change/1/3/answer",
+    "neurons/1/answer",
+    "heads/write/tuned/1/neuron:3",
+    "components/1",
+    "rotation",
+    "heads/circuits",
+    "word_pairs/info",
+)
+
+
+class Packed(Tensor):
+    """Numbers that are a thousand times too large, and say so."""
+
+    def dequantize(self) -> Tensor:
+        return self.as_subclass(Tensor) / 1000
+
+
+class PackedLinear(nn.Linear):
+    """A linear map with packed weights."""
+
+    def forward(self, given: Tensor) -> Tensor:
+        return nn.functional.linear(given, self.weight.dequantize())
+
+
+class WronglyPackedLinear(nn.Linear):
+    """One that has been laid out anew since its weights were packed."""
+
+    def forward(self, given: Tensor) -> Tensor:
+        return nn.functional.linear(given, self.weight.dequantize().flip(0))
+
+
+class SilentLinear(PackedLinear):
+    """One whose kernel knows no gradient and says nothing."""
+
+    def forward(self, given: Tensor) -> Tensor:
+        return super().forward(given.detach())
+
+
+def packed(model: PreTrainedModel, kind: type[nn.Linear]) -> PreTrainedModel:
+    """A copy of a model with the linear maps of its layers packed."""
+    model = copy.deepcopy(model)
+    for block in model.model.layers:
+        for module in list(block.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, nn.Linear):
+                    made = kind(child.in_features, child.out_features, bias=False)
+                    weight = (child.weight.detach() * 1000).as_subclass(Packed)
+                    made.weight = nn.Parameter(weight, requires_grad=False)
+                    setattr(module, name, made)
+    return model
+
+
+@pytest.fixture(scope="module")
+def traced() -> Callable[[type[nn.Linear] | None], LiveTrace]:
+    base = tiny.model("llama")
+    models = base, tiny.tuned_copy(base)
+
+    def make(kind: type[nn.Linear] | None) -> LiveTrace:
+        sides = [packed(model, kind) for model in models] if kind else models
+        return trace_pair(
+            load_pair(*sides, tokenizer=tiny.tokenizer()), tiny.PROMPT, response=" plain words"
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def plain(traced: Any) -> LiveTrace:
+    return traced(None)
+
+
+def alike(ours: Any, theirs: Any) -> None:
+    if isinstance(ours, dict):
+        for key in ours:
+            alike(ours[key], theirs[key])
+    elif isinstance(ours, list):
+        for one, other in zip(ours, theirs, strict=True):
+            alike(one, other)
+    elif isinstance(ours, float | np.ndarray):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+    else:
+        assert ours == theirs
+
+
+def test_weights_are_unpacked_in_every_block(traced: Any, plain: LiveTrace) -> None:
+    trace = traced(PackedLinear)
+    for key in (*OF_WEIGHTS, "saliency/tuned/gradient_x_input", "heads/effect/tuned/answer"):
+        alike(trace.block(key), plain.block(key))
+    with pytest.raises(UnsupportedArchitectureError, match="what noise does to quantised"):
+        trace.block("null")
+
+
+def test_what_cannot_be_unpacked_is_refused_in_every_block(traced: Any) -> None:
+    trace = traced(WronglyPackedLinear)
+    for key in OF_WEIGHTS:
+        with pytest.raises(UnsupportedArchitectureError, match="are quantised and cannot be look"):
+            trace.block(key)
+    trace.block("saliency/tuned/gradient_x_input")
+
+
+def test_what_cannot_be_differentiated_says_so(traced: Any, plain: LiveTrace) -> None:
+    trace = traced(SilentLinear)
+    gradients = (
+        "saliency/tuned/gradient_x_input",
+        "heads/effect/base/answer",
+        "neurons/effect/tuned/answer",
+    )
+    for key in gradients:
+        with pytest.raises(NotDifferentiableError, match="do not pass through SilentLinear"):
+            trace.block(key)
+    occlusion = "saliency/tuned/occlusion"
+    np.testing.assert_allclose(trace.array(occlusion), plain.array(occlusion), atol=1e-4)
+
+
+def test_plain_models_are_not_tried(plain: LiveTrace) -> None:
+    with plain.pair.model("base") as model:
+        check_differentiable(model)
+        assert has_forward_mode(model)
+        one_way = packed(model, OneWayLinear)
+        check_differentiable(one_way)
+        assert not has_forward_mode(one_way)
+
+
+class _Doubled(torch.autograd.Function):
+    """Knows how it is differentiated backwards, and not forwards."""
+
+    @staticmethod
+    def forward(context: Any, given: Tensor) -> Tensor:
+        return given * 2
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return gradient * 2
+
+
+class OneWayLinear(PackedLinear):
+    """One with a backward pass only, as bitsandbytes has for 8 bits."""
+
+    def forward(self, given: Tensor) -> Tensor:
+        return super().forward(_Doubled.apply(given))

@@ -1,0 +1,117 @@
+"""Where and in which number type models run, as users of transformers say it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from twinlens.compute.models.running import ATTENTION
+from twinlens.errors import ArgumentError, ModelLoadError
+
+if TYPE_CHECKING:
+    from twinlens.compute.models.sources import ModelSource
+
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+
+
+def read_dtype(dtype: torch.dtype | str | None) -> torch.dtype | Literal["auto"] | None:
+    """A number type, "auto" for that of the weights as they are stored, or None.
+
+    Raises
+    ------
+    ArgumentError
+        If it is neither.
+    """
+    if isinstance(dtype, str) and dtype != "auto":
+        dtype = _DTYPES.get(dtype.removeprefix("torch."), dtype)
+    if dtype is None or dtype == "auto" or dtype in _DTYPES.values():
+        return dtype  # type: ignore[return-value]
+    choices = ", ".join(f'"{name}"' for name in ("auto", *_DTYPES))
+    raise ArgumentError(f"dtype is one of {choices}, not {dtype!r}")
+
+
+def read_device(device: str | int | torch.device | None) -> torch.device | None:
+    """A device that is there.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such device.
+    """
+    if device is None:
+        return None
+    there = _devices()
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = None
+    if found is None or found.type not in there or (found.index or 0) >= there[found.type]:
+        listed = [
+            f'"{kind}"' if kind == "cpu" else f'"{kind}:{number}"'
+            for kind, count in there.items()
+            for number in range(count)
+        ]
+        raise ArgumentError(f"device is one of {', '.join(listed)} on this machine, not {device!r}")
+    return found
+
+
+def check_attention(attention: str | None) -> None:
+    """Make sure that the attention asked for is the one that can be looked at.
+
+    Raises
+    ------
+    ArgumentError
+        If it is another one.
+    """
+    if attention not in (None, ATTENTION):
+        raise ArgumentError(
+            f'attn_implementation is "{ATTENTION}", not {attention!r}: no other gives the '
+            "attention patterns that panels show and the derivatives that methods need"
+        )
+
+
+def check_in_memory(
+    source: ModelSource, device: torch.device | None, options: dict[str, Any]
+) -> None:
+    """Make sure that a model in memory is asked for as it is.
+
+    Raises
+    ------
+    ModelLoadError
+        If it is elsewhere, or of another number type.
+    """
+    model = source.model
+    if model is None:
+        return
+    wanted, dtype = device or model.device, options["dtype"]
+    if dtype not in (None, "auto", model.dtype):
+        raise ModelLoadError(
+            f"{source.name!r} is in memory in {model.dtype}: convert it first (model.to(...)), or "
+            "leave out dtype"
+        )
+    same = wanted.type == model.device.type and wanted.index in (None, model.device.index)
+    if not same or options["device_map"] is not None:
+        raise ModelLoadError(
+            f"{source.name!r} is in memory on {model.device}: move it first (model.to(...)), or "
+            "leave out device and device_map"
+        )
+    if options["quantization_config"] is not None:
+        raise ModelLoadError(
+            f"{source.name!r} is in memory as it is: quantization_config is for models that are "
+            "loaded here"
+        )
+
+
+def _devices() -> dict[str, int]:
+    """Kinds of devices on this machine, and how many of each."""
+    found = {"cpu": 1}
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is not None:
+        found[accelerator.type] = torch.accelerator.device_count()
+    return found

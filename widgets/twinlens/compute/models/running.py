@@ -1,0 +1,75 @@
+"""A model that is not ours alone, made ready to run and put back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from twinlens.compute.models.adapters import switches
+from twinlens.errors import ModelLoadError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+#: One attention for everything: sdpa knows no soft caps and no forward-mode gradients.
+ATTENTION = "eager"
+
+
+@contextmanager
+def made_ready(model: PreTrainedModel, adapters: bool | None) -> Iterator[None]:
+    """Evaluation mode, frozen weights, eager attention and no compiled code while inside.
+
+    Everything is as before afterwards, whatever happened inside.
+
+    Parameters
+    ----------
+    adapters : bool or None
+        Whether adapters are on; None leaves them as they are.
+
+    Raises
+    ------
+    ModelLoadError
+        If its attention cannot be looked at.
+    """
+    # Callbacks run last first, each of them even if another fails.
+    with ExitStack() as undo:
+        trainable = [p for p in model.parameters() if p.requires_grad]
+        undo.callback(_require, trainable, True)
+        training = [module for module in model.modules() if module.training]
+        undo.callback(_train, training)
+        model.train(False)
+        if adapters is not None:
+            # Switching on asks for gradients; so it is before they are refused.
+            undo.callback(_require, list(model.parameters()), False)
+            for module in switches(model):
+                if module.disable_adapters == adapters:
+                    undo.callback(module.enable_adapters, not adapters)
+                    module.enable_adapters(adapters)
+        _require([p for p in model.parameters() if p.requires_grad], False)
+        compiled = getattr(model, "_compiled_call_impl", None)
+        if compiled is not None:
+            undo.callback(setattr, model, "_compiled_call_impl", compiled)
+            model._compiled_call_impl = None
+        attention = model.config._attn_implementation
+        if attention != ATTENTION:
+            undo.callback(model.set_attn_implementation, attention)
+            model.set_attn_implementation(ATTENTION)
+            if model.config._attn_implementation != ATTENTION:
+                raise ModelLoadError(
+                    f"the attention of {type(model).__name__} cannot be looked at: load the model "
+                    f'with attn_implementation="{ATTENTION}"'
+                )
+        yield
+
+
+def _require(parameters: list[nn.Parameter], wanted: bool) -> None:
+    for parameter in parameters:
+        parameter.requires_grad_(wanted)
+
+
+def _train(modules: list[nn.Module]) -> None:
+    for module in modules:
+        module.training = True
