@@ -8,7 +8,7 @@ feed-forward layer as rows ``[intermediate, hidden]``. Adding a family is adding
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -213,12 +213,26 @@ def sizes(config: PretrainedConfig) -> Sizes:
         hidden=hidden,
         intermediate=int(inner),
         vocabulary=int(config.vocab_size),
-        positions=getattr(config, "max_position_embeddings", None),
+        positions=_positions(config),
     )
 
 
 #: What configurations call the number of neurons; 4 times the hidden size where none is given.
 _INNER = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
+
+
+def _positions(config: PretrainedConfig) -> int | None:
+    limit: int | None = getattr(config, "max_position_embeddings", None)
+    rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+    factor = rope.get("factor")
+    if limit is None or factor is None:
+        return limit
+    kind = rope.get("rope_type")
+    if kind in ("linear", "dynamic"):
+        return int(factor * limit)
+    # Others say how far they reached before; most configurations count the factor in already.
+    before = rope.get("original_max_position_embeddings") or limit
+    return max(limit, int(factor * before)) if kind in ("yarn", "llama3") else limit
 
 
 def _kv_heads(config: PretrainedConfig) -> int | None:

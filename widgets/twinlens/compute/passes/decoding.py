@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
+from twinlens.compute.passes.rotary import rotary_by_length
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
 from twinlens.support.progress import Report
@@ -53,48 +54,21 @@ def greedy_answers(
     Interrupted
         If `report` asked to stop.
     """
-    if _plain(model):
+    if _plain(model) and not rotary_by_length(model):
         return _together(model, prompts, stop, limit, vocabulary, side, report)
     return [_alone(model, prompt, stop, limit, vocabulary, side, report) for prompt in prompts]
 
 
 #: Generation settings that leave a greedy answer as it is, or are set here.
-_WITHOUT_EFFECT = frozenset(
-    [
-        "bos_token_id",
-        "eos_token_id",
-        "pad_token_id",
-        "decoder_start_token_id",
-        "transformers_version",
-        "_from_model_config",
-        "do_sample",
-        "temperature",
-        "top_k",
-        "top_p",
-        "min_p",
-        "top_h",
-        "typical_p",
-        "epsilon_cutoff",
-        "eta_cutoff",
-        "max_length",
-        "max_new_tokens",
-        "max_time",
-        "stop_strings",
-        "num_beams",
-        "num_beam_groups",
-        "num_return_sequences",
-        "early_stopping",
-        "length_penalty",
-        "use_cache",
-        "cache_implementation",
-        "cache_config",
-        "return_dict_in_generate",
-        "output_attentions",
-        "output_hidden_states",
-        "output_scores",
-        "output_logits",
-    ]
-)
+_WITHOUT_EFFECT = {
+    *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"),
+    *("transformers_version", "_from_model_config"),
+    *("do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p"),
+    *("epsilon_cutoff", "eta_cutoff", "max_length", "max_new_tokens", "max_time", "stop_strings"),
+    *("num_beams", "num_beam_groups", "num_return_sequences", "early_stopping", "length_penalty"),
+    *("use_cache", "cache_implementation", "cache_config", "return_dict_in_generate"),
+    *("output_attentions", "output_hidden_states", "output_scores", "output_logits"),
+}
 
 
 def _plain(model: PreTrainedModel) -> bool:
