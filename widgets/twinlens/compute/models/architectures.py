@@ -365,14 +365,13 @@ def split_heads(config: PretrainedConfig, rows: list[Tensor]) -> tuple[Tensor, T
     shape, fused = sizes(config), architecture_of(config).fused
     if fused == "interleaved":
         shared = shape.heads // shape.kv_heads
-        groups = rows[0].unflatten(0, (shape.kv_heads, shared + 2, -1))
+        groups = rows[0].reshape(shape.kv_heads, shared + 2, -1, *rows[0].shape[1:])
         return groups[:, :shared].flatten(0, 1), groups[:, -2], groups[:, -1]
     if fused == "stacked":
         size = rows[0].shape[0] // (shape.heads + 2 * shape.kv_heads)
         rows = list(torch.split(rows[0], [n * size for n in _counts(shape)]))
-    query, key, value = (
-        part.unflatten(0, (n, -1)) for part, n in zip(rows, _counts(shape), strict=True)
-    )
+    parts = zip(rows, _counts(shape), strict=True)
+    query, key, value = (part.reshape(count, -1, *part.shape[1:]) for part, count in parts)
     return query, key, value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -107,7 +107,7 @@ def _alone(
         if report:
             report(next(steps), limit, f"answer of {side}")
 
-    settings = copy.deepcopy(model.generation_config)
+    settings: Any = copy.deepcopy(model.generation_config)
     settings.update(
         do_sample=False,
         **dict.fromkeys(("temperature", "top_k", "top_p", "min_p", "typical_p", "top_h")),
@@ -122,7 +122,7 @@ def _alone(
     )
     ids = torch.tensor([list(prompt)], device=model.device)
     with torch.no_grad():
-        output = model.generate(
+        output = cast(Any, model).generate(
             ids,
             attention_mask=torch.ones_like(ids),
             generation_config=settings,
