@@ -175,7 +175,7 @@ def fold_together(
     opened: AbstractContextManager[Cut | None] = cut_open(model) if cut else nullcontext()
     length = texts.embedded.shape[1]
     with torch.enable_grad(), rotary_of(model, length), around, opened as at:
-        output = model.base_model(inputs_embeds=embedded, use_cache=False, **placed)
+        output = architectures.body(model)(inputs_embeds=embedded, use_cache=False, **placed)
         hidden = output.last_hidden_state[:, places]
     size = max(1, _LOGITS_AT_ONCE // (len(hidden) * int(model.config.vocab_size)))
     weights = [
