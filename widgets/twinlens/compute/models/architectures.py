@@ -185,6 +185,17 @@ def architecture_of(config: PretrainedConfig) -> Architecture:
     return ARCHITECTURES[name]
 
 
+def text_part(config: PretrainedConfig) -> PretrainedConfig:
+    """Configuration of the part that reads text, of a model that reads pictures or sound, too."""
+    text: PretrainedConfig | None = getattr(config, "text_config", None)
+    if text is None or config.model_type in ARCHITECTURES:
+        return config
+    for name in ("_commit_hash", "quantization_config", "tie_word_embeddings"):
+        if getattr(config, name, None) is not None:
+            setattr(text, name, getattr(config, name))
+    return text
+
+
 def register_architecture(name: str, architecture: Architecture) -> None:
     """Tell twinlens where a family of models keeps its parts.
 

@@ -67,7 +67,7 @@ def load_weights(
     weights: dict[str, Any] = (
         {"gguf_file": source.gguf}
         if source.gguf
-        else {"use_safetensors": True, "key_mapping": names.WRAPPERS}
+        else {"use_safetensors": True, "key_mapping": names.WRAPPERS | names.TEXT_PART}
     )
     # Weights made in a caller's inference mode could never enter a gradient.
     with (

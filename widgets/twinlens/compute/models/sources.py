@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from transformers import AutoConfig, AutoTokenizer
 
-from twinlens.compute.models.architectures import architecture_of
+from twinlens.compute.models.architectures import architecture_of, text_part
 from twinlens.errors import ModelLoadError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def load_errors(source: ModelSource, what: str) -> Iterator[None]:
 
 
 def load_config(source: ModelSource, trust_remote_code: bool) -> PretrainedConfig:
-    """Configuration of a model of a supported architecture.
+    """Configuration of a model of a supported architecture, or of its part that reads text.
 
     Raises
     ------
@@ -112,6 +112,7 @@ def load_config(source: ModelSource, trust_remote_code: bool) -> PretrainedConfi
             trust_remote_code=trust_remote_code,
             **({"gguf_file": source.gguf} if source.gguf else {}),
         )
+    config = text_part(config)
     architecture_of(config)
     return cast("PretrainedConfig", config)
 
