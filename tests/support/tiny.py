@@ -35,6 +35,13 @@ _SHAPE: dict[str, Any] = {
 }
 _ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+_SCALED = {
+    "logits_scaling": 4.0,
+    "residual_multiplier": 0.5,
+    "embedding_multiplier": 6.0,
+    "attention_multiplier": 0.2,
+}
+_GPT2 = {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_inner": 48, "n_positions": 128}
 _SPECIAL: dict[str, dict[str, Any]] = {
     "apertus": {"rope_parameters": _ROPE},
     "cohere": {"logit_scale": 0.25},
@@ -46,7 +53,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "gemma3_text": {"head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8},
     "glm": {"head_dim": 8},
     "glm4": {"head_dim": 8},
-    "gpt2": {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_inner": 48, "n_positions": 128},
+    "gpt2": _GPT2,
     "gpt_oss": {
         "num_local_experts": 4,
         "num_experts_per_tok": 2,
@@ -54,13 +61,16 @@ _SPECIAL: dict[str, dict[str, Any]] = {
         "sliding_window": 8,
         "rope_parameters": _ROPE,
     },
-    "granite": {
-        "logits_scaling": 4.0,
-        "residual_multiplier": 0.5,
-        "embedding_multiplier": 6.0,
-        "attention_multiplier": 0.2,
-    },
+    "gpt_bigcode": _GPT2,
+    "gptj": _GPT2 | {"rotary_dim": 4},
+    "granite": _SCALED,
+    "granitemoe": _SCALED | {"num_local_experts": 4, "num_experts_per_tok": 2},
     "helium": {"head_dim": 8},
+    "hunyuan_v1_dense": {"head_dim": 8},
+    "hunyuan_v1_moe": {"head_dim": 8},
+    "internlm3": {"head_dim": 8},
+    "jais2": {"head_dim": 8},
+    "llama4_text": {"head_dim": 8},
     "ministral": {"head_dim": 8, "sliding_window": 8},
     "ministral3": {
         "head_dim": 8,
@@ -83,7 +93,12 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "qwen3_moe": _EXPERTS | {"head_dim": 8},
     "seed_oss": {"head_dim": 8},
     "smollm3": {"no_rope_layer_interval": 2},
+    "vaultgemma": {"head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8},
 }
+
+
+#: Families whose heads share no keys and values, and say so by saying nothing.
+_NO_GROUPS = ("falcon", "gpt_neox", "opt", "persimmon")
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -110,10 +125,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def config(architecture: str, **changes: Any) -> PretrainedConfig:
     """A configuration of a few thousand parameters."""
-    shape = _SPECIAL["gpt2"] if architecture == "gpt2" else _SHAPE | _SPECIAL.get(architecture, {})
+    special = _SPECIAL.get(architecture, {})
+    shape = special if "n_embd" in special else _SHAPE | special
     fixed = {"bos_token_id": 0, "eos_token_id": 1, "vocab_size": 340}
-    if architecture in ("falcon", "gpt_neox", "opt"):
+    if architecture in _NO_GROUPS:
         shape = {name: value for name, value in shape.items() if name != "num_key_value_heads"}
+    if "num_hidden_layers" in changes and "n_embd" in special:
+        changes["n_layer"] = changes.pop("num_hidden_layers")
     return AutoConfig.for_model(architecture, **(shape | fixed | changes))
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 import twinlens as tl
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 from twinlens.compute.concepts.neurons import neuron_ablation, neuron_effects
 from twinlens.compute.heads.gates import Replacement, answer_logprobs, gate_gradients
 from twinlens.compute.live.live import trace_pair
@@ -282,3 +282,51 @@ def test_texts_together_equal_texts_alone(tmp_path: Path, architecture: str) -> 
             assert one.answers[side].tokens == alone.answers[side].tokens
             scale = np.abs(alone.values[side]).max()
             np.testing.assert_allclose(one.values[side], alone.values[side], atol=1e-4 * scale)
+
+
+_TEXT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "head_dim": 8,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": 128,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 1,
+    "vocab_size": 340,
+}
+_VISION = {
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "image_size": 28,
+    "patch_size": 14,
+}
+PICTURES = {
+    "gemma3": ({"sliding_window": 8, "query_pre_attn_scalar": 8}, {}),
+    "mistral3": ({"model_type": "mistral"}, {"model_type": "pixtral", "head_dim": 8}),
+    "llama4": ({"intermediate_size_mlp": 48, "num_local_experts": 2}, {}),
+}
+
+
+@pytest.mark.parametrize("architecture", PICTURES)
+def test_text_part_of_a_model_that_reads_pictures(tmp_path: Path, architecture: str) -> None:
+    text, vision = PICTURES[architecture]
+    config = AutoConfig.for_model(
+        architecture, text_config=_TEXT | text, vision_config=_VISION | vision
+    )
+    torch.manual_seed(0)
+    whole = AutoModelForImageTextToText.from_config(config).eval()
+    for side in SIDES:
+        whole.save_pretrained(tmp_path / side)
+        tiny.tokenizer().save_pretrained(tmp_path / side)
+    pair = tl.load_pair(tmp_path / "base", tmp_path / "tuned")
+    with pair.model("base") as model, torch.no_grad():
+        expected = whole(input_ids=torch.tensor([IDS])).logits
+        torch.testing.assert_close(model(torch.tensor([IDS])).logits, expected, atol=1e-6, rtol=0)
+        assert not any("vision" in name for name, _ in model.named_modules())
+        loaded = Weights(model).layer(1)
+    torch.testing.assert_close(Weights(tmp_path / "base").layer(1).query, loaded.query)

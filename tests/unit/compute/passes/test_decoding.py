@@ -99,5 +99,5 @@ def test_work_with_settings_is_interrupted_and_checked(model: PreTrainedModel) -
     assert seen[-1] == (3, LIMIT, "answer of base")
     broken = copy.deepcopy(model)
     broken.lm_head.weight[3, 0] = torch.nan
-    with pytest.raises(NotFiniteError, match="base model .* its output"):
+    with pytest.raises(NotFiniteError, match=r"base model .* its output"):
         answers(broken)

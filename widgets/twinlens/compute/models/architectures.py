@@ -7,8 +7,8 @@ feed-forward layer as rows ``[intermediate, hidden]``. Adding a family is adding
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -65,34 +65,37 @@ class Architecture:
             )
 
 
-_PLAIN = (
-    "arcee",
-    "bitnet",
-    "cohere",
-    "cohere2",
-    "ernie4_5",
-    "glm",
-    "glm4",
-    "granite",
-    "helium",
-    "llama",
-    "ministral",
-    "ministral3",
-    "mistral",
-    "olmo",
-    "qwen2",
-    "qwen3",
-    "seed_oss",
-    "smollm3",
-    "stablelm",
+#: As Llama: every module under its default name.
+_PLAIN = {
+    *("arcee", "bitnet", "cohere", "cohere2", "cwm", "ernie4_5", "glm", "glm4", "granite"),
+    *("helium", "hunyuan_v1_dense", "internlm3", "jais2", "llama", "ministral", "ministral3"),
+    *("mistral", "olmo", "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm"),
+}
+#: As Llama, with a mixture of experts in place of the feed-forward layer.
+_EXPERTS = {
+    *("cohere2_moe", "ernie4_5_moe", "exaone_moe", "glm4_moe", "gpt_oss", "hunyuan_v1_moe"),
+    *("minimax_m2", "mixtral", "olmoe", "phimoe", "qwen2_moe", "qwen3_moe", "solar_open"),
+}
+_GPT2 = Architecture(
+    layers="transformer.h",
+    final_norm="transformer.ln_f",
+    query_key_value=("attn.c_attn",),
+    fused="stacked",
+    attention_norm="ln_1",
+    attention_out="attn.c_proj",
+    feed_forward_out="mlp.c_proj",
 )
-_EXPERTS = ("gpt_oss", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
 
 ARCHITECTURES: dict[str, Architecture] = {
     **dict.fromkeys(_PLAIN, Architecture()),
     **dict.fromkeys(_EXPERTS, Architecture(feed_forward_out="mlp", experts=True)),
-    **dict.fromkeys(("gemma", "gemma2", "gemma3_text"), Architecture(norm_offset=1.0)),
+    **dict.fromkeys(
+        ("gemma", "gemma2", "gemma3_text", "vaultgemma"), Architecture(norm_offset=1.0)
+    ),
     **dict.fromkeys(("olmo2", "olmo3", "exaone4"), Architecture(attention_norm="")),
+    "flex_olmo": Architecture(attention_norm="", feed_forward_out="mlp", experts=True),
+    "granitemoe": Architecture(feed_forward_out="block_sparse_moe", experts=True),
+    "llama4_text": Architecture(feed_forward_out="feed_forward", experts=True),
     "apertus": Architecture(attention_norm="attention_layernorm"),
     "nemotron": Architecture(norm_offset=1.0),
     "starcoder2": Architecture(feed_forward_out="mlp.c_proj"),
@@ -109,14 +112,13 @@ ARCHITECTURES: dict[str, Architecture] = {
         attention_out="self_attn.out_proj",
         feed_forward_out="fc2",
     ),
-    "gpt2": Architecture(
-        layers="transformer.h",
-        final_norm="transformer.ln_f",
-        query_key_value=("attn.c_attn",),
-        fused="stacked",
-        attention_norm="ln_1",
-        attention_out="attn.c_proj",
-        feed_forward_out="mlp.c_proj",
+    **dict.fromkeys(("gpt2", "gpt_bigcode"), _GPT2),
+    "gptj": replace(
+        _GPT2,
+        query_key_value=tuple(f"attn.{name}_proj" for name in "qkv"),
+        fused="no",
+        attention_out="attn.out_proj",
+        feed_forward_out="mlp.fc_out",
     ),
     "gpt_neox": Architecture(
         layers="gpt_neox.layers",
@@ -124,6 +126,13 @@ ARCHITECTURES: dict[str, Architecture] = {
         query_key_value=("attention.query_key_value",),
         fused="interleaved",
         attention_out="attention.dense",
+        feed_forward_out="mlp.dense_4h_to_h",
+    ),
+    "persimmon": Architecture(
+        final_norm="model.final_layernorm",
+        query_key_value=("self_attn.query_key_value",),
+        fused="interleaved",
+        attention_out="self_attn.dense",
         feed_forward_out="mlp.dense_4h_to_h",
     ),
     "falcon": Architecture(
@@ -176,6 +185,17 @@ def architecture_of(config: PretrainedConfig) -> Architecture:
     return ARCHITECTURES[name]
 
 
+def text_part(config: PretrainedConfig) -> PretrainedConfig:
+    """Configuration of the part that reads text, of a model that reads pictures or sound, too."""
+    text: PretrainedConfig | None = getattr(config, "text_config", None)
+    if text is None or config.model_type in ARCHITECTURES:
+        return config
+    for name in ("_commit_hash", "quantization_config", "tie_word_embeddings"):
+        if getattr(config, name, None) is not None:
+            setattr(text, name, getattr(config, name))
+    return text
+
+
 def register_architecture(name: str, architecture: Architecture) -> None:
     """Tell twinlens where a family of models keeps its parts.
 
@@ -213,7 +233,7 @@ def sizes(config: PretrainedConfig) -> Sizes:
         hidden=hidden,
         intermediate=int(inner),
         vocabulary=int(config.vocab_size),
-        positions=getattr(config, "max_position_embeddings", None),
+        positions=_positions(config),
     )
 
 
@@ -221,9 +241,25 @@ def sizes(config: PretrainedConfig) -> Sizes:
 _INNER = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
 
 
+def _positions(config: PretrainedConfig) -> int | None:
+    limit: int | None = getattr(config, "max_position_embeddings", None)
+    rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+    factor = rope.get("factor")
+    if limit is None or factor is None:
+        return limit
+    kind = rope.get("rope_type")
+    if kind in ("linear", "dynamic"):
+        return int(factor * limit)
+    # Others say how far they reached before; most configurations count the factor in already.
+    before = rope.get("original_max_position_embeddings") or limit
+    return max(limit, int(factor * before)) if kind in ("yarn", "llama3") else limit
+
+
 def _kv_heads(config: PretrainedConfig) -> int | None:
     # Falcon's number of them counts only in its newer form.
-    if getattr(config, "multi_query", False) and not config.new_decoder_architecture:
+    if getattr(config, "multi_query", False) and not getattr(
+        config, "new_decoder_architecture", False
+    ):
         return 1
     names = ("num_key_value_heads", "num_kv_heads")
     return next(filter(None, (getattr(config, name, None) for name in names)), None)
@@ -232,6 +268,11 @@ def _kv_heads(config: PretrainedConfig) -> int | None:
 def layers(model: PreTrainedModel) -> list[nn.Module]:
     """The layers, first to last."""
     return list(cast(nn.ModuleList, model.get_submodule(architecture_of(model.config).layers)))
+
+
+def body(model: PreTrainedModel) -> nn.Module:
+    """The model without its unembedding; its output has a ``last_hidden_state``."""
+    return model.get_submodule(architecture_of(model.config).layers.rpartition(".")[0])
 
 
 def final_norm(model: PreTrainedModel) -> nn.Module:
@@ -351,14 +392,13 @@ def split_heads(config: PretrainedConfig, rows: list[Tensor]) -> tuple[Tensor, T
     shape, fused = sizes(config), architecture_of(config).fused
     if fused == "interleaved":
         shared = shape.heads // shape.kv_heads
-        groups = rows[0].unflatten(0, (shape.kv_heads, shared + 2, -1))
+        groups = rows[0].reshape(shape.kv_heads, shared + 2, -1, *rows[0].shape[1:])
         return groups[:, :shared].flatten(0, 1), groups[:, -2], groups[:, -1]
     if fused == "stacked":
         size = rows[0].shape[0] // (shape.heads + 2 * shape.kv_heads)
         rows = list(torch.split(rows[0], [n * size for n in _counts(shape)]))
-    query, key, value = (
-        part.unflatten(0, (n, -1)) for part, n in zip(rows, _counts(shape), strict=True)
-    )
+    parts = zip(rows, _counts(shape), strict=True)
+    query, key, value = (part.reshape(count, -1, *part.shape[1:]) for part, count in parts)
     return query, key, value
 
 

@@ -74,7 +74,7 @@ def load_weights(
     weights: dict[str, Any] = (
         {"gguf_file": source.gguf}
         if source.gguf
-        else {"use_safetensors": True, "key_mapping": names.WRAPPERS}
+        else {"use_safetensors": True, "key_mapping": names.WRAPPERS | names.TEXT_PART}
     )
     packed = options["quantization_config"] or getattr(config, "quantization_config", None)
     # Packed weights are put where they belong while they are read, and not moved afterwards.

@@ -11,6 +11,11 @@ WRAPPERS = {
     r"^(?:(?:module|_orig_mod|_fsdp_wrapped_module)\.)+": "",
     r"\.(?:(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+": ".",
 }
+#: Where a model that reads pictures or sound, too, keeps its part for text.
+TEXT_PART = {
+    r"^(?:language_model\.model|model\.language_model)\.": "model.",
+    r"^language_model\.lm_head\.": "lm_head.",
+}
 _LISTED = 3
 #: Parts of names that a plain checkpoint does not have, and why it has them.
 _CAUSES = {
@@ -19,14 +24,18 @@ _CAUSES = {
     r"weight_scale|qweight|qzeros|absmax|quant_state|weight_packed|\.SCB$": "its weights are "
     "quantised, but its config.json has no quantization_config that says how",
 }
-#: What old or calibrated checkpoints hold beside the weights and no model needs.
-_NEEDLESS = re.compile(r"(inv_freq|masked_bias|attn\.bias|attention\.bias|[^t]_scale)$")
+#: What old or calibrated checkpoints hold beside the weights and no model needs, and parts that
+#: read pictures or sound.
+_NEEDLESS = re.compile(
+    r"(inv_freq|masked_bias|attn\.bias|attention\.bias|[^t]_scale)$"
+    r"|^(?:model\.)?(?:vision_|visual|audio_|multi_modal_projector|embed_(?:vision|audio))"
+)
 _LAYER = re.compile(r"\.(\d+)\.")
 
 
 def plain(name: str) -> str:
-    """The name of a tensor without what wrapped its module while it was trained."""
-    for pattern, instead in WRAPPERS.items():
+    """The name of a tensor without what wrapped its module, and as the part for text has it."""
+    for pattern, instead in (WRAPPERS | TEXT_PART).items():
         name = re.sub(pattern, instead, name)
     return name
 

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.utils.hub import cached_file
 
 from twinlens.compute.models.adapters import Adapter, adapter_at, attached_adapter
-from twinlens.compute.models.architectures import architecture_of
+from twinlens.compute.models.architectures import architecture_of, text_part
 from twinlens.compute.models.faults import load_errors
 from twinlens.errors import ModelLoadError
 
@@ -164,7 +164,7 @@ def _in_memory(model: torch.nn.Module) -> ModelSource:
 
 
 def load_config(source: ModelSource, trust_remote_code: bool) -> PretrainedConfig:
-    """Configuration of a model of a supported architecture.
+    """Configuration of a model of a supported architecture, or of its part that reads text.
 
     Raises
     ------
@@ -182,6 +182,7 @@ def load_config(source: ModelSource, trust_remote_code: bool) -> PretrainedConfi
             trust_remote_code=trust_remote_code,
             **({"gguf_file": source.gguf} if source.gguf else {}),
         )
+    config = text_part(config)
     architecture_of(config)
     return cast("PretrainedConfig", config)
 

@@ -281,6 +281,7 @@ def _skeleton(folder: Path, label: str) -> PreTrainedModel:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelLoadError(f"the configuration of {label!r} cannot be read ({error})") from error
+    config = architectures.text_part(config)
     architectures.architecture_of(config)
     if getattr(config, "quantization_config", None):
         raise UnsupportedArchitectureError(

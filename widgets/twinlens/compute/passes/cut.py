@@ -84,7 +84,7 @@ def states_at_cut(model: PreTrainedModel, embedded: Tensor, **placed: Tensor) ->
         raise _ReachedError
 
     with _hooked(model, into_layer, out_of_heads), suppress(_ReachedError):
-        model.base_model(inputs_embeds=embedded, use_cache=False, **placed)
+        architectures.body(model)(inputs_embeds=embedded, use_cache=False, **placed)
     return cut.states
 
 

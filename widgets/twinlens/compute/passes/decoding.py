@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
+from twinlens.compute.passes.rotary import rotary_by_length
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
 from twinlens.support.progress import Report
@@ -53,48 +54,21 @@ def greedy_answers(
     Interrupted
         If `report` asked to stop.
     """
-    if _plain(model):
+    if _plain(model) and not rotary_by_length(model):
         return _together(model, prompts, stop, limit, vocabulary, side, report)
     return [_alone(model, prompt, stop, limit, vocabulary, side, report) for prompt in prompts]
 
 
 #: Generation settings that leave a greedy answer as it is, or are set here.
-_WITHOUT_EFFECT = frozenset(
-    [
-        "bos_token_id",
-        "eos_token_id",
-        "pad_token_id",
-        "decoder_start_token_id",
-        "transformers_version",
-        "_from_model_config",
-        "do_sample",
-        "temperature",
-        "top_k",
-        "top_p",
-        "min_p",
-        "top_h",
-        "typical_p",
-        "epsilon_cutoff",
-        "eta_cutoff",
-        "max_length",
-        "max_new_tokens",
-        "max_time",
-        "stop_strings",
-        "num_beams",
-        "num_beam_groups",
-        "num_return_sequences",
-        "early_stopping",
-        "length_penalty",
-        "use_cache",
-        "cache_implementation",
-        "cache_config",
-        "return_dict_in_generate",
-        "output_attentions",
-        "output_hidden_states",
-        "output_scores",
-        "output_logits",
-    ]
-)
+_WITHOUT_EFFECT = {
+    *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"),
+    *("transformers_version", "_from_model_config"),
+    *("do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p"),
+    *("epsilon_cutoff", "eta_cutoff", "max_length", "max_new_tokens", "max_time", "stop_strings"),
+    *("num_beams", "num_beam_groups", "num_return_sequences", "early_stopping", "length_penalty"),
+    *("use_cache", "cache_implementation", "cache_config", "return_dict_in_generate"),
+    *("output_attentions", "output_hidden_states", "output_scores", "output_logits"),
+}
 
 
 def _plain(model: PreTrainedModel) -> bool:
@@ -133,7 +107,7 @@ def _alone(
         if report:
             report(next(steps), limit, f"answer of {side}")
 
-    settings = copy.deepcopy(model.generation_config)
+    settings: Any = copy.deepcopy(model.generation_config)
     settings.update(
         do_sample=False,
         **dict.fromkeys(("temperature", "top_k", "top_p", "min_p", "typical_p", "top_h")),
@@ -148,7 +122,7 @@ def _alone(
     )
     ids = torch.tensor([list(prompt)], device=model.device)
     with torch.no_grad():
-        output = model.generate(
+        output = cast(Any, model).generate(
             ids,
             attention_mask=torch.ones_like(ids),
             generation_config=settings,

@@ -20,6 +20,7 @@ from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.compute.passes.conditions import Conditions, Prefix, observed
 from twinlens.compute.passes.cut import Cut, cut_open
 from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.rotary import rotary_of
 from twinlens.compute.passes.targets import Target
 
 #: Bounds the logits in memory.
@@ -172,8 +173,9 @@ def fold_together(
     # Not every family that cannot be observed takes positions, and there they are the default.
     placed = texts.placed(start, start + embedded.shape[1]) if conditions else {}
     opened: AbstractContextManager[Cut | None] = cut_open(model) if cut else nullcontext()
-    with torch.enable_grad(), around, opened as at:
-        output = model.base_model(inputs_embeds=embedded, use_cache=False, **placed)
+    length = texts.embedded.shape[1]
+    with torch.enable_grad(), rotary_of(model, length), around, opened as at:
+        output = architectures.body(model)(inputs_embeds=embedded, use_cache=False, **placed)
         hidden = output.last_hidden_state[:, places]
     size = max(1, _LOGITS_AT_ONCE // (len(hidden) * int(model.config.vocab_size)))
     weights = [

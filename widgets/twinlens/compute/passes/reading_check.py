@@ -123,7 +123,7 @@ def _wrong_weights(
         yield f"the norm of layer {layer} does not multiply by its weight"
     out = architectures.attention_out(model, layer)
     down = architectures.feed_forward_out(model, layer)
-    heads = kept.heads[layer].unflatten(-1, (shape.heads, -1))
+    heads = kept.heads[layer].reshape(_TOKENS, shape.heads, -1)
     if _readable(out):
         weights = architectures.output_weights(model, layer).float().cpu()
         rebuilt = torch.einsum("thk,hdk->td", heads, weights) + _bias(out)

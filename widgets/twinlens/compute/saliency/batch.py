@@ -17,6 +17,7 @@ from twinlens.compute.models.architectures import Sizes
 from twinlens.compute.models.models import Models
 from twinlens.compute.passes.conditions import hookable
 from twinlens.compute.passes.reading import Reading
+from twinlens.compute.passes.rotary import rotary_by_length
 from twinlens.compute.passes.targets import probability
 from twinlens.compute.saliency.gradients import GRADIENT_X_INPUT, slopes_together
 from twinlens.compute.saliency.registry import complete
@@ -180,9 +181,11 @@ def _values(
             place: (reading.prompt_length, reading.answer_length)
             for place, reading in readings.items()
         }
-        # Padding is hidden by a mask, which not every family can be given.
+        # Padding is hidden by a mask, which not every family can be given; nor do texts of
+        # different lengths have one rotary position in every family.
+        together = hookable(model) and not rotary_by_length(model)
         alone = [[place] for place in lengths]
-        groups = _groups(pair.sizes, lengths) if hookable(model) else alone
+        groups = _groups(pair.sizes, lengths) if together else alone
         return dict(_each(groups, work, errors))
 
 

@@ -231,7 +231,7 @@ def attention_rollout(reading: Reading, _: Wanted) -> Iterator[Piece]:
     patterns: list[Tensor] = []
     if hookable(model):
         with torch.no_grad(), observed(model, Conditions(patterns=patterns)):
-            model.base_model(reading.read, use_cache=False)
+            architectures.body(model)(reading.read, use_cache=False)
     if len(patterns) != len(architectures.layers(model)):
         raise UnsupportedArchitectureError(
             f"cannot be computed: attention patterns of {model.config.model_type!r} models cannot "

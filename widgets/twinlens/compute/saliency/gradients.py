@@ -29,6 +29,7 @@ from twinlens.compute.passes.folding import (
     segments,
 )
 from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.rotary import rotary_of
 from twinlens.compute.passes.targets import Target, contrast, log_probability, logit, probability
 from twinlens.compute.saliency.products import Products, keeping, reusing
 from twinlens.compute.saliency.registry import Piece, SaliencyMethod, Wanted, saliency_method
@@ -165,7 +166,12 @@ def _rows(texts: Texts, wanted: Wanted, target: Target, directions: Tensor) -> I
         conditions = Conditions(
             prefix=Prefix(folded.stored, start) if start else None, hidden=texts.padding
         )
-        with torch.no_grad(), observed(model, conditions), reusing(products, start):
+        with (
+            torch.no_grad(),
+            rotary_of(model, length),
+            observed(model, conditions),
+            reusing(products, start),
+        ):
             changes = torch.func.vmap(derivative)(tangents)
         yield rows, slice(None), torch.einsum("rbmd,bmd->brm", precise(changes), weights)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from twinlens.compute.passes.conditions import Conditions, Prefix, hookable, observed
 from twinlens.compute.passes.folding import embed
 from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.rotary import rotary_of
 from twinlens.compute.saliency.registry import Piece, SaliencyMethod, Wanted, saliency_method
 from twinlens.contract.manifest import Method
 from twinlens.contract.wire import Array
@@ -114,7 +115,7 @@ def occluded(
     around = observed(model, conditions) if hookable(model) else nullcontext()
     # Not every family that cannot be hooked takes positions, and there they are the default.
     numbers = torch.arange(start, texts.shape[1], device=embedded.device).expand(count, -1)
-    with torch.no_grad(), around:
+    with torch.no_grad(), rotary_of(model, length), around:
         logits = model(
             inputs_embeds=texts[:, start:],
             use_cache=False,

@@ -1,0 +1,116 @@
+"""Rotary positions that depend on the length of the text, and how far scaled ones reach."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from twinlens.compute.models.architectures import sizes
+from twinlens.compute.passes.decoding import greedy_answers
+from twinlens.compute.passes.reading import Reading
+from twinlens.compute.passes.rotary import rotary_of
+from twinlens.compute.saliency import gradients
+from twinlens.contract.wire import Array
+
+from tests.support import tiny
+from tests.support.saliency import table
+
+LONG = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0] * 4,
+    "long_factor": [4.0] * 4,
+    "original_max_position_embeddings": 32,
+}
+DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}
+PROMPT, LENGTH = 20, 52
+
+
+@pytest.fixture(scope="module", params=["longrope", "dynamic"])
+def model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    """Reads 32 tokens as they are, and more of them with other frequencies."""
+    made = (
+        tiny.model(
+            "phi3", rope_parameters=LONG, original_max_position_embeddings=32, num_hidden_layers=2
+        )
+        if request.param == "longrope"
+        else tiny.model(
+            "llama", rope_parameters=DYNAMIC, max_position_embeddings=32, num_hidden_layers=2
+        )
+    )
+    return made.requires_grad_(False)
+
+
+def ids() -> list[int]:
+    return np.random.default_rng(0).integers(2, 340, LENGTH).tolist()
+
+
+def plain(model: PreTrainedModel, embedded: Tensor) -> Tensor:
+    """Log-probabilities of the answer, read in one pass."""
+    logits = model(inputs_embeds=embedded, use_cache=False).logits[0, PROMPT - 1 :]
+    answer = torch.tensor(ids()[PROMPT:])[:, None]
+    return logits.log_softmax(dim=-1).gather(-1, answer)[:, 0]
+
+
+@pytest.mark.parametrize("ratio", [1e-9, 1e9], ids=["forward", "reverse"])
+def test_answer_longer_than_prompt(
+    model: PreTrainedModel, ratio: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gradients, "FORWARD_OVER_REVERSE", ratio)
+    embedded = model.get_input_embeddings()(torch.tensor([ids()[:-1]])).requires_grad_()
+    scores = plain(model, embedded)
+    slopes = [torch.autograd.grad(score, embedded, retain_graph=True)[0] for score in scores]
+    expected: Array = (torch.stack(slopes) * embedded).sum(-1)[:, 0, :PROMPT].T.detach().numpy()
+    ours = table("gradient_x_input_logprob", Reading(model, ids(), PROMPT))
+    np.testing.assert_allclose(ours, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_pieces_have_the_frequencies_of_the_whole(model: PreTrainedModel) -> None:
+    rotary = model.model.rotary_emb
+    kind = rotary.rope_type
+    nothing, places = torch.zeros(()), torch.arange(LENGTH)[None]
+    whole = rotary(nothing, places)[0]
+    alone = rotary(nothing, places[:, :8])[0]
+    assert not torch.allclose(alone, whole[:, :8])
+    with rotary_of(model, LENGTH):
+        torch.testing.assert_close(rotary(nothing, places[:, :8])[0], whole[:, :8])
+    assert rotary.rope_type == kind
+    torch.testing.assert_close(rotary(nothing, places[:, :8])[0], alone)
+
+
+def test_answer_that_crosses_the_length_equals_generate(model: PreTrainedModel) -> None:
+    prompts = [ids()[:28], ids()[:5]]
+    ours = greedy_answers(model, prompts, stop=[], limit=8, vocabulary=340, side="base")
+    model.generation_config.eos_token_id = None
+    for prompt, answer in zip(prompts, ours, strict=True):
+        made = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=8)
+        assert answer == made[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize(
+    ("rope", "reach"),
+    [
+        ({"rope_type": "default"}, 128),
+        ({"rope_type": "linear", "factor": 2.0}, 256),
+        ({"rope_type": "dynamic", "factor": 4.0}, 512),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}, 256),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}, 128),
+        (
+            {
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "original_max_position_embeddings": 8,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+            },
+            128,
+        ),
+    ],
+)
+def test_scaled_positions_reach_as_far_as_they_say(rope: dict[str, Any], reach: int) -> None:
+    config = tiny.config("llama", rope_parameters={"rope_theta": 10000.0, **rope})
+    assert sizes(config).positions == reach
