@@ -114,7 +114,11 @@ OTHERS: list[tuple[dict[str, Any], type[TwinlensError], str]] = [
     ({"seed": 0}, ArgumentError, "an explorer has no seed"),
     ({"do_sample": True, "top_p": 0.9}, ArgumentError, "an explorer has no do_sample, top_p"),
     ({"_manifest": {}}, ArgumentError, "an explorer has no _manifest"),
-    ({"method": "gradient"}, ArgumentError, "no saliency method 'gradient': use one of gradient_x"),
+    (
+        {"method": "gradient"},
+        ArgumentError,
+        "no saliency method 'gradient': use one of occl",
+    ),
     ({"method": 3}, ArgumentError, "method=3 cannot be: method is a text"),
     ({"theme": "pink"}, ArgumentError, "theme='pink' cannot be: use one of auto, light, dark"),
     ({"presentation": "yes"}, ArgumentError, "presentation is True or False"),
