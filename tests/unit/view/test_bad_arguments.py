@@ -9,7 +9,13 @@ import pytest
 import twinlens as tl
 from twinlens.compute.models.models import Models
 from twinlens.compute.pair import Pair
-from twinlens.errors import AnswerError, ArgumentError, PromptError, TwinlensError
+from twinlens.errors import (
+    AnswerError,
+    ArgumentError,
+    PromptError,
+    TwinlensError,
+    UnknownBlockError,
+)
 
 TEXT = "Name the opposite. hot"
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": TEXT}]
@@ -114,7 +120,11 @@ OTHERS: list[tuple[dict[str, Any], type[TwinlensError], str]] = [
     ({"seed": 0}, ArgumentError, "an explorer has no seed"),
     ({"do_sample": True, "top_p": 0.9}, ArgumentError, "an explorer has no do_sample, top_p"),
     ({"_manifest": {}}, ArgumentError, "an explorer has no _manifest"),
-    ({"method": "gradient"}, ArgumentError, "no saliency method 'gradient': use one of gradient_x"),
+    (
+        {"method": "gradient"},
+        ArgumentError,
+        "no saliency method 'gradient': use one of occl",
+    ),
     ({"method": 3}, ArgumentError, "method=3 cannot be: method is a text"),
     ({"theme": "pink"}, ArgumentError, "theme='pink' cannot be: use one of auto, light, dark"),
     ({"presentation": "yes"}, ArgumentError, "presentation is True or False"),
@@ -154,6 +164,17 @@ def test_it_is_refused_in_one_line_before_a_model_runs(
     with pytest.raises(error, match=says) as caught:
         tl.explore(demo, prompt, **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("side", ["Base", "", None, 3])
+def test_a_side_is_base_or_tuned(demo: Pair, side: Any) -> None:
+    trace = tl.explore(demo, TEXT, answer=" cold").trace
+    for ask in (trace.saliency, trace.own_answer, trace.head_effect):
+        with pytest.raises(UnknownBlockError, match=r"one of base, tuned|no block"):
+            ask(side)
+    for key in (None, 3, "", "attention/base"):
+        with pytest.raises(UnknownBlockError, match=r"no block|a block is named by a text"):
+            trace.block(key)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("pair", [None, "demo", ("base", "tuned"), object()])

@@ -361,6 +361,8 @@ def read(key: str, manifest: Manifest) -> Asked:
         If there is no such block, or a parameter is out of range in this trace: the message names
         the choices.
     """
+    if not isinstance(key, str):
+        raise UnknownBlockError(f"a block is named by a text such as 'disagreement', not {key!r}")
     match = find(key)
     if match is None or match[0].page:
         first_part = key.split("/")[0]

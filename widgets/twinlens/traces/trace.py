@@ -104,9 +104,9 @@ class Trace(ABC):
 
     def own_answer(self, side: Side, report: Report | None = None) -> str:
         """What a model answers by itself, whatever answer is read; generated if need be."""
-        known = self.manifest.answers[side].own_text
-        if known is not None:
-            return known
+        read = self.manifest.answers.get(side)
+        if read is not None and read.own_text is not None:
+            return read.own_text
         return str(cast(dict[str, Any], self.block(blocks.own_answer(side), report))["text"])
 
     def frame(self, key: str, report: Report | None = None) -> pd.DataFrame:

@@ -132,7 +132,7 @@ def test_only_what_is_read_is_generated(
     m = trace.manifest
     assert [side for side in SIDES if m.answers[side].own_text is not None] == generated
     assert manifest_from_json(json.loads(json.dumps(m.to_json()))) == m
-    recorded = [key for key in list(trace.keys()) if key.startswith("answer/")]
+    recorded = [key for key in list(trace.keys()) if key.startswith("answer/own")]
     assert recorded == [f"answer/own/{side}" for side in SIDES if side not in generated]
     own = trace_pair(pair, tiny.PROMPT, response="own", max_new_tokens=3).manifest.answers
     for side in SIDES:

@@ -45,7 +45,7 @@ def ids_of(trace: LiveTrace) -> list[int]:
 
 def test_a_real_model_answers(real_trace: LiveTrace) -> None:
     m = real_trace.manifest
-    assert m.answers["base"].own_text.startswith(" Rome")
+    assert real_trace.own_answer("base").startswith(" Rome")
     assert "".join(m.prompt_tokens[i].text for i in m.segment_positions("instruction")) == (
         INSTRUCTION
     )

@@ -16,7 +16,7 @@ from twinlens.contract.words import Given
 from twinlens.errors import AnswerError
 
 from tests.support import tiny
-from tests.support.tokenizer_kinds import byte_level
+from tests.support.tokenizer_kinds import byte_level, unloaded
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +98,12 @@ def test_a_study_reads_the_same(added: Pair) -> None:
             rtol=1e-4,
             atol=1e-8,
         )
+
+
+def test_an_embedding_that_was_never_trained_is_said() -> None:
+    pair = unloaded(byte_level(), byte_level(turns=False))
+    assert read_prompt(pair, "Name", template=True).note == (
+        "base's tokenizer does not know <|im_start|>, <|im_end|>: the embedding that base has "
+        "there may never have been trained."
+    )
+    assert read_prompt(pair, "Name").note == ""

@@ -255,7 +255,11 @@ def _check_shared(pair: Models, prompt: Prompt, ids: list[int]) -> None:
             )
     length, limit = len(prompt.tokens) + len(ids), pair.positions
     if limit is not None and length > limit:
+        room = limit - len(prompt.tokens)
+        what = (
+            f"response to {room}" if room > 0 else f"prompt to {max(limit - len(ids), limit // 2)}"
+        )
         raise AnswerError(
             f"prompt and response have {length} tokens, but the models read at most {limit}: "
-            f"shorten the response to {max(limit - len(prompt.tokens), 0)} tokens"
+            f"shorten the {what} tokens"
         )

@@ -206,15 +206,21 @@ def _rendered(
 
 
 def _note(pair: Models, ids: Sequence[int]) -> str:
-    """What each model reads in place of tokens that it does not know."""
+    """What each model reads for tokens that it, or its tokenizer, does not know."""
     said = []
+    show = pieces(pair.tokenizers["tuned"])
     for side in SIDES:
-        unknown = [i for i in dict.fromkeys(ids) if i >= pair.rows(side)]
-        if unknown:
-            show = pieces(pair.tokenizers["tuned"])
-            names = ", ".join(show(i) for i in unknown)
+        rows, known = pair.rows(side), pair.known_ids(side)
+        absent = ", ".join(show(i) for i in dict.fromkeys(ids) if i >= rows)
+        unused = ", ".join(show(i) for i in dict.fromkeys(ids) if known <= i < rows)
+        if absent:
             stand_in = pieces(pair.tokenizers[side])(pair.stand_in(side))
-            said.append(f"{side} does not know {names} and reads {stand_in} in their place.")
+            said.append(f"{side} does not know {absent} and reads {stand_in} in their place.")
+        if unused:
+            said.append(
+                f"{side}'s tokenizer does not know {unused}: the embedding that {side} has there "
+                "may never have been trained."
+            )
     return " ".join(said)
 
 
