@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,7 +217,7 @@ def read_prompt_text(prompt: str) -> str:
     """
     if prompt == "-":
         try:
-            prompt = click.get_binary_stream("stdin").read().decode("utf-8-sig")
+            prompt = sys.stdin.buffer.read().decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise PromptError(
                 f"standard input is no UTF-8 text (byte {error.start}): convert it, for example "
