@@ -43,6 +43,8 @@ from twinlens.traces.trace import Trace
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
 
+#: Raised by click 8.2 and later where a command has no arguments.
+_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 DEMO_PAGE = "twinlens-demo.html"
 
 
@@ -150,7 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         click.echo(f"twinlens: {error.strerror or error}: {error.filename or ''}", err=True)
         code = 1
-    except click.exceptions.NoArgsIsHelpError as error:
+    except _HELP as error:
         error.show()
         code = error.exit_code
     except click.UsageError as error:

@@ -26,7 +26,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
-class _Text(click.ParamType):
+class _Text(click.ParamType):  # type: ignore[type-arg]
     """Text of any characters."""
 
     name = "text"
@@ -195,16 +195,11 @@ def device_option(command: Command) -> Command:
     return click.option("--device", help="Such as cuda:0; the CPU by default.")(command)
 
 
-def load_models(base: str, tuned: str, *, dtype: str | None, **options: Any) -> Pair:
+def load_models(base: str, tuned: str, **options: Any) -> Pair:
     """The pair that the arguments and `model_options` name; ``demo demo`` is the embedded one."""
-    import torch
-
     from twinlens.compute.pair import demo_pair, load_pair
 
-    if (base, tuned) == ("demo", "demo"):
-        return demo_pair()
-    number_type: Any = dtype if dtype in (None, "auto") else getattr(torch, dtype or "")
-    return load_pair(base, tuned, dtype=number_type, **options)
+    return demo_pair() if (base, tuned) == ("demo", "demo") else load_pair(base, tuned, **options)
 
 
 def read_prompt_text(prompt: str) -> str:
