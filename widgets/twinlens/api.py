@@ -147,8 +147,8 @@ def word_pairs(
 
     Parameters
     ----------
-    base, tuned : path
-        Model folders, or safetensors files with a ``config.json`` beside them.
+    base, tuned : path or hub id
+        Model folders, safetensors files with a ``config.json`` beside them, or models of the hub.
     words : Vocabulary, path or iterable of str, optional
         Words to describe heads with: a file of one word per line, or the words; by default the
         20,000 most frequent English ones, or those of a small tokenizer.
@@ -159,7 +159,8 @@ def word_pairs(
     **settings
         ``cooccurrence`` (a GloVe or word2vec file, or a function from words to vectors; by
         default the base model's input embeddings), ``top`` (K), ``z``, ``frequent``, ``cache``
-        (whether or where finished layers are kept) and ``device``.
+        (whether or where finished layers are kept) and ``device``; ``base_revision`` and
+        ``tuned_revision`` on the hub.
 
     Returns
     -------

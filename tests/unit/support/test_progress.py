@@ -7,13 +7,19 @@ from tqdm import tqdm
 from twinlens.support import progress
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
 class Drawn(tqdm):
     """A bar that draws into memory."""
 
     made: list[Drawn]
+    screen = Terminal
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, file=io.StringIO(), mininterval=0, **kwargs)
+        super().__init__(*args, file=self.screen(), mininterval=0, **kwargs)
         Drawn.made.append(self)
 
     @property
@@ -46,3 +52,16 @@ def test_a_bar_ends_full_however_far_it_came():
     with progress.progress("recording", Drawn) as report:
         report(1, 5, "saliency/base")
     assert Drawn.made[0].n == Drawn.made[0].total
+
+
+def test_a_bar_is_silent_where_the_stream_is_no_terminal(monkeypatch):
+    monkeypatch.setattr(progress, "PATIENCE", 0)
+    stream = io.StringIO()
+
+    def bar(**settings):
+        return tqdm(file=stream, mininterval=0, **settings)
+
+    with progress.progress("recording", bar) as report:
+        report(1, 2, "saliency/base")
+        report(2, 2, "saliency/base")
+    assert stream.getvalue() == ""

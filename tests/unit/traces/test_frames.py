@@ -52,10 +52,9 @@ def test_rows_of_arrays_are_named_by_their_axes(trace):
 
 
 def test_tables_of_saliency_by_key_and_by_accessor_are_the_same(trace):
-    pd.testing.assert_frame_equal(
-        trace.saliency("tuned").to_frame(),
-        trace.frame(blocks.saliency("tuned", "gradient_x_input")),
-    )
+    method = "gradient_x_input"
+    by_key = trace.frame(blocks.saliency("tuned", method))
+    pd.testing.assert_frame_equal(trace.saliency("tuned", method).to_frame(), by_key)
 
 
 def test_rows_of_records(trace):

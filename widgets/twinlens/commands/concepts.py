@@ -8,21 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from twinlens.commands.options import PATH, bar, file_options, json_option, output_folder
+
 if TYPE_CHECKING:
     from twinlens.labels.questions import Annotation
     from twinlens.weights.components import ConceptComparison
 
 
 @click.command()
-@click.argument("base", type=click.Path(path_type=Path))
-@click.argument("tuned", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder.")
+@click.argument("base")
+@click.argument("tuned")
+@output_folder(required=True)
 @click.option(
     "--components",
     type=click.IntRange(min=1),
     help="Leading components per layer; the paper looks at 300.  [default: 50, or the rank]",
 )
-@click.option("--words", type=click.IntRange(min=1), default=15, show_default=True)
+@click.option(
+    "--words",
+    type=click.IntRange(min=1),
+    default=15,
+    show_default=True,
+    help="Words per component.",
+)
 @click.option(
     "--vocabulary",
     default="tokens",
@@ -30,15 +38,22 @@ if TYPE_CHECKING:
     help="tokens, words (20,000 English words), or a file with one word per line.",
 )
 @click.option("--layer", "layers", type=int, multiple=True, help="A layer; all by default.")
-@click.option("--labels", type=click.Path(path_type=Path), help="Names and labels from a file.")
+@click.option("--labels", type=PATH, help="Names and labels from a file.")
 @click.option("--endpoint", help="Base URL of an OpenAI-compatible endpoint that names components.")
 @click.option("--model", help="Model behind the endpoint; the key is in OPENAI_API_KEY.")
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="How often the endpoint is asked for each component.",
+)
+@file_options
+@json_option
 def concepts(
-    base: Path,
-    tuned: Path,
-    out: Path,
+    base: str,
+    tuned: str,
+    output: Path,
     components: int | None,
     words: int,
     vocabulary: str,
@@ -47,19 +62,22 @@ def concepts(
     endpoint: str | None,
     model: str | None,
     rounds: int,
+    tokenizer: str | None,
+    base_revision: str | None,
+    tuned_revision: str | None,
     as_json: bool,
 ) -> None:
-    """Compare the feed-forward components of BASE and TUNED (model folders), from weights alone.
+    """Compare the feed-forward components of BASE and TUNED, from weights alone.
 
-    Writes tables and figures into a folder; finished layers and answers are kept, so that stopped
-    work goes on where it was.
+    They are hub ids, folders or safetensors files. Writes tables and figures into a folder;
+    finished layers and answers are kept, so that stopped work goes on where it was.
     """
-    from tqdm import tqdm
-
     from twinlens.commands.result_files import write_concepts
     from twinlens.compute.concepts.compare import compare_concepts
     from twinlens.compute.concepts.components import ConceptSettings
-    from twinlens.support.progress import progress
+    from twinlens.compute.models.sources import load_tokenizer, source_of
+    from twinlens.compute.models.stored import stored_weights
+    from twinlens.labels.annotate import read_annotations
     from twinlens.weights.vocabulary import vocabulary as read_vocabulary
 
     if bool(endpoint) != bool(model):
@@ -71,20 +89,21 @@ def concepts(
         words=words,
         vocabulary="tokens" if vocabulary == "tokens" else _vocabulary(vocabulary, read_vocabulary),
     )
-    with progress("components", tqdm) as report:
+    annotations = read_annotations(labels) if labels else []
+    with bar("components") as report:
         comparison = compare_concepts(
-            base, tuned, settings=settings, layers=layers or None, report=report
+            stored_weights(base, base_revision),
+            stored_weights(tuned, tuned_revision),
+            load_tokenizer(source_of(tokenizer, None), False) if tokenizer else None,
+            settings=settings,
+            layers=layers or None,
+            report=report,
         )
-    written = write_concepts(comparison, out)
-    annotations: list[Annotation] = []
-    if labels is not None:
-        from twinlens.labels.annotate import read_annotations
-
-        annotations = read_annotations(labels)
-    elif endpoint and model:
+    written = write_concepts(comparison, output)
+    if endpoint and model:
         annotations = _ask(comparison, endpoint, model, words, rounds)
     if annotations:
-        written += _write_labels(out, annotations)
+        written += _write_labels(output, annotations)
     summary = {
         **comparison.parameters,
         "layers": [
@@ -103,18 +122,15 @@ def _vocabulary(source: str, read: Any) -> Any:
 def _ask(
     comparison: ConceptComparison, endpoint: str, model: str, words: int, rounds: int
 ) -> list[Annotation]:
-    from tqdm import tqdm
-
     from twinlens.labels.annotate import annotate, components_of
     from twinlens.labels.endpoint import Endpoint
-    from twinlens.support.progress import progress
 
     components = [
         component
         for layer, block in comparison.blocks.items()
         for component in components_of(layer, block, words)
     ]
-    with progress("naming components", tqdm) as report:
+    with bar("naming components") as report:
         return annotate(components, Endpoint(model, endpoint), rounds=range(rounds), report=report)
 
 

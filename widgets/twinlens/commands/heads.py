@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from twinlens.errors import TwinlensError
+from twinlens.commands.options import (
+    PATH,
+    TEXT,
+    bar,
+    device_option,
+    file_options,
+    json_option,
+    output_file,
+)
 
 if TYPE_CHECKING:
     from twinlens.weights.head_words import HeadWords
@@ -16,13 +24,19 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("base", type=click.Path(path_type=Path))
-@click.argument("tuned", type=click.Path(path_type=Path))
-@click.option("--words", type=click.Path(path_type=Path), help="File with one word per line.")
-@click.option("--vectors", type=click.Path(path_type=Path), help="GloVe or word2vec text file.")
+@click.argument("base")
+@click.argument("tuned")
+@click.option("--words", type=PATH, help="File with one word per line.")
+@click.option("--vectors", type=PATH, help="GloVe or word2vec text file.")
 @click.option("--top", type=click.IntRange(min=1), help="K, words per neuron and side.")
 @click.option("--z", type=float, default=1.96, show_default=True, help="Of the threshold.")
-@click.option("--frequent", type=click.IntRange(min=1), default=3000, show_default=True)
+@click.option(
+    "--frequent",
+    type=click.IntRange(min=1),
+    default=3000,
+    show_default=True,
+    help="Most frequent words that the threshold is taken over.",
+)
 @click.option(
     "--layers",
     "group",
@@ -34,23 +48,19 @@ if TYPE_CHECKING:
 @click.option(
     "--list",
     "lists",
-    type=(str, click.Path(path_type=Path)),
+    type=(str, PATH),
     multiple=True,
     metavar="NAME FILE",
     help="Word list; later ones are tested against the first.",
 )
-@click.option("--word", help="Only say in which heads the pairs of this word changed.")
-@click.option("--device", help="Such as cuda:0; the CPU by default.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help=".html: the figure; .csv: the pairs of all heads.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--word", type=TEXT, help="Only say in which heads the pairs of this word changed.")
+@output_file(".html", ".csv", about=".html: the figure; .csv: the pairs of all heads.")
+@file_options
+@device_option
+@json_option
 def heads(
-    base: Path,
-    tuned: Path,
+    base: str,
+    tuned: str,
     words: Path | None,
     vectors: Path | None,
     group: int,
@@ -62,21 +72,21 @@ def heads(
 ) -> None:
     """Say which words the heads of TUNED put together more often than those of BASE.
 
-    Reads the weights of two model folders or safetensors files layer by layer, finds the word
-    pairs of every head, and counts how often the words of some lists rise (table 3 of Wu et al.
-    2310.00492): by default instruction verbs against general verbs.
+    Reads the weights of two models (hub ids, folders or safetensors files) layer by layer, finds
+    the word pairs of every head, and counts how often the words of some lists rise (table 3 of Wu
+    et al. 2310.00492): by default instruction verbs against general verbs.
     """
-    from twinlens.api import word_pairs
+    from twinlens.compute.heads.search import stored_search
     from twinlens.weights.vocabulary import vocabulary
 
-    if output is not None and output.suffix not in (".html", ".csv"):
-        raise TwinlensError(f"the file to write ends in .html or .csv, not {output.suffix!r}")
-    head_words = word_pairs(base, tuned, words, cooccurrence=vectors, **settings)
+    word_lists = {name: vocabulary(path).words for name, path in lists}
+    search = stored_search(base, tuned, words, cooccurrence=vectors, **settings)
+    with bar("word pairs") as report:
+        head_words = search.find(None, report)
     if word is not None:
         rows = head_words.word(word)
         click.echo(json.dumps(rows, ensure_ascii=False) if as_json else _heads_of(word, rows))
         return
-    word_lists = {name: vocabulary(path).words for name, path in lists}
     table = head_words.table(word_lists or None, group=group)
     if output is not None:
         _write(head_words, table, output)

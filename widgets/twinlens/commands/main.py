@@ -13,14 +13,25 @@ import webbrowser
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
 from twinlens import __version__
 from twinlens.commands.concepts import concepts
 from twinlens.commands.heads import heads
-from twinlens.commands.options import page_options, prompt_options
+from twinlens.commands.options import (
+    PATH,
+    TEXT,
+    bar,
+    check_file,
+    load_models,
+    model_options,
+    output_file,
+    page_options,
+    prompt_options,
+    read_prompt_text,
+)
 from twinlens.commands.study import COMMANDS
 from twinlens.contract.words import SIDES
 from twinlens.errors import TwinlensError
@@ -28,10 +39,14 @@ from twinlens.measures.findings import Findings
 from twinlens.measures.plain_text import findings_of
 from twinlens.measures.summary import changed_heads, changed_layers, trace_score
 from twinlens.pages.page import to_html
-from twinlens.support.progress import progress
 from twinlens.traces import recording
 from twinlens.traces.trace import Trace
 
+if TYPE_CHECKING:
+    from twinlens.compute.pair import Pair
+
+#: Raised by click 8.2 and later where a command has no arguments.
+_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 DEMO_PAGE = "twinlens-demo.html"
 
 
@@ -42,9 +57,10 @@ def twinlens() -> None:
 
 
 @twinlens.command()
-@click.option("--prompt", help="What both models read.  [default: the first prepared prompt]")
-@click.option("--instruction", multiple=True, help="Part of the prompt that is the instruction.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(DEMO_PAGE))
+@click.option(
+    "--prompt", type=TEXT, help="What both models read.  [default: the first prepared prompt]"
+)
+@output_file(".html", default=Path(DEMO_PAGE), show_default=True, about="Page to write.")
 @prompt_options
 @page_options
 def demo(
@@ -58,25 +74,20 @@ def demo(
         prompt = prepared["prompt"]
         instruction = instruction or (prepared["instruction"],)
         context = context or (prepared["context"],)
+    prompt = read_prompt_text(prompt)
     _explain(demo_pair, prompt, instruction, context=context, template=True, **options)
 
 
 @twinlens.command()
 @click.argument("base")
 @click.argument("tuned")
-@click.option("--prompt", required=True, help="What both models read; - reads standard input.")
-@click.option("--instruction", multiple=True, help="Part of the prompt that is the instruction.")
-@click.option("--template", is_flag=True, help="Use the tuned model's chat template for both.")
-@click.option("--device", help="Such as cuda:0; the CPU by default.")
 @click.option(
-    "--memory",
-    type=click.Choice(["both", "sequential"]),
-    default="both",
-    show_default=True,
-    help="Keep both models loaded, or never more than one.",
+    "--prompt", type=TEXT, required=True, help="What both models read; - reads standard input."
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+@click.option("--template", is_flag=True, help="Use the tuned model's chat template for both.")
+@output_file(".html", required=True, about="Page to write.")
 @prompt_options
+@model_options
 @page_options
 def explain(
     base: str,
@@ -85,31 +96,44 @@ def explain(
     instruction: tuple[str, ...],
     template: bool,
     device: str | None,
+    device_map: str | None,
+    dtype: str | None,
     memory: Literal["both", "sequential"],
+    tokenizer: str | None,
+    base_revision: str | None,
+    tuned_revision: str | None,
+    trust_remote_code: bool,
     **options: Any,
 ) -> None:
     """Run BASE and TUNED (hub ids, folders or .gguf files) on a prompt and write a page."""
-    from twinlens.compute.pair import load_pair
+    prompt = read_prompt_text(prompt)
 
-    if prompt == "-":
-        prompt = sys.stdin.read()
-    _explain(
-        lambda: load_pair(base, tuned, device=device, memory=memory),
-        prompt,
-        instruction,
-        template=template,
-        **options,
-    )
+    def load() -> Pair:
+        return load_models(
+            base,
+            tuned,
+            device=device,
+            device_map=device_map,
+            dtype=dtype,
+            memory=memory,
+            tokenizer=tokenizer,
+            base_revision=base_revision,
+            tuned_revision=tuned_revision,
+            trust_remote_code=trust_remote_code,
+        )
+
+    _explain(load, prompt, instruction, template=template, **options)
 
 
 @twinlens.command("open")
-@click.argument("recorded", metavar="FILE.twl", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Page to write.")
+@click.argument("recorded", metavar="FILE.twl", type=PATH)
+@output_file(".html", about="Page to write.  [default: FILE.html]")
 @page_options
 def open_recording(recorded: Path, output: Path | None, as_json: bool, **options: Any) -> None:
     """Summarise a recording and write its page; needs no models."""
     trace = recording.read(recorded)
     page = output or recorded.with_suffix(".html")
+    check_file(page)
     _finish(trace, page, as_json=as_json, saved=None, **options)
 
 
@@ -119,6 +143,9 @@ for command in (*COMMANDS, concepts, heads):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
+    if not sys.stderr.isatty():
+        # Bars of the libraries: what is no terminal keeps every state of them.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         code = twinlens.main(arguments, prog_name="twinlens", standalone_mode=False)
     except TwinlensError as error:
@@ -127,6 +154,14 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         click.echo(f"twinlens: {error.strerror or error}: {error.filename or ''}", err=True)
         code = 1
+    except _HELP as error:
+        error.show()
+        code = error.exit_code
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "twinlens"
+        message = " ".join(error.format_message().split())
+        click.echo(f"twinlens: {message} (see {path} --help)", err=True)
+        code = error.exit_code
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -152,9 +187,7 @@ def _explain(
 ) -> None:
     from twinlens.compute.live.live import trace_pair
 
-    for target in (output, save):
-        _check_folder(target)
-    with _bar("loading the models") as report:
+    with bar("loading the models") as report:
         pair = load()
         trace = trace_pair(
             pair,
@@ -167,7 +200,7 @@ def _explain(
             report=report,
         )
     if save is not None:
-        with _bar("recording") as report:
+        with bar("recording") as report:
             recording.write(trace, save, report)
     _finish(trace, output, as_json=as_json, saved=save, **options)
 
@@ -182,12 +215,11 @@ def _finish(
     budget_mb: float,
     title: str | None,
 ) -> None:
-    _check_folder(output)
-    with _bar("summarising") as report:
+    with bar("summarising") as report:
         summary = summarise(trace, report)
     if not as_json:
         click.echo(as_text(summary))
-    with _bar("writing the page") as report:
+    with bar("writing the page") as report:
         page = to_html(trace, output, title=title, budget_mb=budget_mb, report=report)
     summary["page"] = {
         "path": str(page.path),
@@ -273,17 +305,6 @@ def _literal(text: str) -> str:
     """Text of a model on one line; control characters must not reach the terminal."""
     escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return f"“{escaped}”"
-
-
-def _bar(title: str) -> Any:
-    from tqdm import tqdm
-
-    return progress(title, tqdm)
-
-
-def _check_folder(target: Path | None) -> None:
-    if target is not None and not target.resolve().parent.is_dir():
-        raise TwinlensError(f"there is no folder {target.parent} to write {target.name} into")
 
 
 def _has_screen() -> bool:

@@ -1,22 +1,110 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what is checked before models run."""
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from twinlens.errors import PromptError, TwinlensError
 from twinlens.pages.page import DEFAULT_BUDGET_MB
+from twinlens.support.progress import progress
+
+if TYPE_CHECKING:
+    from twinlens.compute.pair import Pair
 
 Command = Callable[..., Any]
+Option = Callable[[Command], Command]
+
+PATH = click.Path(path_type=Path)
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+# What no text on a command line or in a file has: half characters, and NUL.
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+
+
+class _Text(click.ParamType):  # type: ignore[type-arg]
+    """Text of any characters."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        if _NO_TEXT.search(value):
+            raise PromptError(
+                f"{_named(param)} is no UTF-8 text: give it in the terminal's encoding, or in "
+                "UTF-8 on standard input"
+            )
+        return str(value)
+
+
+TEXT = _Text()
+
+
+class _Output(click.Option):
+    """An option known by an older name, too, which help does not show."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        names = self.opts
+        try:
+            self.opts = [name for name in names if name != "--out"]
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
+
+
+class _NewFile(click.Path):
+    """A file to write, which can be written."""
+
+    def __init__(self, *suffixes: str) -> None:
+        super().__init__(path_type=Path)
+        self.suffixes = suffixes
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        target = Path(super().convert(value, param, ctx))  # type: ignore[arg-type]
+        check_file(target, self.suffixes)
+        return target
+
+
+class _NewFolder(click.Path):
+    """A folder to write into, which is there or can be made."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        target = Path(super().convert(value, param, ctx))  # type: ignore[arg-type]
+        places = (target.absolute(), *target.absolute().parents)
+        there = next(place for place in places if place.exists())
+        if not there.is_dir():
+            raise TwinlensError(f"{there} is a file: name a folder to write into")
+        return target
+
+
+def output_file(*suffixes: str, about: str, **settings: Any) -> Option:
+    """``-o``, a file to write: checked before anything runs."""
+    names = ("-o", "--output", "--out", "output")
+    return click.option(*names, cls=_Output, type=_NewFile(*suffixes), help=about, **settings)
+
+
+def output_folder(
+    *, about: str = "Folder to write into; made if need be.", **settings: Any
+) -> Option:
+    """``-o``, a folder to write into: checked before anything runs."""
+    names = ("-o", "--output", "--out", "output")
+    return click.option(*names, cls=_Output, type=_NewFolder(), help=about, **settings)
+
+
+def json_option(command: Command) -> Command:
+    """``--json``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print the summary as JSON, for machines."
+    )(command)
 
 
 def page_options(command: Command) -> Command:
     """Options of every command that writes a page."""
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
+        json_option,
         click.option("--open/--no-open", "show", default=None, help="Open the page in a browser."),
         click.option(
             "--budget-mb",
@@ -25,24 +113,145 @@ def page_options(command: Command) -> Command:
             show_default=True,
             help="Largest size of the page.",
         ),
-        click.option("--title", help="Title of the page."),
+        click.option("--title", type=TEXT, help="Title of the page."),
     ):
         command = option(command)
     return command
 
 
 def prompt_options(command: Command) -> Command:
-    """Options of every command that runs models."""
+    """Options of every command that runs models on a prompt."""
     for option in (
-        click.option("--save", type=click.Path(path_type=Path), help="Also record a .twl file."),
-        click.option("--max-new-tokens", type=click.IntRange(min=1), default=64, show_default=True),
+        click.option("--save", type=_NewFile(".twl"), help="Also record a .twl file."),
+        click.option(
+            "--max-new-tokens",
+            type=click.IntRange(min=1),
+            default=64,
+            show_default=True,
+            help="Longest answer.",
+        ),
         click.option(
             "--response",
+            type=TEXT,
             default="shared",
             show_default=True,
             help="own, shared, base, tuned, or the text of an answer both models read.",
         ),
-        click.option("--context", multiple=True, help="Part of the prompt that is context."),
+        click.option(
+            "--context", type=TEXT, multiple=True, help="Part of the prompt that is context."
+        ),
+        click.option(
+            "--instruction",
+            type=TEXT,
+            multiple=True,
+            help="Part of the prompt that is the instruction.",
+        ),
     ):
         command = option(command)
     return command
+
+
+def model_options(command: Command) -> Command:
+    """Options of every command that loads two models, for `load_models`."""
+    for option in (
+        click.option(
+            "--trust-remote-code",
+            is_flag=True,
+            help="Run code that comes with a model; only for models you trust.",
+        ),
+        click.option(
+            "--memory",
+            type=click.Choice(["both", "sequential"]),
+            default="both",
+            show_default=True,
+            help="Keep both models loaded, or never more than one.",
+        ),
+        click.option(
+            "--dtype",
+            type=click.Choice(DTYPES),
+            help="Floating-point type.  [default: float32 on the CPU, else as stored]",
+        ),
+        click.option("--device-map", help="Spread each model over devices, such as auto."),
+        device_option,
+        file_options,
+    ):
+        command = option(command)
+    return command
+
+
+def file_options(command: Command) -> Command:
+    """Options of every command that reads two models."""
+    for option in (
+        click.option("--tuned-revision", help="Branch, tag or commit of TUNED on the hub."),
+        click.option("--base-revision", help="Branch, tag or commit of BASE on the hub."),
+        click.option("--tokenizer", help="Tokenizer of both models: a folder or hub id."),
+    ):
+        command = option(command)
+    return command
+
+
+def device_option(command: Command) -> Command:
+    """``--device``."""
+    return click.option("--device", help="Such as cuda:0; the CPU by default.")(command)
+
+
+def load_models(base: str, tuned: str, **options: Any) -> Pair:
+    """The pair that the arguments and `model_options` name; ``demo demo`` is the embedded one."""
+    from twinlens.compute.pair import demo_pair, load_pair
+
+    return demo_pair() if (base, tuned) == ("demo", "demo") else load_pair(base, tuned, **options)
+
+
+def read_prompt_text(prompt: str) -> str:
+    """A prompt as it was given, or from standard input where it is ``-``.
+
+    Raises
+    ------
+    PromptError
+        If it is empty, or standard input is no UTF-8 text.
+    """
+    if prompt == "-":
+        try:
+            prompt = sys.stdin.buffer.read().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise PromptError(
+                f"standard input is no UTF-8 text (byte {error.start}): convert it, for example "
+                "with iconv -f latin1 -t utf8"
+            ) from error
+        if _NO_TEXT.search(prompt):
+            raise PromptError("standard input holds NUL, so it is no UTF-8 text: convert it")
+    if not prompt.strip():
+        raise PromptError("the prompt is empty: write one")
+    return prompt
+
+
+def bar(title: str) -> Any:
+    """`progress` as terminals show it."""
+    from tqdm import tqdm
+
+    return progress(title, tqdm)
+
+
+def check_file(target: Path, suffixes: tuple[str, ...] = ()) -> None:
+    """Check that a file can be written.
+
+    Raises
+    ------
+    TwinlensError
+        If its folder is not there, it is a folder itself, or it ends in none of the suffixes.
+    """
+    if target.is_dir():
+        raise TwinlensError(
+            f"{target} is a folder: name the file to write, such as "
+            f"{target / ('result' + (suffixes or ('.html',))[0])}"
+        )
+    if suffixes and target.suffix.lower() not in suffixes:
+        raise TwinlensError(
+            f"the file to write ends in {' or '.join(suffixes)}, not {target.suffix!r} ({target})"
+        )
+    if not target.resolve().parent.is_dir():
+        raise TwinlensError(f"there is no folder {target.parent} to write {target.name} into")
+
+
+def _named(parameter: Any) -> str:
+    return parameter.opts[-1] if parameter is not None else "the text"

@@ -3,31 +3,70 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
+
+from twinlens.commands.options import (
+    PATH,
+    bar,
+    json_option,
+    load_models,
+    model_options,
+    output_folder,
+)
+
+if TYPE_CHECKING:
+    from twinlens.studies.run.work import Response
 
 
 def report_options(command: Any) -> Any:
     """Options of the analysis, the same for every source of cases."""
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
-        click.option("--budget-mb", type=click.FloatRange(min=0), default=15.0, show_default=True),
-        click.option("--levels", type=click.IntRange(min=1), default=10, show_default=True),
-        click.option("--threshold", type=click.IntRange(min=0), default=7, show_default=True),
-        click.option("--norm", type=click.FloatRange(min=1), default=4.0, show_default=True),
+        json_option,
+        click.option(
+            "--budget-mb",
+            type=click.FloatRange(min=0, min_open=True),
+            default=15.0,
+            show_default=True,
+            help="Largest size of the report.",
+        ),
+        click.option(
+            "--levels",
+            type=click.IntRange(min=1),
+            default=10,
+            show_default=True,
+            help="Levels that importance is divided into.",
+        ),
+        click.option(
+            "--threshold",
+            type=click.IntRange(min=0),
+            default=7,
+            show_default=True,
+            help="Level below which importance does not count.",
+        ),
+        click.option(
+            "--norm",
+            type=click.FloatRange(min=1),
+            default=4.0,
+            show_default=True,
+            help="p of the norm that importance is summed up with.",
+        ),
         click.option(
             "--normalisation",
             type=click.Choice(["prompt maximum", "raw"]),
             default="prompt maximum",
             show_default=True,
+            help="What densities are divided by.",
         ),
         click.option(
             "--aggregation",
             type=click.Choice(["sum / log2", "mean"]),
             default="sum / log2",
             show_default=True,
+            help="How the densities of the instruction make one score.",
         ),
         click.option("--answer-cut", type=click.IntRange(min=1), help="Use so many answer tokens."),
         click.option(
@@ -35,6 +74,7 @@ def report_options(command: Any) -> Any:
             type=click.Choice(["widened", "marked"]),
             default="widened",
             show_default=True,
+            help="The instruction widened to sentences, or as it was marked.",
         ),
         click.option("--figures", is_flag=True, help="Save every figure as SVG and PNG too."),
         click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap."),
@@ -46,9 +86,16 @@ def report_options(command: Any) -> Any:
 @click.command()
 @click.argument("base")
 @click.argument("tuned")
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder.")
-@click.option("--method", "methods", multiple=True, default=("gradient_x_input",))
+@click.argument("data", type=PATH)
+@output_folder(required=True)
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    default=("gradient_x_input",),
+    show_default=True,
+    help="Saliency method; may be given several times.",
+)
 @click.option(
     "--response",
     type=click.Choice(["own", "base", "tuned", "given"]),
@@ -56,12 +103,23 @@ def report_options(command: Any) -> Any:
     show_default=True,
     help="Whose answers are explained.",
 )
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=300, show_default=True)
-@click.option("--template", is_flag=True, help="Use the tuned model's chat template for both.")
-@click.option("--device", help="Such as cuda:0; the CPU by default.")
 @click.option(
-    "--memory", type=click.Choice(["both", "sequential"]), default="both", show_default=True
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    default=300,
+    show_default=True,
+    help="Longest answer.",
 )
+@click.option("--template", is_flag=True, help="Use the tuned model's chat template for both.")
+@click.option(
+    "--column",
+    "columns",
+    type=(str, str),
+    multiple=True,
+    metavar="NAME COLUMN",
+    help="Name of a column in DATA, such as: prompt question.",
+)
+@model_options
 @click.option(
     "--batch-size", type=click.IntRange(min=1), help="Prompts at once.  [default: 32, or 256]"
 )
@@ -81,22 +139,27 @@ def report_options(command: Any) -> Any:
     "--weights", is_flag=True, help="Also compare heads and concepts, from the weights alone."
 )
 @click.option(
-    "--labels",
-    type=click.Path(path_type=Path, exists=True),
-    help="File of labelled concepts (see twinlens.labels), compared too.",
+    "--labels", type=PATH, help="File of labelled concepts (see twinlens.labels), compared too."
 )
 @report_options
 def study(
     base: str,
     tuned: str,
     data: Path,
-    out: Path,
+    output: Path,
     methods: tuple[str, ...],
-    response: Literal["own", "base", "tuned", "given"],
+    response: Response,
     max_new_tokens: int,
     template: bool,
+    columns: tuple[tuple[str, str], ...],
     device: str | None,
+    device_map: str | None,
+    dtype: str | None,
     memory: Literal["both", "sequential"],
+    tokenizer: str | None,
+    base_revision: str | None,
+    tuned_revision: str | None,
+    trust_remote_code: bool,
     batch_size: int | None,
     engine: Literal["local", "ray"],
     workers: int | None,
@@ -104,54 +167,75 @@ def study(
     labels: Path | None,
     **options: Any,
 ) -> None:
-    """Run the prompts in DATA through BASE and TUNED; continues where it stopped."""
-    from tqdm import tqdm
+    """Run the prompts in DATA through BASE and TUNED; continues where it stopped.
 
-    from twinlens.compute.pair import demo_pair, load_pair
+    Models are hub ids, folders or .gguf files, or "demo demo".
+    """
+    from twinlens.labels.annotate import read_annotations
+    from twinlens.studies.data.rows import read_rows, usable
+    from twinlens.studies.run.study import check_options
     from twinlens.studies.run.study import study as run_study
-    from twinlens.support.progress import progress
 
-    demo = (base, tuned) == ("demo", "demo")
-    pair = demo_pair() if demo else load_pair(base, tuned, device=device, memory=memory)
-    with progress("prompts", tqdm) as report:
+    # Whatever can be wrong with them is said before models are loaded.
+    names = dict(columns) or None
+    check_options(methods, response, engine, workers, batch_size)
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        usable(read_rows(data, columns=names))
+    for note in notes:
+        click.echo(f"twinlens: {note.message}", err=True)
+    annotations = read_annotations(labels) if labels else ()
+    pair = load_models(
+        base,
+        tuned,
+        device=device,
+        device_map=device_map,
+        dtype=dtype,
+        memory=memory,
+        tokenizer=tokenizer,
+        base_revision=base_revision,
+        tuned_revision=tuned_revision,
+        trust_remote_code=trust_remote_code,
+    )
+    with bar("prompts") as report, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said above
         store = run_study(
             pair,
             data,
-            out,
+            output,
             methods=methods,
             response=response,
             max_new_tokens=max_new_tokens,
             template=template,
+            columns=names,
             batch_size=batch_size,
             engine=engine,
             workers=workers,
             report=report,
         )
     if weights or labels:
-        from twinlens.labels.annotate import read_annotations
         from twinlens.studies.analysis.weight_changes import weight_tables
         from twinlens.studies.data.change_tables import write_changes
 
-        annotations = read_annotations(labels) if labels else ()
-        with progress("weights", tqdm) as report:
-            write_changes(out, weight_tables(pair, annotations=annotations, report=report))
+        with bar("weights") as report:
+            write_changes(output, weight_tables(pair, annotations=annotations, report=report))
     for problem in store.problems:
         click.echo(f"row {problem.number} set aside: {problem.message}", err=True)
-    _report(store, out, problems=store.problems, **options)
+    _report(store, output, problems=store.problems, **options)
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder; FOLDER by default.")
+@click.argument("folder", type=PATH)
+@output_folder(about="Folder to write into.  [default: FOLDER]")
 @click.option("--method", help="Saliency method; the first by default.")
 @click.option(
     "--ratings",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="File with the columns id and rating (1 to 4) or followed, of tuned's answers.",
 )
 @report_options
 def report(
-    folder: Path, out: Path | None, method: str | None, ratings: Path | None, **options: Any
+    folder: Path, output: Path | None, method: str | None, ratings: Path | None, **options: Any
 ) -> None:
     """Analyse the study in FOLDER again, with other settings; needs no models."""
     from twinlens.studies.data.ratings import rate
@@ -159,18 +243,18 @@ def report(
 
     store = Store(folder, method)
     cases = rate(store, ratings) if ratings else store
-    _report(cases, out or folder, problems=store.problems, **options)
+    _report(cases, output or folder, problems=store.problems, **options)
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder.")
+@click.argument("folder", type=PATH)
+@output_folder(required=True)
 @report_options
-def published(folder: Path, out: Path, **options: Any) -> None:
+def published(folder: Path, output: Path, **options: Any) -> None:
     """Report on the authors' published result files in FOLDER; needs no models."""
     from twinlens.studies.data.published import import_published
 
-    _report(import_published(folder), out, problems=(), **options)
+    _report(import_published(folder), output, problems=(), **options)
 
 
 COMMANDS = (study, report, published)

@@ -8,10 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
-
-if TYPE_CHECKING:
-    import pandas as pd
+from typing import Any, NotRequired, TypeAlias, TypedDict
 
 #: A word or token and its score: a cosine, or of alternatives a probability.
 Word: TypeAlias = tuple[str, float]
@@ -359,12 +356,6 @@ class Faithfulness:
         """Plain JSON values; ``Faithfulness(**value)`` is the inverse."""
         return dataclasses.asdict(self)
 
-    def to_frame(self) -> pd.DataFrame:
-        """A table of one row."""
-        import pandas as pd
-
-        return pd.DataFrame([self.to_json()])
-
 
 @dataclass(frozen=True)
 class DeletionCurve:
@@ -388,12 +379,6 @@ class DeletionCurve:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; ``DeletionCurve(**value)`` is the inverse."""
         return dataclasses.asdict(self)
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per step."""
-        import pandas as pd
-
-        return pd.DataFrame(self.to_json())
 
 
 def name_of(form: Any) -> str:

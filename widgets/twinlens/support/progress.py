@@ -27,7 +27,8 @@ def progress(title: str, bar: Bar | None = None) -> Iterator[Report]:
     """
     from tqdm.auto import tqdm
 
-    shown_bar = (bar or tqdm)(desc=title, delay=PATIENCE, leave=False)
+    # With None a bar in a terminal is silent where standard error is none; a notebook's is shown.
+    shown_bar = (bar or tqdm)(desc=title, delay=PATIENCE, leave=False, disable=None)
 
     def report(done: int, total: int, what: str) -> None:
         shown_bar.total = total

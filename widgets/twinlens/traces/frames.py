@@ -15,6 +15,7 @@ import numpy as np
 
 from twinlens.contract import blocks
 from twinlens.contract.block import Block, Values
+from twinlens.contract.forms import DeletionCurve, Faithfulness
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Array, Value
 
@@ -96,6 +97,22 @@ class Records:
     def to_frame(self) -> pd.DataFrame:
         """One row per layer, component, neuron, token or word, whatever the block lists."""
         return frame_of(_rows(self.key, self.value))
+
+
+class TracedFaithfulness(Faithfulness):
+    """Agreement of a method with occlusion in a trace."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """A table of one row."""
+        return frame_of([self.to_json()])
+
+
+class TracedDeletion(DeletionCurve):
+    """Loss of the answer as tokens of a trace are hidden."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per step."""
+        return frame_of(self.to_json())
 
 
 def frame(key: str, value: Value, manifest: Manifest) -> pd.DataFrame:

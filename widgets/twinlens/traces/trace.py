@@ -15,13 +15,21 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from twinlens.contract import blocks
-from twinlens.contract.forms import DeletionCurve, Faithfulness
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Array, Value
 from twinlens.contract.words import EXACT, SIDES, Side
 from twinlens.errors import UnknownBlockError
 from twinlens.support.progress import Report
-from twinlens.traces.frames import LabelledArray, Records, axes_of, frame, frame_of, labelled
+from twinlens.traces.frames import (
+    LabelledArray,
+    Records,
+    TracedDeletion,
+    TracedFaithfulness,
+    axes_of,
+    frame,
+    frame_of,
+    labelled,
+)
 from twinlens.traces.marks import Mark
 
 if TYPE_CHECKING:
@@ -142,7 +150,7 @@ class Trace(ABC):
 
     def faithfulness(
         self, side: Side, method: str | None = None, report: Report | None = None
-    ) -> Faithfulness:
+    ) -> TracedFaithfulness:
         """Agreement of a method with exact occlusion in all cells, which is computed if need be.
 
         The block ``faithfulness/S/METHOD`` tells the same for the cells that are exact so far.
@@ -150,14 +158,14 @@ class Trace(ABC):
         method = method or self.manifest.first_method
         key = blocks.faithfulness(side, method)
         self.array(blocks.saliency(side, EXACT), report)
-        return Faithfulness(**cast(dict[str, Any], self.block(key, report)))
+        return TracedFaithfulness(**cast(dict[str, Any], self.block(key, report)))
 
     def deletion(
         self, side: Side, method: str | None = None, report: Report | None = None
-    ) -> DeletionCurve:
+    ) -> TracedDeletion:
         """Loss of the answer as the tokens are hidden that matter most, or least, by a method."""
         key = blocks.deletion(side, method or self.manifest.first_method)
-        return DeletionCurve(**cast(dict[str, Any], self.block(key, report)))
+        return TracedDeletion(**cast(dict[str, Any], self.block(key, report)))
 
     def attention(self, side: Side, layer: int, head: int) -> LabelledArray:
         """Attention pattern of one head, shape [T, T], rows are queries."""

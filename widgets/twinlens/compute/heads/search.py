@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -24,6 +23,7 @@ from twinlens.compute.heads.word_pairs import (
 )
 from twinlens.compute.models.models import Models
 from twinlens.compute.models.sources import load_tokenizer, source_of
+from twinlens.compute.models.stored import stored_weights
 from twinlens.compute.models.weights import HeldWeights, Weights
 from twinlens.compute.words.vectors import Cooccurrence, CooccurrenceSettings, token_words
 from twinlens.contract.wire import Array
@@ -212,15 +212,19 @@ def stored_search(
     words: WordSource | None = None,
     *,
     tokenizer: str | os.PathLike[str] | None = None,
+    base_revision: str | None = None,
+    tuned_revision: str | None = None,
     **settings: object,
 ) -> PairSearch:
-    """`PairSearch` over two model folders or safetensors files, read layer by layer.
+    """`PairSearch` over two models that are read layer by layer, see `stored_weights`.
 
     Parameters
     ----------
-    base, tuned : path
+    base, tuned : path or hub id
     tokenizer : path or hub id, optional
         By default that of the base model's folder.
+    base_revision, tuned_revision : str, optional
+        Branch, tag or commit on the hub.
     words, **settings
         See `PairSearch`.
 
@@ -231,7 +235,10 @@ def stored_search(
     PairMismatchError
         If the models have not the same layers and heads.
     """
-    sides = dict(zip(SIDES, (Weights(base), Weights(tuned)), strict=True))
+    sides = {
+        "base": stored_weights(base, base_revision),
+        "tuned": stored_weights(tuned, tuned_revision),
+    }
     first, second = sides["base"].sizes, sides["tuned"].sizes
     if (first.layers, first.heads) != (second.layers, second.heads):
         raise PairMismatchError(
@@ -239,8 +246,8 @@ def stored_search(
             f"layers of {first.heads} heads and {sides['tuned'].name!r} {second.layers} of "
             f"{second.heads}"
         )
-    folder = sides["base"].folder if tokenizer is None else Path(tokenizer)
-    read = load_tokenizer(source_of(folder or Path(base), None), trust_remote_code=False)
+    place = sides["base"].folder or base if tokenizer is None else tokenizer
+    read = load_tokenizer(source_of(str(place), None), trust_remote_code=False)
     return PairSearch(lambda side: nullcontext(sides[side]), read, words, **settings)  # type: ignore[arg-type]
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -151,14 +151,14 @@ def word_pieces(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> lis
     ]
 
 
-def token_words(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
+def token_words(tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
     """Words that a tokenizer has as one token behind a blank, in the order of their ids.
 
     The vocabulary to use with a small model of few words: others would be spelled in letters.
     Of case variants the one in lower case is taken.
     """
     # Not by decoding: that drops the blank of a single SentencePiece token.
-    show = Pieces(tokenizer)
+    show = Pieces(cast("PreTrainedTokenizerFast", tokenizer))
     texts = [show(token) for token in range(len(tokenizer))]
     words = [text[1:] for text in texts if text[:1] == " " and text[1:].isalpha()]
     ordered = vocabulary(sorted(words, key=lambda word: not word.islower()), size=len(words))

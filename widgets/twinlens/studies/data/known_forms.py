@@ -89,7 +89,8 @@ def _message(number: int, message: Any) -> tuple[str, str]:
         content = message.get("content", message.get("value"))
         if isinstance(content, Sequence) and not isinstance(content, str):
             parts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
-            content = "".join(parts) if all(isinstance(part, str) for part in parts) else None
+            texts = [part for part in parts if isinstance(part, str)]
+            content = "".join(texts) if len(texts) == len(parts) else None
         if isinstance(role, str) and isinstance(content, str):
             return role.lower(), content
     raise DataError(

@@ -98,20 +98,7 @@ def study(
     """
     from twinlens.compute.saliency.methods import METHODS
 
-    if engine not in ENGINES:
-        raise StudyError(f"there is no engine {engine!r}: use {' or '.join(ENGINES)}")
-    if engine == "local" and workers is not None:
-        raise StudyError("engine='local' works in this process: set workers= with engine='ray'")
-    for name, value in (("batch_size", batch_size), ("workers", workers)):
-        if value is not None and value < 1:
-            raise StudyError(f"{name} must be at least 1, not {value}")
-    if response not in RESPONSES:
-        raise StudyError(f"there is no response {response!r}: use {', '.join(RESPONSES)}")
-    unknown = [name for name in methods if name not in METHODS]
-    if unknown or not methods:
-        raise StudyError(
-            f"there is no method {', '.join(unknown) or '(none given)'}: use {', '.join(METHODS)}"
-        )
+    check_options(methods, response, engine, workers, batch_size)
     rows = usable(read_rows(data, columns=columns, published_quirk=published_quirk))
     job = Job(tuple(methods), response, max_new_tokens, template)
     if engine == "ray":
@@ -137,6 +124,38 @@ def study(
     if not store.finished():
         raise no_row(store.problems)
     return store
+
+
+def check_options(
+    methods: Sequence[str],
+    response: str,
+    engine: str,
+    workers: int | None,
+    batch_size: int | None,
+) -> None:
+    """Check what `study` is asked for, without models.
+
+    Raises
+    ------
+    StudyError
+        If an option is unknown or out of range.
+    """
+    from twinlens.compute.saliency.methods import METHODS
+
+    if engine not in ENGINES:
+        raise StudyError(f"there is no engine {engine!r}: use {' or '.join(ENGINES)}")
+    if engine == "local" and workers is not None:
+        raise StudyError("engine='local' works in this process: set workers= with engine='ray'")
+    for name, value in (("batch_size", batch_size), ("workers", workers)):
+        if value is not None and value < 1:
+            raise StudyError(f"{name} must be at least 1, not {value}")
+    if response not in RESPONSES:
+        raise StudyError(f"there is no response {response!r}: use {', '.join(RESPONSES)}")
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown or not methods:
+        raise StudyError(
+            f"there is no method {', '.join(unknown) or '(none given)'}: use {', '.join(METHODS)}"
+        )
 
 
 def here(work: Work) -> Engine:

@@ -1,0 +1,45 @@
+"""Weights that are read from files without loading the model: of a folder, a file, or the hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from twinlens.compute.models.sources import load_errors, source_of
+from twinlens.compute.models.weights import Weights
+from twinlens.errors import ModelLoadError
+
+#: What weights, shape and tokenizer are read from.
+_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja")
+
+
+def stored_weights(name: str | os.PathLike[str], revision: str | None = None) -> Weights:
+    """Weights of a model folder, a safetensors file, or a model of the hub, which is downloaded.
+
+    Parameters
+    ----------
+    name : path or hub id
+    revision : str, optional
+        Branch, tag or commit on the hub.
+
+    Raises
+    ------
+    ModelLoadError
+        If there is no such model, or it cannot be downloaded or read.
+    UnsupportedArchitectureError
+        If its architecture is not in the table.
+    """
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        raise ModelLoadError(
+            f"{path.name!r} is a GGUF file, which is not read layer by layer: load the pair and "
+            "use pair.word_pairs, or give a folder with safetensors"
+        )
+    if path.exists():
+        return Weights(path)
+    source = source_of(str(name), revision)
+    from huggingface_hub import snapshot_download
+
+    with load_errors(source, "files"):
+        folder = snapshot_download(source.place, revision=revision, allow_patterns=list(_FILES))
+    return Weights(folder, source.name)
