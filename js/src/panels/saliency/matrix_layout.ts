@@ -23,7 +23,7 @@ export interface Layout {
 const GAP = 26;
 const WIDEST = 22;
 /** Narrower cells go below each other; where even then they are narrower, the matrix scrolls. */
-const NARROWEST = 4;
+const NARROWEST = 3;
 /** Room for a title with its scale. */
 const TITLE = 165;
 /** Width of a letter, as wide as capitals are. */
@@ -52,7 +52,7 @@ export function layoutOf(state: State, matrix: Matrix, room: number, scale: numb
     gutter,
     slope: Math.ceil(longest * LETTER * scale * 0.8) + 10,
     everyRow: Math.max(1, Math.ceil((12.5 * scale) / Math.floor(height))),
-    everyColumn: Math.max(1, Math.ceil((12 * scale) / width)),
+    everyColumn: Math.max(1, Math.ceil((14 * scale) / width)),
     stacked,
   };
 }
