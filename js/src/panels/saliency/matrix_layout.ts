@@ -27,7 +27,7 @@ const NARROWEST = 3;
 /** Room for a title with its scale. */
 const TITLE = 165;
 /** Width of a letter, as wide as capitals are. */
-const LETTER = 7.4;
+const LETTER = 7.6;
 const LONGEST = 12;
 
 export function layoutOf(state: State, matrix: Matrix, room: number, scale: number): Layout {
@@ -37,7 +37,7 @@ export function layoutOf(state: State, matrix: Matrix, room: number, scale: numb
   const letters = (texts: string[]) =>
     Math.min(Math.max(1, ...texts.map((text) => [...tokenText(text).word].length)), LONGEST);
   const names = SIDES.flatMap((side) => state.answer(side).tokens.map(({ text }) => text));
-  const gutter = Math.ceil(letters(names) * LETTER * scale) + 14;
+  const gutter = Math.ceil((letters(names) * LETTER + 14) * scale);
   const longest = letters(matrix.columns.map((n) => state.text(n)));
   const gutters = state.manifest.shared ? 1 : pictures;
   const beside = (room - gutters * gutter - (pictures - 1) * GAP) / pictures / columns;

@@ -63,6 +63,7 @@ export const saliencyPanel: MakePanel = (setting) => {
     badge.el,
     shares.el,
   );
+  strips.answers.at(-1)!.el.append(spine.jumps);
   /** What is drawn, for tooltips. */
   let drawn: Facts | null = null;
 
