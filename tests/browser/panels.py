@@ -17,7 +17,7 @@ from twinlens.contract import blocks, wire
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
 from twinlens.errors import UnknownBlockError
-from twinlens.measures.summary import trace_density, trace_score
+from twinlens.measures.summary import trace_score
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
@@ -27,7 +27,7 @@ from tests.browser.poll import until
 TOLERANCE = 1e-5
 #: Components among which the most turned one is shown while nothing is selected.
 LEADING = 10
-KINDS = ("saliency", "heads", "concepts", "overview")
+KINDS = ("findings", "saliency", "carried", "heads", "concepts", "overview")
 
 _READ = """panel => {
   const number = el => el?.dataset.value === undefined ? null : Number(el.dataset.value);
@@ -50,6 +50,10 @@ _READ = """panel => {
     tokens: [...panel.querySelectorAll("[data-token]")].map(token),
     scores: Object.fromEntries([...panel.querySelectorAll("[data-score]")].map(
       el => [el.dataset.score, number(el)])),
+    matrix: values(panel.querySelector(".tl-matrix")),
+    columns: [...(panel.querySelector(".tl-matrix")?.twinlens?.columns ?? [])],
+    titles: [...panel.querySelectorAll(".tl-finding-title")].map(el => el.textContent),
+    carried: [...panel.querySelectorAll(".tl-carried-value[data-value]")].map(number),
     grid: values(panel.querySelector(".tl-grids canvas")),
     maps: Object.assign({}, ...[...panel.querySelectorAll("canvas[data-map]")].map(values)),
     words: [...panel.querySelectorAll("[data-word]")].map(
@@ -158,10 +162,44 @@ class Panels:
             for k, track in enumerate(self._tracks(side, at)):
                 lane = self._of_side(seen, side, side, track=k)
                 self._same(lane, track, f"track {k} of {side}")
+            self._same(seen["matrix"][side], self._matrix(side, seen["columns"]), f"{side} matrix")
+        if manifest.shared:
+            base, tuned = (self._matrix(side, seen["columns"]) for side in SIDES)
+            self._same(seen["matrix"]["third"], tuned - base, "difference of the matrices", tuned)
         if at.token < 0 and manifest.segment_positions("instruction"):
+            # It does not hold up the picture.
+            until(
+                lambda: self.panel("saliency").locator("[data-score]").count(),
+                lambda now: now == len(SIDES),
+                "the scores",
+            )
+            seen = self.panel("saliency").evaluate(_READ)
             for side in SIDES:
                 score = trace_score(self.trace, side)
                 assert seen["scores"][side] == _near(score, self.tolerance)
+
+    def _matrix(self, side: Side, columns: list[int]) -> np.ndarray[Any, Any]:
+        """Rows are answer tokens; template and special tokens have no column."""
+        inside = self.trace.manifest.segment_positions("instruction", "context", "other")
+        assert columns == (inside or list(range(self.trace.manifest.prompt_length)))
+        return self.trace.saliency(side).values[columns].T
+
+    def _check_findings(self, seen: dict[str, Any], at: Selection) -> None:
+        findings = cast(list[dict[str, Any]], self.trace.block(blocks.findings()))
+        assert seen["titles"] == [finding["title"] for finding in findings]
+
+    def _check_carried(self, seen: dict[str, Any], at: Selection) -> None:
+        manifest = self.trace.manifest
+        if not manifest.shared:
+            assert seen["carried"] == []
+            return
+        token = at.token - manifest.prompt_length
+        try:
+            carried = self.trace.block(blocks.carried(token if token >= 0 else None))
+        except UnknownBlockError:
+            carried = self.trace.block(blocks.carried(None))
+        parts = cast(dict[str, Any], carried)["parts"]
+        self._same(seen["carried"], [part["together"] for part in parts], "what carries it")
 
     def _of_side(
         self, seen: dict[str, Any], side: Side, name: str, track: int | None = None
@@ -175,9 +213,9 @@ class Panels:
         return found
 
     def _saliency(self, side: Side, at: Selection) -> np.ndarray[Any, Any] | None:
-        """Bars of one side: density, a column, or a row."""
+        """Bars of one side: none beside the matrix, a column, or a row."""
         if at.token < 0:
-            return trace_density(self.trace, side)
+            return None
         values = self.trace.saliency(side).values
         n = self.trace.manifest.prompt_length
         if at.token < n:

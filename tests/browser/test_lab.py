@@ -11,7 +11,14 @@ from tests.support.made_up import MadeUpTrace
 
 MAKE = "from tests.support.made_up import MadeUpTrace\nimport twinlens as tl\n"
 OPEN = f"{MAKE}ex = tl.Explorer(MadeUpTrace())"
-SEPARATE = ["ex.saliency()", "ex.heads()", "ex.concepts()", "ex.overview()"]
+SEPARATE = [
+    "ex.findings_panel()",
+    "ex.saliency()",
+    "ex.carried()",
+    "ex.heads()",
+    "ex.concepts()",
+    "ex.overview()",
+]
 
 
 def dashboard(page, trace) -> Panels:

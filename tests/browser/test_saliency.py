@@ -26,7 +26,7 @@ _BARS = """panel => Object.fromEntries(["base", "tuned"].map(side => [side,
 SLOW = """
 import threading
 import twinlens as tl
-from twinlens.compute.saliency import occlusion
+from twinlens.compute.saliency import occlusion, segments
 from tests.support import tiny
 gate, plain = threading.Semaphore(0), occlusion.occluded
 def occluded(*given, **named):
@@ -98,19 +98,26 @@ class Saliency:
         ]
 
 
+#: The published measure, and where in the prompt the effect comes from.
+VIEW = {"saliency": {"answerMeasure": "density", "showShares": True}}
+
+
 @pytest.fixture
 def exported(offline, trace, tmp_path):
-    to_html(trace, tmp_path / "page.html", kind="saliency")
+    to_html(trace, tmp_path / "page.html", kind="saliency", view=VIEW, method="gradient_x_input")
     offline.goto((tmp_path / "page.html").as_uri())
-    Panels(offline.locator("body"), Compact(trace)).check(Selection(), "saliency")
-    return Saliency(offline, trace)
+    panel = Saliency(offline, trace)
+    panel.ready("What the answer rests on")
+    return panel
 
 
-def over(trace, columns):
+def over(trace, columns, method=None):
     """Density over some answer tokens."""
     scored = trace.manifest.segment_positions("instruction", "context", "other")
     return {
-        side: density.density_of_importance(trace.saliency(side).values[:, columns], None, scored)
+        side: density.density_of_importance(
+            trace.saliency(side, method).values[:, columns], None, scored
+        )
         for side in SIDES
     }
 
@@ -120,18 +127,18 @@ def test_a_span_of_the_answer(exported, trace, watch):
     panel.token(17).click()
     panel.token(19).click(modifiers=["Shift"])
     panel.ready("3 answer tokens")
-    panel.shows(over(trace, [1, 2, 3]), "density over three tokens")
+    panel.shows(over(trace, [1, 2, 3], "gradient_x_input"), "density over three tokens")
     page.keyboard.press("Shift+ArrowRight")
     panel.ready("4 answer tokens")
-    panel.shows(over(trace, [1, 2, 3, 4]), "density over four tokens")
+    panel.shows(over(trace, [1, 2, 3, 4], "gradient_x_input"), "density over four tokens")
     panel.drag(18, 16)
     panel.ready("3 answer tokens “THE” … “DOG”".replace("“", "“\u2068").replace("”", "\u2069”"))
-    panel.shows(over(trace, [0, 1, 2]), "density over the dragged tokens")
+    panel.shows(over(trace, [0, 1, 2], "gradient_x_input"), "density over the dragged tokens")
     inside = panel.panel.locator("[data-span]").evaluate_all("all => all.map(t => t.dataset.token)")
     assert inside == ["16", "17", "18"]
     panel.panel.get_by_role("button", name="whole answer").click()
     panel.ready("What the answer rests on")
-    panel.shows(over(trace, [0, 1, 2, 3, 4]), "density over the answer")
+    panel.shows(over(trace, [0, 1, 2, 3, 4], "gradient_x_input"), "density over the answer")
     assert panel.panel.locator("[data-span]").count() == 0
     assert watch.errors == []
 
@@ -146,7 +153,7 @@ def test_spans_marked_anew_change_score_and_shares_at_once(exported, trace, watc
         for side in SIDES:
             score = summary.trace_score(trace, side, segments=marked)
             assert panel.score(side) == pytest.approx(score, rel=1e-5)
-            shares = effect_shares.effect_shares(trace, side, segments=marked)
+            shares = effect_shares.effect_shares(trace, side, "gradient_x_input", segments=marked)
             for part in ("instruction", "context"):
                 found = panel.share(side, part) if part in marked else 0
                 assert found == pytest.approx(shares.overall[part], rel=1e-4)
@@ -186,19 +193,20 @@ def test_agreement_and_deletion_curves_are_in_the_page(exported, trace, watch):
     badge.click()
     panel.locator(".tl-curve-figure").first.wait_for()
     for side in SIDES:
-        known = trace.faithfulness(side)
+        known = trace.faithfulness(side, "gradient_x_input")
         for field in ("spearman", "pearson", "top1", "above_noise", "n"):
             value = getattr(known, field)
             cell = panel.locator(f"td[data-side={side}][data-field={field}]")
             assert float(cell.get_attribute("data-value")) == pytest.approx(value)
         label = panel.locator(f".tl-curve-figure[data-side={side}] svg").get_attribute("aria-label")
-        assert f"{np.mean(trace.deletion(side).most):.3g}"[:4] in label
+        most = trace.deletion(side, "gradient_x_input").most
+        assert f"{np.mean(most):.3g}"[:4] in label
     assert watch.errors == []
 
 
 def test_own_answers_differ_over_whole_answers_only(offline, tmp_path, watch):
     trace = MadeUpTrace(manifest(shared=False))
-    to_html(trace, tmp_path / "own.html", kind="saliency")
+    to_html(trace, tmp_path / "own.html", kind="saliency", view=VIEW)
     offline.goto((tmp_path / "own.html").as_uri())
     panel = Saliency(offline, trace)
     panel.ready("What the answer rests on")
@@ -228,12 +236,13 @@ def test_exact_effects_come_one_by_one(page, lab, tmp_path, watch):
     notebook.open()
     notebook.run_all()
     panel = Saliency(page, trace)
-    panel.ready("What the answer rests on")
+    # It opens on exact effects: they are being measured.
+    panel.ready("What each answer token rests on")
     run = panel.panel.locator(".tl-run")
-    run.get_by_role("button", name="measure the exact effects").wait_for()
+    until(lambda: run.get_attribute("data-status"), lambda now: now == "running", "the run")
 
     # The estimate first: every cell is hatched.
-    notebook.run(f"ex.select(token={n + 1}); ex.method = 'occlusion'")
+    notebook.run(f"ex.select(token={n + 1})")
     panel.ready("What the answer token")
     estimates = {side: trace.saliency(side, "attention_knockout").values[:, 1] for side in SIDES}
     panel.shows(estimates, "estimates")

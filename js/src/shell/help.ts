@@ -6,6 +6,7 @@ const KEYS: [string, string][] = [
   ["click", "select a token, a head, a unit or a layer; again to let go"],
   ["← → ↑ ↓", "along tokens, heads and layers, units; ↑ ↓ along tokens in the maps"],
   ["Esc", "one step back: unit, head, layer, token"],
+  ["in the matrix", "arrows: cell by cell; click a name for a row or a column"],
   ["+ − 0, drag", "in the maps: closer, farther, whole; a rectangle"],
   ["drag, Shift + ← →", "over the answer: take several tokens together"],
   ["Shift + click", "in a map: select the column's token instead of the row's"],
@@ -18,6 +19,7 @@ const MARKS: [string, string][] = [
   ["blue to orange", "tuned − base: blue where base is larger"],
   ["hatched, solid", "an estimate; the measured effect of an intervention"],
   ["hollow, ring", "negative"],
+  ["thick line", "under an answer token: the models differ there by more than 1 nat"],
   ["shaded, grey", "the instruction; template and special tokens"],
   ["numbers", "positions, layers and heads count from 0, as in Python"],
 ];

@@ -23,11 +23,11 @@ export interface Layout {
 const GAP = 26;
 const WIDEST = 22;
 /** Narrower cells go below each other; where even then they are narrower, the matrix scrolls. */
-const NARROWEST = 4;
+const NARROWEST = 3;
 /** Room for a title with its scale. */
 const TITLE = 165;
 /** Width of a letter, as wide as capitals are. */
-const LETTER = 7.4;
+const LETTER = 7.6;
 const LONGEST = 12;
 
 export function layoutOf(state: State, matrix: Matrix, room: number, scale: number): Layout {
@@ -37,7 +37,7 @@ export function layoutOf(state: State, matrix: Matrix, room: number, scale: numb
   const letters = (texts: string[]) =>
     Math.min(Math.max(1, ...texts.map((text) => [...tokenText(text).word].length)), LONGEST);
   const names = SIDES.flatMap((side) => state.answer(side).tokens.map(({ text }) => text));
-  const gutter = Math.ceil(letters(names) * LETTER * scale) + 14;
+  const gutter = Math.ceil((letters(names) * LETTER + 14) * scale);
   const longest = letters(matrix.columns.map((n) => state.text(n)));
   const gutters = state.manifest.shared ? 1 : pictures;
   const beside = (room - gutters * gutter - (pictures - 1) * GAP) / pictures / columns;
@@ -52,7 +52,7 @@ export function layoutOf(state: State, matrix: Matrix, room: number, scale: numb
     gutter,
     slope: Math.ceil(longest * LETTER * scale * 0.8) + 10,
     everyRow: Math.max(1, Math.ceil((12.5 * scale) / Math.floor(height))),
-    everyColumn: Math.max(1, Math.ceil((12 * scale) / width)),
+    everyColumn: Math.max(1, Math.ceil((14 * scale) / width)),
     stacked,
   };
 }

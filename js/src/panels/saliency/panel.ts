@@ -30,7 +30,7 @@ import { type Strip, tokenStrip } from "./token_strip.ts";
 import { trackScale } from "./tracks.ts";
 
 /** Prompts with more tokens get lower bars, so that more lines fit. */
-const LONG = 80;
+const LONG = 40;
 
 export const saliencyPanel: MakePanel = (setting) => {
   const { store, tooltip, signal } = setting;
@@ -63,6 +63,7 @@ export const saliencyPanel: MakePanel = (setting) => {
     badge.el,
     shares.el,
   );
+  strips.answers.at(-1)!.el.append(spine.jumps);
   /** What is drawn, for tooltips. */
   let drawn: Facts | null = null;
 

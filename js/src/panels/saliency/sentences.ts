@@ -194,16 +194,18 @@ function how(state: State, { bars }: Facts): string {
   const { levels, threshold, norm, relative } = state.options.saliency.density;
   const picture = state.options.saliency.pictureThreshold;
   const levelText = `Levels 0 to ${levels}: share of each answer token's largest effect, levels up to ${picture} left out.`;
-  if (bars.focus === "answer token") return bars.measure === "levels" ? levelText : method.measures;
+  const measures =
+    method.name === EXACT ? "What hiding a prompt token costs, in nats." : method.measures;
+  if (bars.focus === "answer token") return bars.measure === "levels" ? levelText : measures;
   if (bars.focus === "prompt token") {
-    return `${bars.measure === "levels" ? levelText : method.measures} Shown on the answer tokens.`;
+    return `${bars.measure === "levels" ? levelText : measures} Shown on the answer tokens.`;
   }
   const m = Math.max(...SIDES.map((side) => columnsOf(state, side).length));
   const over = bars.focus === "span" ? `the ${m} chosen answer tokens` : "the answer";
   return {
     none: "",
     density: `Importance density over ${bars.focus === "span" ? over : count(m, "answer token")} (L = ${levels}, b = ${threshold}, p = ${norm}, ${relative ? "divided by the prompt's maximum" : "not divided"}).`,
-    effect: `Mean over ${over}. ${method.measures}`,
+    effect: `Mean over ${over}. ${measures}`,
     levels: `Mean over ${over}. ${levelText}`,
   }[bars.measure];
 }

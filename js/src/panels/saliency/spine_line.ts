@@ -1,14 +1,16 @@
-// The line under the answer: what its marks are, where to look first, or what is expected there.
+// Beside the answer where to look first; under it what its marks are, or what is expected there.
 
 import { SIDES } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
 import { button, h } from "../../draw/dom.ts";
-import { percent, quote, signed } from "../../draw/format.ts";
+import { percent, signed, tokenText } from "../../draw/format.ts";
 import { APART, expectations, gaps, landmarks, type Spine } from "./spine.ts";
 
 export interface SpineLine {
   el: HTMLElement;
+  /** Where to look first. */
+  jumps: HTMLElement;
   draw(state: State, spine: Spine | null): void;
 }
 
@@ -17,7 +19,8 @@ export function spineLine(store: Store, signal: AbortSignal): SpineLine {
     class: "tl-link",
   });
   const el = h("div", { class: "tl-spine-text" });
-  el.addEventListener(
+  const jumps = h("span", { class: "tl-jumps" });
+  jumps.addEventListener(
     "click",
     (event) => {
       const jump = (event.target as HTMLElement).closest<HTMLElement>("[data-jump]");
@@ -29,18 +32,16 @@ export function spineLine(store: Store, signal: AbortSignal): SpineLine {
   );
   return {
     el,
+    jumps,
     draw(state, spine) {
       const { token } = state.selection;
       el.hidden = spine === null && token < 0;
       const back = token < 0 ? [] : [whole];
-      if (!spine) {
-        el.replaceChildren(...back);
-        return;
-      }
+      jumps.replaceChildren(...(spine ? jumpsOf(state, spine) : []));
       const m = token - state.promptLength;
       const here = m >= 0 && state.span === null;
-      const said = here ? expected(state, spine, m) : [];
-      el.replaceChildren(...said, ...key(state, spine, here), ...back);
+      const said = spine ? (here ? expected(state, spine, m) : [key(state)]) : [];
+      el.replaceChildren(...said, ...back);
     },
   };
 }
@@ -53,7 +54,7 @@ function expected(state: State, spine: Spine, m: number): (HTMLElement | string)
   const parts = SIDES.filter((side) => m < spine.logprob[side].length).map((side) =>
     h(
       "span",
-      {},
+      { class: "tl-expected" },
       h("b", { class: "tl-side", "data-side": side }, side),
       step
         ? ` expects ${expectations(step, side, token)}`
@@ -64,19 +65,21 @@ function expected(state: State, spine: Spine, m: number): (HTMLElement | string)
   return [...parts, h("span", { class: "tl-spine-gap" }, apart)];
 }
 
-function key(state: State, spine: Spine, short: boolean): HTMLElement[] {
+function key(state: State): HTMLElement {
+  const line = state.manifest.shared ? `; thick line: more than ${APART} nat apart` : "";
+  return h("span", {}, `bars: probability in base and tuned${line}`);
+}
+
+function jumpsOf(state: State, spine: Spine): HTMLElement[] {
   const { first, most } = landmarks(state, spine);
   const jump = (m: number) =>
     h(
       "button",
       { type: "button", class: "tl-link", "data-jump": state.promptLength + m },
-      quote(state.text(state.promptLength + m), 14),
+      tokenText(state.text(state.promptLength + m)).word,
     );
-  const line = state.manifest.shared ? `; thick line: more than ${APART} nat apart` : "";
-  const marks = h("span", {}, `bars: probability in base and tuned${line}`);
-  const jumps = [
+  return [
     ...(first < 0 ? [] : [h("span", {}, "first divergence ", jump(first))]),
     ...(most.length ? [h("span", {}, "largest shifts ", ...most.map(jump))] : []),
   ];
-  return short ? jumps : [...jumps, marks];
 }
