@@ -112,8 +112,9 @@ def test_gates_on_the_path_add_up_to_the_divergence() -> None:
     base = tiny.model("llama")
     pair = exchange(tiny.tuned_copy(base), base)
     whole = kl(predicted(pair.model), predicted(base))
-    assert float(integrated_gates(pair).sum()) == pytest.approx(whole.sum(), rel=0.02)
-    assert float(integrated_gates(pair, 2).sum()) == pytest.approx(whole[2], rel=0.05)
+    answer, third = integrated_gates(pair, [None, 2])
+    assert float(answer.sum()) == pytest.approx(whole.sum(), rel=0.02)
+    assert float(third.sum()) == pytest.approx(whole[2], rel=0.05)
 
 
 def test_every_place_has_a_part_and_every_part_a_block() -> None:
@@ -186,7 +187,7 @@ def test_what_is_measured_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(Exchange, "logprobs", lambda s, g: (passes.append(len(g)), run(s, g))[1])
     again = carried(measured, 1)
     assert again == first
-    assert passes == [1] * 16  # the path alone
+    assert passes == []
 
 
 def test_divergence_is_that_of_torch() -> None:

@@ -7,6 +7,8 @@ not do: where the answer is certain it vanishes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -24,25 +26,30 @@ def divergence(logprobs: Tensor, donor: Tensor) -> Tensor:
 
 @torch.inference_mode(False)
 def integrated_gates(
-    exchange: Exchange, column: int | None = None, report: Report | None = None
+    exchange: Exchange, columns: Sequence[int | None] = (None,), report: Report | None = None
 ) -> Tensor:
-    """Share of KL(tuned || base) that each part takes away on the path, nats, float64 [P].
+    """Share of KL(tuned || base) that each part takes away on the path, nats.
 
     Parameters
     ----------
-    column : int, optional
-        One answer token; by default the sum over the answer.
+    columns : sequence of int or None
+        Answer tokens, a backward pass each at every step; None for the sum over the answer.
     report : callable, optional
         Told the steps done; may raise `Interrupted`.
+
+    Returns
+    -------
+    float64 tensor [columns, P]
     """
-    total = torch.zeros(exchange.layout.count, dtype=torch.float64)
+    total = torch.zeros(len(columns), exchange.layout.count, dtype=torch.float64)
     for step in range(STEPS):
         gates = torch.full((1, exchange.layout.count), (step + 0.5) / STEPS, requires_grad=True)
         with torch.enable_grad():
             apart = divergence(exchange.logprobs(gates), exchange.donor_logprobs)[0]
-            target = apart.sum() if column is None else apart[column]
-        (slope,) = torch.autograd.grad(target, gates)
-        total -= slope[0].double() / STEPS
+            targets = [apart.sum() if column is None else apart[column] for column in columns]
+        for place, target in enumerate(targets):
+            (slope,) = torch.autograd.grad(target, gates, retain_graph=True)
+            total[place] -= slope[0].double() / STEPS
         if report:
             report(step + 1, STEPS, "which parts carry the difference: estimate")
     return total

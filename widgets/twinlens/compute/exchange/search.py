@@ -16,6 +16,7 @@ from torch import Tensor
 from twinlens.compute.exchange.parts import Place
 from twinlens.compute.exchange.passes import Exchange, rows_of
 from twinlens.compute.exchange.path import divergence, integrated_gates
+from twinlens.compute.models import architectures
 from twinlens.contract.forms import Carried, Part, PartOfSet
 from twinlens.support.progress import Report
 
@@ -39,10 +40,23 @@ class Measured:
     exchange : Exchange
     known : dict of tuple of int to (nats, KL) arrays [M]
         Log-probability of the answer tokens and KL to the donor, by the places exchanged.
+    estimates : dict of int or None to float64 tensor [P]
+        `integrated_gates` by answer token; None for the whole answer.
     """
 
     exchange: Exchange
     known: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    estimates: dict[int | None, Tensor] = field(default_factory=dict)
+
+    def estimate(self, column: int | None, report: Report | None) -> Tensor:
+        """How much each part should carry; of a small model for all tokens at once."""
+        if column not in self.estimates:
+            columns = [column]
+            if column is not None and architectures.sizes(self.exchange.model.config).small:
+                columns = list(range(self.exchange.reading.answer_length))
+            estimates = integrated_gates(self.exchange, columns, report)
+            self.estimates |= dict(zip(columns, estimates, strict=True))
+        return self.estimates[column]
 
     def measure(self, sets: Sequence[Sequence[int]]) -> None:
         """Measure the sets that are not known yet."""
@@ -106,7 +120,7 @@ def carried(measured: Measured, column: int | None = None, report: Report | None
     chosen: list[int] = []
     random: list[float] = []
     if kl > NOISE:
-        estimate = integrated_gates(exchange, column, report)
+        estimate = measured.estimate(column, report)
         chosen = _smallest(measured, estimate, column, report)
         draws = np.random.default_rng(_SEED)
         others = [
