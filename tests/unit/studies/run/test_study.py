@@ -374,6 +374,21 @@ def test_shared_answers_and_templates(tmp_path, pair, response):
     assert len(base.scored) < len(base.prompt_tokens)
 
 
+@pytest.mark.parametrize("methods", [("gradient_x_input",), ("gradient_x_input", "attention_rollout")])
+def test_a_prompt_that_the_template_says_too(tmp_path, pair, methods):
+    rows = [{"prompt": text, "answer": "base"} for text in ("User", "Assistant", " User: a ")]
+    options = {"template": True, "response": "given", "max_new_tokens": 2}
+    store = run.study(pair, rows, tmp_path / "s", methods=methods, **options)
+    assert not store.problems
+    for case in store:
+        assert case.answer == "base", "the word, not base's answer"
+        first = min(case.prompt_tokens[i].start for i in case.instruction)
+        last = max(case.prompt_tokens[i].end for i in case.instruction)
+        assert first >= len("### User: ")
+        assert case.prompt[first:last].strip() in ("User", "Assistant", "User: a")
+        assert not case.prompt[last:].removeprefix(" ").removeprefix("\n").startswith("User")
+
+
 def test_missing_answers_are_set_aside(tmp_path, pair):
     with pytest.raises(DataError, match="none of the 1 rows can be used; row 1: it has no answer"):
         run.study(pair, DATA[:1], tmp_path / "s", response="given")
