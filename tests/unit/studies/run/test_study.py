@@ -16,7 +16,7 @@ pytest.importorskip("pyarrow")
 import pyarrow as pa
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.models import models as models_module
-from twinlens.compute.models.sources import load_weights
+from twinlens.compute.models.loading import load_weights
 from twinlens.compute.pair import load_pair
 from twinlens.errors import DataError, Interrupted, PromptError, StudyError, UnknownBlockError
 from twinlens.measures.density import DensityParameters
@@ -374,7 +374,9 @@ def test_shared_answers_and_templates(tmp_path, pair, response):
     assert len(base.scored) < len(base.prompt_tokens)
 
 
-@pytest.mark.parametrize("methods", [("gradient_x_input",), ("gradient_x_input", "attention_rollout")])
+@pytest.mark.parametrize(
+    "methods", [("gradient_x_input",), ("gradient_x_input", "attention_rollout")]
+)
 def test_a_prompt_that_the_template_says_too(tmp_path, pair, methods):
     rows = [{"prompt": text, "answer": "base"} for text in ("User", "Assistant", " User: a ")]
     options = {"template": True, "response": "given", "max_new_tokens": 2}
