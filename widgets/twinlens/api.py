@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from twinlens.errors import ArgumentError
@@ -96,7 +97,13 @@ def explore(
         raise ArgumentError(
             f"pair= is {kind_of(pair)}: give explore a pair from load_pair or demo_pair"
         )
-    check_traits(traits, METHODS, layers=pair.sizes.layers, heads=pair.sizes.heads)
+    check_traits(
+        traits,
+        METHODS,
+        layers=pair.sizes.layers,
+        heads=pair.sizes.heads,
+        beside=[p.name for p in signature(explore).parameters.values() if p.kind == p.KEYWORD_ONLY],
+    )
     with progress("tracing") as report:
         trace = trace_pair(
             pair,

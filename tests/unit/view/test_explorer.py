@@ -184,7 +184,7 @@ def test_own_answers_may_differ_in_length():
 
 
 def test_unknown_keywords_are_refused(trace):
-    with pytest.raises(TypeError, match="no colour"):
+    with pytest.raises(TypeError, match="no argument colour: known are token, layer"):
         Explorer(trace, colour="red")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -366,16 +366,32 @@ class Explorer(anywidget.AnyWidget):
 
 
 def check_traits(
-    traits: Mapping[str, Any], methods: Collection[str], *, layers: int, heads: int
+    traits: Mapping[str, Any],
+    methods: Collection[str],
+    *,
+    layers: int,
+    heads: int,
+    beside: Iterable[str] = (),
 ) -> None:
     """Check initial values of an explorer before there is a trace.
+
+    Parameters
+    ----------
+    traits : mapping
+        Traits with their values.
+    methods : collection of str
+        Saliency methods there will be.
+    layers, heads : int
+        Of the models.
+    beside : iterable of str
+        What else the caller takes, for the message about an unknown name.
 
     Raises
     ------
     ArgumentError
         If there is no such trait, or its value can be right in no trace of this pair.
     """
-    _check_names(traits)
+    _check_names(traits, beside)
     for name, value in traits.items():
         trait = Explorer.class_traits()[name]
         try:
@@ -400,12 +416,13 @@ def check_traits(
             raise ArgumentError(f"{name}={traits[name]!r} needs a layer: set layer= as well")
 
 
-def _check_names(traits: Mapping[str, Any]) -> None:
+def _check_names(traits: Mapping[str, Any], beside: Iterable[str] = ()) -> None:
     known = {name for name in Explorer.class_trait_names() if name[0] != "_"}
     unknown = [name for name in traits if name not in known]
     if unknown:
         raise ArgumentError(
-            f"an explorer has no {', '.join(unknown)}: it has {', '.join(_SETTINGS)}"
+            f"there is no argument {', '.join(unknown)}: "
+            f"known are {', '.join((*beside, *_SETTINGS))}"
         )
 
 

@@ -16,7 +16,7 @@ pytest.importorskip("pyarrow")
 import pyarrow as pa
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.models import models as models_module
-from twinlens.compute.models.sources import load_weights
+from twinlens.compute.models.loading import load_weights
 from twinlens.compute.pair import load_pair
 from twinlens.errors import DataError, Interrupted, PromptError, StudyError, UnknownBlockError
 from twinlens.measures.density import DensityParameters
@@ -372,6 +372,23 @@ def test_shared_answers_and_templates(tmp_path, pair, response):
     shown = "".join(base.prompt_tokens[i].text for i in base.instruction)
     assert shown.strip() == "Write the word dog."
     assert len(base.scored) < len(base.prompt_tokens)
+
+
+@pytest.mark.parametrize(
+    "methods", [("gradient_x_input",), ("gradient_x_input", "attention_rollout")]
+)
+def test_a_prompt_that_the_template_says_too(tmp_path, pair, methods):
+    rows = [{"prompt": text, "answer": "base"} for text in ("User", "Assistant", " User: a ")]
+    options = {"template": True, "response": "given", "max_new_tokens": 2}
+    store = run.study(pair, rows, tmp_path / "s", methods=methods, **options)
+    assert not store.problems
+    for case in store:
+        assert case.answer == "base", "the word, not base's answer"
+        first = min(case.prompt_tokens[i].start for i in case.instruction)
+        last = max(case.prompt_tokens[i].end for i in case.instruction)
+        assert first >= len("### User: ")
+        assert case.prompt[first:last].strip() in ("User", "Assistant", "User: a")
+        assert not case.prompt[last:].removeprefix(" ").removeprefix("\n").startswith("User")
 
 
 def test_missing_answers_are_set_aside(tmp_path, pair):

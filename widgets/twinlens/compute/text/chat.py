@@ -223,7 +223,8 @@ def _placed(
         ):
             return real, places
     said = "leaves out" if lost else "changes"
-    which = texts[lost[0]] if lost else max(texts, key=len)
+    changed = [i for i, core in enumerate(cores) if core not in real]
+    which = texts[(lost or changed or [0])[0]]
     short = which.strip() if len(which) <= 40 else which.strip()[:37] + "..."
     raise PromptError(
         f"the chat template {said} the text of these messages ({short!r}), so nobody could say "
