@@ -40,6 +40,6 @@ def stored_weights(name: str | os.PathLike[str], revision: str | None = None) ->
     source = source_of(str(name), revision)
     from huggingface_hub import snapshot_download
 
-    with load_errors(source, "files"):
+    with load_errors(source.name, "files"):
         folder = snapshot_download(source.place, revision=revision, allow_patterns=list(_FILES))
     return Weights(folder, source.name)
