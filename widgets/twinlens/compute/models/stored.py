@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from twinlens.compute.models.sources import load_errors, source_of
+from twinlens.compute.models.faults import load_errors
+from twinlens.compute.models.sources import source_of
 from twinlens.compute.models.weights import Weights
 from twinlens.errors import ModelLoadError
 
