@@ -146,10 +146,15 @@ def main(arguments: list[str] | None = None) -> None:
     if not sys.stderr.isatty():
         # Bars of the libraries: what is no terminal keeps every state of them.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         code = twinlens.main(arguments, prog_name="twinlens", standalone_mode=False)
     except TwinlensError as error:
         click.echo(f"twinlens: {error}", err=True)
+        code = 1
+    except ImportError as error:
+        extras = "twinlens[frames,labels,study,words]"
+        click.echo(f"twinlens: {error}: install what it needs, such as {extras}", err=True)
         code = 1
     except OSError as error:
         click.echo(f"twinlens: {error.strerror or error}: {error.filename or ''}", err=True)

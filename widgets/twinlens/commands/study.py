@@ -178,7 +178,7 @@ def study(
 
     # Whatever can be wrong with them is said before models are loaded.
     names = dict(columns) or None
-    check_options(methods, response, engine, workers, batch_size)
+    check_options(methods, response, engine, workers, batch_size, max_new_tokens)
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
         usable(read_rows(data, columns=names))

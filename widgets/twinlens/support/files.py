@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -38,6 +39,11 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     OSError
         If the folder does not exist or cannot be written to.
     """
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "name the file to write, not a folder", str(target))
+    if not target.parent.is_dir():
+        message = "there is no such folder to write into"
+        raise FileNotFoundError(errno.ENOENT, message, str(target.parent))
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as stream:

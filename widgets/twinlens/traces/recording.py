@@ -97,6 +97,8 @@ def read(path: str | os.PathLike[str]) -> RecordedTrace:
     RecordingError
         If the file is missing, no recording, damaged, truncated, or newer than this version.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise RecordingError(f"a recording is named by its path, not by a {type(path).__name__}")
     target = Path(path)
     if not target.is_file():
         raise RecordingError(f"there is no recording at {target}: check the path")

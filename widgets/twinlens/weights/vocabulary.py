@@ -93,8 +93,13 @@ def vocabulary(
         )
     elif isinstance(words, str | os.PathLike):
         candidates, source = _read_words(Path(words)), Path(words).name
-    else:
+    elif isinstance(words, Iterable):
         candidates, source = list(words), "words of the caller"
+    else:
+        raise VocabularyError(f"words are a file or a list, not a {type(words).__name__}")
+    wrong = next((word for word in candidates if not isinstance(word, str)), None)
+    if wrong is not None:
+        raise VocabularyError(f"the words hold {wrong!r}, which is no text: leave it out")
     # Case variants are merged into the first one seen, as the paper's code does.
     unique: dict[str, str] = {}
     for word in candidates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,6 +22,7 @@ from twinlens.compute.heads.word_pairs import (
     prepare,
     silent,
 )
+from twinlens.compute.models.arguments import read_device
 from twinlens.compute.models.models import Models
 from twinlens.compute.models.sources import load_tokenizer, tokenizer_source
 from twinlens.compute.models.stored import stored_weights
@@ -28,7 +30,7 @@ from twinlens.compute.models.weights import HeldWeights, Weights
 from twinlens.compute.words.vectors import Cooccurrence, CooccurrenceSettings, token_words
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side
-from twinlens.errors import PairMismatchError
+from twinlens.errors import ArgumentError, PairMismatchError
 from twinlens.support import layer_files
 from twinlens.support.progress import Report
 from twinlens.weights.head_words import HeadWords
@@ -94,10 +96,15 @@ class PairSearch:
         cache: bool | str | os.PathLike[str] = True,
         device: str | torch.device | None = None,
     ) -> None:
+        for name, value in (("top", top), ("frequent", frequent)):
+            if value is not None and not (isinstance(value, int) and value >= 1):
+                raise ArgumentError(f"{name} is a number of words, at least 1, not {value!r}")
+        if not isinstance(z, int | float) or not math.isfinite(z):
+            raise ArgumentError(f"z is a number of standard deviations, not {z!r}")
         self._open, self._tokenizer, self._source = weights, tokenizer, cooccurrence
         self._vocabulary = words
         self._top, self._z, self._frequent = top, z, frequent
-        self._folder, self._device = layer_files.folder(cache), device
+        self._folder, self._device = layer_files.folder(cache), read_device(device)
         self._lock = RLock()
         self._words: Words | None = None
         self._filter: Cooccurrence | None = None
@@ -124,6 +131,8 @@ class PairSearch:
         Interrupted
             If `report` asked to stop; finished layers are kept.
         """
+        if not (layers is None or isinstance(layers, Iterable)) or isinstance(layers, str):
+            raise ArgumentError(f"layers is a list of numbers, not {layers!r}")
         with self._lock:
             self._prepare(report or silent)
             chosen = tuple(range(self._depth) if layers is None else sorted(set(layers)))

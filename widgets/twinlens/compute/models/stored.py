@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from twinlens.compute.models.sources import load_errors, source_of
+from twinlens.compute.models.faults import load_errors
+from twinlens.compute.models.sources import source_of
 from twinlens.compute.models.weights import Weights
 from twinlens.errors import ModelLoadError
 
@@ -40,6 +41,6 @@ def stored_weights(name: str | os.PathLike[str], revision: str | None = None) ->
     source = source_of(str(name), revision)
     from huggingface_hub import snapshot_download
 
-    with load_errors(source, "files"):
+    with load_errors(source.name, "files"):
         folder = snapshot_download(source.place, revision=revision, allow_patterns=list(_FILES))
     return Weights(folder, source.name)

@@ -66,6 +66,10 @@ def rate(cases: Cases, ratings: Mapping[str, Rating] | str | os.PathLike[str]) -
     DataError
         If a judgement is none of these, or names a prompt that the study does not have.
     """
+    if not isinstance(ratings, Mapping | str | os.PathLike):
+        raise DataError(
+            f"ratings of type {type(ratings).__name__} are none: give a mapping from ids, or a file"
+        )
     if isinstance(ratings, Mapping):
         given = [(case_id, _of_value(rating)) for case_id, rating in ratings.items()]
     else:

@@ -119,6 +119,8 @@ def read_rows(
         If the data as a whole cannot be read.
     """
     columns = columns or {}
+    if not isinstance(columns, Mapping):
+        raise DataError("columns= is a mapping: write {'prompt': 'name in the data'}")
     unknown = [name for name in columns if name not in _COLUMNS]
     if unknown:
         raise DataError(

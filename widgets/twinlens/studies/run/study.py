@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -33,7 +34,7 @@ def study(
     data: Any,
     out: str | Path,
     *,
-    methods: Sequence[str] = (DEFAULT_METHOD,),
+    methods: str | Sequence[str] = (DEFAULT_METHOD,),
     response: Response = "own",
     max_new_tokens: int = 300,
     template: bool = False,
@@ -57,7 +58,7 @@ def study(
         See `twinlens.studies.data.rows`; bad rows are set aside and reported (`Store.problems`).
     out : path
         Folder of the study.
-    methods : sequence of str
+    methods : str or sequence of str
         Saliency methods to store, the first is the one analysed by default. With any but the
         paper's alone, prompts are worked on one at a time.
     response : {"own", "base", "tuned", "given"}
@@ -98,7 +99,12 @@ def study(
     """
     from twinlens.compute.saliency.methods import METHODS
 
-    check_options(methods, response, engine, workers, batch_size)
+    methods = (methods,) if isinstance(methods, str) else tuple(methods)
+    check_options(methods, response, engine, workers, batch_size, max_new_tokens)
+    if not hasattr(pair, "info"):
+        raise StudyError(f"{pair!r} is no pair of models: give what load_pair returns")
+    if not isinstance(out, str | os.PathLike) or (Path(out).exists() and not Path(out).is_dir()):
+        raise StudyError(f"out={out!r} is no folder to write into: name one")
     rows = usable(read_rows(data, columns=columns, published_quirk=published_quirk))
     job = Job(tuple(methods), response, max_new_tokens, template)
     if engine == "ray":
@@ -132,6 +138,7 @@ def check_options(
     engine: str,
     workers: int | None,
     batch_size: int | None,
+    max_new_tokens: int,
 ) -> None:
     """Check what `study` is asked for, without models.
 
@@ -146,9 +153,10 @@ def check_options(
         raise StudyError(f"there is no engine {engine!r}: use {' or '.join(ENGINES)}")
     if engine == "local" and workers is not None:
         raise StudyError("engine='local' works in this process: set workers= with engine='ray'")
-    for name, value in (("batch_size", batch_size), ("workers", workers)):
-        if value is not None and value < 1:
-            raise StudyError(f"{name} must be at least 1, not {value}")
+    numbers = {"batch_size": batch_size, "workers": workers, "max_new_tokens": max_new_tokens}
+    for name, value in numbers.items():
+        if value is not None and not (isinstance(value, int) and value >= 1):
+            raise StudyError(f"{name} must be at least 1, not {value!r}")
     if response not in RESPONSES:
         raise StudyError(f"there is no response {response!r}: use {', '.join(RESPONSES)}")
     unknown = [name for name in methods if name not in METHODS]

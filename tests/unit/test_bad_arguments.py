@@ -1,0 +1,77 @@
+"""Wrong arguments of studies, recordings and word pairs are refused in one sentence."""
+
+from __future__ import annotations
+
+import pytest
+import twinlens as tl
+from twinlens.errors import TwinlensError
+from twinlens.studies import Store, rate
+from twinlens.weights.vocabulary import vocabulary
+
+PAIR = type("Pair", (), {"info": None})()
+
+
+def study(data=("a",), out="made", pair=PAIR, **options):
+    return lambda: tl.study(pair, data, out, **options)
+
+
+def search(**options):
+    from twinlens.compute.heads.search import PairSearch
+
+    return lambda: PairSearch(lambda side: None, None, ["a"], **options)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: tl.open(None), "not by a NoneType"),
+        (lambda: tl.open(3), "not by a int"),
+        (lambda: tl.open("."), "no recording at ."),
+        (study(None), "of type NoneType"),
+        (study(3), "of type int"),
+        (study({"train": []}), "of type dict"),
+        (study("Say it."), "no data file Say it."),
+        (study([]), "the data hold no row"),
+        (study([None, 3]), "none of the 2 rows can be used; row 1: it is a NoneType"),
+        (study([{"messages": [{"role": "user", "content": None}]}]), "message 1 of its chat"),
+        (study([{"text": "a"}]), "columns={'prompt': ...} (text)"),
+        (study(columns=["prompt"]), "columns= is a mapping"),
+        (study(columns={"text": "prompt"}), "renames 'text'"),
+        (study(methods="guess"), "no method guess"),
+        (study(methods=[]), "no method (none given)"),
+        (study(response="shared"), "no response 'shared'"),
+        (study(engine="cloud"), "no engine 'cloud'"),
+        (study(workers=2), "set workers= with engine='ray'"),
+        (study(batch_size=0), "batch_size must be at least 1, not 0"),
+        (study(batch_size="x"), "batch_size must be at least 1, not 'x'"),
+        (study(max_new_tokens=0), "max_new_tokens must be at least 1, not 0"),
+        (study(max_new_tokens=2.5), "max_new_tokens must be at least 1, not 2.5"),
+        (study(out=None), "out=None is no folder"),
+        (study(out=__file__), "is no folder to write into"),
+        (study(pair="base"), "'base' is no pair of models"),
+        (study(pair=None), "None is no pair of models"),
+        (lambda: Store("nowhere"), "nowhere holds no study"),
+        (lambda: rate([], None), "ratings of type NoneType are none"),
+        (lambda: rate([], 3), "ratings of type int are none"),
+        (lambda: rate([], {"a": 9}), "is not 1, 2, 3 or 4"),
+        (lambda: rate([], {"a": 2}), "no such prompt in this study"),
+        (lambda: vocabulary(3), "not a int"),
+        (lambda: vocabulary([3]), "the words hold 3, which is no text"),
+        (lambda: vocabulary([]), "no word in the vocabulary"),
+        (search(top=0), "top is a number of words, at least 1, not 0"),
+        (search(top="x"), "top is a number of words"),
+        (search(frequent=0), "frequent is a number of words"),
+        (search(z=float("nan")), "z is a number of standard deviations, not nan"),
+        (search(device="gpu"), "device"),
+        (search(device="cuda:99"), "device"),
+        (lambda: search()().find("all"), "layers is a list of numbers, not 'all'"),
+        (lambda: search()().find(1), "layers is a list of numbers, not 1"),
+    ],
+)
+def test_it_is_refused_in_one_sentence(call, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TwinlensError) as refused:
+        call()
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
