@@ -12,7 +12,6 @@ from twinlens.pages.page import to_html
 from twinlens.traces.marks import segments
 
 from tests.browser.lab import Notebook
-from tests.browser.panels import Compact, Panels, Selection
 from tests.browser.poll import until
 from tests.support import tiny
 from tests.support.made_up import MadeUpTrace, manifest
