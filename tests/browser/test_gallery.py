@@ -41,7 +41,7 @@ def test_the_first_look_works_from_top_to_bottom(live, page, lab, offline, watch
     opened.open()
     opened.run_all()
     layer, head, _ = changed_heads(live)[0]
-    chosen = Selection(live.manifest.prompt_length + 2, layer, head)
+    chosen = Selection(live.manifest.prompt_length + 4, layer, head)
 
     shown, apart = dashboard(page, live), separate(page, live)
     shown.check(chosen)

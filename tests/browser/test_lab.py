@@ -61,7 +61,7 @@ def test_panels_in_separate_cells_are_linked(notebook, page, trace, watch):
 
 
 def test_clicks_link_while_the_kernel_is_busy(notebook, page, trace):
-    opened = notebook(OPEN, "ex", *SEPARATE[:2])
+    opened = notebook(OPEN, "ex", "ex.saliency()", "ex.heads()")
     both = [dashboard(page, trace), separate(page, trace)]
     both[0].check(Selection())
     both[1].check(Selection(), "saliency", "heads")

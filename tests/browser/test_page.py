@@ -36,6 +36,43 @@ def test_it_opens_with_the_selection_it_was_saved_with(trace, offline, watch, tm
     assert watch.errors == []
 
 
+def test_the_first_screen_answers_the_reader(trace, offline, tmp_path):
+    """What changed in words, both answers, and the whole matrix: on 1280 by 800 pixels."""
+    offline.set_viewport_size({"width": 1280, "height": 800})
+    panels = show(offline, trace, tmp_path)
+    panels.check(Selection(), "findings", "saliency")
+    shown = [*offline.locator("[data-finding]").all(), *offline.locator(".tl-own").all()]
+    shown += offline.locator("canvas[data-matrix]").all()
+    assert len(shown) == 3 + 2 + 3
+    for one in shown:
+        box = one.bounding_box()
+        assert box["y"] + box["height"] < 800
+    findings = offline.locator("[data-finding]")
+    findings.nth(1).click()
+    panels.check(Selection(layer=1, head=2))
+    assert findings.nth(1).get_attribute("aria-pressed") == "true"
+    findings.nth(0).click()
+    panels.check(Selection(token=trace.manifest.prompt_length + 2))
+
+
+def test_a_cell_of_the_matrix_is_named_and_selects_its_row(trace, offline, tmp_path):
+    panels = show(offline, trace, tmp_path, kind="saliency")
+    panels.check(Selection(), "saliency")
+    canvas = offline.locator("canvas[data-matrix=tuned]")
+    box = canvas.bounding_box()
+    rows, columns = trace.manifest.answer_length("tuned"), 12
+    place = {"x": 9.5 * box["width"] / columns, "y": 2.5 * box["height"] / rows}
+    canvas.hover(position=place)
+    value = trace.saliency("tuned").values[11, 2]
+    tip = offline.locator(".tl-tip")
+    tip.wait_for()
+    assert "dog" in tip.inner_text()
+    assert f"tuned {value:.3g}".replace("-", "−")[:9] in tip.inner_text()
+    canvas.click(position=place)
+    panels.check(Selection(token=trace.manifest.prompt_length + 2), "saliency")
+    assert "dog" in offline.locator(".tl-matrix-cell").inner_text()
+
+
 def test_hostile_text_is_shown_literally(offline, watch, tmp_path):
     texts = [(text, "instruction") for text in HOSTILE]
     trace = MadeUpTrace(

@@ -123,7 +123,7 @@ def test_report(page: Page, report: str, watch: Watch) -> None:
     page.keyboard.press("Enter")
     panel = page.frame_locator("#case iframe").locator("[data-panel=saliency]")
     expect(panel).to_have_attribute("data-state", "ready")
-    expect(panel).to_contain_text("instruction score")
+    expect(panel).to_contain_text("Instruction score")
 
     # Dark: page, figures and panel; every figure is saved as it is seen.
     page.locator("#theme").select_option("dark")

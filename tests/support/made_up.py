@@ -117,7 +117,7 @@ def manifest(
         methods=(
             Method(
                 "gradient_x_input",
-                "Gradient × input (paper)",
+                "Gradient × input",
                 "First-order change of the answer token's probability.",
                 "Wu et al. 2023, section 3",
                 False,

@@ -45,8 +45,9 @@ export function tips(
 ): void {
   const move = (event: PointerEvent) => {
     const found = describe(event.target as HTMLElement, event.clientX, event.clientY);
-    if (found) tip.show(found, event.clientX, event.clientY);
-    else tip.hide();
+    if (!found) return tip.hide();
+    tip.show(found, event.clientX, event.clientY);
+    event.stopPropagation(); // an area around this one knows nothing of it
   };
   area.addEventListener("pointermove", move, { signal });
   area.addEventListener("pointerleave", () => tip.hide(), { signal });

@@ -2,7 +2,7 @@
 
 import { keys, SIDES } from "../../contract/contract.ts";
 import { parseUnit } from "../../contract/units.ts";
-import { required } from "../../core/load.ts";
+import { type Got, quiet, required } from "../../core/load.ts";
 import type { CloudShape, ConceptsOptions } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
 import { h, picker } from "../../draw/dom.ts";
@@ -22,6 +22,9 @@ const ENDS: { value: ConceptsOptions["ends"]; label: string }[] = [
   { value: "together", label: "both ends" },
   { value: "apart", label: "ends apart" },
 ];
+
+/** A component that turned by fewer degrees is much the same. */
+const EASILY = 30;
 
 export const conceptsPanel: MakePanel = (setting) => {
   const { store, signal } = setting;
@@ -57,6 +60,8 @@ export const conceptsPanel: MakePanel = (setting) => {
       return [
         ...change,
         ...conceptsNeeds(state, layer),
+        // Said where it costs nothing.
+        ...(state.has(keys.rotation()) ? quiet(keys.rotation()) : []),
         ...card.needs(state),
         ...sheets.needs(state, got, layer),
       ];
@@ -69,7 +74,7 @@ export const conceptsPanel: MakePanel = (setting) => {
       return {
         title: titleOf(concepts),
         note: noteOf(concepts),
-        caption: captionOf(state, concepts),
+        caption: captionOf(state, concepts) + turnedOf(concepts, got),
         draw() {
           shapes.update(SHAPES, shape);
           sides.update(ENDS, ends);
@@ -95,6 +100,16 @@ function noteOf({ cosine, angle, explained }: Concepts): string {
   const note = [`cos ${number(cosine)}`, `turned ${angle.toFixed(0)}°`];
   if (explained) note.push(`variance ${SIDES.map((side) => percent(explained[side])).join(" → ")}`);
   return note.join(" · ");
+}
+
+/** One component that turned is no space that turned. */
+function turnedOf({ unit, layer, angle }: Concepts, got: Got): string {
+  const space = got(keys.rotation()).value?.[layer];
+  if (parseUnit(unit)!.kind === "neuron" || angle < EASILY) return "";
+  const found = space
+    ? `the space of the layer’s ${space.k} leading ones turned ${space.angle.toFixed(0)}° (at random ${space.null.toFixed(0)}°)`
+    : "Rotation says how far the space of the leading ones turned";
+  return ` One component turns easily among others of nearly equal variance: ${found}.`;
 }
 
 function captionOf(state: State, { unit, chosen, more, ends }: Concepts): string {

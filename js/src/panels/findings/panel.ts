@@ -23,6 +23,8 @@ export const findingsPanel: MakePanel = ({ store, surface, signal }) => {
     const again = store.options.findings.chosen === index && isSelected(finding, store.selection);
     store.setOptions("findings", { chosen: again ? -1 : index });
     store.setOptions("saliency", { span: null, cell: null });
+    // That concepts are kept is seen in the angles of the layers.
+    if (finding.kind === "kept" && !again) store.setOptions("concepts", { tab: "rotation" });
     store.select(again ? SELECTION_DEFAULTS : selectionOf(finding));
     if (!again) bringIntoView(surface.root, finding.panel);
   };

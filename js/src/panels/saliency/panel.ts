@@ -1,6 +1,6 @@
 // What the answer rests on: a matrix of prompt by answer, and bars on the running text.
 
-import { SIDES, type Side } from "../../contract/contract.ts";
+import { PUBLISHED, SIDES, type Side } from "../../contract/contract.ts";
 import type { SaliencyOptions } from "../../core/options.ts";
 import { exactRun, leaveOthers } from "../../core/runs.ts";
 import { perFrame } from "../../core/schedule.ts";
@@ -136,7 +136,10 @@ export const saliencyPanel: MakePanel = (setting) => {
     const focused = all.find((button) => button === body.ownerDocument.activeElement);
     reachable(all, focused ?? all.find((button) => Number(button.dataset.token) === token));
     method.update(
-      state.manifest.methods.map(({ name, title }) => ({ value: name, label: title })),
+      state.manifest.methods.map(({ name, title }) => ({
+        value: name,
+        label: name === PUBLISHED ? `${title} (paper)` : title,
+      })),
       state.method?.name ?? "",
     );
     const several = together(facts.bars.focus);

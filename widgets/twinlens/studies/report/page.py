@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 #: What the page of a case shows.
 CASE_KIND: PanelKind = "saliency"
+#: How it shows it: scores and profiles of a study are made of densities.
+CASE_VIEW = {"saliency": {"answerMeasure": "density"}}
 
 
 def case_panel(cases: Cases, case_id: str) -> str:
     """Base64 of gzip of JSON [state, blocks] of the saliency panel of one case."""
-    parts = page_parts(cases.trace(case_id), kind=CASE_KIND, title=case_id)
+    parts = page_parts(cases.trace(case_id), kind=CASE_KIND, title=case_id, view=CASE_VIEW)
     data = json.dumps([parts.state, parts.blocks]).encode()
     return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
 
