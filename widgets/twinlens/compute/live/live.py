@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,8 @@ def trace_pair(
                 pair.readable(side, [*read.ids, *(token.id for token in answers[side].tokens)]),
                 len(read.tokens),
                 side=side,
+                # One model at a time could not come back for each layer.
+                again=partial(pair.model, side) if pair.memory == "both" else None,
             )
     manifest = Manifest(
         pair=replace(pair.info, note=" ".join(filter(None, (pair.info.note, read.note)))),
