@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+#: Bounds what is looked at together in memory.
+_NUMBERS_AT_ONCE = 2**22
 #: From the patterns [heads, T, T] of a layer to a number for each head and token, [heads, T].
 Measure: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -29,16 +31,34 @@ def change(base: Capture, tuned: Capture, common: int) -> Array:
     Computed from patterns kept as float16: two equal models give exactly 0.
     """
     rows = [
-        jensen_shannon(*(_rows(side.attention[layer], common) for side in (base, tuned)))
-        for layer in range(len(base.attention))
+        np.concatenate(
+            [
+                jensen_shannon(*(_rows(part, common) for part in parts))
+                for parts in zip(one.split(_heads(one)), other.split(_heads(one)), strict=True)
+            ]
+        )
+        for one, other in zip(base.attention, tuned.attention, strict=True)
     ]
     return np.asarray(np.stack(rows).transpose(2, 0, 1))
 
 
 def measured(of: Capture, measures: Sequence[Measure]) -> list[Array]:
     """Some measures of all patterns, each [T, layers, heads]; every layer is unpacked once."""
-    layers = [[measure(layer.float()) for measure in measures] for layer in of.attention]
+    layers = [
+        [torch.cat(parts) for parts in zip(*_by_heads(layer, measures), strict=True)]
+        for layer in of.attention
+    ]
     return [torch.stack(rows).permute(2, 0, 1).numpy() for rows in zip(*layers, strict=True)]
+
+
+def _by_heads(layer: Tensor, measures: Sequence[Measure]) -> list[list[Tensor]]:
+    """Measures of some heads at a time."""
+    return [[measure(part.float()) for measure in measures] for part in layer.split(_heads(layer))]
+
+
+def _heads(layer: Tensor) -> int:
+    """How many heads of a layer [H, T, T] are looked at together."""
+    return max(1, _NUMBERS_AT_ONCE // layer[0].numel())
 
 
 def to_positions(positions: Sequence[int]) -> Measure:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.listening import listening
-from twinlens.compute.passes.patterns import Patterns
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,10 +45,10 @@ class LayersAgain:
     residual: Tensor
     returned: int
     dtype: torch.dtype
-    _recent: dict[int, tuple[Patterns, Tensor]] = field(default_factory=dict)
+    _recent: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def layer(self, layer: int) -> tuple[Patterns, Tensor]:
-        """Patterns of one layer, and its neurons, float32 [T, intermediate]."""
+    def layer(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Patterns of one layer [H, T, T], and its neurons, float32 [T, intermediate]."""
         found = self._recent.get(layer)
         if found is None:
             with self.model() as model:
@@ -58,11 +57,13 @@ class LayersAgain:
                     del self._recent[oldest]
         return found
 
-    def _run(self, model: PreTrainedModel, layer: int) -> tuple[Patterns, Tensor]:
+    def _run(self, model: PreTrainedModel, layer: int) -> tuple[Tensor, Tensor]:
         modules = architectures.layers(model)
-        heads = architectures.sizes(model.config).heads
-        patterns = Patterns(1, heads, len(self.ids), self.dtype)
+        patterns: list[Tensor] = []
         neurons: list[Tensor] = []
+
+        def put(weights: Tensor) -> None:
+            patterns.append(weights.to("cpu", self.dtype))
 
         def into(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
             return (self.residual[layer][None].to(arguments[0]), *arguments[1:])
@@ -79,13 +80,11 @@ class LayersAgain:
                 stack.enter_context(_left_out(module, self.returned))
             stack.callback(modules[layer].register_forward_pre_hook(into).remove)
             stack.callback(modules[layer].register_forward_hook(out_of).remove)
-            options = stack.enter_context(
-                listening(model, [layer], keep, lambda weights: patterns.put(0, weights))
-            )
+            options = stack.enter_context(listening(model, [layer], keep, put))
             ids = torch.tensor([list(self.ids)], device=model.device)
             with torch.no_grad(), suppress(_ReachedError):
                 architectures.body(model)(ids, use_cache=False, **options)
-        return patterns, neurons[0]
+        return patterns[0], neurons[0]
 
 
 class PatternsAgain:
@@ -104,7 +103,7 @@ class PatternsAgain:
         """Patterns of a layer [H, T, T], or of one head [T, T]."""
         layer, head = place if isinstance(place, tuple) else (place, None)
         patterns, _ = self._layers.layer(layer)
-        return patterns[0] if head is None else patterns[0, head]
+        return patterns if head is None else patterns[head]
 
 
 class NeuronsAgain:
