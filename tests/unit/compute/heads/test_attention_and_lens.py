@@ -12,6 +12,7 @@ from twinlens.compute.heads import attention as heads
 from twinlens.compute.live import lens
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import Capture, capture
+from twinlens.contract.wire import Array
 
 from tests.support import tiny
 
@@ -27,6 +28,10 @@ def captures() -> tuple[Capture, Capture]:
         capture(base, IDS, PROMPT, side="base"),
         capture(tuned, IDS, PROMPT, side="tuned"),
     )
+
+
+def measured(of: Capture, measure: heads.Measure) -> Array:
+    return heads.measured(of, [measure])[0]
 
 
 def test_change_equals_scipy(captures: tuple[Capture, Capture]) -> None:
@@ -47,17 +52,17 @@ def test_equal_models_do_not_differ(captures: tuple[Capture, Capture]) -> None:
 
 def test_attention_to_positions(captures: tuple[Capture, Capture]) -> None:
     base, _ = captures
-    ours = heads.to_positions(base, [1, 2, 4])
+    ours = measured(base, heads.to_positions([1, 2, 4]))
     for t, layer, head in ((0, 0, 0), (5, 1, 3), (9, 2, 2)):
         expected = sum(float(base.attention[layer, head][t, p]) for p in (1, 2, 4))
         assert ours[t, layer, head] == pytest.approx(expected, abs=1e-6)
     assert (ours[0] == 0).all()
-    assert (heads.to_positions(base, []) == 0).all()
+    assert (measured(base, heads.to_positions([])) == 0).all()
 
 
 def test_received_is_read_where_the_answer_is_predicted(captures: tuple[Capture, Capture]) -> None:
     base, _ = captures
-    ours = heads.received(base, PROMPT)
+    ours = measured(base, heads.received(PROMPT))
     assert ours.shape == (PROMPT, 3, 4)
     rows = [PROMPT - 1 + m for m in range(len(IDS) - PROMPT)]
     expected = np.mean([base.attention[1, 2][t, 3].item() for t in rows])

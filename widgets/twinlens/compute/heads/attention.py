@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -15,9 +16,13 @@ from twinlens.contract.wire import Array
 from twinlens.measures.differences import jensen_shannon
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from transformers import PreTrainedModel
+
+
+#: Bounds what is looked at together in memory.
+_NUMBERS_AT_ONCE = 2**22
+#: From the patterns [heads, T, T] of a layer to a number for each head and token, [heads, T].
+Measure: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def change(base: Capture, tuned: Capture, common: int) -> Array:
@@ -26,42 +31,60 @@ def change(base: Capture, tuned: Capture, common: int) -> Array:
     Computed from patterns kept as float16: two equal models give exactly 0.
     """
     rows = [
-        jensen_shannon(*(_rows(side.attention[layer], common) for side in (base, tuned)))
-        for layer in range(len(base.attention))
+        np.concatenate(
+            [
+                jensen_shannon(*(_rows(part, common) for part in parts))
+                for parts in zip(one.split(_heads(one)), other.split(_heads(one)), strict=True)
+            ]
+        )
+        for one, other in zip(base.attention, tuned.attention, strict=True)
     ]
     return np.asarray(np.stack(rows).transpose(2, 0, 1))
 
 
-def to_positions(of: Capture, positions: Sequence[int]) -> Array:
-    """Attention from every token to some positions together, shape [T, layers, heads]."""
-    shares = [layer[..., list(positions)].float().sum(dim=-1) for layer in of.attention]
-    return torch.stack(shares).permute(2, 0, 1).numpy()
+def measured(of: Capture, measures: Sequence[Measure]) -> list[Array]:
+    """Some measures of all patterns, each [T, layers, heads]; every layer is unpacked once."""
+    layers = [
+        [torch.cat(parts) for parts in zip(*_by_heads(layer, measures), strict=True)]
+        for layer in of.attention
+    ]
+    return [torch.stack(rows).permute(2, 0, 1).numpy() for rows in zip(*layers, strict=True)]
 
 
-def received(of: Capture, prompt_length: int) -> Array:
-    """Mean attention of the answer's reading positions to prompt tokens, [N, layers, heads]."""
+def _by_heads(layer: Tensor, measures: Sequence[Measure]) -> list[list[Tensor]]:
+    """Measures of some heads at a time."""
+    return [[measure(part.float()) for measure in measures] for part in layer.split(_heads(layer))]
+
+
+def _heads(layer: Tensor) -> int:
+    """How many heads of a layer [H, T, T] are looked at together."""
+    return max(1, _NUMBERS_AT_ONCE // layer[0].numel())
+
+
+def to_positions(positions: Sequence[int]) -> Measure:
+    """Attention from every token to some positions together."""
+    return lambda patterns: patterns[..., list(positions)].sum(dim=-1)
+
+
+def received(prompt_length: int) -> Measure:
+    """Mean attention to prompt tokens from where the answer is predicted; N of them, not T."""
     rows = slice(prompt_length - 1, -1)
-    means = [layer[:, rows, :prompt_length].float().mean(dim=1) for layer in of.attention]
-    return torch.stack(means).permute(2, 0, 1).numpy()
+    return lambda patterns: patterns[:, rows, :prompt_length].mean(dim=1)
 
 
-def previous(of: Capture) -> Array:
-    """Attention from every token to the one before, shape [T, layers, heads]; 0 for the first."""
-    below = [layer.diagonal(offset=-1, dim1=-2, dim2=-1).float() for layer in of.attention]
-    return torch.nn.functional.pad(torch.stack(below), (1, 0)).permute(2, 0, 1).numpy()
+def previous(patterns: Tensor) -> Tensor:
+    """Attention from every token to the one before; 0 for the first."""
+    below = patterns.diagonal(offset=-1, dim1=-2, dim2=-1)
+    return torch.nn.functional.pad(below, (1, 0))
 
 
-def entropy(of: Capture) -> Array:
-    """Entropy of every row of attention, bits, shape [T, layers, heads].
+def entropy(patterns: Tensor) -> Tensor:
+    """Entropy of every row of attention, bits.
 
     0 where a query looks at one token only, log2(t + 1) where query t looks at all alike.
     """
-    entropies = []
-    for layer in of.attention:
-        rows = layer.float()
-        rows = rows / rows.sum(dim=-1, keepdim=True)
-        entropies.append(torch.xlogy(rows, rows).sum(dim=-1) / -math.log(2))
-    return torch.stack(entropies).abs().permute(2, 0, 1).numpy()
+    rows = patterns / patterns.sum(dim=-1, keepdim=True)
+    return (torch.xlogy(rows, rows).sum(dim=-1) / -math.log(2)).abs()
 
 
 def write(of: Capture, model: PreTrainedModel, direction: Tensor) -> Array:

@@ -31,6 +31,7 @@ class HeadBlocks:
     def __init__(self, of: Subject, weights: PairHeads) -> None:
         self.effects = HeadEffects(of)
         self._of, self._weights = of, weights
+        self._measures: dict[Side, dict[str, Array]] = {}
 
     @provides(blocks.attention)
     def attention(self, side: Side, layer: int, head: int) -> Array:
@@ -46,28 +47,42 @@ class HeadBlocks:
     @provides(blocks.head_instruction)
     def instruction(self, side: Side) -> Array:
         """Attention to the instruction."""
-        positions = self._of.manifest.segment_positions("instruction")
-        return half(attention.to_positions(self._of.captures[side], positions))
+        return self._measured(side, "instruction")
 
     @provides(blocks.head_sink)
     def sink(self, side: Side) -> Array:
         """Attention to the first token."""
-        return half(attention.to_positions(self._of.captures[side], [0]))
+        return self._measured(side, "sink")
 
     @provides(blocks.head_received)
     def received(self, side: Side) -> Array:
         """Attention of the answer to the prompt's tokens."""
-        return half(attention.received(self._of.captures[side], self._of.manifest.prompt_length))
+        return self._measured(side, "received")
 
     @provides(blocks.head_entropy)
     def entropy(self, side: Side) -> Array:
         """How spread the rows are."""
-        return half(attention.entropy(self._of.captures[side]))
+        return self._measured(side, "entropy")
 
     @provides(blocks.head_previous)
     def previous(self, side: Side) -> Array:
         """Attention to the token before."""
-        return half(attention.previous(self._of.captures[side]))
+        return self._measured(side, "previous")
+
+    def _measured(self, side: Side, name: str) -> Array:
+        """One of the measures of a side's patterns, which are all made together."""
+        if side not in self._measures:
+            m = self._of.manifest
+            measures = {
+                "instruction": attention.to_positions(m.segment_positions("instruction")),
+                "sink": attention.to_positions([0]),
+                "received": attention.received(m.prompt_length),
+                "entropy": attention.entropy,
+                "previous": attention.previous,
+            }
+            values = attention.measured(self._of.captures[side], list(measures.values()))
+            self._measures[side] = dict(zip(measures, map(half, values), strict=True))
+        return self._measures[side][name]
 
     @provides(blocks.head_effect)
     def effect(self, side: Side, answer_token: int | None) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from twinlens.compute.heads.blocks import HeadBlocks
 from twinlens.compute.live.blocks import FindingBlocks, PassBlocks
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.capture import Capture, capture
+from twinlens.compute.passes.footprint import check_footprint
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import providers, recorders
 from twinlens.compute.saliency.blocks import SaliencyBlocks
@@ -82,6 +84,8 @@ def trace_pair(
         If there is nothing to read or to explain, or it does not fit.
     NotFiniteError
         If a model computes NaN or infinity.
+    MemoryNeededError
+        If what the pass leaves does not fit; found before a model runs.
     """
     chosen = read_response(response, answer)
     read = read_prompt(
@@ -96,6 +100,7 @@ def trace_pair(
     # A given answer has its length; how long the models' own may be is asked where they answer.
     given = isinstance(chosen, Given)
     limit = read_length(max_new_tokens) if given else check_length(pair, read, max_new_tokens)
+    check_footprint(pair, len(read.tokens) + limit, report)
     kind, answers = read_answers(pair, read, chosen, limit, report)
     captures: dict[Side, Capture] = {}
     # Tuned first: with memory="sequential" it is the one still loaded.
@@ -108,6 +113,8 @@ def trace_pair(
                 pair.readable(side, [*read.ids, *(token.id for token in answers[side].tokens)]),
                 len(read.tokens),
                 side=side,
+                # One model at a time could not come back for each layer.
+                again=partial(pair.model, side) if pair.memory == "both" else None,
             )
     manifest = Manifest(
         pair=replace(pair.info, note=" ".join(filter(None, (pair.info.note, read.note)))),

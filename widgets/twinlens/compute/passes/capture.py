@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
-from twinlens.compute.passes.conditions import each_pattern, hookable, observed
+from twinlens.compute.passes.again import LayersAgain, ModelAgain, NeuronsAgain, PatternsAgain
 from twinlens.compute.passes.decoding import not_finite
+from twinlens.compute.passes.listening import listening, rows_of
 from twinlens.compute.passes.patterns import Patterns
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
@@ -21,13 +23,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+#: Bytes of one model's patterns, and of its neurons, up to which they are kept.
+KEPT = 2**28
+
+
 @dataclass(frozen=True)
 class Capture:
     """What one model did with one text of T tokens, M of them its answer; tensors on the CPU.
 
     Attributes
     ----------
-    attention : Patterns
+    attention : Patterns or PatternsAgain
         Of every layer and head, the causal half in half precision.
     heads : float32 [layers, T, heads * head_dim]
         Output of every head, before the output weights.
@@ -35,19 +41,19 @@ class Capture:
         Output of the two blocks' last linear maps (before a norm, in families that have one there).
     residual : float32 [layers + 1, T, hidden]
         Residual stream: the embedding, then after each layer; the final norm is not applied.
-    neurons : float32 [layers, T, intermediate]
+    neurons : float32 [layers, T, intermediate] or NeuronsAgain
         Activation of every feed-forward neuron, after its gate; of mixtures of experts none,
         [layers, T, 0].
     logprobs : float32 [M, vocabulary]
         Log-probabilities in nats where the answer tokens are predicted.
     """
 
-    attention: Patterns
+    attention: Patterns | PatternsAgain
     heads: Tensor
     attention_out: Tensor
     feed_forward_out: Tensor
     residual: Tensor
-    neurons: Tensor
+    neurons: Tensor | NeuronsAgain
     logprobs: Tensor
 
 
@@ -58,8 +64,15 @@ def capture(
     *,
     side: Side,
     attention_dtype: torch.dtype = torch.float16,
+    again: ModelAgain | None = None,
 ) -> Capture:
     """One pass over prompt and answer, keeping what happens inside.
+
+    Parameters
+    ----------
+    again : callable, optional
+        Gives the model again. Patterns or neurons of more than `KEPT` bytes are then not kept: a
+        layer is run again when it is asked for them, with the same numbers.
 
     Raises
     ------
@@ -67,74 +80,58 @@ def capture(
         If the residual stream becomes NaN or infinite; names the layer.
     """
     depth = range(len(architectures.layers(model)))
-    heads = architectures.sizes(model.config).heads
-    experts = architectures.architecture_of(model.config).experts
-    patterns = Patterns(len(depth), heads, len(ids), attention_dtype)
+    shape = architectures.sizes(model.config)
+    length, most = len(ids), KEPT if again is not None else math.inf
+    patterns: Patterns | None = None
+    if len(depth) * shape.heads * length * (length + 1) <= most:  # two bytes for half of each
+        patterns = Patterns(len(depth), shape.heads, length, attention_dtype)
+    with_neurons = len(depth) * length * shape.intermediate * 4 <= most
     reached = iter(depth)
+    returned: list[int] = []
+    names = ["heads", "attention_out", "feed_forward_out", "residual"]
     captured: dict[str, list[Tensor]] = {
-        name: [] for name in ("heads", "attention_out", "feed_forward_out", "residual", "neurons")
+        name: [] for name in (*names, *(["neurons"] if with_neurons else []))
     }
 
     def keep(name: str, tensor: Tensor) -> None:
-        # Some families run their feed-forward layer on all texts end to end, [batch * T, ...].
-        rows = tensor.detach().reshape(len(ids), -1)
-        # A copy: what comes behind may change it in place.
-        captured[name].append(rows.to("cpu", torch.float32, copy=True))
-
-    def keep_both(inside: str, outside: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_: nn.Module, arguments: Any, output: Any) -> None:
-            neurons = inside == "neurons" and experts
-            keep(inside, arguments[0][..., :0] if neurons else arguments[0])
-            # A mixture of experts may give out which of them it took, too.
-            keep(outside, output[0] if isinstance(output, tuple) else output)
-
-        return hook
+        if name in captured:
+            captured[name].append(tensor)
 
     def put(weights: Tensor) -> None:
-        patterns.put(next(reached), weights[0])
-
-    def keep_pattern(_: nn.Module, __: Any, output: tuple[Tensor, ...]) -> None:
-        put(output[1])
+        if patterns is not None:
+            patterns.put(next(reached), weights)
 
     def keep_residual(_: nn.Module, arguments: Any) -> None:
-        keep("residual", arguments[0])
+        keep("residual", rows_of(arguments[0]))
+
+    def see_returned(_: nn.Module, __: Any, output: Any) -> None:
+        returned.append(len(output) if isinstance(output, tuple) else 0)
 
     positions = torch.arange(prompt_length - 1, len(ids) - 1, device=model.device)
     with ExitStack() as stack:
-        for layer in depth:
-            for module, hook in (
-                (architectures.attention_out(model, layer), keep_both("heads", "attention_out")),
-                (
-                    architectures.feed_forward_out(model, layer),
-                    keep_both("neurons", "feed_forward_out"),
-                ),
-            ):
-                stack.callback(module.register_forward_hook(hook).remove)
-        for module in (*architectures.layers(model), architectures.final_norm(model)):
+        options = stack.enter_context(listening(model, depth, keep, put))
+        modules = architectures.layers(model)
+        stack.callback(modules[0].register_forward_hook(see_returned).remove)
+        for module in (*modules, architectures.final_norm(model)):
             stack.callback(module.register_forward_pre_hook(keep_residual).remove)
-        reachable = hookable(model)
-        if reachable:
-            stack.enter_context(observed(model))
-            token = each_pattern.set(put)
-            stack.callback(each_pattern.reset, token)
-        else:
-            for layer in depth:
-                module = architectures.attention(model, layer)
-                stack.callback(module.register_forward_hook(keep_pattern).remove)
         # Not inference_mode: a rotary buffer refreshed there could not enter a gradient later.
         with torch.no_grad():
             output = model(
                 torch.tensor([list(ids)], device=model.device),
                 use_cache=False,
                 logits_to_keep=positions,
-                **({} if reachable else {"output_attentions": True}),
+                **options,
             )
     for layer, residual in enumerate(captured["residual"]):
         if not torch.isfinite(residual).all():
             where = f"layer {layer - 1}" if layer else "its embeddings"
             raise NotFiniteError(not_finite(side, where))
-    return Capture(
-        attention=patterns,
-        logprobs=output.logits[0].float().log_softmax(dim=-1).cpu(),
-        **{name: torch.stack(tensors) for name, tensors in captured.items()},
-    )
+    # One after the other, so that few are there twice.
+    stacked = {name: torch.stack(captured.pop(name)) for name in list(captured)}
+    attention: Patterns | PatternsAgain | None = patterns
+    if again is not None and (attention is None or "neurons" not in stacked):
+        layers = LayersAgain(again, ids, stacked["residual"], returned[0], attention_dtype)
+        attention = attention or PatternsAgain(layers)
+        stacked.setdefault("neurons", cast(Tensor, NeuronsAgain(layers)))
+    logprobs = output.logits[0].float().log_softmax(dim=-1).cpu()
+    return Capture(attention=attention, logprobs=logprobs, **stacked)

@@ -1,0 +1,138 @@
+"""What a pass leaves that is too large to keep: layers are run again when it is asked for.
+
+The residual stream in front of a layer is kept, and all that happens inside follows from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from twinlens.compute.models import architectures
+from twinlens.compute.passes.listening import listening
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+#: Gives the model again and holds it, such as ``partial(pair.model, side)``.
+ModelAgain: TypeAlias = "Callable[[], AbstractContextManager[PreTrainedModel]]"
+
+#: Layers that are kept for the next question about them.
+_RECENT = 2
+
+
+@dataclass
+class LayersAgain:
+    """Layers of one text of T tokens, each run again on the residual stream in front of it.
+
+    Attributes
+    ----------
+    model : ModelAgain
+    ids : sequence of int
+        T tokens.
+    residual : float32 tensor [layers + 1, T, hidden]
+    returned : int
+        How many values a layer gives back in a tuple; 0 for a tensor.
+    """
+
+    model: ModelAgain
+    ids: Sequence[int]
+    residual: Tensor
+    returned: int
+    dtype: torch.dtype
+    _recent: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def layer(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Patterns of one layer [H, T, T], and its neurons, float32 [T, intermediate]."""
+        found = self._recent.get(layer)
+        if found is None:
+            with self.model() as model:
+                found = self._recent[layer] = self._run(model, layer)
+                for oldest in list(self._recent)[:-_RECENT]:
+                    del self._recent[oldest]
+        return found
+
+    def _run(self, model: PreTrainedModel, layer: int) -> tuple[Tensor, Tensor]:
+        modules = architectures.layers(model)
+        patterns: list[Tensor] = []
+        neurons: list[Tensor] = []
+
+        def put(weights: Tensor) -> None:
+            patterns.append(weights.to("cpu", self.dtype))
+
+        def into(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (self.residual[layer][None].to(arguments[0]), *arguments[1:])
+
+        def out_of(*_: Any) -> None:
+            raise _ReachedError
+
+        def keep(name: str, tensor: Tensor) -> None:
+            if name == "neurons":
+                neurons.append(tensor)
+
+        with ExitStack() as stack:
+            for module in modules[:layer]:
+                stack.enter_context(_left_out(module, self.returned))
+            stack.callback(modules[layer].register_forward_pre_hook(into).remove)
+            stack.callback(modules[layer].register_forward_hook(out_of).remove)
+            options = stack.enter_context(listening(model, [layer], keep, put))
+            ids = torch.tensor([list(self.ids)], device=model.device)
+            with torch.no_grad(), suppress(_ReachedError):
+                architectures.body(model)(ids, use_cache=False, **options)
+        return patterns[0], neurons[0]
+
+
+class PatternsAgain:
+    """As `Patterns`, of layers that are run again."""
+
+    def __init__(self, layers: LayersAgain) -> None:
+        self._layers = layers
+
+    def __len__(self) -> int:
+        return len(self._layers.residual) - 1
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[layer] for layer in range(len(self)))
+
+    def __getitem__(self, place: int | tuple[int, int]) -> Tensor:
+        """Patterns of a layer [H, T, T], or of one head [T, T]."""
+        layer, head = place if isinstance(place, tuple) else (place, None)
+        patterns, _ = self._layers.layer(layer)
+        return patterns if head is None else patterns[head]
+
+
+class NeuronsAgain:
+    """Neurons by layer, float32 [T, intermediate] each, of layers that are run again."""
+
+    def __init__(self, layers: LayersAgain) -> None:
+        self._layers = layers
+
+    def __getitem__(self, layer: int) -> Tensor:
+        return self._layers.layer(layer)[1]
+
+
+class _ReachedError(Exception):
+    """The layer has been run, and the pass need not go on."""
+
+
+@contextmanager
+def _left_out(module: nn.Module, returned: int) -> Iterator[None]:
+    """Let a layer give back what it is given."""
+
+    def forward(states: Tensor, *_: Any, **__: Any) -> Any:
+        return (states, *[None] * (returned - 1)) if returned else states
+
+    before = module.__dict__.get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del module.forward
+        else:
+            module.forward = before

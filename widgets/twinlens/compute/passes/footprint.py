@@ -1,0 +1,54 @@
+"""What reading a text needs in memory beside the weights, before a model runs."""
+
+from __future__ import annotations
+
+import psutil
+
+from twinlens.compute.models.models import Models
+from twinlens.compute.passes.capture import KEPT
+from twinlens.contract.words import SIDES
+from twinlens.errors import MemoryNeededError
+from twinlens.support.progress import Report
+
+#: From here on it is said before a pass.
+_WORTH_SAYING = 10**9
+#: Arrays of all scores of a layer that an attention block has at once.
+_SCORES = 3
+
+
+def footprint(models: Models, length: int) -> int:
+    """Bytes that reading a text of some tokens with both models takes, the largest pass included.
+
+    Parameters
+    ----------
+    length : int
+        T, prompt and answer.
+    """
+    shape = models.sizes
+    # Heads, attention, feed-forward and residual stream in float32; see `capture`.
+    kept = 4 * shape.layers * length * 4 * shape.hidden
+    for large in (
+        shape.layers * shape.heads * length * (length + 1),
+        shape.layers * length * shape.intermediate * 4,
+    ):
+        kept += large if models.memory == "sequential" or large <= KEPT else 0
+    return len(SIDES) * kept + _SCORES * shape.heads * length**2 * 4
+
+
+def check_footprint(models: Models, length: int, report: Report | None = None) -> None:
+    """Make sure that reading a text fits into memory, and say what it takes where that is much.
+
+    Raises
+    ------
+    MemoryNeededError
+        If it does not.
+    """
+    needed, free = footprint(models, length), int(psutil.virtual_memory().available)
+    if needed > free:
+        raise MemoryNeededError(
+            f"reading {length} tokens with both models takes about {needed / 1e9:.1f} GB beside "
+            f"their weights, but only {free / 1e9:.1f} GB are free: shorten the prompt or the "
+            "answer"
+        )
+    if report and needed > _WORTH_SAYING:
+        report(0, len(SIDES), f"reading {length} tokens, about {needed / 1e9:.1f} GB of memory")

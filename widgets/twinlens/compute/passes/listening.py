@@ -1,0 +1,79 @@
+"""Hooks of a pass that keeps what happens inside some layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from twinlens.compute.models import architectures
+from twinlens.compute.passes.conditions import each_pattern, hookable, observed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@contextmanager
+def listening(
+    model: PreTrainedModel,
+    layers: Sequence[int],
+    keep: Callable[[str, Tensor], None],
+    put: Callable[[Tensor], None],
+) -> Iterator[dict[str, Any]]:
+    """Hear of one text what goes on inside some layers; gives arguments that the pass needs.
+
+    Parameters
+    ----------
+    keep : callable
+        Told, for each layer in turn, ``heads``, ``attention_out``, ``neurons`` and
+        ``feed_forward_out``, each float32 [T, ...] on the CPU.
+    put : callable
+        Told the patterns [heads, T, T] of each layer in turn; of all layers of the pass where
+        attention can be observed.
+    """
+    experts = architectures.architecture_of(model.config).experts
+
+    def keep_both(inside: str, outside: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_: nn.Module, arguments: Any, output: Any) -> None:
+            neurons = inside == "neurons" and experts
+            keep(inside, rows_of(arguments[0][..., :0] if neurons else arguments[0]))
+            # A mixture of experts may give out which of them it took, too.
+            keep(outside, rows_of(output[0] if isinstance(output, tuple) else output))
+
+        return hook
+
+    def keep_pattern(_: nn.Module, __: Any, output: tuple[Tensor, ...]) -> None:
+        put(output[1][0])
+
+    attended, computed = (
+        keep_both("heads", "attention_out"),
+        keep_both("neurons", "feed_forward_out"),
+    )
+    with ExitStack() as stack:
+        for layer in layers:
+            for module, hook in (
+                (architectures.attention_out(model, layer), attended),
+                (architectures.feed_forward_out(model, layer), computed),
+            ):
+                stack.callback(module.register_forward_hook(hook).remove)
+        if hookable(model):
+            stack.enter_context(observed(model))
+            token = each_pattern.set(lambda weights: put(weights[0]))
+            stack.callback(each_pattern.reset, token)
+            yield {}
+        else:
+            for layer in layers:
+                module = architectures.attention(model, layer)
+                stack.callback(module.register_forward_hook(keep_pattern).remove)
+            yield {"output_attentions": True}
+
+
+def rows_of(tensor: Tensor) -> Tensor:
+    """Of one text as float32 [T, ...] on the CPU, from [1, T, ...]."""
+    # Some families run their feed-forward layer on all texts end to end, [batch * T, ...]; and a
+    # copy, since what comes behind may change it in place.
+    rows = tensor.detach().flatten(0, -2)
+    return rows.to("cpu", torch.float32, copy=True)
