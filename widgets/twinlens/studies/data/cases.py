@@ -155,8 +155,9 @@ class CaseTrace(Trace):
                 case.side: Answer(
                     tokens=case.answer_tokens,
                     text=case.answer,
-                    own_text=case.answer,
-                    stopped=False,
+                    # Whose answer both read was not stored.
+                    own_text=None if shared else case.answer,
+                    stopped=None if shared else False,
                 )
                 for case in (base, tuned)
             },
