@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from logging import ERROR, getLogger
+from logging import LogRecord, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,13 +32,17 @@ if TYPE_CHECKING:
 @contextmanager
 def _quiet_report() -> Iterator[None]:
     """Leave out what transformers logs of tensors that do not fit: it becomes an error."""
+    # By a filter: with a level of its own the logger would be given more to say.
     logger = getLogger("transformers.modeling_utils")
-    level = logger.level
-    logger.setLevel(ERROR)
+    logger.addFilter(_nothing)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.removeFilter(_nothing)
+
+
+def _nothing(_: LogRecord) -> bool:
+    return False
 
 
 @contextmanager
