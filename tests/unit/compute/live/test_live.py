@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,20 @@ def test_every_key_has_the_promised_shape(trace: LiveTrace) -> None:
     kinds = {key.split("/")[0] for key in keys}
     assert kinds == {made.parts[0] for made in blocks.BLOCKS.values() if made.recorded}
     assert sum(key.startswith("attention/") for key in keys) == 2 * 3 * 4
+
+
+def test_a_trace_is_freed_with_its_last_reference(pair: Pair) -> None:
+    made = trace_pair(pair, tiny.PROMPT, max_new_tokens=4)
+    for key in list(made.keys()):
+        made.block(key)
+    gc.collect()
+    gc.disable()  # arrays in a cycle would stay until the collector comes
+    try:
+        trace = weakref.ref(made)
+        del made
+        assert trace() is None
+    finally:
+        gc.enable()
 
 
 def test_manifest(trace: LiveTrace) -> None:

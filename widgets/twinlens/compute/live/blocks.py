@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -145,7 +146,8 @@ class FindingBlocks:
     """The room of what is said of a whole trace, from its blocks."""
 
     def __init__(self, trace: Trace) -> None:
-        self._trace = trace
+        # Weakly: the trace holds this room, and shall be freed with its last reference.
+        self._trace: Trace = weakref.proxy(trace)
 
     @provides(blocks.findings)
     def findings(self, report: Report | None) -> Value:
