@@ -167,7 +167,7 @@ def _revision(place: str, file: str, asked: str | None) -> str:
     digest = hashlib.sha256()
     files = [folder / file] if file.endswith(".gguf") else sorted(folder.glob("*.safetensors"))
     for path in files:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 22):
+        with path.open("rb") as stored:
+            while chunk := stored.read(1 << 22):
                 digest.update(chunk)
     return f"sha256:{digest.hexdigest()[:16]}"
