@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from peft import (
     IA3Config,
     LNTuningConfig,
@@ -225,3 +227,28 @@ def test_adapters_that_do_not_fit(base: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(ModelLoadError, match="change what the model reads"):
         load_pair(base, tmp_path / "prompt")
+
+
+def test_models_of_the_hub(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its cache holds them: an adapter names its base, and both their commits."""
+    adapt(tmp_path / "adapter", base, LORA)
+    file = tmp_path / "adapter" / "adapter_config.json"
+    known = json.loads(file.read_text()) | {"base_model_name_or_path": "org/base"}
+    file.write_text(json.dumps(known))
+    for name, folder, letter in (("base", base, "b"), ("lora", tmp_path / "adapter", "c")):
+        cached = tmp_path / "hub" / f"models--org--{name}"
+        shutil.copytree(folder, cached / "snapshots" / (letter * 40))
+        (cached / "refs").mkdir()
+        (cached / "refs" / "main").write_text(letter * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for sources in (("org/base", "org/lora"), ("org/lora", "org/base")):
+        pair = load_pair(*sources)
+        revisions = {pair.info.base.revision, pair.info.tuned.revision}
+        assert revisions == {"b" * 40, f"{'b' * 40}+{'c' * 40}"}
+        assert pair.info.note == ""
+        assert pair._resident["base"] is pair._resident["tuned"]
+    again = pickle.loads(pickle.dumps(pair))
+    assert again.info == pair.info
+    with pytest.raises(ModelLoadError, match="'org/lora' is a PEFT adapter, whose weights"):
+        word_pairs("org/base", "org/lora")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from twinlens.compute.models import names
 from twinlens.compute.models.adapters import names_of_adapters
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
     from twinlens.compute.models.sources import ModelSource
+
+#: What is not there is no error here.
+_NO_ERRORS = {
+    "_raise_exceptions_for_gated_repo": False,
+    "_raise_exceptions_for_missing_entries": False,
+    "_raise_exceptions_for_connection_errors": False,
+}
 
 
 @contextmanager
@@ -138,7 +146,7 @@ def count_parameters(model: PreTrainedModel, source: ModelSource) -> int:
     return sum(math.prod(packed.shape) for packed in shapes)
 
 
-def revision_of(source: ModelSource, config: PretrainedConfig) -> str:
+def revision_of(source: ModelSource) -> str:
     """Hub commit, or a hash over the weights.
 
     That is over the content of the weight files in the order of their names, or, of a model in
@@ -147,20 +155,23 @@ def revision_of(source: ModelSource, config: PretrainedConfig) -> str:
     if source.model is not None:
         tensors = sorted(own_tensors(source.model, source).items())
         return f"sha256:{key_of(*(part for item in tensors for part in item))[:16]}"
-    commit = getattr(config, "_commit_hash", None)
-    revision = _revision(source.place, source.gguf, commit or source.revision)
+    revision = _revision(source.place, source.gguf or "config.json", source.revision)
     if source.adapter is None:
         return revision
-    return f"{revision}+{_revision(source.adapter.place, None, source.adapter.revision)}"
+    adapter = source.adapter
+    return f"{revision}+{_revision(adapter.place, 'adapter_config.json', adapter.revision)}"
 
 
-def _revision(place: str, gguf: str | None, known: str | None) -> str:
+def _revision(place: str, file: str, asked: str | None) -> str:
+    """Hub commit of a file that was read, or a hash over the weight files beside it."""
     folder = Path(place)
-    if known or not folder.is_dir():
-        return known or "unknown"
+    if not folder.is_dir():
+        cached = cached_file(place, file, revision=asked, local_files_only=True, **_NO_ERRORS)
+        return extract_commit_hash(cached, None) or asked or "unknown"
     digest = hashlib.sha256()
-    for path in [folder / gguf] if gguf else sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 22):
+    files = [folder / file] if file.endswith(".gguf") else sorted(folder.glob("*.safetensors"))
+    for path in files:
+        with path.open("rb") as stored:
+            while chunk := stored.read(1 << 22):
                 digest.update(chunk)
     return f"sha256:{digest.hexdigest()[:16]}"

@@ -275,7 +275,7 @@ class Models:
                 pass
         dtype, count = self._loaded[side]
         source = self._sources[side]
-        return ModelInfo(self.names[side], revision_of(source, self.configs[side]), dtype, count)
+        return ModelInfo(self.names[side], revision_of(source), dtype, count)
 
 
 class _Held:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twinlens.compute.models.faults import load_errors
 from twinlens.compute.models.sources import source_of
-from twinlens.compute.models.weights import Weights
+from twinlens.compute.models.weights import Weights, adapter_alone
 from twinlens.errors import ModelLoadError
 
 #: What weights, shape and tokenizer are read from.
@@ -39,6 +39,8 @@ def stored_weights(name: str | os.PathLike[str], revision: str | None = None) ->
     if path.exists():
         return Weights(path)
     source = source_of(str(name), revision)
+    if source.adapter is not None:
+        raise adapter_alone(source.name)
     from huggingface_hub import snapshot_download
 
     with load_errors(source.name, "files"):

@@ -271,10 +271,7 @@ def _tensor_files(path: Path) -> dict[str, tuple[Path, str]]:
 def _skeleton(folder: Path, label: str) -> PreTrainedModel:
     """The model without its weights."""
     if (folder / "adapter_config.json").is_file():
-        raise ModelLoadError(
-            f"{label!r} is a PEFT adapter, whose weights make sense over those of its base model "
-            "only: load the pair and look at them there (pair.word_pairs)"
-        )
+        raise adapter_alone(label)
     if not (folder / "config.json").is_file():
         raise ModelLoadError(f"{label!r} has no config.json beside its weights")
     try:
@@ -291,3 +288,11 @@ def _skeleton(folder: Path, label: str) -> PreTrainedModel:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
         return cast(PreTrainedModel, model)
+
+
+def adapter_alone(name: str) -> ModelLoadError:
+    """What is wrong with reading the weights of an adapter from its files."""
+    return ModelLoadError(
+        f"{name!r} is a PEFT adapter, whose weights make sense over those of its base model only: "
+        "load the pair and look at them there (pair.word_pairs)"
+    )
