@@ -184,7 +184,7 @@ def load_config(source: ModelSource, trust_remote_code: bool) -> PretrainedConfi
         )
     config = text_part(config)
     architecture_of(config)
-    return cast("PretrainedConfig", config)
+    return config
 
 
 def load_tokenizer(source: ModelSource, trust_remote_code: bool) -> PreTrainedTokenizerFast:

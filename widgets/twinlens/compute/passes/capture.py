@@ -129,11 +129,11 @@ def capture(
         if not torch.isfinite(residual).all():
             where = f"layer {layer - 1}" if layer else "its embeddings"
             raise NotFiniteError(not_finite(side, where))
-    attention: Patterns | PatternsAgain | None = patterns
-    neurons: Tensor | NeuronsAgain | None = captured.pop("neurons", None)
-    if again is not None and (attention is None or neurons is None):
+    attention: Any = patterns
+    neurons: Any = captured.pop("neurons", None)
+    if again is not None:
         layers = LayersAgain(again, ids, captured["residual"], returned[0], attention_dtype)
-        attention = attention or PatternsAgain(layers)
+        attention = PatternsAgain(layers) if attention is None else attention
         neurons = NeuronsAgain(layers) if neurons is None else neurons
     logprobs = output.logits[0].float().log_softmax(dim=-1).cpu()
     return Capture(attention=attention, neurons=neurons, logprobs=logprobs, **captured)
