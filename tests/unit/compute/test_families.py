@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import twinlens as tl
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 from twinlens.compute.concepts.neurons import neuron_ablation, neuron_effects
+from twinlens.compute.exchange.passes import Exchange
 from twinlens.compute.heads.gates import Replacement, answer_logprobs, gate_gradients
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.models import architectures
@@ -269,6 +271,19 @@ def test_experts_have_all_but_neurons_and_recordings_do_without(tmp_path: Path) 
     kept = set(recorded.keys())
     assert kept >= {blocks.lens("tuned", trace.manifest.prompt_length), blocks.shift_residual()}
     assert not any(key.startswith(("neuron", "component", "rotation")) for key in kept)
+
+
+@pytest.mark.parametrize("architecture", ["gpt_oss", "opt"])
+def test_parts_of_the_other_model_add_up_to_its_change(tmp_path: Path, architecture: str) -> None:
+    """With every part exchanged tuned predicts what base predicts."""
+    pair = tl.load_pair(*tiny.save_pair(tmp_path, architecture, num_hidden_layers=2))
+    with pair.model("base") as base, pair.model("tuned") as tuned:
+        captured = capture(base, IDS, PROMPT, side="base")
+        exchange = Exchange(reading(tuned), base, captured, nullcontext())
+        everything = exchange.logprobs(torch.ones(2, exchange.layout.count))
+    expected = captured.logprobs.double().log_softmax(dim=-1)
+    for row in everything:
+        torch.testing.assert_close(row, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("architecture", ["falcon", "opt", "mixtral", "cohere"])

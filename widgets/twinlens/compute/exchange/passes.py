@@ -139,10 +139,15 @@ class Exchange:
         return hook
 
     def _feed_forward(self, layer: int, gates: Tensor) -> Callable[..., Any]:
-        def hook(_: nn.Module, __: Any, output: Tensor) -> Tensor | None:
+        def hook(_: nn.Module, __: Any, output: Any) -> Any:
             if _closed(gates):
                 return None
-            return _mixed(output, self.captured.feed_forward_out[layer, :-1], gates)
+            # Experts may give out more than this, and some families put all texts end to end.
+            own: Tensor = output[0] if isinstance(output, tuple) else output
+            texts = own.reshape(len(gates), -1, own.shape[-1])
+            theirs = self.captured.feed_forward_out[layer, :-1]
+            mixed = _mixed(texts, theirs, gates).reshape(own.shape)
+            return (mixed, *output[1:]) if isinstance(output, tuple) else mixed
 
         return hook
 

@@ -30,35 +30,26 @@ def change(base: Capture, tuned: Capture, common: int) -> Array:
 
     Computed from patterns kept as float16: two equal models give exactly 0.
     """
-    rows = [
-        np.concatenate(
-            [
-                jensen_shannon(*(_rows(part, common) for part in parts))
-                for parts in zip(one.split(_heads(one)), other.split(_heads(one)), strict=True)
-            ]
-        )
-        for one, other in zip(base.attention, tuned.attention, strict=True)
-    ]
+    rows = []
+    for one, other in zip(base.attention, tuned.attention, strict=True):
+        pairs = zip(_some_heads(one), _some_heads(other), strict=True)
+        parts = [jensen_shannon(*(_rows(part, common) for part in pair)) for pair in pairs]
+        rows.append(np.concatenate(parts))
     return np.asarray(np.stack(rows).transpose(2, 0, 1))
 
 
 def measured(of: Capture, measures: Sequence[Measure]) -> list[Array]:
     """Some measures of all patterns, each [T, layers, heads]; every layer is unpacked once."""
-    layers = [
-        [torch.cat(parts) for parts in zip(*_by_heads(layer, measures), strict=True)]
-        for layer in of.attention
-    ]
+    layers = []
+    for layer in of.attention:
+        parts = [[measure(part.float()) for measure in measures] for part in _some_heads(layer)]
+        layers.append([torch.cat(heads) for heads in zip(*parts, strict=True)])
     return [torch.stack(rows).permute(2, 0, 1).numpy() for rows in zip(*layers, strict=True)]
 
 
-def _by_heads(layer: Tensor, measures: Sequence[Measure]) -> list[list[Tensor]]:
-    """Measures of some heads at a time."""
-    return [[measure(part.float()) for measure in measures] for part in layer.split(_heads(layer))]
-
-
-def _heads(layer: Tensor) -> int:
-    """How many heads of a layer [H, T, T] are looked at together."""
-    return max(1, _NUMBERS_AT_ONCE // layer[0].numel())
+def _some_heads(layer: Tensor) -> Sequence[Tensor]:
+    """Patterns [H, T, T] of a layer, some heads at a time."""
+    return torch.split(layer, max(1, _NUMBERS_AT_ONCE // layer[0].numel()))
 
 
 def to_positions(positions: Sequence[int]) -> Measure:

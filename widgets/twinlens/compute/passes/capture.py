@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -86,16 +86,19 @@ def capture(
     if len(depth) * shape.heads * length * (length + 1) <= most:  # two bytes for half of each
         patterns = Patterns(len(depth), shape.heads, length, attention_dtype)
     with_neurons = len(depth) * length * shape.intermediate * 4 <= most
+    counts = dict.fromkeys(("heads", "attention_out", "feed_forward_out"), len(depth))
+    counts |= {"residual": len(depth) + 1} | ({"neurons": len(depth)} if with_neurons else {})
+    places = {name: iter(range(count)) for name, count in counts.items()}
+    captured: dict[str, Tensor] = {}
     reached = iter(depth)
     returned: list[int] = []
-    names = ["heads", "attention_out", "feed_forward_out", "residual"]
-    captured: dict[str, list[Tensor]] = {
-        name: [] for name in (*names, *(["neurons"] if with_neurons else []))
-    }
 
     def keep(name: str, tensor: Tensor) -> None:
-        if name in captured:
-            captured[name].append(tensor)
+        if name in counts:
+            # One array from the start: many small ones would leave holes in memory.
+            if name not in captured:
+                captured[name] = tensor.new_full((counts[name], *tensor.shape), torch.nan)
+            captured[name][next(places[name])] = tensor
 
     def put(weights: Tensor) -> None:
         if patterns is not None:
@@ -126,12 +129,11 @@ def capture(
         if not torch.isfinite(residual).all():
             where = f"layer {layer - 1}" if layer else "its embeddings"
             raise NotFiniteError(not_finite(side, where))
-    # One after the other, so that few are there twice.
-    stacked = {name: torch.stack(captured.pop(name)) for name in list(captured)}
-    attention: Patterns | PatternsAgain | None = patterns
-    if again is not None and (attention is None or "neurons" not in stacked):
-        layers = LayersAgain(again, ids, stacked["residual"], returned[0], attention_dtype)
-        attention = attention or PatternsAgain(layers)
-        stacked.setdefault("neurons", cast(Tensor, NeuronsAgain(layers)))
+    attention: Any = patterns
+    neurons: Any = captured.pop("neurons", None)
+    if again is not None:
+        layers = LayersAgain(again, ids, captured["residual"], returned[0], attention_dtype)
+        attention = PatternsAgain(layers) if attention is None else attention
+        neurons = NeuronsAgain(layers) if neurons is None else neurons
     logprobs = output.logits[0].float().log_softmax(dim=-1).cpu()
-    return Capture(attention=attention, logprobs=logprobs, **stacked)
+    return Capture(attention=attention, neurons=neurons, logprobs=logprobs, **captured)

@@ -89,7 +89,7 @@ def _wrong(model: PreTrainedModel, kept: Capture, into: dict[int, Tensor]) -> It
         ("in its residual stream", kept.residual, shape.hidden),
         ("in its attention output", kept.attention_out, shape.hidden),
         ("in its feed-forward output", kept.feed_forward_out, shape.hidden),
-        ("for its neurons", kept.neurons, neurons),
+        ("for its neurons", cast(Tensor, kept.neurons), neurons),
     ):
         if tensor.shape[-1] != width:
             yield f"a layer has {tensor.shape[-1]} numbers {what}, not {width}"
