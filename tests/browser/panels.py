@@ -376,6 +376,8 @@ def walk(panels: Panels, *, head: tuple[int, int], component: int = 1) -> Select
     """Click through every kind of selection and check every panel after each click."""
     manifest = panels.trace.manifest
     answer = manifest.prompt_length + min(2, manifest.answer_length("tuned") - 1)
+    # Template tokens are collapsed.
+    prompt = manifest.segment_positions("instruction", "context", "other")[1]
     now = Selection()
     panels.check(now)
     panels.click_token(answer, None if manifest.shared else "tuned")
@@ -387,14 +389,14 @@ def walk(panels: Panels, *, head: tuple[int, int], component: int = 1) -> Select
     panels.click_unit(f"component:{component}")
     now = replace(now, unit=f"component:{component}")
     panels.check(now)
-    panels.click_token(3)
-    now = replace(now, token=3)
+    panels.click_token(prompt)
+    now = replace(now, token=prompt)
     panels.check(now)
     other = (head[0] + 1) % manifest.pair.layers
     panels.click_head(other, 0)
-    now = Selection(token=3, layer=other, head=0)
+    now = Selection(token=prompt, layer=other, head=0)
     panels.check(now)
-    for step in (replace(now, head=-1), Selection(token=3), Selection()):
+    for step in (replace(now, head=-1), Selection(token=prompt), Selection()):
         panels.page.keyboard.press("Escape")
         panels.check(step)
     return Selection()

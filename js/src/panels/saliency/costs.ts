@@ -45,12 +45,19 @@ export function saliencyCosts(): Costs {
       const costs = costsOf(state, beside);
       const scores = scoresOf(state, facts, beside);
       el.replaceChildren(
+        ...(state.marks ? [spansMoved()] : []),
         ...(costs.length ? [costTable(state, costs)] : []),
         ...(scores.length ? [scoreLine(state, scores)] : []),
         ...disagreement(state, costs, scores),
       );
     },
   };
+}
+
+function spansMoved(): HTMLElement {
+  const text =
+    "What hiding a segment costs was measured for the spans of the trace, not for these.";
+  return h("p", { class: "tl-score" }, text);
 }
 
 /** Of the selected tokens of the answer that is read, and of the whole of any other. */

@@ -2,14 +2,15 @@
 
 import { SIDES, type Side } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
-import { button, h, setAttribute } from "../../draw/dom.ts";
-import { count, number, signed, tokenText } from "../../draw/format.ts";
+import { button, h } from "../../draw/dom.ts";
+import { count, number, signed } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
 import { rgb } from "../../draw/scales.ts";
 import { diverging, gradient, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
 import type { Setting } from "../../shell/frame.ts";
-import type { Matrix, MatrixOf } from "./matrix_data.ts";
+import type { Matrix } from "./matrix_data.ts";
+import { axisLabels } from "./matrix_labels.ts";
 import { type Layout, layoutOf } from "./matrix_layout.ts";
 import { cellText, cellTip } from "./sentences.ts";
 
@@ -109,9 +110,9 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
     { signal },
   );
   const hover = (cell: Cell | null) => {
-    for (const one of pictures) {
-      for (const label of one.rowLabels.children) mark(label, "data-hover", cell?.m);
-      for (const label of one.columnLabels.children) mark(label, "data-hover", cell?.k);
+    for (const { rows, columns } of pictures) {
+      rows.point(cell?.m);
+      columns.point(cell?.k);
     }
   };
   tips(
@@ -160,13 +161,25 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
       });
       drawScale(parts.scale, name, max, colour, unit);
       const named = name === "base" || layout.stacked || !state.manifest.shared;
-      parts.rowLabels.hidden = !named;
-      parts.rowLabels.style.width = `${layout.gutter}px`;
-      if (named) {
-        const side = name === "third" ? "tuned" : name;
-        drawRowLabels(parts.rowLabels, state, side, cells, layout, cell.m);
-      }
-      drawColumnLabels(parts.columnLabels, state, columns, layout, cell.k);
+      parts.rows.el.hidden = !named;
+      parts.rows.el.style.cssText = `width: ${layout.gutter}px; height: ${cells.rows * layout.height}px`;
+      const tokens = state.answer(name === "third" ? "tuned" : name).tokens;
+      const axis = {
+        positions: tokens.map((_, m) => state.promptLength + m),
+        texts: tokens.map(({ text }) => text),
+        size: layout.height,
+        every: layout.everyRow,
+        selected: cell.m,
+      };
+      if (named) parts.rows.draw(axis);
+      parts.columns.el.style.height = `${layout.slope}px`;
+      parts.columns.draw({
+        positions: columns,
+        texts: columns.map((n) => state.text(n)),
+        size: layout.width,
+        every: layout.everyColumn,
+        selected: cell.k,
+      });
       drawBrackets(parts.brackets, state, columns, layout.width);
       parts.frame.style.width = `${columns.length * layout.width}px`;
       outline(parts.cursor, cell, layout, cells.rows, columns.length);
@@ -204,25 +217,25 @@ function picture(name: Name) {
   const canvas = h("canvas", { width: 0, height: 0, "data-matrix": name, "aria-hidden": "true" });
   const cursor = h("i", { class: "tl-cursor", hidden: true });
   const brackets = h("div", { class: "tl-brackets" });
-  const columnLabels = h("div", { class: "tl-matrix-columns", "aria-hidden": "true" });
-  const rowLabels = h("div", { class: "tl-matrix-rows", "aria-hidden": "true" });
+  const columns = axisLabels("tl-matrix-columns", "left");
+  const rows = axisLabels("tl-matrix-rows", "top");
   const scale = h("span", { class: "tl-scale" });
   const frame = h(
     "div",
     { class: "tl-matrix-frame" },
     h("div", { class: "tl-frame" }, canvas, cursor),
     brackets,
-    columnLabels,
+    columns.el,
   );
   const side = name === "third" ? null : name;
   const title = h("b", { class: side && "tl-side", "data-side": side }, TITLES[name]);
   const el = h(
     "figure",
     { class: "tl-matrix-picture" },
-    rowLabels,
+    rows.el,
     h("div", {}, h("figcaption", { class: "tl-matrix-title" }, title, scale), frame),
   );
-  return { name, canvas, cursor, brackets, columnLabels, rowLabels, scale, frame, el };
+  return { name, canvas, cursor, brackets, columns, rows, scale, frame, el };
 }
 
 function rowsOf(matrix: Matrix, name: Name): number {
@@ -263,63 +276,6 @@ function drawScale(
   const two = name === "third";
   ramp.style.background = gradient(colour, two ? -1 : 0, 1);
   el.replaceChildren(two ? signed(-max) : "0", ramp, two ? signed(max) : `${number(max)}${unit}`);
-}
-
-/** All labels are there; those between every nth show when they are pointed at or chosen. */
-function drawRowLabels(
-  el: HTMLElement,
-  state: State,
-  side: Side,
-  { rows }: MatrixOf,
-  { height, everyRow }: Layout,
-  selected: number,
-): void {
-  const tokens = state.answer(side).tokens;
-  el.replaceChildren(
-    ...Array.from({ length: rows }, (_, m) => {
-      const label = labelOf(tokens[m]?.text ?? "", state.promptLength + m, m, m % everyRow === 0);
-      label.style.top = `${(m + 0.5) * height}px`;
-      label.toggleAttribute("data-chosen", m === selected);
-      return label;
-    }),
-  );
-  el.style.height = `${rows * height}px`;
-}
-
-function drawColumnLabels(
-  el: HTMLElement,
-  state: State,
-  columns: readonly number[],
-  { width, everyColumn, slope }: Layout,
-  selected: number,
-): void {
-  el.replaceChildren(
-    ...columns.map((n, k) => {
-      const label = labelOf(state.text(n), n, k, k % everyColumn === 0);
-      label.style.left = `${(k + 0.5) * width}px`;
-      label.dataset.segment = state.segments[n]!;
-      label.toggleAttribute("data-chosen", k === selected);
-      return label;
-    }),
-  );
-  el.style.height = `${slope}px`;
-}
-
-function labelOf(text: string, position: number, index: number, shown: boolean): HTMLElement {
-  const { word } = tokenText(text);
-  return h(
-    "span",
-    { "data-position": position, "data-index": index, "data-between": !shown, title: word },
-    h("bdi", {}, word),
-  );
-}
-
-function mark(label: Element, name: string, index: number | undefined): void {
-  setAttribute(
-    label,
-    name,
-    index !== undefined && Number((label as HTMLElement).dataset.index) === index,
-  );
 }
 
 /** A line under the columns of the instruction, and one under those of the context. */
