@@ -36,7 +36,7 @@ def plain_text(trace: Trace, report: Report | None = None) -> str:
         return "\n".join(lines)
     lines += ["", "Answer token by token (probability in base and tuned, KL in nats, shift):"]
     for token, step in zip(m.answers["tuned"].tokens, steps, strict=True):
-        base, tuned = (math.exp(step[side]["logprob"]) for side in SIDES)  # type: ignore[literal-required]
+        base, tuned = (math.exp(step[side]["logprob"]) for side in SIDES)
         expected, p = step["base"]["expects"][0]
         lines.append(
             f"{token.text!r}: {base:.1%} and {tuned:.1%}, {step['kl']:.2f}, {step['shift']}; "
