@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from twinlens.compute.exchange.passes import Exchange
 from twinlens.support.progress import Report
 
-#: Points on the path; the midpoints of equal steps.
-STEPS = 16
+#: Points on the path, those of Gauss and Legendre.
+STEPS = 8
 
 
 def divergence(logprobs: Tensor, donor: Tensor) -> Tensor:
@@ -42,14 +43,15 @@ def integrated_gates(
     float64 tensor [columns, P]
     """
     total = torch.zeros(len(columns), exchange.layout.count, dtype=torch.float64)
-    for step in range(STEPS):
-        gates = torch.full((1, exchange.layout.count), (step + 0.5) / STEPS, requires_grad=True)
+    points, weights = np.polynomial.legendre.leggauss(STEPS)
+    for step, (point, weight) in enumerate(zip((points + 1) / 2, weights / 2, strict=True)):
+        gates = torch.full((1, exchange.layout.count), float(point), requires_grad=True)
         with torch.enable_grad():
             apart = divergence(exchange.logprobs(gates), exchange.donor_logprobs)[0]
             targets = [apart.sum() if column is None else apart[column] for column in columns]
         for place, target in enumerate(targets):
             (slope,) = torch.autograd.grad(target, gates, retain_graph=True)
-            total[place] -= slope[0].double() / STEPS
+            total[place] -= slope[0].double() * weight
         if report:
             report(step + 1, STEPS, "which parts carry the difference: estimate")
     return total
