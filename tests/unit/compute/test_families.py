@@ -279,7 +279,7 @@ def test_parts_of_the_other_model_add_up_to_its_change(tmp_path: Path, architect
     pair = tl.load_pair(*tiny.save_pair(tmp_path, architecture, num_hidden_layers=2))
     with pair.model("base") as base, pair.model("tuned") as tuned:
         captured = capture(base, IDS, PROMPT, side="base")
-        exchange = Exchange(reading(tuned), base, captured, nullcontext())
+        exchange = Exchange(reading(tuned), base, captured, nullcontext(), nullcontext())
         everything = exchange.logprobs(torch.ones(2, exchange.layout.count))
     expected = captured.logprobs.double().log_softmax(dim=-1)
     for row in everything:
