@@ -170,7 +170,7 @@ def save_pair(folder: Path, architecture: str = "llama", **changes: Any) -> tupl
 
 
 #: Every family of the table.
-FAMILIES = tuple(ARCHITECTURES)
+FAMILIES = tuple(sorted(ARCHITECTURES))
 #: Those that every test of a pass goes through: each kind of block, mask and position once.
 ALL = (
     "llama",

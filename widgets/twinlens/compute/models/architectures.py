@@ -66,16 +66,16 @@ class Architecture:
 
 
 #: As Llama: every module under its default name.
-_PLAIN = {
+_PLAIN = (
     *("arcee", "bitnet", "cohere", "cohere2", "cwm", "ernie4_5", "glm", "glm4", "granite"),
     *("helium", "hunyuan_v1_dense", "internlm3", "jais2", "llama", "ministral", "ministral3"),
     *("mistral", "olmo", "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm"),
-}
+)
 #: As Llama, with a mixture of experts in place of the feed-forward layer.
-_EXPERTS = {
+_EXPERTS = (
     *("cohere2_moe", "ernie4_5_moe", "exaone_moe", "glm4_moe", "gpt_oss", "hunyuan_v1_moe"),
     *("minimax_m2", "mixtral", "olmoe", "phimoe", "qwen2_moe", "qwen3_moe", "solar_open"),
-}
+)
 _GPT2 = Architecture(
     layers="transformer.h",
     final_norm="transformer.ln_f",
