@@ -1,4 +1,4 @@
-"""Ten questions of readers about the embedded pair, answered from the text of its findings alone."""
+"""Ten questions of readers about the embedded pair, answered by the text of its findings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUESTIONS = {
     "could that be chance?": r"by chance p below 0\.0001",
     "where do the answers part?": r"part at the first token\. T: base 0\.05 %, tuned 100 %",
     "how far are they apart in all?": r"In all 32\.\d nats, most at T, H, E and SLEEPS",
-    "what does hiding the instruction cost tuned's answer?": r"costs tuned’s answer 7\.[34] in base "
+    "what does hiding the instruction cost?": r"costs tuned’s answer 7\.[34] in base "
     r"and 11\.3 nats in tuned",
     "and base's own answer?": r"base’s own answer 0\.5 in base and −0\.6 nats in tuned",
     "what carries the difference, which heads?": r"All four feed-forward blocks and heads 3\.6",
