@@ -165,7 +165,7 @@ export interface Carried {
   random: number[];
 }
 
-/** Base with random noise on each of its tensors, as long as tuned's update of it. */
+/** Base with random noise on all of its weights, as long as tuned's update in all. */
 export interface Noised {
   kl: number[];
   entropy: number[];

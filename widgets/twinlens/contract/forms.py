@@ -132,7 +132,7 @@ class Carried(TypedDict):
 
 
 class Noised(TypedDict):
-    """Base with random noise on each of its tensors, as long as tuned's update of it.
+    """Base with random noise on all of its weights, as long as tuned's update in all.
 
     KL to base and entropy at each answer token, nats.
     """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
-from twinlens.compute.exchange.null import DRAWS, _noise, changed_weights, null, update_lengths
+from twinlens.compute.exchange.null import DRAWS, _noise, changed_weights, noise_lengths, null
 from twinlens.contract.words import SIDES
 
 from tests.support import tiny
@@ -48,10 +49,14 @@ def test_the_weights_of_a_pass_are_changed_and_put_back(tied: bool) -> None:
 def test_noise_is_as_long_as_the_update_and_the_same_each_time() -> None:
     base = tiny.model("llama")
     tuned = tiny.tuned_copy(base)
-    lengths = update_lengths(base, tuned, FREE)
+    lengths = noise_lengths(base, tuned, FREE)
+    pairs = zip(base.parameters(), tuned.parameters(), strict=True)
+    update = torch.cat([(other - own).detach().ravel() for own, other in pairs])
+    assert math.hypot(*lengths.values()) == pytest.approx(float(update.norm()), rel=1e-5)
     name, weight = next(iter(base.named_parameters()))
-    update = dict(tuned.named_parameters())[name] - weight
-    assert lengths[name] == pytest.approx(float(update.detach().norm()), rel=1e-5)
+    whole = torch.cat([own.detach().ravel() for own in base.parameters()])
+    share = float(weight.detach().norm() / whole.norm())
+    assert lengths[name] == pytest.approx(float(update.norm()) * share, rel=1e-5)
     change = _noise(lengths, 3)
     noised = change(name, weight.detach())
     assert float((noised - weight).detach().norm()) == pytest.approx(lengths[name], rel=1e-4)

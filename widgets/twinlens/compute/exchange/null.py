@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -48,7 +49,7 @@ def null(
     UnsupportedArchitectureError
         If weights are quantised: nothing can be added to them.
     """
-    lengths = update_lengths(base.model, tuned.model, held)
+    lengths = noise_lengths(base.model, tuned.model, held)
     with held["base"]:
         before = _logprobs(base)
     noise = []
@@ -66,14 +67,18 @@ def null(
     return Null(noise=noise, rounding=divergence(rounded[None], exact)[0].tolist())
 
 
-def update_lengths(
+def noise_lengths(
     base: PreTrainedModel,
     tuned: PreTrainedModel,
     held: Mapping[Side, AbstractContextManager[object]],
 ) -> dict[str, float]:
-    """Frobenius norm of tuned less base, of every parameter that both have."""
+    """Frobenius norm of the noise on every parameter that both have.
+
+    All together are as long as tuned's update; each has a share in proportion to its weights, so
+    that an update of one place is held against noise that knows no place.
+    """
     others = {name: (module, key) for name, module, key in parameter_places(tuned)}
-    lengths = {}
+    own, squared = {}, 0.0
     for name, module, key in parameter_places(base):
         if name not in others:
             continue
@@ -86,8 +91,10 @@ def update_lengths(
             weight, other = weight[:rows], other[:rows]
         if other.shape == weight.shape:
             update = precise(other).to(weight.device) - precise(weight)
-            lengths[name] = float(torch.linalg.vector_norm(update))
-    return lengths
+            squared += float(torch.linalg.vector_norm(update)) ** 2
+            own[name] = float(torch.linalg.vector_norm(precise(weight)))
+    relative = math.sqrt(squared) / (math.hypot(*own.values()) or 1)
+    return {name: relative * length for name, length in own.items()}
 
 
 def _value(module: nn.Module, key: str) -> Tensor:

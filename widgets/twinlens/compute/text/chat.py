@@ -40,7 +40,7 @@ _OURS = {
 
 
 @dataclass(frozen=True)
-class Part:
+class Content:
     """A text that a person wrote, and where it stands in what the models read.
 
     Attributes
@@ -72,7 +72,7 @@ class Chat:
     """Messages rendered: the text, its parts, and the settings it depends on as plain JSON."""
 
     text: str
-    parts: tuple[Part, ...]
+    parts: tuple[Content, ...]
     settings: dict[str, Any]
 
 
@@ -109,11 +109,11 @@ def read_messages(messages: Sequence[Any]) -> list[dict[str, Any]]:
 
 def plain(messages: Sequence[Message]) -> Chat:
     """Messages without a template: their texts, an empty line between them."""
-    text, parts = "", list[Part]()
+    text, parts = "", list[Content]()
     for number, message in enumerate(messages):
         for content in _texts(number, message):
             text += "\n\n" if text else ""
-            parts.append(Part(number, message["role"], content, (len(text),)))
+            parts.append(Content(number, message["role"], content, (len(text),)))
             text += content
     return Chat(text, tuple(parts), {})
 
@@ -171,11 +171,13 @@ def rendered(
     else:
         raise PromptError(reason)
     text, places = found
-    parts, number = list[Part](), 0
+    parts, number = list[Content](), 0
     for i, message in enumerate(messages):
         for content in _texts(i, message):
             lead = len(content) - len(content.lstrip())
-            parts.append(Part(i, message["role"], content, tuple(p - lead for p in places[number])))
+            parts.append(
+                Content(i, message["role"], content, tuple(p - lead for p in places[number]))
+            )
             number += 1
     recorded = {"chat_template": _source(tokenizer, settings, given)}
     recorded |= {"chat": _plain_json(dict(chat), "chat")} if chat else {}

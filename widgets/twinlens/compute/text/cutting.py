@@ -20,7 +20,7 @@ Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Cut:
+class CutText:
     """A text in tokens.
 
     Attributes
@@ -41,8 +41,8 @@ class Cut:
     front: int
 
 
-def cut(pair: Models, text: str, *, bare: bool) -> Cut:
-    """Cut a text into tokens.
+def cut(pair: Models, text: str, *, bare: bool) -> CutText:
+    """CutText a text into tokens.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def cut(pair: Models, text: str, *, bare: bool) -> Cut:
                 f"the two tokenizers cut this prompt differently ({len(others)} tokens in base, "
                 f"{len(ids)} in tuned): give load_pair one tokenizer= for both"
             )
-    return Cut(ids, spans, _apart(text, spans, front), front)
+    return CutText(ids, spans, _apart(text, spans, front), front)
 
 
 def _encoded(

@@ -8,7 +8,7 @@ from typing import Any
 
 from twinlens.compute.models.models import Models
 from twinlens.compute.text.arguments import checked_text, kind_of, read_length
-from twinlens.compute.text.chat import Chat, Message, Part, plain, read_messages, rendered
+from twinlens.compute.text.chat import Chat, Message, Content, plain, read_messages, rendered
 from twinlens.compute.text.cutting import Place, cut
 from twinlens.compute.text.pieces import label, pieces
 from twinlens.compute.text.spans import Spans, locate
@@ -25,7 +25,7 @@ class Prompt:
     ----------
     text : str
     tokens : tuple of Token
-    parts : tuple of Part
+    parts : tuple of Content
         What a person wrote of it, and where that stands.
     settings : dict
         Template and messages as plain JSON, for the manifest.
@@ -37,7 +37,7 @@ class Prompt:
 
     text: str
     tokens: tuple[Token, ...]
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Content, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     front: int = 0
     note: str = ""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from twinlens.compute.text.arguments import checked_text, whole_number
-from twinlens.compute.text.chat import Part
+from twinlens.compute.text.chat import Content
 from twinlens.errors import PromptError
 
 #: A part of the prompt: its text, or its ``(start, end)`` in code points. Of messages: a text (its
@@ -18,12 +18,12 @@ Span: TypeAlias = str | int | tuple[int, int] | tuple[int, str] | tuple[int, int
 Spans: TypeAlias = Span | Sequence[Span] | None
 
 
-def locate(parts: Sequence[Part], spans: Any, name: str, *, chat: bool) -> list[tuple[int, int]]:
+def locate(parts: Sequence[Content], spans: Any, name: str, *, chat: bool) -> list[tuple[int, int]]:
     """Code points ``[start, end)`` of the whole text that marked parts stand at.
 
     Parameters
     ----------
-    parts : sequence of Part
+    parts : sequence of Content
         What was written, with its places.
     spans : Span, sequence of Span, or None
     name : str
@@ -61,8 +61,8 @@ def _several(spans: Any, name: str, *, chat: bool) -> list[Any]:
 
 
 def _found(
-    parts: Sequence[Part], span: Any, name: str, *, chat: bool
-) -> list[tuple[Part, int, int]]:
+    parts: Sequence[Content], span: Any, name: str, *, chat: bool
+) -> list[tuple[Content, int, int]]:
     """Parts that a span lies in, and its code points in each."""
     if isinstance(span, str):
         checked_text(span, f"{name}=", PromptError)
@@ -93,7 +93,7 @@ def _found(
     raise _form(span, name, chat=chat)
 
 
-def _first(parts: Sequence[Part], span: str) -> tuple[Part, int, int]:
+def _first(parts: Sequence[Content], span: str) -> tuple[Content, int, int]:
     for part in parts:
         start = part.text.find(span) if span.strip() else -1
         if start >= 0:
@@ -102,7 +102,7 @@ def _first(parts: Sequence[Part], span: str) -> tuple[Part, int, int]:
     raise PromptError(f"the span {span!r} is not in the prompt; the nearest match is {nearest!r}")
 
 
-def _between(part: Part, span: Sequence[Any], where: str) -> tuple[Part, int, int]:
+def _between(part: Content, span: Sequence[Any], where: str) -> tuple[Content, int, int]:
     start, end = span
     if not 0 <= start < end <= len(part.text):
         raise PromptError(
