@@ -168,7 +168,7 @@ export interface Carried {
 /** Base with random noise on all of its weights, as long as tuned's update in all. */
 export interface Noised {
   kl: number[];
-  entropy: number[];
+  certain: number | null;
 }
 
 /** What models predict whose weights moved and that learned nothing. */

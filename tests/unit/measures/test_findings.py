@@ -27,11 +27,11 @@ def step(kl: float, entropy: float = 0.0) -> dict[str, Any]:
     return {"base": {**side, "logprob": -kl}, "tuned": side, "kl": kl, "kl_back": kl, "shift": ""}
 
 
-def draw(kl: float, entropy: float = 0.0) -> dict[str, list[float]]:
-    return {"kl": [kl] * M, "entropy": [entropy] * M}
+def draw(kl: float, certain: float | None = None) -> dict[str, Any]:
+    return {"kl": [kl] * M, "certain": certain}
 
 
-def noise(*draws: dict[str, list[float]]) -> Any:
+def noise(*draws: dict[str, Any]) -> Any:
     return {"noise": list(draws), "rounding": [1e-6] * M}
 
 
@@ -57,9 +57,10 @@ class Planted(MadeUpTrace):
         (1.0, 1.0, [draw(0.1), draw(0.4)], True),
         (1.0, 1.0, [draw(0.1), draw(0.6)], False),
         # Noise that destroys the model leaves it uncertain; tuning does not.
-        (3.0, 0.1, [draw(2.5, 2.0)], True),
-        (3.0, 2.9, [draw(2.5, 2.0)], False),
-        (3.0, 0.1, [draw(3.5, 0.2)], False),
+        (3.0, 0.1, [draw(4.5, -0.4), draw(2.0, 0.6)], True),
+        (3.0, 2.9, [draw(4.5, -0.4)], False),
+        (3.0, 0.1, [draw(4.5, 2.5)], False),
+        (3.0, 0.1, [draw(4.5)], False),
     ],
 )
 def test_a_pair_is_told_from_noise(

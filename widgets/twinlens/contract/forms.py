@@ -134,11 +134,13 @@ class Carried(TypedDict):
 class Noised(TypedDict):
     """Base with random noise on all of its weights, as long as tuned's update in all.
 
-    KL to base and entropy at each answer token, nats.
+    ``kl`` to base at each answer token, nats; ``certain`` is the mean of KL less
+    entropy over the answer that the noised model gives itself, 0 where it stops at once, and None
+    where the model is not small.
     """
 
     kl: list[float]
-    entropy: list[float]
+    certain: float | None
 
 
 class Null(TypedDict):

@@ -30,8 +30,8 @@ from twinlens.errors import MemoryNeededError, UnknownBlockError
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
-#: How far above the largest draw of noise KL has to be, as a factor; and what KL less entropy has
-#: to be at least, in nats per token.
+#: How far above the largest draw of noise KL has to be, as a factor; and KL less entropy, in nats
+#: per token.
 _FACTOR, _NATS = 2.0, 0.5
 #: Nats below which models predict the same: several times the rounding of their sums.
 _FLOOR = 1e-3
@@ -79,8 +79,9 @@ def distinguishable(steps: Sequence[AnswerStep], null: Null) -> bool:
     """Whether tuned's predictions differ from base's more than noise as long as the update does.
 
     Either KL(tuned || base) over the answer is twice that of the largest draw; or, where the
-    update is so long that noise of its length destroys the model, KL less entropy is larger: noise
-    makes predictions other, but never certain.
+    update of a small model is so long that noise of its length destroys it, KL less entropy per
+    token is larger than that of any draw on its own answer: noise makes predictions other, but
+    not certain.
     """
     kl = sum(step["kl"] for step in steps)
     draws = [sum(draw["kl"]) for draw in null["noise"]]
@@ -89,8 +90,10 @@ def distinguishable(steps: Sequence[AnswerStep], null: Null) -> bool:
     if kl > _FACTOR * max(draws):
         return True
     certain = float(np.mean([step["kl"] - step["tuned"]["entropy"] for step in steps]))
-    chance = max(float(np.mean(np.subtract(draw["kl"], draw["entropy"]))) for draw in null["noise"])
-    return certain > max(chance, _NATS)
+    chance = [draw["certain"] for draw in null["noise"]]
+    if any(value is None for value in chance):
+        return False
+    return certain > max(0.0, *cast("list[float]", chance)) + _NATS
 
 
 def _not_distinguishable(steps: Sequence[AnswerStep], null: Null) -> Finding:

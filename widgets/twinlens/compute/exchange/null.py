@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, cast
 
@@ -35,6 +35,7 @@ def null(
     base: Reading,
     tuned: Reading,
     held: Mapping[Side, AbstractContextManager[object]],
+    answer: Callable[[PreTrainedModel], list[int]] | None = None,
     report: Report | None = None,
 ) -> Null:
     """What is predicted by models that learned nothing, see `Null`.
@@ -43,6 +44,8 @@ def null(
     ----------
     held : mapping of Side to context manager
         Entered while a model runs.
+    answer : callable, optional
+        From a model to the answer it gives itself; of small models.
 
     Raises
     ------
@@ -56,10 +59,21 @@ def null(
     for draw in range(DRAWS):
         if report:
             report(draw, DRAWS, "what noise as long as the update does")
-        with held["base"], changed_weights(base.model, _noise(lengths, draw)):
-            predicted = _logprobs(base)
-        kl, entropy = divergence(predicted[None], before)[0], -(predicted.exp() * predicted).sum(-1)
-        noise.append(Noised(kl=kl.tolist(), entropy=entropy.tolist()))
+        # What is answered takes many passes: of a small model the noise is kept for them.
+        change = _noise(lengths, draw)
+        change = change if answer is None else _kept(change)
+        with held["base"], changed_weights(base.model, change):
+            kl = divergence(_logprobs(base)[None], before)[0]
+            own = None if answer is None else _read(base, answer(base.model))
+            if own is not None and own.answer_length == 1:  # it stops at once: no answer
+                own = None
+            noised = None if own is None else _logprobs(own)
+        certain = None if answer is None else 0.0
+        if own is not None and noised is not None:
+            with held["base"]:
+                apart = divergence(noised[None], _logprobs(own))[0]
+            certain = float((apart + (noised.exp() * noised).sum(-1)).mean())
+        noise.append(Noised(kl=kl.tolist(), certain=certain))
     with held["tuned"]:
         exact = _logprobs(tuned)
         with changed_weights(tuned.model, lambda _, weight: weight.bfloat16().to(weight)):
@@ -151,6 +165,23 @@ def _noise(lengths: dict[str, float], draw: int) -> Callable[[str, Tensor], Tens
         return weight + (noise * scale).to(weight)
 
     return change
+
+
+def _kept(change: Callable[[str, Tensor], Tensor]) -> Callable[[str, Tensor], Tensor]:
+    known: dict[str, Tensor] = {}
+
+    def changed(name: str, weight: Tensor) -> Tensor:
+        if name not in known:
+            known[name] = change(name, weight)
+        return known[name]
+
+    return changed
+
+
+def _read(reading: Reading, answer: Sequence[int]) -> Reading:
+    """The same prompt with another answer."""
+    prompt = reading.ids[: reading.prompt_length]
+    return Reading(reading.model, [*prompt, *answer], reading.prompt_length)
 
 
 def _logprobs(reading: Reading) -> Tensor:

@@ -22,8 +22,9 @@ from twinlens.support.progress import Report
 
 #: Share of KL that the set shall carry.
 GOAL = 0.8
-#: Parts tried at each place of the set, and places that are filled by trying.
-_TRIED, _PLACES = 8, 24
+#: Parts tried at each place of the set, places that are filled by trying, and parts that may
+#: leave again; of small models, and of others.
+_TRIED, _PLACES, _LEAVING = (8, 4), (24, 10), (24, 3)
 #: Draws of as many random parts.
 _DRAWS = 10
 _SEED = 0
@@ -48,11 +49,16 @@ class Measured:
     known: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     estimates: dict[int | None, Tensor] = field(default_factory=dict)
 
+    @property
+    def small(self) -> bool:
+        """Whether there is time to try much."""
+        return architectures.sizes(self.exchange.model.config).small
+
     def estimate(self, column: int | None, report: Report | None) -> Tensor:
         """How much each part should carry; of a small model for all tokens at once."""
         if column not in self.estimates:
             columns = [column]
-            if column is not None and architectures.sizes(self.exchange.model.config).small:
+            if column is not None and self.small:
                 columns = list(range(self.exchange.reading.answer_length))
             estimates = integrated_gates(self.exchange, columns, report)
             self.estimates |= dict(zip(columns, estimates, strict=True))
@@ -146,11 +152,12 @@ def _smallest(
 ) -> list[int]:
     """A set that reaches the goal, the part that adds most first."""
     order = torch.argsort(-estimate, stable=True).tolist()
+    tries, places, leaving = (choice[not measured.small] for choice in (_TRIED, _PLACES, _LEAVING))
     chosen: list[int] = []
     reached = 0.0
-    while reached < GOAL and len(chosen) < min(_PLACES, len(order)):
+    while reached < GOAL and len(chosen) < min(places, len(order)):
         # The others' estimates hold while nothing is exchanged: those that add least leave last.
-        tried = [place for place in order if place not in chosen][:_TRIED]
+        tried = [place for place in order if place not in chosen][:tries]
         measured.measure([[*chosen, place] for place in tried])
         gains = [measured.reached([*chosen, place], column) for place in tried]
         best = int(np.argmax(gains))
@@ -164,12 +171,12 @@ def _smallest(
         chosen, rest, step = [*chosen, *rest[:step]], rest[step:], 2 * step
         measured.measure([chosen])
         reached = measured.reached(chosen, column)
-    return _pruned(measured, chosen, column)
+    return _pruned(measured, chosen, column, leaving)
 
 
-def _pruned(measured: Measured, chosen: list[int], column: int | None) -> list[int]:
-    """Without the parts that later ones have made needless."""
-    while len(chosen) > 1:
+def _pruned(measured: Measured, chosen: list[int], column: int | None, leaving: int) -> list[int]:
+    """Without the parts that later ones have made needless, so many at most."""
+    for _ in range(min(leaving, len(chosen) - 1)):
         shorter = [[p for p in chosen if p != place] for place in chosen]
         measured.measure(shorter)
         shares = [measured.reached(places, column) for places in shorter]
