@@ -193,7 +193,10 @@ class Panels:
         if not manifest.shared:
             assert seen["carried"] == []
             return
-        token = at.token - manifest.prompt_length
+        # Of large models it is recorded, and measured unasked, for the whole answer.
+        pair = manifest.pair
+        small = 2 * pair.layers * pair.hidden**2 <= 2**22
+        token = at.token - manifest.prompt_length if small else -1
         try:
             carried = self.trace.block(blocks.carried(token if token >= 0 else None))
         except UnknownBlockError:

@@ -93,9 +93,15 @@ export interface FindingsOptions {
   chosen: number;
 }
 
+export interface CarriedOptions {
+  /** The answer token for which it was asked what carries it alone; -1 for none. */
+  asked: number;
+}
+
 export interface Options {
   findings: FindingsOptions;
   saliency: SaliencyOptions;
+  carried: CarriedOptions;
   heads: HeadsOptions;
   concepts: ConceptsOptions;
 }
@@ -114,6 +120,7 @@ export const OPTIONS: Options = {
     span: null,
     trustOpen: false,
   },
+  carried: { asked: -1 },
   heads: {
     measure: "auto",
     average: false,

@@ -51,6 +51,8 @@ export function tips(
   };
   area.addEventListener("pointermove", move, { signal });
   area.addEventListener("pointerleave", () => tip.hide(), { signal });
+  // What a click brings up is not to be covered.
+  area.addEventListener("click", () => tip.hide(), { signal });
   area.addEventListener(
     "focusin",
     (event) => {

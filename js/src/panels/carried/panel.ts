@@ -3,7 +3,7 @@
 import { type Carried, type Key, keys, type PartOfSet } from "../../contract/contract.ts";
 import { type Got, type Need, quiet, required } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
-import { h, setAttribute } from "../../draw/dom.ts";
+import { button, h, setAttribute } from "../../draw/dom.ts";
 import { count, number, percent, quote } from "../../draw/format.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
@@ -43,19 +43,30 @@ export const carriedPanel: MakePanel = ({ store, tooltip, signal }) => {
     signal,
   );
 
+  const measure = button(
+    "",
+    () => store.setOptions("carried", { asked: store.selection.token }),
+    signal,
+    { hidden: true },
+  );
+
   return {
     label: "What carries the difference of the predictions",
-    controls: [],
+    controls: [measure],
     body,
     reads: ({ selection: { token, layer, head } }) => [token, layer, head],
     needs,
     picture(state, got) {
       const carried = carriedOf(state, got);
-      const { layer, head } = state.selection;
+      const { layer, head, token } = state.selection;
+      const onRequest = waits(state);
+      const text = quote(state.text(token), 14);
       return {
         ...words(state, got, carried),
         draw() {
           drawn = carried;
+          measure.hidden = !onRequest;
+          measure.textContent = `measure for ${text} alone`;
           draw(body, carried, { layer, head });
           const rows = buttons();
           reachable(
@@ -75,9 +86,22 @@ function keyOf(state: State): Key<Carried> | null {
   return keys.carried(at >= 0 ? at : "answer");
 }
 
+/** Query and key weights up to which everything about a model is computed in seconds. */
+const FEW_WEIGHTS = 2 ** 22;
+
+/** Whether it takes long to measure for one token, and nobody has asked for it. */
+function waits(state: State): boolean {
+  const key = keyOf(state);
+  if (!state.live || !key || key === keys.carried("answer") || state.has(key)) return false;
+  const { layers, hidden } = state.manifest.pair;
+  const small = 2 * layers * hidden ** 2 <= FEW_WEIGHTS;
+  return !small && state.options.carried.asked !== state.selection.token;
+}
+
 function needs(state: State): Need[] {
   const key = keyOf(state);
   if (!key) return [];
+  if (waits(state)) return required(keys.carried("answer"));
   if (state.live || state.has(key)) return required(key);
   // A recording may hold it for the whole answer only.
   return quiet(key, keys.carried("answer"));
@@ -121,7 +145,9 @@ function words(
     reached
       ? `${count(carried.parts.length, "part")} of ${carried.count} carry ${percent(reach(last, carried))}.`
       : `${percent(carried.goal)} is not reached: these carry ${percent(reach(last, carried))}.`,
-    whole && token >= state.promptLength ? "Not recorded for the selected token alone." : "",
+    whole && token >= state.promptLength && !state.live
+      ? "Not recorded for the selected token alone."
+      : "",
   ];
   return { title, note: "measured as a set", caption: caption.filter(Boolean).join(" ") };
 }

@@ -55,13 +55,32 @@ export function settings(store: Store, signal: AbortSignal): Settings {
     return { el: h("label", {}, input, label), draw };
   });
   const parts = [...numbers, ...switches];
+  const summary = h("summary", { class: "tl-button" }, "settings");
+  const el = h(
+    "details",
+    { class: "tl-settings" },
+    summary,
+    h("div", { class: "tl-sheet" }, ...parts.map((part) => part.el)),
+  );
+  el.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.key !== "Escape" || !el.open) return;
+      el.open = false;
+      summary.focus();
+      event.stopPropagation(); // the selection stays
+    },
+    { signal },
+  );
+  document.addEventListener(
+    "pointerdown",
+    (event) => {
+      if (!event.composedPath().includes(el)) el.open = false;
+    },
+    { signal },
+  );
   return {
-    el: h(
-      "details",
-      { class: "tl-settings" },
-      h("summary", { class: "tl-button" }, "settings"),
-      h("div", { class: "tl-sheet" }, ...parts.map((part) => part.el)),
-    ),
+    el,
     draw() {
       for (const part of parts) part.draw();
     },

@@ -42,6 +42,20 @@ describe("what carries the difference", () => {
     expect(root.querySelector("h2")!.textContent).toBe("What carries it");
   });
 
+  it("of a large live model measures one token alone when asked for it", async () => {
+    const made = manifest();
+    made.pair.hidden = 4096;
+    const from = source(made);
+    const state = { token: 7, _recorded: false };
+    const { root, settled } = await show("carried", made, from, state);
+    expect(from.asked).toEqual(["carried/answer"]);
+    root.querySelector<HTMLElement>(".tl-controls button")!.click();
+    await settled();
+    expect(from.asked).toContain("carried/1");
+    expect(root.querySelector("h2")!.textContent).toContain("DOG");
+    expect(root.querySelector<HTMLElement>(".tl-controls button")!.hidden).toBe(true);
+  });
+
   it("says why there is nothing to show", async () => {
     const own = await show("carried", manifest({ shared: false }));
     expect(caption(own.root)).toContain("only where both read one answer");
