@@ -187,7 +187,7 @@ const FINDINGS = [
 
 const PART = { nats: 1, share: 0.2 };
 export const CARRIED = {
-  ...{ shift: 4, kl: 5, goal: 0.8, count: 8, blocks: [], random: [0.1, 0.3] },
+  ...{ shift: 4, kl: 5, goal: 0.8, count: 8, blocks: [], weights: [], random: [0.1, 0.3] },
   parts: [
     { kind: "feed_forward", layer: 1, head: -1, ...PART, together: 2, together_share: 0.6 },
     { kind: "head", layer: 2, head: 3, ...PART, together: 3.4, together_share: 0.9 },

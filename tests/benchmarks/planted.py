@@ -272,7 +272,7 @@ def judge(bench: Bench, edits: list[Planted], kind: str, score: Score) -> None:
         if found["kl"] < CHANGES:
             print(f"  {planted.name}: changes nothing, KL {found['kl']:.2g}")
             continue
-        order = [(part["kind"], part["layer"], part["head"]) for part in found["blocks"]]
+        order = [(part["kind"], part["layer"], part["head"]) for part in found["weights"]]
         first = {order.index(where) for where in planted.blocks}
         if len(planted.blocks) == 1:
             right = first == {0}
@@ -283,7 +283,7 @@ def judge(bench: Bench, edits: list[Planted], kind: str, score: Score) -> None:
         spoken = trace.block(blocks.findings())[0]["kind"] != "nothing"
         score.add(f"{kind}: something is said", spoken)
         if not right or not spoken:
-            shares = [f"{part['share']:.2f}" for part in found["blocks"][:3]]
+            shares = [f"{part['share']:.2f}" for part in found["weights"][:3]]
             print(f"  {planted.name}: KL {found['kl']:.2f}, first {order[:3]} {shares}, {spoken=}")
         if planted.head is not None:
             parts = [(part["kind"], part["layer"], part["head"]) for part in found["parts"]]

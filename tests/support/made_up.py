@@ -336,6 +336,7 @@ def _carried(of: MadeUpTrace, rng: Rng, answer_token: int | None) -> Value:
         "goal": 0.8,
         "count": layers * (heads + 1) + 2,
         "blocks": parts[::-1],
+        "weights": parts[::-1],
         "parts": [
             {**part, "together": 10 * share, "together_share": share}
             for part, share in zip(parts, shares.tolist(), strict=True)

@@ -161,6 +161,7 @@ export interface Carried {
   goal: number;
   count: number;
   blocks: Part[];
+  weights: Part[];
   parts: PartOfSet[];
   random: number[];
 }

@@ -139,6 +139,7 @@ def carrying(**changes: Any) -> dict[str, Any]:
         "goal": 0.8,
         "count": 38,
         "blocks": parts,
+        "weights": [],
         "parts": reached,
         "random": [0.1, 0.3],
     }

@@ -116,10 +116,11 @@ class Carried(TypedDict):
     ``shift`` is log p(tuned) - log p(base) of the answer, ``kl`` KL(tuned || base), both in nats
     and summed over the tokens. A share is that of KL which is gone once base's parts are in
     place, 1 - KL(exchanged || base) / KL(tuned || base). ``blocks`` are whole blocks, each
-    exchanged alone, the largest share first; ``parts`` the smallest set of heads, feed-forward
-    blocks, embedding and unembedding found, out of ``count``, of which both the share and the
-    part of the shift reach ``goal``; ``random`` the smaller of the two of as many parts drawn at
-    random, one each draw.
+    exchanged alone, the largest share first; ``weights`` the same blocks where instead of what
+    they compute their weights are base's, empty where weights cannot be exchanged; ``parts`` the
+    smallest set of heads, feed-forward blocks, embedding and unembedding found, out of ``count``,
+    of which both the share and the part of the shift reach ``goal``; ``random`` the smaller of the
+    two of as many parts drawn at random, one each draw.
     """
 
     shift: float
@@ -127,6 +128,7 @@ class Carried(TypedDict):
     goal: float
     count: int
     blocks: list[Part]
+    weights: list[Part]
     parts: list[PartOfSet]
     random: list[float]
 

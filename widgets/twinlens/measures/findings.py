@@ -237,11 +237,10 @@ def _carries(trace: Trace, report: Report | None) -> Finding | None:
     heads = [part for part in parts if part["kind"] == "head"]
     first = next(iter(heads), parts[0])
     count = _number(len(parts))
-    alone = carried["blocks"][0]
-    if alone["share"] >= carried["goal"] and len(parts) > 1:
-        also: list[Run] = [("", f" {_name(alone).capitalize()} alone takes {alone['share']:.0%}.")]
-    else:
-        also = []
+    also: list[Run] = []
+    if carried["weights"] and carried["weights"][0]["share"] >= carried["goal"]:
+        alone = carried["weights"][0]
+        also = [("", f" The weights of {_name(alone)} alone make {alone['share']:.0%} of it.")]
     return _finding(
         "carries",
         f"{count.capitalize()} part{'s' * (len(parts) > 1)} of {carried['count']} "

@@ -168,9 +168,26 @@ def test_an_edit_is_found_at_its_place(
     first = found["blocks"][0]
     assert (first["kind"], first["layer"], first["head"]) == block
     assert first["share"] == pytest.approx(1, abs=1e-4)
+    by_weights = found["weights"]
+    assert (by_weights[0]["kind"], by_weights[0]["layer"]) == block[:2]
+    assert by_weights[0]["share"] == pytest.approx(1, abs=1e-4)
+    assert all(abs(other["share"]) < 1e-4 for other in by_weights[1:])
     assert [(p["kind"], p["layer"], p["head"]) for p in found["parts"]] == [part]
     assert found["parts"][0]["together"] == pytest.approx(found["shift"], rel=1e-4)
     assert len(found["random"]) == 10
+
+
+def test_two_edits_at_once_are_the_two_weights_that_matter() -> None:
+    def edit(model: PreTrainedModel) -> None:
+        _feed_forward(model)
+        architectures.layers(model)[2].self_attn.v_proj.weight *= -1
+
+    found = carried(edited(edit))["weights"]
+    assert {(part["kind"], part["layer"]) for part in found[:2]} == {
+        ("feed_forward", 1),
+        ("attention", 2),
+    }
+    assert all(abs(other["share"]) < 1e-4 for other in found[2:])
 
 
 def test_a_model_beside_itself_has_nothing_to_carry() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from twinlens.compute.exchange.parts import Place
 from twinlens.compute.exchange.passes import Exchange, rows_of
 from twinlens.compute.exchange.path import divergence, integrated_gates
+from twinlens.compute.exchange.weights import with_weights_of_base
 from twinlens.compute.models import architectures
 from twinlens.contract.forms import Carried, Part, PartOfSet
 from twinlens.support.progress import Report
@@ -43,11 +44,14 @@ class Measured:
         Log-probability of the answer tokens and KL to the donor, by the places exchanged.
     estimates : dict of int or None to float64 tensor [P]
         `integrated_gates` by answer token; None for the whole answer.
+    weights : dict of Place to (nats, KL) arrays [M]
+        As `known`, with the weights of a block of base.
     """
 
     exchange: Exchange
     known: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     estimates: dict[int | None, Tensor] = field(default_factory=dict)
+    weights: dict[Place, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @property
     def small(self) -> bool:
@@ -82,10 +86,22 @@ class Measured:
                 self.known[missing[done]] = nats, kl
                 done += 1
 
+    def of_weights(self, column: int | None) -> dict[Place, tuple[float, float]]:
+        """Nats of the shift and share of KL that go with the weights of each block."""
+        if not self.weights:
+            index = self.exchange.reading.targets[:, None]
+            for block, logprobs in with_weights_of_base(self.exchange):
+                apart = divergence(logprobs, self.exchange.donor_logprobs)
+                nats = logprobs.gather(-1, index)[:, 0]
+                self.weights[block] = nats.cpu().numpy(), apart.cpu().numpy()
+        return {block: self._lost(*found, column) for block, found in self.weights.items()}
+
     def of(self, places: Sequence[int], column: int | None) -> tuple[float, float]:
         """Nats of the shift and share of KL that some places take away together."""
+        return self._lost(*self.known[tuple(sorted(places))], column)
+
+    def _lost(self, nats: np.ndarray, left: np.ndarray, column: int | None) -> tuple[float, float]:
         whole, kl = self.known[()]
-        nats, left = self.known[tuple(sorted(places))]
         pick = slice(None) if column is None else slice(column, column + 1)
         lost = float((whole - nats)[pick].sum())
         return lost, 1 - float(left[pick].sum()) / max(float(kl[pick].sum()), NOISE)
@@ -123,6 +139,10 @@ def carried(measured: Measured, column: int | None = None, report: Report | None
     pick = slice(None) if column is None else slice(column, column + 1)
     kl = float(measured.known[()][1][pick].sum())
     alone = [_part(measured, block, places, column) for block, places in blocks.items()]
+    by_weights = [
+        Part(**vars(block), nats=nats, share=share)
+        for block, (nats, share) in measured.of_weights(column).items()
+    ]
     chosen: list[int] = []
     random: list[float] = []
     if kl > NOISE:
@@ -142,6 +162,8 @@ def carried(measured: Measured, column: int | None = None, report: Report | None
         count=layout.count,
         # Stable: of equals the earliest, since all that follows it repeats its effect.
         blocks=sorted(alone, key=lambda part: -round(part["share"], 3)),
+        # Two changes may work against each other: then without one of them KL is larger.
+        weights=sorted(by_weights, key=lambda part: -abs(round(part["share"], 3))),
         parts=_in_order(measured, chosen, column),
         random=random,
     )

@@ -1,0 +1,79 @@
+"""Which weights make the difference: tuned with the weights of one block of base.
+
+The rest runs on as it does in tuned. Replacing what a block *computes* (`passes`) tells through
+which blocks a difference flows; replacing its weights tells which of them were changed to make it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from twinlens.compute.exchange.null import changed_weights
+from twinlens.compute.exchange.parts import Place
+from twinlens.compute.exchange.passes import Exchange
+from twinlens.compute.models import architectures
+from twinlens.compute.models.dense import below_adapters, is_plain, parameter_places
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def with_weights_of_base(exchange: Exchange) -> Iterator[tuple[Place, Tensor]]:
+    """Predictions [M, vocabulary] of tuned with the weights of each block of base, one by one.
+
+    None where weights cannot be exchanged: packed ones, or an adapter over one base.
+    """
+    own = list(parameter_places(exchange.model))
+    theirs = {name: (module, key) for name, module, key in parameter_places(exchange.donor)}
+    if not all(is_plain(module) and below_adapters(module) is module for _, module, _ in own):
+        return
+    closed = torch.zeros(1, exchange.layout.count)
+    for block, names in parameters_of_blocks(exchange.model).items():
+
+        def change(name: str, weight: Tensor, names: frozenset[str] = names) -> Tensor:
+            if name not in names or name not in theirs:
+                return weight
+            module, key = theirs[name]
+            other = getattr(module, key).detach()
+            if other.shape == weight.shape:
+                return other.to(weight)
+            # Tokens that only tuned has keep their rows.
+            rows = min(len(other), len(weight))
+            return torch.cat([other[:rows].to(weight), weight[rows:]])
+
+        with exchange.guard, changed_weights(exchange.model, change):
+            predicted = exchange.logprobs(closed)[0]
+        yield block, predicted
+
+
+def parameters_of_blocks(model: PreTrainedModel) -> dict[Place, frozenset[str]]:
+    """Names of the parameters of each block, with the norm that it owns."""
+    parts = architectures.architecture_of(model.config)
+    attention = parts.attention_out.rpartition(".")[0]
+    found: dict[Place, set[str]] = {Place("embedding"): set()}
+    for layer in range(architectures.sizes(model.config).layers):
+        found[Place("attention", layer)] = set()
+        found[Place("feed_forward", layer)] = set()
+    found[Place("unembedding")] = set()
+    behind = [f"{parts.final_norm}.", *_names_of(model, architectures.output_embeddings(model))]
+    for name, *_ in parameter_places(model):
+        if name.startswith(f"{parts.layers}."):
+            number, _, inside = name.removeprefix(f"{parts.layers}.").partition(".")
+            norm = parts.attention_norm or "post_attention_layernorm"
+            in_attention = inside.startswith((f"{attention}.", f"{norm}."))
+            kind = "attention" if in_attention else "feed_forward"
+            found[Place(kind, int(number))].add(name)
+        else:
+            # Of tied embeddings there is one tensor: it counts as the embedding.
+            last = name.startswith(tuple(behind))
+            found[Place("unembedding" if last else "embedding")].add(name)
+    return {block: frozenset(names) for block, names in found.items()}
+
+
+def _names_of(model: PreTrainedModel, module: torch.nn.Module) -> list[str]:
+    tied = model.get_input_embeddings().weight is getattr(module, "weight", None)
+    return [f"{name}." for name, found in model.named_modules() if found is module and not tied]
