@@ -140,7 +140,7 @@ def carried(measured: Measured, column: int | None = None, report: Report | None
     kl = float(measured.known[()][1][pick].sum())
     alone = [_part(measured, block, places, column) for block, places in blocks.items()]
     by_weights = [
-        Part(**vars(block), nats=nats, share=share)
+        Part(kind=block.kind, layer=block.layer, head=block.head, nats=nats, share=share)
         for block, (nats, share) in measured.of_weights(column).items()
     ]
     chosen: list[int] = []

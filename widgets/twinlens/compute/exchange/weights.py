@@ -7,7 +7,7 @@ which blocks a difference flows; replacing its weights tells which of them were 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ def with_weights_of_base(exchange: Exchange) -> Iterator[tuple[Place, Tensor]]:
             if name not in names or name not in theirs:
                 return weight
             module, key = theirs[name]
-            other = getattr(module, key).detach()
+            other = cast(Tensor, getattr(module, key)).detach()
             if other.shape == weight.shape:
                 return other.to(weight)
             # Tokens that only tuned has keep their rows.
