@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
-from twinlens.compute.exchange.null import DRAWS, _noise, changed_weights, noise_lengths, null
+from twinlens.compute.exchange.null import FEW_DRAWS, _noise, changed_weights, noise_lengths, null
 from twinlens.contract.words import SIDES
 
 from tests.support import tiny
@@ -67,6 +67,6 @@ def test_noise_is_as_long_as_the_update_and_the_same_each_time() -> None:
 def test_a_model_beside_itself_has_no_noise() -> None:
     model = tiny.model("llama")
     found = null(reading(model), reading(model), FREE)
-    assert len(found["noise"]) == DRAWS
+    assert len(found["noise"]) == FEW_DRAWS
     assert all(draw["kl"] == pytest.approx([0] * ANSWER, abs=1e-9) for draw in found["noise"])
     assert 0 < max(found["rounding"]) < 0.1
