@@ -194,6 +194,12 @@ export const CARRIED = {
   ],
 };
 
+export const TEMPLATE = {
+  left_out: [1, 5],
+  ...{ base: [-4, -6], tuned: [-1, -0.5], base_plain: [-5, -8], tuned_plain: [-3, -7] },
+  ...{ weights: [3, 5.5], template: [2, 6.5], together: [1, 4.5] },
+};
+
 /** Exact effects: two heads are measured, one so far; alone, any head. */
 function ablation(key: string): Tensor {
   const parts = key.split("/");
@@ -254,6 +260,8 @@ export function value(made: Manifest, key: string): Value {
       }));
     case "carried":
       return CARRIED as Value;
+    case "template":
+      return TEMPLATE as Value;
     case "faithfulness":
       return {
         ...{ spearman: side === "base" ? 0.1 : 0.5, pearson: 0.2, top1: 0.5, above_noise: 0.4 },

@@ -134,6 +134,18 @@ export interface HiddenSegment {
   tuned: number[];
 }
 
+/** What the weights and the chat template add to each token of the answer both models read. */
+export interface TemplateEffects {
+  left_out: number[];
+  base: number[];
+  tuned: number[];
+  base_plain: number[];
+  tuned_plain: number[];
+  weights: number[];
+  template: number[];
+  together: number[];
+}
+
 /** A part of tuned that is replaced, at every position, by what base computes there. */
 export interface Part {
   kind: string;
@@ -335,6 +347,8 @@ export const keys = {
   answerSteps: (): Key<AnswerStep[]> => "answer/steps",
   /** What hiding each segment of the prompt costs each model's own answer, or a given one. */
   hiddenSegments: (): Key<HiddenSegment[]> => "segments",
+  /** What the weights and what the chat template add to each answer token, nats. */
+  template: (): Key<TemplateEffects> => "template",
   /** What noise as long as the update does to the predictions: findings have to exceed it. */
   null: (): Key<Null> => "null",
   /** Which parts of tuned carry the difference of the predictions: measured as a set. */

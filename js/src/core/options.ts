@@ -35,6 +35,7 @@ export type ComponentColumn =
   | "angle"
   | "active";
 export type NeuronOrder = "active" | "changed" | "effect";
+export type OverviewTab = "layers" | "lens" | "template" | "handover";
 export type NeuronScope = "layer" | "all";
 
 export interface SaliencyOptions {
@@ -98,12 +99,17 @@ export interface CarriedOptions {
   asked: number;
 }
 
+export interface OverviewOptions {
+  tab: OverviewTab;
+}
+
 export interface Options {
   findings: FindingsOptions;
   saliency: SaliencyOptions;
   carried: CarriedOptions;
   heads: HeadsOptions;
   concepts: ConceptsOptions;
+  overview: OverviewOptions;
 }
 
 export const OPTIONS: Options = {
@@ -141,6 +147,7 @@ export const OPTIONS: Options = {
     scope: "layer",
     word: "",
   },
+  overview: { tab: "layers" },
 };
 
 /** Options by panel and name, as far as they are not those of the start. */

@@ -58,6 +58,11 @@ def hidden_segments() -> None:
     """What hiding each segment of the prompt costs each model's own answer, or a given one."""
 
 
+@block("template", forms.TemplateEffects, shared=True)
+def template() -> None:
+    """What the weights and what the chat template add to each answer token, nats."""
+
+
 @block("null", forms.Null, shared=True)
 def null() -> None:
     """What noise as long as the update does to the predictions: findings have to exceed it."""

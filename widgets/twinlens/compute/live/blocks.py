@@ -11,6 +11,7 @@ import torch
 from twinlens.compute.concepts.units import Concepts
 from twinlens.compute.heads import attention
 from twinlens.compute.live import lens, steps
+from twinlens.compute.live.template import has_template, template_effects
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.compute.text.answers import answer_tokens, context, own_answer_of
@@ -76,6 +77,17 @@ class PassBlocks:
     def answer_steps(self) -> list[Any]:
         """What both models predict at each answer token."""
         return steps.answer_steps(self._of)
+
+    @provides(blocks.template)
+    def template(self, report: Report | None) -> Value:
+        """What weights and chat template add."""
+        return template_effects(self._of, report)
+
+    @records(blocks.template)
+    def recorded_template(self, trace: Trace, _: object) -> Iterator[str]:
+        """Of a prompt that has one."""
+        if trace.manifest.shared and has_template(trace.manifest):
+            yield blocks.template()
 
     @provides(blocks.shift_attention)
     def shift_attention(self) -> Array:
