@@ -334,6 +334,11 @@ def _template(of: MadeUpTrace, rng: Rng) -> Value:
     }
 
 
+def _lens_table(of: MadeUpTrace, rng: Rng, side: Side, unembedding: Side) -> Value:
+    size = of.size(blocks.lens_table(side, unembedding))[:2]
+    return np.stack([-rng.exponential(size=size) * 3, rng.integers(1, 3, size=size)], axis=-1)
+
+
 def _carried(of: MadeUpTrace, rng: Rng, answer_token: int | None) -> Value:
     layers, heads = of.manifest.pair.layers, of.manifest.pair.heads
     chosen = [("feed_forward", 1, -1), ("head", layers - 1, heads - 1), ("head", 0, 1)]
@@ -459,6 +464,7 @@ SPECIAL: dict[Block[Any], Callable[..., Any]] = {
         for shift in blocks.SHIFTS.values()
     },
     blocks.lens: _lens,
+    blocks.lens_table: _lens_table,
     blocks.component_change: lambda of, rng: rng.beta(1, 5, size=of.manifest.pair.layers),
     blocks.components: lambda of, rng, layer: [
         _component(of, rng, k) for k in range(of.component_count)

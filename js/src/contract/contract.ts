@@ -415,6 +415,8 @@ export const keys = {
   baseComponentActivations: (layer: number): Key<Tensor> => `activations/tuned/${layer}/base_components`,
   /** Logit lens where a token is predicted; recordings hold those of the answer. */
   lens: (side: Side, token: number): Key<Lens> => `lens/${side}/${token}`,
+  /** Logit lens of the whole answer: each token's log-probability (nats) and rank (from 1). */
+  lensTable: (side: Side, unembedding: Side): Key<Tensor> => `lens_table/${side}/${unembedding}`,
   /** Attention pattern; rows are queries. Recorded in the order of change. */
   attention: (side: Side, layer: number, head: number): Key<Tensor> => `attention/${side}/${layer}/${head}`,
   /** Output of every head along the direction of a unit such as ``component:2``. */

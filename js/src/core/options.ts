@@ -36,6 +36,7 @@ export type ComponentColumn =
   | "active";
 export type NeuronOrder = "active" | "changed" | "effect";
 export type OverviewTab = "layers" | "lens" | "template" | "handover";
+export type LensReader = "own" | "base" | "tuned";
 export type NeuronScope = "layer" | "all";
 
 export interface SaliencyOptions {
@@ -101,6 +102,8 @@ export interface CarriedOptions {
 
 export interface OverviewOptions {
   tab: OverviewTab;
+  /** Whose unembedding reads the layers of either model. */
+  lensReader: LensReader;
 }
 
 export interface Options {
@@ -147,7 +150,7 @@ export const OPTIONS: Options = {
     scope: "layer",
     word: "",
   },
-  overview: { tab: "layers" },
+  overview: { tab: "layers", lensReader: "own" },
 };
 
 /** Options by panel and name, as far as they are not those of the start. */

@@ -245,6 +245,15 @@ def lens(side: Side, token: int) -> None:
     """Logit lens where a token is predicted; recordings hold those of the answer."""
 
 
+@block("lens_table/{side}/{unembedding}", "f32 [L+1, M, 2]", exact=True)
+def lens_table(side: Side, unembedding: Side) -> None:
+    """Logit lens of the whole answer: each token's log-probability (nats) and rank (from 1).
+
+    The residual stream of a side where each answer token is predicted, of the embedding and after
+    each layer, read with the final norm and unembedding of either model.
+    """
+
+
 @block("attention/{side}/{layer}/{head}", "f16 [T, T]", causal=True)
 def attention(side: Side, layer: int, head: int) -> None:
     """Attention pattern; rows are queries. Recorded in the order of change."""

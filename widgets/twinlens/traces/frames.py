@@ -29,7 +29,11 @@ _TOKENS = {"N": "prompt_", "M": "answer_", "T": "", "C": ""}
 _ATTENTION = ("query_", "key_")
 _CIRCUITS = ("qk_difference", "qk_cosine", "ov_difference", "ov_cosine")
 #: What the last axis of some blocks lists.
-_NAMED = {"head_circuits": _CIRCUITS, "word_pair_counts": ("gained", "both", "lost")}
+_NAMED = {
+    "head_circuits": _CIRCUITS,
+    "word_pair_counts": ("gained", "both", "lost"),
+    "lens_table": ("logprob", "rank"),
+}
 
 
 class LabelledArray(np.ndarray[Any, Any]):

@@ -111,6 +111,6 @@ function words(state: State, { here, lens }: Depth): { title: string; caption: s
   }
   return {
     title: `How ${quote(state.text(token))} builds up, by layer`,
-    caption: `${shift}, ${where}. Below: the logit lens, the token's log-probability if read after each layer (−1: embedding).`,
+    caption: `${shift}, ${where}. Below: the logit lens, the token's log-probability if read after each layer (−1: embedding), cut at −12 nats.`,
   };
 }

@@ -5,11 +5,12 @@ import { h } from "../../draw/dom.ts";
 import { tabs } from "../../draw/tabs.ts";
 import type { MakePanel } from "../../shell/frame.ts";
 import { layersView } from "./layers.ts";
+import { lensView } from "./lens.ts";
 import { templateView } from "./template.ts";
 
 export const overviewPanel: MakePanel = (setting) => {
   const { store, signal } = setting;
-  const views = [layersView(setting), templateView(setting)];
+  const views = [layersView(setting), lensView(setting), templateView(setting)];
   const row = tabs(
     "how the difference comes about",
     views.map(({ name, label }) => ({ value: name, label })),

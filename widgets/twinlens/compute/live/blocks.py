@@ -126,6 +126,15 @@ class PassBlocks:
                     self._lenses[side, t] = lens.lens_block(logprobs, target, show)
         return self._lenses[side, token]
 
+    @provides(blocks.lens_table)
+    def lens_table(self, side: Side, unembedding: Side) -> Array:
+        """Logit lens of the whole answer."""
+        m = self._of.manifest
+        residual = self._of.captures[side].residual[:, m.prompt_length - 1 : -1]
+        targets = self._of.models.readable(unembedding, self._of.answer_ids(side))
+        with self._of.models.model(unembedding) as model:
+            return lens.lens_table(model, residual, targets).numpy()
+
     @provides(blocks.head_write)
     def head_write(self, side: Side, layer: int, unit: tuple[str, int]) -> Array:
         """What heads write along a component or a neuron's value vector."""
