@@ -194,6 +194,18 @@ export const CARRIED = {
   ],
 };
 
+/** Two tokens; with base's layers below tuned loses, and the other way round base gains. */
+const HANDOVER = {
+  base: {
+    shape: [4, 2, 2],
+    data: Float32Array.of(-1, 0, 0, 0, -1, 1, -1, 1, -4, 4, -2, 2, -6, 6, -3, 3),
+  },
+  tuned: {
+    shape: [4, 2, 2],
+    data: Float32Array.of(-6, 6, -3, 3, -1, 1, -2, 2, -1, 0, 0, 0, -1, 0, 0, 0),
+  },
+};
+
 export const TEMPLATE = {
   left_out: [1, 5],
   ...{ base: [-4, -6], tuned: [-1, -0.5], base_plain: [-5, -8], tuned_plain: [-3, -7] },
@@ -260,6 +272,8 @@ export function value(made: Manifest, key: string): Value {
       }));
     case "carried":
       return CARRIED as Value;
+    case "handover":
+      return HANDOVER[side] as Value;
     case "template":
       return TEMPLATE as Value;
     case "faithfulness":

@@ -417,6 +417,8 @@ export const keys = {
   lens: (side: Side, token: number): Key<Lens> => `lens/${side}/${token}`,
   /** Logit lens of the whole answer: each token's log-probability (nats) and rank (from 1). */
   lensTable: (side: Side, unembedding: Side): Key<Tensor> => `lens_table/${side}/${unembedding}`,
+  /** Answer under the first l layers of a side and the other model's above them. */
+  handover: (side: Side): Key<Tensor> => `handover/${side}`,
   /** Attention pattern; rows are queries. Recorded in the order of change. */
   attention: (side: Side, layer: number, head: number): Key<Tensor> => `attention/${side}/${layer}/${head}`,
   /** Output of every head along the direction of a unit such as ``component:2``. */

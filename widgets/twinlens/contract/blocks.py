@@ -254,6 +254,16 @@ def lens_table(side: Side, unembedding: Side) -> None:
     """
 
 
+@block("handover/{side}", "f32 [L+1, M, 2]", shared=True, exact=True)
+def handover(side: Side) -> None:
+    """Answer under the first l layers of a side and the other model's above them.
+
+    Log-probability of each answer token, and KL(tuned || this), nats. At l = 0 the other model
+    itself; from l = 1 on the embedding goes with the layers; at l = L only the final norm and the
+    unembedding are the other model's.
+    """
+
+
 @block("attention/{side}/{layer}/{head}", "f16 [T, T]", causal=True)
 def attention(side: Side, layer: int, head: int) -> None:
     """Attention pattern; rows are queries. Recorded in the order of change."""

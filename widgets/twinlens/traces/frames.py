@@ -33,6 +33,7 @@ _NAMED = {
     "head_circuits": _CIRCUITS,
     "word_pair_counts": ("gained", "both", "lost"),
     "lens_table": ("logprob", "rank"),
+    "handover": ("logprob", "kl"),
 }
 
 

@@ -4,13 +4,19 @@ import type { State } from "../../core/state.ts";
 import { h } from "../../draw/dom.ts";
 import { tabs } from "../../draw/tabs.ts";
 import type { MakePanel } from "../../shell/frame.ts";
+import { handoverView } from "./handover.ts";
 import { layersView } from "./layers.ts";
 import { lensView } from "./lens.ts";
 import { templateView } from "./template.ts";
 
 export const overviewPanel: MakePanel = (setting) => {
   const { store, signal } = setting;
-  const views = [layersView(setting), lensView(setting), templateView(setting)];
+  const views = [
+    layersView(setting),
+    lensView(setting),
+    templateView(setting),
+    handoverView(setting),
+  ];
   const row = tabs(
     "how the difference comes about",
     views.map(({ name, label }) => ({ value: name, label })),

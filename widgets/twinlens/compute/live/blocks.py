@@ -11,6 +11,7 @@ import torch
 from twinlens.compute.concepts.units import Concepts
 from twinlens.compute.heads import attention
 from twinlens.compute.live import lens, steps
+from twinlens.compute.live.handover import handed_over
 from twinlens.compute.live.template import has_template, template_effects
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
@@ -134,6 +135,11 @@ class PassBlocks:
         targets = self._of.models.readable(unembedding, self._of.answer_ids(side))
         with self._of.models.model(unembedding) as model:
             return lens.lens_table(model, residual, targets).numpy()
+
+    @provides(blocks.handover)
+    def handover(self, side: Side, report: Report | None) -> Array:
+        """Lower layers of one model, upper ones of the other."""
+        return handed_over(self._of, side, report)
 
     @provides(blocks.head_write)
     def head_write(self, side: Side, layer: int, unit: tuple[str, int]) -> Array:
