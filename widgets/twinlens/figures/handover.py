@@ -6,6 +6,7 @@ base, tuned_kl, base_kl); a line has the name of the model whose layers are abov
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from twinlens.contract import blocks
@@ -28,7 +29,8 @@ def handover_chart(
     from bokeh.models import ColumnDataSource
 
     colours = PALETTES[theme]
-    source = ColumnDataSource(handover_columns(trace, report), name="handover")
+    columns: dict[str, Any] = dict(handover_columns(trace, report))
+    source = ColumnDataSource(columns, name="handover")
     depth = trace.manifest.pair.layers + 1
     unmarked = ColumnDataSource({"layer": []}, name="marker")
     fig = layer_figure("handover_figure", HEIGHT, colours, unmarked, depth)
@@ -45,7 +47,7 @@ def handover_chart(
     return fig
 
 
-def handover_columns(trace: Trace, report: Report | None = None) -> dict[str, list[float]]:
+def handover_columns(trace: Trace, report: Report | None = None) -> dict[str, Sequence[float]]:
     """Sums over the answer by the number of lower layers; each list has L + 1 entries."""
     columns: dict[str, Any] = {"layer": list(range(trace.manifest.pair.layers + 1))}
     for lower, upper in zip(SIDES, reversed(SIDES), strict=True):

@@ -196,6 +196,15 @@ def _word_places(value: Any) -> Rows:
     return [{"side": side, **row} for side in ("base", "tuned") for row in places(value[side])]
 
 
+def _template(value: Any) -> Rows:
+    names = [name for name in value if name != "left_out"]
+    rows = zip(*(value[name] for name in names), strict=True)
+    return [
+        {"answer_position": position, **dict(zip(names, row, strict=True))}
+        for position, row in enumerate(rows)
+    ]
+
+
 def _alternatives(value: Any) -> Rows:
     return [
         {"answer_position": position, "rank": rank, "token": token, "probability": probability}
@@ -209,6 +218,7 @@ _SPECIAL: dict[str, Callable[[Any], Rows]] = {
     "lens": lambda value: [
         {**row, "target": value["target"]} for row in _numbered("layer", value["layers"], -1)
     ],
+    "template": _template,
     "alternatives": _alternatives,
     "groups": lambda value: [
         {"group": group, "position": position}

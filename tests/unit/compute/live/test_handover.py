@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import entropy
+from transformers import PreTrainedModel
+from twinlens.compute.live.handover import continued
 from twinlens.compute.live.live import LiveTrace
 from twinlens.compute.pair import Pair
+from twinlens.compute.passes.capture import capture
 from twinlens.contract import blocks
 from twinlens.contract.words import SIDES, Side
+
+from tests.support.saliency import IDS, PROMPT, reading
 
 
 @pytest.mark.parametrize("lower", SIDES)
@@ -45,3 +50,10 @@ def test_handing_over_is_a_model_made_of_both(pair: Pair, trace: LiveTrace, lowe
     read_by_upper = trace.array(blocks.lens_table(lower, upper))[-1, :, 0]
     np.testing.assert_allclose(found[-1, :, 0], read_by_upper, atol=1e-4)
     assert np.abs(np.diff(found[..., 0].sum(axis=1))).min() > 1e-3
+
+
+def test_a_model_goes_on_from_its_own_stream(model: PreTrainedModel) -> None:
+    captured = capture(model, IDS, PROMPT, side="tuned")
+    for layer in range(len(captured.residual)):
+        again = continued(reading(model), captured.residual[layer, :-1], layer)
+        np.testing.assert_allclose(again, captured.logprobs, atol=1e-4)

@@ -18,6 +18,7 @@ from twinlens.compute.provide import provides, records
 from twinlens.compute.text.answers import answer_tokens, context, own_answer_of
 from twinlens.compute.text.pieces import pieces
 from twinlens.contract import blocks
+from twinlens.contract.forms import TemplateEffects
 from twinlens.contract.wire import Array, Value, half
 from twinlens.contract.words import SIDES, Side, reading_position
 from twinlens.measures.differences import relative_difference
@@ -80,7 +81,7 @@ class PassBlocks:
         return steps.answer_steps(self._of)
 
     @provides(blocks.template)
-    def template(self, report: Report | None) -> Value:
+    def template(self, report: Report | None) -> TemplateEffects:
         """What weights and chat template add."""
         return template_effects(self._of, report)
 
@@ -159,6 +160,13 @@ class PassBlocks:
         m = trace.manifest
         for side in SIDES:
             yield from (blocks.lens(side, t) for t in range(m.prompt_length, m.length(side)))
+
+    @records(blocks.lens_table)
+    def recorded_lens_tables(self, trace: Trace, _: object) -> Iterator[str]:
+        """With the own unembedding; with the other's where both models are loaded."""
+        yield from (blocks.lens_table(side, side) for side in SIDES)
+        if self._of.models.memory == "both":
+            yield from (blocks.lens_table(*pair) for pair in (SIDES, SIDES[::-1]))
 
     @records(blocks.head_write)
     def recorded_writes(self, trace: Trace, _: object) -> Iterator[str]:

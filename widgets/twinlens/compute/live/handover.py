@@ -49,7 +49,7 @@ def handed_over(of: Subject, lower: Side, report: Report | None = None) -> Array
         else:
             # The other model gets through between two passes.
             with of.models.model(upper) as model:
-                logprobs = _continued(of.reading(upper, model), residual[layer, :-1], layer)
+                logprobs = continued(of.reading(upper, model), residual[layer, :-1], layer)
         common = min(tuned.shape[1], logprobs.shape[1])
         ours, theirs = (
             row[:, :common].double().log_softmax(dim=-1) for row in (tuned, logprobs.cpu())
@@ -59,7 +59,7 @@ def handed_over(of: Subject, lower: Side, report: Report | None = None) -> Array
     return np.asarray(torch.stack(rows).float())
 
 
-def _continued(reading: Reading, residual: Tensor, layer: int) -> Tensor:
+def continued(reading: Reading, residual: Tensor, layer: int) -> Tensor:
     """Log-probabilities [M, vocabulary] of a model that goes on from another residual stream.
 
     Parameters
