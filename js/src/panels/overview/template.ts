@@ -5,7 +5,7 @@ import { keys, type TemplateEffects } from "../../contract/contract.ts";
 import { required, take } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
 import { h } from "../../draw/dom.ts";
-import { number, quote } from "../../draw/format.ts";
+import { quote } from "../../draw/format.ts";
 import { tips } from "../../draw/tooltip.ts";
 import type { Setting } from "../../shell/frame.ts";
 import type { View } from "./view.ts";
@@ -136,11 +136,13 @@ function meaning(together: number): string {
   return "the two add up.";
 }
 
-/** One decimal, so that a column lines up; small ones are not rounded to nothing. */
+/** To a tenth of a nat, small ones to a hundredth: less means nothing here. */
 function nats(value: number): string {
-  return Math.abs(value) < 0.05 ? number(value) : value.toFixed(1).replace("-", "−");
+  const text = value.toFixed(Math.abs(value) < 1 ? 2 : 1);
+  return Number(text) === 0 ? "0" : text.replace("-", "−");
 }
 
 function plus(value: number): string {
-  return value > 0 ? `+${nats(value)}` : nats(value);
+  const text = nats(value);
+  return value > 0 && text !== "0" ? `+${text}` : text;
 }
