@@ -205,3 +205,10 @@ def test_weights_are_told_from_the_template(
     if title:
         assert f"Weights +{5 * weights:.1f} nats" in str_of([found["template"]])
         assert len(findings(Planted(planted))) <= 5
+
+
+def test_no_more_than_five_are_said() -> None:
+    effects = {"weights": [4.0] * M, "template": [2.0] * M, "together": [1.0] * M}
+    planted = {**segments((7.3, 11.3), (0.5, 2.0)), **carrying(), blocks.template(): effects}
+    found = [one["kind"] for one in findings(Planted(planted))]
+    assert found == ["copies", "parts", "segments", "carries", "kept"]
