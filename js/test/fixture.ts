@@ -194,6 +194,24 @@ export const CARRIED = {
   ],
 };
 
+/** Two tokens; with base's layers below tuned loses, and the other way round base gains. */
+const HANDOVER = {
+  base: {
+    shape: [4, 2, 2],
+    data: Float32Array.of(-1, 0, 0, 0, -1, 1, -1, 1, -4, 4, -2, 2, -6, 6, -3, 3),
+  },
+  tuned: {
+    shape: [4, 2, 2],
+    data: Float32Array.of(-6, 6, -3, 3, -1, 1, -2, 2, -1, 0, 0, 0, -1, 0, 0, 0),
+  },
+};
+
+export const TEMPLATE = {
+  left_out: [1, 5],
+  ...{ base: [-4, -6], tuned: [-1, -0.5], base_plain: [-5, -8], tuned_plain: [-3, -7] },
+  ...{ weights: [3, 5.5], template: [2, 6.5], together: [1, 4.5] },
+};
+
 /** Exact effects: two heads are measured, one so far; alone, any head. */
 function ablation(key: string): Tensor {
   const parts = key.split("/");
@@ -254,6 +272,10 @@ export function value(made: Manifest, key: string): Value {
       }));
     case "carried":
       return CARRIED as Value;
+    case "handover":
+      return HANDOVER[side] as Value;
+    case "template":
+      return TEMPLATE as Value;
     case "faithfulness":
       return {
         ...{ spearman: side === "base" ? 0.1 : 0.5, pearson: 0.2, top1: 0.5, above_noise: 0.4 },

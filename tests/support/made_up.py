@@ -322,6 +322,23 @@ def _segments(of: MadeUpTrace, rng: Rng) -> Value:
     ]
 
 
+def _template(of: MadeUpTrace, rng: Rng) -> Value:
+    length = of.manifest.answer_length("tuned")
+    base, tuned, base_plain, tuned_plain = -rng.exponential(size=(4, length))
+    together = (tuned - base) - (tuned_plain - base_plain)
+    effects = {"weights": tuned - base, "template": tuned - tuned_plain, "together": together}
+    read = {"base": base, "tuned": tuned, "base_plain": base_plain, "tuned_plain": tuned_plain}
+    return {
+        "left_out": of.manifest.segment_positions("template"),
+        **{name: values.tolist() for name, values in (read | effects).items()},
+    }
+
+
+def _lens_table(of: MadeUpTrace, rng: Rng, side: Side, unembedding: Side) -> Value:
+    size = of.size(blocks.lens_table(side, unembedding))[:2]
+    return np.stack([-rng.exponential(size=size) * 3, rng.integers(1, 3, size=size)], axis=-1)
+
+
 def _carried(of: MadeUpTrace, rng: Rng, answer_token: int | None) -> Value:
     layers, heads = of.manifest.pair.layers, of.manifest.pair.heads
     chosen = [("feed_forward", 1, -1), ("head", layers - 1, heads - 1), ("head", 0, 1)]
@@ -423,6 +440,7 @@ SPECIAL: dict[Block[Any], Callable[..., Any]] = {
     blocks.findings: _findings,
     blocks.answer_steps: _steps,
     blocks.hidden_segments: _segments,
+    blocks.template: _template,
     blocks.carried: _carried,
     blocks.saliency: lambda of, rng, side, method: (
         rng.normal(size=of.size(blocks.saliency(side, method))) ** 3
@@ -447,6 +465,7 @@ SPECIAL: dict[Block[Any], Callable[..., Any]] = {
         for shift in blocks.SHIFTS.values()
     },
     blocks.lens: _lens,
+    blocks.lens_table: _lens_table,
     blocks.component_change: lambda of, rng: rng.beta(1, 5, size=of.manifest.pair.layers),
     blocks.components: lambda of, rng, layer: [
         _component(of, rng, k) for k in range(of.component_count)

@@ -134,6 +134,18 @@ export interface HiddenSegment {
   tuned: number[];
 }
 
+/** What the weights and the chat template add to each token of the answer both models read. */
+export interface TemplateEffects {
+  left_out: number[];
+  base: number[];
+  tuned: number[];
+  base_plain: number[];
+  tuned_plain: number[];
+  weights: number[];
+  template: number[];
+  together: number[];
+}
+
 /** A part of tuned that is replaced, at every position, by what base computes there. */
 export interface Part {
   kind: string;
@@ -336,6 +348,8 @@ export const keys = {
   answerSteps: (): Key<AnswerStep[]> => "answer/steps",
   /** What hiding each segment of the prompt costs each model's own answer, or a given one. */
   hiddenSegments: (): Key<HiddenSegment[]> => "segments",
+  /** What the weights and what the chat template add to each answer token, nats. */
+  template: (): Key<TemplateEffects> => "template",
   /** What noise as long as the update does to the predictions: findings have to exceed it. */
   null: (): Key<Null> => "null",
   /** Which parts of tuned carry the difference of the predictions: measured as a set. */
@@ -402,6 +416,10 @@ export const keys = {
   baseComponentActivations: (layer: number): Key<Tensor> => `activations/tuned/${layer}/base_components`,
   /** Logit lens where a token is predicted; recordings hold those of the answer. */
   lens: (side: Side, token: number): Key<Lens> => `lens/${side}/${token}`,
+  /** Logit lens of the whole answer: each token's log-probability (nats) and rank (from 1). */
+  lensTable: (side: Side, unembedding: Side): Key<Tensor> => `lens_table/${side}/${unembedding}`,
+  /** Answer under the first l layers of a side and the other model's above them. */
+  handover: (side: Side): Key<Tensor> => `handover/${side}`,
   /** Attention pattern; rows are queries. Recorded in the order of change. */
   attention: (side: Side, layer: number, head: number): Key<Tensor> => `attention/${side}/${layer}/${head}`,
   /** Output of every head along the direction of a unit such as ``component:2``. */

@@ -35,6 +35,8 @@ export type ComponentColumn =
   | "angle"
   | "active";
 export type NeuronOrder = "active" | "changed" | "effect";
+export type OverviewTab = "layers" | "lens" | "template" | "handover";
+export type LensReader = "own" | "base" | "tuned";
 export type NeuronScope = "layer" | "all";
 
 export interface SaliencyOptions {
@@ -98,12 +100,19 @@ export interface CarriedOptions {
   asked: number;
 }
 
+export interface OverviewOptions {
+  tab: OverviewTab;
+  /** Whose unembedding reads the layers of either model. */
+  lensReader: LensReader;
+}
+
 export interface Options {
   findings: FindingsOptions;
   saliency: SaliencyOptions;
   carried: CarriedOptions;
   heads: HeadsOptions;
   concepts: ConceptsOptions;
+  overview: OverviewOptions;
 }
 
 export const OPTIONS: Options = {
@@ -141,6 +150,7 @@ export const OPTIONS: Options = {
     scope: "layer",
     word: "",
   },
+  overview: { tab: "layers", lensReader: "own" },
 };
 
 /** Options by panel and name, as far as they are not those of the start. */

@@ -108,6 +108,7 @@ def test_accessors_give_arrays_that_know_their_axes(accessor, shape, trace):
         (lambda t: t.neurons(), None),
         (lambda t: t.neurons(1, 3), None),
         (lambda t: t.rotation(), 4),
+        (lambda t: t.template_effects(), 5),
     ],
 )
 def test_accessors_give_records(accessor, rows, trace):

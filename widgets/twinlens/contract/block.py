@@ -107,6 +107,7 @@ def _positions(manifest: Manifest, values: Values) -> int:
 #: What a name in a pattern stands for.
 PARAMETERS: dict[str, Parameter] = {
     "side": Parameter("model", lambda m, v: SIDES),
+    "unembedding": Parameter("unembedding", lambda m, v: SIDES),
     "method": Parameter("method", lambda m, v: [method.name for method in m.methods]),
     "grouping": Parameter("grouping", lambda m, v: UNITS[1:]),
     "ablation": Parameter("replacement of a head", lambda m, v: ABLATIONS),

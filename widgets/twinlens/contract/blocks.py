@@ -58,6 +58,11 @@ def hidden_segments() -> None:
     """What hiding each segment of the prompt costs each model's own answer, or a given one."""
 
 
+@block("template", forms.TemplateEffects, shared=True)
+def template() -> None:
+    """What the weights and what the chat template add to each answer token, nats."""
+
+
 @block("null", forms.Null, shared=True)
 def null() -> None:
     """What noise as long as the update does to the predictions: findings have to exceed it."""
@@ -238,6 +243,25 @@ def base_component_activations(layer: int) -> None:
 @block("lens/{side}/{token}", forms.Lens)
 def lens(side: Side, token: int) -> None:
     """Logit lens where a token is predicted; recordings hold those of the answer."""
+
+
+@block("lens_table/{side}/{unembedding}", "f32 [L+1, M, 2]", exact=True)
+def lens_table(side: Side, unembedding: Side) -> None:
+    """Logit lens of the whole answer: each token's log-probability (nats) and rank (from 1).
+
+    The residual stream of a side where each answer token is predicted, of the embedding and after
+    each layer, read with the final norm and unembedding of either model.
+    """
+
+
+@block("handover/{side}", "f32 [L+1, M, 2]", shared=True, exact=True)
+def handover(side: Side) -> None:
+    """Answer under the first l layers of a side and the other model's above them.
+
+    Log-probability of each answer token, and KL(tuned || this), nats. At l = 0 the other model
+    itself; from l = 1 on the embedding goes with the layers; at l = L only the final norm and the
+    unembedding are the other model's.
+    """
 
 
 @block("attention/{side}/{layer}/{head}", "f16 [T, T]", causal=True)

@@ -89,6 +89,26 @@ class HiddenSegment(TypedDict):
     tuned: list[float]
 
 
+class TemplateEffects(TypedDict):
+    """What the weights and the chat template add to each token of the answer both models read.
+
+    ``base`` and ``tuned`` are the token's log-probability with the prompt in its template,
+    ``base_plain`` and ``tuned_plain`` with the prompt alone, without the positions ``left_out``;
+    nats, as are the effects. ``weights`` is tuned less base, both in the template; ``template``
+    what the template adds in tuned; ``together`` how much more it adds there than in base, so that
+    tuned in the template is base without it, plus weights, plus template, less together.
+    """
+
+    left_out: list[int]
+    base: list[float]
+    tuned: list[float]
+    base_plain: list[float]
+    tuned_plain: list[float]
+    weights: list[float]
+    template: list[float]
+    together: list[float]
+
+
 class Part(TypedDict):
     """A part of tuned that is replaced, at every position, by what base computes there.
 

@@ -38,7 +38,12 @@ _PLAIN: dict[Any, str] = {
     NoneType: "null",
     Any: "unknown",
 }
-_PARAMETERS = {"side": "Side", "ablation": "Ablation", "theme": "(typeof THEMES)[number]"}
+_PARAMETERS = {
+    "side": "Side",
+    "unembedding": "Side",
+    "ablation": "Ablation",
+    "theme": "(typeof THEMES)[number]",
+}
 _ALIASES = (
     "Word",
     "ComponentPlace",

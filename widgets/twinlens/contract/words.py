@@ -62,7 +62,15 @@ SHIFT_CLASSES: tuple[str, str, str] = ("unshifted", "marginal", "shifted")
 #: Parts of a model that are exchanged for the other's.
 PARTS: tuple[str, ...] = ("embedding", "head", "attention", "feed_forward", "unembedding")
 #: Kinds of findings.
-FINDINGS: tuple[str, ...] = ("nothing", "copies", "parts", "segments", "carries", "kept")
+FINDINGS: tuple[str, ...] = (
+    "nothing",
+    "copies",
+    "parts",
+    "segments",
+    "carries",
+    "kept",
+    "template",
+)
 
 #: Traits of the explorer that make up the selection; -1 and "" mean nothing is selected.
 SELECTION_DEFAULTS: dict[str, int | str] = {"token": -1, "layer": -1, "head": -1, "unit": ""}

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SHIFT_HEIGHT = 230
 LENS_HEIGHT = 210
+#: Nats below which the lens is not drawn.
+LENS_FLOOR = -12.0
 
 
 def overview(trace: Trace, theme: ChartTheme = "light", report: Report | None = None) -> UIElement:
@@ -79,15 +81,17 @@ def _shift_figure(
 
 
 def _lens_figure(colours: Palette, marker: ColumnDataSource, layers: int) -> figure:
-    from bokeh.models import ColumnDataSource
+    from bokeh.models import ColumnDataSource, Range1d
 
     source = ColumnDataSource({"layer": [], "base": [], "tuned": []}, name="lens")
     # The embedding, where the lens starts, stands at -1.
     fig = layer_figure("lens_figure", LENS_HEIGHT, colours, marker, layers, first=-1)
     fig.yaxis.axis_label = "log-probability, nats"
+    # Early layers know nothing of the answer, some to hundreds of nats.
+    fig.y_range = Range1d(start=LENS_FLOOR, end=0.5)
     fig.visible = False
-    points = layer_line(fig, source, "base", "base", colours.base, "circle")
     layer_line(fig, source, "tuned", "tuned", colours.tuned, "square")
+    points = layer_line(fig, source, "base", "base", colours.base, "circle", "dashed")
     hover(fig, points, [("base", "@base{0.000} nats"), ("tuned", "@tuned{0.000} nats")])
     legend_above(fig, colours)
     return fig

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from twinlens.contract import blocks
 from twinlens.contract.wire import Json
-from twinlens.contract.words import THEMES, ChartTheme
+from twinlens.contract.words import SIDES, THEMES, ChartTheme
 from twinlens.errors import UnknownBlockError
+from twinlens.figures.handover import handover_chart
 from twinlens.figures.heads import heads_chart
 from twinlens.figures.overview import overview
 from twinlens.figures.rotation import rotation_chart
@@ -49,6 +50,7 @@ CHARTS: dict[str, Chart] = {
         opens=True,
     ),
     "heads": Chart(heads_chart, frozenset({blocks.head_circuits(), blocks.head_change()})),
+    "handover": Chart(handover_chart, frozenset(blocks.handover(side) for side in SIDES)),
     "rotation": Chart(rotation_chart, frozenset({blocks.rotation()})),
 }
 

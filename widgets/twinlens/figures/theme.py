@@ -67,10 +67,24 @@ def style_axes(fig: Any, colours: Palette, *, size: int = 12, labels: str | None
 
 
 def layer_line(
-    fig: figure, source: ColumnDataSource, column: str, title: str, colour: str, shape: str
+    fig: figure,
+    source: ColumnDataSource,
+    column: str,
+    title: str,
+    colour: str,
+    shape: str,
+    dash: str = "solid",
 ) -> GlyphRenderer[Any]:
     """A line through one column with a mark at every layer; returns the marks."""
-    fig.line("layer", column, source=source, color=colour, line_width=1.75, legend_label=title)
+    fig.line(
+        "layer",
+        column,
+        source=source,
+        color=colour,
+        line_width=1.75,
+        line_dash=dash,
+        legend_label=title,
+    )
     return fig.scatter(
         "layer",
         column,

@@ -24,6 +24,7 @@ from twinlens.contract.forms import (
     Part,
     RotationOfLayer,
     Run,
+    TemplateEffects,
 )
 from twinlens.contract.words import EXACT, SELECTION_DEFAULTS, SIDES, Side
 from twinlens.errors import MemoryNeededError, UnknownBlockError
@@ -39,6 +40,8 @@ _FLOOR = 1e-3
 _LEVEL = 0.05 / 5
 #: Nats from which a segment is said to cost, and by which the costs of two models differ.
 _COST = 1.0
+#: Sentences that are said at most.
+_MOST = 5
 _NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -71,8 +74,9 @@ def findings(trace: Trace, report: Report | None = None) -> list[Finding]:
         _segments(trace, report),
         _carries(trace, report),
         _kept(trace, report),
+        _template(trace, report),
     ]
-    return [sentence for sentence in sentences if sentence is not None]
+    return [sentence for sentence in sentences if sentence is not None][:_MOST]
 
 
 def distinguishable(steps: Sequence[AnswerStep], null: Null) -> bool:
@@ -302,6 +306,39 @@ def _kept(trace: Trace, report: Report | None) -> Finding | None:
     )
 
 
+def _template(trace: Trace, report: Report | None) -> Finding | None:
+    """Whether the difference is in the weights or comes with the chat template."""
+    try:
+        effects = cast(TemplateEffects, trace.block(blocks.template(), report))
+    except UnknownBlockError:
+        return None
+    weights, template, together = (
+        math.fsum(effects[name]) for name in ("weights", "template", "together")
+    )
+    if abs(template) < _COST:
+        if weights < _COST:
+            return None
+        title = "It is in the weights, not in the template."
+    elif template < 0:
+        title = "The template makes this answer less likely."
+    elif together > _COST:
+        title = "Tuned needs the template."
+    else:
+        title = "The template helps base as much as tuned."
+    return _finding(
+        "template",
+        title,
+        [
+            ("", f"Weights {_plus(weights)} nats (in the template), "),
+            ("", f"template {_plus(template)} (in "),
+            ("tuned", "tuned"),
+            ("", f"), together {_plus(together)}."),
+        ],
+        "measured: the template taken out",
+        "overview",
+    )
+
+
 class Findings(list[Finding]):
     """Findings as a list of plain JSON values; as text, a sentence each."""
 
@@ -376,6 +413,10 @@ def _ordinal(place: int) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:.1f}".replace("-", "−")
+
+
+def _plus(value: float) -> str:
+    return f"{'+' * (value > 0)}{_signed(value)}"
 
 
 def _nats(value: float) -> str:

@@ -29,7 +29,12 @@ _TOKENS = {"N": "prompt_", "M": "answer_", "T": "", "C": ""}
 _ATTENTION = ("query_", "key_")
 _CIRCUITS = ("qk_difference", "qk_cosine", "ov_difference", "ov_cosine")
 #: What the last axis of some blocks lists.
-_NAMED = {"head_circuits": _CIRCUITS, "word_pair_counts": ("gained", "both", "lost")}
+_NAMED = {
+    "head_circuits": _CIRCUITS,
+    "word_pair_counts": ("gained", "both", "lost"),
+    "lens_table": ("logprob", "rank"),
+    "handover": ("logprob", "kl"),
+}
 
 
 class LabelledArray(np.ndarray[Any, Any]):
@@ -191,6 +196,15 @@ def _word_places(value: Any) -> Rows:
     return [{"side": side, **row} for side in ("base", "tuned") for row in places(value[side])]
 
 
+def _template(value: Any) -> Rows:
+    names = [name for name in value if name != "left_out"]
+    rows = zip(*(value[name] for name in names), strict=True)
+    return [
+        {"answer_position": position, **dict(zip(names, row, strict=True))}
+        for position, row in enumerate(rows)
+    ]
+
+
 def _alternatives(value: Any) -> Rows:
     return [
         {"answer_position": position, "rank": rank, "token": token, "probability": probability}
@@ -204,6 +218,7 @@ _SPECIAL: dict[str, Callable[[Any], Rows]] = {
     "lens": lambda value: [
         {**row, "target": value["target"]} for row in _numbered("layer", value["layers"], -1)
     ],
+    "template": _template,
     "alternatives": _alternatives,
     "groups": lambda value: [
         {"group": group, "position": position}

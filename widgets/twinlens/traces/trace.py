@@ -251,6 +251,10 @@ class Trace(ABC):
         """
         return self._records(blocks.lens(side, position))
 
+    def template_effects(self, report: Report | None = None) -> Records:
+        """What the weights and the chat template add to each answer token, in nats."""
+        return self._records(blocks.template(), report)
+
     def components(self, layer: int, report: Report | None = None) -> Records:
         """Components of a layer's feed-forward block in base, each with its match in tuned."""
         return self._records(blocks.components(layer), report)

@@ -173,7 +173,11 @@ class Explorer(anywidget.AnyWidget):
         return self._panel("concepts")
 
     def overview(self) -> Panel:
-        """How far the models are apart, layer by layer."""
+        """Layer by layer: how far the models are apart, and where the answer is decided.
+
+        Beside it what the weights and what the chat template do, and one model's layers under the
+        other's.
+        """
         return self._panel("overview")
 
     def select(

@@ -1,119 +1,49 @@
-import { shifts } from "../../contract/contract.ts";
-// How far the models are apart, layer by layer: a Bokeh chart filled from blocks.
+// Layer by layer, and where the difference comes from: one view of a few, by their tabs.
 
-import { type BySide, type Key, keys, type Lens, SIDES } from "../../contract/contract.ts";
-import { type Got, type Need, optional, quiet, required, take } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
-import { bokehChart, type ChartParts } from "../../draw/chart.ts";
 import { h } from "../../draw/dom.ts";
-import { quote } from "../../draw/format.ts";
-import { meanRows, type Numbers, row } from "../../maths/numbers.ts";
+import { tabs } from "../../draw/tabs.ts";
 import type { MakePanel } from "../../shell/frame.ts";
-
-const PARTS = ["attention", "feed_forward", "residual"] as const;
-
-interface Depth {
-  shift: Record<(typeof PARTS)[number], number[]>;
-  /** Whether the shift is that of the selected position, not the mean. */
-  here: boolean;
-  lens: BySide<Lens | null> | null;
-}
+import { handoverView } from "./handover.ts";
+import { layersView } from "./layers.ts";
+import { lensView } from "./lens.ts";
+import { templateView } from "./template.ts";
 
 export const overviewPanel: MakePanel = (setting) => {
-  const chart = bokehChart(
-    { chart: "overview", figures: ["shift_figure", "lens_figure"], taps: ["shift", "lens"] },
-    setting,
+  const { store, signal } = setting;
+  const views = [
+    layersView(setting),
+    lensView(setting),
+    templateView(setting),
+    handoverView(setting),
+  ];
+  const row = tabs(
+    "how the difference comes about",
+    views.map(({ name, label }) => ({ value: name, label })),
+    (tab) => store.setOptions("overview", { tab }),
+    signal,
   );
+  row.sheet.append(...views.map(({ el }) => el));
+  const viewOf = ({ options }: State) =>
+    views.find(({ name }) => name === options.overview.tab) ?? views[0]!;
   return {
-    label: "Overview: how far the models are apart by layer",
+    label: "Overview: how far the models are apart by layer, and by what",
     controls: [],
-    body: h("div", { class: "tl-body" }, chart.el),
+    body: h("div", { class: "tl-body" }, row.bar, row.sheet),
     late: true,
     reads: ({ selection: { token, layer } }) => [token, layer],
-    needs: (state) => [
-      ...required(...chart.keys(), ...PARTS.map((part) => shifts[part]())),
-      ...lensNeeds(state),
-    ],
+    needs: (state, got) => viewOf(state).needs(state, got),
     picture(state, got) {
-      const depth = depthOf(state, got);
-      const { layer } = state.selection;
+      const chosen = viewOf(state);
+      const picture = chosen.picture(state, got);
       return {
-        ...words(state, depth),
-        draw: () => chart.draw(got, (parts) => fill(parts, chart.el, depth, layer)),
+        ...picture,
+        draw() {
+          row.show(chosen.name);
+          for (const view of views) view.el.hidden = view !== chosen;
+          return picture.draw();
+        },
       };
     },
   };
 };
-
-/** Keys of the logit lens at the selected token, of the sides that have it. */
-function lensKeys(state: State): Partial<BySide<Key<Lens>>> {
-  const { token } = state.selection;
-  const sides = SIDES.filter((side) => token >= 0 && token < state.length(side));
-  return Object.fromEntries(sides.map((side) => [side, keys.lens(side, token)]));
-}
-
-function lensNeeds(state: State): Need[] {
-  // Recordings hold it for answer tokens only.
-  const inPrompt = state.selection.token < state.promptLength;
-  return (inPrompt ? quiet : optional)(...Object.values(lensKeys(state)));
-}
-
-function depthOf(state: State, got: Got): Depth {
-  const here = state.reading >= 0 && state.reading < state.commonLength;
-  const layersOf = (part: (typeof PARTS)[number]) => {
-    const tensor = take(got(shifts[part]()));
-    const [length, width] = tensor.shape as [number, number];
-    return Array.from(here ? row(tensor, state.reading) : meanRows(tensor.data, width, 0, length));
-  };
-  const { base, tuned } = lensKeys(state);
-  const lens = {
-    base: (base && got(base).value) ?? null,
-    tuned: (tuned && got(tuned).value) ?? null,
-  };
-  const whole = (!base || lens.base) && (!tuned || lens.tuned) && (base || tuned);
-  return {
-    shift: {
-      attention: layersOf("attention"),
-      feed_forward: layersOf("feed_forward"),
-      // The residual stream has one entry more: the embedding, before the first layer.
-      residual: layersOf("residual").slice(1),
-    },
-    here,
-    lens: whole ? lens : null,
-  };
-}
-
-function fill(parts: ChartParts, el: HTMLElement, { shift, lens }: Depth, layer: number): void {
-  parts.fill("shift", { layer: shift.attention.map((_, i) => i), ...shift });
-  const curves: Record<string, Numbers> = { layer: [], base: [], tuned: [] };
-  if (lens) {
-    const depth = Math.max(lens.base?.layers.length ?? 0, lens.tuned?.layers.length ?? 0);
-    const curve = (one: Lens | null) =>
-      Array.from({ length: depth }, (_, i) => one?.layers[i]?.logprob ?? Number.NaN);
-    curves.layer = Array.from({ length: depth }, (_, i) => i - 1);
-    curves.base = curve(lens.base);
-    curves.tuned = curve(lens.tuned);
-    parts.fill("lens", curves);
-  }
-  parts.show("lens_figure", lens !== null);
-  parts.fill("marker", { layer: layer < 0 ? [] : [layer] });
-  Object.assign(el, { twinlens: { values: { ...shift, lens: curves } } });
-}
-
-function words(state: State, { here, lens }: Depth): { title: string; caption: string } {
-  const { token } = state.selection;
-  const shift = "Length of tuned − base relative to their own, for what each layer computes";
-  const where = here
-    ? `at ${quote(state.text(token))}`
-    : "averaged over the tokens both models read";
-  if (!lens) {
-    return {
-      title: "How far the models are apart, by layer",
-      caption: `${shift}, ${where}. It says how much changed, not what for.`,
-    };
-  }
-  return {
-    title: `How ${quote(state.text(token))} builds up, by layer`,
-    caption: `${shift}, ${where}. Below: the logit lens, the token's log-probability if read after each layer (−1: embedding).`,
-  };
-}

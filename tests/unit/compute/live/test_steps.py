@@ -73,3 +73,26 @@ def test_a_pair_of_one_model_has_no_finding(tmp_path_factory: pytest.TempPathFac
     trace = trace_pair(same, tiny.PROMPT, instruction=tiny.INSTRUCTION, response="shared")
     (only,) = trace.block(blocks.findings())
     assert only["title"] == "Nothing here is distinguishable from no tuning."
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_the_lens_of_the_answer_is_that_of_transformers(
+    pair: Pair, trace: LiveTrace, side: Side
+) -> None:
+    m = trace.manifest
+    ids = [token.id for token in (*m.prompt_tokens, *m.answers[side].tokens)]
+    with pair.model(side) as model, torch.no_grad():
+        output = model(torch.tensor([ids]), output_hidden_states=True)
+    # The last of these has gone through the final norm.
+    states = [state[0, m.prompt_length - 1 : -1] for state in output.hidden_states[:-1]]
+    targets = ids[m.prompt_length :]
+    for unembedding in SIDES:
+        table = trace.array(blocks.lens_table(side, unembedding))
+        with pair.model(unembedding) as model, torch.no_grad():
+            rows = model.lm_head(model.model.norm(torch.stack(states))).softmax(dim=-1).numpy()
+        for layer, row in enumerate(rows):
+            p = row[range(len(targets)), targets]
+            np.testing.assert_allclose(table[layer, :, 0], np.log(p), atol=1e-4)
+            np.testing.assert_array_equal(table[layer, :, 1], 1 + (row > p[:, None]).sum(axis=1))
+    own = trace.array(blocks.lens_table(side, side))
+    np.testing.assert_allclose(own[-1, :, 0], trace.array(blocks.logprob(side)), atol=1e-5)

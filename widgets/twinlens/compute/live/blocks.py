@@ -11,11 +11,14 @@ import torch
 from twinlens.compute.concepts.units import Concepts
 from twinlens.compute.heads import attention
 from twinlens.compute.live import lens, steps
+from twinlens.compute.live.handover import handed_over
+from twinlens.compute.live.template import has_template, template_effects
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.compute.text.answers import answer_tokens, context, own_answer_of
 from twinlens.compute.text.pieces import pieces
 from twinlens.contract import blocks
+from twinlens.contract.forms import TemplateEffects
 from twinlens.contract.wire import Array, Value, half
 from twinlens.contract.words import SIDES, Side, reading_position
 from twinlens.measures.differences import relative_difference
@@ -77,6 +80,17 @@ class PassBlocks:
         """What both models predict at each answer token."""
         return steps.answer_steps(self._of)
 
+    @provides(blocks.template)
+    def template(self, report: Report | None) -> TemplateEffects:
+        """What weights and chat template add."""
+        return template_effects(self._of, report)
+
+    @records(blocks.template)
+    def recorded_template(self, trace: Trace, _: object) -> Iterator[str]:
+        """Of a prompt that has one."""
+        if trace.manifest.shared and has_template(trace.manifest):
+            yield blocks.template()
+
     @provides(blocks.shift_attention)
     def shift_attention(self) -> Array:
         """How far attention outputs are apart."""
@@ -114,6 +128,20 @@ class PassBlocks:
                     self._lenses[side, t] = lens.lens_block(logprobs, target, show)
         return self._lenses[side, token]
 
+    @provides(blocks.lens_table)
+    def lens_table(self, side: Side, unembedding: Side) -> Array:
+        """Logit lens of the whole answer."""
+        m = self._of.manifest
+        residual = self._of.captures[side].residual[:, m.prompt_length - 1 : -1]
+        targets = self._of.models.readable(unembedding, self._of.answer_ids(side))
+        with self._of.models.model(unembedding) as model:
+            return lens.lens_table(model, residual, targets).numpy()
+
+    @provides(blocks.handover)
+    def handover(self, side: Side, report: Report | None) -> Array:
+        """Lower layers of one model, upper ones of the other."""
+        return handed_over(self._of, side, report)
+
     @provides(blocks.head_write)
     def head_write(self, side: Side, layer: int, unit: tuple[str, int]) -> Array:
         """What heads write along a component or a neuron's value vector."""
@@ -132,6 +160,13 @@ class PassBlocks:
         m = trace.manifest
         for side in SIDES:
             yield from (blocks.lens(side, t) for t in range(m.prompt_length, m.length(side)))
+
+    @records(blocks.lens_table)
+    def recorded_lens_tables(self, trace: Trace, _: object) -> Iterator[str]:
+        """With the own unembedding; with the other's where both models are loaded."""
+        yield from (blocks.lens_table(side, side) for side in SIDES)
+        if self._of.models.memory == "both":
+            yield from (blocks.lens_table(*pair) for pair in (SIDES, SIDES[::-1]))
 
     @records(blocks.head_write)
     def recorded_writes(self, trace: Trace, _: object) -> Iterator[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from twinlens.compute.models import architectures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from transformers import PreTrainedModel
 
@@ -23,7 +23,8 @@ def logit_lens(model: PreTrainedModel, residual: Tensor) -> Tensor:
     Parameters
     ----------
     residual : float32 tensor, shape [layers + 1, hidden]
-        The residual stream at one position, before the final norm, which is applied here.
+        The residual stream at one position, or that of one layer at some, before the final norm,
+        which is applied here.
 
     Returns
     -------
@@ -33,6 +34,33 @@ def logit_lens(model: PreTrainedModel, residual: Tensor) -> Tensor:
     with torch.no_grad():
         scores = architectures.logits(model, residual.to(model.device, model.dtype))
         return scores.float().log_softmax(dim=-1).cpu()
+
+
+def lens_table(model: PreTrainedModel, residual: Tensor, targets: Sequence[int]) -> Tensor:
+    """Log-probability and rank of some tokens after each layer.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Whose final norm and unembedding read the stream.
+    residual : float32 tensor, shape [layers + 1, M, hidden]
+        The residual stream where each token is predicted.
+    targets : sequence of int
+        M tokens.
+
+    Returns
+    -------
+    float32 tensor, shape [layers + 1, M, 2]
+        Nats, and a rank from 1.
+    """
+    index = torch.tensor(list(targets))[:, None]
+    table = []
+    for of_layer in residual:  # one at a time: a vocabulary is wide
+        logprobs = logit_lens(model, of_layer)
+        of_targets = logprobs.gather(1, index)
+        ranks = (logprobs > of_targets).sum(dim=-1, keepdim=True) + 1
+        table.append(torch.cat([of_targets, ranks.to(of_targets)], dim=-1))
+    return torch.stack(table)
 
 
 def lens_block(logprobs: Tensor, target: int, show: Callable[[int], str]) -> dict[str, Any]:

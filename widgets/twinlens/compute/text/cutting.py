@@ -78,13 +78,13 @@ def _encoded(
     """Ids, the characters each is made of, and how many stand in front of the text."""
     made = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, spans = list(made["input_ids"]), list(made["offset_mapping"])
-    front = _in_front(tokenizer) if bare else []
+    front = in_front(tokenizer) if bare else []
     if ids[: len(front)] == front:
         front = []
     return [*front, *ids], [*[(0, 0)] * len(front), *spans], len(front)
 
 
-def _in_front(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+def in_front(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """What a tokenizer puts in front of every text."""
     made = tokenizer("a", return_special_tokens_mask=True)
     pairs = zip(made["input_ids"], made["special_tokens_mask"], strict=True)

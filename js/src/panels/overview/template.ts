@@ -1,0 +1,148 @@
+// Weights or template: the answer's log-probability in both models, with the chat template around
+// the prompt and without it, and what follows from these four numbers.
+
+import { keys, type TemplateEffects } from "../../contract/contract.ts";
+import { required, take } from "../../core/load.ts";
+import type { State } from "../../core/state.ts";
+import { h } from "../../draw/dom.ts";
+import { quote } from "../../draw/format.ts";
+import { tips } from "../../draw/tooltip.ts";
+import type { Setting } from "../../shell/frame.ts";
+import type { View } from "./view.ts";
+
+/** Numbers of the whole answer, or of one token of it. */
+type Numbers = Record<Exclude<keyof TemplateEffects, "left_out">, number>;
+
+export function templateView({ tooltip, signal }: Setting): View {
+  const el = h("div", { class: "tl-template" });
+  tips(
+    el,
+    tooltip,
+    (target) => {
+      const cell = target.closest<HTMLElement>("[data-means]");
+      return cell ? { title: cell.textContent ?? "", lines: [cell.dataset.means!] } : null;
+    },
+    signal,
+  );
+  return {
+    name: "template",
+    label: "Template",
+    el,
+    needs: (state) => (why(state) ? [] : required(keys.template())),
+    picture(state, got) {
+      const title = "Weights or template";
+      const caption = why(state);
+      if (caption) return { title, caption, draw: () => el.replaceChildren() };
+      const effects = take(got(keys.template()));
+      const { token } = state.selection;
+      const at = token - state.promptLength;
+      const numbers = numbersOf(effects, at);
+      const of = at >= 0 ? quote(state.text(token)) : "the answer";
+      return {
+        title,
+        note: "measured",
+        caption: `Log-probability of ${of} in nats: the prompt in its chat template, and alone, the template’s ${effects.left_out.length} tokens taken out, so that the answer follows it at once.`,
+        draw: () => el.replaceChildren(table(numbers), sentence(numbers)),
+      };
+    },
+  };
+}
+
+/** Why there is nothing to ask for; empty where there is. */
+function why(state: State): string {
+  if (!state.manifest.shared) {
+    return "Each model reads its own answer: they can be compared only where both read one answer.";
+  }
+  if (state.answer("tuned").tokens.length === 0) return "There is no answer to explain.";
+  if (state.segment("template").length === 0) {
+    return "This prompt has no chat template: trace it with template=True to see what the template does.";
+  }
+  if (!state.live && !state.has(keys.template())) {
+    return "This recording was made without it: trace the prompt anew.";
+  }
+  return "";
+}
+
+function numbersOf(effects: TemplateEffects, at: number): Numbers {
+  const of = (list: number[]) =>
+    at >= 0 ? (list[at] ?? Number.NaN) : list.reduce((sum, one) => sum + one, 0);
+  return {
+    base: of(effects.base),
+    tuned: of(effects.tuned),
+    base_plain: of(effects.base_plain),
+    tuned_plain: of(effects.tuned_plain),
+    weights: of(effects.weights),
+    template: of(effects.template),
+    together: of(effects.together),
+  };
+}
+
+function table(numbers: Numbers): HTMLElement {
+  const { base, tuned, base_plain, tuned_plain, weights, template, together } = numbers;
+  const plain = tuned_plain - base_plain;
+  return h(
+    "table",
+    { class: "tl-two-by-two" },
+    h("thead", {}, row("", named("alone"), named("in template"), named("template adds"))),
+    h(
+      "tbody",
+      {},
+      row(
+        named("base", "base"),
+        cell(base_plain, "base, the prompt alone"),
+        cell(base, "base, the prompt in its template"),
+        cell(base - base_plain, "what the template adds in base", "effect"),
+      ),
+      row(
+        named("tuned", "tuned"),
+        cell(tuned_plain, "tuned, the prompt alone"),
+        cell(tuned, "tuned, the prompt in its template"),
+        cell(template, "what the template adds in tuned", "effect"),
+      ),
+      row(
+        named("weights add"),
+        cell(plain, "tuned less base, both alone", "effect"),
+        cell(weights, "tuned less base, both in the template", "effect"),
+        cell(together, "how much more the template adds in tuned than in base", "effect"),
+      ),
+    ),
+  );
+}
+
+function row(...cells: (HTMLElement | "")[]): HTMLElement {
+  return h("tr", {}, ...cells.map((one) => one || h("td")));
+}
+
+function named(text: string, side?: "base" | "tuned"): HTMLElement {
+  return h("th", { "data-side": side }, text);
+}
+
+function cell(value: number, means: string, kind?: "effect"): HTMLElement {
+  const text = kind ? plus(value) : nats(value);
+  return h("td", { "data-value": value, "data-means": means, "data-kind": kind }, text);
+}
+
+function sentence({ weights, template, together }: Numbers): HTMLElement {
+  const text = `Weights ${plus(weights)} (tuned − base, in the template), template ${plus(template)} (in it − alone, tuned), together ${plus(together)} nats: ${meaning(together)}`;
+  return h("p", { class: "tl-effects-in-words" }, text);
+}
+
+/** Nats below which two effects are said to add up. */
+const NOTHING = 0.1;
+
+function meaning(together: number): string {
+  if (together > NOTHING) return "this much of both comes only where the two meet.";
+  if (together < -NOTHING) return "this much either does without the other, too.";
+  return "the two add up.";
+}
+
+/** To a tenth of a nat, small ones to a hundredth: less means nothing here. */
+function nats(value: number): string {
+  const text = value.toFixed(Math.abs(value) < 1 ? 2 : 1);
+  return Number(text) === 0 ? "0" : text.replace("-", "−");
+}
+
+function plus(value: number): string {
+  const text = nats(value);
+  return value > 0 && text !== "0" ? `+${text}` : text;
+}

@@ -1,0 +1,84 @@
+"""Handing the residual stream over: lower layers of one model, the layers above of the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from twinlens.compute.live.steps import divergence
+from twinlens.compute.models import architectures
+from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.subject import Subject
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES, Side
+from twinlens.support.progress import Report
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def handed_over(of: Subject, lower: Side, report: Report | None = None) -> Array:
+    """Answer under the lower layers of one model and the upper ones of the other.
+
+    Parameters
+    ----------
+    lower : Side
+        Whose the lower layers are.
+
+    Returns
+    -------
+    float32 array, shape [layers + 1, M, 2]
+        With the first l layers and, from l = 1 on, the embedding of `lower`: log-probability of
+        each answer token, and KL(tuned || this), nats. At l = 0 it is the other model itself, at
+        the last l what that model's final norm and unembedding make of `lower`'s residual stream.
+    """
+    upper = SIDES[1 - SIDES.index(lower)]
+    residual, own = of.captures[lower].residual, of.captures[upper].logprobs
+    depth = len(residual)
+    tuned = of.captures["tuned"].logprobs
+    target = torch.tensor(of.answer_ids(upper))[:, None]
+    rows = []
+    for layer in range(depth):
+        if report:
+            report(layer, depth, f"upper layers of {upper} above lower layers of {lower}")
+        if layer == 0:
+            logprobs = own
+        else:
+            # The other model gets through between two passes.
+            with of.models.model(upper) as model:
+                logprobs = continued(of.reading(upper, model), residual[layer, :-1], layer)
+        common = min(tuned.shape[1], logprobs.shape[1])
+        ours, theirs = (
+            row[:, :common].double().log_softmax(dim=-1) for row in (tuned, logprobs.cpu())
+        )
+        of_answer = logprobs.cpu().gather(1, target)[:, 0].double()
+        rows.append(torch.stack([of_answer, divergence(ours, theirs)], dim=-1))
+    return np.asarray(torch.stack(rows).float())
+
+
+def continued(reading: Reading, residual: Tensor, layer: int) -> Tensor:
+    """Log-probabilities [M, vocabulary] of a model that goes on from another residual stream.
+
+    Parameters
+    ----------
+    residual : tensor [T - 1, hidden]
+        In front of the layer; behind the last layer where `layer` is their number.
+    """
+    model: PreTrainedModel = reading.model
+    modules = architectures.layers(model)
+    at = modules[layer] if layer < len(modules) else architectures.final_norm(model)
+
+    def into(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        stream = residual.to(given[0]).reshape(given[0].shape)
+        return (stream, *given[1:])
+
+    handle = at.register_forward_pre_hook(into)
+    try:
+        with torch.no_grad():
+            output = model(reading.read, use_cache=False, logits_to_keep=reading.positions)
+    finally:
+        handle.remove()
+    return precise(output.logits)[0].log_softmax(dim=-1)

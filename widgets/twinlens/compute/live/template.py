@@ -1,0 +1,91 @@
+"""Weights or template: both models, each reading the prompt with its chat template and without."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.subject import Subject
+from twinlens.compute.text.cutting import in_front
+from twinlens.contract.forms import TemplateEffects
+from twinlens.contract.manifest import Manifest
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES, Side
+from twinlens.errors import UnknownBlockError
+from twinlens.support.progress import Report
+
+
+def has_template(manifest: Manifest) -> bool:
+    """Whether the prompt was read in a chat template."""
+    return bool(manifest.segment_positions("template"))
+
+
+def template_effects(of: Subject, report: Report | None = None) -> TemplateEffects:
+    """What weights and chat template add to each token of the answer, see `TemplateEffects`.
+
+    Raises
+    ------
+    UnknownBlockError
+        If the prompt has no template, or is nothing without it.
+    """
+    m = of.manifest
+    if not has_template(m):
+        raise UnknownBlockError("this prompt has no chat template: trace with template=True")
+    kept = plain_positions(m, in_front(of.models.tokenizers["tuned"]))
+    if not kept:
+        raise UnknownBlockError(
+            "nothing is left of this prompt without its chat template: write what the models "
+            "should read"
+        )
+    plain: dict[Side, Array] = {}
+    # Tuned first: with memory="sequential" it is the one still loaded.
+    for place, side in enumerate(reversed(SIDES)):
+        if report:
+            report(place, len(SIDES), f"reading without the template, {side}")
+        ids = [*(of.ids[side][i] for i in kept), *of.answer_ids(side)]
+        with of.models.model(side) as model:
+            plain[side] = _answer_logprobs(Reading(model, ids, len(kept)))
+    inside = {side: _captured(of, side) for side in SIDES}
+    weights, without = inside["tuned"] - inside["base"], plain["tuned"] - plain["base"]
+    return TemplateEffects(
+        left_out=[i for i in range(m.prompt_length) if i not in set(kept)],
+        base=inside["base"].tolist(),
+        tuned=inside["tuned"].tolist(),
+        base_plain=plain["base"].tolist(),
+        tuned_plain=plain["tuned"].tolist(),
+        weights=weights.tolist(),
+        template=(inside["tuned"] - plain["tuned"]).tolist(),
+        together=(weights - without).tolist(),
+    )
+
+
+def plain_positions(manifest: Manifest, front: Sequence[int]) -> list[int]:
+    """Prompt positions that are no part of the template.
+
+    The template's own special tokens go with it; those that the tokenizer puts in front of every
+    text stay where the prompt starts with them.
+    """
+    tokens = manifest.prompt_tokens
+    first = len(front) if [token.id for token in tokens[: len(front)]] == list(front) else 0
+    return [
+        i
+        for i, token in enumerate(tokens)
+        if i < first or token.segment not in ("special", "template")
+    ]
+
+
+def _captured(of: Subject, side: Side) -> Array:
+    index = torch.tensor(of.answer_ids(side))[:, None]
+    return np.asarray(of.captures[side].logprobs.gather(1, index)[:, 0].double())
+
+
+def _answer_logprobs(reading: Reading) -> Array:
+    """Log-probability of each answer token, float64 [M], nats."""
+    with torch.no_grad():
+        output = reading.model(reading.read, use_cache=False, logits_to_keep=reading.positions)
+    logprobs = precise(output.logits)[0].log_softmax(dim=-1)
+    index = reading.targets.to(logprobs.device)[:, None]
+    return np.asarray(logprobs.gather(1, index)[:, 0].double().cpu())
