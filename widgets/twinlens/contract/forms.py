@@ -157,8 +157,7 @@ class Noised(TypedDict):
     """Base with random noise on all of its weights, as long as tuned's update in all.
 
     ``kl`` to base at each answer token, nats; ``certain`` is the mean of KL less
-    entropy over the answer that the noised model gives itself, 0 where it stops at once, and None
-    where the model is not small.
+    entropy over the answer that the noised model gives itself, None where the model is not small.
     """
 
     kl: list[float]

@@ -14,7 +14,6 @@ from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
-from twinlens.compute.text.answers import stop_tokens
 from twinlens.contract import blocks
 from twinlens.contract.block import Block
 from twinlens.contract.forms import Carried, Null
@@ -60,12 +59,15 @@ class ExchangeBlocks:
             return null(base, tuned, held, answer, report)
 
     def _answer(self, model: PreTrainedModel) -> list[int]:
-        """What base answers with the weights that it has at the moment."""
+        """What base answers with the weights that it has at the moment.
+
+        As long as the answer that is read, an end or not: means of a token or two scatter.
+        """
         models, m = self._of.models, self._of.manifest
         (answer,) = greedy_answers(
             model,
             [self._of.ids["base"][: m.prompt_length]],
-            stop=stop_tokens(models, "base", model.generation_config),
+            stop=(),
             limit=min(m.answer_length("tuned"), _NOISED_TOKENS),
             vocabulary=models.known_ids("base"),
             side="base",

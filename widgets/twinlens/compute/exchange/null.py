@@ -66,10 +66,8 @@ def null(
         with held["base"], changed_weights(base.model, change):
             kl = divergence(_logprobs(base)[None], before)[0]
             own = None if answer is None else _read(base, answer(base.model))
-            if own is not None and own.answer_length == 1:  # it stops at once: no answer
-                own = None
             noised = None if own is None else _logprobs(own)
-        certain = None if answer is None else 0.0
+        certain = None
         if own is not None and noised is not None:
             with held["base"]:
                 apart = divergence(noised[None], _logprobs(own))[0]
