@@ -51,14 +51,14 @@ def test_every_combination_is_the_plain_score():
 
 def test_the_published_variant_is_the_analysis():
     cases = Planted(20, effect=0.5)
-    analysis = analyse(cases, bootstrap=100)
-    for outcome in robustness(cases, SMALL, bootstrap=100):
+    analysis = analyse(cases)
+    for outcome in robustness(cases, SMALL):
         if outcome.variant != UNCHANGED:
             continue
         found = analysis.comparison(outcome.question, outcome.group)
         assert outcome.difference == pytest.approx(found.difference)
         assert outcome.effect == pytest.approx(found.effect)
-        assert outcome.verdict == found.verdict
+        assert outcome.verdict == found.plain
         assert outcome.effect_low == pytest.approx(found.effect_low, abs=1e-9, nan_ok=True)
 
 
@@ -71,14 +71,14 @@ def verdicts(outcomes, group="all prompts", question="tuned against base"):
     }
 
 
-def test_an_effect_of_length_turns_and_vanishes_in_the_table():
-    found = verdicts(robustness(Planted(40, lengths=(60, 20)), SMALL, bootstrap=20))
+def test_an_effect_of_length_is_gone_at_one_length():
+    found = verdicts(robustness(Planted(40, lengths=(60, 20)), SMALL))
     assert found["not divided, mean over tokens (the formula alone)"] == "turns"
-    assert found["not divided, mean, answers of one length"] == "vanishes"
+    assert found["not divided, mean, answers of one length"] == "no difference shown"
 
 
 def test_a_strong_effect_holds_everywhere():
-    outcomes = robustness(Planted(40, effect=4.0), SMALL, bootstrap=20)
+    outcomes = robustness(Planted(40, effect=4.0), SMALL)
     totals = [share for share in shares(outcomes) if share.setting == "any"]
     together = next(
         s for s in totals if (s.question, s.group) == ("tuned against base", "all prompts")
@@ -97,7 +97,7 @@ def test_no_cases_give_no_outcomes():
 
 @needs_published
 def test_the_sign_turns_on_the_published_cases_without_the_division():
-    outcomes = robustness(import_published(PUBLISHED), bootstrap=20)
+    outcomes = robustness(import_published(PUBLISHED))
     found = verdicts(outcomes)
     assert found[UNCHANGED] == "holds"
     turned = next(
@@ -113,7 +113,7 @@ def test_the_sign_turns_on_the_published_cases_without_the_division():
 
 @needs_release
 def test_the_complete_release():
-    outcomes = robustness(import_published(RELEASE), bootstrap=20)
+    outcomes = robustness(import_published(RELEASE))
     for group in ("self-instruct", "lima", "mt-bench", "all prompts"):
         found = verdicts(outcomes, group)
         assert found[UNCHANGED] == "holds"

@@ -357,7 +357,7 @@ def test_a_study_of_a_pair(tmp_path, pair):
     again = Store(tmp_path / "s")
     wide = Settings(DensityParameters(threshold=0, normalisation="raw", answer_cut=4))
     assert [s.score for s in scores(again, wide)] == [s.score for s in scores(cases, wide)]
-    assert analyse(again, bootstrap=20).comparison("tuned against base", "all prompts")
+    assert analyse(again).comparison("tuned against base", "all prompts")
 
 
 @pytest.mark.parametrize("response", ["base", "tuned", "given"])
@@ -406,7 +406,7 @@ def test_a_study_and_its_analysis_have_tables(tmp_path, pair):
     assert list(table["side"]) == ["base", "tuned"]
     assert list(table["answer"]) == [case.answer for case in store]
     assert list(table["answer_length"]) == [case.values.shape[1] for case in store]
-    analysis = analyse(store, bootstrap=10)
+    analysis = analyse(store)
     assert list(analysis.to_frame()["score"]) == [score.score for score in analysis.scores]
     for name, records in analysis.records().items():
         assert len(analysis.to_frame(name)) == len(records)

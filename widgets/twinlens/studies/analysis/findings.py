@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from twinlens.studies.analysis.comparisons import (
     DECIDING_TEST,
+    MINIMUM_RATED_ANSWER,
     SIGNIFICANCE,
     Comparison,
+    Controls,
     Question,
     Verdict,
 )
+from twinlens.studies.analysis.inference import SMALLEST_PAIRED, SMALLEST_SAMPLE, Estimate
 from twinlens.studies.analysis.profiles import ANSWER, POSITION, Profile
 from twinlens.studies.analysis.statistics import Analysis
-from twinlens.studies.analysis.variants import FORMULA_ALONE, VariantOutcome, shares
+from twinlens.studies.analysis.variants import FORMULA_ALONE, ONE_LENGTH, VariantOutcome, shares
 from twinlens.studies.analysis.weight_changes import shown_components
 from twinlens.studies.data.change_tables import Changes, ChangeTable
 
@@ -23,12 +27,19 @@ _CLAIMS: dict[Question, str] = {
     "tuned against base": "The answers of tuned rest more on the instruction than those of base",
     "followed against unfollowed": "Answers of tuned that follow the instruction rest more on it",
 }
+#: The same where no part of any prompt is marked: the score is one of the whole prompt.
+_WHOLE_CLAIMS: dict[Question, str] = {
+    "tuned against base": "Densities are more even over the prompt in tuned than in base",
+    "followed against unfollowed": "Densities are more even over the prompt in answers of tuned "
+    "that were judged good",
+}
 #: What a verdict says about a claim.
 SAYS: dict[Verdict, str] = {
     "holds": "this holds here",
     "turns": "here it is the other way round",
-    "vanishes": "here no difference is shown",
-    "unknown": "here it cannot be tested",
+    "no difference shown": "here no difference is shown",
+    "too few": "here are too few to say",
+    "confounded": "here it cannot be told",
 }
 
 
@@ -73,20 +84,40 @@ def find(
 ) -> list[Finding]:
     """One finding per question, one about the profiles, and those about the weights."""
     found = []
-    for question, claim in _CLAIMS.items():
+    for question, claim in (_CLAIMS if analysis.has_parts else _WHOLE_CLAIMS).items():
         widest = _widest(analysis.comparisons, question)
         if widest is None:
             continue
-        sentences = (_claim(widest) + " " + _length(widest), _robust(outcomes, widest))
+        sentences = (
+            _claim(widest),
+            _length(widest),
+            _specific(widest) if analysis.has_parts else "",
+            _robust(outcomes, widest),
+        )
         ids = (
             widest.second.ids if widest.higher is not None else widest.first.ids + widest.second.ids
         )
         found.append(Finding(claim, widest.verdict, tuple(filter(None, sentences)), ids))
+    if analysis.scores:
+        found.append(Finding("What is compared, and what is missing", None, _missing(analysis)))
     profiles = tuple(_u_shape(analysis.profiles) + _driven(analysis.profiles))
     if profiles:
         behind = dict.fromkeys(case for profile in analysis.profiles for case in profile.ids)
         found.append(Finding("Where in prompt and answer it lies", None, profiles, tuple(behind)))
     return found + _weights(changes or {})
+
+
+def analysis_html(analysis: Analysis) -> str:
+    """The findings of an analysis as HTML, for a notebook."""
+    found = find(analysis, ())
+    texts = "".join(f"<p>{html.escape(text)}</p>" for one in found for text in one.texts)
+    tables = ", ".join(analysis.records())
+    return f"<div>{texts}<p>Tables: to_frame(name) of {html.escape(tables)}.</p></div>"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts: 1 prompt, 2 prompts."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _widest(comparisons: Sequence[Comparison], question: Question) -> Comparison | None:
@@ -96,68 +127,209 @@ def _widest(comparisons: Sequence[Comparison], question: Question) -> Comparison
 
 def _claim(item: Comparison) -> str:
     first, second = item.first, item.second
-    p = item.test(DECIDING_TEST[item.question]).p
-    n = f"{first.n} prompts" if item.higher is not None else f"{first.n} and {second.n} answers"
-    effect = ""
-    if math.isfinite(item.effect):
-        effect = f"; {item.effect_name} {item.effect:.2f}"
-    if math.isfinite(item.effect_low):
-        effect += f" (95 % interval {item.effect_low:.2f} to {item.effect_high:.2f})"
-    if math.isfinite(p):
-        effect += f"; {DECIDING_TEST[item.question]}, p = {p:.2g}"
-    return (
-        f"Mean score {first.mean:.4f} ({first.label}) and "
-        f"{second.mean:.4f} ({second.label}), {n}{effect}."
+    n = counted(first.n, "prompt")
+    if item.higher is None:
+        n = f"{first.n} and {counted(second.n, 'answer')}"
+    text = (
+        f"Mean score {first.mean:.4f} ({first.label}) and {second.mean:.4f} ({second.label}), {n}"
     )
+    if item.ties:
+        text += f" ({item.ties} with equal scores)"
+    if not item.enough:
+        fewest = (
+            counted(SMALLEST_PAIRED, "prompt")
+            if item.higher is not None
+            else f"{SMALLEST_SAMPLE} answers of each kind"
+        )
+        return f"{text}; nothing is concluded from fewer than {fewest}."
+    text += f"; {_estimate(item.estimate, item.test(DECIDING_TEST[item.question]).name)}"
+    if math.isfinite(item.effect_low):
+        text += (
+            f"; {item.effect_name} {item.effect:.2f} ({item.effect_low:.2f} to "
+            f"{item.effect_high:.2f})"
+        )
+    return f"{text}."
+
+
+def _estimate(estimate: Estimate, test: str = "") -> str:
+    text = f"difference {estimate.difference:+.4f}"
+    if math.isfinite(estimate.p):
+        text += f" (95 % interval {estimate.low:+.4f} to {estimate.high:+.4f})"
+        text += f"; {test}, p = {estimate.p:.2g}" if test else f", p = {estimate.p:.2g}"
+    if math.isfinite(estimate.p_holm) and estimate.p_holm > estimate.p:
+        text += f" ({estimate.p_holm:.2g} by Holm over the table)"
+    return text
 
 
 def _length(item: Comparison) -> str:
     check = item.length
-    lengths = (
+    text = (
         f"Mean answer length {item.first.answer_length:.0f} ({item.first.label}) and "
         f"{item.second.answer_length:.0f} tokens ({item.second.label})."
     )
-    if not math.isfinite(check.p):
-        return lengths
-    at_equal = f"At equal length ({check.how}) the difference is {check.difference:+.4f}"
-    at_equal += f", p = {check.p:.2g}"
-    if check.explained:
-        return f"{lengths} Answer length explains it: {at_equal[0].lower()}{at_equal[1:]}."
-    if item.verdict in ("holds", "turns") and check.verdict == item.verdict:
-        left = check.difference / item.difference
-        if left < 0.5:
-            return (
-                f"{lengths} Answer length explains a part of it: {at_equal[0].lower()}"
-                f"{at_equal[1:]}, {left:.0%} of what it is at full length."
-            )
-        return f"{lengths} It is not the answer length: {at_equal[0].lower()}{at_equal[1:]}."
-    if item.verdict in ("holds", "turns"):
-        return f"{lengths} {at_equal}: it can then not be told from chance any more."
-    return f"{lengths} {at_equal}."
+    if not item.enough:
+        return text
+    if check.missing:
+        return f"{text} No number at equal length: {check.missing}."
+    at_equal = f"At equal length ({check.how}): {_estimate(check.estimate)}."
+    if math.isfinite(check.spread):
+        at_equal += f" The curve leaves a residual sd of {check.spread:.2f}"
+        at_equal += (
+            f"; {counted(check.left_out, 'answer')} beyond the lengths of the other kind left out."
+            if check.left_out
+            else "."
+        )
+    if check.verdict == "no difference shown":
+        at_equal += _power(check.estimate)
+    said = ""
+    differ = item.plain in ("holds", "turns")
+    if check.verdict in ("holds", "turns"):
+        if not differ:
+            said = "Answer length masks it: at full length no difference is shown. "
+        elif item.plain != check.verdict:
+            said = "Answer length turns it: at full length it is the other way round. "
+        else:
+            left = check.estimate.difference / item.difference
+            said = "It is not the answer length. "
+            if left < 0.5:
+                said = f"Answer length explains a part of it ({left:.0%} are left). "
+    elif differ:
+        said = "Answer length explains the difference. "
+    return f"{text} {said}{at_equal}"
+
+
+def _power(estimate: Estimate) -> str:
+    if not math.isfinite(estimate.smallest):
+        return ""
+    return (
+        f" With so many a true difference of {estimate.smallest:.3f} would be found in four of "
+        "five such studies; a smaller one may be there."
+    )
+
+
+def _specific(item: Comparison) -> str:
+    """Whether it is the instruction, rather than all of the prompt."""
+    if not item.enough:
+        return ""
+    full, cut = item.controls, item.length.controls
+    if full is None:
+        return (
+            "In each of these the whole prompt is the instruction: whether it is the instruction "
+            "or all that was read cannot be told."
+        )
+    n = counted(full.beyond_rest.n, "prompt" if item.higher is not None else "answer")
+    text = (
+        f"Where the instruction is a part of the prompt ({n}): instruction "
+        f"{_both(full.instruction)}, rest of the prompt {_both(full.rest)}, spans as long as the "
+        f"instruction, mean over all their places, {_both(full.span)}. Difference in differences, "
+        f"instruction less rest: {_estimate(full.beyond_rest)}; less spans of equal length: "
+        f"{_estimate(full.beyond_span)}; share of the density on the instruction: "
+        f"{_estimate(full.share)}."
+    )
+    if cut is not None and math.isfinite(cut.beyond_rest.p):
+        text += f" At equal answer length, instruction less rest: {_estimate(cut.beyond_rest)}."
+    if item.length.verdict not in ("holds", "turns"):
+        return text
+    if item.verdict == item.length.verdict:
+        return f"It is the instruction more than the rest of the prompt. {text}"
+    if cut is None or cut.beyond_rest.n < SMALLEST_PAIRED or not math.isfinite(cut.beyond_rest.p):
+        return f"Too few prompts have more than an instruction to tell it from the rest. {text}"
+    return f"It is not told from the rest of the prompt{_blind(cut)}. {text}"
+
+
+def _blind(controls: Controls) -> str:
+    """Which of the three controls fail to show it."""
+    names = {
+        "the rest": controls.beyond_rest,
+        "spans of equal length": controls.beyond_span,
+        "the share of the density": controls.share,
+    }
+    failed = [name for name, one in names.items() if not one.p < SIGNIFICANCE]
+    return f": {' and '.join(failed)} do not differ" if failed else ""
+
+
+def _both(means: tuple[float, float]) -> str:
+    return f"{means[0]:.3f} → {means[1]:.3f}"
 
 
 def _robust(outcomes: Sequence[VariantOutcome], item: Comparison) -> str:
     mine = [o for o in outcomes if (o.question, o.group) == (item.question, item.group)]
-    if not mine or item.verdict == "unknown":
+    if not mine or not item.enough:
         return ""
-    counted = shares(o for o in mine if o.method == mine[0].method)
-    total = next(share for share in counted if share.setting == "any")
+    found = shares(o for o in mine if o.method == mine[0].method)
+    total = next(share for share in found if share.setting == "any")
     text = (
-        f"Of {total.combinations} combinations of settings the conclusion holds in {total.holds}, "
-        f"vanishes in {total.vanishes} and turns in {total.turns}."
+        f"Of {total.combinations} combinations of settings the score of {item.second.label} is "
+        f"higher in {total.holds}, lower in {total.turns}, and no difference is shown in "
+        f"{total.no_difference}."
     )
     alone = next((o for o in mine if o.variant == FORMULA_ALONE), None)
-    if alone is None or alone.verdict == "unknown":
+    one_length = next((o for o in mine if o.variant == ONE_LENGTH), None)
+    if alone is None or alone.verdict == "too few":
         return text
-    how = (
-        "the density as its formula alone gives it, not divided by the largest density of the "
-        f"prompt, mean over the instruction: difference {alone.difference:+.4f}, p = {alone.p:.2g}"
+    text += (
+        " With the density as its formula alone gives it, not divided by the largest density of "
+        "the prompt and averaged over the tokens, the difference is "
+        f"{alone.difference:+.4f}, p = {alone.p:.2g}"
     )
-    if alone.difference * item.difference < 0 and alone.verdict in ("holds", "turns"):
-        return (
-            f"{text} Without the division the sign turns ({how}): the conclusion {alone.verdict}."
+    if one_length is None or item.higher is None:
+        return f"{text}."
+    text += (
+        f", at full length, and {one_length.difference:+.4f}, p = {one_length.p:.2g}, with both "
+        "answers of a prompt at one length"
+    )
+    if alone.verdict == "turns" and one_length.verdict == "holds":
+        text += ": length turns it, not the missing division"
+    elif alone.verdict in ("holds", "turns") and one_length.verdict == "no difference shown":
+        text += ": length makes it"
+    return f"{text}."
+
+
+def _missing(analysis: Analysis) -> tuple[str, ...]:
+    counts = analysis.counts
+    total = counts["prompts"]
+    part, whole = counts["instruction is a part"], counts["whole prompt is the instruction"]
+    text = f"{counted(total, 'prompt')}, each with an answer of base and one of tuned. "
+    if part:
+        text += (
+            f"In {part} of {total} the instruction is a part of the prompt; in {whole} the whole "
+            "prompt is the instruction, or nothing is marked, so that there is no rest to compare "
+            "with."
         )
-    return f"{text} Without the division ({how}): the conclusion {alone.verdict}."
+    else:
+        text += (
+            "No part of any prompt is marked: scores are of the whole prompt, and nothing is said "
+            "about one part of it."
+        )
+    rest = []
+    if counts["of one model only"]:
+        rest.append(f"{counted(counts['of one model only'], 'prompt')} with one model's case only")
+    if counts["without an instruction token"]:
+        rest.append(
+            f"{counted(counts['without an instruction token'], 'prompt')} without a token to score"
+        )
+    if counts["judged, answer too short"]:
+        rest.append(
+            f"{counted(counts['judged, answer too short'], 'judged answer')} of fewer than "
+            f"{MINIMUM_RATED_ANSWER} tokens, from the comparison of judged ones"
+        )
+    said = [text]
+    if rest:
+        said.append(f"Left out: {'; '.join(rest)}.")
+    if counts["empty answer"]:
+        said.append(
+            f"In {counted(counts['empty answer'], 'prompt')} one answer is empty: its score is 0, "
+            "and so are both at equal length."
+        )
+    said.append(
+        f"{counted(counts['judged'], 'answer')} of tuned {'is' if counts['judged'] == 1 else 'are'}"
+        " judged."
+        if counts["judged"]
+        else "No answer is judged, so that followed and unfollowed are not compared."
+        if analysis.has_parts
+        else "No answer is judged."
+    )
+    return tuple(said)
 
 
 def _u_shape(profiles: Sequence[Profile]) -> list[str]:
@@ -180,7 +352,7 @@ def _u_shape(profiles: Sequence[Profile]) -> list[str]:
 
 def _driven(profiles: Sequence[Profile]) -> list[str]:
     found = [
-        f"{profile.values.mean():.1%} in {profile.side} ({len(profile.ids)} prompts)"
+        f"{profile.values.mean():.1%} in {profile.side} ({counted(len(profile.ids), 'prompt')})"
         for profile in profiles
         if profile.name == ANSWER
     ]
@@ -227,8 +399,10 @@ def _heads(table: ChangeTable) -> Finding:
 def _two_sided(row: Mapping[str, float | None], first: Mapping[str, float | None]) -> Verdict:
     second, before, p = row["share"], first["share"], row["p"]
     if second is None or before is None or p is None:
-        return "unknown"
-    return "vanishes" if p >= SIGNIFICANCE else "holds" if second > before else "turns"
+        return "too few"
+    if p >= SIGNIFICANCE:
+        return "no difference shown"
+    return "holds" if second > before else "turns"
 
 
 def _labels(table: ChangeTable, words: str) -> Finding:

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 #: Marker and words of each verdict; shape says it without colour.
 VERDICTS: dict[Verdict, tuple[str, str]] = {
-    "holds": ("circle", "holds"),
-    "vanishes": ("diamond", "vanishes"),
-    "turns": ("inverted_triangle", "turns"),
-    "unknown": ("x", "cannot be tested"),
+    "holds": ("circle", "second higher"),
+    "no difference shown": ("diamond", "no difference shown"),
+    "turns": ("inverted_triangle", "second lower"),
+    "too few": ("x", "too few"),
+    "confounded": ("square", "confounded"),
 }
 GROUP_MARKERS = ("circle", "triangle", "square", "diamond", "plus", "x", "star", "hex")
 ROW_HEIGHT = 44
@@ -184,9 +185,10 @@ def verdict_colours(theme: ChartTheme) -> dict[Verdict, str]:
     palette = PALETTES[theme]
     return {
         "holds": palette.holds,
-        "vanishes": palette.muted,
+        "no difference shown": palette.muted,
         "turns": palette.turns,
-        "unknown": palette.unknown,
+        "too few": palette.unknown,
+        "confounded": palette.unknown,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from twinlens.contract.words import SIDES, THEMES, ChartTheme, Side
 from twinlens.errors import TwinlensError
 from twinlens.studies.analysis.comparisons import Question
-from twinlens.studies.analysis.findings import Finding, find
+from twinlens.studies.analysis.findings import Finding, counted, find
 from twinlens.studies.analysis.profiles import PARTS, Profile
 from twinlens.studies.analysis.scoring import Score, Settings
 from twinlens.studies.analysis.statistics import Analysis, analyse
@@ -28,6 +28,7 @@ from twinlens.studies.analysis.variants import (
 )
 from twinlens.studies.data.cases import Cases
 from twinlens.studies.data.change_tables import Changes
+from twinlens.studies.data.published import PRINTED, Printed, PublishedCases
 from twinlens.studies.data.rows import Problem
 from twinlens.studies.report import drawing, figures, tables
 from twinlens.studies.report.page import case_panel, figures_json, page_html
@@ -45,6 +46,11 @@ DEFAULT_BUDGET_MB = 15.0
 _TITLES: dict[Question, str] = {
     "tuned against base": "Does tuning make answers rest more on the instruction?",
     "followed against unfollowed": "Do answers that follow the instruction rest more on it?",
+}
+#: The same where no part of any prompt is marked.
+_WHOLE_TITLES: dict[Question, str] = {
+    "tuned against base": "Are densities more even over the prompt after tuning?",
+    "followed against unfollowed": "Are densities more even in answers that were judged good?",
 }
 
 
@@ -82,8 +88,6 @@ def write_report(
     title: str | None = None,
     problems: Sequence[Problem] = (),
     changes: Changes | None = None,
-    bootstrap: int = 2000,
-    seed: int = 0,
     budget_mb: float = DEFAULT_BUDGET_MB,
     report: Report | None = None,
 ) -> ReportFile:
@@ -105,8 +109,6 @@ def write_report(
     changes : mapping, optional
         Tables of heads and concepts (questions 2 and 3), from `weight_tables`; by default those
         that lie in the folder of the study.
-    bootstrap, seed : int
-        Resampling for intervals.
     budget_mb : float
         Cases carry their saliency panel, in order, until the page has this size (10^6 bytes).
     report : callable, optional
@@ -117,17 +119,18 @@ def write_report(
     TwinlensError
         If there is not one complete case, or the front end is not built.
     """
-    analysis = analyse(cases, settings, bootstrap=bootstrap, seed=seed)
+    analysis = analyse(cases, settings)
     if not analysis.scores:
         raise TwinlensError("the study holds no finished prompt: run it before its report")
-    outcomes = robustness(cases, grid, bootstrap=bootstrap // 2, seed=seed)
-    outcomes += other_methods(cases, bootstrap=bootstrap // 2, seed=seed)
+    outcomes = robustness(cases, grid)
+    outcomes += other_methods(cases)
     changes = cases.changes if changes is None else changes
     variants = variant_scores(cases, outcomes)
     tuned = _side(analysis, "tuned")
     sets = CaseSets(score.id for score in tuned)
     names = [variant.variant for variant in variants]
-    body = "".join(_sections(analysis, outcomes, changes, names, problems, sets))
+    printed = PRINTED if isinstance(cases, PublishedCases) else {}
+    body = "".join(_sections(analysis, outcomes, changes, names, problems, printed, sets))
     data: dict[str, Any] = {
         "sets": sets.sets,
         "variants": [_rounded(variant) for variant in variants],
@@ -143,7 +146,7 @@ def write_report(
     chosen = ", ".join(f"{name} {value}" for name, value in analysis.settings.record().items())
     how = (
         f"Instruction score of Wu et al. (2310.00492), section 3. Settings: {chosen}. Intervals: "
-        f"percentile bootstrap, {analysis.bootstrap} resamples, seed {analysis.seed}."
+        "95 %, of Student's t for differences and of the noncentral t for effect sizes."
     )
     pair = cases.pair
     heading = title or f"{pair.base.name} and {pair.tuned.name}"
@@ -213,13 +216,18 @@ def _sections(
     changes: Changes,
     variants: Sequence[str],
     problems: Sequence[Problem],
+    printed: Mapping[tuple[Question, str], Printed],
     sets: CaseSets,
 ) -> Iterable[str]:
+    if printed:
+        yield tables.published_table(analysis.comparisons, printed, sets)
     yield "<h2>What was found</h2>"
     yield "".join(_finding(one, sets) for one in find(analysis, outcomes, changes))
     for question in _asked(analysis):
-        yield f"<h2>{html.escape(_TITLES[question])}</h2>"
+        title = _TITLES if analysis.has_parts else _WHOLE_TITLES
+        yield f"<h2>{html.escape(title[question])}</h2>"
         yield tables.comparison_table(analysis.comparisons, question, sets)
+        yield tables.control_table(analysis.comparisons, question, sets)
         yield tables.test_table(analysis.comparisons, question, sets)
     yield '<h2 id="cases-title" tabindex="-1">Cases</h2>'
     yield (
@@ -232,33 +240,38 @@ def _sections(
     )
     yield _case_table(_side(analysis, "base"), _side(analysis, "tuned"))
     yield '<section id="case" aria-live="polite"></section>'
-    counted = shares(o for o in outcomes if o.method == outcomes[0].method)
+    totals = shares(o for o in outcomes if o.method == outcomes[0].method)
     for question in _asked(analysis):
         widest = _widest(outcomes, question)
         yield f"<h2>Does it hold under other settings? {html.escape(question.capitalize())}</h2>"
         yield f'<p class="muted">{html.escape(_varied(outcomes))}</p>'
         yield tables.variant_table(outcomes, analysis.comparisons, question, variants, sets)
-        caption = f"Effect size with 95 % interval, {widest}. Click a mark for its cases."
+        caption = (
+            f"Effect size of the score with 95 % interval, {widest}. Click a mark for its cases."
+        )
         yield _figure(figures.robustness_name(question), caption)
-        yield tables.share_table(counted, analysis.comparisons, question, widest, sets)
+        yield tables.share_table(totals, analysis.comparisons, question, widest, sets)
     yield from _profiles(analysis.profiles, sets)
     yield from weight_sections(changes, sets)
     if problems:
         yield "<h2>Rows set aside</h2>"
         columns = [Column("row"), Column("what was wrong", kind="text wrap")]
         rows = [[Cell(str(p.number), p.number), Cell(p.message)] for p in problems]
-        yield tables.table(f"{len(problems)} rows are not in the study.", columns, rows, sets)
+        yield tables.table(
+            f"Not in the study: {counted(len(problems), 'row')}.", columns, rows, sets
+        )
 
 
 def _finding(one: Finding, sets: CaseSets) -> str:
     verdict = ""
     if one.verdict:
-        verdict = f'<b class="{one.verdict}">{SIGNS[one.verdict]} {one.verdict}:</b> '
+        kind = tables.verdict_class(one.verdict)
+        verdict = f'<b class="{kind}">{SIGNS[one.verdict]} {one.verdict}:</b> '
     first, *rest = (html.escape(text) for text in one.sentences)
     if one.ids:
         first += (
             f' <button type="button" class="plain" data-set="{sets.number(one.ids)}" '
-            f'data-words="{html.escape(one.claim)}">{len(one.ids)} cases</button>'
+            f'data-words="{html.escape(one.claim)}">{counted(len(one.ids), "case")}</button>'
         )
     more = "".join(f"<p>{text}</p>" for text in rest)
     return (
@@ -366,15 +379,18 @@ def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
 
 def _case_cells(base: Score, tuned: Score) -> list[Cell]:
     followed = "" if tuned.followed is None else ("yes" if tuned.followed else "no")
-    difference = tuned.score - base.score
+    scores = (base.score, tuned.score, tuned.score - base.score)
+    if not tuned.instruction_length:
+        scores = (math.nan,) * 3
     return [
         Cell(tuned.id),
         Cell(tuned.group),
         Cell(tuned.category),
         Cell("", math.nan),
-        Cell(f"{base.score:.4f}", base.score),
-        Cell(f"{tuned.score:.4f}", tuned.score),
-        Cell(f"{difference:+.4f}", difference),
+        *(
+            Cell(tables.number(value, form), value)
+            for value, form in zip(scores, (".4f", ".4f", "+.4f"), strict=True)
+        ),
         *(
             Cell(str(count), count)
             for count in (
