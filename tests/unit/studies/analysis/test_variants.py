@@ -10,8 +10,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from twinlens.measures import density
 from twinlens.studies.analysis.scoring import score_pair
 from twinlens.studies.analysis.statistics import analyse
-from twinlens.studies.analysis.variants import PUBLISHED as UNCHANGED
 from twinlens.studies.analysis.variants import (
+    FORMULA_ALONE,
+    ONE_LENGTH,
     Grid,
     histogram_density,
     level_histogram,
@@ -19,6 +20,7 @@ from twinlens.studies.analysis.variants import (
     score_variants,
     shares,
 )
+from twinlens.studies.analysis.variants import PUBLISHED as UNCHANGED
 from twinlens.studies.data.cases import paired
 from twinlens.studies.data.published import import_published
 
@@ -73,8 +75,8 @@ def verdicts(outcomes, group="all prompts", question="tuned against base"):
 
 def test_an_effect_of_length_is_gone_at_one_length():
     found = verdicts(robustness(Planted(40, lengths=(60, 20)), SMALL))
-    assert found["not divided, mean over tokens (the formula alone)"] == "turns"
-    assert found["not divided, mean, answers of one length"] == "no difference shown"
+    assert found[FORMULA_ALONE] == "turns"
+    assert found[ONE_LENGTH] == "no difference shown"
 
 
 def test_a_strong_effect_holds_everywhere():
@@ -99,7 +101,10 @@ def test_no_cases_give_no_outcomes():
 def test_the_sign_turns_on_the_published_cases_without_the_division():
     outcomes = robustness(import_published(PUBLISHED))
     found = verdicts(outcomes)
-    assert found[UNCHANGED] == "holds"
+    assert next(o for o in outcomes if o.group == "all prompts").p == pytest.approx(
+        0.01742, abs=1e-5
+    )
+    assert found[UNCHANGED] == "no difference shown"  # by Holm over the four groups
     turned = next(
         o
         for o in outcomes
@@ -114,7 +119,15 @@ def test_the_sign_turns_on_the_published_cases_without_the_division():
 @needs_release
 def test_the_complete_release():
     outcomes = robustness(import_published(RELEASE))
-    for group in ("self-instruct", "lima", "mt-bench", "all prompts"):
+    for group in ("self-instruct", "lima", "all prompts"):
         found = verdicts(outcomes, group)
         assert found[UNCHANGED] == "holds"
-        assert found["not divided, mean over tokens (the formula alone)"] == "turns"
+        assert found[FORMULA_ALONE] == "turns"
+    one_length = next(
+        o
+        for o in outcomes
+        if o.variant == ONE_LENGTH
+        and (o.question, o.group) == ("tuned against base", "all prompts")
+    )
+    assert one_length.verdict == "holds"
+    assert f"{one_length.difference:.3f} {one_length.p:.1e}" == "0.322 1.3e-10"

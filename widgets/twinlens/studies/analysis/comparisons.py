@@ -90,6 +90,11 @@ class Controls:
     p: float
     p_holm: float = math.nan
 
+    @property
+    def enough(self) -> bool:
+        """Whether enough prompts have a rest."""
+        return self.beyond_rest.n >= SMALLEST_PAIRED
+
 
 @dataclass(frozen=True)
 class LengthCheck:
@@ -421,7 +426,7 @@ def _verdict(
         return length.verdict, why
     if controls is None:
         return "confounded", "the whole prompt is the instruction"
-    if controls.beyond_rest.n < SMALLEST_PAIRED:
+    if not controls.enough:
         return "confounded", "too few prompts have more than an instruction"
     if not controls.p_holm < SIGNIFICANCE or (
         (controls.beyond_rest.difference > 0) != (length.verdict == "holds")
@@ -455,19 +460,25 @@ def _sample(label: str, scores: Sequence[Score]) -> Sample:
 
 
 def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Fill in corrected p-values: one family per question and test, as one table shows them."""
+    """Fill in corrected p-values: one family per question and test, as one table shows them.
+
+    Rows from which nothing is concluded do not count, and get none.
+    """
     found = list(comparisons)
     for question in DECIDING_TEST:
         places = [i for i, item in enumerate(found) if item.question == question]
         if not places:
             continue
         mine = [found[i] for i in places]
-        families = [[item.tests[t].p for item in mine] for t in range(len(mine[0].tests))]
+        families = [
+            [item.tests[t].p if item.enough else math.nan for item in mine]
+            for t in range(len(mine[0].tests))
+        ]
         holm = [inference.adjust(values, "holm") for values in families]
         bh = [inference.adjust(values, "benjamini-hochberg") for values in families]
-        equal = _holm(item.length.estimate.p for item in mine)
-        full = _holm(item.controls.p if item.controls else math.nan for item in mine)
-        cut = _holm(item.length.controls.p if item.length.controls else math.nan for item in mine)
+        equal = _holm(item.length.estimate.p if item.enough else math.nan for item in mine)
+        full = _holm(_controls_p(item, item.controls) for item in mine)
+        cut = _holm(_controls_p(item, item.length.controls) for item in mine)
         for row, (place, item) in enumerate(zip(places, mine, strict=True)):
             tests = tuple(
                 dataclasses.replace(test, p_holm=holm[t][row], p_bh=bh[t][row])
@@ -491,6 +502,11 @@ def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 def _holm(p_values: Iterable[float]) -> list[float]:
     return inference.adjust(list(p_values), "holm")
+
+
+def _controls_p(item: Comparison, controls: Controls | None) -> float:
+    enough = item.enough and controls is not None and controls.enough
+    return controls.p if enough and controls is not None else math.nan
 
 
 def _with_holm(controls: Controls | None, p_holm: float) -> Controls | None:

@@ -213,7 +213,9 @@ def _corrected(outcomes: list[VariantOutcome]) -> list[VariantOutcome]:
     for place, outcome in enumerate(outcomes):
         families.setdefault((outcome.question, outcome.settings), []).append(place)
     for places in families.values():
-        p_values = inference.adjust([outcomes[place].p for place in places], "holm")
+        p_values = inference.adjust(
+            [outcomes[place].p if outcomes[place].enough else math.nan for place in places], "holm"
+        )
         for place, p in zip(places, p_values, strict=True):
             outcome = outcomes[place]
             found = difference_verdict(outcome.difference, p, enough=outcome.enough)

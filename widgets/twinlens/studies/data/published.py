@@ -25,12 +25,11 @@ from twinlens.contract.words import Side
 from twinlens.errors import RecordingError, UnknownBlockError
 from twinlens.studies.data.cases import Case, CaseTrace
 from twinlens.studies.data.spans import (
-    CharacterSpan,
     find_span,
     parse_annotation,
-    span_tokens,
     widen,
 )
+from twinlens.traces.marks import CharacterSpan, span_tokens
 
 if TYPE_CHECKING:
     from twinlens.studies.data.change_tables import Changes
@@ -273,8 +272,8 @@ def _case(
         values=levels,
         kind="levels",
         scored=tuple(range(len(prompt_tokens))),
-        instruction=tuple(span_tokens(prompt_tokens, instruction)),
-        fragments=tuple(span_tokens(prompt_tokens, fragments)),
+        instruction=tuple(span_tokens(prompt, prompt_tokens, instruction)),
+        fragments=tuple(span_tokens(prompt, prompt_tokens, fragments)),
         rating=judged,
         followed=None if judged is None else judged >= 2,
         method=METHOD.name,

@@ -133,7 +133,7 @@ def write_report(
     body = "".join(_sections(analysis, outcomes, changes, names, problems, printed, sets))
     data: dict[str, Any] = {
         "sets": sets.sets,
-        "variants": [_rounded(variant) for variant in variants],
+        "variants": [_rounded(variant, tuned) for variant in variants],
         "profiles": [
             _by_case(profile, [score.id for score in tuned]) for profile in analysis.profiles
         ],
@@ -193,10 +193,17 @@ def _widest(outcomes: Sequence[VariantOutcome], question: Question) -> str:
     return [outcome.group for outcome in outcomes if outcome.question == question][-1]
 
 
-def _rounded(variant: VariantScores) -> dict[str, Any]:
+def _rounded(variant: VariantScores, known: Sequence[Score]) -> dict[str, Any]:
+    """Scores by case; none where there is no instruction to score."""
     return {
         "name": variant.variant,
-        **{side: [round(x, 4) for x in getattr(variant, side).tolist()] for side in SIDES},
+        **{
+            side: [
+                round(value, 4) if score.instruction_length else None
+                for value, score in zip(getattr(variant, side).tolist(), known, strict=True)
+            ]
+            for side in SIDES
+        },
     }
 
 
@@ -300,11 +307,14 @@ def _profiles(profiles: Sequence[Profile], sets: CaseSets) -> Iterable[str]:
         "profile-answer": "Share of answer tokens that the instruction drives, along the answer.",
     }
     names = figures.profile_names(profiles)
-    yield (
-        "<h2>Along the prompt and the answer</h2><p>Mean density in ten equal parts of the prompt; "
+    driven = (
         "share of answer tokens with at least one instruction token above the level threshold "
-        "(prompts of which the instruction is only a part). Bands: ± one standard error. Click a "
-        "point for its cases, each with its own value.</p>"
+        "(prompts of which the instruction is only a part). "
+    )
+    yield (
+        "<h2>Along the prompt and the answer</h2><p>Mean density in ten equal parts of the prompt"
+        f"{f'; {driven}' if 'profile-answer' in names else '. '}Bands: ± one standard error. Click "
+        "a point for its cases, each with its own value.</p>"
     )
     yield f'<div class="figures">{"".join(_figure(n, captions[n]) for n in names)}</div>'
     columns = [Column("profile", kind="text"), Column("model", kind="text")]

@@ -160,6 +160,7 @@ def comparison_table(comparisons: Sequence[Comparison], question: Question, sets
     mine = [item for item in comparisons if item.question == question]
     first, second = mine[0].first.label, mine[0].second.label
     pairs = mine[0].higher is not None
+    parts = any(item.controls for item in mine)
     deciding = DECIDING_TEST[question]
     columns = [
         Column("group", kind="text"),
@@ -171,17 +172,28 @@ def comparison_table(comparisons: Sequence[Comparison], question: Question, sets
         Column("difference (95 % interval)", f"mean of {second} minus mean of {first}; {deciding}"),
         Column("at equal length", EQUAL_LENGTH[question]),
         Column("p by Holm", "at equal length, over the rows of this table"),
-        Column("instruction − rest", "difference in differences, at full length"),
+        *(
+            [Column("instruction − rest", "difference in differences, at full length")]
+            if parts
+            else []
+        ),
         Column(f"{mine[0].effect_name} (95 % interval)", "at full length"),
         *([Column("tuned higher", "prompts"), Column("ties", "prompts")] if pairs else []),
     ]
     fewest = f"{SMALLEST_PAIRED} prompts" if pairs else f"{SMALLEST_SAMPLE} answers of each kind"
     caption = (
-        f"Instruction score, {question}. The verdict needs the difference at equal length "
-        f"({EQUAL_LENGTH[question]}) and beyond the rest of the prompt, each at 0.05 by Holm over "
-        f"the rows of this table; fewer than {fewest} are too few."
+        f"Score, {question}. The verdict needs the difference at equal length "
+        f"({EQUAL_LENGTH[question]}){' and beyond the rest of the prompt, each' if parts else ','} "
+        f"at 0.05 by Holm over the rows of this table; fewer than {fewest} are too few."
     )
-    return table(caption, columns, [_comparison_row(item) for item in mine], sets)
+    return table(caption, columns, [_comparison_row(item, parts) for item in mine], sets)
+
+
+def _beyond(item: Comparison, words: str) -> Cell:
+    if item.controls is None:
+        return Cell("–", math.nan)
+    estimate = item.controls.beyond_rest
+    return Cell(with_interval(estimate), estimate.difference, _behind(item), words)
 
 
 def control_table(comparisons: Sequence[Comparison], question: Question, sets: CaseSets) -> str:
@@ -301,7 +313,7 @@ def _behind(item: Comparison) -> tuple[str, ...]:
     return item.second.ids if item.higher is not None else (*item.first.ids, *item.second.ids)
 
 
-def _comparison_row(item: Comparison) -> list[Cell]:
+def _comparison_row(item: Comparison, parts: bool) -> list[Cell]:
     both = _behind(item)
     cells = [Cell(item.group, cases=both, words=item.group)]
     for sample in (item.first, item.second):
@@ -318,7 +330,6 @@ def _comparison_row(item: Comparison) -> list[Cell]:
     if item.why:
         verdict += f": {item.why}"
     corrected = length.estimate.p_holm
-    beyond = item.controls.beyond_rest if item.controls else None
     cells += [
         Cell(verdict, kind=f"verdict {verdict_class(item.verdict)}"),
         Cell(with_interval(item.estimate), item.difference, both, words),
@@ -329,7 +340,7 @@ def _comparison_row(item: Comparison) -> list[Cell]:
             words,
         ),
         Cell(number(corrected, ".2g"), corrected, both, words),
-        Cell(with_interval(beyond), beyond.difference, both, words) if beyond else Cell("–"),
+        *([_beyond(item, words)] if parts else []),
         Cell(effect, item.effect, both, words),
     ]
     for count in (item.higher, item.ties):
