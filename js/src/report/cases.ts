@@ -66,7 +66,9 @@ export function caseTable(
       });
     },
     scores() {
-      const values = names.map((name) => rows.map((row) => Number(cellOf(row, name).dataset.v || Number.NaN)));
+      const values = names.map((name) =>
+        rows.map((row) => Number(cellOf(row, name).dataset.v || Number.NaN)),
+      );
       const [base, tuned, difference] = values as [number[], number[], number[]];
       return { base, tuned, difference };
     },

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from twinlens.studies.analysis.analysis import Analysis
 from twinlens.studies.analysis.comparisons import (
     DECIDING_TEST,
     MINIMUM_RATED_ANSWER,
@@ -18,7 +18,6 @@ from twinlens.studies.analysis.comparisons import (
 )
 from twinlens.studies.analysis.inference import SMALLEST_PAIRED, SMALLEST_SAMPLE, Estimate
 from twinlens.studies.analysis.profiles import ANSWER, POSITION, Profile
-from twinlens.studies.analysis.statistics import Analysis
 from twinlens.studies.analysis.variants import FORMULA_ALONE, ONE_LENGTH, VariantOutcome, shares
 from twinlens.studies.analysis.weight_changes import shown_components
 from twinlens.studies.data.change_tables import Changes, ChangeTable
@@ -105,14 +104,6 @@ def find(
         behind = dict.fromkeys(case for profile in analysis.profiles for case in profile.ids)
         found.append(Finding("Where in prompt and answer it lies", None, profiles, tuple(behind)))
     return found + _weights(changes or {})
-
-
-def analysis_html(analysis: Analysis) -> str:
-    """The findings of an analysis as HTML, for a notebook."""
-    found = find(analysis, ())
-    texts = "".join(f"<p>{html.escape(text)}</p>" for one in found for text in one.texts)
-    tables = ", ".join(analysis.records())
-    return f"<div>{texts}<p>Tables: to_frame(name) of {html.escape(tables)}.</p></div>"
 
 
 def counted(count: int, noun: str) -> str:

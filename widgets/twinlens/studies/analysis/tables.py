@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from twinlens.contract.manifest import PairInfo
 from twinlens.contract.words import SIDES
-from twinlens.studies.analysis.statistics import Analysis
+from twinlens.studies.analysis.analysis import Analysis
 from twinlens.studies.analysis.variants import VariantOutcome, shares
 from twinlens.studies.data.change_tables import Changes
 

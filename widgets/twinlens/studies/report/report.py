@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from twinlens.contract.words import SIDES, THEMES, ChartTheme, Side
 from twinlens.errors import TwinlensError
+from twinlens.studies.analysis.analysis import Analysis
 from twinlens.studies.analysis.comparisons import Question
 from twinlens.studies.analysis.findings import Finding, counted, find
 from twinlens.studies.analysis.profiles import PARTS, Profile
 from twinlens.studies.analysis.scoring import Score, Settings
-from twinlens.studies.analysis.statistics import Analysis, analyse
+from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.analysis.variants import (
     Grid,
     VariantOutcome,

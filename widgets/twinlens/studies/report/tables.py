@@ -172,6 +172,7 @@ def comparison_table(comparisons: Sequence[Comparison], question: Question, sets
         Column("difference (95 % interval)", f"mean of {second} minus mean of {first}; {deciding}"),
         Column("at equal length", EQUAL_LENGTH[question]),
         Column("p by Holm", "at equal length, over the rows of this table"),
+        Column("found from", "smallest true difference that four of five such samples would show"),
         *(
             [Column("instruction − rest", "difference in differences, at full length")]
             if parts
@@ -184,7 +185,9 @@ def comparison_table(comparisons: Sequence[Comparison], question: Question, sets
     caption = (
         f"Score, {question}. The verdict needs the difference at equal length "
         f"({EQUAL_LENGTH[question]}){' and beyond the rest of the prompt, each' if parts else ','} "
-        f"at 0.05 by Holm over the rows of this table; fewer than {fewest} are too few."
+        f"at 0.05 by Holm over the rows of this table; fewer than {fewest} are too few. "
+        "Where no difference is shown, one as large as stands under “found from” would be seen in "
+        "four of five such samples."
     )
     return table(caption, columns, [_comparison_row(item, parts) for item in mine], sets)
 
@@ -340,6 +343,7 @@ def _comparison_row(item: Comparison, parts: bool) -> list[Cell]:
             words,
         ),
         Cell(number(corrected, ".2g"), corrected, both, words),
+        Cell(number(length.estimate.smallest, ".2f"), length.estimate.smallest, both, words),
         *([_beyond(item, words)] if parts else []),
         Cell(effect, item.effect, both, words),
     ]
