@@ -176,7 +176,9 @@ def test_prompts_without_a_rest_or_an_instruction_are_said():
     assert found.controls.beyond_rest.n == 20
     said = " ".join(findings(analysis, ()))
     assert "In 20 of 39 the instruction is a part of the prompt; in 9 the whole" in said
-    assert "Left out: 1 prompt with one model's case only; 10 prompts without a token" in said
+    assert (
+        "Left out: 1 prompt with one model's case only; 10 prompts without an instruction" in said
+    )
 
 
 def test_nothing_is_said_about_instructions_where_there_are_none():

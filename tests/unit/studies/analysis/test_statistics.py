@@ -110,7 +110,7 @@ def test_tables_are_frames():
     assert frame["beyond_rest_difference"].notna().all()
     for name, records in analysis.records().items():
         assert len(analysis.to_frame(name)) == len(records)
-    with pytest.raises(StudyError, match="one of scores, comparisons, tests, profiles"):
+    with pytest.raises(StudyError, match="one of scores, comparisons, tests, profiles, counts"):
         analysis.to_frame("groups")
 
 

@@ -98,6 +98,9 @@ def test_the_page_carries_everything_and_nothing_from_outside(tmp_path):
         kept = [values for values in profile if values is not None]
         assert len(kept) == len(known.ids)
         assert np.mean(kept, axis=0) == pytest.approx(known.values.mean(axis=0), abs=1e-3)
+    assert len(written.to_frame("robustness")) == len(written.outcomes)
+    assert list(written.to_frame()["group"]) == [c.group for c in written.analysis.comparisons]
+    assert "8 prompts, each with an answer of base" in written._repr_html_()
     everything = next(data["sets"][int(n)] for n, words in shown if words == "all prompts")
     assert everything == list(range(8))
 
@@ -106,6 +109,32 @@ def test_the_page_carries_everything_and_nothing_from_outside(tmp_path):
 def test_cases_beyond_the_budget_come_without_their_panel(tmp_path):
     written = write_report(Planted(6), tmp_path / "r.html", grid=SMALL, budget_mb=0.1)
     assert written.panels == 0
+
+
+def test_prompts_without_an_instruction_have_no_score(tmp_path):
+    class Some(Planted):
+        def both(self, index):
+            kept = super().both(index)
+            if index % 3:
+                return kept
+            return [replace(case, instruction=(), fragments=()) for case in kept]
+
+    written = write_report(Some(12), tmp_path / "r.html", grid=SMALL, budget_mb=0)
+    text = written.path.read_text()
+    data = json.loads(re.search(r'id="study-data">(.*?)</script>', text, re.S)[1])
+    for variant in data["variants"]:
+        assert [value is None for value in variant["tuned"]] == [i % 3 == 0 for i in range(12)]
+    assert "nan" not in text[text.index("<main>") : text.index("</main>")].lower()
+
+
+def test_a_study_without_instructions_has_a_report(tmp_path):
+    class Bare(Planted):
+        def both(self, index):
+            return [replace(case, instruction=(), fragments=()) for case in super().both(index)]
+
+    written = write_report(Bare(3), tmp_path / "r.html", grid=SMALL, budget_mb=0)
+    assert written.analysis.comparisons == ()
+    assert "What is compared, and what is missing" in written.path.read_text()
 
 
 def test_hostile_names_stay_text(tmp_path):
@@ -127,7 +156,7 @@ def test_tables_are_tidy_and_carry_their_settings(tmp_path):
     analysis = analyse(cases, RAW)
     files = write_tables(analysis, outcomes, tmp_path / "tables", pair=cases.pair)
     names = {path.name for path in files}
-    assert len(names) == 12
+    assert len(names) == 14
     for path in files:
         rows = (
             parquet.read_table(path).to_pylist()

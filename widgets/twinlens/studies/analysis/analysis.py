@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -96,7 +97,7 @@ class Analysis:
         raise KeyError(f"there is no comparison {question!r} of group {group!r}")
 
     def records(self) -> dict[str, list[Record]]:
-        """Tidy tables: scores, comparisons, tests, profiles; the settings stand in every row."""
+        """Tidy tables: scores, comparisons, tests, profiles, counts; settings in every row."""
         settings = self.settings.record()
         return {
             "scores": [{**dataclasses.asdict(score), **settings} for score in self.scores],
@@ -117,19 +118,32 @@ class Analysis:
                 for profile in self.profiles
                 for point in profile.points
             ],
+            "counts": [
+                {"what": what, "prompts": count, **settings} for what, count in self.counts.items()
+            ],
         }
 
     def to_frame(self, table: str = "scores") -> pd.DataFrame:
-        """One of the tables of `records`: scores, comparisons, tests or profiles.
+        """One of the tables of `records`: scores, comparisons, tests, profiles or counts.
 
         Raises
         ------
         StudyError
             If there is no such table.
         """
-        import pandas as pd
+        return frame_of(self.records(), table)
 
-        records = self.records()
-        if table not in records:
-            raise StudyError(f"there is no table {table!r}: one of {', '.join(records)}")
-        return pd.DataFrame(records[table])
+
+def frame_of(records: Mapping[str, list[Record]], table: str) -> pd.DataFrame:
+    """One of several tables as a frame.
+
+    Raises
+    ------
+    StudyError
+        If there is no such table.
+    """
+    import pandas as pd
+
+    if table not in records:
+        raise StudyError(f"there is no table {table!r}: one of {', '.join(records)}")
+    return pd.DataFrame(records[table])

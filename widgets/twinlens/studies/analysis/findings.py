@@ -15,8 +15,14 @@ from twinlens.studies.analysis.comparisons import (
     Controls,
     Question,
     Verdict,
+    difference_verdict,
 )
-from twinlens.studies.analysis.inference import SMALLEST_PAIRED, SMALLEST_SAMPLE, Estimate
+from twinlens.studies.analysis.inference import (
+    SMALLEST_PAIRED,
+    SMALLEST_SAMPLE,
+    Estimate,
+    paired_estimate,
+)
 from twinlens.studies.analysis.profiles import ANSWER, POSITION, Profile
 from twinlens.studies.analysis.variants import FORMULA_ALONE, ONE_LENGTH, VariantOutcome, shares
 from twinlens.studies.analysis.weight_changes import shown_components
@@ -39,6 +45,15 @@ SAYS: dict[Verdict, str] = {
     "no difference shown": "here no difference is shown",
     "too few": "here are too few to say",
     "confounded": "here it cannot be told",
+}
+
+
+#: What the ends of a profile against its middle make it, by paired t at 0.05.
+_SHAPES: dict[Verdict, str] = {
+    "holds": "a U shape",
+    "turns": "higher in the middle",
+    "no difference shown": "no difference shown",
+    "too few": "too few prompts",
 }
 
 
@@ -282,10 +297,12 @@ def _missing(analysis: Analysis) -> tuple[str, ...]:
     part, whole = counts["instruction is a part"], counts["whole prompt is the instruction"]
     text = f"{counted(total, 'prompt')}, each with an answer of base and one of tuned. "
     if part:
+        text += f"In {part} of {total} the instruction is a part of the prompt"
         text += (
-            f"In {part} of {total} the instruction is a part of the prompt; in {whole} the whole "
-            "prompt is the instruction, or nothing is marked, so that there is no rest to compare "
-            "with."
+            f"; in {whole} the whole prompt is the instruction, or nothing is marked, so that "
+            "there is no rest to compare with."
+            if whole
+            else "."
         )
     else:
         text += (
@@ -295,10 +312,10 @@ def _missing(analysis: Analysis) -> tuple[str, ...]:
     rest = []
     if counts["of one model only"]:
         rest.append(f"{counted(counts['of one model only'], 'prompt')} with one model's case only")
-    if counts["without an instruction token"]:
-        rest.append(
-            f"{counted(counts['without an instruction token'], 'prompt')} without a token to score"
-        )
+    unmarked = counts["without an instruction token"]
+    if unmarked:
+        lacks = "an instruction" if unmarked < total else "a token to score"
+        rest.append(f"{counted(unmarked, 'prompt')} without {lacks}")
     if counts["judged, answer too short"]:
         rest.append(
             f"{counted(counts['judged, answer too short'], 'judged answer')} of fewer than "
@@ -327,11 +344,17 @@ def _u_shape(profiles: Sequence[Profile]) -> list[str]:
     found = []
     for profile in profiles:
         if profile.name == POSITION:
-            curve = profile.values.mean(axis=0)
-            ends, middle = (curve[0] + curve[-1]) / 2, curve[2:8].mean()
-            shape = "a U shape" if ends > middle else "no U shape"
-            said = f"{ends:.3f} at the ends, {middle:.3f} in the middle ({shape})"
-            found.append(f"{profile.side} {said}")
+            ends = (profile.values[:, 0] + profile.values[:, -1]) / 2
+            middle = profile.values[:, 2:8].mean(axis=1)
+            shape = difference_verdict(
+                float((ends - middle).mean()),
+                paired_estimate(middle, ends).p,
+                enough=len(profile.ids) >= SMALLEST_PAIRED,
+            )
+            found.append(
+                f"{profile.side} {ends.mean():.3f} at the ends, {middle.mean():.3f} in the middle "
+                f"({_SHAPES[shape]})"
+            )
     if not found:
         return []
     return [

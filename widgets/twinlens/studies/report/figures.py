@@ -51,9 +51,9 @@ def case_figures(
 
     source = ColumnDataSource(
         {
-            "base": [score.score for score in base],
-            "tuned": [score.score for score in tuned],
-            "difference": [b.score - a.score for a, b in zip(base, tuned, strict=True)],
+            "base": [_shown(score) for score in base],
+            "tuned": [_shown(score) for score in tuned],
+            "difference": [_shown(b) - _shown(a) for a, b in zip(base, tuned, strict=True)],
             "ratio": [
                 math.log2(max(b.answer_length, 1) / max(a.answer_length, 1))
                 for a, b in zip(base, tuned, strict=True)
@@ -78,6 +78,11 @@ def case_figures(
     right.add_layout(Span(location=0, dimension="width", line_color=rule))
     _points(right, source, "ratio", "difference", groups, theme)
     return {"scores": left, "lengths": right}
+
+
+def _shown(score: Score) -> float:
+    """The score of a case; none without an instruction."""
+    return score.score if score.instruction_length else math.nan
 
 
 def _points(

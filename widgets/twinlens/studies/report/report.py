@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from twinlens.contract.words import SIDES, THEMES, ChartTheme, Side
 from twinlens.errors import TwinlensError
-from twinlens.studies.analysis.analysis import Analysis
+from twinlens.studies.analysis.analysis import Analysis, frame_of
 from twinlens.studies.analysis.comparisons import Question
 from twinlens.studies.analysis.findings import Finding, counted, find
 from twinlens.studies.analysis.profiles import PARTS, Profile
 from twinlens.studies.analysis.scoring import Score, Settings
 from twinlens.studies.analysis.statistics import analyse
+from twinlens.studies.analysis.tables import all_records
 from twinlens.studies.analysis.variants import (
     Grid,
     VariantOutcome,
@@ -40,6 +41,7 @@ from twinlens.support.files import replacing
 from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
+    import pandas as pd
     from bokeh.plotting import figure
 
 QUESTIONS: tuple[Question, ...] = ("tuned against base", "followed against unfollowed")
@@ -65,6 +67,28 @@ class ReportFile:
     analysis: Analysis
     outcomes: tuple[VariantOutcome, ...] = field(repr=False)
     changes: Changes = field(repr=False)
+
+    def to_frame(self, table: str = "comparisons") -> pd.DataFrame:
+        """One of the tables of the report as a frame.
+
+        Parameters
+        ----------
+        table : str
+            ``scores``, ``comparisons``, ``tests``, ``profiles``, ``counts``, ``robustness``,
+            ``robustness_shares``, or ``weights_NAME`` where weights were compared.
+
+        Raises
+        ------
+        StudyError
+            If there is no such table.
+        """
+        return frame_of(all_records(self.analysis, self.outcomes, self.changes), table)
+
+    def _repr_html_(self) -> str:
+        """What was found, in a notebook, and where the page lies."""
+        found = find(self.analysis, self.outcomes, self.changes)
+        texts = "".join(f"<p>{html.escape(text)}</p>" for one in found for text in one.texts)
+        return f"<div>{texts}<p>{html.escape(str(self.path))}</p></div>"
 
     def save_figures(
         self, folder: str | os.PathLike[str], *, theme: ChartTheme = "light"
