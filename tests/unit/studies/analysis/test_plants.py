@@ -65,8 +65,9 @@ def test_flatter_on_all_tokens_does_not_pass(instruction, effect):
     assert "It is not told from the rest of the prompt" in said
 
 
-def test_no_effect_at_unequal_lengths_shows_no_difference():
-    found, said, _ = overall(Planted(60, lengths=(200, 60)), RAW)
+@pytest.mark.parametrize("settings", [None, RAW], ids=["divided", "not divided"])
+def test_no_effect_at_unequal_lengths_shows_no_difference(settings):
+    found, said, _ = overall(Planted(60, lengths=(200, 60)), settings)
     assert found.plain == "turns"
     assert judged(found) == (
         "no difference shown",
@@ -77,11 +78,14 @@ def test_no_effect_at_unequal_lengths_shows_no_difference():
 
 
 def test_an_effect_that_length_masks_is_found():
-    found, said, _ = overall(Planted(60, effect=0.42, lengths=(90, 30)), RAW)
-    assert found.plain != "holds"
-    assert found.verdict == "holds"
-    assert found.why in ("answer length masks it", "answer length turns it")
-    assert found.why.capitalize() in said
+    found, said, _ = overall(Planted(60, effect=0.42, lengths=(200, 60)))
+    assert found.plain == "no difference shown"
+    assert judged(found) == ("holds", "answer length masks it")
+    assert "Answer length masks it: at full length no difference is shown." in said
+    found, said, _ = overall(Planted(60, effect=0.42, lengths=(200, 60)), RAW)
+    assert found.plain == "turns"
+    assert judged(found) == ("holds", "answer length turns it")
+    assert "Answer length turns it: at full length it is the other way round." in said
 
 
 def test_followed_only_by_length_is_confounded():
