@@ -164,6 +164,8 @@ def test_without_common_lengths_there_is_no_number():
     fit = inference.at_equal_length(a, b, np.arange(20), np.arange(40, 60))
     assert fit.lengths == "the answer lengths do not overlap"
     assert math.isnan(fit.estimate.difference)
+    few = inference.at_equal_length(a, b, np.arange(20), np.arange(16, 36))
+    assert few.lengths == "too few answers of a length that both have"
     equal = inference.at_equal_length(a, b, np.full(20, 7), np.full(20, 7))
     assert equal.estimate.difference == pytest.approx(b.mean() - a.mean())
     assert not equal.lengths

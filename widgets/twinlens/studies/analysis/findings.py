@@ -176,7 +176,8 @@ def _length(item: Comparison) -> str:
     if not item.enough:
         return text
     if check.missing:
-        return f"{text} No number at equal length: {check.missing}."
+        lacking = f"{text} No number at equal length: {check.missing}."
+        return lacking + (_power(item.estimate) if item.plain == "no difference shown" else "")
     at_equal = f"At equal length ({check.how}): {_estimate(check.estimate)}."
     if math.isfinite(check.spread):
         at_equal += f" The curve leaves a residual sd of {check.spread:.2f}"
@@ -209,7 +210,7 @@ def _power(estimate: Estimate) -> str:
         return ""
     return (
         f" With so many a true difference of {estimate.smallest:.3f} would be found in four of "
-        "five such studies; a smaller one may be there."
+        "five such studies (at 0.05, before the correction); a smaller one may be there."
     )
 
 

@@ -301,7 +301,9 @@ def at_equal_length(
     left_out = int((~kept).sum())
     shared = min(int((kept & is_second).sum()), int((kept & ~is_second).sum()))
     if shared < SMALLEST_SAMPLE:
-        return LengthFit(none, left_out, math.nan, "the answer lengths do not overlap")
+        few = "too few answers of a length that both have"
+        apart = "the answer lengths do not overlap"
+        return LengthFit(none, left_out, math.nan, few if kept.any() else apart)
     y, second_one = values[kept], is_second[kept]
     curve = _spline(np.log(np.maximum(lengths[kept], 1.0)))
     design = np.column_stack([curve, second_one.astype(np.float64)])

@@ -169,8 +169,7 @@ def comparison_table(comparisons: Sequence[Comparison], question: Question, sets
         *([] if pairs else [Column(f"n {second}")]),
         Column(f"{second} mean (sd)", "sd divided by n", _tint(second)),
         Column("verdict", "at equal length, beyond the rest of the prompt, Holm p < 0.05", "text"),
-        Column("difference (95 % interval)", f"mean of {second} minus mean of {first}; {deciding}"),
-        Column("at equal length", EQUAL_LENGTH[question]),
+        Column("difference at equal length", EQUAL_LENGTH[question]),
         Column("p by Holm", "at equal length, over the rows of this table"),
         Column("found from", "smallest true difference that four of five such samples would show"),
         *(
@@ -178,6 +177,7 @@ def comparison_table(comparisons: Sequence[Comparison], question: Question, sets
             if parts
             else []
         ),
+        Column("at full length", f"mean of {second} minus mean of {first}; {deciding}"),
         Column(f"{mine[0].effect_name} (95 % interval)", "at full length"),
         *([Column("tuned higher", "prompts"), Column("ties", "prompts")] if pairs else []),
     ]
@@ -186,8 +186,8 @@ def comparison_table(comparisons: Sequence[Comparison], question: Question, sets
         f"Score, {question}. The verdict needs the difference at equal length "
         f"({EQUAL_LENGTH[question]}){' and beyond the rest of the prompt, each' if parts else ','} "
         f"at 0.05 by Holm over the rows of this table; fewer than {fewest} are too few. "
-        "Where no difference is shown, one as large as stands under “found from” would be seen in "
-        "four of five such samples."
+        "Where no difference is shown, a true one as large as stands under “found from” would be "
+        "seen in four of five such samples (at 0.05, before the correction)."
     )
     return table(caption, columns, [_comparison_row(item, parts) for item in mine], sets)
 
@@ -333,9 +333,9 @@ def _comparison_row(item: Comparison, parts: bool) -> list[Cell]:
     if item.why:
         verdict += f": {item.why}"
     corrected = length.estimate.p_holm
+    smallest = item.estimate.smallest if length.missing else length.estimate.smallest
     cells += [
-        Cell(verdict, kind=f"verdict {verdict_class(item.verdict)}"),
-        Cell(with_interval(item.estimate), item.difference, both, words),
+        Cell(verdict, kind=f"wrap verdict {verdict_class(item.verdict)}"),
         Cell(
             length.missing or with_interval(length.estimate),
             length.estimate.difference,
@@ -343,8 +343,9 @@ def _comparison_row(item: Comparison, parts: bool) -> list[Cell]:
             words,
         ),
         Cell(number(corrected, ".2g"), corrected, both, words),
-        Cell(number(length.estimate.smallest, ".2f"), length.estimate.smallest, both, words),
+        Cell(number(smallest, ".2f"), smallest, both, words),
         *([_beyond(item, words)] if parts else []),
+        Cell(with_interval(item.estimate), item.difference, both, words),
         Cell(effect, item.effect, both, words),
     ]
     for count in (item.higher, item.ties):
