@@ -10,12 +10,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from twinlens.errors import StudyError
+from twinlens.studies.analysis.comparison_rows import flat
 from twinlens.studies.analysis.comparisons import (
     MINIMUM_RATED_ANSWER,
     Comparison,
     Question,
     Record,
-    flat,
 )
 from twinlens.studies.analysis.profiles import Profile
 from twinlens.studies.analysis.scoring import Score, Settings

@@ -18,6 +18,13 @@ import numpy as np
 from twinlens.contract.words import SIDES, Side
 from twinlens.measures.density import FloatArray
 from twinlens.studies.analysis import inference
+from twinlens.studies.analysis.controls import (
+    Controls,
+    controls_of,
+    paired_controls,
+    score_of,
+    values,
+)
 from twinlens.studies.analysis.inference import SMALLEST_PAIRED, SMALLEST_SAMPLE, Estimate, Test
 from twinlens.studies.analysis.scoring import Score
 
@@ -25,8 +32,6 @@ Question: TypeAlias = Literal["tuned against base", "followed against unfollowed
 Verdict: TypeAlias = Literal["holds", "turns", "no difference shown", "too few", "confounded"]
 Level: TypeAlias = Literal["group", "category", "all"]
 Record: TypeAlias = dict[str, Any]
-#: The estimate of one number of all scores of a comparison.
-Measured: TypeAlias = Callable[[Callable[[Score], float]], Estimate]
 
 #: Table 1 of the paper leaves out rated answers of fewer tokens than this.
 MINIMUM_RATED_ANSWER = 5
@@ -54,46 +59,6 @@ class Sample:
     sd: float
     answer_length: float
     ids: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Controls:
-    """The same difference beyond what the rest of the prompt shows; only prompts that have a rest.
-
-    A tuned model whose densities are higher all over the prompt does not rest more on the
-    instruction. Each of the three below is blind to another form of that: to a rise that is the
-    same for the instruction and the rest, to one that is the same for every token, and to one by
-    the same factor.
-
-    Attributes
-    ----------
-    instruction, rest, span : (float, float)
-        Mean scores of the first and the second sample.
-    beyond_rest : Estimate
-        Difference in differences: of the instruction's score less the score of the rest.
-    beyond_span : Estimate
-        The same less the score of spans of equal length.
-    share : Estimate
-        Difference of the instruction's share of the prompt's density.
-    p : float
-        The largest of their three p, or 1 where their signs differ.
-    p_holm : float
-        p corrected over the rows of one question.
-    """
-
-    instruction: tuple[float, float]
-    rest: tuple[float, float]
-    span: tuple[float, float]
-    beyond_rest: Estimate
-    beyond_span: Estimate
-    share: Estimate
-    p: float
-    p_holm: float = math.nan
-
-    @property
-    def enough(self) -> bool:
-        """Whether enough prompts have a rest."""
-        return self.beyond_rest.n >= SMALLEST_PAIRED
 
 
 @dataclass(frozen=True)
@@ -263,7 +228,7 @@ def _base_against_tuned(
 ) -> Comparison:
     question: Question = "tuned against base"
     names: tuple[Side, Side] = SIDES
-    first, second = _values(base), _values(tuned)
+    first, second = values(base), values(tuned)
     low, high = inference.paired_interval(first, second)
     return Comparison(
         question=question,
@@ -280,12 +245,12 @@ def _base_against_tuned(
         tests=(*inference.welch(first, second, names), *inference.paired(first, second, names)),
         higher=int((second > first).sum()),
         ties=int((second == first).sum()),
-        controls=_paired_controls(base, tuned),
+        controls=paired_controls(base, tuned),
         length=LengthCheck(
             how=EQUAL_LENGTH[question],
-            estimate=inference.paired_estimate(_values(base_cut), _values(tuned_cut)),
+            estimate=inference.paired_estimate(values(base_cut), values(tuned_cut)),
             verdict="too few",
-            controls=_paired_controls(base_cut, tuned_cut),
+            controls=paired_controls(base_cut, tuned_cut),
         ),
     )
 
@@ -294,10 +259,10 @@ def _followed(
     group: str, level: Level, unfollowed: list[Score], followed: list[Score]
 ) -> Comparison:
     question: Question = "followed against unfollowed"
-    first, second = _values(unfollowed), _values(followed)
+    first, second = values(unfollowed), values(followed)
     low, high = inference.cohen_interval(first, second)
     effect = inference.cohen_d(first, second)
-    fit = _at_equal_length(unfollowed, followed, _score)
+    fit = _at_equal_length(unfollowed, followed, score_of)
     apart, together = (
         [score for score in sample if score.is_part] for sample in (unfollowed, followed)
     )
@@ -316,18 +281,18 @@ def _followed(
         tests=tuple(inference.welch(first, second, ("unfollowed", "followed"))),
         higher=None,
         ties=None,
-        controls=_controls(
+        controls=controls_of(
             apart,
             together,
             lambda number: inference.welch_estimate(
-                _values(apart, number), _values(together, number)
+                values(apart, number), values(together, number)
             ),
         ),
         length=LengthCheck(
             how=EQUAL_LENGTH[question],
             estimate=fit.estimate,
             verdict="too few",
-            controls=_controls(
+            controls=controls_of(
                 apart, together, lambda number: _at_equal_length(apart, together, number).estimate
             ),
             left_out=fit.left_out,
@@ -341,41 +306,7 @@ def _at_equal_length(
     first: Sequence[Score], second: Sequence[Score], number: Callable[[Score], float]
 ) -> inference.LengthFit:
     return inference.at_equal_length(
-        _values(first, number), _values(second, number), _lengths(first), _lengths(second)
-    )
-
-
-def _paired_controls(base: Sequence[Score], tuned: Sequence[Score]) -> Controls | None:
-    both = [(a, b) for a, b in zip(base, tuned, strict=True) if a.is_part and b.is_part]
-    first, second = [a for a, _ in both], [b for _, b in both]
-    return _controls(
-        first,
-        second,
-        lambda number: inference.paired_estimate(_values(first, number), _values(second, number)),
-    )
-
-
-def _controls(
-    first: Sequence[Score], second: Sequence[Score], measured: Measured
-) -> Controls | None:
-    if not first or not second:
-        return None
-
-    def means(number: Callable[[Score], float]) -> tuple[float, float]:
-        return float(_values(first, number).mean()), float(_values(second, number).mean())
-
-    three = (
-        measured(lambda score: score.score - score.rest),
-        measured(lambda score: score.score - score.span),
-        measured(lambda score: score.share),
-    )
-    agree = len({one.difference > 0 for one in three}) == 1
-    return Controls(
-        means(_score),
-        means(lambda score: score.rest),
-        means(lambda score: score.span),
-        *three,
-        p=float(np.max([one.p for one in three])) if agree else 1.0,
+        values(first, number), values(second, number), _lengths(first), _lengths(second)
     )
 
 
@@ -435,25 +366,17 @@ def _verdict(
     return length.verdict, why
 
 
-def _score(score: Score) -> float:
-    return score.score
-
-
-def _values(scores: Sequence[Score], number: Callable[[Score], float] = _score) -> FloatArray:
-    return np.array([number(score) for score in scores], dtype=np.float64)
-
-
 def _lengths(scores: Sequence[Score]) -> FloatArray:
     return np.array([score.answer_length for score in scores], dtype=np.float64)
 
 
 def _sample(label: str, scores: Sequence[Score]) -> Sample:
-    values = _values(scores)
+    numbers = values(scores)
     return Sample(
         label=label,
-        n=values.size,
-        mean=float(values.mean()),
-        sd=float(values.std()),
+        n=numbers.size,
+        mean=float(numbers.mean()),
+        sd=float(numbers.std()),
         answer_length=float(_lengths(scores).mean()),
         ids=tuple(score.id for score in scores),
     )
@@ -511,46 +434,3 @@ def _controls_p(item: Comparison, controls: Controls | None) -> float:
 
 def _with_holm(controls: Controls | None, p_holm: float) -> Controls | None:
     return None if controls is None else dataclasses.replace(controls, p_holm=p_holm)
-
-
-def flat(comparison: Comparison) -> Record:
-    """One row of the tidy table of groups: everything but the ids and the tests."""
-    record: Record = {
-        "question": comparison.question,
-        "group": comparison.group,
-        "level": comparison.level,
-    }
-    for name in ("first", "second"):
-        sample = dataclasses.asdict(getattr(comparison, name))
-        del sample["ids"]
-        record |= {f"{name}_{key}": value for key, value in sample.items()}
-    record |= dataclasses.asdict(comparison.estimate)
-    names = ("effect_name", "effect", "effect_low", "effect_high", "cohen_d", "higher", "ties")
-    record |= {name: getattr(comparison, name) for name in (*names, "plain", "verdict", "why")}
-    record |= _flat_controls("", comparison.controls)
-    length = comparison.length
-    record |= {
-        f"equal_length_{name}": getattr(length, name)
-        for name in ("how", "verdict", "left_out", "spread", "missing")
-    }
-    record |= {
-        f"equal_length_{key}": value for key, value in dataclasses.asdict(length.estimate).items()
-    }
-    return record | _flat_controls("equal_length_", length.controls)
-
-
-def _flat_controls(lead: str, controls: Controls | None) -> Record:
-    """Columns of the controls; they are there, empty, where there are none."""
-    record: Record = {}
-    for name in ("instruction", "rest", "span"):
-        both = getattr(controls, name, (math.nan, math.nan))
-        record |= {f"{lead}part_{name}_first": both[0], f"{lead}part_{name}_second": both[1]}
-    nothing = Estimate(0, math.nan, math.nan, math.nan, math.nan, math.nan)
-    for name in ("beyond_rest", "beyond_span", "share"):
-        estimate = dataclasses.asdict(getattr(controls, name, nothing))
-        keys = ("n", "difference", "low", "high", "p")
-        record |= {f"{lead}{name}_{key}": estimate[key] for key in keys}
-    return record | {
-        f"{lead}controls_p": getattr(controls, "p", math.nan),
-        f"{lead}controls_p_holm": getattr(controls, "p_holm", math.nan),
-    }

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from twinlens.studies.analysis.analysis import Analysis
 from twinlens.studies.analysis.comparisons import (
@@ -12,11 +11,11 @@ from twinlens.studies.analysis.comparisons import (
     MINIMUM_RATED_ANSWER,
     SIGNIFICANCE,
     Comparison,
-    Controls,
     Question,
     Verdict,
     difference_verdict,
 )
+from twinlens.studies.analysis.controls import Controls
 from twinlens.studies.analysis.inference import (
     SMALLEST_PAIRED,
     SMALLEST_SAMPLE,
@@ -24,9 +23,10 @@ from twinlens.studies.analysis.inference import (
     paired_estimate,
 )
 from twinlens.studies.analysis.profiles import ANSWER, POSITION, Profile
+from twinlens.studies.analysis.study_finding import StudyFinding
 from twinlens.studies.analysis.variants import FORMULA_ALONE, ONE_LENGTH, VariantOutcome, shares
-from twinlens.studies.analysis.weight_changes import shown_components
-from twinlens.studies.data.change_tables import Changes, ChangeTable
+from twinlens.studies.analysis.weight_findings import weight_findings
+from twinlens.studies.data.change_tables import Changes
 
 _CLAIMS: dict[Question, str] = {
     "tuned against base": "The answers of tuned rest more on the instruction than those of base",
@@ -38,16 +38,6 @@ _WHOLE_CLAIMS: dict[Question, str] = {
     "followed against unfollowed": "Densities are more even over the prompt in answers of tuned "
     "that were judged good",
 }
-#: What a verdict says about a claim.
-SAYS: dict[Verdict, str] = {
-    "holds": "this holds here",
-    "turns": "here it is the other way round",
-    "no difference shown": "here no difference is shown",
-    "too few": "here are too few to say",
-    "confounded": "here it cannot be told",
-}
-
-
 #: What the ends of a profile against its middle make it, by paired t at 0.05.
 _SHAPES: dict[Verdict, str] = {
     "holds": "a U shape",
@@ -55,35 +45,6 @@ _SHAPES: dict[Verdict, str] = {
     "no difference shown": "no difference shown",
     "too few": "too few prompts",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was asked, and what came out.
-
-    Attributes
-    ----------
-    claim : str
-        What the paper says, or what was looked at.
-    verdict : Verdict or None
-        None where nothing was tested.
-    sentences : tuple of str
-        Each complete in itself, the most important first.
-    ids : tuple of str
-        Cases behind it; none for the weights.
-    """
-
-    claim: str
-    verdict: Verdict | None
-    sentences: tuple[str, ...]
-    ids: tuple[str, ...] = ()
-
-    @property
-    def texts(self) -> list[str]:
-        """The sentences, the first led in by the claim and what became of it."""
-        if self.verdict is None:
-            return list(self.sentences)
-        return [f"{self.claim}: {SAYS[self.verdict]}. {self.sentences[0]}", *self.sentences[1:]]
 
 
 def findings(
@@ -95,7 +56,7 @@ def findings(
 
 def find(
     analysis: Analysis, outcomes: Sequence[VariantOutcome], changes: Changes | None = None
-) -> list[Finding]:
+) -> list[StudyFinding]:
     """One finding per question, one about the profiles, and those about the weights."""
     found = []
     for question, claim in (_CLAIMS if analysis.has_parts else _WHOLE_CLAIMS).items():
@@ -111,14 +72,18 @@ def find(
         ids = (
             widest.second.ids if widest.higher is not None else widest.first.ids + widest.second.ids
         )
-        found.append(Finding(claim, widest.verdict, tuple(filter(None, sentences)), ids))
+        found.append(StudyFinding(claim, widest.verdict, tuple(filter(None, sentences)), ids))
     if analysis.scores:
-        found.append(Finding("What is compared, and what is missing", None, _missing(analysis)))
+        found.append(
+            StudyFinding("What is compared, and what is missing", None, _missing(analysis))
+        )
     profiles = tuple(_u_shape(analysis.profiles) + _driven(analysis.profiles))
     if profiles:
         behind = dict.fromkeys(case for profile in analysis.profiles for case in profile.ids)
-        found.append(Finding("Where in prompt and answer it lies", None, profiles, tuple(behind)))
-    return found + _weights(changes or {})
+        found.append(
+            StudyFinding("Where in prompt and answer it lies", None, profiles, tuple(behind))
+        )
+    return found + weight_findings(changes or {})
 
 
 def counted(count: int, noun: str) -> str:
@@ -377,71 +342,3 @@ def _driven(profiles: Sequence[Profile]) -> list[str]:
         "Share of answer tokens that the instruction drives (at least one instruction token above "
         f"the level threshold), mean over the answer: {', '.join(found)}."
     ]
-
-
-def _weights(changes: Changes) -> list[Finding]:
-    found = []
-    if "heads" in changes:
-        found.append(_heads(changes["heads"]))
-    for kind, words in (("task", "user tasks"), ("level", "linguistic levels")):
-        if kind in changes:
-            found.append(_labels(changes[kind], words))
-    if "rotation" in changes:
-        found.append(_rotation(changes["rotation"]))
-    return found
-
-
-def _heads(table: ChangeTable) -> Finding:
-    """All layers together are the last group of the table."""
-    everywhere = [row for row in table.rows if row["layers"] == table.rows[-1]["layers"]]
-    first, *others = everywhere
-    sentences = []
-    for row in others:
-        if row["share"] is None or first["share"] is None:
-            continue
-        text = (
-            f"Words of the list {row['list']!r} rise in {row['share']:.1%} of the heads where "
-            f"their number of pairs changed, those of {first['list']!r} in {first['share']:.1%} "
-            f"(layers {row['layers']}; {row['words']} and {first['words']} words"
-        )
-        p = "" if row["p"] is None else f"; Welch t over words, two-sided, p = {row['p']:.2g}"
-        sentences.append(f"{text}{p}).")
-    verdict = _two_sided(others[0], first) if others else None
-    claim = "Attention heads gain word pairs with instruction verbs"
-    return Finding(claim, verdict, tuple(sentences) or ("No head's word pairs changed.",))
-
-
-def _two_sided(row: Mapping[str, float | None], first: Mapping[str, float | None]) -> Verdict:
-    second, before, p = row["share"], first["share"], row["p"]
-    if second is None or before is None or p is None:
-        return "too few"
-    if p >= SIGNIFICANCE:
-        return "no difference shown"
-    return "holds" if second > before else "turns"
-
-
-def _labels(table: ChangeTable, words: str) -> Finding:
-    base, *rest = table.parameters["models"]
-    everywhere = [row for row in table.rows if row["layers"] == table.rows[-1]["layers"]]
-    said = []
-    for row in everywhere:
-        before = row[f"mean_{base}"]
-        if not rest or before is None or row[f"mean_{rest[0]}"] is None:
-            continue
-        p = "" if row["p"] is None else f" (p = {row['p']:.2g})"
-        said.append(f"{row['label']} {before:.1%} and {row[f'mean_{rest[0]}']:.1%}{p}")
-    text = f"Share of named concepts per label, {base} and {rest[0] if rest else '-'}: "
-    return Finding(f"How the concepts spread over {words}", None, (f"{text}{'; '.join(said)}.",))
-
-
-def _rotation(table: ChangeTable) -> Finding:
-    k = shown_components(table)
-    rows = [row for row in table.rows if row["k"] == k]
-    most = max(rows, key=lambda row: row["mean"])
-    mean = sum(row["mean"] for row in rows) / len(rows)
-    text = (
-        f"The {k} leading concepts of a layer are turned by {mean:.1f} degrees on average over the "
-        f"layers, most in layer {most['layer']} ({most['mean']:.1f}); a random rotation turns them "
-        f"by {rows[0]['null_mean']:.1f}."
-    )
-    return Finding("How far the feed-forward concepts are turned", None, (text,))

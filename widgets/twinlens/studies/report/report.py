@@ -14,10 +14,11 @@ from twinlens.contract.words import SIDES, THEMES, ChartTheme, Side
 from twinlens.errors import TwinlensError
 from twinlens.studies.analysis.analysis import Analysis, frame_of
 from twinlens.studies.analysis.comparisons import Question
-from twinlens.studies.analysis.findings import Finding, counted, find
+from twinlens.studies.analysis.findings import counted, find
 from twinlens.studies.analysis.profiles import PARTS, Profile
 from twinlens.studies.analysis.scoring import Score, Settings
 from twinlens.studies.analysis.statistics import analyse
+from twinlens.studies.analysis.study_finding import StudyFinding
 from twinlens.studies.analysis.tables import all_records
 from twinlens.studies.analysis.variants import (
     Grid,
@@ -34,6 +35,7 @@ from twinlens.studies.data.published import PRINTED, Printed, PublishedCases
 from twinlens.studies.data.rows import Problem
 from twinlens.studies.report import drawing, figures, tables
 from twinlens.studies.report.page import case_panel, figures_json, page_html
+from twinlens.studies.report.published_table import published_table
 from twinlens.studies.report.tables import SIGNS, CaseSets, Cell, Column
 from twinlens.studies.report.weight_figures import weight_figures
 from twinlens.studies.report.weight_sections import weight_sections
@@ -252,7 +254,7 @@ def _sections(
     sets: CaseSets,
 ) -> Iterable[str]:
     if printed:
-        yield tables.published_table(analysis.comparisons, printed, sets)
+        yield published_table(analysis.comparisons, printed, sets)
     yield "<h2>What was found</h2>"
     yield "".join(_finding(one, sets) for one in find(analysis, outcomes, changes))
     for question in _asked(analysis):
@@ -294,7 +296,7 @@ def _sections(
         )
 
 
-def _finding(one: Finding, sets: CaseSets) -> str:
+def _finding(one: StudyFinding, sets: CaseSets) -> str:
     verdict = ""
     if one.verdict:
         kind = tables.verdict_class(one.verdict)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from twinlens.studies.analysis.comparisons import (
     DECIDING_TEST,
     EQUAL_LENGTH,
     Comparison,
-    Controls,
     Question,
     Verdict,
 )
+from twinlens.studies.analysis.controls import Controls
 from twinlens.studies.analysis.inference import SMALLEST_PAIRED, SMALLEST_SAMPLE, Estimate
 from twinlens.studies.analysis.variants import Share, VariantOutcome
-from twinlens.studies.data.published import Printed
 
 #: Verdicts as signs, of which the shape says enough.
 SIGNS: dict[Verdict, str] = {
@@ -196,7 +195,7 @@ def _beyond(item: Comparison, words: str) -> Cell:
     if item.controls is None:
         return Cell("–", math.nan)
     estimate = item.controls.beyond_rest
-    return Cell(with_interval(estimate), estimate.difference, _behind(item), words)
+    return Cell(with_interval(estimate), estimate.difference, behind_of(item), words)
 
 
 def control_table(comparisons: Sequence[Comparison], question: Question, sets: CaseSets) -> str:
@@ -219,7 +218,7 @@ def control_table(comparisons: Sequence[Comparison], question: Question, sets: C
     ]
     rows = []
     for item in mine:
-        controls, behind = item.controls, _behind(item)
+        controls, behind = item.controls, behind_of(item)
         assert controls is not None
         cut: Controls | None = item.length.controls
         corrected = cut.p_holm if cut else math.nan
@@ -246,60 +245,6 @@ def control_table(comparisons: Sequence[Comparison], question: Question, sets: C
     return table(caption, columns, rows, sets)
 
 
-def published_table(
-    comparisons: Sequence[Comparison],
-    printed: Mapping[tuple[Question, str], Printed],
-    sets: CaseSets,
-) -> str:
-    """The means that the paper prints beside those computed here."""
-    columns = [
-        Column("question", kind="text"),
-        Column("data", kind="text"),
-        *(
-            Column(f"{who} {what}")
-            for what in ("first mean", "second mean", "one-sided p")
-            for who in ("paper:", "here:")
-        ),
-        Column("prompts or answers here"),
-    ]
-    rows = []
-    same = 0
-    for item in comparisons:
-        of = printed.get((item.question, item.group))
-        if of is None:
-            continue
-        here = (f"{item.first.mean:.4f}", f"{item.second.mean:.4f}")
-        same += sum(a == b for a, b in zip(here, (of.first, of.second), strict=True))
-        p = item.test("Welch t, one-sided").p
-        behind = _behind(item)
-        words = f"{item.group}, {item.question}"
-        n = (item.first.n, item.second.n)
-        rows.append(
-            [
-                Cell(item.question),
-                Cell(item.group, cases=behind, words=words),
-                Cell(of.first, float(of.first)),
-                Cell(here[0], item.first.mean, item.first.ids, f"{words}, {item.first.label}"),
-                Cell(of.second, float(of.second)),
-                Cell(here[1], item.second.mean, item.second.ids, f"{words}, {item.second.label}"),
-                Cell(of.p),
-                Cell(number(p, ".2g"), p, behind, words),
-                Cell(
-                    str(n[0]) if item.higher is not None else f"{n[0]} and {n[1]}",
-                    sum(n),
-                    behind,
-                    words,
-                ),
-            ]
-        )
-    caption = (
-        f"Tables 1 and 2 of the paper (632 prompts) beside this computation: {same} of "
-        f"{2 * len(rows)} means are equal to the printed digit. First is base or unfollowed, "
-        "second tuned or followed."
-    )
-    return table(caption, columns, rows, sets) if rows else ""
-
-
 def with_interval(estimate: Estimate, form: str = "+.3f") -> str:
     """A difference with its interval, if it has one."""
     text = number(estimate.difference, form)
@@ -312,12 +257,13 @@ def _tint(label: str) -> str:
     return label if label in ("base", "tuned") else ""
 
 
-def _behind(item: Comparison) -> tuple[str, ...]:
+def behind_of(item: Comparison) -> tuple[str, ...]:
+    """Cases behind a comparison."""
     return item.second.ids if item.higher is not None else (*item.first.ids, *item.second.ids)
 
 
 def _comparison_row(item: Comparison, parts: bool) -> list[Cell]:
-    both = _behind(item)
+    both = behind_of(item)
     cells = [Cell(item.group, cases=both, words=item.group)]
     for sample in (item.first, item.second):
         words = f"{item.group}, {sample.label}"
@@ -373,8 +319,8 @@ def test_table(comparisons: Sequence[Comparison], question: Question, sets: Case
         words = f"{item.group}, {item.question}"
         rows.append(
             [
-                Cell(item.group, cases=_behind(item), words=item.group),
-                *(Cell(number(p, ".3g"), p, _behind(item), words) for p in p_values),
+                Cell(item.group, cases=behind_of(item), words=item.group),
+                *(Cell(number(p, ".3g"), p, behind_of(item), words) for p in p_values),
             ]
         )
     hypotheses = "; ".join(f"{test.name}: {test.hypothesis}" for test in mine[0].tests)
@@ -399,7 +345,7 @@ def variant_table(
         if o.question == question and o.variant != "combination"
     }
     groups = list(dict.fromkeys(group for _, group in mine))
-    behind = {c.group: _behind(c) for c in comparisons if c.question == question}
+    behind = {c.group: behind_of(c) for c in comparisons if c.question == question}
     rows = []
     for variant in dict.fromkeys(variant for variant, _ in mine):
         row = [Cell(variant)]
@@ -445,7 +391,7 @@ def share_table(
 ) -> str:
     """How many combinations of settings hold, vanish or turn, by setting and value."""
     mine = [s for s in shares if (s.question, s.group) == (question, group)]
-    behind = next(_behind(c) for c in comparisons if (c.question, c.group) == (question, group))
+    behind = next(behind_of(c) for c in comparisons if (c.question, c.group) == (question, group))
     total = next(share for share in mine if share.setting == "any")
     varied = [share for share in mine if share.combinations < total.combinations]
     chosen = [total, *sorted(varied, key=lambda share: (share.setting, _size(share.value)))]
