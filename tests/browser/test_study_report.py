@@ -37,7 +37,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> ReportFile:
 
     path = tmp_path_factory.mktemp("study") / "report.html"
     grid = Grid(levels=(10,), thresholds=(7,), norms=(4.0,))
-    return write_report(Planted(20, effect=1.0), path, grid=grid, bootstrap=50)
+    return write_report(Planted(20, effect=1.0), path, grid=grid)
 
 
 @pytest.fixture

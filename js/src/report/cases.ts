@@ -66,7 +66,9 @@ export function caseTable(
       });
     },
     scores() {
-      const values = names.map((name) => rows.map((row) => Number(cellOf(row, name).dataset.v)));
+      const values = names.map((name) =>
+        rows.map((row) => Number(cellOf(row, name).dataset.v || Number.NaN)),
+      );
       const [base, tuned, difference] = values as [number[], number[], number[]];
       return { base, tuned, difference };
     },
@@ -88,7 +90,8 @@ export function caseTable(
 
 /** Base, tuned and their difference as Python writes them: four digits, the difference signed. */
 function scoresUnder(variant: Variant, place: number): { text: string; value: string }[] {
-  const [base, tuned] = [variant.base[place]!, variant.tuned[place]!];
+  const [base, tuned] = [variant.base[place] ?? null, variant.tuned[place] ?? null];
+  if (base === null || tuned === null) return [0, 1, 2].map(() => ({ text: "–", value: "" }));
   const difference = tuned - base;
   return [base, tuned, difference].map((value, i) => {
     const sign = i === 2 && value >= 0 ? "+" : "";

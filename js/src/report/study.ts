@@ -5,8 +5,9 @@ import type { ThemeName } from "../contract/palette.ts";
 /** One change of settings, with the scores of every case under it. */
 export interface Variant {
   name: string;
-  base: number[];
-  tuned: number[];
+  /** Null where there is no instruction to score. */
+  base: (number | null)[];
+  tuned: (number | null)[];
 }
 
 /** Values of every case in each part; null where the profile is not about the case. */

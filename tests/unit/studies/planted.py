@@ -42,7 +42,8 @@ class Planted:
     """Random effects; what tuned gains on the instruction is `effect`.
 
     `lengths` are the mean answer lengths of base and tuned. `longer_when_followed` gives
-    followed answers that many more tokens; `followed_effect` a stronger instruction.
+    followed answers that many more tokens; `followed_effect` a stronger instruction. `flatter`
+    below 1 brings all tokens of tuned nearer to one another. `instruction` are its tokens.
     """
 
     pair = PAIR
@@ -55,12 +56,15 @@ class Planted:
         lengths: tuple[int, int] = (30, 30),
         followed_effect: float = 0.0,
         longer_when_followed: int = 0,
+        flatter: float = 1.0,
+        instruction: tuple[int, ...] = INSTRUCTION,
         groups: tuple[str, ...] = ("one", "two"),
         seed: int = 0,
     ) -> None:
         self.prompts, self.effect, self.lengths = prompts, effect, lengths
         self.followed_effect, self.longer = followed_effect, longer_when_followed
         self.groups, self.seed = groups, seed
+        self.flatter, self.instruction = flatter, instruction
 
     def __iter__(self) -> Iterator[Case]:
         for index in range(self.prompts):
@@ -77,7 +81,9 @@ class Planted:
                 boost = self.effect + self.followed_effect * followed
                 answer += self.longer * followed
             values = rng.exponential(size=(PROMPT_TOKENS, answer))
-            values[list(INSTRUCTION)] *= 1 + boost
+            values[list(self.instruction)] *= 1 + boost
+            if side == "tuned":
+                values **= self.flatter
             result.append(
                 Case(
                     id=f"p{index}",
@@ -91,8 +97,8 @@ class Planted:
                     values=values.astype(np.float32),
                     kind="effects",
                     scored=tuple(range(1, PROMPT_TOKENS)),
-                    instruction=INSTRUCTION,
-                    fragments=INSTRUCTION[:3],
+                    instruction=self.instruction,
+                    fragments=self.instruction[:3],
                     rating=(4 if followed else 1) if side == "tuned" else None,
                     followed=followed if side == "tuned" else None,
                     method="gradient_x_input",

@@ -77,7 +77,6 @@ def report_options(command: Any) -> Any:
             help="The instruction widened to sentences, or as it was marked.",
         ),
         click.option("--figures", is_flag=True, help="Save every figure as SVG and PNG too."),
-        click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap."),
     ):
         command = option(command)
     return command
@@ -269,7 +268,6 @@ def _report(
     budget_mb: float,
     spans: Literal["widened", "marked"],
     figures: bool,
-    seed: int,
     **parameters: Any,
 ) -> None:
     from twinlens.measures.density import DensityParameters
@@ -284,7 +282,6 @@ def _report(
         out / "report.html",
         settings=Settings(DensityParameters(**parameters), spans),
         problems=problems,
-        seed=seed,
         budget_mb=budget_mb,
     )
     tables = write_tables(
@@ -295,7 +292,7 @@ def _report(
     if as_json:
         summary = {
             "findings": statements,
-            "groups": page.analysis.records()["groups"],
+            "comparisons": page.analysis.records()["comparisons"],
             "set_aside": len(problems),
             "report": str(page.path),
             "tables": [str(path) for path in tables],

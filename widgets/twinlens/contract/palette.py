@@ -22,7 +22,7 @@ class Palette:
     background, shade, chosen : str
         Behind everything, behind what is apart or under the mouse, and behind a chosen row.
     ink, muted : str
-        Text and marks; text and marks that stand back, such as captions and what vanishes.
+        Text and marks; text and marks that stand back, such as captions and what is not shown.
     rule, marker : str
         Lines of tables and axes; the selected layer of a chart and other pale areas.
     absent, neutral : str

@@ -16,8 +16,50 @@ from twinlens.errors import PromptError
 #: First token, one past the last, and what the tokens are.
 Mark: TypeAlias = tuple[int, int, Segment]
 
+#: Code points ``[start, end)`` of a prompt.
+CharacterSpan: TypeAlias = tuple[int, int]
+
 #: The template's tokens stay what they are, whatever is marked over them.
 FIXED: tuple[Segment, Segment] = ("special", "template")
+
+
+def span_tokens(text: str, tokens: Sequence[Token], spans: Iterable[CharacterSpan]) -> list[int]:
+    """Indexes of the tokens that spans of a text stand for, as Wu et al. count them.
+
+    For each span the run from the first to the last token that has a character of it, blanks and
+    line breaks in between included, those at either end not; nor does a token belong to it that
+    shares no more than a blank with it. The union over the spans.
+
+    Parameters
+    ----------
+    text : str
+        That the tokens were cut from.
+    tokens : sequence of Token
+        With their offsets.
+    spans : iterable of CharacterSpan
+
+    Returns
+    -------
+    sorted list of int
+    """
+    chosen: set[int] = set()
+    for start, end in spans:
+        run = [i for i, token in enumerate(tokens) if _touches(text, token, start, end)]
+        if run:
+            chosen.update(range(run[0], run[-1] + 1))
+    return sorted(chosen)
+
+
+def _touches(text: str, token: Token, start: int, end: int) -> bool:
+    """Whether a token can be an end of the run of a span.
+
+    It has a character of the span that is no blank, and is more than a blank and a quote; or it
+    is part of a character that a later token completes.
+    """
+    if token.start == token.end and token.segment != "special":
+        return start <= token.start < end and bool(token.text.strip())
+    shared = text[max(token.start, start) : min(token.end, end)]
+    return bool(shared.strip()) and token.text != ' "'
 
 
 def segments(tokens: Sequence[Token], marks: Iterable[Mark] | None) -> list[Segment]:

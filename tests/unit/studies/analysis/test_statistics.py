@@ -9,8 +9,10 @@ import sys
 
 import numpy as np
 import pytest
+from twinlens.errors import StudyError
 from twinlens.measures.density import DensityParameters
-from twinlens.studies.analysis.comparisons import verdict
+from twinlens.studies.analysis import inference
+from twinlens.studies.analysis.comparisons import difference_verdict
 from twinlens.studies.analysis.profiles import ANSWER, POSITION
 from twinlens.studies.analysis.scoring import Settings, scores
 from twinlens.studies.analysis.statistics import analyse
@@ -20,82 +22,33 @@ from tests.unit.studies.planted import Planted
 RAW = Settings(DensityParameters(normalisation="raw", aggregation="mean"))
 
 
-def overall(cases, settings=None, question="tuned against base"):
-    return analyse(cases, settings, bootstrap=200).comparison(question, "all prompts")
-
-
-def test_a_planted_effect_is_found():
-    found = overall(Planted(effect=1.5))
-    assert found.verdict == "holds"
-    assert found.length.verdict == "holds"
-    assert not found.length.explained
-    assert 0 < found.effect_low < found.effect < found.effect_high
-
-
-def test_a_planted_opposite_effect_is_found():
-    assert overall(Planted(effect=-0.6)).verdict == "turns"
-
-
-@pytest.mark.slow
-def test_no_effect_is_found_at_the_nominal_rate():
-    """Without an effect, 5 % of the samples are called different."""
-    false_alarms = sum(
-        overall(Planted(30, seed=seed), RAW).verdict != "vanishes" for seed in range(40)
-    )
-    assert false_alarms <= 6
-
-
-def test_longer_answers_alone_are_called_what_they_are():
-    found = overall(Planted(lengths=(60, 20)), RAW)
-    assert found.verdict == "turns"
-    assert found.length.verdict == "vanishes"
-    assert found.length.explained
-    assert found.first.answer_length > 2 * found.second.answer_length
-    turned_round = overall(Planted(lengths=(20, 60)), RAW)
-    assert turned_round.verdict == "holds"
-    assert turned_round.length.explained
-
-
-def test_a_true_effect_survives_the_length_check():
-    found = overall(Planted(effect=3.0, lengths=(30, 60)), RAW)
-    assert found.verdict == "holds"
-    assert not found.length.explained
-
-
-def test_longer_followed_answers_alone_are_called_what_they_are():
-    question = "followed against unfollowed"
-    found = overall(Planted(60, longer_when_followed=30, lengths=(30, 12)), RAW, question)
-    assert found.verdict == "holds"
-    assert found.length.explained
-    real = overall(Planted(60, followed_effect=3.0), RAW, question)
-    assert real.verdict == "holds"
-    assert not real.length.explained
-
-
-def test_groups_come_with_corrected_p_values():
-    analysis = analyse(Planted(effect=0.5), bootstrap=50)
+def test_one_table_is_one_family():
+    analysis = analyse(Planted(effect=0.5))
     pair = [c for c in analysis.comparisons if c.question == "tuned against base"]
     assert [(c.level, c.group) for c in pair] == [
         ("group", "one"),
         ("group", "two"),
         ("all", "all prompts"),
     ]
-    p = sorted(c.test("paired t, two-sided").p for c in pair[:2])
-    holm = sorted(c.test("paired t, two-sided").p_holm for c in pair[:2])
-    assert holm == pytest.approx([min(1, 2 * p[0]), max(2 * p[0], p[1])])
-    alone = pair[2].test("paired t, two-sided")
-    assert alone.p_holm == pytest.approx(alone.p)
+    plain = [c.test("paired t, two-sided") for c in pair]
+    corrected = inference.adjust([test.p for test in plain], "holm")
+    assert [test.p_holm for test in plain] == corrected
+    assert [c.estimate.p for c in pair] == pytest.approx([test.p for test in plain])
+    at_equal = [c.length.estimate for c in pair]
+    corrected = inference.adjust([one.p for one in at_equal], "holm")
+    assert [one.p_holm for one in at_equal] == corrected
+    assert any(one.p_holm > one.p for one in at_equal)
 
 
 def test_short_answers_are_left_out_of_the_judged_only():
-    analysis = analyse(Planted(30, lengths=(30, 5)), bootstrap=50)
+    analysis = analyse(Planted(30, lengths=(30, 5)))
     judged = analysis.comparison("followed against unfollowed", "all prompts")
     assert judged.first.n + judged.second.n < 30
     assert analysis.comparison("tuned against base", "all prompts").first.n == 30
 
 
 def test_every_number_carries_its_settings():
-    analysis = analyse(Planted(6), RAW, bootstrap=20)
+    analysis = analyse(Planted(6), RAW)
     for name, records in analysis.records().items():
         assert records, name
         for record in records:
@@ -126,7 +79,7 @@ def test_profiles_find_a_planted_edge():
     for case in Planted(10):
         case.values[1:3] *= 20
         cases.append(case)
-    analysis = analyse(cases, bootstrap=20)
+    analysis = analyse(cases)
     along = next(p for p in analysis.profiles if (p.name, p.side) == (POSITION, "tuned"))
     assert along.ids == tuple(f"p{i}" for i in range(10))
     curve = [point.mean for point in along.points]
@@ -140,11 +93,33 @@ def test_profiles_find_a_planted_edge():
     assert all(((p.values >= 0) & (p.values <= 1)).all() for p in driven)
 
 
-def test_verdicts():
-    assert verdict(1, 0.01) == "holds"
-    assert verdict(-1, 0.01) == "turns"
-    assert verdict(1, 0.05) == "vanishes"
-    assert verdict(1, math.nan) == "unknown"
+def test_verdicts_on_a_difference():
+    assert difference_verdict(1, 0.01) == "holds"
+    assert difference_verdict(-1, 0.01) == "turns"
+    assert difference_verdict(1, 0.05) == "no difference shown"
+    assert difference_verdict(0, math.nan) == "no difference shown"
+    assert difference_verdict(1, math.nan) == "too few"
+    assert difference_verdict(1, 0.01, enough=False) == "too few"
+
+
+def test_tables_are_frames():
+    pytest.importorskip("pandas")
+    analysis = analyse(Planted(12))
+    frame = analysis.to_frame("comparisons")
+    assert list(frame["verdict"]) == [c.verdict for c in analysis.comparisons]
+    assert frame["beyond_rest_difference"].notna().all()
+    for name, records in analysis.records().items():
+        assert len(analysis.to_frame(name)) == len(records)
+    with pytest.raises(StudyError, match="one of scores, comparisons, tests, profiles, counts"):
+        analysis.to_frame("groups")
+
+
+def test_a_notebook_shows_the_findings():
+    analysis = analyse(Planted(12, groups=("<b>",)))
+    text = analysis._repr_html_()
+    assert "Mean score" in text
+    assert "12 prompts, each with an answer of base and one of tuned" in text
+    assert "<b>" not in text
 
 
 @pytest.mark.slow

@@ -10,8 +10,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from twinlens.measures import density
 from twinlens.studies.analysis.scoring import score_pair
 from twinlens.studies.analysis.statistics import analyse
-from twinlens.studies.analysis.variants import PUBLISHED as UNCHANGED
 from twinlens.studies.analysis.variants import (
+    FORMULA_ALONE,
+    ONE_LENGTH,
     Grid,
     histogram_density,
     level_histogram,
@@ -19,6 +20,7 @@ from twinlens.studies.analysis.variants import (
     score_variants,
     shares,
 )
+from twinlens.studies.analysis.variants import PUBLISHED as UNCHANGED
 from twinlens.studies.data.cases import paired
 from twinlens.studies.data.published import import_published
 
@@ -51,14 +53,14 @@ def test_every_combination_is_the_plain_score():
 
 def test_the_published_variant_is_the_analysis():
     cases = Planted(20, effect=0.5)
-    analysis = analyse(cases, bootstrap=100)
-    for outcome in robustness(cases, SMALL, bootstrap=100):
+    analysis = analyse(cases)
+    for outcome in robustness(cases, SMALL):
         if outcome.variant != UNCHANGED:
             continue
         found = analysis.comparison(outcome.question, outcome.group)
         assert outcome.difference == pytest.approx(found.difference)
         assert outcome.effect == pytest.approx(found.effect)
-        assert outcome.verdict == found.verdict
+        assert outcome.verdict == found.plain
         assert outcome.effect_low == pytest.approx(found.effect_low, abs=1e-9, nan_ok=True)
 
 
@@ -71,14 +73,14 @@ def verdicts(outcomes, group="all prompts", question="tuned against base"):
     }
 
 
-def test_an_effect_of_length_turns_and_vanishes_in_the_table():
-    found = verdicts(robustness(Planted(40, lengths=(60, 20)), SMALL, bootstrap=20))
-    assert found["not divided, mean over tokens (the formula alone)"] == "turns"
-    assert found["not divided, mean, answers of one length"] == "vanishes"
+def test_an_effect_of_length_is_gone_at_one_length():
+    found = verdicts(robustness(Planted(40, lengths=(60, 20)), SMALL))
+    assert found[FORMULA_ALONE] == "turns"
+    assert found[ONE_LENGTH] == "no difference shown"
 
 
 def test_a_strong_effect_holds_everywhere():
-    outcomes = robustness(Planted(40, effect=4.0), SMALL, bootstrap=20)
+    outcomes = robustness(Planted(40, effect=4.0), SMALL)
     totals = [share for share in shares(outcomes) if share.setting == "any"]
     together = next(
         s for s in totals if (s.question, s.group) == ("tuned against base", "all prompts")
@@ -97,9 +99,12 @@ def test_no_cases_give_no_outcomes():
 
 @needs_published
 def test_the_sign_turns_on_the_published_cases_without_the_division():
-    outcomes = robustness(import_published(PUBLISHED), bootstrap=20)
+    outcomes = robustness(import_published(PUBLISHED))
     found = verdicts(outcomes)
-    assert found[UNCHANGED] == "holds"
+    assert next(o for o in outcomes if o.group == "all prompts").p == pytest.approx(
+        0.01742, abs=1e-5
+    )
+    assert found[UNCHANGED] == "no difference shown"  # by Holm over the four groups
     turned = next(
         o
         for o in outcomes
@@ -113,8 +118,16 @@ def test_the_sign_turns_on_the_published_cases_without_the_division():
 
 @needs_release
 def test_the_complete_release():
-    outcomes = robustness(import_published(RELEASE), bootstrap=20)
-    for group in ("self-instruct", "lima", "mt-bench", "all prompts"):
+    outcomes = robustness(import_published(RELEASE))
+    for group in ("self-instruct", "lima", "all prompts"):
         found = verdicts(outcomes, group)
         assert found[UNCHANGED] == "holds"
-        assert found["not divided, mean over tokens (the formula alone)"] == "turns"
+        assert found[FORMULA_ALONE] == "turns"
+    one_length = next(
+        o
+        for o in outcomes
+        if o.variant == ONE_LENGTH
+        and (o.question, o.group) == ("tuned against base", "all prompts")
+    )
+    assert one_length.verdict == "holds"
+    assert f"{one_length.difference:.3f} {one_length.p:.1e}" == "0.322 1.3e-10"

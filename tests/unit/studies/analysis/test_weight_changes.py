@@ -136,13 +136,11 @@ def test_the_report_of_a_study_holds_what_lies_in_its_folder(changes, tmp_path):
     assert Store(store.folder).changes["heads"].rows == changes["heads"].rows
     cases = Planted(6)
     grid = Grid(levels=(10,), thresholds=(7,), norms=(4.0,), normalisations=("raw",))
-    page = write_report(
-        cases, tmp_path / "r.html", grid=grid, bootstrap=20, budget_mb=0, changes=store.changes
-    )
+    page = write_report(cases, tmp_path / "r.html", grid=grid, budget_mb=0, changes=store.changes)
     text = page.path.read_text()
     for title in ("word pairs with instruction verbs?", "user tasks", "concepts turned?"):
         assert title in text
-    analysis = analyse(cases, bootstrap=20)
+    analysis = analyse(cases)
     claims = [one.claim for one in find(analysis, page.outcomes, changes)]
     assert claims[-1] == "How far the feed-forward concepts are turned"
     files = write_tables(analysis, page.outcomes, tmp_path / "t", changes=changes)

@@ -307,3 +307,22 @@ def test_the_complete_release_gives_the_papers_numbers():
         for point in profile.points
     ]
     assert " ".join(base) == "0.366 0.239 0.214 0.213 0.194 0.199 0.197 0.188 0.198 0.383"
+    # The instruction rises, the rest of the prompt does not.
+    controls = found.comparison("tuned against base", "all prompts").controls
+    assert controls is not None
+    assert controls.beyond_rest.n == found.counts["instruction is a part"] == 299
+    assert found.counts["whole prompt is the instruction"] == 333
+    means = [f"{mean:.3f}" for mean in (*controls.instruction, *controls.rest)]
+    assert means == ["0.868", "1.053", "0.969", "0.951"]
+    assert f"{controls.beyond_rest.difference:.3f} {controls.beyond_rest.p:.0e}" == "0.202 4e-06"
+    verdicts = {
+        c.group: (c.verdict, c.why)
+        for c in found.comparisons
+        if c.question == "tuned against base" and c.level != "category"
+    }
+    assert verdicts == {
+        "self-instruct": ("holds", ""),
+        "lima": ("confounded", "not told from the rest of the prompt"),
+        "mt-bench": ("no difference shown", ""),
+        "all prompts": ("holds", ""),
+    }

@@ -30,7 +30,7 @@ def test_ratings_decide_who_is_compared():
         f"p{i}": followed(i)[1].values.sum() > followed(i + 30)[1].values.sum() for i in range(30)
     }
     ratings = {name: bool(value) for name, value in high.items()}
-    found = analyse(rate(Planted(30), ratings), bootstrap=20).comparison(QUESTION, "all prompts")
+    found = analyse(rate(Planted(30), ratings)).comparison(QUESTION, "all prompts")
     assert set(found.second.ids) == {name for name, value in ratings.items() if value}
 
 

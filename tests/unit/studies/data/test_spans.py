@@ -11,9 +11,9 @@ from twinlens.studies.data.spans import (
     find_span,
     parse_annotation,
     sentences,
-    span_tokens,
     widen,
 )
+from twinlens.traces.marks import span_tokens
 
 from tests.unit.studies.published_data import PUBLISHED, needs_published
 
@@ -66,9 +66,12 @@ def test_tokens_of_a_span_lose_blanks_and_quotes_at_the_ends():
     for piece in pieces:
         tokens.append(Token(0, piece, start, start + len(piece)))
         start += len(piece)
-    assert span_tokens(tokens, [(3, 14)]) == [2, 3]
-    assert span_tokens(tokens, [(0, 1), (7, 8)]) == [0, 3]
-    assert span_tokens(tokens, [(13, 14)]) == []
+    text = "".join(pieces)
+    assert span_tokens(text, tokens, [(3, 14)]) == [2, 3]
+    assert span_tokens(text, tokens, [(0, 1), (8, 9)]) == [0, 3]
+    assert span_tokens(text, tokens, [(13, 14)]) == []
+    assert span_tokens(text, tokens, [(5, 17)]) == [2, 3, 4, 5, 6]  # blanks in between count
+    assert span_tokens(text, tokens, [(0, 4)]) == [0]  # of ' "' it has the blank only
 
 
 @needs_published
@@ -87,4 +90,4 @@ def test_published_spans_and_tokens(model):
                 record["input_tokens"], record["input_offsets"], strict=True
             )
         ]
-        assert span_tokens(tokens, spans) == record["instruction_token_indices"]
+        assert span_tokens(prompt, tokens, spans) == record["instruction_token_indices"]

@@ -15,7 +15,7 @@ def figures():
     from twinlens.studies.analysis.statistics import analyse
     from twinlens.studies.report.figures import profile_figures
 
-    return profile_figures(analyse(Planted(2), bootstrap=5).profiles)
+    return profile_figures(analyse(Planted(2)).profiles)
 
 
 def test_without_a_browser_one_sentence_says_what_to_do(monkeypatch, tmp_path):

@@ -39,59 +39,29 @@ RAW = Settings(DensityParameters(normalisation="raw", aggregation="mean"))
 
 
 def said(cases, settings=None):
-    analysis = analyse(cases, settings, bootstrap=100)
-    return findings(analysis, robustness(cases, SMALL, bootstrap=20))
+    analysis = analyse(cases, settings)
+    return findings(analysis, robustness(cases, SMALL))
 
 
-def test_the_sentences_say_what_was_planted():
-    assert "this holds here" in said(Planted(effect=1.5))[0]
-    assert "It is not the answer length" in said(Planted(effect=1.5))[0]
-    nothing = said(Planted(30, seed=3), RAW)[0]
-    assert "no difference is shown" in nothing
-    longer = said(Planted(lengths=(20, 60)), RAW)[0]
-    assert "this holds here" in longer
-    assert "Answer length explains it" in longer
-    assert "Mean answer length 20 (base) and 60 tokens (tuned)" in longer
-    assert "the other way round" in said(Planted(lengths=(60, 20)), RAW)[0]
-
-
-def test_the_sentences_say_when_length_explains_a_part():
-    both = said(Planted(60, effect=0.4, lengths=(20, 60)), RAW)[0]
-    assert "this holds here" in both
-    share = int(re.search(r"Answer length explains a part of it: .* (\d+)% of what it is", both)[1])
-    assert 0 < share < 50
-
-
-def test_the_sentences_say_when_nothing_can_be_tested():
-    sentences = said(Planted(2, groups=("one",)))
-    assert "nan" not in " ".join(sentences)
-    assert "it cannot be tested" in sentences[1] or "it cannot be tested" in sentences[2]
-
-
-def test_the_sentences_name_the_settings_that_decide():
-    robust = said(Planted(lengths=(60, 20)))[1]
-    assert "Of 16 combinations of settings" in robust
-    assert "the sign turns" not in robust  # it is the same with the division
-    assert robust.endswith("the conclusion turns.")
-
-
-def test_the_sentences_say_that_the_sign_turns_without_the_division():
+def test_the_sentences_count_combinations_and_say_what_length_does():
+    robust = next(t for t in said(Planted(20, effect=1.5)) if "combinations" in t)
+    assert "Of 16 combinations of settings the score of tuned is higher in" in robust
     cases = Planted(20, effect=1.5)
     outcomes = [
         replace(outcome, difference=-1.0, verdict="turns")
         if outcome.variant == FORMULA_ALONE
         else outcome
-        for outcome in robustness(cases, SMALL, bootstrap=20)
+        for outcome in robustness(cases, SMALL)
     ]
-    robust = findings(analyse(cases, bootstrap=20), outcomes)[1]
-    assert "Without the division the sign turns" in robust
-    assert "difference -1.0000" in robust
+    robust = next(t for t in findings(analyse(cases), outcomes) if "combinations" in t)
+    assert "the difference is -1.0000" in robust
+    assert "length turns it, not the missing division" in robust
 
 
 def test_the_page_carries_everything_and_nothing_from_outside(tmp_path):
     problems = [Problem(7, "it has <no> text")]
     written = write_report(
-        Planted(8, effect=1.0), tmp_path / "r.html", grid=SMALL, problems=problems, bootstrap=50
+        Planted(8, effect=1.0), tmp_path / "r.html", grid=SMALL, problems=problems
     )
     text = written.path.read_text()
     assert written.panels == 8
@@ -128,19 +98,48 @@ def test_the_page_carries_everything_and_nothing_from_outside(tmp_path):
         kept = [values for values in profile if values is not None]
         assert len(kept) == len(known.ids)
         assert np.mean(kept, axis=0) == pytest.approx(known.values.mean(axis=0), abs=1e-3)
+    assert len(written.to_frame("robustness")) == len(written.outcomes)
+    assert list(written.to_frame()["group"]) == [c.group for c in written.analysis.comparisons]
+    assert "8 prompts, each with an answer of base" in written._repr_html_()
     everything = next(data["sets"][int(n)] for n, words in shown if words == "all prompts")
     assert everything == list(range(8))
 
 
 @pytest.mark.slow
 def test_cases_beyond_the_budget_come_without_their_panel(tmp_path):
-    written = write_report(Planted(6), tmp_path / "r.html", grid=SMALL, bootstrap=20, budget_mb=0.1)
+    written = write_report(Planted(6), tmp_path / "r.html", grid=SMALL, budget_mb=0.1)
     assert written.panels == 0
+
+
+def test_prompts_without_an_instruction_have_no_score(tmp_path):
+    class Some(Planted):
+        def both(self, index):
+            kept = super().both(index)
+            if index % 3:
+                return kept
+            return [replace(case, instruction=(), fragments=()) for case in kept]
+
+    written = write_report(Some(12), tmp_path / "r.html", grid=SMALL, budget_mb=0)
+    text = written.path.read_text()
+    data = json.loads(re.search(r'id="study-data">(.*?)</script>', text, re.S)[1])
+    for variant in data["variants"]:
+        assert [value is None for value in variant["tuned"]] == [i % 3 == 0 for i in range(12)]
+    assert "nan" not in text[text.index("<main>") : text.index("</main>")].lower()
+
+
+def test_a_study_without_instructions_has_a_report(tmp_path):
+    class Bare(Planted):
+        def both(self, index):
+            return [replace(case, instruction=(), fragments=()) for case in super().both(index)]
+
+    written = write_report(Bare(3), tmp_path / "r.html", grid=SMALL, budget_mb=0)
+    assert written.analysis.comparisons == ()
+    assert "What is compared, and what is missing" in written.path.read_text()
 
 
 def test_hostile_names_stay_text(tmp_path):
     cases = Planted(6, groups=("</script><script>window.hacked=1</script>", "<b>"))
-    text = write_report(cases, tmp_path / "r.html", grid=SMALL, bootstrap=20).path.read_text()
+    text = write_report(cases, tmp_path / "r.html", grid=SMALL).path.read_text()
     assert "<script>window.hacked" not in text
     assert "&lt;/script&gt;&lt;script&gt;window.hacked=1" in text
 
@@ -153,11 +152,11 @@ def test_no_cases_make_no_report(tmp_path):
 
 def test_tables_are_tidy_and_carry_their_settings(tmp_path):
     cases = Planted(8)
-    outcomes = robustness(cases, SMALL, bootstrap=20)
-    analysis = analyse(cases, RAW, bootstrap=20)
+    outcomes = robustness(cases, SMALL)
+    analysis = analyse(cases, RAW)
     files = write_tables(analysis, outcomes, tmp_path / "tables", pair=cases.pair)
     names = {path.name for path in files}
-    assert len(names) == 12
+    assert len(names) == 14
     for path in files:
         rows = (
             parquet.read_table(path).to_pylist()
@@ -198,10 +197,10 @@ def stored(folder, methods=(METHOD,)):
 def test_other_methods_are_variants_of_their_own(tmp_path):
     second = Method("occlusion", "o", "m", "s", True, "c")
     store = stored(tmp_path / "s", (METHOD, second))
-    outcomes = other_methods(store, bootstrap=20)
+    outcomes = other_methods(store)
     assert {outcome.variant for outcome in outcomes} == {"method: occlusion"}
     assert {outcome.method for outcome in outcomes} == {"occlusion"}
-    written = write_report(store, tmp_path / "r.html", grid=SMALL, bootstrap=20)
+    written = write_report(store, tmp_path / "r.html", grid=SMALL)
     assert "method: occlusion" in written.path.read_text()
 
 
@@ -215,11 +214,11 @@ def test_the_command_reports_again_without_models(tmp_path):
     )
     assert result.exit_code == 0
     summary = json.loads(result.output)
-    assert {(group["threshold"], group["normalisation"]) for group in summary["groups"]} == {
+    assert {(group["threshold"], group["normalisation"]) for group in summary["comparisons"]} == {
         (0, "raw")
     }
     assert (tmp_path / "s" / "report.html").exists()
-    assert (tmp_path / "s" / "tables" / "groups.csv").exists()
+    assert (tmp_path / "s" / "tables" / "comparisons.csv").exists()
 
 
 @pytest.mark.slow
@@ -242,7 +241,7 @@ def test_the_command_runs_a_study(tmp_path):
 
 @pytest.mark.slow
 def test_the_sentence_on_other_methods_says_what_is_not_known(tmp_path):
-    page = write_report(stored(tmp_path / "s"), tmp_path / "r.html", grid=SMALL, bootstrap=20)
+    page = write_report(stored(tmp_path / "s"), tmp_path / "r.html", grid=SMALL)
     assert "Only one attribution method is stored (gradient_x_input)" in page.path.read_text()
 
 
@@ -254,8 +253,10 @@ def test_the_command_reports_published_results(tmp_path):
     )
     assert result.exit_code == 0
     assert "Mean score 1.1006 (base) and 1.3531 (tuned), 40 prompts" in result.output
-    assert "the conclusion turns" in result.output
-    assert "Without the division the sign turns" in result.output
+    assert "by Holm over the table" in result.output
+    assert "In 20 of 40 the instruction is a part of the prompt" in result.output
     text = (tmp_path / "report.html").read_text()
+    assert text.index("Tables 1 and 2 of the paper (632 prompts)") < text.index("What was found")
+    assert all(f">{printed}<" in text for printed in ("0.9394", "1.1302", "2.5e-14"))
     for printed in ("0.8282 (0.4804)", "1.1129 (0.6282)", "0.9729 (0.6757)", "1.4635 (0.4763)"):
         assert printed in text

@@ -20,6 +20,7 @@ from twinlens.compute.models.loading import load_weights
 from twinlens.compute.pair import load_pair
 from twinlens.errors import DataError, Interrupted, PromptError, StudyError, UnknownBlockError
 from twinlens.measures.density import DensityParameters
+from twinlens.measures.summary import trace_score
 from twinlens.studies.analysis.scoring import Settings, scores
 from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.data import store as store_module
@@ -335,6 +336,27 @@ def test_with_one_model_at_a_time_models_are_loaded_by_batch(tmp_path, monkeypat
     assert same(store, run.study(both, MIXED, tmp_path / "b", batch_size=3, max_new_tokens=4)) == 12
 
 
+@pytest.mark.parametrize("methods", [("gradient_x_input",), ("gradient_x_input", "occlusion")])
+def test_panel_and_study_give_one_score(tmp_path, pair, methods):
+    """Blanks and line breaks inside a span count, those at its ends do not."""
+    prompt = "Rewrite the sentence.\n\nSay: it  now. The committee concurred.\n\nOutput:"
+    span = (0, len("Rewrite the sentence.\n\nSay: it  now. "))
+    row = {"id": "one", "prompt": prompt, "instruction": [list(span)]}
+    store = run.study(pair, [row], tmp_path / "s", methods=methods, max_new_tokens=8)
+    trace = trace_pair(pair, prompt, instruction=[span], response="own", max_new_tokens=8)
+    found = {score.side: score.score for score in scores(store)}
+    marked = trace.manifest.segment_positions("instruction")
+    text = [trace.manifest.prompt_tokens[place].text for place in marked]
+    assert {"\n", "\n\n"} & set(text)
+    assert not text[-1].isspace()
+    kept = store.trace("one")
+    for case in store:
+        assert list(case.instruction) == marked
+        panel = trace_score(trace, case.side, "gradient_x_input")
+        assert panel == pytest.approx(found[case.side], abs=1e-5)
+        assert trace_score(kept, case.side) == pytest.approx(found[case.side], abs=1e-5)
+
+
 def test_a_study_of_a_pair(tmp_path, pair):
     methods = ("gradient_x_input", "occlusion")
     store = run.study(pair, DATA, tmp_path / "s", methods=methods, max_new_tokens=12)
@@ -357,7 +379,7 @@ def test_a_study_of_a_pair(tmp_path, pair):
     again = Store(tmp_path / "s")
     wide = Settings(DensityParameters(threshold=0, normalisation="raw", answer_cut=4))
     assert [s.score for s in scores(again, wide)] == [s.score for s in scores(cases, wide)]
-    assert analyse(again, bootstrap=20).comparison("tuned against base", "all prompts")
+    assert analyse(again).comparison("tuned against base", "all prompts")
 
 
 @pytest.mark.parametrize("response", ["base", "tuned", "given"])
@@ -406,11 +428,11 @@ def test_a_study_and_its_analysis_have_tables(tmp_path, pair):
     assert list(table["side"]) == ["base", "tuned"]
     assert list(table["answer"]) == [case.answer for case in store]
     assert list(table["answer_length"]) == [case.values.shape[1] for case in store]
-    analysis = analyse(store, bootstrap=10)
+    analysis = analyse(store)
     assert list(analysis.to_frame()["score"]) == [score.score for score in analysis.scores]
     for name, records in analysis.records().items():
         assert len(analysis.to_frame(name)) == len(records)
-    with pytest.raises(StudyError, match="no table 'cases': one of scores, groups"):
+    with pytest.raises(StudyError, match="no table 'cases': one of scores, comparisons"):
         analysis.to_frame("cases")
     assert (
         repr(store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from twinlens.compute.text.spans import Spans, locate
 from twinlens.contract.manifest import Token
 from twinlens.contract.words import SIDES, Segment, Side
 from twinlens.errors import PromptError
+from twinlens.traces.marks import FIXED, span_tokens
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def read_prompt(
 ) -> Prompt:
     """Render a prompt, cut it into tokens and mark its segments.
 
-    A token belongs to a span if it covers at least one character of it that is not blank.
+    Which tokens a span stands for is said at `twinlens.traces.marks.span_tokens`.
 
     Parameters
     ----------
@@ -119,14 +121,15 @@ def read_prompt(
             segment = "special"
         elif whose is not None and not _inside(touched, own):
             segment = "template"
-        elif _covers(written.text, touched, marked["instruction"]):
-            segment = "instruction"
-        elif _covers(written.text, touched, marked["context"]):
-            segment = "context"
         piece = display(identifier)
         if segment != "special":
             piece = label(piece, written.text[slice(*place)])
         tokens.append(Token(identifier, piece, *place, segment))
+    by_precedence: tuple[Segment, Segment] = ("context", "instruction")  # the last one counts
+    for name in by_precedence:
+        for number in span_tokens(written.text, tokens, marked[name]):
+            if tokens[number].segment not in FIXED:
+                tokens[number] = dataclasses.replace(tokens[number], segment=name)
     settings = {"template": {"tuned": True, None: False}.get(whose, whose), **settings}
     note = _note(pair, made.ids)
     return Prompt(written.text, tuple(tokens), written.parts, settings, made.front, note)
@@ -227,7 +230,3 @@ def _note(pair: Models, ids: Sequence[int]) -> str:
 def _inside(token: Place, spans: Sequence[Place]) -> bool:
     """Whether a token begins in one of the spans, or holds a character of it."""
     return any(start < max(token[1], token[0] + 1) and token[0] < end for start, end in spans)
-
-
-def _covers(text: str, token: Place, spans: Sequence[Place]) -> bool:
-    return any(text[max(token[0], s) : min(token[1], e)].strip() for s, e in spans)

@@ -1,10 +1,15 @@
-"""Comparisons: base against tuned, followed against unfollowed, group by group."""
+"""Comparisons: base against tuned, followed against unfollowed, group by group.
+
+A verdict is about the claim that an answer rests more on the instruction. It needs the difference
+at equal answer length, and that difference beyond the rest of the prompt (`Controls`), each at
+0.05 after Holm's correction over all rows of one question.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -13,21 +18,34 @@ import numpy as np
 from twinlens.contract.words import SIDES, Side
 from twinlens.measures.density import FloatArray
 from twinlens.studies.analysis import inference
-from twinlens.studies.analysis.inference import Test
+from twinlens.studies.analysis.controls import (
+    Controls,
+    controls_of,
+    paired_controls,
+    score_of,
+    values,
+)
+from twinlens.studies.analysis.inference import SMALLEST_PAIRED, SMALLEST_SAMPLE, Estimate, Test
 from twinlens.studies.analysis.scoring import Score
 
 Question: TypeAlias = Literal["tuned against base", "followed against unfollowed"]
-Verdict: TypeAlias = Literal["holds", "turns", "vanishes", "unknown"]
+Verdict: TypeAlias = Literal["holds", "turns", "no difference shown", "too few", "confounded"]
 Level: TypeAlias = Literal["group", "category", "all"]
 Record: TypeAlias = dict[str, Any]
 
 #: Table 1 of the paper leaves out rated answers of fewer tokens than this.
 MINIMUM_RATED_ANSWER = 5
 SIGNIFICANCE = 0.05
-#: The test that decides a verdict, per question.
+#: The test that decides about a difference, per question.
 DECIDING_TEST: dict[Question, str] = {
     "tuned against base": "paired t, two-sided",
     "followed against unfollowed": "Welch t, two-sided",
+}
+#: What is compared at equal length, per question.
+EQUAL_LENGTH: dict[Question, str] = {
+    "tuned against base": "both answers of a prompt cut to the shorter one; paired t",
+    "followed against unfollowed": "a cubic spline of the logarithm of the answer length taken "
+    "out, where the lengths of both overlap; t with HC3 errors",
 }
 
 
@@ -45,25 +63,33 @@ class Sample:
 
 @dataclass(frozen=True)
 class LengthCheck:
-    """The same comparison with answer length taken out.
+    """The same comparison at equal answer length, on which the verdict rests.
 
     Attributes
     ----------
     how : str
         In words.
-    difference, p : float
-        Of the second sample against the first; p two-sided.
+    estimate : Estimate
+        Of the second sample against the first; NaN where it cannot be had.
     verdict : Verdict
-    explained : bool
-        The comparison holds or turns as it stands, but not so at equal length, where less than
-        half of the difference is left.
+        Of the difference, after Holm's correction.
+    controls : Controls or None
+        At equal length; None where no prompt has a rest.
+    left_out : int
+        Answers whose length does not occur in the other sample.
+    spread : float
+        sd of what the curve of length leaves; NaN where answers were cut.
+    missing : str
+        Why there is no estimate, in words.
     """
 
     how: str
-    difference: float
-    p: float
+    estimate: Estimate
     verdict: Verdict
-    explained: bool
+    controls: Controls | None
+    left_out: int = 0
+    spread: float = math.nan
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,22 +99,30 @@ class Comparison:
     Attributes
     ----------
     question : Question
-        The claim is that the second sample (tuned, followed) scores higher.
+        The claim is that the second sample (tuned, followed) rests more on the instruction.
     group : str
     level : {"group", "category", "all"}
     first, second : Sample
-    difference : float
-        Mean of second minus mean of first.
+    estimate : Estimate
+        Mean of second minus mean of first, at the answers' full length.
     effect_name : str
     effect, effect_low, effect_high : float
-        Effect size of the deciding test with its 95 % bootstrap interval.
+        Effect size of the deciding test with its 95 % interval.
     cohen_d : float
     tests : tuple of Test
-    higher : int or None
-        Prompts where the second score is higher, for pairs.
-    verdict : Verdict
-        Of the deciding test at 0.05: holds (second higher), turns (second lower), vanishes.
+    higher, ties : int or None
+        Prompts where the second score is higher, and where both are equal, for pairs.
+    plain : Verdict
+        Of the difference at full length, after Holm's correction.
+    controls : Controls or None
+        At full length; None where no prompt has a rest.
     length : LengthCheck
+    verdict : Verdict
+        About the claim: holds, turns (the opposite holds), no difference shown, too few, or
+        confounded: there is a difference, but it cannot be told from one of answer length or of
+        the prompt as a whole.
+    why : str
+        What the verdict rests on, if not on the plain difference; empty otherwise.
     """
 
     question: Question
@@ -96,7 +130,7 @@ class Comparison:
     level: Level
     first: Sample
     second: Sample
-    difference: float
+    estimate: Estimate
     effect_name: str
     effect: float
     effect_low: float
@@ -104,22 +138,35 @@ class Comparison:
     cohen_d: float
     tests: tuple[Test, ...]
     higher: int | None
-    verdict: Verdict
+    ties: int | None
+    controls: Controls | None
     length: LengthCheck
+    plain: Verdict = "too few"
+    verdict: Verdict = "too few"
+    why: str = ""
+
+    @property
+    def difference(self) -> float:
+        """Mean of second minus mean of first."""
+        return self.estimate.difference
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are enough prompts, or answers of both samples, for a verdict."""
+        if self.higher is not None:
+            return self.first.n >= SMALLEST_PAIRED
+        return min(self.first.n, self.second.n) >= SMALLEST_SAMPLE
 
     def test(self, name: str) -> Test:
         """One of its tests by name."""
         return next(test for test in self.tests if test.name == name)
 
 
-def compare(
-    scores: Sequence[Score],
-    at_equal_length: Sequence[Score],
-    *,
-    bootstrap: int = 2000,
-    seed: int = 0,
-) -> list[Comparison]:
+def compare(scores: Sequence[Score], at_equal_length: Sequence[Score]) -> list[Comparison]:
     """Comparisons of both questions, for every group, category, and all prompts together.
+
+    Prompts without an instruction token are left out. Where no instruction at all is a proper
+    part of its prompt the scores are those of whole prompts, and verdicts are about them.
 
     Parameters
     ----------
@@ -128,20 +175,17 @@ def compare(
     at_equal_length : sequence of Score
         The same with both answers cut to the shorter one.
     """
-    base, tuned = _sides(scores)
-    base_cut, tuned_cut = _sides(at_equal_length)
+    kept = [score.instruction_length > 0 for score in scores]
+    base, tuned = _sides([score for score, keep in zip(scores, kept, strict=True) if keep])
+    cut = [score for score, keep in zip(at_equal_length, kept, strict=True) if keep]
+    base_cut, tuned_cut = _sides(cut)
     found: list[Comparison] = []
     for level, group, chosen in parts(tuned):
         found.append(
             _base_against_tuned(
                 group,
                 level,
-                [base[i] for i in chosen],
-                [tuned[i] for i in chosen],
-                [base_cut[i] for i in chosen],
-                [tuned_cut[i] for i in chosen],
-                bootstrap,
-                seed,
+                *([of[i] for i in chosen] for of in (base, tuned, base_cut, tuned_cut)),
             )
         )
         judged = [tuned[i] for i in chosen if tuned[i].followed is not None]
@@ -149,8 +193,9 @@ def compare(
         unfollowed = [score for score in judged if not score.followed]
         followed = [score for score in judged if score.followed]
         if unfollowed and followed:
-            found.append(_followed(group, level, unfollowed, followed, bootstrap, seed))
-    return _corrected(found)
+            found.append(_followed(group, level, unfollowed, followed))
+    has_parts = any(score.is_part for score in tuned)
+    return [_decided(item, has_parts) for item in _corrected(found)]
 
 
 def _sides(scores: Sequence[Score]) -> tuple[list[Score], list[Score]]:
@@ -180,109 +225,145 @@ def _base_against_tuned(
     tuned: list[Score],
     base_cut: list[Score],
     tuned_cut: list[Score],
-    bootstrap: int,
-    seed: int,
 ) -> Comparison:
     question: Question = "tuned against base"
     names: tuple[Side, Side] = SIDES
-    first, second = _values(base), _values(tuned)
-    cut_first, cut_second = _values(base_cut), _values(tuned_cut)
-    tests = (*inference.welch(first, second, names), *inference.paired(first, second, names))
-    low, high = inference.paired_interval(first, second, count=bootstrap, seed=seed)
-    difference = float(second.mean() - first.mean())
-    cut_difference = float(cut_second.mean() - cut_first.mean())
-    cut_p = inference.paired_t(cut_first, cut_second)[2]
-    decided = verdict(difference, _deciding(tests, question).p)
-    cut_verdict = verdict(cut_difference, cut_p)
+    first, second = values(base), values(tuned)
+    low, high = inference.paired_interval(first, second)
     return Comparison(
         question=question,
         group=group,
         level=level,
         first=_sample("base", base),
         second=_sample("tuned", tuned),
-        difference=difference,
+        estimate=inference.paired_estimate(first, second),
         effect_name="paired d",
         effect=inference.paired_d(first, second),
         effect_low=low,
         effect_high=high,
         cohen_d=inference.cohen_d(first, second),
-        tests=tests,
+        tests=(*inference.welch(first, second, names), *inference.paired(first, second, names)),
         higher=int((second > first).sum()),
-        verdict=decided,
+        ties=int((second == first).sum()),
+        controls=paired_controls(base, tuned),
         length=LengthCheck(
-            how="both answers of a prompt cut to the shorter one; paired t",
-            difference=cut_difference,
-            p=cut_p,
-            verdict=cut_verdict,
-            explained=_explained(decided, difference, cut_verdict, cut_difference),
+            how=EQUAL_LENGTH[question],
+            estimate=inference.paired_estimate(values(base_cut), values(tuned_cut)),
+            verdict="too few",
+            controls=paired_controls(base_cut, tuned_cut),
         ),
     )
 
 
 def _followed(
-    group: str,
-    level: Level,
-    unfollowed: list[Score],
-    followed: list[Score],
-    bootstrap: int,
-    seed: int,
+    group: str, level: Level, unfollowed: list[Score], followed: list[Score]
 ) -> Comparison:
     question: Question = "followed against unfollowed"
-    first, second = _values(unfollowed), _values(followed)
-    tests = tuple(inference.welch(first, second, ("unfollowed", "followed")))
-    low, high = inference.cohen_interval(first, second, count=bootstrap, seed=seed)
-    difference = float(second.mean() - first.mean())
-    decided = verdict(difference, _deciding(tests, question).p)
-    level_difference, level_p = inference.difference_at_equal_length(
-        first, second, _lengths(unfollowed), _lengths(followed)
-    )
-    level_verdict = verdict(level_difference, level_p)
+    first, second = values(unfollowed), values(followed)
+    low, high = inference.cohen_interval(first, second)
     effect = inference.cohen_d(first, second)
+    fit = _at_equal_length(unfollowed, followed, score_of)
+    apart, together = (
+        [score for score in sample if score.is_part] for sample in (unfollowed, followed)
+    )
     return Comparison(
         question=question,
         group=group,
         level=level,
         first=_sample("unfollowed", unfollowed),
         second=_sample("followed", followed),
-        difference=difference,
+        estimate=inference.welch_estimate(first, second),
         effect_name="Cohen's d",
         effect=effect,
         effect_low=low,
         effect_high=high,
         cohen_d=effect,
-        tests=tests,
+        tests=tuple(inference.welch(first, second, ("unfollowed", "followed"))),
         higher=None,
-        verdict=decided,
+        ties=None,
+        controls=controls_of(
+            apart,
+            together,
+            lambda number: inference.welch_estimate(
+                values(apart, number), values(together, number)
+            ),
+        ),
         length=LengthCheck(
-            how="linear regression on the logarithm of the answer length",
-            difference=level_difference,
-            p=level_p,
-            verdict=level_verdict,
-            explained=_explained(decided, difference, level_verdict, level_difference),
+            how=EQUAL_LENGTH[question],
+            estimate=fit.estimate,
+            verdict="too few",
+            controls=controls_of(
+                apart, together, lambda number: _at_equal_length(apart, together, number).estimate
+            ),
+            left_out=fit.left_out,
+            spread=fit.spread,
+            missing=fit.lengths,
         ),
     )
 
 
-def verdict(difference: float, p: float, alpha: float = SIGNIFICANCE) -> Verdict:
-    """What a difference and its two-sided p say about the claim that it is positive."""
-    if not (math.isfinite(difference) and math.isfinite(p)):
-        return "unknown"
-    if p >= alpha:
-        return "vanishes"
+def _at_equal_length(
+    first: Sequence[Score], second: Sequence[Score], number: Callable[[Score], float]
+) -> inference.LengthFit:
+    return inference.at_equal_length(
+        values(first, number), values(second, number), _lengths(first), _lengths(second)
+    )
+
+
+def difference_verdict(difference: float, p: float, *, enough: bool = True) -> Verdict:
+    """What a difference and its two-sided p say: second higher, lower, or not shown to differ."""
+    if not enough or not math.isfinite(difference):
+        return "too few"
+    if difference == 0 or (math.isfinite(p) and p >= SIGNIFICANCE):
+        return "no difference shown"
+    if not math.isfinite(p):
+        return "too few"
     return "holds" if difference > 0 else "turns"
 
 
-def _explained(decided: Verdict, difference: float, at_equal_length: Verdict, left: float) -> bool:
-    lost = at_equal_length not in (decided, "unknown")
-    return decided in ("holds", "turns") and lost and left / difference < 0.5
+def _decided(item: Comparison, has_parts: bool) -> Comparison:
+    """Fill in the verdicts, of which `has_parts` says whether they are about instructions."""
+    plain = difference_verdict(
+        item.difference, item.test(DECIDING_TEST[item.question]).p_holm, enough=item.enough
+    )
+    estimate = item.length.estimate
+    equal = difference_verdict(estimate.difference, estimate.p_holm, enough=item.enough)
+    length = dataclasses.replace(item.length, verdict=equal)
+    verdict, why = _verdict(item, plain, length, has_parts)
+    return dataclasses.replace(item, plain=plain, length=length, verdict=verdict, why=why)
 
 
-def _deciding(tests: Iterable[Test], question: Question) -> Test:
-    return next(test for test in tests if test.name == DECIDING_TEST[question])
-
-
-def _values(scores: Sequence[Score]) -> FloatArray:
-    return np.array([score.score for score in scores], dtype=np.float64)
+def _verdict(
+    item: Comparison, plain: Verdict, length: LengthCheck, has_parts: bool
+) -> tuple[Verdict, str]:
+    shown = ("holds", "turns")
+    if not item.enough or plain == "too few":
+        return "too few", ""
+    if length.missing:
+        return ("confounded", length.missing) if plain in shown else (plain, "")
+    if length.verdict not in shown:
+        if plain not in shown:
+            return "no difference shown", ""
+        if item.higher is None:
+            return "confounded", "answer length explains it"
+        return "no difference shown", "answer length makes the difference at full length"
+    why = ""
+    if plain not in shown:
+        why = "answer length masks it"
+    elif plain != length.verdict:
+        why = "answer length turns it"
+    controls = length.controls
+    if not has_parts:
+        return length.verdict, why
+    if controls is None:
+        return "confounded", "the whole prompt is the instruction"
+    if not controls.enough:
+        return "confounded", "too few prompts have more than an instruction"
+    if not controls.p_holm < SIGNIFICANCE or (
+        (controls.beyond_rest.difference > 0) != (length.verdict == "holds")
+    ):
+        return "confounded", "not told from the rest of the prompt"
+    return length.verdict, why
 
 
 def _lengths(scores: Sequence[Score]) -> FloatArray:
@@ -290,69 +371,66 @@ def _lengths(scores: Sequence[Score]) -> FloatArray:
 
 
 def _sample(label: str, scores: Sequence[Score]) -> Sample:
-    values = _values(scores)
+    numbers = values(scores)
     return Sample(
         label=label,
-        n=values.size,
-        mean=float(values.mean()),
-        sd=float(values.std()),
+        n=numbers.size,
+        mean=float(numbers.mean()),
+        sd=float(numbers.std()),
         answer_length=float(_lengths(scores).mean()),
         ids=tuple(score.id for score in scores),
     )
 
 
-def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
-    """Fill in corrected p-values: one family per question, level and test."""
-    families: dict[tuple[str, str, str], list[float]] = {}
-    for item in comparisons:
-        for test in item.tests:
-            families.setdefault((item.question, item.level, test.name), []).append(test.p)
-    corrected = {
-        key: iter(
-            list(
-                zip(
-                    inference.adjust(values, "holm"),
-                    inference.adjust(values, "benjamini-hochberg"),
-                    strict=True,
-                )
+def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Fill in corrected p-values: one family per question and test, as one table shows them.
+
+    Rows from which nothing is concluded do not count, and get none.
+    """
+    found = list(comparisons)
+    for question in DECIDING_TEST:
+        places = [i for i, item in enumerate(found) if item.question == question]
+        if not places:
+            continue
+        mine = [found[i] for i in places]
+        families = [
+            [item.tests[t].p if item.enough else math.nan for item in mine]
+            for t in range(len(mine[0].tests))
+        ]
+        holm = [inference.adjust(values, "holm") for values in families]
+        bh = [inference.adjust(values, "benjamini-hochberg") for values in families]
+        equal = _holm(item.length.estimate.p if item.enough else math.nan for item in mine)
+        full = _holm(_controls_p(item, item.controls) for item in mine)
+        cut = _holm(_controls_p(item, item.length.controls) for item in mine)
+        for row, (place, item) in enumerate(zip(places, mine, strict=True)):
+            tests = tuple(
+                dataclasses.replace(test, p_holm=holm[t][row], p_bh=bh[t][row])
+                for t, test in enumerate(item.tests)
             )
-        )
-        for key, values in families.items()
-    }
-    result = []
-    for item in comparisons:
-        tests = []
-        for test in item.tests:
-            holm, bh = next(corrected[item.question, item.level, test.name])
-            tests.append(dataclasses.replace(test, p_holm=holm, p_bh=bh))
-        result.append(dataclasses.replace(item, tests=tuple(tests)))
-    return result
+            deciding = next(t for t in tests if t.name == DECIDING_TEST[question])
+            estimate = item.length.estimate
+            found[place] = dataclasses.replace(
+                item,
+                tests=tests,
+                estimate=dataclasses.replace(item.estimate, p_holm=deciding.p_holm),
+                controls=_with_holm(item.controls, full[row]),
+                length=dataclasses.replace(
+                    item.length,
+                    estimate=dataclasses.replace(estimate, p_holm=equal[row]),
+                    controls=_with_holm(item.length.controls, cut[row]),
+                ),
+            )
+    return found
 
 
-def flat(comparison: Comparison) -> Record:
-    """One row of the tidy table of groups: everything but the ids and the tests."""
-    record: Record = {
-        "question": comparison.question,
-        "group": comparison.group,
-        "level": comparison.level,
-    }
-    for name in ("first", "second"):
-        sample = dataclasses.asdict(getattr(comparison, name))
-        del sample["ids"]
-        record |= {f"{name}_{key}": value for key, value in sample.items()}
-    record |= {
-        name: getattr(comparison, name)
-        for name in (
-            "difference",
-            "effect_name",
-            "effect",
-            "effect_low",
-            "effect_high",
-            "cohen_d",
-            "higher",
-            "verdict",
-        )
-    }
-    return record | {
-        f"equal_length_{key}": value for key, value in dataclasses.asdict(comparison.length).items()
-    }
+def _holm(p_values: Iterable[float]) -> list[float]:
+    return inference.adjust(list(p_values), "holm")
+
+
+def _controls_p(item: Comparison, controls: Controls | None) -> float:
+    enough = item.enough and controls is not None and controls.enough
+    return controls.p if enough and controls is not None else math.nan
+
+
+def _with_holm(controls: Controls | None, p_holm: float) -> Controls | None:
+    return None if controls is None else dataclasses.replace(controls, p_holm=p_holm)

@@ -3,62 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+from twinlens.studies.analysis.analysis import Analysis
 from twinlens.studies.analysis.comparisons import (
     DECIDING_TEST,
+    MINIMUM_RATED_ANSWER,
     SIGNIFICANCE,
     Comparison,
     Question,
     Verdict,
+    difference_verdict,
+)
+from twinlens.studies.analysis.controls import Controls
+from twinlens.studies.analysis.inference import (
+    SMALLEST_PAIRED,
+    SMALLEST_SAMPLE,
+    Estimate,
+    paired_estimate,
 )
 from twinlens.studies.analysis.profiles import ANSWER, POSITION, Profile
-from twinlens.studies.analysis.statistics import Analysis
-from twinlens.studies.analysis.variants import FORMULA_ALONE, VariantOutcome, shares
-from twinlens.studies.analysis.weight_changes import shown_components
-from twinlens.studies.data.change_tables import Changes, ChangeTable
+from twinlens.studies.analysis.study_finding import StudyFinding
+from twinlens.studies.analysis.variants import FORMULA_ALONE, ONE_LENGTH, VariantOutcome, shares
+from twinlens.studies.analysis.weight_findings import weight_findings
+from twinlens.studies.data.change_tables import Changes
 
 _CLAIMS: dict[Question, str] = {
     "tuned against base": "The answers of tuned rest more on the instruction than those of base",
     "followed against unfollowed": "Answers of tuned that follow the instruction rest more on it",
 }
-#: What a verdict says about a claim.
-SAYS: dict[Verdict, str] = {
-    "holds": "this holds here",
-    "turns": "here it is the other way round",
-    "vanishes": "here no difference is shown",
-    "unknown": "here it cannot be tested",
+#: The same where no part of any prompt is marked: the score is one of the whole prompt.
+_WHOLE_CLAIMS: dict[Question, str] = {
+    "tuned against base": "Densities are more even over the prompt in tuned than in base",
+    "followed against unfollowed": "Densities are more even over the prompt in answers of tuned "
+    "that were judged good",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was asked, and what came out.
-
-    Attributes
-    ----------
-    claim : str
-        What the paper says, or what was looked at.
-    verdict : Verdict or None
-        None where nothing was tested.
-    sentences : tuple of str
-        Each complete in itself, the most important first.
-    ids : tuple of str
-        Cases behind it; none for the weights.
-    """
-
-    claim: str
-    verdict: Verdict | None
-    sentences: tuple[str, ...]
-    ids: tuple[str, ...] = ()
-
-    @property
-    def texts(self) -> list[str]:
-        """The sentences, the first led in by the claim and what became of it."""
-        if self.verdict is None:
-            return list(self.sentences)
-        return [f"{self.claim}: {SAYS[self.verdict]}. {self.sentences[0]}", *self.sentences[1:]]
+#: What the ends of a profile against its middle make it, by paired t at 0.05.
+_SHAPES: dict[Verdict, str] = {
+    "holds": "a U shape",
+    "turns": "higher in the middle",
+    "no difference shown": "no difference shown",
+    "too few": "too few prompts",
+}
 
 
 def findings(
@@ -70,23 +56,39 @@ def findings(
 
 def find(
     analysis: Analysis, outcomes: Sequence[VariantOutcome], changes: Changes | None = None
-) -> list[Finding]:
+) -> list[StudyFinding]:
     """One finding per question, one about the profiles, and those about the weights."""
     found = []
-    for question, claim in _CLAIMS.items():
+    for question, claim in (_CLAIMS if analysis.has_parts else _WHOLE_CLAIMS).items():
         widest = _widest(analysis.comparisons, question)
         if widest is None:
             continue
-        sentences = (_claim(widest) + " " + _length(widest), _robust(outcomes, widest))
+        sentences = (
+            _claim(widest),
+            _length(widest),
+            _specific(widest) if analysis.has_parts else "",
+            _robust(outcomes, widest),
+        )
         ids = (
             widest.second.ids if widest.higher is not None else widest.first.ids + widest.second.ids
         )
-        found.append(Finding(claim, widest.verdict, tuple(filter(None, sentences)), ids))
+        found.append(StudyFinding(claim, widest.verdict, tuple(filter(None, sentences)), ids))
+    if analysis.scores:
+        found.append(
+            StudyFinding("What is compared, and what is missing", None, _missing(analysis))
+        )
     profiles = tuple(_u_shape(analysis.profiles) + _driven(analysis.profiles))
     if profiles:
         behind = dict.fromkeys(case for profile in analysis.profiles for case in profile.ids)
-        found.append(Finding("Where in prompt and answer it lies", None, profiles, tuple(behind)))
-    return found + _weights(changes or {})
+        found.append(
+            StudyFinding("Where in prompt and answer it lies", None, profiles, tuple(behind))
+        )
+    return found + weight_findings(changes or {})
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts: 1 prompt, 2 prompts."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _widest(comparisons: Sequence[Comparison], question: Question) -> Comparison | None:
@@ -96,79 +98,229 @@ def _widest(comparisons: Sequence[Comparison], question: Question) -> Comparison
 
 def _claim(item: Comparison) -> str:
     first, second = item.first, item.second
-    p = item.test(DECIDING_TEST[item.question]).p
-    n = f"{first.n} prompts" if item.higher is not None else f"{first.n} and {second.n} answers"
-    effect = ""
-    if math.isfinite(item.effect):
-        effect = f"; {item.effect_name} {item.effect:.2f}"
-    if math.isfinite(item.effect_low):
-        effect += f" (95 % interval {item.effect_low:.2f} to {item.effect_high:.2f})"
-    if math.isfinite(p):
-        effect += f"; {DECIDING_TEST[item.question]}, p = {p:.2g}"
-    return (
-        f"Mean score {first.mean:.4f} ({first.label}) and "
-        f"{second.mean:.4f} ({second.label}), {n}{effect}."
+    n = counted(first.n, "prompt")
+    if item.higher is None:
+        n = f"{first.n} and {counted(second.n, 'answer')}"
+    text = (
+        f"Mean score {first.mean:.4f} ({first.label}) and {second.mean:.4f} ({second.label}), {n}"
     )
+    if item.ties:
+        text += f" ({item.ties} with equal scores)"
+    if not item.enough:
+        fewest = (
+            counted(SMALLEST_PAIRED, "prompt")
+            if item.higher is not None
+            else f"{SMALLEST_SAMPLE} answers of each kind"
+        )
+        return f"{text}; nothing is concluded from fewer than {fewest}."
+    text += f"; {_estimate(item.estimate, item.test(DECIDING_TEST[item.question]).name)}"
+    if math.isfinite(item.effect_low):
+        text += (
+            f"; {item.effect_name} {item.effect:.2f} ({item.effect_low:.2f} to "
+            f"{item.effect_high:.2f})"
+        )
+    return f"{text}."
+
+
+def _estimate(estimate: Estimate, test: str = "") -> str:
+    text = f"difference {estimate.difference:+.4f}"
+    if math.isfinite(estimate.p):
+        text += f" (95 % interval {estimate.low:+.4f} to {estimate.high:+.4f})"
+        text += f"; {test}, p = {estimate.p:.2g}" if test else f", p = {estimate.p:.2g}"
+    if math.isfinite(estimate.p_holm) and estimate.p_holm > estimate.p:
+        text += f" ({estimate.p_holm:.2g} by Holm over the table)"
+    return text
 
 
 def _length(item: Comparison) -> str:
     check = item.length
-    lengths = (
+    text = (
         f"Mean answer length {item.first.answer_length:.0f} ({item.first.label}) and "
         f"{item.second.answer_length:.0f} tokens ({item.second.label})."
     )
-    if not math.isfinite(check.p):
-        return lengths
-    at_equal = f"At equal length ({check.how}) the difference is {check.difference:+.4f}"
-    at_equal += f", p = {check.p:.2g}"
-    if check.explained:
-        return f"{lengths} Answer length explains it: {at_equal[0].lower()}{at_equal[1:]}."
-    if item.verdict in ("holds", "turns") and check.verdict == item.verdict:
-        left = check.difference / item.difference
-        if left < 0.5:
-            return (
-                f"{lengths} Answer length explains a part of it: {at_equal[0].lower()}"
-                f"{at_equal[1:]}, {left:.0%} of what it is at full length."
-            )
-        return f"{lengths} It is not the answer length: {at_equal[0].lower()}{at_equal[1:]}."
-    if item.verdict in ("holds", "turns"):
-        return f"{lengths} {at_equal}: it can then not be told from chance any more."
-    return f"{lengths} {at_equal}."
+    if not item.enough:
+        return text
+    if check.missing:
+        lacking = f"{text} No number at equal length: {check.missing}."
+        return lacking + (_power(item.estimate) if item.plain == "no difference shown" else "")
+    at_equal = f"At equal length ({check.how}): {_estimate(check.estimate)}."
+    if math.isfinite(check.spread):
+        at_equal += f" The curve leaves a residual sd of {check.spread:.2f}"
+        at_equal += (
+            f"; {counted(check.left_out, 'answer')} beyond the lengths of the other kind left out."
+            if check.left_out
+            else "."
+        )
+    if check.verdict == "no difference shown":
+        at_equal += _power(check.estimate)
+    said = ""
+    differ = item.plain in ("holds", "turns")
+    if check.verdict in ("holds", "turns"):
+        if not differ:
+            said = "Answer length masks it: at full length no difference is shown. "
+        elif item.plain != check.verdict:
+            said = "Answer length turns it: at full length it is the other way round. "
+        else:
+            left = check.estimate.difference / item.difference
+            said = "It is not the answer length. "
+            if left < 0.5:
+                said = f"Answer length explains a part of it ({left:.0%} are left). "
+    elif differ:
+        said = "Answer length explains the difference. "
+    return f"{text} {said}{at_equal}"
+
+
+def _power(estimate: Estimate) -> str:
+    if not math.isfinite(estimate.smallest):
+        return ""
+    return (
+        f" With so many a true difference of {estimate.smallest:.3f} would be found in four of "
+        "five such studies (at 0.05, before the correction); a smaller one may be there."
+    )
+
+
+def _specific(item: Comparison) -> str:
+    """Whether it is the instruction, rather than all of the prompt."""
+    if not item.enough:
+        return ""
+    full, cut = item.controls, item.length.controls
+    if full is None:
+        return (
+            "In each of these the whole prompt is the instruction: whether it is the instruction "
+            "or all that was read cannot be told."
+        )
+    n = counted(full.beyond_rest.n, "prompt" if item.higher is not None else "answer")
+    text = (
+        f"Where the instruction is a part of the prompt ({n}): instruction "
+        f"{_both(full.instruction)}, rest of the prompt {_both(full.rest)}, spans as long as the "
+        f"instruction, mean over all their places, {_both(full.span)}. Difference in differences, "
+        f"instruction less rest: {_estimate(full.beyond_rest)}; less spans of equal length: "
+        f"{_estimate(full.beyond_span)}; share of the density on the instruction: "
+        f"{_estimate(full.share)}."
+    )
+    if cut is not None and math.isfinite(cut.beyond_rest.p):
+        text += f" At equal answer length, instruction less rest: {_estimate(cut.beyond_rest)}."
+    if item.length.verdict not in ("holds", "turns"):
+        return text
+    if item.verdict == item.length.verdict:
+        return f"It is the instruction more than the rest of the prompt. {text}"
+    if cut is None or cut.beyond_rest.n < SMALLEST_PAIRED or not math.isfinite(cut.beyond_rest.p):
+        return f"Too few prompts have more than an instruction to tell it from the rest. {text}"
+    return f"It is not told from the rest of the prompt{_blind(cut)}. {text}"
+
+
+def _blind(controls: Controls) -> str:
+    """Which of the three controls fail to show it."""
+    names = {
+        "the rest": controls.beyond_rest,
+        "spans of equal length": controls.beyond_span,
+        "the share of the density": controls.share,
+    }
+    failed = [name for name, one in names.items() if not one.p < SIGNIFICANCE]
+    return f": {' and '.join(failed)} do not differ" if failed else ""
+
+
+def _both(means: tuple[float, float]) -> str:
+    return f"{means[0]:.3f} → {means[1]:.3f}"
 
 
 def _robust(outcomes: Sequence[VariantOutcome], item: Comparison) -> str:
     mine = [o for o in outcomes if (o.question, o.group) == (item.question, item.group)]
-    if not mine or item.verdict == "unknown":
+    if not mine or not item.enough:
         return ""
-    counted = shares(o for o in mine if o.method == mine[0].method)
-    total = next(share for share in counted if share.setting == "any")
+    found = shares(o for o in mine if o.method == mine[0].method)
+    total = next(share for share in found if share.setting == "any")
     text = (
-        f"Of {total.combinations} combinations of settings the conclusion holds in {total.holds}, "
-        f"vanishes in {total.vanishes} and turns in {total.turns}."
+        f"Of {total.combinations} combinations of settings the score of {item.second.label} is "
+        f"higher in {total.holds}, lower in {total.turns}, and no difference is shown in "
+        f"{total.no_difference}."
     )
     alone = next((o for o in mine if o.variant == FORMULA_ALONE), None)
-    if alone is None or alone.verdict == "unknown":
+    one_length = next((o for o in mine if o.variant == ONE_LENGTH), None)
+    if alone is None or alone.verdict == "too few":
         return text
-    how = (
-        "the density as its formula alone gives it, not divided by the largest density of the "
-        f"prompt, mean over the instruction: difference {alone.difference:+.4f}, p = {alone.p:.2g}"
+    text += (
+        " With the density as its formula alone gives it, not divided by the largest density of "
+        "the prompt and averaged over the tokens, the difference is "
+        f"{alone.difference:+.4f}, p = {alone.p:.2g}"
     )
-    if alone.difference * item.difference < 0 and alone.verdict in ("holds", "turns"):
-        return (
-            f"{text} Without the division the sign turns ({how}): the conclusion {alone.verdict}."
+    if one_length is None or item.higher is None:
+        return f"{text}."
+    text += (
+        f", at full length, and {one_length.difference:+.4f}, p = {one_length.p:.2g}, with both "
+        "answers of a prompt at one length"
+    )
+    if alone.verdict == "turns" and one_length.verdict == "holds":
+        text += ": length turns it, not the missing division"
+    elif alone.verdict in ("holds", "turns") and one_length.verdict == "no difference shown":
+        text += ": length makes it"
+    return f"{text}."
+
+
+def _missing(analysis: Analysis) -> tuple[str, ...]:
+    counts = analysis.counts
+    total = counts["prompts"]
+    part, whole = counts["instruction is a part"], counts["whole prompt is the instruction"]
+    text = f"{counted(total, 'prompt')}, each with an answer of base and one of tuned. "
+    if part:
+        text += f"In {part} of {total} the instruction is a part of the prompt"
+        text += (
+            f"; in {whole} the whole prompt is the instruction, or nothing is marked, so that "
+            "there is no rest to compare with."
+            if whole
+            else "."
         )
-    return f"{text} Without the division ({how}): the conclusion {alone.verdict}."
+    else:
+        text += (
+            "No part of any prompt is marked: scores are of the whole prompt, and nothing is said "
+            "about one part of it."
+        )
+    rest = []
+    if counts["of one model only"]:
+        rest.append(f"{counted(counts['of one model only'], 'prompt')} with one model's case only")
+    unmarked = counts["without an instruction token"]
+    if unmarked:
+        lacks = "an instruction" if unmarked < total else "a token to score"
+        rest.append(f"{counted(unmarked, 'prompt')} without {lacks}")
+    if counts["judged, answer too short"]:
+        rest.append(
+            f"{counted(counts['judged, answer too short'], 'judged answer')} of fewer than "
+            f"{MINIMUM_RATED_ANSWER} tokens, from the comparison of judged ones"
+        )
+    said = [text]
+    if rest:
+        said.append(f"Left out: {'; '.join(rest)}.")
+    if counts["empty answer"]:
+        said.append(
+            f"In {counted(counts['empty answer'], 'prompt')} one answer is empty: its score is 0, "
+            "and so are both at equal length."
+        )
+    said.append(
+        f"{counted(counts['judged'], 'answer')} of tuned {'is' if counts['judged'] == 1 else 'are'}"
+        " judged."
+        if counts["judged"]
+        else "No answer is judged, so that followed and unfollowed are not compared."
+        if analysis.has_parts
+        else "No answer is judged."
+    )
+    return tuple(said)
 
 
 def _u_shape(profiles: Sequence[Profile]) -> list[str]:
     found = []
     for profile in profiles:
         if profile.name == POSITION:
-            curve = profile.values.mean(axis=0)
-            ends, middle = (curve[0] + curve[-1]) / 2, curve[2:8].mean()
-            shape = "a U shape" if ends > middle else "no U shape"
-            said = f"{ends:.3f} at the ends, {middle:.3f} in the middle ({shape})"
-            found.append(f"{profile.side} {said}")
+            ends = (profile.values[:, 0] + profile.values[:, -1]) / 2
+            middle = profile.values[:, 2:8].mean(axis=1)
+            shape = difference_verdict(
+                float((ends - middle).mean()),
+                paired_estimate(middle, ends).p,
+                enough=len(profile.ids) >= SMALLEST_PAIRED,
+            )
+            found.append(
+                f"{profile.side} {ends.mean():.3f} at the ends, {middle.mean():.3f} in the middle "
+                f"({_SHAPES[shape]})"
+            )
     if not found:
         return []
     return [
@@ -180,7 +332,7 @@ def _u_shape(profiles: Sequence[Profile]) -> list[str]:
 
 def _driven(profiles: Sequence[Profile]) -> list[str]:
     found = [
-        f"{profile.values.mean():.1%} in {profile.side} ({len(profile.ids)} prompts)"
+        f"{profile.values.mean():.1%} in {profile.side} ({counted(len(profile.ids), 'prompt')})"
         for profile in profiles
         if profile.name == ANSWER
     ]
@@ -190,69 +342,3 @@ def _driven(profiles: Sequence[Profile]) -> list[str]:
         "Share of answer tokens that the instruction drives (at least one instruction token above "
         f"the level threshold), mean over the answer: {', '.join(found)}."
     ]
-
-
-def _weights(changes: Changes) -> list[Finding]:
-    found = []
-    if "heads" in changes:
-        found.append(_heads(changes["heads"]))
-    for kind, words in (("task", "user tasks"), ("level", "linguistic levels")):
-        if kind in changes:
-            found.append(_labels(changes[kind], words))
-    if "rotation" in changes:
-        found.append(_rotation(changes["rotation"]))
-    return found
-
-
-def _heads(table: ChangeTable) -> Finding:
-    """All layers together are the last group of the table."""
-    everywhere = [row for row in table.rows if row["layers"] == table.rows[-1]["layers"]]
-    first, *others = everywhere
-    sentences = []
-    for row in others:
-        if row["share"] is None or first["share"] is None:
-            continue
-        text = (
-            f"Words of the list {row['list']!r} rise in {row['share']:.1%} of the heads where "
-            f"their number of pairs changed, those of {first['list']!r} in {first['share']:.1%} "
-            f"(layers {row['layers']}; {row['words']} and {first['words']} words"
-        )
-        p = "" if row["p"] is None else f"; Welch t over words, two-sided, p = {row['p']:.2g}"
-        sentences.append(f"{text}{p}).")
-    verdict = _two_sided(others[0], first) if others else None
-    claim = "Attention heads gain word pairs with instruction verbs"
-    return Finding(claim, verdict, tuple(sentences) or ("No head's word pairs changed.",))
-
-
-def _two_sided(row: Mapping[str, float | None], first: Mapping[str, float | None]) -> Verdict:
-    second, before, p = row["share"], first["share"], row["p"]
-    if second is None or before is None or p is None:
-        return "unknown"
-    return "vanishes" if p >= SIGNIFICANCE else "holds" if second > before else "turns"
-
-
-def _labels(table: ChangeTable, words: str) -> Finding:
-    base, *rest = table.parameters["models"]
-    everywhere = [row for row in table.rows if row["layers"] == table.rows[-1]["layers"]]
-    said = []
-    for row in everywhere:
-        before = row[f"mean_{base}"]
-        if not rest or before is None or row[f"mean_{rest[0]}"] is None:
-            continue
-        p = "" if row["p"] is None else f" (p = {row['p']:.2g})"
-        said.append(f"{row['label']} {before:.1%} and {row[f'mean_{rest[0]}']:.1%}{p}")
-    text = f"Share of named concepts per label, {base} and {rest[0] if rest else '-'}: "
-    return Finding(f"How the concepts spread over {words}", None, (f"{text}{'; '.join(said)}.",))
-
-
-def _rotation(table: ChangeTable) -> Finding:
-    k = shown_components(table)
-    rows = [row for row in table.rows if row["k"] == k]
-    most = max(rows, key=lambda row: row["mean"])
-    mean = sum(row["mean"] for row in rows) / len(rows)
-    text = (
-        f"The {k} leading concepts of a layer are turned by {mean:.1f} degrees on average over the "
-        f"layers, most in layer {most['layer']} ({most['mean']:.1f}); a random rotation turns them "
-        f"by {rows[0]['null_mean']:.1f}."
-    )
-    return Finding("How far the feed-forward concepts are turned", None, (text,))

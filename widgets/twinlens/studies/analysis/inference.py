@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import interpolate, special, stats
 
 from twinlens.measures.density import FloatArray
 
 Correction: TypeAlias = Literal["holm", "benjamini-hochberg"]
 
-#: Smaller samples get no bootstrap interval: they hold too few different resamples.
-SMALLEST_RESAMPLED = 5
+#: Of intervals, and of the smallest difference that is said to be found.
+LEVEL, POWER = 0.95, 0.8
+#: With fewer answers in a sample, or `SMALLEST_PAIRED` prompts, nothing is concluded.
+SMALLEST_SAMPLE, SMALLEST_PAIRED = 5, 10
 
 
 @dataclass(frozen=True)
@@ -135,48 +137,98 @@ def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:
     return np.asarray(np.divide(above, below, out=empty, where=below > 1e-12))
 
 
-def interval(
-    draw: Callable[[np.random.Generator, int], FloatArray],
-    *,
-    count: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of what `draw` returns for `count` resamples."""
-    found = draw(np.random.default_rng(seed), count)
-    found = found[np.isfinite(found)]
-    if found.size < count / 2:
+def cohen_interval(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, float]:
+    """95 % interval of Cohen's d; it excludes 0 if and only if Welch's two-sided p is below 0.05.
+
+    The noncentral t distributions of which Welch's t is the 2.5 and the 97.5 % point, in units of
+    the pooled sd. NaN where the test has no p.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    t, df, *_ = welch_t(a, b)
+    if not math.isfinite(t):
         return math.nan, math.nan
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    error = math.sqrt(float(a.var(ddof=1)) / a.size + float(b.var(ddof=1)) / b.size)
+    pooled = math.sqrt((a.size * a.var() + b.size * b.var()) / (a.size + b.size - 2))
+    low, high = _noncentral(-t, df)
+    return low * error / pooled, high * error / pooled
+
+
+def paired_interval(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, float]:
+    """95 % interval of the paired d; it excludes 0 if and only if p of `paired_t` is below 0.05.
+
+    From the noncentral t distribution, exact for normal differences. NaN where there is no p.
+    """
+    t, df, _ = paired_t(first, second)
+    if not math.isfinite(t):
+        return math.nan, math.nan
+    low, high = _noncentral(t, df)
+    return low / math.sqrt(df + 1), high / math.sqrt(df + 1)
+
+
+def _noncentral(t: float, df: float) -> tuple[float, float]:
+    tail = (1 - LEVEL) / 2
+    low, high = special.nctdtrinc(df, [1 - tail, tail], t)
     return float(low), float(high)
 
 
-def cohen_interval(
-    first: npt.ArrayLike, second: npt.ArrayLike, *, count: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % bootstrap interval of Cohen's d; both samples are drawn anew."""
-    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if min(a.size, b.size) < SMALLEST_RESAMPLED:
-        return math.nan, math.nan
-    return interval(
-        lambda rng, k: _cohen_d(rng.choice(a, (k, a.size)), rng.choice(b, (k, b.size))),
-        count=count,
-        seed=seed,
+@dataclass(frozen=True)
+class Estimate:
+    """A difference of means with its test and its interval, which agree.
+
+    Attributes
+    ----------
+    n : int
+        Prompts, or answers of both samples.
+    difference, low, high : float
+        Second minus first, with its 95 % interval.
+    p : float
+        Two-sided. NaN where there are too few or only equal numbers.
+    smallest : float
+        The smallest true difference that would be found (p < 0.05) in four of five such samples.
+    p_holm : float
+        p corrected over what stands in one table (Holm).
+    """
+
+    n: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    smallest: float
+    p_holm: float = math.nan
+
+
+def _estimate(n: int, difference: float, error: float, df: float) -> Estimate:
+    if not (error > 0 and df > 0):
+        return Estimate(n, difference, math.nan, math.nan, math.nan, math.nan)
+    reach = float(special.stdtrit(df, (1 + LEVEL) / 2))
+    p = 2 * float(special.stdtr(df, -abs(difference) / error))
+    smallest = float(special.nctdtrinc(df, 1 - POWER, reach)) * error
+    return Estimate(
+        n, difference, difference - reach * error, difference + reach * error, p, smallest
     )
 
 
-def paired_interval(
-    first: npt.ArrayLike, second: npt.ArrayLike, *, count: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % bootstrap interval of the paired d; pairs are drawn anew."""
+def paired_estimate(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate:
+    """Mean of second - first of the same prompts; paired t."""
     difference = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
-    if difference.size < SMALLEST_RESAMPLED:
-        return math.nan, math.nan
-    return interval(
-        lambda rng, k: _paired_d(rng.choice(difference, (k, difference.size))),
-        count=count,
-        seed=seed,
-    )
+    n = difference.size
+    mean = float(difference.mean()) if n else math.nan
+    error = float(difference.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+    return _estimate(n, mean, error, n - 1)
+
+
+def welch_estimate(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate:
+    """Difference of the means of two independent samples; Welch t."""
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    n, t_df = a.size + b.size, welch_t(a, b)[1]
+    if not min(a.size, b.size):
+        return _estimate(n, math.nan, 0.0, 0.0)
+    difference = float(b.mean() - a.mean())
+    if not math.isfinite(t_df):
+        return _estimate(n, difference, 0.0, 0.0)
+    error = math.sqrt(float(a.var(ddof=1)) / a.size + float(b.var(ddof=1)) / b.size)
+    return _estimate(n, difference, error, t_df)
 
 
 def adjust(p_values: Sequence[float], method: Correction) -> list[float]:
@@ -198,34 +250,80 @@ def adjust(p_values: Sequence[float], method: Correction) -> list[float]:
     return list(adjusted.tolist())
 
 
-def difference_at_equal_length(
+@dataclass(frozen=True)
+class LengthFit:
+    """Two samples once a smooth curve of answer length is taken out; see `at_equal_length`.
+
+    Attributes
+    ----------
+    estimate : Estimate
+        Its n counts the answers whose length occurs in both samples.
+    left_out : int
+        Answers longer or shorter than any of the other sample.
+    spread : float
+        sd of what neither the curve nor the samples account for.
+    lengths : str
+        Whether the lengths overlap, in words; empty if they do.
+    """
+
+    estimate: Estimate
+    left_out: int
+    spread: float
+    lengths: str = ""
+
+
+def at_equal_length(
     first: npt.ArrayLike,
     second: npt.ArrayLike,
     first_length: npt.ArrayLike,
     second_length: npt.ArrayLike,
-) -> tuple[float, float]:
-    """Difference of two samples once the logarithm of the answer length is accounted for.
+) -> LengthFit:
+    """Difference of two samples at equal answer length, where their lengths overlap.
 
-    Least squares of ``score ~ 1 + is_second + log(length)``.
+    Least squares of ``score ~ is_second + cubic spline of log(length)``, with standard errors
+    that allow for a spread that differs from answer to answer (HC3). Answers beyond the shortest
+    or the longest of the other sample are left out.
 
     Returns
     -------
-    difference : float
-        Coefficient of ``is_second``; NaN where it is not determined.
-    p : float
-        Two-sided, of its t test with n - 3 degrees of freedom.
+    LengthFit
+        All NaN where too few lengths overlap: nothing then separates the two.
     """
-    y = np.concatenate([np.ravel(first), np.ravel(second)]).astype(np.float64)
-    lengths = np.concatenate([np.ravel(first_length), np.ravel(second_length)])
-    is_second = np.repeat([0.0, 1.0], [np.size(first), np.size(second)])
-    design = np.column_stack([np.ones_like(y), is_second, np.log(np.maximum(lengths, 1.0))])
-    df = y.size - 3
-    if df < 1 or np.linalg.matrix_rank(design) < 3:
-        return math.nan, math.nan
-    coefficients, *_ = np.linalg.lstsq(design, y, rcond=None)
-    residual = y - design @ coefficients
-    variance = float(residual @ residual) / df * np.linalg.inv(design.T @ design)[1, 1]
-    difference = float(coefficients[1])
-    if not variance > 0:
-        return difference, math.nan
-    return difference, float(2 * stats.t.sf(abs(difference) / math.sqrt(variance), df))
+    values = np.concatenate([np.ravel(first), np.ravel(second)]).astype(np.float64)
+    lengths = np.concatenate([np.ravel(first_length), np.ravel(second_length)]).astype(np.float64)
+    is_second = np.repeat([False, True], [np.size(first), np.size(second)])
+    a, b = lengths[~is_second], lengths[is_second]
+    none = Estimate(0, math.nan, math.nan, math.nan, math.nan, math.nan)
+    if not (a.size and b.size):
+        return LengthFit(none, values.size, math.nan, "one sample is empty")
+    low, high = max(a.min(), b.min()), min(a.max(), b.max())
+    kept = (lengths >= low) & (lengths <= high)
+    left_out = int((~kept).sum())
+    shared = min(int((kept & is_second).sum()), int((kept & ~is_second).sum()))
+    if shared < SMALLEST_SAMPLE:
+        few = "too few answers of a length that both have"
+        apart = "the answer lengths do not overlap"
+        return LengthFit(none, left_out, math.nan, few if kept.any() else apart)
+    y, second_one = values[kept], is_second[kept]
+    curve = _spline(np.log(np.maximum(lengths[kept], 1.0)))
+    design = np.column_stack([curve, second_one.astype(np.float64)])
+    df = y.size - int(np.linalg.matrix_rank(design))
+    if df < 3 or np.linalg.matrix_rank(curve) == np.linalg.matrix_rank(design):
+        return LengthFit(none, left_out, math.nan, "length and sample cannot be told apart")
+    inverse = np.linalg.pinv(design)
+    residual = y - design @ (inverse @ y)
+    leverage = np.minimum(np.einsum("ij,ji->i", design, inverse), 1 - 1e-6)
+    error = float(np.sqrt(((inverse[-1] * residual / (1 - leverage)) ** 2).sum()))
+    spread = math.sqrt(float(residual @ residual) / df)
+    return LengthFit(_estimate(y.size, float(inverse[-1] @ y), error, df), left_out, spread)
+
+
+def _spline(x: FloatArray) -> FloatArray:
+    """Columns that add up to any cubic spline of x; knots at quantiles, more of them for more x."""
+    ends = float(x.min()), float(x.max())
+    if ends[1] - ends[0] < 1e-9:
+        return np.ones((x.size, 1))
+    inner = np.quantile(x, np.linspace(0, 1, min(x.size // 15, 4) + 2)[1:-1])
+    inner = np.unique(inner[(inner > ends[0]) & (inner < ends[1])])
+    knots = np.concatenate([[ends[0]] * 4, inner, [ends[1]] * 4])
+    return np.asarray(interpolate.BSpline.design_matrix(x, knots, 3).toarray())

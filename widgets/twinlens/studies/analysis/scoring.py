@@ -1,14 +1,23 @@
-"""One number per case: the instruction score under any settings."""
+"""Numbers of a case under any settings: of the instruction, of the rest, of equal spans."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from twinlens.contract.words import Side
-from twinlens.measures.density import DensityParameters, density_of_levels, instruction_score
+from twinlens.measures.density import (
+    Aggregation,
+    DensityParameters,
+    FloatArray,
+    density_of_levels,
+    instruction_score,
+)
 from twinlens.studies.data.cases import Case, Pairing, paired
 
 InstructionSpans: TypeAlias = Literal["widened", "marked"]
@@ -63,37 +72,98 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Score:
-    """The score of one case, and what a reader needs to judge it."""
+class Spans:
+    """Scores of one case: of the instruction, and of what it is compared with.
 
-    id: str
-    group: str
-    category: str
-    side: Side
+    Attributes
+    ----------
+    score : float
+        Of the instruction.
+    rest : float
+        Of all other scored prompt tokens, by the same formula.
+    span : float
+        Of a span as long as the instruction, the mean over all its places in the prompt: what a
+        span drawn at random has on average.
+    share : float
+        Of the density of all scored prompt tokens, how much lies on the instruction.
+
+    The last three are NaN where the instruction is not a proper part of the prompt.
+    """
+
     score: float
-    prompt_length: int
-    instruction_length: int
-    answer_length: int
-    rating: int | None
-    followed: bool | None
+    rest: float = math.nan
+    span: float = math.nan
+    share: float = math.nan
 
 
-def score_case(case: Case, parameters: DensityParameters, instruction: Sequence[int]) -> float:
-    """Instruction score of one case; 0 for an empty answer."""
-    if case.answer_length == 0 or parameters.answer_cut == 0:
-        return 0.0
-    density = density_of_levels(case.levels(parameters.levels), parameters, list(case.scored))
-    return instruction_score(density, list(instruction), parameters.aggregation)
+@dataclass(frozen=True)
+class Score(Spans):
+    """The scores of one case, and what a reader needs to judge them."""
+
+    id: str = ""
+    group: str = ""
+    category: str = ""
+    side: Side = "base"
+    prompt_length: int = 0
+    instruction_length: int = 0
+    answer_length: int = 0
+    rating: int | None = None
+    followed: bool | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the instruction is a proper part of the prompt."""
+        return math.isfinite(self.rest)
 
 
-def as_score(case: Case, value: float, settings: Settings) -> Score:
-    """Put a number beside what is known of its case."""
+def span_scores(
+    density: FloatArray, instruction: Sequence[int], scored: Sequence[int], how: Aggregation
+) -> Spans:
+    """Scores of the instruction, of the rest, and of spans of equal length.
+
+    Parameters
+    ----------
+    density : array, shape [N]
+    instruction, scored : sequences of int
+        Tokens of the instruction, and all that count.
+    how : {"sum / log2", "mean"}
+    """
+    score = instruction_score(density, list(instruction), how)
+    chosen = set(instruction)
+    rest = [place for place in scored if place not in chosen]
+    length = len(chosen.intersection(scored))
+    if not rest or not length:
+        return Spans(score)
+    counted = density[list(scored)]
+    sums = np.convolve(counted, np.ones(length), mode="valid")
+    total = float(counted.sum())
+    return Spans(
+        score,
+        instruction_score(density, rest, how),
+        float(sums.mean()) / (length if how == "mean" else math.log2(2 + length)),
+        float(density[sorted(chosen)].sum()) / total if total > 0 else 0.0,
+    )
+
+
+def score_case(case: Case, parameters: DensityParameters, instruction: Sequence[int]) -> Spans:
+    """Scores of one case; all 0 for an empty answer."""
+    density = np.zeros(len(case.prompt_tokens))
+    if case.answer_length and parameters.answer_cut != 0:
+        density = density_of_levels(case.levels(parameters.levels), parameters, list(case.scored))
+    return span_scores(density, instruction, case.scored, parameters.aggregation)
+
+
+def as_score(case: Case, value: Spans, settings: Settings) -> Score:
+    """Put scores beside what is known of their case."""
     return Score(
+        value.score,
+        value.rest,
+        value.span,
+        value.share,
         id=case.id,
         group=case.group,
         category=case.category,
         side=case.side,
-        score=value,
         prompt_length=len(case.prompt_tokens),
         instruction_length=len(settings.instruction(case)),
         answer_length=case.answer_length,

@@ -13,9 +13,21 @@ import pyarrow.parquet as pq
 
 from twinlens.contract.manifest import PairInfo
 from twinlens.contract.words import SIDES
-from twinlens.studies.analysis.statistics import Analysis
+from twinlens.studies.analysis.analysis import Analysis
 from twinlens.studies.analysis.variants import VariantOutcome, shares
 from twinlens.studies.data.change_tables import Changes
+
+
+def all_records(
+    analysis: Analysis, outcomes: Sequence[VariantOutcome], changes: Changes | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """Every tidy table of a study by name: those of the analysis, of robustness, of weights."""
+    return {
+        **analysis.records(),
+        "robustness": [outcome.record() for outcome in outcomes],
+        "robustness_shares": [dataclasses.asdict(share) for share in shares(outcomes)],
+        **{f"weights_{name}": found.records() for name, found in (changes or {}).items()},
+    }
 
 
 def write_tables(
@@ -26,7 +38,7 @@ def write_tables(
     changes: Changes | None = None,
     pair: PairInfo | None = None,
 ) -> list[Path]:
-    """Write scores, groups, tests, profiles, robustness and shares, each as two files.
+    """Write every table of `all_records` as two files.
 
     Parameters
     ----------
@@ -46,17 +58,13 @@ def write_tables(
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    records: dict[str, list[dict[str, Any]]] = analysis.records()
-    records["robustness"] = [outcome.record() for outcome in outcomes]
-    records["robustness_shares"] = [dataclasses.asdict(share) for share in shares(outcomes)]
-    records |= {f"weights_{name}": found.records() for name, found in (changes or {}).items()}
     models: dict[str, str] = {}
     if pair is not None:
         for side in SIDES:
             model = getattr(pair, side)
             models |= {f"{side}_model": model.name, f"{side}_revision": model.revision}
     written = []
-    for name, rows in records.items():
+    for name, rows in all_records(analysis, outcomes, changes).items():
         if not rows:
             continue
         table = pa.Table.from_pylist([{**row, **models} for row in rows])

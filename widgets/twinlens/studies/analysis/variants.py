@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,16 +33,25 @@ from twinlens.studies.analysis.comparisons import (
     Level,
     Question,
     Verdict,
+    difference_verdict,
     parts,
-    verdict,
 )
-from twinlens.studies.analysis.scoring import AnswerCut, InstructionSpans, Score, Settings, as_score
+from twinlens.studies.analysis.scoring import (
+    AnswerCut,
+    InstructionSpans,
+    Score,
+    Settings,
+    Spans,
+    as_score,
+)
 from twinlens.studies.data.cases import PUBLISHED_LEVELS, Case, Cases, Pairing, paired
 
 #: Name of the unchanged settings among the named variants.
 PUBLISHED = "as published"
 #: Name of the variant that the paper's formula describes, without what its code adds.
 FORMULA_ALONE = "not divided, mean over tokens (the formula alone)"
+#: The same with both answers of a prompt cut to the shorter one.
+ONE_LENGTH = "not divided, mean, answers of one length"
 _EPS = 1e-9
 
 
@@ -89,8 +99,12 @@ class VariantOutcome:
     difference, effect, p : float
         Second minus first mean; paired d or Cohen's d; two-sided p of the deciding test.
     effect_low, effect_high : float
-        95 % bootstrap interval, for named variants.
+        95 % interval, for named variants.
+    p_holm : float
+        p corrected over the groups under the same settings (Holm).
     verdict : Verdict
+        Of the difference of the scores, from `p_holm`; what else may have made it is not looked
+        at here.
     """
 
     question: Question
@@ -104,14 +118,16 @@ class VariantOutcome:
     effect_low: float
     effect_high: float
     p: float
-    verdict: Verdict
+    enough: bool
+    p_holm: float = math.nan
+    verdict: Verdict = "too few"
 
     def record(self) -> dict[str, Any]:
         """Flat, plain values."""
         own = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name != "settings"
+            if field.name not in ("settings", "enough")
         }
         return own | self.settings.record()
 
@@ -127,13 +143,12 @@ class Share:
     value: str
     combinations: int
     holds: int
-    vanishes: int
+    no_difference: int
     turns: int
+    too_few: int
 
 
-def robustness(
-    cases: Iterable[Case], grid: Grid | None = None, *, bootstrap: int = 1000, seed: int = 0
-) -> list[VariantOutcome]:
+def robustness(cases: Iterable[Case], grid: Grid | None = None) -> list[VariantOutcome]:
     """Every conclusion under every combination of settings, named variants first.
 
     Parameters
@@ -143,19 +158,19 @@ def robustness(
         (8 bytes per case and combination).
     grid : Grid, optional
         Where only finished levels are stored, other numbers of levels are left out.
-    bootstrap, seed : int
-        For the intervals of the named variants.
     """
     variants: list[Settings] = []
     columns: list[list[FloatArray]] = []
     known: list[Score] = []  # of tuned; only what is known of the case counts
     method = ""
     for pairing in paired(cases):
+        if not pairing[1].instruction:
+            continue
         if not variants:
             method = pairing[1].method
             variants = _possible(grid or Grid(), pairing)
         columns.append(score_variants(pairing, variants))
-        known.append(as_score(pairing[1], 0.0, Settings()))
+        known.append(as_score(pairing[1], Spans(0.0), Settings()))
     if not known:
         return []
     values = np.array(columns)  # [prompts, sides, variants]
@@ -171,7 +186,6 @@ def robustness(
         yes = np.array([score.followed is True for score in judged]) & enough
         no = np.array([score.followed is False for score in judged]) & enough
         for i in order:
-            draws = bootstrap if i in named else 0
             samples: list[tuple[Question, FloatArray, FloatArray]] = [
                 ("tuned against base", base[:, i], tuned[:, i])
             ]
@@ -187,21 +201,35 @@ def robustness(
                     method,
                     first,
                     second,
-                    draws,
-                    seed,
                 )
                 for question, first, second in samples
             ]
+    return _corrected(outcomes)
+
+
+def _corrected(outcomes: list[VariantOutcome]) -> list[VariantOutcome]:
+    """Fill in corrected p-values and verdicts: one family per question and settings."""
+    families: dict[tuple[Question, Settings], list[int]] = {}
+    for place, outcome in enumerate(outcomes):
+        families.setdefault((outcome.question, outcome.settings), []).append(place)
+    for places in families.values():
+        p_values = inference.adjust(
+            [outcomes[place].p if outcomes[place].enough else math.nan for place in places], "holm"
+        )
+        for place, p in zip(places, p_values, strict=True):
+            outcome = outcomes[place]
+            found = difference_verdict(outcome.difference, p, enough=outcome.enough)
+            outcomes[place] = dataclasses.replace(outcome, p_holm=p, verdict=found)
     return outcomes
 
 
-def other_methods(cases: Cases, *, bootstrap: int = 1000, seed: int = 0) -> list[VariantOutcome]:
+def other_methods(cases: Cases) -> list[VariantOutcome]:
     """Every conclusion under the published settings, with each other saliency method."""
     grid = Grid((10,), (7,), (4.0,), ("prompt maximum",), ("sum / log2",), ("full",), ("widened",))
     return [
         dataclasses.replace(outcome, variant=f"method: {outcome.method}")
         for other in cases.others
-        for outcome in robustness(other, grid, bootstrap=bootstrap, seed=seed)
+        for outcome in robustness(other, grid)
     ]
 
 
@@ -248,20 +276,21 @@ def _outcome(
     method: str,
     first: FloatArray,
     second: FloatArray,
-    bootstrap: int,
-    seed: int,
 ) -> VariantOutcome:
-    low = high = float("nan")
+    low = high = math.nan
+    named = variant != "combination"
     if question == "tuned against base":
         p = inference.paired_t(first, second)[2]
         effect = inference.paired_d(first, second)
-        if bootstrap:
-            low, high = inference.paired_interval(first, second, count=bootstrap, seed=seed)
+        enough = first.size >= inference.SMALLEST_PAIRED
+        if named:
+            low, high = inference.paired_interval(first, second)
     else:
         p = inference.welch_t(first, second)[3]
         effect = inference.cohen_d(first, second)
-        if bootstrap:
-            low, high = inference.cohen_interval(first, second, count=bootstrap, seed=seed)
+        enough = min(first.size, second.size) >= inference.SMALLEST_SAMPLE
+        if named:
+            low, high = inference.cohen_interval(first, second)
     difference = float(second.mean() - first.mean())
     return VariantOutcome(
         question,
@@ -275,7 +304,7 @@ def _outcome(
         low,
         high,
         p,
-        verdict(difference, p),
+        enough,
     )
 
 
@@ -337,7 +366,7 @@ def _names(variants: list[Settings]) -> dict[int, tuple[int, str]]:
             changed(normalisation="raw", aggregation="mean"),
         ),
         (
-            "not divided, mean, answers of one length",
+            ONE_LENGTH,
             dataclasses.replace(changed(normalisation="raw", aggregation="mean"), cut="shorter"),
         ),
         ("answers of one length", Settings(cut="shorter")),
@@ -358,7 +387,7 @@ def _names(variants: list[Settings]) -> dict[int, tuple[int, str]]:
 
 
 def shares(outcomes: Iterable[VariantOutcome]) -> list[Share]:
-    """For each setting and value: how many combinations hold, vanish or turn.
+    """For each setting and value: how many combinations end in each verdict.
 
     Returns
     -------
@@ -371,6 +400,13 @@ def shares(outcomes: Iterable[VariantOutcome]) -> list[Share]:
             key = (outcome.question, outcome.group, outcome.method, setting, str(value))
             counts.setdefault(key, Counter())[outcome.verdict] += 1
     return [
-        Share(*key, count.total(), count["holds"], count["vanishes"], count["turns"])
+        Share(
+            *key,
+            count.total(),
+            count["holds"],
+            count["no difference shown"],
+            count["turns"],
+            count["too few"],
+        )
         for key, count in counts.items()
     ]

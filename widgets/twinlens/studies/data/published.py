@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,11 @@ from twinlens.contract.words import Side
 from twinlens.errors import RecordingError, UnknownBlockError
 from twinlens.studies.data.cases import Case, CaseTrace
 from twinlens.studies.data.spans import (
-    CharacterSpan,
     find_span,
     parse_annotation,
-    span_tokens,
     widen,
 )
+from twinlens.traces.marks import CharacterSpan, span_tokens
 
 if TYPE_CHECKING:
     from twinlens.studies.data.change_tables import Changes
@@ -58,6 +58,26 @@ PAIR = PairInfo(
 _SIDES: dict[Side, str] = {"base": "llama", "tuned": "vicuna"}
 _GROUPS = {"user": "self-instruct", "lima": "lima", "mtbench": "mt-bench"}
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+@dataclass(frozen=True)
+class Printed:
+    """Means and one-sided p of one line of the paper's tables 1 and 2, as printed."""
+
+    first: str
+    second: str
+    p: str
+
+
+#: By question and data: unfollowed and followed answers (table 1), base and tuned (table 2).
+PRINTED: dict[tuple[Any, str], Printed] = {
+    ("followed against unfollowed", "self-instruct"): Printed("0.8917", "1.2283", "< 0.001"),
+    ("followed against unfollowed", "lima"): Printed("1.2799", "1.6173", "< 0.001"),
+    ("followed against unfollowed", "mt-bench"): Printed("0.9290", "1.4584", "< 0.001"),
+    ("tuned against base", "self-instruct"): Printed("0.9394", "1.1302", "1.9e-05"),
+    ("tuned against base", "lima"): Printed("1.2683", "1.5579", "2.5e-14"),
+    ("tuned against base", "mt-bench"): Printed("1.1777", "1.3440", "0.0382"),
+}
 
 
 def import_published(folder: str | Path) -> PublishedCases:
@@ -252,8 +272,8 @@ def _case(
         values=levels,
         kind="levels",
         scored=tuple(range(len(prompt_tokens))),
-        instruction=tuple(span_tokens(prompt_tokens, instruction)),
-        fragments=tuple(span_tokens(prompt_tokens, fragments)),
+        instruction=tuple(span_tokens(prompt, prompt_tokens, instruction)),
+        fragments=tuple(span_tokens(prompt, prompt_tokens, fragments)),
         rating=judged,
         followed=None if judged is None else judged >= 2,
         method=METHOD.name,

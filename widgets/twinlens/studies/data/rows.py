@@ -35,8 +35,9 @@ from typing import Any
 
 from twinlens.errors import DataError, PromptError
 from twinlens.studies.data.known_forms import known_form
-from twinlens.studies.data.spans import CharacterSpan, find_span, parse_annotation, widen
+from twinlens.studies.data.spans import find_span, parse_annotation, widen
 from twinlens.support.text_files import text_lines
+from twinlens.traces.marks import CharacterSpan
 
 _COLUMNS = (
     *("prompt", "instruction", "context", "annotation", "id", "group", "dataset", "category"),

@@ -1,21 +1,17 @@
-"""Marked parts of a prompt: annotations, widening to sentences, and the tokens a span hits.
+"""Marked parts of a prompt: annotations, and widening to sentences.
 
-The published tables need three small rules of the authors, each kept here by name: how an
-annotation is written (`parse_annotation`), how a marked fragment is widened to whole sentences
-(`widen`), and which tokens a span stands for (`span_tokens`).
+The published tables need three small rules of the authors, each kept by name: how an annotation
+is written (`parse_annotation`), how a marked fragment is widened to whole sentences (`widen`), and
+which tokens a span stands for (`twinlens.traces.marks.span_tokens`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable
 
-from twinlens.contract.manifest import Token
 from twinlens.errors import PromptError
-
-#: Code points ``[start, end)`` of a prompt.
-CharacterSpan: TypeAlias = tuple[int, int]
+from twinlens.traces.marks import CharacterSpan
 
 _SENTENCE_END = re.compile(r"(?<=[.!?:])\s")
 _BETWEEN_FRAGMENTS = "|||"
@@ -121,45 +117,6 @@ def _without_label(prompt: str, span: CharacterSpan) -> CharacterSpan:
     text = prompt[slice(*span)]
     rest = text.removeprefix(_LABEL).lstrip() if text.startswith(_LABEL) else text
     return span[1] - len(rest), span[1]
-
-
-def span_tokens(tokens: Sequence[Token], spans: Iterable[CharacterSpan]) -> list[int]:
-    """Indexes of the tokens that spans stand for.
-
-    For each span the run of tokens that overlap it, without lone blanks, line breaks and
-    blank-and-quote tokens at either end; the union over the spans.
-
-    Parameters
-    ----------
-    tokens : sequence of Token
-        Tokens of the prompt with their offsets.
-    spans : iterable of CharacterSpan
-
-    Returns
-    -------
-    sorted list of int
-    """
-    chosen: set[int] = set()
-    for start, end in spans:
-        run = [i for i, token in enumerate(tokens) if _touches(token, start, end)]
-        while run and _is_filler(tokens[run[0]].text):
-            run.pop(0)
-        while run and _is_filler(tokens[run[-1]].text):
-            run.pop()
-        if run:
-            chosen.update(range(run[0], run[-1] + 1))
-    return sorted(chosen)
-
-
-def _touches(token: Token, start: int, end: int) -> bool:
-    """Whether a token has a character of a span, or is part of one that a later token completes."""
-    if token.start == token.end and token.segment != "special":
-        return start <= token.start < end
-    return token.start < end and token.end > start
-
-
-def _is_filler(text: str) -> bool:
-    return text in ("", " ", "\n", ' "')
 
 
 def _short(text: str) -> str:

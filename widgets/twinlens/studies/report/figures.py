@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 #: Marker and words of each verdict; shape says it without colour.
 VERDICTS: dict[Verdict, tuple[str, str]] = {
-    "holds": ("circle", "holds"),
-    "vanishes": ("diamond", "vanishes"),
-    "turns": ("inverted_triangle", "turns"),
-    "unknown": ("x", "cannot be tested"),
+    "holds": ("circle", "second higher"),
+    "no difference shown": ("diamond", "no difference shown"),
+    "turns": ("inverted_triangle", "second lower"),
+    "too few": ("x", "too few"),
+    "confounded": ("square", "confounded"),
 }
 GROUP_MARKERS = ("circle", "triangle", "square", "diamond", "plus", "x", "star", "hex")
 ROW_HEIGHT = 44
@@ -50,9 +51,9 @@ def case_figures(
 
     source = ColumnDataSource(
         {
-            "base": [score.score for score in base],
-            "tuned": [score.score for score in tuned],
-            "difference": [b.score - a.score for a, b in zip(base, tuned, strict=True)],
+            "base": [_shown(score) for score in base],
+            "tuned": [_shown(score) for score in tuned],
+            "difference": [_shown(b) - _shown(a) for a, b in zip(base, tuned, strict=True)],
             "ratio": [
                 math.log2(max(b.answer_length, 1) / max(a.answer_length, 1))
                 for a, b in zip(base, tuned, strict=True)
@@ -77,6 +78,11 @@ def case_figures(
     right.add_layout(Span(location=0, dimension="width", line_color=rule))
     _points(right, source, "ratio", "difference", groups, theme)
     return {"scores": left, "lengths": right}
+
+
+def _shown(score: Score) -> float:
+    """The score of a case; none without an instruction."""
+    return score.score if score.instruction_length else math.nan
 
 
 def _points(
@@ -184,9 +190,10 @@ def verdict_colours(theme: ChartTheme) -> dict[Verdict, str]:
     palette = PALETTES[theme]
     return {
         "holds": palette.holds,
-        "vanishes": palette.muted,
+        "no difference shown": palette.muted,
         "turns": palette.turns,
-        "unknown": palette.unknown,
+        "too few": palette.unknown,
+        "confounded": palette.unknown,
     }
 
 

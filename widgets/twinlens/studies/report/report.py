@@ -5,18 +5,21 @@ from __future__ import annotations
 import html
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinlens.contract.words import SIDES, THEMES, ChartTheme, Side
 from twinlens.errors import TwinlensError
+from twinlens.studies.analysis.analysis import Analysis, frame_of
 from twinlens.studies.analysis.comparisons import Question
-from twinlens.studies.analysis.findings import Finding, find
+from twinlens.studies.analysis.findings import counted, find
 from twinlens.studies.analysis.profiles import PARTS, Profile
 from twinlens.studies.analysis.scoring import Score, Settings
-from twinlens.studies.analysis.statistics import Analysis, analyse
+from twinlens.studies.analysis.statistics import analyse
+from twinlens.studies.analysis.study_finding import StudyFinding
+from twinlens.studies.analysis.tables import all_records
 from twinlens.studies.analysis.variants import (
     Grid,
     VariantOutcome,
@@ -28,9 +31,11 @@ from twinlens.studies.analysis.variants import (
 )
 from twinlens.studies.data.cases import Cases
 from twinlens.studies.data.change_tables import Changes
+from twinlens.studies.data.published import PRINTED, Printed, PublishedCases
 from twinlens.studies.data.rows import Problem
 from twinlens.studies.report import drawing, figures, tables
 from twinlens.studies.report.page import case_panel, figures_json, page_html
+from twinlens.studies.report.published_table import published_table
 from twinlens.studies.report.tables import SIGNS, CaseSets, Cell, Column
 from twinlens.studies.report.weight_figures import weight_figures
 from twinlens.studies.report.weight_sections import weight_sections
@@ -38,6 +43,7 @@ from twinlens.support.files import replacing
 from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
+    import pandas as pd
     from bokeh.plotting import figure
 
 QUESTIONS: tuple[Question, ...] = ("tuned against base", "followed against unfollowed")
@@ -45,6 +51,11 @@ DEFAULT_BUDGET_MB = 15.0
 _TITLES: dict[Question, str] = {
     "tuned against base": "Does tuning make answers rest more on the instruction?",
     "followed against unfollowed": "Do answers that follow the instruction rest more on it?",
+}
+#: The same where no part of any prompt is marked.
+_WHOLE_TITLES: dict[Question, str] = {
+    "tuned against base": "Are densities more even over the prompt after tuning?",
+    "followed against unfollowed": "Are densities more even in answers that were judged good?",
 }
 
 
@@ -58,6 +69,28 @@ class ReportFile:
     analysis: Analysis
     outcomes: tuple[VariantOutcome, ...] = field(repr=False)
     changes: Changes = field(repr=False)
+
+    def to_frame(self, table: str = "comparisons") -> pd.DataFrame:
+        """One of the tables of the report as a frame.
+
+        Parameters
+        ----------
+        table : str
+            ``scores``, ``comparisons``, ``tests``, ``profiles``, ``counts``, ``robustness``,
+            ``robustness_shares``, or ``weights_NAME`` where weights were compared.
+
+        Raises
+        ------
+        StudyError
+            If there is no such table.
+        """
+        return frame_of(all_records(self.analysis, self.outcomes, self.changes), table)
+
+    def _repr_html_(self) -> str:
+        """What was found, in a notebook, and where the page lies."""
+        found = find(self.analysis, self.outcomes, self.changes)
+        texts = "".join(f"<p>{html.escape(text)}</p>" for one in found for text in one.texts)
+        return f"<div>{texts}<p>{html.escape(str(self.path))}</p></div>"
 
     def save_figures(
         self, folder: str | os.PathLike[str], *, theme: ChartTheme = "light"
@@ -82,8 +115,6 @@ def write_report(
     title: str | None = None,
     problems: Sequence[Problem] = (),
     changes: Changes | None = None,
-    bootstrap: int = 2000,
-    seed: int = 0,
     budget_mb: float = DEFAULT_BUDGET_MB,
     report: Report | None = None,
 ) -> ReportFile:
@@ -105,8 +136,6 @@ def write_report(
     changes : mapping, optional
         Tables of heads and concepts (questions 2 and 3), from `weight_tables`; by default those
         that lie in the folder of the study.
-    bootstrap, seed : int
-        Resampling for intervals.
     budget_mb : float
         Cases carry their saliency panel, in order, until the page has this size (10^6 bytes).
     report : callable, optional
@@ -117,20 +146,21 @@ def write_report(
     TwinlensError
         If there is not one complete case, or the front end is not built.
     """
-    analysis = analyse(cases, settings, bootstrap=bootstrap, seed=seed)
+    analysis = analyse(cases, settings)
     if not analysis.scores:
         raise TwinlensError("the study holds no finished prompt: run it before its report")
-    outcomes = robustness(cases, grid, bootstrap=bootstrap // 2, seed=seed)
-    outcomes += other_methods(cases, bootstrap=bootstrap // 2, seed=seed)
+    outcomes = robustness(cases, grid)
+    outcomes += other_methods(cases)
     changes = cases.changes if changes is None else changes
     variants = variant_scores(cases, outcomes)
     tuned = _side(analysis, "tuned")
     sets = CaseSets(score.id for score in tuned)
     names = [variant.variant for variant in variants]
-    body = "".join(_sections(analysis, outcomes, changes, names, problems, sets))
+    printed = PRINTED if isinstance(cases, PublishedCases) else {}
+    body = "".join(_sections(analysis, outcomes, changes, names, problems, printed, sets))
     data: dict[str, Any] = {
         "sets": sets.sets,
-        "variants": [_rounded(variant) for variant in variants],
+        "variants": [_rounded(variant, tuned) for variant in variants],
         "profiles": [
             _by_case(profile, [score.id for score in tuned]) for profile in analysis.profiles
         ],
@@ -143,7 +173,7 @@ def write_report(
     chosen = ", ".join(f"{name} {value}" for name, value in analysis.settings.record().items())
     how = (
         f"Instruction score of Wu et al. (2310.00492), section 3. Settings: {chosen}. Intervals: "
-        f"percentile bootstrap, {analysis.bootstrap} resamples, seed {analysis.seed}."
+        "95 %, of Student's t for differences and of the noncentral t for effect sizes."
     )
     pair = cases.pair
     heading = title or f"{pair.base.name} and {pair.tuned.name}"
@@ -190,10 +220,17 @@ def _widest(outcomes: Sequence[VariantOutcome], question: Question) -> str:
     return [outcome.group for outcome in outcomes if outcome.question == question][-1]
 
 
-def _rounded(variant: VariantScores) -> dict[str, Any]:
+def _rounded(variant: VariantScores, known: Sequence[Score]) -> dict[str, Any]:
+    """Scores by case; none where there is no instruction to score."""
     return {
         "name": variant.variant,
-        **{side: [round(x, 4) for x in getattr(variant, side).tolist()] for side in SIDES},
+        **{
+            side: [
+                round(value, 4) if score.instruction_length else None
+                for value, score in zip(getattr(variant, side).tolist(), known, strict=True)
+            ]
+            for side in SIDES
+        },
     }
 
 
@@ -213,13 +250,18 @@ def _sections(
     changes: Changes,
     variants: Sequence[str],
     problems: Sequence[Problem],
+    printed: Mapping[tuple[Question, str], Printed],
     sets: CaseSets,
 ) -> Iterable[str]:
+    if printed:
+        yield published_table(analysis.comparisons, printed, sets)
     yield "<h2>What was found</h2>"
     yield "".join(_finding(one, sets) for one in find(analysis, outcomes, changes))
     for question in _asked(analysis):
-        yield f"<h2>{html.escape(_TITLES[question])}</h2>"
+        title = _TITLES if analysis.has_parts else _WHOLE_TITLES
+        yield f"<h2>{html.escape(title[question])}</h2>"
         yield tables.comparison_table(analysis.comparisons, question, sets)
+        yield tables.control_table(analysis.comparisons, question, sets)
         yield tables.test_table(analysis.comparisons, question, sets)
     yield '<h2 id="cases-title" tabindex="-1">Cases</h2>'
     yield (
@@ -232,33 +274,38 @@ def _sections(
     )
     yield _case_table(_side(analysis, "base"), _side(analysis, "tuned"))
     yield '<section id="case" aria-live="polite"></section>'
-    counted = shares(o for o in outcomes if o.method == outcomes[0].method)
+    totals = shares(o for o in outcomes if o.method == outcomes[0].method)
     for question in _asked(analysis):
         widest = _widest(outcomes, question)
         yield f"<h2>Does it hold under other settings? {html.escape(question.capitalize())}</h2>"
         yield f'<p class="muted">{html.escape(_varied(outcomes))}</p>'
         yield tables.variant_table(outcomes, analysis.comparisons, question, variants, sets)
-        caption = f"Effect size with 95 % interval, {widest}. Click a mark for its cases."
+        caption = (
+            f"Effect size of the score with 95 % interval, {widest}. Click a mark for its cases."
+        )
         yield _figure(figures.robustness_name(question), caption)
-        yield tables.share_table(counted, analysis.comparisons, question, widest, sets)
+        yield tables.share_table(totals, analysis.comparisons, question, widest, sets)
     yield from _profiles(analysis.profiles, sets)
     yield from weight_sections(changes, sets)
     if problems:
         yield "<h2>Rows set aside</h2>"
         columns = [Column("row"), Column("what was wrong", kind="text wrap")]
         rows = [[Cell(str(p.number), p.number), Cell(p.message)] for p in problems]
-        yield tables.table(f"{len(problems)} rows are not in the study.", columns, rows, sets)
+        yield tables.table(
+            f"Not in the study: {counted(len(problems), 'row')}.", columns, rows, sets
+        )
 
 
-def _finding(one: Finding, sets: CaseSets) -> str:
+def _finding(one: StudyFinding, sets: CaseSets) -> str:
     verdict = ""
     if one.verdict:
-        verdict = f'<b class="{one.verdict}">{SIGNS[one.verdict]} {one.verdict}:</b> '
+        kind = tables.verdict_class(one.verdict)
+        verdict = f'<b class="{kind}">{SIGNS[one.verdict]} {one.verdict}:</b> '
     first, *rest = (html.escape(text) for text in one.sentences)
     if one.ids:
         first += (
             f' <button type="button" class="plain" data-set="{sets.number(one.ids)}" '
-            f'data-words="{html.escape(one.claim)}">{len(one.ids)} cases</button>'
+            f'data-words="{html.escape(one.claim)}">{counted(len(one.ids), "case")}</button>'
         )
     more = "".join(f"<p>{text}</p>" for text in rest)
     return (
@@ -287,11 +334,14 @@ def _profiles(profiles: Sequence[Profile], sets: CaseSets) -> Iterable[str]:
         "profile-answer": "Share of answer tokens that the instruction drives, along the answer.",
     }
     names = figures.profile_names(profiles)
-    yield (
-        "<h2>Along the prompt and the answer</h2><p>Mean density in ten equal parts of the prompt; "
+    driven = (
         "share of answer tokens with at least one instruction token above the level threshold "
-        "(prompts of which the instruction is only a part). Bands: ± one standard error. Click a "
-        "point for its cases, each with its own value.</p>"
+        "(prompts of which the instruction is only a part). "
+    )
+    yield (
+        "<h2>Along the prompt and the answer</h2><p>Mean density in ten equal parts of the prompt"
+        f"{f'; {driven}' if 'profile-answer' in names else '. '}Bands: ± one standard error. Click "
+        "a point for its cases, each with its own value.</p>"
     )
     yield f'<div class="figures">{"".join(_figure(n, captions[n]) for n in names)}</div>'
     columns = [Column("profile", kind="text"), Column("model", kind="text")]
@@ -366,15 +416,18 @@ def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
 
 def _case_cells(base: Score, tuned: Score) -> list[Cell]:
     followed = "" if tuned.followed is None else ("yes" if tuned.followed else "no")
-    difference = tuned.score - base.score
+    scores = (base.score, tuned.score, tuned.score - base.score)
+    if not tuned.instruction_length:
+        scores = (math.nan,) * 3
     return [
         Cell(tuned.id),
         Cell(tuned.group),
         Cell(tuned.category),
         Cell("", math.nan),
-        Cell(f"{base.score:.4f}", base.score),
-        Cell(f"{tuned.score:.4f}", tuned.score),
-        Cell(f"{difference:+.4f}", difference),
+        *(
+            Cell(tables.number(value, form), value)
+            for value, form in zip(scores, (".4f", ".4f", "+.4f"), strict=True)
+        ),
         *(
             Cell(str(count), count)
             for count in (

@@ -7,11 +7,25 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from twinlens.studies.analysis.comparisons import DECIDING_TEST, Comparison, Question, Verdict
+from twinlens.studies.analysis.comparisons import (
+    DECIDING_TEST,
+    EQUAL_LENGTH,
+    Comparison,
+    Question,
+    Verdict,
+)
+from twinlens.studies.analysis.controls import Controls
+from twinlens.studies.analysis.inference import SMALLEST_PAIRED, SMALLEST_SAMPLE, Estimate
 from twinlens.studies.analysis.variants import Share, VariantOutcome
 
 #: Verdicts as signs, of which the shape says enough.
-SIGNS: dict[Verdict, str] = {"holds": "●", "vanishes": "◇", "turns": "▼", "unknown": "×"}
+SIGNS: dict[Verdict, str] = {
+    "holds": "●",
+    "no difference shown": "◇",
+    "turns": "▼",
+    "too few": "×",
+    "confounded": "◐",
+}
 #: What settings are called in the paper.
 SETTINGS = {
     "levels": "levels L",
@@ -43,8 +57,8 @@ class Cell:
         Number of the settings under which the cases' scores are shown.
     part : (int, int) or None
         Number of the profile, and its part from 1, of which each case's own value is shown.
-    bar : tuple of (str, int)
-        CSS class and size of the parts of a bar drawn in place of the text.
+    bar : tuple of (Verdict, int)
+        Kind and size of the parts of a bar drawn in place of the text.
     """
 
     text: str
@@ -54,7 +68,7 @@ class Cell:
     kind: str = ""
     variant: int | None = None
     part: tuple[int, int] | None = None
-    bar: tuple[tuple[str, int], ...] = ()
+    bar: tuple[tuple[Verdict, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +122,9 @@ def table(
 def _cell(cell: Cell, column: Column, sets: CaseSets) -> str:
     text = html.escape(cell.text)
     if cell.bar:
-        parts = "".join(f'<i class="{kind}" style="flex:{size}"></i>' for kind, size in cell.bar)
+        parts = "".join(
+            f'<i class="{verdict_class(kind)}" style="flex:{size}"></i>' for kind, size in cell.bar
+        )
         text = f'<span class="bar" role="img" aria-label="{text}">{parts}</span>'
     if cell.cases is not None:
         more = "" if cell.variant is None else f' data-variant="{cell.variant}"'
@@ -133,40 +149,121 @@ def number(value: float, form: str = ".4f") -> str:
     return format(value, form) if math.isfinite(value) else "–"
 
 
+def verdict_class(verdict: Verdict) -> str:
+    """CSS class of a verdict."""
+    return verdict.replace(" ", "-")
+
+
 def comparison_table(comparisons: Sequence[Comparison], question: Question, sets: CaseSets) -> str:
-    """Table 1 or 2 of the paper with effect sizes, verdicts, and the check for answer length."""
+    """Table 1 or 2 of the paper with intervals, verdicts, and what they rest on."""
     mine = [item for item in comparisons if item.question == question]
     first, second = mine[0].first.label, mine[0].second.label
     pairs = mine[0].higher is not None
+    parts = any(item.controls for item in mine)
+    deciding = DECIDING_TEST[question]
     columns = [
         Column("group", kind="text"),
         Column("prompts" if pairs else f"n {first}"),
         Column(f"{first} mean (sd)", "sd divided by n", _tint(first)),
         *([] if pairs else [Column(f"n {second}")]),
         Column(f"{second} mean (sd)", "sd divided by n", _tint(second)),
-        Column("difference", f"mean of {second} minus mean of {first}"),
-        Column(f"{mine[0].effect_name} (95 % interval)", "percentile bootstrap"),
-        Column("verdict", f"{DECIDING_TEST[question]} at 0.05", "text"),
-        Column("at equal length", mine[0].length.how, "text"),
-        *([Column("tuned higher", "prompts")] if pairs else []),
+        Column("verdict", "at equal length, beyond the rest of the prompt, Holm p < 0.05", "text"),
+        Column("difference at equal length", EQUAL_LENGTH[question]),
+        Column("p by Holm", "at equal length, over the rows of this table"),
+        Column("found from", "smallest true difference that four of five such samples would show"),
+        *(
+            [Column("instruction − rest", "difference in differences, at full length")]
+            if parts
+            else []
+        ),
+        Column("at full length", f"mean of {second} minus mean of {first}; {deciding}"),
+        Column(f"{mine[0].effect_name} (95 % interval)", "at full length"),
+        *([Column("tuned higher", "prompts"), Column("ties", "prompts")] if pairs else []),
     ]
+    fewest = f"{SMALLEST_PAIRED} prompts" if pairs else f"{SMALLEST_SAMPLE} answers of each kind"
     caption = (
-        f"Instruction score, {question}. Verdict: {DECIDING_TEST[question]}, at 0.05. "
-        f"At equal length: {mine[0].length.how}."
+        f"Score, {question}. The verdict needs the difference at equal length "
+        f"({EQUAL_LENGTH[question]}){' and beyond the rest of the prompt, each' if parts else ','} "
+        f"at 0.05 by Holm over the rows of this table; fewer than {fewest} are too few. "
+        "Where no difference is shown, a true one as large as stands under “found from” would be "
+        "seen in four of five such samples (at 0.05, before the correction)."
     )
-    return table(caption, columns, [_comparison_row(item) for item in mine], sets)
+    return table(caption, columns, [_comparison_row(item, parts) for item in mine], sets)
+
+
+def _beyond(item: Comparison, words: str) -> Cell:
+    if item.controls is None:
+        return Cell("–", math.nan)
+    estimate = item.controls.beyond_rest
+    return Cell(with_interval(estimate), estimate.difference, behind_of(item), words)
+
+
+def control_table(comparisons: Sequence[Comparison], question: Question, sets: CaseSets) -> str:
+    """The score of the instruction beside those of the rest and of spans of equal length."""
+    mine = [item for item in comparisons if item.question == question and item.controls]
+    if not mine:
+        return ""
+    first, second = mine[0].first.label, mine[0].second.label
+    pairs = mine[0].higher is not None
+    columns = [
+        Column("group", kind="text"),
+        Column("prompts" if pairs else "answers", "whose instruction is a part of the prompt"),
+        Column("instruction", f"mean score, {first} and {second}"),
+        Column("rest of the prompt", f"mean score, {first} and {second}"),
+        Column("span of equal length", f"mean over all its places, {first} and {second}"),
+        Column("instruction − rest", "difference in differences"),
+        Column("instruction − span", "difference in differences"),
+        Column("share of density", "that lies on the instruction: difference"),
+        Column("largest p by Holm", "of the three, at equal length, over the rows of this table"),
+    ]
+    rows = []
+    for item in mine:
+        controls, behind = item.controls, behind_of(item)
+        assert controls is not None
+        cut: Controls | None = item.length.controls
+        corrected = cut.p_holm if cut else math.nan
+        rows.append(
+            [
+                Cell(item.group, cases=behind, words=item.group),
+                Cell(str(controls.beyond_rest.n), controls.beyond_rest.n),
+                *(
+                    Cell(f"{both[0]:.3f} → {both[1]:.3f}", both[1] - both[0])
+                    for both in (controls.instruction, controls.rest, controls.span)
+                ),
+                *(
+                    Cell(f"{with_interval(one)}, p {number(one.p, '.2g')}", one.difference)
+                    for one in (controls.beyond_rest, controls.beyond_span, controls.share)
+                ),
+                Cell(number(corrected, ".2g"), corrected),
+            ]
+        )
+    caption = (
+        f"Is it the instruction, or all of the prompt? The same score of the rest of the prompt, "
+        f"and of a span as long as the instruction (mean over all its places), {question}, where "
+        "the instruction is a part of the prompt; full answer length."
+    )
+    return table(caption, columns, rows, sets)
+
+
+def with_interval(estimate: Estimate, form: str = "+.3f") -> str:
+    """A difference with its interval, if it has one."""
+    text = number(estimate.difference, form)
+    if math.isfinite(estimate.low):
+        text += f" ({estimate.low:{form}} to {estimate.high:{form}})"
+    return text
 
 
 def _tint(label: str) -> str:
     return label if label in ("base", "tuned") else ""
 
 
-def _behind(item: Comparison) -> tuple[str, ...]:
+def behind_of(item: Comparison) -> tuple[str, ...]:
+    """Cases behind a comparison."""
     return item.second.ids if item.higher is not None else (*item.first.ids, *item.second.ids)
 
 
-def _comparison_row(item: Comparison) -> list[Cell]:
-    both = _behind(item)
+def _comparison_row(item: Comparison, parts: bool) -> list[Cell]:
+    both = behind_of(item)
     cells = [Cell(item.group, cases=both, words=item.group)]
     for sample in (item.first, item.second):
         words = f"{item.group}, {sample.label}"
@@ -178,17 +275,28 @@ def _comparison_row(item: Comparison) -> list[Cell]:
     if math.isfinite(item.effect_low):
         effect += f" ({item.effect_low:.2f} to {item.effect_high:.2f})"
     length = item.length
-    at_equal = f"{SIGNS[length.verdict]} {length.difference:+.4f}, p {number(length.p, '.2g')}"
-    if length.explained:
-        at_equal += ": explained by length"
+    verdict = f"{SIGNS[item.verdict]} {item.verdict}"
+    if item.why:
+        verdict += f": {item.why}"
+    corrected = length.estimate.p_holm
+    smallest = item.estimate.smallest if length.missing else length.estimate.smallest
     cells += [
-        Cell(f"{item.difference:+.4f}", item.difference, both, words),
+        Cell(verdict, kind=f"wrap verdict {verdict_class(item.verdict)}"),
+        Cell(
+            length.missing or with_interval(length.estimate),
+            length.estimate.difference,
+            both,
+            words,
+        ),
+        Cell(number(corrected, ".2g"), corrected, both, words),
+        Cell(number(smallest, ".2f"), smallest, both, words),
+        *([_beyond(item, words)] if parts else []),
+        Cell(with_interval(item.estimate), item.difference, both, words),
         Cell(effect, item.effect, both, words),
-        Cell(f"{SIGNS[item.verdict]} {item.verdict}", kind=item.verdict),
-        Cell(at_equal, kind=length.verdict),
     ]
-    if item.higher is not None:
-        cells.append(Cell(str(item.higher), item.higher, both, words))
+    for count in (item.higher, item.ties):
+        if count is not None:
+            cells.append(Cell(str(count), count, both, words))
     return cells
 
 
@@ -199,8 +307,8 @@ def test_table(comparisons: Sequence[Comparison], question: Question, sets: Case
     columns = [Column("group", kind="text")]
     columns += [Column(test.name, f"H1: {test.hypothesis}") for test in mine[0].tests]
     columns += [
-        Column("Holm", f"{deciding}, corrected over the groups"),
-        Column("Benjamini-Hochberg", f"{deciding}, corrected over the groups"),
+        Column("Holm", f"{deciding}, corrected over the rows"),
+        Column("Benjamini-Hochberg", f"{deciding}, corrected over the rows"),
     ]
     rows = []
     for item in mine:
@@ -211,14 +319,14 @@ def test_table(comparisons: Sequence[Comparison], question: Question, sets: Case
         words = f"{item.group}, {item.question}"
         rows.append(
             [
-                Cell(item.group, cases=_behind(item), words=item.group),
-                *(Cell(number(p, ".3g"), p, _behind(item), words) for p in p_values),
+                Cell(item.group, cases=behind_of(item), words=item.group),
+                *(Cell(number(p, ".3g"), p, behind_of(item), words) for p in p_values),
             ]
         )
     hypotheses = "; ".join(f"{test.name}: {test.hypothesis}" for test in mine[0].tests)
     caption = (
-        f"p-values, {question}. Alternative hypotheses: {hypotheses}. The last two columns correct "
-        f"the {deciding}, over the groups."
+        f"p-values at full length, {question}. Alternative hypotheses: {hypotheses}. The last two "
+        f"columns correct the {deciding}, over the rows."
     )
     return table(caption, columns, rows, sets)
 
@@ -237,7 +345,7 @@ def variant_table(
         if o.question == question and o.variant != "combination"
     }
     groups = list(dict.fromkeys(group for _, group in mine))
-    behind = {c.group: _behind(c) for c in comparisons if c.question == question}
+    behind = {c.group: behind_of(c) for c in comparisons if c.question == question}
     rows = []
     for variant in dict.fromkeys(variant for variant, _ in mine):
         row = [Cell(variant)]
@@ -259,10 +367,10 @@ def variant_table(
         rows.append(row)
     columns = [Column("one change of settings", kind="text"), *map(Column, groups)]
     caption = (
-        f"Effect size, {question}. {SIGNS['holds']} holds (second higher, p < 0.05), "
-        f"{SIGNS['vanishes']} vanishes (p at least 0.05), {SIGNS['turns']} turns (second lower, "
-        f"p < 0.05), {SIGNS['unknown']} cannot be tested. Click one for its cases under these "
-        "settings."
+        f"Effect size of the score, {question}, by Holm over the groups: {SIGNS['holds']} second "
+        f"higher, {SIGNS['turns']} second lower, {SIGNS['no difference shown']} no difference "
+        f"shown, {SIGNS['too few']} too few. What makes a difference is not looked at here. Click "
+        "one for its cases under these settings."
     )
     return table(caption, columns, rows, sets)
 
@@ -283,7 +391,7 @@ def share_table(
 ) -> str:
     """How many combinations of settings hold, vanish or turn, by setting and value."""
     mine = [s for s in shares if (s.question, s.group) == (question, group)]
-    behind = next(_behind(c) for c in comparisons if (c.question, c.group) == (question, group))
+    behind = next(behind_of(c) for c in comparisons if (c.question, c.group) == (question, group))
     total = next(share for share in mine if share.setting == "any")
     varied = [share for share in mine if share.combinations < total.combinations]
     chosen = [total, *sorted(varied, key=lambda share: (share.setting, _size(share.value)))]
@@ -291,20 +399,24 @@ def share_table(
         Column("setting", kind="text"),
         Column("value", kind="text"),
         Column("of these", kind="text"),
-        Column(f"{SIGNS['holds']} hold"),
-        Column(f"{SIGNS['vanishes']} vanish"),
-        Column(f"{SIGNS['turns']} turn"),
+        Column(f"{SIGNS['holds']} second higher"),
+        Column(f"{SIGNS['no difference shown']} no difference shown"),
+        Column(f"{SIGNS['turns']} second lower"),
         Column("combinations"),
     ]
     rows = []
     for share in chosen:
-        counts = (("holds", share.holds), ("vanishes", share.vanishes), ("turns", share.turns))
+        counts: list[tuple[Verdict, int]] = [
+            ("holds", share.holds),
+            ("no difference shown", share.no_difference),
+            ("turns", share.turns),
+        ]
         said = ", ".join(f"{kind} {count}" for kind, count in counts)
         rows.append(
             [
                 Cell("" if share.setting == "any" else SETTINGS.get(share.setting, share.setting)),
                 Cell(share.value or "all combinations"),
-                Cell(said, share.holds / share.combinations, bar=counts),
+                Cell(said, share.holds / share.combinations, bar=tuple(counts)),
                 *(Cell(str(count), count, behind, group, kind) for kind, count in counts),
                 Cell(str(share.combinations), share.combinations, behind, group),
             ]

@@ -16,8 +16,8 @@ from twinlens.errors import Interrupted, StudyError, TwinlensError
 from twinlens.measures.summary import SCORED_SEGMENTS
 from twinlens.studies.data.cases import Case
 from twinlens.studies.data.rows import Problem, StudyRow
-from twinlens.studies.data.spans import CharacterSpan, span_tokens
 from twinlens.studies.data.store import as_table
+from twinlens.traces.marks import CharacterSpan, span_tokens
 from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def case_of(
 
     def hit(spans: tuple[CharacterSpan, ...]) -> tuple[int, ...]:
         moved = [(start + at, end + at) for start, end in spans]
-        return tuple(sorted(set(span_tokens(tokens, moved)) & set(scored)))
+        return tuple(sorted(set(span_tokens(prompt, tokens, moved)) & set(scored)))
 
     judged = side == "tuned"
     return Case(

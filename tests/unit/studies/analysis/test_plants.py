@@ -1,0 +1,196 @@
+"""Planted studies, each with the verdict that is right: effect, none, length, all of the prompt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from twinlens.measures.density import DensityParameters
+from twinlens.studies.analysis.comparisons import compare
+from twinlens.studies.analysis.findings import findings
+from twinlens.studies.analysis.scoring import Score, Settings
+from twinlens.studies.analysis.statistics import analyse
+from twinlens.studies.analysis.variants import Grid, robustness
+
+from tests.unit.studies.planted import Planted
+
+RAW = Settings(DensityParameters(normalisation="raw", aggregation="mean"))
+FOLLOWED = "followed against unfollowed"
+
+
+def overall(cases, settings=None, question="tuned against base"):
+    analysis = analyse(cases, settings)
+    said = next(text for text in findings(analysis, ()) if f"{question[:5]}" in text)
+    return analysis.comparison(question, "all prompts"), " ".join(findings(analysis, ())), said
+
+
+def judged(found):
+    return found.verdict, found.why
+
+
+def test_an_effect_on_the_instruction_holds():
+    found, said, first = overall(Planted(effect=1.5))
+    assert judged(found) == ("holds", "")
+    assert 0 < found.effect_low < found.effect < found.effect_high
+    assert found.controls.beyond_rest.low > 0
+    assert "this holds here" in first
+    assert "It is not the answer length" in said
+    assert "It is the instruction more than the rest of the prompt" in said
+
+
+def test_the_reverse_turns():
+    found, _, first = overall(Planted(effect=-0.6))
+    assert judged(found) == ("turns", "")
+    assert "the other way round" in first
+
+
+@pytest.mark.parametrize("instruction", [(2, 3, 4, 5, 6), (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)])
+@pytest.mark.parametrize("effect", [0.0, 0.7])
+def test_flatter_on_all_tokens_does_not_pass(instruction, effect):
+    """A short or long instruction, which base rests on like the rest of the prompt, or more."""
+
+    class Flat(Planted):
+        def both(self, index):
+            base, tuned = super().both(index)
+            at = list(instruction)
+            for case in (base, tuned):
+                case.values[at] *= 1 + effect * (case is base)
+            tuned.values[at] *= (1 + effect) ** self.flatter
+            return [base, tuned]
+
+    found, said, _ = overall(Flat(60, flatter=0.3, instruction=instruction))
+    assert found.plain == found.length.verdict == "holds"
+    assert judged(found) == ("confounded", "not told from the rest of the prompt")
+    assert "It is not told from the rest of the prompt" in said
+
+
+@pytest.mark.parametrize("settings", [None, RAW], ids=["divided", "not divided"])
+def test_no_effect_at_unequal_lengths_shows_no_difference(settings):
+    found, said, _ = overall(Planted(60, lengths=(200, 60)), settings)
+    assert found.plain == "turns"
+    assert judged(found) == (
+        "no difference shown",
+        "answer length makes the difference at full length",
+    )
+    assert "Answer length explains the difference. At equal length" in said
+    assert "would be found in four of five such studies" in said
+
+
+def test_an_effect_that_length_masks_is_found():
+    found, said, _ = overall(Planted(60, effect=0.42, lengths=(200, 60)))
+    assert found.plain == "no difference shown"
+    assert judged(found) == ("holds", "answer length masks it")
+    assert "Answer length masks it: at full length no difference is shown." in said
+    found, said, _ = overall(Planted(60, effect=0.42, lengths=(200, 60)), RAW)
+    assert found.plain == "turns"
+    assert judged(found) == ("holds", "answer length turns it")
+    assert "Answer length turns it: at full length it is the other way round." in said
+
+
+def test_followed_only_by_length_is_confounded():
+    cases = Planted(90, longer_when_followed=12, lengths=(30, 24))
+    cases.both = widely(cases.both)
+    found, said, _ = overall(cases, RAW, FOLLOWED)
+    assert found.plain == "holds"
+    assert judged(found) == ("confounded", "answer length explains it")
+    assert "residual sd" in said
+
+
+def widely(both):
+    """Answers of lengths that overlap widely between followed and unfollowed."""
+
+    def shortened(index):
+        base, tuned = both(index)
+        length = max(8, tuned.answer_length - int(np.random.default_rng(index).integers(0, 20)))
+        tuned = replace(
+            tuned, values=tuned.values[:, :length], answer_tokens=tuned.answer_tokens[:length]
+        )
+        return [base, tuned]
+
+    return shortened
+
+
+def test_followed_without_common_lengths_is_confounded():
+    found, said, _ = overall(Planted(60, longer_when_followed=40, lengths=(30, 12)), RAW, FOLLOWED)
+    assert found.plain == "holds"
+    assert judged(found) == ("confounded", "the answer lengths do not overlap")
+    assert np.isnan(found.length.estimate.difference)
+    assert "No number at equal length: the answer lengths do not overlap." in said
+
+
+def test_a_followed_effect_holds():
+    found, _, _ = overall(Planted(90, followed_effect=3.0), RAW, FOLLOWED)
+    assert judged(found) == ("holds", "")
+
+
+@pytest.mark.parametrize("prompts", [1, 2, 9])
+def test_too_few_prompts(prompts):
+    analysis = analyse(Planted(prompts, effect=5.0, groups=("one",)))
+    found = analysis.comparison("tuned against base", "one")
+    assert found.verdict == found.plain == "too few"
+    said = " ".join(findings(analysis, ()))
+    assert "nan" not in said
+    assert "nothing is concluded from fewer than 10 prompts" in said
+    assert "1 prompts" not in said
+
+
+def test_eight_categories_without_effect_are_one_family():
+    """In 5 % of such studies anything is shown, not in 31 %."""
+    generator = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(100):
+        scores = [
+            Score(
+                *generator.normal(1, 0.3, 4),
+                id=f"p{place}",
+                group="one",
+                category=f"c{place % 8}",
+                side=side,
+                instruction_length=3,
+                answer_length=20,
+            )
+            for place in range(80)
+            for side in ("base", "tuned")
+        ]
+        found = compare(scores, scores)
+        wrong += any(item.plain in ("holds", "turns") for item in found)
+        assert all(item.verdict in ("no difference shown", "confounded") for item in found)
+    assert wrong <= 10
+
+
+def test_prompts_without_a_rest_or_an_instruction_are_said():
+    whole = tuple(range(1, 16))
+
+    class Mixed(Planted):
+        def both(self, index):
+            marked = {0: whole, 1: ()}.get(index % 4)
+            pair = super().both(index)
+            if marked is None:
+                return pair
+            return [replace(case, instruction=marked, fragments=marked) for case in pair]
+
+    analysis = analyse(list(Mixed(40, effect=1.0))[1:])
+    assert analysis.counts["prompts"] == 39
+    assert analysis.counts["of one model only"] == 1
+    assert analysis.counts["without an instruction token"] == 10
+    assert analysis.counts["whole prompt is the instruction"] == 9
+    found = analysis.comparison("tuned against base", "all prompts")
+    assert found.first.n == 29
+    assert found.controls.beyond_rest.n == 20
+    said = " ".join(findings(analysis, ()))
+    assert "In 20 of 39 the instruction is a part of the prompt; in 9 the whole" in said
+    assert (
+        "Left out: 1 prompt with one model's case only; 10 prompts without an instruction" in said
+    )
+
+
+def test_nothing_is_said_about_instructions_where_there_are_none():
+    cases = Planted(30, effect=1.0, instruction=tuple(range(1, 16)))
+    analysis = analyse(cases)
+    assert not analysis.has_parts
+    small = Grid(levels=(10,), thresholds=(7,), norms=(4.0,))
+    said = " ".join(findings(analysis, robustness(cases, small)))
+    assert "nstruction" not in said
+    assert "No part of any prompt is marked" in said
+    assert all(item.why != "the whole prompt is the instruction" for item in analysis.comparisons)

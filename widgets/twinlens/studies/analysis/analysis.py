@@ -1,0 +1,149 @@
+"""What the analysis of a study holds: scores, comparisons, profiles, as tables and in sentences."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from twinlens.errors import StudyError
+from twinlens.studies.analysis.comparison_rows import flat
+from twinlens.studies.analysis.comparisons import (
+    MINIMUM_RATED_ANSWER,
+    Comparison,
+    Question,
+    Record,
+)
+from twinlens.studies.analysis.profiles import Profile
+from twinlens.studies.analysis.scoring import Score, Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, repr=False)
+class Analysis:
+    """Everything question 1 asks for, under one choice of settings.
+
+    Attributes
+    ----------
+    settings : Settings
+    scores : tuple of Score
+        Base and tuned of each prompt after one another.
+    comparisons : tuple of Comparison
+    profiles : tuple of Profile
+    unpaired : tuple of str
+        Prompts of which only one model's case is there, left out.
+    found : tuple of str
+        What was found, in sentences.
+    """
+
+    settings: Settings
+    scores: tuple[Score, ...] = field(repr=False)
+    comparisons: tuple[Comparison, ...] = field(repr=False)
+    profiles: tuple[Profile, ...] = field(repr=False)
+    unpaired: tuple[str, ...] = field(default=(), repr=False)
+    found: tuple[str, ...] = field(default=(), repr=False)
+
+    def __repr__(self) -> str:
+        return f"<Analysis of {self.counts['prompts']} prompts>"
+
+    def _repr_html_(self) -> str:
+        """What was found, in a notebook, and where the numbers are."""
+        texts = "".join(f"<p>{html.escape(text)}</p>" for text in self.found)
+        tables = ", ".join(self.records())
+        return f"<div>{texts}<p>Tables: <code>to_frame(name)</code> of {tables}.</p></div>"
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the instruction is a proper part of any prompt."""
+        return any(score.is_part for score in self.scores)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many prompts there are, and how many of them lack what a comparison needs."""
+        tuned = [score for score in self.scores if score.side == "tuned"]
+        base = [score for score in self.scores if score.side == "base"]
+        judged = [score for score in tuned if score.followed is not None]
+        return {
+            "prompts": len(tuned),
+            "of one model only": len(self.unpaired),
+            "without an instruction token": sum(not s.instruction_length for s in tuned),
+            "whole prompt is the instruction": sum(
+                bool(s.instruction_length) and not s.is_part for s in tuned
+            ),
+            "instruction is a part": sum(s.is_part for s in tuned),
+            "empty answer": sum(
+                not min(a.answer_length, b.answer_length) for a, b in zip(base, tuned, strict=True)
+            ),
+            "judged": len(judged),
+            "judged, answer too short": sum(s.answer_length < MINIMUM_RATED_ANSWER for s in judged),
+        }
+
+    def comparison(self, question: Question, group: str) -> Comparison:
+        """The comparison of one group.
+
+        Raises
+        ------
+        KeyError
+            If the data has no such group, or no such judgement.
+        """
+        for item in self.comparisons:
+            if (item.question, item.group) == (question, group):
+                return item
+        raise KeyError(f"there is no comparison {question!r} of group {group!r}")
+
+    def records(self) -> dict[str, list[Record]]:
+        """Tidy tables: scores, comparisons, tests, profiles, counts; settings in every row."""
+        settings = self.settings.record()
+        return {
+            "scores": [{**dataclasses.asdict(score), **settings} for score in self.scores],
+            "comparisons": [{**flat(comparison), **settings} for comparison in self.comparisons],
+            "tests": [
+                {
+                    "question": comparison.question,
+                    "group": comparison.group,
+                    "level": comparison.level,
+                    **dataclasses.asdict(test),
+                    **settings,
+                }
+                for comparison in self.comparisons
+                for test in comparison.tests
+            ],
+            "profiles": [
+                {**dataclasses.asdict(point), **settings}
+                for profile in self.profiles
+                for point in profile.points
+            ],
+            "counts": [
+                {"what": what, "prompts": count, **settings} for what, count in self.counts.items()
+            ],
+        }
+
+    def to_frame(self, table: str = "scores") -> pd.DataFrame:
+        """One of the tables of `records`: scores, comparisons, tests, profiles or counts.
+
+        Raises
+        ------
+        StudyError
+            If there is no such table.
+        """
+        return frame_of(self.records(), table)
+
+
+def frame_of(records: Mapping[str, list[Record]], table: str) -> pd.DataFrame:
+    """One of several tables as a frame.
+
+    Raises
+    ------
+    StudyError
+        If there is no such table.
+    """
+    import pandas as pd
+
+    if table not in records:
+        raise StudyError(f"there is no table {table!r}: one of {', '.join(records)}")
+    return pd.DataFrame(records[table])

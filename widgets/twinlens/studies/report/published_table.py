@@ -1,0 +1,63 @@
+"""What the paper prints beside what is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twinlens.studies.analysis.comparisons import Comparison, Question
+from twinlens.studies.data.published import Printed
+from twinlens.studies.report.tables import CaseSets, Cell, Column, behind_of, number, table
+
+
+def published_table(
+    comparisons: Sequence[Comparison],
+    printed: Mapping[tuple[Question, str], Printed],
+    sets: CaseSets,
+) -> str:
+    """The means that the paper prints beside those computed here."""
+    columns = [
+        Column("question", kind="text"),
+        Column("data", kind="text"),
+        *(
+            Column(f"{who} {what}")
+            for what in ("first mean", "second mean", "one-sided p")
+            for who in ("paper:", "here:")
+        ),
+        Column("prompts or answers here"),
+    ]
+    rows = []
+    same = 0
+    for item in comparisons:
+        of = printed.get((item.question, item.group))
+        if of is None:
+            continue
+        here = (f"{item.first.mean:.4f}", f"{item.second.mean:.4f}")
+        same += sum(a == b for a, b in zip(here, (of.first, of.second), strict=True))
+        p = item.test("Welch t, one-sided").p
+        behind = behind_of(item)
+        words = f"{item.group}, {item.question}"
+        n = (item.first.n, item.second.n)
+        rows.append(
+            [
+                Cell(item.question),
+                Cell(item.group, cases=behind, words=words),
+                Cell(of.first, float(of.first)),
+                Cell(here[0], item.first.mean, item.first.ids, f"{words}, {item.first.label}"),
+                Cell(of.second, float(of.second)),
+                Cell(here[1], item.second.mean, item.second.ids, f"{words}, {item.second.label}"),
+                Cell(of.p),
+                Cell(number(p, ".2g"), p, behind, words),
+                Cell(
+                    str(n[0]) if item.higher is not None else f"{n[0]} and {n[1]}",
+                    sum(n),
+                    behind,
+                    words,
+                ),
+            ]
+        )
+    caption = (
+        f"Tables 1 and 2 of the paper (632 prompts) beside this computation: {same} of "
+        f"{2 * len(rows)} means are equal to the printed digit. First is base or unfollowed, "
+        "second tuned or followed."
+    )
+    return table(caption, columns, rows, sets) if rows else ""
