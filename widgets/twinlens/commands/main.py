@@ -30,7 +30,9 @@ from twinlens.commands.options import (
     output_file,
     page_options,
     prompt_options,
+    read_chat,
     read_prompt_text,
+    template_option,
 )
 from twinlens.commands.study import COMMANDS
 from twinlens.contract.words import SIDES
@@ -81,10 +83,14 @@ def demo(
 @twinlens.command()
 @click.argument("base")
 @click.argument("tuned")
+@click.option("--prompt", type=TEXT, help="What both models read; - reads standard input.")
 @click.option(
-    "--prompt", type=TEXT, required=True, help="What both models read; - reads standard input."
+    "--messages",
+    type=PATH,
+    help="JSON file of a chat that both models read, instead of --prompt: a list of messages with "
+    "role and content.",
 )
-@click.option("--template", is_flag=True, help="Use the tuned model's chat template for both.")
+@template_option
 @output_file(".html", required=True, about="Page to write.")
 @prompt_options
 @model_options
@@ -92,9 +98,10 @@ def demo(
 def explain(
     base: str,
     tuned: str,
-    prompt: str,
+    prompt: str | None,
+    messages: Path | None,
     instruction: tuple[str, ...],
-    template: bool,
+    template: str | None,
     device: str | None,
     device_map: str | None,
     dtype: str | None,
@@ -106,7 +113,9 @@ def explain(
     **options: Any,
 ) -> None:
     """Run BASE and TUNED (hub ids, folders or .gguf files) on a prompt and write a page."""
-    prompt = read_prompt_text(prompt)
+    if (prompt is None) == (messages is None):
+        raise click.UsageError("Give either --prompt or --messages.")
+    text = read_prompt_text(prompt) if messages is None else read_chat(messages)
 
     def load() -> Pair:
         return load_models(
@@ -122,7 +131,7 @@ def explain(
             trust_remote_code=trust_remote_code,
         )
 
-    _explain(load, prompt, instruction, template=template, **options)
+    _explain(load, text, instruction, template=template, **options)
 
 
 @twinlens.command("open")
@@ -178,12 +187,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _explain(
     load: Callable[[], Any],
-    prompt: str,
+    prompt: str | list[Any],
     instruction: tuple[str, ...],
     *,
-    template: bool,
+    template: str | bool | None,
     context: tuple[str, ...],
     response: str,
+    answer: str | None,
     max_new_tokens: int,
     save: Path | None,
     output: Path,
@@ -191,15 +201,21 @@ def _explain(
     **options: Any,
 ) -> None:
     from twinlens.compute.live.live import trace_pair
+    from twinlens.compute.text.arguments import read_response
+    from twinlens.compute.text.prompt import check_marked
 
+    marked = {"instruction": instruction or None, "context": context or None}
+    # Before models are loaded, which takes long.
+    check_marked(prompt, **marked)
+    read_response(response, answer)
     with bar("loading the models") as report:
         pair = load()
         trace = trace_pair(
             pair,
             prompt,
-            instruction=instruction or None,
-            context=context or None,
+            **marked,
             response=response,
+            answer=answer,
             max_new_tokens=max_new_tokens,
             template=template,
             report=report,

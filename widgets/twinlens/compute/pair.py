@@ -128,9 +128,12 @@ class Pair(Models):
             If fewer words than K have a vector, or the vectors cannot be read.
         HeadIndexError
             If there is no such layer.
+        ArgumentError
+            If a setting is unknown or of the wrong kind.
         """
-        from twinlens.compute.heads.search import PairSearch
+        from twinlens.compute.heads.search import PairSearch, check_settings
 
+        check_settings(settings)
         search = PairSearch(self.weights, self.tokenizers["base"], words, **settings)
         pairs = search.find(layers, report)
         self.head_weights.search = search
@@ -205,6 +208,8 @@ def load_pair(
     """
     if memory not in ("both", "sequential"):
         raise ArgumentError(f'memory is "both" or "sequential", not {memory!r}')
+    if not (concepts is None or hasattr(concepts, "components")):
+        raise ArgumentError(f"concepts is a twinlens.ConceptSettings(...), not {concepts!r}")
     check_attention(attn_implementation)
     number_type, place = read_dtype(dtype), read_device(device)
     first = source_of(base, base_revision)
@@ -262,6 +267,11 @@ def _tokenizers(
         of_both = load_tokenizer(tokenizer_source(given), trust_remote_code)
         return dict.fromkeys(SIDES, of_both)
     if given is not None:
+        if not hasattr(given, "get_vocab"):
+            raise ArgumentError(
+                "tokenizer= is a hub id, a folder or a tokenizer of transformers, not of type "
+                f"{type(given).__name__}"
+            )
         return dict.fromkeys(SIDES, check_offsets(given, type(given).__name__))
     loaded = {source for source in sources.values() if source.model is None}
     read = {source: load_tokenizer(source, trust_remote_code) for source in loaded}

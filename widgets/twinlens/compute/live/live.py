@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -28,7 +28,7 @@ from twinlens.compute.text.prompt import check_length, read_prompt
 from twinlens.compute.text.spans import Spans
 from twinlens.contract import blocks
 from twinlens.contract.blocks import BLOCKS
-from twinlens.contract.manifest import Manifest
+from twinlens.contract.manifest import Manifest, Token
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, Given, Side
 from twinlens.errors import UnsupportedArchitectureError
@@ -51,6 +51,7 @@ def trace_pair(
     template: bool | str | None = None,
     tools: Sequence[Any] | None = None,
     chat: Mapping[str, Any] | None = None,
+    known: Callable[[Sequence[Token], int], None] | None = None,
     report: Report | None = None,
 ) -> LiveTrace:
     """Run both models on a prompt and keep what happens inside.
@@ -75,6 +76,9 @@ def trace_pair(
         Tools that the template describes.
     chat : mapping, optional
         Settings of the template.
+    known : callable, optional
+        Told the prompt's tokens, and how many tokens prompt and answer have at most, before a model
+        runs and again when the answer is there; may raise.
     report : callable, optional
         Called as ``report(done, total, what)``; may raise `Interrupted`.
 
@@ -100,8 +104,12 @@ def trace_pair(
     # A given answer has its length; how long the models' own may be is asked where they answer.
     given = isinstance(chosen, Given)
     limit = read_length(max_new_tokens) if given else check_length(pair, read, max_new_tokens)
+    if known and not given:
+        known(read.tokens, len(read.tokens) + limit)
     check_footprint(pair, len(read.tokens) + limit, report)
     kind, answers = read_answers(pair, read, chosen, limit, report)
+    if known:
+        known(read.tokens, len(read.tokens) + max(len(a.tokens) for a in answers.values()))
     captures: dict[Side, Capture] = {}
     # Tuned first: with memory="sequential" it is the one still loaded.
     for place, side in enumerate(reversed(SIDES)):

@@ -14,7 +14,7 @@ from transformers.utils.hub import cached_file
 from twinlens.compute.models.adapters import Adapter, adapter_at, attached_adapter
 from twinlens.compute.models.architectures import architecture_of, text_part
 from twinlens.compute.models.faults import load_errors
-from twinlens.errors import ModelLoadError
+from twinlens.errors import ArgumentError, ModelLoadError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
@@ -84,6 +84,8 @@ def source_of(
             f"{type(name).__name__}"
         )
     text = os.fspath(name)
+    if not text:
+        raise ModelLoadError("the name of a model is empty: give a hub id or a folder")
     path = Path(text).expanduser()
     if text.endswith(".gguf"):
         local = path.is_file()
@@ -108,7 +110,19 @@ def source_of(
 
 
 def tokenizer_source(name: str | os.PathLike[str]) -> ModelSource:
-    """Where a tokenizer comes from: as a model, but nothing beside it need be there."""
+    """Where a tokenizer comes from: as a model, but nothing beside it need be there.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no name or path.
+    ModelLoadError
+        See `source_of`.
+    """
+    if not isinstance(name, str | os.PathLike):
+        raise ArgumentError(
+            f"tokenizer= is a hub id or a folder, not of type {type(name).__name__}"
+        )
     path = Path(name).expanduser()
     if path.is_dir():
         return ModelSource(path.resolve().name, str(path.absolute()))

@@ -30,6 +30,7 @@ from twinlens.studies.data.spans import (
     span_tokens,
     widen,
 )
+from twinlens.support.files import checked_path
 
 if TYPE_CHECKING:
     from twinlens.studies.data.change_tables import Changes
@@ -73,8 +74,10 @@ def import_published(folder: str | Path) -> PublishedCases:
     ------
     RecordingError
         If neither form is there.
+    ArgumentError
+        If `folder` is no path.
     """
-    root = Path(folder)
+    root = checked_path(folder, "a folder of published results")
     places = [root, *(path for depth in ("*", "*/*", "*/*/*") for path in root.glob(depth))]
     for place in filter(Path.is_dir, places):
         if (place / "llama-7b.npz").is_file() and (place / "vicuna-7b.npz").is_file():
