@@ -82,7 +82,7 @@ def demo(
 
 @twinlens.command()
 @click.argument("base")
-@click.argument("tuned")
+@click.argument("tuned", required=False)
 @click.option("--prompt", type=TEXT, help="What both models read; - reads standard input.")
 @click.option(
     "--messages",
@@ -97,7 +97,7 @@ def demo(
 @page_options
 def explain(
     base: str,
-    tuned: str,
+    tuned: str | None,
     prompt: str | None,
     messages: Path | None,
     instruction: tuple[str, ...],
@@ -112,7 +112,10 @@ def explain(
     trust_remote_code: bool,
     **options: Any,
 ) -> None:
-    """Run BASE and TUNED (hub ids, folders or .gguf files) on a prompt and write a page."""
+    """Run BASE and TUNED (hub ids, folders or .gguf files) on a prompt and write a page.
+
+    A PEFT adapter alone is run beside the model that it names as its base.
+    """
     if (prompt is None) == (messages is None):
         raise click.UsageError("Give either --prompt or --messages.")
     text = read_prompt_text(prompt) if messages is None else read_chat(messages)

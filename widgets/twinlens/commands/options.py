@@ -218,7 +218,7 @@ def device_option(command: Command) -> Command:
     return click.option("--device", help="Such as cuda:0; the CPU by default.")(command)
 
 
-def load_models(base: str, tuned: str, **options: Any) -> Pair:
+def load_models(base: str, tuned: str | None, **options: Any) -> Pair:
     """The pair that the arguments and `model_options` name; ``demo demo`` is the embedded one."""
     from twinlens.compute.pair import demo_pair, load_pair
 

@@ -28,6 +28,7 @@ from twinlens.compute.models.sources import (
     load_config,
     load_tokenizer,
     source_of,
+    sources_of_adapter,
     tokenizer_source,
 )
 from twinlens.compute.passes.reading_check import check_reading
@@ -142,7 +143,7 @@ class Pair(Models):
 
 def load_pair(
     base: str | os.PathLike[str] | PreTrainedModel,
-    tuned: str | os.PathLike[str] | PreTrainedModel | PeftModel,
+    tuned: str | os.PathLike[str] | PreTrainedModel | PeftModel | None = None,
     *,
     device: str | torch.device | None = None,
     dtype: torch.dtype | str | None = None,
@@ -165,8 +166,9 @@ def load_pair(
         or a hub repository), a PEFT adapter (a hub id or folder), or a model in memory. Weights
         are read from safetensors or GGUF, never from pickle. An adapter changes `base`, which is
         held once for both and has the adapter off; as `base` it changes the model that its
-        configuration names. A model in memory, a `PeftModel` too, is put back as it was whenever
-        it is not running, and its weights must not change while the pair is in use.
+        configuration names, and alone, without `tuned`, it is compared with that model. A model in
+        memory, a `PeftModel` too, is put back as it was whenever it is not running, and its weights
+        must not change while the pair is in use.
     device : str or device, optional
         Where to run; the CPU by default.
     dtype : torch.dtype or str, optional
@@ -212,12 +214,13 @@ def load_pair(
         raise ArgumentError(f"concepts is a twinlens.ConceptSettings(...), not {concepts!r}")
     check_attention(attn_implementation)
     number_type, place = read_dtype(dtype), read_device(device)
-    first = source_of(base, base_revision)
-    over = first if first.adapter is None else None
-    sources: dict[Side, ModelSource] = {
-        "base": first,
-        "tuned": source_of(tuned, tuned_revision, over),
-    }
+    if tuned is None:
+        first, second = sources_of_adapter(base, tuned_revision, base_revision)
+    else:
+        first = source_of(base, base_revision)
+        over = first if first.adapter is None else None
+        second = source_of(tuned, tuned_revision, over)
+    sources: dict[Side, ModelSource] = {"base": first, "tuned": second}
     options: dict[str, Any] = {
         "device_map": device_map,
         "dtype": number_type,
