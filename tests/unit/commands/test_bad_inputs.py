@@ -370,7 +370,7 @@ def test_models_are_loaded_as_the_options_say(run, monkeypatch):
         (
             ["--messages", "chat.json", "--template", "base", "--instruction", "brief"],
             [{"role": "system", "content": "Be brief."}],
-            {"template": "base", "instruction": ("brief",), "context": None},
+            {"template": "base", "instruction": ("brief",)},
         ),
     ],
 )

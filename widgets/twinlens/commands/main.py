@@ -116,9 +116,13 @@ def explain(
 
     A PEFT adapter alone is run beside the model that it names as its base.
     """
-    if (prompt is None) == (messages is None):
+    text: str | list[Any]
+    if prompt is not None and messages is None:
+        text = read_prompt_text(prompt)
+    elif messages is not None and prompt is None:
+        text = read_chat(messages)
+    else:
         raise click.UsageError("Give either --prompt or --messages.")
-    text = read_prompt_text(prompt) if messages is None else read_chat(messages)
 
     def load() -> Pair:
         return load_models(
@@ -207,16 +211,16 @@ def _explain(
     from twinlens.compute.text.arguments import read_response
     from twinlens.compute.text.prompt import check_marked
 
-    marked = {"instruction": instruction or None, "context": context or None}
     # Before models are loaded, which takes long.
-    check_marked(prompt, **marked)
+    check_marked(prompt, instruction=instruction, context=context)
     read_response(response, answer)
     with bar("loading the models") as report:
         pair = load()
         trace = trace_pair(
             pair,
             prompt,
-            **marked,
+            instruction=instruction,
+            context=context,
             response=response,
             answer=answer,
             max_new_tokens=max_new_tokens,
