@@ -17,6 +17,7 @@ from twinlens.compute.live.blocks import FindingBlocks, PassBlocks
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.capture import Capture, capture
 from twinlens.compute.passes.footprint import check_footprint
+from twinlens.compute.passes.rotary import changes_within
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import providers, recorders
 from twinlens.compute.saliency.blocks import SaliencyBlocks
@@ -37,6 +38,11 @@ from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
 _CACHE_BYTES = 64 * 2**20
+_GROWN = (
+    "While the answer was written the text outgrew a length from which on these models take other "
+    "rotary positions. It is read in one piece with those of its whole length, as a given text "
+    "is: early answer tokens may not be the likeliest here."
+)
 
 
 def trace_pair(
@@ -111,11 +117,15 @@ def trace_pair(
     if known:
         known(read.tokens, len(read.tokens) + max(len(a.tokens) for a in answers.values()))
     captures: dict[Side, Capture] = {}
+    notes = [read.note]
     # Tuned first: with memory="sequential" it is the one still loaded.
     for place, side in enumerate(reversed(SIDES)):
         if report:
             report(place, len(SIDES), f"reading with {side}")
         with pair.model(side) as model:
+            length = len(read.tokens) + len(answers[side].tokens) - 1
+            grown = not given and changes_within(model, len(read.tokens), length)
+            notes.append(_GROWN if grown else "")
             captures[side] = capture(
                 model,
                 pair.readable(side, [*read.ids, *(token.id for token in answers[side].tokens)]),
@@ -124,8 +134,9 @@ def trace_pair(
                 # One model at a time could not come back for each layer.
                 again=partial(pair.model, side) if pair.memory == "both" else None,
             )
+    said = dict.fromkeys(filter(None, (pair.info.note, *notes)))
     manifest = Manifest(
-        pair=replace(pair.info, note=" ".join(filter(None, (pair.info.note, read.note)))),
+        pair=replace(pair.info, note=" ".join(said)),
         prompt=read.text,
         prompt_tokens=read.tokens,
         answers=answers,
