@@ -95,6 +95,8 @@ def load(**options):
         (stored(tokenizer=3), "tokenizer= is a hub id or a folder, not of type int"),
         (load(tokenizer=3), "tokenizer= is a hub id, a folder or a tokenizer of transformers"),
         (load(concepts="x"), "concepts is a twinlens.ConceptSettings(...), not 'x'"),
+        (lambda: tl.register_architecture("mine", {}), "a twinlens.Architecture(...), not 'mine'"),
+        (lambda: tl.register_architecture(3, tl.Architecture()), "not 3 and Architecture("),
         (lambda: tl.load_pair("", "tuned"), "the name of a model is empty"),
         (lambda: tl.demo_pair(concepts=50), "concepts is a twinlens.ConceptSettings(...), not 50"),
         (lambda: tl.ConceptSettings(words=0), "words is a whole number, at least 1, not 0"),
