@@ -60,6 +60,7 @@ def load(**options):
         (study(methods="guess"), "no method guess"),
         (study(methods=[]), "no method (none given)"),
         (study(response="shared"), "no response 'shared'"),
+        (study(template="chatml"), "no template 'chatml': use tuned, base or plain"),
         (study(engine="cloud"), "no engine 'cloud'"),
         (study(workers=2), "set workers= with engine='ray'"),
         (study(batch_size=0), "batch_size must be at least 1, not 0"),

@@ -170,7 +170,7 @@ def template_option(command: Command) -> Command:
         is_flag=False,
         flag_value="tuned",
         help="Whose chat template both models read the prompt in; alone it means tuned, plain none."
-        "  [default: tuned for --messages, else plain]",
+        "  [default: tuned for a chat, else plain]",
     )(command)
 
 

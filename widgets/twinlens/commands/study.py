@@ -18,6 +18,7 @@ from twinlens.commands.options import (
     load_models,
     model_options,
     output_folder,
+    template_option,
 )
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def report_options(command: Any) -> Any:
     help=f"{WHOSE}, or given (those in DATA).",
 )
 @length_option(300)
-@click.option("--template", is_flag=True, help="Use the tuned model's chat template for both.")
+@template_option
 @click.option(
     "--column",
     "columns",
@@ -146,7 +147,7 @@ def study(
     methods: tuple[str, ...],
     response: Response | Literal["shared"],
     max_new_tokens: int,
-    template: bool,
+    template: str | None,
     columns: tuple[tuple[str, str], ...],
     device: str | None,
     device_map: str | None,
@@ -203,7 +204,7 @@ def study(
             methods=methods,
             response=whose,
             max_new_tokens=max_new_tokens,
-            template=template,
+            template=template or False,
             columns=names,
             batch_size=batch_size,
             engine=engine,
