@@ -1,12 +1,18 @@
-"""Wrong arguments of studies, recordings and word pairs are refused in one sentence."""
+"""What no function can use is refused in one sentence; for `explore` see `view`."""
 
 from __future__ import annotations
+
+from importlib.resources import files
 
 import pytest
 import twinlens as tl
 from twinlens.errors import TwinlensError
+from twinlens.pages.page import to_html
 from twinlens.studies import Store, rate
+from twinlens.traces import recording
 from twinlens.weights.vocabulary import vocabulary
+
+from tests.support.made_up import MadeUpTrace
 
 PAIR = type("Pair", (), {"info": None})()
 
@@ -19,6 +25,20 @@ def search(**options):
     from twinlens.compute.heads.search import PairSearch
 
     return lambda: PairSearch(lambda side: None, None, ["a"], **options)
+
+
+def demo_files(side):
+    return str(files("twinlens") / "demo" / side)
+
+
+def stored(base="base", tuned="tuned", **options):
+    return lambda: tl.word_pairs(
+        *(demo_files(one) if isinstance(one, str) else one for one in (base, tuned)), **options
+    )
+
+
+def load(**options):
+    return lambda: tl.load_pair(demo_files("base"), demo_files("tuned"), **options)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +60,7 @@ def search(**options):
         (study(methods="guess"), "no method guess"),
         (study(methods=[]), "no method (none given)"),
         (study(response="shared"), "no response 'shared'"),
+        (study(template="chatml"), "no template 'chatml': use tuned, base or plain"),
         (study(engine="cloud"), "no engine 'cloud'"),
         (study(workers=2), "set workers= with engine='ray'"),
         (study(batch_size=0), "batch_size must be at least 1, not 0"),
@@ -64,6 +85,27 @@ def search(**options):
         (search(z=float("nan")), "z is a number of standard deviations, not nan"),
         (search(device="gpu"), "device"),
         (search(device="cuda:99"), "device"),
+        (search(cooccurrence=3), "is given by its path, not by 3"),
+        (
+            search(cache=2.5),
+            "with cache= the folder of finished layers",
+        ),
+        (stored(None), "a folder, a safetensors file or a hub id, not from NoneType"),
+        (stored(tuned=object()), "not from object"),
+        (stored(guess=3), "there is no setting guess: known are cooccurrence, top, z"),
+        (stored(tokenizer=3), "tokenizer= is a hub id or a folder, not of type int"),
+        (load(tokenizer=3), "tokenizer= is a hub id, a folder or a tokenizer of transformers"),
+        (load(concepts="x"), "concepts is a twinlens.ConceptSettings(...), not 'x'"),
+        (lambda: tl.register_architecture("mine", {}), "a twinlens.Architecture(...), not 'mine'"),
+        (lambda: tl.register_architecture(3, tl.Architecture()), "not 3 and Architecture("),
+        (lambda: tl.load_pair("", "tuned"), "the name of a model is empty"),
+        (lambda: tl.demo_pair(concepts=50), "concepts is a twinlens.ConceptSettings(...), not 50"),
+        (lambda: tl.ConceptSettings(words=0), "words is a whole number, at least 1, not 0"),
+        (lambda: tl.ConceptSettings("all"), "components is a whole number, at least 1, not 'all'"),
+        (lambda: tl.ConceptSettings(vocabulary=3), 'vocabulary is "words", "tokens" or'),
+        (lambda: tl.import_published(None), "published results is given by its path, not by None"),
+        (lambda: recording.write(MadeUpTrace(), None), "to write is given by its path"),
+        (lambda: to_html(MadeUpTrace(), None), "to write is given by its path"),
         (lambda: search()().find("all"), "layers is a list of numbers, not 'all'"),
         (lambda: search()().find(1), "layers is a list of numbers, not 1"),
     ],

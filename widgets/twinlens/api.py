@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from twinlens.errors import ArgumentError
 from twinlens.support.progress import progress
 from twinlens.traces import recording
-from twinlens.view.explorer import Explorer, check_traits
+from twinlens.view.arguments import check_places, check_traits
+from twinlens.view.explorer import Explorer
 
 if TYPE_CHECKING:
     from twinlens.compute.heads.search import WordSource
@@ -86,7 +88,7 @@ def explore(
     AnswerError
         If there is no answer to explain.
     ArgumentError
-        If an argument is unknown or of the wrong kind.
+        If an argument is unknown, of the wrong kind, or not in the text.
     """
     from twinlens.compute.live.live import trace_pair
     from twinlens.compute.pair import Pair
@@ -100,8 +102,12 @@ def explore(
     check_traits(
         traits,
         METHODS,
-        layers=pair.sizes.layers,
-        heads=pair.sizes.heads,
+        {
+            "layer": pair.sizes.layers,
+            "head": pair.sizes.heads,
+            "component": pair.concepts.count,
+            "neuron": pair.sizes.intermediate,
+        },
         beside=[p.name for p in signature(explore).parameters.values() if p.kind == p.KEYWORD_ONLY],
     )
     with progress("tracing") as report:
@@ -116,6 +122,7 @@ def explore(
             template=template,
             tools=tools,
             chat=chat,
+            known=partial(check_places, traits),
             report=report,
         )
     return Explorer(trace, **traits)
@@ -180,6 +187,8 @@ def word_pairs(
         If the models cannot be read or compared.
     VocabularyError
         If fewer words than K have a vector, or words or vectors cannot be read.
+    ArgumentError
+        If a setting is unknown or of the wrong kind.
     """
     from twinlens.compute.heads.search import stored_search
 

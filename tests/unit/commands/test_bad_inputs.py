@@ -65,6 +65,8 @@ def folder(tmp_path_factory):
         "rating.jsonl": b'{"prompt": "a", "rating": 9}\n',
         "broken.json": b'[{"prompt": "a"},',
         "object.json": b'{"data": [{"prompt": "a"}]}',
+        "rows.json": b'[{"prompt": "a"}]',
+        "chat.json": b'[{"role": "system", "content": "Be brief."}]',
         "header.csv": b"prompt,id\n",
         "empty.csv": b"",
         "open.csv": b'prompt\n"a\n',
@@ -146,6 +148,19 @@ BAD = [
     (["demo", "--prompt", ""], "the prompt is empty"),
     (["demo", "--prompt", "\udce9"], "--prompt is no UTF-8 text"),
     ([*HEADS, "--word", "\udce9"], "--word is no UTF-8 text"),
+    ([*MODELS, *PROMPT, "--instruction", "Write it", *PAGE], "the nearest match is 'Say it.'"),
+    ([*MODELS, *PROMPT, "--context", "", *PAGE], "span '' is not in the prompt"),
+    (["demo", "--instruction", "Write it"], "span 'Write it' is not in the prompt"),
+    ([*MODELS, *PROMPT, "--response", "Shared", *PAGE], 'there is no response "Shared"'),
+    ([*MODELS, *PROMPT, "--answer", " ", *PAGE], "the given response is empty"),
+    ([*MODELS, "--messages", "no.json", *PAGE], "no.json is no JSON file of messages (No such"),
+    ([*MODELS, "--messages", "broken.json", *PAGE], "broken.json is no JSON file of messages"),
+    ([*MODELS, "--messages", "object.json", *PAGE], "object.json holds no chat: write a list"),
+    ([*MODELS, "--messages", "rows.json", *PAGE], "message 0 has no role"),
+    (
+        [*MODELS, "--messages", "chat.json", "--instruction", "hot", *PAGE],
+        "the span 'hot' is not in the prompt",
+    ),
     # Data
     ([*STUDY, "missing.jsonl", "-o", "made"], "no data file missing.jsonl"),
     ([*STUDY, "nothing", "-o", "made"], "no data file nothing"),
@@ -224,6 +239,9 @@ USAGE = [
     ([*MODELS, *PROMPT, *PAGE, "--max-new-tokens", "0"], "'--max-new-tokens'"),
     ([*MODELS, *PROMPT, *PAGE, "--max-new-tokens", "many"], "'--max-new-tokens'"),
     ([*MODELS, *PROMPT, *PAGE, "--budget-mb", "-1"], "'--budget-mb'"),
+    ([*MODELS, *PAGE], "Give either --prompt or --messages"),
+    ([*MODELS, *PROMPT, "--messages", "chat.json", *PAGE], "Give either --prompt or --messages"),
+    ([*MODELS, *PROMPT, *PAGE, "--template", "chatml"], "'--template'"),
     ([*MODELS, *PROMPT, *PAGE, "--colour"], "No such option"),
     ([*HEADS, "--top", "0"], "'--top'"),
     ([*CONCEPTS, "--endpoint", "http://a"], "--endpoint and --model go together"),
@@ -341,6 +359,34 @@ def test_models_are_loaded_as_the_options_say(run, monkeypatch):
         assert code == 130, err
         assert asked == expected
         asked.clear()
+
+
+@pytest.mark.parametrize(
+    ("options", "prompt", "expected"),
+    [
+        ([*PROMPT], "Say it.", {"template": None, "response": "shared", "answer": None}),
+        ([*PROMPT, "--template"], "Say it.", {"template": "tuned"}),
+        ([*PROMPT, "--template", "plain", "--answer", "base"], "Say it.", {"answer": "base"}),
+        (
+            ["--messages", "chat.json", "--template", "base", "--instruction", "brief"],
+            [{"role": "system", "content": "Be brief."}],
+            {"template": "base", "instruction": ("brief",)},
+        ),
+    ],
+)
+def test_a_prompt_is_read_as_the_options_say(options, prompt, expected, run, monkeypatch):
+    asked = {}
+
+    def trace(pair, prompt, **options):
+        asked.update(options, prompt=prompt)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("twinlens.compute.pair.load_pair", lambda *_, **__: None)
+    monkeypatch.setattr("twinlens.compute.live.live.trace_pair", trace)
+    code, _, err = run(*MODELS, *options, *PAGE)
+    assert code == 130, err
+    assert asked["prompt"] == prompt
+    assert expected.items() <= asked.items()
 
 
 def test_a_hub_id_is_downloaded_for_its_weights(run, folder, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import PreTrainedModel
-from transformers.utils import logging
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, load_pair
 
@@ -20,10 +21,24 @@ from tests.support import tiny
 def quiet_and_single_threaded() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    logging.disable_progress_bar()
+    disable_progress_bar()
     yield
-    logging.enable_progress_bar()
+    enable_progress_bar()
     torch.set_num_threads(threads)
+
+
+class _Refusal(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        assert "deprecated" not in record.getMessage(), record.getMessage()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_transformers_logs_as_deprecated_is_an_error() -> Iterator[None]:
+    """It warns of some arguments and only logs others."""
+    logger, refusal = logging.getLogger("transformers"), _Refusal(logging.WARNING)
+    logger.addHandler(refusal)
+    yield
+    logger.removeHandler(refusal)
 
 
 @cache

@@ -191,7 +191,7 @@ def test_memory_is_checked_before_weights_are_read(
     loaded: list[Any] = []
     monkeypatch.setattr(checks, "_parameters", lambda *_: count * 1_000_000)
     monkeypatch.setattr(models_module, "load_weights", lambda *_: loaded.append(_))
-    monkeypatch.setattr(checks, "_free_memory", lambda _: int(one * 1_000_000 * 1.5))
+    monkeypatch.setattr(checks, "free_memory", lambda _: int(one * 1_000_000 * 1.5))
     with pytest.raises(MemoryNeededError) as caught:
         load_pair(*folders)
     numbers = [float(x) for x in re.findall(r"([\d.]+) GB", str(caught.value))]
@@ -203,7 +203,7 @@ def test_memory_is_checked_before_weights_are_read(
         assert way in str(caught.value)
     assert not loaded
     load_pair(*folders, memory="sequential")
-    monkeypatch.setattr(checks, "_free_memory", lambda _: 1000)
+    monkeypatch.setattr(checks, "free_memory", lambda _: 1000)
     with pytest.raises(MemoryNeededError, match="one model at a time in float32"):
         load_pair(*folders, memory="sequential")
 

@@ -140,7 +140,24 @@ OTHERS: list[tuple[dict[str, Any], type[TwinlensError], str]] = [
     ({"head": 1}, ArgumentError, "head=1 needs a layer: set layer="),
     ({"unit": "component:1"}, ArgumentError, "needs a layer"),
     ({"labels": "none"}, ArgumentError, "labels is a dictionary"),
+    ({"layer": True}, ArgumentError, "layer=True cannot be: layer is a whole number"),
+    ({"layer": 0, "unit": "head:1"}, ArgumentError, "neither 'component:K' nor 'neuron:N'"),
+    (
+        {"layer": 0, "unit": "neuron:99999"},
+        ArgumentError,
+        r"no neuron 99999: 0 to \d+; ",
+    ),
+    ({"labels": {"one": {}}}, ArgumentError, "'one' is no component: write layer/component"),
     ({"marks": "all"}, ArgumentError, "give a list of"),
+    (
+        {"marks": [(0, 99, "context")]},
+        ArgumentError,
+        "not lie in the prompt: 0 <= ",
+    ),
+    ({"marks": [(0, 1, "answer")]}, ArgumentError, "'instruction' or 'context', not 'answer'"),
+    ({"marks": [3]}, ArgumentError, r"mark 3 is not \(start, end, segment\)"),
+    ({"token": 99}, ArgumentError, r"no token 99: 0 to \d+; -1 selects none"),
+    ({"token": 20, "answer": "cold"}, ArgumentError, r"no token 20: 0 to \d+; -1 selects none"),
 ]
 
 CASES = [

@@ -30,7 +30,9 @@ from twinlens.commands.options import (
     output_file,
     page_options,
     prompt_options,
+    read_chat,
     read_prompt_text,
+    template_option,
 )
 from twinlens.commands.study import COMMANDS
 from twinlens.contract.words import SIDES
@@ -80,21 +82,26 @@ def demo(
 
 @twinlens.command()
 @click.argument("base")
-@click.argument("tuned")
+@click.argument("tuned", required=False)
+@click.option("--prompt", type=TEXT, help="What both models read; - reads standard input.")
 @click.option(
-    "--prompt", type=TEXT, required=True, help="What both models read; - reads standard input."
+    "--messages",
+    type=PATH,
+    help="JSON file of a chat that both models read, instead of --prompt: a list of messages with "
+    "role and content.",
 )
-@click.option("--template", is_flag=True, help="Use the tuned model's chat template for both.")
+@template_option
 @output_file(".html", required=True, about="Page to write.")
 @prompt_options
 @model_options
 @page_options
 def explain(
     base: str,
-    tuned: str,
-    prompt: str,
+    tuned: str | None,
+    prompt: str | None,
+    messages: Path | None,
     instruction: tuple[str, ...],
-    template: bool,
+    template: str | None,
     device: str | None,
     device_map: str | None,
     dtype: str | None,
@@ -105,8 +112,17 @@ def explain(
     trust_remote_code: bool,
     **options: Any,
 ) -> None:
-    """Run BASE and TUNED (hub ids, folders or .gguf files) on a prompt and write a page."""
-    prompt = read_prompt_text(prompt)
+    """Run BASE and TUNED (hub ids, folders or .gguf files) on a prompt and write a page.
+
+    A PEFT adapter alone is run beside the model that it names as its base.
+    """
+    text: str | list[Any]
+    if prompt is not None and messages is None:
+        text = read_prompt_text(prompt)
+    elif messages is not None and prompt is None:
+        text = read_chat(messages)
+    else:
+        raise click.UsageError("Give either --prompt or --messages.")
 
     def load() -> Pair:
         return load_models(
@@ -122,7 +138,7 @@ def explain(
             trust_remote_code=trust_remote_code,
         )
 
-    _explain(load, prompt, instruction, template=template, **options)
+    _explain(load, text, instruction, template=template, **options)
 
 
 @twinlens.command("open")
@@ -178,12 +194,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _explain(
     load: Callable[[], Any],
-    prompt: str,
+    prompt: str | list[Any],
     instruction: tuple[str, ...],
     *,
-    template: bool,
+    template: str | bool | None,
     context: tuple[str, ...],
     response: str,
+    answer: str | None,
     max_new_tokens: int,
     save: Path | None,
     output: Path,
@@ -191,15 +208,21 @@ def _explain(
     **options: Any,
 ) -> None:
     from twinlens.compute.live.live import trace_pair
+    from twinlens.compute.text.arguments import read_response
+    from twinlens.compute.text.prompt import check_marked
 
+    # Before models are loaded, which takes long.
+    check_marked(prompt, instruction=instruction, context=context)
+    read_response(response, answer)
     with bar("loading the models") as report:
         pair = load()
         trace = trace_pair(
             pair,
             prompt,
-            instruction=instruction or None,
-            context=context or None,
+            instruction=instruction,
+            context=context,
             response=response,
+            answer=answer,
             max_new_tokens=max_new_tokens,
             template=template,
             report=report,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -21,6 +22,8 @@ Command = Callable[..., Any]
 Option = Callable[[Command], Command]
 
 PATH = click.Path(path_type=Path)
+#: What ``--response`` says in every command.
+WHOSE = "Whose answer is explained: own, shared (tuned's for both), base, tuned"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 # What no text on a command line or in a file has: half characters, and NUL.
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
@@ -123,19 +126,16 @@ def prompt_options(command: Command) -> Command:
     """Options of every command that runs models on a prompt."""
     for option in (
         click.option("--save", type=_NewFile(".twl"), help="Also record a .twl file."),
+        length_option(64),
         click.option(
-            "--max-new-tokens",
-            type=click.IntRange(min=1),
-            default=64,
-            show_default=True,
-            help="Longest answer.",
+            "--answer", type=TEXT, help="Text both models read as the answer, whatever it says."
         ),
         click.option(
             "--response",
             type=TEXT,
             default="shared",
             show_default=True,
-            help="own, shared, base, tuned, or the text of an answer both models read.",
+            help=f"{WHOSE}, or a text both models read.",
         ),
         click.option(
             "--context", type=TEXT, multiple=True, help="Part of the prompt that is context."
@@ -149,6 +149,29 @@ def prompt_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def length_option(default: int) -> Option:
+    """``--max-new-tokens``."""
+    return click.option(
+        "--max-new-tokens",
+        type=click.IntRange(min=1),
+        default=default,
+        show_default=True,
+        help="Longest answer of a model, in tokens.",
+    )
+
+
+def template_option(command: Command) -> Command:
+    """``--template``, alone or with whose it is."""
+    return click.option(
+        "--template",
+        type=click.Choice(["tuned", "base", "plain"]),
+        is_flag=False,
+        flag_value="tuned",
+        help="Whose chat template both models read the prompt in; alone it means tuned, plain none."
+        "  [default: tuned for a chat, else plain]",
+    )(command)
 
 
 def model_options(command: Command) -> Command:
@@ -195,7 +218,7 @@ def device_option(command: Command) -> Command:
     return click.option("--device", help="Such as cuda:0; the CPU by default.")(command)
 
 
-def load_models(base: str, tuned: str, **options: Any) -> Pair:
+def load_models(base: str, tuned: str | None, **options: Any) -> Pair:
     """The pair that the arguments and `model_options` name; ``demo demo`` is the embedded one."""
     from twinlens.compute.pair import demo_pair, load_pair
 
@@ -223,6 +246,27 @@ def read_prompt_text(prompt: str) -> str:
     if not prompt.strip():
         raise PromptError("the prompt is empty: write one")
     return prompt
+
+
+def read_chat(path: Path) -> list[Any]:
+    """Messages of a JSON file: a list of them, or an object with ``messages``.
+
+    Raises
+    ------
+    PromptError
+        If it cannot be read or holds no messages.
+    """
+    try:
+        data = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise PromptError(f"{path} is no JSON file of messages ({said})") from error
+    messages = data.get("messages") if isinstance(data, dict) else data
+    if not isinstance(messages, list):
+        raise PromptError(
+            f'{path} holds no chat: write a list of {{"role": ..., "content": ...}} messages'
+        )
+    return messages
 
 
 def bar(title: str) -> Any:

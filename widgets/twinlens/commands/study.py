@@ -11,11 +11,14 @@ import click
 
 from twinlens.commands.options import (
     PATH,
+    WHOSE,
     bar,
     json_option,
+    length_option,
     load_models,
     model_options,
     output_folder,
+    template_option,
 )
 
 if TYPE_CHECKING:
@@ -97,19 +100,13 @@ def report_options(command: Any) -> Any:
 )
 @click.option(
     "--response",
-    type=click.Choice(["own", "base", "tuned", "given"]),
+    type=click.Choice(["own", "shared", "base", "tuned", "given"]),
     default="own",
     show_default=True,
-    help="Whose answers are explained.",
+    help=f"{WHOSE}, or given (those in DATA).",
 )
-@click.option(
-    "--max-new-tokens",
-    type=click.IntRange(min=1),
-    default=300,
-    show_default=True,
-    help="Longest answer.",
-)
-@click.option("--template", is_flag=True, help="Use the tuned model's chat template for both.")
+@length_option(300)
+@template_option
 @click.option(
     "--column",
     "columns",
@@ -147,9 +144,9 @@ def study(
     data: Path,
     output: Path,
     methods: tuple[str, ...],
-    response: Response,
+    response: Response | Literal["shared"],
     max_new_tokens: int,
-    template: bool,
+    template: str | None,
     columns: tuple[tuple[str, str], ...],
     device: str | None,
     device_map: str | None,
@@ -175,9 +172,10 @@ def study(
     from twinlens.studies.run.study import check_options
     from twinlens.studies.run.study import study as run_study
 
+    whose: Response = "tuned" if response == "shared" else response
     # Whatever can be wrong with them is said before models are loaded.
     names = dict(columns) or None
-    check_options(methods, response, engine, workers, batch_size, max_new_tokens)
+    check_options(methods, whose, engine, workers, batch_size, max_new_tokens)
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
         usable(read_rows(data, columns=names))
@@ -203,9 +201,9 @@ def study(
             data,
             output,
             methods=methods,
-            response=response,
+            response=whose,
             max_new_tokens=max_new_tokens,
-            template=template,
+            template=template or False,
             columns=names,
             batch_size=batch_size,
             engine=engine,

@@ -28,6 +28,7 @@ from twinlens.compute.models.sources import (
     load_config,
     load_tokenizer,
     source_of,
+    sources_of_adapter,
     tokenizer_source,
 )
 from twinlens.compute.passes.reading_check import check_reading
@@ -128,9 +129,12 @@ class Pair(Models):
             If fewer words than K have a vector, or the vectors cannot be read.
         HeadIndexError
             If there is no such layer.
+        ArgumentError
+            If a setting is unknown or of the wrong kind.
         """
-        from twinlens.compute.heads.search import PairSearch
+        from twinlens.compute.heads.search import PairSearch, check_settings
 
+        check_settings(settings)
         search = PairSearch(self.weights, self.tokenizers["base"], words, **settings)
         pairs = search.find(layers, report)
         self.head_weights.search = search
@@ -139,7 +143,7 @@ class Pair(Models):
 
 def load_pair(
     base: str | os.PathLike[str] | PreTrainedModel,
-    tuned: str | os.PathLike[str] | PreTrainedModel | PeftModel,
+    tuned: str | os.PathLike[str] | PreTrainedModel | PeftModel | None = None,
     *,
     device: str | torch.device | None = None,
     dtype: torch.dtype | str | None = None,
@@ -162,8 +166,9 @@ def load_pair(
         or a hub repository), a PEFT adapter (a hub id or folder), or a model in memory. Weights
         are read from safetensors or GGUF, never from pickle. An adapter changes `base`, which is
         held once for both and has the adapter off; as `base` it changes the model that its
-        configuration names. A model in memory, a `PeftModel` too, is put back as it was whenever
-        it is not running, and its weights must not change while the pair is in use.
+        configuration names, and alone, without `tuned`, it is compared with that model. A model in
+        memory, a `PeftModel` too, is put back as it was whenever it is not running, and its weights
+        must not change while the pair is in use.
     device : str or device, optional
         Where to run; the CPU by default.
     dtype : torch.dtype or str, optional
@@ -205,14 +210,17 @@ def load_pair(
     """
     if memory not in ("both", "sequential"):
         raise ArgumentError(f'memory is "both" or "sequential", not {memory!r}')
+    if not (concepts is None or hasattr(concepts, "components")):
+        raise ArgumentError(f"concepts is a twinlens.ConceptSettings(...), not {concepts!r}")
     check_attention(attn_implementation)
     number_type, place = read_dtype(dtype), read_device(device)
-    first = source_of(base, base_revision)
-    over = first if first.adapter is None else None
-    sources: dict[Side, ModelSource] = {
-        "base": first,
-        "tuned": source_of(tuned, tuned_revision, over),
-    }
+    if tuned is None:
+        first, second = sources_of_adapter(base, tuned_revision, base_revision)
+    else:
+        first = source_of(base, base_revision)
+        over = first if first.adapter is None else None
+        second = source_of(tuned, tuned_revision, over)
+    sources: dict[Side, ModelSource] = {"base": first, "tuned": second}
     options: dict[str, Any] = {
         "device_map": device_map,
         "dtype": number_type,
@@ -262,6 +270,11 @@ def _tokenizers(
         of_both = load_tokenizer(tokenizer_source(given), trust_remote_code)
         return dict.fromkeys(SIDES, of_both)
     if given is not None:
+        if not hasattr(given, "get_vocab"):
+            raise ArgumentError(
+                "tokenizer= is a hub id, a folder or a tokenizer of transformers, not of type "
+                f"{type(given).__name__}"
+            )
         return dict.fromkeys(SIDES, check_offsets(given, type(given).__name__))
     loaded = {source for source in sources.values() if source.model is None}
     read = {source: load_tokenizer(source, trust_remote_code) for source in loaded}

@@ -26,7 +26,7 @@ from twinlens.figures.registry import chart_keys
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import inline_json, inline_script, inline_style, policy
 from twinlens.pages.values import bokeh_script, page_value
-from twinlens.support.files import replacing
+from twinlens.support.files import checked_path, replacing
 from twinlens.support.progress import Report
 from twinlens.traces.marks import Mark
 from twinlens.traces.trace import Trace
@@ -136,6 +136,7 @@ def to_html(
     TwinlensError
         If the front end is not built, or not even the empty page fits the budget.
     """
+    target = checked_path(path, "the page to write")
     parts = page_parts(
         trace,
         selection=selection,
@@ -149,7 +150,6 @@ def to_html(
         report=report,
     )
     data = page_html(parts)
-    target = Path(path)
     with replacing(target) as stream:
         stream.write(data)
     return ExportReport(target, len(data), parts.included, parts.missing)

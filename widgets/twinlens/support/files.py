@@ -8,7 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
+
+from twinlens.errors import ArgumentError
 
 
 def cache_folder() -> Path:
@@ -19,6 +21,19 @@ def cache_folder() -> Path:
     import platformdirs
 
     return platformdirs.user_cache_path("twinlens")
+
+
+def checked_path(value: Any, what: str) -> Path:
+    """A path.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none; `what` begins the sentence.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise ArgumentError(f"{what} is given by its path, not by {value!r}")
+    return Path(value)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from twinlens.contract.wire import Array
-from twinlens.support.files import cache_folder, replacing
+from twinlens.support.files import cache_folder, checked_path, replacing
 
 
 def folder(cache: bool | str | os.PathLike[str], kind: str = "word_pairs_1") -> Path | None:
@@ -20,7 +20,7 @@ def folder(cache: bool | str | os.PathLike[str], kind: str = "word_pairs_1") -> 
     """
     if isinstance(cache, bool):
         return cache_folder() / kind if cache else None
-    return Path(cache)
+    return checked_path(cache, "with cache= the folder of finished layers")
 
 
 def load(folder: Path | None, key: str) -> dict[str, Array] | None:

@@ -27,7 +27,7 @@ from twinlens.errors import (
     UnknownBlockError,
     UnsupportedArchitectureError,
 )
-from twinlens.support.files import replacing
+from twinlens.support.files import checked_path, replacing
 from twinlens.support.progress import Report
 from twinlens.traces.marks import Mark, read_marks
 from twinlens.traces.trace import Trace
@@ -64,7 +64,7 @@ def write(
     Path
         The file.
     """
-    target = Path(path)
+    target = checked_path(path, "the recording to write")
     keys = list(trace.keys())
     entries: dict[str, dict[str, Any]] = {}
     with (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -114,7 +114,7 @@ class Explorer(anywidget.AnyWidget):
     _css = t.Unicode().tag(sync=True)
 
     def __init__(self, trace: Trace, **traits: Any) -> None:
-        _check_names(traits)
+        check_names(traits)
         self._trace = trace
         self._consistent = False
         if not traits.get("method"):
@@ -369,58 +369,19 @@ class Explorer(anywidget.AnyWidget):
             )
 
 
-def check_traits(
-    traits: Mapping[str, Any],
-    methods: Collection[str],
-    *,
-    layers: int,
-    heads: int,
-    beside: Iterable[str] = (),
-) -> None:
-    """Check initial values of an explorer before there is a trace.
+def check_names(traits: Mapping[str, Any], beside: Iterable[str] = ()) -> None:
+    """Make sure that an explorer has traits of these names.
 
     Parameters
     ----------
-    traits : mapping
-        Traits with their values.
-    methods : collection of str
-        Saliency methods there will be.
-    layers, heads : int
-        Of the models.
     beside : iterable of str
-        What else the caller takes, for the message about an unknown name.
+        What else the caller takes, for the message.
 
     Raises
     ------
     ArgumentError
-        If there is no such trait, or its value can be right in no trace of this pair.
+        If it has not.
     """
-    _check_names(traits, beside)
-    for name, value in traits.items():
-        trait = Explorer.class_traits()[name]
-        try:
-            trait.validate(None, value) if hasattr(trait, "validate") else None
-        except t.TraitError as error:
-            raise ArgumentError(f"{name}={value!r} cannot be: {_wanted(name, trait)}") from error
-    if traits.get("method") and traits["method"] not in methods:
-        raise ArgumentError(
-            f"there is no saliency method {traits['method']!r}: use one of {', '.join(methods)}"
-        )
-    if not isinstance(traits.get("marks"), (list, tuple, type(None))):
-        raise ArgumentError(
-            f"marks={traits['marks']!r} cannot be: give a list of (start, end, segment)"
-        )
-    for name, count in (("token", None), ("layer", layers), ("head", heads)):
-        value = traits.get(name, -1)
-        if value < -1 or (count is not None and value >= count):
-            known = f"0 to {count - 1}" if count else "0 or more"
-            raise ArgumentError(f"there is no {name} {value}: {known}; -1 selects none")
-    for name in ("head", "unit"):
-        if traits.get(name, -1) not in (-1, "") and traits.get("layer", -1) < 0:
-            raise ArgumentError(f"{name}={traits[name]!r} needs a layer: set layer= as well")
-
-
-def _check_names(traits: Mapping[str, Any], beside: Iterable[str] = ()) -> None:
     known = {name for name in Explorer.class_trait_names() if name[0] != "_"}
     unknown = [name for name in traits if name not in known]
     if unknown:
@@ -428,13 +389,6 @@ def _check_names(traits: Mapping[str, Any], beside: Iterable[str] = ()) -> None:
             f"there is no argument {', '.join(unknown)}: "
             f"known are {', '.join((*beside, *_SETTINGS))}"
         )
-
-
-def _wanted(name: str, trait: Any) -> str:
-    if isinstance(trait, t.Enum):
-        return f"use one of {', '.join(trait.values or ())}"
-    kinds = {t.Int: "a whole number", t.Bool: "True or False", t.Dict: "a dictionary"}
-    return f"{name} is {kinds.get(type(trait), 'a text')}"
 
 
 def _send(send: Callable[..., None] | None, *message: Any) -> None:

@@ -29,7 +29,7 @@ from twinlens.compute.models import architectures
 from twinlens.compute.models.weights import Weights
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.contract.words import SIDES
-from twinlens.errors import ModelLoadError
+from twinlens.errors import ArgumentError, ModelLoadError
 
 from tests.support import tiny
 
@@ -142,6 +142,9 @@ def test_one_base_in_memory(base: Path, tmp_path: Path) -> None:
         expected = tuned(ids).logits
     with other.model("base") as adapter, torch.no_grad():
         torch.testing.assert_close(adapter(ids).logits, expected, atol=0, rtol=0)
+    alone = load_pair(tmp_path / "adapter")
+    assert alone.info == pair.info
+    assert alone._resident["base"] is alone._resident["tuned"]
     elsewhere = shutil.copytree(base, tmp_path / "elsewhere")
     assert "was trained over" in load_pair(elsewhere, tmp_path / "adapter").info.note
 
@@ -162,6 +165,7 @@ def test_a_model_with_an_adapter_in_memory(base: Path, tmp_path: Path) -> None:
             torch.testing.assert_close(model(ids).logits, expected, atol=1e-5, rtol=1e-4)
         assert (getattr(pair.info, side).parameters) == getattr(from_files.info, side).parameters
     assert pair.info.base.revision != pair.info.tuned.revision
+    assert load_pair(adapted, tokenizer=base).info == pair.info
     alone = AutoModelForCausalLM.from_pretrained(base)
     assert load_pair(alone, adapted, tokenizer=base).info.base.revision == pair.info.base.revision
     np.testing.assert_allclose(
@@ -219,6 +223,12 @@ def test_adapters_that_do_not_fit(base: Path, tmp_path: Path) -> None:
     load_pair(base, changed("renamed", renamed))
     with pytest.raises(ModelLoadError, match="does not say which model it changes"):
         load_pair(changed("lost", base_model_name_or_path=None), base)
+    with pytest.raises(ModelLoadError, match="does not say which model it changes"):
+        load_pair(tmp_path / "lost")
+    with pytest.raises(ModelLoadError, match=r"'moved' names '/gone' as its base .*there is no"):
+        load_pair(changed("moved", base_model_name_or_path="/gone"))
+    with pytest.raises(ArgumentError, match=r"'base' is no PEFT adapter.* two models"):
+        load_pair(base)
     (tmp_path / "lost" / "adapter_model.safetensors").unlink()
     with pytest.raises(ModelLoadError, match="the adapter 'lost' has no weights"):
         load_pair(base, tmp_path / "lost")
@@ -242,7 +252,7 @@ def test_models_of_the_hub(base: Path, tmp_path: Path, monkeypatch: pytest.Monke
         (cached / "refs" / "main").write_text(letter * 40)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    for sources in (("org/base", "org/lora"), ("org/lora", "org/base")):
+    for sources in (("org/base", "org/lora"), ("org/lora", "org/base"), ("org/lora",)):
         pair = load_pair(*sources)
         revisions = {pair.info.base.revision, pair.info.tuned.revision}
         assert revisions == {"b" * 40, f"{'b' * 40}+{'c' * 40}"}

@@ -6,10 +6,15 @@ from collections import namedtuple
 from typing import Any
 
 import pytest
+import torch
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes import footprint
 from twinlens.compute.passes.capture import capture
+from twinlens.compute.passes.folding import embed, fold
+from twinlens.compute.passes.reading import Reading
+from twinlens.compute.passes.targets import log_probability
+from twinlens.compute.saliency import gradients
 from twinlens.errors import MemoryNeededError
 
 from tests.support import tiny
@@ -40,3 +45,45 @@ def test_much_of_it_is_said(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None
     said: list[Any] = []
     footprint.check_footprint(pair, 50, lambda *state: said.append(state))
     assert said == [(0, 2, "reading 50 tokens, about 0.0 GB of memory")]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt"])
+def test_a_graph_is_what_autograd_keeps(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(footprint, "_SCORES", 0)
+    model = tiny.model(family).requires_grad_(False)
+
+    def kept(length: int) -> int:
+        storages: dict[int, torch.UntypedStorage] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+            return tensor
+
+        reading = Reading(model, [5] * (length + 1), length - 4)
+        point = embed(reading).requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            fold(reading, log_probability, range(5), point)
+        return sum(storage.nbytes() for storage in storages.values())
+
+    # Weights are kept whatever the length is.
+    grown = kept(120) - kept(40)
+    expected = footprint.graph(model, 1, 120) - footprint.graph(model, 1, 40)
+    assert expected == pytest.approx(grown, rel=0.15)
+
+
+def test_derivatives_that_do_not_fit_are_refused_before_they_run(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = trace_pair(pair, tiny.PROMPT, answer=" in plain words", max_new_tokens=4)
+    monkeypatch.setattr(footprint, "free_memory", lambda _: 20_000)
+    monkeypatch.setattr(gradients, "FORWARD_OVER_REVERSE", 1e9)  # by backward passes
+    for key in (
+        "saliency/tuned/gradient_x_input",
+        "saliency/tuned/attention_knockout",
+        "heads/effect/tuned/answer",
+        "neurons/effect/tuned/answer",
+    ):
+        with pytest.raises(MemoryNeededError, match=r"derivatives over \d+ tokens .* use"):
+            trace.block(key)
+    # Occlusion needs none, not even to find what comes first.
+    assert torch.isfinite(torch.from_numpy(trace.array("saliency/tuned/occlusion").copy())).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+from twinlens.compute.live.live import trace_pair
 from twinlens.compute.models.architectures import sizes
+from twinlens.compute.pair import load_pair
+from twinlens.compute.passes.capture import capture
 from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.passes.reading import Reading
-from twinlens.compute.passes.rotary import rotary_of
+from twinlens.compute.passes.rotary import changes_within, rotary_of
 from twinlens.compute.saliency import gradients
 from twinlens.contract.wire import Array
 
@@ -80,6 +84,39 @@ def test_pieces_have_the_frequencies_of_the_whole(model: PreTrainedModel) -> Non
         torch.testing.assert_close(rotary(nothing, places[:, :8])[0], whole[:, :8])
     assert rotary.rope_type == kind
     torch.testing.assert_close(rotary(nothing, places[:, :8])[0], alone)
+
+
+@pytest.mark.parametrize("length", [33, 40])
+def test_a_pass_has_those_of_its_own_text(model: PreTrainedModel, length: int) -> None:
+    """Whatever was read before, and without the last token, after which nothing is predicted."""
+    rotary = model.model.rotary_emb
+    read = ids()[:length]
+    rotary(torch.zeros(()), torch.zeros(1, 1))
+    with torch.no_grad():
+        logits = model(torch.tensor([read[:-1]]), use_cache=False).logits[0, PROMPT - 1 :]
+        rotary(torch.zeros(()), torch.full((1, 1), 70))
+    captured = capture(model, read, PROMPT, side="base")
+    torch.testing.assert_close(captured.logprobs, logits.log_softmax(-1), atol=1e-5, rtol=0)
+
+
+def test_whether_they_change_while_a_text_grows(model: PreTrainedModel) -> None:
+    longrope = model.config.model_type == "phi3"
+    assert changes_within(model, 28, 40)
+    assert not changes_within(model, 20, 32)
+    assert changes_within(model, 40, 52) != longrope  # of which there are two sets
+
+
+def test_a_trace_says_that_they_changed(tmp_path: Path) -> None:
+    sides = tiny.save_pair(
+        tmp_path, "phi3", rope_parameters=LONG, original_max_position_embeddings=32
+    )
+    pair = load_pair(*sides)
+    for length, response, says in ((3, "shared", False), (24, "shared", True), (3, "own", False)):
+        trace = trace_pair(pair, tiny.PROMPT, response=response, max_new_tokens=length)
+        assert ("rotary positions" in trace.manifest.pair.note) == says
+    given = trace_pair(pair, tiny.PROMPT, answer=" plain words" * 12)
+    assert given.manifest.length("tuned") > 33
+    assert given.manifest.pair.note == ""
 
 
 def test_answer_that_crosses_the_length_equals_generate(model: PreTrainedModel) -> None:

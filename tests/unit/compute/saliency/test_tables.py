@@ -68,12 +68,8 @@ def test_agreement_grows_with_the_exact_cells(trace: LiveTrace) -> None:
     assert 0 < some["n"] < some["cells"]
     everything = trace.faithfulness("tuned", "attention_knockout")
     scored = trace.manifest.segment_positions("instruction", "context", "other")
-    assert (
-        everything.to_json()
-        == faithfulness(
-            trace.saliency("tuned", "attention_knockout"), trace.array(KEY), scored
-        ).to_json()
-    )
+    expected = faithfulness(trace.saliency("tuned", "attention_knockout"), trace.array(KEY), scored)
+    assert everything.to_json() == expected.to_json()
     assert everything.n == everything.cells == trace.block(key)["n"]
     itself = trace.faithfulness("tuned", "occlusion")
     assert itself.spearman == pytest.approx(1)

@@ -19,9 +19,15 @@ from torch import Tensor
 from twinlens.compute.models import architectures
 from twinlens.compute.models.fingerprint import key_of
 from twinlens.compute.models.weights import Weights, WeightSource, weights_of
+from twinlens.compute.text.arguments import whole_number
 from twinlens.compute.words.rows import Ends, WordRows, word_rows
 from twinlens.contract.wire import Array
-from twinlens.errors import HeadIndexError, NotFiniteError, UnsupportedArchitectureError
+from twinlens.errors import (
+    ArgumentError,
+    HeadIndexError,
+    NotFiniteError,
+    UnsupportedArchitectureError,
+)
 from twinlens.support import layer_files
 from twinlens.support.progress import Report
 from twinlens.weights.vocabulary import Vocabulary, vocabulary
@@ -66,10 +72,15 @@ class ConceptSettings:
     cache: bool | str | os.PathLike[str] = True
 
     def __post_init__(self) -> None:
-        if self.words < 1 or (self.components is not None and self.components < 1):
-            raise ValueError("concepts need at least one component and one word")
-        if isinstance(self.vocabulary, str) and self.vocabulary not in ("words", "tokens"):
-            raise ValueError(
+        for name, number in (("components", self.components), ("words", self.words)):
+            left_out = name == "components" and number is None
+            if not left_out and (whole_number(number) or 0) < 1:
+                raise ArgumentError(f"{name} is a whole number, at least 1, not {number!r}")
+        if not isinstance(self.vocabulary, Vocabulary) and self.vocabulary not in (
+            "words",
+            "tokens",
+        ):
+            raise ArgumentError(
                 'vocabulary is "words", "tokens" or a twinlens.weights.vocabulary.vocabulary(...), '
                 f"not {self.vocabulary!r}"
             )

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from threading import RLock
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -32,6 +33,7 @@ from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import ArgumentError, PairMismatchError
 from twinlens.support import layer_files
+from twinlens.support.files import checked_path
 from twinlens.support.progress import Report
 from twinlens.weights.head_words import HeadWords
 from twinlens.weights.vocabulary import Vocabulary, vocabulary
@@ -101,6 +103,8 @@ class PairSearch:
                 raise ArgumentError(f"{name} is a number of words, at least 1, not {value!r}")
         if not isinstance(z, int | float) or not math.isfinite(z):
             raise ArgumentError(f"z is a number of standard deviations, not {z!r}")
+        if not (cooccurrence is None or callable(cooccurrence)):
+            checked_path(cooccurrence, "a file with cooccurrence= vectors")
         self._open, self._tokenizer, self._source = weights, tokenizer, cooccurrence
         self._vocabulary = words
         self._top, self._z, self._frequent = top, z, frequent
@@ -186,6 +190,23 @@ class PairSearch:
         )
 
 
+def check_settings(settings: Iterable[str]) -> None:
+    """Make sure that `PairSearch` has settings of these names.
+
+    Raises
+    ------
+    ArgumentError
+        If it has not.
+    """
+    parameters = signature(PairSearch).parameters.values()
+    known = [parameter.name for parameter in parameters if parameter.kind == parameter.KEYWORD_ONLY]
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise ArgumentError(
+            f"there is no setting {', '.join(unknown)}: known are {', '.join(known)}"
+        )
+
+
 class PairHeads:
     """Circuits and word pairs of both models of a pair.
 
@@ -243,7 +264,10 @@ def stored_search(
         If a model or the tokenizer cannot be read.
     PairMismatchError
         If the models have not the same layers and heads.
+    ArgumentError
+        If a setting is unknown or of the wrong kind.
     """
+    check_settings(settings)
     sides = {
         "base": stored_weights(base, base_revision),
         "tuned": stored_weights(tuned, tuned_revision),

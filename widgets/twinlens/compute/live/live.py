@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -17,6 +17,7 @@ from twinlens.compute.live.blocks import FindingBlocks, PassBlocks
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.capture import Capture, capture
 from twinlens.compute.passes.footprint import check_footprint
+from twinlens.compute.passes.rotary import changes_within
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import providers, recorders
 from twinlens.compute.saliency.blocks import SaliencyBlocks
@@ -28,7 +29,7 @@ from twinlens.compute.text.prompt import check_length, read_prompt
 from twinlens.compute.text.spans import Spans
 from twinlens.contract import blocks
 from twinlens.contract.blocks import BLOCKS
-from twinlens.contract.manifest import Manifest
+from twinlens.contract.manifest import Manifest, Token
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, Given, Side
 from twinlens.errors import UnsupportedArchitectureError
@@ -37,6 +38,11 @@ from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
 _CACHE_BYTES = 64 * 2**20
+_GROWN = (
+    "While the answer was written the text outgrew a length from which on these models take other "
+    "rotary positions. It is read in one piece with those of its whole length, as a given text "
+    "is: early answer tokens may not be the likeliest here."
+)
 
 
 def trace_pair(
@@ -51,6 +57,7 @@ def trace_pair(
     template: bool | str | None = None,
     tools: Sequence[Any] | None = None,
     chat: Mapping[str, Any] | None = None,
+    known: Callable[[Sequence[Token], int], None] | None = None,
     report: Report | None = None,
 ) -> LiveTrace:
     """Run both models on a prompt and keep what happens inside.
@@ -75,6 +82,9 @@ def trace_pair(
         Tools that the template describes.
     chat : mapping, optional
         Settings of the template.
+    known : callable, optional
+        Told the prompt's tokens, and how many tokens prompt and answer have at most, before a model
+        runs and again when the answer is there; may raise.
     report : callable, optional
         Called as ``report(done, total, what)``; may raise `Interrupted`.
 
@@ -100,14 +110,22 @@ def trace_pair(
     # A given answer has its length; how long the models' own may be is asked where they answer.
     given = isinstance(chosen, Given)
     limit = read_length(max_new_tokens) if given else check_length(pair, read, max_new_tokens)
+    if known and not given:
+        known(read.tokens, len(read.tokens) + limit)
     check_footprint(pair, len(read.tokens) + limit, report)
     kind, answers = read_answers(pair, read, chosen, limit, report)
+    if known:
+        known(read.tokens, len(read.tokens) + max(len(a.tokens) for a in answers.values()))
     captures: dict[Side, Capture] = {}
+    notes = [read.note]
     # Tuned first: with memory="sequential" it is the one still loaded.
     for place, side in enumerate(reversed(SIDES)):
         if report:
             report(place, len(SIDES), f"reading with {side}")
         with pair.model(side) as model:
+            length = len(read.tokens) + len(answers[side].tokens) - 1
+            grown = not given and changes_within(model, len(read.tokens), length)
+            notes.append(_GROWN if grown else "")
             captures[side] = capture(
                 model,
                 pair.readable(side, [*read.ids, *(token.id for token in answers[side].tokens)]),
@@ -116,8 +134,9 @@ def trace_pair(
                 # One model at a time could not come back for each layer.
                 again=partial(pair.model, side) if pair.memory == "both" else None,
             )
+    said = dict.fromkeys(filter(None, (pair.info.note, *notes)))
     manifest = Manifest(
-        pair=replace(pair.info, note=" ".join(filter(None, (pair.info.note, read.note)))),
+        pair=replace(pair.info, note=" ".join(said)),
         prompt=read.text,
         prompt_tokens=read.tokens,
         answers=answers,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models.dense import below_adapters, dense_weight, linear_weight
-from twinlens.errors import UnsupportedArchitectureError
+from twinlens.errors import ArgumentError, UnsupportedArchitectureError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -208,6 +208,11 @@ def register_architecture(name: str, architecture: Architecture) -> None:
     architecture : Architecture
         Module paths, as ``print(model)`` shows them.
 
+    Raises
+    ------
+    ArgumentError
+        If it is no description, or has no name.
+
     Examples
     --------
     A family that differs from Llama in the names of two modules:
@@ -218,6 +223,11 @@ def register_architecture(name: str, architecture: Architecture) -> None:
     ...     tl.Architecture(attention_out="self_attn.dense", feed_forward_out="mlp.fc2"),
     ... )
     """
+    if not (isinstance(name, str) and name and isinstance(architecture, Architecture)):
+        raise ArgumentError(
+            "a family has its model_type and a twinlens.Architecture(...), not "
+            f"{name!r} and {architecture!r}"
+        )
     ARCHITECTURES[name] = architecture
 
 

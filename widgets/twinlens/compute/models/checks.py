@@ -115,7 +115,7 @@ def check_memory(
         number = sum(counts) if mode == "both" else max(counts)
         return number * width * _HEADROOM / 1e9
 
-    free = _free_memory(options["device"]) / 1e9
+    free = free_memory(options["device"]) / 1e9
     if needed(memory, width) <= free:
         return
     ways = [f'memory="sequential" needs {needed("sequential", width):.1f} GB']
@@ -140,7 +140,10 @@ def _parameters(config: PretrainedConfig, trust_remote_code: bool) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _free_memory(device: torch.device) -> int:
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be taken on a device."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        # What torch holds and does not use is free for it.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     return int(psutil.virtual_memory().available)

@@ -14,7 +14,7 @@ from transformers.utils.hub import cached_file
 from twinlens.compute.models.adapters import Adapter, adapter_at, attached_adapter
 from twinlens.compute.models.architectures import architecture_of, text_part
 from twinlens.compute.models.faults import load_errors
-from twinlens.errors import ModelLoadError
+from twinlens.errors import ArgumentError, ModelLoadError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
@@ -84,6 +84,8 @@ def source_of(
             f"{type(name).__name__}"
         )
     text = os.fspath(name)
+    if not text:
+        raise ModelLoadError("the name of a model is empty: give a hub id or a folder")
     path = Path(text).expanduser()
     if text.endswith(".gguf"):
         local = path.is_file()
@@ -107,8 +109,46 @@ def source_of(
     return ModelSource(label, place, None, revision)
 
 
+def sources_of_adapter(
+    name: str | os.PathLike[str] | PreTrainedModel,
+    revision: str | None,
+    base_revision: str | None,
+) -> tuple[ModelSource, ModelSource]:
+    """The model that an adapter changes, and that model with the adapter.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no adapter.
+    ModelLoadError
+        See `source_of`.
+    """
+    found = source_of(name, revision)
+    if found.adapter is None:
+        raise ArgumentError(
+            f"{found.name!r} is no PEFT adapter, which alone would name its base model: give "
+            "load_pair two models"
+        )
+    if found.model is not None:
+        return replace(found, adapter=None), found
+    base = _base_of(found.adapter, base_revision)
+    return base, _over(found.adapter, base)
+
+
 def tokenizer_source(name: str | os.PathLike[str]) -> ModelSource:
-    """Where a tokenizer comes from: as a model, but nothing beside it need be there."""
+    """Where a tokenizer comes from: as a model, but nothing beside it need be there.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no name or path.
+    ModelLoadError
+        See `source_of`.
+    """
+    if not isinstance(name, str | os.PathLike):
+        raise ArgumentError(
+            f"tokenizer= is a hub id or a folder, not of type {type(name).__name__}"
+        )
     path = Path(name).expanduser()
     if path.is_dir():
         return ModelSource(path.resolve().name, str(path.absolute()))
@@ -117,19 +157,30 @@ def tokenizer_source(name: str | os.PathLike[str]) -> ModelSource:
 
 def _over(adapter: Adapter, base: ModelSource | None) -> ModelSource:
     """The model that an adapter makes of its base."""
-    if base is None:
-        if not adapter.base:
-            raise ModelLoadError(
-                f"{adapter.name!r} is a PEFT adapter that does not say which model it changes: "
-                "give that model as base"
-            )
-        base = source_of(adapter.base, None)
-        if base.adapter is not None:
-            raise ModelLoadError(
-                f"{adapter.name!r} is a PEFT adapter over another adapter, {base.adapter.name!r}: "
-                "merge that one into its base model and save the result"
-            )
+    base = base or _base_of(adapter, None)
     return replace(base, name=adapter.name, adapter=adapter)
+
+
+def _base_of(adapter: Adapter, revision: str | None) -> ModelSource:
+    """The model that an adapter says it changes."""
+    if not adapter.base:
+        raise ModelLoadError(
+            f"{adapter.name!r} is a PEFT adapter that does not say which model it changes: "
+            "give that model as base"
+        )
+    try:
+        base = source_of(adapter.base, revision)
+    except ModelLoadError as error:
+        raise ModelLoadError(
+            f"the PEFT adapter {adapter.name!r} names {adapter.base!r} as its base model, but "
+            f"{error}: give load_pair that model, and the adapter behind it"
+        ) from error
+    if base.adapter is not None:
+        raise ModelLoadError(
+            f"{adapter.name!r} is a PEFT adapter over another adapter, {base.adapter.name!r}: "
+            "merge that one into its base model and save the result"
+        )
+    return base
 
 
 def _check_weights(path: Path, label: str, pattern: str) -> None:

@@ -30,6 +30,11 @@ def stored_weights(name: str | os.PathLike[str], revision: str | None = None) ->
     UnsupportedArchitectureError
         If its architecture is not in the table.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise ModelLoadError(
+            "a model is read layer by layer from a folder, a safetensors file or a hub id, not "
+            f"from {type(name).__name__}: a pair that is loaded has word_pairs, too"
+        )
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         raise ModelLoadError(

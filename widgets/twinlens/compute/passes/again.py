@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.listening import listening
+from twinlens.compute.passes.rotary import rotary_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -82,7 +83,8 @@ class LayersAgain:
             stack.callback(modules[layer].register_forward_hook(out_of).remove)
             options = stack.enter_context(listening(model, [layer], keep, put))
             ids = torch.tensor([list(self.ids)], device=model.device)
-            with torch.no_grad(), suppress(_ReachedError):
+            length = len(self.ids) - 1
+            with torch.no_grad(), rotary_of(model, length), suppress(_ReachedError):
                 architectures.body(model)(ids, use_cache=False, **options)
         return patterns[0], neurons[0]
 

@@ -16,6 +16,7 @@ from twinlens.compute.passes.again import LayersAgain, ModelAgain, NeuronsAgain,
 from twinlens.compute.passes.decoding import not_finite
 from twinlens.compute.passes.listening import listening, rows_of
 from twinlens.compute.passes.patterns import Patterns
+from twinlens.compute.passes.rotary import rotary_of
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
 
@@ -118,7 +119,8 @@ def capture(
         for module in (*modules, architectures.final_norm(model)):
             stack.callback(module.register_forward_pre_hook(keep_residual).remove)
         # Not inference_mode: a rotary buffer refreshed there could not enter a gradient later.
-        with torch.no_grad():
+        # As every other pass: nothing is predicted after the last token, and it adds no length.
+        with torch.no_grad(), rotary_of(model, len(ids) - 1):
             output = model(
                 torch.tensor([list(ids)], device=model.device),
                 use_cache=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -157,7 +158,10 @@ def _together(
     numbers = (mask.cumsum(dim=1) - 1).clamp_min(0)
     answers: list[list[int]] = [[] for _ in prompts]
     running = list(range(len(prompts)))
-    past, read = None, 0
+    # Renamed in transformers 5.24; code that comes with a model may keep the older name.
+    named = "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
+    past: Any = None
+    read = 0
     with torch.no_grad():
         for step in range(limit):
             length = longest + step
@@ -170,7 +174,7 @@ def _together(
             output = model(
                 ids,
                 **placed,
-                past_key_values=past,
+                **{named: past},
                 use_cache=True,
                 logits_to_keep=1,
             )
@@ -182,7 +186,7 @@ def _together(
                 answers[place].append(token)
             if report:
                 report(step + 1, limit, f"answer of {side}")
-            past, read, ids = output.past_key_values, length, chosen[:, None]
+            past, read, ids = output[named], length, chosen[:, None]
             going = [i for i, place in enumerate(running) if answers[place][-1] not in stop]
             if len(going) < len(running):
                 if not going:

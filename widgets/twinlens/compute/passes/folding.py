@@ -19,6 +19,7 @@ from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.compute.passes.conditions import Conditions, Prefix, observed
 from twinlens.compute.passes.cut import Cut, cut_open
+from twinlens.compute.passes.footprint import check_graph
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.rotary import rotary_of
 from twinlens.compute.passes.targets import Target
@@ -131,7 +132,15 @@ def fold(
     embedded: Tensor,
     conditions: Conditions | None = None,
 ) -> Folded:
-    """`fold_together` of one text: hidden states and weights are [m, hidden]."""
+    """`fold_together` of one text with its graph: hidden states and weights are [m, hidden].
+
+    Raises
+    ------
+    MemoryNeededError
+        If the graph does not fit.
+    """
+    patterns = conditions is not None and conditions.patterns is not None
+    check_graph(reading.model, len(embedded), embedded.shape[1], patterns=patterns)
     folded = fold_together(Texts([reading], embedded), target, columns, embedded, conditions)
     return replace(folded, hidden=folded.hidden[0], weights=folded.weights[0])
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import psutil
 
+from twinlens.compute.models.architectures import sizes
+from twinlens.compute.models.checks import free_memory
 from twinlens.compute.models.models import Models
 from twinlens.compute.passes.capture import KEPT
 from twinlens.contract.words import SIDES
 from twinlens.errors import MemoryNeededError
 from twinlens.support.progress import Report
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+#: Numbers of a layer that wait for a backward pass, by token: so many times the hidden size and
+#: the feed-forward size; that of LLaMA, of which no family keeps much less.
+_HIDDEN, _INTERMEDIATE = 6, 3
 #: From here on it is said before a pass.
 _WORTH_SAYING = 10**9
 #: Arrays of all scores of a layer that an attention block has at once.
@@ -52,3 +62,37 @@ def check_footprint(models: Models, length: int, report: Report | None = None) -
         )
     if report and needed > _WORTH_SAYING:
         report(0, len(SIDES), f"reading {length} tokens, about {needed / 1e9:.1f} GB of memory")
+
+
+def graph(model: PreTrainedModel, texts: int, length: int, *, patterns: bool = False) -> int:
+    """Bytes that wait for the backward passes of one forward pass, the largest one included.
+
+    Parameters
+    ----------
+    texts, length : int
+        Texts that are read together, and tokens of each.
+    patterns : bool
+        Whether gradients of all attention patterns are asked for at once.
+    """
+    shape = sizes(model.config)
+    scores = shape.heads * length**2 * 4
+    rest = length * (_HIDDEN * shape.hidden + _INTERMEDIATE * shape.intermediate)
+    layer = (2 if patterns else 1) * scores + rest * model.dtype.itemsize
+    return texts * (shape.layers * layer + _SCORES * scores)
+
+
+def check_graph(model: PreTrainedModel, texts: int, length: int, *, patterns: bool = False) -> None:
+    """Make sure that a forward pass with all that its derivatives need fits into memory.
+
+    Raises
+    ------
+    MemoryNeededError
+        If it does not; says what works without derivatives.
+    """
+    needed, free = graph(model, texts, length, patterns=patterns), free_memory(model.device)
+    if needed > free:
+        raise MemoryNeededError(
+            f"derivatives over {length} tokens take about {needed / 1e9:.1f} GB beside the "
+            f"weights, but only {free / 1e9:.1f} GB are free: use occlusion, or ablation of heads, "
+            "which take one pass at a time, or shorten the prompt or the answer"
+        )

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,21 +22,40 @@ def rotary_by_length(model: PreTrainedModel) -> list[nn.Module]:
     return [module for module in model.modules() if any(map(_changes, _types(module).values()))]
 
 
+def changes_within(model: PreTrainedModel, first: int, last: int) -> bool:
+    """Whether a text that grows from `first` to `last` tokens gets other frequencies meanwhile."""
+    return any(
+        not torch.equal(*(_at(module, length, kind)[:, 0] for length in (first, last)))
+        for module in rotary_by_length(model)
+        for kind in _types(module)
+    )
+
+
 @contextmanager
 def rotary_of(model: PreTrainedModel, length: int) -> Iterator[None]:
     """Read pieces of a text, inside, with the frequencies that a text of that length has."""
     with ExitStack() as stack:
         for module in rotary_by_length(model):
             before: Any = module.rope_type
-            last = torch.tensor([[length - 1]], device=model.device)
-            nothing = torch.zeros((), device=model.device)
             for kind in _types(module):
                 # Chosen here, where no transform of torch.func forbids it.
-                module(nothing, last, **({"layer_type": kind} if kind else {}))
+                _at(module, length, kind)
             fixed = "fixed" if isinstance(before, str) else dict.fromkeys(before, "fixed")
             module.rope_type = fixed  # type: ignore[assignment]
             stack.callback(setattr, module, "rope_type", before)
         yield
+
+
+def _at(module: nn.Module, length: int, kind: str) -> Tensor:
+    """Cosines at the places 1 and `length` - 1 of a text of that length."""
+    device = next(module.buffers()).device
+    places = torch.tensor([[1, length - 1]], device=device)
+    layer_type = {"layer_type": kind} if kind else {}
+    nothing = torch.zeros((), device=device)
+    # A short text first: dynamic ones would stay at those of the longest text that was read.
+    module(nothing, torch.zeros_like(places), **layer_type)
+    cosines: Tensor = module(nothing, places, **layer_type)[0]
+    return cosines
 
 
 def _types(module: nn.Module) -> dict[str, str]:

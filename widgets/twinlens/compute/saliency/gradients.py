@@ -28,6 +28,7 @@ from twinlens.compute.passes.folding import (
     fold_together,
     segments,
 )
+from twinlens.compute.passes.footprint import check_graph
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.rotary import rotary_of
 from twinlens.compute.passes.targets import Target, contrast, log_probability, logit, probability
@@ -195,6 +196,9 @@ def _columns(
     texts: Texts, wanted: Wanted, target: Target, reduce: Callable[[Tensor], Tensor]
 ) -> Iterator[TextsPiece]:
     columns = np.flatnonzero(wanted().any(axis=0)).tolist()
+    if columns:
+        length = texts.prompt_length + columns[-1]
+        check_graph(texts.readings[0].model, len(texts.embedded), length)
     prompts = texts.prompts.clone().requires_grad_()
     size = _columns_at_once(texts)
     for folded in _pieces(texts, target, columns, prompts):

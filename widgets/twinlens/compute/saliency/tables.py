@@ -19,7 +19,7 @@ from twinlens.compute.text.pieces import pieces
 from twinlens.contract.forms import DeletionCurve, Faithfulness
 from twinlens.contract.wire import Array
 from twinlens.contract.words import EXACT, PUBLISHED, SIDES, UNITS, Side
-from twinlens.errors import NotDifferentiableError
+from twinlens.errors import MemoryNeededError, NotDifferentiableError
 from twinlens.measures.faithfulness import faithfulness
 from twinlens.support.progress import Report
 from twinlens.traces.grouping import groups
@@ -127,7 +127,10 @@ class SaliencyTables:
             if not hookable(model) or numbers > _PATTERNS_FOR_ORDER:
                 return summed_gradient(reading)
             return np.asarray(knockout_by_head(reading).sum(axis=(0, 1)))
-        except NotDifferentiableError:  # the order is only a guess at what comes first
+        except (
+            NotDifferentiableError,
+            MemoryNeededError,
+        ):  # the order is only a guess at what comes first
             return np.zeros(reading.prompt_length)
 
     def _reading(self, side: Side, model: PreTrainedModel, name: str) -> Reading:

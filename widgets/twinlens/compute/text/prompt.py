@@ -135,6 +135,23 @@ def read_prompt(
     return Prompt(written.text, tuple(tokens), written.parts, settings, made.front, note)
 
 
+def check_marked(
+    text: str | Sequence[Message], *, instruction: Spans = None, context: Spans = None
+) -> None:
+    """Make sure that marked parts are in a prompt, before there are models to read it.
+
+    Raises
+    ------
+    PromptError
+        If one of them is not, or the prompt has another form.
+    """
+    chat = not isinstance(text, str)
+    messages = read_messages(list(text)) if chat else [{"role": "user", "content": text}]
+    parts = plain(messages).parts
+    for name, spans in (("instruction", instruction), ("context", context)):
+        locate(parts, spans, name, chat=chat)
+
+
 def check_length(pair: Models, prompt: Prompt, max_new_tokens: Any) -> int:
     """Make sure that prompt and generated answer fit into the models' context.
 

@@ -29,6 +29,7 @@ from twinlens.studies.data.spans import (
     parse_annotation,
     widen,
 )
+from twinlens.support.files import checked_path
 from twinlens.traces.marks import CharacterSpan, span_tokens
 
 if TYPE_CHECKING:
@@ -93,8 +94,10 @@ def import_published(folder: str | Path) -> PublishedCases:
     ------
     RecordingError
         If neither form is there.
+    ArgumentError
+        If `folder` is no path.
     """
-    root = Path(folder)
+    root = checked_path(folder, "a folder of published results")
     places = [root, *(path for depth in ("*", "*/*", "*/*/*") for path in root.glob(depth))]
     for place in filter(Path.is_dir, places):
         if (place / "llama-7b.npz").is_file() and (place / "vicuna-7b.npz").is_file():

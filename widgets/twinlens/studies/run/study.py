@@ -37,7 +37,7 @@ def study(
     methods: str | Sequence[str] = (DEFAULT_METHOD,),
     response: Response = "own",
     max_new_tokens: int = 300,
-    template: bool = False,
+    template: bool | str = False,
     columns: Mapping[str, str] | None = None,
     published_quirk: bool = True,
     batch_size: int | None = None,
@@ -65,8 +65,9 @@ def study(
         Each model's own answer (the paper), one model's answer for both, or the data's.
     max_new_tokens : int
         Longest answer.
-    template : bool
-        Put prompts into the tuned model's chat template (the paper does not).
+    template : bool or {"tuned", "base", "plain"}
+        Whose chat template both models read prompts in, see `twinlens.explore`; the paper's do
+        without.
     columns : mapping, optional
         Other names of columns.
     published_quirk : bool
@@ -100,12 +101,13 @@ def study(
     from twinlens.compute.saliency.methods import METHODS
 
     methods = (methods,) if isinstance(methods, str) else tuple(methods)
-    check_options(methods, response, engine, workers, batch_size, max_new_tokens)
+    check_options(methods, response, engine, workers, batch_size, max_new_tokens, template)
     if not hasattr(pair, "info"):
         raise StudyError(f"{pair!r} is no pair of models: give what load_pair returns")
     if not isinstance(out, str | os.PathLike) or (Path(out).exists() and not Path(out).is_dir()):
         raise StudyError(f"out={out!r} is no folder to write into: name one")
     rows = usable(read_rows(data, columns=columns, published_quirk=published_quirk))
+    template = {"tuned": True, "plain": False}.get(str(template), template)
     job = Job(tuple(methods), response, max_new_tokens, template)
     if engine == "ray":
         from twinlens.studies.run.ray_engine import on_ray, opener
@@ -139,6 +141,7 @@ def check_options(
     workers: int | None,
     batch_size: int | None,
     max_new_tokens: int,
+    template: bool | str = False,
 ) -> None:
     """Check what `study` is asked for, without models.
 
@@ -157,6 +160,8 @@ def check_options(
     for name, value in numbers.items():
         if value is not None and not (isinstance(value, int) and value >= 1):
             raise StudyError(f"{name} must be at least 1, not {value!r}")
+    if not isinstance(template, bool) and template not in ("tuned", "base", "plain"):
+        raise StudyError(f"there is no template {template!r}: use tuned, base or plain")
     if response not in RESPONSES:
         raise StudyError(f"there is no response {response!r}: use {', '.join(RESPONSES)}")
     unknown = [name for name in methods if name not in METHODS]

@@ -43,7 +43,7 @@ class Job:
     methods: tuple[str, ...]
     response: Response
     max_new_tokens: int
-    template: bool
+    template: bool | str
 
     def work(self, pair: Pair) -> Work:
         """The work of this job with a pair.
