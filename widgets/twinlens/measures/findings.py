@@ -244,17 +244,17 @@ def _carries(trace: Trace, report: Report | None) -> Finding | None:
     also: list[Run] = []
     if carried["weights"] and carried["weights"][0]["share"] >= carried["goal"]:
         alone = carried["weights"][0]
-        also = [("", f" The weights of {_name(alone)} alone make {alone['share']:.0%} of it.")]
+        also = [("", f" The weights of {_name(alone)} alone make {_share(alone['share'])} of it.")]
     return _finding(
         "carries",
         f"{count.capitalize()} part{'s' * (len(parts) > 1)} of {carried['count']} "
         f"carr{'y' if len(parts) > 1 else 'ies'} it.",
         [
             ("", f"{_together(parts, trace.manifest.pair.layers)}: "),
-            ("", f"{parts[-1]['together']:.1f} of {_nats(carried['shift'])} ({reached:.0%}); "),
+            ("", f"{parts[-1]['together']:.1f} of {_nats(carried['shift'])} ({_share(reached)}); "),
             ("", f"{count} random part{'s' * (len(parts) > 1)}: "),
-            ("", f"{float(np.mean(carried['random'])):.0%}, at most "),
-            ("", f"{max(0.0, *carried['random']):.0%}."),
+            ("", f"{_share(float(np.mean(carried['random'])))}, at most "),
+            ("", f"{_share(max(0.0, *carried['random']))}."),
             *also,
         ],
         "measured as a set",
@@ -426,6 +426,10 @@ def _nats(value: float) -> str:
 def _percent(logprob: float) -> str:
     share = 100 * math.exp(logprob)
     return f"{share:.0f} %" if share >= 1 else f"{share:.2g} %"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.0f} %"
 
 
 def _p(value: float) -> str:
