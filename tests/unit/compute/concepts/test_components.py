@@ -197,7 +197,7 @@ def test_bad_input(folders: tuple[Path, Path], tmp_path: Path) -> None:
         load_pair(*folders, concepts=ConceptSettings(components=33))
     with pytest.raises(HeadIndexError, match="there is no layer 3"):
         components(folders[0], tiny.tokenizer(), settings=SMALL, layers=[3])
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="at least 1"):
         ConceptSettings(words=0)
     with pytest.raises(ValueError, match="vocabulary is"):
         ConceptSettings(vocabulary="english")  # type: ignore[arg-type]
