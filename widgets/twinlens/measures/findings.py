@@ -429,7 +429,7 @@ def _percent(logprob: float) -> str:
 
 
 def _share(value: float) -> str:
-    return f"{100 * value:.0f} %"
+    return f"{round(100 * value)} %"
 
 
 def _p(value: float) -> str:
