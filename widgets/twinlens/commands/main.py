@@ -35,7 +35,7 @@ from twinlens.commands.options import (
     template_option,
 )
 from twinlens.commands.study import COMMANDS
-from twinlens.contract.words import SIDES
+from twinlens.contract.words import EXACT, SIDES
 from twinlens.errors import TwinlensError
 from twinlens.measures.findings import Findings
 from twinlens.measures.plain_text import findings_of
@@ -286,6 +286,12 @@ def summarise(trace: Trace, report: Callable[[int, int, str], None]) -> dict[str
             "score": "Wu et al. (2310.00492), section 3: summed density / log2(2 + n)",
             "method": manifest.score_method,
             **{side: trace_score(trace, side, report=report) if marked else None for side in SIDES},
+            "exact": {
+                side: trace_score(trace, side, trace.manifest.first_method, report=report)
+                for side in SIDES
+            }
+            if marked and manifest.first_method == EXACT
+            else None,
         },
         "changed_heads": [
             {"layer": layer, "head": head, "divergence_bits": value}
@@ -308,6 +314,7 @@ def as_text(summary: dict[str, Any]) -> str:
         lines += [
             f"Instruction density  base {density['base']:.3f}   tuned {density['tuned']:.3f}",
             f"  {density['score']}, from {density['method']}",
+            *_beside_exact(density),
         ]
     heads = ", ".join(
         f"{head['layer']}.{head['head']} ({head['divergence_bits']:.3f})"
@@ -327,6 +334,19 @@ def as_text(summary: dict[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _beside_exact(density: dict[str, Any]) -> list[str]:
+    """The same score of exact effects, and whether it goes the same way."""
+    exact = density["exact"]
+    if exact is None:
+        return []
+    lines = [f"  from {EXACT} (exact)  base {exact['base']:.3f}   tuned {exact['tuned']:.3f}"]
+    if (density["tuned"] - density["base"]) * (exact["tuned"] - exact["base"]) < 0:
+        lines.append(
+            "  The two differ on which model scores higher: for this prompt it is not shown."
+        )
+    return lines
 
 
 def _literal(text: str) -> str:
