@@ -8,6 +8,7 @@ import sys
 import pytest
 from twinlens import __version__
 from twinlens.commands import main as cli
+from twinlens.commands.main import _beside_exact
 from twinlens.measures.summary import changed_heads, changed_layers, trace_score
 from twinlens.traces import recording
 
@@ -177,3 +178,14 @@ def test_demo_runs_as_a_program(tmp_path):
     assert summary["instruction_density"]["tuned"] == trace_score(trace, "tuned")
     assert summary["page"]["bytes"] == page.stat().st_size
     assert summary["page"]["left_out"] == 0
+
+
+@pytest.mark.parametrize(("exact", "differ"), [((0.9, 0.5), True), ((0.1, 0.5), False)])
+def test_the_score_stands_beside_that_of_exact_effects(
+    exact: tuple[float, float], differ: bool
+) -> None:
+    scores = {"base": exact[0], "tuned": exact[1]}
+    lines = _beside_exact({"base": 0.2, "tuned": 0.7, "exact": scores})
+    assert f"base {exact[0]:.3f}   tuned {exact[1]:.3f}" in lines[0]
+    assert (len(lines) > 1) is differ
+    assert _beside_exact({"base": 0.2, "tuned": 0.7, "exact": None}) == []
