@@ -93,6 +93,10 @@ test-unit: $(STAMPS)/dev $(FRONT_END) ## Python tests
 test-browser: $(STAMPS)/dev $(STAMPS)/chromium $(FRONT_END) ## Tests in JupyterLab and Chromium
 	$(BIN)/python -m pytest $(PARALLEL) tests/browser
 
+.PHONY: damage
+damage: $(STAMPS)/dev $(FRONT_END) ## Ten thousand damaged recordings, of which `test` tries five hundred
+	TWINLENS_MUTATIONS=10000 $(BIN)/python -m pytest --numprocesses=2 tests/unit/traces/test_damage.py
+
 # The newest release that the requirements allow, in an environment of its own. Whose call is deprecated
 # cannot be told from where a warning points, so every one is an error but what others call: torch, peft.
 LATEST := .venv-latest

@@ -37,6 +37,10 @@ class MemoryNeededError(TwinlensError, MemoryError):
     """Not enough memory for the pair; the message says which setting would fit."""
 
 
+class OutputError(TwinlensError, OSError):
+    """A file that cannot be written where it shall go; an older one there is as it was."""
+
+
 class RecordingError(TwinlensError):
     """A recording that is damaged, truncated, newer than this version, or no recording at all."""
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import struct
+import zipfile
 from html.parser import HTMLParser
 
 import numpy as np
@@ -18,6 +19,7 @@ from twinlens.pages import page
 from twinlens.pages.front_end import front_end
 from twinlens.pages.page import to_html
 from twinlens.pages.values import bokeh_script
+from twinlens.traces import recording
 
 from tests.support.made_up import HOSTILE, MadeUpTrace, manifest
 
@@ -211,3 +213,18 @@ def test_code_cannot_end_its_own_script(trace, target, monkeypatch):
 def test_an_unbuilt_front_end_says_what_to_do():
     with pytest.raises(TwinlensError, match="make js"):
         front_end("nothing.js")
+
+
+def test_a_page_is_made_of_what_is_whole(tmp_path):
+    file = recording.write(MadeUpTrace(), tmp_path / "a.twl")
+    with zipfile.ZipFile(file) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+        stored = json.loads(entries["manifest.json"])["blocks"]
+    key = "heads/change"
+    entries[stored[key]["entry"]] = b"nothing"
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    report = to_html(recording.read(file), tmp_path / "a.html", budget_mb=50)
+    assert key in report.missing
+    assert "disagreement" in report.included

@@ -1,7 +1,19 @@
 from __future__ import annotations
 
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
 import pytest
+from twinlens.errors import OutputError, TwinlensError
+from twinlens.pages.page import to_html
 from twinlens.support.files import replacing
+from twinlens.traces import recording
+
+from tests.support.made_up import MadeUpTrace
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -27,3 +39,65 @@ def test_an_error_leaves_the_old_file_alone(tmp_path, error):
         stop_halfway()
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_is_one_sentence(tmp_path):
+    target = tmp_path / "page.html"
+    target.write_bytes(b"old")
+
+    def fill():
+        with replacing(target):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"page\.html could not be written: No space left"):
+        fill()
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_killed_process_left_goes_with_the_next_save(tmp_path):
+    target = tmp_path / "page.html"
+    script = f"""
+        import os, pathlib, signal
+        from twinlens.support.files import replacing
+        with replacing(pathlib.Path({str(target)!r})) as stream:
+            stream.write(b"half")
+            stream.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(os.listdir(tmp_path)) == 1
+    with replacing(target) as outer:
+        # Another save of the same file leaves the one that is being written alone.
+        with replacing(target) as inner:
+            inner.write(b"inner")
+        outer.write(b"outer")
+    assert target.read_bytes() == b"outer"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+class Unread(MadeUpTrace):
+    """Fails where anything is computed."""
+
+    def block(self, key, report=None):
+        raise AssertionError("computed before the path was checked")
+
+
+@pytest.mark.parametrize("write", [to_html, recording.write])
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("nowhere/a.html", r"there is no folder .*nowhere to write a\.html into"),
+        ("", r"is a folder: name the file to write"),
+        (".", r"is a folder: name the file to write"),
+        (3, "is given by its path, not by 3"),
+    ],
+)
+def test_a_bad_target_is_refused_before_anything_is_computed(
+    tmp_path, monkeypatch, write, path, says
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TwinlensError, match=says):
+        write(Unread(), path)
+    assert list(tmp_path.iterdir()) == []

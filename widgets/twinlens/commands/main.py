@@ -24,7 +24,6 @@ from twinlens.commands.options import (
     PATH,
     TEXT,
     bar,
-    check_file,
     load_models,
     model_options,
     output_file,
@@ -41,6 +40,7 @@ from twinlens.measures.findings import Findings
 from twinlens.measures.plain_text import findings_of
 from twinlens.measures.summary import changed_heads, changed_layers, trace_score
 from twinlens.pages.page import to_html
+from twinlens.support.files import check_file
 from twinlens.traces import recording
 from twinlens.traces.trace import Trace
 

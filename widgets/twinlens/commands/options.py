@@ -13,6 +13,7 @@ import click
 
 from twinlens.errors import PromptError, TwinlensError
 from twinlens.pages.page import DEFAULT_BUDGET_MB
+from twinlens.support.files import check_file
 from twinlens.support.progress import progress
 
 if TYPE_CHECKING:
@@ -274,27 +275,6 @@ def bar(title: str) -> Any:
     from tqdm import tqdm
 
     return progress(title, tqdm)
-
-
-def check_file(target: Path, suffixes: tuple[str, ...] = ()) -> None:
-    """Check that a file can be written.
-
-    Raises
-    ------
-    TwinlensError
-        If its folder is not there, it is a folder itself, or it ends in none of the suffixes.
-    """
-    if target.is_dir():
-        raise TwinlensError(
-            f"{target} is a folder: name the file to write, such as "
-            f"{target / ('result' + (suffixes or ('.html',))[0])}"
-        )
-    if suffixes and target.suffix.lower() not in suffixes:
-        raise TwinlensError(
-            f"the file to write ends in {' or '.join(suffixes)}, not {target.suffix!r} ({target})"
-        )
-    if not target.resolve().parent.is_dir():
-        raise TwinlensError(f"there is no folder {target.parent} to write {target.name} into")
 
 
 def _named(parameter: Any) -> str:

@@ -6,10 +6,13 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from twinlens.contract.checks import check
 from twinlens.contract.words import EXACT, PUBLISHED, SIDES, Segment, Side
 from twinlens.errors import RecordingError
 
 SCHEMA_VERSION = 1
+#: Larger models than there are.
+_MOST = {"layers": 10_000, "heads": 10_000, "intermediate": 10_000_000, "hidden": 10_000_000}
 
 
 @dataclass(frozen=True)
@@ -219,34 +222,57 @@ def manifest_from_json(data: Any) -> Manifest:
     RecordingError
         If a field is missing or of the wrong form, or the schema is newer than this version.
     """
-    try:
-        if data["schema"] > SCHEMA_VERSION:
-            raise RecordingError(
-                f"this recording uses format {data['schema']}, but this version of twinlens reads "
-                f"up to format {SCHEMA_VERSION}: upgrade with `pip install -U twinlens`"
-            )
-        pair = dict(data["pair"])
-        answers = {
-            side: Answer(**{**data["answers"][side], "tokens": _tokens(data["answers"][side])})
-            for side in SIDES
-        }
-        return Manifest(
-            **{
-                **data,
-                "pair": PairInfo(
-                    **{
-                        **pair,
-                        "base": ModelInfo(**pair["base"]),
-                        "tuned": ModelInfo(**pair["tuned"]),
-                    }
-                ),
-                "prompt_tokens": tuple(Token(**token) for token in data["prompt_tokens"]),
-                "answers": answers,
-                "methods": tuple(Method(**method) for method in data["methods"]),
-            }
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if type(schema) is int and schema > SCHEMA_VERSION:
+        raise RecordingError(
+            f"this recording uses format {schema}, but this version of twinlens reads "
+            f"up to format {SCHEMA_VERSION}: upgrade with `pip install -U twinlens`"
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    try:
+        check(data, Manifest, "manifest")
+        manifest = _manifest(data)
+        _check_sizes(manifest)
+    except ValueError as error:
         raise RecordingError(f"the manifest of this recording is damaged ({error})") from error
+    return manifest
+
+
+def _manifest(data: dict[str, Any]) -> Manifest:
+    pair = data["pair"]
+    models = {side: ModelInfo(**pair[side]) for side in SIDES}
+    answers = {
+        side: Answer(**{**data["answers"][side], "tokens": _tokens(data["answers"][side])})
+        for side in SIDES
+    }
+    return Manifest(
+        **{
+            **data,
+            "pair": PairInfo(**{**pair, **models}),
+            "prompt_tokens": tuple(Token(**token) for token in data["prompt_tokens"]),
+            "answers": answers,
+            "methods": tuple(Method(**method) for method in data["methods"]),
+        }
+    )
+
+
+def _check_sizes(manifest: Manifest) -> None:
+    """Refuse what no model has: everything that is drawn is as long as these say."""
+    pair = manifest.pair
+    for name, most in _MOST.items():
+        if not 0 < getattr(pair, name) <= most:
+            raise ValueError(f"{getattr(pair, name)} {name} are impossible")
+    components = manifest.parameters.get("components", 0)
+    if type(components) is not int or not 0 <= components <= pair.hidden:
+        raise ValueError("its number of components is impossible")
+    if not manifest.prompt_tokens:
+        raise ValueError("it has no prompt tokens")
+    if manifest.shared and manifest.answer_length("base") != manifest.answer_length("tuned"):
+        raise ValueError("one answer has two lengths")
+    answers = [(answer.tokens, answer.text) for answer in manifest.answers.values()]
+    for tokens, text in [(manifest.prompt_tokens, manifest.prompt), *answers]:
+        for token in tokens:
+            if not 0 <= token.start <= token.end <= len(text):
+                raise ValueError(f"token {token.text!r} does not lie in its text")
 
 
 def _tokens(answer: dict[str, Any]) -> tuple[Token, ...]:

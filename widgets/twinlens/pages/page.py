@@ -21,12 +21,12 @@ from typing import Any, Literal, TypeAlias
 from twinlens.contract import blocks, wire
 from twinlens.contract.blocks import with_methods
 from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind
-from twinlens.errors import TwinlensError, UnsupportedArchitectureError
+from twinlens.errors import RecordingError, TwinlensError, UnsupportedArchitectureError
 from twinlens.figures.registry import chart_keys
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import inline_json, inline_script, inline_style, policy
 from twinlens.pages.values import bokeh_script, page_value
-from twinlens.support.files import checked_path, replacing
+from twinlens.support.files import check_file, checked_path, replacing
 from twinlens.support.progress import Report
 from twinlens.traces.marks import Mark
 from twinlens.traces.trace import Trace
@@ -49,7 +49,7 @@ class ExportReport:
     size : int
         Its size in bytes.
     included, missing : tuple of str
-        Block keys that are in it, and those left out to keep the budget.
+        Block keys that are in it, and those left out: to keep the budget, or damaged.
     """
 
     path: Path
@@ -133,10 +133,13 @@ def to_html(
 
     Raises
     ------
+    OutputError
+        If the page cannot be written there; before anything is computed where that can be known.
     TwinlensError
         If the front end is not built, or not even the empty page fits the budget.
     """
     target = checked_path(path, "the page to write")
+    check_file(target)
     parts = page_parts(
         trace,
         selection=selection,
@@ -246,6 +249,7 @@ def _take(
 ) -> tuple[dict[str, tuple[wire.Header, bytes]], list[str]]:
     """Encode blocks in order until the budget is spent; also name those left out."""
     encoded: dict[str, tuple[wire.Header, bytes]] = {}
+    damaged: list[str] = []
     for done, key in enumerate(keys):
         if report:
             report(done, len(keys), key)
@@ -253,15 +257,18 @@ def _take(
             value = page_value(trace, key)
         except UnsupportedArchitectureError:
             continue  # models that do not have it have a page without it
+        except RecordingError:
+            damaged.append(key)  # the page holds what is whole
+            continue
         header, buffer = wire.encode(
             value, causal=blocks.is_causal(key), compact=not blocks.is_exact(key)
         )
         # A key that is left out is named in the page, so every key costs its own length.
         budget -= _cost(buffer) + len(key) + 8
         if budget < 0:
-            return encoded, keys[done:]
+            return encoded, damaged + keys[done:]
         encoded[key] = header, buffer
-    return encoded, []
+    return encoded, damaged
 
 
 def _cost(buffer: bytes) -> int:

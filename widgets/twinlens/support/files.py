@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from twinlens.errors import ArgumentError
+from twinlens.errors import ArgumentError, OutputError, TwinlensError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_UNFINISHED = ".part"
 
 
 def cache_folder() -> Path:
@@ -36,6 +44,27 @@ def checked_path(value: Any, what: str) -> Path:
     return Path(value)
 
 
+def check_file(target: Path, suffixes: tuple[str, ...] = ()) -> None:
+    """Check that a file can be written.
+
+    Raises
+    ------
+    OutputError
+        If its folder is not there, it is a folder itself, or it ends in none of the suffixes.
+    """
+    if target.is_dir():
+        raise OutputError(
+            f"{target} is a folder: name the file to write, such as "
+            f"{target / ('result' + (suffixes or ('.html',))[0])}"
+        )
+    if suffixes and target.suffix.lower() not in suffixes:
+        raise OutputError(
+            f"the file to write ends in {' or '.join(suffixes)}, not {target.suffix!r} ({target})"
+        )
+    if not target.resolve().parent.is_dir():
+        raise OutputError(f"there is no folder {target.parent} to write {target.name} into")
+
+
 @contextmanager
 def replacing(target: Path) -> Iterator[BinaryIO]:
     """Open a file that takes the target's place when the block ends without an error.
@@ -43,7 +72,8 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     Parameters
     ----------
     target : Path
-        Its folder must exist. An error or an interrupt leaves an older file as it was.
+        An error or an interrupt leaves an older file as it was; what a killed process left
+        behind of the same file goes.
 
     Yields
     ------
@@ -51,20 +81,52 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
 
     Raises
     ------
-    OSError
-        If the folder does not exist or cannot be written to.
+    OutputError
+        If it cannot be written there: no folder, no permission, a full disk.
     """
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "name the file to write, not a folder", str(target))
-    if not target.parent.is_dir():
-        message = "there is no such folder to write into"
-        raise FileNotFoundError(errno.ENOENT, message, str(target.parent))
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    check_file(target)
+    _sweep(target)
     try:
+        handle, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.name}.", suffix=_UNFINISHED
+        )
+    except OSError as error:
+        raise _not_written(target, error) from error
+    try:
+        _hold(handle)
         with os.fdopen(handle, "wb") as stream:
             yield cast(BinaryIO, stream)
         os.chmod(name, 0o644)
         os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # its disk may be gone
+            os.unlink(name)
+        if isinstance(error, OSError) and not isinstance(error, TwinlensError):
+            raise _not_written(target, error) from error
         raise
+
+
+def _not_written(target: Path, error: OSError) -> OutputError:
+    return OutputError(f"{target} could not be written: {error.strerror or error}")
+
+
+def _hold(handle: int) -> None:
+    """Mark an open file as being written, for as long as this process has it open."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # some network disks know no locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _sweep(target: Path) -> None:
+    """Remove unfinished files of this target whose process is gone.
+
+    Windows does not remove files that are open; elsewhere the writer's lock tells.
+    """
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*{_UNFINISHED}"):
+        with contextlib.suppress(OSError):
+            if fcntl is None:
+                left.unlink()
+                continue
+            with left.open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()

@@ -11,14 +11,14 @@ import io
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 
 from twinlens.contract import blocks
+from twinlens.contract.checks import check, read_json
 from twinlens.contract.manifest import manifest_from_json
 from twinlens.contract.wire import Value
 from twinlens.errors import (
@@ -27,13 +27,24 @@ from twinlens.errors import (
     UnknownBlockError,
     UnsupportedArchitectureError,
 )
-from twinlens.support.files import checked_path, replacing
+from twinlens.support.files import check_file, checked_path, replacing
 from twinlens.support.progress import Report
 from twinlens.traces.marks import Mark, read_marks
 from twinlens.traces.trace import Trace
 
-#: A block of a recording never needs more; a header that claims more is damaged.
-MAXIMUM_BLOCK_BYTES = 1 << 30
+#: No array, and no JSON, of a recording needs more: what claims more is damaged.
+MAXIMUM_ARRAY_BYTES, MAXIMUM_JSON_BYTES = 1 << 30, 1 << 26
+
+
+class _Entry(TypedDict):
+    """Where a block stands in the file."""
+
+    kind: str
+    entry: str
+    shape: NotRequired[list[int]]
+    dtype: NotRequired[str]
+
+
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _ARRAY_TYPES = ("float32", "float16", "float64", "int32", "int64", "uint8")
 
@@ -63,8 +74,14 @@ def write(
     -------
     Path
         The file.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written there; before anything is computed where that can be known.
     """
     target = checked_path(path, "the recording to write")
+    check_file(target)
     keys = list(trace.keys())
     entries: dict[str, dict[str, Any]] = {}
     with (
@@ -102,17 +119,18 @@ def read(path: str | os.PathLike[str]) -> RecordedTrace:
     target = Path(path)
     if not target.is_file():
         raise RecordingError(f"there is no recording at {target}: check the path")
+    damaged = f"{target.name} is damaged, truncated or no twinlens recording: record it again"
     try:
         archive = zipfile.ZipFile(target)
-        data = json.loads(archive.read("manifest.json"))
-    except KeyError as error:
+        _check_archive(archive)
+        names = archive.namelist()
+        data = read_json(_entry(archive, "manifest.json")) if "manifest.json" in names else None
+    except Exception as error:  # whatever a damaged file makes a reader of zips or JSON say
+        raise RecordingError(damaged) from error
+    if "manifest.json" not in names:
         raise RecordingError(
             f"{target.name} is a zip file but no twinlens recording: it has no manifest.json"
-        ) from error
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError) as error:
-        raise RecordingError(
-            f"{target.name} is damaged, truncated or no twinlens recording: record it again"
-        ) from error
+        )
     if not isinstance(data, dict) or "trace" not in data:
         raise RecordingError(f"the manifest of {target.name} is damaged: record it again")
     return RecordedTrace(archive, data, target.name)
@@ -128,8 +146,12 @@ class RecordedTrace(Trace):
         except PromptError as error:
             raise RecordingError(f"the marks in {name} are damaged ({error})") from error
         self._archive = archive
-        self._entries = cast(dict[str, dict[str, Any]], data.get("blocks", {}))
         self._name = name
+        try:
+            check(data.get("blocks", {}), dict[str, _Entry], "blocks")
+        except ValueError as error:
+            raise RecordingError(f"the manifest of {name} is damaged ({error})") from error
+        self._entries = cast(dict[str, _Entry], data.get("blocks", {}))
         missing = {entry["entry"] for entry in self._entries.values()} - set(archive.namelist())
         if missing:
             raise RecordingError(f"{name} is damaged: {len(missing)} of its blocks are missing")
@@ -143,28 +165,47 @@ class RecordedTrace(Trace):
             blocks.read(key, self.manifest)
             raise UnknownBlockError(f"{key} is not in the recording {self._name}")
         try:
-            return self._read(entry)
-        except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError) as error:
+            return self._read(entry, blocks.read(key, self.manifest))
+        except Exception as error:  # see `read`
             raise RecordingError(
                 f"block {key} of {self._name} is damaged ({error}): record it again"
             ) from error
 
-    def _read(self, entry: dict[str, Any]) -> Value:
-        if entry["kind"] == "json":
-            if self._archive.getinfo(entry["entry"]).file_size > MAXIMUM_BLOCK_BYTES:
-                raise ValueError("it claims to be larger than any block")
-            return cast(Value, json.loads(self._archive.read(entry["entry"])))
-        shape = tuple(int(n) for n in entry["shape"])
-        if entry["dtype"] not in _ARRAY_TYPES or any(n < 0 for n in shape):
-            raise ValueError("its type or shape is impossible")
-        expected = np.dtype(entry["dtype"]).itemsize * int(np.prod(shape, dtype=object))
-        stored = self._archive.getinfo(entry["entry"]).file_size
-        if expected > MAXIMUM_BLOCK_BYTES or not expected <= stored <= expected + 4096:
-            raise ValueError("its size does not fit its shape")
-        array = np.load(io.BytesIO(self._archive.read(entry["entry"])), allow_pickle=False)
-        if array.shape != shape or array.dtype.name != entry["dtype"]:
+    def _read(self, entry: _Entry, asked: blocks.Asked) -> Value:
+        if asked.block.dtype is None:
+            value = read_json(_entry(self._archive, entry["entry"]))
+            check(value, asked.block.form)
+            return cast(Value, value)
+        shape = blocks.shape(asked, self.manifest)
+        if tuple(entry.get("shape", ())) != shape:
+            raise ValueError(f"its shape is not {list(shape)}")
+        # The header is read by itself first: an array is made as large as it says.
+        stream = io.BytesIO(_entry(self._archive, entry["entry"], MAXIMUM_ARRAY_BYTES))
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0
+        if version != (1, 0):
+            read_header = np.lib.format.read_array_header_2_0
+        header_shape, _, dtype = read_header(stream)
+        if header_shape != shape or dtype.name not in _ARRAY_TYPES:
             raise ValueError("its contents do not fit its shape")
-        return cast(Value, array)
+        stream.seek(0)
+        return cast(Value, np.load(stream, allow_pickle=False))
+
+
+def _check_archive(archive: zipfile.ZipFile) -> None:
+    """Refuse entries that begin outside of the file: something was cut from its front."""
+    if any(info.header_offset < 0 for info in archive.infolist()):
+        raise ValueError("its front is missing")
+
+
+def _entry(archive: zipfile.ZipFile, name: str, most: int = MAXIMUM_JSON_BYTES) -> bytes:
+    """Contents of an entry, in bounded memory: never more than the directory says."""
+    info = archive.getinfo(name)
+    if info.file_size > most:
+        raise ValueError("it claims to be larger than any block")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError("it is compressed in another way")
+    return archive.read(info)
 
 
 def _write_block(archive: zipfile.ZipFile, entry: str, value: Value) -> dict[str, Any]:

@@ -253,6 +253,16 @@ def test_anything_but_plain_data_is_refused(tmp_path, value):
         read_pickle(path)
 
 
+def test_a_few_bytes_that_stand_for_any_number_of_values_are_refused(tmp_path):
+    value = [0, 0]
+    for _ in range(60):
+        value = [value, value]
+    path = tmp_path / "x.pkl"
+    path.write_bytes(pickle.dumps(value))
+    with pytest.raises(RecordingError, match=r"more than 20000000 values"):
+        read_pickle(path)
+
+
 def test_damaged_pickles_are_refused(tmp_path):
     path = tmp_path / "x.pkl"
     whole = pickle.dumps({"a": np.arange(10.0)}, protocol=4)

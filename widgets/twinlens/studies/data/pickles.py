@@ -15,6 +15,8 @@ import numpy as np
 
 from twinlens.errors import RecordingError
 
+#: More values than any result of a prompt holds.
+MAXIMUM_VALUES = 20_000_000
 _MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
 
 
@@ -71,7 +73,7 @@ def read_pickle(path: Path) -> Any:
         If the file is damaged or holds anything else.
     """
     try:
-        return _plain(_Unpickler(io.BytesIO(path.read_bytes())).load())
+        return _plain(_Unpickler(io.BytesIO(path.read_bytes())).load(), {})[0]
     except (
         pickle.UnpicklingError,
         EOFError,
@@ -90,15 +92,34 @@ def read_pickle(path: Path) -> Any:
         ) from error
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, seen: dict[int, tuple[Any, int]]) -> tuple[Any, int]:
+    """The value if it is plain, and how many values it holds.
+
+    What stands in several places is looked at once, but counts wherever it stands: a few bytes
+    can name each other often enough to fill any memory.
+    """
+    if id(value) not in seen:
+        seen[id(value)] = _looked_at(value, seen)
+    return seen[id(value)]
+
+
+def _looked_at(value: Any, seen: dict[int, tuple[Any, int]]) -> tuple[Any, int]:
     if isinstance(value, _Array):
         if value.value is None:
             raise pickle.UnpicklingError("an array has no contents")
-        return value.value
-    if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_plain(item) for item in value)
+        return value.value, 1
+    if isinstance(value, (dict, list, tuple)):
+        items = (
+            [item for pair in value.items() for item in pair] if isinstance(value, dict) else value
+        )
+        plain = [_plain(item, seen) for item in items]
+        count = 1 + sum(size for _, size in plain)
+        if count > MAXIMUM_VALUES:
+            raise pickle.UnpicklingError(f"it holds more than {MAXIMUM_VALUES} values")
+        contents = [item for item, _ in plain]
+        if isinstance(value, dict):
+            return dict(zip(contents[::2], contents[1::2], strict=True)), count
+        return type(value)(contents), count
     if value is None or isinstance(value, (bool, int, float, str, bytes)):
-        return value
+        return value, 1
     raise pickle.UnpicklingError(f"it holds a {type(value).__name__}")
