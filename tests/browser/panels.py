@@ -47,7 +47,7 @@ _READ = """panel => {
     Object.entries(el?.twinlens?.values ?? {}).map(([k, v]) => [k, plain(v)]));
   const chart = panel.querySelector(".tl-chart")?.twinlens?.values;
   return {
-    tokens: [...panel.querySelectorAll("[data-token]")].map(token),
+    tokens: [...panel.closest(".twinlens").querySelectorAll("[data-token]")].map(token),
     scores: Object.fromEntries([...panel.querySelectorAll("[data-score]")].map(
       el => [el.dataset.score, number(el)])),
     matrix: values(panel.querySelector(".tl-matrix")),
@@ -108,9 +108,14 @@ class Panels:
         What they should show.
     tolerance : float
         Allowed error as a share of the largest value of a picture.
+    unfold : bool
+        Have a dashboard show all panels before they are checked.
     """
 
-    def __init__(self, root: Locator, trace: Trace, tolerance: float = TOLERANCE) -> None:
+    def __init__(
+        self, root: Locator, trace: Trace, tolerance: float = TOLERANCE, unfold: bool = True
+    ) -> None:
+        self.unfold = unfold
         self.root = root
         self.trace = trace
         self.tolerance = tolerance
@@ -124,6 +129,8 @@ class Panels:
 
     def check(self, selection: Selection, *kinds: str) -> None:
         """Wait until every panel has painted a selection, and compare all its numbers."""
+        if self.unfold:
+            self.show_all()
         for kind in kinds or KINDS:
             panel = self.panel(kind)
 
@@ -133,9 +140,22 @@ class Panels:
             until(state, lambda now: now == ("ready", str(selection)), f"the {kind} panel")
             getattr(self, f"_check_{kind}")(panel.evaluate(_READ), selection)
 
+    def show_all(self) -> None:
+        """Have a dashboard show every panel, instead of one or two."""
+        views = self._root("findings").get_by_label("How many panels are shown")
+        if views.count() and views.input_value() != "grid":
+            views.select_option("grid")
+
+    def _root(self, kind: str) -> Locator:
+        """What is mounted around a panel: itself, or a whole dashboard."""
+        return self.panel(kind).locator("xpath=ancestor::*[contains(@class, 'twinlens')][1]")
+
     def click_token(self, token: int, side: Side | None = None) -> None:
         mark = f"[data-token='{token}']" + (f"[data-side={side}]" if side else "")
-        self.panel("saliency").locator(mark).click()
+        tokens = self.panel("saliency").locator(
+            "xpath=ancestor-or-self::*[contains(@class, 'twinlens')][1]"
+        )
+        tokens.locator(mark).click()
 
     def click_head(self, layer: int, head: int) -> None:
         pair = self.trace.manifest.pair

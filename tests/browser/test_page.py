@@ -36,23 +36,35 @@ def test_it_opens_with_the_selection_it_was_saved_with(trace, offline, watch, tm
     assert watch.errors == []
 
 
-def test_the_first_screen_answers_the_reader(trace, offline, tmp_path):
-    """What changed in words, both answers, and the whole matrix: on 1280 by 800 pixels."""
-    offline.set_viewport_size({"width": 1280, "height": 800})
+@pytest.mark.parametrize("size", [(1280, 800), (809, 660), (1920, 1080)])
+def test_one_screen_answers_the_reader_and_nothing_on_it_jumps(size, trace, offline, tmp_path):
+    """Findings, answers, tokens, the matrix: in sight, and in their places whatever is selected."""
+    offline.set_viewport_size({"width": size[0], "height": size[1]})
     panels = show(offline, trace, tmp_path)
+    panels.unfold = False
     panels.check(Selection(), "findings", "saliency")
+    assert offline.evaluate("document.documentElement.scrollHeight") <= size[1]
     shown = [*offline.locator("[data-finding]").all(), *offline.locator(".tl-own").all()]
-    shown += offline.locator("canvas[data-matrix]").all()
-    assert len(shown) == 3 + 2 + 3
-    for one in shown:
-        box = one.bounding_box()
-        assert box["y"] + box["height"] < 800
+    shown += [*offline.locator("[data-token='17'], canvas[data-matrix]").all()]
+    assert len(shown) == 3 + 2 + 1 + 3
+
+    def places():
+        boxes = [one.bounding_box() for one in shown]
+        assert all(box["y"] + box["height"] < size[1] for box in boxes)
+        return boxes
+
+    before = places()
     findings = offline.locator("[data-finding]")
     findings.nth(1).click()
-    panels.check(Selection(layer=1, head=2))
+    panels.check(Selection(layer=1, head=2), "findings", "saliency", "carried")
     assert findings.nth(1).get_attribute("aria-pressed") == "true"
     findings.nth(0).click()
-    panels.check(Selection(token=trace.manifest.prompt_length + 2))
+    token = trace.manifest.prompt_length + 2
+    panels.check(Selection(token=token), "findings", "saliency")
+    panels.click_token(token + 1)
+    panels.check(Selection(token=token + 1), "saliency")
+    offline.locator("[data-panel=saliency] h2").hover()
+    assert places() == before
 
 
 def test_a_cell_of_the_matrix_is_named_and_selects_its_row(trace, offline, tmp_path):
@@ -81,7 +93,7 @@ def test_hostile_text_is_shown_literally(offline, watch, tmp_path):
     panels = show(offline, trace, tmp_path, title=HOSTILE[0])
     panels.check(Selection())
     assert offline.title() == HOSTILE[0]
-    shown = panels.panel("saliency").locator("[data-token] bdi").all_inner_texts()
+    shown = offline.locator("[data-token] bdi").all_inner_texts()
     for text in HOSTILE:
         # What would turn the text around it is named instead.
         assert shown.count(text.replace("\u202e", "‹U+202E›")) == 2, text

@@ -90,6 +90,11 @@ class Saliency:
     def share(self, side, part):
         return self.values(f".tl-share-value[data-side={side}][data-share={part}]")[0]
 
+    def mark(self):
+        """Begin to mark spans of the prompt."""
+        self.panel.get_by_role("button", name="settings").click()
+        self.panel.get_by_role("button", name="mark spans").click()
+
     def segments(self):
         return [
             one.get_attribute("data-segment")
@@ -161,7 +166,7 @@ def test_spans_marked_anew_change_score_and_shares_at_once(exported, trace, watc
 
     own = [(2, 9, "instruction"), (9, 14, "context")]
     agrees(own)
-    panel.panel.get_by_role("button", name="mark spans").click()
+    panel.mark()
     panel.panel.get_by_role("radio", name="context").click()
     panel.drag(5, 6)
     agrees([(2, 5, "instruction"), (5, 7, "context"), (7, 9, "instruction"), (9, 14, "context")])
@@ -180,7 +185,7 @@ def test_spans_marked_anew_change_score_and_shares_at_once(exported, trace, watc
     page.keyboard.press("Escape")
     panel.ready("What the answer rests on")
     agrees(now)
-    panel.panel.get_by_role("button", name="mark spans").click()
+    panel.mark()
     panel.panel.get_by_role("button", name="as traced").click()
     agrees(own)
     assert watch.errors == []
@@ -216,7 +221,7 @@ def test_own_answers_differ_over_whole_answers_only(offline, tmp_path, watch):
     panel.ready("What these answer tokens rest on")
     panel.shows(over(trace, [0, 1, 2]), "density over three tokens")
     until(differences.count, lambda count: count == 0, "no differences")
-    assert "over whole answers only" in panel.panel.locator(".tl-caption").first.inner_text()
+    assert "over whole answers only" in panel.panel.locator(".tl-caption").first.text_content()
     assert watch.errors == []
 
 
@@ -291,7 +296,7 @@ def test_exact_effects_come_one_by_one(page, lab, tmp_path, watch):
     panel.panel.locator(".tl-curve-figure").nth(1).wait_for()
 
     # Marks go both ways.
-    panel.panel.get_by_role("button", name="mark spans").click()
+    panel.mark()
     panel.panel.get_by_role("radio", name="context").click()
     panel.drag(2, 3)
     until(lambda: notebook.run("print(ex.marks)"), lambda now: "(2, 4, 'context')" in now, "marks")

@@ -106,7 +106,22 @@ export interface OverviewOptions {
   lensReader: LensReader;
 }
 
+/** One panel at a time, the matrix beside one or two others, or all; by the room there is. */
+export type Layout = "auto" | "tabs" | "pair" | "trio" | "grid";
+/** Panels that take turns below the tokens. */
+export const DESK = ["saliency", "carried", "heads", "concepts", "overview"] as const;
+export type DeskPanel = (typeof DESK)[number];
+
+export interface DashboardOptions {
+  layout: Layout;
+  /** The panel that is shown alone. */
+  tab: DeskPanel;
+  /** The panel beside the matrix. */
+  beside: Exclude<DeskPanel, "saliency">;
+}
+
 export interface Options {
+  dashboard: DashboardOptions;
   findings: FindingsOptions;
   saliency: SaliencyOptions;
   carried: CarriedOptions;
@@ -116,6 +131,7 @@ export interface Options {
 }
 
 export const OPTIONS: Options = {
+  dashboard: { layout: "auto", tab: "saliency", beside: "carried" },
   findings: { chosen: -1 },
   saliency: {
     tokenMeasure: "effect",
@@ -182,6 +198,11 @@ export function optionsFrom(changed: Changed): Options {
     }
   }
   return options;
+}
+
+/** What brings a panel of the desk into sight. */
+export function shownIn(panel: DeskPanel): Partial<DashboardOptions> {
+  return panel === "saliency" ? { tab: panel } : { tab: panel, beside: panel };
 }
 
 export function same(a: unknown, b: unknown): boolean {

@@ -1,139 +1,66 @@
-// The dashboard: a header and all panels, linked by one store.
+// The dashboard: models, answers, findings and tokens stay in sight, the other panels below them
+// take turns; all linked by one store.
 
-import { keys, type Manifest, type OwnAnswer, SIDES, type Side } from "../contract/contract.ts";
-import { attempt } from "../core/load.ts";
+import type { PanelKind } from "../contract/contract.ts";
+import { DESK } from "../core/options.ts";
 import type { Store } from "../core/store.ts";
-import { button, h } from "../draw/dom.ts";
-import { number, visible } from "../draw/format.ts";
+import { h } from "../draw/dom.ts";
+import { makeDesk } from "./desk.ts";
+import type { Place } from "./frame.ts";
+import { makeHeader } from "./header.ts";
 import { helpCard } from "./help.ts";
 
 export interface Dashboard {
   el: HTMLElement;
-  /** Where each panel goes, by its name. */
-  slots: Map<string, HTMLElement>;
+  /** Look at the room there is, once it is in the page. */
+  arrange(): void;
+  /** Where a panel goes. */
+  place(name: Exclude<PanelKind, "dashboard">): Place;
   /** Ask for what can wait until the panels are there. */
   ask(): void;
 }
 
-export function dashboard(store: Store, panels: readonly string[], signal: AbortSignal): Dashboard {
+export function dashboard(store: Store, signal: AbortSignal): Dashboard {
   const help = helpCard(signal);
-  const slots = new Map(
-    panels.map((name) => [name, h("div", { class: `tl-slot tl-slot-${name}` })]),
-  );
-  const answers = SIDES.map((side) => ownAnswer(store, side, signal));
+  const header = makeHeader(store, help.toggle, signal);
+  const findings = h("div", { class: "tl-slot tl-slot-findings" });
+  const strip = h("div", { class: "tl-slot tl-slot-strip" });
+  const follow = () => {
+    el.dataset.layout = desk.layout;
+    el.toggleAttribute("data-fits", desk.fits);
+  };
+  const desk = makeDesk(store, () => follow(), signal);
   const el = h(
     "div",
-    { class: "tl-dashboard" },
-    header(store, answers, help.toggle, signal),
-    ...slots.values(),
+    { class: isFramed() ? "tl-dashboard tl-framed" : "tl-dashboard" },
+    header.el,
+    findings,
+    strip,
+    desk.el,
     help.el,
   );
+  follow();
+  store.subscribe(follow, signal);
   return {
     el,
-    slots,
-    ask() {
-      for (const answer of answers) answer.ask();
+    arrange() {
+      desk.arrange();
+      follow();
     },
-  };
-}
-
-function header(
-  store: Store,
-  answers: readonly OwnAnswerLine[],
-  help: () => void,
-  signal: AbortSignal,
-): HTMLElement {
-  const { manifest } = store;
-  const mode = h(
-    "span",
-    { class: "tl-mode", title: templateText(manifest) },
-    responseMode(manifest),
-  );
-  const present = button("present", () => store.setPresentation(!store.presentation), signal, {
-    title: "larger type, no controls (P)",
-    "aria-pressed": String(store.presentation),
-  });
-  store.subscribe(() => present.setAttribute("aria-pressed", String(store.presentation)), signal);
-  return h(
-    "header",
-    { class: "tl-top" },
-    h("strong", { class: "tl-brand" }, "twinlens"),
-    ...SIDES.map((side) => modelName(manifest, side)),
-    h(
-      "div",
-      { class: "tl-top-end" },
-      mode,
-      present,
-      button("?", help, signal, { "aria-label": "help" }),
-    ),
-    h(
-      "div",
-      { class: "tl-answers" },
-      ...answers.map(({ el }) => el),
-      manifest.pair.note && h("span", { class: "tl-pair-note" }, manifest.pair.note),
-    ),
-  );
-}
-
-function modelName(manifest: Manifest, side: Side): HTMLElement {
-  const { name, revision, dtype, parameters } = manifest.pair[side];
-  const size =
-    parameters >= 1e9 ? `${number(parameters / 1e9)} B` : `${number(parameters / 1e6)} M`;
-  return h(
-    "span",
-    { class: "tl-model", title: `${name}\n${revision}\n${dtype}, ${size} parameters` },
-    h("i", { class: "tl-mark", "data-side": side, "data-look": "solid" }),
-    h("span", {}, `${side} · `),
-    h("bdi", {}, name),
-  );
-}
-
-interface OwnAnswerLine {
-  el: HTMLElement;
-  /** Let the model answer, if it has not yet: what it says by itself may not be what is read. */
-  ask(): void;
-}
-
-/** What each model answers by itself, whatever answer is explained. */
-function ownAnswer(store: Store, side: Side, signal: AbortSignal): OwnAnswerLine {
-  const { own_text, stopped } = store.manifest.answers[side];
-  const el = h("span", { class: "tl-own" });
-  const show = (answer: OwnAnswer) => {
-    const said = visible(answer.text.trim()) || "nothing";
-    el.replaceChildren(
-      h("span", { class: "tl-side", "data-side": side }, `${side} answers`),
-      " ",
-      h("q", { dir: "auto", title: answer.text }, said),
-      answer.stopped ? "" : " … (cut off)",
-    );
-  };
-  if (own_text !== null) show({ text: own_text, stopped: stopped ?? true });
-  return {
-    el,
-    ask() {
-      if (own_text !== null) return;
-      attempt({ signal }, store.block(keys.ownAnswer(side), signal)).then(
-        (load) => load.value && show(load.value),
-        () => {}, // the dashboard is gone
-      );
+    place(name) {
+      const slot = DESK.find((one) => one === name);
+      if (!slot) return { el: findings };
+      const shown = () => !desk.slots[slot].hidden;
+      // The tokens stand apart: they follow the selection whatever is shown below.
+      return name === "saliency"
+        ? { el: desk.slots[slot], strip }
+        : { el: desk.slots[slot], shown };
     },
+    ask: header.ask,
   };
 }
 
-function responseMode(manifest: Manifest): string {
-  const { template } = manifest.parameters;
-  const prompt = template
-    ? `, in the chat template of ${template === "base" ? "base" : "tuned"}`
-    : "";
-  if (!manifest.shared) return `each model explains its own answer${prompt}`;
-  const whose =
-    manifest.response === "given" ? "a given answer" : `the answer of ${manifest.response}`;
-  return `${whose}, read by both${prompt}`;
-}
-
-/** The template that was used, for who wants to read it. */
-function templateText(manifest: Manifest): string | null {
-  const { chat_template, chat } = manifest.parameters;
-  if (typeof chat_template !== "string") return null;
-  return chat ? `${JSON.stringify(chat)}\n${chat_template}` : chat_template;
+/** In a frame, such as an output of a notebook, whose height may follow from ours. */
+function isFramed(): boolean {
+  return window.parent !== window;
 }

@@ -6,16 +6,17 @@ import { perFrame } from "../core/schedule.ts";
 import { selectionText } from "../core/selection.ts";
 import type { State } from "../core/state.ts";
 import type { Store } from "../core/store.ts";
+import { captionLine, type Said } from "../draw/caption.ts";
 import { button, h } from "../draw/dom.ts";
+import { termTip } from "../draw/glossary.ts";
 import type { Surface } from "../draw/theme.ts";
-import type { Tooltip } from "../draw/tooltip.ts";
+import { type Tooltip, tips } from "../draw/tooltip.ts";
 import { isAbort, type Progress } from "../sources/source.ts";
 
 /** What one run leads to. */
-export interface Picture {
+export interface Picture extends Said {
   title: string;
   note?: string;
-  caption: string;
   /**
    * Draw it, from what was read when it was made; called again when the size changes. A promise
    * is waited for: charts are embedded when they are first drawn.
@@ -31,6 +32,8 @@ export interface Panel {
   label: string;
   controls: HTMLElement[];
   body: HTMLElement;
+  /** What stays in sight while other panels take turns; above the body where the panel is alone. */
+  strip?: HTMLElement;
   /** Drawn after the other panels of the page, because its drawing takes longest. */
   late?: true;
   /**
@@ -61,18 +64,27 @@ export interface PanelSetting extends Setting {
 
 export type MakePanel = (setting: PanelSetting) => Panel;
 
-/** Mount a panel into an element and keep it up to date; resolves after the first picture. */
+/** Where a panel stands. */
+export interface Place {
+  el: HTMLElement;
+  /** Where its strip goes; with the rest where there is no such place. */
+  strip?: HTMLElement;
+  /** Whether it is in sight: a hidden panel does not run. */
+  shown?(): boolean;
+}
+
+/** Mount a panel into a place and keep it up to date; resolves after the first picture. */
 export function runPanel(
   kind: PanelKind,
   make: MakePanel,
-  el: HTMLElement,
+  { el, strip: apart, shown = () => true }: Place,
   setting: Setting,
 ): Promise<void> {
   const { surface, store, signal } = setting;
   const panel = make({ ...setting, refresh: () => void run() });
   const title = h("h2", { class: "tl-title" });
   const note = h("span", { class: "tl-note" });
-  const caption = h("p", { class: "tl-caption" });
+  const caption = captionLine(signal);
   const message = h("div", { class: "tl-message", hidden: true });
   const section = h(
     "section",
@@ -83,10 +95,20 @@ export function runPanel(
       h("div", { class: "tl-heading" }, title, note),
       h("div", { class: "tl-controls" }, ...panel.controls),
     ),
-    caption,
-    h("div", { class: "tl-stage" }, panel.body, message),
+    caption.el,
+    h("div", { class: "tl-stage" }, !apart && panel.strip, panel.body, message),
   );
+  const { strip } = panel;
+  if (apart && strip) {
+    apart.append(strip);
+    signal.addEventListener("abort", () => strip.remove());
+  }
+  const settle = (state: "loading" | "ready" | "error") => {
+    section.dataset.state = state;
+    if (strip) strip.dataset.state = state;
+  };
   section.setAttribute("aria-label", panel.label);
+  tips(section, setting.tooltip, termTip, signal);
   el.append(section);
   signal.addEventListener("abort", () => section.remove());
 
@@ -94,6 +116,7 @@ export function runPanel(
   let picture: Picture | null = null;
   let loads = new Loads();
   let read = "";
+  let width = 0;
 
   const say = (text: string, action: HTMLButtonElement | null, alert: boolean) => {
     message.replaceChildren(h("span", {}, text), ...(action ? [action] : []));
@@ -101,7 +124,7 @@ export function runPanel(
     message.hidden = false;
   };
   const fail = (text: string) => {
-    section.dataset.state = "error";
+    settle("error");
     section.dataset.selection = selectionText(store.selection);
     say(
       text,
@@ -134,7 +157,7 @@ export function runPanel(
     current.abort();
     current = new AbortController();
     const { signal: mine } = current;
-    section.dataset.state = "loading";
+    settle("loading");
     let missing = "";
     const block = <T>(key: Key<T>) => store.block(key, mine, progress);
     const mineOnly = new Loads();
@@ -157,16 +180,17 @@ export function runPanel(
       picture = loaded;
       title.textContent = loaded.title;
       note.textContent = loaded.note ?? "";
-      caption.textContent = loaded.caption;
+      caption.draw(loaded);
       message.hidden = true;
       delete message.dataset.progress;
       const drawn = selectionText(store.selection);
+      width = section.clientWidth;
       await loaded.draw();
       if (mine.aborted || signal.aborted) return;
       section.dataset.selection = drawn;
       section.toggleAttribute("data-partial", missing !== "");
       if (missing) fail(missing);
-      else section.dataset.state = "ready";
+      else settle("ready");
     } catch (error) {
       if (mine.aborted || signal.aborted || isAbort(error)) return;
       delete message.dataset.progress;
@@ -177,6 +201,7 @@ export function runPanel(
 
   /** Run again where a change concerns this panel, or where the last run came to no picture. */
   const changed = () => {
+    if (!shown()) return;
     const { state } = section.dataset;
     if (state === "error" || reading() !== read) return void run();
     if (state === "loading") return;
@@ -186,7 +211,6 @@ export function runPanel(
   };
   store.subscribe(changed, signal);
   signal.addEventListener("abort", () => current.abort());
-  let width = 0;
   const resized = new ResizeObserver(
     perFrame(() => {
       if (section.clientWidth !== width && section.dataset.state === "ready") {
@@ -197,5 +221,7 @@ export function runPanel(
   );
   resized.observe(section);
   signal.addEventListener("abort", () => resized.disconnect());
-  return run();
+  if (shown()) return run();
+  section.dataset.state = "hidden";
+  return Promise.resolve();
 }

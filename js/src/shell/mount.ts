@@ -35,14 +35,12 @@ export async function mount(
     tooltip: tooltip(root, ending),
   };
   keys(root, store, ending);
-  if (kind !== "dashboard") return runPanel(kind, MAKERS[kind], content, setting);
-  const { el: board, slots, ask } = dashboard(store, Object.keys(MAKERS), ending);
+  if (kind !== "dashboard") return runPanel(kind, MAKERS[kind], { el: content }, setting);
+  const { el: board, arrange, place, ask } = dashboard(store, ending);
   content.append(board);
-  await Promise.all(
-    Object.entries(MAKERS).map(([name, make]) =>
-      runPanel(name as PanelKind, make, slots.get(name)!, setting),
-    ),
-  );
+  arrange();
+  const names = Object.keys(MAKERS) as (keyof typeof MAKERS)[];
+  await Promise.all(names.map((name) => runPanel(name, MAKERS[name], place(name), setting)));
   ask();
 }
 

@@ -139,7 +139,7 @@ describe("every panel", () => {
         return { title: "", caption: "", draw() {} };
       },
     };
-    await runPanel("overview", () => panel, root, setting);
+    await runPanel("overview", () => panel, { el: root }, setting);
     const section = root.querySelector<HTMLElement>("[data-panel]")!;
     const at = (text: string) => vi.waitFor(() => expect(section.dataset.selection).toBe(text));
     store.select({ layer: 1, head: 2 });
@@ -185,11 +185,11 @@ describe("every panel", () => {
       { ...made, answers: { ...made.answers, base: unread }, parameters: chat },
       from,
     );
-    const answers = () => all(root, ".tl-own").map((el) => el.textContent);
+    const answers = () => all(root, ".tl-line").map((el) => el.textContent);
     await vi.waitFor(() =>
       expect(answers()).toEqual([
-        "base answers what base says … (cut off)",
-        "tuned answers THE DOG",
+        "base base-modelanswers what base says … (cut off)",
+        "tuned tuned-modelanswers THE DOG",
       ]),
     );
     expect(from.asked.filter((key) => key.startsWith("answer/own"))).toEqual(["answer/own/base"]);

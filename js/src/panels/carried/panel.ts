@@ -112,11 +112,7 @@ function carriedOf(state: State, got: Got): Carried | null {
   return (key && (got(key).value ?? got(keys.carried("answer")).value)) ?? null;
 }
 
-function words(
-  state: State,
-  got: Got,
-  carried: Carried | null,
-): Pick<Picture, "title" | "note" | "caption"> {
+function words(state: State, got: Got, carried: Carried | null): Omit<Picture, "draw"> {
   const key = keyOf(state);
   if (!key) {
     return {
@@ -141,15 +137,15 @@ function words(
   const last = carried.parts.at(-1)!;
   const reached = reach(last, carried) >= carried.goal;
   const caption = [
-    `Parts of tuned replaced by what base computes there, one more in each row: what ${of} loses ${apart}.`,
     reached
-      ? `${count(carried.parts.length, "part")} of ${carried.count} carry ${percent(reach(last, carried))}.`
+      ? `${count(carried.parts.length, "part")} of ${carried.count} carry ${percent(reach(last, carried))} of the difference, one more in each row.`
       : `${percent(carried.goal)} is not reached: these carry ${percent(reach(last, carried))}.`,
     whole && token >= state.promptLength && !state.live
       ? "Not recorded for the selected token alone."
       : "",
   ];
-  return { title, note: "measured as a set", caption: caption.filter(Boolean).join(" ") };
+  const how = `Parts of tuned are replaced by what base computes there, one more in each row; a bar says what ${of} loses ${apart}. The grey bar: as many parts drawn at random.`;
+  return { title, note: "measured as a set", caption: caption.filter(Boolean).join(" "), how };
 }
 
 /** How far the set gets with a part: the smaller share of KL and of the shift, as of the random ones. */

@@ -23,6 +23,9 @@ const ENDS: { value: ConceptsOptions["ends"]; label: string }[] = [
   { value: "apart", label: "ends apart" },
 ];
 
+const PLAIN =
+  "Larger: the direction stands more for that word. Blue: only in base, grey: in both, orange: only in tuned.";
+
 /** A component that turned by fewer degrees is much the same. */
 const EASILY = 30;
 
@@ -74,7 +77,8 @@ export const conceptsPanel: MakePanel = (setting) => {
       return {
         title: titleOf(concepts),
         note: noteOf(concepts),
-        caption: captionOf(state, concepts) + turnedOf(concepts, got),
+        caption: PLAIN,
+        how: captionOf(state, concepts) + turnedOf(concepts, got),
         draw() {
           shapes.update(SHAPES, shape);
           sides.update(ENDS, ends);

@@ -3,6 +3,7 @@
 import type { Got, Need } from "../../core/load.ts";
 import type { UnitTab } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
+import { captionLine } from "../../draw/caption.ts";
 import { button, h } from "../../draw/dom.ts";
 import { type Tab, tabs } from "../../draw/tabs.ts";
 import type { PanelSetting } from "../../shell/frame.ts";
@@ -45,7 +46,7 @@ export function unitSheets(setting: PanelSetting): UnitSheets {
   const open = (tab: UnitTab) => store.setOptions("concepts", { tab });
   const row = tabs<UnitTab>("Ways to find a unit", TABS, open, signal);
   const title = h("h3", { class: "tl-title" });
-  const caption = h("p", { class: "tl-caption" });
+  const caption = captionLine(signal);
   const step = (by: number, label: string, sign: string) => {
     const to = () => store.select({ layer: Math.min(Math.max(layer + by, 0), last) });
     return button(sign, to, signal, { "aria-label": label });
@@ -58,7 +59,7 @@ export function unitSheets(setting: PanelSetting): UnitSheets {
     { class: "tl-unit-block" },
     h("div", { class: "tl-head" }, h("div", { class: "tl-heading" }, title), stepper),
     row.bar,
-    caption,
+    caption.el,
     row.sheet,
   );
   return {
@@ -84,7 +85,7 @@ export function unitSheets(setting: PanelSetting): UnitSheets {
         previous.disabled = layer === 0;
         next.disabled = layer === last;
         title.textContent = picture?.title ?? "";
-        caption.textContent = picture?.caption ?? "";
+        caption.draw(picture ?? { caption: "" });
         sheet.el.hidden = picture === null;
         return picture?.draw();
       };

@@ -1,17 +1,19 @@
 // What tuning changed, in a few sentences; each row selects the view that shows it.
 
-import { type Finding, keys, PANELS } from "../../contract/contract.ts";
+import { type Finding, keys } from "../../contract/contract.ts";
 import { quiet, required } from "../../core/load.ts";
-import { same } from "../../core/options.ts";
+import { DESK, same, shownIn } from "../../core/options.ts";
 import { SELECTION_DEFAULTS, type Selection } from "../../core/selection.ts";
+import type { Store } from "../../core/store.ts";
 import { h } from "../../draw/dom.ts";
 import { visible } from "../../draw/format.ts";
 import { reachable, roving } from "../../draw/roving.ts";
+import { tips } from "../../draw/tooltip.ts";
 import type { MakePanel } from "../../shell/frame.ts";
 
 const TITLE = "What tuning changed here";
 
-export const findingsPanel: MakePanel = ({ store, surface, signal }) => {
+export const findingsPanel: MakePanel = ({ store, surface, tooltip, signal }) => {
   const body = h("div", { class: "tl-body tl-findings-list" });
   const buttons = () => [...body.querySelectorAll<HTMLElement>("button")];
   let shown: readonly Finding[] = [];
@@ -26,7 +28,7 @@ export const findingsPanel: MakePanel = ({ store, surface, signal }) => {
     // That concepts are kept is seen in the angles of the layers.
     if (finding.kind === "kept" && !again) store.setOptions("concepts", { tab: "rotation" });
     store.select(again ? SELECTION_DEFAULTS : selectionOf(finding));
-    if (!again) bringIntoView(surface.root, finding.panel);
+    if (!again) bringIntoView(store, surface.root, finding.panel);
   };
   body.addEventListener(
     "click",
@@ -35,6 +37,19 @@ export const findingsPanel: MakePanel = ({ store, surface, signal }) => {
       if (row) choose(Number(row.dataset.finding));
     },
     { signal },
+  );
+  tips(
+    body,
+    tooltip,
+    (target) => {
+      const row = target.closest<HTMLElement>("[data-finding]");
+      const finding = shown[Number(row?.dataset.finding)];
+      // Where all of it is seen, there is nothing to add.
+      if (!row || !finding || !isCut(row)) return null;
+      const text = finding.text.map(([, part]) => visible(part)).join("");
+      return { title: visible(finding.title), lines: [text, visible(finding.checked)] };
+    },
+    signal,
   );
   roving(body, buttons, (row) => reachable(buttons(), row), signal);
 
@@ -85,12 +100,22 @@ function isSelected(finding: Finding, selection: Selection): boolean {
   return same(selectionOf(finding), selection);
 }
 
+/** Whether a part of a row is not on the screen. */
+function isCut(row: HTMLElement): boolean {
+  const [text, checked] = [...row.children] as [HTMLElement, HTMLElement];
+  return text.scrollWidth > text.clientWidth || checked.offsetWidth === 0;
+}
+
 /** Nothing to show means nothing to click. */
 function row(finding: Finding, index: number, selected: boolean): HTMLElement {
   const sentence = [
-    h("b", { class: "tl-finding-title" }, visible(finding.title)),
-    " ",
-    ...finding.text.map(([kind, text]) => run(kind, text)),
+    h(
+      "span",
+      { class: "tl-finding-text" },
+      h("b", { class: "tl-finding-title" }, visible(finding.title)),
+      " ",
+      ...finding.text.map(([kind, text]) => run(kind, text)),
+    ),
     h("small", { class: "tl-checked" }, visible(finding.checked)),
   ];
   if (finding.kind === "nothing") return h("p", { class: "tl-finding" }, ...sentence);
@@ -115,13 +140,15 @@ function run(kind: string, text: string): HTMLElement | string {
   return kind === "token" ? h("bdi", { class: "tl-quoted" }, shown) : shown;
 }
 
-/** The panel that shows it, where it stands beside this one and out of sight. */
-function bringIntoView(root: HTMLElement, kind: string): void {
-  if (!(PANELS as readonly string[]).includes(kind)) return;
-  const panel = root.querySelector(`[data-panel=${kind}]`);
+/** The panel that shows it: its tab, and where all stand below each other its place. */
+function bringIntoView(store: Store, root: HTMLElement, kind: string): void {
+  const panel = DESK.find((name) => name === kind);
   if (!panel) return;
-  const { top, height } = panel.getBoundingClientRect();
+  store.setOptions("dashboard", shownIn(panel));
+  const el = root.querySelector(`[data-panel=${panel}]`);
+  if (!el || root.querySelector("[data-layout]:not([data-layout=grid])")) return;
+  const { top, height } = el.getBoundingClientRect();
   if (top + Math.min(height, 200) > innerHeight || top + height < 100) {
-    panel.scrollIntoView?.({ block: "center", behavior: "smooth" });
+    el.scrollIntoView?.({ block: "center", behavior: "smooth" });
   }
 }

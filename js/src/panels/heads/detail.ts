@@ -4,6 +4,7 @@ import { keys } from "../../contract/contract.ts";
 import { type Got, type Need, optional } from "../../core/load.ts";
 import type { HeadTab } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
+import { captionLine } from "../../draw/caption.ts";
 import { h } from "../../draw/dom.ts";
 import { number } from "../../draw/format.ts";
 import { tabs } from "../../draw/tabs.ts";
@@ -16,20 +17,20 @@ export interface HeadView {
   label: string;
   el: HTMLElement;
   needs(state: State, got: Got, shown: ShownHead): readonly Need[];
-  picture(state: State, got: Got, shown: ShownHead): Pick<Picture, "caption" | "draw">;
+  picture(state: State, got: Got, shown: ShownHead): Pick<Picture, "caption" | "how" | "draw">;
 }
 
 export function headDetail({ store, signal }: Setting, views: HeadView[]) {
   const title = h("h3", { class: "tl-title" });
   const note = h("span", { class: "tl-note" });
-  const caption = h("p", { class: "tl-caption" });
+  const caption = captionLine(signal);
   const row = tabs(
     "one head",
     views.map(({ name, label }) => ({ value: name, label })),
     (tab) => store.setOptions("heads", { tab }),
     signal,
   );
-  row.sheet.append(caption, ...views.map((view) => view.el));
+  row.sheet.append(caption.el, ...views.map((view) => view.el));
   const el = h(
     "div",
     { class: "tl-head-detail" },
@@ -58,7 +59,7 @@ export function headDetail({ store, signal }: Setting, views: HeadView[]) {
         const most = shown.chosen ? "" : "changed most · ";
         title.textContent = `Layer ${shown.layer}, head ${shown.head}`;
         note.textContent = `${most}change ${number(shown.change)} bit`;
-        caption.textContent = picture.caption;
+        caption.draw(picture);
         row.show(chosen.name);
         for (const view of views) view.el.hidden = view !== chosen;
         return picture.draw();

@@ -99,7 +99,8 @@ export function headEffects(
       const kinds = ablations(state).map((value) => ({ value, label: ABLATION_NAMES[value] }));
       const offered = state.live || effects.measured.any || recorded(state);
       return {
-        caption: reason ? `Effects are not here: ${reason}` : captionOf(state),
+        caption: reason ? `Effects are not here: ${reason}` : PLAIN,
+        how: reason ? "" : captionOf(state),
         draw() {
           shownAt = layer * heads + head;
           body.hidden = reason !== undefined;
@@ -179,6 +180,8 @@ function effects(values: BySide<Numbers>, i: number, max: number, look: "hatched
     any && h("span", { class: "tl-meter-text" }, text("base"), text("tuned")),
   );
 }
+
+const PLAIN = "To the right: the answer needs the head; to the left: it would be likelier without.";
 
 function captionOf(state: State): string {
   const token = focusToken(state);

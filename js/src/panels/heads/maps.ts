@@ -199,7 +199,8 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
     picture(state, got, shown) {
       const maps = mapsOf(state, got, shown);
       return {
-        caption: maps ? captionOf(state, maps) : "",
+        caption: maps ? "Darker: the row’s token attends more to the column’s." : "",
+        how: maps ? captionOf(state, maps) : "",
         draw() {
           el.classList.toggle("tl-gone", maps === null);
           if (maps) draw(maps);

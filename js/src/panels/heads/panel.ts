@@ -19,6 +19,7 @@ import {
   MEASURES,
   measureOf,
   measures,
+  type SideMeasure,
   titleOf,
 } from "./measures.ts";
 import { headPairs } from "./pairs.ts";
@@ -82,7 +83,8 @@ export const headsPanel: MakePanel = (setting) => {
       const wanted = measureOf(state);
       return {
         title: titleOf(state, numbers.measure),
-        caption: captionOf(state, numbers),
+        caption: plainly(numbers),
+        how: captionOf(state, numbers),
         draw() {
           const listed = options.view === "list";
           grid.el.hidden = listed;
@@ -98,6 +100,29 @@ export const headsPanel: MakePanel = (setting) => {
       };
     },
   };
+};
+
+/** How to read it; first of all why it is not what was asked for. */
+function plainly({ measure, shown, instead }: HeadNumbers): string {
+  const doubt =
+    shown === "effect" ? "An estimate is not the effect." : "Attention is not attribution.";
+  const closing = ["effect", "instruction", "received", "previous", "sink"].includes(shown);
+  const darker = isChange(measure)
+    ? `${PLAIN[shown]}; at the right: it changed more`
+    : PLAIN[shown];
+  return [instead, `Darker: ${darker}.`, closing ? doubt : ""].filter(Boolean).join(" ");
+}
+
+const PLAIN: Record<SideMeasure, string> = {
+  instruction: "the head looks more at the instruction",
+  received: "the head looks more at this token",
+  previous: "the head looks more at the token before",
+  sink: "the head rests more on the first token",
+  entropy: "the head spreads its attention more",
+  effect: "the answer seems to need the head more",
+  exact: "the answer needs the head more",
+  pairs: "the head relates more pairs of words",
+  write: "the head writes more into the unit",
 };
 
 function captionOf(state: State, { measure, shown, instead }: HeadNumbers): string {

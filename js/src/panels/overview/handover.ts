@@ -46,7 +46,8 @@ export function handoverView(setting: Setting): View {
       return {
         title,
         note: "measured",
-        caption: sentence(at < 0 ? "the answer" : quote(state.text(state.selection.token)), curves),
+        caption: "How many of its lowest layers a model needs from the other to answer like it.",
+        how: sentence(at < 0 ? "the answer" : quote(state.text(state.selection.token)), curves),
         draw() {
           Object.assign(chart.el, { twinlens: { values: columns } });
           chart.el.classList.toggle("tl-gone", chart.missing(got) !== undefined);

@@ -6,7 +6,7 @@ import type { State } from "../../core/state.ts";
 import { bokehChart, type ChartParts } from "../../draw/chart.ts";
 import { quote } from "../../draw/format.ts";
 import { meanRows, type Numbers, row } from "../../maths/numbers.ts";
-import type { Setting } from "../../shell/frame.ts";
+import type { Picture, Setting } from "../../shell/frame.ts";
 import type { View } from "./view.ts";
 
 const PARTS = ["attention", "feed_forward", "residual"] as const;
@@ -97,7 +97,7 @@ function fill(parts: ChartParts, el: HTMLElement, { shift, lens }: Depth, layer:
   Object.assign(el, { twinlens: { values: { ...shift, lens: curves } } });
 }
 
-function words(state: State, { here, lens }: Depth): { title: string; caption: string } {
+function words(state: State, { here, lens }: Depth): Omit<Picture, "draw"> {
   const { token } = state.selection;
   const shift = "Length of tuned − base relative to their own, for what each layer computes";
   const where = here
@@ -106,11 +106,13 @@ function words(state: State, { here, lens }: Depth): { title: string; caption: s
   if (!lens) {
     return {
       title: "How far the models are apart, by layer",
-      caption: `${shift}, ${where}. It says how much changed, not what for.`,
+      caption: "Higher: tuned computes something more different there.",
+      how: `${shift}, ${where}. It says how much changed, not what for.`,
     };
   }
   return {
     title: `How ${quote(state.text(token))} builds up, by layer`,
-    caption: `${shift}, ${where}. Below: the logit lens, the token's log-probability if read after each layer (−1: embedding), cut at −12 nats.`,
+    caption: "Higher: more different in tuned. Below: when the token becomes likely.",
+    how: `${shift}, ${where}. Below: the logit lens, the token's log-probability if read after each layer (−1: embedding), cut at −12 nats.`,
   };
 }

@@ -113,7 +113,8 @@ export function lensView({ store, surface, tooltip, signal }: Setting): View {
       const { lensReader } = state.options.overview;
       return {
         title,
-        caption: captionOf(state, tables),
+        caption: "Darker: the token is likelier if the model stopped at that layer.",
+        how: captionOf(state, tables),
         draw() {
           el.classList.remove("tl-gone");
           reader.update(readersOf(state), lensReader);

@@ -41,7 +41,8 @@ export function templateView({ tooltip, signal }: Setting): View {
       return {
         title,
         note: "measured",
-        caption: `Log-probability of ${of} in nats: the prompt in its chat template, and alone, the template’s ${effects.left_out.length} tokens taken out, so that the answer follows it at once.`,
+        caption: "What the chat template does, and what the weights do.",
+        how: `Log-probability of ${of} in nats: the prompt in its chat template, and alone, the template’s ${effects.left_out.length} tokens taken out, so that the answer follows it at once.`,
         draw: () => el.replaceChildren(table(numbers), sentence(numbers)),
       };
     },

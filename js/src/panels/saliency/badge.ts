@@ -45,7 +45,11 @@ function judged(store: Store): Method | undefined {
   return shownRun(store)!.status === "done" ? method : (standIn(store) ?? method);
 }
 
-export function saliencyBadge({ store, surface, signal }: Setting): Badge {
+/** `grey` is told whether what is drawn is a weak estimate. */
+export function saliencyBadge(
+  { store, surface, signal }: Setting,
+  grey: (weak: boolean) => void,
+): Badge {
   let name = "";
   /** The state of the exact run for which agreement was asked. */
   let checked = "";
@@ -137,7 +141,7 @@ export function saliencyBadge({ store, surface, signal }: Setting): Badge {
     const worst = Math.min(...values);
     const weak = store.method?.exact === false && values.length > 0 && worst < WEAK;
     warning.hidden = !weak;
-    warning.parentElement?.toggleAttribute("data-weak", weak);
+    grey(weak);
     if (!weak) return;
     const rho = SIDES.flatMap((side) => {
       const value = agreed!.rho[side];

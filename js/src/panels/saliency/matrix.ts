@@ -3,7 +3,7 @@
 import { SIDES, type Side } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
 import { button, h } from "../../draw/dom.ts";
-import { count, number, signed } from "../../draw/format.ts";
+import { count, number } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
 import { rgb } from "../../draw/scales.ts";
 import { diverging, gradient, sequential } from "../../draw/theme.ts";
@@ -11,7 +11,7 @@ import { tips } from "../../draw/tooltip.ts";
 import type { Setting } from "../../shell/frame.ts";
 import type { Matrix } from "./matrix_data.ts";
 import { axisLabels } from "./matrix_labels.ts";
-import { type Layout, layoutOf } from "./matrix_layout.ts";
+import { type Layout, layoutOf, type Room } from "./matrix_layout.ts";
 import { cellText, cellTip } from "./sentences.ts";
 
 type Name = Side | "third";
@@ -134,7 +134,7 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
     if (!matrix) return;
     const { palette, scale } = surface;
     const { columns, max, difference, hidden } = matrix;
-    const layout = layoutOf(state, matrix, area.clientWidth || 640, scale);
+    const layout = layoutOf(state, matrix, roomOf(area), scale);
     drawn = { matrix, layout, unit };
     const cell = chosen(state, matrix);
     area.dataset.stacked = String(layout.stacked);
@@ -202,6 +202,15 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
     key.hidden = state.marked("instruction", "context").length === 0;
   };
   return { el, draw };
+}
+
+/** From the top of the matrix to the end of the pane that it stands in. */
+function roomOf(area: HTMLElement): Room {
+  const width = area.clientWidth || 640;
+  const pane = area.closest<HTMLElement>("[data-layout]:not([data-layout=grid]) > .tl-slot");
+  if (!pane) return { width, height: null };
+  const above = area.getBoundingClientRect().top - pane.getBoundingClientRect().top;
+  return { width, height: pane.clientHeight - above - pane.scrollTop };
 }
 
 const STEPS: Record<string, [number, number]> = {
@@ -275,7 +284,7 @@ function drawScale(
   const ramp = h("i", { class: "tl-ramp" });
   const two = name === "third";
   ramp.style.background = gradient(colour, two ? -1 : 0, 1);
-  el.replaceChildren(two ? signed(-max) : "0", ramp, two ? signed(max) : `${number(max)}${unit}`);
+  el.replaceChildren(two ? "" : "0", ramp, two ? `±${number(max)}` : `${number(max)}${unit}`);
 }
 
 /** A line under the columns of the instruction, and one under those of the context. */

@@ -22,6 +22,11 @@ export interface Layout {
 
 const GAP = 26;
 const WIDEST = 22;
+/** Rows are this high, in pixels. */
+const LOWEST = 7;
+const HIGHEST = 22;
+/** Room for the title above, and for what stands under the names. */
+const HEADING = 60;
 /** Narrower cells go below each other; where even then they are narrower, the matrix scrolls. */
 const NARROWEST = 3;
 /** Room for a title with its scale. */
@@ -30,7 +35,18 @@ const TITLE = 165;
 const LETTER = 7.6;
 const LONGEST = 12;
 
-export function layoutOf(state: State, matrix: Matrix, room: number, scale: number): Layout {
+/** Room for the matrix; no height where it may be as high as it likes. */
+export interface Room {
+  width: number;
+  height: number | null;
+}
+
+export function layoutOf(
+  state: State,
+  matrix: Matrix,
+  { width: room, height: free }: Room,
+  scale: number,
+): Layout {
   const columns = matrix.columns.length;
   const pictures = SIDES.filter((side) => matrix.sides[side]).length + (matrix.difference ? 1 : 0);
   const rows = Math.max(...SIDES.map((side) => matrix.sides[side]?.rows ?? 0));
@@ -42,15 +58,17 @@ export function layoutOf(state: State, matrix: Matrix, room: number, scale: numb
   const gutters = state.manifest.shared ? 1 : pictures;
   const beside = (room - gutters * gutter - (pictures - 1) * GAP) / pictures / columns;
   const stacked = beside < NARROWEST || beside * columns < TITLE * scale;
-  const free = stacked ? (room - gutter) / columns : beside;
-  const width = Math.min(Math.max(free, NARROWEST), WIDEST * scale);
-  const height = Math.min(Math.max(Math.floor((200 * scale) / rows), 7), 19 * scale);
+  const across = stacked ? (room - gutter) / columns : beside;
+  const width = Math.min(Math.max(across, NARROWEST), WIDEST * scale);
+  const slope = Math.ceil(longest * LETTER * scale * 0.8) + 10;
+  const down = free === null || stacked ? 200 * scale : free - slope - HEADING * scale;
+  const height = Math.min(Math.max(Math.floor(down / rows), LOWEST), HIGHEST * scale);
   return {
     // Whole pixels keep the cells alike, where there is enough room for it.
     width: width >= 8 ? Math.floor(width) : Math.floor(width * 4) / 4,
     height: Math.floor(height),
     gutter,
-    slope: Math.ceil(longest * LETTER * scale * 0.8) + 10,
+    slope,
     everyRow: Math.max(1, Math.ceil((12.5 * scale) / Math.floor(height))),
     everyColumn: Math.max(1, Math.ceil((14 * scale) / width)),
     stacked,

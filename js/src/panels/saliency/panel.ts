@@ -12,10 +12,10 @@ import { largest } from "../../maths/numbers.ts";
 import type { MakePanel, PanelSetting } from "../../shell/frame.ts";
 import { aside } from "./aside.ts";
 import { saliencyBadge } from "./badge.ts";
-import type { Bars } from "./bars.ts";
 import { saliencyCosts } from "./costs.ts";
 import { type Facts, factNeeds, factsOf } from "./facts.ts";
 import { focusOf, together } from "./focus.ts";
+import { type Gutter, gutter } from "./gutter.ts";
 import { marking } from "./marking.ts";
 import { matrixView } from "./matrix.ts";
 import { effectUnit, saliencyNotes } from "./notes.ts";
@@ -35,35 +35,48 @@ const LONG = 40;
 export const saliencyPanel: MakePanel = (setting) => {
   const { store, tooltip, signal } = setting;
   const strips = makeStrips(store);
+  const names = {
+    prompt: gutter(strips.prompt.el, "prompt", signal),
+    answers: strips.answers.map((strip) => {
+      const side = sideOf(strip);
+      return gutter(strip.el, side ?? "answer", signal, side);
+    }),
+  };
   const buttons = () => [strips.prompt, ...strips.answers].flatMap((strip) => strip.buttons);
   const notes = saliencyNotes();
   const spine = spineLine(store, signal);
   const matrix = matrixView(setting);
   const costs = saliencyCosts();
   const shares = sharesChart();
-  const badge = saliencyBadge(setting);
-  const body = h("div", {
-    class: store.promptLength > LONG ? "tl-tokens tl-long" : "tl-tokens",
+  const badge = saliencyBadge(setting, (weak) => {
+    for (const part of [strip, body]) part.toggleAttribute("data-weak", weak);
   });
-  const mark = marking(store, strips.prompt, body, signal);
-  body.append(
+  const strip = h("div", {
+    class: store.promptLength > LONG ? "tl-tokens tl-long" : "tl-tokens",
+    role: "group",
+    "aria-label": "prompt and answer",
+  });
+  const mark = marking(store, strips.prompt, strip, signal);
+  strip.append(
     mark.bar,
-    badge.warning,
     h(
       "div",
       { class: "tl-row tl-prompt", role: "group", "aria-label": "prompt tokens" },
-      gutter({ up: "base", word: "prompt", down: "tuned", difference: "tuned − base" }),
+      names.prompt.el,
       strips.prompt.el,
     ),
-    ...strips.answers.map((strip) => answerRow(store, strip)),
-    spine.el,
+    ...strips.answers.map((strip, i) => answerRow(store, strip, names.answers[i]!)),
+    h("div", { class: "tl-strip-foot" }, spine.el, spine.jumps, notes.el),
+  );
+  const body = h(
+    "div",
+    { class: "tl-body" },
+    badge.warning,
     matrix.el,
-    notes.el,
     costs.el,
     badge.el,
     shares.el,
   );
-  strips.answers.at(-1)!.el.append(spine.jumps);
   /** What is drawn, for tooltips. */
   let drawn: Facts | null = null;
 
@@ -75,7 +88,7 @@ export const saliencyPanel: MakePanel = (setting) => {
     store.setOptions("saliency", { span: null, cell: null });
     store.select({ token: toggle && again ? -1 : token });
   };
-  body.addEventListener(
+  strip.addEventListener(
     "click",
     (event) => {
       const token = (event.target as HTMLElement).closest<HTMLElement>("[data-token]");
@@ -91,9 +104,9 @@ export const saliencyPanel: MakePanel = (setting) => {
     const extend = (from: number, to: number) => store.selectSpan(from, to);
     tokenRange(strip.el, { allows: () => true, anchor, extend }, signal);
   }
-  roving(body, buttons, (button) => pick(button, false), signal);
+  roving(strip, buttons, (button) => pick(button, false), signal);
   tips(
-    body,
+    strip,
     tooltip,
     (target) => {
       const token = target.closest<HTMLElement>("[data-token]");
@@ -114,7 +127,7 @@ export const saliencyPanel: MakePanel = (setting) => {
       ),
     signal,
   );
-  const choices = settings(store, signal);
+  const choices = settings(store, mark.toggle, signal);
 
   const beside = aside(store, signal, () => {
     if (drawn) costs.draw(store, drawn, beside);
@@ -122,13 +135,17 @@ export const saliencyPanel: MakePanel = (setting) => {
   const paint = (state: State, facts: Facts) => {
     drawn = facts;
     drawStrips(state, strips, facts);
+    for (const one of [names.prompt, ...names.answers]) one.draw(facts.tracks);
     spine.draw(state, facts.spine);
     notes.draw(state, facts);
-    matrix.draw(state, facts.matrix, effectUnit(state));
-    costs.draw(state, facts, beside);
-    shares.draw(state, state.options.saliency.showShares ? facts.shares : null);
-    badge.draw(facts);
     mark.draw();
+    // Drawn when it comes into sight, which changes its width.
+    if (!body.closest("[hidden]")) {
+      matrix.draw(state, facts.matrix, effectUnit(state));
+      costs.draw(state, facts, beside);
+      shares.draw(state, state.options.saliency.showShares ? facts.shares : null);
+    }
+    badge.draw(facts);
     choices.draw();
     const { token } = state.selection;
     const all = buttons();
@@ -159,8 +176,9 @@ export const saliencyPanel: MakePanel = (setting) => {
 
   return {
     label: "Saliency: what the answer rests on",
-    controls: [mark.toggle, measure.el, method.el, choices.el],
+    controls: [measure.el, method.el, choices.el],
     body,
+    strip,
     reads: ({ selection: { token, layer, head, unit }, method, marks }) => [
       token,
       head >= 0 || unit ? [layer, head, unit] : null,
@@ -200,35 +218,14 @@ function makeStrips(state: State): Strips {
   };
 }
 
-function answerRow(state: State, strip: Strip): HTMLElement {
+function answerRow(state: State, strip: Strip, names: Gutter): HTMLElement {
   const side = sideOf(strip);
   const label = state.manifest.shared ? "answer tokens" : `answer tokens of ${side ?? "a model"}`;
   return h(
     "div",
     { class: "tl-row tl-answer", role: "group", "aria-label": label, "data-side": side },
-    gutter({ word: side ?? "answer" }, side),
+    names.el,
     strip.el,
-  );
-}
-
-type Places = "up" | "word" | "down" | "difference";
-
-/** Names of the strips, beside their first line. */
-function gutter(names: Partial<Record<Places, string>>, side?: Side): HTMLElement {
-  const colours = { up: "base", word: side, down: "tuned", difference: null };
-  return h(
-    "div",
-    { class: "tl-gutter", "aria-hidden": "true" },
-    ...(["up", "word", "down", "difference"] as const).map((place) =>
-      h(
-        "span",
-        {
-          class: `tl-${place}${colours[place] ? " tl-side" : ""}`,
-          "data-side": colours[place],
-        },
-        h("span", {}, names[place] ?? ""),
-      ),
-    ),
   );
 }
 
@@ -247,11 +244,9 @@ function drawStrips(state: State, strips: Strips, facts: Facts): void {
     const mine = (strip === strips.prompt) === (bars.on === "prompt");
     strip.bars(mine ? bars.values : none, max, look);
     strip.differences(mine ? bars.differences : null, max, look);
-    const { up, down } = mine ? room(bars, max) : { up: 0, down: 0 };
     row.toggleAttribute("data-bars", mine && bars.measure !== "none");
     row.toggleAttribute("data-gaps", mine && bars.differences !== null);
-    row.style.setProperty("--tl-room-up", String(up));
-    row.style.setProperty("--tl-room-down", String(down));
+    row.toggleAttribute("data-shares", state.options.saliency.showShares);
     strip.tracks(tracks, trackMax);
     strip.select(state.selection.token, state.reading, state.span);
     strip.label((i) => labelOf(state, facts, strip, i));
@@ -268,14 +263,4 @@ function drawStrips(state: State, strips: Strips, facts: Facts): void {
       stacked && stack({ base: stacked.along.base[i]!, tuned: stacked.along.tuned[i]! }, shown),
     ]);
   }
-}
-
-/** How far the differences reach up and down, as shares of the scale. */
-function room({ differences }: Bars, max: number): { up: number; down: number } {
-  if (!differences || max === 0) return { up: 0, down: 0 };
-  const known = [...differences].filter((value) => !Number.isNaN(value));
-  return {
-    up: Math.max(0, ...known) / max,
-    down: -Math.min(0, ...known) / max,
-  };
 }

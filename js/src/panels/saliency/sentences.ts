@@ -112,11 +112,24 @@ export function words(state: State, facts: Facts): Omit<Picture, "draw"> {
   const scale = bars.differences
     ? "Base above, tuned below, under them tuned − base, all on one scale."
     : `Base above, tuned below, one scale.${apart(state, facts)}`;
-  const caption =
+  const how =
     bars.measure === "none"
-      ? [matrixCaption(state, facts), partly ? filler(state, bars, partly) : "", run ? "" : doubt]
-      : [how(state, facts), scale, doubt, coverage(facts)];
-  return { title: titleOf(state, facts), note, caption: caption.filter(Boolean).join(" ") };
+      ? [matrixCaption(state, facts), partly ? filler(state, bars, partly) : ""]
+      : [measureText(state, facts), scale, partly ? doubt : "", coverage(facts)];
+  const caption = [plainly(state, facts), run ? "" : doubt];
+  const said = (parts: string[]) => parts.filter(Boolean).join(" ");
+  return { title: titleOf(state, facts), note, caption: said(caption), how: said(how) };
+}
+
+/** How to read it, without a technical word. */
+function plainly(state: State, { bars }: Facts): string {
+  if (bars.measure === "none") {
+    return state.method!.name === EXACT
+      ? "Darker: hiding that prompt token makes the answer token less likely."
+      : "Darker: more important for the answer token.";
+  }
+  const taller = { "prompt token": "matters more for that answer token" } as Record<string, string>;
+  return `Taller: ${taller[bars.focus] ?? "more important"}. Blue base, orange tuned; hollow: against it.`;
 }
 
 /** What stands in for cells that are not measured yet. */
@@ -189,7 +202,7 @@ function coverage({ shares, bars }: Facts): string {
   return `The instruction covers the whole prompt beside the template: its ${what} little about where the models look.`;
 }
 
-function how(state: State, { bars }: Facts): string {
+function measureText(state: State, { bars }: Facts): string {
   const method = state.method!;
   const { levels, threshold, norm, relative } = state.options.saliency.density;
   const picture = state.options.saliency.pictureThreshold;

@@ -2,6 +2,7 @@
 
 import type { Store } from "../../core/store.ts";
 import { h } from "../../draw/dom.ts";
+import { popover } from "../../draw/popover.ts";
 
 interface Settings {
   el: HTMLElement;
@@ -23,7 +24,8 @@ const SWITCHES = [
   ["showShares", "show shares of the effect by part of the prompt"],
 ] as const;
 
-export function settings(store: Store, signal: AbortSignal): Settings {
+/** `more` stands above the settings. */
+export function settings(store: Store, more: HTMLElement, signal: AbortSignal): Settings {
   const now = () => ({ ...store.options.saliency, ...store.options.saliency.density });
   const put = (name: keyof ReturnType<typeof now>, value: number | boolean) => {
     const { density } = store.options.saliency;
@@ -55,30 +57,13 @@ export function settings(store: Store, signal: AbortSignal): Settings {
     return { el: h("label", {}, input, label), draw };
   });
   const parts = [...numbers, ...switches];
-  const summary = h("summary", { class: "tl-button" }, "settings");
-  const el = h(
-    "details",
-    { class: "tl-settings" },
-    summary,
-    h("div", { class: "tl-sheet" }, ...parts.map((part) => part.el)),
+  const { el, close } = popover(
+    "settings",
+    "settings of the saliency panel",
+    [more, ...parts.map((part) => part.el)],
+    signal,
   );
-  el.addEventListener(
-    "keydown",
-    (event) => {
-      if (event.key !== "Escape" || !el.open) return;
-      el.open = false;
-      summary.focus();
-      event.stopPropagation(); // the selection stays
-    },
-    { signal },
-  );
-  document.addEventListener(
-    "pointerdown",
-    (event) => {
-      if (!event.composedPath().includes(el)) el.open = false;
-    },
-    { signal },
-  );
+  more.addEventListener("click", close, { signal });
   return {
     el,
     draw() {

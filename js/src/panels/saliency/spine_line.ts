@@ -66,8 +66,8 @@ function expected(state: State, spine: Spine, m: number): (HTMLElement | string)
 }
 
 function key(state: State): HTMLElement {
-  const line = state.manifest.shared ? `; thick line: more than ${APART} nat apart` : "";
-  return h("span", {}, `bars: probability in base and tuned${line}`);
+  const line = state.manifest.shared ? `; thick line: over ${APART} nat apart` : "";
+  return h("span", {}, `answer: probability${line}`);
 }
 
 function jumpsOf(state: State, spine: Spine): HTMLElement[] {
@@ -79,7 +79,7 @@ function jumpsOf(state: State, spine: Spine): HTMLElement[] {
       tokenText(state.text(state.promptLength + m)).word,
     );
   return [
-    ...(first < 0 ? [] : [h("span", {}, "first divergence ", jump(first))]),
-    ...(most.length ? [h("span", {}, "largest shifts ", ...most.map(jump))] : []),
+    ...(first < 0 ? [] : [h("span", {}, "parts first at ", jump(first))]),
+    ...(most.length ? [h("span", {}, "most at ", ...most.map(jump))] : []),
   ];
 }

@@ -7,6 +7,9 @@ import { number, tokenText } from "../../draw/format.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import type { Track } from "./tracks.ts";
 
+/** Height of the differences, in heights of a bar. */
+const ROOM = 1.5;
+
 interface Marks {
   el: HTMLButtonElement;
   bars: BySide<HTMLElement>;
@@ -58,6 +61,7 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
       });
     },
     differences(values, max, look) {
+      const { up, span } = room(values, max);
       each(({ difference, gap }, i) => {
         const value = side === undefined ? values?.[i] : undefined;
         setAttribute(difference, "data-value", Number.isNaN(value) ? null : value);
@@ -67,7 +71,11 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
         // Its sign is its side, as is its colour: nothing is hollow here.
         gap.dataset.look = both ? "solid" : "hatched";
         gap.dataset.side = share < 0 ? "base" : "tuned";
-        gap.style.height = `calc(var(--tl-bar) * ${Math.abs(share).toFixed(4)})`;
+        // From the line of zero, in parts of the height: at most as large as the bars.
+        const size = (Math.abs(share) / span) * 100;
+        const zero = (up / span) * 100;
+        gap.style.height = `${size.toFixed(2)}%`;
+        gap.style.top = `${(share < 0 ? zero : zero - size).toFixed(2)}%`;
       });
     },
     tracks(tracks, max) {
@@ -148,6 +156,14 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
     stack,
   );
   return { el, bars, difference, gap: gapBar, tracks, stack };
+}
+
+/** How far differences reach up, and up and down together, as shares of the scale. */
+function room(values: Numbers | null, max: number): { up: number; span: number } {
+  if (!values || max === 0) return { up: 0, span: 1 };
+  const known = Array.from(values).filter((value) => !Number.isNaN(value));
+  const up = Math.max(0, ...known) / max;
+  return { up, span: Math.max(up - Math.min(0, ...known) / max, ROOM) };
 }
 
 function drawBar(

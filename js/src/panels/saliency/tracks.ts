@@ -13,6 +13,8 @@ type Unit = NonNullable<ReturnType<typeof parseUnit>>;
 /** A second line of numbers under every token of the text, such as attention of a head. */
 export interface Track {
   name: string;
+  /** A word or two for the edge. */
+  short: string;
   values: BySide<Numbers>;
   /** Positions left out of the picture. */
   skip: readonly number[];
@@ -41,13 +43,15 @@ export function tracksOf(state: State, got: Got): Track[] {
     (side): Numbers =>
       isComponent ? column(activations[side], parsed.index) : activations[side].data,
   );
-  tracks.push({ name: `activation of ${unitName(unit)} in layer ${layer}`, values, skip: [] });
+  const name = `activation of ${unitName(unit)} in layer ${layer}`;
+  tracks.push({ name, short: unitName(unit), values, skip: [] });
   const turned = isComponent && got(keys.baseComponentActivations(layer)).value;
   if (turned) {
     // One direction followed through both models: base's, with what tuned puts along it.
     const name = `along base’s direction of concept ${parsed.index}, in both`;
     const { base } = values;
-    tracks.push({ name, values: { base, tuned: column(turned, parsed.index) }, skip: [] });
+    const both = { base, tuned: column(turned, parsed.index) };
+    tracks.push({ name, short: "base’s way", values: both, skip: [] });
   }
   return tracks;
 }
@@ -78,7 +82,8 @@ function attentionTrack(state: State, patterns: BySide<Tensor>): Track {
     ? `; first token set aside: ${SIDES.map((side) => `${side} ${Math.round((values[side][0] ?? 0) * 100)} %`).join(", ")}`
     : "";
   const from = token < 0 ? "mean over the answer" : "for the selected token";
-  return { name: `attention of head ${layer}.${head}, ${from}${aside}`, values, skip };
+  const name = `attention of head ${layer}.${head}, ${from}${aside}`;
+  return { name, short: `head ${layer}.${head}`, values, skip };
 }
 
 function column({ data, shape }: Tensor, index: number): Float64Array {

@@ -51,7 +51,9 @@ describe("heads", () => {
     const { root } = await show("heads", made, from, state);
     const { data } = value(made, "heads/instruction/base") as Tensor;
     expect(Array.from(painted(root).base!)).toEqual([...data.slice(6 * 12, 7 * 12)]);
-    expect(root.querySelector("p")!.textContent).toContain("write into concept 2 is not recorded");
+    expect(root.querySelector(".tl-caption")!.textContent).toContain(
+      "write into concept 2 is not recorded",
+    );
     expect(root.querySelector<HTMLElement>("[data-panel]")!.dataset.state).toBe("ready");
   });
 

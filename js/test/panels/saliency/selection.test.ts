@@ -87,7 +87,7 @@ describe("saliency", () => {
     document.body.append(cell);
     await mount(store, "saliency", cell, ending.at(-1)!.signal);
     const inputs = (of: HTMLElement) =>
-      [...of.querySelectorAll<HTMLInputElement>(".tl-settings input")].map((input) =>
+      [...of.querySelectorAll<HTMLInputElement>(".tl-sheet input")].map((input) =>
         input.type === "checkbox" ? input.checked : input.value,
       );
     const unfolded = (of: HTMLElement) =>
@@ -95,7 +95,7 @@ describe("saliency", () => {
       all(of, ".tl-curve-figure").length === 2;
     expect(unfolded(cell)).toBe(false);
     root.querySelector<HTMLElement>(".tl-badge")!.click();
-    const [levels, , , , relative] = root.querySelectorAll<HTMLInputElement>(".tl-settings input");
+    const [levels, , , , relative] = root.querySelectorAll<HTMLInputElement>(".tl-sheet input");
     levels!.value = "300"; // more than there may be
     levels!.dispatchEvent(new Event("change"));
     relative!.click();

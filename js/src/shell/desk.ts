@@ -1,0 +1,125 @@
+// The desk: panels that take turns below the tokens, one at a time, two side by side, or all.
+
+import { DESK, type DeskPanel, type Layout, shownIn } from "../core/options.ts";
+import type { State } from "../core/state.ts";
+import type { Store } from "../core/store.ts";
+import { h, picker } from "../draw/dom.ts";
+import { tabs } from "../draw/tabs.ts";
+
+const LABELS: Record<DeskPanel, string> = {
+  saliency: "Matrix",
+  carried: "What carries it",
+  heads: "Heads",
+  concepts: "Concepts",
+  overview: "Layers",
+};
+const LAYOUTS: readonly { value: Layout; label: string }[] = [
+  { value: "auto", label: "view: auto" },
+  { value: "tabs", label: "view: one" },
+  { value: "pair", label: "view: two" },
+  { value: "trio", label: "view: three" },
+  { value: "grid", label: "view: all" },
+];
+/** On narrower screens the page scrolls. */
+const NARROW = 580;
+/** Pixels from which two panels stand side by side, and from which a third has room. */
+const WIDE = 1000;
+const WIDEST = 1500;
+const TALL = 900;
+
+export interface Desk {
+  el: HTMLElement;
+  slots: Record<DeskPanel, HTMLElement>;
+  /** How the panels stand now. */
+  readonly layout: Exclude<Layout, "auto">;
+  /** Whether they take turns in the height of the screen. */
+  readonly fits: boolean;
+  /** Look at the room there is. */
+  arrange(): void;
+}
+
+/** `arranged` is called where the layout changes by itself, after the panels' places. */
+export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal): Desk {
+  const slot = (name: DeskPanel) => h("div", { class: `tl-slot tl-slot-${name}` });
+  const slots = {
+    saliency: slot("saliency"),
+    carried: slot("carried"),
+    heads: slot("heads"),
+    concepts: slot("concepts"),
+    overview: slot("overview"),
+  };
+  const row = tabs<DeskPanel>(
+    "panels",
+    DESK.map((value) => ({ value, label: LABELS[value] })),
+    (tab) => store.setOptions("dashboard", shownIn(tab)),
+    signal,
+  );
+  const layouts = picker<Layout>(
+    "How many panels are shown",
+    (layout) => store.setOptions("dashboard", { layout }),
+    signal,
+  );
+  layouts.update(LAYOUTS, "auto");
+  const bar = h("div", { class: "tl-desk-bar" }, row.bar, layouts.el);
+  const el = h("div", { class: "tl-desk" }, bar, ...Object.values(slots));
+  const tabOf = (name: DeskPanel) => row.bar.querySelector<HTMLElement>(`[data-tab=${name}]`)!;
+
+  let layout: Desk["layout"] = "tabs";
+  const arrange = () => {
+    const { layout: wanted, tab, beside } = store.options.dashboard;
+    layout = wanted === "auto" ? fitting(el.clientWidth) : wanted;
+    const shown = shownPanels(store, layout);
+    for (const name of DESK) slots[name].hidden = !shown.includes(name);
+    el.dataset.layout = layout;
+    tabOf("saliency").hidden = layout !== "tabs";
+    tabOf("carried").hidden = layout === "trio";
+    row.bar.hidden = layout === "grid";
+    row.show(layout === "tabs" ? tab : layout === "trio" ? third(beside) : beside);
+    layouts.update(LAYOUTS, wanted);
+  };
+  const fits = () => layout !== "grid" && el.clientWidth >= NARROW;
+  arrange();
+  store.subscribe(arrange, signal);
+  const resized = new ResizeObserver(() => {
+    const before = [layout, fits()].join();
+    arrange();
+    if ([layout, fits()].join() === before) return;
+    arranged();
+    store.touch(); // panels that came into sight run
+  });
+  resized.observe(el);
+  signal.addEventListener("abort", () => resized.disconnect());
+  return {
+    el,
+    slots,
+    get layout() {
+      return layout;
+    },
+    get fits() {
+      return fits();
+    },
+    arrange,
+  };
+}
+
+function shownPanels({ options }: State, layout: Desk["layout"]): readonly DeskPanel[] {
+  const { tab, beside } = options.dashboard;
+  switch (layout) {
+    case "grid":
+      return DESK;
+    case "trio":
+      return ["saliency", "carried", third(beside)];
+    case "pair":
+      return ["saliency", beside];
+    case "tabs":
+      return [tab];
+  }
+}
+
+/** Beside the matrix and what carries it. */
+const third = (beside: DeskPanel): DeskPanel => (beside === "carried" ? "heads" : beside);
+
+function fitting(width: number): Desk["layout"] {
+  if (width < WIDE) return "tabs";
+  return width < WIDEST || innerHeight < TALL ? "pair" : "trio";
+}
