@@ -118,6 +118,9 @@ def test_gradient_equals_plain_autograd(
         monkeypatch.setattr(gradients, "FORWARD_OVER_REVERSE", ratio)
         ours = table("gradient_x_input_logprob", family)
         np.testing.assert_allclose(ours, expected, atol=1e-4 * np.abs(expected).max())
+    monkeypatch.setattr(gradients, "fits", lambda *_: False)  # layer by layer
+    ours = table("gradient_x_input_logprob", family)
+    np.testing.assert_allclose(ours, expected, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("kind", ["occlusion", "occlusion_zero", "occlusion_remove"])

@@ -83,7 +83,9 @@ def test_derivatives_that_do_not_fit_are_refused_before_they_run(
         "heads/effect/tuned/answer",
         "neurons/effect/tuned/answer",
     ):
-        with pytest.raises(MemoryNeededError, match=r"derivatives over \d+ tokens .* use"):
+        with pytest.raises(
+            MemoryNeededError, match=r"derivatives over \d+ tokens .* layer by layer.* use"
+        ):
             trace.block(key)
     # Occlusion needs none, not even to find what comes first.
     assert torch.isfinite(torch.from_numpy(trace.array("saliency/tuned/occlusion").copy())).all()

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from twinlens.compute.concepts.units import Concepts, strongest
 from twinlens.compute.models import architectures
-from twinlens.compute.passes.folding import embed, fold
+from twinlens.compute.passes.by_layer import read_by_layer
+from twinlens.compute.passes.folding import Texts, embed, fold
+from twinlens.compute.passes.footprint import fits
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.passes.targets import log_probability
@@ -81,6 +83,8 @@ def neuron_effects(reading: Reading, columns: Sequence[int]) -> Array:
     """
     model = reading.model
     architectures.check_neurons(model.config)
+    if not fits(model, 1, len(reading.ids) - 1):
+        return _finite(_effects_by_layer(reading, columns))
     sizes = architectures.sizes(model.config)
     gates = torch.ones(
         sizes.layers, sizes.intermediate, device=model.device, dtype=model.dtype, requires_grad=True
@@ -93,6 +97,27 @@ def neuron_effects(reading: Reading, columns: Sequence[int]) -> Array:
         folded = fold(reading, log_probability, columns, embed(reading))
     (effects,) = torch.autograd.grad(folded.hidden, gates, folded.weights)
     return _finite(effects)
+
+
+def _effects_by_layer(reading: Reading, columns: Sequence[int]) -> Tensor:
+    """Where no graph of all layers fits."""
+    model = reading.model
+    sizes = architectures.sizes(model.config)
+    text = read_by_layer(Texts([reading], embed(reading)), log_probability, columns)
+    effects = torch.zeros(sizes.layers, sizes.intermediate)
+
+    @contextmanager
+    def gate(layer: int) -> Iterator[list[Tensor]]:
+        gates = torch.ones(sizes.intermediate, dtype=model.dtype, requires_grad=True)
+        with changed_neurons(model, {layer: lambda given: given * gates.to(given.device)}):
+            yield [gates]
+
+    def take(layer: int, _: slice, __: Sequence[Tensor], found: Sequence[Tensor]) -> None:
+        effects[layer] = found[0][0]
+
+    for _ in text.backward(text.weights[None], 1, gate, take):
+        pass
+    return effects
 
 
 @torch.inference_mode(False)

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
-from twinlens.compute.passes.folding import embed, fold
+from twinlens.compute.passes.by_layer import read_by_layer
+from twinlens.compute.passes.folding import Texts, embed, fold
+from twinlens.compute.passes.footprint import fits
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.targets import log_probability
 from twinlens.contract.wire import Array
@@ -70,6 +72,18 @@ def gate_gradients(reading: Reading, columns: Sequence[int] | None = None) -> Ar
     NotFiniteError
         If a derivative is NaN or infinite.
     """
+    chosen = None if columns is None else list(columns)
+    long = not fits(reading.model, 1, len(reading.ids) - 1)
+    slopes = _slopes_by_layer(reading, chosen) if long else _slopes(reading, chosen)
+    if not torch.isfinite(slopes).all():
+        raise NotFiniteError(
+            "the effect of the heads becomes NaN or infinite although the forward pass is finite: "
+            "load the pair with dtype=torch.float32"
+        )
+    return slopes.cpu().numpy()
+
+
+def _slopes(reading: Reading, columns: list[int] | None) -> Tensor:
     model = reading.model
     sizes = architectures.sizes(model.config)
     embedded = embed(reading)
@@ -89,13 +103,33 @@ def gate_gradients(reading: Reading, columns: Sequence[int] | None = None) -> Ar
     gradients = [
         torch.autograd.grad(folded.hidden, gates, seed, retain_graph=True)[0] for seed in seeds
     ]
-    slopes = torch.stack(gradients)
-    if not torch.isfinite(slopes).all():
-        raise NotFiniteError(
-            "the effect of the heads becomes NaN or infinite although the forward pass is finite: "
-            "load the pair with dtype=torch.float32"
-        )
-    return slopes.cpu().numpy()
+    return torch.stack(gradients)
+
+
+def _slopes_by_layer(reading: Reading, columns: list[int] | None) -> Tensor:
+    """Where no graph of all layers fits."""
+    sizes = architectures.sizes(reading.model.config)
+    text = read_by_layer(
+        Texts([reading], embed(reading)), log_probability, range(reading.answer_length)
+    )
+    seeds = text.weights[None] if columns is None else text.seeds(columns)
+    slopes = precise(seeds).new_zeros(len(seeds), sizes.layers, sizes.heads, device="cpu")
+
+    @contextmanager
+    def gate(_: int) -> Iterator[list[Tensor]]:
+        gates = precise(text.weights.new_ones(sizes.heads)).requires_grad_()
+        with changed_heads(
+            reading.model, lambda _, outputs: outputs * gates[:, None].to(outputs.device)
+        ):
+            yield [gates]
+
+    def take(layer: int, rows: slice, _: Sequence[Tensor], found: Sequence[Tensor]) -> None:
+        slopes[first + rows.start : first + rows.stop, layer] = found[0].cpu()
+
+    for first in range(0, len(seeds), text.most_seeds):
+        for _ in text.backward(seeds[first : first + text.most_seeds], 1, gate, take):
+            pass
+    return slopes
 
 
 @dataclass(frozen=True)

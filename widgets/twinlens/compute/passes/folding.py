@@ -19,7 +19,6 @@ from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.compute.passes.conditions import Conditions, Prefix, observed
 from twinlens.compute.passes.cut import Cut, cut_open
-from twinlens.compute.passes.footprint import check_graph
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.rotary import rotary_of
 from twinlens.compute.passes.targets import Target
@@ -134,13 +133,8 @@ def fold(
 ) -> Folded:
     """`fold_together` of one text with its graph: hidden states and weights are [m, hidden].
 
-    Raises
-    ------
-    MemoryNeededError
-        If the graph does not fit.
+    Whether the graph fits is for the caller to know, see `fits`.
     """
-    patterns = conditions is not None and conditions.patterns is not None
-    check_graph(reading.model, len(embedded), embedded.shape[1], patterns=patterns)
     folded = fold_together(Texts([reading], embedded), target, columns, embedded, conditions)
     return replace(folded, hidden=folded.hidden[0], weights=folded.weights[0])
 
@@ -186,20 +180,23 @@ def fold_together(
     with torch.enable_grad(), rotary_of(model, length), around, opened as at:
         output = architectures.body(model)(inputs_embeds=embedded, use_cache=False, **placed)
         hidden = output.last_hidden_state[:, places]
-    size = max(1, _LOGITS_AT_ONCE // (len(hidden) * int(model.config.vocab_size)))
-    weights = [
-        _head_gradient(texts, target, chosen[place : place + size], hidden[:, place : place + size])
-        for place in range(0, len(chosen), size)
-    ]
+    weights = head_gradient(texts, target, chosen, hidden)
     stored = (conditions.stored if conditions else None) or {}
     if at is None:
-        return Folded(chosen, hidden, torch.cat(weights, dim=1), stored)
-    behind = at.weights(hidden, torch.cat(weights, dim=1))
+        return Folded(chosen, hidden, weights, stored)
+    behind = at.weights(hidden, weights)
     return Folded(chosen, at.states[:, places], behind[:, places], stored)
 
 
+def head_gradient(texts: Texts, target: Target, columns: list[int], hidden: Tensor) -> Tensor:
+    """Gradient of some columns' targets with respect to their hidden states [B, m, hidden]."""
+    size = max(1, _LOGITS_AT_ONCE // (len(hidden) * int(texts.readings[0].model.config.vocab_size)))
+    places = [slice(first, first + size) for first in range(0, len(columns), size)]
+    parts = [_head_gradient(texts, target, columns[part], hidden[:, part]) for part in places]
+    return torch.cat(parts, dim=1)
+
+
 def _head_gradient(texts: Texts, target: Target, columns: list[int], hidden: Tensor) -> Tensor:
-    """Gradient of the targets with respect to the hidden states [B, m, hidden]."""
     with torch.enable_grad():
         states = hidden.detach().requires_grad_()
         scores = precise(architectures.scores(texts.readings[0].model, states))

@@ -64,35 +64,52 @@ def check_footprint(models: Models, length: int, report: Report | None = None) -
         report(0, len(SIDES), f"reading {length} tokens, about {needed / 1e9:.1f} GB of memory")
 
 
-def graph(model: PreTrainedModel, texts: int, length: int, *, patterns: bool = False) -> int:
+def graph(model: PreTrainedModel, texts: int, length: int) -> int:
     """Bytes that wait for the backward passes of one forward pass, the largest one included.
 
     Parameters
     ----------
     texts, length : int
         Texts that are read together, and tokens of each.
-    patterns : bool
-        Whether gradients of all attention patterns are asked for at once.
     """
     shape = sizes(model.config)
     scores = shape.heads * length**2 * 4
-    rest = length * (_HIDDEN * shape.hidden + _INTERMEDIATE * shape.intermediate)
-    layer = (2 if patterns else 1) * scores + rest * model.dtype.itemsize
-    return texts * (shape.layers * layer + _SCORES * scores)
+    return texts * (shape.layers * _layer(model, length) + _SCORES * scores)
 
 
-def check_graph(model: PreTrainedModel, texts: int, length: int, *, patterns: bool = False) -> None:
-    """Make sure that a forward pass with all that its derivatives need fits into memory.
+def fits(model: PreTrainedModel, texts: int, length: int) -> bool:
+    """Whether a forward pass with all that its derivatives need fits into memory."""
+    return graph(model, texts, length) <= free_memory(model.device)
+
+
+def check_layer(model: PreTrainedModel, texts: int, length: int, *, patterns: bool = False) -> None:
+    """Make sure that at least one layer with all that its derivatives need fits into memory.
+
+    Parameters
+    ----------
+    patterns : bool
+        Whether gradients of its attention patterns are asked for.
 
     Raises
     ------
     MemoryNeededError
         If it does not; says what works without derivatives.
     """
-    needed, free = graph(model, texts, length, patterns=patterns), free_memory(model.device)
+    shape = sizes(model.config)
+    scores = shape.heads * length**2 * 4
+    streams = shape.layers * length * shape.hidden * model.dtype.itemsize
+    layer = _layer(model, length) + (_SCORES + (1 if patterns else 0)) * scores
+    needed, free = texts * (streams + layer), free_memory(model.device)
     if needed > free:
         raise MemoryNeededError(
-            f"derivatives over {length} tokens take about {needed / 1e9:.1f} GB beside the "
-            f"weights, but only {free / 1e9:.1f} GB are free: use occlusion, or ablation of heads, "
-            "which take one pass at a time, or shorten the prompt or the answer"
+            f"derivatives over {length} tokens take about {needed / 1e9:.1f} GB beside the weights "
+            f"even layer by layer, but only {free / 1e9:.1f} GB are free: use occlusion, or "
+            "ablation of heads, which take one pass at a time, or shorten the prompt or the answer"
         )
+
+
+def _layer(model: PreTrainedModel, length: int) -> int:
+    """Bytes of one layer and one text that wait for a backward pass."""
+    shape = sizes(model.config)
+    rest = length * (_HIDDEN * shape.hidden + _INTERMEDIATE * shape.intermediate)
+    return shape.heads * length**2 * 4 + rest * model.dtype.itemsize

@@ -5,17 +5,20 @@ Layer-wise relevance rules are left out: their use is restricted by a patent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from twinlens.compute.models import architectures
-from twinlens.compute.passes.conditions import Conditions, hookable, observed
-from twinlens.compute.passes.folding import Folded, embed, fold
+from twinlens.compute.passes.by_layer import ByLayer, read_by_layer
+from twinlens.compute.passes.conditions import current, each_pattern, hookable, observed, under
+from twinlens.compute.passes.folding import Texts, embed
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.targets import Target, log_probability
 from twinlens.compute.saliency.gradients import gradient_columns, slopes
@@ -27,7 +30,7 @@ from twinlens.errors import UnsupportedArchitectureError
 #: Points of the path of integrated gradients.
 PATH_POINTS = 16
 #: Bounds the gradients of attention patterns in memory.
-_NUMBERS_AT_ONCE = 2**26
+_NUMBERS_AT_ONCE = 2**24
 _MOST_COLUMNS = 8
 
 
@@ -44,19 +47,19 @@ _MOST_COLUMNS = 8
     )
 )
 def attention_knockout(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
-    """A column for every backward pass, some together."""
-    columns = np.flatnonzero(wanted().any(axis=0)).tolist()
-    folded, patterns = _fold_with_patterns(reading, columns)
-    numbers = sum(pattern.numel() for pattern in patterns)
-    size = max(1, min(_MOST_COLUMNS, _NUMBERS_AT_ONCE // numbers))
-    while batch := [i for i, column in enumerate(columns) if wanted()[:, column].any()][:size]:
-        seeds = torch.zeros_like(folded.hidden).repeat(len(batch), 1, 1)
-        seeds[range(len(batch)), batch] = folded.weights[batch]
-        drop = sum(
-            knockout(pattern, gradient, reading.prompt_length).sum(dim=-2)
-            for pattern, gradient in _pattern_gradients(folded, patterns, seeds)
-        )
-        yield slice(None), [columns[i] for i in batch], cast(Tensor, drop).T.cpu().numpy()
+    """Columns together, layer by layer."""
+    text, columns = _read_with_patterns(reading, np.flatnonzero(wanted().any(axis=0)).tolist())
+    while batch := [i for i, column in enumerate(columns) if wanted()[:, column].any()]:
+        batch = batch[: text.most_seeds]
+        drop = precise(text.weights).new_zeros(len(batch), reading.prompt_length, device="cpu")
+
+        def take(_: int, seeds: slice, pattern: Tensor, gradient: Tensor, drop: Any = drop) -> None:
+            found = knockout(pattern, gradient, reading.prompt_length).sum(dim=-2)
+            drop[seeds] += found.to(drop.device)
+
+        for _ in _sweep(text, text.seeds(batch), take):
+            yield [], slice(None), np.empty((0, reading.answer_length))
+        yield slice(None), [columns[i] for i in batch], drop.T.numpy()
 
 
 def knockout(pattern: Tensor, gradient: Tensor, rows: int) -> Tensor:
@@ -78,7 +81,14 @@ def knockout(pattern: Tensor, gradient: Tensor, rows: int) -> Tensor:
         weight to the other keys in proportion: to first order that changes the target by the
         negative of a summand.
     """
-    a, g = precise(pattern)[0], precise(gradient)[..., 0, :, :, :]
+    some = max(1, _NUMBERS_AT_ONCE // gradient[..., 0, 0, :, :].numel())
+    parts = torch.split(pattern[0], some), torch.split(gradient[..., 0, :, :, :], some, dim=-3)
+    return torch.cat(
+        [_knockout(precise(a), precise(g), rows) for a, g in zip(*parts, strict=True)], dim=-2
+    )
+
+
+def _knockout(a: Tensor, g: Tensor, rows: int) -> Tensor:
     mean = (a * g).sum(dim=-1, keepdim=True)
     # A query that sees one key only has no other keys to turn to: no first-order effect.
     rest = (1 - a[..., :rows]).clamp_min(1e-6)
@@ -101,34 +111,45 @@ def knockout_by_head(reading: Reading, columns: Sequence[int] | None = None) -> 
         One backward pass. Summed over layers and heads it is the estimate for the tokens.
     """
     chosen = range(reading.answer_length) if columns is None else columns
-    folded, patterns = _fold_with_patterns(reading, list(chosen))
-    pairs = _pattern_gradients(folded, patterns, folded.weights[None])
-    layers = [knockout(pattern, g, reading.prompt_length)[0] for pattern, g in pairs]
-    return torch.stack(layers).cpu().numpy()
+    text, _ = _read_with_patterns(reading, list(chosen))
+    by_layer: dict[int, Tensor] = {}
+
+    def take(layer: int, _: slice, pattern: Tensor, gradient: Tensor) -> None:
+        by_layer[layer] = knockout(pattern, gradient, reading.prompt_length)[0].cpu()
+
+    for _ in _sweep(text, text.weights[None], take):
+        pass
+    return torch.stack([by_layer[layer] for layer in sorted(by_layer)]).numpy()
 
 
-def _fold_with_patterns(reading: Reading, columns: list[int]) -> tuple[Folded, list[Tensor]]:
+def _read_with_patterns(reading: Reading, columns: list[int]) -> tuple[ByLayer, list[int]]:
     model = reading.model
-    patterns: list[Tensor] = []
-    if hookable(model):
-        point = embed(reading).detach().requires_grad_()
-        folded = fold(reading, log_probability, columns, point, Conditions(patterns=patterns))
-    if not patterns:
+    if not hookable(model):
         raise UnsupportedArchitectureError(
             f"cannot be computed: attention patterns of {model.config.model_type!r} models cannot "
             "be reached; use gradient × input or occlusion by replacement instead"
         )
-    return folded, patterns
+    texts = Texts([reading], embed(reading))
+    return read_by_layer(texts, log_probability, columns, patterns=True), columns
 
 
-def _pattern_gradients(
-    folded: Folded, patterns: list[Tensor], seeds: Tensor
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every layer's pattern with its gradients [seeds, 1, heads, S, S]."""
-    gradients = torch.autograd.grad(
-        folded.hidden, patterns, seeds, retain_graph=True, is_grads_batched=True
-    )
-    return zip((pattern.detach() for pattern in patterns), gradients, strict=True)
+def _sweep(
+    text: ByLayer, seeds: Tensor, take: Callable[[int, slice, Tensor, Tensor], None]
+) -> Iterator[None]:
+    """Tell gradients [seeds, 1, heads, S, S] by the pattern of every layer, the last one first."""
+
+    @contextmanager
+    def pattern(_: int) -> Iterator[list[Tensor]]:
+        patterns: list[Tensor] = []
+        with under(replace(current(), patterns=patterns)):
+            yield patterns
+
+    def told(layer: int, rows: slice, patterns: Sequence[Tensor], found: Sequence[Tensor]) -> None:
+        take(layer, rows, patterns[0].detach(), found[0])
+
+    at_once = max(1, min(_MOST_COLUMNS, _NUMBERS_AT_ONCE // text.scores))
+    for _ in text.backward(seeds, at_once, pattern, told):
+        yield
 
 
 @saliency_method(
@@ -226,19 +247,26 @@ def integrate(
     )
 )
 def attention_rollout(reading: Reading, _: Wanted) -> Iterator[Piece]:
-    """Everything at once."""
-    model = reading.model
-    patterns: list[Tensor] = []
+    """Everything at once; of the patterns one layer's at a time."""
+    model, layers = reading.model, 0
+    length = len(reading.ids) - 1
+    flow = torch.eye(length, device=model.device, dtype=torch.float32)
+
+    def mix(weights: Tensor) -> None:
+        nonlocal flow, layers
+        mixed = precise(weights)[0].mean(dim=0).to(flow)
+        flow, layers = (mixed @ flow + flow) / 2, layers + 1
+
     if hookable(model):
-        with torch.no_grad(), observed(model, Conditions(patterns=patterns)):
-            architectures.body(model)(reading.read, use_cache=False)
-    if len(patterns) != len(architectures.layers(model)):
+        token = each_pattern.set(mix)
+        try:
+            with torch.no_grad(), observed(model):
+                architectures.body(model)(reading.read, use_cache=False)
+        finally:
+            each_pattern.reset(token)
+    if layers != len(architectures.layers(model)):
         raise UnsupportedArchitectureError(
             f"cannot be computed: attention patterns of {model.config.model_type!r} models cannot "
             "be reached"
         )
-    flow = torch.eye(patterns[0].shape[-1], device=patterns[0].device)
-    for pattern in patterns:
-        mixed = precise(pattern)[0].mean(dim=0).to(flow.dtype)
-        flow = (mixed @ flow + flow) / 2
     yield slice(None), slice(None), flow[reading.positions, : reading.prompt_length].T.cpu().numpy()

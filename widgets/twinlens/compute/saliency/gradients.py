@@ -13,10 +13,11 @@ from typing import TypeAlias, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import has_forward_mode
+from twinlens.compute.passes.by_layer import read_by_layer
 from twinlens.compute.passes.conditions import Conditions, Prefix, hookable, observed
 from twinlens.compute.passes.cut import states_at_cut
 from twinlens.compute.passes.folding import (
@@ -28,7 +29,7 @@ from twinlens.compute.passes.folding import (
     fold_together,
     segments,
 )
-from twinlens.compute.passes.footprint import check_graph
+from twinlens.compute.passes.footprint import fits
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.rotary import rotary_of
 from twinlens.compute.passes.targets import Target, contrast, log_probability, logit, probability
@@ -196,16 +197,34 @@ def _columns(
     texts: Texts, wanted: Wanted, target: Target, reduce: Callable[[Tensor], Tensor]
 ) -> Iterator[TextsPiece]:
     columns = np.flatnonzero(wanted().any(axis=0)).tolist()
-    if columns:
-        length = texts.prompt_length + columns[-1]
-        check_graph(texts.readings[0].model, len(texts.embedded), length)
+    model, size = texts.readings[0].model, _columns_at_once(texts)
+    if columns and not fits(model, len(texts.embedded), texts.prompt_length + columns[-1]):
+        yield from _columns_by_layer(texts, wanted, target, columns, reduce)
+        return
     prompts = texts.prompts.clone().requires_grad_()
-    size = _columns_at_once(texts)
     for folded in _pieces(texts, target, columns, prompts):
         now = folded.columns
         while batch := [i for i, column in enumerate(now) if wanted()[:, column].any()][:size]:
             values = reduce(precise(backward(folded, prompts, batch)))
             yield slice(None), [now[i] for i in batch], values.permute(1, 2, 0)
+
+
+def _columns_by_layer(
+    texts: Texts,
+    wanted: Wanted,
+    target: Target,
+    columns: list[int],
+    reduce: Callable[[Tensor], Tensor],
+) -> Iterator[TextsPiece]:
+    """Where no graph of all layers fits."""
+    text = read_by_layer(texts, target, columns)
+    while batch := [i for i, column in enumerate(columns) if wanted()[:, column].any()]:
+        batch = batch[: text.most_seeds]
+        for _, gradients in text.backward(text.seeds(batch), _columns_at_once(texts)):
+            # Others get through between two layers, and work can be stopped there.
+            yield [], slice(None), gradients.new_zeros(len(texts.embedded), 0, wanted().shape[1])
+        values = reduce(precise(gradients[:, :, : texts.prompt_length]))
+        yield slice(None), [columns[i] for i in batch], values.permute(1, 2, 0)
 
 
 def _pieces(texts: Texts, target: Target, columns: list[int], prompts: Tensor) -> Iterator[Folded]:
@@ -220,9 +239,15 @@ def _pieces(texts: Texts, target: Target, columns: list[int], prompts: Tensor) -
 def summed_gradient(reading: Reading, target: Target = log_probability) -> Array:
     """Gradient times input of the target summed over the answer: one backward pass, shape [N]."""
     point = embed(reading).detach().requires_grad_()
-    folded = fold(reading, target, range(reading.answer_length), point)
-    (gradient,) = torch.autograd.grad(folded.hidden, point, folded.weights)
-    effect = (precise(gradient) * precise(point.detach()))[0, : reading.prompt_length].sum(dim=-1)
+    texts, columns = Texts([reading], point.detach()), range(reading.answer_length)
+    if fits(reading.model, *point.shape[:2]):
+        folded = fold(reading, target, columns, point)
+        (gradient,) = torch.autograd.grad(folded.hidden, point, folded.weights)
+    else:
+        text = read_by_layer(texts, target, columns)
+        for _, gradients in text.backward(text.weights[None], 1):
+            gradient = gradients[0]
+    effect = (precise(gradient) * precise(texts.embedded))[0, : reading.prompt_length].sum(dim=-1)
     return _finite(effect, reading, target).cpu().numpy()
 
 
@@ -255,24 +280,11 @@ def _finite(values: Tensor, reading: Reading, target: Target) -> Tensor:
 
 def _first_bad_layer(reading: Reading, target: Target) -> int | None:
     """The last layer whose input has no finite gradient: backward passes start at the end."""
-    bad: list[int] = []
-    point = embed(reading).detach().requires_grad_()
-    handles = []
-    for layer, module in enumerate(architectures.layers(reading.model)):
-
-        def watch(_: nn.Module, arguments: tuple[Tensor, ...], layer: int = layer) -> None:
-            arguments[0].register_hook(  # type: ignore[no-untyped-call]
-                lambda gradient: None if torch.isfinite(gradient).all() else bad.append(layer)
-            )
-
-        handles.append(module.register_forward_pre_hook(watch))
-    try:
-        folded = fold(reading, target, range(reading.answer_length), point)
-        torch.autograd.grad(folded.hidden, point, folded.weights)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return max(bad, default=None)
+    text = read_by_layer(Texts([reading], embed(reading)), target, range(reading.answer_length))
+    for layer, gradients in text.backward(text.weights[None], 1):
+        if not torch.isfinite(gradients).all():
+            return layer if layer >= 0 else None
+    return None
 
 
 def gradient_method(
