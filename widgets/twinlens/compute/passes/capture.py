@@ -16,6 +16,7 @@ from twinlens.compute.passes.again import LayersAgain, ModelAgain, NeuronsAgain,
 from twinlens.compute.passes.decoding import not_finite
 from twinlens.compute.passes.listening import listening, rows_of
 from twinlens.compute.passes.patterns import Patterns
+from twinlens.compute.passes.room import room
 from twinlens.compute.passes.rotary import rotary_of
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
@@ -30,7 +31,7 @@ KEPT = 2**28
 
 @dataclass(frozen=True)
 class Capture:
-    """What one model did with one text of T tokens, M of them its answer; tensors on the CPU.
+    """What one model did with one text of T tokens, M of them its answer; tensors in `room`.
 
     Attributes
     ----------
@@ -98,7 +99,7 @@ def capture(
         if name in counts:
             # One array from the start: many small ones would leave holes in memory.
             if name not in captured:
-                captured[name] = tensor.new_full((counts[name], *tensor.shape), torch.nan)
+                captured[name] = room((counts[name], *tensor.shape), torch.float32).fill_(torch.nan)
             captured[name][next(places[name])] = tensor
 
     def put(weights: Tensor) -> None:

@@ -10,6 +10,7 @@ from twinlens.compute.models.architectures import sizes
 from twinlens.compute.models.checks import free_memory
 from twinlens.compute.models.models import Models
 from twinlens.compute.passes.capture import KEPT
+from twinlens.compute.passes.room import in_file
 from twinlens.contract.words import SIDES
 from twinlens.errors import MemoryNeededError
 from twinlens.support.progress import Report
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _HIDDEN, _INTERMEDIATE = 6, 3
 #: From here on it is said before a pass.
 _WORTH_SAYING = 10**9
+#: Larger graphs are not kept, whatever is free: layer by layer takes but one more pass.
+_LARGEST_GRAPH = 2**30
 #: Arrays of all scores of a layer that an attention block has at once.
 _SCORES = 3
 
@@ -36,12 +39,13 @@ def footprint(models: Models, length: int) -> int:
     """
     shape = models.sizes
     # Heads, attention, feed-forward and residual stream in float32; see `capture`.
-    kept = 4 * shape.layers * length * 4 * shape.hidden
+    arrays = [4 * shape.layers * length * shape.hidden] * 4
     for large in (
         shape.layers * shape.heads * length * (length + 1),
         shape.layers * length * shape.intermediate * 4,
     ):
-        kept += large if models.memory == "sequential" or large <= KEPT else 0
+        arrays += [large] if models.memory == "sequential" or large <= KEPT else []
+    kept = sum(size for size in arrays if not in_file(size))
     return len(SIDES) * kept + _SCORES * shape.heads * length**2 * 4
 
 
@@ -78,8 +82,8 @@ def graph(model: PreTrainedModel, texts: int, length: int) -> int:
 
 
 def fits(model: PreTrainedModel, texts: int, length: int) -> bool:
-    """Whether a forward pass with all that its derivatives need fits into memory."""
-    return graph(model, texts, length) <= free_memory(model.device)
+    """Whether a forward pass with all that its derivatives need is to be kept in memory."""
+    return graph(model, texts, length) <= min(_LARGEST_GRAPH, free_memory(model.device))
 
 
 def check_layer(model: PreTrainedModel, texts: int, length: int, *, patterns: bool = False) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from twinlens.compute.passes.room import room
+
 
 class Patterns:
     """Patterns of every head; ``patterns[layer]`` and ``patterns[layer, head]`` unpack them.
@@ -28,7 +30,7 @@ class Patterns:
     def __init__(
         self, layers: int, heads: int, length: int, dtype: torch.dtype = torch.float16
     ) -> None:
-        self.packed = torch.zeros(layers, heads, length * (length + 1) // 2, dtype=dtype)
+        self.packed = room((layers, heads, length * (length + 1) // 2), dtype)
         self.length = length
         self._seen = torch.ones(length, length, dtype=torch.bool).tril()
 
