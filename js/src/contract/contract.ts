@@ -178,16 +178,21 @@ export interface Carried {
   random: number[];
 }
 
-/** Base with random noise on all of its weights, as long as tuned's update in all. */
-export interface Noised {
-  kl: number[];
-  certain: number | null;
+/** A block of base: its share of all ``weights``, and the ``length`` of what tuned adds to them. */
+export interface ChangedBlock {
+  kind: string;
+  layer: number;
+  weights: number;
+  length: number;
 }
 
-/** What models predict whose weights moved and that learned nothing. */
+/** How far the update moves base's predictions, and how far one would that learned nothing. */
 export interface Null {
-  noise: Noised[];
+  fraction: number;
+  update: number[];
+  scrambled: number[][];
   rounding: number[];
+  changed: ChangedBlock[];
 }
 
 /** One thing that tuning changed, or did not, for this prompt. */
@@ -350,7 +355,7 @@ export const keys = {
   hiddenSegments: (): Key<HiddenSegment[]> => "segments",
   /** What the weights and what the chat template add to each answer token, nats. */
   template: (): Key<TemplateEffects> => "template",
-  /** What noise as long as the update does to the predictions: findings have to exceed it. */
+  /** How far the update moves predictions beside the same with its signs drawn anew. */
   null: (): Key<Null> => "null",
   /** Which parts of tuned carry the difference of the predictions: measured as a set. */
   carried: (answerToken: number | "answer"): Key<Carried> => `carried/${answerToken}`,

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from twinlens.contract import blocks
 from twinlens.contract.wire import Value
 from twinlens.errors import MemoryNeededError
-from twinlens.measures.findings import Findings, distinguishable, findings
+from twinlens.measures.chance import distinguishable, p_value
+from twinlens.measures.findings import Findings, findings
 from twinlens.support.progress import Report
 
 from tests.support.made_up import MadeUpTrace, manifest
@@ -27,12 +29,19 @@ def step(kl: float, entropy: float = 0.0) -> dict[str, Any]:
     return {"base": {**side, "logprob": -kl}, "tuned": side, "kl": kl, "kl_back": kl, "shift": ""}
 
 
-def draw(kl: float, certain: float | None = None) -> dict[str, Any]:
-    return {"kl": [kl] * M, "certain": certain}
-
-
-def noise(*draws: dict[str, Any]) -> Any:
-    return {"noise": list(draws), "rounding": [1e-6] * M}
+def null(times: float, *, places: int = 0) -> Any:
+    """Predictions that moved so many times as far as under the draws; so many blocks changed."""
+    drawn = [[1e-4 * (1 + draw / 10)] * M for draw in range(9)]
+    return {
+        "fraction": 0.25,
+        "update": [1.4e-4 * times**2] * M,
+        "scrambled": drawn,
+        "rounding": [1e-6] * M,
+        "changed": [
+            {"kind": "feed_forward", "layer": layer, "weights": 0.2, "length": length}
+            for layer, length in enumerate([0.3] * places + [0.0] * (4 - places))
+        ],
+    }
 
 
 class Planted(MadeUpTrace):
@@ -50,32 +59,49 @@ class Planted(MadeUpTrace):
 
 
 @pytest.mark.parametrize(
-    ("kl", "entropy", "draws", "expected"),
+    ("kl", "found", "expected"),
     [
-        (0.0, 0.0, [draw(0.0)], False),
-        (1e-4, 0.0, [draw(0.0)], False),
-        (1.0, 1.0, [draw(0.1), draw(0.4)], True),
-        (1.0, 1.0, [draw(0.1), draw(0.6)], False),
-        # Noise that destroys the model leaves it uncertain; tuning does not.
-        (3.0, 0.1, [draw(4.5, -0.4), draw(2.0, 0.6)], True),
-        (3.0, 2.9, [draw(4.5, -0.4)], False),
-        (3.0, 0.1, [draw(4.5, 2.5)], False),
-        (3.0, 0.1, [draw(4.5)], False),
+        (0.0, null(30), False),
+        (1e-4, null(30), False),
+        (1.0, null(30), True),
+        (1.0, null(1.1), False),
+        (1.0, null(1.1, places=2), True),
+        (1.0, null(1.1, places=3), False),
+        (1.0, null(30) | {"rounding": [0.6] * M}, False),
     ],
 )
-def test_a_pair_is_told_from_noise(
-    kl: float, entropy: float, draws: list[Any], expected: bool
-) -> None:
-    assert distinguishable([step(kl, entropy)] * M, noise(*draws)) is expected
+def test_a_pair_is_told_from_noise(kl: float, found: Any, expected: bool) -> None:
+    assert distinguishable([step(kl)] * M, found) is expected
+
+
+def test_the_chance_is_that_of_a_t_test() -> None:
+    found = null(1.3)
+    drawn = [np.log(np.sqrt(kl).sum()) for kl in found["scrambled"]]
+    own = np.log(np.sqrt(found["update"]).sum())
+    # A draw more, of equal spread: the t-test of two groups of which one has one member.
+    expected = stats.ttest_ind([own], drawn, alternative="greater").pvalue
+    assert p_value(found["update"], found["scrambled"]) == pytest.approx(expected)
 
 
 def test_what_is_not_told_from_noise_is_one_sentence() -> None:
-    planted = {blocks.null(): noise(draw(2.0)), blocks.answer_steps(): [step(1.0, 1.0)] * M}
+    planted = {blocks.null(): null(1.0), blocks.answer_steps(): [step(1.0)] * M}
     (only,) = findings(Planted(planted))
     assert only["kind"] == "nothing"
     assert only["title"] == "Nothing here is distinguishable from no tuning."
-    assert "5.0 nats" in only["text"][0][1]
-    assert "10.0 nats" in only["text"][0][1]
+    assert only["text"][0][1] == (
+        "The predictions differ by 5.0 nats. A quarter of the update moves predictions 1.0 times "
+        "as far as the same with its signs drawn anew."
+    )
+
+
+def test_an_update_of_few_places_names_them() -> None:
+    planted = copying(4) | {blocks.null(): null(1.0, places=2)}
+    found = {one["kind"]: one for one in findings(Planted(planted))}
+    assert str_of([found["place"]]) == (
+        "Only the feed-forward of layer 0 and the feed-forward of layer 1 were changed. They hold "
+        "40 % of the weights and moved by 30 % and 30 % of their length; all others are the same "
+        "in base and tuned. [exact, from weights]"
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +131,7 @@ def copying(words: int) -> dict[str, Any]:
     return {
         blocks.saliency("tuned", "occlusion"): effects,
         blocks.saliency("base", "occlusion"): flat,
-        blocks.null(): noise(draw(0.01)),
+        blocks.null(): null(30),
         blocks.answer_steps(): [step(0.1), step(2.0), step(3.0), step(0.0), step(0.0)],
     }
 
@@ -115,7 +141,8 @@ def test_copies_are_named_with_the_words_and_the_chance() -> None:
     text = str_of([found["copies"]])
     assert text.startswith(
         "Tuned copies. THE, SMALL, DOG and SLEEPS each rest most on the same word of the prompt "
-        "in tuned, none of these four words in base. [measured; by chance p "
+        "in tuned, none of these four words in base. In four it is the word that gained most from "
+        "base to tuned. [measured; by chance p "
     )
     assert found["copies"]["panel"] == "saliency"
     assert found["parts"]["title"] == "The answers part at the second token."
@@ -125,6 +152,14 @@ def test_copies_are_named_with_the_words_and_the_chance() -> None:
 
 def test_one_copied_word_of_four_may_be_chance() -> None:
     assert "copies" not in {one["kind"] for one in findings(Planted(copying(1)))}
+
+
+def test_a_word_that_gained_elsewhere_is_no_copy() -> None:
+    planted = copying(4)
+    base = planted[blocks.saliency("base", "occlusion")].copy()
+    base[9:13] = 4.9
+    planted[blocks.saliency("base", "occlusion")] = base
+    assert "copies" not in {one["kind"] for one in findings(Planted(planted))}
 
 
 def carrying(**changes: Any) -> dict[str, Any]:

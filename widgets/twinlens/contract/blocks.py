@@ -65,7 +65,7 @@ def template() -> None:
 
 @block("null", forms.Null, shared=True)
 def null() -> None:
-    """What noise as long as the update does to the predictions: findings have to exceed it."""
+    """How far the update moves predictions beside the same with its signs drawn anew."""
 
 
 @block("carried/{answer_token|answer}", forms.Carried, shared=True)

@@ -153,26 +153,32 @@ class Carried(TypedDict):
     random: list[float]
 
 
-class Noised(TypedDict):
-    """Base with random noise on all of its weights, as long as tuned's update in all.
+class ChangedBlock(TypedDict):
+    """A block of base: its share of all ``weights``, and the ``length`` of what tuned adds to them.
 
-    ``kl`` to base at each answer token, nats; ``certain`` is the mean of KL less
-    entropy over the answer that the noised model gives itself, None where the model is not small.
+    ``kind`` and ``layer`` as in `Part`; the length is that of the weights times this.
     """
 
-    kl: list[float]
-    certain: float | None
+    kind: str
+    layer: int
+    weights: float
+    length: float
 
 
 class Null(TypedDict):
-    """What models predict whose weights moved and that learned nothing.
+    """How far the update moves base's predictions, and how far one would that learned nothing.
 
-    ``noise`` are some draws of noise; ``rounding`` is KL of tuned, rounded to bfloat16, to tuned,
-    at each answer token, nats.
+    ``update`` is KL of base plus a ``fraction`` of the update to base, at each answer token, in
+    nats; ``scrambled`` the same with the sign of every entry of the update drawn anew, a list for
+    each draw. The fraction is so small that no draw breaks the model. ``rounding`` is KL of tuned,
+    rounded to bfloat16, to tuned; ``changed`` are all blocks of base with how far they were moved.
     """
 
-    noise: list[Noised]
+    fraction: float
+    update: list[float]
+    scrambled: list[list[float]]
     rounding: list[float]
+    changed: list[ChangedBlock]
 
 
 #: A piece of a sentence and what it is: "" for plain words, ``base``, ``tuned``, ``token``.

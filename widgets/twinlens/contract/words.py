@@ -66,6 +66,7 @@ FINDINGS: tuple[str, ...] = (
     "nothing",
     "copies",
     "parts",
+    "place",
     "segments",
     "carries",
     "kept",

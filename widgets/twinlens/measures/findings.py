@@ -1,8 +1,7 @@
 """What tuning changed for a prompt, in plain sentences; none that its null does not allow.
 
-Nothing is said of the pair unless its predictions differ from base's by more than those of base
-with random noise as long as the update (`distinguishable`); each sentence then has a test of its
-own.
+Nothing is said of a pair that is not told from one that learned nothing (`distinguishable`); each
+sentence then has a test of its own.
 """
 
 from __future__ import annotations
@@ -28,20 +27,21 @@ from twinlens.contract.forms import (
 )
 from twinlens.contract.words import EXACT, SELECTION_DEFAULTS, SIDES, Side
 from twinlens.errors import MemoryNeededError, UnknownBlockError
+from twinlens.measures.chance import (
+    changed_places,
+    distinguishable,
+    p_value,
+    times_as_far,
+)
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
-#: How far above the largest draw of noise KL has to be, as a factor; and KL less entropy, in nats
-#: per token.
-_FACTOR, _NATS = 2.0, 0.5
-#: Nats below which models predict the same: several times the rounding of their sums.
-_FLOOR = 1e-3
 #: Chance a copying sentence may have, shared by all kinds of findings.
-_LEVEL = 0.05 / 5
+_LEVEL = 0.05 / 7
 #: Nats from which a segment is said to cost, and by which the costs of two models differ.
 _COST = 1.0
-#: Sentences that are said at most.
-_MOST = 5
+#: Sentences that are said at most; blocks that are named as the only ones changed.
+_MOST, _PLACES = 5, 4
 _NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -70,7 +70,8 @@ def findings(trace: Trace, report: Report | None = None) -> list[Finding]:
         return [_not_distinguishable(steps, null)]
     sentences = [
         _copies(trace, report),
-        _parts(trace, steps),
+        _parts(trace, steps, null),
+        _place(null),
         _segments(trace, report),
         _carries(trace, report),
         _kept(trace, report),
@@ -79,36 +80,25 @@ def findings(trace: Trace, report: Report | None = None) -> list[Finding]:
     return [sentence for sentence in sentences if sentence is not None][:_MOST]
 
 
-def distinguishable(steps: Sequence[AnswerStep], null: Null) -> bool:
-    """Whether tuned's predictions differ from base's more than noise as long as the update does.
-
-    Either KL(tuned || base) over the answer is twice that of the largest draw; or, where the
-    update of a small model is so long that noise of its length destroys it, KL less entropy per
-    token is larger than that of any draw on its own answer: noise makes predictions other, but
-    not certain.
-    """
-    kl = sum(step["kl"] for step in steps)
-    draws = [sum(draw["kl"]) for draw in null["noise"]]
-    if kl <= max(_FLOOR * len(steps), _FACTOR * sum(null["rounding"])):
-        return False
-    if kl > _FACTOR * max(draws):
-        return True
-    certain = float(np.mean([step["kl"] - step["tuned"]["entropy"] for step in steps]))
-    chance = [draw["certain"] for draw in null["noise"]]
-    if any(value is None for value in chance):
-        return False
-    return certain > max(0.0, *cast("list[float]", chance)) + _NATS
-
-
 def _not_distinguishable(steps: Sequence[AnswerStep], null: Null) -> Finding:
     kl = sum(step["kl"] for step in steps)
-    noise = max(sum(draw["kl"]) for draw in null["noise"])
     return _nothing(
         "Nothing here is distinguishable from no tuning.",
-        f"The predictions differ by {_nats(kl)}; noise as long as the update makes up to "
-        f"{_nats(noise)}.",
-        f"{len(null['noise'])} draws of noise",
+        f"The predictions differ by {_nats(kl)}. {_beside_chance(null)}.",
+        _drawn(null),
     )
+
+
+def _beside_chance(null: Null) -> str:
+    return (
+        f"{_fraction(null['fraction'])} moves predictions {times_as_far(null):.1f} times as far as "
+        "the same with its signs drawn anew"
+    )
+
+
+def _drawn(null: Null) -> str:
+    p = p_value(null["update"], null["scrambled"])
+    return f"p {_p(p)}, {len(null['scrambled'])} draws of its signs"
 
 
 def _copies(trace: Trace, report: Report | None) -> Finding | None:
@@ -119,34 +109,47 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
     able = [i for i, word in enumerate(answer) if word and word in prompt]
     if not able:
         return None
-    copied: dict[Side, list[int]] = {}
-    for side in SIDES:
-        effects = trace.array(blocks.saliency(side, EXACT), report)
-        best = effects.argmax(axis=0)
-        copied[side] = [
-            i for i in able if effects[best[i], i] > _COST and prompt[best[i]] == answer[i]
-        ]
-    # By chance any word of the prompt would be the one that matters most.
+    effects = {side: trace.array(blocks.saliency(side, EXACT), report) for side in SIDES}
+
+    def on_itself(nats: np.ndarray) -> list[int]:
+        best = nats.argmax(axis=0)
+        return [i for i in able if nats[best[i], i] > _COST and prompt[best[i]] == answer[i]]
+
+    base, tuned = (on_itself(effects[side]) for side in SIDES)
+    gained = on_itself(effects["tuned"] - effects["base"])
+    # By chance any word of the prompt would be the one that matters, or that gained, most.
     chance = float(np.mean([prompt.count(answer[i]) / len(prompt) for i in able]))
-    test = stats.binomtest(len(copied["tuned"]), len(able), chance, alternative="greater")
-    if float(test.pvalue) > _LEVEL or len(copied["tuned"]) <= len(copied["base"]):
+    p, paired = (_above(len(found), len(able), chance) for found in (tuned, gained))
+    if max(p, paired) > _LEVEL or len(tuned) <= len(base):
         return None
-    words = _listed([m.answers["tuned"].tokens[i].text.strip() for i in copied["tuned"]], "token")
+    words = _listed([m.answers["tuned"].tokens[i].text.strip() for i in tuned], "token")
     return _finding(
         "copies",
         "Tuned copies.",
         [
             *words,
-            ("", " each rest most on the same word of the prompt in "),
+            ("", f" {_each_rests(len(tuned))} most on the same word of the prompt in "),
             ("tuned", "tuned"),
-            ("", f", {_number(len(copied['base']))} of these {_number(len(able))} words in "),
+            ("", f", {_number(len(base))} of these {_number(len(able))} words in "),
             ("base", "base"),
+            ("", f". In {_number(len(gained))} it is the word that gained most from "),
+            ("base", "base"),
+            ("", " to "),
+            ("tuned", "tuned"),
             ("", "."),
         ],
-        f"measured; by chance p {_p(float(test.pvalue))}",
+        f"measured; by chance p {_p(p)}, word by word against base p {_p(paired)}",
         "saliency",
-        token=m.prompt_length + max(copied["tuned"], key=lambda i: _gain(trace, i)),
+        token=m.prompt_length + max(tuned, key=lambda i: _gain(trace, i)),
     )
+
+
+def _above(found: int, asked: int, chance: float) -> float:
+    return float(stats.binomtest(found, asked, chance, alternative="greater").pvalue)
+
+
+def _each_rests(count: int) -> str:
+    return "each rest" if count > 1 else "rests"
 
 
 def _gain(trace: Trace, answer_token: int) -> float:
@@ -156,8 +159,8 @@ def _gain(trace: Trace, answer_token: int) -> float:
     return float(tuned[place] - max(base[place], 0))
 
 
-def _parts(trace: Trace, steps: Sequence[AnswerStep]) -> Finding:
-    """Where the answers part."""
+def _parts(trace: Trace, steps: Sequence[AnswerStep], null: Null) -> Finding:
+    """Where the answers part, and how far that is from chance."""
     m = trace.manifest
     kl = np.array([step["kl"] for step in steps])
     first = next((i for i, step in enumerate(steps) if step["kl"] > _COST), int(kl.argmax()))
@@ -176,11 +179,36 @@ def _parts(trace: Trace, steps: Sequence[AnswerStep]) -> Finding:
             ("tuned", "tuned"),
             ("", f" {_percent(steps[first]['tuned']['logprob'])}. In all {_nats(float(kl.sum()))}"),
             *([("", ", most at "), *_listed([_shown(tokens[i].text) for i in largest], "token")]),
-            ("", "."),
+            ("", f". {_beside_chance(null)}."),
         ],
-        "measured: KL(tuned ‖ base)",
+        f"measured: KL(tuned ‖ base); {_drawn(null)}",
         "saliency",
         token=m.prompt_length + first,
+    )
+
+
+def _place(null: Null) -> Finding | None:
+    """Where the weights were changed, if not all over."""
+    places = changed_places(null)
+    if not 0 < len(places) <= _PLACES:
+        return None
+    names = _and([_name(place["kind"], place["layer"]) for place in places])
+    they = "They hold" if len(places) > 1 else "It holds"
+    share = _share(sum(place["weights"] for place in places))
+    lengths = _and([_share(place["length"]) for place in places])
+    return _finding(
+        "place",
+        f"Only {names} {'were' if len(places) > 1 else 'was'} changed.",
+        [
+            ("", f"{they} {share} of the weights and moved by {lengths} of their length; "),
+            ("", "all others are the same in "),
+            ("base", "base"),
+            ("", " and "),
+            ("tuned", "tuned"),
+            ("", "."),
+        ],
+        "exact, from weights",
+        "carried",
     )
 
 
@@ -244,7 +272,8 @@ def _carries(trace: Trace, report: Report | None) -> Finding | None:
     also: list[Run] = []
     if carried["weights"] and carried["weights"][0]["share"] >= carried["goal"]:
         alone = carried["weights"][0]
-        also = [("", f" The weights of {_name(alone)} alone make {_share(alone['share'])} of it.")]
+        name, share = _name(alone["kind"], alone["layer"]), _share(alone["share"])
+        also = [("", f" The weights of {name} alone make {share} of it.")]
     return _finding(
         "carries",
         f"{count.capitalize()} part{'s' * (len(parts) > 1)} of {carried['count']} "
@@ -280,9 +309,9 @@ def _together(parts: Sequence[Part], layers: int) -> str:
     return text[0].upper() + text[1:]
 
 
-def _name(part: Part) -> str:
-    kind = part["kind"].replace("_", "-")
-    return f"{kind} of layer {part['layer']}" if part["layer"] >= 0 else kind
+def _name(kind: str, layer: int) -> str:
+    kind = kind.replace("_", "-")
+    return f"the {kind} of layer {layer}" if layer >= 0 else f"the {kind}"
 
 
 def _kept(trace: Trace, report: Report | None) -> Finding | None:
@@ -430,6 +459,12 @@ def _percent(logprob: float) -> str:
 
 def _share(value: float) -> str:
     return f"{round(100 * value)} %"
+
+
+def _fraction(value: float) -> str:
+    """How much of the update: it is halved some times, or whole."""
+    names = {1: "The update", 2: "Half of the update", 4: "A quarter of the update"}
+    return names.get(round(1 / value), f"1/{round(1 / value)} of the update")
 
 
 def _p(value: float) -> str:

@@ -1,19 +1,21 @@
-"""Noise as long as the update: its length, its place, and that nothing of it stays."""
+"""The update with its signs drawn anew: what it keeps, and that nothing of it stays."""
 
 from __future__ import annotations
 
-import math
+import copy
 from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
-from twinlens.compute.exchange.null import FEW_DRAWS, _noise, changed_weights, noise_lengths, null
+from twinlens.compute.exchange.changed import changed_weights
+from twinlens.compute.exchange.null import DRAWS, _moved, _signs, null, update_of
 from twinlens.contract.words import SIDES
+from twinlens.measures.chance import LEVEL, changed_places, p_value, times_as_far
 
 from tests.support import tiny
-from tests.support.saliency import ANSWER, IDS, reading
+from tests.support.saliency import IDS, reading
 
 FREE = {side: nullcontext() for side in SIDES}
 
@@ -46,27 +48,77 @@ def test_the_weights_of_a_pass_are_changed_and_put_back(tied: bool) -> None:
             np.testing.assert_allclose(model(ids).logits, expected, atol=1e-4)
 
 
-def test_noise_is_as_long_as_the_update_and_the_same_each_time() -> None:
+def test_the_update_keeps_its_entries_and_its_places_but_for_signs() -> None:
     base = tiny.model("llama")
     tuned = tiny.tuned_copy(base)
-    lengths = noise_lengths(base, tuned, FREE)
-    pairs = zip(base.parameters(), tuned.parameters(), strict=True)
-    update = torch.cat([(other - own).detach().ravel() for own, other in pairs])
-    assert math.hypot(*lengths.values()) == pytest.approx(float(update.norm()), rel=1e-5)
-    name, weight = next(iter(base.named_parameters()))
-    whole = torch.cat([own.detach().ravel() for own in base.parameters()])
-    share = float(weight.detach().norm() / whole.norm())
-    assert lengths[name] == pytest.approx(float(update.norm()) * share, rel=1e-5)
-    change = _noise(lengths, 3)
-    noised = change(name, weight.detach())
-    assert float((noised - weight).detach().norm()) == pytest.approx(lengths[name], rel=1e-4)
-    assert torch.equal(noised, change(name, weight.detach()))
-    assert not torch.equal(noised, _noise(lengths, 4)(name, weight.detach()))
+    update = update_of(base, tuned, FREE)
+    theirs = dict(tuned.named_parameters())
+    for name, weight in base.named_parameters():
+        added = theirs[name].detach() - weight.detach()
+        drawn = [_moved(update, draw, 0.5)(name, weight.detach()) for draw in (3, 3, 4)]
+        assert torch.equal(drawn[0], drawn[1])
+        if added.any():
+            assert not torch.equal(drawn[0], drawn[2])
+        torch.testing.assert_close((drawn[0] - weight).abs(), 0.5 * added.abs(), atol=1e-6, rtol=0)
+        whole = _moved(update, None, 1.0)(name, weight.detach())
+        torch.testing.assert_close(whole, theirs[name].detach())
 
 
-def test_a_model_beside_itself_has_no_noise() -> None:
+def test_signs_fall_either_way() -> None:
+    positive = _signs("a", torch.zeros(100, 100), 0).float().mean()
+    assert float(positive) == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_noise_is_one_draw_among_the_others(seed: int) -> None:
+    base = tiny.model("llama")
+    tuned = copy.deepcopy(base)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in tuned.parameters():
+            weight += torch.randn(weight.shape, generator=generator) * 0.02
+    found = null(reading(base), reading(tuned), FREE)
+    assert changed_places(found) == []
+    assert p_value(found["update"], found["scrambled"]) > LEVEL
+    assert 0.5 < times_as_far(found) < 2
+
+
+def test_an_update_that_points_somewhere_is_not() -> None:
+    base = tiny.model("llama")
+    tuned = copy.deepcopy(base)
+    ids = torch.tensor([IDS])
+    steps = torch.optim.Adam(tuned.parameters(), lr=3e-3)
+    for _ in range(5):
+        steps.zero_grad()
+        tuned(ids, labels=ids).loss.backward()
+        steps.step()
+    found = null(reading(base), reading(tuned), FREE)
+    assert p_value(found["update"], found["scrambled"]) < LEVEL
+    assert np.mean(found["scrambled"]) < 0.01
+
+
+def test_a_change_of_one_place_is_told_by_its_place() -> None:
+    base = tiny.model("llama")
+    tuned = copy.deepcopy(base)
+    with torch.no_grad():
+        tuned.model.layers[1].self_attn.o_proj.weight *= 1.5
+    found = null(reading(base), reading(tuned), FREE)
+    (place,) = changed_places(found)
+    assert (place["kind"], place["layer"]) == ("attention", 1)
+    own = [weight.detach() for weight in base.model.layers[1].self_attn.parameters()]
+    own.append(base.model.layers[1].input_layernorm.weight.detach())
+    count = sum(weight.numel() for weight in own)
+    assert place["weights"] == pytest.approx(count / base.num_parameters())
+    length = torch.cat([weight.ravel() for weight in own]).norm()
+    out = base.model.layers[1].self_attn.o_proj.weight.detach().norm()
+    assert place["length"] == pytest.approx(float(0.5 * out / length), rel=1e-4)
+
+
+def test_a_model_beside_itself_does_not_move() -> None:
     model = tiny.model("llama")
     found = null(reading(model), reading(model), FREE)
-    assert len(found["noise"]) == FEW_DRAWS
-    assert all(draw["kl"] == pytest.approx([0] * ANSWER, abs=1e-9) for draw in found["noise"])
+    assert len(found["scrambled"]) == DRAWS
+    assert np.abs([found["update"], *found["scrambled"]]).max() < 1e-9
+    assert p_value(found["update"], found["scrambled"]) == 1
+    assert changed_places(found) == []
     assert 0 < max(found["rounding"]) < 0.1

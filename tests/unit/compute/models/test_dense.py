@@ -109,7 +109,7 @@ def test_weights_are_unpacked_in_every_block(traced: Any, plain: LiveTrace) -> N
     trace = traced(PackedLinear)
     for key in (*OF_WEIGHTS, "saliency/tuned/gradient_x_input", "heads/effect/tuned/answer"):
         alike(trace.block(key), plain.block(key))
-    with pytest.raises(UnsupportedArchitectureError, match="what noise does to quantised"):
+    with pytest.raises(UnsupportedArchitectureError, match="what chance does to quantised"):
         trace.block("null")
 
 

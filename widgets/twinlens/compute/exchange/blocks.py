@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from twinlens.compute.exchange.null import null
 from twinlens.compute.exchange.passes import Exchange
 from twinlens.compute.exchange.search import Measured, carried
-from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
@@ -21,12 +19,6 @@ from twinlens.contract.words import SIDES
 from twinlens.errors import MemoryNeededError
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-#: Longest answer of a model with noise: each token is a pass with weights made anew.
-_NOISED_TOKENS = 12
 
 
 class ExchangeBlocks:
@@ -52,27 +44,10 @@ class ExchangeBlocks:
 
     @provides(blocks.null)
     def null(self, report: Report | None) -> Null:
-        """What noise as long as the update does."""
+        """How far the update moves predictions, and how far it would with other signs."""
         with self._readings() as (base, tuned):
             held = {side: self._of.models.held(side) for side in SIDES}
-            answer = self._answer if self._of.models.sizes.small else None
-            return null(base, tuned, held, answer, report)
-
-    def _answer(self, model: PreTrainedModel) -> list[int]:
-        """What base answers with the weights that it has at the moment.
-
-        As long as the answer that is read, an end or not: means of a token or two scatter.
-        """
-        models, m = self._of.models, self._of.manifest
-        (answer,) = greedy_answers(
-            model,
-            [self._of.ids["base"][: m.prompt_length]],
-            stop=(),
-            limit=min(m.answer_length("tuned"), _NOISED_TOKENS),
-            vocabulary=models.known_ids("base"),
-            side="base",
-        )
-        return answer
+            return null(base, tuned, held, report)
 
     @contextmanager
     def _readings(self) -> Iterator[tuple[Reading, Reading]]:

@@ -1,17 +1,26 @@
-"""What a model predicts whose weights moved as far as tuned's did, and learned nothing."""
+"""What tuned's update does to a prediction beside the same update with its signs drawn anew.
+
+What was learned points somewhere: along it predictions move farther than along any change of the
+same size at the same places that points nowhere. Noise and rounding point nowhere: of them the
+update is one draw among the others, whatever is measured.
+"""
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from twinlens.compute.exchange.changed import changed_weights
 from twinlens.compute.exchange.path import divergence
+from twinlens.compute.exchange.weights import parameters_of_blocks
+from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import (
     below_adapters,
     dense_weight,
@@ -19,169 +28,175 @@ from twinlens.compute.models.dense import (
     parameter_places,
 )
 from twinlens.compute.passes.reading import Reading, precise
-from twinlens.contract.forms import Noised, Null
+from twinlens.contract.forms import ChangedBlock, Null
 from twinlens.contract.words import Side
 from twinlens.errors import UnsupportedArchitectureError
+from twinlens.measures.chance import LEVEL, p_value
 from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-#: Draws of the noise, for small models and for others.
-DRAWS, FEW_DRAWS = 9, 5
+#: Draws of the signs, for small models and for others, and how many times as many are drawn while
+#: the chance is neither surely above what is asked for nor surely below it.
+DRAWS, FEW_DRAWS, _ROUNDS = 19, 9, 3
+_UNSURE = LEVEL / 100, LEVEL * 100
+#: KL of a draw per token, nats, up to which a model is only moved and not broken; how often the
+#: update is halved to get there.
+_MOVED, _HALVINGS = 2e-3, 8
+
+#: Of a parameter's name and its weight in base: what tuned adds to it, None where nothing.
+Update = Callable[[str, Tensor], "Tensor | None"]
 
 
 def null(
     base: Reading,
     tuned: Reading,
     held: Mapping[Side, AbstractContextManager[object]],
-    answer: Callable[[PreTrainedModel], list[int]] | None = None,
     report: Report | None = None,
 ) -> Null:
-    """What is predicted by models that learned nothing, see `Null`.
+    """How far the update moves base's predictions, and how far it would with other signs.
 
     Parameters
     ----------
     held : mapping of Side to context manager
         Entered while a model runs.
-    answer : callable, optional
-        From a model to the answer it gives itself; of small models.
+    report : callable, optional
+        Called as ``report(done, total, what)``; may raise `Interrupted`.
 
     Raises
     ------
     UnsupportedArchitectureError
         If weights are quantised: nothing can be added to them.
     """
-    lengths = noise_lengths(base.model, tuned.model, held)
+    update = update_of(base.model, tuned.model, held)
     with held["base"]:
         before = _logprobs(base)
-    noise = []
-    draws = FEW_DRAWS if answer is None else DRAWS
-    for draw in range(draws):
-        if report:
-            report(draw, draws, "what noise as long as the update does")
-        # What is answered takes many passes: of a small model the noise is kept for them.
-        change = _noise(lengths, draw)
-        change = change if answer is None else _kept(change)
-        with held["base"], changed_weights(base.model, change):
-            kl = divergence(_logprobs(base)[None], before)[0]
-            own = None if answer is None else _read(base, answer(base.model))
-            noised = None if own is None else _logprobs(own)
-        certain = None
-        if own is not None and noised is not None:
-            with held["base"]:
-                apart = divergence(noised[None], _logprobs(own))[0]
-            certain = float((apart + (noised.exp() * noised).sum(-1)).mean())
-        noise.append(Noised(kl=kl.tolist(), certain=certain))
+    draws = DRAWS if architectures.sizes(base.model.config).small else FEW_DRAWS
+
+    def moved(draw: int | None, fraction: float) -> list[float]:
+        if report and draw is not None:
+            report(max(draw, 0) % draws, draws, "the update with its signs drawn anew")
+        with held["base"], changed_weights(base.model, _moved(update, draw, fraction)):
+            return cast("list[float]", divergence(_logprobs(base)[None], before)[0].tolist())
+
+    fraction = 1.0
+    for _ in range(_HALVINGS):
+        # By a draw that is not looked at otherwise.
+        if float(np.mean(moved(-1, fraction))) <= _MOVED:
+            break
+        fraction /= 2
+    own = moved(None, fraction)
+    scrambled: list[list[float]] = []
+    for _ in range(_ROUNDS):
+        scrambled += [
+            moved(draw, fraction) for draw in range(len(scrambled), len(scrambled) + draws)
+        ]
+        if not _UNSURE[0] < p_value(own, scrambled) < _UNSURE[1]:
+            break
     with held["tuned"]:
         exact = _logprobs(tuned)
         with changed_weights(tuned.model, lambda _, weight: weight.bfloat16().to(weight)):
             rounded = _logprobs(tuned)
-    return Null(noise=noise, rounding=divergence(rounded[None], exact)[0].tolist())
+    return Null(
+        fraction=fraction,
+        update=own,
+        scrambled=scrambled,
+        rounding=divergence(rounded[None], exact)[0].tolist(),
+        changed=_changed(base.model, update, held["base"]),
+    )
 
 
-def noise_lengths(
+def update_of(
     base: PreTrainedModel,
     tuned: PreTrainedModel,
     held: Mapping[Side, AbstractContextManager[object]],
-) -> dict[str, float]:
-    """Frobenius norm of the noise on every parameter that both have.
-
-    All together are as long as tuned's update; each has a share in proportion to its weights, so
-    that an update of one place is held against noise that knows no place.
-    """
+) -> Update:
+    """What tuned adds to each parameter of base; tokens that only one of them has are left out."""
     others = {name: (module, key) for name, module, key in parameter_places(tuned)}
-    own, squared = {}, 0.0
-    for name, module, key in parameter_places(base):
+    # An adapter is merged while it is on, hence once; whole weights are read where they are used.
+    merged: dict[str, Tensor] = {}
+    with held["tuned"]:
+        for name, (module, key) in others.items():
+            if below_adapters(module) is not module:
+                merged[name] = _value(module, key)
+            else:
+                _check(module, key)
+    for _, module, key in parameter_places(base):
+        _check(below_adapters(module), key)
+
+    def update(name: str, weight: Tensor) -> Tensor | None:
         if name not in others:
-            continue
-        with held["base"]:
-            weight = _value(module, key)
-        with held["tuned"]:
-            other = _value(*others[name])
-        if other.ndim:  # tokens that only one of them has are left out
-            rows = min(len(other), len(weight))
-            weight, other = weight[:rows], other[:rows]
-        if other.shape == weight.shape:
-            update = precise(other).to(weight.device) - precise(weight)
-            squared += float(torch.linalg.vector_norm(update)) ** 2
-            own[name] = float(torch.linalg.vector_norm(precise(weight)))
-    relative = math.sqrt(squared) / (math.hypot(*own.values()) or 1)
-    return {name: relative * length for name, length in own.items()}
+            return None
+        other = merged[name] if name in merged else _value(*others[name])
+        rows = min(len(other), len(weight)) if other.ndim else None
+        if rows is not None and len(other) != len(weight):
+            other = torch.cat([other[:rows].to(weight), weight[rows:]])
+        if other.shape != weight.shape:
+            return None
+        return precise(other).to(weight.device) - precise(weight)
+
+    return update
 
 
 def _value(module: nn.Module, key: str) -> Tensor:
     if key != "weight":
         return cast(Tensor, getattr(module, key)).detach()
-    if not is_plain(below_adapters(module)):
-        raise UnsupportedArchitectureError(
-            "what noise does to quantised weights cannot be said, because nothing can be added to "
-            "them: load the models in a floating-point type"
-        )
     return dense_weight(module)
 
 
-@contextmanager
-def changed_weights(
-    model: PreTrainedModel, change: Callable[[str, Tensor], Tensor]
-) -> Iterator[None]:
-    """Run the model with other weights, made anew where each is used: no copy of all is held."""
-    names: dict[int, str] = {}
-    for name, module, key in parameter_places(model):
-        names.setdefault(id(below_adapters(module)._parameters[key]), name)
-    own: dict[nn.Module, dict[str, nn.Parameter | None]] = {}
-
-    def put(module: nn.Module, _: object) -> None:
-        own[module] = dict(module._parameters)
-        for key, weight in own[module].items():
-            if weight is not None and weight.is_floating_point():
-                changed = change(names.get(id(weight), ""), weight.detach())
-                module._parameters[key] = nn.Parameter(changed, requires_grad=False)
-
-    def put_back(module: nn.Module, *_: object) -> None:
-        module._parameters.update(own.pop(module, {}))
-
-    with ExitStack() as stack, torch.no_grad():
-        for module in model.modules():
-            if module._parameters:
-                stack.callback(module.register_forward_pre_hook(put).remove)
-                hook = module.register_forward_hook(put_back, always_call=True)
-                stack.callback(hook.remove)
-        try:
-            yield
-        finally:
-            for module in list(own):
-                put_back(module)
+def _check(module: nn.Module, key: str) -> None:
+    if key == "weight" and not is_plain(module):
+        raise UnsupportedArchitectureError(
+            "what chance does to quantised weights cannot be said, because nothing can be added to "
+            "them: load the models in a floating-point type"
+        )
 
 
-def _noise(lengths: dict[str, float], draw: int) -> Callable[[str, Tensor], Tensor]:
+def _moved(update: Update, draw: int | None, fraction: float) -> Callable[[str, Tensor], Tensor]:
+    """A fraction of the update added; with signs of the draw, or its own."""
+
     def change(name: str, weight: Tensor) -> Tensor:
-        if not lengths.get(name):
+        own = update(name, weight)
+        if own is None:
             return weight
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{draw} {name}".encode()))
-        # Even noise: what it is drawn from does not matter, and this is drawn fast.
-        noise = torch.rand(weight.shape, generator=generator).sub_(0.5)
-        noise *= lengths[name] / float(torch.linalg.vector_norm(noise))
-        return weight + noise.to(weight)
+        added = own if draw is None else torch.where(_signs(name, own, draw), own, -own)
+        return (precise(weight) + fraction * added).to(weight)
 
     return change
 
 
-def _kept(change: Callable[[str, Tensor], Tensor]) -> Callable[[str, Tensor], Tensor]:
-    known: dict[str, Tensor] = {}
-
-    def changed(name: str, weight: Tensor) -> Tensor:
-        if name not in known:
-            known[name] = change(name, weight)
-        return known[name]
-
-    return changed
+def _signs(name: str, like: Tensor, draw: int) -> Tensor:
+    drawn = np.random.default_rng([draw + 1, zlib.crc32(name.encode())])
+    bits = np.frombuffer(drawn.bytes(math.ceil(like.numel() / 8)), np.uint8)
+    signs = np.unpackbits(bits, count=like.numel()).view(np.bool_)
+    return torch.from_numpy(signs).view(like.shape).to(like.device)
 
 
-def _read(reading: Reading, answer: Sequence[int]) -> Reading:
-    """The same prompt with another answer."""
-    prompt = reading.ids[: reading.prompt_length]
-    return Reading(reading.model, [*prompt, *answer], reading.prompt_length)
+def _changed(
+    base: PreTrainedModel, update: Update, held: AbstractContextManager[object]
+) -> list[ChangedBlock]:
+    """How much of base is in each block, and how far it was moved."""
+    places = {name: (below_adapters(module), key) for name, module, key in parameter_places(base)}
+    found, total = [], 0
+    for block, names in parameters_of_blocks(base).items():
+        squared = own = 0.0
+        count = 0
+        for name in names:
+            with held:
+                weight = _value(*places[name])
+                added = update(name, weight)
+            count += weight.numel()
+            own += float(torch.linalg.vector_norm(precise(weight))) ** 2
+            squared += 0 if added is None else float(torch.linalg.vector_norm(added)) ** 2
+        total += count
+        length = math.sqrt(squared / (own or 1))
+        found.append((block, count, length))
+    return [
+        ChangedBlock(kind=block.kind, layer=block.layer, weights=count / total, length=length)
+        for block, count, length in found
+        if count
+    ]
 
 
 def _logprobs(reading: Reading) -> Tensor:

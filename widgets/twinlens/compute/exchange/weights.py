@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from twinlens.compute.exchange.null import changed_weights
+from twinlens.compute.exchange.changed import changed_weights
 from twinlens.compute.exchange.parts import Place
 from twinlens.compute.exchange.passes import Exchange
 from twinlens.compute.models import architectures

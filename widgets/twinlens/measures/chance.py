@@ -1,0 +1,73 @@
+"""Whether a pair differs by more than chance: by where its update points, or by where it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from twinlens.contract.forms import AnswerStep, ChangedBlock, Null
+
+#: Chance that a pair may be told from one that learned nothing by accident.
+LEVEL = 1e-4
+#: Nats per token below which models predict the same: several times the rounding of their sums.
+_FLOOR = 1e-3
+#: Predictions have to differ by this many times what rounding tuned to bfloat16 does.
+_ROUNDINGS = 2.0
+#: How many times as far as chance an update that points somewhere moves predictions.
+_TIMES = 2.0
+#: Largest share of all weights that an update of some places changes.
+_FEW = 0.5
+
+
+def distinguishable(steps: Sequence[AnswerStep], null: Null) -> bool:
+    """Whether tuned's predictions differ from base's by more than what learns nothing does.
+
+    They have to differ by more than rounding, and the update has to point somewhere (`p_value`) or
+    to leave most of the weights as they are (`changed_places`): noise and rounding do neither.
+    """
+    kl = sum(step["kl"] for step in steps)
+    if kl <= max(_FLOOR * len(steps), _ROUNDINGS * sum(null["rounding"])):
+        return False
+    if changed_places(null):
+        return True
+    return times_as_far(null) > _TIMES and p_value(null["update"], null["scrambled"]) < LEVEL
+
+
+def p_value(update: Sequence[float], scrambled: Sequence[Sequence[float]]) -> float:
+    """Chance of an update without direction to move predictions as far as this one does.
+
+    Under noise the update is one more draw of its signs. By Student's t on the logarithms of the
+    distances, since few draws cannot show a small chance as a rank.
+
+    Parameters
+    ----------
+    update, scrambled : sequences of float
+        As in `Null`.
+    """
+    drawn = np.array([_log_distance(kl) for kl in scrambled])
+    spread = float(drawn.std(ddof=1)) * np.sqrt(1 + 1 / len(drawn))
+    if spread == 0:
+        return 1.0
+    return float(stats.t.sf((_log_distance(update) - drawn.mean()) / spread, len(drawn) - 1))
+
+
+def times_as_far(null: Null) -> float:
+    """How many times as far as with other signs the update moves predictions."""
+    drawn = float(np.mean([_log_distance(kl) for kl in null["scrambled"]]))
+    return math.exp(_log_distance(null["update"]) - drawn)
+
+
+def _log_distance(kl: Sequence[float]) -> float:
+    """How far predictions moved: KL of a small move is half its squared length."""
+    return math.log(max(float(np.sqrt(np.maximum(kl, 0)).sum()), 1e-12))
+
+
+def changed_places(null: Null) -> list[ChangedBlock]:
+    """Blocks that were changed, farthest first, where they hold the smaller part of all weights."""
+    places = [block for block in null["changed"] if block["length"] > 0]
+    if sum(block["weights"] for block in places) > _FEW:
+        return []
+    return sorted(places, key=lambda block: -block["length"])
