@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twinlens._version import __version__
 
 if TYPE_CHECKING:
-    from twinlens.api import explore, open, word_pairs
+    from twinlens.api import diff, explore, open, word_pairs
     from twinlens.compute.concepts.components import ConceptSettings
     from twinlens.compute.models.architectures import Architecture, register_architecture
     from twinlens.compute.pair import Pair, demo_pair, load_pair
@@ -23,6 +23,7 @@ _HOMES = {
     "ConceptSettings": "twinlens.compute.concepts.components",
     "Architecture": "twinlens.compute.models.architectures",
     "register_architecture": "twinlens.compute.models.architectures",
+    "diff": "twinlens.api",
     "explore": "twinlens.api",
     "open": "twinlens.api",
     "word_pairs": "twinlens.api",
@@ -38,6 +39,7 @@ __all__ = [
     "Pair",
     "__version__",
     "demo_pair",
+    "diff",
     "explore",
     "import_published",
     "load_pair",

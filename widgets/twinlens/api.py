@@ -1,6 +1,6 @@
-"""From models to results: `twinlens.explore`, `twinlens.open` and `twinlens.word_pairs`.
+"""From models to results: `explore`, `open`, `word_pairs` and `diff` of `twinlens`.
 
-The module has neither name: a submodule of that name would take the function's place.
+The module has none of their names: a submodule of that name would take the function's place.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from twinlens.compute.text.chat import Message
     from twinlens.compute.text.spans import Spans
     from twinlens.weights.head_words import HeadWords
+    from twinlens.weights.model_diff import ModelDiff
 
 
 def explore(
@@ -195,3 +196,48 @@ def word_pairs(
     search = stored_search(base, tuned, words, tokenizer=tokenizer, **settings)
     with progress("word pairs") as report:
         return search.find(layers, report)
+
+
+def diff(
+    base: str | os.PathLike[str],
+    tuned: str | os.PathLike[str] | None = None,
+    *,
+    base_revision: str | None = None,
+    tuned_revision: str | None = None,
+) -> ModelDiff:
+    """Say whether one model is another one tuned, from their files, without loading either.
+
+    Tensors are read in pairs, one at a time. A copy in another precision or a quantised copy is
+    told apart from training, and so is one whose tensors have other names.
+
+    Parameters
+    ----------
+    base, tuned : path or hub id
+        Model folders, safetensors files, or models of the hub, of any family. `tuned` may be a
+        LoRA adapter, which alone is compared with the model that it names.
+    base_revision, tuned_revision : str, optional
+        Branch, tag or commit on the hub.
+
+    Returns
+    -------
+    ModelDiff
+        What differs, tensor by tensor (`to_frame`) and beside the weights (`files_frame`);
+        printed it is one screen.
+
+    Raises
+    ------
+    ModelLoadError
+        If files cannot be read, or an adapter was trained over another model.
+    UnsupportedArchitectureError
+        If an adapter is of a kind whose change is not in its file.
+    """
+    from twinlens.compute.update.stored import diff_of_files
+
+    with progress("comparing tensors") as report:
+        return diff_of_files(
+            base,
+            tuned,
+            base_revision=base_revision,
+            tuned_revision=tuned_revision,
+            report=report,
+        )

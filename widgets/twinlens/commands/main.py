@@ -19,6 +19,7 @@ import click
 
 from twinlens import __version__
 from twinlens.commands.concepts import concepts
+from twinlens.commands.diff import diff
 from twinlens.commands.heads import heads
 from twinlens.commands.options import (
     PATH,
@@ -153,7 +154,7 @@ def open_recording(recorded: Path, output: Path | None, as_json: bool, **options
     _finish(trace, page, as_json=as_json, saved=None, **options)
 
 
-for command in (*COMMANDS, concepts, heads):
+for command in (*COMMANDS, concepts, diff, heads):
     twinlens.add_command(command)
 
 

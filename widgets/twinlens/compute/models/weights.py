@@ -98,7 +98,7 @@ class Weights:
             path = Path(source).expanduser()
             self.folder = path if path.is_dir() else path.parent
             label = path.resolve().name
-            self._files = _tensor_files(path)
+            self._files = tensor_files(path)
             self._model = _skeleton(self.folder, label)
         self.name = name or Path(label).name
         self.sizes: Sizes = architectures.sizes(self._model.config)
@@ -244,7 +244,7 @@ def layer_weights(source: WeightSource, layer: int) -> LayerWeights:
     return weights_of(source).layer(layer)
 
 
-def _tensor_files(path: Path) -> dict[str, tuple[Path, str]]:
+def tensor_files(path: Path) -> dict[str, tuple[Path, str]]:
     """File of every tensor and its name there, by its plain name."""
     if not path.exists():
         raise ModelLoadError(f"there is no model folder or file {path.name!r}")

@@ -1,0 +1,186 @@
+"""What differs between two tensors: by how much, in how many directions, and of what kind.
+
+A difference is of one of three kinds. *Precision*: one tensor is the other, rounded to a shorter
+number type. *Quantised*: one lies on a coarser grid (its numbers recur), and the difference is as
+white as the rounding to that grid. *Trained*: anything else.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from twinlens.weights.model_diff import SAMPLE, TensorVerdict
+
+#: Numbers compared at a time: two pieces of this length stay in a core's cache.
+_PIECE = 2**18
+#: Significant bits of the number types that weights are rounded to.
+_BITS = {torch.bfloat16: 8, torch.float16: 11}
+#: Smallest step of float16; a copy may have been that on its way.
+_SMALLEST = 2.0**-24
+#: A rounded copy of a rounded copy may land on the neighbouring number: in how many cases, and how
+#: far in steps the two are apart then, at most.
+_TWICE_ROUNDED, _FURTHEST = 0.1, 0.57
+#: Rounding errors are spread evenly over a step: their mean is a quarter of it, within this.
+_EVEN = 0.04
+#: Numbers in a block in which values are counted, blocks looked at, and the share of different
+#: values, against the other tensor, below which one lies on a coarser grid.
+_BLOCK, _BLOCKS, _RECURRING = 32, 2**14, 0.97
+#: Energy of the leading direction over that of white noise: trained above it.
+_WHITE = 4.0
+#: Singular values above rounding count: noise stays below this times its expected largest one.
+_ABOVE_NOISE = 2.0
+
+
+def compare(base: Tensor, tuned: Tensor) -> dict[str, Any]:
+    """Verdict, size and rank of a difference, as `TensorDiff` has them.
+
+    Parameters
+    ----------
+    base, tuned : floating-point tensors of one shape
+
+    Returns
+    -------
+    dict
+        ``verdict``, ``size``, ``relative``, ``largest``, ``changed``, ``rank``,
+        ``effective_rank``, ``sampled`` and ``top_share``.
+    """
+    if base.dtype == tuned.dtype and torch.equal(base, tuned):
+        return {"verdict": "same"}
+    squared = norm = 0.0
+    largest, changed = 0.0, 0
+    ways = [(kind, swap) for kind in _BITS for swap in (False, True)]
+    roundings = {way: _Rounding(way[0]) for way in ways}
+    first, second = base.reshape(-1), tuned.reshape(-1)
+    for start in range(0, first.numel(), _PIECE):
+        ours = first[start : start + _PIECE].float()
+        theirs = second[start : start + _PIECE].float()
+        apart = theirs - ours
+        squared += float(torch.linalg.vector_norm(apart)) ** 2
+        norm += float(torch.linalg.vector_norm(ours)) ** 2
+        largest = max(largest, float(apart.abs().max()))
+        changed += int(apart.count_nonzero())
+        for way in [way for way, rounding in roundings.items() if rounding.possible]:
+            roundings[way].look(*((theirs, ours) if way[1] else (ours, theirs)))
+    if not changed:
+        return {"verdict": "same"}
+    found: dict[str, Any] = {
+        "size": math.sqrt(squared),
+        "relative": math.sqrt(squared / norm) if norm else math.inf,
+        "largest": largest,
+        "changed": changed / first.numel(),
+    }
+    verdict: TensorVerdict = "trained"
+    if any(rounding.holds for rounding in roundings.values()):
+        verdict = "precision"
+    if base.ndim >= 2 and min(base.shape[-2:]) > 1:
+        ours, theirs = (_sample(tensor.reshape(-1, tensor.shape[-1])) for tensor in (base, tuned))
+        noise = _noise(base.dtype, ours) + _noise(tuned.dtype, theirs)
+        sampled = ours.numel() < base.numel()
+        found |= _ranks(theirs - ours, noise) | {"sampled": sampled}
+        if verdict == "trained" and _coarser(base, tuned) and _white(theirs - ours):
+            verdict = "quantised"
+    return {"verdict": verdict, **found}
+
+
+class _Rounding:
+    """Whether one tensor is the other, rounded to a number type."""
+
+    def __init__(self, kind: torch.dtype) -> None:
+        self.kind = kind
+        self.possible = True
+        self._count = self._missed = 0
+        self._error = 0.0
+        self._finer = False
+
+    def look(self, fine: Tensor, coarse: Tensor) -> None:
+        """Look at a piece of both."""
+        if not torch.equal(coarse.to(self.kind).float(), coarse):
+            self.possible = False
+            return
+        rounded = fine.to(self.kind).float()
+        self._finer |= not torch.equal(rounded, fine)
+        exponent = torch.frexp(fine).exponent - _BITS[self.kind]
+        step = torch.ldexp(torch.ones_like(fine), exponent).clamp(min=_SMALLEST)
+        apart = (fine - coarse).abs() / step
+        self._missed += int((rounded != coarse).count_nonzero())
+        self._count += fine.numel()
+        self._error += float(apart.sum())
+        expected = _TWICE_ROUNDED * self._count
+        missed = self._missed - expected > 3 * math.sqrt(expected)
+        furthest = float((apart - _SMALLEST / 2 / step).max())
+        self.possible = furthest <= _FURTHEST and not missed
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing that was looked at speaks against it."""
+        if not (self.possible and self._finer):
+            return False
+        # Zeros, and numbers that were short before, have no error.
+        mean, by_chance = self._error / self._count, 0.5 / math.sqrt(self._count)
+        return self._missed == 0 or abs(mean - 0.25) < _EVEN + by_chance
+
+
+def _ranks(apart: Tensor, noise: float) -> dict[str, Any]:
+    """Ranks of a difference in which each number has noise of some mean square."""
+    energies = _energies(apart)
+    share = energies / energies.sum().clamp(min=1e-300)
+    kept = share[share > 0]
+    floor = noise * (_ABOVE_NOISE * _white_size(apart)) ** 2
+    return {
+        "rank": int((energies > max(floor, float(energies.max()) * 1e-10)).sum()),
+        "effective_rank": float(torch.exp(-(kept * kept.log()).sum())),
+        "top_share": float(share.max()),
+    }
+
+
+def _white(apart: Tensor) -> bool:
+    """Whether a difference has no direction that stands out, rows taken as equally long."""
+    even = torch.nn.functional.normalize(apart, dim=1)
+    lead = float(_energies(even).max())
+    return lead <= _WHITE * _white_size(apart) ** 2 / apart.shape[1]
+
+
+def _energies(matrix: Tensor) -> Tensor:
+    """Squared singular values, float64."""
+    matrix = matrix.double()
+    matrix = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    return torch.linalg.eigvalsh(matrix @ matrix.T).clamp(min=0)
+
+
+def _white_size(matrix: Tensor) -> float:
+    """Largest singular value of white noise of this shape, of deviation one."""
+    return math.sqrt(matrix.shape[0]) + math.sqrt(matrix.shape[1])
+
+
+def _noise(kind: torch.dtype, values: Tensor) -> float:
+    """Mean square of the rounding errors of a number type."""
+    step = torch.finfo(kind).eps
+    return float(values.square().mean()) * step**2 / 24
+
+
+def _sample(matrix: Tensor) -> Tensor:
+    """Rows and columns spread over a matrix, float32: as many as its rank is worked out of."""
+    picks = [
+        torch.linspace(0, size - 1, min(size, SAMPLE), dtype=torch.float64).long()
+        for size in matrix.shape
+    ]
+    return matrix[picks[0]][:, picks[1]].float()
+
+
+def _coarser(base: Tensor, tuned: Tensor) -> bool:
+    """Whether the numbers of one recur much more often than those of the other."""
+    if base.shape[-1] < _BLOCK:
+        return False
+    shorter = min(base.dtype, tuned.dtype, key=lambda kind: (kind.itemsize, -torch.finfo(kind).eps))
+    counts = []
+    for tensor in (base, tuned):
+        matrix = tensor.reshape(-1, tensor.shape[-1])
+        matrix = matrix[:: -(-tensor.numel() // (_BLOCK * _BLOCKS))]
+        blocks = matrix[:, : matrix.shape[1] // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
+        values = blocks.to(shorter).float().sort(dim=1).values
+        counts.append(1 + int((values[:, 1:] != values[:, :-1]).sum()) / len(values))
+    return min(counts) < _RECURRING * max(counts)
