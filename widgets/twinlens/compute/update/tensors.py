@@ -148,7 +148,8 @@ def _energies(matrix: Tensor) -> Tensor:
     """Squared singular values, float64."""
     matrix = matrix.double()
     matrix = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    return torch.linalg.eigvalsh(matrix @ matrix.T).clamp(min=0)
+    energies: Tensor = torch.linalg.eigvalsh(matrix @ matrix.T)
+    return energies.clamp(min=0)
 
 
 def _white_size(matrix: Tensor) -> float:
