@@ -32,7 +32,7 @@ def occluded(*given, **named):
     gate.acquire()
     return plain(*given, **named)
 occlusion.occluded = occluded
-occlusion._FEWEST = occlusion._MOST = 2
+occlusion._ON_CPU = 2, 256
 """
 
 

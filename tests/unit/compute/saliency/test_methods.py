@@ -38,8 +38,7 @@ def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twinlens.compute.saliency.gradients.ROWS_AT_ONCE", 2)
     monkeypatch.setattr("twinlens.compute.saliency.gradients.COLUMNS_AT_ONCE", 1)
     monkeypatch.setattr("twinlens.compute.saliency.estimates._MOST_COLUMNS", 1)
-    monkeypatch.setattr(occlusion, "_FEWEST", 2)
-    monkeypatch.setattr(occlusion, "_MOST", 2)
+    monkeypatch.setattr(occlusion, "_ON_CPU", (2, 256))
 
 
 def test_columns_one_at_a_time_equal_the_whole_table() -> None:

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+from twinlens.compute.passes.conditions import Conditions, observed
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.saliency import estimates, gradients, occlusion
-from twinlens.compute.saliency.occlusion import deletion_curve, occluded, read_intact
+from twinlens.compute.saliency.occlusion import deletion_curve, read_intact
 from twinlens.contract.wire import Array
 from twinlens.errors import NotFiniteError, PromptError, UnsupportedArchitectureError
 
@@ -101,8 +102,7 @@ def test_it_equals_independent_passes(
     narrow = architecture in WINDOWED and kind != "mask"
     options = {"sliding_window": 4 if narrow else 64} if architecture in WINDOWED else {}
     model = tiny.model(architecture, **options)
-    monkeypatch.setattr(occlusion, "_FEWEST", few)
-    monkeypatch.setattr(occlusion, "_MOST", few)
+    monkeypatch.setattr(occlusion, "_ON_CPU", (few, 256))
     ours = table(name, reading(model, groups=GROUPS, replacements=REPLACEMENTS))
     groups = GROUPS.get(unit, [[n] for n in range(PROMPT)])
     np.testing.assert_allclose(ours, expected(model, kind, groups), atol=1e-5)
@@ -115,12 +115,13 @@ def test_the_window_itself_survives_a_prefix(
 ) -> None:
     model = tiny.model(architecture, sliding_window=4)
     ours = table("occlusion", model)
-    whole = Reading(model, IDS, PROMPT)
-    intact = read_intact(whole)
-    without = occlusion.Intact(intact.embedded, intact.logprobs, {})
+    intact = read_intact(reading(model)).logprobs
     for n in range(PROMPT):
-        answer = occluded(whole, without, [[n]], "mask")
-        np.testing.assert_allclose(ours[n], (intact.logprobs - answer)[0].numpy(), atol=1e-5)
+        hidden = torch.arange(len(IDS))[None] == n
+        with torch.no_grad(), observed(model, Conditions(hidden=hidden)):
+            scores = model(torch.tensor([IDS]), use_cache=False).logits[:, PROMPT - 1 : -1]
+        answer = of_answer(scores.log_softmax(dim=-1))[0]
+        np.testing.assert_allclose(ours[n], (intact - answer).numpy(), atol=1e-5)
     wide = table("occlusion", tiny.model(architecture, sliding_window=64))
     assert np.abs(wide - ours).max() > 1e-3
     # With a window of 4 in every layer of Mistral, 3 layers see back 9 positions at most.
@@ -131,21 +132,22 @@ def test_the_window_itself_survives_a_prefix(
 
 def test_only_positions_from_the_token_on_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.model("llama")
-    monkeypatch.setattr(occlusion, "_FEWEST", 2)
-    monkeypatch.setattr(occlusion, "_MOST", 2)
+    monkeypatch.setattr(occlusion, "_ON_CPU", (2, 256))
     shapes: list[tuple[int, int]] = []
     model.model.layers[0].register_forward_pre_hook(
         lambda _, arguments: shapes.append(tuple(arguments[0].shape[:2]))
     )
     table("occlusion", model)
     read = len(IDS) - 1
-    assert shapes == [(1, read), (2, read), (2, read - 2), (2, read - 4), (2, read - 6)]
+    last = PROMPT - 1
+    rows = [2 * (read - n) - 3 for n in range(0, last - 1, 2)]
+    # The last prompt token is read although it is hidden: it predicts the first answer token.
+    assert shapes == [(1, length) for length in (read, *rows, 2 * (read - last))]
 
 
 def test_rows_come_in_the_order_of_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.model("llama")
-    monkeypatch.setattr(occlusion, "_FEWEST", 2)
-    monkeypatch.setattr(occlusion, "_MOST", 2)
+    monkeypatch.setattr(occlusion, "_ON_CPU", (2, 256))
     order = np.array([0, 0.1, 0, 0, -9, 0, 0, 2.0])
     wanted = np.ones((PROMPT, ANSWER), dtype=bool)
     pieces = occlusion.occlusion_rows(reading(model, order=order), lambda: wanted)
@@ -162,10 +164,10 @@ def test_finished_rows_are_not_computed_again() -> None:
     values[3] = np.nan
     batches: list[int] = []
     model.model.layers[0].register_forward_pre_hook(
-        lambda _, arguments: batches.append(len(arguments[0]))
+        lambda _, arguments: batches.append(arguments[0].shape[1])
     )
     table("occlusion", model, values=values)
-    assert batches == [1, 1], "the intact text, and token 3 alone"
+    assert batches == [len(IDS) - 1, len(IDS) - 1 - 4], "the intact text, and behind token 3 alone"
     np.testing.assert_allclose(values, whole, atol=1e-6)
 
 
@@ -196,7 +198,7 @@ def test_removing_the_only_token_is_an_error() -> None:
 def test_numbers_that_are_not_finite_are_named() -> None:
     model = tiny.model("llama")
     model.model.layers[1].register_forward_hook(
-        lambda _, __, output: output * torch.inf if len(output) > 1 else output
+        lambda _, __, output: output if output.shape[1] == len(IDS) - 1 else output * torch.inf
     )
     with pytest.raises(NotFiniteError, match="Occlusion of the base model is NaN or infinite"):
         table("occlusion", model)

@@ -36,8 +36,7 @@ def stop_after(count: int):  # type: ignore[no-untyped-def]
 
 @pytest.fixture
 def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(occlusion, "_FEWEST", 2)
-    monkeypatch.setattr(occlusion, "_MOST", 2)
+    monkeypatch.setattr(occlusion, "_ON_CPU", (2, 256))
 
 
 @pytest.mark.usefixtures("few_at_once")

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
+
+from twinlens.compute.passes.packing import Packed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,12 +66,18 @@ class Conditions:
         Filled with the keys and values of every attention module.
     patterns : list, optional
         Filled with the attention pattern of every layer, in its gradient graph.
+    packed : Packed, optional
+        The model is given a row of variants of one text, and no pattern is kept.
+    fused : bool
+        Whether `packed` may use the attention that torch has in one piece.
     """
 
     prefix: Prefix | None = None
     hidden: Tensor | None = None
     stored: dict[nn.Module, tuple[Tensor, Tensor]] | None = None
     patterns: list[Tensor] | None = field(default=None)
+    packed: Packed | None = None
+    fused: bool = False
 
     @property
     def start(self) -> int:
@@ -103,12 +112,21 @@ def hookable(model: PreTrainedModel) -> bool:
     return hasattr(sys.modules[type(model).__module__], "eager_attention_forward")
 
 
+def fusible(model: PreTrainedModel) -> bool:
+    """Whether the family's attention is the one that torch has in one piece."""
+    return bool(getattr(model, "_supports_sdpa", False))
+
+
 def _attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     # The family's own eager function knows its soft caps, groups and scales: nothing to imitate.
     eager = sys.modules[type(module).__module__].eager_attention_forward
     conditions = current()
+    if conditions.packed is not None and mask is not None:
+        attend = sdpa_attention_forward if conditions.fused else eager
+        states = query, key, value
+        return conditions.packed.attend(attend, module, states, mask, **kwargs), None
     if conditions.prefix is not None:
         key, value = conditions.prefix.before(module, key, value)
     if conditions.stored is not None:
@@ -125,6 +143,11 @@ def _attention(
 def _mask(*, q_length: int, kv_length: int, **kwargs: Any) -> Tensor:
     conditions = current()
     start = conditions.start
+    if conditions.packed is not None:
+        kwargs["attention_mask"] = None
+        return conditions.packed.mask(
+            eager_mask(q_length=kv_length, kv_length=kv_length, **kwargs)[0, 0]
+        )
     if start:
         kv_length, kwargs["q_offset"] = start + q_length, start
     mask: Tensor = eager_mask(q_length=q_length, kv_length=kv_length, **kwargs)

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twinlens.compute.passes.conditions import Conditions, Prefix, hookable, observed
+from twinlens.compute.passes.conditions import Conditions, fusible, hookable, observed
 from twinlens.compute.passes.folding import embed
+from twinlens.compute.passes.packing import Packed
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.rotary import rotary_of
 from twinlens.compute.saliency.registry import Piece, SaliencyMethod, Wanted, saliency_method
@@ -27,8 +28,11 @@ from twinlens.errors import PromptError, UnsupportedArchitectureError
 
 OcclusionKind: TypeAlias = Literal["mask", "zero", "replace", "remove"]
 
-#: Texts read together: few where they are long, so that they share more of their prefix.
-_FEWEST, _MOST, _POSITIONS_AT_ONCE = 4, 16, 256
+#: Groups and positions read at once: few, so that results come one after the other; many where a
+#: device waits for work.
+_ON_CPU, _ELSEWHERE = (16, 256), (256, 2**13)
+#: Points of a deletion curve read at once.
+_STEPS_AT_ONCE = 4
 #: Bounds the logits in memory.
 _LOGITS_AT_ONCE = 2**25
 
@@ -64,7 +68,7 @@ def occluded(
     Parameters
     ----------
     groups : sequence of sequences of int
-        Prompt positions; with kind ``remove`` all groups of one call have the same size.
+        Prompt positions.
     kind : {"mask", "zero", "replace", "remove"}
         No other token attends to it; zero embedding; another token; deleted, what follows moves up.
 
@@ -75,60 +79,109 @@ def occluded(
     UnsupportedArchitectureError
         If a token shall be masked in a model whose attention cannot be reached.
     """
-    model, embedded = reading.model, intact.embedded
-    length, count = embedded.shape[1], len(groups)
-    # Where nothing was stored, every position is computed.
-    start = min(map(min, groups)) if intact.stored else 0
-    places = reading.positions
-    texts = embedded.expand(count, -1, -1)
-    hidden = None
-    if kind == "mask":
-        if not hookable(model):
-            raise UnsupportedArchitectureError(
-                f"attention of {model.config.model_type!r} models cannot be masked from here: "
-                "use occlusion by zero, replacement or removal, or gradient × input"
-            )
-        hidden = torch.zeros(count, length, dtype=torch.bool, device=embedded.device)
-        for place, group in enumerate(groups):
-            hidden[place, list(group)] = True
-    elif kind == "remove":
-        removed = len(groups[0])
-        if removed == reading.prompt_length:
-            raise PromptError(
-                "removing the whole prompt leaves nothing to predict the answer from: "
-                "use occlusion by masking"
-            )
-        keep = torch.ones(count, length, dtype=torch.bool, device=embedded.device)
-        for place, group in enumerate(groups):
-            keep[place, list(group)] = False
-        texts = texts[keep].reshape(count, length - removed, -1)
-        places = places - removed
-        # The first answer token may now be predicted where the prefix would have ended.
-        start = min(start, int(places[0]))
-    else:
-        texts = texts.clone()
-        for place, group in enumerate(groups):
-            texts[place, list(group)] = (
-                0 if kind == "zero" else _replacement(reading, group).to(texts.dtype)
-            )
-    conditions = Conditions(prefix=Prefix(intact.stored, start) if start else None, hidden=hidden)
-    around = observed(model, conditions) if hookable(model) else nullcontext()
-    # Not every family that cannot be hooked takes positions, and there they are the default.
-    numbers = torch.arange(start, texts.shape[1], device=embedded.device).expand(count, -1)
-    with torch.no_grad(), rotary_of(model, length), around:
+    model = reading.model
+    if kind == "mask" and not hookable(model):
+        raise UnsupportedArchitectureError(
+            f"attention of {model.config.model_type!r} models cannot be masked from here: "
+            "use occlusion by zero, replacement or removal, or gradient × input"
+        )
+    if kind == "remove" and any(len(group) == reading.prompt_length for group in groups):
+        raise PromptError(
+            "removing the whole prompt leaves nothing to predict the answer from: "
+            "use occlusion by masking"
+        )
+    if hookable(model):
+        return _packed(reading, intact, groups, kind)
+    return torch.cat([_alone(reading, intact, group, kind) for group in groups])
+
+
+def _packed(
+    reading: Reading, intact: Intact, groups: Sequence[Sequence[int]], kind: OcclusionKind
+) -> Tensor:
+    """`occluded` in one pass, of what differs from the intact text."""
+    model, length = reading.model, intact.embedded.shape[1]
+    device = intact.embedded.device
+    hidden = torch.zeros(len(groups), length, dtype=torch.bool)
+    sources, places = [], []
+    for number, group in enumerate(groups):
+        read, standing = _differing(reading, group, kind)
+        sources.append(read)
+        places.append(standing)
+        if kind == "mask":
+            hidden[number, list(group)] = True
+    packed = Packed(intact.stored, places, hidden.to(device))
+    embedded = torch.cat(
+        [
+            _changed(reading, intact, group, kind)[read]
+            for group, read in zip(groups, sources, strict=True)
+        ]
+    )
+    answer = reading.answer_length
+    ends = torch.tensor([len(read) for read in places], device=device).cumsum(0)
+    kept = (ends[:, None] + torch.arange(-answer, 0, device=device)).flatten()
+    conditions = Conditions(packed=packed, fused=fusible(model))
+    with torch.no_grad(), rotary_of(model, length), observed(model, conditions):
         logits = model(
-            inputs_embeds=texts[:, start:],
+            inputs_embeds=embedded[None],
+            position_ids=packed.place[None],
+            # With positions that do not rise, and no mask, transformers takes a text for several.
+            attention_mask=torch.ones(1, length, device=device),
             use_cache=False,
-            logits_to_keep=places - start,
-            **({"position_ids": numbers} if hookable(model) else {}),
+            logits_to_keep=kept,
+        ).logits
+    return _answer_logprobs(logits.unflatten(1, (len(groups), answer))[0], reading)
+
+
+def _differing(
+    reading: Reading, group: Sequence[int], kind: OcclusionKind
+) -> tuple[list[int], list[int]]:
+    """Positions that are read again, and where they stand then; the last M predict the answer.
+
+    What comes in front of the group stays as it is. What is hidden nobody reads, but for the last
+    prompt token, which predicts.
+    """
+    last, length, first = reading.prompt_length - 1, len(reading.ids) - 1, min(group)
+    if kind == "mask":
+        read = [n for n in range(first, length) if n not in group or n == last]
+        return read, read
+    if kind == "remove":
+        left = [n for n in range(length) if n not in group]
+        # The first answer token may now be predicted where the unchanged part would have ended.
+        first = min(first, last - len(group))
+        return left[first:], list(range(first, len(left)))
+    return list(range(first, length)), list(range(first, length))
+
+
+def _alone(reading: Reading, intact: Intact, group: Sequence[int], kind: OcclusionKind) -> Tensor:
+    """Of one group in a pass of its own, of families that cannot be hooked, shape [1, M]."""
+    embedded, places = _changed(reading, intact, group, kind), reading.positions
+    if kind == "remove":
+        left = [n for n in range(len(embedded)) if n not in group]
+        embedded, places = embedded[left], places - len(group)
+    # Not every such family takes positions, and these are the default.
+    with torch.no_grad():
+        logits = reading.model(
+            inputs_embeds=embedded[None], use_cache=False, logits_to_keep=places
         ).logits
     return _answer_logprobs(logits, reading)
 
 
+def _changed(reading: Reading, intact: Intact, group: Sequence[int], kind: OcclusionKind) -> Tensor:
+    """Embeddings [T - 1, hidden] with those of the group changed, where that is what is done."""
+    embedded = intact.embedded[0]
+    if kind in ("zero", "replace"):
+        embedded = embedded.clone()
+        new = 0 if kind == "zero" else _replacement(reading, group).to(embedded)
+        embedded[list(group)] = new
+    return embedded
+
+
 def _answer_logprobs(logits: Tensor, reading: Reading) -> Tensor:
-    index = reading.targets.expand(len(logits), -1)[..., None]
-    scores = precise(logits)
-    return scores.gather(-1, index)[..., 0] - scores.logsumexp(dim=-1)
+    index = reading.targets[:, None]
+    # Text by text: half of the time is memory that is asked for.
+    return torch.stack(
+        [precise(text).log_softmax(dim=-1).gather(-1, index)[:, 0] for text in logits]
+    )
 
 
 def _replacement(reading: Reading, group: Sequence[int]) -> Tensor:
@@ -163,16 +216,19 @@ def occlusion_rows(
 def _batches(
     reading: Reading, groups: list[list[int]], kind: OcclusionKind
 ) -> Iterator[list[list[int]]]:
-    """Neighbouring groups together, they share a prefix; batches in the order of the estimate."""
-    length, answer = len(reading.ids), max(1, reading.answer_length)
-    size = min(_MOST, max(_FEWEST, _POSITIONS_AT_ONCE // length))
-    size = max(1, min(size, _LOGITS_AT_ONCE // (answer * int(reading.model.config.vocab_size))))
+    """Neighbouring groups together, about as long; batches in the order of the estimate."""
+    answer = reading.answer_length * int(reading.model.config.vocab_size)
+    most, positions = _ON_CPU if reading.model.device.type == "cpu" else _ELSEWHERE
+    most = min(most, max(1, _LOGITS_AT_ONCE // answer))
     batches: list[list[list[int]]] = []
+    room = 0
     for group in groups:
-        full = not batches or len(batches[-1]) == size
-        if full or (kind == "remove" and len(batches[-1][0]) != len(group)):
+        size = len(_differing(reading, group, kind)[0])
+        if not batches or room < size or len(batches[-1]) == most:
             batches.append([])
+            room = positions
         batches[-1].append(group)
+        room -= size
     order = reading.order
     if order is not None:
         strength = np.asarray(np.abs(order)).tolist()
@@ -209,8 +265,8 @@ def deletion_curve(
     def drop(ranking: list[int]) -> Array:
         hidden = [ranking[:count] for count in counts[1:].tolist()]
         losses = [0.0]
-        for first in range(0, len(hidden), _FEWEST):
-            answers = occluded(reading, intact, hidden[first : first + _FEWEST], kind)
+        for first in range(0, len(hidden), _STEPS_AT_ONCE):
+            answers = occluded(reading, intact, hidden[first : first + _STEPS_AT_ONCE], kind)
             losses += (intact.logprobs - answers).sum(dim=-1).tolist()
         return np.array(losses)
 

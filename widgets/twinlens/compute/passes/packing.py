@@ -1,0 +1,125 @@
+"""Variants of one text in one row, end to end: of each only the positions that differ.
+
+What acts on a token by itself, which is nearly all the work, sees one long row without padding.
+Attention sees each variant whole: what is not in the row are keys and values of the text itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+#: Gives the output [B, S, heads, head_dim] and, where it is kept, the pattern.
+Attend: TypeAlias = Callable[..., tuple[Tensor, Any]]
+
+#: Queries that attend at once: keys behind the last of them are left out.
+_QUERIES_AT_ONCE = 128
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A row of P tokens out of K variants of one text of T tokens.
+
+    Attributes
+    ----------
+    stored : dict of module to (keys, values)
+        Of the text itself, each [1, kv_heads, T, head_dim], rotary position applied.
+    places : sequence of sequences of int
+        Positions of each variant that are in the row, rising; P in all. Those between the first
+        and the last that are left out are attended to by no other.
+    hidden : bool tensor [K, T]
+        Positions of each variant that no other position may attend to.
+    """
+
+    stored: dict[nn.Module, tuple[Tensor, Tensor]]
+    places: Sequence[Sequence[int]]
+    hidden: Tensor
+
+    @cached_property
+    def _text(self) -> Tensor:
+        """Which variant each token of the row is of, [P]."""
+        sizes = torch.tensor([len(places) for places in self.places])
+        return torch.arange(len(sizes)).repeat_interleave(sizes).to(self.hidden.device)
+
+    @cached_property
+    def place(self) -> Tensor:
+        """Where each token of the row stands in its variant, [P]."""
+        flat = [place for places in self.places for place in places]
+        return torch.tensor(flat, device=self.hidden.device)
+
+    @cached_property
+    def _grid(self) -> Tensor:
+        """Tokens of the row by variant, [K, S]; shorter ones are filled up with their last."""
+        longest = max(map(len, self.places))
+        rows, first = [], 0
+        for places in self.places:
+            last = first + len(places) - 1
+            rows.append([min(first + step, last) for step in range(longest)])
+            first = last + 1
+        return torch.tensor(rows, device=self.hidden.device)
+
+    @cached_property
+    def _cell(self) -> Tensor:
+        """Where each token of the row stands in the grid laid flat, [P]."""
+        longest = self._grid.shape[1]
+        steps = [row * longest + s for row, p in enumerate(self.places) for s in range(len(p))]
+        return torch.tensor(steps, device=self.hidden.device)
+
+    @cached_property
+    def _ends(self) -> list[tuple[int, int, int]]:
+        """Pieces of the grid: first and last step, and how many keys they reach."""
+        longest = self._grid.shape[1]
+        reach = self.place[self._grid].amax(dim=0).tolist()
+        pieces = []
+        for first in range(0, longest, _QUERIES_AT_ONCE):
+            end = min(first + _QUERIES_AT_ONCE, longest)
+            pieces.append((first, end, max(reach[first:end]) + 1))
+        return pieces
+
+    def mask(self, whole: Tensor) -> Tensor:
+        """Mask of the variants, [K, 1, S, T], from that of the text itself [T, T]."""
+        places = self.place[self._grid]
+        mask = whole[places].masked_fill(self.hidden[:, None], torch.finfo(whole.dtype).min)
+        # A token that is hidden from the others still attends to itself: no row is empty.
+        return mask.scatter(2, places[..., None], 0.0)[:, None]
+
+    def attend(
+        self,
+        attend: Attend,
+        module: nn.Module,
+        states: tuple[Tensor, Tensor, Tensor],
+        mask: Tensor,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Output [1, P, heads, head_dim] for queries, keys and values [1, heads, P, head_dim]."""
+        query, key, value = states
+        old_key, old_value = self.stored[module]
+        count, longest = self._grid.shape
+        cells = query[0].index_select(1, self._grid.flatten())
+        queries = cells.unflatten(1, (count, longest)).transpose(0, 1)
+        keys, values = self._whole(old_key, key), self._whole(old_value, value)
+        outputs = [
+            attend(
+                module,
+                queries[:, :, first:end],
+                keys[:, :, :reach],
+                values[:, :, :reach],
+                mask[:, :, first:end, :reach],
+                **kwargs,
+            )[0]
+            for first, end, reach in self._ends
+        ]
+        output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+        return output.flatten(0, 1).index_select(0, self._cell)[None]
+
+    def _whole(self, old: Tensor, new: Tensor) -> Tensor:
+        """Keys or values of every variant, [K, kv_heads, T, head_dim]."""
+        count, length = self.hidden.shape
+        whole = old[0].repeat(1, count, 1)
+        whole.index_copy_(1, self._text * length + self.place, new[0])
+        return whole.unflatten(1, (count, length)).transpose(0, 1)
