@@ -101,7 +101,7 @@ class Packed:
         old_key, old_value = self.stored[module]
         count, longest = self._grid.shape
         cells = query[0].index_select(1, self._grid.flatten())
-        queries = cells.unflatten(1, (count, longest)).transpose(0, 1)
+        queries = cells.reshape(len(cells), count, longest, -1).transpose(0, 1)
         keys, values = self._whole(old_key, key), self._whole(old_value, value)
         outputs = [
             attend(
@@ -122,4 +122,4 @@ class Packed:
         count, length = self.hidden.shape
         whole = old[0].repeat(1, count, 1)
         whole.index_copy_(1, self._text * length + self.place, new[0])
-        return whole.unflatten(1, (count, length)).transpose(0, 1)
+        return whole.reshape(len(whole), count, length, -1).transpose(0, 1)

@@ -129,7 +129,7 @@ def _packed(
             use_cache=False,
             logits_to_keep=kept,
         ).logits
-    return _answer_logprobs(logits.unflatten(1, (len(groups), answer))[0], reading)
+    return _answer_logprobs(logits.reshape(len(groups), answer, -1), reading)
 
 
 def _differing(
