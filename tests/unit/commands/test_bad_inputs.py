@@ -242,6 +242,7 @@ USAGE = [
     ([*MODELS, *PAGE], "Give either --prompt or --messages"),
     ([*MODELS, *PROMPT, "--messages", "chat.json", *PAGE], "Give either --prompt or --messages"),
     ([*MODELS, *PROMPT, *PAGE, "--template", "chatml"], "'--template'"),
+    (["explain", "--template", *MODELS[1:], *PROMPT, *PAGE], "'tuned', 'base', 'plain'"),
     ([*MODELS, *PROMPT, *PAGE, "--colour"], "No such option"),
     ([*HEADS, "--top", "0"], "'--top'"),
     ([*CONCEPTS, "--endpoint", "http://a"], "--endpoint and --model go together"),
@@ -365,7 +366,7 @@ def test_models_are_loaded_as_the_options_say(run, monkeypatch):
     ("options", "prompt", "expected"),
     [
         ([*PROMPT], "Say it.", {"template": None, "response": "shared", "answer": None}),
-        ([*PROMPT, "--template"], "Say it.", {"template": "tuned"}),
+        ([*PROMPT, "--template", "tuned"], "Say it.", {"template": "tuned"}),
         ([*PROMPT, "--template", "plain", "--answer", "base"], "Say it.", {"answer": "base"}),
         (
             ["--messages", "chat.json", "--template", "base", "--instruction", "brief"],

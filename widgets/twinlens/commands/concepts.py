@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from twinlens.commands.options import PATH, bar, file_options, json_option, output_folder
+from twinlens.commands.options import (
+    PATH,
+    ModelFiles,
+    bar,
+    file_options,
+    json_option,
+    output_folder,
+)
 
 if TYPE_CHECKING:
     from twinlens.labels.questions import Annotation
@@ -16,8 +23,6 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("base")
-@click.argument("tuned")
 @output_folder(required=True)
 @click.option(
     "--components",
@@ -51,8 +56,7 @@ if TYPE_CHECKING:
 @file_options
 @json_option
 def concepts(
-    base: str,
-    tuned: str,
+    models: ModelFiles,
     output: Path,
     components: int | None,
     words: int,
@@ -62,9 +66,6 @@ def concepts(
     endpoint: str | None,
     model: str | None,
     rounds: int,
-    tokenizer: str | None,
-    base_revision: str | None,
-    tuned_revision: str | None,
     as_json: bool,
 ) -> None:
     """Compare the feed-forward components of BASE and TUNED, from weights alone.
@@ -75,7 +76,7 @@ def concepts(
     from twinlens.commands.result_files import write_concepts
     from twinlens.compute.concepts.compare import compare_concepts
     from twinlens.compute.concepts.components import ConceptSettings
-    from twinlens.compute.models.sources import load_tokenizer, source_of
+    from twinlens.compute.models.sources import load_tokenizer, tokenizer_source
     from twinlens.compute.models.stored import stored_weights
     from twinlens.labels.annotate import read_annotations
     from twinlens.weights.vocabulary import vocabulary as read_vocabulary
@@ -92,9 +93,9 @@ def concepts(
     annotations = read_annotations(labels) if labels else []
     with bar("components") as report:
         comparison = compare_concepts(
-            stored_weights(base, base_revision),
-            stored_weights(tuned, tuned_revision),
-            load_tokenizer(source_of(tokenizer, None), False) if tokenizer else None,
+            stored_weights(models.base, models.base_revision),
+            stored_weights(models.tuned, models.tuned_revision),
+            load_tokenizer(tokenizer_source(models.tokenizer), False) if models.tokenizer else None,
             settings=settings,
             layers=layers or None,
             report=report,

@@ -11,6 +11,7 @@ import click
 from twinlens.commands.options import (
     PATH,
     TEXT,
+    ModelFiles,
     bar,
     device_option,
     file_options,
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("base")
-@click.argument("tuned")
 @click.option("--words", type=PATH, help="File with one word per line.")
 @click.option("--vectors", type=PATH, help="GloVe or word2vec text file.")
 @click.option("--top", type=click.IntRange(min=1), help="K, words per neuron and side.")
@@ -59,8 +58,7 @@ if TYPE_CHECKING:
 @device_option
 @json_option
 def heads(
-    base: str,
-    tuned: str,
+    models: ModelFiles,
     words: Path | None,
     vectors: Path | None,
     group: int,
@@ -80,7 +78,7 @@ def heads(
     from twinlens.weights.vocabulary import vocabulary
 
     word_lists = {name: vocabulary(path).words for name, path in lists}
-    search = stored_search(base, tuned, words, cooccurrence=vectors, **settings)
+    search = stored_search(words=words, cooccurrence=vectors, **vars(models), **settings)
     with bar("word pairs") as report:
         head_words = search.find(None, report)
     if word is not None:

@@ -13,7 +13,7 @@ import webbrowser
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, cast
 
 import click
 
@@ -24,8 +24,8 @@ from twinlens.commands.heads import heads
 from twinlens.commands.options import (
     PATH,
     TEXT,
+    ModelOptions,
     bar,
-    load_models,
     model_options,
     output_file,
     page_options,
@@ -44,9 +44,6 @@ from twinlens.pages.page import to_html
 from twinlens.support.files import check_file
 from twinlens.traces import recording
 from twinlens.traces.trace import Trace
-
-if TYPE_CHECKING:
-    from twinlens.compute.pair import Pair
 
 #: Raised by click 8.2 and later where a command has no arguments.
 _HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -82,8 +79,6 @@ def demo(
 
 
 @twinlens.command()
-@click.argument("base")
-@click.argument("tuned", required=False)
 @click.option("--prompt", type=TEXT, help="What both models read; - reads standard input.")
 @click.option(
     "--messages",
@@ -94,23 +89,14 @@ def demo(
 @template_option
 @output_file(".html", required=True, about="Page to write.")
 @prompt_options
-@model_options
+@model_options(tuned=False)
 @page_options
 def explain(
-    base: str,
-    tuned: str | None,
+    models: ModelOptions,
     prompt: str | None,
     messages: Path | None,
     instruction: tuple[str, ...],
     template: str | None,
-    device: str | None,
-    device_map: str | None,
-    dtype: str | None,
-    memory: Literal["both", "sequential"],
-    tokenizer: str | None,
-    base_revision: str | None,
-    tuned_revision: str | None,
-    trust_remote_code: bool,
     **options: Any,
 ) -> None:
     """Run BASE and TUNED (hub ids, folders or .gguf files) on a prompt and write a page.
@@ -124,22 +110,7 @@ def explain(
         text = read_chat(messages)
     else:
         raise click.UsageError("Give either --prompt or --messages.")
-
-    def load() -> Pair:
-        return load_models(
-            base,
-            tuned,
-            device=device,
-            device_map=device_map,
-            dtype=dtype,
-            memory=memory,
-            tokenizer=tokenizer,
-            base_revision=base_revision,
-            tuned_revision=tuned_revision,
-            trust_remote_code=trust_remote_code,
-        )
-
-    _explain(load, text, instruction, template=template, **options)
+    _explain(models.load, text, instruction, template=template, **options)
 
 
 @twinlens.command("open")

@@ -6,8 +6,10 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -164,24 +166,68 @@ def length_option(default: int) -> Option:
 
 
 def template_option(command: Command) -> Command:
-    """``--template``, alone or with whose it is."""
+    """``--template`` and whose it is: no option takes a value only sometimes."""
     return click.option(
         "--template",
         type=click.Choice(["tuned", "base", "plain"]),
-        is_flag=False,
-        flag_value="tuned",
-        help="Whose chat template both models read the prompt in; alone it means tuned, plain none."
+        help="Whose chat template both models read the prompt in; plain is none."
         "  [default: tuned for a chat, else plain]",
     )(command)
 
 
-def model_options(command: Command) -> Command:
-    """Options of every command that loads two models, for `load_models`."""
-    for option in (
+@dataclass(frozen=True)
+class ModelFiles:
+    """Two models that are read from files, as `file_options` names them."""
+
+    base: str
+    tuned: str
+    tokenizer: str | None
+    base_revision: str | None
+    tuned_revision: str | None
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """A pair that is run, as `model_options` names it."""
+
+    base: str
+    tuned: str | None
+    tokenizer: str | None
+    base_revision: str | None
+    tuned_revision: str | None
+    device: str | None
+    device_map: str | None
+    dtype: str | None
+    memory: Literal["both", "sequential"]
+    trust_remote_code: bool
+
+    def load(self) -> Pair:
+        """The pair; ``demo demo`` is the embedded one."""
+        from twinlens.compute.pair import demo_pair, load_pair
+
+        named = (self.base, self.tuned) == ("demo", "demo")
+        return demo_pair() if named else load_pair(**vars(self))
+
+
+def model_options(*, tuned: bool) -> Option:
+    """Arguments and options of every command that runs two models, as ``models``.
+
+    Parameters
+    ----------
+    tuned : bool
+        Whether TUNED must be there.
+    """
+    return _together(
+        ModelOptions,
+        click.argument("base"),
+        click.argument("tuned", required=tuned),
+        *_FILES,
+        device_option,
+        click.option("--device-map", help="Spread each model over devices, such as auto."),
         click.option(
-            "--trust-remote-code",
-            is_flag=True,
-            help="Run code that comes with a model; only for models you trust.",
+            "--dtype",
+            type=click.Choice(DTYPES),
+            help="Floating-point type.  [default: float32 on the CPU, else as stored]",
         ),
         click.option(
             "--memory",
@@ -191,39 +237,46 @@ def model_options(command: Command) -> Command:
             help="Keep both models loaded, or never more than one.",
         ),
         click.option(
-            "--dtype",
-            type=click.Choice(DTYPES),
-            help="Floating-point type.  [default: float32 on the CPU, else as stored]",
+            "--trust-remote-code",
+            is_flag=True,
+            help="Run code that comes with a model; only for models you trust.",
         ),
-        click.option("--device-map", help="Spread each model over devices, such as auto."),
-        device_option,
-        file_options,
-    ):
-        command = option(command)
-    return command
+    )
 
 
 def file_options(command: Command) -> Command:
-    """Options of every command that reads two models."""
-    for option in (
-        click.option("--tuned-revision", help="Branch, tag or commit of TUNED on the hub."),
-        click.option("--base-revision", help="Branch, tag or commit of BASE on the hub."),
-        click.option("--tokenizer", help="Tokenizer of both models: a folder or hub id."),
-    ):
-        command = option(command)
-    return command
+    """Arguments and options of every command that reads two models, as ``models``."""
+    arguments = click.argument("base"), click.argument("tuned")
+    return _together(ModelFiles, *arguments, *_FILES)(command)
+
+
+_FILES = (
+    click.option("--tokenizer", help="Tokenizer of both models: a folder or hub id."),
+    click.option("--base-revision", help="Branch, tag or commit of BASE on the hub."),
+    click.option("--tuned-revision", help="Branch, tag or commit of TUNED on the hub."),
+)
+
+
+def _together(record: type, *options: Option) -> Option:
+    """Options that a command is given in one record, ``models``."""
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def given(**values: Any) -> Any:
+            names = [field.name for field in fields(record)]
+            return command(models=record(**{name: values.pop(name) for name in names}), **values)
+
+        made: Command = given
+        for option in reversed(options):
+            made = option(made)
+        return made
+
+    return decorate
 
 
 def device_option(command: Command) -> Command:
     """``--device``."""
     return click.option("--device", help="Such as cuda:0; the CPU by default.")(command)
-
-
-def load_models(base: str, tuned: str | None, **options: Any) -> Pair:
-    """The pair that the arguments and `model_options` name; ``demo demo`` is the embedded one."""
-    from twinlens.compute.pair import demo_pair, load_pair
-
-    return demo_pair() if (base, tuned) == ("demo", "demo") else load_pair(base, tuned, **options)
 
 
 def read_prompt_text(prompt: str) -> str:

@@ -12,10 +12,10 @@ import click
 from twinlens.commands.options import (
     PATH,
     WHOSE,
+    ModelOptions,
     bar,
     json_option,
     length_option,
-    load_models,
     model_options,
     output_folder,
     template_option,
@@ -86,9 +86,6 @@ def report_options(command: Any) -> Any:
 
 
 @click.command()
-@click.argument("base")
-@click.argument("tuned")
-@click.argument("data", type=PATH)
 @output_folder(required=True)
 @click.option(
     "--method",
@@ -115,7 +112,8 @@ def report_options(command: Any) -> Any:
     metavar="NAME COLUMN",
     help="Name of a column in DATA, such as: prompt question.",
 )
-@model_options
+@model_options(tuned=True)
+@click.argument("data", type=PATH)
 @click.option(
     "--batch-size", type=click.IntRange(min=1), help="Prompts at once.  [default: 32, or 256]"
 )
@@ -139,8 +137,7 @@ def report_options(command: Any) -> Any:
 )
 @report_options
 def study(
-    base: str,
-    tuned: str,
+    models: ModelOptions,
     data: Path,
     output: Path,
     methods: tuple[str, ...],
@@ -148,14 +145,6 @@ def study(
     max_new_tokens: int,
     template: str | None,
     columns: tuple[tuple[str, str], ...],
-    device: str | None,
-    device_map: str | None,
-    dtype: str | None,
-    memory: Literal["both", "sequential"],
-    tokenizer: str | None,
-    base_revision: str | None,
-    tuned_revision: str | None,
-    trust_remote_code: bool,
     batch_size: int | None,
     engine: Literal["local", "ray"],
     workers: int | None,
@@ -182,18 +171,7 @@ def study(
     for note in notes:
         click.echo(f"twinlens: {note.message}", err=True)
     annotations = read_annotations(labels) if labels else ()
-    pair = load_models(
-        base,
-        tuned,
-        device=device,
-        device_map=device_map,
-        dtype=dtype,
-        memory=memory,
-        tokenizer=tokenizer,
-        base_revision=base_revision,
-        tuned_revision=tuned_revision,
-        trust_remote_code=trust_remote_code,
-    )
+    pair = models.load()
     with bar("prompts") as report, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said above
         store = run_study(
