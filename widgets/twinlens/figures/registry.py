@@ -10,6 +10,7 @@ from twinlens.contract import blocks
 from twinlens.contract.wire import Json
 from twinlens.contract.words import SIDES, THEMES, ChartTheme
 from twinlens.errors import UnknownBlockError
+from twinlens.figures.bokeh_import import load_bokeh
 from twinlens.figures.handover import handover_chart
 from twinlens.figures.heads import heads_chart
 from twinlens.figures.overview import overview
@@ -85,6 +86,7 @@ def chart_json(trace: Trace, key: str, report: Report | None = None) -> Json:
     }
     if key not in charts:
         raise UnknownBlockError(f"there is no chart {key!r}: one of {', '.join(charts)}")
+    load_bokeh()
     from bokeh.embed import json_item
 
     chart, theme = charts[key]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from twinlens.contract import blocks
 from twinlens.contract.wire import Value
+from twinlens.figures.bokeh_import import load_bokeh
 from twinlens.figures.registry import chart_json
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
@@ -28,6 +29,7 @@ def page_value(trace: Trace, key: str, report: Report | None = None) -> Value:
 
 def bokeh_script() -> str:
     """BokehJS of the installed Bokeh, so that both halves have one version."""
+    load_bokeh()
     from bokeh.util.paths import bokehjs_path
 
     return (Path(bokehjs_path()) / "js" / "bokeh.min.js").read_text(encoding="utf-8")
