@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.lab import Notebook
 from tests.browser.panels import KINDS, Panels, Selection, walk
@@ -116,6 +117,21 @@ def test_reloading_the_page_keeps_the_panels_of_a_living_kernel(notebook, page, 
     opened.save()
     opened.open()
     dashboard(page, trace).check(Selection(token=17))
+
+
+def test_opened_without_its_kernel_a_notebook_shows_a_still_picture(notebook, page, trace, lab):
+    opened = notebook(OPEN, "ex", "ex.heads()")
+    dashboard(page, trace).check(Selection())
+    picture = page.locator("img[alt^='What hiding each prompt token costs']")
+    expect(picture.first).to_be_attached()
+    expect(picture.first).to_be_hidden()
+    opened.save()
+    lab.stop_kernels()
+    opened.open()
+    expect(picture.first).to_be_visible()
+    expect(picture).to_have_count(1)
+    expect(page.get_by_text("The heads panel. Run the cells")).to_be_visible()
+    assert picture.first.evaluate("image => image.naturalWidth") > 100
 
 
 def test_two_explorers_do_not_follow_each_other(notebook, page, trace):

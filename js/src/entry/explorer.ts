@@ -21,6 +21,7 @@ const explorer: AnyWidget = () => {
         signal,
       );
       store = made;
+      hide(model.get("_still"));
       return { mount: (kind, el, ending) => mount(made, kind, el, ending) };
     },
     async render({ el, signal }) {
@@ -28,6 +29,13 @@ const explorer: AnyWidget = () => {
     },
   };
 };
+
+/** Hide the still pictures of an explorer that is alive, also those that are yet to come. */
+function hide(still: string): void {
+  const style = document.createElement("style");
+  style.textContent = `.${CSS.escape(still)} { display: none }`;
+  document.head.append(style);
+}
 
 function asModel(model: AnyModel): Model {
   return model as Model;

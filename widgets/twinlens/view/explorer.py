@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from twinlens.contract.block import PARAMETERS
 from twinlens.contract.forms import HandLabels
 from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind, Segment
 from twinlens.errors import AnnotationError, ArgumentError, PromptError, UnknownBlockError
+from twinlens.figures.still import SHOWN, known_by, still
 from twinlens.labels.annotate import read_annotations, write_annotations
 from twinlens.labels.names import check, from_annotations, to_annotations
 from twinlens.measures.findings import Findings
@@ -28,6 +30,7 @@ from twinlens.traces.marks import Mark, read_marks
 from twinlens.traces.marks import segments as marked_segments
 from twinlens.traces.trace import Trace
 from twinlens.view import lifetime
+from twinlens.view.notebook import picture, show
 from twinlens.view.panel import Panel
 from twinlens.view.server import BlockServer
 
@@ -110,6 +113,8 @@ class Explorer(anywidget.AnyWidget):
 
     _manifest = t.Dict().tag(sync=True)
     _recorded = t.Bool(False).tag(sync=True)
+    #: Class of the still pictures that are hidden while this is alive.
+    _still = t.Unicode().tag(sync=True)
     _esm = t.Unicode().tag(sync=True)
     _css = t.Unicode().tag(sync=True)
 
@@ -124,7 +129,14 @@ class Explorer(anywidget.AnyWidget):
         recorded = not trace.computes
         super().__init__(_manifest=trace.manifest.to_json(), _recorded=recorded, **traits)
         send = weakref.WeakMethod(self.send)
-        self._server = server = BlockServer(trace, lambda *message: _send(send(), *message))
+        computed = weakref.WeakMethod(self._computed)
+        self._server = server = BlockServer(
+            trace,
+            lambda *message: _call(send(), *message),
+            lambda key: _call(computed(), key),
+        )
+        self._known = set() if trace.computes else SHOWN & set(trace.keys())
+        self._stills: list[Any] = []
         self.on_msg(lambda _widget, content, _buffers: server.handle(content))
         for widget in (self, self.layout):
             lifetime.hold_weakly(widget)
@@ -268,6 +280,28 @@ class Explorer(anywidget.AnyWidget):
         lifetime.shown(self)
         return super()._repr_mimebundle_(**kwargs)
 
+    def _ipython_display_(self) -> None:
+        self._stills.append(show(self, self.still()))
+
+    def still(self) -> str:
+        """What is known so far as HTML without scripts: prompt, answers, findings, exact matrix.
+
+        It stands behind the panels where a notebook is opened without a kernel.
+        """
+        return self.hidden(still(self._trace, self._known))
+
+    def hidden(self, html: str) -> str:
+        """HTML that pages hide as long as this is alive."""
+        return f'<div class="{self._still}">{html}</div>'
+
+    def _computed(self, key: str) -> None:
+        """Keep the still pictures up with what is known."""
+        new = known_by(self._trace, key) - self._known
+        if new:
+            self._known |= new
+            for shown in self._stills:
+                shown.update(picture(self.still()), raw=True)
+
     def __repr__(self) -> str:
         pair = self._trace.manifest.pair
         selected = ", ".join(
@@ -293,6 +327,10 @@ class Explorer(anywidget.AnyWidget):
     def _leave_layer(self, _change: Any) -> None:
         if not self._consistent:
             self._apply({name: SELECTION_DEFAULTS[name] for name in ("head", "unit")})
+
+    @t.default("_still")
+    def _default_still(self) -> str:
+        return f"twinlens-still-{uuid.uuid4().hex}"
 
     @t.default("_esm")
     def _default_esm(self) -> str:
@@ -391,7 +429,7 @@ def check_names(traits: Mapping[str, Any], beside: Iterable[str] = ()) -> None:
         )
 
 
-def _send(send: Callable[..., None] | None, *message: Any) -> None:
-    """Send a message of a widget that may be gone."""
-    if send is not None:
-        send(*message)
+def _call(method: Callable[..., None] | None, *arguments: Any) -> None:
+    """Call a method of a widget that may be gone."""
+    if method is not None:
+        method(*arguments)

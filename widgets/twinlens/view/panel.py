@@ -8,8 +8,10 @@ import anywidget
 import traitlets as t
 
 from twinlens.contract.words import PANELS
+from twinlens.figures.still import HOW_TO_LIVE
 from twinlens.pages.front_end import front_end
 from twinlens.view import lifetime
+from twinlens.view.notebook import show
 
 
 class Panel(anywidget.AnyWidget):
@@ -46,6 +48,9 @@ class Panel(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         lifetime.shown(self)
         return super()._repr_mimebundle_(**kwargs)
+
+    def _ipython_display_(self) -> None:
+        show(self, self.explorer.hidden(f"<i>The {self.kind} panel. {HOW_TO_LIVE}</i>"))
 
     @t.default("_esm")
     def _default_esm(self) -> str:

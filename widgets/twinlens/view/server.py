@@ -46,11 +46,16 @@ class BlockServer:
         May be asked from several threads at once.
     send : callable
         Called from any thread as ``send(content, buffers)``.
+    computed : callable, optional
+        Told each key that was answered by a computation.
     """
 
-    def __init__(self, trace: Trace, send: Send) -> None:
+    def __init__(
+        self, trace: Trace, send: Send, computed: Callable[[str], None] | None = None
+    ) -> None:
         self._trace = trace
         self._send = send
+        self._computed = computed
         self._encoded: Cache[EncodedBlock] = Cache(CACHE_BYTES, lambda block: len(block[1]))
         self._open: dict[int | str, _Request] = {}
         # Reentrant: the collector may close a server wherever a thread allocates.
@@ -135,6 +140,8 @@ class BlockServer:
                 if not blocks.grows(key):
                     self._encoded.put(key, block)
             self.send(request, {"kind": "block", "header": block[0]}, block[1])
+            if self._computed:
+                self._computed(key)
         except Interrupted:
             _log.debug("the request for %s was cancelled", key)
         except TwinlensError as error:
