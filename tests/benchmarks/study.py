@@ -29,9 +29,8 @@ from twinlens.studies.analysis.variants import Grid, robustness
 from twinlens.studies.data.rows import StudyRow
 from twinlens.studies.data.store import Store
 from twinlens.studies.run import study as run
-from twinlens.studies.run.work import traced
 
-from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace
+from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace, traced
 
 PROMPT = "word " * 40  # 50 tokens, the mean of the paper
 ANSWERS = {"base": 294, "tuned": 197}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from twinlens.contract.manifest import Answer, Manifest, Method, ModelInfo, PairInfo, Token
 from twinlens.contract.wire import Value
+from twinlens.contract.words import SIDES
+from twinlens.errors import PromptError
 from twinlens.studies.data.cases import Case, CaseTrace
-from twinlens.studies.data.rows import StudyRow
+from twinlens.studies.data.rows import Problem, StudyRow
+from twinlens.studies.data.store import as_table
 from twinlens.studies.run.study import here
-from twinlens.studies.run.work import Work, traced
+from twinlens.studies.run.work import CaseResult, Say, Work, case_of
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
@@ -144,6 +147,35 @@ class PlantedTrace(Trace):
         rng = np.random.default_rng([self._rng_seed, side == "tuned"])
         shape = (self.manifest.prompt_length, self.manifest.answer_length(side))
         return rng.normal(size=shape).astype(np.float32)
+
+
+def traced(tracer: Callable[[StudyRow], Trace], methods: Sequence[str]) -> Work:
+    """Work that makes a trace of one prompt after another and keeps its saliency."""
+
+    def cases(row: StudyRow) -> Iterator[Case]:
+        trace = tracer(row)
+        read = trace.manifest
+        for side in SIDES:
+            for method in methods:
+                values = trace.saliency(side, method).values
+                yield case_of(
+                    row,
+                    read.prompt,
+                    read.prompt_tokens,
+                    side,
+                    read.answers[side],
+                    values,
+                    method=method,
+                )
+
+    def work(rows: Sequence[StudyRow], _: Say) -> Iterator[CaseResult]:
+        for row in rows:
+            try:
+                yield as_table(row.number, list(cases(row)))
+            except PromptError as error:
+                yield Problem(row.number, str(error))
+
+    return work
 
 
 def prompts(count: int) -> list[StudyRow]:

@@ -10,11 +10,12 @@ from twinlens.compute.pair import Pair
 from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.targets import probability
-from twinlens.compute.saliency import batch, gradients
+from twinlens.compute.saliency import batch, gradients, together
 from twinlens.compute.saliency.batch import Attributed, attribute_prompts
 from twinlens.compute.saliency.gradients import slopes_together
+from twinlens.compute.saliency.methods import METHODS
 from twinlens.compute.text.prompt import read_prompt
-from twinlens.contract.words import PUBLISHED, SIDES
+from twinlens.contract.words import PUBLISHED, SIDES, UNITS
 from twinlens.errors import AnswerError, Interrupted, NotFiniteError, PromptError
 
 from tests.support import tiny
@@ -36,11 +37,38 @@ def test_tables_of_texts_of_mixed_lengths(
     readings = [
         Reading(model, [*IDS[place:], *IDS][: n + m], n) for place, (n, m) in enumerate(LENGTHS)
     ]
-    together = slopes_together(readings, probability)
-    for reading, ours in zip(readings, together, strict=True):
+    tables = slopes_together(readings, probability)
+    for reading, ours in zip(readings, tables, strict=True):
         alone = table("gradient_x_input", reading)
         assert ours.shape == alone.shape
         np.testing.assert_allclose(ours, alone, rtol=1e-4, atol=1e-5 * np.abs(alone).max())
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+@pytest.mark.parametrize("name", [name for name, one in METHODS.items() if one.together])
+def test_every_method_of_texts_of_mixed_lengths(
+    name: str, architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole table of each text, as if it were read alone."""
+    monkeypatch.setattr(together, "_MOST", 5)
+    made = tiny.model(architecture)
+    readings = [
+        Reading(
+            made,
+            [*IDS[place:], *IDS][: n + m],
+            n,
+            replacements=[7] * n,
+            groups={unit: [list(range(n // 2)), [*range(n // 2, n)]] for unit in UNITS},
+        )
+        for place, (n, m) in enumerate([(8, 4), (2, 1), (3, 6)])
+    ]
+    tables = METHODS[name].together(readings)  # type: ignore[misc]
+    for reading, ours in zip(readings, tables, strict=True):
+        alone = table(name, reading)
+        assert ours.shape == alone.shape
+        # Its points are as many as the text needs that needs most.
+        tolerance = 0.01 if name == "integrated_gradients" else 3e-5
+        np.testing.assert_allclose(ours, alone, rtol=1e-4, atol=tolerance * np.abs(alone).max())
 
 
 def test_answers_to_prompts_of_mixed_lengths(model: PreTrainedModel) -> None:
@@ -57,19 +85,43 @@ def test_answers_to_prompts_of_mixed_lengths(model: PreTrainedModel) -> None:
 
 @pytest.mark.parametrize("response", ["own", "tuned", " The group agreed."])
 def test_prompts_of_a_pair(pair: Pair, response: str) -> None:
-    prompts = [read_prompt(pair, text) for text in TEXTS]
-    found = attribute_prompts(pair, prompts, responses=response, max_new_tokens=6)
-    for text, ours in zip(TEXTS, found, strict=True):
-        trace = trace_pair(pair, text, response=response, max_new_tokens=6)
+    """Every method, as in a trace of each prompt alone; contrast, which needs the other model."""
+    names = [*METHODS] if response == "tuned" else [PUBLISHED, "gradient_x_input_contrast"]
+    marked = {"instruction": TEXTS[2], "context": "word"}
+    prompts = [read_prompt(pair, TEXTS[3], **marked)]  # type: ignore[arg-type]
+    prompts += [read_prompt(pair, text) for text in TEXTS[1:3]]
+    found = attribute_prompts(pair, prompts, methods=names, responses=response, max_new_tokens=6)
+    for place, (text, ours) in enumerate(zip([TEXTS[3], *TEXTS[1:3]], found, strict=True)):
+        trace = trace_pair(
+            pair, text, response=response, max_new_tokens=6, **({} if place else marked)
+        )
         assert isinstance(ours, Attributed)
         assert ours.prompt.tokens == trace.manifest.prompt_tokens
         assert (ours.kind, ours.answers) == (trace.manifest.response, trace.manifest.answers)
         for side in SIDES:
-            alone = trace.saliency(side, PUBLISHED).values
-            assert ours.values[side].dtype == np.float32
-            np.testing.assert_allclose(
-                ours.values[side], alone, rtol=1e-4, atol=1e-5 * np.abs(alone).max()
-            )
+            for name in names:
+                alone = trace.saliency(side, name).values
+                assert ours.values[side][name].dtype == np.float32
+                tolerance = 0.01 if name == "integrated_gradients" else 3e-5
+                np.testing.assert_allclose(
+                    ours.values[side][name],
+                    alone,
+                    rtol=1e-4,
+                    atol=tolerance * np.abs(alone).max(),
+                    err_msg=name,
+                )
+        rows = {(row["segment"], row["answer"]): row for row in trace.block("segments")}
+        assert (("instruction", "tuned") in ours.hidden["base"]) == (
+            not place and response != " The group agreed."
+        )
+        assert (("instruction", "base") in ours.hidden["tuned"]) == (
+            not place and response == "own"
+        )
+        for side in SIDES:
+            for (segment, answer), costs in ours.hidden[side].items():
+                if segment != "rest":
+                    expected = rows[segment, answer][side]
+                    np.testing.assert_allclose(costs, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_cannot_be_read_is_set_aside_alone(pair: Pair) -> None:
@@ -105,7 +157,7 @@ def test_the_text_whose_gradient_is_not_finite_is_found(
 def test_it_can_be_stopped(pair: Pair) -> None:
     def report(done: int, total: int, what: str) -> None:
         assert 0 <= done <= total
-        if what == "attribution of base":
+        if what == "Gradient × input of base":
             raise Interrupted("no longer wanted")
 
     with pytest.raises(Interrupted):

@@ -9,9 +9,15 @@ from captum.attr import IntegratedGradients
 from torch import Tensor
 from transformers import PreTrainedModel
 from twinlens.compute.passes import conditions
+from twinlens.compute.passes.folding import Texts
 from twinlens.compute.passes.targets import log_probability
 from twinlens.compute.saliency import estimates, gradients
-from twinlens.compute.saliency.estimates import integrate, knockout, knockout_by_head
+from twinlens.compute.saliency.estimates import (
+    along_path,
+    knockout,
+    knockout_by_head,
+    mean_embedding,
+)
 from twinlens.contract.wire import Array
 
 from tests.support import tiny
@@ -125,9 +131,15 @@ def test_integrated_gradients_equal_captum(
 ) -> None:
     monkeypatch.setattr(gradients, "FORWARD_OVER_REVERSE", 1e-9 if forward else 1e9)
     model = tiny.model(architecture).double()
-    pieces = list(integrate(reading(model), everything, log_probability, points=6))
-    assert all(not rows for rows, _, _ in pieces[:-1]), "others get through while it adds up"
-    ours, whole = pieces[-1][2], embed(model)
+    texts = Texts([reading(model)], embed(model))
+    pieces = list(
+        along_path(
+            texts, list(range(ANSWER)), log_probability, 6, mean_embedding(texts.readings[0])
+        )
+    )
+    assert len(pieces) > 6, "others get through while it adds up"
+    assert not any(piece is not None for piece in pieces[:-1])
+    ours, whole = pieces[-1][0].numpy(), embed(model)
     for m in range(ANSWER):
 
         def answer(prompt: Tensor, m: int = m) -> Tensor:
@@ -141,22 +153,30 @@ def test_integrated_gradients_equal_captum(
         np.testing.assert_allclose(ours[:, m], expected, rtol=1e-5, atol=1e-5 * abs(expected).max())
 
 
-def everything() -> Array:
-    return np.ones((PROMPT, ANSWER), dtype=bool)
-
-
 def average(model: PreTrainedModel) -> Tensor:
     """A prompt of nothing but the mean embedding."""
     return embed(model, range(model.config.vocab_size)).mean(dim=1)[:, None].expand(1, PROMPT, -1)
 
 
-def test_integrated_gradients_add_up_to_the_whole_change(model: PreTrainedModel) -> None:
+@pytest.mark.parametrize("first", [1, estimates.PATH_POINTS])
+def test_integrated_gradients_add_up_to_the_whole_change(
+    model: PreTrainedModel, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To 1 % or a thousandth of a nat, however few points it begins with."""
+    monkeypatch.setattr(estimates, "PATH_POINTS", first)
     start = embed(model)
     start[:, :PROMPT] = average(model)
     with torch.no_grad():
         change = (logprobs(model, embed(model)) - logprobs(model, start))[0].numpy()
-    *_, (_, _, ours) = integrate(reading(model), everything, log_probability, points=50)
-    np.testing.assert_allclose(ours.sum(axis=0), change, atol=2e-3 * np.abs(change).max())
+    gap = np.abs(table("integrated_gradients", model).sum(axis=0) - change)
+    assert (gap <= np.maximum(0.01 * np.abs(change), 0.001) + 1e-5).all()
+
+
+def test_integrated_gradients_that_do_not_add_up_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimates, "PATH_POINTS", 1)
+    monkeypatch.setattr(estimates, "MOST_POINTS", 2)
+    with pytest.warns(UserWarning, match="miss the whole change by up to .* with 2 points"):
+        table("integrated_gradients", tiny.model("llama"))
 
 
 def test_rollout_is_the_product_of_the_mixed_patterns(model: PreTrainedModel) -> None:

@@ -12,7 +12,7 @@ from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.saliency.batch import Attributed, attribute_prompts
 from twinlens.compute.text.answers import choose_answers
 from twinlens.compute.text.prompt import read_prompt
-from twinlens.contract.words import Given
+from twinlens.contract.words import PUBLISHED, Given
 from twinlens.errors import AnswerError
 
 from tests.support import tiny
@@ -93,7 +93,7 @@ def test_a_study_reads_the_same(added: Pair) -> None:
     trace = trace_pair(added, "Name a city.", template=True, response="own", max_new_tokens=3)
     for side in ("base", "tuned"):
         np.testing.assert_allclose(
-            found.values[side],
+            found.values[side][PUBLISHED],
             trace.array(f"saliency/{side}/gradient_x_input"),
             rtol=1e-4,
             atol=1e-8,

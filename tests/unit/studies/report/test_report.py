@@ -29,9 +29,8 @@ from twinlens.studies.data.rows import Problem, StudyRow
 from twinlens.studies.data.store import Store
 from twinlens.studies.report.report import write_report
 from twinlens.studies.run import study as run
-from twinlens.studies.run.work import traced
 
-from tests.unit.studies.planted import METHOD, PAIR, Planted, PlantedTrace
+from tests.unit.studies.planted import METHOD, PAIR, Planted, PlantedTrace, traced
 from tests.unit.studies.published_data import PUBLISHED, needs_published
 
 SMALL = Grid(levels=(10,), thresholds=(7,), norms=(4.0,))

@@ -28,11 +28,11 @@ from twinlens.studies.data.cases import paired
 from twinlens.studies.data.rows import Problem, StudyRow
 from twinlens.studies.data.store import Store
 from twinlens.studies.run import study as run
-from twinlens.studies.run.work import case_of, traced
+from twinlens.studies.run.work import case_of
 
 from tests.support import tiny
 from tests.support.places import ROOT
-from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace, open_planted, planted
+from tests.unit.studies.planted import METHOD, PAIR, PlantedTrace, open_planted, planted, traced
 from tests.unit.studies.planted import prompts as rows
 
 SETTINGS = {"response": "own"}
@@ -369,8 +369,14 @@ def test_a_study_of_a_pair(tmp_path, pair):
     for method in methods:
         tuned = list(store.with_method(method))[1]
         expected = direct.saliency("tuned", method).values
-        np.testing.assert_array_equal(tuned.values, expected)
+        np.testing.assert_allclose(tuned.values, expected, rtol=1e-4, atol=1e-5)
     first = cases[1]
+    # What hiding segments costs: both models on both answers, here and from the folder.
+    segments = {"instruction", "rest"}
+    for case in cases[:2]:
+        answers = {"base", "tuned"}
+        assert set(case.hidden) == {(part, answer) for part in segments for answer in answers}
+        assert len(case.hidden["instruction", case.side]) == case.answer_length
     shown = "".join(first.prompt_tokens[i].text for i in first.instruction)
     assert shown.strip() == tiny.INSTRUCTION
     assert 0 not in first.scored

@@ -34,19 +34,25 @@ class Prefix:
     Attributes
     ----------
     stored : dict of module to (keys, values)
-        Each [1, kv_heads, at least `length`, head_dim], rotary position applied.
+        Each [texts, kv_heads, at least `length`, head_dim], rotary position applied.
     length : int
         Positions that are not computed again.
+    texts : tensor [batch], optional
+        Which of the stored texts each text of the batch goes on from; by default they are the
+        same, or all go on from one.
     """
 
     stored: dict[nn.Module, tuple[Tensor, Tensor]]
     length: int
+    texts: Tensor | None = None
 
     def before(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [batch, kv_heads, length + S, head_dim] with the prefix in front."""
 
         def join(old: Tensor, new: Tensor) -> Tensor:
-            return torch.cat([old[:, :, : self.length].expand(len(new), -1, -1, -1), new], dim=2)
+            kept = old[:, :, : self.length]
+            kept = kept.expand(len(new), -1, -1, -1) if self.texts is None else kept[self.texts]
+            return torch.cat([kept, new], dim=2)
 
         old_key, old_value = self.stored[module]
         return join(old_key, key), join(old_value, value)

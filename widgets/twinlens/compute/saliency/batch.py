@@ -1,4 +1,4 @@
-"""Many prompts at once: answers and gradient × input of both models, without anything else.
+"""Many prompts at once: answers, saliency and what segments are worth, of both models.
 
 What a study needs of each prompt. Texts of similar length go through a model together; the
 numbers are those of one prompt at a time.
@@ -9,26 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import torch
 
 from twinlens.compute.models.architectures import Sizes
 from twinlens.compute.models.models import Models
 from twinlens.compute.passes.conditions import hookable
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.rotary import rotary_by_length
-from twinlens.compute.passes.targets import probability
-from twinlens.compute.saliency.gradients import GRADIENT_X_INPUT, slopes_together
-from twinlens.compute.saliency.registry import complete
+from twinlens.compute.saliency.methods import METHODS
+from twinlens.compute.saliency.registry import SaliencyMethod, complete
+from twinlens.compute.saliency.segments import segment_positions
+from twinlens.compute.saliency.tables import REPLACED, stand_ins
+from twinlens.compute.saliency.together import hidden_together
 from twinlens.compute.text.answers import choose_answers, own_answers
 from twinlens.compute.text.arguments import generated_sides, read_response
 from twinlens.compute.text.prompt import Prompt, check_length
 from twinlens.contract.manifest import Answer
 from twinlens.contract.wire import Array
-from twinlens.contract.words import SIDES, Side
+from twinlens.contract.words import PUBLISHED, SIDES, UNITS, Side
 from twinlens.errors import Interrupted, TwinlensError
 from twinlens.support.progress import Report
+from twinlens.traces.grouping import groups
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 #: Prompts that are answered, and texts that are attributed together at most.
 ANSWERED, TOGETHER = 32, 8
@@ -51,22 +58,48 @@ class Attributed:
     kind : str
         ``own``, ``base``, ``tuned`` or ``given``: whose answer was read.
     answers : dict of Side to Answer
-    values : dict of Side to float32 array [N, M]
-        Gradient × input of the answer token's probability, every prompt by every answer token.
+    values : dict of Side to dict of str to float32 array [N, M]
+        By method: every prompt token by every answer token.
+    hidden : dict of Side to dict of (str, str) to float32 array [M]
+        By segment and answer, see `read_by_both`: what hiding the segment costs each token of the
+        answer, in nats. Empty where attention cannot be reached.
     """
 
     prompt: Prompt
     kind: str
     answers: dict[Side, Answer]
-    values: dict[Side, Array]
+    values: dict[Side, dict[str, Array]]
+    hidden: dict[Side, dict[tuple[str, str], Array]]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What one model made of a prompt before: its answer, whose tables, and those.
+
+    Attributes
+    ----------
+    ids : list of int
+        Of the prompt: of another one nothing is known.
+    answer : Answer
+    values : dict of str to float32 array [N, M]
+    hidden : dict of (str, str) to float32 array [M]
+        Of its own or a given answer only.
+    """
+
+    ids: list[int]
+    answer: Answer
+    values: dict[str, Array]
+    hidden: dict[tuple[str, str], Array]
 
 
 def attribute_prompts(
     pair: Models,
     prompts: Sequence[Prompt],
     *,
+    methods: Sequence[str] = (PUBLISHED,),
     responses: str | Sequence[str] = "own",
     max_new_tokens: int = 64,
+    known: Sequence[Mapping[Side, Known]] | None = None,
     report: Report | None = None,
 ) -> list[Attributed | TwinlensError]:
     """Let both models answer some prompts, and attribute what each of them reads.
@@ -75,10 +108,14 @@ def attribute_prompts(
     ----------
     prompts : sequence of Prompt
         As `twinlens.compute.text.prompt.read_prompt` makes them.
+    methods : sequence of str
+        Saliency methods.
     responses : str or sequence of str
         What is read, see `twinlens.compute.text.answers.read_answers`; for all or for each prompt.
     max_new_tokens : int
         Longest answer.
+    known : sequence of mappings of Side to Known, optional
+        For each prompt, what is not to be computed again.
     report : callable, optional
         Called as ``report(done, total, what)``; may raise `Interrupted`.
 
@@ -93,6 +130,14 @@ def attribute_prompts(
         If `report` asked to stop.
     """
     responses = [responses] * len(prompts) if isinstance(responses, str) else list(responses)
+    before = [
+        {
+            side: one
+            for side, one in (known[place] if known else {}).items()
+            if one.ids == prompt.ids
+        }
+        for place, prompt in enumerate(prompts)
+    ]
     errors: dict[int, TwinlensError] = {}
     wanted: dict[int, str] = {}
     for place, prompt in enumerate(prompts):
@@ -103,13 +148,16 @@ def attribute_prompts(
         except TwinlensError as error:
             errors[place] = error
     fitting = [place for place in range(len(prompts)) if place not in errors]
-    asked = {
-        side: {p: prompts[p] for p in fitting if side in generated_sides(wanted[p])}
-        for side in SIDES
-    }
-    answers_of = {
-        side: _answers(pair, side, asked[side], max_new_tokens, errors, report) for side in SIDES
-    }
+    answers_of: dict[Side, dict[int, tuple[list[int], bool]]] = {}
+    for side in SIDES:
+        asked = {p: prompts[p] for p in fitting if side in generated_sides(wanted[p])}
+        answers_of[side] = {
+            place: ([token.id for token in one.answer.tokens], bool(one.answer.stopped))
+            for place in asked
+            if (one := before[place].get(side)) is not None
+        }
+        rest = {place: prompt for place, prompt in asked.items() if place not in answers_of[side]}
+        answers_of[side] |= _answers(pair, side, rest, max_new_tokens, errors, report)
     chosen: dict[int, tuple[str, dict[Side, Answer]]] = {}
     for place in sorted(set(fitting) - set(errors)):
         own = {side: found[place] for side, found in answers_of.items() if place in found}
@@ -120,12 +168,39 @@ def attribute_prompts(
         except TwinlensError as error:
             errors[place] = error
     read = {place: (prompts[place], answers) for place, (_, answers) in chosen.items()}
+    rivals: dict[Side, dict[int, list[int]]] = {}
+    if "gradient_x_input_contrast" in methods:
+        shared = {place: read[place] for place, (kind, _) in chosen.items() if kind != "own"}
+        rivals = {side: _predicted(pair, SIDES[1 - SIDES.index(side)], shared) for side in SIDES}
+    hidden: dict[Side, dict[int, dict[tuple[str, str], Array]]] = {}
+    values: dict[Side, dict[int, dict[str, Array]]] = {}
     # Tuned first: with memory="sequential" it is the one still loaded.
-    values = {side: _values(pair, side, read, errors, report) for side in reversed(SIDES)}
+    for side in reversed(SIDES):
+        kept = {
+            place: one[side]
+            for place, one in enumerate(before)
+            if side in one
+            and place in read
+            and one[side].answer.tokens == read[place][1][side].tokens
+        }
+        values[side] = {place: one.values for place, one in kept.items()}
+        with pair.model(side) as model:
+            new = {place: entry for place, entry in read.items() if place not in values[side]}
+            for name in methods:
+                readings = _readings(pair, side, model, new, errors, name, rivals.get(side, {}))
+                for place, table in _tables(pair, side, readings, name, errors, report):
+                    values[side].setdefault(place, {})[name] = table
+            left = {place: one for place, one in chosen.items() if place not in errors}
+            hidden[side] = _hidden(pair, side, model, prompts, left, kept, report)
     return [
         errors[place]
         if place in errors
-        else Attributed(prompt, *chosen[place], {side: values[side][place] for side in SIDES})
+        else Attributed(
+            prompt,
+            *chosen[place],
+            {side: values[side][place] for side in SIDES},
+            {side: hidden[side].get(place, {}) for side in SIDES},
+        )
         for place, prompt in enumerate(prompts)
     ]
 
@@ -150,53 +225,146 @@ def _answers(
         return dict(_each(_neighbours(pair.sizes, lengths, limit), work, errors))
 
 
-def _values(
+def _readings(
     pair: Models,
     side: Side,
+    model: PreTrainedModel,
     read: Mapping[int, tuple[Prompt, Mapping[Side, Answer]]],
+    errors: Mapping[int, TwinlensError],
+    name: str,
+    rivals: Mapping[int, list[int]],
+) -> dict[int, Reading]:
+    """What one model reads of each prompt, with what one method needs to know beside it."""
+    longest = max((len(prompt.tokens) for prompt, _ in read.values()), default=0)
+    others = stand_ins(pair, longest) if name == REPLACED else None
+    return {
+        place: Reading(
+            model,
+            pair.readable(side, [*prompt.ids, *(token.id for token in answers[side].tokens)]),
+            len(prompt.tokens),
+            rivals=rivals.get(place),
+            replacements=others and others[: len(prompt.tokens)],
+            groups={unit: groups(prompt.tokens, unit) for unit in UNITS},
+        )
+        for place, (prompt, answers) in read.items()
+        if place not in errors
+    }
+
+
+def _tables(
+    pair: Models,
+    side: Side,
+    readings: Mapping[int, Reading],
+    name: str,
     errors: dict[int, TwinlensError],
     report: Report | None,
-) -> dict[int, Array]:
-    """One model's tables of what it read."""
-    with pair.model(side) as model:
-        readings = {
-            place: Reading(
-                model,
-                pair.readable(side, [*prompt.ids, *(token.id for token in answers[side].tokens)]),
-                len(prompt.tokens),
-            )
-            for place, (prompt, answers) in read.items()
-            if place not in errors
-        }
+) -> Iterator[tuple[int, Array]]:
+    """One model's tables by one method."""
+    method, done = METHODS[name], set[int]()
 
-        done: set[int] = set()
+    def work(places: list[int]) -> list[Array]:
+        if report:
+            report(len(done), len(readings), f"{method.method.title} of {side}")
+            done.update(places)
+        if method.together is not None and len(places) > 1:
+            return method.together([readings[place] for place in places])
+        return [_alone(method, readings[place], side) for place in places]
 
-        def work(places: list[int]) -> list[Array]:
-            if report:
-                report(len(done), len(readings), f"attribution of {side}")
-                done.update(places)
-            return _tables([readings[place] for place in places], side)
-
-        lengths = {
-            place: (reading.prompt_length, reading.answer_length)
-            for place, reading in readings.items()
-        }
-        # Padding is hidden by a mask, which not every family can be given; nor do texts of
-        # different lengths have one rotary position in every family.
-        together = hookable(model) and not rotary_by_length(model)
-        alone = [[place] for place in lengths]
-        groups = _groups(pair.sizes, lengths) if together else alone
-        return dict(_each(groups, work, errors))
+    lengths = {place: (one.prompt_length, one.answer_length) for place, one in readings.items()}
+    together = method.together is not None
+    yield from _each(
+        _groups(pair.sizes, lengths, _at_once(readings) if together else 1), work, errors
+    )
 
 
-def _tables(readings: list[Reading], side: Side) -> list[Array]:
-    if len(readings) > 1:
-        return slopes_together(readings, probability)
-    (reading,) = readings
+def _at_once(readings: Mapping[int, Reading]) -> int:
+    """How many texts may be read together.
+
+    Padding is hidden by a mask, which not every family can be given; nor do texts of different
+    lengths have one rotary position in every family.
+    """
+    first = next(iter(readings.values()), None)
+    if first is None or not hookable(first.model) or rotary_by_length(first.model):
+        return 1
+    return TOGETHER
+
+
+def _alone(method: SaliencyMethod, reading: Reading, side: Side) -> Array:
     values = np.full((reading.prompt_length, reading.answer_length), np.nan, dtype=np.float32)
     columns = range(reading.answer_length)
-    complete(GRADIENT_X_INPUT, reading, values, columns, side=side, guard=nullcontext())
-    return [values]
+    complete(method, reading, values, columns, side=side, guard=nullcontext())
+    return values
+
+
+def read_by_both(pair: Models, kind: str, answers: Mapping[Side, Answer]) -> dict[str, list[int]]:
+    """Tokens of each answer that both models read, by whose it is.
+
+    An own answer counts up to where the other model knows its tokens: it may end with one that
+    only one of them has.
+    """
+    rows = min(map(pair.rows, SIDES))
+    if kind != "own":
+        return {kind: [token.id for token in answers["tuned"].tokens]}
+    found = {}
+    for side in SIDES:
+        ids = [token.id for token in answers[side].tokens]
+        unknown = (place for place, token in enumerate(ids) if token >= rows)
+        found[side] = ids[: next(unknown, len(ids))]
+    return {side: ids for side, ids in found.items() if ids}
+
+
+def _hidden(
+    pair: Models,
+    side: Side,
+    model: PreTrainedModel,
+    prompts: Sequence[Prompt],
+    chosen: Mapping[int, tuple[str, Mapping[Side, Answer]]],
+    known: Mapping[int, Known],
+    report: Report | None,
+) -> dict[int, dict[tuple[str, str], Array]]:
+    """What hiding each segment costs one model, by prompt, segment and answer."""
+    if not hookable(model):
+        return {}
+    found: dict[int, dict[tuple[str, str], Array]] = {place: {} for place in chosen}
+    asked: list[tuple[int, str, Reading, dict[str, list[int]]]] = []
+    for place, (kind, answers) in chosen.items():
+        prompt = prompts[place]
+        parts = segment_positions(prompt.tokens)
+        for whose, ids in read_by_both(pair, kind, answers).items():
+            before = known[place].hidden if place in known else {}
+            kept = {key: costs for key, costs in before.items() if key[1] == whose}
+            if kept and all(len(costs) == len(ids) for costs in kept.values()):
+                found[place] |= kept
+            elif parts:
+                read = pair.readable(side, [*prompt.ids, *ids])
+                asked.append((place, whose, Reading(model, read, len(prompt.tokens)), parts))
+    readings = {number: reading for number, (_, _, reading, _) in enumerate(asked)}
+    lengths = {number: (one.prompt_length, one.answer_length) for number, one in readings.items()}
+    for places in _groups(pair.sizes, lengths, _at_once(readings)):
+        if report:
+            report(places[0], len(asked), f"hiding segments, {side}")
+        texts = [asked[number] for number in places]
+        costs = hidden_together(
+            [reading for _, _, reading, _ in texts], [list(parts.values()) for *_, parts in texts]
+        )
+        for (place, whose, _, parts), rows in zip(texts, costs, strict=True):
+            for segment, row in zip(parts, rows, strict=True):
+                found[place][segment, whose] = row
+    return found
+
+
+def _predicted(
+    pair: Models, side: Side, read: Mapping[int, tuple[Prompt, Mapping[Side, Answer]]]
+) -> dict[int, list[int]]:
+    """What a model would say in place of each token of the answers it reads."""
+    found = {}
+    with pair.model(side) as model, torch.no_grad():
+        for place, (prompt, answers) in read.items():
+            ids = pair.readable(side, [*prompt.ids, *(t.id for t in answers[side].tokens)])
+            reading = Reading(model, ids, len(prompt.tokens))
+            logits = model(reading.read, use_cache=False, logits_to_keep=reading.positions).logits
+            found[place] = logits[0, :, : pair.vocabulary].argmax(dim=-1).tolist()
+    return found
 
 
 def _each(
@@ -227,7 +395,9 @@ def _neighbours(sizes: Sizes, lengths: Mapping[int, int], limit: int) -> Iterato
         places = places[size:]
 
 
-def _groups(sizes: Sizes, lengths: Mapping[int, tuple[int, int]]) -> list[list[int]]:
+def _groups(
+    sizes: Sizes, lengths: Mapping[int, tuple[int, int]], together: int = TOGETHER
+) -> list[list[int]]:
     """Places of texts that are attributed together: the grouping that should cost least.
 
     Texts in a group cost as much as its longest prompt with its longest answer.
@@ -236,6 +406,8 @@ def _groups(sizes: Sizes, lengths: Mapping[int, tuple[int, int]]) -> list[list[i
     ----------
     lengths : mapping of int to (int, int)
         Tokens of prompt and answer.
+    together : int
+        Most texts in a group.
     """
     weights = sizes.hidden * (4 * sizes.hidden + 3 * sizes.intermediate)
     places = sorted(lengths, key=lambda place: lengths[place][::-1], reverse=True)
@@ -243,7 +415,7 @@ def _groups(sizes: Sizes, lengths: Mapping[int, tuple[int, int]]) -> list[list[i
     best: list[tuple[float, int]] = [(0.0, 0)]
     for end in range(1, len(places) + 1):
         choices, n = [], 0
-        for begin in range(end - 1, max(end - TOGETHER, 0) - 1, -1):
+        for begin in range(end - 1, max(end - together, 0) - 1, -1):
             prompt_length, m = lengths[places[begin]]
             n, count = max(n, prompt_length), end - begin
             if count > 1 and count * (n + m) * sizes.intermediate > _NUMBERS_AT_ONCE:

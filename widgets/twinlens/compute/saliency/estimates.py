@@ -5,8 +5,9 @@ Layer-wise relevance rules are left out: their use is restricted by a patent.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -17,18 +18,33 @@ from torch import Tensor
 
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.by_layer import ByLayer, read_by_layer
-from twinlens.compute.passes.conditions import current, each_pattern, hookable, observed, under
+from twinlens.compute.passes.conditions import (
+    Conditions,
+    current,
+    hookable,
+    observed,
+    under,
+)
 from twinlens.compute.passes.folding import Texts, embed
 from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.rotary import rotary_of
 from twinlens.compute.passes.targets import Target, log_probability
-from twinlens.compute.saliency.gradients import gradient_columns, slopes
+from twinlens.compute.saliency.gradients import (
+    TextsPiece,
+    columns_together,
+    gradient_columns,
+    tables_of,
+    text_slopes,
+)
 from twinlens.compute.saliency.registry import Piece, Wanted, saliency_method
 from twinlens.contract.manifest import Method
 from twinlens.contract.wire import Array
 from twinlens.errors import UnsupportedArchitectureError
 
-#: Points of the path of integrated gradients.
-PATH_POINTS = 16
+#: Points of the path of integrated gradients: they are doubled until the shares add up to the
+#: whole change, but for this part of it or so many nats.
+PATH_POINTS, MOST_POINTS = 32, 1024
+GAP, LEAST = 0.01, 0.001
 #: Bounds the gradients of attention patterns in memory.
 _NUMBERS_AT_ONCE = 2**24
 _MOST_COLUMNS = 8
@@ -161,11 +177,16 @@ def _sweep(
         source="Simonyan et al. 2014, Euclidean norm",
         exact=False,
         cost="1 forward and M backward passes",
-    )
+    ),
+    lambda readings: columns_together(readings, log_probability, _norm),
 )
 def gradient_norm(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
     """A column for every backward pass."""
-    return gradient_columns(reading, wanted, log_probability, lambda g: g.norm(dim=-1))
+    return gradient_columns(reading, wanted, log_probability, _norm)
+
+
+def _norm(gradients: Tensor) -> Tensor:
+    return gradients.norm(dim=-1)
 
 
 @saliency_method(
@@ -174,14 +195,16 @@ def gradient_norm(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
         title="Integrated gradients",
         measures="Share of the prompt token in the change of the answer token's log-probability, "
         "in nats, on the straight way from a prompt of nothing but the mean embedding.",
-        source="Sundararajan et al. 2017; the answer is kept, so the shares add up to the whole "
-        f"change; {PATH_POINTS} Gauss-Legendre points",
+        source="Sundararajan et al. 2017; the answer is kept; from "
+        f"{PATH_POINTS} to {MOST_POINTS} Gauss-Legendre points, so many that the shares of an "
+        f"answer token add up to the whole change but for {GAP:.0%}, or {LEAST:g} nats",
         exact=False,
-        cost=f"{PATH_POINTS} times those of gradient × input",
-    )
+        cost=f"{2 * PATH_POINTS} times those of gradient × input, or more",
+    ),
+    lambda readings: integrated_together(readings),
 )
 def integrated_gradients(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
-    """All wanted columns at the end: an interrupt loses what was added up so far."""
+    """Columns as soon as their shares add up: an interrupt loses what was added up so far."""
     return integrate(reading, wanted, log_probability)
 
 
@@ -194,45 +217,120 @@ def mean_embedding(reading: Reading) -> Tensor:
     return (cast(Tensor, total) / len(ids)).to(reading.model.dtype)
 
 
-def integrate(
-    reading: Reading,
-    wanted: Wanted,
-    target: Target,
-    points: int = PATH_POINTS,
-    baseline: Tensor | None = None,
-) -> Iterator[Piece]:
-    """Integrated gradients over the prompt's embeddings.
+def integrate(reading: Reading, wanted: Wanted, target: Target) -> Iterator[Piece]:
+    """Integrated gradients over the prompt's embeddings, from their mean over the vocabulary.
+
+    (From zero, which is usual, most of the change happens within a millionth of the path in models
+    whose blocks begin with a norm.) The points are doubled until the shares of a column add up.
+    """
+    texts = Texts([reading], embed(reading))
+    columns = np.flatnonzero(wanted().any(axis=0)).tolist()
+    for done, total in _adding_up(texts, columns, target):
+        if done is None:
+            yield [], slice(None), np.zeros((0, reading.answer_length))
+        else:
+            yield slice(None), done, total[0][:, done].cpu().numpy()
+
+
+@torch.inference_mode(False)
+def integrated_together(readings: Sequence[Reading]) -> list[Array]:
+    """Tables of `integrate` of texts that are read together."""
+    texts = Texts.together(readings)
+
+    def compute(wanted: Wanted) -> Iterator[TextsPiece]:
+        columns = np.flatnonzero(wanted().any(axis=0)).tolist()
+        for done, total in _adding_up(texts, columns, log_probability):
+            if done is not None:
+                yield slice(None), done, total[:, :, done]
+
+    return tables_of(texts, log_probability, compute)
+
+
+def _adding_up(
+    texts: Texts, columns: list[int], target: Target
+) -> Iterator[tuple[list[int] | None, Tensor]]:
+    """Columns whose shares add up, and the shares [B, N, M]; None between two pieces of work."""
+    start = mean_embedding(texts.readings[0])
+    before = torch.cat([start.expand_as(texts.prompts), texts.answers], dim=1)
+    change = _target_values(texts, target, texts.embedded) - _target_values(texts, target, before)
+    points = PATH_POINTS
+    while columns:
+        total = torch.zeros(0)
+        for part in along_path(texts, columns, target, points, start):
+            if part is None:
+                yield None, total
+            else:
+                total = part
+        gap = (total.sum(dim=1) - change).abs() / (GAP * change.abs()).clamp_min(LEAST)
+        largest = gap[:, columns].amax(dim=0).tolist()
+        rest = [m for m, excess in zip(columns, largest, strict=True) if excess >= 1]
+        if rest and points >= MOST_POINTS:
+            warnings.warn(
+                f"integrated gradients of answer token {rest[0] + 1} miss the whole change by up "
+                f"to {GAP * max(largest):.1%} with {points} points: compare them with occlusion",
+                stacklevel=2,
+            )
+            rest = []
+        if done := [m for m in columns if m not in rest]:
+            yield done, total
+        columns, points = rest, 2 * points
+
+
+def along_path(
+    texts: Texts, columns: list[int], target: Target, points: int, start: Tensor
+) -> Iterator[Tensor | None]:
+    """Integrated gradients [B, N, M] with a fixed number of Gauss-Legendre points.
 
     Parameters
     ----------
-    points : int
-        Gauss-Legendre points on the path.
-    baseline : tensor [hidden], optional
-        Embedding of every prompt token where the path starts: by default the mean over the
-        vocabulary. (Zero, which is usual, is nearly a singular point of models whose blocks begin
-        with a norm: most of the change happens within a millionth of the path.)
+    start : tensor [hidden]
+        Embedding of every prompt token where the path starts.
+
+    Yields
+    ------
+    Tensor or None
+        None between two pieces of work, the result at the end.
     """
-    text, n = embed(reading), reading.prompt_length
-    start = mean_embedding(reading) if baseline is None else baseline
-    along = text[0, :n] - start
-    columns = np.flatnonzero(wanted().any(axis=0)).tolist()
-    total = np.zeros((n, reading.answer_length), dtype=np.float64)
+    along = texts.prompts - start
+    shape = (texts.prompt_length, max(reading.answer_length for reading in texts.readings))
+    total = precise(along).new_zeros(len(texts.readings), *shape)
     nodes, weights = np.polynomial.legendre.leggauss(points)
     nodes, weights = (nodes + 1) / 2, weights / 2
     for t, weight in zip(nodes.tolist(), weights.tolist(), strict=True):
-        point = text.clone()
-        point[:, :n] = start + t * along
-        missing = np.zeros(total.shape, dtype=bool)
+        point = torch.cat([start + t * along, texts.answers], dim=1)
+        missing = np.zeros(shape, dtype=bool)
         missing[:, columns] = True
-        for rows, places, piece in slopes(
-            reading, partial(np.asarray, missing), target, at=point, along=along
-        ):
-            total[rows, places] += weight * piece
+        pieces = text_slopes(
+            replace(texts, embedded=point), partial(np.asarray, missing), target, along
+        )
+        for rows, places, piece in pieces:
+            total[:, rows, places] += weight * piece
             missing[rows, places] = False
-            yield [], slice(None), total[:0]
+            yield None
             if not missing.any():
                 break
-    yield slice(None), columns, total[:, columns]
+    yield total
+
+
+def _target_values(texts: Texts, target: Target, embedded: Tensor) -> Tensor:
+    """The targets [B, M] of texts with other embeddings; 0 behind the end of an answer."""
+    model, length = texts.readings[0].model, embedded.shape[1]
+    reachable = hookable(model)
+    around: AbstractContextManager[None] = nullcontext()
+    if reachable:
+        around = observed(model, Conditions(hidden=texts.padding))
+    with torch.no_grad(), rotary_of(model, length), around:
+        states = architectures.body(model)(
+            inputs_embeds=embedded,
+            use_cache=False,
+            **(texts.placed(0, length) if reachable else {}),
+        ).last_hidden_state[:, texts.prompt_length - 1 :]
+        values = precise(states).new_zeros(states.shape[:2])
+        for row, reading, text_states in zip(values, texts.readings, states, strict=True):
+            own = list(range(reading.answer_length))
+            scores = precise(architectures.scores(model, text_states[: len(own)]))
+            row[: len(own)] = target(scores, reading, own)
+    return values
 
 
 @saliency_method(
@@ -244,29 +342,36 @@ def integrate(
         source="Abnar and Zuidema 2020: heads averaged, half of the residual stream kept",
         exact=False,
         cost="1 forward pass",
-    )
+    ),
+    lambda readings: rollout_together(readings),
 )
 def attention_rollout(reading: Reading, _: Wanted) -> Iterator[Piece]:
-    """Everything at once; of the patterns one layer's at a time."""
-    model, layers = reading.model, 0
-    length = len(reading.ids) - 1
-    flow = torch.eye(length, device=model.device, dtype=torch.float32)
+    """Everything at once."""
+    yield slice(None), slice(None), rollout_together([reading])[0]
 
-    def mix(weights: Tensor) -> None:
-        nonlocal flow, layers
-        mixed = precise(weights)[0].mean(dim=0).to(flow)
-        flow, layers = (mixed @ flow + flow) / 2, layers + 1
 
+def rollout_together(readings: Sequence[Reading]) -> list[Array]:
+    """Tables [N, M] of `attention_rollout` of texts that are read together."""
+    texts, model = Texts.together(readings), readings[0].model
+    patterns: list[Tensor] = []
+    length = texts.embedded.shape[1]
     if hookable(model):
-        token = each_pattern.set(mix)
-        try:
-            with torch.no_grad(), observed(model):
-                architectures.body(model)(reading.read, use_cache=False)
-        finally:
-            each_pattern.reset(token)
-    if layers != len(architectures.layers(model)):
+        conditions = Conditions(hidden=texts.padding, patterns=patterns)
+        with torch.no_grad(), rotary_of(model, length), observed(model, conditions):
+            architectures.body(model)(
+                inputs_embeds=texts.embedded, use_cache=False, **texts.placed(0, length)
+            )
+    if len(patterns) != len(architectures.layers(model)):
         raise UnsupportedArchitectureError(
             f"cannot be computed: attention patterns of {model.config.model_type!r} models cannot "
             "be reached"
         )
-    yield slice(None), slice(None), flow[reading.positions, : reading.prompt_length].T.cpu().numpy()
+    flow = torch.eye(length, device=model.device)
+    for pattern in patterns:
+        mixed = precise(pattern).mean(dim=1)
+        flow = (mixed @ flow.to(mixed.dtype) + flow) / 2
+    n = texts.prompt_length
+    return [
+        table[n - 1 : n - 1 + reading.answer_length, n - reading.prompt_length : n].T.cpu().numpy()
+        for table, reading in zip(flow, readings, strict=True)
+    ]

@@ -56,26 +56,10 @@ _NUMBERS_OF_ROWS, _NUMBERS_OF_COLUMNS = 2**23, 2**22
 FORWARD_OVER_REVERSE = 1.2
 
 
-def slopes(
-    reading: Reading,
-    wanted: Wanted,
-    target: Target,
-    *,
-    at: Tensor | None = None,
-    along: Tensor | None = None,
-) -> Iterator[Piece]:
-    """Directional derivative of every target along every prompt token's embedding.
-
-    Parameters
-    ----------
-    at : tensor [1, T - 1, hidden], optional
-        Embeddings at which to differentiate, the text's own by default.
-    along : tensor [N, hidden], optional
-        Direction for each prompt token, its own embedding by default.
-    """
-    texts = Texts([reading], embed(reading) if at is None else at)
-    directions = texts.prompts if along is None else along[None]
-    for rows, columns, values in _slopes(texts, wanted, target, directions):
+def slopes(reading: Reading, wanted: Wanted, target: Target) -> Iterator[Piece]:
+    """Directional derivative of every target along every prompt token's own embedding."""
+    texts = Texts([reading], embed(reading))
+    for rows, columns, values in text_slopes(texts, wanted, target, texts.prompts):
         yield rows, columns, _finite(values[0], reading, target).cpu().numpy()
 
 
@@ -89,25 +73,43 @@ def slopes_together(readings: Sequence[Reading], target: Target) -> list[Array]:
         If a value of any of them is NaN or infinite.
     """
     texts = Texts.together(readings)
-    n, m = texts.prompt_length, max(reading.answer_length for reading in readings)
-    padded = np.zeros((len(readings), n, m), dtype=np.float32)
+    return tables_of(
+        texts, target, lambda wanted: text_slopes(texts, wanted, target, texts.prompts)
+    )
+
+
+@torch.inference_mode(False)
+def columns_together(
+    readings: Sequence[Reading], target: Target, reduce: Callable[[Tensor], Tensor]
+) -> list[Array]:
+    """Tables of `gradient_columns`, as `slopes_together`."""
+    texts = Texts.together(readings)
+    return tables_of(texts, target, lambda wanted: _columns(texts, wanted, target, reduce))
+
+
+@torch.inference_mode(False)
+def tables_of(
+    texts: Texts, target: Target, compute: Callable[[Wanted], Iterator[TextsPiece]]
+) -> list[Array]:
+    """One table [N, M] of each text, from pieces of all of them."""
+    n, m = texts.prompt_length, max(reading.answer_length for reading in texts.readings)
+    padded = np.zeros((len(texts.readings), n, m), dtype=np.float32)
     missing = np.ones((n, m), dtype=bool)
-    for rows, columns, values in _slopes(
-        texts, partial(np.asarray, missing), target, texts.prompts
-    ):
+    for rows, columns, values in compute(partial(np.asarray, missing)):
         padded[:, rows, columns] = values.cpu().numpy()
         missing[rows, columns] = False
     tables = []
-    for table, reading in zip(padded, readings, strict=True):
+    for table, reading in zip(padded, texts.readings, strict=True):
         cropped = table[n - reading.prompt_length :, : reading.answer_length]
         _finite(torch.from_numpy(cropped), reading, target)
         tables.append(cropped)
     return tables
 
 
-def _slopes(
+def text_slopes(
     texts: Texts, wanted: Wanted, target: Target, directions: Tensor
 ) -> Iterator[TextsPiece]:
+    """`slopes` of texts that are read together, along `directions` [B, N, hidden]."""
     if rows_are_cheaper(texts, wanted()):
         yield from _rows(texts, wanted, target, directions)
     else:
@@ -300,7 +302,8 @@ def gradient_method(
             source=source,
             exact=False,
             cost="1 forward pass, and N forward derivatives or M backward passes",
-        )
+        ),
+        partial(slopes_together, target=target),
     )
     def compute(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
         return slopes(reading, wanted, target)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias, cast
 
 import numpy as np
@@ -21,6 +22,7 @@ from twinlens.compute.passes.packing import Packed
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.rotary import rotary_of
 from twinlens.compute.saliency.registry import Piece, SaliencyMethod, Wanted, saliency_method
+from twinlens.compute.saliency.together import Instead, occlusion_together
 from twinlens.contract.manifest import Method
 from twinlens.contract.wire import Array
 from twinlens.contract.words import Unit
@@ -280,6 +282,8 @@ def occlusion_method(
     what = "the prompt token" if unit == "token" else f"the prompt token's {unit}"
     number = "N" if unit == "token" else f"one per {unit}"
 
+    instead: Instead | None = {"zero": lambda *_: 0.0, "replace": _replacement}.get(kind)
+
     @saliency_method(
         Method(
             name=name,
@@ -289,7 +293,9 @@ def occlusion_method(
             exact=True,
             cost=f"1 forward pass, and {number} from the token on",
             unit=unit,
-        )
+        ),
+        # What follows a removed token moves up, differently far in each text.
+        None if kind == "remove" else partial(occlusion_together, unit=unit, instead=instead),
     )
     def compute(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
         return occlusion_rows(reading, wanted, kind, unit)

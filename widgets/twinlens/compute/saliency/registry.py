@@ -28,17 +28,22 @@ Piece: TypeAlias = tuple[list[int] | slice, list[int] | slice, Array]
 #: Says which cells are still wanted, as a boolean array [N, M].
 Wanted: TypeAlias = Callable[[], Array]
 Compute: TypeAlias = Callable[[Reading, Wanted], Iterator[Piece]]
+#: Whole tables [N, M] of texts that one model reads together.
+Together: TypeAlias = Callable[[Sequence[Reading]], list[Array]]
 
 
 @dataclass(frozen=True)
 class SaliencyMethod:
-    """A method and the generator that computes it."""
+    """A method, the generator that computes it, and the same for many texts if it can be."""
 
     method: Method
     compute: Compute
+    together: Together | None = None
 
 
-def saliency_method(method: Method) -> Callable[[Compute], SaliencyMethod]:
+def saliency_method(
+    method: Method, together: Together | None = None
+) -> Callable[[Compute], SaliencyMethod]:
     """Declare a generator ``(reading, wanted) -> pieces`` as a saliency method.
 
     Between pieces other work may use the model, and even fill cells of the same table: a
@@ -46,7 +51,7 @@ def saliency_method(method: Method) -> Callable[[Compute], SaliencyMethod]:
     attention function) across a ``yield``. A piece without rows lets others through during long
     work.
     """
-    return partial(SaliencyMethod, method)
+    return partial(SaliencyMethod, method, together=together)
 
 
 def complete(

@@ -6,14 +6,35 @@ from collections.abc import Mapping, Sequence
 
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.subject import Subject
-from twinlens.compute.saliency.occlusion import occluded, read_intact
+from twinlens.compute.saliency.together import hidden_together
 from twinlens.compute.text.answers import own_answer_of
 from twinlens.contract.forms import HiddenSegment
+from twinlens.contract.manifest import Token
 from twinlens.contract.words import SIDES, Segment
+from twinlens.measures.summary import SCORED_SEGMENTS
 from twinlens.support.progress import Report
 
 #: Segments that are hidden as a whole.
 HIDDEN: tuple[Segment, ...] = ("instruction", "context", "template")
+
+
+#: What of the prompt is neither instruction nor template: what the instruction is compared with.
+REST = "rest"
+
+
+def segment_positions(tokens: Sequence[Token]) -> dict[str, list[int]]:
+    """Positions of each segment that a study hides as a whole, and of the rest, if there are any.
+
+    The rest is there where the instruction is a part of what a person wrote.
+    """
+    found: dict[str, list[int]] = {
+        segment: [i for i, token in enumerate(tokens) if token.segment == segment]
+        for segment in HIDDEN
+    }
+    if found["instruction"]:
+        scored = (i for i, token in enumerate(tokens) if token.segment in SCORED_SEGMENTS)
+        found[REST] = sorted(set(scored) - set(found["instruction"]))
+    return {segment: places for segment, places in found.items() if places}
 
 
 def hidden_segments(
@@ -40,10 +61,7 @@ def hidden_segments(
                 if report:
                     report(place, len(answers), f"hiding segments, {side}")
                 reading = Reading(model, of.models.readable(side, [*prompt, *ids]), len(prompt))
-                intact = read_intact(reading)
-                lost = intact.logprobs - occluded(
-                    reading, intact, [groups[segment] for segment in present], "mask"
-                )
+                (lost,) = hidden_together([reading], [[groups[segment] for segment in present]])
                 for segment, row in zip(present, lost.tolist(), strict=True):
                     costs[segment, name, side] = row
     return [

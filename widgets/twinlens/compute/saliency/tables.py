@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twinlens.compute.models.models import Models
 from twinlens.compute.passes.conditions import hookable
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.subject import Subject
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Methods every recording keeps; others only when they were computed.
 RECORDED = (PUBLISHED, EXACT, "attention_knockout")
+#: The method that puts other tokens in place.
+REPLACED = "occlusion_replace"
 #: Attention weights that one backward pass may hold only to find an order.
 _PATTERNS_FOR_ORDER = 2**25
 _SEED = 0
@@ -139,7 +142,7 @@ class SaliencyTables:
             side,
             model,
             rivals=self._rivals(side),
-            replacements=self._replacements() if name == "occlusion_replace" else None,
+            replacements=stand_ins(self._models, len(tokens)) if name == REPLACED else None,
             groups={unit: groups(tokens, unit) for unit in UNITS},
             order=self._orders.get(side),
         )
@@ -153,15 +156,15 @@ class SaliencyTables:
         ]
         return [int(token) for token in logprobs.argmax(dim=-1)]
 
-    def _replacements(self) -> list[int]:
-        """A random word token for each prompt token, the same for both models."""
-        show = pieces(self._models.tokenizers["base"])
-        words = [
-            token
-            for token in range(self._models.vocabulary)
-            if (text := show(token)).startswith(" ") and len(text) > 2 and text[1:].isalpha()
-        ]
-        candidates = np.array(words or range(self._models.vocabulary))
-        size = self._manifest.prompt_length
-        chosen = np.random.default_rng(_SEED).choice(candidates, size=size)
-        return [int(token) for token in chosen]
+
+def stand_ins(models: Models, length: int) -> list[int]:
+    """A random word token for each prompt token, the same for both models."""
+    show = pieces(models.tokenizers["base"])
+    words = [
+        token
+        for token in range(models.vocabulary)
+        if (text := show(token)).startswith(" ") and len(text) > 2 and text[1:].isalpha()
+    ]
+    candidates = np.array(words or range(models.vocabulary))
+    chosen = np.random.default_rng(_SEED).choice(candidates, size=length)
+    return [int(token) for token in chosen]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -51,6 +51,11 @@ class Case:
     followed : bool or None
     method : str
         Name of the saliency method.
+    hidden : mapping of (str, str) to tuple of float
+        By segment (``instruction``, ``context``, ``template``, or ``rest``: of what a person
+        wrote, all but the instruction) and answer (``base``, ``tuned``, ``given``): what hiding
+        the segment costs this model on each token of that answer, in nats; exact. Empty where that
+        was not measured.
     """
 
     id: str
@@ -69,6 +74,7 @@ class Case:
     rating: int | None
     followed: bool | None
     method: str
+    hidden: Mapping[tuple[str, str], tuple[float, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def answer_length(self) -> int:

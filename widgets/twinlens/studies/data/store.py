@@ -41,6 +41,11 @@ _TOKENS = pa.list_(
         [("id", pa.int32()), ("text", pa.string()), ("start", pa.int32()), ("end", pa.int32())]
     )
 )
+_HIDDEN = pa.list_(
+    pa.struct(
+        [("segment", pa.string()), ("answer", pa.string()), ("costs", pa.list_(pa.float32()))]
+    )
+)
 #: Columns of a study: one row for each case, the cases of a prompt together.
 SCHEMA = pa.schema(
     [
@@ -60,6 +65,7 @@ SCHEMA = pa.schema(
         ("rating", pa.int32()),
         ("followed", pa.bool_()),
         ("values", pa.list_(pa.float32())),
+        ("hidden", _HIDDEN),
     ]
 )
 
@@ -321,6 +327,10 @@ def _record(number: int, case: Case) -> dict[str, Any]:
         "rating": case.rating,
         "followed": case.followed,
         "values": np.ascontiguousarray(case.values, dtype=np.float32).ravel(),
+        "hidden": [
+            {"segment": segment, "answer": answer, "costs": list(costs)}
+            for (segment, answer), costs in case.hidden.items()
+        ],
     }
 
 
@@ -352,6 +362,11 @@ def _case(record: dict[str, Any], flat: Any) -> Case:
         rating=record["rating"],
         followed=record["followed"],
         method=record["method"],
+        # Studies of earlier versions have none.
+        hidden={
+            (entry["segment"], entry["answer"]): tuple(entry["costs"])
+            for entry in record.get("hidden") or ()
+        },
     )
 
 

@@ -59,8 +59,8 @@ def study(
     out : path
         Folder of the study.
     methods : str or sequence of str
-        Saliency methods to store, the first is the one analysed by default. With any but the
-        paper's alone, prompts are worked on one at a time.
+        Saliency methods to store, the first is the one analysed by default. What hiding the
+        instruction, the context and the template costs each answer is stored beside them.
     response : {"own", "base", "tuned", "given"}
         Each model's own answer (the paper), one model's answer for both, or the data's.
     max_new_tokens : int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -11,17 +11,17 @@ import pyarrow as pa
 
 from twinlens.contract.manifest import Answer, Token
 from twinlens.contract.wire import Array
-from twinlens.contract.words import PUBLISHED, SIDES, Given, Side
-from twinlens.errors import Interrupted, StudyError, TwinlensError
+from twinlens.contract.words import SIDES, Given, Side
+from twinlens.errors import StudyError, TwinlensError
 from twinlens.measures.summary import SCORED_SEGMENTS
 from twinlens.studies.data.cases import Case
 from twinlens.studies.data.rows import Problem, StudyRow
 from twinlens.studies.data.store import as_table
 from twinlens.traces.marks import CharacterSpan, span_tokens
-from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
+    from twinlens.compute.saliency.batch import Known
 
 #: ``own``: each model answers; ``base``, ``tuned``: both read that answer; ``given``: the data's.
 Response: TypeAlias = Literal["own", "base", "tuned", "given"]
@@ -45,39 +45,13 @@ class Job:
     max_new_tokens: int
     template: bool | str
 
-    def work(self, pair: Pair) -> Work:
+    def work(self, pair: Pair, known: Callable[[str], Mapping[Side, Known]] | None = None) -> Work:
         """The work of this job with a pair.
 
-        A prompt that cannot be worked on is set aside like a bad row; anything that is not an
-        error of twinlens stops the study.
+        `known` says, by the id of a row, what need not be computed again. A prompt that cannot be
+        worked on is set aside like a bad row; anything that is not an error of twinlens stops the
+        study.
         """
-        from twinlens.compute.live.live import trace_pair
-
-        def tracer(row: StudyRow) -> Trace:
-            return trace_pair(
-                pair,
-                row.prompt,
-                instruction=list(row.instruction),
-                context=list(row.context),
-                response=self.reads(row),
-                max_new_tokens=self.max_new_tokens,
-                template=self.template,
-            )
-
-        # Only the paper's method is computed for many texts at once.
-        return (
-            self._together(pair) if self.methods == (PUBLISHED,) else traced(tracer, self.methods)
-        )
-
-    def reads(self, row: StudyRow) -> str:
-        """What both models read after a prompt, see `read_answers`."""
-        if self.response != "given":
-            return self.response
-        if row.answer is None:
-            raise StudyError("it has no answer, but response='given' needs one")
-        return Given(row.answer)
-
-    def _together(self, pair: Pair) -> Work:
         from twinlens.compute.saliency.batch import Attributed, attribute_prompts
         from twinlens.compute.text.prompt import Prompt, read_prompt
 
@@ -98,52 +72,40 @@ class Job:
             found = attribute_prompts(
                 pair,
                 [prompt for _, prompt, _ in readable],
+                methods=self.methods,
                 responses=[response for _, _, response in readable],
                 max_new_tokens=self.max_new_tokens,
+                known=[known(row.id) for row, *_ in readable] if known else None,
                 report=lambda done, total, what: say(f"{what} {done}/{total}"),
             )
             for (row, prompt, _), one in zip(readable, found, strict=True):
-                if isinstance(one, Attributed):
-                    at = prompt.parts[0].places[0]
-                    kept = partial(
-                        case_of, row, prompt.text, prompt.tokens, at=at, method=PUBLISHED
-                    )
-                    cases = [kept(side, one.answers[side], one.values[side]) for side in SIDES]
-                    yield as_table(row.number, cases)
-                else:
+                if not isinstance(one, Attributed):
                     yield Problem(row.number, str(one))
+                    continue
+                at = prompt.parts[0].places[0]
+                kept = partial(case_of, row, prompt.text, prompt.tokens, at=at)
+                cases = [
+                    kept(
+                        side,
+                        one.answers[side],
+                        one.values[side][method],
+                        method=method,
+                        hidden=one.hidden[side],
+                    )
+                    for side in SIDES
+                    for method in self.methods
+                ]
+                yield as_table(row.number, cases)
 
         return work
 
-
-def traced(tracer: Callable[[StudyRow], Trace], methods: Sequence[str]) -> Work:
-    """Work that makes a trace of one prompt after another and keeps its saliency."""
-
-    def cases(row: StudyRow) -> Iterator[Case]:
-        trace = tracer(row)
-        text = trace.manifest
-        # With a chat template the prompt stands somewhere inside the text that was read.
-        messages = text.parameters.get("messages")
-        lead = len(row.prompt) - len(row.prompt.lstrip())
-        at = messages[0]["start"] - lead if messages else 0
-        kept = partial(case_of, row, text.prompt, text.prompt_tokens, at=at)
-        for side in SIDES:  # outside, so that few models are loaded where only one is kept
-            for method in methods:
-                values = trace.saliency(side, method).values
-                yield kept(side, text.answers[side], values, method=method)
-
-    def work(rows: Sequence[StudyRow], _: Say) -> Iterator[CaseResult]:
-        for row in rows:
-            try:
-                table = as_table(row.number, list(cases(row)))
-            except Interrupted:
-                raise
-            except TwinlensError as error:
-                yield Problem(row.number, str(error))
-            else:
-                yield table
-
-    return work
+    def reads(self, row: StudyRow) -> str:
+        """What both models read after a prompt, see `read_answers`."""
+        if self.response != "given":
+            return self.response
+        if row.answer is None:
+            raise StudyError("it has no answer, but response='given' needs one")
+        return Given(row.answer)
 
 
 def case_of(
@@ -156,6 +118,7 @@ def case_of(
     *,
     at: int = 0,
     method: str,
+    hidden: Mapping[tuple[str, str], Array] | None = None,
 ) -> Case:
     """The case of one model: its saliency [N, M], and what it read: a row, at code point `at`."""
     scored = [i for i, token in enumerate(tokens) if token.segment in SCORED_SEGMENTS]
@@ -182,4 +145,5 @@ def case_of(
         rating=row.rating if judged else None,
         followed=row.followed if judged else None,
         method=method,
+        hidden={key: tuple(costs.tolist()) for key, costs in (hidden or {}).items()},
     )

@@ -1,0 +1,178 @@
+"""Exact effects on many texts: groups of prompt tokens hidden from the rest, in shared passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from twinlens.compute.models import architectures
+from twinlens.compute.passes.conditions import Conditions, Prefix, hookable, observed
+from twinlens.compute.passes.folding import Texts
+from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.rotary import rotary_of
+from twinlens.contract.wire import Array
+from twinlens.contract.words import Unit
+from twinlens.errors import UnsupportedArchitectureError
+
+#: Embeddings that stand in for some prompt tokens of a text, [tokens, hidden] or one number.
+Instead: TypeAlias = Callable[[Reading, Sequence[int]], Tensor | float]
+
+#: Bounds the numbers of one layer, and the logits, in memory.
+_NUMBERS_AT_ONCE, _LOGITS_AT_ONCE = 2**22, 2**24
+#: Texts with a group hidden that go through the model together: at least, and at most.
+_FEWEST, _MOST = 4, 64
+
+
+def hidden_together(
+    readings: Sequence[Reading],
+    groups: Sequence[Sequence[Sequence[int]]],
+    instead: Instead | None = None,
+) -> list[Array]:
+    """What hiding groups of prompt tokens from every other token costs the answers.
+
+    Parameters
+    ----------
+    readings : sequence of Reading
+        Of one model.
+    groups : sequence of sequences of groups
+        For each text, groups of prompt positions.
+    instead : callable, optional
+        Do not hide the tokens, but put these embeddings in their place.
+
+    Returns
+    -------
+    list of float32 array [groups, M]
+        For each text, the drop of every answer token's log-probability, in nats, with each group
+        hidden; positions are kept.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If the attention of the model cannot be reached.
+    """
+    model = readings[0].model
+    if not hookable(model):
+        raise UnsupportedArchitectureError(
+            f"attention of {model.config.model_type!r} models cannot be masked from here: "
+            "use occlusion by zero, replacement or removal, or gradient × input"
+        )
+    texts = Texts.together(readings)
+    stored: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    everyone = torch.arange(len(readings), device=model.device)
+    intact = _logprobs(texts, everyone, 0, Conditions(hidden=texts.padding, stored=stored))
+    costs = [
+        np.zeros((len(mine), reading.answer_length), dtype=np.float32)
+        for mine, reading in zip(groups, readings, strict=True)
+    ]
+    for start, batch in _batches(texts, groups):
+        rows = torch.tensor([text for text, _ in batch], device=model.device)
+        embedded = texts.embedded[rows]
+        hidden = torch.zeros(embedded.shape[:2], dtype=torch.bool, device=model.device)
+        for row, (text, number) in enumerate(batch):
+            group = groups[text][number]
+            places = [_front(texts, text) + place for place in group]
+            if instead is None:
+                hidden[row, places] = True
+            else:
+                embedded[row, places] = torch.as_tensor(
+                    instead(readings[text], group), dtype=embedded.dtype, device=model.device
+                )
+        if texts.padding is not None:
+            hidden |= texts.padding[rows]
+        # Nothing before the first token of a group changes: it is read from the intact texts.
+        conditions = Conditions(
+            prefix=Prefix(stored, start, rows) if start else None,
+            hidden=hidden if bool(hidden.any()) else None,
+        )
+        without = _logprobs(replace(texts, embedded=embedded), rows, start, conditions)
+        lost = (intact[rows] - without).cpu().numpy()
+        for (text, number), row in zip(batch, lost, strict=True):
+            costs[text][number] = row[: readings[text].answer_length]
+    return costs
+
+
+def occlusion_together(
+    readings: Sequence[Reading], unit: Unit, instead: Instead | None = None
+) -> list[Array]:
+    """Tables [N, M] of occlusion, of texts that are read together; see `hidden_together`."""
+    groups: list[list[list[int]]] = []
+    for reading in readings:
+        mine = [[place] for place in range(reading.prompt_length)]
+        if unit != "token" and reading.groups is not None:
+            mine = [list(group) for group in reading.groups[unit]]
+        groups.append(mine)
+    tables = []
+    costs = hidden_together(readings, groups, instead)
+    for reading, mine, rows in zip(readings, groups, costs, strict=True):
+        table = np.zeros((reading.prompt_length, reading.answer_length), dtype=np.float32)
+        for group, row in zip(mine, rows, strict=True):
+            table[group] = row
+        tables.append(table)
+    return tables
+
+
+def _front(texts: Texts, text: int) -> int:
+    """Places of padding in front of a text."""
+    return texts.prompt_length - texts.readings[text].prompt_length
+
+
+def _batches(
+    texts: Texts, groups: Sequence[Sequence[Sequence[int]]]
+) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """Text and number of groups that are hidden in one pass, and where that begins.
+
+    Groups that begin in nearly the same place go together: they share most of their prefix.
+    """
+    sizes = architectures.sizes(texts.readings[0].model.config)
+    length = texts.embedded.shape[1]
+    order = sorted(
+        (_front(texts, text) + min(group), text, number)
+        for text, mine in enumerate(groups)
+        for number, group in enumerate(mine)
+    )
+    while order:
+        start = order[0][0]
+        numbers = (length - start) * (sizes.intermediate + sizes.heads * length)
+        size = min(_MOST, max(_FEWEST, _NUMBERS_AT_ONCE // numbers))
+        yield start, [(text, number) for _, text, number in order[:size]]
+        order = order[size:]
+
+
+def _logprobs(texts: Texts, rows: Tensor, start: int, conditions: Conditions) -> Tensor:
+    """Log-probabilities of answers, [rows, M of the longest], read from place `start` on.
+
+    Parameters
+    ----------
+    texts : Texts
+        All of them; `embedded` has a row for each of `rows`.
+    rows : tensor
+        Which texts are read.
+    """
+    model, length = texts.readings[0].model, texts.embedded.shape[1]
+    first = texts.prompt_length - 1
+    chosen = replace(
+        texts,
+        readings=[texts.readings[row] for row in rows.tolist()],
+        padding=None if texts.padding is None else texts.padding[rows],
+    )
+    with torch.no_grad(), rotary_of(model, length), observed(model, conditions):
+        states = architectures.body(model)(
+            inputs_embeds=chosen.embedded[:, start:],
+            use_cache=False,
+            **chosen.placed(start, length),
+        ).last_hidden_state[:, first - start :]
+        targets = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
+        for target, reading in zip(targets, chosen.readings, strict=True):
+            target[: reading.answer_length] = reading.targets
+        size = max(1, _LOGITS_AT_ONCE // (len(states) * int(model.config.vocab_size)))
+        parts = []
+        for place in range(0, states.shape[1], size):
+            scores = precise(architectures.scores(model, states[:, place : place + size]))
+            picked = scores.gather(-1, targets[:, place : place + size, None])[..., 0]
+            parts.append(picked - scores.logsumexp(dim=-1))
+    return torch.cat(parts, dim=1)
