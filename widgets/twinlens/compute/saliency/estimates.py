@@ -186,26 +186,7 @@ def gradient_norm(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
 
 
 def _norm(gradients: Tensor) -> Tensor:
-    return gradients.norm(dim=-1)
-
-
-@saliency_method(
-    Method(
-        name="integrated_gradients",
-        title="Integrated gradients",
-        measures="Share of the prompt token in the change of the answer token's log-probability, "
-        "in nats, on the straight way from a prompt of nothing but the mean embedding.",
-        source="Sundararajan et al. 2017; the answer is kept; from "
-        f"{PATH_POINTS} to {MOST_POINTS} Gauss-Legendre points, so many that the shares of an "
-        f"answer token add up to the whole change but for {GAP:.0%}, or {LEAST:g} nats",
-        exact=False,
-        cost=f"{2 * PATH_POINTS} times those of gradient × input, or more",
-    ),
-    lambda readings: integrated_together(readings),
-)
-def integrated_gradients(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
-    """Columns as soon as their shares add up: an interrupt loses what was added up so far."""
-    return integrate(reading, wanted, log_probability)
+    return torch.linalg.vector_norm(gradients, dim=-1)
 
 
 def mean_embedding(reading: Reading) -> Tensor:
@@ -335,19 +316,21 @@ def _target_values(texts: Texts, target: Target, embedded: Tensor) -> Tensor:
 
 @saliency_method(
     Method(
-        name="attention_rollout",
-        title="Attention rollout (baseline)",
-        measures="Share of the prompt token in the attention of all layers multiplied: what is "
-        "mixed, not what matters; a baseline.",
-        source="Abnar and Zuidema 2020: heads averaged, half of the residual stream kept",
+        name="integrated_gradients",
+        title="Integrated gradients",
+        measures="Share of the prompt token in the change of the answer token's log-probability, "
+        "in nats, on the straight way from a prompt of nothing but the mean embedding.",
+        source="Sundararajan et al. 2017; the answer is kept; from "
+        f"{PATH_POINTS} to {MOST_POINTS} Gauss-Legendre points, so many that the shares of an "
+        f"answer token add up to the whole change but for {GAP:.0%}, or {LEAST:g} nats",
         exact=False,
-        cost="1 forward pass",
+        cost=f"{2 * PATH_POINTS} times those of gradient × input, or more",
     ),
-    lambda readings: rollout_together(readings),
+    integrated_together,
 )
-def attention_rollout(reading: Reading, _: Wanted) -> Iterator[Piece]:
-    """Everything at once."""
-    yield slice(None), slice(None), rollout_together([reading])[0]
+def integrated_gradients(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
+    """Columns as soon as their shares add up: an interrupt loses what was added up so far."""
+    return integrate(reading, wanted, log_probability)
 
 
 def rollout_together(readings: Sequence[Reading]) -> list[Array]:
@@ -375,3 +358,20 @@ def rollout_together(readings: Sequence[Reading]) -> list[Array]:
         table[n - 1 : n - 1 + reading.answer_length, n - reading.prompt_length : n].T.cpu().numpy()
         for table, reading in zip(flow, readings, strict=True)
     ]
+
+
+@saliency_method(
+    Method(
+        name="attention_rollout",
+        title="Attention rollout (baseline)",
+        measures="Share of the prompt token in the attention of all layers multiplied: what is "
+        "mixed, not what matters; a baseline.",
+        source="Abnar and Zuidema 2020: heads averaged, half of the residual stream kept",
+        exact=False,
+        cost="1 forward pass",
+    ),
+    rollout_together,
+)
+def attention_rollout(reading: Reading, _: Wanted) -> Iterator[Piece]:
+    """Everything at once."""
+    yield slice(None), slice(None), rollout_together([reading])[0]

@@ -282,7 +282,7 @@ def occlusion_method(
     what = "the prompt token" if unit == "token" else f"the prompt token's {unit}"
     number = "N" if unit == "token" else f"one per {unit}"
 
-    instead: Instead | None = {"zero": lambda *_: 0.0, "replace": _replacement}.get(kind)
+    stand_in: dict[str, Instead] = {"zero": lambda *_: 0.0, "replace": _replacement}
 
     @saliency_method(
         Method(
@@ -295,7 +295,9 @@ def occlusion_method(
             unit=unit,
         ),
         # What follows a removed token moves up, differently far in each text.
-        None if kind == "remove" else partial(occlusion_together, unit=unit, instead=instead),
+        None
+        if kind == "remove"
+        else partial(occlusion_together, unit=unit, instead=stand_in.get(kind)),
     )
     def compute(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
         return occlusion_rows(reading, wanted, kind, unit)
