@@ -186,7 +186,7 @@ def gradient_norm(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
 
 
 def _norm(gradients: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(gradients, dim=-1)
+    return cast(Tensor, torch.linalg.vector_norm(gradients, dim=-1))
 
 
 def mean_embedding(reading: Reading) -> Tensor:
