@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 from twinlens.compute.concepts.neurons import neuron_ablation, neuron_effects
 from twinlens.compute.exchange.passes import Exchange
-from twinlens.compute.heads.gates import Replacement, answer_logprobs, gate_gradients
+from twinlens.compute.heads.gates import gate_gradients, without_heads
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.models import architectures
 from twinlens.compute.models.weights import Weights
@@ -174,8 +174,11 @@ def test_effects_of_heads_equal_own_hooks(family: PreTrainedModel) -> None:
     handle = changed(module, silent)
     expected = plain_logprobs(family, embed(family))
     handle.remove()
-    ours = answer_logprobs(reading(family), [Replacement(layer, head, torch.zeros(size))])
-    np.testing.assert_allclose(ours[0].numpy(), expected, atol=1e-5)
+    kept = capture(family, IDS, PROMPT, side="base")
+    # Of several, and alone: a layer may be given one text or more.
+    for heads in ([0, head], [head]):
+        ours = without_heads(reading(family), kept, layer, heads, [torch.zeros(size)] * len(heads))
+        np.testing.assert_allclose(ours[-1].numpy(), expected, atol=1e-5)
     assert not np.allclose(expected, plain_logprobs(family, embed(family)), atol=1e-3)
 
     gate = torch.ones((), requires_grad=True)

@@ -55,5 +55,5 @@ def test_handing_over_is_a_model_made_of_both(pair: Pair, trace: LiveTrace, lowe
 def test_a_model_goes_on_from_its_own_stream(model: PreTrainedModel) -> None:
     captured = capture(model, IDS, PROMPT, side="tuned")
     for layer in range(len(captured.residual)):
-        again = continued(reading(model), captured.residual[layer, :-1], layer)
+        again = continued(reading(model), captured.residual[layer, :-1], layer, captured.returned)
         np.testing.assert_allclose(again, captured.logprobs, atol=1e-4)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from twinlens.compute.heads.gates import Replacement, answer_logprobs, gate_gradients
+from twinlens.compute.heads.gates import answer_logprobs, gate_gradients, without_heads
 from twinlens.compute.passes.subject import Subject
 from twinlens.contract.wire import Array
 from twinlens.contract.words import ABLATIONS, SIDES, TOP_HEADS, Side
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-#: Heads replaced in one pass; few, so that results come one after the other.
-_AT_ONCE = 4
+#: Heads of one layer replaced in one pass, positions that are read then, and logits.
+_AT_ONCE, _POSITIONS_AT_ONCE, _LOGITS_AT_ONCE = 16, 2**11, 2**25
 
 #: Place of a head: layer, head.
 Place = tuple[int, int]
@@ -84,7 +84,8 @@ class HeadEffects:
         kind : str
             One of `ABLATIONS`.
         heads : sequence of (layer, head)
-            Computed in this order; what is finished stays when the work is interrupted.
+            Computed in this order, with each the others of its layer; what is finished stays when
+            the work is interrupted.
 
         Raises
         ------
@@ -144,20 +145,28 @@ class HeadEffects:
         held = self._models.held(side)
         with self._models.pieces(side) as model:
             reading = self._of.reading(side, model)
-            while batch := missing():
+            logits = reading.answer_length * self._models.vocabulary
+            most = min(_POSITIONS_AT_ONCE // len(reading.ids), _LOGITS_AT_ONCE // logits)
+            most = max(1, min(_AT_ONCE, most))
+            while missing():
                 with held:
-                    batch = missing()[:_AT_ONCE]
-                    if not batch:
+                    if not (left := missing()):
                         break  # another thread did the rest while this one waited
+                    layer = left[0][0]
+                    batch = [head for head in left if head[0] == layer][:most]
                     if side not in self._whole:
-                        self._whole[side] = answer_logprobs(reading).numpy()[0]
-                    without = answer_logprobs(
-                        reading, [Replacement(*head, output(*head)) for head in batch]
+                        self._whole[side] = answer_logprobs(reading).numpy()
+                    without = without_heads(
+                        reading,
+                        self._of.captures[side],
+                        layer,
+                        [head for _, head in batch],
+                        [output(*head) for head in batch],
                     )
                     if not torch.isfinite(without).all():
                         raise NotFiniteError(
                             f"the {side} model computes NaN or infinity without one of the heads "
-                            f"{', '.join(f'{layer}.{head}' for layer, head in batch)}"
+                            f"{', '.join(f'{layer}.{head}' for _, head in batch)}"
                         )
                     for head, logprobs in zip(batch, without.numpy(), strict=True):
                         table[head] = self._whole[side] - logprobs

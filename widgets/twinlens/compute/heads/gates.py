@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,8 +17,10 @@ from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.by_layer import read_by_layer
+from twinlens.compute.passes.capture import Capture
 from twinlens.compute.passes.folding import Texts, embed, fold
 from twinlens.compute.passes.footprint import fits
+from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.targets import log_probability
 from twinlens.contract.wire import Array
@@ -132,48 +133,55 @@ def _slopes_by_layer(reading: Reading, columns: list[int] | None) -> Tensor:
     return slopes
 
 
-@dataclass(frozen=True)
-class Replacement:
-    """Another output in place of a head's own.
-
-    Attributes
-    ----------
-    layer, head : int
-    output : tensor, shape [head_dim] or [T - 1, head_dim]
-        The same at every position, or one for each.
-    """
-
-    layer: int
-    head: int
-    output: Tensor
+def answer_logprobs(reading: Reading) -> Tensor:
+    """Log-probabilities of the answer tokens, float [M], on the CPU."""
+    with torch.no_grad():
+        logits = reading.model(
+            reading.read, use_cache=False, logits_to_keep=reading.positions
+        ).logits
+    return _of_answer(logits, reading)[0]
 
 
-def answer_logprobs(reading: Reading, replacements: Sequence[Replacement] = ()) -> Tensor:
-    """Log-probabilities of the answer tokens with one head replaced at a time.
+def without_heads(
+    reading: Reading, captured: Capture, layer: int, heads: Sequence[int], outputs: Sequence[Tensor]
+) -> Tensor:
+    """Log-probabilities of the answer tokens with one head of a layer replaced at a time.
 
     Parameters
     ----------
-    replacements : sequence of Replacement
-        One row of a batch each; none for the model as it is.
+    captured : Capture
+        What the model did with the same tokens: the pass begins at the layer, with its residual
+        stream.
+    outputs : sequence of tensors, each [head_dim] or [T - 1, head_dim]
+        In place of each head's: the same at every position, or one for each.
 
     Returns
     -------
-    float tensor [max(1, replacements), M], on the CPU
+    float tensor [heads, M], on the CPU
     """
 
-    def replaced(layer: int, outputs: Tensor) -> Tensor:
-        rows = [row for row, change in enumerate(replacements) if change.layer == layer]
-        if not rows:
-            return outputs
-        outputs = outputs.clone()
-        for row in rows:
-            outputs[row, :, replacements[row].head] = replacements[row].output.to(outputs)
-        return outputs
+    def replaced(at: int, given: Tensor) -> Tensor:
+        if at != layer:
+            return given
+        rows = given.clone()
+        for row, (head, output) in enumerate(zip(heads, outputs, strict=True)):
+            rows[row, :, head] = output.to(rows)
+        return rows
 
-    ids = reading.read.repeat(max(1, len(replacements)), 1)
+    residual = captured.residual[layer, :-1]
+    ids = reading.read.expand(len(heads), -1)
     # Not inference_mode: a rotary buffer refreshed there could not enter a gradient later.
-    with torch.no_grad(), changed_heads(reading.model, replaced):
+    with (
+        torch.no_grad(),
+        onward(reading.model, layer, residual, captured.returned),
+        changed_heads(reading.model, replaced),
+    ):
         logits = reading.model(ids, use_cache=False, logits_to_keep=reading.positions).logits
-    scores = precise(logits).log_softmax(dim=-1)
-    targets = reading.targets.expand(len(ids), -1)[..., None]
-    return scores.gather(-1, targets)[..., 0].cpu()
+    return _of_answer(logits, reading)
+
+
+def _of_answer(logits: Tensor, reading: Reading) -> Tensor:
+    targets = reading.targets[:, None]
+    return torch.stack(
+        [precise(row).log_softmax(dim=-1).gather(-1, targets)[:, 0] for row in logits]
+    ).cpu()

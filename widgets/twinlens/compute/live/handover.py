@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from twinlens.compute.live.steps import divergence
-from twinlens.compute.models import architectures
+from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.subject import Subject
 from twinlens.contract.wire import Array
@@ -49,7 +49,9 @@ def handed_over(of: Subject, lower: Side, report: Report | None = None) -> Array
         else:
             # The other model gets through between two passes.
             with of.models.model(upper) as model:
-                logprobs = continued(of.reading(upper, model), residual[layer, :-1], layer)
+                reading = of.reading(upper, model)
+                returned = of.captures[upper].returned
+                logprobs = continued(reading, residual[layer, :-1], layer, returned)
         common = min(tuned.shape[1], logprobs.shape[1])
         ours, theirs = (
             row[:, :common].double().log_softmax(dim=-1) for row in (tuned, logprobs.cpu())
@@ -59,26 +61,17 @@ def handed_over(of: Subject, lower: Side, report: Report | None = None) -> Array
     return np.asarray(torch.stack(rows).float())
 
 
-def continued(reading: Reading, residual: Tensor, layer: int) -> Tensor:
+def continued(reading: Reading, residual: Tensor, layer: int, returned: int) -> Tensor:
     """Log-probabilities [M, vocabulary] of a model that goes on from another residual stream.
 
     Parameters
     ----------
     residual : tensor [T - 1, hidden]
         In front of the layer; behind the last layer where `layer` is their number.
+    returned : int
+        See `Capture.returned`.
     """
     model: PreTrainedModel = reading.model
-    modules = architectures.layers(model)
-    at = modules[layer] if layer < len(modules) else architectures.final_norm(model)
-
-    def into(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        stream = residual.to(given[0]).reshape(given[0].shape)
-        return (stream, *given[1:])
-
-    handle = at.register_forward_pre_hook(into)
-    try:
-        with torch.no_grad():
-            output = model(reading.read, use_cache=False, logits_to_keep=reading.positions)
-    finally:
-        handle.remove()
+    with torch.no_grad(), onward(model, layer, residual, returned):
+        output = model(reading.read, use_cache=False, logits_to_keep=reading.positions)
     return precise(output.logits)[0].log_softmax(dim=-1)

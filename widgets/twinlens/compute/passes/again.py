@@ -6,15 +6,16 @@ The residual stream in front of a layer is kept, and all that happens inside fol
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.listening import listening
+from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.rotary import rotary_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class LayersAgain:
         T tokens.
     residual : float32 tensor [layers + 1, T, hidden]
     returned : int
-        How many values a layer gives back in a tuple; 0 for a tensor.
+        See `Capture.returned`.
     """
 
     model: ModelAgain
@@ -66,9 +67,6 @@ class LayersAgain:
         def put(weights: Tensor) -> None:
             patterns.append(weights.to("cpu", self.dtype))
 
-        def into(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-            return (self.residual[layer][None].to(arguments[0]), *arguments[1:])
-
         def out_of(*_: Any) -> None:
             raise _ReachedError
 
@@ -77,9 +75,7 @@ class LayersAgain:
                 neurons.append(tensor)
 
         with ExitStack() as stack:
-            for module in modules[:layer]:
-                stack.enter_context(_left_out(module, self.returned))
-            stack.callback(modules[layer].register_forward_pre_hook(into).remove)
+            stack.enter_context(onward(model, layer, self.residual[layer], self.returned))
             stack.callback(modules[layer].register_forward_hook(out_of).remove)
             options = stack.enter_context(listening(model, [layer], keep, put))
             ids = torch.tensor([list(self.ids)], device=model.device)
@@ -120,21 +116,3 @@ class NeuronsAgain:
 
 class _ReachedError(Exception):
     """The layer has been run, and the pass need not go on."""
-
-
-@contextmanager
-def _left_out(module: nn.Module, returned: int) -> Iterator[None]:
-    """Let a layer give back what it is given."""
-
-    def forward(states: Tensor, *_: Any, **__: Any) -> Any:
-        return (states, *[None] * (returned - 1)) if returned else states
-
-    before = module.__dict__.get("forward")
-    module.forward = forward
-    try:
-        yield
-    finally:
-        if before is None:
-            del module.forward
-        else:
-            module.forward = before

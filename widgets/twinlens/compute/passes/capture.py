@@ -48,6 +48,8 @@ class Capture:
         [layers, T, 0].
     logprobs : float32 [M, vocabulary]
         Log-probabilities in nats where the answer tokens are predicted.
+    returned : int
+        How many values a layer gives back in a tuple; 0 for a tensor.
     """
 
     attention: Patterns | PatternsAgain
@@ -57,6 +59,7 @@ class Capture:
     residual: Tensor
     neurons: Tensor | NeuronsAgain
     logprobs: Tensor
+    returned: int
 
 
 def capture(
@@ -139,4 +142,10 @@ def capture(
         attention = PatternsAgain(layers) if attention is None else attention
         neurons = NeuronsAgain(layers) if neurons is None else neurons
     logprobs = output.logits[0].float().log_softmax(dim=-1).cpu()
-    return Capture(attention=attention, neurons=neurons, logprobs=logprobs, **captured)
+    return Capture(
+        attention=attention,
+        neurons=neurons,
+        logprobs=logprobs,
+        returned=returned[0],
+        **captured,
+    )
