@@ -46,7 +46,9 @@ class Planted:
 
     `lengths` are the mean answer lengths of base and tuned. `longer_when_followed` gives
     followed answers that many more tokens; `followed_effect` a stronger instruction. `flatter`
-    below 1 brings all tokens of tuned nearer to one another. `instruction` are its tokens.
+    below 1 brings all tokens of tuned nearer to one another. `instruction` are its tokens. `needs`
+    is what hiding the instruction costs tuned beyond base on its own answer, base beyond tuned on
+    base's, and tuned beyond base where the rest is hidden; without it nothing was hidden.
     """
 
     pair = PAIR
@@ -62,12 +64,14 @@ class Planted:
         flatter: float = 1.0,
         instruction: tuple[int, ...] = INSTRUCTION,
         groups: tuple[str, ...] = ("one", "two"),
+        needs: tuple[float, float, float] | None = None,
         seed: int = 0,
     ) -> None:
         self.prompts, self.effect, self.lengths = prompts, effect, lengths
         self.followed_effect, self.longer = followed_effect, longer_when_followed
         self.groups, self.seed = groups, seed
         self.flatter, self.instruction = flatter, instruction
+        self.needs = needs
 
     def __iter__(self) -> Iterator[Case]:
         for index in range(self.prompts):
@@ -107,7 +111,23 @@ class Planted:
                     method="gradient_x_input",
                 )
             )
-        return result
+        return result if self.needs is None else [self._hidden(case, result) for case in result]
+
+    def _hidden(self, case: Case, both: list[Case]) -> Case:
+        rng = np.random.default_rng([self.seed, int(case.id[1:]), case.side == "tuned", 1])
+        on_tuned, on_base, rest = self.needs
+        more = {
+            ("instruction", "tuned"): on_tuned * (case.side == "tuned"),
+            ("instruction", "base"): on_base * (case.side == "base"),
+            ("rest", "tuned"): rest * (case.side == "tuned"),
+            ("rest", "base"): 0.0,
+        }
+        lengths = {one.side: one.answer_length for one in both}
+        hidden = {
+            (segment, answer): tuple(rng.normal(1 + extra, 0.5, lengths[answer]).tolist())
+            for (segment, answer), extra in more.items()
+        }
+        return dataclasses.replace(case, hidden=hidden)
 
     @property
     def changes(self) -> dict:

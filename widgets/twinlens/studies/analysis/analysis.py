@@ -17,6 +17,7 @@ from twinlens.studies.analysis.comparisons import (
     Question,
     Record,
 )
+from twinlens.studies.analysis.exact import Effect, ExactComparison
 from twinlens.studies.analysis.profiles import Profile
 from twinlens.studies.analysis.scoring import Score, Settings
 
@@ -35,6 +36,9 @@ class Analysis:
         Base and tuned of each prompt after one another.
     comparisons : tuple of Comparison
     profiles : tuple of Profile
+    effects : tuple of Effect
+        What hiding each segment costs, by prompt and answer; empty where it was not measured.
+    exact : tuple of ExactComparison
     unpaired : tuple of str
         Prompts of which only one model's case is there, left out.
     found : tuple of str
@@ -45,6 +49,8 @@ class Analysis:
     scores: tuple[Score, ...] = field(repr=False)
     comparisons: tuple[Comparison, ...] = field(repr=False)
     profiles: tuple[Profile, ...] = field(repr=False)
+    effects: tuple[Effect, ...] = field(default=(), repr=False)
+    exact: tuple[ExactComparison, ...] = field(default=(), repr=False)
     unpaired: tuple[str, ...] = field(default=(), repr=False)
     found: tuple[str, ...] = field(default=(), repr=False)
 
@@ -97,7 +103,7 @@ class Analysis:
         raise KeyError(f"there is no comparison {question!r} of group {group!r}")
 
     def records(self) -> dict[str, list[Record]]:
-        """Tidy tables: scores, comparisons, tests, profiles, counts; settings in every row."""
+        """Tidy tables, see `to_frame`; settings in every row."""
         settings = self.settings.record()
         return {
             "scores": [{**dataclasses.asdict(score), **settings} for score in self.scores],
@@ -118,13 +124,21 @@ class Analysis:
                 for profile in self.profiles
                 for point in profile.points
             ],
+            "effects": [{**dataclasses.asdict(effect), **settings} for effect in self.effects],
+            "exact": [{**row.record(), **settings} for row in self.exact],
             "counts": [
                 {"what": what, "prompts": count, **settings} for what, count in self.counts.items()
             ],
         }
 
     def to_frame(self, table: str = "scores") -> pd.DataFrame:
-        """One of the tables of `records`: scores, comparisons, tests, profiles or counts.
+        """One of the tables of `records`.
+
+        Parameters
+        ----------
+        table : str
+            ``scores``, ``comparisons``, ``tests``, ``profiles``, ``effects`` (of hiding segments,
+            by prompt), ``exact`` (the comparisons of these) or ``counts``.
 
         Raises
         ------

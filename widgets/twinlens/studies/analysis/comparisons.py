@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -47,6 +47,15 @@ EQUAL_LENGTH: dict[Question, str] = {
     "followed against unfollowed": "a cubic spline of the logarithm of the answer length taken "
     "out, where the lengths of both overlap; t with HC3 errors",
 }
+
+
+class Grouped(Protocol):
+    """Anything that belongs to a group of prompts."""
+
+    @property
+    def group(self) -> str: ...
+    @property
+    def category(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -203,7 +212,7 @@ def _sides(scores: Sequence[Score]) -> tuple[list[Score], list[Score]]:
     return base, tuned
 
 
-def parts(scores: Sequence[Score]) -> list[tuple[Level, str, list[int]]]:
+def parts(scores: Sequence[Grouped]) -> list[tuple[Level, str, list[int]]]:
     """Groups, categories, and all prompts: (level, name, indexes), in order of appearance."""
     groups: dict[tuple[Level, str], list[int]] = {}
     categories: dict[tuple[Level, str], list[int]] = {}

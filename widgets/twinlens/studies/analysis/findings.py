@@ -16,6 +16,7 @@ from twinlens.studies.analysis.comparisons import (
     difference_verdict,
 )
 from twinlens.studies.analysis.controls import Controls
+from twinlens.studies.analysis.exact_findings import exact_findings
 from twinlens.studies.analysis.inference import (
     SMALLEST_PAIRED,
     SMALLEST_SAMPLE,
@@ -58,7 +59,7 @@ def find(
     analysis: Analysis, outcomes: Sequence[VariantOutcome], changes: Changes | None = None
 ) -> list[StudyFinding]:
     """One finding per question, one about the profiles, and those about the weights."""
-    found = []
+    found: list[StudyFinding] = []
     for question, claim in (_CLAIMS if analysis.has_parts else _WHOLE_CLAIMS).items():
         widest = _widest(analysis.comparisons, question)
         if widest is None:
@@ -73,6 +74,8 @@ def find(
             widest.second.ids if widest.higher is not None else widest.first.ids + widest.second.ids
         )
         found.append(StudyFinding(claim, widest.verdict, tuple(filter(None, sentences)), ids))
+    score = _widest(analysis.comparisons, "tuned against base")
+    found += exact_findings(analysis.exact, score.verdict if score else None, analysis.has_parts)
     if analysis.scores:
         found.append(
             StudyFinding("What is compared, and what is missing", None, _missing(analysis))

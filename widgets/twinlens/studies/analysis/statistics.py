@@ -16,6 +16,7 @@ import numpy as np
 from twinlens.measures.density import density_of_levels
 from twinlens.studies.analysis.analysis import Analysis
 from twinlens.studies.analysis.comparisons import compare
+from twinlens.studies.analysis.exact import Effect, compare_exact, effects_of
 from twinlens.studies.analysis.findings import findings
 from twinlens.studies.analysis.profiles import Profiles
 from twinlens.studies.analysis.scoring import Score, Settings, as_score, score_pair, span_scores
@@ -36,16 +37,20 @@ def analyse(cases: Iterable[Case], settings: Settings | None = None) -> Analysis
     profiles = Profiles()
     found: list[Score] = []
     at_equal_length: list[Score] = []
+    effects: list[Effect] = []
     seen: dict[str, None] = {}
     for pairing in paired(_noted(cases, seen)):
         found += _score_and_profile(pairing, chosen, profiles)
         at_equal_length += score_pair(pairing, dataclasses.replace(chosen, cut="shorter"))
+        effects += effects_of(pairing)
     complete = {score.id for score in found}
     analysis = Analysis(
         settings=chosen,
         scores=tuple(found),
         comparisons=tuple(compare(found, at_equal_length)),
         profiles=tuple(profiles.profiles()),
+        effects=tuple(effects),
+        exact=tuple(compare_exact(effects)),
         unpaired=tuple(case_id for case_id in seen if case_id not in complete),
     )
     return dataclasses.replace(analysis, found=tuple(findings(analysis, ())))

@@ -10,6 +10,9 @@ from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
 from twinlens.figures.theme import FONT, style_axes
 from twinlens.studies.analysis.comparisons import Question, Verdict
+from twinlens.studies.analysis.exact import READ, ExactComparison
+from twinlens.studies.analysis.exact_findings import widest
+from twinlens.studies.analysis.inference import Estimate
 from twinlens.studies.analysis.profiles import ANSWER, LONG, POSITION, Profile
 from twinlens.studies.analysis.scoring import Score
 from twinlens.studies.analysis.variants import VariantOutcome
@@ -28,6 +31,8 @@ VERDICTS: dict[Verdict, tuple[str, str]] = {
 }
 GROUP_MARKERS = ("circle", "triangle", "square", "diamond", "plus", "x", "star", "hex")
 ROW_HEIGHT = 44
+#: Name of the figure of what hiding segments costs.
+EXACT = "exact"
 #: In pixels, of 13 px letters and a mark for each entry.
 LEGEND_WIDTH = 330
 #: Names of the profile figures.
@@ -179,6 +184,78 @@ def robustness_figure(
         ("", "@variant: @words"),
         ("effect size", "@effect{0.000} (@low{0.000} to @high{0.000})"),
         ("difference of means", "@difference{0.0000}"),
+        ("p, two-sided", "@p{0.0000}"),
+    ]
+    fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, visible=False))
+    return cast("figure", fig)
+
+
+def exact_figure(rows: Sequence[ExactComparison], theme: ChartTheme = "light") -> figure:
+    """Tuned less base of each segment and answer over all prompts, with its interval."""
+    return forest(
+        EXACT,
+        "tuned − base, nats per answer token",
+        [
+            (f"{row.segment} hidden, {READ[row.answer]}", row.estimate, row.verdict)
+            for row in widest(rows)
+        ],
+        theme,
+    )
+
+
+def forest(
+    name: str,
+    x_label: str,
+    rows: Sequence[tuple[str, Estimate, Verdict]],
+    theme: ChartTheme = "light",
+) -> figure:
+    """Differences with their intervals, one below the other; words stand above their mark."""
+    from bokeh.core.properties import value
+    from bokeh.models import ColumnDataSource, HoverTool, Range1d
+    from bokeh.models.annotations import Span
+
+    ends = [abs(v) for _, one, _ in rows for v in (one.difference, one.low, one.high)]
+    reach = 1.08 * max(filter(math.isfinite, ends), default=1.0) or 1.0
+    fig: Any = blank(name, x_label, "", ROW_HEIGHT * len(rows) + 72, theme)
+    fig.x_range = Range1d(start=-reach, end=reach)
+    fig.y_range = Range1d(start=len(rows) - 0.5, end=-0.8)
+    fig.yaxis.visible = False
+    fig.ygrid.grid_line_color = None
+    fig.add_layout(Span(location=0, dimension="height", line_color=PALETTES[theme].ink))
+    colours = verdict_colours(theme)
+    source = ColumnDataSource(
+        {
+            "place": [float(place) for place in range(len(rows))],
+            "above": [place - 0.4 for place in range(len(rows))],
+            "left": [-reach] * len(rows),
+            "what": [what for what, _, _ in rows],
+            "difference": [one.difference for _, one, _ in rows],
+            "low": [one.low for _, one, _ in rows],
+            "high": [one.high for _, one, _ in rows],
+            "p": [one.p for _, one, _ in rows],
+            "colour": [colours[verdict] for _, _, verdict in rows],
+            "marker": [VERDICTS[verdict][0] for _, _, verdict in rows],
+            "verdict": [verdict for _, _, verdict in rows],
+        }
+    )
+    fig.text(
+        "left",
+        "above",
+        "what",
+        source=source,
+        text_font=value(FONT),
+        text_font_size="13px",
+        text_color=PALETTES[theme].ink,
+        text_baseline="middle",
+        x_offset=4,
+    )
+    fig.hbar(y="place", left="low", right="high", height=0.09, source=source, color="colour")
+    points = fig.scatter(
+        "difference", "place", marker="marker", size=12, source=source, color="colour"
+    )
+    tooltips = [
+        ("", "@what: @verdict"),
+        ("difference", "@difference{0.000} (@low{0.000} to @high{0.000})"),
         ("p, two-sided", "@p{0.0000}"),
     ]
     fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, visible=False))

@@ -34,6 +34,7 @@ from twinlens.studies.data.change_tables import Changes
 from twinlens.studies.data.published import PRINTED, Printed, PublishedCases
 from twinlens.studies.data.rows import Problem
 from twinlens.studies.report import drawing, figures, tables
+from twinlens.studies.report.exact_table import exact_table
 from twinlens.studies.report.page import case_panel, figures_json, page_html
 from twinlens.studies.report.published_table import published_table
 from twinlens.studies.report.tables import SIGNS, CaseSets, Cell, Column
@@ -76,8 +77,9 @@ class ReportFile:
         Parameters
         ----------
         table : str
-            ``scores``, ``comparisons``, ``tests``, ``profiles``, ``counts``, ``robustness``,
-            ``robustness_shares``, or ``weights_NAME`` where weights were compared.
+            ``scores``, ``comparisons``, ``tests``, ``profiles``, ``effects``, ``exact``,
+            ``counts``, ``robustness``, ``robustness_shares``, or ``weights_NAME`` where weights
+            were compared.
 
         Raises
         ------
@@ -201,6 +203,8 @@ def report_figures(
         group = _widest(outcomes, question)
         name = figures.robustness_name(question)
         drawn[name] = figures.robustness_figure(outcomes, question, group, theme)
+    if analysis.exact:
+        drawn[figures.EXACT] = figures.exact_figure(analysis.exact, theme)
     return {
         **drawn,
         **figures.profile_figures(analysis.profiles, theme),
@@ -263,6 +267,13 @@ def _sections(
         yield tables.comparison_table(analysis.comparisons, question, sets)
         yield tables.control_table(analysis.comparisons, question, sets)
         yield tables.test_table(analysis.comparisons, question, sets)
+    if analysis.exact:
+        yield "<h2>What does hiding a part of the prompt cost?</h2>"
+        yield _figure(
+            figures.EXACT,
+            "Tuned less base, nats per answer token, whole answers; 95 % interval.",
+        )
+        yield exact_table(analysis.exact, sets)
     yield '<h2 id="cases-title" tabindex="-1">Cases</h2>'
     yield (
         "<p>Select in either figure, or click any number: the table keeps those cases. "
