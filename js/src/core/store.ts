@@ -1,7 +1,16 @@
-import type { HandLabel, HandLabels, Key, Manifest, Mark, Method } from "../contract/contract.ts";
+import {
+  EXACT,
+  type HandLabel,
+  type HandLabels,
+  type Key,
+  type Manifest,
+  type Mark,
+  type Method,
+} from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
 import type { Progress, Source } from "../sources/source.ts";
 import { Cache } from "./cache.ts";
+import type { Moment, Slide } from "./moment.ts";
 import { type Changed, changedOptions, type Options, optionsFrom, same } from "./options.ts";
 import { perFrame } from "./schedule.ts";
 import { change, SELECTION_DEFAULTS, type Selection, stepBack } from "./selection.ts";
@@ -29,7 +38,12 @@ const SYNCED = [
   "presentation",
   "labels",
   "view",
+  "slides",
 ] as const;
+/** What undo brings back. */
+const RETRACED = ["token", "layer", "head", "unit", "method", "marks", "view"] as const;
+/** Steps that can be undone. */
+const STEPS = 200;
 
 /** The one state behind all panels of an explorer: selection, options, blocks. */
 export class Store extends State {
@@ -39,6 +53,10 @@ export class Store extends State {
   #cache: Cache;
   #listeners = new Set<() => void>();
   #notify: () => void;
+  #past: Moment[] = [];
+  #future: Moment[] = [];
+  /** Changes of one frame are one step. */
+  #stepped = false;
   /** What the model keeps of the options, and the options made from it. */
   #view: Changed | undefined;
   #options = optionsFrom({});
@@ -49,7 +67,10 @@ export class Store extends State {
     this.signal = signal;
     this.#model = model;
     this.#cache = new Cache(source);
-    this.#notify = perFrame(() => this.#tell(), signal);
+    this.#notify = perFrame(() => {
+      this.#stepped = false;
+      this.#tell();
+    }, signal);
     for (const name of SYNCED) {
       model.on(`change:${name}`, this.#notify);
       signal.addEventListener("abort", () => model.off(`change:${name}`, this.#notify));
@@ -150,8 +171,59 @@ export class Store extends State {
     this.#notify();
   }
 
+  /** Everything that says what is seen. */
+  get moment(): Moment {
+    return {
+      ...this.selection,
+      method: this.method?.name ?? "",
+      marks: this.marks,
+      view: (this.#model.get("view") as Changed | undefined) ?? {},
+    };
+  }
+
+  /** See what was seen before; what is not named is as at the start. */
+  restore(moment: Partial<Moment>): void {
+    const { methods } = this.manifest;
+    const method = (methods.find(({ name }) => name === EXACT) ?? methods[0])?.name ?? "";
+    this.#write({ ...SELECTION_DEFAULTS, method, marks: null, view: {}, ...moment });
+    this.#tell();
+  }
+
+  undo(): void {
+    this.#retrace(this.#past, this.#future);
+  }
+
+  redo(): void {
+    this.#retrace(this.#future, this.#past);
+  }
+
+  #retrace(from: Moment[], to: Moment[]): void {
+    const moment = from.pop();
+    if (!moment) return;
+    to.push(this.moment);
+    this.#stepped = true;
+    this.restore(moment);
+  }
+
+  get slides(): readonly Slide[] {
+    return (this.#model.get("slides") as Slide[] | undefined) ?? [];
+  }
+
+  setSlides(slides: readonly Slide[]): void {
+    this.#write({ slides });
+  }
+
   #write(values: Record<string, unknown>): void {
     let changed = false;
+    const retraced = RETRACED.some(
+      (name) => name in values && !same(values[name], this.#model.get(name)),
+    );
+    if (retraced && !this.#stepped) {
+      this.#stepped = true;
+      this.#past.push(this.moment);
+      if (this.#past.length > STEPS) this.#past.shift();
+      this.#future.length = 0;
+    }
     for (const [name, value] of Object.entries(values)) {
       if (this.#model.get(name) !== value) {
         this.#model.set(name, value);

@@ -1,11 +1,10 @@
-// A button and the sheet that it opens: above all else, gone with Escape or a click elsewhere.
+// A button and the sheet that it opens.
 
 import { button, h } from "./dom.ts";
+import { layer } from "./layer.ts";
 
 export interface Popover {
-  button: HTMLButtonElement;
-  sheet: HTMLElement;
-  /** Both; the sheet takes no place. */
+  /** The button with the sheet, which takes no place. */
   el: HTMLElement;
   close(): void;
 }
@@ -17,64 +16,29 @@ export function popover(
   signal: AbortSignal,
   props: Record<string, string> = {},
 ): Popover {
-  const sheet = h(
-    "div",
-    {
-      class: "tl-sheet",
-      role: "dialog",
-      "aria-label": name,
-      popover: "auto",
-      tabindex: -1,
-      hidden: true,
-    },
-    ...content,
-  );
-  const close = () => {
-    if (sheet.hidden) return;
-    sheet.hidden = true;
-    sheet.hidePopover?.();
-    opener.setAttribute("aria-expanded", "false");
-  };
-  const open = () => {
-    sheet.hidden = false;
-    sheet.showPopover?.();
-    opener.setAttribute("aria-expanded", "true");
-    place(sheet, opener);
-    (sheet.querySelector<HTMLElement>("button, input, select") ?? sheet).focus();
-  };
-  const opener = button(label, () => (sheet.hidden ? open() : close()), signal, {
+  const sheet = h("div", { class: "tl-sheet", role: "dialog", "aria-label": name }, ...content);
+  const el = h("span", { class: "tl-popover" });
+  const opener = button(label, () => (made.isOpen ? made.close() : made.open()), signal, {
     "aria-expanded": "false",
     "aria-haspopup": "dialog",
     ...props,
   });
-  const el = h("span", { class: "tl-popover" }, opener, sheet);
-  el.addEventListener(
-    "keydown",
-    (event) => {
-      if (event.key !== "Escape" || sheet.hidden) return;
-      close();
-      opener.focus();
-      event.preventDefault();
-      event.stopPropagation(); // the selection stays
+  const made = layer(
+    sheet,
+    el,
+    (open) => {
+      opener.setAttribute("aria-expanded", String(open));
+      if (!open) {
+        if (el.contains(document.activeElement)) opener.focus();
+        return;
+      }
+      place(sheet, opener);
+      (sheet.querySelector<HTMLElement>("button, input, select, textarea") ?? sheet).focus();
     },
-    { signal },
+    signal,
   );
-  document.addEventListener(
-    "pointerdown",
-    (event) => {
-      if (!event.composedPath().includes(el)) close();
-    },
-    { signal },
-  );
-  // The browser may close it by itself, as when another one opens.
-  sheet.addEventListener(
-    "toggle",
-    (event) => {
-      if ((event as ToggleEvent).newState === "closed") close();
-    },
-    { signal },
-  );
-  return { button: opener, sheet, el, close };
+  el.append(opener, sheet);
+  return { el, close: made.close };
 }
 
 /** Under the button, inside the window. */

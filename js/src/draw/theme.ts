@@ -40,7 +40,8 @@ export function surface(root: HTMLElement, store: Store, signal: AbortSignal): S
   };
   const apply = () => {
     made.palette = PALETTES[themeNow(store)];
-    made.scale = store.presentation ? 1.35 : 1;
+    const presented = root.classList.contains("tl-slides") ? Math.max(innerHeight / 460, 1) : 1.35;
+    made.scale = store.presentation ? presented : 1;
     root.dataset.theme = made.palette.name;
     root.classList.toggle("tl-presentation", store.presentation);
   };

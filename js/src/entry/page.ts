@@ -2,6 +2,7 @@
 
 import type { Manifest, Mark, PanelKind } from "../contract/contract.ts";
 import { reasonOf } from "../core/load.ts";
+import { fromAddress, type Slide, toAddress } from "../core/moment.ts";
 import type { Changed } from "../core/options.ts";
 import type { Selection } from "../core/selection.ts";
 import { type Model, Store } from "../core/store.ts";
@@ -16,6 +17,10 @@ interface Page {
   marks?: Mark[] | null;
   /** How things are shown, by panel, as far as it is not as at the start. */
   options?: Changed;
+  /** Kept views, the slides of its story. */
+  slides?: Slide[];
+  /** Whether it opens as a presentation. */
+  present?: boolean;
   theme: string;
   title: string;
   kind: PanelKind;
@@ -30,6 +35,7 @@ async function open(): Promise<void> {
     method: page.method,
     marks: page.marks ?? null,
     view: page.options,
+    slides: page.slides ?? [],
     theme: page.theme,
     presentation: false,
     _manifest: page.manifest,
@@ -39,9 +45,49 @@ async function open(): Promise<void> {
   const el = document.createElement("main");
   document.body.append(el);
   document.body.classList.add("twinlens-page");
-  const mounted = mount(store, page.kind, el, signal);
+  followAddress(store, signal);
+  const presenting = page.present || location.hash === PRESENT;
+  const mounted = mount(store, page.kind, el, signal, { presenting });
   el.querySelector<HTMLElement>(".twinlens")?.focus();
   await mounted;
+}
+
+/** The address that opens a page as a presentation. */
+const PRESENT = "#present";
+/** Steps that follow each other faster are one entry of the history, in milliseconds. */
+const STEP = 700;
+
+/** What is seen stands in the address; the way back through the history works. */
+function followAddress(store: Store, signal: AbortSignal): void {
+  const start = store.moment;
+  const go = () => {
+    if (location.hash !== PRESENT) store.restore(fromAddress(location.hash, start));
+  };
+  let shown = location.hash.slice(1);
+  let last = 0;
+  store.subscribe(() => {
+    if (store.presentation) return;
+    const address = toAddress(store.moment, start);
+    if (address === shown) return;
+    shown = address;
+    const now = performance.now();
+    const step = now - last > STEP ? "pushState" : "replaceState";
+    last = now;
+    try {
+      history[step](null, "", `#${address}`);
+    } catch {
+      // A page inside another one may have no address of its own.
+    }
+  }, signal);
+  addEventListener(
+    "popstate",
+    () => {
+      shown = location.hash.slice(1);
+      go();
+    },
+    { signal },
+  );
+  if (location.hash) go();
 }
 
 /** State without a kernel behind it. */

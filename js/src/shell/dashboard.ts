@@ -7,8 +7,7 @@ import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { makeDesk } from "./desk.ts";
 import type { Place } from "./frame.ts";
-import { makeHeader } from "./header.ts";
-import { helpCard } from "./help.ts";
+import { type Buttons, makeHeader } from "./header.ts";
 
 export interface Dashboard {
   el: HTMLElement;
@@ -20,9 +19,8 @@ export interface Dashboard {
   ask(): void;
 }
 
-export function dashboard(store: Store, signal: AbortSignal): Dashboard {
-  const help = helpCard(signal);
-  const header = makeHeader(store, help.toggle, signal);
+export function dashboard(store: Store, buttons: Buttons, signal: AbortSignal): Dashboard {
+  const header = makeHeader(store, buttons, signal);
   const findings = h("div", { class: "tl-slot tl-slot-findings" });
   const strip = h("div", { class: "tl-slot tl-slot-strip" });
   const follow = () => {
@@ -37,7 +35,6 @@ export function dashboard(store: Store, signal: AbortSignal): Dashboard {
     findings,
     strip,
     desk.el,
-    help.el,
   );
   follow();
   store.subscribe(follow, signal);

@@ -68,6 +68,7 @@ export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal
   const arrange = () => {
     const { layout: wanted, tab, beside } = store.options.dashboard;
     layout = wanted === "auto" ? fitting(el.clientWidth) : wanted;
+    if (el.closest(".tl-slides")) layout = "tabs";
     const shown = shownPanels(store, layout);
     for (const name of DESK) slots[name].hidden = !shown.includes(name);
     el.dataset.layout = layout;

@@ -12,11 +12,23 @@ export interface Header {
   ask(): void;
 }
 
-export function makeHeader(store: Store, help: () => void, signal: AbortSignal): Header {
+/** What the buttons of the header do. */
+export interface Buttons {
+  help(): void;
+  present(): void;
+  /** Keeps what is seen. */
+  keep: HTMLElement;
+}
+
+export function makeHeader(
+  store: Store,
+  { help, present: begin, keep }: Buttons,
+  signal: AbortSignal,
+): Header {
   const { manifest } = store;
   const answers = SIDES.map((side) => ownAnswer(store, side, signal));
-  const present = button("present", () => store.setPresentation(!store.presentation), signal, {
-    title: "larger type, no controls (P)",
+  const present = button("present", begin, signal, {
+    title: "one panel a slide, over the whole screen (P)",
     "aria-pressed": String(store.presentation),
   });
   store.subscribe(() => present.setAttribute("aria-pressed", String(store.presentation)), signal);
@@ -34,6 +46,7 @@ export function makeHeader(store: Store, help: () => void, signal: AbortSignal):
       "div",
       { class: "tl-top-end" },
       h("strong", { class: "tl-brand" }, "twinlens"),
+      keep,
       present,
       button("?", help, signal, { "aria-label": "help", title: "help (?)" }),
     ),

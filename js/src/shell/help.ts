@@ -1,16 +1,20 @@
-// The help card: what the marks mean and which keys do what.
+// The help card: what the marks mean, which keys do what, and the words that need explaining.
 
 import { button, h } from "../draw/dom.ts";
+import { glossary } from "../draw/glossary.ts";
+import { layer } from "../draw/layer.ts";
 
 const KEYS: [string, string][] = [
   ["click", "select a token, a head, a unit or a layer; again to let go"],
   ["← → ↑ ↓", "along tokens, heads and layers, units; ↑ ↓ along tokens in the maps"],
   ["Esc", "one step back: unit, head, layer, token"],
+  ["z, Shift + z", "undo, redo"],
+  ["/", "search tokens and words"],
   ["in the matrix", "arrows: cell by cell; click a name for a row or a column"],
   ["+ − 0, drag", "in the maps: closer, farther, whole; a rectangle"],
   ["drag, Shift + ← →", "over the answer: take several tokens together"],
   ["Shift + click", "in a map: select the column's token instead of the row's"],
-  ["P", "presentation: larger, without controls"],
+  ["P", "present: one panel a slide; ← → or a clicker step, N shows notes and clock"],
   ["?", "this card"],
 ];
 
@@ -24,26 +28,31 @@ const MARKS: [string, string][] = [
   ["numbers", "positions, layers and heads count from 0, as in Python"],
 ];
 
-export function helpCard(signal: AbortSignal): { el: HTMLElement; toggle(): void } {
+export interface Help {
+  el: HTMLElement;
+  toggle(): void;
+}
+
+export function helpCard(root: HTMLElement, signal: AbortSignal): Help {
   const table = (rows: [string, string][]) =>
     h("dl", {}, ...rows.flatMap(([term, text]) => [h("dt", {}, term), h("dd", {}, text)]));
-  const toggle = () => {
-    el.hidden = !el.hidden;
-    if (!el.hidden) el.querySelector("button")?.focus();
-  };
+  const close = button("close", () => card.close(), signal);
   const el = h(
     "div",
-    { class: "tl-help", role: "dialog", "aria-label": "help", hidden: true },
+    { class: "tl-card tl-help", role: "dialog", "aria-label": "help" },
     h("h2", { class: "tl-title" }, "How to read this"),
     table(MARKS),
     h("h2", { class: "tl-title" }, "Keys"),
     table(KEYS),
+    h("h2", { class: "tl-title" }, "Words"),
+    glossary(),
     h(
       "p",
       { class: "tl-caption" },
       "What happens inside the models for an answer token is read at the position that predicts it, one earlier.",
     ),
-    button("close", () => toggle(), signal),
+    close,
   );
-  return { el, toggle };
+  const card = layer(el, el, (open) => (open ? el : root).focus(), signal);
+  return { el, toggle: () => (card.isOpen ? card.close() : card.open()) };
 }

@@ -1,6 +1,7 @@
 // Mounting: a themed root, the keys that work everywhere, and one panel or all of them.
 
 import { PANELS, type PanelKind } from "../contract/contract.ts";
+import { DESK } from "../core/options.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { surface } from "../draw/theme.ts";
@@ -8,6 +9,11 @@ import { tooltip } from "../draw/tooltip.ts";
 import { MAKERS } from "../panels/index.ts";
 import { dashboard } from "./dashboard.ts";
 import { runPanel } from "./frame.ts";
+import { helpCard } from "./help.ts";
+import { keepView } from "./keep.ts";
+import { listenToKeys } from "./keys.ts";
+import { presenter } from "./present.ts";
+import { searchCard } from "./search.ts";
 
 /** Mount a panel or the dashboard; resolves after the first picture, ends with `signal`. */
 export async function mount(
@@ -15,6 +21,7 @@ export async function mount(
   kind: PanelKind,
   el: HTMLElement,
   signal: AbortSignal,
+  options: { presenting?: boolean } = {},
 ): Promise<void> {
   if (!PANELS.includes(kind)) throw new Error(`there is no panel ${kind}`);
   const ending = AbortSignal.any([signal, store.signal]);
@@ -34,41 +41,19 @@ export async function mount(
     surface: surface(root, store, ending),
     tooltip: tooltip(root, ending),
   };
-  keys(root, store, ending);
+  const help = helpCard(root, ending);
+  const search = searchCard(store, root, ending);
+  const present = presenter(store, root, kind === "dashboard" ? DESK : [], ending);
+  root.append(help.el, search.el, present.el);
+  const does = { help: help.toggle, search: search.open, present: present.toggle };
+  listenToKeys(root, store, does, ending);
+  if (options.presenting) present.toggle();
   if (kind !== "dashboard") return runPanel(kind, MAKERS[kind], { el: content }, setting);
-  const { el: board, arrange, place, ask } = dashboard(store, ending);
+  const buttons = { ...does, keep: keepView(store, root, ending) };
+  const { el: board, arrange, place, ask } = dashboard(store, buttons, ending);
   content.append(board);
   arrange();
   const names = Object.keys(MAKERS) as (keyof typeof MAKERS)[];
   await Promise.all(names.map((name) => runPanel(name, MAKERS[name], place(name), setting)));
   ask();
-}
-
-function keys(root: HTMLElement, store: Store, signal: AbortSignal): void {
-  root.addEventListener(
-    "keydown",
-    (event) => {
-      if (event.altKey || event.ctrlKey || event.metaKey) return;
-      if ((event.target as HTMLElement).matches("input, select, textarea")) return;
-      const help = root.querySelector<HTMLElement>(".tl-help");
-      switch (event.key) {
-        case "Escape":
-          if (help && !help.hidden) help.hidden = true;
-          else store.stepBack();
-          break;
-        case "p":
-        case "P":
-          store.setPresentation(!store.presentation);
-          break;
-        case "?":
-          if (help) help.hidden = !help.hidden;
-          break;
-        default:
-          return;
-      }
-      event.preventDefault();
-      event.stopPropagation(); // the notebook has keys of its own
-    },
-    { signal },
-  );
 }

@@ -29,6 +29,7 @@ from twinlens.pages.values import bokeh_script, page_value
 from twinlens.support.files import check_file, checked_path, replacing
 from twinlens.support.progress import Report
 from twinlens.traces.marks import Mark
+from twinlens.traces.story import Slide
 from twinlens.traces.trace import Trace
 
 Theme: TypeAlias = Literal["auto", "light", "dark"]
@@ -95,6 +96,8 @@ def to_html(
     method: str | None = None,
     marks: Sequence[Mark] | None = None,
     view: Mapping[str, Any] | None = None,
+    story: Sequence[Slide] | None = None,
+    present: bool = False,
     title: str | None = None,
     theme: Theme = "auto",
     kind: PanelKind = "dashboard",
@@ -117,6 +120,10 @@ def to_html(
         Spans marked anew, as the explorer has them; the trace's own by default.
     view : mapping, optional
         How the panels show it, as the explorer's `view` has it.
+    story : sequence of Slide, optional
+        Kept views, the slides of a presentation; the trace's own by default.
+    present : bool
+        Open as a presentation, as the page does with ``#present`` in its address.
     title : str, optional
         Title of the page, by default the names of the two models.
     theme : {"auto", "light", "dark"}
@@ -146,6 +153,8 @@ def to_html(
         method=method,
         marks=marks,
         view=view,
+        story=story,
+        present=present,
         title=title,
         theme=theme,
         kind=kind,
@@ -165,6 +174,8 @@ def page_parts(
     method: str | None = None,
     marks: Sequence[Mark] | None = None,
     view: Mapping[str, Any] | None = None,
+    story: Sequence[Slide] | None = None,
+    present: bool = False,
     title: str | None = None,
     theme: Theme = "auto",
     kind: PanelKind = "dashboard",
@@ -180,6 +191,8 @@ def page_parts(
         "method": method or manifest.first_method,
         "marks": trace.marks if marks is None else list(marks),
         "options": dict(view or {}),
+        "slides": list(trace.story if story is None else story),
+        "present": present,
         "theme": theme,
         "title": title or f"{manifest.pair.base.name} · {manifest.pair.tuned.name}",
         "kind": kind,

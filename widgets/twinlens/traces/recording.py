@@ -11,7 +11,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -22,6 +22,7 @@ from twinlens.contract.checks import check, read_json
 from twinlens.contract.manifest import manifest_from_json
 from twinlens.contract.wire import Value
 from twinlens.errors import (
+    ArgumentError,
     PromptError,
     RecordingError,
     UnknownBlockError,
@@ -30,6 +31,7 @@ from twinlens.errors import (
 from twinlens.support.files import check_file, checked_path, replacing
 from twinlens.support.progress import Report
 from twinlens.traces.marks import Mark, read_marks
+from twinlens.traces.story import Slide, read_story
 from twinlens.traces.trace import Trace
 
 #: No array, and no JSON, of a recording needs more: what claims more is damaged.
@@ -55,6 +57,7 @@ def write(
     report: Report | None = None,
     *,
     marks: list[Mark] | None = None,
+    story: Sequence[Slide] = (),
 ) -> Path:
     """Record every block of a trace in a `.twl` file.
 
@@ -69,6 +72,9 @@ def write(
         Called with (done, total, what) for each block; may raise `Interrupted`.
     marks : list of Mark, optional
         Spans marked anew, which `read` gives back as the trace's `marks`.
+
+    story : sequence of Slide, optional
+        Kept views, which `read` gives back as the trace's `story`.
 
     Returns
     -------
@@ -102,6 +108,8 @@ def write(
         }
         if marks is not None:
             manifest["marks"] = marks
+        if story:
+            manifest["story"] = list(story)
         _write_entry(archive, "manifest.json", json.dumps(manifest).encode())
     return target
 
@@ -145,6 +153,10 @@ class RecordedTrace(Trace):
             self.marks = read_marks(data.get("marks"), self.manifest.prompt_tokens)
         except PromptError as error:
             raise RecordingError(f"the marks in {name} are damaged ({error})") from error
+        try:
+            self.story = read_story(data.get("story", []))
+        except ArgumentError as error:
+            raise RecordingError(f"the story in {name} is damaged ({error})") from error
         self._archive = archive
         self._name = name
         try:

@@ -31,6 +31,7 @@ from twinlens.traces.frames import (
     labelled,
 )
 from twinlens.traces.marks import Mark
+from twinlens.traces.story import Slide
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,6 +90,8 @@ class Trace(ABC):
     computes = False
     #: Spans marked anew before it was recorded; None for the manifest's own.
     marks: list[Mark] | None = None
+    #: Kept views, in order.
+    story: list[Slide] = []  # noqa: RUF012 (never changed in place)
 
     @abstractmethod
     def block(self, key: str, report: Report | None = None) -> Value:

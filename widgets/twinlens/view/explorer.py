@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from twinlens.traces import recording
 from twinlens.traces.labelled import LabelledTrace
 from twinlens.traces.marks import Mark, read_marks
 from twinlens.traces.marks import segments as marked_segments
+from twinlens.traces.story import Slide, read_story
 from twinlens.traces.trace import Trace
 from twinlens.view import lifetime
 from twinlens.view.notebook import picture, show
@@ -46,6 +47,7 @@ _SETTINGS = (
     "marks",
     "labels",
     "view",
+    "slides",
 )
 
 
@@ -111,6 +113,9 @@ class Explorer(anywidget.AnyWidget):
     """How the panels show it, such as the open tab of the heads: by panel, only what differs from
     the start. Set by the panels, the same in all cells, kept by `to_html`."""
 
+    slides: t.List[Slide] = t.List().tag(sync=True)
+    """Kept views in their order, each with a caption and notes; see `story`."""
+
     _manifest = t.Dict().tag(sync=True)
     _recorded = t.Bool(False).tag(sync=True)
     #: Class of the still pictures that are hidden while this is alive.
@@ -126,6 +131,7 @@ class Explorer(anywidget.AnyWidget):
             traits["method"] = trace.manifest.first_method
         if traits.get("marks") is None:
             traits["marks"] = trace.marks
+        traits.setdefault("slides", trace.story)
         recorded = not trace.computes
         super().__init__(_manifest=trace.manifest.to_json(), _recorded=recorded, **traits)
         send = weakref.WeakMethod(self.send)
@@ -150,6 +156,43 @@ class Explorer(anywidget.AnyWidget):
     def segments(self) -> list[Segment]:
         """Segment of every prompt token under the present `marks`, for `trace_score`."""
         return marked_segments(self._trace.manifest.prompt_tokens, self.marks)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What is seen, as plain values: the selection, method, marks and view.
+
+        Set, it brings a view back; what it does not name is as at the start.
+        """
+        selection = {name: getattr(self, name) for name in SELECTION_DEFAULTS}
+        return {**selection, "method": self.method, "marks": self.marks, "view": dict(self.view)}
+
+    @state.setter
+    def state(self, value: Mapping[str, Any]) -> None:
+        state = read_story([{"state": dict(value)}])[0]["state"]
+        start = {**SELECTION_DEFAULTS, "method": self._trace.manifest.first_method}
+        with self.hold_sync():
+            self._apply({**start, "marks": None, "view": {}, **state})
+
+    def story(self, views: Sequence[Mapping[str, Any]]) -> None:
+        """Tell a story: views with captions, the slides of a presentation (P).
+
+        Parameters
+        ----------
+        views : sequence of mapping
+            Each with ``caption``, ``notes`` for the speaker, ``panel`` (``saliency``, ``carried``,
+            ``heads``, ``concepts`` or ``overview``), and what is seen: ``token``, ``layer``,
+            ``head``, ``unit``, ``method``, ``marks`` and ``view``, or a `state` as a whole.
+
+        Raises
+        ------
+        ArgumentError
+            If a view has an entry that cannot be.
+
+        Examples
+        --------
+        >>> ex.story([{"caption": "Tuned copies", "token": 27, "panel": "heads"}])  # doctest: +SKIP
+        """
+        self.slides = read_story(views)
 
     def findings(self) -> Findings:
         """What tuning changed for this prompt, in at most five sentences above their null.
@@ -221,7 +264,8 @@ class Explorer(anywidget.AnyWidget):
         """Record the trace in a ``.twl`` file, which `twinlens.open` replays without models."""
         with progress("recording") as report:
             labelled = LabelledTrace(self._trace, self.labels)
-            return recording.write(labelled, path, report, marks=self.marks)
+            story = read_story(self.slides)
+            return recording.write(labelled, path, report, marks=self.marks, story=story)
 
     def to_html(
         self,
@@ -230,8 +274,22 @@ class Explorer(anywidget.AnyWidget):
         title: str | None = None,
         budget_mb: float = DEFAULT_BUDGET_MB,
         theme: Theme | None = None,
+        present: bool = False,
+        panels: Sequence[str] | None = None,
     ) -> ExportReport:
-        """Write one offline page with the panels as they are now, see `to_html`."""
+        """Write one offline page with the panels as they are now, see `to_html`.
+
+        Parameters
+        ----------
+        present : bool
+            Open as a presentation.
+        panels : sequence of str, optional
+            Slides of the presentation, one panel each, instead of the story: such as
+            ``["heads"]``.
+        """
+        story: Sequence[Mapping[str, Any]] = self.slides
+        if panels is not None:
+            story = [{"panel": panel, "state": self.state} for panel in panels]
         with progress("exporting") as report:
             return to_html(
                 LabelledTrace(self._trace, self.labels),
@@ -240,6 +298,8 @@ class Explorer(anywidget.AnyWidget):
                 method=self.method,
                 marks=self.marks,
                 view=self.view,
+                story=read_story(story),
+                present=present,
                 title=title,
                 theme=theme or cast(Theme, self.theme),
                 budget_mb=budget_mb,
@@ -314,7 +374,7 @@ class Explorer(anywidget.AnyWidget):
     def _panel(self, kind: PanelKind) -> Panel:
         return Panel(explorer=self, kind=kind)
 
-    def _apply(self, changes: dict[str, int | str]) -> None:
+    def _apply(self, changes: Mapping[str, Any]) -> None:
         self._consistent = True
         try:
             with self.hold_trait_notifications():
@@ -375,6 +435,13 @@ class Explorer(anywidget.AnyWidget):
         try:
             return read_marks(proposal["value"], self._trace.manifest.prompt_tokens)
         except PromptError as error:
+            raise t.TraitError(str(error)) from error
+
+    @t.validate("slides")
+    def _valid_slides(self, proposal: Any) -> list[Slide]:
+        try:
+            return read_story(proposal["value"])
+        except ArgumentError as error:
             raise t.TraitError(str(error)) from error
 
     @t.validate("method")

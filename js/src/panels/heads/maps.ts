@@ -139,7 +139,8 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
     const room = area.clientWidth || 640;
     const wide = Math.min((room - 2 * GAP) / 3, 250 * scale);
     const narrow = Math.min((room - GUTTER - 2 * GAP) / 3, 250 * scale);
-    const named = { rows: narrow / rows >= LABELLED, columns: narrow / columns >= LABELLED };
+    const least = LABELLED * scale;
+    const named = { rows: narrow / rows >= least, columns: narrow / columns >= least };
     const size = Math.max(60, Math.floor(named.rows ? narrow : wide));
     cell = { width: size / columns, height: size / rows };
     const scaleOf = (name: HeadColumn) =>

@@ -24,7 +24,7 @@ const GAP = 26;
 const WIDEST = 22;
 /** Rows are this high, in pixels. */
 const LOWEST = 7;
-const HIGHEST = 22;
+const HIGHEST = 26;
 /** Room for the title above, and for what stands under the names. */
 const HEADING = 60;
 /** Narrower cells go below each other; where even then they are narrower, the matrix scrolls. */

@@ -1,0 +1,112 @@
+// Presenting: one panel a slide over the whole screen, and the story as a row of slides.
+
+import type { Moment } from "../core/moment.ts";
+import { type DeskPanel, shownIn } from "../core/options.ts";
+import type { Store } from "../core/store.ts";
+import { h } from "../draw/dom.ts";
+
+export interface Presenter {
+  el: HTMLElement;
+  /** Begin or end. */
+  toggle(): void;
+}
+
+/** `panels`: the slides where nothing is kept; of a panel by itself there is one. */
+export function presenter(
+  store: Store,
+  root: HTMLElement,
+  panels: readonly DeskPanel[],
+  signal: AbortSignal,
+): Presenter {
+  const caption = h("p", { class: "tl-slide-caption", role: "status" });
+  const mark = h("span", { class: "tl-slide-mark" });
+  const notes = h("div", { class: "tl-slide-notes", hidden: true });
+  const clock = h("b", {});
+  const said = h("span", {});
+  notes.append(clock, said);
+  const el = h("div", { class: "tl-slide", hidden: true }, caption, mark, notes);
+  let at = 0;
+  let before: Moment | null = null;
+  let begun = 0;
+  let ticking: ReturnType<typeof setInterval> | undefined;
+
+  const count = () => store.slides.length || panels.length;
+  const show = (to: number) => {
+    at = Math.min(Math.max(to, 0), Math.max(count() - 1, 0));
+    const slide = store.slides[at];
+    if (slide) store.restore(slide.state);
+    else if (panels[at]) store.setOptions("dashboard", shownIn(panels[at]!));
+    caption.textContent = slide?.caption ?? "";
+    caption.hidden = !slide?.caption;
+    mark.textContent = count() > 1 ? `${at + 1} / ${count()}` : "";
+    said.textContent = slide?.notes ?? "";
+  };
+  const tick = () => {
+    const seconds = Math.floor((performance.now() - begun) / 1000);
+    clock.textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+  };
+  const follow = () => {
+    const on = store.presentation && before !== null;
+    if (on || before === null) return;
+    // Ended, here or from Python.
+    const kept = before;
+    before = null;
+    clearInterval(ticking);
+    el.hidden = true;
+    root.classList.remove("tl-slides");
+    if (document.fullscreenElement === root) void document.exitFullscreen();
+    store.restore(kept);
+  };
+  const begin = () => {
+    before = store.moment;
+    begun = performance.now();
+    ticking = setInterval(tick, 1000);
+    tick();
+    el.hidden = false;
+    root.classList.add("tl-slides");
+    store.setPresentation(true);
+    const { tab } = store.options.dashboard;
+    show(store.slides.length ? 0 : Math.max(panels.indexOf(tab), 0));
+    // Refused without a gesture, and where the host does not let us: the window has to do.
+    root.requestFullscreen?.().catch(() => {});
+    root.focus();
+  };
+  const end = () => {
+    store.setPresentation(false);
+    follow();
+  };
+  store.subscribe(follow, signal);
+  root.addEventListener(
+    "fullscreenchange",
+    () => {
+      if (!document.fullscreenElement && before) end();
+    },
+    { signal },
+  );
+  root.addEventListener(
+    "keydown",
+    (event) => {
+      if (!before || event.altKey || event.ctrlKey || event.metaKey) return;
+      const to = {
+        ArrowRight: at + 1,
+        ArrowDown: at + 1,
+        PageDown: at + 1,
+        " ": at + 1,
+        ArrowLeft: at - 1,
+        ArrowUp: at - 1,
+        PageUp: at - 1,
+        Home: 0,
+        End: count() - 1,
+      }[event.key];
+      if (to !== undefined) show(to);
+      else if (event.key === "Escape") end();
+      else if (event.key.toLowerCase() === "n") notes.hidden = !notes.hidden;
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    },
+    { signal, capture: true },
+  );
+  signal.addEventListener("abort", () => clearInterval(ticking));
+  return { el, toggle: () => (before ? end() : begin()) };
+}

@@ -1,0 +1,68 @@
+"""Moving and presenting: the address of a page, undo, search, and slides over the whole screen."""
+
+from __future__ import annotations
+
+from twinlens.pages.page import to_html
+
+from tests.browser.panels import Compact, Panels, Selection
+from tests.browser.poll import until
+
+_SMALLEST = """() => Math.min(...[...document.querySelectorAll(".tl-content *, .tl-slide *")]
+  .filter(el => el.offsetParent && !el.closest("[data-collapsed]"))
+  .filter(el => [...el.childNodes].some(n => n.nodeType === 3 && n.data.trim()))
+  .map(el => parseFloat(getComputedStyle(el).fontSize)))"""
+
+
+def test_the_address_says_what_is_seen_and_the_way_back_works(trace, offline, watch, tmp_path):
+    to_html(trace, tmp_path / "page.html")
+    url = (tmp_path / "page.html").as_uri()
+    offline.goto(f"{url}#token=17&layer=1&head=2")
+    panels = Panels(offline.locator("body"), Compact(trace), unfold=False)
+    panels.check(Selection(17, 1, 2), "saliency")
+    panels.click_token(18)
+    panels.check(Selection(18, 1, 2), "saliency")
+    until(lambda: offline.url, lambda now: now == f"{url}#token=18&layer=1&head=2", "the address")
+    offline.go_back()
+    panels.check(Selection(17, 1, 2), "saliency")
+    offline.go_forward()
+    panels.check(Selection(18, 1, 2), "saliency")
+    offline.keyboard.press("z")
+    panels.check(Selection(17, 1, 2), "saliency")
+    offline.keyboard.press("/")
+    offline.keyboard.type("sleeps")
+    offline.keyboard.press("Enter")
+    found = next(
+        i for i, token in enumerate(trace.manifest.prompt_tokens) if "sleeps" in token.text.lower()
+    )
+    panels.check(Selection(found, 1, 2), "saliency")
+    assert watch.errors == []
+
+
+def test_a_story_opens_as_slides_that_fill_the_screen(trace, offline, watch, tmp_path):
+    story = [
+        {"caption": "Here", "notes": "", "state": {"token": 17}},
+        {
+            "caption": "By this head",
+            "notes": "slowly",
+            "state": {"layer": 1, "head": 2, "view": {"dashboard": {"tab": "heads"}}},
+        },
+    ]
+    to_html(trace, tmp_path / "page.html", story=story)
+    offline.set_viewport_size({"width": 1920, "height": 1080})
+    offline.goto(f"{(tmp_path / 'page.html').as_uri()}#present")
+    panels = Panels(offline.locator("body"), Compact(trace), unfold=False)
+    panels.check(Selection(token=17), "saliency")
+    assert offline.locator(".tl-slide-caption").inner_text() == "Here"
+    assert offline.evaluate(_SMALLEST) >= 28
+    offline.keyboard.press("PageDown")
+    panels.check(Selection(layer=1, head=2), "heads")
+    assert offline.evaluate(_SMALLEST) >= 28
+    shown = offline.locator("[data-panel]:visible")
+    assert shown.evaluate_all("all => all.map(panel => panel.dataset.panel)") == ["heads"]
+    assert offline.locator(".tl-slides button:visible").count() == 0
+    box = offline.locator(".tl-slides").bounding_box()
+    assert (box["width"], box["height"]) == (1920, 1080)
+    offline.keyboard.press("Escape")
+    panels.check(Selection(), "saliency")
+    assert offline.locator(".tl-slides").count() == 0
+    assert watch.errors == []

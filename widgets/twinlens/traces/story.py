@@ -1,0 +1,80 @@
+"""Stories: kept views with captions, in the order in which they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+from twinlens.contract.words import SELECTION_DEFAULTS
+from twinlens.errors import ArgumentError
+
+#: What a view may say; a panel is where it is seen.
+_STATE = (*SELECTION_DEFAULTS, "method", "marks", "view")
+_KNOWN = ("caption", "notes", "panel", "state", *_STATE)
+_PANELS = ("saliency", "carried", "heads", "concepts", "overview")
+
+
+class Slide(TypedDict):
+    """One kept view: what is said about it, notes for the speaker, and what is seen."""
+
+    caption: str
+    notes: str
+    state: dict[str, Any]
+
+
+def read_story(value: Any) -> list[Slide]:
+    """Slides of a story, each a mapping as `Explorer.story` takes it or as it is kept.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no list of mappings, or one has an unknown or misfitting entry.
+    """
+    if not isinstance(value, list | tuple):
+        raise ArgumentError("a story is a list of views, each a mapping with a caption")
+    return [_slide(number, one) for number, one in enumerate(value)]
+
+
+def _slide(number: int, one: Any) -> Slide:
+    name = f"view {number} of the story"
+    if not isinstance(one, Mapping):
+        raise ArgumentError(f"{name} is no mapping: give {{'caption': ..., 'token': ...}}")
+    unknown = [key for key in one if key not in _KNOWN]
+    if unknown:
+        raise ArgumentError(f"{name} has no {unknown[0]!r}: known are {', '.join(_KNOWN)}")
+    state = {**one.get("state", {}), **{key: one[key] for key in _STATE if key in one}}
+    for key, value in state.items():
+        _check(name, key, value)
+    if "panel" in one:
+        state["view"] = _with_panel(name, state.get("view", {}), one["panel"])
+    for key in ("caption", "notes"):
+        if not isinstance(one.get(key, ""), str):
+            raise ArgumentError(f"the {key} of {name} is no text")
+    return {"caption": one.get("caption", ""), "notes": one.get("notes", ""), "state": state}
+
+
+def _check(name: str, key: str, value: Any) -> None:
+    kind: type | tuple[type, ...]
+    match key:
+        case "token" | "layer" | "head":
+            kind = int
+        case "unit" | "method":
+            kind = str
+        case "view":
+            kind = dict
+        case "marks":
+            kind = (list, tuple, type(None))
+        case _:
+            raise ArgumentError(f"{name} has no {key!r}: known are {', '.join(_STATE)}")
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ArgumentError(f"{key}={value!r} of {name} cannot be")
+
+
+def _with_panel(name: str, view: Mapping[str, Any], panel: Any) -> dict[str, Any]:
+    """The view with a panel brought into sight."""
+    if panel not in _PANELS:
+        raise ArgumentError(
+            f"{name} names no panel {panel!r}: it can be one of {', '.join(_PANELS)}"
+        )
+    beside = {} if panel == "saliency" else {"beside": panel}
+    return {**view, "dashboard": {**view.get("dashboard", {}), "tab": panel, **beside}}
