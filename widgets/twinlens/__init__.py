@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from twinlens._version import __version__
@@ -32,6 +33,9 @@ _HOMES = {
     "Explorer": "twinlens.view.explorer",
 }
 
+#: What reads results, or files, without running a model.
+_WITHOUT_MODELS = ("Explorer", "import_published", "open")
+
 __all__ = [
     "Architecture",
     "ConceptSettings",
@@ -53,7 +57,19 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'twinlens' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        if name not in _WITHOUT_MODELS:
+            for library in ("torch", "transformers"):
+                if find_spec(library) is None:
+                    raise ModuleNotFoundError(name=library)
+        return getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        from twinlens.errors import MissingLibraryError
+
+        raise MissingLibraryError(
+            f"twinlens.{name} needs {error.name}, which is not installed here: run it where "
+            "`pip install twinlens` has installed all it needs; twinlens.open works without models"
+        ) from error
 
 
 def __dir__() -> list[str]:

@@ -37,6 +37,10 @@ class MemoryNeededError(TwinlensError, MemoryError):
     """Not enough memory for the pair; the message says which setting would fit."""
 
 
+class MissingLibraryError(TwinlensError, ImportError):
+    """A library that is not installed; recordings and pages may do without it."""
+
+
 class OutputError(TwinlensError, OSError):
     """A file that cannot be written where it shall go; an older one there is as it was."""
 

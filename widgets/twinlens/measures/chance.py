@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from twinlens.contract.forms import AnswerStep, ChangedBlock, Null
 
@@ -47,6 +46,8 @@ def p_value(update: Sequence[float], scrambled: Sequence[Sequence[float]]) -> fl
     update, scrambled : sequences of float
         As in `Null`.
     """
+    from scipy import stats  # takes longer than opening a recording
+
     drawn = np.array([_log_distance(kl) for kl in scrambled])
     spread = float(drawn.std(ddof=1)) * np.sqrt(1 + 1 / len(drawn))
     if spread == 0:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
-from scipy import stats
 
 from twinlens.contract import blocks
 from twinlens.contract.forms import (
@@ -145,6 +144,8 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
 
 
 def _above(found: int, asked: int, chance: float) -> float:
+    from scipy import stats  # takes longer than opening a recording
+
     return float(stats.binomtest(found, asked, chance, alternative="greater").pvalue)
 
 

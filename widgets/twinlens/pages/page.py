@@ -27,7 +27,7 @@ from twinlens.pages.front_end import front_end
 from twinlens.pages.html import inline_json, inline_script, inline_style, policy
 from twinlens.pages.values import bokeh_script, page_value
 from twinlens.support.files import check_file, checked_path, replacing
-from twinlens.support.progress import Report
+from twinlens.support.progress import Remaining, Report
 from twinlens.traces.marks import Mark
 from twinlens.traces.story import Slide
 from twinlens.traces.trace import Trace
@@ -132,7 +132,7 @@ def to_html(
     budget_mb : float
         Largest size of the page in megabytes (10^6 bytes).
     report : callable, optional
-        Called with (done, total, what) for each block; may raise `Interrupted`.
+        Called for each block, see `Remaining`; may raise `Interrupted`.
 
     Returns
     -------
@@ -263,9 +263,9 @@ def _take(
     """Encode blocks in order until the budget is spent; also name those left out."""
     encoded: dict[str, tuple[wire.Header, bytes]] = {}
     damaged: list[str] = []
+    remaining = Remaining(keys, report)
     for done, key in enumerate(keys):
-        if report:
-            report(done, len(keys), key)
+        remaining.begin(key)
         try:
             value = page_value(trace, key)
         except UnsupportedArchitectureError:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from statistics import fmean
 from typing import Any, TypeAlias
 
 #: Called as ``report(done, total, what)`` during long work; may raise `Interrupted` to stop it.
@@ -12,6 +15,12 @@ Report: TypeAlias = Callable[[int, int, str], None]
 Bar: TypeAlias = Any
 
 PATIENCE = 1.0
+#: Work is of unequal steps: how many there are of them tells nobody anything.
+_FORMAT = "{desc}: {percentage:3.0f}% {bar} {elapsed}, {remaining} left"
+#: Seconds that a step is taken to last of whose kind none was done yet.
+_UNKNOWN = 0.005
+#: Parts in which a `Remaining` reports.
+_PARTS = 1000
 
 
 @contextmanager
@@ -25,10 +34,12 @@ def progress(title: str, bar: Bar | None = None) -> Iterator[Report]:
     bar : class, optional
         A `tqdm` class; by default the one that fits notebook or terminal.
     """
-    from tqdm.auto import tqdm
-
+    made = bar or _tqdm()
+    if made is None:
+        yield lambda *_: None
+        return
     # With None a bar in a terminal is silent where standard error is none; a notebook's is shown.
-    shown_bar = (bar or tqdm)(desc=title, delay=PATIENCE, leave=False, disable=None)
+    shown_bar = made(desc=title, delay=PATIENCE, leave=False, disable=None, bar_format=_FORMAT)
 
     def report(done: int, total: int, what: str) -> None:
         shown_bar.total = total
@@ -41,3 +52,52 @@ def progress(title: str, bar: Bar | None = None) -> Iterator[Report]:
         # In a notebook a bar that is not full stays, in red.
         shown_bar.total = shown_bar.n
         shown_bar.close()
+
+
+def _tqdm() -> Bar | None:
+    """The bar that fits notebook or terminal; a recording is read without it, too."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return None
+    return tqdm
+
+
+class Remaining:
+    """How much of many unequal steps is done, by what steps of each kind were seen to last.
+
+    Parameters
+    ----------
+    steps : sequence of str
+        What is said of every step, in order; its kind is what stands before the first slash.
+    report : Report, optional
+    """
+
+    def __init__(self, steps: Sequence[str], report: Report | None) -> None:
+        self._left = Counter(map(_kind, steps))
+        self._lasted: dict[str, list[float]] = {}
+        self._report = report
+        self._running: tuple[str, float] | None = None
+
+    def begin(self, step: str) -> None:
+        """The next step begins, and the one before it has ended."""
+        now = time.perf_counter()
+        if self._running:
+            kind, since = self._running
+            self._lasted.setdefault(kind, []).append(now - since)
+            self._left[kind] -= 1
+        self._running = _kind(step), now
+        if self._report:
+            self._report(int(_PARTS * self._share()), _PARTS, step)
+
+    def _share(self) -> float:
+        done = sum(map(sum, self._lasted.values()))
+        left = sum(
+            count * (fmean(self._lasted[kind]) if kind in self._lasted else _UNKNOWN)
+            for kind, count in self._left.items()
+        )
+        return done / (done + left) if left else 1.0
+
+
+def _kind(step: str) -> str:
+    return step.split("/")[0]

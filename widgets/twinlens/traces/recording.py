@@ -29,7 +29,7 @@ from twinlens.errors import (
     UnsupportedArchitectureError,
 )
 from twinlens.support.files import check_file, checked_path, replacing
-from twinlens.support.progress import Report
+from twinlens.support.progress import Remaining, Report
 from twinlens.traces.marks import Mark, read_marks
 from twinlens.traces.story import Slide, read_story
 from twinlens.traces.trace import Trace
@@ -69,7 +69,7 @@ def write(
     trace : Trace
     path : path
     report : callable, optional
-        Called with (done, total, what) for each block; may raise `Interrupted`.
+        Called for each block, see `Remaining`; may raise `Interrupted`.
     marks : list of Mark, optional
         Spans marked anew, which `read` gives back as the trace's `marks`.
 
@@ -94,9 +94,9 @@ def write(
         replacing(target) as stream,
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
+        remaining = Remaining(keys, report)
         for done, key in enumerate(keys):
-            if report:
-                report(done, len(keys), key)
+            remaining.begin(key)
             try:
                 value = trace.block(key)
             except UnsupportedArchitectureError:

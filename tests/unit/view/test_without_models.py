@@ -1,0 +1,51 @@
+"""Where nothing but anywidget, bokeh, numpy and traitlets is installed, recordings still open."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from twinlens.traces import recording
+
+from tests.support.made_up import MadeUpTrace
+
+SCRIPT = """
+    import sys
+
+    class Missing:
+        names = {"torch", "transformers", "psutil", "safetensors", "scipy", "tqdm", "platformdirs"}
+
+        def find_spec(self, name, path=None, target=None):
+            if name.partition(".")[0] in self.names:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    sys.meta_path.insert(0, Missing())
+    import twinlens as tl
+
+    ex = tl.open("a.twl", token=3)
+    assert ex.findings() and ex.text() and ex.still()
+    assert ex.to_html("a.html").included
+    for name in sorted(set(tl.__all__) - {"open", "Explorer", "__version__", "import_published"}):
+        try:
+            getattr(tl, name)
+        except tl.errors.MissingLibraryError as error:
+            assert f"{name} needs torch, which is not installed here" in str(error), error
+        else:
+            raise AssertionError(name)
+    ex.close()
+"""
+
+
+@pytest.mark.slow
+def test_recordings_open_without_the_libraries_of_models(tmp_path):
+    recording.write(MadeUpTrace(), tmp_path / "a.twl")
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
