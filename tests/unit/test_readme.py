@@ -35,7 +35,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("readme")
     base, tuned = tiny.save_pair(folder / "path" / "to", max_position_embeddings=512)
     models = [AutoModelForCausalLM.from_pretrained(side) for side in (base, tuned, base)]
-    adapted = get_peft_model(models[2], LoraConfig(r=2, target_modules=["q_proj"]))
+    lora = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    adapted = get_peft_model(models[2], lora)
     adapted.save_pretrained(folder / "path" / "to" / "adapter")
     prompt = '{"prompt": "Name the opposite. hot", "instruction": "Name the opposite."}\n'
     (folder / "prompts.jsonl").write_text(prompt)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from twinlens.compute.concepts.components import ConceptSettings
     from twinlens.compute.concepts.units import Concepts
     from twinlens.compute.heads.search import PairHeads, WordSource
+    from twinlens.compute.update.update import Update
     from twinlens.support.progress import Report
     from twinlens.weights.head_words import HeadWords
 
@@ -139,6 +140,41 @@ class Pair(Models):
         pairs = search.find(layers, report)
         self.head_weights.search = search
         return pairs
+
+    def update(self, report: Report | None = None) -> Update:
+        """What tuning changed in the weights, as singular directions of every matrix.
+
+        Of a LoRA adapter they come from its factors, of two models from their difference, one
+        matrix at a time; the directions are held, twice the size of the matrices of full rank.
+
+        Parameters
+        ----------
+        report : callable, optional
+            Told the tensors done; may raise `Interrupted`.
+
+        Returns
+        -------
+        Update
+            Its ``on(prompt)`` says what each direction does.
+
+        Raises
+        ------
+        MemoryNeededError
+            If the models are not loaded together.
+        UnsupportedArchitectureError
+            If weights cannot be read, or differ in a mixture of experts.
+
+        Examples
+        --------
+        >>> import twinlens as tl
+        >>> update = tl.demo_pair().update()
+        >>> update
+        <Update from 'mini-world' to 'mini-world-instruct' (weights): 6,144 directions in 28 \
+matrices, 10 other tensors>
+        """
+        from twinlens.compute.update.update import update_of
+
+        return update_of(self, report)
 
 
 def load_pair(

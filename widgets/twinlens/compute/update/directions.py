@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
-from scipy.stats import beta
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
@@ -25,7 +25,7 @@ from twinlens.compute.models.dense import (
 )
 from twinlens.compute.models.models import Models
 from twinlens.compute.update.factors import factor_svd
-from twinlens.contract.words import SIDES, Side
+from twinlens.contract.words import SIDES
 from twinlens.errors import MemoryNeededError, UnsupportedArchitectureError
 from twinlens.support.progress import Report
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Leading directions of base's matrix that an update may reuse: so many, or a quarter of all.
 LEADING = 32
+#: Matrices with a side no longer than this have an exact SVD.
+_SMALL = 512
 #: Directions this much smaller than the largest are rounding.
 _NOTHING = 1e-6
 #: A direction reuses base's leading ones if it lies in them more than this share of random ones.
@@ -99,15 +101,22 @@ class MatrixUpdate:
     def novelty(self, k: int) -> Novelty:
         """Whether direction k reuses base's leading ones.
 
-        ``reuse``: it lies in them, on either side, more than a random direction would. ``intruder``:
-        it does not, and is larger than the last of them, so that it stands among those of tuned.
+        ``reuse``: it lies in them, on either side, more than a random direction would.
+        ``intruder``: it does not, and is larger than the last of them, so that it stands among
+        those of tuned.
         """
-        over = self.overlap[:, k]
-        if bool(over.isnan().any()):
-            return ""
-        if any(float(found) > limit for found, limit in zip(over, self.null, strict=True)):
-            return "reuse"
-        return "intruder" if float(self.sizes[k]) > self.leading_size else "new"
+        return self._novelties[k]
+
+    @cached_property
+    def _novelties(self) -> list[Novelty]:
+        if bool(self.overlap.isnan().any()):
+            return [""] * self.rank
+        reuse = (self.overlap > torch.tensor(self.null)[:, None]).any(dim=0).tolist()
+        large = (self.sizes > self.leading_size).tolist()
+        return [
+            "reuse" if old else "intruder" if big else "new"
+            for old, big in zip(reuse, large, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -231,6 +240,8 @@ def _matrix(
         overlap = torch.stack(
             [(first.T @ left).square().sum(dim=0), (second.T @ right).square().sum(dim=0)]
         ).cpu()
+    from scipy.stats import beta
+
     null = tuple(
         float(beta.ppf(CERTAIN, count / 2, (size - count) / 2))
         for size in (left.shape[0], right.shape[0])
@@ -251,7 +262,10 @@ def _matrix(
 
 
 def _leading(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Leading singular directions of a matrix, by a randomised SVD with a seed of its own."""
+    """Leading singular directions of a matrix; of a large one by a randomised SVD."""
+    if min(matrix.shape) <= _SMALL:
+        left, sizes, turned = torch.linalg.svd(matrix, full_matrices=False)
+        return left[:, :count], sizes[:count], turned[:count].T
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         more = min(count + 8, *matrix.shape)
@@ -279,7 +293,7 @@ def _rest(
 ) -> Rest | None:
     values = []
     for side, (module, key) in zip(SIDES, (own, other), strict=True):
-        with pair.held(cast(Side, side)):
+        with pair.held(side):
             if key == "weight":
                 found = dense_weight(module)
             else:
@@ -291,8 +305,8 @@ def _rest(
         raise UnsupportedArchitectureError(
             f"{name!r} has another shape in tuned, so that it is not the same model changed"
         )
-    rows = min(len(base), len(tuned)) if base.ndim else 0
-    if torch.equal(base[:rows] if base.ndim else base, tuned[:rows].to(base) if base.ndim else tuned):
+    rows = slice(min(len(base), len(tuned))) if base.ndim else ...
+    if torch.equal(base[rows], tuned[rows].to(base)):
         return None if base.shape == tuned.shape else Rest(name, base, tuned)
     if base.ndim > 2:
         raise UnsupportedArchitectureError(

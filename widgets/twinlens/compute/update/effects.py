@@ -73,20 +73,29 @@ def path_effects(
         raise ArgumentError(f"points is a number of backward passes, not {points!r}")
     count = points or POINTS
     while True:
-        found = _integrated(mixed, count, report)
+        found = integrated(mixed, count, report)
         off = abs(found.total - shift) > EXACT * abs(shift) + NOISE
         if points or not off or count >= MOST_POINTS:
             return found
         count *= 2
 
 
-def _integrated(mixed: Mixed, points: int, report: Report | None) -> Effects:
+def integrated(
+    mixed: Mixed, points: int, report: Report | None, only: Tensor | None = None
+) -> Effects:
+    """Slopes on the way from base, or from base with tuned's other tensors where `only` is given.
+
+    Parameters
+    ----------
+    only : bool tensor [D], optional
+        Directions that open; the others stay shut.
+    """
     length = len(mixed.reading.ids) - 1
     by_token = torch.zeros(length, mixed.count, dtype=torch.float64)
     rest = torch.zeros(len(mixed.rest), dtype=torch.float64)
     places, weights = np.polynomial.legendre.leggauss(points)
     for done, (place, weight) in enumerate(zip((places + 1) / 2, weights / 2, strict=True)):
-        slopes, others = _slopes(mixed, float(place))
+        slopes, others = _slopes(mixed, float(place), only)
         by_token += slopes.double().cpu() * weight
         rest += others.double().cpu() * weight
         if report:
@@ -101,11 +110,12 @@ def first_order(mixed: Mixed) -> Effects:
 
 
 @torch.inference_mode(False)
-def _slopes(mixed: Mixed, place: float) -> tuple[Tensor, Tensor]:
+def _slopes(mixed: Mixed, place: float, only: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Slope of the answer's log-probability by every gate, all of them at one place."""
     length = len(mixed.reading.ids) - 1
-    gates = torch.full((1, length, mixed.count), place, requires_grad=True)
-    others = torch.full((len(mixed.rest),), place, requires_grad=True)
+    gates = torch.full((1, length, mixed.count), place)
+    gates = (gates if only is None else gates * only).requires_grad_()
+    others = torch.full((len(mixed.rest),), place if only is None else 1.0, requires_grad=True)
     wanted = [gates, others] if len(mixed.rest) else [gates]
     with torch.enable_grad():
         total = mixed.logprobs(gates, others).sum()

@@ -2,8 +2,8 @@
 
 Every direction of every matrix has a gate g, that adds g times its part of the update to what the
 matrix computes; every other tensor that differs is ``base + g * (tuned - base)``. With all gates 0
-it is base, with all 1 tuned; the same gate on all of them is the straight way from the one's weights
-to the other's. Nothing of the models is changed that is not put back.
+it is base, with all 1 tuned; the same gate on all of them is the straight way from the weights of
+the one to those of the other. Nothing of the models is changed that is not put back.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ class Mixed:
         """
         ids = self.reading.read.expand(len(gates), -1)
         with self.guard, self.mixed(gates, rest):
-            output = self.reading.model(
-                ids, use_cache=False, logits_to_keep=self.reading.positions
-            )
+            output = self.reading.model(ids, use_cache=False, logits_to_keep=self.reading.positions)
         logits = precise(output.logits)[..., : self.vocabulary].double()
         index = self.reading.targets.expand(len(gates), -1)[..., None]
         return logits.log_softmax(dim=-1).gather(-1, index)[..., 0]
@@ -134,12 +132,17 @@ def _added(matrix: MatrixUpdate, gates: Tensor) -> Callable[..., Tensor] | None:
         if not bool(open_.any()):
             return None
         if not bool(open_.all()):
-            left, sizes, right, gates = left[:, open_], sizes[open_], right[:, open_], gates[..., open_]
+            left, sizes, right, gates = (
+                left[:, open_],
+                sizes[open_],
+                right[:, open_],
+                gates[..., open_],
+            )
 
     def hook(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
         read = given[0]
         texts = read.reshape(len(gates), -1, read.shape[-1]) if read.ndim == 2 else read
-        scaled = (gates * sizes).to(texts)
+        scaled = (gates.to(sizes.device) * sizes).to(texts)
         scaled = scaled if gates.ndim == 3 else scaled[:, None]
         acted = (texts @ right.to(texts)) * scaled
         return output + (acted @ left.to(texts).T).reshape(output.shape)
