@@ -38,7 +38,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def whole(reading: Reading, groups: list[list[int]]) -> torch.Tensor:
     """Log-probabilities by whole texts with a padding mask, as many at once as there are groups."""
-    mask = torch.ones(len(groups), reading.read.shape[1], dtype=torch.long)
+    mask = torch.ones_like(reading.read).repeat(len(groups), 1)
     for row, group in enumerate(groups):
         mask[row, group] = 0
     with torch.no_grad():
@@ -49,7 +49,7 @@ def whole(reading: Reading, groups: list[list[int]]) -> torch.Tensor:
             logits_to_keep=reading.positions,
         ).logits
     index = reading.targets.expand(len(groups), -1)[..., None]
-    return logits.log_softmax(dim=-1).gather(-1, index)[..., 0]
+    return logits.float().log_softmax(dim=-1).gather(-1, index)[..., 0]
 
 
 def products(bench: Bench, reading: Reading, groups: list[list[int]]) -> Callable[[], object]:

@@ -100,7 +100,8 @@ class Packed:
         query, key, value = states
         old_key, old_value = self.stored[module]
         count, longest = self._grid.shape
-        cells = query[0].index_select(1, self._grid.flatten())
+        # Layers may stand on several devices.
+        cells = query[0].index_select(1, self._grid.flatten().to(query.device))
         queries = cells.reshape(len(cells), count, longest, -1).transpose(0, 1)
         keys, values = self._whole(old_key, key), self._whole(old_value, value)
         outputs = [
@@ -115,11 +116,11 @@ class Packed:
             for first, end, reach in self._ends
         ]
         output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
-        return output.flatten(0, 1).index_select(0, self._cell)[None]
+        return output.flatten(0, 1).index_select(0, self._cell.to(output.device))[None]
 
     def _whole(self, old: Tensor, new: Tensor) -> Tensor:
         """Keys or values of every variant, [K, kv_heads, T, head_dim]."""
         count, length = self.hidden.shape
         whole = old[0].repeat(1, count, 1)
-        whole.index_copy_(1, self._text * length + self.place, new[0])
+        whole.index_copy_(1, (self._text * length + self.place).to(new.device), new[0])
         return whole.reshape(len(whole), count, length, -1).transpose(0, 1)
