@@ -58,6 +58,8 @@ def test_every_click_reaches_every_panel_of_the_dashboard(notebook, page, trace,
 def test_panels_in_separate_cells_are_linked(notebook, page, trace, watch):
     notebook(OPEN, *SEPARATE)
     walk(separate(page, trace), head=(1, 3))
+    # They have their explorer's styles, though it is not shown itself.
+    expect(page.locator(".twinlens [role=tablist]").first).to_have_css("display", "flex")
     assert watch.outside() == []
 
 

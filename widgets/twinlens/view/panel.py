@@ -33,7 +33,6 @@ class Panel(anywidget.AnyWidget):
     """Which of the panels it is."""
 
     _esm = t.Unicode().tag(sync=True)
-    _css = t.Unicode().tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
@@ -55,10 +54,6 @@ class Panel(anywidget.AnyWidget):
     @t.default("_esm")
     def _default_esm(self) -> str:
         return front_end("panel.js")
-
-    @t.default("_css")
-    def _default_css(self) -> str:
-        return front_end("twinlens.css")
 
     def __repr__(self) -> str:
         return f"Panel({self.kind!r} of {self.explorer!r})"
