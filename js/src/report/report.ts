@@ -98,7 +98,13 @@ export function startReport(study: Study, template: string): Promise<void> {
     if (themes.value === "auto") restyle();
   });
   cases.show(null);
-  return restyle();
+  const asked = decodeURIComponent(location.hash).match(/^#case=(.*)$/)?.[1];
+  const linked = cases.rows.find((row) => row.dataset.id === asked);
+  if (!linked) return restyle();
+  return restyle().then(async () => {
+    await open(linked);
+    byId("case").scrollIntoView({ block: "start" });
+  });
 }
 
 function byId<E extends HTMLElement = HTMLElement>(id: string): E {

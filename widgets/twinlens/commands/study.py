@@ -130,6 +130,14 @@ def report_options(command: Any) -> Any:
     help="Workers of the cluster.  [default: one for each GPU, or each machine]",
 )
 @click.option(
+    "--then",
+    "later",
+    multiple=True,
+    metavar="MODEL",
+    help="A checkpoint after TUNED, studied against BASE and against the one before it; may be "
+    "given several times.",
+)
+@click.option(
     "--weights", is_flag=True, help="Also compare heads and concepts, from the weights alone."
 )
 @click.option(
@@ -148,6 +156,7 @@ def study(
     batch_size: int | None,
     engine: Literal["local", "ray"],
     workers: int | None,
+    later: tuple[str, ...],
     weights: bool,
     labels: Path | None,
     **options: Any,
@@ -161,6 +170,10 @@ def study(
     from twinlens.studies.run.study import check_options
     from twinlens.studies.run.study import study as run_study
 
+    if later and (weights or labels):
+        raise click.UsageError("--weights and --labels compare two models: leave out --then")
+    if later and options.pop("figures"):
+        raise click.UsageError("--figures saves those of two models: leave out --then")
     whose: Response = "tuned" if response == "shared" else response
     # Whatever can be wrong with them is said before models are loaded.
     names = dict(columns) or None
@@ -171,6 +184,19 @@ def study(
     for note in notes:
         click.echo(f"twinlens: {note.message}", err=True)
     annotations = read_annotations(labels) if labels else ()
+    run: dict[str, Any] = {
+        "methods": methods,
+        "response": whose,
+        "max_new_tokens": max_new_tokens,
+        "template": template or False,
+        "columns": names,
+        "batch_size": batch_size,
+        "engine": engine,
+        "workers": workers,
+    }
+    if later:
+        _chain(models, later, data, output, run, **options)
+        return
     pair = models.load()
     with bar("prompts") as report, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said above
@@ -178,14 +204,7 @@ def study(
             pair,
             data,
             output,
-            methods=methods,
-            response=whose,
-            max_new_tokens=max_new_tokens,
-            template=template or False,
-            columns=names,
-            batch_size=batch_size,
-            engine=engine,
-            workers=workers,
+            **run,
             report=report,
         )
     if weights or labels:
@@ -233,6 +252,42 @@ def published(folder: Path, output: Path, **options: Any) -> None:
 
 
 COMMANDS = (study, report, published)
+
+
+def _chain(
+    models: ModelOptions,
+    later: tuple[str, ...],
+    data: Path,
+    out: Path,
+    run: dict[str, Any],
+    *,
+    as_json: bool,
+    budget_mb: float,
+    spans: Literal["widened", "marked"],
+    **parameters: Any,
+) -> None:
+    from twinlens.measures.density import DensityParameters
+    from twinlens.studies.analysis.chain import analyse_chain
+    from twinlens.studies.analysis.scoring import Settings
+    from twinlens.studies.report.chain_report import write_chain_report
+    from twinlens.studies.run.study import study as run_study
+
+    load = {name: value for name, value in vars(models).items() if value is not None}
+    chain = [load.pop("base"), load.pop("tuned"), *later]
+    if {"base_revision", "tuned_revision"} & set(load):
+        raise click.UsageError("revisions are those of two models: name folders of a chain")
+    with bar("prompts") as report, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said before
+        studied = run_study(chain, data, out, load=load, report=report, **run)
+    settings = Settings(DensityParameters(**parameters), spans)
+    page = write_chain_report(studied, settings=settings, budget_mb=budget_mb)
+    analysis = analyse_chain(studied, settings)
+    if as_json:
+        summary = {"findings": analysis.found, "report": str(page), **analysis.records()}
+        click.echo(json.dumps(_plain(summary)))
+        return
+    click.echo("\n\n".join(analysis.found))
+    click.echo(f"\n{page} ({page.stat().st_size / 1e6:.1f} MB)")
 
 
 def _report(

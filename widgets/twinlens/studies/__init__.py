@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twinlens.measures.density import DensityParameters
+    from twinlens.studies.analysis.chain import analyse_chain
     from twinlens.studies.analysis.scoring import Settings
     from twinlens.studies.analysis.statistics import analyse
     from twinlens.studies.analysis.tables import write_tables
@@ -29,10 +30,15 @@ if TYPE_CHECKING:
     from twinlens.studies.data.ratings import rate
     from twinlens.studies.data.rows import collect_rows, read_rows
     from twinlens.studies.data.store import Store
+    from twinlens.studies.report.chain_report import write_chain_report
     from twinlens.studies.report.report import write_report
+    from twinlens.studies.run.chain import Chain
     from twinlens.studies.run.study import study
 
 _HOMES = {
+    "Chain": "twinlens.studies.run.chain",
+    "analyse_chain": "twinlens.studies.analysis.chain",
+    "write_chain_report": "twinlens.studies.report.chain_report",
     "DensityParameters": "twinlens.measures.density",
     "Settings": "twinlens.studies.analysis.scoring",
     "Store": "twinlens.studies.data.store",
@@ -50,10 +56,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "Chain",
     "DensityParameters",
     "Settings",
     "Store",
     "analyse",
+    "analyse_chain",
     "collect_rows",
     "import_published",
     "rate",
@@ -61,6 +69,7 @@ __all__ = [
     "robustness",
     "study",
     "weight_tables",
+    "write_chain_report",
     "write_changes",
     "write_report",
     "write_tables",

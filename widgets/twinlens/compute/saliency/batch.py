@@ -82,14 +82,14 @@ class Known:
         Of the prompt: of another one nothing is known.
     answer : Answer
     values : dict of str to float32 array [N, M]
-    hidden : dict of (str, str) to float32 array [M]
+    hidden : dict of (str, str) to M numbers
         Of its own or a given answer only.
     """
 
     ids: list[int]
     answer: Answer
     values: dict[str, Array]
-    hidden: dict[tuple[str, str], Array]
+    hidden: dict[tuple[str, str], Sequence[float]]
 
 
 def attribute_prompts(
@@ -152,7 +152,7 @@ def attribute_prompts(
     for side in SIDES:
         asked = {p: prompts[p] for p in fitting if side in generated_sides(wanted[p])}
         answers_of[side] = {
-            place: ([token.id for token in one.answer.tokens], bool(one.answer.stopped))
+            place: (_ids(one.answer), bool(one.answer.stopped))
             for place in asked
             if (one := before[place].get(side)) is not None
         }
@@ -181,7 +181,7 @@ def attribute_prompts(
             for place, one in enumerate(before)
             if side in one
             and place in read
-            and one[side].answer.tokens == read[place][1][side].tokens
+            and _ids(one[side].answer) == _ids(read[place][1][side])
         }
         values[side] = {place: one.values for place, one in kept.items()}
         with pair.model(side) as model:
@@ -203,6 +203,10 @@ def attribute_prompts(
         )
         for place, prompt in enumerate(prompts)
     ]
+
+
+def _ids(answer: Answer) -> list[int]:
+    return [token.id for token in answer.tokens]
 
 
 def _answers(
@@ -332,7 +336,7 @@ def _hidden(
         parts = segment_positions(prompt.tokens)
         for whose, ids in read_by_both(pair, kind, answers).items():
             before = known[place].hidden if place in known else {}
-            kept = {key: costs for key, costs in before.items() if key[1] == whose}
+            kept = {key: np.asarray(costs) for key, costs in before.items() if key[1] == whose}
             if kept and all(len(costs) == len(ids) for costs in kept.values()):
                 found[place] |= kept
             elif parts:

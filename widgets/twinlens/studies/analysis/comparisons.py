@@ -204,7 +204,18 @@ def compare(scores: Sequence[Score], at_equal_length: Sequence[Score]) -> list[C
         if unfollowed and followed:
             found.append(_followed(group, level, unfollowed, followed))
     has_parts = any(score.is_part for score in tuned)
-    return [_decided(item, has_parts) for item in _corrected(found)]
+    return decided(found, has_parts)
+
+
+def decided(comparisons: Sequence[Comparison], has_parts: bool) -> list[Comparison]:
+    """The same comparisons, corrected over what stands in one table, with their verdicts.
+
+    Parameters
+    ----------
+    has_parts : bool
+        Whether the instruction is a part of any prompt: else verdicts are about whole prompts.
+    """
+    return [_decided(item, has_parts) for item in _corrected(comparisons)]
 
 
 def _sides(scores: Sequence[Score]) -> tuple[list[Score], list[Score]]:

@@ -16,6 +16,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,6 +201,28 @@ class Store:
                 seen.add(cases[0].id)
                 yield from (case for case in cases if case.method == self.method)
 
+    def cases(self, case_id: str) -> list[Case]:
+        """Every case of one prompt: of both models, by every method; none if it is not there."""
+        for path in self._files():
+            if case_id in pq.read_table(path, columns=["id"]).column("id").to_pylist():
+                return [case for _, case in self._read(path) if case.id == case_id]
+        return []
+
+    def frame(self, table: str = "comparisons") -> pd.DataFrame:
+        """One table of the analysis under the paper's settings, see `Analysis.to_frame`.
+
+        Raises
+        ------
+        StudyError
+            If there is no such table.
+        """
+        frame: pd.DataFrame = _analysis(self).to_frame(table)
+        return frame
+
+    def _repr_html_(self) -> str:
+        """What was found, in a notebook."""
+        return str(_analysis(self)._repr_html_())
+
     def trace(self, case_id: str) -> CaseTrace:
         """Both cases of a prompt as a trace, for the saliency panel.
 
@@ -208,15 +231,10 @@ class Store:
         UnknownBlockError
             If there is no such prompt in the study.
         """
-        for path in self._files():
-            if case_id in pq.read_table(path, columns=["id"]).column("id").to_pylist():
-                cases = {
-                    case.side: case
-                    for _, case in self._read(path)
-                    if (case.id, case.method) == (case_id, self.method)
-                }
-                method = next(entry for entry in self.methods if entry.name == self.method)
-                return CaseTrace(cases["base"], cases["tuned"], self.pair, method)
+        cases = {case.side: case for case in self.cases(case_id) if case.method == self.method}
+        if cases:
+            method = next(entry for entry in self.methods if entry.name == self.method)
+            return CaseTrace(cases["base"], cases["tuned"], self.pair, method)
         raise UnknownBlockError(f"there is no prompt {case_id} in this study")
 
     def write_problems(self, problems: Sequence[Problem]) -> None:
@@ -292,6 +310,11 @@ class Store:
         self._write(table, min(numbers), max(numbers))
         for path in paths:
             path.unlink()
+
+
+def _analysis(store: Store) -> Any:
+    # What stands above the data is looked up by name, as `twinlens.studies` itself does.
+    return import_module("twinlens.studies").analyse(store)
 
 
 def as_table(number: int, cases: Sequence[Case]) -> pa.Table:

@@ -155,7 +155,7 @@ def write_report(
     outcomes += other_methods(cases)
     changes = cases.changes if changes is None else changes
     variants = variant_scores(cases, outcomes)
-    tuned = _side(analysis, "tuned")
+    tuned = side_scores(analysis, "tuned")
     sets = CaseSets(score.id for score in tuned)
     names = [variant.variant for variant in variants]
     printed = PRINTED if isinstance(cases, PublishedCases) else {}
@@ -198,7 +198,9 @@ def report_figures(
     analysis: Analysis, outcomes: Sequence[VariantOutcome], changes: Changes, theme: ChartTheme
 ) -> dict[str, figure]:
     """All figures of a report by name."""
-    drawn = figures.case_figures(_side(analysis, "base"), _side(analysis, "tuned"), theme)
+    drawn = figures.case_figures(
+        side_scores(analysis, "base"), side_scores(analysis, "tuned"), theme
+    )
     for question in _asked(analysis):
         group = _widest(outcomes, question)
         name = figures.robustness_name(question)
@@ -212,7 +214,8 @@ def report_figures(
     }
 
 
-def _side(analysis: Analysis, side: Side) -> list[Score]:
+def side_scores(analysis: Analysis, side: Side) -> list[Score]:
+    """Scores of one model."""
     return [score for score in analysis.scores if score.side == side]
 
 
@@ -283,7 +286,7 @@ def _sections(
         '<p id="filter"><span id="filter-note" role="status"></span> '
         '<button type="button" class="plain" id="clear" hidden>Show all</button></p>'
     )
-    yield _case_table(_side(analysis, "base"), _side(analysis, "tuned"))
+    yield case_table(side_scores(analysis, "base"), side_scores(analysis, "tuned"))
     yield '<section id="case" aria-live="polite"></section>'
     totals = shares(o for o in outcomes if o.method == outcomes[0].method)
     for question in _asked(analysis):
@@ -384,7 +387,8 @@ def _profiles(profiles: Sequence[Profile], sets: CaseSets) -> Iterable[str]:
     yield f"<details><summary>The numbers of these figures</summary>{found}</details>"
 
 
-def _case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
+def case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
+    """The table of all cases, which figures and numbers filter, as HTML."""
     columns = (
         Column("case", kind="text"),
         Column("group", kind="text"),

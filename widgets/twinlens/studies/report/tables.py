@@ -59,6 +59,8 @@ class Cell:
         Number of the profile, and its part from 1, of which each case's own value is shown.
     bar : tuple of (Verdict, int)
         Kind and size of the parts of a bar drawn in place of the text.
+    link : str
+        Page that the text leads to.
     """
 
     text: str
@@ -69,6 +71,7 @@ class Cell:
     variant: int | None = None
     part: tuple[int, int] | None = None
     bar: tuple[tuple[Verdict, int], ...] = ()
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,8 @@ def _cell(cell: Cell, column: Column, sets: CaseSets) -> str:
             f'<i class="{verdict_class(kind)}" style="flex:{size}"></i>' for kind, size in cell.bar
         )
         text = f'<span class="bar" role="img" aria-label="{text}">{parts}</span>'
+    if cell.link:
+        text = f'<a href="{html.escape(cell.link)}">{text}</a>'
     if cell.cases is not None:
         more = "" if cell.variant is None else f' data-variant="{cell.variant}"'
         if cell.part is not None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from twinlens.errors import StudyError
 from twinlens.studies.data.rows import Problem, StudyRow, no_row, raw_records, read_rows, usable
 from twinlens.studies.data.store import Store
+from twinlens.studies.run.chain import Chain, run_chain
 from twinlens.studies.run.work import CaseResult, Engine, Job, Response, Say, Work
 from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
+    from twinlens.compute.saliency.batch import Known
+    from twinlens.contract.words import Side
 
 
 DEFAULT_METHOD = "gradient_x_input"
@@ -29,8 +32,16 @@ SEQUENTIAL_BATCH = 256
 SORTED = 4
 
 
-def study(
-    pair: Pair,
+@overload
+def study(pair: Pair, data: Any, out: str | Path, **options: Any) -> Store: ...
+
+
+@overload
+def study(pair: Sequence[Any], data: Any, out: str | Path, **options: Any) -> Chain: ...
+
+
+def study(  # type: ignore[misc]  # the overloads leave out the options, which are the same
+    pair: Any,
     data: Any,
     out: str | Path,
     *,
@@ -43,8 +54,9 @@ def study(
     batch_size: int | None = None,
     engine: str = "local",
     workers: int | None = None,
+    load: Mapping[str, Any] | None = None,
     report: Report | None = None,
-) -> Store:
+) -> Store | Chain:
     """Run a data set of prompts through a pair and keep what every answer rests on.
 
     Finished prompts are skipped, so an interrupted study is continued by the same call. The
@@ -53,7 +65,10 @@ def study(
 
     Parameters
     ----------
-    pair : Pair
+    pair : Pair or sequence of models
+        From `load_pair`; or a chain of three or more checkpoints, such as base, supervised and
+        preference-tuned, as `load_pair` takes them: each is studied against the first and against
+        the one before it, with two of them in memory at most.
     data : path, list, `datasets` object or pandas frame
         See `twinlens.studies.data.rows`; bad rows are set aside and reported (`Store.problems`).
     out : path
@@ -82,13 +97,15 @@ def study(
     workers : int, optional
         Workers of the cluster, each with the pair in its memory; by default one for each GPU, or
         for each machine where the pair runs on the CPU.
+    load : mapping, optional
+        Of a chain: arguments of `load_pair`, such as ``{"dtype": "bfloat16"}``.
     report : callable, optional
         Called as ``report(done, total, what)`` after every prompt; `total` is 0 while unknown;
         may raise `Interrupted`. What is finished stays.
 
     Returns
     -------
-    Store
+    Store or Chain
 
     Raises
     ------
@@ -102,36 +119,50 @@ def study(
 
     methods = (methods,) if isinstance(methods, str) else tuple(methods)
     check_options(methods, response, engine, workers, batch_size, max_new_tokens, template)
-    if not hasattr(pair, "info"):
-        raise StudyError(f"{pair!r} is no pair of models: give what load_pair returns")
     if not isinstance(out, str | os.PathLike) or (Path(out).exists() and not Path(out).is_dir()):
         raise StudyError(f"out={out!r} is no folder to write into: name one")
-    rows = usable(read_rows(data, columns=columns, published_quirk=published_quirk))
     template = {"tuned": True, "plain": False}.get(str(template), template)
     job = Job(tuple(methods), response, max_new_tokens, template)
-    if engine == "ray":
-        from twinlens.studies.run.ray_engine import on_ray, opener
 
-        work_on = on_ray(opener(pair, job), workers=workers, gpu=pair.accelerated)
-    else:
-        work_on = here(job.work(pair))
-    store = Store.create(
-        out,
-        pair.info,
-        [METHODS[name].method for name in methods],
-        {
-            "response": response,
-            "max_new_tokens": max_new_tokens,
-            "template": template,
-            "published_quirk": published_quirk,
-            "decoding": "greedy",
-        },
-    )
-    size = batch_size or (SEQUENTIAL_BATCH if pair.memory == "sequential" else BATCH)
-    fill(store, rows, work_on, batch_size=size, total=_count(data), report=report)
-    if not store.finished():
-        raise no_row(store.problems)
-    return store
+    def one(
+        pair: Pair,
+        folder: str | Path,
+        known: Callable[[str], Mapping[Side, Known]] | None,
+        report: Report | None,
+    ) -> Store:
+        rows = usable(read_rows(data, columns=columns, published_quirk=published_quirk))
+        if engine == "ray":
+            from twinlens.studies.run.ray_engine import on_ray, opener
+
+            work_on = on_ray(opener(pair, job), workers=workers, gpu=pair.accelerated)
+        else:
+            work_on = here(job.work(pair, known))
+        store = Store.create(
+            folder,
+            pair.info,
+            [METHODS[name].method for name in methods],
+            {
+                "response": response,
+                "max_new_tokens": max_new_tokens,
+                "template": template,
+                "published_quirk": published_quirk,
+                "decoding": "greedy",
+            },
+        )
+        size = batch_size or (SEQUENTIAL_BATCH if pair.memory == "sequential" else BATCH)
+        fill(store, rows, work_on, batch_size=size, total=_count(data), report=report)
+        if not store.finished():
+            raise no_row(store.problems)
+        return store
+
+    if isinstance(pair, list | tuple):
+        if len(pair) < 3:
+            raise StudyError("a chain has three models or more: give two of them to load_pair")
+        data = list(data) if isinstance(data, Iterator) else data  # read once for each pair
+        return run_chain(pair, out, one, response=response, load=load, report=report)
+    if not hasattr(pair, "info"):
+        raise StudyError(f"{pair!r} is no pair of models: give what load_pair returns")
+    return one(pair, out, None, report)
 
 
 def check_options(

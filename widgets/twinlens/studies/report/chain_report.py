@@ -1,0 +1,271 @@
+"""The report of a chain of checkpoints: curves, tests of each step, and every case at each step."""
+
+from __future__ import annotations
+
+import html
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from twinlens.contract.palette import PALETTES
+from twinlens.contract.words import THEMES, ChartTheme
+from twinlens.studies.analysis.chain import ChainAnalysis, Step, analyse_chain
+from twinlens.studies.analysis.exact import READ
+from twinlens.studies.analysis.scoring import Settings
+from twinlens.studies.report.figures import blank, case_figures
+from twinlens.studies.report.page import case_panel, figures_json, page_html
+from twinlens.studies.report.report import case_table, side_scores, write_report
+from twinlens.studies.report.tables import (
+    SIGNS,
+    CaseSets,
+    Cell,
+    Column,
+    number,
+    table,
+    verdict_class,
+    with_interval,
+)
+from twinlens.studies.run.chain import Chain, pair_folder
+from twinlens.support.files import replacing
+from twinlens.support.progress import Report
+
+if TYPE_CHECKING:
+    from bokeh.plotting import figure
+
+#: Whose answer is read, as in `twinlens.studies.analysis.exact.READ`, of two steps of a chain.
+_READ = READ | {"tuned": "both the later's answer", "base": "both the earlier's answer"}
+#: Name of the report in the folder of a pair, and of the chain.
+REPORT = "report.html"
+
+
+def write_chain_report(
+    chain: Chain,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    settings: Settings | None = None,
+    budget_mb: float = 8.0,
+    report: Report | None = None,
+) -> Path:
+    """Write the report of a chain, and one of each pair beside its study.
+
+    Parameters
+    ----------
+    chain : Chain
+    path : path, optional
+        ``report.html`` in the folder of the chain by default; links lead to the reports of the
+        pairs from there.
+    settings : Settings, optional
+        The paper's by default.
+    budget_mb : float
+        Of each page, see `twinlens.studies.report.report.write_report`.
+    report : callable, optional
+        Called with (done, total, what).
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    for places in chain.pairs:
+        store = chain.store(*places)
+        name = " against ".join(chain.names[place] for place in reversed(places))
+        write_report(
+            store,
+            pair_folder(chain.folder, *places) / REPORT,
+            settings=settings,
+            title=name,
+            problems=store.problems,
+            budget_mb=budget_mb,
+            report=report,
+        )
+    analysis = analyse_chain(chain, settings)
+    last = (0, len(chain.names) - 1)
+    whole = analysis.analyses[last]
+    base, tuned = side_scores(whole, "base"), side_scores(whole, "tuned")
+    sets = CaseSets(score.id for score in tuned)
+    target = Path(path) if path is not None else chain.folder / REPORT
+    names = ", ".join(f"{name} {value}" for name, value in whole.settings.record().items())
+    data: dict[str, Any] = {"variants": [], "profiles": [], "panels": []}
+    body = "".join(_sections(chain, analysis, target, sets))
+    body += (
+        '<h2 id="cases-title" tabindex="-1">Cases: the last model against the first</h2>'
+        '<div class="figures"><figure data-figure="scores"><figcaption>Score of each prompt.'
+        '</figcaption></figure><figure data-figure="lengths"><figcaption>Difference of the scores '
+        "against the answer lengths.</figcaption></figure></div>"
+        '<p id="filter"><span id="filter-note" role="status"></span> '
+        '<button type="button" class="plain" id="clear" hidden>Show all</button></p>'
+        f'{case_table(base, tuned)}<section id="case" aria-live="polite"></section>'
+    )
+    data["sets"] = sets.sets
+    data["figures"] = {
+        theme: figures_json({**curve_figures(analysis, theme), **case_figures(base, tuned, theme)})
+        for theme in THEMES
+    }
+    store = chain.store(*last)
+    title = " → ".join(chain.names)
+    how = f"A chain of {len(chain.names)} models. Settings: {names}. Intervals: 95 %."
+    empty = page_html(title, store.pair, how, body, data, case_pages=True)
+    room = int(budget_mb * 1e6) - len(empty)
+    for score in tuned:
+        packed = case_panel(store, score.id) if room > 0 else None
+        room -= len(packed or "")
+        data["panels"].append(packed)
+    text = page_html(title, store.pair, how, body, data, case_pages=any(data["panels"]))
+    with replacing(target) as stream:
+        stream.write(text.encode(errors="replace"))
+    return target
+
+
+def curve_figures(analysis: ChainAnalysis, theme: ChartTheme = "light") -> dict[str, figure]:
+    """Every measure over the chain, with its interval; one figure each."""
+    from bokeh.models import ColumnDataSource, HoverTool
+
+    found = {}
+    labels = [f"{place}: {name}" for place, name in enumerate(analysis.names)]
+    for place, measure in enumerate(dict.fromkeys(point.measure for point in analysis.curves)):
+        points = [point for point in analysis.curves if point.measure == measure]
+        source = ColumnDataSource(
+            {
+                "model": [labels[point.stage] for point in points],
+                "mean": [point.mean for point in points],
+                "low": [point.low for point in points],
+                "high": [point.high for point in points],
+                "n": [point.n for point in points],
+            }
+        )
+        fig: Any = blank(f"curve-{place}", "", measure, 260, theme, x_range=labels)
+        ink = PALETTES[theme].ink
+        fig.line("model", "mean", source=source, color=ink, line_width=2)
+        fig.segment("model", "low", "model", "high", source=source, color=ink, line_width=2)
+        marks = fig.scatter("model", "mean", source=source, color=ink, size=9)
+        tooltips = [("@model", "@mean{0.000} (@low{0.000} to @high{0.000}), @n prompts")]
+        fig.add_tools(HoverTool(renderers=[marks], tooltips=tooltips, visible=False))
+        found[f"curve-{place}"] = fig
+    return found
+
+
+def _sections(chain: Chain, analysis: ChainAnalysis, target: Path, sets: CaseSets) -> Iterable[str]:
+    yield "<h2>What was found</h2>"
+    for step, text in zip(analysis.steps, analysis.found, strict=True):
+        verdict = step.comparison.verdict
+        yield (
+            f'<div class="finding"><p><b class="{verdict_class(verdict)}">{SIGNS[verdict]} '
+            f"{verdict}:</b> {html.escape(text)}</p></div>"
+        )
+    yield "<h2>Every measure over the chain</h2>"
+    yield "<p>Means over the prompts that every pair has, with 95 % intervals.</p>"
+    measures = dict.fromkeys(point.measure for point in analysis.curves)
+    yield '<div class="figures">'
+    for place, measure in enumerate(measures):
+        name = html.escape(measure[0].upper() + measure[1:])
+        yield f'<figure data-figure="curve-{place}"><figcaption>{name}.</figcaption></figure>'
+    yield "</div><h2>Each step</h2>"
+    yield _score_steps(analysis, target, chain, sets)
+    if any(step.exact for step in analysis.steps):
+        yield _exact_steps(analysis, sets)
+    yield "<h2>Every case at each step</h2>"
+    yield _case_steps(chain, analysis, target, sets)
+
+
+def _link(chain: Chain, target: Path, step: Step) -> str:
+    """Where the report of a pair lies, from the page."""
+    place = pair_folder(chain.folder, step.before, step.after) / REPORT
+    return Path(os.path.relpath(place, target.parent)).as_posix()
+
+
+def _score_steps(analysis: ChainAnalysis, target: Path, chain: Chain, sets: CaseSets) -> str:
+    columns = [
+        Column("step", kind="text"),
+        Column("prompts"),
+        Column("score before"),
+        Column("score after"),
+        Column("verdict", "that answers rest more on the instruction", "text"),
+        Column("at equal length"),
+        Column("p, Holm", "over the steps of the chain"),
+        Column("smallest found", "difference that four of five such studies find"),
+        Column("report of the pair", kind="text"),
+    ]
+    rows = []
+    for step in analysis.steps:
+        item = step.comparison
+        equal = item.length.estimate
+        verdict = f"{SIGNS[item.verdict]} {item.verdict}{f': {item.why}' if item.why else ''}"
+        rows.append(
+            [
+                Cell(analysis.step_name(step)),
+                Cell(str(item.first.n), item.first.n),
+                Cell(f"{item.first.mean:.4f}", item.first.mean),
+                Cell(f"{item.second.mean:.4f}", item.second.mean),
+                Cell(verdict, kind=f"wrap verdict {verdict_class(item.verdict)}"),
+                Cell(with_interval(equal), equal.difference),
+                Cell(number(equal.p_holm, ".2g"), equal.p_holm),
+                Cell(number(equal.smallest, ".3f"), equal.smallest),
+                Cell("open", link=_link(chain, target, step)),
+            ]
+        )
+    caption = "Score of the paper: each model against the first and against the one before it."
+    return table(caption, columns, rows, sets)
+
+
+def _exact_steps(analysis: ChainAnalysis, sets: CaseSets) -> str:
+    columns = [
+        Column("step", kind="text"),
+        Column("hidden", kind="text"),
+        Column("answer read", kind="text"),
+        Column("cost before"),
+        Column("cost after"),
+        Column("verdict", "that hiding it costs more after", "text"),
+        Column("at equal length"),
+        Column("p, Holm", "over the rows"),
+    ]
+    rows = [
+        [
+            Cell(analysis.step_name(step)),
+            Cell(row.segment),
+            Cell(_READ[row.answer]),
+            Cell(f"{row.base:.3f}", row.base),
+            Cell(f"{row.tuned:.3f}", row.tuned),
+            Cell(
+                f"{SIGNS[row.verdict]} {row.verdict}{f': {row.why}' if row.why else ''}",
+                kind=f"wrap verdict {verdict_class(row.verdict)}",
+            ),
+            Cell(with_interval(row.equal_length), row.equal_length.difference),
+            Cell(number(row.equal_length.p_holm, ".2g"), row.equal_length.p_holm),
+        ]
+        for step in analysis.steps
+        for row in step.exact
+    ]
+    caption = "What hiding a part of the prompt costs, exactly, in nats per answer token."
+    return table(caption, columns, rows, sets)
+
+
+def _case_steps(chain: Chain, analysis: ChainAnalysis, target: Path, sets: CaseSets) -> str:
+    """Score of every prompt by every model, and its panel in the report of each pair."""
+    by_stage = [
+        {
+            score.id: score.score
+            for score in side_scores(analysis.analyses[0, place or 1], "tuned" if place else "base")
+        }
+        for place in range(len(chain.names))
+    ]
+    columns = [Column("case", kind="text"), *map(Column, chain.names)]
+    columns += [Column(analysis.step_name(step), kind="text") for step in analysis.steps]
+    rows = [
+        [
+            Cell(case_id),
+            *(
+                Cell(number(score), score)
+                for score in (scores.get(case_id, math.nan) for scores in by_stage)
+            ),
+            *(
+                Cell("panel", link=f"{_link(chain, target, step)}#case={quote(case_id)}")
+                for step in analysis.steps
+            ),
+        ]
+        for case_id in by_stage[-1]
+    ]
+    caption = "Score of each prompt along the chain; panels open in the report of the pair."
+    return table(caption, columns, rows, sets)
