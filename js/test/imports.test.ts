@@ -25,13 +25,14 @@ const panels = files.flatMap((file) => /^panels\/[^/]+(?=\/)/.exec(file)?.[0] ??
 const LAYERS = [
   ["contract"],
   ["sources", "maths"],
-  ["core"],
+  ["core", "live"],
   ["draw"],
   ["shell/frame.ts", "report"],
   ["shell/job.ts"],
   panels,
   ["panels/index.ts"],
   ["shell"],
+  ["ask"],
   ["entry"],
 ];
 

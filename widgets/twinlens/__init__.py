@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from twinlens._version import __version__
 
 if TYPE_CHECKING:
-    from twinlens.api import diff, explore, open, word_pairs
+    from twinlens.api import diff, explore, live_page, open, word_pairs
     from twinlens.compute.concepts.components import ConceptSettings
     from twinlens.compute.models.architectures import Architecture, register_architecture
     from twinlens.compute.pair import Pair, demo_pair, load_pair
@@ -26,6 +26,7 @@ _HOMES = {
     "register_architecture": "twinlens.compute.models.architectures",
     "diff": "twinlens.api",
     "explore": "twinlens.api",
+    "live_page": "twinlens.api",
     "open": "twinlens.api",
     "word_pairs": "twinlens.api",
     "study": "twinlens.studies.run.study",
@@ -46,6 +47,7 @@ __all__ = [
     "diff",
     "explore",
     "import_published",
+    "live_page",
     "load_pair",
     "open",
     "register_architecture",

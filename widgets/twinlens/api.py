@@ -1,4 +1,4 @@
-"""From models to results: `explore`, `open`, `word_pairs` and `diff` of `twinlens`.
+"""From models to results: `explore`, `open`, `live_page`, `word_pairs` and `diff` of `twinlens`.
 
 The module has none of their names: a submodule of that name would take the function's place.
 """
@@ -9,9 +9,14 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinlens.errors import ArgumentError
+from twinlens.pages.live import live_html
+from twinlens.pages.page import Theme
+from twinlens.support.demo import demo_prompts
+from twinlens.support.files import checked_path, replacing
 from twinlens.support.progress import progress
 from twinlens.traces import recording
 from twinlens.view.arguments import check_places, check_traits
@@ -144,6 +149,87 @@ def open(path: str | os.PathLike[str], **traits: Any) -> Explorer:
         If the file is missing, damaged, or newer than this version of twinlens.
     """
     return Explorer(recording.read(path), **traits)
+
+
+def live_page(
+    path: str | os.PathLike[str],
+    pair: Pair | None = None,
+    *,
+    examples: Sequence[Mapping[str, str]] | None = None,
+    max_new_tokens: int = 64,
+    title: str | None = None,
+    theme: Theme = "auto",
+) -> Path:
+    """Write one offline page in which both models run on whatever its reader types.
+
+    The page needs no network and no kernel: a worker of the browser computes, with the numbers
+    that Python gives to 1e-4 nats. What needs gradients is left out. Its policy is that of every
+    page of twinlens with one thing more, `wasm-unsafe-eval`: its own WebAssembly may be compiled.
+
+    Parameters
+    ----------
+    path : path
+    pair : Pair, optional
+        By default the embedded pair. A page runs models like Llama (plain attention, SwiGLU) of up
+        to 10 million parameters each with a byte-level tokenizer; weights of more than half
+        precision are rounded to it.
+    examples : sequence of mappings, optional
+        Prompts to choose from: ``title``, ``prompt``, and ``instruction`` and ``context``, parts
+        of it. By default those prepared for the embedded pair; of another pair none.
+    max_new_tokens : int
+        Longest answer of a model.
+    title : str, optional
+        Title of the page, by default the names of the two models.
+    theme : {"auto", "light", "dark"}
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If a page cannot run the pair; says why.
+    PromptError
+        If a marked part is not in the prompt of an example.
+    """
+    from twinlens.compute.packed.pair import pack_pair
+    from twinlens.compute.pair import demo_pair
+    from twinlens.compute.text.arguments import read_length
+
+    target = checked_path(path, "the page to write")
+    prepared = demo_prompts() if pair is None and examples is None else examples or ()
+    listed = [_example(example) for example in prepared]
+    longest = read_length(max_new_tokens)
+    with progress("packing the models") as report:
+        packed = pack_pair(demo_pair() if pair is None else pair, longest)
+        names = packed.state["pair"]
+        data = live_html(
+            {**packed.state, "examples": listed, "theme": theme},
+            packed.weights,
+            packed.directions,
+            packed.trace,
+            title=title or f"{names['base']['name']} · {names['tuned']['name']}",
+            report=report,
+        )
+    with replacing(target) as stream:
+        stream.write(data)
+    return target
+
+
+def _example(example: Mapping[str, str]) -> dict[str, Any]:
+    """An example with its marked parts by their code points."""
+    from twinlens.compute.text.prompt import check_marked
+
+    prompt = example["prompt"]
+    parts = {name: example.get(name) or None for name in ("instruction", "context")}
+    check_marked(prompt, **parts)
+    spans = {
+        name: None if not part else [prompt.find(part), prompt.find(part) + len(part)]
+        for name, part in parts.items()
+    }
+    return {"title": example.get("title", prompt), "prompt": prompt, **spans}
 
 
 def word_pairs(

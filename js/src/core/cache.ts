@@ -29,6 +29,10 @@ export class Cache {
     return this.#values.has(key) || this.#source.has(key);
   }
 
+  lacks(key: string): string {
+    return this.has(key) ? "" : (this.#source.lacks?.(key) ?? "");
+  }
+
   put(key: string, value: Value): void {
     const old = this.#values.get(key);
     if (old !== undefined) this.#size -= bytesOf(old);

@@ -27,6 +27,8 @@ export abstract class State {
   abstract readonly live: boolean;
   /** Whether a block can be had without computing it. */
   abstract has(key: string): boolean;
+  /** Why a block can never be had here; empty where it may be. */
+  abstract lacks(key: string): string;
 
   /** Segment of every prompt token under the marks. */
   get segments(): readonly Segment[] {

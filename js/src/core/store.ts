@@ -249,6 +249,10 @@ export class Store extends State {
     return this.#cache.has(key);
   }
 
+  lacks(key: string): string {
+    return this.#cache.lacks(key);
+  }
+
   get live(): boolean {
     return this.#model.get("_recorded") === false;
   }

@@ -2,10 +2,11 @@
 
 import type { Manifest, Mark, PanelKind } from "../contract/contract.ts";
 import { reasonOf } from "../core/load.ts";
+import { localModel } from "../core/local.ts";
 import { fromAddress, type Slide, toAddress } from "../core/moment.ts";
 import type { Changed } from "../core/options.ts";
 import type { Selection } from "../core/selection.ts";
-import { type Model, Store } from "../core/store.ts";
+import { Store } from "../core/store.ts";
 import { embeddedText } from "../draw/dom.ts";
 import { mount } from "../shell/mount.ts";
 import { embedded } from "../sources/embedded.ts";
@@ -88,21 +89,6 @@ function followAddress(store: Store, signal: AbortSignal): void {
     { signal },
   );
   if (location.hash) go();
-}
-
-/** State without a kernel behind it. */
-function localModel(state: Record<string, unknown>): Model {
-  const events = new EventTarget();
-  return {
-    get: (name) => state[name],
-    set(name, value) {
-      state[name] = value;
-      events.dispatchEvent(new Event(`change:${name}`));
-    },
-    save_changes() {},
-    on: (event, callback) => events.addEventListener(event, callback),
-    off: (event, callback) => events.removeEventListener(event, callback),
-  };
 }
 
 open().catch((error: unknown) => {

@@ -1,32 +1,47 @@
-import { decode, type Header } from "../contract/decode.ts";
+import { decode, type Header, type Value } from "../contract/decode.ts";
 import { unpacked } from "../contract/packed.ts";
 import { abortError, type Source } from "./source.ts";
 
 type Entry = Header & { offset: number; length: number };
 
-/** Blocks in the page: base64 of gzip of index length, JSON index, bytes; `missing` did not fit. */
-export async function embedded(text: string, missing: readonly string[] = []): Promise<Source> {
-  return fromBytes(new Uint8Array(await unpacked(text).arrayBuffer()), missing);
+/** Blocks by key, decoded when they are asked for. */
+export interface Packed {
+  has(key: string): boolean;
+  value(key: string): Value | undefined;
 }
 
-function fromBytes(bytes: Uint8Array, missing: readonly string[]): Source {
-  const size = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
-  const index: Record<string, Entry> = JSON.parse(
-    new TextDecoder().decode(bytes.subarray(4, 4 + size)),
-  );
-  const body = bytes.subarray(4 + size);
+/** Blocks in the page: base64 of gzip of `readBlocks`; `missing` did not fit. */
+export async function embedded(text: string, missing: readonly string[] = []): Promise<Source> {
+  const blocks = readBlocks(new Uint8Array(await unpacked(text).arrayBuffer()));
   return {
-    has: (key) => Object.hasOwn(index, key),
+    has: blocks.has,
     async get(key, signal) {
       if (signal.aborted) throw abortError();
-      const entry = Object.hasOwn(index, key) ? index[key] : undefined;
-      if (!entry) {
+      const value = blocks.value(key);
+      if (value === undefined) {
         const why = missing.includes(key)
           ? "was left out to keep the file small"
           : "is not recorded";
         throw new Error(`Not in this page: ${key} ${why}.`);
       }
-      return decode(entry, body.subarray(entry.offset, entry.offset + entry.length));
+      return value;
+    },
+  };
+}
+
+/** Blocks as bytes: length of the index, index as JSON, all their bytes. */
+export function readBlocks(bytes: Uint8Array): Packed {
+  const size = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  const index: Record<string, Entry> = JSON.parse(
+    new TextDecoder().decode(bytes.subarray(4, 4 + size)),
+  );
+  const body = bytes.subarray(4 + size);
+  const has = (key: string) => Object.hasOwn(index, key);
+  return {
+    has,
+    value(key) {
+      const entry = has(key) ? index[key] : undefined;
+      return entry && decode(entry, body.subarray(entry.offset, entry.offset + entry.length));
     },
   };
 }

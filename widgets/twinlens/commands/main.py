@@ -11,9 +11,8 @@ import os
 import sys
 import webbrowser
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -41,6 +40,7 @@ from twinlens.measures.findings import Findings
 from twinlens.measures.plain_text import findings_of
 from twinlens.measures.summary import changed_heads, changed_layers, trace_score
 from twinlens.pages.page import to_html
+from twinlens.support.demo import demo_prompts
 from twinlens.support.files import check_file
 from twinlens.traces import recording
 from twinlens.traces.trace import Trace
@@ -61,14 +61,26 @@ def twinlens() -> None:
     "--prompt", type=TEXT, help="What both models read.  [default: the first prepared prompt]"
 )
 @output_file(".html", default=Path(DEMO_PAGE), show_default=True, about="Page to write.")
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Write a page in which both models run on whatever its reader types, with --prompt first.",
+)
 @prompt_options
 @page_options
 def demo(
-    prompt: str | None, instruction: tuple[str, ...], context: tuple[str, ...], **options: Any
+    prompt: str | None,
+    live: bool,
+    instruction: tuple[str, ...],
+    context: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Run the embedded pair on a prompt and write a page; needs no network."""
     from twinlens.compute.pair import demo_pair
 
+    if live:
+        _live(prompt, instruction, context, **options)
+        return
     if prompt is None:
         prepared = demo_prompts()[0]
         prompt = prepared["prompt"]
@@ -164,6 +176,39 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _live(
+    prompt: str | None,
+    instruction: tuple[str, ...],
+    context: tuple[str, ...],
+    *,
+    output: Path,
+    max_new_tokens: int,
+    title: str | None,
+    show: bool | None,
+    save: Path | None,
+    as_json: bool,
+    response: str,
+    answer: str | None,
+    **_: Any,
+) -> None:
+    """Write a page that runs the embedded pair."""
+    from twinlens.api import live_page
+
+    chosen = (save is not None, as_json, response != "shared", answer is not None)
+    names = ("--save", "--json", "--response", "--answer")
+    unused = [name for name, given in zip(names, chosen, strict=True) if given]
+    if unused:
+        raise click.UsageError(f"With --live the reader chooses: leave out {', '.join(unused)}.")
+    examples: list[dict[str, str]] = demo_prompts()
+    if prompt is not None:
+        parts = {"instruction": " ".join(instruction), "context": " ".join(context)}
+        examples.insert(0, {"title": "Given", "prompt": read_prompt_text(prompt), **parts})
+    page = live_page(output, examples=examples, max_new_tokens=max_new_tokens, title=title)
+    click.echo(f"Page       {page} ({page.stat().st_size / 1e6:.1f} MB)")
+    if show or (show is None and _has_screen()):
+        webbrowser.open(output.resolve().as_uri())
+
+
 def _explain(
     load: Callable[[], Any],
     prompt: str | list[Any],
@@ -235,12 +280,6 @@ def _finish(
         click.echo(f"Page       {page}")
     if show or (show is None and not as_json and _has_screen()):
         webbrowser.open(output.resolve().as_uri())
-
-
-def demo_prompts() -> list[dict[str, str]]:
-    """Prompts prepared for the embedded pair: ``title``, ``prompt`` and its marked parts."""
-    text = (files("twinlens") / "demo" / "prompts.json").read_text(encoding="utf-8")
-    return cast(list[dict[str, str]], json.loads(text))
 
 
 def summarise(trace: Trace, report: Callable[[int, int, str], None]) -> dict[str, Any]:

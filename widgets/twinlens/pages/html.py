@@ -23,10 +23,18 @@ def inline_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def policy(*scripts: str) -> str:
-    """Content-Security-Policy that allows these scripts and nothing from outside."""
+def policy(*scripts: str, wasm: bool = False) -> str:
+    """Content-Security-Policy that allows these scripts and nothing from outside.
+
+    Parameters
+    ----------
+    wasm : bool
+        Whether WebAssembly that they hold may be compiled, too.
+    """
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    if wasm:
+        allowed += " 'wasm-unsafe-eval'"
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"

@@ -290,12 +290,16 @@ def _cost(buffer: bytes) -> int:
 
 
 def _pack(encoded: Mapping[str, tuple[wire.Header, bytes]]) -> str:
-    """Base64 of gzip of: length of the index (uint32, little-endian), index, all the bytes."""
+    """Base64 of gzip of `pack_blocks`."""
+    return base64.b64encode(gzip.compress(pack_blocks(encoded), 9, mtime=0)).decode()
+
+
+def pack_blocks(encoded: Mapping[str, tuple[wire.Header, bytes]]) -> bytes:
+    """Length of the index (uint32, little-endian), index, all the bytes."""
     index, offset = {}, 0
     for key, (header, buffer) in encoded.items():
         index[key] = {**header, "offset": offset, "length": len(buffer)}
         offset += len(buffer)
     head = json.dumps(index, ensure_ascii=False, separators=(",", ":")).encode()
     body = b"".join(buffer for _, buffer in encoded.values())
-    packed = gzip.compress(struct.pack("<I", len(head)) + head + body, 9, mtime=0)
-    return base64.b64encode(packed).decode()
+    return struct.pack("<I", len(head)) + head + body

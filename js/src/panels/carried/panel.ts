@@ -101,6 +101,7 @@ function waits(state: State): boolean {
 function needs(state: State): Need[] {
   const key = keyOf(state);
   if (!key) return [];
+  if (state.lacks(key)) return quiet(key);
   if (waits(state)) return required(keys.carried("answer"));
   if (state.live || state.has(key)) return required(key);
   // A recording may hold it for the whole answer only.
@@ -123,7 +124,8 @@ function words(state: State, got: Got, carried: Carried | null): Omit<Picture, "
     };
   }
   if (!carried) {
-    return { title: TITLE, caption: "This recording was made without it: trace the prompt anew." };
+    const recording = "This recording was made without it: trace the prompt anew.";
+    return { title: TITLE, caption: state.lacks(key) || recording };
   }
   const whole = got(key).value === undefined || key === keys.carried("answer");
   const { token } = state.selection;

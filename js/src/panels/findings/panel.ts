@@ -61,15 +61,19 @@ export const findingsPanel: MakePanel = ({ store, surface, tooltip, signal }) =>
     needs: (state) => {
       const key = keys.findings();
       // What is neither recorded nor can be computed is no error.
-      return state.live || state.has(key) ? required(key) : quiet(key);
+      const can = state.has(key) || (state.live && !state.lacks(key));
+      return can ? required(key) : quiet(key);
     },
     picture(state, got) {
       const findings = got(keys.findings()).value ?? null;
       const { selection } = state;
+      const without =
+        state.lacks(keys.findings()) ||
+        "This recording was made without findings: trace the prompt anew.";
       const { chosen } = state.options.findings;
       return {
         title: TITLE,
-        caption: findings ? "" : "This recording was made without findings: trace the prompt anew.",
+        caption: findings ? "" : without,
         draw() {
           shown = findings ?? [];
           const focused = buttons().indexOf(body.ownerDocument.activeElement as HTMLElement);

@@ -55,7 +55,7 @@ def greedy_answers(
     Interrupted
         If `report` asked to stop.
     """
-    if _plain(model) and not rotary_by_length(model):
+    if settings_are_plain(model) and not rotary_by_length(model):
         return _together(model, prompts, stop, limit, vocabulary, side, report)
     return [_alone(model, prompt, stop, limit, vocabulary, side, report) for prompt in prompts]
 
@@ -72,7 +72,7 @@ _WITHOUT_EFFECT = {
 }
 
 
-def _plain(model: PreTrainedModel) -> bool:
+def settings_are_plain(model: PreTrainedModel) -> bool:
     """Whether the model's own settings ask for nothing but the likeliest token."""
     settings = model.generation_config
     return settings is None or set(settings.to_diff_dict()) <= _WITHOUT_EFFECT

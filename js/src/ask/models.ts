@@ -1,0 +1,130 @@
+// The two workers that hold the models: what they are told, and what comes back.
+
+import { type BySide, type Manifest, SIDES, type Side } from "../contract/contract.ts";
+import { lacks } from "../live/lacks.ts";
+import type { Reply, Request, Setup } from "../live/messages.ts";
+import type { Source } from "../sources/source.ts";
+import { type Answers, workers } from "../sources/workers.ts";
+
+/** As much of a `Worker` as is used. */
+export interface Port {
+  postMessage(message: unknown): void;
+  addEventListener(type: "message", listener: (event: MessageEvent) => void): void;
+}
+
+export interface Answered {
+  ids: number[];
+  stopped: boolean;
+}
+
+/** What both models answer to one prompt, each token as it comes. */
+export interface Answering {
+  prompt: number;
+  answers: BySide<Promise<Answered>>;
+}
+
+export interface Models {
+  ready: Promise<void>;
+  part(part: Side | "known", text: string, last: boolean): void;
+  /** Let both models answer; what was asked before is forgotten. */
+  answer(ids: number[], limit: number, token: (side: Side, id: number) => void): Answering;
+  /** Read prompt and answers, and answer for blocks; `beside` holds those that need no computing. */
+  trace(of: Answering, manifest: Manifest, beside: Source): Source;
+  /** Forget what is being computed. */
+  stop(): void;
+}
+
+/** One worker for each side; what is about both is computed by the second. */
+export function models(make: () => Port, setup: Setup): Models {
+  const ports = SIDES.map(make);
+  const tell = (request: Request) => {
+    for (const port of ports) port.postMessage(request);
+  };
+  let prompt = 0;
+  let token: (side: Side, id: number) => void = () => {};
+  let waiting: Partial<BySide<(answer: Answered) => void>> = {};
+  let refuse: ((error: Error) => void) | null = null;
+  let answers: Answers | null = null;
+  let loaded = 0;
+  let ready = () => {};
+  let broken: (error: Error) => void = () => {};
+  const whenReady = new Promise<void>((resolve, reject) => {
+    ready = resolve;
+    broken = reject;
+  });
+
+  const hear = (reply: Reply) => {
+    switch (reply.kind) {
+      case "ready":
+        if (++loaded === ports.length) ready();
+        break;
+      case "token":
+        if (reply.prompt === prompt) token(reply.side, reply.id);
+        break;
+      case "answered":
+        if (reply.prompt === prompt) waiting[reply.side]?.(reply);
+        break;
+      case "block":
+        answers?.resolve(reply.id, reply.value);
+        break;
+      case "progress":
+        answers?.heard(reply.id, reply.report);
+        break;
+      case "failed": {
+        const error = new Error(reply.reason);
+        if (reply.id) answers?.reject(reply.id, reply.reason);
+        else if (reply.prompt === prompt) refuse?.(error);
+        if (loaded < ports.length) broken(error);
+      }
+    }
+  };
+  for (const port of ports) {
+    port.addEventListener("message", ({ data }) => hear(data as Reply));
+  }
+  tell({ kind: "setup", setup });
+
+  const portOf = (key: string) => {
+    const parts = key.split("/");
+    return ports[parts.includes("base") && !parts.includes("tuned") ? 0 : 1]!;
+  };
+
+  return {
+    ready: whenReady,
+    part: (part, text, last) => tell({ kind: "part", part, text, last }),
+    answer(ids, limit, told) {
+      prompt++;
+      token = told;
+      waiting = {};
+      answers = null;
+      const failed = new Promise<never>((_, reject) => {
+        refuse = reject;
+      });
+      failed.catch(() => {}); // who waits for an answer hears of it
+      const [base, tuned] = SIDES.map((side, i) => {
+        const own = new Promise<Answered>((resolve) => {
+          waiting[side] = resolve;
+        });
+        ports[i]!.postMessage({ kind: "answer", prompt, ids, side, limit } satisfies Request);
+        return Promise.race([own, failed]);
+      }) as [Promise<Answered>, Promise<Answered>];
+      return { prompt, answers: { base, tuned } };
+    },
+    trace(of, manifest, beside) {
+      tell({ kind: "trace", prompt: of.prompt, manifest });
+      for (const side of SIDES) {
+        of.answers[side].then(
+          ({ ids, stopped }) => tell({ kind: "own", prompt: of.prompt, side, ids, stopped }),
+          () => {}, // it was said where the answer was waited for
+        );
+      }
+      const send = (id: number, key: string) =>
+        portOf(key).postMessage({ kind: "block", id, prompt: of.prompt, key } satisfies Request);
+      answers = workers({ send, cancel: (id) => tell({ kind: "cancel", id }) }, beside, lacks);
+      return answers.source;
+    },
+    stop() {
+      prompt++;
+      tell({ kind: "stop", prompt });
+    },
+  };
+}

@@ -1,0 +1,53 @@
+// The page that thinks: the form, two workers, and what Python wrote into the page for them.
+
+import { models } from "../ask/models.ts";
+import { openLive } from "../ask/page.ts";
+import type { LivePage } from "../ask/reading.ts";
+import { SIDES } from "../contract/contract.ts";
+import { reasonOf } from "../core/load.ts";
+import { embeddedText } from "../draw/dom.ts";
+import { embedded } from "../sources/embedded.ts";
+
+const PARTS = ["known", ...SIDES] as const;
+
+async function open(): Promise<void> {
+  const page: LivePage = JSON.parse(embeddedText("twinlens-live"));
+  document.body.classList.add("twinlens-page");
+  const el = document.createElement("div");
+  document.body.append(el);
+  const code = new Blob([embeddedText("twinlens-worker")], { type: "text/javascript" });
+  const beside = parsed().then(() => embedded(embeddedText("twinlens-blocks")));
+  await openLive(
+    page,
+    (setup) => models(() => new Worker(URL.createObjectURL(code)), setup),
+    beside,
+    el,
+    async (twins) => {
+      await parsed();
+      for (const part of PARTS) {
+        // Piece by piece, so that the page can be typed into meanwhile.
+        const pieces = [...document.querySelectorAll(`[data-part="${part}"]`)];
+        for (const [i, piece] of pieces.entries()) {
+          twins.part(part, piece.textContent ?? "", i === pieces.length - 1);
+          piece.remove();
+          await new Promise((resolve) => setTimeout(resolve));
+        }
+      }
+    },
+  );
+}
+
+/** The models stand behind this script: the page can be used while they are still being read. */
+function parsed(): Promise<void> {
+  if (document.readyState !== "loading") return Promise.resolve();
+  return new Promise((resolve) =>
+    document.addEventListener("DOMContentLoaded", () => resolve(), { once: true }),
+  );
+}
+
+open().catch((error: unknown) => {
+  const message = document.createElement("p");
+  message.setAttribute("role", "alert");
+  message.textContent = reasonOf(error);
+  document.body.append(message);
+});

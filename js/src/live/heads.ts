@@ -1,0 +1,238 @@
+// What attention heads look at, what they write, and what the answer loses without them.
+
+import { type Ablation, keys, SIDES, type Side } from "../contract/contract.ts";
+import type { Tensor } from "../contract/decode.ts";
+import { directionOf } from "./concepts.ts";
+import { denseOf } from "./model.ts";
+import { intact } from "./occlusion.ts";
+import { provides, type Work } from "./provide.ts";
+import { type Capture, other, patternOf, type Subject } from "./subject.ts";
+
+/** One number for each position of a pattern's rows, or of its columns. */
+type Measure = (row: Float32Array, at: number) => number;
+
+/** [rows, layers, heads] from the rows of all patterns of a side. */
+function measured(of: Subject, side: Side, measure: Measure): Tensor {
+  const { layers, heads } = of.pair.models[side].sizes;
+  const length = of.length(side);
+  const data = new Float32Array(length * layers * heads);
+  eachRow(of.capture(side), layers, heads, length, (layer, head, at, row) => {
+    data[(at * layers + layer) * heads + head] = measure(row, at);
+  });
+  return { shape: [length, layers, heads], data };
+}
+
+function eachRow(
+  { patterns }: Capture,
+  layers: number,
+  heads: number,
+  length: number,
+  told: (layer: number, head: number, at: number, row: Float32Array) => void,
+): void {
+  for (let layer = 0; layer < layers; layer++) {
+    let from = 0;
+    for (let head = 0; head < heads; head++) {
+      for (let at = 0; at < length; at++) {
+        told(layer, head, at, patterns[layer]!.subarray(from, from + at + 1));
+        from += at + 1;
+      }
+    }
+  }
+}
+
+const sum = (row: ArrayLike<number>) => {
+  let total = 0;
+  for (let i = 0; i < row.length; i++) total += row[i]!;
+  return total;
+};
+
+function entropy(row: Float32Array): number {
+  const total = sum(row);
+  let bits = 0;
+  for (const weight of row) if (weight > 0) bits -= (weight / total) * Math.log2(weight / total);
+  return Math.abs(bits);
+}
+
+/** Mean attention to prompt tokens from where the answer is predicted, [N, layers, heads]. */
+function received(of: Subject, side: Side): Tensor {
+  const { layers, heads } = of.pair.models[side].sizes;
+  const [n, length] = [of.promptLength, of.length(side)];
+  const data = new Float32Array(n * layers * heads);
+  eachRow(of.capture(side), layers, heads, length, (layer, head, at, row) => {
+    if (at < n - 1 || at >= length - 1) return;
+    for (let token = 0; token < n; token++) {
+      data[(token * layers + layer) * heads + head]! += (row[token] ?? 0) / (length - n);
+    }
+  });
+  return { shape: [n, layers, heads], data };
+}
+
+/** Jensen-Shannon divergence of the two models' rows, bits, [C, layers, heads]. */
+function change(of: Subject): Tensor {
+  const { layers, heads } = of.pair.models.base.sizes;
+  const common = of.common;
+  const data = new Float32Array(common * layers * heads);
+  const triangles = SIDES.map((side) => (of.length(side) * (of.length(side) + 1)) / 2);
+  for (let layer = 0; layer < layers; layer++) {
+    const patterns = SIDES.map((side) => of.capture(side).patterns[layer]!);
+    for (let head = 0; head < heads; head++) {
+      let row = 0;
+      for (let at = 0; at < common; at++) {
+        const [p, q] = patterns.map((of, i) => {
+          const from = head * triangles[i]! + row;
+          return of.subarray(from, from + at + 1);
+        }) as [Float32Array, Float32Array];
+        data[(at * layers + layer) * heads + head] = jensenShannon(p, q);
+        row += at + 1;
+      }
+    }
+  }
+  return { shape: [common, layers, heads], data };
+}
+
+function jensenShannon(p: Float32Array, q: Float32Array): number {
+  const [all, others] = [sum(p), sum(q)];
+  let total = 0;
+  for (let i = 0; i < p.length; i++) {
+    const [a, b] = [p[i]! / all, q[i]! / others];
+    const middle = (a + b) / 2;
+    if (a > 0) total += (a * Math.log2(a / middle)) / 2;
+    if (b > 0) total += (b * Math.log2(b / middle)) / 2;
+  }
+  return Math.min(Math.max(total, 0), 1);
+}
+
+/** Output of every head along a direction of the residual stream, [T, layers, heads]. */
+function written(of: Subject, side: Side, layer: number, unit: string): Tensor {
+  const model = of.pair.models[side];
+  const { layers, heads, headSize, hidden } = model.sizes;
+  const direction = directionOf(of, side, layer, unit);
+  const width = heads * headSize;
+  const length = of.length(side);
+  const data = new Float32Array(length * layers * heads);
+  for (let at = 0; at < layers; at++) {
+    const weights = denseOf(of.pair.heap, model.layers[at]!.o, hidden, width);
+    const reads = new Float64Array(width);
+    for (let row = 0; row < hidden; row++) {
+      for (let i = 0; i < width; i++) reads[i]! += direction[row]! * weights[row * width + i]!;
+    }
+    const outputs = of.capture(side).heads[at]!;
+    for (let t = 0; t < length; t++) {
+      for (let head = 0; head < heads; head++) {
+        let total = 0;
+        for (let i = head * headSize; i < (head + 1) * headSize; i++) {
+          total += outputs[t * width + i]! * reads[i]!;
+        }
+        data[(t * layers + at) * heads + head] = total;
+      }
+    }
+  }
+  return { shape: [length, layers, heads], data };
+}
+
+/** Exact effects that are known, [layers, heads, M]; NaN elsewhere. */
+function known(of: Subject, side: Side, ablation: Ablation): Float32Array {
+  if (ablation === "other" && !of.manifest.shared) {
+    throw new Error(
+      "Replacing a head by the other model’s needs one answer that both models read.",
+    );
+  }
+  const { layers, heads } = of.pair.models[side].sizes;
+  const length = layers * heads * of.answerLength(side);
+  return of.once(`heads/${side}/${ablation}`, () => new Float32Array(length).fill(Number.NaN));
+}
+
+/** Put something in the place of one head's output, and see what the answer loses. */
+function measure(of: Subject, side: Side, ablation: Ablation, layer: number, head: number): void {
+  const { heads, headSize } = of.pair.models[side].sizes;
+  const width = heads * headSize;
+  const m = of.answerLength(side);
+  const table = known(of, side, ablation);
+  const place = (layer * heads + head) * m;
+  if (!Number.isNaN(table[place]!)) return;
+  const { runner, ids, promptLength, again, logprobs } = intact(of, side);
+  const from = head * headSize;
+  const rows = ids.length - 1;
+  const own = of.capture(ablation === "other" ? other(side) : side).heads[layer]!;
+  const mean = new Float32Array(headSize);
+  if (ablation === "mean") {
+    for (let t = 0; t < rows; t++) {
+      for (let i = 0; i < headSize; i++) mean[i]! += own[t * width + from + i]! / rows;
+    }
+  }
+  // What is in front of the layer stays as it is.
+  const stream = { layer, values: of.capture(side).residual[layer]! };
+  const reading = {
+    ids: ids.slice(0, -1),
+    cache: again,
+    stream,
+    visit: (stage: string, at: number, values: Float32Array, first: number) => {
+      if (stage !== "heads" || at !== layer) return;
+      for (let t = 0; t * width < values.length; t++) {
+        const to = values.subarray(t * width + from, t * width + from + headSize);
+        if (ablation !== "other") to.set(mean);
+        else
+          to.set(own.subarray((first + t) * width + from, (first + t) * width + from + headSize));
+      }
+    },
+  };
+  runner.run(reading, promptLength - 1, ids.length - 1, (at, scores, total) => {
+    const i = at - promptLength + 1;
+    table[place + i] = logprobs[i]! - (scores[ids[at + 1]!]! - total);
+  });
+}
+
+/** Effects on one answer token, or on the answer. */
+function picked(of: Subject, side: Side, table: Float32Array, token: number | "answer"): Tensor {
+  const { layers, heads } = of.pair.models[side].sizes;
+  const m = of.answerLength(side);
+  const data = Float32Array.from({ length: layers * heads }, (_, i) =>
+    token === "answer" ? sum(table.subarray(i * m, (i + 1) * m)) : table[i * m + token]!,
+  );
+  return { shape: [layers, heads], data };
+}
+
+/** Every head: a page has no estimate to choose some by. */
+function* ablated(
+  of: Subject,
+  side: Side,
+  ablation: Ablation,
+  token: number | "answer",
+): Work<Tensor> {
+  const { layers, heads } = of.pair.models[side].sizes;
+  const table = known(of, side, ablation);
+  for (let i = 0; i < layers * heads; i++) {
+    measure(of, side, ablation, Math.floor(i / heads), i % heads);
+    yield { done: i + 1, total: layers * heads, label: `exact effect of heads, ${side}` };
+  }
+  return picked(of, side, table, token);
+}
+
+export const HEADS = [
+  provides(keys.attention, (of, side, layer, head) => {
+    const length = of.length(side);
+    return { shape: [length, length], data: patternOf(of.capture(side), layer, head, length) };
+  }),
+  provides(keys.headChange, change),
+  provides(keys.headInstruction, (of, side) => {
+    const positions = of.positions("instruction");
+    return measured(of, side, (row) => positions.reduce((all, at) => all + (row[at] ?? 0), 0));
+  }),
+  provides(keys.headSink, (of, side) => measured(of, side, (row) => row[0]!)),
+  provides(keys.headReceived, received),
+  provides(keys.headEntropy, (of, side) => measured(of, side, entropy)),
+  provides(keys.headPrevious, (of, side) =>
+    measured(of, side, (row, at) => (at ? row[at - 1]! : 0)),
+  ),
+  provides(keys.headWrite, written),
+  provides(keys.headAblation, ablated),
+  provides(keys.headAblationSoFar, (of, side, ablation, token) =>
+    picked(of, side, known(of, side, ablation), token),
+  ),
+  provides(keys.headAblationOne, (of, side, ablation, token, layer, head) => {
+    measure(of, side, ablation, layer, head);
+    const all = picked(of, side, known(of, side, ablation), token);
+    const { heads } = of.pair.models[side].sizes;
+    return { shape: [1], data: all.data.slice(layer * heads + head, layer * heads + head + 1) };
+  }),
+];

@@ -1,0 +1,32 @@
+// What a page does not compute, and why.
+
+import { keys } from "../contract/contract.ts";
+
+const GRADIENTS = "gradients, which a page does not compute: trace the prompt in a notebook.";
+const EXACT = "Exact effects are here.";
+
+/** Kinds of blocks, by the first words of their keys, and the reason. */
+const REASONS = new Map(
+  [
+    [
+      keys.findings(),
+      `Findings rest on what carries the difference, which is found with ${GRADIENTS}`,
+    ],
+    [keys.carried("answer"), `What carries the difference is found with ${GRADIENTS}`],
+    [keys.headEffect("base", "answer"), `Estimates need ${GRADIENTS} ${EXACT}`],
+    [keys.neuronEffect("base", "answer"), `Estimates need ${GRADIENTS} ${EXACT}`],
+  ].map(([key, reason]) => [kindOf(key!), reason!]),
+);
+
+function kindOf(key: string): string {
+  return key
+    .split("/")
+    .slice(0, 2)
+    .join("/")
+    .replace(/\/(base|tuned|answer|\d+)$/, "");
+}
+
+/** Why a block cannot be computed in a page; empty where it can. */
+export function lacks(key: string): string {
+  return REASONS.get(kindOf(key)) ?? "";
+}

@@ -1,0 +1,154 @@
+// The models layer by layer: how far they are apart, what each layer would answer, and what becomes
+// of an answer that one model begins and the other goes on with.
+
+import { keys, type Lens, SIDES, type Side, type TemplateEffects } from "../contract/contract.ts";
+import type { Tensor } from "../contract/decode.ts";
+import { readingPosition } from "../contract/units.ts";
+import { intactOf } from "./occlusion.ts";
+import { divergence, likeliest, precise, rankOf, rowOf } from "./predictions.ts";
+import { provides, type Work } from "./provide.ts";
+import { other, type Subject } from "./subject.ts";
+
+/** ||tuned - base|| by the mean of their lengths, [C, layers]. */
+function shift(of: Subject, stage: "attention" | "feedForward" | "residual"): Tensor {
+  const { hidden } = of.pair.models.base.sizes;
+  const [base, tuned] = SIDES.map((side) => of.capture(side)[stage]) as [
+    Float32Array[],
+    Float32Array[],
+  ];
+  const data = new Float32Array(of.common * base.length);
+  for (const [layer, own] of base.entries()) {
+    const theirs = tuned[layer]!;
+    for (let at = 0; at < of.common; at++) {
+      let [one, two, apart] = [0, 0, 0];
+      for (let i = at * hidden; i < (at + 1) * hidden; i++) {
+        one += own[i]! ** 2;
+        two += theirs[i]! ** 2;
+        apart += (theirs[i]! - own[i]!) ** 2;
+      }
+      const scale = (Math.sqrt(one) + Math.sqrt(two)) / 2;
+      data[at * base.length + layer] = scale > 0 ? Math.sqrt(apart) / scale : 0;
+    }
+  }
+  return { shape: [of.common, base.length], data };
+}
+
+function lens(of: Subject, side: Side, token: number): Lens {
+  const { hidden, layers } = of.pair.models[side].sizes;
+  const at = readingPosition(token, of.promptLength);
+  const target = of.ids[side][at + 1]!;
+  const stream = new Float32Array((layers + 1) * hidden);
+  for (const [layer, rows] of of.capture(side).residual.entries()) {
+    stream.set(rows.subarray(at * hidden, (at + 1) * hidden), layer * hidden);
+  }
+  const made: Lens = { target: of.pair.pieces[target]!, layers: [] };
+  of.runner(side).lens(stream, (_, scores, sum) => {
+    const row = scores.map((score) => score - sum);
+    made.layers.push({
+      logprob: row[target]!,
+      rank: rankOf(row, target),
+      top: likeliest(row, of.pair.pieces),
+    });
+  });
+  return made;
+}
+
+/** Log-probability and rank of every answer token after each layer, [layers + 1, M, 2]. */
+function* lensTable(of: Subject, side: Side, unembedding: Side): Work<Tensor> {
+  const { hidden, layers } = of.pair.models[side].sizes;
+  const [n, m] = [of.promptLength, of.answerLength(side)];
+  const data = new Float32Array((layers + 1) * m * 2);
+  for (const [layer, rows] of of.capture(side).residual.entries()) {
+    const stream = rows.subarray((n - 1) * hidden, (n - 1 + m) * hidden);
+    of.runner(unembedding).lens(stream, (i, scores, sum) => {
+      const target = of.ids[side][n + i]!;
+      const place = (layer * m + i) * 2;
+      data[place] = scores[target]! - sum;
+      data[place + 1] = rankOf(scores, target);
+    });
+    yield { done: layer + 1, total: layers + 1, label: `layers of ${side}` };
+  }
+  return { shape: [layers + 1, m, 2], data };
+}
+
+/** The answer under the first layers of one model and the other's above them, [layers + 1, M, 2]. */
+function* handover(of: Subject, lower: Side): Work<Tensor> {
+  const upper = other(lower);
+  const { layers, vocabulary } = of.pair.models[upper].sizes;
+  const [n, m] = [of.promptLength, of.answerLength(upper)];
+  const runner = of.runner(upper);
+  const cache = runner.cache();
+  const ids = of.ids[upper].slice(0, -1);
+  const tuned = of.capture("tuned").logprobs;
+  const wanted = Array.from({ length: m }, (_, i) => precise(rowOf(tuned, i, vocabulary)));
+  const data = new Float32Array((layers + 1) * m * 2);
+  for (let layer = 0; layer <= layers; layer++) {
+    const put = (i: number, row: Float32Array) => {
+      const place = (layer * m + i) * 2;
+      data[place] = row[of.ids[upper][n + i]!]!;
+      data[place + 1] = divergence(wanted[i]!, precise(row));
+    };
+    if (layer === 0) {
+      const own = of.capture(upper).logprobs;
+      for (let i = 0; i < m; i++) put(i, rowOf(own, i, vocabulary));
+    } else {
+      const stream = { layer, values: of.capture(lower).residual[layer]! };
+      runner.run({ ids, cache, stream }, n - 1, n - 1 + m, (at, scores, sum) =>
+        put(
+          at - n + 1,
+          scores.map((score) => score - sum),
+        ),
+      );
+    }
+    yield { done: layer + 1, total: layers + 1, label: `upper layers of ${upper}` };
+  }
+  return { shape: [layers + 1, m, 2], data };
+}
+
+/** What the weights and what the chat template add to each answer token. */
+function* template(of: Subject): Work<TemplateEffects> {
+  const { prompt_tokens } = of.manifest;
+  if (!of.positions("template").length) {
+    throw new Error("This prompt is not read in a chat template.");
+  }
+  const front = of.pair.front.every((id, i) => prompt_tokens[i]?.id === id)
+    ? of.pair.front.length
+    : 0;
+  const all = prompt_tokens.map((_, i) => i);
+  const kept = all.filter(
+    (i) => i < front || !["special", "template"].includes(prompt_tokens[i]!.segment),
+  );
+  const inside = {} as Record<Side, number[]>;
+  const plain = {} as Record<Side, number[]>;
+  const { vocabulary } = of.pair.models.base.sizes;
+  for (const [done, side] of SIDES.entries()) {
+    const answer = of.ids[side].slice(of.promptLength);
+    const ids = [...kept.map((i) => of.ids[side][i]!), ...answer];
+    plain[side] = [...intactOf(of.runner(side), ids, kept.length).logprobs];
+    const { logprobs } = of.capture(side);
+    inside[side] = answer.map((id, m) => logprobs[m * vocabulary + id]!);
+    yield { done: done + 1, total: SIDES.length, label: "reading without the template" };
+  }
+  const less = (a: number[], b: number[]) => a.map((value, i) => value - b[i]!);
+  const weights = less(inside.tuned, inside.base);
+  return {
+    left_out: all.filter((i) => !kept.includes(i)),
+    base: inside.base,
+    tuned: inside.tuned,
+    base_plain: plain.base,
+    tuned_plain: plain.tuned,
+    weights,
+    template: less(inside.tuned, plain.tuned),
+    together: less(weights, less(plain.tuned, plain.base)),
+  };
+}
+
+export const LAYERS = [
+  provides(keys.shiftAttention, (of) => shift(of, "attention")),
+  provides(keys.shiftFeedForward, (of) => shift(of, "feedForward")),
+  provides(keys.shiftResidual, (of) => shift(of, "residual")),
+  provides(keys.lens, lens),
+  provides(keys.lensTable, lensTable),
+  provides(keys.handover, handover),
+  provides(keys.template, template),
+];

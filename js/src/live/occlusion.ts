@@ -1,0 +1,159 @@
+// Exact effects: the text is read again with tokens of the prompt hidden from every other token.
+
+import { type HiddenSegment, keys, SIDES, type Side } from "../contract/contract.ts";
+import type { Tensor } from "../contract/decode.ts";
+import { groups } from "./groups.ts";
+import type { Cache, Runner } from "./pass.ts";
+import { provides, type Work } from "./provide.ts";
+import type { Subject } from "./subject.ts";
+
+/** What is hidden together, by method. */
+const UNITS = new Map([
+  ["occlusion", "token"],
+  ["occlusion_word", "word"],
+  ["occlusion_sentence", "sentence"],
+  ["occlusion_segment", "segment"],
+]);
+const HIDDEN = ["instruction", "context", "template"];
+/** Points of a curve of deletion. */
+const STEPS = 10;
+
+/** A model's reading of a text, whose positions in front of what is hidden stay as they are. */
+export interface Intact {
+  runner: Runner;
+  ids: readonly number[];
+  promptLength: number;
+  cache: Cache;
+  /** Where the text is read anew. */
+  again: Cache;
+  /** Log-probability of each answer token. */
+  logprobs: Float32Array;
+}
+
+/** Log-probabilities of the answer with some prompt tokens hidden. */
+export function hiding(intact: Intact, hidden: readonly number[]): Float32Array {
+  const { runner, ids, promptLength, logprobs } = intact;
+  const made = logprobs.slice();
+  // The first that is hidden still looks at itself, so that it stays as it is, too.
+  const from = Math.min(...hidden) + 1;
+  runner.copy(intact.cache, intact.again);
+  const reading = { ids: ids.slice(0, -1), from, cache: intact.again, hidden };
+  runner.run(reading, Math.max(promptLength - 1, from), ids.length - 1, (at, scores, sum) => {
+    made[at - promptLength + 1] = scores[ids[at + 1]!]! - sum;
+  });
+  return made;
+}
+
+/** Read a text, which need not be the subject's own. */
+export function intactOf(runner: Runner, ids: readonly number[], promptLength: number): Intact {
+  const cache = runner.cache();
+  const logprobs = new Float32Array(ids.length - promptLength);
+  const reading = { ids: ids.slice(0, -1), cache };
+  runner.run(reading, promptLength - 1, ids.length - 1, (at, scores, sum) => {
+    logprobs[at - promptLength + 1] = scores[ids[at + 1]!]! - sum;
+  });
+  return { runner, ids, promptLength, cache, again: runner.cache(), logprobs };
+}
+
+export function intact(of: Subject, side: Side): Intact {
+  return of.once(`intact/${side}`, () => intactOf(of.runner(side), of.ids[side], of.promptLength));
+}
+
+/** Effects of a method as far as they are known, NaN elsewhere. */
+function table(of: Subject, side: Side, method: string): Float32Array {
+  if (!UNITS.has(method)) {
+    throw new Error("This method cannot be computed in a page: trace the prompt in a notebook.");
+  }
+  const length = of.promptLength * of.answerLength(side);
+  return of.once(`occlusion/${side}/${method}`, () => new Float32Array(length).fill(Number.NaN));
+}
+
+function tensor(of: Subject, side: Side, data: Float32Array): Tensor {
+  return { shape: [of.promptLength, of.answerLength(side)], data: data.slice() };
+}
+
+function* matrix(of: Subject, side: Side, method: string): Work<Tensor> {
+  const known = table(of, side, method);
+  const width = of.answerLength(side);
+  const reading = intact(of, side);
+  const together = groups(of.manifest.prompt_tokens, UNITS.get(method)!);
+  for (const [done, group] of together.entries()) {
+    if (!Number.isNaN(known[group[0]! * width])) continue;
+    const without = hiding(reading, group);
+    for (const token of group) {
+      for (let m = 0; m < width; m++) known[token * width + m] = reading.logprobs[m]! - without[m]!;
+    }
+    yield { done: done + 1, total: together.length, label: `exact effects, ${side}` };
+  }
+  return tensor(of, side, known);
+}
+
+/** Loss of the answer as the tokens that matter most, or least, are hidden. */
+function* deletion(of: Subject, side: Side, method: string) {
+  const { data } = yield* matrix(of, side, method);
+  const [n, m] = [of.promptLength, of.answerLength(side)];
+  const weight = new Array<number>(n).fill(0);
+  for (let i = 0; i < n * m; i++) weight[Math.floor(i / m)]! += data[i]!;
+  const falling = weight.map((_, i) => i).sort((a, b) => weight[b]! - weight[a]!);
+  const counts = [...new Set(Array.from({ length: STEPS + 1 }, (_, i) => toEven((n * i) / STEPS)))];
+  const reading = intact(of, side);
+  const drops: number[][] = [];
+  for (const order of [falling, [...falling].reverse()]) {
+    const lost = [0];
+    for (const count of counts.slice(1)) {
+      const without = hiding(reading, order.slice(0, count));
+      lost.push(reading.logprobs.reduce((sum, value, i) => sum + value - without[i]!, 0));
+      const done = drops.length * (counts.length - 1) + lost.length - 1;
+      yield { done, total: 2 * (counts.length - 1), label: `hiding tokens, ${side}` };
+    }
+    drops.push(lost);
+  }
+  return { share: counts.map((count) => count / n), most: drops[0]!, least: drops[1]! };
+}
+
+/** Rounded as NumPy rounds: halves to the even number. */
+function toEven(value: number): number {
+  const rounded = Math.round(value);
+  return Math.abs(value % 1) === 0.5 && rounded % 2 ? rounded - 1 : rounded;
+}
+
+/** What hiding each segment of the prompt costs each answer, in both models. */
+function* segments(of: Subject): Work<HiddenSegment[]> {
+  const present = HIDDEN.filter((name) => of.positions(name).length);
+  if (!present.length) return [];
+  const answers: [string, number[]][] = [];
+  for (const side of [...SIDES].reverse()) {
+    for (;;) {
+      const found = of.own[side];
+      if (found) {
+        const { ids, stopped } = found;
+        if (ids.length && !(stopped && ids.length === 1)) answers.push([side, ids]);
+        break;
+      }
+      yield { done: 0, total: 0, label: `answer of ${side}` }; // it comes from the other worker
+    }
+  }
+  const prompt = of.ids.base.slice(0, of.promptLength);
+  const rows: HiddenSegment[] = present.flatMap((segment) =>
+    answers.map(([answer]) => ({ segment, answer, base: [], tuned: [] })),
+  );
+  for (const side of SIDES) {
+    for (const [place, [answer, ids]] of answers.entries()) {
+      const reading = intactOf(of.runner(side), [...prompt, ...ids], prompt.length);
+      for (const segment of present) {
+        const without = hiding(reading, of.positions(segment));
+        const row = rows.find((one) => one.segment === segment && one.answer === answer)!;
+        row[side] = Array.from(reading.logprobs, (value, i) => value - without[i]!);
+      }
+      yield { done: place + 1, total: answers.length, label: `hiding segments, ${side}` };
+    }
+  }
+  return rows;
+}
+
+export const OCCLUSION = [
+  provides(keys.saliency, matrix),
+  provides(keys.saliencySoFar, (of, side, method) => tensor(of, side, table(of, side, method))),
+  provides(keys.deletion, deletion),
+  provides(keys.hiddenSegments, segments),
+];

@@ -1,0 +1,106 @@
+// What both models predict at the tokens of an answer.
+
+import {
+  type AnswerStep,
+  keys,
+  type Prediction,
+  SIDES,
+  type Side,
+  type Word,
+} from "../contract/contract.ts";
+import { provides } from "./provide.ts";
+import type { Subject } from "./subject.ts";
+
+/** Tokens that are listed of a prediction. */
+const TOP = 5;
+/** Ranks under the other model up to which a token is unshifted, or marginal (2312.01552). */
+const SHIFTS = [
+  [1, "unshifted"],
+  [3, "marginal"],
+] as const;
+
+export function rowOf(logprobs: Float32Array, row: number, width: number): Float32Array {
+  return logprobs.subarray(row * width, (row + 1) * width);
+}
+
+/** Tokens and probabilities of the largest entries, without one of them if asked. */
+export function likeliest(row: Float32Array, pieces: readonly string[], besides?: number): Word[] {
+  const best: number[] = [];
+  for (let id = 0; id < row.length; id++) {
+    if (id === besides || !(best.length < TOP || row[id]! > row[best[TOP - 1]!]!)) continue;
+    let place = Math.min(best.length, TOP - 1);
+    for (; place > 0 && row[id]! > row[best[place - 1]!]!; place--) best[place] = best[place - 1]!;
+    best[place] = id;
+  }
+  return best.map((id) => [pieces[id]!, Math.exp(row[id]!)]);
+}
+
+export function rankOf(row: Float32Array, target: number): number {
+  let rank = 1;
+  for (const value of row) if (value > row[target]!) rank++;
+  return rank;
+}
+
+/** Logarithms made to sum to one again, more precisely. */
+export function precise(row: Float32Array): Float64Array {
+  const exact = Float64Array.from(row);
+  const sum = Math.log(exact.reduce((total, value) => total + Math.exp(value), 0));
+  return exact.map((value) => value - sum);
+}
+
+/** KL(of || beside), nats. */
+export function divergence(of: Float64Array, beside: Float64Array): number {
+  let total = 0;
+  for (let i = 0; i < of.length; i++) total += Math.exp(of[i]!) * (of[i]! - beside[i]!);
+  return Math.max(total, 0);
+}
+
+function prediction(row: Float32Array, target: number, pieces: readonly string[]): Prediction {
+  const rank = rankOf(row, target);
+  const expects = likeliest(row, pieces);
+  if (rank > TOP) expects[TOP - 1] = [pieces[target]!, Math.exp(row[target]!)];
+  const entropy = row.reduce((sum, value) => sum - Math.exp(value) * value, 0);
+  return { logprob: row[target]!, rank, entropy, expects };
+}
+
+function steps(of: Subject): AnswerStep[] {
+  const { pieces, models } = of.pair;
+  const width = models.base.sizes.vocabulary;
+  // Seen from the model whose answer it is not; a given text counts as tuned's.
+  const seen = of.manifest.response === "base" ? "tuned" : "base";
+  return Array.from({ length: of.answerLength("tuned") }, (_, m) => {
+    const rows = SIDES.map((side) => rowOf(of.capture(side).logprobs, m, width));
+    const [base, tuned] = rows.map((row, i) =>
+      prediction(row, of.ids[SIDES[i]!][of.promptLength + m]!, pieces),
+    ) as [Prediction, Prediction];
+    const [p, q] = rows.map(precise) as [Float64Array, Float64Array];
+    const { rank } = seen === "base" ? base : tuned;
+    const shift = SHIFTS.find(([most]) => rank <= most)?.[1] ?? "shifted";
+    return { base, tuned, kl: divergence(q, p), kl_back: divergence(p, q), shift };
+  });
+}
+
+function logprob(of: Subject, side: Side) {
+  const { logprobs } = of.capture(side);
+  const width = of.pair.models[side].sizes.vocabulary;
+  const answer = of.ids[side].slice(of.promptLength);
+  return {
+    shape: [answer.length],
+    data: Float32Array.from(answer, (id, m) => logprobs[m * width + id]!),
+  };
+}
+
+export const PREDICTIONS = [
+  provides(keys.answerSteps, steps),
+  provides(keys.logprob, logprob),
+  provides(keys.disagreement, (of) => {
+    const data = Float32Array.from(steps(of), ({ kl }) => kl);
+    return { shape: [data.length], data };
+  }),
+  provides(keys.alternatives, (of, side) => {
+    const { logprobs } = of.capture(side);
+    const width = of.pair.models[side].sizes.vocabulary;
+    const answer = of.ids[side].slice(of.promptLength);
+    return answer.map((id, m) => likeliest(rowOf(logprobs, m, width), of.pair.pieces, id));
+  }),
+];

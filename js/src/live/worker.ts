@@ -1,0 +1,192 @@
+// A worker: both models, one prompt at a time, blocks on request; longer work piece by piece.
+
+import type { BySide, Side } from "../contract/contract.ts";
+import type { Value } from "../contract/decode.ts";
+import { unpacked } from "../contract/packed.ts";
+import { type Packed, readBlocks } from "../sources/embedded.ts";
+import { CONCEPTS } from "./concepts.ts";
+import { greedy } from "./decoding.ts";
+import { GROUPS } from "./groups.ts";
+import { HEADS } from "./heads.ts";
+import { Heap } from "./kernel.ts";
+import { LAYERS } from "./layers.ts";
+import type { Reply, Request, Setup } from "./messages.ts";
+import { load, type Model } from "./model.ts";
+import { OCCLUSION } from "./occlusion.ts";
+import { Runner } from "./pass.ts";
+import { PREDICTIONS } from "./predictions.ts";
+import { ask, isWork, type Work } from "./provide.ts";
+import { type Pair, Subject } from "./subject.ts";
+
+const PROVIDERS = [...PREDICTIONS, ...OCCLUSION, ...GROUPS, ...HEADS, ...LAYERS, ...CONCEPTS];
+
+/** Milliseconds of work between two looks at what has come in. */
+const PIECE = 25;
+
+interface Task {
+  id: number;
+  prompt: number;
+  work: Work<unknown>;
+  done(value: unknown): void;
+}
+
+/** Answers requests; `say` sends what is found. */
+export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
+  const heap = new Heap(kernel);
+  const texts = new Map<string, string[]>();
+  const models: Partial<BySide<Model>> = {};
+  let setup: Setup | undefined;
+  let pair: Pair | undefined;
+  let known: Packed | undefined;
+  let empty = 0;
+  let prompt = 0;
+  let subject: Subject | undefined;
+  let tasks: Task[] = [];
+  let running = false;
+
+  const failed = (id: number, of: number, error: unknown) =>
+    say({
+      kind: "failed",
+      id,
+      prompt: of,
+      reason: error instanceof Error ? error.message : `${error}`,
+    });
+
+  /** Take turns with what is to be done, and let requests in between. */
+  const work = async () => {
+    if (running) return;
+    running = true;
+    for (;;) {
+      const task = tasks.shift();
+      if (!task) break;
+      try {
+        const until = performance.now() + PIECE;
+        let step = task.work.next();
+        while (!step.done && performance.now() < until) step = task.work.next();
+        if (step.done) task.done(step.value);
+        else {
+          tasks.push(task);
+          if (task.id) say({ kind: "progress", id: task.id, report: step.value });
+        }
+      } catch (error) {
+        failed(task.id, task.prompt, error);
+      }
+      await turn();
+    }
+    running = false;
+  };
+
+  const ready = () => {
+    if (pair || !setup || !known || !models.base || !models.tuned) return;
+    const found = known;
+    pair = {
+      heap,
+      models: { base: models.base, tuned: models.tuned },
+      pieces: setup.pieces,
+      words: setup.words,
+      front: setup.front,
+      known(key) {
+        const value = found.value(key);
+        if (value === undefined) throw new Error(`Not in this page: ${key}.`);
+        return value;
+      },
+    };
+    empty = heap.mark();
+    say({ kind: "ready" });
+  };
+
+  const part = async (name: Side | "known", pieces: string[]) => {
+    const bytes = new Uint8Array(await unpacked(...pieces).arrayBuffer());
+    if (name === "known") known = readBlocks(bytes);
+    else if (setup) models[name] = load(heap, bytes, setup.sizes);
+    ready();
+  };
+
+  /** A new prompt: what was about the one before goes. */
+  const begin = (next: number) => {
+    if (next === prompt) return;
+    prompt = next;
+    subject = undefined;
+    tasks = [];
+    if (pair) heap.release(empty);
+  };
+
+  const answer = (request: Extract<Request, { kind: "answer" }>) => {
+    if (!pair || !setup) return;
+    const { ids, side, limit } = request;
+    const runner = new Runner(heap, pair.models[side], ids.length + limit);
+    tasks.push({
+      id: 0,
+      prompt,
+      work: greedy(runner, ids, setup.stop[side], limit, setup.known[side], (id) =>
+        say({ kind: "token", prompt: request.prompt, side, id }),
+      ),
+      done(value) {
+        const found = value as { ids: number[]; stopped: boolean };
+        say({ kind: "answered", prompt: request.prompt, side, ...found });
+      },
+    });
+    void work();
+  };
+
+  return (request: Request): void => {
+    switch (request.kind) {
+      case "setup":
+        setup = request.setup;
+        break;
+      case "part": {
+        const pieces = texts.get(request.part) ?? [];
+        texts.set(request.part, pieces);
+        pieces.push(request.text);
+        if (request.last) {
+          texts.delete(request.part);
+          part(request.part, pieces).catch((error) => failed(0, 0, error));
+        }
+        break;
+      }
+      case "answer":
+        begin(request.prompt);
+        answer(request);
+        break;
+      case "stop":
+        begin(request.prompt);
+        break;
+      case "trace":
+        if (pair && request.prompt === prompt) subject = new Subject(pair, request.manifest);
+        break;
+      case "own":
+        if (request.prompt === prompt) subject?.answered(request.side, request);
+        break;
+      case "cancel":
+        tasks = tasks.filter(({ id }) => id !== request.id);
+        break;
+      case "block": {
+        const { id, key } = request;
+        if (!subject || request.prompt !== prompt) break;
+        try {
+          const value = ask(PROVIDERS, subject, key);
+          if (!isWork(value)) say({ kind: "block", id, value });
+          else {
+            const done = (found: unknown) => say({ kind: "block", id, value: found as Value });
+            tasks.push({ id, prompt, work: value, done });
+            void work();
+          }
+        } catch (error) {
+          failed(id, prompt, error);
+        }
+      }
+    }
+  };
+}
+
+/** Let messages in: a timer would wait for milliseconds. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
+}

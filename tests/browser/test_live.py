@@ -1,0 +1,84 @@
+"""The page that thinks, from a file: what no recording holds is computed as Python computes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import twinlens
+from playwright.sync_api import Page, expect
+from twinlens.compute.live.live import LiveTrace, trace_pair
+
+from tests.browser.panels import Panels, Selection
+from tests.browser.poll import until
+
+INSTRUCTION = "Put this into capitals:"
+PROMPT = f"{INSTRUCTION} The young judge sings near the river."
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return twinlens.live_page(tmp_path_factory.mktemp("live") / "page.html")
+
+
+@pytest.fixture(scope="module")
+def wanted() -> LiveTrace:
+    pair = twinlens.demo_pair()
+    return trace_pair(pair, PROMPT, instruction=INSTRUCTION, response="tuned", template=True)
+
+
+def ask(page: Page) -> None:
+    """Type the prompt, mark its instruction, and run it."""
+    box = page.get_by_label("What both models read")
+    box.fill(PROMPT)
+    box.evaluate("(box, end) => box.setSelectionRange(0, end)", len(INSTRUCTION))
+    page.locator("[data-mark=instruction]").click()
+    expect(page.locator(".tl-ask-behind mark")).to_have_text(INSTRUCTION)
+    page.get_by_role("button", name="Run").click()
+
+
+def measured(page: Page) -> None:
+    """Wait until every effect is there: they come one after the other."""
+    script = """() => {
+      const values = document.querySelector(".tl-matrix")?.twinlens?.values ?? {};
+      return ["base", "tuned"].every(side => values[side] && values[side].every(Number.isFinite));
+    }"""
+    until(lambda: page.evaluate(script), bool, "all effects")
+
+
+def test_a_typed_prompt_is_read_as_python_reads_it(live, wanted, offline, watch):
+    offline.goto(live.as_uri())
+    ask(offline)
+    expect(offline.locator(".tl-own").nth(1)).to_contain_text("THE YOUNG JUDGE")
+    panels = Panels(offline.locator("body"), wanted)
+    token = wanted.manifest.prompt_length + 3
+    measured(offline)
+    panels.click_token(token)
+    panels.check(Selection(token=token), "saliency")
+    # Python keeps these in half precision.
+    Panels(panels.root, wanted, 2e-3).check(Selection(token=token), "heads", "concepts")
+    assert watch.errors == []
+    assert [url for url in watch.requests if not url.startswith(("file:", "blob:"))] == []
+
+
+def test_an_address_brings_prompt_and_view_back(live, wanted, offline, watch):
+    search = "?prompt=Put%20this%20into%20capitals%3A%20The%20young%20judge%20sings%20near%20the"
+    search += f"%20river.&instruction=0-{len(INSTRUCTION)}"
+    token = wanted.manifest.prompt_length + 3
+    offline.goto(f"{live.as_uri()}{search}#token={token}")
+    measured(offline)
+    Panels(offline.locator("body"), wanted).check(Selection(token=token), "saliency")
+    offline.evaluate("() => navigator.clipboard.writeText = () => Promise.reject()")
+    offline.get_by_role("button", name="Copy link").click()
+    link = offline.get_by_label("Link").input_value()
+    assert f"instruction=0-{len(INSTRUCTION)}" in link
+    assert link.endswith(f"#token={token}")
+    assert watch.errors == []
+
+
+def test_what_cannot_be_read_is_said(live, offline):
+    offline.goto(live.as_uri())
+    box = offline.get_by_label("What both models read")
+    box.fill("dog " * 600)
+    offline.get_by_role("button", name="Run").click()
+    expect(offline.get_by_role("alert")).to_contain_text("the models read at most 512")

@@ -1,0 +1,1 @@
+"""A small pair packed for a page that runs it: weights, tokenizer, chat template."""

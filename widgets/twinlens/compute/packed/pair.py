@@ -1,0 +1,102 @@
+"""Everything of a pair that a page needs to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from twinlens.compute.live.live import LiveTrace, trace_pair
+from twinlens.compute.packed.text import packed_template, packed_tokenizer
+from twinlens.compute.packed.weights import model_sizes, packed_weights
+from twinlens.compute.pair import Pair
+from twinlens.compute.passes.decoding import settings_are_plain
+from twinlens.compute.text.answers import stop_tokens
+from twinlens.contract.words import EXACT, SIDES, Side
+from twinlens.errors import UnsupportedArchitectureError
+
+#: Saliency methods that a page computes.
+METHODS_IN_PAGE = (EXACT,)
+
+
+@dataclass(frozen=True)
+class PackedPair:
+    """A pair as a page runs it.
+
+    Attributes
+    ----------
+    state : dict
+        Plain JSON values: pair, sizes, tokenizer, template, methods, parameters.
+    weights : dict of Side to bytes
+        See `packed_weights`.
+    directions : dict of str to array
+        By side and layer, float32 [K, hidden]: the components of feed-forward layers, in the order
+        of base's; behind ``own/`` in the order and with the signs of each model.
+    trace : LiveTrace
+        Of a short text: blocks that follow from the weights alone.
+    """
+
+    state: dict[str, Any]
+    weights: dict[Side, bytes]
+    directions: dict[str, np.ndarray]
+    trace: LiveTrace
+
+
+def pack_pair(pair: Pair, max_new_tokens: int = 64) -> PackedPair:
+    """Pack a pair; nothing is left out that its passes need.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If a page cannot run it; says why.
+    """
+    found: dict[Side, dict[str, Any]] = {}
+    stop: dict[Side, list[int]] = {}
+    weights: dict[Side, bytes] = {}
+    for side in SIDES:
+        with pair.model(side) as model:
+            found[side] = model_sizes(model, pair.names[side])
+            stop[side] = sorted(stop_tokens(pair, side, model.generation_config))
+            if not settings_are_plain(model):
+                raise UnsupportedArchitectureError(
+                    f"{pair.names[side]} cannot run in a page, because its generation settings "
+                    "change what it answers: export what you want to show with to_html"
+                )
+            weights[side] = packed_weights(model)
+    texts = {side: packed_tokenizer(pair.tokenizers[side]) for side in SIDES}
+    if found["base"] != found["tuned"] or texts["base"] != texts["tuned"]:
+        raise UnsupportedArchitectureError(
+            "a page runs two models of one shape and one tokenizer, and these differ: export what "
+            "you want to show with to_html"
+        )
+    trace = trace_pair(pair, "a", answer="a")
+    layers = range(pair.sizes.layers)
+    directions = {}
+    for side in SIDES:
+        for layer in layers:
+            own = pair.concepts.basis(side, layer).directions
+            directions[f"{side}/{layer}"] = pair.concepts.directions(side, layer).astype("float32")
+            directions[f"own/{side}/{layer}"] = np.asarray(own, np.float32)
+    manifest = trace.manifest.to_json()
+    state = {
+        "pair": manifest["pair"],
+        "setup": {
+            "sizes": found["tuned"],
+            "stop": stop,
+            "known": {side: pair.known_ids(side) for side in SIDES},
+        },
+        "tokenizer": texts["tuned"],
+        "template": packed_template(pair.tokenizers["tuned"]),
+        "methods": [method for method in manifest["methods"] if method["name"] in METHODS_IN_PAGE],
+        "parameters": {**_parameters(manifest), "attention": "float32"},
+        "longest": max_new_tokens,
+    }
+    return PackedPair(state, weights, directions, trace)
+
+
+def _parameters(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Settings that do not depend on the prompt."""
+    kept: Sequence[str] = ("decoding", "components", "words", "vocabulary")
+    return {name: manifest["parameters"][name] for name in kept}

@@ -1,0 +1,119 @@
+"""The page that thinks: one offline file in which a small pair runs on what the reader types.
+
+Weights, tokenizer and chat template lie in the page, packed; a worker computes. Its policy allows
+what every page of twinlens may do, and beside it a worker made from the page itself and
+WebAssembly, whose bytes are in that worker. Nothing from outside is allowed.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+from collections.abc import Mapping
+from typing import Any
+
+from twinlens.contract import blocks, wire
+from twinlens.contract.blocks import BLOCKS
+from twinlens.contract.wire import Array
+from twinlens.contract.words import THEMES, Side
+from twinlens.errors import UnsupportedArchitectureError
+from twinlens.pages.front_end import front_end
+from twinlens.pages.html import inline_json, inline_script, inline_style, policy
+from twinlens.pages.page import pack_blocks
+from twinlens.pages.values import bokeh_script, page_value
+from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
+
+#: Characters of a piece of a packed part: each is handed over by itself, so that the page stays
+#: quick. Four of them are three bytes.
+_PIECE = 2**20
+#: Blocks that follow from the weights alone, as their rows are called.
+_OF_WEIGHTS = (
+    "component_change",
+    "components",
+    "component_ends",
+    "rotation",
+    "head_circuits",
+    "word_pair_info",
+    "word_pair_counts",
+    "word_pairs",
+)
+#: Charts whose numbers the panels fill in, or which are of the weights alone.
+_CHARTS = ("overview", "handover", "rotation")
+
+
+def live_html(
+    state: Mapping[str, Any],
+    weights: Mapping[Side, bytes],
+    directions: Mapping[str, Array],
+    trace: Trace,
+    *,
+    title: str,
+    report: Report | None = None,
+) -> bytes:
+    """The complete page.
+
+    Parameters
+    ----------
+    state : mapping
+        What the form and the workers read, plain JSON values.
+    weights : mapping of side to bytes
+    directions : mapping of str to array
+        Components of the feed-forward layers, by side and layer.
+    trace : Trace
+        That gives the blocks which follow from the weights alone.
+    """
+    script, worker = inline_script(front_end("live.js")), inline_script(front_end("worker.js"))
+    rules = f"{policy(script, bokeh_script(), wasm=True)}; worker-src blob:"
+    known = {key: wire.encode(value) for key, value in directions.items()}
+    parts: dict[str, bytes] = {"known": gzip.compress(pack_blocks(known), 9, mtime=0)}
+    parts |= {side: gzip.compress(data, 9, mtime=0) for side, data in weights.items()}
+    pieces = "".join(_pieces(name, data) for name, data in parts.items())
+    constant = base64.b64encode(gzip.compress(pack_blocks(_constant(trace, report)), 9, mtime=0))
+    style = front_end("twinlens.css") + front_end("live.css")
+    text = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{html.escape(rules)}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="twinlens">
+<title>{html.escape(title)}</title>
+<style>{inline_style(style)}</style>
+</head>
+<body>
+<script type="application/json" id="twinlens-live">{inline_json(state)}</script>
+<script type="text/plain" id="twinlens-worker">{worker}</script>
+<script>{script}</script>
+<script type="text/plain" id="twinlens-blocks">{constant.decode()}</script>
+{pieces}</body>
+</html>
+"""
+    return text.encode(errors="replace")
+
+
+def _pieces(name: str, data: bytes) -> str:
+    """Elements that hold a part, each base64 by itself."""
+    text = base64.b64encode(data).decode()
+    return "".join(
+        f'<script type="text/plain" data-part="{name}">{text[place : place + _PIECE]}</script>\n'
+        for place in range(0, len(text), _PIECE)
+    )
+
+
+def _constant(trace: Trace, report: Report | None) -> dict[str, tuple[wire.Header, bytes]]:
+    """Blocks that are the same whatever is asked."""
+    keys = [key for name in _OF_WEIGHTS for key in BLOCKS[name].every(trace.manifest)]
+    keys += [blocks.bokeh_script()]
+    keys += [blocks.chart(chart, theme) for chart in _CHARTS for theme in THEMES]
+    found = {}
+    for done, key in enumerate(keys):
+        if report:
+            report(done, len(keys), "what follows from the weights")
+        try:
+            value = page_value(trace, key)
+        except UnsupportedArchitectureError:
+            continue  # models that do not have it have a page without it
+        found[key] = wire.encode(value, causal=blocks.is_causal(key))
+    return found
