@@ -83,6 +83,15 @@ def test_the_chance_is_that_of_a_t_test() -> None:
     assert p_value(found["update"], found["scrambled"]) == pytest.approx(expected)
 
 
+def test_findings_are_a_table() -> None:
+    found = Findings(findings(MadeUpTrace()))
+    table = found.to_frame()
+    assert [f"{row.finding} [{row.checked}]" for row in table.itertuples() if row.checked] == [
+        line for line in str(found).splitlines() if line.endswith("]")
+    ]
+    assert table["kind"].tolist() == [finding["kind"] for finding in found]
+
+
 def test_what_is_not_told_from_noise_is_one_sentence() -> None:
     planted = {blocks.null(): null(1.0), blocks.answer_steps(): [step(1.0)] * M}
     (only,) = findings(Planted(planted))

@@ -109,6 +109,12 @@ def test_accessors_give_arrays_that_know_their_axes(accessor, shape, trace):
         (lambda t: t.neurons(1, 3), None),
         (lambda t: t.rotation(), 4),
         (lambda t: t.template_effects(), 5),
+        (lambda t: t.answer_steps(), 5),
+        (lambda t: t.hidden_segments(), None),
+        (lambda t: t.carried(), 1),
+        (lambda t: t.carried(2), 1),
+        (lambda t: t.lens_table("base"), 50),
+        (lambda t: t.handover(), 50),
     ],
 )
 def test_accessors_give_records(accessor, rows, trace):

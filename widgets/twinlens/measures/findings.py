@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -33,7 +33,11 @@ from twinlens.measures.chance import (
     times_as_far,
 )
 from twinlens.support.progress import Report
+from twinlens.traces.frames import frame_of
 from twinlens.traces.trace import Trace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Chance a copying sentence may have, shared by all kinds of findings.
 _LEVEL = 0.05 / 7
@@ -380,6 +384,20 @@ class Findings(list[Finding]):
     def to_json(self) -> list[Finding]:
         """Plain JSON values: kind, title, text, how it was checked, what shows it."""
         return [Finding(**finding) for finding in self]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per finding: what kind it is, its sentence, and how it was checked."""
+        return frame_of(
+            [
+                {
+                    "kind": finding["kind"],
+                    "finding": _sentence(Finding(**{**finding, "checked": ""})),
+                    "checked": finding["checked"],
+                    "panel": finding["panel"],
+                }
+                for finding in self
+            ]
+        )
 
 
 def _sentence(finding: Finding) -> str:

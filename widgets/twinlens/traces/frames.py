@@ -68,8 +68,11 @@ class LabelledArray(np.ndarray[Any, Any]):
         """
         if self._labels is None:
             raise ValueError("this array is a part or a copy of a trace's: its axes are not known")
-        manifest, _, values, axes = self._labels
-        return frame_of(_cells(np.asarray(self), axes, manifest, values))
+        manifest, title, values, axes = self._labels
+        match = blocks.find(title)
+        return frame_of(
+            _cells(np.asarray(self), axes, manifest, values, match[0] if match else None)
+        )
 
 
 def labelled(
@@ -114,6 +117,9 @@ class TracedFaithfulness(Faithfulness):
 
 class TracedDeletion(DeletionCurve):
     """Loss of the answer as tokens of a trace are hidden."""
+
+    def __repr__(self) -> str:
+        return f"<deletion: {len(self.share)} steps>"
 
     def to_frame(self) -> pd.DataFrame:
         """One row per step."""

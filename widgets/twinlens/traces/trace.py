@@ -254,6 +254,29 @@ class Trace(ABC):
         """
         return self._records(blocks.lens(side, position))
 
+    def answer_steps(self, report: Report | None = None) -> Records:
+        """What both models predict at each token of a shared answer, and how far that is apart."""
+        return self._records(blocks.answer_steps(), report)
+
+    def lens_table(self, side: Side, unembedding: Side | None = None) -> LabelledArray:
+        """Logit lens of the answer: log-probability and rank of its tokens, layer by layer.
+
+        With the side's own unembedding by default.
+        """
+        return self._labelled(blocks.lens_table(side, unembedding or side))
+
+    def handover(self, lower: Side = "tuned", report: Report | None = None) -> LabelledArray:
+        """The answer where one model's lower layers go on in the other's upper ones."""
+        return self._labelled(blocks.handover(lower), report)
+
+    def hidden_segments(self, report: Report | None = None) -> Records:
+        """What hiding each whole segment of the prompt costs each token of an answer, nats."""
+        return self._records(blocks.hidden_segments(), report)
+
+    def carried(self, answer_token: int | None = None, report: Report | None = None) -> Records:
+        """Which parts of tuned carry its difference from base, of the answer or one token."""
+        return self._records(blocks.carried(answer_token), report)
+
     def template_effects(self, report: Report | None = None) -> Records:
         """What the weights and the chat template add to each answer token, in nats."""
         return self._records(blocks.template(), report)

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+from twinlens.compute.concepts.neurons import neuron_ablation
+from twinlens.compute.heads.gates import answer_logprobs, without_heads
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.models.architectures import sizes
 from twinlens.compute.pair import load_pair
@@ -18,6 +20,7 @@ from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.rotary import changes_within, rotary_of
 from twinlens.compute.saliency import gradients
+from twinlens.compute.saliency.occlusion import read_intact
 from twinlens.contract.wire import Array
 
 from tests.support import tiny
@@ -97,6 +100,28 @@ def test_a_pass_has_those_of_its_own_text(model: PreTrainedModel, length: int) -
         rotary(torch.zeros(()), torch.full((1, 1), 70))
     captured = capture(model, read, PROMPT, side="base")
     torch.testing.assert_close(captured.logprobs, logits.log_softmax(-1), atol=1e-5, rtol=0)
+
+
+def test_nothing_depends_on_what_was_read_before(model: PreTrainedModel) -> None:
+    rotary, text = model.model.rotary_emb, Reading(model, ids(), PROMPT)
+    size = model.config.hidden_size // model.config.num_attention_heads
+    captured = capture(model, ids(), PROMPT, side="base")
+
+    options = {"stop": (), "limit": 20, "vocabulary": 340, "side": "base"}
+    for compute in (
+        lambda: answer_logprobs(text),
+        lambda: without_heads(text, captured, 1, [2], [torch.zeros(size)]),
+        lambda: neuron_ablation(text, 0, 5, range(4)),
+        lambda: read_intact(text).logprobs,
+        lambda: table("attention_rollout", text),
+        lambda: greedy_answers(model, [ids()[:PROMPT]], **options),
+    ):
+        found = []
+        for longest in (0, 70):
+            with torch.no_grad():
+                rotary(torch.zeros(()), torch.full((1, 1), longest))
+            found.append(np.asarray(compute()))
+        np.testing.assert_array_equal(*found)
 
 
 def test_whether_they_change_while_a_text_grows(model: PreTrainedModel) -> None:

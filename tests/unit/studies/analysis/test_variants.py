@@ -93,6 +93,14 @@ def test_a_strong_effect_holds_everywhere():
     assert sum(s.combinations for s in by_value) == sum(s.combinations for s in totals)
 
 
+def test_outcomes_are_a_table():
+    outcomes = robustness(Planted(20, effect=0.5), SMALL)
+    table = outcomes.to_frame()
+    assert len(table) == len(outcomes) > 0
+    assert table["p"].tolist() == pytest.approx([outcome.p for outcome in outcomes], nan_ok=True)
+    assert repr(outcomes) == f"<Outcomes: {len(outcomes)} conclusions>"
+
+
 def test_no_cases_give_no_outcomes():
     assert robustness([]) == []
 

@@ -137,7 +137,7 @@ def neuron_ablation(reading: Reading, layer: int, neuron: int, columns: Sequence
 
 def _logprob(reading: Reading, columns: Sequence[int]) -> Tensor:
     chosen = list(columns)
-    with torch.no_grad():
+    with torch.no_grad(), reading.at_its_length():
         output = reading.model(
             reading.read, use_cache=False, logits_to_keep=reading.positions[chosen]
         )

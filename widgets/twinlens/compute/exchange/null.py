@@ -200,6 +200,6 @@ def _changed(
 
 
 def _logprobs(reading: Reading) -> Tensor:
-    with torch.no_grad():
+    with torch.no_grad(), reading.at_its_length():
         output = reading.model(reading.read, use_cache=False, logits_to_keep=reading.positions)
     return precise(output.logits)[0].double().log_softmax(dim=-1)

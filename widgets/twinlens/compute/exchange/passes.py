@@ -88,7 +88,7 @@ class Exchange:
         final: list[Tensor] = []
         unembedding = gates[:, self.layout.unembedding]
         with self.guard:
-            with self._gated(gates, final):
+            with self.reading.at_its_length(), self._gated(gates, final):
                 output = self.model(ids, use_cache=False, logits_to_keep=self.reading.positions)
             logits = precise(output.logits)[..., : self.vocabulary]
             if not _closed(unembedding):

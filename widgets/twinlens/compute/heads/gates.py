@@ -135,7 +135,7 @@ def _slopes_by_layer(reading: Reading, columns: list[int] | None) -> Tensor:
 
 def answer_logprobs(reading: Reading) -> Tensor:
     """Log-probabilities of the answer tokens, float [M], on the CPU."""
-    with torch.no_grad():
+    with torch.no_grad(), reading.at_its_length():
         logits = reading.model(
             reading.read, use_cache=False, logits_to_keep=reading.positions
         ).logits
@@ -173,6 +173,7 @@ def without_heads(
     # Not inference_mode: a rotary buffer refreshed there could not enter a gradient later.
     with (
         torch.no_grad(),
+        reading.at_its_length(),
         onward(reading.model, layer, residual, captured.returned),
         changed_heads(reading.model, replaced),
     ):

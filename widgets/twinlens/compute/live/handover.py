@@ -72,6 +72,6 @@ def continued(reading: Reading, residual: Tensor, layer: int, returned: int) -> 
         See `Capture.returned`.
     """
     model: PreTrainedModel = reading.model
-    with torch.no_grad(), onward(model, layer, residual, returned):
+    with torch.no_grad(), reading.at_its_length(), onward(model, layer, residual, returned):
         output = model(reading.read, use_cache=False, logits_to_keep=reading.positions)
     return precise(output.logits)[0].log_softmax(dim=-1)

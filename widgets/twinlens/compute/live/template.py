@@ -84,7 +84,7 @@ def _captured(of: Subject, side: Side) -> Array:
 
 def _answer_logprobs(reading: Reading) -> Array:
     """Log-probability of each answer token, float64 [M], nats."""
-    with torch.no_grad():
+    with torch.no_grad(), reading.at_its_length():
         output = reading.model(reading.read, use_cache=False, logits_to_keep=reading.positions)
     logprobs = precise(output.logits)[0].log_softmax(dim=-1)
     index = reading.targets.to(logprobs.device)[:, None]

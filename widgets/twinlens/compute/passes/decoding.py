@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from twinlens.compute.passes.rotary import rotary_by_length
+from twinlens.compute.passes.rotary import forget_texts, rotary_by_length
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
 from twinlens.support.progress import Report
@@ -122,6 +122,7 @@ def _alone(
         use_cache=True,
     )
     ids = torch.tensor([list(prompt)], device=model.device)
+    forget_texts(model)
     with torch.no_grad():
         output = cast(Any, model).generate(
             ids,

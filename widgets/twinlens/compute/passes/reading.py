@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from twinlens.compute.passes.rotary import rotary_of
 from twinlens.contract.wire import Array
 
 if TYPE_CHECKING:
@@ -58,6 +60,10 @@ class Reading:
     def targets(self) -> Tensor:
         """Answer tokens, shape [M]."""
         return torch.tensor(list(self.ids[self.prompt_length :]), device=self.model.device)
+
+    def at_its_length(self) -> AbstractContextManager[None]:
+        """Inside, rotary positions are those of this text, whatever was read before."""
+        return rotary_of(self.model, len(self.ids) - 1)
 
     @property
     def positions(self) -> Tensor:

@@ -31,6 +31,13 @@ def changes_within(model: PreTrainedModel, first: int, last: int) -> bool:
     )
 
 
+def forget_texts(model: PreTrainedModel) -> None:
+    """Dynamic positions stay at those of the longest text that was read: go back to none."""
+    for module in rotary_by_length(model):
+        for kind in _types(module):
+            _at(module, 1, kind)
+
+
 @contextmanager
 def rotary_of(model: PreTrainedModel, length: int) -> Iterator[None]:
     """Read pieces of a text, inside, with the frequencies that a text of that length has."""

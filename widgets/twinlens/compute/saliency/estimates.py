@@ -21,6 +21,7 @@ from twinlens.compute.passes.by_layer import ByLayer, read_by_layer
 from twinlens.compute.passes.conditions import (
     Conditions,
     current,
+    each_pattern,
     hookable,
     observed,
     under,
@@ -336,23 +337,30 @@ def integrated_gradients(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
 def rollout_together(readings: Sequence[Reading]) -> list[Array]:
     """Tables [N, M] of `attention_rollout` of texts that are read together."""
     texts, model = Texts.together(readings), readings[0].model
-    patterns: list[Tensor] = []
-    length = texts.embedded.shape[1]
+    length, layers = texts.embedded.shape[1], 0
+    flow = torch.eye(length, device=model.device)
+
+    def mix(pattern: Tensor) -> None:
+        """One layer's at a time: those of all would not fit where texts are long."""
+        nonlocal flow, layers
+        mixed = precise(pattern).mean(dim=1).to(flow.device)
+        flow, layers = (mixed @ flow.to(mixed.dtype) + flow) / 2, layers + 1
+
     if hookable(model):
-        conditions = Conditions(hidden=texts.padding, patterns=patterns)
-        with torch.no_grad(), rotary_of(model, length), observed(model, conditions):
-            architectures.body(model)(
-                inputs_embeds=texts.embedded, use_cache=False, **texts.placed(0, length)
-            )
-    if len(patterns) != len(architectures.layers(model)):
+        token = each_pattern.set(mix)
+        conditions = Conditions(hidden=texts.padding)
+        try:
+            with torch.no_grad(), rotary_of(model, length), observed(model, conditions):
+                architectures.body(model)(
+                    inputs_embeds=texts.embedded, use_cache=False, **texts.placed(0, length)
+                )
+        finally:
+            each_pattern.reset(token)
+    if layers != len(architectures.layers(model)):
         raise UnsupportedArchitectureError(
             f"cannot be computed: attention patterns of {model.config.model_type!r} models cannot "
             "be reached"
         )
-    flow = torch.eye(length, device=model.device)
-    for pattern in patterns:
-        mixed = precise(pattern).mean(dim=1)
-        flow = (mixed @ flow.to(mixed.dtype) + flow) / 2
     n = texts.prompt_length
     return [
         table[n - 1 : n - 1 + reading.answer_length, n - reading.prompt_length : n].T.cpu().numpy()

@@ -55,7 +55,7 @@ def read_intact(reading: Reading) -> Intact:
     around: AbstractContextManager[None] = nullcontext()
     if hookable(reading.model):
         around = observed(reading.model, Conditions(stored=stored))
-    with torch.no_grad(), around:
+    with torch.no_grad(), reading.at_its_length(), around:
         logits = reading.model(
             inputs_embeds=embedded, use_cache=False, logits_to_keep=reading.positions
         ).logits
@@ -161,7 +161,7 @@ def _alone(reading: Reading, intact: Intact, group: Sequence[int], kind: Occlusi
         left = [n for n in range(len(embedded)) if n not in group]
         embedded, places = embedded[left], places - len(group)
     # Not every such family takes positions, and these are the default.
-    with torch.no_grad():
+    with torch.no_grad(), reading.at_its_length():
         logits = reading.model(
             inputs_embeds=embedded[None], use_cache=False, logits_to_keep=places
         ).logits

@@ -14,7 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,10 @@ from twinlens.studies.analysis.scoring import (
     as_score,
 )
 from twinlens.studies.data.cases import PUBLISHED_LEVELS, Case, Cases, Pairing, paired
+from twinlens.traces.frames import frame_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Name of the unchanged settings among the named variants.
 PUBLISHED = "as published"
@@ -148,7 +152,18 @@ class Share:
     too_few: int
 
 
-def robustness(cases: Iterable[Case], grid: Grid | None = None) -> list[VariantOutcome]:
+class Outcomes(list[VariantOutcome]):
+    """Conclusions under combinations of settings."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self)} conclusions>"
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per conclusion and combination of settings."""
+        return frame_of([outcome.record() for outcome in self])
+
+
+def robustness(cases: Iterable[Case], grid: Grid | None = None) -> Outcomes:
     """Every conclusion under every combination of settings, named variants first.
 
     Parameters
@@ -172,7 +187,7 @@ def robustness(cases: Iterable[Case], grid: Grid | None = None) -> list[VariantO
         columns.append(score_variants(pairing, variants))
         known.append(as_score(pairing[1], Spans(0.0), Settings()))
     if not known:
-        return []
+        return Outcomes()
     values = np.array(columns)  # [prompts, sides, variants]
     outcomes: list[VariantOutcome] = []
     named = _names(variants)
@@ -204,7 +219,7 @@ def robustness(cases: Iterable[Case], grid: Grid | None = None) -> list[VariantO
                 )
                 for question, first, second in samples
             ]
-    return _corrected(outcomes)
+    return Outcomes(_corrected(outcomes))
 
 
 def _corrected(outcomes: list[VariantOutcome]) -> list[VariantOutcome]:
