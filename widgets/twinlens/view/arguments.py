@@ -12,7 +12,8 @@ from twinlens.contract.words import parse_unit
 from twinlens.errors import AnnotationError, ArgumentError, PromptError
 from twinlens.labels.names import check
 from twinlens.traces.marks import read_marks
-from twinlens.view.explorer import Explorer, check_names
+from twinlens.view.chosen import check_names
+from twinlens.view.explorer import Explorer
 
 
 def check_traits(

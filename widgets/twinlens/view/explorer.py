@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import anywidget
 import traitlets as t
 
-from twinlens.contract.block import PARAMETERS
-from twinlens.contract.forms import HandLabels
 from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind, Segment
-from twinlens.errors import AnnotationError, ArgumentError, PromptError, UnknownBlockError
 from twinlens.figures.still import SHOWN, known_by, still
 from twinlens.labels.annotate import read_annotations, write_annotations
-from twinlens.labels.names import check, from_annotations, to_annotations
+from twinlens.labels.names import from_annotations, to_annotations
 from twinlens.measures.findings import Findings
 from twinlens.measures.plain_text import findings_of, plain_text
 from twinlens.pages.front_end import front_end
@@ -26,32 +22,17 @@ from twinlens.pages.page import DEFAULT_BUDGET_MB, ExportReport, Theme, to_html
 from twinlens.support.progress import progress
 from twinlens.traces import recording
 from twinlens.traces.labelled import LabelledTrace
-from twinlens.traces.marks import Mark, read_marks
 from twinlens.traces.marks import segments as marked_segments
-from twinlens.traces.story import Slide, read_story
+from twinlens.traces.story import read_story
 from twinlens.traces.trace import Trace
 from twinlens.view import lifetime
+from twinlens.view.chosen import Chosen, check_names
 from twinlens.view.notebook import picture, show
 from twinlens.view.panel import Panel
 from twinlens.view.server import BlockServer
 
-#: Traits that users set, in the order of their documentation.
-_SETTINGS = (
-    "token",
-    "layer",
-    "head",
-    "unit",
-    "method",
-    "theme",
-    "presentation",
-    "marks",
-    "labels",
-    "view",
-    "slides",
-)
 
-
-class Explorer(anywidget.AnyWidget):
+class Explorer(Chosen):
     """Linked panels over one trace; displayed by itself it is the whole dashboard.
 
     It lives, with the trace's arrays, while a name or an output has it; a cell that runs again
@@ -65,7 +46,7 @@ class Explorer(anywidget.AnyWidget):
     trace : Trace
         Live or recorded; asked for blocks from several threads.
     **traits
-        Initial values of the traits below.
+        Initial values of its traits, see `Chosen`.
 
     Raises
     ------
@@ -80,42 +61,6 @@ class Explorer(anywidget.AnyWidget):
     >>> ex.select(layer=3, head=6)  # doctest: +SKIP
     """
 
-    token = t.Int(-1).tag(sync=True)
-    """Selected position, prompt tokens first and then the answer; -1 for none."""
-
-    layer = t.Int(-1).tag(sync=True)
-    """Selected layer; -1 for none."""
-
-    head = t.Int(-1).tag(sync=True)
-    """Selected attention head of that layer; -1 for none."""
-
-    unit = t.Unicode("").tag(sync=True)
-    """Selected unit of that layer, ``component:K`` or ``neuron:N``; empty for none."""
-
-    method = t.Unicode("").tag(sync=True)
-    """Name of the saliency method shown, one of ``trace.manifest.methods``."""
-
-    theme = t.Enum(("auto", "light", "dark"), default_value="auto").tag(sync=True)
-    """Colours: the notebook's own, light, or dark."""
-
-    presentation = t.Bool(False).tag(sync=True)
-    """Large type and marks, for a projector."""
-
-    marks = t.Any(None).tag(sync=True)
-    """Spans marked anew, as (start, end, ``instruction`` or ``context``) over the prompt's tokens;
-    None for the spans the trace was made with. Densities, scores and shares follow."""
-
-    labels = t.Dict().tag(sync=True)
-    """Names given to components by hand: ``{"layer/component": {"name": text, "labels": [...]}}``,
-    components numbered as in base; shown instead of any other name, kept by `write_labels`."""
-
-    view = t.Dict().tag(sync=True)
-    """How the panels show it, such as the open tab of the heads: by panel, only what differs from
-    the start. Set by the panels, the same in all cells, kept by `to_html`."""
-
-    slides: t.List[Slide] = t.List().tag(sync=True)
-    """Kept views in their order, each with a caption and notes; see `story`."""
-
     _manifest = t.Dict().tag(sync=True)
     _recorded = t.Bool(False).tag(sync=True)
     #: Class of the still pictures that are hidden while this is alive.
@@ -126,7 +71,6 @@ class Explorer(anywidget.AnyWidget):
     def __init__(self, trace: Trace, **traits: Any) -> None:
         check_names(traits)
         self._trace = trace
-        self._consistent = False
         if not traits.get("method"):
             traits["method"] = trace.manifest.first_method
         if traits.get("marks") is None:
@@ -156,43 +100,6 @@ class Explorer(anywidget.AnyWidget):
     def segments(self) -> list[Segment]:
         """Segment of every prompt token under the present `marks`, for `trace_score`."""
         return marked_segments(self._trace.manifest.prompt_tokens, self.marks)
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """What is seen, as plain values: the selection, method, marks and view.
-
-        Set, it brings a view back; what it does not name is as at the start.
-        """
-        selection = {name: getattr(self, name) for name in SELECTION_DEFAULTS}
-        return {**selection, "method": self.method, "marks": self.marks, "view": dict(self.view)}
-
-    @state.setter
-    def state(self, value: Mapping[str, Any]) -> None:
-        state = read_story([{"state": dict(value)}])[0]["state"]
-        start = {**SELECTION_DEFAULTS, "method": self._trace.manifest.first_method}
-        with self.hold_sync():
-            self._apply({**start, "marks": None, "view": {}, **state})
-
-    def story(self, views: Sequence[Mapping[str, Any]]) -> None:
-        """Tell a story: views with captions, the slides of a presentation (P).
-
-        Parameters
-        ----------
-        views : sequence of mapping
-            Each with ``caption``, ``notes`` for the speaker, ``panel`` (``saliency``, ``carried``,
-            ``heads``, ``concepts`` or ``overview``), and what is seen: ``token``, ``layer``,
-            ``head``, ``unit``, ``method``, ``marks`` and ``view``, or a `state` as a whole.
-
-        Raises
-        ------
-        ArgumentError
-            If a view has an entry that cannot be.
-
-        Examples
-        --------
-        >>> ex.story([{"caption": "Tuned copies", "token": 27, "panel": "heads"}])  # doctest: +SKIP
-        """
-        self.slides = read_story(views)
 
     def findings(self) -> Findings:
         """What tuning changed for this prompt, in at most five sentences above their null.
@@ -234,31 +141,6 @@ class Explorer(anywidget.AnyWidget):
         other's.
         """
         return self._panel("overview")
-
-    def select(
-        self,
-        *,
-        token: int | None = None,
-        layer: int | None = None,
-        head: int | None = None,
-        unit: str | None = None,
-    ) -> None:
-        """Change the selection in one step; what is not named stays, if it is still valid.
-
-        Raises
-        ------
-        traitlets.TraitError
-            If a value is out of range; the selection is then unchanged.
-        """
-        moved = layer is not None and layer != self.layer
-        changes: dict[str, int | str] = {
-            "head": SELECTION_DEFAULTS["head"] if moved else self.head,
-            "unit": SELECTION_DEFAULTS["unit"] if moved else self.unit,
-        }
-        named_values = {"token": token, "layer": layer, "head": head, "unit": unit}
-        changes.update({name: value for name, value in named_values.items() if value is not None})
-        with self.hold_sync():
-            self._apply(changes)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Record the trace in a ``.twl`` file, which `twinlens.open` replays without models."""
@@ -320,14 +202,6 @@ class Explorer(anywidget.AnyWidget):
         """Write the names given by hand as a file that `read_labels` reads."""
         write_annotations(path, to_annotations(self.labels))
 
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take over what the page selected; it follows the rules by itself."""
-        self._consistent = True
-        try:
-            super().set_state(sync_data)
-        finally:
-            self._consistent = False
-
     def close(self) -> None:
         """Remove the explorer from the page and stop its computations."""
         server = self.__dict__.get("_server")
@@ -374,20 +248,6 @@ class Explorer(anywidget.AnyWidget):
     def _panel(self, kind: PanelKind) -> Panel:
         return Panel(explorer=self, kind=kind)
 
-    def _apply(self, changes: Mapping[str, Any]) -> None:
-        self._consistent = True
-        try:
-            with self.hold_trait_notifications():
-                for name, value in changes.items():
-                    self.set_trait(name, value)
-        finally:
-            self._consistent = False
-
-    @t.observe("layer")
-    def _leave_layer(self, _change: Any) -> None:
-        if not self._consistent:
-            self._apply({name: SELECTION_DEFAULTS[name] for name in ("head", "unit")})
-
     @t.default("_still")
     def _default_still(self) -> str:
         return f"twinlens-still-{uuid.uuid4().hex}"
@@ -399,101 +259,6 @@ class Explorer(anywidget.AnyWidget):
     @t.default("_css")
     def _default_css(self) -> str:
         return front_end("twinlens.css")
-
-    @t.validate("token")
-    def _valid_token(self, proposal: Any) -> int:
-        return self._existing("token", proposal["value"])
-
-    @t.validate("layer")
-    def _valid_layer(self, proposal: Any) -> int:
-        return self._existing("layer", proposal["value"])
-
-    @t.validate("head")
-    def _valid_head(self, proposal: Any) -> int:
-        head = self._existing("head", proposal["value"])
-        if head >= 0:
-            self._require_layer("head", head)
-        return head
-
-    @t.validate("unit")
-    def _valid_unit(self, proposal: Any) -> str:
-        unit = str(proposal["value"])
-        if unit:
-            self._read("unit", unit)
-            self._require_layer("unit", unit)
-        return unit
-
-    @t.validate("labels")
-    def _valid_labels(self, proposal: Any) -> HandLabels:
-        try:
-            return check(proposal["value"])
-        except AnnotationError as error:
-            raise t.TraitError(str(error)) from error
-
-    @t.validate("marks")
-    def _valid_marks(self, proposal: Any) -> list[Mark] | None:
-        try:
-            return read_marks(proposal["value"], self._trace.manifest.prompt_tokens)
-        except PromptError as error:
-            raise t.TraitError(str(error)) from error
-
-    @t.validate("slides")
-    def _valid_slides(self, proposal: Any) -> list[Slide]:
-        try:
-            return read_story(proposal["value"])
-        except ArgumentError as error:
-            raise t.TraitError(str(error)) from error
-
-    @t.validate("method")
-    def _valid_method(self, proposal: Any) -> str:
-        names = [method.name for method in self._trace.manifest.methods]
-        if proposal["value"] and proposal["value"] not in names:
-            raise t.TraitError(
-                f"this trace has no saliency method {proposal['value']!r}: "
-                f"it has {', '.join(names)}"
-            )
-        return str(proposal["value"])
-
-    def _existing(self, name: str, index: int) -> int:
-        """An index that exists, or -1 for none."""
-        if index != -1:
-            self._read(name, str(index))
-        return index
-
-    def _read(self, name: str, text: str) -> None:
-        layer = self.layer if self.layer >= 0 else None
-        try:
-            PARAMETERS[name].read(text, self._trace.manifest, {"layer": layer})
-        except UnknownBlockError as error:
-            raise t.TraitError(f'{error}; -1 or "" selects none') from error
-
-    def _require_layer(self, name: str, value: int | str) -> None:
-        if self.layer < 0:
-            raise t.TraitError(
-                f"{name} {value!r} needs a layer: use ex.select(layer=..., {name}={value!r})"
-            )
-
-
-def check_names(traits: Mapping[str, Any], beside: Iterable[str] = ()) -> None:
-    """Make sure that an explorer has traits of these names.
-
-    Parameters
-    ----------
-    beside : iterable of str
-        What else the caller takes, for the message.
-
-    Raises
-    ------
-    ArgumentError
-        If it has not.
-    """
-    known = {name for name in Explorer.class_trait_names() if name[0] != "_"}
-    unknown = [name for name in traits if name not in known]
-    if unknown:
-        raise ArgumentError(
-            f"there is no argument {', '.join(unknown)}: "
-            f"known are {', '.join((*beside, *_SETTINGS))}"
-        )
 
 
 def _call(method: Callable[..., None] | None, *arguments: Any) -> None:
