@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from twinlens.compute.exchange.parts import Layout, Place
 from twinlens.compute.exchange.passes import Exchange, rows_of
 from twinlens.compute.exchange.path import divergence, integrated_gates
 from twinlens.compute.exchange.search import Measured, carried
+from twinlens.compute.exchange.weights import with_weights_of_base
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import capture
 from twinlens.contract.wire import Array
@@ -51,6 +53,34 @@ def test_all_parts_are_the_other_model_and_none_is_the_own(family: str) -> None:
     np.testing.assert_allclose(everything, predicted(base), atol=2e-5)
     np.testing.assert_allclose(nothing, predicted(tuned), atol=2e-5)
     assert kl(predicted(tuned), predicted(base)).max() > 1e-3
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "gpt2", "olmo2"])
+def test_passes_that_begin_at_the_first_change_equal_whole_ones(family: str) -> None:
+    base = tiny.model(family)
+    tuned = tiny.tuned_copy(base)
+    whole = exchange(tuned, base)
+    own = capture(tuned, IDS, PROMPT, side="tuned")
+    late = replace(whole, own=own)
+    layout = whole.layout
+    ran: list[int] = []
+    handle = architectures.feed_forward_out(tuned, 1).register_forward_hook(
+        lambda *_: ran.append(1)
+    )
+    for places in ([], [layout.unembedding], [layout.feed_forward(2)], [layout.head(1, 2)], [0]):
+        rows = rows_of(layout, [places, [layout.unembedding]])
+        with torch.no_grad():
+            expected = whole.logprobs(rows)
+            ran.clear()
+            torch.testing.assert_close(late.logprobs(rows), expected, atol=2e-5, rtol=0)
+        first = layout.first(rows.any(dim=0))
+        assert len(ran) == (first <= 1)
+    handle.remove()
+    with torch.no_grad():
+        pairs = zip(with_weights_of_base(late), with_weights_of_base(whole), strict=True)
+        for (block, ours), (same, expected) in pairs:
+            assert block == same
+            torch.testing.assert_close(ours, expected, atol=2e-5, rtol=0)
 
 
 @contextmanager

@@ -38,7 +38,9 @@ class ExchangeBlocks:
                 captured = self._of.captures["base"]
                 models = self._of.models
                 guards = models.held("tuned"), models.held("base")
-                exchange = Exchange(tuned, base.model, captured, *guards)
+                exchange = Exchange(
+                    tuned, base.model, captured, *guards, self._of.captures["tuned"]
+                )
                 self._known = Measured(exchange)
             return carried(self._known, answer_token, report)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from twinlens.compute.models.architectures import Sizes
 
 
@@ -54,6 +56,17 @@ class Layout:
     def unembedding(self) -> int:
         """Place of the unembedding."""
         return self.count - 1
+
+    def first(self, places: Tensor) -> int:
+        """First layer of some places, given as a mask [P]; their number for what is behind all."""
+        found = [self.part(place) for place in places.nonzero()[:, 0].tolist()]
+        return min((self.layer(part) for part in found), default=self.layers)
+
+    def layer(self, part: Place) -> int:
+        """Layer at which a pass with another part begins to differ."""
+        if part.kind == "unembedding":
+            return self.layers
+        return max(part.layer, 0)
 
     def part(self, place: int) -> Place:
         """What stands at a place."""

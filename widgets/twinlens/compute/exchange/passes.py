@@ -8,7 +8,7 @@ head's addition goes through its output weights, so that these are exchanged wit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from twinlens.compute.exchange.parts import Layout
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import Capture
+from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, precise
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Exchange:
         What the donor computed.
     guard, donor_guard : context manager
         Held while the one or the other runs: both may be one model with its adapter on or off.
+    own : Capture, optional
+        What the model itself computed: passes then begin at the first layer that is changed.
     """
 
     reading: Reading
@@ -49,6 +52,7 @@ class Exchange:
     captured: Capture
     guard: AbstractContextManager[object]
     donor_guard: AbstractContextManager[object]
+    own: Capture | None = None
 
     @property
     def model(self) -> PreTrainedModel:
@@ -71,13 +75,16 @@ class Exchange:
         kept = self.captured.logprobs[:, : self.vocabulary].double()
         return kept.log_softmax(dim=-1).to(self.model.device)
 
-    def logprobs(self, gates: Tensor) -> Tensor:
+    def logprobs(self, gates: Tensor, first: int | None = None) -> Tensor:
         """Predictions of the answer tokens under some rows of gates.
 
         Parameters
         ----------
         gates : float tensor [B, P]
             May require a gradient.
+        first : int, optional
+            First layer that differs from the model itself, their number if none does; by default
+            that of the first gate that is open.
 
         Returns
         -------
@@ -88,7 +95,9 @@ class Exchange:
         final: list[Tensor] = []
         unembedding = gates[:, self.layout.unembedding]
         with self.guard:
-            with self.reading.at_its_length(), self._gated(gates, final):
+            if first is None:
+                first = 0 if gates.requires_grad else self.layout.first(gates.any(dim=0))
+            with self.reading.at_its_length(), self._from(first), self._gated(gates, final):
                 output = self.model(ids, use_cache=False, logits_to_keep=self.reading.positions)
             logits = precise(output.logits)[..., : self.vocabulary]
             if not _closed(unembedding):
@@ -106,6 +115,11 @@ class Exchange:
         numbers += len(self.reading.ids) * architectures.sizes(self.model.config).intermediate
         size = max(1, min(16, _NUMBERS_AT_ONCE // numbers))
         return (rows[first : first + size] for first in range(0, len(rows), size))
+
+    def _from(self, layer: int) -> AbstractContextManager[None]:
+        if self.own is None or layer == 0:
+            return nullcontext()
+        return onward(self.model, layer, self.own.residual[layer, :-1], self.own.returned)
 
     @contextmanager
     def _gated(self, gates: Tensor, final: list[Tensor]) -> Iterator[None]:

@@ -74,7 +74,10 @@ class Measured:
         missing = [key for key in keys if key not in self.known]
         if not missing:
             return
-        rows, targets = rows_of(self.exchange.layout, missing), self.exchange.reading.targets
+        # Those that begin to differ at about the same layer are read together.
+        layout = self.exchange.layout
+        missing.sort(key=lambda key: min((layout.layer(layout.part(p)) for p in key), default=0))
+        rows, targets = rows_of(layout, missing), self.exchange.reading.targets
         done = 0
         for batch in self.exchange.batches(rows):
             with torch.no_grad():

@@ -46,7 +46,7 @@ def with_weights_of_base(exchange: Exchange) -> Iterator[tuple[Place, Tensor]]:
             return torch.cat([other[:rows].to(weight), weight[rows:]])
 
         with exchange.guard, changed_weights(exchange.model, change):
-            predicted = exchange.logprobs(closed)[0]
+            predicted = exchange.logprobs(closed, exchange.layout.layer(block))[0]
         yield block, predicted
 
 
