@@ -32,7 +32,7 @@ def report_options(command: Any) -> Any:
         click.option(
             "--budget-mb",
             type=click.FloatRange(min=0, min_open=True),
-            default=15.0,
+            default=8.0,
             show_default=True,
             help="Largest size of the report.",
         ),

@@ -72,6 +72,8 @@ def test_the_page_carries_everything_and_nothing_from_outside(tmp_path):
     data = json.loads(re.search(r'id="study-data">(.*?)</script>', text, re.S)[1])
     for theme in ("light", "dark"):
         assert set(data["figures"][theme]["roots"]) == {
+            "first-tuned-against-base",
+            "first-followed-against-unfollowed",
             "scores",
             "lengths",
             "robustness-tuned-against-base",

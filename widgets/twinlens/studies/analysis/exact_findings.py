@@ -46,6 +46,16 @@ def exact_findings(
     return [StudyFinding(claim, first.verdict, tuple(filter(None, sentences)), first.ids)]
 
 
+def in_short(rows: Sequence[ExactComparison]) -> str:
+    """What hiding the instruction shows, in one short sentence for the first screen."""
+    mine = [row for row in widest(rows) if row.segment == "instruction"]
+    said = [
+        f"{READ[row.answer]}: base {row.base:.2f}, tuned {row.tuned:.2f}, {_SHOWS[row.verdict]}"
+        for row in mine
+    ]
+    return f"Nats per answer token in {mine[0].n} prompts; {'; '.join(said)}."
+
+
 def widest(rows: Sequence[ExactComparison]) -> list[ExactComparison]:
     """Of each segment and answer the row of all prompts."""
     found: dict[tuple[str, str], ExactComparison] = {}

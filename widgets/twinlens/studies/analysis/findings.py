@@ -61,7 +61,7 @@ def find(
     """One finding per question, one about the profiles, and those about the weights."""
     found: list[StudyFinding] = []
     for question, claim in (_CLAIMS if analysis.has_parts else _WHOLE_CLAIMS).items():
-        widest = _widest(analysis.comparisons, question)
+        widest = widest_of(analysis.comparisons, question)
         if widest is None:
             continue
         sentences = (
@@ -74,7 +74,7 @@ def find(
             widest.second.ids if widest.higher is not None else widest.first.ids + widest.second.ids
         )
         found.append(StudyFinding(claim, widest.verdict, tuple(filter(None, sentences)), ids))
-    score = _widest(analysis.comparisons, "tuned against base")
+    score = widest_of(analysis.comparisons, "tuned against base")
     found += exact_findings(analysis.exact, score.verdict if score else None, analysis.has_parts)
     if analysis.scores:
         found.append(
@@ -89,12 +89,26 @@ def find(
     return found + weight_findings(changes or {})
 
 
+def in_short(item: Comparison) -> str:
+    """What a comparison shows, in one short sentence for the first screen."""
+    first, second, estimate = item.first, item.second, item.length.estimate
+    text = f"{first.label} {first.mean:.2f} ({first.n}), {second.label} {second.mean:.2f} "
+    text += f"({second.n})"
+    if math.isfinite(estimate.p):
+        text += f"; at equal length {estimate.difference:+.2f} ({estimate.low:+.2f} to "
+        text += f"{estimate.high:+.2f})"
+        if math.isfinite(estimate.p_holm):
+            text += f", p = {estimate.p_holm:.2g} by Holm"
+    return f"{text}; {item.why}." if item.why else f"{text}."
+
+
 def counted(count: int, noun: str) -> str:
     """A number and what it counts: 1 prompt, 2 prompts."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _widest(comparisons: Sequence[Comparison], question: Question) -> Comparison | None:
+def widest_of(comparisons: Sequence[Comparison], question: Question) -> Comparison | None:
+    """The comparison of all prompts, or of the only group there is."""
     mine = [item for item in comparisons if item.question == question]
     return next((item for item in mine if item.level == "all"), mine[0] if mine else None)
 

@@ -136,7 +136,9 @@ def curve_figures(analysis: ChainAnalysis, theme: ChartTheme = "light") -> dict[
                 "n": [point.n for point in points],
             }
         )
-        fig: Any = blank(f"curve-{place}", "", measure, 260, theme, x_range=labels)
+        # The caption says what it is; an axis is too short for that.
+        unit = "nats" if "nats" in measure else measure.split(" ")[0].replace("answer", "tokens")
+        fig: Any = blank(f"curve-{place}", "", unit, 260, theme, x_range=labels)
         ink = PALETTES[theme].ink
         fig.line("model", "mean", source=source, color=ink, line_width=2)
         fig.segment("model", "low", "model", "high", source=source, color=ink, line_width=2)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
 from twinlens.figures.theme import FONT, style_axes
-from twinlens.studies.analysis.comparisons import Question, Verdict
+from twinlens.studies.analysis.comparisons import Comparison, Question, Verdict
 from twinlens.studies.analysis.exact import READ, ExactComparison
 from twinlens.studies.analysis.exact_findings import widest
 from twinlens.studies.analysis.inference import Estimate
@@ -33,6 +33,8 @@ GROUP_MARKERS = ("circle", "triangle", "square", "diamond", "plus", "x", "star",
 ROW_HEIGHT = 44
 #: Name of the figure of what hiding segments costs.
 EXACT = "exact"
+#: The same of the instruction alone, on the first screen.
+FIRST_EXACT = "first-exact"
 #: In pixels, of 13 px letters and a mark for each entry.
 LEGEND_WIDTH = 330
 #: Names of the profile figures.
@@ -188,6 +190,34 @@ def robustness_figure(
     ]
     fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, visible=False))
     return cast("figure", fig)
+
+
+def first_name(question: Question) -> str:
+    """Name of the figure of a question on the first screen."""
+    return "first-" + question.replace(" ", "-")
+
+
+def first_figures(
+    comparisons: Sequence[Comparison], exact: Sequence[ExactComparison], theme: ChartTheme = "light"
+) -> dict[str, figure]:
+    """One picture for each question: what every group shows at equal answer length."""
+    found: dict[str, figure] = {}
+    for question in dict.fromkeys(item.question for item in comparisons):
+        rows = [
+            (item.group, item.length.estimate, item.verdict)
+            for item in comparisons
+            if item.question == question and item.level != "category"
+        ]
+        label = "score, " + ("tuned − base" if "base" in question else "followed − unfollowed")
+        found[first_name(question)] = forest(first_name(question), label, rows, theme)
+    rows = [
+        (READ[row.answer], row.equal_length, row.verdict)
+        for row in widest(exact)
+        if row.segment == "instruction"
+    ]
+    if rows:
+        found[FIRST_EXACT] = forest(FIRST_EXACT, "nats per answer token, tuned − base", rows, theme)
+    return found
 
 
 def exact_figure(rows: Sequence[ExactComparison], theme: ChartTheme = "light") -> figure:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from twinlens.contract.words import SIDES, THEMES, ChartTheme, Side
 from twinlens.errors import TwinlensError
+from twinlens.studies.analysis import exact_findings
 from twinlens.studies.analysis.analysis import Analysis, frame_of
-from twinlens.studies.analysis.comparisons import Question
-from twinlens.studies.analysis.findings import counted, find
+from twinlens.studies.analysis.comparisons import Question, Verdict
+from twinlens.studies.analysis.exact_findings import widest
+from twinlens.studies.analysis.findings import counted, find, in_short, widest_of
 from twinlens.studies.analysis.profiles import PARTS, Profile
 from twinlens.studies.analysis.scoring import Score, Settings
 from twinlens.studies.analysis.statistics import analyse
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure
 
 QUESTIONS: tuple[Question, ...] = ("tuned against base", "followed against unfollowed")
-DEFAULT_BUDGET_MB = 15.0
+DEFAULT_BUDGET_MB = 8.0
 _TITLES: dict[Question, str] = {
     "tuned against base": "Does tuning make answers rest more on the instruction?",
     "followed against unfollowed": "Do answers that follow the instruction rest more on it?",
@@ -198,7 +200,8 @@ def report_figures(
     analysis: Analysis, outcomes: Sequence[VariantOutcome], changes: Changes, theme: ChartTheme
 ) -> dict[str, figure]:
     """All figures of a report by name."""
-    drawn = figures.case_figures(
+    drawn = figures.first_figures(analysis.comparisons, analysis.exact, theme)
+    drawn |= figures.case_figures(
         side_scores(analysis, "base"), side_scores(analysis, "tuned"), theme
     )
     for question in _asked(analysis):
@@ -260,6 +263,7 @@ def _sections(
     printed: Mapping[tuple[Question, str], Printed],
     sets: CaseSets,
 ) -> Iterable[str]:
+    yield from _first_screen(analysis)
     if printed:
         yield published_table(analysis.comparisons, printed, sets)
     yield "<h2>What was found</h2>"
@@ -310,11 +314,38 @@ def _sections(
         )
 
 
+def _first_screen(analysis: Analysis) -> Iterable[str]:
+    """Each question with its verdict, one sentence and one picture."""
+    cards = []
+    titles = _TITLES if analysis.has_parts else _WHOLE_TITLES
+    for question in _asked(analysis):
+        item = widest_of(analysis.comparisons, question)
+        if item is not None:
+            cards.append(
+                (titles[question], item.verdict, in_short(item), figures.first_name(question))
+            )
+    exact = [row for row in widest(analysis.exact) if row.segment == "instruction"]
+    if exact:
+        title = f"Does hiding the {'instruction' if analysis.has_parts else 'prompt'} cost more?"
+        text = exact_findings.in_short(analysis.exact)
+        cards.append((title, exact[0].verdict, text, figures.FIRST_EXACT))
+    yield '<section class="first">'
+    for title, verdict, text, name in cards:
+        yield (
+            f"<div><h3>{html.escape(title)}</h3><p>{_badge(verdict)} {html.escape(text)}</p>"
+            f"{_figure(name, '95 % intervals, at equal answer length.')}</div>"
+        )
+    yield "</section>"
+
+
+def _badge(verdict: Verdict) -> str:
+    return f'<b class="{tables.verdict_class(verdict)}">{SIGNS[verdict]} {verdict}:</b>'
+
+
 def _finding(one: StudyFinding, sets: CaseSets) -> str:
     verdict = ""
     if one.verdict:
-        kind = tables.verdict_class(one.verdict)
-        verdict = f'<b class="{kind}">{SIGNS[one.verdict]} {one.verdict}:</b> '
+        verdict = f"{_badge(one.verdict)} "
     first, *rest = (html.escape(text) for text in one.sentences)
     if one.ids:
         first += (
