@@ -1,13 +1,13 @@
 """Edits of a known place: does what carries the difference name it, and is nothing said of nulls?
 
-    python -m tests.benchmarks.planted                  # the embedded pair
-    python -m tests.benchmarks.planted --smollm2        # SmolLM2-135M, fewer of each kind
-    python -m tests.benchmarks.planted --selves 1000    # comparisons of a model with itself, too
+    python -m tests.benchmarks.planted --results FILE               # the embedded model
+    python -m tests.benchmarks.planted --results FILE --smollm2     # SmolLM2-135M
+    python -m tests.benchmarks.planted --results FILE --selves 1000 --only-selves
 
 The model is compared with a copy that was edited at one place (a head zeroed, flipped or rewired;
-a block scaled, noised or given a rank-one update; neurons; a word's embedding; the unembedding; a
-norm), trained at one place, edited at two, or not changed in any way that could be learned. Every
-failure is printed.
+a block scaled, noised or given a rank-one update; neurons; a word's embedding, tied or not; the
+unembedding; a norm), trained at one place, edited at two, or not changed in any way that could be
+learned. What was found is kept in a file; `planted.md` has the last run with every failure.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from __future__ import annotations
 import argparse
 import copy
 import itertools
-from collections import Counter
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from twinlens.commands.main import demo_prompts
@@ -30,11 +33,14 @@ from twinlens.compute.models import architectures
 from twinlens.compute.pair import load_pair
 from twinlens.contract import blocks
 from twinlens.errors import TwinlensError
+from twinlens.measures.chance import changed_places, distinguishable, p_value, same
 
 from tests.support.real_pair import smollm2_pair_folders
 
 #: Nats of KL(edited || model) over the answer below which an edit changes nothing.
 CHANGES = 0.05
+#: Prompts an edit is tried on, until one's answer changes.
+PROMPTS_TRIED = 4
 PROMPTS = (
     "Rewrite the sentence in plain words.\n\nInput: The committee concurred.\n\nOutput:",
     "Write the capital city of each country.\nFrance: Paris\nItaly:",
@@ -56,23 +62,6 @@ class Planted:
     head: Where | None = None
 
 
-@dataclass
-class Score:
-    """How often the right place came first."""
-
-    right: Counter[str] = field(default_factory=Counter)
-    asked: Counter[str] = field(default_factory=Counter)
-
-    def add(self, what: str, right: bool) -> None:
-        self.asked[what] += 1
-        self.right[what] += right
-
-    def __str__(self) -> str:
-        return "\n".join(
-            f"{what:34} {self.right[what]:4} of {self.asked[what]:4}" for what in self.asked
-        )
-
-
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(like.shape, generator=generator, dtype=like.dtype)
 
@@ -92,7 +81,7 @@ def head_edits(layer: int, head: int, heads: int) -> Iterator[Planted]:
         weight[:, head * size : (head + 1) * size] = 0
 
     def flip(weight: Tensor, size: int) -> None:
-        weight[:, head * size : (head + 1) * size] *= -1
+        weight[:, head * size : (head + 1) * size] *= -2
 
     def rewire(weight: Tensor, size: int) -> None:
         other = (head + 1) % heads
@@ -114,17 +103,17 @@ def block_edits(kind: str, layer: int) -> Iterator[Planted]:
         return architectures.feed_forward_out(model, layer)
 
     def scale(model: PreTrainedModel, _: torch.Generator) -> None:
-        module(model).weight *= 1.5
+        module(model).weight *= 2.0
 
     def noise(model: PreTrainedModel, generator: torch.Generator) -> None:
         weight = module(model).weight
-        weight += _normal(weight, generator) * weight.std() * 0.5
+        weight += _normal(weight, generator) * weight.std()
 
     def rank_one(model: PreTrainedModel, generator: torch.Generator) -> None:
         weight = module(model).weight
         left, right = (_normal(weight[:, 0], generator), _normal(weight[0], generator))
         update = left[:, None] * right[None, :]
-        weight += update * (0.5 * weight.norm() / update.norm())
+        weight += update * (weight.norm() / update.norm())
 
     def norm(model: PreTrainedModel, generator: torch.Generator) -> None:
         name = "input_layernorm" if kind == "attention" else "post_attention_layernorm"
@@ -157,9 +146,10 @@ def vocabulary_edits(ids: list[int]) -> Iterator[Planted]:
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
         model.config.tie_word_embeddings = False
 
-    def embedding(token: int) -> Edit:
+    def embedding(token: int, tied: bool) -> Edit:
         def edit(model: PreTrainedModel, generator: torch.Generator) -> None:
-            untie(model)
+            if not tied:
+                untie(model)
             weight = model.get_input_embeddings().weight
             weight[token] += _normal(weight[token], generator) * weight.std() * 2
 
@@ -175,32 +165,76 @@ def vocabulary_edits(ids: list[int]) -> Iterator[Planted]:
         weight = architectures.final_norm(model).weight
         weight *= 1 + 0.5 * _normal(weight, generator)
 
-    for token in ids:
-        yield Planted(f"embedding of {token}", embedding(token), (("embedding", -1, -1),))
+    for token, tied in itertools.product(ids, (True, False)):
+        name = f"embedding of {token}{', tied' * tied}"
+        yield Planted(name, embedding(token, tied), (("embedding", -1, -1),))
     yield Planted("unembedding noised", unembedding, (("unembedding", -1, -1),))
     yield Planted("final norm scaled", norm, (("unembedding", -1, -1),))
 
 
-def trained(kind: str, layer: int, texts: list[list[int]]) -> Planted:
-    """One block trained for fifty steps to say what other prompts are answered with."""
+def trained(kind: str, layer: int, way: str, texts: list[list[int]]) -> Planted:
+    """One place trained for fifty steps on other prompts: a LoRA, all weights, or the norm."""
+
+    def weights(model: PreTrainedModel) -> Iterator[torch.nn.Parameter]:
+        block = architectures.layers(model)[layer]
+        if way == "norm":
+            name = "input_layernorm" if kind == "attention" else "post_attention_layernorm"
+            return iter([getattr(block, name).weight])
+        return (block.self_attn if kind == "attention" else block.mlp).parameters()
 
     def edit(model: PreTrainedModel, _: torch.Generator) -> None:
-        block = architectures.layers(model)[layer]
-        part = block.self_attn if kind == "attention" else block.mlp
-        weights = list(part.parameters())
-        with torch.enable_grad():
-            for weight in weights:
-                weight.requires_grad_(True)
-            steps = torch.optim.Adam(weights, lr=1e-3)
-            for text in itertools.islice(itertools.cycle(texts), 50):
-                ids = torch.tensor([text])
-                steps.zero_grad()
-                model(ids, labels=ids).loss.backward()
-                steps.step()
-        for weight in weights:
-            weight.requires_grad_(False)
+        if way == "LoRA":
+            names = ["q_proj", "k_proj", "v_proj", "o_proj"]
+            names = names if kind == "attention" else ["gate_proj", "up_proj", "down_proj"]
+            config = LoraConfig(
+                r=4, lora_alpha=8, target_modules=names, layers_to_transform=[layer]
+            )
+            torch.manual_seed(layer)
+            adapted = get_peft_model(model, config)
+            fit(adapted, [w for w in adapted.parameters() if w.requires_grad], texts, 5e-3)
+            adapted.merge_and_unload()
+        else:
+            rate = 5e-2 if way == "norm" else 3e-3
+            fit(model, list(weights(model)), texts, rate)
 
-    return Planted(f"{kind} {layer} trained", edit, ((kind, layer, -1),))
+    return Planted(f"{kind} {layer} trained ({way})", edit, ((kind, layer, -1),))
+
+
+def trained_word(token: int, texts: list[list[int]]) -> Planted:
+    """One row of the embedding, which is the unembedding's too, trained."""
+
+    def edit(model: PreTrainedModel, _: torch.Generator) -> None:
+        table = model.get_input_embeddings().weight
+        others = [row for row in range(len(table)) if row != token]
+
+        def only(slope: Tensor) -> Tensor:
+            slope = slope.clone()
+            slope[others] = 0
+            return slope
+
+        table.requires_grad_(True)
+        handle = table.register_hook(only)
+        fit(model, [table], texts, 5e-2)
+        handle.remove()
+
+    return Planted(f"embedding of {token} trained", edit, (("embedding", -1, -1),))
+
+
+def fit(
+    model: torch.nn.Module, weights: list[torch.nn.Parameter], texts: list[list[int]], rate: float
+) -> None:
+    """Fifty steps of Adam."""
+    with torch.enable_grad():
+        for weight in weights:
+            weight.requires_grad_(True)
+        steps = torch.optim.Adam(weights, lr=rate)
+        for text in itertools.islice(itertools.cycle(texts), 50):
+            ids = torch.tensor([text])
+            steps.zero_grad()
+            model(input_ids=ids, labels=ids).loss.backward()
+            steps.step()
+    for weight in weights:
+        weight.requires_grad_(False)
 
 
 def both(first: Planted, second: Planted) -> Planted:
@@ -213,6 +247,16 @@ def both(first: Planted, second: Planted) -> Planted:
     return Planted(f"{first.name} + {second.name}", edit, first.blocks + second.blocks)
 
 
+def noise(size: float) -> Edit:
+    """Noise on all weights, in units of their standard deviation."""
+
+    def edit(model: PreTrainedModel, generator: torch.Generator) -> None:
+        for weight in model.parameters():
+            weight += _normal(weight, generator) * weight.std().nan_to_num() * size
+
+    return edit
+
+
 def nulls() -> Iterator[tuple[str, Edit]]:
     """What changes a model without teaching it anything."""
     yield "itself", lambda model, _: None
@@ -220,13 +264,6 @@ def nulls() -> Iterator[tuple[str, Edit]]:
         "bfloat16",
         lambda model, _: [weight.copy_(weight.bfloat16()) for weight in model.parameters()].clear(),
     )
-
-    def noise(size: float) -> Edit:
-        def edit(model: PreTrainedModel, generator: torch.Generator) -> None:
-            for weight in model.parameters():
-                weight += _normal(weight, generator) * weight.std().nan_to_num() * size
-
-        return edit
 
     for size in (1e-4, 1e-3, 1e-2, 0.03, 0.1):
         for draw in range(2):
@@ -261,58 +298,151 @@ class Bench:
             return None
 
 
-def judge(bench: Bench, edits: list[Planted], kind: str, score: Score) -> None:
+class Results:
+    """What was found, case by case: kept in a file, so that a run can be gone on with."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.cases: dict[str, dict[str, Any]] = (
+            json.loads(path.read_text()) if path.exists() else {}
+        )
+
+    def add(self, name: str, case: dict[str, Any]) -> None:
+        self.cases[name] = case
+        self.path.write_text(json.dumps(self.cases, indent=0))
+
+
+def judge(bench: Bench, edits: list[Planted], kind: str, results: Results) -> None:
     """Whether the right places come first, edit by edit."""
     for number, planted in enumerate(edits):
-        trace = bench.trace(planted.edit, number, bench.prompts[number % len(bench.prompts)])
+        name = f"{kind}: {planted.name}"
+        if name not in results.cases:
+            results.add(name, {"kind": kind} | _judged(bench, planted, number))
+            print(name, results.cases[name], flush=True)
+
+
+def _judged(bench: Bench, planted: Planted, number: int) -> dict[str, Any]:
+    """Of the first of some prompts whose answer changes."""
+    for attempt in range(PROMPTS_TRIED):
+        prompt = bench.prompts[(number + attempt) % len(bench.prompts)]
+        trace = bench.trace(planted.edit, number, prompt)
         if trace is None:
-            print(f"  {planted.name}: no answer to explain")
             continue
-        found = trace.block(blocks.carried(None))
-        if found["kl"] < CHANGES:
-            print(f"  {planted.name}: changes nothing, KL {found['kl']:.2g}")
+        steps = trace.block(blocks.answer_steps())
+        kl = sum(step["kl"] for step in steps)
+        if kl < CHANGES:
             continue
+        found, null = trace.block(blocks.carried(None)), trace.block(blocks.null())
         order = [(part["kind"], part["layer"], part["head"]) for part in found["weights"]]
-        first = {order.index(where) for where in planted.blocks}
-        if len(planted.blocks) == 1:
-            right = first == {0}
-            score.add(f"{kind}: right block first", right)
-        else:
-            right = first <= {0, 1, 2}
-            score.add(f"{kind}: both among the first three", right)
-        spoken = trace.block(blocks.findings())[0]["kind"] != "nothing"
-        score.add(f"{kind}: something is said", spoken)
-        if not right or not spoken:
-            shares = [f"{part['share']:.2f}" for part in found["weights"][:3]]
-            print(f"  {planted.name}: KL {found['kl']:.2f}, first {order[:3]} {shares}, {spoken=}")
-        if planted.head is not None:
-            parts = [(part["kind"], part["layer"], part["head"]) for part in found["parts"]]
-            right = parts[:1] == [planted.head]
-            score.add(f"{kind}: right head first", right)
-            if not right:
-                print(f"  {planted.name}: first parts {parts[:3]}")
+        ranks = sorted(order.index(where) for where in planted.blocks)
+        named = [(place["kind"], place["layer"], -1) for place in changed_places(null)]
+        parts = [(part["kind"], part["layer"], part["head"]) for part in found["parts"]]
+        head = None if planted.head is None else parts[:1] == [planted.head]
+        return {
+            "kl": kl,
+            "right": ranks == [0] if len(ranks) == 1 else ranks[-1] <= 2,
+            "head": head,
+            "spoken": distinguishable(steps, null),
+            "named": set(named) == set(planted.blocks),
+            "p": p_value(null["update"], null["scrambled"]),
+            "first": [
+                [*where, round(part["share"], 2)]
+                for where, part in zip(order[:3], found["weights"], strict=False)
+            ],
+            "parts": parts[:3],
+        }
+    return {"kl": 0.0}
 
 
-def silent(bench: Bench, selves: int, score: Score) -> None:
+def templates(bench: Bench, results: Results) -> None:
+    """The same weights, with and without the template: no finding, and no effect of weights."""
+    for number, prompt in enumerate(bench.prompts[:4]):
+        name = f"template: prompt {number}"
+        trace = None if name in results.cases else bench.trace(lambda *_: None, number, prompt)
+        if trace is None:
+            continue
+        effects = trace.block(blocks.template())
+        case = {
+            "kind": "template",
+            "kl": float(np.abs(effects["template"]).sum()),
+            "right": float(np.abs(effects["weights"]).max()) < 1e-3,
+            "silent": _quiet(trace),
+        }
+        results.add(name, case)
+        print(name, case, flush=True)
+
+
+def silent(bench: Bench, selves: int, results: Results) -> None:
     """Whether nothing is said where nothing was learned."""
-    for number, (name, edit) in enumerate(nulls()):
-        trace = bench.trace(edit, number, bench.prompts[number % len(bench.prompts)])
-        quiet = trace is None or trace.block(blocks.findings())[0]["kind"] == "nothing"
-        score.add("null: silent", quiet)
-        if not quiet:
-            print(f"  {name}: {trace.block(blocks.findings())[0]['title']}")  # type: ignore[union-attr]
+    cases = [("null", name, edit) for name, edit in nulls()]
     sizes = np.random.default_rng(0).uniform(-4, -1, size=selves)
-    for number, size in enumerate(sizes):
-
-        def edit(model: PreTrainedModel, generator: torch.Generator, size: float = size) -> None:
-            for weight in model.parameters():
-                weight += _normal(weight, generator) * weight.std().nan_to_num() * 10**size
-
+    cases += [
+        ("self", f"{number}, noise {10**size:.2g}", noise(10**size))
+        for number, size in enumerate(sizes)
+    ]
+    for number, (kind, name, edit) in enumerate(cases):
+        key = f"{kind}: {name}"
+        if key in results.cases:
+            continue
         trace = bench.trace(edit, number, bench.prompts[number % len(bench.prompts)])
-        quiet = trace is None or trace.block(blocks.findings())[0]["kind"] == "nothing"
-        score.add("self with noise: silent", quiet)
-        if not quiet:
-            print(f"  noise of {10**size:.2g}, {number}")
+        case = {"kind": kind, "silent": trace is None or _quiet(trace)}
+        if trace is not None and not same(trace.block(blocks.answer_steps())):
+            null = trace.block(blocks.null())
+            case["p"] = p_value(null["update"], null["scrambled"])
+        results.add(key, case)
+        if not case["silent"]:
+            print(key, case, flush=True)
+
+
+def _quiet(trace: LiveTrace) -> bool:
+    return trace.block(blocks.findings())[0]["kind"] == "nothing"
+
+
+def summary(results: Results, model: str) -> str:
+    """Shares, and every failure, as Markdown."""
+    cases = results.cases
+    lines = [f"## {model}", "", "| what | right | of |", "|---|--:|--:|"]
+    failures = []
+    for kind, field, words in (
+        ("edit", "right", "one place edited: its block first"),
+        ("edit", "head", "a head edited: the head first"),
+        ("edit", "named", "one place edited: a finding names it"),
+        ("edit", "spoken", "one place edited: something is said"),
+        ("training", "right", "one place trained: its block first"),
+        ("training", "named", "one place trained: a finding names it"),
+        ("training", "spoken", "one place trained: something is said"),
+        ("two places", "right", "two places edited: both among the first three"),
+        ("two places", "named", "two places edited: a finding names both"),
+        ("two places", "spoken", "two places edited: something is said"),
+        ("template", "right", "template only: no effect of weights"),
+        ("template", "silent", "template only: no finding"),
+        ("null", "silent", "nulls: no finding"),
+        ("self", "silent", "the model beside itself with noise: no finding"),
+    ):
+        asked = {
+            name: case
+            for name, case in cases.items()
+            if case["kind"] == kind and case.get(field) is not None
+        }
+        wrong = [name for name, case in asked.items() if not case[field]]
+        if asked:
+            lines.append(f"| {words} | {len(asked) - len(wrong)} | {len(asked)} |")
+        failures += [f"- {words}, not so of {name}: {_told(cases[name])}" for name in wrong]
+    unchanged = [name for name, case in cases.items() if case.get("kl") == 0]
+    if unchanged:
+        failures.append(
+            f"- {len(unchanged)} changed no answer by {CHANGES} nats and were not judged: "
+            f"{'; '.join(unchanged)}"
+        )
+    return "\n".join([*lines, "", *failures, ""])
+
+
+def _told(case: dict[str, Any]) -> str:
+    told = [f"KL {case['kl']:.2g} nats"] if "kl" in case else []
+    told += [f"p {case['p']:.1g}"] if "p" in case else []
+    told += [f"first {case['first']}"] if "first" in case else []
+    told += [f"parts {case['parts']}"] if case.get("head") is False else []
+    return ", ".join(told)
 
 
 def main() -> None:
@@ -320,7 +450,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smollm2", action="store_true")
     parser.add_argument("--selves", type=int, default=20)
-    parser.add_argument("--each", type=int, help="edits of each kind at most")
+    parser.add_argument("--each", type=int, help="cases of each kind at most")
+    parser.add_argument("--only-selves", action="store_true")
+    parser.add_argument(
+        "--results", type=Path, required=True, help="file to keep, and to go on with"
+    )
     options = parser.parse_args()
     folder = files("twinlens") / "demo" / "tuned"
     if options.smollm2:
@@ -330,11 +464,26 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
     prompts = list(PROMPTS) if options.smollm2 else [p["prompt"] for p in demo_prompts()]
     bench = Bench(model, tokenizer, prompts, not options.smollm2, 12 if options.smollm2 else 24)
+    results = Results(options.results)
+    if not options.only_selves:
+        for kind, edits in planted(model, tokenizer, prompts).items():
+            judge(bench, edits[: options.each], kind, results)
+        if not options.smollm2:
+            templates(bench, results)
+    silent(bench, options.selves, results)
+    print(summary(results, "SmolLM2-135M" if options.smollm2 else "The embedded model"))
+
+
+def planted(model: PreTrainedModel, tokenizer: Any, prompts: list[str]) -> dict[str, list[Planted]]:
+    """All edits, those of a kind in an order that a first few of them are of all sorts."""
     depth, heads = model.config.num_hidden_layers, model.config.num_attention_heads
     places = np.random.default_rng(0)
     layers = range(depth) if depth < 8 else sorted(places.choice(depth, 6, replace=False).tolist())
     of_heads = [
-        edit for layer in layers for edit in head_edits(layer, int(places.integers(heads)), heads)
+        edit
+        for layer in layers
+        for head in places.choice(heads, 3, replace=False).tolist()
+        for edit in head_edits(layer, head, heads)
     ]
     of_blocks = [
         edit
@@ -342,28 +491,29 @@ def main() -> None:
         for kind in ("attention", "feed_forward")
         for edit in block_edits(kind, layer)
     ]
-    words = tokenizer(prompts[0], add_special_tokens=False)["input_ids"][2:8:2]
-    of_vocabulary = list(vocabulary_edits(words))
-    singles = [*of_heads, *of_blocks, *map(neuron_edit, layers), *of_vocabulary]
+    ids = tokenizer(prompts[0], add_special_tokens=False)["input_ids"]
+    singles = [*of_heads, *of_blocks, *map(neuron_edit, layers), *vocabulary_edits(ids[2:8:2])]
     texts = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     training = [
-        trained(kind, layer, texts[number::3] or texts)
-        for number, (layer, kind) in enumerate(
-            itertools.product(layers, ("attention", "feed_forward"))
+        trained(kind, layer, way, texts[number::3] or texts)
+        for number, (way, layer, kind) in enumerate(
+            itertools.product(("LoRA", "all weights"), layers, ("attention", "feed_forward"))
         )
     ]
+    training += [trained("attention", layers[0], "norm", texts)]
+    training += [trained("feed_forward", layers[-1], "norm", texts)]
+    training += [trained_word(token, texts) for token in ids[3:5]]
     twos = [
         both(singles[i], singles[j])
         for i, j in (places.choice(len(singles), 2, replace=False).tolist() for _ in range(60))
         if set(singles[i].blocks).isdisjoint(singles[j].blocks)
-    ][:20]
-    score = Score()
-    for kind, edits in (("edit", singles), ("training", training), ("two places", twos)):
-        print(kind, len(edits))
-        judge(bench, edits[: options.each], kind, score)
-    print("nulls")
-    silent(bench, options.selves, score)
-    print(score)
+    ][:24]
+    mixed = np.random.default_rng(1)
+    return {
+        "edit": [singles[i] for i in mixed.permutation(len(singles))],
+        "training": [training[i] for i in mixed.permutation(len(training))],
+        "two places": twos,
+    }
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import dataclasses
 from types import NoneType, UnionType
 from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+import numpy as np
+
 
 def has_form(value: Any, form: Any) -> bool:
     origin, inner = get_origin(form), get_args(form)
@@ -27,3 +29,18 @@ def has_form(value: Any, form: Any) -> bool:
         return isinstance(value, dict) and all(has_form(one, inner[1]) for one in value.values())
     kinds = {float: (float, int), Any: object, None: NoneType}
     return isinstance(value, kinds.get(form, form)) and not (form is int and value is True)
+
+
+def alike(ours: Any, theirs: Any, rtol: float = 1e-3, atol: float = 1e-4) -> None:
+    """Assert that two values of a block are the same but for rounding."""
+    if isinstance(ours, dict):
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            alike(ours[key], theirs[key], rtol, atol)
+    elif isinstance(ours, list):
+        for one, other in zip(ours, theirs, strict=True):
+            alike(one, other, rtol, atol)
+    elif isinstance(ours, float | np.ndarray):
+        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
+    else:
+        assert ours == theirs

@@ -201,9 +201,21 @@ def test_panels_refer_to_the_explorer_and_carry_no_bundle(explorer, kind):
 def test_text_forms_name_pair_and_selection(explorer):
     explorer.select(token=3, layer=1)
     assert repr(explorer) == "Explorer(tiny-base | tiny-tuned; token=3, layer=1)"
-    bundle = explorer._repr_mimebundle_()[0]
-    assert "tiny-tuned" in bundle["text/plain"]
     assert repr(explorer) in repr(explorer.heads())
+
+
+def test_an_output_says_as_text_what_is_known(trace, explorer, monkeypatch):
+    explorer.select(token=3, layer=1)
+    selected = f"Selected: token 3 {trace.manifest.prompt_tokens[3].text!r}, layer 1"
+    before = explorer._repr_mimebundle_()[0]["text/plain"]
+    assert before.startswith("base: tiny-base\ntuned: tiny-tuned\n")
+    assert trace.manifest.prompt in before
+    assert before.endswith(selected)
+    assert "Not computed yet: findings() says it." in before
+    monkeypatch.setattr(trace, "computes", False)  # as in a recording, where all is at hand
+    text, bundle = explorer.text(), explorer._repr_mimebundle_()[0]
+    assert bundle["text/plain"] == f"{text}\n\n{selected}"
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
 
 
 def test_saving_records_the_trace(explorer, trace, tmp_path):

@@ -21,6 +21,11 @@ _TIMES = 2.0
 _FEW = 0.5
 
 
+def same(steps: Sequence[AnswerStep]) -> bool:
+    """Whether both models predict the same but for the rounding of sums."""
+    return sum(step["kl"] for step in steps) <= _FLOOR * len(steps)
+
+
 def distinguishable(steps: Sequence[AnswerStep], null: Null) -> bool:
     """Whether tuned's predictions differ from base's by more than what learns nothing does.
 
@@ -28,7 +33,7 @@ def distinguishable(steps: Sequence[AnswerStep], null: Null) -> bool:
     to leave most of the weights as they are (`changed_places`): noise and rounding do neither.
     """
     kl = sum(step["kl"] for step in steps)
-    if kl <= max(_FLOOR * len(steps), _ROUNDINGS * sum(null["rounding"])):
+    if same(steps) or kl <= _ROUNDINGS * sum(null["rounding"]):
         return False
     if changed_places(null):
         return True

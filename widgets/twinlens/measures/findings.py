@@ -30,6 +30,7 @@ from twinlens.measures.chance import (
     changed_places,
     distinguishable,
     p_value,
+    same,
     times_as_far,
 )
 from twinlens.support.progress import Report
@@ -64,11 +65,19 @@ def findings(trace: Trace, report: Report | None = None) -> list[Finding]:
                 "",
             )
         ]
+    steps = cast("list[AnswerStep]", trace.block(blocks.answer_steps(), report))
+    if same(steps):
+        return [
+            _nothing(
+                "Nothing here is distinguishable from no tuning.",
+                "Both models predict the same.",
+                "",
+            )
+        ]
     try:
         null = cast(Null, trace.block(blocks.null(), report))
     except (UnknownBlockError, MemoryNeededError) as error:
         return [_nothing("No finding is stated: there is no null to compare with.", str(error), "")]
-    steps = cast("list[AnswerStep]", trace.block(blocks.answer_steps(), report))
     if not distinguishable(steps, null):
         return [_not_distinguishable(steps, null)]
     sentences = [

@@ -105,6 +105,15 @@ class Trace(ABC):
             If `report` asked to stop.
         """
 
+    def known(self, key: str) -> Value | None:
+        """The value behind a key where nothing has to be computed for it, else None."""
+        if self.computes:
+            return None
+        try:
+            return self.block(key)
+        except UnknownBlockError:
+            return None
+
     @abstractmethod
     def keys(self) -> Iterable[str]:
         """Keys of a complete recording, the most useful first, so that a cut keeps the best."""

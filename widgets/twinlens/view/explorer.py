@@ -16,7 +16,7 @@ from twinlens.figures.still import SHOWN, known_by, still
 from twinlens.labels.annotate import read_annotations, write_annotations
 from twinlens.labels.names import from_annotations, to_annotations
 from twinlens.measures.findings import Findings
-from twinlens.measures.plain_text import findings_of, plain_text
+from twinlens.measures.plain_text import findings_of, known_text, plain_text
 from twinlens.pages.front_end import front_end
 from twinlens.pages.page import DEFAULT_BUDGET_MB, ExportReport, Theme, to_html
 from twinlens.support.progress import progress
@@ -212,7 +212,10 @@ class Explorer(Chosen):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         lifetime.shown(self)
-        return super()._repr_mimebundle_(**kwargs)
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        # For readers who cannot see it, and programs: what is known, nothing is computed for it.
+        selection = {name: getattr(self, name) for name in SELECTION_DEFAULTS}
+        return {**data, "text/plain": known_text(self._trace, selection)}, metadata
 
     def _ipython_display_(self) -> None:
         self._stills.append(show(self, self.still()))

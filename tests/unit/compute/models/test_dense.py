@@ -17,6 +17,7 @@ from twinlens.compute.pair import load_pair
 from twinlens.errors import NotDifferentiableError, UnsupportedArchitectureError
 
 from tests.support import tiny
+from tests.support.forms import alike
 
 #: All that is read of weights.
 OF_WEIGHTS = (
@@ -90,19 +91,6 @@ def traced() -> Callable[[type[nn.Linear] | None], LiveTrace]:
 @pytest.fixture(scope="module")
 def plain(traced: Any) -> LiveTrace:
     return traced(None)
-
-
-def alike(ours: Any, theirs: Any) -> None:
-    if isinstance(ours, dict):
-        for key in ours:
-            alike(ours[key], theirs[key])
-    elif isinstance(ours, list):
-        for one, other in zip(ours, theirs, strict=True):
-            alike(one, other)
-    elif isinstance(ours, float | np.ndarray):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
-    else:
-        assert ours == theirs
 
 
 def test_weights_are_unpacked_in_every_block(traced: Any, plain: LiveTrace) -> None:

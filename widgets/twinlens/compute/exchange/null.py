@@ -157,20 +157,22 @@ def _moved(update: Update, draw: int | None, fraction: float) -> Callable[[str, 
     """A fraction of the update added; with signs of the draw, or its own."""
 
     def change(name: str, weight: Tensor) -> Tensor:
-        own = update(name, weight)
-        if own is None:
+        added = update(name, weight)
+        if added is None:
             return weight
-        added = own if draw is None else torch.where(_signs(name, own, draw), own, -own)
-        return (precise(weight) + fraction * added).to(weight)
+        own = precise(weight)
+        signs = torch.ones_like(own) if draw is None else _signs(name, own, draw)
+        return torch.addcmul(own, added, signs, value=fraction).to(weight)
 
     return change
 
 
 def _signs(name: str, like: Tensor, draw: int) -> Tensor:
+    """Ones and minus ones."""
     drawn = np.random.default_rng([draw + 1, zlib.crc32(name.encode())])
     bits = np.frombuffer(drawn.bytes(math.ceil(like.numel() / 8)), np.uint8)
-    signs = np.unpackbits(bits, count=like.numel()).view(np.bool_)
-    return torch.from_numpy(signs).view(like.shape).to(like.device)
+    ones = torch.from_numpy(np.unpackbits(bits, count=like.numel())).view(like.shape)
+    return ones.to(like).mul_(2).sub_(1)
 
 
 def _changed(

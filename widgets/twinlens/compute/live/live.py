@@ -202,6 +202,10 @@ class LiveTrace(Trace):
                 self._cache.put(key, value)
         return value
 
+    def known(self, key: str) -> Value | None:
+        """The value behind a key that was asked for before, while it is kept; else None."""
+        return self._cache.get(key)
+
     def keys(self) -> Iterator[str]:
         """Keys of a complete recording, the most useful first."""
         for block in BLOCKS.values():
