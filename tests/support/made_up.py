@@ -222,6 +222,7 @@ def _component(of: MadeUpTrace, rng: Rng, k: int) -> dict[str, object]:
         "tuned": {"index": k, "explained": 0.28 / (k + 1), "words": words(rng)},
         "cosine": cosine,
         "angle": float(np.degrees(np.arccos(cosine))),
+        "doubt": "",
     }
     if of.labelled:
         named = [None, "names of animals", "verbs of writing"][k % 3]

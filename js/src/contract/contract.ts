@@ -224,6 +224,7 @@ export interface MatchedComponent {
   tuned: TunedComponent;
   cosine: number;
   angle: number;
+  doubt?: string;
   name?: string | null;
   labels?: string[];
 }

@@ -216,12 +216,16 @@ class TunedComponent(TypedDict):
 
 
 class MatchedComponent(TypedDict):
-    """A component of base and its match in tuned; name and labels where components are labelled."""
+    """A component of base and its match in tuned; name and labels where components are labelled.
+
+    ``doubt`` is one of `DOUBTS`; recordings made before it was told have none.
+    """
 
     base: BaseComponent
     tuned: TunedComponent
     cosine: float
     angle: float
+    doubt: NotRequired[str]
     name: NotRequired[str | None]
     labels: NotRequired[list[str]]
 

@@ -61,6 +61,9 @@ LEVELS = ("phonology", "morphology", "syntax", "semantics")
 SHIFT_CLASSES: tuple[str, str, str] = ("unshifted", "marginal", "shifted")
 #: Parts of a model that are exchanged for the other's.
 PARTS: tuple[str, ...] = ("embedding", "head", "attention", "feed_forward", "unembedding")
+#: Why the words of a component say little: its direction is not told from its neighbours', or it
+#: has no good match in the other model.
+DOUBTS: tuple[str, ...] = ("", "not separable", "weak match")
 #: Kinds of findings.
 FINDINGS: tuple[str, ...] = (
     "nothing",

@@ -26,6 +26,7 @@ from twinlens.contract.forms import (
 )
 from twinlens.contract.words import EXACT, SELECTION_DEFAULTS, SIDES, Side
 from twinlens.errors import MemoryNeededError, UnknownBlockError
+from twinlens.measures import phrases as say
 from twinlens.measures.chance import (
     changed_places,
     distinguishable,
@@ -46,7 +47,6 @@ _LEVEL = 0.05 / 7
 _COST = 1.0
 #: Sentences that are said at most; blocks that are named as the only ones changed.
 _MOST, _PLACES = 5, 4
-_NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 def findings(trace: Trace, report: Report | None = None) -> list[Finding]:
@@ -96,28 +96,28 @@ def _not_distinguishable(steps: Sequence[AnswerStep], null: Null) -> Finding:
     kl = sum(step["kl"] for step in steps)
     return _nothing(
         "Nothing here is distinguishable from no tuning.",
-        f"The predictions differ by {_nats(kl)}. {_beside_chance(null)}.",
+        f"The predictions differ by {say.nats(kl)}. {_beside_chance(null)}.",
         _drawn(null),
     )
 
 
 def _beside_chance(null: Null) -> str:
     return (
-        f"{_fraction(null['fraction'])} moves predictions {times_as_far(null):.1f} times as far as "
-        "the same with its signs drawn anew"
+        f"{say.of_update(null['fraction'])} moves predictions {times_as_far(null):.1f} times as "
+        "far as the same with its signs drawn anew"
     )
 
 
 def _drawn(null: Null) -> str:
     p = p_value(null["update"], null["scrambled"])
-    return f"p {_p(p)}, {len(null['scrambled'])} draws of its signs"
+    return f"p {say.chance(p)}, {len(null['scrambled'])} draws of its signs"
 
 
 def _copies(trace: Trace, report: Report | None) -> Finding | None:
     """Which answer tokens rest most on the same word of the prompt."""
     m = trace.manifest
-    prompt = [_letters(token.text) for token in m.prompt_tokens]
-    answer = [_letters(token.text) for token in m.answers["tuned"].tokens]
+    prompt = [say.letters(token.text) for token in m.prompt_tokens]
+    answer = [say.letters(token.text) for token in m.answers["tuned"].tokens]
     able = [i for i, word in enumerate(answer) if word and word in prompt]
     if not able:
         return None
@@ -134,7 +134,7 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
     p, paired = (_above(len(found), len(able), chance) for found in (tuned, gained))
     if max(p, paired) > _LEVEL or len(tuned) <= len(base):
         return None
-    words = _listed([m.answers["tuned"].tokens[i].text.strip() for i in tuned], "token")
+    words = say.runs_of([m.answers["tuned"].tokens[i].text.strip() for i in tuned], "token")
     return _finding(
         "copies",
         "Tuned copies.",
@@ -142,15 +142,15 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
             *words,
             ("", f" {_each_rests(len(tuned))} most on the same word of the prompt in "),
             ("tuned", "tuned"),
-            ("", f", {_number(len(base))} of these {_number(len(able))} words in "),
+            ("", f", {say.number(len(base))} of these {say.number(len(able))} words in "),
             ("base", "base"),
-            ("", f". In {_number(len(gained))} it is the word that gained most from "),
+            ("", f". In {say.number(len(gained))} it is the word that gained most from "),
             ("base", "base"),
             ("", " to "),
             ("tuned", "tuned"),
             ("", "."),
         ],
-        f"measured; by chance p {_p(p)}, word by word against base p {_p(paired)}",
+        f"measured; by chance p {say.chance(p)}, word by word against base p {say.chance(paired)}",
         "saliency",
         token=m.prompt_length + max(tuned, key=lambda i: _gain(trace, i)),
     )
@@ -181,18 +181,26 @@ def _parts(trace: Trace, steps: Sequence[AnswerStep], null: Null) -> Finding:
     largest = sorted(np.argsort(-kl, kind="stable")[:4].tolist())
     largest = [i for i in largest if kl[i] > 0.1 * kl.max()]
     tokens = m.answers["tuned"].tokens
-    where = _ordinal(first)
+    where = say.ordinal(first)
     return _finding(
         "parts",
         f"The answers part at the {where} token.",
         [
-            ("token", _shown(tokens[first].text)),
+            ("token", say.shown(tokens[first].text)),
             ("", ": "),
             ("base", "base"),
-            ("", f" {_percent(steps[first]['base']['logprob'])}, "),
+            ("", f" {say.percent(steps[first]['base']['logprob'])}, "),
             ("tuned", "tuned"),
-            ("", f" {_percent(steps[first]['tuned']['logprob'])}. In all {_nats(float(kl.sum()))}"),
-            *([("", ", most at "), *_listed([_shown(tokens[i].text) for i in largest], "token")]),
+            (
+                "",
+                f" {say.percent(steps[first]['tuned']['logprob'])}. In all {say.nats(float(kl.sum()))}",
+            ),
+            *(
+                [
+                    ("", ", most at "),
+                    *say.runs_of([say.shown(tokens[i].text) for i in largest], "token"),
+                ]
+            ),
             ("", f". {_beside_chance(null)}."),
         ],
         f"measured: KL(tuned ‖ base); {_drawn(null)}",
@@ -206,10 +214,10 @@ def _place(null: Null) -> Finding | None:
     places = changed_places(null)
     if not 0 < len(places) <= _PLACES:
         return None
-    names = _and([_name(place["kind"], place["layer"]) for place in places])
+    names = say.joined([_name(place["kind"], place["layer"]) for place in places])
     they = "They hold" if len(places) > 1 else "It holds"
-    share = _share(sum(place["weights"] for place in places))
-    lengths = _and([_share(place["length"]) for place in places])
+    share = say.share(sum(place["weights"] for place in places))
+    lengths = say.joined([say.share(place["length"]) for place in places])
     return _finding(
         "place",
         f"Only {names} {'were' if len(places) > 1 else 'was'} changed.",
@@ -261,9 +269,9 @@ def _segments(trace: Trace, report: Report | None) -> Finding | None:
 
 def _both(cost: dict[Side, float]) -> list[Run]:
     return [
-        ("", f"{_signed(cost['base'])} in "),
+        ("", f"{say.signed(cost['base'])} in "),
         ("base", "base"),
-        ("", f" and {_nats(cost['tuned'])} in "),
+        ("", f" and {say.nats(cost['tuned'])} in "),
         ("tuned", "tuned"),
     ]
 
@@ -282,11 +290,11 @@ def _carries(trace: Trace, report: Report | None) -> Finding | None:
         return None
     heads = [part for part in parts if part["kind"] == "head"]
     first = next(iter(heads), parts[0])
-    count = _number(len(parts))
+    count = say.number(len(parts))
     also: list[Run] = []
     if carried["weights"] and carried["weights"][0]["share"] >= carried["goal"]:
         alone = carried["weights"][0]
-        name, share = _name(alone["kind"], alone["layer"]), _share(alone["share"])
+        name, share = _name(alone["kind"], alone["layer"]), say.share(alone["share"])
         also = [("", f" The weights of {name} alone make {share} of it.")]
     return _finding(
         "carries",
@@ -294,10 +302,13 @@ def _carries(trace: Trace, report: Report | None) -> Finding | None:
         f"carr{'y' if len(parts) > 1 else 'ies'} it.",
         [
             ("", f"{_together(parts, trace.manifest.pair.layers)}: "),
-            ("", f"{parts[-1]['together']:.1f} of {_nats(carried['shift'])} ({_share(reached)}); "),
+            (
+                "",
+                f"{parts[-1]['together']:.1f} of {say.nats(carried['shift'])} ({say.share(reached)}); ",
+            ),
             ("", f"{count} random part{'s' * (len(parts) > 1)}: "),
-            ("", f"{_share(float(np.mean(carried['random'])))}, at most "),
-            ("", f"{_share(max(0.0, *carried['random']))}."),
+            ("", f"{say.share(float(np.mean(carried['random'])))}, at most "),
+            ("", f"{say.share(max(0.0, *carried['random']))}."),
             *also,
         ],
         "measured as a set",
@@ -313,13 +324,13 @@ def _together(parts: Sequence[Part], layers: int) -> str:
     heads = [f"{part['layer']}.{part['head']}" for part in parts if part["kind"] == "head"]
     names = [part["kind"] for part in parts if part["kind"] in ("embedding", "unembedding")]
     if len(blocks_at) == layers:
-        names.insert(0, f"all {_number(layers)} feed-forward blocks")
+        names.insert(0, f"all {say.number(layers)} feed-forward blocks")
     elif blocks_at:
-        listed = _and([str(layer) for layer in blocks_at])
+        listed = say.joined([str(layer) for layer in blocks_at])
         names.insert(0, f"feed-forward {listed}")
     if heads:
-        names.append(f"head{'s' * (len(heads) > 1)} {_and(heads)}")
-    text = _and(names)
+        names.append(f"head{'s' * (len(heads) > 1)} {say.joined(heads)}")
+    text = say.joined(names)
     return text[0].upper() + text[1:]
 
 
@@ -372,10 +383,10 @@ def _template(trace: Trace, report: Report | None) -> Finding | None:
         "template",
         title,
         [
-            ("", f"Weights {_plus(weights)} nats (in the template), "),
-            ("", f"template {_plus(template)} (in "),
+            ("", f"Weights {say.plus(weights)} nats (in the template), "),
+            ("", f"template {say.plus(template)} (in "),
             ("tuned", "tuned"),
-            ("", f"), together {_plus(together)}."),
+            ("", f"), together {say.plus(together)}."),
         ],
         "measured: the template taken out",
         "overview",
@@ -430,70 +441,3 @@ def _finding(
 
 def _nothing(title: str, text: str, checked: str) -> Finding:
     return _finding("nothing", title, [("", text)], checked, "overview")
-
-
-def _letters(text: str) -> str:
-    """A word as it is compared: two letters at least, whatever their case."""
-    word = text.strip().casefold()
-    return word if len(word) > 1 and word.isalpha() else ""
-
-
-def _shown(text: str) -> str:
-    return text.strip() or "\\n" * text.count("\n") or "␣"
-
-
-def _listed(words: Sequence[str], kind: str) -> list[Run]:
-    runs: list[Run] = []
-    for place, word in enumerate(words):
-        if place:
-            runs.append(("", " and " if place == len(words) - 1 else ", "))
-        runs.append((kind, word))
-    return runs
-
-
-def _and(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
-
-
-def _number(value: int) -> str:
-    return _NUMBERS[value] if value < len(_NUMBERS) else str(value)
-
-
-def _ordinal(place: int) -> str:
-    words = ("first", "second", "third", "fourth", "fifth")
-    if place < len(words):
-        return words[place]
-    number = place + 1
-    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10 if number % 100 not in (11, 12, 13) else 0)
-    return f"{number}{suffix or 'th'}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:.1f}".replace("-", "−")
-
-
-def _plus(value: float) -> str:
-    return f"{'+' * (value > 0)}{_signed(value)}"
-
-
-def _nats(value: float) -> str:
-    return f"{_signed(value)} nats" if abs(value) >= 0.05 or value == 0 else f"{value:.2g} nats"
-
-
-def _percent(logprob: float) -> str:
-    share = 100 * math.exp(logprob)
-    return f"{share:.0f} %" if share >= 1 else f"{share:.2g} %"
-
-
-def _share(value: float) -> str:
-    return f"{round(100 * value)} %"
-
-
-def _fraction(value: float) -> str:
-    """How much of the update: it is halved some times, or whole."""
-    names = {1: "The update", 2: "Half of the update", 4: "A quarter of the update"}
-    return names.get(round(1 / value), f"1/{round(1 / value)} of the update")
-
-
-def _p(value: float) -> str:
-    return f"{value:.1g}" if value >= 1e-4 else "below 0.0001"

@@ -212,7 +212,7 @@ class Explorer(Chosen):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         lifetime.shown(self)
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         # For readers who cannot see it, and programs: what is known, nothing is computed for it.
         selection = {name: getattr(self, name) for name in SELECTION_DEFAULTS}
         return {**data, "text/plain": known_text(self._trace, selection)}, metadata

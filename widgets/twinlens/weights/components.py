@@ -45,6 +45,7 @@ class ConceptComparison:
                 "words_tuned": _listed(entry["tuned"]["words"]),
                 "cosine": entry["cosine"],
                 "angle": entry["angle"],
+                "doubt": entry["doubt"],
             }
             for layer, block in self.blocks.items()
             for k, entry in enumerate(block)

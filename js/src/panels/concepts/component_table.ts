@@ -14,6 +14,7 @@ import { pickUnits } from "./unit_list.ts";
 interface Row {
   component: number;
   name: string;
+  doubt: string;
   variance: number;
   /** Variance of this component and all before it. */
   sum: number;
@@ -88,10 +89,11 @@ function rowsOf({ matched, components }: Concepts): Row[] {
   let sum = 0;
   return matched.map(({ base, tuned, angle }, k) => {
     sum += base.explained;
-    const { given, activations } = units.get(`component:${k}`)!;
+    const { given, doubt, activations } = units.get(`component:${k}`)!;
     return {
       component: k,
       name: given,
+      doubt,
       variance: base.explained,
       sum,
       match: tuned.index,
@@ -160,7 +162,8 @@ function cell(
         },
         `concept ${row.component}`,
       );
-      return h("th", { scope: "row" }, button);
+      const doubt = row.doubt && h("span", { class: "tl-unit-doubt" }, row.doubt);
+      return h("th", { scope: "row" }, button, doubt);
     }
     case "name":
       return h("td", { class: "tl-cell-name" }, h("bdi", {}, row.name));

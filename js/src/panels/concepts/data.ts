@@ -29,6 +29,8 @@ export interface UnitRow {
   name: string;
   /** What people call it, of labelled components only. */
   given: string;
+  /** Why it says little; empty where it does not, and of neurons. */
+  doubt: string;
   /** Share of the variance of the layer's value vectors, of components only. */
   explained: BySide<number> | null;
   angle: number | null;
@@ -101,7 +103,9 @@ export function conceptsOf(state: State, got: Got): Concepts {
     matched.map((component, k) => componentRow(state, layer, component, k, activity)),
   );
   const chosen = state.selection.unit !== "";
-  const unit = chosen ? state.selection.unit : (components[0]?.unit ?? "");
+  // What says little never opens the panel.
+  const first = components.find(({ doubt }) => !doubt) ?? components[0];
+  const unit = chosen ? state.selection.unit : (first?.unit ?? "");
   const parsed = parseUnit(unit);
   const neurons = neuronRows(state, got, layer);
   const shared = { layer, unit, chosen, matched, components, neurons };
@@ -173,6 +177,7 @@ function neuronRows({ selection: { token } }: State, got: Got, layer: number): U
     unit: `neuron:${neuron}`,
     name: unitName(`neuron:${neuron}`),
     given: "",
+    doubt: "",
     explained: null,
     angle: null,
     activations: { base: base ?? undefined, tuned: tuned ?? undefined },
@@ -190,6 +195,7 @@ function componentRow(
     unit: `component:${k}`,
     name: unitName(`component:${k}`),
     given: labelOf(state, layer, k, component).name,
+    doubt: component.doubt ?? "",
     explained: { base: component.base.explained, tuned: component.tuned.explained },
     angle: component.angle,
     activations: activity && { base: activity.base[k], tuned: activity.tuned[k] },
@@ -197,14 +203,18 @@ function componentRow(
 }
 
 /**
- * Most active first where a token is selected; else the leading components, most turned first, then
- * the rest by rank: a small component turns far with little to say.
+ * Most active first where a token is selected; else the leading components, those without a doubt
+ * and most turned first, then the rest by rank: a small component turns far with little to say.
  */
 function sorted(rows: UnitRow[]): UnitRow[] {
   const activity = ({ activations }: UnitRow) =>
     Math.max(...SIDES.map((side) => Math.abs(activations?.[side] ?? 0)));
   if (rows[0]?.activations) return rows.sort((a, b) => activity(b) - activity(a));
-  const leading = rows.slice(0, LEADING).sort((a, b) => (b.angle ?? 0) - (a.angle ?? 0));
+  const leading = rows
+    .slice(0, LEADING)
+    .sort(
+      (a, b) => Number(a.doubt !== "") - Number(b.doubt !== "") || (b.angle ?? 0) - (a.angle ?? 0),
+    );
   return [...leading, ...rows.slice(LEADING)];
 }
 

@@ -108,7 +108,8 @@ function unitButton(row: UnitRow, max: number, concepts: Concepts): HTMLElement 
     : [];
   const turned = row.angle === null ? [] : [`turned ${row.angle.toFixed(0)}°`];
   const given = row.given ? [`named ${row.given}`] : [];
-  const label = [row.name, ...given, ...turned, ...shares, ...active].join(", ");
+  const doubt = row.doubt ? [row.doubt] : [];
+  const label = [row.name, ...given, ...doubt, ...turned, ...shares, ...active].join(", ");
   return h(
     "button",
     {
@@ -123,6 +124,7 @@ function unitButton(row: UnitRow, max: number, concepts: Concepts): HTMLElement 
     h("span", { class: "tl-unit-name" }, row.name),
     h("span", { class: "tl-unit-facts" }, facts.join("  ·  ")),
     row.given && h("bdi", { class: "tl-unit-given" }, row.given),
+    row.doubt && h("span", { class: "tl-unit-doubt" }, row.doubt),
     row.activations && meter(row.activations, max),
   );
 }

@@ -45,6 +45,30 @@ async function show(state: Record<string, unknown> = {}, from: Source = source(m
 
 const made = (key: string) => value(manifest(), key) as Tensor;
 
+describe("a component that says little", () => {
+  it("is labelled, and does not open the panel however far it turned", async () => {
+    const made = source(manifest());
+    const most = COMPONENTS - 1; // of the fixture the last turned most
+    const doubting: Source = {
+      has: () => false,
+      async get(key, signal) {
+        const block = await made.get(key, signal);
+        if (key !== "components/1") return block;
+        const rows = block as unknown as object[];
+        return rows.map((row, k) => (k === most ? { ...row, doubt: "weak match" } : row)) as never;
+      },
+    };
+    const { all } = await show({ layer: 1 }, doubting);
+    const shown = all('[data-unit][data-shown="true"], [data-unit][data-shown=""]').map(
+      ({ dataset }) => dataset.unit,
+    );
+    expect(shown).toEqual([`component:${most - 1}`]);
+    const doubted = all(`[data-unit="component:${most}"]`)[0]!;
+    expect(doubted.textContent).toContain("weak match");
+    expect(doubted.getAttribute("aria-label")).toContain("weak match");
+  });
+});
+
 describe("the words of a unit", () => {
   it("stand in a cloud per model on the switch, each with its own score", async () => {
     const { all, choose } = await show({ layer: 1, unit: "component:0" });

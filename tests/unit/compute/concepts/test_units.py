@@ -10,8 +10,8 @@ import pytest
 import torch
 from scipy.stats import special_ortho_group
 from sklearn.decomposition import PCA
-from twinlens.compute.concepts.components import principal_components
-from twinlens.compute.concepts.units import match_components, strongest
+from twinlens.compute.concepts.components import Basis, principal_components
+from twinlens.compute.concepts.units import doubts_of, match_components, separable, strongest
 from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.words.rows import WordRows, word_rows
@@ -75,6 +75,32 @@ def test_matching_is_optimal_not_greedy() -> None:
     base = np.eye(2)
     tuned = np.array([[0.9, 0.8], [0.8, 0.0]])
     assert match_components(base, tuned).index.tolist() == [1, 0]
+
+
+def test_a_component_is_separable_where_samples_drawn_anew_give_it_again() -> None:
+    rng = np.random.default_rng(3)
+    spread = np.array([9.0, 4.0, 1.0, 0.99, 0.3])
+    kept = []
+    for _ in range(30):
+        values = rng.normal(size=(400, 5)) * np.sqrt(spread)
+        directions = np.linalg.eigh(values.T @ values)[1][:, ::-1]
+        kept.append(np.abs(np.diag(directions)))
+    again = np.mean(kept, axis=0) > 0.95
+    assert separable(spread, 400).tolist() == again.tolist() == [True, True, False, False, True]
+
+
+def test_doubts_say_why_a_component_says_little() -> None:
+    base = Basis(np.eye(4)[:3], np.array([0.5, 0.1, 0.0995]))
+    turned = np.array([[0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    tuned = Basis(turned, np.array([0.5, 0.2, 0.1]))
+    match = match_components(base.directions, tuned.directions)
+    # The first is 53 degrees from what it is matched with, the others are as large as each other.
+    found = doubts_of(match, base, tuned, 1000)
+    assert found[1:] == ["not separable"] * 2
+    assert (
+        doubts_of(match_components(np.eye(4)[:3], np.eye(4)[:3]), tuned, tuned, 10**6) == [""] * 3
+    )
+    assert found[0] == "weak match"
 
 
 def test_turned_components_report_their_angle(pair: Pair) -> None:

@@ -74,7 +74,12 @@ def compare_concepts(
         del rows  # never the embeddings of both
     blocks = {
         layer: matched(
-            components[0][layer], components[1][layer], words[0], words[1], settings.words
+            components[0][layer],
+            components[1][layer],
+            words[0],
+            words[1],
+            settings.words,
+            sides[0].sizes.intermediate,
         )
         for layer in layers
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy import stats
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -76,9 +77,14 @@ def matched(
     base_words: Sequence[str],
     tuned_words: Sequence[str],
     count: int,
+    neurons: int,
 ) -> list[dict[str, Any]]:
-    """Components of one layer of two models as a ``components`` block, `count` words each."""
+    """Components of one layer of two models as a ``components`` block, `count` words each.
+
+    `neurons` is how many value vectors they are the components of.
+    """
     match = match_components(base.basis.directions, tuned.basis.directions)
+    doubts = doubts_of(match, base.basis, tuned.basis, neurons)
     return [
         {
             "base": {
@@ -95,11 +101,52 @@ def matched(
             },
             "cosine": float(cosine),
             "angle": float(np.degrees(np.arccos(cosine))),
+            "doubt": doubts[k],
         }
         for k, (index, sign, cosine) in enumerate(
             zip(match.index, match.sign.tolist(), match.cosine, strict=True)
         )
     ]
+
+
+def doubts_of(match: Match, base: Basis, tuned: Basis, neurons: int) -> list[str]:
+    """Why each component of base says little, one of `DOUBTS`.
+
+    It is not separable where a neighbour's variance, in its own model, is nearer than chance
+    throws variances about (`separable`), and a weak match where its match is within what random
+    directions reach, or holds less than half of its length squared.
+    """
+    alone = separable(base.explained, neurons) & separable(tuned.explained, neurons)[match.index]
+    count, size = base.directions.shape
+    # Squared cosine of two random directions; the best of all pairs, in 5 of 100 layers.
+    null = stats.beta.isf(0.05 / count**2, 0.5, (size - 1) / 2) if size > 1 else 1.0
+    weak = match.cosine**2 < max(float(null), 0.5)
+    return [
+        "not separable" if not apart else "weak match" if far else ""
+        for apart, far in zip(alone.tolist(), weak.tolist(), strict=True)
+    ]
+
+
+def separable(explained: Array, neurons: int) -> Array:
+    """Whether each variance is farther from its neighbours' than its sampling error.
+
+    The rule of thumb of North et al. (1982): the error of the variance v of n samples is
+    ``v * sqrt(2 / n)``, and a component that is nearer than that to a neighbour is any mixture of
+    both.
+
+    Parameters
+    ----------
+    explained : array [K]
+        Variances in any unit, falling.
+    neurons : int
+        n, the samples they are the variances of.
+
+    Returns
+    -------
+    bool array [K]
+    """
+    gaps = -np.diff(explained, prepend=np.inf, append=-np.inf)
+    return np.asarray(np.minimum(gaps[:-1], gaps[1:]) > explained * np.sqrt(2 / neurons))
 
 
 class Concepts:
@@ -175,7 +222,8 @@ class Concepts:
         """A ``components`` block, see `twinlens.contract.blocks`."""
         components = [self._layer(side, layer) for side in SIDES]
         words = [self._words[side] for side in SIDES]
-        block = matched(components[0], components[1], words[0], words[1], self.settings.words)
+        neurons = self._pair.sizes.intermediate
+        block = matched(*components, *words, self.settings.words, neurons)
         if self.annotations:
             named = names_of(self.annotations)
             for k, entry in enumerate(block):
