@@ -191,16 +191,9 @@ def _parts(trace: Trace, steps: Sequence[AnswerStep], null: Null) -> Finding:
             ("base", "base"),
             ("", f" {say.percent(steps[first]['base']['logprob'])}, "),
             ("tuned", "tuned"),
-            (
-                "",
-                f" {say.percent(steps[first]['tuned']['logprob'])}. In all {say.nats(float(kl.sum()))}",
-            ),
-            *(
-                [
-                    ("", ", most at "),
-                    *say.runs_of([say.shown(tokens[i].text) for i in largest], "token"),
-                ]
-            ),
+            ("", f" {say.percent(steps[first]['tuned']['logprob'])}. "),
+            ("", f"In all {say.nats(float(kl.sum()))}, most at "),
+            *say.runs_of([say.shown(tokens[i].text) for i in largest], "token"),
             ("", f". {_beside_chance(null)}."),
         ],
         f"measured: KL(tuned ‖ base); {_drawn(null)}",
@@ -302,10 +295,8 @@ def _carries(trace: Trace, report: Report | None) -> Finding | None:
         f"carr{'y' if len(parts) > 1 else 'ies'} it.",
         [
             ("", f"{_together(parts, trace.manifest.pair.layers)}: "),
-            (
-                "",
-                f"{parts[-1]['together']:.1f} of {say.nats(carried['shift'])} ({say.share(reached)}); ",
-            ),
+            ("", f"{parts[-1]['together']:.1f} of {say.nats(carried['shift'])} "),
+            ("", f"({say.share(reached)}); "),
             ("", f"{count} random part{'s' * (len(parts) > 1)}: "),
             ("", f"{say.share(float(np.mean(carried['random'])))}, at most "),
             ("", f"{say.share(max(0.0, *carried['random']))}."),

@@ -17,10 +17,12 @@ def letters(text: str) -> str:
 
 
 def shown(text: str) -> str:
+    """A token as it is read: blanks and ends of lines stand for themselves."""
     return text.strip() or "\\n" * text.count("\n") or "␣"
 
 
 def runs_of(words: Sequence[str], kind: str) -> list[Run]:
+    """Words of a kind, listed."""
     runs: list[Run] = []
     for place, word in enumerate(words):
         if place:
@@ -30,14 +32,17 @@ def runs_of(words: Sequence[str], kind: str) -> list[Run]:
 
 
 def joined(words: Sequence[str]) -> str:
+    """A list in words."""
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def number(value: int) -> str:
+    """Small numbers in words."""
     return _NUMBERS[value] if value < len(_NUMBERS) else str(value)
 
 
 def ordinal(place: int) -> str:
+    """A place counted from 0, in words while they are short."""
     words = ("first", "second", "third", "fourth", "fifth")
     if place < len(words):
         return words[place]
@@ -47,23 +52,28 @@ def ordinal(place: int) -> str:
 
 
 def signed(value: float) -> str:
+    """One decimal, with a minus sign."""
     return f"{value:.1f}".replace("-", "−")
 
 
 def plus(value: float) -> str:
+    """As `signed`, with a plus sign, too."""
     return f"{'+' * (value > 0)}{signed(value)}"
 
 
 def nats(value: float) -> str:
+    """A value in nats; small ones with two digits."""
     return f"{signed(value)} nats" if abs(value) >= 0.05 or value == 0 else f"{value:.2g} nats"
 
 
 def percent(logprob: float) -> str:
+    """The probability behind a log-probability."""
     share = 100 * math.exp(logprob)
     return f"{share:.0f} %" if share >= 1 else f"{share:.2g} %"
 
 
 def share(value: float) -> str:
+    """A share in percent."""
     return f"{round(100 * value)} %"
 
 
@@ -74,4 +84,5 @@ def of_update(value: float) -> str:
 
 
 def chance(value: float) -> str:
+    """A chance, one digit."""
     return f"{value:.1g}" if value >= 1e-4 else "below 0.0001"

@@ -42,7 +42,7 @@ export function templateView({ tooltip, signal }: Setting): View {
         title,
         note: "measured",
         caption: "What the chat template does, and what the weights do.",
-        how: `Log-probability of ${of} in nats: the prompt in its chat template, and alone, the template’s ${effects.left_out.length} tokens taken out, so that the answer follows it at once.`,
+        how: `Log-probability of ${of} in nats: the prompt in its chat template, and alone, the template’s ${effects.left_out.length} tokens taken out, so that the answer follows it at once. Hiding the template from attention, as the saliency panel does, keeps its tokens in their places, and usually costs far less.`,
         draw: () => el.replaceChildren(table(numbers), sentence(numbers)),
       };
     },

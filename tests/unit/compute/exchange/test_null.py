@@ -53,14 +53,15 @@ def test_the_update_keeps_its_entries_and_its_places_but_for_signs() -> None:
     tuned = tiny.tuned_copy(base)
     update = update_of(base, tuned, FREE)
     theirs = dict(tuned.named_parameters())
+    names = {name: name for name in theirs}
     for name, weight in base.named_parameters():
         added = theirs[name].detach() - weight.detach()
-        drawn = [_moved(update, draw, 0.5)(name, weight.detach()) for draw in (3, 3, 4)]
+        drawn = [_moved(update, draw, 0.5, names)(name, weight.detach()) for draw in (3, 3, 4)]
         assert torch.equal(drawn[0], drawn[1])
         if added.any():
             assert not torch.equal(drawn[0], drawn[2])
         torch.testing.assert_close((drawn[0] - weight).abs(), 0.5 * added.abs(), atol=1e-6, rtol=0)
-        whole = _moved(update, None, 1.0)(name, weight.detach())
+        whole = _moved(update, None, 1.0, names)(name, weight.detach())
         torch.testing.assert_close(whole, theirs[name].detach())
 
 
@@ -113,6 +114,22 @@ def test_a_change_of_one_place_is_told_by_its_place() -> None:
     length = torch.cat([weight.ravel() for weight in own]).norm()
     out = base.model.layers[1].self_attn.o_proj.weight.detach().norm()
     assert place["length"] == pytest.approx(float(0.5 * out / length), rel=1e-4)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_an_unembedding_is_told_from_the_embedding_it_was_tied_to(tied: bool) -> None:
+    base = tiny.model("llama", tie_word_embeddings=True)
+    tuned = copy.deepcopy(base)
+    with torch.no_grad():
+        if tied:
+            tuned.lm_head.weight *= 1.5
+        else:
+            tuned.lm_head.weight = torch.nn.Parameter(tuned.lm_head.weight * 1.5)
+            tuned.config.tie_word_embeddings = False
+    found = null(reading(base), reading(tuned), FREE)
+    changed = [place["kind"] for place in found["changed"] if place["length"] > 0]
+    assert changed == ["embedding" if tied else "unembedding"]
+    assert np.mean(found["update"]) > 0
 
 
 def test_a_model_beside_itself_does_not_move() -> None:

@@ -222,8 +222,14 @@ class Concepts:
         """A ``components`` block, see `twinlens.contract.blocks`."""
         components = [self._layer(side, layer) for side in SIDES]
         words = [self._words[side] for side in SIDES]
-        neurons = self._pair.sizes.intermediate
-        block = matched(*components, *words, self.settings.words, neurons)
+        block = matched(
+            components[0],
+            components[1],
+            words[0],
+            words[1],
+            self.settings.words,
+            self._pair.sizes.intermediate,
+        )
         if self.annotations:
             named = names_of(self.annotations)
             for k, entry in enumerate(block):

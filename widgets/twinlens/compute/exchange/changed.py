@@ -20,16 +20,14 @@ def changed_weights(
     model: PreTrainedModel, change: Callable[[str, Tensor], Tensor]
 ) -> Iterator[None]:
     """Run the model with other weights, made anew where each is used: no copy of all is held."""
-    names: dict[int, str] = {}
-    for name, module, key in parameter_places(model):
-        names.setdefault(id(below_adapters(module)._parameters[key]), name)
+    names = {(below_adapters(module), key): name for name, module, key in parameter_places(model)}
     own: dict[nn.Module, dict[str, nn.Parameter | None]] = {}
 
     def put(module: nn.Module, _: object) -> None:
         own[module] = dict(module._parameters)
         for key, weight in own[module].items():
             if weight is not None and weight.is_floating_point():
-                changed = change(names.get(id(weight), ""), weight.detach())
+                changed = change(names.get((module, key), ""), weight.detach())
                 module._parameters[key] = nn.Parameter(changed, requires_grad=False)
 
     def put_back(module: nn.Module, *_: object) -> None:

@@ -70,6 +70,7 @@ def null(
         If weights are quantised: nothing can be added to them.
     """
     update = update_of(base.model, tuned.model, held)
+    drawn_as = _tied(base.model, tuned.model)
     with held["base"]:
         before = _logprobs(base)
     draws = DRAWS if architectures.sizes(base.model.config).small else FEW_DRAWS
@@ -77,7 +78,7 @@ def null(
     def moved(draw: int | None, fraction: float) -> list[float]:
         if report and draw is not None:
             report(max(draw, 0) % draws, draws, "the update with its signs drawn anew")
-        with held["base"], changed_weights(base.model, _moved(update, draw, fraction)):
+        with held["base"], changed_weights(base.model, _moved(update, draw, fraction, drawn_as)):
             return cast("list[float]", divergence(_logprobs(base)[None], before)[0].tolist())
 
     fraction = 1.0
@@ -103,7 +104,7 @@ def null(
         update=own,
         scrambled=scrambled,
         rounding=divergence(rounded[None], exact)[0].tolist(),
-        changed=_changed(base.model, update, held["base"]),
+        changed=_changed(base.model, tuned.model, update, held["base"]),
     )
 
 
@@ -153,7 +154,23 @@ def _check(module: nn.Module, key: str) -> None:
         )
 
 
-def _moved(update: Update, draw: int | None, fraction: float) -> Callable[[str, Tensor], Tensor]:
+def _tied(base: PreTrainedModel, tuned: PreTrainedModel) -> dict[str, str]:
+    """The name that each parameter of base is drawn as: tensors tied in both models have one."""
+    theirs = {name: _tensor(module, key) for name, module, key in parameter_places(tuned)}
+    first: dict[tuple[int, int], str] = {}
+    return {
+        name: first.setdefault((id(_tensor(module, key)), id(theirs.get(name))), name)
+        for name, module, key in parameter_places(base)
+    }
+
+
+def _tensor(module: nn.Module, key: str) -> nn.Parameter | None:
+    return below_adapters(module)._parameters[key]
+
+
+def _moved(
+    update: Update, draw: int | None, fraction: float, drawn_as: Mapping[str, str]
+) -> Callable[[str, Tensor], Tensor]:
     """A fraction of the update added; with signs of the draw, or its own."""
 
     def change(name: str, weight: Tensor) -> Tensor:
@@ -161,7 +178,7 @@ def _moved(update: Update, draw: int | None, fraction: float) -> Callable[[str, 
         if added is None:
             return weight
         own = precise(weight)
-        signs = torch.ones_like(own) if draw is None else _signs(name, own, draw)
+        signs = torch.ones_like(own) if draw is None else _signs(drawn_as[name], own, draw)
         return torch.addcmul(own, added, signs, value=fraction).to(weight)
 
     return change
@@ -176,15 +193,22 @@ def _signs(name: str, like: Tensor, draw: int) -> Tensor:
 
 
 def _changed(
-    base: PreTrainedModel, update: Update, held: AbstractContextManager[object]
+    base: PreTrainedModel,
+    tuned: PreTrainedModel,
+    update: Update,
+    held: AbstractContextManager[object],
 ) -> list[ChangedBlock]:
-    """How much of base is in each block, and how far it was moved."""
+    """How much of base is in each block, and how far it was moved.
+
+    What only base has tied is in the block that it is in in tuned.
+    """
+    once = set(_tied(base, tuned).values())
     places = {name: (below_adapters(module), key) for name, module, key in parameter_places(base)}
     found, total = [], 0
-    for block, names in parameters_of_blocks(base).items():
+    for block, names in parameters_of_blocks(tuned).items():
         squared = own = 0.0
         count = 0
-        for name in names:
+        for name in names & once:
             with held:
                 weight = _value(*places[name])
                 added = update(name, weight)
