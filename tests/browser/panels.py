@@ -288,8 +288,6 @@ class Panels:
             )
             self._same(seen["grid"][side], values[side], f"heads of {side}")
         third = values["tuned"] - values["base"]
-        if at.token < 0 and not at.unit:
-            third = change.mean(axis=0)
         self._same(seen["grid"]["third"], third, "difference of the heads")
 
         layer, head = self._shown_head(change.mean(axis=0), at)

@@ -39,7 +39,8 @@ def named() -> MadeUpTrace:
 
 
 def show(page, trace: Trace, tmp_path, **options) -> Panels:
-    to_html(trace, tmp_path / "page.html", **options)
+    view = {"dashboard": {"layout": "grid"}}
+    to_html(trace, tmp_path / "page.html", **{"view": view, **options})
     page.goto((tmp_path / "page.html").as_uri())
     return Panels(page.locator("body"), Compact(trace))
 
@@ -146,18 +147,14 @@ def test_tabs_lead_to_units_of_both_models(named, offline, watch, tmp_path):
 def test_a_component_is_followed_through_both_models(named, offline, tmp_path):
     panels = show(offline, named, tmp_path, selection={"layer": 2, "unit": "component:3"})
     panels.check(Selection(layer=2, unit="component:3"), "saliency")
-    lanes = (
-        panels.panel("saliency")
-        .locator("[data-token] > .tl-tracks")
-        .evaluate_all(
-            "all => all.map(e => [...e.children[1].querySelectorAll('.tl-bar')]"
-            ".map(bar => Number(bar.dataset.value)))"
-        )
+    lanes = panels.page.locator("[data-token] > .tl-tracks").evaluate_all(
+        "all => all.map(e => [...e.children[1].querySelectorAll('.tl-bar')]"
+        ".map(bar => Number(bar.dataset.value)))"
     )
     base = named.array("activations/base/2/components")[:, 3]
     along = named.array("activations/tuned/2/base_components")[:, 3]
     np.testing.assert_array_equal(lanes, np.stack([base, along], axis=1).astype(np.float64))
-    notes = panels.panel("saliency").locator(".tl-notes").inner_text()
+    notes = panels.page.locator(".tl-notes").first.inner_text()
     assert "along base’s direction of concept 3" in notes
 
 

@@ -87,7 +87,8 @@ class Heads:
 
 
 def open_page(offline: Page, trace: Trace, tmp_path: Any, **options: Any) -> Heads:
-    to_html(trace, tmp_path / "page.html", **options)
+    view = {"dashboard": {"layout": "grid"}}
+    to_html(trace, tmp_path / "page.html", **{"view": view, **options})
     offline.goto((tmp_path / "page.html").as_uri())
     return Heads(offline)
 
@@ -130,6 +131,7 @@ def test_every_measure_shows_what_the_trace_holds(offline, watch, tmp_path):
 
 def test_the_list_is_sorted_and_walks_with_the_keys(offline, watch, tmp_path):
     heads = open_page(offline, Measured(), tmp_path)
+    heads.measure("change")
     heads.again(heads.panel.get_by_role("button", name="list").click)
     change = Compact(Measured()).array("heads/change").astype(np.float64).mean(axis=0).ravel()
     order = names(np.argsort(-change, kind="stable"), 8)
@@ -141,7 +143,7 @@ def test_the_list_is_sorted_and_walks_with_the_keys(offline, watch, tmp_path):
     assert heads.panel.locator("h3").inner_text() == f"Layer {layer}, head {head}"
     chosen = heads.panel.locator(".tl-head-list [aria-selected=true]")
     assert chosen.get_attribute("data-row") == order[2]
-    assert f"layer {layer}, head {head}: base" in (chosen.get_attribute("aria-label") or "")
+    assert f"layer {layer}, head {head}: change" in (chosen.get_attribute("aria-label") or "")
     heads.panel.locator("[data-sort=base]").click()
     base = Compact(Measured()).array("heads/instruction/base").astype(np.float64)
     n = Measured().manifest.prompt_length

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
+import numpy as np
+from PIL import Image
 from twinlens.pages.page import to_html
 
 from tests.browser.panels import Compact, Panels, Selection
@@ -65,4 +70,31 @@ def test_a_story_opens_as_slides_that_fill_the_screen(trace, offline, watch, tmp
     offline.keyboard.press("Escape")
     panels.check(Selection(), "saliency")
     assert offline.locator(".tl-slides").count() == 0
+    assert watch.errors == []
+
+
+def test_a_panel_saves_its_picture_and_its_numbers(trace, offline, watch, tmp_path):
+    to_html(trace, tmp_path / "page.html", kind="saliency")
+    offline.goto((tmp_path / "page.html").as_uri())
+    panels = Panels(offline.locator("body"), Compact(trace))
+    panels.check(Selection(), "saliency")
+    panel = panels.panel("saliency")
+
+    def saved(name):
+        panel.get_by_role("button", name="how computed").click()
+        with offline.expect_download() as begun:
+            panel.get_by_role("button", name=f"save as {name}").click()
+        offline.keyboard.press("Escape")
+        return begun.value.path().read_bytes()
+
+    rows = list(csv.DictReader(io.StringIO(saved("CSV").decode())))
+    columns = trace.manifest.segment_positions("instruction", "context", "other")
+    wanted = Compact(trace).saliency("tuned").values[columns].T.ravel()
+    np.testing.assert_allclose([float(row["tuned"]) for row in rows], wanted, atol=1e-4)
+    assert {row["prompt"] for row in rows} >= {" dog", " small"}
+    picture = Image.open(io.BytesIO(saved("PNG"))).convert("RGB")
+    box = panel.bounding_box()
+    assert picture.width >= 3 * box["width"]
+    # Words, cells and their colours are in it.
+    assert len(picture.getcolors(maxcolors=1 << 24)) > 100
     assert watch.errors == []

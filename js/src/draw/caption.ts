@@ -16,10 +16,12 @@ export interface CaptionLine {
   draw(said: Said): void;
 }
 
-export function captionLine(signal: AbortSignal): CaptionLine {
+/** `extra` stands under what is said, such as the buttons that save. */
+export function captionLine(signal: AbortSignal, ...extra: HTMLElement[]): CaptionLine {
   const plain = h("p", { class: "tl-plain" });
   const text = h("div", { class: "tl-how-text" });
-  const more = popover("how computed", "how it was computed", [text], signal, {
+  const label = extra.length ? "how computed · save" : "how computed";
+  const more = popover(label, "how it was computed", [text, ...extra], signal, {
     class: "tl-link tl-how",
   });
   const el = h("div", { class: "tl-caption" }, plain, more.el);

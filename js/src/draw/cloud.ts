@@ -2,9 +2,8 @@
 
 export interface CloudWord {
   text: string;
-  /** Share of the largest score, 0 to 1; the sign is drawn by the style. */
+  /** Where its score lies between the smallest and the largest one, 0 to 1. */
   weight: number;
-  italic: boolean;
 }
 
 export interface Placed extends CloudWord {
@@ -24,7 +23,7 @@ export interface Zone {
   height: number;
 }
 
-export type Measure = (text: string, size: number, italic: boolean) => number;
+export type Measure = (text: string, size: number) => number;
 
 export interface CloudOptions {
   width: number;
@@ -88,8 +87,8 @@ function attempt(grid: CloudWord[][][], options: CloudOptions): Zone[][] | null 
 }
 
 function sizeWord(word: CloudWord, { largest, smallest, measure }: CloudOptions): Placed {
-  const size = smallest + (largest - smallest) * Math.min(Math.abs(word.weight), 1);
-  const width = measure(word.text, size, word.italic) + PADDING * 2;
+  const size = smallest + (largest - smallest) * word.weight;
+  const width = measure(word.text, size) + PADDING * 2;
   return { ...word, shown: word.text, size, width, height: size * LINE, x: 0, y: 0 };
 }
 
@@ -98,7 +97,7 @@ function narrow(word: Placed, width: number, { smallest, measure }: CloudOptions
   if (word.width <= width) return word;
   const size = Math.max((word.size * (width - PADDING * 2)) / word.width, smallest);
   const letters = [...word.text];
-  const widthOf = (text: string) => measure(text, size, word.italic) + PADDING * 2;
+  const widthOf = (text: string) => measure(text, size) + PADDING * 2;
   let shown = word.text;
   while (letters.length > 1 && widthOf(shown) > width) {
     letters.pop();
@@ -147,15 +146,14 @@ export function overlap(a: Placed, b: Placed): boolean {
 export function measurer(family: string): Measure {
   const drawing = document.createElement("canvas").getContext("2d");
   const known = new Map<string, number>();
-  const perPixel = (text: string, italic: boolean) => {
+  const perPixel = (text: string) => {
     if (!drawing) return [...text].length * 0.62;
-    drawing.font = `${italic ? "italic " : ""}600 100px ${family}`;
+    drawing.font = `600 100px ${family}`;
     return drawing.measureText(text).width / 100;
   };
-  return (text, size, italic) => {
-    const key = `${italic} ${text}`;
-    const width = known.get(key) ?? perPixel(text, italic);
-    known.set(key, width);
+  return (text, size) => {
+    const width = known.get(text) ?? perPixel(text);
+    known.set(text, width);
     return width * size;
   };
 }

@@ -34,6 +34,8 @@ export function embeddedText(id: string): string {
 export interface Choice<T extends string> {
   value: T;
   label: string;
+  /** What cannot be had stands in the list, so that it is known. */
+  disabled?: boolean;
 }
 
 /** A labelled drop-down list; `update` sets what it offers and shows. */
@@ -52,7 +54,9 @@ export function picker<T extends string>(
       if (wanted !== shown) {
         shown = wanted;
         select.replaceChildren(
-          ...choices.map((choice) => h("option", { value: choice.value }, choice.label)),
+          ...choices.map((choice) =>
+            h("option", { value: choice.value, disabled: choice.disabled }, choice.label),
+          ),
         );
       }
       select.value = value;

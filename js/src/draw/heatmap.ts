@@ -7,6 +7,7 @@ import { css, type Rgb } from "./scales.ts";
 export interface Cells {
   rows: number;
   columns: number;
+  /** Negative ones are drawn as rings, so that the sign is not a matter of hue alone. */
   values: Numbers;
   /** The value drawn in full colour. */
   max: number;
@@ -16,8 +17,6 @@ export interface Cells {
   colour: (share: number) => Rgb;
   /** Colour of what is not known: NaN. */
   absent: Rgb;
-  /** Draw negative values as rings. */
-  hollowNegative: boolean;
   /** Estimates are hatched where there is room. */
   hatched(index: number): boolean;
   /** Cells with a dot in the corner, drawn in `ink`. */
@@ -43,8 +42,9 @@ export function context(
   return drawing;
 }
 
-/** Narrower cells are not hatched. */
+/** Narrower cells are not hatched; those of maps have no hole where they are negative. */
 const HATCHED = 7;
+const HOLLOW = 4.5;
 
 /** Up to some thousand cells, with gaps where they are large: layers by heads. */
 export function drawCells(canvas: HTMLCanvasElement, cells: Cells): void {
@@ -64,7 +64,7 @@ export function drawCells(canvas: HTMLCanvasElement, cells: Cells): void {
     if (cells.hatched(i) && Math.abs(share) > 0.02 && Math.min(w, h) >= HATCHED) {
       hatch(drawing, zero, x, y, w, h);
     }
-    if (cells.hollowNegative && share < -0.02) {
+    if (share < -0.02) {
       const inset = Math.max(1, Math.min(w, h) * 0.28);
       drawing.fillStyle = zero;
       drawing.fillRect(x + inset, y + inset, w - 2 * inset, h - 2 * inset);
@@ -144,6 +144,14 @@ export function drawMatrix(canvas: HTMLCanvasElement, matrix: Matrix): void {
   small.getContext("2d")?.putImageData(pixels, 0, 0);
   drawing.imageSmoothingEnabled = false;
   drawing.drawImage(small, 0, 0, width, height);
+  const [w, h] = [width / across, height / down];
+  if (Math.min(w, h) < HOLLOW || matrix.max <= 0) return;
+  drawing.fillStyle = css(matrix.colour(0));
+  for (let i = 0; i < pooled.length; i++) {
+    if (!(pooled[i]! / matrix.max < -0.05)) continue;
+    const [x, y] = [(i % across) * w, Math.floor(i / across) * h];
+    drawing.fillRect(x + w * 0.32, y + h * 0.32, w * 0.36, h * 0.36);
+  }
 }
 
 /**

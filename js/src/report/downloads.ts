@@ -1,6 +1,7 @@
 // Every figure is saved as it is seen.
 
 import { h } from "../draw/dom.ts";
+import { download } from "../draw/download.ts";
 import type { ImageFormat } from "./figures.ts";
 
 const FORMATS: readonly ImageFormat[] = ["svg", "png"];
@@ -23,10 +24,4 @@ export function offerDownloads(
       caption.append(" ", button);
     }
   }
-}
-
-function download(content: Blob, name: string): void {
-  const link = h("a", { href: URL.createObjectURL(content), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

@@ -65,9 +65,10 @@ export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal
   const tabOf = (name: DeskPanel) => row.bar.querySelector<HTMLElement>(`[data-tab=${name}]`)!;
 
   let layout: Desk["layout"] = "tabs";
+  let width = 0;
   const arrange = () => {
     const { layout: wanted, tab, beside } = store.options.dashboard;
-    layout = wanted === "auto" ? fitting(el.clientWidth) : wanted;
+    layout = wanted === "auto" ? fitting(width) : wanted;
     if (el.closest(".tl-slides")) layout = "tabs";
     const shown = shownPanels(store, layout);
     for (const name of DESK) slots[name].hidden = !shown.includes(name);
@@ -78,10 +79,11 @@ export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal
     row.show(layout === "tabs" ? tab : layout === "trio" ? third(beside) : beside);
     layouts.update(LAYOUTS, wanted);
   };
-  const fits = () => layout !== "grid" && el.clientWidth >= NARROW;
+  const fits = () => layout !== "grid" && width >= NARROW;
   arrange();
   store.subscribe(arrange, signal);
   const resized = new ResizeObserver(() => {
+    width = el.clientWidth;
     const before = [layout, fits()].join();
     arrange();
     if ([layout, fits()].join() === before) return;
@@ -99,7 +101,10 @@ export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal
     get fits() {
       return fits();
     },
-    arrange,
+    arrange() {
+      width = el.clientWidth;
+      arrange();
+    },
   };
 }
 

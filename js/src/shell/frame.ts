@@ -8,7 +8,9 @@ import type { State } from "../core/state.ts";
 import type { Store } from "../core/store.ts";
 import { captionLine, type Said } from "../draw/caption.ts";
 import { button, h } from "../draw/dom.ts";
+import { asCsv, download } from "../draw/download.ts";
 import { termTip } from "../draw/glossary.ts";
+import { asPng } from "../draw/snapshot.ts";
 import type { Surface } from "../draw/theme.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";
 import { isAbort, type Progress } from "../sources/source.ts";
@@ -34,6 +36,8 @@ export interface Panel {
   body: HTMLElement;
   /** What stays in sight while other panels take turns; above the body where the panel is alone. */
   strip?: HTMLElement;
+  /** What is drawn, as a table with a first row of names. */
+  table?(): (string | number)[][];
   /** Drawn after the other panels of the page, because its drawing takes longest. */
   late?: true;
   /**
@@ -84,7 +88,20 @@ export function runPanel(
   const panel = make({ ...setting, refresh: () => void run() });
   const title = h("h2", { class: "tl-title" });
   const note = h("span", { class: "tl-note" });
-  const caption = captionLine(signal);
+  const save = (ending: string, content: () => Blob | Promise<Blob>) =>
+    button(
+      `save as ${ending.toUpperCase()}`,
+      () => {
+        Promise.resolve(content()).then(
+          (blob) => download(blob, `twinlens-${kind}.${ending}`),
+          (error: unknown) => fail(reasonOf(error)),
+        );
+      },
+      signal,
+    );
+  const table = () => new Blob([asCsv(panel.table!())], { type: "text/csv" });
+  const saves = [save("png", () => asPng(section)), ...(panel.table ? [save("csv", table)] : [])];
+  const caption = captionLine(signal, h("div", { class: "tl-saves" }, ...saves));
   const message = h("div", { class: "tl-message", hidden: true });
   const section = h(
     "section",
@@ -117,6 +134,7 @@ export function runPanel(
   let loads = new Loads();
   let read = "";
   let width = 0;
+  let drawnAt = 0;
 
   const say = (text: string, action: HTMLButtonElement | null, alert: boolean) => {
     message.replaceChildren(h("span", {}, text), ...(action ? [action] : []));
@@ -179,12 +197,13 @@ export function runPanel(
       if (mine.aborted || signal.aborted) return;
       picture = loaded;
       title.textContent = loaded.title;
+      title.title = loaded.title; // it may be cut
       note.textContent = loaded.note ?? "";
       caption.draw(loaded);
       message.hidden = true;
       delete message.dataset.progress;
       const drawn = selectionText(store.selection);
-      width = section.clientWidth;
+      drawnAt = width;
       await loaded.draw();
       if (mine.aborted || signal.aborted) return;
       section.dataset.selection = drawn;
@@ -211,14 +230,17 @@ export function runPanel(
   };
   store.subscribe(changed, signal);
   signal.addEventListener("abort", () => current.abort());
-  const resized = new ResizeObserver(
-    perFrame(() => {
-      if (section.clientWidth !== width && section.dataset.state === "ready") {
-        width = section.clientWidth;
-        void picture?.draw();
-      }
-    }, signal),
-  );
+  const again = perFrame(() => {
+    if (width !== drawnAt && section.dataset.state === "ready") {
+      drawnAt = width;
+      void picture?.draw();
+    }
+  }, signal);
+  // Asking for the width between changes would have the page laid out each time.
+  const resized = new ResizeObserver(([entry]) => {
+    width = Math.round(entry?.contentRect.width ?? 0);
+    if (width !== drawnAt) again();
+  });
   resized.observe(section);
   signal.addEventListener("abort", () => resized.disconnect());
   if (shown()) return run();

@@ -8,7 +8,6 @@ describe("cloud", () => {
     Array.from({ length }, (_, i) => ({
       text: `${seed}${"x".repeat(Math.floor(made(seed, i) * 12))}${i}`,
       weight: made(`${seed}w`, i),
-      italic: i % 2 === 0,
     }));
   const options = { largest: 28, smallest: 10.5, measure };
 
@@ -58,7 +57,7 @@ describe("cloud", () => {
   });
 
   it("places a word that is wider than its zone", () => {
-    const long = [{ text: "x".repeat(60), weight: 1, italic: false }];
+    const long = [{ text: "x".repeat(60), weight: 1 }];
     const first = layoutZones([[long, [], []]], { ...options, width: 300, height: 100 })[0]![0];
     expect(first!.words[0]!.shown).toMatch(/^x+…$/);
     expect(first!.words[0]!.size).toBeGreaterThanOrEqual(options.smallest);

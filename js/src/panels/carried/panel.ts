@@ -52,6 +52,12 @@ export const carriedPanel: MakePanel = ({ store, tooltip, signal }) => {
 
   return {
     label: "What carries the difference of the predictions",
+    table: () => [
+      ["part", "nats_with_those_above", "share_with_those_above", "nats_alone", "share_alone"],
+      ...(drawn?.parts ?? []).map((part) => [
+        ...[nameOf(part), part.together, part.together_share, part.nats, part.share],
+      ]),
+    ],
     controls: [measure],
     body,
     reads: ({ selection: { token, layer, head } }) => [token, layer, head],

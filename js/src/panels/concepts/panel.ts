@@ -130,6 +130,6 @@ function captionOf(state: State, { unit, chosen, more, ends }: Concepts): string
         ? " The leading one that turned most."
         : " The leading one that turned most, in the upper layer whose concepts turned most.";
   const rest = more ? ` ${count(more, "weaker word")} not drawn.` : "";
-  const parted = ends ? "" : ", italic the negative end";
-  return `${what}, read from the weights: size is the score${parted}.${why}${rest}`;
+  const parted = ends ? "" : ", a minus marks the negative end";
+  return `${what}, read from the weights: size is the score, from the weakest word drawn to the strongest${parted}.${why}${rest}`;
 }

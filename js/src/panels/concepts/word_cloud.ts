@@ -14,6 +14,9 @@ const TITLES: Record<ZoneName, string> = { base: "only base", both: "both", tune
 const END_TITLES = ["positive", "negative"];
 /** Below this width zones stand above one another. */
 const NARROW = 480;
+/** Size of the weakest word in pixels, and how many times as large the strongest is. */
+const SMALLEST = 11;
+const RANGE = 2.5;
 /** Heights in pixels that are tried first. */
 const HEIGHTS = { beside: 250, besideApart: 380, stacked: 420, stackedApart: 640 };
 
@@ -77,18 +80,18 @@ export function wordCloud(
         : ends
           ? HEIGHTS.besideApart
           : HEIGHTS.beside;
-      const largest = Math.max(
-        ...grid.flat().flatMap((field) => field.words.map((word) => Math.abs(field.score(word)))),
-        1e-12,
-      );
+      const scores = grid
+        .flat()
+        .flatMap((field) => field.words.map((word) => Math.abs(field.score(word))));
+      const range = [Math.min(...scores), Math.max(...scores)] as const;
       const family = getComputedStyle(el).fontFamily || "sans-serif";
       const zones = layoutZones(
-        grid.map((row) => row.map((field) => field.words.map((w) => sized(field, w, largest)))),
+        grid.map((row) => row.map((field) => field.words.map((w) => sized(field, w, range)))),
         {
           width: stacked ? width : width - row(grid),
           height: height * scale,
-          largest: 28 * scale,
-          smallest: 11 * scale,
+          largest: SMALLEST * RANGE * scale,
+          smallest: SMALLEST * scale,
           measure: measurer(family),
         },
       );
@@ -153,9 +156,11 @@ function stack(rows: Field[][]): Field[][] {
   return rows[0]!.flatMap((_, zone) => rows.map((fields) => [fields[zone]!]));
 }
 
-function sized(field: Field, word: ZonedWord, largest: number): CloudWord {
+/** A word of the negative end has a minus before it. */
+function sized(field: Field, word: ZonedWord, [least, most]: readonly [number, number]): CloudWord {
   const score = field.score(word);
-  return { text: tokenText(word.text).word, weight: score / largest, italic: score < 0 };
+  const text = `${score < 0 ? "−" : ""}${tokenText(word.text).word}`;
+  return { text, weight: most > least ? (Math.abs(score) - least) / (most - least) : 0.5 };
 }
 
 function item(field: Field, word: ZonedWord, placed: Placed): HTMLElement {
@@ -164,7 +169,7 @@ function item(field: Field, word: ZonedWord, placed: Placed): HTMLElement {
     {
       type: "button",
       dir: "auto",
-      class: placed.italic ? "tl-word-item tl-negative" : "tl-word-item",
+      class: "tl-word-item",
       "data-word": word.text,
       "data-zone": word.zone,
       "data-value": field.score(word),

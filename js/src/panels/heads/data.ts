@@ -25,16 +25,13 @@ import {
   measureOf,
   measures,
   type RowMeasure,
-  type SideMeasure,
 } from "./measures.ts";
 import { pairsComputed } from "./pairs_data.ts";
 
 /** One number per head, [layers, heads] flattened. */
 export interface HeadNumbers {
   measure: Measure;
-  /** What base and tuned show; differs from `measure` only where that is a change. */
-  shown: SideMeasure;
-  /** NaN where there is none. */
+  /** NaN where there is none: a change has nothing of one model alone. */
   values: Record<HeadColumn, Numbers>;
   thirdIs: "tuned − base" | "change" | "gained";
   /** Exact effects where they are known, beside effects. */
@@ -82,9 +79,8 @@ export function numbersNeeds(state: State, got: Got, exact: ExactEffects): Need[
 export function numbersOf(state: State, got: Got, exact: ExactEffects): HeadNumbers {
   const { measure, instead } = measureShown(state, got, exact);
   const shared = { measure, instead, exact: null };
-  const sided = (shown: SideMeasure, values: BySide<Numbers>): HeadNumbers => ({
+  const sided = (values: BySide<Numbers>): HeadNumbers => ({
     ...shared,
-    shown,
     values: { ...values, third: difference(values) },
     thirdIs: "tuned − base",
   });
@@ -95,20 +91,21 @@ export function numbersOf(state: State, got: Got, exact: ExactEffects): HeadNumb
       tuned: every(counts, (head) => head[KEPT]! + head[GAINED]!),
       third: every(counts, (head) => head[GAINED]!),
     };
-    return { ...shared, shown: measure, values, thirdIs: "gained" };
+    return { ...shared, values, thirdIs: "gained" };
   }
   if (measure === "effect" || measure === "exact") {
     const { values, any } = exact.known(state, got);
     const shown = measure === "effect" ? effectsOf(state, got) : values;
-    return { ...sided(measure, shown), exact: any ? values : null };
+    return { ...sided(shown), exact: any ? values : null };
   }
-  const shown = rowMeasure(state, measure);
-  const values = eachSide((side) =>
-    sideNumbers(state, shown, take(got(sideKey(state, shown, side)))),
+  if (isChange(measure)) {
+    const third = changeNumbers(state, got, measure);
+    const nothing = new Float64Array(third.length).fill(Number.NaN);
+    return { ...shared, values: { base: nothing, tuned: nothing, third }, thirdIs: "change" };
+  }
+  return sided(
+    eachSide((side) => sideNumbers(state, measure, take(got(sideKey(state, measure, side))))),
   );
-  if (!isChange(measure)) return sided(shown, values);
-  const third = changeNumbers(state, got, measure);
-  return { ...shared, shown, values: { ...values, third }, thirdIs: "change" };
 }
 
 /** The wanted measure, or one that every trace has and why the wanted one is not there. */
@@ -143,19 +140,20 @@ function reasonAgainst(
   return blocksOf(state, measure).flatMap((key) => got(key).reason ?? [])[0];
 }
 
+/** Whether a measure can be shown at all: what a recording does not hold cannot be had. */
+export function canBeHad(state: State, measure: Measure): boolean {
+  if (state.live || CORE.includes(measure)) return true;
+  if (measure === "exact") return exactKeys(state).some((key) => state.has(key));
+  return blocksOf(state, measure).every((key) => state.has(key));
+}
+
 /** Blocks without which a measure cannot be shown. */
 function blocksOf(state: State, measure: Measure): Key<Tensor>[] {
   if (measure === "pairs") return [keys.wordPairCounts()];
   if (measure === "effect") return effectKeys(state);
   if (measure === "exact") return [];
-  const rows = SIDES.map((side) => sideKey(state, rowMeasure(state, measure), side));
-  return isChange(measure) ? [...rows, changeKey(measure)] : rows;
-}
-
-/** What base and tuned show by themselves, a change beside. */
-function rowMeasure(state: State, measure: Change | RowMeasure): RowMeasure {
-  if (!isChange(measure)) return measure;
-  return state.segment("instruction").length > 0 ? "instruction" : "sink";
+  if (isChange(measure)) return [changeKey(measure)];
+  return SIDES.map((side) => sideKey(state, measure, side));
 }
 
 function sideKey({ selection }: State, measure: RowMeasure, side: Side): Key<Tensor> {
@@ -243,4 +241,17 @@ function mostChanged(change: Numbers, heads: number, layer: number): number {
   let best = from;
   for (let i = from; i < to; i++) if (change[i]! > change[best]!) best = i;
   return best;
+}
+
+/** Head by head, for a file. */
+export function headTable(
+  { manifest: { pair } }: State,
+  { measure, values, thirdIs }: HeadNumbers,
+): (string | number)[][] {
+  const third = thirdIs === "tuned − base" ? "difference" : thirdIs;
+  const rows = Array.from({ length: pair.layers * pair.heads }, (_, i) => {
+    const { layer, head } = headAt(i, pair.heads);
+    return [measure, layer, head, values.base[i]!, values.tuned[i]!, values.third[i]!];
+  });
+  return [["measure", "layer", "head", "base", "tuned", third], ...rows];
 }

@@ -11,7 +11,7 @@ import { tips } from "../../draw/tooltip.ts";
 import { largest } from "../../maths/numbers.ts";
 import type { Setting } from "../../shell/frame.ts";
 import type { HeadNumbers } from "./data.ts";
-import { COLUMNS, MEASURES } from "./measures.ts";
+import { COLUMNS, type Facts, MEASURES } from "./measures.ts";
 
 interface Geometry {
   width: number;
@@ -109,10 +109,13 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
       geometry = cellSize(el.clientWidth || 600, layers, heads, scale);
       const { values, exact } = numbers;
       const change = numbers.thirdIs !== "tuned − base";
-      const hatched = numbers.shown === "effect";
+      const hatched = numbers.measure === "effect";
       const max = largest(values.base, values.tuned);
+      const one = numbers.thirdIs === "change";
       for (const { name, ...picture } of pictures) {
         const third = name === "third";
+        picture.el.hidden = one && !third;
+        if (one && !third) continue;
         const side = third ? "change" : name;
         const colour = third && !change ? diverging(palette) : sequential(palette, side);
         const full = third ? largest(values.third) : max;
@@ -127,14 +130,12 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
           gap: geometry.width >= 12 ? 2 : geometry.width >= 6 ? 1 : 0,
           colour,
           absent: rgb(palette.absent),
-          hollowNegative: !third,
           hatched: () => hatched,
           dotted: (i) => hatched && Number.isFinite(known?.[i]),
           ink: palette.ink,
         });
-        const unit = MEASURES[third && change ? numbers.measure : numbers.shown].unit;
-        drawKey(picture.key, full, third && !change, colour, unit);
-        drawAxis(picture.axis, layers, geometry.height, name === "base");
+        drawKey(picture.key, full, third && !change, colour, MEASURES[numbers.measure]);
+        drawAxis(picture.axis, layers, geometry.height, name === (one ? "third" : "base"));
         place(picture.cursor, geometry, layer, head, heads);
       }
       Object.assign(pictures[0]!.canvas, { twinlens: { values } });
@@ -168,17 +169,19 @@ export function cellSize(width: number, layers: number, heads: number, scale: nu
 
 /** The numbers of one head in words. */
 export function linesOf(numbers: HeadNumbers, at: number): string[] {
-  const { values, thirdIs, exact, shown } = numbers;
+  const { values, thirdIs, exact, measure } = numbers;
   const name = thirdIs === "tuned − base" ? "difference" : thirdIs;
   const format = thirdIs === "tuned − base" ? signed : number;
-  const estimate = shown === "effect" ? " (estimate)" : "";
-  const unit = MEASURES[thirdIs === "tuned − base" ? shown : numbers.measure].unit;
+  const estimate = measure === "effect" ? " (estimate)" : "";
+  const unit = MEASURES[measure].unit;
   const lines = [
-    ...SIDES.map((side) => `${side} ${number(values[side][at]!)}${estimate}`),
+    ...SIDES.filter((side) => !Number.isNaN(values[side][at])).map(
+      (side) => `${side} ${number(values[side][at]!)}${estimate}`,
+    ),
     `${name} ${format(values.third[at]!)}${unit}`,
   ];
   for (const side of SIDES) {
-    const value = shown === "effect" ? exact?.[side][at] : undefined;
+    const value = measure === "effect" ? exact?.[side][at] : undefined;
     if (Number.isFinite(value)) lines.push(`${side} ${number(value!)} (exact)`);
   }
   return lines;
@@ -189,12 +192,16 @@ function drawKey(
   max: number,
   twoSided: boolean,
   colour: Parameters<typeof gradient>[0],
-  unit: string,
+  { unit, most }: Facts,
 ): void {
   const ramp = h("i", { class: "tl-ramp" });
   ramp.style.background = gradient(colour, twoSided ? -1 : 0, 1);
   const low = twoSided ? signed(-max) : "0";
-  key.replaceChildren(low, ramp, `${twoSided ? signed(max) : number(max)}${unit}`);
+  key.replaceChildren(
+    low,
+    ramp,
+    `${twoSided ? signed(max) : number(max)}${most ? ` of ${most}` : ""}${unit}`,
+  );
 }
 
 /** Numbers of some layers beside the first picture. */

@@ -41,7 +41,7 @@ export function headList({ store, signal }: Setting) {
     order = sorted(values[column]);
     const max = largest(values.base, values.tuned);
     const thirdMax = largest(third);
-    const look = numbers.shown === "effect" ? "hatched" : "solid";
+    const look = numbers.measure === "effect" ? "hatched" : "solid";
     for (const [i, name] of COLUMNS.entries()) {
       const text = name === "third" ? thirdIs : name;
       sorters[i]!.textContent = name === column ? `${text} ↓` : text;

@@ -16,18 +16,20 @@ export type SideMeasure = Exclude<Measure, Change>;
 /** Measures that each model has at every position. */
 export type RowMeasure = keyof typeof headMeasures | "write";
 
-interface Facts {
+export interface Facts {
   name: string;
   /** Unit of the numbers, with a blank before it. */
   unit: string;
+  /** What it can be at most. */
+  most?: number;
 }
 
 export const MEASURES: Record<Measure, Facts> = {
-  change: { name: "change of the pattern", unit: " bit" },
-  instruction: { name: "attention to the instruction", unit: "" },
-  received: { name: "attention received from the answer", unit: "" },
-  previous: { name: "attention to the token before", unit: "" },
-  sink: { name: "attention to the first token", unit: "" },
+  change: { name: "change of the pattern", unit: " bit", most: 1 },
+  instruction: { name: "attention to the instruction", unit: "", most: 1 },
+  received: { name: "attention received from the answer", unit: "", most: 1 },
+  previous: { name: "attention to the token before", unit: "", most: 1 },
+  sink: { name: "attention to the first token", unit: "", most: 1 },
   entropy: { name: "entropy of the attention", unit: " bit" },
   effect: { name: "effect, estimated", unit: " nats" },
   exact: { name: "effect, exact", unit: " nats" },
@@ -73,12 +75,11 @@ export function measures(state: State): Measure[] {
   const token = focusToken(state);
   const list: Measure[] = [];
   if (state.selection.unit) list.push("write");
-  if (token < 0) list.push("change");
   if (token >= 0 && token < state.promptLength) list.push("received");
   if (state.segment("instruction").length) list.push("instruction");
-  if (token >= 0) list.push("change");
-  list.push("previous", "sink", "entropy");
-  return [...list, "effect", "exact", "query_key", "value_output", "pairs"];
+  const first = list.length ? [] : (["sink"] as const);
+  const rest = ["change", "previous", "sink", "entropy", "effect", "exact"] as const;
+  return [...new Set([...list, ...first, ...rest, "query_key", "value_output", "pairs"] as const)];
 }
 
 export function measureOf(state: State): Measure {
@@ -154,12 +155,11 @@ export function lookOf(state: State, measure: SideMeasure): string {
   }
 }
 
-/** What the third picture shows of a change, after the other two. */
+/** What is shown of a change, which is one number for the pair. */
 export function changeText(measure: Change): string {
-  const what = {
-    change: "how far the two patterns differ (Jensen–Shannon)",
-    query_key: "how far the query-key weights differ, relative to base's",
-    value_output: "how far the value-output weights differ, relative to base's",
+  return {
+    change: "How far the two attention patterns differ (Jensen–Shannon)",
+    query_key: "How far the query-key weights differ, relative to base's",
+    value_output: "How far the value-output weights differ, relative to base's",
   }[measure];
-  return `right: ${what}`;
 }

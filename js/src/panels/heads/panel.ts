@@ -5,7 +5,7 @@ import type { HeadMeasure } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
 import { button, h, picker } from "../../draw/dom.ts";
 import type { MakePanel } from "../../shell/frame.ts";
-import { type HeadNumbers, numbersNeeds, numbersOf } from "./data.ts";
+import { canBeHad, type HeadNumbers, headTable, numbersNeeds, numbersOf } from "./data.ts";
 import { headDetail } from "./detail.ts";
 import { headEffects } from "./effects.ts";
 import { ExactEffects } from "./effects_data.ts";
@@ -42,6 +42,7 @@ export const headsPanel: MakePanel = (setting) => {
     headPairs(setting),
     headScatter(setting),
   ]);
+  let drawn: HeadNumbers | null = null;
   const measure = picker<HeadMeasure>(
     "Colour of the heads",
     (measure) => store.setOptions("heads", { measure }),
@@ -61,6 +62,7 @@ export const headsPanel: MakePanel = (setting) => {
   );
   return {
     label: "Heads: attention of both models",
+    table: () => (drawn ? headTable(store, drawn) : [["nothing"]]),
     controls: [look, average.el, measure.el],
     body: h(
       "div",
@@ -79,13 +81,17 @@ export const headsPanel: MakePanel = (setting) => {
       const options = state.options.heads;
       const numbers = numbersOf(state, got, exact);
       const drawDetail = detail.picture(state, got);
-      const choices = measures(state).map((value) => ({ value, label: MEASURES[value].name }));
-      const wanted = measureOf(state);
+      const choices = measures(state).map((value) => ({
+        value,
+        label: MEASURES[value].name,
+        disabled: !canBeHad(state, value),
+      }));
       return {
         title: titleOf(state, numbers.measure),
         caption: plainly(numbers),
         how: captionOf(state, numbers),
         draw() {
+          drawn = numbers;
           const listed = options.view === "list";
           grid.el.hidden = listed;
           list.el.hidden = !listed;
@@ -93,7 +99,7 @@ export const headsPanel: MakePanel = (setting) => {
           if (listed) list.draw(numbers, selection, options.sort);
           else grid.draw(numbers, selection);
           const detailed = drawDetail();
-          measure.update(choices, wanted);
+          measure.update(choices, numbers.measure);
           average.update(selection.token < 0 ? [] : WHERE, options.average ? "average" : "token");
           return detailed;
         },
@@ -103,14 +109,12 @@ export const headsPanel: MakePanel = (setting) => {
 };
 
 /** How to read it; first of all why it is not what was asked for. */
-function plainly({ measure, shown, instead }: HeadNumbers): string {
-  const doubt =
-    shown === "effect" ? "An estimate is not the effect." : "Attention is not attribution.";
-  const closing = ["effect", "instruction", "received", "previous", "sink"].includes(shown);
-  const darker = isChange(measure)
-    ? `${PLAIN[shown]}; at the right: it changed more`
-    : PLAIN[shown];
-  return [instead, `Darker: ${darker}.`, closing ? doubt : ""].filter(Boolean).join(" ");
+function plainly({ measure, instead }: HeadNumbers): string {
+  const seen = ["instruction", "received", "previous", "sink"].includes(measure);
+  const doubt = measure === "effect" ? "An estimate is not the effect." : "";
+  const darker = isChange(measure) ? "the head changed more" : PLAIN[measure];
+  const closing = seen ? "Attention is not attribution." : doubt;
+  return [instead, `Darker: ${darker}.`, closing].filter(Boolean).join(" ");
 }
 
 const PLAIN: Record<SideMeasure, string> = {
@@ -125,15 +129,15 @@ const PLAIN: Record<SideMeasure, string> = {
   write: "the head writes more into the unit",
 };
 
-function captionOf(state: State, { measure, shown, instead }: HeadNumbers): string {
-  const look = lookOf(state, shown);
+function captionOf(state: State, { measure, instead }: HeadNumbers): string {
   const order =
     state.options.heads.view === "list" ? "Sorted by size." : "Layers down, heads across.";
   const wanted = state.selection.unit && measureOf(state) === "write" && measure !== "write";
   const layers = wanted
     ? `What the heads write into ${unitName(state.selection.unit)} is not recorded here.`
     : `${order}${instead && ` ${instead}`}`;
-  if (isChange(measure)) return `${look}; ${changeText(measure)}. ${layers}`;
+  if (isChange(measure)) return `${changeText(measure)}. ${layers}`;
+  const look = lookOf(state, measure);
   if (measure === "pairs" || measure === "exact") return `${look}. ${layers}`;
   if (measure === "effect") return `${look}. ${layers} An estimate is not the effect.`;
   return `${look}. ${layers} Attention is not attribution.`;

@@ -160,7 +160,7 @@ export function lensView({ store, surface, tooltip, signal }: Setting): View {
       ...{ rows: depth, columns: tokens, values, max: 1, width, height, gap: width > 4 ? 1 : 0 },
       colour: sequential(surface.palette, side),
       absent: rgb(surface.palette.neutral),
-      ...{ hollowNegative: false, hatched: () => false, dotted: () => false },
+      ...{ hatched: () => false, dotted: () => false },
       ink: surface.palette.ink,
     });
     const drawing = canvas.getContext("2d");

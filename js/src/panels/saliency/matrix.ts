@@ -57,6 +57,7 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
   );
   const el = h("div", {}, area, h("div", { class: "tl-matrix-foot" }, template, key, said));
   let drawn: { matrix: Matrix; layout: Layout; unit: string } | null = null;
+  const room = roomFor(area, signal);
 
   const cellAt = (target: HTMLElement, x: number, y: number): (Cell & { name: Name }) | null => {
     const canvas = target.closest<HTMLCanvasElement>("canvas[data-matrix]");
@@ -134,7 +135,7 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
     if (!matrix) return;
     const { palette, scale } = surface;
     const { columns, max, difference, hidden } = matrix;
-    const layout = layoutOf(state, matrix, roomOf(area), scale);
+    const layout = layoutOf(state, matrix, room(), scale);
     drawn = { matrix, layout, unit };
     const cell = chosen(state, matrix);
     area.dataset.stacked = String(layout.stacked);
@@ -154,7 +155,6 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
         gap,
         colour,
         absent: rgb(palette.absent),
-        hollowNegative: name !== "third",
         hatched: (i) => !cells.exact[i],
         dotted: () => false,
         ink: palette.ink,
@@ -202,6 +202,23 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
     key.hidden = state.marked("instruction", "context").length === 0;
   };
   return { el, draw };
+}
+
+/** Measured anew only where something about it has changed: measuring has the page laid out. */
+function roomFor(area: HTMLElement, signal: AbortSignal): () => Room {
+  let room: Room | null = null;
+  const resized = new ResizeObserver(() => {
+    room = null;
+  });
+  signal.addEventListener("abort", () => resized.disconnect());
+  return () => {
+    if (!room) {
+      room = roomOf(area);
+      const pane = area.closest(".tl-slot");
+      for (const one of [area, pane]) if (one) resized.observe(one);
+    }
+    return room;
+  };
 }
 
 /** From the top of the matrix to the end of the pane that it stands in. */

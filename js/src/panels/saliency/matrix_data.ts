@@ -92,3 +92,21 @@ function differenceOf(base: MatrixOf, tuned: MatrixOf): MatrixOf {
 function known(...lists: (Numbers | undefined)[]): number {
   return largest(...lists.map((list) => Array.from(list ?? []).filter((x) => !Number.isNaN(x))));
 }
+
+/** Cell by cell, for a file. */
+export function matrixTable(state: State, matrix: Matrix): (string | number)[][] {
+  const { columns, sides, difference } = matrix;
+  const rows = Math.max(...SIDES.map((side) => sides[side]?.rows ?? 0));
+  const names = ["answer_token", "answer", "prompt_token", "prompt", ...SIDES, "difference"];
+  const table: (string | number)[][] = [names];
+  for (let m = 0; m < rows; m++) {
+    for (const [k, prompt] of columns.entries()) {
+      const at = m * columns.length + k;
+      const value = (side: (typeof SIDES)[number]) => sides[side]?.values[at] ?? Number.NaN;
+      const third = difference?.values[at] ?? Number.NaN;
+      const texts = [state.text(state.promptLength + m), prompt, state.text(prompt)] as const;
+      table.push([m, ...texts, value("base"), value("tuned"), third]);
+    }
+  }
+  return table;
+}

@@ -26,6 +26,7 @@ export interface Labels {
 export function axisLabels(name: string, edge: "top" | "left"): Labels {
   const el = h("div", { class: name, "aria-hidden": "true" });
   let drawn: Axis | null = null;
+  let painted = "";
   let pointed: HTMLElement | null = null;
   const label = ({ positions, texts, size }: Axis, index: number) => {
     const { word } = tokenText(texts[index]!);
@@ -36,6 +37,9 @@ export function axisLabels(name: string, edge: "top" | "left"): Labels {
   return {
     el,
     draw(axis) {
+      const now = JSON.stringify(axis);
+      if (now === painted) return;
+      painted = now;
       drawn = axis;
       pointed = null;
       const { every, selected } = axis;

@@ -18,6 +18,7 @@ import { focusOf, together } from "./focus.ts";
 import { type Gutter, gutter } from "./gutter.ts";
 import { marking } from "./marking.ts";
 import { matrixView } from "./matrix.ts";
+import { matrixTable } from "./matrix_data.ts";
 import { effectUnit, saliencyNotes } from "./notes.ts";
 import { labelOf, tipOf, words } from "./sentences.ts";
 import { settings } from "./settings.ts";
@@ -179,6 +180,7 @@ export const saliencyPanel: MakePanel = (setting) => {
     controls: [measure.el, method.el, choices.el],
     body,
     strip,
+    table: () => (drawn?.matrix ? matrixTable(store, drawn.matrix) : [["nothing"]]),
     reads: ({ selection: { token, layer, head, unit }, method, marks }) => [
       token,
       head >= 0 || unit ? [layer, head, unit] : null,

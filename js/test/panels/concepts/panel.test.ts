@@ -90,7 +90,7 @@ describe("the words of a unit", () => {
         expect(Number(word.dataset.value) * sign).toBeGreaterThan(0);
       }
     }
-    expect(root.querySelector(".tl-caption")!.textContent).not.toContain("italic");
+    expect(root.querySelector(".tl-caption")!.textContent).not.toContain("minus");
   });
 
   it("are looked up in both models by a click", async () => {

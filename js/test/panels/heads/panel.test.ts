@@ -61,7 +61,7 @@ describe("numbers of heads", () => {
     expect(measures(store)[0]).toBe("instruction");
     expect(target(store)).toBe(1);
     store.setOptions("heads", { average: true });
-    expect(measures(store)[0]).toBe("change");
+    expect(measures(store).slice(0, 2)).toEqual(["instruction", "change"]);
     expect(target(store)).toBe("answer");
   });
 });
@@ -119,7 +119,11 @@ describe("the heads panel", () => {
     const { root, store, change } = await show({}, from);
     await change(() => store.setOptions("heads", { measure: "entropy" }));
     expect(root.querySelector("p")!.textContent).toContain("heads/entropy/base is not recorded");
-    expect(root.querySelector("h2")!.textContent).toBe("Which heads changed");
+    expect(root.querySelector("h2")!.textContent).toBe("Which heads look at the instruction");
+    // The menu says what is shown, not what was asked for.
+    expect(root.querySelector<HTMLSelectElement>("select:not([hidden])")!.value).toBe(
+      "instruction",
+    );
   });
 
   it("asks for effects only where they are looked at", async () => {

@@ -1,8 +1,8 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { Tensor } from "../../../src/contract/decode.ts";
 import type { Source } from "../../../src/sources/source.ts";
 import { manifest, source, value } from "../../fixture.ts";
-import { press, show } from "../../mounted.ts";
+import { all, press, show } from "../../mounted.ts";
 
 describe("heads", () => {
   const grid = (root: HTMLElement) => root.querySelector<HTMLElement>(".tl-grids")!;
@@ -68,7 +68,7 @@ describe("heads", () => {
   });
 
   it("shows the head that changed most when none is selected", async () => {
-    const { root, made } = await show("heads");
+    const { root, made, store } = await show("heads");
     const { data } = value(made, "heads/change") as Tensor;
     const mean = Array.from({ length: 12 }, (_, i) => {
       let sum = 0;
@@ -78,8 +78,13 @@ describe("heads", () => {
     const best = mean.indexOf(Math.max(...mean));
     const name = `Layer ${Math.floor(best / 4)}, head ${best % 4}`;
     expect(root.querySelector("h3")!.textContent).toBe(name);
+    // The change is one number for the pair: one map, and nothing of another measure beside it.
+    store.setOptions("heads", { measure: "change" });
+    await vi.waitFor(() => expect(Array.from(painted(root).base!).every(Number.isNaN)).toBe(true));
     Array.from(painted(root).third!).forEach((v, i) => {
       expect(v).toBeCloseTo(mean[i]!, 6);
     });
+    const pictures = all(root, ".tl-grids .tl-picture").map((picture) => picture.hidden);
+    expect(pictures).toEqual([true, true, false]);
   });
 });

@@ -1,0 +1,19 @@
+// Files that the reader keeps.
+
+import { h } from "./dom.ts";
+
+export function download(content: Blob, name: string): void {
+  const link = h("a", { href: URL.createObjectURL(content), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+/** Rows as CSV (RFC 4180); a text that a spreadsheet would take for a formula is quoted as text. */
+export function asCsv(rows: readonly (readonly (string | number)[])[]): string {
+  const cell = (value: string | number) => {
+    if (typeof value === "number") return Number.isNaN(value) ? "" : String(value);
+    const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+    return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  return `${rows.map((row) => row.map(cell).join(",")).join("\r\n")}\r\n`;
+}
