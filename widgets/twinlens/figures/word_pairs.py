@@ -30,6 +30,7 @@ def rise_figure(table: RiseTable, theme: ChartTheme = "light") -> figure:
         x_range=FactorRange(factors=[(row["layers"], row["list"]) for row in table.rows]),
         y_range=Range1d(start=0, end=1),
         height=320,
+        min_width=240,
         sizing_mode="stretch_width",
         toolbar_location=None,
         tools="",

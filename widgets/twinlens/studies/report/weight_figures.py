@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
+from twinlens.figures.word_pairs import rise_figure
 from twinlens.studies.analysis.weight_changes import ChangeRow, shown_components
 from twinlens.studies.data.change_tables import Changes, ChangeTable
-from twinlens.studies.report.figures import GROUP_MARKERS, blank, legend_in_lines
+from twinlens.studies.report.figures import blank, legend_in_lines
+from twinlens.weights.word_pair_table import RiseTable
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure
@@ -20,40 +22,15 @@ def weight_figures(changes: Changes, theme: ChartTheme = "light") -> dict[str, f
     """All figures that the tables allow, by name."""
     found: dict[str, figure] = {}
     if "heads" in changes:
-        found["heads"] = rise_figure(changes["heads"], theme)
+        heads = changes["heads"]
+        table = RiseTable(heads.rows, heads.hypothesis, heads.parameters)
+        found["heads"] = rise_figure(table, theme)
     for kind in ("task", "level"):
         if kind in changes:
             found[f"labels-{kind}"] = label_figure(changes[kind], theme)
     if "rotation" in changes:
         found |= rotation_figures(changes["rotation"], theme)
     return found
-
-
-def rise_figure(table: ChangeTable, theme: ChartTheme) -> figure:
-    """Share of changed heads in which words rose, mean over words, by layers and list."""
-    from bokeh.models.annotations import Span
-
-    colours = PALETTES[theme]
-    layers = list(dict.fromkeys(row["layers"] for row in table.rows))
-    fig: Any = blank("heads", "layers", "share of changed heads", 340, theme, x_range=layers)
-    fig.y_range.start, fig.y_range.end = 0, 1
-    fig.add_layout(
-        Span(location=0.5, dimension="width", line_dash="dashed", line_color=colours.muted)
-    )
-    lists = list(dict.fromkeys(row["list"] for row in table.rows))
-    for place, name in enumerate(lists):
-        rows = [row for row in table.rows if row["list"] == name and row["share"] is not None]
-        errors = [(row["sd"] or 0.0) / math.sqrt(row["words"]) for row in rows]
-        step = 0.22 * (place - (len(lists) - 1) / 2)
-        _marks(
-            fig,
-            [((row["layers"], step), row["share"], e) for row, e in zip(rows, errors, strict=True)],
-            name,
-            colours.groups[place % len(colours.groups)],
-            GROUP_MARKERS[place % len(GROUP_MARKERS)],
-        )
-    legend_in_lines(fig, theme)
-    return cast("figure", fig)
 
 
 def label_figure(table: ChangeTable, theme: ChartTheme) -> figure:

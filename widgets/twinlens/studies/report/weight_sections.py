@@ -22,7 +22,7 @@ def weight_sections(changes: Changes, sets: CaseSets) -> Iterable[str]:
     """HTML of everything the tables allow; figures are named as in `weight_figures`."""
     if "heads" in changes:
         yield "<h2>Do attention heads gain word pairs with instruction verbs?</h2>"
-        yield _figure("heads", "Mean over words; bars: one standard error over words.")
+        yield _figure("heads", "How often words rise in the heads that changed.")
         yield _heads(changes["heads"], sets)
         if "words" in changes:
             yield _words(changes["words"], sets)
