@@ -40,6 +40,7 @@ _COMMAND = """async ([name, patience]) => {
 }"""
 _NOTEBOOK = "const notebook = jupyterapp.shell.currentWidget.content;"
 _LAST = f"() => {{ {_NOTEBOOK} notebook.activeCellIndex = notebook.widgets.length - 1; }}"
+_GO_TO = f"number => {{ {_NOTEBOOK} notebook.activeCellIndex = number; }}"
 _WRITE = f"code => {{ {_NOTEBOOK} notebook.activeCell.model.sharedModel.setSource(code); }}"
 _ERRORS = f"""() => {{
   {_NOTEBOOK}
@@ -161,6 +162,13 @@ class Notebook:
     def run_all(self) -> None:
         """Run every cell and wait for the last; an error in one fails."""
         self._command("notebook:run-all-cells")
+        failed = self.page.evaluate(_ERRORS)
+        assert not failed, failed
+
+    def run_cell(self, number: int) -> None:
+        """Run a cell again, counted from 0."""
+        self.page.evaluate(_GO_TO, number)
+        self._command("notebook:run-cell")
         failed = self.page.evaluate(_ERRORS)
         assert not failed, failed
 

@@ -53,6 +53,34 @@ class WronglyPackedLinear(nn.Linear):
         return nn.functional.linear(given, self.weight.dequantize().flip(0))
 
 
+class Float8Linear(nn.Module):
+    """Eight bits and a scale beside them, as in FP8 checkpoints."""
+
+    def __init__(self, of: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = of.in_features, of.out_features
+        scale = of.weight.detach().abs().max() / 448
+        self.weight = nn.Parameter((of.weight / scale).to(torch.float8_e4m3fn), requires_grad=False)
+        self.weight_scale_inv = nn.Parameter(scale, requires_grad=False)
+
+    def forward(self, given: Tensor) -> Tensor:
+        return nn.functional.linear(given, self.weight.to(given.dtype) * self.weight_scale_inv)
+
+
+class IntegerLinear(nn.Module):
+    """Whole numbers and scales under names of its own, as GPTQ and AWQ have."""
+
+    def __init__(self, of: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = of.in_features, of.out_features
+        scales = of.weight.detach().abs().amax(dim=1, keepdim=True) / 7
+        self.register_buffer("qweight", (of.weight / scales).round().to(torch.int8))
+        self.register_buffer("scales", scales)
+
+    def forward(self, given: Tensor) -> Tensor:
+        return nn.functional.linear(given, self.qweight.to(given.dtype) * self.scales)
+
+
 class SilentLinear(PackedLinear):
     """One whose kernel knows no gradient and says nothing."""
 
@@ -60,13 +88,15 @@ class SilentLinear(PackedLinear):
         return super().forward(given.detach())
 
 
-def packed(model: PreTrainedModel, kind: type[nn.Linear]) -> PreTrainedModel:
+def packed(model: PreTrainedModel, kind: type[nn.Module]) -> PreTrainedModel:
     """A copy of a model with the linear maps of its layers packed."""
     model = copy.deepcopy(model)
     for block in model.model.layers:
         for module in list(block.modules()):
             for name, child in list(module.named_children()):
-                if isinstance(child, nn.Linear):
+                if isinstance(child, nn.Linear) and not issubclass(kind, nn.Linear):
+                    setattr(module, name, kind(child))
+                elif isinstance(child, nn.Linear):
                     made = kind(child.in_features, child.out_features, bias=False)
                     weight = (child.weight.detach() * 1000).as_subclass(Packed)
                     made.weight = nn.Parameter(weight, requires_grad=False)
@@ -75,11 +105,11 @@ def packed(model: PreTrainedModel, kind: type[nn.Linear]) -> PreTrainedModel:
 
 
 @pytest.fixture(scope="module")
-def traced() -> Callable[[type[nn.Linear] | None], LiveTrace]:
+def traced() -> Callable[[type[nn.Module] | None], LiveTrace]:
     base = tiny.model("llama")
     models = base, tiny.tuned_copy(base)
 
-    def make(kind: type[nn.Linear] | None) -> LiveTrace:
+    def make(kind: type[nn.Module] | None) -> LiveTrace:
         sides = [packed(model, kind) for model in models] if kind else models
         return trace_pair(
             load_pair(*sides, tokenizer=tiny.tokenizer()), tiny.PROMPT, response=" plain words"
@@ -101,8 +131,11 @@ def test_weights_are_unpacked_in_every_block(traced: Any, plain: LiveTrace) -> N
         trace.block("null")
 
 
-def test_what_cannot_be_unpacked_is_refused_in_every_block(traced: Any) -> None:
-    trace = traced(WronglyPackedLinear)
+@pytest.mark.parametrize("kind", [WronglyPackedLinear, Float8Linear, IntegerLinear])
+def test_what_cannot_be_unpacked_is_refused_in_every_block(
+    traced: Any, kind: type[nn.Module]
+) -> None:
+    trace = traced(kind)
     for key in OF_WEIGHTS:
         with pytest.raises(UnsupportedArchitectureError, match="are quantised and cannot be look"):
             trace.block(key)

@@ -170,7 +170,7 @@ class Weights:
         """Put the stored weights of some modules in place while they are read."""
         with self._held, ExitStack() as undo:
             for module in modules:
-                empty = module.weight
+                empty = getattr(module, "weight", None)  # packed modules may call it otherwise
                 if self.folder is not None and isinstance(empty, nn.Parameter) and empty.is_meta:
                     module.weight = nn.Parameter(self._read(module), requires_grad=False)
                     undo.callback(setattr, module, "weight", empty)
