@@ -258,7 +258,10 @@ def forest(
             "place": [float(place) for place in range(len(rows))],
             "above": [place - 0.4 for place in range(len(rows))],
             "left": [-reach] * len(rows),
-            "what": [what for what, _, _ in rows],
+            "what": [
+                what if math.isfinite(one.low) else f"{what}: {verdict}"
+                for what, one, verdict in rows
+            ],
             "difference": [one.difference for _, one, _ in rows],
             "low": [one.low for _, one, _ in rows],
             "high": [one.high for _, one, _ in rows],
