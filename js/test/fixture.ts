@@ -194,6 +194,31 @@ export const CARRIED = {
   ],
 };
 
+const ORDERS = ["effect", "size", "first order", "random"];
+export const UPDATE = {
+  ...{ shift: 10, total: 10.02, count: 100, goal: 0.9, needed: 3, kept: 0.92, rest: 0.1 },
+  ...{
+    answer: "<img>DOG",
+    random: [-1, 0.5],
+    agreement: 0.9,
+    dial: [
+      [0, -10],
+      [1, 0],
+      [2, -3],
+    ],
+  },
+  curves: ORDERS.map((order, i) => ({
+    ...{ order, counts: [0, 1, 10, 100], kept: [0.1, 0.5 - i / 10, 0.9 - i / 10, 1] },
+    needed: 3 + 20 * i,
+  })),
+  directions: [0, 1, 2].map((k) => ({
+    ...{ index: 7 * k, layer: k, kind: k ? "o_proj" : "down_proj", direction: k, size: 2 },
+    ...{ effect: 3 - 2 * k, lost: 0.1, measured: k ? null : 2.9, novelty: "new" },
+    ...{ reads: [], writes: [["dog", 0.5]], heads: k ? [[1, 0.8]] : [] },
+    ...{ neurons: k ? [] : [[3, 0.9]], tokens: [[1, 2.5]] },
+  })),
+};
+
 /** Two tokens; with base's layers below tuned loses, and the other way round base gains. */
 const HANDOVER = {
   base: {
@@ -272,6 +297,8 @@ export function value(made: Manifest, key: string): Value {
       }));
     case "carried":
       return CARRIED as Value;
+    case "update":
+      return UPDATE as Value;
     case "handover":
       return HANDOVER[side] as Value;
     case "template":

@@ -27,7 +27,7 @@ from tests.browser.poll import until
 TOLERANCE = 1e-5
 #: Components among which the most turned one is shown while nothing is selected.
 LEADING = 10
-KINDS = ("findings", "saliency", "carried", "heads", "concepts", "overview")
+KINDS = ("findings", "saliency", "carried", "update", "heads", "concepts", "overview")
 
 _READ = """panel => {
   const number = el => el?.dataset.value === undefined ? null : Number(el.dataset.value);
@@ -53,6 +53,7 @@ _READ = """panel => {
     matrix: values(panel.querySelector(".tl-matrix")),
     columns: [...(panel.querySelector(".tl-matrix")?.twinlens?.columns ?? [])],
     titles: [...panel.querySelectorAll(".tl-finding-title")].map(el => el.textContent),
+    update: [...panel.querySelectorAll(".tl-direction-value[data-value]")].map(number),
     carried: [...panel.querySelectorAll(".tl-carried-value[data-value]")].map(number),
     grid: values(panel.querySelector(".tl-grids canvas")),
     maps: Object.assign({}, ...[...panel.querySelectorAll("canvas[data-map]")].map(values)),
@@ -223,6 +224,11 @@ class Panels:
             carried = self.trace.block(blocks.carried(None))
         parts = cast(dict[str, Any], carried)["parts"]
         self._same(seen["carried"], [part["together"] for part in parts], "what carries it")
+
+    def _check_update(self, seen: dict[str, Any], at: Selection) -> None:
+        taken = cast(dict[str, Any], self.trace.block(blocks.update()))
+        expected = [one["effect"] for one in taken["directions"]]
+        self._same(seen["update"], expected, "the update")
 
     def _of_side(
         self, seen: dict[str, Any], side: Side, name: str, track: int | None = None

@@ -16,6 +16,7 @@ SEPARATE = [
     "ex.findings_panel()",
     "ex.saliency()",
     "ex.carried()",
+    "ex.update()",
     "ex.heads()",
     "ex.concepts()",
     "ex.overview()",

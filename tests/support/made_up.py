@@ -363,6 +363,48 @@ def _carried(of: MadeUpTrace, rng: Rng, answer_token: int | None) -> Value:
     }
 
 
+def _update(of: MadeUpTrace, rng: Rng) -> Value:
+    counts = [0, 1, 8, 80]
+    orders = ("effect", "size", "first order", "random")
+    kept = {order: np.sort(rng.uniform(0.1, 0.9, size=2)).tolist() for order in orders}
+    return {
+        "shift": 10.0,
+        "total": 10.02,
+        "count": counts[-1],
+        "goal": 0.9,
+        "needed": 6,
+        "kept": 0.91,
+        "rest": 0.1,
+        "answer": "DOG",
+        "random": rng.normal(size=3).tolist(),
+        "agreement": 0.9,
+        "curves": [
+            {"order": o, "counts": counts, "kept": [0.1, *k, 1.0], "needed": 6 + 10 * place}
+            for place, (o, k) in enumerate(kept.items())
+        ],
+        "directions": [
+            {
+                "index": 7 * k,
+                "layer": k % of.manifest.pair.layers,
+                "direction": k,
+                "kind": "o_proj" if k % 2 else "down_proj",
+                "size": 2.0 - k / 4,
+                "effect": 3.0 - k,
+                "lost": 0.1 * k,
+                "measured": 2.9 - k,
+                "novelty": "new",
+                "reads": [],
+                "writes": [["dog", 0.5], ["cat", -0.4]],
+                "heads": [[k % 2, 0.7]],
+                "neurons": [[3 + k, 0.9]],
+                "tokens": [[1, 2.0]],
+            }
+            for k in range(4)
+        ],
+        "dial": [[scale / 4, -10.0 + scale] for scale in range(9)],
+    }
+
+
 def _findings(of: MadeUpTrace, rng: Rng) -> Value:
     def finding(kind: str, title: str, panel: str, **selection: int) -> dict[str, object]:
         text = [["token", "DOG"], ["", ": 9 nats in "], ["base", "base"], ["", "."]]
@@ -443,6 +485,7 @@ SPECIAL: dict[Block[Any], Callable[..., Any]] = {
     blocks.hidden_segments: _segments,
     blocks.template: _template,
     blocks.carried: _carried,
+    blocks.update: _update,
     blocks.saliency: lambda of, rng, side, method: (
         rng.normal(size=of.size(blocks.saliency(side, method))) ** 3
     ),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from twinlens.compute.pair import Pair, demo_pair, load_pair
     from twinlens.studies.data.published import import_published
     from twinlens.studies.run.study import study
+    from twinlens.studies.run.training import StudyCallback
     from twinlens.view.explorer import Explorer
 
 _HOMES = {
@@ -30,6 +31,7 @@ _HOMES = {
     "open": "twinlens.api",
     "word_pairs": "twinlens.api",
     "study": "twinlens.studies.run.study",
+    "StudyCallback": "twinlens.studies.run.training",
     "import_published": "twinlens.studies.data.published",
     "Explorer": "twinlens.view.explorer",
 }
@@ -42,6 +44,7 @@ __all__ = [
     "ConceptSettings",
     "Explorer",
     "Pair",
+    "StudyCallback",
     "__version__",
     "demo_pair",
     "diff",

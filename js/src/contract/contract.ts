@@ -5,7 +5,7 @@ import type { Tensor } from "./decode.ts";
 export const SCHEMA_VERSION = 1;
 export const SIDES = ["base", "tuned"] as const;
 export const SEGMENTS = ["special", "template", "instruction", "context", "other"] as const;
-export const PANELS = ["dashboard", "findings", "saliency", "carried", "heads", "concepts", "overview"] as const;
+export const PANELS = ["dashboard", "findings", "saliency", "carried", "update", "heads", "concepts", "overview"] as const;
 export const UNITS = ["token", "word", "sentence", "segment"] as const;
 export const ABLATIONS = ["zero", "mean", "other"] as const;
 export const TASKS = ["writing", "maths", "coding", "translation"] as const;
@@ -176,6 +176,49 @@ export interface Carried {
   weights: Part[];
   parts: PartOfSet[];
   random: number[];
+}
+
+/** A singular direction of what tuning changed in one matrix. */
+export interface UpdateDirection {
+  index: number;
+  layer: number;
+  kind: string;
+  direction: number;
+  size: number;
+  effect: number;
+  lost: number;
+  measured: number | null;
+  novelty: string;
+  reads: Word[];
+  writes: Word[];
+  heads: ([number, number])[];
+  neurons: ([number, number])[];
+  tokens: ([number, number])[];
+}
+
+/** Share of the shift that the first of an order of directions keep, for some ``counts``. */
+export interface KeptCurve {
+  order: string;
+  counts: number[];
+  kept: number[];
+  needed: number;
+}
+
+/** The update taken apart into singular directions, and what they do to the answer. */
+export interface UpdateTaken {
+  shift: number;
+  total: number;
+  count: number;
+  goal: number;
+  needed: number;
+  kept: number;
+  rest: number;
+  answer: string;
+  random: number[];
+  agreement: number;
+  curves: KeptCurve[];
+  directions: UpdateDirection[];
+  dial: ([number, number])[];
 }
 
 /** A block of base: its share of all ``weights``, and the ``length`` of what tuned adds to them. */
@@ -360,6 +403,8 @@ export const keys = {
   null: (): Key<Null> => "null",
   /** Which parts of tuned carry the difference of the predictions: measured as a set. */
   carried: (answerToken: number | "answer"): Key<Carried> => `carried/${answerToken}`,
+  /** The update as singular directions: what each did, and the smallest set that keeps it. */
+  update: (): Key<UpdateTaken> => "update",
   /** Effect of every prompt token on every answer token, in the unit of the method. */
   saliency: (side: Side, method: string): Key<Tensor> => `saliency/${side}/${method}`,
   /** One column of it. */

@@ -100,6 +100,13 @@ export interface CarriedOptions {
   asked: number;
 }
 
+export interface UpdateOptions {
+  /** Whether it was asked to take the update apart. */
+  asked: boolean;
+  /** The direction that was chosen, counted over all matrices; -1 for none. */
+  chosen: number;
+}
+
 export interface OverviewOptions {
   tab: OverviewTab;
   /** Whose unembedding reads the layers of either model. */
@@ -109,7 +116,7 @@ export interface OverviewOptions {
 /** One panel at a time, the matrix beside one or two others, or all; by the room there is. */
 export type Layout = "auto" | "tabs" | "pair" | "trio" | "grid";
 /** Panels that take turns below the tokens. */
-export const DESK = ["saliency", "carried", "heads", "concepts", "overview"] as const;
+export const DESK = ["saliency", "carried", "update", "heads", "concepts", "overview"] as const;
 export type DeskPanel = (typeof DESK)[number];
 
 export interface DashboardOptions {
@@ -125,6 +132,7 @@ export interface Options {
   findings: FindingsOptions;
   saliency: SaliencyOptions;
   carried: CarriedOptions;
+  update: UpdateOptions;
   heads: HeadsOptions;
   concepts: ConceptsOptions;
   overview: OverviewOptions;
@@ -146,6 +154,7 @@ export const OPTIONS: Options = {
     trustOpen: false,
   },
   carried: { asked: -1 },
+  update: { asked: false, chosen: -1 },
   heads: {
     measure: "auto",
     average: false,

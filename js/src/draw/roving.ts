@@ -28,10 +28,7 @@ export function roving(
 /** Make one button the one that Tab reaches. */
 export function reachable(buttons: readonly HTMLElement[], chosen: HTMLElement | undefined): void {
   const one = chosen ?? buttons[0];
-  for (const button of buttons) {
-    const index = button === one ? 0 : -1;
-    if (button.tabIndex !== index) button.tabIndex = index;
-  }
+  for (const button of buttons) button.tabIndex = button === one ? 0 : -1;
 }
 
 function target(all: HTMLElement[], at: number, key: string): HTMLElement | undefined {

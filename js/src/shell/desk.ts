@@ -9,6 +9,7 @@ import { tabs } from "../draw/tabs.ts";
 const LABELS: Record<DeskPanel, string> = {
   saliency: "Matrix",
   carried: "What carries it",
+  update: "Update",
   heads: "Heads",
   concepts: "Concepts",
   overview: "Layers",
@@ -44,6 +45,7 @@ export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal
   const slots = {
     saliency: slot("saliency"),
     carried: slot("carried"),
+    update: slot("update"),
     heads: slot("heads"),
     concepts: slot("concepts"),
     overview: slot("overview"),

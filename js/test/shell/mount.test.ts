@@ -13,7 +13,7 @@ import { FakeModel, HOSTILE, manifest, source } from "../fixture.ts";
 import { all, ending, press, show } from "../mounted.ts";
 
 describe("every panel", () => {
-  it.each(["findings", "saliency", "carried", "heads", "concepts", "dashboard"] as const)(
+  it.each(["findings", "saliency", "carried", "update", "heads", "concepts", "dashboard"] as const)(
     "%s shows hostile text as text",
     async (kind) => {
       const { root } = await show(kind, manifest({ hostile: true }), undefined, { token: 6 });
@@ -200,7 +200,7 @@ describe("every panel", () => {
 
   it("is removed with its signal", async () => {
     const { root } = await show("dashboard");
-    expect(all(root, "[data-panel]")).toHaveLength(6);
+    expect(all(root, "[data-panel]")).toHaveLength(7);
     for (const controller of ending.splice(0)) controller.abort();
     expect(root.childElementCount).toBe(0);
   });

@@ -15,13 +15,13 @@ describe("presenting", () => {
     await vi.waitFor(() => expect(tab(page)).toEqual(["saliency"]));
     press(root(page), "PageDown");
     expect(tab(page)).toEqual(["carried"]);
-    expect(page.querySelector(".tl-slide-mark")!.textContent).toBe("2 / 5");
+    expect(page.querySelector(".tl-slide-mark")!.textContent).toBe("2 / 6");
     press(root(page), "ArrowLeft");
     expect(tab(page)).toEqual(["saliency"]);
     press(root(page), "Escape");
     await settled();
     expect(model.get("presentation")).toBe(false);
-    expect(tab(page)).toHaveLength(5);
+    expect(tab(page)).toHaveLength(6);
     expect(store.selection.token).toBe(7);
   });
 

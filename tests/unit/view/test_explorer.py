@@ -188,7 +188,7 @@ def test_unknown_keywords_are_refused(trace):
         Explorer(trace, colour="red")
 
 
-@pytest.mark.parametrize("kind", ["saliency", "carried", "heads", "concepts", "overview"])
+@pytest.mark.parametrize("kind", ["saliency", "carried", "update", "heads", "concepts", "overview"])
 def test_panels_refer_to_the_explorer_and_carry_no_bundle(explorer, kind):
     panel = getattr(explorer, kind)()
     assert isinstance(panel, Panel)

@@ -61,6 +61,9 @@ class Pair(Models):
         Description of the embedded pair, else "".
     """
 
+    _update: Update | None = None
+    of_this_process = Models.of_this_process | {"_update"}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         # Where it arrives the family may not have been registered.
@@ -140,6 +143,12 @@ class Pair(Models):
         pairs = search.find(layers, report)
         self.head_weights.search = search
         return pairs
+
+    def taken_apart(self, report: Report | None = None) -> Update:
+        """`update`, kept for every prompt."""
+        if self._update is None:
+            self._update = self.update(report)
+        return self._update
 
     def update(self, report: Report | None = None) -> Update:
         """What tuning changed in the weights, as singular directions of every matrix.

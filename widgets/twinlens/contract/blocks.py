@@ -73,6 +73,11 @@ def carried(answer_token: int | None) -> None:
     """Which parts of tuned carry the difference of the predictions: measured as a set."""
 
 
+@block("update", forms.UpdateTaken, shared=True)
+def update() -> None:
+    """The update as singular directions: what each did, and the smallest set that keeps it."""
+
+
 @block("saliency/{side}/{method}", "f32 [N, M]")
 def saliency(side: Side, method: str) -> None:
     """Effect of every prompt token on every answer token, in the unit of the method."""

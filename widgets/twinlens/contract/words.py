@@ -21,13 +21,14 @@ SEGMENTS: tuple[Segment, ...] = ("special", "template", "instruction", "context"
 MARKED: tuple[Segment, Segment] = ("instruction", "context")
 
 PanelKind: TypeAlias = Literal[
-    "dashboard", "findings", "saliency", "carried", "heads", "concepts", "overview"
+    "dashboard", "findings", "saliency", "carried", "update", "heads", "concepts", "overview"
 ]
 PANELS: tuple[PanelKind, ...] = (
     "dashboard",
     "findings",
     "saliency",
     "carried",
+    "update",
     "heads",
     "concepts",
     "overview",

@@ -127,7 +127,8 @@ def to_html(
     title : str, optional
         Title of the page, by default the names of the two models.
     theme : {"auto", "light", "dark"}
-    kind : {"dashboard", "findings", "saliency", "carried", "heads", "concepts", "overview"}
+    kind : {"dashboard", "findings", "saliency", "carried", "update", "heads",
+        "concepts", "overview"}
         All panels, or one; only the dashboard and the overview carry charts.
     budget_mb : float
         Largest size of the page in megabytes (10^6 bytes).

@@ -11,7 +11,7 @@ from twinlens.errors import ArgumentError
 #: What a view may say; a panel is where it is seen.
 _STATE = (*SELECTION_DEFAULTS, "method", "marks", "view")
 _KNOWN = ("caption", "notes", "panel", "state", *_STATE)
-_PANELS = ("saliency", "carried", "heads", "concepts", "overview")
+_PANELS = ("saliency", "carried", "update", "heads", "concepts", "overview")
 
 
 class Slide(TypedDict):

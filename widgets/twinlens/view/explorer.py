@@ -126,6 +126,10 @@ class Explorer(Chosen):
         """Which parts of tuned carry the difference of the predictions, measured as a set."""
         return self._panel("carried")
 
+    def update(self) -> Panel:
+        """The update as singular directions, what they did, and how few keep the shift."""
+        return self._panel("update")
+
     def heads(self) -> Panel:
         """Every attention head of both models, and the maps of the selected one."""
         return self._panel("heads")

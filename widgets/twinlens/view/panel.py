@@ -23,7 +23,8 @@ class Panel(anywidget.AnyWidget):
     Parameters
     ----------
     explorer : Explorer
-    kind : {"dashboard", "findings", "saliency", "carried", "heads", "concepts", "overview"}
+    kind : {"dashboard", "findings", "saliency", "carried", "update", "heads",
+        "concepts", "overview"}
     """
 
     explorer = anywidget.WidgetTrait().tag(sync=True)

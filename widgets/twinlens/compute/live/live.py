@@ -27,6 +27,7 @@ from twinlens.compute.text.arguments import read_length, read_response
 from twinlens.compute.text.chat import Message
 from twinlens.compute.text.prompt import check_length, read_prompt
 from twinlens.compute.text.spans import Spans
+from twinlens.compute.update.blocks import UpdateBlocks
 from twinlens.contract import blocks
 from twinlens.contract.blocks import BLOCKS
 from twinlens.contract.manifest import Manifest, Token
@@ -183,6 +184,7 @@ class LiveTrace(Trace):
             self.head_room,
             ConceptBlocks(of, pair.concepts),
             ExchangeBlocks(of),
+            UpdateBlocks(of, lambda report: pair.taken_apart(report)),
             PassBlocks(of, pair.concepts),
             FindingBlocks(self),
         )

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -103,8 +102,10 @@ class Mixed:
             name: below_adapters(module) for name, module, _ in parameter_places(self._model)
         }
         with ExitStack() as undo:
-            for matrix, (first, last) in zip(self.matrices, pairwise(self.bounds), strict=True):
-                hook = _added(matrix, gates[..., first:last])
+            # Split at once: the slope of each slice by itself would be as wide as all gates.
+            split = torch.split(gates, [matrix.rank for matrix in self.matrices], dim=-1)
+            for matrix, own in zip(self.matrices, split, strict=True):
+                hook = _added(matrix, own)
                 if hook is not None:
                     handle = modules[matrix.name].register_forward_hook(hook)
                     undo.callback(handle.remove)

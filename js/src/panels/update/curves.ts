@@ -1,0 +1,127 @@
+// Small curves: what sets of directions keep, and the answer as the update is turned up and down.
+
+import type { KeptCurve, UpdateTaken } from "../../contract/contract.ts";
+import { h } from "../../draw/dom.ts";
+import { number, percent } from "../../draw/format.ts";
+
+const NS = "http://www.w3.org/2000/svg";
+const WIDTH = 300;
+const HEIGHT = 130;
+/** What orders are called. */
+const NAMES: Record<string, string> = {
+  effect: "by effect",
+  size: "by size",
+  "first order": "by first order",
+  random: "at random",
+};
+/** Shares of the directions that are named below the curves. */
+const TICKS = [0.001, 0.01, 0.1, 1];
+/** Share of the width left of the smallest share of directions, where none are kept. */
+const NONE = 0.06;
+
+/** Share of the shift kept over the share of directions kept, one curve for each order. */
+export function keptChart(taken: UpdateTaken): HTMLElement {
+  const all = taken.curves.flatMap((curve) => curve.kept);
+  const low = Math.min(0, ...all);
+  const high = Math.max(1, ...all);
+  const fewest = Math.min(...taken.curves.flatMap((c) => c.counts.filter((n) => n > 0)));
+  const decades = Math.log10(taken.count / fewest) || 1;
+  const x = (n: number) =>
+    n === 0 ? 0 : (NONE + (1 - NONE) * (1 - Math.log10(taken.count / n) / decades)) * WIDTH;
+  const y = (kept: number) => (1 - (kept - low) / (high - low)) * HEIGHT;
+  const line = ({ order, counts, kept }: KeptCurve) =>
+    polyline(
+      counts.map((n, i) => [x(n), y(kept[i]!)]),
+      { class: "tl-kept-line", "data-order": order },
+    );
+  const summary = taken.curves.map((c) => `${nameOf(c)} ${c.needed}`).join(", ");
+  const plot = h("div", { class: "tl-kept-plot" });
+  plot.append(
+    svg(
+      "svg",
+      {
+        viewBox: `0 -3 ${WIDTH} ${HEIGHT + 6}`,
+        role: "img",
+        "aria-label": `directions that keep ${percent(taken.goal)} of the shift: ${summary}`,
+      },
+      level(y(taken.goal), "tl-kept-goal"),
+      level(y(0), "tl-kept-zero"),
+      ...[...taken.curves].reverse().map(line),
+    ),
+  );
+  const ticks = h("div", { class: "tl-kept-ticks", "aria-hidden": "true" });
+  for (const share of TICKS.filter((one) => one * taken.count >= fewest)) {
+    const tick = h("span", {}, percent(share));
+    tick.style.left = `${((x(share * taken.count) / WIDTH) * 100).toFixed(1)}%`;
+    ticks.append(tick);
+  }
+  const legend = h("ul", { class: "tl-kept-legend" });
+  for (const curve of taken.curves) {
+    const text = `${nameOf(curve)} ${curve.needed.toLocaleString("en")}`;
+    legend.append(
+      h("li", { "data-order": curve.order, "data-value": curve.needed }, h("i", {}), text),
+    );
+  }
+  const title = `Directions that keep ${percent(taken.goal)} of the shift, of ${taken.count.toLocaleString("en")}`;
+  return h("figure", { class: "tl-kept" }, h("figcaption", {}, title), legend, plot, ticks);
+}
+
+/** The answer's log-probability with the whole update times a scale: 0 is base, 1 tuned. */
+export function dialChart({ dial }: UpdateTaken): HTMLElement {
+  const nats = dial.map(([, value]) => value);
+  const [low, high] = [Math.min(...nats), Math.max(...nats)];
+  const most = Math.max(...dial.map(([scale]) => scale)) || 1;
+  const x = (scale: number) => (scale / most) * WIDTH;
+  const y = (value: number) => (1 - (value - low) / (high - low || 1)) * HEIGHT * 0.6;
+  const plot = h("div", { class: "tl-kept-plot" });
+  plot.append(
+    svg(
+      "svg",
+      {
+        viewBox: `-4 -5 ${WIDTH + 8} ${HEIGHT * 0.6 + 10}`,
+        role: "img",
+        "aria-label": dial.map(([scale, value]) => `${scale}: ${number(value)} nats`).join(", "),
+      },
+      polyline(
+        dial.map(([scale, value]) => [x(scale), y(value)]),
+        { class: "tl-kept-line", "data-order": "effect" },
+      ),
+      ...dial
+        .filter(([scale]) => scale === 0 || scale === 1)
+        .map(([scale, value]) =>
+          svg("circle", {
+            ...{ cx: x(scale), cy: y(value), r: 3.5, class: "tl-dial-end" },
+            "data-side": scale ? "tuned" : "base",
+          }),
+        ),
+    ),
+  );
+  const ticks = h("div", { class: "tl-kept-ticks", "aria-hidden": "true" });
+  for (const scale of [0, 1, most]) {
+    const name = scale === 0 ? "base" : scale === 1 ? "tuned" : `× ${scale}`;
+    const tick = h("span", {}, name);
+    tick.style.left = `${((x(scale) / WIDTH) * 100).toFixed(1)}%`;
+    ticks.append(tick);
+  }
+  const title = `Log-probability of the answer, ${number(low)} to ${number(high)} nats, by scale of the update`;
+  return h("figure", { class: "tl-kept" }, h("figcaption", {}, title), plot, ticks);
+}
+
+function nameOf({ order }: KeptCurve): string {
+  return NAMES[order] ?? order;
+}
+
+function level(at: number, name: string): Element {
+  return svg("line", { x1: 0, x2: WIDTH, y1: at, y2: at, class: name });
+}
+
+function polyline(points: [number, number][], props: Record<string, string>): Element {
+  return svg("polyline", { points: points.map((one) => one.join()).join(" "), ...props });
+}
+
+function svg(name: string, props: Record<string, string | number>, ...children: Element[]) {
+  const element = document.createElementNS(NS, name);
+  for (const [key, value] of Object.entries(props)) element.setAttribute(key, String(value));
+  element.append(...children);
+  return element;
+}

@@ -1,0 +1,223 @@
+// The update as singular directions: how few keep the shift, and what the leading ones do.
+
+import { keys, type UpdateDirection, type UpdateTaken } from "../../contract/contract.ts";
+import { type Got, type Need, quiet, required } from "../../core/load.ts";
+import type { State } from "../../core/state.ts";
+import { button, h } from "../../draw/dom.ts";
+import { number, percent, quote, signed, tokenText } from "../../draw/format.ts";
+import { reachable, roving } from "../../draw/roving.ts";
+import type { MakePanel, Picture } from "../../shell/frame.ts";
+import { dialChart, keptChart } from "./curves.ts";
+
+const TITLE = "What the update does";
+/** A direction goes through one head, or one neuron, from this share on. */
+const MOSTLY = 0.5;
+
+export const updatePanel: MakePanel = ({ store, signal }) => {
+  const curves = h("div", { class: "tl-update-curves" });
+  const list = h("div", { class: "tl-update-list" });
+  const card = h("div", { class: "tl-update-card" });
+  const body = h("div", { class: "tl-body tl-update-body" }, curves, list, card);
+  const buttons = () => [...list.querySelectorAll<HTMLElement>("button")];
+  let drawn: UpdateTaken | null = null;
+
+  const choose = (row: HTMLElement, toggle: boolean) => {
+    const one = drawn?.directions[Number(row.dataset.direction)];
+    if (!one) return;
+    const again = toggle && store.options.update.chosen === one.index;
+    store.setOptions("update", { chosen: again ? -1 : one.index });
+    store.select(again ? { layer: -1, head: -1, unit: "" } : selectionOf(one));
+  };
+  const rowOf = (event: Event) =>
+    (event.target as HTMLElement).closest<HTMLElement>("button[data-direction]");
+  list.addEventListener(
+    "click",
+    (event) => {
+      const row = rowOf(event);
+      if (row) choose(row, true);
+    },
+    { signal },
+  );
+  roving(list, buttons, (row) => choose(row, false), signal);
+  card.addEventListener(
+    "click",
+    (event) => {
+      const token = (event.target as HTMLElement).closest<HTMLElement>("button[data-at]");
+      if (token) store.select({ token: Number(token.dataset.at) });
+    },
+    { signal },
+  );
+  const ask = button("take it apart", () => store.setOptions("update", { asked: true }), signal, {
+    hidden: true,
+  });
+
+  return {
+    label: "What the update does",
+    controls: [ask],
+    body,
+    reads: ({ selection: { layer, head, unit } }) => [layer, head, unit],
+    needs,
+    picture(state, got) {
+      const taken = got(keys.update()).value ?? null;
+      const { layer, head, unit } = state.selection;
+      const { chosen } = state.options.update;
+      const texts = taken?.directions.map((one) => one.tokens.map(([at]) => state.text(at))) ?? [];
+      return {
+        ...words(state, got, taken),
+        draw() {
+          drawn = taken;
+          ask.hidden = !waits(state);
+          curves.replaceChildren(...(taken ? [keptChart(taken), dialChart(taken)] : []));
+          const most = Math.max(1e-9, ...(taken?.directions.map((d) => Math.abs(d.effect)) ?? []));
+          list.replaceChildren(
+            ...(taken?.directions ?? []).map((one, i) =>
+              line(one, i, most, one.index === chosen, touches(one, layer, head, unit)),
+            ),
+          );
+          const at = taken?.directions.findIndex((one) => one.index === chosen) ?? -1;
+          card.replaceChildren(...(taken && at >= 0 ? about(taken, at, texts[at]!) : []));
+          const rows = buttons();
+          reachable(rows, rows[at]);
+        },
+      };
+    },
+  };
+};
+
+/** Whether nobody has asked for it: it takes seconds, and of large models minutes. */
+function waits(state: State): boolean {
+  return possible(state) && state.live && !state.has(keys.update()) && !state.options.update.asked;
+}
+
+function possible(state: State): boolean {
+  return state.manifest.shared && state.answer("tuned").tokens.length > 0;
+}
+
+function needs(state: State): Need[] {
+  if (!possible(state) || waits(state)) return [];
+  return state.live ? required(keys.update()) : quiet(keys.update());
+}
+
+function words(state: State, _: Got, taken: UpdateTaken | null): Omit<Picture, "draw"> {
+  if (taken) {
+    const others = taken.curves.filter(({ order }) => order !== "effect");
+    const beside = others.map(({ order, needed }) => `${needed.toLocaleString("en")} ${BY[order]}`);
+    return {
+      title: TITLE,
+      note: "measured as sets",
+      caption: `${taken.needed.toLocaleString("en")} of ${taken.count.toLocaleString("en")} directions keep ${percent(taken.kept)} of the ${number(taken.shift)} nats; it takes ${beside.join(", ")}.`,
+      how: `All other directions are taken out; embeddings, norms and biases stay tuned’s and keep ${percent(taken.rest)} alone. With the set base answers ${quote(taken.answer, 60)}. Effects are estimated on the way from base to tuned and add up to ${number(taken.total)} of ${number(taken.shift)} nats; their rank correlation with interventions is ${number(taken.agreement)}. Updates of equal size in random directions shift the answer by ${taken.random.map(signed).join(", ")} nats.`,
+    };
+  }
+  if (!state.manifest.shared) {
+    return { title: TITLE, caption: "Each model reads its own answer: both have to read one." };
+  }
+  const caption = state.live
+    ? "The difference of the weights as singular directions, and what each does to this answer."
+    : "Not in this recording: take it apart before recording.";
+  return { title: TITLE, caption };
+}
+
+const BY: Record<string, string> = {
+  size: "by size",
+  "first order": "by first order",
+  random: "at random",
+};
+
+/** What the panels beside show of a direction: its layer, and the head or neuron it goes through. */
+function selectionOf(one: UpdateDirection): { layer: number; head?: number; unit?: string } {
+  const [head, neuron] = [one.heads[0], one.neurons[0]];
+  if (head && head[1] >= MOSTLY && writesByHead(one)) return { layer: one.layer, head: head[0] };
+  if (neuron && neuron[1] >= MOSTLY) return { layer: one.layer, unit: `neuron:${neuron[0]}` };
+  return { layer: one.layer };
+}
+
+/** Key and value heads have numbers of their own. */
+function writesByHead({ kind }: UpdateDirection): boolean {
+  return !/^(k|v)_/.test(kind);
+}
+
+/** Whether a direction belongs to what is selected elsewhere. */
+function touches(one: UpdateDirection, layer: number, head: number, unit: string): boolean {
+  if (one.layer !== layer) return false;
+  if (head >= 0) return one.heads.some(([h, share]) => h === head && share >= MOSTLY / 2);
+  if (unit.startsWith("neuron:")) return one.neurons.some(([n]) => unit === `neuron:${n}`);
+  return true;
+}
+
+export function nameOf({ layer, kind, direction }: UpdateDirection): string {
+  return `${layer} ${kind} · ${direction}`;
+}
+
+function line(
+  one: UpdateDirection,
+  place: number,
+  most: number,
+  chosen: boolean,
+  touched: boolean,
+): HTMLElement {
+  const bar = h("i", { class: "tl-direction-bar", "data-less": one.effect < 0 });
+  bar.style.width = `${((Math.abs(one.effect) / most) * 100).toFixed(2)}%`;
+  const said = [...one.writes, ...one.reads].slice(0, 3).map(([word]) => word);
+  return h(
+    "button",
+    {
+      ...{
+        type: "button",
+        class: "tl-direction",
+        "data-direction": place,
+        "data-touched": touched,
+      },
+      "aria-pressed": String(chosen),
+      "aria-label": `${nameOf(one)}, ${signed(one.effect)} nats, ${said.join(", ")}`,
+    },
+    h("span", { class: "tl-direction-name" }, nameOf(one)),
+    h("span", { class: "tl-direction-track" }, bar),
+    h("span", { class: "tl-direction-value", "data-value": one.effect }, signed(one.effect)),
+    h("span", { class: "tl-direction-words" }, said.map((word) => tokenText(word).word).join(" ")),
+  );
+}
+
+/** Everything about one direction, in words. */
+function about(taken: UpdateTaken, place: number, texts: readonly string[]): Element[] {
+  const one = taken.directions[place]!;
+  const ends = (words: readonly (readonly [string, number])[]) =>
+    words.map(([word, cosine]) => `${tokenText(word).word} ${signed(cosine)}`).join(", ");
+  const shares = (list: readonly (readonly [number, number])[], what: string) =>
+    list.slice(0, 3).map(([n, share]) => `${what}${n} (${percent(share)})`);
+  const measured = one.measured === null ? "" : `, measured ${signed(one.measured)}`;
+  const facts: [string, string][] = [
+    ["did", `${signed(one.effect)} nats of ${number(taken.shift)}${measured}`],
+    ["would cost now", `${signed(one.lost)} nats if it were taken out`],
+    ["reads", ends(one.reads)],
+    ["writes", ends(one.writes)],
+    ["heads", shares(one.heads, `${one.layer}.`).join(", ")],
+    ["neurons", shares(one.neurons, "").join(", ")],
+    ["is", NOVELTY[one.novelty] ?? ""],
+  ];
+  const tokens = one.tokens.map(([at, nats], i) =>
+    h(
+      "button",
+      { type: "button", class: "tl-button", "data-at": at },
+      `${quote(texts[i]!, 16)} ${signed(nats)}`,
+    ),
+  );
+  return [
+    h("h3", {}, nameOf(one)),
+    h(
+      "dl",
+      {},
+      ...facts
+        .filter(([, text]) => text)
+        .flatMap(([name, text]) => [h("dt", {}, name), h("dd", {}, text)]),
+      h("dt", {}, "acts at"),
+      h("dd", { class: "tl-update-tokens" }, ...tokens),
+    ),
+  ];
+}
+
+const NOVELTY: Record<string, string> = {
+  reuse: "along base’s own leading directions, more than a random one would be",
+  intruder: "outside base’s leading directions, and larger than the last of them",
+  new: "no more along base’s leading directions than a random one",
+};

@@ -1,0 +1,107 @@
+"""The block about the update, taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import torch
+
+from twinlens.compute.passes.subject import Subject
+from twinlens.compute.provide import provides, records
+from twinlens.compute.update.checks import Checked, agreement
+from twinlens.compute.update.effects import NOISE
+from twinlens.compute.update.update import PromptUpdate, Update
+from twinlens.contract import blocks
+from twinlens.contract.block import Block
+from twinlens.contract.forms import KeptCurve, UpdateDirection, UpdateTaken
+from twinlens.errors import ArgumentError
+from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
+
+TakeApart: TypeAlias = Callable[[Report | None], Update]
+
+#: Directions shown, tokens of each, and digits that are kept.
+_SHOWN, _TOKENS, _DIGITS = 20, 6, 6
+
+
+class UpdateBlocks:
+    """The room of the update."""
+
+    def __init__(self, of: Subject, take_apart: TakeApart) -> None:
+        self._of, self._take_apart = of, take_apart
+        self._known = False
+
+    @provides(blocks.update)
+    def update(self, report: Report | None) -> UpdateTaken:
+        """The update as singular directions, and what they do to the answer."""
+        update = self._take_apart(report)
+        if update.count == 0:
+            raise ArgumentError(
+                "tuning changed no matrix of the layers, so that there are no directions to show"
+            )
+        m = self._of.manifest
+        texts = [token.text for token in (*m.prompt_tokens, *m.answers["tuned"].tokens)]
+        on = PromptUpdate(update, self._of.ids["tuned"], m.prompt_length, texts)
+        if abs(on.shift.nats) <= NOISE:
+            raise ArgumentError(
+                "both models find this answer equally likely: there is no shift to take apart"
+            )
+        minimal = on.minimal(report=report)
+        effects = on.effects()
+        checked = []
+        for done, one in enumerate(on.check("made the change")):
+            checked.append(one)
+            if report:
+                report(done, 24, "checking directions by intervention")
+        order = torch.argsort(-effects.directions.abs(), stable=True)[:_SHOWN].tolist()
+        self._known = True
+        return UpdateTaken(
+            shift=on.shift.nats,
+            total=effects.total,
+            count=update.count,
+            goal=minimal.goal,
+            needed=len(minimal.directions),
+            kept=minimal.kept,
+            rest=minimal.rest,
+            answer=minimal.answer,
+            random=on.null(),
+            agreement=agreement(checked),
+            curves=[
+                KeptCurve(order=c.order, counts=c.counts, kept=c.kept, needed=c.needed)
+                for c in minimal.curves
+            ],
+            directions=[_direction(on, place, checked) for place in order],
+            dial=[(row["scale"], row["nats"]) for row in on.dial()],
+        )
+
+    @records(blocks.update)
+    def recorded(self, trace: Trace, _: Block[[]]) -> Iterator[str]:
+        """Where it was asked for."""
+        if self._known:
+            yield blocks.update()
+
+
+def _direction(on: PromptUpdate, place: int, checked: list[Checked]) -> UpdateDirection:
+    matrix, k = on.update.place(place)
+    about = on.update.describe(place)
+    effects = on.effects()
+    by_token = effects.by_token[:, place]
+    top = torch.argsort(-by_token.abs(), stable=True)[:_TOKENS].tolist()
+    measured = {one.direction: one.measured for one in checked}
+    return UpdateDirection(
+        index=place,
+        layer=matrix.layer,
+        kind=matrix.kind,
+        direction=k,
+        size=float(matrix.sizes[k]),
+        effect=float(effects.directions[place]),
+        lost=float(on.losses.directions[place]),
+        measured=measured.get(place),
+        novelty=matrix.novelty(k),
+        reads=about["reads"],
+        writes=about["writes"],
+        heads=about["heads"],
+        neurons=about["neurons"],
+        tokens=[(token, round(float(by_token[token]), _DIGITS)) for token in top],
+    )
