@@ -202,7 +202,7 @@ def _whose(template: Any, *, is_text: bool) -> Side | None:
     if template == "own":
         raise PromptError(
             'template="own" would give the models two prompts, and nothing could be compared token '
-            f"by token: template= is {names}"
+            f'by token: run once with template="base" and once with "tuned"; template= is {names}'
         )
     raise PromptError(f"there is no template {template!r}: template= is {names}")
 
