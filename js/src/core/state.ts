@@ -30,9 +30,17 @@ export abstract class State {
   /** Why a block can never be had here; empty where it may be. */
   abstract lacks(key: string): string;
 
+  /** Made once for the same marks: of long prompts it is asked for token by token. */
+  #segments: { marks: readonly Mark[] | null; list: readonly Segment[] } | undefined;
+
   /** Segment of every prompt token under the marks. */
   get segments(): readonly Segment[] {
-    return segmentsUnder(this.manifest.prompt_tokens, this.marks);
+    const { marks } = this;
+    if (this.#segments?.marks !== marks) {
+      const list = segmentsUnder(this.manifest.prompt_tokens, marks);
+      this.#segments = { marks, list };
+    }
+    return this.#segments.list;
   }
 
   /** Prompt tokens of some segments under the marks. */

@@ -28,7 +28,10 @@ export function roving(
 /** Make one button the one that Tab reaches. */
 export function reachable(buttons: readonly HTMLElement[], chosen: HTMLElement | undefined): void {
   const one = chosen ?? buttons[0];
-  for (const button of buttons) button.tabIndex = button === one ? 0 : -1;
+  for (const button of buttons) {
+    const index = button === one ? 0 : -1;
+    if (button.tabIndex !== index) button.tabIndex = index;
+  }
 }
 
 function target(all: HTMLElement[], at: number, key: string): HTMLElement | undefined {

@@ -4,7 +4,7 @@ import { h } from "./dom.ts";
 
 /** Left out of a picture. */
 const APART =
-  ".tl-controls, .tl-popover, .tl-stepper, .tl-message, .tl-badge-line, .tl-zoom, [hidden]";
+  ".tl-controls, .tl-popover, .tl-stepper, .tl-message, .tl-badge-line, .tl-zoom, .tl-button, [hidden]";
 /** Pixels of the picture for one of the screen. */
 const SHARP = 3;
 
@@ -34,7 +34,7 @@ function asSvg(section: HTMLElement): { width: number; height: number; text: str
   const root = section.closest<HTMLElement>(".twinlens")!;
   const { width } = section.getBoundingClientRect();
   const height = Math.max(section.scrollHeight, section.getBoundingClientRect().height);
-  const style = h("style", {}, styles(section));
+  const style = h("style", {}, `${styles(section)} .tl-matrix { overflow: visible; }`);
   const page = h("div", { class: root.className, "data-theme": root.dataset.theme }, style, clone);
   page.classList.remove("tl-slides");
   page.style.cssText = `width:${width}px;min-height:${height}px;padding:8px`;

@@ -7,6 +7,11 @@ import { number, tokenText } from "../../draw/format.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import type { Track } from "./tracks.ts";
 
+type Part = "bars" | "differences" | "tracks" | "stacks" | "label";
+type Work = (mark: Marks, index: number) => void;
+
+/** Of longer texts only what is in sight is drawn, the rest when it comes there. */
+const MANY = 300;
 /** Height of the differences, in heights of a bar. */
 const ROOM = 1.5;
 
@@ -45,7 +50,10 @@ export interface Strip {
 export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side): Strip {
   const marks = tokens.map((token, i) => make(token, offset + i, side));
   const el = h("div", { class: "tl-text" }, ...marks.map((mark) => mark.el));
-  const each = (work: (mark: Marks, i: number) => void) => marks.forEach(work);
+  const each = tokens.length > MANY ? inSight(marks) : (_: Part, work: Work) => marks.forEach(work);
+  let segmented = "";
+  let collapsed = "";
+  let selected = "";
   const shown = (one: Side) => side === undefined || side === one;
   return {
     el,
@@ -53,7 +61,7 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
     offset,
     buttons: marks.map((mark) => mark.el),
     bars(values, max, look) {
-      each((mark, i) => {
+      each("bars", (mark, i) => {
         for (const one of ["base", "tuned"] as const) {
           const value = shown(one) ? values[one]?.[i] : undefined;
           drawBar(mark.bars[one], value, max, look(one, i));
@@ -62,7 +70,7 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
     },
     differences(values, max, look) {
       const { up, span } = room(values, max);
-      each(({ difference, gap }, i) => {
+      each("differences", ({ difference, gap }, i) => {
         const value = side === undefined ? values?.[i] : undefined;
         setAttribute(difference, "data-value", Number.isNaN(value) ? null : value);
         const both = look("base", i) === "solid" && look("tuned", i) === "solid";
@@ -79,23 +87,30 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
       });
     },
     tracks(tracks, max) {
-      each((mark, i) => {
+      each("tracks", (mark, i) => {
         const lanes = tracks.map((track, k) => lane(track, offset + i, max[k]!, shown));
         mark.tracks.replaceChildren(...lanes);
       });
     },
     stacks(make) {
-      each((mark, i) => {
+      each("stacks", (mark, i) => {
         mark.stack.replaceChildren(...(make?.(i) ?? []).filter((one) => one !== null));
       });
     },
     segments(segments) {
-      each(({ el: token }, i) => {
+      const now = segments.join();
+      if (now === segmented) return;
+      segmented = now;
+      marks.forEach(({ el: token }, i) => {
         token.dataset.segment = segments[i] ?? "other";
       });
     },
     select(position, reading, span) {
-      each(({ el: token }, i) => {
+      const now = JSON.stringify([position, reading, span]);
+      if (now === selected) return;
+      selected = now;
+      bringIntoSight(marks[position - offset]?.el);
+      marks.forEach(({ el: token }, i) => {
         const at = offset + i;
         const inside = span !== null && at >= span[0] && at <= span[1];
         token.setAttribute("aria-pressed", String(at === position || inside));
@@ -108,12 +123,15 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
       });
     },
     label(text) {
-      each(({ el: token }, i) => {
+      each("label", ({ el: token }, i) => {
         token.setAttribute("aria-label", text(i));
       });
     },
     collapse(template, seen) {
       const outside = (i: number) => ["template", "special"].includes(tokens[i]?.segment ?? "");
+      const now = `${template} ${outside(seen - offset) ? seen : -1}`;
+      if (now === collapsed) return;
+      collapsed = now;
       for (let from = 0; from < tokens.length; ) {
         let to = from + 1;
         while (outside(from) && outside(to)) to++;
@@ -156,6 +174,44 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
     stack,
   );
   return { el, bars, difference, gap: gapBar, tracks, stack };
+}
+
+/** A row that scrolls shows what is selected; the page around it stays where it is. */
+function bringIntoSight(token: HTMLElement | undefined): void {
+  const row = token?.closest<HTMLElement>(".tl-row");
+  if (!token || !row || row.scrollHeight <= row.clientHeight) return;
+  const [of, box] = [token.getBoundingClientRect(), row.getBoundingClientRect()];
+  if (of.top < box.top) row.scrollTop -= box.top - of.top;
+  else if (of.bottom > box.bottom) row.scrollTop += of.bottom - box.bottom;
+}
+
+/** Does each part of the work for the tokens in sight now, and for others once they come there. */
+function inSight(marks: readonly Marks[]): (part: Part, work: Work) => void {
+  const works = new Map<Part, Work>();
+  const seen = new Set<number>();
+  const done = new Map<number, number>();
+  let stamp = 0;
+  const index = new Map<Element, number>(marks.map(({ el }, i) => [el, i]));
+  const observer = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      const i = index.get(target)!;
+      if (!isIntersecting) seen.delete(i);
+      else {
+        seen.add(i);
+        if (done.get(i) !== stamp) for (const work of works.values()) work(marks[i]!, i);
+        done.set(i, stamp);
+      }
+    }
+  });
+  for (const { el } of marks) observer.observe(el);
+  return (part, work) => {
+    works.set(part, work);
+    stamp++;
+    for (const i of seen) {
+      work(marks[i]!, i);
+      done.set(i, stamp);
+    }
+  };
 }
 
 /** How far differences reach up, and up and down together, as shares of the scale. */
