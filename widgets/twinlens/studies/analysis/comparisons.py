@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -24,6 +24,7 @@ from twinlens.studies.analysis.controls import (
     paired_controls,
     score_of,
     values,
+    with_holm,
 )
 from twinlens.studies.analysis.inference import SMALLEST_PAIRED, SMALLEST_SAMPLE, Estimate, Test
 from twinlens.studies.analysis.scoring import Score
@@ -218,9 +219,8 @@ def decided(comparisons: Sequence[Comparison], has_parts: bool) -> list[Comparis
     return [_decided(item, has_parts) for item in _corrected(comparisons)]
 
 
-def _sides(scores: Sequence[Score]) -> tuple[list[Score], list[Score]]:
-    base, tuned = ([score for score in scores if score.side == side] for side in SIDES)
-    return base, tuned
+def _sides(scores: Sequence[Score]) -> list[list[Score]]:
+    return [[score for score in scores if score.side == side] for side in SIDES]
 
 
 def parts(scores: Sequence[Grouped]) -> list[tuple[Level, str, list[int]]]:
@@ -419,9 +419,12 @@ def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
         ]
         holm = [inference.adjust(values, "holm") for values in families]
         bh = [inference.adjust(values, "benjamini-hochberg") for values in families]
-        equal = _holm(item.length.estimate.p if item.enough else math.nan for item in mine)
-        full = _holm(_controls_p(item, item.controls) for item in mine)
-        cut = _holm(_controls_p(item, item.length.controls) for item in mine)
+        checks = (
+            [item.length.estimate.p if item.enough else math.nan for item in mine],
+            [_controls_p(item, item.controls) for item in mine],
+            [_controls_p(item, item.length.controls) for item in mine],
+        )
+        equal, full, cut = (inference.adjust(p_values, "holm") for p_values in checks)
         for row, (place, item) in enumerate(zip(places, mine, strict=True)):
             tests = tuple(
                 dataclasses.replace(test, p_holm=holm[t][row], p_bh=bh[t][row])
@@ -433,24 +436,15 @@ def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
                 item,
                 tests=tests,
                 estimate=dataclasses.replace(item.estimate, p_holm=deciding.p_holm),
-                controls=_with_holm(item.controls, full[row]),
+                controls=with_holm(item.controls, full[row]),
                 length=dataclasses.replace(
                     item.length,
                     estimate=dataclasses.replace(estimate, p_holm=equal[row]),
-                    controls=_with_holm(item.length.controls, cut[row]),
+                    controls=with_holm(item.length.controls, cut[row]),
                 ),
             )
     return found
 
 
-def _holm(p_values: Iterable[float]) -> list[float]:
-    return inference.adjust(list(p_values), "holm")
-
-
 def _controls_p(item: Comparison, controls: Controls | None) -> float:
-    enough = item.enough and controls is not None and controls.enough
-    return controls.p if enough and controls is not None else math.nan
-
-
-def _with_holm(controls: Controls | None, p_holm: float) -> Controls | None:
-    return None if controls is None else dataclasses.replace(controls, p_holm=p_holm)
+    return controls.p if item.enough and controls and controls.enough else math.nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -102,3 +103,8 @@ def controls_of(
         *three,
         p=float(np.max([one.p for one in three])) if agree else 1.0,
     )
+
+
+def with_holm(controls: Controls | None, p_holm: float) -> Controls | None:
+    """The same controls with the corrected p-value of their table."""
+    return None if controls is None else dataclasses.replace(controls, p_holm=p_holm)

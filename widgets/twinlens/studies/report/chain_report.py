@@ -15,9 +15,10 @@ from twinlens.contract.words import THEMES, ChartTheme
 from twinlens.studies.analysis.chain import ChainAnalysis, Step, analyse_chain
 from twinlens.studies.analysis.exact import READ
 from twinlens.studies.analysis.scoring import Settings
+from twinlens.studies.report.case_table import case_table
 from twinlens.studies.report.figures import blank, case_figures
 from twinlens.studies.report.page import case_panel, figures_json, page_html
-from twinlens.studies.report.report import case_table, side_scores, write_report
+from twinlens.studies.report.report import side_scores, write_report
 from twinlens.studies.report.tables import (
     SIGNS,
     CaseSets,
