@@ -1,7 +1,8 @@
-"""Run the gallery's notebooks from top to bottom and collect the pages they write.
+"""Write the gallery: a front page that runs the embedded pair, a viewer, and what notebooks export.
 
 ``python gallery/build.py [FOLDER]`` writes into ``gallery/build`` unless told otherwise. A saved
-notebook shows nothing without its kernel, so the gallery is shown as the pages it exports.
+notebook shows nothing without its kernel, so the gallery is shown as the pages it exports. Its front
+page, ``index.html``, needs no kernel: both models run in it. ``viewer.html`` opens recordings.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import twinlens as tl
 from nbclient import NotebookClient
 
 HERE = Path(__file__).parent
@@ -17,8 +19,10 @@ SECONDS_PER_CELL = 600
 
 
 def build(folder: Path) -> list[Path]:
-    """Run every numbered notebook in `folder` and return the pages written there."""
+    """Write front page and viewer, run every numbered notebook, and return all pages in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
+    tl.live_page(folder / "index.html", title="twinlens: type a prompt")
+    tl.viewer_page(folder / "viewer.html")
     for notebook in sorted(HERE.glob("[0-9][0-9]_*.ipynb")):
         print(notebook.name, flush=True)
         client = NotebookClient(

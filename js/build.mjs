@@ -23,7 +23,9 @@ const jobs = [
   {
     ...common,
     format: "iife",
-    entryPoints: ["page", "report", "drawing", "live"].map((name) => here(`src/entry/${name}.ts`)),
+    entryPoints: ["page", "report", "drawing", "live", "viewer"].map((name) =>
+      here(`src/entry/${name}.ts`),
+    ),
   },
   {
     ...common,

@@ -95,7 +95,8 @@ def in_page(page: Path, asked: Sequence[Case]) -> Iterator[dict[str, Any]]:
         with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as node:
             assert node.stdout is not None
             for line in node.stdout:
-                yield json.loads(line)
+                if line.startswith(b"{"):  # npm may have something to say in front
+                    yield json.loads(line)
             assert node.wait() == 0
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from twinlens._version import __version__
 
 if TYPE_CHECKING:
-    from twinlens.api import diff, explore, live_page, open, word_pairs
+    from twinlens.api import diff, explore, live_page, open, viewer_page, word_pairs
     from twinlens.compute.concepts.components import ConceptSettings
     from twinlens.compute.models.architectures import Architecture, register_architecture
     from twinlens.compute.pair import Pair, demo_pair, load_pair
@@ -29,6 +29,7 @@ _HOMES = {
     "explore": "twinlens.api",
     "live_page": "twinlens.api",
     "open": "twinlens.api",
+    "viewer_page": "twinlens.api",
     "word_pairs": "twinlens.api",
     "study": "twinlens.studies.run.study",
     "StudyCallback": "twinlens.studies.run.training",
@@ -55,6 +56,7 @@ __all__ = [
     "open",
     "register_architecture",
     "study",
+    "viewer_page",
     "word_pairs",
 ]
 

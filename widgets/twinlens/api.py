@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinlens.errors import ArgumentError
-from twinlens.pages.live import live_html
+from twinlens.pages.live import live_html, viewer_html
 from twinlens.pages.page import Theme
 from twinlens.support.demo import demo_prompts
 from twinlens.support.files import checked_path, replacing
@@ -215,6 +215,27 @@ def live_page(
         )
     with replacing(target) as stream:
         stream.write(data)
+    return target
+
+
+def viewer_page(path: str | os.PathLike[str]) -> Path:
+    """Write one offline page without models, which shows recordings that are dropped onto it.
+
+    A recording (``.twl``) is read in the page and goes nowhere. Charts, which Python draws, are
+    left out.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Path
+        The page, a few hundred kilobytes.
+    """
+    target = checked_path(path, "the page to write")
+    with replacing(target) as stream:
+        stream.write(viewer_html())
     return target
 
 

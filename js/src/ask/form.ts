@@ -40,6 +40,7 @@ export function askForm(
   examples: readonly Example[],
   hasTemplate: boolean,
   actions: Actions,
+  opener: HTMLElement,
   signal: AbortSignal,
 ): Form {
   let template = hasTemplate;
@@ -132,6 +133,7 @@ export function askForm(
         whose.el,
         h("span", { class: "tl-ask-mark" }, "mark as ", ...mark),
         copy,
+        opener,
         said,
       ),
       heard,

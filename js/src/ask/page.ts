@@ -11,9 +11,11 @@ import type { Setup } from "../live/messages.ts";
 import { readAnswer } from "../live/prompt.ts";
 import { tokenizer } from "../live/tokenizer.ts";
 import { mount } from "../shell/mount.ts";
+import type { Recording } from "../sources/recording.ts";
 import type { Source } from "../sources/source.ts";
 import { askForm } from "./form.ts";
 import type { Answering, Models } from "./models.ts";
+import { recordings, showRecording } from "./opened.ts";
 import { type LivePage, readAnswers, readQuestion, setupOf } from "./reading.ts";
 import { type Example, type Question, questionOf, searchOf } from "./request.ts";
 
@@ -38,7 +40,9 @@ export async function openLive(
   let view = location.hash;
   let loaded = false;
 
-  const form = askForm(page.examples, page.template !== null, { run, stop, copy }, signal);
+  const opener = recordings(open, (text, failed) => form.say(text, failed), signal);
+  const actions = { run, stop, copy };
+  const form = askForm(page.examples, page.template !== null, actions, opener.el, signal);
   root.append(h("div", { class: "tl-content" }, form.el));
   el.append(root, panels);
   const first = questionOf(location.search) ?? exampleOf(page.examples[0]);
@@ -116,6 +120,16 @@ export async function openLive(
     store.subscribe(() => putAddress(), mine);
     putAddress();
     await mount(store, "dashboard", panels, mine);
+  }
+
+  /** A recording in the place of what was asked. */
+  function open(recording: Recording): void {
+    ending.abort();
+    ending = new AbortController();
+    twins.stop();
+    form.phase(loaded ? "ready" : "loading");
+    shown = null;
+    void showRecording(recording, page.theme, panels, ending.signal);
   }
 
   function stop(): void {

@@ -22,12 +22,15 @@ const PROVIDERS = [...PREDICTIONS, ...OCCLUSION, ...GROUPS, ...HEADS, ...LAYERS,
 
 /** Milliseconds of work between two looks at what has come in. */
 const PIECE = 25;
+/** Milliseconds between two reports of one task: each may be drawn. */
+const REPORTS = 250;
 
 interface Task {
   id: number;
   prompt: number;
   work: Work<unknown>;
   done(value: unknown): void;
+  reported?: number;
 }
 
 /** Answers requests; `say` sends what is found. */
@@ -66,7 +69,11 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
         if (step.done) task.done(step.value);
         else {
           tasks.push(task);
-          if (task.id) say({ kind: "progress", id: task.id, report: step.value });
+          const now = performance.now();
+          if (task.id && now - (task.reported ?? 0) > REPORTS) {
+            task.reported = now;
+            say({ kind: "progress", id: task.id, report: step.value });
+          }
         }
       } catch (error) {
         failed(task.id, task.prompt, error);

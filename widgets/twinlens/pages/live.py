@@ -93,6 +93,28 @@ def live_html(
     return text.encode(errors="replace")
 
 
+def viewer_html() -> bytes:
+    """A page without models that shows recordings, read where they are dropped onto it."""
+    script = inline_script(front_end("viewer.js"))
+    style = inline_style(front_end("twinlens.css") + front_end("live.css"))
+    text = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{html.escape(policy(script))}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="twinlens">
+<title>twinlens viewer</title>
+<style>{style}</style>
+</head>
+<body>
+<script>{script}</script>
+</body>
+</html>
+"""
+    return text.encode()
+
+
 def _pieces(name: str, data: bytes) -> str:
     """Elements that hold a part, each base64 by itself."""
     text = base64.b64encode(data).decode()

@@ -1,0 +1,76 @@
+// Recordings that are dropped onto a page, or chosen: read in the page, shown in the same panels.
+
+import { EXACT } from "../contract/contract.ts";
+import { reasonOf } from "../core/load.ts";
+import { localModel } from "../core/local.ts";
+import { SELECTION_DEFAULTS } from "../core/selection.ts";
+import { Store } from "../core/store.ts";
+import { h } from "../draw/dom.ts";
+import { mount } from "../shell/mount.ts";
+import { type Recording, readRecording } from "../sources/recording.ts";
+
+export interface Opener {
+  /** A button that lets the reader choose a file. */
+  el: HTMLElement;
+}
+
+/** Let recordings be dropped anywhere, or chosen; `open` gets those that can be read. */
+export function recordings(
+  open: (recording: Recording) => void,
+  say: (text: string, failed: boolean) => void,
+  signal: AbortSignal,
+): Opener {
+  const take = async (file: File | undefined) => {
+    if (!file) return;
+    say(`Opening ${file.name}.`, false);
+    try {
+      open(await readRecording(file.name, await file.arrayBuffer()));
+      say(file.name, false);
+    } catch (error) {
+      say(reasonOf(error), true);
+    }
+  };
+  const input = h("input", { type: "file", accept: ".twl", class: "tl-sr" });
+  input.addEventListener("change", () => void take(input.files?.[0]), { signal });
+  document.addEventListener("dragover", (event) => event.preventDefault(), { signal });
+  document.addEventListener(
+    "drop",
+    (event) => {
+      const [file] = event.dataTransfer?.files ?? [];
+      if (!file) return;
+      event.preventDefault();
+      void take(file);
+    },
+    { signal },
+  );
+  return {
+    el: h(
+      "label",
+      { class: "tl-button tl-ask-open", title: "or drop it anywhere on the page" },
+      "Open recording",
+      input,
+    ),
+  };
+}
+
+/** Show a recording in the place of what was shown. */
+export async function showRecording(
+  recording: Recording,
+  theme: string,
+  el: HTMLElement,
+  signal: AbortSignal,
+): Promise<void> {
+  const { manifest, marks, story, source } = recording;
+  const exact = manifest.methods.find(({ name }) => name === EXACT);
+  const state = {
+    ...SELECTION_DEFAULTS,
+    method: (exact ?? manifest.methods[0])?.name,
+    marks,
+    slides: story,
+    theme,
+    presentation: false,
+    _manifest: manifest,
+  };
+  el.replaceChildren();
+  await mount(new Store(localModel(state), source, signal), "dashboard", el, signal);
+}

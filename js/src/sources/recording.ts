@@ -1,0 +1,144 @@
+// A recording (`.twl`) read in the page: a zip of a manifest, of arrays (.npy) and of JSON.
+
+import { type Manifest, type Mark, SCHEMA_VERSION } from "../contract/contract.ts";
+import { halfToNumber, type Tensor, type Value } from "../contract/decode.ts";
+import { abortError, type Source } from "./source.ts";
+
+export interface Recording {
+  manifest: Manifest;
+  marks: Mark[] | null;
+  /** Kept views. */
+  story: unknown[];
+  source: Source;
+}
+
+interface Block {
+  kind: string;
+  entry: string;
+}
+
+interface Entry {
+  at: number;
+  packed: number;
+  size: number;
+  method: number;
+}
+
+const DAMAGED = "is damaged, cut off or no twinlens recording: record it again.";
+/** No entry of a recording needs more: what claims more is damaged. */
+const MOST = 2 ** 30;
+
+/** Open a recording; its blocks are unpacked when they are asked for. */
+export async function readRecording(name: string, bytes: ArrayBuffer): Promise<Recording> {
+  const damaged = new Error(`${name} ${DAMAGED}`);
+  let data: { trace?: Manifest; blocks?: Record<string, Block>; marks?: Mark[]; story?: unknown[] };
+  let entries: Map<string, Entry>;
+  try {
+    entries = entriesOf(new DataView(bytes));
+    data = JSON.parse(new TextDecoder().decode(await unzipped(bytes, entries, "manifest.json")));
+  } catch {
+    throw damaged;
+  }
+  const { trace, blocks = {} } = data;
+  if (!trace?.pair || !Array.isArray(trace.prompt_tokens)) throw damaged;
+  if (trace.schema > SCHEMA_VERSION) {
+    throw new Error(`${name} was written by a newer twinlens: open it with that one.`);
+  }
+  const has = (key: string) => Object.hasOwn(blocks, key);
+  return {
+    manifest: trace,
+    marks: data.marks ?? null,
+    story: data.story ?? [],
+    source: {
+      has,
+      async get(key, signal) {
+        if (signal.aborted) throw abortError();
+        const block = has(key) ? blocks[key] : undefined;
+        if (!block) throw new Error(`Not in this recording: ${key}.`);
+        try {
+          const found = await unzipped(bytes, entries, block.entry);
+          return block.entry.endsWith(".npy") ? array(found) : json(found);
+        } catch {
+          throw new Error(`Block ${key} of ${name} ${DAMAGED}`);
+        }
+      },
+    },
+  };
+}
+
+function json(bytes: Uint8Array): Value {
+  return JSON.parse(new TextDecoder().decode(bytes));
+}
+
+/** The central directory, from its end. */
+function entriesOf(view: DataView): Map<string, Entry> {
+  let end = view.byteLength - 22;
+  while (view.getUint32(end, true) !== 0x06054b50) end--; // throws in front of the file
+  const entries = new Map<string, Entry>();
+  let at = view.getUint32(end + 16, true);
+  for (let left = view.getUint16(end + 10, true); left > 0; left--) {
+    if (view.getUint32(at, true) !== 0x02014b50) throw new Error("no entry");
+    const lengths = [28, 30, 32].map((place) => view.getUint16(at + place, true));
+    const name = new Uint8Array(view.buffer, at + 46, lengths[0]!);
+    entries.set(new TextDecoder().decode(name), {
+      method: view.getUint16(at + 10, true),
+      packed: view.getUint32(at + 20, true),
+      size: view.getUint32(at + 24, true),
+      at: view.getUint32(at + 42, true),
+    });
+    at += 46 + lengths.reduce((sum, length) => sum + length, 0);
+  }
+  return entries;
+}
+
+async function unzipped(
+  bytes: ArrayBuffer,
+  entries: ReadonlyMap<string, Entry>,
+  name: string,
+): Promise<Uint8Array> {
+  const entry = entries.get(name);
+  if (!entry || entry.size > MOST) throw new Error("no entry");
+  const view = new DataView(bytes, entry.at);
+  const from = entry.at + 30 + view.getUint16(26, true) + view.getUint16(28, true);
+  const packed = new Uint8Array(bytes, from, entry.packed);
+  if (entry.method === 0) return packed;
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  const found = new Uint8Array(await new Response(stream).arrayBuffer());
+  if (found.length !== entry.size) throw new Error("cut off");
+  return found;
+}
+
+/** Numbers as float32; whole ones stay whole. */
+function array(bytes: Uint8Array): Tensor {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const old = bytes[6] === 1;
+  const begin = old ? 10 : 12;
+  const length = old ? view.getUint16(8, true) : view.getUint32(8, true);
+  const header = new TextDecoder().decode(bytes.subarray(begin, begin + length));
+  const [type] = /'descr': '([^']+)'/.exec(header)!.slice(1);
+  const shape = [.../'shape': \(([^)]*)\)/.exec(header)![1]!.matchAll(/\d+/g)].map(Number);
+  if (header.includes("'fortran_order': True")) throw new Error("another order");
+  const body = bytes.slice(begin + length).buffer;
+  const data = numbers(type!, body);
+  if (data.length !== shape.reduce((product, n) => product * n, 1)) throw new Error("cut off");
+  return { shape, data };
+}
+
+function numbers(type: string, body: ArrayBuffer): Float32Array | Int32Array {
+  switch (type) {
+    case "<f4":
+      return new Float32Array(body);
+    case "<f2":
+      return Float32Array.from(new Uint16Array(body), halfToNumber);
+    case "<f8":
+      return Float32Array.from(new Float64Array(body));
+    case "<i4":
+      return new Int32Array(body);
+    case "<i8":
+      return Int32Array.from(new BigInt64Array(body), Number);
+    case "|u1":
+      return Int32Array.from(new Uint8Array(body));
+    default:
+      throw new Error(`unknown type ${type}`);
+  }
+}
