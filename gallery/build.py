@@ -1,8 +1,9 @@
-"""Write the gallery: a front page that runs the embedded pair, a viewer, and what notebooks export.
+"""Write the gallery: a front page that runs both models, a viewer, and what notebooks export.
 
 ``python gallery/build.py [FOLDER]`` writes into ``gallery/build`` unless told otherwise. A saved
-notebook shows nothing without its kernel, so the gallery is shown as the pages it exports. Its front
-page, ``index.html``, needs no kernel: both models run in it. ``viewer.html`` opens recordings.
+notebook shows nothing without its kernel, so the gallery is shown as the pages it exports. Its
+front page, ``index.html``, needs no kernel: both models run in it. ``viewer.html`` opens
+recordings.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ SECONDS_PER_CELL = 600
 
 
 def build(folder: Path) -> list[Path]:
-    """Write front page and viewer, run every numbered notebook, and return all pages in `folder`."""
+    """Write front page and viewer, run every numbered notebook, and return all pages."""
     folder.mkdir(parents=True, exist_ok=True)
     tl.live_page(folder / "index.html", title="twinlens: type a prompt")
     tl.viewer_page(folder / "viewer.html")

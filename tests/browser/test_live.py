@@ -19,7 +19,7 @@ PROMPT = f"{INSTRUCTION} The young judge sings near the river."
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return twinlens.live_page(tmp_path_factory.mktemp("live") / "page.html")
+    return twinlens.live_page(tmp_path_factory.mktemp("live") / "page.html", recorded=0)
 
 
 @pytest.fixture(scope="module")

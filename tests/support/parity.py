@@ -209,7 +209,7 @@ def main() -> None:
     asked = [dataclasses.replace(case, blocks=read) for case in cases(count)]
     worst, refused, began = 0.0, 0, time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        page = twinlens.live_page(Path(folder) / "page.html", pair)
+        page = twinlens.live_page(Path(folder) / "page.html", pair, recorded=0)
         for done, (case, found) in enumerate(zip(asked, in_page(page, asked), strict=True), 1):
             refused += "error" in found
             worst = max([worst, *compare(pair, case, found).values()])

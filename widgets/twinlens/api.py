@@ -12,6 +12,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twinlens.contract.words import PUBLISHED
 from twinlens.errors import ArgumentError
 from twinlens.pages.live import live_html, viewer_html
 from twinlens.pages.page import Theme
@@ -157,6 +158,7 @@ def live_page(
     *,
     examples: Sequence[Mapping[str, str]] | None = None,
     max_new_tokens: int = 64,
+    recorded: int = 1,
     title: str | None = None,
     theme: Theme = "auto",
 ) -> Path:
@@ -178,6 +180,9 @@ def live_page(
         of it. By default those prepared for the embedded pair; of another pair none.
     max_new_tokens : int
         Longest answer of a model.
+    recorded : int
+        For how many of the examples what needs gradients is recorded: findings, what carries the
+        difference, the paper's saliency, estimates. Some ten seconds each.
     title : str, optional
         Title of the page, by default the names of the two models.
     theme : {"auto", "light", "dark"}
@@ -194,6 +199,7 @@ def live_page(
     PromptError
         If a marked part is not in the prompt of an example.
     """
+    from twinlens.compute.live.live import trace_pair
     from twinlens.compute.packed.pair import pack_pair
     from twinlens.compute.pair import demo_pair
     from twinlens.compute.text.arguments import read_length
@@ -203,7 +209,24 @@ def live_page(
     listed = [_example(example) for example in prepared]
     longest = read_length(max_new_tokens)
     with progress("packing the models") as report:
-        packed = pack_pair(demo_pair() if pair is None else pair, longest)
+        chosen = demo_pair() if pair is None else pair
+        packed = pack_pair(chosen, longest)
+        template = packed.state["template"] is not None
+        traces = [
+            trace_pair(
+                chosen,
+                example["prompt"],
+                instruction=example.get("instruction") or None,
+                context=example.get("context") or None,
+                response="tuned",
+                template=template,
+                max_new_tokens=longest,
+            )
+            for example in prepared[:recorded]
+        ]
+        for example, trace in zip(listed, traces, strict=False):
+            methods = trace.manifest.to_json()["methods"]
+            example["methods"] = [one for one in methods if one["name"] == PUBLISHED]
         names = packed.state["pair"]
         data = live_html(
             {**packed.state, "examples": listed, "theme": theme},
@@ -211,6 +234,7 @@ def live_page(
             packed.directions,
             packed.trace,
             title=title or f"{names['base']['name']} · {names['tuned']['name']}",
+            recorded=traces,
             report=report,
         )
     with replacing(target) as stream:

@@ -87,7 +87,13 @@ export async function openLive(
       });
       const manifest = await readAnswers(page, cutter, prompt, question, answering, limit);
       if (mine.aborted) return;
-      const source = withAnswers(twins.trace(answering, manifest, await beside), answering, text);
+      const at = recordedAt(page, question);
+      manifest.methods = [...page.methods, ...(page.examples[at]?.methods ?? [])];
+      const source = withAnswers(
+        twins.trace(answering, manifest, withExample(await beside, at)),
+        answering,
+        text,
+      );
       form.phase("ready");
       form.say("");
       await show(question, manifest, source, mine);
@@ -173,6 +179,30 @@ function colours(): "light" | "dark" {
 
 function exampleOf(example: Example | undefined): Question | null {
   return example ? { ...example, template: true, response: "tuned" } : null;
+}
+
+/** The example that is asked as it was recorded; -1 for none. */
+function recordedAt({ examples, template }: LivePage, question: Question): number {
+  const { prompt, instruction, context, response } = question;
+  const same = (one: unknown, two: unknown) => JSON.stringify(one) === JSON.stringify(two);
+  if (response !== "tuned" || question.template !== (template !== null)) return -1;
+  return examples.findIndex(
+    (one) =>
+      one.methods &&
+      one.prompt === prompt &&
+      same(one.instruction, instruction) &&
+      same(one.context, context),
+  );
+}
+
+/** What is recorded for an example beside what is the same for all. */
+function withExample(beside: Source, at: number): Source {
+  if (at < 0) return beside;
+  const own = (key: string) => `example/${at}/${key}`;
+  return {
+    has: (key) => beside.has(own(key)) || beside.has(key),
+    get: (key, signal) => beside.get(beside.has(own(key)) ? own(key) : key, signal),
+  };
 }
 
 /** What each model answers by itself is on its way already. */

@@ -1,5 +1,6 @@
 // A question to both models as the form and the address hold it.
 
+import type { Method } from "../contract/contract.ts";
 import type { Span } from "../live/tokenizer.ts";
 
 /** Whose answer both models read; `own`: each its own. */
@@ -17,6 +18,8 @@ export interface Question {
 
 export interface Example extends Omit<Question, "template" | "response"> {
   title: string;
+  /** Methods that are recorded for it, with what else a page does not compute. */
+  methods?: Method[];
 }
 
 const WHOSE: readonly string[] = ["tuned", "base", "own"];

@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 import gzip
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twinlens.contract import blocks, wire
 from twinlens.contract.blocks import BLOCKS
 from twinlens.contract.wire import Array
-from twinlens.contract.words import THEMES, Side
+from twinlens.contract.words import PUBLISHED, SIDES, THEMES, Side
 from twinlens.errors import UnsupportedArchitectureError
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import inline_json, inline_script, inline_style, policy
@@ -50,6 +50,7 @@ def live_html(
     trace: Trace,
     *,
     title: str,
+    recorded: Sequence[Trace] = (),
     report: Report | None = None,
 ) -> bytes:
     """The complete page.
@@ -63,6 +64,8 @@ def live_html(
         Components of the feed-forward layers, by side and layer.
     trace : Trace
         That gives the blocks which follow from the weights alone.
+    recorded : sequence of Trace
+        Of the first examples: what a page does not compute is recorded for them.
     """
     script, worker = inline_script(front_end("live.js")), inline_script(front_end("worker.js"))
     rules = f"{policy(script, bokeh_script(), wasm=True)}; worker-src blob:"
@@ -70,7 +73,10 @@ def live_html(
     parts: dict[str, bytes] = {"known": gzip.compress(pack_blocks(known), 9, mtime=0)}
     parts |= {side: gzip.compress(data, 9, mtime=0) for side, data in weights.items()}
     pieces = "".join(_pieces(name, data) for name, data in parts.items())
-    constant = base64.b64encode(gzip.compress(pack_blocks(_constant(trace, report)), 9, mtime=0))
+    constant = _constant(trace, report)
+    for place, example in enumerate(recorded):
+        constant |= _recorded(example, place, report)
+    known_blocks = base64.b64encode(gzip.compress(pack_blocks(constant), 9, mtime=0))
     style = front_end("twinlens.css") + front_end("live.css")
     text = f"""<!doctype html>
 <html lang="en">
@@ -86,7 +92,7 @@ def live_html(
 <script type="application/json" id="twinlens-live">{inline_json(state)}</script>
 <script type="text/plain" id="twinlens-worker">{worker}</script>
 <script>{script}</script>
-<script type="text/plain" id="twinlens-blocks">{constant.decode()}</script>
+<script type="text/plain" id="twinlens-blocks">{known_blocks.decode()}</script>
 {pieces}</body>
 </html>
 """
@@ -138,4 +144,20 @@ def _constant(trace: Trace, report: Report | None) -> dict[str, tuple[wire.Heade
         except UnsupportedArchitectureError:
             continue  # models that do not have it have a page without it
         found[key] = wire.encode(value, causal=blocks.is_causal(key))
+    return found
+
+
+def _recorded(
+    trace: Trace, place: int, report: Report | None
+) -> dict[str, tuple[wire.Header, bytes]]:
+    """Blocks of an example that need gradients, under its number."""
+    keys = [blocks.findings(), blocks.carried(None)]
+    for side in SIDES:
+        keys += [blocks.saliency(side, PUBLISHED)]
+        keys += [blocks.head_effect(side, None), blocks.neuron_effect(side, None)]
+    found = {}
+    for done, key in enumerate(keys):
+        if report:
+            report(done, len(keys), f"example {place + 1}")
+        found[f"example/{place}/{key}"] = wire.encode(trace.block(key))
     return found

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return twinlens.live_page(tmp_path_factory.mktemp("live") / "page.html")
+    return twinlens.live_page(tmp_path_factory.mktemp("live") / "page.html", recorded=0)
 
 
 def test_page_holds_both_models_and_nothing_from_outside(page: Path) -> None:
