@@ -178,49 +178,6 @@ export interface Carried {
   random: number[];
 }
 
-/** A singular direction of what tuning changed in one matrix. */
-export interface UpdateDirection {
-  index: number;
-  layer: number;
-  kind: string;
-  direction: number;
-  size: number;
-  effect: number;
-  lost: number;
-  measured: number | null;
-  novelty: string;
-  reads: Word[];
-  writes: Word[];
-  heads: ([number, number])[];
-  neurons: ([number, number])[];
-  tokens: ([number, number])[];
-}
-
-/** Share of the shift that the first of an order of directions keep, for some ``counts``. */
-export interface KeptCurve {
-  order: string;
-  counts: number[];
-  kept: number[];
-  needed: number;
-}
-
-/** The update taken apart into singular directions, and what they do to the answer. */
-export interface UpdateTaken {
-  shift: number;
-  total: number;
-  count: number;
-  goal: number;
-  needed: number;
-  kept: number;
-  rest: number;
-  answer: string;
-  random: number[];
-  agreement: number;
-  curves: KeptCurve[];
-  directions: UpdateDirection[];
-  dial: ([number, number])[];
-}
-
 /** A block of base: its share of all ``weights``, and the ``length`` of what tuned adds to them. */
 export interface ChangedBlock {
   kind: string;
@@ -376,6 +333,49 @@ export interface DeletionCurve {
   share: number[];
   most: number[];
   least: number[];
+}
+
+/** A singular direction of what tuning changed in one matrix. */
+export interface UpdateDirection {
+  index: number;
+  layer: number;
+  kind: string;
+  direction: number;
+  size: number;
+  effect: number;
+  lost: number;
+  measured: number | null;
+  novelty: string;
+  reads: Word[];
+  writes: Word[];
+  heads: ([number, number])[];
+  neurons: ([number, number])[];
+  tokens: ([number, number])[];
+}
+
+/** Share of the shift that the first of an order of directions keep, for some ``counts``. */
+export interface KeptCurve {
+  order: string;
+  counts: number[];
+  kept: number[];
+  needed: number;
+}
+
+/** The update taken apart into singular directions, and what they do to the answer. */
+export interface UpdateTaken {
+  shift: number;
+  total: number;
+  count: number;
+  goal: number;
+  needed: number;
+  kept: number;
+  rest: number;
+  answer: string;
+  random: number[];
+  agreement: number;
+  curves: KeptCurve[];
+  directions: UpdateDirection[];
+  dial: ([number, number])[];
 }
 
 export type Word = [string, number];

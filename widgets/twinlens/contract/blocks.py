@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec
 
-from twinlens.contract import forms
+from twinlens.contract import forms, update_forms
 from twinlens.contract.block import Block, Values
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.words import SIDES, ChartTheme, Side
@@ -73,7 +73,7 @@ def carried(answer_token: int | None) -> None:
     """Which parts of tuned carry the difference of the predictions: measured as a set."""
 
 
-@block("update", forms.UpdateTaken, shared=True)
+@block("update", update_forms.UpdateTaken, shared=True)
 def update() -> None:
     """The update as singular directions: what each did, and the smallest set that keeps it."""
 
@@ -437,18 +437,10 @@ def documentation() -> str:
     rows = ["| key | form | meaning |", "|---|---|---|"]
     for block in BLOCKS.values():
         form = block.form if isinstance(block.form, str) else forms.name_of(block.form)
-        notes = [
-            word
-            for word, applies in (
-                ("causal", block.causal),
-                ("exact", block.exact),
-                ("grows", block.grows),
-                ("one answer", block.shared),
-                ("of pages", block.page),
-                ("on request", not block.recorded),
-            )
-            if applies
-        ]
+        said = {"causal": block.causal, "exact": block.exact, "grows": block.grows}
+        said |= {"one answer": block.shared, "of pages": block.page}
+        said |= {"on request": not block.recorded}
+        notes = [word for word, applies in said.items() if applies]
         meaning = " ".join(block.meaning.split()) + (f" *({', '.join(notes)})*" if notes else "")
         pattern = block.pattern.replace("|", "\\|")
         rows.append(f"| `{pattern}` | `{form}` | {meaning} |".replace(" || ", " \\|\\| "))

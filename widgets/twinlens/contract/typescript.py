@@ -17,7 +17,7 @@ from typing import (
     is_typeddict,
 )
 
-from twinlens.contract import forms, manifest, words
+from twinlens.contract import forms, manifest, update_forms, words
 from twinlens.contract.block import Block
 from twinlens.contract.blocks import BLOCKS, HEAD_MEASURES, SHIFTS
 
@@ -72,6 +72,7 @@ def contract_ts() -> str:
     marked = " | ".join(f'"{name}"' for name in words.MARKED)
     parts.append(f"export type Mark = [start: number, end: number, segment: {marked}];\n")
     structures = [*_structures(vars(manifest)), *_structures(vars(forms))]
+    structures += _structures(vars(update_forms))
     parts += [_interface(structure) for structure in structures]
     parts += [f"export type {name} = {_type(form, name)};" for name, form in _aliases()]
     parts.append(_KEYS)

@@ -11,10 +11,11 @@ from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.compute.update.checks import Checked, agreement
 from twinlens.compute.update.effects import NOISE
-from twinlens.compute.update.update import PromptUpdate, Update
+from twinlens.compute.update.prompt import PromptUpdate
+from twinlens.compute.update.update import Update
 from twinlens.contract import blocks
 from twinlens.contract.block import Block
-from twinlens.contract.forms import KeptCurve, UpdateDirection, UpdateTaken
+from twinlens.contract.update_forms import KeptCurve, UpdateDirection, UpdateTaken
 from twinlens.errors import ArgumentError
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace

@@ -1,0 +1,165 @@
+"""An update taken apart, matrix by matrix, as tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from twinlens.compute.models.models import Models
+from twinlens.compute.update.directions import CERTAIN, MatrixUpdate, Rest
+from twinlens.compute.update.readable import Reader
+from twinlens.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Taken:
+    """An update taken apart: what `Update` knows without a prompt.
+
+    Attributes
+    ----------
+    matrices : list of MatrixUpdate
+        Singular directions of every matrix of the layers that changed.
+    rest : list of Rest
+        Other tensors that changed: embeddings, norms, biases.
+    """
+
+    def __init__(
+        self, pair: Models, matrices: Sequence[MatrixUpdate], rest: Sequence[Rest]
+    ) -> None:
+        self.pair, self.matrices, self.rest = pair, list(matrices), list(rest)
+
+    @property
+    def count(self) -> int:
+        """Directions of all matrices."""
+        return sum(matrix.rank for matrix in self.matrices)
+
+    def __repr__(self) -> str:
+        names = self.pair.names
+        kind = "adapter" if any(m.by_factors for m in self.matrices) else "weights"
+        return (
+            f"<{type(self).__name__} from {names['base']!r} to {names['tuned']!r} ({kind}): "
+            f"{self.count:,} directions in {len(self.matrices)} matrices, {len(self.rest)} other "
+            "tensors>"
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per matrix."""
+        energy = sum(matrix.energy for matrix in self.matrices) or 1.0
+        return [
+            {
+                "layer": m.layer,
+                "kind": m.kind,
+                "name": m.name,
+                "rank": m.rank,
+                "effective_rank": m.effective_rank,
+                "norm": math.sqrt(m.energy),
+                "relative": math.sqrt(m.energy) / m.base_norm,
+                "share": m.energy / energy,
+                "reuse": _share(m, "reuse"),
+                "intruder": _share(m, "intruder"),
+                "reuse_of_random": 1 - CERTAIN**2,
+            }
+            for m in self.matrices
+        ]
+
+    def to_frame(self) -> pd.DataFrame:
+        """`rows` as a table.
+
+        ``reuse`` and ``intruder`` are shares of the update's energy in directions of that kind, see
+        `MatrixUpdate.novelty`; ``reuse_of_random`` is what of a random update of equal norm would
+        be called reuse.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(self.rows())
+
+    def directions(self) -> list[dict[str, Any]]:
+        """One row per direction."""
+        energy = sum(matrix.energy for matrix in self.matrices) or 1.0
+        return [
+            {
+                "layer": m.layer,
+                "kind": m.kind,
+                "direction": k,
+                "size": size,
+                "share": size**2 / energy,
+                "overlap_left": float(m.overlap[0, k]),
+                "overlap_right": float(m.overlap[1, k]),
+                "random_left": m.null[0],
+                "random_right": m.null[1],
+                "novelty": m.novelty(k),
+            }
+            for m in self.matrices
+            for k, size in enumerate(m.sizes.tolist())
+        ]
+
+    def directions_frame(self) -> pd.DataFrame:
+        """`directions` as a table."""
+        import pandas as pd
+
+        return pd.DataFrame(self.directions())
+
+    def random(self, seed: int = 0) -> Taken:
+        """An update of equal size in random directions: what it does tuning need not have done."""
+        made = torch.Generator().manual_seed(seed)
+
+        def other(like: torch.Tensor) -> torch.Tensor:
+            noise = torch.randn(like.shape, generator=made)
+            turned: torch.Tensor = torch.linalg.qr(noise).Q
+            return turned.to(like)
+
+        matrices = [replace(m, left=other(m.left), right=other(m.right)) for m in self.matrices]
+        rest = [_shuffled(one, made) for one in self.rest]
+        return Taken(self.pair, matrices, rest)
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader.of(self.pair)
+
+    def place(self, direction: int) -> tuple[MatrixUpdate, int]:
+        """Matrix of a direction, and its number there.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such direction.
+        """
+        left = direction
+        for matrix in self.matrices:
+            if 0 <= left < matrix.rank:
+                return matrix, left
+            left -= matrix.rank
+        raise ArgumentError(
+            f"there is no direction {direction!r}: the update has {self.count:,}, counted from 0"
+        )
+
+    def describe(self, direction: int, count: int = 8) -> dict[str, Any]:
+        """Words, heads and neurons of a direction, see `Reader.describe`."""
+        matrix, k = self.place(direction)
+        about = {"layer": matrix.layer, "kind": matrix.kind, "direction": k}
+        return {**about, **self._reader.describe(matrix, k, count)}
+
+
+def _share(matrix: MatrixUpdate, kind: str) -> float:
+    squared = matrix.sizes.double().square()
+    picked = [matrix.novelty(k) == kind for k in range(matrix.rank)]
+    return float(squared[torch.tensor(picked)].sum() / squared.sum())
+
+
+def _shuffled(one: Rest, made: torch.Generator) -> Rest:
+    """A tensor whose change has the same numbers at other places."""
+    rows = min(len(one.base), len(one.tuned)) if one.base.ndim else 0
+    if not rows:
+        return one
+    change = (one.tuned[:rows].to(one.base) - one.base[:rows]).flatten()
+    change = change[torch.randperm(len(change), generator=made)]
+    tuned = one.tuned.to(one.base).clone()
+    tuned[:rows] = one.base[:rows] + change.reshape(one.base[:rows].shape)
+    return replace(one, tuned=tuned)
