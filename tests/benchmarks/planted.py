@@ -455,7 +455,13 @@ def main() -> None:
     parser.add_argument(
         "--results", type=Path, required=True, help="file to keep, and to go on with"
     )
+    parser.add_argument("--summary", action="store_true", help="of what is kept, without a run")
     options = parser.parse_args()
+    name = "SmolLM2-135M" if options.smollm2 else "The embedded model"
+    results = Results(options.results)
+    if options.summary:
+        print(summary(results, name))
+        return
     folder = files("twinlens") / "demo" / "tuned"
     if options.smollm2:
         folder, _ = smollm2_pair_folders()
@@ -464,14 +470,13 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
     prompts = list(PROMPTS) if options.smollm2 else [p["prompt"] for p in demo_prompts()]
     bench = Bench(model, tokenizer, prompts, not options.smollm2, 12 if options.smollm2 else 24)
-    results = Results(options.results)
     if not options.only_selves:
         for kind, edits in planted(model, tokenizer, prompts).items():
             judge(bench, edits[: options.each], kind, results)
         if not options.smollm2:
             templates(bench, results)
     silent(bench, options.selves, results)
-    print(summary(results, "SmolLM2-135M" if options.smollm2 else "The embedded model"))
+    print(summary(results, name))
 
 
 def planted(model: PreTrainedModel, tokenizer: Any, prompts: list[str]) -> dict[str, list[Planted]]:

@@ -2,7 +2,8 @@
 
 A gate g on a part puts ``(1 - g) * own + g * base's`` in place of what the part adds to the
 residual stream, at every position; base's is what base computed when it read the same tokens. A
-head's addition goes through its output weights, so that these are exchanged with it.
+head's addition goes through its output weights, so that these are exchanged with it. A norm behind
+a block is exchanged with the block, that behind attention as far as the mean of its heads.
 """
 
 from __future__ import annotations
@@ -136,6 +137,10 @@ class Exchange:
             hooks.append((out, self._heads(layer, of_heads), False))
             out = architectures.feed_forward_out(model, layer)
             hooks.append((out, self._feed_forward(layer, of_block), False))
+            own, theirs = (architectures.norms_behind(m, layer) for m in (model, self.donor))
+            if own and theirs:
+                hooks.append((own[0], self._norm(theirs[0], of_heads.mean(dim=1)), False))
+                hooks.append((own[1], self._norm(theirs[1], of_block), False))
         with ExitStack() as stack:
             for module, hook, before in hooks:
                 register = (
@@ -149,6 +154,18 @@ class Exchange:
             if _closed(gates):
                 return None
             return (_mixed(given[0], self.captured.residual[0, :-1], gates), *given[1:])
+
+        return hook
+
+    def _norm(self, other: nn.Module, gates: Tensor) -> Callable[..., Any]:
+        """A norm behind a block goes with it; of heads each has an equal part of it."""
+
+        def hook(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            if _closed(gates):
+                return None
+            with self.donor_guard:
+                theirs = other.forward(given[0].to(cast(Tensor, other.weight).device))
+            return torch.lerp(output, theirs.to(output), gates.to(output)[:, None, None])
 
         return hook
 

@@ -299,6 +299,14 @@ def attention_norm(model: PreTrainedModel, layer: int) -> nn.Module | None:
     return module.get_submodule(name) if name else None
 
 
+def norms_behind(model: PreTrainedModel, layer: int) -> tuple[nn.Module, nn.Module] | None:
+    """The norms of what attention and what the feed-forward block give; None without such."""
+    block = layers(model)[layer]
+    behind = getattr(block, "post_feedforward_layernorm", None)
+    # Elsewhere the norm of this name stands in front of the feed-forward block.
+    return behind and (cast(nn.Module, block.post_attention_layernorm), behind)
+
+
 def norm_gain(model: PreTrainedModel, norm: nn.Module) -> Tensor | None:
     """What a norm multiplies by, shape [hidden]; None where it has no weight."""
     if getattr(below_adapters(norm), "weight", None) is None:
