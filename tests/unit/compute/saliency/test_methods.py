@@ -84,7 +84,7 @@ def test_interruption_keeps_what_is_finished(name: str) -> None:
     with pytest.raises(Interrupted):
         table(name, model, values=values, report=report)
     finished = np.isfinite(values)
-    if name != "integrated_gradients":
+    if name not in ("integrated_gradients", "attention_knockout"):  # whole columns, at their end
         assert finished.any(), "the first piece"
     assert not finished.all()
     assert seen == [(finished.sum(), values.size)]
