@@ -139,6 +139,12 @@ class Panels:
                 return panel.get_attribute("data-state"), panel.get_attribute("data-selection")
 
             until(state, lambda now: now == ("ready", str(selection)), f"the {kind} panel")
+            ask = panel.get_by_role("button", name="take it apart")
+            if ask.is_visible():  # what takes long waits to be asked for
+                ask.click()
+                until(
+                    lambda panel=panel: panel.locator(".tl-direction").count(), bool, "directions"
+                )
             getattr(self, f"_check_{kind}")(panel.evaluate(_READ), selection)
 
     def show_all(self) -> None:
@@ -226,8 +232,10 @@ class Panels:
         self._same(seen["carried"], [part["together"] for part in parts], "what carries it")
 
     def _check_update(self, seen: dict[str, Any], at: Selection) -> None:
-        taken = cast(dict[str, Any], self.trace.block(blocks.update()))
-        expected = [one["effect"] for one in taken["directions"]]
+        expected = []
+        if self.trace.manifest.shared:
+            taken = cast(dict[str, Any], self.trace.block(blocks.update()))
+            expected = [one["effect"] for one in taken["directions"]]
         self._same(seen["update"], expected, "the update")
 
     def _of_side(
