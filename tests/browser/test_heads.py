@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 from twinlens.contract.words import SIDES
 from twinlens.pages.page import to_html
 from twinlens.traces.trace import Trace
@@ -144,7 +144,10 @@ def test_the_list_is_sorted_and_walks_with_the_keys(offline, watch, tmp_path):
     chosen = heads.panel.locator(".tl-head-list [aria-selected=true]")
     assert chosen.get_attribute("data-row") == order[2]
     assert f"layer {layer}, head {head}: change" in (chosen.get_attribute("aria-label") or "")
-    heads.panel.locator("[data-sort=base]").click()
+    base_sorter = heads.panel.locator("[data-sort=base]")
+    expect(base_sorter).to_be_disabled()  # a change has no side
+    heads.measure("instruction")
+    base_sorter.click()
     base = Compact(Measured()).array("heads/instruction/base").astype(np.float64)
     n = Measured().manifest.prompt_length
     order = names(np.argsort(-base[n - 1 : -1].mean(axis=0).ravel(), kind="stable"), 8)

@@ -35,9 +35,12 @@ export function headList({ store, signal }: Setting) {
   const header = h("div", { class: "tl-list-head" }, h("span", {}, "layer · head"), ...sorters);
   const el = h("div", { class: "tl-head-list" }, header, list.el);
 
-  const draw = (numbers: HeadNumbers, { layer, head }: Selection, column: HeadColumn) => {
+  const draw = (numbers: HeadNumbers, { layer, head }: Selection, wanted: HeadColumn) => {
     const { values, thirdIs } = numbers;
     const { third } = values;
+    // A measure of both models together has no column for each.
+    const filled = COLUMNS.filter((name) => Array.from(values[name]).some(Number.isFinite));
+    const column = filled.includes(wanted) ? wanted : (filled[0] ?? wanted);
     order = sorted(values[column]);
     const max = largest(values.base, values.tuned);
     const thirdMax = largest(third);
@@ -46,6 +49,7 @@ export function headList({ store, signal }: Setting) {
       const text = name === "third" ? thirdIs : name;
       sorters[i]!.textContent = name === column ? `${text} ↓` : text;
       sorters[i]!.setAttribute("aria-pressed", String(name === column));
+      sorters[i]!.disabled = !filled.includes(name);
       sorters[i]!.setAttribute("aria-label", `sort by ${text}`);
     }
     list.draw({
