@@ -6,7 +6,7 @@ promise for a selection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -111,12 +111,24 @@ class Panels:
         Allowed error as a share of the largest value of a picture.
     unfold : bool
         Have a dashboard show all panels before they are checked.
+    kinds : sequence of str
+        Panels that are checked unless others are named.
+    patience : float
+        Seconds a panel may take.
     """
 
     def __init__(
-        self, root: Locator, trace: Trace, tolerance: float = TOLERANCE, unfold: bool = True
+        self,
+        root: Locator,
+        trace: Trace,
+        tolerance: float = TOLERANCE,
+        unfold: bool = True,
+        kinds: Sequence[str] = KINDS,
+        patience: float = 60,
     ) -> None:
         self.unfold = unfold
+        self.kinds = kinds
+        self.patience = patience
         self.root = root
         self.trace = trace
         self.tolerance = tolerance
@@ -132,13 +144,14 @@ class Panels:
         """Wait until every panel has painted a selection, and compare all its numbers."""
         if self.unfold:
             self.show_all()
-        for kind in kinds or KINDS:
+        for kind in kinds or self.kinds:
             panel = self.panel(kind)
 
             def state(panel: Locator = panel) -> tuple[str | None, str | None]:
                 return panel.get_attribute("data-state"), panel.get_attribute("data-selection")
 
-            until(state, lambda now: now == ("ready", str(selection)), f"the {kind} panel")
+            ready = ("ready", str(selection))
+            until(state, lambda now, ready=ready: now == ready, f"the {kind} panel", self.patience)
             ask = panel.get_by_role("button", name="take it apart")
             if ask.is_visible():  # what takes long waits to be asked for
                 ask.click()
@@ -165,6 +178,8 @@ class Panels:
         tokens.locator(mark).click()
 
     def click_head(self, layer: int, head: int) -> None:
+        if self.unfold:
+            self.show_all()
         pair = self.trace.manifest.pair
         canvas = self.panel("heads").locator(".tl-grids canvas[data-side=tuned]")
         box = canvas.bounding_box()
