@@ -206,6 +206,7 @@ def test_a_long_computation_shows_progress_and_can_be_stopped(notebook, page, tr
     status.wait_for()
     first = status.inner_text()
     until(status.inner_text, lambda text: text != first, "progress that moves")
+    panels.check(Selection(), "heads")
     panels.click_head(1, 1)
     panels.check(Selection(layer=1, head=1), "heads", "concepts", "overview")
     saliency.get_by_role("button", name="Stop").click()
