@@ -17,7 +17,7 @@ QUESTIONS = {
     "how far are they apart in all?": r"In all 32\.\d nats, most at T, H, E and SLEEPS",
     "what does hiding the instruction cost?": r"costs tuned’s answer 7\.[34] in base "
     r"and 11\.3 nats in tuned",
-    "and base's own answer?": r"base’s own answer 0\.5 in base and −0\.6 nats in tuned",
+    "and base's own answer?": r"base’s own 0\.5 in base and −0\.6 nats in tuned",
     "what carries the difference, which heads?": r"All four feed-forward blocks and heads 3\.6",
     "would any other parts do?": r"seven random parts: \d+ %, at most \d+ %",
     "what did not change?": r"Concepts were kept\. .* turned 21 to 24°; random would be 67°",

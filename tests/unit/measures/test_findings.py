@@ -151,7 +151,7 @@ def test_copies_are_named_with_the_words_and_the_chance() -> None:
     assert text.startswith(
         "Tuned copies. THE, SMALL, DOG and SLEEPS each rest most on the same word of the prompt "
         "in tuned, none of these four words in base. In four it is the word that gained most from "
-        "base to tuned. [measured; by chance p "
+        "base to tuned. [by chance p "
     )
     assert found["copies"]["panel"] == "saliency"
     assert found["parts"]["title"] == "The answers part at the second token."
@@ -220,6 +220,7 @@ def segments(tuned: tuple[float, float], base: tuple[float, float]) -> dict[str,
         ((7.3, 11.3), (0.5, 2.0), "Tuned needs the instruction more."),
         ((7.3, 11.3), (0.5, -0.6), "What the instruction is worth depends on the answer."),
         ((7.3, 2.0), (5.0, -0.6), "Base needs the instruction more."),
+        ((7.3, 7.0), (5.0, 5.4), "Both need the instruction alike."),
         ((0.3, 0.2), (0.5, -0.6), None),
     ],
 )

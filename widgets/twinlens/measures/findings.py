@@ -150,7 +150,7 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
             ("tuned", "tuned"),
             ("", "."),
         ],
-        f"measured; by chance p {say.chance(p)}, word by word against base p {say.chance(paired)}",
+        f"by chance p {say.chance(p)}, against base {say.chance(paired)}",
         "saliency",
         token=m.prompt_length + max(tuned, key=lambda i: _gain(trace, i)),
     )
@@ -248,6 +248,8 @@ def _segments(trace: Trace, report: Report | None) -> Finding | None:
         title = "Tuned needs the instruction more."
     elif max(more) < -_COST:
         title = "Base needs the instruction more."
+    elif max(map(abs, more)) <= _COST:
+        title = "Both need the instruction alike."
     text: list[Run] = [
         ("", "Hiding it costs "),
         ("tuned", "tuned"),
@@ -255,7 +257,7 @@ def _segments(trace: Trace, report: Report | None) -> Finding | None:
         *_both(cost["tuned"]),
     ]
     if "base" in cost:
-        text += [("", "; "), ("base", "base"), ("", "’s own answer "), *_both(cost["base"])]
+        text += [("", "; "), ("base", "base"), ("", "’s own "), *_both(cost["base"])]
     text.append(("", "."))
     return _finding("segments", title, text, "measured: hidden as a whole", "saliency")
 
