@@ -150,7 +150,7 @@ def test_copies_are_named_with_the_words_and_the_chance() -> None:
     text = str_of([found["copies"]])
     assert text.startswith(
         "Tuned copies. THE, SMALL, DOG and SLEEPS each rest most on the same word of the prompt "
-        "in tuned, none of these four words in base. In four it is the word that gained most from "
+        "in tuned, none of these four in base. In four it is the word that gained most from "
         "base to tuned. [by chance p "
     )
     assert found["copies"]["panel"] == "saliency"

@@ -142,7 +142,7 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
             *words,
             ("", f" {_each_rests(len(tuned))} most on the same word of the prompt in "),
             ("tuned", "tuned"),
-            ("", f", {say.number(len(base))} of these {say.number(len(able))} words in "),
+            ("", f", {say.number(len(base))} of these {say.number(len(able))} in "),
             ("base", "base"),
             ("", f". In {say.number(len(gained))} it is the word that gained most from "),
             ("base", "base"),
@@ -257,9 +257,11 @@ def _segments(trace: Trace, report: Report | None) -> Finding | None:
         *_both(cost["tuned"]),
     ]
     if "base" in cost:
-        text += [("", "; "), ("base", "base"), ("", "’s own "), *_both(cost["base"])]
+        own = cost["base"]
+        said = f"’s own answer {say.signed(own['base'])} and {say.nats(own['tuned'])}"
+        text += [("", "; "), ("base", "base"), ("", said)]
     text.append(("", "."))
-    return _finding("segments", title, text, "measured: hidden as a whole", "saliency")
+    return _finding("segments", title, text, "measured", "saliency")
 
 
 def _both(cost: dict[Side, float]) -> list[Run]:
