@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 from typing import Any
 
@@ -39,3 +40,33 @@ def policy(*scripts: str, wasm: bool = False) -> str:
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
+
+
+def document(title: str, style: str, rules: str, body: str) -> str:
+    """A complete page.
+
+    Parameters
+    ----------
+    title : str
+        Any text.
+    style : str
+        A style sheet.
+    rules : str
+        Its Content-Security-Policy.
+    body : str
+        HTML, lines with their ends.
+    """
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{html.escape(rules)}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="twinlens">
+<title>{html.escape(title)}</title>
+<style>{inline_style(style)}</style>
+</head>
+<body>
+{body}</body>
+</html>
+"""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from twinlens.contract.wire import Array
 from twinlens.contract.words import PUBLISHED, SIDES, THEMES, Side
 from twinlens.errors import UnsupportedArchitectureError
 from twinlens.pages.front_end import front_end
-from twinlens.pages.html import inline_json, inline_script, inline_style, policy
+from twinlens.pages.html import document, inline_json, inline_script, policy
 from twinlens.pages.page import pack_blocks
 from twinlens.pages.values import bokeh_script, page_value
 from twinlens.support.progress import Report
@@ -78,47 +77,20 @@ def live_html(
         constant |= _recorded(example, place, report)
     known_blocks = base64.b64encode(gzip.compress(pack_blocks(constant), 9, mtime=0))
     style = front_end("twinlens.css") + front_end("live.css")
-    text = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{html.escape(rules)}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="twinlens">
-<title>{html.escape(title)}</title>
-<style>{inline_style(style)}</style>
-</head>
-<body>
-<script type="application/json" id="twinlens-live">{inline_json(state)}</script>
+    body = f"""<script type="application/json" id="twinlens-live">{inline_json(state)}</script>
 <script type="text/plain" id="twinlens-worker">{worker}</script>
 <script>{script}</script>
 <script type="text/plain" id="twinlens-blocks">{known_blocks.decode()}</script>
-{pieces}</body>
-</html>
-"""
-    return text.encode(errors="replace")
+{pieces}"""
+    return document(title, style, rules, body).encode(errors="replace")
 
 
 def viewer_html() -> bytes:
     """A page without models that shows recordings, read where they are dropped onto it."""
     script = inline_script(front_end("viewer.js"))
-    style = inline_style(front_end("twinlens.css") + front_end("live.css"))
-    text = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{html.escape(policy(script))}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="twinlens">
-<title>twinlens viewer</title>
-<style>{style}</style>
-</head>
-<body>
-<script>{script}</script>
-</body>
-</html>
-"""
-    return text.encode()
+    style = front_end("twinlens.css") + front_end("live.css")
+    body = f"<script>{script}</script>\n"
+    return document("twinlens viewer", style, policy(script), body).encode()
 
 
 def _pieces(name: str, data: bytes) -> str:

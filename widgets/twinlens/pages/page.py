@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import html
 import json
 import os
 import struct
@@ -24,7 +23,7 @@ from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind
 from twinlens.errors import RecordingError, TwinlensError, UnsupportedArchitectureError
 from twinlens.figures.registry import chart_keys
 from twinlens.pages.front_end import front_end
-from twinlens.pages.html import inline_json, inline_script, inline_style, policy
+from twinlens.pages.html import document, inline_json, inline_script, policy
 from twinlens.pages.values import bokeh_script, page_value
 from twinlens.support.files import check_file, checked_path, replacing
 from twinlens.support.progress import Remaining, Report
@@ -229,23 +228,11 @@ def page_template(title: str, kind: PanelKind) -> str:
 
     Scripts run only if their hash is in its policy.
     """
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{html.escape(policy(*page_scripts(kind)))}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="twinlens">
-<title>{html.escape(title)}</title>
-<style>{inline_style(front_end("twinlens.css"))}</style>
-</head>
-<body>
-<script type="application/json" id="twinlens-page">{STATE_MARK}</script>
+    body = f"""<script type="application/json" id="twinlens-page">{STATE_MARK}</script>
 <script type="text/plain" id="twinlens-blocks">{BLOCKS_MARK}</script>
 <script>{page_scripts(kind)[0]}</script>
-</body>
-</html>
 """
+    return document(title, front_end("twinlens.css"), policy(*page_scripts(kind)), body)
 
 
 def page_scripts(kind: PanelKind) -> list[str]:

@@ -131,8 +131,7 @@ def robustness_figure(
     ``variants``; its rows are the named variants in order.
     """
     from bokeh.core.properties import value
-    from bokeh.models import ColumnDataSource, HoverTool, Range1d, TapTool
-    from bokeh.models.annotations import Span
+    from bokeh.models import ColumnDataSource, HoverTool, TapTool
 
     shown = [
         o
@@ -143,11 +142,7 @@ def robustness_figure(
     fig: Any = blank(robustness_name(question), "effect size", "", height, theme, [TapTool()])
     ends = [abs(v) for o in shown for v in (o.effect, o.effect_low, o.effect_high)]
     reach = 1.08 * max(filter(math.isfinite, ends), default=1.0)
-    fig.x_range = Range1d(start=-reach, end=reach)
-    fig.y_range = Range1d(start=len(shown) - 0.5, end=-0.8)
-    fig.yaxis.visible = False
-    fig.ygrid.grid_line_color = None
-    fig.add_layout(Span(location=0, dimension="height", line_color=PALETTES[theme].ink))
+    _around_zero(fig, reach, len(shown), theme)
     colours = verdict_colours(theme)
     source = ColumnDataSource(
         {
@@ -241,17 +236,12 @@ def forest(
 ) -> figure:
     """Differences with their intervals, one below the other; words stand above their mark."""
     from bokeh.core.properties import value
-    from bokeh.models import ColumnDataSource, HoverTool, Range1d
-    from bokeh.models.annotations import Span
+    from bokeh.models import ColumnDataSource, HoverTool
 
     ends = [abs(v) for _, one, _ in rows for v in (one.difference, one.low, one.high)]
     reach = 1.08 * max(filter(math.isfinite, ends), default=1.0) or 1.0
     fig: Any = blank(name, x_label, "", ROW_HEIGHT * len(rows) + 72, theme)
-    fig.x_range = Range1d(start=-reach, end=reach)
-    fig.y_range = Range1d(start=len(rows) - 0.5, end=-0.8)
-    fig.yaxis.visible = False
-    fig.ygrid.grid_line_color = None
-    fig.add_layout(Span(location=0, dimension="height", line_color=PALETTES[theme].ink))
+    _around_zero(fig, reach, len(rows), theme)
     colours = verdict_colours(theme)
     source = ColumnDataSource(
         {
@@ -429,3 +419,15 @@ def blank(
     fig.xaxis.axis_label, fig.yaxis.axis_label = x_label, y_label
     style_axes(fig, colours, size=13, labels=colours.ink)
     return fig
+
+
+def _around_zero(fig: Any, reach: float, rows: int, theme: ChartTheme) -> None:
+    """Rows of estimates from the top down, on both sides of a line at zero."""
+    from bokeh.models import Range1d
+    from bokeh.models.annotations import Span
+
+    fig.x_range = Range1d(start=-reach, end=reach)
+    fig.y_range = Range1d(start=rows - 0.5, end=-0.8)
+    fig.yaxis.visible = False
+    fig.ygrid.grid_line_color = None
+    fig.add_layout(Span(location=0, dimension="height", line_color=PALETTES[theme].ink))
