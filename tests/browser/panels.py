@@ -162,6 +162,7 @@ class Panels:
 
     def show_all(self) -> None:
         """Have a dashboard show every panel, instead of one or two."""
+        self.root.locator("[data-panel]").first.wait_for(state="attached", timeout=60_000)
         views = self._root("findings").get_by_label("How many panels are shown")
         if views.count() and views.input_value() != "grid":
             views.select_option("grid")
