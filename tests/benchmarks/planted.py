@@ -41,6 +41,9 @@ from tests.support.real_pair import smollm2_pair_folders
 CHANGES = 0.05
 #: Prompts an edit is tried on, until one's answer changes.
 PROMPTS_TRIED = 4
+#: Kinds of comparisons with itself: noise on all weights, from and to which power of ten of their
+#: standard deviation. The smaller hardly moves predictions; the larger does, to a broken model.
+SELVES = (("self", -4, -1), ("far self", -1.3, -0.3))
 PROMPTS = (
     "Rewrite the sentence in plain words.\n\nInput: The committee concurred.\n\nOutput:",
     "Write the capital city of each country.\nFrance: Paris\nItaly:",
@@ -375,11 +378,12 @@ def templates(bench: Bench, results: Results) -> None:
 def silent(bench: Bench, selves: int, results: Results) -> None:
     """Whether nothing is said where nothing was learned."""
     cases = [("null", name, edit) for name, edit in nulls()]
-    sizes = np.random.default_rng(0).uniform(-4, -1, size=selves)
-    cases += [
-        ("self", f"{number}, noise {10**size:.2g}", noise(10**size))
-        for number, size in enumerate(sizes)
-    ]
+    for kind, low, high in SELVES:
+        sizes = np.random.default_rng(0).uniform(low, high, size=selves)
+        cases += [
+            (kind, f"{number}, noise {10**size:.2g}", noise(10**size))
+            for number, size in enumerate(sizes)
+        ]
     for number, (kind, name, edit) in enumerate(cases):
         key = f"{kind}: {name}"
         if key in results.cases:
@@ -418,6 +422,7 @@ def summary(results: Results, model: str) -> str:
         ("template", "silent", "template only: no finding"),
         ("null", "silent", "nulls: no finding"),
         ("self", "silent", "the model beside itself with noise: no finding"),
+        ("far self", "silent", "the model beside itself with noise that moves it: no finding"),
     ):
         asked = {
             name: case
@@ -449,7 +454,7 @@ def main() -> None:
     """Run the bench and print the shares, failures first."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smollm2", action="store_true")
-    parser.add_argument("--selves", type=int, default=20)
+    parser.add_argument("--selves", type=int, default=20, help="of each kind")
     parser.add_argument("--each", type=int, help="cases of each kind at most")
     parser.add_argument("--only-selves", action="store_true")
     parser.add_argument(

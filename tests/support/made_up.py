@@ -160,6 +160,11 @@ class MadeUpTrace(Trace):
             return [key for key in made.every(self.manifest) if int(key.split("/")[-1]) < 4]
         if made is blocks.neuron_effect:
             return [made(side, None) for side in SIDES]
+        if made is blocks.exchanged:
+            first = self.manifest.prompt_length
+            return [made(side, *of) for side in SIDES for of in ((None, None), (first, 0))]
+        if made is blocks.exchanged_neuron:
+            return [made(side, None, None, 1, 5) for side in SIDES]
         return [] if made is blocks.head_ablation else made.every(self.manifest)
 
     def block(self, key: str, report: Report | None = None) -> Value:

@@ -471,6 +471,12 @@ export const keys = {
   lensTable: (side: Side, unembedding: Side): Key<Tensor> => `lens_table/${side}/${unembedding}`,
   /** Answer under the first l layers of a side and the other model's above them. */
   handover: (side: Side): Key<Tensor> => `handover/${side}`,
+  /** What goes with each part of a layer: replaced, alone, by what the other model computes there. */
+  exchanged: (side: Side, token: number | "everywhere", answerToken: number | "answer"): Key<Tensor> => `exchanged/${side}/${token}/${answerToken}`,
+  /** The same of every head of a layer, with its output weights. */
+  exchangedHeads: (side: Side, token: number | "everywhere", answerToken: number | "answer", layer: number): Key<Tensor> => `exchanged/${side}/${token}/${answerToken}/${layer}`,
+  /** The same of one neuron: its activation and its value vector. */
+  exchangedNeuron: (side: Side, token: number | "everywhere", answerToken: number | "answer", layer: number, neuron: number): Key<Tensor> => `exchanged/${side}/${token}/${answerToken}/${layer}/${neuron}`,
   /** Attention pattern; rows are queries. Recorded in the order of change. */
   attention: (side: Side, layer: number, head: number): Key<Tensor> => `attention/${side}/${layer}/${head}`,
   /** Output of every head along the direction of a unit such as ``component:2``. */

@@ -13,6 +13,10 @@ const REASONS = new Map(
       `Findings rest on what carries the difference, which is found with ${GRADIENTS}`,
     ],
     [keys.carried("answer"), `What carries the difference is found with ${GRADIENTS}`],
+    [
+      keys.exchanged("base", "everywhere", "answer"),
+      "Parts are not exchanged in a page: trace the prompt in a notebook.",
+    ],
     [keys.headEffect("base", "answer"), `Estimates need ${GRADIENTS} ${EXACT}`],
     [keys.neuronEffect("base", "answer"), `Estimates need ${GRADIENTS} ${EXACT}`],
   ].map(([key, reason]) => [kindOf(key!), reason!]),

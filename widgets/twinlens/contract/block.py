@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec
 
 from twinlens.contract.manifest import Manifest
-from twinlens.contract.words import ABLATIONS, SIDES, THEMES, UNIT_KINDS, UNITS, parse_unit
+from twinlens.contract.words import (
+    ABLATIONS,
+    PARTS_OF_LAYER,
+    SIDES,
+    THEMES,
+    UNIT_KINDS,
+    UNITS,
+    parse_unit,
+)
 from twinlens.errors import UnknownBlockError
 
 P = ParamSpec("P")
@@ -136,6 +144,7 @@ AXES: dict[str, Callable[[Manifest, Values], int]] = {
     "H": lambda m, v: m.pair.heads,
     "K": lambda m, v: m.components,
     "I": lambda m, v: m.pair.intermediate,
+    "B": lambda m, v: len(PARTS_OF_LAYER),
 }
 
 

@@ -6,9 +6,9 @@ The order of the rows is that of recordings, the most useful first, so that a cu
 
 In forms, ``T = N + M`` are the positions of a side, N of the prompt and M of its answer; ``C``
 the positions both sides share: ``T`` with a shared answer, else ``N``; ``L`` layers, ``H`` heads,
-``K`` components and ``I`` neurons per layer. Answer tokens count from 0 in an answer, tokens from
-0 in the prompt. An effect is a log-probability as it is, less that without the thing, in nats:
-positive where the thing raises it.
+``K`` components and ``I`` neurons per layer, ``B`` a layer's output and its two blocks. Answer
+tokens count from 0 in an answer, tokens from 0 in the prompt. An effect is a log-probability as it
+is, less that without the thing, in nats: positive where the thing raises it.
 """
 
 from __future__ import annotations
@@ -267,6 +267,45 @@ def handover(side: Side) -> None:
     itself; from l = 1 on the embedding goes with the layers; at l = L only the final norm and the
     unembedding are the other model's.
     """
+
+
+@block(
+    "exchanged/{side}/{token|everywhere}/{answer_token|answer}",
+    "f32 [L+1, B, 2]",
+    shared=True,
+    exact=True,
+)
+def exchanged(side: Side, token: int | None, answer_token: int | None) -> None:
+    """What goes with each part of a layer: replaced, alone, by what the other model computes there.
+
+    Of the embedding (an output only, else NaN) and of every layer the output, what attention and
+    what the feed-forward block adds; in nats of the shift, log p(tuned) - log p(base), and as the
+    share of KL to the other model that is gone. Where a token is read, or at every position.
+    """
+
+
+@block(
+    "exchanged/{side}/{token|everywhere}/{answer_token|answer}/{layer}",
+    "f32 [H, 2]",
+    shared=True,
+    exact=True,
+    recorded=False,
+)
+def exchanged_heads(side: Side, token: int | None, answer_token: int | None, layer: int) -> None:
+    """The same of every head of a layer, with its output weights."""
+
+
+@block(
+    "exchanged/{side}/{token|everywhere}/{answer_token|answer}/{layer}/{neuron}",
+    "f32 [1, 2]",
+    shared=True,
+    exact=True,
+    recorded=False,
+)
+def exchanged_neuron(
+    side: Side, token: int | None, answer_token: int | None, layer: int, neuron: int
+) -> None:
+    """The same of one neuron: its activation and its value vector."""
 
 
 @block("attention/{side}/{layer}/{head}", "f16 [T, T]", causal=True)

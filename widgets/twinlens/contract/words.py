@@ -62,6 +62,8 @@ LEVELS = ("phonology", "morphology", "syntax", "semantics")
 SHIFT_CLASSES: tuple[str, str, str] = ("unshifted", "marginal", "shifted")
 #: Parts of a model that are exchanged for the other's.
 PARTS: tuple[str, ...] = ("embedding", "head", "attention", "feed_forward", "unembedding")
+#: What of a layer is exchanged by itself.
+PARTS_OF_LAYER: tuple[str, str, str] = ("output", "attention", "feed_forward")
 #: Why the words of a component say little: its direction is not told from its neighbours', or it
 #: has no good match in the other model.
 DOUBTS: tuple[str, ...] = ("", "not separable", "weak match")

@@ -18,6 +18,7 @@ from twinlens.contract.block import Block, Values
 from twinlens.contract.forms import DeletionCurve, Faithfulness
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Array, Value
+from twinlens.contract.words import PARTS_OF_LAYER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,9 @@ _NAMED = {
     "word_pair_counts": ("gained", "both", "lost"),
     "lens_table": ("logprob", "rank"),
     "handover": ("logprob", "kl"),
+    "exchanged": ("nats", "share"),
+    "exchanged_heads": ("nats", "share"),
+    "exchanged_neuron": ("nats", "share"),
 }
 
 
@@ -164,6 +168,8 @@ def _cells(
             columns[f"{front}token"] = np.array(texts, object)[index]
         elif axis == "L+1":
             columns["layer"] = index - 1  # of the embedding -1
+        elif axis == "B":
+            columns["part"] = np.array(PARTS_OF_LAYER, object)[index]
         elif axis in _INDICES:
             columns[_INDICES[axis]] = index
         elif axis != "1":

@@ -286,6 +286,56 @@ class Trace(ABC):
         """Which parts of tuned carry its difference from base, of the answer or one token."""
         return self._records(blocks.carried(answer_token), report)
 
+    def exchanged(
+        self,
+        into: Side = "tuned",
+        position: int | None = None,
+        answer_token: int | None = None,
+        *,
+        heads_of: int | None = None,
+        neuron: tuple[int, int] | None = None,
+        report: Report | None = None,
+    ) -> LabelledArray:
+        """What goes with single parts of one model, each replaced by the other model's.
+
+        In nats of the shift, log p(tuned) - log p(base): what tuned loses with a part of base, or
+        base gains with one of tuned; and as the share of KL between the two that is gone.
+
+        Parameters
+        ----------
+        into : Side
+            The model whose parts are replaced.
+        position : int, optional
+            A token over prompt and answer: parts are replaced only where it is read, an answer
+            token where it is predicted. By default at every position.
+        answer_token : int, optional
+            One answer token, 0 .. M - 1; by default the whole answer.
+        heads_of : int, optional
+            A layer, whose heads are replaced one by one: shape [H, 2].
+        neuron : (layer, neuron), optional
+            One neuron: shape [1, 2].
+
+        Returns
+        -------
+        array [L + 1, 3, 2]
+            Of the embedding (layer -1 of the table) and of every layer: its output, attention and
+            feed-forward block.
+
+        Raises
+        ------
+        UnknownBlockError
+            If the models read two answers, or something is out of range.
+        MemoryNeededError
+            If the models take turns in memory.
+        """
+        if heads_of is not None:
+            key = blocks.exchanged_heads(into, position, answer_token, heads_of)
+        elif neuron is not None:
+            key = blocks.exchanged_neuron(into, position, answer_token, *neuron)
+        else:
+            key = blocks.exchanged(into, position, answer_token)
+        return self._labelled(key, report)
+
     def template_effects(self, report: Report | None = None) -> Records:
         """What the weights and the chat template add to each answer token, in nats."""
         return self._records(blocks.template(), report)

@@ -6,19 +6,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
+import numpy as np
+
+from twinlens.compute.exchange.alone import Left, as_it_is, of_heads, of_layers, of_neuron
 from twinlens.compute.exchange.null import null
 from twinlens.compute.exchange.passes import Exchange
-from twinlens.compute.exchange.search import Measured, carried
+from twinlens.compute.exchange.search import NOISE, Measured, carried
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.contract import blocks
 from twinlens.contract.block import Block
 from twinlens.contract.forms import Carried, Null
-from twinlens.contract.words import SIDES
+from twinlens.contract.wire import Array
+from twinlens.contract.words import SIDES, Side, reading_position
 from twinlens.errors import MemoryNeededError
+from twinlens.support.lru import Cache
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
+
+#: Bytes of what is kept of layers exchanged one by one.
+_KEPT = 2**24
 
 
 class ExchangeBlocks:
@@ -27,32 +35,75 @@ class ExchangeBlocks:
     def __init__(self, of: Subject) -> None:
         self._of = of
         self._known: Measured | None = None
+        #: With each part of each layer exchanged, and with none: all answer tokens at once.
+        self._layers: Cache[tuple[Left, Left]] = Cache(_KEPT, lambda left: 2 * left[0].kl.nbytes)
         #: Exchanges build on each other; the models are free between passes all the same.
         self._lock = Lock()
 
     @provides(blocks.carried)
     def carried(self, answer_token: int | None, report: Report | None) -> Carried:
         """What carries the shift of the answer, or of one of its tokens."""
-        with self._lock, self._readings() as (base, tuned):
+        with self._lock, self._exchange("tuned") as exchange:
             if self._known is None:
-                captured = self._of.captures["base"]
-                models = self._of.models
-                guards = models.held("tuned"), models.held("base")
-                exchange = Exchange(
-                    tuned, base.model, captured, *guards, self._of.captures["tuned"]
-                )
                 self._known = Measured(exchange)
             return carried(self._known, answer_token, report)
+
+    @provides(blocks.exchanged)
+    def exchanged(
+        self, side: Side, token: int | None, answer_token: int | None, report: Report | None
+    ) -> Array:
+        """Each part of each layer exchanged alone."""
+        key = f"{side} {token}"
+        with self._lock:
+            left = self._layers.get(key)
+            if left is None:
+                with self._exchange(side, token) as exchange:
+                    left = of_layers(exchange, report), as_it_is(exchange)
+                self._layers.put(key, left)
+        return _gone(side, answer_token, *left)
+
+    @provides(blocks.exchanged_heads)
+    def exchanged_heads(
+        self, side: Side, token: int | None, answer_token: int | None, layer: int
+    ) -> Array:
+        """Each head of a layer exchanged alone."""
+        with self._exchange(side, token) as exchange:
+            return _gone(side, answer_token, of_heads(exchange, layer), as_it_is(exchange))
+
+    @provides(blocks.exchanged_neuron)
+    def exchanged_neuron(
+        self, side: Side, token: int | None, answer_token: int | None, layer: int, neuron: int
+    ) -> Array:
+        """One neuron exchanged."""
+        with self._exchange(side, token) as exchange:
+            left = of_neuron(exchange, layer, neuron)
+            return _gone(side, answer_token, left, as_it_is(exchange))
 
     @provides(blocks.null)
     def null(self, report: Report | None) -> Null:
         """How far the update moves predictions, and how far it would with other signs."""
-        with self._readings() as (base, tuned):
+        with self._readings() as readings:
             held = {side: self._of.models.held(side) for side in SIDES}
-            return null(base, tuned, held, report)
+            return null(readings["base"], readings["tuned"], held, report)
 
     @contextmanager
-    def _readings(self) -> Iterator[tuple[Reading, Reading]]:
+    def _exchange(self, into: Side, token: int | None = None) -> Iterator[Exchange]:
+        """Into one model from the other; where a token is read, or everywhere."""
+        donor = SIDES[1 - SIDES.index(into)]
+        captures, held = self._of.captures, self._of.models.held
+        with self._readings() as readings:
+            yield Exchange(
+                readings[into],
+                readings[donor].model,
+                captures[donor],
+                held(into),
+                held(donor),
+                captures[into],
+                None if token is None else reading_position(token, readings[into].prompt_length),
+            )
+
+    @contextmanager
+    def _readings(self) -> Iterator[dict[Side, Reading]]:
         models = self._of.models
         if models.memory == "sequential":
             raise MemoryNeededError(
@@ -61,7 +112,10 @@ class ExchangeBlocks:
             )
         # The lock is taken pass by pass.
         with models.pieces("base") as base, models.pieces("tuned") as tuned:
-            yield self._of.reading("base", base), self._of.reading("tuned", tuned)
+            yield {
+                "base": self._of.reading("base", base),
+                "tuned": self._of.reading("tuned", tuned),
+            }
 
     @records(blocks.null)
     def recorded_null(self, trace: Trace, _: Block[[]]) -> Iterator[str]:
@@ -77,3 +131,28 @@ class ExchangeBlocks:
             yield blocks.carried(None)
             if self._of.models.sizes.small:
                 yield from (blocks.carried(t) for t in range(m.answer_length("tuned")))
+
+    @records(blocks.exchanged)
+    def recorded_exchanged(self, trace: Trace, _: object) -> Iterator[str]:
+        """Everywhere, of the whole answer; of small models at every token, and of each, too."""
+        m = trace.manifest
+        if not m.shared or self._of.models.memory != "both":
+            return
+        for side in SIDES:
+            yield blocks.exchanged(side, None, None)
+            if self._of.models.sizes.small:
+                yield from (blocks.exchanged(side, n, None) for n in range(m.prompt_length))
+                for t in range(m.answer_length(side)):
+                    yield blocks.exchanged(side, None, t)
+                    yield blocks.exchanged(side, m.prompt_length + t, t)
+
+
+def _gone(side: Side, answer_token: int | None, left: Left, whole: Left) -> Array:
+    """Nats of the shift and share of KL that go with each of some parts, float32 [..., 2]."""
+    pick = slice(None) if answer_token is None else slice(answer_token, answer_token + 1)
+    nats = (whole.nats - left.nats)[..., pick].sum(axis=-1)
+    kl, remaining = (found.kl[..., pick].sum(axis=-1) for found in (whole, left))
+    # What base gains by a part of tuned is what tuned would lose without it.
+    sign = 1 if side == "tuned" else -1
+    gone = np.stack([sign * nats, 1 - remaining / np.maximum(kl, NOISE)], axis=-1)
+    return gone.astype(np.float32)

@@ -1,9 +1,10 @@
 """Passes through tuned with parts of it exchanged, wholly or in part, for base's.
 
 A gate g on a part puts ``(1 - g) * own + g * base's`` in place of what the part adds to the
-residual stream, at every position; base's is what base computed when it read the same tokens. A
-head's addition goes through its output weights, so that these are exchanged with it. A norm behind
-a block is exchanged with the block, that behind attention as far as the mean of its heads.
+residual stream, at every position or at one; base's is what base computed when it read the same
+tokens. A head's addition goes through its output weights, so that these are exchanged with it. A
+norm behind a block is exchanged with the block, that behind attention as far as the mean of its
+heads. All of it holds with the models exchanged, too.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Exchange:
         Held while the one or the other runs: both may be one model with its adapter on or off.
     own : Capture, optional
         What the model itself computed: passes then begin at the first layer that is changed.
+    at : int, optional
+        The only position at which parts are replaced; by default all of them.
     """
 
     reading: Reading
@@ -54,6 +57,7 @@ class Exchange:
     guard: AbstractContextManager[object]
     donor_guard: AbstractContextManager[object]
     own: Capture | None = None
+    at: int | None = None
 
     @property
     def model(self) -> PreTrainedModel:
@@ -76,7 +80,23 @@ class Exchange:
         kept = self.captured.logprobs[:, : self.vocabulary].double()
         return kept.log_softmax(dim=-1).to(self.model.device)
 
-    def logprobs(self, gates: Tensor, first: int | None = None) -> Tensor:
+    def residual(self, layer: int) -> Tensor:
+        """Residual stream of the model itself in front of a layer, [1, S, hidden]."""
+        if self.own is None:
+            raise ValueError("what the model itself computed is not known")
+        return self.own.residual[layer, None, :-1]
+
+    def put(self, own: Tensor, replaced: Tensor) -> Tensor:
+        """What takes the place of something [B, S, ...]: at one position only if there is one."""
+        if self.at is None:
+            return replaced.to(own).expand_as(own)
+        mixed = own.clone()
+        mixed[:, self.at] = replaced.to(own).expand_as(own)[:, self.at]
+        return mixed
+
+    def logprobs(
+        self, gates: Tensor, first: int | None = None, entering: Tensor | None = None
+    ) -> Tensor:
         """Predictions of the answer tokens under some rows of gates.
 
         Parameters
@@ -86,6 +106,8 @@ class Exchange:
         first : int, optional
             First layer that differs from the model itself, their number if none does; by default
             that of the first gate that is open.
+        entering : float tensor [B, S, hidden], optional
+            Residual streams in front of that layer; by default the model's own.
 
         Returns
         -------
@@ -98,7 +120,8 @@ class Exchange:
         with self.guard:
             if first is None:
                 first = 0 if gates.requires_grad else self.layout.first(gates.any(dim=0))
-            with self.reading.at_its_length(), self._from(first), self._gated(gates, final):
+            begin = self._from(first, entering)
+            with self.reading.at_its_length(), begin, self._gated(gates, final):
                 output = self.model(ids, use_cache=False, logits_to_keep=self.reading.positions)
             logits = precise(output.logits)[..., : self.vocabulary]
             if not _closed(unembedding):
@@ -107,7 +130,10 @@ class Exchange:
                     others = architectures.logits(self.donor, residual.to(self.donor.device))
                 others = precise(others)
                 others = others[..., : self.vocabulary].to(logits.device)
-                logits = torch.lerp(logits, others, unembedding.to(logits)[:, None, None])
+                mixed = torch.lerp(logits, others, unembedding.to(logits)[:, None, None])
+                here = slice(None) if self.at is None else self.reading.positions == self.at
+                logits = logits.clone()
+                logits[:, here] = mixed[:, here]
         return logits.double().log_softmax(dim=-1)
 
     def batches(self, rows: Tensor) -> Iterator[Tensor]:
@@ -117,10 +143,11 @@ class Exchange:
         size = max(1, min(16, _NUMBERS_AT_ONCE // numbers))
         return (rows[first : first + size] for first in range(0, len(rows), size))
 
-    def _from(self, layer: int) -> AbstractContextManager[None]:
-        if self.own is None or layer == 0:
+    def _from(self, layer: int, entering: Tensor | None) -> AbstractContextManager[None]:
+        if self.own is None or (layer == 0 and entering is None):
             return nullcontext()
-        return onward(self.model, layer, self.own.residual[layer, :-1], self.own.returned)
+        residual = self.residual(layer) if entering is None else entering
+        return onward(self.model, layer, residual, self.own.returned)
 
     @contextmanager
     def _gated(self, gates: Tensor, final: list[Tensor]) -> Iterator[None]:
@@ -153,7 +180,8 @@ class Exchange:
         def hook(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
             if _closed(gates):
                 return None
-            return (_mixed(given[0], self.captured.residual[0, :-1], gates), *given[1:])
+            mixed = _mixed(given[0], self.captured.residual[0, :-1], gates)
+            return (self.put(given[0], mixed), *given[1:])
 
         return hook
 
@@ -165,7 +193,7 @@ class Exchange:
                 return None
             with self.donor_guard:
                 theirs = other.forward(given[0].to(cast(Tensor, other.weight).device))
-            return torch.lerp(output, theirs.to(output), gates.to(output)[:, None, None])
+            return self.put(output, _mixed(output, theirs, gates))
 
         return hook
 
@@ -177,7 +205,7 @@ class Exchange:
             own: Tensor = output[0] if isinstance(output, tuple) else output
             texts = own.reshape(len(gates), -1, own.shape[-1])
             theirs = self.captured.feed_forward_out[layer, :-1]
-            mixed = _mixed(texts, theirs, gates).reshape(own.shape)
+            mixed = self.put(texts, _mixed(texts, theirs, gates)).reshape(own.shape)
             return (mixed, *output[1:]) if isinstance(output, tuple) else mixed
 
         return hook
@@ -190,7 +218,8 @@ class Exchange:
             theirs = self.captured.heads[layer, :-1].to(output)
             with self.donor_guard:
                 added = _written(other, theirs[None], gates, output)
-            return output + added - _written(module, given[0], gates, output)
+            mixed = output + added - _written(module, given[0], gates, output)
+            return self.put(output, mixed)
 
         return hook
 

@@ -22,8 +22,8 @@ def onward(model: PreTrainedModel, layer: int, residual: Tensor, returned: int) 
     ----------
     layer : int
         First layer that runs; their number for the final norm.
-    residual : tensor [S, hidden]
-        Residual stream in front of it, of every text.
+    residual : tensor [S, hidden] or [B, S, hidden]
+        Residual stream in front of it, of every text or of each.
     returned : int
         See `Capture.returned`.
     """

@@ -1,0 +1,115 @@
+"""Parts of one model exchanged one by one for the other's: at one position, or at all of them.
+
+Nothing else is replaced with a part, so that what its exchange changes is what goes through it.
+Each pass begins at the layer of its part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twinlens.compute.exchange.passes import Exchange, rows_of
+from twinlens.compute.exchange.path import divergence
+from twinlens.compute.models import architectures
+from twinlens.contract.wire import Array
+from twinlens.support.progress import Report
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is left of a difference once something is exchanged.
+
+    Attributes
+    ----------
+    nats : float64 array [..., M]
+        Log-probability of the answer tokens.
+    kl : float64 array [..., M]
+        KL to what the donor predicts, nats.
+    """
+
+    nats: Array
+    kl: Array
+
+
+def as_it_is(exchange: Exchange) -> Left:
+    """Of the model with nothing exchanged."""
+    with torch.no_grad():
+        return _left(exchange, exchange.logprobs(rows_of(exchange.layout, [[]])))
+
+
+def of_layers(exchange: Exchange, report: Report | None = None) -> Left:
+    """Of every layer's output, attention and feed-forward block, arrays [layers + 1, 3, M].
+
+    Row 0 is the embedding, which is an output only: NaN in the other two.
+    """
+    layout, captured = exchange.layout, exchange.captured
+    shape = (layout.layers + 1, 3, exchange.reading.answer_length)
+    nats, kl = np.full(shape, np.nan), np.full(shape, np.nan)
+    each = range(layout.layers + 1)
+    for layer in each:
+        # In front of a layer stands the output of the one before it.
+        sets: list[Sequence[int]] = [[]]
+        if layer < layout.layers:
+            heads = layout.head(layer)
+            sets += [range(heads, heads + layout.heads), [layout.feed_forward(layer)]]
+        entering = exchange.residual(layer).repeat(len(sets), 1, 1)
+        entering[0] = exchange.put(entering[:1], captured.residual[layer, :-1])[0]
+        with torch.no_grad():
+            left = _left(exchange, exchange.logprobs(rows_of(layout, sets), layer, entering))
+        nats[layer, 0], kl[layer, 0] = left.nats[0], left.kl[0]
+        if layer < layout.layers:
+            nats[layer + 1, 1:], kl[layer + 1, 1:] = left.nats[1:], left.kl[1:]
+        if report:
+            report(layer + 1, len(each), "each layer exchanged")
+    return Left(nats, kl)
+
+
+def of_heads(exchange: Exchange, layer: int) -> Left:
+    """Of every head of a layer, arrays [heads, M]."""
+    layout = exchange.layout
+    rows = rows_of(layout, [[layout.head(layer, head)] for head in range(layout.heads)])
+    with torch.no_grad():
+        parts = [_left(exchange, exchange.logprobs(some)) for some in exchange.batches(rows)]
+    return Left(np.concatenate([p.nats for p in parts]), np.concatenate([p.kl for p in parts]))
+
+
+def of_neuron(exchange: Exchange, layer: int, neuron: int) -> Left:
+    """Of one neuron, its activation and its value vector, arrays [1, M].
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If the feed-forward layers are mixtures of experts.
+    """
+    for model in (exchange.model, exchange.donor):
+        architectures.check_neurons(model.config)
+    theirs = exchange.captured.neurons[layer][:-1, neuron]
+    with torch.no_grad():
+        with exchange.donor_guard:
+            their_vector = architectures.value_vectors(exchange.donor, layer)[neuron]
+        with exchange.guard:
+            vector = architectures.value_vectors(exchange.model, layer)[neuron]
+
+        def written(given: Tensor, output: Tensor) -> Tensor:
+            own = output.reshape(1, -1, output.shape[-1])
+            mine = given.reshape(1, own.shape[1], -1)[..., neuron, None] * vector.to(own)
+            added = theirs.to(own)[None, :, None] * their_vector.to(own)
+            return exchange.put(own, own + added - mine).reshape(output.shape)
+
+        out = architectures.feed_forward_out(exchange.model, layer)
+        handle = out.register_forward_hook(lambda _, given, output: written(given[0], output))
+        try:
+            return _left(exchange, exchange.logprobs(rows_of(exchange.layout, [[]]), layer))
+        finally:
+            handle.remove()
+
+
+def _left(exchange: Exchange, logprobs: Tensor) -> Left:
+    index = exchange.reading.targets.expand(len(logprobs), -1)[..., None]
+    nats = logprobs.gather(-1, index)[..., 0]
+    return Left(nats.cpu().numpy(), divergence(logprobs, exchange.donor_logprobs).cpu().numpy())
