@@ -278,7 +278,7 @@ def handover(side: Side) -> None:
 def exchanged(side: Side, token: int | None, answer_token: int | None) -> None:
     """What goes with each part of a layer: replaced, alone, by what the other model computes there.
 
-    Of the embedding (an output only, else NaN) and of every layer the output, what attention and
+    Of the embedding (an output only, else 0) and of every layer the output, what attention and
     what the feed-forward block adds; in nats of the shift, log p(tuned) - log p(base), and as the
     share of KL to the other model that is gone. Where a token is read, or at every position.
     """

@@ -42,14 +42,14 @@ def as_it_is(exchange: Exchange) -> Left:
         return _left(exchange, exchange.logprobs(rows_of(exchange.layout, [[]])))
 
 
-def of_layers(exchange: Exchange, report: Report | None = None) -> Left:
+def of_layers(exchange: Exchange, whole: Left, report: Report | None = None) -> Left:
     """Of every layer's output, attention and feed-forward block, arrays [layers + 1, 3, M].
 
-    Row 0 is the embedding, which is an output only: NaN in the other two.
+    Row 0 is the embedding, which is an output only: the other two leave it as it is, `whole`.
     """
     layout, captured = exchange.layout, exchange.captured
-    shape = (layout.layers + 1, 3, exchange.reading.answer_length)
-    nats, kl = np.full(shape, np.nan), np.full(shape, np.nan)
+    shape = (layout.layers + 1, 3, 1)
+    nats, kl = np.tile(whole.nats, shape), np.tile(whole.kl, shape)
     each = range(layout.layers + 1)
     for layer in each:
         # In front of a layer stands the output of the one before it.

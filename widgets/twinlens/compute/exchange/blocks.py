@@ -58,7 +58,8 @@ class ExchangeBlocks:
             left = self._layers.get(key)
             if left is None:
                 with self._exchange(side, token) as exchange:
-                    left = of_layers(exchange, report), as_it_is(exchange)
+                    whole = as_it_is(exchange)
+                    left = of_layers(exchange, whole, report), whole
                 self._layers.put(key, left)
         return _gone(side, answer_token, *left)
 
@@ -134,14 +135,13 @@ class ExchangeBlocks:
 
     @records(blocks.exchanged)
     def recorded_exchanged(self, trace: Trace, _: object) -> Iterator[str]:
-        """Everywhere, of the whole answer; of small models at every token, and of each, too."""
+        """Everywhere, of the whole answer; of small models for each of its tokens and there."""
         m = trace.manifest
         if not m.shared or self._of.models.memory != "both":
             return
         for side in SIDES:
             yield blocks.exchanged(side, None, None)
             if self._of.models.sizes.small:
-                yield from (blocks.exchanged(side, n, None) for n in range(m.prompt_length))
                 for t in range(m.answer_length(side)):
                     yield blocks.exchanged(side, None, t)
                     yield blocks.exchanged(side, m.prompt_length + t, t)
