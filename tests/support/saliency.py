@@ -42,17 +42,28 @@ def table(
 
 
 def embed(model: PreTrainedModel, ids: Sequence[int] = IDS) -> Tensor:
-    return model.get_input_embeddings()(torch.tensor([list(ids)])).detach()
+    """What the first block is given: BLOOM norms its embeddings before."""
+    embedded = model.get_input_embeddings()(torch.tensor([list(ids)])).detach()
+    normed = model.config.model_type == "bloom"
+    return model.transformer.word_embeddings_layernorm(embedded).detach() if normed else embedded
 
 
-def answer_logits(model: PreTrainedModel, embedded: Tensor, prompt: int = PROMPT) -> Tensor:
+def answer_logits(
+    model: PreTrainedModel, embedded: Tensor, prompt: int = PROMPT, **options: Any
+) -> Tensor:
     """Independent: eager attention, full logits; shape [batch, M, vocabulary]."""
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")
+    norm = getattr(model.base_model, "word_embeddings_layernorm", None)
+    if norm is not None:  # what is given is normed already
+        model.base_model.word_embeddings_layernorm = torch.nn.Identity()
     try:
-        return model(inputs_embeds=embedded, use_cache=False).logits[:, prompt - 1 : -1]
+        logits = model(inputs_embeds=embedded, use_cache=False, **options).logits
+        return logits[:, prompt - 1 : -1]
     finally:
         model.set_attn_implementation(before)
+        if norm is not None:
+            model.base_model.word_embeddings_layernorm = norm
 
 
 def of_answer(scores: Tensor, ids: Sequence[int] = IDS, prompt: int = PROMPT) -> Tensor:

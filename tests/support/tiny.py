@@ -43,6 +43,7 @@ _SCALED = {
 }
 _GPT2 = {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_inner": 48, "n_positions": 128}
 _SPECIAL: dict[str, dict[str, Any]] = {
+    "bloom": {"intermediate_size": 128},
     "apertus": {"rope_parameters": _ROPE},
     "cohere": {"logit_scale": 0.25},
     "cohere2": {"logit_scale": 0.25, "sliding_window": 8},
@@ -98,7 +99,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
 
 
 #: Families whose heads share no keys and values, and say so by saying nothing.
-_NO_GROUPS = ("falcon", "gpt_neox", "opt", "persimmon")
+_NO_GROUPS = ("bloom", "falcon", "gpt_neox", "opt", "persimmon")
 
 
 def tokenizer() -> PreTrainedTokenizerFast:

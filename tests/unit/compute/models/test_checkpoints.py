@@ -161,3 +161,36 @@ def tie(folder: Path) -> Path:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
     return folder
+
+
+def test_eight_bit_floats_in_blocks_are_unpacked(untied: Path, tmp_path: Path) -> None:
+    """As DeepSeek and Qwen publish them; without a GPU transformers unpacks them."""
+    block = 16
+
+    def pack(stored: Stored) -> Stored:
+        changed: Stored = {}
+        for name, value in stored.items():
+            changed[name] = value
+            if "_proj" in name:
+                blocks = value.unflatten(1, (-1, block)).unflatten(0, (-1, block))
+                scales = blocks.abs().amax(dim=(1, 3)) / 448
+                packed = (blocks / scales[:, None, :, None]).to(torch.float8_e4m3fn)
+                changed[name] = packed.reshape(value.shape)
+                changed[name.replace("weight", "weight_scale_inv")] = scales
+        return changed
+
+    folder = rewritten(untied, tmp_path / "fp8", pack)
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {
+        "quant_method": "fp8",
+        "weight_block_size": [block, block],
+        "activation_scheme": "dynamic",
+        "modules_to_not_convert": ["lm_head"],
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    name = "model.layers.1.mlp.down_proj"
+    with load_pair(untied, folder).model("tuned") as model:
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+        weight = model.get_submodule(name).weight
+    expected = load_file(untied / "model.safetensors")[f"{name}.weight"]
+    assert 0 < (weight - expected).norm() < 0.05 * expected.norm()

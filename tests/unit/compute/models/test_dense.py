@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,27 @@ def test_what_cannot_be_differentiated_says_so(traced: Any, plain: LiveTrace) ->
             trace.block(key)
     occlusion = "saliency/tuned/occlusion"
     np.testing.assert_allclose(trace.array(occlusion), plain.array(occlusion), atol=1e-4)
+
+
+def test_rounded_inputs_have_no_gradient_and_all_else_is_shown(plain: LiveTrace) -> None:
+    """As compressed-tensors runs checkpoints whose activations are quantised, too."""
+    with plain.pair.model("base") as base, plain.pair.model("tuned") as tuned:
+        sides = [copy.deepcopy(model) for model in (base, tuned)]
+    for module in (module for side in sides for module in side.model.layers.modules()):
+        if isinstance(module, nn.Linear):
+            module.quantization_scheme = SimpleNamespace(input_activations="8 bits")
+            module.forward = lambda given, module=module: nn.functional.linear(
+                (given * 32).round() / 32, module.weight
+            )
+    pair = load_pair(*sides, tokenizer=tiny.tokenizer())
+    trace = trace_pair(pair, tiny.PROMPT, response=" plain words")
+    for key in ("components/1", "heads/circuits"):
+        alike(trace.block(key), plain.block(key))
+    with pytest.raises(NotDifferentiableError, match="do not pass through Linear modules"):
+        trace.block("saliency/tuned/gradient_x_input")
+    np.testing.assert_allclose(
+        trace.array("saliency/tuned/occlusion"), plain.array("saliency/tuned/occlusion"), atol=0.5
+    )
 
 
 def test_plain_models_are_not_tried(plain: LiveTrace) -> None:

@@ -36,6 +36,8 @@ class Architecture:
         head 1, and so on.
     attention_norm : str
         Norm in front of the attention block, "" where the family has none.
+    embedding_norm : str
+        Norm of the embeddings in front of the first layer, "" where the family has none.
     norm_offset : float
         Added to the weights of a norm where they are used: 1 for Gemma, which stores them less 1.
     attention_out, feed_forward_out : str
@@ -51,6 +53,7 @@ class Architecture:
     query_key_value: tuple[str, ...] = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
     fused: Literal["no", "stacked", "interleaved"] = "no"
     attention_norm: str = "input_layernorm"
+    embedding_norm: str = ""
     norm_offset: float = 0.0
     attention_out: str = "self_attn.o_proj"
     feed_forward_out: str = "mlp.down_proj"
@@ -84,6 +87,14 @@ _GPT2 = Architecture(
     attention_norm="ln_1",
     attention_out="attn.c_proj",
     feed_forward_out="mlp.c_proj",
+)
+_FALCON = Architecture(
+    layers="transformer.h",
+    final_norm="transformer.ln_f",
+    query_key_value=("self_attention.query_key_value",),
+    fused="interleaved",
+    attention_out="self_attention.dense",
+    feed_forward_out="mlp.dense_4h_to_h",
 )
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -135,14 +146,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         attention_out="self_attn.dense",
         feed_forward_out="mlp.dense_4h_to_h",
     ),
-    "falcon": Architecture(
-        layers="transformer.h",
-        final_norm="transformer.ln_f",
-        query_key_value=("self_attention.query_key_value",),
-        fused="interleaved",
-        attention_out="self_attention.dense",
-        feed_forward_out="mlp.dense_4h_to_h",
-    ),
+    "falcon": _FALCON,
+    "bloom": replace(_FALCON, embedding_norm="transformer.word_embeddings_layernorm"),
 }
 
 
@@ -288,6 +293,12 @@ def body(model: PreTrainedModel) -> nn.Module:
 def final_norm(model: PreTrainedModel) -> nn.Module:
     """The norm before the unembedding."""
     return model.get_submodule(architecture_of(model.config).final_norm)
+
+
+def embedding_norm(model: PreTrainedModel) -> nn.Module | None:
+    """The norm of the embeddings in front of the first layer, None where the family has none."""
+    name = architecture_of(model.config).embedding_norm
+    return model.get_submodule(name) if name else None
 
 
 def attention_norm(model: PreTrainedModel, layer: int) -> nn.Module | None:

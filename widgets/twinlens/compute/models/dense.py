@@ -54,8 +54,14 @@ def below_adapters(module: nn.Module) -> nn.Module:
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether `dense_weight` only has to look: neither packed nor under an adapter."""
-    return _plain(getattr(module, "weight", None)) and not hasattr(module, "get_base_layer")
+    """Whether a module computes with its weight as it lies there: neither packed nor rounded.
+
+    Not under an adapter, either.
+    """
+    # compressed-tensors rounds what goes into a module whose weight it has unpacked.
+    rounding = getattr(getattr(module, "quantization_scheme", None), "input_activations", None)
+    weight = getattr(module, "weight", None)
+    return _plain(weight) and rounding is None and not hasattr(module, "get_base_layer")
 
 
 def _plain(weight: object) -> TypeGuard[Tensor]:

@@ -113,6 +113,12 @@ def load_weights(
             **weights,
         )
         model, found = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
+        if hasattr(model, "ct_decompress_hook"):
+            # compressed-tensors does this when the whole model is called; parts are called here.
+            cast(Any, model).hf_quantizer.compressor.decompress_model(model)
+        if packed and not hasattr(model, "hf_quantizer"):
+            # Unpacked while it was read (FP8 without a GPU), into another type than was asked for.
+            model.to(model.config.dtype)  # type: ignore[arg-type]
         if places is None:
             model.to(options["device"])
     fault = names.misfit(

@@ -146,8 +146,13 @@ class Weights:
         return LayerWeights(query, key, value, output, gain)
 
     def input_embeddings(self) -> Tensor:
-        """Rows of the input embedding as stored, shape [vocabulary, hidden]."""
-        return self._matrix(self._model.get_input_embeddings())
+        """Rows of the input embedding as stored, normed where the family does; [rows, hidden]."""
+        module = self._model.get_input_embeddings()
+        norm = architectures.embedding_norm(self._model)
+        if norm is None:
+            return self._matrix(module)
+        with self._filled([module, norm]), torch.no_grad():
+            return cast(Tensor, norm(dense_weight(module)))
 
     def output_embeddings(self) -> Tensor:
         """Rows of the unembedding, shape [vocabulary, hidden]."""
@@ -169,16 +174,22 @@ class Weights:
     def _filled(self, modules: Sequence[nn.Module]) -> Iterator[None]:
         """Put the stored weights of some modules in place while they are read."""
         with self._held, ExitStack() as undo:
+            norm = architectures.embedding_norm(self._model)
             for module in modules:
-                empty = getattr(module, "weight", None)  # packed modules may call it otherwise
-                if self.folder is not None and isinstance(empty, nn.Parameter) and empty.is_meta:
-                    module.weight = nn.Parameter(self._read(module), requires_grad=False)
-                    undo.callback(setattr, module, "weight", empty)
+                for kind in ("weight", "bias") if module is norm else ("weight",):
+                    empty = getattr(module, kind, None)  # packed modules may call it otherwise
+                    if (
+                        self.folder is not None
+                        and isinstance(empty, nn.Parameter)
+                        and empty.is_meta
+                    ):
+                        stored = nn.Parameter(self._read(module, empty, kind), requires_grad=False)
+                        setattr(module, kind, stored)
+                        undo.callback(setattr, module, kind, empty)
             yield
 
-    def _read(self, module: nn.Module) -> Tensor:
-        empty = cast(nn.Parameter, module.weight)
-        name = self._names[id(module)]
+    def _read(self, module: nn.Module, empty: nn.Parameter, kind: str) -> Tensor:
+        name = self._names[id(module)].removesuffix("weight") + kind
         # As transformers does it: tensors that are tied and stored apart stay apart.
         tied = [self._names[id(other)] for other in self._tied.get(id(empty), ())]
         # Checkpoints of the headless model leave out the prefix of its place in the full one;

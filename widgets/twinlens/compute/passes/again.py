@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from twinlens.compute.models import architectures
+from twinlens.compute.passes.entry import entering
 from twinlens.compute.passes.listening import listening
 from twinlens.compute.passes.onward import onward
-from twinlens.compute.passes.rotary import rotary_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -80,7 +80,7 @@ class LayersAgain:
             options = stack.enter_context(listening(model, [layer], keep, put))
             ids = torch.tensor([list(self.ids)], device=model.device)
             length = len(self.ids) - 1
-            with torch.no_grad(), rotary_of(model, length), suppress(_ReachedError):
+            with torch.no_grad(), entering(model, length), suppress(_ReachedError):
                 architectures.body(model)(ids, use_cache=False, **options)
         return patterns[0], neurons[0]
 

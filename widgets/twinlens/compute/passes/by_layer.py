@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.compute.passes.conditions import Conditions, hookable, observed
+from twinlens.compute.passes.entry import entering
 from twinlens.compute.passes.folding import Texts, head_gradient
 from twinlens.compute.passes.footprint import check_layer
-from twinlens.compute.passes.rotary import rotary_of
 from twinlens.compute.passes.targets import Target
 
 #: Bounds the gradients that are on their way together: numbers at every place of the texts.
@@ -201,7 +201,7 @@ def _places(texts: Texts, columns: Sequence[int]) -> Tensor:
 def _around(texts: Texts, conditions: Conditions) -> Iterator[None]:
     model = texts.readings[0].model
     attention = observed(model, conditions) if hookable(model) else nullcontext()
-    with rotary_of(model, texts.embedded.shape[1]), attention:
+    with entering(model, texts.embedded.shape[1]), attention:
         yield
 
 

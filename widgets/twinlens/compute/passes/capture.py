@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.again import LayersAgain, ModelAgain, NeuronsAgain, PatternsAgain
 from twinlens.compute.passes.decoding import not_finite
+from twinlens.compute.passes.entry import entering
 from twinlens.compute.passes.listening import listening, rows_of
 from twinlens.compute.passes.patterns import Patterns
 from twinlens.compute.passes.room import room
-from twinlens.compute.passes.rotary import rotary_of
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
 
@@ -124,7 +124,7 @@ def capture(
             stack.callback(module.register_forward_pre_hook(keep_residual).remove)
         # Not inference_mode: a rotary buffer refreshed there could not enter a gradient later.
         # As every other pass: nothing is predicted after the last token, and it adds no length.
-        with torch.no_grad(), rotary_of(model, len(ids) - 1):
+        with torch.no_grad(), entering(model, len(ids) - 1):
             output = model(
                 torch.tensor([list(ids)], device=model.device),
                 use_cache=False,

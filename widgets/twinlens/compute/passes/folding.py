@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +18,8 @@ from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.compute.passes.conditions import Conditions, Prefix, observed
 from twinlens.compute.passes.cut import Cut, cut_open
+from twinlens.compute.passes.entry import embeddings, entering
 from twinlens.compute.passes.reading import Reading, precise
-from twinlens.compute.passes.rotary import rotary_of
 from twinlens.compute.passes.targets import Target
 
 #: Bounds the logits in memory.
@@ -60,9 +59,7 @@ class Texts:
             rows.append([read[0]] * front + read + [read[-1]] * back)
             padding.append([True] * front + [False] * (longest + after - front))
         device = first.model.device
-        with torch.no_grad():
-            module = first.model.get_input_embeddings()
-            embedded = cast(Tensor, module(torch.tensor(rows, device=device)))
+        embedded = embeddings(first.model, torch.tensor(rows, device=device))
         hidden = torch.tensor(padding, device=device)
         return cls(readings, embedded, hidden if bool(hidden.any()) else None)
 
@@ -119,9 +116,8 @@ class Folded:
 
 
 def embed(reading: Reading) -> Tensor:
-    """Input embeddings [1, T - 1, hidden], through the module: Gemma scales them there."""
-    with torch.no_grad():
-        return cast(Tensor, reading.model.get_input_embeddings()(reading.read))
+    """What the first block is given of the text, [1, T - 1, hidden]."""
+    return embeddings(reading.model, reading.read)
 
 
 def fold(
@@ -177,7 +173,7 @@ def fold_together(
     placed = texts.placed(start, start + embedded.shape[1]) if conditions else {}
     opened: AbstractContextManager[Cut | None] = cut_open(model) if cut else nullcontext()
     length = texts.embedded.shape[1]
-    with torch.enable_grad(), rotary_of(model, length), around, opened as at:
+    with torch.enable_grad(), entering(model, length), around, opened as at:
         output = architectures.body(model)(inputs_embeds=embedded, use_cache=False, **placed)
         hidden = output.last_hidden_state[:, places]
     weights = head_gradient(texts, target, chosen, hidden)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from twinlens.compute.passes.rotary import rotary_of
+from twinlens.compute.passes.entry import entering
 from twinlens.contract.wire import Array
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Reading:
 
     def at_its_length(self) -> AbstractContextManager[None]:
         """Inside, rotary positions are those of this text, whatever was read before."""
-        return rotary_of(self.model, len(self.ids) - 1)
+        return entering(self.model, len(self.ids) - 1)
 
     @property
     def positions(self) -> Tensor:

@@ -30,7 +30,7 @@ from twinlens.compute.text.prompt import Prompt, check_length
 from twinlens.contract.manifest import Answer
 from twinlens.contract.wire import Array
 from twinlens.contract.words import PUBLISHED, SIDES, UNITS, Side
-from twinlens.errors import Interrupted, TwinlensError
+from twinlens.errors import Interrupted, TwinlensError, UnsupportedArchitectureError
 from twinlens.support.progress import Report
 from twinlens.traces.grouping import groups
 
@@ -327,8 +327,6 @@ def _hidden(
     report: Report | None,
 ) -> dict[int, dict[tuple[str, str], Array]]:
     """What hiding each segment costs one model, by prompt, segment and answer."""
-    if not hookable(model):
-        return {}
     found: dict[int, dict[tuple[str, str], Array]] = {place: {} for place in chosen}
     asked: list[tuple[int, str, Reading, dict[str, list[int]]]] = []
     for place, (kind, answers) in chosen.items():
@@ -348,9 +346,11 @@ def _hidden(
         if report:
             report(places[0], len(asked), f"hiding segments, {side}")
         texts = [asked[number] for number in places]
-        costs = hidden_together(
-            [reading for _, _, reading, _ in texts], [list(parts.values()) for *_, parts in texts]
-        )
+        read_now, groups = zip(*((text[2], list(text[3].values())) for text in texts), strict=True)
+        try:
+            costs = hidden_together(read_now, groups)
+        except UnsupportedArchitectureError:  # its attention is given no mask
+            return {}
         for (place, whose, _, parts), rows in zip(texts, costs, strict=True):
             for segment, row in zip(parts, rows, strict=True):
                 found[place][segment, whose] = row

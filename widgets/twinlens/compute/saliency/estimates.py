@@ -26,9 +26,9 @@ from twinlens.compute.passes.conditions import (
     observed,
     under,
 )
+from twinlens.compute.passes.entry import embeddings, entering
 from twinlens.compute.passes.folding import Texts, embed
 from twinlens.compute.passes.reading import Reading, precise
-from twinlens.compute.passes.rotary import rotary_of
 from twinlens.compute.passes.targets import Target, log_probability
 from twinlens.compute.saliency.gradients import (
     TextsPiece,
@@ -192,11 +192,10 @@ def _norm(gradients: Tensor) -> Tensor:
 
 def mean_embedding(reading: Reading) -> Tensor:
     """Mean input embedding over the vocabulary, shape [hidden]."""
-    module = reading.model.get_input_embeddings()
-    ids = torch.arange(reading.model.config.vocab_size, device=reading.model.device)
-    with torch.no_grad():
-        total = sum(precise(module(part)).sum(dim=0) for part in torch.split(ids, 2**13))
-    return (cast(Tensor, total) / len(ids)).to(reading.model.dtype)
+    model = reading.model
+    ids = torch.arange(model.config.vocab_size, device=model.device)
+    total = sum(precise(embeddings(model, part)).sum(dim=0) for part in torch.split(ids, 2**13))
+    return (cast(Tensor, total) / len(ids)).to(model.dtype)
 
 
 def integrate(reading: Reading, wanted: Wanted, target: Target) -> Iterator[Piece]:
@@ -301,7 +300,7 @@ def _target_values(texts: Texts, target: Target, embedded: Tensor) -> Tensor:
     around: AbstractContextManager[None] = nullcontext()
     if reachable:
         around = observed(model, Conditions(hidden=texts.padding))
-    with torch.no_grad(), rotary_of(model, length), around:
+    with torch.no_grad(), entering(model, length), around:
         states = architectures.body(model)(
             inputs_embeds=embedded,
             use_cache=False,
@@ -350,7 +349,7 @@ def rollout_together(readings: Sequence[Reading]) -> list[Array]:
         token = each_pattern.set(mix)
         conditions = Conditions(hidden=texts.padding)
         try:
-            with torch.no_grad(), rotary_of(model, length), observed(model, conditions):
+            with torch.no_grad(), entering(model, length), observed(model, conditions):
                 architectures.body(model)(
                     inputs_embeds=texts.embedded, use_cache=False, **texts.placed(0, length)
                 )

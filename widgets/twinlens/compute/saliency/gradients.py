@@ -20,6 +20,7 @@ from twinlens.compute.models.derivatives import has_forward_mode
 from twinlens.compute.passes.by_layer import read_by_layer
 from twinlens.compute.passes.conditions import Conditions, Prefix, hookable, observed
 from twinlens.compute.passes.cut import states_at_cut
+from twinlens.compute.passes.entry import entering
 from twinlens.compute.passes.folding import (
     Folded,
     Texts,
@@ -31,7 +32,6 @@ from twinlens.compute.passes.folding import (
 )
 from twinlens.compute.passes.footprint import fits
 from twinlens.compute.passes.reading import Reading, precise
-from twinlens.compute.passes.rotary import rotary_of
 from twinlens.compute.passes.targets import Target, contrast, log_probability, logit, probability
 from twinlens.compute.saliency.products import Products, keeping, reusing
 from twinlens.compute.saliency.registry import Piece, SaliencyMethod, Wanted, saliency_method
@@ -172,7 +172,7 @@ def _rows(texts: Texts, wanted: Wanted, target: Target, directions: Tensor) -> I
         )
         with (
             torch.no_grad(),
-            rotary_of(model, length),
+            entering(model, length),
             observed(model, conditions),
             reusing(products, start),
         ):

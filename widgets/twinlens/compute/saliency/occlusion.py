@@ -10,23 +10,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from twinlens.compute.passes.conditions import Conditions, fusible, hookable, observed
+from twinlens.compute.passes.entry import embeddings, entering
 from twinlens.compute.passes.folding import embed
+from twinlens.compute.passes.hiding import read_alone
 from twinlens.compute.passes.packing import Packed
 from twinlens.compute.passes.reading import Reading, precise
-from twinlens.compute.passes.rotary import rotary_of
 from twinlens.compute.saliency.registry import Piece, SaliencyMethod, Wanted, saliency_method
 from twinlens.compute.saliency.together import Instead, occlusion_together
 from twinlens.contract.manifest import Method
 from twinlens.contract.wire import Array
 from twinlens.contract.words import Unit
-from twinlens.errors import PromptError, UnsupportedArchitectureError
+from twinlens.errors import PromptError
 
 OcclusionKind: TypeAlias = Literal["mask", "zero", "replace", "remove"]
 
@@ -82,11 +83,6 @@ def occluded(
         If a token shall be masked in a model whose attention cannot be reached.
     """
     model = reading.model
-    if kind == "mask" and not hookable(model):
-        raise UnsupportedArchitectureError(
-            f"attention of {model.config.model_type!r} models cannot be masked from here: "
-            "use occlusion by zero, replacement or removal, or gradient × input"
-        )
     if kind == "remove" and any(len(group) == reading.prompt_length for group in groups):
         raise PromptError(
             "removing the whole prompt leaves nothing to predict the answer from: "
@@ -122,7 +118,7 @@ def _packed(
     ends = torch.tensor([len(read) for read in places], device=device).cumsum(0)
     kept = (ends[:, None] + torch.arange(-answer, 0, device=device)).flatten()
     conditions = Conditions(packed=packed, fused=fusible(model))
-    with torch.no_grad(), rotary_of(model, length), observed(model, conditions):
+    with torch.no_grad(), entering(model, length), observed(model, conditions):
         logits = model(
             inputs_embeds=embedded[None],
             position_ids=packed.place[None],
@@ -160,12 +156,7 @@ def _alone(reading: Reading, intact: Intact, group: Sequence[int], kind: Occlusi
     if kind == "remove":
         left = [n for n in range(len(embedded)) if n not in group]
         embedded, places = embedded[left], places - len(group)
-    # Not every such family takes positions, and these are the default.
-    with torch.no_grad(), reading.at_its_length():
-        logits = reading.model(
-            inputs_embeds=embedded[None], use_cache=False, logits_to_keep=places
-        ).logits
-    return _answer_logprobs(logits, reading)
+    return read_alone(reading, embedded, places, group if kind == "mask" else ())[None]
 
 
 def _changed(reading: Reading, intact: Intact, group: Sequence[int], kind: OcclusionKind) -> Tensor:
@@ -194,8 +185,7 @@ def _replacement(reading: Reading, group: Sequence[int]) -> Tensor:
     else:
         chosen = np.asarray(reading.replacements)
     ids = torch.tensor(chosen[list(group)], device=reading.model.device)
-    with torch.no_grad():
-        return cast(Tensor, reading.model.get_input_embeddings()(ids))
+    return embeddings(reading.model, ids)
 
 
 def occlusion_rows(

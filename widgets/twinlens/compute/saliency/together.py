@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.conditions import Conditions, Prefix, hookable, observed
-from twinlens.compute.passes.folding import Texts
+from twinlens.compute.passes.entry import entering
+from twinlens.compute.passes.folding import Texts, embed
+from twinlens.compute.passes.hiding import read_alone
 from twinlens.compute.passes.reading import Reading, precise
-from twinlens.compute.passes.rotary import rotary_of
 from twinlens.contract.wire import Array
 from twinlens.contract.words import Unit
-from twinlens.errors import UnsupportedArchitectureError
 
 #: Embeddings that stand in for some prompt tokens of a text, [tokens, hidden] or one number.
 Instead: TypeAlias = Callable[[Reading, Sequence[int]], Tensor | float]
@@ -57,10 +57,8 @@ def hidden_together(
     """
     model = readings[0].model
     if not hookable(model):
-        raise UnsupportedArchitectureError(
-            f"attention of {model.config.model_type!r} models cannot be masked from here: "
-            "use occlusion by zero, replacement or removal, or gradient × input"
-        )
+        pairs = zip(readings, groups, strict=True)
+        return [_one_by_one(reading, mine, instead) for reading, mine in pairs]
     texts = Texts.together(readings)
     stored: dict[nn.Module, tuple[Tensor, Tensor]] = {}
     everyone = torch.arange(len(readings), device=model.device)
@@ -93,6 +91,24 @@ def hidden_together(
         lost = (intact[rows] - without).cpu().numpy()
         for (text, number), row in zip(batch, lost, strict=True):
             costs[text][number] = row[: readings[text].answer_length]
+    return costs
+
+
+def _one_by_one(
+    reading: Reading, groups: Sequence[Sequence[int]], instead: Instead | None
+) -> Array:
+    """`hidden_together` of one text, a pass for each group."""
+    embedded = embed(reading)[0]
+    intact = read_alone(reading, embedded, reading.positions)
+    costs = np.zeros((len(groups), reading.answer_length), dtype=np.float32)
+    for row, group in zip(costs, groups, strict=True):
+        places, changed = list(group), embedded
+        if instead is not None:
+            changed = embedded.clone()
+            changed[places] = torch.as_tensor(instead(reading, group)).to(embedded)
+        hidden = places if instead is None else ()
+        without = read_alone(reading, changed, reading.positions, hidden)
+        row[:] = (intact - without).cpu().numpy()
     return costs
 
 
@@ -160,7 +176,7 @@ def _logprobs(texts: Texts, rows: Tensor, start: int, conditions: Conditions) ->
         readings=[texts.readings[row] for row in rows.tolist()],
         padding=None if texts.padding is None else texts.padding[rows],
     )
-    with torch.no_grad(), rotary_of(model, length), observed(model, conditions):
+    with torch.no_grad(), entering(model, length), observed(model, conditions):
         states = architectures.body(model)(
             inputs_embeds=chosen.embedded[:, start:],
             use_cache=False,
