@@ -194,6 +194,21 @@ export const CARRIED = {
   ],
 };
 
+/** An embedding and three layers, the output, attention and feed-forward block of each. */
+const EXCHANGED: Tensor = {
+  shape: [LAYERS + 1, 3, 2],
+  data: Float32Array.from(
+    [
+      [0.1, 0, 0],
+      [1, 0.5, -0.5],
+      [3, 2, 0.25],
+      [4, 0, 1],
+    ]
+      .flat()
+      .flatMap((x) => [x, x / 8]),
+  ),
+};
+
 const ORDERS = ["effect", "size", "first order", "random"];
 export const UPDATE = {
   ...{ shift: 10, total: 10.02, count: 100, goal: 0.9, needed: 3, kept: 0.92, rest: 0.1 },
@@ -297,6 +312,9 @@ export function value(made: Manifest, key: string): Value {
       }));
     case "carried":
       return CARRIED as Value;
+    case "exchanged":
+      if (parts.length === 6) return tensor(key, 1, 2);
+      return parts.length === 5 ? tensor(key, HEADS, 2) : EXCHANGED;
     case "update":
       return UPDATE as Value;
     case "handover":

@@ -1,6 +1,6 @@
 // How things are shown, not what is selected: one record of plain JSON for each panel.
 
-import type { Ablation } from "../contract/contract.ts";
+import type { Ablation, Side } from "../contract/contract.ts";
 import type { DensitySettings } from "../maths/density.ts";
 
 export type HeadMeasure =
@@ -35,6 +35,8 @@ export type ComponentColumn =
   | "angle"
   | "active";
 export type NeuronOrder = "active" | "changed" | "effect";
+/** The smallest set of parts, or each part by itself. */
+export type CarriedView = "set" | "each";
 export type OverviewTab = "layers" | "lens" | "template" | "handover";
 export type LensReader = "own" | "base" | "tuned";
 export type NeuronScope = "layer" | "all";
@@ -96,6 +98,11 @@ export interface FindingsOptions {
 }
 
 export interface CarriedOptions {
+  view: CarriedView;
+  /** The model whose parts are replaced one by one. */
+  into: Side;
+  /** Whether they are at every position although a token is selected. */
+  everywhere: boolean;
   /** The answer token for which it was asked what carries it alone; -1 for none. */
   asked: number;
 }
@@ -153,7 +160,7 @@ export const OPTIONS: Options = {
     span: null,
     trustOpen: false,
   },
-  carried: { asked: -1 },
+  carried: { view: "set", into: "tuned", everywhere: false, asked: -1 },
   update: { asked: false, chosen: -1 },
   heads: {
     measure: "auto",

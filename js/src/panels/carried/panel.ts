@@ -1,262 +1,44 @@
-// Which parts of tuned carry the difference: replaced by what base computes, measured as a set.
+// Which parts of a model carry the difference: replaced by what the other one computes there.
 
-import { type Carried, type Key, keys, type PartOfSet } from "../../contract/contract.ts";
-import { type Got, type Need, quiet, required } from "../../core/load.ts";
+import type { CarriedView } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
-import { button, h, setAttribute } from "../../draw/dom.ts";
-import { count, number, percent, quote } from "../../draw/format.ts";
-import { reachable, roving } from "../../draw/roving.ts";
-import { tips } from "../../draw/tooltip.ts";
-import type { MakePanel, Picture } from "../../shell/frame.ts";
+import { h, picker } from "../../draw/dom.ts";
+import type { MakePanel } from "../../shell/frame.ts";
+import { eachView } from "./each.ts";
+import { setView } from "./set.ts";
 
-const TITLE = "What carries it";
-
-export const carriedPanel: MakePanel = ({ store, tooltip, signal }) => {
-  const body = h("div", { class: "tl-body tl-carried-list" });
-  const buttons = () => [...body.querySelectorAll<HTMLElement>("button")];
-  let drawn: Carried | null = null;
-
-  const choose = (row: HTMLElement, toggle: boolean) => {
-    const part = drawn?.parts[Number(row.dataset.part)];
-    if (!part) return;
-    const { layer, head } = store.selection;
-    const again = toggle && layer === part.layer && head === part.head;
-    store.select(again ? { layer: -1, head: -1 } : { layer: part.layer, head: part.head });
-  };
-  body.addEventListener(
-    "click",
-    (event) => {
-      const row = (event.target as HTMLElement).closest<HTMLElement>("button[data-part]");
-      if (row) choose(row, true);
-    },
-    { signal },
-  );
-  roving(body, buttons, (row) => choose(row, false), signal);
-  tips(
-    body,
-    tooltip,
-    (target) => {
-      const row = target.closest<HTMLElement>("[data-part]");
-      const part = drawn?.parts[Number(row?.dataset.part)];
-      return part && drawn ? { title: nameOf(part), lines: linesOf(part, drawn) } : null;
-    },
+export const carriedPanel: MakePanel = (setting) => {
+  const { store, signal } = setting;
+  const views = [setView(setting), eachView(setting)];
+  const chosen = ({ options }: State) =>
+    views.find(({ name }) => name === options.carried.view) ?? views[0]!;
+  const choices = views.map(({ name, label }) => ({ value: name, label }));
+  const ways = picker<CarriedView>(
+    "What is exchanged",
+    (view) => store.setOptions("carried", { view }),
     signal,
   );
-
-  const measure = button(
-    "",
-    () => store.setOptions("carried", { asked: store.selection.token }),
-    signal,
-    { hidden: true },
-  );
-
   return {
     label: "What carries the difference of the predictions",
-    table: () => [
-      ["part", "nats_with_those_above", "share_with_those_above", "nats_alone", "share_alone"],
-      ...(drawn?.parts ?? []).map((part) => [
-        ...[nameOf(part), part.together, part.together_share, part.nats, part.share],
-      ]),
-    ],
-    controls: [measure],
-    body,
-    reads: ({ selection: { token, layer, head } }) => [token, layer, head],
-    needs,
+    table: () => chosen(store).table(),
+    controls: [ways.el, ...views.flatMap(({ controls }) => controls)],
+    body: h("div", { class: "tl-body" }, ...views.map(({ el }) => el)),
+    reads: ({ selection: { token, layer, head, unit } }) => [token, layer, head, unit],
+    needs: (state, got) => chosen(state).needs(state, got),
     picture(state, got) {
-      const carried = carriedOf(state, got);
-      const { layer, head, token } = state.selection;
-      const onRequest = waits(state);
-      const text = quote(state.text(token), 14);
+      const view = chosen(state);
+      const picture = view.picture(state, got);
       return {
-        ...words(state, got, carried),
+        ...picture,
         draw() {
-          drawn = carried;
-          measure.hidden = !onRequest;
-          measure.textContent = `measure for ${text} alone`;
-          draw(body, carried, { layer, head });
-          const rows = buttons();
-          reachable(
-            rows,
-            rows.find((row) => row.getAttribute("aria-pressed") === "true"),
-          );
+          ways.update(choices, view.name);
+          for (const other of views) {
+            other.el.hidden = other !== view;
+            if (other !== view) for (const control of other.controls) control.hidden = true;
+          }
+          return picture.draw();
         },
       };
     },
   };
 };
-
-/** Of the selected answer token, else of the whole answer; there is none of a prompt token. */
-function keyOf(state: State): Key<Carried> | null {
-  if (!state.manifest.shared || state.answer("tuned").tokens.length === 0) return null;
-  const at = state.selection.token - state.promptLength;
-  return keys.carried(at >= 0 ? at : "answer");
-}
-
-/** Query and key weights up to which everything about a model is computed in seconds. */
-const FEW_WEIGHTS = 2 ** 22;
-
-/** Whether it takes long to measure for one token, and nobody has asked for it. */
-function waits(state: State): boolean {
-  const key = keyOf(state);
-  if (!state.live || !key || key === keys.carried("answer") || state.has(key)) return false;
-  const { layers, hidden } = state.manifest.pair;
-  const small = 2 * layers * hidden ** 2 <= FEW_WEIGHTS;
-  return !small && state.options.carried.asked !== state.selection.token;
-}
-
-function needs(state: State): Need[] {
-  const key = keyOf(state);
-  if (!key) return [];
-  if (state.lacks(key)) return quiet(key);
-  if (waits(state)) return required(keys.carried("answer"));
-  if (state.live || state.has(key)) return required(key);
-  // A recording may hold it for the whole answer only.
-  return quiet(key, keys.carried("answer"));
-}
-
-function carriedOf(state: State, got: Got): Carried | null {
-  const key = keyOf(state);
-  return (key && (got(key).value ?? got(keys.carried("answer")).value)) ?? null;
-}
-
-function words(state: State, got: Got, carried: Carried | null): Omit<Picture, "draw"> {
-  const key = keyOf(state);
-  if (!key) {
-    return {
-      title: TITLE,
-      caption: state.manifest.shared
-        ? "There is no answer to explain."
-        : "Each model reads its own answer: parts can be exchanged only where both read one answer.",
-    };
-  }
-  if (!carried) {
-    const recording = "This recording was made without it: trace the prompt anew.";
-    return { title: TITLE, caption: state.lacks(key) || recording };
-  }
-  const whole = got(key).value === undefined || key === keys.carried("answer");
-  const { token } = state.selection;
-  const of = whole ? "the answer" : quote(state.text(token));
-  const title = whole ? TITLE : `What carries ${of}`;
-  const apart = `of ${number(carried.shift)} nats`;
-  if (carried.parts.length === 0) {
-    const caption = `Nothing to carry: the models hardly differ on ${of} (${number(carried.shift)} nats, KL ${number(carried.kl)}).`;
-    return { title, caption };
-  }
-  const last = carried.parts.at(-1)!;
-  const reached = reach(last, carried) >= carried.goal;
-  const caption = [
-    reached
-      ? `${count(carried.parts.length, "part")} of ${carried.count} carry ${percent(reach(last, carried))} of the difference, one more in each row.`
-      : `${percent(carried.goal)} is not reached: these carry ${percent(reach(last, carried))}.`,
-    whole && token >= state.promptLength && !state.live
-      ? "Not recorded for the selected token alone."
-      : "",
-  ];
-  const how = `Parts of tuned are replaced by what base computes there, one more in each row; a bar says what ${of} loses ${apart}. The grey bar: as many parts drawn at random.`;
-  return { title, note: "measured as a set", caption: caption.filter(Boolean).join(" "), how };
-}
-
-/** How far the set gets with a part: the smaller share of KL and of the shift, as of the random ones. */
-function reach(part: PartOfSet, { shift }: Carried): number {
-  return shift === 0 ? part.together_share : Math.min(part.together_share, part.together / shift);
-}
-
-function draw(
-  body: HTMLElement,
-  carried: Carried | null,
-  selected: { layer: number; head: number },
-): void {
-  if (!carried || carried.parts.length === 0) {
-    body.replaceChildren();
-    return;
-  }
-  const { parts, random, goal } = carried;
-  const reaches = parts.map((part) => reach(part, carried));
-  const most = Math.max(1, ...reaches);
-  const share = (value: number) => Math.min(Math.max(value / most, 0), 1);
-  const rows = parts.map((part, i) => {
-    return line(part, i, share(i ? reaches[i - 1]! : 0), share(reaches[i]!), selected);
-  });
-  const mean = random.reduce((sum, one) => sum + one, 0) / (random.length || 1);
-  if (random.length) rows.push(randomLine(carried, mean, share));
-  body.replaceChildren(
-    h(
-      "div",
-      { class: "tl-carried-goal", "aria-hidden": "true" },
-      h("span", {}),
-      h("span", { class: "tl-carried-track" }, goalLabel(goal, share(goal))),
-      h("span", {}),
-    ),
-    ...rows,
-  );
-  body.style.setProperty("--tl-goal", `${(share(goal) * 100).toFixed(2)}%`);
-}
-
-function goalLabel(goal: number, at: number): HTMLElement {
-  const label = h("span", { class: "tl-carried-mark" }, percent(goal));
-  label.style.left = `${(at * 100).toFixed(2)}%`;
-  return label;
-}
-
-function line(
-  part: PartOfSet,
-  index: number,
-  from: number,
-  to: number,
-  selected: { layer: number; head: number },
-): HTMLElement {
-  const name = `${index ? "+ " : ""}${nameOf(part)}`;
-  const nats = number(part.together);
-  const pieces = [
-    h("span", { class: "tl-carried-name" }, name),
-    h("span", { class: "tl-carried-track" }, bar("before", 0, from), bar("adds", from, to)),
-    h("span", { class: "tl-carried-value", "data-value": part.together }, nats),
-  ];
-  const row = part.layer < 0 ? h("div", {}, ...pieces) : h("button", { type: "button" }, ...pieces);
-  row.className = "tl-carried-row";
-  row.dataset.part = String(index);
-  if (part.layer < 0) return row;
-  const on = part.head >= 0 && part.layer === selected.layer && part.head === selected.head;
-  row.setAttribute("aria-pressed", String(on));
-  row.setAttribute("aria-label", `${name} ${nats}: nats of the answer, with the parts above`);
-  return row;
-}
-
-/** As many parts drawn at random: what any set of that size would carry. */
-function randomLine(
-  { parts, random, shift, kl }: Carried,
-  mean: number,
-  share: (value: number) => number,
-): HTMLElement {
-  const most = Math.max(...random);
-  const title = `${count(random.length, "draw")}: on average ${percent(mean)}, at most ${percent(most)} of KL (${number(kl)} nats) or shift (${number(shift)} nats)`;
-  const row = h(
-    "div",
-    { class: "tl-carried-row", "data-random": mean, title },
-    h("span", { class: "tl-carried-name" }, `${count(parts.length, "random part")}`),
-    h("span", { class: "tl-carried-track" }, bar("random", 0, share(mean))),
-    h("span", { class: "tl-carried-value" }, percent(mean)),
-  );
-  return row;
-}
-
-function bar(kind: string, from: number, to: number): HTMLElement {
-  const piece = h("i", { class: "tl-carried-bar", "data-kind": kind });
-  piece.style.left = `${(Math.min(from, to) * 100).toFixed(2)}%`;
-  piece.style.width = `${(Math.abs(to - from) * 100).toFixed(2)}%`;
-  setAttribute(piece, "data-less", to < from);
-  return piece;
-}
-
-export function nameOf({ kind, layer, head }: PartOfSet): string {
-  const word = kind.replaceAll("_", "-");
-  if (head >= 0) return `${word} ${layer}.${head}`;
-  return layer >= 0 ? `${word} ${layer}` : word;
-}
-
-function linesOf(part: PartOfSet, { shift, kl }: Carried): string[] {
-  return [
-    `with the parts above: ${number(part.together)} of ${number(shift)} nats, ${percent(part.together_share)} of the KL of ${number(kl)} nats`,
-    `alone: ${number(part.nats)} nats, ${percent(part.share)} of the KL`,
-  ];
-}

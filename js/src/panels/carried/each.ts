@@ -1,0 +1,312 @@
+// What goes with each part of a model alone: of every layer its output and its two blocks, of the
+// selected layer its heads, and the selected neuron; at every position or at one, either way.
+
+import { type Key, keys, type Side } from "../../contract/contract.ts";
+import type { Tensor } from "../../contract/decode.ts";
+import { parseUnit } from "../../contract/units.ts";
+import { type Got, type Need, optional, quiet, required } from "../../core/load.ts";
+import type { State } from "../../core/state.ts";
+import { button, h, picker, setAttribute } from "../../draw/dom.ts";
+import { number, percent, quote } from "../../draw/format.ts";
+import { reachable, roving } from "../../draw/roving.ts";
+import { tips } from "../../draw/tooltip.ts";
+import type { Setting } from "../../shell/frame.ts";
+import { missing, targetOf, type View, waits } from "./view.ts";
+
+const TITLE = "What goes with each part";
+const COLUMNS = ["output", "attention", "feed-forward"] as const;
+
+/** A number in nats of the shift, and the share of KL that is gone. */
+type Gone = readonly [nats: number, share: number];
+
+interface Row {
+  name: string;
+  layer: number;
+  /** -1 but for a head. */
+  head: number;
+  cells: readonly Gone[];
+}
+
+type Place = number | "everywhere";
+
+export function eachView({ store, tooltip, signal }: Setting): View {
+  const el = h("div", { class: "tl-each" });
+  const buttons = () => [...el.querySelectorAll<HTMLElement>("button")];
+  let drawn: Row[] = [];
+
+  const choose = (row: HTMLElement, toggle: boolean) => {
+    const { layer, head } = drawn[Number(row.dataset.row)]!;
+    const { selection } = store;
+    const again = toggle && selection.layer === layer && selection.head === head;
+    if (!again) store.select({ layer, head });
+    else store.select(head < 0 ? { layer: -1 } : { head: -1 });
+  };
+  el.addEventListener(
+    "click",
+    (event) => {
+      const row = (event.target as HTMLElement).closest<HTMLElement>("button[data-row]");
+      if (row) choose(row, true);
+    },
+    { signal },
+  );
+  roving(el, buttons, (row) => choose(row, false), signal);
+  tips(
+    el,
+    tooltip,
+    (target) => {
+      const row = drawn[Number(target.closest<HTMLElement>("[data-row]")?.dataset.row)];
+      return row
+        ? { title: row.name, lines: row.cells.map((cell, i) => said(row, cell, i)) }
+        : null;
+    },
+    signal,
+  );
+
+  const directions = picker<Side>(
+    "From which model into which",
+    (into) => store.setOptions("carried", { into }),
+    signal,
+  );
+  const places = picker<"here" | "everywhere">(
+    "Where parts are exchanged",
+    (place) => store.setOptions("carried", { everywhere: place === "everywhere" }),
+    signal,
+  );
+  const measure = button(
+    "",
+    () => store.setOptions("carried", { asked: store.selection.token }),
+    signal,
+    { hidden: true },
+  );
+
+  return {
+    name: "each",
+    label: "each part alone",
+    el,
+    controls: [directions.el, places.el, measure],
+    table: () => [
+      ["part", "of_layer", "nats", "share_of_kl"],
+      ...drawn.flatMap(({ name, cells }) =>
+        cells.map((cell, i) => [name, cells.length > 1 ? COLUMNS[i]! : "", ...cell]),
+      ),
+    ],
+    needs,
+    picture(state, got) {
+      const { into } = state.options.carried;
+      const { layer, head, token } = state.selection;
+      const key = keyOf(state);
+      const found = key && shownOf(state, got, key);
+      const groups = found ? rowsOf(state, got, found) : [];
+      const onRequest = waits(state, key);
+      return {
+        ...words(state, found ?? null),
+        draw() {
+          drawn = groups.flat();
+          directions.update(
+            [
+              { value: "tuned", label: "base’s into tuned" },
+              { value: "base", label: "tuned’s into base" },
+            ],
+            into,
+          );
+          const here = `at ${quote(state.text(token), 14)}`;
+          places.update(
+            [
+              { value: "everywhere", label: "everywhere" },
+              ...(token >= 0 ? [{ value: "here" as const, label: here }] : []),
+            ],
+            placeOf(state) === "everywhere" ? "everywhere" : "here",
+          );
+          directions.el.hidden = !found;
+          places.el.hidden = !found || token < 0;
+          measure.hidden = !onRequest;
+          measure.textContent = `measure ${placeOf(state) === "everywhere" ? "for" : "at"} ${quote(state.text(token), 14)}`;
+          draw(el, groups, into, { layer, head });
+          const all = buttons();
+          reachable(
+            all,
+            all.find((row) => row.getAttribute("aria-pressed") === "true"),
+          );
+        },
+      };
+    },
+  };
+}
+
+/** Where the selected token is read, unless it is asked for all positions. */
+function placeOf({ selection: { token }, options }: State): Place {
+  return token < 0 || options.carried.everywhere ? "everywhere" : token;
+}
+
+function keyOf(state: State): Key<Tensor> | null {
+  if (missing(state)) return null;
+  return keys.exchanged(state.options.carried.into, placeOf(state), targetOf(state));
+}
+
+/** Of the whole answer, with parts exchanged at every position: what a recording always has. */
+function wholeOf({ options }: State): Key<Tensor> {
+  return keys.exchanged(options.carried.into, "everywhere", "answer");
+}
+
+function needs(state: State): Need[] {
+  const key = keyOf(state);
+  if (!key) return [];
+  const whole = wholeOf(state);
+  if (state.lacks(key)) return quiet(key);
+  if (waits(state, key)) return required(whole);
+  if (state.has(key) || state.live) return [...required(key), ...inside(state)];
+  return quiet(key, whole);
+}
+
+/** Of the selected layer its heads, and the selected neuron. */
+function inside(state: State): Need[] {
+  const wanted = [headsKey(state), neuronKey(state)].flatMap((key) => key ?? []);
+  return state.live ? optional(...wanted) : quiet(...wanted.filter((key) => state.has(key)));
+}
+
+function headsKey(state: State): Key<Tensor> | null {
+  const { layer } = state.selection;
+  const { into } = state.options.carried;
+  return layer < 0 ? null : keys.exchangedHeads(into, placeOf(state), targetOf(state), layer);
+}
+
+function neuronKey(state: State): Key<Tensor> | null {
+  const { layer, unit } = state.selection;
+  const parsed = parseUnit(unit);
+  if (layer < 0 || parsed?.kind !== "neuron") return null;
+  const { into } = state.options.carried;
+  return keys.exchangedNeuron(into, placeOf(state), targetOf(state), layer, parsed.index);
+}
+
+interface Shown {
+  values: Tensor;
+  /** Whether it is about the whole answer and all positions although another is selected. */
+  whole: boolean;
+}
+
+function shownOf(state: State, got: Got, key: Key<Tensor>): Shown | null {
+  const asked = waits(state, key) ? undefined : got(key).value;
+  const values = asked ?? got(wholeOf(state)).value;
+  return values ? { values, whole: !asked } : null;
+}
+
+function rowsOf(state: State, got: Got, { values, whole }: Shown): Row[][] {
+  const cell = ({ data }: Tensor, at: number): Gone => [data[2 * at]!, data[2 * at + 1]!];
+  const layers = Array.from({ length: values.shape[0]! }, (_, i) => ({
+    ...{ name: i ? `layer ${i - 1}` : "embedding", layer: i - 1, head: -1 },
+    cells: [0, 1, 2].slice(0, i ? 3 : 1).map((part) => cell(values, 3 * i + part)),
+  }));
+  if (whole) return [layers];
+  const { layer, unit } = state.selection;
+  const groups: Row[][] = [layers];
+  const headed = headsKey(state);
+  const heads = headed && got(headed).value;
+  if (heads) {
+    groups.push(
+      Array.from({ length: heads.shape[0]! }, (_, head) => ({
+        ...{ name: `head ${layer}.${head}`, layer, head, cells: [cell(heads, head)] },
+      })),
+    );
+  }
+  const single = neuronKey(state);
+  const neuron = single && got(single).value;
+  if (neuron) {
+    const name = `neuron ${layer}.${parseUnit(unit)!.index}`;
+    groups.push([{ name, layer, head: -1, cells: [cell(neuron, 0)] }]);
+  }
+  return groups;
+}
+
+function words(state: State, found: Shown | null) {
+  const key = keyOf(state);
+  if (!key) return { title: TITLE, caption: missing(state) };
+  if (!found) {
+    const recording = "This recording was made without it: trace the prompt anew.";
+    return { title: TITLE, caption: state.lacks(key) || recording };
+  }
+  const { into } = state.options.carried;
+  const { token } = state.selection;
+  const other = into === "tuned" ? "base" : "tuned";
+  const at = found.whole ? "everywhere" : placeOf(state);
+  const target = found.whole ? "answer" : targetOf(state);
+  const of = target === "answer" ? "the answer" : quote(state.text(token));
+  const predicted = target === "answer" ? "" : ", where it is predicted";
+  const where =
+    at === "everywhere" ? "at every position" : `only at ${quote(state.text(at))}${predicted}`;
+  const change = into === "tuned" ? `What tuned loses of ${of}` : `What base gains of ${of}`;
+  const apart = found.whole && token >= 0 && !state.live ? " Not recorded at this token." : "";
+  return {
+    title: TITLE,
+    note: "measured, one by one",
+    caption: `${change}, in nats, with one part replaced by what ${other} computes, ${where}.${apart}`,
+    how: "Output is the residual stream behind a layer: with it all that was computed so far is exchanged. Parts work through each other, so that their nats do not add up. Select a layer for its heads, and a neuron among the concepts for its own row.",
+  };
+}
+
+function draw(
+  el: HTMLElement,
+  groups: readonly Row[][],
+  into: Side,
+  selected: { layer: number; head: number },
+): void {
+  const all = groups.flat().flatMap(({ cells }) => cells.map(([nats]) => nats));
+  const [low, high] = [Math.min(0, ...all), Math.max(0, ...all)];
+  const share = (value: number) => (high > low ? (value - low) / (high - low) : 0);
+  const head = h(
+    "div",
+    { class: "tl-each-head", "aria-hidden": "true" },
+    h("span", {}),
+    ...COLUMNS.map((name) => h("span", {}, name)),
+  );
+  let at = 0;
+  const drawn = groups.map((rows, group) => {
+    const most = COLUMNS.map((_, i) => Math.max(...rows.map(({ cells }) => cells[i]?.[0] ?? 0)));
+    return h(
+      "div",
+      { class: "tl-each-group", "data-side": into },
+      ...(group ? [] : [head]),
+      ...rows.map((row) => line(row, at++, most, share, selected)),
+    );
+  });
+  el.replaceChildren(...(all.length ? drawn : []));
+}
+
+function line(
+  row: Row,
+  index: number,
+  most: readonly number[],
+  share: (value: number) => number,
+  selected: { layer: number; head: number },
+): HTMLElement {
+  const cells = row.cells.map(([nats], i) => {
+    const bar = h("i", { class: "tl-carried-bar" });
+    const [from, to] = [Math.min(share(0), share(nats)), Math.max(share(0), share(nats))];
+    bar.style.left = `${(from * 100).toFixed(2)}%`;
+    bar.style.width = `${((to - from) * 100).toFixed(2)}%`;
+    setAttribute(bar, "data-less", nats < 0);
+    const largest = row.cells.length * most.length > 1 && nats > 0 && nats === most[i];
+    return h(
+      "span",
+      { class: "tl-each-cell", "data-value": nats, "data-most": largest },
+      h("span", { class: "tl-carried-track" }, bar),
+      h("span", { class: "tl-carried-value" }, number(nats)),
+    );
+  });
+  const pieces = [h("span", { class: "tl-carried-name" }, row.name), ...cells];
+  const pickable = row.layer >= 0 && !row.name.startsWith("neuron");
+  const line = pickable
+    ? h("button", { type: "button", class: "tl-each-row" }, ...pieces)
+    : h("div", { class: "tl-each-row" }, ...pieces);
+  line.dataset.row = String(index);
+  if (!pickable) return line;
+  const on = row.layer === selected.layer && row.head === selected.head;
+  line.setAttribute("aria-pressed", String(on));
+  const parts = row.cells.map((cell, i) => said(row, cell, i));
+  line.setAttribute("aria-label", `${row.name}: ${parts.join("; ")}`);
+  return line;
+}
+
+function said({ cells }: Row, [nats, share]: Gone, column: number): string {
+  const name = cells.length > 1 ? `${COLUMNS[column]}: ` : "";
+  return `${name}${number(nats)} nats, ${percent(share)} of KL gone`;
+}

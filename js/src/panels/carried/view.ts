@@ -1,0 +1,43 @@
+// What both ways to look at exchanged parts have in common.
+
+import type { Key } from "../../contract/contract.ts";
+import type { Got, Need } from "../../core/load.ts";
+import type { CarriedView } from "../../core/options.ts";
+import type { State } from "../../core/state.ts";
+import type { Picture } from "../../shell/frame.ts";
+
+export interface View {
+  name: CarriedView;
+  label: string;
+  el: HTMLElement;
+  controls: HTMLElement[];
+  table(): (string | number)[][];
+  needs(state: State, got: Got): Need[];
+  picture(state: State, got: Got): Picture;
+}
+
+/** Why no parts can be exchanged; empty where they can. */
+export function missing(state: State): string {
+  if (!state.manifest.shared) {
+    return "Each model reads its own answer: parts can be exchanged only where both read one answer.";
+  }
+  return state.answer("tuned").tokens.length ? "" : "There is no answer to explain.";
+}
+
+/** The selected answer token, else the whole answer, of a prompt token, too. */
+export function targetOf(state: State): number | "answer" {
+  const at = state.selection.token - state.promptLength;
+  return at >= 0 ? at : "answer";
+}
+
+/** Query and key weights up to which everything about a model is computed in seconds. */
+const FEW_WEIGHTS = 2 ** 22;
+
+/** Whether it takes long to measure for the selected token alone, and nobody has asked for it. */
+export function waits(state: State, key: Key<unknown> | null): boolean {
+  if (!state.live || !key || state.selection.token < 0 || state.has(key)) return false;
+  if (targetOf(state) === "answer" && !key.startsWith("exchanged")) return false;
+  const { layers, hidden } = state.manifest.pair;
+  const small = 2 * layers * hidden ** 2 <= FEW_WEIGHTS;
+  return !small && state.options.carried.asked !== state.selection.token;
+}
