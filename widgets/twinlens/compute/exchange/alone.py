@@ -58,7 +58,7 @@ def of_layers(exchange: Exchange, whole: Left, report: Report | None = None) -> 
             heads = layout.head(layer)
             sets += [range(heads, heads + layout.heads), [layout.feed_forward(layer)]]
         entering = exchange.residual(layer).repeat(len(sets), 1, 1)
-        entering[0] = exchange.put(entering[:1], captured.residual[layer, :-1])[0]
+        entering[0] = exchange.put(entering[:1], captured.residual[layer, exchange.read])[0]
         with torch.no_grad():
             left = _left(exchange, exchange.logprobs(rows_of(layout, sets), layer, entering))
         nats[layer, 0], kl[layer, 0] = left.nats[0], left.kl[0]
@@ -88,7 +88,7 @@ def of_neuron(exchange: Exchange, layer: int, neuron: int) -> Left:
     """
     for model in (exchange.model, exchange.donor):
         architectures.check_neurons(model.config)
-    theirs = exchange.captured.neurons[layer][:-1, neuron]
+    theirs = exchange.captured.neurons[layer][exchange.read, neuron]
     with torch.no_grad():
         with exchange.donor_guard:
             their_vector = architectures.value_vectors(exchange.donor, layer)[neuron]

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from twinlens.compute.exchange.parts import Layout
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import Capture
+from twinlens.compute.passes.ending import Ending, ending
 from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, precise
 
@@ -48,7 +49,8 @@ class Exchange:
     own : Capture, optional
         What the model itself computed: passes then begin at the first layer that is changed.
     at : int, optional
-        The only position at which parts are replaced; by default all of them.
+        The only position at which parts are replaced; by default all of them. Passes then begin
+        there, where `own` is known.
     """
 
     reading: Reading
@@ -80,18 +82,31 @@ class Exchange:
         kept = self.captured.logprobs[:, : self.vocabulary].double()
         return kept.log_softmax(dim=-1).to(self.model.device)
 
+    @cached_property
+    def ending(self) -> Ending:
+        """Where passes begin in the text."""
+        if self.at is None or self.own is None:
+            return Ending(0, {})
+        with self.guard:
+            return ending(self.reading, self.at)
+
+    @property
+    def read(self) -> slice:
+        """Positions that a pass reads, S of them."""
+        return slice(self.ending.first, len(self.reading.ids) - 1)
+
     def residual(self, layer: int) -> Tensor:
         """Residual stream of the model itself in front of a layer, [1, S, hidden]."""
         if self.own is None:
             raise ValueError("what the model itself computed is not known")
-        return self.own.residual[layer, None, :-1]
+        return self.own.residual[layer, None, self.read]
 
     def put(self, own: Tensor, replaced: Tensor) -> Tensor:
         """What takes the place of something [B, S, ...]: at one position only if there is one."""
         if self.at is None:
             return replaced.to(own).expand_as(own)
-        mixed = own.clone()
-        mixed[:, self.at] = replaced.to(own).expand_as(own)[:, self.at]
+        mixed, place = own.clone(), self.at - self.ending.first
+        mixed[:, place] = replaced.to(own).expand_as(own)[:, place]
         return mixed
 
     def logprobs(
@@ -114,27 +129,38 @@ class Exchange:
         float64 tensor [B, M, vocabulary]
             Log-probabilities, in nats.
         """
-        ids = self.reading.read.expand(len(gates), -1)
+        ending = self.ending
+        ids = self.reading.read[:, ending.first :].expand(len(gates), -1)
+        positions = self.reading.positions
+        later = positions >= ending.first
         final: list[Tensor] = []
         unembedding = gates[:, self.layout.unembedding]
         with self.guard:
             if first is None:
                 first = 0 if gates.requires_grad else self.layout.first(gates.any(dim=0))
-            begin = self._from(first, entering)
-            with self.reading.at_its_length(), begin, self._gated(gates, final):
-                output = self.model(ids, use_cache=False, logits_to_keep=self.reading.positions)
+            with ExitStack() as stack:
+                stack.enter_context(self.reading.at_its_length())
+                stack.enter_context(ending.reading_on(self.model))
+                stack.enter_context(self._from(first, entering))
+                stack.enter_context(self._gated(gates, final))
+                kept = positions[later] - ending.first
+                output = self.model(ids, use_cache=False, logits_to_keep=kept, **ending.placed(ids))
             logits = precise(output.logits)[..., : self.vocabulary]
             if not _closed(unembedding):
-                residual = final[0][:, self.reading.positions]
                 with self.donor_guard:
-                    others = architectures.logits(self.donor, residual.to(self.donor.device))
-                others = precise(others)
-                others = others[..., : self.vocabulary].to(logits.device)
+                    residual = final[0][:, kept].to(self.donor.device)
+                    others = architectures.logits(self.donor, residual)
+                others = precise(others)[..., : self.vocabulary].to(logits.device)
                 mixed = torch.lerp(logits, others, unembedding.to(logits)[:, None, None])
-                here = slice(None) if self.at is None else self.reading.positions == self.at
+                here = slice(None) if self.at is None else positions[later] == self.at
                 logits = logits.clone()
                 logits[:, here] = mixed[:, here]
-        return logits.double().log_softmax(dim=-1)
+        logprobs = logits.double().log_softmax(dim=-1)
+        if self.own is None or bool(later.all()):
+            return logprobs
+        before = self.own.logprobs[: int((~later).sum()), : self.vocabulary].double()
+        before = before.log_softmax(dim=-1).to(logprobs.device)
+        return torch.cat([before.expand(len(gates), -1, -1), logprobs], dim=1)
 
     def batches(self, rows: Tensor) -> Iterator[Tensor]:
         """Rows of gates, as many at a time as fit."""
@@ -180,7 +206,7 @@ class Exchange:
         def hook(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
             if _closed(gates):
                 return None
-            mixed = _mixed(given[0], self.captured.residual[0, :-1], gates)
+            mixed = _mixed(given[0], self.captured.residual[0, self.read], gates)
             return (self.put(given[0], mixed), *given[1:])
 
         return hook
@@ -204,7 +230,7 @@ class Exchange:
             # Experts may give out more than this, and some families put all texts end to end.
             own: Tensor = output[0] if isinstance(output, tuple) else output
             texts = own.reshape(len(gates), -1, own.shape[-1])
-            theirs = self.captured.feed_forward_out[layer, :-1]
+            theirs = self.captured.feed_forward_out[layer, self.read]
             mixed = self.put(texts, _mixed(texts, theirs, gates)).reshape(own.shape)
             return (mixed, *output[1:]) if isinstance(output, tuple) else mixed
 
@@ -215,7 +241,7 @@ class Exchange:
             if _closed(gates):
                 return None
             other = architectures.attention_out(self.donor, layer)
-            theirs = self.captured.heads[layer, :-1].to(output)
+            theirs = self.captured.heads[layer, self.read].to(output)
             with self.donor_guard:
                 added = _written(other, theirs[None], gates, output)
             mixed = output + added - _written(module, given[0], gates, output)
