@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
+from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
@@ -12,6 +14,7 @@ from twinlens.pages.page import to_html
 from tests.browser.panels import Compact, Panels, Selection
 from tests.browser.poll import until
 
+_SVG = "{http://www.w3.org/2000/svg}"
 _SMALLEST = """() => Math.min(...[...document.querySelectorAll(".tl-content *, .tl-slide *")]
   .filter(el => el.offsetParent && !el.closest("[data-collapsed]"))
   .filter(el => [...el.childNodes].some(n => n.nodeType === 3 && n.data.trim()))
@@ -92,6 +95,14 @@ def test_a_panel_saves_its_picture_and_its_numbers(trace, offline, watch, tmp_pa
     wanted = Compact(trace).saliency("tuned").values[columns].T.ravel()
     np.testing.assert_allclose([float(row["tuned"]) for row in rows], wanted, atol=1e-4)
     assert {row["prompt"] for row in rows} >= {" dog", " small"}
+    # Texts are texts and cells rectangles: nothing in it is a picture of pixels.
+    drawn = ElementTree.fromstring(saved("SVG"))
+    kinds = Counter(element.tag.removeprefix(_SVG) for element in drawn.iter())
+    answer = len(trace.manifest.answers["tuned"].tokens)
+    assert kinds["rect"] > 3 * len(columns) * answer
+    assert not {"image", "foreignObject"} & set(kinds)
+    texts = {element.text for element in drawn.iter(f"{_SVG}text")}
+    assert {panel.locator("h2").inner_text(), "base", "tuned − base", "dog"} <= texts
     picture = Image.open(io.BytesIO(saved("PNG"))).convert("RGB")
     box = panel.bounding_box()
     assert picture.width >= 3 * box["width"]

@@ -8,6 +8,7 @@ import type { Numbers } from "../maths/numbers.ts";
 import type { BokehDocument, BokehModel, BokehSource } from "./bokeh.ts";
 import { h } from "./dom.ts";
 import type { Surface } from "./theme.ts";
+import { drawnBy } from "./vector.ts";
 
 interface BokehFigure extends BokehModel {
   height: number;
@@ -18,6 +19,7 @@ interface BokehFigure extends BokehModel {
 
 interface BokehView {
   model: { document: BokehDocument };
+  export(kind: "svg"): { to_blob(): Promise<Blob> };
   remove(): void;
 }
 
@@ -60,10 +62,16 @@ export interface ChartParts {
   show(figure: string, visible: boolean): void;
 }
 
+interface Made {
+  document: BokehDocument;
+  svg(): Promise<string>;
+  dispose(): void;
+}
+
 interface Embedded {
   theme: string;
   scale: number;
-  made: Promise<{ document: BokehDocument; dispose(): void }>;
+  made: Promise<Made>;
 }
 
 export function bokehChart(
@@ -86,6 +94,7 @@ export function bokehChart(
     const made = embedChart(take(got(script)), take(got(item)), el, signal);
     const here: Embedded = { theme, scale: 1, made };
     embedded = here;
+    drawnBy(el, async () => (await made).svg());
     made.then(
       ({ document }) => {
         for (const name of taps) selectOnTap(sourceOf(document, name), store, () => choosing);
@@ -149,7 +158,7 @@ async function embedChart(
   item: object,
   target: HTMLElement,
   signal: AbortSignal,
-): Promise<{ document: BokehDocument; dispose(): void }> {
+): Promise<Made> {
   const version = (item as { doc?: { version?: string } }).doc?.version ?? "";
   const bokeh = load(script, version);
   await connected(target, signal);
@@ -161,6 +170,7 @@ async function embedChart(
   if (!view) throw new Error("The chart has no content.");
   return {
     document: view.model.document,
+    svg: async () => (await view.export("svg").to_blob()).text(),
     dispose() {
       for (const one of views) one.remove();
       host.remove();

@@ -2,6 +2,7 @@
 
 import type { Numbers } from "../maths/numbers.ts";
 import type { Part } from "../maths/zoom.ts";
+import { type Drawing, paint } from "./painted.ts";
 import { css, type Rgb } from "./scales.ts";
 
 export interface Cells {
@@ -24,33 +25,24 @@ export interface Cells {
   ink: string;
 }
 
-/** Context of a canvas sized in CSS pixels, or null where there is none (no browser). */
-export function context(
-  canvas: HTMLCanvasElement,
-  width: number,
-  height: number,
-): CanvasRenderingContext2D | null {
-  const ratio = globalThis.devicePixelRatio || 1;
-  const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
-  if (canvas.width !== w) canvas.width = w;
-  if (canvas.height !== h) canvas.height = h;
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
-  const drawing = canvas.getContext("2d");
-  drawing?.setTransform(ratio, 0, 0, ratio, 0, 0);
-  drawing?.clearRect(0, 0, width, height);
-  return drawing;
-}
-
 /** Narrower cells are not hatched; those of maps have no hole where they are negative. */
 const HATCHED = 7;
 const HOLLOW = 4.5;
 
-/** Up to some thousand cells, with gaps where they are large: layers by heads. */
-export function drawCells(canvas: HTMLCanvasElement, cells: Cells): void {
+/** Up to some thousand cells, with gaps where they are large: layers by heads. `marks` on top. */
+export function drawCells(
+  canvas: HTMLCanvasElement,
+  cells: Cells,
+  marks: (drawing: Drawing) => void = () => {},
+): void {
+  paint(canvas, cells.columns * cells.width, cells.rows * cells.height, (drawing) => {
+    paintCells(drawing, cells);
+    marks(drawing);
+  });
+}
+
+function paintCells(drawing: Drawing, cells: Cells): void {
   const { rows, columns, width, height, gap } = cells;
-  const drawing = context(canvas, columns * width, rows * height);
-  if (!drawing) return;
   const w = width - gap;
   const h = height - gap;
   const zero = css(cells.colour(0));
@@ -77,29 +69,18 @@ export function drawCells(canvas: HTMLCanvasElement, cells: Cells): void {
   }
 }
 
-/** Diagonal lines in the colour of nothing. */
-function hatch(
-  drawing: CanvasRenderingContext2D,
-  colour: string,
-  x: number,
-  y: number,
-  w: number,
-  h: number,
-): void {
-  drawing.save();
-  drawing.beginPath();
-  drawing.rect(x, y, w, h);
-  drawing.clip();
+/** Diagonal lines in the colour of nothing, from edge to edge. */
+function hatch(drawing: Drawing, colour: string, x: number, y: number, w: number, h: number): void {
   drawing.strokeStyle = colour;
   drawing.globalAlpha = 0.6;
   drawing.lineWidth = 1.3;
   drawing.beginPath();
   for (let d = 4; d < w + h; d += 4) {
-    drawing.moveTo(x, y + d);
-    drawing.lineTo(x + d, y);
+    drawing.moveTo(x + Math.max(d - h, 0), y + Math.min(d, h));
+    drawing.lineTo(x + Math.min(d, w), y + Math.max(d - w, 0));
   }
   drawing.stroke();
-  drawing.restore();
+  drawing.globalAlpha = 1;
 }
 
 export interface Matrix {
@@ -121,11 +102,17 @@ export interface Matrix {
 /** Part of a square causal matrix, enlarged without smoothing, or pooled where it is too large. */
 export function drawMatrix(canvas: HTMLCanvasElement, matrix: Matrix): void {
   const { part, width, height } = matrix;
-  const drawing = context(canvas, width, height);
-  const [rows, columns] = [part.bottom - part.top, part.right - part.left];
-  if (!drawing || rows <= 0 || columns <= 0) return;
-  const down = Math.min(rows, Math.max(Math.floor(canvas.height), 1));
-  const across = Math.min(columns, Math.max(Math.floor(canvas.width), 1));
+  paint(canvas, width, height, (drawing) => {
+    const [rows, columns] = [part.bottom - part.top, part.right - part.left];
+    if (rows <= 0 || columns <= 0) return;
+    const down = Math.min(rows, Math.max(canvas.height, 1));
+    const across = Math.min(columns, Math.max(canvas.width, 1));
+    paintMatrix(drawing, matrix, down, across);
+  });
+}
+
+function paintMatrix(drawing: Drawing, matrix: Matrix, down: number, across: number): void {
+  const { part, width, height } = matrix;
   const pooled = pool(matrix.values, matrix.side, part, down, across, matrix.skipFirst);
   const pixels = new ImageData(across, down);
   const steps = Array.from({ length: 511 }, (_, i) => matrix.colour((i - 255) / 255));

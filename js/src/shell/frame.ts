@@ -8,17 +8,21 @@ import type { State } from "../core/state.ts";
 import type { Store } from "../core/store.ts";
 import { captionLine, type Said } from "../draw/caption.ts";
 import { button, h } from "../draw/dom.ts";
-import { asCsv, download } from "../draw/download.ts";
 import { termTip } from "../draw/glossary.ts";
-import { asPng } from "../draw/snapshot.ts";
+import { saveButtons } from "../draw/snapshot.ts";
 import type { Surface } from "../draw/theme.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";
 import { isAbort, type Progress } from "../sources/source.ts";
+
+/** A row of a table that is kept as a file. */
+export type Row = (string | number)[];
 
 /** What one run leads to. */
 export interface Picture extends Said {
   title: string;
   note?: string;
+  /** What is drawn, as a table with a first row of names. */
+  table?(): Row[];
   /**
    * Draw it, from what was read when it was made; called again when the size changes. A promise
    * is waited for: charts are embedded when they are first drawn.
@@ -36,8 +40,6 @@ export interface Panel {
   body: HTMLElement;
   /** What stays in sight while other panels take turns; above the body where the panel is alone. */
   strip?: HTMLElement;
-  /** What is drawn, as a table with a first row of names. */
-  table?(): (string | number)[][];
   /** Drawn after the other panels of the page, because its drawing takes longest. */
   late?: true;
   /**
@@ -88,20 +90,16 @@ export function runPanel(
   const panel = make({ ...setting, refresh: () => void run() });
   const title = h("h2", { class: "tl-title" });
   const note = h("span", { class: "tl-note" });
-  const save = (ending: string, content: () => Blob | Promise<Blob>) =>
-    button(
-      `save as ${ending.toUpperCase()}`,
-      () => {
-        Promise.resolve(content()).then(
-          (blob) => download(blob, `twinlens-${kind}.${ending}`),
-          (error: unknown) => fail(reasonOf(error)),
-        );
-      },
-      signal,
-    );
-  const table = () => new Blob([asCsv(panel.table!())], { type: "text/csv" });
-  const saves = [save("png", () => asPng(section)), ...(panel.table ? [save("csv", table)] : [])];
-  const caption = captionLine(signal, h("div", { class: "tl-saves" }, ...saves));
+  const kept = {
+    name: kind,
+    about: () => [picture?.title, picture?.caption, picture?.how].filter(Boolean).join(" "),
+    table: () => picture?.table?.() ?? [],
+  };
+  const failed = (error: unknown) => fail(reasonOf(error));
+  const caption = captionLine(
+    signal,
+    saveButtons(kept, () => section, failed, signal),
+  );
   const message = h("div", { class: "tl-message", hidden: true });
   const section = h(
     "section",

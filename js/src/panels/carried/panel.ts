@@ -20,7 +20,6 @@ export const carriedPanel: MakePanel = (setting) => {
   );
   return {
     label: "What carries the difference of the predictions",
-    table: () => chosen(store).table(),
     controls: [ways.el, ...views.flatMap(({ controls }) => controls)],
     body: h("div", { class: "tl-body" }, ...views.map(({ el }) => el)),
     reads: ({ selection: { token, layer, head, unit } }) => [token, layer, head, unit],
@@ -30,6 +29,7 @@ export const carriedPanel: MakePanel = (setting) => {
       const picture = view.picture(state, got);
       return {
         ...picture,
+        table: view.table,
         draw() {
           ways.update(choices, view.name);
           for (const other of views) {

@@ -7,7 +7,7 @@ import type { CloudShape, ConceptsOptions } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
 import { h, picker } from "../../draw/dom.ts";
 import { count, number, percent, quote } from "../../draw/format.ts";
-import type { MakePanel } from "../../shell/frame.ts";
+import type { MakePanel, Row } from "../../shell/frame.ts";
 import { type Concepts, conceptsNeeds, conceptsOf, layerOf } from "./data.ts";
 import { nameEditor } from "./name_editor.ts";
 import { neuronCard } from "./neuron_card.ts";
@@ -79,6 +79,7 @@ export const conceptsPanel: MakePanel = (setting) => {
         note: noteOf(concepts),
         caption: PLAIN,
         how: captionOf(state, concepts) + turnedOf(concepts, got),
+        table: () => wordTable(concepts),
         draw() {
           shapes.update(SHAPES, shape);
           sides.update(ENDS, ends);
@@ -92,6 +93,15 @@ export const conceptsPanel: MakePanel = (setting) => {
     },
   };
 };
+
+/** Word by word, for a file. */
+function wordTable({ unit, layer, words, ends }: Concepts): Row[] {
+  const all = ends ? [...ends.positive, ...ends.negative] : words;
+  const rows = all.map(({ text, zone, scores }) => [
+    ...[layer, unit, text, zone, scores.base ?? Number.NaN, scores.tuned ?? Number.NaN],
+  ]);
+  return [["layer", "unit", "word", "in", "base", "tuned"], ...rows];
+}
 
 function titleOf({ unit, layer }: Concepts): string {
   const { kind, index } = parseUnit(unit)!;

@@ -74,6 +74,12 @@ export const findingsPanel: MakePanel = ({ store, surface, tooltip, signal }) =>
       return {
         title: TITLE,
         caption: findings ? "" : without,
+        table: () => [
+          ["finding", "sentence", "checked"],
+          ...(findings ?? []).map(({ title, text, checked }) => [
+            ...[title, text.map(([, part]) => part).join(""), checked],
+          ]),
+        ],
         draw() {
           shown = findings ?? [];
           const focused = buttons().indexOf(body.ownerDocument.activeElement as HTMLElement);

@@ -13,6 +13,7 @@ import { type Got, type Need, quiet, required, take } from "../../core/load.ts";
 import type { HeadColumn } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
 import { difference, eachSide, meanRows, type Numbers, row } from "../../maths/numbers.ts";
+import type { Row } from "../../shell/frame.ts";
 import { type ExactEffects, effectKeys, effectsOf, exactKeys } from "./effects_data.ts";
 import {
   type Change,
@@ -247,7 +248,7 @@ function mostChanged(change: Numbers, heads: number, layer: number): number {
 export function headTable(
   { manifest: { pair } }: State,
   { measure, values, thirdIs }: HeadNumbers,
-): (string | number)[][] {
+): Row[] {
   const third = thirdIs === "tuned − base" ? "difference" : thirdIs;
   const rows = Array.from({ length: pair.layers * pair.heads }, (_, i) => {
     const { layer, head } = headAt(i, pair.heads);

@@ -1,15 +1,18 @@
 // Into one head: a title, tabs, and what the chosen tab shows of it.
 
 import { keys } from "../../contract/contract.ts";
-import { type Got, type Need, optional } from "../../core/load.ts";
+import { type Got, type Need, optional, reasonOf } from "../../core/load.ts";
 import type { HeadTab } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
 import { captionLine } from "../../draw/caption.ts";
 import { h } from "../../draw/dom.ts";
 import { number } from "../../draw/format.ts";
+import { saveButtons } from "../../draw/snapshot.ts";
 import { tabs } from "../../draw/tabs.ts";
 import type { Picture, Setting } from "../../shell/frame.ts";
 import { type ShownHead, shownHead } from "./data.ts";
+
+type HeadPicture = Pick<Picture, "caption" | "how" | "table" | "draw">;
 
 /** One way to look at a head; `needs` and `picture` are those of a panel. */
 export interface HeadView {
@@ -17,13 +20,23 @@ export interface HeadView {
   label: string;
   el: HTMLElement;
   needs(state: State, got: Got, shown: ShownHead): readonly Need[];
-  picture(state: State, got: Got, shown: ShownHead): Pick<Picture, "caption" | "how" | "draw">;
+  picture(state: State, got: Got, shown: ShownHead): HeadPicture;
 }
 
 export function headDetail({ store, signal }: Setting, views: HeadView[]) {
   const title = h("h3", { class: "tl-title" });
   const note = h("span", { class: "tl-note" });
-  const caption = captionLine(signal);
+  let drawn: HeadPicture | null = null;
+  const kept = {
+    name: "head",
+    about: () => [title.textContent, drawn?.caption, drawn?.how].filter(Boolean).join(". "),
+    table: () => drawn?.table?.() ?? [],
+  };
+  const failed = (error: unknown) => note.replaceChildren(reasonOf(error));
+  const caption = captionLine(
+    signal,
+    saveButtons(kept, () => el, failed, signal),
+  );
   const row = tabs(
     "one head",
     views.map(({ name, label }) => ({ value: name, label })),
@@ -59,6 +72,7 @@ export function headDetail({ store, signal }: Setting, views: HeadView[]) {
         const most = shown.chosen ? "" : "changed most · ";
         title.textContent = `Layer ${shown.layer}, head ${shown.head}`;
         note.textContent = `${most}change ${number(shown.change)} bit`;
+        drawn = picture;
         caption.draw(picture);
         row.show(chosen.name);
         for (const view of views) view.el.hidden = view !== chosen;

@@ -8,7 +8,7 @@ import { number, quote, signed } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { type Rows, windowList } from "../../draw/window_list.ts";
 import { largest, type Numbers, spearman } from "../../maths/numbers.ts";
-import type { PanelSetting } from "../../shell/frame.ts";
+import type { PanelSetting, Row } from "../../shell/frame.ts";
 import { makeJob } from "../../shell/job.ts";
 import type { HeadView } from "./detail.ts";
 import {
@@ -101,6 +101,7 @@ export function headEffects(
       return {
         caption: reason ? `Effects are not here: ${reason}` : PLAIN,
         how: reason ? "" : captionOf(state),
+        table: () => effectsTable(effects, heads),
         draw() {
           shownAt = layer * heads + head;
           body.hidden = reason !== undefined;
@@ -119,6 +120,17 @@ export function headEffects(
       };
     },
   };
+}
+
+/** Head by head, for a file. */
+function effectsTable({ estimate, measured }: Effects, heads: number): Row[] {
+  const names = ["estimate_base", "estimate_tuned", "exact_base", "exact_tuned"];
+  const rows = Array.from(estimate.base, (_, i) => {
+    const { layer, head } = headAt(i, heads);
+    const of = (values: BySide<Numbers>) => SIDES.map((side) => values[side][i]!);
+    return [layer, head, ...of(estimate), ...of(measured.values)];
+  });
+  return [["layer", "head", ...names], ...rows];
 }
 
 /** Whether the page holds exact effects of any kind on what is selected. */

@@ -11,7 +11,7 @@ import { rgb } from "../../draw/scales.ts";
 import { diverging, gradient, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
 import type { Part } from "../../maths/zoom.ts";
-import type { Setting } from "../../shell/frame.ts";
+import type { Row, Setting } from "../../shell/frame.ts";
 import { type Maps, mapKeys, mapsOf } from "./data.ts";
 import type { HeadView } from "./detail.ts";
 import { COLUMNS } from "./measures.ts";
@@ -202,6 +202,7 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
       return {
         caption: maps ? "Darker: the row’s token attends more to the column’s." : "",
         how: maps ? captionOf(state, maps) : "",
+        table: () => mapTable(state, maps),
         draw() {
           el.classList.toggle("tl-gone", maps === null);
           if (maps) draw(maps);
@@ -242,6 +243,21 @@ function captionOf(state: State, maps: Maps): string {
     ? ` The first token is set aside: it takes ${sink}.`
     : ` The first token takes ${sink}.`;
   return `Attention of every token (rows) to every earlier token (columns).${mark}${aside} Attention is not attribution.`;
+}
+
+/** Cell by cell, for a file. */
+function mapTable(state: State, maps: Maps | null): Row[] {
+  const names = ["layer", "head", "query", "query_token", "key", "key_token", "base", "tuned"];
+  const rows: Row[] = [];
+  const at = (side: Side, q: number, k: number) =>
+    maps && q < maps.side[side] ? maps.values[side][q * maps.side[side] + k]! : Number.NaN;
+  for (let q = 0; maps && q < Math.max(maps.side.base, maps.side.tuned); q++) {
+    for (let k = 0; k <= q; k++) {
+      const place = [maps.layer, maps.head, q, state.text(q), k, state.text(k)];
+      rows.push([...place, at("base", q, k), at("tuned", q, k)]);
+    }
+  }
+  return [names, ...rows];
 }
 
 function where(state: State, [q, k]: [number, number]): string {

@@ -42,7 +42,6 @@ export const headsPanel: MakePanel = (setting) => {
     headPairs(setting),
     headScatter(setting),
   ]);
-  let drawn: HeadNumbers | null = null;
   const measure = picker<HeadMeasure>(
     "Colour of the heads",
     (measure) => store.setOptions("heads", { measure }),
@@ -62,7 +61,6 @@ export const headsPanel: MakePanel = (setting) => {
   );
   return {
     label: "Heads: attention of both models",
-    table: () => (drawn ? headTable(store, drawn) : [["nothing"]]),
     controls: [look, average.el, measure.el],
     body: h(
       "div",
@@ -90,8 +88,8 @@ export const headsPanel: MakePanel = (setting) => {
         title: titleOf(state, numbers.measure),
         caption: plainly(numbers),
         how: captionOf(state, numbers),
+        table: () => headTable(state, numbers),
         draw() {
-          drawn = numbers;
           const listed = options.view === "list";
           grid.el.hidden = listed;
           list.el.hidden = !listed;

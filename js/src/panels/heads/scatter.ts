@@ -2,7 +2,7 @@
 
 import { quiet } from "../../core/load.ts";
 import { bokehChart, type ChartParts } from "../../draw/chart.ts";
-import type { Setting } from "../../shell/frame.ts";
+import type { Row, Setting } from "../../shell/frame.ts";
 import type { ShownHead } from "./data.ts";
 import type { HeadView } from "./detail.ts";
 
@@ -20,9 +20,11 @@ export function headScatter(setting: Setting): HeadView {
     "tl-head-scatter",
   );
   const { el } = chart;
+  let drawn: Record<string, ArrayLike<number>> = {};
   const follow = (parts: ChartParts, { layer, head, chosen }: ShownHead) => {
     const values = parts.data(POINTS);
     const indices = chosen ? indicesOf(values, layer, head) : [];
+    drawn = values;
     parts.choose(POINTS, indices);
     Object.assign(el, { twinlens: { values, chosen: indices } });
   };
@@ -37,6 +39,7 @@ export function headScatter(setting: Setting): HeadView {
         caption: reason
           ? `The scatter is not here: ${reason}`
           : "Every head is a point; click one to select it. A head whose weights moved far need not attend otherwise, and one that attends otherwise need not matter.",
+        table: () => inRows(drawn),
         async draw() {
           el.hidden = reason !== undefined;
           if (reason !== undefined) return;
@@ -48,6 +51,15 @@ export function headScatter(setting: Setting): HeadView {
       };
     },
   };
+}
+
+/** Columns of a source as rows, for a file. */
+function inRows(columns: Record<string, ArrayLike<number>>): Row[] {
+  const names = Object.keys(columns);
+  const rows = Array.from({ length: columns[names[0]!]?.length ?? 0 }, (_, i) =>
+    names.map((name) => columns[name]![i]!),
+  );
+  return [names, ...rows];
 }
 
 function indicesOf(

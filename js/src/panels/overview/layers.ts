@@ -1,13 +1,21 @@
 // How far the models are apart, layer by layer: a Bokeh chart filled from blocks.
 
-import { type BySide, type Key, keys, type Lens, SIDES, shifts } from "../../contract/contract.ts";
+import {
+  type BySide,
+  type Key,
+  keys,
+  type Lens,
+  SIDES,
+  type Side,
+  shifts,
+} from "../../contract/contract.ts";
 import { type Got, type Need, optional, quiet, required, take } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
 import { bokehChart, type ChartParts } from "../../draw/chart.ts";
 import { quote } from "../../draw/format.ts";
 import { meanRows, type Numbers, row } from "../../maths/numbers.ts";
-import type { Picture, Setting } from "../../shell/frame.ts";
-import type { View } from "./view.ts";
+import type { Picture, Row, Setting } from "../../shell/frame.ts";
+import { inColumns, type View } from "./view.ts";
 
 const PARTS = ["attention", "feed_forward", "residual"] as const;
 
@@ -36,6 +44,7 @@ export function layersView(setting: Setting): View {
       const { layer } = state.selection;
       return {
         ...words(state, depth),
+        table: () => layerTable(depth),
         draw: () => chart.draw(got, (parts) => fill(parts, chart.el, depth, layer)),
       };
     },
@@ -95,6 +104,18 @@ function fill(parts: ChartParts, el: HTMLElement, { shift, lens }: Depth, layer:
   parts.show("lens_figure", lens !== null);
   parts.fill("marker", { layer: layer < 0 ? [] : [layer] });
   Object.assign(el, { twinlens: { values: { ...shift, lens: curves } } });
+}
+
+/** Layer by layer, for a file; the lens begins with the embedding. */
+function layerTable({ shift, lens }: Depth): Row[] {
+  const at = (side: Side, layer: number) => lens?.[side]?.layers[layer + 1]?.logprob ?? Number.NaN;
+  const layers = shift.attention.map((_, layer) => layer);
+  return inColumns({
+    layer: layers,
+    ...shift,
+    ...(lens && { lens_base: layers.map((layer) => at("base", layer)) }),
+    ...(lens && { lens_tuned: layers.map((layer) => at("tuned", layer)) }),
+  });
 }
 
 function words(state: State, { here, lens }: Depth): Omit<Picture, "draw"> {

@@ -12,7 +12,7 @@ import { rgb } from "../../draw/scales.ts";
 import { gradient, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
 import { eachSide } from "../../maths/numbers.ts";
-import type { Setting } from "../../shell/frame.ts";
+import type { Row, Setting } from "../../shell/frame.ts";
 import type { View } from "./view.ts";
 
 /** Nats from which a cell is empty. */
@@ -115,6 +115,7 @@ export function lensView({ store, surface, tooltip, signal }: Setting): View {
         title,
         caption: "Darker: the token is likelier if the model stopped at that layer.",
         how: captionOf(state, tables),
+        table: () => lensTable(state, tables),
         draw() {
           el.classList.remove("tl-gone");
           reader.update(readersOf(state), lensReader);
@@ -156,25 +157,40 @@ export function lensView({ store, surface, tooltip, signal }: Setting): View {
       const from = depth - 1 - Math.floor(i / tokens);
       return Math.max(1 - table.data[(from * tokens + (i % tokens)) * 2]! / FLOOR, 0);
     });
-    drawCells(canvas, {
+    const cells = {
       ...{ rows: depth, columns: tokens, values, max: 1, width, height, gap: width > 4 ? 1 : 0 },
       colour: sequential(surface.palette, side),
       absent: rgb(surface.palette.neutral),
       ...{ hatched: () => false, dotted: () => false },
       ink: surface.palette.ink,
+    };
+    const { ink } = surface.palette;
+    drawCells(canvas, cells, (drawing) => {
+      drawing.fillStyle = ink;
+      for (let m = 0; m < tokens; m++) {
+        const first = decidedAt(table, m);
+        if (first >= 0) drawing.fillRect(m * width, (depth - first) * height - 2, width, 2);
+      }
+      drawing.strokeStyle = ink;
+      const [w, t] = [tokens * width, depth * height];
+      if (token >= 0) drawing.strokeRect(token * width + 0.5, 0.5, width - 1, t - 1);
+      if (layer > 0) drawing.strokeRect(0.5, (depth - 1 - layer) * height + 0.5, w - 1, height - 1);
     });
-    const drawing = canvas.getContext("2d");
-    if (!drawing) return;
-    drawing.fillStyle = surface.palette.ink;
-    for (let m = 0; m < tokens; m++) {
-      const first = decidedAt(table, m);
-      if (first >= 0) drawing.fillRect(m * width, (depth - first) * height - 2, width, 2);
-    }
-    drawing.strokeStyle = surface.palette.ink;
-    const [w, t] = [tokens * width, depth * height];
-    if (token >= 0) drawing.strokeRect(token * width + 0.5, 0.5, width - 1, t - 1);
-    if (layer > 0) drawing.strokeRect(0.5, (depth - 1 - layer) * height + 0.5, w - 1, height - 1);
   }
+}
+
+/** Layer by token, for a file. */
+function lensTable(state: State, tables: BySide<Tensor>): Row[] {
+  const rows = SIDES.flatMap((side) => {
+    const { shape, data } = tables[side];
+    const [, tokens] = shape as [number, number];
+    return Array.from({ length: data.length / 2 }, (_, i) => {
+      const [layer, m] = [Math.floor(i / tokens) - 1, i % tokens];
+      const text = state.text(state.promptLength + m, side);
+      return [side, layer, m, text, data[2 * i]!, data[2 * i + 1]!];
+    });
+  });
+  return [["side", "layer", "answer_token", "answer", "nats", "rank"], ...rows];
 }
 
 function tableKeys(state: State) {

@@ -43,6 +43,7 @@ export function templateView({ tooltip, signal }: Setting): View {
         note: "measured",
         caption: "What the chat template does, and what the weights do.",
         how: `Log-probability of ${of} in nats: the prompt in its chat template, and alone, the template’s ${effects.left_out.length} tokens taken out, so that the answer follows it at once. Hiding the template from attention, as the saliency panel does, keeps its tokens in their places, and usually costs far less.`,
+        table: () => [Object.keys(numbers), Object.values(numbers)],
         draw: () => el.replaceChildren(table(numbers), sentence(numbers)),
       };
     },

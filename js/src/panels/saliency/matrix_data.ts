@@ -3,6 +3,7 @@
 import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
 import { largest, type Numbers } from "../../maths/numbers.ts";
+import type { Row } from "../../shell/frame.ts";
 import { ofSides } from "./sides.ts";
 import type { Table } from "./table.ts";
 
@@ -94,11 +95,11 @@ function known(...lists: (Numbers | undefined)[]): number {
 }
 
 /** Cell by cell, for a file. */
-export function matrixTable(state: State, matrix: Matrix): (string | number)[][] {
+export function matrixTable(state: State, matrix: Matrix): Row[] {
   const { columns, sides, difference } = matrix;
   const rows = Math.max(...SIDES.map((side) => sides[side]?.rows ?? 0));
   const names = ["answer_token", "answer", "prompt_token", "prompt", ...SIDES, "difference"];
-  const table: (string | number)[][] = [names];
+  const table: Row[] = [names];
   for (let m = 0; m < rows; m++) {
     for (const [k, prompt] of columns.entries()) {
       const at = m * columns.length + k;

@@ -180,7 +180,6 @@ export const saliencyPanel: MakePanel = (setting) => {
     controls: [measure.el, method.el, choices.el],
     body,
     strip,
-    table: () => (drawn?.matrix ? matrixTable(store, drawn.matrix) : [["nothing"]]),
     reads: ({ selection: { token, layer, head, unit }, method, marks }) => [
       token,
       head >= 0 || unit ? [layer, head, unit] : null,
@@ -190,7 +189,9 @@ export const saliencyPanel: MakePanel = (setting) => {
     needs: (state, got) => factNeeds(state, shownRun(store), got),
     picture(state, got) {
       const facts = factsOf(state, shownRun(store), got);
-      return { ...words(state, facts), draw: () => paint(state, facts) };
+      const { matrix: cells } = facts;
+      const table = () => (cells ? matrixTable(state, cells) : []);
+      return { ...words(state, facts), table, draw: () => paint(state, facts) };
     },
   };
 };

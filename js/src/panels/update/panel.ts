@@ -6,7 +6,7 @@ import type { State } from "../../core/state.ts";
 import { button, h } from "../../draw/dom.ts";
 import { number, percent, quote, signed, tokenText } from "../../draw/format.ts";
 import { reachable, roving } from "../../draw/roving.ts";
-import type { MakePanel, Picture } from "../../shell/frame.ts";
+import type { MakePanel, Picture, Row } from "../../shell/frame.ts";
 import { dialChart, keptChart } from "./curves.ts";
 
 const TITLE = "What the update does";
@@ -64,6 +64,7 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
       const texts = taken?.directions.map((one) => one.tokens.map(([at]) => state.text(at))) ?? [];
       return {
         ...words(state, got, taken),
+        table: () => directionsTable(taken),
         draw() {
           drawn = taken;
           ask.hidden = !waits(state);
@@ -83,6 +84,17 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
     },
   };
 };
+
+/** Direction by direction, for a file. */
+function directionsTable(taken: UpdateTaken | null): Row[] {
+  const words = (list: UpdateDirection["reads"]) => list.map(([word]) => word).join(" ");
+  const rows = (taken?.directions ?? []).map((one) => [
+    ...[one.layer, one.kind, one.direction, one.effect, one.measured ?? Number.NaN, one.lost],
+    ...[words(one.reads), words(one.writes), one.novelty],
+  ]);
+  const numbers = ["effect_nats", "measured_nats", "lost_nats"];
+  return [["layer", "kind", "direction", ...numbers, "reads", "writes", "is"], ...rows];
+}
 
 /** Whether nobody has asked for it: it takes seconds, and of large models minutes. */
 function waits(state: State): boolean {

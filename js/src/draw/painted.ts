@@ -1,0 +1,46 @@
+// What canvases show: painted at device pixel ratio, and once more wherever it is to be kept.
+
+/** What painters use of a canvas, and what a vector picture has to offer them. */
+export type Drawing = Pick<
+  CanvasRenderingContext2D,
+  | "fillStyle"
+  | "strokeStyle"
+  | "globalAlpha"
+  | "lineWidth"
+  | "imageSmoothingEnabled"
+  | "fillRect"
+  | "strokeRect"
+  | "beginPath"
+  | "moveTo"
+  | "lineTo"
+  | "stroke"
+> & { drawImage(image: HTMLCanvasElement, x: number, y: number, w: number, h: number): void };
+export type Painter = (drawing: Drawing) => void;
+
+const PAINTERS = new WeakMap<Element, Painter>();
+
+/** Size a canvas in CSS pixels and paint it, where there is a browser to paint with. */
+export function paint(
+  canvas: HTMLCanvasElement,
+  width: number,
+  height: number,
+  painter: Painter,
+): void {
+  PAINTERS.set(canvas, painter);
+  const ratio = globalThis.devicePixelRatio || 1;
+  const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== w) canvas.width = w;
+  if (canvas.height !== h) canvas.height = h;
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const drawing = canvas.getContext("2d");
+  if (!drawing) return;
+  drawing.setTransform(ratio, 0, 0, ratio, 0, 0);
+  drawing.clearRect(0, 0, width, height);
+  painter(drawing);
+}
+
+/** What paints a canvas. */
+export function painterOf(canvas: Element): Painter | undefined {
+  return PAINTERS.get(canvas);
+}
