@@ -45,6 +45,10 @@ class OutputError(TwinlensError, OSError):
     """A file that cannot be written where it shall go; an older one there is as it was."""
 
 
+class BrowserError(TwinlensError, RuntimeError):
+    """No browser to draw with, or one that could not."""
+
+
 class RecordingError(TwinlensError):
     """A recording that is damaged, truncated, newer than this version, or no recording at all."""
 

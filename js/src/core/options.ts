@@ -72,6 +72,8 @@ export interface HeadsOptions {
   tab: HeadTab;
   /** What takes the place of a head's output when its effect is measured. */
   ablation: Ablation;
+  /** What heads are ranked by: what was measured comes first, or estimates alone. */
+  ranked: "exact" | "estimate";
   /** Word pairs that are listed. */
   fates: Fate[];
   /** The word that pairs and heads are searched for; empty for none. */
@@ -169,6 +171,7 @@ export const OPTIONS: Options = {
     sort: "third",
     tab: "maps",
     ablation: "zero",
+    ranked: "exact",
     fates: ["gained", "kept", "lost"],
     word: "",
     allPairs: "",

@@ -18,6 +18,18 @@ export interface Kept {
   table(): (string | number)[][];
 }
 
+const ALL = new WeakMap<Element, Kept>();
+
+/** What can be saved of an element. */
+export function keptOf(el: Element): Kept | undefined {
+  return ALL.get(el);
+}
+
+/** Say what can be saved of an element. */
+export function keep(el: Element, kept: Kept): void {
+  ALL.set(el, kept);
+}
+
 /** Buttons that save it as SVG, PNG and CSV. */
 export function saveButtons(
   { name, about, table }: Kept,

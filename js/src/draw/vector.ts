@@ -4,7 +4,7 @@ import { painterOf } from "./painted.ts";
 import { short, VectorDrawing } from "./vector_drawing.ts";
 
 /** Left out of a picture: what can only be used. */
-const APART =
+export const APART =
   ".tl-controls, .tl-popover, .tl-stepper, .tl-message, .tl-badge-line, .tl-zoom, .tl-button, .tl-tabs, .tl-link, .tl-sr, .tl-cross, .tl-effect-controls, .tl-name-editor, .tl-picker, select, input, textarea, form, [hidden]";
 /** Not cut where it is wider than its place. */
 const WHOLE = ".tl-matrix";

@@ -1,6 +1,7 @@
 // Draws every figure, then puts all of them as SVG and PNG into the page, for --dump-dom.
 
-import { embeddedText, h } from "../draw/dom.ts";
+import { embeddedText } from "../draw/dom.ts";
+import { sayDrawn } from "../draw/drawn.ts";
 import { embedFigures, type PlotView } from "../report/bokeh.ts";
 import type { FigureDocuments } from "../report/study.ts";
 
@@ -18,9 +19,7 @@ async function draw(figures: FigureDocuments): Promise<void> {
     const png = view.export("png").canvas.toDataURL("image/png").split(",")[1]!;
     drawn.push([name, svg, png]);
   }
-  const bytes = new TextEncoder().encode(JSON.stringify(drawn));
-  const text = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
-  document.body.replaceChildren(h("pre", { id: "drawn" }, text));
+  sayDrawn(drawn);
 }
 
 /** Wait until a figure has a size. */

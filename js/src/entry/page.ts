@@ -10,6 +10,7 @@ import { Store } from "../core/store.ts";
 import { embeddedText } from "../draw/dom.ts";
 import { mount } from "../shell/mount.ts";
 import { embedded } from "../sources/embedded.ts";
+import { asking, sayFigure } from "./figure.ts";
 
 interface Page {
   manifest: Manifest;
@@ -26,11 +27,14 @@ interface Page {
   title: string;
   kind: PanelKind;
   missing: string[];
+  /** Blocks that could be had, where a program has opened it to be drawn. */
+  draws?: string[];
 }
 
 async function open(): Promise<void> {
   const page: Page = JSON.parse(embeddedText("twinlens-page"));
-  const source = await embedded(embeddedText("twinlens-blocks"), page.missing);
+  const blocks = await embedded(embeddedText("twinlens-blocks"), page.missing);
+  const drawing = page.draws && asking(blocks, page.draws);
   const state = {
     ...page.selection,
     method: page.method,
@@ -42,7 +46,7 @@ async function open(): Promise<void> {
     _manifest: page.manifest,
   };
   const { signal } = new AbortController();
-  const store = new Store(localModel(state), source, signal);
+  const store = new Store(localModel(state), drawing ?? blocks, signal);
   const el = document.createElement("main");
   document.body.append(el);
   document.body.classList.add("twinlens-page");
@@ -51,6 +55,7 @@ async function open(): Promise<void> {
   const mounted = mount(store, page.kind, el, signal, { presenting });
   el.querySelector<HTMLElement>(".twinlens")?.focus();
   await mounted;
+  if (drawing) await sayFigure(drawing);
 }
 
 /** The address that opens a page as a presentation. */

@@ -9,7 +9,7 @@ import type { Store } from "../core/store.ts";
 import { captionLine, type Said } from "../draw/caption.ts";
 import { button, h } from "../draw/dom.ts";
 import { termTip } from "../draw/glossary.ts";
-import { saveButtons } from "../draw/snapshot.ts";
+import { keep, saveButtons } from "../draw/snapshot.ts";
 import type { Surface } from "../draw/theme.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";
 import { isAbort, type Progress } from "../sources/source.ts";
@@ -113,6 +113,7 @@ export function runPanel(
     caption.el,
     h("div", { class: "tl-stage" }, !apart && panel.strip, panel.body, message),
   );
+  keep(section, kept);
   const { strip } = panel;
   if (apart && strip) {
     apart.append(strip);

@@ -11,8 +11,9 @@ import gzip
 import json
 import os
 import struct
+import sys
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -214,6 +215,17 @@ def page_parts(
     state["missing"] = missing
     state["manifest"] = with_methods(manifest, encoded).to_json()
     return PageParts(state, _pack(encoded), tuple(encoded))
+
+
+def drawing_parts(trace: Trace, state: Mapping[str, Any], keys: Iterable[str]) -> PageParts:
+    """A page with some blocks, which says which others of the trace it is short of."""
+    known = list(trace.keys())
+    charts = [*chart_keys(known, opens=True), *chart_keys(known, opens=False)]
+    encoded, missing = _take(trace, list(keys), sys.maxsize, None)
+    missing += [key for key in keys if key not in encoded]
+    possible = [key for key in (blocks.bokeh_script(), *charts, *known) if key not in missing]
+    page = {**state, "missing": missing, "draws": possible}
+    return PageParts(page, _pack(encoded), tuple(encoded))
 
 
 def page_html(parts: PageParts) -> bytes:

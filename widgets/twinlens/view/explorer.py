@@ -11,12 +11,14 @@ from typing import Any, cast
 
 import traitlets as t
 
-from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind, Segment
+from twinlens.contract.words import SELECTION_DEFAULTS, ChartTheme, PanelKind, Segment
+from twinlens.figures.figure import Column, Figure
 from twinlens.figures.still import SHOWN, known_by, still
 from twinlens.labels.annotate import read_annotations, write_annotations
 from twinlens.labels.names import from_annotations, to_annotations
 from twinlens.measures.findings import Findings
 from twinlens.measures.plain_text import findings_of, known_text, plain_text
+from twinlens.pages.drawn import figure_of
 from twinlens.pages.front_end import front_end
 from twinlens.pages.page import DEFAULT_BUDGET_MB, ExportReport, Theme, to_html
 from twinlens.support.progress import progress
@@ -191,6 +193,59 @@ class Explorer(Chosen):
                 budget_mb=budget_mb,
                 report=report,
             )
+
+    def figure(
+        self,
+        panel: str,
+        *,
+        width: Column = "double",
+        theme: ChartTheme = "light",
+        as_page: bool = False,
+        measure: str | None = None,
+    ) -> Figure:
+        """A panel as a figure for a paper: vector graphics with caption and scale, and its numbers.
+
+        Parameters
+        ----------
+        panel : str
+            ``saliency``, ``heads``, ``maps`` (of the selected head), ``lens`` or ``carried``: drawn
+            here, of what is selected. Any other panel, ``findings``, ``update``, ``concepts`` or
+            ``overview``, is drawn as the page shows it, by a browser that is already there.
+        width : {"single", "double"}
+            A column of 89 mm, or two of 183 mm.
+        theme : {"light", "dark"}
+        as_page : bool
+            Draw as the page shows it what could be drawn here, too.
+        measure : str, optional
+            What heads are drawn by: ``instruction``, ``sink``, ``received``, ``previous``,
+            ``entropy``, ``change``, ``effect``, or ``exact`` for measured effects.
+
+        Returns
+        -------
+        Figure
+            Shown by notebooks; ``save`` writes it as ``.svg``, ``.png`` or ``.csv``, ``frame``
+            gives its numbers.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such panel, width, theme or measure.
+        BrowserError
+            If a browser is needed and there is none.
+
+        Examples
+        --------
+        >>> ex.figure("heads", width="single", measure="effect").save("heads.svg")  # doctest: +SKIP
+        """
+        return figure_of(
+            LabelledTrace(self._trace, self.labels),
+            panel,
+            self.state,
+            width=width,
+            theme=theme,
+            as_page=as_page,
+            measure=measure,
+        )
 
     def read_labels(self, path: str | os.PathLike[str]) -> None:
         """Take over names of base's components from a file, see `read_annotations`.

@@ -37,7 +37,7 @@ export function headEffects(
   let order: number[] = [];
   let shownAt = 0;
   const list = windowList(
-    "heads by estimated effect",
+    "heads by their effect",
     (row) => store.select(headAt(order[row]!, heads)),
     signal,
   );
@@ -78,13 +78,13 @@ export function headEffects(
     top,
     job.el,
   );
-  const header = h(
-    "div",
-    { class: "tl-list-head" },
-    h("span", {}, "layer · head"),
-    h("span", { class: "tl-wide" }, "estimate"),
-    h("span", { class: "tl-wide", "data-column": "exact" }, "exact"),
+  const sorters = RANKED.map((ranked) =>
+    button("", () => store.setOptions("heads", { ranked }), signal, {
+      class: "tl-sorter tl-wide",
+      "data-column": ranked,
+    }),
   );
+  const header = h("div", { class: "tl-list-head" }, h("span", {}, "layer · head"), ...sorters);
   const note = h("p", { class: "tl-caption" });
   const body = h("div", { class: "tl-effects" }, header, list.el, note);
   return {
@@ -95,7 +95,8 @@ export function headEffects(
     picture(state, got, { layer, head, chosen }) {
       const reason = effectKeys(state).flatMap((key) => got(key).reason ?? [])[0];
       const effects = { estimate: effectsOf(state, got), measured: exact.known(state, got) };
-      const { ablation } = state.options.heads;
+      const { ablation, ranked } = state.options.heads;
+      const by = effects.measured.any ? ranked : "estimate";
       const kinds = ablations(state).map((value) => ({ value, label: ABLATION_NAMES[value] }));
       const offered = state.live || effects.measured.any || recorded(state);
       return {
@@ -111,9 +112,16 @@ export function headEffects(
           kind.update(kinds, ablation);
           if (reason !== undefined) return;
           body.classList.toggle("tl-unmeasured", !effects.measured.any);
-          order = byEffect(effects.estimate);
+          order = by === "exact" ? byMeasured(effects) : byEffect(effects.estimate);
+          for (const [i, one] of RANKED.entries()) {
+            const sorter = sorters[i]!;
+            sorter.textContent = one === by ? `${NAMES[one]} ↓` : NAMES[one];
+            sorter.setAttribute("aria-pressed", String(one === by));
+            sorter.setAttribute("aria-label", `rank by ${NAMES[one]} effect`);
+            sorter.disabled = one === "exact" && !effects.measured.any;
+          }
           list.draw(rowsOf(effects, order, heads, chosen ? order.indexOf(shownAt) : -1));
-          note.textContent = agreementOf(effects, state.live);
+          note.textContent = agreementOf(effects, state.live, by);
           const { estimate: values, measured } = effects;
           Object.assign(list.el, { twinlens: { values, measured } });
         },
@@ -143,6 +151,13 @@ function recorded(state: State): boolean {
 export function byEffect({ base, tuned }: BySide<Numbers>): number[] {
   const size = (value: number) => (Number.isNaN(value) ? 0 : Math.abs(value));
   return sorted(Float64Array.from(base, (value, i) => Math.max(size(value), size(tuned[i]!))));
+}
+
+/** Those that were measured first, by the larger of both effects; the others by estimate. */
+function byMeasured({ estimate, measured: { values } }: Effects): number[] {
+  const known = (i: number) => SIDES.some((side) => Number.isFinite(values[side][i]));
+  const first = byEffect(values).filter(known);
+  return [...first, ...byEffect(estimate).filter((i) => !known(i))];
 }
 
 function rowsOf(
@@ -193,6 +208,8 @@ function effects(values: BySide<Numbers>, i: number, max: number, look: "hatched
   );
 }
 
+const RANKED = ["estimate", "exact"] as const;
+const NAMES = { estimate: "estimate", exact: "measured" };
 const PLAIN = "To the right: the answer needs the head; to the left: it would be likelier without.";
 
 function captionOf(state: State): string {
@@ -202,7 +219,7 @@ function captionOf(state: State): string {
 }
 
 /** How well the estimates rank the heads that were measured. */
-function agreementOf({ estimate, measured }: Effects, live: boolean): string {
+function agreementOf({ estimate, measured }: Effects, live: boolean, by: string): string {
   if (!measured.any) {
     return live
       ? "No head is measured yet: the estimates are unchecked."
@@ -212,5 +229,6 @@ function agreementOf({ estimate, measured }: Effects, live: boolean): string {
     const { rho, n } = spearman(estimate[side], measured.values[side]);
     return n > 0 ? `${side} ${number(rho)} (${n} measured)` : "";
   });
-  return `Agreement of the estimates with exact effects, rank correlation ρ: ${parts.filter(Boolean).join(", ")}.`;
+  const rest = by === "exact" ? "Heads that were measured stand first. " : "";
+  return `${rest}Agreement of the estimates with exact effects, rank correlation ρ: ${parts.filter(Boolean).join(", ")}.`;
 }

@@ -169,7 +169,7 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
       const ramp = h("i", { class: "tl-ramp" });
       ramp.style.background = gradient(colour, third ? -1 : 0, 1);
       const low = third ? `${clips ? "≤ " : ""}${signed(-full)}` : "0";
-      const high = third ? signed(full) : number(full);
+      const high = `${third ? signed(full) : number(full)}${full < 1 ? " of 1" : ""}`;
       picture.key.replaceChildren(low, ramp, `${clips ? "≥ " : ""}${high}`);
       picture.reading.hidden = reading < shown.top || reading >= shown.bottom;
       picture.reading.style.top = `${(reading - shown.top) * cell.height - 1}px`;

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 import pytest
-from twinlens.errors import StudyError
+from twinlens.errors import BrowserError
 from twinlens.studies.report import drawing
+from twinlens.support import browser
 
 from tests.unit.studies.planted import Planted
 
@@ -19,14 +20,14 @@ def figures():
 
 
 def test_without_a_browser_one_sentence_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(drawing, "_NAMES", ("no-such-browser",))
-    monkeypatch.delenv(drawing.BROWSER, raising=False)
-    with pytest.raises(StudyError, match="install one or name it in TWINLENS_BROWSER"):
+    monkeypatch.setattr(browser, "_NAMES", ("no-such-browser",))
+    monkeypatch.delenv(browser.BROWSER, raising=False)
+    with pytest.raises(BrowserError, match="install one or name it in TWINLENS_BROWSER"):
         drawing.save({}, tmp_path)
 
 
 def test_a_program_that_draws_nothing_is_named(monkeypatch, tmp_path):
-    monkeypatch.setenv(drawing.BROWSER, sys.executable)
-    with pytest.raises(StudyError, match="could not draw the figures"):
+    monkeypatch.setenv(browser.BROWSER, sys.executable)
+    with pytest.raises(BrowserError, match="could not draw"):
         drawing.save(figures(), tmp_path)
     assert list(tmp_path.iterdir()) == []

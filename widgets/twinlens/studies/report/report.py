@@ -103,7 +103,7 @@ class ReportFile:
 
         Raises
         ------
-        StudyError
+        BrowserError
             If there is no Chromium, Chrome or Edge to draw with.
         """
         drawn = report_figures(self.analysis, self.outcomes, self.changes, theme)
