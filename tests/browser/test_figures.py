@@ -1,4 +1,4 @@
-"""Figures that a browser draws from Python: the page's own code, and the same numbers as without."""
+"""Figures that a browser draws from Python: by the code of the page, with the same numbers."""
 
 from __future__ import annotations
 

@@ -179,6 +179,13 @@ def test_effects_show_estimates_beside_exact_ones(offline, watch, tmp_path):
     heads.tab("effects")
     shown = Compact(Measured())
     estimates = np.stack([shown.array(f"heads/effect/{side}/{COLUMN}").ravel() for side in SIDES])
+    exact = np.stack([shown.array(f"heads/ablation/{s}/zero/{COLUMN}").ravel() for s in SIDES])
+    measured = np.nan_to_num(np.abs(exact)).max(axis=0)
+    # Those that were measured stand first, by what was measured.
+    order = names(np.argsort(-measured, kind="stable")[: np.isfinite(exact).any(axis=0).sum()], 8)
+    rows = heads.rows(".tl-effects")
+    assert rows[: len(order)] == order[: len(rows)]
+    heads.again(heads.panel.get_by_role("button", name="rank by estimated effect").click)
     order = names(np.argsort(-np.abs(estimates).max(axis=0), kind="stable"), 8)
     rows = heads.rows(".tl-effects")
     assert rows == order[: len(rows)]

@@ -209,7 +209,7 @@ function effects(values: BySide<Numbers>, i: number, max: number, look: "hatched
 }
 
 const RANKED = ["estimate", "exact"] as const;
-const NAMES = { estimate: "estimate", exact: "measured" };
+const NAMES = { estimate: "estimated", exact: "measured" };
 const PLAIN = "To the right: the answer needs the head; to the left: it would be likelier without.";
 
 function captionOf(state: State): string {
