@@ -171,7 +171,8 @@ def _head_numbers(
         return np.asarray(effect, np.float64)
     values = trace.array(blocks.HEAD_MEASURES[measure](side), report)
     if token < 0:
-        return np.asarray(values[max(n - 1, 0) : len(values) - 1], np.float64).mean(axis=0)
+        rows = np.asarray(values[max(n - 1, 0) : len(values) - 1], np.float64)
+        return np.asarray(rows.mean(axis=0))
     at = token if measure == "received" else reading_position(token, n)
     if at >= len(values):
         return np.full(values.shape[1:], np.nan)
@@ -210,7 +211,7 @@ def maps_figure(
     texts = {side: [_text(trace, i, side) for i in range(len(raw[side]))] for side in SIDES}
     grids = []
     for title, side, values in (*((s, s, raw[s]) for s in SIDES), (DIFFERENCE, "tuned", third)):
-        names = [token_name(text) for text in texts[cast(Side, side)][: len(values)]]
+        names = [token_name(text) for text in texts[side][: len(values)]]
         colour: Any = "difference" if title == DIFFERENCE else side
         most = _largest(_causal(third)) if title == DIFFERENCE else full
         grids.append(Grid(title, colour, _causal(values), names, names, most))

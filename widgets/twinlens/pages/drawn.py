@@ -48,7 +48,7 @@ def figure_of(
             return FIGURES[panel](
                 trace, width=width, theme=theme, measure=measure, report=report, **selected
             )
-    return drawn_figure(trace, cast(PanelKind, panel), state, width=width, theme=theme)
+    return drawn_figure(trace, panel, state, width=width, theme=theme)
 
 
 def _check(what: str, given: str, choices: Sequence[str]) -> None:
