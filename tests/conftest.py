@@ -8,17 +8,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Nothing in a test asks the hub for anything.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import atexit
-import tempfile
-
-# Nothing is left in, or found in, the user's own cache; kernels that tests start inherit it.
-if "TWINLENS_CACHE" not in os.environ:
-    _cache = tempfile.TemporaryDirectory(prefix="twinlens-cache-")
-    os.environ["TWINLENS_CACHE"] = _cache.name
-    atexit.register(_cache.cleanup)
+import json
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from twinlens.contract.wire import Json
+from twinlens.figures.registry import chart_json
+from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
 
 from tests.support.made_up import MadeUpTrace
 
@@ -31,6 +29,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first, so that of two workers none is left with them at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing is left in, or found in, the user's own cache; what tests start inherits it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # all workers have one
+    os.environ.setdefault("TWINLENS_CACHE", str(folder / "cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def charts() -> Iterator[None]:
+    """A chart of made-up numbers is drawn once: charts take most of the time of a page."""
+    drawn: dict[tuple[str, ...], Json] = {}
+
+    def drawn_once(trace: Trace, key: str, report: Report | None = None) -> Json:
+        if getattr(type(trace), "block", None) is not MadeUpTrace.block:
+            return chart_json(trace, key, report)
+        of = key, json.dumps(trace.manifest.to_json(), sort_keys=True)
+        if of not in drawn:
+            drawn[of] = chart_json(trace, key, report)
+        return drawn[of]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("twinlens.pages.values.chart_json", drawn_once)
+        yield
 
 
 @pytest.fixture

@@ -7,14 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from tests.browser.chromium import FLAGS, find
-from tests.browser.lab import Lab
+from tests.browser.lab import Lab, close_notebooks
 
 FOLDER = Path(__file__).parent
 #: A page may have to wait for cores that other tests keep busy.
-PATIENCE_MS = 60_000
+PATIENCE_MS = 180_000
 expect.set_options(timeout=PATIENCE_MS)
 
 
@@ -35,11 +44,22 @@ class Watch:
     requests: list[str] = field(default_factory=list)
 
     def attach(self, page: Page) -> None:
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", self._failed)
         page.on("console", self._console)
-        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("request", self._asked)
 
-    def _console(self, message: Any) -> None:
+    def detach(self, page: Page) -> None:
+        page.remove_listener("pageerror", self._failed)
+        page.remove_listener("console", self._console)
+        page.remove_listener("request", self._asked)
+
+    def _failed(self, error: Error) -> None:
+        self.errors.append(str(error))
+
+    def _asked(self, request: Request) -> None:
+        self.requests.append(request.url)
+
+    def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.errors.append(message.text)
 
@@ -70,24 +90,51 @@ def watch() -> Watch:
 
 
 @pytest.fixture
-def page(browser: Browser, watch: Watch) -> Iterator[Page]:
-    """A page of 1280 by 1000 pixels in a context of its own."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+def page(request: pytest.FixtureRequest, browser: Browser, watch: Watch) -> Iterator[Page]:
+    """A page of 1280 by 1000 pixels: a new one, or where a test has `lab`, that of JupyterLab."""
+    if "lab" in request.fixturenames:
+        request.getfixturevalue("lab")
+        yield from _jupyter(request.getfixturevalue("jupyter"), watch)
+    else:
+        yield from _new(browser, watch)
+
+
+@pytest.fixture
+def offline(browser: Browser, watch: Watch) -> Iterator[Page]:
+    """A page without network."""
+    yield from _new(browser, watch, offline=True)
+
+
+def _context(browser: Browser, **options: Any) -> BrowserContext:
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, **options)
     context.set_default_timeout(PATIENCE_MS)
+    return context
+
+
+def _new(browser: Browser, watch: Watch, **options: Any) -> Iterator[Page]:
+    context = _context(browser, **options)
     page = context.new_page()
     watch.attach(page)
     yield page
     context.close()
 
 
-@pytest.fixture
-def offline(browser: Browser, watch: Watch) -> Iterator[Page]:
-    """A page without network."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000}, offline=True)
-    context.set_default_timeout(PATIENCE_MS)
-    page = context.new_page()
+def _jupyter(context: BrowserContext, watch: Watch) -> Iterator[Page]:
+    """The page of JupyterLab, left without a notebook; a new one if it was left otherwise."""
+    page = context.pages[0] if context.pages else context.new_page()
     watch.attach(page)
     yield page
+    watch.detach(page)
+    for other in context.pages:
+        if other is not page or not close_notebooks(page):
+            other.close()
+
+
+@pytest.fixture(scope="session")
+def jupyter(browser: Browser) -> Iterator[BrowserContext]:
+    """Where JupyterLab stays loaded: that takes longer than what most tests do in it."""
+    context = _context(browser)
+    yield context
     context.close()
 
 

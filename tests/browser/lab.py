@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Error, Page, expect
 
 from tests.support.places import ROOT
 
@@ -41,6 +41,16 @@ _COMMAND = """async ([name, patience]) => {
 _NOTEBOOK = "const notebook = jupyterapp.shell.currentWidget.content;"
 _LAST = f"() => {{ {_NOTEBOOK} notebook.activeCellIndex = notebook.widgets.length - 1; }}"
 _GO_TO = f"number => {{ {_NOTEBOOK} notebook.activeCellIndex = number; }}"
+_OPEN = """async path => {
+  const notebook = await jupyterapp.commands.execute("docmanager:open", {path});
+  await notebook.context.ready;
+  jupyterapp.shell.activateById(notebook.id);
+}"""
+# Without the question whether to save.
+_CLOSE = """() => {
+  for (const widget of [...jupyterapp.shell.widgets("main")]) widget.dispose();
+  return document.querySelector(".jp-Dialog") === null;
+}"""
 _WRITE = f"code => {{ {_NOTEBOOK} notebook.activeCell.model.sharedModel.setSource(code); }}"
 _ERRORS = f"""() => {{
   {_NOTEBOOK}
@@ -78,6 +88,9 @@ class Lab:
                 "--LabApp.expose_app_in_browser=True",
                 "--LabApp.extension_manager=readonly",
                 "--LabApp.news_url=",
+                # Where tests were killed, it ends by itself.
+                "--ServerApp.shutdown_no_activity_timeout=3600",
+                "--MappingKernelManager.cull_idle_timeout=3600",
             ],
             env={
                 **os.environ,
@@ -140,6 +153,14 @@ class Lab:
         return json.loads(text) if text else None
 
 
+def close_notebooks(page: Page) -> bool:
+    """Close what is open in JupyterLab; say whether the page is as good as new."""
+    try:
+        return bool(page.evaluate(_CLOSE))
+    except Error:  # it has crashed, or never loaded
+        return False
+
+
 class Notebook:
     """One notebook, open in a page."""
 
@@ -150,7 +171,14 @@ class Notebook:
         self._address = f"{lab.url}/lab/tree/{name}?reset"
 
     def open(self) -> None:
-        """Load the page and wait until the notebook has a kernel that is idle."""
+        """Open the notebook, in JupyterLab if the page has it, and wait for an idle kernel."""
+        if not self.page.evaluate("'jupyterapp' in window"):
+            return self.reload()
+        self.page.evaluate(_OPEN, self.name)
+        return self.wait_idle()
+
+    def reload(self) -> None:
+        """Load the page anew, with nothing but the notebook, and wait for an idle kernel."""
         self.page.goto(self._address)
         self.page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=KERNEL_MS)
         self.wait_idle()

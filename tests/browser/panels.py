@@ -6,6 +6,8 @@ promise for a selection.
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -46,7 +48,7 @@ _READ = """panel => {
   const values = el => Object.fromEntries(
     Object.entries(el?.twinlens?.values ?? {}).map(([k, v]) => [k, plain(v)]));
   const chart = panel.querySelector(".tl-chart")?.twinlens?.values;
-  return {
+  return JSON.stringify({
     tokens: [...panel.closest(".twinlens").querySelectorAll("[data-token]")].map(token),
     scores: Object.fromEntries([...panel.querySelectorAll("[data-score]")].map(
       el => [el.dataset.score, number(el)])),
@@ -66,8 +68,17 @@ _READ = """panel => {
     shown: panel.querySelector("[data-unit][data-shown=true]")?.dataset.unit ?? null,
     chart: chart && { ...chart, lens: Object.fromEntries(
       Object.entries(chart.lens).map(([k, v]) => [k, plain(v)])) },
-  };
+  });
 }"""
+#: State and selection of a panel, as soon as they are as wanted; after half a second in any case.
+_STATE = """(panel, wanted) => new Promise(resolve => {
+  const now = () => [panel.dataset.state ?? null, panel.dataset.selection ?? null];
+  const as_wanted = () => now().every((one, i) => one === wanted[i]);
+  const answer = () => { watcher.disconnect(); resolve(now()); };
+  const watcher = new MutationObserver(() => { if (as_wanted()) answer(); });
+  watcher.observe(panel, {attributes: true, attributeFilter: ["data-state", "data-selection"]});
+  setTimeout(answer, as_wanted() ? 0 : 500);
+})"""
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,7 @@ class Panels:
         tolerance: float = TOLERANCE,
         unfold: bool = True,
         kinds: Sequence[str] = KINDS,
-        patience: float = 60,
+        patience: float = 180,
     ) -> None:
         self.unfold = unfold
         self.kinds = kinds
@@ -146,23 +157,23 @@ class Panels:
             self.show_all()
         for kind in kinds or self.kinds:
             panel = self.panel(kind)
-
-            def state(panel: Locator = panel) -> tuple[str | None, str | None]:
-                return panel.get_attribute("data-state"), panel.get_attribute("data-selection")
-
-            ready = ("ready", str(selection))
-            until(state, lambda now, ready=ready: now == ready, f"the {kind} panel", self.patience)
+            wanted = ["ready", str(selection)]
+            state = functools.partial(panel.evaluate, _STATE, wanted)
+            until(state, wanted.__eq__, f"the {kind} panel, to be {wanted}", self.patience)
             ask = panel.get_by_role("button", name="take it apart")
             if ask.is_visible():  # what takes long waits to be asked for
                 ask.click()
-                until(
-                    lambda panel=panel: panel.locator(".tl-direction").count(), bool, "directions"
-                )
-            getattr(self, f"_check_{kind}")(panel.evaluate(_READ), selection)
+                directions = panel.locator(".tl-direction")
+                until(directions.count, bool, "directions", self.patience)
+            getattr(self, f"_check_{kind}")(self._read(panel), selection)
+
+    def _read(self, panel: Locator) -> dict[str, Any]:
+        """What a panel shows; as text, since Playwright takes long to hand over many numbers."""
+        return cast(dict[str, Any], json.loads(panel.evaluate(_READ)))
 
     def show_all(self) -> None:
         """Have a dashboard show every panel, instead of one or two."""
-        self.root.locator("[data-panel]").first.wait_for(state="attached", timeout=60_000)
+        self.root.locator("[data-panel]").first.wait_for(state="attached")
         views = self._root("findings").get_by_label("How many panels are shown")
         if views.count() and views.input_value() != "grid":
             views.select_option("grid")
@@ -215,8 +226,9 @@ class Panels:
                 lambda: self.panel("saliency").locator("[data-score]").count(),
                 lambda now: now == len(SIDES),
                 "the scores",
+                self.patience,
             )
-            seen = self.panel("saliency").evaluate(_READ)
+            seen = self._read(self.panel("saliency"))
             for side in SIDES:
                 score = trace_score(self.trace, side)
                 assert seen["scores"][side] == _near(score, self.tolerance)

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(read: Callable[[], T], wanted: Callable[[T], bool], what: str, seconds: float = 60) -> T:
+def until(read: Callable[[], T], wanted: Callable[[T], bool], what: str, seconds: float = 180) -> T:
     """Read again and again until the value is as wanted; say the last one if it never is."""
     deadline = time.monotonic() + seconds
     while True:

@@ -55,7 +55,7 @@ def test_the_first_look_works_from_top_to_bottom(live, page, lab, offline, watch
     shown.check(chosen)
     apart.check(chosen)
     opened.save()
-    opened.open()
+    opened.reload()
     opened.run_all()
     shown.check(chosen)
     assert watch.outside() == []

@@ -27,6 +27,12 @@ def dashboard(page, trace) -> Panels:
     return Panels(page.locator(".tl-dashboard"), trace)
 
 
+def first_screen(page, trace, number=0) -> Panels:
+    """What a dashboard shows before its other panels are asked for."""
+    root = page.locator(".tl-dashboard").nth(number)
+    return Panels(root, trace, unfold=False, kinds=("findings", "saliency"))
+
+
 def separate(page, trace) -> Panels:
     """Panels in cells of their own: those outside the dashboard."""
 
@@ -40,9 +46,9 @@ def separate(page, trace) -> Panels:
 
 
 @pytest.fixture
-def notebook(page, lab):
+def notebook(page, lab, request):
     def make(*cells):
-        opened = Notebook(page, lab, lab.write("test.ipynb", cells))
+        opened = Notebook(page, lab, lab.write(f"{request.node.name}.ipynb", cells))
         opened.open()
         opened.run_all()
         return opened
@@ -98,39 +104,39 @@ def test_the_selection_goes_both_ways(notebook, page, trace):
 
 def test_a_restarted_kernel_and_a_reloaded_page_work_again(notebook, page, trace):
     opened = notebook(OPEN, "ex", "ex.heads()")
-    dashboard(page, trace).check(Selection())
+    first_screen(page, trace).check(Selection())
     opened.restart()
     opened.run_all()
-    dashboard(page, trace).check(Selection())
-    dashboard(page, trace).click_token(17)
+    first_screen(page, trace).check(Selection())
+    first_screen(page, trace).click_token(17)
     dashboard(page, trace).check(Selection(token=17))
     separate(page, trace).check(Selection(token=17), "heads")
     opened.save()
-    opened.open()
+    opened.reload()
     opened.run_all()
-    dashboard(page, trace).check(Selection())
+    first_screen(page, trace).check(Selection())
     dashboard(page, trace).click_head(1, 2)
     separate(page, trace).check(Selection(layer=1, head=2), "heads")
 
 
 def test_reloading_the_page_keeps_the_panels_of_a_living_kernel(notebook, page, trace):
     opened = notebook(OPEN, "ex")
-    dashboard(page, trace).click_token(17)
-    dashboard(page, trace).check(Selection(token=17))
+    first_screen(page, trace).click_token(17)
+    first_screen(page, trace).check(Selection(token=17))
     opened.save()
-    opened.open()
+    opened.reload()
     dashboard(page, trace).check(Selection(token=17))
 
 
 def test_opened_without_its_kernel_a_notebook_shows_a_still_picture(notebook, page, trace, lab):
     opened = notebook(OPEN, "ex", "ex.heads()")
-    dashboard(page, trace).check(Selection())
+    first_screen(page, trace).check(Selection())
     picture = page.locator("img[alt^='What hiding each prompt token costs']")
     expect(picture.first).to_be_attached()
     expect(picture.first).to_be_hidden()
     opened.save()
     lab.stop_kernels()
-    opened.open()
+    opened.reload()
     expect(picture.first).to_be_visible()
     expect(picture).to_have_count(1)
     expect(page.get_by_text("The heads panel. Run the cells")).to_be_visible()
@@ -139,7 +145,7 @@ def test_opened_without_its_kernel_a_notebook_shows_a_still_picture(notebook, pa
 
 def test_two_explorers_do_not_follow_each_other(notebook, page, trace):
     notebook(OPEN, "ex", "other = tl.Explorer(MadeUpTrace())\nother")
-    first, second = (Panels(page.locator(".tl-dashboard").nth(number), trace) for number in (0, 1))
+    first, second = (first_screen(page, trace, number) for number in (0, 1))
     second.check(Selection())
     first.click_token(17)
     first.check(Selection(token=17))
@@ -148,7 +154,7 @@ def test_two_explorers_do_not_follow_each_other(notebook, page, trace):
 
 def test_one_explorer_shown_twice_is_one(notebook, page, trace):
     notebook(OPEN, "ex", "ex")
-    first, second = (Panels(page.locator(".tl-dashboard").nth(number), trace) for number in (0, 1))
+    first, second = (first_screen(page, trace, number) for number in (0, 1))
     second.check(Selection())
     first.click_token(17)
     second.check(Selection(token=17))
