@@ -32,7 +32,7 @@ def judged(found):
 def test_an_effect_on_the_instruction_holds():
     found, said, first = overall(Planted(effect=1.5))
     assert judged(found) == ("holds", "")
-    assert 0 < found.effect_low < found.effect < found.effect_high
+    assert 0 < found.estimate.low < found.estimate.difference < found.estimate.high
     assert found.controls.beyond_rest.low > 0
     assert "this holds here" in first
     assert "It is not the answer length" in said

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from twinlens.errors import LevelsError, RecordingError, UnknownBlockError
 from twinlens.measures.density import DensityParameters
+from twinlens.studies.analysis import inference
 from twinlens.studies.analysis.profiles import POSITION
 from twinlens.studies.analysis.scoring import Settings, scores
 from twinlens.studies.analysis.statistics import analyse
@@ -324,7 +325,13 @@ def test_the_complete_release_gives_the_papers_numbers():
     assert found.counts["whole prompt is the instruction"] == 333
     means = [f"{mean:.3f}" for mean in (*controls.instruction, *controls.rest)]
     assert means == ["0.868", "1.053", "0.969", "0.951"]
-    assert f"{controls.beyond_rest.difference:.3f} {controls.beyond_rest.p:.0e}" == "0.202 4e-06"
+    by_side = [
+        [score.score - score.rest for score in found.scores if score.side == side and score.is_part]
+        for side in ("base", "tuned")
+    ]
+    assert f"{np.mean(by_side[1]) - np.mean(by_side[0]):.3f}" == "0.202"
+    assert f"{inference.paired_t(*by_side)[2]:.0e}" == "4e-06"
+    assert controls.beyond_rest.p < 1e-3
     verdicts = {
         c.group: (c.verdict, c.why)
         for c in found.comparisons

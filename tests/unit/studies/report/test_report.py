@@ -53,7 +53,7 @@ def test_the_sentences_count_combinations_and_say_what_length_does():
         for outcome in robustness(cases, SMALL)
     ]
     robust = next(t for t in findings(analyse(cases), outcomes) if "combinations" in t)
-    assert "the difference is -1.0000" in robust
+    assert "the mean difference is -1.0000" in robust
     assert "length turns it, not the missing division" in robust
 
 

@@ -41,13 +41,14 @@ _OF_SCORES: dict[str, Callable[[Score], float]] = {
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A measure of one model of a chain: mean over n prompts with its 95 % interval."""
+    """A measure of one model of a chain over n prompts: mean; typical value, 95 % interval."""
 
     measure: str
     stage: int
     model: str
     n: int
     mean: float
+    typical: float
     low: float
     high: float
 
@@ -197,9 +198,10 @@ def _curve(analysis: Analysis, place: int, name: str, shared: set[str]) -> list[
     for measure, numbers in found.items():
         values = np.array([value for value in numbers if np.isfinite(value)])
         if values.size:
-            mean = paired_estimate(np.zeros_like(values), values)
+            found_one = paired_estimate(np.zeros_like(values), values)
+            typical = found_one.difference, found_one.low, found_one.high
             points.append(
-                CurvePoint(measure, place, name, values.size, mean.difference, mean.low, mean.high)
+                CurvePoint(measure, place, name, values.size, float(values.mean()), *typical)
             )
     return points
 

@@ -22,7 +22,7 @@ def flat(comparison: Comparison) -> Record:
         del sample["ids"]
         record |= {f"{name}_{key}": value for key, value in sample.items()}
     record |= dataclasses.asdict(comparison.estimate)
-    names = ("effect_name", "effect", "effect_low", "effect_high", "cohen_d", "higher", "ties")
+    names = ("effect_name", "effect", "cohen_d", "higher", "ties")
     record |= {name: getattr(comparison, name) for name in (*names, "plain", "verdict", "why")}
     record |= _flat_controls("", comparison.controls)
     length = comparison.length

@@ -39,12 +39,12 @@ MINIMUM_RATED_ANSWER = 5
 SIGNIFICANCE = 0.05
 #: The test that decides about a difference, per question.
 DECIDING_TEST: dict[Question, str] = {
-    "tuned against base": "paired t, two-sided",
-    "followed against unfollowed": "Welch t, two-sided",
+    "tuned against base": inference.SIGNED_RANK,
+    "followed against unfollowed": inference.BRUNNER_MUNZEL,
 }
 #: What is compared at equal length, per question.
 EQUAL_LENGTH: dict[Question, str] = {
-    "tuned against base": "both answers of a prompt cut to the shorter one; paired t",
+    "tuned against base": "both answers of a prompt cut to the shorter one; signed-rank test",
     "followed against unfollowed": "a cubic spline of the logarithm of the answer length taken "
     "out, where the lengths of both overlap; t with HC3 errors",
 }
@@ -114,10 +114,10 @@ class Comparison:
     level : {"group", "category", "all"}
     first, second : Sample
     estimate : Estimate
-        Mean of second minus mean of first, at the answers' full length.
+        Typical difference of second and first, at the answers' full length.
     effect_name : str
-    effect, effect_low, effect_high : float
-        Effect size of the deciding test with its 95 % interval.
+    effect : float
+        Mean difference in units of its standard deviation, as the name says.
     cohen_d : float
     tests : tuple of Test
     higher, ties : int or None
@@ -143,8 +143,6 @@ class Comparison:
     estimate: Estimate
     effect_name: str
     effect: float
-    effect_low: float
-    effect_high: float
     cohen_d: float
     tests: tuple[Test, ...]
     higher: int | None
@@ -158,7 +156,7 @@ class Comparison:
     @property
     def difference(self) -> float:
         """Mean of second minus mean of first."""
-        return self.estimate.difference
+        return self.second.mean - self.first.mean
 
     @property
     def enough(self) -> bool:
@@ -249,7 +247,6 @@ def _base_against_tuned(
     question: Question = "tuned against base"
     names: tuple[Side, Side] = SIDES
     first, second = values(base), values(tuned)
-    low, high = inference.paired_interval(first, second)
     return Comparison(
         question=question,
         group=group,
@@ -259,8 +256,6 @@ def _base_against_tuned(
         estimate=inference.paired_estimate(first, second),
         effect_name="paired d",
         effect=inference.paired_d(first, second),
-        effect_low=low,
-        effect_high=high,
         cohen_d=inference.cohen_d(first, second),
         tests=(*inference.welch(first, second, names), *inference.paired(first, second, names)),
         higher=int((second > first).sum()),
@@ -280,7 +275,6 @@ def _followed(
 ) -> Comparison:
     question: Question = "followed against unfollowed"
     first, second = values(unfollowed), values(followed)
-    low, high = inference.cohen_interval(first, second)
     effect = inference.cohen_d(first, second)
     fit = _at_equal_length(unfollowed, followed, score_of)
     apart, together = (
@@ -292,19 +286,17 @@ def _followed(
         level=level,
         first=_sample("unfollowed", unfollowed),
         second=_sample("followed", followed),
-        estimate=inference.welch_estimate(first, second),
+        estimate=inference.two_sample_estimate(first, second),
         effect_name="Cohen's d",
         effect=effect,
-        effect_low=low,
-        effect_high=high,
         cohen_d=effect,
-        tests=tuple(inference.welch(first, second, ("unfollowed", "followed"))),
+        tests=tuple(inference.independent(first, second, ("unfollowed", "followed"))),
         higher=None,
         ties=None,
         controls=controls_of(
             apart,
             together,
-            lambda number: inference.welch_estimate(
+            lambda number: inference.two_sample_estimate(
                 values(apart, number), values(together, number)
             ),
         ),
@@ -343,10 +335,8 @@ def difference_verdict(difference: float, p: float, *, enough: bool = True) -> V
 
 def _decided(item: Comparison, has_parts: bool) -> Comparison:
     """Fill in the verdicts, of which `has_parts` says whether they are about instructions."""
-    plain = difference_verdict(
-        item.difference, item.test(DECIDING_TEST[item.question]).p_holm, enough=item.enough
-    )
-    estimate = item.length.estimate
+    full, estimate = item.estimate, item.length.estimate
+    plain = difference_verdict(full.difference, full.p_holm, enough=item.enough)
     equal = difference_verdict(estimate.difference, estimate.p_holm, enough=item.enough)
     length = dataclasses.replace(item.length, verdict=equal)
     verdict, why = _verdict(item, plain, length, has_parts)

@@ -93,7 +93,8 @@ class ExactComparison:
     higher : int
         Prompts where it costs tuned more.
     estimate, equal_length : Estimate
-        Tuned less base over whole answers, and with both cut to the shorter one; paired t.
+        Typical difference tuned less base, of whole answers, and with both cut to the shorter
+        one; signed-rank test.
     rest : (float, float)
         Means of hiding the rest of the prompt instead, where there is one.
     beyond_rest : Estimate

@@ -86,7 +86,7 @@ def _cost(row: ExactComparison, what: str) -> str:
 
 
 def _estimate(estimate: Estimate) -> str:
-    text = f"difference {estimate.difference:+.3f}"
+    text = f"typical difference {estimate.difference:+.3f}"
     if math.isfinite(estimate.p):
         text += f" ({estimate.low:+.3f} to {estimate.high:+.3f}), p = {estimate.p:.2g}"
     if math.isfinite(estimate.p_holm) and estimate.p_holm > estimate.p:

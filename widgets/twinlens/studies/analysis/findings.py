@@ -39,7 +39,7 @@ _WHOLE_CLAIMS: dict[Question, str] = {
     "followed against unfollowed": "Densities are more even over the prompt in answers of tuned "
     "that were judged good",
 }
-#: What the ends of a profile against its middle make it, by paired t at 0.05.
+#: What the ends of a profile against its middle make it, by the signed-rank test at 0.05.
 _SHAPES: dict[Verdict, str] = {
     "holds": "a U shape",
     "turns": "higher in the middle",
@@ -130,17 +130,14 @@ def _claim(item: Comparison) -> str:
             else f"{SMALLEST_SAMPLE} answers of each kind"
         )
         return f"{text}; nothing is concluded from fewer than {fewest}."
-    text += f"; {_estimate(item.estimate, item.test(DECIDING_TEST[item.question]).name)}"
-    if math.isfinite(item.effect_low):
-        text += (
-            f"; {item.effect_name} {item.effect:.2f} ({item.effect_low:.2f} to "
-            f"{item.effect_high:.2f})"
-        )
+    text += f"; {_estimate(item.estimate, DECIDING_TEST[item.question])}"
+    if math.isfinite(item.effect):
+        text += f"; {item.effect_name} {item.effect:.2f}"
     return f"{text}."
 
 
-def _estimate(estimate: Estimate, test: str = "") -> str:
-    text = f"difference {estimate.difference:+.4f}"
+def _estimate(estimate: Estimate, test: str = "", what: str = "typical difference") -> str:
+    text = f"{what} {estimate.difference:+.4f}"
     if math.isfinite(estimate.p):
         text += f" (95 % interval {estimate.low:+.4f} to {estimate.high:+.4f})"
         text += f"; {test}, p = {estimate.p:.2g}" if test else f", p = {estimate.p:.2g}"
@@ -160,7 +157,8 @@ def _length(item: Comparison) -> str:
     if check.missing:
         lacking = f"{text} No number at equal length: {check.missing}."
         return lacking + (_power(item.estimate) if item.plain == "no difference shown" else "")
-    at_equal = f"At equal length ({check.how}): {_estimate(check.estimate)}."
+    what = "typical difference" if item.higher is not None else "difference of means"
+    at_equal = f"At equal length ({check.how}): {_estimate(check.estimate, what=what)}."
     if math.isfinite(check.spread):
         at_equal += f" The curve leaves a residual sd of {check.spread:.2f}"
         at_equal += (
@@ -178,7 +176,8 @@ def _length(item: Comparison) -> str:
         elif item.plain != check.verdict:
             said = "Answer length turns it: at full length it is the other way round. "
         else:
-            left = check.estimate.difference / item.difference
+            full = item.difference if item.higher is None else item.estimate.difference
+            left = check.estimate.difference / full
             said = "It is not the answer length. "
             if left < 0.5:
                 said = f"Answer length explains a part of it ({left:.0%} are left). "
@@ -258,7 +257,7 @@ def _robust(outcomes: Sequence[VariantOutcome], item: Comparison) -> str:
         return text
     text += (
         " With the density as its formula alone gives it, not divided by the largest density of "
-        "the prompt and averaged over the tokens, the difference is "
+        "the prompt and averaged over the tokens, the mean difference is "
         f"{alone.difference:+.4f}, p = {alone.p:.2g}"
     )
     if one_length is None or item.higher is None:
@@ -329,9 +328,10 @@ def _u_shape(profiles: Sequence[Profile]) -> list[str]:
         if profile.name == POSITION:
             ends = (profile.values[:, 0] + profile.values[:, -1]) / 2
             middle = profile.values[:, 2:8].mean(axis=1)
+            found_shape = paired_estimate(middle, ends)
             shape = difference_verdict(
-                float((ends - middle).mean()),
-                paired_estimate(middle, ends).p,
+                found_shape.difference,
+                found_shape.p,
                 enough=len(profile.ids) >= SMALLEST_PAIRED,
             )
             found.append(

@@ -1,11 +1,35 @@
-"""Tests, effect sizes, intervals and corrections, each with its hypothesis in words."""
+"""Tests, effect sizes, intervals and corrections, each with its hypothesis in words.
+
+A mean of skewed numbers has no interval that holds its level in small samples. What is estimated
+here is the *typical difference*, of which a rank test says which values it does not reject: these
+are its 95 % interval, so that interval and test cannot disagree.
+
+==================  ==================================  ==========================================
+data                typical difference                  null of the test
+==================  ==================================  ==========================================
+one number of each  median of the mean of two           two prompts' mean difference is above and
+of n pairs          differences (Hodges and Lehmann)    below it alike; signed-rank test, exact for
+                                                        symmetric differences
+two samples         median of the difference of a       one of the second is above and below one of
+                    number of the second and one of     the first, moved by it, alike; Brunner and
+                    the first                           Munzel, whatever the spreads and shapes
+two samples at      coefficient of least squares: a     it is the difference of the means at every
+equal length        difference of means                 length; t with HC3 errors
+==================  ==================================  ==========================================
+
+Simulated from 10 pairs, or 10 numbers of each sample, on: the first two cover 93 to 97 % for
+normal, heavy-tailed, lognormal and mixed numbers, and more where numbers are tied. The third covers
+96 to 98 % where both samples are of one shape, and for mixtures 85 % with 10 of each, 93 % with
+30. The paper's t tests stand beside them.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from functools import lru_cache, partial
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +42,17 @@ Correction: TypeAlias = Literal["holm", "benjamini-hochberg"]
 #: Of intervals, and of the smallest difference that is said to be found.
 LEVEL, POWER = 0.95, 0.8
 #: With fewer answers in a sample, or `SMALLEST_PAIRED` prompts, nothing is concluded.
-SMALLEST_SAMPLE, SMALLEST_PAIRED = 5, 10
+SMALLEST_SAMPLE, SMALLEST_PAIRED = 10, 10
+#: Names of the tests that decide.
+SIGNED_RANK, BRUNNER_MUNZEL = "signed-rank, two-sided", "Brunner-Munzel, two-sided"
+#: Answers of each sample that a curve of length is fitted to at least.
+_SMALLEST_FIT = 5
+#: With fewer pairs, or numbers in a sample, no shift at all is rejected at 0.05.
+_FEWEST_PAIRS, _FEWEST_NUMBERS = 6, 4
+#: Up to so many pairs the signed-rank test is exact; beyond, its normal limit.
+_EXACT = 300
+#: Halvings of the range of the data until the end of an interval is found.
+_HALVINGS = 45
 
 
 @dataclass(frozen=True)
@@ -83,6 +117,83 @@ def paired_t(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, float,
     return t, df, 2 * float(special.stdtr(df, -abs(t)))
 
 
+def signed_rank(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, bool]:
+    """Signed-rank test of second - first of the same prompts.
+
+    Means of two differences that are 0 count for either side, so that ties make p larger.
+
+    Returns
+    -------
+    p : float
+        Two-sided; NaN with fewer than six pairs, which cannot show anything.
+    higher : bool
+        Whether the second is the higher one.
+    """
+    ordered = np.sort(np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64))
+    if ordered.size < _FEWEST_PAIRS:
+        return math.nan, bool(ordered.size and ordered.mean() > 0)
+    below = ordered.searchsorted(-ordered, "left").sum() + (ordered < 0).sum()
+    at_most = ordered.searchsorted(-ordered, "right").sum() + (ordered <= 0).sum()
+    return _signed_rank_p(ordered, 0.0), bool(below + at_most < ordered.size * (ordered.size + 1))
+
+
+def _signed_rank_p(ordered: FloatArray, centre: float) -> float:
+    n, other = ordered.size, 2 * centre - ordered
+    at_most = ordered.searchsorted(other, "right").sum() + (ordered <= centre).sum()
+    below = ordered.searchsorted(other, "left").sum() + (ordered < centre).sum()
+    fewer = min(int(at_most), n * (n + 1) - int(below)) // 2
+    if n > _EXACT:
+        spread = math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
+        return min(1.0, 2 * float(special.ndtr((fewer + 0.5 - n * (n + 1) / 4) / spread)))
+    return min(1.0, 2 * float(_rank_sums(n)[fewer]))
+
+
+@lru_cache(maxsize=64)
+def _rank_sums(n: int) -> FloatArray:
+    """Chance that ranks 1 .. n, each taken or not, add up to so much at most."""
+    chance = np.ones(1)
+    for rank in range(1, n + 1):
+        chance = np.pad(chance / 2, (0, rank)) + np.pad(chance / 2, (rank, 0))
+    return np.cumsum(chance)
+
+
+def brunner_munzel(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, bool]:
+    """Brunner and Munzel's test that one of second is above one of first as often as below.
+
+    Returns
+    -------
+    p : float
+        Two-sided, and not below what a permutation of so many numbers can give; NaN with fewer
+        than four numbers in one, which cannot show anything.
+    higher : bool
+        Whether the second is above more often.
+    """
+    a, b = (np.sort(np.asarray(one, dtype=np.float64)) for one in (first, second))
+    above = a.searchsorted(b, "left").sum() + a.searchsorted(b, "right").sum()
+    higher = bool(above > a.size * b.size)
+    if min(a.size, b.size) < _FEWEST_NUMBERS:
+        return math.nan, higher
+    return _brunner_munzel_p(a, b, 0.0), higher
+
+
+def _brunner_munzel_p(a: FloatArray, b: FloatArray, shift: float) -> float:
+    moved = b - shift
+    above_first = (a.searchsorted(moved, "left") + a.searchsorted(moved, "right")) / (2 * a.size)
+    above_second = (moved.searchsorted(a, "left") + moved.searchsorted(a, "right")) / (2 * b.size)
+    errors = above_second.var(ddof=1) / a.size, above_first.var(ddof=1) / b.size
+    off = abs(float(above_first.mean()) - 0.5)
+    fewest = _fewest(a.size, b.size)
+    if not sum(errors) > 0:
+        return fewest if off > 0 else 1.0
+    df = sum(errors) ** 2 / (errors[0] ** 2 / (a.size - 1) + errors[1] ** 2 / (b.size - 1))
+    return max(fewest, 2 * float(special.stdtr(df, -off / math.sqrt(sum(errors)))))
+
+
+@lru_cache(maxsize=64)
+def _fewest(n: int, m: int) -> float:
+    return 2 / math.comb(n + m, n)
+
+
 def welch(first: npt.ArrayLike, second: npt.ArrayLike, names: tuple[str, str]) -> list[Test]:
     """Welch's t test of two independent samples: one-sided (first < second) and two-sided."""
     t, df, less, two = welch_t(first, second)
@@ -92,99 +203,69 @@ def welch(first: npt.ArrayLike, second: npt.ArrayLike, names: tuple[str, str]) -
     ]
 
 
+def independent(first: npt.ArrayLike, second: npt.ArrayLike, names: tuple[str, str]) -> list[Test]:
+    """The tests of `welch`, and that of `two_sample_estimate`."""
+    hypothesis = f"one of {names[1]} is not as often above as below one of {names[0]}"
+    p = two_sample_estimate(first, second).p
+    return [
+        *welch(first, second, names),
+        Test(BRUNNER_MUNZEL, hypothesis, math.nan, math.nan, p),
+    ]
+
+
 def paired(first: npt.ArrayLike, second: npt.ArrayLike, names: tuple[str, str]) -> list[Test]:
-    """Paired t test and Wilcoxon signed-rank test of second - first, both two-sided."""
+    """Paired t test and signed-rank test of second - first, both two-sided."""
     t, df, p = paired_t(first, second)
-    w = p_rank = math.nan
-    if math.isfinite(p):
-        difference = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
-        ranked = stats.wilcoxon(difference)
-        w, p_rank = float(ranked.statistic), float(ranked.pvalue)
     between = f"{names[1]} - {names[0]} of the same prompt"
+    centred = f"{between} is not centred on 0"
+    ranked = paired_estimate(first, second).p
     return [
         Test("paired t, two-sided", f"mean of {between} is not 0", t, df, p),
-        Test("Wilcoxon, two-sided", f"{between} is not centred on 0", w, math.nan, p_rank),
+        Test(SIGNED_RANK, centred, math.nan, math.nan, ranked),
     ]
 
 
 def cohen_d(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     """Cohen's d of second against first: difference of means over the pooled sd (n - 1)."""
-    return float(_cohen_d(np.atleast_2d(first), np.atleast_2d(second))[0])
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    return _ratio(float(b.mean() - a.mean()), pooled_sd(a, b)) if a.size and b.size else math.nan
+
+
+def pooled_sd(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+    """Standard deviation of two samples about their own means; NaN of fewer than three numbers."""
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.size + b.size < 3 or not min(a.size, b.size):
+        return math.nan
+    return math.sqrt(float(a.size * a.var() + b.size * b.var()) / (a.size + b.size - 2))
 
 
 def paired_d(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     """Paired d: mean of second - first over the sd (n - 1) of these differences."""
     difference = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
-    return float(_paired_d(np.atleast_2d(difference))[0])
+    if difference.size < 2:
+        return math.nan
+    return _ratio(float(difference.mean()), float(difference.std(ddof=1)))
 
 
-def _cohen_d(first: Any, second: Any) -> FloatArray:
-    n, m = first.shape[1], second.shape[1]
-    if n + m < 3:
-        return np.full(len(first), math.nan)
-    spread = (n * first.var(axis=1) + m * second.var(axis=1)) / (n + m - 2)
-    return _ratio(second.mean(axis=1) - first.mean(axis=1), np.sqrt(spread))
-
-
-def _paired_d(difference: Any) -> FloatArray:
-    if difference.shape[1] < 2:
-        return np.full(len(difference), math.nan)
-    return _ratio(difference.mean(axis=1), difference.std(axis=1, ddof=1))
-
-
-def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:
-    empty = np.full_like(above, math.nan)
-    return np.asarray(np.divide(above, below, out=empty, where=below > 1e-12))
-
-
-def cohen_interval(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, float]:
-    """95 % interval of Cohen's d; it excludes 0 if and only if Welch's two-sided p is below 0.05.
-
-    The noncentral t distributions of which Welch's t is the 2.5 and the 97.5 % point, in units of
-    the pooled sd. NaN where the test has no p.
-    """
-    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    t, df, *_ = welch_t(a, b)
-    if not math.isfinite(t):
-        return math.nan, math.nan
-    error = math.sqrt(float(a.var(ddof=1)) / a.size + float(b.var(ddof=1)) / b.size)
-    pooled = math.sqrt((a.size * a.var() + b.size * b.var()) / (a.size + b.size - 2))
-    low, high = _noncentral(-t, df)
-    return low * error / pooled, high * error / pooled
-
-
-def paired_interval(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, float]:
-    """95 % interval of the paired d; it excludes 0 if and only if p of `paired_t` is below 0.05.
-
-    From the noncentral t distribution, exact for normal differences. NaN where there is no p.
-    """
-    t, df, _ = paired_t(first, second)
-    if not math.isfinite(t):
-        return math.nan, math.nan
-    low, high = _noncentral(t, df)
-    return low / math.sqrt(df + 1), high / math.sqrt(df + 1)
-
-
-def _noncentral(t: float, df: float) -> tuple[float, float]:
-    tail = (1 - LEVEL) / 2
-    low, high = special.nctdtrinc(df, [1 - tail, tail], t)
-    return float(low), float(high)
+def _ratio(above: float, below: float) -> float:
+    return above / below if below > 1e-12 else math.nan
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A difference of means with its test and its interval, which agree.
+    """A difference with its test and its interval, which agree; see the top of this module.
 
     Attributes
     ----------
     n : int
         Prompts, or answers of both samples.
     difference, low, high : float
-        Second minus first, with its 95 % interval.
+        Typical difference, second less first, with its 95 % interval.
     p : float
-        Two-sided. NaN where there are too few or only equal numbers.
+        Two-sided; below 0.05 where the interval leaves out 0. NaN where there are too few.
     smallest : float
-        The smallest true difference that would be found (p < 0.05) in four of five such samples.
+        The smallest true difference that would be found (p < 0.05) in four of five such samples,
+        if what is estimated varies from sample to sample like Student's t.
     p_holm : float
         p corrected over what stands in one table (Holm).
     """
@@ -198,37 +279,82 @@ class Estimate:
     p_holm: float = math.nan
 
 
-def _estimate(n: int, difference: float, error: float, df: float) -> Estimate:
-    if not (error > 0 and df > 0):
-        return Estimate(n, difference, math.nan, math.nan, math.nan, math.nan)
+def _none(n: int, difference: float = math.nan) -> Estimate:
+    return Estimate(n, difference, math.nan, math.nan, math.nan, math.nan)
+
+
+def _smallest(error: float, df: float) -> float:
     reach = float(special.stdtrit(df, (1 + LEVEL) / 2))
-    p = 2 * float(special.stdtr(df, -abs(difference) / error))
-    smallest = float(special.nctdtrinc(df, 1 - POWER, reach)) * error
-    return Estimate(
-        n, difference, difference - reach * error, difference + reach * error, p, smallest
-    )
+    return float(special.nctdtrinc(df, 1 - POWER, reach)) * error
 
 
 def paired_estimate(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate:
-    """Mean of second - first of the same prompts; paired t."""
+    """Typical difference second - first of the same prompts; signed-rank test."""
     difference = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
-    n = difference.size
-    mean = float(difference.mean()) if n else math.nan
-    error = float(difference.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
-    return _estimate(n, mean, error, n - 1)
+    ordered = np.sort(difference)
+    n = ordered.size
+    if n < _FEWEST_PAIRS:
+        return _none(n, float(np.mean(ordered)) if n else math.nan)
+
+    def at_most(centre: float) -> int:
+        """Twice the number of means of two differences up to this, of n (n + 1)."""
+        other = 2 * centre - ordered
+        return int(ordered.searchsorted(other, "right").sum() + (ordered <= centre).sum())
+
+    centre = _median(at_most, n * (n + 1), float(ordered[0]), float(ordered[-1]))
+    return _estimate(n, centre, float(np.ptp(ordered)), partial(_signed_rank_p, ordered), n - 1)
 
 
-def welch_estimate(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate:
-    """Difference of the means of two independent samples; Welch t."""
-    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    n, t_df = a.size + b.size, welch_t(a, b)[1]
-    if not min(a.size, b.size):
-        return _estimate(n, math.nan, 0.0, 0.0)
-    difference = float(b.mean() - a.mean())
-    if not math.isfinite(t_df):
-        return _estimate(n, difference, 0.0, 0.0)
-    error = math.sqrt(float(a.var(ddof=1)) / a.size + float(b.var(ddof=1)) / b.size)
-    return _estimate(n, difference, error, t_df)
+def two_sample_estimate(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate:
+    """Typical difference of two independent samples; Brunner and Munzel's test."""
+    a, b = (np.sort(np.asarray(one, dtype=np.float64)) for one in (first, second))
+    n = a.size + b.size
+    if min(a.size, b.size) < _FEWEST_NUMBERS:
+        return _none(n, float(b.mean() - a.mean()) if a.size and b.size else math.nan)
+    ends = float(b[0] - a[-1]), float(b[-1] - a[0])
+
+    def at_most(shift: float) -> int:
+        """Number of differences up to this."""
+        return int(a.size * b.size - a.searchsorted(b - shift, "left").sum())
+
+    centre = _median(at_most, a.size * b.size, *ends)
+    return _estimate(n, centre, ends[1] - ends[0], partial(_brunner_munzel_p, a, b), n - 2)
+
+
+def _estimate(
+    n: int, centre: float, reach: float, p_of: Callable[[float], float], df: int
+) -> Estimate:
+    """The shifts that a test does not reject, about the one that it rejects least."""
+
+    def rejected(shift: float) -> bool:
+        return p_of(shift) < 1 - LEVEL
+
+    low = centre - _crossing(lambda step: rejected(centre - step), 0.0, reach)
+    high = centre + _crossing(lambda step: rejected(centre + step), 0.0, reach)
+    p = p_of(0.0)
+    # The ends are known to the last halving, and the test decides about 0.
+    tiny = reach * 2.0**-_HALVINGS
+    if p >= 1 - LEVEL:
+        low, high = min(low, 0.0), max(high, 0.0)
+    elif low <= 0.0 <= high:
+        low, high = (tiny, high) if centre > 0 else (low, -tiny)
+    error = (high - low) / 2 / float(special.stdtrit(df, (1 + LEVEL) / 2))
+    return Estimate(n, centre, low, high, p, _smallest(error, df))
+
+
+def _median(at_most: Callable[[float], int], total: int, low: float, high: float) -> float:
+    """Median of numbers of which it is known how many are at most so large."""
+    lower = _crossing(lambda x: 2 * at_most(x) >= total, low, high)
+    upper = _crossing(lambda x: 2 * at_most(x) > total, low, high)
+    return (lower + upper) / 2
+
+
+def _crossing(reached: Callable[[float], bool], low: float, high: float) -> float:
+    """Where, between two numbers, something begins to be true."""
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return high
 
 
 def adjust(p_values: Sequence[float], method: Correction) -> list[float]:
@@ -293,14 +419,14 @@ def at_equal_length(
     lengths = np.concatenate([np.ravel(first_length), np.ravel(second_length)]).astype(np.float64)
     is_second = np.repeat([False, True], [np.size(first), np.size(second)])
     a, b = lengths[~is_second], lengths[is_second]
-    none = Estimate(0, math.nan, math.nan, math.nan, math.nan, math.nan)
+    none = _none(0)
     if not (a.size and b.size):
         return LengthFit(none, values.size, math.nan, "one sample is empty")
     low, high = max(a.min(), b.min()), min(a.max(), b.max())
     kept = (lengths >= low) & (lengths <= high)
     left_out = int((~kept).sum())
     shared = min(int((kept & is_second).sum()), int((kept & ~is_second).sum()))
-    if shared < SMALLEST_SAMPLE:
+    if shared < _SMALLEST_FIT:
         few = "too few answers of a length that both have"
         apart = "the answer lengths do not overlap"
         return LengthFit(none, left_out, math.nan, few if kept.any() else apart)
@@ -315,7 +441,14 @@ def at_equal_length(
     leverage = np.minimum(np.einsum("ij,ji->i", design, inverse), 1 - 1e-6)
     error = float(np.sqrt(((inverse[-1] * residual / (1 - leverage)) ** 2).sum()))
     spread = math.sqrt(float(residual @ residual) / df)
-    return LengthFit(_estimate(y.size, float(inverse[-1] @ y), error, df), left_out, spread)
+    difference = float(inverse[-1] @ y)
+    if not error > 0:
+        return LengthFit(_none(y.size, difference), left_out, spread)
+    reach = float(special.stdtrit(df, (1 + LEVEL) / 2)) * error
+    p = 2 * float(special.stdtr(df, -abs(difference) / error))
+    ends = difference - reach, difference + reach
+    estimate = Estimate(y.size, difference, *ends, p, _smallest(error, df))
+    return LengthFit(estimate, left_out, spread)
 
 
 def _spline(x: FloatArray) -> FloatArray:

@@ -102,8 +102,11 @@ class VariantOutcome:
         Saliency method of the cases.
     difference, effect, p : float
         Second minus first mean; paired d or Cohen's d; two-sided p of the deciding test.
-    effect_low, effect_high : float
-        95 % interval, for named variants.
+    typical, low, high : float
+        Typical difference with its 95 % interval, in units of the standard deviation (of the
+        differences of pairs, or of two samples about their means); for named variants.
+    higher : bool
+        Whether the deciding test sees the second above the first.
     p_holm : float
         p corrected over the groups under the same settings (Holm).
     verdict : Verdict
@@ -119,9 +122,11 @@ class VariantOutcome:
     method: str
     difference: float
     effect: float
-    effect_low: float
-    effect_high: float
+    typical: float
+    low: float
+    high: float
     p: float
+    higher: bool
     enough: bool
     p_holm: float = math.nan
     verdict: Verdict = "too few"
@@ -131,7 +136,7 @@ class VariantOutcome:
         own = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in ("settings", "enough")
+            if field.name not in ("settings", "enough", "higher")
         }
         return own | self.settings.record()
 
@@ -233,7 +238,8 @@ def _corrected(outcomes: list[VariantOutcome]) -> list[VariantOutcome]:
         )
         for place, p in zip(places, p_values, strict=True):
             outcome = outcomes[place]
-            found = difference_verdict(outcome.difference, p, enough=outcome.enough)
+            sign = math.copysign(float(outcome.difference != 0), outcome.higher - 0.5)
+            found = difference_verdict(sign, p, enough=outcome.enough)
             outcomes[place] = dataclasses.replace(outcome, p_holm=p, verdict=found)
     return outcomes
 
@@ -292,34 +298,37 @@ def _outcome(
     first: FloatArray,
     second: FloatArray,
 ) -> VariantOutcome:
-    low = high = math.nan
-    named = variant != "combination"
     if question == "tuned against base":
-        p = inference.paired_t(first, second)[2]
+        estimated = inference.paired_estimate
         effect = inference.paired_d(first, second)
+        spread = float((second - first).std(ddof=1)) if first.size > 1 else math.nan
+        p, higher = inference.signed_rank(first, second)
         enough = first.size >= inference.SMALLEST_PAIRED
-        if named:
-            low, high = inference.paired_interval(first, second)
     else:
-        p = inference.welch_t(first, second)[3]
+        estimated = inference.two_sample_estimate
         effect = inference.cohen_d(first, second)
+        spread = inference.pooled_sd(first, second)
+        p, higher = inference.brunner_munzel(first, second)
         enough = min(first.size, second.size) >= inference.SMALLEST_SAMPLE
-        if named:
-            low, high = inference.cohen_interval(first, second)
-    difference = float(second.mean() - first.mean())
+    typical = low = high = math.nan
+    if variant != "combination" and spread > 0:
+        found = estimated(first, second)
+        typical, low, high = (x / spread for x in (found.difference, found.low, found.high))
     return VariantOutcome(
-        question,
-        group,
-        level,
-        variant,
-        settings,
-        method,
-        difference,
-        effect,
-        low,
-        high,
-        p,
-        enough,
+        question=question,
+        group=group,
+        level=level,
+        variant=variant,
+        settings=settings,
+        method=method,
+        difference=float(second.mean() - first.mean()),
+        effect=effect,
+        typical=typical,
+        low=low,
+        high=high,
+        p=p,
+        higher=higher,
+        enough=enough,
     )
 
 

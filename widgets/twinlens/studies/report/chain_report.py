@@ -131,7 +131,7 @@ def curve_figures(analysis: ChainAnalysis, theme: ChartTheme = "light") -> dict[
         source = ColumnDataSource(
             {
                 "model": [labels[point.stage] for point in points],
-                "mean": [point.mean for point in points],
+                "typical": [point.typical for point in points],
                 "low": [point.low for point in points],
                 "high": [point.high for point in points],
                 "n": [point.n for point in points],
@@ -141,10 +141,10 @@ def curve_figures(analysis: ChainAnalysis, theme: ChartTheme = "light") -> dict[
         unit = "nats" if "nats" in measure else measure.split(" ")[0].replace("answer", "tokens")
         fig: Any = blank(f"curve-{place}", "", unit, 260, theme, x_range=labels)
         ink = PALETTES[theme].ink
-        fig.line("model", "mean", source=source, color=ink, line_width=2)
+        fig.line("model", "typical", source=source, color=ink, line_width=2)
         fig.segment("model", "low", "model", "high", source=source, color=ink, line_width=2)
-        marks = fig.scatter("model", "mean", source=source, color=ink, size=9)
-        tooltips = [("@model", "@mean{0.000} (@low{0.000} to @high{0.000}), @n prompts")]
+        marks = fig.scatter("model", "typical", source=source, color=ink, size=9)
+        tooltips = [("@model", "@typical{0.000} (@low{0.000} to @high{0.000}), @n prompts")]
         fig.add_tools(HoverTool(renderers=[marks], tooltips=tooltips, visible=False))
         found[f"curve-{place}"] = fig
     return found
@@ -159,7 +159,10 @@ def _sections(chain: Chain, analysis: ChainAnalysis, target: Path, sets: CaseSet
             f"{verdict}:</b> {html.escape(text)}</p></div>"
         )
     yield "<h2>Every measure over the chain</h2>"
-    yield "<p>Means over the prompts that every pair has, with 95 % intervals.</p>"
+    yield (
+        "<p>Typical values (median of the mean of two) of the prompts that every pair has, with "
+        "95 % intervals.</p>"
+    )
     measures = dict.fromkeys(point.measure for point in analysis.curves)
     yield '<div class="figures">'
     for place, measure in enumerate(measures):

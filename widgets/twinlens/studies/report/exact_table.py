@@ -28,13 +28,13 @@ def exact_table(rows: Sequence[ExactComparison], sets: CaseSets) -> str:
         Column("base", "nats per answer token", "base"),
         Column("tuned", "nats per answer token", "tuned"),
         Column("verdict", "that hiding it costs tuned more", "text"),
-        Column("at equal length", "both answers cut to the shorter one"),
-        Column("p, Holm", "paired t at equal length, over the rows"),
+        Column("at equal length", "typical difference, both answers cut to the shorter one"),
+        Column("p, Holm", "signed-rank test at equal length, over the rows"),
         Column("smallest found", "difference that four of five such studies find"),
         Column("beyond the rest", "instruction less rest of the prompt, at equal length"),
         Column("p, Holm", "of that"),
-        Column("tuned − base", "whole answers"),
-        Column("p", "paired t, whole answers"),
+        Column("tuned − base", "typical difference, whole answers"),
+        Column("p", "signed-rank test, whole answers"),
         Column("tuned more"),
     ]
     return table(

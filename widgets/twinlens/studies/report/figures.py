@@ -125,7 +125,9 @@ def _points(
 def robustness_figure(
     outcomes: Sequence[VariantOutcome], question: Question, group: str, theme: ChartTheme = "light"
 ) -> figure:
-    """Effect size and interval of one group under each named variant, as published first.
+    """Typical difference and interval of one group under each named variant, as published first.
+
+    In units of the standard deviation, as variants differ in scale.
 
     The words stand above their mark, so that the figure reads at any width. The source is named
     ``variants``; its rows are the named variants in order.
@@ -139,8 +141,10 @@ def robustness_figure(
         if (o.question, o.group) == (question, group) and o.variant != "combination"
     ]
     height = ROW_HEIGHT * len(shown) + 96
-    fig: Any = blank(robustness_name(question), "effect size", "", height, theme, [TapTool()])
-    ends = [abs(v) for o in shown for v in (o.effect, o.effect_low, o.effect_high)]
+    fig: Any = blank(
+        robustness_name(question), "typical difference, in sd", "", height, theme, [TapTool()]
+    )
+    ends = [abs(v) for o in shown for v in (o.typical, o.low, o.high)]
     reach = 1.08 * max(filter(math.isfinite, ends), default=1.0)
     _around_zero(fig, reach, len(shown), theme)
     colours = verdict_colours(theme)
@@ -150,9 +154,9 @@ def robustness_figure(
             "above": [place - 0.4 for place in range(len(shown))],
             "left": [-reach] * len(shown),
             "variant": [o.variant for o in shown],
-            "effect": [o.effect for o in shown],
-            "low": [o.effect_low for o in shown],
-            "high": [o.effect_high for o in shown],
+            "typical": [o.typical for o in shown],
+            "low": [o.low for o in shown],
+            "high": [o.high for o in shown],
             "p": [o.p for o in shown],
             "difference": [o.difference for o in shown],
             "colour": [colours[o.verdict] for o in shown],
@@ -176,10 +180,10 @@ def robustness_figure(
     )
     bars: dict[str, Any] = {"source": source, "color": "colour", **still}
     fig.hbar(y="place", left="low", right="high", height=0.09, **bars)
-    points = fig.scatter("effect", "place", marker="marker", size=12, **bars)
+    points = fig.scatter("typical", "place", marker="marker", size=12, **bars)
     tooltips = [
         ("", "@variant: @words"),
-        ("effect size", "@effect{0.000} (@low{0.000} to @high{0.000})"),
+        ("typical difference, in sd", "@typical{0.000} (@low{0.000} to @high{0.000})"),
         ("difference of means", "@difference{0.0000}"),
         ("p, two-sided", "@p{0.0000}"),
     ]

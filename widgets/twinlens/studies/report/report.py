@@ -177,7 +177,7 @@ def write_report(
     chosen = ", ".join(f"{name} {value}" for name, value in analysis.settings.record().items())
     how = (
         f"Instruction score of Wu et al. (2310.00492), section 3. Settings: {chosen}. Intervals: "
-        "95 %, of Student's t for differences and of the noncentral t for effect sizes."
+        "95 %: the typical differences that the test does not reject; test and interval agree."
     )
     pair = cases.pair
     heading = title or f"{pair.base.name} and {pair.tuned.name}"
@@ -278,7 +278,8 @@ def _sections(
         yield "<h2>What does hiding a part of the prompt cost?</h2>"
         yield _figure(
             figures.EXACT,
-            "Tuned less base, nats per answer token, whole answers; 95 % interval.",
+            "Typical difference of tuned and base, nats per answer token, whole answers; 95 % "
+            "interval.",
         )
         yield exact_table(analysis.exact, sets)
     yield '<h2 id="cases-title" tabindex="-1">Cases</h2>'
@@ -299,7 +300,8 @@ def _sections(
         yield f'<p class="muted">{html.escape(_varied(outcomes))}</p>'
         yield tables.variant_table(outcomes, analysis.comparisons, question, variants, sets)
         caption = (
-            f"Effect size of the score with 95 % interval, {widest}. Click a mark for its cases."
+            f"Typical difference of the score with 95 % interval, in units of the standard "
+            f"deviation, {widest}. Click a mark for its cases."
         )
         yield _figure(figures.robustness_name(question), caption)
         yield tables.share_table(totals, analysis.comparisons, question, widest, sets)

@@ -181,8 +181,8 @@ def comparison_table(comparisons: Sequence[Comparison], question: Question, sets
             if parts
             else []
         ),
-        Column("at full length", f"mean of {second} minus mean of {first}; {deciding}"),
-        Column(f"{mine[0].effect_name} (95 % interval)", "at full length"),
+        Column("at full length", f"typical difference of {second} and {first}; {deciding}"),
+        Column(mine[0].effect_name, "at full length"),
         *([Column("tuned higher", "prompts"), Column("ties", "prompts")] if pairs else []),
     ]
     fewest = f"{SMALLEST_PAIRED} prompts" if pairs else f"{SMALLEST_SAMPLE} answers of each kind"
@@ -277,8 +277,6 @@ def _comparison_row(item: Comparison, parts: bool) -> list[Cell]:
         cells.append(Cell(f"{sample.mean:.4f} ({sample.sd:.4f})", sample.mean, sample.ids, words))
     words = f"{item.group}, {item.question}"
     effect = number(item.effect, ".2f")
-    if math.isfinite(item.effect_low):
-        effect += f" ({item.effect_low:.2f} to {item.effect_high:.2f})"
     length = item.length
     verdict = f"{SIGNS[item.verdict]} {item.verdict}"
     if item.why:
