@@ -95,7 +95,7 @@ class Selection:
 
 
 class Compact(Trace):
-    """A trace as an offline page holds it: non-negative numbers in 8 bits."""
+    """A trace as an offline page holds it: most numbers in 8 bits."""
 
     def __init__(self, trace: Trace) -> None:
         self.manifest = trace.manifest
@@ -106,7 +106,8 @@ class Compact(Trace):
 
     def block(self, key: str, report: Report | None = None) -> Value:
         value = self._trace.block(key, report)
-        return wire.decode(*wire.encode(value, causal=blocks.is_causal(key), compact=True))
+        compact = not blocks.is_exact(key)
+        return wire.decode(*wire.encode(value, causal=blocks.is_causal(key), compact=compact))
 
 
 class Panels:

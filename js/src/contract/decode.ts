@@ -7,7 +7,7 @@ export interface Tensor {
 export type Value = Tensor | string | object;
 
 export interface Header {
-  dtype: "float32" | "float16" | "int32" | "uint8" | "json" | "text";
+  dtype: "float32" | "float16" | "int32" | "uint8" | "int8" | "json" | "text";
   shape: number[];
   packing?: "dense" | "causal";
   scale?: number;
@@ -41,13 +41,21 @@ function numbers(header: Header, bytes: Uint8Array): Float32Array | Int32Array {
       return new Int32Array(aligned);
     case "float16":
       return Float32Array.from(new Uint16Array(aligned), halfToNumber);
-    case "uint8": {
-      const scale = header.scale ?? 1;
-      return Float32Array.from(bytes, (q) => scale * (q / 255) ** 2);
-    }
+    case "uint8":
+      return eightBits(bytes, 255, header.scale);
+    case "int8":
+      return eightBits(new Int8Array(aligned), 127, header.scale);
     default:
       throw new Error(`unknown block type ${header.dtype}`);
   }
+}
+
+/** What 8 bits stand for, see `wire.py`: finer steps near zero. */
+function eightBits(q: Uint8Array | Int8Array, steps: number, scale = 1): Float32Array {
+  return Float32Array.from(q, (n) => {
+    const u = n / steps;
+    return scale * (u / 8 + (7 / 8) * u * Math.abs(u));
+  });
 }
 
 /** Value of an IEEE half-precision number given by its 16 bits. */

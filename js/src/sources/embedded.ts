@@ -2,7 +2,8 @@ import { decode, type Header, type Value } from "../contract/decode.ts";
 import { unpacked } from "../contract/packed.ts";
 import { abortError, type Source } from "./source.ts";
 
-type Entry = Header & { offset: number; length: number };
+/** `beside` is the key of the block that the bytes are to be added to. */
+type Stored = Header & { length: number; beside?: string };
 
 /** Blocks by key, decoded when they are asked for. */
 export interface Packed {
@@ -29,19 +30,26 @@ export async function embedded(text: string, missing: readonly string[] = []): P
   };
 }
 
-/** Blocks as bytes: length of the index, index as JSON, all their bytes. */
+/** Blocks as bytes: length of the index, index as JSON, all their bytes in its order. */
 export function readBlocks(bytes: Uint8Array): Packed {
   const size = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
-  const index: Record<string, Entry> = JSON.parse(
+  const index: Record<string, Stored> = JSON.parse(
     new TextDecoder().decode(bytes.subarray(4, 4 + size)),
   );
-  const body = bytes.subarray(4 + size);
-  const has = (key: string) => Object.hasOwn(index, key);
+  const bodies = new Map<string, Uint8Array>();
+  let at = 4 + size;
+  for (const [key, { length }] of Object.entries(index)) {
+    bodies.set(key, bytes.subarray(at, at + length));
+    at += length;
+  }
   return {
-    has,
+    has: (key) => bodies.has(key),
     value(key) {
-      const entry = has(key) ? index[key] : undefined;
-      return entry && decode(entry, body.subarray(entry.offset, entry.offset + entry.length));
+      const body = bodies.get(key);
+      const entry = body && index[key];
+      if (!entry) return undefined;
+      const other = bodies.get(entry.beside ?? "");
+      return decode(entry, other ? body.map((byte, i) => byte + other[i]!) : body);
     },
   };
 }

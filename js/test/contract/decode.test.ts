@@ -36,12 +36,17 @@ describe("decode", () => {
     expect(halfToNumber(0x7e00)).toBeNaN();
   });
 
-  it("reads 8 bits as scale * (q / 255) ** 2", () => {
+  it("reads 8 bits as scale * (u / 8 + 7 / 8 * u ** 2)", () => {
     const header = { dtype: "uint8", shape: [3], packing: "dense", scale: 0.5 } as const;
     const { data } = decode({ ...header, shape: [3] }, Uint8Array.of(0, 51, 255)) as Tensor;
     expect(data[0]).toBe(0);
-    expect(data[1]).toBeCloseTo(0.5 * 0.04, 6);
+    expect(data[1]).toBeCloseTo(0.5 * (0.2 / 8 + (7 / 8) * 0.04), 6);
     expect(data[2]).toBe(0.5);
+    const signed = decode(
+      { dtype: "int8", shape: [3], packing: "dense", scale: 2 },
+      Int8Array.of(-127, 0, 127),
+    ) as Tensor;
+    expect([...signed.data]).toEqual([-2, 0, 2]);
   });
 
   it("unpacks lower triangles", () => {

@@ -97,7 +97,16 @@ def test_flags():
     assert blocks.is_causal("attention/base/0/0")
     assert not blocks.is_causal("heads/change")
     assert blocks.is_exact("heads/effect/base/answer")
-    assert not blocks.is_exact("saliency/base/occlusion")
+    assert not blocks.is_exact("attention/base/0/0")
+
+
+def test_an_array_of_tuned_has_a_twin():
+    assert blocks.twin("attention/tuned/1/2") == "attention/base/1/2"
+    assert blocks.twin("neurons/effect/tuned/answer") == "neurons/effect/base/answer"
+    assert blocks.twin("activations/tuned/1/base_components") == "activations/base/1/components"
+    assert blocks.twin("attention/base/1/2") is None
+    assert blocks.twin("lens/tuned/1") is None
+    assert blocks.twin("heads/change") is None
     assert {made.name for made in BLOCKS.values() if made.grows} == {
         "saliency_so_far",
         "faithfulness",

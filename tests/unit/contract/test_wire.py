@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,15 +43,46 @@ def test_causal_packing_halves_the_bytes_and_comes_back(leading):
 
 @given(arrays(np.float32, (4, 5), elements=st.floats(0, 1, width=32)))
 def test_compact_error_is_below_its_bound(array):
-    decoded = wire.decode(*wire.encode(array, compact=True))
-    assert np.abs(decoded - array).max() <= max(array.max(), 1e-30) / 255
+    header, buffer = wire.encode(array, compact=True)
+    assert len(buffer) == array.size
+    assert header["scale"] <= max(array.max() * 2**0.25 * (1 + 1e-6), 1)
+    assert np.abs(wire.decode(header, buffer) - array).max() <= header["scale"] / 255
 
 
-def test_compact_leaves_signed_arrays_exact():
-    array = np.array([-1.0, 2.0], np.float32)
+@given(arrays(np.float32, (4, 5), elements=st.floats(-1, 1, width=32)))
+def test_compact_keeps_signs(array):
+    header, buffer = wire.encode(array, compact=True)
+    decoded = wire.decode(header, buffer)
+    assert len(buffer) == array.size
+    assert np.abs(decoded - array).max() <= header["scale"] / 127
+    assert (decoded * array >= 0).all()
+
+
+def test_compact_leaves_what_is_not_finite():
+    array = np.array([np.nan, 2.0], np.float32)
     header, buffer = wire.encode(array, compact=True)
     assert header["dtype"] == "float32"
     np.testing.assert_array_equal(wire.decode(header, buffer), array)
+
+
+def test_compact_json_keeps_four_digits_and_every_whole_number():
+    value = {"a": [0.123456, 1e-9, 123456.0, 654321], "b": ("x", True, None, -2.00049)}
+    assert wire.decode(*wire.encode(value, compact=True)) == {
+        "a": [0.1235, 1e-9, 123500.0, 654321],
+        "b": ["x", True, None, -2.0],
+    }
+
+
+def test_blocks_that_are_alike_share_a_scale_and_add_up():
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=1000).astype(np.float32)
+    (header, one), (same, other) = (
+        wire.encode(values, compact=True) for values in (base, base * 1.0001)
+    )
+    assert header == same
+    added = wire.subtract(other, one)
+    assert wire.add(added, one) == other
+    assert len(zlib.compress(added)) < len(zlib.compress(other)) / 4
 
 
 def test_wide_types_are_narrowed():

@@ -32,7 +32,8 @@ def provides(block: Block[Any], *, kept: bool = True) -> Callable[[Method], Meth
 def records(*listed: Block[Any]) -> Callable[[Method], Method]:
     """Mark the method of a room that says which keys of some blocks a recording keeps.
 
-    It is called with the trace and a block; without it a recording keeps all keys of the block.
+    It is called with the trace and a block, and with ``everything`` if it wants to know whether
+    more is kept than panels show; without it a recording keeps all keys of the block.
     """
 
     def mark(method: Method) -> Method:
@@ -63,11 +64,24 @@ def providers(rooms: Iterable[object]) -> dict[Block[Any], Provider]:
     }
 
 
-def recorders(
-    rooms: Iterable[object],
-) -> dict[Block[Any], Callable[[Trace, Block[Any]], Iterable[str]]]:
+@dataclass(frozen=True)
+class Recorder:
+    """A bound method that lists recorded keys, and whether it tells more from everything."""
+
+    keys: Callable[..., Iterable[str]]
+    tells: bool
+
+    def __call__(self, trace: Trace, block: Block[Any], everything: bool) -> Iterable[str]:
+        return self.keys(trace, block, **({"everything": everything} if self.tells else {}))
+
+
+def recorders(rooms: Iterable[object]) -> dict[Block[Any], Recorder]:
     """Methods of rooms by the block whose recorded keys they list."""
-    return {block: method for method in _methods(rooms, "records") for block in method.records}
+    return {
+        block: Recorder(method, "everything" in inspect.signature(method).parameters)
+        for method in _methods(rooms, "records")
+        for block in method.records
+    }
 
 
 def _methods(rooms: Iterable[object], mark: str) -> Iterable[Any]:

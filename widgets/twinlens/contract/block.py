@@ -165,7 +165,8 @@ class Block(Generic[P]):
     causal : bool
         Whether it is a lower-triangular matrix.
     exact : bool
-        Whether its numbers stay as they are where others are rounded to 8 bits.
+        Whether its numbers stay as they are where those of others are rounded, in pages: arrays to
+        8 bits, JSON to four digits.
     grows : bool
         Whether it says how far a computation has come, so that it is no answer for good.
     shared : bool

@@ -78,7 +78,7 @@ def update() -> None:
     """The update as singular directions: what each did, and the smallest set that keeps it."""
 
 
-@block("saliency/{side}/{method}", "f32 [N, M]")
+@block("saliency/{side}/{method}", "f32 [N, M]", exact=True)
 def saliency(side: Side, method: str) -> None:
     """Effect of every prompt token on every answer token, in the unit of the method."""
 
@@ -200,7 +200,7 @@ def shift_residual() -> None:
     """Relative difference of the residual stream: of the embedding, then after each layer."""
 
 
-@block("disagreement", "f32 [M]", shared=True)
+@block("disagreement", "f32 [M]", shared=True, exact=True)
 def disagreement() -> None:
     """KL(tuned || base) at each answer token, nats."""
 
@@ -210,7 +210,7 @@ def alternatives(side: Side) -> None:
     """The five likeliest rivals of each answer token."""
 
 
-@block("logprob/{side}", "f32 [M]")
+@block("logprob/{side}", "f32 [M]", exact=True)
 def logprob(side: Side) -> None:
     """Log-probability of each answer token, nats."""
 
@@ -373,7 +373,7 @@ def neuron_change(layer: int, neuron: int, token: int | None) -> None:
     """Whether a neuron's value vector moved, or the neuron is used more."""
 
 
-@block("chart/{chart}/{theme}", dict[str, Any], page=True, recorded=False)
+@block("chart/{chart}/{theme}", dict[str, Any], exact=True, page=True, recorded=False)
 def chart(chart: str, theme: ChartTheme) -> None:
     """A Bokeh chart, as BokehJS embeds it."""
 
@@ -451,6 +451,17 @@ def is_exact(key: str) -> bool:
     """Whether the numbers of this key stay as they are where others are rounded to 8 bits."""
     match = find(key)
     return match is not None and match[0].exact
+
+
+def twin(key: str) -> str | None:
+    """The block of base's that an array of tuned's is much like; None where there is none."""
+    match = find(key)
+    if match is None or match[0].dtype is None:
+        return None
+    block, texts = match
+    if block is base_component_activations:
+        return component_activations("base", int(texts["layer"]))
+    return block(**{**texts, "side": SIDES[0]}) if texts.get("side") == SIDES[1] else None
 
 
 def grows(key: str) -> bool:

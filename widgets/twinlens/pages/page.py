@@ -276,6 +276,10 @@ def _take(
         header, buffer = wire.encode(
             value, causal=blocks.is_causal(key), compact=not blocks.is_exact(key)
         )
+        twin = encoded.get(blocks.twin(key) or "")
+        if twin and twin[0] == header and header["dtype"] in ("uint8", "int8"):
+            header["beside"] = blocks.twin(key)
+            buffer = wire.subtract(buffer, twin[1])
         # A key that is left out is named in the page, so every key costs its own length.
         budget -= _cost(buffer) + len(key) + 8
         if budget < 0:
@@ -296,10 +300,7 @@ def _pack(encoded: Mapping[str, tuple[wire.Header, bytes]]) -> str:
 
 def pack_blocks(encoded: Mapping[str, tuple[wire.Header, bytes]]) -> bytes:
     """Length of the index (uint32, little-endian), index, all the bytes."""
-    index, offset = {}, 0
-    for key, (header, buffer) in encoded.items():
-        index[key] = {**header, "offset": offset, "length": len(buffer)}
-        offset += len(buffer)
+    index = {key: {**head, "length": len(buffer)} for key, (head, buffer) in encoded.items()}
     head = json.dumps(index, ensure_ascii=False, separators=(",", ":")).encode()
     body = b"".join(buffer for _, buffer in encoded.values())
     return struct.pack("<I", len(head)) + head + body

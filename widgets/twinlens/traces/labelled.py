@@ -22,6 +22,9 @@ class LabelledTrace(Trace):
     def keys(self) -> Iterable[str]:
         return self._trace.keys()
 
+    def every_key(self) -> Iterable[str]:
+        return self._trace.every_key()
+
     def block(self, key: str, report: Report | None = None) -> Value:
         value = self._trace.block(key, report)
         request = blocks.read(key, self.manifest)

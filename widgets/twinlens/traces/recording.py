@@ -58,8 +58,9 @@ def write(
     *,
     marks: list[Mark] | None = None,
     story: Sequence[Slide] = (),
+    everything: bool = False,
 ) -> Path:
-    """Record every block of a trace in a `.twl` file.
+    """Record the blocks of a trace in a `.twl` file.
 
     The file appears only when it is complete: an error or an interrupt leaves an older file of
     that name as it was. The same trace gives the same bytes.
@@ -72,9 +73,11 @@ def write(
         Called for each block, see `Remaining`; may raise `Interrupted`.
     marks : list of Mark, optional
         Spans marked anew, which `read` gives back as the trace's `marks`.
-
     story : sequence of Slide, optional
         Kept views, which `read` gives back as the trace's `story`.
+    everything : bool
+        Of a large pair, keep the neurons of every layer at every answer token too, and what heads
+        write into components: many times the size, and the time.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def write(
     """
     target = checked_path(path, "the recording to write")
     check_file(target)
-    keys = list(trace.keys())
+    keys = list(trace.every_key() if everything else trace.keys())
     entries: dict[str, dict[str, Any]] = {}
     with (
         replacing(target) as stream,

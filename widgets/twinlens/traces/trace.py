@@ -116,7 +116,11 @@ class Trace(ABC):
 
     @abstractmethod
     def keys(self) -> Iterable[str]:
-        """Keys of a complete recording, the most useful first, so that a cut keeps the best."""
+        """Keys of a recording, the most useful first, so that a cut keeps the best."""
+
+    def every_key(self) -> Iterable[str]:
+        """The same of a recording that keeps more than panels need."""
+        return self.keys()
 
     def array(self, key: str, report: Report | None = None) -> Array:
         """A block that is an array."""

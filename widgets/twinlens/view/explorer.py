@@ -148,12 +148,21 @@ class Explorer(Chosen):
         """
         return self._panel("overview")
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Record the trace in a ``.twl`` file, which `twinlens.open` replays without models."""
+    def save(self, path: str | os.PathLike[str], *, everything: bool = False) -> Path:
+        """Record the trace in a ``.twl`` file, which `twinlens.open` replays without models.
+
+        Parameters
+        ----------
+        everything : bool
+            Of a large pair, keep more than the panels need: the neurons of every layer at every
+            answer token, and what heads write into components.
+        """
         with progress("recording") as report:
             labelled = LabelledTrace(self._trace, self.labels)
             story = read_story(self.slides)
-            return recording.write(labelled, path, report, marks=self.marks, story=story)
+            return recording.write(
+                labelled, path, report, marks=self.marks, story=story, everything=everything
+            )
 
     def to_html(
         self,

@@ -86,8 +86,8 @@ export function conceptsNeeds(state: State, layer: number): Need[] {
   const needs = required(keys.components(layer));
   if (token >= 0) {
     needs.push(...optional(...SIDES.map((side) => keys.componentActivations(side, layer))));
-    // Recordings list neurons of answer tokens only.
-    const list = token < state.promptLength ? quiet : optional;
+    // Recordings list neurons at some places only.
+    const list = state.live ? optional : quiet;
     needs.push(...list(keys.neurons(layer, token)));
   }
   if (parsed?.kind === "neuron") needs.push(...required(keys.neuronWords(layer, parsed.index)));

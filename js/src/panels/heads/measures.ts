@@ -1,6 +1,6 @@
 // What heads can be coloured and sorted by: names, units, and what fits a selection.
 
-import type { Ablation, headMeasures } from "../../contract/contract.ts";
+import { type Ablation, type headMeasures, keys, SIDES } from "../../contract/contract.ts";
 import { unitName } from "../../contract/units.ts";
 import type { HeadColumn, HeadMeasure } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
@@ -74,7 +74,10 @@ export function target(state: State): number | "answer" {
 export function measures(state: State): Measure[] {
   const token = focusToken(state);
   const list: Measure[] = [];
-  if (state.selection.unit) list.push("write");
+  const { layer, unit } = state.selection;
+  // Recordings hold it of some units only.
+  const held = () => SIDES.every((side) => state.has(keys.headWrite(side, layer, unit)));
+  if (unit && (state.live || held())) list.push("write");
   if (token >= 0 && token < state.promptLength) list.push("received");
   if (state.segment("instruction").length) list.push("instruction");
   const first = list.length ? [] : (["sink"] as const);

@@ -117,12 +117,16 @@ class ConceptBlocks:
         yield from (blocks.neuron_effect(side, None) for side in SIDES)
 
     @records(blocks.neurons)
-    def recorded_lists(self, trace: Trace, _: object) -> Iterator[str]:
-        """Of the whole answer and of its tokens, in all layers together and in each."""
+    def recorded_lists(self, trace: Trace, _: object, everything: bool) -> Iterator[str]:
+        """Of the whole answer and of its tokens, in all layers together and in each.
+
+        In each layer of a large pair only of the whole answer.
+        """
         m = trace.manifest
         self._due = {}
+        each = everything or self._of.models.sizes.small
         for token in (None, *range(m.prompt_length, max(m.length(side) for side in SIDES))):
-            for layer in (None, *range(m.pair.layers)):
+            for layer in (None, *(range(m.pair.layers) if each or token is None else ())):
                 key = blocks.neurons(layer, token)
                 yield key
                 listed = cast(NeuronActivity, trace.block(key))

@@ -169,9 +169,9 @@ class PassBlocks:
             yield from (blocks.lens_table(*pair) for pair in (SIDES, SIDES[::-1]))
 
     @records(blocks.head_write)
-    def recorded_writes(self, trace: Trace, _: object) -> Iterator[str]:
-        """Of the leading components."""
-        for side in SIDES:
+    def recorded_writes(self, trace: Trace, _: object, everything: bool) -> Iterator[str]:
+        """Of the leading components; of a large pair they take more room than all the rest."""
+        for side in SIDES if everything or self._of.models.sizes.small else ():
             for layer in range(trace.manifest.pair.layers):
                 for k in range(min(WRITTEN, self._concepts.count)):
                     yield blocks.head_write(side, layer, f"component:{k}")

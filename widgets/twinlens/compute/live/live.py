@@ -209,13 +209,24 @@ class LiveTrace(Trace):
         return self._cache.get(key)
 
     def keys(self) -> Iterator[str]:
-        """Keys of a complete recording, the most useful first."""
+        """Keys of a recording, the most useful first: what panels can show."""
+        return self._recorded(everything=False)
+
+    def every_key(self) -> Iterator[str]:
+        """Keys of a recording that keeps all that is listed somewhere."""
+        return self._recorded(everything=True)
+
+    def _recorded(self, everything: bool) -> Iterator[str]:
         for block in BLOCKS.values():
             if block.recorded:
                 recorder = self._recorders.get(block)
                 # What the models do not have is in no recording.
                 with suppress(UnsupportedArchitectureError):
-                    yield from recorder(self, block) if recorder else block.every(self.manifest)
+                    yield from (
+                        recorder(self, block, everything)
+                        if recorder
+                        else block.every(self.manifest)
+                    )
 
 
 def _bytes(value: Value) -> int:
