@@ -20,6 +20,8 @@ interface Waiting {
 }
 
 export const NO_ANSWER = "The kernel does not answer: run the cell again.";
+/** Where none ever did: a page, or a notebook that is read without one. */
+export const NO_KERNEL = "This has to be computed, and no kernel is running here.";
 
 /** Ask the kernel by custom messages; `late` gets answers that come after we gave up waiting. */
 export function kernel(
@@ -31,11 +33,13 @@ export function kernel(
   const waiting = new Map<string, Waiting>();
   const overdue = new Map<string, string>();
   // Answers reach every page that shows the explorer: ids are this page's own.
+  let heard = false;
   const page = Math.random().toString(36).slice(2);
   // Another page on the same kernel hears our answers too, so numbers start anywhere.
   let last = Math.floor(Math.random() * 2 ** 50);
 
   const receive = (message: Message, buffers: DataView[]) => {
+    heard = true;
     const request = waiting.get(message.id);
     if (message.kind === "progress") return request?.heard(message);
     waiting.delete(message.id);
@@ -66,7 +70,7 @@ export function kernel(
         const giveUp = () => {
           waiting.delete(id);
           overdue.set(id, key);
-          reject(new Error(NO_ANSWER));
+          reject(new Error(heard ? NO_ANSWER : NO_KERNEL));
         };
         const cancel = () => {
           clearTimeout(timer);

@@ -36,9 +36,13 @@ describe("embedded", () => {
     expect(source.has("toString")).toBe(false);
     expect(await source.get("disagreement", live())).toMatchObject({ data: Float32Array.of(1, 2) });
     expect(await source.get("lens/base/3", live())).toEqual({ a: "é" });
-    expect(await source.get("shift/base", live())).toMatchObject({ data: Float32Array.of(1, -1, 0) });
+    expect(await source.get("shift/base", live())).toMatchObject({
+      data: Float32Array.of(1, -1, 0),
+    });
     // -127 and -2 are 127 more than what 8 bits hold.
-    expect(await source.get("shift/tuned", live())).toMatchObject({ data: Float32Array.of(1, 1, 1) });
+    expect(await source.get("shift/tuned", live())).toMatchObject({
+      data: Float32Array.of(1, 1, 1),
+    });
     await expect(source.get("lens/base/4", live())).rejects.toThrow("lens/base/4 was left out");
     await expect(source.get("lens/base/5", live())).rejects.toThrow("lens/base/5 is not recorded");
   });

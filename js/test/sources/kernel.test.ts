@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { type Channel, kernel, NO_ANSWER } from "../../src/sources/kernel.ts";
+import { type Channel, kernel, NO_ANSWER, NO_KERNEL } from "../../src/sources/kernel.ts";
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
@@ -70,13 +70,22 @@ describe("kernel", () => {
   });
 
   it("says at once that nobody answers when the connection is gone", async () => {
-    const channel: Channel = {
-      send: () => {
-        throw new Error("comm closed");
-      },
-      on: () => {},
-      off: () => {},
+    const { sent, channel, answer } = fake();
+    const from = kernel(channel, live(), () => {});
+    const first = from.get("a", live());
+    answer(...(block(sent[0]!.id) as unknown as [object, DataView[]]));
+    await first;
+    channel.send = () => {
+      throw new Error("comm closed");
     };
-    await expect(kernel(channel, live(), () => {}).get("a", live())).rejects.toThrow(NO_ANSWER);
+    await expect(from.get("b", live())).rejects.toThrow(NO_ANSWER);
+  });
+
+  it("says where no kernel ever was that none is running", async () => {
+    const { channel } = fake();
+    channel.send = () => {
+      throw new Error("no comm");
+    };
+    await expect(kernel(channel, live(), () => {}).get("a", live())).rejects.toThrow(NO_KERNEL);
   });
 });

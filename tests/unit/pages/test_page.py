@@ -119,13 +119,16 @@ def test_the_page_opens_as_the_explorer_was(trace, target):
     assert page.title == page.data["title"] == "A <b>title</b> & more"
 
 
-def test_the_policy_allows_the_two_scripts_and_nothing_else(plain):
+def test_the_policy_allows_its_own_scripts_and_nothing_else(plain):
     page = Page(plain[0])
     rules = dict(rule.strip().split(" ", 1) for rule in page.policy.split(";"))
     digests = {
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-        for text in (page.scripts["script"], page.blocks()["asset/bokehjs"])
+        for text in (page.scripts["script"], front_end("page.js"), page.blocks()["asset/bokehjs"])
     }
+    assert gzip.decompress(base64.b64decode(page.scripts["twinlens-bundle"])).decode() == front_end(
+        "page.js"
+    )
     assert rules["default-src"] == "'none'"
     assert set(rules["script-src"].split()) == digests
     assert "unsafe" not in rules["script-src"]
@@ -151,7 +154,7 @@ def test_hostile_text_stays_text(target):
     assert [t["text"] for t in page.data["manifest"]["prompt_tokens"]] == list(HOSTILE)
     assert page.title == HOSTILE[0]
     # Nothing but the page's own elements.
-    assert [tag for tag, _ in page.tags].count("script") == 3
+    assert [tag for tag, _ in page.tags].count("script") == 4
     assert "img" not in [tag for tag, _ in page.tags]
 
 
@@ -212,7 +215,7 @@ def test_code_cannot_end_its_own_script(trace, target, monkeypatch):
     code = 'const a = "</script><!--<script>";'
     monkeypatch.setattr(page, "front_end", lambda name: code if name[-2:] == "js" else "")
     to_html(trace, target)
-    assert [tag for tag, _ in Page(target).tags].count("script") == 3
+    assert [tag for tag, _ in Page(target).tags].count("script") == 4
 
 
 def test_an_unbuilt_front_end_says_what_to_do():

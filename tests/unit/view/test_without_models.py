@@ -1,4 +1,7 @@
-"""Where nothing but anywidget, bokeh, numpy and traitlets is installed, recordings still open."""
+"""Where nothing but anywidget, bokeh, numpy and traitlets is installed, recordings still open.
+
+And no thread can be started, as in Pyodide.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from tests.support.made_up import MadeUpTrace
 
 SCRIPT = """
     import sys
+    import threading
 
     class Missing:
         names = {"torch", "transformers", "psutil", "safetensors", "scipy", "tqdm", "platformdirs"}
@@ -21,12 +25,21 @@ SCRIPT = """
             if name.partition(".")[0] in self.names:
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
+    def unable(thread):
+        raise RuntimeError("can't start new thread")
+
+    threading.Thread.start = unable
     sys.meta_path.insert(0, Missing())
     import twinlens as tl
 
+    sent = []
+    tl.Explorer.send = lambda self, content, buffers=None: sent.append(content["kind"])
     ex = tl.open("a.twl", token=3)
     assert ex.findings() and ex.text() and ex.still()
     assert ex.to_html("a.html").included
+    ex._handle_custom_msg({"kind": "block", "id": 1, "key": "disagreement"}, [])
+    ex._handle_custom_msg({"kind": "block", "id": 2, "key": "nothing"}, [])
+    assert sent == ["block", "error"], sent
     for name in sorted(set(tl.__all__) - {"open", "Explorer", "__version__", "import_published"}):
         try:
             getattr(tl, name)

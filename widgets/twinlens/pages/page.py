@@ -24,17 +24,28 @@ from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind
 from twinlens.errors import RecordingError, TwinlensError, UnsupportedArchitectureError
 from twinlens.figures.registry import chart_keys
 from twinlens.pages.front_end import front_end
-from twinlens.pages.html import document, inline_json, inline_script, policy
+from twinlens.pages.html import document, inline_json, policy
 from twinlens.pages.values import bokeh_script, page_value
 from twinlens.support.files import check_file, checked_path, replacing
 from twinlens.support.progress import Remaining, Report
 from twinlens.traces.marks import Mark
+from twinlens.traces.recording import kept_keys
 from twinlens.traces.story import Slide
 from twinlens.traces.trace import Trace
 
 Theme: TypeAlias = Literal["auto", "light", "dark"]
 
 DEFAULT_BUDGET_MB = 6.0
+#: Runs the bundle, which lies in the page compressed.
+_START = """\
+const packed = atob(document.getElementById("twinlens-bundle").textContent);
+const bytes = new Blob([Uint8Array.from(packed, (letter) => letter.charCodeAt(0))]);
+new Response(bytes.stream().pipeThrough(new DecompressionStream("gzip"))).text().then((code) => {
+  const script = document.createElement("script");
+  script.textContent = code;
+  document.body.append(script);
+});
+"""
 #: Where `page_template` leaves room; a title is escaped, so it holds neither.
 STATE_MARK, BLOCKS_MARK = "<!--state-->", "<!--blocks-->"
 
@@ -73,7 +84,7 @@ class PageParts:
         What the bundle reads from the element ``twinlens-page``: manifest, selection, method,
         marks, options, theme, title, kind, and the keys that are missing.
     blocks : str
-        What it reads from ``twinlens-blocks``: blocks and their index, see `_pack`.
+        What it reads from ``twinlens-blocks``: blocks and their index, `packed` `pack_blocks`.
     included : tuple of str
         Keys of the blocks.
     """
@@ -201,7 +212,7 @@ def page_parts(
     }
     empty = len(page_html(PageParts(state)))
     budget = int(budget_mb * 1e6) - empty
-    keys = list(trace.keys())
+    keys = kept_keys(trace, report)
     if charted:
         opening = [blocks.bokeh_script(), *chart_keys(keys, opens=True)]
         keys = [*opening, *keys, *chart_keys(keys, opens=False)]
@@ -214,7 +225,7 @@ def page_parts(
         )
     state["missing"] = missing
     state["manifest"] = with_methods(manifest, encoded).to_json()
-    return PageParts(state, _pack(encoded), tuple(encoded))
+    return PageParts(state, packed(pack_blocks(encoded)), tuple(encoded))
 
 
 def drawing_parts(trace: Trace, state: Mapping[str, Any], keys: Iterable[str]) -> PageParts:
@@ -225,7 +236,7 @@ def drawing_parts(trace: Trace, state: Mapping[str, Any], keys: Iterable[str]) -
     missing += [key for key in keys if key not in encoded]
     possible = [key for key in (blocks.bokeh_script(), *charts, *known) if key not in missing]
     page = {**state, "missing": missing, "draws": possible}
-    return PageParts(page, _pack(encoded), tuple(encoded))
+    return PageParts(page, packed(pack_blocks(encoded)), tuple(encoded))
 
 
 def page_html(parts: PageParts) -> bytes:
@@ -240,17 +251,24 @@ def page_template(title: str, kind: PanelKind) -> str:
 
     Scripts run only if their hash is in its policy.
     """
+    bundle = packed(front_end("page.js").encode())
     body = f"""<script type="application/json" id="twinlens-page">{STATE_MARK}</script>
 <script type="text/plain" id="twinlens-blocks">{BLOCKS_MARK}</script>
-<script>{page_scripts(kind)[0]}</script>
+<script type="text/plain" id="twinlens-bundle">{bundle}</script>
+<script>{_START}</script>
 """
     return document(title, front_end("twinlens.css"), policy(*page_scripts(kind)), body)
 
 
 def page_scripts(kind: PanelKind) -> list[str]:
-    """Scripts that a page runs: the bundle, and BokehJS where there are charts."""
-    script = inline_script(front_end("page.js"))
-    return [script, bokeh_script()] if _charted(kind) else [script]
+    """Scripts that a page runs: its start, the bundle, and BokehJS where there are charts."""
+    scripts = [_START, front_end("page.js")]
+    return [*scripts, bokeh_script()] if _charted(kind) else scripts
+
+
+def packed(data: bytes) -> str:
+    """Base64 of gzip, the same for the same bytes."""
+    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
 
 
 def _charted(kind: PanelKind) -> bool:
@@ -291,11 +309,6 @@ def _take(
 def _cost(buffer: bytes) -> int:
     """Bytes a block takes in the page: compressed, as base64, with its line in the index."""
     return (len(zlib.compress(buffer, 6)) + 120) * 4 // 3
-
-
-def _pack(encoded: Mapping[str, tuple[wire.Header, bytes]]) -> str:
-    """Base64 of gzip of `pack_blocks`."""
-    return base64.b64encode(gzip.compress(pack_blocks(encoded), 9, mtime=0)).decode()
 
 
 def pack_blocks(encoded: Mapping[str, tuple[wire.Header, bytes]]) -> bytes:

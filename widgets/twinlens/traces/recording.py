@@ -12,6 +12,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -91,7 +92,7 @@ def write(
     """
     target = checked_path(path, "the recording to write")
     check_file(target)
-    keys = list(trace.every_key() if everything else trace.keys())
+    keys = kept_keys(trace, report, everything=everything)
     entries: dict[str, dict[str, Any]] = {}
     with (
         replacing(target) as stream,
@@ -115,6 +116,13 @@ def write(
             manifest["story"] = list(story)
         _write_entry(archive, "manifest.json", json.dumps(manifest).encode())
     return target
+
+
+def kept_keys(trace: Trace, report: Report | None, *, everything: bool = False) -> list[str]:
+    """Keys that a file keeps; findings are made first, as more may be there because of them."""
+    with suppress(RecordingError, UnknownBlockError, UnsupportedArchitectureError):
+        trace.block(blocks.findings(), report)
+    return list(trace.every_key() if everything else trace.keys())
 
 
 def read(path: str | os.PathLike[str]) -> RecordedTrace:

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import traitlets as t
 
-from twinlens.contract.words import SELECTION_DEFAULTS, ChartTheme, PanelKind, Segment
+from twinlens.contract.words import PANELS, SELECTION_DEFAULTS, ChartTheme, PanelKind, Segment
+from twinlens.errors import ArgumentError
 from twinlens.figures.figure import Column, Figure
 from twinlens.figures.still import SHOWN, known_by, still
 from twinlens.labels.annotate import read_annotations, write_annotations
@@ -20,7 +21,7 @@ from twinlens.measures.findings import Findings
 from twinlens.measures.plain_text import findings_of, known_text, plain_text
 from twinlens.pages.drawn import figure_of
 from twinlens.pages.front_end import front_end
-from twinlens.pages.page import DEFAULT_BUDGET_MB, ExportReport, Theme, to_html
+from twinlens.pages.page import DEFAULT_BUDGET_MB, ExportReport, Theme, page_parts, to_html
 from twinlens.support.progress import progress
 from twinlens.traces import recording
 from twinlens.traces.labelled import LabelledTrace
@@ -29,6 +30,7 @@ from twinlens.traces.story import read_story
 from twinlens.traces.trace import Trace
 from twinlens.view import lifetime
 from twinlens.view.chosen import Chosen, check_names
+from twinlens.view.framed import DASHBOARD, PANEL, StaticView
 from twinlens.view.notebook import picture, show
 from twinlens.view.panel import Panel
 from twinlens.view.server import BlockServer
@@ -191,10 +193,7 @@ class Explorer(Chosen):
             return to_html(
                 LabelledTrace(self._trace, self.labels),
                 path,
-                selection={name: getattr(self, name) for name in SELECTION_DEFAULTS},
-                method=self.method,
-                marks=self.marks,
-                view=self.view,
+                **self._as_it_is(),
                 story=read_story(story),
                 present=present,
                 title=title,
@@ -256,6 +255,55 @@ class Explorer(Chosen):
             measure=measure,
         )
 
+    def render_static(
+        self,
+        panel: PanelKind = "dashboard",
+        *,
+        height: int | None = None,
+        budget_mb: float = DEFAULT_BUDGET_MB,
+    ) -> StaticView:
+        """A page in the output of a cell: linked panels that stay alive without a kernel.
+
+        The front end and the blocks travel in the output, so that the notebook, and what
+        nbconvert, MyST and Sphinx make of it, needs neither kernel nor network. Hosts that let no
+        HTML run show the text.
+
+        Parameters
+        ----------
+        panel : {"dashboard", "findings", "saliency", "carried", "update", "heads",
+            "concepts", "overview"}
+            All panels, or one.
+        height : int, optional
+            Of the frame, in pixels.
+        budget_mb : float
+            Largest size of the page in megabytes (10^6 bytes).
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such panel.
+        TwinlensError
+            If the front end is not built, or not even the empty page fits the budget.
+
+        Examples
+        --------
+        >>> tl.open("rewrite.twl").render_static()  # doctest: +SKIP
+        """
+        if panel not in PANELS:
+            raise ArgumentError(f"there is no panel {panel!r}: use one of {', '.join(PANELS)}")
+        with progress("exporting") as report:
+            parts = page_parts(
+                LabelledTrace(self._trace, self.labels),
+                **self._as_it_is(),
+                story=read_story(self.slides),
+                theme=cast(Theme, self.theme),
+                kind=panel,
+                budget_mb=budget_mb,
+                report=report,
+            )
+        text = known_text(self._trace, self._selection)
+        return StaticView(parts, height or (DASHBOARD if panel == "dashboard" else PANEL), text)
+
     def read_labels(self, path: str | os.PathLike[str]) -> None:
         """Take over names of base's components from a file, see `read_annotations`.
 
@@ -282,8 +330,7 @@ class Explorer(Chosen):
         lifetime.shown(self)
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         # For readers who cannot see it, and programs: what is known, nothing is computed for it.
-        selection = {name: getattr(self, name) for name in SELECTION_DEFAULTS}
-        return {**data, "text/plain": known_text(self._trace, selection)}, metadata
+        return {**data, "text/plain": known_text(self._trace, self._selection)}, metadata
 
     def _ipython_display_(self) -> None:
         self._stills.append(show(self, self.still()))
@@ -315,6 +362,19 @@ class Explorer(Chosen):
             if getattr(self, name) != default
         )
         return f"Explorer({pair.base.name} | {pair.tuned.name}; {selected or 'nothing selected'})"
+
+    @property
+    def _selection(self) -> dict[str, int | str]:
+        return {name: getattr(self, name) for name in SELECTION_DEFAULTS}
+
+    def _as_it_is(self) -> dict[str, Any]:
+        """What a page shows as the explorer does, as parameters of `to_html`."""
+        return {
+            "selection": self._selection,
+            "method": self.method,
+            "marks": self.marks,
+            "view": self.view,
+        }
 
     def _panel(self, kind: PanelKind) -> Panel:
         return Panel(explorer=self, kind=kind)

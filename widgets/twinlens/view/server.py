@@ -4,6 +4,7 @@ Requests arrive on the kernel's main thread or on a subshell thread. A block tha
 is answered at once; everything else is computed by workers, so that a long computation delays
 neither the cell that runs, nor the blocks that are ready, nor those that are quick. A request that
 waits for its turn is told so every few seconds: the page can tell a busy kernel from a dead one.
+Where no thread can be started, as in Pyodide, blocks are computed where they are asked for.
 """
 
 from __future__ import annotations
@@ -103,18 +104,27 @@ class BlockServer:
             return
         with self._lock:
             self._open[request.number] = request
-            self._start_threads()
+            waits = self._start_threads()
+        if not waits:
+            self._compute(request)
+            return
         # The context says which cell's output a message belongs to.
         context = contextvars.copy_context()
         self._queue.put(lambda: context.run(self._compute, request))
 
-    def _start_threads(self) -> None:
-        if self._workers == 0:
-            threading.Thread(target=self._reassure, name="twinlens-waiting", daemon=True).start()
+    def _start_threads(self) -> bool:
+        """Start those that one more task needs; False where none can be."""
+        try:
+            if self._workers == 0:
+                _start(self._reassure, "twinlens-waiting")
+            if self._workers < min(self._unfinished + 1, WORKERS):
+                _start(self._work, "twinlens-blocks")
+                self._workers += 1
+        except RuntimeError:
+            if self._workers == 0:
+                return False
         self._unfinished += 1
-        if self._workers < min(self._unfinished, WORKERS):
-            self._workers += 1
-            threading.Thread(target=self._work, name="twinlens-blocks", daemon=True).start()
+        return True
 
     def _work(self) -> None:
         while (task := self._queue.get()) is not None:
@@ -154,6 +164,10 @@ class BlockServer:
             with self._lock:
                 if self._open.get(request.number) is request:
                     del self._open[request.number]
+
+
+def _start(target: Callable[[], None], name: str) -> None:
+    threading.Thread(target=target, name=name, daemon=True).start()
 
 
 class _Request:
