@@ -4,18 +4,23 @@
     python -m tests.benchmarks.kept --what page
 
 A prompt of 64 tokens, an answer of 32 that both models read, every head of both. CPU seconds of
-writing, from a trace that was just made; bytes of a kind of blocks as the file has them, each
-compressed by itself in a recording, all together in a page (there the share is that of each
-compressed by itself).
+writing, from a trace that was just made. Bytes of a kind of blocks as they are compressed: each by
+itself in a recording, all of a kind together in a page, which holds them as base64.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import gzip
+import json
 import os
+import re
+import struct
 import tempfile
 import time
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -58,8 +63,6 @@ class Timed:
             if not self._inside:
                 self.seconds[kind(key)] += time.process_time() - start
                 self.counts[kind(key)] += 1
-                if os.environ.get("KEEP_TRACE"):
-                    print(f"{time.process_time() - start:8.3f} {key}", flush=True)
 
 
 def kind(key: str) -> str:
@@ -97,11 +100,31 @@ def page(trace: LiveTrace, target: Path) -> None:
         f"\npage: {report.size / 1e6:.2f} MB, {spent:.1f} CPU s, {len(report.included)} blocks, "
         f"{len(report.missing)} left out\n"
     )
-    table(timed, {}, spent)
+    table(timed, sizes_in(target), spent)
     missing: dict[str, int] = defaultdict(int)
     for key in report.missing:
         missing[kind(key)] += 1
     print("\nleft out:", dict(missing))
+
+
+def sizes_in(target: Path) -> dict[str, int]:
+    """Compressed bytes of the parts of a page, and of its blocks by kind."""
+    text = target.read_text(encoding="utf-8")
+    packed = {
+        name: found[1]
+        for name in ("blocks", "bundle")
+        if (found := re.search(rf'id="twinlens-{name}">([^<]*)<', text))
+    }
+    sizes = {f"all {name}, as base64": len(found) for name, found in packed.items()}
+    data = gzip.decompress(base64.b64decode(packed["blocks"]))
+    (head,) = struct.unpack("<I", data[:4])
+    sizes["index"] = len(zlib.compress(data[4 : 4 + head], 9))
+    bodies: dict[str, bytes] = defaultdict(bytes)
+    at = 4 + head
+    for key, entry in json.loads(data[4:at]).items():
+        bodies[kind(key)] += data[at : at + entry["length"]]
+        at += entry["length"]
+    return sizes | {name: len(zlib.compress(body, 9)) for name, body in bodies.items()}
 
 
 def record(trace: LiveTrace, target: Path) -> None:
@@ -131,8 +154,8 @@ def main() -> None:
             if options.what in (name, "both"):
                 start = time.process_time()
                 trace = traced()
-                print(f"loaded and traced in {time.process_time() - start:.1f} CPU s")
-                print(len(trace.manifest.prompt_tokens), trace.manifest.answer_length("tuned"))
+                lengths = trace.manifest.prompt_length, trace.manifest.answer_length("tuned")
+                print(f"{lengths} tokens, traced in {time.process_time() - start:.1f} CPU s")
                 write(trace, Path(folder) / f"kept.{'html' if name == 'page' else 'twl'}")
 
 

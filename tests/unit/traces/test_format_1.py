@@ -75,7 +75,9 @@ def decoded(entry, buffer):
     """A block as the page's own script reads it."""
     if entry["dtype"] != "uint8":
         return wire.decode(entry, buffer)
-    whole = wire.decode({**entry, "dtype": "float32"}, np.frombuffer(buffer, np.uint8).astype("<f4"))
+    whole = wire.decode(
+        {**entry, "dtype": "float32"}, np.frombuffer(buffer, np.uint8).astype("<f4")
+    )
     return (whole / 255) ** 2 * np.float32(entry["scale"])
 
 

@@ -175,6 +175,9 @@ class Block(Generic[P]):
         Whether it is made for pages, by no trace.
     recorded : bool
         Whether a recording keeps it; what is asked for on request only is not kept.
+    costly : bool
+        Whether it takes a large pair seconds, so that a recording keeps it only where it was asked
+        for before.
     """
 
     def __init__(
@@ -190,6 +193,7 @@ class Block(Generic[P]):
         self.shared = flags.pop("shared", False)
         self.page = flags.pop("page", False)
         self.recorded = flags.pop("recorded", True)
+        self.costly = flags.pop("costly", False)
         self.parts = pattern.split("/")
         self.literals = sum(_PLACE.fullmatch(part) is None for part in self.parts)
         #: Word that stands for all, by parameter; empty where there is none.

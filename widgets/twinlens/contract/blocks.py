@@ -68,7 +68,7 @@ def null() -> None:
     """How far the update moves predictions beside the same with its signs drawn anew."""
 
 
-@block("carried/{answer_token|answer}", forms.Carried, shared=True)
+@block("carried/{answer_token|answer}", forms.Carried, shared=True, costly=True)
 def carried(answer_token: int | None) -> None:
     """Which parts of tuned carry the difference of the predictions: measured as a set."""
 
@@ -98,7 +98,7 @@ def faithfulness(side: Side, method: str) -> None:
     """Agreement of a method with occlusion, on what of that is computed."""
 
 
-@block("deletion/{side}/{method}", forms.DeletionCurve)
+@block("deletion/{side}/{method}", forms.DeletionCurve, costly=True)
 def deletion(side: Side, method: str) -> None:
     """Loss of the answer as prompt tokens are hidden, one after the other."""
 
@@ -259,7 +259,7 @@ def lens_table(side: Side, unembedding: Side) -> None:
     """
 
 
-@block("handover/{side}", "f32 [L+1, M, 2]", shared=True, exact=True)
+@block("handover/{side}", "f32 [L+1, M, 2]", shared=True, exact=True, costly=True)
 def handover(side: Side) -> None:
     """Answer under the first l layers of a side and the other model's above them.
 
@@ -274,6 +274,7 @@ def handover(side: Side) -> None:
     "f32 [L+1, B, 2]",
     shared=True,
     exact=True,
+    costly=True,
 )
 def exchanged(side: Side, token: int | None, answer_token: int | None) -> None:
     """What goes with each part of a layer: replaced, alone, by what the other model computes there.
@@ -489,7 +490,7 @@ def documentation() -> str:
         form = block.form if isinstance(block.form, str) else forms.name_of(block.form)
         said = {"causal": block.causal, "exact": block.exact, "grows": block.grows}
         said |= {"one answer": block.shared, "of pages": block.page}
-        said |= {"on request": not block.recorded}
+        said |= {"on request": not block.recorded, "costly": block.costly}
         notes = [word for word, applies in said.items() if applies]
         meaning = " ".join(block.meaning.split()) + (f" *({', '.join(notes)})*" if notes else "")
         pattern = block.pattern.replace("|", "\\|")

@@ -55,7 +55,12 @@ def encode(value: Value, *, causal: bool = False, compact: bool = False) -> tupl
     if isinstance(value, str):
         return {"dtype": "text", "shape": []}, value.encode()
     if not isinstance(value, np.ndarray):
-        text = json.dumps(_rounded(value) if compact else value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(
+            _rounded(value) if compact else value,
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
+        )
         return {"dtype": "json", "shape": []}, text.encode()
     shape = list(value.shape)
     array = value

@@ -87,7 +87,7 @@ export function conceptsNeeds(state: State, layer: number): Need[] {
   if (token >= 0) {
     needs.push(...optional(...SIDES.map((side) => keys.componentActivations(side, layer))));
     // Recordings list neurons at some places only.
-    const list = state.live ? optional : quiet;
+    const list = state.live && token >= state.promptLength ? optional : quiet;
     needs.push(...list(keys.neurons(layer, token)));
   }
   if (parsed?.kind === "neuron") needs.push(...required(keys.neuronWords(layer, parsed.index)));

@@ -64,8 +64,13 @@ describe("the numbers of heads need", () => {
   });
 
   it("those of the next best where the wanted measure fails, and say why", () => {
-    const state = stateWith({ token: 7, layer: 1, unit: "component:2" });
+    const unit = { token: 7, layer: 1, unit: "component:2" };
+    const state = stateWith({ ...unit, _recorded: false });
     const exact = new ExactEffects();
+    expect(names(numbersNeeds(stateWith(unit), nothing, exact))).toEqual([
+      "fail heads/instruction/base",
+      "fail heads/instruction/tuned",
+    ]);
     expect(names(numbersNeeds(state, nothing, exact))).toEqual([
       "pass heads/write/base/1/component:2",
       "pass heads/write/tuned/1/component:2",

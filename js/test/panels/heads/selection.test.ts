@@ -37,23 +37,21 @@ describe("heads", () => {
     expect(root.querySelector("h3")!.textContent).toBe("Layer 2, head 1");
   });
 
-  it("shows the next best where what heads write is not recorded", async () => {
+  it("shows the next best where what heads write cannot be computed", async () => {
     const made = manifest();
     const good = source(made);
     const from: Source = {
       has: () => false,
       get: (key, signal) =>
         key.startsWith("heads/write")
-          ? Promise.reject(new Error(`${key} is not recorded`))
+          ? Promise.reject(new Error(`${key} is out of reach`))
           : good.get(key, signal),
     };
-    const state = { token: 7, layer: 1, unit: "component:2" };
+    const state = { token: 7, layer: 1, unit: "component:2", _recorded: false };
     const { root } = await show("heads", made, from, state);
     const { data } = value(made, "heads/instruction/base") as Tensor;
     expect(Array.from(painted(root).base!)).toEqual([...data.slice(6 * 12, 7 * 12)]);
-    expect(root.querySelector(".tl-caption")!.textContent).toContain(
-      "write into concept 2 is not recorded",
-    );
+    expect(root.querySelector(".tl-caption")!.textContent).toContain("component:2 is out of reach");
     expect(root.querySelector<HTMLElement>("[data-panel]")!.dataset.state).toBe("ready");
   });
 

@@ -126,12 +126,11 @@ class ExchangeBlocks:
 
     @records(blocks.carried)
     def recorded(self, trace: Trace, _: Block[[int | None]]) -> Iterator[str]:
-        """Of the whole answer; of small models of every token, too."""
+        """Of the whole answer and of every token, where both models are loaded."""
         m = trace.manifest
         if m.shared and self._of.models.memory == "both":
             yield blocks.carried(None)
-            if self._of.models.sizes.small:
-                yield from (blocks.carried(t) for t in range(m.answer_length("tuned")))
+            yield from (blocks.carried(t) for t in range(m.answer_length("tuned")))
 
     @records(blocks.exchanged)
     def recorded_exchanged(self, trace: Trace, _: object) -> Iterator[str]:

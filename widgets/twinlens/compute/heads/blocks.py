@@ -153,11 +153,15 @@ class HeadBlocks:
             yield from (blocks.attention(side, layer, head) for side in SIDES)
 
     @records(blocks.head_effect)
-    def recorded_effects(self, trace: Trace, _: object) -> Iterator[str]:
-        """All, computed together."""
-        for side in SIDES:
+    def recorded_effects(self, trace: Trace, _: object, everything: bool) -> Iterator[str]:
+        """All, computed together; of a large pair on the whole answer, and what was asked for."""
+        each = everything or self._of.models.sizes.small
+        for side in SIDES if each else ():
             self.effects.fill(side)
-        return blocks.head_effect.every(trace.manifest)
+        whole = {blocks.head_effect(side, None) for side in SIDES}
+        for key in blocks.head_effect.every(trace.manifest):
+            if each or key in whole or trace.known(key) is not None:
+                yield key
 
     @records(blocks.head_ablation)
     def recorded_ablations(self, trace: Trace, _: object) -> Iterator[str]:

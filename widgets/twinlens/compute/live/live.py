@@ -217,16 +217,19 @@ class LiveTrace(Trace):
         return self._recorded(everything=True)
 
     def _recorded(self, everything: bool) -> Iterator[str]:
+        small = self.pair.sizes.small
         for block in BLOCKS.values():
             if block.recorded:
                 recorder = self._recorders.get(block)
                 # What the models do not have is in no recording.
                 with suppress(UnsupportedArchitectureError):
-                    yield from (
+                    keys = (
                         recorder(self, block, everything)
                         if recorder
                         else block.every(self.manifest)
                     )
+                    kept = everything or small or not block.costly
+                    yield from (key for key in keys if kept or self.known(key) is not None)
 
 
 def _bytes(value: Value) -> int:

@@ -67,7 +67,9 @@ class SaliencyBlocks:
         return [list(group) for group in groups(self._tokens, grouping)]
 
     @records(blocks.saliency, blocks.faithfulness, blocks.deletion)
-    def recorded_methods(self, _: Trace, block: Block[[Side, str]]) -> Iterator[str]:
+    def recorded_methods(
+        self, _: Trace, block: Block[[Side, str]], everything: bool
+    ) -> Iterator[str]:
         """The usual methods, and those that are computed."""
         for side in SIDES:
-            yield from (block(side, name) for name in self.tables.recorded(side))
+            yield from (block(side, name) for name in self.tables.recorded(side, everything))

@@ -112,12 +112,16 @@ class SaliencyTables:
         with self._models.model(side) as model:
             return knockout_by_head(self._reading(side, model, "attention_knockout"), columns)
 
-    def recorded(self, side: Side) -> list[str]:
-        """Names of the methods a recording keeps: the usual ones, and what is complete."""
+    def recorded(self, side: Side, everything: bool) -> list[str]:
+        """Names of the methods a recording keeps: the usual ones, and what is complete.
+
+        Of a large pair the exact one only, and what is complete.
+        """
+        usual = RECORDED if everything or self._models.sizes.small else (EXACT,)
         return [
             method.name
             for method in self._manifest.methods
-            if method.name in RECORDED or not np.isnan(self.so_far(side, method.name)).any()
+            if method.name in usual or not np.isnan(self.so_far(side, method.name)).any()
         ]
 
     def _order(self, side: Side, model: PreTrainedModel) -> Array:
