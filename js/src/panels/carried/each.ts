@@ -221,7 +221,8 @@ function words(state: State, found: Shown | null) {
   const key = keyOf(state);
   if (!key) return { title: TITLE, caption: missing(state) };
   if (!found) {
-    const recording = "This recording was made without it: trace the prompt anew.";
+    const recording =
+      "It was not computed when this was saved: show it over the models, then save again.";
     return { title: TITLE, caption: state.lacks(key) || recording };
   }
   const { into } = state.options.carried;

@@ -110,7 +110,8 @@ function words(state: State, got: Got, carried: Carried | null): Omit<Picture, "
   const key = keyOf(state);
   if (!key) return { title: TITLE, caption: missing(state) };
   if (!carried) {
-    const recording = "This recording was made without it: trace the prompt anew.";
+    const recording =
+      "It was not computed when this was saved: show it over the models, then save again.";
     return { title: TITLE, caption: state.lacks(key) || recording };
   }
   const whole = got(key).value === undefined || key === keys.carried("answer");

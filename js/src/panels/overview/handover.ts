@@ -67,7 +67,7 @@ function missing(state: State): string {
   }
   if (state.answer("tuned").tokens.length === 0) return "There is no answer to explain.";
   if (!state.live && !SIDES.every((side) => state.has(keys.handover(side)))) {
-    return "It was not measured when this was saved: open this tab over the models, then save again.";
+    return "It was not computed when this was saved: show it over the models, then save again.";
   }
   return "";
 }

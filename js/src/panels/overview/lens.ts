@@ -211,7 +211,7 @@ function missing(state: State): string {
     return "There is no answer to explain.";
   }
   if (!state.live && !SIDES.every((side) => state.has(tableKeys(state)[side]))) {
-    return "This recording was made without it: trace the prompt anew.";
+    return "It was not computed when this was saved: show it over the models, then save again.";
   }
   return "";
 }

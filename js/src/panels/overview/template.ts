@@ -60,7 +60,7 @@ function why(state: State): string {
     return "This prompt has no chat template: trace it with template=True to see what the template does.";
   }
   if (!state.live && !state.has(keys.template())) {
-    return "This recording was made without it: trace the prompt anew.";
+    return "It was not computed when this was saved: show it over the models, then save again.";
   }
   return "";
 }

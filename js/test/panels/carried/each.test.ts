@@ -91,6 +91,6 @@ describe("what goes with each part", () => {
     expect(all(own.root, ".tl-each-row")).toHaveLength(0);
     const from = { ...source(manifest()), get: () => Promise.reject(new Error("not here")) };
     const none = await show("carried", manifest(), from, { view: each.view });
-    expect(caption(none.root)).toContain("made without it");
+    expect(caption(none.root)).toContain("not computed when this was saved");
   });
 });

@@ -30,7 +30,7 @@ describe("handing layers over", () => {
   it("asks for nothing that there is not", async () => {
     for (const [made, said] of [
       [manifest({ shared: false }), "only where both read one answer"],
-      [manifest(), "not measured when this was saved"],
+      [manifest(), "not computed when this was saved"],
     ] as const) {
       const from = source(made);
       const { root } = await show("overview", made, from, { view: VIEW });

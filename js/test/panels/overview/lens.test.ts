@@ -51,7 +51,7 @@ describe("the lens of the answer", () => {
     const made = manifest();
     const from = source(made);
     const { root } = await show("overview", made, from, { view: VIEW });
-    expect(caption(root)).toContain("made without it");
+    expect(caption(root)).toContain("not computed when this was saved");
     expect(from.asked).toEqual([]);
     expect(all(root, ".tl-gone")).toHaveLength(1);
   });

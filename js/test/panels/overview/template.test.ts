@@ -33,7 +33,7 @@ describe("weights or template", () => {
     for (const [made, state, said] of [
       [plain, TAB, "trace it with template=True"],
       [manifest({ shared: false }), TAB, "only where both read one answer"],
-      [manifest(), { view: TAB.view }, "recording was made without it"],
+      [manifest(), { view: TAB.view }, "not computed when this was saved"],
     ] as const) {
       const from = source(made);
       const { root } = await show("overview", made, from, state);
