@@ -19,6 +19,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
+from twinlens.compute.models import architectures
 from twinlens.compute.passes.packing import Packed
 
 if TYPE_CHECKING:
@@ -114,8 +115,9 @@ def under(conditions: Conditions) -> Iterator[None]:
 
 
 def hookable(model: PreTrainedModel) -> bool:
-    """Whether the family has the attention function that conditions act in."""
-    return hasattr(sys.modules[type(model).__module__], "eager_attention_forward")
+    """Whether every layer of the family has the attention function that conditions act in."""
+    mixed = architectures.architecture_of(model.config).mixer
+    return not mixed and hasattr(sys.modules[type(model).__module__], "eager_attention_forward")
 
 
 def fusible(model: PreTrainedModel) -> bool:
