@@ -19,7 +19,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
-from twinlens.compute.models import architectures
+from twinlens.compute.models.architectures import architecture_of, layers
 from twinlens.compute.passes.packing import Packed
 
 if TYPE_CHECKING:
@@ -115,9 +115,10 @@ def under(conditions: Conditions) -> Iterator[None]:
 
 
 def hookable(model: PreTrainedModel) -> bool:
-    """Whether every layer of the family has the attention function that conditions act in."""
-    mixed = architectures.architecture_of(model.config).mixer
-    return not mixed and hasattr(sys.modules[type(model).__module__], "eager_attention_forward")
+    """Whether the family has the attention function that conditions act in."""
+    projection = architecture_of(model.config).query_key_value[0]
+    attention = layers(model)[0].get_submodule(projection.rpartition(".")[0])
+    return hasattr(sys.modules[type(attention).__module__], "eager_attention_forward")
 
 
 def fusible(model: PreTrainedModel) -> bool:
