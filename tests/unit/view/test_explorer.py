@@ -159,6 +159,15 @@ def test_python_observers_see_each_change_once(explorer):
     assert sorted(seen) == [("head", 3), ("layer", 1)]
 
 
+def test_an_observer_may_select_what_was_selected(explorer):
+    """Two linked views hand the same selection to each other."""
+    explorer.observe(lambda _: explorer.select(layer=explorer.layer, head=explorer.head), "head")
+    explorer.select(layer=2, head=1)
+    assert (explorer.layer, explorer.head) == (2, 1)
+    explorer.layer = 3
+    assert explorer.head == -1
+
+
 def test_the_page_decides_its_own_selection(explorer):
     explorer.select(layer=1, head=3)
     # Head 3 of layer 2: the page sends only what changed, and the head's number did not.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import anywidget
@@ -139,20 +140,22 @@ class Chosen(anywidget.AnyWidget):
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take over what the page selected; it follows the rules by itself."""
-        self._consistent = True
-        try:
+        with self._as_given():
             super().set_state(sync_data)
-        finally:
-            self._consistent = False
 
     def _apply(self, changes: Mapping[str, Any]) -> None:
-        self._consistent = True
+        with self._as_given(), self.hold_trait_notifications():
+            for name, value in changes.items():
+                self.set_trait(name, value)
+
+    @contextmanager
+    def _as_given(self) -> Iterator[None]:
+        """Nothing follows from a new layer while inside, also if an observer selects by itself."""
+        before, self._consistent = self._consistent, True
         try:
-            with self.hold_trait_notifications():
-                for name, value in changes.items():
-                    self.set_trait(name, value)
+            yield
         finally:
-            self._consistent = False
+            self._consistent = before
 
     @t.observe("layer")
     def _leave_layer(self, _change: Any) -> None:
