@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # pip must not look for build requirements: those installed here are pinned too.
 INSTALL := TWINLENS_SKIP_JS=1 $(PIP) --no-build-isolation --editable
 
-FRONT_END := $(addprefix widgets/twinlens/static/,explorer.js panel.js page.js report.js drawing.js live.js viewer.js worker.js \
+FRONT_END := $(addprefix widgets/twinlens/static/,explorer.js panel.js page.js report.js drawing.js live.js notebook.js viewer.js worker.js \
 	twinlens.css report.css live.css)
 JS_SOURCES := $(shell find js/src js/wasm -maxdepth 3 -type f -not -path '*/built/*') js/build.mjs js/package-lock.json
 # Node.js from PyPI where the path has none that is new enough.
@@ -46,7 +46,7 @@ demo: $(STAMPS)/demo $(FRONT_END) ## Run the embedded pair on a prompt and write
 
 .PHONY: lab
 lab: $(STAMPS)/lab $(FRONT_END) ## Open the first gallery notebook in JupyterLab
-	$(BIN)/jupyter lab $(AS_ROOT) gallery/01_first_look.ipynb
+	$(BIN)/jupyter lab $(AS_ROOT) gallery/01_what_did_tuning_change.ipynb
 
 .PHONY: check
 check: $(STAMPS)/dev $(FRONT_END) ## Style, types, front end and quick unit tests, under a minute
@@ -118,8 +118,8 @@ parity: $(STAMPS)/dev $(FRONT_END) ## Compare a live page with Python on a thous
 	$(BIN)/python -m tests.support.parity 1000
 
 .PHONY: gallery
-gallery: $(STAMPS)/dev $(FRONT_END) ## Run the gallery notebooks and write their pages
-	$(BIN)/python gallery/build.py
+gallery: $(STAMPS)/dev $(STAMPS)/chromium $(FRONT_END) ## Run the gallery notebooks and build the site
+	$(BIN)/python -m gallery.build
 
 .PHONY: wheel
 wheel: $(STAMPS)/dev $(FRONT_END) ## Build wheel and source archive into dist/

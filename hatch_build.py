@@ -27,6 +27,7 @@ BUILT = (
     "report.js",
     "drawing.js",
     "live.js",
+    "notebook.js",
     "viewer.js",
     "worker.js",
     "live.css",

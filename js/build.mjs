@@ -23,7 +23,7 @@ const jobs = [
   {
     ...common,
     format: "iife",
-    entryPoints: ["page", "report", "drawing", "live", "viewer"].map((name) =>
+    entryPoints: ["page", "notebook", "report", "drawing", "live", "viewer"].map((name) =>
       here(`src/entry/${name}.ts`),
     ),
   },

@@ -1,4 +1,4 @@
-"""The gallery's first notebook on the embedded pair, as a reader runs it."""
+"""The gallery's first notebook on the embedded pair, as a reader runs it in JupyterLab."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import demo_pair
-from twinlens.measures.summary import changed_heads
 from twinlens.traces import recording
 
 from tests.browser.lab import Notebook
@@ -18,7 +17,7 @@ from tests.browser.test_lab import dashboard, separate
 from tests.support.places import ROOT
 
 GALLERY = ROOT / "gallery"
-NAME = "01_first_look.ipynb"
+NAME = "01_what_did_tuning_change.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +33,22 @@ def live():
     )
 
 
-def test_the_first_look_works_from_top_to_bottom(live, page, lab, offline, watch):
+def test_the_first_notebook_works_from_top_to_bottom(live, page, lab, offline, watch):
     """Run it, click through dashboard and cells, restart, reload, and open what it exported."""
     shutil.copy(GALLERY / NAME, lab.root / NAME)
     opened = Notebook(page, lab, NAME)
     opened.open()
     opened.run_all()
-    layer, head, _ = changed_heads(live)[0]
-    chosen = Selection(live.manifest.prompt_length + 4, layer, head)
+    chosen = Selection(live.manifest.prompt_length + 4)
 
     shown, apart = dashboard(page, live), separate(page, live)
+    apart.kinds = ("findings", "saliency")
     shown.check(chosen)
     apart.check(chosen)
-    opened.run("ex.select(token=-1, layer=-1)")
+    opened.run("ex.select(token=-1)")
     apart.check(walk(shown, head=(1, 2)))
-    shown.check(walk(apart, head=(2, 1)))
+    apart.click_token(chosen.token)
+    shown.check(chosen)
 
     opened.restart()
     opened.run_all()

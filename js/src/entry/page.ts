@@ -1,32 +1,19 @@
 // The offline page: the same store and panels over blocks written into the page.
 
-import type { Manifest, Mark, PanelKind } from "../contract/contract.ts";
+import type { PanelKind } from "../contract/contract.ts";
 import { reasonOf } from "../core/load.ts";
-import { localModel } from "../core/local.ts";
-import { fromAddress, type Slide, toAddress } from "../core/moment.ts";
-import type { Changed } from "../core/options.ts";
-import type { Selection } from "../core/selection.ts";
-import { Store } from "../core/store.ts";
+import { fromAddress, toAddress } from "../core/moment.ts";
+import type { Store } from "../core/store.ts";
 import { embeddedText } from "../draw/dom.ts";
 import { mount } from "../shell/mount.ts";
+import { type Saved, savedStore } from "../shell/saved.ts";
 import { embedded } from "../sources/embedded.ts";
 import { asking, sayFigure } from "./figure.ts";
 
-interface Page {
-  manifest: Manifest;
-  selection: Selection;
-  method: string;
-  marks?: Mark[] | null;
-  /** How things are shown, by panel, as far as it is not as at the start. */
-  options?: Changed;
-  /** Kept views, the slides of its story. */
-  slides?: Slide[];
+interface Page extends Saved {
   /** Whether it opens as a presentation. */
   present?: boolean;
-  theme: string;
-  title: string;
   kind: PanelKind;
-  missing: string[];
   /** Blocks that could be had, where a program has opened it to be drawn. */
   draws?: string[];
 }
@@ -35,18 +22,8 @@ async function open(): Promise<void> {
   const page: Page = JSON.parse(embeddedText("twinlens-page"));
   const blocks = await embedded(embeddedText("twinlens-blocks"), page.missing);
   const drawing = page.draws && asking(blocks, page.draws);
-  const state = {
-    ...page.selection,
-    method: page.method,
-    marks: page.marks ?? null,
-    view: page.options,
-    slides: page.slides ?? [],
-    theme: page.theme,
-    presentation: false,
-    _manifest: page.manifest,
-  };
   const { signal } = new AbortController();
-  const store = new Store(localModel(state), drawing ?? blocks, signal);
+  const store = savedStore(page, drawing ?? blocks, signal);
   const el = document.createElement("main");
   document.body.append(el);
   document.body.classList.add("twinlens-page");

@@ -32,15 +32,14 @@ def listening(
         ``feed_forward_out``, each float32 [T, ...] on the CPU.
     put : callable
         Told the patterns [heads, T, T] of each layer in turn; of all layers of the pass where
-        attention can be observed, and of none where not every layer has it.
+        attention can be observed.
     """
-    parts = architectures.architecture_of(model.config)
-    # Mixtures of experts have no neurons to show, and not every kind of layer has heads.
-    missing = {"neurons": parts.experts, "heads": bool(parts.mixer)}
+    experts = architectures.architecture_of(model.config).experts
 
     def keep_both(inside: str, outside: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_: nn.Module, arguments: Any, output: Any) -> None:
-            keep(inside, rows_of(arguments[0][..., :0] if missing[inside] else arguments[0]))
+            neurons = inside == "neurons" and experts
+            keep(inside, rows_of(arguments[0][..., :0] if neurons else arguments[0]))
             # A mixture of experts may give out which of them it took, too.
             keep(outside, rows_of(output[0] if isinstance(output, tuple) else output))
 
@@ -64,8 +63,6 @@ def listening(
             stack.enter_context(observed(model))
             token = each_pattern.set(lambda weights: put(weights[0]))
             stack.callback(each_pattern.reset, token)
-            yield {}
-        elif parts.mixer:
             yield {}
         else:
             for layer in layers:

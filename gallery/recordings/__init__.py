@@ -1,0 +1,1 @@
+"""Recordings of models that are not here, and how they were made."""
