@@ -120,9 +120,14 @@ parity: $(STAMPS)/dev $(FRONT_END) ## Compare a live page with Python on a thous
 .PHONY: gallery
 gallery: $(STAMPS)/dev $(STAMPS)/chromium $(FRONT_END) ## Run the gallery notebooks and build the site
 	$(BIN)/python -m gallery.build
+	$(BIN)/python gallery/docs/build.py
 
-.PHONY: wheel
-wheel: $(STAMPS)/dev $(FRONT_END) ## Build wheel and source archive into dist/
+.PHONY: docs
+docs: $(STAMPS)/dev $(FRONT_END) ## Write the documentation into site/docs
+	$(BIN)/python gallery/docs/build.py
+
+.PHONY: dist
+dist: $(STAMPS)/dev $(FRONT_END) ## Build wheel and source archive into dist/
 	$(BIN)/python -m build --no-isolation
 
 .PHONY: contract

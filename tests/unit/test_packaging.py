@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import trove_classifiers
 
 from tests.support.places import ROOT
 
@@ -88,7 +90,20 @@ def test_the_wheel_carries_front_end_models_and_types(wheel):
 
 
 def test_the_wheel_is_small_enough_to_install(wheel):
-    assert wheel.stat().st_size < 60e6
+    assert wheel.stat().st_size < 25e6
+
+
+def test_the_wheel_says_what_it_is(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        about = email.message_from_bytes(archive.read(name))
+        licence = archive.read(name.replace("METADATA", "licenses/LICENSE"))
+    assert licence == (ROOT / "LICENSE").read_bytes()
+    assert about["License-Expression"] == "Apache-2.0"
+    assert about["Requires-Python"] == ">=3.11"
+    known = set(trove_classifiers.classifiers)
+    assert set(about.get_all("Classifier")) <= known
+    assert about.get_payload().startswith("# twinlens")
 
 
 def test_the_wheel_runs_without_the_checkout(wheel, tmp_path):
@@ -135,3 +150,5 @@ def test_the_version_is_said_once(wheel):
     import twinlens
 
     assert f"-{twinlens.__version__}-" in wheel.name
+    cited = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {twinlens.__version__}\n" in cited

@@ -96,6 +96,20 @@ def explore(
         If there is no answer to explain.
     ArgumentError
         If an argument is unknown, of the wrong kind, or not in the text.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> ex = tl.explore(
+    ...     tl.demo_pair(),
+    ...     "Make this sentence negative: The cat swims.",
+    ...     instruction="Make this sentence negative:",
+    ...     template=True,
+    ... )
+    >>> ex.trace.manifest.answers["tuned"].text
+    'The cat does not swim at the station.'
+    >>> ex.trace.saliency("tuned").values.shape  # prompt tokens, answer tokens
+    (17, 10)
     """
     from twinlens.compute.live.live import trace_pair
     from twinlens.compute.pair import Pair
@@ -148,6 +162,12 @@ def open(path: str | os.PathLike[str], **traits: Any) -> Explorer:
     ------
     RecordingError
         If the file is missing, damaged, or newer than this version of twinlens.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> ex = tl.open("rewrite.twl")
+    >>> ex.select(layer=1)
     """
     return Explorer(recording.read(path), **traits)
 
@@ -198,6 +218,11 @@ def live_page(
         If a page cannot run the pair; says why.
     PromptError
         If a marked part is not in the prompt of an example.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> page = tl.live_page("live.html", examples=[], recorded=0)
     """
     from twinlens.compute.live.live import trace_pair
     from twinlens.compute.packed.pair import pack_pair
@@ -256,6 +281,11 @@ def viewer_page(path: str | os.PathLike[str]) -> Path:
     -------
     Path
         The page, a few hundred kilobytes.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> page = tl.viewer_page("viewer.html")
     """
     target = checked_path(path, "the page to write")
     with replacing(target) as stream:
@@ -321,6 +351,12 @@ def word_pairs(
         If fewer words than K have a vector, or words or vectors cannot be read.
     ArgumentError
         If a setting is unknown or of the wrong kind.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> pairs = tl.word_pairs("path/to/base", "path/to/tuned", top=5, layers=[0])
+    >>> gained_kept_lost = pairs.head(0, 0)
     """
     from twinlens.compute.heads.search import stored_search
 
@@ -361,6 +397,12 @@ def diff(
         If files cannot be read, or an adapter was trained over another model.
     UnsupportedArchitectureError
         If an adapter is of a kind whose change is not in its file.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> tl.diff("path/to/base", "path/to/tuned").verdict
+    'trained'
     """
     from twinlens.compute.update.stored import diff_of_files
 

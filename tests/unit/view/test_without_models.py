@@ -1,4 +1,4 @@
-"""Where nothing but anywidget, bokeh, numpy and traitlets is installed, recordings still open.
+"""Where only anywidget, numpy and traitlets are there, recordings open; with bokeh, pages too.
 
 And no thread can be started, as in Pyodide.
 """
@@ -19,7 +19,7 @@ SCRIPT = """
     import threading
 
     class Missing:
-        names = {"torch", "transformers", "psutil", "safetensors", "scipy", "tqdm", "platformdirs"}
+        names = set("torch transformers psutil safetensors scipy tqdm platformdirs MORE".split())
 
         def find_spec(self, name, path=None, target=None):
             if name.partition(".")[0] in self.names:
@@ -36,7 +36,10 @@ SCRIPT = """
     tl.Explorer.send = lambda self, content, buffers=None: sent.append(content["kind"])
     ex = tl.open("a.twl", token=3)
     assert ex.findings() and ex.text() and ex.still()
-    assert ex.to_html("a.html").included
+    assert ex.select(token=3, layer=1, head=2) is None and ex.heads() and ex.saliency()
+    assert ex.save("b.twl").stat().st_size
+    if "bokeh" not in Missing.names:
+        assert ex.to_html("a.html").included
     ex._handle_custom_msg({"kind": "block", "id": 1, "key": "disagreement"}, [])
     ex._handle_custom_msg({"kind": "block", "id": 2, "key": "nothing"}, [])
     assert sent == ["block", "error"], sent
@@ -52,10 +55,11 @@ SCRIPT = """
 
 
 @pytest.mark.slow
-def test_recordings_open_without_the_libraries_of_models(tmp_path):
+@pytest.mark.parametrize("more", ["", "bokeh click pandas"])
+def test_recordings_open_without_the_libraries_of_models(more, tmp_path):
     recording.write(MadeUpTrace(), tmp_path / "a.twl")
     run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SCRIPT)],
+        [sys.executable, "-c", textwrap.dedent(SCRIPT.replace("MORE", more))],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -59,6 +59,13 @@ class Pair(Models):
     ----------
     card : str
         Description of the embedded pair, else "".
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> pair = tl.demo_pair()
+    >>> pair.info.layers, pair.info.heads, pair.info.tuned.name
+    (4, 8, 'mini-world-instruct')
     """
 
     _update: Update | None = None
@@ -252,6 +259,11 @@ def load_pair(
         If they do not fit; says which setting would.
     ArgumentError
         If an argument is none of its choices.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> pair = tl.load_pair("path/to/base", "path/to/tuned", memory="sequential")
     """
     if memory not in ("both", "sequential"):
         raise ArgumentError(f'memory is "both" or "sequential", not {memory!r}')
@@ -343,7 +355,14 @@ def _note(sources: dict[Side, ModelSource]) -> str:
 
 
 def demo_pair(concepts: ConceptSettings | None = None) -> Pair:
-    """The embedded pair: two tiny models that come with the package; needs no network."""
+    """The embedded pair: two tiny models that come with the package; needs no network.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> tl.demo_pair()
+    <Pair 'mini-world' and 'mini-world-instruct': 4 layers of 8 heads>
+    """
     folder = Path(str(files("twinlens") / "demo"))
     pair = load_pair(folder / "base", folder / "tuned", concepts=concepts)
     card = folder / "README.md"

@@ -37,6 +37,11 @@ class DensityParameters:
         Sum over instruction tokens divided by log2(2 + their number), or their mean.
     answer_cut : int or None
         Use only so many answer tokens, to compare answers at one length.
+
+    Examples
+    --------
+    >>> from twinlens.studies import DensityParameters, Settings
+    >>> settings = Settings(DensityParameters(threshold=0, answer_cut=50), spans="marked")
     """
 
     levels: int = 10

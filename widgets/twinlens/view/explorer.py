@@ -61,8 +61,9 @@ class Explorer(Chosen):
 
     Examples
     --------
-    >>> ex = tl.open("rewrite.twl")  # doctest: +SKIP
-    >>> ex.select(layer=3, head=6)  # doctest: +SKIP
+    >>> import twinlens as tl
+    >>> ex = tl.open("rewrite.twl")
+    >>> ex.select(layer=1, head=2)
     """
 
     _manifest = t.Dict().tag(sync=True)

@@ -16,10 +16,8 @@ from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.data.pickles import read_pickle
 from twinlens.studies.data.published import import_published, pieces_to_tokens
 
+from tests.support.published import PIECES, PROMPT, made_up_case, release_like
 from tests.unit.studies.published_data import PUBLISHED, RELEASE, needs_published, needs_release
-
-PROMPT = "Say it. A d\u00f6g.\nOutput:"
-PIECES = "_Say _it . _A _d <0xC3> <0xB6> g . <0x0A> Output :".replace("_", "\u2581").split()
 
 
 @pytest.fixture(scope="module")
@@ -181,34 +179,10 @@ def test_finished_levels_cannot_be_counted_anew(published):
         scores(published, Settings(DensityParameters(levels=20)))
 
 
-def release_like(folder, payload):
-    """The form of the authors' files with one made-up case."""
-    for name in ("ifa_llama_7b", "ifa_vicuna_7b"):
-        (folder / "results" / name).mkdir(parents=True)
-        (folder / "results" / name / "lima_author_1.pkl").write_bytes(payload)
-    (folder / "datasets").mkdir()
-    prompt = PROMPT.replace("\n", "/n")
-    (folder / "datasets" / "FinalDataset.tsv").write_text(
-        "ID\tPrompt\tResponse\tInstruct&Context\n"
-        f"lima_author_1\t{prompt}\tx\tit|||Say&&&A d\u00f6g\n"
-    )
-    (folder / "datasets" / "AnnotatedDataset.tsv").write_text(
-        "File\tModel\tPrompt\tReference\tInstruct\tResponse\tRating\n"
-        "lima_author_1.pkl\tvicuna_7B\tp\tr\ti\tx\t3\nlima_author_1.pkl\talpaca_7B\tp\tr\ti\tx\t-1\n"
-    )
-
-
 @pytest.mark.parametrize("protocol", [3, 4])
 def test_the_authors_form_is_read(tmp_path, protocol):
-    levels = np.random.default_rng(0).integers(0, 11, (len(PIECES), 3)).astype(np.float32)
-    record = {
-        "ID": "lima_author_1",
-        "Input": PIECES,
-        "Reference": "r",
-        "Output": ["\u2581A", "\u2581b", "<0xF0>"],
-        "Explain": levels,
-    }
-    release_like(tmp_path, pickle.dumps(record, protocol=protocol))
+    case = made_up_case()
+    release_like(tmp_path, pickle.dumps(case, protocol=protocol))
     cases = import_published(tmp_path)
     base, tuned = cases
     assert cases.ids == ("lima_author_1",)
@@ -216,7 +190,7 @@ def test_the_authors_form_is_read(tmp_path, protocol):
     assert tuned.instruction == (0, 1, 2)
     assert tuned.fragments == (0, 1)
     assert (base.followed, tuned.followed, tuned.rating, tuned.group) == (None, True, 3, "lima")
-    np.testing.assert_array_equal(tuned.levels(), levels)
+    np.testing.assert_array_equal(tuned.levels(), case["Explain"])
     assert tuned.answer == "A b\ufffd"
 
 

@@ -64,6 +64,11 @@ class ConceptSettings:
     cache : bool or path
         Whether, or in which folder, finished layers are kept on disk, under the hash of weights,
         words and settings; interrupted work goes on where it stopped.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> pair = tl.demo_pair(concepts=tl.ConceptSettings(components=8, words=10))
     """
 
     components: int | None = None

@@ -46,6 +46,15 @@ class Architecture:
     experts : bool
         Whether the feed-forward layer is a mixture of experts. `feed_forward_out` is then the whole
         layer, and what is about neurons and their value vectors is not shown.
+    mixer : tuple of str
+        Of families in which some layers carry a state along the text in place of attention: its
+        first and its last linear map there. What is about heads is then not shown.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> described = tl.Architecture(attention_out="self_attn.dense", feed_forward_out="mlp.fc2")
+    >>> tl.register_architecture("my_llama", described)
     """
 
     layers: str = "model.layers"

@@ -164,6 +164,15 @@ def analyse_chain(chain: Chain, settings: Settings | None = None) -> ChainAnalys
     chain : Chain
     settings : Settings, optional
         The paper's by default.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> models = ["path/to/base", "path/to/tuned", "path/to/third"]
+    >>> chain = tl.study(models, ["Name the opposite. hot"], "stages", max_new_tokens=4)
+    >>> from twinlens.studies import analyse_chain
+    >>> sorted(analyse_chain(chain).analyses)
+    [(0, 1), (0, 2), (1, 2)]
     """
     analyses = {places: analyse(chain.store(*places), settings) for places in chain.pairs}
     shared = set.intersection(*({score.id for score in one.scores} for one in analyses.values()))

@@ -36,6 +36,12 @@ class Settings:
         Instruction widened to whole sentences, or as it was marked.
     cut : {"full", "shorter"}
         ``shorter`` cuts both answers of a prompt to the length of the shorter one.
+
+    Examples
+    --------
+    >>> from twinlens.studies import DensityParameters, Settings
+    >>> Settings(DensityParameters(norm=2.0), cut="shorter").record()["answer_cut"]
+    'shorter answer'
     """
 
     parameters: DensityParameters = dataclasses.field(default_factory=DensityParameters)

@@ -32,6 +32,15 @@ def analyse(cases: Iterable[Case], settings: Settings | None = None) -> Analysis
         Base and tuned case of each prompt after one another; read once, only numbers are kept.
     settings : Settings, optional
         The paper's by default.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> prompts = [{"prompt": "Make this sentence negative: The cat swims."}]
+    >>> store = tl.study(tl.demo_pair(), prompts, "opposites", template=True, max_new_tokens=12)
+    >>> from twinlens.studies import analyse
+    >>> [(score.side, score.instruction_length) for score in analyse(store).scores]
+    [('base', 9), ('tuned', 9)]
     """
     chosen = settings or Settings()
     profiles = Profiles()

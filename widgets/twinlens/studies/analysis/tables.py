@@ -55,6 +55,14 @@ def write_tables(
     -------
     list of Path
         The files written.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> prompts = [{"prompt": "Make this sentence negative: The cat swims."}]
+    >>> store = tl.study(tl.demo_pair(), prompts, "opposites", template=True, max_new_tokens=12)
+    >>> from twinlens.studies import analyse, robustness, write_tables
+    >>> files = write_tables(analyse(store), robustness(store), "opposites/tables", pair=store.pair)
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)

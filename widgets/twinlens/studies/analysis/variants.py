@@ -178,6 +178,14 @@ def robustness(cases: Iterable[Case], grid: Grid | None = None) -> Outcomes:
         (8 bytes per case and combination).
     grid : Grid, optional
         Where only finished levels are stored, other numbers of levels are left out.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> prompts = [{"prompt": "Make this sentence negative: The cat swims."}]
+    >>> store = tl.study(tl.demo_pair(), prompts, "opposites", template=True, max_new_tokens=12)
+    >>> from twinlens.studies import robustness
+    >>> table = robustness(store).to_frame()
     """
     variants: list[Settings] = []
     columns: list[list[FloatArray]] = []

@@ -61,6 +61,13 @@ def weight_tables(
     ------
     VocabularyError, PairMismatchError, HeadIndexError
         As the functions behind it.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> from twinlens.studies import weight_tables
+    >>> sorted(weight_tables(tl.demo_pair()))
+    ['added', 'heads', 'rotation', 'words']
     """
     from twinlens.compute.concepts.rotation import RotationSettings, pair_rotation
     from twinlens.weights.vocabulary import general_verbs, instruction_verbs

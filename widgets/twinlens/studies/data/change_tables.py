@@ -57,7 +57,14 @@ Changes: TypeAlias = dict[TableName, ChangeTable]
 
 
 def write_changes(folder: str | Path, tables: Changes) -> None:
-    """Put tables into the folder of a study; those of the same name are replaced."""
+    """Put tables into the folder of a study; those of the same name are replaced.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> from twinlens.studies import weight_tables, write_changes
+    >>> write_changes("opposites", weight_tables(tl.demo_pair()))
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

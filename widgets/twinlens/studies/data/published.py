@@ -96,6 +96,13 @@ def import_published(folder: str | Path) -> PublishedCases:
         If neither form is there.
     ArgumentError
         If `folder` is no path.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> cases = tl.import_published("path/to/their/results")
+    >>> cases.pair.base.name, cases.pair.tuned.name
+    ('LLaMA-7B', 'Vicuna-7B-v1.1')
     """
     root = checked_path(folder, "a folder of published results")
     places = [root, *(path for depth in ("*", "*/*", "*/*/*") for path in root.glob(depth))]

@@ -65,6 +65,15 @@ def rate(cases: Cases, ratings: Mapping[str, Rating] | str | os.PathLike[str]) -
     ------
     DataError
         If a judgement is none of these, or names a prompt that the study does not have.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> prompts = [{"prompt": "Make this sentence negative: The cat swims."}]
+    >>> store = tl.study(tl.demo_pair(), prompts, "opposites", template=True, max_new_tokens=12)
+    >>> from twinlens.studies import rate
+    >>> [(case.side, case.rating) for case in rate(store, {"1": 4})]
+    [('base', None), ('tuned', 4)]
     """
     if not isinstance(ratings, Mapping | str | os.PathLike):
         raise DataError(

@@ -118,6 +118,12 @@ def read_rows(
     ------
     DataError
         If the data as a whole cannot be read.
+
+    Examples
+    --------
+    >>> from twinlens.studies import read_rows
+    >>> [type(row).__name__ for row in read_rows(["Name a city.", {"question": "Why?"}])]
+    ['StudyRow', 'Problem']
     """
     columns = columns or {}
     if not isinstance(columns, Mapping):
@@ -154,7 +160,15 @@ def read_rows(
 
 
 def collect_rows(source: Any, **options: Any) -> tuple[list[StudyRow], list[Problem]]:
-    """Read a whole data set with `read_rows`: the good rows, and the report on the bad ones."""
+    """Read a whole data set with `read_rows`: the good rows, and the report on the bad ones.
+
+    Examples
+    --------
+    >>> from twinlens.studies import collect_rows
+    >>> rows, problems = collect_rows([{"q": "Name a city."}], columns={"prompt": "q"})
+    >>> rows[0].prompt, problems
+    ('Name a city.', [])
+    """
     found = list(read_rows(source, **options))
     return (
         [item for item in found if isinstance(item, StudyRow)],

@@ -83,6 +83,14 @@ class Store:
         Of the run.
     method : str
         The method whose cases iteration yields; `with_method` chooses another.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> prompts = [{"prompt": "Make this sentence negative: The cat swims."}]
+    >>> store = tl.study(tl.demo_pair(), prompts, "opposites", template=True, max_new_tokens=12)
+    >>> store.to_frame()["side"].tolist()
+    ['base', 'tuned']
     """
 
     def __init__(self, folder: str | Path, method: str | None = None) -> None:

@@ -69,6 +69,14 @@ def write_chain_report(
     -------
     Path
         The page.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> models = ["path/to/base", "path/to/tuned", "path/to/third"]
+    >>> chain = tl.study(models, ["Name the opposite. hot"], "stages", max_new_tokens=4)
+    >>> from twinlens.studies import write_chain_report
+    >>> page = write_chain_report(chain)
     """
     for places in chain.pairs:
         store = chain.store(*places)

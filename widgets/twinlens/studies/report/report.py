@@ -149,6 +149,14 @@ def write_report(
     ------
     TwinlensError
         If there is not one complete case, or the front end is not built.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> prompts = [{"prompt": "Make this sentence negative: The cat swims."}]
+    >>> store = tl.study(tl.demo_pair(), prompts, "opposites", template=True, max_new_tokens=12)
+    >>> from twinlens.studies import write_report
+    >>> page = write_report(store, "opposites/report.html")
     """
     analysis = analyse(cases, settings)
     if not analysis.scores:

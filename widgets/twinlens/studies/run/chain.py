@@ -31,6 +31,14 @@ class Chain:
         Of the models, in order.
     pairs : list of (int, int)
         Which models were compared: each with the first, and with the one before it.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> models = ["path/to/base", "path/to/tuned", "path/to/third"]
+    >>> chain = tl.study(models, ["Name the opposite. hot"], "stages", max_new_tokens=4)
+    >>> chain.pairs
+    [(0, 1), (1, 2), (0, 2)]
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:

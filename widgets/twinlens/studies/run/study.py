@@ -114,6 +114,14 @@ def study(  # type: ignore[misc]  # the overloads leave out the options, which a
         installed, or its workers fail.
     DataError
         If the data as a whole cannot be read, or no row can be used.
+
+    Examples
+    --------
+    >>> import twinlens as tl
+    >>> prompts = [{"prompt": "Make this sentence negative: The cat swims."}]
+    >>> store = tl.study(tl.demo_pair(), prompts, "opposites", template=True, max_new_tokens=12)
+    >>> store.to_frame()[["side", "answer"]].values.tolist()[1]
+    ['tuned', 'The cat does not swim at the station.']
     """
     from twinlens.compute.saliency.methods import METHODS
 
