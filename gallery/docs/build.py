@@ -28,11 +28,9 @@ def build(folder: Path) -> None:
     write_llms(folder)
 
 
-def sphinx(builder: str, target: Path, work: Path) -> None:
-    """Run Sphinx; a warning is an error."""
-    code = build_main(
-        ["-q", "-W", "--keep-going", "-b", builder, "-d", str(work), str(HERE), str(target)]
-    )
+def sphinx(builder: str, target: Path, trees: Path, *options: str) -> None:
+    """Run Sphinx."""
+    code = build_main(["-q", *options, "-b", builder, "-d", str(trees), str(HERE), str(target)])
     if code:
         raise SystemExit(code)
 
@@ -59,27 +57,26 @@ def write_llms(folder: Path) -> None:
 
 def pages() -> list[Path]:
     """All pages, in the order of the tables of contents."""
-    listed = re.findall(
-        r"```\{toctree\}(.*?)```", (HERE / "index.md").read_text("utf-8"), re.DOTALL
-    )
-    names = [line for block in listed for line in block.split("\n") if line and line[0] not in ":{"]
-    return [HERE / f"{name}.md" for name in names]
+    index = (HERE / "index.md").read_text("utf-8")
+    listed = "".join(re.findall(r"```\{toctree\}(.*?)```", index, re.DOTALL)).splitlines()
+    return [HERE / f"{name}.md" for name in listed if name and name[0] != ":"]
 
 
 def title(page: Path) -> str:
     """The first heading of a page."""
-    found = re.search(r"^# (.+)$", page.read_text("utf-8"), re.MULTILINE)
-    assert found, page
-    return found[1]
+    return parts_of(page)[0]
 
 
 def first_sentence(page: Path) -> str:
     """The first sentence below the first heading."""
-    text = page.read_text("utf-8").split("\n# ", 1)[-1].split("\n", 1)[-1]
-    if text.startswith("# "):
-        text = text.split("\n", 1)[1]
-    paragraph = " ".join(text.strip().split("\n\n")[0].split())
+    paragraph = " ".join(parts_of(page)[1].split())
     return re.split(r"(?<=[.!?]) ", paragraph)[0]
+
+
+def parts_of(page: Path) -> tuple[str, str]:
+    """The first heading of a page, and the paragraph behind it."""
+    heading, _, text = page.read_text("utf-8").removeprefix("# ").partition("\n\n")
+    return heading, text.partition("\n\n")[0]
 
 
 if __name__ == "__main__":
