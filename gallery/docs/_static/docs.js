@@ -1,12 +1,11 @@
-// Panels follow the theme of the page that they stand in.
+// Panels have the theme of the page that they stand in.
 const dark = matchMedia("(prefers-color-scheme: dark)");
-function follow() {
+const frames = document.querySelectorAll("figure.panels iframe");
+function tell() {
   const chosen = document.body.dataset.theme;
   const theme = chosen === "light" || chosen === "dark" ? chosen : dark.matches ? "dark" : "light";
-  for (const frame of document.querySelectorAll("figure.panels iframe")) {
-    frame.style.colorScheme = theme;
-  }
+  for (const frame of frames) frame.contentWindow.postMessage({ theme }, "*");
 }
-new MutationObserver(follow).observe(document.body, { attributeFilter: ["data-theme"] });
-dark.addEventListener("change", follow);
-follow();
+addEventListener("message", ({ data }) => data?.twinlens === "theme" && tell());
+new MutationObserver(tell).observe(document.body, { attributeFilter: ["data-theme"] });
+dark.addEventListener("change", tell);

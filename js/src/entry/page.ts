@@ -3,10 +3,10 @@
 import type { PanelKind } from "../contract/contract.ts";
 import { reasonOf } from "../core/load.ts";
 import { fromAddress, toAddress } from "../core/moment.ts";
-import type { Store } from "../core/store.ts";
+import { Store } from "../core/store.ts";
 import { embeddedText } from "../draw/dom.ts";
 import { mount } from "../shell/mount.ts";
-import { type Saved, savedStore } from "../shell/saved.ts";
+import { type Saved, savedModel } from "../shell/saved.ts";
 import { embedded } from "../sources/embedded.ts";
 import { asking, sayFigure } from "./figure.ts";
 
@@ -23,16 +23,27 @@ async function open(): Promise<void> {
   const blocks = await embedded(embeddedText("twinlens-blocks"), page.missing);
   const drawing = page.draws && asking(blocks, page.draws);
   const { signal } = new AbortController();
-  const store = savedStore(page, drawing ?? blocks, signal);
+  const model = savedModel(page);
+  const store = new Store(model, drawing ?? blocks, signal);
   const el = document.createElement("main");
   document.body.append(el);
   document.body.classList.add("twinlens-page");
   followAddress(store, signal);
   const presenting = page.present || location.hash === PRESENT;
   const mounted = mount(store, page.kind, el, signal, { presenting });
-  el.querySelector<HTMLElement>(".twinlens")?.focus();
+  // In another page it leaves the focus where it is, and has the theme that it is told.
+  if (parent === window) el.querySelector<HTMLElement>(".twinlens")?.focus();
+  else followTheme((theme) => model.set("theme", theme));
   await mounted;
   if (drawing) await sayFigure(drawing);
+}
+
+/** A page that holds this one is asked for its theme, and may tell it again. */
+function followTheme(set: (theme: string) => void): void {
+  addEventListener("message", ({ data }) => {
+    if (data?.theme === "light" || data?.theme === "dark") set(data.theme);
+  });
+  parent.postMessage({ twinlens: "theme" }, "*");
 }
 
 /** The address that opens a page as a presentation. */

@@ -5,7 +5,7 @@ import { localModel } from "../core/local.ts";
 import type { Slide } from "../core/moment.ts";
 import type { Changed } from "../core/options.ts";
 import type { Selection } from "../core/selection.ts";
-import { Store } from "../core/store.ts";
+import { type Model, Store } from "../core/store.ts";
 import type { Source } from "../sources/source.ts";
 
 export interface Saved {
@@ -21,8 +21,8 @@ export interface Saved {
   missing: string[];
 }
 
-export function savedStore(saved: Saved, source: Source, signal: AbortSignal): Store {
-  const state = {
+export function savedModel(saved: Saved): Model {
+  return localModel({
     ...saved.selection,
     method: saved.method,
     marks: saved.marks ?? null,
@@ -31,6 +31,9 @@ export function savedStore(saved: Saved, source: Source, signal: AbortSignal): S
     theme: saved.theme,
     presentation: false,
     _manifest: saved.manifest,
-  };
-  return new Store(localModel(state), source, signal);
+  });
+}
+
+export function savedStore(saved: Saved, source: Source, signal: AbortSignal): Store {
+  return new Store(savedModel(saved), source, signal);
 }
