@@ -42,6 +42,15 @@ _SCALED = {
     "attention_multiplier": 0.2,
 }
 _GPT2 = {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_inner": 48, "n_positions": 128}
+_QWEN3_5 = {
+    "head_dim": 8,
+    "full_attention_interval": 2,
+    "linear_key_head_dim": 4,
+    "linear_value_head_dim": 6,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "rope_parameters": _ROPE | {"partial_rotary_factor": 0.5, "mrope_section": [1, 1, 0]},
+}
 _SPECIAL: dict[str, dict[str, Any]] = {
     "bloom": {"intermediate_size": 128},
     "apertus": {"rope_parameters": _ROPE},
@@ -91,6 +100,8 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
     "qwen2_moe": _EXPERTS | {"shared_expert_intermediate_size": 24},
     "qwen3": {"head_dim": 8},
+    "qwen3_5_text": _QWEN3_5,
+    "qwen3_5_moe_text": _QWEN3_5 | _EXPERTS | {"shared_expert_intermediate_size": 24},
     "qwen3_moe": _EXPERTS | {"head_dim": 8},
     "seed_oss": {"head_dim": 8},
     "smollm3": {"no_rope_layer_interval": 2},

@@ -25,7 +25,7 @@ from twinlens.contract.forms import (
     TemplateEffects,
 )
 from twinlens.contract.words import EXACT, SELECTION_DEFAULTS, SIDES, Side
-from twinlens.errors import MemoryNeededError, UnknownBlockError
+from twinlens.errors import MemoryNeededError, UnknownBlockError, UnsupportedArchitectureError
 from twinlens.measures import phrases as say
 from twinlens.measures.chance import (
     changed_places,
@@ -277,7 +277,7 @@ def _carries(trace: Trace, report: Report | None) -> Finding | None:
     """The smallest set of parts that carries the difference."""
     try:
         carried = cast(Carried, trace.block(blocks.carried(None), report))
-    except UnknownBlockError:
+    except (UnknownBlockError, UnsupportedArchitectureError):
         return None
     parts = carried["parts"]
     if not parts or len(parts) > carried["count"] / 2:
@@ -338,7 +338,7 @@ def _kept(trace: Trace, report: Report | None) -> Finding | None:
     """Whether the space of concepts of the layers was kept."""
     try:
         rows = cast("list[RotationOfLayer]", trace.block(blocks.rotation(), report))
-    except UnknownBlockError:
+    except (UnknownBlockError, UnsupportedArchitectureError):
         return None
     angles = [row["angle"] for row in rows]
     null = float(np.mean([row["null"] for row in rows]))

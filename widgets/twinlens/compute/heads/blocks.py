@@ -9,6 +9,8 @@ import numpy as np
 from twinlens.compute.heads import attention
 from twinlens.compute.heads.effects import HeadEffects
 from twinlens.compute.heads.search import PairHeads, circuit_array
+from twinlens.compute.models.architectures import check_heads
+from twinlens.compute.passes.capture import Capture
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.contract import blocks
@@ -36,12 +38,12 @@ class HeadBlocks:
     @provides(blocks.attention)
     def attention(self, side: Side, layer: int, head: int) -> Array:
         """The pattern of one head."""
-        return self._of.captures[side].attention[layer, head].numpy()
+        return self._captured(side).attention[layer, head].numpy()
 
     @provides(blocks.head_change)
     def change(self) -> Array:
         """How far the two models' rows are apart."""
-        base, tuned = (self._of.captures[side] for side in SIDES)
+        base, tuned = map(self._captured, SIDES)
         return half(attention.change(base, tuned, self._of.manifest.common_length))
 
     @provides(blocks.head_instruction)
@@ -69,6 +71,10 @@ class HeadBlocks:
         """Attention to the token before."""
         return self._measured(side, "previous")
 
+    def _captured(self, side: Side) -> Capture:
+        check_heads(self._of.models.configs[side])
+        return self._of.captures[side]
+
     def _measured(self, side: Side, name: str) -> Array:
         """One of the measures of a side's patterns, which are all made together."""
         if side not in self._measures:
@@ -80,7 +86,7 @@ class HeadBlocks:
                 "entropy": attention.entropy,
                 "previous": attention.previous,
             }
-            values = attention.measured(self._of.captures[side], list(measures.values()))
+            values = attention.measured(self._captured(side), list(measures.values()))
             self._measures[side] = dict(zip(measures, map(half, values), strict=True))
         return self._measures[side][name]
 

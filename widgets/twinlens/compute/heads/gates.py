@@ -36,6 +36,7 @@ Change = Callable[[int, Tensor], Tensor]
 @contextmanager
 def changed_heads(model: PreTrainedModel, change: Change) -> Iterator[None]:
     """Run the model with the outputs of its heads changed."""
+    architectures.check_heads(model.config)
     heads = architectures.sizes(model.config).heads
 
     def hook_of(layer: int) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:

@@ -67,8 +67,11 @@ class Architecture:
     attention_out: str = "self_attn.o_proj"
     feed_forward_out: str = "mlp.down_proj"
     experts: bool = False
+    mixer: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if len(self.mixer) not in (0, 2):
+            raise ValueError(f"mixer names 2 modules or none, not {len(self.mixer)}")
         needed = 3 if self.fused == "no" else 1
         if len(self.query_key_value) != needed:
             raise ValueError(
@@ -105,6 +108,7 @@ _FALCON = Architecture(
     attention_out="self_attention.dense",
     feed_forward_out="mlp.dense_4h_to_h",
 )
+_QWEN3_5 = Architecture(norm_offset=1.0, mixer=("linear_attn.in_proj_qkv", "linear_attn.out_proj"))
 
 ARCHITECTURES: dict[str, Architecture] = {
     **dict.fromkeys(_PLAIN, Architecture()),
@@ -112,6 +116,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     **dict.fromkeys(
         ("gemma", "gemma2", "gemma3_text", "vaultgemma"), Architecture(norm_offset=1.0)
     ),
+    "qwen3_5_text": _QWEN3_5,
+    "qwen3_5_moe_text": replace(_QWEN3_5, feed_forward_out="mlp", experts=True),
     **dict.fromkeys(("olmo2", "olmo3", "exaone4"), Architecture(attention_norm="")),
     "flex_olmo": Architecture(attention_norm="", feed_forward_out="mlp", experts=True),
     "granitemoe": Architecture(feed_forward_out="block_sparse_moe", experts=True),
@@ -336,13 +342,27 @@ def norm_gain(model: PreTrainedModel, norm: nn.Module) -> Tensor | None:
 
 def attention(model: PreTrainedModel, layer: int) -> nn.Module:
     """The attention block; its second output is the pattern, where that is not left out."""
-    path = architecture_of(model.config).attention_out.rpartition(".")[0]
+    path = _mixed(model, layer)[1].rpartition(".")[0]
     return layers(model)[layer].get_submodule(path)
 
 
 def attention_out(model: PreTrainedModel, layer: int) -> nn.Module:
     """Linear map from the heads side by side to the output of the attention block."""
-    return layers(model)[layer].get_submodule(architecture_of(model.config).attention_out)
+    return layers(model)[layer].get_submodule(_mixed(model, layer)[1])
+
+
+def attends(model: PreTrainedModel, layer: int) -> bool:
+    """Whether a layer has attention, and not a state that it carries along the text."""
+    mixer = architecture_of(model.config).mixer
+    return not mixer or not hasattr(layers(model)[layer], mixer[0].partition(".")[0])
+
+
+def _mixed(model: PreTrainedModel, layer: int) -> tuple[tuple[str, ...], str]:
+    """Where a layer keeps the first and the last linear maps of what mixes tokens."""
+    entry = architecture_of(model.config)
+    if attends(model, layer):
+        return entry.query_key_value, entry.attention_out
+    return entry.mixer[:1], entry.mixer[1]
 
 
 def feed_forward_out(model: PreTrainedModel, layer: int) -> nn.Module:
@@ -386,6 +406,22 @@ def check_neurons(config: PretrainedConfig) -> None:
         )
 
 
+def check_heads(config: PretrainedConfig) -> None:
+    """Make sure that every layer has attention heads.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If some have none.
+    """
+    if architecture_of(config).mixer:
+        raise UnsupportedArchitectureError(
+            f"some layers of {config.model_type!r} models carry a state along the text in place of "
+            "attention, so that heads are not shown: all that is about tokens, neurons and layers "
+            "works"
+        )
+
+
 def value_vectors(model: PreTrainedModel, layer: int) -> Tensor:
     """What each feed-forward neuron writes, shape [intermediate, hidden].
 
@@ -400,6 +436,7 @@ def value_vectors(model: PreTrainedModel, layer: int) -> Tensor:
 
 def output_weights(model: PreTrainedModel, layer: int) -> Tensor:
     """Output weights (W_O) of every head, shape [heads, hidden, head_dim]."""
+    check_heads(model.config)
     weight = linear_weight(attention_out(model, layer))
     heads = sizes(model.config).heads
     return weight.reshape(weight.shape[0], heads, -1).transpose(0, 1)
@@ -413,16 +450,21 @@ def head_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tensor, Te
     query : tensor, shape [heads, head_dim, hidden]
     key, value : tensor, shape [kv_heads, head_dim, hidden]
         Query head h reads key head ``h // (heads // kv_heads)``.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If not every layer has heads.
     """
+    check_heads(model.config)
     modules = query_key_value(model, layer)
     weights = [linear_weight(module) for module in modules]
     return split_heads(model.config, weights)
 
 
 def query_key_value(model: PreTrainedModel, layer: int) -> list[nn.Module]:
-    """The three linear maps of queries, keys and values, or the one that computes all three."""
-    paths = architecture_of(model.config).query_key_value
-    return [layers(model)[layer].get_submodule(path) for path in paths]
+    """The linear maps of queries, keys and values, or the one that computes all three."""
+    return [layers(model)[layer].get_submodule(path) for path in _mixed(model, layer)[0]]
 
 
 def split_heads(config: PretrainedConfig, rows: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:

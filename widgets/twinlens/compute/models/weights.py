@@ -125,6 +125,7 @@ class Weights:
                 f"there is no layer {layer}: {self.name!r} has {self.sizes.layers} layers, "
                 "counted from 0"
             )
+        architectures.check_heads(self._model.config)
         parts, block = self._parts, architectures.layers(self._model)[layer]
         try:
             modules = [

@@ -36,9 +36,11 @@ class Capture:
     Attributes
     ----------
     attention : Patterns or PatternsAgain
-        Of every layer and head, the causal half in half precision.
+        Of every layer and head, the causal half in half precision; of no layer where not every
+        one has heads.
     heads : float32 [layers, T, heads * head_dim]
-        Output of every head, before the output weights.
+        Output of every head, before the output weights; [layers, T, 0] where not every layer has
+        heads.
     attention_out, feed_forward_out : float32 [layers, T, hidden]
         Output of the two blocks' last linear maps (before a norm, in families that have one there).
     residual : float32 [layers + 1, T, hidden]
@@ -88,7 +90,9 @@ def capture(
     shape = architectures.sizes(model.config)
     length, most = len(ids), KEPT if again is not None else math.inf
     patterns: Patterns | None = None
-    if len(depth) * shape.heads * length * (length + 1) <= most:  # two bytes for half of each
+    if architectures.architecture_of(model.config).mixer:
+        patterns = Patterns(0, shape.heads, 0)
+    elif len(depth) * shape.heads * length * (length + 1) <= most:  # two bytes for half of each
         patterns = Patterns(len(depth), shape.heads, length, attention_dtype)
     with_neurons = len(depth) * length * shape.intermediate * 4 <= most
     counts = dict.fromkeys(("heads", "attention_out", "feed_forward_out"), len(depth))

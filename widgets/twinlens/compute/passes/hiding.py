@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 @contextmanager
 def hidden_from_others(model: PreTrainedModel, places: Sequence[int]) -> Iterator[None]:
     """Inside, no other token of a text attends to some of its tokens; each still does to itself.
+
+    Layers that carry a state along the text are given zeros in their place, as for padding.
 
     Raises
     ------
@@ -42,11 +44,36 @@ def hidden_from_others(model: PreTrainedModel, places: Sequence[int]) -> Iterato
         mask = mask.masked_fill(hidden, torch.finfo(mask.dtype).min)
         return given, named | {"attention_mask": mask}
 
+    def leave_out(module: nn.Module, _: object, named: dict[str, Any], seen: Tensor) -> Tensor:
+        states: Tensor = named["hidden_states"]
+
+        def without(left_out: list[int]) -> Tensor:
+            return cast(
+                Tensor, module.forward(**named | {"hidden_states": _zero(states, left_out)})
+            )
+
+        hidden = sorted(places)
+        # The last of them sees itself: it may be where the answer is predicted.
+        itself = without(hidden[:-1]) if hidden[1:] else seen
+        mixed = without(hidden).clone()
+        mixed[:, hidden[-1]] = itself[:, hidden[-1]]
+        return mixed
+
     with ExitStack() as stack:
         for layer in range(len(architectures.layers(model))):
             module = architectures.attention(model, layer)
-            stack.callback(module.register_forward_pre_hook(hide, with_kwargs=True).remove)
+            if architectures.attends(model, layer):
+                handle = module.register_forward_pre_hook(hide, with_kwargs=True)
+            else:
+                handle = module.register_forward_hook(leave_out, with_kwargs=True)
+            stack.callback(handle.remove)
         yield
+
+
+def _zero(states: Tensor, places: Sequence[int]) -> Tensor:
+    states = states.clone()
+    states[:, list(places)] = 0
+    return states
 
 
 def read_alone(

@@ -32,14 +32,15 @@ def listening(
         ``feed_forward_out``, each float32 [T, ...] on the CPU.
     put : callable
         Told the patterns [heads, T, T] of each layer in turn; of all layers of the pass where
-        attention can be observed.
+        attention can be observed, and of none where not every layer has it.
     """
-    experts = architectures.architecture_of(model.config).experts
+    parts = architectures.architecture_of(model.config)
+    # Mixtures of experts have no neurons to show, and not every kind of layer has heads.
+    missing = {"neurons": parts.experts, "heads": bool(parts.mixer)}
 
     def keep_both(inside: str, outside: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_: nn.Module, arguments: Any, output: Any) -> None:
-            neurons = inside == "neurons" and experts
-            keep(inside, rows_of(arguments[0][..., :0] if neurons else arguments[0]))
+            keep(inside, rows_of(arguments[0][..., :0] if missing[inside] else arguments[0]))
             # A mixture of experts may give out which of them it took, too.
             keep(outside, rows_of(output[0] if isinstance(output, tuple) else output))
 
@@ -63,6 +64,8 @@ def listening(
             stack.enter_context(observed(model))
             token = each_pattern.set(lambda weights: put(weights[0]))
             stack.callback(each_pattern.reset, token)
+            yield {}
+        elif parts.mixer:
             yield {}
         else:
             for layer in layers:

@@ -111,7 +111,6 @@ def _wrong(model: PreTrainedModel, kept: Capture, into: dict[int, Tensor]) -> It
 def _wrong_weights(
     model: PreTrainedModel, kept: Capture, layer: int, into: Tensor
 ) -> Iterator[str]:
-    shape = architectures.sizes(model.config)
     parts = architectures.architecture_of(model.config)
     norm = architectures.attention_norm(model, layer)
     residual = kept.residual[layer].to(into)
@@ -121,8 +120,18 @@ def _wrong_weights(
         yield f"what goes into the attention of layer {layer} is not its residual stream, normed"
     if norm is not None and not _multiplies(model, norm, residual, into):
         yield f"the norm of layer {layer} does not multiply by its weight"
-    out = architectures.attention_out(model, layer)
+    if not parts.mixer:
+        yield from _wrong_heads(model, kept, layer, into)
     down = architectures.feed_forward_out(model, layer)
+    if not parts.experts and _readable(down):
+        rebuilt = kept.neurons[layer] @ architectures.value_vectors(model, layer).float().cpu()
+        if not _equal(model, rebuilt + _bias(down), kept.feed_forward_out[layer]):
+            yield f"the neurons of layer {layer} do not give its feed-forward output"
+
+
+def _wrong_heads(model: PreTrainedModel, kept: Capture, layer: int, into: Tensor) -> Iterator[str]:
+    shape = architectures.sizes(model.config)
+    out = architectures.attention_out(model, layer)
     heads = kept.heads[layer].reshape(_TOKENS, shape.heads, -1)
     if _readable(out):
         weights = architectures.output_weights(model, layer).float().cpu()
@@ -134,16 +143,12 @@ def _wrong_weights(
         query, key, value = architectures.head_weights(model, layer)
         if query.shape[1] != key.shape[1] or value.shape[1] != heads.shape[-1]:
             yield f"the heads of layer {layer} differ in size"
-        if parts.fused != "no":
+        if architectures.architecture_of(model.config).fused != "no":
             bias = architectures.split_heads(model.config, [_bias(modules[0])])[2]
             values = torch.einsum("td,hkd->htk", into.float().cpu(), value.float().cpu())
             values = (values + bias[:, None]).repeat_interleave(shape.heads // shape.kv_heads, 0)
             if not _equal(model, kept.attention[layer] @ values, heads.transpose(0, 1)):
                 yield f"the values of layer {layer} do not give its heads"
-    if not parts.experts and _readable(down):
-        rebuilt = kept.neurons[layer] @ architectures.value_vectors(model, layer).float().cpu()
-        if not _equal(model, rebuilt + _bias(down), kept.feed_forward_out[layer]):
-            yield f"the neurons of layer {layer} do not give its feed-forward output"
 
 
 def _multiplies(model: PreTrainedModel, norm: nn.Module, before: Tensor, after: Tensor) -> bool:
