@@ -372,6 +372,14 @@ export function value(made: Manifest, key: string): Value {
         ...{ layer, k: 3, angle: 10 * layer, null: 60, inside: 0.5, own: 0.6, null_inside: 0.2 },
         ...{ weights: 0.1, added: words(`${key}${layer}`, []) },
       }));
+    case "units": {
+      const rows = [
+        { unit: "neuron:3", base: 0.5, tuned: -2 },
+        { unit: "component:2", base: 0, tuned: 1 },
+        { unit: "component:1", base: 0.25, tuned: null },
+      ];
+      return parts[3] ? rows.map((row) => ({ ...row, tuned: 0.01 })).slice(1) : rows;
+    }
     case "neurons":
       if (parts[1] === "effect") return tensor(key, LAYERS, NEURONS);
       return [

@@ -286,6 +286,13 @@ export interface NeuronWords {
   cosine: number;
 }
 
+/** What a token loses where it is read without a unit such as ``neuron:117``, nats. */
+export interface UnitEffect {
+  unit: string;
+  base: number | null;
+  tuned: number | null;
+}
+
 /** Activation times length of the value vector, in each model. */
 export interface Written {
   base: number | null;
@@ -491,6 +498,10 @@ export const keys = {
   wordPairFind: (word: string): Key<WordHeads> => `word_pairs/find/${word}`,
   /** Components in which a word stands out, at most 20 of each model, best first. */
   conceptFind: (word: string): Key<WordPlaces> => `concepts/find/${word}`,
+  /** What a token loses without each unit of a layer where it is read, measured; largest first. */
+  unitEffects: (layer: number, token: number): Key<UnitEffect[]> => `units/${layer}/${token}`,
+  /** The same by gradients, integrated while the layer's feed-forward block goes away there. */
+  unitEstimates: (layer: number, token: number): Key<UnitEffect[]> => `units/${layer}/${token}/estimate`,
   /** What each neuron adds to an answer token, first order, nats. */
   neuronEffect: (side: Side, answerToken: number | "answer"): Key<Tensor> => `neurons/effect/${side}/${answerToken}`,
   /** Most active and most changed neurons at a token, or by mean magnitude over the answer. */

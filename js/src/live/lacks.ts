@@ -17,6 +17,7 @@ const REASONS = new Map(
       keys.exchanged("base", "everywhere", "answer"),
       "Parts are not exchanged in a page: trace the prompt in a notebook.",
     ],
+    [keys.unitEffects(0, 0), `Which units mattered is found with ${GRADIENTS}`],
     [keys.headEffect("base", "answer"), `Estimates need ${GRADIENTS} ${EXACT}`],
     [keys.neuronEffect("base", "answer"), `Estimates need ${GRADIENTS} ${EXACT}`],
   ].map(([key, reason]) => [kindOf(key!), reason!]),

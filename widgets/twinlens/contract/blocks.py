@@ -344,6 +344,20 @@ def concept_find(word: str) -> None:
     """Components in which a word stands out, at most 20 of each model, best first."""
 
 
+@block("units/{layer}/{token}", list[forms.UnitEffect])
+def unit_effects(layer: int, token: int) -> None:
+    """What a token loses without each unit of a layer where it is read, measured; largest first.
+
+    Of all components those of largest effect, and the neurons of largest estimate; of a prompt
+    token it is what the whole answer loses.
+    """
+
+
+@block("units/{layer}/{token}/estimate", list[forms.UnitEffect], recorded=False)
+def unit_estimates(layer: int, token: int) -> None:
+    """The same by gradients, integrated while the layer's feed-forward block goes away there."""
+
+
 @block("neurons/effect/{side}/{answer_token|answer}", "f32 [L, I]")
 def neuron_effect(side: Side, answer_token: int | None) -> None:
     """What each neuron adds to an answer token, first order, nats."""

@@ -307,6 +307,17 @@ class NeuronWords(TypedDict):
     cosine: float
 
 
+class UnitEffect(TypedDict):
+    """What a token loses where it is read without a unit such as ``neuron:117``, nats.
+
+    None where a model has no such token.
+    """
+
+    unit: str
+    base: float | None
+    tuned: float | None
+
+
 class Written(TypedDict):
     """Activation times length of the value vector, in each model."""
 

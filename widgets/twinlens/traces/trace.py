@@ -365,6 +365,17 @@ class Trace(ABC):
         """What each neuron adds to an answer token or the answer, first order, nats, [L, I]."""
         return self._labelled(blocks.neuron_effect(side, answer_token), report)
 
+    def unit_effects(
+        self, layer: int, position: int, *, exact: bool = True, report: Report | None = None
+    ) -> Records:
+        """What a token loses without each unit of a layer where it is read, nats, largest first.
+
+        Measured, or estimated by gradients that are integrated while the layer's feed-forward
+        block goes away there; of a prompt token it is what the whole answer loses.
+        """
+        block = blocks.unit_effects if exact else blocks.unit_estimates
+        return self._records(block(layer, position), report)
+
     def _labelled(self, key: str, report: Report | None = None) -> LabelledArray:
         array, request = self.array(key, report), blocks.read(key, self.manifest)
         return labelled(array, self.manifest, key, axes_of(request.block), request.values)

@@ -14,6 +14,7 @@ import { parseUnit, unitName } from "../../contract/units.ts";
 import { type Got, type Need, optional, quiet, required, take } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
 import { type Numbers, row } from "../../maths/numbers.ts";
+import { type Mattered, matteredNeeds } from "./mattered.ts";
 
 export const ZONES = ["base", "both", "tuned"] as const;
 export type ZoneName = (typeof ZONES)[number];
@@ -35,6 +36,8 @@ export interface UnitRow {
   explained: BySide<number> | null;
   angle: number | null;
   activations: BySide<number | undefined> | null;
+  /** What the selected token loses without it, nats. */
+  effects: BySide<number | undefined> | null;
 }
 
 export interface Concepts {
@@ -55,6 +58,8 @@ export interface Concepts {
   matched: MatchedComponent[];
   components: UnitRow[];
   neurons: UnitRow[];
+  /** Whether effects are measured; null where there are none. */
+  measured: boolean | null;
 }
 
 export type BySign<T> = Record<"positive" | "negative", T>;
@@ -88,27 +93,31 @@ export function conceptsNeeds(state: State, layer: number): Need[] {
     needs.push(...optional(...SIDES.map((side) => keys.componentActivations(side, layer))));
     // Recordings list neurons at some places only.
     const list = state.live && token >= state.promptLength ? optional : quiet;
-    needs.push(...list(keys.neurons(layer, token)));
+    needs.push(...list(keys.neurons(layer, token)), ...matteredNeeds(state, layer));
   }
   if (parsed?.kind === "neuron") needs.push(...required(keys.neuronWords(layer, parsed.index)));
   else if (areApart(state)) needs.push(...quiet(keys.componentEnds(layer)));
   return needs;
 }
 
-export function conceptsOf(state: State, got: Got): Concepts {
+export function conceptsOf(state: State, got: Got, mattered: Mattered | null = null): Concepts {
   const layer = layerOf(state, got)!;
   const matched = take(got(keys.components(layer)));
   const activity = activityOf(state, got, layer);
   const components = sorted(
-    matched.map((component, k) => componentRow(state, layer, component, k, activity)),
+    matched.map((component, k) => ({
+      ...componentRow(state, layer, component, k, activity),
+      effects: mattered?.effects.get(`component:${k}`) ?? null,
+    })),
   );
   const chosen = state.selection.unit !== "";
   // What says little never opens the panel.
   const first = components.find(({ doubt }) => !doubt) ?? components[0];
   const unit = chosen ? state.selection.unit : (first?.unit ?? "");
   const parsed = parseUnit(unit);
-  const neurons = neuronRows(state, got, layer);
-  const shared = { layer, unit, chosen, matched, components, neurons };
+  const neurons = neuronRows(state, got, layer, mattered);
+  const measured = mattered?.measured ?? null;
+  const shared = { layer, unit, chosen, matched, components, neurons, measured };
   if (parsed?.kind === "neuron") {
     const { base, tuned, cosine } = take(got(keys.neuronWords(layer, parsed.index)));
     return {
@@ -171,17 +180,26 @@ function activityOf({ reading }: State, got: Got, layer: number): BySide<Numbers
   return { base: at(base), tuned: at(tuned) };
 }
 
-function neuronRows({ selection: { token } }: State, got: Got, layer: number): UnitRow[] {
+function neuronRows(
+  { selection: { token } }: State,
+  got: Got,
+  layer: number,
+  mattered: Mattered | null,
+): UnitRow[] {
   const list = token < 0 ? [] : (got(keys.neurons(layer, token)).value ?? []);
-  return list.map(({ neuron, base, tuned }) => ({
-    unit: `neuron:${neuron}`,
-    name: unitName(`neuron:${neuron}`),
-    given: "",
-    doubt: "",
-    explained: null,
-    angle: null,
-    activations: { base: base ?? undefined, tuned: tuned ?? undefined },
+  const active = new Map(
+    list.map(({ neuron, base, tuned }) => [
+      `neuron:${neuron}`,
+      { base: base ?? undefined, tuned: tuned ?? undefined },
+    ]),
+  );
+  const listed = [...(mattered?.effects.keys() ?? [])].filter((unit) => unit.startsWith("neuron"));
+  const rows = [...new Set([...listed, ...active.keys()])].map((unit) => ({
+    ...{ unit, name: unitName(unit), given: "", doubt: "", explained: null, angle: null },
+    activations: active.get(unit) ?? null,
+    effects: mattered?.effects.get(unit) ?? null,
   }));
+  return mattered ? sorted(rows) : rows;
 }
 
 function componentRow(
@@ -199,17 +217,25 @@ function componentRow(
     explained: { base: component.base.explained, tuned: component.tuned.explained },
     angle: component.angle,
     activations: activity && { base: activity.base[k], tuned: activity.tuned[k] },
+    effects: null,
   };
 }
 
 /**
- * Most active first where a token is selected; else the leading components, those without a doubt
- * and most turned first, then the rest by rank: a small component turns far with little to say.
+ * Where a token is selected, those first that mattered most, then the most active; else the leading
+ * components, those without a doubt and most turned first, then the rest by rank: a small component
+ * turns far with little to say.
  */
 function sorted(rows: UnitRow[]): UnitRow[] {
-  const activity = ({ activations }: UnitRow) =>
-    Math.max(...SIDES.map((side) => Math.abs(activations?.[side] ?? 0)));
-  if (rows[0]?.activations) return rows.sort((a, b) => activity(b) - activity(a));
+  const size = (values: UnitRow["effects"], none: number) =>
+    values ? Math.max(...SIDES.map((side) => Math.abs(values[side] ?? 0))) : none;
+  if (rows.some(({ activations, effects }) => activations || effects)) {
+    return rows.sort(
+      (a, b) =>
+        size(b.effects, -1) - size(a.effects, -1) ||
+        size(b.activations, 0) - size(a.activations, 0),
+    );
+  }
   const leading = rows
     .slice(0, LEADING)
     .sort(

@@ -9,6 +9,7 @@ import { h, picker } from "../../draw/dom.ts";
 import { count, number, percent, quote } from "../../draw/format.ts";
 import type { MakePanel, Row } from "../../shell/frame.ts";
 import { type Concepts, conceptsNeeds, conceptsOf, layerOf } from "./data.ts";
+import { matteredOf } from "./mattered.ts";
 import { nameEditor } from "./name_editor.ts";
 import { neuronCard } from "./neuron_card.ts";
 import { unitSheets } from "./unit_sheets.ts";
@@ -35,6 +36,7 @@ export const conceptsPanel: MakePanel = (setting) => {
   const cloud = wordCloud(setting, find);
   const card = neuronCard(setting);
   const name = nameEditor(store, signal);
+  const mattered = matteredOf(setting);
   const sheets = unitSheets(setting);
   const shapes = picker<CloudShape>(
     "How the words are laid out",
@@ -71,7 +73,7 @@ export const conceptsPanel: MakePanel = (setting) => {
     },
     picture(state, got) {
       const { shape, ends } = state.options.concepts;
-      const concepts = conceptsOf(state, got);
+      const concepts = conceptsOf(state, got, mattered(state, got, layerOf(state, got)!));
       const drawCard = card.picture(state, got);
       const drawSheet = sheets.picture(state, got, concepts);
       return {
@@ -126,7 +128,7 @@ function turnedOf({ unit, layer, angle }: Concepts, got: Got): string {
   return ` One component turns easily among others of nearly equal variance: ${found}.`;
 }
 
-function captionOf(state: State, { unit, chosen, more, ends }: Concepts): string {
+function captionOf(state: State, { unit, chosen, more, ends, measured }: Concepts): string {
   const { token, layer } = state.selection;
   const neuron = parseUnit(unit)!.kind === "neuron";
   const what = neuron
@@ -135,7 +137,7 @@ function captionOf(state: State, { unit, chosen, more, ends }: Concepts): string
   const why = chosen
     ? ""
     : token >= 0
-      ? ` The most active at ${quote(state.text(token))}.`
+      ? ` The ${measured === null ? "most active" : measured ? "one that mattered most, measured," : "one that should have mattered most, an estimate,"} at ${quote(state.text(token))}.`
       : layer >= 0
         ? " The leading one that turned most."
         : " The leading one that turned most, in the upper layer whose concepts turned most.";

@@ -3,7 +3,7 @@
 import { SIDES } from "../../contract/contract.ts";
 import type { Store } from "../../core/store.ts";
 import { h } from "../../draw/dom.ts";
-import { number, percent } from "../../draw/format.ts";
+import { number, percent, quote } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import { largest } from "../../maths/numbers.ts";
@@ -20,14 +20,20 @@ export function unitList(store: Store, signal: AbortSignal): Sheet {
     el,
     layered: true,
     needs: () => [],
-    picture({ selection: { token } }, _, concepts) {
-      const { layer } = concepts;
+    picture(state, _, concepts) {
+      const { layer, measured } = concepts;
+      const { token } = state.selection;
+      const first = measured ? "Measured, largest first" : "Estimated, to be measured";
+      const whose = token < state.promptLength ? "the answer" : quote(state.text(token));
+      const where = token < state.promptLength ? `at ${quote(state.text(token))}` : "there";
       return {
         title: `Units of layer ${layer}`,
         caption:
-          token >= 0
-            ? "Most active first; bars: activation at the selected token, base above tuned."
-            : "The ten leading ones, most turned first, then by rank: angle between the models, variance in base.",
+          measured !== null
+            ? `${first}: nats that ${whose} loses without the unit ${where}, base above tuned.`
+            : token >= 0
+              ? "Most active first; bars: activation at the selected token, base above tuned."
+              : "The ten leading ones, most turned first, then by rank: angle between the models, variance in base.",
         draw: () =>
           pickable(
             layer,
@@ -83,33 +89,55 @@ export function pickUnits(
 }
 
 function group(name: string, rows: UnitRow[], concepts: Concepts): HTMLElement {
-  const max = largest(rows.flatMap((row) => SIDES.map((side) => row.activations?.[side] ?? 0)));
-  const scale = max > 0 ? `activation up to ${number(max)}` : "";
+  const { measured } = concepts;
+  const shown = (row: UnitRow) => (measured === null ? row.activations : row.effects);
+  const max = largest(rows.flatMap((row) => SIDES.map((side) => shown(row)?.[side] ?? 0)));
+  const scale =
+    measured === null
+      ? `activation up to ${number(max)}`
+      : `${measured ? "effect" : "estimate"} up to ${number(max)} nats`;
+  const lines = rows.map((row) => {
+    const values = shown(row);
+    return unitButton(
+      row,
+      values && meter(values, max, measured === false ? "hatched" : "solid"),
+      concepts,
+    );
+  });
   return h(
     "div",
     { role: "group", "aria-label": name },
-    h("div", { class: "tl-unit-title" }, h("span", {}, name), h("span", {}, scale)),
-    h("div", { class: "tl-unit-rows" }, ...rows.map((row) => unitButton(row, max, concepts))),
+    h("div", { class: "tl-unit-title" }, h("span", {}, name), h("span", {}, max > 0 ? scale : "")),
+    h("div", { class: "tl-unit-rows" }, ...lines),
   );
 }
 
-function unitButton(row: UnitRow, max: number, concepts: Concepts): HTMLElement {
+function unitButton(row: UnitRow, bars: HTMLElement | null, concepts: Concepts): HTMLElement {
   const facts: string[] = [];
   // Beside bars or a name there is room for one number; the label has them all.
-  if (row.explained && !row.activations && !row.given) {
+  if (row.explained && !bars && !row.activations && !row.given) {
     facts.push(percent(row.explained.base));
   }
   if (row.angle !== null) facts.unshift(`${row.angle.toFixed(0)}°`);
   const active = row.activations
     ? SIDES.map((side) => `${side} ${number(row.activations![side] ?? Number.NaN)}`)
     : [];
+  const effects = row.effects
+    ? SIDES.map((side) => `${side} ${number(row.effects![side] ?? Number.NaN)}`)
+    : [];
+  const effect = effects.length
+    ? [`${concepts.measured ? "measured" : "estimated"} effect ${effects.join(", ")} nats`]
+    : [];
+  const activation = active.length && effect.length ? [`activation ${active.join(", ")}`] : active;
   const shares = row.explained
     ? SIDES.map((side) => `${percent(row.explained![side])} of the variance in ${side}`)
     : [];
   const turned = row.angle === null ? [] : [`turned ${row.angle.toFixed(0)}°`];
   const given = row.given ? [`named ${row.given}`] : [];
   const doubt = row.doubt ? [row.doubt] : [];
-  const label = [row.name, ...given, ...doubt, ...turned, ...shares, ...active].join(", ");
+  const label = [row.name, ...given, ...doubt, ...effect, ...turned, ...shares, ...activation].join(
+    ", ",
+  );
   return h(
     "button",
     {
@@ -125,6 +153,6 @@ function unitButton(row: UnitRow, max: number, concepts: Concepts): HTMLElement 
     h("span", { class: "tl-unit-facts" }, facts.join("  ·  ")),
     row.given && h("bdi", { class: "tl-unit-given" }, row.given),
     row.doubt && h("span", { class: "tl-unit-doubt" }, row.doubt),
-    row.activations && meter(row.activations, max),
+    bars,
   );
 }

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
+from twinlens.compute.concepts.mattered import Mattered
 from twinlens.compute.concepts.neurons import Neurons
 from twinlens.compute.concepts.units import Concepts
-from twinlens.compute.models.architectures import check_neurons
+from twinlens.compute.models.architectures import architecture_of, check_neurons
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.compute.words.rows import LOOKED_UP_TOGETHER
@@ -26,6 +27,7 @@ class ConceptBlocks:
     def __init__(self, of: Subject, concepts: Concepts) -> None:
         self._of, self._concepts = of, concepts
         self._neurons = Neurons(of, concepts)
+        self._mattered = Mattered(of, concepts)
         #: Neurons whose words a recording asks for later, and words that are looked up already.
         self._due: dict[tuple[int, int], None] = {}
         self._words: dict[tuple[int, int], Value] = {}
@@ -80,6 +82,16 @@ class ConceptBlocks:
         """The most active and the most changed neurons."""
         return self._neurons.listed(layer, token)
 
+    @provides(blocks.unit_effects)
+    def unit_effects(self, layer: int, token: int) -> Value:
+        """Measured effects of the units of a layer."""
+        return self._mattered.measured(layer, token)
+
+    @provides(blocks.unit_estimates)
+    def unit_estimates(self, layer: int, token: int) -> Value:
+        """Estimated effects of the same units."""
+        return self._mattered.estimate(layer, token)
+
     @provides(blocks.neuron_effect)
     def neuron_effect(self, side: Side, answer_token: int | None) -> Array:
         """Estimated effect of every neuron."""
@@ -115,6 +127,14 @@ class ConceptBlocks:
     def recorded_effects(self, *_: object) -> Iterator[str]:
         """Of the whole answer."""
         yield from (blocks.neuron_effect(side, None) for side in SIDES)
+
+    @records(blocks.unit_effects)
+    def recorded_units(self, trace: Trace, _: object) -> Iterator[str]:
+        """Of small models, at every answer token that either has."""
+        m, sizes = trace.manifest, self._of.models.sizes
+        if sizes.small and not architecture_of(self._of.models.configs["base"]).experts:
+            for token in range(m.prompt_length, max(m.length(side) for side in SIDES)):
+                yield from (blocks.unit_effects(layer, token) for layer in range(sizes.layers))
 
     @records(blocks.neurons)
     def recorded_lists(self, trace: Trace, _: object, everything: bool) -> Iterator[str]:

@@ -1,0 +1,265 @@
+"""Which units of a layer mattered where a token is read: what the token loses without each.
+
+The estimate integrates gradients while the whole feed-forward block goes away there, from all of it
+to nothing: where an answer is certain the gradient at all of it is none. It adds up to what the
+block does. The effect itself is measured with the unit's part taken off the block's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from twinlens.compute.concepts.units import Concepts
+from twinlens.compute.models import architectures
+from twinlens.compute.models.architectures import value_vectors
+from twinlens.compute.models.derivatives import check_differentiable
+from twinlens.compute.passes.capture import Capture
+from twinlens.compute.passes.ending import Ending, ending
+from twinlens.compute.passes.onward import onward
+from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.subject import Subject
+from twinlens.compute.passes.targets import log_probability
+from twinlens.contract.forms import UnitEffect
+from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
+from twinlens.errors import NotFiniteError
+
+#: Points on the way of the block, those of Gauss and Legendre.
+STEPS = 8
+#: Neurons that are measured, of largest estimate in either model; and components that are told of
+#: all that are measured.
+NEURONS, COMPONENTS = 12, 12
+#: Units taken off in one pass.
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Block:
+    """The feed-forward block of a layer where a token is read.
+
+    Attributes
+    ----------
+    reading : Reading
+    captured : Capture
+    layer, position : int
+    columns : list of int
+        Answer tokens whose log-probabilities are summed; the last of them ends what is read.
+    start : Ending
+        Where passes begin, at the position if possible.
+    """
+
+    reading: Reading
+    captured: Capture
+    layer: int
+    position: int
+    columns: list[int]
+    start: Ending
+
+    @property
+    def written(self) -> Tensor:
+        """What the block gives there, before a norm behind it, float32 [hidden]."""
+        return self.captured.feed_forward_out[self.layer, self.position]
+
+    @property
+    def neurons(self) -> Tensor:
+        """Activations there, float32 [intermediate]."""
+        return self.captured.neurons[self.layer][self.position]
+
+    @property
+    def norm(self) -> nn.Module | None:
+        """A norm behind the block, in families that have one."""
+        norms = architectures.norms_behind(self.reading.model, self.layer)
+        return norms[1] if norms else None
+
+    def logprob(self, outputs: Tensor, behind: nn.Module | None = None) -> Tensor:
+        """Log-probability of the target with other outputs of the block, [B, hidden], in nats.
+
+        Of another module behind the block where one is given.
+        """
+        model, first = self.reading.model, self.start.first
+        end = self.reading.prompt_length + self.columns[-1]
+        ids = self.reading.read[:, first:end].expand(len(outputs), -1)
+        residual = self.captured.residual[self.layer, first:end]
+
+        def hook(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+            # Some families put all texts end to end.
+            texts = output.reshape(len(outputs), -1, output.shape[-1]).clone()
+            texts[:, self.position - first] = outputs.to(texts)
+            return texts.reshape(output.shape)
+
+        out = behind or architectures.feed_forward_out(model, self.layer)
+        places = self.reading.positions[self.columns]
+        with ExitStack() as stack:
+            stack.enter_context(self.reading.at_its_length())
+            stack.enter_context(self.start.reading_on(model))
+            stack.enter_context(onward(model, self.layer, residual, self.captured.returned))
+            stack.callback(out.register_forward_hook(hook).remove)
+            logits = model(
+                ids, use_cache=False, logits_to_keep=places - first, **self.start.placed(ids)
+            ).logits
+        scores = [log_probability(precise(row), self.reading, self.columns) for row in logits]
+        return torch.stack(scores).sum(dim=-1)
+
+
+@torch.inference_mode(False)
+def integrated_gradient(block: Block) -> Tensor:
+    """Gradient of the target by the block's output, mean over the way from all of it to nothing.
+
+    Returns
+    -------
+    float tensor [hidden]
+        Times the output it is, nearly, what the target loses without the block.
+
+    Raises
+    ------
+    NotDifferentiableError
+        If gradients do not pass through weights as they are stored.
+    """
+    check_differentiable(block.reading.model)
+    points, weights = np.polynomial.legendre.leggauss(STEPS)
+    norm, given = block.norm, block.written.to(block.reading.model.device).requires_grad_()
+    # A norm gives the same however much it is given: the way goes from what it gives.
+    with torch.enable_grad():
+        added = given if norm is None else norm(given[None, None])[0, 0]
+    total = torch.zeros_like(added)
+    # Point by point: one graph at a time.
+    for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
+        output = (added.detach() * float(point))[None].requires_grad_()
+        with torch.enable_grad():
+            target = block.logprob(output, norm).sum()
+        (slope,) = torch.autograd.grad(target, output)
+        total += float(weight) * slope[0]
+    (slope,) = torch.autograd.grad(added, given, total)
+    return slope.float().cpu()
+
+
+def without(block: Block, parts: Tensor) -> Tensor:
+    """What the target loses without each of some parts [B, hidden] of the block's output, nats.
+
+    Raises
+    ------
+    NotFiniteError
+        If a log-probability is NaN or infinite.
+    """
+    found = []
+    with torch.no_grad():
+        whole = block.logprob(block.written[None])
+        for first in range(0, len(parts), _AT_ONCE):
+            left = block.logprob(block.written - parts[first : first + _AT_ONCE].to(block.written))
+            found.append((whole - left).cpu())
+    lost = torch.cat(found)
+    if not bool(torch.isfinite(lost).all()):
+        raise NotFiniteError(
+            "the effect of a unit is NaN or infinite although the forward pass is finite: load the "
+            "pair with dtype=torch.float32"
+        )
+    return lost
+
+
+class Mattered:
+    """Units of a layer by what a token loses without them where it is read.
+
+    Of an answer token it is its own log-probability; of a prompt token that of the whole answer.
+    """
+
+    def __init__(self, of: Subject, concepts: Concepts) -> None:
+        self._of, self._models, self._manifest = of, of.models, of.manifest
+        self._concepts = concepts
+        self._estimates: dict[tuple[int, int], list[UnitEffect]] = {}
+
+    def estimate(self, layer: int, token: int) -> list[UnitEffect]:
+        """All components and the neurons of largest estimate, the largest effect first.
+
+        Raises
+        ------
+        UnsupportedArchitectureError
+            If the feed-forward layers are mixtures of experts.
+        """
+        if (layer, token) not in self._estimates:
+            of_neurons, of_components = {}, {}
+            for side in self._sides(token):
+                with self._block(side, layer, token) as block:
+                    slope = integrated_gradient(block)
+                    vectors = value_vectors(block.reading.model, layer)
+                    of_neurons[side] = block.neurons * (vectors @ slope.to(vectors)).float().cpu()
+                    parts = self._parts(side, block, self._components)
+                    of_components[side] = parts @ slope
+            self._estimates[layer, token] = self._chosen(of_components, of_neurons)
+        return self._estimates[layer, token]
+
+    def measured(self, layer: int, token: int) -> list[UnitEffect]:
+        """The same units, measured, of the components those of largest effect; largest first."""
+        units = [row["unit"] for row in self.estimate(layer, token)]
+        effects: dict[Side, Tensor] = {}
+        for side in self._sides(token):
+            with self._block(side, layer, token) as block:
+                effects[side] = without(block, self._parts(side, block, units))
+        rows = _sorted(units, effects)
+        components = [row for row in rows if row["unit"].startswith("component")]
+        return [row for row in rows if row not in components[COMPONENTS:]]
+
+    @property
+    def _components(self) -> list[str]:
+        return [f"component:{k}" for k in range(self._concepts.count)]
+
+    def _chosen(
+        self, of_components: dict[Side, Tensor], of_neurons: dict[Side, Tensor]
+    ) -> list[UnitEffect]:
+        if not of_neurons:
+            return []
+        size = torch.stack([effects.abs() for effects in of_neurons.values()]).amax(dim=0)
+        neurons = size.topk(min(NEURONS, len(size))).indices
+        units = [*self._components, *(f"neuron:{neuron}" for neuron in neurons.tolist())]
+        effects = {
+            side: torch.cat([of_components[side], of_neurons[side][neurons]]) for side in of_neurons
+        }
+        return _sorted(units, effects)
+
+    def _parts(self, side: Side, block: Block, units: Sequence[str]) -> Tensor:
+        """What units add to the block's output, float32 [units, hidden]."""
+        directions = torch.from_numpy(self._concepts.directions(side, block.layer)).float()
+        vectors = value_vectors(block.reading.model, block.layer)
+        parts = []
+        for unit in units:
+            kind, number = parse_unit(unit)
+            if kind == "neuron":
+                parts.append(block.neurons[number] * vectors[number].float().cpu())
+            else:
+                parts.append((block.written @ directions[number]) * directions[number])
+        return torch.stack(parts)
+
+    def _sides(self, token: int) -> list[Side]:
+        m = self._manifest
+        return [s for s in SIDES if m.answer_length(s) and token < m.length(s)]
+
+    @contextmanager
+    def _block(self, side: Side, layer: int, token: int) -> Iterator[Block]:
+        n = self._manifest.prompt_length
+        position = reading_position(token, n)
+        columns = [token - n] if token >= n else list(range(self._manifest.answer_length(side)))
+        with self._models.model(side) as model:
+            architectures.check_neurons(model.config)
+            reading = self._of.reading(side, model)
+            start = ending(reading, position)
+            yield Block(reading, self._of.captures[side], layer, position, columns, start)
+
+
+def _sorted(units: Sequence[str], effects: dict[Side, Tensor]) -> list[UnitEffect]:
+    """The largest effect in either model first; numbers as they are read, to four digits."""
+    if not effects:
+        return []
+    size = torch.stack([of_side.abs() for of_side in effects.values()]).amax(dim=0)
+
+    def number(side: Side, place: int) -> float | None:
+        return float(f"{float(effects[side][place]):.4g}") if side in effects else None
+
+    return [
+        UnitEffect(unit=units[place], base=number("base", place), tuned=number("tuned", place))
+        for place in size.argsort(descending=True, stable=True).tolist()
+    ]
