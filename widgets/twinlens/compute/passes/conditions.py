@@ -115,8 +115,11 @@ def under(conditions: Conditions) -> Iterator[None]:
 
 
 def hookable(model: PreTrainedModel) -> bool:
-    """Whether the family has the attention function that conditions act in."""
-    projection = architecture_of(model.config).query_key_value[0]
+    """Whether every layer of the family has the attention function that conditions act in."""
+    entry = architecture_of(model.config)
+    if entry.mixer:
+        return False
+    projection = entry.query_key_value[0]
     attention = layers(model)[0].get_submodule(projection.rpartition(".")[0])
     return hasattr(sys.modules[type(attention).__module__], "eager_attention_forward")
 
