@@ -20,7 +20,7 @@ export function decode(header: Header, buffer: ArrayBuffer | ArrayBufferView): V
     : new Uint8Array(buffer);
   if (header.dtype === "text" || header.dtype === "json") {
     const text = new TextDecoder().decode(bytes);
-    return header.dtype === "json" ? JSON.parse(text) : text;
+    return header.dtype === "json" ? JSON.parse(text, paired) : text;
   }
   const flat = numbers(header, bytes);
   const data = header.packing === "causal" ? unpackCausal(flat, header.shape) : flat;
@@ -50,11 +50,18 @@ function numbers(header: Header, bytes: Uint8Array): Float32Array | Int32Array {
   }
 }
 
+/** Words and scores in units of 10^-4 as the list of both that they stand for, see `wire.py`. */
+function paired(_: string, value: unknown): unknown {
+  const { words, scores } = (value ?? {}) as { words?: string[]; scores?: number[] };
+  if (!words || !scores || !Array.isArray(scores)) return value;
+  return words.map((word, i) => [word, scores[i]! / 1e4]);
+}
+
 /** What 8 bits stand for, see `wire.py`: finer steps near zero. */
 function eightBits(q: Uint8Array | Int8Array, steps: number, scale = 1): Float32Array {
   return Float32Array.from(q, (n) => {
     const u = n / steps;
-    return scale * (u / 8 + (7 / 8) * u * Math.abs(u));
+    return scale * (u / 4 + (3 / 4) * u * Math.abs(u));
   });
 }
 

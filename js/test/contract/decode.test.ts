@@ -36,11 +36,11 @@ describe("decode", () => {
     expect(halfToNumber(0x7e00)).toBeNaN();
   });
 
-  it("reads 8 bits as scale * (u / 8 + 7 / 8 * u ** 2)", () => {
+  it("reads 8 bits as scale * (u / 4 + 3 / 4 * u ** 2)", () => {
     const header = { dtype: "uint8", shape: [3], packing: "dense", scale: 0.5 } as const;
     const { data } = decode({ ...header, shape: [3] }, Uint8Array.of(0, 51, 255)) as Tensor;
     expect(data[0]).toBe(0);
-    expect(data[1]).toBeCloseTo(0.5 * (0.2 / 8 + (7 / 8) * 0.04), 6);
+    expect(data[1]).toBeCloseTo(0.5 * (0.2 / 4 + (3 / 4) * 0.04), 6);
     expect(data[2]).toBe(0.5);
     const signed = decode(
       { dtype: "int8", shape: [3], packing: "dense", scale: 2 },
@@ -62,6 +62,17 @@ describe("decode", () => {
     const encode = (text: string) => shifted(new TextEncoder().encode(text));
     expect(decode({ dtype: "json", shape: [] }, encode('[["שלום", 1]]'))).toEqual([["שלום", 1]]);
     expect(decode({ dtype: "text", shape: [] }, encode("é"))).toBe("é");
+    const words = encode('[{"a":{"words":["x","y"],"scores":[1789,-3]},"words":["z"],"b":null}]');
+    expect(decode({ dtype: "json", shape: [] }, words)).toEqual([
+      {
+        a: [
+          ["x", 0.1789],
+          ["y", -0.0003],
+        ],
+        words: ["z"],
+        b: null,
+      },
+    ]);
   });
 
   it("refuses a block of another size than it states", () => {

@@ -73,6 +73,17 @@ def test_compact_json_keeps_four_digits_and_every_whole_number():
     }
 
 
+def test_compact_words_come_back_with_their_scores():
+    words = [[f"word {i}", (-1) ** i * i / 13] for i in range(12)]
+    value = [{"words": words, "few": words[:3], "loud": [["a", 1.5 + i] for i in range(9)]}]
+    decoded = wire.decode(*wire.encode(value, compact=True))
+    assert [word for word, _ in decoded[0]["words"]] == [word for word, _ in words]
+    for (_, score), (_, before) in zip(decoded[0]["words"], words, strict=True):
+        assert abs(score - before) <= 0.5e-4
+    assert decoded[0]["few"] == [[word, float(f"{score:.4g}")] for word, score in words[:3]]
+    assert decoded[0]["loud"] == value[0]["loud"]
+
+
 def test_blocks_that_are_alike_share_a_scale_and_add_up():
     rng = np.random.default_rng(0)
     base = rng.normal(size=1000).astype(np.float32)

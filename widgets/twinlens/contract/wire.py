@@ -6,11 +6,12 @@ A value is a NumPy array or plain JSON. On the wire a block is a header and one 
 "packing": "dense"|"causal", "scale": x}``
 
 ``causal`` keeps the lower triangle, row by row, of the last two axes. With ``dtype`` ``uint8`` a
-number is ``scale * (u / 8 + 7 / 8 * u ** 2)``, ``u = q / 255``: small attention weights keep more
+number is ``scale * (u / 4 + 3 / 4 * u ** 2)``, ``u = q / 255``: small attention weights keep more
 of their digits; the largest error is ``scale / 255``. ``int8`` is the same with a sign,
 ``u = |q| / 127``. ``scale`` is a power of the fourth root of 2, so that two blocks that are alike
 have the same, and one can be stored as what it adds to the other (`subtract`). JSON and text are
-UTF-8.
+UTF-8. Where words with their scores are many, ``{"words": [...], "scores": [...]}`` takes the place
+of a list of ``[word, score]`` in compact JSON, scores in units of 10^-4.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ Header: TypeAlias = dict[str, Any]
 
 _DTYPES = ("float32", "float16", "int32", "uint8", "int8")
 #: Share of the curve of 8 bits that is straight: finer steps near zero nobody could see.
-_STRAIGHT = 1 / 8
+_STRAIGHT = 1 / 4
 _STEPS = {"uint8": 255, "int8": 127}
-#: Digits that a number in rounded JSON keeps.
-_DIGITS = 4
+#: In compact JSON digits of a number, decimal places of a word's score, and words that are many.
+_DIGITS, _PLACES, _MANY = 4, 4, 8
 
 
 def encode(value: Value, *, causal: bool = False, compact: bool = False) -> tuple[Header, bytes]:
@@ -91,7 +92,7 @@ def decode(header: Header, buffer: bytes) -> Value:
     if header["dtype"] == "text":
         return buffer.decode()
     if header["dtype"] == "json":
-        return cast(Json, json.loads(buffer))
+        return cast(Json, json.loads(buffer, object_hook=_paired))
     if header["dtype"] not in _DTYPES:
         raise ValueError(f"unknown block type {header['dtype']!r}")
     shape = tuple(header["shape"])
@@ -135,11 +136,33 @@ def _restored(q: Array, scale: float) -> Array:
     return np.float32(scale) * (_STRAIGHT * u + (1 - _STRAIGHT) * u * np.abs(u))
 
 
+def _is_scored(part: Any) -> bool:
+    """Whether it is a word with its score, a cosine."""
+    return (
+        isinstance(part, list | tuple)
+        and len(part) == 2
+        and isinstance(part[0], str)
+        and isinstance(part[1], float)
+        and abs(part[1]) <= 1
+    )
+
+
+def _paired(found: dict[str, Any]) -> Any:
+    """Words and scores as the list they stand for."""
+    if found.keys() != {"words", "scores"}:
+        return found
+    scores = (score / 10**_PLACES for score in found["scores"])
+    return [[word, score] for word, score in zip(found["words"], scores, strict=True)]
+
+
 def _rounded(value: Any) -> Any:
     """JSON whose numbers keep a few digits."""
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}")
     if isinstance(value, list | tuple):
+        if len(value) >= _MANY and all(map(_is_scored, value)):
+            words, scores = zip(*value, strict=True)
+            return {"words": words, "scores": [round(score * 10**_PLACES) for score in scores]}
         return [_rounded(part) for part in value]
     if isinstance(value, dict):
         return {key: _rounded(part) for key, part in value.items()}
