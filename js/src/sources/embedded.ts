@@ -1,5 +1,5 @@
 import { decode, type Header, type Value } from "../contract/decode.ts";
-import { unpacked } from "../contract/packed.ts";
+import { unpacked85 } from "../contract/packed.ts";
 import { abortError, type Source } from "./source.ts";
 
 /** `beside` is the key of the block that the bytes are to be added to. */
@@ -11,9 +11,9 @@ export interface Packed {
   value(key: string): Value | undefined;
 }
 
-/** Blocks in the page: base64 of gzip of `readBlocks`; `missing` did not fit. */
+/** Blocks in the page: base 85 of gzip of `readBlocks`; `missing` did not fit. */
 export async function embedded(text: string, missing: readonly string[] = []): Promise<Source> {
-  const blocks = readBlocks(new Uint8Array(await unpacked(text).arrayBuffer()));
+  const blocks = readBlocks(new Uint8Array(await unpacked85(text).arrayBuffer()));
   return {
     has: blocks.has,
     async get(key, signal) {

@@ -26,7 +26,21 @@ function page(): string {
   const signed = [Int8Array.of(127, -127, 0), Int8Array.of(0, -2, 127)].map(
     (array) => new Uint8Array(array.buffer),
   );
-  return gzipSync(Buffer.concat([size, index, numbers, json, ...signed])).toString("base64");
+  return base85(gzipSync(Buffer.concat([size, index, numbers, json, ...signed])));
+}
+
+/** As Python's `base64.b85encode` does, with other letters for `&<>`. */
+function base85(bytes: Uint8Array): string {
+  const letters =
+    "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%:()*+-;,=.?@^_`{|}~";
+  const short = (4 - (bytes.length % 4)) % 4;
+  const padded = Buffer.concat([bytes, new Uint8Array(short)]);
+  let text = "";
+  for (let at = 0; at < padded.length; at += 4) {
+    const value = padded.readUInt32BE(at);
+    for (let power = 4; power >= 0; power--) text += letters[Math.floor(value / 85 ** power) % 85];
+  }
+  return text.slice(0, text.length - short);
 }
 
 describe("embedded", () => {

@@ -57,7 +57,8 @@ class Page(HTMLParser):
         return next(a["content"] for t, a in self.tags if a.get("http-equiv"))
 
     def blocks(self):
-        raw = gzip.decompress(base64.b64decode(self.scripts["twinlens-blocks"]))
+        text = self.scripts["twinlens-blocks"].translate(str.maketrans(",.:", "<>&"))
+        raw = gzip.decompress(base64.b85decode(text))
         (size,) = struct.unpack("<I", raw[:4])
         index, body = json.loads(raw[4 : 4 + size]), raw[4 + size :]
         buffers, at = {}, 0

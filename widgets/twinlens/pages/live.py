@@ -19,7 +19,7 @@ from twinlens.contract.words import PUBLISHED, SIDES, THEMES, Side
 from twinlens.errors import UnsupportedArchitectureError
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import document, inline_json, inline_script, policy
-from twinlens.pages.page import pack_blocks
+from twinlens.pages.page import pack_blocks, packed_blocks
 from twinlens.pages.values import bokeh_script, page_value
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
@@ -75,12 +75,11 @@ def live_html(
     constant = _constant(trace, report)
     for place, example in enumerate(recorded):
         constant |= _recorded(example, place, report)
-    known_blocks = base64.b64encode(gzip.compress(pack_blocks(constant), 9, mtime=0))
     style = front_end("twinlens.css") + front_end("live.css")
     body = f"""<script type="application/json" id="twinlens-live">{inline_json(state)}</script>
 <script type="text/plain" id="twinlens-worker">{worker}</script>
 <script>{script}</script>
-<script type="text/plain" id="twinlens-blocks">{known_blocks.decode()}</script>
+<script type="text/plain" id="twinlens-blocks">{packed_blocks(constant)}</script>
 {pieces}"""
     return document(title, style, rules, body).encode(errors="replace")
 

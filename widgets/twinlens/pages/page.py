@@ -36,6 +36,7 @@ from twinlens.traces.trace import Trace
 Theme: TypeAlias = Literal["auto", "light", "dark"]
 
 DEFAULT_BUDGET_MB = 6.0
+_IN_HTML = str.maketrans("<>&", ",.:")
 #: Runs the bundle, which lies in the page compressed.
 _START = """\
 const packed = atob(document.getElementById("twinlens-bundle").textContent);
@@ -84,7 +85,7 @@ class PageParts:
         What the bundle reads from the element ``twinlens-page``: manifest, selection, method,
         marks, options, theme, title, kind, and the keys that are missing.
     blocks : str
-        What it reads from ``twinlens-blocks``: blocks and their index, `packed` `pack_blocks`.
+        What it reads from ``twinlens-blocks``: blocks and their index, see `packed_blocks`.
     included : tuple of str
         Keys of the blocks.
     """
@@ -225,7 +226,7 @@ def page_parts(
         )
     state["missing"] = missing
     state["manifest"] = with_methods(manifest, encoded).to_json()
-    return PageParts(state, packed(pack_blocks(encoded)), tuple(encoded))
+    return PageParts(state, packed_blocks(encoded), tuple(encoded))
 
 
 def drawing_parts(trace: Trace, state: Mapping[str, Any], keys: Iterable[str]) -> PageParts:
@@ -236,7 +237,7 @@ def drawing_parts(trace: Trace, state: Mapping[str, Any], keys: Iterable[str]) -
     missing += [key for key in keys if key not in encoded]
     possible = [key for key in (blocks.bokeh_script(), *charts, *known) if key not in missing]
     page = {**state, "missing": missing, "draws": possible}
-    return PageParts(page, packed(pack_blocks(encoded)), tuple(encoded))
+    return PageParts(page, packed_blocks(encoded), tuple(encoded))
 
 
 def page_html(parts: PageParts) -> bytes:
@@ -307,8 +308,17 @@ def _take(
 
 
 def _cost(buffer: bytes) -> int:
-    """Bytes a block takes in the page: compressed, as base64, with its line in the index."""
-    return (len(zlib.compress(buffer, 6)) + 120) * 4 // 3
+    """Bytes a block takes in the page: compressed, as text, with its line in the index."""
+    return (len(zlib.compress(buffer, 1)) + 60) * 5 // 4
+
+
+def packed_blocks(encoded: Mapping[str, tuple[wire.Header, bytes]]) -> str:
+    """Base 85 of gzip of `pack_blocks`: a sixteenth shorter than base 64.
+
+    Its letters ``<>&`` are replaced by ``,.:``, so that it may stand in HTML.
+    """
+    data = gzip.compress(pack_blocks(encoded), 9, mtime=0)
+    return base64.b85encode(data).decode().translate(_IN_HTML)
 
 
 def pack_blocks(encoded: Mapping[str, tuple[wire.Header, bytes]]) -> bytes:
