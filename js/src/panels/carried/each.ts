@@ -290,7 +290,7 @@ function line(
       "span",
       { class: "tl-each-cell", "data-value": nats, "data-most": largest },
       h("span", { class: "tl-carried-track" }, bar),
-      h("span", { class: "tl-carried-value" }, number(nats)),
+      h("span", { class: "tl-carried-value" }, number(Math.abs(nats) < 1e-3 ? 0 : nats)),
     );
   });
   const pieces = [h("span", { class: "tl-carried-name" }, row.name), ...cells];
