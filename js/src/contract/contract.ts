@@ -134,6 +134,13 @@ export interface HiddenSegment {
   tuned: number[];
 }
 
+/** What hiding a span of the prompt costs tuned's answer in each model, nats. */
+export interface HiddenSpan {
+  start: number;
+  base: number;
+  tuned: number;
+}
+
 /** What the weights and the chat template add to each token of the answer both models read. */
 export interface TemplateEffects {
   left_out: number[];
@@ -404,6 +411,8 @@ export const keys = {
   answerSteps: (): Key<AnswerStep[]> => "answer/steps",
   /** What hiding each segment of the prompt costs each model's own answer, or a given one. */
   hiddenSegments: (): Key<HiddenSegment[]> => "segments",
+  /** The same of spans as long as the instruction, without its tokens; on tuned's answer. */
+  hiddenElsewhere: (): Key<HiddenSpan[]> => "segments/elsewhere",
   /** What the weights and what the chat template add to each answer token, nats. */
   template: (): Key<TemplateEffects> => "template",
   /** How far the update moves predictions beside the same with its signs drawn anew. */

@@ -11,7 +11,7 @@ from scipy import stats
 from twinlens.contract import blocks
 from twinlens.contract.wire import Value
 from twinlens.errors import MemoryNeededError
-from twinlens.measures.chance import distinguishable, p_value
+from twinlens.measures.chance import beyond, distinguishable, p_value
 from twinlens.measures.findings import Findings, findings
 from twinlens.support.progress import Report
 
@@ -206,12 +206,18 @@ def test_a_set_that_passes_no_test_is_not_named(changes: dict[str, Any]) -> None
     assert "carries" not in {one["kind"] for one in findings(Planted(carrying(**changes)))}
 
 
-def segments(tuned: tuple[float, float], base: tuple[float, float]) -> dict[str, Any]:
+def segments(
+    tuned: tuple[float, float], base: tuple[float, float], elsewhere: float = 0.0
+) -> dict[str, Any]:
+    """Costs in base and in tuned of either answer; how far the models are apart elsewhere."""
     rows = [
         {"segment": "instruction", "answer": answer, "base": [cost[0]], "tuned": [cost[1]]}
         for answer, cost in (("tuned", tuned), ("base", base))
     ]
-    return copying(4) | {blocks.hidden_segments(): rows}
+    spans = [
+        {"start": start, "base": 1.0, "tuned": 1.0 + elsewhere + 0.1 * start} for start in range(4)
+    ]
+    return copying(4) | {blocks.hidden_segments(): rows, blocks.hidden_elsewhere(): spans}
 
 
 @pytest.mark.parametrize(
@@ -229,6 +235,29 @@ def test_the_instruction_counts_on_both_answers(
 ) -> None:
     found = {one["kind"]: one for one in findings(Planted(segments(tuned, base)))}
     assert (found["segments"]["title"] if "segments" in found else None) == title
+
+
+def test_the_instruction_counts_only_beyond_other_text() -> None:
+    (found,) = (
+        one
+        for one in findings(Planted(segments((7.3, 11.3), (0.5, 2.0), elsewhere=4.0)))
+        if one["kind"] == "segments"
+    )
+    assert found["title"] == "The instruction sets the models apart no more than other text."
+    assert "four spans as long elsewhere: 1.0 and 5.2, p " in found["checked"]
+    # Rounding moves predictions farther than hiding anything.
+    coarse = null(30.0) | {"rounding": [50.0] * M}
+    planted = segments((7.3, 11.3), (0.5, 2.0)) | {blocks.null(): coarse}
+    planted[blocks.answer_steps()] = [step(300.0)] * M
+    assert "segments" not in {one["kind"] for one in findings(Planted(planted))}
+
+
+def test_beyond_is_a_prediction_by_students_t() -> None:
+    drawn = [0.3, -0.1, 0.5, 0.2]
+    expected = stats.ttest_ind([1.4], drawn).pvalue
+    assert beyond(1.4, drawn) == pytest.approx(expected)
+    assert beyond(-1.0, drawn) < 0.05 < beyond(0.4, drawn)
+    assert beyond(9.0, [1.0, 2.0]) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,11 @@ def hidden_segments() -> None:
     """What hiding each segment of the prompt costs each model's own answer, or a given one."""
 
 
+@block("segments/elsewhere", list[forms.HiddenSpan], recorded=False)
+def hidden_elsewhere() -> None:
+    """The same of spans as long as the instruction, without its tokens; on tuned's answer."""
+
+
 @block("template", forms.TemplateEffects, shared=True)
 def template() -> None:
     """What the weights and what the chat template add to each answer token, nats."""

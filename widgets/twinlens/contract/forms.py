@@ -89,6 +89,17 @@ class HiddenSegment(TypedDict):
     tuned: list[float]
 
 
+class HiddenSpan(TypedDict):
+    """What hiding a span of the prompt costs tuned's answer in each model, nats.
+
+    ``start`` is the span's first position.
+    """
+
+    start: int
+    base: float
+    tuned: float
+
+
 class TemplateEffects(TypedDict):
     """What the weights and the chat template add to each token of the answer both models read.
 

@@ -60,6 +60,22 @@ def p_value(update: Sequence[float], scrambled: Sequence[Sequence[float]]) -> fl
     return float(stats.t.sf((_log_distance(update) - drawn.mean()) / spread, len(drawn) - 1))
 
 
+def beyond(value: float, drawn: Sequence[float]) -> float:
+    """Chance that a value is as far from some draws, either way, if it is one more of them.
+
+    By Student's t; 1 where there are fewer than three draws.
+    """
+    from scipy import stats  # takes longer than opening a recording
+
+    if len(drawn) < 3:
+        return 1.0
+    spread = float(np.std(drawn, ddof=1)) * math.sqrt(1 + 1 / len(drawn))
+    apart = abs(value - float(np.mean(drawn)))
+    if spread == 0:
+        return float(apart == 0)
+    return float(2 * stats.t.sf(apart / spread, len(drawn) - 1))
+
+
 def times_as_far(null: Null) -> float:
     """How many times as far as with other signs the update moves predictions."""
     drawn = float(np.mean([_log_distance(kl) for kl in null["scrambled"]]))

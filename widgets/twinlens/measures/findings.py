@@ -18,6 +18,7 @@ from twinlens.contract.forms import (
     Carried,
     Finding,
     HiddenSegment,
+    HiddenSpan,
     Null,
     Part,
     RotationOfLayer,
@@ -28,6 +29,7 @@ from twinlens.contract.words import EXACT, SELECTION_DEFAULTS, SIDES, Side
 from twinlens.errors import MemoryNeededError, UnknownBlockError, UnsupportedArchitectureError
 from twinlens.measures import phrases as say
 from twinlens.measures.chance import (
+    beyond,
     changed_places,
     distinguishable,
     p_value,
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 _LEVEL = 0.05 / 7
 #: Nats from which a segment is said to cost, and by which the costs of two models differ.
 _COST = 1.0
+#: How many times as far as rounding an effect has to go.
+_ROUNDINGS = 2.0
 #: Sentences that are said at most; blocks that are named as the only ones changed.
 _MOST, _PLACES = 5, 4
 
@@ -84,10 +88,10 @@ def findings(trace: Trace, report: Report | None = None) -> list[Finding]:
         _copies(trace, report),
         _parts(trace, steps, null),
         _place(null),
-        _segments(trace, report),
+        _segments(trace, null, report),
         _carries(trace, report),
         _kept(trace, report),
-        _template(trace, report),
+        _template(trace, null, report),
     ]
     return [sentence for sentence in sentences if sentence is not None][:_MOST]
 
@@ -227,8 +231,8 @@ def _place(null: Null) -> Finding | None:
     )
 
 
-def _segments(trace: Trace, report: Report | None) -> Finding | None:
-    """What hiding the instruction costs each answer."""
+def _segments(trace: Trace, null: Null, report: Report | None) -> Finding | None:
+    """What hiding the instruction costs each answer, beside other spans of as many tokens."""
     try:
         rows = cast("list[HiddenSegment]", trace.block(blocks.hidden_segments(), report))
     except UnknownBlockError:
@@ -240,16 +244,25 @@ def _segments(trace: Trace, report: Report | None) -> Finding | None:
         answer: {side: math.fsum(cast("dict[str, Any]", row)[side]) for side in SIDES}
         for answer, row in of.items()
     }
-    if max(abs(value) for sides in cost.values() for value in sides.values()) < _COST:
+    floor = _floor(null)
+    if max(abs(value) for sides in cost.values() for value in sides.values()) < floor:
         return None
+    spans = cast("list[HiddenSpan]", trace.block(blocks.hidden_elsewhere(), report))
+    elsewhere = [span["tuned"] - span["base"] for span in spans]
     more = [sides["tuned"] - sides["base"] for sides in cost.values()]
-    title = "What the instruction is worth depends on the answer."
-    if min(more) > -_COST and cost["tuned"]["tuned"] - cost["tuned"]["base"] > _COST:
-        title = "Tuned needs the instruction more."
-    elif max(more) < -_COST:
-        title = "Base needs the instruction more."
-    elif max(map(abs, more)) <= _COST:
+    apart = cost["tuned"]["tuned"] - cost["tuned"]["base"]
+    p = beyond(apart, elsewhere)
+    if max(map(abs, more)) <= floor:
         title = "Both need the instruction alike."
+    elif p > _LEVEL:
+        # Hiding as much of anything else does it, too: nothing is said of the instruction.
+        title = "The instruction sets the models apart no more than other text."
+    elif min(more) > -floor and apart > floor:
+        title = "Tuned needs the instruction more."
+    elif max(more) < -floor:
+        title = "Base needs the instruction more."
+    else:
+        title = "What the instruction is worth depends on the answer."
     text: list[Run] = [
         ("", "Hiding it costs "),
         ("tuned", "tuned"),
@@ -261,7 +274,13 @@ def _segments(trace: Trace, report: Report | None) -> Finding | None:
         said = f"’s own answer {say.signed(own['base'])} and {say.nats(own['tuned'])}"
         text += [("", "; "), ("base", "base"), ("", said)]
     text.append(("", "."))
-    return _finding("segments", title, text, "measured", "saliency")
+    checked = "measured"
+    if len(spans) > 1:
+        base, tuned = (float(np.mean([span[side] for span in spans])) for side in SIDES)
+        count = say.number(len(spans))
+        checked += f"; {count} spans as long elsewhere: {base:.1f} and {tuned:.1f}, "
+        checked += f"p {say.chance(p)}"
+    return _finding("segments", title, text, checked, "saliency")
 
 
 def _both(cost: dict[Side, float]) -> list[Run]:
@@ -355,7 +374,12 @@ def _kept(trace: Trace, report: Report | None) -> Finding | None:
     )
 
 
-def _template(trace: Trace, report: Report | None) -> Finding | None:
+def _floor(null: Null) -> float:
+    """Nats that have to be exceeded: several times what rounding tuned to bfloat16 moves."""
+    return max(_COST, _ROUNDINGS * sum(math.sqrt(2 * max(kl, 0)) for kl in null["rounding"]))
+
+
+def _template(trace: Trace, null: Null, report: Report | None) -> Finding | None:
     """Whether the difference is in the weights or comes with the chat template."""
     try:
         effects = cast(TemplateEffects, trace.block(blocks.template(), report))
@@ -364,13 +388,14 @@ def _template(trace: Trace, report: Report | None) -> Finding | None:
     weights, template, together = (
         math.fsum(effects[name]) for name in ("weights", "template", "together")
     )
-    if abs(template) < _COST:
-        if weights < _COST:
+    floor = _floor(null)
+    if abs(template) < floor:
+        if weights < floor:
             return None
         title = "It is in the weights, not in the template."
     elif template < 0:
         title = "The template makes this answer less likely."
-    elif together > _COST:
+    elif together > floor:
         title = "Tuned needs the template."
     else:
         title = "The template helps base as much as tuned."
@@ -383,7 +408,9 @@ def _template(trace: Trace, report: Report | None) -> Finding | None:
             ("tuned", "tuned"),
             ("", f"), together {say.plus(together)}."),
         ],
-        "measured: the template taken out",
+        f"measured: the template taken out; said above {say.nats(floor)}, twice what bfloat16 moves"
+        if floor > _COST
+        else "measured: the template taken out",
         "overview",
     )
 

@@ -9,6 +9,7 @@ from scipy.stats import entropy
 from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.live.steps import shift_class
 from twinlens.compute.pair import Pair, load_pair
+from twinlens.compute.saliency.segments import spans_elsewhere
 from twinlens.contract import blocks
 from twinlens.contract.words import SIDES, Side
 
@@ -51,6 +52,29 @@ def test_classes_of_a_shift() -> None:
         "shifted",
         "shifted",
     ]
+
+
+def test_spans_elsewhere_are_hidden_as_by_a_mask(pair: Pair, trace: LiveTrace) -> None:
+    m = trace.manifest
+    spans = trace.block(blocks.hidden_elsewhere())
+    instruction = m.segment_positions("instruction")
+    listed = spans_elsewhere(m.prompt_tokens)
+    assert [span["start"] for span in spans] == [places[0] for places in listed]
+    for places in listed:
+        assert len(places) == len(instruction)
+        assert not set(places) & set(instruction)
+    ids = [token.id for token in (*m.prompt_tokens, *m.answers["tuned"].tokens)]
+
+    def logprob(mask: torch.Tensor) -> float:
+        with pair.model("base") as model, torch.no_grad():
+            logits = model(torch.tensor([ids]), attention_mask=mask).logits[0]
+        rows = logits[m.prompt_length - 1 : -1].double().log_softmax(dim=-1)
+        return float(rows.gather(1, torch.tensor(ids[m.prompt_length :])[:, None]).sum())
+
+    seen = torch.ones(1, len(ids))
+    hidden = seen.clone()
+    hidden[0, listed[0]] = 0
+    assert spans[0]["base"] == pytest.approx(logprob(seen) - logprob(hidden), abs=1e-4)
 
 
 def test_hidden_segments_are_occlusion_by_segment(trace: LiveTrace) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
-from twinlens.compute.saliency.segments import answers_of, hidden_segments
+from twinlens.compute.saliency.segments import answers_of, hidden_elsewhere, hidden_segments
 from twinlens.compute.saliency.tables import SaliencyTables
 from twinlens.contract import blocks
 from twinlens.contract.block import Block
@@ -55,6 +55,12 @@ class SaliencyBlocks:
     def deletion(self, side: Side, method: str, report: Report | None) -> Value:
         """Deletion curve of a method."""
         return self.tables.deletion(side, method, report=report).to_json()
+
+    @provides(blocks.hidden_elsewhere)
+    def hidden_elsewhere(self, report: Report | None) -> Value:
+        """What hiding as much elsewhere costs."""
+        answer = answers_of(self._of, report).get("tuned")
+        return hidden_elsewhere(self._of, answer, report) if answer else []
 
     @provides(blocks.hidden_segments)
     def hidden_segments(self, report: Report | None) -> Value:

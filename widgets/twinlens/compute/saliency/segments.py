@@ -8,15 +8,17 @@ from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.saliency.together import hidden_together
 from twinlens.compute.text.answers import own_answer_of
-from twinlens.contract.forms import HiddenSegment
+from twinlens.contract.forms import HiddenSegment, HiddenSpan
 from twinlens.contract.manifest import Token
-from twinlens.contract.words import SIDES, Segment
+from twinlens.contract.words import SIDES, Segment, Side
 from twinlens.measures.summary import SCORED_SEGMENTS
 from twinlens.support.progress import Report
 
 #: Segments that are hidden as a whole.
 HIDDEN: tuple[Segment, ...] = ("instruction", "context", "template")
 
+#: Spans elsewhere that the instruction is compared with.
+SPANS = 8
 
 #: What of the prompt is neither instruction nor template: what the instruction is compared with.
 REST = "rest"
@@ -74,6 +76,46 @@ def hidden_segments(
         for segment in present
         for name in answers
     ]
+
+
+def hidden_elsewhere(
+    of: Subject, answer: Sequence[int], report: Report | None = None
+) -> list[HiddenSpan]:
+    """Effect of spans as long as the instruction on an answer, in both models.
+
+    What hiding the instruction does beyond that is due to the instruction, and not to how much
+    was hidden.
+    """
+    m = of.manifest
+    spans = spans_elsewhere(m.prompt_tokens)
+    costs: dict[Side, list[float]] = {}
+    prompt = [token.id for token in m.prompt_tokens]
+    for place, side in enumerate(reversed(SIDES) if spans else ()):
+        if report:
+            report(place, len(SIDES), f"hiding other spans, {side}")
+        with of.models.model(side) as model:
+            reading = Reading(model, of.models.readable(side, [*prompt, *answer]), len(prompt))
+            (lost,) = hidden_together([reading], [spans])
+        costs[side] = lost.sum(axis=1).tolist()
+    return [
+        HiddenSpan(start=span[0], base=costs["base"][place], tuned=costs["tuned"][place])
+        for place, span in enumerate(spans)
+    ]
+
+
+def spans_elsewhere(tokens: Sequence[Token]) -> list[list[int]]:
+    """Spans of the prompt as long as the instruction, evenly spread, without its own tokens.
+
+    None where there is no instruction, or less than that is left.
+    """
+    size = sum(token.segment == "instruction" for token in tokens)
+    # Without the tokens that every text begins with: hiding these breaks a model.
+    others = [i for i, t in enumerate(tokens) if t.segment not in ("instruction", "special")]
+    if size == 0 or len(others) < size:
+        return []
+    room = len(others) - size
+    starts = sorted({round(room * place / (SPANS - 1)) for place in range(SPANS)})
+    return [others[start : start + size] for start in starts]
 
 
 def answers_of(of: Subject, report: Report | None = None) -> dict[str, list[int]]:
