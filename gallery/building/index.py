@@ -72,7 +72,7 @@ which needs no models, or drop it onto the <a href="viewer.html">viewer</a>.</p>
 
 
 def _card(entry: Entry) -> str:
-    title, summary = _text(entry), html.escape(entry.summary)
+    title, summary = _text(entry), html.escape(entry.summary.replace("`", ""))
     picture = ""
     if entry.pictures:
         picture = (

@@ -1,6 +1,7 @@
 """Measure what each notebook needs: ``python -m gallery.building.memory``.
 
-Every notebook runs in a kernel of its own, whose data may not exceed what a Binder machine has.
+Every notebook runs in a kernel of its own. Started in a control group with a limit, such as the
+2 GB of a Binder machine, a notebook that needs more fails.
 """
 
 from __future__ import annotations
@@ -13,11 +14,7 @@ from shutil import copytree
 import nbformat
 from nbclient import NotebookClient
 
-from gallery.build import HERE, NOTEBOOKS
-
-#: Bytes: of the 2 GB of a Binder machine JupyterLab's server takes the rest.
-LIMIT = 1_800_000_000
-BEFORE = f"import resource\nresource.setrlimit(resource.RLIMIT_DATA, ({LIMIT}, {LIMIT}))"
+HERE = Path(__file__).parents[1]
 AFTER = (
     "from pathlib import Path\n"
     "lines = Path('/proc/self/status').read_text().splitlines()\n"
@@ -31,12 +28,11 @@ def peak(path: Path) -> int:
 
     Raises
     ------
-    CellExecutionError
-        If a cell fails, as it does beyond the limit.
+    CellExecutionError, DeadKernelError
+        If a cell fails, or the kernel is ended for its memory.
     """
     notebook = nbformat.read(path, as_version=4)
     cells = notebook.cells
-    cells.insert(0, nbformat.v4.new_code_cell(BEFORE))
     cells.append(nbformat.v4.new_code_cell(AFTER))
     with tempfile.TemporaryDirectory() as work:
         copytree(HERE / "recordings", Path(work) / "recordings")
@@ -47,6 +43,6 @@ def peak(path: Path) -> int:
 
 if __name__ == "__main__":
     wanted = sys.argv[1:]
-    for path in NOTEBOOKS:
+    for path in sorted(HERE.glob("[0-9][0-9]_*.ipynb")):
         if not wanted or path.name[:2] in wanted:
             print(f"| {path.stem} | {peak(path) / 1e9:.2f} GB |", flush=True)

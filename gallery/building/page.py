@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from nbconvert.filters import markdown2html
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
+from twinlens.contract import blocks
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.wire import Value
 from twinlens.contract.words import ChartTheme, PanelKind
@@ -161,6 +163,9 @@ def _said(widget: Any) -> str:
 def _explorer(model_id: str, explorer: Any, kinds: list[PanelKind]) -> str:
     """What an explorer shows, as elements that the script reads."""
     kind = next((one for one in kinds if one in CHARTED), kinds[0])
+    if "update" in kinds:  # a panel waits to be asked for it, and a page cannot be asked
+        with suppress(UnknownBlockError):
+            explorer.trace.block(blocks.update())
     parts = page_parts(
         LabelledTrace(Shown(explorer.trace, kinds), explorer.labels),
         selection={name: getattr(explorer, name) for name in ("token", "layer", "head", "unit")},

@@ -65,3 +65,5 @@ def drawn(page: Page) -> None:
             one.dataset.state === "ready" || one.offsetParent === null);
         })"""
     )
+    if page.locator(".tl-ask").count():  # both models answer in the page before there are panels
+        page.wait_for_selector("[data-panel=saliency][data-state=ready]")

@@ -41,10 +41,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Ran,
     return built
 
 
-def click(place: Locator) -> None:
-    """Select something in a panel."""
+def click(places: Locator) -> None:
+    """Select something in one of the panels."""
     for target in TARGETS:
-        found = place.locator(target)
+        found = places.locator(target)
         if found.count():
             found.nth(found.count() // 3).click()
             return
@@ -66,7 +66,7 @@ def test_a_notebook_runs_and_its_page_works(
         panels = places.locator("[data-panel]:visible")
         ready(panels)
         before = panels.first.get_attribute("data-selection") or ""
-        click(places.first)
+        click(places)
         expect(panels.first).not_to_have_attribute("data-selection", before)
         chosen = panels.first.get_attribute("data-selection") or ""
         for panel in panels.all():
