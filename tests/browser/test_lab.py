@@ -33,7 +33,7 @@ def first_screen(page, trace, number=0) -> Panels:
     return Panels(root, trace, unfold=False, kinds=("findings", "saliency"))
 
 
-def separate(page, trace) -> Panels:
+def separate(page, trace, **options) -> Panels:
     """Panels in cells of their own: those outside the dashboard."""
 
     class Apart(Panels):
@@ -42,7 +42,7 @@ def separate(page, trace) -> Panels:
                 f"[data-panel={kind}]:not(.tl-dashboard [data-panel={kind}])"
             ).first
 
-    return Apart(page.locator("body"), trace)
+    return Apart(page.locator("body"), trace, **options)
 
 
 @pytest.fixture

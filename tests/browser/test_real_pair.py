@@ -1,4 +1,4 @@
-"""A real 135M pair: dashboard, recording, offline page and command line."""
+"""A real 135M pair: panels in JupyterLab, recording, offline page and command line."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import sys
 
 import numpy as np
 import pytest
-from twinlens.compute.live.live import trace_pair
-from twinlens.compute.pair import load_pair
 from twinlens.pages.page import to_html
 from twinlens.traces import recording
 
 from tests.browser.lab import Notebook
-from tests.browser.panels import KINDS, Compact, Panels, Selection, walk
-from tests.browser.test_lab import dashboard
+from tests.browser.panels import Compact, Panels, Selection, walk
+from tests.browser.test_lab import separate
 from tests.support.real_pair import smollm2_pair_folders
 from tests.unit.pages.test_page import Page as Written
 
@@ -81,28 +79,22 @@ def test_its_recording_shows_the_same_numbers(explained, tmp_path):
         np.testing.assert_equal(replayed[key], live[key], err_msg=key)
 
 
-def test_the_dashboard_computes_on_demand(folders, page, lab, watch):
-    """The live pair in JupyterLab shows what this process computes."""
-    options = f"instruction={INSTRUCTION!r}, max_new_tokens={TOKENS}"
+def test_the_panels_compute_on_demand(folders, explained, page, lab, watch):
+    """The live pair in JupyterLab shows what the command line recorded."""
+    options = f"instruction={INSTRUCTION!r}, max_new_tokens={TOKENS}, response='shared'"
     cells = [
         "import twinlens as tl",
         f"pair = tl.load_pair({str(folders[0])!r}, {str(folders[1])!r})",
         f"ex = tl.explore(pair, {PROMPT!r}, {options})",
-        "ex",
+        # Findings and update of such a pair take minutes: the command line has made them.
+        *("ex.saliency()", "ex.heads()", "ex.concepts()", "ex.overview()"),
     ]
     opened = Notebook(page, lab, lab.write("real.ipynb", cells))
     opened.open()
     opened.run_all()
-    live = trace_pair(
-        load_pair(*folders),
-        PROMPT,
-        instruction=INSTRUCTION,
-        max_new_tokens=TOKENS,
-        response="shared",
-    )
+    recorded = recording.read(explained[2])
     # One column of saliency is computed in another order of sums than all of them.
-    # The update of such a pair takes minutes, and findings a while.
-    kinds = [kind for kind in KINDS if kind != "update"]
-    shown = Panels(dashboard(page, live).root, live, tolerance=2e-3, kinds=kinds, patience=240)
+    kinds = ("saliency", "heads", "concepts", "overview")
+    shown = separate(page, recorded, tolerance=2e-3, kinds=kinds)
     assert walk(shown, head=(7, 4)) == Selection()
     assert watch.outside() == []

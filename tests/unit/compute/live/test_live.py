@@ -430,6 +430,20 @@ def test_only_what_was_asked_for_is_known(pair: Pair) -> None:
     assert trace.known("heads/change") is asked
 
 
+def test_what_takes_longest_is_computed_once_however_much_is_asked_for(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinlens.compute.live.live._CACHE_BYTES", 1)
+    trace = trace_pair(pair, tiny.PROMPT, max_new_tokens=2, response="tuned")
+    keys = blocks.findings(), blocks.null(), blocks.carried(None)
+    first = [trace.block(key) for key in keys]
+    other = blocks.neuron_words(0, 1)
+    assert trace.block(other) is trace.block(other)
+    trace.block(blocks.neuron_words(0, 2))
+    assert trace.known(other) is None
+    assert all(trace.block(key) is value for key, value in zip(keys, first, strict=True))
+
+
 def test_cached_blocks_do_not_wait_for_a_model(trace: LiveTrace) -> None:
     ready = ["heads/change", "components/0", "saliency/base/gradient_x_input", "attention/base/0/0"]
     for key in ready:

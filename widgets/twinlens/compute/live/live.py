@@ -190,10 +190,12 @@ class LiveTrace(Trace):
         )
         self._providers, self._recorders = providers(rooms), recorders(rooms)
         self._cache: Cache[Value] = Cache(_CACHE_BYTES, _bytes)
+        #: What is said of the trace as a whole: small, few, and what takes longest.
+        self._whole: dict[str, Value] = {}
 
     def block(self, key: str, report: Report | None = None) -> Value:
         """The value behind a key, see `twinlens.contract.blocks`; arrays are read-only."""
-        value = self._cache.get(key)
+        value = self.known(key)
         if value is None:
             request = blocks.read(key, self.manifest)
             provider = self._providers[request.block]
@@ -201,12 +203,18 @@ class LiveTrace(Trace):
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
             if provider.kept and not request.block.grows:
-                self._cache.put(key, value)
+                if isinstance(value, np.ndarray) or any(
+                    given is not None for given in request.values.values()
+                ):
+                    self._cache.put(key, value)
+                else:
+                    value = self._whole.setdefault(key, value)
         return value
 
     def known(self, key: str) -> Value | None:
         """The value behind a key that was asked for before, while it is kept; else None."""
-        return self._cache.get(key)
+        value = self._whole.get(key)
+        return self._cache.get(key) if value is None else value
 
     def keys(self) -> Iterator[str]:
         """Keys of a recording, the most useful first: what panels can show."""
