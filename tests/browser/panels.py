@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 from twinlens.contract import blocks, wire
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
@@ -193,6 +193,8 @@ class Panels:
     def click_head(self, layer: int, head: int) -> None:
         if self.unfold:
             self.show_all()
+        # Until it is drawn it has another size.
+        expect(self.panel("heads")).to_have_attribute("data-state", "ready")
         pair = self.trace.manifest.pair
         canvas = self.panel("heads").locator(".tl-grids canvas[data-side=tuned]")
         box = canvas.bounding_box()

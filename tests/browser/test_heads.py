@@ -398,7 +398,7 @@ class Slow(MadeUpTrace):
             value[known] = whole[known]
             return value.reshape(4, 8)
         while self.done < 10:
-            time.sleep(0.5)
+            time.sleep(0.1)
             self.done += 1
             report(self.done, 20, "measuring heads")
         while True:

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
+from playwright.sync_api import expect
 from twinlens.pages.page import to_html
 
 from tests.browser.panels import Compact, Panels, Selection
@@ -67,12 +68,12 @@ def test_a_story_opens_as_slides_that_fill_the_screen(trace, offline, watch, tmp
     assert offline.evaluate(_SMALLEST) >= 28
     shown = offline.locator("[data-panel]:visible")
     assert shown.evaluate_all("all => all.map(panel => panel.dataset.panel)") == ["heads"]
-    assert offline.locator(".tl-slides button:visible").count() == 0
+    expect(offline.locator(".tl-slides button:visible")).to_have_count(0)
     box = offline.locator(".tl-slides").bounding_box()
     assert (box["width"], box["height"]) == (1920, 1080)
     offline.keyboard.press("Escape")
     panels.check(Selection(), "saliency")
-    assert offline.locator(".tl-slides").count() == 0
+    expect(offline.locator(".tl-slides")).to_have_count(0)
     assert watch.errors == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import load_pair
 from twinlens.contract.words import SIDES
@@ -291,7 +292,7 @@ def test_exact_effects_come_one_by_one(page, lab, tmp_path, watch):
     until(badge.inner_text, lambda now: now.startswith("exact") and "%" in now, "the badge")
     panel.shows(exact, "exact effects")
     assert all(set(panel.bars(side)[1]) <= {"solid", "hollow"} for side in SIDES)
-    assert run.is_hidden()
+    expect(run).to_be_hidden()
     badge.click()
     panel.panel.locator(".tl-curve-figure").nth(1).wait_for()
 
