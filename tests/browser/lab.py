@@ -26,6 +26,7 @@ SETTINGS = {
     # No question which kernel a notebook wants.
     "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"autoStartDefault": True},
 }
+START_SECONDS = 300
 #: Cells that load and trace models, on cores that other tests keep busy.
 KERNEL_MS = 600_000
 
@@ -137,19 +138,19 @@ class Lab:
         return name
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+        deadline = time.monotonic() + START_SECONDS
+        while self._server.poll() is None and time.monotonic() < deadline:
             try:
                 self._ask("GET", "api/status")
             except OSError:
                 time.sleep(0.2)
             else:
                 return
-        raise TimeoutError("JupyterLab did not start")
+        raise TimeoutError(f"JupyterLab did not start: see {self._log.name}")
 
     def _ask(self, method: str, path: str) -> Any:
         request = urllib.request.Request(f"{self.url}/{path}", method=method)
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             text = response.read()
         return json.loads(text) if text else None
 
