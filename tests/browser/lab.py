@@ -146,6 +146,7 @@ class Lab:
                 time.sleep(0.2)
             else:
                 return
+        self._server.kill()
         raise TimeoutError(f"JupyterLab did not start: see {self._log.name}")
 
     def _ask(self, method: str, path: str) -> Any:
