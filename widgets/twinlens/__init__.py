@@ -38,7 +38,7 @@ _HOMES = {
 }
 
 #: What reads results, or files, without running a model.
-_WITHOUT_MODELS = ("Explorer", "import_published", "open")
+_WITHOUT_MODELS = ("Explorer", "import_published", "open", "viewer_page")
 
 __all__ = [
     "Architecture",

@@ -43,7 +43,9 @@ SCRIPT = """
     ex._handle_custom_msg({"kind": "block", "id": 1, "key": "disagreement"}, [])
     ex._handle_custom_msg({"kind": "block", "id": 2, "key": "nothing"}, [])
     assert sent == ["block", "error"], sent
-    for name in sorted(set(tl.__all__) - {"open", "Explorer", "__version__", "import_published"}):
+    assert tl.viewer_page("v.html").stat().st_size
+    without = {"open", "viewer_page", "Explorer", "__version__", "import_published"}
+    for name in sorted(set(tl.__all__) - without):
         try:
             getattr(tl, name)
         except tl.errors.MissingLibraryError as error:
