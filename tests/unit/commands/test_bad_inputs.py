@@ -367,6 +367,7 @@ def test_models_are_loaded_as_the_options_say(run, monkeypatch):
     [
         ([*PROMPT], "Say it.", {"template": None, "response": "shared", "answer": None}),
         ([*PROMPT, "--template", "tuned"], "Say it.", {"template": "tuned"}),
+        (["--template", *PROMPT], "Say it.", {"template": "tuned"}),
         ([*PROMPT, "--template", "plain", "--answer", "base"], "Say it.", {"answer": "base"}),
         (
             ["--messages", "chat.json", "--template", "base", "--instruction", "brief"],

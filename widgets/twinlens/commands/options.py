@@ -166,11 +166,14 @@ def length_option(default: int) -> Option:
 
 
 def template_option(command: Command) -> Command:
-    """``--template`` and whose it is: no option takes a value only sometimes."""
+    """``--template`` and whose it is; alone it is tuned's."""
     return click.option(
         "--template",
+        is_flag=False,
+        flag_value="tuned",
         type=click.Choice(["tuned", "base", "plain"]),
-        help="Whose chat template both models read the prompt in; plain is none."
+        help="Whose chat template both models read the prompt in; plain is none, and without a "
+        "value it is tuned's."
         "  [default: tuned for a chat, else plain]",
     )(command)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import tempfile
@@ -19,6 +20,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _UNFINISHED = ".part"
+#: Characters of an impossible path that are shown.
+_SHOWN = 40
 
 
 def cache_folder() -> Path:
@@ -37,11 +40,26 @@ def checked_path(value: Any, what: str) -> Path:
     Raises
     ------
     ArgumentError
-        If it is none; `what` begins the sentence.
+        If it is none, or none that a disk could have; `what` begins the sentence.
     """
     if not isinstance(value, str | os.PathLike):
         raise ArgumentError(f"{what} is given by its path, not by {value!r}")
-    return Path(value)
+    return possible_path(value, what, ArgumentError)
+
+
+def possible_path(
+    value: str | os.PathLike[str], what: str, error_type: type[TwinlensError]
+) -> Path:
+    """A path that a disk could have: too long a one, or a zero in it, is an error of that type."""
+    path = Path(value)
+    try:
+        path.lstat()
+    except (ValueError, OSError) as error:  # UnicodeError is a ValueError
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            shown = os.fspath(value)[:_SHOWN].encode("utf-8", "backslashreplace").decode()
+            reason = getattr(error, "strerror", None) or error
+            raise error_type(f"{what} cannot be called {shown!r} ({reason})") from error
+    return path
 
 
 def check_file(target: Path, suffixes: tuple[str, ...] = ()) -> None:

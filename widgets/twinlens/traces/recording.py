@@ -29,7 +29,7 @@ from twinlens.errors import (
     UnknownBlockError,
     UnsupportedArchitectureError,
 )
-from twinlens.support.files import check_file, checked_path, replacing
+from twinlens.support.files import check_file, checked_path, possible_path, replacing
 from twinlens.support.progress import Remaining, Report
 from twinlens.traces.marks import Mark, read_marks
 from twinlens.traces.story import Slide, read_story
@@ -135,7 +135,7 @@ def read(path: str | os.PathLike[str]) -> RecordedTrace:
     """
     if not isinstance(path, str | os.PathLike):
         raise RecordingError(f"a recording is named by its path, not by a {type(path).__name__}")
-    target = Path(path)
+    target = possible_path(path, "a recording", RecordingError)
     if not target.is_file():
         raise RecordingError(f"there is no recording at {target}: check the path")
     damaged = f"{target.name} is damaged, truncated or no twinlens recording: record it again"

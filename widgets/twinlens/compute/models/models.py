@@ -18,7 +18,7 @@ from twinlens.compute.models.running import made_ready
 from twinlens.compute.models.weights import Weights
 from twinlens.contract.manifest import ModelInfo, PairInfo
 from twinlens.contract.words import SIDES, Side
-from twinlens.errors import ModelLoadError
+from twinlens.errors import ArgumentError, ModelLoadError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -142,9 +142,13 @@ class Models:
 
         Raises
         ------
+        ArgumentError
+            If there is no such side.
         ModelLoadError
             If its weights cannot be read.
         """
+        if side not in SIDES:
+            raise ArgumentError(f'a model of a pair is "base" or "tuned", not {side!r}')
         with self.lock:
             if side not in self._resident:
                 self._load(side)

@@ -15,6 +15,7 @@ from twinlens.compute.models.adapters import Adapter, adapter_at, attached_adapt
 from twinlens.compute.models.architectures import architecture_of, text_part
 from twinlens.compute.models.faults import load_errors
 from twinlens.errors import ArgumentError, ModelLoadError
+from twinlens.support.files import possible_path
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
@@ -86,7 +87,7 @@ def source_of(
     text = os.fspath(name)
     if not text:
         raise ModelLoadError("the name of a model is empty: give a hub id or a folder")
-    path = Path(text).expanduser()
+    path = possible_path(text, "a model", ModelLoadError).expanduser()
     if text.endswith(".gguf"):
         local = path.is_file()
         place = str(path.parent.absolute()) if local else text.rpartition("/")[0]

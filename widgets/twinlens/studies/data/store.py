@@ -29,6 +29,7 @@ from twinlens.errors import StudyError, UnknownBlockError
 from twinlens.studies.data.cases import Case, CaseTrace
 from twinlens.studies.data.change_tables import Changes, read_changes
 from twinlens.studies.data.rows import Problem
+from twinlens.support.files import possible_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,7 +152,7 @@ class Store:
         StudyError
             If the folder holds a study of other models or settings.
         """
-        root = Path(folder)
+        root = possible_path(folder, "the folder of a study", StudyError)
         (root / "rows").mkdir(parents=True, exist_ok=True)
         info = {
             "format": FORMAT,
