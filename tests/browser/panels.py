@@ -255,6 +255,9 @@ class Panels:
         pair = manifest.pair
         small = 2 * pair.layers * pair.hidden**2 <= 2**22
         token = at.token - manifest.prompt_length if small else -1
+        if not self.trace.computes and blocks.carried(None) not in set(self.trace.keys()):
+            assert seen["carried"] == []
+            return
         try:
             carried = self.trace.block(blocks.carried(token if token >= 0 else None))
         except UnknownBlockError:
