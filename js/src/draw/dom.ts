@@ -21,7 +21,58 @@ export function setAttribute(
   value: string | number | boolean | null | undefined,
 ): void {
   if (value === null || value === undefined || value === false) element.removeAttribute(name);
-  else element.setAttribute(name, value === true ? "" : String(value));
+  else {
+    const text = value === true ? "" : String(value);
+    // Even the same value would have styles worked out anew.
+    if (element.getAttribute(name) !== text) element.setAttribute(name, text);
+  }
+}
+
+/** Elements that listen themselves: they are put in place as they are. */
+const LISTENING = new WeakSet<Node>();
+
+/**
+ * What an element holds: freshly built, or kept. What is there already stays and takes over only
+ * what is different, so that little has to be laid out anew.
+ */
+export function fill(element: Element, ...children: Child[]): void {
+  const wanted = children.flatMap((child) => {
+    if (!child && child !== "") return [];
+    return typeof child === "string" ? document.createTextNode(child) : child;
+  });
+  putInPlace(element, wanted);
+}
+
+function putInPlace(element: Element, wanted: readonly Node[]): void {
+  for (const [i, child] of wanted.entries()) {
+    const there = element.childNodes[i];
+    if (!there) element.append(child);
+    else if (there !== child && !takesOver(there, child)) element.replaceChild(child, there);
+  }
+  while (element.childNodes.length > wanted.length) element.lastChild!.remove();
+}
+
+function takesOver(there: Node, wanted: Node): boolean {
+  if (there.nodeName !== wanted.nodeName || LISTENING.has(there) || LISTENING.has(wanted)) {
+    return false;
+  }
+  if (there instanceof Text && wanted instanceof Text) {
+    if (there.data !== wanted.data) there.data = wanted.data;
+    return true;
+  }
+  if (!(there instanceof HTMLElement && wanted instanceof HTMLElement)) return false;
+  for (const { name, value } of wanted.attributes) setAttribute(there, name, value);
+  for (const { name } of [...there.attributes]) {
+    // Which of several Tab reaches is said afterwards.
+    if (name !== "tabindex" && !wanted.hasAttribute(name)) there.removeAttribute(name);
+  }
+  putInPlace(there, [...wanted.childNodes]);
+  return true;
+}
+
+/** A property of an element's own style, where it is not so already. */
+export function setStyle(element: HTMLElement, name: "height" | "top", value: string): void {
+  if (element.style[name] !== value) element.style[name] = value;
 }
 
 /** Text that Python wrote into an element of the page. */
@@ -73,5 +124,6 @@ export function button(
 ): HTMLButtonElement {
   const element = h("button", { type: "button", class: "tl-button", ...props }, label);
   element.addEventListener("click", onClick, { signal });
+  LISTENING.add(element);
   return element;
 }

@@ -3,7 +3,7 @@
 import type { Numbers } from "../maths/numbers.ts";
 import type { Part } from "../maths/zoom.ts";
 import { type Drawing, paint } from "./painted.ts";
-import { css, type Rgb } from "./scales.ts";
+import { css, type Rgb, rgb } from "./scales.ts";
 
 export interface Cells {
   rows: number;
@@ -33,13 +33,38 @@ const HOLLOW = 4.5;
 export function drawCells(
   canvas: HTMLCanvasElement,
   cells: Cells,
-  marks: (drawing: Drawing) => void = () => {},
+  marks?: (drawing: Drawing) => void,
 ): void {
+  const look = lookOf(cells);
+  const before = PAINTED.get(canvas);
+  const ratio = globalThis.devicePixelRatio;
+  if (!marks && before?.ratio === ratio && alike(before.look, look)) return;
+  PAINTED.set(canvas, { look, ratio });
   paint(canvas, cells.columns * cells.width, cells.rows * cells.height, (drawing) => {
     paintCells(drawing, cells);
-    marks(drawing);
+    marks?.(drawing);
   });
 }
+
+/** What the picture depends on, as numbers. */
+function lookOf(cells: Cells): Float64Array {
+  const { rows, columns, values, max, width, height, gap, colour, absent, ink } = cells;
+  const size = rows * columns;
+  const colours = [colour(-1), colour(0), colour(1), absent, rgb(ink)].flat();
+  const look = new Float64Array(6 + colours.length + 2 * size);
+  look.set([rows, columns, max, width, height, gap, ...colours]);
+  for (let i = 0; i < size; i++) {
+    look[look.length - 1 - i] = values[i]!;
+    look[look.length - 1 - size - i] = Number(cells.hatched(i)) + 2 * Number(cells.dotted(i));
+  }
+  return look;
+}
+
+function alike(first: Float64Array, second: Float64Array): boolean {
+  return first.length === second.length && first.every((value, i) => Object.is(value, second[i]));
+}
+
+const PAINTED = new WeakMap<HTMLCanvasElement, { look: Float64Array; ratio: number }>();
 
 function paintCells(drawing: Drawing, cells: Cells): void {
   const { rows, columns, width, height, gap } = cells;

@@ -1,5 +1,7 @@
 // Arrow keys over a set of buttons of which one is in the tab order.
 
+import { setAttribute } from "./dom.ts";
+
 /** Step through `buttons` with the arrow keys; `go` is called with the one stepped to. */
 export function roving(
   area: HTMLElement,
@@ -28,10 +30,7 @@ export function roving(
 /** Make one button the one that Tab reaches. */
 export function reachable(buttons: readonly HTMLElement[], chosen: HTMLElement | undefined): void {
   const one = chosen ?? buttons[0];
-  for (const button of buttons) {
-    const index = button === one ? 0 : -1;
-    if (button.tabIndex !== index) button.tabIndex = index;
-  }
+  for (const button of buttons) setAttribute(button, "tabindex", button === one ? 0 : -1);
 }
 
 function target(all: HTMLElement[], at: number, key: string): HTMLElement | undefined {

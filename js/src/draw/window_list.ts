@@ -1,7 +1,7 @@
 // A long list of which only the rows in view are elements; one row is chosen, arrow keys walk.
 
 import { perFrame } from "../core/schedule.ts";
-import { h } from "./dom.ts";
+import { fill, h } from "./dom.ts";
 
 export interface Rows {
   count: number;
@@ -40,11 +40,12 @@ export function windowList(
   let rows: Rows = { count: 0, chosen: -1, cells: () => [], label: () => "", mark: () => "" };
   let height = 24;
 
-  const fill = () => {
+  const show = () => {
     const first = Math.max(Math.floor(el.scrollTop / height) - SPARE, 0);
     const view = (el.clientHeight || 20 * height) / height;
     const last = Math.min(Math.ceil(el.scrollTop / height + view) + SPARE, rows.count);
-    space.replaceChildren(
+    fill(
+      space,
       ...Array.from({ length: Math.max(last - first, 0) }, (_, k) => {
         const i = first + k;
         const row = h(
@@ -69,7 +70,7 @@ export function windowList(
     if (rows.chosen >= 0) el.setAttribute("aria-activedescendant", `${id}-${rows.chosen}`);
     else el.removeAttribute("aria-activedescendant");
   };
-  el.addEventListener("scroll", perFrame(fill, signal), { signal, passive: true });
+  el.addEventListener("scroll", perFrame(show, signal), { signal, passive: true });
   el.addEventListener(
     "click",
     (event) => {
@@ -99,7 +100,7 @@ export function windowList(
       space.style.height = `${rows.count * height}px`;
       if (moved && rows.chosen >= 0 && el.clientHeight > 0)
         reveal(el, rows.chosen * height, height);
-      fill();
+      show();
     },
   };
 }

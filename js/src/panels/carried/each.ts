@@ -6,7 +6,7 @@ import type { Tensor } from "../../contract/decode.ts";
 import { parseUnit } from "../../contract/units.ts";
 import { type Got, type Need, optional, quiet, required } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
-import { button, h, picker, setAttribute } from "../../draw/dom.ts";
+import { button, fill, h, picker, setAttribute } from "../../draw/dom.ts";
 import { number, percent, quote } from "../../draw/format.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
@@ -269,7 +269,7 @@ function draw(
       ...rows.map((row) => line(row, at++, most, share, selected)),
     );
   });
-  el.replaceChildren(...(all.length ? drawn : []));
+  fill(el, ...(all.length ? drawn : []));
 }
 
 function line(

@@ -3,7 +3,7 @@
 import { type Carried, type Key, keys, type PartOfSet } from "../../contract/contract.ts";
 import { type Got, type Need, quiet, required } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
-import { button, h, setAttribute } from "../../draw/dom.ts";
+import { button, fill, h, setAttribute } from "../../draw/dom.ts";
 import { count, number, percent, quote } from "../../draw/format.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
@@ -148,7 +148,7 @@ function draw(
   selected: { layer: number; head: number },
 ): void {
   if (!carried || carried.parts.length === 0) {
-    body.replaceChildren();
+    fill(body);
     return;
   }
   const { parts, random, goal } = carried;
@@ -160,7 +160,8 @@ function draw(
   });
   const mean = random.reduce((sum, one) => sum + one, 0) / (random.length || 1);
   if (random.length) rows.push(randomLine(carried, mean, share));
-  body.replaceChildren(
+  fill(
+    body,
     h(
       "div",
       { class: "tl-carried-goal", "aria-hidden": "true" },

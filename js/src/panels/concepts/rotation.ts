@@ -4,7 +4,7 @@ import type { RotationOfLayer } from "../../contract/contract.ts";
 import { keys } from "../../contract/contract.ts";
 import { quiet, required, take } from "../../core/load.ts";
 import { bokehChart } from "../../draw/chart.ts";
-import { h } from "../../draw/dom.ts";
+import { fill, h } from "../../draw/dom.ts";
 import { number, percent } from "../../draw/format.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import type { Setting } from "../../shell/frame.ts";
@@ -53,7 +53,7 @@ export function rotationView(setting: Setting): Sheet {
           const focused = list.contains(document.activeElement)
             ? (document.activeElement as HTMLElement).dataset.layer
             : undefined;
-          list.replaceChildren(head(), ...rows.map((row) => layerButton(row, layer)));
+          fill(list, head(), ...rows.map((row) => layerButton(row, layer)));
           const all = buttons();
           reachable(
             all,

@@ -2,7 +2,7 @@
 
 import { SIDES } from "../../contract/contract.ts";
 import type { Store } from "../../core/store.ts";
-import { h } from "../../draw/dom.ts";
+import { fill, h } from "../../draw/dom.ts";
 import { number, percent, quote } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { reachable, roving } from "../../draw/roving.ts";
@@ -76,7 +76,7 @@ export function pickUnits(
     layer = now;
     const focus = document.activeElement as HTMLElement | null;
     const focused = el.contains(focus) ? focus!.dataset : null;
-    el.replaceChildren(...content);
+    fill(el, ...content);
     const all = buttons();
     const current = all.find((one) => one.dataset.unit === shown && layerOf(one) === layer);
     reachable(all, current);

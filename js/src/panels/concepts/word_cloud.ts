@@ -5,6 +5,7 @@ import type { CloudShape } from "../../core/options.ts";
 import { type CloudWord, layoutZones, measurer, type Placed } from "../../draw/cloud.ts";
 import { h } from "../../draw/dom.ts";
 import { count, number, tokenText } from "../../draw/format.ts";
+import { widthOf } from "../../draw/room.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
 import type { Setting } from "../../shell/frame.ts";
@@ -39,6 +40,7 @@ export function wordCloud(
   pick: (word: string) => void,
 ): WordCloud {
   const el = h("div", { class: "tl-cloud" });
+  const room = widthOf(el, signal);
   let shown = new Map<string, ZonedWord>();
   let drawn = "";
   tips(
@@ -65,7 +67,7 @@ export function wordCloud(
     draw({ words, ends }, shape) {
       shown = new Map(words.map((word) => [word.text, word]));
       const { scale } = surface;
-      const width = el.clientWidth || 640;
+      const width = room() || 640;
       const wanted = JSON.stringify([words, ends !== null, shape, width, scale]);
       if (wanted === drawn) return; // another token: the same words
       drawn = wanted;

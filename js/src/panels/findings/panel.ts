@@ -5,7 +5,7 @@ import { quiet, required } from "../../core/load.ts";
 import { DESK, same, shownIn } from "../../core/options.ts";
 import { SELECTION_DEFAULTS, type Selection } from "../../core/selection.ts";
 import type { Store } from "../../core/store.ts";
-import { h } from "../../draw/dom.ts";
+import { fill, h } from "../../draw/dom.ts";
 import { visible } from "../../draw/format.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
@@ -83,7 +83,8 @@ export const findingsPanel: MakePanel = ({ store, surface, tooltip, signal }) =>
         draw() {
           shown = findings ?? [];
           const focused = buttons().indexOf(body.ownerDocument.activeElement as HTMLElement);
-          body.replaceChildren(
+          fill(
+            body,
             ...shown.map((finding, i) =>
               row(finding, i, i === chosen && isSelected(finding, selection)),
             ),

@@ -2,9 +2,10 @@
 
 import { SIDES } from "../../contract/contract.ts";
 import type { Selection } from "../../core/selection.ts";
-import { h } from "../../draw/dom.ts";
+import { fill, h } from "../../draw/dom.ts";
 import { number, signed } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
+import { widthOf } from "../../draw/room.ts";
 import { rgb } from "../../draw/scales.ts";
 import { diverging, gradient, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
@@ -50,6 +51,7 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
     ...pictures.map((picture) => picture.el),
     status,
   );
+  const room = widthOf(el, signal);
   let geometry: Geometry = { width: 1, height: 1 };
   let drawn: HeadNumbers | null = null;
 
@@ -106,7 +108,7 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
     draw(numbers: HeadNumbers, { layer, head }: Selection): void {
       drawn = numbers;
       const { palette, scale } = surface;
-      geometry = cellSize(el.clientWidth || 600, layers, heads, scale);
+      geometry = cellSize(room() || 600, layers, heads, scale);
       const { values, exact } = numbers;
       const change = numbers.thirdIs !== "tuned − base";
       const hatched = numbers.measure === "effect";
@@ -197,7 +199,8 @@ function drawKey(
   const ramp = h("i", { class: "tl-ramp" });
   ramp.style.background = gradient(colour, twoSided ? -1 : 0, 1);
   const low = twoSided ? signed(-max) : "0";
-  key.replaceChildren(
+  fill(
+    key,
     low,
     ramp,
     `${twoSided ? signed(max) : number(max)}${most ? ` of ${most}` : ""}${unit}`,
@@ -215,7 +218,7 @@ function drawAxis(axis: HTMLElement, layers: number, height: number, shown: bool
     label.style.top = `${layer * height + height / 2}px`;
     labels.push(label);
   }
-  axis.replaceChildren(...labels);
+  fill(axis, ...labels);
   axis.style.height = `${layers * height}px`;
 }
 

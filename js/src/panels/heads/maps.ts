@@ -4,9 +4,10 @@ import { SIDES, type Side } from "../../contract/contract.ts";
 import { optional } from "../../core/load.ts";
 import type { HeadColumn } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
-import { h } from "../../draw/dom.ts";
+import { fill, h } from "../../draw/dom.ts";
 import { number, percent, quote, signed, tokenText } from "../../draw/format.ts";
 import { colourScale, drawMatrix, larger } from "../../draw/heatmap.ts";
+import { widthOf } from "../../draw/room.ts";
 import { rgb } from "../../draw/scales.ts";
 import { diverging, gradient, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
@@ -59,6 +60,7 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
     },
     ...pictures.map((picture) => picture.el),
   );
+  const width = widthOf(area, signal);
   let drawn: Maps | null = null;
   let cell: Cell = { width: 1, height: 1 };
 
@@ -136,7 +138,7 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
     const longest = Math.max(maps.side.base, maps.side.tuned, 1);
     const part = zoom.update(longest);
     const [rows, columns] = [part.bottom - part.top, part.right - part.left];
-    const room = area.clientWidth || 640;
+    const room = width() || 640;
     const wide = Math.min((room - 2 * GAP) / 3, 250 * scale);
     const narrow = Math.min((room - GUTTER - 2 * GAP) / 3, 250 * scale);
     const least = LABELLED * scale;
@@ -170,7 +172,7 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
       ramp.style.background = gradient(colour, third ? -1 : 0, 1);
       const low = third ? `${clips ? "≤ " : ""}${signed(-full)}` : "0";
       const high = `${third ? signed(full) : number(full)}${full < 1 ? " of 1" : ""}`;
-      picture.key.replaceChildren(low, ramp, `${clips ? "≥ " : ""}${high}`);
+      fill(picture.key, low, ramp, `${clips ? "≥ " : ""}${high}`);
       picture.reading.hidden = reading < shown.top || reading >= shown.bottom;
       picture.reading.style.top = `${(reading - shown.top) * cell.height - 1}px`;
       picture.reading.style.height = `${Math.max(cell.height, 3) + 2}px`;
@@ -287,5 +289,5 @@ function label(
     name.style.setProperty("--at", `${(i + 0.5) * cell}px`);
     return name;
   });
-  box.replaceChildren(...names);
+  fill(box, ...names);
 }

@@ -3,7 +3,7 @@
 import { type Key, keys, type WordHeads } from "../../contract/contract.ts";
 import { type Load, quiet } from "../../core/load.ts";
 import type { Fate, HeadsOptions } from "../../core/options.ts";
-import { button, h } from "../../draw/dom.ts";
+import { button, fill, h } from "../../draw/dom.ts";
 import { count, quote, signed } from "../../draw/format.ts";
 import { windowList } from "../../draw/window_list.ts";
 import type { PanelSetting } from "../../shell/frame.ts";
@@ -104,7 +104,7 @@ export function headPairs({ store, signal, refresh }: PanelSetting): HeadView {
   const drawTable = (pairs: Pair[], leftOut: number, { fates, word, allPairs }: HeadsOptions) => {
     const rows = filtered(pairs, fates, word);
     const shown = allPairs === `${at.layer}/${at.head}` ? rows : rows.slice(0, ROWS);
-    body.replaceChildren(...shown.map((pair) => tableRow(pair, word)));
+    fill(body, ...shown.map((pair) => tableRow(pair, word)));
     table.hidden = shown.length === 0;
     nothing.hidden = shown.length > 0 && leftOut === 0;
     nothing.textContent =

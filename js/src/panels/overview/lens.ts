@@ -5,9 +5,10 @@ import type { Tensor } from "../../contract/decode.ts";
 import { required, take } from "../../core/load.ts";
 import type { LensReader } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
-import { h, picker } from "../../draw/dom.ts";
+import { fill, h, picker } from "../../draw/dom.ts";
 import { number, quote, tokenText } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
+import { widthOf } from "../../draw/room.ts";
 import { rgb } from "../../draw/scales.ts";
 import { gradient, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
@@ -65,6 +66,7 @@ export function lensView({ store, surface, tooltip, signal }: Setting): View {
     signal,
   );
   const el = h("div", { class: "tl-lens" }, plot, scale, reader.el);
+  const room = widthOf(el, signal);
   let drawn: { tables: BySide<Tensor>; layout: Layout } | null = null;
 
   const cellAt = (target: HTMLElement, x: number, y: number) => {
@@ -119,16 +121,16 @@ export function lensView({ store, surface, tooltip, signal }: Setting): View {
         draw() {
           el.classList.remove("tl-gone");
           reader.update(readersOf(state), lensReader);
-          const layout = layoutOf(tables.base, tables.tuned.shape[1]!, el.clientWidth);
+          const layout = layoutOf(tables.base, tables.tuned.shape[1]!, room());
           drawn = { tables, layout };
           for (const side of SIDES) {
             const at = token - state.promptLength;
             paint(canvases[side], tables[side], layout, side, at, layer + 1);
             canvases[side].setAttribute("aria-label", spoken(state, side, tables[side]));
-            rows[side].replaceChildren(...layerNames(tables[side].shape[0]!, layout.height));
-            names[side].replaceChildren(...tokenNames(state, side, layout.width));
+            fill(rows[side], ...layerNames(tables[side].shape[0]!, layout.height));
+            fill(names[side], ...tokenNames(state, side, layout.width));
           }
-          scale.replaceChildren(`${FLOOR} nats or less`.replace("-", "−"), ...ramps(), "0");
+          fill(scale, `${FLOOR} nats or less`.replace("-", "−"), ...ramps(), "0");
           Object.assign(el, { twinlens: { values: eachSide((side) => tables[side].data) } });
         },
       };

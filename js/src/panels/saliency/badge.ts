@@ -15,7 +15,7 @@ import {
 import { attempt, type Got, LOADING, type Load } from "../../core/load.ts";
 import { complete, type ExactRun, exactRun, rowsDone } from "../../core/runs.ts";
 import type { Store } from "../../core/store.ts";
-import { button, h } from "../../draw/dom.ts";
+import { button, fill, h } from "../../draw/dom.ts";
 import { count, number, percent } from "../../draw/format.ts";
 import { bySide, spearman } from "../../maths/numbers.ts";
 import type { Setting } from "../../shell/frame.ts";
@@ -124,7 +124,7 @@ export function saliencyBadge(
     drawRun(run(), store, agreement, { status, line, gauge, act });
     chip.setAttribute("aria-expanded", String(trustOpen));
     const drawn = drawnAgreement(store, facts, agreement, recorded);
-    chip.replaceChildren(...chipText(store, method, agreement, drawn));
+    fill(chip, ...chipText(store, method, agreement, drawn));
     warn(drawn);
     details.hidden = !trustOpen;
     if (!trustOpen) return;

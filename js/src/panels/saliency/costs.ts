@@ -11,7 +11,7 @@ import {
 } from "../../contract/contract.ts";
 import type { Got } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
-import { h } from "../../draw/dom.ts";
+import { fill, h } from "../../draw/dom.ts";
 import { number, quote } from "../../draw/format.ts";
 import { instructionScore } from "../../maths/density.ts";
 import { densityOf } from "./bars.ts";
@@ -44,7 +44,8 @@ export function saliencyCosts(): Costs {
     draw(state, facts, beside) {
       const costs = costsOf(state, beside);
       const scores = scoresOf(state, facts, beside);
-      el.replaceChildren(
+      fill(
+        el,
         ...(state.marks ? [spansMoved()] : []),
         ...(costs.length ? [costTable(state, costs)] : []),
         ...(scores.length ? [scoreLine(state, scores)] : []),

@@ -2,7 +2,7 @@
 
 import type { Mark } from "../../contract/contract.ts";
 import type { Store } from "../../core/store.ts";
-import { button, h } from "../../draw/dom.ts";
+import { button, h, setAttribute } from "../../draw/dom.ts";
 import { count } from "../../draw/format.ts";
 import { remark, segmentsUnder } from "../../maths/marks.ts";
 import { tokenRange } from "./token_range.ts";
@@ -95,7 +95,7 @@ export function marking(
     area.toggleAttribute("data-marking", active);
     for (const [i, token] of strip.buttons.entries()) {
       const inside = range !== null && i >= range[0] && i <= range[1];
-      token.dataset.marking = inside ? kind : "";
+      setAttribute(token, "data-marking", inside ? kind : "");
     }
   };
 

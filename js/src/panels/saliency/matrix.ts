@@ -2,7 +2,7 @@
 
 import { SIDES, type Side } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
-import { button, h } from "../../draw/dom.ts";
+import { button, fill, h } from "../../draw/dom.ts";
 import { count, number } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
 import { rgb } from "../../draw/scales.ts";
@@ -301,7 +301,7 @@ function drawScale(
   const ramp = h("i", { class: "tl-ramp" });
   const two = name === "third";
   ramp.style.background = gradient(colour, two ? -1 : 0, 1);
-  el.replaceChildren(two ? "" : "0", ramp, two ? `±${number(max)}` : `${number(max)}${unit}`);
+  fill(el, two ? "" : "0", ramp, two ? `±${number(max)}` : `${number(max)}${unit}`);
 }
 
 /** A line under the columns of the instruction, and one under those of the context. */
@@ -324,5 +324,5 @@ function drawBrackets(
     }
     from = to;
   }
-  el.replaceChildren(...lines);
+  fill(el, ...lines);
 }

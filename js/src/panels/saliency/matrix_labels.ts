@@ -1,6 +1,6 @@
 // Names of rows or columns: as many as there is room for, those chosen, and the one pointed at.
 
-import { h } from "../../draw/dom.ts";
+import { fill, h } from "../../draw/dom.ts";
 import { tokenText } from "../../draw/format.ts";
 
 /** The tokens along one edge of a matrix. */
@@ -41,12 +41,14 @@ export function axisLabels(name: string, edge: "top" | "left"): Labels {
       if (now === painted) return;
       painted = now;
       drawn = axis;
+      pointed?.remove();
       pointed = null;
       const { every, selected } = axis;
       const shown = axis.positions
         .map((_, i) => i)
         .filter((i) => i % every === 0 || i === selected);
-      el.replaceChildren(
+      fill(
+        el,
         ...shown.map((i) => {
           const made = label(axis, i);
           made.toggleAttribute("data-chosen", i === selected);

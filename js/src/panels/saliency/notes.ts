@@ -1,7 +1,7 @@
 // The line under the tokens: the scale of the bars, and what each kind of bar is.
 
 import type { State } from "../../core/state.ts";
-import { h } from "../../draw/dom.ts";
+import { fill, h } from "../../draw/dom.ts";
 import { number } from "../../draw/format.ts";
 import { largest } from "../../maths/numbers.ts";
 import type { Bars } from "./bars.ts";
@@ -19,7 +19,8 @@ export function saliencyNotes(): Notes {
     el,
     draw(state, facts) {
       const { tracks } = facts;
-      el.replaceChildren(
+      fill(
+        el,
         ...scaleKey(state, facts),
         ...tracks.map(trackKey),
         ...(state.marks ? [marksKey()] : []),

@@ -152,7 +152,10 @@ export const saliencyPanel: MakePanel = (setting) => {
     const all = buttons();
     // A range by keyboard moves the focus away from the selected token: leave it there.
     const focused = all.find((button) => button === body.ownerDocument.activeElement);
-    reachable(all, focused ?? all.find((button) => Number(button.dataset.token) === token));
+    const next = focused ?? all.find((button) => Number(button.dataset.token) === token);
+    // Of the one that has the focus the browser looks at once whether it can still have it, for
+    // which it lays out the page: in the next frame that is done.
+    requestAnimationFrame(() => reachable(all, next));
     method.update(
       state.manifest.methods.map(({ name, title }) => ({
         value: name,

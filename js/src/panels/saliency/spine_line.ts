@@ -3,7 +3,7 @@
 import { SIDES } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
-import { button, h } from "../../draw/dom.ts";
+import { button, fill, h } from "../../draw/dom.ts";
 import { percent, signed, tokenText } from "../../draw/format.ts";
 import { APART, expectations, gaps, landmarks, type Spine } from "./spine.ts";
 
@@ -37,11 +37,11 @@ export function spineLine(store: Store, signal: AbortSignal): SpineLine {
       const { token } = state.selection;
       el.hidden = spine === null && token < 0;
       const back = token < 0 ? [] : [whole];
-      jumps.replaceChildren(...(spine ? jumpsOf(state, spine) : []));
+      fill(jumps, ...(spine ? jumpsOf(state, spine) : []));
       const m = token - state.promptLength;
       const here = m >= 0 && state.span === null;
       const said = spine ? (here ? expected(state, spine, m) : [key(state)]) : [];
-      el.replaceChildren(...said, ...back);
+      fill(el, ...said, ...back);
     },
   };
 }

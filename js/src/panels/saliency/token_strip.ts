@@ -2,7 +2,7 @@
 // their difference on the same scale.
 
 import type { BySide, Segment, Side, Token } from "../../contract/contract.ts";
-import { h, setAttribute } from "../../draw/dom.ts";
+import { fill, h, setAttribute, setStyle } from "../../draw/dom.ts";
 import { number, tokenText } from "../../draw/format.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import type { Track } from "./tracks.ts";
@@ -77,24 +77,24 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
         drawBar(gap, value, max, both ? "solid" : "hatched");
         const share = value && max > 0 ? value / max : 0;
         // Its sign is its side, as is its colour: nothing is hollow here.
-        gap.dataset.look = both ? "solid" : "hatched";
-        gap.dataset.side = share < 0 ? "base" : "tuned";
+        setAttribute(gap, "data-look", both ? "solid" : "hatched");
+        setAttribute(gap, "data-side", share < 0 ? "base" : "tuned");
         // From the line of zero, in parts of the height: at most as large as the bars.
         const size = (Math.abs(share) / span) * 100;
         const zero = (up / span) * 100;
-        gap.style.height = `${size.toFixed(2)}%`;
-        gap.style.top = `${(share < 0 ? zero : zero - size).toFixed(2)}%`;
+        setStyle(gap, "height", `${size.toFixed(2)}%`);
+        setStyle(gap, "top", `${(share < 0 ? zero : zero - size).toFixed(2)}%`);
       });
     },
     tracks(tracks, max) {
       each("tracks", (mark, i) => {
         const lanes = tracks.map((track, k) => lane(track, offset + i, max[k]!, shown));
-        mark.tracks.replaceChildren(...lanes);
+        fill(mark.tracks, ...lanes);
       });
     },
     stacks(make) {
       each("stacks", (mark, i) => {
-        mark.stack.replaceChildren(...(make?.(i) ?? []).filter((one) => one !== null));
+        fill(mark.stack, ...(make?.(i) ?? []).filter((one) => one !== null));
       });
     },
     segments(segments) {
@@ -109,11 +109,13 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
       const now = JSON.stringify([position, reading, span]);
       if (now === selected) return;
       selected = now;
-      bringIntoSight(marks[position - offset]?.el);
+      // Once the page is laid out again, not in the middle of changing it.
+      const token = marks[position - offset]?.el;
+      if (token) requestAnimationFrame(() => bringIntoSight(token));
       marks.forEach(({ el: token }, i) => {
         const at = offset + i;
         const inside = span !== null && at >= span[0] && at <= span[1];
-        token.setAttribute("aria-pressed", String(at === position || inside));
+        setAttribute(token, "aria-pressed", String(at === position || inside));
         setAttribute(
           token,
           "data-span",
@@ -124,7 +126,7 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
     },
     label(text) {
       each("label", ({ el: token }, i) => {
-        token.setAttribute("aria-label", text(i));
+        setAttribute(token, "aria-label", text(i));
       });
     },
     collapse(template, seen) {
@@ -177,9 +179,9 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
 }
 
 /** A row that scrolls shows what is selected; the page around it stays where it is. */
-function bringIntoSight(token: HTMLElement | undefined): void {
-  const row = token?.closest<HTMLElement>(".tl-row");
-  if (!token || !row || row.scrollHeight <= row.clientHeight) return;
+function bringIntoSight(token: HTMLElement): void {
+  const row = token.closest<HTMLElement>(".tl-row");
+  if (!row || row.scrollHeight <= row.clientHeight) return;
   const [of, box] = [token.getBoundingClientRect(), row.getBoundingClientRect()];
   if (of.top < box.top) row.scrollTop -= box.top - of.top;
   else if (of.bottom > box.bottom) row.scrollTop += of.bottom - box.bottom;
@@ -231,9 +233,10 @@ function drawBar(
   const known = value !== undefined && !Number.isNaN(value);
   setAttribute(bar, "data-value", known ? value : null);
   const share = known && max > 0 ? value / max : 0;
-  bar.style.height = `${(Math.abs(share) * 100).toFixed(2)}%`;
-  bar.dataset.look = share < 0 ? "hollow" : look;
-  bar.hidden = Math.abs(share) < 0.01;
+  setAttribute(bar, "data-look", share < 0 ? "hollow" : look);
+  const hidden = Math.abs(share) < 0.01;
+  if (bar.hidden !== hidden) bar.hidden = hidden;
+  if (!hidden) setStyle(bar, "height", `${(Math.abs(share) * 100).toFixed(2)}%`);
 }
 
 function lane(track: Track, position: number, max: number, shown: (side: Side) => boolean) {

@@ -3,7 +3,7 @@
 import { keys, type UpdateDirection, type UpdateTaken } from "../../contract/contract.ts";
 import { type Got, type Need, quiet, required } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
-import { button, h } from "../../draw/dom.ts";
+import { button, fill, h } from "../../draw/dom.ts";
 import { number, percent, quote, signed, tokenText } from "../../draw/format.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import type { MakePanel, Picture, Row } from "../../shell/frame.ts";
@@ -70,7 +70,8 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
           ask.hidden = !waits(state);
           curves.replaceChildren(...(taken ? [keptChart(taken), dialChart(taken)] : []));
           const most = Math.max(1e-9, ...(taken?.directions.map((d) => Math.abs(d.effect)) ?? []));
-          list.replaceChildren(
+          fill(
+            list,
             ...(taken?.directions ?? []).map((one, i) =>
               line(one, i, most, one.index === chosen, touches(one, layer, head, unit)),
             ),

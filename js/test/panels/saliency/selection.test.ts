@@ -61,7 +61,8 @@ describe("saliency", () => {
   it("moves along tokens with the arrow keys", async () => {
     const { root, store, settled } = await show("saliency", manifest(), undefined, { token: 4 });
     const tokens = all(root, "[data-token]");
-    expect(tokens.filter((token) => token.tabIndex === 0)).toEqual([tokens[4]]);
+    const reached = () => tokens.filter((token) => token.tabIndex === 0);
+    await vi.waitFor(() => expect(reached()).toEqual([tokens[4]]));
     tokens[4]!.focus();
     press(tokens[4]!, "ArrowRight");
     await settled();
