@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -91,9 +94,9 @@ def test_report(page: Page, report: str, watch: Watch) -> None:
     place = page.locator("td.verdict button[data-variant='1']").last
     place.click()
     expect(page.locator("#filter-note")).to_contain_text("not divided by the prompt's maximum")
-    expected = page.evaluate(
-        "JSON.parse(document.getElementById('study-data').textContent).variants[1].tuned[3]"
-    )
+    packed = page.locator("#study-data").text_content() or ""
+    study = json.loads(gzip.decompress(base64.b64decode(packed)))
+    expected = study["variants"][1]["tuned"][3]
     scores = page.locator("#cases tr[data-id=p3] td")
     assert float(scores.nth(5).inner_text()) == pytest.approx(expected, abs=1e-4)
     assert page.evaluate(f"{source}.data.tuned[3]") == pytest.approx(expected, abs=1e-4)

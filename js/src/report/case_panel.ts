@@ -1,8 +1,9 @@
 // A case opens in the saliency panel, which runs in a frame of its own.
 
-import { unpacked } from "../contract/packed.ts";
 import type { ThemeName } from "../contract/palette.ts";
 import { h } from "../draw/dom.ts";
+import { tabs } from "../draw/tabs.ts";
+import type { Opened } from "./case_packs.ts";
 
 /** Where the template of a page leaves room, as Python has it. */
 const STATE = "<!--state-->";
@@ -10,27 +11,40 @@ const BLOCKS = "<!--blocks-->";
 const LEFT_OUT =
   "Its saliency was left out to keep the page small; open it from Python with trace().";
 
+/** Steps of a chain, of which one is shown. */
+export interface Steps {
+  names: readonly string[];
+  now: number;
+  onPick(step: number): void;
+}
+
 /** Show the page of a case's panel, or say that this page does not carry it. */
-export function showCase(host: HTMLElement, id: string, page: string | null): void {
+export function showCase(host: HTMLElement, id: string, page: string | null, steps: Steps): void {
   const title = h("h3", {}, `Case ${id}`);
-  if (page === null) {
-    host.replaceChildren(title, h("p", {}, LEFT_OUT));
-    return;
-  }
+  const shown = page === null ? h("p", {}, LEFT_OUT) : frameOf(id, page);
+  host.replaceChildren(title, ...(steps.names.length > 1 ? stepped(steps, shown) : [shown]));
+  if (page !== null) host.scrollIntoView({ block: "nearest" });
+}
+
+function frameOf(id: string, page: string): HTMLElement {
   const frame = h("iframe", { title: `Saliency of case ${id}` });
   frame.srcdoc = page;
   frame.addEventListener("load", () => resize(frame));
-  host.replaceChildren(title, frame);
-  host.scrollIntoView({ block: "nearest" });
+  return frame;
 }
 
-/** The page of a panel: its template, with the packed state and blocks of one case. */
-export async function panelPage(
-  packed: string,
-  template: string,
-  theme: ThemeName,
-): Promise<string> {
-  const [state, blocks]: [object, string] = JSON.parse(await unpacked(packed).text());
+/** A name for each step, under which its panel stands. */
+function stepped({ names, now, onPick }: Steps, shown: HTMLElement): HTMLElement[] {
+  const choices = names.map((label, step) => ({ value: String(step), label }));
+  const forever = new AbortController().signal;
+  const { bar, sheet, show } = tabs("Step of the chain", choices, (v) => onPick(+v), forever);
+  show(String(now));
+  sheet.append(shown);
+  return [bar, sheet];
+}
+
+/** The page of a panel: its template, with the state and blocks of one case. */
+export function panelPage({ state, blocks }: Opened, template: string, theme: ThemeName): string {
   const themed = JSON.stringify({ ...state, theme }).replaceAll("<", "\\u003c");
   // Functions, because a replacement text would have its dollar signs interpreted.
   return template.replace(STATE, () => themed).replace(BLOCKS, () => blocks);

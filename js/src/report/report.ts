@@ -1,6 +1,7 @@
 // The page of a study: figures, tables that sort, numbers that lead to their cases, cases that open.
 
 import type { ThemeName } from "../contract/palette.ts";
+import { openCase } from "./case_packs.ts";
 import { panelPage, showCase } from "./case_panel.ts";
 import { caseTable } from "./cases.ts";
 import { offerDownloads } from "./downloads.ts";
@@ -8,8 +9,15 @@ import { reportFigures } from "./figures.ts";
 import { sortOnHeadings } from "./sorting.ts";
 import type { Study } from "./study.ts";
 
-/** Bring the page to life; `template` is that of the panel of a case. Settles once it is drawn. */
-export function startReport(study: Study, template: string): Promise<void> {
+/**
+ * Bring the page to life; `packs` hold the panels of cases, and `template` is that of such a panel.
+ * Settles once it is drawn.
+ */
+export function startReport(
+  study: Study,
+  packs: readonly string[],
+  template: string,
+): Promise<void> {
   const root = document.documentElement;
   const themes = byId<HTMLSelectElement>("theme");
   const note = byId("filter-note");
@@ -22,6 +30,8 @@ export function startReport(study: Study, template: string): Promise<void> {
   });
   const preference = matchMedia("(prefers-color-scheme: dark)");
   let opened: HTMLTableRowElement | null = null;
+  /** Of a chain the last model against the first. */
+  let step = study.steps.length - 1;
 
   function theme(): ThemeName {
     if (themes.value !== "auto") return themes.value as ThemeName;
@@ -53,10 +63,23 @@ export function startReport(study: Study, template: string): Promise<void> {
     opened = row;
     for (const other of cases.rows) other.removeAttribute("aria-current");
     row.setAttribute("aria-current", "true");
-    const packed = study.panels[cases.rows.indexOf(row)];
-    const page = packed ? await panelPage(packed, template, theme()) : null;
-    // Another case may have been opened meanwhile.
-    if (opened === row) showCase(byId("case"), row.dataset.id!, page);
+    const now = step;
+    const at = study.steps[now]?.panels[cases.rows.indexOf(row)];
+    const state = at && (await openCase(packs[at[0]]!, at[1], study.shared));
+    const page = state ? panelPage(state, template, theme()) : null;
+    // Another case or step may have been opened meanwhile.
+    if (opened !== row || step !== now) return;
+    const host = byId("case");
+    const inside = host.contains(document.activeElement);
+    showCase(host, row.dataset.id!, page, {
+      names: study.steps.map(({ name }) => name),
+      now,
+      onPick(picked) {
+        step = picked;
+        open(row);
+      },
+    });
+    if (inside) host.querySelector<HTMLElement>("[role=tab][aria-selected=true]")?.focus();
   }
 
   /** Figures of a theme are a document of their own: selection and scores move over. */

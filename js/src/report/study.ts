@@ -1,6 +1,7 @@
 // What Python writes into the page of a study.
 
 import type { ThemeName } from "../contract/palette.ts";
+import type { State } from "./case_packs.ts";
 
 /** One change of settings, with the scores of every case under it. */
 export interface Variant {
@@ -25,6 +26,15 @@ export interface Study {
   variants: Variant[];
   profiles: Profile[];
   figures: Record<ThemeName, FigureDocuments>;
-  /** The packed panel of each case; null where it was left out. */
-  panels: (string | null)[];
+  /** What the pages of cases share. */
+  shared: State;
+  /** One of a pair, or the steps of a chain. */
+  steps: Step[];
+}
+
+/** One model against another. */
+export interface Step {
+  name: string;
+  /** The pack of each case, and its place in it; null where it was left out. */
+  panels: ([pack: number, place: number] | null)[];
 }

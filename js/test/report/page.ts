@@ -8,10 +8,39 @@ export const SCORES = {
   tuned: [1, 1.5, 0.25, 3],
 };
 
-/** Base64 of gzip of the JSON text of a value. */
-export function packed(value: unknown): string {
-  return gzipSync(JSON.stringify(value)).toString("base64");
+/** Cases as Python packs them: what of their state is their own, and one block of half floats. */
+export function packed(...cases: [own: object, numbers: readonly number[]][]): string {
+  const heads = cases.map(([own, numbers]) => {
+    const length = 2 * numbers.length;
+    const entry = { dtype: "float16", shape: [numbers.length], offset: 0, length };
+    return [own, { a: { ...entry, halves: numbers.every((n) => n < 16) } }];
+  });
+  const bytes = cases.flatMap(([, numbers]) => {
+    // Levels two by two, others with the low bytes of all before the high ones.
+    if (numbers.every((n) => n < 16)) return [numbers[0]! | ((numbers[1] ?? 0) << 4)];
+    return [...numbers.map((n) => n & 255), ...numbers.map((n) => n >> 8)];
+  });
+  const text = Buffer.from(JSON.stringify(heads));
+  const length = Buffer.from(new Uint32Array([text.length]).buffer);
+  return gzipSync(Buffer.concat([length, text, Buffer.from(bytes)])).toString("base64");
 }
+
+/** What `packed` holds of a prompt of two tokens and answers of one. */
+export const OWN = {
+  title: "a</script>",
+  manifest: {
+    prompt: "a b",
+    prompt_tokens: {
+      count: 2,
+      id: [5, 6],
+      own: { 1: "\u2581b" },
+      start: 0,
+      end: [1, 2],
+      segment: "x",
+    },
+    answers: { base: { text: "c", tokens: { count: 1, id: 7, start: 0, end: 1 } } },
+  },
+};
 
 export function study(): Study {
   const figures = { documents: { doc: {} }, roots: { scores: "p1", robust: "p2", profile: "p3" } };
@@ -27,7 +56,8 @@ export function study(): Study {
     ],
     profiles: [[[0.1, 0.4], null, [0.3, 0.2], null]],
     figures: { light: figures, dark: figures },
-    panels: [packed([{ kind: "saliency", title: "a</script>" }, "$& blocks"]), null, null, null],
+    shared: { kind: "saliency", title: "b", manifest: { answers: {} } },
+    steps: [{ name: "", panels: [[0, 1], null, null, null] }],
   };
 }
 
@@ -116,3 +146,6 @@ export function fakeBokeh(): { sources: Record<string, FakeSource>; drawn: numbe
   Object.assign(globalThis, { Bokeh: { embed: { embed_items } } });
   return record;
 }
+
+/** A pack of two cases: the second holds two levels, the first two halves that are none. */
+export const PACKS = [packed([{ ...OWN, title: "other" }, [0x3c00, 0x4200]], [OWN, [2, 5]])];

@@ -1,6 +1,7 @@
+import { gunzipSync } from "node:zlib";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { startReport } from "../../src/report/report.ts";
-import { fakeBokeh, SCORES, study, writePage } from "./page.ts";
+import { fakeBokeh, OWN, PACKS, packed, SCORES, study, writePage } from "./page.ts";
 
 const TEMPLATE = '<p id="state"><!--state--></p><p id="blocks"><!--blocks--></p>';
 const $ = <E extends HTMLElement = HTMLElement>(selector: string) =>
@@ -16,7 +17,7 @@ let bokeh: ReturnType<typeof fakeBokeh>;
 beforeEach(async () => {
   bokeh = fakeBokeh();
   writePage();
-  await startReport(study(), TEMPLATE);
+  await startReport(study(), PACKS, TEMPLATE);
 });
 
 describe("the page of a study", () => {
@@ -42,7 +43,7 @@ describe("the page of a study", () => {
   it("says so where the figures cannot be drawn", async () => {
     writePage();
     Object.assign(globalThis, { Bokeh: undefined });
-    await startReport(study(), TEMPLATE);
+    await startReport(study(), PACKS, TEMPLATE);
     expect(document.body.dataset.state).toBe("error");
     expect(note()).toContain("could not be drawn");
   });
@@ -98,10 +99,18 @@ describe("the page of a study", () => {
     await vi.waitFor(() => expect($("#case iframe")).toBeTruthy());
     const frame = $<HTMLIFrameElement>("#case iframe");
     expect(frame.title).toBe("Saliency of case p0");
-    expect(frame.srcdoc).toContain('<p id="blocks">$& blocks</p>');
+    const blocks = gunzipSync(Buffer.from(/blocks">(.*?)</.exec(frame.srcdoc)![1]!, "base64"));
+    // 2 and 5 in half precision.
+    expect([...blocks.subarray(-4)]).toEqual([0x00, 0x40, 0x00, 0x45]);
     expect(frame.srcdoc).not.toContain("</script>");
     const state = /<p id="state">(.*?)<\/p>/.exec(frame.srcdoc)![1]!;
-    expect(JSON.parse(state)).toEqual({ kind: "saliency", title: "a</script>", theme: "light" });
+    const { manifest, ...rest } = JSON.parse(state);
+    expect(rest).toEqual({ kind: "saliency", title: "a</script>", theme: "light" });
+    expect(manifest.prompt_tokens).toEqual([
+      { id: 5, text: "a", start: 0, end: 1, segment: "x" },
+      { id: 6, text: "\u2581b", start: 1, end: 3, segment: "x" },
+    ]);
+    expect(manifest.answers.base.tokens).toEqual([{ id: 7, text: "c", start: 0, end: 1 }]);
     $("tr[data-id=p2] button").click();
     await vi.waitFor(() => expect($("#case h3").textContent).toBe("Case p2"));
     expect($("#case").textContent).toContain("left out");
@@ -111,6 +120,27 @@ describe("the page of a study", () => {
       "true",
       null,
     ]);
+  });
+
+  it("steps through a chain with one case open", async () => {
+    writePage();
+    const chain = study();
+    const names = ["one", "two", "three"];
+    const packs = names.map((title) => packed([{ ...OWN, title }, [1]]));
+    chain.steps = names.map((name, step) => ({ name, panels: [[step, 0], null, null, null] }));
+    await startReport(chain, packs, TEMPLATE);
+    $("tr[data-id=p0] button").click();
+    const state = () => $<HTMLIFrameElement>("#case iframe")?.srcdoc ?? "";
+    await vi.waitFor(() => expect(state()).toContain('"title":"three"'));
+    const picked = () => $("#case [role=tab][aria-selected=true]");
+    expect(picked().textContent).toBe("three");
+    $("#case [data-tab='0']").click();
+    await vi.waitFor(() => expect(state()).toContain('"title":"one"'));
+    expect(picked().textContent).toBe("one");
+    expect(document.activeElement).toBe(picked());
+    $("tr[data-id=p1] button").click();
+    await vi.waitFor(() => expect($("#case h3").textContent).toBe("Case p1"));
+    expect(picked().textContent).toBe("one");
   });
 
   it("saves each figure as it is seen", async () => {

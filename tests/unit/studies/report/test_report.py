@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import gzip
 import json
 import re
 from dataclasses import replace
@@ -15,6 +17,7 @@ pytest.importorskip("pyarrow")
 from click.testing import CliRunner
 from pyarrow import parquet
 from twinlens.commands import study as command
+from twinlens.contract import wire
 from twinlens.contract.manifest import Method
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import THEMES
@@ -27,6 +30,7 @@ from twinlens.studies.analysis.tables import write_tables
 from twinlens.studies.analysis.variants import FORMULA_ALONE, Grid, other_methods, robustness
 from twinlens.studies.data.rows import Problem, StudyRow
 from twinlens.studies.data.store import Store
+from twinlens.studies.report import case_packs
 from twinlens.studies.report.report import write_report
 from twinlens.studies.run import study as run
 
@@ -57,6 +61,50 @@ def test_the_sentences_count_combinations_and_say_what_length_does():
     assert "length turns it, not the missing division" in robust
 
 
+def study_data(text):
+    """What the scripts of the page read."""
+    packed = re.search(r'id="study-data">(.*?)</script>', text, re.S)[1]
+    return json.loads(gzip.decompress(base64.b64decode(packed)))
+
+
+def test_a_pack_holds_every_number():
+    """Read by its description, as the page does: `case_packs.ts` is tested against the same."""
+
+    class Odd(Planted):
+        def both(self, index):
+            # Levels in base, other numbers in tuned.
+            base, tuned = super().both(index)
+            return [replace(base, values=np.rint(base.values * 5) % 11, kind="levels"), tuned]
+
+    cases = Odd(3)
+    ids = list(dict.fromkeys(case.id for case in cases))
+    shared = case_packs.shared_state(cases, ids[0])
+    data = gzip.decompress(base64.b64decode(case_packs.packed_group(cases, ids, shared)))
+    at = 4 + int.from_bytes(data[:4], "little")
+    for case_id, (own, index) in zip(ids, json.loads(data[4:at]), strict=True):
+        trace = cases.trace(case_id)
+        assert own.get("title", shared["title"]) == case_id
+        columns = own["manifest"]["prompt_tokens"]
+        assert columns["count"] == len(trace.manifest.prompt_tokens)
+        assert not columns["own"]
+        for key, entry in index.items():
+            expected = trace.block(key).astype(np.float32).ravel()
+            halves = entry["halves"]
+            if halves:
+                size = (expected.size + 1) // 2
+                both = np.frombuffer(data, np.uint8, size, at)
+                found = np.stack([both & 15, both >> 4], axis=1).ravel()[: expected.size]
+            else:
+                size = entry["length"]
+                width = np.dtype(entry["dtype"]).itemsize
+                rows = np.frombuffer(data, np.uint8, size, at).reshape(width, -1)
+                found = wire.decode(entry, rows.T.tobytes()).ravel()
+            np.testing.assert_allclose(found, expected, atol=0 if halves else expected.max() / 250)
+            at += size
+        assert [entry["halves"] for entry in index.values()] == [True, False]
+    assert at == len(data)
+
+
 def test_the_page_carries_everything_and_nothing_from_outside(tmp_path):
     problems = [Problem(7, "it has <no> text")]
     written = write_report(
@@ -69,7 +117,7 @@ def test_the_page_carries_everything_and_nothing_from_outside(tmp_path):
         r"""(?:src|href)\s*=\s*["']?(?!data:)(https?:|//)""", text.split("<script")[0]
     )
     assert not outside
-    data = json.loads(re.search(r'id="study-data">(.*?)</script>', text, re.S)[1])
+    data = study_data(text)
     for theme in ("light", "dark"):
         assert set(data["figures"][theme]["roots"]) == {
             "first-tuned-against-base",
@@ -122,7 +170,7 @@ def test_prompts_without_an_instruction_have_no_score(tmp_path):
 
     written = write_report(Some(12), tmp_path / "r.html", grid=SMALL, budget_mb=0)
     text = written.path.read_text()
-    data = json.loads(re.search(r'id="study-data">(.*?)</script>', text, re.S)[1])
+    data = study_data(text)
     for variant in data["variants"]:
         assert [value is None for value in variant["tuned"]] == [i % 3 == 0 for i in range(12)]
     assert "nan" not in text[text.index("<main>") : text.index("</main>")].lower()

@@ -15,9 +15,10 @@ from twinlens.contract.words import THEMES, ChartTheme
 from twinlens.studies.analysis.chain import ChainAnalysis, Step, analyse_chain
 from twinlens.studies.analysis.exact import READ
 from twinlens.studies.analysis.scoring import Settings
+from twinlens.studies.report.case_packs import packed_cases
 from twinlens.studies.report.case_table import case_table
 from twinlens.studies.report.figures import blank, case_figures
-from twinlens.studies.report.page import case_panel, figures_json, page_html
+from twinlens.studies.report.page import figures_json, page_html
 from twinlens.studies.report.report import side_scores, write_report
 from twinlens.studies.report.tables import (
     SIGNS,
@@ -97,7 +98,7 @@ def write_chain_report(
     sets = CaseSets(score.id for score in tuned)
     target = Path(path) if path is not None else chain.folder / REPORT
     names = ", ".join(f"{name} {value}" for name, value in whole.settings.record().items())
-    data: dict[str, Any] = {"variants": [], "profiles": [], "panels": []}
+    data: dict[str, Any] = {"variants": [], "profiles": [], "shared": {}, "packs": [], "steps": []}
     body = "".join(_sections(chain, analysis, target, sets))
     body += (
         '<h2 id="cases-title" tabindex="-1">Cases: the last model against the first</h2>'
@@ -118,11 +119,16 @@ def write_chain_report(
     how = f"A chain of {len(chain.names)} models. Settings: {names}. Intervals: 95 %."
     empty = page_html(title, store.pair, how, body, data, case_pages=True)
     room = int(budget_mb * 1e6) - len(empty)
-    for score in tuned:
-        packed = case_panel(store, score.id) if room > 0 else None
-        room -= len(packed or "")
-        data["panels"].append(packed)
-    text = page_html(title, store.pair, how, body, data, case_pages=any(data["panels"]))
+    # The last against the first comes last: it is what the table shows, and opens first.
+    steps = sorted(analysis.steps, key=lambda step: (step.before, step.after) == last)
+    studies = [chain.store(step.before, step.after) for step in steps]
+    packed = packed_cases(studies, [score.id for score in tuned], room)
+    data |= {"shared": packed.shared, "packs": packed.packs}
+    data["steps"] = [
+        {"name": analysis.step_name(step), "panels": mine}
+        for step, mine in zip(steps, packed.panels, strict=True)
+    ]
+    text = page_html(title, store.pair, how, body, data, case_pages=bool(packed.packs))
     with replacing(target) as stream:
         stream.write(text.encode(errors="replace"))
     return target

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 import html
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from twinlens.contract.manifest import PairInfo
-from twinlens.contract.words import PanelKind
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import inline_json, inline_script, inline_style, policy
-from twinlens.pages.page import page_parts, page_scripts, page_template
+from twinlens.pages.page import page_scripts, page_template
 from twinlens.pages.values import bokeh_script
-from twinlens.studies.data.cases import Cases
+from twinlens.studies.report.case_packs import CASE_KIND, packed_text
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure
-
-
-#: What the page of a case shows.
-CASE_KIND: PanelKind = "saliency"
-#: How it shows it: scores and profiles of a study are made of densities.
-CASE_VIEW = {"saliency": {"answerMeasure": "density"}}
-
-
-def case_panel(cases: Cases, case_id: str) -> str:
-    """Base64 of gzip of JSON [state, blocks] of the saliency panel of one case."""
-    parts = page_parts(cases.trace(case_id), kind=CASE_KIND, title=case_id, view=CASE_VIEW)
-    data = json.dumps([parts.state, parts.blocks]).encode()
-    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
 
 
 def figures_json(figures: Mapping[str, figure]) -> dict[str, Any]:
@@ -48,14 +32,18 @@ def figures_json(figures: Mapping[str, figure]) -> dict[str, Any]:
     }
 
 
+def _without_packs(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key != "packs"}
+
+
 def page_html(
     title: str, pair: PairInfo, settings: str, body: str, data: Mapping[str, Any], case_pages: bool
 ) -> str:
     """The complete page; scripts run only if their hash is in the policy."""
     template = page_template("twinlens", CASE_KIND) if case_pages else ""
-    scripts = [bokeh_script(), inline_script(front_end("report.js"))]
+    bokeh, script = inline_script(bokeh_script()), inline_script(front_end("report.js"))
     # The pages of cases stand in frames, which are under the policy of this page.
-    allowed = policy(*scripts, *page_scripts(CASE_KIND))
+    allowed = policy(bokeh, script, *page_scripts(CASE_KIND))
     return f"""<!doctype html>
 <html lang="en" class="tl-report" data-theme="auto">
 <head>
@@ -79,9 +67,11 @@ def page_html(
 <main>
 {body}
 </main>
-<script type="application/json" id="study-data">{inline_json(data)}</script>
-<script type="application/json" id="case-template">{inline_json(template)}</script>
-{"".join(f"<script>{script}</script>" for script in scripts)}
+<script type="text/plain" id="study-data">{packed_text(json.dumps(_without_packs(data)))}</script>
+<script type="application/json" id="case-packs">{inline_json(data["packs"])}</script>
+<script type="text/plain" id="case-template">{packed_text(template)}</script>
+<script type="text/plain" id="bokeh">{packed_text(bokeh)}</script>
+<script>{script}</script>
 </body>
 </html>
 """

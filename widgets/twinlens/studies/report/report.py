@@ -35,9 +35,10 @@ from twinlens.studies.data.change_tables import Changes
 from twinlens.studies.data.published import PRINTED, Printed, PublishedCases
 from twinlens.studies.data.rows import Problem
 from twinlens.studies.report import drawing, figures, tables
+from twinlens.studies.report.case_packs import packed_cases
 from twinlens.studies.report.case_table import case_table
 from twinlens.studies.report.exact_table import exact_table
-from twinlens.studies.report.page import case_panel, figures_json, page_html
+from twinlens.studies.report.page import figures_json, page_html
 from twinlens.studies.report.published_table import published_table
 from twinlens.studies.report.tables import SIGNS, CaseSets, Cell, Column
 from twinlens.studies.report.weight_figures import weight_figures
@@ -180,7 +181,9 @@ def write_report(
             theme: figures_json(report_figures(analysis, outcomes, changes, theme))
             for theme in THEMES
         },
-        "panels": [],
+        "shared": {},
+        "packs": [],
+        "steps": [],
     }
     chosen = ", ".join(f"{name} {value}" for name, value in analysis.settings.record().items())
     how = (
@@ -190,14 +193,11 @@ def write_report(
     pair = cases.pair
     heading = title or f"{pair.base.name} and {pair.tuned.name}"
     room = int(budget_mb * 1e6) - len(page_html(heading, pair, how, body, data, case_pages=True))
-    for place, score in enumerate(tuned):
-        packed = case_panel(cases, score.id) if room > 0 else None
-        room -= len(packed or "")
-        data["panels"].append(packed)
-        if report:
-            report(place + 1, len(tuned), "cases")
+    packed = packed_cases([cases], [score.id for score in tuned], room, report)
+    data |= {"shared": packed.shared, "packs": packed.packs}
+    data["steps"] = [{"name": "", "panels": packed.panels[0]}]
     target = Path(path)
-    carried = sum(packed is not None for packed in data["panels"])
+    carried = sum(place is not None for place in packed.panels[0])
     text = page_html(heading, pair, how, body, data, case_pages=carried > 0)
     with replacing(target) as stream:
         stream.write(text.encode(errors="replace"))

@@ -146,7 +146,7 @@ def sort_value(cell: Cell) -> str:
     """Attribute with what a column sorts by, if that is not the text; empty for no number."""
     if cell.value is None:
         return ""
-    return f' data-v="{float(cell.value)!r}"' if math.isfinite(cell.value) else ' data-v=""'
+    return f' data-v="{cell.value:.6g}"' if math.isfinite(cell.value) else ' data-v=""'
 
 
 def number(value: float, form: str = ".4f") -> str:
