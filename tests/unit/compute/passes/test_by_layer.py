@@ -16,13 +16,13 @@ from twinlens.compute.passes import by_layer, footprint
 from twinlens.compute.passes.folding import Texts
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.targets import log_probability, probability
-from twinlens.compute.saliency import gradients
+from twinlens.compute.saliency import estimates, gradients
 from twinlens.contract.wire import Array
 
 from tests.support import tiny
 from tests.support.saliency import ANSWER, IDS, reading, table
 
-MODULES = (gradients, gates, neurons)
+MODULES = (estimates, gradients, gates, neurons)
 
 
 @pytest.fixture
@@ -48,6 +48,7 @@ def close(ours: Array, expected: Array) -> None:
         ("gemma2", "gradient_x_input"),
         ("gpt2", "gradient_norm"),
         ("llama", "integrated_gradients"),
+        ("gemma2", "attention_knockout"),
     ],
 )
 def test_methods(family: str, name: str, too_long: Callable[[], None]) -> None:

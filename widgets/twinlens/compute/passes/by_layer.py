@@ -65,10 +65,7 @@ class ByLayer:
 
     def seeds(self, places: Sequence[int]) -> Tensor:
         """Seeds for some columns, each alone, [places, B, m, hidden]."""
-        seeds = torch.zeros_like(self.weights).repeat(len(places), 1, 1, 1)
-        for seed, place in zip(seeds, places, strict=True):
-            seed[:, place] = self.weights[:, place]
-        return seeds
+        return seeds_of(self.weights, places)
 
     @property
     def most_seeds(self) -> int:
@@ -104,12 +101,14 @@ class ByLayer:
         layer : int
             From the last to 0, and then -1, the embeddings.
         gradients : tensor [k, B, S, hidden]
-            By the residual stream in front of that layer, or by the embeddings.
+            By the residual stream in front of that layer, or by the embeddings; the next ones
+            come in its place.
         """
         *layers, norm = self._calls
         places = _places(self._texts, self.columns)
         with self._around():
-            at_end = _through(norm.again, norm.residual[:, places], seeds, len(seeds))
+            at_end = seeds.clone()
+            _through(norm.again, norm.residual[:, places], at_end, len(seeds))
         gradients = at_end.new_zeros(len(seeds), *norm.residual.shape)
         gradients[:, :, places] = at_end
         for layer in reversed(range(len(layers))):
@@ -122,11 +121,11 @@ class ByLayer:
                     if take:
                         take(layer, rows, of, parts)
 
-                gradients = _through(call.again, call.residual, gradients, at_once, watched, found)
+                _through(call.again, call.residual, gradients, at_once, watched, found)
             yield layer, gradients
         if take is None:
             with self._around():
-                gradients = _through(self._front, self._texts.embedded, gradients, at_once)
+                _through(self._front, self._texts.embedded, gradients, at_once)
             yield -1, gradients
 
     def _front(self, embedded: Tensor) -> Tensor:
@@ -148,6 +147,14 @@ class ByLayer:
 
     def _around(self) -> AbstractContextManager[object]:
         return _around(self._texts, self._conditions)
+
+
+def seeds_of(weights: Tensor, places: Sequence[int]) -> Tensor:
+    """Gradients [B, m, hidden] of some columns, each alone, [places, B, m, hidden]."""
+    seeds = torch.zeros_like(weights).repeat(len(places), 1, 1, 1)
+    for seed, place in zip(seeds, places, strict=True):
+        seed[:, place] = weights[:, place]
+    return seeds
 
 
 class _ReachedError(Exception):
@@ -215,28 +222,27 @@ def _run(texts: Texts, embedded: Tensor) -> Any:
 def _through(
     run: Callable[[Tensor], Tensor],
     given: Tensor,
-    seeds: Tensor,
+    gradients: Tensor,
     at_once: int,
     watched: list[Tensor] | None = None,
     found: Callable[[slice, Sequence[Tensor]], None] | None = None,
-) -> Tensor:
-    """Gradients by what a stage was given, some seeds at a time."""
+) -> None:
+    """Put gradients by what a stage was given in place of those by what it gave."""
     start = given.detach().requires_grad_()
     with torch.enable_grad():
         output = run(start)
-    parts = []
-    for first in range(0, len(seeds), at_once):
-        rows = slice(first, min(first + at_once, len(seeds)))
-        some, batched = seeds[rows].to(output.device), rows.stop - rows.start > 1
-        gradients = torch.autograd.grad(
+    for first in range(0, len(gradients), at_once):
+        rows = slice(first, min(first + at_once, len(gradients)))
+        some, batched = gradients[rows].to(output.device), rows.stop - rows.start > 1
+        parts = torch.autograd.grad(
             output,
             [start, *(watched or ())],
             some if batched else some[0],
-            retain_graph=rows.stop < len(seeds),
+            retain_graph=rows.stop < len(gradients),
             is_grads_batched=batched,
         )
-        by_given, *by_watched = gradients if batched else [g[None] for g in gradients]
+        by_given, *by_watched = parts if batched else [part[None] for part in parts]
         if found and by_watched:
             found(rows, by_watched)
-        parts.append(by_given)
-    return torch.cat(parts)
+        # All of them at once, beside their copies, would be most of what a long text takes.
+        gradients[rows] = by_given

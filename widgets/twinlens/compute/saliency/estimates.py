@@ -8,16 +8,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from twinlens.compute.models import architectures
-from twinlens.compute.passes.by_layer import ByLayer, read_by_layer
+from twinlens.compute.passes.by_layer import ByLayer, read_by_layer, seeds_of
 from twinlens.compute.passes.conditions import (
     Conditions,
     current,
@@ -27,7 +27,8 @@ from twinlens.compute.passes.conditions import (
     under,
 )
 from twinlens.compute.passes.entry import embeddings, entering
-from twinlens.compute.passes.folding import Texts, embed
+from twinlens.compute.passes.folding import Texts, embed, fold_together
+from twinlens.compute.passes.footprint import fits
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.targets import Target, log_probability
 from twinlens.compute.saliency.gradients import (
@@ -42,6 +43,9 @@ from twinlens.contract.manifest import Method
 from twinlens.contract.wire import Array
 from twinlens.errors import UnsupportedArchitectureError
 
+#: Told a layer, which of the seeds, its pattern and their gradients by it.
+Take: TypeAlias = Callable[[int, slice, Tensor, Tensor], None]
+
 #: Points of the path of integrated gradients: they are doubled until the shares add up to the
 #: whole change, but for this part of it or so many nats.
 PATH_POINTS, MOST_POINTS = 32, 1024
@@ -49,6 +53,8 @@ GAP, LEAST = 0.01, 0.001
 #: Bounds the gradients of attention patterns in memory.
 _NUMBERS_AT_ONCE = 2**24
 _MOST_COLUMNS = 8
+#: Where those of all layers are there together.
+_NUMBERS_OF_ALL = 2**26
 
 
 @saliency_method(
@@ -64,8 +70,9 @@ _MOST_COLUMNS = 8
     )
 )
 def attention_knockout(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
-    """Columns together, layer by layer."""
-    text, columns = _read_with_patterns(reading, np.flatnonzero(wanted().any(axis=0)).tolist())
+    """Columns together; of long texts layer by layer."""
+    columns = np.flatnonzero(wanted().any(axis=0)).tolist()
+    text = _read_with_patterns(reading, columns)
     while batch := [i for i, column in enumerate(columns) if wanted()[:, column].any()]:
         batch = batch[: text.most_seeds]
         drop = precise(text.weights).new_zeros(len(batch), reading.prompt_length, device="cpu")
@@ -128,7 +135,7 @@ def knockout_by_head(reading: Reading, columns: Sequence[int] | None = None) -> 
         One backward pass. Summed over layers and heads it is the estimate for the tokens.
     """
     chosen = range(reading.answer_length) if columns is None else columns
-    text, _ = _read_with_patterns(reading, list(chosen))
+    text = _read_with_patterns(reading, list(chosen))
     by_layer: dict[int, Tensor] = {}
 
     def take(layer: int, _: slice, pattern: Tensor, gradient: Tensor) -> None:
@@ -139,7 +146,38 @@ def knockout_by_head(reading: Reading, columns: Sequence[int] | None = None) -> 
     return torch.stack([by_layer[layer] for layer in sorted(by_layer)]).numpy()
 
 
-def _read_with_patterns(reading: Reading, columns: list[int]) -> tuple[ByLayer, list[int]]:
+@dataclass(frozen=True)
+class _Whole:
+    """A pass with the graph of all its layers; what it has is as in `ByLayer`."""
+
+    weights: Tensor
+    _hidden: Tensor
+    _patterns: list[Tensor]
+
+    @property
+    def most_seeds(self) -> int:
+        numbers = sum(pattern.numel() for pattern in self._patterns)
+        return max(1, min(_MOST_COLUMNS, _NUMBERS_OF_ALL // numbers))
+
+    def seeds(self, places: Sequence[int]) -> Tensor:
+        return seeds_of(self.weights, places)
+
+    def sweep(self, seeds: Tensor, take: Take) -> Iterator[None]:
+        batched = len(seeds) > 1
+        gradients = torch.autograd.grad(
+            self._hidden,
+            self._patterns,
+            seeds if batched else seeds[0],
+            retain_graph=True,
+            is_grads_batched=batched,
+        )
+        for layer in reversed(range(len(gradients))):
+            found = gradients[layer] if batched else gradients[layer][None]
+            take(layer, slice(0, len(seeds)), self._patterns[layer].detach(), found)
+        yield
+
+
+def _read_with_patterns(reading: Reading, columns: list[int]) -> ByLayer | _Whole:
     model = reading.model
     if not hookable(model):
         raise UnsupportedArchitectureError(
@@ -147,13 +185,20 @@ def _read_with_patterns(reading: Reading, columns: list[int]) -> tuple[ByLayer, 
             "be reached; use gradient × input or occlusion by replacement instead"
         )
     texts = Texts([reading], embed(reading))
-    return read_by_layer(texts, log_probability, columns, patterns=True), columns
+    if not fits(model, *texts.embedded.shape[:2]):
+        return read_by_layer(texts, log_probability, columns, patterns=True)
+    patterns: list[Tensor] = []
+    point = texts.embedded.detach().requires_grad_()
+    conditions = Conditions(patterns=patterns)
+    folded = fold_together(texts, log_probability, columns, point, conditions)
+    return _Whole(folded.weights, folded.hidden, patterns)
 
 
-def _sweep(
-    text: ByLayer, seeds: Tensor, take: Callable[[int, slice, Tensor, Tensor], None]
-) -> Iterator[None]:
+def _sweep(text: ByLayer | _Whole, seeds: Tensor, take: Take) -> Iterator[None]:
     """Tell gradients [seeds, 1, heads, S, S] by the pattern of every layer, the last one first."""
+    if isinstance(text, _Whole):
+        yield from text.sweep(seeds, take)
+        return
 
     @contextmanager
     def pattern(_: int) -> Iterator[list[Tensor]]:
