@@ -14,6 +14,7 @@ from twinlens.pages.page import to_html
 
 from tests.browser.panels import Compact, Panels, Selection
 from tests.browser.poll import until
+from tests.support.made_up import HOSTILE
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _SMALLEST = """() => Math.min(...[...document.querySelectorAll(".tl-content *, .tl-slide *")]
@@ -49,7 +50,7 @@ def test_the_address_says_what_is_seen_and_the_way_back_works(trace, offline, wa
 
 def test_a_story_opens_as_slides_that_fill_the_screen(trace, offline, watch, tmp_path):
     story = [
-        {"caption": "Here", "notes": "", "state": {"token": 17}},
+        {"caption": HOSTILE[0], "notes": HOSTILE[1], "state": {"token": 17}},
         {
             "caption": "By this head",
             "notes": "slowly",
@@ -61,7 +62,8 @@ def test_a_story_opens_as_slides_that_fill_the_screen(trace, offline, watch, tmp
     offline.goto(f"{(tmp_path / 'page.html').as_uri()}#present")
     panels = Panels(offline.locator("body"), Compact(trace), unfold=False)
     panels.check(Selection(token=17), "saliency")
-    assert offline.locator(".tl-slide-caption").inner_text() == "Here"
+    assert offline.locator(".tl-slide-caption").inner_text() == HOSTILE[0]
+    assert offline.locator(".tl-slide-notes").text_content().endswith(HOSTILE[1])
     assert offline.evaluate(_SMALLEST) >= 28
     offline.keyboard.press("PageDown")
     panels.check(Selection(layer=1, head=2), "heads")

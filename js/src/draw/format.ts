@@ -12,6 +12,13 @@ export function number(value: number): string {
   return text.replaceAll("-", "−");
 }
 
+/** A number out of 1: what is next to nothing is said to be that. */
+export function outOfOne(value: number, format = number): string {
+  const size = Math.abs(value);
+  if (!(size > 0 && size < 5e-4)) return format(value);
+  return value > 0 ? "< 0.001" : "> −0.001";
+}
+
 export function signed(value: number): string {
   return value > 0 ? `+${number(value)}` : number(value);
 }

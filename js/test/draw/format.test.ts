@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { number, percent, quote, signed, tokenText, visible } from "../../src/draw/format.ts";
+import {
+  number,
+  outOfOne,
+  percent,
+  quote,
+  signed,
+  tokenText,
+  visible,
+} from "../../src/draw/format.ts";
 
 describe("text", () => {
   it("shows numbers with three digits and a true minus sign", () => {
@@ -26,4 +34,14 @@ describe("text", () => {
     expect(tokenText(" ")).toEqual({ gap: true, word: "␣" });
     expect(quote("\n")).toBe("“\u2068↵\u2069”");
   });
+});
+
+it("says of a share next to nothing that it is that", () => {
+  expect([6.2e-5, -6.2e-5, 0, 0.0006, 0.5].map((share) => outOfOne(share))).toEqual([
+    "< 0.001",
+    "> −0.001",
+    "0",
+    "0.001",
+    "0.500",
+  ]);
 });

@@ -3,7 +3,7 @@
 import { SIDES } from "../../contract/contract.ts";
 import type { Selection } from "../../core/selection.ts";
 import { fill, h } from "../../draw/dom.ts";
-import { number, signed } from "../../draw/format.ts";
+import { number, outOfOne, signed } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
 import { widthOf } from "../../draw/room.ts";
 import { rgb } from "../../draw/scales.ts";
@@ -172,15 +172,16 @@ export function cellSize(width: number, layers: number, heads: number, scale: nu
 /** The numbers of one head in words. */
 export function linesOf(numbers: HeadNumbers, at: number): string[] {
   const { values, thirdIs, exact, measure } = numbers;
+  const { most, unit } = MEASURES[measure];
+  const said = (value: number, as = number) => (most === 1 ? outOfOne(value, as) : as(value));
   const name = thirdIs === "tuned − base" ? "difference" : thirdIs;
-  const format = thirdIs === "tuned − base" ? signed : number;
+  const as = thirdIs === "tuned − base" ? signed : number;
   const estimate = measure === "effect" ? " (estimate)" : "";
-  const unit = MEASURES[measure].unit;
   const lines = [
     ...SIDES.filter((side) => !Number.isNaN(values[side][at])).map(
-      (side) => `${side} ${number(values[side][at]!)}${estimate}`,
+      (side) => `${side} ${said(values[side][at]!)}${estimate}`,
     ),
-    `${name} ${format(values.third[at]!)}${unit}`,
+    `${name} ${said(values.third[at]!, as)}${unit}`,
   ];
   for (const side of SIDES) {
     const value = measure === "effect" ? exact?.[side][at] : undefined;

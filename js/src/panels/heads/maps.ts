@@ -5,7 +5,7 @@ import { optional } from "../../core/load.ts";
 import type { HeadColumn } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
 import { fill, h } from "../../draw/dom.ts";
-import { number, percent, quote, signed, tokenText } from "../../draw/format.ts";
+import { number, outOfOne, percent, quote, signed, tokenText } from "../../draw/format.ts";
 import { colourScale, drawMatrix, larger } from "../../draw/heatmap.ts";
 import { widthOf } from "../../draw/room.ts";
 import { rgb } from "../../draw/scales.ts";
@@ -268,10 +268,11 @@ function where(state: State, [q, k]: [number, number]): string {
 
 function lines(maps: Maps, [q, k]: [number, number]): string[] {
   const list = SIDES.filter((side) => q < maps.side[side]).map(
-    (side) => `${side} ${number(maps.values[side][q * maps.side[side] + k]!)}`,
+    (side) => `${side} ${outOfOne(maps.values[side][q * maps.side[side] + k]!)}`,
   );
   const common = maps.side.third;
-  if (q < common) list.push(`difference ${signed(maps.values.third[q * common + k]!)}`);
+  const third = maps.values.third[q * common + k]!;
+  if (q < common) list.push(`difference ${outOfOne(third, signed)}`);
   return list;
 }
 
