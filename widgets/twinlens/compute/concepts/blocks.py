@@ -130,11 +130,13 @@ class ConceptBlocks:
 
     @records(blocks.unit_effects)
     def recorded_units(self, trace: Trace, _: object) -> Iterator[str]:
-        """Of small models, at every answer token that either has."""
+        """Of small models, at every answer token, of the layer that is shown first."""
         m, sizes = trace.manifest, self._of.models.sizes
         if sizes.small and not architecture_of(self._of.models.configs["base"]).experts:
+            half = sizes.layers // 2
+            layer = half + int(self._concepts.change()[half:].argmax())
             for token in range(m.prompt_length, max(m.length(side) for side in SIDES)):
-                yield from (blocks.unit_effects(layer, token) for layer in range(sizes.layers))
+                yield blocks.unit_effects(layer, token)
 
     @records(blocks.neurons)
     def recorded_lists(self, trace: Trace, _: object, everything: bool) -> Iterator[str]:

@@ -22,6 +22,7 @@ from twinlens.compute.models.architectures import value_vectors
 from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.compute.passes.capture import Capture
 from twinlens.compute.passes.ending import Ending, ending
+from twinlens.compute.passes.footprint import fits
 from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.subject import Subject
@@ -35,8 +36,8 @@ STEPS = 8
 #: Neurons that are measured, of largest estimate in either model; and components that are told of
 #: all that are measured.
 NEURONS, COMPONENTS = 12, 12
-#: Units taken off in one pass.
-_AT_ONCE = 16
+#: Units taken off in one pass at most, and logits that it may have.
+_AT_ONCE, _LOGITS_AT_ONCE = 64, 2**23
 
 
 @dataclass(frozen=True)
@@ -127,14 +128,18 @@ def integrated_gradient(block: Block) -> Tensor:
     # A norm gives the same however much it is given: the way goes from what it gives.
     with torch.enable_grad():
         added = given if norm is None else norm(given[None, None])[0, 0]
+    points = torch.from_numpy((points + 1) / 2).to(added)[:, None] * added.detach()
+    weights = torch.from_numpy(weights / 2).to(added)
     total = torch.zeros_like(added)
-    # Point by point: one graph at a time.
-    for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
-        output = (added.detach() * float(point))[None].requires_grad_()
+    # Together where their graph fits.
+    length = len(block.reading.ids) - 1 - block.start.first
+    size = STEPS if fits(block.reading.model, STEPS, length) else 1
+    for first in range(0, STEPS, size):
+        outputs = points[first : first + size].clone().requires_grad_()
         with torch.enable_grad():
-            target = block.logprob(output, norm).sum()
-        (slope,) = torch.autograd.grad(target, output)
-        total += float(weight) * slope[0]
+            target = block.logprob(outputs, norm) @ weights[first : first + size]
+        (slopes,) = torch.autograd.grad(target, outputs)
+        total += slopes.sum(dim=0)
     (slope,) = torch.autograd.grad(added, given, total)
     return slope.float().cpu()
 
@@ -150,8 +155,9 @@ def without(block: Block, parts: Tensor) -> Tensor:
     found = []
     with torch.no_grad():
         whole = block.logprob(block.written[None])
-        for first in range(0, len(parts), _AT_ONCE):
-            left = block.logprob(block.written - parts[first : first + _AT_ONCE].to(block.written))
+        size = _at_once(block)
+        for first in range(0, len(parts), size):
+            left = block.logprob(block.written - parts[first : first + size].to(block.written))
             found.append((whole - left).cpu())
     lost = torch.cat(found)
     if not bool(torch.isfinite(lost).all()):
@@ -160,6 +166,12 @@ def without(block: Block, parts: Tensor) -> Tensor:
             "pair with dtype=torch.float32"
         )
     return lost
+
+
+def _at_once(block: Block) -> int:
+    """Units to take off in one pass."""
+    logits = len(block.columns) * int(block.reading.model.config.vocab_size)
+    return max(1, min(_AT_ONCE, _LOGITS_AT_ONCE // logits))
 
 
 class Mattered:
