@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from twinlens.compute.exchange.alone import as_it_is, of_heads, of_layers, of_neuron
 from twinlens.compute.exchange.passes import Exchange, rows_of
-from twinlens.compute.live.live import LiveTrace
+from twinlens.compute.live.live import LiveTrace, trace_pair
+from twinlens.compute.pair import load_pair
 from twinlens.compute.passes.capture import capture
+from twinlens.contract import blocks
 from twinlens.errors import UnsupportedArchitectureError
 
 from tests.support import tiny
@@ -208,3 +211,19 @@ def test_neurons_of_experts_are_refused() -> None:
     experts = tiny.model("qwen3_moe")
     with pytest.raises(UnsupportedArchitectureError, match="mixtures of experts"):
         of_neuron(exchange(experts, experts), 0, 0)
+
+
+def test_a_pair_with_itself_and_an_answer_of_one_token(folders: tuple[Path, Path]) -> None:
+    itself = load_pair(folders[0], folders[0])
+    trace = trace_pair(itself, tiny.PROMPT, response="shared", max_new_tokens=1)
+    assert trace.manifest.answer_length("tuned") == 1
+    n = trace.manifest.prompt_length
+    for found in (trace.exchanged(), trace.exchanged("base", n, 0), trace.exchanged(heads_of=0)):
+        np.testing.assert_allclose(found, 0, atol=1e-4)
+    assert trace.carried().value["parts"] == []
+    (only,) = trace.block(blocks.findings())
+    assert "".join(piece for _, piece in only["text"]) == "Both models predict the same."
+    assert trace.unit_effects(0, n).value[0]["tuned"] is not None
+    keys = list(trace.keys())
+    assert sum(key.startswith("units/") for key in keys) == 1
+    assert sum(key.startswith("exchanged/") for key in keys) == 2 * 3
