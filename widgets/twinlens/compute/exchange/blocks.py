@@ -155,5 +155,5 @@ def _gone(side: Side, answer_token: int | None, left: Left, whole: Left) -> Arra
     kl, remaining = (found.kl[..., pick].sum(axis=-1) for found in (whole, left))
     # What base gains by a part of tuned is what tuned would lose without it.
     sign = 1 if side == "tuned" else -1
-    gone = np.stack([sign * nats, 1 - remaining / np.maximum(kl, NOISE)], axis=-1)
+    gone = np.stack([sign * nats, (kl - remaining) / np.maximum(kl, NOISE)], axis=-1)
     return gone.astype(np.float32)

@@ -107,7 +107,8 @@ class Measured:
         whole, kl = self.known[()]
         pick = slice(None) if column is None else slice(column, column + 1)
         lost = float((whole - nats)[pick].sum())
-        return lost, 1 - float(left[pick].sum()) / max(float(kl[pick].sum()), NOISE)
+        apart = float(kl[pick].sum())
+        return lost, (apart - float(left[pick].sum())) / max(apart, NOISE)
 
     def reached(self, places: Sequence[int], column: int | None) -> float:
         """Share of the difference that some places carry together.
