@@ -123,13 +123,13 @@ def integrated_gradient(block: Block) -> Tensor:
         If gradients do not pass through weights as they are stored.
     """
     check_differentiable(block.reading.model)
-    points, weights = np.polynomial.legendre.leggauss(STEPS)
+    nodes, sizes = np.polynomial.legendre.leggauss(STEPS)
     norm, given = block.norm, block.written.to(block.reading.model.device).requires_grad_()
     # A norm gives the same however much it is given: the way goes from what it gives.
     with torch.enable_grad():
         added = given if norm is None else norm(given[None, None])[0, 0]
-    points = torch.from_numpy((points + 1) / 2).to(added)[:, None] * added.detach()
-    weights = torch.from_numpy(weights / 2).to(added)
+    points: Tensor = torch.from_numpy((nodes + 1) / 2).to(added)[:, None] * added.detach()
+    weights: Tensor = torch.from_numpy(sizes / 2).to(added)
     total = torch.zeros_like(added)
     # Together where their graph fits.
     length = len(block.reading.ids) - 1 - block.start.first
