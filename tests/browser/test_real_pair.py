@@ -8,6 +8,8 @@ import sys
 
 import numpy as np
 import pytest
+from twinlens.compute.live.live import trace_pair
+from twinlens.compute.pair import load_pair
 from twinlens.pages.page import to_html
 from twinlens.traces import recording
 
@@ -79,8 +81,8 @@ def test_its_recording_shows_the_same_numbers(explained, tmp_path):
         np.testing.assert_equal(replayed[key], live[key], err_msg=key)
 
 
-def test_the_panels_compute_on_demand(folders, explained, page, lab, watch):
-    """The live pair in JupyterLab shows what the command line recorded."""
+def test_the_panels_compute_on_demand(folders, page, lab, watch):
+    """The live pair in JupyterLab shows what this process computes."""
     options = f"instruction={INSTRUCTION!r}, max_new_tokens={TOKENS}, response='shared'"
     cells = [
         "import twinlens as tl",
@@ -92,9 +94,15 @@ def test_the_panels_compute_on_demand(folders, explained, page, lab, watch):
     opened = Notebook(page, lab, lab.write("real.ipynb", cells))
     opened.open()
     opened.run_all()
-    recorded = recording.read(explained[2])
+    live = trace_pair(
+        load_pair(*folders),
+        PROMPT,
+        instruction=INSTRUCTION,
+        max_new_tokens=TOKENS,
+        response="shared",
+    )
     # One column of saliency is computed in another order of sums than all of them.
     kinds = ("saliency", "heads", "concepts", "overview")
-    shown = separate(page, recorded, tolerance=2e-3, kinds=kinds)
+    shown = separate(page, live, tolerance=2e-3, kinds=kinds)
     assert walk(shown, head=(7, 4)) == Selection()
     assert watch.outside() == []
