@@ -31,7 +31,7 @@ import torch
 from transformers import AutoTokenizer
 from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.pair import load_pair
-from twinlens.contract import blocks
+from twinlens.contract import lookup
 from twinlens.contract.wire import Value
 from twinlens.pages.page import to_html
 from twinlens.support.progress import Report
@@ -67,7 +67,7 @@ class Timed:
 
 def kind(key: str) -> str:
     """The pattern of a key."""
-    found = blocks.find(key)
+    found = lookup.find(key)
     return found[0].pattern if found else key
 
 

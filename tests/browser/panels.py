@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from twinlens.contract import blocks, wire
+from twinlens.contract import blocks, lookup, wire
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
 from twinlens.errors import UnknownBlockError
@@ -106,8 +106,8 @@ class Compact(Trace):
 
     def block(self, key: str, report: Report | None = None) -> Value:
         value = self._trace.block(key, report)
-        compact = not blocks.is_exact(key)
-        return wire.decode(*wire.encode(value, causal=blocks.is_causal(key), compact=compact))
+        compact = not lookup.is_exact(key)
+        return wire.decode(*wire.encode(value, causal=lookup.is_causal(key), compact=compact))
 
 
 class Panels:

@@ -9,7 +9,7 @@ from types import UnionType
 from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import numpy as np
-from twinlens.contract import blocks
+from twinlens.contract import blocks, lookup
 from twinlens.contract.block import Block
 from twinlens.contract.blocks import BLOCKS
 from twinlens.contract.forms import DeletionCurve
@@ -169,22 +169,22 @@ class MadeUpTrace(Trace):
 
     def block(self, key: str, report: Report | None = None) -> Value:
         self.asked.append(key)
-        asked = blocks.read(key, self.manifest)
+        asked = lookup.read(key, self.manifest)
         rng = np.random.default_rng(zlib.crc32(key.encode()))
         if asked.block in SPECIAL:
             value = SPECIAL[asked.block](self, rng, **asked.values)
             if isinstance(value, np.ndarray):
-                shape = blocks.shape(asked, self.manifest)
+                shape = lookup.shape(asked, self.manifest)
                 assert value.shape == shape, (key, value.shape, shape)
                 return value.astype(asked.block.dtype)
             return value
         if asked.block.dtype:
-            return rng.normal(size=blocks.shape(asked, self.manifest)).astype(asked.block.dtype)
+            return rng.normal(size=lookup.shape(asked, self.manifest)).astype(asked.block.dtype)
         return made_of(asked.block.form, rng)
 
     def size(self, asked: str) -> tuple[int, ...]:
         """Shape of a block."""
-        return blocks.shape(blocks.read(asked, self.manifest), self.manifest)
+        return lookup.shape(lookup.read(asked, self.manifest), self.manifest)
 
 
 Rng: TypeAlias = np.random.Generator

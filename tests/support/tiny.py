@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
-from twinlens.compute.models.architectures import ARCHITECTURES
+from twinlens.compute.models.families import ARCHITECTURES
 
 PROMPT = "Rewrite the sentence in plain words.\n\nInput: The committee concurred.\n\nOutput:"
 INSTRUCTION = "Rewrite the sentence in plain words."

@@ -88,7 +88,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture
 def names(pair: Any, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Names at the start; what several pages ask of the embedded pair is computed once."""
-    from twinlens.compute.models.architectures import ARCHITECTURES
+    from twinlens.compute.models.families import ARCHITECTURES
 
     @wraps(tl.demo_pair)
     def demo_pair(concepts: Any = None) -> Any:

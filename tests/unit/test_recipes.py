@@ -108,7 +108,7 @@ def longest(trace: Trace, side: Side) -> float:
     checkout.run(
         TRACE
         + """
-from twinlens.contract import blocks
+from twinlens.contract import blocks, lookup
 from twinlens.contract.typescript import contract_ts
 from twinlens.errors import UnknownBlockError
 from twinlens.measures.summary import longest
@@ -126,7 +126,7 @@ key = blocks.made_up("tuned", 1)
 assert np.array_equal(recorded.array(key), trace.array(key))
 assert key in to_html(recorded, "a.html", kind="saliency").included
 assert "madeUp: (side: Side, layer: number): Key<Tensor> =>" in contract_ts()
-assert "| `made_up/{side}/{layer}` | `f32 [T]` | Length of" in blocks.documentation()
+assert "| `made_up/{side}/{layer}` | `f32 [T]` | Length of" in lookup.documentation()
 """
     )
     assert len(checkout.changed) == stated("a block")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twinlens.contract import blocks
+from twinlens.contract import blocks, lookup
 from twinlens.contract.block import PARAMETERS
 from twinlens.contract.blocks import BLOCKS
 from twinlens.errors import UnknownBlockError
@@ -24,7 +24,7 @@ OF_TRACES = [made for made in BLOCKS.values() if not made.page]
 def test_every_key_is_read_as_it_was_built(made, shared):
     trace = manifest(shared=shared)
     for key in list(made.every(trace))[:200]:
-        asked = blocks.read(key, trace)
+        asked = lookup.read(key, trace)
         assert asked.block is made
         if "unit" not in asked.values:
             assert made(**asked.values) == key
@@ -35,11 +35,11 @@ def test_the_made_up_trace_has_values_of_the_promised_form(made):
     trace = MadeUpTrace()
     keys = list(trace.some(made))[:3] or list(made.every(trace.manifest))[:3]
     for key in keys or [made("dog")]:
-        asked, value = blocks.read(key, trace.manifest), trace.block(key)
+        asked, value = lookup.read(key, trace.manifest), trace.block(key)
         if made.dtype is None:
             assert has_form(value, made.form), (key, value)
         else:
-            assert value.shape == blocks.shape(asked, trace.manifest), key
+            assert value.shape == lookup.shape(asked, trace.manifest), key
             assert value.dtype == np.dtype(made.dtype), key
 
 
@@ -65,7 +65,7 @@ def test_the_made_up_trace_has_values_of_the_promised_form(made):
 )
 def test_one_sentence_names_the_choices(key, sentence):
     with pytest.raises(UnknownBlockError) as caught:
-        blocks.read(key, manifest())
+        lookup.read(key, manifest())
     assert str(caught.value).startswith(sentence)
 
 
@@ -73,40 +73,40 @@ def test_one_sentence_names_the_choices(key, sentence):
 def test_any_text_is_a_key_or_an_error_of_ours(text):
     for key in (text, f"attention/{text}", f"heads/write/base/0/{text}", f"saliency/base/{text}/0"):
         with suppress(UnknownBlockError):
-            asked = blocks.read(key, manifest())
+            asked = lookup.read(key, manifest())
             assert set(asked.values) == set(asked.block.parameters)
 
 
 def test_what_is_written_out_goes_before_parameters():
     m = manifest()
-    assert blocks.read("components/change", m).block is blocks.component_change
-    assert blocks.read("word_pairs/find/1/2", m).values == {"word": "1/2"}
-    assert blocks.read("neurons/effect/base/answer", m).values["answer_token"] is None
-    assert blocks.read("activations/tuned/1/base_components", m).values == {"layer": 1}
+    assert lookup.read("components/change", m).block is blocks.component_change
+    assert lookup.read("word_pairs/find/1/2", m).values == {"word": "1/2"}
+    assert lookup.read("neurons/effect/base/answer", m).values["answer_token"] is None
+    assert lookup.read("activations/tuned/1/base_components", m).values == {"layer": 1}
 
 
 def test_what_needs_one_answer_says_so():
     own = manifest(shared=False)
     assert list(blocks.disagreement.every(own)) == []
     with pytest.raises(UnknownBlockError, match=r"one answer read by both.*response='shared'"):
-        blocks.read("disagreement", own)
+        lookup.read("disagreement", own)
 
 
 def test_flags():
     assert [made.name for made in BLOCKS.values() if made.causal] == ["attention"]
-    assert blocks.is_causal("attention/base/0/0")
-    assert not blocks.is_causal("heads/change")
-    assert blocks.is_exact("heads/effect/base/answer")
-    assert not blocks.is_exact("attention/base/0/0")
+    assert lookup.is_causal("attention/base/0/0")
+    assert not lookup.is_causal("heads/change")
+    assert lookup.is_exact("heads/effect/base/answer")
+    assert not lookup.is_exact("attention/base/0/0")
 
 
 def test_an_array_of_tuned_has_a_twin():
-    assert blocks.twin("attention/tuned/1/2") == "attention/base/1/2"
-    assert blocks.twin("neurons/effect/tuned/answer") == "neurons/effect/base/answer"
-    assert blocks.twin("activations/tuned/1/base_components") == "activations/base/1/components"
-    assert blocks.twin("attention/base/1/2") is None
-    assert blocks.twin("lens/tuned/1") is None
-    assert blocks.twin("heads/change") is None
+    assert lookup.twin("attention/tuned/1/2") == "attention/base/1/2"
+    assert lookup.twin("neurons/effect/tuned/answer") == "neurons/effect/base/answer"
+    assert lookup.twin("activations/tuned/1/base_components") == "activations/base/1/components"
+    assert lookup.twin("attention/base/1/2") is None
+    assert lookup.twin("lens/tuned/1") is None
+    assert lookup.twin("heads/change") is None
     assert {made.name for made in BLOCKS.values() if made.grows} == {
         "saliency_so_far",
         "faithfulness",
@@ -125,7 +125,7 @@ def test_a_declaration_says_what_its_pattern_says():
 
 
 def test_every_block_is_documented():
-    text = blocks.documentation()
+    text = lookup.documentation()
     for made in BLOCKS.values():
         assert f"`{made.pattern.replace('|', chr(92) + '|')}`" in text
         assert made.meaning.endswith((".", ")"))

@@ -12,7 +12,8 @@ from twinlens.contract import blocks
 from twinlens.contract.wire import Value
 from twinlens.errors import MemoryNeededError
 from twinlens.measures.chance import beyond, distinguishable, p_value
-from twinlens.measures.findings import Findings, findings
+from twinlens.measures.findings import findings
+from twinlens.measures.findings_text import Findings
 from twinlens.support.progress import Report
 
 from tests.support.made_up import MadeUpTrace, manifest

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from twinlens.contract import blocks, wire
+from twinlens.contract import lookup, wire
 from twinlens.errors import Interrupted, TwinlensError
 from twinlens.figures.registry import chart_json
 from twinlens.pages import page
@@ -97,7 +97,7 @@ def test_every_block_of_the_trace_is_in_the_page(trace, plain):
             error = np.abs(np.asarray(held[key], np.float32) - value.astype(np.float32)).max()
             assert error <= 2**0.25 * np.abs(value).max() / 127 + 1e-6, key
         else:
-            exact = blocks.is_exact(key)
+            exact = lookup.is_exact(key)
             assert held[key] == wire.decode(*wire.encode(value, compact=not exact)), key
     assert held["asset/bokehjs"] == bokeh_script()
     assert held["chart/overview/dark"] == chart_json(trace, "chart/overview/dark")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import twinlens as tl
 from twinlens.contract import wire
-from twinlens.contract.blocks import with_methods
+from twinlens.contract.lookup import with_methods
 from twinlens.contract.wire import Value
 from twinlens.traces import recording
 

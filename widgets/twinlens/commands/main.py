@@ -36,7 +36,7 @@ from twinlens.commands.options import (
 from twinlens.commands.study import COMMANDS
 from twinlens.contract.words import EXACT, SIDES
 from twinlens.errors import TwinlensError
-from twinlens.measures.findings import Findings
+from twinlens.measures.findings_text import Findings
 from twinlens.measures.plain_text import findings_of
 from twinlens.measures.summary import changed_heads, changed_layers, trace_score
 from twinlens.pages.page import to_html

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from twinlens.contract.blocks import documentation
+from twinlens.contract.lookup import documentation
 from twinlens.contract.palette_files import palette_css, palette_ts
 from twinlens.contract.typescript import contract_ts
 

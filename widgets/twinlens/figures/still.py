@@ -18,7 +18,7 @@ from twinlens.contract import blocks
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.wire import Array
 from twinlens.contract.words import EXACT, SIDES, ChartTheme, Side
-from twinlens.measures.findings import Findings
+from twinlens.measures.findings_text import Findings
 from twinlens.traces.trace import Trace
 
 #: Blocks it is drawn from; it shows those that are there.

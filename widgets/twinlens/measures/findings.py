@@ -37,11 +37,10 @@ from twinlens.measures.chance import (
     times_as_far,
 )
 from twinlens.support.progress import Report
-from twinlens.traces.frames import frame_of
 from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 #: Chance a copying sentence may have, shared by all kinds of findings.
 _LEVEL = 0.05 / 7
@@ -413,39 +412,6 @@ def _template(trace: Trace, null: Null, report: Report | None) -> Finding | None
         else "measured: the template taken out",
         "overview",
     )
-
-
-class Findings(list[Finding]):
-    """Findings as a list of plain JSON values; as text, a sentence each."""
-
-    def __str__(self) -> str:
-        return "\n".join(map(_sentence, self))
-
-    __repr__ = __str__
-
-    def to_json(self) -> list[Finding]:
-        """Plain JSON values: kind, title, text, how it was checked, what shows it."""
-        return [Finding(**finding) for finding in self]
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per finding: what kind it is, its sentence, and how it was checked."""
-        return frame_of(
-            [
-                {
-                    "kind": finding["kind"],
-                    "finding": _sentence(Finding(**{**finding, "checked": ""})),
-                    "checked": finding["checked"],
-                    "panel": finding["panel"],
-                }
-                for finding in self
-            ]
-        )
-
-
-def _sentence(finding: Finding) -> str:
-    text = "".join(piece for _, piece in finding["text"])
-    checked = f" [{finding['checked']}]" if finding["checked"] else ""
-    return f"{finding['title']} {text}{checked}"
 
 
 def _finding(

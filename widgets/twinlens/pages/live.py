@@ -12,7 +12,7 @@ import gzip
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twinlens.contract import blocks, wire
+from twinlens.contract import blocks, lookup, wire
 from twinlens.contract.blocks import BLOCKS
 from twinlens.contract.wire import Array
 from twinlens.contract.words import PUBLISHED, SIDES, THEMES, Side
@@ -114,7 +114,7 @@ def _constant(trace: Trace, report: Report | None) -> dict[str, tuple[wire.Heade
             value = page_value(trace, key)
         except UnsupportedArchitectureError:
             continue  # models that do not have it have a page without it
-        found[key] = wire.encode(value, causal=blocks.is_causal(key))
+        found[key] = wire.encode(value, causal=lookup.is_causal(key))
     return found
 
 

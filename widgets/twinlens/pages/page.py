@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from twinlens.contract import blocks, wire
-from twinlens.contract.blocks import with_methods
+from twinlens.contract import blocks, lookup, wire
+from twinlens.contract.lookup import with_methods
 from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind
 from twinlens.errors import RecordingError, TwinlensError, UnsupportedArchitectureError
 from twinlens.figures.registry import chart_keys
@@ -293,11 +293,11 @@ def _take(
             damaged.append(key)  # the page holds what is whole
             continue
         header, buffer = wire.encode(
-            value, causal=blocks.is_causal(key), compact=not blocks.is_exact(key)
+            value, causal=lookup.is_causal(key), compact=not lookup.is_exact(key)
         )
-        twin = encoded.get(blocks.twin(key) or "")
+        twin = encoded.get(lookup.twin(key) or "")
         if twin and twin[0] == header and header["dtype"] in ("uint8", "int8"):
-            header["beside"] = blocks.twin(key)
+            header["beside"] = lookup.twin(key)
             buffer = wire.subtract(buffer, twin[1])
         # A key that is left out is named in the page, so every key costs its own length.
         budget -= _cost(buffer) + len(key) + 8

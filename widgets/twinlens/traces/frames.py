@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from twinlens.contract import blocks
+from twinlens.contract import lookup
 from twinlens.contract.block import Block, Values
 from twinlens.contract.forms import DeletionCurve, Faithfulness
 from twinlens.contract.manifest import Manifest
@@ -73,7 +73,7 @@ class LabelledArray(np.ndarray[Any, Any]):
         if self._labels is None:
             raise ValueError("this array is a part or a copy of a trace's: its axes are not known")
         manifest, title, values, axes = self._labels
-        match = blocks.find(title)
+        match = lookup.find(title)
         return frame_of(
             _cells(np.asarray(self), axes, manifest, values, match[0] if match else None)
         )
@@ -133,7 +133,7 @@ class TracedDeletion(DeletionCurve):
 def frame(key: str, value: Value, manifest: Manifest) -> pd.DataFrame:
     """Table of the value of any block of a trace."""
     if isinstance(value, np.ndarray):
-        request = blocks.read(key, manifest)
+        request = lookup.read(key, manifest)
         axes = axes_of(request.block)
         return frame_of(_cells(value, axes, manifest, request.values, request.block))
     return Records(value, key).to_frame()
@@ -179,7 +179,7 @@ def _cells(
 
 
 def _rows(key: str, value: Any) -> Rows:
-    match = blocks.find(key)
+    match = lookup.find(key)
     special = _SPECIAL.get(match[0].name) if match else None
     if special:
         return special(value)

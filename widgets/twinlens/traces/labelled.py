@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
-from twinlens.contract import blocks
+from twinlens.contract import blocks, lookup
 from twinlens.contract.forms import HandLabels
 from twinlens.contract.wire import Value
 from twinlens.support.progress import Report
@@ -27,7 +27,7 @@ class LabelledTrace(Trace):
 
     def block(self, key: str, report: Report | None = None) -> Value:
         value = self._trace.block(key, report)
-        request = blocks.read(key, self.manifest)
+        request = lookup.read(key, self.manifest)
         if request.block is not blocks.components or not self._labels:
             return value
         layer = request.values["layer"]

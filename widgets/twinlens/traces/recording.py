@@ -18,7 +18,7 @@ from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 
-from twinlens.contract import blocks
+from twinlens.contract import blocks, lookup
 from twinlens.contract.checks import check, read_json
 from twinlens.contract.manifest import manifest_from_json
 from twinlens.contract.wire import Value
@@ -107,7 +107,7 @@ def write(
                 continue  # models that do not have it are recorded without it
             entries[key] = _write_block(archive, f"blocks/{done}", value)
         manifest: dict[str, Any] = {
-            "trace": blocks.with_methods(trace.manifest, entries).to_json(),
+            "trace": lookup.with_methods(trace.manifest, entries).to_json(),
             "blocks": entries,
         }
         if marks is not None:
@@ -185,21 +185,21 @@ class RecordedTrace(Trace):
     def block(self, key: str, report: Report | None = None) -> Value:
         entry = self._entries.get(key)
         if entry is None:
-            blocks.read(key, self.manifest)
+            lookup.read(key, self.manifest)
             raise UnknownBlockError(f"{key} is not in the recording {self._name}")
         try:
-            return self._read(entry, blocks.read(key, self.manifest))
+            return self._read(entry, lookup.read(key, self.manifest))
         except Exception as error:  # see `read`
             raise RecordingError(
                 f"block {key} of {self._name} is damaged ({error}): record it again"
             ) from error
 
-    def _read(self, entry: _Entry, asked: blocks.Asked) -> Value:
+    def _read(self, entry: _Entry, asked: lookup.Asked) -> Value:
         if asked.block.dtype is None:
             value = read_json(_entry(self._archive, entry["entry"]))
             check(value, asked.block.form)
             return cast(Value, value)
-        shape = blocks.shape(asked, self.manifest)
+        shape = lookup.shape(asked, self.manifest)
         if tuple(entry.get("shape", ())) != shape:
             raise ValueError(f"its shape is not {list(shape)}")
         # The header is read by itself first: an array is made as large as it says.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from twinlens.contract import blocks
+from twinlens.contract import blocks, lookup
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Array, Value
 from twinlens.contract.words import EXACT, SIDES, Side
@@ -377,7 +377,7 @@ class Trace(ABC):
         return self._records(block(layer, position), report)
 
     def _labelled(self, key: str, report: Report | None = None) -> LabelledArray:
-        array, request = self.array(key, report), blocks.read(key, self.manifest)
+        array, request = self.array(key, report), lookup.read(key, self.manifest)
         return labelled(array, self.manifest, key, axes_of(request.block), request.values)
 
     def _records(self, key: str, report: Report | None = None) -> Records:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
-from twinlens.contract import blocks, wire
+from twinlens.contract import lookup, wire
 from twinlens.contract.wire import Header
 from twinlens.errors import Interrupted, TwinlensError
 from twinlens.pages.values import page_value
@@ -146,8 +146,8 @@ class BlockServer:
             block = self._encoded.get(key)
             if block is None:
                 value = page_value(self._trace, key, request.report)
-                block = wire.encode(value, causal=blocks.is_causal(key))
-                if not blocks.grows(key):
+                block = wire.encode(value, causal=lookup.is_causal(key))
+                if not lookup.grows(key):
                     self._encoded.put(key, block)
             self.send(request, {"kind": "block", "header": block[0]}, block[1])
             if self._computed:

@@ -19,7 +19,7 @@ from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.saliency.batch import attribute_prompts
 from twinlens.compute.text.prompt import read_prompt
-from twinlens.contract import blocks, wire
+from twinlens.contract import blocks, lookup, wire
 from twinlens.contract.manifest import manifest_from_json
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import AnswerError, Interrupted, PromptError, UnknownBlockError
@@ -33,16 +33,16 @@ def check_all(trace: LiveTrace) -> list[str]:
     assert len(keys) == len(set(keys))
     for key in keys:
         value = trace.block(key)
-        asked = blocks.read(key, trace.manifest)
+        asked = lookup.read(key, trace.manifest)
         if asked.block.dtype is None:
             assert json.loads(json.dumps(value, allow_nan=False)) == value, key
             assert has_form(value, asked.block.form), (key, value)
         else:
             assert isinstance(value, np.ndarray), key
-            assert value.shape == blocks.shape(asked, trace.manifest), key
+            assert value.shape == lookup.shape(asked, trace.manifest), key
             assert str(value.dtype) == asked.block.dtype, key
             assert np.isfinite(value).all(), key
-        header, buffer = wire.encode(value, causal=blocks.is_causal(key))
+        header, buffer = wire.encode(value, causal=lookup.is_causal(key))
         again = wire.decode(header, buffer)
         assert np.array_equal(again, value) if asked.block.dtype else again == value, key
     return keys

@@ -11,7 +11,7 @@ import torch
 import twinlens as tl
 from transformers import PreTrainedModel
 from twinlens.compute.models import architectures
-from twinlens.compute.models.architectures import ARCHITECTURES, Architecture
+from twinlens.compute.models.families import ARCHITECTURES, Architecture
 from twinlens.compute.passes.reading_check import check_reading
 from twinlens.errors import UnsupportedArchitectureError
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from twinlens.studies.analysis import inference
+from twinlens.studies.analysis import equal_length, inference
 
 rng = np.random.default_rng(1)
 A, B = rng.normal(0, 1, 30), rng.normal(0.6, 2, 30)
@@ -137,7 +137,7 @@ def test_intervals_at_equal_length_hold_their_level():
         for _ in range(300):
             lengths = generator.integers(20, 120, 30), generator.integers(40, 160, 60)
             a, b = (DRAWS[draw](generator, one.size) + np.log(one) for one in lengths)
-            found = inference.at_equal_length(a, b + 1, *lengths).estimate
+            found = equal_length.at_equal_length(a, b + 1, *lengths).estimate
             covered.append(found.low <= 1 <= found.high)
         assert 0.93 < np.mean(covered) < 0.99
 
@@ -203,9 +203,9 @@ def test_length_of_any_shape_is_taken_out(curve):
     for _ in range(400):
         short, long = generator.integers(20, 200, 30), generator.integers(60, 300, 90)
         scores = [curve(x) + generator.normal(0, 0.3, x.size) for x in (short, long)]
-        called += inference.at_equal_length(*scores, short, long).estimate.p < 0.05
+        called += equal_length.at_equal_length(*scores, short, long).estimate.p < 0.05
     assert called <= 32
-    fit = inference.at_equal_length(scores[0], scores[1] + 1, short, long)
+    fit = equal_length.at_equal_length(scores[0], scores[1] + 1, short, long)
     assert fit.estimate.low < 1 < fit.estimate.high
     assert fit.estimate.p < 1e-6
     assert fit.spread == pytest.approx(0.3, rel=0.2)
@@ -216,11 +216,11 @@ def test_length_of_any_shape_is_taken_out(curve):
 
 def test_without_common_lengths_there_is_no_number():
     a, b = rng.normal(size=20), rng.normal(size=20)
-    fit = inference.at_equal_length(a, b, np.arange(20), np.arange(40, 60))
+    fit = equal_length.at_equal_length(a, b, np.arange(20), np.arange(40, 60))
     assert fit.lengths == "the answer lengths do not overlap"
     assert math.isnan(fit.estimate.difference)
-    few = inference.at_equal_length(a, b, np.arange(20), np.arange(16, 36))
+    few = equal_length.at_equal_length(a, b, np.arange(20), np.arange(16, 36))
     assert few.lengths == "too few answers of a length that both have"
-    equal = inference.at_equal_length(a, b, np.full(20, 7), np.full(20, 7))
+    equal = equal_length.at_equal_length(a, b, np.full(20, 7), np.full(20, 7))
     assert equal.estimate.difference == pytest.approx(b.mean() - a.mean())
     assert not equal.lengths

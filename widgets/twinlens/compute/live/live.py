@@ -28,7 +28,7 @@ from twinlens.compute.text.chat import Message
 from twinlens.compute.text.prompt import check_length, read_prompt
 from twinlens.compute.text.spans import Spans
 from twinlens.compute.update.blocks import UpdateBlocks
-from twinlens.contract import blocks
+from twinlens.contract import lookup
 from twinlens.contract.blocks import BLOCKS
 from twinlens.contract.manifest import Manifest, Token
 from twinlens.contract.wire import Value
@@ -197,7 +197,7 @@ class LiveTrace(Trace):
         """The value behind a key, see `twinlens.contract.blocks`; arrays are read-only."""
         value = self.known(key)
         if value is None:
-            request = blocks.read(key, self.manifest)
+            request = lookup.read(key, self.manifest)
             provider = self._providers[request.block]
             value = provider(request.values, report)
             if isinstance(value, np.ndarray):

@@ -17,7 +17,7 @@ import numpy as np
 
 from twinlens.contract.words import SIDES, Side
 from twinlens.measures.density import FloatArray
-from twinlens.studies.analysis import inference
+from twinlens.studies.analysis import equal_length, inference
 from twinlens.studies.analysis.controls import (
     Controls,
     controls_of,
@@ -316,8 +316,8 @@ def _followed(
 
 def _at_equal_length(
     first: Sequence[Score], second: Sequence[Score], number: Callable[[Score], float]
-) -> inference.LengthFit:
-    return inference.at_equal_length(
+) -> equal_length.LengthFit:
+    return equal_length.at_equal_length(
         values(first, number), values(second, number), _lengths(first), _lengths(second)
     )
 

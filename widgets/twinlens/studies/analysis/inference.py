@@ -33,7 +33,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import interpolate, special, stats
+from scipy import special, stats
 
 from twinlens.measures.density import FloatArray
 
@@ -45,8 +45,6 @@ LEVEL, POWER = 0.95, 0.8
 SMALLEST_SAMPLE, SMALLEST_PAIRED = 10, 10
 #: Names of the tests that decide.
 SIGNED_RANK, BRUNNER_MUNZEL = "signed-rank, two-sided", "Brunner-Munzel, two-sided"
-#: Answers of each sample that a curve of length is fitted to at least.
-_SMALLEST_FIT = 5
 #: With fewer pairs, or numbers in a sample, no shift at all is rejected at 0.05.
 _FEWEST_PAIRS, _FEWEST_NUMBERS = 6, 4
 #: Up to so many pairs the signed-rank test is exact; beyond, its normal limit.
@@ -279,11 +277,13 @@ class Estimate:
     p_holm: float = math.nan
 
 
-def _none(n: int, difference: float = math.nan) -> Estimate:
+def no_estimate(n: int, difference: float = math.nan) -> Estimate:
+    """A difference of n numbers of which nothing can be said."""
     return Estimate(n, difference, math.nan, math.nan, math.nan, math.nan)
 
 
-def _smallest(error: float, df: float) -> float:
+def smallest_difference(error: float, df: float) -> float:
+    """Difference that a t test with this standard error finds in `POWER` of all samples."""
     reach = float(special.stdtrit(df, (1 + LEVEL) / 2))
     return float(special.nctdtrinc(df, 1 - POWER, reach)) * error
 
@@ -294,7 +294,7 @@ def paired_estimate(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate:
     ordered = np.sort(difference)
     n = ordered.size
     if n < _FEWEST_PAIRS:
-        return _none(n, float(np.mean(ordered)) if n else math.nan)
+        return no_estimate(n, float(np.mean(ordered)) if n else math.nan)
 
     def at_most(centre: float) -> int:
         """Twice the number of means of two differences up to this, of n (n + 1)."""
@@ -310,7 +310,7 @@ def two_sample_estimate(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate
     a, b = (np.sort(np.asarray(one, dtype=np.float64)) for one in (first, second))
     n = a.size + b.size
     if min(a.size, b.size) < _FEWEST_NUMBERS:
-        return _none(n, float(b.mean() - a.mean()) if a.size and b.size else math.nan)
+        return no_estimate(n, float(b.mean() - a.mean()) if a.size and b.size else math.nan)
     ends = float(b[0] - a[-1]), float(b[-1] - a[0])
 
     def at_most(shift: float) -> int:
@@ -339,7 +339,7 @@ def _estimate(
     elif low <= 0.0 <= high:
         low, high = (tiny, high) if centre > 0 else (low, -tiny)
     error = (high - low) / 2 / float(special.stdtrit(df, (1 + LEVEL) / 2))
-    return Estimate(n, centre, low, high, p, _smallest(error, df))
+    return Estimate(n, centre, low, high, p, smallest_difference(error, df))
 
 
 def _median(at_most: Callable[[float], int], total: int, low: float, high: float) -> float:
@@ -374,89 +374,3 @@ def adjust(p_values: Sequence[float], method: Correction) -> list[float]:
         holm[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
         adjusted[known] = holm
     return list(adjusted.tolist())
-
-
-@dataclass(frozen=True)
-class LengthFit:
-    """Two samples once a smooth curve of answer length is taken out; see `at_equal_length`.
-
-    Attributes
-    ----------
-    estimate : Estimate
-        Its n counts the answers whose length occurs in both samples.
-    left_out : int
-        Answers longer or shorter than any of the other sample.
-    spread : float
-        sd of what neither the curve nor the samples account for.
-    lengths : str
-        Whether the lengths overlap, in words; empty if they do.
-    """
-
-    estimate: Estimate
-    left_out: int
-    spread: float
-    lengths: str = ""
-
-
-def at_equal_length(
-    first: npt.ArrayLike,
-    second: npt.ArrayLike,
-    first_length: npt.ArrayLike,
-    second_length: npt.ArrayLike,
-) -> LengthFit:
-    """Difference of two samples at equal answer length, where their lengths overlap.
-
-    Least squares of ``score ~ is_second + cubic spline of log(length)``, with standard errors
-    that allow for a spread that differs from answer to answer (HC3). Answers beyond the shortest
-    or the longest of the other sample are left out.
-
-    Returns
-    -------
-    LengthFit
-        All NaN where too few lengths overlap: nothing then separates the two.
-    """
-    values = np.concatenate([np.ravel(first), np.ravel(second)]).astype(np.float64)
-    lengths = np.concatenate([np.ravel(first_length), np.ravel(second_length)]).astype(np.float64)
-    is_second = np.repeat([False, True], [np.size(first), np.size(second)])
-    a, b = lengths[~is_second], lengths[is_second]
-    none = _none(0)
-    if not (a.size and b.size):
-        return LengthFit(none, values.size, math.nan, "one sample is empty")
-    low, high = max(a.min(), b.min()), min(a.max(), b.max())
-    kept = (lengths >= low) & (lengths <= high)
-    left_out = int((~kept).sum())
-    shared = min(int((kept & is_second).sum()), int((kept & ~is_second).sum()))
-    if shared < _SMALLEST_FIT:
-        few = "too few answers of a length that both have"
-        apart = "the answer lengths do not overlap"
-        return LengthFit(none, left_out, math.nan, few if kept.any() else apart)
-    y, second_one = values[kept], is_second[kept]
-    curve = _spline(np.log(np.maximum(lengths[kept], 1.0)))
-    design = np.column_stack([curve, second_one.astype(np.float64)])
-    df = y.size - int(np.linalg.matrix_rank(design))
-    if df < 3 or np.linalg.matrix_rank(curve) == np.linalg.matrix_rank(design):
-        return LengthFit(none, left_out, math.nan, "length and sample cannot be told apart")
-    inverse = np.linalg.pinv(design)
-    residual = y - design @ (inverse @ y)
-    leverage = np.minimum(np.einsum("ij,ji->i", design, inverse), 1 - 1e-6)
-    error = float(np.sqrt(((inverse[-1] * residual / (1 - leverage)) ** 2).sum()))
-    spread = math.sqrt(float(residual @ residual) / df)
-    difference = float(inverse[-1] @ y)
-    if not error > 0:
-        return LengthFit(_none(y.size, difference), left_out, spread)
-    reach = float(special.stdtrit(df, (1 + LEVEL) / 2)) * error
-    p = 2 * float(special.stdtr(df, -abs(difference) / error))
-    ends = difference - reach, difference + reach
-    estimate = Estimate(y.size, difference, *ends, p, _smallest(error, df))
-    return LengthFit(estimate, left_out, spread)
-
-
-def _spline(x: FloatArray) -> FloatArray:
-    """Columns that add up to any cubic spline of x; knots at quantiles, more of them for more x."""
-    ends = float(x.min()), float(x.max())
-    if ends[1] - ends[0] < 1e-9:
-        return np.ones((x.size, 1))
-    inner = np.quantile(x, np.linspace(0, 1, min(x.size // 15, 4) + 2)[1:-1])
-    inner = np.unique(inner[(inner > ends[0]) & (inner < ends[1])])
-    knots = np.concatenate([[ends[0]] * 4, inner, [ends[1]] * 4])
-    return np.asarray(interpolate.BSpline.design_matrix(x, knots, 3).toarray())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from twinlens.contract import blocks
+from twinlens.contract import blocks, lookup
 from twinlens.contract.manifest import Answer, Manifest, Method, PairInfo, Token
 from twinlens.contract.wire import Array, Value
 from twinlens.contract.words import Side
@@ -191,7 +191,7 @@ class CaseTrace(Trace):
 
     def block(self, key: str, report: Report | None = None) -> Value:
         """See `Trace.block`."""
-        asked = blocks.read(key, self.manifest)
+        asked = lookup.read(key, self.manifest)
         if asked.block is blocks.saliency:
             return self._values[asked.values["side"]]
         if asked.block is blocks.saliency_column:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from twinlens.contract import blocks, wire
+from twinlens.contract import lookup, wire
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, PanelKind
 from twinlens.pages.page import page_parts
@@ -84,7 +84,7 @@ def packed_group(cases: Cases, ids: Sequence[str], shared: Mapping[str, Any]) ->
             value = trace.block(key)
             halves = _are_levels(value)
             # Levels stay as they are; other numbers are as exact as in every page.
-            exact = halves or blocks.is_exact(key)
+            exact = halves or lookup.is_exact(key)
             header, data = wire.encode(value, compact=not exact)
             index[key] = {**header, "offset": offset, "length": len(data), "halves": halves}
             small.append(_halves(value) if halves else _by_place(data, header))
