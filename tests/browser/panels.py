@@ -66,6 +66,7 @@ _READ = """panel => {
       ...["base", "tuned"].map(side => number(el.querySelector(`.tl-needle[data-side=${side}]`))),
     ]),
     shown: panel.querySelector("[data-unit][data-shown=true]")?.dataset.unit ?? null,
+    effects: panel.querySelector("[data-effects]")?.dataset.effects ?? "",
     chart: chart && { ...chart, lens: Object.fromEntries(
       Object.entries(chart.lens).map(([k, v]) => [k, plain(v)])) },
   });
@@ -161,6 +162,14 @@ class Panels:
             wanted = ["ready", str(selection)]
             state = functools.partial(panel.evaluate, _STATE, wanted)
             until(state, wanted.__eq__, f"the {kind} panel, to be {wanted}", self.patience)
+            if kind == "concepts":  # effects at a token come one after the other
+                effects = panel.locator("[data-effects]")
+                until(
+                    lambda effects=effects: effects.get_attribute("data-effects"),
+                    lambda now: now not in ("awaited", "estimated"),
+                    "the effects of units",
+                    self.patience,
+                )
             ask = panel.get_by_role("button", name="take it apart")
             if ask.is_visible():  # what takes long waits to be asked for
                 ask.click()
@@ -368,18 +377,7 @@ class Panels:
             rank = np.array([component["angle"] for component in components])
             rank[LEADING:] = -1
         else:
-            strength = []
-            for side in SIDES:
-                active = self.trace.array(f"activations/{side}/{layer}/components")
-                here = active[read] if read < len(active) else np.full(active.shape[1], np.nan)
-                for unit, *pair in seen["units"]:
-                    kind, index = parse_unit(unit)
-                    if kind == "component":
-                        value = pair[SIDES.index(side)]
-                        found = np.nan if value is None else value
-                        self._same([found], [here[index]], f"activation of {unit}", here)
-                strength.append(np.abs(np.nan_to_num(here)))
-            rank = np.max(strength, axis=0)
+            rank = self._unit_ranks(seen, layer, at.token, read)
         order = np.argsort(-rank, kind="stable").tolist()
         # What is not separable, or a weak match, never opens the panel.
         clear = [k for k in order if not components[k].get("doubt")]
@@ -404,6 +402,36 @@ class Panels:
         }
         for word, (_, value) in found.items():
             assert value == _near(expected[word][1], 1e-6), word
+
+    def _unit_ranks(
+        self, seen: dict[str, Any], layer: int, token: int, read: int
+    ) -> np.ndarray[Any, Any]:
+        """Rank of each component at a token: by its effect where that is known, then activation."""
+        active = [self.trace.array(f"activations/{side}/{layer}/components") for side in SIDES]
+        here = np.array(
+            [a[read] if read < len(a) else np.full(a.shape[1], np.nan) for a in active], float
+        )
+        rank = np.abs(np.nan_to_num(here)).max(axis=0)
+        shown = here
+        if seen["effects"] == "measured":
+            shown = np.full(here.shape, np.nan)
+            for row in cast(
+                list[dict[str, Any]], self.trace.block(blocks.unit_effects(layer, token))
+            ):
+                kind, index = parse_unit(row["unit"])
+                if kind == "component":
+                    shown[:, index] = [np.nan if row[s] is None else row[s] for s in SIDES]
+            known = ~np.isnan(shown).all(axis=0)
+            size = np.abs(np.nan_to_num(shown)).max(axis=0)
+            order = np.lexsort([rank, np.where(known, size, -1)])
+            rank = np.empty(len(order))
+            rank[order] = np.arange(len(order))
+        for unit, *pair in seen["units"]:
+            kind, index = parse_unit(unit)
+            if kind == "component":
+                found = [np.nan if value is None else value for value in pair]
+                self._same(found, shown[:, index], f"{unit} at the token", shown)
+        return rank
 
     def _check_overview(self, seen: dict[str, Any], at: Selection) -> None:
         manifest = self.trace.manifest

@@ -259,6 +259,11 @@ def _places(of: MadeUpTrace, word: str, side: Side) -> list[list[object]]:
     return sorted(places, key=lambda row: -abs(row[2]))[:20]  # type: ignore[arg-type]
 
 
+def _unit_effects(of: MadeUpTrace, rng: Rng, layer: int, token: int) -> Value:
+    units = [f"component:{k}" for k in range(of.component_count)] + ["neuron:3", "neuron:5"]
+    return [{"unit": unit, **{side: float(rng.normal()) for side in SIDES}} for unit in units]
+
+
 def _rotation(of: MadeUpTrace, rng: Rng) -> Value:
     return [
         {
@@ -508,6 +513,8 @@ SPECIAL: dict[Block[Any], Callable[..., Any]] = {
     blocks.alternatives: lambda of, rng, side: [
         likeliest(rng) for _ in range(of.manifest.answer_length(side))
     ],
+    blocks.unit_effects: _unit_effects,
+    blocks.unit_estimates: _unit_effects,
     blocks.attention: _attention,
     **{
         shift: lambda of, rng, shift=shift: rng.gamma(2, 0.1, size=of.size(shift()))

@@ -16,7 +16,7 @@ from twinlens.contract.wire import Array
 from twinlens.contract.words import EXACT, SIDES, ChartTheme, Side, reading_position
 from twinlens.errors import ArgumentError
 from twinlens.figures.figure import Column, Figure, Rows
-from twinlens.figures.vector import Bar, Grid, bars_svg, grids_svg, token_name
+from twinlens.figures.vector import Bar, Cells, bars_svg, grids_svg, token_name
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
@@ -66,13 +66,13 @@ def saliency_figure(
     answers = {side: [token.text for token in manifest.answers[side].tokens] for side in SIDES}
     names = [token_name(text) for text in prompt]
     grids = [
-        Grid(side, side, values[side], [*map(token_name, answers[side])], names, full, unit)
+        Cells(side, side, values[side], [*map(token_name, answers[side])], names, full, unit)
         for side in SIDES
         if answers[side]
     ]
     if third is not None:
         rows = [*map(token_name, answers["tuned"])]
-        grids.append(Grid(DIFFERENCE, "difference", third, rows, names, full, unit))
+        grids.append(Cells(DIFFERENCE, "difference", third, rows, names, full, unit))
     title = "What each answer token rests on"
     what = known[method]
     svg = grids_svg(
@@ -131,13 +131,13 @@ def heads_figure(
         values = {side: _head_numbers(trace, side, measure, token, report) for side in SIDES}
         third = values["tuned"] - values["base"]
         full = _largest(*values.values())
-        grids = [Grid(side, side, values[side], full=full, unit=unit) for side in SIDES]
-        grids.append(Grid(DIFFERENCE, "difference", third, full=_largest(third), unit=unit))
+        grids = [Cells(side, side, values[side], full=full, unit=unit) for side in SIDES]
+        grids.append(Cells(DIFFERENCE, "difference", third, full=_largest(third), unit=unit))
     layers = [str(layer) for layer in range(manifest.pair.layers)]
     at = f" at “{token_name(_text(trace, token))}”" if token >= 0 else ""
     title = f"Heads by {name}{at}"
     svg = grids_svg(
-        [Grid(g.title, g.colour, g.values, layers, (), g.full, g.unit) for g in grids],
+        [Cells(g.title, g.colour, g.values, layers, (), g.full, g.unit) for g in grids],
         title=title,
         caption="Layers down, heads across. Hollow: negative."
         + ("" if measure in ("effect", "exact") else " Attention is not attribution."),
@@ -152,12 +152,12 @@ def heads_figure(
     return Figure(svg, table, title)
 
 
-def _changed(trace: Trace, token: int, report: Report | None) -> list[Grid]:
+def _changed(trace: Trace, token: int, report: Report | None) -> list[Cells]:
     manifest = trace.manifest
     change = np.asarray(trace.array(blocks.head_change(), report), np.float64)
     at = reading_position(token, manifest.prompt_length) if token >= 0 else -1
     shown = change[at] if 0 <= at < len(change) else change.mean(axis=0)
-    return [Grid("change", "both", shown, full=_largest(shown), unit=MEASURES["change"][1])]
+    return [Cells("change", "both", shown, full=_largest(shown), unit=MEASURES["change"][1])]
 
 
 def _head_numbers(
@@ -214,7 +214,7 @@ def maps_figure(
         names = [token_name(text) for text in texts[side][: len(values)]]
         colour: Any = "difference" if title == DIFFERENCE else side
         most = _largest(_causal(third)) if title == DIFFERENCE else full
-        grids.append(Grid(title, colour, _causal(values), names, names, most))
+        grids.append(Cells(title, colour, _causal(values), names, names, most))
     title = f"Attention of head {head} in layer {layer}"
     svg = grids_svg(
         grids,
@@ -250,7 +250,7 @@ def lens_figure(
     }
     layers = [*(str(layer) for layer in reversed(range(manifest.pair.layers))), "in"]
     grids = [
-        Grid(
+        Cells(
             side,
             side,
             np.clip(1 - tables[side][::-1, :, 0] / FLOOR, 0, None),

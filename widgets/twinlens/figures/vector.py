@@ -36,7 +36,7 @@ _RAMP = 30.0
 
 
 @dataclass(frozen=True)
-class Grid:
+class Cells:
     """One matrix.
 
     Attributes
@@ -86,7 +86,7 @@ class Bar:
 
 
 def grids_svg(
-    grids: Sequence[Grid],
+    grids: Sequence[Cells],
     *,
     title: str,
     caption: str,
@@ -169,7 +169,7 @@ def bars_svg(
 
 def _grid(
     parts: list[str],
-    grid: Grid,
+    grid: Cells,
     names: Sequence[str],
     x: float,
     y: float,
@@ -198,7 +198,9 @@ def _grid(
     return _scale(parts, grid, x, below + 4, palette)
 
 
-def _cells(grid: Grid, x: float, y: float, wide: float, high: float, palette: Palette) -> list[str]:
+def _cells(
+    grid: Cells, x: float, y: float, wide: float, high: float, palette: Palette
+) -> list[str]:
     """One path for each colour; negative cells are hollow."""
     gap = 1.0 if min(wide, high) >= _APART else 0.0
     paths: dict[str, list[str]] = {}
@@ -224,7 +226,7 @@ def _square(x: float, y: float, w: float, h: float) -> str:
     return f"M{x:.2f} {y:.2f}h{w:.2f}v{h:.2f}h{-w:.2f}z"
 
 
-def _scale(parts: list[str], grid: Grid, x: float, y: float, palette: Palette) -> float:
+def _scale(parts: list[str], grid: Cells, x: float, y: float, palette: Palette) -> float:
     """What the colours mean; returns where it ends."""
     low, high = ("0", f"{_number(grid.full)}{grid.unit}") if not any(grid.ends) else grid.ends
     if grid.colour == "difference":

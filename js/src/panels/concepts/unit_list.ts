@@ -1,6 +1,7 @@
 // Units of the shown layer: components with how far they turned, neurons active at the token.
 
-import { SIDES } from "../../contract/contract.ts";
+import { keys, SIDES } from "../../contract/contract.ts";
+import type { State } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
 import { fill, h } from "../../draw/dom.ts";
 import { number, percent, quote } from "../../draw/format.ts";
@@ -34,13 +35,15 @@ export function unitList(store: Store, signal: AbortSignal): Sheet {
             : token >= 0
               ? "Most active first; bars: activation at the selected token, base above tuned."
               : "The ten leading ones, most turned first, then by rank: angle between the models, variance in base.",
-        draw: () =>
+        draw() {
+          el.dataset.effects = effectsOf(state, concepts);
           pickable(
             layer,
             concepts.unit,
             group("concepts", concepts.components, concepts),
             ...(concepts.neurons.length ? [group("neurons", concepts.neurons, concepts)] : []),
-          ),
+          );
+        },
       };
     },
   };
@@ -86,6 +89,14 @@ export function pickUnits(
       .find(({ dataset }) => MARKS.every((mark) => dataset[mark] === focused[mark]))
       ?.focus();
   };
+}
+
+/** How far the effects of the units are: what is not measured yet may change the order. */
+function effectsOf(state: State, { layer, measured }: Concepts): string {
+  const { token } = state.selection;
+  if (measured !== null) return measured ? "measured" : "estimated";
+  const asked = token >= 0 && state.live && !state.lacks(keys.unitEffects(layer, token));
+  return asked ? "awaited" : "";
 }
 
 function group(name: string, rows: UnitRow[], concepts: Concepts): HTMLElement {

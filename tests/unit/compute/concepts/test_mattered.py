@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from twinlens.compute.concepts.mattered import Block, integrated_gradient, without
+from twinlens.compute.concepts.mattered import LayerUnits, integrated_gradient, without
 from twinlens.compute.concepts.units import Concepts
 from twinlens.compute.live.live import LiveTrace
 from twinlens.compute.models import architectures
@@ -59,7 +59,7 @@ def test_a_part_off_the_block_is_what_a_hook_takes_off(
     parts = torch.cat([parts * 20, written[None]])
     read = reading(model)
     for start in (ending(read, position), Ending(0, {})):
-        block = Block(read, captured, LAYER, position, columns, start)
+        block = LayerUnits(read, captured, LAYER, position, columns, start)
         expected = [loss(model, position, part, columns) for part in parts]
         np.testing.assert_allclose(without(block, parts), expected, atol=5e-5)
         assert abs(expected[-1]) > 1e-3

@@ -41,7 +41,7 @@ _AT_ONCE, _LOGITS_AT_ONCE = 64, 2**23
 
 
 @dataclass(frozen=True)
-class Block:
+class LayerUnits:
     """The feed-forward block of a layer where a token is read.
 
     Attributes
@@ -109,7 +109,7 @@ class Block:
 
 
 @torch.inference_mode(False)
-def integrated_gradient(block: Block) -> Tensor:
+def integrated_gradient(block: LayerUnits) -> Tensor:
     """Gradient of the target by the block's output, mean over the way from all of it to nothing.
 
     Returns
@@ -144,7 +144,7 @@ def integrated_gradient(block: Block) -> Tensor:
     return slope.float().cpu()
 
 
-def without(block: Block, parts: Tensor) -> Tensor:
+def without(block: LayerUnits, parts: Tensor) -> Tensor:
     """What the target loses without each of some parts [B, hidden] of the block's output, nats.
 
     Raises
@@ -168,7 +168,7 @@ def without(block: Block, parts: Tensor) -> Tensor:
     return lost
 
 
-def _at_once(block: Block) -> int:
+def _at_once(block: LayerUnits) -> int:
     """Units to take off in one pass."""
     logits = len(block.columns) * int(block.reading.model.config.vocab_size)
     return max(1, min(_AT_ONCE, _LOGITS_AT_ONCE // logits))
@@ -233,7 +233,7 @@ class Mattered:
         }
         return _sorted(units, effects)
 
-    def _parts(self, side: Side, block: Block, units: Sequence[str]) -> Tensor:
+    def _parts(self, side: Side, block: LayerUnits, units: Sequence[str]) -> Tensor:
         """What units add to the block's output, float32 [units, hidden]."""
         directions = torch.from_numpy(self._concepts.directions(side, block.layer)).float()
         vectors = value_vectors(block.reading.model, block.layer)
@@ -251,7 +251,7 @@ class Mattered:
         return [s for s in SIDES if m.answer_length(s) and token < m.length(s)]
 
     @contextmanager
-    def _block(self, side: Side, layer: int, token: int) -> Iterator[Block]:
+    def _block(self, side: Side, layer: int, token: int) -> Iterator[LayerUnits]:
         n = self._manifest.prompt_length
         position = reading_position(token, n)
         columns = [token - n] if token >= n else list(range(self._manifest.answer_length(side)))
@@ -259,7 +259,7 @@ class Mattered:
             architectures.check_neurons(model.config)
             reading = self._of.reading(side, model)
             start = ending(reading, position)
-            yield Block(reading, self._of.captures[side], layer, position, columns, start)
+            yield LayerUnits(reading, self._of.captures[side], layer, position, columns, start)
 
 
 def _sorted(units: Sequence[str], effects: dict[Side, Tensor]) -> list[UnitEffect]:
