@@ -137,7 +137,8 @@ def test_tabs_lead_to_units_of_both_models(named, offline, watch, tmp_path):
     panel = tab(panels, "rotation")
     rows = cast(list[dict[str, Any]], named.block("rotation"))
     gauges = numbers(panel.locator("[data-layer] .tl-gauge i"))
-    assert gauges == [value for row in rows for value in (row["angle"], row["null"])]
+    wanted = [value for row in rows for value in (row["angle"], row["null"])]
+    assert gauges == pytest.approx(wanted, rel=1e-3)
     expect(panel.locator(".tl-chart canvas").first).to_be_visible()
     panel.locator("[data-layer='0']").click()
     panels.check(Selection(layer=0), "saliency", "heads", "overview")
@@ -151,9 +152,10 @@ def test_a_component_is_followed_through_both_models(named, offline, tmp_path):
         "all => all.map(e => [...e.children[1].querySelectorAll('.tl-bar')]"
         ".map(bar => Number(bar.dataset.value)))"
     )
-    base = named.array("activations/base/2/components")[:, 3]
-    along = named.array("activations/tuned/2/base_components")[:, 3]
-    np.testing.assert_array_equal(lanes, np.stack([base, along], axis=1).astype(np.float64))
+    kept = Compact(named)
+    base = kept.array("activations/base/2/components")[:, 3]
+    along = kept.array("activations/tuned/2/base_components")[:, 3]
+    np.testing.assert_allclose(lanes, np.stack([base, along], axis=1), rtol=1e-6)
     notes = panels.page.locator(".tl-notes").first.inner_text()
     assert "along base’s direction of concept 3" in notes
 
@@ -191,7 +193,7 @@ def test_neurons_of_the_embedded_pair(embedded, offline, watch, tmp_path):
     panel = ready(panels)
     panel.get_by_label("Layers of the neurons").select_option("all")
     panel = ready(panels)
-    effects = {side: embedded.array(f"neurons/effect/{side}/answer") for side in SIDES}
+    effects = {side: Compact(embedded).array(f"neurons/effect/{side}/answer") for side in SIDES}
     rows = panel.locator(".tl-neuron")
     places = rows.evaluate_all("all => all.map(e => [e.dataset.layer, e.dataset.unit])")
     assert len(places) == 12

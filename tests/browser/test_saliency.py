@@ -202,7 +202,7 @@ def test_agreement_and_deletion_curves_are_in_the_page(exported, trace, watch):
         for field in ("spearman", "pearson", "top1", "above_noise", "n"):
             value = getattr(known, field)
             cell = panel.locator(f"td[data-side={side}][data-field={field}]")
-            assert float(cell.get_attribute("data-value")) == pytest.approx(value)
+            assert float(cell.get_attribute("data-value")) == pytest.approx(value, rel=1e-3)
         label = panel.locator(f".tl-curve-figure[data-side={side}] svg").get_attribute("aria-label")
         most = trace.deletion(side, "gradient_x_input").most
         assert f"{np.mean(most):.3g}"[:4] in label

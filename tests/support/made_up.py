@@ -156,6 +156,8 @@ class MadeUpTrace(Trace):
 
     def some(self, made: Block[Any]) -> Iterable[str]:
         """All keys of a block, but of a few neurons and without exact effects of heads."""
+        if made.shared and not self.manifest.shared:
+            return []
         if made in (blocks.neuron_activations, blocks.neuron_words):
             return [key for key in made.every(self.manifest) if int(key.split("/")[-1]) < 4]
         if made is blocks.neuron_effect:

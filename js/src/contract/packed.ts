@@ -29,6 +29,26 @@ function bytes85(text: string): Uint8Array<ArrayBuffer> {
   return new Uint8Array(view.buffer, 0, 4 * groups - (5 * groups - text.length));
 }
 
+/** What `unpacked85` reads. */
+export async function packed85(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip"));
+  const zip = new Uint8Array(await new Response(stream).arrayBuffer());
+  const padded = new Uint8Array(4 * Math.ceil(zip.length / 4));
+  padded.set(zip);
+  const view = new DataView(padded.buffer);
+  const letters: string[] = [];
+  for (let at = 0; at < padded.length; at += 4) {
+    let value = view.getUint32(at);
+    let group = "";
+    for (let i = 0; i < 5; i++) {
+      group = LETTERS[value % 85]! + group;
+      value = Math.floor(value / 85);
+    }
+    letters.push(group);
+  }
+  return letters.join("").slice(0, Math.ceil((5 * zip.length) / 4));
+}
+
 function bytesOf(text: string): Uint8Array<ArrayBuffer> {
   const letters = atob(text);
   const bytes = new Uint8Array(letters.length);

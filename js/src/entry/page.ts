@@ -58,7 +58,7 @@ function followAddress(store: Store, signal: AbortSignal): void {
     if (location.hash !== PRESENT) store.restore(fromAddress(location.hash, start));
   };
   let shown = location.hash.slice(1);
-  let last = 0;
+  let last = Number.NEGATIVE_INFINITY;
   store.subscribe(() => {
     if (store.presentation) return;
     const address = toAddress(store.moment, start);

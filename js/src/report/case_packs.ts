@@ -1,7 +1,7 @@
 // The panels of cases as `case_packs.py` packs them: what all share once, tokens by column, levels
 // as halves of bytes, and the bytes of other numbers by their place in a number.
 
-import { unpacked } from "../contract/packed.ts";
+import { packed85, unpacked } from "../contract/packed.ts";
 
 /** Tokens by column; `own` are the texts that the whole text does not have in their place. */
 type Columns = { count: number; own?: Record<number, string> } & Record<string, unknown>;
@@ -20,7 +20,7 @@ type Index = Record<
 
 const SIZES: Record<string, number> = { float32: 4, int32: 4, float16: 2 };
 
-/** State of the page of a case, and base64 of gzip of its blocks. */
+/** State of the page of a case, and base 85 of gzip of its blocks. */
 export interface Opened {
   state: State;
   blocks: string;
@@ -43,7 +43,7 @@ export async function openCase(pack: string, place: number, shared: State): Prom
     ]),
   );
   const state = { ...shared, ...own, manifest };
-  return { state, blocks: await zipped(withNumbers(index, bytes.subarray(start))) };
+  return { state, blocks: await packed85(withNumbers(index, bytes.subarray(start))) };
 }
 
 /** Rows again; spans stand behind one another as their lengths and gaps say. */
@@ -108,12 +108,4 @@ function putBytes(place: Uint8Array, size: number, small: Uint8Array): void {
   const count = place.length / size;
   for (let i = 0; i < count; i++)
     for (let k = 0; k < size; k++) place[i * size + k] = small[k * count + i]!;
-}
-
-async function zipped(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip"));
-  const zip = new Uint8Array(await new Response(stream).arrayBuffer());
-  let letters = "";
-  for (const byte of zip) letters += String.fromCharCode(byte);
-  return btoa(letters);
 }

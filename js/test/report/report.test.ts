@@ -1,5 +1,5 @@
-import { gunzipSync } from "node:zlib";
 import { beforeEach, describe, expect, it, vi } from "vitest";
+import { unpacked85 } from "../../src/contract/packed.ts";
 import { startReport } from "../../src/report/report.ts";
 import { fakeBokeh, OWN, PACKS, packed, SCORES, study, writePage } from "./page.ts";
 
@@ -99,7 +99,8 @@ describe("the page of a study", () => {
     await vi.waitFor(() => expect($("#case iframe")).toBeTruthy());
     const frame = $<HTMLIFrameElement>("#case iframe");
     expect(frame.title).toBe("Saliency of case p0");
-    const blocks = gunzipSync(Buffer.from(/blocks">(.*?)</.exec(frame.srcdoc)![1]!, "base64"));
+    const text = /blocks">(.*?)</.exec(frame.srcdoc)![1]!;
+    const blocks = Buffer.from(await unpacked85(text).arrayBuffer());
     // 2 and 5 in half precision.
     expect([...blocks.subarray(-4)]).toEqual([0x00, 0x40, 0x00, 0x45]);
     expect(frame.srcdoc).not.toContain("</script>");

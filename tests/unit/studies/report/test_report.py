@@ -285,7 +285,7 @@ def test_the_command_runs_a_study(tmp_path):
     assert "row 3 set aside" in result.stderr
     assert "2 prompts" in result.stdout
     assert Store(tmp_path / "s").finished() == {"1", "2"}
-    assert (tmp_path / "s" / "report.html").stat().st_size > 1e6
+    assert (tmp_path / "s" / "report.html").stat().st_size > 4e5
 
 
 @pytest.mark.slow
