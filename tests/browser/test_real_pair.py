@@ -65,7 +65,13 @@ def test_its_page_answers_every_click(explained, offline, watch):
     _, page, saved = explained
     trace = recording.read(saved)
     offline.goto(page.as_uri())
-    walk(Panels(offline.locator("body"), Compact(trace)), head=(7, 4))
+    panels = Panels(offline.locator("body"), Compact(trace))
+    panels.check(Selection())
+    answer = trace.manifest.prompt_length + 2
+    panels.click_token(answer)
+    panels.check(Selection(token=answer))
+    panels.click_head(7, 4)  # what heads write into a unit is not kept of large pairs
+    panels.check(Selection(token=answer, layer=7, head=4))
     assert watch.errors == []
     assert [url for url in watch.requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
