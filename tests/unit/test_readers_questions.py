@@ -17,7 +17,8 @@ QUESTIONS = {
     "how far are they apart in all?": r"In all 32\.\d nats, most at T, H, E and SLEEPS",
     "what does hiding the instruction cost?": r"costs tuned’s answer 7\.[34] in base "
     r"and 11\.3 nats in tuned",
-    "is that more than other text is worth?": r"no more than other text\. .*eight spans as long "
+    "is that more than other text is worth?": r"not shown to set the models apart more "
+    r"than other text\. .*eight spans as long "
     r"elsewhere: 6\.9 and 16\.9, p 0\.\d",
     "and base's own answer?": r"base’s own answer 0\.5 and −0\.6",
     "what carries the difference, which heads?": r"All four feed-forward blocks and heads 3\.6",

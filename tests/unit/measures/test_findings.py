@@ -244,7 +244,10 @@ def test_the_instruction_counts_only_beyond_other_text() -> None:
         for one in findings(Planted(segments((7.3, 11.3), (0.5, 2.0), elsewhere=4.0)))
         if one["kind"] == "segments"
     )
-    assert found["title"] == "The instruction sets the models apart no more than other text."
+    assert (
+        found["title"]
+        == "The instruction is not shown to set the models apart more than other text."
+    )
     assert "four spans as long elsewhere: 1.0 and 5.2, p " in found["checked"]
     # Rounding moves predictions farther than hiding anything.
     coarse = null(30.0) | {"rounding": [50.0] * M}

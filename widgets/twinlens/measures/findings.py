@@ -255,7 +255,7 @@ def _segments(trace: Trace, null: Null, report: Report | None) -> Finding | None
         title = "Both need the instruction alike."
     elif p > _LEVEL:
         # Hiding as much of anything else does it, too: nothing is said of the instruction.
-        title = "The instruction sets the models apart no more than other text."
+        title = "The instruction is not shown to set the models apart more than other text."
     elif min(more) > -floor and apart > floor:
         title = "Tuned needs the instruction more."
     elif max(more) < -floor:
