@@ -8,7 +8,7 @@ import { tabs } from "../draw/tabs.ts";
 
 const LABELS: Record<DeskPanel, string> = {
   saliency: "Matrix",
-  carried: "What carries it",
+  carried: "Parts",
   update: "Update",
   heads: "Heads",
   concepts: "Concepts",
