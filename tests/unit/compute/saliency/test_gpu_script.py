@@ -16,4 +16,16 @@ def test_it_measures_every_way_and_they_agree(tmp_path: Path) -> None:
         assert set(row["seconds"]) == {"packed", "one by one", "whole texts"}
         assert min(row["seconds"].values()) > 0
         assert row["largest difference to whole texts, nats"] < 1e-5
+        assert row["largest difference to one by one, nats"] < 1e-5
     assert (tmp_path / "gpu.md").read_text().count("| tiny |") == len(results)
+
+
+def test_it_stops_where_its_time_is_over_and_says_what_is_left(tmp_path: Path) -> None:
+    options = ["--device", "cpu", "--tiny", "--budget", "0", "--out", str(tmp_path)]
+    gpu.main(options)
+    report = json.loads((tmp_path / "gpu.json").read_text())
+    (n, m), left = gpu.TINY_SIZES
+    assert [row["tokens"] for row in report["results"]] == [[n, m]]
+    said = f"tiny {left[0]} × {left[1]}"
+    assert report["left out, for time"] == [said]
+    assert said in (tmp_path / "gpu.md").read_text()

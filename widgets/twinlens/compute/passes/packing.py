@@ -11,14 +11,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from twinlens.contract.wire import Array
 
 #: Gives the output [B, S, heads, head_dim] and, where it is kept, the pattern.
 Attend: TypeAlias = Callable[..., tuple[Tensor, Any]]
 
-#: Queries that attend at once: keys behind the last of them are left out.
-_QUERIES_AT_ONCE = 128
+#: Queries that attend at once: keys behind the last of them are left out. A device would rather
+#: have few calls.
+_QUERIES_AT_ONCE, _ELSEWHERE = 128, 1024
+#: Numbers after which a row of a mask begins.
+_ROUND = 16
 
 
 @dataclass(frozen=True)
@@ -41,52 +47,69 @@ class Packed:
     hidden: Tensor
 
     @cached_property
-    def _text(self) -> Tensor:
-        """Which variant each token of the row is of, [P]."""
-        sizes = torch.tensor([len(places) for places in self.places])
-        return torch.arange(len(sizes)).repeat_interleave(sizes).to(self.hidden.device)
+    def _sizes(self) -> Array:
+        """Tokens of each variant in the row, [K]."""
+        return np.array([len(places) for places in self.places])
+
+    @cached_property
+    def _flat(self) -> Array:
+        """`place`, where lists are made of it: a device is not waited for."""
+        return np.concatenate([np.asarray(places, dtype=np.int64) for places in self.places])
+
+    @cached_property
+    def _slots(self) -> Array:
+        """Tokens of the row by variant, [K, S]; shorter ones are filled up with their last."""
+        steps = np.minimum(np.arange(self._sizes.max()), self._sizes[:, None] - 1)
+        slots: Array = steps + (np.cumsum(self._sizes) - self._sizes)[:, None]
+        return slots
 
     @cached_property
     def place(self) -> Tensor:
         """Where each token of the row stands in its variant, [P]."""
-        flat = [place for places in self.places for place in places]
-        return torch.tensor(flat, device=self.hidden.device)
+        return self._on_device(self._flat)
+
+    @cached_property
+    def _row(self) -> Tensor:
+        """Where each token of the row goes in keys of all variants laid end to end, [P]."""
+        text = np.repeat(np.arange(len(self._sizes)), self._sizes)
+        return self._on_device(text * self.hidden.shape[1] + self._flat)
 
     @cached_property
     def _grid(self) -> Tensor:
-        """Tokens of the row by variant, [K, S]; shorter ones are filled up with their last."""
-        longest = max(map(len, self.places))
-        rows, first = [], 0
-        for places in self.places:
-            last = first + len(places) - 1
-            rows.append([min(first + step, last) for step in range(longest)])
-            first = last + 1
-        return torch.tensor(rows, device=self.hidden.device)
+        """`_slots`, where the row is."""
+        return self._on_device(self._slots)
 
     @cached_property
     def _cell(self) -> Tensor:
         """Where each token of the row stands in the grid laid flat, [P]."""
-        longest = self._grid.shape[1]
-        steps = [row * longest + s for row, p in enumerate(self.places) for s in range(len(p))]
-        return torch.tensor(steps, device=self.hidden.device)
+        longest = self._slots.shape[1]
+        return self._on_device(np.flatnonzero(np.arange(longest) < self._sizes[:, None]))
 
     @cached_property
     def _ends(self) -> list[tuple[int, int, int]]:
         """Pieces of the grid: first and last step, and how many keys they reach."""
-        longest = self._grid.shape[1]
-        reach = self.place[self._grid].amax(dim=0).tolist()
+        longest = self._slots.shape[1]
+        reach = self._flat[self._slots].max(axis=0)
+        at_once = _QUERIES_AT_ONCE if self.hidden.device.type == "cpu" else _ELSEWHERE
         pieces = []
-        for first in range(0, longest, _QUERIES_AT_ONCE):
-            end = min(first + _QUERIES_AT_ONCE, longest)
-            pieces.append((first, end, max(reach[first:end]) + 1))
+        for first in range(0, longest, at_once):
+            end = min(first + at_once, longest)
+            pieces.append((first, end, int(reach[first:end].max()) + 1))
         return pieces
+
+    def _on_device(self, numbers: Array) -> Tensor:
+        return torch.from_numpy(numbers).to(self.hidden.device)
 
     def mask(self, whole: Tensor) -> Tensor:
         """Mask of the variants, [K, 1, S, T], from that of the text itself [T, T]."""
         places = self.place[self._grid]
-        mask = whole[places].masked_fill(self.hidden[:, None], torch.finfo(whole.dtype).min)
+        length = whole.shape[1]
+        # Rows that begin at a round address, or each layer would copy the mask to such ones.
+        whole = nn.functional.pad(whole, (0, -length % _ROUND))
+        hidden = nn.functional.pad(self.hidden, (0, -length % _ROUND))
+        mask = whole[places].masked_fill(hidden[:, None], torch.finfo(whole.dtype).min)
         # A token that is hidden from the others still attends to itself: no row is empty.
-        return mask.scatter(2, places[..., None], 0.0)[:, None]
+        return mask.scatter_(2, places[..., None], 0.0)[:, None, :, :length]
 
     def attend(
         self,
@@ -122,5 +145,5 @@ class Packed:
         """Keys or values of every variant, [K, kv_heads, T, head_dim]."""
         count, length = self.hidden.shape
         whole = old[0].repeat(1, count, 1)
-        whole.index_copy_(1, (self._text * length + self.place).to(new.device), new[0])
+        whole.index_copy_(1, self._row.to(new.device), new[0])
         return whole.reshape(len(whole), count, length, -1).transpose(0, 1)

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from twinlens.compute.models.checks import free_memory
 from twinlens.compute.passes.conditions import Conditions, fusible, hookable, observed
 from twinlens.compute.passes.entry import embeddings, entering
 from twinlens.compute.passes.folding import embed
 from twinlens.compute.passes.hiding import read_alone
 from twinlens.compute.passes.packing import Packed
-from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.reading import Reading
 from twinlens.compute.saliency.registry import Piece, SaliencyMethod, Wanted, saliency_method
 from twinlens.compute.saliency.together import Instead, occlusion_together
 from twinlens.contract.manifest import Method
@@ -36,8 +37,13 @@ OcclusionKind: TypeAlias = Literal["mask", "zero", "replace", "remove"]
 _ON_CPU, _ELSEWHERE = (16, 256), (256, 2**13)
 #: Points of a deletion curve read at once.
 _STEPS_AT_ONCE = 4
-#: Bounds the logits in memory.
-_LOGITS_AT_ONCE = 2**25
+#: Bounds the logits in memory; elsewhere, as far as there is room.
+_LOGITS_AT_ONCE, _LOGITS_ELSEWHERE = 2**25, 2**28
+#: Of the memory that is free: it holds the logits, and log-probabilities of some.
+_SHARE_OF_LOGITS = 1 / 8
+#: Log-probabilities that are worked out at once. Text by text on a processor: half of the time is
+#: memory that is asked for.
+_LOGPROBS_AT_ONCE, _LOGPROBS_ELSEWHERE = 1, 2**26
 
 
 @dataclass(frozen=True)
@@ -108,15 +114,10 @@ def _packed(
         if kind == "mask":
             hidden[number, list(group)] = True
     packed = Packed(intact.stored, places, hidden.to(device))
-    embedded = torch.cat(
-        [
-            _changed(reading, intact, group, kind)[read]
-            for group, read in zip(groups, sources, strict=True)
-        ]
-    )
+    embedded = _changed_row(reading, intact, groups, sources, kind)
     answer = reading.answer_length
-    ends = torch.tensor([len(read) for read in places], device=device).cumsum(0)
-    kept = (ends[:, None] + torch.arange(-answer, 0, device=device)).flatten()
+    ends = np.cumsum([len(read) for read in places])
+    kept = torch.from_numpy((ends[:, None] + np.arange(-answer, 0)).ravel()).to(device)
     conditions = Conditions(packed=packed, fused=fusible(model))
     with torch.no_grad(), entering(model, length), observed(model, conditions):
         logits = model(
@@ -159,6 +160,29 @@ def _alone(reading: Reading, intact: Intact, group: Sequence[int], kind: Occlusi
     return read_alone(reading, embedded, places, group if kind == "mask" else ())[None]
 
 
+def _changed_row(
+    reading: Reading,
+    intact: Intact,
+    groups: Sequence[Sequence[int]],
+    sources: Sequence[Sequence[int]],
+    kind: OcclusionKind,
+) -> Tensor:
+    """`_changed` of all groups, of the positions that are read, end to end."""
+    flat = [place for read in sources for place in read]
+    embedded = intact.embedded[0, torch.tensor(flat, device=intact.embedded.device)]
+    if kind in ("zero", "replace"):
+        starts = np.cumsum([0, *map(len, sources)])
+        changed = [
+            (start + place - read[0], place)
+            for group, read, start in zip(groups, sources, starts.tolist(), strict=False)
+            for place in group
+        ]
+        at, tokens = zip(*changed, strict=True)
+        new = 0 if kind == "zero" else _replacement(reading, tokens).to(embedded)
+        embedded[torch.tensor(at, device=embedded.device)] = new
+    return embedded
+
+
 def _changed(reading: Reading, intact: Intact, group: Sequence[int], kind: OcclusionKind) -> Tensor:
     """Embeddings [T - 1, hidden] with those of the group changed, where that is what is done."""
     embedded = intact.embedded[0]
@@ -170,11 +194,17 @@ def _changed(reading: Reading, intact: Intact, group: Sequence[int], kind: Occlu
 
 
 def _answer_logprobs(logits: Tensor, reading: Reading) -> Tensor:
-    index = reading.targets[:, None]
-    # Text by text: half of the time is memory that is asked for.
-    return torch.stack(
-        [precise(text).log_softmax(dim=-1).gather(-1, index)[:, 0] for text in logits]
-    )
+    index = reading.targets[None, :, None]
+    on_cpu = logits.device.type == "cpu"
+    most = _LOGPROBS_AT_ONCE if on_cpu else _LOGPROBS_ELSEWHERE
+    pieces = torch.split(logits, max(1, most // logits[0].numel()))
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return torch.cat(
+        [
+            texts.log_softmax(dim=-1, dtype=dtype).gather(-1, index.expand(len(texts), -1, -1))
+            for texts in pieces
+        ]
+    )[..., 0]
 
 
 def _replacement(reading: Reading, group: Sequence[int]) -> Tensor:
@@ -210,8 +240,12 @@ def _batches(
 ) -> Iterator[list[list[int]]]:
     """Neighbouring groups together, about as long; batches in the order of the estimate."""
     answer = reading.answer_length * int(reading.model.config.vocab_size)
-    most, positions = _ON_CPU if reading.model.device.type == "cpu" else _ELSEWHERE
-    most = min(most, max(1, _LOGITS_AT_ONCE // answer))
+    device = reading.model.device
+    (most, positions), logits = _ON_CPU, _LOGITS_AT_ONCE
+    if device.type != "cpu":
+        (most, positions), room = _ELSEWHERE, free_memory(device) * _SHARE_OF_LOGITS
+        logits = min(_LOGITS_ELSEWHERE, int(room) // reading.model.dtype.itemsize)
+    most = min(most, max(1, logits // answer))
     batches: list[list[list[int]]] = []
     room = 0
     for group in groups:
