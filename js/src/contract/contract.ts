@@ -383,6 +383,8 @@ export interface UpdateTaken {
   goal: number;
   needed: number;
   kept: number;
+  size: number;
+  drawn: number[];
   rest: number;
   answer: string;
   random: number[];
@@ -421,6 +423,8 @@ export const keys = {
   carried: (answerToken: number | "answer"): Key<Carried> => `carried/${answerToken}`,
   /** The update as singular directions: what each did, and the smallest set that keeps it. */
   update: (): Key<UpdateTaken> => "update",
+  /** What is said of the update once it is taken apart: a sentence, or none. */
+  updateFinding: (): Key<Finding[]> => "update/finding",
   /** Effect of every prompt token on every answer token, in the unit of the method. */
   saliency: (side: Side, method: string): Key<Tensor> => `saliency/${side}/${method}`,
   /** One column of it. */

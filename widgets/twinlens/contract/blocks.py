@@ -80,6 +80,11 @@ def update() -> None:
     """The update as singular directions: what each did, and the smallest set that keeps it."""
 
 
+@block("update/finding", list[forms.Finding], shared=True)
+def update_finding() -> None:
+    """What is said of the update once it is taken apart: a sentence, or none."""
+
+
 @block("saliency/{side}/{method}", "f32 [N, M]", exact=True)
 def saliency(side: Side, method: str) -> None:
     """Effect of every prompt token on every answer token, in the unit of the method."""

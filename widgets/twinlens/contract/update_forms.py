@@ -51,10 +51,11 @@ class UpdateTaken(TypedDict):
     ``shift`` is log p(tuned) - log p(base) of the answer, ``total`` the sum of the effects of all
     ``count`` directions and of the other tensors, ``random`` the shift by updates of equal size in
     random directions, all in nats. The smallest set found has ``needed`` directions and keeps the
-    share ``kept`` of the shift, ``rest`` is what embeddings, norms and biases keep alone; with the
-    set base answers ``answer``. ``directions`` are those of largest effect, ``agreement`` the rank
-    correlation of their effects with what was measured, and ``dial`` the answer's log-probability
-    with all of the update times a scale.
+    share ``kept`` of the shift, as many by size keep ``size``, and random sets of as many
+    ``drawn``; ``rest`` is what embeddings, norms and biases keep alone; with the set base answers
+    ``answer``. ``directions`` are those of largest effect, ``agreement`` the rank correlation of
+    their effects with what was measured, and ``dial`` the answer's log-probability with all of the
+    update times a scale.
     """
 
     shift: float
@@ -63,6 +64,8 @@ class UpdateTaken(TypedDict):
     goal: float
     needed: int
     kept: float
+    size: float
+    drawn: list[float]
     rest: float
     answer: str
     random: list[float]

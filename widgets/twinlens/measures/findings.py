@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     pass
 
 #: Chance a copying sentence may have, shared by all kinds of findings.
-_LEVEL = 0.05 / 7
+SENTENCE_LEVEL = 0.05 / 8
 #: Nats from which a segment is said to cost, and by which the costs of two models differ.
 _COST = 1.0
 #: How many times as far as rounding an effect has to go.
@@ -135,10 +135,10 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
     # By chance any word of the prompt would be the one that matters, or that gained, most.
     chance = float(np.mean([prompt.count(answer[i]) / len(prompt) for i in able]))
     p, paired = (_above(len(found), len(able), chance) for found in (tuned, gained))
-    if max(p, paired) > _LEVEL or len(tuned) <= len(base):
+    if max(p, paired) > SENTENCE_LEVEL or len(tuned) <= len(base):
         return None
     words = say.runs_of([m.answers["tuned"].tokens[i].text.strip() for i in tuned], "token")
-    return _finding(
+    return finding(
         "copies",
         "Tuned copies.",
         [
@@ -185,7 +185,7 @@ def _parts(trace: Trace, steps: Sequence[AnswerStep], null: Null) -> Finding:
     largest = [i for i in largest if kl[i] > 0.1 * kl.max()]
     tokens = m.answers["tuned"].tokens
     where = say.ordinal(first)
-    return _finding(
+    return finding(
         "parts",
         f"The answers part at the {where} token.",
         [
@@ -214,7 +214,7 @@ def _place(null: Null) -> Finding | None:
     they = "They hold" if len(places) > 1 else "It holds"
     share = say.share(sum(place["weights"] for place in places))
     lengths = say.joined([say.share(place["length"]) for place in places])
-    return _finding(
+    return finding(
         "place",
         f"Only {names} {'were' if len(places) > 1 else 'was'} changed.",
         [
@@ -243,7 +243,7 @@ def _segments(trace: Trace, null: Null, report: Report | None) -> Finding | None
         answer: {side: math.fsum(cast("dict[str, Any]", row)[side]) for side in SIDES}
         for answer, row in of.items()
     }
-    floor = _floor(null)
+    floor = noise_floor(null)
     if max(abs(value) for sides in cost.values() for value in sides.values()) < floor:
         return None
     spans = cast("list[HiddenSpan]", trace.block(blocks.hidden_elsewhere(), report))
@@ -253,7 +253,7 @@ def _segments(trace: Trace, null: Null, report: Report | None) -> Finding | None
     p = beyond(apart, elsewhere)
     if max(map(abs, more)) <= floor:
         title = "Both need the instruction alike."
-    elif p > _LEVEL:
+    elif p > SENTENCE_LEVEL:
         # Hiding as much of anything else does it, too: nothing is said of the instruction.
         title = "The instruction is not shown to set the models apart more than other text."
     elif min(more) > -floor and apart > floor:
@@ -279,7 +279,7 @@ def _segments(trace: Trace, null: Null, report: Report | None) -> Finding | None
         count = say.number(len(spans))
         checked += f"; {count} spans as long elsewhere: {base:.1f} and {tuned:.1f}, "
         checked += f"p {say.chance(p)}"
-    return _finding("segments", title, text, checked, "saliency")
+    return finding("segments", title, text, checked, "saliency")
 
 
 def _both(cost: dict[Side, float]) -> list[Run]:
@@ -311,7 +311,7 @@ def _carries(trace: Trace, report: Report | None) -> Finding | None:
         alone = carried["weights"][0]
         name, share = _name(alone["kind"], alone["layer"]), say.share(alone["share"])
         also = [("", f" The weights of {name} alone make {share} of it.")]
-    return _finding(
+    return finding(
         "carries",
         f"{count.capitalize()} part{'s' * (len(parts) > 1)} of {carried['count']} "
         f"carr{'y' if len(parts) > 1 else 'ies'} it.",
@@ -364,7 +364,7 @@ def _kept(trace: Trace, report: Report | None) -> Finding | None:
         return None
     low, high = (f"{value:.0f}" for value in (min(angles), max(angles)))
     span = f"{low}°" if low == high else f"{low} to {high}°"
-    return _finding(
+    return finding(
         "kept",
         "Concepts were kept.",
         [("", f"Each layer’s space of concepts turned {span}; random would be {null:.0f}°.")],
@@ -373,7 +373,7 @@ def _kept(trace: Trace, report: Report | None) -> Finding | None:
     )
 
 
-def _floor(null: Null) -> float:
+def noise_floor(null: Null) -> float:
     """Nats that have to be exceeded: several times what rounding tuned to bfloat16 moves."""
     return max(_COST, _ROUNDINGS * sum(math.sqrt(2 * max(kl, 0)) for kl in null["rounding"]))
 
@@ -387,7 +387,7 @@ def _template(trace: Trace, null: Null, report: Report | None) -> Finding | None
     weights, template, together = (
         math.fsum(effects[name]) for name in ("weights", "template", "together")
     )
-    floor = _floor(null)
+    floor = noise_floor(null)
     if abs(template) < floor:
         if weights < floor:
             return None
@@ -398,7 +398,7 @@ def _template(trace: Trace, null: Null, report: Report | None) -> Finding | None
         title = "Tuned needs the template."
     else:
         title = "The template helps base as much as tuned."
-    return _finding(
+    return finding(
         "template",
         title,
         [
@@ -414,9 +414,10 @@ def _template(trace: Trace, null: Null, report: Report | None) -> Finding | None
     )
 
 
-def _finding(
+def finding(
     kind: str, title: str, text: Sequence[Run], checked: str, panel: str, **selection: int
 ) -> Finding:
+    """A finding as plain JSON; what it selects is named."""
     return Finding(
         kind=kind,
         title=title,
@@ -428,4 +429,4 @@ def _finding(
 
 
 def _nothing(title: str, text: str, checked: str) -> Finding:
-    return _finding("nothing", title, [("", text)], checked, "overview")
+    return finding("nothing", title, [("", text)], checked, "overview")

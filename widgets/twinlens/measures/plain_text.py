@@ -12,6 +12,7 @@ from twinlens.contract.words import SELECTION_DEFAULTS, SIDES
 from twinlens.errors import UnknownBlockError
 from twinlens.measures.findings import findings
 from twinlens.measures.findings_text import Findings
+from twinlens.measures.update_finding import update_finding
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
@@ -91,6 +92,10 @@ def _steps(trace: Trace, steps: list[AnswerStep] | None) -> list[str]:
 def findings_of(trace: Trace, report: Report | None = None) -> Findings:
     """Findings of any trace: its own block, or worked out where a recording is older than that."""
     try:
-        return Findings(cast(list, trace.block(blocks.findings(), report)))  # type: ignore[type-arg]
+        found = cast("list[Finding]", trace.block(blocks.findings(), report))
     except UnknownBlockError:
-        return Findings(findings(trace, report))
+        found = findings(trace, report)
+    # Taking it apart takes long: only where it was asked for.
+    if trace.known(blocks.update()) is not None:
+        found = [*found, *update_finding(trace, report)]
+    return Findings(found)

@@ -109,6 +109,8 @@ class Explorer(Chosen):
     def findings(self) -> Findings:
         """What tuning changed for this prompt, in at most five sentences above their null.
 
+        One more is of the update, once it was taken apart.
+
         Printed, it is plain text; ``findings().to_json()`` are plain values.
         """
         with progress("findings") as report:

@@ -62,10 +62,13 @@ export const findingsPanel: MakePanel = ({ store, surface, tooltip, signal }) =>
       const key = keys.findings();
       // What is neither recorded nor can be computed is no error.
       const can = state.has(key) || (state.live && !state.lacks(key));
-      return can ? required(key) : quiet(key);
+      const found = can ? required(key) : quiet(key);
+      // Taking the update apart takes long: something is said of it once it was asked for.
+      return state.has(keys.update()) ? [...found, ...quiet(keys.updateFinding())] : found;
     },
     picture(state, got) {
-      const findings = got(keys.findings()).value ?? null;
+      const first = got(keys.findings()).value ?? null;
+      const findings = first && [...first, ...(got(keys.updateFinding()).value ?? [])];
       const { selection } = state;
       const without =
         state.lacks(keys.findings()) ||

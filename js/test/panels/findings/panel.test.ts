@@ -33,6 +33,26 @@ describe("the findings", () => {
     expect(second!.tabIndex).toBe(0);
   });
 
+  it("have one more once the update is taken apart", async () => {
+    const made = manifest();
+    const said = [
+      { kind: "update", title: "Few keep it.", text: [], checked: "", panel: "update" },
+    ];
+    const from = (has: boolean): Source => ({
+      ...source(made),
+      has: (key) => has || key !== "update",
+      get: (key, ...rest) =>
+        key === "update/finding"
+          ? Promise.resolve(said.map((one) => ({ ...one, selection: {} })) as never)
+          : source(made).get(key, ...rest),
+    });
+    for (const has of [false, true]) {
+      const { root } = await show("findings", made, from(has));
+      expect(all(root, "button[data-kind=update]")).toHaveLength(Number(has));
+      expect(all(root, "button[data-finding]")).toHaveLength(2 + Number(has));
+    }
+  });
+
   it("say in a sentence that nothing changed, and that a recording has none", async () => {
     const made = manifest();
     const nothing = [

@@ -23,6 +23,7 @@ from twinlens.contract.wire import Array, Value, half
 from twinlens.contract.words import SIDES, Side, reading_position
 from twinlens.measures.differences import relative_difference
 from twinlens.measures.findings import findings
+from twinlens.measures.update_finding import update_finding
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
@@ -188,3 +189,8 @@ class FindingBlocks:
     def findings(self, report: Report | None) -> Value:
         """What tuning changed."""
         return findings(self._trace, report)
+
+    @provides(blocks.update_finding)
+    def update_finding(self, report: Report | None) -> Value:
+        """What is said of the update."""
+        return update_finding(self._trace, report)

@@ -9,6 +9,7 @@ import torch
 
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
+from twinlens.compute.update import sets
 from twinlens.compute.update.checks import Checked, agreement
 from twinlens.compute.update.effects import NOISE
 from twinlens.compute.update.prompt import PromptUpdate
@@ -50,6 +51,7 @@ class UpdateBlocks:
             )
         minimal = on.minimal(report=report)
         effects = on.effects()
+        by_size = sets.by_size(on.mixed)
         checked = []
         for done, one in enumerate(on.check("made the change")):
             checked.append(one)
@@ -64,6 +66,8 @@ class UpdateBlocks:
             goal=minimal.goal,
             needed=len(minimal.directions),
             kept=minimal.kept,
+            size=on.keep(by_size[: len(minimal.directions)]),
+            drawn=on.random_sets(len(minimal.directions)),
             rest=minimal.rest,
             answer=minimal.answer,
             random=on.null(),
@@ -76,11 +80,11 @@ class UpdateBlocks:
             dial=[(row["scale"], row["nats"]) for row in on.dial()],
         )
 
-    @records(blocks.update)
-    def recorded(self, trace: Trace, _: Block[[]]) -> Iterator[str]:
+    @records(blocks.update, blocks.update_finding)
+    def recorded(self, trace: Trace, block: Block[[]]) -> Iterator[str]:
         """Where it was asked for."""
         if self._known:
-            yield blocks.update()
+            yield block()
 
 
 def _direction(on: PromptUpdate, place: int, checked: list[Checked]) -> UpdateDirection:

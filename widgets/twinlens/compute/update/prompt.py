@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from twinlens.compute.passes.decoding import greedy_answers
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 #: Places of a dial.
 SCALES = tuple(step / 4 for step in range(9))
 #: Random updates of equal size that a shift is held against.
-_RANDOM = 3
+_RANDOM = 5
+#: Random sets that a set is held against.
+_SETS = 9
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,15 @@ class PromptUpdate:
         """Share of the shift that some directions keep, with all others taken out."""
         (kept,) = self.shift.kept(self.mixed.nats([sets.row_of(self.mixed, directions)]))
         return kept
+
+    def random_sets(self, count: int, draws: int = _SETS) -> list[float]:
+        """Share of the shift that random sets of so many directions keep."""
+        drawn = np.random.default_rng(1)
+        rows = [
+            sets.row_of(self.mixed, drawn.permutation(self.mixed.count)[:count].tolist())
+            for _ in range(draws)
+        ]
+        return self.shift.kept(self.mixed.nats(rows))
 
     def minimal(self, goal: float = sets.GOAL, report: Report | None = None) -> Minimal:
         """The smallest set found that keeps a share of the shift, beside sets of other orders.

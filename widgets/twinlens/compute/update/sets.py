@@ -89,13 +89,19 @@ def narrowed(mixed: Mixed, effects: Tensor, report: Report | None = None) -> lis
     return found
 
 
+def by_size(mixed: Mixed) -> list[int]:
+    """All directions, the longest first."""
+    sizes = torch.cat([matrix.sizes.cpu() for matrix in mixed.matrices])
+    order: list[int] = torch.argsort(-sizes, stable=True).tolist()
+    return order
+
+
 def orders(mixed: Mixed, first_order: Tensor, effects: Sequence[int]) -> dict[str, list[list[int]]]:
     """Orders of the directions by name; of random ones several."""
-    sizes = torch.cat([matrix.sizes.cpu() for matrix in mixed.matrices])
     draws = np.random.default_rng(0)
     return {
         "effect": [list(effects)],
-        "size": [torch.argsort(-sizes, stable=True).tolist()],
+        "size": [by_size(mixed)],
         "first order": [torch.argsort(-first_order, stable=True).tolist()],
         "random": [draws.permutation(mixed.count).tolist() for _ in range(_DRAWS)],
     }
