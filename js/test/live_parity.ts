@@ -5,6 +5,7 @@ import { type LivePage, readAnswers, readQuestion, setupOf } from "../src/ask/re
 import type { Question } from "../src/ask/request.ts";
 import { SIDES } from "../src/contract/contract.ts";
 import { tokenizer } from "../src/live/tokenizer.ts";
+import { embedded } from "../src/sources/embedded.ts";
 
 export interface Wanted extends Question {
   blocks: string[];
@@ -48,6 +49,7 @@ export async function* answers(html: string, prompts: readonly Wanted[]) {
     for (const [i, piece] of pieces.entries()) twins.part(part, piece, i === pieces.length - 1);
   }
   await twins.ready;
+  const beside = await embedded(elements(html, 'id="twinlens-blocks"')[0]!);
   for (const wanted of prompts) {
     try {
       const prompt = readQuestion(page, cutter, wanted);
@@ -55,10 +57,6 @@ export async function* answers(html: string, prompts: readonly Wanted[]) {
       const limit = Math.min(page.longest, page.setup.sizes.positions - ids.length);
       const answering = twins.answer(ids, limit, () => {});
       const manifest = await readAnswers(page, cutter, prompt, wanted, answering, limit);
-      const beside = {
-        has: () => false,
-        get: () => Promise.reject(new Error("not in the worker")),
-      };
       const source = twins.trace(answering, manifest, beside);
       const own = { base: await answering.answers.base, tuned: await answering.answers.tuned };
       const blocks: Record<string, unknown> = {};

@@ -182,8 +182,12 @@ BLOCKS = (
     *("activations/base/1/components", "activations/tuned/2/base_components"),
     *("neurons/all/answer", "neurons/2/25", "neurons/1/3", "activations/tuned/2/neuron/5"),
     *("neuron/2/5", "neuron/ablation/tuned/3/17/answer", "neuron/change/1/4/5"),
-    "concepts/find/dog",
+    *("concepts/find/dog", "null", "carried/answer", "carried/2", "segments/elsewhere"),
+    *("exchanged/tuned/everywhere/answer", "exchanged/base/25/5", "exchanged/base/25/answer/1"),
+    *("exchanged/tuned/30/3/2/17", "findings"),
 )
+#: Sums over an answer add up what each of its tokens is off by.
+SUMS = ("deletion", "neurons", "lens/", "carried", "segments", "exchanged")
 #: How far a block that Python keeps in half precision is off.
 HALF = 2**-9
 
@@ -192,8 +196,7 @@ def near(key: str, pair_value: Any, worst: float) -> bool:
     """Whether a block agrees as far as its numbers are kept."""
     if getattr(pair_value, "dtype", None) == np.float16:
         return worst <= HALF * max(1.0, float(np.abs(pair_value).max()))
-    # Sums over an answer add up what each of its tokens is off by.
-    return worst <= (10 * NEAR if key.startswith(("deletion", "neurons", "lens/")) else NEAR)
+    return worst <= (10 * NEAR if key.startswith(SUMS) else NEAR)
 
 
 def main() -> None:

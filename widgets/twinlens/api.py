@@ -256,7 +256,7 @@ def live_page(
         data = live_html(
             {**packed.state, "examples": listed, "theme": theme},
             packed.weights,
-            packed.directions,
+            packed.known,
             packed.trace,
             title=title or f"{names['base']['name']} · {names['tuned']['name']}",
             recorded=traces,

@@ -1,10 +1,11 @@
 // The two workers that hold the models: what they are told, and what comes back.
 
-import { type BySide, type Manifest, SIDES, type Side } from "../contract/contract.ts";
+import { type BySide, keys, type Manifest, SIDES, type Side } from "../contract/contract.ts";
 import { lacks } from "../live/lacks.ts";
 import type { Reply, Request, Setup } from "../live/messages.ts";
 import type { Source } from "../sources/source.ts";
 import { type Answers, workers } from "../sources/workers.ts";
+import { withFindings } from "./findings.ts";
 
 /** As much of a `Worker` as is used. */
 export interface Port {
@@ -33,6 +34,9 @@ export interface Models {
   /** Forget what is being computed. */
   stop(): void;
 }
+
+/** What is about both, and takes so long that the second worker, which does the most, is spared. */
+const FIRST: ReadonlySet<string> = new Set([keys.null(), keys.hiddenElsewhere()]);
 
 /** One worker for each side; what is about both is computed by the second. */
 export function models(make: () => Port, setup: Setup): Models {
@@ -85,6 +89,7 @@ export function models(make: () => Port, setup: Setup): Models {
 
   const portOf = (key: string) => {
     const parts = key.split("/");
+    if (FIRST.has(key)) return ports[0]!;
     return ports[parts.includes("base") && !parts.includes("tuned") ? 0 : 1]!;
   };
 
@@ -120,7 +125,7 @@ export function models(make: () => Port, setup: Setup): Models {
       const send = (id: number, key: string) =>
         portOf(key).postMessage({ kind: "block", id, prompt: of.prompt, key } satisfies Request);
       answers = workers({ send, cancel: (id) => tell({ kind: "cancel", id }) }, beside, lacks);
-      return answers.source;
+      return withFindings(answers.source, manifest);
     },
     stop() {
       prompt++;

@@ -37,7 +37,7 @@ function values(of: Subject, side: Side, layer: number): Float32Array {
   );
 }
 
-function valueVector(of: Subject, side: Side, layer: number, neuron: number): Float32Array {
+export function valueVector(of: Subject, side: Side, layer: number, neuron: number): Float32Array {
   const { hidden, intermediate } = of.pair.models[side].sizes;
   const all = values(of, side, layer);
   return Float32Array.from({ length: hidden }, (_, i) => all[i * intermediate + neuron]!);

@@ -45,6 +45,18 @@ export interface Kernel {
     scale: number,
   ): void;
   logSumExp(row: number, count: number): number;
+  seed(stateHigh: bigint, stateLow: bigint, sequenceHigh: bigint, sequenceLow: bigint): void;
+  draw(): bigint;
+  move(
+    base: number,
+    tuned: number,
+    to: number,
+    rows: number,
+    columns: number,
+    panel: number,
+    fraction: number,
+    signed: boolean,
+  ): void;
 }
 
 const PAGE = 65_536;

@@ -8,15 +8,7 @@ const EXACT = "Exact effects are here.";
 /** Kinds of blocks, by the first words of their keys, and the reason. */
 const REASONS = new Map(
   [
-    [
-      keys.findings(),
-      `Findings rest on what carries the difference, which is found with ${GRADIENTS}`,
-    ],
-    [keys.carried("answer"), `What carries the difference is found with ${GRADIENTS}`],
-    [
-      keys.exchanged("base", "everywhere", "answer"),
-      "Parts are not exchanged in a page: trace the prompt in a notebook.",
-    ],
+    [keys.update(), `The update is taken apart with ${GRADIENTS}`],
     [keys.unitEffects(0, 0), `Which units mattered is found with ${GRADIENTS}`],
     [keys.headEffect("base", "answer"), `Estimates need ${GRADIENTS} ${EXACT}`],
     [keys.neuronEffect("base", "answer"), `Estimates need ${GRADIENTS} ${EXACT}`],

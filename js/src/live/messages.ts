@@ -10,6 +10,8 @@ export interface Setup {
   sizes: Sizes;
   pieces: string[];
   words: string[];
+  /** What signs of each weight are drawn from, in the order of `shapesOf`. */
+  draws: number[];
   /** Tokens in front of every text that has no template. */
   front: number[];
   /** Tokens that end an answer. */

@@ -19,6 +19,8 @@ export interface Sizes {
   frequencies: number[];
   wave: number;
   tied: boolean;
+  /** Whether much is tried. */
+  small: boolean;
 }
 
 interface Layer {
@@ -39,58 +41,91 @@ export interface Model {
   readonly layers: readonly Layer[];
   readonly norm: number;
   readonly unembedding: number;
+  /** Where all weights lie, in the order of `shapesOf`. */
+  readonly places: readonly number[];
 }
 
 /** Columns of a product are made eight at a time. */
 export const PANEL = 8;
 export const padded = (columns: number) => Math.ceil(columns / PANEL) * PANEL;
 
+export interface Shape {
+  rows: number;
+  /** 1 where it is a vector. */
+  columns: number;
+  /** Rows that lie side by side. */
+  panel: number;
+}
+
 /**
- * Put a model into memory: half-precision numbers, first all low bytes, then all high ones.
- *
- * They are the embedding, of each layer the norm, query, key, value and output weights, the other
- * norm, gate, up and down weights, the final norm, and an unembedding of its own.
+ * Shapes of all weights: the embedding, of each layer the norm, query, key, value and output
+ * weights, the other norm, gate, up and down weights, the final norm, an unembedding of its own.
  */
-export function load(heap: Heap, bytes: Uint8Array, sizes: Sizes): Model {
+export function shapesOf(sizes: Sizes): Shape[] {
   const { heads, kvHeads, headSize, hidden, intermediate, vocabulary } = sizes;
+  const matrix = (rows: number, columns: number) => ({ rows, columns, panel: PANEL });
+  const norm = { rows: hidden, columns: 1, panel: 1 };
+  const layer = [
+    norm,
+    matrix(heads * headSize, hidden),
+    matrix(kvHeads * headSize, hidden),
+    matrix(kvHeads * headSize, hidden),
+    matrix(hidden, heads * headSize),
+    norm,
+    matrix(intermediate, hidden),
+    matrix(intermediate, hidden),
+    matrix(hidden, intermediate),
+  ];
+  const words = matrix(vocabulary, hidden);
+  const layers = Array.from({ length: sizes.layers }, () => layer).flat();
+  return [words, ...layers, norm, ...(sizes.tied ? [] : [words])];
+}
+
+/** A model whose weights lie where it is said. */
+export function modelOf(sizes: Sizes, places: readonly number[]): Model {
+  let read = 0;
+  const next = () => places[read++]!;
+  const embedding = next();
+  const layers = Array.from({ length: sizes.layers }, () => ({
+    attentionNorm: next(),
+    q: next(),
+    k: next(),
+    v: next(),
+    o: next(),
+    feedForwardNorm: next(),
+    gate: next(),
+    up: next(),
+    down: next(),
+  }));
+  const norm = next();
+  const unembedding = sizes.tied ? embedding : next();
+  return { sizes, embedding, layers, norm, unembedding, places };
+}
+
+/** Room for the weights of a model; what lies there is anything. */
+export function roomFor(heap: Heap, sizes: Sizes): Model {
+  const places = shapesOf(sizes).map(({ rows, columns, panel }) =>
+    heap.take(panel > 1 ? padded(rows) * columns : rows),
+  );
+  return modelOf(sizes, places);
+}
+
+/** Put a model into memory: half-precision numbers, first all low bytes, then all high ones. */
+export function load(heap: Heap, bytes: Uint8Array, sizes: Sizes): Model {
+  const model = roomFor(heap, sizes);
   const count = bytes.length / 2;
   let read = 0;
-  const next = () => {
-    const half = bytes[read]! | (bytes[count + read]! << 8);
-    read++;
-    return HALVES[half]!;
-  };
-  const vector = (length: number) => {
-    const at = heap.take(length);
-    const values = heap.view(at, length);
-    for (let i = 0; i < length; i++) values[i] = next();
-    return at;
-  };
-  const matrix = (rows: number, columns: number) => {
-    const at = heap.take(padded(rows) * columns);
-    const values = heap.view(at, padded(rows) * columns);
-    values.fill(0, rows * columns - (rows % PANEL) * columns);
+  for (const [i, { rows, columns, panel }] of shapesOf(sizes).entries()) {
+    const values = heap.view(model.places[i]!, panel > 1 ? padded(rows) * columns : rows);
+    if (panel > 1) values.fill(0, rows * columns - (rows % panel) * columns);
     for (let row = 0; row < rows; row++) {
-      const to = (row - (row % PANEL)) * columns + (row % PANEL);
-      for (let i = 0; i < columns; i++) values[to + i * PANEL] = next();
+      const to = (row - (row % panel)) * columns + (row % panel);
+      for (let column = 0; column < columns; column++, read++) {
+        values[to + column * panel] = HALVES[bytes[read]! | (bytes[count + read]! << 8)]!;
+      }
     }
-    return at;
-  };
-  const embedding = matrix(vocabulary, hidden);
-  const layers = Array.from({ length: sizes.layers }, () => ({
-    attentionNorm: vector(hidden),
-    q: matrix(heads * headSize, hidden),
-    k: matrix(kvHeads * headSize, hidden),
-    v: matrix(kvHeads * headSize, hidden),
-    o: matrix(hidden, heads * headSize),
-    feedForwardNorm: vector(hidden),
-    gate: matrix(intermediate, hidden),
-    up: matrix(intermediate, hidden),
-    down: matrix(hidden, intermediate),
-  }));
-  const norm = vector(hidden);
-  const unembedding = sizes.tied ? embedding : matrix(vocabulary, hidden);
-  return { sizes, embedding, layers, norm, unembedding };
+  }
+  return model;
 }
 
 /** Row of a matrix in panels, such as the embedding of a token. */
@@ -113,6 +148,22 @@ export function denseOf(heap: Heap, matrix: number, rows: number, columns: numbe
     copyRow(heap, matrix, row, columns, dense.subarray(row * columns, (row + 1) * columns));
   }
   return dense;
+}
+
+/** The same matrix on its side, in panels of its own. */
+export function transposed(heap: Heap, matrix: number, rows: number, columns: number): number {
+  const at = heap.take(padded(columns) * rows);
+  const [from, to] = [
+    heap.view(matrix, padded(rows) * columns),
+    heap.view(at, padded(columns) * rows),
+  ];
+  for (let row = 0; row < rows; row++) {
+    const first = (row - (row % PANEL)) * columns + (row % PANEL);
+    for (let i = 0; i < columns; i++) {
+      to[(i - (i % PANEL)) * rows + row * PANEL + (i % PANEL)] = from[first + i * PANEL]!;
+    }
+  }
+  return at;
 }
 
 /** Every half-precision number by its 16 bits. */

@@ -1,6 +1,12 @@
 // Exact effects: the text is read again with tokens of the prompt hidden from every other token.
 
-import { type HiddenSegment, keys, SIDES, type Side } from "../contract/contract.ts";
+import {
+  type HiddenSegment,
+  type HiddenSpan,
+  keys,
+  SIDES,
+  type Side,
+} from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
 import { groups } from "./groups.ts";
 import type { Cache, Runner } from "./pass.ts";
@@ -117,21 +123,26 @@ function toEven(value: number): number {
   return Math.abs(value % 1) === 0.5 && rounded % 2 ? rounded - 1 : rounded;
 }
 
+/** What a model answers by itself; null where it ends at once. */
+function* ownAnswer(of: Subject, side: Side): Work<number[] | null> {
+  for (;;) {
+    const found = of.own[side];
+    if (found) {
+      const { ids, stopped } = found;
+      return ids.length && !(stopped && ids.length === 1) ? ids : null;
+    }
+    yield { done: 0, total: 0, label: `answer of ${side}` }; // it comes from the other worker
+  }
+}
+
 /** What hiding each segment of the prompt costs each answer, in both models. */
 function* segments(of: Subject): Work<HiddenSegment[]> {
   const present = HIDDEN.filter((name) => of.positions(name).length);
   if (!present.length) return [];
   const answers: [string, number[]][] = [];
   for (const side of [...SIDES].reverse()) {
-    for (;;) {
-      const found = of.own[side];
-      if (found) {
-        const { ids, stopped } = found;
-        if (ids.length && !(stopped && ids.length === 1)) answers.push([side, ids]);
-        break;
-      }
-      yield { done: 0, total: 0, label: `answer of ${side}` }; // it comes from the other worker
-    }
+    const ids = yield* ownAnswer(of, side);
+    if (ids) answers.push([side, ids]);
   }
   const prompt = of.ids.base.slice(0, of.promptLength);
   const rows: HiddenSegment[] = present.flatMap((segment) =>
@@ -151,9 +162,42 @@ function* segments(of: Subject): Work<HiddenSegment[]> {
   return rows;
 }
 
+/** Spans elsewhere that the instruction is compared with. */
+const SPANS = 8;
+
+/** Spans of the prompt as long as the instruction, evenly spread, without its own tokens. */
+function spansElsewhere(of: Subject): number[][] {
+  const size = of.positions("instruction").length;
+  const others = of.manifest.prompt_tokens.flatMap(({ segment }, i) =>
+    segment === "instruction" || segment === "special" ? [] : [i],
+  );
+  if (size === 0 || others.length < size) return [];
+  const room = others.length - size;
+  const starts = Array.from({ length: SPANS }, (_, i) => toEven((room * i) / (SPANS - 1)));
+  return [...new Set(starts)].map((start) => others.slice(start, start + size));
+}
+
+/** What hiding as much as the instruction elsewhere costs tuned's answer, in both models. */
+function* elsewhere(of: Subject): Work<HiddenSpan[]> {
+  const answer = yield* ownAnswer(of, "tuned");
+  const spans = answer ? spansElsewhere(of) : [];
+  const found = spans.map((span): HiddenSpan => ({ start: span[0]!, base: 0, tuned: 0 }));
+  const prompt = of.ids.base.slice(0, of.promptLength);
+  for (const side of SIDES) {
+    const reading = intactOf(of.runner(side), [...prompt, ...(answer ?? [])], prompt.length);
+    for (const [i, span] of spans.entries()) {
+      const without = hiding(reading, span);
+      found[i]![side] = reading.logprobs.reduce((all, value, m) => all + value - without[m]!, 0);
+      yield { done: i + 1, total: spans.length, label: `hiding other spans, ${side}` };
+    }
+  }
+  return found;
+}
+
 export const OCCLUSION = [
   provides(keys.saliency, matrix),
   provides(keys.saliencySoFar, (of, side, method) => tensor(of, side, table(of, side, method))),
   provides(keys.deletion, deletion),
   provides(keys.hiddenSegments, segments),
+  provides(keys.hiddenElsewhere, elsewhere),
 ];

@@ -30,6 +30,8 @@ export interface Reading {
   visit?: Visit;
   /** Compute every position to the end, not only what the predictions need. */
   whole?: boolean;
+  /** Other weights of the same shape, by default the model's own. */
+  model?: Model;
   /** The residual stream in front of a layer, of all positions, to go on from. */
   stream?: { layer: number; values: Float32Array };
 }
@@ -56,8 +58,9 @@ export class Runner {
   readonly #patterns: number;
   readonly #hidden: number;
   readonly #logits: number;
-  readonly #cos: number;
-  readonly #sin: number;
+  /** Rotary tables [positions, size / 2]. */
+  readonly cos: number;
+  readonly sin: number;
 
   constructor(heap: Heap, model: Model, tokens: number) {
     const { heads, kvHeads, headSize, hidden, intermediate, vocabulary } = model.sizes;
@@ -78,16 +81,16 @@ export class Runner {
     this.#patterns = heap.take(heads * this.room * this.room);
     this.#hidden = heap.take(this.room);
     this.#logits = heap.take(LOGITS * padded(vocabulary));
-    this.#cos = rows(headSize / 2);
-    this.#sin = rows(headSize / 2);
+    this.cos = rows(headSize / 2);
+    this.sin = rows(headSize / 2);
     this.#waves();
   }
 
   #waves(): void {
     const { frequencies, wave } = this.model.sizes;
     const half = frequencies.length;
-    const cos = this.heap.view(this.#cos, this.room * half);
-    const sin = this.heap.view(this.#sin, this.room * half);
+    const cos = this.heap.view(this.cos, this.room * half);
+    const sin = this.heap.view(this.sin, this.room * half);
     for (let at = 0; at < this.room; at++) {
       for (let i = 0; i < half; i++) {
         // Rounded where torch rounds.
@@ -120,8 +123,9 @@ export class Runner {
     end: number,
     logits: (position: number, row: Float32Array, logSumExp: number) => void,
   ): void {
-    const { heap, model } = this;
+    const { heap } = this;
     const { kernel } = heap;
+    const model = reading.model ?? this.model;
     const { sizes } = model;
     const { hidden, intermediate, headSize, kvHeads, eps } = sizes;
     const { ids, cache, stream, visit } = reading;
@@ -153,7 +157,7 @@ export class Runner {
       kernel.rmsnorm(this.#x, w.attentionNorm, this.#normed, rows, hidden, eps);
       kernel.matmul(this.#normed, w.k, this.#keys, rows, hidden, kvHeads * headSize);
       kernel.matmul(this.#normed, w.v, this.#values, rows, hidden, kvHeads * headSize);
-      kernel.rotate(this.#keys, this.#cos, this.#sin, first, rows, kvHeads, headSize);
+      kernel.rotate(this.#keys, this.cos, this.sin, first, rows, kvHeads, headSize);
       kernel.keep(
         ...([this.#keys, this.#values, keys, values] as const),
         ...([first, rows, kvHeads, headSize, this.room] as const),
@@ -165,7 +169,7 @@ export class Runner {
       const x = at(this.#x, hidden, skip);
       const normed = at(this.#normed, hidden, skip);
       kernel.matmul(normed, w.q, this.#queries, left, hidden, width);
-      kernel.rotate(this.#queries, this.#cos, this.#sin, first + skip, left, sizes.heads, headSize);
+      kernel.rotate(this.#queries, this.cos, this.sin, first + skip, left, sizes.heads, headSize);
       const keep = visit ? this.room : 0;
       kernel.attention(
         ...([this.#queries, keys, values, this.#hidden] as const),
@@ -193,7 +197,7 @@ export class Runner {
     see("residual", sizes.layers, this.#x, hidden, 0);
     const begin = Math.max(read, first);
     if (begin >= end) return;
-    this.#unembed(at(this.#x, hidden, begin - first), end - begin, (row, scores, sum) =>
+    this.#unembed(model, at(this.#x, hidden, begin - first), end - begin, (row, scores, sum) =>
       logits(begin + row, scores, sum),
     );
   }
@@ -206,13 +210,14 @@ export class Runner {
     for (let row = 0; row < rows; row += most) {
       const some = stream.subarray(row * hidden, (row + most) * hidden);
       this.heap.view(this.#x, some.length).set(some);
-      this.#unembed(this.#x, some.length / hidden, (at, scores, sum) =>
+      this.#unembed(this.model, this.#x, some.length / hidden, (at, scores, sum) =>
         logits(row + at, scores, sum),
       );
     }
   }
 
   #unembed(
+    { norm, unembedding }: Model,
     x: number,
     rows: number,
     logits: (row: number, scores: Float32Array, sum: number) => void,
@@ -220,11 +225,11 @@ export class Runner {
     const { kernel } = this.heap;
     const { hidden, vocabulary, eps } = this.model.sizes;
     const width = padded(vocabulary);
-    kernel.rmsnorm(x, this.model.norm, this.#normed, rows, hidden, eps);
+    kernel.rmsnorm(x, norm, this.#normed, rows, hidden, eps);
     for (let row = 0; row < rows; row += LOGITS) {
       const some = Math.min(LOGITS, rows - row);
       const normed = this.#normed + row * hidden * 4;
-      kernel.matmul(normed, this.model.unembedding, this.#logits, some, hidden, width);
+      kernel.matmul(normed, unembedding, this.#logits, some, hidden, width);
       for (let i = 0; i < some; i++) {
         const place = this.#logits + i * width * 4;
         const sum = kernel.logSumExp(place, vocabulary);

@@ -55,6 +55,31 @@ export function divergence(of: Float64Array, beside: Float64Array): number {
   return Math.max(total, 0);
 }
 
+/** Log-probabilities from rows of logits. */
+export function logprobs(rows: Float32Array, width: number): Float64Array {
+  const made = new Float64Array(rows.length);
+  for (let from = 0; from < rows.length; from += width) {
+    let most = Number.NEGATIVE_INFINITY;
+    for (let i = from; i < from + width; i++) most = Math.max(most, rows[i]!);
+    let sum = 0;
+    for (let i = from; i < from + width; i++) sum += Math.exp(rows[i]! - most);
+    const all = most + Math.log(sum);
+    for (let i = from; i < from + width; i++) made[i] = rows[i]! - all;
+  }
+  return made;
+}
+
+/** KL(of || beside) of each row of log-probabilities, nats; rounding may make it negative. */
+export function divergences(of: Float64Array, beside: Float64Array, width: number): number[] {
+  return Array.from({ length: of.length / width }, (_, row) => {
+    let total = 0;
+    for (let i = row * width; i < (row + 1) * width; i++) {
+      total += Math.exp(of[i]!) * (of[i]! - beside[i]!);
+    }
+    return total;
+  });
+}
+
 function prediction(row: Float32Array, target: number, pieces: readonly string[]): Prediction {
   const rank = rankOf(row, target);
   const expects = likeliest(row, pieces);

@@ -13,6 +13,8 @@ export interface Pair {
   /** Every token for display, and as a word; "" is none. */
   pieces: readonly string[];
   words: readonly string[];
+  /** What signs of each weight are drawn from, in the order of `shapesOf`. */
+  draws: readonly number[];
   /** Tokens in front of every text that has no template. */
   front: readonly number[];
   /** What follows from the weights alone, by name. */

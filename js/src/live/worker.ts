@@ -4,6 +4,7 @@ import type { BySide, Side } from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
 import { unpacked } from "../contract/packed.ts";
 import { type Packed, readBlocks } from "../sources/embedded.ts";
+import { CARRIED } from "./carried.ts";
 import { CONCEPTS } from "./concepts.ts";
 import { greedy } from "./decoding.ts";
 import { GROUPS } from "./groups.ts";
@@ -12,13 +13,17 @@ import { Heap } from "./kernel.ts";
 import { LAYERS } from "./layers.ts";
 import type { Reply, Request, Setup } from "./messages.ts";
 import { load, type Model } from "./model.ts";
+import { NULL } from "./null.ts";
 import { OCCLUSION } from "./occlusion.ts";
 import { Runner } from "./pass.ts";
 import { PREDICTIONS } from "./predictions.ts";
 import { ask, isWork, type Work } from "./provide.ts";
 import { type Pair, Subject } from "./subject.ts";
 
-const PROVIDERS = [...PREDICTIONS, ...OCCLUSION, ...GROUPS, ...HEADS, ...LAYERS, ...CONCEPTS];
+const PROVIDERS = [
+  ...[...PREDICTIONS, ...OCCLUSION, ...GROUPS, ...HEADS, ...LAYERS],
+  ...[...CONCEPTS, ...CARRIED, ...NULL],
+];
 
 /** Milliseconds of work between two looks at what has come in. */
 const PIECE = 25;
@@ -92,6 +97,7 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
       pieces: setup.pieces,
       words: setup.words,
       front: setup.front,
+      draws: setup.draws,
       known(key) {
         const value = found.value(key);
         if (value === undefined) throw new Error(`Not in this page: ${key}.`);

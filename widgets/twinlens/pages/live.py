@@ -14,7 +14,7 @@ from typing import Any
 
 from twinlens.contract import blocks, lookup, wire
 from twinlens.contract.blocks import BLOCKS
-from twinlens.contract.wire import Array
+from twinlens.contract.wire import Value
 from twinlens.contract.words import PUBLISHED, SIDES, THEMES, Side
 from twinlens.errors import UnsupportedArchitectureError
 from twinlens.pages.front_end import front_end
@@ -45,7 +45,7 @@ _CHARTS = ("overview", "handover", "rotation")
 def live_html(
     state: Mapping[str, Any],
     weights: Mapping[Side, bytes],
-    directions: Mapping[str, Array],
+    known: Mapping[str, Value],
     trace: Trace,
     *,
     title: str,
@@ -59,8 +59,8 @@ def live_html(
     state : mapping
         What the form and the workers read, plain JSON values.
     weights : mapping of side to bytes
-    directions : mapping of str to array
-        Components of the feed-forward layers, by side and layer.
+    known : mapping of str to array or JSON
+        What follows from the weights and the workers use.
     trace : Trace
         That gives the blocks which follow from the weights alone.
     recorded : sequence of Trace
@@ -68,8 +68,8 @@ def live_html(
     """
     script, worker = inline_script(front_end("live.js")), inline_script(front_end("worker.js"))
     rules = f"{policy(script, bokeh_script(), wasm=True)}; worker-src blob:"
-    known = {key: wire.encode(value) for key, value in directions.items()}
-    parts: dict[str, bytes] = {"known": gzip.compress(pack_blocks(known), 9, mtime=0)}
+    encoded = {key: wire.encode(value) for key, value in known.items()}
+    parts: dict[str, bytes] = {"known": gzip.compress(pack_blocks(encoded), 9, mtime=0)}
     parts |= {side: gzip.compress(data, 9, mtime=0) for side, data in weights.items()}
     pieces = "".join(_pieces(name, data) for name, data in parts.items())
     constant = _constant(trace, report)

@@ -104,7 +104,7 @@ def null(
         update=own,
         scrambled=scrambled,
         rounding=divergence(rounded[None], exact)[0].tolist(),
-        changed=_changed(base.model, tuned.model, update, held["base"]),
+        changed=changed_blocks(base.model, tuned.model, update, held["base"]),
     )
 
 
@@ -192,7 +192,7 @@ def _signs(name: str, like: Tensor, draw: int) -> Tensor:
     return ones.to(like).mul_(2).sub_(1)
 
 
-def _changed(
+def changed_blocks(
     base: PreTrainedModel,
     tuned: PreTrainedModel,
     update: Update,

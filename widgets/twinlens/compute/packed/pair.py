@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from twinlens.compute.exchange.null import changed_blocks, update_of
 from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.packed.text import packed_template, packed_tokenizer
-from twinlens.compute.packed.weights import model_sizes, packed_weights
+from twinlens.compute.packed.weights import draws_of, model_sizes, packed_weights
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.decoding import settings_are_plain
 from twinlens.compute.text.answers import stop_tokens
+from twinlens.contract.wire import Value
 from twinlens.contract.words import EXACT, SIDES, Side
 from twinlens.errors import UnsupportedArchitectureError
 
@@ -31,16 +33,17 @@ class PackedPair:
         Plain JSON values: pair, sizes, tokenizer, template, methods, parameters.
     weights : dict of Side to bytes
         See `packed_weights`.
-    directions : dict of str to array
+    known : dict of str to array or JSON
         By side and layer, float32 [K, hidden]: the components of feed-forward layers, in the order
-        of base's; behind ``own/`` in the order and with the signs of each model.
+        of base's; behind ``own/`` in the order and with the signs of each model. And ``changed``,
+        see `twinlens.contract.forms.Null`.
     trace : LiveTrace
         Of a short text: blocks that follow from the weights alone.
     """
 
     state: dict[str, Any]
     weights: dict[Side, bytes]
-    directions: dict[str, np.ndarray]
+    known: dict[str, Value]
     trace: LiveTrace
 
 
@@ -53,6 +56,7 @@ def pack_pair(pair: Pair, max_new_tokens: int = 64) -> PackedPair:
         If a page cannot run it; says why.
     """
     found: dict[Side, dict[str, Any]] = {}
+    draws: list[int] = []
     stop: dict[Side, list[int]] = {}
     weights: dict[Side, bytes] = {}
     for side in SIDES:
@@ -65,6 +69,7 @@ def pack_pair(pair: Pair, max_new_tokens: int = 64) -> PackedPair:
                     "change what it answers: export what you want to show with to_html"
                 )
             weights[side] = packed_weights(model)
+            draws = draws_of(model)
     texts = {side: packed_tokenizer(pair.tokenizers[side]) for side in SIDES}
     if found["base"] != found["tuned"] or texts["base"] != texts["tuned"]:
         raise UnsupportedArchitectureError(
@@ -73,18 +78,19 @@ def pack_pair(pair: Pair, max_new_tokens: int = 64) -> PackedPair:
         )
     trace = trace_pair(pair, "a", answer="a")
     layers = range(pair.sizes.layers)
-    directions = {}
+    known: dict[str, Value] = {"changed": _changed(pair)}
     for side in SIDES:
         for layer in layers:
             own = pair.concepts.basis(side, layer).directions
-            directions[f"{side}/{layer}"] = pair.concepts.directions(side, layer).astype("float32")
-            directions[f"own/{side}/{layer}"] = np.asarray(own, np.float32)
+            known[f"{side}/{layer}"] = pair.concepts.directions(side, layer).astype("float32")
+            known[f"own/{side}/{layer}"] = np.asarray(own, np.float32)
     manifest = trace.manifest.to_json()
     state = {
         "pair": manifest["pair"],
         "setup": {
             "sizes": found["tuned"],
             "stop": stop,
+            "draws": draws,
             "known": {side: pair.known_ids(side) for side in SIDES},
         },
         "tokenizer": texts["tuned"],
@@ -93,7 +99,14 @@ def pack_pair(pair: Pair, max_new_tokens: int = 64) -> PackedPair:
         "parameters": {**_parameters(manifest), "attention": "float32"},
         "longest": max_new_tokens,
     }
-    return PackedPair(state, weights, directions, trace)
+    return PackedPair(state, weights, known, trace)
+
+
+def _changed(pair: Pair) -> Value:
+    """How far each block was moved."""
+    held = {side: pair.held(side) for side in SIDES}
+    with pair.pieces("base") as base, pair.pieces("tuned") as tuned:
+        return changed_blocks(base, tuned, update_of(base, tuned, held), held["base"])
 
 
 def _parameters(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,7 +68,13 @@ def model_sizes(model: PreTrainedModel, name: str) -> dict[str, Any]:
         "frequencies": rotary.inv_freq.float().tolist(),
         "wave": float(rotary.attention_scaling),
         "tied": _tied(model),
+        "small": shape.small,
     }
+
+
+def draws_of(model: PreTrainedModel) -> list[int]:
+    """What the signs of each weight are drawn from, in the order of `packed_weights`."""
+    return [zlib.crc32(name.encode()) for name in _names(model)]
 
 
 def packed_weights(model: PreTrainedModel) -> bytes:

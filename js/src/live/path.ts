@@ -1,0 +1,347 @@
+// How much each part should carry: gates integrated along the way from one model's parts to the
+// other's. All gates open together; the derivative of KL to the other model by each of them, taken
+// backwards through the pass, is integrated along the way.
+
+import type { Exchange } from "./exchange.ts";
+import { padded, transposed } from "./model.ts";
+import type { Stage } from "./pass.ts";
+import { logprobs } from "./predictions.ts";
+import type { Work } from "./provide.ts";
+import { other } from "./subject.ts";
+
+/** Points on the way, those of Gauss and Legendre, and their weights. */
+const POINTS = [
+  0.0198550717512319, 0.1016667612931866, 0.2372337950418355, 0.4082826787521751,
+  0.5917173212478249, 0.7627662049581645, 0.8983332387068134, 0.9801449282487681,
+];
+const WEIGHTS = [
+  0.0506142681451881, 0.1111905172266872, 0.1568533229389436, 0.181341891689181, 0.181341891689181,
+  0.1568533229389436, 0.1111905172266872, 0.0506142681451881,
+];
+
+/** Share of KL that each part takes away on the way; of one answer token, or of all. */
+export function* integratedGates(exchange: Exchange, column: number | null): Work<Float64Array> {
+  const total = new Float64Array(exchange.layout.count);
+  const back = exchange.of.once(`back/${exchange.into}`, () => new Back(exchange));
+  for (const [step, point] of POINTS.entries()) {
+    const slopes = back.slopes(point, column);
+    for (let i = 0; i < total.length; i++) total[i]! -= slopes[i]! * WEIGHTS[step]!;
+    const label = "which parts carry the difference: estimate";
+    yield { done: step + 1, total: POINTS.length, label };
+  }
+  return total;
+}
+
+/** Numbers of one layer, as a pass leaves them. */
+interface Kept {
+  entering: Float32Array;
+  patterns: Float32Array;
+  heads: Float32Array;
+  attention: Float32Array;
+  middle: Float32Array;
+  feedForward: Float32Array;
+}
+
+/** Derivatives by the gates of one exchange, in memory of its own. */
+class Back {
+  readonly #exchange: Exchange;
+  readonly #layers: Record<"q" | "k" | "v" | "o" | "gate" | "up" | "down" | "donorO", number>[];
+  readonly #unembedding: readonly [own: number, donor: number];
+  readonly #input: number;
+  readonly #output: number;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+    const { of, runner, donor } = exchange;
+    const { heap } = of.pair;
+    const { model, room } = runner;
+    const { hidden, intermediate, heads, kvHeads, headSize, vocabulary } = model.sizes;
+    const [width, narrow] = [heads * headSize, kvHeads * headSize];
+    this.#layers = model.layers.map((w, layer) => ({
+      q: transposed(heap, w.q, width, hidden),
+      k: transposed(heap, w.k, narrow, hidden),
+      v: transposed(heap, w.v, narrow, hidden),
+      o: transposed(heap, w.o, hidden, width),
+      gate: transposed(heap, w.gate, intermediate, hidden),
+      up: transposed(heap, w.up, intermediate, hidden),
+      down: transposed(heap, w.down, hidden, intermediate),
+      donorO: transposed(heap, donor.layers[layer]!.o, hidden, width),
+    }));
+    this.#unembedding = [
+      transposed(heap, model.unembedding, vocabulary, hidden),
+      transposed(heap, donor.unembedding, vocabulary, hidden),
+    ];
+    const widest = Math.max(intermediate, width, padded(vocabulary));
+    this.#input = heap.take((room + 4) * widest);
+    this.#output = heap.take((room + 4) * widest);
+  }
+
+  /** Rows times a matrix [inner, columns] in panels. */
+  #times(rows: Float32Array, weights: number, inner: number, columns: number): Float32Array {
+    const { heap } = this.#exchange.of.pair;
+    const count = rows.length / inner;
+    heap.view(this.#input, rows.length).set(rows);
+    heap.kernel.matmul(this.#input, weights, this.#output, count, inner, columns);
+    return heap.view(this.#output, count * columns).slice();
+  }
+
+  /** Rows by their root mean square, times a gain. */
+  #normed(rows: Float32Array, gain: number): Float32Array {
+    const { heap } = this.#exchange.of.pair;
+    const { hidden, eps } = this.#exchange.runner.model.sizes;
+    heap.view(this.#input, rows.length).set(rows);
+    heap.kernel.rmsnorm(this.#input, gain, this.#output, rows.length / hidden, hidden, eps);
+    return heap.view(this.#output, rows.length).slice();
+  }
+
+  /** Backwards through the same, added to `to`. */
+  #backNormed(rows: Float32Array, gain: number, given: Float32Array, to: Float32Array): void {
+    const { hidden, eps } = this.#exchange.runner.model.sizes;
+    const gains = this.#exchange.of.pair.heap.view(gain, hidden);
+    for (let at = 0; at < rows.length; at += hidden) {
+      let [squares, along] = [0, 0];
+      for (let i = 0; i < hidden; i++) {
+        const x = rows[at + i]!;
+        squares += x * x;
+        along += gains[i]! * given[at + i]! * x;
+      }
+      const scale = 1 / Math.sqrt(squares / hidden + eps);
+      const less = (scale ** 3 * along) / hidden;
+      for (let i = 0; i < hidden; i++) {
+        to[at + i]! += scale * gains[i]! * given[at + i]! - less * rows[at + i]!;
+      }
+    }
+  }
+
+  /** Derivatives of KL by all gates, where all of them are open as far. */
+  slopes(open: number, column: number | null): Float64Array {
+    const exchange = this.#exchange;
+    const { of, layout, runner, theirs, donor } = exchange;
+    const { model } = runner;
+    const { sizes } = model;
+    const { hidden, vocabulary, layers, heads, headSize } = sizes;
+    const [n, m] = [of.promptLength, of.answerLength(exchange.into)];
+    const made = new Float64Array(layout.count);
+    const { kept, rows, final } = this.#pass(open);
+    const length = kept[0]!.entering.length / hidden;
+
+    // Predictions: what one and the other model make of the last residual stream.
+    const stream = final.subarray((n - 1) * hidden, (n - 1 + m) * hidden);
+    const others = new Float32Array(m * vocabulary);
+    of.runner(other(exchange.into)).lens(stream, (row, scores) =>
+      others.set(scores, row * vocabulary),
+    );
+    const mixed = rows.map((score, i) => score + open * (others[i]! - score));
+    const slope = klSlope(logprobs(mixed, vocabulary), exchange.donorLogprobs, vocabulary, column);
+    for (let i = 0; i < slope.length; i++) {
+      made[layout.unembedding]! += slope[i]! * (others[i]! - rows[i]!);
+    }
+    const last = new Float32Array(m * hidden);
+    for (const [place, norm] of [model.norm, donor.norm].entries()) {
+      const share = place ? open : 1 - open;
+      const given = this.#times(slope, this.#unembedding[place]!, vocabulary, hidden);
+      this.#backNormed(stream, norm, scaled(given, share), last);
+    }
+    let back: Float32Array = new Float32Array(length * hidden);
+    back.set(last, (n - 1) * hidden);
+
+    for (let layer = layers - 1; layer >= 0; layer--) {
+      const one = kept[layer]!;
+      made[layout.feedForward(layer)]! += apart(back, theirs.feedForward[layer]!, one.feedForward);
+      back = this.#backFeedForward(layer, one.middle, back, 1 - open);
+      const w = this.#layers[layer]!;
+      const width = heads * headSize;
+      const own = this.#times(back, w.o, hidden, width);
+      const donors = this.#times(back, w.donorO, hidden, width);
+      const [given, read] = [theirs.heads[layer]!, one.heads];
+      for (let i = 0; i < own.length; i++) {
+        const head = Math.floor((i % width) / headSize);
+        made[layout.head(layer, head)]! += donors[i]! * given[i]! - own[i]! * read[i]!;
+      }
+      back = this.#backAttention(layer, one, back, scaled(own, 1 - open));
+    }
+    made[0] = apart(back, theirs.residual[0]!, exchange.own.residual[0]!);
+    return made;
+  }
+
+  /** The pass itself, with what is needed to go back through it. */
+  #pass(open: number): { kept: Kept[]; rows: Float32Array; final: Float32Array } {
+    const { of, runner, theirs, own, into } = this.#exchange;
+    const { layers, vocabulary } = runner.model.sizes;
+    const [n, m] = [of.promptLength, of.answerLength(into)];
+    const kept = Array.from({ length: layers }, () => ({}) as Kept);
+    let final = new Float32Array();
+    const rows = new Float32Array(m * vocabulary);
+    const mix = (values: Float32Array, others: Float32Array) => {
+      for (let i = 0; i < values.length; i++) values[i]! += open * (others[i]! - values[i]!);
+    };
+    const visit = (stage: Stage, layer: number, values: Float32Array) => {
+      if (stage === "residual") {
+        if (layer === 0) mix(values, theirs.residual[0]!);
+        if (layer === layers) final = values.slice();
+        else kept[layer]!.entering = values.slice();
+      } else if (stage === "attention" || stage === "feedForward") {
+        kept[layer]![stage] = values.slice();
+        mix(values, theirs[stage][layer]!);
+        if (stage === "attention") {
+          const middle = kept[layer]!.entering.slice();
+          for (let i = 0; i < middle.length; i++) middle[i]! += values[i]!;
+          kept[layer]!.middle = middle;
+        }
+      } else if (stage !== "neurons") kept[layer]![stage] = values.slice();
+    };
+    const stream = { layer: 0, values: own.residual[0]!.slice() };
+    const ids = of.ids[into].slice(0, -1);
+    const cache = of.once(`exchange/${into}/cache`, () => runner.cache());
+    runner.run({ ids, cache, stream, visit, whole: true }, n - 1, n - 1 + m, (at, scores) =>
+      rows.set(scores, (at - n + 1) * vocabulary),
+    );
+    return { kept, rows, final };
+  }
+
+  /** Backwards through a feed-forward layer, a share of which is the model's own. */
+  #backFeedForward(
+    layer: number,
+    middle: Float32Array,
+    back: Float32Array,
+    share: number,
+  ): Float32Array {
+    const { model } = this.#exchange.runner;
+    const { hidden, intermediate } = model.sizes;
+    const w = model.layers[layer]!;
+    const turned = this.#layers[layer]!;
+    const normed = this.#normed(middle, w.feedForwardNorm);
+    const gate = this.#times(normed, w.gate, hidden, intermediate);
+    const up = this.#times(normed, w.up, hidden, intermediate);
+    const neurons = this.#times(scaled(back, share), turned.down, hidden, intermediate);
+    for (let i = 0; i < neurons.length; i++) {
+      const sigmoid = 1 / (1 + Math.exp(-gate[i]!));
+      const given = neurons[i]!;
+      const own = gate[i]!;
+      gate[i] = given * up[i]! * sigmoid * (1 + own * (1 - sigmoid));
+      up[i] = given * own * sigmoid;
+    }
+    const given = sum(
+      this.#times(gate, turned.gate, intermediate, hidden),
+      this.#times(up, turned.up, intermediate, hidden),
+    );
+    const made = back.slice();
+    this.#backNormed(middle, w.feedForwardNorm, given, made);
+    return made;
+  }
+
+  /** Backwards through attention; `given` is what comes to the outputs of its heads. */
+  #backAttention(layer: number, one: Kept, back: Float32Array, given: Float32Array): Float32Array {
+    const { runner, of } = this.#exchange;
+    const { model, room } = runner;
+    const { hidden, heads, kvHeads, headSize } = model.sizes;
+    const { kernel } = of.pair.heap;
+    const w = model.layers[layer]!;
+    const turned = this.#layers[layer]!;
+    const length = one.entering.length / hidden;
+    const [width, narrow] = [heads * headSize, kvHeads * headSize];
+    const normed = this.#normed(one.entering, w.attentionNorm);
+    const rotated = (weights: number, of: number) => {
+      this.#times(normed, weights, hidden, of * headSize);
+      kernel.rotate(this.#output, runner.cos, runner.sin, 0, length, of, headSize);
+      return this.#exchange.of.pair.heap.view(this.#output, length * of * headSize).slice();
+    };
+    const queries = rotated(w.q, heads);
+    const keys = rotated(w.k, kvHeads);
+    const values = this.#times(normed, w.v, hidden, narrow);
+    const toQueries = new Float32Array(queries.length);
+    const toKeys = new Float32Array(keys.length);
+    const toValues = new Float32Array(values.length);
+    const scale = 1 / Math.sqrt(headSize);
+    const row = new Float64Array(length);
+    for (let head = 0; head < heads; head++) {
+      const of = Math.floor(head / (heads / kvHeads)) * headSize;
+      for (let t = 0; t < length; t++) {
+        const pattern = (head * length + t) * room;
+        const query = t * width + head * headSize;
+        let mean = 0;
+        for (let s = 0; s <= t; s++) {
+          const weight = one.patterns[pattern + s]!;
+          const value = s * narrow + of;
+          let to = 0;
+          for (let i = 0; i < headSize; i++) {
+            to += given[query + i]! * values[value + i]!;
+            toValues[value + i]! += weight * given[query + i]!;
+          }
+          row[s] = to;
+          mean += weight * to;
+        }
+        for (let s = 0; s <= t; s++) {
+          const slope = one.patterns[pattern + s]! * (row[s]! - mean) * scale;
+          const key = s * narrow + of;
+          for (let i = 0; i < headSize; i++) {
+            toQueries[query + i]! += slope * keys[key + i]!;
+            toKeys[key + i]! += slope * queries[query + i]!;
+          }
+        }
+      }
+    }
+    this.#turnBack(toQueries, length, heads);
+    this.#turnBack(toKeys, length, kvHeads);
+    const through = sum(
+      sum(
+        this.#times(toQueries, turned.q, width, hidden),
+        this.#times(toKeys, turned.k, narrow, hidden),
+      ),
+      this.#times(toValues, turned.v, narrow, hidden),
+    );
+    const made = back.slice();
+    this.#backNormed(one.entering, w.attentionNorm, through, made);
+    return made;
+  }
+
+  /** Backwards through rotary positions. */
+  #turnBack(rows: Float32Array, length: number, heads: number): void {
+    const { runner, of } = this.#exchange;
+    const half = runner.model.sizes.headSize / 2;
+    const cos = of.pair.heap.view(runner.cos, length * half);
+    const sin = of.pair.heap.view(runner.sin, length * half);
+    for (let at = 0; at < rows.length; at += 2 * half) {
+      const wave = Math.floor(at / (2 * half * heads)) * half;
+      for (let i = 0; i < half; i++) {
+        const [a, b] = [rows[at + i]!, rows[at + half + i]!];
+        rows[at + i] = a * cos[wave + i]! + b * sin[wave + i]!;
+        rows[at + half + i] = b * cos[wave + i]! - a * sin[wave + i]!;
+      }
+    }
+  }
+}
+
+/** Derivative of KL by the logits, of one row or of all. */
+function klSlope(
+  own: Float64Array,
+  others: Float64Array,
+  width: number,
+  column: number | null,
+): Float32Array {
+  const made = new Float32Array(own.length);
+  for (let row = 0; row < own.length / width; row++) {
+    if (column !== null && row !== column) continue;
+    let kl = 0;
+    for (let i = row * width; i < (row + 1) * width; i++) {
+      kl += Math.exp(own[i]!) * (own[i]! - others[i]!);
+    }
+    for (let i = row * width; i < (row + 1) * width; i++) {
+      made[i] = Math.exp(own[i]!) * (own[i]! - others[i]! - kl);
+    }
+  }
+  return made;
+}
+
+/** What comes back times how far two are apart. */
+function apart(back: Float32Array, theirs: Float32Array, own: Float32Array): number {
+  let total = 0;
+  for (let i = 0; i < back.length; i++) total += back[i]! * (theirs[i]! - own[i]!);
+  return total;
+}
+
+const scaled = (values: Float32Array, by: number) => values.map((value) => value * by);
+
+function sum(one: Float32Array, two: Float32Array): Float32Array {
+  return one.map((value, i) => value + two[i]!);
+}
