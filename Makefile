@@ -34,7 +34,8 @@ SIDE_BY_SIDE := --jobs=2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--
 PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 # Files that load torch are not even read: that takes ten seconds before the first test.
 QUICK := -m "not slow" $(addprefix --ignore=tests/unit/,compute studies/run \
-	studies/analysis/test_weight_changes.py test_embedded_pair.py)
+	studies/analysis/test_weight_changes.py commands/test_bad_inputs.py view/test_bad_arguments.py \
+	test_bad_arguments.py test_embedded_pair.py)
 
 .PHONY: help
 help: ## Show these targets

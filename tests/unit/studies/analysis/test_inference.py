@@ -79,6 +79,7 @@ DRAWS = {
 RUNS = 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [10, 30, 100, 300])
 @pytest.mark.parametrize("draw", DRAWS)
 def test_intervals_of_pairs_hold_their_level(draw, n):
@@ -98,6 +99,7 @@ def _kept(ordered):
     return inference.signed_rank(np.zeros(ordered.size), ordered)[0] >= 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "m"), [(10, 10), (19, 60), (100, 100)])
 @pytest.mark.parametrize("draw", ["normal", "t3", "lognormal", "mixture"])
 def test_intervals_of_two_samples_hold_their_level(draw, n, m):
@@ -119,6 +121,7 @@ def test_intervals_of_two_samples_hold_their_level(draw, n, m):
         assert 0.93 < np.mean(kept) < 0.97
 
 
+@pytest.mark.slow
 def test_coarse_numbers_are_covered_too():
     """Where values repeat, an interval that ends on one of them covers more, never less."""
     generator = np.random.default_rng(5)
@@ -129,6 +132,7 @@ def test_coarse_numbers_are_covered_too():
         assert np.mean([one.low <= 0.25 <= one.high for one in found]) > 0.95
 
 
+@pytest.mark.slow
 def test_intervals_at_equal_length_hold_their_level():
     """Of the difference of means; a little more than its level, where both are of one shape."""
     generator = np.random.default_rng(6)

@@ -135,6 +135,7 @@ def test_too_few_prompts(prompts):
     assert "1 prompts" not in said
 
 
+@pytest.mark.slow
 def test_eight_categories_without_effect_are_one_family():
     """In 5 % of such studies anything is shown, not in 31 %."""
     generator = np.random.default_rng(0)
