@@ -29,6 +29,10 @@ export class Cache {
     return this.#values.has(key) || this.#source.has(key);
   }
 
+  get closed(): boolean {
+    return this.#source.closed ?? false;
+  }
+
   lacks(key: string): string {
     return this.has(key) ? "" : (this.#source.lacks?.(key) ?? "");
   }

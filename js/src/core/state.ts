@@ -27,6 +27,8 @@ export abstract class State {
   abstract readonly live: boolean;
   /** Whether a block can be had without computing it. */
   abstract has(key: string): boolean;
+  /** Whether no more blocks can be had than those that are there: in a page. */
+  abstract readonly closed: boolean;
   /** Why a block can never be had here; empty where it may be. */
   abstract lacks(key: string): string;
 

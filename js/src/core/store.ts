@@ -249,6 +249,10 @@ export class Store extends State {
     return this.#cache.has(key);
   }
 
+  get closed(): boolean {
+    return this.#cache.closed;
+  }
+
   lacks(key: string): string {
     return this.#cache.lacks(key);
   }

@@ -1,5 +1,6 @@
 // The desk: panels that take turns below the tokens, one at a time, two side by side, or all.
 
+import { keys } from "../contract/contract.ts";
 import { DESK, type DeskPanel, type Layout, shownIn } from "../core/options.ts";
 import type { State } from "../core/state.ts";
 import type { Store } from "../core/store.ts";
@@ -27,6 +28,12 @@ const NARROW = 580;
 const WIDE = 1000;
 const WIDEST = 1500;
 const TALL = 900;
+
+/** Panels there is something to see of: the update takes long, so that few pages hold it. */
+export function deskOf(state: State): readonly DeskPanel[] {
+  const there = !state.closed || state.has(keys.update());
+  return there ? DESK : DESK.filter((name) => name !== "update");
+}
 
 export interface Desk {
   el: HTMLElement;
@@ -77,6 +84,7 @@ export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal
     el.dataset.layout = layout;
     tabOf("saliency").hidden = layout !== "tabs";
     tabOf("carried").hidden = layout === "trio";
+    tabOf("update").hidden = !deskOf(store).includes("update");
     row.bar.hidden = layout === "grid";
     row.show(layout === "tabs" ? tab : layout === "trio" ? third(beside) : beside);
     layouts.update(LAYOUTS, wanted);
@@ -110,11 +118,11 @@ export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal
   };
 }
 
-function shownPanels({ options }: State, layout: Desk["layout"]): readonly DeskPanel[] {
-  const { tab, beside } = options.dashboard;
+function shownPanels(state: State, layout: Desk["layout"]): readonly DeskPanel[] {
+  const { tab, beside } = state.options.dashboard;
   switch (layout) {
     case "grid":
-      return DESK;
+      return deskOf(state);
     case "trio":
       return ["saliency", "carried", third(beside)];
     case "pair":

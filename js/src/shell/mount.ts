@@ -1,13 +1,13 @@
 // Mounting: a themed root, the keys that work everywhere, and one panel or all of them.
 
 import { PANELS, type PanelKind } from "../contract/contract.ts";
-import { DESK } from "../core/options.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { surface } from "../draw/theme.ts";
 import { tooltip } from "../draw/tooltip.ts";
 import { MAKERS } from "../panels/index.ts";
 import { dashboard } from "./dashboard.ts";
+import { deskOf } from "./desk.ts";
 import { runPanel } from "./frame.ts";
 import { helpCard } from "./help.ts";
 import { keepView } from "./keep.ts";
@@ -43,7 +43,7 @@ export async function mount(
   };
   const help = helpCard(root, ending);
   const search = searchCard(store, root, ending);
-  const present = presenter(store, root, kind === "dashboard" ? DESK : [], ending);
+  const present = presenter(store, root, kind === "dashboard" ? deskOf(store) : [], ending);
   root.append(help.el, search.el, present.el);
   const does = { help: help.toggle, search: search.open, present: present.toggle };
   listenToKeys(root, store, does, ending);

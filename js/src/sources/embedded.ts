@@ -15,6 +15,7 @@ export interface Packed {
 export async function embedded(text: string, missing: readonly string[] = []): Promise<Source> {
   const blocks = readBlocks(new Uint8Array(await unpacked85(text).arrayBuffer()));
   return {
+    closed: true,
     has: blocks.has,
     async get(key, signal) {
       if (signal.aborted) throw abortError();

@@ -50,6 +50,7 @@ export async function readRecording(name: string, bytes: ArrayBuffer): Promise<R
     marks: data.marks ?? null,
     story: data.story ?? [],
     source: {
+      closed: true,
       has,
       async get(key, signal) {
         if (signal.aborted) throw abortError();

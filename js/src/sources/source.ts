@@ -10,6 +10,8 @@ export interface Progress {
 export interface Source {
   /** Whether the block can be had without computing it. */
   has(key: string): boolean;
+  /** What it has is all there will ever be. */
+  readonly closed?: true;
   /** Why a block can never be had here; empty or undefined where it may be. */
   lacks?(key: string): string;
   get(key: string, signal: AbortSignal, progress?: (report: Progress) => void): Promise<Value>;

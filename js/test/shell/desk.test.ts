@@ -1,5 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { keys } from "../../src/contract/contract.ts";
+import type { Source } from "../../src/sources/source.ts";
 import { manifest, source } from "../fixture.ts";
 import { all, show } from "../mounted.ts";
 
@@ -45,5 +46,21 @@ describe("the desk", () => {
     await settled();
     expect(shown(root)).toContain("saliency");
     expect(shown(root)).toHaveLength(2);
+  });
+
+  it("offers the update unless a page does not hold it", async () => {
+    const made = manifest();
+    const key = keys.update();
+    const page = (held: boolean): Source => {
+      const closed = { ...source(made), closed: true as const };
+      return { ...closed, has: (asked) => asked !== key || held };
+    };
+    const offered = async (from: Source) => {
+      const { root } = await show("dashboard", made, from);
+      return [!tab(root, "update").hidden, shown(root).includes("update")];
+    };
+    expect(await offered(page(false))).toEqual([false, false]);
+    expect(await offered(page(true))).toEqual([true, true]);
+    expect(await offered(source(made))).toEqual([true, true]);
   });
 });

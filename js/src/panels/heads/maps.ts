@@ -202,7 +202,7 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
     picture(state, got, shown) {
       const maps = mapsOf(state, got, shown);
       return {
-        caption: maps ? "Darker: the row’s token attends more to the column’s." : "",
+        caption: maps ? "Stronger colour: the row’s token attends more to the column’s." : "",
         how: maps ? captionOf(state, maps) : "",
         table: () => mapTable(state, maps),
         draw() {

@@ -110,9 +110,9 @@ export const headsPanel: MakePanel = (setting) => {
 function plainly({ measure, instead }: HeadNumbers): string {
   const seen = ["instruction", "received", "previous", "sink"].includes(measure);
   const doubt = measure === "effect" ? "An estimate is not the effect." : "";
-  const darker = isChange(measure) ? "the head changed more" : PLAIN[measure];
+  const stronger = isChange(measure) ? "the head changed more" : PLAIN[measure];
   const closing = seen ? "Attention is not attribution." : doubt;
-  return [instead, `Darker: ${darker}.`, closing].filter(Boolean).join(" ");
+  return [instead, `Stronger colour: ${stronger}.`, closing].filter(Boolean).join(" ");
 }
 
 const PLAIN: Record<SideMeasure, string> = {

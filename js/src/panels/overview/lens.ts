@@ -115,7 +115,7 @@ export function lensView({ store, surface, tooltip, signal }: Setting): View {
       const { lensReader } = state.options.overview;
       return {
         title,
-        caption: "Darker: the token is likelier if the model stopped at that layer.",
+        caption: "Stronger colour: the token is likelier if the model stopped at that layer.",
         how: captionOf(state, tables),
         table: () => lensTable(state, tables),
         draw() {

@@ -125,8 +125,8 @@ export function words(state: State, facts: Facts): Omit<Picture, "draw"> {
 function plainly(state: State, { bars }: Facts): string {
   if (bars.measure === "none") {
     return state.method!.name === EXACT
-      ? "Darker: hiding that prompt token makes the answer token less likely."
-      : "Darker: more important for the answer token.";
+      ? "Stronger colour: hiding that prompt token makes the answer token less likely."
+      : "Stronger colour: more important for the answer token.";
   }
   const taller = { "prompt token": "matters more for that answer token" } as Record<string, string>;
   return `Taller: ${taller[bars.focus] ?? "more important"}. Blue base, orange tuned; hollow: against it.`;
@@ -158,9 +158,9 @@ function matrixCaption(state: State, { matrix, run, shares }: Facts): string {
     ? " The instruction covers the whole prompt beside the template."
     : "";
   if (state.method!.name === EXACT) {
-    return `Darker: hiding that prompt token costs the answer token more (up to ${number(matrix.max)} nats).${done}${rows}${covers}`;
+    return `Stronger colour: hiding that prompt token costs the answer token more (up to ${number(matrix.max)} nats).${done}${rows}${covers}`;
   }
-  const scale = `Darker: larger, up to ${number(matrix.max)}${effectUnit(state)}, ${three} on one scale; hollow: negative.`;
+  const scale = `Stronger colour: larger, up to ${number(matrix.max)}${effectUnit(state)}, ${three} on one scale; hollow: negative.`;
   return `${state.method!.measures} ${scale}${done}${rows}${covers}`;
 }
 

@@ -127,7 +127,7 @@ function words(state: State, _: Got, taken: UpdateTaken | null): Omit<Picture, "
   }
   const caption = state.live
     ? "The difference of the weights as singular directions, and what each does to this answer."
-    : "Not in this recording: take it apart before recording.";
+    : "This recording does not hold it. With the models at hand, press “take it apart” before recording.";
   return { title: TITLE, caption };
 }
 

@@ -81,6 +81,7 @@ def test_every_family_from_files(architecture: str, changes: dict, tmp_path: Pat
             for sign, end in zip((1, -1), ends, strict=True):
                 best = sorted((-sign * c, w) for w, c in exact.items() if sign * c > 0)[:4]
                 assert [word for word, _ in end] == [word for _, word in best]
+            assert exact[order[0]] > 0, "the end with the strongest word is the positive one"
 
 
 def test_finished_layers_are_kept_and_work_goes_on(

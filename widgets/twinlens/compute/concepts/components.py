@@ -43,7 +43,7 @@ WORDS = 40
 
 # Value vectors that are made precise at once.
 _BLOCK = 2048
-_KIND = "components_1"
+_KIND = "components_2"
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ class Basis:
     Attributes
     ----------
     directions : float64 array [K, hidden]
-        Of length 1; the entry with the largest magnitude is positive.
+        Of length 1. Their signs are free: from weights alone the entry with the largest magnitude
+        is positive, with words at hand the end that holds the strongest word is.
     explained : float64 array [K]
         Share of the variance.
     """
@@ -315,6 +316,7 @@ def layer_components(
         if stored is None:
             basis = principal_components(check_finite(values, weights.name, layer), count)
             ends = words.ends(torch.from_numpy(basis.directions), settings.words)
+            basis, ends = _strongest_first(basis, ends)
             components[layer] = LayerComponents(basis, ends)
             layer_files.save(folder, key, {**vars(basis), **vars(ends)})
         else:
@@ -327,3 +329,18 @@ def layer_components(
     if report:
         report(len(layers), len(layers), f"components of {weights.name}")
     return components
+
+
+def _strongest_first(basis: Basis, ends: Ends) -> tuple[Basis, Ends]:
+    """Turn components about so that the end that holds the strongest word is the positive one.
+
+    A reader would else have to read a minus sign in front of most words of half the components.
+    """
+    strongest = np.abs(ends.cosines).max(axis=2)
+    signs = np.where(strongest[1] > strongest[0], -1, 1)
+    order = np.where(signs < 0, [[1], [0]], [[0], [1]])[:, :, None]
+    words, cosines = (
+        np.take_along_axis(array, order, axis=0) for array in (ends.words, ends.cosines)
+    )
+    cosines = cosines * signs[:, None].astype(cosines.dtype)
+    return Basis(basis.directions * signs[:, None], basis.explained), Ends(words, cosines)
