@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+import numpy as np
 import pytest
 import twinlens as tl
 from twinlens.errors import TwinlensError
 from twinlens.pages.page import to_html
 from twinlens.studies import Store, rate
 from twinlens.traces import recording
+from twinlens.view.explorer import Explorer
 from twinlens.weights.vocabulary import vocabulary
 
 from tests.support.made_up import MadeUpTrace
+
+
+def explorer(name, value):
+    return lambda: setattr(Explorer(MadeUpTrace()), name, value)
+
 
 PAIR = type("Pair", (), {"info": None})()
 
@@ -45,6 +52,62 @@ def load(**options):
     ("call", "says"),
     [
         (lambda: tl.open(None), "not by a NoneType"),
+        (lambda: tl.open(), "path is missing: open takes path"),
+        (lambda: tl.load_pair(), "base is missing: load_pair takes base, tuned, device"),
+        (load(devise="cpu"), "no argument devise (did you mean device?): load_pair takes base"),
+        (load(device=2.5), 'device is one of "cpu"'),
+        (load(device=10**30), 'device is one of "cpu"'),
+        (load(dtype=np.zeros((2, 2))), 'dtype is one of "auto"'),
+        (load(device_map=[3]), 'device_map is "auto"'),
+        (load(tuned_revision=["main"]), "tuned_revision is a branch, tag or commit"),
+        (load(memory=np.zeros(2)), 'memory is "both" or "sequential"'),
+        (lambda: tl.load_pair("a", "b", "c"), "3 arguments without a name, and 2 can be"),
+        (lambda: tl.load_pair("a", base="b"), "base is given twice"),
+        (lambda: tl.demo_pair(concept=3), "did you mean concepts?"),
+        (lambda: tl.diff("a", tuned_revison="b"), "did you mean tuned_revision?"),
+        (lambda: tl.explore(prompt="a"), "pair is missing: explore takes pair, prompt"),
+        (lambda: tl.live_page("a.html", "pair"), "pair= is of type str: give live_page a pair"),
+        (lambda: tl.live_page("a.html", examples=3), "example 0 is 3: examples= is a list"),
+        (lambda: tl.live_page("a.html", examples=["a"]), "example 0 is 'a'"),
+        (
+            lambda: tl.live_page("a.html", examples=[{"prompt": "a", "guess": "b"}]),
+            "example 0 has no 'guess': known are title, prompt",
+        ),
+        (
+            lambda: tl.viewer_page("a.html", theme="dark"),
+            "no argument theme: viewer_page takes path",
+        ),
+        (lambda: tl.StudyCallback([]), "out is missing: StudyCallback takes prompts, out"),
+        (lambda: tl.ConceptSettings(word=3), "did you mean words?"),
+        (lambda: tl.ConceptSettings(cache=3), "cache is True, False or a folder, not 3"),
+        (lambda: tl.ConceptSettings(vocabulary=np.zeros((2, 2))), 'vocabulary is "words"'),
+        (lambda: tl.Architecture(norm="a"), "Architecture takes layers, final_norm"),
+        (lambda: tl.Architecture(layers=3), "layers is a module path, not 3"),
+        (lambda: tl.Architecture(query_key_value="q"), "a tuple of module paths, not 'q'"),
+        (lambda: tl.Architecture(fused="half"), 'fused is "no", "stacked" or "interleaved"'),
+        (lambda: tl.Architecture(mixer=("a",)), "mixer names 2 modules or none, not 1"),
+        (study(guess=3), "there is no argument guess: study takes pair, data, out, methods"),
+        (explorer("token", 99), "there is no token 99: 0 to"),
+        (explorer("layer", "first"), "expected an int"),
+        (explorer("theme", "pink"), "any of ['auto', 'light', 'dark']"),
+        (explorer("theme", np.zeros((2, 2))), "theme"),
+        (explorer("method", "guess"), "no saliency method 'guess': it has"),
+        (explorer("marks", 3), "marks are a list of (start, end, segment), not 3"),
+        (explorer("slides", [3]), "view 0 of the story is no mapping"),
+        (explorer("state", 3), "the state of view 0 of the story is no mapping"),
+        (lambda: Explorer(MadeUpTrace(), layer=99), "there is no layer 99: 0 to"),
+        (lambda: Explorer(MadeUpTrace(), marks=3), "marks are a list of (start, end, segment)"),
+        (lambda: Explorer(MadeUpTrace()).select(tokn=3), "did you mean token?"),
+        (lambda: Explorer(MadeUpTrace()).select(head=3), "head 3 needs a layer"),
+        (lambda: Explorer(MadeUpTrace()).to_html("a.html", titel="b"), "did you mean title?"),
+        (lambda: Explorer(MadeUpTrace()).story([{"state": 3}]), "state of view 0 of the story"),
+        (lambda: Explorer(MadeUpTrace()).story([{"panel": ["heads"]}]), "names no panel ['heads']"),
+        (lambda: MadeUpTrace().saliency("tuned", metod="a"), "did you mean method?"),
+        (lambda: MadeUpTrace().saliency("Tuned"), "Tuned"),
+        (lambda: MadeUpTrace().shift(["a"]), "there is no part of a layer ['a']: one of"),
+        (lambda: MadeUpTrace().own_answer([3]), "[3]"),
+        (lambda: MadeUpTrace().exchanged(neuron=3), "neuron is (layer, neuron), not 3"),
+        (lambda: MadeUpTrace().block([3]), "a block is named by a text"),
         (lambda: tl.open(3), "not by a int"),
         (lambda: tl.open("."), "no recording at ."),
         (lambda: tl.open("a" * 9000), "a recording cannot be called 'aaaa"),

@@ -16,6 +16,7 @@ from twinlens.contract.words import PUBLISHED
 from twinlens.errors import ArgumentError
 from twinlens.pages.live import live_html, viewer_html
 from twinlens.pages.page import Theme
+from twinlens.support.calls import called_rightly
 from twinlens.support.demo import demo_prompts
 from twinlens.support.files import checked_path, replacing
 from twinlens.support.progress import progress
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from twinlens.weights.model_diff import ModelDiff
 
 
+@called_rightly
 def explore(
     pair: Pair,
     prompt: str | Sequence[Message],
@@ -112,14 +114,9 @@ def explore(
     (17, 10)
     """
     from twinlens.compute.live.live import trace_pair
-    from twinlens.compute.pair import Pair
     from twinlens.compute.saliency.methods import METHODS
-    from twinlens.compute.text.arguments import kind_of
 
-    if not isinstance(pair, Pair):
-        raise ArgumentError(
-            f"pair= is {kind_of(pair)}: give explore a pair from load_pair or demo_pair"
-        )
+    _check_pair(pair, "explore")
     check_traits(
         traits,
         METHODS,
@@ -149,6 +146,7 @@ def explore(
     return Explorer(trace, **traits)
 
 
+@called_rightly
 def open(path: str | os.PathLike[str], **traits: Any) -> Explorer:
     """Open a recording (``.twl``): the same panels and numbers, without models and without torch.
 
@@ -172,6 +170,7 @@ def open(path: str | os.PathLike[str], **traits: Any) -> Explorer:
     return Explorer(recording.read(path), **traits)
 
 
+@called_rightly
 def live_page(
     path: str | os.PathLike[str],
     pair: Pair | None = None,
@@ -230,7 +229,9 @@ def live_page(
     from twinlens.compute.text.arguments import read_length
 
     target = checked_path(path, "the page to write")
-    prepared = demo_prompts() if pair is None and examples is None else examples or ()
+    if pair is not None:
+        _check_pair(pair, "live_page")
+    prepared = demo_prompts() if pair is None and examples is None else _examples(examples)
     listed = [_example(example) for example in prepared]
     longest = read_length(max_new_tokens)
     with progress("packing the models") as report:
@@ -267,6 +268,7 @@ def live_page(
     return target
 
 
+@called_rightly
 def viewer_page(path: str | os.PathLike[str]) -> Path:
     """Write one offline page without models, which shows recordings that are dropped onto it.
 
@@ -293,6 +295,38 @@ def viewer_page(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def _check_pair(pair: Any, of: str) -> None:
+    from twinlens.compute.pair import Pair
+    from twinlens.compute.text.arguments import kind_of
+
+    if not isinstance(pair, Pair):
+        raise ArgumentError(
+            f"pair= is {kind_of(pair)}: give {of} a pair from load_pair or demo_pair"
+        )
+
+
+def _examples(examples: Any) -> Sequence[Mapping[str, str]]:
+    """Examples as they are given, once they are what they should be."""
+    if examples is None:
+        return ()
+    listed = list(examples) if isinstance(examples, Iterable) else [examples]
+    known = ("title", "prompt", "instruction", "context")
+    for number, example in enumerate(listed):
+        if not isinstance(example, Mapping) or not isinstance(example.get("prompt"), str):
+            raise ArgumentError(
+                f"example {number} is {example!r}: examples= is a list of mappings with a prompt, "
+                "and title, instruction and context"
+            )
+        for name, text in example.items():
+            if name not in known:
+                raise ArgumentError(
+                    f"example {number} has no {name!r}: known are {', '.join(known)}"
+                )
+            if not isinstance(text, str | None):
+                raise ArgumentError(f"the {name} of example {number} is no text, but {text!r}")
+    return listed
+
+
 def _example(example: Mapping[str, str]) -> dict[str, Any]:
     """An example with its marked parts by their code points."""
     from twinlens.compute.text.prompt import check_marked
@@ -307,6 +341,7 @@ def _example(example: Mapping[str, str]) -> dict[str, Any]:
     return {"title": example.get("title", prompt), "prompt": prompt, **spans}
 
 
+@called_rightly
 def word_pairs(
     base: str | os.PathLike[str],
     tuned: str | os.PathLike[str],
@@ -365,6 +400,7 @@ def word_pairs(
         return search.find(layers, report)
 
 
+@called_rightly
 def diff(
     base: str | os.PathLike[str],
     tuned: str | os.PathLike[str] | None = None,

@@ -4,6 +4,10 @@
 class TwinlensError(Exception):
     """Base class of every error twinlens raises on purpose."""
 
+    def __init__(self, *args: object) -> None:
+        # What a message quotes, such as an array, may have several lines.
+        super().__init__(*(" ".join(a.splitlines()) if isinstance(a, str) else a for a in args))
+
 
 class ModelLoadError(TwinlensError):
     """A folder, file or hub id that cannot be loaded as a causal language model."""

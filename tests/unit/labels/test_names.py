@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import traitlets
 from bokeh.models import ColumnDataSource, Whisker
-from twinlens.errors import AnnotationError
+from twinlens.errors import AnnotationError, ArgumentError
 from twinlens.figures.labels import label_figure
 from twinlens.labels.annotate import write_annotations
 from twinlens.labels.names import check, from_annotations, names_of, to_annotations
@@ -80,7 +79,7 @@ def test_bad_names_are_refused(labels: dict, said: str) -> None:
     with pytest.raises(AnnotationError, match=said):
         check(labels)
     explorer = Explorer(MadeUpTrace(), labels=HAND)
-    with pytest.raises(traitlets.TraitError, match=said):
+    with pytest.raises(ArgumentError, match=said):
         explorer.labels = labels
     assert explorer.labels == HAND
 

@@ -5,9 +5,9 @@ import threading
 import comm
 import numpy as np
 import pytest
-import traitlets
 from comm.base_comm import BaseComm
 from twinlens.contract import wire
+from twinlens.errors import ArgumentError
 from twinlens.traces import recording
 from twinlens.view.explorer import Explorer
 from twinlens.view.panel import Panel
@@ -108,14 +108,14 @@ def test_a_request_on_a_subshell_thread_is_answered(explorer):
 def test_out_of_range_says_the_range_and_changes_nothing(explorer, name, value, says):
     explorer.select(token=2, layer=1, head=3)
     before = explorer.get_state()
-    with pytest.raises(traitlets.TraitError, match=says):
+    with pytest.raises(ArgumentError, match=says):
         setattr(explorer, name, value)
     assert explorer.get_state() == before
 
 
 @pytest.mark.parametrize(("name", "value"), [("head", 2), ("unit", "component:1")])
 def test_a_head_or_unit_needs_a_layer(explorer, name, value):
-    with pytest.raises(traitlets.TraitError, match="needs a layer"):
+    with pytest.raises(ArgumentError, match="needs a layer"):
         setattr(explorer, name, value)
     explorer.layer = 0
     setattr(explorer, name, value)
@@ -141,7 +141,7 @@ def test_selecting_a_head_elsewhere_clears_the_unit(explorer):
 
 def test_a_bad_selection_leaves_the_old_one(explorer):
     explorer.select(token=1, layer=1, head=3)
-    with pytest.raises(traitlets.TraitError):
+    with pytest.raises(ArgumentError):
         explorer.select(token=2, layer=2, head=99)
     assert selection(explorer) == (1, 1, 3, "")
 
@@ -188,7 +188,7 @@ def test_hold_sync_batches_plain_assignments(explorer):
 def test_own_answers_may_differ_in_length():
     explorer = Explorer(MadeUpTrace(manifest(shared=False)))
     explorer.token = 20
-    with pytest.raises(traitlets.TraitError):
+    with pytest.raises(ArgumentError):
         explorer.token = 21
 
 
@@ -246,7 +246,7 @@ def test_marks_are_checked_and_put_in_order(explorer):
     explorer.marks = [[9, 11, "context"], [2, 4, "instruction"]]
     assert explorer.marks == [(2, 4, "instruction"), (9, 11, "context")]
     assert explorer.segments[2:5] == ["instruction", "instruction", "other"]
-    with pytest.raises(traitlets.TraitError, match="16 prompt tokens"):
+    with pytest.raises(ArgumentError, match="16 prompt tokens"):
         explorer.marks = [(2, 40, "context")]
     assert explorer.marks == [(2, 4, "instruction"), (9, 11, "context")]
     explorer.comm.receive({"method": "update", "state": {"marks": [[3, 5, "context"]]}})

@@ -6,7 +6,6 @@ import json
 import re
 
 import pytest
-import traitlets
 from twinlens.errors import ArgumentError, RecordingError
 from twinlens.traces import recording
 from twinlens.traces.story import read_story
@@ -63,7 +62,7 @@ def test_a_view_that_cannot_be_is_named(story, says):
 
 
 def test_the_trait_says_it_too():
-    with pytest.raises(traitlets.TraitError, match="no 'tokn'"):
+    with pytest.raises(ArgumentError, match="no 'tokn'"):
         Explorer(MadeUpTrace()).slides = [{"tokn": 3}]
 
 

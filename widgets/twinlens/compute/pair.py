@@ -16,6 +16,7 @@ from twinlens.compute.models.architectures import architecture_of, register_arch
 from twinlens.compute.models.arguments import (
     check_attention,
     check_in_memory,
+    check_places,
     read_device,
     read_dtype,
 )
@@ -34,6 +35,7 @@ from twinlens.compute.models.sources import (
 from twinlens.compute.passes.reading_check import check_reading
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import ArgumentError, ModelLoadError
+from twinlens.support.calls import called_rightly, methods_called_rightly
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -52,6 +54,7 @@ DEMO_NOTE = (
 )
 
 
+@methods_called_rightly
 class Pair(Models):
     """A pre-trained model and its tuned twin, made by `load_pair`.
 
@@ -193,6 +196,7 @@ matrices, 10 other tensors>
         return update_of(self, report)
 
 
+@called_rightly
 def load_pair(
     base: str | os.PathLike[str] | PreTrainedModel,
     tuned: str | os.PathLike[str] | PreTrainedModel | PeftModel | None = None,
@@ -265,11 +269,12 @@ def load_pair(
     >>> import twinlens as tl
     >>> pair = tl.load_pair("path/to/base", "path/to/tuned", memory="sequential")
     """
-    if memory not in ("both", "sequential"):
+    if not (isinstance(memory, str) and memory in ("both", "sequential")):
         raise ArgumentError(f'memory is "both" or "sequential", not {memory!r}')
     if not (concepts is None or hasattr(concepts, "components")):
         raise ArgumentError(f"concepts is a twinlens.ConceptSettings(...), not {concepts!r}")
     check_attention(attn_implementation)
+    check_places(device_map, base_revision=base_revision, tuned_revision=tuned_revision)
     number_type, place = read_dtype(dtype), read_device(device)
     if tuned is None:
         first, second = sources_of_adapter(base, tuned_revision, base_revision)
@@ -354,6 +359,7 @@ def _note(sources: dict[Side, ModelSource]) -> str:
     )
 
 
+@called_rightly
 def demo_pair(concepts: ConceptSettings | None = None) -> Pair:
     """The embedded pair: two tiny models that come with the package; needs no network.
 

@@ -183,7 +183,7 @@ class RecordedTrace(Trace):
         return list(self._entries)
 
     def block(self, key: str, report: Report | None = None) -> Value:
-        entry = self._entries.get(key)
+        entry = self._entries.get(key) if isinstance(key, str) else None
         if entry is None:
             lookup.read(key, self.manifest)
             raise UnknownBlockError(f"{key} is not in the recording {self._name}")

@@ -42,6 +42,8 @@ def _slide(number: int, one: Any) -> Slide:
     unknown = [key for key in one if key not in _KNOWN]
     if unknown:
         raise ArgumentError(f"{name} has no {unknown[0]!r}: known are {', '.join(_KNOWN)}")
+    if not isinstance(one.get("state", {}), Mapping):
+        raise ArgumentError(f"the state of {name} is no mapping: known are {', '.join(_STATE)}")
     state = {**one.get("state", {}), **{key: one[key] for key in _STATE if key in one}}
     for key, value in state.items():
         _check(name, key, value)
@@ -72,7 +74,7 @@ def _check(name: str, key: str, value: Any) -> None:
 
 def _with_panel(name: str, view: Mapping[str, Any], panel: Any) -> dict[str, Any]:
     """The view with a panel brought into sight."""
-    if panel not in _PANELS:
+    if not (isinstance(panel, str) and panel in _PANELS):
         raise ArgumentError(
             f"{name} names no panel {panel!r}: it can be one of {', '.join(_PANELS)}"
         )

@@ -8,7 +8,7 @@ are written once on top of it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -18,7 +18,8 @@ from twinlens.contract import blocks, lookup
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Array, Value
 from twinlens.contract.words import EXACT, SIDES, Side
-from twinlens.errors import UnknownBlockError
+from twinlens.errors import ArgumentError, UnknownBlockError
+from twinlens.support.calls import methods_called_rightly
 from twinlens.support.progress import Report
 from twinlens.traces.frames import (
     LabelledArray,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 Choice = TypeVar("Choice")
 
 
+@methods_called_rightly
 @dataclass(frozen=True, repr=False)
 class Attribution:
     """Effect of every prompt token on every answer token.
@@ -82,6 +84,7 @@ class Attribution:
         )
 
 
+@methods_called_rightly
 class Trace(ABC):
     """One pair, one prompt, and the blocks computed for them."""
 
@@ -128,7 +131,7 @@ class Trace(ABC):
 
     def own_answer(self, side: Side, report: Report | None = None) -> str:
         """What a model answers by itself, whatever answer is read; generated if need be."""
-        read = self.manifest.answers.get(side)
+        read = self.manifest.answers.get(side) if isinstance(side, str) else None
         if read is not None and read.own_text is not None:
             return read.own_text
         return str(cast(dict[str, Any], self.block(blocks.own_answer(side), report))["text"])
@@ -155,7 +158,7 @@ class Trace(ABC):
         self, side: Side, method: str | None = None, report: Report | None = None
     ) -> Attribution:
         """Effect of every prompt token on every answer token, shape [N, M]."""
-        method = method or self.manifest.first_method
+        method = self.manifest.first_method if method is None else method
         return Attribution(
             values=self.array(blocks.saliency(side, method), report),
             prompt_tokens=tuple(token.text for token in self.manifest.prompt_tokens),
@@ -171,7 +174,7 @@ class Trace(ABC):
 
         The block ``faithfulness/S/METHOD`` tells the same for the cells that are exact so far.
         """
-        method = method or self.manifest.first_method
+        method = self.manifest.first_method if method is None else method
         key = blocks.faithfulness(side, method)
         self.array(blocks.saliency(side, EXACT), report)
         return TracedFaithfulness(**cast(dict[str, Any], self.block(key, report)))
@@ -180,7 +183,7 @@ class Trace(ABC):
         self, side: Side, method: str | None = None, report: Report | None = None
     ) -> TracedDeletion:
         """Loss of the answer as the tokens are hidden that matter most, or least, by a method."""
-        key = blocks.deletion(side, method or self.manifest.first_method)
+        key = blocks.deletion(side, self.manifest.first_method if method is None else method)
         return TracedDeletion(**cast(dict[str, Any], self.block(key, report)))
 
     def attention(self, side: Side, layer: int, head: int) -> LabelledArray:
@@ -276,7 +279,7 @@ class Trace(ABC):
 
         With the side's own unembedding by default.
         """
-        return self._labelled(blocks.lens_table(side, unembedding or side))
+        return self._labelled(blocks.lens_table(side, side if unembedding is None else unembedding))
 
     def handover(self, lower: Side = "tuned", report: Report | None = None) -> LabelledArray:
         """The answer where one model's lower layers go on in the other's upper ones."""
@@ -335,6 +338,8 @@ class Trace(ABC):
         if heads_of is not None:
             key = blocks.exchanged_heads(into, position, answer_token, heads_of)
         elif neuron is not None:
+            if not (isinstance(neuron, Sequence) and len(neuron) == 2):
+                raise ArgumentError(f"neuron is (layer, neuron), not {neuron!r}")
             key = blocks.exchanged_neuron(into, position, answer_token, *neuron)
         else:
             key = blocks.exchanged(into, position, answer_token)
@@ -385,6 +390,6 @@ class Trace(ABC):
 
 
 def _one_of(what: str, choices: Mapping[str, Choice], name: str) -> Choice:
-    if name not in choices:
+    if not (isinstance(name, str) and name in choices):
         raise UnknownBlockError(f"there is no {what} {name!r}: one of {', '.join(choices)}")
     return choices[name]

@@ -12,7 +12,8 @@ from twinlens.contract.words import parse_unit
 from twinlens.errors import AnnotationError, ArgumentError, PromptError
 from twinlens.labels.names import check
 from twinlens.traces.marks import read_marks
-from twinlens.view.chosen import check_names
+from twinlens.traces.story import read_story
+from twinlens.view.chosen import Whole, check_names
 from twinlens.view.explorer import Explorer
 
 
@@ -46,10 +47,8 @@ def check_traits(
         trait = Explorer.class_traits()[name]
         try:
             trait.validate(None, value) if hasattr(trait, "validate") else None
-        except t.TraitError as error:
+        except (t.TraitError, ValueError) as error:
             raise ArgumentError(f"{name}={value!r} cannot be: {_wanted(name, trait)}") from error
-        if isinstance(trait, t.Int) and isinstance(value, bool):
-            raise ArgumentError(f"{name}={value!r} cannot be: {_wanted(name, trait)}")
     if traits.get("method") and traits["method"] not in methods:
         raise ArgumentError(
             f"there is no saliency method {traits['method']!r}: use one of {', '.join(methods)}"
@@ -69,6 +68,7 @@ def check_traits(
         except ValueError as error:
             raise ArgumentError(f"there is no unit {traits['unit']!r}: {error}") from error
         _check_index(kind, index, sizes[kind], none='""')
+    read_story(traits.get("slides", []))
     try:
         check(traits.get("labels", {}))
     except AnnotationError as error:
@@ -106,5 +106,10 @@ def _check_index(what: str, index: int, count: int | None, none: str = "-1") -> 
 def _wanted(name: str, trait: Any) -> str:
     if isinstance(trait, t.Enum):
         return f"use one of {', '.join(trait.values or ())}"
-    kinds = {t.Int: "a whole number", t.Bool: "True or False", t.Dict: "a dictionary"}
+    kinds = {
+        Whole: "a whole number",
+        t.Bool: "True or False",
+        t.Dict: "a dictionary",
+        t.List: "a list",
+    }
     return f"{name} is {kinds.get(type(trait), 'a text')}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, cast
 
 import anywidget
+import numpy as np
 import traitlets as t
 
 from twinlens.contract.block import PARAMETERS
@@ -14,6 +16,7 @@ from twinlens.contract.forms import HandLabels
 from twinlens.contract.words import SELECTION_DEFAULTS
 from twinlens.errors import AnnotationError, ArgumentError, PromptError, UnknownBlockError
 from twinlens.labels.names import check
+from twinlens.support.calls import methods_called_rightly
 from twinlens.traces.marks import Mark, read_marks
 from twinlens.traces.story import Slide, read_story
 from twinlens.traces.trace import Trace
@@ -34,16 +37,28 @@ _SETTINGS = (
 )
 
 
+class Whole(t.Int[int, Any]):
+    """A whole number of Python, NumPy or torch."""
+
+    def validate(self, obj: Any, value: Any) -> int:
+        """The number, as one of Python."""
+        if not isinstance(value, bool):
+            with suppress(TypeError):
+                return operator.index(value)
+        return cast(int, self.error(obj, value))
+
+
+@methods_called_rightly
 class Chosen(anywidget.AnyWidget):
     """The traits of an explorer that users and pages set, checked against its trace."""
 
-    token = t.Int(-1).tag(sync=True)
+    token = Whole(-1).tag(sync=True)
     """Selected position, prompt tokens first and then the answer; -1 for none."""
 
-    layer = t.Int(-1).tag(sync=True)
+    layer = Whole(-1).tag(sync=True)
     """Selected layer; -1 for none."""
 
-    head = t.Int(-1).tag(sync=True)
+    head = Whole(-1).tag(sync=True)
     """Selected attention head of that layer; -1 for none."""
 
     unit = t.Unicode("").tag(sync=True)
@@ -76,6 +91,10 @@ class Chosen(anywidget.AnyWidget):
     _trace: Trace
     _consistent = False
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        with refusing():
+            super().__setattr__(name, value)
+
     @property
     def state(self) -> dict[str, Any]:
         """What is seen, as plain values: the selection, method, marks and view.
@@ -87,7 +106,7 @@ class Chosen(anywidget.AnyWidget):
 
     @state.setter
     def state(self, value: Mapping[str, Any]) -> None:
-        state = read_story([{"state": dict(value)}])[0]["state"]
+        state = read_story([{"state": value}])[0]["state"]
         start = {**SELECTION_DEFAULTS, "method": self._trace.manifest.first_method}
         with self.hold_sync():
             self._apply({**start, "marks": None, "view": {}, **state})
@@ -125,10 +144,10 @@ class Chosen(anywidget.AnyWidget):
 
         Raises
         ------
-        traitlets.TraitError
+        ArgumentError
             If a value is out of range; the selection is then unchanged.
         """
-        moved = layer is not None and layer != self.layer
+        moved = layer is not None and bool(np.any(layer != self.layer))
         changes: dict[str, int | str] = {
             "head": SELECTION_DEFAULTS["head"] if moved else self.head,
             "unit": SELECTION_DEFAULTS["unit"] if moved else self.unit,
@@ -144,7 +163,7 @@ class Chosen(anywidget.AnyWidget):
             super().set_state(sync_data)
 
     def _apply(self, changes: Mapping[str, Any]) -> None:
-        with self._as_given(), self.hold_trait_notifications():
+        with refusing(), self._as_given(), self.hold_trait_notifications():
             for name, value in changes.items():
                 self.set_trait(name, value)
 
@@ -234,6 +253,19 @@ class Chosen(anywidget.AnyWidget):
             raise t.TraitError(
                 f"{name} {value!r} needs a layer: use ex.select(layer=..., {name}={value!r})"
             )
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Say in one sentence, as an error of twinlens, what traitlets refuses."""
+    try:
+        yield
+    except ArgumentError:
+        raise
+    except t.TraitError as error:
+        raise ArgumentError(str(error)) from error
+    except ValueError as error:  # of NumPy, where an array is compared
+        raise ArgumentError("what is set is a text, a number or a list, no array") from error
 
 
 def check_names(traits: Mapping[str, Any], beside: Iterable[str] = ()) -> None:

@@ -22,6 +22,7 @@ from twinlens.measures.plain_text import findings_of, known_text, plain_text
 from twinlens.pages.drawn import figure_of
 from twinlens.pages.front_end import front_end
 from twinlens.pages.page import DEFAULT_BUDGET_MB, ExportReport, Theme, page_parts, to_html
+from twinlens.support.calls import methods_called_rightly
 from twinlens.support.progress import progress
 from twinlens.traces import recording
 from twinlens.traces.labelled import LabelledTrace
@@ -29,13 +30,14 @@ from twinlens.traces.marks import segments as marked_segments
 from twinlens.traces.story import read_story
 from twinlens.traces.trace import Trace
 from twinlens.view import lifetime
-from twinlens.view.chosen import Chosen, check_names
+from twinlens.view.chosen import Chosen, check_names, refusing
 from twinlens.view.framed import DASHBOARD, PANEL, StaticView
 from twinlens.view.notebook import picture, show
 from twinlens.view.panel import Panel
 from twinlens.view.server import BlockServer
 
 
+@methods_called_rightly
 class Explorer(Chosen):
     """Linked panels over one trace; displayed by itself it is the whole dashboard.
 
@@ -55,9 +57,8 @@ class Explorer(Chosen):
     Raises
     ------
     ArgumentError
-        If there is no such trait.
-    traitlets.TraitError
-        If a selection is out of range; the message says what the range is.
+        If there is no such trait, or a selection is out of range; the message says what the range
+        is.
 
     Examples
     --------
@@ -76,13 +77,14 @@ class Explorer(Chosen):
     def __init__(self, trace: Trace, **traits: Any) -> None:
         check_names(traits)
         self._trace = trace
-        if not traits.get("method"):
+        if isinstance(traits.get("method", ""), str | None) and not traits.get("method"):
             traits["method"] = trace.manifest.first_method
         if traits.get("marks") is None:
             traits["marks"] = trace.marks
         traits.setdefault("slides", trace.story)
         recorded = not trace.computes
-        super().__init__(_manifest=trace.manifest.to_json(), _recorded=recorded, **traits)
+        with refusing():
+            super().__init__(_manifest=trace.manifest.to_json(), _recorded=recorded, **traits)
         send = weakref.WeakMethod(self.send)
         computed = weakref.WeakMethod(self._computed)
         self._server = server = BlockServer(

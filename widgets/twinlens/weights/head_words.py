@@ -11,6 +11,7 @@ import numpy as np
 
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
+from twinlens.support.calls import methods_called_rightly
 from twinlens.weights.vocabulary import general_verbs, instruction_verbs
 from twinlens.weights.word_pair_table import GROUP, RiseTable, rise_table
 from twinlens.weights.word_pairs import PairTableRow, WordPairs, overlap, pair_changes, word_changes
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 LISTED = 200
 
 
+@methods_called_rightly
 @dataclass(frozen=True)
 class HeadWords:
     """Word pairs of the heads of both models (paper, section on self-attention heads).

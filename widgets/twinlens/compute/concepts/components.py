@@ -29,6 +29,7 @@ from twinlens.errors import (
     UnsupportedArchitectureError,
 )
 from twinlens.support import layer_files
+from twinlens.support.calls import methods_called_rightly
 from twinlens.support.progress import Report
 from twinlens.weights.vocabulary import Vocabulary, vocabulary
 
@@ -46,6 +47,7 @@ _BLOCK = 2048
 _KIND = "components_2"
 
 
+@methods_called_rightly
 @dataclass(frozen=True)
 class ConceptSettings:
     """How feed-forward layers are described.
@@ -81,14 +83,15 @@ class ConceptSettings:
             left_out = name == "components" and number is None
             if not left_out and (whole_number(number) or 0) < 1:
                 raise ArgumentError(f"{name} is a whole number, at least 1, not {number!r}")
-        if not isinstance(self.vocabulary, Vocabulary) and self.vocabulary not in (
-            "words",
-            "tokens",
-        ):
+        named = isinstance(self.vocabulary, str) and self.vocabulary in ("words", "tokens")
+        if not (named or isinstance(self.vocabulary, Vocabulary)):
             raise ArgumentError(
                 'vocabulary is "words", "tokens" or a twinlens.weights.vocabulary.vocabulary(...), '
                 f"not {self.vocabulary!r}"
             )
+
+        if not isinstance(self.cache, bool | str | os.PathLike):
+            raise ArgumentError(f"cache is True, False or a folder, not {self.cache!r}")
 
     def count(self, sizes: Sizes) -> int:
         """K, components per layer of a model of that shape.

@@ -213,6 +213,8 @@ class LiveTrace(Trace):
 
     def known(self, key: str) -> Value | None:
         """The value behind a key that was asked for before, while it is kept; else None."""
+        if not isinstance(key, str):
+            return None
         value = self._whole.get(key)
         return self._cache.get(key) if value is None else value
 

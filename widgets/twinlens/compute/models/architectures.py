@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from twinlens.compute.models.dense import below_adapters, dense_weight, linear_weight
 from twinlens.compute.models.families import ARCHITECTURES, Architecture
 from twinlens.errors import ArgumentError, UnsupportedArchitectureError
+from twinlens.support.calls import called_rightly
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -71,6 +72,7 @@ def text_part(config: PretrainedConfig) -> PretrainedConfig:
     return text
 
 
+@called_rightly
 def register_architecture(name: str, architecture: Architecture) -> None:
     """Tell twinlens where a family of models keeps its parts.
 

@@ -30,7 +30,8 @@ def read_dtype(dtype: torch.dtype | str | None) -> torch.dtype | Literal["auto"]
     """
     if isinstance(dtype, str) and dtype != "auto":
         dtype = _DTYPES.get(dtype.removeprefix("torch."), dtype)
-    if dtype is None or dtype == "auto" or dtype in _DTYPES.values():
+    known = isinstance(dtype, str | torch.dtype) and dtype in ("auto", *_DTYPES.values())
+    if dtype is None or known:
         return dtype  # type: ignore[return-value]
     choices = ", ".join(f'"{name}"' for name in ("auto", *_DTYPES))
     raise ArgumentError(f"dtype is one of {choices}, not {dtype!r}")
@@ -49,7 +50,7 @@ def read_device(device: str | int | torch.device | None) -> torch.device | None:
     there = _devices()
     try:
         found = torch.device(device)
-    except RuntimeError:
+    except (RuntimeError, TypeError, ValueError):
         found = None
     if found is None or found.type not in there or (found.index or 0) >= there[found.type]:
         listed = [
@@ -69,11 +70,29 @@ def check_attention(attention: str | None) -> None:
     ArgumentError
         If it is another one.
     """
-    if attention not in (None, ATTENTION):
+    if not (attention is None or (isinstance(attention, str) and attention == ATTENTION)):
         raise ArgumentError(
             f'attn_implementation is "{ATTENTION}", not {attention!r}: no other gives the '
             "attention patterns that panels show and the derivatives that methods need"
         )
+
+
+def check_places(device_map: Any, **revisions: Any) -> None:
+    """Make sure that places and revisions are what transformers takes.
+
+    Raises
+    ------
+    ArgumentError
+        If they are something else.
+    """
+    if not isinstance(device_map, str | dict | None):
+        raise ArgumentError(
+            'device_map is "auto", another strategy of transformers, or a device by module, not '
+            f"{device_map!r}"
+        )
+    for name, revision in revisions.items():
+        if not isinstance(revision, str | None):
+            raise ArgumentError(f"{name} is a branch, tag or commit on the hub, not {revision!r}")
 
 
 def check_in_memory(

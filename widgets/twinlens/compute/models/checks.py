@@ -108,7 +108,8 @@ def check_memory(
     if dtype == "auto":
         stored = getattr(configs["base"], "dtype", None)
         dtype = stored if isinstance(stored, torch.dtype) else torch.float32
-    packed = options["quantization_config"] or getattr(configs["base"], "quantization_config", None)
+    stated = (options["quantization_config"], getattr(configs["base"], "quantization_config", None))
+    packed = any(one is not None for one in stated)
     width = _LEAST_PACKED if packed else dtype.itemsize
 
     def needed(mode: str, width: float) -> float:

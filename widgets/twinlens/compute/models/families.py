@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from twinlens.errors import ArgumentError
+from twinlens.support.calls import methods_called_rightly
 
+
+@methods_called_rightly
 @dataclass(frozen=True)
 class Architecture:
     """Module paths of one family; those of a layer are relative to the layer.
@@ -56,11 +60,23 @@ class Architecture:
     mixer: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            several = name in ("query_key_value", "mixer")
+            texts = value if several and isinstance(value, tuple) else (value,)
+            if name in ("norm_offset", "experts"):
+                continue
+            if several is not isinstance(value, tuple) or not all(
+                isinstance(text, str) for text in texts
+            ):
+                what = "a tuple of module paths" if several else "a module path"
+                raise ArgumentError(f"{name} is {what}, not {value!r}")
+        if self.fused not in ("no", "stacked", "interleaved"):
+            raise ArgumentError(f'fused is "no", "stacked" or "interleaved", not {self.fused!r}')
         if len(self.mixer) not in (0, 2):
-            raise ValueError(f"mixer names 2 modules or none, not {len(self.mixer)}")
+            raise ArgumentError(f"mixer names 2 modules or none, not {len(self.mixer)}")
         needed = 3 if self.fused == "no" else 1
         if len(self.query_key_value) != needed:
-            raise ValueError(
+            raise ArgumentError(
                 f"with fused={self.fused!r} query_key_value names {needed} modules, "
                 f"not {len(self.query_key_value)}"
             )

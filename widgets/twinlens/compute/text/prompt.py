@@ -194,12 +194,13 @@ def _whose(template: Any, *, is_text: bool) -> Side | None:
         return None if is_text else "tuned"
     if isinstance(template, bool):
         return "tuned" if template else None
-    if template in ("tuned", "base"):
-        return "tuned" if template == "tuned" else "base"
-    if template == "plain":
-        return None
+    if isinstance(template, str):
+        if template in ("tuned", "base"):
+            return "tuned" if template == "tuned" else "base"
+        if template == "plain":
+            return None
     names = 'True or "tuned", "base", and False or "plain" for none'
-    if template == "own":
+    if isinstance(template, str) and template == "own":
         raise PromptError(
             'template="own" would give the models two prompts, and nothing could be compared token '
             f'by token: run once with template="base" and once with "tuned"; template= is {names}'
@@ -218,6 +219,8 @@ def _rendered(
         raise PromptError(f"tools= is a list of functions or JSON schemas, but is {kind_of(tools)}")
     if whose is not None:
         return rendered(pair.tokenizers[whose], messages, whose=whose, tools=tools, chat=chat)
+    if not isinstance(chat, Mapping | None):
+        raise PromptError(f"chat= holds settings of the chat template by name, not {chat!r}")
     if tools or chat:
         raise PromptError(
             f"{'tools' if tools else 'chat'}= needs a chat template to read it: set template=True"

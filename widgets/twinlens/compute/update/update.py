@@ -17,12 +17,14 @@ from twinlens.compute.update.effects import NOISE
 from twinlens.compute.update.prompt import PromptUpdate
 from twinlens.compute.update.taken import Taken
 from twinlens.errors import ArgumentError
+from twinlens.support.calls import methods_called_rightly
 from twinlens.support.progress import Report, progress
 
 if TYPE_CHECKING:
     from twinlens.compute.text.chat import Message
 
 
+@methods_called_rightly
 class Update(Taken):
     """What tuning changed in the weights of a pair; made by `Pair.update`."""
 

@@ -29,6 +29,7 @@ from twinlens.studies.data.spans import (
     parse_annotation,
     widen,
 )
+from twinlens.support.calls import called_rightly
 from twinlens.support.files import checked_path
 from twinlens.traces.marks import CharacterSpan, span_tokens
 
@@ -81,6 +82,7 @@ PRINTED: dict[tuple[Any, str], Printed] = {
 }
 
 
+@called_rightly
 def import_published(folder: str | Path) -> PublishedCases:
     """Open a folder of published results.
 

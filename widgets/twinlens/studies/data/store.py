@@ -29,6 +29,7 @@ from twinlens.errors import StudyError, UnknownBlockError
 from twinlens.studies.data.cases import Case, CaseTrace
 from twinlens.studies.data.change_tables import Changes, read_changes
 from twinlens.studies.data.rows import Problem
+from twinlens.support.calls import methods_called_rightly
 from twinlens.support.files import possible_path
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ SCHEMA = pa.schema(
 )
 
 
+@methods_called_rightly
 class Store:
     """The folder of one study; an iterable of cases of one method (see `Cases`).
 

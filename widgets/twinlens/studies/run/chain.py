@@ -12,6 +12,7 @@ from twinlens.contract.manifest import Answer
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import StudyError
 from twinlens.studies.data.store import Store
+from twinlens.support.calls import methods_called_rightly
 from twinlens.support.files import replacing
 from twinlens.support.progress import Report
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 CHAIN = "chain.json"
 
 
+@methods_called_rightly
 class Chain:
     """The folder of a study over a chain of checkpoints.
 

@@ -14,6 +14,7 @@ from twinlens.studies.data.rows import Problem, StudyRow, no_row, raw_records, r
 from twinlens.studies.data.store import Store
 from twinlens.studies.run.chain import Chain, run_chain
 from twinlens.studies.run.work import CaseResult, Engine, Job, Response, Say, Work
+from twinlens.support.calls import called_rightly
 from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def study(pair: Pair, data: Any, out: str | Path, **options: Any) -> Store: ...
 def study(pair: Sequence[Any], data: Any, out: str | Path, **options: Any) -> Chain: ...
 
 
-def study(  # type: ignore[misc]  # the overloads leave out the options, which are the same
+@called_rightly  # type: ignore[misc]  # the overloads leave out the options, which are the same
+def study(
     pair: Any,
     data: Any,
     out: str | Path,

@@ -12,11 +12,13 @@ from twinlens.compute.pair import load_pair
 from twinlens.errors import ArgumentError
 from twinlens.studies.data.store import Store
 from twinlens.studies.run.study import study
+from twinlens.support.calls import methods_called_rightly
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@methods_called_rightly
 class StudyCallback(TrainerCallback):
     """Records a study of a few prompts while a model is trained.
 
