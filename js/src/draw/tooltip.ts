@@ -2,6 +2,9 @@
 
 import { h } from "./dom.ts";
 
+/** As in the style sheet: 26em of the size of the text in it. */
+const WIDEST = 313;
+
 export interface Tip {
   title: string;
   lines: string[];
@@ -18,17 +21,23 @@ export function tooltip(root: HTMLElement, signal: AbortSignal): Tooltip {
   signal.addEventListener("abort", () => box.remove());
   return {
     show(tip, x, y) {
+      const frame = root.getBoundingClientRect();
       box.replaceChildren(
         h("b", {}, h("bdi", {}, tip.title)),
         ...tip.lines.map((line) => h("div", {}, line)),
       );
       box.hidden = false;
-      const frame = root.getBoundingClientRect();
-      const { width, height } = box.getBoundingClientRect();
-      const left = Math.min(Math.max(x - frame.left + 12, 0), Math.max(frame.width - width, 0));
-      const below = y + 18 + height < innerHeight;
-      box.style.left = `${left}px`;
-      box.style.top = `${y - frame.top + (below ? 18 : -height - 10)}px`;
+      // From the sides that are nearest, so that the box need not be measured: that would have the
+      // page laid out with every step of the pointer.
+      const across = x - frame.left;
+      const most = Math.min(WIDEST, frame.width * 0.9);
+      const left = Math.min(across + 12, frame.width - most);
+      const onLeft = across + 12 + most > frame.width && across - 12 > most;
+      box.style.left = onLeft ? "auto" : `${Math.max(left, 0)}px`;
+      box.style.right = onLeft ? `${frame.width - across + 12}px` : "auto";
+      const below = y < innerHeight / 2;
+      box.style.top = below ? `${y - frame.top + 18}px` : "auto";
+      box.style.bottom = below ? "auto" : `${frame.bottom - y + 10}px`;
     },
     hide() {
       box.hidden = true;

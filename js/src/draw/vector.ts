@@ -215,12 +215,17 @@ class Writer {
       const [first, last] = [colours[0], colours.at(-1)];
       if (!first || !last) continue;
       const area = placed(box, sizes[i % sizes.length]!, places[i % places.length]!);
+      if (area.width <= 0 || area.height <= 0) continue;
       const id = `paint${++this.#ids}`;
       if (image.startsWith("repeating")) {
         this.parts.push(
           `<pattern id="${id}" width="4" height="4" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="4" height="4" fill="${last}"/><rect width="2.2" height="4" fill="${first}"/></pattern>`,
         );
         this.#rect(area, `fill="url(#${id})"`);
+      } else if (image.includes("calc(")) {
+        // Edges alone.
+        if (i === 0)
+          this.#rect(shrunk(area, 0.65), `fill="none" stroke="${first}" stroke-width="1.3"`);
       } else if (colours.every((one) => one === first)) {
         this.#rect(area, `fill="${first}"`);
       } else {
@@ -388,10 +393,18 @@ function joined(boxes: readonly Box[]): Box {
 
 /** Where a layer of the background lies, by its computed size and position. */
 function placed(box: Box, size: string, position: string): Box {
-  const [across = "auto", down = "auto"] = size.split(" ");
+  const [across = "auto", down = "auto"] = size.match(/max\([^)]*\)|\S+/g) ?? [];
   const [left = "0%", top = "0%"] = position.split(" ");
-  const length = (text: string, whole: number) => {
+  const length = (text: string, whole: number): number => {
     if (text === "auto") return whole;
+    if (text.startsWith("max(")) {
+      return Math.max(
+        ...text
+          .slice(4, -1)
+          .split(",")
+          .map((one) => length(one.trim(), whole)),
+      );
+    }
     const value = Number.parseFloat(text);
     return text.endsWith("%") ? (value / 100) * whole : value;
   };

@@ -4,6 +4,7 @@ import { type Alternatives, type BySide, keys, SIDES } from "../../contract/cont
 import { type Got, type Need, quiet } from "../../core/load.ts";
 import type { ExactRun } from "../../core/runs.ts";
 import type { State } from "../../core/state.ts";
+import { kept } from "../../maths/kept.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import { type Bars, barsOf } from "./bars.ts";
 import { type Matrix, matrixOf } from "./matrix_data.ts";
@@ -41,18 +42,30 @@ export function factNeeds(state: State, run: ExactRun | null, got: Got): Need[] 
   ];
 }
 
-export function factsOf(state: State, run: ExactRun | null, got: Got): Facts {
-  const tables = tablesOf(state, run, got);
-  return {
-    run,
-    tables,
-    bars: barsOf(state, tables),
-    matrix: matrixOf(state, tables),
-    spine: spineOf(state, got),
-    tracks: tracksOf(state, got),
-    shares: sharesOf(state, tables, got(keys.groups(unitOf(state))).value ?? null),
-    disagreement: got(keys.disagreement()).value?.data ?? null,
-    alternatives: both(got, keys.alternatives),
+/** Facts of one state after another; what does not follow from the selection is made once. */
+export function factMaker(): (state: State, run: ExactRun | null, got: Got) => Facts {
+  const matrix = kept<Matrix | null>();
+  const spine = kept<Spine | null>();
+  return (state, run, got) => {
+    const tables = tablesOf(state, run, got);
+    const { hideTemplate } = state.options.saliency;
+    const whole = SIDES.every((side) => tables[side]?.width === state.answer(side).tokens.length);
+    const of = [...SIDES.map((side) => tables[side]), state.segments, hideTemplate];
+    const said = [
+      got(keys.answerSteps()).value,
+      ...SIDES.map((side) => got(keys.logprob(side)).value),
+    ];
+    return {
+      run,
+      tables,
+      bars: barsOf(state, tables),
+      matrix: matrix([...of, whole || state.selection.token], () => matrixOf(state, tables)),
+      spine: spine(said, () => spineOf(state, got)),
+      tracks: tracksOf(state, got),
+      shares: sharesOf(state, tables, got(keys.groups(unitOf(state))).value ?? null),
+      disagreement: got(keys.disagreement()).value?.data ?? null,
+      alternatives: both(got, keys.alternatives),
+    };
   };
 }
 

@@ -8,8 +8,9 @@ import { drawCells } from "../../draw/heatmap.ts";
 import { rgb } from "../../draw/scales.ts";
 import { diverging, gradient, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
+import { kept } from "../../maths/kept.ts";
 import type { Setting } from "../../shell/frame.ts";
-import type { Matrix } from "./matrix_data.ts";
+import type { Matrix, MatrixOf } from "./matrix_data.ts";
 import { axisLabels } from "./matrix_labels.ts";
 import { type Layout, layoutOf, type Room } from "./matrix_layout.ts";
 import { cellText, cellTip } from "./sentences.ts";
@@ -129,18 +130,15 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
   );
   area.addEventListener("pointerleave", () => hover(null), { signal });
 
-  const draw = (state: State, matrix: Matrix | null, unit: string) => {
-    el.hidden = matrix === null;
-    drawn = null;
-    if (!matrix) return;
+  const stable = kept<void>();
+  const drawAll = (state: State, matrix: Matrix, room: Room, unit: string) => {
     const { palette, scale } = surface;
-    const { columns, max, difference, hidden } = matrix;
-    const layout = layoutOf(state, matrix, room(), scale);
+    const { columns, max, difference } = matrix;
+    const layout = layoutOf(state, matrix, room, scale);
     drawn = { matrix, layout, unit };
-    const cell = chosen(state, matrix);
     area.dataset.stacked = String(layout.stacked);
     for (const { name, ...parts } of pictures) {
-      const cells = name === "third" ? difference : matrix.sides[name];
+      const cells = cellsOf(matrix, name);
       parts.el.hidden = cells === null;
       if (!cells) continue;
       const colour = name === "third" ? diverging(palette) : sequential(palette, name);
@@ -164,30 +162,45 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
       parts.rows.el.hidden = !named;
       parts.rows.el.style.cssText = `width: ${layout.gutter}px; height: ${cells.rows * layout.height}px`;
       const tokens = state.answer(name === "third" ? "tuned" : name).tokens;
-      const axis = {
-        positions: tokens.map((_, m) => state.promptLength + m),
-        texts: tokens.map(({ text }) => text),
-        size: layout.height,
-        every: layout.everyRow,
-        selected: cell.m,
-      };
-      if (named) parts.rows.draw(axis);
+      if (named) {
+        parts.rows.draw({
+          positions: tokens.map((_, m) => state.promptLength + m),
+          texts: tokens.map(({ text }) => text),
+          size: layout.height,
+          every: layout.everyRow,
+        });
+      }
       parts.columns.el.style.height = `${layout.slope}px`;
       parts.columns.draw({
         positions: columns,
         texts: columns.map((n) => state.text(n)),
         size: layout.width,
         every: layout.everyColumn,
-        selected: cell.k,
       });
       drawBrackets(parts.brackets, state, columns, layout.width);
       parts.frame.style.width = `${columns.length * layout.width}px`;
-      outline(parts.cursor, cell, layout, cells.rows, columns.length);
     }
     const third = difference?.values ?? [];
     const { base, tuned } = matrix.sides;
     const values = { base: base?.values ?? [], tuned: tuned?.values ?? [], third };
     Object.assign(area, { twinlens: { values, columns } });
+  };
+  const draw = (state: State, matrix: Matrix | null, unit: string) => {
+    el.hidden = matrix === null;
+    if (!matrix) return;
+    const free = room();
+    stable([matrix, free, unit, surface.palette, surface.scale], () =>
+      drawAll(state, matrix, free, unit),
+    );
+    const { columns, hidden } = matrix;
+    const cell = chosen(state, matrix);
+    for (const { name, rows, columns: named, cursor } of pictures) {
+      const cells = cellsOf(matrix, name);
+      if (!cells) continue;
+      rows.choose(cell.m);
+      named.choose(cell.k);
+      outline(cursor, cell, drawn!.layout, cells.rows, columns.length);
+    }
     const words = cell.m >= 0 && cell.k >= 0 ? cellText(state, matrix, cell.m, cell.k, unit) : "";
     said.textContent = words;
     area.setAttribute(
@@ -264,8 +277,12 @@ function picture(name: Name) {
   return { name, canvas, cursor, brackets, columns, rows, scale, frame, el };
 }
 
+function cellsOf({ difference, sides }: Matrix, name: Name): MatrixOf | null {
+  return name === "third" ? difference : sides[name];
+}
+
 function rowsOf(matrix: Matrix, name: Name): number {
-  return (name === "third" ? matrix.difference : matrix.sides[name])?.rows ?? 0;
+  return cellsOf(matrix, name)?.rows ?? 0;
 }
 
 /** Row and column of what is selected; -1 where nothing is, or what has no row or column. */

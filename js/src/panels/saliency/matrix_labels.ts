@@ -1,6 +1,6 @@
 // Names of rows or columns: as many as there is room for, those chosen, and the one pointed at.
 
-import { fill, h } from "../../draw/dom.ts";
+import { h } from "../../draw/dom.ts";
 import { tokenText } from "../../draw/format.ts";
 
 /** The tokens along one edge of a matrix. */
@@ -12,13 +12,13 @@ export interface Axis {
   size: number;
   /** Every how many of them there is room for a name. */
   every: number;
-  /** Index of the one that is selected; -1 for none. */
-  selected: number;
 }
 
 export interface Labels {
   el: HTMLElement;
   draw(axis: Axis): void;
+  /** Name the one that is selected; none for -1. */
+  choose(index: number): void;
   /** Name one more, in front of the others. */
   point(index: number | undefined): void;
 }
@@ -26,7 +26,8 @@ export interface Labels {
 export function axisLabels(name: string, edge: "top" | "left"): Labels {
   const el = h("div", { class: name, "aria-hidden": "true" });
   let drawn: Axis | null = null;
-  let painted = "";
+  let named = new Map<number, HTMLElement>();
+  let chosen = -1;
   let pointed: HTMLElement | null = null;
   const label = ({ positions, texts, size }: Axis, index: number) => {
     const { word } = tokenText(texts[index]!);
@@ -37,24 +38,27 @@ export function axisLabels(name: string, edge: "top" | "left"): Labels {
   return {
     el,
     draw(axis) {
-      const now = JSON.stringify(axis);
-      if (now === painted) return;
-      painted = now;
       drawn = axis;
-      pointed?.remove();
       pointed = null;
-      const { every, selected } = axis;
-      const shown = axis.positions
-        .map((_, i) => i)
-        .filter((i) => i % every === 0 || i === selected);
-      fill(
-        el,
-        ...shown.map((i) => {
-          const made = label(axis, i);
-          made.toggleAttribute("data-chosen", i === selected);
-          return made;
-        }),
-      );
+      chosen = -1;
+      const shown = axis.positions.map((_, i) => i).filter((i) => i % axis.every === 0);
+      named = new Map(shown.map((i) => [i, label(axis, i)]));
+      el.replaceChildren(...named.values());
+    },
+    choose(index) {
+      if (!drawn || index === chosen) return;
+      const before = named.get(chosen);
+      before?.removeAttribute("data-chosen");
+      if (chosen % drawn.every !== 0) {
+        before?.remove();
+        named.delete(chosen);
+      }
+      chosen = index < drawn.positions.length ? index : -1;
+      if (chosen < 0) return;
+      const now = named.get(chosen) ?? label(drawn, chosen);
+      now.dataset.chosen = "";
+      if (!now.isConnected) el.append(now);
+      named.set(chosen, now);
     },
     point(index) {
       pointed?.remove();

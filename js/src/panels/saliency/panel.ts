@@ -13,7 +13,7 @@ import type { MakePanel, PanelSetting } from "../../shell/frame.ts";
 import { aside } from "./aside.ts";
 import { saliencyBadge } from "./badge.ts";
 import { saliencyCosts } from "./costs.ts";
-import { type Facts, factNeeds, factsOf } from "./facts.ts";
+import { type Facts, factMaker, factNeeds } from "./facts.ts";
 import { focusOf, together } from "./focus.ts";
 import { type Gutter, gutter } from "./gutter.ts";
 import { marking } from "./marking.ts";
@@ -78,6 +78,7 @@ export const saliencyPanel: MakePanel = (setting) => {
     badge.el,
     shares.el,
   );
+  const factsOf = factMaker();
   /** What is drawn, for tooltips. */
   let drawn: Facts | null = null;
 
@@ -264,9 +265,10 @@ function drawStrips(state: State, strips: Strips, facts: Facts): void {
     const own = sideOf(strip);
     const shown = own ? [own] : SIDES;
     const stacked = state.options.saliency.showShares && shares?.marked ? shares : null;
-    strip.stacks((i) => [
+    const make = (i: number) => [
       facts.spine && spineMark(state, facts.spine, i, own),
       stacked && stack({ base: stacked.along.base[i]!, tuned: stacked.along.tuned[i]! }, shown),
-    ]);
+    ];
+    strip.stacks(make, [facts.spine, stacked]);
   }
 }

@@ -88,7 +88,11 @@ export function tablesOf(state: State, run: ExactRun | null, got: Got): BySide<T
   return ofSides((side) => {
     if (!method) return null;
     const whole = got(keys.saliency(side, method.name)).value;
-    if (whole) return estimated(whole.data, state.answer(side).tokens.length);
+    if (whole) {
+      return sameFor(whole, undefined, () =>
+        estimated(whole.data, state.answer(side).tokens.length),
+      );
+    }
     const [column] = columnsOf(state, side);
     if (column === undefined) return null;
     const { data } = take(got(keys.saliencyColumn(side, method.name, column)));
@@ -106,8 +110,30 @@ export function estimated(effects: Numbers, width: number): Table {
 function mixed(state: State, side: Side, run: ExactRun, estimate: Tensor | null): Table | null {
   const width = state.answer(side).tokens.length;
   if (width === 0) return null;
-  const known = run.tables[side]?.data;
+  const table = run.tables[side];
+  if (!table) return mixedOf(null, estimate, width, width * state.promptLength);
   const length = width * state.promptLength;
+  return sameFor(table, estimate, () => mixedOf(table, estimate, width, length));
+}
+
+const MADE = new WeakMap<Tensor, { estimate: Tensor | null | undefined; table: Table }>();
+
+/** The table made of a tensor before, where it was made with the same estimate. */
+function sameFor(of: Tensor, estimate: Tensor | null | undefined, make: () => Table): Table {
+  const before = MADE.get(of);
+  if (before && before.estimate === estimate) return before.table;
+  const table = make();
+  MADE.set(of, { estimate, table });
+  return table;
+}
+
+function mixedOf(
+  exactly: Tensor | null,
+  estimate: Tensor | null,
+  width: number,
+  length: number,
+): Table {
+  const known = exactly?.data;
   const effects = Float64Array.from({ length }, (_, i) => {
     const value = known?.[i] ?? Number.NaN;
     return Number.isNaN(value) ? (estimate?.data[i] ?? Number.NaN) : value;

@@ -2,24 +2,27 @@
 // their difference on the same scale.
 
 import type { BySide, Segment, Side, Token } from "../../contract/contract.ts";
-import { fill, h, setAttribute, setStyle } from "../../draw/dom.ts";
+import { fill, h, setAttribute } from "../../draw/dom.ts";
 import { number, tokenText } from "../../draw/format.ts";
+import { kept } from "../../maths/kept.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import type { Track } from "./tracks.ts";
 
 type Part = "bars" | "differences" | "tracks" | "stacks" | "label";
 type Work = (mark: Marks, index: number) => void;
 
-/** Of longer texts only what is in sight is drawn, the rest when it comes there. */
-const MANY = 300;
+/** Of longer texts only what is in sight of their row is drawn, the rest when it comes there. */
+const MANY = 64;
+/** Of still longer ones only what is in sight of the window. */
+const VERY_MANY = 300;
 /** Height of the differences, in heights of a bar. */
 const ROOM = 1.5;
 
 interface Marks {
   el: HTMLButtonElement;
-  bars: BySide<HTMLElement>;
+  bars: BySide<Bar>;
   difference: HTMLElement;
-  gap: HTMLElement;
+  gap: Bar;
   tracks: HTMLElement;
   stack: HTMLElement;
 }
@@ -37,8 +40,8 @@ export interface Strip {
   /** tuned - base on the scale of the bars. */
   differences(values: Numbers | null, max: number, look: Look): void;
   tracks(tracks: readonly Track[], max: readonly number[]): void;
-  /** Something of the caller's under every token. */
-  stacks(make: ((index: number) => (HTMLElement | null)[]) | null): void;
+  /** Something of the caller's under every token, made anew where `of` is not as before. */
+  stacks(make: (index: number) => (HTMLElement | null)[], of: readonly unknown[]): void;
   segments(segments: readonly Segment[]): void;
   select(position: number, reading: number, span: readonly [number, number] | null): void;
   label(text: (index: number) => string): void;
@@ -50,7 +53,11 @@ export interface Strip {
 export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side): Strip {
   const marks = tokens.map((token, i) => make(token, offset + i, side));
   const el = h("div", { class: "tl-text" }, ...marks.map((mark) => mark.el));
-  const each = tokens.length > MANY ? inSight(marks) : (_: Part, work: Work) => marks.forEach(work);
+  const each =
+    tokens.length > MANY
+      ? inSight(marks, tokens.length > VERY_MANY ? () => null : () => el.parentElement)
+      : (_: Part, work: Work) => marks.forEach(work);
+  const stacked = kept<void>();
   let segmented = "";
   let collapsed = "";
   let selected = "";
@@ -74,16 +81,13 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
         const value = side === undefined ? values?.[i] : undefined;
         setAttribute(difference, "data-value", Number.isNaN(value) ? null : value);
         const both = look("base", i) === "solid" && look("tuned", i) === "solid";
-        drawBar(gap, value, max, both ? "solid" : "hatched");
         const share = value && max > 0 ? value / max : 0;
         // Its sign is its side, as is its colour: nothing is hollow here.
-        setAttribute(gap, "data-look", both ? "solid" : "hatched");
-        setAttribute(gap, "data-side", share < 0 ? "base" : "tuned");
+        setAttribute(gap.el, "data-side", share < 0 ? "base" : "tuned");
         // From the line of zero, in parts of the height: at most as large as the bars.
-        const size = (Math.abs(share) / span) * 100;
-        const zero = (up / span) * 100;
-        setStyle(gap, "height", `${size.toFixed(2)}%`);
-        setStyle(gap, "top", `${(share < 0 ? zero : zero - size).toFixed(2)}%`);
+        const size = Math.abs(share) / span;
+        const top = (share < 0 ? up : up - Math.abs(share)) / span;
+        paintBar(gap, value, Math.abs(share) < NOTHING ? 0 : size, both ? "solid" : "hatched", top);
       });
     },
     tracks(tracks, max) {
@@ -92,10 +96,12 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
         fill(mark.tracks, ...lanes);
       });
     },
-    stacks(make) {
-      each("stacks", (mark, i) => {
-        fill(mark.stack, ...(make?.(i) ?? []).filter((one) => one !== null));
-      });
+    stacks(make, of) {
+      stacked(of, () =>
+        each("stacks", (mark, i) => {
+          fill(mark.stack, ...make(i).filter((one) => one !== null));
+        }),
+      );
     },
     segments(segments) {
       const now = segments.join();
@@ -150,12 +156,9 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
 
 function make(token: Token, position: number, side: Side | undefined): Marks {
   const { gap, word } = tokenText(token.text);
-  const bars = {
-    base: h("i", { class: "tl-bar", "data-side": "base" }),
-    tuned: h("i", { class: "tl-bar", "data-side": "tuned" }),
-  };
-  const gapBar = h("i", { class: "tl-bar" });
-  const difference = h("span", { class: "tl-difference" }, gapBar);
+  const bars = { base: bar("base"), tuned: bar("tuned") };
+  const gapBar = bar();
+  const difference = h("span", { class: "tl-difference" }, gapBar.el);
   const tracks = h("span", { class: "tl-tracks" });
   const stack = h("span", { class: "tl-stack-slot" });
   const el = h(
@@ -168,9 +171,9 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
       "data-segment": token.segment,
       "data-side": side,
     },
-    h("span", { class: "tl-up" }, bars.base),
+    h("span", { class: "tl-up" }, bars.base.el),
     h("bdi", { class: "tl-word" }, word),
-    h("span", { class: "tl-down" }, bars.tuned),
+    h("span", { class: "tl-down" }, bars.tuned.el),
     difference,
     tracks,
     stack,
@@ -187,14 +190,20 @@ function bringIntoSight(token: HTMLElement): void {
   else if (of.bottom > box.bottom) row.scrollTop += of.bottom - box.bottom;
 }
 
-/** Does each part of the work for the tokens in sight now, and for others once they come there. */
-function inSight(marks: readonly Marks[]): (part: Part, work: Work) => void {
+/**
+ * Does each part of the work for the tokens in sight now, and for others once they come there; in
+ * sight of `rootOf()`, or of the window.
+ */
+function inSight(
+  marks: readonly Marks[],
+  rootOf: () => Element | null,
+): (part: Part, work: Work) => void {
   const works = new Map<Part, Work>();
   const seen = new Set<number>();
   const done = new Map<number, number>();
   let stamp = 0;
   const index = new Map<Element, number>(marks.map(({ el }, i) => [el, i]));
-  const observer = new IntersectionObserver((entries) => {
+  const look: IntersectionObserverCallback = (entries) => {
     for (const { target, isIntersecting } of entries) {
       const i = index.get(target)!;
       if (!isIntersecting) seen.delete(i);
@@ -204,9 +213,15 @@ function inSight(marks: readonly Marks[]): (part: Part, work: Work) => void {
         done.set(i, stamp);
       }
     }
-  });
-  for (const { el } of marks) observer.observe(el);
+  };
+  let watching = false;
+  const watch = () => {
+    watching = true;
+    const observer = new IntersectionObserver(look, { root: rootOf() });
+    for (const { el } of marks) observer.observe(el);
+  };
   return (part, work) => {
+    if (!watching) watch();
     works.set(part, work);
     stamp++;
     for (const i of seen) {
@@ -224,28 +239,65 @@ function room(values: Numbers | null, max: number): { up: number; span: number }
   return { up, span: Math.max(up - Math.min(0, ...known) / max, ROOM) };
 }
 
+/** A bar fills its place; how much of it is painted changes no layout. */
+interface Bar {
+  el: HTMLElement;
+  value: number | undefined;
+  size: string;
+  look: string;
+}
+
+/** Shares of the scale below which nothing is painted. */
+const NOTHING = 0.01;
+
+function bar(side?: Side): Bar {
+  const el = h("i", { class: "tl-bar", "data-side": side });
+  return { el, value: undefined, size: "", look: "" };
+}
+
 function drawBar(
-  bar: HTMLElement,
+  bar: Bar,
   value: number | undefined,
   max: number,
   look: "solid" | "hatched" | "track",
 ): void {
-  const known = value !== undefined && !Number.isNaN(value);
-  setAttribute(bar, "data-value", known ? value : null);
-  const share = known && max > 0 ? value / max : 0;
-  setAttribute(bar, "data-look", share < 0 ? "hollow" : look);
-  const hidden = Math.abs(share) < 0.01;
-  if (bar.hidden !== hidden) bar.hidden = hidden;
-  if (!hidden) setStyle(bar, "height", `${(Math.abs(share) * 100).toFixed(2)}%`);
+  const share = value !== undefined && max > 0 ? value / max : 0;
+  const size = Math.abs(share) >= NOTHING ? Math.abs(share) : 0;
+  paintBar(bar, value, size, share < 0 ? "hollow" : look);
+}
+
+/** `size` and `top` are shares of the place. */
+function paintBar(
+  bar: Bar,
+  value: number | undefined,
+  size: number,
+  look: string,
+  top?: number,
+): void {
+  const { el } = bar;
+  if (!Object.is(bar.value, value)) {
+    bar.value = value;
+    setAttribute(el, "data-value", Number.isNaN(value) ? null : value);
+  }
+  if (bar.look !== look) {
+    bar.look = look;
+    el.dataset.look = look;
+  }
+  const painted = size > 0 ? `80% max(1.5px, ${(size * 100).toFixed(2)}%)` : "0 0";
+  const at = top === undefined ? "" : `50% ${((100 * top) / (1 - size || 1)).toFixed(2)}%`;
+  if (bar.size === painted + at) return;
+  bar.size = painted + at;
+  el.style.backgroundSize = painted;
+  if (at) el.style.backgroundPosition = at;
 }
 
 function lane(track: Track, position: number, max: number, shown: (side: Side) => boolean) {
   const skipped = track.skip.includes(position);
   const half = (side: Side) => {
-    const bar = h("i", { class: "tl-bar", "data-side": side });
+    const made = bar(side);
     const value = track.values[side][position];
-    drawBar(bar, shown(side) && !skipped ? value : undefined, max, "track");
-    return bar;
+    drawBar(made, shown(side) && !skipped ? value : undefined, max, "track");
+    return made.el;
   };
   return h(
     "span",

@@ -18,12 +18,13 @@ describe("a long text", () => {
       return { text: ` w${i}`, segment: "other" as const, id: i, start: i, end: i + 1 };
     });
     const strip = tokenStrip(tokens, 0);
-    vi.unstubAllGlobals();
-    expect(watched).toHaveLength(2000);
     const value = (i: number) =>
       strip.buttons[i]!.querySelector<HTMLElement>(".tl-up > .tl-bar")!.dataset.value;
     const bars = (of: number) =>
       strip.bars({ base: new Float64Array(2000).fill(of), tuned: null }, 4, () => "solid");
+    bars(1);
+    vi.unstubAllGlobals();
+    expect(watched).toHaveLength(2000);
     show([{ target: strip.buttons[3]!, isIntersecting: true }]);
     bars(2);
     expect([value(3), value(4)]).toEqual(["2", undefined]);
