@@ -142,7 +142,9 @@ def test_only_positions_from_the_token_on_are_computed(monkeypatch: pytest.Monke
     last = PROMPT - 1
     rows = [2 * (read - n) - 3 for n in range(0, last - 1, 2)]
     # The last prompt token is read although it is hidden: it predicts the first answer token.
-    assert shapes == [(1, length) for length in (read, *rows, 2 * (read - last))]
+    # The text itself is read with the first of them.
+    rows = [read + rows[0], *rows[1:], 2 * (read - last)]
+    assert shapes == [(1, length) for length in rows]
 
 
 def test_rows_come_in_the_order_of_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +159,16 @@ def test_rows_come_in_the_order_of_the_estimate(monkeypatch: pytest.MonkeyPatch)
     )
 
 
+def test_the_first_passes_are_small_where_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(occlusion, "_ON_CPU", (3, 256))
+    monkeypatch.setattr(occlusion, "_AT_FIRST", (1, 2))
+    order = np.array([0, 0.1, 0, 0, -9, 0, 0, 2.0])
+    waiting = reading(tiny.model("llama"), order=order)
+    groups = [[n] for n in range(PROMPT)]
+    batches = list(occlusion._batches(waiting, groups, "mask"))
+    assert batches == [[[4]], [[7]], [[0], [1], [2]], [[3], [5], [6]]]
+
+
 def test_finished_rows_are_not_computed_again() -> None:
     model = tiny.model("llama")
     values = table("occlusion", model)
@@ -167,7 +179,8 @@ def test_finished_rows_are_not_computed_again() -> None:
         lambda _, arguments: batches.append(arguments[0].shape[1])
     )
     table("occlusion", model, values=values)
-    assert batches == [len(IDS) - 1, len(IDS) - 1 - 4], "the intact text, and behind token 3 alone"
+    read = len(IDS) - 1
+    assert batches == [read + read - 4], "the intact text, and behind token 3 alone"
     np.testing.assert_allclose(values, whole, atol=1e-6)
 
 

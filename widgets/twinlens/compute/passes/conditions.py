@@ -7,6 +7,7 @@ with sliding windows, under `torch.func` transforms and in gradients.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
@@ -124,6 +126,23 @@ def hookable(model: PreTrainedModel) -> bool:
     return hasattr(sys.modules[type(attention).__module__], "eager_attention_forward")
 
 
+_one_kernel = threading.Lock()
+
+
+@contextmanager
+def planned_once(device: torch.device) -> Iterator[None]:
+    """Inside, attention of torch does not go through cuDNN, which plans anew for every shape.
+
+    Packed passes have each a shape of their own. Which kernels are allowed is set for the whole
+    process, so one thread at a time may change it.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    with _one_kernel, sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
+        yield
+
+
 def fusible(model: PreTrainedModel) -> bool:
     """Whether the family's attention is the one that torch has in one piece."""
     return bool(getattr(model, "_supports_sdpa", False))
@@ -136,9 +155,11 @@ def _attention(
     eager = sys.modules[type(module).__module__].eager_attention_forward
     conditions = current()
     if conditions.packed is not None and mask is not None:
+        packed, states = conditions.packed, (query, key, value)
+        if conditions.fused and query.device.type == "cpu" and "position_bias" not in kwargs:
+            return packed.attend_fused(module, states, mask, kwargs.get("scaling")), None
         attend = sdpa_attention_forward if conditions.fused else eager
-        states = query, key, value
-        return conditions.packed.attend(attend, module, states, mask, **kwargs), None
+        return packed.attend(attend, module, states, mask, **kwargs), None
     if conditions.prefix is not None:
         key, value = conditions.prefix.before(module, key, value)
     if conditions.stored is not None:

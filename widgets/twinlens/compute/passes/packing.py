@@ -34,7 +34,8 @@ class Packed:
     Attributes
     ----------
     stored : dict of module to (keys, values)
-        Of the text itself, each [1, kv_heads, T, head_dim], rotary position applied.
+        Of the text itself, each [1, kv_heads, T, head_dim], rotary position applied. Where they are
+        not there yet the first variant is the text itself, and leaves them.
     places : sequence of sequences of int
         Positions of each variant that are in the row, rising; P in all. Those between the first
         and the last that are left out are attended to by no other.
@@ -86,15 +87,17 @@ class Packed:
         return self._on_device(np.flatnonzero(np.arange(longest) < self._sizes[:, None]))
 
     @cached_property
-    def _ends(self) -> list[tuple[int, int, int]]:
-        """Pieces of the grid: first and last step, and how many keys they reach."""
+    def _pieces(self) -> list[tuple[int, slice, int]]:
+        """Of the grid: how many variants still have tokens, which steps, and keys they reach."""
         longest = self._slots.shape[1]
         reach = self._flat[self._slots].max(axis=0)
         at_once = _QUERIES_AT_ONCE if self.hidden.device.type == "cpu" else _ELSEWHERE
         pieces = []
         for first in range(0, longest, at_once):
-            end = min(first + at_once, longest)
-            pieces.append((first, end, int(reach[first:end].max()) + 1))
+            steps = slice(first, min(first + at_once, longest))
+            # Those after the last that is as long are left out.
+            count = int(np.flatnonzero(self._sizes > first)[-1]) + 1
+            pieces.append((count, steps, int(reach[steps].max()) + 1))
         return pieces
 
     def _on_device(self, numbers: Array) -> Tensor:
@@ -121,29 +124,72 @@ class Packed:
     ) -> Tensor:
         """Output [1, P, heads, head_dim] for queries, keys and values [1, heads, P, head_dim]."""
         query, key, value = states
-        old_key, old_value = self.stored[module]
+        old_key, old_value = self._of_text(module, key, value)
         count, longest = self._grid.shape
         # Layers may stand on several devices.
         cells = query[0].index_select(1, self._grid.flatten().to(query.device))
         queries = cells.reshape(len(cells), count, longest, -1).transpose(0, 1)
-        keys, values = self._whole(old_key, key), self._whole(old_value, value)
-        outputs = [
-            attend(
+        keys, values = (
+            self._whole(old, new).transpose(0, 1)
+            for old, new in ((old_key, key), (old_value, value))
+        )
+        output = value.new_empty(count, longest, query.shape[1], value.shape[-1])
+        for some, steps, reach in self._pieces:
+            output[:some, steps] = attend(
                 module,
-                queries[:, :, first:end],
-                keys[:, :, :reach],
-                values[:, :, :reach],
-                mask[:, :, first:end, :reach],
+                queries[:some, :, steps],
+                keys[:some, :, :reach],
+                values[:some, :, :reach],
+                mask[:some, :, steps, :reach],
                 **kwargs,
             )[0]
-            for first, end, reach in self._ends
-        ]
-        output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+        return self._back(output)
+
+    def attend_fused(
+        self,
+        module: nn.Module,
+        states: tuple[Tensor, Tensor, Tensor],
+        mask: Tensor,
+        scaling: float | None = None,
+    ) -> Tensor:
+        """`attend` by the attention that torch has in one piece, for a processor.
+
+        Keys that several heads share are not copied for each of them.
+        """
+        query, key, value = states
+        old_key, old_value = self._of_text(module, key, value)
+        keys, values = self._whole(old_key, key), self._whole(old_value, value)
+        shared = query.shape[1] // key.shape[1]
+        _, heads, row, size = query.shape
+        by_token = query.reshape(heads // shared, shared, row, size).transpose(1, 2)
+        cells = by_token.index_select(1, self._grid.flatten())
+        cells = cells.reshape(len(cells), *self._grid.shape, shared, size)
+        output = value.new_empty(*self._grid.shape, heads, value.shape[-1])
+        for head, queries in enumerate(cells.transpose(2, 3)):
+            place = slice(head * shared, (head + 1) * shared)
+            for some, steps, reach in self._pieces:
+                output[:some, steps, place] = nn.functional.scaled_dot_product_attention(
+                    queries[:some, :, steps],
+                    keys[head, :some, None, :reach].expand(-1, shared, -1, -1),
+                    values[head, :some, None, :reach].expand(-1, shared, -1, -1),
+                    attn_mask=mask[:some, :, steps, :reach],
+                    scale=scaling,
+                ).transpose(1, 2)
+        return self._back(output)
+
+    def _of_text(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        if module not in self.stored:
+            length = self.hidden.shape[1]
+            self.stored[module] = key[:, :, :length].clone(), value[:, :, :length].clone()
+        return self.stored[module]
+
+    def _back(self, output: Tensor) -> Tensor:
+        """From the grid to the row."""
         return output.flatten(0, 1).index_select(0, self._cell.to(output.device))[None]
 
     def _whole(self, old: Tensor, new: Tensor) -> Tensor:
-        """Keys or values of every variant, [K, kv_heads, T, head_dim]."""
+        """Keys or values of every variant, [kv_heads, K, T, head_dim]."""
         count, length = self.hidden.shape
         whole = old[0].repeat(1, count, 1)
         whole.index_copy_(1, self._row.to(new.device), new[0])
-        return whole.reshape(len(whole), count, length, -1).transpose(0, 1)
+        return whole.reshape(len(whole), count, length, -1)

@@ -7,7 +7,6 @@ so those positions are read once, from the intact text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeAlias
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models.checks import free_memory
-from twinlens.compute.passes.conditions import Conditions, fusible, hookable, observed
+from twinlens.compute.passes.conditions import Conditions, fusible, hookable, observed, planned_once
 from twinlens.compute.passes.entry import embeddings, entering
 from twinlens.compute.passes.folding import embed
 from twinlens.compute.passes.hiding import read_alone
@@ -32,9 +31,10 @@ from twinlens.errors import PromptError
 
 OcclusionKind: TypeAlias = Literal["mask", "zero", "replace", "remove"]
 
-#: Groups and positions read at once: few, so that results come one after the other; many where a
-#: device waits for work.
-_ON_CPU, _ELSEWHERE = (16, 256), (256, 2**13)
+#: Groups and positions read at once: each pass fetches all weights, and a device waits for work.
+_ON_CPU, _ELSEWHERE = (64, 2**10), (256, 2**13)
+#: Positions of the first passes, so that what matters most is there soon, and how many they are.
+_AT_FIRST = 2**8, 4
 #: Points of a deletion curve read at once.
 _STEPS_AT_ONCE = 4
 #: Bounds the logits in memory; elsewhere, as far as there is room.
@@ -57,16 +57,25 @@ class Intact:
 
 def read_intact(reading: Reading) -> Intact:
     """One pass over the whole text; keeps keys and values, and the answer's log-probabilities."""
-    embedded = embed(reading)
-    stored: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-    around: AbstractContextManager[None] = nullcontext()
-    if hookable(reading.model):
-        around = observed(reading.model, Conditions(stored=stored))
-    with torch.no_grad(), reading.at_its_length(), around:
-        logits = reading.model(
+    return intact_and_occluded(reading, [], "mask")[0]
+
+
+def intact_and_occluded(
+    reading: Reading, groups: Sequence[Sequence[int]], kind: OcclusionKind
+) -> tuple[Intact, Tensor]:
+    """`read_intact` and `occluded`, in one pass where that is possible."""
+    model, embedded = reading.model, embed(reading)
+    if hookable(model):
+        _check(reading, groups, kind)
+        stored: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+        logprobs = _packed(reading, embedded, stored, [[], *groups], kind)
+        return Intact(embedded, logprobs[0], stored), logprobs[1:]
+    with torch.no_grad(), reading.at_its_length():
+        logits = model(
             inputs_embeds=embedded, use_cache=False, logits_to_keep=reading.positions
         ).logits
-    return Intact(embedded, _answer_logprobs(logits, reading)[0], stored)
+    intact = Intact(embedded, _answer_logprobs(logits, reading)[0], {})
+    return intact, occluded(reading, intact, groups, kind)
 
 
 def occluded(
@@ -88,23 +97,39 @@ def occluded(
     UnsupportedArchitectureError
         If a token shall be masked in a model whose attention cannot be reached.
     """
-    model = reading.model
+    _check(reading, groups, kind)
+    if not groups:
+        return intact.logprobs.new_empty(0, reading.answer_length)
+    if hookable(reading.model):
+        return _packed(reading, intact.embedded, intact.stored, groups, kind)
+    return torch.cat([_alone(reading, intact, group, kind) for group in groups])
+
+
+def _check(reading: Reading, groups: Sequence[Sequence[int]], kind: OcclusionKind) -> None:
     if kind == "remove" and any(len(group) == reading.prompt_length for group in groups):
         raise PromptError(
             "removing the whole prompt leaves nothing to predict the answer from: "
             "use occlusion by masking"
         )
-    if hookable(model):
-        return _packed(reading, intact, groups, kind)
-    return torch.cat([_alone(reading, intact, group, kind) for group in groups])
 
 
 def _packed(
-    reading: Reading, intact: Intact, groups: Sequence[Sequence[int]], kind: OcclusionKind
+    reading: Reading,
+    intact: Tensor,
+    stored: dict[nn.Module, tuple[Tensor, Tensor]],
+    groups: Sequence[Sequence[int]],
+    kind: OcclusionKind,
 ) -> Tensor:
-    """`occluded` in one pass, of what differs from the intact text."""
-    model, length = reading.model, intact.embedded.shape[1]
-    device = intact.embedded.device
+    """`occluded` in one pass, of what differs from the intact text.
+
+    Parameters
+    ----------
+    intact : tensor [1, T - 1, hidden]
+        The embedded text.
+    stored : dict of module to (keys, values)
+        Of the text; if it is empty the first group is, too, and fills it.
+    """
+    model, length, device = reading.model, intact.shape[1], intact.device
     hidden = torch.zeros(len(groups), length, dtype=torch.bool)
     sources, places = [], []
     for number, group in enumerate(groups):
@@ -113,13 +138,14 @@ def _packed(
         places.append(standing)
         if kind == "mask":
             hidden[number, list(group)] = True
-    packed = Packed(intact.stored, places, hidden.to(device))
+    packed = Packed(stored, places, hidden.to(device))
     embedded = _changed_row(reading, intact, groups, sources, kind)
     answer = reading.answer_length
     ends = np.cumsum([len(read) for read in places])
     kept = torch.from_numpy((ends[:, None] + np.arange(-answer, 0)).ravel()).to(device)
     conditions = Conditions(packed=packed, fused=fusible(model))
-    with torch.no_grad(), entering(model, length), observed(model, conditions):
+    around = entering(model, length), observed(model, conditions), planned_once(device)
+    with torch.no_grad(), around[0], around[1], around[2]:
         logits = model(
             inputs_embeds=embedded[None],
             position_ids=packed.place[None],
@@ -136,10 +162,10 @@ def _differing(
 ) -> tuple[list[int], list[int]]:
     """Positions that are read again, and where they stand then; the last M predict the answer.
 
-    What comes in front of the group stays as it is. What is hidden nobody reads, but for the last
-    prompt token, which predicts.
+    What comes in front of the group stays as it is; of no group, everything is read. What is hidden
+    nobody reads, but for the last prompt token, which predicts.
     """
-    last, length, first = reading.prompt_length - 1, len(reading.ids) - 1, min(group)
+    last, length, first = reading.prompt_length - 1, len(reading.ids) - 1, min(group, default=0)
     if kind == "mask":
         read = [n for n in range(first, length) if n not in group or n == last]
         return read, read
@@ -162,15 +188,15 @@ def _alone(reading: Reading, intact: Intact, group: Sequence[int], kind: Occlusi
 
 def _changed_row(
     reading: Reading,
-    intact: Intact,
+    intact: Tensor,
     groups: Sequence[Sequence[int]],
     sources: Sequence[Sequence[int]],
     kind: OcclusionKind,
 ) -> Tensor:
     """`_changed` of all groups, of the positions that are read, end to end."""
     flat = [place for read in sources for place in read]
-    embedded = intact.embedded[0, torch.tensor(flat, device=intact.embedded.device)]
-    if kind in ("zero", "replace"):
+    embedded = intact[0, torch.tensor(flat, device=intact.device)]
+    if kind in ("zero", "replace") and any(groups):
         starts = np.cumsum([0, *map(len, sources)])
         changed = [
             (start + place - read[0], place)
@@ -225,11 +251,15 @@ def occlusion_rows(
     groups = [[n] for n in range(reading.prompt_length)]
     if unit != "token" and reading.groups is not None:
         groups = [list(group) for group in reading.groups[unit]]
-    intact = read_intact(reading)
+    intact: Intact | None = None
     for batch in _batches(reading, groups, kind):
         missing = np.asarray(wanted().any(axis=1))
         if unfinished := [group for group in batch if missing[group].any()]:
-            effect = (intact.logprobs - occluded(reading, intact, unfinished, kind)).cpu().numpy()
+            if intact is None:
+                intact, answers = intact_and_occluded(reading, unfinished, kind)
+            else:
+                answers = occluded(reading, intact, unfinished, kind)
+            effect = (intact.logprobs - answers).cpu().numpy()
             rows = [row for group in unfinished for row in group]
             sizes = [len(group) for group in unfinished]
             yield rows, slice(None), np.repeat(effect, sizes, axis=0)
@@ -238,28 +268,42 @@ def occlusion_rows(
 def _batches(
     reading: Reading, groups: list[list[int]], kind: OcclusionKind
 ) -> Iterator[list[list[int]]]:
-    """Neighbouring groups together, about as long; batches in the order of the estimate."""
-    answer = reading.answer_length * int(reading.model.config.vocab_size)
+    """Neighbouring groups together, about as long; batches in the order of the estimate.
+
+    Where there is one somebody waits for what matters most: the first batches are small.
+    """
     device = reading.model.device
+    answer = reading.answer_length * int(reading.model.config.vocab_size)
     (most, positions), logits = _ON_CPU, _LOGITS_AT_ONCE
     if device.type != "cpu":
         (most, positions), room = _ELSEWHERE, free_memory(device) * _SHARE_OF_LOGITS
         logits = min(_LOGITS_ELSEWHERE, int(room) // reading.model.dtype.itemsize)
     most = min(most, max(1, logits // answer))
-    batches: list[list[list[int]]] = []
-    room = 0
-    for group in groups:
-        size = len(_differing(reading, group, kind)[0])
-        if not batches or room < size or len(batches[-1]) == most:
-            batches.append([])
-            room = positions
-        batches[-1].append(group)
-        room -= size
-    order = reading.order
-    if order is not None:
-        strength = np.asarray(np.abs(order)).tolist()
-        batches.sort(key=lambda batch: -max(strength[n] for group in batch for n in group))
-    return iter(batches)
+
+    def neighbours(some: list[list[int]], positions: int) -> list[list[list[int]]]:
+        batches: list[list[list[int]]] = []
+        room = 0
+        for group in some:
+            size = len(_differing(reading, group, kind)[0])
+            if not batches or room < size or len(batches[-1]) == most:
+                batches.append([])
+                room = positions
+            batches[-1].append(group)
+            room -= size
+        return batches
+
+    if reading.order is None:
+        return iter(neighbours(groups, positions))
+    strength: list[float] = np.abs(reading.order).tolist()
+
+    def telling(batch: list[list[int]]) -> float:
+        return -max(strength[n] for group in batch for n in group)
+
+    small, soon = _AT_FIRST
+    first = sorted(neighbours(groups, min(small, positions)), key=telling)[:soon]
+    done = {n for batch in first for group in batch for n in group}
+    rest = [group for group in groups if not done.intersection(group)]
+    return iter(first + sorted(neighbours(rest, positions), key=telling))
 
 
 def deletion_curve(
