@@ -81,31 +81,34 @@ def close(ours: Array, expected: Array, tolerance: float = 1e-5) -> None:
     np.testing.assert_allclose(ours, expected, rtol=tolerance, atol=tolerance * scale)
 
 
-@pytest.mark.usefixtures("double_inside", "mode")
+@pytest.mark.usefixtures("double_inside")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("architecture", tiny.ALL)
-def test_it_is_the_directional_derivative(architecture: str, name: str) -> None:
+def test_it_is_the_directional_derivative(
+    architecture: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tiny.model(architecture).double()
-    ours = table(name, reading(model, rivals=RIVALS))
-    step = 1e-5
-    expected = np.zeros_like(ours)
+    step, each = 1e-5, torch.arange(PROMPT)
+    up, down = (embed(model).repeat(PROMPT, 1, 1) for _ in range(2))
+    up[each, each] *= 1 + step
+    down[each, each] *= 1 - step
     with torch.no_grad():
-        for n in range(PROMPT):
-            up, down = embed(model), embed(model)
-            up[0, n] *= 1 + step
-            down[0, n] *= 1 - step
-            slope = (score(name, model, up) - score(name, model, down)) / (2 * step)
-            expected[n] = slope[0].numpy()
-    close(ours, expected, 1e-4)
+        slopes = (score(name, model, up) - score(name, model, down)) / (2 * step)
+    for mode in ("forward", "reverse"):
+        force(mode, monkeypatch)
+        close(table(name, reading(model, rivals=RIVALS)), slopes.numpy(), 1e-4)
 
 
-@pytest.mark.usefixtures("mode")
-def test_it_equals_captum(model: PreTrainedModel) -> None:
-    ours = table("gradient_x_input", model)
+def test_it_equals_captum(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = []
     for m in range(ANSWER):
         explainer = InputXGradient(lambda e, m=m: score("gradient_x_input", model, e)[:, m])
-        theirs = explainer.attribute(embed(model).requires_grad_())
-        close(ours[:, m], theirs.sum(dim=-1)[0, :PROMPT].detach().numpy())
+        products = explainer.attribute(embed(model).requires_grad_()).sum(dim=-1)
+        theirs.append(products[0, :PROMPT].detach().numpy())
+    for mode in ("forward", "reverse"):
+        force(mode, monkeypatch)
+        for column, expected in zip(table("gradient_x_input", model).T, theirs, strict=True):
+            close(column, expected)
 
 
 @pytest.mark.parametrize("window", [4, 8, 64])
