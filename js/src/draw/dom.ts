@@ -75,6 +75,23 @@ export function setStyle(element: HTMLElement, name: "height" | "top", value: st
   if (element.style[name] !== value) element.style[name] = value;
 }
 
+/** Call `act` with the element a click is in, of those inside `area` that match. */
+export function clicks(
+  area: HTMLElement,
+  selector: string,
+  act: (element: HTMLElement) => void,
+  signal: AbortSignal,
+): void {
+  area.addEventListener(
+    "click",
+    (event) => {
+      const element = (event.target as HTMLElement).closest<HTMLElement>(selector);
+      if (element) act(element);
+    },
+    { signal },
+  );
+}
+
 /** Text that Python wrote into an element of the page. */
 export function embeddedText(id: string): string {
   const text = document.getElementById(id)?.textContent;

@@ -1,6 +1,6 @@
 // Arrow keys over a set of buttons of which one is in the tab order.
 
-import { setAttribute } from "./dom.ts";
+import { clicks, setAttribute } from "./dom.ts";
 
 /** Step through `buttons` with the arrow keys; `go` is called with the one stepped to. */
 export function roving(
@@ -25,6 +25,22 @@ export function roving(
     },
     { signal },
   );
+}
+
+/**
+ * Buttons of `area` that are chosen by a click, or by stepping to them with the arrow keys; `choose`
+ * is told whether it was a click, which may also let go of what is chosen. Gives the buttons.
+ */
+export function choosable(
+  area: HTMLElement,
+  selector: string,
+  choose: (button: HTMLElement, clicked: boolean) => void,
+  signal: AbortSignal,
+): () => HTMLElement[] {
+  const buttons = () => [...area.querySelectorAll<HTMLElement>(selector)];
+  clicks(area, selector, (button) => choose(button, true), signal);
+  roving(area, buttons, (button) => choose(button, false), signal);
+  return buttons;
 }
 
 /** Make one button the one that Tab reaches. */

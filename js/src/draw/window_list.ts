@@ -1,7 +1,7 @@
 // A long list of which only the rows in view are elements; one row is chosen, arrow keys walk.
 
 import { perFrame } from "../core/schedule.ts";
-import { fill, h } from "./dom.ts";
+import { clicks, fill, h } from "./dom.ts";
 
 export interface Rows {
   count: number;
@@ -71,14 +71,7 @@ export function windowList(
     else el.removeAttribute("aria-activedescendant");
   };
   el.addEventListener("scroll", perFrame(show, signal), { signal, passive: true });
-  el.addEventListener(
-    "click",
-    (event) => {
-      const row = (event.target as HTMLElement).closest<HTMLElement>(".tl-list-row");
-      if (row) pick(Number(row.id.slice(id.length + 1)));
-    },
-    { signal },
-  );
+  clicks(el, ".tl-list-row", (row) => pick(Number(row.id.slice(id.length + 1))), signal);
   el.addEventListener(
     "keydown",
     (event) => {

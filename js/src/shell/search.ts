@@ -3,7 +3,7 @@
 import { SIDES } from "../contract/contract.ts";
 import { shownIn } from "../core/options.ts";
 import type { Store } from "../core/store.ts";
-import { h } from "../draw/dom.ts";
+import { clicks, h } from "../draw/dom.ts";
 import { quote } from "../draw/format.ts";
 import { layer } from "../draw/layer.ts";
 
@@ -75,14 +75,7 @@ export function searchCard(
     },
     { signal },
   );
-  list.addEventListener(
-    "click",
-    (event) => {
-      const hit = (event.target as HTMLElement).closest<HTMLElement>("[data-hit]");
-      if (hit) choose(Number(hit.dataset.hit));
-    },
-    { signal },
-  );
+  clicks(list, "[data-hit]", (hit) => choose(Number(hit.dataset.hit)), signal);
   return {
     el,
     open() {

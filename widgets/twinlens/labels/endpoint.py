@@ -143,7 +143,7 @@ class Endpoint:
         try:
             reply: Any = self._client.chat.completions.create(
                 model=self.model,
-                messages=messages(question),  # type: ignore[arg-type]
+                messages=messages(question),
                 temperature=_TEMPERATURES[question.kind],
                 top_p=_TOP_P,
                 max_tokens=_MOST_TOKENS,

@@ -6,12 +6,12 @@ import type { Tensor } from "../../contract/decode.ts";
 import { parseUnit } from "../../contract/units.ts";
 import { type Got, type Need, optional, quiet, required } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
-import { button, fill, h, picker, setAttribute } from "../../draw/dom.ts";
+import { fill, h, picker, setAttribute } from "../../draw/dom.ts";
 import { number, percent, quote } from "../../draw/format.ts";
-import { reachable, roving } from "../../draw/roving.ts";
+import { choosable, reachable } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
 import type { Setting } from "../../shell/frame.ts";
-import { missing, targetOf, type View, waits } from "./view.ts";
+import { asking, missing, targetOf, type View, waits } from "./view.ts";
 
 const TITLE = "What goes with each part";
 const COLUMNS = ["output", "attention", "feed-forward"] as const;
@@ -31,7 +31,6 @@ type Place = number | "everywhere";
 
 export function eachView({ store, tooltip, signal }: Setting): View {
   const el = h("div", { class: "tl-each" });
-  const buttons = () => [...el.querySelectorAll<HTMLElement>("button")];
   let drawn: Row[] = [];
 
   const choose = (row: HTMLElement, toggle: boolean) => {
@@ -41,15 +40,7 @@ export function eachView({ store, tooltip, signal }: Setting): View {
     if (!again) store.select({ layer, head });
     else store.select(head < 0 ? { layer: -1 } : { head: -1 });
   };
-  el.addEventListener(
-    "click",
-    (event) => {
-      const row = (event.target as HTMLElement).closest<HTMLElement>("button[data-row]");
-      if (row) choose(row, true);
-    },
-    { signal },
-  );
-  roving(el, buttons, (row) => choose(row, false), signal);
+  const buttons = choosable(el, "button[data-row]", choose, signal);
   tips(
     el,
     tooltip,
@@ -72,12 +63,7 @@ export function eachView({ store, tooltip, signal }: Setting): View {
     (place) => store.setOptions("carried", { everywhere: place === "everywhere" }),
     signal,
   );
-  const measure = button(
-    "",
-    () => store.setOptions("carried", { asked: store.selection.token }),
-    signal,
-    { hidden: true },
-  );
+  const measure = asking(store, signal);
 
   return {
     name: "each",

@@ -3,18 +3,17 @@
 import { type Carried, type Key, keys, type PartOfSet } from "../../contract/contract.ts";
 import { type Got, type Need, quiet, required } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
-import { button, fill, h, setAttribute } from "../../draw/dom.ts";
+import { fill, h, setAttribute } from "../../draw/dom.ts";
 import { count, number, percent, quote } from "../../draw/format.ts";
-import { reachable, roving } from "../../draw/roving.ts";
+import { choosable, reachable } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
 import type { Picture, Setting } from "../../shell/frame.ts";
-import { missing, targetOf, type View, waits } from "./view.ts";
+import { asking, missing, targetOf, type View, waits } from "./view.ts";
 
 const TITLE = "What carries it";
 
 export function setView({ store, tooltip, signal }: Setting): View {
   const body = h("div", { class: "tl-carried-list" });
-  const buttons = () => [...body.querySelectorAll<HTMLElement>("button")];
   let drawn: Carried | null = null;
 
   const choose = (row: HTMLElement, toggle: boolean) => {
@@ -24,15 +23,7 @@ export function setView({ store, tooltip, signal }: Setting): View {
     const again = toggle && layer === part.layer && head === part.head;
     store.select(again ? { layer: -1, head: -1 } : { layer: part.layer, head: part.head });
   };
-  body.addEventListener(
-    "click",
-    (event) => {
-      const row = (event.target as HTMLElement).closest<HTMLElement>("button[data-part]");
-      if (row) choose(row, true);
-    },
-    { signal },
-  );
-  roving(body, buttons, (row) => choose(row, false), signal);
+  const buttons = choosable(body, "button[data-part]", choose, signal);
   tips(
     body,
     tooltip,
@@ -44,12 +35,7 @@ export function setView({ store, tooltip, signal }: Setting): View {
     signal,
   );
 
-  const measure = button(
-    "",
-    () => store.setOptions("carried", { asked: store.selection.token }),
-    signal,
-    { hidden: true },
-  );
+  const measure = asking(store, signal);
 
   return {
     name: "set",

@@ -4,6 +4,8 @@ import type { Key } from "../../contract/contract.ts";
 import type { Got, Need } from "../../core/load.ts";
 import type { CarriedView } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
+import type { Store } from "../../core/store.ts";
+import { button } from "../../draw/dom.ts";
 import type { Picture } from "../../shell/frame.ts";
 
 export interface View {
@@ -28,6 +30,12 @@ export function missing(state: State): string {
 export function targetOf(state: State): number | "answer" {
   const at = state.selection.token - state.promptLength;
   return at >= 0 ? at : "answer";
+}
+
+/** Asks for what takes long, at the selected token. */
+export function asking(store: Store, signal: AbortSignal): HTMLButtonElement {
+  const ask = () => store.setOptions("carried", { asked: store.selection.token });
+  return button("", ask, signal, { hidden: true });
 }
 
 /** Query and key weights up to which everything about a model is computed in seconds. */

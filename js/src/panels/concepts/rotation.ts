@@ -6,7 +6,7 @@ import { quiet, required, take } from "../../core/load.ts";
 import { bokehChart } from "../../draw/chart.ts";
 import { fill, h } from "../../draw/dom.ts";
 import { number, percent } from "../../draw/format.ts";
-import { reachable, roving } from "../../draw/roving.ts";
+import { choosable, reachable } from "../../draw/roving.ts";
 import type { Setting } from "../../shell/frame.ts";
 import type { Sheet } from "./sheet.ts";
 
@@ -24,17 +24,8 @@ export function rotationView(setting: Setting): Sheet {
     setting,
   );
   const list = h("div", { class: "tl-layers", role: "group", "aria-label": "layers" });
-  const buttons = () => [...list.querySelectorAll<HTMLElement>("[data-layer]")];
-  const pick = (one: HTMLElement) => store.select({ layer: Number(one.dataset.layer) });
-  list.addEventListener(
-    "click",
-    (event) => {
-      const one = (event.target as HTMLElement).closest<HTMLElement>("[data-layer]");
-      if (one) pick(one);
-    },
-    { signal },
-  );
-  roving(list, buttons, pick, signal);
+  const pick = ({ dataset }: HTMLElement) => store.select({ layer: Number(dataset.layer) });
+  const buttons = choosable(list, "[data-layer]", pick, signal);
 
   return {
     el: h("div", {}, chart.el, list),

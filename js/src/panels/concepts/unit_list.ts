@@ -6,7 +6,7 @@ import type { Store } from "../../core/store.ts";
 import { fill, h } from "../../draw/dom.ts";
 import { number, percent, quote } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
-import { reachable, roving } from "../../draw/roving.ts";
+import { choosable, reachable } from "../../draw/roving.ts";
 import { largest } from "../../maths/numbers.ts";
 import type { Concepts, UnitRow } from "./data.ts";
 import type { Sheet } from "./sheet.ts";
@@ -59,22 +59,14 @@ export function pickUnits(
   signal: AbortSignal,
 ): (layer: number, shown: string, ...content: HTMLElement[]) => void {
   let layer = 0;
-  const buttons = () => [...el.querySelectorAll<HTMLElement>("[data-unit]")];
-  const layerOf = (one: HTMLElement) => Number(one.dataset.layer ?? layer);
-  const pick = (one: HTMLElement) => store.select({ layer: layerOf(one), unit: one.dataset.unit! });
-  el.addEventListener(
-    "click",
-    (event) => {
-      const one = (event.target as HTMLElement).closest<HTMLElement>("[data-unit]");
-      if (!one) return;
-      const { selection } = store;
-      if (selection.unit === one.dataset.unit && selection.layer === layerOf(one)) {
-        store.select({ unit: "" });
-      } else pick(one);
-    },
-    { signal },
-  );
-  roving(el, buttons, pick, signal);
+  const layerOf = (button: HTMLElement) => Number(button.dataset.layer ?? layer);
+  const pick = (button: HTMLElement, clicked: boolean) => {
+    const chosen = { layer: layerOf(button), unit: button.dataset.unit! };
+    const { selection } = store;
+    const again = selection.unit === chosen.unit && selection.layer === chosen.layer;
+    store.select(clicked && again ? { unit: "" } : chosen);
+  };
+  const buttons = choosable(el, "[data-unit]", pick, signal);
   return (now, shown, ...content) => {
     layer = now;
     const focus = document.activeElement as HTMLElement | null;

@@ -3,7 +3,7 @@
 import { SIDES } from "../../contract/contract.ts";
 import type { CloudShape } from "../../core/options.ts";
 import { type CloudWord, layoutZones, measurer, type Placed } from "../../draw/cloud.ts";
-import { h } from "../../draw/dom.ts";
+import { clicks, h } from "../../draw/dom.ts";
 import { count, number, tokenText } from "../../draw/format.ts";
 import { widthOf } from "../../draw/room.ts";
 import { reachable, roving } from "../../draw/roving.ts";
@@ -54,14 +54,7 @@ export function wordCloud(
   );
   const buttons = () => [...el.querySelectorAll<HTMLElement>("[data-word]")];
   roving(el, buttons, (one) => reachable(buttons(), one), signal);
-  el.addEventListener(
-    "click",
-    (event) => {
-      const word = (event.target as HTMLElement).closest<HTMLElement>("[data-word]");
-      if (word) pick(word.dataset.word!);
-    },
-    { signal },
-  );
+  clicks(el, "[data-word]", (word) => pick(word.dataset.word!), signal);
   return {
     el,
     draw({ words, ends }, shape) {

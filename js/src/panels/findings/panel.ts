@@ -5,7 +5,7 @@ import { quiet, required } from "../../core/load.ts";
 import { DESK, same, shownIn } from "../../core/options.ts";
 import { SELECTION_DEFAULTS, type Selection } from "../../core/selection.ts";
 import type { Store } from "../../core/store.ts";
-import { fill, h } from "../../draw/dom.ts";
+import { clicks, fill, h } from "../../draw/dom.ts";
 import { visible } from "../../draw/format.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
@@ -30,14 +30,7 @@ export const findingsPanel: MakePanel = ({ store, surface, tooltip, signal }) =>
     store.select(again ? SELECTION_DEFAULTS : selectionOf(finding));
     if (!again) bringIntoView(store, surface.root, finding.panel);
   };
-  body.addEventListener(
-    "click",
-    (event) => {
-      const row = (event.target as HTMLElement).closest<HTMLElement>("[data-finding]");
-      if (row) choose(Number(row.dataset.finding));
-    },
-    { signal },
-  );
+  clicks(body, "[data-finding]", (row) => choose(Number(row.dataset.finding)), signal);
   tips(
     body,
     tooltip,

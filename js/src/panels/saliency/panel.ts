@@ -5,7 +5,7 @@ import type { SaliencyOptions } from "../../core/options.ts";
 import { exactRun, leaveOthers } from "../../core/runs.ts";
 import { perFrame } from "../../core/schedule.ts";
 import type { State } from "../../core/state.ts";
-import { h, picker } from "../../draw/dom.ts";
+import { clicks, h, picker } from "../../draw/dom.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
 import { largest } from "../../maths/numbers.ts";
@@ -90,14 +90,7 @@ export const saliencyPanel: MakePanel = (setting) => {
     store.setOptions("saliency", { span: null, cell: null });
     store.select({ token: toggle && again ? -1 : token });
   };
-  strip.addEventListener(
-    "click",
-    (event) => {
-      const token = (event.target as HTMLElement).closest<HTMLElement>("[data-token]");
-      if (token) pick(token, true);
-    },
-    { signal },
-  );
+  clicks(strip, "[data-token]", (token) => pick(token, true), signal);
   for (const strip of strips.answers) {
     const anchor = () => {
       const { token } = store.selection;

@@ -3,7 +3,7 @@
 import { SIDES } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
-import { button, fill, h } from "../../draw/dom.ts";
+import { button, clicks, fill, h } from "../../draw/dom.ts";
 import { percent, signed, tokenText } from "../../draw/format.ts";
 import { APART, expectations, gaps, landmarks, type Spine } from "./spine.ts";
 
@@ -20,16 +20,11 @@ export function spineLine(store: Store, signal: AbortSignal): SpineLine {
   });
   const el = h("div", { class: "tl-spine-text" });
   const jumps = h("span", { class: "tl-jumps" });
-  jumps.addEventListener(
-    "click",
-    (event) => {
-      const jump = (event.target as HTMLElement).closest<HTMLElement>("[data-jump]");
-      if (!jump) return;
-      store.setOptions("saliency", { span: null, cell: null });
-      store.select({ token: Number(jump.dataset.jump) });
-    },
-    { signal },
-  );
+  const jump = ({ dataset }: HTMLElement) => {
+    store.setOptions("saliency", { span: null, cell: null });
+    store.select({ token: Number(dataset.jump) });
+  };
+  clicks(jumps, "[data-jump]", jump, signal);
   return {
     el,
     jumps,

@@ -3,9 +3,9 @@
 import { keys, type UpdateDirection, type UpdateTaken } from "../../contract/contract.ts";
 import { type Got, type Need, quiet, required } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
-import { button, fill, h } from "../../draw/dom.ts";
+import { button, clicks, fill, h } from "../../draw/dom.ts";
 import { number, percent, quote, signed, tokenText } from "../../draw/format.ts";
-import { reachable, roving } from "../../draw/roving.ts";
+import { choosable, reachable } from "../../draw/roving.ts";
 import type { MakePanel, Picture, Row } from "../../shell/frame.ts";
 import { dialChart, keptChart } from "./curves.ts";
 
@@ -18,7 +18,6 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
   const list = h("div", { class: "tl-update-list" });
   const card = h("div", { class: "tl-update-card" });
   const body = h("div", { class: "tl-body tl-update-body" }, curves, list, card);
-  const buttons = () => [...list.querySelectorAll<HTMLElement>("button")];
   let drawn: UpdateTaken | null = null;
 
   const choose = (row: HTMLElement, toggle: boolean) => {
@@ -28,25 +27,9 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
     store.setOptions("update", { chosen: again ? -1 : one.index });
     store.select(again ? { layer: -1, head: -1, unit: "" } : selectionOf(one));
   };
-  const rowOf = (event: Event) =>
-    (event.target as HTMLElement).closest<HTMLElement>("button[data-direction]");
-  list.addEventListener(
-    "click",
-    (event) => {
-      const row = rowOf(event);
-      if (row) choose(row, true);
-    },
-    { signal },
-  );
-  roving(list, buttons, (row) => choose(row, false), signal);
-  card.addEventListener(
-    "click",
-    (event) => {
-      const token = (event.target as HTMLElement).closest<HTMLElement>("button[data-at]");
-      if (token) store.select({ token: Number(token.dataset.at) });
-    },
-    { signal },
-  );
+  const buttons = choosable(list, "button[data-direction]", choose, signal);
+  const selectToken = ({ dataset }: HTMLElement) => store.select({ token: Number(dataset.at) });
+  clicks(card, "button[data-at]", selectToken, signal);
   const ask = button("take it apart", () => store.setOptions("update", { asked: true }), signal, {
     hidden: true,
   });
