@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from twinlens.contract.words import PUBLISHED
 from twinlens.errors import ArgumentError
 from twinlens.pages.live import live_html, viewer_html
-from twinlens.pages.page import Theme
+from twinlens.pages.page import Theme, check_page
 from twinlens.support.calls import called_rightly
 from twinlens.support.demo import demo_prompts
 from twinlens.support.files import checked_path, replacing
@@ -226,7 +226,7 @@ def live_page(
     from twinlens.compute.live.live import trace_pair
     from twinlens.compute.packed.pair import pack_pair
     from twinlens.compute.pair import demo_pair
-    from twinlens.compute.text.arguments import read_length
+    from twinlens.compute.text.arguments import read_length, whole_number
 
     target = checked_path(path, "the page to write")
     if pair is not None:
@@ -234,6 +234,9 @@ def live_page(
     prepared = demo_prompts() if pair is None and examples is None else _examples(examples)
     listed = [_example(example) for example in prepared]
     longest = read_length(max_new_tokens)
+    check_page(title, theme)
+    if whole_number(recorded) is None:
+        raise ArgumentError(f"recorded= is a number of examples, not {recorded!r}")
     with progress("packing the models") as report:
         chosen = demo_pair() if pair is None else pair
         packed = pack_pair(chosen, longest)

@@ -15,13 +15,19 @@ import sys
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from twinlens.contract import blocks, lookup, wire
 from twinlens.contract.lookup import with_methods
 from twinlens.contract.words import SELECTION_DEFAULTS, PanelKind
-from twinlens.errors import RecordingError, TwinlensError, UnsupportedArchitectureError
+from twinlens.errors import (
+    ArgumentError,
+    RecordingError,
+    TwinlensError,
+    UnsupportedArchitectureError,
+)
 from twinlens.figures.registry import chart_keys
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import document, inline_json, policy
@@ -196,6 +202,7 @@ def page_parts(
     report: Report | None = None,
 ) -> PageParts:
     """State and blocks of a page; parameters and errors are those of `to_html`."""
+    check_page(title, theme, budget_mb)
     manifest = trace.manifest
     charted = _charted(kind)
     state: dict[str, Any] = {
@@ -227,6 +234,22 @@ def page_parts(
     state["missing"] = missing
     state["manifest"] = with_methods(manifest, encoded).to_json()
     return PageParts(state, packed_blocks(encoded), tuple(encoded))
+
+
+def check_page(title: Any, theme: Any, budget_mb: Any = DEFAULT_BUDGET_MB) -> None:
+    """Make sure that a page can have this title, these colours and this size.
+
+    Raises
+    ------
+    ArgumentError
+        If it cannot.
+    """
+    if not isinstance(title, str | None):
+        raise ArgumentError(f"title= is no text, but {title!r}")
+    if not (isinstance(theme, str) and theme in get_args(Theme)):
+        raise ArgumentError(f"there is no theme {theme!r}: use one of {', '.join(get_args(Theme))}")
+    if not isinstance(budget_mb, Real) or isinstance(budget_mb, bool) or not budget_mb > 0:
+        raise ArgumentError(f"budget_mb= is a number of megabytes, not {budget_mb!r}")
 
 
 def drawing_parts(trace: Trace, state: Mapping[str, Any], keys: Iterable[str]) -> PageParts:

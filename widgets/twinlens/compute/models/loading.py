@@ -88,7 +88,8 @@ def load_weights(
         if source.gguf
         else {"use_safetensors": True, "key_mapping": names.WRAPPERS | names.TEXT_PART}
     )
-    packed = options["quantization_config"] or getattr(config, "quantization_config", None)
+    stated = (options["quantization_config"], getattr(config, "quantization_config", None))
+    packed = any(one is not None for one in stated)
     # Packed weights are put where they belong while they are read, and not moved afterwards.
     places = options["device_map"] or ({"": options["device"]} if packed else None)
     # Weights made in a caller's inference mode could never enter a gradient.
