@@ -15,7 +15,6 @@ import sys
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -248,7 +247,7 @@ def check_page(title: Any, theme: Any, budget_mb: Any = DEFAULT_BUDGET_MB) -> No
         raise ArgumentError(f"title= is no text, but {title!r}")
     if not (isinstance(theme, str) and theme in get_args(Theme)):
         raise ArgumentError(f"there is no theme {theme!r}: use one of {', '.join(get_args(Theme))}")
-    if not isinstance(budget_mb, Real) or isinstance(budget_mb, bool) or not budget_mb > 0:
+    if not isinstance(budget_mb, int | float) or isinstance(budget_mb, bool) or not budget_mb > 0:
         raise ArgumentError(f"budget_mb= is a number of megabytes, not {budget_mb!r}")
 
 
