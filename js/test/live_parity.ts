@@ -43,7 +43,7 @@ export async function* answers(html: string, prompts: readonly Wanted[]) {
   const page: LivePage = JSON.parse(elements(html, 'id="twinlens-live"')[0]!);
   const [code] = elements(html, 'id="twinlens-worker"');
   const cutter = tokenizer(page.tokenizer);
-  const twins = models(() => port(code!), setupOf(page, cutter));
+  const twins = models(() => port(code!), setupOf(page));
   for (const part of ["known", ...SIDES] as const) {
     const pieces = elements(html, `data-part="${part}"`);
     for (const [i, piece] of pieces.entries()) twins.part(part, piece, i === pieces.length - 1);

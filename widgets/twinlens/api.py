@@ -184,7 +184,8 @@ def live_page(
     """Write one offline page in which both models run on whatever its reader types.
 
     The page needs no network and no kernel: a worker of the browser computes, with the numbers
-    that Python gives to 1e-4 nats. What needs gradients is left out. Its policy is that of every
+    that Python gives to 1e-4 nats. Of the measures that need gradients only what carries the
+    difference is there; the others are left out with a sentence. Its policy is that of every
     page of twinlens with one thing more, `wasm-unsafe-eval`: its own WebAssembly may be compiled.
 
     Parameters
@@ -200,8 +201,9 @@ def live_page(
     max_new_tokens : int
         Longest answer of a model.
     recorded : int
-        For how many of the examples what needs gradients is recorded: findings, what carries the
-        difference, the paper's saliency, estimates. Some ten seconds each.
+        For how many of the examples what needs gradients is recorded: the paper's saliency,
+        estimates, the update taken apart; and findings with what carries the difference, which the
+        page computes for any other prompt. Some ten seconds each.
     title : str, optional
         Title of the page, by default the names of the two models.
     theme : {"auto", "light", "dark"}

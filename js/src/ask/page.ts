@@ -13,6 +13,7 @@ import { tokenizer } from "../live/tokenizer.ts";
 import { mount } from "../shell/mount.ts";
 import type { Recording } from "../sources/recording.ts";
 import type { Source } from "../sources/source.ts";
+import { turn } from "../sources/turn.ts";
 import { askForm } from "./form.ts";
 import type { Answering, Models } from "./models.ts";
 import { recordings, showRecording } from "./opened.ts";
@@ -53,7 +54,7 @@ export async function openLive(
     if (page.theme === "auto") root.dataset.theme = colours();
   });
 
-  const twins = make(setupOf(page, cutter));
+  const twins = make(setupOf(page));
   await feed(twins);
   await twins.ready;
   loaded = true;
@@ -125,7 +126,7 @@ export async function openLive(
     if (view) store.restore(fromAddress(view, shown.start));
     store.subscribe(() => putAddress(), mine);
     putAddress();
-    await mount(store, "dashboard", panels, mine);
+    await mount(store, "dashboard", panels, mine, { between: turn });
   }
 
   /** A recording in the place of what was asked. */

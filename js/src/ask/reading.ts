@@ -19,7 +19,7 @@ import type { Example, Question } from "./request.ts";
 /** What Python writes into the page. */
 export interface LivePage {
   pair: PairInfo;
-  setup: Omit<Setup, "pieces" | "words" | "front">;
+  setup: Omit<Setup, "tokenizer">;
   tokenizer: TokenizerData;
   template: Template | null;
   methods: Method[];
@@ -29,17 +29,8 @@ export interface LivePage {
   theme: "auto" | "light" | "dark";
 }
 
-/** Tokens for display, and the words among them. */
-export function setupOf(page: LivePage, cutter: Tokenizer): Setup {
-  const special = new Set(page.tokenizer.special);
-  const pieces = page.tokenizer.tokens.map((_, id) => cutter.piece(id));
-  const words = pieces.map((_, id) => {
-    const text = cutter.decode([id]);
-    const whole = !special.has(id) && !text.includes("\ufffd") && /[\p{L}\p{N}]/u.test(text);
-    return whole ? stripped(text) : "";
-  });
-  return { ...page.setup, pieces, words, front: page.tokenizer.front };
-}
+/** What the workers have to know before there is a prompt. */
+export const setupOf = ({ setup, tokenizer }: LivePage): Setup => ({ ...setup, tokenizer });
 
 /** The tokens that are read. */
 export function readQuestion(page: LivePage, cutter: Tokenizer, question: Question): Prompt {

@@ -7,10 +7,12 @@ import { SIDES } from "../contract/contract.ts";
 import { reasonOf } from "../core/load.ts";
 import { embeddedText } from "../draw/dom.ts";
 import { embedded } from "../sources/embedded.ts";
+import { turn } from "../sources/turn.ts";
 
 const PARTS = ["known", ...SIDES] as const;
 
 async function open(): Promise<void> {
+  await turn(); // reading this script was a task of its own
   const page: LivePage = JSON.parse(embeddedText("twinlens-live"));
   document.body.classList.add("twinlens-page");
   const el = document.createElement("div");
@@ -30,7 +32,7 @@ async function open(): Promise<void> {
         for (const [i, piece] of pieces.entries()) {
           twins.part(part, piece.textContent ?? "", i === pieces.length - 1);
           piece.remove();
-          await new Promise((resolve) => setTimeout(resolve));
+          await turn();
         }
       }
     },

@@ -4,16 +4,14 @@ import type { Manifest, Side } from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
 import type { Progress } from "../sources/source.ts";
 import type { Sizes } from "./model.ts";
+import type { TokenizerData } from "./tokenizer.ts";
 
 /** What a worker has to know before there is a prompt. */
 export interface Setup {
   sizes: Sizes;
-  pieces: string[];
-  words: string[];
+  tokenizer: TokenizerData;
   /** What signs of each weight are drawn from, in the order of `shapesOf`. */
   draws: number[];
-  /** Tokens in front of every text that has no template. */
-  front: number[];
   /** Tokens that end an answer. */
   stop: Record<Side, number[]>;
   /** How many tokens each model knows. */

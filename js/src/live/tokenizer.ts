@@ -1,5 +1,7 @@
 // Byte-level tokens, as the models' own tokenizer cuts them.
 
+import { stripped } from "./blanks.ts";
+
 /** What a page holds of a tokenizer. */
 export interface TokenizerData {
   /** Every token in the alphabet that stands for bytes; added ones as they are written. */
@@ -96,6 +98,18 @@ export function tokenizer(data: TokenizerData): Tokenizer {
     piece: (id) => escaped(bytes(id)),
     bytes,
   };
+}
+
+/** Every token for display, and as a word; "" is none. */
+export function vocabularyOf(cutter: Tokenizer): { pieces: string[]; words: string[] } {
+  const special = new Set(cutter.data.special);
+  const pieces = cutter.data.tokens.map((_, id) => cutter.piece(id));
+  const words = pieces.map((_, id) => {
+    const text = cutter.decode([id]);
+    const whole = !special.has(id) && !text.includes("\ufffd") && /[\p{L}\p{N}]/u.test(text);
+    return whole ? stripped(text) : "";
+  });
+  return { pieces, words };
 }
 
 /** Text that a person cannot have meant: half of a character, or NUL. */

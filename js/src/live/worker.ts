@@ -4,6 +4,7 @@ import type { BySide, Side } from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
 import { unpacked } from "../contract/packed.ts";
 import { type Packed, readBlocks } from "../sources/embedded.ts";
+import { turn } from "../sources/turn.ts";
 import { CARRIED } from "./carried.ts";
 import { CONCEPTS } from "./concepts.ts";
 import { greedy } from "./decoding.ts";
@@ -19,6 +20,7 @@ import { Runner } from "./pass.ts";
 import { PREDICTIONS } from "./predictions.ts";
 import { ask, isWork, type Work } from "./provide.ts";
 import { type Pair, Subject } from "./subject.ts";
+import { tokenizer, vocabularyOf } from "./tokenizer.ts";
 
 const PROVIDERS = [
   ...[...PREDICTIONS, ...OCCLUSION, ...GROUPS, ...HEADS, ...LAYERS],
@@ -94,9 +96,8 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
     pair = {
       heap,
       models: { base: models.base, tuned: models.tuned },
-      pieces: setup.pieces,
-      words: setup.words,
-      front: setup.front,
+      ...vocabularyOf(tokenizer(setup.tokenizer)),
+      front: setup.tokenizer.front,
       draws: setup.draws,
       known(key) {
         const value = found.value(key);
@@ -190,16 +191,4 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
       }
     }
   };
-}
-
-/** Let messages in: a timer would wait for milliseconds. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(null);
-  });
 }

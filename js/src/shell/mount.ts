@@ -15,13 +15,17 @@ import { listenToKeys } from "./keys.ts";
 import { presenter } from "./present.ts";
 import { searchCard } from "./search.ts";
 
-/** Mount a panel or the dashboard; resolves after the first picture, ends with `signal`. */
+/**
+ * Mount a panel or the dashboard; resolves after the first picture, ends with `signal`.
+ *
+ * `between` is awaited in front of each panel of the dashboard, where a page has to stay quick.
+ */
 export async function mount(
   store: Store,
   kind: PanelKind,
   el: HTMLElement,
   signal: AbortSignal,
-  options: { presenting?: boolean } = {},
+  options: { presenting?: boolean; between?: () => Promise<void> } = {},
 ): Promise<void> {
   if (!PANELS.includes(kind)) throw new Error(`there is no panel ${kind}`);
   const ending = AbortSignal.any([signal, store.signal]);
@@ -54,6 +58,12 @@ export async function mount(
   content.append(board);
   arrange();
   const names = Object.keys(MAKERS) as (keyof typeof MAKERS)[];
-  await Promise.all(names.map((name) => runPanel(name, MAKERS[name], place(name), setting)));
+  const drawn: Promise<void>[] = [];
+  for (const name of names) {
+    if (options.between) await options.between();
+    if (ending.aborted) return;
+    drawn.push(runPanel(name, MAKERS[name], place(name), setting));
+  }
+  await Promise.all(drawn);
   ask();
 }

@@ -122,7 +122,7 @@ def _recorded(
     trace: Trace, place: int, report: Report | None
 ) -> dict[str, tuple[wire.Header, bytes]]:
     """Blocks of an example that need gradients, under its number."""
-    keys = [blocks.findings(), blocks.carried(None)]
+    keys = [blocks.findings(), blocks.carried(None), blocks.update()]
     for side in SIDES:
         keys += [blocks.saliency(side, PUBLISHED)]
         keys += [blocks.head_effect(side, None), blocks.neuron_effect(side, None)]

@@ -86,7 +86,8 @@ function waits(state: State): boolean {
 }
 
 function possible(state: State): boolean {
-  return state.manifest.shared && state.answer("tuned").tokens.length > 0;
+  const { shared } = state.manifest;
+  return shared && state.answer("tuned").tokens.length > 0 && !state.lacks(keys.update());
 }
 
 function needs(state: State): Need[] {
@@ -108,6 +109,8 @@ function words(state: State, _: Got, taken: UpdateTaken | null): Omit<Picture, "
   if (!state.manifest.shared) {
     return { title: TITLE, caption: "Each model reads its own answer: both have to read one." };
   }
+  const without = state.lacks(keys.update());
+  if (without) return { title: TITLE, caption: without };
   const caption = state.live
     ? "The difference of the weights as singular directions, and what each does to this answer."
     : "This recording does not hold it. With the models at hand, press “take it apart” before recording.";
