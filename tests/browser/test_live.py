@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import twinlens
 from playwright.sync_api import Page, expect
 from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.traces import recording
 
+from tests.browser.firefox import find, firefox
 from tests.browser.panels import Panels, Selection
 from tests.browser.poll import until
 
@@ -38,13 +40,16 @@ def ask(page: Page) -> None:
     page.get_by_role("button", name="Run").click()
 
 
+#: Whether every effect is there: they come one after the other.
+ALL = """
+  const values = document.querySelector(".tl-matrix")?.twinlens?.values ?? {};
+  return ["base", "tuned"].every(side => values[side] && values[side].every(Number.isFinite));
+"""
+
+
 def measured(page: Page) -> None:
-    """Wait until every effect is there: they come one after the other."""
-    script = """() => {
-      const values = document.querySelector(".tl-matrix")?.twinlens?.values ?? {};
-      return ["base", "tuned"].every(side => values[side] && values[side].every(Number.isFinite));
-    }"""
-    until(lambda: page.evaluate(script), bool, "all effects")
+    """Wait until every effect is there."""
+    until(lambda: page.evaluate(f"() => {{ {ALL} }}"), bool, "all effects")
 
 
 def test_a_typed_prompt_is_read_as_python_reads_it(live, wanted, offline, watch):
@@ -55,11 +60,44 @@ def test_a_typed_prompt_is_read_as_python_reads_it(live, wanted, offline, watch)
     token = wanted.manifest.prompt_length + 3
     measured(offline)
     panels.click_token(token)
-    panels.check(Selection(token=token), "saliency")
+    panels.check(Selection(token=token), "saliency", "findings")
     # Python keeps these in half precision.
     Panels(panels.root, wanted, 2e-3).check(Selection(token=token), "heads", "concepts")
     assert watch.errors == []
     assert [url for url in watch.requests if not url.startswith(("file:", "blob:"))] == []
+
+
+@pytest.mark.skipif(not find(), reason="no Firefox")
+def test_firefox_paints_what_python_computes(live, wanted):
+    with firefox() as browser:
+        browser.open(live.as_uri())
+        browser.evaluate("""
+          window.failed = [];
+          for (const kind of ["error", "unhandledrejection", "securitypolicyviolation"])
+            window.addEventListener(kind, (event) => failed.push(kind));
+        """)
+        browser.write(".tl-ask textarea", PROMPT)
+        end = len(INSTRUCTION)
+        browser.evaluate(f"document.querySelector('textarea').setSelectionRange(0, {end})")
+        browser.click("[data-mark=instruction]")
+        can = "return Boolean(document.querySelector('.tl-ask-run:not([disabled], [hidden])'))"
+        until(lambda: browser.evaluate(can), bool, "the models")
+        browser.click(".tl-ask-run")
+        own = "return document.querySelectorAll('.tl-own')[1]?.textContent ?? ''"
+        until(lambda: browser.evaluate(own), lambda text: "THE YOUNG JUDGE" in text, "the answer")
+        until(lambda: browser.evaluate(ALL), bool, "all effects")
+        painted = "document.querySelector('.tl-matrix').twinlens"
+        columns = browser.evaluate(f"return Array.from({painted}.columns)")
+        assert len(columns) > 10
+        for side in ("base", "tuned"):
+            values = browser.evaluate(f"return Array.from({painted}.values.{side})")
+            exact = wanted.saliency(side, "occlusion").values[columns].T
+            assert np.abs(np.array(values).reshape(exact.shape) - exact).max() < 1e-3
+        assert browser.evaluate("return failed") == []
+        loaded = browser.evaluate(
+            "return performance.getEntriesByType('resource').map(e => e.name)"
+        )
+        assert all(url.startswith("blob:") for url in loaded)
 
 
 def test_an_address_brings_prompt_and_view_back(live, wanted, offline, watch):
