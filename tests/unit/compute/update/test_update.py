@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -313,3 +314,23 @@ def test_three_planted_directions_are_found_named_and_removed(tmp_path: Path) ->
         (removed,) = on.dial([0], direction=first["index"])
         assert removed["nats"] == pytest.approx(nats(without, on), abs=1e-4)
         assert removed["nats"] < on.shift.tuned - 0.5 * on.shift.nats
+
+
+def test_directions_in_files_are_those_in_memory(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of whole models are read from files when used, which go with the update."""
+    monkeypatch.setenv("TWINLENS_CACHE", str(tmp_path))
+    pair = load_pair(folders / "base", folders / "dora merged")
+    held = pair.update()
+    assert not list(tmp_path.iterdir())
+    expected = held.on(tiny.PROMPT, answer=" plain words").effects(4)
+    monkeypatch.setattr("twinlens.compute.update.kept.IN_MEMORY", 0)
+    stored = pair.update()
+    assert len(list(tmp_path.glob("update-*/*"))) == len(stored.matrices)
+    on = stored.on(tiny.PROMPT, answer=" plain words")
+    torch.testing.assert_close(on.effects(4).by_token, expected.by_token)
+    assert on.null(1) == held.on(tiny.PROMPT, answer=" plain words").null(1)
+    del on, stored
+    gc.collect()
+    assert not list(tmp_path.iterdir())

@@ -1,14 +1,15 @@
 """The update of every matrix as singular directions, one matrix at a time.
 
 Of a LoRA adapter the directions come from its factors (QR, and an SVD of rank by rank); of two full
-models from the SVD of the difference, which is let go before the next one is made.
+models from the SVD of the difference, which is let go before the next one is made, and its
+directions with it where they are many (`kept`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -25,6 +26,7 @@ from twinlens.compute.models.dense import (
 )
 from twinlens.compute.models.models import Models
 from twinlens.compute.update.factors import factor_svd
+from twinlens.compute.update.kept import Directions, Store
 from twinlens.contract.words import SIDES
 from twinlens.errors import MemoryNeededError, UnsupportedArchitectureError
 from twinlens.support.progress import Report
@@ -55,8 +57,12 @@ class MatrixUpdate:
     layer : int
     kind : str
         Such as ``q_proj``.
-    left, sizes, right : float32 tensors [out, r], [r], [in, r]
-        Singular directions, largest first.
+    shape : (int, int)
+        Out and in.
+    sizes : float32 tensor [r]
+        Largest first.
+    directions : callable
+        Gives the singular directions, ``left`` and ``right``.
     base_norm : float
         Frobenius norm of base's matrix; nan where it is packed.
     overlap : float32 tensor [2, r]
@@ -73,14 +79,24 @@ class MatrixUpdate:
     name: str
     layer: int
     kind: str
-    left: Tensor
+    shape: tuple[int, int]
     sizes: Tensor
-    right: Tensor
+    directions: Directions = field(repr=False)
     base_norm: float
     overlap: Tensor
     null: tuple[float, float]
     leading_size: float
     by_factors: bool
+
+    @property
+    def left(self) -> Tensor:
+        """What directions write, float32 [out, r]."""
+        return self.directions()[0]
+
+    @property
+    def right(self) -> Tensor:
+        """What directions read, float32 [in, r]."""
+        return self.directions()[1]
 
     @property
     def rank(self) -> int:
@@ -166,6 +182,7 @@ def updates(pair: Models, report: Report | None = None) -> Iterator[MatrixUpdate
         If a difference cannot be read, or is in a mixture of experts.
     """
     both_models(pair)
+    store = Store()
     with pair.pieces("base") as base, pair.pieces("tuned") as tuned:
         theirs = {name: (module, key) for name, module, key in parameter_places(tuned)}
         places = [place for place in parameter_places(base) if place[0] in theirs]
@@ -179,7 +196,7 @@ def updates(pair: Models, report: Report | None = None) -> Iterator[MatrixUpdate
             seen.add(own)
             layer = _layer(base, name)
             if key == "weight" and layer is not None and _is_matrix(below_adapters(module)):
-                found = _matrix(pair, name, layer, module, theirs[name][0])
+                found = _matrix(pair, store, name, layer, module, theirs[name][0])
                 if found is not None:
                     yield found
                 continue
@@ -200,7 +217,7 @@ def _is_matrix(module: nn.Module) -> bool:
 
 
 def _matrix(
-    pair: Models, name: str, layer: int, module: nn.Module, other: nn.Module
+    pair: Models, store: Store, name: str, layer: int, module: nn.Module, other: nn.Module
 ) -> MatrixUpdate | None:
     packed = not is_plain(below_adapters(module))
     factors = None
@@ -250,9 +267,9 @@ def _matrix(
         name=name,
         layer=layer,
         kind=name.removesuffix(".weight").rpartition(".")[2],
-        left=left.contiguous(),
+        shape=(left.shape[0], right.shape[0]),
         sizes=sizes,
-        right=right.contiguous(),
+        directions=store.keep(left, right, small=factors is not None),
         base_norm=base_norm,
         overlap=overlap,
         null=cast("tuple[float, float]", null),

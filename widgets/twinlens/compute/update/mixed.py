@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,8 @@ from twinlens.compute.models.dense import below_adapters, parameter_places
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.update.directions import MatrixUpdate, Rest
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+#: A module of base and the name of a parameter in it.
+Place: TypeAlias = tuple[nn.Module, str]
 
 #: Bounds the numbers of one pass: logits, and what directions read.
 _NUMBERS_AT_ONCE = 2**24
@@ -98,67 +98,117 @@ class Mixed:
     @contextmanager
     def mixed(self, gates: Tensor, rest: Tensor) -> Iterator[None]:
         """Inside, base computes with the update in part; enter its guard first."""
-        modules = {
-            name: below_adapters(module) for name, module, _ in parameter_places(self._model)
-        }
         with ExitStack() as undo:
             # Split at once: the slope of each slice by itself would be as wide as all gates.
             split = torch.split(gates, [matrix.rank for matrix in self.matrices], dim=-1)
             for matrix, own in zip(self.matrices, split, strict=True):
                 hook = _added(matrix, own)
                 if hook is not None:
-                    handle = modules[matrix.name].register_forward_hook(hook)
+                    handle = self._places[matrix.name][0].register_forward_hook(hook)
                     undo.callback(handle.remove)
-            for one, gate in zip(self.rest, rest, strict=True):
-                undo.enter_context(_replaced(self._model, one, gate))
+            for one, users, gate in zip(self.rest, self._users, rest, strict=True):
+                undo.enter_context(_replaced(users, one, gate))
             yield
 
-    @property
-    def _model(self) -> PreTrainedModel:
-        return self.reading.model
+    @cached_property
+    def _places(self) -> dict[str, Place]:
+        """Where base keeps its parameters."""
+        return {
+            name: (below_adapters(module), key)
+            for name, module, key in parameter_places(self.reading.model)
+        }
+
+    @cached_property
+    def _users(self) -> list[list[Place]]:
+        """Places of each other tensor, several where it is tied."""
+        users: dict[int, list[Place]] = {}
+        for module in self.reading.model.modules():
+            for key, own in module._parameters.items():
+                users.setdefault(id(own), []).append((module, key))
+        held = (self._places[one.name] for one in self.rest)
+        return [users[id(module._parameters[key])] for module, key in held]
 
     @cached_property
     def _together(self) -> int:
         """Rows of gates in one pass."""
-        widest = max((m.rank + m.left.shape[0] for m in self.matrices), default=1)
+        widest = max((m.rank + m.shape[0] for m in self.matrices), default=1)
         numbers = self.reading.answer_length * self.vocabulary + len(self.reading.ids) * widest
         return max(1, min(16, _NUMBERS_AT_ONCE // numbers))
 
 
 def _added(matrix: MatrixUpdate, gates: Tensor) -> Callable[..., Tensor] | None:
     """Hook that adds the directions of a matrix, each times its gate; None where all are shut."""
-    left, sizes, right = matrix.left, matrix.sizes, matrix.right
+    only: Tensor | None = None
     if not gates.requires_grad:
         open_ = gates.reshape(-1, gates.shape[-1]).ne(0).any(dim=0)
         if not bool(open_.any()):
             return None
         if not bool(open_.all()):
-            left, sizes, right, gates = (
-                left[:, open_],
-                sizes[open_],
-                right[:, open_],
-                gates[..., open_],
-            )
+            only, gates = open_, gates[..., open_]
+    gates = gates if gates.ndim == 3 else gates[:, None]
 
     def hook(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        read = given[0]
-        texts = read.reshape(len(gates), -1, read.shape[-1]) if read.ndim == 2 else read
-        scaled = (gates.to(sizes.device) * sizes).to(texts)
-        scaled = scaled if gates.ndim == 3 else scaled[:, None]
-        acted = (texts @ right.to(texts)) * scaled
-        return output + (acted @ left.to(texts).T).reshape(output.shape)
+        added: Tensor = cast(Any, _Acting).apply(output, given[0], gates, matrix, only)
+        return added
 
     return hook
 
 
+class _Acting(torch.autograd.Function):
+    """What a matrix computes, and its directions beside it: ``output + left (g s right' read)``.
+
+    Directions are read anew on the way back, so that those of one matrix are there at a time.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        output: Tensor,
+        read: Tensor,
+        gates: Tensor,
+        matrix: MatrixUpdate,
+        only: Tensor | None,
+    ) -> Tensor:
+        left, sizes, right = _directions(matrix, only, read)
+        acted = (read.reshape(-1, read.shape[-1]) @ right).reshape(len(gates), -1, len(sizes))
+        scaled = gates.to(read) * sizes
+        ctx.save_for_backward(acted, scaled)
+        ctx.matrix, ctx.only, ctx.gates = matrix, only, (gates.shape, gates.device)
+        flat = output.reshape(-1, output.shape[-1])
+        added = torch.addmm(flat, (acted * scaled).flatten(0, 1), left.T)
+        return added.reshape(output.shape)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        acted, scaled = ctx.saved_tensors
+        left, sizes, right = _directions(ctx.matrix, ctx.only, slope)
+        written = (slope.reshape(-1, slope.shape[-1]) @ left).reshape(acted.shape)
+        read = gates = None
+        if ctx.needs_input_grad[1]:
+            read = (written * scaled).flatten(0, 1) @ right.T
+            read = read.reshape(*slope.shape[:-1], -1)
+        if ctx.needs_input_grad[2]:
+            shape, device = ctx.gates
+            gates = (acted * written * sizes).sum_to_size(shape).float().to(device)
+        return slope, read, gates, None, None
+
+
+def _directions(
+    matrix: MatrixUpdate, only: Tensor | None, like: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Left, sizes and right of a matrix, or of some of its directions."""
+    (left, right), sizes = matrix.directions(), matrix.sizes
+    if only is not None:
+        left, sizes, right = left[:, only], sizes[only], right[:, only]
+    return left.to(like), sizes.to(like), right.to(like)
+
+
 @contextmanager
-def _replaced(model: PreTrainedModel, one: Rest, gate: Tensor) -> Iterator[None]:
+def _replaced(users: Sequence[Place], one: Rest, gate: Tensor) -> Iterator[None]:
     """Inside, a tensor of base is some way from its value to tuned's, wherever it is used."""
-    parameter = next(
-        below_adapters(module)._parameters[key]
-        for name, module, key in parameter_places(model)
-        if name == one.name
-    )
+    module, key = users[0]
+    parameter = module._parameters[key]
     rows = min(len(one.base), len(one.tuned)) if one.base.ndim else 0
     change = (one.tuned[:rows] if rows else one.tuned).to(one.base) - (
         one.base[:rows] if rows else one.base
@@ -167,16 +217,10 @@ def _replaced(model: PreTrainedModel, one: Rest, gate: Tensor) -> Iterator[None]
     if rows:
         # Tokens that only one of the models has keep their rows.
         mixed = torch.cat([mixed, one.base[rows:], one.tuned[rows:].to(one.base)])
-    users = [
-        (module, key)
-        for module in model.modules()
-        for key, own in module._parameters.items()
-        if own is parameter
-    ]
     try:
         for module, key in users:
             cast(Any, module._parameters)[key] = mixed
         yield
     finally:
         for module, key in users:
-            module._parameters[key] = cast(nn.Parameter, parameter)
+            module._parameters[key] = parameter

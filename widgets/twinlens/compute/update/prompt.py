@@ -119,16 +119,19 @@ class PromptUpdate:
     @cached_property
     def shift(self) -> sets.Shift:
         """Log-probability of the answer under base and tuned, measured."""
-        return self._shift(self.mixed)
-
-    def _shift(self, mixed: Mixed) -> sets.Shift:
+        mixed = self.mixed
         base = mixed.nats([torch.zeros(mixed.count)], 0.0)
         tuned = mixed.nats([torch.ones(mixed.count)], 1.0)
         return sets.Shift(float(base[0]), float(tuned[0]))
 
     def null(self, draws: int = _RANDOM) -> list[float]:
         """Shift of the answer by random updates of equal size, nats."""
-        return [self._shift(self._mixed(self.update.random(d))).nats for d in range(draws)]
+        found = []
+        for draw in range(draws):
+            mixed = self._mixed(self.update.random(draw))
+            (nats,) = mixed.nats([torch.ones(mixed.count)]).tolist()
+            found.append(nats - self.shift.base)
+        return found
 
     def effects(self, points: int | None = None, report: Report | None = None) -> Effects:
         """What made the change, see `path_effects`: it adds up to the shift within 1 %."""

@@ -58,7 +58,7 @@ class Reader:
             inside = matrix.name.removesuffix(".weight")
             inside = inside.removeprefix(f"{parts.layers}.{matrix.layer}.")
             sizes = architectures.sizes(model.config)
-            left, right = matrix.left[:, k].cpu(), matrix.right[:, k].cpu()
+            left, right = (side[:, k].cpu() for side in matrix.directions())
             writes = inside in (parts.attention_out, parts.feed_forward_out)
             if writes and len(left) == sizes.hidden:
                 found["writes"] = self.output.nearest(left[None], count)[0]

@@ -12,6 +12,7 @@ import torch
 
 from twinlens.compute.models.models import Models
 from twinlens.compute.update.directions import CERTAIN, MatrixUpdate, Rest
+from twinlens.compute.update.kept import Store
 from twinlens.compute.update.readable import Reader
 from twinlens.errors import ArgumentError
 
@@ -115,7 +116,12 @@ class Taken:
             turned: torch.Tensor = torch.linalg.qr(noise).Q
             return turned.to(like)
 
-        matrices = [replace(m, left=other(m.left), right=other(m.right)) for m in self.matrices]
+        store = Store()
+        matrices = []
+        for one in self.matrices:
+            left, right = one.directions()
+            made_up = store.keep(other(left), other(right), small=one.by_factors)
+            matrices.append(replace(one, directions=made_up))
         rest = [_shuffled(one, made) for one in self.rest]
         return Taken(self.pair, matrices, rest)
 
