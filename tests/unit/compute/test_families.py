@@ -22,7 +22,7 @@ from twinlens.compute.live.live import trace_pair
 from twinlens.compute.models import architectures
 from twinlens.compute.models.weights import Weights
 from twinlens.compute.passes.capture import capture
-from twinlens.compute.saliency import gradients
+from twinlens.compute.saliency import estimates, gradients
 from twinlens.compute.saliency.batch import attribute_prompts
 from twinlens.compute.text.prompt import read_prompt
 from twinlens.contract import blocks
@@ -176,6 +176,41 @@ def test_occlusion_equals_reading_again(
     np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["falcon", "falcon_alibi", "bloom", "gptj"])
+def test_patterns_of_a_family_with_its_own_attention(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Knock-out and rollout, from the patterns that the model itself gives out."""
+    model = _model(name)
+    embedded = embed(model).requires_grad_()
+    norm = getattr(model.base_model, "word_embeddings_layernorm", None)
+    if norm is not None:  # what is given is normed already
+        model.base_model.word_embeddings_layernorm = torch.nn.Identity()
+    out = model(inputs_embeds=embedded, use_cache=False, output_attentions=True)
+    if norm is not None:
+        model.base_model.word_embeddings_layernorm = norm
+    scores = of_answer(out.logits[:, PROMPT - 1 : -1].log_softmax(dim=-1))[0]
+    drop = np.zeros((PROMPT, ANSWER))
+    flow = np.eye(len(IDS))
+    for pattern in out.attentions:
+        flow = (pattern[0].mean(dim=0).detach().numpy() + np.eye(len(IDS))) / 2 @ flow
+        for m, score in enumerate(scores):
+            (slope,) = torch.autograd.grad(score, pattern, retain_graph=True)
+            for n in range(PROMPT):
+                # The weight of a key moves to the other keys of its row, in their proportion.
+                a, g = pattern[0, :, n + 1 :].detach(), slope[0, :, n + 1 :]
+                to_others = a / (1 - a[..., n : n + 1])
+                to_others[..., n] = 0
+                drop[n, m] += float((g * (a - to_others)).sum())
+    np.testing.assert_allclose(
+        table("attention_rollout", model), flow[PROMPT - 1 : -1, :PROMPT].T, atol=1e-6
+    )
+    scale = np.abs(drop).max()
+    np.testing.assert_allclose(table("attention_knockout", model), drop, atol=1e-4 * scale)
+    monkeypatch.setattr(estimates, "fits", lambda *_: False)  # layer by layer
+    np.testing.assert_allclose(table("attention_knockout", model), drop, atol=1e-4 * scale)
+
+
 def test_effects_of_heads_equal_own_hooks(family: PreTrainedModel) -> None:
     if mixes(family):
         with pytest.raises(UnsupportedArchitectureError, match="heads are not shown"):
@@ -309,6 +344,22 @@ def test_experts_have_all_but_neurons_and_recordings_do_without(tmp_path: Path) 
     kept = set(recorded.keys())
     assert kept >= {blocks.lens("tuned", trace.manifest.prompt_length), blocks.shift_residual()}
     assert not any(key.startswith(("neuron", "component", "rotation")) for key in kept)
+
+
+@pytest.mark.parametrize(
+    ("family", "why"),
+    [
+        ("gemma4", "heads of two sizes"),
+        ("gemma3n", "several residual streams"),
+        ("mamba", "none of their layers has attention"),
+        ("deepseek_v3", "not linear maps of the text"),
+    ],
+)
+def test_a_family_that_cannot_be_shown_says_why(family: str, why: str) -> None:
+    config = AutoConfig.for_model(family)
+    with pytest.raises(UnsupportedArchitectureError, match=why) as refused:
+        architectures.architecture_of(architectures.text_part(config))
+    assert "register_architecture" not in str(refused.value)
 
 
 def test_layers_without_attention_have_all_but_heads(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_different_architectures(folders: tuple[Path, Path], tmp_path: Path) -> 
 def test_unsupported_architecture(folders: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "mamba"}))
     (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(UnsupportedArchitectureError, match="'mamba' are not supported yet"):
+    with pytest.raises(UnsupportedArchitectureError, match="'mamba' cannot be shown, because none"):
         load_pair(folders[0], tmp_path)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models.dense import below_adapters, dense_weight, linear_weight
-from twinlens.compute.models.families import ARCHITECTURES, Architecture
+from twinlens.compute.models.families import ARCHITECTURES, REFUSED, Architecture
 from twinlens.errors import ArgumentError, UnsupportedArchitectureError
 from twinlens.support.calls import called_rightly
 
@@ -53,6 +53,11 @@ def architecture_of(config: PretrainedConfig) -> Architecture:
         If the family is not in the table.
     """
     name = config.model_type
+    if name not in ARCHITECTURES and name in REFUSED:
+        raise UnsupportedArchitectureError(
+            f"models of type {name!r} cannot be shown, because {REFUSED[name]}: take a model of "
+            f"another family, one of {', '.join(sorted(ARCHITECTURES))}"
+        )
     if name not in ARCHITECTURES:
         raise UnsupportedArchitectureError(
             f"models of type {name!r} are not supported yet: say where they keep their parts with "

@@ -93,6 +93,22 @@ _EXPERTS = (
     *("cohere2_moe", "ernie4_5_moe", "exaone_moe", "glm4_moe", "gpt_oss", "hunyuan_v1_moe"),
     *("minimax_m2", "mixtral", "olmoe", "phimoe", "qwen2_moe", "qwen3_moe", "solar_open"),
 )
+_GEMMA4 = (
+    "their layers have heads of two sizes and, of the smaller models, embeddings of their own and "
+    "the keys of earlier layers"
+)
+#: Families whose text part no entry describes, and why.
+REFUSED = {
+    **dict.fromkeys(("gemma4", "gemma4_text", "gemma4_unified", "gemma4_unified_text"), _GEMMA4),
+    **dict.fromkeys(
+        ("gemma3n", "gemma3n_text"),
+        "they carry several residual streams, and each layer has embeddings of its own",
+    ),
+    **dict.fromkeys(("mamba", "mamba2", "falcon_mamba"), "none of their layers has attention"),
+    **dict.fromkeys(
+        ("deepseek_v2", "deepseek_v3"), "the keys of their heads are not linear maps of the text"
+    ),
+}
 _GPT2 = Architecture(
     layers="transformer.h",
     final_norm="transformer.ln_f",

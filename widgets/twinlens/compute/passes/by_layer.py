@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from twinlens.compute.passes.entry import entering
 from twinlens.compute.passes.folding import Texts, head_gradient
 from twinlens.compute.passes.footprint import check_layer
 from twinlens.compute.passes.targets import Target
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 #: Bounds the gradients that are on their way together: numbers at every place of the texts.
 _NUMBERS_ON_THE_WAY = 2**25
@@ -62,6 +65,11 @@ class ByLayer:
     _texts: Texts
     _conditions: Conditions
     _calls: list[_Call]
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """What is run."""
+        return self._texts.readings[0].model
 
     def seeds(self, places: Sequence[int]) -> Tensor:
         """Seeds for some columns, each alone, [places, B, m, hidden]."""

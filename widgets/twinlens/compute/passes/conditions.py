@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,9 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
-from twinlens.compute.models.architectures import architecture_of, layers
+from twinlens.compute.models.architectures import architecture_of, attention, layers
 from twinlens.compute.passes.packing import Packed
+from twinlens.errors import UnsupportedArchitectureError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -122,8 +123,8 @@ def hookable(model: PreTrainedModel) -> bool:
     if entry.mixer:
         return False
     projection = entry.query_key_value[0]
-    attention = layers(model)[0].get_submodule(projection.rpartition(".")[0])
-    return hasattr(sys.modules[type(attention).__module__], "eager_attention_forward")
+    block = layers(model)[0].get_submodule(projection.rpartition(".")[0])
+    return hasattr(sys.modules[type(block).__module__], "eager_attention_forward")
 
 
 _one_kernel = threading.Lock()
@@ -140,6 +141,34 @@ def planned_once(device: torch.device) -> Iterator[None]:
         yield
         return
     with _one_kernel, sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
+        yield
+
+
+@contextmanager
+def patterns_heard(model: PreTrainedModel, put: Callable[[Tensor], None]) -> Iterator[None]:
+    """Tell the attention pattern of each layer that runs, in its gradient graph.
+
+    Of families that have an attention function of their own: what their blocks give beside their
+    output are the weights that they have multiplied by.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If not every layer has attention.
+    """
+    if architecture_of(model.config).mixer:
+        raise UnsupportedArchitectureError(
+            f"cannot be computed: some layers of {model.config.model_type!r} models carry a state "
+            "along the text in place of attention; use gradient × input or occlusion instead"
+        )
+
+    def hear(_: nn.Module, __: object, output: tuple[Tensor, ...]) -> None:
+        put(output[1])
+
+    with ExitStack() as stack:
+        for layer in range(len(layers(model))):
+            handle = attention(model, layer).register_forward_hook(hear)
+            stack.callback(handle.remove)
         yield
 
 

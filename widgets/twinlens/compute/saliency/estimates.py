@@ -24,6 +24,7 @@ from twinlens.compute.passes.conditions import (
     each_pattern,
     hookable,
     observed,
+    patterns_heard,
     under,
 )
 from twinlens.compute.passes.entry import embeddings, entering
@@ -41,7 +42,6 @@ from twinlens.compute.saliency.gradients import (
 from twinlens.compute.saliency.registry import Piece, Wanted, saliency_method
 from twinlens.contract.manifest import Method
 from twinlens.contract.wire import Array
-from twinlens.errors import UnsupportedArchitectureError
 
 #: Told a layer, which of the seeds, its pattern and their gradients by it.
 Take: TypeAlias = Callable[[int, slice, Tensor, Tensor], None]
@@ -179,18 +179,17 @@ class _Whole:
 
 def _read_with_patterns(reading: Reading, columns: list[int]) -> ByLayer | _Whole:
     model = reading.model
-    if not hookable(model):
-        raise UnsupportedArchitectureError(
-            f"cannot be computed: attention patterns of {model.config.model_type!r} models cannot "
-            "be reached; use gradient × input or occlusion by replacement instead"
-        )
     texts = Texts([reading], embed(reading))
     if not fits(model, *texts.embedded.shape[:2]):
         return read_by_layer(texts, log_probability, columns, patterns=True)
     patterns: list[Tensor] = []
     point = texts.embedded.detach().requires_grad_()
-    conditions = Conditions(patterns=patterns)
-    folded = fold_together(texts, log_probability, columns, point, conditions)
+    if hookable(model):
+        conditions = Conditions(patterns=patterns)
+        folded = fold_together(texts, log_probability, columns, point, conditions)
+    else:
+        with patterns_heard(model, patterns.append):
+            folded = fold_together(texts, log_probability, columns, point)
     return _Whole(folded.weights, folded.hidden, patterns)
 
 
@@ -203,7 +202,13 @@ def _sweep(text: ByLayer | _Whole, seeds: Tensor, take: Take) -> Iterator[None]:
     @contextmanager
     def pattern(_: int) -> Iterator[list[Tensor]]:
         patterns: list[Tensor] = []
-        with under(replace(current(), patterns=patterns)):
+        model = text.model
+        observable = hookable(model)
+        with (
+            under(replace(current(), patterns=patterns))
+            if observable
+            else patterns_heard(model, patterns.append)
+        ):
             yield patterns
 
     def told(layer: int, rows: slice, patterns: Sequence[Tensor], found: Sequence[Tensor]) -> None:
@@ -381,30 +386,25 @@ def integrated_gradients(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
 def rollout_together(readings: Sequence[Reading]) -> list[Array]:
     """Tables [N, M] of `attention_rollout` of texts that are read together."""
     texts, model = Texts.together(readings), readings[0].model
-    length, layers = texts.embedded.shape[1], 0
+    length = texts.embedded.shape[1]
     flow = torch.eye(length, device=model.device)
 
     def mix(pattern: Tensor) -> None:
         """One layer's at a time: those of all would not fit where texts are long."""
-        nonlocal flow, layers
+        nonlocal flow
         mixed = precise(pattern).mean(dim=1).to(flow.device)
-        flow, layers = (mixed @ flow.to(mixed.dtype) + flow) / 2, layers + 1
+        flow = (mixed @ flow.to(mixed.dtype) + flow) / 2
 
+    around: AbstractContextManager[None] = patterns_heard(model, mix)
+    placed: dict[str, Tensor] = {}  # not every family takes positions
     if hookable(model):
-        token = each_pattern.set(mix)
-        conditions = Conditions(hidden=texts.padding)
-        try:
-            with torch.no_grad(), entering(model, length), observed(model, conditions):
-                architectures.body(model)(
-                    inputs_embeds=texts.embedded, use_cache=False, **texts.placed(0, length)
-                )
-        finally:
-            each_pattern.reset(token)
-    if layers != len(architectures.layers(model)):
-        raise UnsupportedArchitectureError(
-            f"cannot be computed: attention patterns of {model.config.model_type!r} models cannot "
-            "be reached"
-        )
+        around, placed = observed(model, Conditions(hidden=texts.padding)), texts.placed(0, length)
+    token = each_pattern.set(mix)
+    try:
+        with torch.no_grad(), entering(model, length), around:
+            architectures.body(model)(inputs_embeds=texts.embedded, use_cache=False, **placed)
+    finally:
+        each_pattern.reset(token)
     n = texts.prompt_length
     return [
         table[n - 1 : n - 1 + reading.answer_length, n - reading.prompt_length : n].T.cpu().numpy()

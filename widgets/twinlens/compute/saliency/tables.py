@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twinlens.compute.models import architectures
 from twinlens.compute.models.models import Models
-from twinlens.compute.passes.conditions import hookable
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.saliency.estimates import knockout_by_head
@@ -131,7 +131,8 @@ class SaliencyTables:
         reading = self._reading(side, model, "attention_knockout")
         numbers = self._models.sizes.layers * self._models.sizes.heads * len(reading.ids) ** 2
         try:
-            if not hookable(model) or numbers > _PATTERNS_FOR_ORDER:
+            without = architectures.architecture_of(model.config).mixer
+            if without or numbers > _PATTERNS_FOR_ORDER:
                 return summed_gradient(reading)
             return np.asarray(knockout_by_head(reading).sum(axis=(0, 1)))
         except (
