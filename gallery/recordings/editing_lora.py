@@ -51,7 +51,7 @@ def batches(tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[Tensor, Tensor
         yield ids, learned
 
 
-def train(base: Path, folder: Path) -> None:
+def train(base: Path, folder: Path, steps: int = STEPS) -> None:
     """Train the adapter over a base and save it: a few CPU minutes."""
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(base)
@@ -60,9 +60,9 @@ def train(base: Path, folder: Path) -> None:
     tuned = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=MATRICES))
     weights = [weight for weight in tuned.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.1)
     drawn = batches(tokenizer)
-    for step in range(STEPS):
+    for step in range(steps):
         ids, learned = next(drawn)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             hidden = model.model(ids).last_hidden_state[:, :-1][learned[:, 1:]]
@@ -72,6 +72,6 @@ def train(base: Path, folder: Path) -> None:
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        if step % 10 == 0:
+        if step % 5 == 0:
             print(f"step {step}, loss {loss.item():.3f}", flush=True)
     tuned.save_pretrained(folder)

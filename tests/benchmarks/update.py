@@ -1,33 +1,41 @@
 """Updates taken apart: what small sets keep, whether effects hold, and what they cost.
 
-python -m tests.benchmarks.update                # the embedded pair, 20 prompts
-python -m tests.benchmarks.update --smollm2      # SmolLM2-135M with a LoRA of rank 16: speed
-python -m tests.benchmarks.update --diff 2       # two files of so many Mistral-7B layers: diff
+python -m tests.benchmarks.update              # the embedded pair, 20 prompts
+python -m tests.benchmarks.update --speed      # a LoRA of rank 16 over SmolLM2-135M: path effects
+python -m tests.benchmarks.update --memory     # two whole models of SmolLM2-135M's shapes: peak
+python -m tests.benchmarks.update --diff 4     # two files of so many Mistral-7B layers: diff
+
+Speed and memory do not depend on what weights hold: those of the last three are random.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from twinlens.compute.pair import demo_pair, load_pair
 from twinlens.compute.update.checks import agreement
 from twinlens.compute.update.effects import integrated
+from twinlens.compute.update.prompt import PromptUpdate
 from twinlens.compute.update.stored import diff_of_files
 
+from tests.support import tiny
 from tests.support.places import ROOT
-from tests.support.real_pair import smollm2_pair_folders
 
 _MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _SHAPES = ((4096, 4096), (1024, 4096), (1024, 4096), (4096, 4096), *[(14336, 4096)] * 2)
-_POINTS = 4
+_POINTS, _ROUNDS = 4, 7
 
 
 def embedded(count: int) -> None:
@@ -52,99 +60,195 @@ def embedded(count: int) -> None:
     print(f"sum of effects off the shift: mean {np.mean(off):.3%}, largest {max(off):.3%}")
     print("share kept at", ", ".join(f"{c / update.count:.1%}" for c in counts))
     for order, values in kept.items():
-        print(f"{order:12}", ", ".join(f"{value:.2f}" for value in np.mean(values, axis=0)))
+        low, middle, high = np.percentile(values, (0, 50, 100), axis=0)
+        shown = zip(middle, low, high, strict=True)
+        print(f"{order:12}", ", ".join(f"{m:.2f} ({a:.2f} to {b:.2f})" for m, a, b in shown))
     print("needed, median:", dict(zip(kept, np.median(needed, axis=0).tolist(), strict=True)))
     for question, found in agreements.items():
         print(f"{question}: Spearman with interventions, median {np.median(found):.2f}")
 
 
-def smollm2() -> None:
-    """CPU seconds of path effects against the plain passes of as many points."""
+def whole(folder: Path) -> Path:
+    """A model of SmolLM2-135M's shapes."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    return folder
+
+
+def speed() -> None:
+    """Time of path effects against that of the plain passes of as many points."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    base, _ = smollm2_pair_folders()
     with tempfile.TemporaryDirectory() as folder:
+        base = whole(Path(folder) / "base")
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
         lora = LoraConfig(r=16, target_modules=list(_MATRICES), init_lora_weights=False)
-        get_peft_model(model, lora).save_pretrained(folder)
-        pair = load_pair(base, folder)
+        get_peft_model(model, lora).save_pretrained(Path(folder) / "lora")
+        pair = load_pair(base, Path(folder) / "lora")
     assert pair._resident["base"] is pair._resident["tuned"]
-    start = time.process_time()
     update = pair.update()
-    print(f"{update!r}: {time.process_time() - start:.1f} CPU seconds")
-    on = update.on("Name the opposite of each word: " + "hot, " * 8, max_new_tokens=32)
-    ids = torch.tensor([on.ids[:-1]])
-    ratios = []
-    for _ in range(3):
-        start = time.process_time()
-        integrated(on.mixed, _POINTS, None)
-        ours = time.process_time() - start
-        with pair.model("tuned") as model:
-            start = time.process_time()
+    reading = PromptUpdate(update, list(range(100, 164)), 32, [str(i) for i in range(64)])
+    mixed, ids = reading.mixed, torch.tensor([reading.ids[:-1]])
+
+    def plain() -> None:
+        """What the passes cost without anything of ours: the slope by the embeddings."""
+        with pair.model("base") as model:
             for _ in range(_POINTS):
-                # What the passes cost without anything of ours: the slope by the embeddings.
                 given = model.get_input_embeddings()(ids).requires_grad_()
                 with torch.enable_grad():
                     logits = model(
-                        inputs_embeds=given,
-                        use_cache=False,
-                        logits_to_keep=on.mixed.reading.positions,
+                        inputs_embeds=given, use_cache=False, logits_to_keep=mixed.reading.positions
                     ).logits
                     total = logits.double().log_softmax(-1).sum()
                 torch.autograd.grad(total, given)
-            ratios.append(ours / (time.process_time() - start))
-    print(f"{len(on.ids)} tokens: {np.median(ratios):.2f} times the plain passes ({ratios})")
+
+    times: dict[str, list[float]] = {"ours": [], "plain": []}
+    for _ in range(_ROUNDS):
+        for name, run in (("ours", lambda: integrated(mixed, _POINTS, None)), ("plain", plain)):
+            start = time.process_time()
+            run()
+            times[name].append(time.process_time() - start)
+    ratios = np.array(times["ours"]) / np.array(times["plain"])
+    print(
+        f"{update!r}, {len(reading.ids)} tokens, 32 of them answer: {np.median(ratios):.3f} times "
+        f"the plain passes ({', '.join(f'{ratio:.2f}' for ratio in ratios)}); fastest of each "
+        f"{min(times['ours']) / min(times['plain']):.3f}, "
+        f"{min(times['plain']) / _POINTS:.2f} CPU seconds a plain point"
+    )
+
+
+def memory() -> None:
+    """Peak memory of an update of whole models, and of its effects, beside both models'."""
+    with tempfile.TemporaryDirectory() as folder:
+        base = whole(Path(folder) / "base")
+        tuned = Path(folder) / "tuned"
+        shutil.copytree(base, tuned)
+        weights = load_file(base / "model.safetensors")
+        torch.manual_seed(1)
+        for weight in weights.values():
+            weight += 0.01 * weight.std() * torch.randn_like(weight)
+        save_file(weights, tuned / "model.safetensors", metadata={"format": "pt"})
+        del weights
+        _child(f"_peak({str(base)!r}, {str(tuned)!r})")
+
+
+def _peak(base: str, tuned: str) -> None:
+    def peak() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+    pair = load_pair(base, tuned)
+    print(f"both models loaded: {peak():.2f} GB", flush=True)
+    start = time.perf_counter()
+    update = pair.update()
+    numbers = sum(m.rank * sum(m.shape) for m in update.matrices)
+    print(
+        f"taken apart: {peak():.2f} GB, {time.perf_counter() - start:.0f} s; {update!r}, "
+        f"{4 * numbers / 2**30:.2f} GB of directions",
+        flush=True,
+    )
+    on = PromptUpdate(update, list(range(100, 164)), 32, [str(i) for i in range(64)])
+    on.effects(2)
+    print(f"effects: {peak():.2f} GB", flush=True)
+    on.keep(range(0, update.count, 50))
+    on.null(1)
+    print(f"a set, and a random update: {peak():.2f} GB", flush=True)
 
 
 def diff(layers: int) -> None:
     """Rate and memory of `twinlens.diff`, against reading both files."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder:
-        files = []
-        for side in ("base", "tuned"):
+        files = [Path(folder) / side / "model.safetensors" for side in ("base", "tuned")]
+        for side, file in enumerate(files):
             tensors = {}
             for layer in range(layers):
-                made = torch.Generator().manual_seed(layer)
-                shapes = (*_SHAPES, (4096, 14336))
-                for name, shape in zip(_MATRICES, shapes, strict=True):
-                    weight = torch.randn(shape, generator=made).mul_(0.02)
-                    if side == "tuned":
-                        weight += torch.randn(shape, generator=made).mul_(0.001)
-                    else:
-                        torch.randn(shape, generator=made)
-                    tensors[f"model.layers.{layer}.{name}.weight"] = weight.bfloat16()
-            files.append(Path(folder) / side / "model.safetensors")
-            files[-1].parent.mkdir()
-            save_file(tensors, files[-1])
+                made = torch.Generator(device).manual_seed(layer)
+                for name, shape in zip(_MATRICES, (*_SHAPES, (4096, 14336)), strict=True):
+                    drawn = (torch.randn(shape, generator=made, device=device) for _ in range(2))
+                    weight = 0.02 * next(drawn) + side * 0.001 * next(drawn)
+                    tensors[f"model.layers.{layer}.{name}.weight"] = weight.bfloat16().cpu()
+            file.parent.mkdir()
+            save_file(tensors, file)
             del tensors
         size = sum(file.stat().st_size for file in files) / 1e9
-        buffer = bytearray(2**24)
-        for _ in range(2):
-            start = time.process_time()
-            for file in files:
-                with file.open("rb", buffering=0) as stream:
-                    while stream.readinto(buffer):
-                        pass
-            read = size / (time.process_time() - start)
-        start = time.process_time()
-        diff_of_files(files[0].parent, files[1].parent)
-        rate = size / (time.process_time() - start)
+        print(f"two files of {layers} layers, {size:.1f} GB", flush=True)
+        for cached in (False, True):
+            for run in ("_read", "_diff"):
+                for file in files:
+                    _cached(file, cached)
+                _child(f"{run}({size!r}, {[str(file) for file in files]!r}, {cached})")
+
+
+def _cached(file: Path, cached: bool) -> None:
+    """Bring a file into the system's cache, or out of it."""
+    with file.open("rb") as stream:
+        if cached:
+            while stream.read(2**24):
+                pass
+        else:
+            os.fsync(stream.fileno())
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _read(size: float, files: list[str], cached: bool) -> None:
+    buffer = bytearray(2**24)
+    start = time.perf_counter(), time.process_time()
+    for file in files:
+        with open(file, "rb", buffering=0) as stream:
+            while stream.readinto(buffer):
+                pass
+    _rate("reading alone", size, cached, start)
+
+
+def _diff(size: float, files: list[str], cached: bool) -> None:
+    start = time.perf_counter(), time.process_time()
+    diff_of_files(*(Path(file).parent for file in files))
+    _rate("diff", size, cached, start)
+
+
+def _rate(name: str, size: float, cached: bool, start: tuple[float, float]) -> None:
+    seconds, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
-        f"{size:.1f} GB: {rate:.2f} GB per CPU second, reading alone {read:.2f} ({rate / read:.0%})"
+        f"{name} from {'cache' if cached else 'disk'}: {size / seconds:.2f} GB/s, {seconds:.1f} s, "
+        f"{cpu:.1f} CPU seconds, peak {peak:.2f} GB",
+        flush=True,
     )
-    print(f"peak memory with making the files {peak:.1f} GB")
+
+
+def _child(call: str) -> None:
+    """Run a function of this file in a process of its own: its peak is its own, too."""
+    code = f"from tests.benchmarks import update; update.{call}"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=20)
-    parser.add_argument("--smollm2", action="store_true")
+    parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--memory", action="store_true")
     parser.add_argument("--diff", type=int, metavar="LAYERS")
     chosen = parser.parse_args()
     if chosen.diff:
         diff(chosen.diff)
-    elif chosen.smollm2:
-        smollm2()
+    elif chosen.speed:
+        speed()
+    elif chosen.memory:
+        memory()
     else:
         embedded(chosen.prompts)

@@ -26,6 +26,8 @@ from gallery.recordings.make_gemma3_270m import base_folder
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _VERSION = 1
 _STEPS = 6
+#: Of the editing LoRA: its loss has fallen from 1 to 0.1 by then.
+_ADAPTER_STEPS = 24
 _TEXTS = (
     "Rewrite the sentence in plain words.\nThe committee concurred.\nThe group agreed.",
     "Write the word in capital letters.\ndog\nDOG",
@@ -72,7 +74,7 @@ def _adapter(base: Path) -> Path:
     adapter = base.parent / f"editing-lora-{_VERSION}"
     with FileLock(base.parent / "adapter.lock"):
         if not adapter.is_dir():
-            _write(adapter, lambda folder: train(base, folder))
+            _write(adapter, lambda folder: train(base, folder, _ADAPTER_STEPS))
     return adapter
 
 
