@@ -55,7 +55,10 @@ check: $(STAMPS)/dev $(FRONT_END) ## Style, types, front end and quick unit test
 
 .PHONY: test
 test: $(STAMPS)/dev $(STAMPS)/chromium $(FRONT_END) ## Everything that is checked
-	@$(MAKE) --no-print-directory $(SIDE_BY_SIDE) type test-js lint
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going test-python type test-js lint
+
+.PHONY: test-python
+test-python: $(STAMPS)/dev $(STAMPS)/chromium $(FRONT_END)
 	$(BIN)/python -m pytest $(PARALLEL) tests/browser tests/unit
 
 .PHONY: setup
