@@ -113,13 +113,19 @@ def test_a_restarted_kernel_and_a_reloaded_page_work_again(notebook, page, trace
     separate(page, trace).check(Selection(token=17), "heads")
     opened.save()
     opened.reload()
-    # The kernel lives on: so do the panels, before anything is run.
-    dashboard(page, trace).check(Selection(token=17))
-    separate(page, trace).check(Selection(token=17), "heads")
     opened.run_all()
     first_screen(page, trace).check(Selection())
     dashboard(page, trace).click_head(1, 2)
     separate(page, trace).check(Selection(layer=1, head=2), "heads")
+
+
+def test_reloading_the_page_keeps_the_panels_of_a_living_kernel(notebook, page, trace):
+    opened = notebook(OPEN, "ex")
+    first_screen(page, trace).click_token(17)
+    first_screen(page, trace).check(Selection(token=17))
+    opened.save()
+    opened.reload()
+    dashboard(page, trace).check(Selection(token=17))
 
 
 def test_opened_without_its_kernel_a_notebook_shows_a_still_picture(notebook, page, trace, lab):
