@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from twinlens.contract.words import PUBLISHED
 from twinlens.errors import ArgumentError
-from twinlens.pages.live import live_html, viewer_html
+from twinlens.pages.live import check_examples, live_html, viewer_html
 from twinlens.pages.page import Theme, check_page
 from twinlens.support.calls import called_rightly
 from twinlens.support.demo import demo_prompts
@@ -233,7 +233,7 @@ def live_page(
     target = checked_path(path, "the page to write")
     if pair is not None:
         _check_pair(pair, "live_page")
-    prepared = demo_prompts() if pair is None and examples is None else _examples(examples)
+    prepared = demo_prompts() if pair is None and examples is None else check_examples(examples)
     listed = [_example(example) for example in prepared]
     longest = read_length(max_new_tokens)
     check_page(title, theme)
@@ -308,28 +308,6 @@ def _check_pair(pair: Any, of: str) -> None:
         raise ArgumentError(
             f"pair= is {kind_of(pair)}: give {of} a pair from load_pair or demo_pair"
         )
-
-
-def _examples(examples: Any) -> Sequence[Mapping[str, str]]:
-    """Examples as they are given, once they are what they should be."""
-    if examples is None:
-        return ()
-    listed = list(examples) if isinstance(examples, Iterable) else [examples]
-    known = ("title", "prompt", "instruction", "context")
-    for number, example in enumerate(listed):
-        if not isinstance(example, Mapping) or not isinstance(example.get("prompt"), str):
-            raise ArgumentError(
-                f"example {number} is {example!r}: examples= is a list of mappings with a prompt, "
-                "and title, instruction and context"
-            )
-        for name, text in example.items():
-            if name not in known:
-                raise ArgumentError(
-                    f"example {number} has no {name!r}: known are {', '.join(known)}"
-                )
-            if not isinstance(text, str | None):
-                raise ArgumentError(f"the {name} of example {number} is no text, but {text!r}")
-    return listed
 
 
 def _example(example: Mapping[str, str]) -> dict[str, Any]:

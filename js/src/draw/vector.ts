@@ -1,5 +1,6 @@
 // A part of the page as SVG, from what the browser has laid out: texts are texts, cells rectangles.
 
+import { type Box, joined, layers, placed, seen, shadows, shrunk } from "./boxes.ts";
 import { painterOf } from "./painted.ts";
 import { short, VectorDrawing } from "./vector_drawing.ts";
 
@@ -15,13 +16,6 @@ export interface Vector {
   width: number;
   height: number;
   svg: string;
-}
-
-interface Box {
-  x: number;
-  y: number;
-  width: number;
-  height: number;
 }
 
 const CHARTS = new WeakMap<Element, () => Promise<string>>();
@@ -376,74 +370,6 @@ const DRAWN = [
 
 function rect({ x, y, width, height }: Box, attributes: string): string {
   return `<rect x="${short(x)}" y="${short(y)}" width="${short(width)}" height="${short(height)}" ${attributes}/>`;
-}
-
-function shrunk({ x, y, width, height }: Box, by: number): Box {
-  const size = (value: number) => Math.max(value - 2 * by, 0);
-  return { x: x + by, y: y + by, width: size(width), height: size(height) };
-}
-
-function joined(boxes: readonly Box[]): Box {
-  const x = Math.min(...boxes.map((box) => box.x));
-  const y = Math.min(...boxes.map((box) => box.y));
-  const right = Math.max(...boxes.map((box) => box.x + box.width));
-  const bottom = Math.max(...boxes.map((box) => box.y + box.height));
-  return { x, y, width: right - x, height: bottom - y };
-}
-
-/** Where a layer of the background lies, by its computed size and position. */
-function placed(box: Box, size: string, position: string): Box {
-  const [across = "auto", down = "auto"] = size.match(/max\([^)]*\)|\S+/g) ?? [];
-  const [left = "0%", top = "0%"] = position.split(" ");
-  const length = (text: string, whole: number): number => {
-    if (text === "auto") return whole;
-    if (text.startsWith("max(")) {
-      return Math.max(
-        ...text
-          .slice(4, -1)
-          .split(",")
-          .map((one) => length(one.trim(), whole)),
-      );
-    }
-    const value = Number.parseFloat(text);
-    return text.endsWith("%") ? (value / 100) * whole : value;
-  };
-  const width = length(across, box.width);
-  const height = length(down, box.height);
-  return {
-    x: box.x + length(left, left.endsWith("%") ? box.width - width : 0),
-    y: box.y + length(top, top.endsWith("%") ? box.height - height : 0),
-    width,
-    height,
-  };
-}
-
-/** Layers of a background: at the commas outside of brackets. */
-function layers(text: string): string[] {
-  let depth = 0;
-  const found = [""];
-  for (const letter of text) {
-    if (letter === "(") depth++;
-    else if (letter === ")") depth--;
-    if (letter === "," && depth === 0) found.push("");
-    else found[found.length - 1] += letter;
-  }
-  return found.map((one) => one.trim());
-}
-
-/** Rings and strips; blurred shadows are none. */
-function shadows(text: string) {
-  const pattern =
-    /((?:rgba?|color)\([^)]*\)) (-?[\d.]+)px (-?[\d.]+)px ([\d.]+)px (-?[\d.]+)px( inset)?/g;
-  return [...text.matchAll(pattern)].flatMap(([, colour, dx, dy, blur, spread, inset]) =>
-    Number(blur) === 0
-      ? [{ colour, dx: Number(dx), dy: Number(dy), spread: Number(spread), inset: Boolean(inset) }]
-      : [],
-  );
-}
-
-function seen(colour: string): boolean {
-  return colour !== "transparent" && !/,\s*0\)$|\/\s*0\)$/.test(colour);
 }
 
 function parsed(svg: string): Element {

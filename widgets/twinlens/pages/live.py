@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from twinlens.contract import blocks, lookup, wire
 from twinlens.contract.blocks import BLOCKS
 from twinlens.contract.wire import Value
 from twinlens.contract.words import PUBLISHED, SIDES, THEMES, Side
-from twinlens.errors import UnsupportedArchitectureError
+from twinlens.errors import ArgumentError, UnsupportedArchitectureError
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import document, inline_json, inline_script, policy
 from twinlens.pages.page import pack_blocks, packed_blocks
@@ -132,3 +132,25 @@ def _recorded(
             report(done, len(keys), f"example {place + 1}")
         found[f"example/{place}/{key}"] = wire.encode(trace.block(key))
     return found
+
+
+def check_examples(examples: Any) -> Sequence[Mapping[str, str]]:
+    """Examples as they are given, once they are what they should be."""
+    if examples is None:
+        return ()
+    listed = list(examples) if isinstance(examples, Iterable) else [examples]
+    known = ("title", "prompt", "instruction", "context")
+    for number, example in enumerate(listed):
+        if not isinstance(example, Mapping) or not isinstance(example.get("prompt"), str):
+            raise ArgumentError(
+                f"example {number} is {example!r}: examples= is a list of mappings with a prompt, "
+                "and title, instruction and context"
+            )
+        for name, text in example.items():
+            if name not in known:
+                raise ArgumentError(
+                    f"example {number} has no {name!r}: known are {', '.join(known)}"
+                )
+            if not isinstance(text, str | None):
+                raise ArgumentError(f"the {name} of example {number} is no text, but {text!r}")
+    return listed
