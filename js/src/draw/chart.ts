@@ -119,7 +119,8 @@ export function bokehChart(
         data: (name) => sourceOf(document, name)?.data ?? {},
         fill(name, columns) {
           const source = sourceOf(document, name);
-          if (source) source.data = columns;
+          // Even the same numbers would have the whole figure painted anew.
+          if (source && !alike(source.data, columns)) source.data = columns;
         },
         choose(name, indices) {
           const source = sourceOf(document, name);
@@ -136,6 +137,21 @@ export function bokehChart(
       here.scale = surface.scale;
     },
   };
+}
+
+function alike(
+  now: Readonly<Record<string, ArrayLike<number>>>,
+  wanted: Readonly<Record<string, ArrayLike<number>>>,
+): boolean {
+  const names = Object.keys(wanted);
+  return (
+    names.length === Object.keys(now).length &&
+    names.every((name) => {
+      const [first, second] = [now[name], wanted[name]!];
+      if (first?.length !== second.length) return false;
+      return Array.from(second).every((value, i) => Object.is(value, first[i]));
+    })
+  );
 }
 
 function sourceOf(document: BokehDocument, name: string): BokehSource | null {

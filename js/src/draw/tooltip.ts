@@ -2,7 +2,7 @@
 
 import { h } from "./dom.ts";
 
-/** As in the style sheet: 26em of the size of the text in it. */
+/** As in the style sheet. */
 const WIDEST = 313;
 
 export interface Tip {

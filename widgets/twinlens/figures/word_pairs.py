@@ -75,7 +75,7 @@ def rise_figure(table: RiseTable, theme: ChartTheme = "light") -> figure:
             text_color=colours.muted,
             text_font=FONT,
             text_font_style="normal",
-            text_font_size="11px",
+            text_font_size="12px",
         ),
         "below",
     )

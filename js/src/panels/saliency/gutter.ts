@@ -15,6 +15,7 @@ const MOST = 200;
 
 /** `side` is given where the row belongs to one model only. */
 export function gutter(text: HTMLElement, word: string, signal: AbortSignal, side?: Side): Gutter {
+  const answer = word !== "prompt";
   const el = h("div", { class: "tl-gutter", "aria-hidden": "true" });
   let tracks: readonly Track[] = [];
   let lines = 1;
@@ -34,7 +35,7 @@ export function gutter(text: HTMLElement, word: string, signal: AbortSignal, sid
       name("tl-down", side ? "" : "tuned", "tuned"),
       name("tl-difference", "tuned − base"),
       h("span", { class: "tl-tracks" }, ...tracks.map(({ short }) => name("tl-lane", short))),
-      name("tl-stack-slot", ""),
+      name("tl-stack-slot", answer ? "how likely" : ""),
     );
   // Lines are alike, and counted when the width changes.
   const count = perFrame(() => {
