@@ -66,11 +66,9 @@ def drawn(page: bytes, *, width: int, sharp: int = 1) -> bytes:
     """
     program = browser()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "page.html"
-        path.write_bytes(page)
         # Time runs while there is work; the page is written out when all is done.
         sized = [f"--window-size={width},900", "--virtual-time-budget=60000", "--dump-dom"]
-        done = _run(program, folder, [*sized, path.as_uri()], sharp)
+        done = _run(program, Path(folder), "page.html", page, sized, sharp)
     said = re.search(rb'id="drawn">([^<]*)<', done.stdout)
     if said is None or not said[1]:
         raise _failed(program, done)
@@ -95,18 +93,20 @@ def picture(svg: str, *, width: float, height: float, sharp: int) -> bytes:
     """
     program = browser()
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "figure.svg", Path(folder) / "figure.png"
-        source.write_text(svg, encoding="utf-8")
+        target = Path(folder) / "figure.png"
         sized = [f"--window-size={round(width)},{round(height)}", f"--screenshot={target}"]
-        done = _run(program, folder, [*sized, source.as_uri()], sharp)
+        done = _run(program, Path(folder), "figure.svg", svg.encode(), sized, sharp)
         if not target.exists():
             raise _failed(program, done)
         return target.read_bytes()
 
 
 def _run(
-    program: str, folder: str, arguments: list[str], sharp: int
+    program: str, folder: Path, name: str, content: bytes, arguments: list[str], sharp: int
 ) -> subprocess.CompletedProcess[bytes]:
+    """Have a browser open a file of that content."""
+    source = folder / name
+    source.write_bytes(content)
     command = [
         program,
         "--headless",
@@ -120,7 +120,10 @@ def _run(
         command.append("--no-sandbox")  # Chromium refuses to start for root with it
     try:
         return subprocess.run(
-            [*command, *arguments], capture_output=True, timeout=_SECONDS, check=False
+            [*command, *arguments, source.as_uri()],
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BrowserError(f"{Path(program).name} could not draw ({error})") from error

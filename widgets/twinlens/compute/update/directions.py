@@ -25,8 +25,8 @@ from twinlens.compute.models.dense import (
     parameter_places,
 )
 from twinlens.compute.models.models import Models
+from twinlens.compute.update.direction_store import Directions, DirectionStore
 from twinlens.compute.update.factors import factor_svd
-from twinlens.compute.update.kept import Directions, Store
 from twinlens.contract.words import SIDES
 from twinlens.errors import MemoryNeededError, UnsupportedArchitectureError
 from twinlens.support.progress import Report
@@ -182,7 +182,7 @@ def updates(pair: Models, report: Report | None = None) -> Iterator[MatrixUpdate
         If a difference cannot be read, or is in a mixture of experts.
     """
     both_models(pair)
-    store = Store()
+    store = DirectionStore()
     with pair.pieces("base") as base, pair.pieces("tuned") as tuned:
         theirs = {name: (module, key) for name, module, key in parameter_places(tuned)}
         places = [place for place in parameter_places(base) if place[0] in theirs]
@@ -217,7 +217,7 @@ def _is_matrix(module: nn.Module) -> bool:
 
 
 def _matrix(
-    pair: Models, store: Store, name: str, layer: int, module: nn.Module, other: nn.Module
+    pair: Models, store: DirectionStore, name: str, layer: int, module: nn.Module, other: nn.Module
 ) -> MatrixUpdate | None:
     packed = not is_plain(below_adapters(module))
     factors = None

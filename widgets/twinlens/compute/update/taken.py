@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from twinlens.compute.models.models import Models
+from twinlens.compute.update.direction_store import DirectionStore
 from twinlens.compute.update.directions import CERTAIN, MatrixUpdate, Rest
-from twinlens.compute.update.kept import Store
 from twinlens.compute.update.readable import Reader
 from twinlens.errors import ArgumentError
 
@@ -116,7 +116,7 @@ class Taken:
             turned: torch.Tensor = torch.linalg.qr(noise).Q
             return turned.to(like)
 
-        store = Store()
+        store = DirectionStore()
         matrices = []
         for one in self.matrices:
             left, right = one.directions()

@@ -132,8 +132,7 @@ def robustness_figure(
     The words stand above their mark, so that the figure reads at any width. The source is named
     ``variants``; its rows are the named variants in order.
     """
-    from bokeh.core.properties import value
-    from bokeh.models import ColumnDataSource, HoverTool, TapTool
+    from bokeh.models import TapTool
 
     shown = [
         o
@@ -144,50 +143,23 @@ def robustness_figure(
     fig: Any = blank(
         robustness_name(question), "typical difference, in sd", "", height, theme, [TapTool()]
     )
-    ends = [abs(v) for o in shown for v in (o.typical, o.low, o.high)]
-    reach = 1.08 * max(filter(math.isfinite, ends), default=1.0)
-    _around_zero(fig, reach, len(shown), theme)
-    colours = verdict_colours(theme)
-    source = ColumnDataSource(
-        {
-            "place": [float(place) for place in range(len(shown))],
-            "above": [place - 0.4 for place in range(len(shown))],
-            "left": [-reach] * len(shown),
-            "variant": [o.variant for o in shown],
-            "typical": [o.typical for o in shown],
-            "low": [o.low for o in shown],
-            "high": [o.high for o in shown],
-            "p": [o.p for o in shown],
-            "difference": [o.difference for o in shown],
-            "colour": [colours[o.verdict] for o in shown],
-            "marker": [VERDICTS[o.verdict][0] for o in shown],
-            "words": [VERDICTS[o.verdict][1] for o in shown],
-        },
-        name="variants",
-    )
-    still: dict[str, Any] = {"nonselection_alpha": 1.0}
-    fig.text(
-        "left",
-        "above",
-        "variant",
-        source=source,
-        text_font=value(FONT),
-        text_font_size="13px",
-        text_color=PALETTES[theme].ink,
-        text_baseline="middle",
-        x_offset=4,
-        **still,
-    )
-    bars: dict[str, Any] = {"source": source, "color": "colour", **still}
-    fig.hbar(y="place", left="low", right="high", height=0.09, **bars)
-    points = fig.scatter("typical", "place", marker="marker", size=12, **bars)
+    columns: dict[str, list[Any]] = {
+        "variant": [o.variant for o in shown],
+        "typical": [o.typical for o in shown],
+        "low": [o.low for o in shown],
+        "high": [o.high for o in shown],
+        "p": [o.p for o in shown],
+        "difference": [o.difference for o in shown],
+        "words": [VERDICTS[o.verdict][1] for o in shown],
+    }
     tooltips = [
         ("", "@variant: @words"),
         ("typical difference, in sd", "@typical{0.000} (@low{0.000} to @high{0.000})"),
         ("difference of means", "@difference{0.0000}"),
         ("p, two-sided", "@p{0.0000}"),
     ]
-    fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, visible=False))
+    verdicts = [o.verdict for o in shown]
+    _intervals(fig, columns, ("variant", "typical"), verdicts, tooltips, theme, name="variants")
     return cast("figure", fig)
 
 
@@ -239,54 +211,74 @@ def forest(
     theme: ChartTheme = "light",
 ) -> figure:
     """Differences with their intervals, one below the other; words stand above their mark."""
-    from bokeh.core.properties import value
-    from bokeh.models import ColumnDataSource, HoverTool
-
-    ends = [abs(v) for _, one, _ in rows for v in (one.difference, one.low, one.high)]
-    reach = 1.08 * max(filter(math.isfinite, ends), default=1.0) or 1.0
     fig: Any = blank(name, x_label, "", ROW_HEIGHT * len(rows) + 72, theme)
-    _around_zero(fig, reach, len(rows), theme)
-    colours = verdict_colours(theme)
-    source = ColumnDataSource(
-        {
-            "place": [float(place) for place in range(len(rows))],
-            "above": [place - 0.4 for place in range(len(rows))],
-            "left": [-reach] * len(rows),
-            "what": [
-                what if math.isfinite(one.low) else f"{what}: {verdict}"
-                for what, one, verdict in rows
-            ],
-            "difference": [one.difference for _, one, _ in rows],
-            "low": [one.low for _, one, _ in rows],
-            "high": [one.high for _, one, _ in rows],
-            "p": [one.p for _, one, _ in rows],
-            "colour": [colours[verdict] for _, _, verdict in rows],
-            "marker": [VERDICTS[verdict][0] for _, _, verdict in rows],
-            "verdict": [verdict for _, _, verdict in rows],
-        }
-    )
-    fig.text(
-        "left",
-        "above",
-        "what",
-        source=source,
-        text_font=value(FONT),
-        text_font_size="13px",
-        text_color=PALETTES[theme].ink,
-        text_baseline="middle",
-        x_offset=4,
-    )
-    fig.hbar(y="place", left="low", right="high", height=0.09, source=source, color="colour")
-    points = fig.scatter(
-        "difference", "place", marker="marker", size=12, source=source, color="colour"
-    )
+    estimates = [estimate for _, estimate, _ in rows]
+    verdicts = [verdict for _, _, verdict in rows]
+    columns: dict[str, list[Any]] = {
+        "what": [
+            what if math.isfinite(estimate.low) else f"{what}: {verdict}"
+            for what, estimate, verdict in rows
+        ],
+        "difference": [estimate.difference for estimate in estimates],
+        "low": [estimate.low for estimate in estimates],
+        "high": [estimate.high for estimate in estimates],
+        "p": [estimate.p for estimate in estimates],
+        "verdict": verdicts,
+    }
     tooltips = [
         ("", "@what: @verdict"),
         ("difference", "@difference{0.000} (@low{0.000} to @high{0.000})"),
         ("p, two-sided", "@p{0.0000}"),
     ]
-    fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, visible=False))
+    _intervals(fig, columns, ("what", "difference"), verdicts, tooltips, theme)
     return cast("figure", fig)
+
+
+def _intervals(
+    fig: Any,
+    columns: dict[str, list[Any]],
+    drawn: tuple[str, str],
+    verdicts: Sequence[Verdict],
+    tooltips: list[tuple[str, str]],
+    theme: ChartTheme,
+    name: str | None = None,
+) -> None:
+    """Rows of a text above a mark with its interval, in the colour of its verdict.
+
+    `drawn` names the columns of text and mark; the interval is that of ``low`` and ``high``.
+    """
+    from bokeh.core.properties import value
+    from bokeh.models import ColumnDataSource, HoverTool
+
+    text, mark = drawn
+    count = len(verdicts)
+    ends = [abs(end) for column in (mark, "low", "high") for end in columns[column]]
+    reach = 1.08 * max(filter(math.isfinite, ends), default=1.0) or 1.0
+    _around_zero(fig, reach, count, theme)
+    colours = verdict_colours(theme)
+    places: dict[str, list[Any]] = {
+        "place": [float(place) for place in range(count)],
+        "above": [place - 0.4 for place in range(count)],
+        "left": [-reach] * count,
+        "colour": [colours[verdict] for verdict in verdicts],
+        "marker": [VERDICTS[verdict][0] for verdict in verdicts],
+    }
+    source = ColumnDataSource({**places, **columns}, name=name)
+    rows: dict[str, Any] = {"source": source, "nonselection_alpha": 1.0}
+    fig.text(
+        "left",
+        "above",
+        text,
+        text_font=value(FONT),
+        text_font_size="13px",
+        text_color=PALETTES[theme].ink,
+        text_baseline="middle",
+        x_offset=4,
+        **rows,
+    )
+    fig.hbar(y="place", left="low", right="high", height=0.09, color="colour", **rows)
+    points = fig.scatter(mark, "place", marker="marker", size=12, color="colour", **rows)
+    fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, visible=False))
 
 
 def verdict_colours(theme: ChartTheme) -> dict[Verdict, str]:

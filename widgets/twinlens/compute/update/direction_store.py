@@ -28,7 +28,7 @@ Directions: TypeAlias = Callable[[], tuple[Tensor, Tensor]]
 IN_MEMORY = 2**25
 
 
-class Store:
+class DirectionStore:
     """Keeps directions as long as one of them is held."""
 
     def __init__(self) -> None:
