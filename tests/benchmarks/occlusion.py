@@ -96,8 +96,8 @@ def compare(bench: Bench, n: int, m: int, count: int) -> None:
     intact = read_intact(reading)
     batches = list(_batches(reading, [[place] for place in range(n)], "mask"))
     # Evenly over the prompt, where not all are read: suffixes get shorter one by one.
-    every = max(1, n // count)
-    chosen = batches[every // 2 :: every]
+    some = max(1, round(count * len(batches) / n))
+    chosen = [batches[(2 * step + 1) * len(batches) // (2 * some)] for step in range(some)]
     times: list[list[float]] = []
     error = 0.0
     for groups in chosen:
