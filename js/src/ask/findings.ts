@@ -377,18 +377,19 @@ function floorOf({ rounding }: Null): number {
   return Math.max(COST, ROUNDINGS * sum(rounding.map((kl) => Math.sqrt(2 * Math.max(kl, 0)))));
 }
 
-/** Whether the difference is in the weights or comes with the chat template. */
+/** What the answer loses without the chat template; a description, not a conclusion. */
 function ofTemplate(effects: TemplateEffects, chance: Null): Finding | null {
   const [weights, template, together] = [effects.weights, effects.template, effects.together].map(
     sum,
   ) as [number, number, number];
   const floor = floorOf(chance);
-  let title = "The template helps base as much as tuned.";
+  let title = "Without the template tuned loses no more of this answer than base.";
   if (Math.abs(template) < floor) {
     if (weights < floor) return null;
-    title = "It is in the weights, not in the template.";
-  } else if (template < 0) title = "The template makes this answer less likely.";
-  else if (together > floor) title = "Tuned needs the template.";
+    title = "Without the template tuned gives this answer as often.";
+  } else if (template < 0) title = "Without the template tuned gives this answer more often.";
+  else if (together > floor)
+    title = "Without the template tuned loses more of this answer than base.";
   const above = `; said above ${say.nats(floor)}, twice what bfloat16 moves`;
   return finding(
     "template",
@@ -399,7 +400,7 @@ function ofTemplate(effects: TemplateEffects, chance: Null): Finding | null {
       ["tuned", "tuned"],
       ["", `), together ${say.plus(together)}.`],
     ],
-    `measured: the template taken out${floor > COST ? above : ""}`,
+    `measured: the template taken out; other text of its length was not${floor > COST ? above : ""}`,
     "overview",
   );
 }

@@ -267,10 +267,10 @@ def test_beyond_is_a_prediction_by_students_t() -> None:
 @pytest.mark.parametrize(
     ("weights", "template", "together", "title"),
     [
-        (4.0, 0.1, 0.1, "It is in the weights, not in the template."),
-        (4.0, 2.0, 1.0, "Tuned needs the template."),
-        (4.0, 2.0, -0.1, "The template helps base as much as tuned."),
-        (4.0, -2.0, -3.0, "The template makes this answer less likely."),
+        (4.0, 0.1, 0.1, "Without the template tuned gives this answer as often."),
+        (4.0, 2.0, 1.0, "Without the template tuned loses more of this answer than base."),
+        (4.0, 2.0, -0.1, "Without the template tuned loses no more of this answer than base."),
+        (4.0, -2.0, -3.0, "Without the template tuned gives this answer more often."),
         (0.1, 0.1, 0.0, None),
     ],
 )

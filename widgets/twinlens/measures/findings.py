@@ -379,7 +379,7 @@ def noise_floor(null: Null) -> float:
 
 
 def _template(trace: Trace, null: Null, report: Report | None) -> Finding | None:
-    """Whether the difference is in the weights or comes with the chat template."""
+    """What the answer loses without the chat template; a description, not a conclusion."""
     try:
         effects = cast(TemplateEffects, trace.block(blocks.template(), report))
     except UnknownBlockError:
@@ -391,13 +391,17 @@ def _template(trace: Trace, null: Null, report: Report | None) -> Finding | None
     if abs(template) < floor:
         if weights < floor:
             return None
-        title = "It is in the weights, not in the template."
+        title = "Without the template tuned gives this answer as often."
     elif template < 0:
-        title = "The template makes this answer less likely."
+        title = "Without the template tuned gives this answer more often."
     elif together > floor:
-        title = "Tuned needs the template."
+        title = "Without the template tuned loses more of this answer than base."
     else:
-        title = "The template helps base as much as tuned."
+        title = "Without the template tuned loses no more of this answer than base."
+    # No null: of text that is no template there is seldom as much to take out instead.
+    beside = "other text of its length was not"
+    if floor > _COST:
+        beside += f"; said above {say.nats(floor)}, twice what bfloat16 moves"
     return finding(
         "template",
         title,
@@ -407,9 +411,7 @@ def _template(trace: Trace, null: Null, report: Report | None) -> Finding | None
             ("tuned", "tuned"),
             ("", f"), together {say.plus(together)}."),
         ],
-        f"measured: the template taken out; said above {say.nats(floor)}, twice what bfloat16 moves"
-        if floor > _COST
-        else "measured: the template taken out",
+        f"measured: the template taken out; {beside}",
         "overview",
     )
 
