@@ -74,10 +74,12 @@ def explore(
         `response`.
     max_new_tokens : int
         Longest answer of a model in tokens.
-    template : bool or {"tuned", "base", "plain"}, optional
+    template : bool or {"tuned", "base", "own", "plain"}, optional
         Whose chat template both models read the prompt in: ``True`` or ``"tuned"`` the tuned
         model's, ``"base"`` the base model's, ``False`` or ``"plain"`` none. By default messages
-        have the tuned model's and a text none.
+        have the tuned model's and a text none. With ``"own"`` each model reads its own, or the
+        text alone where it has none: both prompts stand in one row, the text itself once. What
+        puts parts of one model into a pass of the other needs one prompt and is left out.
     tools : sequence, optional
         Tools that the chat template describes: functions, or JSON schemas.
     chat : mapping, optional
@@ -113,7 +115,7 @@ def explore(
     >>> ex.trace.saliency("tuned").values.shape  # prompt tokens, answer tokens
     (17, 10)
     """
-    from twinlens.compute.live.live import trace_pair
+    from twinlens.compute.live.aligned import trace_of
     from twinlens.compute.saliency.methods import METHODS
 
     _check_pair(pair, "explore")
@@ -129,7 +131,7 @@ def explore(
         beside=[p.name for p in signature(explore).parameters.values() if p.kind == p.KEYWORD_ONLY],
     )
     with progress("tracing") as report:
-        trace = trace_pair(
+        trace = trace_of(
             pair,
             prompt,
             instruction=instruction,

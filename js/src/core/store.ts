@@ -12,6 +12,7 @@ import type { Progress, Source } from "../sources/source.ts";
 import { Cache } from "./cache.ts";
 import type { Moment, Slide } from "./moment.ts";
 import { type Changed, changedOptions, type Options, optionsFrom, same } from "./options.ts";
+import { lacksPrompt } from "./prompts.ts";
 import { perFrame } from "./schedule.ts";
 import { change, SELECTION_DEFAULTS, type Selection, stepBack } from "./selection.ts";
 import { State } from "./state.ts";
@@ -254,7 +255,7 @@ export class Store extends State {
   }
 
   lacks(key: string): string {
-    return this.#cache.lacks(key);
+    return lacksPrompt(this.manifest, key) || this.#cache.lacks(key);
   }
 
   get live(): boolean {

@@ -2,6 +2,7 @@
 
 import { keys, type Manifest, type OwnAnswer, SIDES, type Side } from "../contract/contract.ts";
 import { attempt } from "../core/load.ts";
+import { ownTemplates } from "../core/prompts.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import { number, visible } from "../draw/format.ts";
@@ -112,9 +113,10 @@ function ownAnswer(store: Store, side: Side, signal: AbortSignal): OwnAnswerLine
 
 function responseMode(manifest: Manifest): string {
   const { template } = manifest.parameters;
-  const prompt = template
+  let prompt = template
     ? `, in the chat template of ${template === "base" ? "base" : "tuned"}`
     : "";
+  if (ownTemplates(manifest)) prompt = ", each in its own chat template";
   if (!manifest.shared) return `each model explains its own answer${prompt}`;
   const whose =
     manifest.response === "given" ? "a given answer" : `the answer of ${manifest.response}`;
@@ -123,7 +125,11 @@ function responseMode(manifest: Manifest): string {
 
 /** The template that was used, for who wants to read it. */
 function templateText(manifest: Manifest): string | null {
-  const { chat_template, chat } = manifest.parameters;
+  const { chat_template, chat_templates, chat } = manifest.parameters;
+  if (chat_templates) {
+    const by = chat_templates as Record<Side, string | null>;
+    return SIDES.map((side) => `${side}: ${by[side] ?? "none"}`).join("\n");
+  }
   if (typeof chat_template !== "string") return null;
   return chat ? `${JSON.stringify(chat)}\n${chat_template}` : chat_template;
 }

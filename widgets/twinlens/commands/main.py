@@ -98,7 +98,7 @@ def demo(
     help="JSON file of a chat that both models read, instead of --prompt: a list of messages with "
     "role and content.",
 )
-@template_option
+@template_option(own=True)
 @output_file(".html", required=True, about="Page to write.")
 @prompt_options
 @model_options(tuned=False)
@@ -224,7 +224,7 @@ def _explain(
     as_json: bool,
     **options: Any,
 ) -> None:
-    from twinlens.compute.live.live import trace_pair
+    from twinlens.compute.live.aligned import trace_of
     from twinlens.compute.text.arguments import read_response
     from twinlens.compute.text.prompt import check_marked
 
@@ -233,7 +233,7 @@ def _explain(
     read_response(response, answer)
     with bar("loading the models") as report:
         pair = load()
-        trace = trace_pair(
+        trace = trace_of(
             pair,
             prompt,
             instruction=instruction,

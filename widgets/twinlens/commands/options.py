@@ -165,17 +165,17 @@ def length_option(default: int) -> Option:
     )
 
 
-def template_option(command: Command) -> Command:
-    """``--template`` and whose it is; alone it is tuned's."""
+def template_option(*, own: bool = False) -> Option:
+    """``--template`` and whose it is; alone it is tuned's. `own` adds each model's own."""
+    each = "own is each model's own, " if own else ""
     return click.option(
         "--template",
         is_flag=False,
         flag_value="tuned",
-        type=click.Choice(["tuned", "base", "plain"]),
-        help="Whose chat template both models read the prompt in; plain is none, and without a "
-        "value it is tuned's."
-        "  [default: tuned for a chat, else plain]",
-    )(command)
+        type=click.Choice(["tuned", "base", *(["own"] if own else []), "plain"]),
+        help=f"Whose chat template both models read the prompt in; {each}plain is none, and "
+        "without a value it is tuned's.  [default: tuned for a chat, else plain]",
+    )
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def report_options(command: Any) -> Any:
     help=f"{WHOSE}, or given (those in DATA).",
 )
 @length_option(300)
-@template_option
+@template_option()
 @click.option(
     "--column",
     "columns",

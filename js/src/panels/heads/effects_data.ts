@@ -11,6 +11,7 @@ import {
 } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
 import type { Got } from "../../core/load.ts";
+import { ownTemplates } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
 import { eachSide, type Numbers } from "../../maths/numbers.ts";
 import { headAt, target } from "./measures.ts";
@@ -51,9 +52,10 @@ export function ablationKeys(state: State, kind: Ablation, head: number): Ablati
   });
 }
 
-/** What takes the place of a head's output: another model's only where both read one answer. */
+/** What takes the place of a head's output: another model's only where both read one text. */
 export function ablations(state: State): Ablation[] {
-  return ABLATIONS.filter((kind) => kind !== "other" || state.manifest.shared);
+  const one = state.manifest.shared && !ownTemplates(state.manifest);
+  return ABLATIONS.filter((kind) => kind !== "other" || one);
 }
 
 /** The block with the exact effects that are recorded, or were computed before. */

@@ -66,6 +66,8 @@ function missing(state: State): string {
     return "Each model reads its own answer: layers can be handed over only where both read one answer.";
   }
   if (state.answer("tuned").tokens.length === 0) return "There is no answer to explain.";
+  const lacks = state.lacks(keys.handover("tuned"));
+  if (lacks) return lacks;
   if (!state.live && !SIDES.every((side) => state.has(keys.handover(side)))) {
     return "It was not computed when this was saved: show it over the models, then save again.";
   }

@@ -1,6 +1,7 @@
 // Sentences of the saliency panel: title, caption, tooltips, names for screen readers.
 
 import { type BySide, EXACT, SIDES, type Side } from "../../contract/contract.ts";
+import { onlyReader } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
 import { count, number, percent, quote, signed } from "../../draw/format.ts";
 import type { Tip } from "../../draw/tooltip.ts";
@@ -20,7 +21,9 @@ export function labelOf(state: State, facts: Facts, strip: Strip, i: number): st
   const position = strip.offset + i;
   const kind = position < state.promptLength ? "prompt token" : "answer token";
   const lines = linesOf(state, facts, position, strip.buttons[i]?.dataset.side as Side | undefined);
-  return [`${kind} ${position}, ${quote(strip.tokens[i]!.text)}`, ...lines].join("; ");
+  const only = onlyReader(state.manifest, position);
+  const whose = only ? [`only ${only} reads it`] : [];
+  return [`${kind} ${position}, ${quote(strip.tokens[i]!.text)}`, ...whose, ...lines].join("; ");
 }
 
 export function tipOf(state: State, facts: Facts, element: HTMLElement): Tip {
@@ -28,7 +31,10 @@ export function tipOf(state: State, facts: Facts, element: HTMLElement): Tip {
   const side = element.dataset.side as Side | undefined;
   const text = quote(state.text(position, side));
   const segment = element.dataset.segment;
-  const name = segment && segment !== "other" ? ` · ${segment}` : "";
+  const only = onlyReader(state.manifest, position);
+  const name =
+    (segment && segment !== "other" ? ` · ${segment}` : "") +
+    (only ? ` · only ${only} reads it` : "");
   return {
     title: `${text} position ${position}${name}`,
     lines: linesOf(state, facts, position, side),

@@ -206,7 +206,12 @@ def test_messages_without_a_template() -> None:
         (None, TURNS, {}, "no chat template"),
         ({"rag": CHATML, "tool": CHATML}, "a", {}, 'only as rag, tool: choose .*"rag"'),
         ({"rag": CHATML}, "a", {"chat": {"chat_template": 3}}, "refuses these messages"),
-        (CHATML, "a", {"template": "own"}, 'template="own" would give .* "plain"'),
+        (
+            CHATML,
+            "a",
+            {"template": "own"},
+            'template="own", .* is for twinlens.explore alone: .* "plain"',
+        ),
         (CHATML, "a", {"template": "Tuned"}, 'no template \'Tuned\'.*"tuned", "base"'),
         (CHATML, "a", {"template": 3}, "no template 3"),
         (CHATML, "a", {"chat": {"tokenize": True}}, "cannot set tokenize"),

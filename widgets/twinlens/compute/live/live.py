@@ -25,15 +25,15 @@ from twinlens.compute.saliency.methods import METHODS
 from twinlens.compute.text.answers import read_answers
 from twinlens.compute.text.arguments import read_length, read_response
 from twinlens.compute.text.chat import Message
-from twinlens.compute.text.prompt import check_length, read_prompt
+from twinlens.compute.text.prompt import Prompt, check_length, read_prompt
 from twinlens.compute.text.spans import Spans
 from twinlens.compute.update.blocks import UpdateBlocks
 from twinlens.contract import lookup
 from twinlens.contract.blocks import BLOCKS
-from twinlens.contract.manifest import Manifest, Token
+from twinlens.contract.manifest import Answer, Manifest, Token
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, Given, Side
-from twinlens.errors import UnsupportedArchitectureError
+from twinlens.errors import UnknownBlockError, UnsupportedArchitectureError
 from twinlens.support.lru import Cache
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
@@ -117,12 +117,34 @@ def trace_pair(
     kind, answers = read_answers(pair, read, chosen, limit, report)
     if known:
         known(read.tokens, len(read.tokens) + max(len(a.tokens) for a in answers.values()))
+    captures, notes = captured(
+        pair, dict.fromkeys(SIDES, read), answers, given=given, report=report
+    )
+    return LiveTrace(pair, manifest_of(pair, read, kind, answers, limit, notes), captures)
+
+
+def captured(
+    pair: Pair,
+    prompts: Mapping[Side, Prompt],
+    answers: Mapping[Side, Answer],
+    *,
+    given: bool,
+    report: Report | None = None,
+) -> tuple[dict[Side, Capture], list[str]]:
+    """Let each model read its prompt and answer once; gives what to say of it, too.
+
+    Parameters
+    ----------
+    given : bool
+        Whether the answer is a text that no model wrote.
+    """
     captures: dict[Side, Capture] = {}
-    notes = [read.note]
+    notes = [read.note for read in prompts.values()]
     # Tuned first: with memory="sequential" it is the one still loaded.
     for place, side in enumerate(reversed(SIDES)):
         if report:
             report(place, len(SIDES), f"reading with {side}")
+        read = prompts[side]
         with pair.model(side) as model:
             length = len(read.tokens) + len(answers[side].tokens) - 1
             grown = not given and changes_within(model, len(read.tokens), length)
@@ -135,8 +157,20 @@ def trace_pair(
                 # One model at a time could not come back for each layer.
                 again=partial(pair.model, side) if pair.memory == "both" else None,
             )
+    return captures, notes
+
+
+def manifest_of(
+    pair: Pair,
+    read: Prompt,
+    kind: str,
+    answers: dict[Side, Answer],
+    limit: int,
+    notes: Sequence[str],
+) -> Manifest:
+    """What a live trace says about itself."""
     said = dict.fromkeys(filter(None, (pair.info.note, *notes)))
-    manifest = Manifest(
+    return Manifest(
         pair=replace(pair.info, note=" ".join(said)),
         prompt=read.text,
         prompt_tokens=read.tokens,
@@ -154,7 +188,6 @@ def trace_pair(
             "vocabulary": pair.concepts.source,
         },
     )
-    return LiveTrace(pair, manifest, captures)
 
 
 class LiveTrace(Trace):
@@ -168,6 +201,8 @@ class LiveTrace(Trace):
     ----------
     manifest : Manifest
     pair : Pair
+    subject : Subject
+        Both models, what they have read, and what that left.
     saliency_room, head_room : SaliencyBlocks, HeadBlocks
         What is computed of prompt tokens and of heads.
     """
@@ -176,7 +211,7 @@ class LiveTrace(Trace):
 
     def __init__(self, pair: Pair, manifest: Manifest, captures: dict[Side, Capture]) -> None:
         self.manifest, self.pair = manifest, pair
-        of = Subject(pair, manifest, captures)
+        self.subject = of = Subject(pair, manifest, captures)
         self.saliency_room = SaliencyBlocks(of)
         self.head_room = HeadBlocks(of, pair.head_weights)
         rooms = (
@@ -220,26 +255,23 @@ class LiveTrace(Trace):
 
     def keys(self) -> Iterator[str]:
         """Keys of a recording, the most useful first: what panels can show."""
-        return self._recorded(everything=False)
+        return self.recorded(self, everything=False)
 
     def every_key(self) -> Iterator[str]:
         """Keys of a recording that keeps all that is listed somewhere."""
-        return self._recorded(everything=True)
+        return self.recorded(self, everything=True)
 
-    def _recorded(self, everything: bool) -> Iterator[str]:
+    def recorded(self, of: Trace, *, everything: bool) -> Iterator[str]:
+        """Keys of a recording of this trace, or of one that is made of it."""
         small = self.pair.sizes.small
         for block in BLOCKS.values():
             if block.recorded:
                 recorder = self._recorders.get(block)
-                # What the models do not have is in no recording.
-                with suppress(UnsupportedArchitectureError):
-                    keys = (
-                        recorder(self, block, everything)
-                        if recorder
-                        else block.every(self.manifest)
-                    )
+                # What the models do not have, or these prompts, is in no recording.
+                with suppress(UnsupportedArchitectureError, UnknownBlockError):
+                    keys = recorder(of, block, everything) if recorder else block.every(of.manifest)
                     kept = everything or small or not block.costly
-                    yield from (key for key in keys if kept or self.known(key) is not None)
+                    yield from (key for key in keys if kept or of.known(key) is not None)
 
 
 def _bytes(value: Value) -> int:

@@ -202,8 +202,8 @@ def _whose(template: Any, *, is_text: bool) -> Side | None:
     names = 'True or "tuned", "base", and False or "plain" for none'
     if isinstance(template, str) and template == "own":
         raise PromptError(
-            'template="own" would give the models two prompts, and nothing could be compared token '
-            f'by token: run once with template="base" and once with "tuned"; template= is {names}'
+            'template="own", a chat template for each model, is for twinlens.explore alone: here '
+            f"both read one prompt, and template= is {names}"
         )
     raise PromptError(f"there is no template {template!r}: template= is {names}")
 

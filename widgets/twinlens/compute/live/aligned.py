@@ -1,0 +1,338 @@
+"""A trace in which each model reads the prompt in its own chat template.
+
+Each side has a trace of its own, in which its prompt stands. What is asked of one side is answered
+there and laid into the row of both prompts; a token that a model does not read does nothing to it,
+so that its numbers are 0. What compares the two at a token compares those that both read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+import numpy as np
+
+from twinlens.compute.live.blocks import FindingBlocks
+from twinlens.compute.live.live import LiveTrace, captured, manifest_of, trace_pair
+from twinlens.compute.models.architectures import check_heads
+from twinlens.compute.pair import Pair
+from twinlens.compute.passes.footprint import check_footprint
+from twinlens.compute.text.aligned import AlignedPrompts, read_in_own_templates
+from twinlens.compute.text.answers import choose_answers, own_answer, own_answer_of
+from twinlens.compute.text.arguments import generated_sides, read_length, read_response
+from twinlens.compute.text.chat import Message
+from twinlens.compute.text.prompt import check_length
+from twinlens.compute.text.spans import Spans
+from twinlens.contract import blocks, lookup
+from twinlens.contract.block import Block
+from twinlens.contract.forms import HiddenSegment, TemplateEffects
+from twinlens.contract.manifest import Token
+from twinlens.contract.wire import Array, Value, half
+from twinlens.contract.words import SIDES, Given, Side
+from twinlens.errors import UnknownBlockError
+from twinlens.measures.differences import jensen_shannon, relative_difference
+from twinlens.support.progress import Report
+from twinlens.traces.frames import axes_of
+from twinlens.traces.grouping import groups
+from twinlens.traces.trace import Trace
+
+#: What puts parts of one model into a pass of the other, which would need one prompt for both, or
+#: lists both models' activations at one place.
+_ONE_PROMPT = (
+    blocks.null,
+    blocks.carried,
+    blocks.update,
+    blocks.update_finding,
+    blocks.exchanged,
+    blocks.exchanged_heads,
+    blocks.exchanged_neuron,
+    blocks.handover,
+    blocks.unit_effects,
+    blocks.unit_estimates,
+    blocks.neurons,
+    blocks.neuron_change,
+    blocks.hidden_elsewhere,
+)
+_SHIFTS: dict[Block[Any], str] = {
+    blocks.shift_attention: "attention_out",
+    blocks.shift_feed_forward: "feed_forward_out",
+    blocks.shift_residual: "residual",
+}
+
+
+def trace_of(
+    pair: Pair, prompt: str | Sequence[Message], *, template: Any = None, **options: Any
+) -> LiveTrace | AlignedTrace:
+    """`trace_pair`, or `trace_in_own_templates` where the template is "own"."""
+    if isinstance(template, str) and template == "own":
+        return trace_in_own_templates(pair, prompt, **options)
+    return trace_pair(pair, prompt, template=template, **options)
+
+
+def trace_in_own_templates(
+    pair: Pair,
+    prompt: str | Sequence[Message],
+    *,
+    instruction: Spans = None,
+    context: Spans = None,
+    response: str = "shared",
+    answer: str | None = None,
+    max_new_tokens: int = 64,
+    tools: Sequence[Any] | None = None,
+    chat: Mapping[str, Any] | None = None,
+    known: Callable[[Sequence[Token], int], None] | None = None,
+    report: Report | None = None,
+) -> AlignedTrace:
+    """Run each model on a prompt in its own chat template.
+
+    Parameters and errors are those of `trace_pair`.
+    """
+    chosen = read_response(response, answer)
+    read = read_in_own_templates(
+        pair, prompt, instruction=instruction, context=context, tools=tools, chat=chat
+    )
+    given = isinstance(chosen, Given)
+    limit = read_length(max_new_tokens)
+    for side in () if given else SIDES:
+        limit = check_length(pair, read.own[side], limit)
+    longest = max(len(one.tokens) for one in read.own.values()) + limit
+    check_footprint(pair, longest, report)
+    if known and not given:
+        known(read.row.tokens, len(read.row.tokens) + limit)
+    generated, stopped = {}, {}
+    for side in generated_sides(chosen):
+        ids = read.own[side].ids
+        generated[side], stopped[side] = own_answer(pair, side, ids, limit, report)
+    longer = max(read.own.values(), key=lambda one: len(one.tokens))
+    kind, answers = choose_answers(pair, longer, chosen, generated, stopped)
+    if known:
+        length = max(len(one.tokens) for one in answers.values())
+        known(read.row.tokens, len(read.row.tokens) + length)
+    captures, notes = captured(pair, read.own, answers, given=given, report=report)
+    said = [_said(read), *notes]
+    traces = {
+        side: LiveTrace(
+            pair, manifest_of(pair, read.own[side], kind, answers, limit, said), captures
+        )
+        for side in SIDES
+    }
+    return AlignedTrace(traces, manifest_of(pair, read.row, kind, answers, limit, said), read)
+
+
+def _said(read: AlignedPrompts) -> str:
+    count = {side: len(read.only(side)) for side in SIDES}
+    plain = [side for side in SIDES if not read.own[side].settings.get("chat_template")]
+    without = f" {plain[0].capitalize()} has none and reads the text alone." if plain else ""
+    return (
+        f"Each model reads the prompt in its own chat template: {count['base']} tokens only base "
+        f"reads, {count['tuned']} only tuned. They do nothing in the other model, and count 0 "
+        f"there; compare the two at the text itself.{without}"
+    )
+
+
+class AlignedTrace(Trace):
+    """Two live traces of one prompt, each in the template of its side, as one.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        Its prompt is the row of both prompts.
+    traces : dict of Side to LiveTrace
+        What each side reads; only what is about that side is right there.
+    """
+
+    computes = True
+
+    def __init__(self, traces: dict[Side, LiveTrace], manifest: Any, read: AlignedPrompts) -> None:
+        self.traces, self.manifest, self._read = traces, manifest, read
+        self.pair = traces["tuned"].pair
+        self._findings = FindingBlocks(self)
+        self._whole: dict[str, Value] = {}
+
+    def block(self, key: str, report: Report | None = None) -> Value:
+        """The value behind a key, see `twinlens.contract.blocks`."""
+        if isinstance(key, str) and key in self._whole:
+            return self._whole[key]
+        request = lookup.read(key, self.manifest)
+        self._check(key, request)
+        of_both = self._of_both(request, report)
+        if of_both is None:
+            side, own = self._own(key, request)
+            return self._laid(request.block, side, self.traces[side].block(own, report))
+        if isinstance(of_both, np.ndarray):
+            of_both.flags.writeable = False
+        return self._whole.setdefault(key, of_both)
+
+    def known(self, key: str) -> Value | None:
+        """The value behind a key that was asked for before, while it is kept; else None."""
+        try:
+            request = lookup.read(key, self.manifest)
+            self._check(key, request)
+            side, own = self._own(key, request)
+        except UnknownBlockError:
+            return None
+        if key in self._whole or request.block in self._both:
+            return self._whole.get(key)
+        value = self.traces[side].known(own)
+        return None if value is None else self._laid(request.block, side, value)
+
+    def keys(self) -> Iterator[str]:
+        """Keys of a recording, the most useful first: what panels can show."""
+        return self._recorded(everything=False)
+
+    def every_key(self) -> Iterator[str]:
+        """Keys of a recording that keeps all that is listed somewhere."""
+        return self._recorded(everything=True)
+
+    def _recorded(self, everything: bool) -> Iterator[str]:
+        for key in self.traces["tuned"].recorded(self, everything=everything):
+            with suppress(UnknownBlockError):
+                self._check(key, lookup.read(key, self.manifest))
+                yield key
+
+    def _check(self, key: str, request: lookup.Asked) -> None:
+        """Refuse what needs one prompt that both models read."""
+        if request.block in _ONE_PROMPT or request.values.get("ablation") == "other":
+            raise UnknownBlockError(
+                f"{key} needs one prompt that both models read, and each has its own chat template "
+                'here: trace with template="tuned", "base" or "plain"'
+            )
+
+    def _own(self, key: str, request: lookup.Asked) -> tuple[Side, str]:
+        """Whose trace answers, and the key there."""
+        side = cast(Side, request.values.get("side", "tuned"))
+        found = lookup.find(key)
+        assert found is not None
+        texts, token = dict(found[1]), request.values.get("token")
+        if token is not None:
+            n, places = self.manifest.prompt_length, self._read.places[side]
+            if token < n and token not in places:
+                raise UnknownBlockError(
+                    f"{side} does not read token {token}, which is of the other model's chat "
+                    "template: choose a token of the text"
+                )
+            own = len(places) + token - n if token >= n else places.index(token)
+            texts["token"] = str(own)
+        return side, request.block(**texts)
+
+    def _laid(self, block: Block[Any], side: Side, value: Value) -> Value:
+        """What a side's trace gives, in the row of both prompts."""
+        if block is blocks.template:
+            own = self._read.places["tuned"]
+            effects = cast(TemplateEffects, value)
+            text = {place for i, place in enumerate(own) if i not in set(effects["left_out"])}
+            n = self.manifest.prompt_length
+            return {**effects, "left_out": [i for i in range(n) if i not in text]}
+        if not isinstance(value, np.ndarray):
+            return value
+        n, places = self.manifest.prompt_length, self._read.places[side]
+        row = {"N": places, "T": [*places, *range(n, self.manifest.length(side))]}
+        for axis, name in enumerate(axes_of(block)):
+            if name in row:
+                size = n if name == "N" else self.manifest.length(side)
+                laid = np.zeros((*value.shape[:axis], size, *value.shape[axis + 1 :]), value.dtype)
+                laid[(slice(None),) * axis + (row[name],)] = value
+                value = laid
+        value.flags.writeable = False
+        return value
+
+    @property
+    def _both(self) -> set[Block[Any]]:
+        """What is made of both sides here."""
+        made: set[Block[Any]] = {
+            blocks.findings,
+            blocks.groups,
+            blocks.hidden_segments,
+            blocks.head_change,
+        }
+        return made | set(_SHIFTS)
+
+    def _of_both(self, request: lookup.Asked, report: Report | None) -> Value | None:
+        block = request.block
+        if block is blocks.findings:
+            return self._findings.findings(report)
+        if block is blocks.groups:
+            return self._groups(request.values["grouping"])
+        if block is blocks.hidden_segments:
+            return self._hidden_segments(report)
+        if block is blocks.head_change:
+            return self._head_change()
+        if block in _SHIFTS:
+            return self._shift(_SHIFTS[block])
+        return None
+
+    def _groups(self, grouping: Any) -> Value:
+        return [list(group) for group in groups(self.manifest.prompt_tokens, grouping)]
+
+    def _hidden_segments(self, report: Report | None) -> list[HiddenSegment]:
+        """Of each side what its own prompt loses."""
+        for side in SIDES:
+            of = self.traces[side].subject
+            # What a model answers by itself it answers to its own prompt.
+            others = self.traces[SIDES[1 - SIDES.index(side)]].subject.own_answers
+            if self.manifest.response not in ("own", side):
+                others[side] = own_answer_of(of, side, report)
+        found = {
+            side: {
+                (one["segment"], one["answer"]): one[side]
+                for one in cast(
+                    "list[HiddenSegment]",
+                    self.traces[side].block(blocks.hidden_segments(), report),
+                )
+            }
+            for side in SIDES
+        }
+        # A template that only one model has is hidden in it alone.
+        nothing = {answer: [0.0] * len(row) for (_, answer), row in found["tuned"].items()}
+        nothing |= {answer: [0.0] * len(row) for (_, answer), row in found["base"].items()}
+        return [
+            HiddenSegment(
+                segment=segment,
+                answer=answer,
+                base=found["base"].get((segment, answer), nothing[answer]),
+                tuned=found["tuned"].get((segment, answer), nothing[answer]),
+            )
+            for segment, answer in dict.fromkeys([*found["tuned"], *found["base"]])
+        ]
+
+    def _common(self) -> list[int]:
+        """Positions of the row that both models read, those of a shared answer included."""
+        both = set(self._read.places["base"]) & set(self._read.places["tuned"])
+        n = self.manifest.prompt_length
+        return [*sorted(both), *range(n, self.manifest.common_length)]
+
+    def _rows(self, side: Side) -> list[int]:
+        """The same positions in what a side reads."""
+        n, places = self.manifest.prompt_length, self._read.places[side]
+        at = {place: i for i, place in enumerate(places)}
+        return [at[p] if p < n else len(places) + p - n for p in self._common()]
+
+    def _shift(self, field: str) -> Array:
+        captures = self.traces["tuned"].subject.captures
+        base, tuned = (getattr(captures[s], field)[:, self._rows(s)].numpy() for s in SIDES)
+        return self._at_common(relative_difference(base, tuned).T.astype("float32"))
+
+    def _head_change(self) -> Array:
+        """Divergence of two rows of attention over all tokens of the row of both prompts."""
+        check_heads(self.pair.configs["base"])
+        captures = self.traces["tuned"].subject.captures
+        n, length = self.manifest.prompt_length, self.manifest.length("tuned")
+        changes = []
+        for layer in range(self.manifest.pair.layers):
+            laid = []
+            for side in SIDES:
+                rows = captures[side].attention[layer][:, self._rows(side)].float().numpy()
+                own = [*self._read.places[side], *range(n, self.manifest.length(side))]
+                size = max(length, self.manifest.length("base"))
+                row = np.zeros((*rows.shape[:2], size), rows.dtype)
+                row[..., own] = rows
+                laid.append(row)
+            changes.append(jensen_shannon(*laid))
+        return half(self._at_common(np.stack(changes).transpose(2, 0, 1)))
+
+    def _at_common(self, rows: Array) -> Array:
+        """Rows of the positions that both read in a table of all, zeros elsewhere."""
+        table = np.zeros((self.manifest.common_length, *rows.shape[1:]), rows.dtype)
+        table[self._common()] = rows
+        return table
