@@ -31,7 +31,10 @@ const jobs = [
     ...common,
     format: "iife",
     entryPoints: [here("src/entry/worker.ts")],
-    alias: { "kernel.wasm": here("wasm/built/kernel.wasm") },
+    alias: {
+      "kernel.wasm": here("wasm/built/kernel.wasm"),
+      "fused.wasm": here("wasm/built/fused.wasm"),
+    },
     loader: { ".wasm": "binary" },
   },
   {

@@ -4,6 +4,7 @@ import { models, type Port } from "../src/ask/models.ts";
 import { type LivePage, readAnswers, readQuestion, setupOf } from "../src/ask/reading.ts";
 import type { Question } from "../src/ask/request.ts";
 import { SIDES } from "../src/contract/contract.ts";
+import { unpacked85 } from "../src/contract/packed.ts";
 import { tokenizer } from "../src/live/tokenizer.ts";
 import { embedded } from "../src/sources/embedded.ts";
 
@@ -41,9 +42,9 @@ function port(code: string): Port {
 /** What the page makes of each prompt: manifest, both answers, blocks. */
 export async function* answers(html: string, prompts: readonly Wanted[]) {
   const page: LivePage = JSON.parse(elements(html, 'id="twinlens-live"')[0]!);
-  const [code] = elements(html, 'id="twinlens-worker"');
+  const code = await unpacked85(elements(html, 'id="twinlens-worker"')[0]!).text();
   const cutter = tokenizer(page.tokenizer);
-  const twins = models(() => port(code!), setupOf(page));
+  const twins = models(() => port(code), setupOf(page));
   for (const part of ["known", ...SIDES] as const) {
     const pieces = elements(html, `data-part="${part}"`);
     for (const [i, piece] of pieces.entries()) twins.part(part, piece, i === pieces.length - 1);

@@ -8,6 +8,8 @@ const LOWEST: f32 = -3.4028234663852886e38;
 // @ts-ignore: a decorator of AssemblyScript
 @inline
 function madd(a: v128, b: v128, c: v128): v128 {
+  // One step where the browser has it, and rounded once.
+  if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a, b, c);
   return f32x4.add(f32x4.mul(a, b), c);
 }
 

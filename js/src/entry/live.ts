@@ -4,6 +4,7 @@ import { models } from "../ask/models.ts";
 import { openLive } from "../ask/page.ts";
 import type { LivePage } from "../ask/reading.ts";
 import { SIDES } from "../contract/contract.ts";
+import { unpacked85 } from "../contract/packed.ts";
 import { reasonOf } from "../core/load.ts";
 import { embeddedText } from "../draw/dom.ts";
 import { embedded } from "../sources/embedded.ts";
@@ -17,7 +18,8 @@ async function open(): Promise<void> {
   document.body.classList.add("twinlens-page");
   const el = document.createElement("div");
   document.body.append(el);
-  const code = new Blob([embeddedText("twinlens-worker")], { type: "text/javascript" });
+  const script = await unpacked85(embeddedText("twinlens-worker")).arrayBuffer();
+  const code = new Blob([script], { type: "text/javascript" });
   const beside = parsed().then(() => embedded(embeddedText("twinlens-blocks")));
   await openLive(
     page,

@@ -19,7 +19,7 @@ from twinlens.contract.words import PUBLISHED, SIDES, THEMES, Side
 from twinlens.errors import ArgumentError, UnsupportedArchitectureError
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import document, inline_json, inline_script, policy
-from twinlens.pages.page import pack_blocks, packed_blocks
+from twinlens.pages.page import pack_blocks, packed85, packed_blocks
 from twinlens.pages.values import bokeh_script, page_value
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
@@ -66,7 +66,7 @@ def live_html(
     recorded : sequence of Trace
         Of the first examples: what a page does not compute is recorded for them.
     """
-    script, worker = inline_script(front_end("live.js")), inline_script(front_end("worker.js"))
+    script, worker = inline_script(front_end("live.js")), packed85(front_end("worker.js").encode())
     rules = f"{policy(script, bokeh_script(), wasm=True)}; worker-src blob:"
     encoded = {key: wire.encode(value) for key, value in known.items()}
     parts: dict[str, bytes] = {"known": gzip.compress(pack_blocks(encoded), 9, mtime=0)}
