@@ -162,9 +162,10 @@ class MadeUpTrace(Trace):
             return [key for key in made.every(self.manifest) if int(key.split("/")[-1]) < 4]
         if made is blocks.neuron_effect:
             return [made(side, None) for side in SIDES]
-        if made is blocks.exchanged:
-            first = self.manifest.prompt_length
-            return [made(side, *of) for side in SIDES for of in ((None, None), (first, 0))]
+        if made in (blocks.exchanged, blocks.exchanged_heads):
+            places = ((None, None), (self.manifest.prompt_length, 0))
+            layer = (1,) if made is blocks.exchanged_heads else ()
+            return [made(side, *of, *layer) for side in SIDES for of in places]
         if made is blocks.exchanged_neuron:
             return [made(side, None, None, 1, 5) for side in SIDES]
         return [] if made is blocks.head_ablation else made.every(self.manifest)

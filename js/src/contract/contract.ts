@@ -493,7 +493,7 @@ export const keys = {
   handover: (side: Side): Key<Tensor> => `handover/${side}`,
   /** What goes with each part of a layer: replaced, alone, by what the other model computes there. */
   exchanged: (side: Side, token: number | "everywhere", answerToken: number | "answer"): Key<Tensor> => `exchanged/${side}/${token}/${answerToken}`,
-  /** The same of every head of a layer, with its output weights. */
+  /** The same of every head of a layer, with its output weights. Recorded of small models. */
   exchangedHeads: (side: Side, token: number | "everywhere", answerToken: number | "answer", layer: number): Key<Tensor> => `exchanged/${side}/${token}/${answerToken}/${layer}`,
   /** The same of one neuron: its activation and its value vector. */
   exchangedNeuron: (side: Side, token: number | "everywhere", answerToken: number | "answer", layer: number, neuron: number): Key<Tensor> => `exchanged/${side}/${token}/${answerToken}/${layer}/${neuron}`,

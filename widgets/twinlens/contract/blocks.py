@@ -297,10 +297,9 @@ def exchanged(side: Side, token: int | None, answer_token: int | None) -> None:
     "f32 [H, 2]",
     shared=True,
     exact=True,
-    recorded=False,
 )
 def exchanged_heads(side: Side, token: int | None, answer_token: int | None, layer: int) -> None:
-    """The same of every head of a layer, with its output weights."""
+    """The same of every head of a layer, with its output weights. Recorded of small models."""
 
 
 @block(

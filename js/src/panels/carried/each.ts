@@ -222,12 +222,21 @@ function words(state: State, found: Shown | null) {
     at === "everywhere" ? "at every position" : `only at ${quote(state.text(at))}${predicted}`;
   const change = into === "tuned" ? `What tuned loses of ${of}` : `What base gains of ${of}`;
   const apart = found.whole && token >= 0 && !state.live ? " Not recorded at this token." : "";
+  const inner = found.whole || state.live ? "" : innerMissing(state);
   return {
     title: TITLE,
     note: "measured, one by one",
-    caption: `${change}, in nats, with one part replaced by what ${other} computes, ${where}.${apart}`,
+    caption: `${change}, in nats, with one part replaced by what ${other} computes, ${where}.${apart}${inner}`,
     how: "Output is the residual stream behind a layer: with it all that was computed so far is exchanged. Parts work through each other, so that their nats do not add up. Select a layer for its heads, and a neuron among the concepts for its own row.",
   };
+}
+
+/** Which rows inside the selected layer a page without models does not hold. */
+function innerMissing(state: State): string {
+  const { layer } = state.selection;
+  const heads = headsKey(state);
+  const lost = heads && !state.has(heads) ? ` Heads of layer ${layer} were not recorded here.` : "";
+  return neuronKey(state) ? `${lost} Single neurons are exchanged over the models only.` : lost;
 }
 
 function draw(

@@ -71,6 +71,17 @@ describe("what goes with each part", () => {
     expect(from.asked).toContain("exchanged/base/4/answer");
   });
 
+  it("of a page without models says which rows it does not hold", async () => {
+    const from = { ...source(manifest()), has: (key: string) => !key.endsWith("answer/1") };
+    const state = { layer: 1, unit: "neuron:5", view: each.view };
+    const { root, store, settled } = await show("carried", manifest(), from, state);
+    expect(caption(root)).toContain("Heads of layer 1 were not recorded here. Single neurons");
+    store.select({ layer: 0, unit: "" });
+    await settled();
+    expect(all(root, ".tl-each-group")[1]!.textContent).toContain("head 0.3");
+    expect(caption(root)).not.toContain("recorded");
+  });
+
   it("of a large live model measures at one token when asked for it", async () => {
     const made = manifest();
     made.pair.hidden = 4096;

@@ -479,6 +479,19 @@ def test_a_recording_looks_up_neurons_together_and_finds_the_same(
     assert [alone.block(key) for key in keys] == together
 
 
+def test_recordings_of_small_models_hold_what_the_panels_reach_in_every_layer(
+    trace: LiveTrace,
+) -> None:
+    keys, m = set(trace.keys()), trace.manifest
+    for layer in range(m.pair.layers):
+        for token in range(m.answer_length("tuned")):
+            at = m.prompt_length + token
+            assert blocks.unit_effects(layer, at) in keys
+            for side in SIDES:
+                assert blocks.exchanged_heads(side, None, token, layer) in keys
+                assert blocks.exchanged_heads(side, at, token, layer) in keys
+
+
 def test_arrays_cannot_be_changed_by_their_reader(trace: LiveTrace) -> None:
     for key in ("heads/change", "attention/base/0/0", "saliency/base/gradient_x_input"):
         with pytest.raises(ValueError, match="read-only"):

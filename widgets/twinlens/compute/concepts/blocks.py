@@ -20,6 +20,9 @@ from twinlens.contract.words import SIDES, Side
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
+#: Layers and answer tokens of which a recording keeps the effects of units: about 0.3 kB each.
+_UNIT_EFFECTS = 2**8
+
 
 class ConceptBlocks:
     """The room of components and neurons."""
@@ -130,13 +133,16 @@ class ConceptBlocks:
 
     @records(blocks.unit_effects)
     def recorded_units(self, trace: Trace, _: object) -> Iterator[str]:
-        """Of small models, at every answer token, of the layer that is shown first."""
+        """Of small models, at every answer token: all layers, of many the one shown first."""
         m, sizes = trace.manifest, self._of.models.sizes
         if sizes.small and not architecture_of(self._of.models.configs["base"]).experts:
-            half = sizes.layers // 2
-            layer = half + int(self._concepts.change()[half:].argmax())
-            for token in range(m.prompt_length, max(m.length(side) for side in SIDES)):
-                yield blocks.unit_effects(layer, token)
+            tokens = range(m.prompt_length, max(m.length(side) for side in SIDES))
+            layers = range(sizes.layers)
+            if len(layers) * len(tokens) > _UNIT_EFFECTS:
+                half = sizes.layers // 2
+                first = half + int(self._concepts.change()[half:].argmax())
+                layers = range(first, first + 1)
+            yield from (blocks.unit_effects(layer, token) for layer in layers for token in tokens)
 
     @records(blocks.neurons)
     def recorded_lists(self, trace: Trace, _: object, everything: bool) -> Iterator[str]:

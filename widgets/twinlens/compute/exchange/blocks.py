@@ -38,6 +38,7 @@ class ExchangeBlocks:
         self._known: Measured | None = None
         #: With each part of each layer exchanged, and with none: all answer tokens at once.
         self._layers: Cache[tuple[Left, Left]] = Cache(_KEPT, lambda left: 2 * left[0].kl.nbytes)
+        self._heads: Cache[tuple[Left, Left]] = Cache(_KEPT, lambda left: 2 * left[0].kl.nbytes)
         #: Exchanges build on each other; the models are free between passes all the same.
         self._lock = Lock()
 
@@ -69,8 +70,13 @@ class ExchangeBlocks:
         self, side: Side, token: int | None, answer_token: int | None, layer: int
     ) -> Array:
         """Each head of a layer exchanged alone."""
-        with self._exchange(side, token) as exchange:
-            return _gone(side, answer_token, of_heads(exchange, layer), as_it_is(exchange))
+        key = f"{side} {token} {layer}"
+        left = self._heads.get(key)
+        if left is None:
+            with self._exchange(side, token) as exchange:
+                left = of_heads(exchange, layer), as_it_is(exchange)
+            self._heads.put(key, left)
+        return _gone(side, answer_token, *left)
 
     @provides(blocks.exchanged_neuron)
     def exchanged_neuron(
@@ -137,15 +143,27 @@ class ExchangeBlocks:
     @records(blocks.exchanged)
     def recorded_exchanged(self, trace: Trace, _: object) -> Iterator[str]:
         """Everywhere, of the whole answer; of small models for each of its tokens and there."""
+        for side, token, answer_token in self._exchanges(trace):
+            yield blocks.exchanged(side, token, answer_token)
+
+    @records(blocks.exchanged_heads)
+    def recorded_heads(self, trace: Trace, _: object) -> Iterator[str]:
+        """Of small models, of every layer, wherever its output is exchanged."""
+        if self._of.models.sizes.small:
+            for side, token, answer_token in self._exchanges(trace):
+                for layer in range(trace.manifest.pair.layers):
+                    yield blocks.exchanged_heads(side, token, answer_token, layer)
+
+    def _exchanges(self, trace: Trace) -> Iterator[tuple[Side, int | None, int | None]]:
+        """Into which model, where, and for which answer token, as a recording keeps them."""
         m = trace.manifest
         if not m.shared or self._of.models.memory != "both":
             return
         for side in SIDES:
-            yield blocks.exchanged(side, None, None)
-            if self._of.models.sizes.small:
-                for t in range(m.answer_length(side)):
-                    yield blocks.exchanged(side, None, t)
-                    yield blocks.exchanged(side, m.prompt_length + t, t)
+            yield side, None, None
+            for t in range(m.answer_length(side)) if self._of.models.sizes.small else ():
+                yield side, None, t
+                yield side, m.prompt_length + t, t
 
 
 def _gone(side: Side, answer_token: int | None, left: Left, whole: Left) -> Array:
