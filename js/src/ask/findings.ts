@@ -154,7 +154,7 @@ function copies(manifest: Manifest, effects: BySide<Tensor>): Finding | null {
     return at(effects.tuned, best, i) - Math.max(at(effects.base, best, i), 0);
   };
   const most = tuned.reduce((best, i) => (gain(i) > gain(best) ? i : best));
-  const rests = tuned.length > 1 ? "each rest" : "rests";
+  const rests = tuned.length > 1 ? "rest" : "rests";
   return finding(
     "copies",
     "Tuned copies.",
@@ -163,17 +163,14 @@ function copies(manifest: Manifest, effects: BySide<Tensor>): Finding | null {
         tuned.map((i) => stripped(tokens[i]!.text)),
         "token",
       ),
-      ["", ` ${rests} most on the same word of the prompt in `],
+      ["", ` ${rests} most on the same word of the prompt: `],
+      ["", `${say.inWords(tuned.length)} of ${say.inWords(able.length)} in `],
       ["tuned", "tuned"],
-      ["", `, ${say.inWords(base.length)} of these ${say.inWords(able.length)} in `],
+      ["", `, ${say.inWords(base.length)} in `],
       ["base", "base"],
-      ["", `. In ${say.inWords(gained.length)} it is the word that gained most from `],
-      ["base", "base"],
-      ["", " to "],
-      ["tuned", "tuned"],
       ["", "."],
     ],
-    `by chance p ${say.chance(p)}, against base ${say.chance(paired)}`,
+    `exact; by chance p ${say.chance(p)}; ${say.inWords(gained.length)} gained most from base to tuned, p ${say.chance(paired)}`,
     "saliency",
     { token: manifest.prompt_tokens.length + most },
   );
@@ -207,9 +204,9 @@ function parts(manifest: Manifest, steps: readonly AnswerStep[], chance: Null): 
         largest.map((i) => say.shown(tokens[i]!.text)),
         "token",
       ),
-      ["", `. ${besideChance(chance)}.`],
+      ["", "."],
     ],
-    `measured: KL(tuned ‖ base); ${drawn(chance)}`,
+    `measured: KL(tuned ‖ base); ${besideChance(chance)}, ${drawn(chance)}`,
     "saliency",
     { token: manifest.prompt_tokens.length + first },
   );
@@ -270,7 +267,7 @@ function segments(
   let title = "What the instruction is worth depends on the answer.";
   if (Math.max(...more.map(Math.abs)) <= floor) title = "Both need the instruction alike.";
   else if (p > LEVEL) {
-    title = "The instruction is not shown to set the models apart more than other text.";
+    title = "The instruction is not shown to stand out.";
   } else if (Math.min(...more) > -floor && apart > floor)
     title = "Tuned needs the instruction more.";
   else if (Math.max(...more) < -floor) title = "Base needs the instruction more.";

@@ -150,10 +150,10 @@ def test_copies_are_named_with_the_words_and_the_chance() -> None:
     found = {one["kind"]: one for one in findings(Planted(copying(4)))}
     text = str_of([found["copies"]])
     assert text.startswith(
-        "Tuned copies. THE, SMALL, DOG and SLEEPS each rest most on the same word of the prompt "
-        "in tuned, none of these four in base. In four it is the word that gained most from "
-        "base to tuned. [by chance p "
+        "Tuned copies. THE, SMALL, DOG and SLEEPS rest most on the same word of the prompt: "
+        "four of four in tuned, none in base. [exact; by chance p "
     )
+    assert "; four gained most from base to tuned, p " in found["copies"]["checked"]
     assert found["copies"]["panel"] == "saliency"
     assert found["parts"]["title"] == "The answers part at the second token."
     assert found["parts"]["selection"]["token"] == manifest().prompt_length + 1
@@ -244,10 +244,7 @@ def test_the_instruction_counts_only_beyond_other_text() -> None:
         for one in findings(Planted(segments((7.3, 11.3), (0.5, 2.0), elsewhere=4.0)))
         if one["kind"] == "segments"
     )
-    assert (
-        found["title"]
-        == "The instruction is not shown to set the models apart more than other text."
-    )
+    assert found["title"] == "The instruction is not shown to stand out."
     assert "four spans as long elsewhere: 1.0 and 5.2, p " in found["checked"]
     # Rounding moves predictions farther than hiding anything.
     coarse = null(30.0) | {"rounding": [50.0] * M}

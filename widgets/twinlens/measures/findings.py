@@ -143,17 +143,15 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
         "Tuned copies.",
         [
             *words,
-            ("", f" {_each_rests(len(tuned))} most on the same word of the prompt in "),
+            ("", f" {_rests(len(tuned))} most on the same word of the prompt: "),
+            ("", f"{say.number(len(tuned))} of {say.number(len(able))} in "),
             ("tuned", "tuned"),
-            ("", f", {say.number(len(base))} of these {say.number(len(able))} in "),
+            ("", f", {say.number(len(base))} in "),
             ("base", "base"),
-            ("", f". In {say.number(len(gained))} it is the word that gained most from "),
-            ("base", "base"),
-            ("", " to "),
-            ("tuned", "tuned"),
             ("", "."),
         ],
-        f"by chance p {say.chance(p)}, against base {say.chance(paired)}",
+        f"exact; by chance p {say.chance(p)}; {say.number(len(gained))} gained most from base to "
+        f"tuned, p {say.chance(paired)}",
         "saliency",
         token=m.prompt_length + max(tuned, key=lambda i: _gain(trace, i)),
     )
@@ -165,8 +163,8 @@ def _above(found: int, asked: int, chance: float) -> float:
     return float(stats.binomtest(found, asked, chance, alternative="greater").pvalue)
 
 
-def _each_rests(count: int) -> str:
-    return "each rest" if count > 1 else "rests"
+def _rests(count: int) -> str:
+    return "rest" if count > 1 else "rests"
 
 
 def _gain(trace: Trace, answer_token: int) -> float:
@@ -197,9 +195,9 @@ def _parts(trace: Trace, steps: Sequence[AnswerStep], null: Null) -> Finding:
             ("", f" {say.percent(steps[first]['tuned']['logprob'])}. "),
             ("", f"In all {say.nats(float(kl.sum()))}, most at "),
             *say.runs_of([say.shown(tokens[i].text) for i in largest], "token"),
-            ("", f". {_beside_chance(null)}."),
+            ("", "."),
         ],
-        f"measured: KL(tuned ‖ base); {_drawn(null)}",
+        f"measured: KL(tuned ‖ base); {_beside_chance(null)}, {_drawn(null)}",
         "saliency",
         token=m.prompt_length + first,
     )
@@ -255,7 +253,7 @@ def _segments(trace: Trace, null: Null, report: Report | None) -> Finding | None
         title = "Both need the instruction alike."
     elif p > SENTENCE_LEVEL:
         # Hiding as much of anything else does it, too: nothing is said of the instruction.
-        title = "The instruction is not shown to set the models apart more than other text."
+        title = "The instruction is not shown to stand out."
     elif min(more) > -floor and apart > floor:
         title = "Tuned needs the instruction more."
     elif max(more) < -floor:

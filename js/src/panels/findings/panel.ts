@@ -110,7 +110,8 @@ function isSelected(finding: Finding, selection: Selection): boolean {
 /** Whether a part of a row is not on the screen. */
 function isCut(row: HTMLElement): boolean {
   const [text, checked] = [...row.children] as [HTMLElement, HTMLElement];
-  return text.scrollWidth > text.clientWidth || checked.offsetWidth === 0;
+  const cut = [text, checked].some((part) => part.scrollWidth > part.clientWidth);
+  return cut || checked.offsetWidth === 0;
 }
 
 /** Nothing to show means nothing to click. */
