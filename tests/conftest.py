@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 from twinlens.contract import wire
 from twinlens.contract.wire import Json
-from twinlens.figures.registry import CHARTS, chart_json
+from twinlens.figures.charts import CHARTS, chart_json
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 

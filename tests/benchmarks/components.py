@@ -37,7 +37,7 @@ from twinlens.compute.concepts.components import (
     value_vectors,
 )
 from twinlens.compute.models.weights import Weights
-from twinlens.compute.words.rows import WordRows, word_rows
+from twinlens.compute.words.word_rows import WordRows, word_rows
 from twinlens.weights.vocabulary import vocabulary
 
 # Cosines this near to each other depend on how float32 sums are ordered.

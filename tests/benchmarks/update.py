@@ -25,10 +25,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from twinlens.compute.pair import demo_pair, load_pair
-from twinlens.compute.update.checks import agreement
-from twinlens.compute.update.effects import integrated
-from twinlens.compute.update.prompt import PromptUpdate
-from twinlens.compute.update.stored import diff_of_files
+from twinlens.compute.update.direction_effects import integrated
+from twinlens.compute.update.interventions import agreement
+from twinlens.compute.update.on_prompt import PromptUpdate
+from twinlens.compute.update.stored_diff import diff_of_files
 
 from tests.support import tiny
 from tests.support.places import ROOT

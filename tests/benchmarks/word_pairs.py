@@ -31,7 +31,7 @@ from transformers import (
     LlamaConfig,
     PreTrainedTokenizerFast,
 )
-from twinlens.compute.heads import word_pairs as subject
+from twinlens.compute.heads import word_pair_search as subject
 from twinlens.compute.models.weights import Weights
 from twinlens.compute.words import vectors as word_vectors
 from twinlens.weights.vocabulary import vocabulary

@@ -143,6 +143,13 @@ def test_notebooks_are_committed_without_outputs():
             assert cell.get("execution_count") is None, path.name
 
 
+def test_no_two_modules_have_one_name():
+    """But for those that every room of `compute` has."""
+    modules = (ROOT / "widgets" / "twinlens").rglob("*.py")
+    named = Counter(path.name for path in modules if path.name not in ("__init__.py", "blocks.py"))
+    assert [name for name, count in named.items() if count > 1] == []
+
+
 def test_no_two_public_classes_have_one_name():
     named = Counter(
         node.name

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from twinlens.contract.words import PUBLISHED
 from twinlens.errors import ArgumentError
-from twinlens.pages.live import check_examples, live_html, viewer_html
+from twinlens.pages.live_page import check_examples, live_html, viewer_html
 from twinlens.pages.page import Theme, check_page
 from twinlens.support.calls import called_rightly
 from twinlens.support.demo import demo_prompts
 from twinlens.support.files import checked_path, replacing
 from twinlens.support.progress import progress
 from twinlens.traces import recording
-from twinlens.view.arguments import check_places, check_traits
 from twinlens.view.explorer import Explorer
+from twinlens.view.first_view import check_places, check_traits
 
 if TYPE_CHECKING:
     from twinlens.compute.heads.search import WordSource
@@ -228,7 +228,7 @@ def live_page(
     >>> page = tl.live_page("live.html", examples=[], recorded=0)
     """
     from twinlens.compute.live.live import trace_pair
-    from twinlens.compute.packed.pair import pack_pair
+    from twinlens.compute.packed.packed_pair import pack_pair
     from twinlens.compute.pair import demo_pair
     from twinlens.compute.text.arguments import read_length, whole_number
 
@@ -425,7 +425,7 @@ def diff(
     >>> tl.diff("path/to/base", "path/to/tuned").verdict
     'trained'
     """
-    from twinlens.compute.update.stored import diff_of_files
+    from twinlens.compute.update.stored_diff import diff_of_files
 
     with progress("comparing tensors") as report:
         return diff_of_files(

@@ -10,7 +10,7 @@ from bokeh.models import ColumnDataSource
 from twinlens.contract.palette import PALETTES
 from twinlens.errors import UnknownBlockError
 from twinlens.figures import overview
-from twinlens.figures.registry import chart_json
+from twinlens.figures.charts import chart_json
 from twinlens.pages.values import page_value
 
 from tests.support.made_up import MadeUpTrace, manifest

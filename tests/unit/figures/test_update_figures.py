@@ -9,7 +9,7 @@ import pytest
 from bokeh.models import ColumnDataSource
 from twinlens.contract.palette import PALETTES
 from twinlens.errors import ArgumentError
-from twinlens.figures.update import dial_figure, energy_figure, kept_figure
+from twinlens.figures.update_figures import dial_figure, energy_figure, kept_figure
 
 
 def columns(fig: Any, glyph: str) -> list[dict[str, list[Any]]]:

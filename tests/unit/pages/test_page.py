@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from twinlens.contract import lookup, wire
 from twinlens.errors import Interrupted, TwinlensError
-from twinlens.figures.registry import chart_json
+from twinlens.figures.charts import chart_json
 from twinlens.pages import page
 from twinlens.pages.front_end import front_end
 from twinlens.pages.page import to_html

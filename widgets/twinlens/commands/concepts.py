@@ -19,7 +19,7 @@ from twinlens.commands.options import (
 
 if TYPE_CHECKING:
     from twinlens.labels.questions import Annotation
-    from twinlens.weights.components import ConceptComparison
+    from twinlens.weights.component_table import ConceptComparison
 
 
 @click.command()

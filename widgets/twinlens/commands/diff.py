@@ -44,7 +44,7 @@ def diff(
       6  not two states of one model
       1  an error; 2  wrong usage
     """
-    from twinlens.compute.update.stored import diff_of_files
+    from twinlens.compute.update.stored_diff import diff_of_files
 
     with bar("comparing tensors") as report:
         found = diff_of_files(

@@ -19,7 +19,7 @@ import click
 from twinlens import __version__
 from twinlens.commands.concepts import concepts
 from twinlens.commands.diff import diff
-from twinlens.commands.heads import heads
+from twinlens.commands.head_commands import heads
 from twinlens.commands.options import (
     PATH,
     TEXT,
@@ -33,7 +33,7 @@ from twinlens.commands.options import (
     read_prompt_text,
     template_option,
 )
-from twinlens.commands.study import COMMANDS
+from twinlens.commands.study_commands import COMMANDS
 from twinlens.contract.words import EXACT, SIDES
 from twinlens.errors import TwinlensError
 from twinlens.measures.findings_text import Findings

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinlens.figures.rotation import rotation_figure
-from twinlens.weights.components import ConceptComparison
+from twinlens.figures.rotation_chart import rotation_figure
+from twinlens.weights.component_table import ConceptComparison
 
 if TYPE_CHECKING:
     from bokeh.models.ui.ui_element import UIElement

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from twinlens.compute.models.architectures import architecture_of, register_architecture, sizes
-from twinlens.compute.models.arguments import (
+from twinlens.compute.models.checks import check_memory, check_shapes, check_tokenizers
+from twinlens.compute.models.gguf import parsed_once
+from twinlens.compute.models.models import Models
+from twinlens.compute.models.placement import (
     check_attention,
     check_in_memory,
     check_places,
     read_device,
     read_dtype,
 )
-from twinlens.compute.models.checks import check_memory, check_shapes, check_tokenizers
-from twinlens.compute.models.gguf import parsed_once
-from twinlens.compute.models.models import Models
 from twinlens.compute.models.sources import (
     ModelSource,
     check_offsets,

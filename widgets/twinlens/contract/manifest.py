@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from twinlens.contract.checks import check
+from twinlens.contract.form_check import check
 from twinlens.contract.words import EXACT, PUBLISHED, SIDES, Segment, Side
 from twinlens.errors import RecordingError
 

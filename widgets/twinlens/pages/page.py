@@ -27,7 +27,7 @@ from twinlens.errors import (
     TwinlensError,
     UnsupportedArchitectureError,
 )
-from twinlens.figures.registry import chart_keys
+from twinlens.figures.charts import chart_keys
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import document, inline_json, policy
 from twinlens.pages.values import bokeh_script, page_value

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twinlens.measures.density import DensityParameters
-    from twinlens.studies.analysis.chain import analyse_chain
+    from twinlens.studies.analysis.chain_analysis import analyse_chain
     from twinlens.studies.analysis.scoring import Settings
     from twinlens.studies.analysis.statistics import analyse
     from twinlens.studies.analysis.tables import write_tables
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Chain": "twinlens.studies.run.chain",
-    "analyse_chain": "twinlens.studies.analysis.chain",
+    "analyse_chain": "twinlens.studies.analysis.chain_analysis",
     "write_chain_report": "twinlens.studies.report.chain_report",
     "DensityParameters": "twinlens.measures.density",
     "Settings": "twinlens.studies.analysis.scoring",

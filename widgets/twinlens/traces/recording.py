@@ -19,7 +19,7 @@ from typing import Any, NotRequired, TypedDict, cast
 import numpy as np
 
 from twinlens.contract import blocks, lookup
-from twinlens.contract.checks import check, read_json
+from twinlens.contract.form_check import check, read_json
 from twinlens.contract.manifest import manifest_from_json
 from twinlens.contract.wire import Value
 from twinlens.errors import (

@@ -15,7 +15,7 @@ from twinlens.contract.block import PARAMETERS
 from twinlens.contract.forms import HandLabels
 from twinlens.contract.words import SELECTION_DEFAULTS
 from twinlens.errors import AnnotationError, ArgumentError, PromptError, UnknownBlockError
-from twinlens.labels.names import check
+from twinlens.labels.given_names import check
 from twinlens.support.calls import methods_called_rightly
 from twinlens.traces.marks import Mark, read_marks
 from twinlens.traces.story import Slide, read_story

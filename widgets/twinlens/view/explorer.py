@@ -16,7 +16,7 @@ from twinlens.errors import ArgumentError
 from twinlens.figures.figure import Column, Figure
 from twinlens.figures.still import SHOWN, known_by, still
 from twinlens.labels.annotate import read_annotations, write_annotations
-from twinlens.labels.names import from_annotations, to_annotations
+from twinlens.labels.given_names import from_annotations, to_annotations
 from twinlens.measures.findings_text import Findings
 from twinlens.measures.plain_text import findings_of, known_text, plain_text
 from twinlens.pages.drawn import figure_of

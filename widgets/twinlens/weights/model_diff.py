@@ -1,6 +1,6 @@
 """What differs between the files of two models: tensor by tensor, and in what lies beside them.
 
-`twinlens.compute.update.stored` works it out.
+`twinlens.compute.update.stored_diff` works it out.
 """
 
 from __future__ import annotations

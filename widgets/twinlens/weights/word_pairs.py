@@ -1,6 +1,6 @@
 """Word pairs of attention heads: what was found, counted and compared between two models.
 
-`twinlens.compute.heads.word_pairs` finds the pairs; everything here needs only their ids. The
+`twinlens.compute.heads.word_pair_search` finds the pairs; everything here needs only their ids. The
 rules are those of the paper's analysis code: a pair has no direction, it counts for a head if it
 appears in more than one neuron of it, and it counts once.
 """

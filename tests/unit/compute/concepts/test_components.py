@@ -18,7 +18,7 @@ from twinlens.compute.concepts.components import ConceptSettings, components
 from twinlens.compute.concepts.rotation import RotationSettings, rotation
 from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
-from twinlens.compute.words.rows import word_rows
+from twinlens.compute.words.word_rows import word_rows
 from twinlens.errors import (
     HeadIndexError,
     Interrupted,

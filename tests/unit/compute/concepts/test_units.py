@@ -14,7 +14,7 @@ from twinlens.compute.concepts.components import Basis, principal_components
 from twinlens.compute.concepts.units import doubts_of, match_components, separable, strongest
 from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
-from twinlens.compute.words.rows import WordRows, word_rows
+from twinlens.compute.words.word_rows import WordRows, word_rows
 
 from tests.support import tiny
 from tests.support.places import DATA

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from twinlens.compute.exchange.exchanged_weights import with_weights_of_base
 from twinlens.compute.exchange.parts import Layout, Place
 from twinlens.compute.exchange.passes import Exchange, rows_of
 from twinlens.compute.exchange.path import divergence, integrated_gates
-from twinlens.compute.exchange.search import Measured, carried
-from twinlens.compute.exchange.weights import with_weights_of_base
+from twinlens.compute.exchange.smallest_set import Measured, carried
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import capture
 from twinlens.contract.wire import Array

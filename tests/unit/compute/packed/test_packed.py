@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from twinlens.compute.packed.packed_weights import model_sizes, packed_weights
 from twinlens.compute.packed.text import packed_template, packed_tokenizer
-from twinlens.compute.packed.weights import model_sizes, packed_weights
 from twinlens.errors import UnsupportedArchitectureError
 
 from tests.support import tiny, tokenizer_kinds

@@ -13,11 +13,11 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from twinlens.compute.models.dense import linear_weight
 from twinlens.compute.pair import Pair, demo_pair, load_pair
-from twinlens.compute.update.checks import agreement
-from twinlens.compute.update.prompt import PromptUpdate
+from twinlens.compute.update.interventions import agreement
+from twinlens.compute.update.on_prompt import PromptUpdate
 from twinlens.compute.update.sets import row_of
 from twinlens.compute.update.update import Update
-from twinlens.compute.words.rows import word_rows
+from twinlens.compute.words.word_rows import word_rows
 from twinlens.errors import ArgumentError, MemoryNeededError
 
 from tests.support import tiny

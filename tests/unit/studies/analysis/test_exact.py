@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from twinlens.studies.analysis.exact import effects_of
-from twinlens.studies.analysis.findings import find
+from twinlens.studies.analysis.sentences import find
 from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.data.cases import paired
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from twinlens.measures.density import DensityParameters
 from twinlens.studies.analysis.comparisons import compare
-from twinlens.studies.analysis.findings import findings
 from twinlens.studies.analysis.scoring import Score, Settings
+from twinlens.studies.analysis.sentences import findings
 from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.analysis.variants import Grid, robustness
 

@@ -14,15 +14,15 @@ from twinlens.compute.concepts.rotation import RotationSettings, pair_rotation
 from twinlens.compute.pair import load_pair
 from twinlens.errors import StudyError
 from twinlens.labels.questions import Annotation, Component
-from twinlens.studies.analysis.findings import find
+from twinlens.studies.analysis.sentences import find
 from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.analysis.tables import write_tables
 from twinlens.studies.analysis.variants import Grid
 from twinlens.studies.analysis.weight_changes import rotation_tables, weight_tables
 from twinlens.studies.data.change_tables import ChangeTable, read_changes, write_changes
 from twinlens.studies.data.store import Store
+from twinlens.studies.report.html_tables import CaseSets
 from twinlens.studies.report.report import write_report
-from twinlens.studies.report.tables import CaseSets
 from twinlens.studies.report.weight_figures import weight_figures
 from twinlens.studies.report.weight_sections import weight_sections
 from twinlens.weights.vocabulary import vocabulary

@@ -16,15 +16,15 @@ pytest.importorskip("pyarrow")
 
 from click.testing import CliRunner
 from pyarrow import parquet
-from twinlens.commands import study as command
+from twinlens.commands import study_commands as command
 from twinlens.contract import wire
 from twinlens.contract.manifest import Method
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import THEMES
 from twinlens.errors import TwinlensError
 from twinlens.measures.density import DensityParameters
-from twinlens.studies.analysis.findings import findings
 from twinlens.studies.analysis.scoring import Settings
+from twinlens.studies.analysis.sentences import findings
 from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.analysis.tables import write_tables
 from twinlens.studies.analysis.variants import FORMULA_ALONE, Grid, other_methods, robustness

@@ -18,7 +18,7 @@ pytest.importorskip("ray")
 
 import ray
 from click.testing import CliRunner
-from twinlens.commands import study as command
+from twinlens.commands import study_commands as command
 from twinlens.errors import Interrupted, ModelLoadError, StudyError
 from twinlens.studies.data.store import Store
 from twinlens.studies.run import ray_engine

@@ -11,7 +11,7 @@ from twinlens.compute.concepts.units import Concepts
 from twinlens.compute.models.architectures import architecture_of, check_neurons
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
-from twinlens.compute.words.rows import LOOKED_UP_TOGETHER
+from twinlens.compute.words.word_rows import LOOKED_UP_TOGETHER
 from twinlens.contract import blocks
 from twinlens.contract.block import Block
 from twinlens.contract.forms import NeuronActivity

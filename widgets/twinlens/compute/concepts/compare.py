@@ -11,9 +11,9 @@ from twinlens.compute.concepts.rotation import RotationSettings, check_shapes, r
 from twinlens.compute.concepts.units import matched
 from twinlens.compute.models.sources import load_tokenizer, source_of
 from twinlens.compute.models.weights import WeightSource, weights_of
-from twinlens.compute.words.rows import word_rows
+from twinlens.compute.words.word_rows import word_rows
 from twinlens.support.progress import Report
-from twinlens.weights.components import ConceptComparison
+from twinlens.weights.component_table import ConceptComparison
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -20,7 +20,7 @@ from twinlens.compute.models import architectures
 from twinlens.compute.models.fingerprint import key_of
 from twinlens.compute.models.weights import Weights, WeightSource, weights_of
 from twinlens.compute.text.arguments import whole_number
-from twinlens.compute.words.rows import Ends, WordRows, word_rows
+from twinlens.compute.words.word_rows import Ends, WordRows, word_rows
 from twinlens.contract.wire import Array
 from twinlens.errors import (
     ArgumentError,

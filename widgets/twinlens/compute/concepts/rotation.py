@@ -23,7 +23,7 @@ from twinlens.compute.concepts.components import check_finite, principal_compone
 from twinlens.compute.models.fingerprint import key_of
 from twinlens.compute.models.models import Models
 from twinlens.compute.models.weights import Weights, WeightSource, weights_of
-from twinlens.compute.words.rows import WordRows, word_rows
+from twinlens.compute.words.word_rows import WordRows, word_rows
 from twinlens.contract.wire import Array
 from twinlens.errors import (
     HeadIndexError,
@@ -31,7 +31,7 @@ from twinlens.errors import (
 )
 from twinlens.support import layer_files
 from twinlens.support.progress import Report
-from twinlens.weights.rotation import Added, LayerRotation, Rotation
+from twinlens.weights.rotation_table import Added, LayerRotation, Rotation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

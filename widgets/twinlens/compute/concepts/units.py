@@ -24,11 +24,11 @@ from twinlens.compute.concepts.rotation import RotationSettings, pair_rotation
 from twinlens.compute.models import architectures
 from twinlens.compute.models.models import Models
 from twinlens.compute.models.weights import Weights
-from twinlens.compute.words.rows import WordRows, word_rows
+from twinlens.compute.words.word_rows import WordRows, word_rows
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side
 from twinlens.labels.annotate import annotate, components_of, read_annotations
-from twinlens.labels.names import Named, names_of
+from twinlens.labels.given_names import Named, names_of
 from twinlens.labels.questions import Annotation, Annotator
 from twinlens.support.progress import Report
 

@@ -11,7 +11,7 @@ import numpy as np
 from twinlens.compute.exchange.alone import Left, as_it_is, of_heads, of_layers, of_neuron
 from twinlens.compute.exchange.null import null
 from twinlens.compute.exchange.passes import Exchange
-from twinlens.compute.exchange.search import NOISE, Measured, carried
+from twinlens.compute.exchange.smallest_set import NOISE, Measured, carried
 from twinlens.compute.models.architectures import check_heads
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.subject import Subject

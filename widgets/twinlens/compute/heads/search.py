@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from twinlens.compute.heads.circuits import CircuitChange, circuit_change
-from twinlens.compute.heads.word_pairs import (
+from twinlens.compute.heads.word_pair_search import (
     Search,
     VectorSource,
     Words,
@@ -23,8 +23,8 @@ from twinlens.compute.heads.word_pairs import (
     prepare,
     silent,
 )
-from twinlens.compute.models.arguments import read_device
 from twinlens.compute.models.models import Models
+from twinlens.compute.models.placement import read_device
 from twinlens.compute.models.sources import load_tokenizer, tokenizer_source
 from twinlens.compute.models.stored import stored_weights
 from twinlens.compute.models.weights import HeldWeights, Weights

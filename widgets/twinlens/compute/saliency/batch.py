@@ -19,10 +19,10 @@ from twinlens.compute.models.models import Models
 from twinlens.compute.passes.conditions import hookable
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.rotary import rotary_by_length
+from twinlens.compute.saliency.live_tables import REPLACED, stand_ins
 from twinlens.compute.saliency.methods import METHODS
 from twinlens.compute.saliency.registry import SaliencyMethod, complete
 from twinlens.compute.saliency.segments import segment_positions
-from twinlens.compute.saliency.tables import REPLACED, stand_ins
 from twinlens.compute.saliency.together import hidden_together
 from twinlens.compute.text.answers import choose_answers, own_answers
 from twinlens.compute.text.arguments import generated_sides, read_response

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
+from twinlens.compute.saliency.live_tables import SaliencyTables
 from twinlens.compute.saliency.segments import answers_of, hidden_elsewhere, hidden_segments
-from twinlens.compute.saliency.tables import SaliencyTables
 from twinlens.contract import blocks
 from twinlens.contract.block import Block
 from twinlens.contract.wire import Array, Value

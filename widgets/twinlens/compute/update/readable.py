@@ -13,7 +13,7 @@ from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import dense_weight
 from twinlens.compute.models.models import Models
 from twinlens.compute.update.directions import MatrixUpdate
-from twinlens.compute.words.rows import WordRows, word_rows
+from twinlens.compute.words.word_rows import WordRows, word_rows
 from twinlens.errors import UnsupportedArchitectureError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.compute.update.effects import integrated
+from twinlens.compute.update.direction_effects import integrated
 from twinlens.compute.update.mixed import Mixed
 from twinlens.support.progress import Report
 

@@ -12,9 +12,9 @@ from twinlens.compute.models.models import Models
 from twinlens.compute.text.answers import read_answers
 from twinlens.compute.text.prompt import read_prompt
 from twinlens.compute.update import sets
+from twinlens.compute.update.direction_effects import NOISE
 from twinlens.compute.update.directions import MatrixUpdate, Rest, both_models, updates
-from twinlens.compute.update.effects import NOISE
-from twinlens.compute.update.prompt import PromptUpdate
+from twinlens.compute.update.on_prompt import PromptUpdate
 from twinlens.compute.update.taken import Taken
 from twinlens.errors import ArgumentError
 from twinlens.support.calls import methods_called_rightly

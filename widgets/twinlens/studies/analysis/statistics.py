@@ -17,9 +17,9 @@ from twinlens.measures.density import density_of_levels
 from twinlens.studies.analysis.analysis import Analysis
 from twinlens.studies.analysis.comparisons import compare
 from twinlens.studies.analysis.exact import Effect, compare_exact, effects_of
-from twinlens.studies.analysis.findings import findings
 from twinlens.studies.analysis.profiles import Profiles
 from twinlens.studies.analysis.scoring import Score, Settings, as_score, score_pair, span_scores
+from twinlens.studies.analysis.sentences import findings
 from twinlens.studies.data.cases import Case, Pairing, paired
 
 

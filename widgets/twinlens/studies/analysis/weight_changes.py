@@ -18,7 +18,7 @@ from twinlens.weights.word_pair_table import RiseTable, rise_shares, rise_table
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
-    from twinlens.weights.rotation import Rotation
+    from twinlens.weights.rotation_table import Rotation
     from twinlens.weights.word_pairs import WordPairs
 
 ChangeRow: TypeAlias = dict[str, Any]

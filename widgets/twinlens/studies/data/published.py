@@ -24,7 +24,7 @@ from twinlens.contract.manifest import Method, ModelInfo, PairInfo, Token
 from twinlens.contract.words import Side
 from twinlens.errors import RecordingError, UnknownBlockError
 from twinlens.studies.data.cases import Case, CaseTrace
-from twinlens.studies.data.spans import (
+from twinlens.studies.data.marked_parts import (
     find_span,
     parse_annotation,
     widen,

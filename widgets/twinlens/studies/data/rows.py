@@ -35,7 +35,7 @@ from typing import Any
 
 from twinlens.errors import DataError, PromptError
 from twinlens.studies.data.known_forms import known_form
-from twinlens.studies.data.spans import find_span, parse_annotation, widen
+from twinlens.studies.data.marked_parts import find_span, parse_annotation, widen
 from twinlens.support.text_files import text_lines
 from twinlens.traces.marks import CharacterSpan
 
@@ -107,7 +107,7 @@ def read_rows(
     columns : mapping, optional
         From a column name above to the name it has in the data.
     published_quirk : bool
-        See `twinlens.studies.data.spans.widen`.
+        See `twinlens.studies.data.marked_parts.widen`.
 
     Yields
     ------

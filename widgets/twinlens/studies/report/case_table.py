@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 
 from twinlens.studies.analysis.scoring import Score
-from twinlens.studies.report import tables
-from twinlens.studies.report.tables import Cell, Column
+from twinlens.studies.report import html_tables
+from twinlens.studies.report.html_tables import Cell, Column
 
 
 def case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
@@ -42,7 +42,7 @@ def case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
         name = html.escape(score.id)
         first = f'<td class="text"><button type="button" class="open">{name}</button></td>'
         rest = "".join(
-            f"<td{_class(column)}{tables.sort_value(cell)}{hide}>{html.escape(cell.text)}</td>"
+            f"<td{_class(column)}{html_tables.sort_value(cell)}{hide}>{html.escape(cell.text)}</td>"
             for column, cell, hide in list(zip(columns, row, hidden, strict=True))[1:]
         )
         rows.append(f'<tr data-id="{name}">{first}{rest}</tr>')
@@ -67,7 +67,7 @@ def _case_cells(base: Score, tuned: Score) -> list[Cell]:
         Cell(tuned.category),
         Cell("", math.nan),
         *(
-            Cell(tables.number(value, form), value)
+            Cell(html_tables.number(value, form), value)
             for value, form in zip(scores, (".4f", ".4f", "+.4f"), strict=True)
         ),
         *(

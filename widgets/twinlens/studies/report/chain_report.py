@@ -12,15 +12,13 @@ from urllib.parse import quote
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import THEMES, ChartTheme
-from twinlens.studies.analysis.chain import ChainAnalysis, Step, analyse_chain
+from twinlens.studies.analysis.chain_analysis import ChainAnalysis, Step, analyse_chain
 from twinlens.studies.analysis.exact import READ
 from twinlens.studies.analysis.scoring import Settings
 from twinlens.studies.report.case_packs import packed_cases
 from twinlens.studies.report.case_table import case_table
 from twinlens.studies.report.figures import blank, case_figures
-from twinlens.studies.report.page import figures_json, page_html
-from twinlens.studies.report.report import side_scores, write_report
-from twinlens.studies.report.tables import (
+from twinlens.studies.report.html_tables import (
     SIGNS,
     CaseSets,
     Cell,
@@ -30,6 +28,8 @@ from twinlens.studies.report.tables import (
     verdict_class,
     with_interval,
 )
+from twinlens.studies.report.report import side_scores, write_report
+from twinlens.studies.report.report_page import figures_json, page_html
 from twinlens.studies.run.chain import Chain, pair_folder
 from twinlens.support.files import replacing
 from twinlens.support.progress import Report

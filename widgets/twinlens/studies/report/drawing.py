@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import inline_json, inline_script
 from twinlens.pages.values import bokeh_script
-from twinlens.studies.report.page import figures_json
+from twinlens.studies.report.report_page import figures_json
 from twinlens.support.browser import drawn
 from twinlens.support.files import replacing
 

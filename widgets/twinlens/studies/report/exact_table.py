@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from twinlens.studies.analysis.exact import READ, ExactComparison
-from twinlens.studies.report.tables import (
+from twinlens.studies.report.html_tables import (
     SIGNS,
     CaseSets,
     Cell,

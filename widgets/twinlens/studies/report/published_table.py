@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from twinlens.studies.analysis.comparisons import Comparison, Question
 from twinlens.studies.data.published import Printed
-from twinlens.studies.report.tables import CaseSets, Cell, Column, behind_of, number, table
+from twinlens.studies.report.html_tables import CaseSets, Cell, Column, behind_of, number, table
 
 
 def published_table(

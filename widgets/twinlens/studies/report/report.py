@@ -15,9 +15,9 @@ from twinlens.studies.analysis import exact_findings
 from twinlens.studies.analysis.analysis import Analysis, frame_of
 from twinlens.studies.analysis.comparisons import Question, Verdict
 from twinlens.studies.analysis.exact_findings import widest
-from twinlens.studies.analysis.findings import counted, find, in_short, widest_of
 from twinlens.studies.analysis.profiles import PARTS, Profile
 from twinlens.studies.analysis.scoring import Score, Settings
+from twinlens.studies.analysis.sentences import counted, find, in_short, widest_of
 from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.analysis.study_finding import StudyFinding
 from twinlens.studies.analysis.tables import all_records
@@ -34,13 +34,13 @@ from twinlens.studies.data.cases import Cases
 from twinlens.studies.data.change_tables import Changes
 from twinlens.studies.data.published import PRINTED, Printed, PublishedCases
 from twinlens.studies.data.rows import Problem
-from twinlens.studies.report import drawing, figures, tables
+from twinlens.studies.report import drawing, figures, html_tables
 from twinlens.studies.report.case_packs import packed_cases
 from twinlens.studies.report.case_table import case_table
 from twinlens.studies.report.exact_table import exact_table
-from twinlens.studies.report.page import figures_json, page_html
+from twinlens.studies.report.html_tables import SIGNS, CaseSets, Cell, Column
 from twinlens.studies.report.published_table import published_table
-from twinlens.studies.report.tables import SIGNS, CaseSets, Cell, Column
+from twinlens.studies.report.report_page import figures_json, page_html
 from twinlens.studies.report.weight_figures import weight_figures
 from twinlens.studies.report.weight_sections import weight_sections
 from twinlens.support.files import replacing
@@ -279,9 +279,9 @@ def _sections(
     for question in _asked(analysis):
         title = _TITLES if analysis.has_parts else _WHOLE_TITLES
         yield f"<h2>{html.escape(title[question])}</h2>"
-        yield tables.comparison_table(analysis.comparisons, question, sets)
-        yield tables.control_table(analysis.comparisons, question, sets)
-        yield tables.test_table(analysis.comparisons, question, sets)
+        yield html_tables.comparison_table(analysis.comparisons, question, sets)
+        yield html_tables.control_table(analysis.comparisons, question, sets)
+        yield html_tables.test_table(analysis.comparisons, question, sets)
     if analysis.exact:
         yield "<h2>What does hiding a part of the prompt cost?</h2>"
         yield _figure(
@@ -306,20 +306,20 @@ def _sections(
         widest = _widest(outcomes, question)
         yield f"<h2>Does it hold under other settings? {html.escape(question.capitalize())}</h2>"
         yield f'<p class="muted">{html.escape(_varied(outcomes))}</p>'
-        yield tables.variant_table(outcomes, analysis.comparisons, question, variants, sets)
+        yield html_tables.variant_table(outcomes, analysis.comparisons, question, variants, sets)
         caption = (
             f"Typical difference of the score with 95 % interval, in units of the standard "
             f"deviation, {widest}. Click a mark for its cases."
         )
         yield _figure(figures.robustness_name(question), caption)
-        yield tables.share_table(totals, analysis.comparisons, question, widest, sets)
+        yield html_tables.share_table(totals, analysis.comparisons, question, widest, sets)
     yield from _profiles(analysis.profiles, sets)
     yield from weight_sections(changes, sets)
     if problems:
         yield "<h2>Rows set aside</h2>"
         columns = [Column("row"), Column("what was wrong", kind="text wrap")]
         rows = [[Cell(str(p.number), p.number), Cell(p.message)] for p in problems]
-        yield tables.table(
+        yield html_tables.table(
             f"Not in the study: {counted(len(problems), 'row')}.", columns, rows, sets
         )
 
@@ -349,7 +349,7 @@ def _first_screen(analysis: Analysis) -> Iterable[str]:
 
 
 def _badge(verdict: Verdict) -> str:
-    return f'<b class="{tables.verdict_class(verdict)}">{SIGNS[verdict]} {verdict}:</b>'
+    return f'<b class="{html_tables.verdict_class(verdict)}">{SIGNS[verdict]} {verdict}:</b>'
 
 
 def _finding(one: StudyFinding, sets: CaseSets) -> str:
@@ -410,8 +410,8 @@ def _profiles(profiles: Sequence[Profile], sets: CaseSets) -> Iterable[str]:
             numbers = (
                 Cell(text, value, profile.ids, words, part=(place, point.part))
                 for text, value in (
-                    (tables.number(point.mean), point.mean),
-                    (tables.number(point.standard_error), point.standard_error),
+                    (html_tables.number(point.mean), point.mean),
+                    (html_tables.number(point.standard_error), point.standard_error),
                     (str(point.n), point.n),
                 )
             )
@@ -424,5 +424,5 @@ def _profiles(profiles: Sequence[Profile], sets: CaseSets) -> Iterable[str]:
                     *numbers,
                 ]
             )
-    found = tables.table("Means and standard errors.", columns, rows, sets)
+    found = html_tables.table("Means and standard errors.", columns, rows, sets)
     yield f"<details><summary>The numbers of these figures</summary>{found}</details>"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
-from twinlens.figures.word_pairs import rise_figure
+from twinlens.figures.word_pairs_figure import rise_figure
 from twinlens.studies.analysis.weight_changes import ChangeRow, shown_components
 from twinlens.studies.data.change_tables import Changes, ChangeTable
 from twinlens.studies.report.figures import blank, legend_in_lines

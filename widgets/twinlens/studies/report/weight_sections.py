@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from twinlens.studies.analysis.weight_changes import shown_components
 from twinlens.studies.data.change_tables import Changes, ChangeTable, TableName
-from twinlens.studies.report.tables import CaseSets, Cell, Column, number, table
+from twinlens.studies.report.html_tables import CaseSets, Cell, Column, number, table
 
 #: Words per list in the report; the files of the study hold all.
 SHOWN_WORDS = 60

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinlens.compute.models.training import TrainerCallback
+from twinlens.compute.models.training_callback import TrainerCallback
 from twinlens.compute.pair import load_pair
 from twinlens.errors import ArgumentError
 from twinlens.studies.data.store import Store

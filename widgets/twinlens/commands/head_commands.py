@@ -151,7 +151,7 @@ def _write(head_words: HeadWords, table: RiseTable, output: Path) -> None:
     from bokeh.embed import file_html
     from bokeh.resources import INLINE
 
-    from twinlens.figures.word_pairs import rise_figure
+    from twinlens.figures.word_pairs_figure import rise_figure
 
     title = f"Word pairs of {head_words.base.model} and {head_words.tuned.model}"
     output.write_text(file_html(rise_figure(table), INLINE, title), encoding="utf-8")

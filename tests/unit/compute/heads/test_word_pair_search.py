@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from twinlens.compute.heads.word_pairs import Ranking, layer_pairs, word_pairs
+from twinlens.compute.heads.word_pair_search import Ranking, layer_pairs, word_pairs
 from twinlens.compute.models.weights import LayerWeights, Weights
 from twinlens.compute.pair import load_pair
 from twinlens.compute.words.vectors import (
@@ -88,7 +88,7 @@ def test_worked_example_to_the_last_digit() -> None:
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 6])
 def test_same_pairs_as_one_neuron_at_a_time(kv_heads: int, monkeypatch) -> None:
-    monkeypatch.setattr("twinlens.compute.heads.word_pairs._ROWS", 7)
+    monkeypatch.setattr("twinlens.compute.heads.word_pair_search._ROWS", 7)
     monkeypatch.setattr("twinlens.compute.words.vectors._GATHER", 3)
     vectors, weights, cooccurrence = _random(kv_heads=kv_heads)
     found = layer_pairs(Ranking(torch.from_numpy(vectors)), weights, cooccurrence)
@@ -239,7 +239,7 @@ def test_interrupted_work_goes_on_where_it_stopped(tmp_path: Path, monkeypatch) 
     model, tokenizer = tiny.model("llama"), tiny.tokenizer()
     computed = []
     monkeypatch.setattr(
-        "twinlens.compute.heads.word_pairs.layer_pairs",
+        "twinlens.compute.heads.word_pair_search.layer_pairs",
         lambda *inputs: computed.append(1) or layer_pairs(*inputs),
     )
 

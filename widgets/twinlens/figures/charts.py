@@ -11,10 +11,10 @@ from twinlens.contract.wire import Json
 from twinlens.contract.words import SIDES, THEMES, ChartTheme
 from twinlens.errors import UnknownBlockError
 from twinlens.figures.bokeh_import import load_bokeh
-from twinlens.figures.handover import handover_chart
-from twinlens.figures.heads import heads_chart
+from twinlens.figures.handover_chart import handover_chart
+from twinlens.figures.heads_chart import heads_chart
 from twinlens.figures.overview import overview
-from twinlens.figures.rotation import rotation_chart
+from twinlens.figures.rotation_chart import rotation_chart
 from twinlens.figures.theme import numbered
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 from bokeh.document import Document
-from twinlens.figures import heads as head_chart
-from twinlens.figures.registry import chart_keys
+from twinlens.figures import heads_chart as head_chart
+from twinlens.figures.charts import chart_keys
 from twinlens.pages.values import page_value
 
 from tests.support.made_up import MadeUpTrace, manifest

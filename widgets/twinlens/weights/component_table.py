@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from twinlens.weights.rotation import Rotation
+from twinlens.weights.rotation_table import Rotation
 
 if TYPE_CHECKING:
     import pandas as pd

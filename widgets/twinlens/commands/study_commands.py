@@ -267,7 +267,7 @@ def _chain(
     **parameters: Any,
 ) -> None:
     from twinlens.measures.density import DensityParameters
-    from twinlens.studies.analysis.chain import analyse_chain
+    from twinlens.studies.analysis.chain_analysis import analyse_chain
     from twinlens.studies.analysis.scoring import Settings
     from twinlens.studies.report.chain_report import write_chain_report
     from twinlens.studies.run.study import study as run_study
@@ -302,8 +302,8 @@ def _report(
     **parameters: Any,
 ) -> None:
     from twinlens.measures.density import DensityParameters
-    from twinlens.studies.analysis.findings import findings
     from twinlens.studies.analysis.scoring import Settings
+    from twinlens.studies.analysis.sentences import findings
     from twinlens.studies.analysis.tables import write_tables
     from twinlens.studies.report.report import write_report
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from twinlens.compute.exchange.null import changed_blocks, update_of
 from twinlens.compute.live.live import LiveTrace, trace_pair
+from twinlens.compute.packed.packed_weights import draws_of, model_sizes, packed_weights
 from twinlens.compute.packed.text import packed_template, packed_tokenizer
-from twinlens.compute.packed.weights import draws_of, model_sizes, packed_weights
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.decoding import settings_are_plain
 from twinlens.compute.text.answers import stop_tokens

@@ -15,7 +15,7 @@ from twinlens.contract.words import ChartTheme
 from twinlens.figures.theme import hover, layer_figure, layer_line, legend_above
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
-from twinlens.weights.rotation import Rotation
+from twinlens.weights.rotation_table import Rotation
 
 if TYPE_CHECKING:
     from bokeh.models.sources import ColumnDataSource

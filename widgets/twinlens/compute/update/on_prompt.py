@@ -15,8 +15,8 @@ import torch
 from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.text.answers import stop_tokens
-from twinlens.compute.update import checks, sets
-from twinlens.compute.update.effects import NOISE, Effects, first_order, path_effects
+from twinlens.compute.update import interventions, sets
+from twinlens.compute.update.direction_effects import NOISE, Effects, first_order, path_effects
 from twinlens.compute.update.mixed import Mixed
 from twinlens.compute.update.taken import Taken
 from twinlens.contract.words import SIDES
@@ -172,15 +172,17 @@ class PromptUpdate:
         return list(zip(self.texts[:-1], nats, strict=True))
 
     def check(
-        self, question: checks.Question = "made the change", count: int = checks.CHECKED
-    ) -> Iterator[checks.Checked]:
+        self,
+        question: interventions.Question = "made the change",
+        count: int = interventions.CHECKED,
+    ) -> Iterator[interventions.Checked]:
         """Measure the leading directions and as many matched random ones, one after the other."""
         if question not in ("made the change", "would be lost"):
             raise ArgumentError(
                 f'the question is "made the change" or "would be lost", not {question!r}'
             )
         found = self.effects() if question == "made the change" else self.losses
-        return checks.check(self.mixed, found.directions, question, count)
+        return interventions.check(self.mixed, found.directions, question, count)
 
     def keep(self, directions: Sequence[int]) -> float:
         """Share of the shift that some directions keep, with all others taken out."""

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twinlens.compute.exchange.exchanged_weights import with_weights_of_base
 from twinlens.compute.exchange.parts import Place
 from twinlens.compute.exchange.passes import Exchange, rows_of
 from twinlens.compute.exchange.path import divergence, integrated_gates
-from twinlens.compute.exchange.weights import with_weights_of_base
 from twinlens.compute.models import architectures
 from twinlens.contract.forms import Carried, Part, PartOfSet
 from twinlens.support.progress import Report

@@ -11,7 +11,7 @@ import pytest
 from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair
 from twinlens.compute.saliency import occlusion
-from twinlens.compute.saliency.tables import stand_ins
+from twinlens.compute.saliency.live_tables import stand_ins
 from twinlens.contract.words import SIDES
 from twinlens.errors import Interrupted, UnknownBlockError
 from twinlens.measures.effect_shares import effect_shares

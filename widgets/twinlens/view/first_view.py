@@ -10,7 +10,7 @@ import traitlets as t
 from twinlens.contract.manifest import Token
 from twinlens.contract.words import parse_unit
 from twinlens.errors import AnnotationError, ArgumentError, PromptError
-from twinlens.labels.names import check
+from twinlens.labels.given_names import check
 from twinlens.traces.marks import read_marks
 from twinlens.traces.story import read_story
 from twinlens.view.chosen import Whole, check_names
