@@ -17,8 +17,8 @@ QUESTIONS = {
     "how far are they apart in all?": r"In all 32\.\d nats, most at T, H, E and SLEEPS",
     "what does hiding the instruction cost?": r"costs tuned’s answer 7\.[34] in base "
     r"and 11\.3 nats in tuned",
-    "is that more than other text is worth?": r"The instruction is not shown to stand out\. .*eight "
-    r"spans as long elsewhere: 6\.9 and 16\.9, p 0\.\d",
+    "is that more than other text is worth?": r"The instruction is not shown to stand out\. .*"
+    r"eight spans as long elsewhere: 6\.9 and 16\.9, p 0\.\d",
     "and base's own answer?": r"base’s own answer 0\.5 and −0\.6",
     "what carries the difference, which heads?": r"All four feed-forward blocks and heads 3\.6",
     "would any other parts do?": r"seven random parts: \d+ %, at most \d+ %",
