@@ -52,6 +52,8 @@ export function tokenRange(area: HTMLElement, actions: RangeActions, signal: Abo
       const button = under(event);
       if (!button || position(button) === to) return;
       to = position(button);
+      // From here on the drag is this row's, wherever the pointer goes.
+      if (!dragged) area.setPointerCapture?.(event.pointerId);
       dragged = true;
       actions.extend(from, to);
     },
