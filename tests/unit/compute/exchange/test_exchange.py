@@ -79,6 +79,28 @@ def test_passes_that_begin_at_the_first_change_equal_whole_ones(family: str) -> 
             torch.testing.assert_close(ours, expected, atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_sets_that_are_nearly_another_begin_where_they_differ_from_it(family: str) -> None:
+    base = tiny.model(family)
+    tuned = tiny.tuned_copy(base)
+    pair = replace(exchange(tuned, base), own=capture(tuned, IDS, PROMPT, side="tuned"))
+    layout = pair.layout
+    near = [layout.embedding, layout.head(0, 1), layout.feed_forward(2)]
+    sets = [[*near, layout.head(2, 0)], near[:-1], [*near, layout.unembedding]]
+    alone, together = Measured(pair), Measured(pair)
+    alone.measure(sets)
+    ran: list[int] = []
+    handle = architectures.feed_forward_out(tuned, 1).register_forward_hook(
+        lambda _, __, output: ran.append(len(output.reshape(-1, len(IDS) - 1, output.shape[-1])))
+    )
+    together.measure(sets, near)
+    handle.remove()
+    assert ran == [1], "what comes in front of the last layer is read once"
+    assert alone.known.keys() == together.known.keys()
+    for key, expected in alone.known.items():
+        np.testing.assert_allclose(together.known[key], expected, atol=2e-5)
+
+
 @contextmanager
 def putting(module: nn.Module, put: Callable[[Tensor], Tensor]) -> Iterator[None]:
     handle = module.register_forward_hook(lambda _, __, output: put(output))

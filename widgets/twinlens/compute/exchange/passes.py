@@ -110,7 +110,11 @@ class Exchange:
         return mixed
 
     def logprobs(
-        self, gates: Tensor, first: int | None = None, entering: Tensor | None = None
+        self,
+        gates: Tensor,
+        first: int | None = None,
+        entering: Tensor | None = None,
+        streams: list[Tensor] | None = None,
     ) -> Tensor:
         """Predictions of the answer tokens under some rows of gates.
 
@@ -123,6 +127,8 @@ class Exchange:
             that of the first gate that is open.
         entering : float tensor [B, S, hidden], optional
             Residual streams in front of that layer; by default the model's own.
+        streams : list, optional
+            Filled with the residual streams in front of each layer that runs, and behind all.
 
         Returns
         -------
@@ -143,8 +149,12 @@ class Exchange:
                 stack.enter_context(ending.reading_on(self.model))
                 stack.enter_context(self._from(first, entering))
                 stack.enter_context(self._gated(gates, final))
+                if streams is not None:
+                    stack.enter_context(_kept(architectures.layers(self.model)[first:], streams))
                 kept = positions[later] - ending.first
                 output = self.model(ids, use_cache=False, logits_to_keep=kept, **ending.placed(ids))
+            if streams is not None:
+                streams.append(final[0])
             logits = precise(output.logits)[..., : self.vocabulary]
             if not _closed(unembedding):
                 with self.donor_guard:
@@ -248,6 +258,16 @@ class Exchange:
             return self.put(output, mixed)
 
         return hook
+
+
+@contextmanager
+def _kept(layers: Sequence[nn.Module], streams: list[Tensor]) -> Iterator[None]:
+    """Keep what layers are given."""
+    with ExitStack() as stack:
+        for layer in layers:
+            hook = layer.register_forward_pre_hook(lambda _, given: streams.append(given[0]))
+            stack.callback(hook.remove)
+        yield
 
 
 def _closed(gates: Tensor) -> bool:

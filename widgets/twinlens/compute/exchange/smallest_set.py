@@ -68,26 +68,52 @@ class Measured:
             self.estimates |= dict(zip(columns, estimates, strict=True))
         return self.estimates[column]
 
-    def measure(self, sets: Sequence[Sequence[int]]) -> None:
-        """Measure the sets that are not known yet."""
+    def measure(self, sets: Sequence[Sequence[int]], near: Sequence[int] = ()) -> None:
+        """Measure the sets that are not known yet.
+
+        Parameters
+        ----------
+        near : sequence of int
+            A set that all of them nearly are: what it gives in front of the first layer where they
+            differ from it is computed once.
+        """
         keys = dict.fromkeys(tuple(sorted(places)) for places in sets)
         missing = [key for key in keys if key not in self.known]
         if not missing:
             return
+        layout, layers = self.exchange.layout, self.exchange.layout.layers
+        starts = {
+            key: min((layout.layer(layout.part(p)) for p in {*key} ^ {*near}), default=layers)
+            for key in missing
+        }
         # Those that begin to differ at about the same layer are read together.
-        layout = self.exchange.layout
-        missing.sort(key=lambda key: min((layout.layer(layout.part(p)) for p in key), default=0))
+        missing.sort(key=lambda key: starts[key])
+        streams = self._streams(near) if near and len(missing) > 1 else {}
         rows, targets = rows_of(layout, missing), self.exchange.reading.targets
         done = 0
         for batch in self.exchange.batches(rows):
+            first = starts[missing[done]]
             with torch.no_grad():
-                logprobs = self.exchange.logprobs(batch)
+                if first in streams:
+                    entering = streams[first].expand(len(batch), -1, -1)
+                    logprobs = self.exchange.logprobs(batch, first, entering)
+                else:
+                    logprobs = self.exchange.logprobs(batch)
                 apart = divergence(logprobs, self.exchange.donor_logprobs)
                 index = targets.expand(len(batch), -1)[..., None]
                 of_answer = logprobs.gather(-1, index)[..., 0]
             for nats, kl in zip(of_answer.cpu().numpy(), apart.cpu().numpy(), strict=True):
                 self.known[missing[done]] = nats, kl
                 done += 1
+
+    def _streams(self, places: Sequence[int]) -> dict[int, Tensor]:
+        """Residual streams [1, S, hidden] in front of each layer from that of some places on."""
+        row = rows_of(self.exchange.layout, [places])
+        found: list[Tensor] = []
+        with torch.no_grad():
+            self.exchange.logprobs(row, streams=found)
+        layers = self.exchange.layout.layers
+        return dict(zip(range(layers, layers - len(found), -1), reversed(found), strict=True))
 
     def of_weights(self, column: int | None) -> dict[Place, tuple[float, float]]:
         """Nats of the shift and share of KL that go with the weights of each block."""
@@ -184,7 +210,7 @@ def _smallest(
     while reached < GOAL and len(chosen) < min(places, len(order)):
         # The others' estimates hold while nothing is exchanged: those that add least leave last.
         tried = [place for place in order if place not in chosen][:tries]
-        measured.measure([[*chosen, place] for place in tried])
+        measured.measure([[*chosen, place] for place in tried], chosen)
         gains = [measured.reached([*chosen, place], column) for place in tried]
         best = int(np.argmax(gains))
         chosen.append(tried[best])
@@ -204,7 +230,7 @@ def _pruned(measured: Measured, chosen: list[int], column: int | None, leaving: 
     """Without the parts that later ones have made needless, so many at most."""
     for _ in range(min(leaving, len(chosen) - 1)):
         shorter = [[p for p in chosen if p != place] for place in chosen]
-        measured.measure(shorter)
+        measured.measure(shorter, chosen)
         shares = [measured.reached(places, column) for places in shorter]
         best = int(np.argmax(shares))
         if shares[best] < GOAL:
