@@ -7,5 +7,7 @@ export default defineConfig({
     // One set of modules for all files of a thread: most of the time went into loading them anew.
     pool: "threads",
     isolate: false,
+    // A test may have to wait for cores that other work keeps busy.
+    testTimeout: 60_000,
   },
 });

@@ -115,7 +115,7 @@ def explore(
     >>> ex.trace.saliency("tuned").values.shape  # prompt tokens, answer tokens
     (17, 10)
     """
-    from twinlens.compute.live.aligned import trace_of
+    from twinlens.compute.live.aligned_trace import trace_of
     from twinlens.compute.saliency.methods import METHODS
 
     _check_pair(pair, "explore")

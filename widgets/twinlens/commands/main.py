@@ -224,7 +224,7 @@ def _explain(
     as_json: bool,
     **options: Any,
 ) -> None:
-    from twinlens.compute.live.aligned import trace_of
+    from twinlens.compute.live.aligned_trace import trace_of
     from twinlens.compute.text.arguments import read_response
     from twinlens.compute.text.prompt import check_marked
 

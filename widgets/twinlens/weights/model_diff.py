@@ -103,8 +103,8 @@ class TensorDiff:
     @property
     def layer(self) -> int | None:
         """Its layer, None outside of layers."""
-        found = _LAYER.search(self.name)
-        return int(found[1]) if found else None
+        match = _LAYER.search(self.name)
+        return int(match[1]) if match else None
 
     @property
     def place(self) -> str:
@@ -164,10 +164,10 @@ class ModelDiff:
     @property
     def verdict(self) -> Verdict:
         """What both are to each other."""
-        found = {"quantised" if t.verdict == "packed" else t.verdict for t in self.tensors}
+        verdicts = {"quantised" if t.verdict == "packed" else t.verdict for t in self.tensors}
         # Outside of layers a tensor may be left out: one that is tied to another, or a head.
         misfits = [t for t in self.tensors if t.verdict in ("shape", "only base", "only tuned")]
-        common = found & {"same", "precision", "quantised", "trained"}
+        common = verdicts & {"same", "precision", "quantised", "trained"}
         if not common or any(t.layer is not None for t in misfits):
             return "unlike"
         order: tuple[Verdict, ...] = ("trained", "quantised", "precision", "same")
@@ -211,7 +211,7 @@ class ModelDiff:
             "counts": self.counts,
             "relative": self.relative,
             "tensors": self.rows(),
-            "files": [asdict(one) for one in self.files],
+            "files": [asdict(file) for file in self.files],
             "notes": list(self.notes),
         }
 
@@ -232,12 +232,14 @@ class ModelDiff:
         return "\n".join(lines)
 
     def _verdict_line(self) -> str:
-        found = ", ".join(f"{count:,} {verdict}" for verdict, count in sorted(self.counts.items()))
+        counted = ", ".join(
+            f"{count:,} {verdict}" for verdict, count in sorted(self.counts.items())
+        )
         size = f"; the difference is {self.relative:.2g} of the weights" if self.relative else ""
         said = _SENTENCES[self.verdict]
         if self.verdict == "quantised" and "packed" in self.counts:
             said = "quantised, and its packed weights are not compared"
-        return f"{said} ({found}{size})"
+        return f"{said} ({counted}{size})"
 
     def _table(self) -> list[str]:
         """Size and rank by layer, or by some layers together, so that it fits on a screen."""
@@ -272,18 +274,18 @@ class ModelDiff:
         if not self.files:
             return ["Beside the weights nothing differs."]
         lines = ["Beside the weights"]
-        for file in dict.fromkeys(one.file for one in self.files):
-            inside = [one for one in self.files if one.file == file]
-            for one in inside[:_LISTED]:
-                was, now = (_short(text, _LONGEST) if text else "-" for text in _pair(one))
-                lines.append(f"  {file:<18}{one.what}: {was} | {now}")
+        for file in dict.fromkeys(diff.file for diff in self.files):
+            inside = [diff for diff in self.files if diff.file == file]
+            for diff in inside[:_LISTED]:
+                was, now = (_short(text, _LONGEST) if text else "-" for text in _pair(diff))
+                lines.append(f"  {file:<18}{diff.what}: {was} | {now}")
             if len(inside) > _LISTED:
                 lines.append(f"  {'':<18}and {len(inside) - _LISTED} more")
         return lines
 
 
-def _pair(one: FileDiff) -> tuple[str, str]:
-    return one.base, one.tuned
+def _pair(diff: FileDiff) -> tuple[str, str]:
+    return diff.base, diff.tuned
 
 
 def _cell(tensors: Sequence[TensorDiff]) -> str:

@@ -309,12 +309,12 @@ def read_by_both(pair: Models, kind: str, answers: Mapping[Side, Answer]) -> dic
     rows = min(map(pair.rows, SIDES))
     if kind != "own":
         return {kind: [token.id for token in answers["tuned"].tokens]}
-    found = {}
+    known = {}
     for side in SIDES:
         ids = [token.id for token in answers[side].tokens]
         unknown = (place for place, token in enumerate(ids) if token >= rows)
-        found[side] = ids[: next(unknown, len(ids))]
-    return {side: ids for side, ids in found.items() if ids}
+        known[side] = ids[: next(unknown, len(ids))]
+    return {side: ids for side, ids in known.items() if ids}
 
 
 def _hidden(
@@ -327,7 +327,7 @@ def _hidden(
     report: Report | None,
 ) -> dict[int, dict[tuple[str, str], Array]]:
     """What hiding each segment costs one model, by prompt, segment and answer."""
-    found: dict[int, dict[tuple[str, str], Array]] = {place: {} for place in chosen}
+    costs_of: dict[int, dict[tuple[str, str], Array]] = {place: {} for place in chosen}
     asked: list[tuple[int, str, Reading, dict[str, list[int]]]] = []
     for place, (kind, answers) in chosen.items():
         prompt = prompts[place]
@@ -336,7 +336,7 @@ def _hidden(
             before = known[place].hidden if place in known else {}
             kept = {key: np.asarray(costs) for key, costs in before.items() if key[1] == whose}
             if kept and all(len(costs) == len(ids) for costs in kept.values()):
-                found[place] |= kept
+                costs_of[place] |= kept
             elif parts:
                 read = pair.readable(side, [*prompt.ids, *ids])
                 asked.append((place, whose, Reading(model, read, len(prompt.tokens)), parts))
@@ -353,22 +353,22 @@ def _hidden(
             return {}
         for (place, whose, _, parts), rows in zip(texts, costs, strict=True):
             for segment, row in zip(parts, rows, strict=True):
-                found[place][segment, whose] = row
-    return found
+                costs_of[place][segment, whose] = row
+    return costs_of
 
 
 def _predicted(
     pair: Models, side: Side, read: Mapping[int, tuple[Prompt, Mapping[Side, Answer]]]
 ) -> dict[int, list[int]]:
     """What a model would say in place of each token of the answers it reads."""
-    found = {}
+    tokens = {}
     with pair.model(side) as model, torch.no_grad():
         for place, (prompt, answers) in read.items():
             ids = pair.readable(side, [*prompt.ids, *(t.id for t in answers[side].tokens)])
             reading = Reading(model, ids, len(prompt.tokens))
             logits = model(reading.read, use_cache=False, logits_to_keep=reading.positions).logits
-            found[place] = logits[0, :, : pair.vocabulary].argmax(dim=-1).tolist()
-    return found
+            tokens[place] = logits[0, :, : pair.vocabulary].argmax(dim=-1).tolist()
+    return tokens
 
 
 def _each(

@@ -148,14 +148,14 @@ def _of_models(
     base: Stored, tuned: Stored, report: Report | None
 ) -> tuple[list[TensorDiff], list[str]]:
     pairs, alone = _paired(base, tuned)
-    found, notes = [], []
+    diffs, notes = [], []
     for done, (ours, theirs) in enumerate(pairs):
         if report:
             report(done, len(pairs), "comparing tensors")
-        found.append(_of_tensors(base, ours, tuned, theirs))
-    for (ours, theirs), one in zip(pairs, found, strict=True):
+        diffs.append(_of_tensors(base, ours, tuned, theirs))
+    for (ours, theirs), diff in zip(pairs, diffs, strict=True):
         rows = _shape(base, ours)[:1], _shape(tuned, theirs)[:1]
-        if one.verdict not in ("shape", "packed") and rows[0] != rows[1]:
+        if diff.verdict not in ("shape", "packed") and rows[0] != rows[1]:
             notes.append(
                 f"{theirs} has {rows[0][0]:,} rows in base and {rows[1][0]:,} in tuned: those that "
                 "both have are compared"
@@ -163,17 +163,17 @@ def _of_models(
     packed = {name for name in [*alone[0], *alone[1]] if _PACKED.search(name)}
     for side, left in zip((base, tuned), alone, strict=True):
         verdict = "only base" if side is base else "only tuned"
-        found += [
+        diffs += [
             TensorDiff(name, cast(Any, verdict), shape=_shape(side, name))
             for name in left
             if name not in packed
         ]
-    if any(one.verdict == "packed" for one in found) or packed:
+    if any(diff.verdict == "packed" for diff in diffs) or packed:
         notes.append(
             "packed weights are not read from files: load the pair and take pair.update() to "
             "compare these"
         )
-    return sorted(found, key=_in_order), notes
+    return sorted(diffs, key=_in_order), notes
 
 
 def _of_tensors(base: Stored, ours: str, tuned: Stored, theirs: str) -> TensorDiff:
@@ -203,7 +203,7 @@ def _of_adapter(
     """Differences that an adapter makes, from its factors."""
     config = json.loads((adapter.folder / _ADAPTER).read_text("utf-8"))
     known = {_bare(name): name for name in base.tensors}
-    found = []
+    diffs = []
     changes = list(factored(config, adapter.tensors, adapter.read, adapter.name))
     for done, change in enumerate(changes):
         if report:
@@ -217,7 +217,7 @@ def _of_adapter(
         weight = base.read(name)
         shape = tuple(weight.shape)
         if change.values is not None:
-            found.append(_of_tensors(base, name, adapter, change.values))
+            diffs.append(_of_tensors(base, name, adapter, change.values))
             continue
         if change.shape not in (shape, shape[::-1]):
             raise ModelLoadError(
@@ -229,10 +229,10 @@ def _of_adapter(
         energy = sizes.square()
         size = math.sqrt(float(energy.sum()))
         if not size:
-            found.append(TensorDiff(name, "same", shape=shape, dtypes=(_kind(weight),) * 2))
+            diffs.append(TensorDiff(name, "same", shape=shape, dtypes=(_kind(weight),) * 2))
             continue
         share = energy[energy > 0] / energy.sum()
-        found.append(
+        diffs.append(
             TensorDiff(
                 name,
                 "trained",
@@ -246,13 +246,13 @@ def _of_adapter(
                 top_share=float(share[0]),
             )
         )
-    touched = {one.name for one in found}
-    found += [
+    touched = {diff.name for diff in diffs}
+    diffs += [
         TensorDiff(name, "same", shape=_shape(base, name))
         for name in base.tensors
         if name not in touched
     ]
-    return sorted(found, key=_in_order), []
+    return sorted(diffs, key=_in_order), []
 
 
 def _paired(
@@ -266,10 +266,10 @@ def _paired(
     if ours and theirs:
         prints = {_fingerprint(base, name): name for name in ours}
         for name in list(theirs):
-            found = prints.pop(_fingerprint(tuned, name), None)
-            if found is not None:
-                pairs.append((found, name))
-                ours.remove(found)
+            namesake = prints.pop(_fingerprint(tuned, name), None)
+            if namesake is not None:
+                pairs.append((namesake, name))
+                ours.remove(namesake)
                 theirs.remove(name)
     return pairs, (ours, theirs)
 
@@ -297,6 +297,6 @@ def _kind(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _in_order(one: TensorDiff) -> tuple[int, int, str]:
-    layer = one.layer
-    return (0, layer, one.name) if layer is not None else (1, 0, one.name)
+def _in_order(diff: TensorDiff) -> tuple[int, int, str]:
+    layer = diff.layer
+    return (0, layer, diff.name) if layer is not None else (1, 0, diff.name)

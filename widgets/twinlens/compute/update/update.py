@@ -31,11 +31,11 @@ class Update(Taken):
     @classmethod
     def of(cls, pair: Models, report: Report | None = None) -> Update:
         """Take the update of a pair apart, matrix by matrix."""
-        found = list(updates(pair, report))
+        changes = list(updates(pair, report))
         return cls(
             pair,
-            [one for one in found if isinstance(one, MatrixUpdate)],
-            [one for one in found if isinstance(one, Rest)],
+            [change for change in changes if isinstance(change, MatrixUpdate)],
+            [change for change in changes if isinstance(change, Rest)],
         )
 
     def on(

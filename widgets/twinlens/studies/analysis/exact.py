@@ -135,14 +135,14 @@ class ExactComparison:
         }
         row |= {"base_rest": self.rest[0], "tuned_rest": self.rest[1]}
         for lead in ("estimate", "equal_length", "beyond_rest"):
-            found = dataclasses.asdict(getattr(self, lead))
-            row |= {f"{lead}_{key}": value for key, value in found.items()}
+            estimate = dataclasses.asdict(getattr(self, lead))
+            row |= {f"{lead}_{key}": value for key, value in estimate.items()}
         return row | {"verdict": self.verdict, "why": self.why}
 
 
 def effects_of(pairing: Pairing) -> list[Effect]:
     """Everything that was hidden in one prompt, by segment and answer."""
-    found = []
+    effects = []
     for segment in SEGMENTS:
         for answer in ANSWERS:
             costs = _costs(pairing, segment, answer)
@@ -150,10 +150,10 @@ def effects_of(pairing: Pairing) -> list[Effect]:
                 continue
             rest = _costs(pairing, REST, answer) if segment == "instruction" else None
             cut = min(map(len, costs))
-            base, tuned = (float(np.mean(one)) for one in costs)
-            base_cut, tuned_cut = (float(np.mean(one[:cut])) for one in costs)
-            base_rest, tuned_rest = (float(np.mean(one[:cut])) for one in rest or (_NONE, _NONE))
-            found.append(
+            base, tuned = (float(np.mean(row)) for row in costs)
+            base_cut, tuned_cut = (float(np.mean(row[:cut])) for row in costs)
+            base_rest, tuned_rest = (float(np.mean(row[:cut])) for row in rest or (_NONE, _NONE))
+            effects.append(
                 Effect(
                     id=pairing[1].id,
                     group=pairing[1].group,
@@ -170,7 +170,7 @@ def effects_of(pairing: Pairing) -> list[Effect]:
                     tuned_length=len(costs[1]),
                 )
             )
-    return found
+    return effects
 
 
 def _costs(pairing: Pairing, segment: str, answer: str) -> list[tuple[float, ...]] | None:
@@ -183,15 +183,17 @@ def _costs(pairing: Pairing, segment: str, answer: str) -> list[tuple[float, ...
 
 def compare_exact(effects: Sequence[Effect]) -> list[ExactComparison]:
     """Every segment and answer, for every group, category, and all prompts together."""
-    found: list[ExactComparison] = []
+    comparisons: list[ExactComparison] = []
     for segment in SEGMENTS:
         for answer in ANSWERS:
-            mine = [one for one in effects if (one.segment, one.answer) == (segment, answer)]
-            found += [
+            mine = [
+                effect for effect in effects if (effect.segment, effect.answer) == (segment, answer)
+            ]
+            comparisons += [
                 _compared(segment, answer, level, group, [mine[i] for i in chosen])
                 for level, group, chosen in parts(mine)
             ]
-    return corrected(found)
+    return corrected(comparisons)
 
 
 def _compared(
@@ -199,7 +201,7 @@ def _compared(
 ) -> ExactComparison:
     base, tuned = _values(effects, "base"), _values(effects, "tuned")
     cut = _values(effects, "base_cut"), _values(effects, "tuned_cut")
-    apart = [one for one in effects if math.isfinite(one.base_rest)]
+    apart = [effect for effect in effects if math.isfinite(effect.base_rest)]
     rest = _values(apart, "base_rest"), _values(apart, "tuned_rest")
     alone = _values(apart, "base_cut"), _values(apart, "tuned_cut")
     return ExactComparison(
@@ -214,12 +216,12 @@ def _compared(
         equal_length=inference.paired_estimate(*cut),
         rest=(float(rest[0].mean()), float(rest[1].mean())) if apart else _UNKNOWN,
         beyond_rest=inference.paired_estimate(alone[0] - rest[0], alone[1] - rest[1]),
-        ids=tuple(one.id for one in effects),
+        ids=tuple(effect.id for effect in effects),
     )
 
 
 def _values(effects: Iterable[Effect], name: str) -> FloatArray:
-    return np.array([getattr(one, name) for one in effects], dtype=np.float64)
+    return np.array([getattr(effect, name) for effect in effects], dtype=np.float64)
 
 
 def corrected(rows: Sequence[ExactComparison]) -> list[ExactComparison]:
@@ -238,7 +240,7 @@ def corrected(rows: Sequence[ExactComparison]) -> list[ExactComparison]:
         for name in ("estimate", "equal_length", "beyond_rest")
     }
     has_rest = any(row.beyond_rest.n for row in rows)
-    found = []
+    judged = []
     for place, row in enumerate(rows):
         changed = {
             name: dataclasses.replace(getattr(row, name), p_holm=p_values[place])
@@ -246,8 +248,8 @@ def corrected(rows: Sequence[ExactComparison]) -> list[ExactComparison]:
         }
         filled = dataclasses.replace(row, **changed)
         verdict, why = _verdict(filled, enough[place], has_rest)
-        found.append(dataclasses.replace(filled, verdict=verdict, why=why))
-    return found
+        judged.append(dataclasses.replace(filled, verdict=verdict, why=why))
+    return judged
 
 
 def _verdict(row: ExactComparison, enough: bool, has_rest: bool) -> tuple[Verdict, str]:

@@ -28,14 +28,14 @@ def weight_sections(changes: Changes, sets: CaseSets) -> Iterable[str]:
             yield _words(changes["words"], sets)
         yield _settings(changes["heads"])
     for kind, title in _LABELS.items():
-        found = changes.get(kind)
-        if found:
+        table = changes.get(kind)
+        if table:
             yield f"<h2>{title}</h2>"
             yield _figure(
                 f"labels-{kind}", "Mean over the rounds of annotation; bars: one sd over rounds."
             )
-            yield _labels(found, sets)
-            yield _settings(found)
+            yield _labels(table, sets)
+            yield _settings(table)
     if "rotation" in changes:
         yield "<h2>How far are the feed-forward concepts turned?</h2>"
         k = shown_components(changes["rotation"])
@@ -61,7 +61,7 @@ def _figure(name: str, caption: str) -> str:
     return f'<figure data-figure="{name}"><figcaption>{html.escape(caption)}</figcaption></figure>'
 
 
-def _heads(found: ChangeTable, sets: CaseSets) -> str:
+def _heads(changes: ChangeTable, sets: CaseSets) -> str:
     columns = [
         Column("layers", kind="text"),
         Column("list", kind="text"),
@@ -81,11 +81,11 @@ def _heads(found: ChangeTable, sets: CaseSets) -> str:
             Cell(f"{_number(row['share'], '.1%')} ({_number(row['sd'], '.1%')})", row["share"]),
             *(Cell(_number(row[name], form), row[name]) for name, form in _TEST),
         ]
-        for row in found.rows
+        for row in changes.rows
     ]
     caption = (
         "Share of the heads whose number of pairs with a word changed, in which it rose. p tests "
-        f"that {found.hypothesis}; nothing is corrected for the groups of layers."
+        f"that {changes.hypothesis}; nothing is corrected for the groups of layers."
     )
     return table(caption, columns, rows, sets)
 
@@ -93,7 +93,7 @@ def _heads(found: ChangeTable, sets: CaseSets) -> str:
 _TEST = (("t", ".2f"), ("df", ".1f"), ("p", ".3g"))
 
 
-def _words(found: ChangeTable, sets: CaseSets) -> str:
+def _words(changes: ChangeTable, sets: CaseSets) -> str:
     columns = [
         Column("word", kind="text"),
         Column("list", kind="text"),
@@ -103,12 +103,12 @@ def _words(found: ChangeTable, sets: CaseSets) -> str:
         Column("pairs, base", kind="base"),
         Column("pairs, tuned", kind="tuned"),
     ]
-    lists = dict.fromkeys(row["list"] for row in found.rows)
+    lists = dict.fromkeys(row["list"] for row in changes.rows)
     chosen = [
         row
         for name in lists
         for row in sorted(
-            (row for row in found.rows if row["list"] == name),
+            (row for row in changes.rows if row["list"] == name),
             key=lambda row: -row["heads_changed"],
         )[:SHOWN_WORDS]
     ]
@@ -126,13 +126,13 @@ def _words(found: ChangeTable, sets: CaseSets) -> str:
     ]
     caption = (
         f"The words behind it, those with most changed heads first ({len(rows)} of "
-        f"{len(found.rows)}; all are in the study's tables)."
+        f"{len(changes.rows)}; all are in the study's tables)."
     )
     return _folded("Words behind it", table(caption, columns, rows, sets))
 
 
-def _labels(found: ChangeTable, sets: CaseSets) -> str:
-    models = found.parameters["models"]
+def _labels(changes: ChangeTable, sets: CaseSets) -> str:
+    models = changes.parameters["models"]
     columns = [Column("layers", kind="text"), Column("label", kind="text")]
     columns += [
         Column(f"{model} (sd)", "mean and sd over rounds", _tint(model)) for model in models
@@ -152,9 +152,9 @@ def _labels(found: ChangeTable, sets: CaseSets) -> str:
             ),
             *(Cell(_number(row[name], form), row[name]) for name, form in _TEST),
         ]
-        for row in found.rows
+        for row in changes.rows
     ]
-    caption = f"Share of the labelled concepts. p tests that {found.hypothesis}."
+    caption = f"Share of the labelled concepts. p tests that {changes.hypothesis}."
     return table(caption, columns, rows, sets)
 
 
@@ -162,7 +162,7 @@ def _tint(model: str) -> str:
     return model if model in ("base", "tuned") else ""
 
 
-def _rotation(found: ChangeTable, k: int, sets: CaseSets) -> str:
+def _rotation(changes: ChangeTable, k: int, sets: CaseSets) -> str:
     columns = [
         Column("layer"),
         Column("mean angle", "degrees"),
@@ -182,13 +182,13 @@ def _rotation(found: ChangeTable, k: int, sets: CaseSets) -> str:
             *(Cell(f"{row[name]:.1%}", row[name]) for name in ("inside", "own", "null_inside")),
             Cell(f"{row['difference']:.3f}", row["difference"]),
         ]
-        for row in found.rows
+        for row in changes.rows
         if row["k"] == k
     ]
     return table(f"By layer, {k} leading components.", columns, rows, sets)
 
 
-def _added(found: ChangeTable, sets: CaseSets) -> str:
+def _added(changes: ChangeTable, sets: CaseSets) -> str:
     columns = [
         Column("layer"),
         Column("direction"),
@@ -202,16 +202,16 @@ def _added(found: ChangeTable, sets: CaseSets) -> str:
             Cell(f"{row['share']:.1%}", row["share"]),
             Cell(row["words"]),
         ]
-        for row in found.rows
+        for row in changes.rows
     ]
     caption = "Leading directions of the weight difference, as words of tuned's output embeddings."
     return _folded("What tuning added, in words", table(caption, columns, rows, sets))
 
 
-def _settings(found: ChangeTable) -> str:
+def _settings(table: ChangeTable) -> str:
     said = ", ".join(
         f"{key} {value if isinstance(value, str | int | float) else json.dumps(value)}"
-        for key, value in found.parameters.items()
+        for key, value in table.parameters.items()
         if value not in ([], None)
     )
     return f'<p class="muted">Settings: {html.escape(said)}.</p>'

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import twinlens as tl
-from twinlens.compute.live.aligned import AlignedTrace, trace_of
+from twinlens.compute.live.aligned_trace import AlignedTrace, trace_of
 from twinlens.compute.live.live import LiveTrace
 from twinlens.compute.pair import Pair
 from twinlens.contract import blocks
