@@ -380,6 +380,7 @@ def test_layers_without_attention_have_all_but_heads(tmp_path: Path) -> None:
         with pytest.raises(UnsupportedArchitectureError, match="heads are not shown"):
             trace.block(key)
     recorded = recording.read(recording.write(trace, tmp_path / "a.twl"))
+    assert "in place of attention, so that heads are not shown" in recorded.manifest.pair.note
     kept = set(recorded.keys())
     last = trace.manifest.prompt_length
     assert kept >= {blocks.lens("tuned", last), blocks.components(0), blocks.findings()}

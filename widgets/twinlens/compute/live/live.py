@@ -14,6 +14,7 @@ from twinlens.compute.concepts.blocks import ConceptBlocks
 from twinlens.compute.exchange.blocks import ExchangeBlocks
 from twinlens.compute.heads.blocks import HeadBlocks
 from twinlens.compute.live.blocks import FindingBlocks, PassBlocks
+from twinlens.compute.models.architectures import check_heads
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.capture import Capture, capture
 from twinlens.compute.passes.footprint import check_footprint
@@ -169,7 +170,7 @@ def manifest_of(
     notes: Sequence[str],
 ) -> Manifest:
     """What a live trace says about itself."""
-    said = dict.fromkeys(filter(None, (pair.info.note, *notes)))
+    said = dict.fromkeys(filter(None, (pair.info.note, *notes, _without_heads(pair))))
     return Manifest(
         pair=replace(pair.info, note=" ".join(said)),
         prompt=read.text,
@@ -188,6 +189,16 @@ def manifest_of(
             "vocabulary": pair.concepts.source,
         },
     )
+
+
+def _without_heads(pair: Pair) -> str:
+    """What a page or recording, which only lacks what is about heads, says of it."""
+    try:
+        check_heads(pair.configs["base"])
+    except UnsupportedArchitectureError as error:
+        said = str(error)
+        return f"{said[0].upper()}{said[1:]}."
+    return ""
 
 
 class LiveTrace(Trace):
