@@ -63,6 +63,23 @@ class Prefix:
 
 
 @dataclass(frozen=True)
+class Heads:
+    """What the heads of one layer made of some texts, rotary position applied.
+
+    Attributes
+    ----------
+    query, key, value : tensors [texts, heads, S, head_dim]
+        Keys and values of as many heads as the model has of them.
+    pattern : tensor [texts, heads, S, S]
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    pattern: Tensor
+
+
+@dataclass(frozen=True)
 class Conditions:
     """What is different in a pass, and what it leaves behind.
 
@@ -76,6 +93,8 @@ class Conditions:
         Filled with the keys and values of every attention module.
     patterns : list, optional
         Filled with the attention pattern of every layer, in its gradient graph.
+    heads : list of Heads, optional
+        Filled with those of every layer, without their graph.
     packed : Packed, optional
         The model is given a row of variants of one text, and no pattern is kept.
     fused : bool
@@ -86,6 +105,7 @@ class Conditions:
     hidden: Tensor | None = None
     stored: dict[nn.Module, tuple[Tensor, Tensor]] | None = None
     patterns: list[Tensor] | None = field(default=None)
+    heads: list[Heads] | None = None
     packed: Packed | None = None
     fused: bool = False
 
@@ -196,6 +216,9 @@ def _attention(
     output, weights = eager(module, query, key, value, mask, **kwargs)
     if conditions.patterns is not None:
         conditions.patterns.append(weights)
+    if conditions.heads is not None:
+        query, key, value = query.detach(), key.detach(), value.detach()
+        conditions.heads.append(Heads(query, key, value, weights.detach()))
     keep = each_pattern.get()
     if keep is not None:
         keep(weights.detach())

@@ -23,7 +23,7 @@ from twinlens.compute.saliency.live_tables import REPLACED, stand_ins
 from twinlens.compute.saliency.methods import METHODS
 from twinlens.compute.saliency.registry import SaliencyMethod, complete
 from twinlens.compute.saliency.segments import segment_positions
-from twinlens.compute.saliency.together import hidden_together
+from twinlens.compute.saliency.several_answers import hidden_in_answers
 from twinlens.compute.text.answers import choose_answers, own_answers
 from twinlens.compute.text.arguments import generated_sides, read_response
 from twinlens.compute.text.prompt import Prompt, check_length
@@ -327,33 +327,28 @@ def _hidden(
     report: Report | None,
 ) -> dict[int, dict[tuple[str, str], Array]]:
     """What hiding each segment costs one model, by prompt, segment and answer."""
-    costs_of: dict[int, dict[tuple[str, str], Array]] = {place: {} for place in chosen}
-    asked: list[tuple[int, str, Reading, dict[str, list[int]]]] = []
-    for place, (kind, answers) in chosen.items():
-        prompt = prompts[place]
-        parts = segment_positions(prompt.tokens)
+    costs_of: dict[int, dict[tuple[str, str], Array]] = {}
+    for done, (place, (kind, answers)) in enumerate(chosen.items()):
+        if report:
+            report(done, len(chosen), f"hiding segments, {side}")
+        prompt, mine = prompts[place], costs_of.setdefault(place, {})
+        parts, missing = segment_positions(prompt.tokens), dict[str, Reading]()
         for whose, ids in read_by_both(pair, kind, answers).items():
             before = known[place].hidden if place in known else {}
             kept = {key: np.asarray(costs) for key, costs in before.items() if key[1] == whose}
             if kept and all(len(costs) == len(ids) for costs in kept.values()):
-                costs_of[place] |= kept
+                mine |= kept
             elif parts:
                 read = pair.readable(side, [*prompt.ids, *ids])
-                asked.append((place, whose, Reading(model, read, len(prompt.tokens)), parts))
-    readings = {number: reading for number, (_, _, reading, _) in enumerate(asked)}
-    lengths = {number: (one.prompt_length, one.answer_length) for number, one in readings.items()}
-    for places in _groups(pair.sizes, lengths, _at_once(readings)):
-        if report:
-            report(places[0], len(asked), f"hiding segments, {side}")
-        texts = [asked[number] for number in places]
-        read_now, groups = zip(*((text[2], list(text[3].values())) for text in texts), strict=True)
+                missing[whose] = Reading(model, read, len(prompt.tokens))
+        if not missing:
+            continue
         try:
-            costs = hidden_together(read_now, groups)
+            costs = hidden_in_answers(list(missing.values()), list(parts.values()))
         except UnsupportedArchitectureError:  # its attention is given no mask
             return {}
-        for (place, whose, _, parts), rows in zip(texts, costs, strict=True):
-            for segment, row in zip(parts, rows, strict=True):
-                costs_of[place][segment, whose] = row
+        for whose, rows in zip(missing, costs, strict=True):
+            mine |= {(segment, whose): row for segment, row in zip(parts, rows, strict=True)}
     return costs_of
 
 

@@ -2,7 +2,8 @@
 
 With the head folded (`folding`) what remains is the derivative of the hidden states: by forward
 mode a directional derivative per *prompt* token gives its whole row, by reverse mode a backward
-pass per *answer* token gives its column.
+pass per *answer* token gives its column. On processors the latter is written out for models of
+Llama's kind (`written_out`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from twinlens.compute.passes.folding import (
 from twinlens.compute.passes.footprint import fits
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.targets import Target, contrast, log_probability, logit, probability
+from twinlens.compute.passes.written_out import can_be_written_out, written_out
 from twinlens.compute.saliency.products import Products, keeping, reusing
 from twinlens.compute.saliency.registry import Piece, SaliencyMethod, Wanted, saliency_method
 from twinlens.contract.manifest import Method
@@ -54,6 +56,8 @@ _NUMBERS_OF_ROWS, _NUMBERS_OF_COLUMNS = 2**23, 2**22
 #: CPU time of one directional derivative over one backward pass, both per position. Measured
 #: with the shape of a 135M model: 1.1 to 1.4, median 1.2, from 32 x 32 to 100 x 100 tokens.
 FORWARD_OVER_REVERSE = 1.2
+#: CPU time of a backward pass that is written out over that of another, on the embedded pair.
+WRITTEN_OUT = 0.7
 
 
 def slopes(reading: Reading, wanted: Wanted, target: Target) -> Iterator[Piece]:
@@ -133,6 +137,8 @@ def rows_are_cheaper(texts: Texts, wanted: Array) -> bool:
     size = _segment(texts, columns)
     parts = [columns[i : i + size] for i in range(0, len(columns), size)]
     backward = sum((texts.prompt_length + part[-1]) * len(part) for part in parts)
+    if can_be_written_out(reading.model):
+        backward *= WRITTEN_OUT
     return bool(FORWARD_OVER_REVERSE * forward < backward)
 
 
@@ -202,6 +208,12 @@ def _columns(
     model, size = texts.readings[0].model, _columns_at_once(texts)
     if columns and not fits(model, len(texts.embedded), texts.prompt_length + columns[-1]):
         yield from _columns_by_layer(texts, wanted, target, columns, reduce)
+        return
+    if columns and can_be_written_out(model):
+        whole = written_out(texts, target, columns)
+        while batch := [i for i, column in enumerate(columns) if wanted()[:, column].any()][:size]:
+            values = reduce(whole.backward(batch))
+            yield slice(None), [columns[i] for i in batch], values.permute(1, 2, 0)
         return
     prompts = texts.prompts.clone().requires_grad_()
     for folded in _pieces(texts, target, columns, prompts):

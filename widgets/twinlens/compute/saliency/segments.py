@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.subject import Subject
+from twinlens.compute.saliency.several_answers import hidden_in_answers
 from twinlens.compute.saliency.together import hidden_together
 from twinlens.compute.text.answers import own_answer_of
 from twinlens.contract.forms import HiddenSegment, HiddenSpan
@@ -52,20 +53,23 @@ def hidden_segments(
     m = of.manifest
     groups = {segment: m.segment_positions(segment) for segment in HIDDEN}
     present = [segment for segment in HIDDEN if groups[segment]]
-    if not present:
+    if not (present and answers):
         return []
     costs: dict[tuple[str, str, str], list[float]] = {}
     prompt = [token.id for token in m.prompt_tokens]
     # Tuned first: with memory="sequential" it is the one still loaded.
     for side in reversed(SIDES):
         with of.models.model(side) as model:
-            for place, (name, ids) in enumerate(answers.items()):
-                if report:
-                    report(place, len(answers), f"hiding segments, {side}")
-                reading = Reading(model, of.models.readable(side, [*prompt, *ids]), len(prompt))
-                (lost,) = hidden_together([reading], [[groups[segment] for segment in present]])
-                for segment, row in zip(present, lost.tolist(), strict=True):
-                    costs[segment, name, side] = row
+            if report:
+                report(SIDES[::-1].index(side), len(SIDES), f"hiding segments, {side}")
+            readings = [
+                Reading(model, of.models.readable(side, [*prompt, *ids]), len(prompt))
+                for ids in answers.values()
+            ]
+            lost = hidden_in_answers(readings, [groups[segment] for segment in present])
+        for name, rows in zip(answers, lost, strict=True):
+            for segment, row in zip(present, rows.tolist(), strict=True):
+                costs[segment, name, side] = row
     return [
         HiddenSegment(
             segment=segment,

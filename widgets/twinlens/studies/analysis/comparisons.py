@@ -46,7 +46,7 @@ DECIDING_TEST: dict[Question, str] = {
 EQUAL_LENGTH: dict[Question, str] = {
     "tuned against base": "both answers of a prompt cut to the shorter one; signed-rank test",
     "followed against unfollowed": "a cubic spline of the logarithm of the answer length taken "
-    "out, where the lengths of both overlap; t with HC3 errors",
+    "out, where the lengths of both overlap; Brunner and Munzel's test of what is left",
 }
 
 

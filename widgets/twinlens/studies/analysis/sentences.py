@@ -136,8 +136,8 @@ def _claim(item: Comparison) -> str:
     return f"{text}."
 
 
-def _estimate(estimate: Estimate, test: str = "", what: str = "typical difference") -> str:
-    text = f"{what} {estimate.difference:+.4f}"
+def _estimate(estimate: Estimate, test: str = "") -> str:
+    text = f"typical difference {estimate.difference:+.4f}"
     if math.isfinite(estimate.p):
         text += f" (95 % interval {estimate.low:+.4f} to {estimate.high:+.4f})"
         text += f"; {test}, p = {estimate.p:.2g}" if test else f", p = {estimate.p:.2g}"
@@ -157,8 +157,7 @@ def _length(item: Comparison) -> str:
     if check.missing:
         lacking = f"{text} No number at equal length: {check.missing}."
         return lacking + (_power(item.estimate) if item.plain == "no difference shown" else "")
-    what = "typical difference" if item.higher is not None else "difference of means"
-    at_equal = f"At equal length ({check.how}): {_estimate(check.estimate, what=what)}."
+    at_equal = f"At equal length ({check.how}): {_estimate(check.estimate)}."
     if math.isfinite(check.spread):
         at_equal += f" The curve leaves a residual sd of {check.spread:.2f}"
         at_equal += (
