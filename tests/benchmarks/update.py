@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from twinlens.compute.update.direction_effects import integrated
 from twinlens.compute.update.interventions import agreement
 from twinlens.compute.update.on_prompt import PromptUpdate
 from twinlens.compute.update.stored_diff import diff_of_files
+from twinlens.contract.words import Side
 
 from tests.support import tiny
 from tests.support.places import ROOT
@@ -105,9 +105,9 @@ def speed() -> None:
     reading = PromptUpdate(update, list(range(100, 164)), 32, [str(i) for i in range(64)])
     mixed, ids = reading.mixed, torch.tensor([reading.ids[:-1]])
 
-    def plain() -> None:
+    def plain(side: Side) -> None:
         """What the passes cost without anything of ours: the slope by the embeddings."""
-        with pair.model("base") as model:
+        with pair.model(side) as model:
             for _ in range(_POINTS):
                 given = model.get_input_embeddings()(ids).requires_grad_()
                 with torch.enable_grad():
@@ -117,19 +117,25 @@ def speed() -> None:
                     total = logits.double().log_softmax(-1).sum()
                 torch.autograd.grad(total, given)
 
-    times: dict[str, list[float]] = {"ours": [], "plain": []}
+    runs = {
+        "ours": lambda: integrated(mixed, _POINTS, None),
+        "with the adapter": lambda: plain("tuned"),
+        "without it": lambda: plain("base"),
+    }
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(_ROUNDS):
-        for name, run in (("ours", lambda: integrated(mixed, _POINTS, None)), ("plain", plain)):
+        for name, run in runs.items():
             start = time.process_time()
             run()
             times[name].append(time.process_time() - start)
-    ratios = np.array(times["ours"]) / np.array(times["plain"])
-    print(
-        f"{update!r}, {len(reading.ids)} tokens, 32 of them answer: {np.median(ratios):.3f} times "
-        f"the plain passes ({', '.join(f'{ratio:.2f}' for ratio in ratios)}); fastest of each "
-        f"{min(times['ours']) / min(times['plain']):.3f}, "
-        f"{min(times['plain']) / _POINTS:.2f} CPU seconds a plain point"
-    )
+    print(f"{update!r}, {len(reading.ids)} tokens, 32 of them answer")
+    for name in list(runs)[1:]:
+        ratios = np.array(times["ours"]) / np.array(times[name])
+        print(
+            f"plain passes {name}, {min(times[name]) / _POINTS:.2f} CPU seconds each: ours take "
+            f"{np.median(ratios):.2f} times as long ({', '.join(f'{r:.2f}' for r in ratios)}), "
+            f"{min(times['ours']) / min(times[name]):.2f} of the fastest each"
+        )
 
 
 def memory() -> None:
@@ -148,25 +154,22 @@ def memory() -> None:
 
 
 def _peak(base: str, tuned: str) -> None:
-    def peak() -> float:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
     pair = load_pair(base, tuned)
-    print(f"both models loaded: {peak():.2f} GB", flush=True)
+    print(f"both models loaded: {_peak_memory():.2f} GB", flush=True)
     start = time.perf_counter()
     update = pair.update()
     numbers = sum(m.rank * sum(m.shape) for m in update.matrices)
     print(
-        f"taken apart: {peak():.2f} GB, {time.perf_counter() - start:.0f} s; {update!r}, "
+        f"taken apart: {_peak_memory():.2f} GB, {time.perf_counter() - start:.0f} s; {update!r}, "
         f"{4 * numbers / 2**30:.2f} GB of directions",
         flush=True,
     )
     on = PromptUpdate(update, list(range(100, 164)), 32, [str(i) for i in range(64)])
     on.effects(2)
-    print(f"effects: {peak():.2f} GB", flush=True)
+    print(f"effects: {_peak_memory():.2f} GB", flush=True)
     on.keep(range(0, update.count, 50))
     on.null(1)
-    print(f"a set, and a random update: {peak():.2f} GB", flush=True)
+    print(f"a set, and a random update: {_peak_memory():.2f} GB", flush=True)
 
 
 def diff(layers: int) -> None:
@@ -223,12 +226,17 @@ def _diff(size: float, files: list[str], cached: bool) -> None:
 
 def _rate(name: str, size: float, cached: bool, start: tuple[float, float]) -> None:
     seconds, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
         f"{name} from {'cache' if cached else 'disk'}: {size / seconds:.2f} GB/s, {seconds:.1f} s, "
-        f"{cpu:.1f} CPU seconds, peak {peak:.2f} GB",
+        f"{cpu:.1f} CPU seconds, peak {_peak_memory():.2f} GB",
         flush=True,
     )
+
+
+def _peak_memory() -> float:
+    """Largest resident memory of this process; `getrusage` counts that of its parent, too."""
+    (line,) = (s for s in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in s)
+    return int(line.split()[1]) / 2**20
 
 
 def _child(call: str) -> None:

@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import (
+    IA3Config,
+    LoHaConfig,
+    LoraConfig,
+    OFTConfig,
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+)
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from twinlens.compute.models.dense import linear_weight
 from twinlens.compute.pair import Pair, demo_pair, load_pair
@@ -18,7 +26,7 @@ from twinlens.compute.update.on_prompt import PromptUpdate
 from twinlens.compute.update.sets import row_of
 from twinlens.compute.update.update import Update
 from twinlens.compute.words.word_rows import word_rows
-from twinlens.errors import ArgumentError, MemoryNeededError
+from twinlens.errors import ArgumentError, MemoryNeededError, ModelLoadError
 
 from tests.support import tiny
 
@@ -239,6 +247,81 @@ def test_an_adapter_gives_what_the_merged_model_gives(folders: Path, kind: str) 
         ]
         torch.testing.assert_close(spans[0], spans[1], atol=2e-3, rtol=1e-2)
     assert [one.name for one in ours.rest] == [one.name for one in theirs.rest]
+
+
+def random_adapter(folder: Path, config: PeftConfig, base: Path) -> PeftModel:
+    """An adapter that changes something, saved."""
+    torch.manual_seed(0)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    return model
+
+
+def test_of_several_adapters_those_that_are_on_are_taken_apart(
+    folders: Path, tmp_path: Path
+) -> None:
+    base = folders / "base"
+    model = random_adapter(tmp_path / "a", LoraConfig(r=2, target_modules=["o_proj"]), base)
+    model.load_adapter(str(folders / "lora"), "second")
+    kinds = {"default": {"o_proj"}, "second": {"q_proj", "o_proj", "gate_proj", "down_proj"}}
+    sizes = {}
+    for on in (["default"], ["second"], ["default", "second"]):
+        model.base_model.set_adapter(on)
+        update = load_pair(model, tokenizer=base).update()
+        assert {m.kind for m in update.matrices} == set().union(*(kinds[one] for one in on))
+        assert all(m.by_factors for m in update.matrices)
+        (matrix,) = (m for m in update.matrices if m.kind == "o_proj" and m.layer == 1)
+        sizes[tuple(on)] = matrix.left * matrix.sizes @ matrix.right.T
+    both = sizes["default",] + sizes["second",]
+    torch.testing.assert_close(sizes["default", "second"], both, atol=1e-5, rtol=1e-4)
+    model.save_pretrained(tmp_path / "several")
+    (tmp_path / "several" / "adapter_config.json").rename(tmp_path / "config.json")
+    folder = tmp_path / "several" / "first"
+    folder.mkdir()
+    (tmp_path / "config.json").rename(folder / "adapter_config.json")
+    with pytest.raises(ModelLoadError, match=r"holds 2 adapters.*\(first, second\)"):
+        load_pair(base, tmp_path / "several").update()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]),
+        LoHaConfig(r=2, target_modules=["o_proj"]),
+        OFTConfig(r=0, oft_block_size=8, target_modules=["o_proj"]),
+    ],
+    ids=["ia3", "loha", "oft"],
+)
+def test_what_is_no_product_of_factors_is_measured(
+    folders: Path, tmp_path: Path, config: PeftConfig
+) -> None:
+    model = random_adapter(tmp_path / "adapter", config, folders / "base")
+    update = load_pair(folders / "base", tmp_path / "adapter").update()
+    assert not any(m.by_factors for m in update.matrices)
+    on = update.on(tiny.PROMPT, answer=" plain words")
+    assert on.shift.tuned == pytest.approx(nats(model.eval(), on), abs=1e-4)
+    assert on.effects(16).total == pytest.approx(on.shift.nats, rel=0.01, abs=1e-3)
+
+
+def test_adapters_that_change_tokens(folders: Path, tmp_path: Path) -> None:
+    """Changed rows of the embedding are another tensor; rows that base lacks do not fit."""
+    config = LoraConfig(
+        r=2, target_modules=["o_proj"], trainable_token_indices={"embed_tokens": [1, 5]}
+    )
+    random_adapter(tmp_path / "rows", config, folders / "base")
+    update = load_pair(folders / "base", tmp_path / "rows").update()
+    assert {m.kind for m in update.matrices} == {"o_proj"}
+    assert [one.name for one in update.rest] == ["model.embed_tokens.weight"]
+    base = AutoModelForCausalLM.from_pretrained(folders / "base")
+    base.resize_token_embeddings(base.config.vocab_size + 4, mean_resizing=False)
+    config = LoraConfig(r=2, target_modules=["o_proj"], modules_to_save=["embed_tokens", "lm_head"])
+    get_peft_model(base, config).save_pretrained(tmp_path / "more")
+    with pytest.raises(ModelLoadError, match=r"'more' cannot be loaded.*size mismatch.*embed_tok"):
+        load_pair(folders / "base", tmp_path / "more")
 
 
 def test_bad_input_is_one_sentence(demo: Pair, folders: Path, on: PromptUpdate) -> None:

@@ -105,6 +105,12 @@ def source_of(
         _check_weights(path, label, "adapter_model.safetensors")
         return _over(found, over)
     if not (path / "config.json").is_file():
+        adapters = sorted(file.parent.name for file in path.glob("*/adapter_config.json"))
+        if adapters:
+            raise ModelLoadError(
+                f"{label!r} holds {len(adapters)} adapters, each in a folder of its own: give one "
+                f"of these ({', '.join(adapters)}), or a PeftModel with several of them on"
+            )
         raise ModelLoadError(f"{label!r} is not a model folder: it has no config.json")
     _check_weights(path, label, "*.safetensors")
     return ModelSource(label, place, None, revision)
