@@ -30,6 +30,7 @@ class Part:
 
 PARTS = {
     "dashboard": Part("All panels of one prompt", "Capital letters"),
+    "findings": Part("What tuning changed", "Capital letters", "findings"),
     "saliency": Part("Saliency", "Capital letters", "saliency"),
     "heads": Part("Attention heads", "Capital letters", "heads", {"layer": 3, "head": 6}),
     "concepts": Part("Concepts", "Capital letters", "concepts"),

@@ -46,7 +46,7 @@ def test_one_screen_answers_the_reader_and_nothing_on_it_jumps(size, trace, offl
     assert offline.evaluate("document.documentElement.scrollHeight") <= size[1]
     shown = [*offline.locator("[data-finding]").all(), *offline.locator(".tl-own").all()]
     shown += [*offline.locator("[data-token='17'], canvas[data-matrix]").all()]
-    assert len(shown) == 3 + 2 + 1 + 3
+    assert len(shown) == 4 + 2 + 1 + 3
 
     def places():
         boxes = [one.bounding_box() for one in shown]
