@@ -195,3 +195,38 @@ def test_nothing_is_said_about_instructions_where_there_are_none():
     assert "nstruction" not in said
     assert "No part of any prompt is marked" in said
     assert all(item.why != "the whole prompt is the instruction" for item in analysis.comparisons)
+
+
+class Odd(Planted):
+    """Prompts that differ in what tuned gains on the instruction, or repeat one another."""
+
+    def __init__(self, prompts, gains, distinct=None):
+        super().__init__(prompts, seed=3)
+        self.gains, self.distinct = gains, distinct
+
+    def both(self, index):
+        base, tuned = super().both(index % (self.distinct or self.prompts))
+        tuned.values[list(self.instruction)] *= self.gains(index)
+        return [replace(case, id=f"p{index}") for case in (base, tuned)]
+
+
+def test_prompts_that_repeat_one_another_count_once():
+    """Six prompts read ten times each are six prompts."""
+    found, said, _ = overall(Odd(60, lambda index: 2.5, distinct=6))
+    assert found.first.n == 6
+    assert judged(found) == ("too few", "")
+    assert "Left out: 54 prompts that repeat another one with the same answers." in said
+
+
+def test_few_prompts_of_a_huge_effect_are_not_all_of_them():
+    found, _, _ = overall(Odd(40, lambda index: 1 + 60 * (index < 3)))
+    assert found.verdict == "no difference shown"
+
+
+def test_data_sets_that_go_apart_are_told_apart():
+    analysis = analyse(Odd(80, lambda index: 2.5 if index % 2 else 0.3))
+    verdicts = {
+        group: analysis.comparison("tuned against base", group).verdict for group in ("one", "two")
+    }
+    assert verdicts == {"one": "turns", "two": "holds"}
+    assert analysis.comparison("tuned against base", "all prompts").verdict != "holds"

@@ -41,6 +41,8 @@ class Analysis:
     exact : tuple of ExactComparison
     unpaired : tuple of str
         Prompts of which only one model's case is there, left out.
+    repeated : tuple of str
+        Prompts that repeat another one, with the same answers: left out of what is compared.
     found : tuple of str
         What was found, in sentences.
     """
@@ -52,6 +54,7 @@ class Analysis:
     effects: tuple[Effect, ...] = field(default=(), repr=False)
     exact: tuple[ExactComparison, ...] = field(default=(), repr=False)
     unpaired: tuple[str, ...] = field(default=(), repr=False)
+    repeated: tuple[str, ...] = field(default=(), repr=False)
     found: tuple[str, ...] = field(default=(), repr=False)
 
     def __repr__(self) -> str:
@@ -77,6 +80,7 @@ class Analysis:
         return {
             "prompts": len(tuned),
             "of one model only": len(self.unpaired),
+            "repeat another": len(self.repeated),
             "without an instruction token": sum(not s.instruction_length for s in tuned),
             "whole prompt is the instruction": sum(
                 bool(s.instruction_length) and not s.is_part for s in tuned

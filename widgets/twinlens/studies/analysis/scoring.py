@@ -122,6 +122,34 @@ class Score(Spans):
         return math.isfinite(self.rest)
 
 
+def repeated(scores: Sequence[Score]) -> tuple[str, ...]:
+    """Prompts that were there before, with the same answers: all their numbers are the same.
+
+    Tests take prompts for independent, and these are not.
+
+    Parameters
+    ----------
+    scores : sequence of Score
+        Base and tuned of each prompt after one another.
+    """
+    seen: set[tuple[object, ...]] = set()
+    found = []
+    for base, tuned in zip(scores[::2], scores[1::2], strict=True):
+        known = tuple(_fingerprint(score) for score in (base, tuned))
+        # Scores of 0 say nothing about what they are of.
+        if known in seen and min(abs(base.score), abs(tuned.score)) > 0:
+            found.append(base.id)
+        seen.add(known)
+    return tuple(found)
+
+
+def _fingerprint(score: Score) -> tuple[object, ...]:
+    """What a prompt read again has in common: numbers but for what rounding moves."""
+    numbers = (f"{number:.3f}" for number in (score.score, score.rest, score.span, score.share))
+    lengths = score.prompt_length, score.instruction_length, score.answer_length
+    return *numbers, *lengths, score.group
+
+
 def span_scores(
     density: FloatArray, instruction: Sequence[int], scored: Sequence[int], how: Aggregation
 ) -> Spans:

@@ -293,6 +293,9 @@ def _missing(analysis: Analysis) -> tuple[str, ...]:
     rest = []
     if counts["of one model only"]:
         rest.append(f"{counted(counts['of one model only'], 'prompt')} with one model's case only")
+    if counts["repeat another"]:
+        what = counted(counts["repeat another"], "prompt")
+        rest.append(f"{what} that repeat another one with the same answers")
     unmarked = counts["without an instruction token"]
     if unmarked:
         lacks = "an instruction" if unmarked < total else "a token to score"

@@ -18,7 +18,14 @@ from twinlens.studies.analysis.analysis import Analysis
 from twinlens.studies.analysis.comparisons import compare
 from twinlens.studies.analysis.exact import Effect, compare_exact, effects_of
 from twinlens.studies.analysis.profiles import Profiles
-from twinlens.studies.analysis.scoring import Score, Settings, as_score, score_pair, span_scores
+from twinlens.studies.analysis.scoring import (
+    Score,
+    Settings,
+    as_score,
+    repeated,
+    score_pair,
+    span_scores,
+)
 from twinlens.studies.analysis.sentences import findings
 from twinlens.studies.data.cases import Case, Pairing, paired
 
@@ -53,13 +60,18 @@ def analyse(cases: Iterable[Case], settings: Settings | None = None) -> Analysis
         at_equal_length += score_pair(pairing, dataclasses.replace(chosen, cut="shorter"))
         effects += effects_of(pairing)
     complete = {score.id for score in found}
+    again = repeated(found)
+    left_out = frozenset(again)
+    once = [score for score in found if score.id not in left_out]
+    once_cut = [score for score in at_equal_length if score.id not in left_out]
     analysis = Analysis(
         settings=chosen,
         scores=tuple(found),
-        comparisons=tuple(compare(found, at_equal_length)),
+        comparisons=tuple(compare(once, once_cut)),
         profiles=tuple(profiles.profiles()),
         effects=tuple(effects),
-        exact=tuple(compare_exact(effects)),
+        exact=tuple(compare_exact([one for one in effects if one.id not in left_out])),
+        repeated=again,
         unpaired=tuple(case_id for case_id in seen if case_id not in complete),
     )
     return dataclasses.replace(analysis, found=tuple(findings(analysis, ())))
