@@ -14,6 +14,7 @@ from twinlens.traces import recording
 from tests.browser.firefox import find, firefox
 from tests.browser.panels import Panels, Selection
 from tests.browser.poll import until
+from tests.support import tiny
 
 INSTRUCTION = "Put this into capitals:"
 PROMPT = f"{INSTRUCTION} The young judge sings near the river."
@@ -98,6 +99,27 @@ def test_firefox_paints_what_python_computes(live, wanted):
             "return performance.getEntriesByType('resource').map(e => e.name)"
         )
         assert all(url.startswith("blob:") for url in loaded)
+
+
+def test_a_pair_of_ones_own_is_run_as_python_runs_it(offline, watch, tmp_path):
+    shape = {"hidden_size": 48, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 16}
+    base = tiny.model("llama", **shape, intermediate_size=72, tie_word_embeddings=False)
+    for name, model in (("base", base), ("tuned", tiny.tuned_copy(base))):
+        # Numbers that half precision holds: a page rounds to it.
+        model.half().float().save_pretrained(tmp_path / name)
+        tiny.tokenizer().save_pretrained(tmp_path / name)
+    pair = twinlens.load_pair(tmp_path / "base", tmp_path / "tuned")
+    page = twinlens.live_page(tmp_path / "page.html", pair, max_new_tokens=12)
+    offline.goto(page.as_uri())
+    offline.get_by_label("What both models read").fill("the small dog sleeps")
+    offline.get_by_role("button", name="Run").click()
+    trace = trace_pair(
+        pair, "the small dog sleeps", response="tuned", template=True, max_new_tokens=12
+    )
+    measured(offline)
+    panels = Panels(offline.locator("body"), trace)
+    panels.check(Selection(), "saliency", "findings", "carried")
+    assert watch.errors == []
 
 
 def test_an_address_brings_prompt_and_view_back(live, wanted, offline, watch):

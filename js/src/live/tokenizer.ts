@@ -100,10 +100,13 @@ export function tokenizer(data: TokenizerData): Tokenizer {
   };
 }
 
-/** Every token for display, and as a word; "" is none. */
-export function vocabularyOf(cutter: Tokenizer): { pieces: string[]; words: string[] } {
+/** Every token for display, and as a word; "" is none. Models may have room for more tokens. */
+export function vocabularyOf(
+  cutter: Tokenizer,
+  length: number,
+): { pieces: string[]; words: string[] } {
   const special = new Set(cutter.data.special);
-  const pieces = cutter.data.tokens.map((_, id) => cutter.piece(id));
+  const pieces = Array.from({ length }, (_, id) => cutter.piece(id));
   const words = pieces.map((_, id) => {
     const text = cutter.decode([id]);
     const whole = !special.has(id) && !text.includes("\ufffd") && /[\p{L}\p{N}]/u.test(text);

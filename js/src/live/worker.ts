@@ -96,7 +96,7 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
     pair = {
       heap,
       models: { base: models.base, tuned: models.tuned },
-      ...vocabularyOf(tokenizer(setup.tokenizer)),
+      ...vocabularyOf(tokenizer(setup.tokenizer), setup.sizes.vocabulary),
       front: setup.tokenizer.front,
       draws: setup.draws,
       known(key) {
