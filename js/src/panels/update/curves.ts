@@ -66,13 +66,30 @@ export function keptChart(taken: UpdateTaken): HTMLElement {
   return h("figure", { class: "tl-kept" }, h("figcaption", {}, title), legend, plot, ticks);
 }
 
-/** The answer's log-probability with the whole update times a scale: 0 is base, 1 tuned. */
+/** The answer's log-probability with the whole update times a scale, which a slider moves along. */
 export function dialChart({ dial }: UpdateTaken): HTMLElement {
   const nats = dial.map(([, value]) => value);
   const [low, high] = [Math.min(...nats), Math.max(...nats)];
   const most = Math.max(...dial.map(([scale]) => scale)) || 1;
   const x = (scale: number) => (scale / most) * WIDTH;
   const y = (value: number) => (1 - (value - low) / (high - low || 1)) * HEIGHT * 0.6;
+  const now = svg("circle", { r: 5, class: "tl-dial-now" });
+  const said = h("output", { class: "tl-dial-said" });
+  const slider = h("input", {
+    ...{ type: "range", class: "tl-dial", min: "0", max: String(dial.length - 1), step: "1" },
+    "aria-label": "scale of the update",
+  });
+  const turn = () => {
+    const [scale, value] = dial[Number(slider.value)]!;
+    now.setAttribute("cx", String(x(scale)));
+    now.setAttribute("cy", String(y(value)));
+    said.textContent = `× ${scale}: ${number(value)} nats`;
+    slider.setAttribute("aria-valuetext", said.textContent);
+  };
+  const tuned = dial.findIndex(([scale]) => scale === 1);
+  slider.value = String(Math.max(0, tuned));
+  slider.addEventListener("input", turn);
+  turn();
   const plot = h("div", { class: "tl-kept-plot" });
   plot.append(
     svg(
@@ -94,7 +111,9 @@ export function dialChart({ dial }: UpdateTaken): HTMLElement {
             "data-side": scale ? "tuned" : "base",
           }),
         ),
+      now,
     ),
+    slider,
   );
   const ticks = h("div", { class: "tl-kept-ticks", "aria-hidden": "true" });
   for (const scale of [0, 1, most]) {
@@ -104,7 +123,7 @@ export function dialChart({ dial }: UpdateTaken): HTMLElement {
     ticks.append(tick);
   }
   const title = `Log-probability of the answer, ${number(low)} to ${number(high)} nats, by scale of the update`;
-  return h("figure", { class: "tl-kept" }, h("figcaption", {}, title), plot, ticks);
+  return h("figure", { class: "tl-kept" }, h("figcaption", {}, title), plot, ticks, said);
 }
 
 function nameOf({ order }: KeptCurve): string {

@@ -49,9 +49,12 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
         ...words(state, got, taken),
         table: () => directionsTable(taken),
         draw() {
-          drawn = taken;
           ask.hidden = !waits(state);
-          curves.replaceChildren(...(taken ? [keptChart(taken), dialChart(taken)] : []));
+          // Only for other numbers: the dial stays where it was turned to.
+          if (drawn !== taken) {
+            curves.replaceChildren(...(taken ? [keptChart(taken), dialChart(taken)] : []));
+          }
+          drawn = taken;
           const most = Math.max(1e-9, ...(taken?.directions.map((d) => Math.abs(d.effect)) ?? []));
           fill(
             list,

@@ -41,6 +41,22 @@ describe("the update", () => {
     expect(touched).toEqual(["2"]);
   });
 
+  it("is turned up and down, and stays where it was turned to", async () => {
+    const { root, store, settled } = await show("update");
+    const dial = () => root.querySelector<HTMLInputElement>("input[type=range]")!;
+    const said = () => root.querySelector("output")!.textContent!;
+    expect(said()).toMatch(/^× 1: /);
+    const before = root.querySelector(".tl-dial-now")!.getAttribute("cx");
+    dial().value = "0";
+    dial().dispatchEvent(new Event("input"));
+    expect(said()).toMatch(/^× 0: .* nats$/);
+    expect(dial().getAttribute("aria-valuetext")).toBe(said());
+    expect(root.querySelector(".tl-dial-now")!.getAttribute("cx")).not.toBe(before);
+    store.select({ layer: 2 });
+    await settled();
+    expect(said()).toMatch(/^× 0: /);
+  });
+
   it("of a live trace is asked for, and says why it is not there", async () => {
     const made = manifest();
     const from = source(made);
