@@ -4,6 +4,8 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 SCRIPT = """
     from concurrent.futures import ThreadPoolExecutor
     from threading import Barrier
@@ -22,6 +24,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.slow
 def test_threads_that_need_bokeh_at_once_do_not_lock_each_other_out():
     run = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT)], capture_output=True, text=True, check=False

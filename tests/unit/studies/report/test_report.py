@@ -160,6 +160,7 @@ def test_cases_beyond_the_budget_come_without_their_panel(tmp_path):
     assert written.panels == 0
 
 
+@pytest.mark.slow
 def test_prompts_without_an_instruction_have_no_score(tmp_path):
     class Some(Planted):
         def both(self, index):
@@ -186,6 +187,7 @@ def test_a_study_without_instructions_has_a_report(tmp_path):
     assert "What is compared, and what is missing" in written.path.read_text()
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_text(tmp_path):
     cases = Planted(6, groups=("</script><script>window.hacked=1</script>", "<b>"))
     text = write_report(cases, tmp_path / "r.html", grid=SMALL).path.read_text()
