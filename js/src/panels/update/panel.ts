@@ -17,7 +17,8 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
   const curves = h("div", { class: "tl-update-curves" });
   const list = h("div", { class: "tl-update-list" });
   const card = h("div", { class: "tl-update-card" });
-  const body = h("div", { class: "tl-body tl-update-body" }, curves, list, card);
+  const beside = h("div", {}, list, card);
+  const body = h("div", { class: "tl-body tl-update-body" }, curves, beside);
   let drawn: UpdateTaken | null = null;
 
   const choose = (row: HTMLElement, toggle: boolean) => {
