@@ -127,7 +127,7 @@ def energy_figure(matrices: Sequence[Mapping[str, Any]], theme: ChartTheme = "li
     figures = []
     for name, title in (
         ("share", "share of the update's energy"),
-        ("reuse", "energy along base's leading directions"),
+        ("reuse", "share of it that reuses base's"),
     ):
         fig = layer_figure(f"{name}_figure", _HEIGHT, colours, marker, layers)
         fig.yaxis.axis_label = title
