@@ -39,7 +39,7 @@ class Left:
 def as_it_is(exchange: Exchange) -> Left:
     """Of the model with nothing exchanged."""
     with torch.no_grad():
-        return _left(exchange, exchange.logprobs(rows_of(exchange.layout, [[]])))
+        return _left(exchange, exchange.logprobs(rows_of(exchange.layout, [[]])), 0)
 
 
 def of_layers(exchange: Exchange, whole: Left, report: Report | None = None) -> Left:
@@ -60,10 +60,15 @@ def of_layers(exchange: Exchange, whole: Left, report: Report | None = None) -> 
         entering = exchange.residual(layer).repeat(len(sets), 1, 1)
         entering[0] = exchange.put(entering[:1], captured.residual[layer, exchange.read])[0]
         with torch.no_grad():
-            left = _left(exchange, exchange.logprobs(rows_of(layout, sets), layer, entering))
-        nats[layer, 0], kl[layer, 0] = left.nats[0], left.kl[0]
+            left = _left(exchange, exchange.later_logprobs(rows_of(layout, sets), layer, entering))
+        # What is predicted earlier stays as it is.
+        nats[layer, 0, exchange.earlier :], kl[layer, 0, exchange.earlier :] = (
+            left.nats[0],
+            left.kl[0],
+        )
         if layer < layout.layers:
-            nats[layer + 1, 1:], kl[layer + 1, 1:] = left.nats[1:], left.kl[1:]
+            nats[layer + 1, 1:, exchange.earlier :] = left.nats[1:]
+            kl[layer + 1, 1:, exchange.earlier :] = left.kl[1:]
         if report:
             report(layer + 1, len(each), "each layer exchanged")
     return Left(nats, kl)
@@ -74,7 +79,7 @@ def of_heads(exchange: Exchange, layer: int) -> Left:
     layout = exchange.layout
     rows = rows_of(layout, [[layout.head(layer, head)] for head in range(layout.heads)])
     with torch.no_grad():
-        parts = [_left(exchange, exchange.logprobs(some)) for some in exchange.batches(rows)]
+        parts = [_left(exchange, exchange.logprobs(some), 0) for some in exchange.batches(rows)]
     return Left(np.concatenate([p.nats for p in parts]), np.concatenate([p.kl for p in parts]))
 
 
@@ -104,12 +109,15 @@ def of_neuron(exchange: Exchange, layer: int, neuron: int) -> Left:
         out = architectures.feed_forward_out(exchange.model, layer)
         handle = out.register_forward_hook(lambda _, given, output: written(given[0], output))
         try:
-            return _left(exchange, exchange.logprobs(rows_of(exchange.layout, [[]]), layer))
+            return _left(exchange, exchange.logprobs(rows_of(exchange.layout, [[]]), layer), 0)
         finally:
             handle.remove()
 
 
-def _left(exchange: Exchange, logprobs: Tensor) -> Left:
-    index = exchange.reading.targets.expand(len(logprobs), -1)[..., None]
+def _left(exchange: Exchange, logprobs: Tensor, first: int | None = None) -> Left:
+    """Of the answer tokens from one on, by default from those behind the `earlier` ones."""
+    first = exchange.earlier if first is None else first
+    index = exchange.reading.targets[first:].expand(len(logprobs), -1)[..., None]
     nats = logprobs.gather(-1, index)[..., 0]
-    return Left(nats.cpu().numpy(), divergence(logprobs, exchange.donor_logprobs).cpu().numpy())
+    apart = divergence(logprobs, exchange.donor_logprobs[first:])
+    return Left(nats.cpu().numpy(), apart.cpu().numpy())

@@ -135,6 +135,26 @@ class Exchange:
         float64 tensor [B, M, vocabulary]
             Log-probabilities, in nats.
         """
+        logprobs = self.later_logprobs(gates, first, entering, streams)
+        if self.own is None or not self.earlier:
+            return logprobs
+        before = self.own.logprobs[: self.earlier, : self.vocabulary].double()
+        before = before.log_softmax(dim=-1).to(logprobs.device)
+        return torch.cat([before.expand(len(gates), -1, -1), logprobs], dim=1)
+
+    @cached_property
+    def earlier(self) -> int:
+        """Answer tokens that are predicted in front of what passes read: they stay as they are."""
+        return int((self.reading.positions < self.ending.first).sum())
+
+    def later_logprobs(
+        self,
+        gates: Tensor,
+        first: int | None = None,
+        entering: Tensor | None = None,
+        streams: list[Tensor] | None = None,
+    ) -> Tensor:
+        """`logprobs` of the answer tokens behind the `earlier` ones."""
         ending = self.ending
         ids = self.reading.read[:, ending.first :].expand(len(gates), -1)
         positions = self.reading.positions
@@ -165,12 +185,7 @@ class Exchange:
                 here = slice(None) if self.at is None else positions[later] == self.at
                 logits = logits.clone()
                 logits[:, here] = mixed[:, here]
-        logprobs = logits.double().log_softmax(dim=-1)
-        if self.own is None or bool(later.all()):
-            return logprobs
-        before = self.own.logprobs[: int((~later).sum()), : self.vocabulary].double()
-        before = before.log_softmax(dim=-1).to(logprobs.device)
-        return torch.cat([before.expand(len(gates), -1, -1), logprobs], dim=1)
+        return logits.double().log_softmax(dim=-1)
 
     def batches(self, rows: Tensor) -> Iterator[Tensor]:
         """Rows of gates, as many at a time as fit."""
