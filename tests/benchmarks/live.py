@@ -219,7 +219,7 @@ def main() -> None:
     draws = torch.Generator().manual_seed(0)
     ids = torch.randint(3, 3000, (N + M,), generator=draws).tolist()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        file = twinlens.live_page(Path(folder) / "page.html", pair, recorded=0)
+        file = twinlens.live_page(Path(folder) / "page.html", recorded=0)
         html = file.read_text()
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         best: dict[str, tuple[float, float]] = {}
