@@ -1,6 +1,6 @@
 // The desk: panels that take turns below the tokens, one at a time, two side by side, or all.
 
-import { keys } from "../contract/contract.ts";
+import { keys, SIDES } from "../contract/contract.ts";
 import { DESK, type DeskPanel, type Layout, shownIn } from "../core/options.ts";
 import type { State } from "../core/state.ts";
 import type { Store } from "../core/store.ts";
@@ -29,10 +29,17 @@ const WIDE = 1000;
 const WIDEST = 1500;
 const TALL = 900;
 
-/** Panels there is something to see of: the update takes long, so that few pages hold it. */
+/** What a panel cannot do without, if it is not in every page: all blocks that say something of it. */
+const FIRST: Partial<Record<DeskPanel, readonly string[]>> = {
+  update: [keys.update()], // takes long, so that few pages hold it
+  heads: SIDES.map((side) => keys.headSink(side)), // some families have none
+  concepts: [keys.componentChange(), keys.rotation()], // nor feed-forward neurons
+};
+
+/** Panels there is something to see of. */
 export function deskOf(state: State): readonly DeskPanel[] {
-  const there = !state.closed || state.has(keys.update());
-  return there ? DESK : DESK.filter((name) => name !== "update");
+  if (!state.closed) return DESK;
+  return DESK.filter((name) => FIRST[name]?.some((key) => state.has(key)) ?? true);
 }
 
 export interface Desk {
@@ -82,9 +89,10 @@ export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal
     const shown = shownPanels(store, layout);
     for (const name of DESK) slots[name].hidden = !shown.includes(name);
     el.dataset.layout = layout;
-    tabOf("saliency").hidden = layout !== "tabs";
-    tabOf("carried").hidden = layout === "trio";
-    tabOf("update").hidden = !deskOf(store).includes("update");
+    const there = deskOf(store);
+    for (const name of DESK) tabOf(name).hidden = !there.includes(name);
+    if (layout !== "tabs") tabOf("saliency").hidden = true;
+    if (layout === "trio") tabOf("carried").hidden = true;
     row.bar.hidden = layout === "grid";
     row.show(layout === "tabs" ? tab : layout === "trio" ? third(beside) : beside);
     layouts.update(LAYOUTS, wanted);

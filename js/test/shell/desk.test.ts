@@ -48,19 +48,24 @@ describe("the desk", () => {
     expect(shown(root)).toHaveLength(2);
   });
 
-  it("offers the update unless a page does not hold it", async () => {
+  it("offers a panel unless a page holds nothing of it", async () => {
     const made = manifest();
-    const key = keys.update();
-    const page = (held: boolean): Source => {
+    const page = (...lacking: string[]): Source => {
       const closed = { ...source(made), closed: true as const };
-      return { ...closed, has: (asked) => asked !== key || held };
+      return { ...closed, has: (key) => !lacking.includes(key) };
     };
     const offered = async (from: Source) => {
       const { root } = await show("dashboard", made, from);
-      return [!tab(root, "update").hidden, shown(root).includes("update")];
+      return all(root, ".tl-desk-bar [data-tab]:not([hidden])").map((el) => el.dataset.tab);
     };
-    expect(await offered(page(false))).toEqual([false, false]);
-    expect(await offered(page(true))).toEqual([true, true]);
-    expect(await offered(source(made))).toEqual([true, true]);
+    const every = ["carried", "update", "heads", "concepts", "overview"];
+    const without = (name: string) => every.filter((one) => one !== name);
+    expect(await offered(source(made))).toEqual(every);
+    expect(await offered(page())).toEqual(every);
+    expect(await offered(page(keys.update()))).toEqual(without("update"));
+    expect(await offered(page(keys.headSink("base")))).toEqual(every);
+    expect(await offered(page(keys.headSink("base"), keys.headSink("tuned")))).toEqual(
+      without("heads"),
+    );
   });
 });
