@@ -226,4 +226,6 @@ def test_a_pair_with_itself_and_an_answer_of_one_token(folders: tuple[Path, Path
     assert trace.unit_effects(0, n).value[0]["tuned"] is not None
     keys = list(trace.keys())
     assert sum(key.startswith("units/") for key in keys) == trace.manifest.pair.layers
-    assert sum(key.startswith("exchanged/") for key in keys) == 2 * 3
+    # Into either model, at three places: all layers, and the heads of each.
+    layers = trace.manifest.pair.layers
+    assert sum(key.startswith("exchanged/") for key in keys) == 2 * 3 * (1 + layers)
