@@ -159,8 +159,8 @@ class Panels:
             self.show_all()
         for kind in kinds or self.kinds:
             panel = self.panel(kind)
-            if kind == "update" and panel.is_hidden():  # in a page that does not hold it
-                assert self.trace.known(blocks.update()) is None
+            lacking = kind == "update" and self.trace.known(blocks.update()) is None
+            if lacking and panel.is_hidden():  # in a page that does not hold it
                 continue
             wanted = ["ready", str(selection)]
             state = functools.partial(panel.evaluate, _STATE, wanted)

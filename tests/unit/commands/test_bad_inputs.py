@@ -242,7 +242,7 @@ USAGE = [
     ([*MODELS, *PAGE], "Give either --prompt or --messages"),
     ([*MODELS, *PROMPT, "--messages", "chat.json", *PAGE], "Give either --prompt or --messages"),
     ([*MODELS, *PROMPT, *PAGE, "--template", "chatml"], "'--template'"),
-    (["explain", "--template", *MODELS[1:], *PROMPT, *PAGE], "'tuned', 'base', 'plain'"),
+    (["explain", "--template", *MODELS[1:], *PROMPT, *PAGE], "'tuned', 'base', 'own', 'plain'"),
     ([*MODELS, *PROMPT, *PAGE, "--colour"], "No such option"),
     ([*HEADS, "--top", "0"], "'--top'"),
     ([*CONCEPTS, "--endpoint", "http://a"], "--endpoint and --model go together"),
@@ -384,7 +384,7 @@ def test_a_prompt_is_read_as_the_options_say(options, prompt, expected, run, mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr("twinlens.compute.pair.load_pair", lambda *_, **__: None)
-    monkeypatch.setattr("twinlens.compute.live.live.trace_pair", trace)
+    monkeypatch.setattr("twinlens.compute.live.aligned_trace.trace_pair", trace)
     code, _, err = run(*MODELS, *options, *PAGE)
     assert code == 130, err
     assert asked["prompt"] == prompt

@@ -66,6 +66,8 @@ def test_the_same_models_give_the_same_keys_and_numbers(old):
     for key in DIGESTS:
         then, now = old.block(key), live.block(key)
         if isinstance(then, np.ndarray):
+            if "component" in key:
+                then, now = np.abs(then), np.abs(now)  # the signs of components are free
             scale = np.nanmax(np.abs(then.astype(np.float64)), initial=1e-3)
             np.testing.assert_allclose(now, then, atol=2e-3 * scale, equal_nan=True, err_msg=key)
             assert now.dtype == then.dtype

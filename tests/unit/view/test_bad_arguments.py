@@ -110,7 +110,6 @@ OTHERS: list[tuple[dict[str, Any], type[TwinlensError], str]] = [
         ({"template": bad}, PromptError, 'there is no template .* "tuned", "base", and False')
         for bad in ("Tuned", "none", "chatml", 3, b"tuned", ["tuned"])
     ),
-    ({"template": "own"}, PromptError, 'template="own" would give the models two prompts'),
     ({"tools": [str]}, PromptError, "tools= needs a chat template"),
     ({"tools": {"name": "x"}}, PromptError, "tools= is a list of functions or JSON schemas"),
     ({"chat": {"enable_thinking": False}}, PromptError, "chat= needs a chat template"),

@@ -134,7 +134,7 @@ def test_the_two_are_compared_where_both_read(
     for side in SIDES:
         own = hidden_of(alone[side])
         for segment in ("instruction", "template"):
-            np.testing.assert_allclose(hidden[segment][side], own[segment][side], atol=1e-6)
+            np.testing.assert_allclose(hidden[segment][side], own[segment][side], atol=5e-5)
 
 
 def test_what_needs_one_prompt_says_so(trace: AlignedTrace, tmp_path: Path) -> None:

@@ -141,5 +141,8 @@ def test_soft_cap_of_the_logits_is_applied() -> None:
 def test_unknown_architecture_is_named() -> None:
     config = PretrainedConfig()
     config.model_type = "mamba"
-    with pytest.raises(UnsupportedArchitectureError, match="'mamba' are not supported"):
+    with pytest.raises(
+        UnsupportedArchitectureError,
+        match="'mamba' cannot be shown, because none of",
+    ):
         architectures.architecture_of(config)
