@@ -170,7 +170,7 @@ function copies(manifest: Manifest, effects: BySide<Tensor>): Finding | null {
       ["base", "base"],
       ["", "."],
     ],
-    `exact; by chance p ${say.chance(p)}; ${say.inWords(gained.length)} gained most from base to tuned, p ${say.chance(paired)}`,
+    `exact; by chance p ${say.chance(p)}; in ${say.inWords(gained.length)} that word also gained most from base to tuned, p ${say.chance(paired)}`,
     "saliency",
     { token: manifest.prompt_tokens.length + most },
   );

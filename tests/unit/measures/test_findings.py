@@ -153,7 +153,8 @@ def test_copies_are_named_with_the_words_and_the_chance() -> None:
         "Tuned copies. THE, SMALL, DOG and SLEEPS rest most on the same word of the prompt: "
         "four of four in tuned, none in base. [exact; by chance p "
     )
-    assert "; four gained most from base to tuned, p " in found["copies"]["checked"]
+    said = found["copies"]["checked"]
+    assert "; in four that word also gained most from base to tuned, p " in said
     assert found["copies"]["panel"] == "saliency"
     assert found["parts"]["title"] == "The answers part at the second token."
     assert found["parts"]["selection"]["token"] == manifest().prompt_length + 1

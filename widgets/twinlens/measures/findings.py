@@ -150,8 +150,8 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
             ("base", "base"),
             ("", "."),
         ],
-        f"exact; by chance p {say.chance(p)}; {say.number(len(gained))} gained most from base to "
-        f"tuned, p {say.chance(paired)}",
+        f"exact; by chance p {say.chance(p)}; in {say.number(len(gained))} that word also gained "
+        f"most from base to tuned, p {say.chance(paired)}",
         "saliency",
         token=m.prompt_length + max(tuned, key=lambda i: _gain(trace, i)),
     )
