@@ -20,6 +20,8 @@ const LEAVING = [24, 3] as const;
 const DRAWS = 10;
 /** Below this the models predict the same. */
 const NOISE = 1e-3;
+/** Shares that differ by less are equal but for rounding. */
+const EQUAL = 1e-3;
 const LABEL = "which parts carry the difference";
 
 type Answer = number | "answer";
@@ -102,6 +104,22 @@ function partOf({ kind, layer, head }: Place, [nats, share]: [number, number]): 
   return { kind, layer, head, nats, share };
 }
 
+/** Places of values, the largest first; of those that rounding cannot tell apart the earliest. */
+function ranking(values: readonly number[]): number[] {
+  const left = upTo(values.length);
+  const order: number[] = [];
+  while (left.length) {
+    const least = Math.max(...left.map((place) => values[place]!)) - EQUAL;
+    order.push(
+      ...left.splice(
+        left.findIndex((place) => values[place]! >= least),
+        1,
+      ),
+    );
+  }
+  return order;
+}
+
 function* carried(of: Subject, token: Answer): Work<Carried> {
   const column = token === "answer" ? null : token;
   const measured = of.once("carried", () => new Measured(of));
@@ -122,16 +140,13 @@ function* carried(of: Subject, token: Answer): Work<Carried> {
     yield* measured.measure(others);
     random = others.map((places) => measured.reached(places, column));
   }
-  const thousandths = (value: number) => Math.round(value * 1000);
   return {
     shift,
     kl,
     goal: GOAL,
     count: layout.count,
-    blocks: alone.sort((a, b) => thousandths(b.share) - thousandths(a.share)),
-    weights: weights.sort(
-      (a, b) => Math.abs(thousandths(b.share)) - Math.abs(thousandths(a.share)),
-    ),
+    blocks: ranking(alone.map(({ share }) => share)).map((i) => alone[i]!),
+    weights: ranking(weights.map(({ share }) => Math.abs(share))).map((i) => weights[i]!),
     parts: yield* inOrder(measured, chosen, column),
     random,
   };
@@ -157,8 +172,9 @@ function* smallest(
     const sets = tried.map((place) => [...chosen, place]);
     yield* measured.measure(sets);
     const gains = sets.map((places) => measured.reached(places, column));
-    reached = Math.max(...gains);
-    chosen = sets[gains.indexOf(reached)]!;
+    const [best] = ranking(gains) as [number];
+    reached = gains[best]!;
+    chosen = sets[best]!;
     yield { done: Math.round(100 * Math.max(reached, 0)), total: 100, label: LABEL };
   }
   let rest = order.filter((place) => !chosen.includes(place));
@@ -185,9 +201,9 @@ function* pruned(
     const shorter = chosen.map((place) => chosen.filter((one) => one !== place));
     yield* measured.measure(shorter);
     const shares = shorter.map((places) => measured.reached(places, column));
-    const best = Math.max(...shares);
-    if (best < GOAL) break;
-    chosen = shorter[shares.indexOf(best)]!;
+    const [best] = ranking(shares) as [number];
+    if (shares[best]! < GOAL) break;
+    chosen = shorter[best]!;
   }
   return chosen;
 }

@@ -16,7 +16,7 @@ from twinlens.compute.exchange.exchanged_weights import with_weights_of_base
 from twinlens.compute.exchange.parts import Layout, Place
 from twinlens.compute.exchange.passes import Exchange, rows_of
 from twinlens.compute.exchange.path import divergence, integrated_gates
-from twinlens.compute.exchange.smallest_set import Measured, carried
+from twinlens.compute.exchange.smallest_set import Measured, carried, ranking
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import capture
 from twinlens.contract.wire import Array
@@ -28,6 +28,12 @@ from tests.support.saliency import IDS, PROMPT, answer_logits, embed, reading
 def exchange(tuned: PreTrainedModel, base: PreTrainedModel) -> Exchange:
     captured = capture(base, IDS, PROMPT, side="base")
     return Exchange(reading(tuned), base, captured, nullcontext(), nullcontext())
+
+
+@pytest.mark.parametrize("noise", [0, 4e-4, -4e-4])
+def test_parts_that_rounding_cannot_tell_apart_keep_their_place(noise: float) -> None:
+    assert ranking([0.2, 0.5 + noise, 0.9, 0.5, -0.1]) == [2, 1, 3, 0, 4]
+    assert ranking([]) == []
 
 
 def predicted(model: PreTrainedModel) -> Tensor:

@@ -29,6 +29,8 @@ _TRIED, _PLACES, _LEAVING = (8, 4), (24, 10), (24, 3)
 #: Draws of as many random parts.
 _DRAWS = 10
 _SEED = 0
+#: Shares that differ by less are equal but for rounding, where models are nearly alike.
+_EQUAL = 1e-3
 #: Below this the two models predict the same: float32 rounding of log-probabilities.
 NOISE = 1e-3
 
@@ -151,6 +153,20 @@ class Measured:
         return min(share, nats / shift)
 
 
+def ranking(values: Sequence[float]) -> list[int]:
+    """Places of values, the largest first; of those that rounding cannot tell apart the earliest.
+
+    What follows a block that decides all repeats its effect: such shares are equal but for the
+    order in which a batch summed them.
+    """
+    left, order = list(range(len(values))), []
+    while left:
+        least = max(values[place] for place in left) - _EQUAL
+        order.append(next(place for place in left if values[place] >= least))
+        left.remove(order[-1])
+    return order
+
+
 def carried(measured: Measured, column: int | None = None, report: Report | None = None) -> Carried:
     """What carries the difference of an answer, or of one of its tokens.
 
@@ -190,10 +206,9 @@ def carried(measured: Measured, column: int | None = None, report: Report | None
         kl=kl,
         goal=GOAL,
         count=layout.count,
-        # Stable: of equals the earliest, since all that follows it repeats its effect.
-        blocks=sorted(alone, key=lambda part: -round(part["share"], 3)),
+        blocks=[alone[i] for i in ranking([part["share"] for part in alone])],
         # Two changes may work against each other: then without one of them KL is larger.
-        weights=sorted(by_weights, key=lambda part: -abs(round(part["share"], 3))),
+        weights=[by_weights[i] for i in ranking([abs(part["share"]) for part in by_weights])],
         parts=_in_order(measured, chosen, column),
         random=random,
     )
@@ -212,7 +227,7 @@ def _smallest(
         tried = [place for place in order if place not in chosen][:tries]
         measured.measure([[*chosen, place] for place in tried], chosen)
         gains = [measured.reached([*chosen, place], column) for place in tried]
-        best = int(np.argmax(gains))
+        best = ranking(gains)[0]
         chosen.append(tried[best])
         reached = gains[best]
         if report:
@@ -232,7 +247,7 @@ def _pruned(measured: Measured, chosen: list[int], column: int | None, leaving: 
         shorter = [[p for p in chosen if p != place] for place in chosen]
         measured.measure(shorter, chosen)
         shares = [measured.reached(places, column) for places in shorter]
-        best = int(np.argmax(shares))
+        best = ranking(shares)[0]
         if shares[best] < GOAL:
             break
         chosen = shorter[best]
