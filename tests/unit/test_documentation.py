@@ -150,6 +150,48 @@ def test_examples_of_public_names_run(module: str, name: str, names: dict[str, A
         run_examples(text, names, name)
 
 
+#: Sections of a docstring in NumPy style.
+SECTION = re.compile(r"^(\w+)\n-+\n(.*?)(?=^\w+\n-+$|\Z)", re.DOTALL | re.MULTILINE)
+REFERENCE = "\n".join(text for name, text in TEXTS.items() if name.startswith("gallery/docs/ref"))
+
+
+def undocumented(function: Any, *wanted: str) -> list[str]:
+    """Parameters and sections that a docstring lacks."""
+    sections = dict(SECTION.findall(inspect.getdoc(function) or ""))
+    described = re.findall(r"^\*{0,2}\w.*?(?= :|$)", sections.get("Parameters", ""), re.MULTILINE)
+    named = {name.strip("* ") for line in described for name in line.split(",")}
+    taken = inspect.signature(function).parameters
+    missing = [name for name in taken if name not in ("self", "cls") and name not in named]
+    return missing + [one for one in wanted if not sections.keys() & set(one.split("|"))]
+
+
+def methods(made: type) -> dict[str, Any]:
+    """Public methods of a class that are its own, not those of a library that calls them."""
+    theirs = {
+        name for one in made.__mro__ if "twinlens" not in one.__module__ for name in vars(one)
+    }
+    own = {
+        name: getattr(made, name) for name in vars(made) if name[0] != "_" and name not in theirs
+    }
+    return {
+        name: one for name, one in own.items() if inspect.isfunction(one) or inspect.ismethod(one)
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("module", "name"), PUBLIC)
+def test_public_names_say_what_they_take_give_and_raise(module: str, name: str) -> None:
+    value = getattr(import_module(module), name)
+    assert re.search(rf"auto\w+:: (\S+\.)?{name}$", REFERENCE, re.MULTILINE), "not in the reference"
+    if not inspect.isclass(value):
+        gives = value.__annotations__["return"] not in (None, "None")
+        assert undocumented(value, *["Returns|Yields"] * gives, "Raises", "Examples") == []
+        return
+    for method, function in methods(value).items():
+        assert inspect.getdoc(function), f"{name}.{method} has no docstring"
+        assert undocumented(function) == [], f"{name}.{method}"
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands_take_their_options(line: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)

@@ -158,6 +158,10 @@ def open(path: str | os.PathLike[str], **traits: Any) -> Explorer:
     **traits
         Initial selection, ``method``, ``theme`` and ``presentation`` of the explorer.
 
+    Returns
+    -------
+    Explorer
+
     Raises
     ------
     RecordingError
@@ -290,6 +294,15 @@ def viewer_page(path: str | os.PathLike[str]) -> Path:
     -------
     Path
         The page, a few hundred kilobytes.
+
+    Raises
+    ------
+    ArgumentError
+        If `path` is no path.
+    OutputError
+        If the page cannot be written there.
+    TwinlensError
+        If the front end is not built.
 
     Examples
     --------

@@ -90,6 +90,10 @@ class Pair(Models):
     def model(self, side: Side) -> Iterator[PreTrainedModel]:
         """As `Models.model`; when it is first loaded it is checked that twinlens reads it rightly.
 
+        Parameters
+        ----------
+        side : {"base", "tuned"}
+
         Raises
         ------
         UnsupportedArchitectureError
@@ -155,7 +159,13 @@ class Pair(Models):
         return pairs
 
     def taken_apart(self, report: Report | None = None) -> Update:
-        """`update`, kept for every prompt."""
+        """`update`, kept for every prompt.
+
+        Parameters
+        ----------
+        report : callable, optional
+            Told the tensors done; may raise `Interrupted`.
+        """
         if self._update is None:
             self._update = self.update(report)
         return self._update
@@ -247,6 +257,11 @@ def load_pair(
         takes the other's.
     concepts : ConceptSettings, optional
         How many components and words describe a feed-forward layer, and which words.
+
+    Returns
+    -------
+    Pair
+        Both models are loaded when they are first asked for, and checked then.
 
     Raises
     ------
@@ -362,6 +377,23 @@ def _note(sources: dict[Side, ModelSource]) -> str:
 @called_rightly
 def demo_pair(concepts: ConceptSettings | None = None) -> Pair:
     """The embedded pair: two tiny models that come with the package; needs no network.
+
+    Parameters
+    ----------
+    concepts : ConceptSettings, optional
+        How many components and words describe a feed-forward layer, and which words.
+
+    Returns
+    -------
+    Pair
+        4 layers of 8 heads each, in memory; ``pair.card`` says how it was made.
+
+    Raises
+    ------
+    HeadIndexError
+        If more components are asked for than the rank of the feed-forward weights.
+    ArgumentError
+        If `concepts` is something else.
 
     Examples
     --------

@@ -160,6 +160,8 @@ class Explorer(Chosen):
 
         Parameters
         ----------
+        path : path
+            Ends in ``.twl``.
         everything : bool
             Of a large pair, keep more than the panels need: the neurons of every layer at every
             answer token, and what heads write into components.
@@ -185,6 +187,13 @@ class Explorer(Chosen):
 
         Parameters
         ----------
+        path : path
+        title : str, optional
+            Of the page; the names of the two models by default.
+        budget_mb : float
+            Largest size of the page in megabytes (10^6 bytes).
+        theme : {"auto", "light", "dark"}, optional
+            The explorer's by default.
         present : bool
             Open as a presentation.
         panels : sequence of str, optional
@@ -312,6 +321,10 @@ class Explorer(Chosen):
     def read_labels(self, path: str | os.PathLike[str]) -> None:
         """Take over names of base's components from a file, see `read_annotations`.
 
+        Parameters
+        ----------
+        path : path
+
         Raises
         ------
         AnnotationError
@@ -320,7 +333,12 @@ class Explorer(Chosen):
         self.labels = from_annotations(read_annotations(path))
 
     def write_labels(self, path: str | os.PathLike[str]) -> None:
-        """Write the names given by hand as a file that `read_labels` reads."""
+        """Write the names given by hand as a file that `read_labels` reads.
+
+        Parameters
+        ----------
+        path : path
+        """
         write_annotations(path, to_annotations(self.labels))
 
     def close(self) -> None:
@@ -348,7 +366,12 @@ class Explorer(Chosen):
         return self.hidden(still(self._trace, self._known))
 
     def hidden(self, html: str) -> str:
-        """HTML that pages hide as long as this is alive."""
+        """HTML that pages hide as long as this is alive.
+
+        Parameters
+        ----------
+        html : str
+        """
         return f'<div class="{self._still}">{html}</div>'
 
     def _computed(self, key: str) -> None:

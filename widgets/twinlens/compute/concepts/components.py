@@ -96,6 +96,11 @@ class ConceptSettings:
     def count(self, sizes: Sizes) -> int:
         """K, components per layer of a model of that shape.
 
+        Parameters
+        ----------
+        sizes : Sizes
+            Of the model: width of its residual stream and of its feed-forward layers.
+
         Raises
         ------
         HeadIndexError

@@ -165,6 +165,16 @@ def analyse_chain(chain: Chain, settings: Settings | None = None) -> ChainAnalys
     settings : Settings, optional
         The paper's by default.
 
+    Returns
+    -------
+    ChainAnalysis
+        Its tests are corrected over the whole chain.
+
+    Raises
+    ------
+    StudyError
+        If a file of the chain is missing or damaged.
+
     Examples
     --------
     >>> import twinlens as tl

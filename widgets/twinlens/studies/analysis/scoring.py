@@ -63,7 +63,13 @@ class Settings:
         }
 
     def for_pair(self, base: Case, tuned: Case) -> DensityParameters:
-        """Density parameters for one prompt, with the cut as a number of answer tokens."""
+        """Density parameters for one prompt, with the cut as a number of answer tokens.
+
+        Parameters
+        ----------
+        base, tuned : Case
+            Of the same prompt.
+        """
         if self.cut == "full":
             return self.parameters
         shorter = min(base.answer_length, tuned.answer_length)
@@ -73,7 +79,12 @@ class Settings:
         )
 
     def instruction(self, case: Case) -> tuple[int, ...]:
-        """Tokens of the instruction under these settings."""
+        """Tokens of the instruction under these settings.
+
+        Parameters
+        ----------
+        case : Case
+        """
         return case.instruction if self.spans == "widened" else case.fragments
 
 

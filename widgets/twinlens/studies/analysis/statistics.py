@@ -40,6 +40,16 @@ def analyse(cases: Iterable[Case], settings: Settings | None = None) -> Analysis
     settings : Settings, optional
         The paper's by default.
 
+    Returns
+    -------
+    Analysis
+        Differences are tuned less base; exact effects in nats.
+
+    Raises
+    ------
+    StudyError
+        If a file of a stored study is damaged.
+
     Examples
     --------
     >>> import twinlens as tl

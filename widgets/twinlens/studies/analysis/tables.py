@@ -56,6 +56,11 @@ def write_tables(
     list of Path
         The files written.
 
+    Raises
+    ------
+    OutputError
+        If they cannot be written there.
+
     Examples
     --------
     >>> import twinlens as tl

@@ -179,6 +179,16 @@ def robustness(cases: Iterable[Case], grid: Grid | None = None) -> Outcomes:
     grid : Grid, optional
         Where only finished levels are stored, other numbers of levels are left out.
 
+    Returns
+    -------
+    Outcomes
+        A list; one entry for each conclusion and combination.
+
+    Raises
+    ------
+    StudyError
+        If a file of a stored study is damaged.
+
     Examples
     --------
     >>> import twinlens as tl

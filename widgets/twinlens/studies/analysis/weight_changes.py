@@ -57,6 +57,12 @@ def weight_tables(
     **search
         Words and settings of `Pair.word_pairs`.
 
+    Returns
+    -------
+    dict of ChangeTable
+        ``heads``, ``words``, ``rotation`` (angles in degrees), ``added``, and with annotations
+        ``task`` and ``level``.
+
     Raises
     ------
     VocabularyError, PairMismatchError, HeadIndexError

@@ -59,6 +59,18 @@ Changes: TypeAlias = dict[TableName, ChangeTable]
 def write_changes(folder: str | Path, tables: Changes) -> None:
     """Put tables into the folder of a study; those of the same name are replaced.
 
+    Parameters
+    ----------
+    folder : path
+        Of the study; made if it is not there.
+    tables : mapping
+        From `weight_tables`.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written there.
+
     Examples
     --------
     >>> import twinlens as tl

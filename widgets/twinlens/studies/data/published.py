@@ -86,6 +86,12 @@ PRINTED: dict[tuple[Any, str], Printed] = {
 def import_published(folder: str | Path) -> PublishedCases:
     """Open a folder of published results.
 
+    Parameters
+    ----------
+    folder : path
+        What the authors published (``ifa_llama_7b``, ``ifa_vicuna_7b`` and two tables, at most
+        three folders down), or the same converted to ``llama-7b.npz`` and ``vicuna-7b.npz``.
+
     Returns
     -------
     PublishedCases

@@ -61,6 +61,12 @@ def rate(cases: Cases, ratings: Mapping[str, Rating] | str | os.PathLike[str]) -
         ``.tsv``, ``.jsonl`` or ``.parquet`` file with the columns ``id`` and ``rating`` or
         ``followed``. Prompts that are not named keep what they have.
 
+    Returns
+    -------
+    Rated
+        The same cases with their judgements, for `analyse` and `write_report`; the study itself
+        stays as it is.
+
     Raises
     ------
     DataError

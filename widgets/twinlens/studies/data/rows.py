@@ -162,6 +162,23 @@ def read_rows(
 def collect_rows(source: Any, **options: Any) -> tuple[list[StudyRow], list[Problem]]:
     """Read a whole data set with `read_rows`: the good rows, and the report on the bad ones.
 
+    Parameters
+    ----------
+    source : path, sequence, `datasets` object or pandas frame
+        As `read_rows` takes it.
+    **options
+        ``columns`` and ``published_quirk`` of `read_rows`.
+
+    Returns
+    -------
+    list of StudyRow, list of Problem
+        Each in the order of the data.
+
+    Raises
+    ------
+    DataError
+        If the data as a whole cannot be read.
+
     Examples
     --------
     >>> from twinlens.studies import collect_rows

@@ -149,6 +149,14 @@ class Store:
     ) -> Store:
         """Open a study folder for writing; one that is there must have been made the same way.
 
+        Parameters
+        ----------
+        folder : path
+        pair : PairInfo
+        methods : sequence of Method
+        settings : dict
+            Of the run, plain JSON values.
+
         Raises
         ------
         StudyError
@@ -176,7 +184,18 @@ class Store:
         return cls(root)
 
     def with_method(self, method: str) -> Store:
-        """The same study, iterating over the cases of another method."""
+        """The same study, iterating over the cases of another method.
+
+        Parameters
+        ----------
+        method : str
+            The name of one of `methods`.
+
+        Raises
+        ------
+        StudyError
+            If the study was not run with it.
+        """
         return Store(self.folder, method)
 
     @property
@@ -190,7 +209,13 @@ class Store:
         return read_changes(self.folder)
 
     def append(self, table: pa.Table) -> None:
-        """Write all cases of one prompt (`as_table`); they are there for good when this returns."""
+        """Write all cases of one prompt; they are there for good when this returns.
+
+        Parameters
+        ----------
+        table : pyarrow.Table
+            As `as_table` makes it.
+        """
         number = table.column("number")[0].as_py()
         self._write(table.select(SCHEMA.names).cast(SCHEMA), number, number)
         single = [path for path in self._files() if "-" not in path.stem]
@@ -213,7 +238,12 @@ class Store:
                 yield from (case for case in cases if case.method == self.method)
 
     def cases(self, case_id: str) -> list[Case]:
-        """Every case of one prompt: of both models, by every method; none if it is not there."""
+        """Every case of one prompt: of both models, by every method; none if it is not there.
+
+        Parameters
+        ----------
+        case_id : str
+        """
         for path in self._files():
             if case_id in pq.read_table(path, columns=["id"]).column("id").to_pylist():
                 return [case for _, case in self._read(path) if case.id == case_id]
@@ -221,6 +251,11 @@ class Store:
 
     def frame(self, table: str = "comparisons") -> pd.DataFrame:
         """One table of the analysis under the paper's settings, see `Analysis.to_frame`.
+
+        Parameters
+        ----------
+        table : str
+            Such as "comparisons", "scores" or "exact".
 
         Raises
         ------
@@ -237,6 +272,10 @@ class Store:
     def trace(self, case_id: str) -> CaseTrace:
         """Both cases of a prompt as a trace, for the saliency panel.
 
+        Parameters
+        ----------
+        case_id : str
+
         Raises
         ------
         UnknownBlockError
@@ -249,7 +288,12 @@ class Store:
         raise UnknownBlockError(f"there is no prompt {case_id} in this study")
 
     def write_problems(self, problems: Sequence[Problem]) -> None:
-        """Replace the report on rows that were set aside (``problems.jsonl``)."""
+        """Replace the report on rows that were set aside (``problems.jsonl``).
+
+        Parameters
+        ----------
+        problems : sequence of Problem
+        """
         ordered = sorted(problems, key=lambda problem: problem.number)
         lines = [json.dumps(dataclasses.asdict(problem)) for problem in ordered]
         _write_text(self.folder / "problems.jsonl", "".join(f"{line}\n" for line in lines))

@@ -71,6 +71,13 @@ def write_chain_report(
     Path
         The page.
 
+    Raises
+    ------
+    StudyError
+        If a file of the chain is missing or damaged.
+    TwinlensError
+        If the study of a pair holds no finished prompt, or the front end is not built.
+
     Examples
     --------
     >>> import twinlens as tl

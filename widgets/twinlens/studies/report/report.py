@@ -146,6 +146,11 @@ def write_report(
     report : callable, optional
         Called with (done, total, what) for each case.
 
+    Returns
+    -------
+    ReportFile
+        With the page's ``path``, its ``size`` in bytes, and its tables by ``to_frame``.
+
     Raises
     ------
     TwinlensError

@@ -60,7 +60,13 @@ class Chain:
         return f"<Chain {self.folder.name} of {' | '.join(self.names)}>"
 
     def store(self, before: int, after: int) -> Store:
-        """The study of one model against another, by their places in the chain."""
+        """The study of one model against another.
+
+        Parameters
+        ----------
+        before, after : int
+            Places in the chain, from 0; a pair of `pairs`.
+        """
         return Store(pair_folder(self.folder, before, after))
 
 
