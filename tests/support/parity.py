@@ -142,7 +142,7 @@ def compare(pair: Pair, case: Case, found: dict[str, Any]) -> dict[str, float]:
 
 def trace_subject(trace: LiveTrace) -> Any:
     """What a live trace is about."""
-    return trace.head_room._of
+    return trace.head_room._subject
 
 
 def difference(one: Any, two: Any, where: str) -> float:

@@ -92,7 +92,7 @@ def made_up(side: Side, layer: int) -> None:
         """
     @provides(blocks.made_up)
     def made_up(self, side: Side, layer: int) -> Array:
-        return self._of.captures[side].residual[layer].norm(dim=-1).numpy()
+        return self._subject.captures[side].residual[layer].norm(dim=-1).numpy()
 """,
     )
     checkout.add(

@@ -263,7 +263,7 @@ def live_page(
         ]
         for example, trace in zip(listed, traces, strict=False):
             methods = trace.manifest.to_json()["methods"]
-            example["methods"] = [one for one in methods if one["name"] == PUBLISHED]
+            example["methods"] = [method for method in methods if method["name"] == PUBLISHED]
         names = packed.state["pair"]
         data = live_html(
             {**packed.state, "examples": listed, "theme": theme},
@@ -315,13 +315,13 @@ def viewer_page(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _check_pair(pair: Any, of: str) -> None:
+def _check_pair(pair: Any, what: str) -> None:
     from twinlens.compute.pair import Pair
     from twinlens.compute.text.arguments import kind_of
 
     if not isinstance(pair, Pair):
         raise ArgumentError(
-            f"pair= is {kind_of(pair)}: give {of} a pair from load_pair or demo_pair"
+            f"pair= is {kind_of(pair)}: give {what} a pair from load_pair or demo_pair"
         )
 
 

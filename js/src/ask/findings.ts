@@ -110,9 +110,9 @@ async function findings(
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 const mean = (values: readonly number[]) => sum(values) / values.length;
 
-function besideChance(of: Null): string {
-  const times = say.fixed(timesAsFar(of), 1);
-  return `${say.ofUpdate(of.fraction)} moves predictions ${times} times as far as the same with its signs drawn anew`;
+function besideChance(chance: Null): string {
+  const times = say.fixed(timesAsFar(chance), 1);
+  return `${say.ofUpdate(chance.fraction)} moves predictions ${times} times as far as the same with its signs drawn anew`;
 }
 
 function drawn({ update, scrambled }: Null): string {
@@ -145,8 +145,8 @@ function copies(manifest: Manifest, effects: BySide<Tensor>): Finding | null {
   const gained = onItself((n, i) => Math.fround(at(effects.tuned, n, i) - at(effects.base, n, i)));
   const matching = (i: number) => prompt.filter((word) => word === answer[i]).length;
   const chance = mean(able.map((i) => matching(i) / prompt.length));
-  const [p, paired] = [tuned, gained].map((found) =>
-    binomialTail(found.length, able.length, chance),
+  const [p, paired] = [tuned, gained].map((copying) =>
+    binomialTail(copying.length, able.length, chance),
   ) as [number, number];
   if (Math.max(p, paired) > LEVEL || tuned.length <= base.length) return null;
   const gain = (i: number) => {
@@ -247,7 +247,7 @@ function segments(
 ): Finding | null {
   const costs = rows.filter(({ segment }) => segment === "instruction");
   const costOf = (answer: string): BySide<number> | null => {
-    const row = costs.find((one) => one.answer === answer);
+    const row = costs.find((cost) => cost.answer === answer);
     return row ? { base: sum(row.base), tuned: sum(row.tuned) } : null;
   };
   const ofTuned = costOf("tuned");
@@ -330,11 +330,11 @@ function carries(manifest: Manifest, carried: Carried): Finding | null {
 
 /** Names of parts, those of a kind together. */
 function togetherOf(parts: readonly Part[], layers: number): string {
-  const of = (kind: string) => parts.filter((part) => part.kind === kind);
-  const blocks = of("feed_forward")
+  const ofKind = (kind: string) => parts.filter((part) => part.kind === kind);
+  const blocks = ofKind("feed_forward")
     .map(({ layer }) => layer)
     .sort((a, b) => a - b);
-  const heads = of("head").map(({ layer, head }) => `${layer}.${head}`);
+  const heads = ofKind("head").map(({ layer, head }) => `${layer}.${head}`);
   const names: string[] = parts
     .map(({ kind }) => kind)
     .filter((kind) => kind === "embedding" || kind === "unembedding");

@@ -81,8 +81,8 @@ export function askForm(
     }),
   );
   // The box keeps its selection.
-  for (const one of mark) {
-    one.addEventListener("pointerdown", (event) => event.preventDefault(), { signal });
+  for (const marker of mark) {
+    marker.addEventListener("pointerdown", (event) => event.preventDefault(), { signal });
   }
   const run = button("Run", actions.run, signal, { class: "tl-button tl-ask-run" });
   const stop = button("Stop", actions.stop, signal);

@@ -185,14 +185,15 @@ function exampleOf(example: Example | undefined): Question | null {
 /** The example that is asked as it was recorded; -1 for none. */
 function recordedAt({ examples, template }: LivePage, question: Question): number {
   const { prompt, instruction, context, response } = question;
-  const same = (one: unknown, two: unknown) => JSON.stringify(one) === JSON.stringify(two);
+  const same = (first: unknown, second: unknown) =>
+    JSON.stringify(first) === JSON.stringify(second);
   if (response !== "tuned" || question.template !== (template !== null)) return -1;
   return examples.findIndex(
-    (one) =>
-      one.methods &&
-      one.prompt === prompt &&
-      same(one.instruction, instruction) &&
-      same(one.context, context),
+    (example) =>
+      example.methods &&
+      example.prompt === prompt &&
+      same(example.instruction, instruction) &&
+      same(example.context, context),
   );
 }
 
@@ -215,7 +216,7 @@ function withAnswers(
   return {
     ...source,
     async get(key, signal, progress) {
-      const side = SIDES.find((one) => key === keys.ownAnswer(one));
+      const side = SIDES.find((answering) => key === keys.ownAnswer(answering));
       if (!side) return source.get(key, signal, progress);
       const { ids, stopped } = await answers[side];
       return { text: text(ids), stopped };

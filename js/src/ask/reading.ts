@@ -64,7 +64,7 @@ export async function readAnswers(
 ): Promise<Manifest> {
   const ids = prompt.tokens.map(({ id }) => id);
   const needed: readonly Side[] = response === "own" ? SIDES : [response];
-  const found: Partial<BySide<Answered>> = {};
+  const answered: Partial<BySide<Answered>> = {};
   for (const side of needed) {
     const answer = await answers[side];
     if (answer.stopped && answer.ids.length === 1) {
@@ -72,13 +72,13 @@ export async function readAnswers(
         `the ${side} model stopped at once, so there is no answer to explain: choose another answer, or read the prompt ${template ? "as it stands" : "in the chat template"}`,
       );
     }
-    found[side] = answer;
+    answered[side] = answer;
   }
-  const of = (side: Side): Answer => {
+  const answerOf = (side: Side): Answer => {
     const whose = response === "own" ? side : response;
-    const own = found[side];
+    const own = answered[side];
     return {
-      ...readAnswer(cutter, found[whose]!.ids, ids),
+      ...readAnswer(cutter, answered[whose]!.ids, ids),
       own_text: own ? readAnswer(cutter, own.ids, ids).text : null,
       stopped: own?.stopped ?? null,
     };
@@ -88,7 +88,7 @@ export async function readAnswers(
     pair: page.pair,
     prompt: prompt.text,
     prompt_tokens: prompt.tokens,
-    answers: { base: of("base"), tuned: of("tuned") },
+    answers: { base: answerOf("base"), tuned: answerOf("tuned") },
     response,
     shared: response !== "own",
     methods: page.methods,

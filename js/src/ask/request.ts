@@ -40,8 +40,8 @@ export function questionOf(search: string): Question | null {
 }
 
 function spanOf(text: string | null): Span | null {
-  const found = /^(\d+)-(\d+)$/.exec(text ?? "");
-  return found && +found[1]! < +found[2]! ? [+found[1]!, +found[2]!] : null;
+  const range = /^(\d+)-(\d+)$/.exec(text ?? "");
+  return range && +range[1]! < +range[2]! ? [+range[1]!, +range[2]!] : null;
 }
 
 /** What stands behind `?` for a question. */

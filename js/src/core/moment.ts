@@ -36,7 +36,7 @@ export function toAddress(moment: Moment, start: Moment): string {
 export function fromAddress(text: string, start: Moment): Moment {
   const moment: Moment = { ...start };
   for (const [name, value] of new URLSearchParams(text.replace(/^#/, ""))) {
-    const known = NAMES.find((one) => one === name);
+    const known = NAMES.find((option) => option === name);
     if (known) Object.assign(moment, { [known]: read(value, start[known]) });
   }
   return moment;
@@ -45,8 +45,8 @@ export function fromAddress(text: string, start: Moment): Moment {
 function read(value: string, start: unknown): unknown {
   if (typeof start === "string") return value;
   try {
-    const found: unknown = JSON.parse(value);
-    return typeof start === "number" && !Number.isInteger(found) ? start : found;
+    const parsed: unknown = JSON.parse(value);
+    return typeof start === "number" && !Number.isInteger(parsed) ? start : parsed;
   } catch {
     return start;
   }

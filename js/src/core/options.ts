@@ -212,8 +212,8 @@ export function optionsFrom(changed: Changed): Options {
   const options = structuredClone(OPTIONS);
   for (const panel of PANELS) {
     for (const [name, value] of Object.entries(OPTIONS[panel])) {
-      const kept = changed[panel]?.[name];
-      if (typeof kept === typeof value) Object.assign(options[panel], { [name]: kept });
+      const restored = changed[panel]?.[name];
+      if (typeof restored === typeof value) Object.assign(options[panel], { [name]: restored });
     }
   }
   return options;

@@ -33,7 +33,7 @@ export function placed(box: Box, size: string, position: string): Box {
         ...text
           .slice(4, -1)
           .split(",")
-          .map((one) => length(one.trim(), whole)),
+          .map((part) => length(part.trim(), whole)),
       );
     }
     const value = Number.parseFloat(text);
@@ -52,14 +52,14 @@ export function placed(box: Box, size: string, position: string): Box {
 /** Layers of a background: at the commas outside of brackets. */
 export function layers(text: string): string[] {
   let depth = 0;
-  const found = [""];
+  const parts = [""];
   for (const letter of text) {
     if (letter === "(") depth++;
     else if (letter === ")") depth--;
-    if (letter === "," && depth === 0) found.push("");
-    else found[found.length - 1] += letter;
+    if (letter === "," && depth === 0) parts.push("");
+    else parts[parts.length - 1] += letter;
   }
-  return found.map((one) => one.trim());
+  return parts.map((part) => part.trim());
 }
 
 /** Rings and strips; blurred shadows are none. */

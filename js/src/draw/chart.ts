@@ -92,18 +92,18 @@ export function bokehChart(
     const [script, item] = wanted();
     dispose();
     const made = embedChart(take(got(script)), take(got(item)), el, signal);
-    const here: Embedded = { theme, scale: 1, made };
-    embedded = here;
+    const mine: Embedded = { theme, scale: 1, made };
+    embedded = mine;
     drawnBy(el, async () => (await made).svg());
     made.then(
       ({ document }) => {
         for (const name of taps) selectOnTap(sourceOf(document, name), store, () => choosing);
       },
       () => {
-        if (embedded === here) embedded = null; // the next picture tries again
+        if (embedded === mine) embedded = null; // the next picture tries again
       },
     );
-    return here;
+    return mine;
   };
   return {
     el,
@@ -113,8 +113,8 @@ export function bokehChart(
       return got(item).reason ?? got(script).reason;
     },
     async draw(got, fill) {
-      const here = embed(got);
-      const { document } = await here.made;
+      const current = embed(got);
+      const { document } = await current.made;
       fill({
         data: (name) => sourceOf(document, name)?.data ?? {},
         fill(name, columns) {
@@ -133,8 +133,8 @@ export function bokehChart(
           if (figure) figure.visible = visible;
         },
       });
-      for (const name of figures) resize(document, name, here.scale, surface.scale);
-      here.scale = surface.scale;
+      for (const name of figures) resize(document, name, current.scale, surface.scale);
+      current.scale = surface.scale;
     },
   };
 }
@@ -188,7 +188,7 @@ async function embedChart(
     document: view.model.document,
     svg: async () => (await view.export("svg").to_blob()).text(),
     dispose() {
-      for (const one of views) one.remove();
+      for (const shown of views) shown.remove();
       host.remove();
     },
   };
@@ -211,8 +211,8 @@ function resize(document: BokehDocument, name: string, from: number, to: number)
 
 /** BokehJS of the wanted version: what the page has, or the given script run once. */
 function load(script: string, version: string): Bokeh {
-  const found = installed(version);
-  if (found) return found;
+  const present = installed(version);
+  if (present) return present;
   // A classic script: its wrapper needs the global `this`, which a module does not have.
   const element = document.createElement("script");
   element.textContent = script;

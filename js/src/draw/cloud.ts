@@ -133,7 +133,7 @@ function place(word: Placed, done: Placed[], width: number, height: number): boo
     word.x = Math.min(Math.max((width - word.width) / 2 + dx * width, 0), width - word.width);
     word.y = (height - word.height) / 2 + dy * height;
     const inside = word.y >= 0 && word.y + word.height <= height;
-    if (inside && !done.some((other) => overlap(word, other))) return true;
+    if (inside && !done.some((placed) => overlap(word, placed))) return true;
   }
   return false;
 }

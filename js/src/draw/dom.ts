@@ -45,28 +45,28 @@ export function fill(element: Element, ...children: Child[]): void {
 
 function putInPlace(element: Element, wanted: readonly Node[]): void {
   for (const [i, child] of wanted.entries()) {
-    const there = element.childNodes[i];
-    if (!there) element.append(child);
-    else if (there !== child && !takesOver(there, child)) element.replaceChild(child, there);
+    const present = element.childNodes[i];
+    if (!present) element.append(child);
+    else if (present !== child && !takesOver(present, child)) element.replaceChild(child, present);
   }
   while (element.childNodes.length > wanted.length) element.lastChild!.remove();
 }
 
-function takesOver(there: Node, wanted: Node): boolean {
-  if (there.nodeName !== wanted.nodeName || LISTENING.has(there) || LISTENING.has(wanted)) {
+function takesOver(present: Node, wanted: Node): boolean {
+  if (present.nodeName !== wanted.nodeName || LISTENING.has(present) || LISTENING.has(wanted)) {
     return false;
   }
-  if (there instanceof Text && wanted instanceof Text) {
-    if (there.data !== wanted.data) there.data = wanted.data;
+  if (present instanceof Text && wanted instanceof Text) {
+    if (present.data !== wanted.data) present.data = wanted.data;
     return true;
   }
-  if (!(there instanceof HTMLElement && wanted instanceof HTMLElement)) return false;
-  for (const { name, value } of wanted.attributes) setAttribute(there, name, value);
-  for (const { name } of [...there.attributes]) {
+  if (!(present instanceof HTMLElement && wanted instanceof HTMLElement)) return false;
+  for (const { name, value } of wanted.attributes) setAttribute(present, name, value);
+  for (const { name } of [...present.attributes]) {
     // Which of several Tab reaches is said afterwards.
-    if (name !== "tabindex" && !wanted.hasAttribute(name)) there.removeAttribute(name);
+    if (name !== "tabindex" && !wanted.hasAttribute(name)) present.removeAttribute(name);
   }
-  putInPlace(there, [...wanted.childNodes]);
+  putInPlace(present, [...wanted.childNodes]);
   return true;
 }
 

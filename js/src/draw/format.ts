@@ -31,8 +31,8 @@ export function percent(share: number): string {
   return `${value.toFixed(digits).replace("-", "−")} %`;
 }
 
-export function count(n: number, one: string, many = `${one}s`): string {
-  return `${n} ${n === 1 ? one : many}`;
+export function count(n: number, singular: string, plural = `${singular}s`): string {
+  return `${n} ${n === 1 ? singular : plural}`;
 }
 
 const NAMES: Record<string, string> = { "\n": "↵", "\t": "⇥", "\r": "␍", "\u007f": "␡" };

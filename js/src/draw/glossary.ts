@@ -116,7 +116,7 @@ export function explained(text: string): (HTMLElement | string)[] {
 /** What a marked word means. */
 export function termTip(target: HTMLElement): Tip | null {
   const name = target.closest<HTMLElement>("[data-term]")?.dataset.term;
-  const entry = GLOSSARY.find((one) => one.name === name);
+  const entry = GLOSSARY.find((term) => term.name === name);
   return entry ? { title: entry.name, lines: [entry.means] } : null;
 }
 

@@ -13,7 +13,7 @@ export function roving(
     "keydown",
     (event) => {
       if (event.altKey || event.ctrlKey || event.metaKey) return;
-      const all = buttons().filter((one) => one.dataset.collapsed !== "rest");
+      const all = buttons().filter((button) => button.dataset.collapsed !== "rest");
       const at = all.indexOf(event.target as HTMLElement);
       if (at < 0) return;
       const next = target(all, at, event.key);
@@ -45,8 +45,8 @@ export function choosable(
 
 /** Make one button the one that Tab reaches. */
 export function reachable(buttons: readonly HTMLElement[], chosen: HTMLElement | undefined): void {
-  const one = chosen ?? buttons[0];
-  for (const button of buttons) setAttribute(button, "tabindex", button === one ? 0 : -1);
+  const first = chosen ?? buttons[0];
+  for (const button of buttons) setAttribute(button, "tabindex", button === first ? 0 : -1);
 }
 
 function target(all: HTMLElement[], at: number, key: string): HTMLElement | undefined {
@@ -70,16 +70,16 @@ function target(all: HTMLElement[], at: number, key: string): HTMLElement | unde
 
 /** The button in the next line (or the one before) that is nearest sideways. */
 function nearest(all: HTMLElement[], at: number, direction: 1 | -1): HTMLElement | undefined {
-  const here = all[at]!.getBoundingClientRect();
-  const middle = here.left + here.width / 2;
+  const from = all[at]!.getBoundingClientRect();
+  const middle = from.left + from.width / 2;
   let best: HTMLElement | undefined;
   let line = Number.NaN;
   let distance = Number.POSITIVE_INFINITY;
   for (let i = at + direction; i >= 0 && i < all.length; i += direction) {
     const box = all[i]!.getBoundingClientRect();
-    if ((box.top - here.top) * direction <= here.height / 2) continue;
+    if ((box.top - from.top) * direction <= from.height / 2) continue;
     if (Number.isNaN(line)) line = box.top;
-    if (Math.abs(box.top - line) > here.height / 2) break;
+    if (Math.abs(box.top - line) > from.height / 2) break;
     const away = Math.abs(box.left + box.width / 2 - middle);
     if (away < distance) [best, distance] = [all[i], away];
   }

@@ -10,7 +10,7 @@ const SHARP = 3;
 const MOST = 2 ** 26;
 
 /** What can be saved. */
-export interface Kept {
+export interface Snapshot {
   /** Of the files. */
   name: string;
   /** Said of the picture to who cannot see it. */
@@ -18,21 +18,21 @@ export interface Kept {
   table(): (string | number)[][];
 }
 
-const ALL = new WeakMap<Element, Kept>();
+const ALL = new WeakMap<Element, Snapshot>();
 
 /** What can be saved of an element. */
-export function keptOf(el: Element): Kept | undefined {
+export function snapshotOf(el: Element): Snapshot | undefined {
   return ALL.get(el);
 }
 
 /** Say what can be saved of an element. */
-export function keep(el: Element, kept: Kept): void {
-  ALL.set(el, kept);
+export function keep(el: Element, snapshot: Snapshot): void {
+  ALL.set(el, snapshot);
 }
 
 /** Buttons that save it as SVG, PNG and CSV. */
 export function saveButtons(
-  { name, about, table }: Kept,
+  { name, about, table }: Snapshot,
   place: () => HTMLElement,
   failed: (error: unknown) => void,
   signal: AbortSignal,

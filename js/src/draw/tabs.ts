@@ -49,15 +49,15 @@ export function tabs<T extends string>(
   bar.addEventListener(
     "keydown",
     (event) => {
-      const there = all.filter((tab) => !tab.hidden);
-      const at = there.indexOf(event.target as HTMLButtonElement);
+      const offered = all.filter((tab) => !tab.hidden);
+      const at = offered.indexOf(event.target as HTMLButtonElement);
       if (at < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
-      const last = there.length - 1;
+      const last = offered.length - 1;
       const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
       if (to === undefined) return;
       event.preventDefault();
       event.stopPropagation();
-      pick(all.indexOf(there[(to + there.length) % there.length]!));
+      pick(all.indexOf(offered[(to + offered.length) % offered.length]!));
     },
     { signal },
   );

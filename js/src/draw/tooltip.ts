@@ -53,9 +53,9 @@ export function tips(
   signal: AbortSignal,
 ): void {
   const move = (event: PointerEvent) => {
-    const found = describe(event.target as HTMLElement, event.clientX, event.clientY);
-    if (!found) return tip.hide();
-    tip.show(found, event.clientX, event.clientY);
+    const lines = describe(event.target as HTMLElement, event.clientX, event.clientY);
+    if (!lines) return tip.hide();
+    tip.show(lines, event.clientX, event.clientY);
     event.stopPropagation(); // an area around this one knows nothing of it
   };
   area.addEventListener("pointermove", move, { signal });
@@ -68,8 +68,8 @@ export function tips(
       const target = event.target as HTMLElement;
       if (!target.matches(":focus-visible")) return;
       const { left, bottom } = target.getBoundingClientRect();
-      const found = describe(target, left, bottom);
-      if (found) tip.show(found, left, bottom - 12);
+      const lines = describe(target, left, bottom);
+      if (lines) tip.show(lines, left, bottom - 12);
     },
     { signal },
   );

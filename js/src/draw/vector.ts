@@ -28,9 +28,9 @@ export function drawnBy(el: Element, svg: () => Promise<string>): void {
 /** `about` is what the picture says of itself to who cannot see it. */
 export async function asVector(el: HTMLElement, about: string): Promise<Vector> {
   const charts = new Map<Element, string>();
-  for (const one of el.querySelectorAll(".tl-chart")) {
-    const made = one.getClientRects().length > 0 ? CHARTS.get(one) : undefined;
-    if (made) charts.set(one, await made());
+  for (const chart of el.querySelectorAll(".tl-chart")) {
+    const made = chart.getClientRects().length > 0 ? CHARTS.get(chart) : undefined;
+    if (made) charts.set(chart, await made());
   }
   const writer = new Writer(el, charts);
   writer.element(el);
@@ -182,17 +182,17 @@ class Writer {
     };
     const [top, right, bottom, left] = [side("Top"), side("Right"), side("Bottom"), side("Left")];
     const { x, y, width, height } = box;
-    if (top && [right, bottom, left].every((one) => one?.pen === top.pen)) {
+    if (top && [right, bottom, left].every((edge) => edge?.pen === top.pen)) {
       this.#rect(shrunk(box, top.width / 2), `fill="none" ${top.pen}${round}`);
       return;
     }
-    const line = (one: typeof top, x1: number, y1: number, x2: number, y2: number) => {
-      if (!one) return;
+    const line = (edge: typeof top, x1: number, y1: number, x2: number, y2: number) => {
+      if (!edge) return;
       const ends = `x1="${short(x1)}" y1="${short(y1)}" x2="${short(x2)}" y2="${short(y2)}"`;
-      this.parts.push(`<line ${ends} ${one.pen}/>`);
+      this.parts.push(`<line ${ends} ${edge.pen}/>`);
       this.#grow(box);
     };
-    const half = (one: typeof top) => (one?.width ?? 0) / 2;
+    const half = (edge: typeof top) => (edge?.width ?? 0) / 2;
     line(top, x, y + half(top), x + width, y + half(top));
     line(bottom, x, y + height - half(bottom), x + width, y + height - half(bottom));
     line(left, x + half(left), y, x + half(left), y + height);
@@ -220,11 +220,12 @@ class Writer {
         // Edges alone.
         if (i === 0)
           this.#rect(shrunk(area, 0.65), `fill="none" stroke="${first}" stroke-width="1.3"`);
-      } else if (colours.every((one) => one === first)) {
+      } else if (colours.every((colour) => colour === first)) {
         this.#rect(area, `fill="${first}"`);
       } else {
         const stops = colours.map(
-          (one, at) => `<stop offset="${short(at / (colours.length - 1))}" stop-color="${one}"/>`,
+          (colour, at) =>
+            `<stop offset="${short(at / (colours.length - 1))}" stop-color="${colour}"/>`,
         );
         this.parts.push(`<linearGradient id="${id}">${stops.join("")}</linearGradient>`);
         this.#rect(area, `fill="url(#${id})"`);

@@ -2,7 +2,7 @@
 
 import { h } from "../draw/dom.ts";
 import { sayDrawn } from "../draw/drawn.ts";
-import { keptOf } from "../draw/snapshot.ts";
+import { snapshotOf } from "../draw/snapshot.ts";
 import { APART, asVector } from "../draw/vector.ts";
 import type { Source } from "../sources/source.ts";
 
@@ -34,11 +34,11 @@ export async function sayFigure({ asked }: Asking): Promise<void> {
   document.head.append(h("style", {}, `:is(${APART}) { display: none !important }`));
   await new Promise((resolve) => setTimeout(resolve, AFTERWARDS));
   const section = document.querySelector<HTMLElement>("[data-panel]")!;
-  const kept = keptOf(section);
+  const snapshot = snapshotOf(section);
   if (asked.size > 0) return sayDrawn({ asked: [...asked] });
-  if (section.dataset.state !== "ready" || !kept) {
+  if (section.dataset.state !== "ready" || !snapshot) {
     return sayDrawn({ error: section.querySelector(".tl-message")?.textContent ?? "" });
   }
   const title = section.querySelector("h2")?.textContent ?? "";
-  sayDrawn({ ...(await asVector(section, kept.about())), rows: kept.table(), title });
+  sayDrawn({ ...(await asVector(section, snapshot.about())), rows: snapshot.table(), title });
 }

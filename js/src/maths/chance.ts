@@ -22,11 +22,11 @@ export function same(steps: readonly AnswerStep[]): boolean {
 }
 
 /** Whether predictions differ by more than what learns nothing does (`measures/chance.py`). */
-export function distinguishable(steps: readonly AnswerStep[], of: Null): boolean {
+export function distinguishable(steps: readonly AnswerStep[], model: Null): boolean {
   const kl = total(steps.map((step) => step.kl));
-  if (same(steps) || kl <= ROUNDINGS * total(of.rounding)) return false;
-  if (changedPlaces(of).length) return true;
-  return timesAsFar(of) > TIMES && pValue(of.update, of.scrambled) < LEVEL;
+  if (same(steps) || kl <= ROUNDINGS * total(model.rounding)) return false;
+  if (changedPlaces(model).length) return true;
+  return timesAsFar(model) > TIMES && pValue(model.update, model.scrambled) < LEVEL;
 }
 
 /** Chance of an update without direction to move predictions as far as this one does. */
@@ -77,9 +77,9 @@ export function studentTail(t: number, freedom: number): number {
 }
 
 /** Chance of at least `found` of `asked`, each by `chance`. */
-export function binomialTail(found: number, asked: number, chance: number): number {
-  if (found <= 0 || chance >= 1) return 1;
-  return incompleteBeta(found, asked - found + 1, chance);
+export function binomialTail(hits: number, asked: number, chance: number): number {
+  if (hits <= 0 || chance >= 1) return 1;
+  return incompleteBeta(hits, asked - hits + 1, chance);
 }
 
 /** The regularised incomplete beta function, by its continued fraction (Lentz's way). */

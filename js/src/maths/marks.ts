@@ -22,14 +22,14 @@ export function segmentsUnder(
 
 /** Marks that give these segments, in order, neighbours of one kind as one. */
 export function marksOf(segments: readonly Segment[]): Mark[] {
-  const found: Mark[] = [];
+  const marks: Mark[] = [];
   segments.forEach((name, i) => {
     if (name !== "instruction" && name !== "context") return;
-    const last = found.at(-1);
+    const last = marks.at(-1);
     if (last && last[1] === i && last[2] === name) last[1] = i + 1;
-    else found.push([i, i + 1, name]);
+    else marks.push([i, i + 1, name]);
   });
-  return found;
+  return marks;
 }
 
 /** The marks with the tokens `from .. to` (both included) made something else. */

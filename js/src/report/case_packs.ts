@@ -68,17 +68,17 @@ function withNumbers(index: Index, small: Uint8Array): Uint8Array<ArrayBuffer> {
   const start = 4 + head.length;
   const entries = Object.values(index);
   const length = Math.max(0, ...entries.map((entry) => entry.offset + entry.length));
-  const found = new Uint8Array(start + length);
-  new DataView(found.buffer).setUint32(0, head.length, true);
-  found.set(head, 4);
+  const packed = new Uint8Array(start + length);
+  new DataView(packed.buffer).setUint32(0, head.length, true);
+  packed.set(head, 4);
   let at = 0;
   for (const entry of entries) {
-    const place = found.subarray(start + entry.offset, start + entry.offset + entry.length);
+    const place = packed.subarray(start + entry.offset, start + entry.offset + entry.length);
     if (entry.halves) putHalves(place, entry.dtype, small.subarray(at));
     else putBytes(place, SIZES[entry.dtype] ?? 1, small.subarray(at));
     at += packedLength(entry);
   }
-  return found;
+  return packed;
 }
 
 function packedLength({ dtype, length, halves }: Index[string]): number {

@@ -61,7 +61,7 @@ export function startReport(
 
   async function open(row: HTMLTableRowElement): Promise<void> {
     opened = row;
-    for (const other of cases.rows) other.removeAttribute("aria-current");
+    for (const shown of cases.rows) shown.removeAttribute("aria-current");
     row.setAttribute("aria-current", "true");
     const now = step;
     const at = study.steps[now]?.panels[cases.rows.indexOf(row)];

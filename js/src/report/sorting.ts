@@ -13,7 +13,7 @@ export function sortOnHeadings(page: ParentNode): void {
 /** Sort the rows of a table by the column of a heading; equal ones keep their order. */
 export function sortBy(heading: HTMLTableCellElement, falls: boolean): void {
   const table = heading.closest("table")!;
-  for (const other of table.querySelectorAll("th")) other.removeAttribute("aria-sort");
+  for (const header of table.querySelectorAll("th")) header.removeAttribute("aria-sort");
   heading.setAttribute("aria-sort", falls ? "descending" : "ascending");
   const body = table.tBodies[0]!;
   const keyed = [...body.querySelectorAll("tr")].map((row) => ({

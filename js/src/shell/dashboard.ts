@@ -45,7 +45,7 @@ export function dashboard(store: Store, buttons: Buttons, signal: AbortSignal): 
       follow();
     },
     place(name) {
-      const slot = DESK.find((one) => one === name);
+      const slot = DESK.find((panel) => panel === name);
       if (!slot) return { el: findings };
       const shown = () => !desk.slots[slot].hidden;
       // The tokens stand apart: they follow the selection whatever is shown below.

@@ -89,8 +89,8 @@ export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal
     const shown = shownPanels(store, layout);
     for (const name of DESK) slots[name].hidden = !shown.includes(name);
     el.dataset.layout = layout;
-    const there = deskOf(store);
-    for (const name of DESK) tabOf(name).hidden = !there.includes(name);
+    const offered = deskOf(store);
+    for (const name of DESK) tabOf(name).hidden = !offered.includes(name);
     if (layout !== "tabs") tabOf("saliency").hidden = true;
     if (layout === "trio") tabOf("carried").hidden = true;
     row.bar.hidden = layout === "grid";

@@ -90,7 +90,7 @@ export function runPanel(
   const panel = make({ ...setting, refresh: () => void run() });
   const title = h("h2", { class: "tl-title" });
   const note = h("span", { class: "tl-note" });
-  const kept = {
+  const snapshot = {
     name: kind,
     about: () => [picture?.title, picture?.caption, picture?.how].filter(Boolean).join(" "),
     table: () => picture?.table?.() ?? [],
@@ -98,7 +98,7 @@ export function runPanel(
   const failed = (error: unknown) => fail(reasonOf(error));
   const caption = captionLine(
     signal,
-    saveButtons(kept, () => section, failed, signal),
+    saveButtons(snapshot, () => section, failed, signal),
   );
   const message = h("div", { class: "tl-message", hidden: true });
   const section = h(
@@ -113,7 +113,7 @@ export function runPanel(
     caption.el,
     h("div", { class: "tl-stage" }, !apart && panel.strip, panel.body, message),
   );
-  keep(section, kept);
+  keep(section, snapshot);
   const { strip } = panel;
   if (apart && strip) {
     apart.append(strip);

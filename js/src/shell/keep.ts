@@ -43,7 +43,7 @@ export function keepView(store: Store, root: HTMLElement, signal: AbortSignal): 
         const go = button(slide.caption, () => store.restore(slide.state), signal, {
           class: "tl-link",
         });
-        const drop = () => store.setSlides(store.slides.filter((_, other) => other !== i));
+        const drop = () => store.setSlides(store.slides.filter((_, place) => place !== i));
         const away = button("×", drop, signal, { "aria-label": `forget view ${i + 1}` });
         return h("li", {}, go, " ", away);
       }),

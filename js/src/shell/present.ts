@@ -49,13 +49,13 @@ export function presenter(
     const on = store.presentation && before !== null;
     if (on || before === null) return;
     // Ended, here or from Python.
-    const kept = before;
+    const moment = before;
     before = null;
     clearInterval(ticking);
     el.hidden = true;
     root.classList.remove("tl-slides");
     if (document.fullscreenElement === root) void document.exitFullscreen();
-    store.restore(kept);
+    store.restore(moment);
   };
   const begin = () => {
     before = store.moment;

@@ -49,8 +49,8 @@ export function readBlocks(bytes: Uint8Array): Packed {
       const body = bodies.get(key);
       const entry = body && index[key];
       if (!entry) return undefined;
-      const other = bodies.get(entry.beside ?? "");
-      return decode(entry, other ? body.map((byte, i) => byte + other[i]!) : body);
+      const beside = bodies.get(entry.beside ?? "");
+      return decode(entry, beside ? body.map((byte, i) => byte + beside[i]!) : body);
     },
   };
 }

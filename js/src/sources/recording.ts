@@ -57,8 +57,8 @@ export async function readRecording(name: string, bytes: ArrayBuffer): Promise<R
         const block = has(key) ? blocks[key] : undefined;
         if (!block) throw new Error(`Not in this recording: ${key}.`);
         try {
-          const found = await unzipped(bytes, entries, block.entry);
-          return block.entry.endsWith(".npy") ? array(found) : json(found);
+          const body = await unzipped(bytes, entries, block.entry);
+          return block.entry.endsWith(".npy") ? array(body) : json(body);
         } catch {
           throw new Error(`Block ${key} of ${name} ${DAMAGED}`);
         }
@@ -104,9 +104,9 @@ async function unzipped(
   const packed = new Uint8Array(bytes, from, entry.packed);
   if (entry.method === 0) return packed;
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-  const found = new Uint8Array(await new Response(stream).arrayBuffer());
-  if (found.length !== entry.size) throw new Error("cut off");
-  return found;
+  const unpacked = new Uint8Array(await new Response(stream).arrayBuffer());
+  if (unpacked.length !== entry.size) throw new Error("cut off");
+  return unpacked;
 }
 
 /** Numbers as float32; whole ones stay whole. */

@@ -47,7 +47,7 @@ def diff(
     from twinlens.compute.update.stored_diff import diff_of_files
 
     with bar("comparing tensors") as report:
-        found = diff_of_files(
+        diff_result = diff_of_files(
             base,
             tuned,
             base_revision=base_revision,
@@ -55,9 +55,9 @@ def diff(
             report=report,
         )
     if output is not None:
-        write_table(output, found.rows())
+        write_table(output, diff_result.rows())
     if as_json:
-        click.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(diff_result.to_json(), ensure_ascii=False, indent=2))
     else:
-        click.echo(str(found))
-    ctx.exit(found.exit_code)
+        click.echo(str(diff_result))
+    ctx.exit(diff_result.exit_code)

@@ -80,9 +80,9 @@ class _NewFolder(click.Path):
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
         target = Path(super().convert(value, param, ctx))  # type: ignore[arg-type]
         places = (target.absolute(), *target.absolute().parents)
-        there = next(place for place in places if place.exists())
-        if not there.is_dir():
-            raise TwinlensError(f"{there} is a file: name a folder to write into")
+        nearest = next(place for place in places if place.exists())
+        if not nearest.is_dir():
+            raise TwinlensError(f"{nearest} is a file: name a folder to write into")
         return target
 
 

@@ -19,11 +19,11 @@ from twinlens.traces.trace import Trace
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def provides(block: Block[Any], *, kept: bool = True) -> Callable[[Method], Method]:
-    """Mark the method of a room that computes a block; `kept` is False where it may change."""
+def provides(block: Block[Any], *, cached: bool = True) -> Callable[[Method], Method]:
+    """Mark the method of a room that computes a block; `cached` is False where it may change."""
 
     def mark(method: Method) -> Method:
-        method.__dict__["provides"] = block, kept
+        method.__dict__["provides"] = block, cached
         return method
 
     return mark
@@ -48,7 +48,7 @@ class Provider:
     """A bound method that computes a block, and whether its value is kept."""
 
     compute: Callable[..., Value]
-    kept: bool
+    cached: bool
     reports: bool
 
     def __call__(self, values: dict[str, Any], report: Report | None) -> Value:
@@ -58,9 +58,9 @@ class Provider:
 def providers(rooms: Iterable[object]) -> dict[Block[Any], Provider]:
     """Methods of rooms by the block they compute."""
     return {
-        block: Provider(method, kept, "report" in inspect.signature(method).parameters)
+        block: Provider(method, cached, "report" in inspect.signature(method).parameters)
         for method in _methods(rooms, "provides")
-        for block, kept in [method.provides]
+        for block, cached in [method.provides]
     }
 
 

@@ -147,12 +147,12 @@ def _is_scored(part: Any) -> bool:
     )
 
 
-def _paired(found: dict[str, Any]) -> Any:
+def _paired(record: dict[str, Any]) -> Any:
     """Words and scores as the list they stand for."""
-    if found.keys() != {"words", "scores"}:
-        return found
-    scores = (score / 10**_PLACES for score in found["scores"])
-    return [[word, score] for word, score in zip(found["words"], scores, strict=True)]
+    if record.keys() != {"words", "scores"}:
+        return record
+    scores = (score / 10**_PLACES for score in record["scores"])
+    return [[word, score] for word, score in zip(record["words"], scores, strict=True)]
 
 
 def _rounded(value: Any) -> Any:

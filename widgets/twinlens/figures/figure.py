@@ -87,8 +87,8 @@ class Figure:
         return stream.getvalue().encode()
 
     def _png(self) -> bytes:
-        found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', self.svg)
-        width, height = map(float, found.groups()) if found else (0.0, 0.0)
+        view_box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', self.svg)
+        width, height = map(float, view_box.groups()) if view_box else (0.0, 0.0)
         return picture(self.svg, width=width, height=height, sharp=SHARP)
 
     def _repr_svg_(self) -> str:

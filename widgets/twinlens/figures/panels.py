@@ -48,7 +48,7 @@ def saliency_figure(
     """Effects of prompt tokens (across) on answer tokens (down), template tokens left out."""
     manifest = trace.manifest
     method = method or manifest.first_method
-    known = {one.name: one for one in manifest.methods}
+    known = {method.name: method for method in manifest.methods}
     if method not in known:
         raise ArgumentError(
             f"there is no saliency method {method!r}: use one of {', '.join(known)}"
@@ -290,10 +290,12 @@ def carried_figure(
     """Which parts of tuned carry its difference from base, beside as many random ones."""
     n = trace.manifest.prompt_length
     answer_token = token - n if token >= n else None
-    found = cast(Carried, trace.block(blocks.carried(answer_token), report))
-    parts = found["parts"]
+    carried = cast(Carried, trace.block(blocks.carried(answer_token), report))
+    parts = carried["parts"]
     reaches = [
-        min(part["together_share"], part["together"] / found["shift"] if found["shift"] else 0.0)
+        min(
+            part["together_share"], part["together"] / carried["shift"] if carried["shift"] else 0.0
+        )
         for part in parts
     ]
     most = max(1.0, *reaches) if reaches else 1.0
@@ -303,8 +305,8 @@ def carried_figure(
         Bar(name, f"{part['together']:.3g}", start, end)
         for name, part, start, end in zip(names, parts, [0.0, *shares], shares, strict=False)
     ]
-    if found["random"]:
-        mean = float(np.mean(found["random"]))
+    if carried["random"]:
+        mean = float(np.mean(carried["random"]))
         bars.append(
             Bar(
                 f"{len(parts)} random parts",
@@ -317,11 +319,11 @@ def carried_figure(
     title = "What carries the difference of the predictions"
     svg = bars_svg(
         bars,
-        mark=(found["goal"] / most, f"{100 * found['goal']:.0f} %"),
+        mark=(carried["goal"] / most, f"{100 * carried['goal']:.0f} %"),
         title=title,
-        caption=f"{len(parts)} of {found['count']} parts of tuned, measured as a set: nats of the "
-        f"{found['shift']:.3g} by which the models differ that are gone once base's parts are in "
-        "place.",
+        caption=f"{len(parts)} of {carried['count']} parts of tuned, measured as a set: nats of "
+        f"the {carried['shift']:.3g} by which the models differ that are gone once base's parts "
+        "are in place.",
         width=width,
         theme=theme,
     )

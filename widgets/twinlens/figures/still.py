@@ -60,8 +60,8 @@ def still(trace: Trace, known: Collection[str]) -> str:
     else:
         lines += [f"{_shown(side)} answers: {_html(manifest.answers[side].text)}" for side in SIDES]
     if blocks.findings() in known:
-        found = Findings(cast(list, trace.block(blocks.findings())))  # type: ignore[type-arg]
-        items = "".join(f"<li>{_html(line)}</li>" for line in str(found).splitlines())
+        sentences = Findings(cast(list, trace.block(blocks.findings())))  # type: ignore[type-arg]
+        items = "".join(f"<li>{_html(line)}</li>" for line in str(sentences).splitlines())
         lines.append(f"What tuning changed here:<ol>{items}</ol>")
     matrices = {
         side: trace.array(blocks.saliency(side, EXACT))

@@ -134,7 +134,7 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
     gained = on_itself(effects["tuned"] - effects["base"])
     # By chance any word of the prompt would be the one that matters, or that gained, most.
     chance = float(np.mean([prompt.count(answer[i]) / len(prompt) for i in able]))
-    p, paired = (_above(len(found), len(able), chance) for found in (tuned, gained))
+    p, paired = (_above(len(copying), len(able), chance) for copying in (tuned, gained))
     if max(p, paired) > SENTENCE_LEVEL or len(tuned) <= len(base):
         return None
     words = say.runs_of([m.answers["tuned"].tokens[i].text.strip() for i in tuned], "token")
@@ -157,10 +157,10 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
     )
 
 
-def _above(found: int, asked: int, chance: float) -> float:
+def _above(hits: int, asked: int, chance: float) -> float:
     from scipy import stats  # takes longer than opening a recording
 
-    return float(stats.binomtest(found, asked, chance, alternative="greater").pvalue)
+    return float(stats.binomtest(hits, asked, chance, alternative="greater").pvalue)
 
 
 def _rests(count: int) -> str:
@@ -234,12 +234,12 @@ def _segments(trace: Trace, null: Null, report: Report | None) -> Finding | None
         rows = cast("list[HiddenSegment]", trace.block(blocks.hidden_segments(), report))
     except UnknownBlockError:
         return None
-    of = {row["answer"]: row for row in rows if row["segment"] == "instruction"}
-    if "tuned" not in of:
+    instruction = {row["answer"]: row for row in rows if row["segment"] == "instruction"}
+    if "tuned" not in instruction:
         return None
     cost = {
         answer: {side: math.fsum(cast("dict[str, Any]", row)[side]) for side in SIDES}
-        for answer, row in of.items()
+        for answer, row in instruction.items()
     }
     floor = noise_floor(null)
     if max(abs(value) for sides in cost.values() for value in sides.values()) < floor:

@@ -25,19 +25,19 @@ def plain_text(trace: Trace, report: Report | None = None) -> str:
     Interrupted
         If `report` asked to stop.
     """
-    found = str(findings_of(trace, report))
+    sentences = str(findings_of(trace, report))
     try:
         steps = cast("list[AnswerStep]", trace.block(blocks.answer_steps(), report))
     except UnknownBlockError:
         steps = None
-    return "\n".join([*_read(trace), "", _FOUND, found, *_steps(trace, steps)])
+    return "\n".join([*_read(trace), "", _FOUND, sentences, *_steps(trace, steps)])
 
 
 def known_text(trace: Trace, selection: Mapping[str, int | str]) -> str:
     """What `plain_text` says as far as nothing has to be computed for it, and what is selected."""
-    found = cast("list[Finding] | None", trace.known(blocks.findings()))
+    known = cast("list[Finding] | None", trace.known(blocks.findings()))
     steps = cast("list[AnswerStep] | None", trace.known(blocks.answer_steps()))
-    said = "Not computed yet: findings() says it." if found is None else str(Findings(found))
+    said = "Not computed yet: findings() says it." if known is None else str(Findings(known))
     selected = ", ".join(
         f"{name} {selection[name]}{_token(trace, selection[name]) if name == 'token' else ''}"
         for name, default in SELECTION_DEFAULTS.items()
@@ -92,10 +92,10 @@ def _steps(trace: Trace, steps: list[AnswerStep] | None) -> list[str]:
 def findings_of(trace: Trace, report: Report | None = None) -> Findings:
     """Findings of any trace: its own block, or worked out where a recording is older than that."""
     try:
-        found = cast("list[Finding]", trace.block(blocks.findings(), report))
+        sentences = cast("list[Finding]", trace.block(blocks.findings(), report))
     except UnknownBlockError:
-        found = findings(trace, report)
+        sentences = findings(trace, report)
     # Taking it apart takes long: only where it was asked for.
     if trace.known(blocks.update()) is not None:
-        found = [*found, *update_finding(trace, report)]
-    return Findings(found)
+        sentences = [*sentences, *update_finding(trace, report)]
+    return Findings(sentences)

@@ -106,7 +106,7 @@ def _constant(trace: Trace, report: Report | None) -> dict[str, tuple[wire.Heade
     keys = [key for name in _OF_WEIGHTS for key in BLOCKS[name].every(trace.manifest)]
     keys += [blocks.bokeh_script()]
     keys += [blocks.chart(chart, theme) for chart in _CHARTS for theme in THEMES]
-    found = {}
+    encoded = {}
     for done, key in enumerate(keys):
         if report:
             report(done, len(keys), "what follows from the weights")
@@ -114,8 +114,8 @@ def _constant(trace: Trace, report: Report | None) -> dict[str, tuple[wire.Heade
             value = page_value(trace, key)
         except UnsupportedArchitectureError:
             continue  # models that do not have it have a page without it
-        found[key] = wire.encode(value, causal=lookup.is_causal(key))
-    return found
+        encoded[key] = wire.encode(value, causal=lookup.is_causal(key))
+    return encoded
 
 
 def _recorded(
@@ -126,12 +126,12 @@ def _recorded(
     for side in SIDES:
         keys += [blocks.saliency(side, PUBLISHED)]
         keys += [blocks.head_effect(side, None), blocks.neuron_effect(side, None)]
-    found = {}
+    encoded = {}
     for done, key in enumerate(keys):
         if report:
             report(done, len(keys), f"example {place + 1}")
-        found[f"example/{place}/{key}"] = wire.encode(trace.block(key))
-    return found
+        encoded[f"example/{place}/{key}"] = wire.encode(trace.block(key))
+    return encoded
 
 
 def check_examples(examples: Any) -> Sequence[Mapping[str, str]]:

@@ -38,13 +38,13 @@ def browser() -> str:
     BrowserError
         If there is none.
     """
-    found = next(filter(None, map(shutil.which, (os.environ.get(BROWSER, ""), *_NAMES))), None)
-    if found is None:
+    path = next(filter(None, map(shutil.which, (os.environ.get(BROWSER, ""), *_NAMES))), None)
+    if path is None:
         raise BrowserError(
             "saving this from Python needs Chromium, Chrome or Edge: install one or name it in "
             f"{BROWSER}; the buttons of the page save it without"
         )
-    return found
+    return path
 
 
 def drawn(page: bytes, *, width: int, sharp: int = 1) -> bytes:

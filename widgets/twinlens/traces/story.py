@@ -32,27 +32,27 @@ def read_story(value: Any) -> list[Slide]:
     """
     if not isinstance(value, list | tuple):
         raise ArgumentError("a story is a list of views, each a mapping with a caption")
-    return [_slide(number, one) for number, one in enumerate(value)]
+    return [_slide(number, slide) for number, slide in enumerate(value)]
 
 
-def _slide(number: int, one: Any) -> Slide:
+def _slide(number: int, slide: Any) -> Slide:
     name = f"view {number} of the story"
-    if not isinstance(one, Mapping):
+    if not isinstance(slide, Mapping):
         raise ArgumentError(f"{name} is no mapping: give {{'caption': ..., 'token': ...}}")
-    unknown = [key for key in one if key not in _KNOWN]
+    unknown = [key for key in slide if key not in _KNOWN]
     if unknown:
         raise ArgumentError(f"{name} has no {unknown[0]!r}: known are {', '.join(_KNOWN)}")
-    if not isinstance(one.get("state", {}), Mapping):
+    if not isinstance(slide.get("state", {}), Mapping):
         raise ArgumentError(f"the state of {name} is no mapping: known are {', '.join(_STATE)}")
-    state = {**one.get("state", {}), **{key: one[key] for key in _STATE if key in one}}
+    state = {**slide.get("state", {}), **{key: slide[key] for key in _STATE if key in slide}}
     for key, value in state.items():
         _check(name, key, value)
-    if "panel" in one:
-        state["view"] = _with_panel(name, state.get("view", {}), one["panel"])
+    if "panel" in slide:
+        state["view"] = _with_panel(name, state.get("view", {}), slide["panel"])
     for key in ("caption", "notes"):
-        if not isinstance(one.get(key, ""), str):
+        if not isinstance(slide.get(key, ""), str):
             raise ArgumentError(f"the {key} of {name} is no text")
-    return {"caption": one.get("caption", ""), "notes": one.get("notes", ""), "state": state}
+    return {"caption": slide.get("caption", ""), "notes": slide.get("notes", ""), "state": state}
 
 
 def _check(name: str, key: str, value: Any) -> None:

@@ -50,7 +50,7 @@ def shown(widget: Widget) -> None:
 def forget(widget: Widget) -> None:
     """Hold a widget no longer, wherever it is displayed."""
     for runs in _displayed.values():
-        runs[:] = [(count, other) for count, other in runs if other is not widget]
+        runs[:] = [(count, shown) for count, shown in runs if shown is not widget]
 
 
 def _before_run(info: Any) -> None:

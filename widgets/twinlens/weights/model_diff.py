@@ -297,7 +297,7 @@ def _cell(tensors: Sequence[TensorDiff]) -> str:
     if ranks:
         more = ">" if any(t.rank == SAMPLE < min(t.shape[-2:]) for t in tensors) else ""
         rank = statistics.median(rank for rank, _ in ranks)
-        effective = statistics.median(found or 0.0 for _, found in ranks)
+        effective = statistics.median(rank or 0.0 for _, rank in ranks)
         cell += f"{more}{rank:.0f} ({effective:.0f})"
     return cell
 

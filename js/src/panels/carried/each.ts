@@ -81,11 +81,11 @@ export function eachView({ store, tooltip, signal }: Setting): View {
       const { into } = state.options.carried;
       const { layer, head, token } = state.selection;
       const key = keyOf(state);
-      const found = key && shownOf(state, got, key);
-      const groups = found ? rowsOf(state, got, found) : [];
+      const known = key && shownOf(state, got, key);
+      const groups = known ? rowsOf(state, got, known) : [];
       const onRequest = waits(state, key);
       return {
-        ...words(state, found ?? null),
+        ...words(state, known ?? null),
         draw() {
           drawn = groups.flat();
           directions.update(
@@ -95,16 +95,16 @@ export function eachView({ store, tooltip, signal }: Setting): View {
             ],
             into,
           );
-          const here = `at ${quote(state.text(token), 14)}`;
+          const place = `at ${quote(state.text(token), 14)}`;
           places.update(
             [
               { value: "everywhere", label: "everywhere" },
-              ...(token >= 0 ? [{ value: "here" as const, label: here }] : []),
+              ...(token >= 0 ? [{ value: "here" as const, label: place }] : []),
             ],
             placeOf(state) === "everywhere" ? "everywhere" : "here",
           );
-          directions.el.hidden = !found;
-          places.el.hidden = !found || token < 0;
+          directions.el.hidden = !known;
+          places.el.hidden = !known || token < 0;
           measure.hidden = !onRequest;
           measure.textContent = `measure ${placeOf(state) === "everywhere" ? "for" : "at"} ${quote(state.text(token), 14)}`;
           draw(el, groups, into, { layer, head });
@@ -203,30 +203,30 @@ function rowsOf(state: State, got: Got, { values, whole }: Shown): Row[][] {
   return groups;
 }
 
-function words(state: State, found: Shown | null) {
+function words(state: State, known: Shown | null) {
   const key = keyOf(state);
   if (!key) return { title: TITLE, caption: missing(state) };
-  if (!found) {
+  if (!known) {
     const recording =
       "It was not computed when this was saved: show it over the models, then save again.";
     return { title: TITLE, caption: state.lacks(key) || recording };
   }
   const { into } = state.options.carried;
   const { token } = state.selection;
-  const other = into === "tuned" ? "base" : "tuned";
-  const at = found.whole ? "everywhere" : placeOf(state);
-  const target = found.whole ? "answer" : targetOf(state);
-  const of = target === "answer" ? "the answer" : quote(state.text(token));
+  const donor = into === "tuned" ? "base" : "tuned";
+  const at = known.whole ? "everywhere" : placeOf(state);
+  const target = known.whole ? "answer" : targetOf(state);
+  const whose = target === "answer" ? "the answer" : quote(state.text(token));
   const predicted = target === "answer" ? "" : ", where it is predicted";
   const where =
     at === "everywhere" ? "at every position" : `only at ${quote(state.text(at))}${predicted}`;
-  const change = into === "tuned" ? `What tuned loses of ${of}` : `What base gains of ${of}`;
-  const apart = found.whole && token >= 0 && !state.live ? " Not recorded at this token." : "";
-  const inner = found.whole || state.live ? "" : innerMissing(state);
+  const change = into === "tuned" ? `What tuned loses of ${whose}` : `What base gains of ${whose}`;
+  const apart = known.whole && token >= 0 && !state.live ? " Not recorded at this token." : "";
+  const inner = known.whole || state.live ? "" : innerMissing(state);
   return {
     title: TITLE,
     note: "measured, one by one",
-    caption: `${change}, in nats, with one part replaced by what ${other} computes, ${where}.${apart}${inner}`,
+    caption: `${change}, in nats, with one part replaced by what ${donor} computes, ${where}.${apart}${inner}`,
     how: "Output is the residual stream behind a layer: with it all that was computed so far is exchanged. Parts work through each other, so that their nats do not add up. Select a layer for its heads, and a neuron among the concepts for its own row.",
   };
 }

@@ -32,9 +32,9 @@ export const carriedPanel: MakePanel = (setting) => {
         table: view.table,
         draw() {
           ways.update(choices, view.name);
-          for (const other of views) {
-            other.el.hidden = other !== view;
-            if (other !== view) for (const control of other.controls) control.hidden = true;
+          for (const each of views) {
+            each.el.hidden = each !== view;
+            if (each !== view) for (const control of each.controls) control.hidden = true;
           }
           return picture.draw();
         },

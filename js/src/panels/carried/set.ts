@@ -102,11 +102,11 @@ function words(state: State, got: Got, carried: Carried | null): Omit<Picture, "
   }
   const whole = got(key).value === undefined || key === keys.carried("answer");
   const { token } = state.selection;
-  const of = whole ? "the answer" : quote(state.text(token));
-  const title = whole ? TITLE : `What carries ${of}`;
+  const whose = whole ? "the answer" : quote(state.text(token));
+  const title = whole ? TITLE : `What carries ${whose}`;
   const apart = `of ${number(carried.shift)} nats`;
   if (carried.parts.length === 0) {
-    const caption = `Nothing to carry: the models hardly differ on ${of} (${number(carried.shift)} nats, KL ${number(carried.kl)}).`;
+    const caption = `Nothing to carry: the models hardly differ on ${whose} (${number(carried.shift)} nats, KL ${number(carried.kl)}).`;
     return { title, caption };
   }
   const last = carried.parts.at(-1)!;
@@ -119,7 +119,7 @@ function words(state: State, got: Got, carried: Carried | null): Omit<Picture, "
       ? "Not recorded for the selected token alone."
       : "",
   ];
-  const how = `Parts of tuned are replaced by what base computes there, one more in each row; a bar says what ${of} loses ${apart}. The grey bar: as many parts drawn at random.`;
+  const how = `Parts of tuned are replaced by what base computes there, one more in each row; a bar says what ${whose} loses ${apart}. The grey bar: as many parts drawn at random.`;
   return { title, note: "measured as a set", caption: caption.filter(Boolean).join(" "), how };
 }
 
@@ -144,7 +144,7 @@ function draw(
   const rows = parts.map((part, i) => {
     return line(part, i, share(i ? reaches[i - 1]! : 0), share(reaches[i]!), selected);
   });
-  const mean = random.reduce((sum, one) => sum + one, 0) / (random.length || 1);
+  const mean = random.reduce((sum, value) => sum + value, 0) / (random.length || 1);
   if (random.length) rows.push(randomLine(carried, mean, share));
   fill(
     body,

@@ -264,11 +264,11 @@ export function zoned(
   const inBase = new Map(base.slice(0, longest));
   const words: ZonedWord[] = [];
   for (const [text, score] of inBase) {
-    const other = inTuned.get(text);
+    const partner = inTuned.get(text);
     words.push(
-      other === undefined
+      partner === undefined
         ? { text, zone: "base", scores: { base: score } }
-        : { text, zone: "both", scores: { base: score, tuned: other } },
+        : { text, zone: "both", scores: { base: score, tuned: partner } },
     );
   }
   for (const [text, score] of inTuned) {

@@ -256,7 +256,7 @@ function table(rows: readonly Row[], concepts: Concepts, scope: NeuronScope): HT
   const active = largest(...rows.map((row) => SIDES.map((side) => row.activations[side] ?? 0)));
   const effect = largest(
     ...rows.flatMap((row) =>
-      [row.estimate, row.exact].map((one) => SIDES.map((side) => one?.[side] ?? 0)),
+      [row.estimate, row.exact].map((effects) => SIDES.map((side) => effects?.[side] ?? 0)),
     ),
   );
   const measured = rows.filter((row) => row.exact).length;

@@ -122,10 +122,10 @@ function noteOf({ cosine, angle, explained }: Concepts): string {
 function turnedOf({ unit, layer, angle }: Concepts, got: Got): string {
   const space = got(keys.rotation()).value?.[layer];
   if (parseUnit(unit)!.kind === "neuron" || angle < EASILY) return "";
-  const found = space
+  const turned = space
     ? `the space of the layer’s ${space.k} leading ones turned ${space.angle.toFixed(0)}° (at random ${space.null.toFixed(0)}°)`
     : "Rotation says how far the space of the leading ones turned";
-  return ` One component turns easily among others of nearly equal variance: ${found}.`;
+  return ` One component turns easily among others of nearly equal variance: ${turned}.`;
 }
 
 function captionOf(state: State, { unit, chosen, more, ends, measured }: Concepts): string {

@@ -48,9 +48,9 @@ export function rotationView(setting: Setting): Sheet {
           const all = buttons();
           reachable(
             all,
-            all.find((one) => Number(one.dataset.layer) === layer),
+            all.find((bar) => Number(bar.dataset.layer) === layer),
           );
-          if (focused) all.find((one) => one.dataset.layer === focused)?.focus();
+          if (focused) all.find((bar) => bar.dataset.layer === focused)?.focus();
           chart.el.hidden = chart.missing(got) !== undefined;
           if (chart.el.hidden) return;
           const marked = { layer: layer < 0 ? [] : [layer] };

@@ -73,7 +73,7 @@ export function pickUnits(
     const focused = el.contains(focus) ? focus!.dataset : null;
     fill(el, ...content);
     const all = buttons();
-    const current = all.find((one) => one.dataset.unit === shown && layerOf(one) === layer);
+    const current = all.find((card) => card.dataset.unit === shown && layerOf(card) === layer);
     reachable(all, current);
     if (!focused) return;
     const focusable = [...all, ...el.querySelectorAll<HTMLElement>("[data-sort]")];

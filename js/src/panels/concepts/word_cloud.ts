@@ -53,7 +53,7 @@ export function wordCloud(
     signal,
   );
   const buttons = () => [...el.querySelectorAll<HTMLElement>("[data-word]")];
-  roving(el, buttons, (one) => reachable(buttons(), one), signal);
+  roving(el, buttons, (button) => reachable(buttons(), button), signal);
   clicks(el, "[data-word]", (word) => pick(word.dataset.word!), signal);
   return {
     el,
@@ -159,7 +159,7 @@ function sized(field: Field, word: ZonedWord, [least, most]: readonly [number, n
 }
 
 function item(field: Field, word: ZonedWord, placed: Placed): HTMLElement {
-  const one = h(
+  const button = h(
     "button",
     {
       type: "button",
@@ -172,8 +172,8 @@ function item(field: Field, word: ZonedWord, placed: Placed): HTMLElement {
     },
     placed.shown,
   );
-  one.style.cssText = `left:${placed.x.toFixed(1)}px;top:${placed.y.toFixed(1)}px;font-size:${placed.size.toFixed(2)}px`;
-  return one;
+  button.style.cssText = `left:${placed.x.toFixed(1)}px;top:${placed.y.toFixed(1)}px;font-size:${placed.size.toFixed(2)}px`;
+  return button;
 }
 
 function describe({ scores }: ZonedWord): string {

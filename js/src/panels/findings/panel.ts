@@ -55,9 +55,9 @@ export const findingsPanel: MakePanel = ({ store, surface, tooltip, signal }) =>
       const key = keys.findings();
       // What is neither recorded nor can be computed is no error.
       const can = state.has(key) || (state.live && !state.lacks(key));
-      const found = can ? required(key) : quiet(key);
+      const needed = can ? required(key) : quiet(key);
       // Taking the update apart takes long: something is said of it once it was asked for.
-      return state.has(keys.update()) ? [...found, ...quiet(keys.updateFinding())] : found;
+      return state.has(keys.update()) ? [...needed, ...quiet(keys.updateFinding())] : needed;
     },
     picture(state, got) {
       const first = got(keys.findings()).value ?? null;

@@ -27,7 +27,7 @@ export function headDetail({ store, signal }: Setting, views: HeadView[]) {
   const title = h("h3", { class: "tl-title" });
   const note = h("span", { class: "tl-note" });
   let drawn: HeadPicture | null = null;
-  const kept = {
+  const snapshot = {
     name: "head",
     about: () => [title.textContent, drawn?.caption, drawn?.how].filter(Boolean).join(". "),
     table: () => drawn?.table?.() ?? [],
@@ -35,7 +35,7 @@ export function headDetail({ store, signal }: Setting, views: HeadView[]) {
   const failed = (error: unknown) => note.replaceChildren(reasonOf(error));
   const caption = captionLine(
     signal,
-    saveButtons(kept, () => el, failed, signal),
+    saveButtons(snapshot, () => el, failed, signal),
   );
   const row = tabs(
     "one head",

@@ -50,9 +50,9 @@ export function headEffects(
   /** Measure one head, or those with the largest estimates (-1). */
   const measure = (head: number) => {
     const asked = ablationKeys(store, store.options.heads.ablation, head);
-    const of = (key: string) => asked.find((ablation) => ablation.key === key)!;
+    const ablationOf = (key: string) => asked.find((ablation) => ablation.key === key)!;
     const keep = (key: string, values: Numbers) => {
-      exact.add(of(key).whole, values);
+      exact.add(ablationOf(key).whole, values);
       refresh();
     };
     const wanted = asked.map(({ key }) => key);
@@ -61,7 +61,7 @@ export function headEffects(
         keep(key, head < 0 ? data : noEffects(store).fill(data[0]!, head, head + 1)),
       async underway(key) {
         if (head >= 0) return;
-        const block = await store.block(of(key).soFar, signal).catch(() => null);
+        const block = await store.block(ablationOf(key).soFar, signal).catch(() => null);
         if (block) keep(key, block.data);
       },
       ended: refresh,
@@ -135,8 +135,8 @@ function effectsTable({ estimate, measured }: Effects, heads: number): Row[] {
   const names = ["estimate_base", "estimate_tuned", "exact_base", "exact_tuned"];
   const rows = Array.from(estimate.base, (_, i) => {
     const { layer, head } = headAt(i, heads);
-    const of = (values: BySide<Numbers>) => SIDES.map((side) => values[side][i]!);
-    return [layer, head, ...of(estimate), ...of(measured.values)];
+    const ofSidesAt = (values: BySide<Numbers>) => SIDES.map((side) => values[side][i]!);
+    return [layer, head, ...ofSidesAt(estimate), ...ofSidesAt(measured.values)];
   });
   return [["layer", "head", ...names], ...rows];
 }
@@ -214,8 +214,8 @@ const PLAIN = "To the right: the answer needs the head; to the left: it would be
 
 function captionOf(state: State): string {
   const token = focusToken(state);
-  const of = token >= state.promptLength ? quote(state.text(token)) : "the whole answer";
-  return `How much each head raises (right) or lowers (left) the log-probability of ${of}, in nats; base above, tuned below, one scale. Hatched: an estimate by gradient. Solid: measured, by setting the head's output to ${ABLATION_NAMES[state.options.heads.ablation]}.`;
+  const whose = token >= state.promptLength ? quote(state.text(token)) : "the whole answer";
+  return `How much each head raises (right) or lowers (left) the log-probability of ${whose}, in nats; base above, tuned below, one scale. Hatched: an estimate by gradient. Solid: measured, by setting the head's output to ${ABLATION_NAMES[state.options.heads.ablation]}.`;
 }
 
 /** How well the estimates rank the heads that were measured. */

@@ -54,8 +54,8 @@ export function ablationKeys(state: State, kind: Ablation, head: number): Ablati
 
 /** What takes the place of a head's output: another model's only where both read one text. */
 export function ablations(state: State): Ablation[] {
-  const one = state.manifest.shared && !ownTemplates(state.manifest);
-  return ABLATIONS.filter((kind) => kind !== "other" || one);
+  const sameText = state.manifest.shared && !ownTemplates(state.manifest);
+  return ABLATIONS.filter((kind) => kind !== "other" || sameText);
 }
 
 /** The block with the exact effects that are recorded, or were computed before. */

@@ -113,11 +113,11 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
       const change = numbers.thirdIs !== "tuned − base";
       const hatched = numbers.measure === "effect";
       const max = largest(values.base, values.tuned);
-      const one = numbers.thirdIs === "change";
+      const changeOnly = numbers.thirdIs === "change";
       for (const { name, ...picture } of pictures) {
         const third = name === "third";
-        picture.el.hidden = one && !third;
-        if (one && !third) continue;
+        picture.el.hidden = changeOnly && !third;
+        if (changeOnly && !third) continue;
         const side = third ? "change" : name;
         const colour = third && !change ? diverging(palette) : sequential(palette, side);
         const full = third ? largest(values.third) : max;
@@ -137,7 +137,7 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
           ink: palette.ink,
         });
         drawKey(picture.key, full, third && !change, colour, MEASURES[numbers.measure]);
-        drawAxis(picture.axis, layers, geometry.height, name === (one ? "third" : "base"));
+        drawAxis(picture.axis, layers, geometry.height, name === (changeOnly ? "third" : "base"));
         place(picture.cursor, geometry, layer, head, heads);
       }
       Object.assign(pictures[0]!.canvas, { twinlens: { values } });

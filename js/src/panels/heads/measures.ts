@@ -135,7 +135,7 @@ export function lookOf(state: State, measure: SideMeasure): string {
       : token >= state.promptLength
         ? "read at the position that predicts the token"
         : "read at the token";
-  const of = token >= state.promptLength ? quote(state.text(token)) : "the whole answer";
+  const whose = token >= state.promptLength ? quote(state.text(token)) : "the whole answer";
   switch (measure) {
     case "instruction":
       return `Attention to the instruction, ${at}`;
@@ -148,9 +148,9 @@ export function lookOf(state: State, measure: SideMeasure): string {
     case "entropy":
       return `Entropy of the attention in bits, ${at}`;
     case "effect":
-      return `Estimated effect of each head on the log-probability of ${of}, by gradient (hatched); a dot where an exact one is known; rings are negative`;
+      return `Estimated effect of each head on the log-probability of ${whose}, by gradient (hatched); a dot where an exact one is known; rings are negative`;
     case "exact":
-      return `Log-probability of ${of} minus that with the head's output set to ${ABLATION_NAMES[state.options.heads.ablation]}; grey: not computed; rings are negative`;
+      return `Log-probability of ${whose} minus that with the head's output set to ${ABLATION_NAMES[state.options.heads.ablation]}; grey: not computed; rings are negative`;
     case "pairs":
       return "Word pairs that the weights of each head hold; right: those that only tuned holds";
     case "write":

@@ -193,14 +193,14 @@ export function headPairs({ store, signal, refresh }: PanelSetting): HeadView {
 }
 
 /** The fates with one of them added or taken away. */
-function switched(fates: readonly Fate[], other: Fate): Fate[] {
-  return FATES.filter((fate) => fates.includes(fate) !== (fate === other));
+function switched(fates: readonly Fate[], changed: Fate): Fate[] {
+  return FATES.filter((fate) => fates.includes(fate) !== (fate === changed));
 }
 
-function captionOf(here: boolean, reason: string | undefined): string {
+function captionOf(computed: boolean, reason: string | undefined): string {
   const what =
     "Words that a neuron of the head relates, one on the query side and one on the key side, from the weights alone";
-  if (!here) return `${what}. They are not computed yet: for a large pair this takes long.`;
+  if (!computed) return `${what}. They are not computed yet: for a large pair this takes long.`;
   if (reason) return `Word pairs are not here: ${reason}`;
   return `${what}; the numbers count its neurons with the pair. A pair is no proof that the head uses it.`;
 }

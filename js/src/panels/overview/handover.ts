@@ -77,7 +77,7 @@ function missing(state: State): string {
 /** Of one answer token, or summed over the answer. */
 function curveOf({ shape, data }: Tensor, at: number): Curve {
   const [depth, tokens] = shape as [number, number];
-  const of = (layer: number, what: 0 | 1) => {
+  const summed = (layer: number, what: 0 | 1) => {
     let sum = 0;
     for (let m = 0; m < tokens; m++) {
       if (at < 0 || m === at) sum += data[(layer * tokens + m) * 2 + what]!;
@@ -85,14 +85,14 @@ function curveOf({ shape, data }: Tensor, at: number): Curve {
     return sum;
   };
   const layers = Array.from({ length: depth }, (_, layer) => layer);
-  return { logprob: layers.map((l) => of(l, 0)), kl: layers.map((l) => of(l, 1)) };
+  return { logprob: layers.map((l) => summed(l, 0)), kl: layers.map((l) => summed(l, 1)) };
 }
 
 /** Nats from which half of a difference is worth a word. */
 const APART = 0.2;
 
-function sentence(of: string, { base, tuned }: Record<Side, Curve>): string {
-  const what = `Log-probability of ${of} with the lowest layers (and the embedding) of one model under the rest of the other`;
+function sentence(whose: string, { base, tuned }: Record<Side, Curve>): string {
+  const what = `Log-probability of ${whose} with the lowest layers (and the embedding) of one model under the rest of the other`;
   const [from, to] = [base.logprob[0]!, tuned.logprob[0]!];
   const half = (from + to) / 2;
   if (to - from < APART) return `${what}.`;

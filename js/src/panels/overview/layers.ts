@@ -22,7 +22,7 @@ const PARTS = ["attention", "feed_forward", "residual"] as const;
 interface Depth {
   shift: Record<(typeof PARTS)[number], number[]>;
   /** Whether the shift is that of the selected position, not the mean. */
-  here: boolean;
+  atPosition: boolean;
   lens: BySide<Lens | null> | null;
 }
 
@@ -65,11 +65,13 @@ function lensNeeds(state: State): Need[] {
 }
 
 function depthOf(state: State, got: Got): Depth {
-  const here = state.reading >= 0 && state.reading < state.commonLength;
+  const atPosition = state.reading >= 0 && state.reading < state.commonLength;
   const layersOf = (part: (typeof PARTS)[number]) => {
     const tensor = take(got(shifts[part]()));
     const [length, width] = tensor.shape as [number, number];
-    return Array.from(here ? row(tensor, state.reading) : meanRows(tensor.data, width, 0, length));
+    return Array.from(
+      atPosition ? row(tensor, state.reading) : meanRows(tensor.data, width, 0, length),
+    );
   };
   const { base, tuned } = lensKeys(state);
   const lens = {
@@ -84,7 +86,7 @@ function depthOf(state: State, got: Got): Depth {
       // The residual stream has one entry more: the embedding, before the first layer.
       residual: layersOf("residual").slice(1),
     },
-    here,
+    atPosition,
     lens: whole ? lens : null,
   };
 }
@@ -94,8 +96,8 @@ function fill(parts: ChartParts, el: HTMLElement, { shift, lens }: Depth, layer:
   const curves: Record<string, Numbers> = { layer: [], base: [], tuned: [] };
   if (lens) {
     const depth = Math.max(lens.base?.layers.length ?? 0, lens.tuned?.layers.length ?? 0);
-    const curve = (one: Lens | null) =>
-      Array.from({ length: depth }, (_, i) => one?.layers[i]?.logprob ?? Number.NaN);
+    const curve = (lensOf: Lens | null) =>
+      Array.from({ length: depth }, (_, i) => lensOf?.layers[i]?.logprob ?? Number.NaN);
     curves.layer = Array.from({ length: depth }, (_, i) => i - 1);
     curves.base = curve(lens.base);
     curves.tuned = curve(lens.tuned);
@@ -118,10 +120,10 @@ function layerTable({ shift, lens }: Depth): Row[] {
   });
 }
 
-function words(state: State, { here, lens }: Depth): Omit<Picture, "draw"> {
+function words(state: State, { atPosition, lens }: Depth): Omit<Picture, "draw"> {
   const { token } = state.selection;
   const shift = "Length of tuned − base relative to their own, for what each layer computes";
-  const where = here
+  const where = atPosition
     ? `at ${quote(state.text(token))}`
     : "averaged over the tokens both models read";
   if (!lens) {

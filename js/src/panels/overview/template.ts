@@ -37,12 +37,12 @@ export function templateView({ tooltip, signal }: Setting): View {
       const { token } = state.selection;
       const at = token - state.promptLength;
       const numbers = numbersOf(effects, at);
-      const of = at >= 0 ? quote(state.text(token)) : "the answer";
+      const whose = at >= 0 ? quote(state.text(token)) : "the answer";
       return {
         title,
         note: "measured",
         caption: "What the chat template does, and what the weights do.",
-        how: `Log-probability of ${of} in nats: the prompt in its chat template, and alone, the template’s ${effects.left_out.length} tokens taken out, so that the answer follows it at once. Hiding the template from attention, as the saliency panel does, keeps its tokens in their places, and usually costs far less.`,
+        how: `Log-probability of ${whose} in nats: the prompt in its chat template, and alone, the template’s ${effects.left_out.length} tokens taken out, so that the answer follows it at once. Hiding the template from attention, as the saliency panel does, keeps its tokens in their places, and usually costs far less.`,
         table: () => [Object.keys(numbers), Object.values(numbers)],
         draw: () => el.replaceChildren(table(numbers), sentence(numbers)),
       };
@@ -66,16 +66,16 @@ function why(state: State): string {
 }
 
 function numbersOf(effects: TemplateEffects, at: number): Numbers {
-  const of = (list: number[]) =>
-    at >= 0 ? (list[at] ?? Number.NaN) : list.reduce((sum, one) => sum + one, 0);
+  const total = (list: number[]) =>
+    at >= 0 ? (list[at] ?? Number.NaN) : list.reduce((sum, value) => sum + value, 0);
   return {
-    base: of(effects.base),
-    tuned: of(effects.tuned),
-    base_plain: of(effects.base_plain),
-    tuned_plain: of(effects.tuned_plain),
-    weights: of(effects.weights),
-    template: of(effects.template),
-    together: of(effects.together),
+    base: total(effects.base),
+    tuned: total(effects.tuned),
+    base_plain: total(effects.base_plain),
+    tuned_plain: total(effects.tuned_plain),
+    weights: total(effects.weights),
+    template: total(effects.template),
+    together: total(effects.together),
   };
 }
 
@@ -112,7 +112,7 @@ function table(numbers: Numbers): HTMLElement {
 }
 
 function row(...cells: (HTMLElement | "")[]): HTMLElement {
-  return h("tr", {}, ...cells.map((one) => one || h("td")));
+  return h("tr", {}, ...cells.map((cell) => cell || h("td")));
 }
 
 function named(text: string, side?: "base" | "tuned"): HTMLElement {

@@ -187,7 +187,7 @@ function drawRun(
   agreement: BySide<Faithfulness> | null,
   { status, line, gauge, act }: RunParts,
 ): void {
-  const method = store.manifest.methods.find((one) => one.name === run.method);
+  const method = store.manifest.methods.find((entry) => entry.name === run.method);
   const checked = agreement && SIDES.every((side) => agreement[side].n >= agreement[side].cells);
   const begun = run.status === "running" || run.status === "stopped" || run.status === "failed";
   // Where nothing is measured yet, a live trace offers to.
@@ -196,7 +196,7 @@ function drawRun(
   if (status.hidden) return;
   const rows = store.promptLength;
   const done = measuredRows(run);
-  const share = done.reduce((sum, one) => sum + one, 0) / (2 * rows || 1);
+  const share = done.reduce((sum, count) => sum + count, 0) / (2 * rows || 1);
   gauge.hidden = !begun;
   (gauge.firstElementChild as HTMLElement).style.width = `${(share * 100).toFixed(1)}%`;
   status.dataset.done = done.join(" ");
@@ -241,8 +241,8 @@ function drawnAgreement(
       const [first, second] = [bars.values[side], truth[side]].map((list) =>
         scored.map((n) => list?.[n] ?? Number.NaN),
       ) as [number[], number[]];
-      const found = spearman(first, second).rho;
-      return Number.isNaN(found) ? null : found;
+      const correlation = spearman(first, second).rho;
+      return Number.isNaN(correlation) ? null : correlation;
     });
     return { what: `${measure}: `, rho };
   }
@@ -254,8 +254,8 @@ function exactTables(store: Store, recorded: Got): BySide<Table> | null {
   const run = exactRun(store, EXACT);
   const key = (side: Side) => keys.saliency(side, EXACT);
   const tables = ofSides((side) => {
-    const there = run.status === "unknown" && store.has(key(side));
-    return there ? (recorded(key(side)).value ?? null) : run.tables[side];
+    const recordedHere = run.status === "unknown" && store.has(key(side));
+    return recordedHere ? (recorded(key(side)).value ?? null) : run.tables[side];
   });
   if (!SIDES.every((side) => complete(tables[side]))) return null;
   return ofSides((side) => estimated(tables[side]!.data, store.answer(side).tokens.length));

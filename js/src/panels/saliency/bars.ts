@@ -71,10 +71,10 @@ function along(state: State, { effects, exact, width }: Table): Row {
   const { token } = state.selection;
   const { density: settings, tokenMeasure } = state.options.saliency;
   if (tokenMeasure === "effect") {
-    const of = Array.from({ length: width }, (_, m) => token * width + m);
+    const places = Array.from({ length: width }, (_, m) => token * width + m);
     return {
-      values: Float64Array.from(of, (i) => effects[i]!),
-      exact: of.map((i) => exact[i]!),
+      values: Float64Array.from(places, (i) => effects[i]!),
+      exact: places.map((i) => exact[i]!),
     };
   }
   const level = levelsOf(state, effects, width, settings.levels);

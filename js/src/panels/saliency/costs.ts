@@ -65,10 +65,10 @@ function spansMoved(): HTMLElement {
 function costsOf(state: State, beside: Got): Cost[] {
   if (state.marks) return []; // measured for the spans of the trace
   const hidden = beside(keys.hiddenSegments()).value ?? [];
-  return hidden.map((one) => ({
-    segment: one.segment,
-    answer: one.answer,
-    ...ofSides((side) => sum(one[side], isRead(state, one) ? columnsOf(state, side) : null)),
+  return hidden.map((row) => ({
+    segment: row.segment,
+    answer: row.answer,
+    ...ofSides((side) => sum(row[side], isRead(state, row) ? columnsOf(state, side) : null)),
   }));
 }
 
@@ -114,7 +114,7 @@ function costTable(state: State, costs: readonly Cost[]): HTMLElement {
           { "data-segment": segment },
           h("th", { scope: "row" }, segment),
           ...answers.map((answer) => {
-            const cost = costs.find((one) => one.segment === segment && one.answer === answer);
+            const cost = costs.find((row) => row.segment === segment && row.answer === answer);
             return h("td", {}, ...(cost ? SIDES.map((side) => cell(cost, side)) : []));
           }),
         ),
@@ -147,7 +147,9 @@ function scoresOf(state: State, { run, tables }: Facts, beside: Got): Score[] {
   const published = methods.find(({ name }) => name === PUBLISHED);
   // What is still being measured has no score yet.
   const chosen = run && run.status !== "done" ? undefined : state.method;
-  const wanted = [published, chosen].filter((one, i, all) => one && all.indexOf(one) === i);
+  const wanted = [published, chosen].filter(
+    (method, i, all) => method && all.indexOf(method) === i,
+  );
   return wanted.flatMap((method) => {
     const effects =
       method === chosen
@@ -163,8 +165,10 @@ function tablesBeside(
   key: (side: Side) => ReturnType<typeof keys.saliency>,
   state: State,
 ): BySide<Table | null> | null {
-  const there = both(beside, key);
-  return there && ofSides((side) => estimated(there[side].data, state.answer(side).tokens.length));
+  const tables = both(beside, key);
+  return (
+    tables && ofSides((side) => estimated(tables[side].data, state.answer(side).tokens.length))
+  );
 }
 
 function scoreOf(state: State, tables: BySide<Table | null>): BySide<number> | null {
@@ -219,7 +223,7 @@ function disagreement(
   costs: readonly Cost[],
   scores: readonly Score[],
 ): HTMLElement[] {
-  const cost = costs.find((one) => one.segment === "instruction" && isRead(state, one));
+  const cost = costs.find((row) => row.segment === "instruction" && isRead(state, row));
   const ways = [...(cost ? [cost] : []), ...scores].map(({ base, tuned }) =>
     Math.sign(tuned - base),
   );

@@ -4,7 +4,7 @@ import { type Alternatives, type BySide, keys, SIDES } from "../../contract/cont
 import { type Got, type Need, quiet } from "../../core/load.ts";
 import type { ExactRun } from "../../core/runs.ts";
 import type { State } from "../../core/state.ts";
-import { kept } from "../../maths/kept.ts";
+import { memo } from "../../maths/memo.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import { type Bars, barsOf } from "./bars.ts";
 import { type Matrix, matrixOf } from "./matrix_data.ts";
@@ -44,13 +44,13 @@ export function factNeeds(state: State, run: ExactRun | null, got: Got): Need[] 
 
 /** Facts of one state after another; what does not follow from the selection is made once. */
 export function factMaker(): (state: State, run: ExactRun | null, got: Got) => Facts {
-  const matrix = kept<Matrix | null>();
-  const spine = kept<Spine | null>();
+  const matrix = memo<Matrix | null>();
+  const spine = memo<Spine | null>();
   return (state, run, got) => {
     const tables = tablesOf(state, run, got);
     const { hideTemplate } = state.options.saliency;
     const whole = SIDES.every((side) => tables[side]?.width === state.answer(side).tokens.length);
-    const of = [...SIDES.map((side) => tables[side]), state.segments, hideTemplate];
+    const parts = [...SIDES.map((side) => tables[side]), state.segments, hideTemplate];
     const said = [
       got(keys.answerSteps()).value,
       ...SIDES.map((side) => got(keys.logprob(side)).value),
@@ -59,7 +59,7 @@ export function factMaker(): (state: State, run: ExactRun | null, got: Got) => F
       run,
       tables,
       bars: barsOf(state, tables),
-      matrix: matrix([...of, whole || state.selection.token], () => matrixOf(state, tables)),
+      matrix: matrix([...parts, whole || state.selection.token], () => matrixOf(state, tables)),
       spine: spine(said, () => spineOf(state, got)),
       tracks: tracksOf(state, got),
       shares: sharesOf(state, tables, got(keys.groups(unitOf(state))).value ?? null),

@@ -8,7 +8,7 @@ import { drawCells } from "../../draw/heatmap.ts";
 import { rgb } from "../../draw/scales.ts";
 import { diverging, gradient, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
-import { kept } from "../../maths/kept.ts";
+import { memo } from "../../maths/memo.ts";
 import type { Setting } from "../../shell/frame.ts";
 import type { Matrix, MatrixOf } from "./matrix_data.ts";
 import { axisLabels } from "./matrix_labels.ts";
@@ -130,7 +130,7 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
   );
   area.addEventListener("pointerleave", () => hover(null), { signal });
 
-  const stable = kept<void>();
+  const stable = memo<void>();
   const drawAll = (state: State, matrix: Matrix, room: Room, unit: string) => {
     const { palette, scale } = surface;
     const { columns, max, difference } = matrix;
@@ -228,7 +228,7 @@ function roomFor(area: HTMLElement, signal: AbortSignal): () => Room {
     if (!room) {
       room = roomOf(area);
       const pane = area.closest(".tl-slot");
-      for (const one of [area, pane]) if (one) resized.observe(one);
+      for (const element of [area, pane]) if (element) resized.observe(element);
     }
     return room;
   };

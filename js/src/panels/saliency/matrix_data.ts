@@ -85,7 +85,7 @@ function differenceOf(base: MatrixOf, tuned: MatrixOf): MatrixOf {
   return {
     rows: tuned.rows,
     values: Float64Array.from(tuned.values, (value, i) => value - base.values[i]!),
-    exact: tuned.exact.map((one, i) => one && base.exact[i]!),
+    exact: tuned.exact.map((exact, i) => exact && base.exact[i]!),
   };
 }
 

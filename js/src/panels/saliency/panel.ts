@@ -130,7 +130,7 @@ export const saliencyPanel: MakePanel = (setting) => {
   const paint = (state: State, facts: Facts) => {
     drawn = facts;
     drawStrips(state, strips, facts);
-    for (const one of [names.prompt, ...names.answers]) one.draw(facts.tracks);
+    for (const column of [names.prompt, ...names.answers]) column.draw(facts.tracks);
     spine.draw(state, facts.spine);
     notes.draw(state, facts);
     mark.draw();

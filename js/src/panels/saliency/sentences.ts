@@ -45,19 +45,19 @@ function linesOf(state: State, facts: Facts, position: number, side: Side | unde
   const { bars } = facts;
   const n = state.promptLength;
   const index = position < n ? position : position - n;
-  const here = bars.on === (position < n ? "prompt" : "answer");
-  const shown = SIDES.filter((one) => side === undefined || one === side);
-  const of = (
+  const barsHere = bars.on === (position < n ? "prompt" : "answer");
+  const shown = SIDES.filter((name) => side === undefined || name === side);
+  const shownOf = (
     values: BySide<Numbers | null>,
     i: number,
   ): [number | undefined, number | undefined] => [
     side === "tuned" ? undefined : values.base?.[i],
     side === "base" ? undefined : values.tuned?.[i],
   ];
-  const lines = here ? [pairText(bars.measure, ...of(bars.values, index))] : [];
-  if (here && facts.run) lines.push(measured(facts, index, shown));
+  const lines = barsHere ? [pairText(bars.measure, ...shownOf(bars.values, index))] : [];
+  if (barsHere && facts.run) lines.push(measured(facts, index, shown));
   if (position >= n) {
-    lines.push(...predicted(facts, index, shown, of, state.text(position)));
+    lines.push(...predicted(facts, index, shown, shownOf, state.text(position)));
     if (facts.shares?.marked && state.options.saliency.showShares) {
       const { base, tuned } = facts.shares.along;
       lines.push(shareText({ base: base[index]!, tuned: tuned[index]! }, shown));
@@ -65,7 +65,7 @@ function linesOf(state: State, facts: Facts, position: number, side: Side | unde
   }
   for (const track of facts.tracks) {
     const [name] = track.name.split(/[,:;]/);
-    lines.push(pairText(name!, ...of(track.values, position)));
+    lines.push(pairText(name!, ...shownOf(track.values, position)));
   }
   return lines.filter(Boolean);
 }
@@ -80,10 +80,10 @@ function predicted(
 ): string[] {
   const step = spine?.steps?.[index];
   if (step) return stepLines(step, shown, token);
-  const rivals = shown.flatMap((one) => {
-    const list = alternatives?.[one][index]?.slice(0, 3) ?? [];
+  const rivals = shown.flatMap((model) => {
+    const list = alternatives?.[model][index]?.slice(0, 3) ?? [];
     const texts = list.map(([text, p]) => `${quote(text, 12)} ${percent(p)}`);
-    return texts.length ? [`${one} expects beside it ${texts.join(", ")}`] : [];
+    return texts.length ? [`${model} expects beside it ${texts.join(", ")}`] : [];
   });
   return [
     ...(spine ? [pairText("log-probability", ...of(spine.logprob, index))] : []),

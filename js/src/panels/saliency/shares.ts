@@ -89,7 +89,9 @@ export function sharesChart(): SharesChart {
     draw(state, shares) {
       el.hidden = shares === null || !shares.marked;
       if (!shares || el.hidden) return el.replaceChildren();
-      const used = PARTS.filter((part) => state.segments.some((one) => partOf(one) === part));
+      const used = PARTS.filter((part) =>
+        state.segments.some((segment) => partOf(segment) === part),
+      );
       el.style.setProperty("--tl-parts", String(used.length));
       el.replaceChildren(
         h("span", { class: "tl-shares-title" }, "share of the positive effect"),

@@ -53,9 +53,9 @@ export function spineMark(state: State, spine: Spine, m: number, side?: Side): H
   return h(
     "span",
     { class: "tl-spine" },
-    ...shown.map((one) => {
-      const share = Math.exp(spine.logprob[one][m] ?? Number.NaN);
-      const bar = h("i", { class: "tl-spine-bar", "data-side": one, "data-value": share });
+    ...shown.map((name) => {
+      const share = Math.exp(spine.logprob[name][m] ?? Number.NaN);
+      const bar = h("i", { class: "tl-spine-bar", "data-side": name, "data-value": share });
       bar.style.width = `${(share * 100).toFixed(1)}%`;
       return h("span", { class: "tl-spine-track" }, bar);
     }),
@@ -90,14 +90,14 @@ export function expectations(step: AnswerStep, side: Side, token: string): strin
 
 /** Everything about one answer token, for the tooltip. */
 export function stepLines(step: AnswerStep, shown: readonly Side[], token: string): string[] {
-  const of = (name: "logprob" | "entropy" | "rank") =>
+  const values = (name: "logprob" | "entropy" | "rank") =>
     shown.map((side) => `${side} ${number(step[side][name])}`).join(", ");
   const gap = step.tuned.logprob - step.base.logprob;
   return [
     ...shown.map((side) => `${side} expects ${expectations(step, side, token)}`),
-    `log-probability: ${of("logprob")}${shown.length > 1 ? ` (difference ${signed(gap)} nats)` : ""}`,
+    `log-probability: ${values("logprob")}${shown.length > 1 ? ` (difference ${signed(gap)} nats)` : ""}`,
     `KL: tuned ‖ base ${number(step.kl)}, base ‖ tuned ${number(step.kl_back)} nats`,
-    `rank: ${of("rank")}; entropy: ${of("entropy")} nats`,
+    `rank: ${values("rank")}; entropy: ${values("entropy")} nats`,
     `${step.shift} by tuning`,
   ];
 }

@@ -34,8 +34,8 @@ export function spineLine(store: Store, signal: AbortSignal): SpineLine {
       const back = token < 0 ? [] : [whole];
       fill(jumps, ...(spine ? jumpsOf(state, spine) : []));
       const m = token - state.promptLength;
-      const here = m >= 0 && state.span === null;
-      const said = spine ? (here ? expected(state, spine, m) : [key(state)]) : [];
+      const inAnswer = m >= 0 && state.span === null;
+      const said = spine ? (inAnswer ? expected(state, spine, m) : [key(state)]) : [];
       fill(el, ...said, ...back);
     },
   };

@@ -15,7 +15,7 @@ export interface Table {
   /** N rows, one for each prompt token, of `width` columns. */
   effects: Numbers;
   width: number;
-  exact: ArrayLike<boolean> & { every(test: (one: boolean) => boolean): boolean };
+  exact: ArrayLike<boolean> & { every(test: (value: boolean) => boolean): boolean };
   /** Column of an answer token. */
   place(column: number): number;
 }
@@ -119,11 +119,11 @@ function mixed(state: State, side: Side, run: ExactRun, estimate: Tensor | null)
 const MADE = new WeakMap<Tensor, { estimate: Tensor | null | undefined; table: Table }>();
 
 /** The table made of a tensor before, where it was made with the same estimate. */
-function sameFor(of: Tensor, estimate: Tensor | null | undefined, make: () => Table): Table {
-  const before = MADE.get(of);
+function sameFor(tensor: Tensor, estimate: Tensor | null | undefined, make: () => Table): Table {
+  const before = MADE.get(tensor);
   if (before && before.estimate === estimate) return before.table;
   const table = make();
-  MADE.set(of, { estimate, table });
+  MADE.set(tensor, { estimate, table });
   return table;
 }
 

@@ -98,7 +98,7 @@ export function tokenRange(area: HTMLElement, actions: RangeActions, signal: Abo
       event.preventDefault();
       event.stopPropagation();
       const row = [...area.querySelectorAll<HTMLElement>("[data-token]")].filter(
-        (one) => actions.allows(one) && one.parentElement === button.parentElement,
+        (token) => actions.allows(token) && token.parentElement === button.parentElement,
       );
       const next = row[row.indexOf(button) + step];
       if (!next) return;

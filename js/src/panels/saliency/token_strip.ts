@@ -4,7 +4,7 @@
 import type { BySide, Segment, Side, Token } from "../../contract/contract.ts";
 import { fill, h, setAttribute } from "../../draw/dom.ts";
 import { number, tokenText } from "../../draw/format.ts";
-import { kept } from "../../maths/kept.ts";
+import { memo } from "../../maths/memo.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import type { Track } from "./tracks.ts";
 
@@ -57,11 +57,11 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
     tokens.length > MANY
       ? inSight(marks, tokens.length > VERY_MANY ? () => null : () => el.parentElement)
       : (_: Part, work: Work) => marks.forEach(work);
-  const stacked = kept<void>();
+  const stacked = memo<void>();
   let segmented = "";
   let collapsed = "";
   let selected = "";
-  const shown = (one: Side) => side === undefined || side === one;
+  const shown = (name: Side) => side === undefined || side === name;
   return {
     el,
     tokens,
@@ -69,9 +69,9 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
     buttons: marks.map((mark) => mark.el),
     bars(values, max, look) {
       each("bars", (mark, i) => {
-        for (const one of ["base", "tuned"] as const) {
-          const value = shown(one) ? values[one]?.[i] : undefined;
-          drawBar(mark.bars[one], value, max, look(one, i));
+        for (const name of ["base", "tuned"] as const) {
+          const value = shown(name) ? values[name]?.[i] : undefined;
+          drawBar(mark.bars[name], value, max, look(name, i));
         }
       });
     },
@@ -99,7 +99,7 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
     stacks(make, of) {
       stacked(of, () =>
         each("stacks", (mark, i) => {
-          fill(mark.stack, ...make(i).filter((one) => one !== null));
+          fill(mark.stack, ...make(i).filter((part) => part !== null));
         }),
       );
     },

@@ -127,7 +127,7 @@ def test_a_card_tells_a_moved_vector_from_more_use(moved: Pair) -> None:
 
 def test_most_active_of_a_layer_and_of_all(trace: LiveTrace) -> None:
     first, length = trace.manifest.prompt_length, trace.manifest.length("base")
-    values = trace.head_room._of.captures["base"].neurons.numpy()
+    values = trace.head_room._subject.captures["base"].neurons.numpy()
     answer = np.abs(values[:, first - 1 : length - 1]).mean(axis=1)
     norms = np.stack([trace.pair.concepts.value_norms("base", layer) for layer in range(3)])
     for key, strength in (

@@ -142,7 +142,7 @@ def test_blocks_hold_what_the_functions_compute(trace: LiveTrace) -> None:
     np.testing.assert_allclose(np.sum(tokens, axis=0), whole, rtol=1e-4, atol=1e-6)
     one = trace.array("heads/ablation/tuned/zero/2/1/3")
     with trace.pair.model("tuned") as model:
-        ids = trace.head_room._of.ids["tuned"]
+        ids = trace.head_room._subject.ids["tuned"]
         read = replace(reading(model), ids=ids, prompt_length=trace.manifest.prompt_length)
         with gate(model, 1, 3, 0.0):
             without = answer_logprobs(read)
@@ -190,17 +190,17 @@ def test_interrupted_ablation_keeps_what_is_finished(trace: LiveTrace) -> None:
 
 def test_the_mean_and_the_other_model(trace: LiveTrace) -> None:
     kept = {
-        side: trace.head_room._of.captures[side].heads[:, :-1].unflatten(-1, (HEADS, -1))
+        side: trace.head_room._subject.captures[side].heads[:, :-1].unflatten(-1, (HEADS, -1))
         for side in SIDES
     }
     with trace.pair.model("base") as model:
         read = replace(
             reading(model),
-            ids=trace.head_room._of.ids["base"],
+            ids=trace.head_room._subject.ids["base"],
             prompt_length=trace.manifest.prompt_length,
         )
         outputs = [kept["base"][1, :, 2].mean(dim=0), kept["tuned"][1, :, 2]]
-        captured = trace.head_room._of.captures["base"]
+        captured = trace.head_room._subject.captures["base"]
         without = without_heads(read, captured, 1, [2, 2], outputs)
         expected = (answer_logprobs(read) - without).sum(dim=1)
     for kind, value in zip(("mean", "other"), expected, strict=True):
@@ -237,13 +237,13 @@ def test_questions_that_have_no_answer(pair: Pair, trace: LiveTrace) -> None:
 def test_patterns_hold_their_causal_half_only(trace: LiveTrace) -> None:
     t = trace.manifest.length("base")
     for side in SIDES:
-        patterns = trace.head_room._of.captures[side].attention
+        patterns = trace.head_room._subject.captures[side].attention
         assert patterns.nbytes <= LAYERS * HEADS * t * (t + 1) // 2 * 2 + t * t
         assert patterns[1].shape == (HEADS, t, t)
         np.testing.assert_array_equal(patterns[1, 2], patterns[1][2])
         assert not patterns[2].triu(diagonal=1).any()
     with pytest.raises(IndexError):
-        trace.head_room._of.captures["base"].attention[LAYERS]
+        trace.head_room._subject.captures["base"].attention[LAYERS]
 
 
 def test_entropy_and_previous_of_known_patterns(trace: LiveTrace) -> None:

@@ -250,7 +250,7 @@ def test_heads_write_into_units(trace: LiveTrace) -> None:
     direction = trace.pair.concepts.directions("base", 1)[2]
     np.testing.assert_allclose(
         written.sum(axis=-1).T,
-        trace.head_room._of.captures["base"].attention_out.numpy() @ direction,
+        trace.head_room._subject.captures["base"].attention_out.numpy() @ direction,
         atol=5e-3,
     )
     neuron = trace.array("heads/write/tuned/1/neuron:3")
@@ -388,7 +388,7 @@ def test_interrupted_saliency_goes_on_where_it_stopped(
     calls.clear()
     whole = trace.array(key, lambda done, total, _: calls.append((done, total)))
     assert calls[-1] == (n * m - done, n * m - done)
-    fresh = LiveTrace(trace.pair, trace.manifest, trace.head_room._of.captures)
+    fresh = LiveTrace(trace.pair, trace.manifest, trace.head_room._subject.captures)
     np.testing.assert_allclose(whole, fresh.array(key), rtol=1e-5, atol=1e-9)
     calls.clear()
     trace.block(f"{key}/3", lambda done, total, _: calls.append((done, total)))
@@ -409,7 +409,7 @@ def test_worker_threads_get_the_same_blocks(trace: LiveTrace) -> None:
     # Agreement depends on how much is exact so far, so on the order of the requests.
     left_out = ("neuron/", "activations/", "faithfulness/")
     keys = [k for k in list(trace.keys()) if not k.startswith(left_out)]
-    expected = LiveTrace(trace.pair, trace.manifest, trace.head_room._of.captures)
+    expected = LiveTrace(trace.pair, trace.manifest, trace.head_room._subject.captures)
     with ThreadPoolExecutor(4) as pool, torch.inference_mode():
         found = list(pool.map(trace.block, keys))
         here = [expected.block(key) for key in keys]
@@ -526,7 +526,7 @@ def test_sequential_memory_gives_the_same_numbers(
 def test_models_in_inference_mode_callers_still_give_gradients(trace: LiveTrace) -> None:
     with torch.inference_mode():
         inside = trace.array("saliency/base/gradient_x_input/0")
-    fresh = LiveTrace(trace.pair, trace.manifest, trace.head_room._of.captures)
+    fresh = LiveTrace(trace.pair, trace.manifest, trace.head_room._subject.captures)
     np.testing.assert_allclose(
         inside, fresh.array("saliency/base/gradient_x_input/0"), rtol=1e-5, atol=1e-9
     )

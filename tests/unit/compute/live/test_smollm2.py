@@ -134,7 +134,7 @@ def test_captures_stay_within_a_quarter_of_the_weights(real_trace: LiveTrace) ->
     )
     kept = sum(
         getattr(kept, "nbytes", 0)
-        for captured in longer.head_room._of.captures.values()
+        for captured in longer.head_room._subject.captures.values()
         for kept in vars(captured).values()
     )
     weights = 4 * (longer.manifest.pair.base.parameters + longer.manifest.pair.tuned.parameters)
@@ -172,7 +172,7 @@ def test_gguf_file(real_trace: LiveTrace, monkeypatch: pytest.MonkeyPatch) -> No
     assert pair.info.base.name == file.name
     assert pair.info.base.revision.startswith("sha256:")
     torch.testing.assert_close(
-        kept.logprobs, real_trace.head_room._of.captures["base"].logprobs, atol=1e-4, rtol=0
+        kept.logprobs, real_trace.head_room._subject.captures["base"].logprobs, atol=1e-4, rtol=0
     )
 
 

@@ -76,7 +76,7 @@ def test_agreement_grows_with_the_exact_cells(trace: LiveTrace) -> None:
 
 
 def test_contrast_is_against_the_other_model(trace: LiveTrace) -> None:
-    own, other = (trace.saliency_room.tables._of.captures[side].logprobs for side in SIDES)
+    own, other = (trace.saliency_room.tables._subject.captures[side].logprobs for side in SIDES)
     rivals = trace.saliency_room.tables._rivals("base")
     assert rivals == other.argmax(dim=-1).tolist()
     assert rivals != own.argmax(dim=-1).tolist() or trace.manifest.response != "tuned"

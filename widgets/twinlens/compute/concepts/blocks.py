@@ -27,10 +27,10 @@ _UNIT_EFFECTS = 2**8
 class ConceptBlocks:
     """The room of components and neurons."""
 
-    def __init__(self, of: Subject, concepts: Concepts) -> None:
-        self._of, self._concepts = of, concepts
-        self._neurons = Neurons(of, concepts)
-        self._mattered = Mattered(of, concepts)
+    def __init__(self, subject: Subject, concepts: Concepts) -> None:
+        self._subject, self._concepts = subject, concepts
+        self._neurons = Neurons(subject, concepts)
+        self._mattered = Mattered(subject, concepts)
         #: Neurons whose words a recording asks for later, and words that are looked up already.
         self._due: dict[tuple[int, int], None] = {}
         self._words: dict[tuple[int, int], Value] = {}
@@ -40,7 +40,7 @@ class ConceptBlocks:
         """How far the components of each layer moved."""
         return self._concepts.change(report)
 
-    @provides(blocks.components, kept=False)
+    @provides(blocks.components, cached=False)
     def components(self, layer: int) -> Value:
         """Components of a layer, with the names they may have been given since."""
         return self._concepts.components(layer)
@@ -70,15 +70,15 @@ class ConceptBlocks:
         """Tuned's output along base's components."""
         return self._along("tuned", "base", layer)
 
-    def _along(self, side: Side, of: Side, layer: int) -> Array:
-        outputs = self._of.captures[side].feed_forward_out[layer].numpy()
-        return half(outputs @ self._concepts.directions(of, layer).T)
+    def _along(self, side: Side, components_of: Side, layer: int) -> Array:
+        outputs = self._subject.captures[side].feed_forward_out[layer].numpy()
+        return half(outputs @ self._concepts.directions(components_of, layer).T)
 
     @provides(blocks.neuron_activations)
     def neuron_activations(self, side: Side, layer: int, neuron: int) -> Array:
         """One neuron along the tokens."""
-        check_neurons(self._of.models.configs[side])
-        return half(self._of.captures[side].neurons[layer][:, neuron].numpy())
+        check_neurons(self._subject.models.configs[side])
+        return half(self._subject.captures[side].neurons[layer][:, neuron].numpy())
 
     @provides(blocks.neurons)
     def neurons(self, layer: int | None, token: int | None) -> Value:
@@ -123,7 +123,7 @@ class ConceptBlocks:
         return self._words[layer, neuron]
 
     def _columns(self, side: Side, answer_token: int | None) -> list[int]:
-        count = self._of.manifest.answer_length(side)
+        count = self._subject.manifest.answer_length(side)
         return list(range(count)) if answer_token is None else [answer_token]
 
     @records(blocks.neuron_effect)
@@ -134,8 +134,8 @@ class ConceptBlocks:
     @records(blocks.unit_effects)
     def recorded_units(self, trace: Trace, _: object) -> Iterator[str]:
         """Of small models, at every answer token: all layers, of many the one shown first."""
-        m, sizes = trace.manifest, self._of.models.sizes
-        if sizes.small and not architecture_of(self._of.models.configs["base"]).experts:
+        m, sizes = trace.manifest, self._subject.models.sizes
+        if sizes.small and not architecture_of(self._subject.models.configs["base"]).experts:
             tokens = range(m.prompt_length, max(m.length(side) for side in SIDES))
             layers = range(sizes.layers)
             if len(layers) * len(tokens) > _UNIT_EFFECTS:
@@ -152,7 +152,7 @@ class ConceptBlocks:
         """
         m = trace.manifest
         self._due = {}
-        each = everything or self._of.models.sizes.small
+        each = everything or self._subject.models.sizes.small
         for token in (None, *range(m.prompt_length, max(m.length(side) for side in SIDES))):
             for layer in (None, *(range(m.pair.layers) if each or token is None else ())):
                 key = blocks.neurons(layer, token)
@@ -168,5 +168,5 @@ class ConceptBlocks:
         """
         for layer, neuron in self._due if block is blocks.neuron_activations else ():
             yield from (blocks.neuron_activations(side, layer, neuron) for side in SIDES)
-            if self._of.models.memory == "both":
+            if self._subject.models.memory == "both":
                 yield blocks.neuron_words(layer, neuron)

@@ -152,14 +152,14 @@ def without(block: LayerUnits, parts: Tensor) -> Tensor:
     NotFiniteError
         If a log-probability is NaN or infinite.
     """
-    found = []
+    lost_parts = []
     with torch.no_grad():
         whole = block.logprob(block.written[None])
         size = _at_once(block)
         for first in range(0, len(parts), size):
             left = block.logprob(block.written - parts[first : first + size].to(block.written))
-            found.append((whole - left).cpu())
-    lost = torch.cat(found)
+            lost_parts.append((whole - left).cpu())
+    lost = torch.cat(lost_parts)
     if not bool(torch.isfinite(lost).all()):
         raise NotFiniteError(
             "the effect of a unit is NaN or infinite although the forward pass is finite: load the "
@@ -180,8 +180,8 @@ class Mattered:
     Of an answer token it is its own log-probability; of a prompt token that of the whole answer.
     """
 
-    def __init__(self, of: Subject, concepts: Concepts) -> None:
-        self._of, self._models, self._manifest = of, of.models, of.manifest
+    def __init__(self, subject: Subject, concepts: Concepts) -> None:
+        self._subject, self._models, self._manifest = subject, subject.models, subject.manifest
         self._concepts = concepts
         self._estimates: dict[tuple[int, int], list[UnitEffect]] = {}
 
@@ -257,9 +257,9 @@ class Mattered:
         columns = [token - n] if token >= n else list(range(self._manifest.answer_length(side)))
         with self._models.model(side) as model:
             architectures.check_neurons(model.config)
-            reading = self._of.reading(side, model)
+            reading = self._subject.reading(side, model)
             start = ending(reading, position)
-            yield LayerUnits(reading, self._of.captures[side], layer, position, columns, start)
+            yield LayerUnits(reading, self._subject.captures[side], layer, position, columns, start)
 
 
 def _sorted(units: Sequence[str], effects: dict[Side, Tensor]) -> list[UnitEffect]:

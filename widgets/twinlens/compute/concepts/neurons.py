@@ -112,8 +112,8 @@ def _effects_by_layer(reading: Reading, columns: Sequence[int]) -> Tensor:
         with changed_neurons(model, {layer: lambda given: given * gates.to(given.device)}):
             yield [gates]
 
-    def take(layer: int, _: slice, __: Sequence[Tensor], found: Sequence[Tensor]) -> None:
-        effects[layer] = found[0][0]
+    def take(layer: int, _: slice, __: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        effects[layer] = gradients[0][0]
 
     for _ in text.backward(text.weights[None], 1, gate, take):
         pass
@@ -159,8 +159,8 @@ class Neurons:
     ``token`` is a position, or None for the whole answer; ``layer`` may be None for all of them.
     """
 
-    def __init__(self, of: Subject, concepts: Concepts) -> None:
-        self._of, self._models, self._manifest = of, of.models, of.manifest
+    def __init__(self, subject: Subject, concepts: Concepts) -> None:
+        self._subject, self._models, self._manifest = subject, subject.models, subject.manifest
         self._concepts = concepts
 
     def listed(self, layer: int | None, token: int | None) -> list[dict[str, Any]]:
@@ -185,12 +185,12 @@ class Neurons:
     def effects(self, side: Side, columns: Sequence[int]) -> Array:
         """First-order effects, see `neuron_effects`."""
         with self._models.model(side) as model:
-            return neuron_effects(self._of.reading(side, model), columns)
+            return neuron_effects(self._subject.reading(side, model), columns)
 
     def ablation(self, side: Side, layer: int, neuron: int, columns: Sequence[int]) -> Array:
         """Exact effect of one neuron, see `neuron_ablation`; float32 [1]."""
         with self._models.model(side) as model:
-            effect = neuron_ablation(self._of.reading(side, model), layer, neuron, columns)
+            effect = neuron_ablation(self._subject.reading(side, model), layer, neuron, columns)
         return np.array([effect], np.float32)
 
     def change(self, layer: int, neuron: int, token: int | None) -> dict[str, Any]:
@@ -218,7 +218,7 @@ class Neurons:
         """Where a token is read, or the mean magnitude over the answer; shape [intermediate]."""
         prompt_length, activations = (
             self._manifest.prompt_length,
-            self._of.captures[side].neurons[layer],
+            self._subject.captures[side].neurons[layer],
         )
         if token is not None:
             return np.asarray(activations[reading_position(token, prompt_length)])

@@ -33,8 +33,8 @@ _KEPT = 2**24
 class ExchangeBlocks:
     """The room of exchanged parts."""
 
-    def __init__(self, of: Subject) -> None:
-        self._of = of
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
         self._known: Measured | None = None
         #: With each part of each layer exchanged, and with none: all answer tokens at once.
         self._layers: Cache[tuple[Left, Left]] = Cache(_KEPT, lambda left: 2 * left[0].kl.nbytes)
@@ -91,15 +91,15 @@ class ExchangeBlocks:
     def null(self, report: Report | None) -> Null:
         """How far the update moves predictions, and how far it would with other signs."""
         with self._readings() as readings:
-            held = {side: self._of.models.held(side) for side in SIDES}
+            held = {side: self._subject.models.held(side) for side in SIDES}
             return null(readings["base"], readings["tuned"], held, report)
 
     @contextmanager
     def _exchange(self, into: Side, token: int | None = None) -> Iterator[Exchange]:
         """Into one model from the other; where a token is read, or everywhere."""
-        check_heads(self._of.models.configs[into])
+        check_heads(self._subject.models.configs[into])
         donor = SIDES[1 - SIDES.index(into)]
-        captures, held = self._of.captures, self._of.models.held
+        captures, held = self._subject.captures, self._subject.models.held
         with self._readings() as readings:
             yield Exchange(
                 readings[into],
@@ -113,7 +113,7 @@ class ExchangeBlocks:
 
     @contextmanager
     def _readings(self) -> Iterator[dict[Side, Reading]]:
-        models = self._of.models
+        models = self._subject.models
         if models.memory == "sequential":
             raise MemoryNeededError(
                 "parts of two models are exchanged while both are loaded: load the pair with "
@@ -122,21 +122,21 @@ class ExchangeBlocks:
         # The lock is taken pass by pass.
         with models.pieces("base") as base, models.pieces("tuned") as tuned:
             yield {
-                "base": self._of.reading("base", base),
-                "tuned": self._of.reading("tuned", tuned),
+                "base": self._subject.reading("base", base),
+                "tuned": self._subject.reading("tuned", tuned),
             }
 
     @records(blocks.null)
     def recorded_null(self, trace: Trace, _: Block[[]]) -> Iterator[str]:
         """Where both models are loaded."""
-        if trace.manifest.shared and self._of.models.memory == "both":
+        if trace.manifest.shared and self._subject.models.memory == "both":
             yield blocks.null()
 
     @records(blocks.carried)
     def recorded(self, trace: Trace, _: Block[[int | None]]) -> Iterator[str]:
         """Of the whole answer and of every token, where both models are loaded."""
         m = trace.manifest
-        if m.shared and self._of.models.memory == "both":
+        if m.shared and self._subject.models.memory == "both":
             yield blocks.carried(None)
             yield from (blocks.carried(t) for t in range(m.answer_length("tuned")))
 
@@ -149,7 +149,7 @@ class ExchangeBlocks:
     @records(blocks.exchanged_heads)
     def recorded_heads(self, trace: Trace, _: object) -> Iterator[str]:
         """Of small models, of every layer, wherever its output is exchanged."""
-        if self._of.models.sizes.small:
+        if self._subject.models.sizes.small:
             for side, token, answer_token in self._exchanges(trace):
                 for layer in range(trace.manifest.pair.layers):
                     yield blocks.exchanged_heads(side, token, answer_token, layer)
@@ -157,11 +157,11 @@ class ExchangeBlocks:
     def _exchanges(self, trace: Trace) -> Iterator[tuple[Side, int | None, int | None]]:
         """Into which model, where, and for which answer token, as a recording keeps them."""
         m = trace.manifest
-        if not m.shared or self._of.models.memory != "both":
+        if not m.shared or self._subject.models.memory != "both":
             return
         for side in SIDES:
             yield side, None, None
-            for t in range(m.answer_length(side)) if self._of.models.sizes.small else ():
+            for t in range(m.answer_length(side)) if self._subject.models.sizes.small else ():
                 yield side, None, t
                 yield side, m.prompt_length + t, t
 
@@ -170,7 +170,7 @@ def _gone(side: Side, answer_token: int | None, left: Left, whole: Left) -> Arra
     """Nats of the shift and share of KL that go with each of some parts, float32 [..., 2]."""
     pick = slice(None) if answer_token is None else slice(answer_token, answer_token + 1)
     nats = (whole.nats - left.nats)[..., pick].sum(axis=-1)
-    kl, remaining = (found.kl[..., pick].sum(axis=-1) for found in (whole, left))
+    kl, remaining = (loss.kl[..., pick].sum(axis=-1) for loss in (whole, left))
     # What base gains by a part of tuned is what tuned would lose without it.
     sign = 1 if side == "tuned" else -1
     gone = np.stack([sign * nats, (kl - remaining) / np.maximum(kl, NOISE)], axis=-1)

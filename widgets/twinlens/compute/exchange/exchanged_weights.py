@@ -38,12 +38,12 @@ def with_weights_of_base(exchange: Exchange) -> Iterator[tuple[Place, Tensor]]:
             if name not in names or name not in theirs:
                 return weight
             module, key = theirs[name]
-            other = cast(Tensor, getattr(module, key)).detach()
-            if other.shape == weight.shape:
-                return other.to(weight)
+            base_weight = cast(Tensor, getattr(module, key)).detach()
+            if base_weight.shape == weight.shape:
+                return base_weight.to(weight)
             # Tokens that only tuned has keep their rows.
-            rows = min(len(other), len(weight))
-            return torch.cat([other[:rows].to(weight), weight[rows:]])
+            rows = min(len(base_weight), len(weight))
+            return torch.cat([base_weight[:rows].to(weight), weight[rows:]])
 
         with exchange.guard, changed_weights(exchange.model, change):
             predicted = exchange.logprobs(closed, exchange.layout.layer(block))[0]
@@ -54,11 +54,11 @@ def parameters_of_blocks(model: PreTrainedModel) -> dict[Place, frozenset[str]]:
     """Names of the parameters of each block, with the norm that it owns."""
     parts = architectures.architecture_of(model.config)
     attention = parts.attention_out.rpartition(".")[0]
-    found: dict[Place, set[str]] = {Place("embedding"): set()}
+    names_by_block: dict[Place, set[str]] = {Place("embedding"): set()}
     for layer in range(architectures.sizes(model.config).layers):
-        found[Place("attention", layer)] = set()
-        found[Place("feed_forward", layer)] = set()
-    found[Place("unembedding")] = set()
+        names_by_block[Place("attention", layer)] = set()
+        names_by_block[Place("feed_forward", layer)] = set()
+    names_by_block[Place("unembedding")] = set()
     behind = [f"{parts.final_norm}.", *_names_of(model, architectures.output_embeddings(model))]
     for name, *_ in parameter_places(model):
         if name.startswith(f"{parts.layers}."):
@@ -66,14 +66,16 @@ def parameters_of_blocks(model: PreTrainedModel) -> dict[Place, frozenset[str]]:
             norm = parts.attention_norm or "post_attention_layernorm"
             in_attention = inside.startswith((f"{attention}.", f"{norm}."))
             kind = "attention" if in_attention else "feed_forward"
-            found[Place(kind, int(number))].add(name)
+            names_by_block[Place(kind, int(number))].add(name)
         else:
             # Of tied embeddings there is one tensor: it counts as the embedding.
             last = name.startswith(tuple(behind))
-            found[Place("unembedding" if last else "embedding")].add(name)
-    return {block: frozenset(names) for block, names in found.items()}
+            names_by_block[Place("unembedding" if last else "embedding")].add(name)
+    return {block: frozenset(names) for block, names in names_by_block.items()}
 
 
 def _names_of(model: PreTrainedModel, module: torch.nn.Module) -> list[str]:
     tied = model.get_input_embeddings().weight is getattr(module, "weight", None)
-    return [f"{name}." for name, found in model.named_modules() if found is module and not tied]
+    return [
+        f"{name}." for name, submodule in model.named_modules() if submodule is module and not tied
+    ]

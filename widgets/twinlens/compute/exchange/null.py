@@ -129,13 +129,13 @@ def update_of(
     def update(name: str, weight: Tensor) -> Tensor | None:
         if name not in others:
             return None
-        other = merged[name] if name in merged else _value(*others[name])
-        rows = min(len(other), len(weight)) if other.ndim else None
-        if rows is not None and len(other) != len(weight):
-            other = torch.cat([other[:rows].to(weight), weight[rows:]])
-        if other.shape != weight.shape:
+        tuned_weight = merged[name] if name in merged else _value(*others[name])
+        rows = min(len(tuned_weight), len(weight)) if tuned_weight.ndim else None
+        if rows is not None and len(tuned_weight) != len(weight):
+            tuned_weight = torch.cat([tuned_weight[:rows].to(weight), weight[rows:]])
+        if tuned_weight.shape != weight.shape:
             return None
-        return precise(other).to(weight.device) - precise(weight)
+        return precise(tuned_weight).to(weight.device) - precise(weight)
 
     return update
 
@@ -204,7 +204,7 @@ def changed_blocks(
     """
     once = set(_tied(base, tuned).values())
     places = {name: (below_adapters(module), key) for name, module, key in parameter_places(base)}
-    found, total = [], 0
+    spans, total = [], 0
     for block, names in parameters_of_blocks(tuned).items():
         squared = own = 0.0
         count = 0
@@ -217,10 +217,10 @@ def changed_blocks(
             squared += 0 if added is None else float(torch.linalg.vector_norm(added)) ** 2
         total += count
         length = math.sqrt(squared / (own or 1))
-        found.append((block, count, length))
+        spans.append((block, count, length))
     return [
         ChangedBlock(kind=block.kind, layer=block.layer, weights=count / total, length=length)
-        for block, count, length in found
+        for block, count, length in spans
         if count
     ]
 

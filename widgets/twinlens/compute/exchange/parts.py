@@ -59,8 +59,8 @@ class Layout:
 
     def first(self, places: Tensor) -> int:
         """First layer of some places, given as a mask [P]; their number for what is behind all."""
-        found = [self.part(place) for place in places.nonzero()[:, 0].tolist()]
-        return min((self.layer(part) for part in found), default=self.layers)
+        parts = [self.part(place) for place in places.nonzero()[:, 0].tolist()]
+        return min((self.layer(part) for part in parts), default=self.layers)
 
     def layer(self, part: Place) -> int:
         """Layer at which a pass with another part begins to differ."""

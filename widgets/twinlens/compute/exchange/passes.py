@@ -79,8 +79,8 @@ class Exchange:
     @cached_property
     def donor_logprobs(self) -> Tensor:
         """What the donor predicts, float64 [M, vocabulary]."""
-        kept = self.captured.logprobs[:, : self.vocabulary].double()
-        return kept.log_softmax(dim=-1).to(self.model.device)
+        shared = self.captured.logprobs[:, : self.vocabulary].double()
+        return shared.log_softmax(dim=-1).to(self.model.device)
 
     @cached_property
     def ending(self) -> Ending:
@@ -171,20 +171,20 @@ class Exchange:
                 stack.enter_context(self._gated(gates, final))
                 if streams is not None:
                     stack.enter_context(_kept(architectures.layers(self.model)[first:], streams))
-                kept = positions[later] - ending.first
-                output = self.model(ids, use_cache=False, logits_to_keep=kept, **ending.placed(ids))
+                rows = positions[later] - ending.first
+                output = self.model(ids, use_cache=False, logits_to_keep=rows, **ending.placed(ids))
             if streams is not None:
                 streams.append(final[0])
             logits = precise(output.logits)[..., : self.vocabulary]
             if not _closed(unembedding):
                 with self.donor_guard:
-                    residual = final[0][:, kept].to(self.donor.device)
+                    residual = final[0][:, rows].to(self.donor.device)
                     others = architectures.logits(self.donor, residual)
                 others = precise(others)[..., : self.vocabulary].to(logits.device)
                 mixed = torch.lerp(logits, others, unembedding.to(logits)[:, None, None])
-                here = slice(None) if self.at is None else positions[later] == self.at
+                mixed_rows = slice(None) if self.at is None else positions[later] == self.at
                 logits = logits.clone()
-                logits[:, here] = mixed[:, here]
+                logits[:, mixed_rows] = mixed[:, mixed_rows]
         return logits.double().log_softmax(dim=-1)
 
     def batches(self, rows: Tensor) -> Iterator[Tensor]:
@@ -236,14 +236,14 @@ class Exchange:
 
         return hook
 
-    def _norm(self, other: nn.Module, gates: Tensor) -> Callable[..., Any]:
+    def _norm(self, norm: nn.Module, gates: Tensor) -> Callable[..., Any]:
         """A norm behind a block goes with it; of heads each has an equal part of it."""
 
         def hook(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if _closed(gates):
                 return None
             with self.donor_guard:
-                theirs = other.forward(given[0].to(cast(Tensor, other.weight).device))
+                theirs = norm.forward(given[0].to(cast(Tensor, norm.weight).device))
             return self.put(output, _mixed(output, theirs, gates))
 
         return hook
@@ -265,10 +265,10 @@ class Exchange:
         def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if _closed(gates):
                 return None
-            other = architectures.attention_out(self.donor, layer)
+            projection = architectures.attention_out(self.donor, layer)
             theirs = self.captured.heads[layer, self.read].to(output)
             with self.donor_guard:
-                added = _written(other, theirs[None], gates, output)
+                added = _written(projection, theirs[None], gates, output)
             mixed = output + added - _written(module, given[0], gates, output)
             return self.put(output, mixed)
 
@@ -289,8 +289,8 @@ def _closed(gates: Tensor) -> bool:
     return not gates.requires_grad and not bool(gates.any())
 
 
-def _mixed(own: Tensor, other: Tensor, gates: Tensor) -> Tensor:
-    return torch.lerp(own, other.to(own), gates.to(own)[:, None, None])
+def _mixed(own: Tensor, theirs: Tensor, gates: Tensor) -> Tensor:
+    return torch.lerp(own, theirs.to(own), gates.to(own)[:, None, None])
 
 
 def _written(module: nn.Module, heads: Tensor, gates: Tensor, like: Tensor) -> Tensor:

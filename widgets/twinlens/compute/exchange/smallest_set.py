@@ -111,11 +111,11 @@ class Measured:
     def _streams(self, places: Sequence[int]) -> dict[int, Tensor]:
         """Residual streams [1, S, hidden] in front of each layer from that of some places on."""
         row = rows_of(self.exchange.layout, [places])
-        found: list[Tensor] = []
+        streams: list[Tensor] = []
         with torch.no_grad():
-            self.exchange.logprobs(row, streams=found)
+            self.exchange.logprobs(row, streams=streams)
         layers = self.exchange.layout.layers
-        return dict(zip(range(layers, layers - len(found), -1), reversed(found), strict=True))
+        return dict(zip(range(layers, layers - len(streams), -1), reversed(streams), strict=True))
 
     def of_weights(self, column: int | None) -> dict[Place, tuple[float, float]]:
         """Nats of the shift and share of KL that go with the weights of each block."""
@@ -125,7 +125,7 @@ class Measured:
                 apart = divergence(logprobs, self.exchange.donor_logprobs)
                 nats = logprobs.gather(-1, index)[:, 0]
                 self.weights[block] = nats.cpu().numpy(), apart.cpu().numpy()
-        return {block: self._lost(*found, column) for block, found in self.weights.items()}
+        return {block: self._lost(*costs, column) for block, costs in self.weights.items()}
 
     def of(self, places: Sequence[int], column: int | None) -> tuple[float, float]:
         """Nats of the shift and share of KL that some places take away together."""

@@ -31,17 +31,17 @@ def change(base: Capture, tuned: Capture, common: int) -> Array:
     Computed from patterns kept as float16: two equal models give exactly 0.
     """
     rows = []
-    for one, other in zip(base.attention, tuned.attention, strict=True):
-        pairs = zip(_some_heads(one), _some_heads(other), strict=True)
+    for before, after in zip(base.attention, tuned.attention, strict=True):
+        pairs = zip(_some_heads(before), _some_heads(after), strict=True)
         parts = [jensen_shannon(*(_rows(part, common) for part in pair)) for pair in pairs]
         rows.append(np.concatenate(parts))
     return np.asarray(np.stack(rows).transpose(2, 0, 1))
 
 
-def measured(of: Capture, measures: Sequence[Measure]) -> list[Array]:
+def measured(capture: Capture, measures: Sequence[Measure]) -> list[Array]:
     """Some measures of all patterns, each [T, layers, heads]; every layer is unpacked once."""
     layers = []
-    for layer in of.attention:
+    for layer in capture.attention:
         parts = [[measure(part.float()) for measure in measures] for part in _some_heads(layer)]
         layers.append([torch.cat(heads) for heads in zip(*parts, strict=True)])
     return [torch.stack(rows).permute(2, 0, 1).numpy() for rows in zip(*layers, strict=True)]
@@ -78,7 +78,7 @@ def entropy(patterns: Tensor) -> Tensor:
     return (torch.xlogy(rows, rows).sum(dim=-1) / -math.log(2)).abs()
 
 
-def write(of: Capture, model: PreTrainedModel, direction: Tensor) -> Array:
+def write(capture: Capture, model: PreTrainedModel, direction: Tensor) -> Array:
     """Output of every head along a direction of the residual stream, shape [T, layers, heads].
 
     Parameters
@@ -87,7 +87,7 @@ def write(of: Capture, model: PreTrainedModel, direction: Tensor) -> Array:
         Of length 1. Biases, and a norm behind the block where a family has one, are left out.
     """
     result = []
-    for layer, outputs in enumerate(of.heads):
+    for layer, outputs in enumerate(capture.heads):
         weights = architectures.output_weights(model, layer)
         reads = torch.einsum("hdk,d->hk", weights, direction.to(weights)).float().cpu()
         result.append(torch.einsum("thk,hk->th", outputs.unflatten(-1, reads.shape), reads))

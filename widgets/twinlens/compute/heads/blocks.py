@@ -30,9 +30,9 @@ class HeadBlocks:
     effects : HeadEffects
     """
 
-    def __init__(self, of: Subject, weights: PairHeads) -> None:
-        self.effects = HeadEffects(of)
-        self._of, self._weights = of, weights
+    def __init__(self, subject: Subject, weights: PairHeads) -> None:
+        self.effects = HeadEffects(subject)
+        self._subject, self._weights = subject, weights
         self._measures: dict[Side, dict[str, Array]] = {}
 
     @provides(blocks.attention)
@@ -44,7 +44,7 @@ class HeadBlocks:
     def change(self) -> Array:
         """How far the two models' rows are apart."""
         base, tuned = map(self._captured, SIDES)
-        return half(attention.change(base, tuned, self._of.manifest.common_length))
+        return half(attention.change(base, tuned, self._subject.manifest.common_length))
 
     @provides(blocks.head_instruction)
     def instruction(self, side: Side) -> Array:
@@ -72,13 +72,13 @@ class HeadBlocks:
         return self._measured(side, "previous")
 
     def _captured(self, side: Side) -> Capture:
-        check_heads(self._of.models.configs[side])
-        return self._of.captures[side]
+        check_heads(self._subject.models.configs[side])
+        return self._subject.captures[side]
 
     def _measured(self, side: Side, name: str) -> Array:
         """One of the measures of a side's patterns, which are all made together."""
         if side not in self._measures:
-            m = self._of.manifest
+            m = self._subject.manifest
             measures = {
                 "instruction": attention.to_positions(m.segment_positions("instruction")),
                 "sink": attention.to_positions([0]),
@@ -161,7 +161,7 @@ class HeadBlocks:
     @records(blocks.head_effect)
     def recorded_effects(self, trace: Trace, _: object, everything: bool) -> Iterator[str]:
         """All, computed together; of a large pair on the whole answer, and what was asked for."""
-        each = everything or self._of.models.sizes.small
+        each = everything or self._subject.models.sizes.small
         for side in SIDES if each else ():
             self.effects.fill(side)
         whole = {blocks.head_effect(side, None) for side in SIDES}
@@ -172,7 +172,7 @@ class HeadBlocks:
     @records(blocks.head_ablation)
     def recorded_ablations(self, trace: Trace, _: object) -> Iterator[str]:
         """What is there; of a small pair all for the answer, and zero for its tokens."""
-        m, small = trace.manifest, self._of.models.sizes.small
+        m, small = trace.manifest, self._subject.models.sizes.small
         for side in SIDES:
             for kind in ABLATIONS if m.shared else ABLATIONS[:2]:
                 for token in (None, *range(m.answer_length(side))):
@@ -183,5 +183,5 @@ class HeadBlocks:
     @records(blocks.word_pair_info, blocks.word_pair_counts, blocks.word_pairs)
     def recorded_word_pairs(self, trace: Trace, block: Block[...]) -> Iterable[str]:
         """If word pairs are there or quickly found."""
-        small = self._of.models.sizes.small
+        small = self._subject.models.sizes.small
         return block.every(trace.manifest) if small or self._weights.search.complete else ()

@@ -33,8 +33,8 @@ class HeadEffects:
     answer.
     """
 
-    def __init__(self, of: Subject) -> None:
-        self._of, self._models, self._manifest = of, of.models, of.manifest
+    def __init__(self, subject: Subject) -> None:
+        self._subject, self._models, self._manifest = subject, subject.models, subject.manifest
         self._estimates: dict[tuple[Side, int | None], Array] = {}
         self._exact: dict[tuple[Side, str], Array] = {}
         self._whole: dict[Side, Array] = {}
@@ -56,7 +56,10 @@ class HeadEffects:
                 for column in (all_columns if columns is None else columns)
                 if (side, column) not in self._estimates
             ]
-            reading, tokens = self._of.reading(side, model), [c for c in missing if c is not None]
+            reading, tokens = (
+                self._subject.reading(side, model),
+                [c for c in missing if c is not None],
+            )
             if None in missing:
                 self._estimates[side, None] = gate_gradients(reading)[0].astype(np.float32)
             if tokens:
@@ -144,7 +147,7 @@ class HeadEffects:
         output = self._outputs(side, kind)
         held = self._models.held(side)
         with self._models.pieces(side) as model:
-            reading = self._of.reading(side, model)
+            reading = self._subject.reading(side, model)
             logits = reading.answer_length * self._models.vocabulary
             most = min(_POSITIONS_AT_ONCE // len(reading.ids), _LOGITS_AT_ONCE // logits)
             most = max(1, min(_AT_ONCE, most))
@@ -158,7 +161,7 @@ class HeadEffects:
                         self._whole[side] = answer_logprobs(reading).numpy()
                     without = without_heads(
                         reading,
-                        self._of.captures[side],
+                        self._subject.captures[side],
                         layer,
                         [head for _, head in batch],
                         [output(*head) for head in batch],
@@ -176,11 +179,11 @@ class HeadEffects:
     def _outputs(self, side: Side, kind: str) -> Callable[[int, int], torch.Tensor]:
         """What stands in place of a head's output, by layer and head."""
         other_side = SIDES[1 - SIDES.index(side)]
-        of = self._of.captures[other_side if kind == "other" else side].heads[:, :-1]
-        of = of.reshape(*of.shape[:-1], self._models.sizes.heads, -1)
+        heads = self._subject.captures[other_side if kind == "other" else side].heads[:, :-1]
+        heads = heads.reshape(*heads.shape[:-1], self._models.sizes.heads, -1)
 
         def output(layer: int, head: int) -> torch.Tensor:
-            outputs = of[layer, :, head]
+            outputs = heads[layer, :, head]
             if kind == "other":
                 return outputs
             return outputs.mean(dim=0) if kind == "mean" else torch.zeros_like(outputs[0])

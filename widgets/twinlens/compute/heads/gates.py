@@ -125,8 +125,8 @@ def _slopes_by_layer(reading: Reading, columns: list[int] | None) -> Tensor:
         ):
             yield [gates]
 
-    def take(layer: int, rows: slice, _: Sequence[Tensor], found: Sequence[Tensor]) -> None:
-        slopes[first + rows.start : first + rows.stop, layer] = found[0].cpu()
+    def take(layer: int, rows: slice, _: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        slopes[first + rows.start : first + rows.stop, layer] = gradients[0].cpu()
 
     for first in range(0, len(seeds), text.most_seeds):
         for _ in text.backward(seeds[first : first + text.most_seeds], 1, gate, take):

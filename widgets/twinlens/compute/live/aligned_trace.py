@@ -96,7 +96,7 @@ def trace_in_own_templates(
     limit = read_length(max_new_tokens)
     for side in () if given else SIDES:
         limit = check_length(pair, read.own[side], limit)
-    longest = max(len(one.tokens) for one in read.own.values()) + limit
+    longest = max(len(answer.tokens) for answer in read.own.values()) + limit
     check_footprint(pair, longest, report)
     if known and not given:
         known(read.row.tokens, len(read.row.tokens) + limit)
@@ -104,10 +104,10 @@ def trace_in_own_templates(
     for side in generated_sides(chosen):
         ids = read.own[side].ids
         generated[side], stopped[side] = own_answer(pair, side, ids, limit, report)
-    longer = max(read.own.values(), key=lambda one: len(one.tokens))
+    longer = max(read.own.values(), key=lambda answer: len(answer.tokens))
     kind, answers = choose_answers(pair, longer, chosen, generated, stopped)
     if known:
-        length = max(len(one.tokens) for one in answers.values())
+        length = max(len(answer.tokens) for answer in answers.values())
         known(read.row.tokens, len(read.row.tokens) + length)
     captures, notes = captured(pair, read.own, answers, given=given, report=report)
     said = [_said(read), *notes]
@@ -202,9 +202,9 @@ class AlignedTrace(Trace):
     def _own(self, key: str, request: lookup.Asked) -> tuple[Side, str]:
         """Whose trace answers, and the key there."""
         side = cast(Side, request.values.get("side", "tuned"))
-        found = lookup.find(key)
-        assert found is not None
-        texts, token = dict(found[1]), request.values.get("token")
+        known = lookup.find(key)
+        assert known is not None
+        texts, token = dict(known[1]), request.values.get("token")
         if token is not None:
             n, places = self.manifest.prompt_length, self._read.places[side]
             if token < n and token not in places:
@@ -268,15 +268,15 @@ class AlignedTrace(Trace):
     def _hidden_segments(self, report: Report | None) -> list[HiddenSegment]:
         """Of each side what its own prompt loses."""
         for side in SIDES:
-            of = self.traces[side].subject
+            subject = self.traces[side].subject
             # What a model answers by itself it answers to its own prompt.
             others = self.traces[SIDES[1 - SIDES.index(side)]].subject.own_answers
             if self.manifest.response not in ("own", side):
-                others[side] = own_answer_of(of, side, report)
-        found = {
+                others[side] = own_answer_of(subject, side, report)
+        rows = {
             side: {
-                (one["segment"], one["answer"]): one[side]
-                for one in cast(
+                (hidden["segment"], hidden["answer"]): hidden[side]
+                for hidden in cast(
                     "list[HiddenSegment]",
                     self.traces[side].block(blocks.hidden_segments(), report),
                 )
@@ -284,16 +284,16 @@ class AlignedTrace(Trace):
             for side in SIDES
         }
         # A template that only one model has is hidden in it alone.
-        nothing = {answer: [0.0] * len(row) for (_, answer), row in found["tuned"].items()}
-        nothing |= {answer: [0.0] * len(row) for (_, answer), row in found["base"].items()}
+        nothing = {answer: [0.0] * len(row) for (_, answer), row in rows["tuned"].items()}
+        nothing |= {answer: [0.0] * len(row) for (_, answer), row in rows["base"].items()}
         return [
             HiddenSegment(
                 segment=segment,
                 answer=answer,
-                base=found["base"].get((segment, answer), nothing[answer]),
-                tuned=found["tuned"].get((segment, answer), nothing[answer]),
+                base=rows["base"].get((segment, answer), nothing[answer]),
+                tuned=rows["tuned"].get((segment, answer), nothing[answer]),
             )
-            for segment, answer in dict.fromkeys([*found["tuned"], *found["base"]])
+            for segment, answer in dict.fromkeys([*rows["tuned"], *rows["base"]])
         ]
 
     def _common(self) -> list[int]:

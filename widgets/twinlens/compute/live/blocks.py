@@ -34,21 +34,21 @@ WRITTEN = 3
 class PassBlocks:
     """The room of everything that is about a pass as a whole."""
 
-    def __init__(self, of: Subject, concepts: Concepts) -> None:
-        self._of, self._concepts = of, concepts
+    def __init__(self, subject: Subject, concepts: Concepts) -> None:
+        self._subject, self._concepts = subject, concepts
         self._lenses: dict[tuple[Side, int], Value] = {}
 
     @provides(blocks.own_answer)
     def own_answer(self, side: Side, report: Report | None = None) -> Value:
         """What a model answers by itself, from the manifest or generated now."""
-        of, m = self._of, self._of.manifest
+        subject, m = self._subject, self._subject.manifest
         known = m.answers[side]
         if known.own_text is not None:
             return {"text": known.own_text, "stopped": bool(known.stopped)}
-        ids, stopped = own_answer_of(of, side, report)
+        ids, stopped = own_answer_of(subject, side, report)
         prompt = [token.id for token in m.prompt_tokens]
-        before = context(of.models.tokenizers["tuned"], prompt)
-        text = answer_tokens(of.models.tokenizers[side], ids, before)[1]
+        before = context(subject.models.tokenizers["tuned"], prompt)
+        text = answer_tokens(subject.models.tokenizers[side], ids, before)[1]
         return {"text": text, "stopped": stopped}
 
     @records(blocks.own_answer)
@@ -60,31 +60,33 @@ class PassBlocks:
     @provides(blocks.logprob)
     def logprob(self, side: Side) -> Array:
         """Log-probabilities of the answer."""
-        index = torch.tensor(self._of.answer_ids(side))[:, None]
-        return self._of.captures[side].logprobs.gather(1, index)[:, 0].numpy()
+        index = torch.tensor(self._subject.answer_ids(side))[:, None]
+        return self._subject.captures[side].logprobs.gather(1, index)[:, 0].numpy()
 
     @provides(blocks.alternatives)
     def alternatives(self, side: Side) -> list[Any]:
         """Rivals of the answer tokens."""
-        show = pieces(self._of.models.tokenizers[side])
-        rows = zip(self._of.captures[side].logprobs, self._of.answer_ids(side), strict=True)
+        show = pieces(self._subject.models.tokenizers[side])
+        rows = zip(
+            self._subject.captures[side].logprobs, self._subject.answer_ids(side), strict=True
+        )
         return [lens.likeliest(row, show, besides=token) for row, token in rows]
 
     @provides(blocks.disagreement)
     def disagreement(self) -> Array:
         """How far the predictions are apart."""
-        base, tuned = steps.comparable(self._of.captures)
+        base, tuned = steps.comparable(self._subject.captures)
         return steps.divergence(tuned, base).float().numpy()
 
     @provides(blocks.answer_steps)
     def answer_steps(self) -> list[Any]:
         """What both models predict at each answer token."""
-        return steps.answer_steps(self._of)
+        return steps.answer_steps(self._subject)
 
     @provides(blocks.template)
     def template(self, report: Report | None) -> TemplateEffects:
         """What weights and chat template add."""
-        return template_effects(self._of, report)
+        return template_effects(self._subject, report)
 
     @records(blocks.template)
     def recorded_template(self, trace: Trace, _: object) -> Iterator[str]:
@@ -108,14 +110,14 @@ class PassBlocks:
         return self._shift("residual")
 
     def _shift(self, field: str) -> Array:
-        common = self._of.manifest.common_length
-        base, tuned = (getattr(self._of.captures[s], field)[:, :common].numpy() for s in SIDES)
+        common = self._subject.manifest.common_length
+        base, tuned = (getattr(self._subject.captures[s], field)[:, :common].numpy() for s in SIDES)
         return relative_difference(base, tuned).T.astype("float32")
 
     @provides(blocks.lens)
     def lens(self, side: Side, token: int) -> Value:
         """Logit lens where a token is predicted."""
-        models, m = self._of.models, self._of.manifest
+        models, m = self._subject.models, self._subject.manifest
         if (side, token) not in self._lenses:
             # With one model at a time, do the whole answer while it is there.
             together = range(m.prompt_length, m.length(side)) if models.memory != "both" else ()
@@ -123,25 +125,25 @@ class PassBlocks:
             with models.model(side) as model:
                 for t in (token, *together):
                     position = reading_position(t, m.prompt_length)
-                    residual = self._of.captures[side].residual[:, position]
+                    residual = self._subject.captures[side].residual[:, position]
                     logprobs = lens.logit_lens(model, residual)
-                    target = self._of.ids[side][position + 1]
+                    target = self._subject.ids[side][position + 1]
                     self._lenses[side, t] = lens.lens_block(logprobs, target, show)
         return self._lenses[side, token]
 
     @provides(blocks.lens_table)
     def lens_table(self, side: Side, unembedding: Side) -> Array:
         """Logit lens of the whole answer."""
-        m = self._of.manifest
-        residual = self._of.captures[side].residual[:, m.prompt_length - 1 : -1]
-        targets = self._of.models.readable(unembedding, self._of.answer_ids(side))
-        with self._of.models.model(unembedding) as model:
+        m = self._subject.manifest
+        residual = self._subject.captures[side].residual[:, m.prompt_length - 1 : -1]
+        targets = self._subject.models.readable(unembedding, self._subject.answer_ids(side))
+        with self._subject.models.model(unembedding) as model:
             return lens.lens_table(model, residual, targets).numpy()
 
     @provides(blocks.handover)
     def handover(self, side: Side, report: Report | None) -> Array:
         """Lower layers of one model, upper ones of the other."""
-        return handed_over(self._of, side, report)
+        return handed_over(self._subject, side, report)
 
     @provides(blocks.head_write)
     def head_write(self, side: Side, layer: int, unit: tuple[str, int]) -> Array:
@@ -152,8 +154,8 @@ class PassBlocks:
         else:
             vector = self._concepts.value_vector(side, layer, number)
             direction = torch.nn.functional.normalize(vector, dim=0)
-        with self._of.models.model(side) as model:
-            return half(attention.write(self._of.captures[side], model, direction))
+        with self._subject.models.model(side) as model:
+            return half(attention.write(self._subject.captures[side], model, direction))
 
     @records(blocks.lens)
     def recorded_lenses(self, trace: Trace, _: object) -> Iterator[str]:
@@ -166,13 +168,13 @@ class PassBlocks:
     def recorded_lens_tables(self, trace: Trace, _: object) -> Iterator[str]:
         """With the own unembedding; with the other's where both models are loaded."""
         yield from (blocks.lens_table(side, side) for side in SIDES)
-        if self._of.models.memory == "both":
+        if self._subject.models.memory == "both":
             yield from (blocks.lens_table(*pair) for pair in (SIDES, SIDES[::-1]))
 
     @records(blocks.head_write)
     def recorded_writes(self, trace: Trace, _: object, everything: bool) -> Iterator[str]:
         """Of the leading components; of a large pair they take more room than all the rest."""
-        for side in SIDES if everything or self._of.models.sizes.small else ():
+        for side in SIDES if everything or self._subject.models.sizes.small else ():
             for layer in range(trace.manifest.pair.layers):
                 for k in range(min(WRITTEN, self._concepts.count)):
                     yield blocks.head_write(side, layer, f"component:{k}")

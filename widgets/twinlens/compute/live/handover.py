@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def handed_over(of: Subject, lower: Side, report: Report | None = None) -> Array:
+def handed_over(subject: Subject, lower: Side, report: Report | None = None) -> Array:
     """Answer under the lower layers of one model and the upper ones of the other.
 
     Parameters
@@ -36,10 +36,10 @@ def handed_over(of: Subject, lower: Side, report: Report | None = None) -> Array
         the last l what that model's final norm and unembedding make of `lower`'s residual stream.
     """
     upper = SIDES[1 - SIDES.index(lower)]
-    residual, own = of.captures[lower].residual, of.captures[upper].logprobs
+    residual, own = subject.captures[lower].residual, subject.captures[upper].logprobs
     depth = len(residual)
-    tuned = of.captures["tuned"].logprobs
-    target = torch.tensor(of.answer_ids(upper))[:, None]
+    tuned = subject.captures["tuned"].logprobs
+    target = torch.tensor(subject.answer_ids(upper))[:, None]
     rows = []
     for layer in range(depth):
         if report:
@@ -48,9 +48,9 @@ def handed_over(of: Subject, lower: Side, report: Report | None = None) -> Array
             logprobs = own
         else:
             # The other model gets through between two passes.
-            with of.models.model(upper) as model:
-                reading = of.reading(upper, model)
-                returned = of.captures[upper].returned
+            with subject.models.model(upper) as model:
+                reading = subject.reading(upper, model)
+                returned = subject.captures[upper].returned
                 logprobs = continued(reading, residual[layer, :-1], layer, returned)
         common = min(tuned.shape[1], logprobs.shape[1])
         ours, theirs = (

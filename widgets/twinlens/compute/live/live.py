@@ -222,16 +222,16 @@ class LiveTrace(Trace):
 
     def __init__(self, pair: Pair, manifest: Manifest, captures: dict[Side, Capture]) -> None:
         self.manifest, self.pair = manifest, pair
-        self.subject = of = Subject(pair, manifest, captures)
-        self.saliency_room = SaliencyBlocks(of)
-        self.head_room = HeadBlocks(of, pair.head_weights)
+        self.subject = subject = Subject(pair, manifest, captures)
+        self.saliency_room = SaliencyBlocks(subject)
+        self.head_room = HeadBlocks(subject, pair.head_weights)
         rooms = (
             self.saliency_room,
             self.head_room,
-            ConceptBlocks(of, pair.concepts),
-            ExchangeBlocks(of),
-            UpdateBlocks(of, lambda report: pair.taken_apart(report)),
-            PassBlocks(of, pair.concepts),
+            ConceptBlocks(subject, pair.concepts),
+            ExchangeBlocks(subject),
+            UpdateBlocks(subject, lambda report: pair.taken_apart(report)),
+            PassBlocks(subject, pair.concepts),
             FindingBlocks(self),
         )
         self._providers, self._recorders = providers(rooms), recorders(rooms)
@@ -248,7 +248,7 @@ class LiveTrace(Trace):
             value = provider(request.values, report)
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
-            if provider.kept and not request.block.grows:
+            if provider.cached and not request.block.grows:
                 if isinstance(value, np.ndarray) or any(
                     given is not None for given in request.values.values()
                 ):
@@ -272,7 +272,7 @@ class LiveTrace(Trace):
         """Keys of a recording that keeps all that is listed somewhere."""
         return self.recorded(self, everything=True)
 
-    def recorded(self, of: Trace, *, everything: bool) -> Iterator[str]:
+    def recorded(self, trace: Trace, *, everything: bool) -> Iterator[str]:
         """Keys of a recording of this trace, or of one that is made of it."""
         small = self.pair.sizes.small
         for block in BLOCKS.values():
@@ -280,9 +280,13 @@ class LiveTrace(Trace):
                 recorder = self._recorders.get(block)
                 # What the models do not have, or these prompts, is in no recording.
                 with suppress(UnsupportedArchitectureError, UnknownBlockError):
-                    keys = recorder(of, block, everything) if recorder else block.every(of.manifest)
-                    kept = everything or small or not block.costly
-                    yield from (key for key in keys if kept or of.known(key) is not None)
+                    keys = (
+                        recorder(trace, block, everything)
+                        if recorder
+                        else block.every(trace.manifest)
+                    )
+                    wanted = everything or small or not block.costly
+                    yield from (key for key in keys if wanted or trace.known(key) is not None)
 
 
 def _bytes(value: Value) -> int:

@@ -24,21 +24,23 @@ def comparable(captures: Mapping[Side, Capture]) -> tuple[Tensor, Tensor]:
     return base, tuned
 
 
-def divergence(of: Tensor, beside: Tensor) -> Tensor:
+def divergence(logprobs: Tensor, beside: Tensor) -> Tensor:
     """KL(of || beside) in nats, shape [M]."""
-    return (of.exp() * (of - beside)).sum(dim=-1).clamp_min(0)
+    return (logprobs.exp() * (logprobs - beside)).sum(dim=-1).clamp_min(0)
 
 
-def answer_steps(of: Subject) -> list[AnswerStep]:
+def answer_steps(subject: Subject) -> list[AnswerStep]:
     """What both models predict at each token of the answer they read."""
-    base, tuned = comparable(of.captures)
+    base, tuned = comparable(subject.captures)
     forward, back = divergence(tuned, base).tolist(), divergence(base, tuned).tolist()
     # The shift is seen from the model whose answer it is not; a given text counts as tuned's.
-    other = SIDES[1] if of.manifest.response == "base" else SIDES[0]
+    other_side = SIDES[1] if subject.manifest.response == "base" else SIDES[0]
     both = {
         side: [
-            _prediction(row, token, pieces(of.models.tokenizers[side]))
-            for row, token in zip(of.captures[side].logprobs, of.answer_ids(side), strict=True)
+            _prediction(row, token, pieces(subject.models.tokenizers[side]))
+            for row, token in zip(
+                subject.captures[side].logprobs, subject.answer_ids(side), strict=True
+            )
         ]
         for side in SIDES
     }
@@ -48,7 +50,7 @@ def answer_steps(of: Subject) -> list[AnswerStep]:
             tuned=both["tuned"][m],
             kl=forward[m],
             kl_back=back[m],
-            shift=shift_class(both[other][m]["rank"]),
+            shift=shift_class(both[other_side][m]["rank"]),
         )
         for m in range(len(forward))
     ]

@@ -23,7 +23,7 @@ def has_template(manifest: Manifest) -> bool:
     return bool(manifest.segment_positions("template"))
 
 
-def template_effects(of: Subject, report: Report | None = None) -> TemplateEffects:
+def template_effects(subject: Subject, report: Report | None = None) -> TemplateEffects:
     """What weights and chat template add to each token of the answer, see `TemplateEffects`.
 
     Raises
@@ -31,11 +31,11 @@ def template_effects(of: Subject, report: Report | None = None) -> TemplateEffec
     UnknownBlockError
         If the prompt has no template, or is nothing without it.
     """
-    m = of.manifest
+    m = subject.manifest
     if not has_template(m):
         raise UnknownBlockError("this prompt has no chat template: trace with template=True")
-    kept = plain_positions(m, in_front(of.models.tokenizers["tuned"]))
-    if not kept:
+    positions = plain_positions(m, in_front(subject.models.tokenizers["tuned"]))
+    if not positions:
         raise UnknownBlockError(
             "nothing is left of this prompt without its chat template: write what the models "
             "should read"
@@ -45,13 +45,13 @@ def template_effects(of: Subject, report: Report | None = None) -> TemplateEffec
     for place, side in enumerate(reversed(SIDES)):
         if report:
             report(place, len(SIDES), f"reading without the template, {side}")
-        ids = [*(of.ids[side][i] for i in kept), *of.answer_ids(side)]
-        with of.models.model(side) as model:
-            plain[side] = _answer_logprobs(Reading(model, ids, len(kept)))
-    inside = {side: _captured(of, side) for side in SIDES}
+        ids = [*(subject.ids[side][i] for i in positions), *subject.answer_ids(side)]
+        with subject.models.model(side) as model:
+            plain[side] = _answer_logprobs(Reading(model, ids, len(positions)))
+    inside = {side: _captured(subject, side) for side in SIDES}
     weights, without = inside["tuned"] - inside["base"], plain["tuned"] - plain["base"]
     return TemplateEffects(
-        left_out=[i for i in range(m.prompt_length) if i not in set(kept)],
+        left_out=[i for i in range(m.prompt_length) if i not in set(positions)],
         base=inside["base"].tolist(),
         tuned=inside["tuned"].tolist(),
         base_plain=plain["base"].tolist(),
@@ -77,9 +77,9 @@ def plain_positions(manifest: Manifest, front: Sequence[int]) -> list[int]:
     ]
 
 
-def _captured(of: Subject, side: Side) -> Array:
-    index = torch.tensor(of.answer_ids(side))[:, None]
-    return np.asarray(of.captures[side].logprobs.gather(1, index)[:, 0].double())
+def _captured(subject: Subject, side: Side) -> Array:
+    index = torch.tensor(subject.answer_ids(side))[:, None]
+    return np.asarray(subject.captures[side].logprobs.gather(1, index)[:, 0].double())
 
 
 def _answer_logprobs(reading: Reading) -> Array:

@@ -55,13 +55,13 @@ def pack_pair(pair: Pair, max_new_tokens: int = 64) -> PackedPair:
     UnsupportedArchitectureError
         If a page cannot run it; says why.
     """
-    found: dict[Side, dict[str, Any]] = {}
+    sizes: dict[Side, dict[str, Any]] = {}
     draws: list[int] = []
     stop: dict[Side, list[int]] = {}
     weights: dict[Side, bytes] = {}
     for side in SIDES:
         with pair.model(side) as model:
-            found[side] = model_sizes(model, pair.names[side])
+            sizes[side] = model_sizes(model, pair.names[side])
             stop[side] = sorted(stop_tokens(pair, side, model.generation_config))
             if not settings_are_plain(model):
                 raise UnsupportedArchitectureError(
@@ -71,7 +71,7 @@ def pack_pair(pair: Pair, max_new_tokens: int = 64) -> PackedPair:
             weights[side] = packed_weights(model)
             draws = draws_of(model)
     texts = {side: packed_tokenizer(pair.tokenizers[side]) for side in SIDES}
-    if found["base"] != found["tuned"] or texts["base"] != texts["tuned"]:
+    if sizes["base"] != sizes["tuned"] or texts["base"] != texts["tuned"]:
         raise UnsupportedArchitectureError(
             "a page runs two models of one shape and one tokenizer, and these differ: export what "
             "you want to show with to_html"
@@ -88,7 +88,7 @@ def pack_pair(pair: Pair, max_new_tokens: int = 64) -> PackedPair:
     state = {
         "pair": manifest["pair"],
         "setup": {
-            "sizes": found["tuned"],
+            "sizes": sizes["tuned"],
             "stop": stop,
             "draws": draws,
             "known": {side: pair.known_ids(side) for side in SIDES},
@@ -111,5 +111,5 @@ def _changed(pair: Pair) -> Value:
 
 def _parameters(manifest: dict[str, Any]) -> dict[str, Any]:
     """Settings that do not depend on the prompt."""
-    kept: Sequence[str] = ("decoding", "components", "words", "vocabulary")
-    return {name: manifest["parameters"][name] for name in kept}
+    names: Sequence[str] = ("decoding", "components", "words", "vocabulary")
+    return {name: manifest["parameters"][name] for name in names}

@@ -68,17 +68,17 @@ def _patterns(described: dict[str, Any]) -> list[str] | None:
     *before, last = parts
     if last.get("type") != "ByteLevel" or last["add_prefix_space"]:
         return None
-    found = []
+    patterns = []
     for part in before:
         if part.get("type") != "Split" or part["behavior"] != "Isolated" or part["invert"]:
             return None
         pattern = part["pattern"]
-        found.append(pattern.get("Regex") or re.escape(pattern["String"]))
+        patterns.append(pattern.get("Regex") or re.escape(pattern["String"]))
     if last["use_regex"]:
-        found.append(_PATTERN)
+        patterns.append(_PATTERN)
     # Blanks are Unicode's there; JavaScript has a list of its own.
     blank = {r"\s": r"\p{White_Space}", r"\S": r"\P{White_Space}"}
-    return [re.sub(r"\\.", lambda m: blank.get(m[0], m[0]), pattern) for pattern in found]
+    return [re.sub(r"\\.", lambda m: blank.get(m[0], m[0]), pattern) for pattern in patterns]
 
 
 def packed_template(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any] | None:

@@ -132,9 +132,9 @@ def attribute_prompts(
     responses = [responses] * len(prompts) if isinstance(responses, str) else list(responses)
     before = [
         {
-            side: one
-            for side, one in (known[place] if known else {}).items()
-            if one.ids == prompt.ids
+            side: answer
+            for side, answer in (known[place] if known else {}).items()
+            if answer.ids == prompt.ids
         }
         for place, prompt in enumerate(prompts)
     ]
@@ -152,15 +152,15 @@ def attribute_prompts(
     for side in SIDES:
         asked = {p: prompts[p] for p in fitting if side in generated_sides(wanted[p])}
         answers_of[side] = {
-            place: (_ids(one.answer), bool(one.answer.stopped))
+            place: (_ids(answer.answer), bool(answer.answer.stopped))
             for place in asked
-            if (one := before[place].get(side)) is not None
+            if (answer := before[place].get(side)) is not None
         }
         rest = {place: prompt for place, prompt in asked.items() if place not in answers_of[side]}
         answers_of[side] |= _answers(pair, side, rest, max_new_tokens, errors, report)
     chosen: dict[int, tuple[str, dict[Side, Answer]]] = {}
     for place in sorted(set(fitting) - set(errors)):
-        own = {side: found[place] for side, found in answers_of.items() if place in found}
+        own = {side: answers[place] for side, answers in answers_of.items() if place in answers}
         ids = {side: answer for side, (answer, _) in own.items()}
         stopped = {side: ended for side, (_, ended) in own.items()}
         try:
@@ -176,22 +176,22 @@ def attribute_prompts(
     values: dict[Side, dict[int, dict[str, Array]]] = {}
     # Tuned first: with memory="sequential" it is the one still loaded.
     for side in reversed(SIDES):
-        kept = {
-            place: one[side]
-            for place, one in enumerate(before)
-            if side in one
+        reused = {
+            place: attributed[side]
+            for place, attributed in enumerate(before)
+            if side in attributed
             and place in read
-            and _ids(one[side].answer) == _ids(read[place][1][side])
+            and _ids(attributed[side].answer) == _ids(read[place][1][side])
         }
-        values[side] = {place: one.values for place, one in kept.items()}
+        values[side] = {place: attributed.values for place, attributed in reused.items()}
         with pair.model(side) as model:
             new = {place: entry for place, entry in read.items() if place not in values[side]}
             for name in methods:
                 readings = _readings(pair, side, model, new, errors, name, rivals.get(side, {}))
                 for place, table in _tables(pair, side, readings, name, errors, report):
                     values[side].setdefault(place, {})[name] = table
-            left = {place: one for place, one in chosen.items() if place not in errors}
-            hidden[side] = _hidden(pair, side, model, prompts, left, kept, report)
+            left = {place: answer for place, answer in chosen.items() if place not in errors}
+            hidden[side] = _hidden(pair, side, model, prompts, left, reused, report)
     return [
         errors[place]
         if place in errors
@@ -274,7 +274,9 @@ def _tables(
             return method.together([readings[place] for place in places])
         return [_alone(method, readings[place], side) for place in places]
 
-    lengths = {place: (one.prompt_length, one.answer_length) for place, one in readings.items()}
+    lengths = {
+        place: (reading.prompt_length, reading.answer_length) for place, reading in readings.items()
+    }
     together = method.together is not None
     yield from _each(
         _groups(pair.sizes, lengths, _at_once(readings) if together else 1), work, errors
@@ -335,9 +337,9 @@ def _hidden(
         parts, missing = segment_positions(prompt.tokens), dict[str, Reading]()
         for whose, ids in read_by_both(pair, kind, answers).items():
             before = known[place].hidden if place in known else {}
-            kept = {key: np.asarray(costs) for key, costs in before.items() if key[1] == whose}
-            if kept and all(len(costs) == len(ids) for costs in kept.values()):
-                mine |= kept
+            reused = {key: np.asarray(costs) for key, costs in before.items() if key[1] == whose}
+            if reused and all(len(costs) == len(ids) for costs in reused.values()):
+                mine |= reused
             elif parts:
                 read = pair.readable(side, [*prompt.ids, *ids])
                 missing[whose] = Reading(model, read, len(prompt.tokens))

@@ -25,10 +25,10 @@ class SaliencyBlocks:
     tables : SaliencyTables
     """
 
-    def __init__(self, of: Subject) -> None:
-        self.tables = SaliencyTables(of)
-        self._of = of
-        self._tokens = of.manifest.prompt_tokens
+    def __init__(self, subject: Subject) -> None:
+        self.tables = SaliencyTables(subject)
+        self._subject = subject
+        self._tokens = subject.manifest.prompt_tokens
 
     @provides(blocks.saliency)
     def saliency(self, side: Side, method: str, report: Report | None) -> Array:
@@ -59,13 +59,13 @@ class SaliencyBlocks:
     @provides(blocks.hidden_elsewhere)
     def hidden_elsewhere(self, report: Report | None) -> Value:
         """What hiding as much elsewhere costs."""
-        answer = answers_of(self._of, report).get("tuned")
-        return hidden_elsewhere(self._of, answer, report) if answer else []
+        answer = answers_of(self._subject, report).get("tuned")
+        return hidden_elsewhere(self._subject, answer, report) if answer else []
 
     @provides(blocks.hidden_segments)
     def hidden_segments(self, report: Report | None) -> Value:
         """What hiding each segment costs each answer."""
-        return hidden_segments(self._of, answers_of(self._of, report), report)
+        return hidden_segments(self._subject, answers_of(self._subject, report), report)
 
     @provides(blocks.groups)
     def groups(self, grouping: Unit) -> Value:

@@ -78,8 +78,8 @@ def attention_knockout(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
         drop = precise(text.weights).new_zeros(len(batch), reading.prompt_length, device="cpu")
 
         def take(_: int, seeds: slice, pattern: Tensor, gradient: Tensor, drop: Any = drop) -> None:
-            found = knockout(pattern, gradient, reading.prompt_length).sum(dim=-2)
-            drop[seeds] += found.to(drop.device)
+            lost = knockout(pattern, gradient, reading.prompt_length).sum(dim=-2)
+            drop[seeds] += lost.to(drop.device)
 
         for _ in _sweep(text, text.seeds(batch), take):
             yield [], slice(None), np.empty((0, reading.answer_length))
@@ -172,8 +172,8 @@ class _Whole:
             is_grads_batched=batched,
         )
         for layer in reversed(range(len(gradients))):
-            found = gradients[layer] if batched else gradients[layer][None]
-            take(layer, slice(0, len(seeds)), self._patterns[layer].detach(), found)
+            slopes = gradients[layer] if batched else gradients[layer][None]
+            take(layer, slice(0, len(seeds)), self._patterns[layer].detach(), slopes)
         yield
 
 
@@ -211,8 +211,10 @@ def _sweep(text: ByLayer | _Whole, seeds: Tensor, take: Take) -> Iterator[None]:
         ):
             yield patterns
 
-    def told(layer: int, rows: slice, patterns: Sequence[Tensor], found: Sequence[Tensor]) -> None:
-        take(layer, rows, patterns[0].detach(), found[0])
+    def told(
+        layer: int, rows: slice, patterns: Sequence[Tensor], gradients: Sequence[Tensor]
+    ) -> None:
+        take(layer, rows, patterns[0].detach(), gradients[0])
 
     at_once = max(1, min(_MOST_COLUMNS, _NUMBERS_AT_ONCE // text.scores))
     for _ in text.backward(seeds, at_once, pattern, told):

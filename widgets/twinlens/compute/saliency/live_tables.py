@@ -47,9 +47,9 @@ class SaliencyTables:
         NaN where a cell is not computed yet.
     """
 
-    def __init__(self, of: Subject) -> None:
+    def __init__(self, subject: Subject) -> None:
         self.tables: dict[tuple[Side, str], Array] = {}
-        self._of, self._models, self._manifest = of, of.models, of.manifest
+        self._subject, self._models, self._manifest = subject, subject.models, subject.manifest
         self._orders: dict[Side, Array] = {}
 
     def so_far(self, side: Side, name: str) -> Array:
@@ -143,7 +143,7 @@ class SaliencyTables:
 
     def _reading(self, side: Side, model: PreTrainedModel, name: str) -> Reading:
         tokens = self._manifest.prompt_tokens
-        return self._of.reading(
+        return self._subject.reading(
             side,
             model,
             rivals=self._rivals(side),
@@ -156,7 +156,7 @@ class SaliencyTables:
         """What the other model would have said; known only where it read the same answer."""
         if not self._manifest.shared:
             return None
-        logprobs = self._of.captures[SIDES[1 - SIDES.index(side)]].logprobs[
+        logprobs = self._subject.captures[SIDES[1 - SIDES.index(side)]].logprobs[
             :, : self._models.vocabulary
         ]
         return [int(token) for token in logprobs.argmax(dim=-1)]

@@ -142,7 +142,7 @@ def _packed(
     embedded = _changed_row(reading, intact, groups, sources, kind)
     answer = reading.answer_length
     ends = np.cumsum([len(read) for read in places])
-    kept = torch.from_numpy((ends[:, None] + np.arange(-answer, 0)).ravel()).to(device)
+    rows = torch.from_numpy((ends[:, None] + np.arange(-answer, 0)).ravel()).to(device)
     conditions = Conditions(packed=packed, fused=fusible(model))
     around = entering(model, length), observed(model, conditions), planned_once(device)
     with torch.no_grad(), around[0], around[1], around[2]:
@@ -152,7 +152,7 @@ def _packed(
             # With positions that do not rise, and no mask, transformers takes a text for several.
             attention_mask=torch.ones(1, length, device=device),
             use_cache=False,
-            logits_to_keep=kept,
+            logits_to_keep=rows,
         ).logits
     return _answer_logprobs(logits.reshape(len(groups), answer, -1), reading)
 

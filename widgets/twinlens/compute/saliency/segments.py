@@ -30,18 +30,18 @@ def segment_positions(tokens: Sequence[Token]) -> dict[str, list[int]]:
 
     The rest is there where the instruction is a part of what a person wrote.
     """
-    found: dict[str, list[int]] = {
+    positions: dict[str, list[int]] = {
         segment: [i for i, token in enumerate(tokens) if token.segment == segment]
         for segment in HIDDEN
     }
-    if found["instruction"]:
+    if positions["instruction"]:
         scored = (i for i, token in enumerate(tokens) if token.segment in SCORED_SEGMENTS)
-        found[REST] = sorted(set(scored) - set(found["instruction"]))
-    return {segment: places for segment, places in found.items() if places}
+        positions[REST] = sorted(set(scored) - set(positions["instruction"]))
+    return {segment: places for segment, places in positions.items() if places}
 
 
 def hidden_segments(
-    of: Subject, answers: Mapping[str, Sequence[int]], report: Report | None = None
+    subject: Subject, answers: Mapping[str, Sequence[int]], report: Report | None = None
 ) -> list[HiddenSegment]:
     """Effect of each segment that the prompt has on each token of some answers, in both models.
 
@@ -50,7 +50,7 @@ def hidden_segments(
     answers : mapping of str to token ids
         By whose they are: ``base``, ``tuned`` or ``given``. Both models read all of them.
     """
-    m = of.manifest
+    m = subject.manifest
     groups = {segment: m.segment_positions(segment) for segment in HIDDEN}
     present = [segment for segment in HIDDEN if groups[segment]]
     if not (present and answers):
@@ -59,11 +59,11 @@ def hidden_segments(
     prompt = [token.id for token in m.prompt_tokens]
     # Tuned first: with memory="sequential" it is the one still loaded.
     for side in reversed(SIDES):
-        with of.models.model(side) as model:
+        with subject.models.model(side) as model:
             if report:
                 report(SIDES[::-1].index(side), len(SIDES), f"hiding segments, {side}")
             readings = [
-                Reading(model, of.models.readable(side, [*prompt, *ids]), len(prompt))
+                Reading(model, subject.models.readable(side, [*prompt, *ids]), len(prompt))
                 for ids in answers.values()
             ]
             lost = hidden_in_answers(readings, [groups[segment] for segment in present])
@@ -83,22 +83,22 @@ def hidden_segments(
 
 
 def hidden_elsewhere(
-    of: Subject, answer: Sequence[int], report: Report | None = None
+    subject: Subject, answer: Sequence[int], report: Report | None = None
 ) -> list[HiddenSpan]:
     """Effect of spans as long as the instruction on an answer, in both models.
 
     What hiding the instruction does beyond that is due to the instruction, and not to how much
     was hidden.
     """
-    m = of.manifest
+    m = subject.manifest
     spans = spans_elsewhere(m.prompt_tokens)
     costs: dict[Side, list[float]] = {}
     prompt = [token.id for token in m.prompt_tokens]
     for place, side in enumerate(reversed(SIDES) if spans else ()):
         if report:
             report(place, len(SIDES), f"hiding other spans, {side}")
-        with of.models.model(side) as model:
-            reading = Reading(model, of.models.readable(side, [*prompt, *answer]), len(prompt))
+        with subject.models.model(side) as model:
+            reading = Reading(model, subject.models.readable(side, [*prompt, *answer]), len(prompt))
             (lost,) = hidden_together([reading], [spans])
         costs[side] = lost.sum(axis=1).tolist()
     return [
@@ -122,13 +122,13 @@ def spans_elsewhere(tokens: Sequence[Token]) -> list[list[int]]:
     return [others[start : start + size] for start in starts]
 
 
-def answers_of(of: Subject, report: Report | None = None) -> dict[str, list[int]]:
+def answers_of(subject: Subject, report: Report | None = None) -> dict[str, list[int]]:
     """Token ids of each model's own answer, and of a given one; none that ends at once."""
     answers: dict[str, list[int]] = {}
-    if of.manifest.response == "given":
-        answers["given"] = of.answer_ids("tuned")
+    if subject.manifest.response == "given":
+        answers["given"] = subject.answer_ids("tuned")
     for side in reversed(SIDES):
-        own, stopped = own_answer_of(of, side, report)
-        if own and not (stopped and len(own) == 1) and max(own) < of.models.vocabulary:
+        own, stopped = own_answer_of(subject, side, report)
+        if own and not (stopped and len(own) == 1) and max(own) < subject.models.vocabulary:
             answers[side] = own
     return answers

@@ -85,13 +85,13 @@ def hidden_in_answers(readings: Sequence[Reading], groups: Sequence[Sequence[int
         if (place, number) != (order[0], -1)
     }
     stored: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-    found: dict[tuple[int, int], Tensor] = {}
+    logprobs: dict[tuple[int, int], Tensor] = {}
     for batch in _batches(variants, model.device):
         chosen = [variants[key] for key in batch]
         hidden = torch.zeros(len(chosen), length, dtype=torch.bool)
         for row, variant in zip(hidden, chosen, strict=True):
             row[list(variant.hidden)] = True
-        packed = Packed(stored, [one.places for one in chosen], hidden.to(model.device))
+        packed = Packed(stored, [cut.places for cut in chosen], hidden.to(model.device))
         point = torch.cat([embedded[variant.answer][variant.places] for variant in chosen])
         conditions = Conditions(packed=packed, fused=fusible(model))
         around = entering(model, length), observed(model, conditions), planned_once(model.device)
@@ -106,9 +106,11 @@ def hidden_in_answers(readings: Sequence[Reading], groups: Sequence[Sequence[int
         end = 0
         for key, variant in zip(batch, chosen, strict=True):
             reading, end = readings[variant.answer], end + len(variant.places)
-            found[key] = _logprobs(states[end - reading.answer_length : end], reading)
+            logprobs[key] = _logprobs(states[end - reading.answer_length : end], reading)
     lost = (
-        torch.stack([found[place, -1] - found[place, number] for number in range(len(groups))])
+        torch.stack(
+            [logprobs[place, -1] - logprobs[place, number] for number in range(len(groups))]
+        )
         for place in range(len(readings))
     )
     return [rows.float().cpu().numpy() for rows in lost]

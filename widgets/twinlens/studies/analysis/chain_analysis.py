@@ -185,7 +185,9 @@ def analyse_chain(chain: Chain, settings: Settings | None = None) -> ChainAnalys
     [(0, 1), (0, 2), (1, 2)]
     """
     analyses = {places: analyse(chain.store(*places), settings) for places in chain.pairs}
-    shared = set.intersection(*({score.id for score in one.scores} for one in analyses.values()))
+    shared = set.intersection(
+        *({score.id for score in analysis.scores} for analysis in analyses.values())
+    )
     points = [
         point
         for place, name in enumerate(chain.names)
@@ -203,18 +205,18 @@ def analyse_chain(chain: Chain, settings: Settings | None = None) -> ChainAnalys
 def _curve(analysis: Analysis, place: int, name: str, shared: set[str]) -> list[CurvePoint]:
     side = "tuned" if place else "base"
     scores = [score for score in analysis.scores if score.side == side and score.id in shared]
-    found = {
+    series = {
         measure: [number(score) for score in scores if score.instruction_length]
         for measure, number in _OF_SCORES.items()
     }
     for segment in SEGMENTS:
-        found[f"cost of hiding the {segment}, nats per token of its own answer"] = [
+        series[f"cost of hiding the {segment}, nats per token of its own answer"] = [
             getattr(effect, side)
             for effect in analysis.effects
             if (effect.segment, effect.answer) == (segment, OWN) and effect.id in shared
         ]
     points = []
-    for measure, numbers in found.items():
+    for measure, numbers in series.items():
         values = np.array([value for value in numbers if np.isfinite(value)])
         if values.size:
             found_one = paired_estimate(np.zeros_like(values), values)
@@ -228,14 +230,14 @@ def _curve(analysis: Analysis, place: int, name: str, shared: set[str]) -> list[
 def _steps(analyses: dict[tuple[int, int], Analysis]) -> list[Step]:
     places = sorted(analyses, key=lambda pair: (pair[1], pair[0]))
     compared = [(pair, _all(analyses[pair].comparisons)) for pair in places]
-    there = [(pair, one) for pair, one in compared if one is not None]
-    has_parts = any(one.has_parts for one in analyses.values())
-    comparisons = decided([one for _, one in there], has_parts)
-    rows = [widest(analyses[pair].exact) for pair, _ in there]
+    steps = [(pair, comparison) for pair, comparison in compared if comparison is not None]
+    has_parts = any(analysis.has_parts for analysis in analyses.values())
+    comparisons = decided([comparison for _, comparison in steps], has_parts)
+    rows = [widest(analyses[pair].exact) for pair, _ in steps]
     exact = iter(corrected([row for mine in rows for row in mine]))
     return [
         Step(*pair, comparison, tuple(next(exact) for _ in mine))
-        for (pair, _), comparison, mine in zip(there, comparisons, rows, strict=True)
+        for (pair, _), comparison, mine in zip(steps, comparisons, rows, strict=True)
     ]
 
 

@@ -183,17 +183,19 @@ def compare(scores: Sequence[Score], at_equal_length: Sequence[Score]) -> list[C
     at_equal_length : sequence of Score
         The same with both answers cut to the shorter one.
     """
-    kept = [score.instruction_length > 0 for score in scores]
-    base, tuned = _sides([score for score, keep in zip(scores, kept, strict=True) if keep])
-    cut = [score for score, keep in zip(at_equal_length, kept, strict=True) if keep]
+    has_instruction = [score.instruction_length > 0 for score in scores]
+    base, tuned = _sides(
+        [score for score, keep in zip(scores, has_instruction, strict=True) if keep]
+    )
+    cut = [score for score, keep in zip(at_equal_length, has_instruction, strict=True) if keep]
     base_cut, tuned_cut = _sides(cut)
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     for level, group, chosen in parts(tuned):
-        found.append(
+        comparisons.append(
             _base_against_tuned(
                 group,
                 level,
-                *([of[i] for i in chosen] for of in (base, tuned, base_cut, tuned_cut)),
+                *([side[i] for i in chosen] for side in (base, tuned, base_cut, tuned_cut)),
             )
         )
         judged = [tuned[i] for i in chosen if tuned[i].followed is not None]
@@ -201,9 +203,9 @@ def compare(scores: Sequence[Score], at_equal_length: Sequence[Score]) -> list[C
         unfollowed = [score for score in judged if not score.followed]
         followed = [score for score in judged if score.followed]
         if unfollowed and followed:
-            found.append(_followed(group, level, unfollowed, followed))
+            comparisons.append(_followed(group, level, unfollowed, followed))
     has_parts = any(score.is_part for score in tuned)
-    return decided(found, has_parts)
+    return decided(comparisons, has_parts)
 
 
 def decided(comparisons: Sequence[Comparison], has_parts: bool) -> list[Comparison]:
@@ -230,10 +232,10 @@ def parts(scores: Sequence[Grouped]) -> list[tuple[Level, str, list[int]]]:
         if score.category:
             name = f"{score.group}: {score.category}"
             categories.setdefault(("category", name), []).append(index)
-    found = [*groups.items(), *categories.items()]
+    named = [*groups.items(), *categories.items()]
     if len(groups) > 1:
-        found.insert(len(groups), (("all", "all prompts"), list(range(len(scores)))))
-    return [(level, name, chosen) for (level, name), chosen in found]
+        named.insert(len(groups), (("all", "all prompts"), list(range(len(scores)))))
+    return [(level, name, chosen) for (level, name), chosen in named]
 
 
 def _base_against_tuned(
@@ -397,12 +399,12 @@ def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
     Rows from which nothing is concluded do not count, and get none.
     """
-    found = list(comparisons)
+    corrected = list(comparisons)
     for question in DECIDING_TEST:
-        places = [i for i, item in enumerate(found) if item.question == question]
+        places = [i for i, item in enumerate(corrected) if item.question == question]
         if not places:
             continue
-        mine = [found[i] for i in places]
+        mine = [corrected[i] for i in places]
         families = [
             [item.tests[t].p if item.enough else math.nan for item in mine]
             for t in range(len(mine[0].tests))
@@ -422,7 +424,7 @@ def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
             )
             deciding = next(t for t in tests if t.name == DECIDING_TEST[question])
             estimate = item.length.estimate
-            found[place] = dataclasses.replace(
+            corrected[place] = dataclasses.replace(
                 item,
                 tests=tests,
                 estimate=dataclasses.replace(item.estimate, p_holm=deciding.p_holm),
@@ -433,7 +435,7 @@ def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
                     controls=with_holm(item.length.controls, cut[row]),
                 ),
             )
-    return found
+    return corrected
 
 
 def _controls_p(item: Comparison, controls: Controls | None) -> float:

@@ -95,13 +95,13 @@ def controls_of(
         measured(lambda score: score.score - score.span),
         measured(lambda score: score.share),
     )
-    agree = len({one.difference > 0 for one in three}) == 1
+    agree = len({control.difference > 0 for control in three}) == 1
     return Controls(
         means(score_of),
         means(lambda score: score.rest),
         means(lambda score: score.span),
         *three,
-        p=float(np.max([one.p for one in three])) if agree else 1.0,
+        p=float(np.max([control.p for control in three])) if agree else 1.0,
     )
 
 

@@ -68,22 +68,22 @@ def at_equal_length(
     if not (a.size and b.size):
         return LengthFit(none, values.size, math.nan, "one sample is empty")
     low, high = max(a.min(), b.min()), min(a.max(), b.max())
-    kept = (lengths >= low) & (lengths <= high)
-    left_out = int((~kept).sum())
-    shared = min(int((kept & is_second).sum()), int((kept & ~is_second).sum()))
+    in_range = (lengths >= low) & (lengths <= high)
+    left_out = int((~in_range).sum())
+    shared = min(int((in_range & is_second).sum()), int((in_range & ~is_second).sum()))
     if shared < SMALLEST_SAMPLE:
         few = "too few answers of a length that both have"
         apart = "the answer lengths do not overlap"
-        return LengthFit(none, left_out, math.nan, few if kept.any() else apart)
-    samples = without_length(values[kept], is_second[kept], lengths[kept])
+        return LengthFit(none, left_out, math.nan, few if in_range.any() else apart)
+    samples = without_length(values[in_range], is_second[in_range], lengths[in_range])
     if samples.df < 3 or not samples.separable:
         return LengthFit(none, left_out, math.nan, "length and sample cannot be told apart")
-    reach = float(np.ptp(values[kept])) * 2
+    reach = float(np.ptp(values[in_range])) * 2
     # Between two numbers the statistic is 0, but for rounding.
     low_end = crossing(lambda shift: samples.lean(shift) <= 1e-9, -reach, reach)
     high_end = crossing(lambda shift: samples.lean(shift) <= -1e-9, -reach, reach)
     centre = (low_end + high_end) / 2
-    estimate = estimate_by(int(kept.sum()), centre, reach, samples.p, samples.df)
+    estimate = estimate_by(int(in_range.sum()), centre, reach, samples.p, samples.df)
     left = samples.residual(centre)
     return LengthFit(estimate, left_out, math.sqrt(float(left @ left) / samples.df))
 
@@ -160,8 +160,8 @@ class Aligned:
         """Two-sided p that the two differ by something else; not below what ranks can give."""
         lean, parts = self._placed(shift)
         both = [parts[~self.is_second], parts[self.is_second]]
-        sizes = np.array([one.size for one in both])
-        errors = np.array([one.var(ddof=1) for one in both]) * sizes
+        sizes = np.array([sample.size for sample in both])
+        errors = np.array([sample.var(ddof=1) for sample in both]) * sizes
         least = fewest(*sizes.tolist())
         if not errors.sum() > 1e-12:
             return least if abs(lean) > 1e-9 else 1.0

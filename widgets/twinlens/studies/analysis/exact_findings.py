@@ -58,12 +58,12 @@ def in_short(rows: Sequence[ExactComparison]) -> str:
 
 def widest(rows: Sequence[ExactComparison]) -> list[ExactComparison]:
     """Of each segment and answer the row of all prompts."""
-    found: dict[tuple[str, str], ExactComparison] = {}
+    rows_by_key: dict[tuple[str, str], ExactComparison] = {}
     for row in rows:
         key = (row.segment, row.answer)
-        if key not in found or row.level == "all":
-            found[key] = row
-    return list(found.values())
+        if key not in rows_by_key or row.level == "all":
+            rows_by_key[key] = row
+    return list(rows_by_key.values())
 
 
 def _cost(row: ExactComparison, what: str) -> str:

@@ -136,9 +136,9 @@ def signed_rank(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, boo
 
 
 def _signed_rank_p(ordered: FloatArray, centre: float) -> float:
-    n, other = ordered.size, 2 * centre - ordered
-    at_most = ordered.searchsorted(other, "right").sum() + (ordered <= centre).sum()
-    below = ordered.searchsorted(other, "left").sum() + (ordered < centre).sum()
+    n, mirrored = ordered.size, 2 * centre - ordered
+    at_most = ordered.searchsorted(mirrored, "right").sum() + (ordered <= centre).sum()
+    below = ordered.searchsorted(mirrored, "left").sum() + (ordered < centre).sum()
     fewer = min(int(at_most), n * (n + 1) - int(below)) // 2
     if n > _EXACT:
         spread = math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
@@ -166,7 +166,7 @@ def brunner_munzel(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, 
     higher : bool
         Whether the second is above more often.
     """
-    a, b = (np.sort(np.asarray(one, dtype=np.float64)) for one in (first, second))
+    a, b = (np.sort(np.asarray(sample, dtype=np.float64)) for sample in (first, second))
     above = a.searchsorted(b, "left").sum() + a.searchsorted(b, "right").sum()
     higher = bool(above > a.size * b.size)
     if min(a.size, b.size) < _FEWEST_NUMBERS:
@@ -299,8 +299,8 @@ def paired_estimate(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate:
 
     def at_most(centre: float) -> int:
         """Twice the number of means of two differences up to this, of n (n + 1)."""
-        other = 2 * centre - ordered
-        return int(ordered.searchsorted(other, "right").sum() + (ordered <= centre).sum())
+        mirrored = 2 * centre - ordered
+        return int(ordered.searchsorted(mirrored, "right").sum() + (ordered <= centre).sum())
 
     centre = _median(at_most, n * (n + 1), float(ordered[0]), float(ordered[-1]))
     return estimate_by(n, centre, float(np.ptp(ordered)), partial(_signed_rank_p, ordered), n - 1)
@@ -308,7 +308,7 @@ def paired_estimate(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate:
 
 def two_sample_estimate(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate:
     """Typical difference of two independent samples; Brunner and Munzel's test."""
-    a, b = (np.sort(np.asarray(one, dtype=np.float64)) for one in (first, second))
+    a, b = (np.sort(np.asarray(sample, dtype=np.float64)) for sample in (first, second))
     n = a.size + b.size
     if min(a.size, b.size) < _FEWEST_NUMBERS:
         return no_estimate(n, float(b.mean() - a.mean()) if a.size and b.size else math.nan)

@@ -108,13 +108,13 @@ class Profiles:
                 self._put(LONG, case, parts)
         if not case.has_part_instruction or not levels.size:
             return
-        kept = sparse(levels, threshold)
-        driven = (kept[list(case.instruction)] > 0).any(axis=0)
+        sparse_levels = sparse(levels, threshold)
+        driven = (sparse_levels[list(case.instruction)] > 0).any(axis=0)
         if driven.size >= PARTS:
             self._put(ANSWER, case, _part_means(np.asarray(driven, dtype=np.float64)))
-        mass = kept[scored].sum()
+        mass = sparse_levels[scored].sum()
         if mass > 0:
-            share = float(kept[list(case.instruction)].sum() / mass)
+            share = float(sparse_levels[list(case.instruction)].sum() / mass)
             self._put(MASS, case, np.array([share]))
 
     def _put(self, name: str, case: Case, values: FloatArray) -> None:

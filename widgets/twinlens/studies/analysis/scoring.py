@@ -144,14 +144,14 @@ def repeated(scores: Sequence[Score]) -> tuple[str, ...]:
         Base and tuned of each prompt after one another.
     """
     seen: set[tuple[object, ...]] = set()
-    found = []
+    ids = []
     for base, tuned in zip(scores[::2], scores[1::2], strict=True):
         known = tuple(_fingerprint(score) for score in (base, tuned))
         # Scores of 0 say nothing about what they are of.
         if known in seen and min(abs(base.score), abs(tuned.score)) > 0:
-            found.append(base.id)
+            ids.append(base.id)
         seen.add(known)
-    return tuple(found)
+    return tuple(ids)
 
 
 def _fingerprint(score: Score) -> tuple[object, ...]:

@@ -52,14 +52,14 @@ def findings(
     analysis: Analysis, outcomes: Sequence[VariantOutcome], changes: Changes | None = None
 ) -> list[str]:
     """The texts of everything that `find` finds, in order."""
-    return [text for one in find(analysis, outcomes, changes) for text in one.texts]
+    return [text for finding in find(analysis, outcomes, changes) for text in finding.texts]
 
 
 def find(
     analysis: Analysis, outcomes: Sequence[VariantOutcome], changes: Changes | None = None
 ) -> list[StudyFinding]:
     """One finding per question, one about the profiles, and those about the weights."""
-    found: list[StudyFinding] = []
+    study_findings: list[StudyFinding] = []
     for question, claim in (_CLAIMS if analysis.has_parts else _WHOLE_CLAIMS).items():
         widest = widest_of(analysis.comparisons, question)
         if widest is None:
@@ -73,20 +73,24 @@ def find(
         ids = (
             widest.second.ids if widest.higher is not None else widest.first.ids + widest.second.ids
         )
-        found.append(StudyFinding(claim, widest.verdict, tuple(filter(None, sentences)), ids))
+        study_findings.append(
+            StudyFinding(claim, widest.verdict, tuple(filter(None, sentences)), ids)
+        )
     score = widest_of(analysis.comparisons, "tuned against base")
-    found += exact_findings(analysis.exact, score.verdict if score else None, analysis.has_parts)
+    study_findings += exact_findings(
+        analysis.exact, score.verdict if score else None, analysis.has_parts
+    )
     if analysis.scores:
-        found.append(
+        study_findings.append(
             StudyFinding("What is compared, and what is missing", None, _missing(analysis))
         )
     profiles = tuple(_u_shape(analysis.profiles) + _driven(analysis.profiles))
     if profiles:
         behind = dict.fromkeys(case for profile in analysis.profiles for case in profile.ids)
-        found.append(
+        study_findings.append(
             StudyFinding("Where in prompt and answer it lies", None, profiles, tuple(behind))
         )
-    return found + weight_findings(changes or {})
+    return study_findings + weight_findings(changes or {})
 
 
 def in_short(item: Comparison) -> str:
@@ -231,7 +235,7 @@ def _blind(controls: Controls) -> str:
         "spans of equal length": controls.beyond_span,
         "the share of the density": controls.share,
     }
-    failed = [name for name, one in names.items() if not one.p < SIGNIFICANCE]
+    failed = [name for name, control in names.items() if not control.p < SIGNIFICANCE]
     return f": {' and '.join(failed)} do not differ" if failed else ""
 
 
@@ -243,8 +247,8 @@ def _robust(outcomes: Sequence[VariantOutcome], item: Comparison) -> str:
     mine = [o for o in outcomes if (o.question, o.group) == (item.question, item.group)]
     if not mine or not item.enough:
         return ""
-    found = shares(o for o in mine if o.method == mine[0].method)
-    total = next(share for share in found if share.setting == "any")
+    reached = shares(o for o in mine if o.method == mine[0].method)
+    total = next(share for share in reached if share.setting == "any")
     text = (
         f"Of {total.combinations} combinations of settings the score of {item.second.label} is "
         f"higher in {total.holds}, lower in {total.turns}, and no difference is shown in "
@@ -325,7 +329,7 @@ def _missing(analysis: Analysis) -> tuple[str, ...]:
 
 
 def _u_shape(profiles: Sequence[Profile]) -> list[str]:
-    found = []
+    sentences = []
     for profile in profiles:
         if profile.name == POSITION:
             ends = (profile.values[:, 0] + profile.values[:, -1]) / 2
@@ -336,28 +340,28 @@ def _u_shape(profiles: Sequence[Profile]) -> list[str]:
                 found_shape.p,
                 enough=len(profile.ids) >= SMALLEST_PAIRED,
             )
-            found.append(
+            sentences.append(
                 f"{profile.side} {ends.mean():.3f} at the ends, {middle.mean():.3f} in the middle "
                 f"({_SHAPES[shape]})"
             )
-    if not found:
+    if not sentences:
         return []
     return [
         "Mean density along the prompt (first and last tenth against tenths 3 to 8): "
-        + "; ".join(found)
+        + "; ".join(sentences)
         + "."
     ]
 
 
 def _driven(profiles: Sequence[Profile]) -> list[str]:
-    found = [
+    sentences = [
         f"{profile.values.mean():.1%} in {profile.side} ({counted(len(profile.ids), 'prompt')})"
         for profile in profiles
         if profile.name == ANSWER
     ]
-    if not found:
+    if not sentences:
         return []
     return [
         "Share of answer tokens that the instruction drives (at least one instruction token above "
-        f"the level threshold), mean over the answer: {', '.join(found)}."
+        f"the level threshold), mean over the answer: {', '.join(sentences)}."
     ]

@@ -61,26 +61,26 @@ def analyse(cases: Iterable[Case], settings: Settings | None = None) -> Analysis
     """
     chosen = settings or Settings()
     profiles = Profiles()
-    found: list[Score] = []
+    scores: list[Score] = []
     at_equal_length: list[Score] = []
     effects: list[Effect] = []
     seen: dict[str, None] = {}
     for pairing in paired(_noted(cases, seen)):
-        found += _score_and_profile(pairing, chosen, profiles)
+        scores += _score_and_profile(pairing, chosen, profiles)
         at_equal_length += score_pair(pairing, dataclasses.replace(chosen, cut="shorter"))
         effects += effects_of(pairing)
-    complete = {score.id for score in found}
-    again = repeated(found)
+    complete = {score.id for score in scores}
+    again = repeated(scores)
     left_out = frozenset(again)
-    once = [score for score in found if score.id not in left_out]
+    once = [score for score in scores if score.id not in left_out]
     once_cut = [score for score in at_equal_length if score.id not in left_out]
     analysis = Analysis(
         settings=chosen,
-        scores=tuple(found),
+        scores=tuple(scores),
         comparisons=tuple(compare(once, once_cut)),
         profiles=tuple(profiles.profiles()),
         effects=tuple(effects),
-        exact=tuple(compare_exact([one for one in effects if one.id not in left_out])),
+        exact=tuple(compare_exact([effect for effect in effects if effect.id not in left_out])),
         repeated=again,
         unpaired=tuple(case_id for case_id in seen if case_id not in complete),
     )
@@ -95,7 +95,7 @@ def _noted(cases: Iterable[Case], seen: dict[str, None]) -> Iterator[Case]:
 
 def _score_and_profile(pairing: Pairing, settings: Settings, profiles: Profiles) -> list[Score]:
     parameters = settings.for_pair(*pairing)
-    found = []
+    scores = []
     for case in pairing:
         levels = case.levels(parameters.levels)[:, : parameters.answer_cut]
         density = np.zeros(len(case.prompt_tokens))
@@ -104,5 +104,5 @@ def _score_and_profile(pairing: Pairing, settings: Settings, profiles: Profiles)
             profiles.add(case, levels, density, parameters.threshold)
         instruction = settings.instruction(case)
         value = span_scores(density, instruction, case.scored, parameters.aggregation)
-        found.append(as_score(case, value, settings))
-    return found
+        scores.append(as_score(case, value, settings))
+    return scores

@@ -26,7 +26,7 @@ def all_records(
         **analysis.records(),
         "robustness": [outcome.record() for outcome in outcomes],
         "robustness_shares": [dataclasses.asdict(share) for share in shares(outcomes)],
-        **{f"weights_{name}": found.records() for name, found in (changes or {}).items()},
+        **{f"weights_{name}": table.records() for name, table in (changes or {}).items()},
     }
 
 

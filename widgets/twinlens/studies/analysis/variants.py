@@ -257,8 +257,8 @@ def _corrected(outcomes: list[VariantOutcome]) -> list[VariantOutcome]:
         for place, p in zip(places, p_values, strict=True):
             outcome = outcomes[place]
             sign = math.copysign(float(outcome.difference != 0), outcome.higher - 0.5)
-            found = difference_verdict(sign, p, enough=outcome.enough)
-            outcomes[place] = dataclasses.replace(outcome, p_holm=p, verdict=found)
+            verdict = difference_verdict(sign, p, enough=outcome.enough)
+            outcomes[place] = dataclasses.replace(outcome, p_holm=p, verdict=verdict)
     return outcomes
 
 
@@ -288,16 +288,16 @@ def variant_scores(cases: Cases, outcomes: Iterable[VariantOutcome]) -> list[Var
         if outcome.variant != "combination":
             by_method.setdefault(outcome.method, {})[outcome.variant] = outcome.settings
     sources = {next(iter(source)).method: source for source in (cases, *cases.others)}
-    found = []
+    scores = []
     for method, named in by_method.items():
         settings = list(named.values())
         pairings = paired(sources[method])
         values = np.array([score_variants(pairing, settings) for pairing in pairings])
-        found += [
+        scores += [
             VariantScores(name, values[:, 0, place], values[:, 1, place])
             for place, name in enumerate(named)
         ]
-    return found
+    return scores
 
 
 def _possible(grid: Grid, pairing: Pairing) -> list[Settings]:
@@ -330,8 +330,10 @@ def _outcome(
         enough = min(first.size, second.size) >= inference.SMALLEST_SAMPLE
     typical = low = high = math.nan
     if variant != "combination" and spread > 0:
-        found = estimated(first, second)
-        typical, low, high = (x / spread for x in (found.difference, found.low, found.high))
+        estimate = estimated(first, second)
+        typical, low, high = (
+            x / spread for x in (estimate.difference, estimate.low, estimate.high)
+        )
     return VariantOutcome(
         question=question,
         group=group,
@@ -361,8 +363,8 @@ def level_histogram(levels: npt.NDArray[np.int64], count: int) -> FloatArray:
 def histogram_density(histogram: FloatArray, threshold: int, norm: float) -> FloatArray:
     """`twinlens.measures.density.raw_density` from a histogram of levels, shape [N]."""
     level = np.arange(histogram.shape[1], dtype=np.float64)
-    kept = np.where(level > threshold, level, 0.0)
-    return np.asarray((histogram @ kept) / ((histogram @ kept**norm) ** (1 / norm) + _EPS))
+    above = np.where(level > threshold, level, 0.0)
+    return np.asarray((histogram @ above) / ((histogram @ above**norm) ** (1 / norm) + _EPS))
 
 
 def score_variants(pairing: Pairing, variants: list[Settings]) -> list[FloatArray]:
@@ -372,7 +374,7 @@ def score_variants(pairing: Pairing, variants: list[Settings]) -> list[FloatArra
     for case in pairing:
         scored = list(case.scored)
         cached: dict[tuple[Any, ...], FloatArray] = {}
-        found = np.zeros(len(variants))
+        scores = np.zeros(len(variants))
         for i, settings in enumerate(variants):
             chosen = settings.parameters
             place = (chosen.levels, settings.cut)
@@ -386,10 +388,10 @@ def score_variants(pairing: Pairing, variants: list[Settings]) -> list[FloatArra
                 cached[*key, "raw"] = cached[key]
                 cached[*key, "prompt maximum"] = relative_density(cached[key], scored)
             density = cached[*key, chosen.normalisation]
-            found[i] = instruction_score(
+            scores[i] = instruction_score(
                 density, list(settings.instruction(case)), chosen.aggregation
             )
-        result.append(found)
+        result.append(scores)
     return result
 
 

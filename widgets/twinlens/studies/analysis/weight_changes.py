@@ -81,8 +81,8 @@ def weight_tables(
     if lists is None:
         lists = {"general verbs": general_verbs(), "instruction verbs": instruction_verbs()}
     size = group or max(1, pair.info.layers // 4)
-    found = pair.word_pairs(cache=cache, report=report, **search)
-    tables = heads_tables(found.base, found.tuned, lists, group=size)
+    search_result = pair.word_pairs(cache=cache, report=report, **search)
+    tables = heads_tables(search_result.base, search_result.tuned, lists, group=size)
     rank = min(pair.info.intermediate - 1, pair.info.hidden)
     chosen = RotationSettings(counts=(_shown(COMPONENTS, rank), min(COMPONENTS, rank)), cache=cache)
     tables |= rotation_tables(pair_rotation(pair, settings=chosen, report=report))
@@ -133,19 +133,19 @@ def label_tables(annotations: Sequence[Annotation], *, group: int) -> Changes:
     """Shares of tasks and of linguistic levels (table 5, figure 3); nothing without labels."""
     if not annotations:
         return {}
-    models = list(dict.fromkeys(one.component.model for one in annotations))
+    models = list(dict.fromkeys(annotation.component.model for annotation in annotations))
     parameters: ChangeRow = {
         "models": models,
-        "rounds": sorted({one.round for one in annotations}),
-        "components": len({one.component for one in annotations}),
+        "rounds": sorted({annotation.round for annotation in annotations}),
+        "components": len({annotation.component for annotation in annotations}),
         "group": group,
     }
-    found: Changes = {}
+    tables: Changes = {}
     kinds: tuple[Literal["task", "level"], ...] = ("task", "level")
     for kind in kinds:
         shares = label_shares(annotations, kind, group=group)
-        found[kind] = ChangeTable(kind, shares.summary, parameters, shares.hypothesis)
-    return found
+        tables[kind] = ChangeTable(kind, shares.summary, parameters, shares.hypothesis)
+    return tables
 
 
 def shown_components(rotation: ChangeTable) -> int:

@@ -12,15 +12,15 @@ from twinlens.studies.data.change_tables import Changes, ChangeTable
 
 def weight_findings(changes: Changes) -> list[StudyFinding]:
     """One finding per table about the weights."""
-    found = []
+    findings = []
     if "heads" in changes:
-        found.append(_heads(changes["heads"]))
+        findings.append(_heads(changes["heads"]))
     for kind, words in (("task", "user tasks"), ("level", "linguistic levels")):
         if kind in changes:
-            found.append(_labels(changes[kind], words))
+            findings.append(_labels(changes[kind], words))
     if "rotation" in changes:
-        found.append(_rotation(changes["rotation"]))
-    return found
+        findings.append(_rotation(changes["rotation"]))
+    return findings
 
 
 def _heads(table: ChangeTable) -> StudyFinding:

@@ -97,7 +97,7 @@ def read_changes(folder: str | Path) -> Changes:
     StudyError
         If a file is damaged.
     """
-    found: Changes = {}
+    tables: Changes = {}
     for name in NAMES:
         path = Path(folder) / FOLDER / f"{name}.parquet"
         if not path.exists():
@@ -109,12 +109,12 @@ def read_changes(folder: str | Path) -> Changes:
             table = pq.read_table(path)
             about = json.loads((table.schema.metadata or {})[b"twinlens"])
             rows = tuple(table.to_pylist())
-            found[name] = ChangeTable(name, rows, about["parameters"], about["hypothesis"])
+            tables[name] = ChangeTable(name, rows, about["parameters"], about["hypothesis"])
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise StudyError(
                 f"{FOLDER}/{path.name} is damaged ({error}): remove it and make the tables again"
             ) from error
-    return found
+    return tables
 
 
 def plain(value: Any) -> Any:

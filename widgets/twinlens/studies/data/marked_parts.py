@@ -57,15 +57,15 @@ def find_span(prompt: str, text: str) -> CharacterSpan:
 
 def sentences(prompt: str) -> list[CharacterSpan]:
     """Sentences of a prompt: its lines, split at white space after ``.``, ``!``, ``?``, ``:``."""
-    found: list[CharacterSpan] = []
+    spans: list[CharacterSpan] = []
     start = 0
     for line in prompt.split("\n"):
         place = start
         for piece in _SENTENCE_END.split(line):
-            found.append((place, place + len(piece)))
+            spans.append((place, place + len(piece)))
             place += len(piece) + 1
         start += len(line) + 1
-    return found
+    return spans
 
 
 def widen(

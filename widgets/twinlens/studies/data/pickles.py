@@ -31,10 +31,10 @@ class _Type:
         self.order = {"|": "=", "=": "=", "<": "<", ">": ">"}[state[1]]
 
     def number_type(self) -> np.dtype[Any]:
-        found = np.dtype(self.code).newbyteorder(self.order)  # type: ignore[arg-type]
-        if found.kind not in "biuf":
-            raise pickle.UnpicklingError(f"arrays of {found} are not read")
-        return found
+        dtype = np.dtype(self.code).newbyteorder(self.order)  # type: ignore[arg-type]
+        if dtype.kind not in "biuf":
+            raise pickle.UnpicklingError(f"arrays of {dtype} are not read")
+        return dtype
 
 
 class _Array:

@@ -89,14 +89,14 @@ def rate(cases: Cases, ratings: Mapping[str, Rating] | str | os.PathLike[str]) -
         given = [(case_id, _of_value(rating)) for case_id, rating in ratings.items()]
     else:
         given = list(_of_file(ratings))
-    found = {case_id: judged for case_id, judged in given if judged != (None, None)}
-    unknown = set(found) - {case.id for case in cases}
+    judgements = {case_id: judged for case_id, judged in given if judged != (None, None)}
+    unknown = set(judgements) - {case.id for case in cases}
     if unknown:
         raise DataError(
             f"there is a rating of {min(unknown)!r}, but no such prompt in this study: give the "
             "ids of the study"
         )
-    return Rated(cases, found)
+    return Rated(cases, judgements)
 
 
 def _of_value(rating: Rating) -> Judgement:

@@ -186,10 +186,10 @@ def collect_rows(source: Any, **options: Any) -> tuple[list[StudyRow], list[Prob
     >>> rows[0].prompt, problems
     ('Name a city.', [])
     """
-    found = list(read_rows(source, **options))
+    items = list(read_rows(source, **options))
     return (
-        [item for item in found if isinstance(item, StudyRow)],
-        [item for item in found if isinstance(item, Problem)],
+        [item for item in items if isinstance(item, StudyRow)],
+        [item for item in items if isinstance(item, Problem)],
     )
 
 

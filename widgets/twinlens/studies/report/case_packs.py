@@ -121,13 +121,13 @@ def packed_cases(
     """
     shared = shared_state(studies[-1], ids[0])
     room -= len(json.dumps(shared))
-    known = [set(ids) if len(studies) == 1 else {case.id for case in one} for one in studies]
+    known = [set(ids) if len(studies) == 1 else {case.id for case in cases} for cases in studies]
     packs: list[str] = []
     panels: list[list[tuple[int, int] | None]] = [[] for _ in studies]
     for first in range(0, len(ids), TOGETHER):
         group = ids[first : first + TOGETHER]
-        for mine, cases, there in zip(panels, studies, known, strict=True):
-            carried = [case_id for case_id in group if case_id in there] if room > 0 else []
+        for mine, cases, known_ids in zip(panels, studies, known, strict=True):
+            carried = [case_id for case_id in group if case_id in known_ids] if room > 0 else []
             places = {case_id: (len(packs), place) for place, case_id in enumerate(carried)}
             if carried:
                 packs.append(packed_group(cases, carried, shared))
@@ -160,7 +160,7 @@ def _columns(tokens: Sequence[Mapping[str, Any]], whole: str) -> dict[str, Any]:
 
     Of texts only those, by token, that are not what the whole text has there.
     """
-    found: dict[str, Any] = {"count": len(tokens)}
+    columns: dict[str, Any] = {"count": len(tokens)}
     for key in tokens[0] if tokens else ():
         column = [token[key] for token in tokens]
         if key == "end":
@@ -171,10 +171,10 @@ def _columns(tokens: Sequence[Mapping[str, Any]], whole: str) -> dict[str, Any]:
         elif key == "text":
             spelled = [whole[token["start"] : token["end"]] for token in tokens]
             both = enumerate(zip(column, spelled, strict=True))
-            found["own"] = {place: text for place, (text, there) in both if text != there}
+            columns["own"] = {place: text for place, (text, part) in both if text != part}
             continue
-        found[key] = column[0] if all(value == column[0] for value in column) else column
-    return found
+        columns[key] = column[0] if all(value == column[0] for value in column) else column
+    return columns
 
 
 def _are_levels(value: Value) -> bool:
@@ -197,5 +197,5 @@ def _by_place(data: bytes, header: Mapping[str, Any]) -> bytes:
 def _packed(data: bytes) -> str:
     """By whichever of two ways is shorter: matches are rare among levels."""
     ways = (zlib.compressobj(9, zlib.DEFLATED, 31, 9, way) for way in _WAYS)
-    best = min((one.compress(data) + one.flush() for one in ways), key=len)
+    best = min((compressor.compress(data) + compressor.flush() for compressor in ways), key=len)
     return base64.b64encode(best).decode()

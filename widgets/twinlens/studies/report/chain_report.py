@@ -145,7 +145,7 @@ def curve_figures(analysis: ChainAnalysis, theme: ChartTheme = "light") -> dict[
     """Every measure over the chain, with its interval; one figure each."""
     from bokeh.models import ColumnDataSource, HoverTool
 
-    found = {}
+    figures = {}
     labels = [f"{place}: {name}" for place, name in enumerate(analysis.names)]
     for place, measure in enumerate(dict.fromkeys(point.measure for point in analysis.curves)):
         points = [point for point in analysis.curves if point.measure == measure]
@@ -167,8 +167,8 @@ def curve_figures(analysis: ChainAnalysis, theme: ChartTheme = "light") -> dict[
         marks = fig.scatter("model", "typical", source=source, color=ink, size=9)
         tooltips = [("@model", "@typical{0.000} (@low{0.000} to @high{0.000}), @n prompts")]
         fig.add_tools(HoverTool(renderers=[marks], tooltips=tooltips, visible=False))
-        found[f"curve-{place}"] = fig
-    return found
+        figures[f"curve-{place}"] = fig
+    return figures
 
 
 def _sections(chain: Chain, analysis: ChainAnalysis, target: Path, sets: CaseSets) -> Iterable[str]:

@@ -51,7 +51,7 @@ def _row(row: ExactComparison) -> list[Cell]:
     words = f"{row.group}, {row.segment} hidden, {READ[row.answer]}"
     verdict = f"{SIGNS[row.verdict]} {row.verdict}{f': {row.why}' if row.why else ''}"
     equal, beyond = row.equal_length, row.beyond_rest
-    there = math.isfinite(beyond.difference)
+    has_rest = math.isfinite(beyond.difference)
     return [
         Cell(row.segment),
         Cell(READ[row.answer]),
@@ -63,7 +63,7 @@ def _row(row: ExactComparison) -> list[Cell]:
         Cell(with_interval(equal), equal.difference, row.ids, words),
         Cell(number(equal.p_holm, ".2g"), equal.p_holm, row.ids, words),
         Cell(number(equal.smallest, ".3f"), equal.smallest, row.ids, words),
-        Cell(with_interval(beyond) if there else "no rest", beyond.difference),
+        Cell(with_interval(beyond) if has_rest else "no rest", beyond.difference),
         Cell(number(beyond.p_holm, ".2g"), beyond.p_holm),
         Cell(with_interval(row.estimate), row.estimate.difference, row.ids, words),
         Cell(number(row.estimate.p, ".2g"), row.estimate.p, row.ids, words),

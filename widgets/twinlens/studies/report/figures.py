@@ -172,7 +172,7 @@ def first_figures(
     comparisons: Sequence[Comparison], exact: Sequence[ExactComparison], theme: ChartTheme = "light"
 ) -> dict[str, figure]:
     """One picture for each question: what every group shows at equal answer length."""
-    found: dict[str, figure] = {}
+    figures: dict[str, figure] = {}
     for question in dict.fromkeys(item.question for item in comparisons):
         rows = [
             (item.group, item.length.estimate, item.verdict)
@@ -180,15 +180,17 @@ def first_figures(
             if item.question == question and item.level != "category"
         ]
         label = "score, " + ("tuned − base" if "base" in question else "followed − unfollowed")
-        found[first_name(question)] = forest(first_name(question), label, rows, theme)
+        figures[first_name(question)] = forest(first_name(question), label, rows, theme)
     rows = [
         (READ[row.answer], row.equal_length, row.verdict)
         for row in widest(exact)
         if row.segment == "instruction"
     ]
     if rows:
-        found[FIRST_EXACT] = forest(FIRST_EXACT, "nats per answer token, tuned − base", rows, theme)
-    return found
+        figures[FIRST_EXACT] = forest(
+            FIRST_EXACT, "nats per answer token, tuned − base", rows, theme
+        )
+    return figures
 
 
 def exact_figure(rows: Sequence[ExactComparison], theme: ChartTheme = "light") -> figure:
@@ -303,8 +305,8 @@ def profile_figures(profiles: Sequence[Profile], theme: ChartTheme = "light") ->
 
 def profile_names(profiles: Sequence[Profile]) -> list[str]:
     """Names of the profile figures that there is something for."""
-    there = {profile.name for profile in profiles}
-    return [name for name, profile in PROFILES.items() if profile in there]
+    names = {profile.name for profile in profiles}
+    return [name for name, profile in PROFILES.items() if profile in names]
 
 
 def _profile(name: str, profiles: Sequence[Profile], theme: ChartTheme) -> figure:

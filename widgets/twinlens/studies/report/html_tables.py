@@ -236,8 +236,11 @@ def control_table(comparisons: Sequence[Comparison], question: Question, sets: C
                     for both in (controls.instruction, controls.rest, controls.span)
                 ),
                 *(
-                    Cell(f"{with_interval(one)}, p {number(one.p, '.2g')}", one.difference)
-                    for one in (controls.beyond_rest, controls.beyond_span, controls.share)
+                    Cell(
+                        f"{with_interval(estimate)}, p {number(estimate.p, '.2g')}",
+                        estimate.difference,
+                    )
+                    for estimate in (controls.beyond_rest, controls.beyond_span, controls.share)
                 ),
                 Cell(number(corrected, ".2g"), corrected),
             ]
@@ -353,17 +356,17 @@ def variant_table(
     for variant in dict.fromkeys(variant for variant, _ in mine):
         row = [Cell(variant)]
         for group in groups:
-            found = mine.get((variant, group))
-            if found is None:
+            outcome = mine.get((variant, group))
+            if outcome is None:
                 row.append(Cell(""))
                 continue
             row.append(
                 Cell(
-                    f"{SIGNS[found.verdict]} {number(found.effect, '+.2f')}",
-                    found.effect,
+                    f"{SIGNS[outcome.verdict]} {number(outcome.effect, '+.2f')}",
+                    outcome.effect,
                     behind[group],
                     f"{group}, {variant}",
-                    f"verdict {found.verdict}",
+                    f"verdict {outcome.verdict}",
                     variants.index(variant),
                 )
             )

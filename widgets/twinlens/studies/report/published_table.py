@@ -28,11 +28,11 @@ def published_table(
     rows = []
     same = 0
     for item in comparisons:
-        of = printed.get((item.question, item.group))
-        if of is None:
+        published = printed.get((item.question, item.group))
+        if published is None:
             continue
-        here = (f"{item.first.mean:.4f}", f"{item.second.mean:.4f}")
-        same += sum(a == b for a, b in zip(here, (of.first, of.second), strict=True))
+        means = (f"{item.first.mean:.4f}", f"{item.second.mean:.4f}")
+        same += sum(a == b for a, b in zip(means, (published.first, published.second), strict=True))
         p = item.test("Welch t, one-sided").p
         behind = behind_of(item)
         words = f"{item.group}, {item.question}"
@@ -41,11 +41,11 @@ def published_table(
             [
                 Cell(item.question),
                 Cell(item.group, cases=behind, words=words),
-                Cell(of.first, float(of.first)),
-                Cell(here[0], item.first.mean, item.first.ids, f"{words}, {item.first.label}"),
-                Cell(of.second, float(of.second)),
-                Cell(here[1], item.second.mean, item.second.ids, f"{words}, {item.second.label}"),
-                Cell(of.p),
+                Cell(published.first, float(published.first)),
+                Cell(means[0], item.first.mean, item.first.ids, f"{words}, {item.first.label}"),
+                Cell(published.second, float(published.second)),
+                Cell(means[1], item.second.mean, item.second.ids, f"{words}, {item.second.label}"),
+                Cell(published.p),
                 Cell(number(p, ".2g"), p, behind, words),
                 Cell(
                     str(n[0]) if item.higher is not None else f"{n[0]} and {n[1]}",

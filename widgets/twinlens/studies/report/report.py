@@ -93,8 +93,10 @@ class ReportFile:
 
     def _repr_html_(self) -> str:
         """What was found, in a notebook, and where the page lies."""
-        found = find(self.analysis, self.outcomes, self.changes)
-        texts = "".join(f"<p>{html.escape(text)}</p>" for one in found for text in one.texts)
+        findings = find(self.analysis, self.outcomes, self.changes)
+        texts = "".join(
+            f"<p>{html.escape(text)}</p>" for finding in findings for text in finding.texts
+        )
         return f"<div>{texts}<p>{html.escape(str(self.path))}</p></div>"
 
     def save_figures(
@@ -280,7 +282,7 @@ def _sections(
     if printed:
         yield published_table(analysis.comparisons, printed, sets)
     yield "<h2>What was found</h2>"
-    yield "".join(_finding(one, sets) for one in find(analysis, outcomes, changes))
+    yield "".join(_finding(finding, sets) for finding in find(analysis, outcomes, changes))
     for question in _asked(analysis):
         title = _TITLES if analysis.has_parts else _WHOLE_TITLES
         yield f"<h2>{html.escape(title[question])}</h2>"
@@ -357,20 +359,18 @@ def _badge(verdict: Verdict) -> str:
     return f'<b class="{html_tables.verdict_class(verdict)}">{SIGNS[verdict]} {verdict}:</b>'
 
 
-def _finding(one: StudyFinding, sets: CaseSets) -> str:
+def _finding(finding: StudyFinding, sets: CaseSets) -> str:
     verdict = ""
-    if one.verdict:
-        verdict = f"{_badge(one.verdict)} "
-    first, *rest = (html.escape(text) for text in one.sentences)
-    if one.ids:
+    if finding.verdict:
+        verdict = f"{_badge(finding.verdict)} "
+    claim, first, *rest = map(html.escape, (finding.claim, *finding.sentences))
+    if finding.ids:
         first += (
-            f' <button type="button" class="plain" data-set="{sets.number(one.ids)}" '
-            f'data-words="{html.escape(one.claim)}">{counted(len(one.ids), "case")}</button>'
+            f' <button type="button" class="plain" data-set="{sets.number(finding.ids)}" '
+            f'data-words="{claim}">{counted(len(finding.ids), "case")}</button>'
         )
     more = "".join(f"<p>{text}</p>" for text in rest)
-    return (
-        f'<div class="finding"><h3>{verdict}{html.escape(one.claim)}</h3><p>{first}</p>{more}</div>'
-    )
+    return f'<div class="finding"><h3>{verdict}{claim}</h3><p>{first}</p>{more}</div>'
 
 
 def _varied(outcomes: Sequence[VariantOutcome]) -> str:
@@ -429,5 +429,5 @@ def _profiles(profiles: Sequence[Profile], sets: CaseSets) -> Iterable[str]:
                     *numbers,
                 ]
             )
-    found = html_tables.table("Means and standard errors.", columns, rows, sets)
-    yield f"<details><summary>The numbers of these figures</summary>{found}</details>"
+    table = html_tables.table("Means and standard errors.", columns, rows, sets)
+    yield f"<details><summary>The numbers of these figures</summary>{table}</details>"

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 def weight_figures(changes: Changes, theme: ChartTheme = "light") -> dict[str, figure]:
     """All figures that the tables allow, by name."""
-    found: dict[str, figure] = {}
+    figures: dict[str, figure] = {}
     if "heads" in changes:
         heads = changes["heads"]
         table = RiseTable(heads.rows, heads.hypothesis, heads.parameters)
-        found["heads"] = rise_figure(table, theme)
+        figures["heads"] = rise_figure(table, theme)
     for kind in ("task", "level"):
         if kind in changes:
-            found[f"labels-{kind}"] = label_figure(changes[kind], theme)
+            figures[f"labels-{kind}"] = label_figure(changes[kind], theme)
     if "rotation" in changes:
-        found |= rotation_figures(changes["rotation"], theme)
-    return found
+        figures |= rotation_figures(changes["rotation"], theme)
+    return figures
 
 
 def label_figure(table: ChangeTable, theme: ChartTheme) -> figure:

@@ -72,10 +72,10 @@ class Chain:
 
 def pairs_of(count: int) -> list[tuple[int, int]]:
     """Which models of a chain are compared, in the order in which they are worked on."""
-    found = []
+    pairs = []
     for after in range(1, count):
-        found += [(after - 1, after)] if after == 1 else [(after - 1, after), (0, after)]
-    return found
+        pairs += [(after - 1, after)] if after == 1 else [(after - 1, after), (0, after)]
+    return pairs
 
 
 def pair_folder(folder: Path, before: int, after: int) -> Path:
@@ -127,9 +127,9 @@ def run_chain(
     done: dict[tuple[int, int], Store] = {}
     for before, after in pairs_of(len(models)):
 
-        def said(count: int, total: int, what: str, of: str = names[after]) -> None:
+        def said(count: int, total: int, what: str, model: str = names[after]) -> None:
             if report:
-                report(count, total, f"{of}, {what}")
+                report(count, total, f"{model}, {what}")
 
         pair = load_pair(models[before], models[after], **dict(load or {}))
         known = _known(done, (before, after), response)
@@ -152,27 +152,28 @@ def _known(
         if response in SIDES and side != response:
             continue  # it reads the other's answer, which differs from pair to pair
         for places, store in done.items():
-            for there, other in zip(SIDES, places, strict=True):
-                if other == place and (response not in SIDES or there == response):
-                    sources[side] = store, there
+            for read_as, folder in zip(SIDES, places, strict=True):
+                if folder == place and (response not in SIDES or read_as == response):
+                    sources[side] = store, read_as
 
     def known(case_id: str) -> Mapping[Side, Known]:
-        found = {
-            side: _as_known(store, there, side, case_id) for side, (store, there) in sources.items()
+        answers = {
+            side: _as_known(store, read_as, side, case_id)
+            for side, (store, read_as) in sources.items()
         }
-        return {side: one for side, one in found.items() if one is not None}
+        return {side: answer for side, answer in answers.items() if answer is not None}
 
     return known
 
 
-def _as_known(store: Store, there: Side, here: Side, case_id: str) -> Known | None:
+def _as_known(store: Store, read_as: Side, side: Side, case_id: str) -> Known | None:
     from twinlens.compute.saliency.batch import Known
 
-    cases = [case for case in store.cases(case_id) if case.side == there]
+    cases = [case for case in store.cases(case_id) if case.side == read_as]
     if not cases:
         return None
     first = cases[0]
-    names = {there: str(here), "given": "given"}
+    names = {read_as: str(side), "given": "given"}
     return Known(
         ids=[token.id for token in first.prompt_tokens],
         answer=Answer(

@@ -273,11 +273,11 @@ def _quiet() -> Iterator[None]:
         log.setLevel(before[2])
 
 
-def _same_models(found: PairInfo, expected: PairInfo) -> None:
-    if found != expected:
+def _same_models(loaded: PairInfo, expected: PairInfo) -> None:
+    if loaded != expected:
         raise StudyError(
-            f"a worker loaded {found.base.name} {found.base.revision} and {found.tuned.name} "
-            f"{found.tuned.revision}, but the study is of {expected.base.revision} and "
+            f"a worker loaded {loaded.base.name} {loaded.base.revision} and {loaded.tuned.name} "
+            f"{loaded.tuned.revision}, but the study is of {expected.base.revision} and "
             f"{expected.tuned.revision}: give every machine the same files"
         )
 

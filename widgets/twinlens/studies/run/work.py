@@ -69,7 +69,7 @@ class Job:
                     readable.append((row, prompt, self.reads(row)))
                 except TwinlensError as error:
                     yield Problem(row.number, str(error))
-            found = attribute_prompts(
+            results = attribute_prompts(
                 pair,
                 [prompt for _, prompt, _ in readable],
                 methods=self.methods,
@@ -78,19 +78,19 @@ class Job:
                 known=[known(row.id) for row, *_ in readable] if known else None,
                 report=lambda done, total, what: say(f"{what} {done}/{total}"),
             )
-            for (row, prompt, _), one in zip(readable, found, strict=True):
-                if not isinstance(one, Attributed):
-                    yield Problem(row.number, str(one))
+            for (row, prompt, _), result in zip(readable, results, strict=True):
+                if not isinstance(result, Attributed):
+                    yield Problem(row.number, str(result))
                     continue
                 at = prompt.parts[0].places[0]
-                kept = partial(case_of, row, prompt.text, prompt.tokens, at=at)
+                as_case = partial(case_of, row, prompt.text, prompt.tokens, at=at)
                 cases = [
-                    kept(
+                    as_case(
                         side,
-                        one.answers[side],
-                        one.values[side][method],
+                        result.answers[side],
+                        result.values[side][method],
                         method=method,
-                        hidden=one.hidden[side],
+                        hidden=result.hidden[side],
                     )
                     for side in SIDES
                     for method in self.methods

@@ -1,0 +1,17 @@
+// What was made last, for as long as what it was made of stays the same.
+
+export type Memo<T> = (parts: readonly unknown[], make: () => T) => T;
+
+export function memo<T>(): Memo<T> {
+  let last: { parts: readonly unknown[]; made: T } | null = null;
+  return (parts, make) => {
+    if (
+      !last ||
+      parts.length !== last.parts.length ||
+      parts.some((part, i) => part !== last!.parts[i])
+    ) {
+      last = { parts, made: make() };
+    }
+    return last.made;
+  };
+}
