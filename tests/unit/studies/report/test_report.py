@@ -158,6 +158,12 @@ def test_the_page_carries_everything_and_nothing_from_outside(tmp_path):
 def test_cases_beyond_the_budget_come_without_their_panel(tmp_path):
     written = write_report(Planted(6), tmp_path / "r.html", grid=SMALL, budget_mb=0.1)
     assert written.panels == 0
+    whole = write_report(Planted(6), tmp_path / "r.html", grid=SMALL)
+    assert whole.panels == 6
+    budget = (whole.size - 1) / 1e6
+    written = write_report(Planted(6), tmp_path / "r.html", grid=SMALL, budget_mb=budget)
+    assert written.size < whole.size
+    assert 0 < written.panels < 6
 
 
 @pytest.mark.slow

@@ -128,10 +128,13 @@ def packed_cases(
         group = ids[first : first + TOGETHER]
         for mine, cases, known_ids in zip(panels, studies, known, strict=True):
             carried = [case_id for case_id in group if case_id in known_ids] if room > 0 else []
+            pack = ""
+            while carried and len(pack := packed_group(cases, carried, shared)) > room:
+                carried = carried[: len(carried) // 2]
             places = {case_id: (len(packs), place) for place, case_id in enumerate(carried)}
             if carried:
-                packs.append(packed_group(cases, carried, shared))
-                room -= len(packs[-1])
+                packs.append(pack)
+                room -= len(pack)
             mine += [places.get(case_id) for case_id in group]
         if report:
             report(min(first + TOGETHER, len(ids)), len(ids), "cases")
