@@ -21,7 +21,7 @@ from tests.unit.pages.test_page import Page as Written
 
 INSTRUCTION = "Write the word in capital letters."
 PROMPT = f"{INSTRUCTION}\nriver\n"
-TOKENS = 6
+TOKENS = 3
 
 
 @pytest.fixture(scope="module")

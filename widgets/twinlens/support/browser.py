@@ -67,7 +67,7 @@ def drawn(page: bytes, *, width: int, sharp: int = 1) -> bytes:
     program = browser()
     with tempfile.TemporaryDirectory() as folder:
         # Time runs while there is work; the page is written out when all is done.
-        sized = [f"--window-size={width},900", "--virtual-time-budget=60000", "--dump-dom"]
+        sized = [f"--window-size={width},900", "--virtual-time-budget=600000", "--dump-dom"]
         done = _run(program, Path(folder), "page.html", page, sized, sharp)
     said = re.search(rb'id="drawn">([^<]*)<', done.stdout)
     if said is None or not said[1]:
