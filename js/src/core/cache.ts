@@ -11,6 +11,8 @@ interface Flight {
 
 /** How long an unwanted request may still be wanted again, in milliseconds. */
 const GRACE = 60;
+/** Blocks of a kind that last came within this time may be asked for ahead, in milliseconds. */
+const QUICK = 150;
 
 /** Blocks in memory, least recently used out first; one request per key at a time. */
 export class Cache {
@@ -19,6 +21,8 @@ export class Cache {
   #size = 0;
   #values = new Map<string, Value>();
   #flights = new Map<string, Flight>();
+  /** How long the last block of each kind took to come, in milliseconds. */
+  #took = new Map<string, number>();
 
   constructor(source: Source, budget = 256e6) {
     this.#source = source;
@@ -35,6 +39,11 @@ export class Cache {
 
   lacks(key: string): string {
     return this.has(key) ? "" : (this.#source.lacks?.(key) ?? "");
+  }
+
+  /** Whether a block is likely to come so soon that it may be fetched before anybody asks. */
+  quick(key: string): boolean {
+    return !grows(key) && (this.#took.get(kindOf(key)) ?? Number.POSITIVE_INFINITY) < QUICK;
   }
 
   put(key: string, value: Value): void {
@@ -85,11 +94,13 @@ export class Cache {
   #start(key: string): Flight {
     const controller = new AbortController();
     const reports = new Set<(report: Progress) => void>();
+    const started = performance.now();
     const promise = this.#source
       .get(key, controller.signal, (report) => {
         for (const listener of reports) listener(report);
       })
       .then((value) => {
+        this.#took.set(kindOf(key), performance.now() - started);
         if (!grows(key)) this.put(key, value);
         return value;
       })
@@ -110,6 +121,8 @@ export class Cache {
     if (this.#flights.get(key) === flight) this.#flights.delete(key);
   }
 }
+
+const kindOf = (key: string) => key.split("/", 1)[0]!;
 
 function bytesOf(value: Value): number {
   if (typeof value === "string") return value.length * 2;

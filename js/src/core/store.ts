@@ -254,6 +254,11 @@ export class Store extends State {
     return this.#cache.closed;
   }
 
+  /** Whether a block comes so soon that it may be fetched before anybody asks. */
+  quick(key: string): boolean {
+    return this.#cache.quick(key);
+  }
+
   lacks(key: string): string {
     return lacksPrompt(this.manifest, key) || this.#cache.lacks(key);
   }

@@ -1,6 +1,7 @@
 // The frame of every panel: title, caption, picture; loading, progress, errors; newest run wins.
 
 import type { Key, PanelKind } from "../contract/contract.ts";
+import { nearby } from "../core/ahead.ts";
 import { type Got, Loads, type Need, reasonOf } from "../core/load.ts";
 import { perFrame } from "../core/schedule.ts";
 import { selectionText } from "../core/selection.ts";
@@ -16,6 +17,9 @@ import { isAbort, type Progress } from "../sources/source.ts";
 
 /** A row of a table that is kept as a file. */
 export type Row = (string | number)[];
+
+/** How long nothing has to be chosen before what is nearby is fetched, in milliseconds. */
+const IDLE = 300;
 
 /** What one run leads to. */
 export interface Picture extends Said {
@@ -209,11 +213,22 @@ export function runPanel(
       section.toggleAttribute("data-partial", missing !== "");
       if (missing) fail(missing);
       else settle("ready");
+      if (!store.closed) setTimeout(() => void lookAhead(mine), IDLE);
     } catch (error) {
       if (mine.aborted || signal.aborted || isAbort(error)) return;
       delete message.dataset.progress;
       section.removeAttribute("data-partial");
       fail(reasonOf(error));
+    }
+  };
+
+  /** Fetch what one more step would need, as far as it comes quickly; the next run ends it. */
+  const lookAhead = async (mine: AbortSignal) => {
+    const quick = <T>(key: Key<T>) =>
+      store.quick(key) ? store.block(key, mine) : Promise.reject(new Error("it may take long"));
+    for (const state of nearby(store)) {
+      if (mine.aborted || !shown()) return;
+      await new Loads().gather((got) => panel.needs(state, got), quick, mine).catch(() => {});
     }
   };
 

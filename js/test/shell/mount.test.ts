@@ -30,6 +30,28 @@ describe("every panel", () => {
     },
   );
 
+  it("has the blocks of the heads beside before they are chosen, where they come quickly", async () => {
+    const made = manifest();
+    const from = source(made);
+    const state = { layer: 1, head: 1 };
+    const { store, settled } = await show("heads", made, from, state);
+    await vi.waitFor(() => expect(from.asked).toContain("attention/tuned/1/2"), 3000);
+    await vi.waitFor(() => expect(from.asked).toContain("attention/tuned/1/0"), 3000);
+    const asked = from.asked.length;
+    store.select({ head: 2 });
+    await settled();
+    expect(from.asked.slice(asked).filter((key) => key.endsWith("/1/2"))).toEqual([]);
+  });
+
+  it("asks for nothing ahead that took long", async () => {
+    const made = manifest();
+    const from = source(made, 200);
+    await show("heads", made, from, { layer: 1, head: 1 });
+    const asked = from.asked.length;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(from.asked).toHaveLength(asked);
+  });
+
   it("steps back with Escape and presents with P", async () => {
     const state = { token: 7, layer: 1, head: 2, unit: "component:1" };
     const { root, store, model } = await show("heads", manifest(), undefined, state);
