@@ -28,7 +28,7 @@ from twinlens.compute.text.prompt import read_prompt
 from twinlens.contract import blocks
 from twinlens.contract.wire import Array
 from twinlens.contract.words import PUBLISHED, SIDES
-from twinlens.errors import UnsupportedArchitectureError
+from twinlens.errors import HeadIndexError, UnsupportedArchitectureError
 from twinlens.traces import recording
 
 from tests.support import tiny
@@ -102,9 +102,8 @@ def test_one_pass_is_the_models_own(family: PreTrainedModel) -> None:
     with torch.no_grad():
         plain = family(torch.tensor([IDS]), output_attentions=True, output_hidden_states=True)
         lens = architectures.logits(family, kept.residual[-1])
-    patterns = () if mixes(family) else plain.attentions
-    for ours, theirs in zip(kept.attention, patterns, strict=True):
-        torch.testing.assert_close(ours, theirs[0], atol=1e-6, rtol=0)
+    for layer, theirs in zip(kept.attending, plain.attentions, strict=True):
+        torch.testing.assert_close(kept.attention[layer], theirs[0], atol=1e-6, rtol=0)
     for ours, theirs in zip(kept.residual[:-1], plain.hidden_states[:-1], strict=True):
         torch.testing.assert_close(ours, theirs[0], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(lens, plain.logits[0], atol=1e-5, rtol=1e-4)
@@ -212,10 +211,6 @@ def test_patterns_of_a_family_with_its_own_attention(
 
 
 def test_effects_of_heads_equal_own_hooks(family: PreTrainedModel) -> None:
-    if mixes(family):
-        with pytest.raises(UnsupportedArchitectureError, match="heads are not shown"):
-            gate_gradients(reading(family))
-        return
     shape = architectures.sizes(family.config)
     layer, head = 1, 2
     module = architectures.attention_out(family, layer)
@@ -249,10 +244,6 @@ def test_effects_of_heads_equal_own_hooks(family: PreTrainedModel) -> None:
 
 def test_weights_are_those_the_model_uses(family: PreTrainedModel) -> None:
     """What the modules give for single inputs, against what twinlens says they are made of."""
-    if mixes(family):
-        with pytest.raises(UnsupportedArchitectureError, match="heads are not shown"):
-            Weights(family).layer(1)
-        return
     shape = architectures.sizes(family.config)
     weights = Weights(family).layer(1)
     block = architectures.layers(family)[1]
@@ -273,7 +264,13 @@ def test_weights_are_those_the_model_uses(family: PreTrainedModel) -> None:
     # Heads are patterns times values; a norm behind them (BitNet) is left out of this.
     value = weights.value.repeat_interleave(shape.heads // shape.kv_heads, dim=0)
     values = torch.einsum("td,hkd->htk", seen[0], value)
-    heads = (kept.attention[1] @ values).transpose(0, 1).flatten(1)
+    mixed = (kept.attention[1] @ values).transpose(0, 1)
+    if architectures.architecture_of(family.config).gated:
+        projected = block.self_attn.q_proj(seen[0]).view(len(IDS), shape.heads, 2, -1)
+        mixed = mixed * projected[:, :, 1].sigmoid()
+        queries = torch.einsum("td,hkd->thk", seen[0], weights.query)
+        torch.testing.assert_close(queries, projected[:, :, 0], atol=1e-5, rtol=1e-4)
+    heads = mixed.flatten(1)
     if not hasattr(architectures.attention(family, 1), "attn_sub_norm"):
         torch.testing.assert_close(kept.heads[1], heads, atol=1e-5, rtol=1e-4)
     side_by_side = kept.heads[1].unflatten(-1, (shape.heads, -1))
@@ -362,29 +359,39 @@ def test_a_family_that_cannot_be_shown_says_why(family: str, why: str) -> None:
     assert "register_architecture" not in str(refused.value)
 
 
-def test_layers_without_attention_have_all_but_heads(tmp_path: Path) -> None:
+def test_layers_without_attention_have_no_heads_and_the_others_have(tmp_path: Path) -> None:
     pair = tl.load_pair(*tiny.save_pair(tmp_path, "qwen3_5_text", num_hidden_layers=2))
     trace = trace_pair(pair, tiny.PROMPT, response="shared", max_new_tokens=3)
     for key in (
-        blocks.attention("base", 0, 0),
         blocks.head_change(),
         blocks.head_sink("tuned"),
         blocks.head_effect("tuned", None),
-        blocks.head_ablation("tuned", "zero", None),
+        blocks.head_ablation("tuned", "other", None),
         blocks.head_circuits(),
         blocks.head_write("base", 0, "component:0"),
-        blocks.word_pair_info(),
-        blocks.exchanged("tuned", None, None),
-        blocks.carried(None),
+        blocks.word_pair_counts(),
     ):
-        with pytest.raises(UnsupportedArchitectureError, match="heads are not shown"):
+        values = trace.array(key)
+        values = np.moveaxis(values, values.shape.index(2), 0)
+        assert np.isnan(values[0]).all()
+        assert np.isfinite(values[1]).all()
+    for key in (
+        blocks.attention("base", 0, 0),
+        blocks.head_ablation_one("tuned", "zero", None, 0, 0),
+        blocks.word_pairs(0, 1),
+    ):
+        with pytest.raises(HeadIndexError, match=r"layer 0 has no heads.*one of the layers 1$"):
+            trace.block(key)
+    for key in (blocks.exchanged("tuned", None, None), blocks.carried(None)):
+        with pytest.raises(UnsupportedArchitectureError, match="their parts are not exchanged"):
             trace.block(key)
     recorded = recording.read(recording.write(trace, tmp_path / "a.twl"))
-    assert "in place of attention, so that heads are not shown" in recorded.manifest.pair.note
+    assert "so that their parts are not exchanged" in recorded.manifest.pair.note
     kept = set(recorded.keys())
-    last = trace.manifest.prompt_length
-    assert kept >= {blocks.lens("tuned", last), blocks.components(0), blocks.findings()}
-    assert not any(key.startswith(("attention", "heads", "exchange", "carried")) for key in kept)
+    patterns = {blocks.attention(side, 1, head) for side in SIDES for head in range(4)}
+    assert {key for key in kept if key.startswith("attention/")} == patterns
+    assert kept >= {blocks.head_change(), blocks.word_pairs(1, 0), blocks.findings()}
+    assert not any(key.startswith(("exchange", "carried")) for key in kept)
 
 
 @pytest.mark.parametrize("architecture", ["gpt_oss", "opt"])
@@ -472,5 +479,4 @@ def test_text_part_of_a_model_that_reads_pictures(tmp_path: Path, architecture: 
         assert not any("vision" in name for name, _ in model.named_modules())
         loaded, stored = Weights(model), Weights(tmp_path / "base")
         torch.testing.assert_close(stored.output_embeddings(), loaded.output_embeddings())
-        if not mixes(model):
-            torch.testing.assert_close(stored.layer(1).query, loaded.layer(1).query)
+        torch.testing.assert_close(stored.layer(1).query, loaded.layer(1).query)

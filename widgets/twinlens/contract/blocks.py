@@ -8,7 +8,8 @@ In forms, ``T = N + M`` are the positions of a side, N of the prompt and M of it
 the positions both sides share: ``T`` with a shared answer, else ``N``; ``L`` layers, ``H`` heads,
 ``K`` components and ``I`` neurons per layer, ``B`` a layer's output and its two blocks. Answer
 tokens count from 0 in an answer, tokens from 0 in the prompt. An effect is a log-probability as it
-is, less that without the thing, in nats: positive where the thing raises it.
+is, less that without the thing, in nats: positive where the thing raises it. What is of heads is
+NaN in layers without attention.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ def maps_figure(
         change = np.asarray(trace.head_change(), np.float64)
         first = max(layer, 0)
         shown = change[layer : layer + 1] if layer >= 0 else change
-        at = np.unravel_index(int(np.argmax(shown)), shown.shape)
+        at = np.unravel_index(int(np.argmax(np.nan_to_num(shown, nan=-1))), shown.shape)
         layer, head = first + int(at[0]), int(at[1])
     raw = {
         side: np.asarray(trace.array(blocks.attention(side, layer, head), report), np.float64)

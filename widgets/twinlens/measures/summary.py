@@ -56,7 +56,7 @@ def trace_score(
 def changed_heads(trace: Trace, count: int = 5) -> list[tuple[int, int, float]]:
     """The heads whose patterns changed most: (layer, head, mean divergence in bits)."""
     change = trace.head_change()
-    order = np.argsort(-change, axis=None, kind="stable")[:count]
+    order = np.argsort(-change, axis=None, kind="stable")[: min(count, np.isfinite(change).sum())]
     layers, heads = np.unravel_index(order, change.shape)
     return [(int(i), int(j), float(change[i, j])) for i, j in zip(layers, heads, strict=True)]
 

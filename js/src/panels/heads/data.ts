@@ -235,12 +235,15 @@ export function mapsOf(state: State, got: Got, shown: ShownHead): Maps | null {
   };
 }
 
-/** Index of the head with the largest change, in one layer where one is selected. */
-function mostChanged(change: Numbers, heads: number, layer: number): number {
-  const from = layer < 0 ? 0 : layer * heads;
-  const to = layer < 0 ? change.length : from + heads;
+/** Index of the head with the largest change, in one layer where one with heads is selected. */
+export function mostChanged(change: Numbers, heads: number, layer: number): number {
+  const inLayer = layer >= 0 && !Number.isNaN(change[layer * heads]!);
+  const from = inLayer ? layer * heads : 0;
+  const to = inLayer ? from + heads : change.length;
   let best = from;
-  for (let i = from; i < to; i++) if (change[i]! > change[best]!) best = i;
+  for (let i = from; i < to; i++) {
+    if (change[i]! > change[best]! || Number.isNaN(change[best]!)) best = i;
+  }
   return best;
 }
 

@@ -5,7 +5,7 @@ import type { Value } from "../../../src/contract/decode.ts";
 import { failed, type Got, LOADING, type Need, ready } from "../../../src/core/load.ts";
 import type { HeadsOptions } from "../../../src/core/options.ts";
 import { Store } from "../../../src/core/store.ts";
-import { numbersNeeds, numbersOf, shownHead } from "../../../src/panels/heads/data.ts";
+import { mostChanged, numbersNeeds, numbersOf, shownHead } from "../../../src/panels/heads/data.ts";
 import { ExactEffects, noEffects } from "../../../src/panels/heads/effects_data.ts";
 import { headsWith, searchNeeds } from "../../../src/panels/heads/pairs_data.ts";
 import { FakeModel, HEADS, LAYERS, manifest, source, tensor, value } from "../../fixture.ts";
@@ -108,6 +108,11 @@ describe("the shown head", () => {
     const most = shownHead(stateWith({ layer: 2 }), gotOf(block))!;
     expect(most).toMatchObject({ layer: 2, chosen: false });
     expect(most.change).toBeGreaterThanOrEqual(selected!.change);
+  });
+
+  it("is in a layer that has heads", () => {
+    const change = new Float64Array([Number.NaN, Number.NaN, 1, 3, Number.NaN, Number.NaN]);
+    expect([-1, 0, 1, 2].map((layer) => mostChanged(change, 2, layer))).toEqual([3, 3, 3, 3]);
   });
 });
 

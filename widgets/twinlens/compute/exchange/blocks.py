@@ -12,7 +12,7 @@ from twinlens.compute.exchange.alone import Left, as_it_is, of_heads, of_layers,
 from twinlens.compute.exchange.null import null
 from twinlens.compute.exchange.passes import Exchange
 from twinlens.compute.exchange.smallest_set import NOISE, Measured, carried
-from twinlens.compute.models.architectures import check_heads
+from twinlens.compute.models.architectures import check_heads_everywhere
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
@@ -97,7 +97,7 @@ class ExchangeBlocks:
     @contextmanager
     def _exchange(self, into: Side, token: int | None = None) -> Iterator[Exchange]:
         """Into one model from the other; where a token is read, or everywhere."""
-        check_heads(self._subject.models.configs[into])
+        check_heads_everywhere(self._subject.models.configs[into])
         donor = SIDES[1 - SIDES.index(into)]
         captures, held = self._subject.captures, self._subject.models.held
         with self._readings() as readings:

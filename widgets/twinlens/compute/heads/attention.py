@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -28,23 +28,39 @@ Measure: TypeAlias = Callable[[Tensor], Tensor]
 def change(base: Capture, tuned: Capture, common: int) -> Array:
     """Jensen-Shannon divergence of the two models' patterns, bits, shape [common, layers, heads].
 
-    Computed from patterns kept as float16: two equal models give exactly 0.
+    Computed from patterns kept as float16: two equal models give exactly 0. NaN in layers that
+    have no heads.
     """
-    rows = []
-    for before, after in zip(base.attention, tuned.attention, strict=True):
-        pairs = zip(_some_heads(before), _some_heads(after), strict=True)
+    rows = {}
+    for layer in base.attending:
+        sides = (_some_heads(of.attention[layer]) for of in (base, tuned))
+        pairs = zip(*sides, strict=True)
         parts = [jensen_shannon(*(_rows(part, common) for part in pair)) for pair in pairs]
-        rows.append(np.concatenate(parts))
-    return np.asarray(np.stack(rows).transpose(2, 0, 1))
+        rows[layer] = np.concatenate(parts).T
+    return in_layers(rows, base)
 
 
 def measured(capture: Capture, measures: Sequence[Measure]) -> list[Array]:
-    """Some measures of all patterns, each [T, layers, heads]; every layer is unpacked once."""
-    layers = []
-    for layer in capture.attention:
-        parts = [[measure(part.float()) for measure in measures] for part in _some_heads(layer)]
-        layers.append([torch.cat(heads) for heads in zip(*parts, strict=True)])
-    return [torch.stack(rows).permute(2, 0, 1).numpy() for rows in zip(*layers, strict=True)]
+    """Some measures of all patterns, each [T, layers, heads]; every layer is unpacked once.
+
+    NaN in layers that have no heads.
+    """
+    layers: list[dict[int, Array]] = [{} for _ in measures]
+    for layer in capture.attending:
+        heads = _some_heads(capture.attention[layer])
+        parts = [[measure(part.float()) for measure in measures] for part in heads]
+        for rows, values in zip(layers, zip(*parts, strict=True), strict=True):
+            rows[layer] = torch.cat(values).T.numpy()
+    return [in_layers(rows, capture) for rows in layers]
+
+
+def in_layers(rows: Mapping[int, Array], capture: Capture) -> Array:
+    """Arrays [T, heads] of some layers as one, [T, layers, heads]; NaN in the others."""
+    first = next(iter(rows.values()))
+    table = np.full((len(first), len(capture.attention_out), first.shape[1]), np.nan, first.dtype)
+    for layer, values in rows.items():
+        table[:, layer] = values
+    return table
 
 
 def _some_heads(layer: Tensor) -> Sequence[Tensor]:
@@ -81,17 +97,20 @@ def entropy(patterns: Tensor) -> Tensor:
 def write(capture: Capture, model: PreTrainedModel, direction: Tensor) -> Array:
     """Output of every head along a direction of the residual stream, shape [T, layers, heads].
 
+    NaN in layers that have no heads.
+
     Parameters
     ----------
     direction : tensor, shape [hidden]
         Of length 1. Biases, and a norm behind the block where a family has one, are left out.
     """
-    result = []
-    for layer, outputs in enumerate(capture.heads):
+    rows = {}
+    for layer in capture.attending:
         weights = architectures.output_weights(model, layer)
         reads = torch.einsum("hdk,d->hk", weights, direction.to(weights)).float().cpu()
-        result.append(torch.einsum("thk,hk->th", outputs.unflatten(-1, reads.shape), reads))
-    return torch.stack(result, dim=1).numpy()
+        outputs = capture.heads[layer].reshape(-1, *reads.shape)
+        rows[layer] = torch.einsum("thk,hk->th", outputs, reads).numpy()
+    return in_layers(rows, capture)
 
 
 def _rows(patterns: Tensor, common: int) -> Array:

@@ -9,8 +9,7 @@ import numpy as np
 from twinlens.compute.heads import attention
 from twinlens.compute.heads.effects import HeadEffects
 from twinlens.compute.heads.search import PairHeads, circuit_array
-from twinlens.compute.models.architectures import check_heads
-from twinlens.compute.passes.capture import Capture
+from twinlens.compute.models.architectures import no_heads
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.contract import blocks
@@ -38,12 +37,15 @@ class HeadBlocks:
     @provides(blocks.attention)
     def attention(self, side: Side, layer: int, head: int) -> Array:
         """The pattern of one head."""
-        return self._captured(side).attention[layer, head].numpy()
+        captured = self._subject.captures[side]
+        if layer not in captured.attending:
+            raise no_heads(layer, captured.attending)
+        return captured.attention[layer, head].numpy()
 
     @provides(blocks.head_change)
     def change(self) -> Array:
         """How far the two models' rows are apart."""
-        base, tuned = map(self._captured, SIDES)
+        base, tuned = (self._subject.captures[side] for side in SIDES)
         return half(attention.change(base, tuned, self._subject.manifest.common_length))
 
     @provides(blocks.head_instruction)
@@ -71,10 +73,6 @@ class HeadBlocks:
         """Attention to the token before."""
         return self._measured(side, "previous")
 
-    def _captured(self, side: Side) -> Capture:
-        check_heads(self._subject.models.configs[side])
-        return self._subject.captures[side]
-
     def _measured(self, side: Side, name: str) -> Array:
         """One of the measures of a side's patterns, which are all made together."""
         if side not in self._measures:
@@ -86,7 +84,7 @@ class HeadBlocks:
                 "entropy": attention.entropy,
                 "previous": attention.previous,
             }
-            values = attention.measured(self._captured(side), list(measures.values()))
+            values = attention.measured(self._subject.captures[side], list(measures.values()))
             self._measures[side] = dict(zip(measures, map(half, values), strict=True))
         return self._measures[side][name]
 
@@ -135,7 +133,10 @@ class HeadBlocks:
     @provides(blocks.word_pair_counts)
     def word_pair_counts(self, report: Report | None) -> Value:
         """How many pairs were gained, kept and lost."""
-        return self._words(report).counts_block()
+        words, sizes = self._words(report), self._subject.models.sizes
+        counts = np.full((sizes.layers, sizes.heads, 3), np.nan, np.float32)
+        counts[list(words.base.layers)] = words.counts_block()
+        return counts
 
     @provides(blocks.word_pairs)
     def word_pairs(self, layer: int, head: int, report: Report | None) -> Value:
@@ -154,7 +155,8 @@ class HeadBlocks:
     def recorded_patterns(self, trace: Trace, _: object) -> Iterator[str]:
         """Patterns of the heads that changed most first, base and tuned beside each other."""
         change = trace.head_change()
-        for place in np.argsort(-change, axis=None, kind="stable").tolist():
+        order = np.argsort(-change, axis=None, kind="stable")
+        for place in order[: np.isfinite(change).sum()].tolist():
             layer, head = divmod(place, change.shape[1])
             yield from (blocks.attention(side, layer, head) for side in SIDES)
 
@@ -183,5 +185,10 @@ class HeadBlocks:
     @records(blocks.word_pair_info, blocks.word_pair_counts, blocks.word_pairs)
     def recorded_word_pairs(self, trace: Trace, block: Block[...]) -> Iterable[str]:
         """If word pairs are there or quickly found."""
-        small = self._subject.models.sizes.small
-        return block.every(trace.manifest) if small or self._weights.search.complete else ()
+        if not (self._subject.models.sizes.small or self._weights.search.complete):
+            return ()
+        if block is not blocks.word_pairs:
+            return block.every(trace.manifest)
+        heads = range(self._subject.models.sizes.heads)
+        attending = self._subject.captures["base"].attending
+        return (blocks.word_pairs(layer, head) for layer in attending for head in heads)

@@ -4,7 +4,8 @@ The query-key circuit ``W_QK = W_Q^T W_K`` says what a head looks for, the value
 ``W_OV = W_O W_V`` what it moves (Elhage et al. 2021). Both are hidden x hidden but of rank
 head_dim, and everything here follows from head_dim x head_dim products: with factors
 ``A = P^T R``, ``<A, A'> = tr(A^T A') = sum((P P'^T) * (R R'^T))``. Rotary position (this is the
-circuit at equal positions), biases, and norms of queries and keys are left out.
+circuit at equal positions), biases, norms of queries and keys, and gates of what heads give are
+left out.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class CircuitChange:
     """Change of every head's circuits from base to tuned, float64 arrays of shape [layers, heads].
 
-    Not a number where a circuit of the base model is zero.
+    Not a number where a circuit of the base model is zero, and in layers that have no heads.
 
     Attributes
     ----------
@@ -96,8 +97,8 @@ def circuit_change(
             f"the heads cannot be compared because {sides[0].name!r} has {layers} layers and "
             f"{sides[1].name!r} has {sides[1].sizes.layers}"
         )
-    rows = []
-    for layer in range(layers):
+    columns = np.full((4, layers, sides[0].sizes.heads), np.nan)
+    for layer in sides[0].attending:
         if report is not None:
             report(layer, layers, f"weights of the heads, layer {layer}")
         read = [weights.layer(layer) for weights in sides]
@@ -107,14 +108,11 @@ def circuit_change(
                 f"{tuple(read[0].query.shape)} and {tuple(read[1].query.shape)}"
             )
         factors = [_circuits(weights, fold_norm) for weights in read]
-        rows.append(
-            [
-                measure
-                for first, second in zip(*factors, strict=True)
-                for measure in _compare(*first, *second)
-            ]
-        )
-    columns = [np.stack(column) for column in zip(*rows, strict=True)]
+        columns[:, layer] = [
+            measure
+            for first, second in zip(*factors, strict=True)
+            for measure in _compare(*first, *second)
+        ]
     return CircuitChange(columns[0], columns[1], columns[2], columns[3], fold_norm)
 
 

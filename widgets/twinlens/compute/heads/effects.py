@@ -70,7 +70,8 @@ class HeadEffects:
         """The `TOP_HEADS` heads of largest estimate, the largest first."""
         size = np.abs(self.estimate(side, column))
         order = np.argsort(-size, axis=None, kind="stable")[:TOP_HEADS]
-        return [divmod(int(place), size.shape[1]) for place in order]
+        known = [int(place) for place in order if not np.isnan(size.flat[place])]
+        return [divmod(place, size.shape[1]) for place in known]
 
     def exact(
         self,

@@ -36,7 +36,6 @@ Change = Callable[[int, Tensor], Tensor]
 @contextmanager
 def changed_heads(model: PreTrainedModel, change: Change) -> Iterator[None]:
     """Run the model with the outputs of its heads changed."""
-    architectures.check_heads(model.config)
     heads = architectures.sizes(model.config).heads
 
     def hook_of(layer: int) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
@@ -48,7 +47,7 @@ def changed_heads(model: PreTrainedModel, change: Change) -> Iterator[None]:
         return hook
 
     with ExitStack() as stack:
-        for layer in range(len(architectures.layers(model))):
+        for layer in architectures.attending(model):
             module = architectures.attention_out(model, layer)
             stack.callback(module.register_forward_pre_hook(hook_of(layer)).remove)
         yield
@@ -67,7 +66,8 @@ def gate_gradients(reading: Reading, columns: Sequence[int] | None = None) -> Ar
     Returns
     -------
     float array [columns, layers, heads]
-        float32 or the model's own precision if that is higher; one entry for the sum.
+        float32 or the model's own precision if that is higher; one entry for the sum. NaN in
+        layers that have no heads.
 
     Raises
     ------
@@ -82,6 +82,8 @@ def gate_gradients(reading: Reading, columns: Sequence[int] | None = None) -> Ar
             "the effect of the heads becomes NaN or infinite although the forward pass is finite: "
             "load the pair with dtype=torch.float32"
         )
+    attending = architectures.attending(reading.model)
+    slopes[:, [layer for layer in range(slopes.shape[1]) if layer not in attending]] = torch.nan
     return slopes.cpu().numpy()
 
 
@@ -159,7 +161,13 @@ def without_heads(
     Returns
     -------
     float tensor [heads, M], on the CPU
+
+    Raises
+    ------
+    HeadIndexError
+        If the layer has no heads.
     """
+    architectures.check_heads(reading.model, layer)
 
     def replaced(at: int, given: Tensor) -> Tensor:
         if at != layer:

@@ -114,14 +114,16 @@ class PairSearch:
         self._filter: Cooccurrence | None = None
         self._searches: dict[Side, Search] = {}
         self._names: dict[Side, str] = {}
-        self._depth = 0
+        self._attending: list[int] = []
         self._found: dict[Side, dict[int, LayerPairs]] = {side: {} for side in SIDES}
         self._ready: dict[tuple[int, ...], HeadWords] = {}
 
     @property
     def complete(self) -> bool:
         """Whether all layers of both models are there."""
-        return self._depth > 0 and all(len(f) == self._depth for f in self._found.values())
+        return bool(self._attending) and all(
+            len(f) == len(self._attending) for f in self._found.values()
+        )
 
     def find(self, layers: Iterable[int] | None = None, report: Report | None = None) -> HeadWords:
         """Word pairs of some layers, by default of all.
@@ -139,7 +141,7 @@ class PairSearch:
             raise ArgumentError(f"layers is a list of numbers, not {layers!r}")
         with self._lock:
             self._prepare(report or silent)
-            chosen = tuple(range(self._depth) if layers is None else sorted(set(layers)))
+            chosen = tuple(self._attending if layers is None else sorted(set(layers)))
             if chosen not in self._ready:
                 self._complete(chosen, report or silent)
                 self._ready[chosen] = HeadWords(*(self._pairs(side, chosen) for side in SIDES))
@@ -159,7 +161,7 @@ class PairSearch:
             settings = CooccurrenceSettings(self._top or most, self._z, self._frequent)
             with self._open("base") as weights:
                 self._filter = filter_words(self._source, prepared, weights, settings, report)
-                self._depth = weights.sizes.layers
+                self._attending = weights.attending
             self._words = prepared
         return self._words, self._filter
 

@@ -13,9 +13,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from twinlens.compute.heads.attention import in_layers
 from twinlens.compute.live.blocks import FindingBlocks
 from twinlens.compute.live.live import LiveTrace, captured, manifest_of, trace_pair
-from twinlens.compute.models.architectures import check_heads
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.footprint import check_footprint
 from twinlens.compute.text.aligned import AlignedPrompts, read_in_own_templates
@@ -315,11 +315,10 @@ class AlignedTrace(Trace):
 
     def _head_change(self) -> Array:
         """Divergence of two rows of attention over all tokens of the row of both prompts."""
-        check_heads(self.pair.configs["base"])
         captures = self.traces["tuned"].subject.captures
         n, length = self.manifest.prompt_length, self.manifest.length("tuned")
-        changes = []
-        for layer in range(self.manifest.pair.layers):
+        changes = {}
+        for layer in captures["base"].attending:
             laid = []
             for side in SIDES:
                 rows = captures[side].attention[layer][:, self._rows(side)].float().numpy()
@@ -328,8 +327,8 @@ class AlignedTrace(Trace):
                 row = np.zeros((*rows.shape[:2], size), rows.dtype)
                 row[..., own] = rows
                 laid.append(row)
-            changes.append(jensen_shannon(*laid))
-        return half(self._at_common(np.stack(changes).transpose(2, 0, 1)))
+            changes[layer] = jensen_shannon(*laid).T
+        return half(self._at_common(in_layers(changes, captures["base"])))
 
     def _at_common(self, rows: Array) -> Array:
         """Rows of the positions that both read in a table of all, zeros elsewhere."""

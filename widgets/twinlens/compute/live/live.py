@@ -14,7 +14,7 @@ from twinlens.compute.concepts.blocks import ConceptBlocks
 from twinlens.compute.exchange.blocks import ExchangeBlocks
 from twinlens.compute.heads.blocks import HeadBlocks
 from twinlens.compute.live.blocks import FindingBlocks, PassBlocks
-from twinlens.compute.models.architectures import check_heads
+from twinlens.compute.models.architectures import check_heads_everywhere
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.capture import Capture, capture
 from twinlens.compute.passes.footprint import check_footprint
@@ -170,7 +170,7 @@ def manifest_of(
     notes: Sequence[str],
 ) -> Manifest:
     """What a live trace says about itself."""
-    said = dict.fromkeys(filter(None, (pair.info.note, *notes, _without_heads(pair))))
+    said = dict.fromkeys(filter(None, (pair.info.note, *notes, _not_everywhere(pair))))
     return Manifest(
         pair=replace(pair.info, note=" ".join(said)),
         prompt=read.text,
@@ -191,10 +191,10 @@ def manifest_of(
     )
 
 
-def _without_heads(pair: Pair) -> str:
-    """What a page or recording, which only lacks what is about heads, says of it."""
+def _not_everywhere(pair: Pair) -> str:
+    """What a page or recording, which lacks some heads and exchanges, says of it."""
     try:
-        check_heads(pair.configs["base"])
+        check_heads_everywhere(pair.configs["base"])
     except UnsupportedArchitectureError as error:
         said = str(error)
         return f"{said[0].upper()}{said[1:]}."

@@ -7,6 +7,7 @@ feed-forward layer as rows ``[intermediate, hidden]``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from twinlens.compute.models.dense import below_adapters, dense_weight, linear_weight
 from twinlens.compute.models.families import ARCHITECTURES, REFUSED, Architecture
-from twinlens.errors import ArgumentError, UnsupportedArchitectureError
+from twinlens.errors import ArgumentError, HeadIndexError, UnsupportedArchitectureError
 from twinlens.support.calls import called_rightly
 
 if TYPE_CHECKING:
@@ -219,6 +220,11 @@ def attends(model: PreTrainedModel, layer: int) -> bool:
     return not mixer or not hasattr(layers(model)[layer], mixer[0].partition(".")[0])
 
 
+def attending(model: PreTrainedModel) -> list[int]:
+    """The layers that have attention."""
+    return [layer for layer in range(len(layers(model))) if attends(model, layer)]
+
+
 def _mixed(model: PreTrainedModel, layer: int) -> tuple[tuple[str, ...], str]:
     """Where a layer keeps the first and the last linear maps of what mixes tokens."""
     entry = architecture_of(model.config)
@@ -268,7 +274,7 @@ def check_neurons(config: PretrainedConfig) -> None:
         )
 
 
-def check_heads(config: PretrainedConfig) -> None:
+def check_heads_everywhere(config: PretrainedConfig) -> None:
     """Make sure that every layer has attention heads.
 
     Raises
@@ -279,9 +285,29 @@ def check_heads(config: PretrainedConfig) -> None:
     if architecture_of(config).mixer:
         raise UnsupportedArchitectureError(
             f"some layers of {config.model_type!r} models carry a state along the text in place of "
-            "attention, so that heads are not shown: all that is about tokens, neurons and layers "
-            "works"
+            "attention, so that their parts are not exchanged: heads of the other layers, and all "
+            "that is about tokens, neurons and layers, are shown"
         )
+
+
+def check_heads(model: PreTrainedModel, layer: int) -> None:
+    """Make sure that a layer has attention heads.
+
+    Raises
+    ------
+    HeadIndexError
+        If it has none; names those that have.
+    """
+    if not attends(model, layer):
+        raise no_heads(layer, attending(model))
+
+
+def no_heads(layer: int, others: Sequence[int]) -> HeadIndexError:
+    """What is wrong with asking for heads of a layer without attention."""
+    return HeadIndexError(
+        f"layer {layer} has no heads, it carries a state along the text in place of attention: "
+        f"choose one of the layers {', '.join(map(str, others))}"
+    )
 
 
 def value_vectors(model: PreTrainedModel, layer: int) -> Tensor:
@@ -297,15 +323,21 @@ def value_vectors(model: PreTrainedModel, layer: int) -> Tensor:
 
 
 def output_weights(model: PreTrainedModel, layer: int) -> Tensor:
-    """Output weights (W_O) of every head, shape [heads, hidden, head_dim]."""
-    check_heads(model.config)
+    """Output weights (W_O) of every head, shape [heads, hidden, head_dim].
+
+    Raises
+    ------
+    HeadIndexError
+        If the layer has none.
+    """
+    check_heads(model, layer)
     weight = linear_weight(attention_out(model, layer))
     heads = sizes(model.config).heads
     return weight.reshape(weight.shape[0], heads, -1).transpose(0, 1)
 
 
 def head_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, key and value weights, before rotary position, norms and biases.
+    """Query, key and value weights, before rotary position, norms, gates and biases.
 
     Returns
     -------
@@ -315,10 +347,10 @@ def head_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tensor, Te
 
     Raises
     ------
-    UnsupportedArchitectureError
-        If not every layer has heads.
+    HeadIndexError
+        If the layer has none.
     """
-    check_heads(model.config)
+    check_heads(model, layer)
     modules = query_key_value(model, layer)
     weights = [linear_weight(module) for module in modules]
     return split_heads(model.config, weights)
@@ -341,6 +373,8 @@ def split_heads(config: PretrainedConfig, rows: list[Tensor]) -> tuple[Tensor, T
         rows = list(torch.split(rows[0], [n * size for n in _counts(shape)]))
     parts = zip(rows, _counts(shape), strict=True)
     query, key, value = (part.reshape(count, -1, *part.shape[1:]) for part, count in parts)
+    if architecture_of(config).gated:
+        query = query[:, : query.shape[1] // 2]
     return query, key, value
 
 

@@ -36,9 +36,12 @@ class Architecture:
     experts : bool
         Whether the feed-forward layer is a mixture of experts. `feed_forward_out` is then the whole
         layer, and what is about neurons and their value vectors is not shown.
+    gated : bool
+        Whether the linear map of the queries gives more rows behind those of each head, the gate
+        that its output is multiplied by.
     mixer : tuple of str
         Of families in which some layers carry a state along the text in place of attention: its
-        first and its last linear map there. What is about heads is then not shown.
+        first and its last linear map there. Those layers have no heads.
 
     Examples
     --------
@@ -57,13 +60,14 @@ class Architecture:
     attention_out: str = "self_attn.o_proj"
     feed_forward_out: str = "mlp.down_proj"
     experts: bool = False
+    gated: bool = False
     mixer: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             several = name in ("query_key_value", "mixer")
             texts = value if several and isinstance(value, tuple) else (value,)
-            if name in ("norm_offset", "experts"):
+            if name in ("norm_offset", "experts", "gated"):
                 continue
             if several is not isinstance(value, tuple) or not all(
                 isinstance(text, str) for text in texts
@@ -126,7 +130,9 @@ _FALCON = Architecture(
     attention_out="self_attention.dense",
     feed_forward_out="mlp.dense_4h_to_h",
 )
-_QWEN3_5 = Architecture(norm_offset=1.0, mixer=("linear_attn.in_proj_qkv", "linear_attn.out_proj"))
+_QWEN3_5 = Architecture(
+    norm_offset=1.0, gated=True, mixer=("linear_attn.in_proj_qkv", "linear_attn.out_proj")
+)
 
 ARCHITECTURES: dict[str, Architecture] = {
     **dict.fromkeys(_PLAIN, Architecture()),

@@ -69,6 +69,8 @@ class Weights:
     ----------
     name : str
     sizes : Sizes
+    attending : list of int
+        Layers that have heads.
     folder : Path or None
         Where they are read from; None for a loaded model.
 
@@ -103,6 +105,7 @@ class Weights:
         self.name = name or Path(label).name
         self.sizes: Sizes = architectures.sizes(self._model.config)
         self._parts = architectures.architecture_of(self._model.config)
+        self.attending: list[int] = architectures.attending(self._model)
         self._names: dict[int, str] = {}
         self._tied: dict[int, list[nn.Module]] = {}
         for path, module in self._model.named_modules():
@@ -116,7 +119,7 @@ class Weights:
         Raises
         ------
         HeadIndexError
-            If there is no such layer.
+            If there is no such layer, or it has no heads.
         ModelLoadError, UnsupportedArchitectureError
             If the weights are not what the configuration and the table say.
         """
@@ -125,7 +128,7 @@ class Weights:
                 f"there is no layer {layer}: {self.name!r} has {self.sizes.layers} layers, "
                 "counted from 0"
             )
-        architectures.check_heads(self._model.config)
+        architectures.check_heads(self._model, layer)
         parts, block = self._parts, architectures.layers(self._model)[layer]
         try:
             modules = [
@@ -235,11 +238,11 @@ class HeldWeights:
     """Attention weights of a model that is let go: all layers, and nothing else of it."""
 
     def __init__(self, weights: Weights) -> None:
-        self.name, self.sizes = weights.name, weights.sizes
-        self._layers = [
-            LayerWeights(*(part.clone() for part in vars(weights.layer(layer)).values()))
-            for layer in range(weights.sizes.layers)
-        ]
+        self.name, self.sizes, self.attending = weights.name, weights.sizes, weights.attending
+        self._layers = {
+            layer: LayerWeights(*(part.clone() for part in vars(weights.layer(layer)).values()))
+            for layer in weights.attending
+        }
 
     def layer(self, layer: int) -> LayerWeights:
         """As `Weights.layer`."""

@@ -36,11 +36,9 @@ class Capture:
     Attributes
     ----------
     attention : Patterns or PatternsAgain
-        Of every layer and head, the causal half in half precision; of no layer where not every
-        one has heads.
+        Of every head of the layers that are `attending`, the causal half in half precision.
     heads : float32 [layers, T, heads * head_dim]
-        Output of every head, before the output weights; [layers, T, 0] where not every layer has
-        heads.
+        Output of every head, before the output weights; NaN in layers that have none.
     attention_out, feed_forward_out : float32 [layers, T, hidden]
         Output of the two blocks' last linear maps (before a norm, in families that have one there).
     residual : float32 [layers + 1, T, hidden]
@@ -52,6 +50,8 @@ class Capture:
         Log-probabilities in nats where the answer tokens are predicted.
     returned : int
         How many values a layer gives back in a tuple; 0 for a tensor.
+    attending : list of int
+        Layers that have heads.
     """
 
     attention: Patterns | PatternsAgain
@@ -62,6 +62,7 @@ class Capture:
     neurons: Tensor | NeuronsAgain
     logprobs: Tensor
     returned: int
+    attending: list[int]
 
 
 def capture(
@@ -90,16 +91,16 @@ def capture(
     shape = architectures.sizes(model.config)
     length, most = len(ids), KEPT if again is not None else math.inf
     patterns: Patterns | None = None
-    if architectures.architecture_of(model.config).mixer:
-        patterns = Patterns(0, shape.heads, 0)
-    elif len(depth) * shape.heads * length * (length + 1) <= most:  # two bytes for half of each
+    attending = architectures.attending(model)
+    if len(depth) * shape.heads * length * (length + 1) <= most:  # two bytes for half of each
         patterns = Patterns(len(depth), shape.heads, length, attention_dtype)
     with_neurons = len(depth) * length * shape.intermediate * 4 <= most
     counts = dict.fromkeys(("heads", "attention_out", "feed_forward_out"), len(depth))
     counts |= {"residual": len(depth) + 1} | ({"neurons": len(depth)} if with_neurons else {})
     places = {name: iter(range(count)) for name, count in counts.items()}
+    places["heads"] = iter(attending)
     captured: dict[str, Tensor] = {}
-    reached = iter(depth)
+    reached = iter(attending)
     returned: list[int] = []
 
     def keep(name: str, tensor: Tensor) -> None:
@@ -151,5 +152,6 @@ def capture(
         neurons=neurons,
         logprobs=logprobs,
         returned=returned[0],
+        attending=attending,
         **captured,
     )

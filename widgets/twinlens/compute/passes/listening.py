@@ -32,15 +32,17 @@ def listening(
         ``feed_forward_out``, each float32 [T, ...] on the CPU.
     put : callable
         Told the patterns [heads, T, T] of each layer in turn; of all layers of the pass where
-        attention can be observed, and of none where not every layer has it.
+        attention can be observed, and never of layers that have none.
     """
     parts = architectures.architecture_of(model.config)
-    # Mixtures of experts have no neurons to show, and not every kind of layer has heads.
-    missing = {"neurons": parts.experts, "heads": bool(parts.mixer)}
+    attending = [layer for layer in layers if architectures.attends(model, layer)]
 
     def keep_both(inside: str, outside: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_: nn.Module, arguments: Any, output: Any) -> None:
-            keep(inside, rows_of(arguments[0][..., :0] if missing[inside] else arguments[0]))
+            if inside:
+                # Mixtures of experts have no neurons to show.
+                none = inside == "neurons" and parts.experts
+                keep(inside, rows_of(arguments[0][..., :0] if none else arguments[0]))
             # A mixture of experts may give out which of them it took, too.
             keep(outside, rows_of(output[0] if isinstance(output, tuple) else output))
 
@@ -49,12 +51,10 @@ def listening(
     def keep_pattern(_: nn.Module, __: Any, output: tuple[Tensor, ...]) -> None:
         put(output[1][0])
 
-    attended, computed = (
-        keep_both("heads", "attention_out"),
-        keep_both("neurons", "feed_forward_out"),
-    )
+    computed = keep_both("neurons", "feed_forward_out")
     with ExitStack() as stack:
         for layer in layers:
+            attended = keep_both("heads" if layer in attending else "", "attention_out")
             for module, hook in (
                 (architectures.attention_out(model, layer), attended),
                 (architectures.feed_forward_out(model, layer), computed),
@@ -65,13 +65,12 @@ def listening(
             token = each_pattern.set(lambda weights: put(weights[0]))
             stack.callback(each_pattern.reset, token)
             yield {}
-        elif parts.mixer:
-            yield {}
         else:
-            for layer in layers:
+            for layer in attending:
                 module = architectures.attention(model, layer)
                 stack.callback(module.register_forward_hook(keep_pattern).remove)
-            yield {"output_attentions": True}
+            # Where kinds of layers take turns each attention block gives its pattern unasked.
+            yield {} if parts.mixer else {"output_attentions": True}
 
 
 def rows_of(tensor: Tensor) -> Tensor:

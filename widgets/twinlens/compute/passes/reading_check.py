@@ -66,9 +66,10 @@ def check_reading(model: PreTrainedModel, name: str, side: Side) -> None:
 
 @contextmanager
 def _watched(model: PreTrainedModel, into: dict[int, Tensor]) -> Iterator[None]:
-    """Keep what goes into the attention block of the first and the last layer, [T, hidden]."""
+    """Keep what goes into the attention block, [T, hidden], of the first and the last layer."""
     with ExitStack() as stack:
-        for layer in {0, len(architectures.layers(model)) - 1}:
+        depth = len(architectures.layers(model))
+        for layer in {0, depth - 1, *architectures.attending(model)[:1]}:
 
             def keep(_: nn.Module, arguments: tuple[Tensor, ...], layer: int = layer) -> None:
                 into[layer] = arguments[0].detach()[0].clone()
@@ -93,10 +94,10 @@ def _wrong(model: PreTrainedModel, kept: Capture, into: dict[int, Tensor]) -> It
     ):
         if tensor.shape[-1] != width:
             yield f"a layer has {tensor.shape[-1]} numbers {what}, not {width}"
-    for layer, pattern in enumerate(kept.attention):
+    for layer in kept.attending:
         # A sink takes a share of the attention that no token gets.
         sink = hasattr(architectures.attention(model, layer), "sinks")
-        sums = pattern.sum(dim=-1)
+        sums = kept.attention[layer].sum(dim=-1)
         if not (sums.gt(0).all() if sink else _equal(model, sums, torch.ones_like(sums))):
             yield f"the attention patterns of layer {layer} do not sum to 1"
     with torch.no_grad():
@@ -120,7 +121,7 @@ def _wrong_weights(
         yield f"what goes into the attention of layer {layer} is not its residual stream, normed"
     if norm is not None and not _multiplies(model, norm, residual, into):
         yield f"the norm of layer {layer} does not multiply by its weight"
-    if not parts.mixer:
+    if layer in kept.attending:
         yield from _wrong_heads(model, kept, layer, into)
     down = architectures.feed_forward_out(model, layer)
     if not parts.experts and _readable(down):
@@ -143,12 +144,24 @@ def _wrong_heads(model: PreTrainedModel, kept: Capture, layer: int, into: Tensor
         query, key, value = architectures.head_weights(model, layer)
         if query.shape[1] != key.shape[1] or value.shape[1] != heads.shape[-1]:
             yield f"the heads of layer {layer} differ in size"
-        if architectures.architecture_of(model.config).fused != "no":
-            bias = architectures.split_heads(model.config, [_bias(modules[0])])[2]
+        parts = architectures.architecture_of(model.config)
+        if parts.fused != "no" or parts.gated:
+            bias = architectures.split_heads(model.config, [_bias(module) for module in modules])[2]
             values = torch.einsum("td,hkd->htk", into.float().cpu(), value.float().cpu())
             values = (values + bias[:, None]).repeat_interleave(shape.heads // shape.kv_heads, 0)
-            if not _equal(model, kept.attention[layer] @ values, heads.transpose(0, 1)):
+            mixed = kept.attention[layer] @ values
+            if parts.gated:
+                mixed = mixed * _gates(model, layer, into).to(mixed)
+            if not _equal(model, mixed, heads.transpose(0, 1)):
                 yield f"the values of layer {layer} do not give its heads"
+
+
+def _gates(model: PreTrainedModel, layer: int, into: Tensor) -> Tensor:
+    """What the outputs of a layer's heads are multiplied by, [heads, T, head_dim]."""
+    heads = architectures.sizes(model.config).heads
+    with torch.no_grad():
+        rows: Tensor = architectures.query_key_value(model, layer)[0](into).float().cpu()
+    return rows.reshape(len(rows), heads, 2, -1)[:, :, 1].sigmoid().transpose(0, 1)
 
 
 def _multiplies(model: PreTrainedModel, norm: nn.Module, before: Tensor, after: Tensor) -> bool:
