@@ -1,7 +1,7 @@
 // What a forward pass spends its time in, in WebAssembly SIMD. AssemblyScript, compiled by build.mjs.
 //
-// Pointers are bytes, lengths are numbers. Buffers of rows have room for a multiple of four rows:
-// those behind the last are computed, too, and mean nothing.
+// Pointers are bytes, lengths are numbers. Buffers of rows have room for four more: what is computed
+// there means nothing.
 
 const LOWEST: f32 = -3.4028234663852886e38;
 
@@ -13,7 +13,11 @@ function madd(a: v128, b: v128, c: v128): v128 {
   return f32x4.add(f32x4.mul(a, b), c);
 }
 
-/** y[rows, columns] = x[rows, inner] times weights that lie in panels [columns / 8][inner][8]. */
+/**
+ * y[rows, columns] = x[rows, inner] times weights that lie in panels [columns / 8][inner][8].
+ *
+ * Sixes and fives of rows, as many of each as leave none over.
+ */
 export function matmul(
   x: usize,
   weights: usize,
@@ -25,51 +29,127 @@ export function matmul(
   const step = <usize>inner << 2;
   const width = <usize>columns << 2;
   for (let n = 0; n < columns; n += 8) {
-    const panel = weights + <usize>n * step;
-    for (let t = 0; t < rows; t += 4) {
-      let a0 = f32x4.splat(0);
-      let a1 = f32x4.splat(0);
-      let b0 = f32x4.splat(0);
-      let b1 = f32x4.splat(0);
-      let c0 = f32x4.splat(0);
-      let c1 = f32x4.splat(0);
-      let d0 = f32x4.splat(0);
-      let d1 = f32x4.splat(0);
-      let w = panel;
-      let p = x + <usize>t * step;
-      const end = p + step;
-      while (p < end) {
-        const w0 = v128.load(w);
-        const w1 = v128.load(w, 16);
-        let s = v128.load32_splat(p);
-        a0 = madd(s, w0, a0);
-        a1 = madd(s, w1, a1);
-        s = v128.load32_splat(p + step);
-        b0 = madd(s, w0, b0);
-        b1 = madd(s, w1, b1);
-        s = v128.load32_splat(p + 2 * step);
-        c0 = madd(s, w0, c0);
-        c1 = madd(s, w1, c1);
-        s = v128.load32_splat(p + 3 * step);
-        d0 = madd(s, w0, d0);
-        d1 = madd(s, w1, d1);
-        p += 4;
-        w += 32;
-      }
-      let q = y + <usize>t * width + (<usize>n << 2);
-      v128.store(q, a0);
-      v128.store(q, a1, 16);
-      q += width;
-      v128.store(q, b0);
-      v128.store(q, b1, 16);
-      q += width;
-      v128.store(q, c0);
-      v128.store(q, c1, 16);
-      q += width;
-      v128.store(q, d0);
-      v128.store(q, d1, 16);
+    let left = rows;
+    let p = x;
+    let q = y + (<usize>n << 2);
+    while (left > 0) {
+      const six = left % 6 == 0;
+      if (six) rowsOfSix(p, step, weights, q, width);
+      else rowsOfFive(p, step, weights, q, width);
+      const done: i32 = six ? 6 : 5;
+      left -= done;
+      p += <usize>done * step;
+      q += <usize>done * width;
     }
+    weights += 8 * step;
   }
+}
+
+/** Eight columns of six rows: as many sums as a processor of today holds in its registers. */
+function rowsOfSix(x: usize, step: usize, w: usize, y: usize, width: usize): void {
+  let a0 = f32x4.splat(0);
+  let a1 = f32x4.splat(0);
+  let b0 = f32x4.splat(0);
+  let b1 = f32x4.splat(0);
+  let c0 = f32x4.splat(0);
+  let c1 = f32x4.splat(0);
+  let d0 = f32x4.splat(0);
+  let d1 = f32x4.splat(0);
+  let e0 = f32x4.splat(0);
+  let e1 = f32x4.splat(0);
+  let f0 = f32x4.splat(0);
+  let f1 = f32x4.splat(0);
+  const end = x + step;
+  while (x < end) {
+    const w0 = v128.load(w);
+    const w1 = v128.load(w, 16);
+    let s = v128.load32_splat(x);
+    a0 = madd(s, w0, a0);
+    a1 = madd(s, w1, a1);
+    s = v128.load32_splat(x + step);
+    b0 = madd(s, w0, b0);
+    b1 = madd(s, w1, b1);
+    s = v128.load32_splat(x + 2 * step);
+    c0 = madd(s, w0, c0);
+    c1 = madd(s, w1, c1);
+    s = v128.load32_splat(x + 3 * step);
+    d0 = madd(s, w0, d0);
+    d1 = madd(s, w1, d1);
+    s = v128.load32_splat(x + 4 * step);
+    e0 = madd(s, w0, e0);
+    e1 = madd(s, w1, e1);
+    s = v128.load32_splat(x + 5 * step);
+    f0 = madd(s, w0, f0);
+    f1 = madd(s, w1, f1);
+    x += 4;
+    w += 32;
+  }
+  v128.store(y, a0);
+  v128.store(y, a1, 16);
+  y += width;
+  v128.store(y, b0);
+  v128.store(y, b1, 16);
+  y += width;
+  v128.store(y, c0);
+  v128.store(y, c1, 16);
+  y += width;
+  v128.store(y, d0);
+  v128.store(y, d1, 16);
+  y += width;
+  v128.store(y, e0);
+  v128.store(y, e1, 16);
+  y += width;
+  v128.store(y, f0);
+  v128.store(y, f1, 16);
+}
+
+function rowsOfFive(x: usize, step: usize, w: usize, y: usize, width: usize): void {
+  let a0 = f32x4.splat(0);
+  let a1 = f32x4.splat(0);
+  let b0 = f32x4.splat(0);
+  let b1 = f32x4.splat(0);
+  let c0 = f32x4.splat(0);
+  let c1 = f32x4.splat(0);
+  let d0 = f32x4.splat(0);
+  let d1 = f32x4.splat(0);
+  let e0 = f32x4.splat(0);
+  let e1 = f32x4.splat(0);
+  const end = x + step;
+  while (x < end) {
+    const w0 = v128.load(w);
+    const w1 = v128.load(w, 16);
+    let s = v128.load32_splat(x);
+    a0 = madd(s, w0, a0);
+    a1 = madd(s, w1, a1);
+    s = v128.load32_splat(x + step);
+    b0 = madd(s, w0, b0);
+    b1 = madd(s, w1, b1);
+    s = v128.load32_splat(x + 2 * step);
+    c0 = madd(s, w0, c0);
+    c1 = madd(s, w1, c1);
+    s = v128.load32_splat(x + 3 * step);
+    d0 = madd(s, w0, d0);
+    d1 = madd(s, w1, d1);
+    s = v128.load32_splat(x + 4 * step);
+    e0 = madd(s, w0, e0);
+    e1 = madd(s, w1, e1);
+    x += 4;
+    w += 32;
+  }
+  v128.store(y, a0);
+  v128.store(y, a1, 16);
+  y += width;
+  v128.store(y, b0);
+  v128.store(y, b1, 16);
+  y += width;
+  v128.store(y, c0);
+  v128.store(y, c1, 16);
+  y += width;
+  v128.store(y, d0);
+  v128.store(y, d1, 16);
+  y += width;
+  v128.store(y, e0);
+  v128.store(y, e1, 16);
 }
 
 /** x += y, numbers by a multiple of four. */

@@ -43,7 +43,7 @@ export function hiding(intact: Intact, hidden: readonly number[]): Float32Array 
   // The first that is hidden still looks at itself, so that it stays as it is, too.
   const from = Math.min(...hidden) + 1;
   runner.copy(intact.cache, intact.again);
-  const reading = { ids: ids.slice(0, -1), from, cache: intact.again, hidden };
+  const reading = { ids: ids.slice(0, -1), from, cache: intact.again, same: true, hidden };
   runner.run(reading, Math.max(promptLength - 1, from), ids.length - 1, (at, scores, sum) => {
     made[at - promptLength + 1] = scores[ids[at + 1]!]! - sum;
   });

@@ -3,10 +3,11 @@
 import type { Heap } from "./kernel.ts";
 import { copyRow, type Model, padded } from "./model.ts";
 
-/** Keys and values of every layer, rotary positions applied. */
+/** Keys and values of every layer, then queries of the first; rotary positions applied. */
 export interface Cache {
   readonly at: number;
   readonly count: number;
+  readonly queries: number;
 }
 
 /**
@@ -25,6 +26,8 @@ export interface Reading {
   /** First position that is computed; what is in front of it is in the cache. */
   from?: number;
   cache: Cache;
+  /** Whether the cache has read the same tokens: the first layer's part in it stays as it is. */
+  same?: boolean;
   /** Positions that no other looks at. */
   hidden?: readonly number[];
   visit?: Visit;
@@ -67,7 +70,7 @@ export class Runner {
     this.heap = heap;
     this.model = model;
     this.room = Math.ceil(tokens / 16) * 16;
-    // A product makes four rows at a time, wherever it begins.
+    // A product may write up to four rows behind its last.
     const rows = (width: number) => heap.take((this.room + 4) * width);
     this.#x = rows(hidden);
     this.#normed = rows(hidden);
@@ -102,9 +105,11 @@ export class Runner {
   }
 
   cache(): Cache {
-    const { layers, kvHeads, headSize } = this.model.sizes;
-    const count = 2 * layers * kvHeads * headSize * this.room;
-    return { at: this.heap.take(count), count };
+    const { layers, heads, kvHeads, headSize } = this.model.sizes;
+    const kept = 2 * layers * kvHeads * headSize * this.room;
+    const count = kept + heads * headSize * (this.room + 4);
+    const at = this.heap.take(count);
+    return { at, count, queries: at + kept * 4 };
   }
 
   copy(from: Cache, to: Cache): void {
@@ -148,31 +153,37 @@ export class Runner {
         copyRow(heap, model.embedding, ids[first + t]!, hidden, to);
       }
     }
-    const half = (cache.count / 2) * 4;
     const ofLayer = kvHeads * headSize * this.room * 4;
+    const half = sizes.layers * ofLayer;
     for (let layer = stream?.layer ?? 0; layer < sizes.layers; layer++) {
       const w = model.layers[layer]!;
       const [keys, values] = [cache.at + layer * ofLayer, cache.at + half + layer * ofLayer];
       see("residual", layer, this.#x, hidden, 0);
-      kernel.rmsnorm(this.#x, w.attentionNorm, this.#normed, rows, hidden, eps);
-      kernel.matmul(this.#normed, w.k, this.#keys, rows, hidden, kvHeads * headSize);
-      kernel.matmul(this.#normed, w.v, this.#values, rows, hidden, kvHeads * headSize);
-      kernel.rotate(this.#keys, this.cos, this.sin, first, rows, kvHeads, headSize);
-      kernel.keep(
-        ...([this.#keys, this.#values, keys, values] as const),
-        ...([first, rows, kvHeads, headSize, this.room] as const),
-      );
+      const known = layer === 0 && reading.same;
+      if (!known) {
+        kernel.rmsnorm(this.#x, w.attentionNorm, this.#normed, rows, hidden, eps);
+        kernel.matmul(this.#normed, w.k, this.#keys, rows, hidden, kvHeads * headSize);
+        kernel.matmul(this.#normed, w.v, this.#values, rows, hidden, kvHeads * headSize);
+        kernel.rotate(this.#keys, this.cos, this.sin, first, rows, kvHeads, headSize);
+        kernel.keep(
+          ...([this.#keys, this.#values, keys, values] as const),
+          ...([first, rows, kvHeads, headSize, this.room] as const),
+        );
+      }
       // Behind the last layer's keys and values only what is predicted from matters.
       const last = layer === sizes.layers - 1 && !reading.whole;
       const skip = last ? Math.max(0, read - first) : 0;
       const left = rows - skip;
       const x = at(this.#x, hidden, skip);
       const normed = at(this.#normed, hidden, skip);
-      kernel.matmul(normed, w.q, this.#queries, left, hidden, width);
-      kernel.rotate(this.#queries, this.cos, this.sin, first + skip, left, sizes.heads, headSize);
+      const queries = layer ? this.#queries : at(cache.queries, width, first + skip);
+      if (!known) {
+        kernel.matmul(normed, w.q, queries, left, hidden, width);
+        kernel.rotate(queries, this.cos, this.sin, first + skip, left, sizes.heads, headSize);
+      }
       const keep = visit ? this.room : 0;
       kernel.attention(
-        ...([this.#queries, keys, values, this.#hidden] as const),
+        ...([queries, keys, values, this.#hidden] as const),
         ...([this.#patterns, keep * left, keep, this.#heads] as const),
         ...([first + skip, left, sizes.heads, sizes.heads / kvHeads, headSize] as const),
         ...([this.room, 1 / Math.sqrt(headSize)] as const),
