@@ -209,7 +209,7 @@ def pair_changes(base: WordPairs, tuned: WordPairs, layer: int, head: int) -> li
     check_comparable(base, tuned)
     base._layer(layer, head)
     sides = [
-        dict(zip(*map(Array.tolist, model.counted[layer][head]), strict=True))
+        dict(zip(*map(np.ndarray.tolist, model.counted[layer][head]), strict=True))
         for model in (base, tuned)
     ]
     rows = []
