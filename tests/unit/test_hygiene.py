@@ -161,7 +161,7 @@ def test_no_two_public_classes_have_one_name():
 
 
 def test_types_of_arrays_are_no_values():
-    """From NumPy 2.5 on, which Python 3.11 does not get, ``Array.tolist`` is nowhere to be found."""
+    """NumPy 2.5, which Python 3.11 does not get, has no class behind the name ``Array``."""
     used = re.compile(r"(?<![\w.])(?:Float)?Array\.\w|isinstance\(.*[ ,(]Array\b")
     modules = (ROOT / "widgets").rglob("*.py")
     assert not [path.name for path in modules if used.search(path.read_text("utf-8"))]

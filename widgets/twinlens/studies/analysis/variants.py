@@ -110,8 +110,7 @@ class VariantOutcome:
     p_holm : float
         p corrected over the groups under the same settings (Holm).
     verdict : Verdict
-        Of the difference of the scores, from `p_holm`; what else may have made it is not looked
-        at here.
+        Of the difference of the scores, from `p_holm`, whatever else may have made it.
     """
 
     question: Question
@@ -174,15 +173,13 @@ def robustness(cases: Iterable[Case], grid: Grid | None = None) -> Outcomes:
     Parameters
     ----------
     cases : iterable of Case
-        Base and tuned of each prompt after one another; read once, only scores are kept
-        (8 bytes per case and combination).
+        Base and tuned of each prompt after one another; read once, scores are kept (8 bytes each).
     grid : Grid, optional
         Where only finished levels are stored, other numbers of levels are left out.
 
     Returns
     -------
     Outcomes
-        A list; one entry for each conclusion and combination.
 
     Raises
     ------
@@ -405,10 +402,7 @@ def _names(variants: list[Settings]) -> dict[int, tuple[int, str]]:
     named: list[tuple[str, Settings]] = [
         (PUBLISHED, Settings()),
         ("not divided by the prompt's maximum", changed(normalisation="raw")),
-        (
-            FORMULA_ALONE,
-            changed(normalisation="raw", aggregation="mean"),
-        ),
+        (FORMULA_ALONE, changed(normalisation="raw", aggregation="mean")),
         (
             ONE_LENGTH,
             dataclasses.replace(changed(normalisation="raw", aggregation="mean"), cut="shorter"),

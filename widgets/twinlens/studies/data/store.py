@@ -189,12 +189,7 @@ class Store:
         Parameters
         ----------
         method : str
-            The name of one of `methods`.
-
-        Raises
-        ------
-        StudyError
-            If the study was not run with it.
+            The name of one of `methods`; any other is a `StudyError`.
         """
         return Store(self.folder, method)
 
