@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from twinlens.compute.models.weights import tensor_files
 from twinlens.compute.update.beside import file_diffs
 from twinlens.compute.update.factors import factored
 from twinlens.compute.update.tensors import compare
+from twinlens.compute.update.whole_tensors import WholeTensors
 from twinlens.errors import ArgumentError, ModelLoadError
 from twinlens.support.progress import Report
 from twinlens.weights.model_diff import ModelDiff, TensorDiff
@@ -48,9 +49,16 @@ class Stored:
     name: str
     folder: Path
     tensors: Mapping[str, tuple[Path, str]]
+    _whole: WholeTensors = field(default_factory=WholeTensors, repr=False)
 
-    def read(self, name: str) -> Tensor:
-        """One tensor, mapped into memory.
+    def read(self, name: str, *, whole: bool = False) -> Tensor:
+        """One tensor.
+
+        Parameters
+        ----------
+        whole : bool
+            All of it will be looked at, and none that was read so before: it takes the place of
+            that one in memory. Else it is mapped.
 
         Raises
         ------
@@ -59,10 +67,13 @@ class Stored:
         """
         path, stored = self.tensors[name]
         try:
+            read = self._whole.read(path, stored) if whole else None
+            if read is not None:
+                return read
             # Opened for each tensor: mapped pages count as memory while a file is open.
             with safe_open(path, framework="pt") as file:
                 tensor = cast(Tensor, file.get_tensor(stored))
-        except (OSError, SafetensorError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise ModelLoadError(
                 f"{path.name!r} of {self.name!r} cannot be read ({error})"
             ) from error
@@ -177,7 +188,7 @@ def _of_models(
 
 
 def _of_tensors(base: Stored, ours: str, tuned: Stored, theirs: str) -> TensorDiff:
-    first, second = base.read(ours), tuned.read(theirs)
+    first, second = base.read(ours, whole=True), tuned.read(theirs, whole=True)
     dtypes = (_kind(first), _kind(second))
     about: dict[str, Any] = {
         "name": theirs,
@@ -214,7 +225,7 @@ def _of_adapter(
                 f"the adapter {adapter.name!r} changes {change.module!r}, which {base.name!r} has "
                 f"not: it was trained over {config.get('base_model_name_or_path') or 'another'!r}"
             )
-        weight = base.read(name)
+        weight = base.read(name, whole=True)
         shape = tuple(weight.shape)
         if change.values is not None:
             diffs.append(_of_tensors(base, name, adapter, change.values))
