@@ -221,6 +221,7 @@ export const UPDATE = {
       [1, 0],
       [2, -3],
     ],
+    dial_answers: ["cat", "<img>DOG", "DOGDOG"],
   },
   curves: ORDERS.map((order, i) => ({
     ...{ order, counts: [0, 1, 10, 100], kept: [0.1, 0.5 - i / 10, 0.9 - i / 10, 1] },

@@ -392,6 +392,7 @@ export interface UpdateTaken {
   curves: KeptCurve[];
   directions: UpdateDirection[];
   dial: ([number, number])[];
+  dial_answers: string[];
 }
 
 export type Word = [string, number];

@@ -1,5 +1,6 @@
 import { grows } from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
+import { undialled } from "../contract/dialled.ts";
 import { abortError, type Progress, type Source } from "../sources/source.ts";
 
 interface Flight {
@@ -101,7 +102,7 @@ export class Cache {
       })
       .then((value) => {
         this.#took.set(kindOf(key), performance.now() - started);
-        if (!grows(key)) this.put(key, value);
+        if (!grows(undialled(key))) this.put(key, value);
         return value;
       })
       .finally(() => this.#forget(key, flight));

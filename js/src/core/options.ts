@@ -114,6 +114,8 @@ export interface UpdateOptions {
   asked: boolean;
   /** The direction that was chosen, counted over all matrices; -1 for none. */
   chosen: number;
+  /** How far the update is turned up: 0 is base, 1 tuned. */
+  scale: number;
 }
 
 export interface OverviewOptions {
@@ -163,7 +165,7 @@ export const OPTIONS: Options = {
     trustOpen: false,
   },
   carried: { view: "set", into: "tuned", everywhere: false, asked: -1 },
-  update: { asked: false, chosen: -1 },
+  update: { asked: false, chosen: -1, scale: 1 },
   heads: {
     measure: "auto",
     average: false,

@@ -23,26 +23,28 @@ export interface ExactRun {
   subscribe(listener: () => void, signal: AbortSignal): void;
 }
 
-const runs = new WeakMap<Store, Map<string, ExactRun>>();
+/** Of one place of the dial: what was measured at another one is of another model. */
+const runs = new WeakMap<Store, { scale: number; byMethod: Map<string, ExactRun> }>();
 
 /** The one run of an exact method that all panels of a store share. */
 export function exactRun(store: Store, method: string): ExactRun {
   let mine = runs.get(store);
-  if (!mine) {
-    mine = new Map();
+  if (mine?.scale !== store.scale) {
+    for (const run of mine?.byMethod.values() ?? []) run.stop();
+    mine = { scale: store.scale, byMethod: new Map() };
     runs.set(store, mine);
   }
-  let run = mine.get(method);
+  let run = mine.byMethod.get(method);
   if (!run) {
     run = make(store, method);
-    mine.set(method, run);
+    mine.byMethod.set(method, run);
   }
   return run;
 }
 
 /** Stop what nobody looks at any more; the truth goes on, it checks the estimates. */
 export function leaveOthers(store: Store, method: string | undefined): void {
-  for (const [name, run] of runs.get(store) ?? []) {
+  for (const [name, run] of runs.get(store)?.byMethod ?? []) {
     if (name !== method && name !== EXACT && run.status === "running") run.stop();
   }
 }

@@ -3,11 +3,13 @@ import {
   type HandLabel,
   type HandLabels,
   type Key,
+  keys,
   type Manifest,
   type Mark,
   type Method,
 } from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
+import { dialled } from "../contract/dialled.ts";
 import type { Progress, Source } from "../sources/source.ts";
 import { Cache } from "./cache.ts";
 import type { Moment, Slide } from "./moment.ts";
@@ -41,6 +43,8 @@ const SYNCED = [
   "view",
   "slides",
 ] as const;
+/** What is the same wherever the dial stands. */
+const UNTURNED: readonly string[] = [keys.update(), keys.updateFinding(), keys.bokehScript()];
 /** What undo brings back. */
 const RETRACED = ["token", "layer", "head", "unit", "method", "marks", "view"] as const;
 /** Steps that can be undone. */
@@ -246,8 +250,19 @@ export class Store extends State {
     signal.addEventListener("abort", () => this.#listeners.delete(listener));
   }
 
+  get scale(): number {
+    const follows = this.live && this.manifest.shared && !this.lacks(keys.update());
+    return follows ? this.options.update.scale : 1;
+  }
+
+  /** The key under which a block is to be had at this place of the dial. */
+  #at(key: string): string {
+    const { scale } = this;
+    return scale === 1 || UNTURNED.includes(key) ? key : dialled(key, scale);
+  }
+
   has(key: string): boolean {
-    return this.#cache.has(key);
+    return this.#cache.has(this.#at(key));
   }
 
   get closed(): boolean {
@@ -268,7 +283,7 @@ export class Store extends State {
   }
 
   block<T>(key: Key<T>, signal: AbortSignal, progress?: (report: Progress) => void): Promise<T> {
-    return this.#cache.get(key, signal, progress) as Promise<T>;
+    return this.#cache.get(this.#at(key), signal, progress) as Promise<T>;
   }
 
   /** A block that came after its request had been given up. */

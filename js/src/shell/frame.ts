@@ -83,6 +83,17 @@ export interface Place {
   shown?(): boolean;
 }
 
+/** Says that tuned is not as it is, and takes it back. */
+function turned(store: Store, signal: AbortSignal): HTMLElement | null {
+  const { scale } = store;
+  if (scale === 1) return null;
+  const back = () => store.setOptions("update", { scale: 1 });
+  return button(`tuned: base + ${scale} × update`, back, signal, {
+    class: "tl-button tl-turned",
+    title: "The dial of the panel Update is turned. Click to go back to tuned as it is (× 1).",
+  });
+}
+
 /** Mount a panel into a place and keep it up to date; resolves after the first picture. */
 export function runPanel(
   kind: PanelKind,
@@ -111,7 +122,7 @@ export function runPanel(
     h(
       "header",
       { class: "tl-head" },
-      h("div", { class: "tl-heading" }, title, note),
+      h("div", { class: "tl-heading" }, title, note, kind !== "update" && turned(store, signal)),
       h("div", { class: "tl-controls" }, ...panel.controls),
     ),
     caption.el,

@@ -40,7 +40,7 @@ export function makeHeader(
       "div",
       { class: "tl-models" },
       ...SIDES.map((side, i) =>
-        h("div", { class: "tl-line" }, modelName(manifest, side), answers[i]!.el),
+        h("div", { class: "tl-line" }, modelName(store, side), answers[i]!.el),
       ),
     ),
     h(
@@ -65,8 +65,9 @@ export function makeHeader(
   };
 }
 
-function modelName(manifest: Manifest, side: Side): HTMLElement {
+function modelName({ manifest, scale }: Store, side: Side): HTMLElement {
   const { name, revision, dtype, parameters } = manifest.pair[side];
+  const turned = side === "tuned" && scale !== 1 ? ` (base + ${scale} × update)` : "";
   const size =
     parameters >= 1e9 ? `${number(parameters / 1e9)} B` : `${number(parameters / 1e6)} M`;
   return h(
@@ -75,7 +76,7 @@ function modelName(manifest: Manifest, side: Side): HTMLElement {
     h("i", { class: "tl-mark", "data-side": side, "data-look": "solid" }),
     h("span", { class: "tl-side", "data-side": side }, side),
     " ",
-    h("bdi", {}, name),
+    h("bdi", {}, name + turned),
   );
 }
 
@@ -87,7 +88,8 @@ interface OwnAnswerLine {
 
 /** What each model answers by itself, whatever answer is explained. */
 function ownAnswer(store: Store, side: Side, signal: AbortSignal): OwnAnswerLine {
-  const { own_text, stopped } = store.manifest.answers[side];
+  const { stopped, own_text: known } = store.manifest.answers[side];
+  const own_text = side === "tuned" && store.scale !== 1 ? null : known;
   const el = h("span", { class: "tl-own" });
   const show = (answer: OwnAnswer) => {
     const said = visible(answer.text.trim()) || "nothing";

@@ -52,18 +52,49 @@ export async function mount(
   const does = { help: help.toggle, search: search.open, present: present.toggle };
   listenToKeys(root, store, does, ending);
   if (options.presenting) present.toggle();
-  if (kind !== "dashboard") return runPanel(kind, MAKERS[kind], { el: content }, setting);
-  const buttons = { ...does, keep: keepView(store, root, ending) };
-  const { el: board, arrange, place, ask } = dashboard(store, buttons, ending);
-  content.append(board);
-  arrange();
-  const names = Object.keys(MAKERS) as (keyof typeof MAKERS)[];
-  const drawn: Promise<void>[] = [];
-  for (const name of names) {
-    if (options.between) await options.between();
-    if (ending.aborted) return;
-    drawn.push(runPanel(name, MAKERS[name], place(name), setting));
-  }
-  await Promise.all(drawn);
-  ask();
+  const fill = async (mine: AbortSignal) => {
+    const here = { ...setting, signal: mine };
+    if (kind !== "dashboard") return runPanel(kind, MAKERS[kind], { el: content }, here);
+    const buttons = { ...does, keep: keepView(store, root, mine) };
+    const { el: board, arrange, place, ask } = dashboard(store, buttons, mine);
+    content.replaceChildren(board);
+    arrange();
+    const names = Object.keys(MAKERS) as (keyof typeof MAKERS)[];
+    const drawn: Promise<void>[] = [];
+    for (const name of names) {
+      if (options.between) await options.between();
+      if (mine.aborted) return;
+      drawn.push(runPanel(name, MAKERS[name], place(name), here));
+    }
+    await Promise.all(drawn);
+    ask();
+  };
+  return filledAnew(store, content, fill, ending);
 }
+
+/** With the dial at another place all is made anew: nothing of the model before stays on screen. */
+function filledAnew(
+  store: Store,
+  content: HTMLElement,
+  fill: (signal: AbortSignal) => Promise<void>,
+  ending: AbortSignal,
+): Promise<void> {
+  let { scale } = store;
+  let mine = new AbortController();
+  const start = () => fill(AbortSignal.any([ending, mine.signal]));
+  const follow = async () => {
+    if (store.scale === scale) return;
+    ({ scale } = store);
+    mine.abort();
+    mine = new AbortController();
+    const { signal } = mine;
+    const turning = content.querySelector(`${DIAL}:focus`) !== null;
+    content.replaceChildren();
+    await start();
+    if (turning && !signal.aborted) content.querySelector<HTMLElement>(DIAL)?.focus();
+  };
+  store.subscribe(() => void follow(), ending);
+  return start();
+}
+
+const DIAL = ".tl-dial";

@@ -54,8 +54,8 @@ class UpdateTaken(TypedDict):
     share ``kept`` of the shift, as many by size keep ``size``, and random sets of as many
     ``drawn``; ``rest`` is what embeddings, norms and biases keep alone; with the set base answers
     ``answer``. ``directions`` are those of largest effect, ``agreement`` the rank correlation of
-    their effects with what was measured, and ``dial`` the answer's log-probability with all of the
-    update times a scale.
+    their effects with what was measured, ``dial`` the answer's log-probability with all of the
+    update times a scale, and ``dial_answers`` what is answered at each of these.
     """
 
     shift: float
@@ -73,3 +73,4 @@ class UpdateTaken(TypedDict):
     curves: list[KeptCurve]
     directions: list[UpdateDirection]
     dial: list[tuple[float, float]]
+    dial_answers: list[str]

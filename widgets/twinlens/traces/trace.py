@@ -108,6 +108,19 @@ class Trace(ABC):
             If `report` asked to stop.
         """
 
+    def at(self, scale: float) -> Trace:
+        """The same trace with the update times a scale, which takes both models.
+
+        Raises
+        ------
+        ArgumentError
+            If they are not there.
+        """
+        raise ArgumentError(
+            f"the update is turned to {scale!r} where both models are loaded: explain the prompt "
+            "with the pair"
+        )
+
     def known(self, key: str) -> Value | None:
         """The value behind a key where nothing has to be computed for it, else None."""
         if self.computes:

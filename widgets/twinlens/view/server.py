@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import Any, TypeAlias
 
 from twinlens.contract import lookup, wire
+from twinlens.contract.dialled import dialled
 from twinlens.contract.wire import Header
 from twinlens.errors import Interrupted, TwinlensError
 from twinlens.pages.values import page_value
@@ -112,6 +113,11 @@ class BlockServer:
         context = contextvars.copy_context()
         self._queue.put(lambda: context.run(self._compute, request))
 
+    def _asked(self, key: str) -> tuple[Trace, str]:
+        """The trace that a key is about, at its place of the dial, and its key there."""
+        found = dialled(key)
+        return (self._trace.at(found[0]), found[1]) if found else (self._trace, key)
+
     def _start_threads(self) -> bool:
         """Start those that one more task needs; False where none can be."""
         try:
@@ -145,9 +151,10 @@ class BlockServer:
             request.check()
             block = self._encoded.get(key)
             if block is None:
-                value = page_value(self._trace, key, request.report)
-                block = wire.encode(value, causal=lookup.is_causal(key))
-                if not lookup.grows(key):
+                trace, plain = self._asked(key)
+                value = page_value(trace, plain, request.report)
+                block = wire.encode(value, causal=lookup.is_causal(plain))
+                if not lookup.grows(plain):
                     self._encoded.put(key, block)
             self.send(request, {"kind": "block", "header": block[0]}, block[1])
             if self._computed:

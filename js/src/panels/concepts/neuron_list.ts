@@ -1,7 +1,13 @@
 // Neurons by activity, change or effect; effects are estimates until they are measured.
 
-import { keys, SIDES } from "../../contract/contract.ts";
+import { keys, SIDES, type UpdateDirection } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
+import {
+  chosenDirection,
+  directionName,
+  directionNeeds,
+  servedNeurons,
+} from "../../core/direction.ts";
 import { type Got, type Need, optional, quiet, reasonOf } from "../../core/load.ts";
 import type { NeuronOrder, NeuronScope } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
@@ -110,9 +116,10 @@ export function neuronList({ store, signal, refresh }: PanelSetting): Sheet {
       const listing = listingOf(state, got, layer);
       const effectOn = targetOf(state);
       const loaded = rowsOf(state, got, listing, effectOn);
+      const direction = chosenDirection(state, got);
       return {
         title: scope === "all" ? "Neurons of all layers" : `Neurons of layer ${layer}`,
-        caption: captionOf(state, loaded, effectOn),
+        caption: captionOf(state, loaded, effectOn) + servedText(loaded, direction),
         draw() {
           const now = `${layer} ${effectOn.key} ${scope} ${order}`;
           if (now !== place) {
@@ -130,7 +137,7 @@ export function neuronList({ store, signal, refresh }: PanelSetting): Sheet {
           const measurable = store.live || rows.some((row) => row.exact);
           const columns = rows.some((row) => row.estimate) || measurable ? 2 : 1;
           list.style.setProperty("--tl-columns", String(columns + (measurable ? 1 : 0)));
-          show(layer, unit, ...table(loaded, concepts, scope));
+          show(layer, unit, ...table(loaded, concepts, scope, direction));
         },
       };
     },
@@ -141,6 +148,7 @@ function needs(state: State, got: Got, layer: number): Need[] {
   const target = targetOf(state);
   const { candidates, neurons } = listingOf(state, got, layer);
   return [
+    ...directionNeeds(state),
     // Recordings keep some places only.
     ...(state.live ? optional : quiet)(listKey(state, layer)),
     ...quiet(...estimateKeys(target), ...candidates.map(wordsKey)),
@@ -252,7 +260,22 @@ function captionOf(state: State, rows: readonly Row[], target: Target): string {
   return `Activation ${where}, base above tuned.${effect}`;
 }
 
-function table(rows: readonly Row[], concepts: Concepts, scope: NeuronScope): HTMLElement[] {
+/** Whether the chosen direction of the update goes through a neuron. */
+function isServed({ layer, neuron }: Neuron, direction: UpdateDirection | null): boolean {
+  return direction?.layer === layer && servedNeurons(direction).includes(neuron);
+}
+
+function servedText(rows: readonly Row[], direction: UpdateDirection | null): string {
+  if (!direction || !rows.some((row) => isServed(row, direction))) return "";
+  return ` Marked in orange: what direction ${directionName(direction)} of the update goes through.`;
+}
+
+function table(
+  rows: readonly Row[],
+  concepts: Concepts,
+  scope: NeuronScope,
+  direction: UpdateDirection | null,
+): HTMLElement[] {
   const active = largest(...rows.map((row) => SIDES.map((side) => row.activations[side] ?? 0)));
   const effect = largest(
     ...rows.flatMap((row) =>
@@ -289,6 +312,7 @@ function table(rows: readonly Row[], concepts: Concepts, scope: NeuronScope): HT
           "data-unit": unit,
           "data-layer": row.layer,
           "data-shown": shown,
+          "data-served": isServed(row, direction),
           "aria-pressed": String(shown && concepts.chosen),
           "aria-label": text,
           title: text,

@@ -57,7 +57,10 @@ export const conceptsPanel: MakePanel = (setting) => {
       h("div", { class: "tl-word-block" }, cloud.el, name.el, card.el),
       sheets.el,
     ),
-    reads: ({ selection: { token, layer, unit }, labels }) => [token, layer, unit, labels],
+    reads: ({ selection: { token, layer, unit }, labels, options }) => [
+      ...[token, layer, unit, labels],
+      options.update.chosen,
+    ],
     needs(state, got) {
       const change = state.selection.layer < 0 ? required(keys.componentChange()) : [];
       const layer = layerOf(state, got);

@@ -27,7 +27,8 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
     const title = h("span", { class: "tl-picture-title" });
     const key = h("span", { class: "tl-scale" });
     const axis = h("span", { class: "tl-axis" });
-    const frame = h("div", { class: "tl-frame" }, canvas, cursor);
+    const served = h("div", { "aria-hidden": "true" });
+    const frame = h("div", { class: "tl-frame" }, canvas, served, cursor);
     const el = h(
       "figure",
       { class: "tl-picture" },
@@ -35,7 +36,7 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
       h("div", { class: "tl-plot" }, axis, frame),
       key,
     );
-    return { name, canvas, cursor, title, key, axis, el };
+    return { name, canvas, served, cursor, title, key, axis, el };
   });
   const status = h("span", { class: "tl-sr", role: "status" });
   const el = h(
@@ -105,7 +106,8 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
 
   return {
     el,
-    draw(numbers: HeadNumbers, { layer, head }: Selection): void {
+    /** `served` are heads, counted over all layers, that the chosen direction serves. */
+    draw(numbers: HeadNumbers, { layer, head }: Selection, served: readonly number[]): void {
       drawn = numbers;
       const { palette, scale } = surface;
       geometry = cellSize(room() || 600, layers, heads, scale);
@@ -139,6 +141,14 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
         drawKey(picture.key, full, third && !change, colour, MEASURES[numbers.measure]);
         drawAxis(picture.axis, layers, geometry.height, name === (changeOnly ? "third" : "base"));
         place(picture.cursor, geometry, layer, head, heads);
+        fill(
+          picture.served,
+          ...served.map((at) => {
+            const ring = h("i", { class: "tl-served" });
+            place(ring, geometry, Math.floor(at / heads), at % heads, heads);
+            return ring;
+          }),
+        );
       }
       Object.assign(pictures[0]!.canvas, { twinlens: { values } });
       const where =

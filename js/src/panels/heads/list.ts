@@ -35,7 +35,12 @@ export function headList({ store, signal }: Setting) {
   const header = h("div", { class: "tl-list-head" }, h("span", {}, "layer · head"), ...sorters);
   const el = h("div", { class: "tl-head-list" }, header, list.el);
 
-  const draw = (numbers: HeadNumbers, { layer, head }: Selection, wanted: HeadColumn) => {
+  const draw = (
+    numbers: HeadNumbers,
+    { layer, head }: Selection,
+    wanted: HeadColumn,
+    served: readonly number[],
+  ) => {
     const { values, thirdIs } = numbers;
     const { third } = values;
     // A measure of both models together has no column for each.
@@ -61,7 +66,11 @@ export function headList({ store, signal }: Setting) {
         const i = order[row]!;
         const sided = thirdIs === "tuned − base";
         return [
-          h("span", { class: "tl-list-name" }, nameOf(i, heads, " · ")),
+          h(
+            "span",
+            { class: "tl-list-name", "data-served": served.includes(i) },
+            nameOf(i, heads, " · "),
+          ),
           ...SIDES.map((side) => cell(values[side][i]!, max, side, look, number)),
           sided
             ? cell(third[i]!, thirdMax, third[i]! < 0 ? "base" : "tuned", look, signed)

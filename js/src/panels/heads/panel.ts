@@ -1,6 +1,13 @@
 // Every attention head of both models, and a look into one.
 
 import { unitName } from "../../contract/units.ts";
+import {
+  chosenDirection,
+  directionName,
+  directionNeeds,
+  servedHeads,
+} from "../../core/direction.ts";
+import type { Got } from "../../core/load.ts";
 import type { HeadMeasure } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
 import { button, h, picker } from "../../draw/dom.ts";
@@ -71,11 +78,17 @@ export const headsPanel: MakePanel = (setting) => {
     reads: (state) => {
       const { token, layer, head, unit } = state.selection;
       const { setSinkAside } = state.options.saliency;
-      return [token, layer, head, unit, setSinkAside, pairsComputed(state)];
+      const { chosen } = state.options.update;
+      return [token, layer, head, unit, setSinkAside, chosen, pairsComputed(state)];
     },
-    needs: (state, got) => [...numbersNeeds(state, got, exact), ...detail.needs(state, got)],
+    needs: (state, got) => [
+      ...numbersNeeds(state, got, exact),
+      ...directionNeeds(state),
+      ...detail.needs(state, got),
+    ],
     picture(state, got) {
       const { selection } = state;
+      const served = servedOf(state, got);
       const options = state.options.heads;
       const numbers = numbersOf(state, got, exact);
       const drawDetail = detail.picture(state, got);
@@ -86,7 +99,7 @@ export const headsPanel: MakePanel = (setting) => {
       }));
       return {
         title: titleOf(state, numbers.measure),
-        caption: plainly(numbers),
+        caption: [plainly(numbers), served.said].filter(Boolean).join(" "),
         how: captionOf(state, numbers),
         table: () => headTable(state, numbers),
         draw() {
@@ -94,8 +107,8 @@ export const headsPanel: MakePanel = (setting) => {
           grid.el.hidden = listed;
           list.el.hidden = !listed;
           look.textContent = listed ? "grid" : "list";
-          if (listed) list.draw(numbers, selection, options.sort);
-          else grid.draw(numbers, selection);
+          if (listed) list.draw(numbers, selection, options.sort, served.heads);
+          else grid.draw(numbers, selection, served.heads);
           const detailed = drawDetail();
           measure.update(choices, numbers.measure);
           average.update(selection.token < 0 ? [] : WHERE, options.average ? "average" : "token");
@@ -105,6 +118,16 @@ export const headsPanel: MakePanel = (setting) => {
     },
   };
 };
+
+/** Heads that the chosen direction of the update serves, counted over all layers. */
+function servedOf(state: State, got: Got): { heads: number[]; said: string } {
+  const one = chosenDirection(state, got);
+  const { heads, kv_heads } = state.manifest.pair;
+  const served = one ? servedHeads(one, heads, kv_heads) : [];
+  if (!one || served.length === 0) return { heads: [], said: "" };
+  const said = `Outlined in orange: what direction ${directionName(one)} of the update serves.`;
+  return { heads: served.map((head) => one.layer * heads + head), said };
+}
 
 /** How to read it; first of all why it is not what was asked for. */
 function plainly({ measure, instead }: HeadNumbers): string {

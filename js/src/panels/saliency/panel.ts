@@ -177,11 +177,12 @@ export const saliencyPanel: MakePanel = (setting) => {
     controls: [measure.el, method.el, choices.el],
     body,
     strip,
-    reads: ({ selection: { token, layer, head, unit }, method, marks }) => [
+    reads: ({ selection: { token, layer, head, unit }, method, marks, options }) => [
       token,
       head >= 0 || unit ? [layer, head, unit] : null,
       method?.name,
       marks,
+      options.update.chosen,
     ],
     needs: (state, got) => factNeeds(state, shownRun(store), got),
     picture(state, got) {

@@ -91,7 +91,11 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
       });
     },
     tracks(tracks, max) {
+      const at = tracks.findIndex(({ update }) => update);
       each("tracks", (mark, i) => {
+        const acts = Math.abs(tracks[at]?.values.tuned[offset + i] ?? Number.NaN) / max[at]!;
+        mark.el.toggleAttribute("data-acts", acts >= 0);
+        mark.el.style.setProperty("--tl-acts", acts >= 0 ? `${Math.round(acts * 100)}%` : "");
         const lanes = tracks.map((track, k) => lane(track, offset + i, max[k]!, shown));
         fill(mark.tracks, ...lanes);
       });

@@ -1,8 +1,16 @@
 // Second lines of numbers under the text: attention of the selected head, activation of the unit.
 
-import { type BySide, type Key, keys, SIDES, type Side } from "../../contract/contract.ts";
+import {
+  type BySide,
+  type Key,
+  keys,
+  SIDES,
+  type Side,
+  type UpdateDirection,
+} from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
 import { parseUnit, unitName } from "../../contract/units.ts";
+import { chosenDirection, directionName, directionNeeds } from "../../core/direction.ts";
 import { type Got, type Need, optional, quiet } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
 import { largest, meanRows, type Numbers, row } from "../../maths/numbers.ts";
@@ -18,12 +26,16 @@ export interface Track {
   values: BySide<Numbers>;
   /** Positions left out of the picture. */
   skip: readonly number[];
+  /** Of tuned alone: its tokens are underlined, too. */
+  update?: true;
 }
 
 /** Tracks that the selected head and unit add. */
-export function trackNeeds({ selection: { layer, head, unit } }: State): Need[] {
+export function trackNeeds(state: State): Need[] {
+  const { layer, head, unit } = state.selection;
   const parsed = parseUnit(unit);
   return [
+    ...directionNeeds(state),
     ...(head >= 0 ? optional(...SIDES.map((side) => keys.attention(side, layer, head))) : []),
     ...(parsed ? optional(...SIDES.map((side) => unitKey(side, layer, parsed))) : []),
     ...(parsed?.kind === "component" ? quiet(keys.baseComponentActivations(layer)) : []),
@@ -35,6 +47,8 @@ export function tracksOf(state: State, got: Got): Track[] {
   const tracks: Track[] = [];
   const patterns = head >= 0 ? both(got, (side) => keys.attention(side, layer, head)) : null;
   if (patterns) tracks.push(attentionTrack(state, patterns));
+  const direction = chosenDirection(state, got);
+  if (direction) tracks.push(directionTrack(state, direction));
   const parsed = parseUnit(unit);
   const activations = parsed && both(got, (side) => unitKey(side, layer, parsed));
   if (!activations) return tracks;
@@ -68,6 +82,20 @@ function unitKey(side: Side, layer: number, { kind, index }: Unit): Key<Tensor> 
   return kind === "neuron"
     ? keys.neuronActivations(side, layer, index)
     : keys.componentActivations(side, layer);
+}
+
+/** Where the chosen direction of the update did most; of other tokens it is not known. */
+function directionTrack(state: State, one: UpdateDirection): Track {
+  const tuned = new Float64Array(state.length("tuned")).fill(Number.NaN);
+  for (const [at, nats] of one.tokens) tuned[at] = nats;
+  const of = directionName(one);
+  return {
+    name: `nats by direction ${of} of the update, at the ${one.tokens.length} tokens where it acts most, which are underlined; hollow: against the answer`,
+    short: of,
+    values: { base: [], tuned },
+    skip: [],
+    update: true,
+  };
 }
 
 function attentionTrack(state: State, patterns: BySide<Tensor>): Track {

@@ -2,7 +2,7 @@
 
 import type { KeptCurve, UpdateTaken } from "../../contract/contract.ts";
 import { h } from "../../draw/dom.ts";
-import { number, percent } from "../../draw/format.ts";
+import { number, percent, quote } from "../../draw/format.ts";
 
 const NS = "http://www.w3.org/2000/svg";
 const WIDTH = 300;
@@ -66,8 +66,21 @@ export function keptChart(taken: UpdateTaken): HTMLElement {
   return h("figure", { class: "tl-kept" }, h("figcaption", {}, title), legend, plot, ticks);
 }
 
-/** The answer's log-probability with the whole update times a scale, which a slider moves along. */
-export function dialChart({ dial }: UpdateTaken): HTMLElement {
+export interface Dial {
+  el: HTMLElement;
+  /** Move it to a place, unless a hand is on it. */
+  show(scale: number): void;
+}
+
+/**
+ * The answer's log-probability with the whole update times a scale, which a slider moves along;
+ * `turned` is told each place, `follows` says what else shows it.
+ */
+export function dialChart(
+  { dial, dial_answers: answers }: UpdateTaken,
+  turned: (scale: number) => void,
+  follows: string,
+): Dial {
   const nats = dial.map(([, value]) => value);
   const [low, high] = [Math.min(...nats), Math.max(...nats)];
   const most = Math.max(...dial.map(([scale]) => scale)) || 1;
@@ -75,21 +88,38 @@ export function dialChart({ dial }: UpdateTaken): HTMLElement {
   const y = (value: number) => (1 - (value - low) / (high - low || 1)) * HEIGHT * 0.6;
   const now = svg("circle", { r: 5, class: "tl-dial-now" });
   const said = h("output", { class: "tl-dial-said" });
+  const back = h("button", { type: "button", class: "tl-button" }, "back to × 1");
   const slider = h("input", {
     ...{ type: "range", class: "tl-dial", min: "0", max: String(dial.length - 1), step: "1" },
     "aria-label": "scale of the update",
   });
-  const turn = () => {
+  const paint = () => {
     const [scale, value] = dial[Number(slider.value)]!;
+    const answer = answers?.[Number(slider.value)]; // older recordings have none
     now.setAttribute("cx", String(x(scale)));
     now.setAttribute("cy", String(y(value)));
-    said.textContent = `× ${scale}: ${number(value)} nats`;
+    const says = answer === undefined ? "" : `, answers ${quote(answer.trim(), 80)}`;
+    said.textContent = `× ${scale}: ${number(value)} nats${says}`;
+    back.hidden = scale === 1;
     slider.setAttribute("aria-valuetext", said.textContent);
   };
-  const tuned = dial.findIndex(([scale]) => scale === 1);
-  slider.value = String(Math.max(0, tuned));
+  const show = (scale: number) => {
+    const apart = dial.map(([place]) => Math.abs(place - scale));
+    slider.value = String(apart.indexOf(Math.min(...apart)));
+    paint();
+  };
+  let held = false; // its place is not yet that of the other panels
+  const turn = () => {
+    held = true;
+    paint();
+    turned(dial[Number(slider.value)]![0]);
+  };
   slider.addEventListener("input", turn);
-  turn();
+  back.addEventListener("click", () => {
+    show(1);
+    turn();
+  });
+  show(1);
   const plot = h("div", { class: "tl-kept-plot" });
   plot.append(
     svg(
@@ -123,7 +153,16 @@ export function dialChart({ dial }: UpdateTaken): HTMLElement {
     ticks.append(tick);
   }
   const title = `Log-probability of the answer, ${number(low)} to ${number(high)} nats, by scale of the update`;
-  return h("figure", { class: "tl-kept" }, h("figcaption", {}, title), plot, ticks, said);
+  const note = h("p", { class: "tl-dial-follows" }, follows);
+  const foot = h("div", { class: "tl-dial-foot" }, said, back);
+  return {
+    el: h("figure", { class: "tl-kept" }, h("figcaption", {}, title), plot, ticks, foot, note),
+    show(scale) {
+      if (held && dial[Number(slider.value)]![0] !== scale) return;
+      held = false;
+      show(scale);
+    },
+  };
 }
 
 function nameOf({ order }: KeptCurve): string {

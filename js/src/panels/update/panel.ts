@@ -1,17 +1,18 @@
 // The update as singular directions: how few keep the shift, and what the leading ones do.
 
 import { keys, type UpdateDirection, type UpdateTaken } from "../../contract/contract.ts";
+import { directionName, MOSTLY, ofKeyHeads } from "../../core/direction.ts";
 import { type Got, type Need, quiet, required } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
 import { button, clicks, fill, h } from "../../draw/dom.ts";
 import { number, percent, quote, signed, tokenText } from "../../draw/format.ts";
 import { choosable, reachable } from "../../draw/roving.ts";
 import type { MakePanel, Picture, Row } from "../../shell/frame.ts";
-import { dialChart, keptChart } from "./curves.ts";
+import { type Dial, dialChart, keptChart } from "./curves.ts";
 
 const TITLE = "What the update does";
-/** A direction goes through one head, or one neuron, from this share on. */
-const MOSTLY = 0.5;
+/** Milliseconds after which the other panels follow the dial: a turn may go on. */
+const SETTLED = 400;
 
 export const updatePanel: MakePanel = ({ store, signal }) => {
   const curves = h("div", { class: "tl-update-curves" });
@@ -20,7 +21,14 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
   const beside = h("div", {}, list, card);
   const body = h("div", { class: "tl-body tl-update-body" }, curves, beside);
   let drawn: UpdateTaken | null = null;
+  let dial: Dial | null = null;
 
+  let waiting: ReturnType<typeof setTimeout> | undefined;
+  signal.addEventListener("abort", () => clearTimeout(waiting));
+  const turn = (scale: number) => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => store.setOptions("update", { scale }), SETTLED);
+  };
   const choose = (row: HTMLElement, toggle: boolean) => {
     const one = drawn?.directions[Number(row.dataset.direction)];
     if (!one) return;
@@ -44,7 +52,7 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
     picture(state, got) {
       const taken = got(keys.update()).value ?? null;
       const { layer, head, unit } = state.selection;
-      const { chosen } = state.options.update;
+      const { chosen, scale } = state.options.update;
       const texts = taken?.directions.map((one) => one.tokens.map(([at]) => state.text(at))) ?? [];
       return {
         ...words(state, got, taken),
@@ -53,8 +61,10 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
           ask.hidden = !waits(state);
           // Only for other numbers: the dial stays where it was turned to.
           if (drawn !== taken) {
-            curves.replaceChildren(...(taken ? [keptChart(taken), dialChart(taken)] : []));
+            dial = taken && dialChart(taken, turn, followText(state));
+            curves.replaceChildren(...(taken && dial ? [keptChart(taken), dial.el] : []));
           }
+          dial?.show(scale);
           drawn = taken;
           const most = Math.max(1e-9, ...(taken?.directions.map((d) => Math.abs(d.effect)) ?? []));
           fill(
@@ -72,6 +82,13 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
     },
   };
 };
+
+/** What else shows the place of the dial. */
+function followText(state: State): string {
+  return state.live
+    ? "The other panels follow: tuned is base + so much of the update there, and reads the same answer. This panel stays with the whole update; back to × 1 for tuned as it is."
+    : "Recorded: the answer at each place of the dial. The other panels stay with tuned; they follow where both models are loaded.";
+}
 
 /** Direction by direction, for a file. */
 function directionsTable(taken: UpdateTaken | null): Row[] {
@@ -130,14 +147,9 @@ const BY: Record<string, string> = {
 /** What the panels beside show of a direction: its layer, and the head or neuron it goes through. */
 function selectionOf(one: UpdateDirection): { layer: number; head?: number; unit?: string } {
   const [head, neuron] = [one.heads[0], one.neurons[0]];
-  if (head && head[1] >= MOSTLY && writesByHead(one)) return { layer: one.layer, head: head[0] };
+  if (head && head[1] >= MOSTLY && !ofKeyHeads(one)) return { layer: one.layer, head: head[0] };
   if (neuron && neuron[1] >= MOSTLY) return { layer: one.layer, unit: `neuron:${neuron[0]}` };
   return { layer: one.layer };
-}
-
-/** Key and value heads have numbers of their own. */
-function writesByHead({ kind }: UpdateDirection): boolean {
-  return !/^(k|v)_/.test(kind);
 }
 
 /** Whether a direction belongs to what is selected elsewhere. */
@@ -146,10 +158,6 @@ function touches(one: UpdateDirection, layer: number, head: number, unit: string
   if (head >= 0) return one.heads.some(([h, share]) => h === head && share >= MOSTLY / 2);
   if (unit.startsWith("neuron:")) return one.neurons.some(([n]) => unit === `neuron:${n}`);
   return true;
-}
-
-export function nameOf({ layer, kind, direction }: UpdateDirection): string {
-  return `${layer} ${kind} · ${direction}`;
 }
 
 function line(
@@ -172,9 +180,9 @@ function line(
         "data-touched": touched,
       },
       "aria-pressed": String(chosen),
-      "aria-label": `${nameOf(one)}, ${signed(one.effect)} nats, ${said.join(", ")}`,
+      "aria-label": `${directionName(one)}, ${signed(one.effect)} nats, ${said.join(", ")}`,
     },
-    h("span", { class: "tl-direction-name" }, nameOf(one)),
+    h("span", { class: "tl-direction-name" }, directionName(one)),
     h("span", { class: "tl-direction-track" }, bar),
     h("span", { class: "tl-direction-value", "data-value": one.effect }, signed(one.effect)),
     h("span", { class: "tl-direction-words" }, said.map((word) => tokenText(word).word).join(" ")),
@@ -206,7 +214,7 @@ function about(taken: UpdateTaken, place: number, texts: readonly string[]): Ele
     ),
   );
   return [
-    h("h3", {}, nameOf(one)),
+    h("h3", {}, directionName(one)),
     h(
       "dl",
       {},

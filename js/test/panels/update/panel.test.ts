@@ -1,4 +1,7 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import { keys } from "../../../src/contract/contract.ts";
+import { dialled, undialled } from "../../../src/contract/dialled.ts";
+import type { Source } from "../../../src/sources/source.ts";
 import { manifest, source } from "../../fixture.ts";
 import { all, numbers, show } from "../../mounted.ts";
 
@@ -49,12 +52,74 @@ describe("the update", () => {
     const before = root.querySelector(".tl-dial-now")!.getAttribute("cx");
     dial().value = "0";
     dial().dispatchEvent(new Event("input"));
-    expect(said()).toMatch(/^× 0: .* nats$/);
+    expect(said()).toMatch(/^× 0: .* nats, answers .*cat/);
     expect(dial().getAttribute("aria-valuetext")).toBe(said());
     expect(root.querySelector(".tl-dial-now")!.getAttribute("cx")).not.toBe(before);
     store.select({ layer: 2 });
     await settled();
     expect(said()).toMatch(/^× 0: /);
+  });
+
+  it("is followed by the other panels where the models are there, and taken back", async () => {
+    const made = manifest();
+    const from = source(made);
+    const asked: string[] = [];
+    const turned: Source = {
+      ...from,
+      get(key, signal) {
+        asked.push(key);
+        return from.get(undialled(key), signal);
+      },
+    };
+    const { root, store, settled } = await show("dashboard", made, turned, {
+      _recorded: false,
+      view: { dashboard: { layout: "grid" }, update: { asked: true } },
+    });
+    const dial = () => root.querySelector<HTMLInputElement>("input.tl-dial")!;
+    dial().focus();
+    expect(asked.filter((key) => key.startsWith("dial/"))).toEqual([]);
+    asked.length = 0;
+    dial().value = "2";
+    dial().dispatchEvent(new Event("input"));
+    await vi.waitFor(() => expect(store.scale).toBe(2));
+    await vi.waitFor(() => expect(all(root, ".tl-turned")).toHaveLength(6));
+    await settled();
+    expect(asked).toContain(dialled(keys.logprob("tuned"), 2));
+    const still: string[] = [keys.updateFinding(), keys.bokehScript()];
+    const others = asked.filter((key) => !still.includes(key));
+    expect(others.filter((key) => !key.startsWith("dial/2/"))).toEqual([]);
+    expect(dial().value).toBe("2");
+    expect(root.querySelector(".tl-models")!.textContent).toContain("base + 2 × update");
+    asked.length = 0;
+    all(root, ".tl-turned")[0]!.click();
+    await vi.waitFor(() => expect(all(root, ".tl-turned")).toHaveLength(0));
+    await settled();
+    expect(asked).toEqual([]); // all of it was kept
+    expect(dial().value).toBe("1");
+  });
+
+  it("of a page turns nothing else", async () => {
+    const { root, store } = await show("update");
+    const dial = root.querySelector<HTMLInputElement>("input.tl-dial")!;
+    dial.value = "0";
+    dial.dispatchEvent(new Event("input"));
+    await vi.waitFor(() => expect(store.options.update.scale).toBe(0));
+    expect(store.scale).toBe(1);
+    expect(root.textContent).toContain("The other panels stay with tuned");
+  });
+
+  it("marks where the chosen direction acts, and what it goes through", async () => {
+    const { root, store, settled } = await show("dashboard");
+    store.setOptions("update", { chosen: 7 });
+    store.select({ layer: 1 });
+    await settled();
+    expect(all(root, "[data-acts]").map((token) => token.dataset.token)).toEqual(["1"]);
+    expect(root.querySelector(".tl-notes")!.textContent).toContain("by direction 1 o_proj · 1 of");
+    expect(all(root, ".tl-served").length).toBe(3);
+    expect(root.querySelector(".tl-heads .tl-caption")!.textContent).toContain("1 o_proj · 1");
+    store.setOptions("update", { chosen: -1 });
+    await settled();
+    expect(all(root, "[data-acts], .tl-served")).toEqual([]);
   });
 
   it("of a live trace is asked for, and says why it is not there", async () => {

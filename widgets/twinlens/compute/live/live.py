@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from twinlens.compute.concepts.blocks import ConceptBlocks
 from twinlens.compute.exchange.blocks import ExchangeBlocks
 from twinlens.compute.heads.blocks import HeadBlocks
 from twinlens.compute.live.blocks import FindingBlocks, PassBlocks
+from twinlens.compute.live.dial import TurnedPair
 from twinlens.compute.models.architectures import check_heads_everywhere
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.capture import Capture, capture
@@ -29,12 +31,13 @@ from twinlens.compute.text.chat import Message
 from twinlens.compute.text.prompt import Prompt, check_length, read_prompt
 from twinlens.compute.text.spans import Spans
 from twinlens.compute.update.blocks import UpdateBlocks
+from twinlens.compute.update.turned import read_scale
 from twinlens.contract import lookup
 from twinlens.contract.blocks import BLOCKS
 from twinlens.contract.manifest import Answer, Manifest, Token
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, Given, Side
-from twinlens.errors import UnknownBlockError, UnsupportedArchitectureError
+from twinlens.errors import ArgumentError, UnknownBlockError, UnsupportedArchitectureError
 from twinlens.support.lru import Cache
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
@@ -238,6 +241,55 @@ class LiveTrace(Trace):
         self._cache: Cache[Value] = Cache(_CACHE_BYTES, _bytes)
         #: What is said of the trace as a whole: small, few, and what takes longest.
         self._whole: dict[str, Value] = {}
+        #: The last place of the dial, and what was read there.
+        self._turned: tuple[float, LiveTrace] | None = None
+        self._turning = Lock()
+
+    def at(self, scale: float) -> LiveTrace:
+        """The same text read by base, and by base with the update times a scale as tuned.
+
+        The models of the pair stay as they are. Kept until another place of the dial is asked for.
+
+        Parameters
+        ----------
+        scale : float
+            From 0, which is base, to 2; 1 is tuned, for which it is the trace itself.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such place, or each model reads an answer of its own.
+        MemoryNeededError, UnsupportedArchitectureError
+            If the models are not loaded together, or cannot be turned.
+        """
+        scale = read_scale(scale)
+        if scale == 1:
+            return self
+        if not self.manifest.shared:
+            raise ArgumentError(
+                'the dial is turned where both models read one answer: give response="shared"'
+            )
+        with self._turning:
+            if self._turned is None or self._turned[0] != scale:
+                self._turned = None  # let go of the weights of the place before
+                self._turned = scale, self._turned_to(scale)
+            return self._turned[1]
+
+    def _turned_to(self, scale: float) -> LiveTrace:
+        pair, m = TurnedPair(self.pair, scale), self.manifest
+        with pair.model("tuned") as model:
+            read = capture(
+                model,
+                self.subject.ids["tuned"],
+                m.prompt_length,
+                side="tuned",
+                again=partial(pair.model, "tuned"),
+            )
+        answer = replace(m.answers["tuned"], own_text=None, stopped=None)
+        answers = {**m.answers, "tuned": answer}
+        # None of these models need have written it.
+        manifest = replace(m, pair=pair.info, response="given", answers=answers)
+        return LiveTrace(pair, manifest, {**self.subject.captures, "tuned": read})
 
     def block(self, key: str, report: Report | None = None) -> Value:
         """The value behind a key, see `twinlens.contract.blocks`; arrays are read-only."""

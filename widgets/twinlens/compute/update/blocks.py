@@ -58,6 +58,7 @@ class UpdateBlocks:
             if report:
                 report(done, 24, "checking directions by intervention")
         order = torch.argsort(-effects.directions.abs(), stable=True)[:_SHOWN].tolist()
+        dial = on.dial(answers=True)
         self._known = True
         return UpdateTaken(
             shift=on.shift.nats,
@@ -77,7 +78,8 @@ class UpdateBlocks:
                 for c in minimal.curves
             ],
             directions=[_direction(on, place, checked) for place in order],
-            dial=[(row["scale"], row["nats"]) for row in on.dial()],
+            dial=[(row["scale"], row["nats"]) for row in dial],
+            dial_answers=[row["answer"] for row in dial],
         )
 
     @records(blocks.update, blocks.update_finding)

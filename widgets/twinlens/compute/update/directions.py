@@ -223,7 +223,7 @@ def _matrix(
     factors = None
     with pair.held("tuned"):
         if other is module:
-            factors = _factors(other)
+            factors = lora_factors(other)
     if factors is not None:
         left, sizes, right = factor_svd(*factors)
     elif packed:
@@ -290,7 +290,7 @@ def _leading(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     return left[:, :count], sizes[:count], right[:, :count]
 
 
-def _factors(module: Any) -> tuple[Tensor, Tensor] | None:
+def lora_factors(module: Any) -> tuple[Tensor, Tensor] | None:
     """Factors of plain LoRA layers that are on, scale in the first; None of anything else."""
     if not hasattr(module, "lora_A") or module.disable_adapters or module.merged:
         return None

@@ -187,5 +187,5 @@ def _coarser(base: Tensor, tuned: Tensor) -> bool:
         matrix = matrix[:: -(-tensor.numel() // (_BLOCK * _BLOCKS))]
         blocks = matrix[:, : matrix.shape[1] // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
         values = np.sort(blocks.to(shorter).float().numpy(), axis=1)
-        counts.append(1 + np.count_nonzero(values[:, 1:] != values[:, :-1]) / len(values))
+        counts.append(1 + int(np.count_nonzero(values[:, 1:] != values[:, :-1])) / len(values))
     return min(counts) < _RECURRING * max(counts)

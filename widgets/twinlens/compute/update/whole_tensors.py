@@ -9,7 +9,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -54,7 +54,7 @@ class WholeTensors:
                 self._memory = torch.empty(size, dtype=torch.uint8)
             first, end = (start + offset for offset in header[name]["data_offsets"])
             file.seek(first)
-            place = memoryview(self._memory.numpy())[:size]
+            place = memoryview(cast(Any, self._memory.numpy()))[:size]
             while len(place):
                 read = file.readinto(place)
                 if not read:

@@ -1,0 +1,134 @@
+"""A copy of tuned with its update times a scale; weights that did not change are not copied.
+
+Of plain LoRA its scaling is turned, of everything else the weights lie on the straight way from
+base through tuned. The models of the pair stay as they are: modules are copied, numbers shared.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from twinlens.compute.models.dense import below_adapters, dense_weight, parameter_places
+from twinlens.compute.models.models import Models
+from twinlens.compute.update.directions import both_models, lora_factors
+from twinlens.contract.words import SIDES
+from twinlens.errors import ArgumentError, UnsupportedArchitectureError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+#: The dial's end.
+MOST = 2.0
+
+
+def read_scale(scale: object) -> float:
+    """A place of the dial.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none.
+    """
+    number = isinstance(scale, int | float) and not isinstance(scale, bool)
+    if not (number and math.isfinite(cast(float, scale)) and 0 <= cast(float, scale) <= MOST):
+        raise ArgumentError(
+            f"the dial goes from 0, which is base, to {MOST:g}; 1 is tuned: not to {scale!r}"
+        )
+    return float(cast(float, scale))
+
+
+def turned_model(pair: Models, scale: float) -> PreTrainedModel:
+    """Tuned with its update times a scale, in evaluation mode, frozen.
+
+    Raises
+    ------
+    MemoryNeededError
+        If the models of the pair are not loaded together.
+    UnsupportedArchitectureError
+        If weights cannot be read, or the models are spread over devices.
+    """
+    both_models(pair)
+    with pair.model("tuned") as tuned:
+        if any(hasattr(module, "_hf_hook") for module in tuned.modules()):
+            raise UnsupportedArchitectureError(
+                "the dial turns no model that is spread by device_map: load the pair on one device"
+            )
+        shared: dict[int, Any] = {id(one): one for one in tuned.buffers()}
+        for one in tuned.parameters():
+            plain = type(one) is nn.Parameter and one.is_floating_point()
+            shared[id(one)] = nn.Parameter(one.data, requires_grad=False) if plain else one
+        turned = copy.deepcopy(tuned, shared)
+    copies = {id(one): other for one, other in zip(tuned.modules(), turned.modules(), strict=True)}
+    with pair.pieces("base") as base:
+        ours = {name: (module, key) for name, module, key in parameter_places(base)}
+    seen: set[int] = set()
+    for name, module, key in list(parameter_places(tuned)):
+        if name not in ours:
+            continue
+        own, adapted = ours[name][0], below_adapters(module) is not module
+        parameter = below_adapters(module)._parameters[key]
+        if id(parameter) in seen or (own is module and not adapted):
+            continue
+        if own is module and key == "weight":
+            with pair.held("tuned"):
+                factors = lora_factors(module)
+            if factors is not None:
+                scaling = cast(Any, copies[id(module)]).scaling
+                scaling.update({one: scale * by for one, by in scaling.items()})
+                continue
+        seen.add(id(parameter))
+        values = [
+            _value(pair, side, one, key) for side, one in zip(SIDES, (own, module), strict=True)
+        ]
+        mixed = _between(*values, scale)
+        if mixed is not None:
+            _put(turned, copies, module, key, mixed)
+    return turned
+
+
+def _value(pair: Models, side: Any, module: nn.Module, key: str) -> Tensor:
+    with pair.held(side):
+        if key == "weight":
+            return dense_weight(module)
+        holder = module if hasattr(module, key) else below_adapters(module)
+        return cast(Tensor, getattr(holder, key)).detach()
+
+
+def _between(base: Tensor, tuned: Tensor, scale: float) -> Tensor | None:
+    """A tensor some way from base's to tuned's, of tuned's rows; None where they are the same."""
+    if base.shape[1:] != tuned.shape[1:] or base.ndim != tuned.ndim:
+        raise UnsupportedArchitectureError(
+            "a tensor has another shape in tuned than in base, so that nothing lies between them"
+        )
+    rows = slice(min(len(base), len(tuned))) if base.ndim else ...
+    start, end = base[rows].to(tuned.device), tuned[rows]
+    if torch.equal(start, end.to(start.dtype)):
+        return None
+    mixed = tuned.clone()
+    mixed[rows] = (start.float() + scale * (end.float() - start.float())).to(tuned.dtype)
+    return mixed
+
+
+def _put(
+    turned: nn.Module, copies: Mapping[int, nn.Module], module: nn.Module, key: str, value: Tensor
+) -> None:
+    """Give the copy of a module a weight; what an adapter did there is in it already."""
+    parameter = nn.Parameter(value, requires_grad=False)
+    place = copies[id(module)]
+    below = below_adapters(place)
+    if below is not place:
+        for parent in turned.modules():
+            for name, child in parent.named_children():
+                if child is place:
+                    setattr(parent, name, below)
+    old = below._parameters[key]
+    for user in turned.modules():  # several where it is tied
+        for name, held in user._parameters.items():
+            if held is old:
+                user._parameters[name] = parameter
