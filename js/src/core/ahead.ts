@@ -35,6 +35,9 @@ class Beside extends State {
   get closed() {
     return this.#state.closed;
   }
+  get scale() {
+    return this.#state.scale;
+  }
   has(key: string): boolean {
     return this.#state.has(key);
   }

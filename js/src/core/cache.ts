@@ -44,7 +44,7 @@ export class Cache {
 
   /** Whether a block is likely to come so soon that it may be fetched before anybody asks. */
   quick(key: string): boolean {
-    return !grows(key) && (this.#took.get(kindOf(key)) ?? Number.POSITIVE_INFINITY) < QUICK;
+    return !grows(undialled(key)) && (this.#took.get(kindOf(key)) ?? Number.POSITIVE_INFINITY) < QUICK;
   }
 
   put(key: string, value: Value): void {
@@ -123,7 +123,7 @@ export class Cache {
   }
 }
 
-const kindOf = (key: string) => key.split("/", 1)[0]!;
+const kindOf = (key: string) => undialled(key).split("/", 1)[0]!;
 
 function bytesOf(value: Value): number {
   if (typeof value === "string") return value.length * 2;

@@ -271,7 +271,7 @@ export class Store extends State {
 
   /** Whether a block comes so soon that it may be fetched before anybody asks. */
   quick(key: string): boolean {
-    return this.#cache.quick(key);
+    return this.#cache.quick(this.#at(key));
   }
 
   lacks(key: string): string {
