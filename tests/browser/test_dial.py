@@ -18,19 +18,16 @@ SHOWN = ("saliency", "heads", "overview")
 def test_every_panel_follows_the_dial_and_comes_back(page, lab, watch):
     cells = [
         f"import twinlens as tl\nex = tl.explore(tl.demo_pair(), {PROMPT!r}, {OPTIONS})",
-        # Saliency by an estimate: the exact one comes cell by cell.
-        "ex.method = 'gradient_x_input'\nex.view = {'dashboard': {'layout': 'grid'}}\nex",
+        "ex.view = {'dashboard': {'layout': 'grid'}}\nex",
     ]
     opened = Notebook(page, lab, lab.write("dial.ipynb", cells))
     opened.open()
     opened.run_all()
-    live = trace_pair(
-        demo_pair(), PROMPT, template=True, response="shared", max_new_tokens=6
-    )
+    live = trace_pair(demo_pair(), PROMPT, template=True, response="shared", max_new_tokens=6)
     root = page.locator(".tl-dashboard")
 
     def check(trace):
-        Panels(root, trace, method="gradient_x_input").check(Selection(), *SHOWN)
+        Panels(root, trace).check(Selection(), *SHOWN)
 
     check(live)
     root.get_by_role("button", name="take it apart").click()

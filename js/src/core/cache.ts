@@ -44,7 +44,9 @@ export class Cache {
 
   /** Whether a block is likely to come so soon that it may be fetched before anybody asks. */
   quick(key: string): boolean {
-    return !grows(undialled(key)) && (this.#took.get(kindOf(key)) ?? Number.POSITIVE_INFINITY) < QUICK;
+    return (
+      !grows(undialled(key)) && (this.#took.get(kindOf(key)) ?? Number.POSITIVE_INFINITY) < QUICK
+    );
   }
 
   put(key: string, value: Value): void {

@@ -83,10 +83,8 @@ def turned_model(pair: Models, scale: float) -> PreTrainedModel:
                 scaling.update({one: scale * by for one, by in scaling.items()})
                 continue
         seen.add(id(parameter))
-        values = [
-            _value(pair, side, one, key) for side, one in zip(SIDES, (own, module), strict=True)
-        ]
-        mixed = _between(*values, scale)
+        start, end = (_value(pair, s, m, key) for s, m in zip(SIDES, (own, module), strict=True))
+        mixed = _between(start, end, scale)
         if mixed is not None:
             _put(turned, copies, module, key, mixed)
     return turned
