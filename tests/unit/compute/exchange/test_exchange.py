@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from twinlens.compute.exchange.compared import compared, divergence
 from twinlens.compute.exchange.exchanged_weights import with_weights_of_base
 from twinlens.compute.exchange.parts import Layout, Place
 from twinlens.compute.exchange.passes import Exchange, rows_of
-from twinlens.compute.exchange.path import divergence, integrated_gates
+from twinlens.compute.exchange.path import integrated_gates
 from twinlens.compute.exchange.smallest_set import Measured, carried, ranking
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import capture
@@ -28,6 +29,20 @@ from tests.support.saliency import IDS, PROMPT, answer_logits, embed, reading
 def exchange(tuned: PreTrainedModel, base: PreTrainedModel) -> Exchange:
     captured = capture(base, IDS, PROMPT, side="base")
     return Exchange(reading(tuned), base, captured, nullcontext(), nullcontext())
+
+
+@pytest.mark.parametrize("vocabulary", [7, 2**16 + 1])
+def test_predictions_are_compared_row_by_row(vocabulary: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(3, 2, vocabulary, generator=generator)
+    donor = torch.randn(2, vocabulary, generator=generator).double().log_softmax(dim=-1)
+    targets = torch.tensor([1, vocabulary - 1])
+    nats, apart = compared(logits, targets, donor)
+    whole = torch.distributions.Categorical(logits=logits.double())
+    np.testing.assert_allclose(nats, whole.log_prob(targets), rtol=1e-12)
+    theirs = torch.distributions.Categorical(logits=donor)
+    expected = torch.distributions.kl_divergence(whole, theirs)
+    np.testing.assert_allclose(apart, expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("noise", [0, 4e-4, -4e-4])

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twinlens.compute.exchange.compared import compared
 from twinlens.compute.exchange.passes import Exchange, rows_of
-from twinlens.compute.exchange.path import divergence
 from twinlens.compute.models import architectures
 from twinlens.contract.wire import Array
 from twinlens.support.progress import Report
@@ -39,7 +39,7 @@ class Left:
 def as_it_is(exchange: Exchange) -> Left:
     """Of the model with nothing exchanged."""
     with torch.no_grad():
-        return _left(exchange, exchange.logprobs(rows_of(exchange.layout, [[]])), 0)
+        return _left(exchange, exchange.logits(rows_of(exchange.layout, [[]])), 0)
 
 
 def of_layers(exchange: Exchange, whole: Left, report: Report | None = None) -> Left:
@@ -60,7 +60,7 @@ def of_layers(exchange: Exchange, whole: Left, report: Report | None = None) -> 
         entering = exchange.residual(layer).repeat(len(sets), 1, 1)
         entering[0] = exchange.put(entering[:1], captured.residual[layer, exchange.read])[0]
         with torch.no_grad():
-            left = _left(exchange, exchange.later_logprobs(rows_of(layout, sets), layer, entering))
+            left = _left(exchange, exchange.later_logits(rows_of(layout, sets), layer, entering))
         # What is predicted earlier stays as it is.
         nats[layer, 0, exchange.earlier :], kl[layer, 0, exchange.earlier :] = (
             left.nats[0],
@@ -79,7 +79,7 @@ def of_heads(exchange: Exchange, layer: int) -> Left:
     layout = exchange.layout
     rows = rows_of(layout, [[layout.head(layer, head)] for head in range(layout.heads)])
     with torch.no_grad():
-        parts = [_left(exchange, exchange.logprobs(some), 0) for some in exchange.batches(rows)]
+        parts = [_left(exchange, exchange.logits(some), 0) for some in exchange.batches(rows)]
     return Left(np.concatenate([p.nats for p in parts]), np.concatenate([p.kl for p in parts]))
 
 
@@ -109,15 +109,13 @@ def of_neuron(exchange: Exchange, layer: int, neuron: int) -> Left:
         out = architectures.feed_forward_out(exchange.model, layer)
         handle = out.register_forward_hook(lambda _, given, output: written(given[0], output))
         try:
-            return _left(exchange, exchange.logprobs(rows_of(exchange.layout, [[]]), layer), 0)
+            return _left(exchange, exchange.logits(rows_of(exchange.layout, [[]]), layer), 0)
         finally:
             handle.remove()
 
 
-def _left(exchange: Exchange, logprobs: Tensor, first: int | None = None) -> Left:
+def _left(exchange: Exchange, logits: Tensor, first: int | None = None) -> Left:
     """Of the answer tokens from one on, by default from those behind the `earlier` ones."""
     first = exchange.earlier if first is None else first
-    index = exchange.reading.targets[first:].expand(len(logprobs), -1)[..., None]
-    nats = logprobs.gather(-1, index)[..., 0]
-    apart = divergence(logprobs, exchange.donor_logprobs[first:])
-    return Left(nats.cpu().numpy(), apart.cpu().numpy())
+    targets, donor = exchange.reading.targets[first:], exchange.donor_logprobs[first:]
+    return Left(*compared(logits, targets, donor))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def with_weights_of_base(exchange: Exchange) -> Iterator[tuple[Place, Tensor]]:
-    """Predictions [M, vocabulary] of tuned with the weights of each block of base, one by one.
+    """Logits [1, M, vocabulary] of tuned with the weights of each block of base, one by one.
 
     None where weights cannot be exchanged: packed ones, or an adapter over one base.
     """
@@ -46,8 +46,8 @@ def with_weights_of_base(exchange: Exchange) -> Iterator[tuple[Place, Tensor]]:
             return torch.cat([base_weight[:rows].to(weight), weight[rows:]])
 
         with exchange.guard, changed_weights(exchange.model, change):
-            predicted = exchange.logprobs(closed, exchange.layout.layer(block))[0]
-        yield block, predicted
+            logits = exchange.logits(closed, exchange.layout.layer(block))
+        yield block, logits
 
 
 def parameters_of_blocks(model: PreTrainedModel) -> dict[Place, frozenset[str]]:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.exchange.changed import changed_weights
+from twinlens.compute.exchange.compared import divergence
 from twinlens.compute.exchange.exchanged_weights import parameters_of_blocks
-from twinlens.compute.exchange.path import divergence
 from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import (
     below_adapters,

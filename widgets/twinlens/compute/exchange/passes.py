@@ -109,7 +109,7 @@ class Exchange:
         mixed[:, place] = replaced.to(own).expand_as(own)[:, place]
         return mixed
 
-    def logprobs(
+    def logits(
         self,
         gates: Tensor,
         first: int | None = None,
@@ -132,29 +132,32 @@ class Exchange:
 
         Returns
         -------
-        float64 tensor [B, M, vocabulary]
-            Log-probabilities, in nats.
+        tensor [B, M, vocabulary]
+            Logits, at least float32, each token's up to a number of its own.
         """
-        logprobs = self.later_logprobs(gates, first, entering, streams)
+        later = self.later_logits(gates, first, entering, streams)
         if self.own is None or not self.earlier:
-            return logprobs
-        before = self.own.logprobs[: self.earlier, : self.vocabulary].double()
-        before = before.log_softmax(dim=-1).to(logprobs.device)
-        return torch.cat([before.expand(len(gates), -1, -1), logprobs], dim=1)
+            return later
+        before = self.own.logprobs[: self.earlier, : self.vocabulary].to(later)
+        return torch.cat([before.expand(len(gates), -1, -1), later], dim=1)
+
+    def logprobs(self, gates: Tensor) -> Tensor:
+        """`logits` as log-probabilities, nats, float64 [B, M, vocabulary]."""
+        return self.logits(gates).double().log_softmax(dim=-1)
 
     @cached_property
     def earlier(self) -> int:
         """Answer tokens that are predicted in front of what passes read: they stay as they are."""
         return int((self.reading.positions < self.ending.first).sum())
 
-    def later_logprobs(
+    def later_logits(
         self,
         gates: Tensor,
         first: int | None = None,
         entering: Tensor | None = None,
         streams: list[Tensor] | None = None,
     ) -> Tensor:
-        """`logprobs` of the answer tokens behind the `earlier` ones."""
+        """`logits` of the answer tokens behind the `earlier` ones."""
         ending = self.ending
         ids = self.reading.read[:, ending.first :].expand(len(gates), -1)
         positions = self.reading.positions
@@ -185,7 +188,7 @@ class Exchange:
                 mixed_rows = slice(None) if self.at is None else positions[later] == self.at
                 logits = logits.clone()
                 logits[:, mixed_rows] = mixed[:, mixed_rows]
-        return logits.double().log_softmax(dim=-1)
+        return logits
 
     def batches(self, rows: Tensor) -> Iterator[Tensor]:
         """Rows of gates, as many at a time as fit."""

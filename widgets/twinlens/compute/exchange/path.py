@@ -13,16 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twinlens.compute.exchange.compared import divergence
 from twinlens.compute.exchange.passes import Exchange
 from twinlens.support.progress import Report
 
 #: Points on the path, those of Gauss and Legendre.
 STEPS = 8
-
-
-def divergence(logprobs: Tensor, donor: Tensor) -> Tensor:
-    """KL(predicted || donor's) of each answer token, nats, shape [B, M]."""
-    return (logprobs.exp() * (logprobs - donor)).sum(dim=-1)
 
 
 @torch.inference_mode(False)

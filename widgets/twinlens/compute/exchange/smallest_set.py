@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twinlens.compute.exchange.compared import compared
 from twinlens.compute.exchange.exchanged_weights import with_weights_of_base
 from twinlens.compute.exchange.parts import Place
 from twinlens.compute.exchange.passes import Exchange, rows_of
-from twinlens.compute.exchange.path import divergence, integrated_gates
+from twinlens.compute.exchange.path import integrated_gates
 from twinlens.compute.models import architectures
 from twinlens.contract.forms import Carried, Part, PartOfSet
 from twinlens.support.progress import Report
@@ -98,13 +99,11 @@ class Measured:
             with torch.no_grad():
                 if first in streams:
                     entering = streams[first].expand(len(batch), -1, -1)
-                    logprobs = self.exchange.logprobs(batch, first, entering)
+                    logits = self.exchange.logits(batch, first, entering)
                 else:
-                    logprobs = self.exchange.logprobs(batch)
-                apart = divergence(logprobs, self.exchange.donor_logprobs)
-                index = targets.expand(len(batch), -1)[..., None]
-                of_answer = logprobs.gather(-1, index)[..., 0]
-            for nats, kl in zip(of_answer.cpu().numpy(), apart.cpu().numpy(), strict=True):
+                    logits = self.exchange.logits(batch)
+                measured = compared(logits, targets, self.exchange.donor_logprobs)
+            for nats, kl in zip(*measured, strict=True):
                 self.known[missing[done]] = nats, kl
                 done += 1
 
@@ -113,18 +112,17 @@ class Measured:
         row = rows_of(self.exchange.layout, [places])
         streams: list[Tensor] = []
         with torch.no_grad():
-            self.exchange.logprobs(row, streams=streams)
+            self.exchange.logits(row, streams=streams)
         layers = self.exchange.layout.layers
         return dict(zip(range(layers, layers - len(streams), -1), reversed(streams), strict=True))
 
     def of_weights(self, column: int | None) -> dict[Place, tuple[float, float]]:
         """Nats of the shift and share of KL that go with the weights of each block."""
         if not self.weights:
-            index = self.exchange.reading.targets[:, None]
-            for block, logprobs in with_weights_of_base(self.exchange):
-                apart = divergence(logprobs, self.exchange.donor_logprobs)
-                nats = logprobs.gather(-1, index)[:, 0]
-                self.weights[block] = nats.cpu().numpy(), apart.cpu().numpy()
+            exchange = self.exchange
+            for block, logits in with_weights_of_base(exchange):
+                nats, apart = compared(logits, exchange.reading.targets, exchange.donor_logprobs)
+                self.weights[block] = nats[0], apart[0]
         return {block: self._lost(*costs, column) for block, costs in self.weights.items()}
 
     def of(self, places: Sequence[int], column: int | None) -> tuple[float, float]:
