@@ -117,6 +117,8 @@ def test_sets_that_are_nearly_another_begin_where_they_differ_from_it(family: st
     together.measure(sets, near)
     handle.remove()
     assert ran == [1], "what comes in front of the last layer is read once"
+    for measured in alone, together:
+        measured.measure([near[1:], [near[0], near[2]]], near if measured is together else ())
     assert alone.known.keys() == together.known.keys()
     for key, expected in alone.known.items():
         np.testing.assert_allclose(together.known[key], expected, atol=2e-5)

@@ -80,15 +80,17 @@ class Measured:
             A set that all of them nearly are: what it gives in front of the first layer where they
             differ from it is computed once.
         """
+        layout, layers = self.exchange.layout, self.exchange.layout.layers
+
+        def begins(place: int) -> int:
+            # An exchanged embedding is part of what enters the first layer.
+            return -1 if place == layout.embedding else layout.layer(layout.part(place))
+
         keys = dict.fromkeys(tuple(sorted(places)) for places in sets)
         missing = [key for key in keys if key not in self.known]
         if not missing:
             return
-        layout, layers = self.exchange.layout, self.exchange.layout.layers
-        starts = {
-            key: min((layout.layer(layout.part(p)) for p in {*key} ^ {*near}), default=layers)
-            for key in missing
-        }
+        starts = {key: min(map(begins, {*key} ^ {*near}), default=layers) for key in missing}
         # Those that begin to differ at about the same layer are read together.
         missing.sort(key=lambda key: starts[key])
         streams = self._streams(near) if near and len(missing) > 1 else {}
