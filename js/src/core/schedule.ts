@@ -1,4 +1,4 @@
-// Many requests, one run in the next animation frame.
+// Many requests, one run: in the next animation frame, or once there is time.
 
 /** Returns a function that runs `work` once in the next frame, however often it is called. */
 export function perFrame(work: () => void, signal: AbortSignal): () => void {
@@ -12,3 +12,26 @@ export function perFrame(work: () => void, signal: AbortSignal): () => void {
     });
   };
 }
+
+/**
+ * Returns a function that has `work` done once the page is painted and nothing else waits: the
+ * newest only, and as it was asked for.
+ */
+export function whenIdle(signal: AbortSignal): (work: () => void) => void {
+  let newest: (() => void) | null = null;
+  const run = () => {
+    const work = newest;
+    newest = null;
+    if (!signal.aborted) work?.();
+  };
+  return (work) => {
+    if (!newest) IDLE(run);
+    newest = work;
+  };
+}
+
+// Not in Safari yet.
+const IDLE: (run: () => void) => void =
+  "requestIdleCallback" in globalThis
+    ? (run) => requestIdleCallback(run, { timeout: 1000 })
+    : (run) => setTimeout(run, 50);

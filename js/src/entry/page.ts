@@ -3,6 +3,7 @@
 import type { PanelKind } from "../contract/contract.ts";
 import { reasonOf } from "../core/load.ts";
 import { fromAddress, toAddress } from "../core/moment.ts";
+import { whenIdle } from "../core/schedule.ts";
 import { Store } from "../core/store.ts";
 import { embeddedText } from "../draw/dom.ts";
 import { mount } from "../shell/mount.ts";
@@ -59,7 +60,8 @@ function followAddress(store: Store, signal: AbortSignal): void {
   };
   let shown = location.hash.slice(1);
   let last = Number.NEGATIVE_INFINITY;
-  store.subscribe(() => {
+  const later = whenIdle(signal);
+  const follow = () => {
     if (store.presentation) return;
     const address = toAddress(store.moment, start);
     if (address === shown) return;
@@ -72,7 +74,9 @@ function followAddress(store: Store, signal: AbortSignal): void {
     } catch {
       // A page inside another one may have no address of its own.
     }
-  }, signal);
+  };
+  // The picture comes first.
+  store.subscribe(() => later(follow), signal);
   addEventListener(
     "popstate",
     () => {

@@ -8,7 +8,7 @@ import { selectionText } from "../core/selection.ts";
 import type { State } from "../core/state.ts";
 import type { Store } from "../core/store.ts";
 import { captionLine, type Said } from "../draw/caption.ts";
-import { button, h } from "../draw/dom.ts";
+import { button, fill, h, setAttribute } from "../draw/dom.ts";
 import { termTip } from "../draw/glossary.ts";
 import { keep, saveButtons } from "../draw/snapshot.ts";
 import type { Surface } from "../draw/theme.ts";
@@ -210,9 +210,9 @@ export function runPanel(
       const loaded = panel.picture(store, mineOnly.got);
       if (mine.aborted || signal.aborted) return;
       picture = loaded;
-      title.textContent = loaded.title;
-      title.title = loaded.title; // it may be cut
-      note.textContent = loaded.note ?? "";
+      fill(title, loaded.title);
+      setAttribute(title, "title", loaded.title); // it may be cut
+      fill(note, loaded.note);
       caption.draw(loaded);
       message.hidden = true;
       delete message.dataset.progress;

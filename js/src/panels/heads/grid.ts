@@ -221,7 +221,9 @@ function drawKey(
 /** Numbers of some layers beside the first picture. */
 function drawAxis(axis: HTMLElement, layers: number, height: number, shown: boolean): void {
   axis.hidden = !shown;
-  if (!shown) return;
+  const look = `${layers} ${height}`;
+  if (!shown || axis.dataset.look === look) return;
+  axis.dataset.look = look;
   const every = Math.max(1, Math.ceil(13 / height));
   const labels: HTMLElement[] = [];
   for (let layer = 0; layer < layers; layer += every) {

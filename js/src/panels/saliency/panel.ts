@@ -3,7 +3,7 @@
 import { PUBLISHED, SIDES, type Side } from "../../contract/contract.ts";
 import type { SaliencyOptions } from "../../core/options.ts";
 import { exactRun, leaveOthers } from "../../core/runs.ts";
-import { perFrame } from "../../core/schedule.ts";
+import { perFrame, whenIdle } from "../../core/schedule.ts";
 import type { State } from "../../core/state.ts";
 import { clicks, h, picker } from "../../draw/dom.ts";
 import { reachable, roving } from "../../draw/roving.ts";
@@ -127,9 +127,16 @@ export const saliencyPanel: MakePanel = (setting) => {
   const beside = aside(store, signal, () => {
     if (drawn) costs.draw(store, drawn, beside);
   });
+  const later = whenIdle(signal);
   const paint = (state: State, facts: Facts) => {
     drawn = facts;
     drawStrips(state, strips, facts);
+    // What a screen reader says of each token is in no picture.
+    later(() => {
+      for (const strip of [strips.prompt, ...strips.answers]) {
+        strip.label((i) => labelOf(state, facts, strip, i));
+      }
+    });
     for (const column of [names.prompt, ...names.answers]) column.draw(facts.tracks);
     spine.draw(state, facts.spine);
     notes.draw(state, facts);
@@ -250,7 +257,6 @@ function drawStrips(state: State, strips: Strips, facts: Facts): void {
     row.toggleAttribute("data-shares", state.options.saliency.showShares);
     strip.tracks(tracks, trackMax);
     strip.select(state.selection.token, state.reading, state.span);
-    strip.label((i) => labelOf(state, facts, strip, i));
   }
   strips.prompt.segments(state.segments);
   strips.prompt.collapse(state.options.saliency.hideTemplate, state.selection.token);

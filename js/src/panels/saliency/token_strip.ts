@@ -1,7 +1,13 @@
 // A run of tokens as text: each a button with bars above (base), below (tuned), and below these
 // their difference on the same scale.
 
-import type { BySide, Segment, Side, Token } from "../../contract/contract.ts";
+import {
+  type BySide,
+  type Segment,
+  SIDES,
+  type Side,
+  type Token,
+} from "../../contract/contract.ts";
 import { fill, h, setAttribute } from "../../draw/dom.ts";
 import { number, tokenText } from "../../draw/format.ts";
 import { memo } from "../../maths/memo.ts";
@@ -24,6 +30,7 @@ interface Marks {
   difference: HTMLElement;
   gap: Bar;
   tracks: HTMLElement;
+  lanes: Lane[];
   stack: HTMLElement;
 }
 
@@ -69,7 +76,7 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
     buttons: marks.map((mark) => mark.el),
     bars(values, max, look) {
       each("bars", (mark, i) => {
-        for (const name of ["base", "tuned"] as const) {
+        for (const name of SIDES) {
           const value = shown(name) ? values[name]?.[i] : undefined;
           drawBar(mark.bars[name], value, max, look(name, i));
         }
@@ -96,8 +103,11 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
         const acts = Math.abs(tracks[at]?.values.tuned[offset + i] ?? Number.NaN) / max[at]!;
         mark.el.toggleAttribute("data-acts", acts >= 0);
         mark.el.style.setProperty("--tl-acts", acts >= 0 ? `${Math.round(acts * 100)}%` : "");
-        const lanes = tracks.map((track, k) => lane(track, offset + i, max[k]!, shown));
-        fill(mark.tracks, ...lanes);
+        while (mark.lanes.length > tracks.length) mark.lanes.pop()!.el.remove();
+        for (const [k, track] of tracks.entries()) {
+          mark.lanes[k] ??= lane(mark.tracks);
+          drawLane(mark.lanes[k]!, track, offset + i, max[k]!, shown);
+        }
       });
     },
     stacks(make, of) {
@@ -182,7 +192,7 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
     tracks,
     stack,
   );
-  return { el, bars, difference, gap: gapBar, tracks, stack };
+  return { el, bars, difference, gap: gapBar, tracks, lanes: [], stack };
 }
 
 /** A row that scrolls shows what is selected; the page around it stays where it is. */
@@ -281,7 +291,8 @@ function paintBar(
   const { el } = bar;
   if (!Object.is(bar.value, value)) {
     bar.value = value;
-    setAttribute(el, "data-value", Number.isNaN(value) ? null : value);
+    if (value === undefined || Number.isNaN(value)) el.removeAttribute("data-value");
+    else el.setAttribute("data-value", String(value));
   }
   if (bar.look !== look) {
     bar.look = look;
@@ -295,20 +306,36 @@ function paintBar(
   if (at) el.style.backgroundPosition = at;
 }
 
-function lane(track: Track, position: number, max: number, shown: (side: Side) => boolean) {
-  const skipped = track.skip.includes(position);
-  const half = (side: Side) => {
-    const made = bar(side);
-    const value = track.values[side][position];
-    drawBar(made, shown(side) && !skipped ? value : undefined, max, "track");
-    return made.el;
-  };
-  return h(
+interface Lane {
+  el: HTMLElement;
+  bars: BySide<Bar>;
+}
+
+function lane(place: HTMLElement): Lane {
+  const bars = { base: bar("base"), tuned: bar("tuned") };
+  const el = h(
     "span",
-    { class: "tl-lane", "data-skipped": skipped },
-    h("span", { class: "tl-up" }, half("base")),
-    h("span", { class: "tl-down" }, half("tuned")),
+    { class: "tl-lane" },
+    h("span", { class: "tl-up" }, bars.base.el),
+    h("span", { class: "tl-down" }, bars.tuned.el),
   );
+  place.append(el);
+  return { el, bars };
+}
+
+function drawLane(
+  { el, bars }: Lane,
+  track: Track,
+  position: number,
+  max: number,
+  shown: (side: Side) => boolean,
+): void {
+  const skipped = track.skip.includes(position);
+  setAttribute(el, "data-skipped", skipped);
+  for (const side of SIDES) {
+    const value = shown(side) && !skipped ? track.values[side][position] : undefined;
+    drawBar(bars[side], value, max, "track");
+  }
 }
 
 /** A line for the tooltip or the label: both models' numbers and their difference. */

@@ -90,8 +90,9 @@ describe("the answer as spine", () => {
     expect(store.selection.token).toBe(7);
     const said = root.querySelector(".tl-spine-text")!.textContent!;
     expect(said).toMatch(/base expects .*other.* 60 %, .*DOG.*tuned expects/);
-    expect(root.querySelector(".tl-answer [data-token='7']")!.getAttribute("aria-label")).toContain(
-      "KL: tuned ‖ base 2, base ‖ tuned 1 nats",
+    const token = root.querySelector(".tl-answer [data-token='7']")!;
+    await vi.waitFor(() =>
+      expect(token.getAttribute("aria-label")).toContain("KL: tuned ‖ base 2, base ‖ tuned 1 nats"),
     );
   });
 });

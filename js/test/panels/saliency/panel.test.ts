@@ -132,7 +132,9 @@ describe("exact effects", () => {
       if (values()[n]! < 0) continue;
       expect(bar.dataset.look).toBe(n < 3 ? "solid" : "hatched");
     }
-    expect(token(root, 5).getAttribute("aria-label")).toContain("not measured yet");
+    await vi.waitFor(() =>
+      expect(token(root, 5).getAttribute("aria-label")).toContain("not measured yet"),
+    );
     expect(text(root)).toContain("Hatched: not measured yet");
     named(root, "Stop").click();
     expect(named(root, "Continue")).toBeDefined();

@@ -77,9 +77,11 @@ describe("saliency", () => {
 
   it("names every token with its numbers", async () => {
     const { root } = await show("saliency", manifest(), undefined, { token: 7 });
-    for (const token of all(root, "[data-token]")) {
-      expect(token.getAttribute("aria-label")).toMatch(/(prompt|answer) token \d+, .*(base|KL)/);
-    }
+    await vi.waitFor(() => {
+      for (const token of all(root, "[data-token]")) {
+        expect(token.getAttribute("aria-label")).toMatch(/(prompt|answer) token \d+, .*(base|KL)/);
+      }
+    });
   });
 
   it("shows the same in two cells of one explorer, and again in a page", async () => {
