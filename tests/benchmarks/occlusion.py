@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch.nn.functional import linear
 from twinlens.compute.passes.reading import Reading
-from twinlens.compute.saliency.occlusion import _batches, occluded, read_intact
+from twinlens.compute.saliency.occlusion import _answer_logprobs, _batches, occluded, read_intact
 
 from tests.benchmarks.saliency import Bench, line
 
@@ -48,8 +48,7 @@ def whole(reading: Reading, groups: list[list[int]]) -> torch.Tensor:
             use_cache=False,
             logits_to_keep=reading.positions,
         ).logits
-    index = reading.targets.expand(len(groups), -1)[..., None]
-    return logits.float().log_softmax(dim=-1).gather(-1, index)[..., 0]
+    return _answer_logprobs(logits, reading)
 
 
 def products(bench: Bench, reading: Reading, groups: list[list[int]]) -> Callable[[], object]:

@@ -41,9 +41,8 @@ _STEPS_AT_ONCE = 4
 _LOGITS_AT_ONCE, _LOGITS_ELSEWHERE = 2**25, 2**28
 #: Of the memory that is free: it holds the logits, and log-probabilities of some.
 _SHARE_OF_LOGITS = 1 / 8
-#: Log-probabilities that are worked out at once. Text by text on a processor: half of the time is
-#: memory that is asked for.
-_LOGPROBS_AT_ONCE, _LOGPROBS_ELSEWHERE = 1, 2**26
+#: Log-probabilities that are worked out at once. A few on a processor: they stay in its cache.
+_LOGPROBS_AT_ONCE, _LOGPROBS_ELSEWHERE = 2**16, 2**26
 
 
 @dataclass(frozen=True)
@@ -220,17 +219,17 @@ def _changed(reading: Reading, intact: Intact, group: Sequence[int], kind: Occlu
 
 
 def _answer_logprobs(logits: Tensor, reading: Reading) -> Tensor:
-    index = reading.targets[None, :, None]
-    on_cpu = logits.device.type == "cpu"
-    most = _LOGPROBS_AT_ONCE if on_cpu else _LOGPROBS_ELSEWHERE
-    pieces = torch.split(logits, max(1, most // logits[0].numel()))
+    texts, answer, vocabulary = logits.shape
+    most = _LOGPROBS_AT_ONCE if logits.device.type == "cpu" else _LOGPROBS_ELSEWHERE
+    rows, size = logits.reshape(-1, vocabulary), max(1, most // vocabulary)
+    index = reading.targets.repeat(texts)[:, None]
     dtype = torch.promote_types(logits.dtype, torch.float32)
     return torch.cat(
         [
-            texts.log_softmax(dim=-1, dtype=dtype).gather(-1, index.expand(len(texts), -1, -1))
-            for texts in pieces
+            some.log_softmax(dim=-1, dtype=dtype).gather(-1, targets)
+            for some, targets in zip(rows.split(size), index.split(size), strict=True)
         ]
-    )[..., 0]
+    ).reshape(texts, answer)
 
 
 def _replacement(reading: Reading, group: Sequence[int]) -> Tensor:
