@@ -227,7 +227,7 @@ def _answer_logprobs(logits: Tensor, reading: Reading) -> Tensor:
     return torch.cat(
         [
             some.log_softmax(dim=-1, dtype=dtype).gather(-1, targets)
-            for some, targets in zip(rows.split(size), index.split(size), strict=True)
+            for some, targets in zip(torch.split(rows, size), torch.split(index, size), strict=True)
         ]
     ).reshape(texts, answer)
 
