@@ -38,8 +38,12 @@ SCRIPT = """
     assert ex.findings() and ex.text() and ex.still()
     assert ex.select(token=3, layer=1, head=2) is None and ex.heads() and ex.saliency()
     assert ex.save("b.twl").stat().st_size
-    if "bokeh" not in Missing.names:
+    try:
         assert ex.to_html("a.html").included
+    except tl.errors.MissingLibraryError as error:
+        assert "bokeh" in Missing.names and "pip install bokeh" in str(error)
+    else:
+        assert "bokeh" not in Missing.names
     ex._handle_custom_msg({"kind": "block", "id": 1, "key": "disagreement"}, [])
     ex._handle_custom_msg({"kind": "block", "id": 2, "key": "nothing"}, [])
     assert sent == ["block", "error"], sent
