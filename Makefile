@@ -127,8 +127,8 @@ parity: $(STAMPS)/dev $(FRONT_END) ## Compare a live page with Python on a thous
 
 .PHONY: gallery
 gallery: $(STAMPS)/dev $(STAMPS)/chromium $(FRONT_END) ## Run the gallery notebooks and build the site
-	$(BIN)/python -m gallery.build
 	$(BIN)/python gallery/docs/build.py
+	$(BIN)/python -m gallery.build
 
 .PHONY: docs
 docs: $(STAMPS)/dev $(FRONT_END) ## Write the documentation into site/docs

@@ -50,7 +50,7 @@ def build(site: Path) -> Path:
                 _with(item, pictures(browser, site / item.address, one.picture))
                 for item, one in zip(entries, ran, strict=True)
             ]
-            live = _with(live, pictures(browser, site / live.address))
+            live = _with(live, pictures(browser, site / live.address, scale=1))
     write_index(site / "index.html", live, entries, recordings)
     return site / "index.html"
 
