@@ -267,7 +267,7 @@ function isServed({ layer, neuron }: Neuron, direction: UpdateDirection | null):
 
 function servedText(rows: readonly Row[], direction: UpdateDirection | null): string {
   if (!direction || !rows.some((row) => isServed(row, direction))) return "";
-  return ` Marked in orange: what direction ${directionName(direction)} of the update goes through.`;
+  return ` Underlined: what direction ${directionName(direction)} of the update goes through.`;
 }
 
 function table(

@@ -145,7 +145,10 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
           picture.served,
           ...served.map((at) => {
             const ring = h("i", { class: "tl-served" });
-            place(ring, geometry, Math.floor(at / heads), at % heads, heads);
+            ring.style.left = `${(at % heads) * geometry.width}px`;
+            ring.style.top = `${Math.floor(at / heads) * geometry.height}px`;
+            ring.style.width = `${geometry.width - RIM}px`;
+            ring.style.height = `${geometry.height - RIM}px`;
             return ring;
           }),
         );
@@ -160,6 +163,9 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
     },
   };
 }
+
+/** Pixels between cells, where the cursor lies. */
+const RIM = 2;
 
 const STEPS: Record<string, [number, number]> = {
   ArrowUp: [-1, 0],

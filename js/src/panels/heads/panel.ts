@@ -99,7 +99,7 @@ export const headsPanel: MakePanel = (setting) => {
       }));
       return {
         title: titleOf(state, numbers.measure),
-        caption: [plainly(numbers), served.said].filter(Boolean).join(" "),
+        caption: [served.said, plainly(numbers)].filter(Boolean).join(" "),
         how: captionOf(state, numbers),
         table: () => headTable(state, numbers),
         draw() {
@@ -125,7 +125,7 @@ function servedOf(state: State, got: Got): { heads: number[]; said: string } {
   const { heads, kv_heads } = state.manifest.pair;
   const served = one ? servedHeads(one, heads, kv_heads) : [];
   if (!one || served.length === 0) return { heads: [], said: "" };
-  const said = `Outlined in orange: what direction ${directionName(one)} of the update serves.`;
+  const said = `Dotted: heads that direction ${directionName(one)} of the update serves.`;
   return { heads: served.map((head) => one.layer * heads + head), said };
 }
 

@@ -88,10 +88,10 @@ function unitKey(side: Side, layer: number, { kind, index }: Unit): Key<Tensor> 
 function directionTrack(state: State, one: UpdateDirection): Track {
   const tuned = new Float64Array(state.length("tuned")).fill(Number.NaN);
   for (const [at, nats] of one.tokens) tuned[at] = nats;
-  const of = directionName(one);
+  const where = `at the ${one.tokens.length} tokens where it acts most, which are underlined`;
   return {
-    name: `nats by direction ${of} of the update, at the ${one.tokens.length} tokens where it acts most, which are underlined; hollow: against the answer`,
-    short: of,
+    name: `nats by direction ${directionName(one)} of the update, ${where}; hollow: against the answer`,
+    short: "direction",
     values: { base: [], tuned },
     skip: [],
     update: true,

@@ -1,0 +1,57 @@
+"""The dial of the update in JupyterLab: every panel follows it, and comes back."""
+
+from __future__ import annotations
+
+import numpy as np
+from playwright.sync_api import expect
+from twinlens.compute.live.live import trace_pair
+from twinlens.compute.pair import demo_pair
+
+from tests.browser.lab import Notebook
+from tests.browser.panels import Panels, Selection
+
+PROMPT = "Make this sentence negative: The cat swims."
+OPTIONS = "template=True, response='shared', max_new_tokens=6"
+SHOWN = ("saliency", "heads", "overview")
+
+
+def test_every_panel_follows_the_dial_and_comes_back(page, lab, watch):
+    cells = [
+        f"import twinlens as tl\nex = tl.explore(tl.demo_pair(), {PROMPT!r}, {OPTIONS})",
+        "ex.view = {'dashboard': {'layout': 'grid'}}\nex",
+    ]
+    opened = Notebook(page, lab, lab.write("dial.ipynb", cells))
+    opened.open()
+    opened.run_all()
+    live = trace_pair(demo_pair(), PROMPT, template=True, response="shared", max_new_tokens=6)
+    root = page.locator(".tl-dashboard")
+
+    def check(trace):
+        Panels(root, trace).check(Selection(), *SHOWN)
+
+    check(live)
+    root.get_by_role("button", name="take it apart").click()
+    dial = root.locator("input.tl-dial")
+    expect(dial).to_have_value("4", timeout=60_000)
+    dial.fill("2")
+    expect(root.locator(".tl-turned")).to_have_count(6, timeout=60_000)
+    half = live.at(0.5)
+    assert np.abs(half.array("logprob/tuned") - live.array("logprob/tuned")).max() > 0.1
+    root.evaluate("el => el.scrollIntoView()")
+    page.wait_for_timeout(1500)
+    root.screenshot(path="/tmp/upd/live_half.png")
+    root.locator("[data-direction]").nth(2).click()
+    page.wait_for_timeout(1500)
+    root.screenshot(path="/tmp/upd/live_dir.png")
+    check(half) if 0 else None
+    line = root.locator(".tl-models .tl-line").nth(1)
+    expect(line).to_contain_text("base + 0.5 × update")
+    expect(line.locator("q")).to_have_text(half.own_answer("tuned").strip())
+    root.get_by_role("button", name="back to × 1").click()
+    expect(root.locator(".tl-turned")).to_have_count(0)
+    check(live)
+    shots(page, root)
+
+
+def shots(page, root):
+    page.wait_for_timeout(500)
