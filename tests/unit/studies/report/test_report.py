@@ -313,7 +313,8 @@ def test_the_command_reports_published_results(tmp_path):
     assert "by Holm over the table" in result.output
     assert "In 20 of 40 the instruction is a part of the prompt" in result.output
     text = (tmp_path / "report.html").read_text()
-    assert text.index("Tables 1 and 2 of the paper (632 prompts)") < text.index("What was found")
+    table = "Tables 1 and 2 of the paper (632 prompts) beside this computation of 40 of them:"
+    assert text.index(table) < text.index("What was found")
     assert all(f">{printed}<" in text for printed in ("0.9394", "1.1302", "2.5e-14"))
     for printed in ("0.8282 (0.4804)", "1.1129 (0.6282)", "0.9729 (0.6757)", "1.4635 (0.4763)"):
         assert printed in text

@@ -8,6 +8,9 @@ from twinlens.studies.analysis.comparisons import Comparison, Question
 from twinlens.studies.data.published import Printed
 from twinlens.studies.report.html_tables import CaseSets, Cell, Column, behind_of, number, table
 
+#: Prompts of the paper's tables.
+_PROMPTS = 632
+
 
 def published_table(
     comparisons: Sequence[Comparison],
@@ -55,9 +58,11 @@ def published_table(
                 ),
             ]
         )
+    here = max((item.first.n for item in comparisons if item.higher is not None), default=0)
+    some = f" of {here} of them" if here < _PROMPTS else ""
     caption = (
-        f"Tables 1 and 2 of the paper (632 prompts) beside this computation: {same} of "
-        f"{2 * len(rows)} means are equal to the printed digit. First is base or unfollowed, "
+        f"Tables 1 and 2 of the paper ({_PROMPTS} prompts) beside this computation{some}: {same} "
+        f"of {2 * len(rows)} means are equal to the printed digit. First is base or unfollowed, "
         "second tuned or followed."
     )
     return table(caption, columns, rows, sets) if rows else ""
