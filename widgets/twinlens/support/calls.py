@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
-from functools import wraps
+import operator
+import reprlib
+from collections.abc import Callable, Iterator
+from functools import cache, wraps
 from inspect import Parameter, isfunction, signature
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 
-from twinlens.errors import ArgumentError
+from twinlens.errors import ArgumentError, TwinlensError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -16,23 +18,41 @@ C = TypeVar("C", bound=type)
 
 
 def called_rightly(function: Callable[P, R]) -> Callable[P, R]:
-    """A public function that refuses unknown, missing and surplus arguments in one sentence.
+    """A public function that refuses what it cannot be called with in one sentence.
+
+    Arrays in place of a text, a number or a flag, which are neither true nor false, are refused
+    before it begins; other values it may refuse itself, in better words.
 
     Raises
     ------
     ArgumentError
-        By the function, where Python raises a TypeError for the call itself.
+        By the function, where Python raises a TypeError for the call itself, or anything else
+        and an argument is not what its annotation says.
     """
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name, value, kinds in _annotated(function, args, kwargs):
+            if getattr(value, "ndim", 0):
+                raise ArgumentError(_misfit(name, value, kinds))
         try:
             return function(*args, **kwargs)
-        except TypeError as error:
+        except TwinlensError:
+            raise
+        except Exception as error:
             # One that comes from within has frames behind this one.
-            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
-                raise
-            wrong = _wrong(function, args, kwargs)
+            within = error.__traceback__ is None or error.__traceback__.tb_next is not None
+            if isinstance(error, TypeError) and not within:
+                wrong = _wrong(function, args, kwargs)
+            else:
+                misfits = (
+                    _misfit(name, value, kinds)
+                    for name, value, kinds in _annotated(function, args, kwargs)
+                    if not any(_fits(value, kind) for kind in kinds)
+                )
+                wrong = next(misfits, "")
+                if not wrong:
+                    raise
         raise ArgumentError(wrong)
 
     return call
@@ -44,6 +64,78 @@ def methods_called_rightly(made: C) -> C:
         if isfunction(function) and (name == "__init__" or not name.startswith("_")):
             setattr(made, name, called_rightly(function))
     return made
+
+
+_NAMES = {"bool": "True or False", "int": "a whole number", "float": "a number", "str": "a text"}
+
+
+@cache
+def _kinds(function: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
+    """What parameters may be, of those that take texts, numbers and flags only.
+
+    Names of types, None, and tuples of choices.
+    """
+    found = {}
+    for name, parameter in signature(function).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        kinds: list[Any] = []
+        for part in str(parameter.annotation).split(" | "):
+            known = getattr(function, "__globals__", {}).get(part)
+            if part in _NAMES:
+                kinds.append(part)
+            elif part == "None":
+                kinds.append(None)
+            elif get_origin(known) is Literal:
+                kinds.append(get_args(known))
+            else:
+                break
+        else:
+            found[name] = tuple(kinds)
+    return found
+
+
+@cache
+def _names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """What parameters are called, in their order."""
+    return tuple(signature(function).parameters)
+
+
+def _annotated(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
+    """Arguments that are to be texts, numbers or flags: names, values, and what they may be."""
+    kinds = _kinds(function)
+    for name, value in (*zip(_names(function), args, strict=False), *kwargs.items()):
+        if name in kinds:
+            yield name, value, kinds[name]
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a kind, numbers and flags of NumPy included."""
+    if kind is None:
+        return value is None
+    if isinstance(kind, tuple):
+        return isinstance(value, str) and value in kind
+    flag = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool"
+    if kind in ("bool", "str"):
+        return flag if kind == "bool" else isinstance(value, str)
+    try:
+        (operator.index if kind == "int" else float)(value)
+    except (TypeError, ValueError):
+        return False
+    return not (flag or isinstance(value, str))
+
+
+def _misfit(name: str, value: Any, kinds: tuple[Any, ...]) -> str:
+    """What is wrong with the value of an argument."""
+    wanted = [
+        " or ".join(f'"{choice}"' for choice in kind) if isinstance(kind, tuple) else _NAMES[kind]
+        for kind in kinds
+        if kind is not None
+    ]
+    shown = " ".join(reprlib.repr(value).split())
+    return f"{name} is {', or '.join(wanted)}, not {shown}"
 
 
 def _wrong(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

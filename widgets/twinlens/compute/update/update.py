@@ -10,12 +10,14 @@ import torch
 
 from twinlens.compute.models.models import Models
 from twinlens.compute.text.answers import read_answers
-from twinlens.compute.text.prompt import read_prompt
+from twinlens.compute.text.arguments import read_length, read_response
+from twinlens.compute.text.prompt import check_length, read_prompt
 from twinlens.compute.update import sets
 from twinlens.compute.update.direction_effects import NOISE
 from twinlens.compute.update.directions import MatrixUpdate, Rest, both_models, updates
 from twinlens.compute.update.on_prompt import PromptUpdate
 from twinlens.compute.update.taken import Taken
+from twinlens.contract.words import Given
 from twinlens.errors import ArgumentError
 from twinlens.support.calls import methods_called_rightly
 from twinlens.support.progress import Report, progress
@@ -78,9 +80,11 @@ class Update(Taken):
             )
         pair = self.pair
         both_models(pair)
+        chosen = read_response(response, answer)
         read = read_prompt(pair, prompt, template=template)
-        chosen = answer if answer is not None else response
-        _, answers = read_answers(pair, read, chosen, max_new_tokens, report)
+        given = isinstance(chosen, Given)
+        limit = read_length(max_new_tokens) if given else check_length(pair, read, max_new_tokens)
+        _, answers = read_answers(pair, read, chosen, limit, report)
         tokens = answers["tuned"].tokens
         ids = pair.readable("tuned", [*read.ids, *(token.id for token in tokens)])
         texts = [token.text for token in (*read.tokens, *tokens)]
@@ -105,7 +109,7 @@ class Update(Taken):
             By prompt ``found_on_it``, ``directions`` (how many), ``kept`` (share of its shift), and
             ``kept_random``: that of as many random directions.
         """
-        if len(prompts) < 2:
+        if isinstance(prompts, str) or not isinstance(prompts, Sequence) or len(prompts) < 2:
             raise ArgumentError("give at least two prompts: one to find directions on, one to test")
         read = [self.on(prompt, **reading) for prompt in prompts]
         read = [one for one in read if abs(one.shift.nats) > NOISE]
