@@ -14,7 +14,12 @@ import pytest
 import torch
 import twinlens as tl
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedModel,
+)
 from twinlens.compute.concepts.neurons import neuron_ablation, neuron_effects
 from twinlens.compute.exchange.passes import Exchange
 from twinlens.compute.heads.gates import gate_gradients, without_heads
@@ -357,6 +362,50 @@ def test_a_family_that_cannot_be_shown_says_why(family: str, why: str) -> None:
     with pytest.raises(UnsupportedArchitectureError, match=why) as refused:
         architectures.architecture_of(architectures.text_part(config))
     assert "register_architecture" not in str(refused.value)
+
+
+def test_gemma4_is_as_the_reason_against_it_says(tmp_path: Path) -> None:
+    """Of random models of transformers' own class, in the shapes of the larger and the smaller."""
+    common = dict.fromkeys(("num_key_value_heads", "num_attention_heads"), 2) | {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "vocab_size": 340,
+        "head_dim": 8,
+        "global_head_dim": 16,
+        "num_hidden_layers": 4,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+    }
+    own = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 340}
+    for changes in (
+        {"hidden_size_per_layer_input": 0, "attention_k_eq_v": True},
+        own | {"num_kv_shared_layers": 1},
+    ):
+        config = AutoConfig.for_model("gemma4_text", **common, **changes)
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+        widths = [layer.self_attn.o_proj.in_features for layer in model.model.layers]
+        assert widths == [16, 32, 16, 32]
+        embedded = model.get_input_embeddings()(torch.tensor([IDS]))
+        expected = model(torch.tensor([IDS])).logits
+        torch.testing.assert_close(model(inputs_embeds=embedded).logits, expected)
+        embedded[0, 1] *= 1.5
+        if "num_kv_shared_layers" in changes:
+            assert not hasattr(model.model.layers[-1].self_attn, "k_proj")
+            with pytest.raises(RuntimeError, match="do not exactly match"):
+                model(inputs_embeds=embedded)
+        for side in SIDES:
+            model.save_pretrained(tmp_path / side)
+            tiny.tokenizer().save_pretrained(tmp_path / side)
+        with pytest.raises(UnsupportedArchitectureError, match="heads of two sizes"):
+            tl.load_pair(tmp_path / "base", tmp_path / "tuned")
+
+
+def test_sizes_that_differ_by_layer_are_refused() -> None:
+    config = AutoConfig.for_model(
+        "gemma4_text", attention_k_eq_v=True, num_global_key_value_heads=2
+    )
+    with pytest.raises(UnsupportedArchitectureError, match="gives no one size of all layers"):
+        architectures.sizes(config)
 
 
 def test_layers_without_attention_have_no_heads_and_the_others_have(tmp_path: Path) -> None:

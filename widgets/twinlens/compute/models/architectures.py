@@ -115,7 +115,23 @@ def register_architecture(name: str, architecture: Architecture) -> None:
 
 
 def sizes(config: PretrainedConfig) -> Sizes:
-    """Shape of a model, from its configuration alone."""
+    """Shape of a model, from its configuration alone.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If its layers differ in size.
+    """
+    try:
+        return _sizes(config)
+    except (AttributeError, RuntimeError) as error:
+        raise UnsupportedArchitectureError(
+            f"models of type {config.model_type!r} cannot be shown, because their configuration "
+            f"gives no one size of all layers ({str(error).split('.')[0]})"
+        ) from error
+
+
+def _sizes(config: PretrainedConfig) -> Sizes:
     hidden = int(config.hidden_size)
     heads = int(config.num_attention_heads)
     inner = next(filter(None, (getattr(config, name, None) for name in _INNER)), 4 * hidden)

@@ -98,8 +98,8 @@ _EXPERTS = (
     *("minimax_m2", "mixtral", "olmoe", "phimoe", "qwen2_moe", "qwen3_moe", "solar_open"),
 )
 _GEMMA4 = (
-    "their layers have heads of two sizes and, of the smaller models, embeddings of their own and "
-    "the keys of earlier layers"
+    "their layers have heads of two sizes, and those of the smaller models read the tokens "
+    "themselves, so that no token can be changed or taken away, and the keys of earlier layers"
 )
 #: Families whose text part no entry describes, and why.
 REFUSED = {
