@@ -121,6 +121,8 @@ def load(**options):
         (lambda: to_html(MadeUpTrace(), "\ud800.html"), "cannot be called '\\\\ud800.html'"),
         (lambda: to_html(MadeUpTrace(), "a" * 3000), "(File name too long)"),
         (lambda: tl.load_pair("a" * 5000, "b"), "a model cannot be called 'aaaa"),
+        (lambda: tl.diff("a" * 5000, "b"), "a model cannot be called 'aaaa"),
+        (lambda: MadeUpTrace().saliency("tuned", np.array(["a"])), "method is a text, not array"),
         (study(out="made\0"), "the folder of a study cannot be called"),
         (study(None), "of type NoneType"),
         (study(3), "of type int"),

@@ -1,12 +1,24 @@
 """Exceptions of twinlens: each message is one sentence saying what was wrong and what to do."""
 
+import re
+
+#: Longest piece without a blank that a message quotes whole, and how much of longer ones it shows.
+_PIECE = re.compile(r"\S{400,}")
+_SHOWN = 100
+
 
 class TwinlensError(Exception):
     """Base class of every error twinlens raises on purpose."""
 
     def __init__(self, *args: object) -> None:
-        # What a message quotes, such as an array, may have several lines.
-        super().__init__(*(" ".join(a.splitlines()) if isinstance(a, str) else a for a in args))
+        super().__init__(*(_one_line(a) if isinstance(a, str) else a for a in args))
+
+
+def _one_line(message: str) -> str:
+    """What a message quotes, such as an array or a file, may have several lines, and be long."""
+    return _PIECE.sub(
+        lambda piece: f"{piece[0][:_SHOWN]}…{piece[0][-_SHOWN:]}", " ".join(message.splitlines())
+    )
 
 
 class ModelLoadError(TwinlensError):

@@ -61,6 +61,13 @@ def test_what_fails_on_a_wrong_kind_says_so() -> None:
         shown("a", "b")  # type: ignore[arg-type]
 
 
+def test_what_a_message_quotes_stays_in_bounds() -> None:
+    said = str(ArgumentError(f"there is no side {'a' * 5000}\n{np.zeros((2, 2))}: use one of two"))
+    assert said.startswith("there is no side aaa")
+    assert said.endswith("[[0. 0.]  [0. 0.]]: use one of two")
+    assert len(said) < 300
+
+
 def test_what_is_right_is_left_alone() -> None:
     assert shown("ab", np.int64(2), share=np.float32(1), flag=np.bool_(True)) == 5
     assert shown("ab", np.array(2), many=np.array([1, 2])) == 6

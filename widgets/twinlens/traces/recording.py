@@ -29,6 +29,7 @@ from twinlens.errors import (
     UnknownBlockError,
     UnsupportedArchitectureError,
 )
+from twinlens.support.calls import methods_called_rightly
 from twinlens.support.files import check_file, checked_path, possible_path, replacing
 from twinlens.support.progress import Remaining, Report
 from twinlens.traces.marks import Mark, read_marks
@@ -155,6 +156,7 @@ def read(path: str | os.PathLike[str]) -> RecordedTrace:
     return RecordedTrace(archive, data, target.name)
 
 
+@methods_called_rightly
 class RecordedTrace(Trace):
     """A trace read from a `.twl` file."""
 

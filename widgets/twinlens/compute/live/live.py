@@ -38,6 +38,7 @@ from twinlens.contract.manifest import Answer, Manifest, Token
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, Given, Side
 from twinlens.errors import ArgumentError, UnknownBlockError, UnsupportedArchitectureError
+from twinlens.support.calls import methods_called_rightly
 from twinlens.support.lru import Cache
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
@@ -204,6 +205,7 @@ def _not_everywhere(pair: Pair) -> str:
     return ""
 
 
+@methods_called_rightly
 class LiveTrace(Trace):
     """A trace that computes its blocks on demand; made by `trace_pair`.
 

@@ -27,6 +27,7 @@ from twinlens.compute.update.factors import factored
 from twinlens.compute.update.tensors import compare
 from twinlens.compute.update.whole_tensors import WholeTensors
 from twinlens.errors import ArgumentError, ModelLoadError
+from twinlens.support.files import possible_path
 from twinlens.support.progress import Report
 from twinlens.weights.model_diff import ModelDiff, TensorDiff
 
@@ -122,7 +123,7 @@ def stored_files(name: str | os.PathLike[str], revision: str | None = None) -> S
             "diff compares files, given as a folder, a safetensors file or a hub id, not "
             f"{type(name).__name__}: of a pair that is loaded take pair.update()"
         )
-    path = Path(name).expanduser()
+    path = possible_path(name, "a model", ModelLoadError).expanduser()
     if path.suffix == ".gguf":
         raise ModelLoadError(
             f"{path.name!r} is a GGUF file, whose tensors have other names and are packed: load "
