@@ -211,11 +211,11 @@ function exp4(x: v128): v128 {
 
 /** gate = gate * sigmoid(gate) * up. */
 export function silu(gate: usize, up: usize, count: i32): void {
-  const one = f32x4.splat(1);
+  const unit = f32x4.splat(1);
   const end = gate + (<usize>count << 2);
   while (gate < end) {
     const g = v128.load(gate);
-    const sigmoid = f32x4.div(one, f32x4.add(one, exp4(f32x4.neg(g))));
+    const sigmoid = f32x4.div(unit, f32x4.add(unit, exp4(f32x4.neg(g))));
     v128.store(gate, f32x4.mul(f32x4.mul(g, sigmoid), v128.load(up)));
     gate += 16;
     up += 16;
@@ -465,10 +465,10 @@ export function move(
     let at = <usize>((row - (row % panel)) * columns + (row % panel)) << 2;
     for (let column = 0; column < columns; column++) {
       if ((count & 63) == 0 && signed) bits = draw();
-      const one = (bits >> (((count >> 3) & 7) * 8 + 7 - (count & 7))) & 1;
+      const bit = (bits >> (((count >> 3) & 7) * 8 + 7 - (count & 7))) & 1;
       const own = load<f32>(base + at);
       const added = fraction * (load<f32>(tuned + at) - own);
-      store<f32>(to + at, one || !signed ? own + added : own - added);
+      store<f32>(to + at, bit || !signed ? own + added : own - added);
       at += <usize>panel << 2;
       count++;
     }

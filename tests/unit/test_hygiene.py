@@ -165,3 +165,50 @@ def test_types_of_arrays_are_no_values():
     used = re.compile(r"(?<![\w.])(?:Float)?Array\.\w|isinstance\(.*[ ,(]Array\b")
     modules = (ROOT / "widgets").rglob("*.py")
     assert not [path.name for path in modules if used.search(path.read_text("utf-8"))]
+
+
+#: Words that say nothing of what a name holds.
+EMPTY = ("found", "kept", "there", "one")
+
+
+def test_names_of_python_say_what_they_hold():
+    """Of arguments and variables; fields of records and of what travels keep theirs."""
+    empty = []
+    for path in (ROOT / "widgets" / "twinlens").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        fields = {
+            id(line.target)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ClassDef)
+            for line in node.body
+            if isinstance(line, ast.AnnAssign)
+        }
+        for node in ast.walk(tree):
+            stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            if isinstance(node, ast.arg):
+                name = node.arg
+            elif stored and id(node) not in fields:
+                name = node.id
+            else:
+                continue
+            if name in EMPTY:
+                empty.append(f"{path.name}:{node.lineno} {name}")
+    assert empty == []
+
+
+def test_names_of_the_front_end_say_what_they_hold():
+    word = f"(?:{'|'.join(EMPTY)})"
+    declared = re.compile(
+        rf"\b(?:const|let|var|function) {word}\b"  # variables
+        rf"|[(,]\s*{word}(?:\??: [^,()=]+)?(?:, [^()]*)?\)(?:: [^=(){{}}]+)? =>"  # last of several
+        rf"|\({word}(?:\??: [^,()=]+)?, [^()]*\)(?:: [^=(){{}}]+)? =>"  # first of several
+        rf"|(?<![.\w]){word} =>"
+        rf"|\bfunction \w+\([^)]*\b{word}\??:"
+    )
+    empty = [
+        f"{path.name}: {match[0]}"
+        for folder in ("src", "wasm")
+        for path in (ROOT / "js" / folder).rglob("*.ts")
+        for match in declared.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert empty == []

@@ -100,7 +100,7 @@ async function findings(
     place(chance),
     segments(hidden, elsewhere, chance),
     carries(manifest, carried),
-    kept(rotation),
+    spacesKept(rotation),
     template && ofTemplate(template, chance),
   ]
     .filter((sentence) => sentence !== null)
@@ -352,7 +352,7 @@ function nameOf(kind: string, layer: number): string {
 }
 
 /** Whether the space of concepts of the layers was kept. */
-function kept(rows: readonly RotationOfLayer[]): Finding | null {
+function spacesKept(rows: readonly RotationOfLayer[]): Finding | null {
   const angles = rows.map(({ angle }) => angle);
   if (!rows.length || Math.max(...rows.map((row) => row.angle - row.null_low)) >= 0) return null;
   const [low, high] = [Math.min(...angles), Math.max(...angles)].map((value) =>

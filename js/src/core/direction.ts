@@ -26,16 +26,16 @@ export function directionName({ layer, kind, direction }: UpdateDirection): stri
 }
 
 /** Query heads it serves; those of keys and values have numbers of their own, one for a group. */
-export function servedHeads(one: UpdateDirection, heads: number, keyHeads: number): number[] {
-  const served = one.heads.filter(([, share]) => share >= SERVES).map(([head]) => head);
-  if (!ofKeyHeads(one)) return served;
+export function servedHeads(direction: UpdateDirection, heads: number, keyHeads: number): number[] {
+  const served = direction.heads.filter(([, share]) => share >= SERVES).map(([head]) => head);
+  if (!ofKeyHeads(direction)) return served;
   const group = heads / keyHeads;
   return served.flatMap((head) => Array.from({ length: group }, (_, i) => head * group + i));
 }
 
 /** Neurons it goes through, the one with the largest share first. */
-export function servedNeurons(one: UpdateDirection): number[] {
-  return one.neurons.map(([neuron]) => neuron);
+export function servedNeurons(direction: UpdateDirection): number[] {
+  return direction.neurons.map(([neuron]) => neuron);
 }
 
 export function ofKeyHeads({ kind }: UpdateDirection): boolean {

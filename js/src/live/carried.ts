@@ -50,7 +50,7 @@ class Measured {
     const { layout } = this.exchange;
     const parts: Part[] = [];
     for (const [place] of layout.blocks()) {
-      const known = [...this.#weights.keys()].find((one) => same(one, place));
+      const known = [...this.#weights.keys()].find((other) => same(other, place));
       const left =
         (known && this.#weights.get(known)) ??
         this.exchange.pass({
@@ -94,7 +94,8 @@ class Measured {
 
 const keyOf = (places: readonly number[]) => [...places].sort((a, b) => a - b).join();
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i);
-const same = (one: Place, two: Place) => one.kind === two.kind && one.layer === two.layer;
+const same = (first: Place, second: Place) =>
+  first.kind === second.kind && first.layer === second.layer;
 
 function picked(values: Float64Array, column: number | null): number {
   return column === null ? values.reduce((sum, value) => sum + value, 0) : values[column]!;
@@ -198,7 +199,7 @@ function* pruned(
 ): Work<number[]> {
   let chosen = all;
   for (let left = Math.min(leaving, all.length - 1); left > 0; left--) {
-    const shorter = chosen.map((place) => chosen.filter((one) => one !== place));
+    const shorter = chosen.map((place) => chosen.filter((dropped) => dropped !== place));
     yield* measured.measure(shorter);
     const shares = shorter.map((places) => measured.reached(places, column));
     const [best] = ranking(shares) as [number];
@@ -236,13 +237,16 @@ function gone(side: Side, token: Answer, whole: Left, left: readonly Left[]): Fl
   const column = token === "answer" ? null : token;
   const kl = picked(whole.kl, column);
   return Float32Array.from(
-    left.flatMap((one) => {
+    left.flatMap((exchanged) => {
       const nats = picked(
-        whole.nats.map((value, i) => value - one.nats[i]!),
+        whole.nats.map((value, i) => value - exchanged.nats[i]!),
         column,
       );
       // What base gains by a part of tuned is what tuned would lose without it.
-      return [side === "tuned" ? nats : -nats, (kl - picked(one.kl, column)) / Math.max(kl, NOISE)];
+      return [
+        side === "tuned" ? nats : -nats,
+        (kl - picked(exchanged.kl, column)) / Math.max(kl, NOISE),
+      ];
     }),
   );
 }

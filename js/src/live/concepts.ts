@@ -170,13 +170,14 @@ function nearest(of: Subject, side: Side, direction: Float32Array, count: number
   const all = cosines(of, side, direction);
   const places = Array.from(all, (_, i) => i).filter((i) => all[i] !== 0);
   const end = (sign: number) => {
-    const found = new Map<string, number>();
+    const cosineOf = new Map<string, number>();
     const some = places
       .filter((i) => all[i]! * sign > 0)
       .sort((a, b) => (all[b]! - all[a]!) * sign)
       .slice(0, Math.max(count, NORMED) * VARIANTS);
-    for (const i of some) if (!found.has(of.pair.words[i]!)) found.set(of.pair.words[i]!, all[i]!);
-    return [...found].slice(0, Math.max(count, NORMED));
+    for (const i of some)
+      if (!cosineOf.has(of.pair.words[i]!)) cosineOf.set(of.pair.words[i]!, all[i]!);
+    return [...cosineOf].slice(0, Math.max(count, NORMED));
   };
   const merged = new Map<string, number>();
   const both = [...end(1), ...end(-1)].sort(([, a], [, b]) => Math.abs(b) - Math.abs(a));
@@ -269,11 +270,11 @@ function neuronAblation(
 function find(of: Subject, word: string): WordPlaces {
   checkWords(of);
   const text = word.trim();
-  const places = of.pair.words.flatMap((one, i) => (one === text && text ? [i] : []));
+  const places = of.pair.words.flatMap((token, i) => (token === text && text ? [i] : []));
   if (!places.length) {
     throw new Error(`“${text}” is no token of these models: in a page only those are looked for.`);
   }
-  const found = (side: Side): ComponentPlace[] => {
+  const nearestOf = (side: Side): ComponentPlace[] => {
     const { layers, hidden } = of.pair.models[side].sizes;
     const { rows, lengths } = rowsOf(of, side);
     const all: [layer: number, k: number, cosine: number, direction: Float32Array][] = [];
@@ -297,7 +298,7 @@ function find(of: Subject, word: string): WordPlaces {
       return [layer, k, best, 1 + ahead.size];
     });
   };
-  return { word: text, base: found("base"), tuned: found("tuned") };
+  return { word: text, base: nearestOf("base"), tuned: nearestOf("tuned") };
 }
 
 export const CONCEPTS = [

@@ -14,16 +14,16 @@ export function seeded(kernel: Kernel, ...seed: number[]): Draws {
   const words = sequence(seed).map((word) => BigInt(word));
   const wide = (i: number) => words[2 * i]! | (words[2 * i + 1]! << 32n);
   kernel.seed(wide(0), wide(1), wide(2), wide(3));
-  let kept: number | null = null;
+  let upperHalf: number | null = null;
 
   const next = (): number => {
-    if (kept !== null) {
-      const upper = kept;
-      kept = null;
+    if (upperHalf !== null) {
+      const upper = upperHalf;
+      upperHalf = null;
       return upper;
     }
     const drawn = BigInt.asUintN(64, kernel.draw());
-    kept = Number(drawn >> 32n);
+    upperHalf = Number(drawn >> 32n);
     return Number(drawn & 0xffffffffn);
   };
 
@@ -42,12 +42,12 @@ export function seeded(kernel: Kernel, ...seed: number[]): Draws {
     upTo,
     choice(count, size) {
       // By Floyd's way, then in random order.
-      const found = new Set<number>();
+      const drawnPlaces = new Set<number>();
       for (let last = count - size; last < count; last++) {
         const drawn = upTo(last);
-        found.add(found.has(drawn) ? last : drawn);
+        drawnPlaces.add(drawnPlaces.has(drawn) ? last : drawn);
       }
-      const chosen = [...found];
+      const chosen = [...drawnPlaces];
       for (let i = size - 1; i > 0; i--) {
         const other = upTo(i);
         [chosen[i], chosen[other]] = [chosen[other]!, chosen[i]!];
@@ -70,8 +70,8 @@ function sequence(seed: readonly number[]): number[] {
       return (mixed ^ (mixed >>> 16)) >>> 0;
     };
   };
-  const mix = (one: number, two: number) => {
-    const mixed = (Math.imul(0xca01f9dd, one) - Math.imul(0x4973f715, two)) >>> 0;
+  const mix = (first: number, second: number) => {
+    const mixed = (Math.imul(0xca01f9dd, first) - Math.imul(0x4973f715, second)) >>> 0;
     return (mixed ^ (mixed >>> 16)) >>> 0;
   };
   const take = hash(0x43b0d7e5, 0x931e8875);

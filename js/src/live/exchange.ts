@@ -209,11 +209,11 @@ export class Exchange {
   /** From logits [M, vocabulary]. */
   left(rows: Float32Array): Left {
     const { vocabulary } = this.runner.model.sizes;
-    const found = logprobs(rows, vocabulary);
+    const predicted = logprobs(rows, vocabulary);
     const answer = this.of.ids[this.into].slice(this.of.promptLength);
     return {
-      nats: Float64Array.from(answer, (id, m) => found[m * vocabulary + id]!),
-      kl: Float64Array.from(divergences(found, this.donorLogprobs, vocabulary)),
+      nats: Float64Array.from(answer, (id, m) => predicted[m * vocabulary + id]!),
+      kl: Float64Array.from(divergences(predicted, this.donorLogprobs, vocabulary)),
     };
   }
 

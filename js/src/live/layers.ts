@@ -115,7 +115,7 @@ function* template(of: Subject): Work<TemplateEffects> {
     ? of.pair.front.length
     : 0;
   const all = prompt_tokens.map((_, i) => i);
-  const kept = all.filter(
+  const plainPlaces = all.filter(
     (i) => i < front || !["special", "template"].includes(prompt_tokens[i]!.segment),
   );
   const inside = {} as Record<Side, number[]>;
@@ -123,8 +123,8 @@ function* template(of: Subject): Work<TemplateEffects> {
   const { vocabulary } = of.pair.models.base.sizes;
   for (const [done, side] of SIDES.entries()) {
     const answer = of.ids[side].slice(of.promptLength);
-    const ids = [...kept.map((i) => of.ids[side][i]!), ...answer];
-    plain[side] = [...intactOf(of.runner(side), ids, kept.length).logprobs];
+    const ids = [...plainPlaces.map((i) => of.ids[side][i]!), ...answer];
+    plain[side] = [...intactOf(of.runner(side), ids, plainPlaces.length).logprobs];
     const { logprobs } = of.capture(side);
     inside[side] = answer.map((id, m) => logprobs[m * vocabulary + id]!);
     yield { done: done + 1, total: SIDES.length, label: "reading without the template" };
@@ -132,7 +132,7 @@ function* template(of: Subject): Work<TemplateEffects> {
   const less = (a: number[], b: number[]) => a.map((value, i) => value - b[i]!);
   const weights = less(inside.tuned, inside.base);
   return {
-    left_out: all.filter((i) => !kept.includes(i)),
+    left_out: all.filter((i) => !plainPlaces.includes(i)),
     base: inside.base,
     tuned: inside.tuned,
     base_plain: plain.base,

@@ -126,9 +126,9 @@ function toEven(value: number): number {
 /** What a model answers by itself; null where it ends at once. */
 function* ownAnswer(of: Subject, side: Side): Work<number[] | null> {
   for (;;) {
-    const found = of.own[side];
-    if (found) {
-      const { ids, stopped } = found;
+    const answer = of.own[side];
+    if (answer) {
+      const { ids, stopped } = answer;
       return ids.length && !(stopped && ids.length === 1) ? ids : null;
     }
     yield { done: 0, total: 0, label: `answer of ${side}` }; // it comes from the other worker
@@ -153,7 +153,9 @@ function* segments(of: Subject): Work<HiddenSegment[]> {
       const reading = intactOf(of.runner(side), [...prompt, ...ids], prompt.length);
       for (const segment of present) {
         const without = hiding(reading, of.positions(segment));
-        const row = rows.find((one) => one.segment === segment && one.answer === answer)!;
+        const row = rows.find(
+          (candidate) => candidate.segment === segment && candidate.answer === answer,
+        )!;
         row[side] = Array.from(reading.logprobs, (value, i) => value - without[i]!);
       }
       yield { done: place + 1, total: answers.length, label: `hiding segments, ${side}` };
@@ -181,17 +183,17 @@ function spansElsewhere(of: Subject): number[][] {
 function* elsewhere(of: Subject): Work<HiddenSpan[]> {
   const answer = yield* ownAnswer(of, "tuned");
   const spans = answer ? spansElsewhere(of) : [];
-  const found = spans.map((span): HiddenSpan => ({ start: span[0]!, base: 0, tuned: 0 }));
+  const hidden = spans.map((span): HiddenSpan => ({ start: span[0]!, base: 0, tuned: 0 }));
   const prompt = of.ids.base.slice(0, of.promptLength);
   for (const side of SIDES) {
     const reading = intactOf(of.runner(side), [...prompt, ...(answer ?? [])], prompt.length);
     for (const [i, span] of spans.entries()) {
       const without = hiding(reading, span);
-      found[i]![side] = reading.logprobs.reduce((all, value, m) => all + value - without[m]!, 0);
+      hidden[i]![side] = reading.logprobs.reduce((all, value, m) => all + value - without[m]!, 0);
       yield { done: i + 1, total: spans.length, label: `hiding other spans, ${side}` };
     }
   }
-  return found;
+  return hidden;
 }
 
 export const OCCLUSION = [

@@ -106,10 +106,10 @@ export class Runner {
 
   cache(): Cache {
     const { layers, heads, kvHeads, headSize } = this.model.sizes;
-    const kept = 2 * layers * kvHeads * headSize * this.room;
-    const count = kept + heads * headSize * (this.room + 4);
+    const cached = 2 * layers * kvHeads * headSize * this.room;
+    const count = cached + heads * headSize * (this.room + 4);
     const at = this.heap.take(count);
-    return { at, count, queries: at + kept * 4 };
+    return { at, count, queries: at + cached * 4 };
   }
 
   copy(from: Cache, to: Cache): void {

@@ -146,19 +146,23 @@ class Back {
     back.set(last, (n - 1) * hidden);
 
     for (let layer = layers - 1; layer >= 0; layer--) {
-      const one = kept[layer]!;
-      made[layout.feedForward(layer)]! += apart(back, theirs.feedForward[layer]!, one.feedForward);
-      back = this.#backFeedForward(layer, one.middle, back, 1 - open);
+      const inner = kept[layer]!;
+      made[layout.feedForward(layer)]! += apart(
+        back,
+        theirs.feedForward[layer]!,
+        inner.feedForward,
+      );
+      back = this.#backFeedForward(layer, inner.middle, back, 1 - open);
       const w = this.#layers[layer]!;
       const width = heads * headSize;
       const own = this.#times(back, w.o, hidden, width);
       const donors = this.#times(back, w.donorO, hidden, width);
-      const [given, read] = [theirs.heads[layer]!, one.heads];
+      const [given, read] = [theirs.heads[layer]!, inner.heads];
       for (let i = 0; i < own.length; i++) {
         const head = Math.floor((i % width) / headSize);
         made[layout.head(layer, head)]! += donors[i]! * given[i]! - own[i]! * read[i]!;
       }
-      back = this.#backAttention(layer, one, back, scaled(own, 1 - open));
+      back = this.#backAttention(layer, inner, back, scaled(own, 1 - open));
     }
     made[0] = apart(back, theirs.residual[0]!, exchange.own.residual[0]!);
     return made;
@@ -169,7 +173,7 @@ class Back {
     const { of, runner, theirs, own, into } = this.#exchange;
     const { layers, vocabulary } = runner.model.sizes;
     const [n, m] = [of.promptLength, of.answerLength(into)];
-    const kept = Array.from({ length: layers }, () => ({}) as Kept);
+    const inners = Array.from({ length: layers }, () => ({}) as Kept);
     let final = new Float32Array();
     const rows = new Float32Array(m * vocabulary);
     const mix = (values: Float32Array, others: Float32Array) => {
@@ -179,16 +183,16 @@ class Back {
       if (stage === "residual") {
         if (layer === 0) mix(values, theirs.residual[0]!);
         if (layer === layers) final = values.slice();
-        else kept[layer]!.entering = values.slice();
+        else inners[layer]!.entering = values.slice();
       } else if (stage === "attention" || stage === "feedForward") {
-        kept[layer]![stage] = values.slice();
+        inners[layer]![stage] = values.slice();
         mix(values, theirs[stage][layer]!);
         if (stage === "attention") {
-          const middle = kept[layer]!.entering.slice();
+          const middle = inners[layer]!.entering.slice();
           for (let i = 0; i < middle.length; i++) middle[i]! += values[i]!;
-          kept[layer]!.middle = middle;
+          inners[layer]!.middle = middle;
         }
-      } else if (stage !== "neurons") kept[layer]![stage] = values.slice();
+      } else if (stage !== "neurons") inners[layer]![stage] = values.slice();
     };
     const stream = { layer: 0, values: own.residual[0]!.slice() };
     const ids = of.ids[into].slice(0, -1);
@@ -196,7 +200,7 @@ class Back {
     runner.run({ ids, cache, stream, visit, whole: true }, n - 1, n - 1 + m, (at, scores) =>
       rows.set(scores, (at - n + 1) * vocabulary),
     );
-    return { kept, rows, final };
+    return { kept: inners, rows, final };
   }
 
   /** Backwards through a feed-forward layer, a share of which is the model's own. */
@@ -231,16 +235,21 @@ class Back {
   }
 
   /** Backwards through attention; `given` is what comes to the outputs of its heads. */
-  #backAttention(layer: number, one: Kept, back: Float32Array, given: Float32Array): Float32Array {
+  #backAttention(
+    layer: number,
+    inner: Kept,
+    back: Float32Array,
+    given: Float32Array,
+  ): Float32Array {
     const { runner, of } = this.#exchange;
     const { model, room } = runner;
     const { hidden, heads, kvHeads, headSize } = model.sizes;
     const { kernel } = of.pair.heap;
     const w = model.layers[layer]!;
     const turned = this.#layers[layer]!;
-    const length = one.entering.length / hidden;
+    const length = inner.entering.length / hidden;
     const [width, narrow] = [heads * headSize, kvHeads * headSize];
-    const normed = this.#normed(one.entering, w.attentionNorm);
+    const normed = this.#normed(inner.entering, w.attentionNorm);
     const rotated = (weights: number, of: number) => {
       this.#times(normed, weights, hidden, of * headSize);
       kernel.rotate(this.#output, runner.cos, runner.sin, 0, length, of, headSize);
@@ -261,7 +270,7 @@ class Back {
         const query = t * width + head * headSize;
         let mean = 0;
         for (let s = 0; s <= t; s++) {
-          const weight = one.patterns[pattern + s]!;
+          const weight = inner.patterns[pattern + s]!;
           const value = s * narrow + of;
           let to = 0;
           for (let i = 0; i < headSize; i++) {
@@ -272,7 +281,7 @@ class Back {
           mean += weight * to;
         }
         for (let s = 0; s <= t; s++) {
-          const slope = one.patterns[pattern + s]! * (row[s]! - mean) * scale;
+          const slope = inner.patterns[pattern + s]! * (row[s]! - mean) * scale;
           const key = s * narrow + of;
           for (let i = 0; i < headSize; i++) {
             toQueries[query + i]! += slope * keys[key + i]!;
@@ -291,7 +300,7 @@ class Back {
       this.#times(toValues, turned.v, narrow, hidden),
     );
     const made = back.slice();
-    this.#backNormed(one.entering, w.attentionNorm, through, made);
+    this.#backNormed(inner.entering, w.attentionNorm, through, made);
     return made;
   }
 
@@ -342,6 +351,6 @@ function apart(back: Float32Array, theirs: Float32Array, own: Float32Array): num
 
 const scaled = (values: Float32Array, by: number) => values.map((value) => value * by);
 
-function sum(one: Float32Array, two: Float32Array): Float32Array {
-  return one.map((value, i) => value + two[i]!);
+function sum(first: Float32Array, second: Float32Array): Float32Array {
+  return first.map((value, i) => value + second[i]!);
 }

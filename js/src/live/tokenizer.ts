@@ -144,9 +144,9 @@ function* apart(
   const words = [...added.keys()].sort((a, b) => b.length - a.length);
   if (!words.length) return yield [text];
   const literally = (word: string) => word.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
-  const found = new RegExp(words.map(literally).join("|"), "gu");
+  const special = new RegExp(words.map(literally).join("|"), "gu");
   let start = 0;
-  for (const { 0: word, index } of text.matchAll(found)) {
+  for (const { 0: word, index } of text.matchAll(special)) {
     if (index > start) yield [text.slice(start, index)];
     yield [word, added.get(word)!];
     start = index + word.length;

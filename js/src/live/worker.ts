@@ -92,7 +92,7 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
 
   const ready = () => {
     if (pair || !setup || !known || !models.base || !models.tuned) return;
-    const found = known;
+    const blocks = known;
     pair = {
       heap,
       models: { base: models.base, tuned: models.tuned },
@@ -100,7 +100,7 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
       front: setup.tokenizer.front,
       draws: setup.draws,
       known(key) {
-        const value = found.value(key);
+        const value = blocks.value(key);
         if (value === undefined) throw new Error(`Not in this page: ${key}.`);
         return value;
       },
@@ -136,8 +136,8 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
         say({ kind: "token", prompt: request.prompt, side, id }),
       ),
       done(value) {
-        const found = value as { ids: number[]; stopped: boolean };
-        say({ kind: "answered", prompt: request.prompt, side, ...found });
+        const answer = value as { ids: number[]; stopped: boolean };
+        say({ kind: "answered", prompt: request.prompt, side, ...answer });
       },
     });
     void work();
@@ -181,7 +181,7 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
           const value = ask(PROVIDERS, subject, key);
           if (!isWork(value)) say({ kind: "block", id, value });
           else {
-            const done = (found: unknown) => say({ kind: "block", id, value: found as Value });
+            const done = (result: unknown) => say({ kind: "block", id, value: result as Value });
             tasks.push({ id, prompt, work: value, done });
             void work();
           }

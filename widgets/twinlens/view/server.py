@@ -115,8 +115,8 @@ class BlockServer:
 
     def _asked(self, key: str) -> tuple[Trace, str]:
         """The trace that a key is about, at its place of the dial, and its key there."""
-        found = dialled(key)
-        return (self._trace.at(found[0]), found[1]) if found else (self._trace, key)
+        at_dial = dialled(key)
+        return (self._trace.at(at_dial[0]), at_dial[1]) if at_dial else (self._trace, key)
 
     def _start_threads(self) -> bool:
         """Start those that one more task needs; False where none can be."""

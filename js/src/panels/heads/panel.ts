@@ -121,12 +121,12 @@ export const headsPanel: MakePanel = (setting) => {
 
 /** Heads that the chosen direction of the update serves, counted over all layers. */
 function servedOf(state: State, got: Got): { heads: number[]; said: string } {
-  const one = chosenDirection(state, got);
+  const direction = chosenDirection(state, got);
   const { heads, kv_heads } = state.manifest.pair;
-  const served = one ? servedHeads(one, heads, kv_heads) : [];
-  if (!one || served.length === 0) return { heads: [], said: "" };
-  const said = `Dotted: heads that direction ${directionName(one)} of the update serves.`;
-  return { heads: served.map((head) => one.layer * heads + head), said };
+  const served = direction ? servedHeads(direction, heads, kv_heads) : [];
+  if (!direction || served.length === 0) return { heads: [], said: "" };
+  const said = `Dotted: heads that direction ${directionName(direction)} of the update serves.`;
+  return { heads: served.map((head) => direction.layer * heads + head), said };
 }
 
 /** How to read it; first of all why it is not what was asked for. */

@@ -302,7 +302,7 @@ function chipText(
       return coloured(side, `${side} ρ ${number(spearman!)}`, spearman!);
     }),
     word(sofar(agreement)),
-  ].filter((one) => one.textContent !== "");
+  ].filter((word) => word.textContent !== "");
 }
 
 function coloured(side: Side, text: string, value: number): HTMLElement {

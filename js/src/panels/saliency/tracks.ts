@@ -85,12 +85,12 @@ function unitKey(side: Side, layer: number, { kind, index }: Unit): Key<Tensor> 
 }
 
 /** Where the chosen direction of the update did most; of other tokens it is not known. */
-function directionTrack(state: State, one: UpdateDirection): Track {
+function directionTrack(state: State, direction: UpdateDirection): Track {
   const tuned = new Float64Array(state.length("tuned")).fill(Number.NaN);
-  for (const [at, nats] of one.tokens) tuned[at] = nats;
-  const where = `at the ${one.tokens.length} tokens where it acts most, which are underlined`;
+  for (const [at, nats] of direction.tokens) tuned[at] = nats;
+  const where = `at the ${direction.tokens.length} tokens where it acts most, which are underlined`;
   return {
-    name: `nats by direction ${directionName(one)} of the update, ${where}; hollow: against the answer`,
+    name: `nats by direction ${directionName(direction)} of the update, ${where}; hollow: against the answer`,
     short: "direction",
     values: { base: [], tuned },
     skip: [],

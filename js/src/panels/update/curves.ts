@@ -28,7 +28,7 @@ export function keptChart(taken: UpdateTaken): HTMLElement {
   const decades = Math.log10(taken.count / fewest) || 1;
   const x = (n: number) =>
     n === 0 ? 0 : (NONE + (1 - NONE) * (1 - Math.log10(taken.count / n) / decades)) * WIDTH;
-  const y = (kept: number) => (1 - (kept - low) / (high - low)) * HEIGHT;
+  const y = (share: number) => (1 - (share - low) / (high - low)) * HEIGHT;
   const line = ({ order, counts, kept }: KeptCurve) =>
     polyline(
       counts.map((n, i) => [x(n), y(kept[i]!)]),
@@ -50,7 +50,7 @@ export function keptChart(taken: UpdateTaken): HTMLElement {
     ),
   );
   const ticks = h("div", { class: "tl-kept-ticks", "aria-hidden": "true" });
-  for (const share of TICKS.filter((one) => one * taken.count >= fewest)) {
+  for (const share of TICKS.filter((tick) => tick * taken.count >= fewest)) {
     const tick = h("span", {}, percent(share));
     tick.style.left = `${((x(share * taken.count) / WIDTH) * 100).toFixed(1)}%`;
     ticks.append(tick);
@@ -174,7 +174,7 @@ function level(at: number, name: string): Element {
 }
 
 function polyline(points: [number, number][], props: Record<string, string>): Element {
-  return svg("polyline", { points: points.map((one) => one.join()).join(" "), ...props });
+  return svg("polyline", { points: points.map((point) => point.join()).join(" "), ...props });
 }
 
 function svg(name: string, props: Record<string, string | number>, ...children: Element[]) {

@@ -30,11 +30,11 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
     waiting = setTimeout(() => store.setOptions("update", { scale }), SETTLED);
   };
   const choose = (row: HTMLElement, toggle: boolean) => {
-    const one = drawn?.directions[Number(row.dataset.direction)];
-    if (!one) return;
-    const again = toggle && store.options.update.chosen === one.index;
-    store.setOptions("update", { chosen: again ? -1 : one.index });
-    store.select(again ? { layer: -1, head: -1, unit: "" } : selectionOf(one));
+    const direction = drawn?.directions[Number(row.dataset.direction)];
+    if (!direction) return;
+    const again = toggle && store.options.update.chosen === direction.index;
+    store.setOptions("update", { chosen: again ? -1 : direction.index });
+    store.select(again ? { layer: -1, head: -1, unit: "" } : selectionOf(direction));
   };
   const buttons = choosable(list, "button[data-direction]", choose, signal);
   const selectToken = ({ dataset }: HTMLElement) => store.select({ token: Number(dataset.at) });
@@ -53,7 +53,8 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
       const taken = got(keys.update()).value ?? null;
       const { layer, head, unit } = state.selection;
       const { chosen, scale } = state.options.update;
-      const texts = taken?.directions.map((one) => one.tokens.map(([at]) => state.text(at))) ?? [];
+      const texts =
+        taken?.directions.map((direction) => direction.tokens.map(([at]) => state.text(at))) ?? [];
       return {
         ...words(state, got, taken),
         table: () => directionsTable(taken),
@@ -69,11 +70,17 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
           const most = Math.max(1e-9, ...(taken?.directions.map((d) => Math.abs(d.effect)) ?? []));
           fill(
             list,
-            ...(taken?.directions ?? []).map((one, i) =>
-              line(one, i, most, one.index === chosen, touches(one, layer, head, unit)),
+            ...(taken?.directions ?? []).map((direction, i) =>
+              line(
+                direction,
+                i,
+                most,
+                direction.index === chosen,
+                touches(direction, layer, head, unit),
+              ),
             ),
           );
-          const at = taken?.directions.findIndex((one) => one.index === chosen) ?? -1;
+          const at = taken?.directions.findIndex((direction) => direction.index === chosen) ?? -1;
           card.replaceChildren(...(taken && at >= 0 ? about(taken, at, texts[at]!) : []));
           const rows = buttons();
           reachable(rows, rows[at]);
@@ -93,9 +100,16 @@ function followText(state: State): string {
 /** Direction by direction, for a file. */
 function directionsTable(taken: UpdateTaken | null): Row[] {
   const words = (list: UpdateDirection["reads"]) => list.map(([word]) => word).join(" ");
-  const rows = (taken?.directions ?? []).map((one) => [
-    ...[one.layer, one.kind, one.direction, one.effect, one.measured ?? Number.NaN, one.lost],
-    ...[words(one.reads), words(one.writes), one.novelty],
+  const rows = (taken?.directions ?? []).map((direction) => [
+    ...[
+      direction.layer,
+      direction.kind,
+      direction.direction,
+      direction.effect,
+      direction.measured ?? Number.NaN,
+      direction.lost,
+    ],
+    ...[words(direction.reads), words(direction.writes), direction.novelty],
   ]);
   const numbers = ["effect_nats", "measured_nats", "lost_nats"];
   return [["layer", "kind", "direction", ...numbers, "reads", "writes", "is"], ...rows];
@@ -145,31 +159,32 @@ const BY: Record<string, string> = {
 };
 
 /** What the panels beside show of a direction: its layer, and the head or neuron it goes through. */
-function selectionOf(one: UpdateDirection): { layer: number; head?: number; unit?: string } {
-  const [head, neuron] = [one.heads[0], one.neurons[0]];
-  if (head && head[1] >= MOSTLY && !ofKeyHeads(one)) return { layer: one.layer, head: head[0] };
-  if (neuron && neuron[1] >= MOSTLY) return { layer: one.layer, unit: `neuron:${neuron[0]}` };
-  return { layer: one.layer };
+function selectionOf(direction: UpdateDirection): { layer: number; head?: number; unit?: string } {
+  const [head, neuron] = [direction.heads[0], direction.neurons[0]];
+  if (head && head[1] >= MOSTLY && !ofKeyHeads(direction))
+    return { layer: direction.layer, head: head[0] };
+  if (neuron && neuron[1] >= MOSTLY) return { layer: direction.layer, unit: `neuron:${neuron[0]}` };
+  return { layer: direction.layer };
 }
 
 /** Whether a direction belongs to what is selected elsewhere. */
-function touches(one: UpdateDirection, layer: number, head: number, unit: string): boolean {
-  if (one.layer !== layer) return false;
-  if (head >= 0) return one.heads.some(([h, share]) => h === head && share >= MOSTLY / 2);
-  if (unit.startsWith("neuron:")) return one.neurons.some(([n]) => unit === `neuron:${n}`);
+function touches(direction: UpdateDirection, layer: number, head: number, unit: string): boolean {
+  if (direction.layer !== layer) return false;
+  if (head >= 0) return direction.heads.some(([h, share]) => h === head && share >= MOSTLY / 2);
+  if (unit.startsWith("neuron:")) return direction.neurons.some(([n]) => unit === `neuron:${n}`);
   return true;
 }
 
 function line(
-  one: UpdateDirection,
+  direction: UpdateDirection,
   place: number,
   most: number,
   chosen: boolean,
   touched: boolean,
 ): HTMLElement {
-  const bar = h("i", { class: "tl-direction-bar", "data-less": one.effect < 0 });
-  bar.style.width = `${((Math.abs(one.effect) / most) * 100).toFixed(2)}%`;
-  const said = [...one.writes, ...one.reads].slice(0, 3).map(([word]) => word);
+  const bar = h("i", { class: "tl-direction-bar", "data-less": direction.effect < 0 });
+  bar.style.width = `${((Math.abs(direction.effect) / most) * 100).toFixed(2)}%`;
+  const said = [...direction.writes, ...direction.reads].slice(0, 3).map(([word]) => word);
   return h(
     "button",
     {
@@ -180,33 +195,37 @@ function line(
         "data-touched": touched,
       },
       "aria-pressed": String(chosen),
-      "aria-label": `${directionName(one)}, ${signed(one.effect)} nats, ${said.join(", ")}`,
+      "aria-label": `${directionName(direction)}, ${signed(direction.effect)} nats, ${said.join(", ")}`,
     },
-    h("span", { class: "tl-direction-name" }, directionName(one)),
+    h("span", { class: "tl-direction-name" }, directionName(direction)),
     h("span", { class: "tl-direction-track" }, bar),
-    h("span", { class: "tl-direction-value", "data-value": one.effect }, signed(one.effect)),
+    h(
+      "span",
+      { class: "tl-direction-value", "data-value": direction.effect },
+      signed(direction.effect),
+    ),
     h("span", { class: "tl-direction-words" }, said.map((word) => tokenText(word).word).join(" ")),
   );
 }
 
 /** Everything about one direction, in words. */
 function about(taken: UpdateTaken, place: number, texts: readonly string[]): Element[] {
-  const one = taken.directions[place]!;
+  const direction = taken.directions[place]!;
   const ends = (words: readonly (readonly [string, number])[]) =>
     words.map(([word, cosine]) => `${tokenText(word).word} ${signed(cosine)}`).join(", ");
   const shares = (list: readonly (readonly [number, number])[], what: string) =>
     list.slice(0, 3).map(([n, share]) => `${what}${n} (${percent(share)})`);
-  const measured = one.measured === null ? "" : `, measured ${signed(one.measured)}`;
+  const measured = direction.measured === null ? "" : `, measured ${signed(direction.measured)}`;
   const facts: [string, string][] = [
-    ["did", `${signed(one.effect)} nats of ${number(taken.shift)}${measured}`],
-    ["would cost now", `${signed(one.lost)} nats if it were taken out`],
-    ["reads", ends(one.reads)],
-    ["writes", ends(one.writes)],
-    ["heads", shares(one.heads, `${one.layer}.`).join(", ")],
-    ["neurons", shares(one.neurons, "").join(", ")],
-    ["is", NOVELTY[one.novelty] ?? ""],
+    ["did", `${signed(direction.effect)} nats of ${number(taken.shift)}${measured}`],
+    ["would cost now", `${signed(direction.lost)} nats if it were taken out`],
+    ["reads", ends(direction.reads)],
+    ["writes", ends(direction.writes)],
+    ["heads", shares(direction.heads, `${direction.layer}.`).join(", ")],
+    ["neurons", shares(direction.neurons, "").join(", ")],
+    ["is", NOVELTY[direction.novelty] ?? ""],
   ];
-  const tokens = one.tokens.map(([at, nats], i) =>
+  const tokens = direction.tokens.map(([at, nats], i) =>
     h(
       "button",
       { type: "button", class: "tl-button", "data-at": at },
@@ -214,7 +233,7 @@ function about(taken: UpdateTaken, place: number, texts: readonly string[]): Ele
     ),
   );
   return [
-    h("h3", {}, directionName(one)),
+    h("h3", {}, directionName(direction)),
     h(
       "dl",
       {},

@@ -78,18 +78,18 @@ def adapter_at(name: str, place: str, revision: str | None) -> Adapter | None:
         If its configuration cannot be read.
     """
     if Path(place).is_dir():
-        found: Path | None = Path(place) / "adapter_config.json"
-        found = found if found and found.is_file() else None
+        config_file: Path | None = Path(place) / "adapter_config.json"
+        config_file = config_file if config_file and config_file.is_file() else None
     else:
         try:
             remote = find_adapter_config_file(place, revision=revision)
         except (OSError, ValueError):  # what is wrong shows when its configuration is read
             remote = None
-        found = Path(remote) if remote else None
-    if found is None:
+        config_file = Path(remote) if remote else None
+    if config_file is None:
         return None
     with load_errors(name, "adapter configuration"):
-        config: dict[str, Any] = json.loads(found.read_text("utf-8"))
+        config: dict[str, Any] = json.loads(config_file.read_text("utf-8"))
         kind = str(config.get("peft_type", "LORA")).upper()
         untouched = (
             kind in _OVER_UNTOUCHED
@@ -166,7 +166,7 @@ def switches(model: nn.Module) -> Iterator[Any]:
 
 def names_of_adapters(model: nn.Module) -> set[str]:
     """Names of parameters and buffers that belong to an adapter, as in its state."""
-    found = set()
+    names = set()
     for path, module in model.named_modules():
         for part in (
             *getattr(module, "adapter_layer_names", ()),
@@ -174,8 +174,8 @@ def names_of_adapters(model: nn.Module) -> set[str]:
         ):
             inside = getattr(module, part, None)
             if isinstance(inside, nn.Module):
-                found |= {f"{path}.{part}.{name}" for name in inside.state_dict()}
-    return found
+                names |= {f"{path}.{part}.{name}" for name in inside.state_dict()}
+    return names
 
 
 def _not_in_weights(kind: str) -> ModelLoadError:

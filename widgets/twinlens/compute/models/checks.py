@@ -109,7 +109,7 @@ def check_memory(
         stored = getattr(configs["base"], "dtype", None)
         dtype = stored if isinstance(stored, torch.dtype) else torch.float32
     stated = (options["quantization_config"], getattr(configs["base"], "quantization_config", None))
-    packed = any(one is not None for one in stated)
+    packed = any(quantization is not None for quantization in stated)
     width = _LEAST_PACKED if packed else dtype.itemsize
 
     def needed(mode: str, width: float) -> float:
@@ -145,6 +145,6 @@ def free_memory(device: torch.device) -> int:
     """Bytes that can still be taken on a device."""
     if device.type == "cuda":
         # What torch holds and does not use is free for it.
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + kept
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
     return int(psutil.virtual_memory().available)

@@ -86,10 +86,10 @@ def _passes(
             expected = (module(direction) - module(torch.zeros_like(point))).float().sum(dim=-1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = slope(module, point, direction).float()
+            computed = slope(module, point, direction).float()
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
         return False
-    return bool((found - expected).norm() <= _TOLERANCE * expected.norm())
+    return bool((computed - expected).norm() <= _TOLERANCE * expected.norm())
 
 
 def _reverse(module: nn.Module, point: Tensor, direction: Tensor) -> Tensor:

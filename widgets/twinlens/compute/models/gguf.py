@@ -36,18 +36,18 @@ def parsed_once() -> Iterator[None]:
 
 
 def _kept(reader: Any) -> Any:
-    kept = cache(reader)
-    return lambda path, *rest: kept(os.fspath(path), *rest)
+    remembered = cache(reader)
+    return lambda path, *rest: remembered(os.fspath(path), *rest)
 
 
 def _without_tensors_kept(parse: Any) -> Any:
     @cache
-    def kept(path: str) -> Any:
+    def described(path: str) -> Any:
         return parse(path, return_tensors=False)
 
     def parsed(path: Any, return_tensors: bool = False, **others: Any) -> Any:
         if return_tensors:
             return parse(path, return_tensors=True, **others)
-        return copy.deepcopy(kept(os.fspath(path)))
+        return copy.deepcopy(described(os.fspath(path)))
 
     return parsed

@@ -89,7 +89,7 @@ def load_weights(
         else {"use_safetensors": True, "key_mapping": names.WRAPPERS | names.TEXT_PART}
     )
     stated = (options["quantization_config"], getattr(config, "quantization_config", None))
-    packed = any(one is not None for one in stated)
+    packed = any(quantization is not None for quantization in stated)
     # Packed weights are put where they belong while they are read, and not moved afterwards.
     places = options["device_map"] or ({"": options["device"]} if packed else None)
     # Weights made in a caller's inference mode could never enter a gradient.
@@ -113,7 +113,7 @@ def load_weights(
             ignore_mismatched_sizes=True,
             **weights,
         )
-        model, found = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
+        model, outcome = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
         if hasattr(model, "ct_decompress_hook"):
             # compressed-tensors does this when the whole model is called; parts are called here.
             cast(Any, model).hf_quantizer.compressor.decompress_model(model)
@@ -123,9 +123,9 @@ def load_weights(
         if places is None:
             model.to(options["device"])
     fault = names.misfit(
-        found["missing_keys"],
-        found["unexpected_keys"],
-        [name for name, *_ in found["mismatched_keys"]],
+        outcome["missing_keys"],
+        outcome["unexpected_keys"],
+        [name for name, *_ in outcome["mismatched_keys"]],
         sizes(config).layers,
     )
     if fault:

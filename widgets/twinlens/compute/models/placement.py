@@ -47,19 +47,19 @@ def read_device(device: str | int | torch.device | None) -> torch.device | None:
     """
     if device is None:
         return None
-    there = _devices()
+    devices = _devices()
     try:
-        found = torch.device(device)
+        wanted = torch.device(device)
     except (RuntimeError, TypeError, ValueError):
-        found = None
-    if found is None or found.type not in there or (found.index or 0) >= there[found.type]:
+        wanted = None
+    if wanted is None or wanted.type not in devices or (wanted.index or 0) >= devices[wanted.type]:
         listed = [
             f'"{kind}"' if kind == "cpu" else f'"{kind}:{number}"'
-            for kind, count in there.items()
+            for kind, count in devices.items()
             for number in range(count)
         ]
         raise ArgumentError(f"device is one of {', '.join(listed)} on this machine, not {device!r}")
-    return found
+    return wanted
 
 
 def check_attention(attention: str | None) -> None:
@@ -129,8 +129,8 @@ def check_in_memory(
 
 def _devices() -> dict[str, int]:
     """Kinds of devices on this machine, and how many of each."""
-    found = {"cpu": 1}
+    counts = {"cpu": 1}
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if accelerator is not None:
-        found[accelerator.type] = torch.accelerator.device_count()
-    return found
+        counts[accelerator.type] = torch.accelerator.device_count()
+    return counts

@@ -97,13 +97,13 @@ def source_of(
     if not path.exists():
         if text.count("/") > 1 or text.startswith((".", "/", "~")):
             raise ModelLoadError(f"there is no folder {text!r}")
-        found = adapter_at(text, text, revision)
-        return _over(found, over) if found else ModelSource(text, text, None, revision)
+        adapter = adapter_at(text, text, revision)
+        return _over(adapter, over) if adapter else ModelSource(text, text, None, revision)
     label, place = path.resolve().name, str(path.absolute())
-    found = adapter_at(label, place, revision)
-    if found:
+    adapter = adapter_at(label, place, revision)
+    if adapter:
         _check_weights(path, label, "adapter_model.safetensors")
-        return _over(found, over)
+        return _over(adapter, over)
     if not (path / "config.json").is_file():
         adapters = sorted(file.parent.name for file in path.glob("*/adapter_config.json"))
         if adapters:
@@ -130,16 +130,16 @@ def sources_of_adapter(
     ModelLoadError
         See `source_of`.
     """
-    found = source_of(name, revision)
-    if found.adapter is None:
+    source = source_of(name, revision)
+    if source.adapter is None:
         raise ArgumentError(
-            f"{found.name!r} is no PEFT adapter, which alone would name its base model: give "
+            f"{source.name!r} is no PEFT adapter, which alone would name its base model: give "
             "load_pair two models"
         )
-    if found.model is not None:
-        return replace(found, adapter=None), found
-    base = _base_of(found.adapter, base_revision)
-    return base, _over(found.adapter, base)
+    if source.model is not None:
+        return replace(source, adapter=None), source
+    base = _base_of(source.adapter, base_revision)
+    return base, _over(source.adapter, base)
 
 
 def tokenizer_source(name: str | os.PathLike[str]) -> ModelSource:
@@ -286,7 +286,7 @@ def check_offsets(tokenizer: object, name: str) -> PreTrainedTokenizerFast:
 
 
 def _has_tokenizer(source: ModelSource) -> bool:
-    found = cached_file(
+    path = cached_file(
         source.place,
         "tokenizer_config.json",
         revision=source.revision,
@@ -294,4 +294,4 @@ def _has_tokenizer(source: ModelSource) -> bool:
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return found is not None
+    return path is not None

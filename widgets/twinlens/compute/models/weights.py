@@ -207,11 +207,11 @@ class Weights:
                 known.replace("lm_head.", "embed_out."),
             )
         ]
-        found = next((form for form in forms if form in self._files), None)
-        if found is None:
+        stored_name = next((form for form in forms if form in self._files), None)
+        if stored_name is None:
             fault = names.misfit({name}, self._unexpected(), (), self.sizes.layers)
             raise ModelLoadError(f"{self.name!r} does not hold the weights of its model: {fault}")
-        path, stored = self._files[found]
+        path, stored = self._files[stored_name]
         try:
             if path not in self._open:
                 self._open[path] = safe_open(path, framework="pt")

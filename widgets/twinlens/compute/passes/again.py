@@ -51,13 +51,13 @@ class LayersAgain:
 
     def layer(self, layer: int) -> tuple[Tensor, Tensor]:
         """Patterns of one layer [H, T, T], and its neurons, float32 [T, intermediate]."""
-        found = self._recent.get(layer)
-        if found is None:
+        streams = self._recent.get(layer)
+        if streams is None:
             with self.model() as model:
-                found = self._recent[layer] = self._run(model, layer)
+                streams = self._recent[layer] = self._run(model, layer)
                 for oldest in list(self._recent)[:-_RECENT]:
                     del self._recent[oldest]
-        return found
+        return streams
 
     def _run(self, model: PreTrainedModel, layer: int) -> tuple[Tensor, Tensor]:
         modules = architectures.layers(model)

@@ -123,13 +123,13 @@ class ByLayer:
             call = layers[layer]
             with self._around(), inside(layer) if inside else nullcontext([]) as watched:
 
-                def found(
+                def take_rows(
                     rows: slice, parts: Sequence[Tensor], layer: int = layer, of: Any = watched
                 ) -> None:
                     if take:
                         take(layer, rows, of, parts)
 
-                _through(call.again, call.residual, gradients, at_once, watched, found)
+                _through(call.again, call.residual, gradients, at_once, watched, take_rows)
             yield layer, gradients
         if take is None:
             with self._around():
@@ -233,7 +233,7 @@ def _through(
     gradients: Tensor,
     at_once: int,
     watched: list[Tensor] | None = None,
-    found: Callable[[slice, Sequence[Tensor]], None] | None = None,
+    take_rows: Callable[[slice, Sequence[Tensor]], None] | None = None,
 ) -> None:
     """Put gradients by what a stage was given in place of those by what it gave."""
     start = given.detach().requires_grad_()
@@ -250,7 +250,7 @@ def _through(
             is_grads_batched=batched,
         )
         by_given, *by_watched = parts if batched else [part[None] for part in parts]
-        if found and by_watched:
-            found(rows, by_watched)
+        if take_rows and by_watched:
+            take_rows(rows, by_watched)
         # All of them at once, beside their copies, would be most of what a long text takes.
         gradients[rows] = by_given

@@ -54,9 +54,9 @@ class Prefix:
         """Keys and values [batch, kv_heads, length + S, head_dim] with the prefix in front."""
 
         def join(old: Tensor, new: Tensor) -> Tensor:
-            kept = old[:, :, : self.length]
-            kept = kept.expand(len(new), -1, -1, -1) if self.texts is None else kept[self.texts]
-            return torch.cat([kept, new], dim=2)
+            past = old[:, :, : self.length]
+            past = past.expand(len(new), -1, -1, -1) if self.texts is None else past[self.texts]
+            return torch.cat([past, new], dim=2)
 
         old_key, old_value = self.stored[module]
         return join(old_key, key), join(old_value, value)

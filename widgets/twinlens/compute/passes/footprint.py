@@ -45,8 +45,8 @@ def footprint(models: Models, length: int) -> int:
         shape.layers * length * shape.intermediate * 4,
     ):
         arrays += [large] if models.memory == "sequential" or large <= KEPT else []
-    kept = sum(size for size in arrays if not in_file(size))
-    return len(SIDES) * kept + _SCORES * shape.heads * length**2 * 4
+    held = sum(size for size in arrays if not in_file(size))
+    return len(SIDES) * held + _SCORES * shape.heads * length**2 * 4
 
 
 def check_footprint(models: Models, length: int, report: Report | None = None) -> None:

@@ -50,8 +50,8 @@ def check_reading(model: PreTrainedModel, name: str, side: Side) -> None:
     into: dict[int, Tensor] = {}
     try:
         with _watched(model, into):
-            kept = capture(model, ids, _PROMPT, side=side, attention_dtype=torch.float32)
-        wrong = next(_wrong(model, kept, into), None)
+            captured = capture(model, ids, _PROMPT, side=side, attention_dtype=torch.float32)
+        wrong = next(_wrong(model, captured, into), None)
     except NotFiniteError:
         return  # of the weights, and said where the model is used
     except (AttributeError, IndexError, KeyError, RuntimeError, StopIteration, TypeError) as error:
@@ -79,7 +79,7 @@ def _watched(model: PreTrainedModel, into: dict[int, Tensor]) -> Iterator[None]:
         yield
 
 
-def _wrong(model: PreTrainedModel, kept: Capture, into: dict[int, Tensor]) -> Iterator[str]:
+def _wrong(model: PreTrainedModel, captured: Capture, into: dict[int, Tensor]) -> Iterator[str]:
     """What does not hold, in words."""
     shape = architectures.sizes(model.config)
     neurons = 0 if architectures.architecture_of(model.config).experts else shape.intermediate
@@ -87,57 +87,59 @@ def _wrong(model: PreTrainedModel, kept: Capture, into: dict[int, Tensor]) -> It
     if depth != shape.layers:
         yield f"it has {depth} layers, not {shape.layers}"
     for what, tensor, width in (
-        ("in its residual stream", kept.residual, shape.hidden),
-        ("in its attention output", kept.attention_out, shape.hidden),
-        ("in its feed-forward output", kept.feed_forward_out, shape.hidden),
-        ("for its neurons", cast(Tensor, kept.neurons), neurons),
+        ("in its residual stream", captured.residual, shape.hidden),
+        ("in its attention output", captured.attention_out, shape.hidden),
+        ("in its feed-forward output", captured.feed_forward_out, shape.hidden),
+        ("for its neurons", cast(Tensor, captured.neurons), neurons),
     ):
         if tensor.shape[-1] != width:
             yield f"a layer has {tensor.shape[-1]} numbers {what}, not {width}"
-    for layer in kept.attending:
+    for layer in captured.attending:
         # A sink takes a share of the attention that no token gets.
         sink = hasattr(architectures.attention(model, layer), "sinks")
-        sums = kept.attention[layer].sum(dim=-1)
+        sums = captured.attention[layer].sum(dim=-1)
         if not (sums.gt(0).all() if sink else _equal(model, sums, torch.ones_like(sums))):
             yield f"the attention patterns of layer {layer} do not sum to 1"
     with torch.no_grad():
-        last = kept.residual[-1, _PROMPT - 1 : -1].to(model.device, model.dtype)
+        last = captured.residual[-1, _PROMPT - 1 : -1].to(model.device, model.dtype)
         logprobs = architectures.logits(model, last).float().log_softmax(dim=-1).cpu()
-    if not _equal(model, logprobs, kept.logprobs):
+    if not _equal(model, logprobs, captured.logprobs):
         yield "the residual stream behind its last layer does not give its logits"
     for layer in sorted(into):
-        yield from _wrong_weights(model, kept, layer, into[layer])
+        yield from _wrong_weights(model, captured, layer, into[layer])
 
 
 def _wrong_weights(
-    model: PreTrainedModel, kept: Capture, layer: int, into: Tensor
+    model: PreTrainedModel, captured: Capture, layer: int, into: Tensor
 ) -> Iterator[str]:
     parts = architectures.architecture_of(model.config)
     norm = architectures.attention_norm(model, layer)
-    residual = kept.residual[layer].to(into)
+    residual = captured.residual[layer].to(into)
     with torch.no_grad():
         normed = norm(residual) if norm is not None else residual
     if not _equal(model, normed, into):
         yield f"what goes into the attention of layer {layer} is not its residual stream, normed"
     if norm is not None and not _multiplies(model, norm, residual, into):
         yield f"the norm of layer {layer} does not multiply by its weight"
-    if layer in kept.attending:
-        yield from _wrong_heads(model, kept, layer, into)
+    if layer in captured.attending:
+        yield from _wrong_heads(model, captured, layer, into)
     down = architectures.feed_forward_out(model, layer)
     if not parts.experts and _readable(down):
-        rebuilt = kept.neurons[layer] @ architectures.value_vectors(model, layer).float().cpu()
-        if not _equal(model, rebuilt + _bias(down), kept.feed_forward_out[layer]):
+        rebuilt = captured.neurons[layer] @ architectures.value_vectors(model, layer).float().cpu()
+        if not _equal(model, rebuilt + _bias(down), captured.feed_forward_out[layer]):
             yield f"the neurons of layer {layer} do not give its feed-forward output"
 
 
-def _wrong_heads(model: PreTrainedModel, kept: Capture, layer: int, into: Tensor) -> Iterator[str]:
+def _wrong_heads(
+    model: PreTrainedModel, captured: Capture, layer: int, into: Tensor
+) -> Iterator[str]:
     shape = architectures.sizes(model.config)
     out = architectures.attention_out(model, layer)
-    heads = kept.heads[layer].reshape(_TOKENS, shape.heads, -1)
+    heads = captured.heads[layer].reshape(_TOKENS, shape.heads, -1)
     if _readable(out):
         weights = architectures.output_weights(model, layer).float().cpu()
         rebuilt = torch.einsum("thk,hdk->td", heads, weights) + _bias(out)
-        if not _equal(model, rebuilt, kept.attention_out[layer]):
+        if not _equal(model, rebuilt, captured.attention_out[layer]):
             yield f"the heads of layer {layer} do not give its attention output"
     modules = architectures.query_key_value(model, layer)
     if all(map(_readable, modules)):
@@ -149,7 +151,7 @@ def _wrong_heads(model: PreTrainedModel, kept: Capture, layer: int, into: Tensor
             bias = architectures.split_heads(model.config, [_bias(module) for module in modules])[2]
             values = torch.einsum("td,hkd->htk", into.float().cpu(), value.float().cpu())
             values = (values + bias[:, None]).repeat_interleave(shape.heads // shape.kv_heads, 0)
-            mixed = kept.attention[layer] @ values
+            mixed = captured.attention[layer] @ values
             if parts.gated:
                 mixed = mixed * _gates(model, layer, into).to(mixed)
             if not _equal(model, mixed, heads.transpose(0, 1)):
@@ -178,10 +180,10 @@ def _multiplies(model: PreTrainedModel, norm: nn.Module, before: Tensor, after: 
     )
 
 
-def _equal(model: PreTrainedModel, one: Tensor, other: Tensor) -> bool:
+def _equal(model: PreTrainedModel, rebuilt: Tensor, expected: Tensor) -> bool:
     """Whether two tensors differ by rounding only."""
-    most = max(_SHARE, _PLACES * torch.finfo(model.dtype).eps) * float(other.abs().max())
-    return bool((one - other).abs().max() <= most)
+    most = max(_SHARE, _PLACES * torch.finfo(model.dtype).eps) * float(expected.abs().max())
+    return bool((rebuilt - expected).abs().max() <= most)
 
 
 def _readable(module: nn.Module) -> bool:

@@ -211,7 +211,7 @@ class WrittenOut:
         """
         texts, longest = self.texts, self.texts.prompt_length
         embedded = texts.embedded
-        found = embedded.new_zeros(len(places), len(embedded), longest, embedded.shape[-1])
+        result = embedded.new_zeros(len(places), len(embedded), longest, embedded.shape[-1])
         for row, (reading, layers) in enumerate(zip(texts.readings, self.layers, strict=True)):
             length = reading.prompt_length
             own = [
@@ -230,8 +230,8 @@ class WrittenOut:
             for layer in reversed(before):
                 layer.through_feed_forward(gradients)
                 layer.through_attention(gradients)
-            found[[k for k, _ in own], row, longest - length :] = gradients[:, :length]
-        return found
+            result[[k for k, _ in own], row, longest - length :] = gradients[:, :length]
+        return result
 
 
 def can_be_written_out(model: PreTrainedModel) -> bool:
@@ -271,7 +271,7 @@ def _comes_out_right(model: PreTrainedModel) -> bool:
     text = Reading(model, [(7 * place + 3) % size for place in range(9)], 5)
     texts, columns = Texts.together([text]), [1, 3]
     try:
-        found = written_out(texts, logit, columns).backward([0, 1])
+        computed = written_out(texts, logit, columns).backward([0, 1])
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
         return False  # it only looks like one
     prompts = texts.prompts.clone().requires_grad_()
@@ -279,7 +279,7 @@ def _comes_out_right(model: PreTrainedModel) -> bool:
     expected = backward(
         fold_together(texts, logit, columns, point, Conditions(), cut=True), prompts, [0, 1]
     )
-    return bool((found - expected).abs().max() <= _TOLERANCE * expected.abs().max())
+    return bool((computed - expected).abs().max() <= _TOLERANCE * expected.abs().max())
 
 
 def written_out(texts: Texts, target: Target, columns: Sequence[int]) -> WrittenOut:
@@ -293,28 +293,28 @@ def written_out(texts: Texts, target: Target, columns: Sequence[int]) -> Written
     model = texts.readings[0].model
     heads: list[Heads] = []
     conditions = Conditions(hidden=texts.padding, heads=heads)
-    with _kept(model) as kept:
+    with _kept(model) as inner:
         folded = fold_together(texts, target, columns, texts.embedded, conditions, cut=True)
     modules = architectures.layers(model)
     with torch.no_grad():
         layers = [
-            [_layer(texts, row, *parts) for parts in zip(modules, heads, kept, strict=True)]
+            [_layer(texts, row, *parts) for parts in zip(modules, heads, inner, strict=True)]
             for row in range(len(texts.readings))
         ]
     return WrittenOut(texts, replace(folded, hidden=folded.hidden.detach()), layers)
 
 
-def _layer(texts: Texts, row: int, module: Any, heads: Heads, kept: _Kept) -> _Layer:
+def _layer(texts: Texts, row: int, module: Any, heads: Heads, inner: _Kept) -> _Layer:
     """What a layer did with one of the texts."""
     reading = texts.readings[row]
     front = texts.prompt_length - reading.prompt_length
     places = slice(front, front + len(reading.ids) - 1)
-    gate, up = kept.gate[row, places], kept.up[row, places]
+    gate, up = inner.gate[row, places], inner.up[row, places]
     with torch.enable_grad():
         point = gate.detach().requires_grad_()
         active = module.mlp.act_fn(point)
         (slope,) = torch.autograd.grad(active.sum(), point)
-    turned = [part[row if len(part) > 1 else 0, places] for part in kept.rotary]
+    turned = [part[row if len(part) > 1 else 0, places] for part in inner.rotary]
     groups = module.self_attn.num_key_value_groups
     return _Layer(
         module,
@@ -326,8 +326,8 @@ def _layer(texts: Texts, row: int, module: Any, heads: Heads, kept: _Kept) -> _L
         ),
         (turned[0], turned[1]),
         (
-            _Norm.at(module.input_layernorm, kept.before[row, places]),
-            _Norm.at(module.post_attention_layernorm, kept.between[row, places]),
+            _Norm.at(module.input_layernorm, inner.before[row, places]),
+            _Norm.at(module.post_attention_layernorm, inner.between[row, places]),
         ),
         gate=slope * up,
         up=active.detach(),
@@ -348,20 +348,20 @@ class _Kept:
 @contextmanager
 def _kept(model: PreTrainedModel) -> Iterator[list[_Kept]]:
     """Keep them in the pass inside."""
-    found: list[_Kept] = []
+    layers: list[_Kept] = []
 
     def into_layer(_: nn.Module, given: tuple[Tensor, ...], named: dict[str, Any]) -> None:
-        found.append(_Kept())
-        found[-1].before, found[-1].rotary = given[0].detach(), named["position_embeddings"]
+        layers.append(_Kept())
+        layers[-1].before, layers[-1].rotary = given[0].detach(), named["position_embeddings"]
 
     def between(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        found[-1].between = given[0].detach()
+        layers[-1].between = given[0].detach()
 
     def gate(_: nn.Module, __: Any, output: Tensor) -> None:
-        found[-1].gate = output.detach()
+        layers[-1].gate = output.detach()
 
     def up(_: nn.Module, __: Any, output: Tensor) -> None:
-        found[-1].up = output.detach()
+        layers[-1].up = output.detach()
 
     with ExitStack() as stack:
         for layer in cast("list[Any]", architectures.layers(model)):
@@ -372,4 +372,4 @@ def _kept(model: PreTrainedModel) -> Iterator[list[_Kept]]:
                 layer.mlp.up_proj.register_forward_hook(up),
             ):
                 stack.callback(handle.remove)
-        yield found
+        yield layers

@@ -40,8 +40,8 @@ class AlignedPrompts:
 
     def only(self, side: Side) -> list[int]:
         """Places in the row of what only this side reads."""
-        found: list[int] = self.row.settings["read_by_one"][side]
-        return found
+        positions: list[int] = self.row.settings["read_by_one"][side]
+        return positions
 
 
 def read_in_own_templates(
@@ -95,8 +95,8 @@ def _laid(own: dict[Side, Prompt]) -> AlignedPrompts:
         nonlocal text
         token = own[side].tokens[number]
         piece = own[side].text[token.start : token.end]
-        for one in (side, *also):
-            places[one].append(len(tokens))
+        for reader in (side, *also):
+            places[reader].append(len(tokens))
         tokens.append(replace(token, start=len(text), end=len(text) + len(piece)))
         text += piece
 
@@ -157,9 +157,9 @@ def _settings(
         "messages": [
             {
                 "role": parts[part].role,
-                "start": tokens[found[0]].start,
-                "end": tokens[found[-1]].end,
+                "start": tokens[spots[0]].start,
+                "end": tokens[spots[-1]].end,
             }
-            for (part, _), found in stands.items()
+            for (part, _), spots in stands.items()
         ],
     }

@@ -60,25 +60,29 @@ def own_answer(
     pair: Models, side: Side, ids: Sequence[int], limit: int, report: Report | None = None
 ) -> tuple[list[int], bool]:
     """What a model answers by itself to a prompt, and whether it came to an end."""
-    (found,) = own_answers(pair, side, [ids], limit, report)
-    return found
+    (answer,) = own_answers(pair, side, [ids], limit, report)
+    return answer
 
 
-def own_answer_of(of: Subject, side: Side, report: Report | None = None) -> tuple[list[int], bool]:
+def own_answer_of(
+    subject: Subject, side: Side, report: Report | None = None
+) -> tuple[list[int], bool]:
     """What one of the models of a trace answers by itself, generated once if it is not read.
 
     No token where prompt and answer would not fit.
     """
-    m = of.manifest
+    m = subject.manifest
     if m.response in ("own", side):
-        return of.answer_ids(side), bool(m.answers[side].stopped)
-    if side not in of.own_answers:
+        return subject.answer_ids(side), bool(m.answers[side].stopped)
+    if side not in subject.own_answers:
         prompt = [token.id for token in m.prompt_tokens]
-        room = (of.models.positions or len(prompt) + 2**30) - len(prompt)
+        room = (subject.models.positions or len(prompt) + 2**30) - len(prompt)
         limit = min(int(m.parameters["max_new_tokens"]), room)
-        found = ([], False) if limit < 1 else own_answer(of.models, side, prompt, limit, report)
-        of.own_answers[side] = found
-    return of.own_answers[side]
+        answer = (
+            ([], False) if limit < 1 else own_answer(subject.models, side, prompt, limit, report)
+        )
+        subject.own_answers[side] = answer
+    return subject.own_answers[side]
 
 
 def own_answers(

@@ -160,7 +160,7 @@ def rendered(
     # Some templates take a text, others a list of parts: what was given goes first.
     for listed in (None, True, False):
         try:
-            found = _placed(lambda contents, form=listed: render(contents, form), texts)  # type: ignore[misc]
+            placed = _placed(lambda contents, form=listed: render(contents, form), texts)  # type: ignore[misc]
         except PromptError as error:
             reason = reason or str(error)
         except Exception as error:  # a template is a program, and may raise whatever it likes
@@ -170,7 +170,7 @@ def rendered(
             break
     else:
         raise PromptError(reason)
-    text, places = found
+    text, places = placed
     parts, number = list[Content](), 0
     for i, message in enumerate(messages):
         for content in _texts(i, message):
@@ -219,8 +219,8 @@ def _placed(
             and not lost
             and all(
                 p >= 0 and text.startswith(cores[i], p)
-                for i, found in enumerate(places)
-                for p in found
+                for i, starts in enumerate(places)
+                for p in starts
             )
         ):
             return real, places

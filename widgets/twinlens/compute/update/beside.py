@@ -69,9 +69,11 @@ def _tokenizers(base: dict[str, Any], tuned: dict[str, Any]) -> Iterator[FileDif
     """What differs in what ``tokenizer.json`` says."""
     if not (base and tuned):
         if base or tuned:
-            yield FileDiff("tokenizer", "file", *("there" if one else "" for one in (base, tuned)))
+            yield FileDiff(
+                "tokenizer", "file", *("there" if config else "" for config in (base, tuned))
+            )
         return
-    ours, theirs = (_vocabulary(one) for one in (base, tuned))
+    ours, theirs = (_vocabulary(config) for config in (base, tuned))
     if ours != theirs:
         moved = sum(ours[token] != theirs[token] for token in ours.keys() & theirs.keys())
         gone, new = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
@@ -80,10 +82,10 @@ def _tokenizers(base: dict[str, Any], tuned: dict[str, Any]) -> Iterator[FileDif
         if moved:
             yield FileDiff("tokenizer", "tokens with another id", "", f"{moved:,}")
     added = [
-        {one.get("content", ""): one for one in said.get("added_tokens") or []}
+        {token.get("content", ""): token for token in said.get("added_tokens") or []}
         for said in (base, tuned)
     ]
-    special = [{text for text, one in said.items() if one.get("special")} for said in added]
+    special = [{text for text, token in said.items() if token.get("special")} for said in added]
     if special[0] != special[1]:
         yield FileDiff(
             "special tokens",
@@ -95,7 +97,7 @@ def _tokenizers(base: dict[str, Any], tuned: dict[str, Any]) -> Iterator[FileDif
             yield FileDiff("tokenizer", part, _said(base.get(part)), _said(tuned.get(part)))
     merges = [(said.get("model") or {}).get("merges") for said in (base, tuned)]
     if merges[0] != merges[1]:
-        counts = (f"{len(one):,}" if one is not None else "" for one in merges)
+        counts = (f"{len(rules):,}" if rules is not None else "" for rules in merges)
         yield FileDiff("tokenizer", "merges", *counts)
 
 
@@ -104,7 +106,7 @@ def _vocabulary(said: dict[str, Any]) -> dict[str, Any]:
     vocabulary = (said.get("model") or {}).get("vocab") or {}
     if isinstance(vocabulary, list):
         vocabulary = {str(entry[0]): place for place, entry in enumerate(vocabulary)}
-    added = {one.get("content", ""): one.get("id") for one in said.get("added_tokens") or []}
+    added = {token.get("content", ""): token.get("id") for token in said.get("added_tokens") or []}
     return {**vocabulary, **added}
 
 

@@ -30,8 +30,8 @@ _SHOWN, _TOKENS, _DIGITS = 20, 6, 6
 class UpdateBlocks:
     """The room of the update."""
 
-    def __init__(self, of: Subject, take_apart: TakeApart) -> None:
-        self._of, self._take_apart = of, take_apart
+    def __init__(self, subject: Subject, take_apart: TakeApart) -> None:
+        self._subject, self._take_apart = subject, take_apart
         self._known = False
 
     @provides(blocks.update)
@@ -42,9 +42,9 @@ class UpdateBlocks:
             raise ArgumentError(
                 "tuning changed no matrix of the layers, so that there are no directions to show"
             )
-        m = self._of.manifest
+        m = self._subject.manifest
         texts = [token.text for token in (*m.prompt_tokens, *m.answers["tuned"].tokens)]
-        on = PromptUpdate(update, self._of.ids["tuned"], m.prompt_length, texts)
+        on = PromptUpdate(update, self._subject.ids["tuned"], m.prompt_length, texts)
         if abs(on.shift.nats) <= NOISE:
             raise ArgumentError(
                 "both models find this answer equally likely: there is no shift to take apart"
@@ -53,8 +53,8 @@ class UpdateBlocks:
         effects = on.effects()
         by_size = sets.by_size(on.mixed)
         checked = []
-        for done, one in enumerate(on.check("made the change")):
-            checked.append(one)
+        for done, check in enumerate(on.check("made the change")):
+            checked.append(check)
             if report:
                 report(done, 24, "checking directions by intervention")
         order = torch.argsort(-effects.directions.abs(), stable=True)[:_SHOWN].tolist()
@@ -95,7 +95,7 @@ def _direction(on: PromptUpdate, place: int, checked: list[Checked]) -> UpdateDi
     effects = on.effects()
     by_token = effects.by_token[:, place]
     top = torch.argsort(-by_token.abs(), stable=True)[:_TOKENS].tolist()
-    measured = {one.direction: one.measured for one in checked}
+    measured = {check.direction: check.measured for check in checked}
     return UpdateDirection(
         index=place,
         layer=matrix.layer,

@@ -73,10 +73,10 @@ def path_effects(
         raise ArgumentError(f"points is a number of backward passes, not {points!r}")
     count = points or POINTS
     while True:
-        found = integrated(mixed, count, report)
-        off = abs(found.total - shift) > EXACT * abs(shift) + NOISE
+        effects = integrated(mixed, count, report)
+        off = abs(effects.total - shift) > EXACT * abs(shift) + NOISE
         if points or not off or count >= MOST_POINTS:
-            return found
+            return effects
         count *= 2
 
 
@@ -119,9 +119,9 @@ def _slopes(mixed: Mixed, place: float, only: Tensor | None = None) -> tuple[Ten
     wanted = [gates, others] if len(mixed.rest) else [gates]
     with torch.enable_grad():
         total = mixed.logprobs(gates, others).sum()
-    found = torch.autograd.grad(total, wanted, allow_unused=True)
+    gradients = torch.autograd.grad(total, wanted, allow_unused=True)
     slopes = [
-        torch.zeros_like(one) if slope is None else slope
-        for one, slope in zip(wanted, found, strict=True)
+        torch.zeros_like(gate) if slope is None else slope
+        for gate, slope in zip(wanted, gradients, strict=True)
     ]
     return slopes[0][0].detach(), slopes[1].detach() if len(mixed.rest) else others.detach()

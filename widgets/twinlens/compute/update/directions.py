@@ -196,9 +196,9 @@ def updates(pair: Models, report: Report | None = None) -> Iterator[MatrixUpdate
             seen.add(own)
             layer = _layer(base, name)
             if key == "weight" and layer is not None and _is_matrix(below_adapters(module)):
-                found = _matrix(pair, store, name, layer, module, theirs[name][0])
-                if found is not None:
-                    yield found
+                matrix = _matrix(pair, store, name, layer, module, theirs[name][0])
+                if matrix is not None:
+                    yield matrix
                 continue
             rest = _rest(pair, name, (module, key), theirs[name])
             if rest is not None:
@@ -217,13 +217,18 @@ def _is_matrix(module: nn.Module) -> bool:
 
 
 def _matrix(
-    pair: Models, store: DirectionStore, name: str, layer: int, module: nn.Module, other: nn.Module
+    pair: Models,
+    store: DirectionStore,
+    name: str,
+    layer: int,
+    module: nn.Module,
+    tuned_module: nn.Module,
 ) -> MatrixUpdate | None:
     packed = not is_plain(below_adapters(module))
     factors = None
     with pair.held("tuned"):
-        if other is module:
-            factors = lora_factors(other)
+        if tuned_module is module:
+            factors = lora_factors(tuned_module)
     if factors is not None:
         left, sizes, right = factor_svd(*factors)
     elif packed:
@@ -235,16 +240,16 @@ def _matrix(
         with pair.held("base"):
             own = linear_weight(module).float()
         with pair.held("tuned"):
-            change = linear_weight(other).float().to(own.device) - own
+            change = linear_weight(tuned_module).float().to(own.device) - own
         if not bool(change.any()):
             return None
         left, sizes, turned = torch.linalg.svd(change, full_matrices=False)
         right = turned.T
         del change
-    kept = sizes > _NOTHING * sizes.max()
-    if not bool(kept.any()) or not float(sizes.max()):
+    large = sizes > _NOTHING * sizes.max()
+    if not bool(large.any()) or not float(sizes.max()):
         return None
-    left, sizes, right = (part.float()[..., kept] for part in (left, sizes, right))
+    left, sizes, right = (part.float()[..., large] for part in (left, sizes, right))
     base_norm, overlap = math.nan, torch.full((2, len(sizes)), math.nan)
     count = max(1, min(LEADING, min(left.shape[0], right.shape[0]) // 4))
     leading_size = math.nan
@@ -306,17 +311,17 @@ def lora_factors(module: Any) -> tuple[Tensor, Tensor] | None:
 
 
 def _rest(
-    pair: Models, name: str, own: tuple[nn.Module, str], other: tuple[nn.Module, str]
+    pair: Models, name: str, own: tuple[nn.Module, str], theirs: tuple[nn.Module, str]
 ) -> Rest | None:
     values = []
-    for side, (module, key) in zip(SIDES, (own, other), strict=True):
+    for side, (module, key) in zip(SIDES, (own, theirs), strict=True):
         with pair.held(side):
             if key == "weight":
-                found = dense_weight(module)
+                value = dense_weight(module)
             else:
                 below = module if hasattr(module, key) else below_adapters(module)
-                found = cast(Tensor, getattr(below, key)).detach()
-        values.append(found)
+                value = cast(Tensor, getattr(below, key)).detach()
+        values.append(value)
     base, tuned = values
     if base.shape[1:] != tuned.shape[1:]:
         raise UnsupportedArchitectureError(

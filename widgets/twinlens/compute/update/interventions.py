@@ -52,9 +52,9 @@ def check(
                 yield Checked(place, float(effects[place]), measured, random)
 
 
-def agreement(found: Sequence[Checked]) -> float:
+def agreement(checks: Sequence[Checked]) -> float:
     """Spearman's correlation of what was predicted and measured."""
-    predicted, measured = ([getattr(c, n) for c in found] for n in ("predicted", "measured"))
+    predicted, measured = ([getattr(c, n) for c in checks] for n in ("predicted", "measured"))
     return spearman(np.array(predicted), np.array(measured))
 
 
@@ -66,7 +66,7 @@ def _matched(
     first, last = mixed.bounds[place], mixed.bounds[place + 1]
     reach = max(2, round(_NEAR * (last - first)))
     near = range(max(first, direction - reach), min(last, direction + reach + 1))
-    others = [one for one in near if one not in taken]
+    others = [candidate for candidate in near if candidate not in taken]
     return int(draws.choice(others)) if others else None
 
 

@@ -88,12 +88,12 @@ class Mixed:
     def nats(self, rows: Sequence[Tensor], rest: float | Tensor = 1.0) -> Tensor:
         """Log-probability of the whole answer under some rows of gates [D], float64 [rows]."""
         others = torch.as_tensor(rest, dtype=torch.float32).expand(len(self.rest))
-        found = []
+        sums = []
         for first in range(0, len(rows), self._together):
             gates = torch.stack(list(rows[first : first + self._together]))
             with torch.no_grad():
-                found.append(self.logprobs(gates, others).sum(dim=-1).cpu())
-        return torch.cat(found)
+                sums.append(self.logprobs(gates, others).sum(dim=-1).cpu())
+        return torch.cat(sums)
 
     @contextmanager
     def mixed(self, gates: Tensor, rest: Tensor) -> Iterator[None]:
@@ -106,8 +106,8 @@ class Mixed:
                 if hook is not None:
                     handle = self._places[matrix.name][0].register_forward_hook(hook)
                     undo.callback(handle.remove)
-            for one, users, gate in zip(self.rest, self._users, rest, strict=True):
-                undo.enter_context(_replaced(users, one, gate))
+            for tensor, users, gate in zip(self.rest, self._users, rest, strict=True):
+                undo.enter_context(_replaced(users, tensor, gate))
             yield
 
     @cached_property
@@ -125,7 +125,7 @@ class Mixed:
         for module in self.reading.model.modules():
             for key, own in module._parameters.items():
                 users.setdefault(id(own), []).append((module, key))
-        held = (self._places[one.name] for one in self.rest)
+        held = (self._places[tensor.name] for tensor in self.rest)
         return [users[id(module._parameters[key])] for module, key in held]
 
     @cached_property
@@ -205,18 +205,18 @@ def _directions(
 
 
 @contextmanager
-def _replaced(users: Sequence[Place], one: Rest, gate: Tensor) -> Iterator[None]:
+def _replaced(users: Sequence[Place], tensor: Rest, gate: Tensor) -> Iterator[None]:
     """Inside, a tensor of base is some way from its value to tuned's, wherever it is used."""
     module, key = users[0]
     parameter = module._parameters[key]
-    rows = min(len(one.base), len(one.tuned)) if one.base.ndim else 0
-    change = (one.tuned[:rows] if rows else one.tuned).to(one.base) - (
-        one.base[:rows] if rows else one.base
+    rows = min(len(tensor.base), len(tensor.tuned)) if tensor.base.ndim else 0
+    change = (tensor.tuned[:rows] if rows else tensor.tuned).to(tensor.base) - (
+        tensor.base[:rows] if rows else tensor.base
     )
-    mixed = (one.base[:rows] if rows else one.base) + gate.to(one.base) * change
+    mixed = (tensor.base[:rows] if rows else tensor.base) + gate.to(tensor.base) * change
     if rows:
         # Tokens that only one of the models has keep their rows.
-        mixed = torch.cat([mixed, one.base[rows:], one.tuned[rows:].to(one.base)])
+        mixed = torch.cat([mixed, tensor.base[rows:], tensor.tuned[rows:].to(tensor.base)])
     try:
         for module, key in users:
             cast(Any, module._parameters)[key] = mixed

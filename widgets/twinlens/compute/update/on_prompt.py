@@ -74,9 +74,9 @@ class Minimal:
         import pandas as pd
 
         return pd.DataFrame(
-            {"order": curve.order, "directions": count, "kept": kept}
+            {"order": curve.order, "directions": count, "kept": share}
             for curve in self.curves
-            for count, kept in zip(curve.counts, curve.kept, strict=True)
+            for count, share in zip(curve.counts, curve.kept, strict=True)
         )
 
 
@@ -126,12 +126,12 @@ class PromptUpdate:
 
     def null(self, draws: int = _RANDOM) -> list[float]:
         """Shift of the answer by random updates of equal size, nats."""
-        found = []
+        shifts = []
         for draw in range(draws):
             mixed = self._mixed(self.update.random(draw))
             (nats,) = mixed.nats([torch.ones(mixed.count)]).tolist()
-            found.append(nats - self.shift.base)
-        return found
+            shifts.append(nats - self.shift.base)
+        return shifts
 
     def effects(self, points: int | None = None, report: Report | None = None) -> Effects:
         """What made the change, see `path_effects`: it adds up to the shift within 1 %."""
@@ -181,13 +181,13 @@ class PromptUpdate:
             raise ArgumentError(
                 f'the question is "made the change" or "would be lost", not {question!r}'
             )
-        found = self.effects() if question == "made the change" else self.losses
-        return interventions.check(self.mixed, found.directions, question, count)
+        effects = self.effects() if question == "made the change" else self.losses
+        return interventions.check(self.mixed, effects.directions, question, count)
 
     def keep(self, directions: Sequence[int]) -> float:
         """Share of the shift that some directions keep, with all others taken out."""
-        (kept,) = self.shift.kept(self.mixed.nats([sets.row_of(self.mixed, directions)]))
-        return kept
+        (share,) = self.shift.kept(self.mixed.nats([sets.row_of(self.mixed, directions)]))
+        return share
 
     def random_sets(self, count: int, draws: int = _SETS) -> list[float]:
         """Share of the shift that random sets of so many directions keep."""
@@ -216,8 +216,8 @@ class PromptUpdate:
         mixed = self.mixed
         order = sets.narrowed(mixed, self.effects(report=report).directions, report)
         by_name = sets.orders(mixed, self.losses.directions, order)
-        found = sets.curves(mixed, self.shift, by_name, goal, report)
-        chosen = order[: found[0].needed]
+        curves = sets.curves(mixed, self.shift, by_name, goal, report)
+        chosen = order[: curves[0].needed]
         return Minimal(
             goal=goal,
             kept=self.keep(chosen),
@@ -225,7 +225,7 @@ class PromptUpdate:
             count=mixed.count,
             rest=self.keep([]),
             answer=self._answer(sets.row_of(mixed, chosen), torch.ones(len(mixed.rest))),
-            curves=found,
+            curves=curves,
         )
 
     def dial(
@@ -255,7 +255,7 @@ class PromptUpdate:
             ``scale``, ``nats`` of the answer, and ``answer``.
         """
         turned, others = self._turned(layer, kind, direction)
-        found = []
+        table = []
         for scale in scales:
             if not (isinstance(scale, int | float) and math.isfinite(scale)):
                 raise ArgumentError(
@@ -264,8 +264,8 @@ class PromptUpdate:
             gates = torch.where(turned, float(scale), 1.0)
             rest = torch.where(others, float(scale), 1.0)
             row = {"scale": float(scale), "nats": float(self.mixed.nats([gates], rest)[0])}
-            found.append({**row, "answer": self._answer(gates, rest)} if answers else row)
-        return found
+            table.append({**row, "answer": self._answer(gates, rest)} if answers else row)
+        return table
 
     def _turned(
         self, layer: int | None, kind: str | None, direction: int | None
@@ -280,9 +280,9 @@ class PromptUpdate:
             turned[first:last] = layer in (None, matrix.layer) and kind in (None, matrix.kind)
         others = torch.tensor(
             [
-                (layer is None or f".{layer}." in f".{one.name}.")
-                and (kind is None or kind in one.name.split("."))
-                for one in mixed.rest
+                (layer is None or f".{layer}." in f".{tensor.name}.")
+                and (kind is None or kind in tensor.name.split("."))
+                for tensor in mixed.rest
             ],
             dtype=torch.bool,
         )

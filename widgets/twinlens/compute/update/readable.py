@@ -52,7 +52,7 @@ class Reader:
             ``[[head, share], ...]`` of the direction's energy, key and value heads by their own
             numbers. ``neurons``: ``[[neuron, share], ...]``.
         """
-        found: dict[str, Any] = {"reads": [], "writes": [], "heads": [], "neurons": []}
+        described: dict[str, Any] = {"reads": [], "writes": [], "heads": [], "neurons": []}
         with self.pair.model("base") as model:
             parts = architectures.architecture_of(model.config)
             inside = matrix.name.removesuffix(".weight")
@@ -61,20 +61,20 @@ class Reader:
             left, right = (side[:, k].cpu() for side in matrix.directions())
             writes = inside in (parts.attention_out, parts.feed_forward_out)
             if writes and len(left) == sizes.hidden:
-                found["writes"] = self.output.nearest(left[None], count)[0]
+                described["writes"] = self.output.nearest(left[None], count)[0]
             elif len(right) == sizes.hidden:
                 read = right * _gain(model, matrix.layer, inside in parts.query_key_value)
-                found["reads"] = self.input.nearest(read[None], count)[0]
+                described["reads"] = self.input.nearest(read[None], count)[0]
             if inside == parts.attention_out:
-                found["heads"] = _shares(right, sizes.heads)
+                described["heads"] = _shares(right, sizes.heads)
             elif inside in parts.query_key_value and parts.fused == "no":
                 first = inside == parts.query_key_value[0]
-                found["heads"] = _shares(left, sizes.heads if first else sizes.kv_heads)
+                described["heads"] = _shares(left, sizes.heads if first else sizes.kv_heads)
             elif not parts.experts:
                 neurons = right if inside == parts.feed_forward_out else left
                 if len(neurons) == sizes.intermediate:
-                    found["neurons"] = _shares(neurons, len(neurons))
-        return found
+                    described["neurons"] = _shares(neurons, len(neurons))
+        return described
 
 
 def _shares(direction: Tensor, groups: int) -> list[list[Any]]:

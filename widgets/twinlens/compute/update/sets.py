@@ -64,7 +64,7 @@ class Shift:
 
     def kept(self, nats: Tensor) -> list[float]:
         """Share of the shift."""
-        return [(float(one) - self.base) / self.nats for one in nats]
+        return [(float(value) - self.base) / self.nats for value in nats]
 
 
 def narrowed(mixed: Mixed, effects: Tensor, report: Report | None = None) -> list[int]:
@@ -85,8 +85,8 @@ def narrowed(mixed: Mixed, effects: Tensor, report: Report | None = None) -> lis
         again = integrated(mixed, _POINTS, None, only).directions[order[:count]]
         leading = order[:count][torch.argsort(-again, stable=True)]
         order = torch.cat([leading, order[count:]])
-    found: list[int] = order.tolist()
-    return found
+    places: list[int] = order.tolist()
+    return places
 
 
 def by_size(mixed: Mixed) -> list[int]:
@@ -116,18 +116,18 @@ def curves(
 ) -> list[Curve]:
     """What is kept by the first directions of some orders."""
     counts = sorted({round(share * mixed.count) for share in SHARES})
-    found = []
+    listed = []
     for done, (name, draws) in enumerate(by_name.items()):
         if report:
             report(done, len(by_name), "keeping some directions only")
 
-        def kept(count: int, draws: Sequence[Sequence[int]] = draws) -> float:
+        def share_of(count: int, draws: Sequence[Sequence[int]] = draws) -> float:
             rows = [row_of(mixed, order[:count]) for order in draws]
             return float(np.mean(shift.kept(mixed.nats(rows))))
 
-        means = [kept(count) for count in counts]
-        found.append(Curve(name, counts, means, fewest(kept, counts, means, goal)))
-    return found
+        means = [share_of(count) for count in counts]
+        listed.append(Curve(name, counts, means, fewest(share_of, counts, means, goal)))
+    return listed
 
 
 def row_of(mixed: Mixed, directions: Sequence[int]) -> Tensor:
@@ -138,7 +138,7 @@ def row_of(mixed: Mixed, directions: Sequence[int]) -> Tensor:
 
 
 def fewest(
-    kept: Callable[[int], float], counts: Sequence[int], means: Sequence[float], goal: float
+    share_of: Callable[[int], float], counts: Sequence[int], means: Sequence[float], goal: float
 ) -> int:
     """Fewest directions that keep the goal, between the counts that are measured."""
     reached = next((place for place, mean in enumerate(means) if mean >= goal), None)
@@ -147,7 +147,7 @@ def fewest(
     low, high = (counts[reached - 1] if reached else 0), counts[reached]
     while high - low > 1:
         middle = (low + high) // 2
-        if kept(middle) >= goal:
+        if share_of(middle) >= goal:
             high = middle
         else:
             low = middle

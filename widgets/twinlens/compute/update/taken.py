@@ -118,11 +118,11 @@ class Taken:
 
         store = DirectionStore()
         matrices = []
-        for one in self.matrices:
-            left, right = one.directions()
-            made_up = store.keep(other(left), other(right), small=one.by_factors)
-            matrices.append(replace(one, directions=made_up))
-        rest = [_shuffled(one, made) for one in self.rest]
+        for matrix in self.matrices:
+            left, right = matrix.directions()
+            made_up = store.keep(other(left), other(right), small=matrix.by_factors)
+            matrices.append(replace(matrix, directions=made_up))
+        rest = [_shuffled(tensor, made) for tensor in self.rest]
         return Taken(self.pair, matrices, rest)
 
     @cached_property
@@ -159,13 +159,13 @@ def _share(matrix: MatrixUpdate, kind: str) -> float:
     return float(squared[torch.tensor(picked)].sum() / squared.sum())
 
 
-def _shuffled(one: Rest, made: torch.Generator) -> Rest:
+def _shuffled(tensor: Rest, made: torch.Generator) -> Rest:
     """A tensor whose change has the same numbers at other places."""
-    rows = min(len(one.base), len(one.tuned)) if one.base.ndim else 0
+    rows = min(len(tensor.base), len(tensor.tuned)) if tensor.base.ndim else 0
     if not rows:
-        return one
-    change = (one.tuned[:rows].to(one.base) - one.base[:rows]).flatten()
+        return tensor
+    change = (tensor.tuned[:rows].to(tensor.base) - tensor.base[:rows]).flatten()
     change = change[torch.randperm(len(change), generator=made)]
-    tuned = one.tuned.to(one.base).clone()
-    tuned[:rows] = one.base[:rows] + change.reshape(one.base[:rows].shape)
-    return replace(one, tuned=tuned)
+    tuned = tensor.tuned.to(tensor.base).clone()
+    tuned[:rows] = tensor.base[:rows] + change.reshape(tensor.base[:rows].shape)
+    return replace(tensor, tuned=tuned)

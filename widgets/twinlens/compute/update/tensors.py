@@ -70,7 +70,7 @@ def compare(base: Tensor, tuned: Tensor) -> dict[str, Any]:
             roundings[way].look(*((theirs, ours) if way[1] else (ours, theirs)))
     if not changed:
         return {"verdict": "same"}
-    found: dict[str, Any] = {
+    measures: dict[str, Any] = {
         "size": math.sqrt(squared),
         "relative": math.sqrt(squared / norm) if norm else math.inf,
         "largest": largest,
@@ -83,10 +83,10 @@ def compare(base: Tensor, tuned: Tensor) -> dict[str, Any]:
         ours, theirs = (_sample(tensor.reshape(-1, tensor.shape[-1])) for tensor in (base, tuned))
         noise = _noise(base.dtype, ours) + _noise(tuned.dtype, theirs)
         sampled = ours.numel() < base.numel()
-        found |= _ranks(theirs - ours, noise) | {"sampled": sampled}
+        measures |= _ranks(theirs - ours, noise) | {"sampled": sampled}
         if verdict == "trained" and _coarser(base, tuned) and _white(theirs - ours):
             verdict = "quantised"
-    return {"verdict": verdict, **found}
+    return {"verdict": verdict, **measures}
 
 
 class _Rounding:
@@ -132,11 +132,11 @@ def _ranks(apart: Tensor, noise: float) -> dict[str, Any]:
     """Ranks of a difference in which each number has noise of some mean square."""
     energies = _energies(apart)
     share = energies / energies.sum().clamp(min=1e-300)
-    kept = share[share > 0]
+    positive = share[share > 0]
     floor = noise * (_ABOVE_NOISE * _white_size(apart)) ** 2
     return {
         "rank": int((energies > max(floor, float(energies.max()) * 1e-10)).sum()),
-        "effective_rank": float(torch.exp(-(kept * kept.log()).sum())),
+        "effective_rank": float(torch.exp(-(positive * positive.log()).sum())),
         "top_share": float(share.max()),
     }
 

@@ -59,12 +59,14 @@ def turned_model(pair: Models, scale: float) -> PreTrainedModel:
             raise UnsupportedArchitectureError(
                 "the dial turns no model that is spread by device_map: load the pair on one device"
             )
-        shared: dict[int, Any] = {id(one): one for one in tuned.buffers()}
-        for one in tuned.parameters():
-            plain = type(one) is nn.Parameter and one.is_floating_point()
-            shared[id(one)] = nn.Parameter(one.data, requires_grad=False) if plain else one
+        shared: dict[int, Any] = {id(tensor): tensor for tensor in tuned.buffers()}
+        for tensor in tuned.parameters():
+            plain = type(tensor) is nn.Parameter and tensor.is_floating_point()
+            shared[id(tensor)] = nn.Parameter(tensor.data, requires_grad=False) if plain else tensor
         turned = copy.deepcopy(tuned, shared)
-    copies = {id(one): other for one, other in zip(tuned.modules(), turned.modules(), strict=True)}
+    copies = {
+        id(module): clone for module, clone in zip(tuned.modules(), turned.modules(), strict=True)
+    }
     with pair.pieces("base") as base:
         ours = {name: (module, key) for name, module, key in parameter_places(base)}
     seen: set[int] = set()
@@ -80,7 +82,7 @@ def turned_model(pair: Models, scale: float) -> PreTrainedModel:
                 factors = lora_factors(module)
             if factors is not None:
                 scaling = cast(Any, copies[id(module)]).scaling
-                scaling.update({one: scale * by for one, by in scaling.items()})
+                scaling.update({module: scale * by for module, by in scaling.items()})
                 continue
         seen.add(id(parameter))
         start, end = (_value(pair, s, m, key) for s, m in zip(SIDES, (own, module), strict=True))

@@ -112,31 +112,31 @@ class Update(Taken):
         if isinstance(prompts, str) or not isinstance(prompts, Sequence) or len(prompts) < 2:
             raise ArgumentError("give at least two prompts: one to find directions on, one to test")
         read = [self.on(prompt, **reading) for prompt in prompts]
-        read = [one for one in read if abs(one.shift.nats) > NOISE]
+        read = [on for on in read if abs(on.shift.nats) > NOISE]
         finders = read[::2]
-        effects = [one.effects().directions / one.shift.nats for one in finders]
+        effects = [on.effects().directions / on.shift.nats for on in finders]
         order = torch.argsort(-torch.stack(effects).mean(dim=0), stable=True).tolist()
 
-        def kept(count: int) -> float:
-            return float(np.mean([one.keep(order[:count]) for one in finders]))
+        def share_of(count: int) -> float:
+            return float(np.mean([on.keep(order[:count]) for on in finders]))
 
         counts = sorted({round(share * self.count) for share in sets.SHARES})
         means = []
         for count in counts:  # no further than needed
-            means.append(kept(count))
+            means.append(share_of(count))
             if means[-1] >= goal:
                 break
-        needed = sets.fewest(kept, counts, means, goal)
+        needed = sets.fewest(share_of, counts, means, goal)
         random = np.random.default_rng(0).permutation(self.count)[:needed].tolist()
         return [
             {
-                "prompt": "".join(one.texts[: one.prompt_length]),
+                "prompt": "".join(on.texts[: on.prompt_length]),
                 "found_on_it": place % 2 == 0,
                 "directions": needed,
-                "kept": one.keep(order[:needed]),
-                "kept_random": one.keep(random),
+                "kept": on.keep(order[:needed]),
+                "kept_random": on.keep(random),
             }
-            for place, one in enumerate(read)
+            for place, on in enumerate(read)
         ]
 
 

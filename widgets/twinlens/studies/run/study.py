@@ -134,7 +134,7 @@ def study(
     template = {"tuned": True, "plain": False}.get(str(template), template)
     job = Job(tuple(methods), response, max_new_tokens, template)
 
-    def one(
+    def run_pair(
         pair: Pair,
         folder: str | Path,
         known: Callable[[str], Mapping[Side, Known]] | None,
@@ -169,10 +169,10 @@ def study(
         if len(pair) < 3:
             raise StudyError("a chain has three models or more: give two of them to load_pair")
         data = list(data) if isinstance(data, Iterator) else data  # read once for each pair
-        return run_chain(pair, out, one, response=response, load=load, report=report)
+        return run_chain(pair, out, run_pair, response=response, load=load, report=report)
     if not hasattr(pair, "info"):
         raise StudyError(f"{pair!r} is no pair of models: give what load_pair returns")
-    return one(pair, out, None, report)
+    return run_pair(pair, out, None, report)
 
 
 def check_options(
