@@ -417,6 +417,7 @@ def _update(of: MadeUpTrace, rng: Rng) -> Value:
             for k in range(4)
         ],
         "dial": [[scale / 4, -10.0 + scale] for scale in range(9)],
+        "dial_answers": [f"answer {scale}" for scale in range(9)],
     }
 
 

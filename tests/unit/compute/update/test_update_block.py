@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
+import torch
 from twinlens.compute.live.live import trace_pair
-from twinlens.compute.pair import load_pair
+from twinlens.compute.pair import demo_pair, load_pair
 from twinlens.contract import blocks
 from twinlens.errors import ArgumentError
 
@@ -30,6 +32,7 @@ def test_the_block_says_what_the_update_does(tmp_path: Path) -> None:
         assert curve["kept"][0] == pytest.approx(taken["rest"])
         assert curve["kept"][-1] == pytest.approx(1, abs=1e-3)
     assert dict(taken["dial"])[0.0] == pytest.approx(on.shift.base, abs=1e-5)
+    assert len(taken["dial_answers"]) == len(taken["dial"])
     assert dict(taken["dial"])[1.0] == pytest.approx(on.shift.tuned, abs=1e-5)
 
 
@@ -38,3 +41,24 @@ def test_no_update_is_said_in_one_sentence(tmp_path: Path) -> None:
     trace = trace_pair(load_pair(base, base), tiny.PROMPT, answer=" plain")
     with pytest.raises(ArgumentError, match="changed no matrix"):
         trace.block(blocks.update())
+
+
+@pytest.mark.parametrize("kind", ["rounded", "noise", "trained"])
+@pytest.mark.slow
+def test_of_real_nulls_nothing_is_said(kind: str) -> None:
+    """The embedded base beside itself rounded, and with noise as large as the update was."""
+    demo = demo_pair()
+    with demo.model("base") as base, demo.model("tuned") as tuned:
+        first, second = copy.deepcopy(base), copy.deepcopy(tuned)
+    made = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for ours, theirs in zip(first.parameters(), second.parameters(), strict=True):
+            if kind == "rounded":
+                theirs.copy_(ours.bfloat16())
+            elif kind == "noise":
+                drawn = torch.randn(ours.shape, generator=made)
+                theirs.copy_(ours + drawn * ((theirs - ours).norm() / drawn.norm()))
+    pair = load_pair(first, second, tokenizer=demo.tokenizers["tuned"])
+    prompt = "Make this sentence negative: The cat swims."
+    trace = trace_pair(pair, prompt, template="tuned", response="tuned", max_new_tokens=8)
+    assert bool(trace.block(blocks.update_finding())) == (kind == "trained")
