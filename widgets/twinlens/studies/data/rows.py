@@ -125,7 +125,7 @@ def read_rows(
     >>> [type(row).__name__ for row in read_rows(["Name a city.", {"question": "Why?"}])]
     ['StudyRow', 'Problem']
     """
-    columns = columns or {}
+    columns = {} if columns is None else columns
     if not isinstance(columns, Mapping):
         raise DataError("columns= is a mapping: write {'prompt': 'name in the data'}")
     unknown = [name for name in columns if name not in _COLUMNS]

@@ -127,12 +127,12 @@ def study(
     """
     from twinlens.compute.saliency.methods import METHODS
 
-    methods = (methods,) if isinstance(methods, str) else tuple(methods)
-    check_options(methods, response, engine, workers, batch_size, max_new_tokens, template)
+    chosen: tuple[Any, ...] = tuple(methods) if isinstance(methods, list | tuple) else (methods,)
+    check_options(chosen, response, engine, workers, batch_size, max_new_tokens, template)
     if not isinstance(out, str | os.PathLike) or (Path(out).exists() and not Path(out).is_dir()):
         raise StudyError(f"out={out!r} is no folder to write into: name one")
     template = {"tuned": True, "plain": False}.get(str(template), template)
-    job = Job(tuple(methods), response, max_new_tokens, template)
+    job = Job(chosen, response, max_new_tokens, template)
 
     def run_pair(
         pair: Pair,
@@ -150,7 +150,7 @@ def study(
         store = Store.create(
             folder,
             pair.info,
-            [METHODS[name].method for name in methods],
+            [METHODS[name].method for name in chosen],
             {
                 "response": response,
                 "max_new_tokens": max_new_tokens,
@@ -205,7 +205,7 @@ def check_options(
         raise StudyError(f"there is no template {template!r}: use tuned, base or plain")
     if response not in RESPONSES:
         raise StudyError(f"there is no response {response!r}: use {', '.join(RESPONSES)}")
-    unknown = [name for name in methods if name not in METHODS]
+    unknown = [str(name) for name in methods if not (isinstance(name, str) and name in METHODS)]
     if unknown or not methods:
         raise StudyError(
             f"there is no method {', '.join(unknown) or '(none given)'}: use {', '.join(METHODS)}"
