@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +31,10 @@ class TurnedPair(Pair):
         known = {name: value for name, value in vars(pair).items() if name not in worked_out}
         self.__dict__.update(known, _update=None, _checked=set(SIDES))
         self._resident = {"base": pair._resident["base"], "tuned": turned_model(pair, scale)}
-        self.names = {**pair.names, "tuned": f"{pair.names['tuned']} × {scale:g}"}
+        name = f"{pair.names['tuned']} × {scale:g}"
+        self.names = {**pair.names, "tuned": name}
+        # Files are hashed for it: those of the pair were.
+        self.info = replace(pair.info, tuned=replace(pair.info.tuned, name=name))
 
     def __getstate__(self) -> dict[str, Any]:
         raise ModelLoadError(

@@ -77,13 +77,11 @@ def turned_model(pair: Models, scale: float) -> PreTrainedModel:
         parameter = below_adapters(module)._parameters[key]
         if id(parameter) in seen or (own is module and not adapted):
             continue
-        if own is module and key == "weight":
-            with pair.held("tuned"):
-                factors = lora_factors(module)
-            if factors is not None:
-                scaling = cast(Any, copies[id(module)]).scaling
-                scaling.update({module: scale * by for module, by in scaling.items()})
-                continue
+        # The adapters of the copy are on, as they were while it was made.
+        place = cast(Any, copies[id(module)])
+        if own is module and key == "weight" and lora_factors(place) is not None:
+            place.scaling.update({one: scale * by for one, by in place.scaling.items()})
+            continue
         seen.add(id(parameter))
         start, end = (_value(pair, s, m, key) for s, m in zip(SIDES, (own, module), strict=True))
         mixed = _between(start, end, scale)
