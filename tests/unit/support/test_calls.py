@@ -71,6 +71,7 @@ def test_what_a_message_quotes_stays_in_bounds() -> None:
 def test_what_is_right_is_left_alone() -> None:
     assert shown("ab", np.int64(2), share=np.float32(1), flag=np.bool_(True)) == 5
     assert shown("ab", np.array(2), many=np.array([1, 2])) == 6
+    assert type(shown("ab", np.int64(2))) is int
     with pytest.raises(PromptError, match="the text is empty"):
         shown(" ")
     with pytest.raises(TypeError):  # none of these: an error of the function's own

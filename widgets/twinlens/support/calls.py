@@ -6,7 +6,7 @@ import difflib
 import operator
 import reprlib
 from collections.abc import Callable, Iterator
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from inspect import Parameter, isfunction, signature
 from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 
@@ -21,7 +21,8 @@ def called_rightly(function: Callable[P, R]) -> Callable[P, R]:
     """A public function that refuses what it cannot be called with in one sentence.
 
     Arrays in place of a text, a number or a flag, which are neither true nor false, are refused
-    before it begins; other values it may refuse itself, in better words.
+    before it begins; other values it may refuse itself, in better words. Whole numbers of NumPy and
+    torch become those of Python.
 
     Raises
     ------
@@ -32,11 +33,11 @@ def called_rightly(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        for name, value, kinds in _annotated(function, args, kwargs):
-            if getattr(value, "ndim", 0):
-                raise ArgumentError(_misfit(name, value, kinds))
+        plain: Any = tuple(map(partial(_plain, function), _names(function), args))
+        surplus: Any = args[len(plain) :]
+        named: Any = {name: _plain(function, name, value) for name, value in kwargs.items()}
         try:
-            return function(*args, **kwargs)
+            return function(*plain, *surplus, **named)
         except TwinlensError:
             raise
         except Exception as error:
@@ -99,6 +100,18 @@ def _kinds(function: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
 def _names(function: Callable[..., Any]) -> tuple[str, ...]:
     """What parameters are called, in their order."""
     return tuple(signature(function).parameters)
+
+
+#: What is never changed, nor refused before a function begins.
+_OF_PYTHON = frozenset((str, int, float, bool, type(None)))
+
+
+def _plain(function: Callable[..., Any], name: str, value: Any) -> Any:
+    """The value of an argument; refuses an array that is to be a text, a number or a flag."""
+    kinds = () if type(value) in _OF_PYTHON else _kinds(function).get(name, ())
+    if bool(getattr(value, "ndim", 0)) and kinds:
+        raise ArgumentError(_misfit(name, value, kinds))
+    return operator.index(value) if "int" in kinds and _fits(value, "int") else value
 
 
 def _annotated(

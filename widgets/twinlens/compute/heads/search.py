@@ -28,6 +28,7 @@ from twinlens.compute.models.placement import read_device
 from twinlens.compute.models.sources import load_tokenizer, tokenizer_source
 from twinlens.compute.models.stored import stored_weights
 from twinlens.compute.models.weights import HeldWeights, Weights
+from twinlens.compute.text.arguments import whole_number
 from twinlens.compute.words.vectors import Cooccurrence, CooccurrenceSettings, token_words
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side
@@ -98,8 +99,10 @@ class PairSearch:
         cache: bool | str | os.PathLike[str] = True,
         device: str | torch.device | None = None,
     ) -> None:
-        for name, value in (("top", top), ("frequent", frequent)):
-            if value is not None and not (isinstance(value, int) and value >= 1):
+        counts = {"top": top, "frequent": frequent}
+        for name, value in counts.items():
+            counts[name] = whole_number(value)
+            if value is not None and (counts[name] or 0) < 1:
                 raise ArgumentError(f"{name} is a number of words, at least 1, not {value!r}")
         if not isinstance(z, int | float) or not math.isfinite(z):
             raise ArgumentError(f"z is a number of standard deviations, not {z!r}")
@@ -107,7 +110,7 @@ class PairSearch:
             checked_path(cooccurrence, "a file with cooccurrence= vectors")
         self._open, self._tokenizer, self._source = weights, tokenizer, cooccurrence
         self._vocabulary = words
-        self._top, self._z, self._frequent = top, z, frequent
+        self._top, self._z, self._frequent = counts["top"], z, counts["frequent"] or 1
         self._folder, self._device = layer_files.folder(cache), read_device(device)
         self._lock = RLock()
         self._words: Words | None = None
