@@ -4,6 +4,8 @@
 // there means nothing.
 
 const LOWEST: f32 = -3.4028234663852886e38;
+/** 1.5 times 2 to the power of 23. */
+const LARGE: f32 = 12582912;
 
 // @ts-ignore: a decorator of AssemblyScript
 @inline
@@ -194,8 +196,10 @@ export function rmsnorm(x: usize, gain: usize, y: usize, rows: i32, width: i32, 
 // @ts-ignore: a decorator of AssemblyScript
 @inline
 function exp4(x: v128): v128 {
-  const clipped = f32x4.min(f32x4.max(x, f32x4.splat(-87)), f32x4.splat(88));
-  const n = f32x4.nearest(f32x4.mul(clipped, f32x4.splat(1.44269504088896341)));
+  const clipped = f32x4.pmin(f32x4.pmax(x, f32x4.splat(-87)), f32x4.splat(88));
+  // So large a number leaves no room for a fraction: n stands in its last bits.
+  const shifted = f32x4.add(f32x4.mul(clipped, f32x4.splat(1.44269504088896341)), f32x4.splat(LARGE));
+  const n = f32x4.sub(shifted, f32x4.splat(LARGE));
   let r = f32x4.sub(clipped, f32x4.mul(n, f32x4.splat(0.693359375)));
   r = f32x4.sub(r, f32x4.mul(n, f32x4.splat(-2.12194440e-4)));
   let p = f32x4.splat(1.9875691500e-4);
@@ -205,7 +209,7 @@ function exp4(x: v128): v128 {
   p = madd(p, r, f32x4.splat(1.6666665459e-1));
   p = madd(p, r, f32x4.splat(5.0000001201e-1));
   p = f32x4.add(madd(p, f32x4.mul(r, r), r), f32x4.splat(1));
-  const power = i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), i32x4.splat(127)), 23);
+  const power = i32x4.add(i32x4.shl(shifted, 23), i32x4.splat(127 << 23));
   return v128.and(f32x4.mul(p, power), f32x4.ge(x, f32x4.splat(-87)));
 }
 
@@ -377,7 +381,7 @@ function softmax(row: usize, bytes: usize): void {
 
 function largest(row: usize, bytes: usize): f32 {
   let most = f32x4.splat(LOWEST);
-  for (let j: usize = 0; j < bytes; j += 16) most = f32x4.max(most, v128.load(row + j));
+  for (let j: usize = 0; j < bytes; j += 16) most = f32x4.pmax(most, v128.load(row + j));
   return max<f32>(
     max<f32>(f32x4.extract_lane(most, 0), f32x4.extract_lane(most, 1)),
     max<f32>(f32x4.extract_lane(most, 2), f32x4.extract_lane(most, 3)),

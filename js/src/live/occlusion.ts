@@ -36,18 +36,34 @@ export interface Intact {
   logprobs: Float32Array;
 }
 
-/** Log-probabilities of the answer with some prompt tokens hidden. */
-export function hiding(intact: Intact, hidden: readonly number[]): Float32Array {
+/** Log-probabilities of the answer, each time with some prompt tokens hidden. */
+export function hiding(intact: Intact, groups: readonly (readonly number[])[]): Float32Array[] {
   const { runner, ids, promptLength, logprobs } = intact;
-  const made = logprobs.slice();
-  // The first that is hidden still looks at itself, so that it stays as it is, too.
-  const from = Math.min(...hidden) + 1;
-  runner.copy(intact.cache, intact.again);
-  const reading = { ids: ids.slice(0, -1), from, cache: intact.again, same: true, hidden };
-  runner.run(reading, Math.max(promptLength - 1, from), ids.length - 1, (at, scores, sum) => {
-    made[at - promptLength + 1] = scores[ids[at + 1]!]! - sum;
+  const made = groups.map(() => logprobs.slice());
+  const readings = groups.map((hidden) => ({
+    ids: ids.slice(0, -1),
+    from: anew(hidden),
+    cache: intact.again,
+    like: intact.cache,
+    hidden,
+  }));
+  runner.again(readings, promptLength - 1, ids.length - 1, (which, at, scores, sum) => {
+    made[which]![at - promptLength + 1] = scores[ids[at + 1]!]! - sum;
   });
   return made;
+}
+
+/** The first that is hidden still looks at itself, so that it stays as it is, too. */
+const anew = (hidden: readonly number[]) => Math.min(...hidden) + 1;
+
+/** As many of the groups as can be read together; at least one. */
+function batchOf<T extends readonly number[]>({ runner, ids }: Intact, groups: readonly T[]): T[] {
+  let room = runner.most;
+  const end = groups.findIndex((group, i) => {
+    room -= ids.length - 1 - anew(group);
+    return i > 0 && room < 0;
+  });
+  return groups.slice(0, end < 0 ? groups.length : end);
 }
 
 /** Read a text, which need not be the subject's own. */
@@ -83,13 +99,20 @@ function* matrix(of: Subject, side: Side, method: string): Work<Tensor> {
   const width = of.answerLength(side);
   const reading = intact(of, side);
   const together = groups(of.manifest.prompt_tokens, UNITS.get(method)!);
-  for (const [done, group] of together.entries()) {
-    if (!Number.isNaN(known[group[0]! * width])) continue;
-    const without = hiding(reading, group);
-    for (const token of group) {
-      for (let m = 0; m < width; m++) known[token * width + m] = reading.logprobs[m]! - without[m]!;
+  for (;;) {
+    // Others may have filled some meanwhile.
+    const missing = together.filter((group) => Number.isNaN(known[group[0]! * width]));
+    if (!missing.length) break;
+    const batch = batchOf(reading, missing);
+    for (const [i, without] of hiding(reading, batch).entries()) {
+      for (const token of batch[i]!) {
+        for (let m = 0; m < width; m++) {
+          known[token * width + m] = reading.logprobs[m]! - without[m]!;
+        }
+      }
     }
-    yield { done: done + 1, total: together.length, label: `exact effects, ${side}` };
+    const done = together.length - missing.length + batch.length;
+    yield { done, total: together.length, label: `exact effects, ${side}` };
   }
   return tensor(of, side, known);
 }
@@ -107,7 +130,7 @@ function* deletion(of: Subject, side: Side, method: string) {
   for (const order of [falling, [...falling].reverse()]) {
     const lost = [0];
     for (const count of counts.slice(1)) {
-      const without = hiding(reading, order.slice(0, count));
+      const [without] = hiding(reading, [order.slice(0, count)]) as [Float32Array];
       lost.push(reading.logprobs.reduce((sum, value, i) => sum + value - without[i]!, 0));
       const done = drops.length * (counts.length - 1) + lost.length - 1;
       yield { done, total: 2 * (counts.length - 1), label: `hiding tokens, ${side}` };
@@ -152,7 +175,7 @@ function* segments(of: Subject): Work<HiddenSegment[]> {
     for (const [place, [answer, ids]] of answers.entries()) {
       const reading = intactOf(of.runner(side), [...prompt, ...ids], prompt.length);
       for (const segment of present) {
-        const without = hiding(reading, of.positions(segment));
+        const [without] = hiding(reading, [of.positions(segment)]) as [Float32Array];
         const row = rows.find(
           (candidate) => candidate.segment === segment && candidate.answer === answer,
         )!;
@@ -188,7 +211,7 @@ function* elsewhere(of: Subject): Work<HiddenSpan[]> {
   for (const side of SIDES) {
     const reading = intactOf(of.runner(side), [...prompt, ...(answer ?? [])], prompt.length);
     for (const [i, span] of spans.entries()) {
-      const without = hiding(reading, span);
+      const [without] = hiding(reading, [span]) as [Float32Array];
       hidden[i]![side] = reading.logprobs.reduce((all, value, m) => all + value - without[m]!, 0);
       yield { done: i + 1, total: spans.length, label: `hiding other spans, ${side}` };
     }

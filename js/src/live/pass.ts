@@ -26,8 +26,8 @@ export interface Reading {
   /** First position that is computed; what is in front of it is in the cache. */
   from?: number;
   cache: Cache;
-  /** Whether the cache has read the same tokens: the first layer's part in it stays as it is. */
-  same?: boolean;
+  /** What the same tokens left, read as they are: `cache` is filled from it, layer by layer. */
+  like?: Cache;
   /** Positions that no other looks at. */
   hidden?: readonly number[];
   visit?: Visit;
@@ -41,7 +41,19 @@ export interface Reading {
 
 const LOWEST = -3.4028234663852886e38;
 /** Rows of logits made at once. */
-const LOGITS = 16;
+const LOGITS = 32;
+/** Rows of short texts that are read together: each weight is fetched once for all of them. */
+const TOGETHER = 256;
+
+/** Where rows of one text lie among those that are read together. */
+interface Part {
+  reading: Reading;
+  /** Position of its first row. */
+  first: number;
+  rows: number;
+  /** Rows in front of it. */
+  place: number;
+}
 
 /** Runs the models of one text of at most `room` tokens. */
 export class Runner {
@@ -49,6 +61,8 @@ export class Runner {
   readonly model: Model;
   /** A multiple of the number of keys that the kernel reads at once. */
   readonly room: number;
+  /** Most rows that are read together. */
+  readonly most: number;
   readonly #x: number;
   readonly #normed: number;
   readonly #queries: number;
@@ -70,8 +84,9 @@ export class Runner {
     this.heap = heap;
     this.model = model;
     this.room = Math.ceil(tokens / 16) * 16;
+    this.most = Math.max(this.room, TOGETHER);
     // A product may write up to four rows behind its last.
-    const rows = (width: number) => heap.take((this.room + 4) * width);
+    const rows = (width: number) => heap.take((this.most + 4) * width);
     this.#x = rows(hidden);
     this.#normed = rows(hidden);
     this.#queries = rows(heads * headSize);
@@ -84,8 +99,8 @@ export class Runner {
     this.#patterns = heap.take(heads * this.room * this.room);
     this.#hidden = heap.take(this.room);
     this.#logits = heap.take(LOGITS * padded(vocabulary));
-    this.cos = rows(headSize / 2);
-    this.sin = rows(headSize / 2);
+    this.cos = heap.take((this.room * headSize) / 2);
+    this.sin = heap.take((this.room * headSize) / 2);
     this.#waves();
   }
 
@@ -112,9 +127,9 @@ export class Runner {
     return { at, count, queries: at + cached * 4 };
   }
 
-  copy(from: Cache, to: Cache): void {
+  #copy(from: number, to: number, count: number): void {
     const all = this.heap.view(0, this.heap.kernel.memory.buffer.byteLength / 4);
-    all.copyWithin(to.at / 4, from.at / 4, from.at / 4 + from.count);
+    all.copyWithin(to / 4, from / 4, from / 4 + count);
   }
 
   /**
@@ -128,89 +143,146 @@ export class Runner {
     end: number,
     logits: (position: number, row: Float32Array, logSumExp: number) => void,
   ): void {
+    this.#read([reading], read, end, (_, position, row, sum) => logits(position, row, sum));
+  }
+
+  /** Read one text several times, up to `most` rows together; all may fill the same cache. */
+  again(
+    readings: readonly (Pick<Reading, "ids" | "from" | "cache" | "hidden"> & { like: Cache })[],
+    read: number,
+    end: number,
+    logits: (which: number, position: number, row: Float32Array, logSumExp: number) => void,
+  ): void {
+    this.#read(readings, read, end, logits);
+  }
+
+  #read(
+    readings: readonly Reading[],
+    read: number,
+    end: number,
+    logits: (which: number, position: number, row: Float32Array, logSumExp: number) => void,
+  ): void {
     const { heap } = this;
     const { kernel } = heap;
-    const model = reading.model ?? this.model;
+    // Several have none of these.
+    const { stream, visit, whole, model = this.model } = readings[0]!;
     const { sizes } = model;
     const { hidden, intermediate, headSize, kvHeads, eps } = sizes;
-    const { ids, cache, stream, visit } = reading;
-    const width = sizes.heads * headSize;
-    const first = stream ? 0 : (reading.from ?? 0);
-    const rows = ids.length - first;
+    const [width, kvWidth] = [sizes.heads * headSize, kvHeads * headSize];
     const at = (base: number, of: number, skip: number) => base + skip * of * 4;
-    const see = (stage: Stage, layer: number, base: number, of: number, skip: number) => {
-      if (!visit) return;
-      const place = at(base, of, skip);
-      visit(stage, layer, heap.view(place, (rows - skip) * of), first + skip);
+    let rows = 0;
+    const parts = readings.map((reading): Part => {
+      const first = stream ? 0 : (reading.from ?? 0);
+      const part = { reading, first, rows: reading.ids.length - first, place: rows };
+      rows += part.rows;
+      return part;
+    });
+    const [length, before] = [rows, parts[0]!.first];
+    let x = this.#x;
+    const stage = (name: Stage, layer: number, base: number, of: number) => {
+      const [{ first, rows }] = parts as [Part];
+      visit?.(name, layer, heap.view(base, rows * of), first);
     };
-    const bias = heap.view(this.#hidden, this.room).fill(0);
-    for (const position of reading.hidden ?? []) bias[position] = LOWEST;
-    if (stream) heap.view(this.#x, rows * hidden).set(stream.values.subarray(0, rows * hidden));
+    if (stream) heap.view(x, rows * hidden).set(stream.values.subarray(0, rows * hidden));
     else {
-      const x = heap.view(this.#x, rows * hidden);
-      for (let t = 0; t < rows; t++) {
-        const to = x.subarray(t * hidden, (t + 1) * hidden);
-        copyRow(heap, model.embedding, ids[first + t]!, hidden, to);
+      const to = heap.view(x, rows * hidden);
+      for (const { reading, first, rows, place } of parts) {
+        for (let t = 0; t < rows; t++) {
+          const row = to.subarray((place + t) * hidden, (place + t + 1) * hidden);
+          copyRow(heap, model.embedding, reading.ids[first + t]!, hidden, row);
+        }
       }
     }
-    const ofLayer = kvHeads * headSize * this.room * 4;
+    const ofLayer = kvWidth * this.room;
     const half = sizes.layers * ofLayer;
     for (let layer = stream?.layer ?? 0; layer < sizes.layers; layer++) {
       const w = model.layers[layer]!;
-      const [keys, values] = [cache.at + layer * ofLayer, cache.at + half + layer * ofLayer];
-      see("residual", layer, this.#x, hidden, 0);
-      const known = layer === 0 && reading.same;
+      stage("residual", layer, x, hidden);
+      // The first layer reads tokens alone.
+      const known = layer === 0 && parts.every(({ reading }) => reading.like);
+      let normed = this.#normed;
       if (!known) {
-        kernel.rmsnorm(this.#x, w.attentionNorm, this.#normed, rows, hidden, eps);
-        kernel.matmul(this.#normed, w.k, this.#keys, rows, hidden, kvHeads * headSize);
-        kernel.matmul(this.#normed, w.v, this.#values, rows, hidden, kvHeads * headSize);
-        kernel.rotate(this.#keys, this.cos, this.sin, first, rows, kvHeads, headSize);
-        kernel.keep(
-          ...([this.#keys, this.#values, keys, values] as const),
-          ...([first, rows, kvHeads, headSize, this.room] as const),
+        kernel.rmsnorm(x, w.attentionNorm, normed, rows, hidden, eps);
+        kernel.matmul(normed, w.k, this.#keys, rows, hidden, kvWidth);
+        kernel.matmul(normed, w.v, this.#values, rows, hidden, kvWidth);
+      }
+      const whence = parts.map((part) => ({ ...part }));
+      if (layer === sizes.layers - 1 && !whole) {
+        // Behind the last layer's keys and values only what is predicted from matters.
+        const skips = parts.map(({ first }) => Math.max(0, read - first));
+        rows = 0;
+        for (const [i, part] of parts.entries()) {
+          const from = part.place + skips[i]!;
+          part.first += skips[i]!;
+          part.rows -= skips[i]!;
+          part.place = rows;
+          rows += part.rows;
+          const to = part.place + skips[0]!;
+          for (const base of [x, normed]) {
+            if (from !== to)
+              this.#copy(at(base, hidden, from), at(base, hidden, to), part.rows * hidden);
+          }
+        }
+        x = at(x, hidden, skips[0]!);
+        normed = at(normed, hidden, skips[0]!);
+      }
+      const queries = ({ reading, first, place }: Part) =>
+        layer
+          ? at(this.#queries, width, place)
+          : at((reading.like ?? reading.cache).queries, width, first);
+      if (!known) kernel.matmul(normed, w.q, queries(parts[0]!), rows, hidden, width);
+      for (const [i, part] of parts.entries()) {
+        const { reading, first, rows, place } = part;
+        const all = whence[i]!;
+        const [keys, values] = [0, half].map((skip) =>
+          at(reading.cache.at, 1, skip + layer * ofLayer),
+        ) as [number, number];
+        if (reading.like) {
+          for (const skip of [0, half]) {
+            const from = at(reading.like.at, 1, skip + layer * ofLayer);
+            this.#copy(from, skip ? values : keys, ofLayer);
+          }
+        }
+        if (!known) {
+          const made = [at(this.#keys, kvWidth, all.place), at(this.#values, kvWidth, all.place)];
+          const [k, v] = made as [number, number];
+          kernel.rotate(k, this.cos, this.sin, all.first, all.rows, kvHeads, headSize);
+          kernel.keep(k, v, keys, values, all.first, all.rows, kvHeads, headSize, this.room);
+          kernel.rotate(queries(part), this.cos, this.sin, first, rows, sizes.heads, headSize);
+        }
+        const bias = heap.view(this.#hidden, this.room).fill(0);
+        for (const position of reading.hidden ?? []) bias[position] = LOWEST;
+        const keep = visit ? this.room : 0;
+        kernel.attention(
+          ...([queries(part), keys, values, this.#hidden, this.#patterns] as const),
+          ...([keep * rows, keep, at(this.#heads, width, place), first, rows] as const),
+          ...([sizes.heads, sizes.heads / kvHeads, headSize, this.room] as const),
+          1 / Math.sqrt(headSize),
         );
       }
-      // Behind the last layer's keys and values only what is predicted from matters.
-      const last = layer === sizes.layers - 1 && !reading.whole;
-      const skip = last ? Math.max(0, read - first) : 0;
-      const left = rows - skip;
-      const x = at(this.#x, hidden, skip);
-      const normed = at(this.#normed, hidden, skip);
-      const queries = layer ? this.#queries : at(cache.queries, width, first + skip);
-      if (!known) {
-        kernel.matmul(normed, w.q, queries, left, hidden, width);
-        kernel.rotate(queries, this.cos, this.sin, first + skip, left, sizes.heads, headSize);
-      }
-      const keep = visit ? this.room : 0;
-      kernel.attention(
-        ...([queries, keys, values, this.#hidden] as const),
-        ...([this.#patterns, keep * left, keep, this.#heads] as const),
-        ...([first + skip, left, sizes.heads, sizes.heads / kvHeads, headSize] as const),
-        ...([this.room, 1 / Math.sqrt(headSize)] as const),
-      );
-      if (visit) {
-        const patterns = heap.view(this.#patterns, sizes.heads * left * this.room);
-        visit("patterns", layer, patterns, first + skip);
-        visit("heads", layer, heap.view(this.#heads, left * width), first + skip);
-      }
-      kernel.matmul(this.#heads, w.o, this.#out, left, width, hidden);
-      visit?.("attention", layer, heap.view(this.#out, left * hidden), first + skip);
-      kernel.add(x, this.#out, left * hidden);
-      kernel.rmsnorm(x, w.feedForwardNorm, normed, left, hidden, eps);
-      kernel.matmul(normed, w.gate, this.#gate, left, hidden, intermediate);
-      kernel.matmul(normed, w.up, this.#up, left, hidden, intermediate);
-      kernel.silu(this.#gate, this.#up, left * intermediate);
-      visit?.("neurons", layer, heap.view(this.#gate, left * intermediate), first + skip);
-      kernel.matmul(this.#gate, w.down, this.#out, left, intermediate, hidden);
-      visit?.("feedForward", layer, heap.view(this.#out, left * hidden), first + skip);
-      kernel.add(x, this.#out, left * hidden);
+      stage("patterns", layer, this.#patterns, sizes.heads * this.room);
+      stage("heads", layer, this.#heads, width);
+      kernel.matmul(this.#heads, w.o, this.#out, rows, width, hidden);
+      stage("attention", layer, this.#out, hidden);
+      kernel.add(x, this.#out, rows * hidden);
+      kernel.rmsnorm(x, w.feedForwardNorm, normed, rows, hidden, eps);
+      kernel.matmul(normed, w.gate, this.#gate, rows, hidden, intermediate);
+      kernel.matmul(normed, w.up, this.#up, rows, hidden, intermediate);
+      kernel.silu(this.#gate, this.#up, rows * intermediate);
+      stage("neurons", layer, this.#gate, intermediate);
+      kernel.matmul(this.#gate, w.down, this.#out, rows, intermediate, hidden);
+      stage("feedForward", layer, this.#out, hidden);
+      kernel.add(x, this.#out, rows * hidden);
     }
-    see("residual", sizes.layers, this.#x, hidden, 0);
-    const begin = Math.max(read, first);
-    if (begin >= end) return;
-    this.#unembed(model, at(this.#x, hidden, begin - first), end - begin, (row, scores, sum) =>
-      logits(begin + row, scores, sum),
-    );
+    visit?.("residual", sizes.layers, heap.view(this.#x, length * hidden), before);
+    for (const [which, { first, place }] of parts.entries()) {
+      const begin = Math.max(read, first);
+      if (begin >= end) continue;
+      const from = at(x, hidden, place + begin - first);
+      this.#unembed(model, from, end - begin, (row, scores, sum) =>
+        logits(which, begin + row, scores, sum),
+      );
+    }
   }
 
   /** Logits of some rows of the residual stream [rows, hidden], read by this model. */
