@@ -19,7 +19,8 @@ from twinlens.contract.words import PUBLISHED, SIDES, THEMES, Side
 from twinlens.errors import ArgumentError, UnsupportedArchitectureError
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import document, inline_json, inline_script, policy
-from twinlens.pages.page import pack_blocks, packed85, packed_blocks
+from twinlens.pages.packed import packed85
+from twinlens.pages.page import pack_blocks, packed_blocks
 from twinlens.pages.values import bokeh_script, page_value
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace

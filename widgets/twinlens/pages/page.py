@@ -6,8 +6,6 @@ Content-Security-Policy allows nothing from outside, and only the scripts writte
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 import os
 import struct
@@ -30,6 +28,7 @@ from twinlens.errors import (
 from twinlens.figures.charts import chart_keys
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import document, inline_json, policy
+from twinlens.pages.packed import UNPACKED, packed85
 from twinlens.pages.values import bokeh_script, page_value
 from twinlens.support.files import check_file, checked_path, replacing
 from twinlens.support.progress import Remaining, Report
@@ -41,26 +40,13 @@ from twinlens.traces.trace import Trace
 Theme: TypeAlias = Literal["auto", "light", "dark"]
 
 DEFAULT_BUDGET_MB = 6.0
-_IN_HTML = str.maketrans("<>&", ",.:")
 #: Runs the bundle, which lies in the page as `packed85` gives it.
-_START = """\
-const letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ" +
-  "abcdefghijklmnopqrstuvwxyz!#$%:()*+-;,=.?@^_`{|}~";
-const digits = Object.fromEntries([...letters].map((letter, i) => [letter, i]));
-const text = document.getElementById("twinlens-bundle").textContent;
-const groups = Math.ceil(text.length / 5);
-const view = new DataView(new ArrayBuffer(4 * groups));
-for (let group = 0; group < groups; group++) {
-  let value = 0;
-  for (let i = 5 * group; i < 5 * group + 5; i++) value = value * 85 + (digits[text[i]] ?? 84);
-  view.setUint32(4 * group, value);
-}
-const bytes = new Blob([new Uint8Array(view.buffer, 0, text.length - groups)]);
-new Response(bytes.stream().pipeThrough(new DecompressionStream("gzip"))).text().then((code) => {
+_START = f"""{UNPACKED}\
+unpacked(document.getElementById("twinlens-bundle").textContent).then((code) => {{
   const script = document.createElement("script");
   script.textContent = code;
   document.body.append(script);
-});
+}});
 """
 #: Where `page_template` leaves room; a title is escaped, so it holds neither.
 STATE_MARK, BLOCKS_MARK = "<!--state-->", "<!--blocks-->"
@@ -342,15 +328,6 @@ def _cost(buffer: bytes) -> int:
 def packed_blocks(encoded: Mapping[str, tuple[wire.Header, bytes]]) -> str:
     """`packed85` of `pack_blocks`."""
     return packed85(pack_blocks(encoded))
-
-
-def packed85(data: bytes) -> str:
-    """Base 85 of gzip: a sixteenth shorter than base 64.
-
-    Its letters ``<>&`` are replaced by ``,.:``, so that it may stand in HTML.
-    """
-    data = gzip.compress(data, 9, mtime=0)
-    return base64.b85encode(data).decode().translate(_IN_HTML)
 
 
 def pack_blocks(encoded: Mapping[str, tuple[wire.Header, bytes]]) -> bytes:

@@ -21,6 +21,7 @@ from twinlens.measures.findings_text import Findings
 from twinlens.measures.plain_text import findings_of, known_text, plain_text
 from twinlens.pages.drawn import figure_of
 from twinlens.pages.front_end import front_end
+from twinlens.pages.packed import packed_module
 from twinlens.pages.page import DEFAULT_BUDGET_MB, ExportReport, Theme, page_parts, to_html
 from twinlens.support.calls import methods_called_rightly
 from twinlens.support.progress import progress
@@ -413,7 +414,7 @@ class Explorer(Chosen):
 
     @t.default("_esm")
     def _default_esm(self) -> str:
-        return front_end("explorer.js")
+        return packed_module("explorer.js")
 
     @t.default("_css")
     def _default_css(self) -> str:
