@@ -70,10 +70,6 @@ function takesOver(present: Node, wanted: Node): boolean {
   return true;
 }
 
-/** A property of an element's own style, where it is not so already. */
-export function setStyle(element: HTMLElement, name: "height" | "top", value: string): void {
-  if (element.style[name] !== value) element.style[name] = value;
-}
 
 /** Call `act` with the element a click is in, of those inside `area` that match. */
 export function clicks(
