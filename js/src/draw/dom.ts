@@ -70,7 +70,6 @@ function takesOver(present: Node, wanted: Node): boolean {
   return true;
 }
 
-
 /** Call `act` with the element a click is in, of those inside `area` that match. */
 export function clicks(
   area: HTMLElement,
