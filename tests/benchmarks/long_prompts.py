@@ -167,7 +167,6 @@ def main() -> None:
         )
         m = trace.manifest
         print(f"  {m.prompt_length} prompt and {m.answer_length('tuned')} answer tokens; {said[0]}")
-        plain_passes(pair, trace.subject.ids["tuned"], m.answer_length("tuned"), meter)
         for name in arguments.what:
             if name == "occlusion":
                 occlusion_part(trace, arguments.hidden, meter)
@@ -175,6 +174,8 @@ def main() -> None:
                 one_point(trace, meter)
             else:
                 meter(name, lambda name=name: trace.block(blocks.saliency("tuned", name)))
+        # Last: they need the most memory, and what they let go of may stay with the process.
+        plain_passes(pair, trace.subject.ids["tuned"], m.answer_length("tuned"), meter)
 
 
 if __name__ == "__main__":
