@@ -76,7 +76,7 @@ def _kinds(function: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
 
     Names of types, None, and tuples of choices.
     """
-    found = {}
+    kinds_of = {}
     for name, parameter in signature(function).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
@@ -92,8 +92,8 @@ def _kinds(function: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
             else:
                 break
         else:
-            found[name] = tuple(kinds)
-    return found
+            kinds_of[name] = tuple(kinds)
+    return kinds_of
 
 
 @cache

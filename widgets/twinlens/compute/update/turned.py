@@ -80,7 +80,7 @@ def turned_model(pair: Models, scale: float) -> PreTrainedModel:
         # The adapters of the copy are on, as they were while it was made.
         place = cast(Any, copies[id(module)])
         if own is module and key == "weight" and lora_factors(place) is not None:
-            place.scaling.update({one: scale * by for one, by in place.scaling.items()})
+            place.scaling.update({adapter: scale * by for adapter, by in place.scaling.items()})
             continue
         seen.add(id(parameter))
         start, end = (_value(pair, s, m, key) for s, m in zip(SIDES, (own, module), strict=True))
