@@ -198,21 +198,19 @@ def page_parts(
 ) -> PageParts:
     """State and blocks of a page; parameters and errors are those of `to_html`."""
     check_page(title, theme, budget_mb)
-    manifest = trace.manifest
+    state = page_state(
+        trace,
+        selection=selection,
+        method=method,
+        marks=marks,
+        view=view,
+        story=story,
+        present=present,
+        title=title,
+        theme=theme,
+        kind=kind,
+    )
     charted = _charted(kind)
-    state: dict[str, Any] = {
-        "manifest": manifest.to_json(),
-        "selection": {**SELECTION_DEFAULTS, **(selection or {})},
-        "method": method or manifest.first_method,
-        "marks": trace.marks if marks is None else list(marks),
-        "options": dict(view or {}),
-        "slides": list(trace.story if story is None else story),
-        "present": present,
-        "theme": theme,
-        "title": title or f"{manifest.pair.base.name} · {manifest.pair.tuned.name}",
-        "kind": kind,
-        "missing": [],
-    }
     empty = len(page_html(PageParts(state)))
     budget = int(budget_mb * 1e6) - empty
     keys = kept_keys(trace, report)
@@ -227,8 +225,38 @@ def page_parts(
             f"{budget_mb:g} MB: raise budget_mb"
         )
     state["missing"] = missing
-    state["manifest"] = with_methods(manifest, encoded).to_json()
+    state["manifest"] = with_methods(trace.manifest, encoded).to_json()
     return PageParts(state, packed_blocks(encoded), tuple(encoded))
+
+
+def page_state(
+    trace: Trace,
+    *,
+    selection: Mapping[str, int | str] | None = None,
+    method: str | None = None,
+    marks: Sequence[Mark] | None = None,
+    view: Mapping[str, Any] | None = None,
+    story: Sequence[Slide] | None = None,
+    present: bool = False,
+    title: str | None = None,
+    theme: Theme = "auto",
+    kind: PanelKind = "dashboard",
+) -> dict[str, Any]:
+    """State of a page that is short of nothing; parameters are those of `to_html`."""
+    manifest = trace.manifest
+    return {
+        "manifest": manifest.to_json(),
+        "selection": {**SELECTION_DEFAULTS, **(selection or {})},
+        "method": method or manifest.first_method,
+        "marks": trace.marks if marks is None else list(marks),
+        "options": dict(view or {}),
+        "slides": list(trace.story if story is None else story),
+        "present": present,
+        "theme": theme,
+        "title": title or f"{manifest.pair.base.name} · {manifest.pair.tuned.name}",
+        "kind": kind,
+        "missing": [],
+    }
 
 
 def check_page(title: Any, theme: Any, budget_mb: Any = DEFAULT_BUDGET_MB) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from twinlens.contract.manifest import Method, ModelInfo, PairInfo, Token
@@ -241,7 +242,7 @@ class Store:
         """
         for path in self._files():
             if case_id in pq.read_table(path, columns=["id"]).column("id").to_pylist():
-                return [case for _, case in self._read(path) if case.id == case_id]
+                return [case for _, case in self._read(path, case_id)]
         return []
 
     def frame(self, table: str = "comparisons") -> pd.DataFrame:
@@ -321,11 +322,13 @@ class Store:
             if path is not None:
                 go_on(place, _by_prompt(self._read(path)))
 
-    def _read(self, path: Path) -> Iterator[tuple[int, Case]]:
-        """Cases of one file, each with the number of its prompt."""
+    def _read(self, path: Path, case_id: str | None = None) -> Iterator[tuple[int, Case]]:
+        """Cases of one file, all or those of one prompt, each with the number of its prompt."""
         try:
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=8):
+                    if case_id is not None:
+                        batch = batch.filter(pc.equal(batch.column("id"), case_id))
                     values = batch.column("values")
                     rest = batch.drop_columns(["values"]).to_pylist()
                     for i, record in enumerate(rest):

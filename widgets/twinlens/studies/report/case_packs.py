@@ -20,9 +20,10 @@ import numpy as np
 from twinlens.contract import lookup, wire
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, PanelKind
-from twinlens.pages.page import page_parts
+from twinlens.pages.page import page_state
 from twinlens.studies.data.cases import Cases
 from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
 
 #: What the page of a case shows.
 CASE_KIND: PanelKind = "saliency"
@@ -63,7 +64,7 @@ def packed_text(text: str) -> str:
 
 def shared_state(cases: Cases, case_id: str) -> dict[str, Any]:
     """What the pages of all cases may have in common: the state of one, without its tokens."""
-    state = _state(cases, case_id)
+    state = _state(cases.trace(case_id), case_id)
     manifest = {key: value for key, value in state[_INSIDE].items() if not _is_own(key)}
     return {**state, _INSIDE: manifest}
 
@@ -77,7 +78,8 @@ def packed_group(cases: Cases, ids: Sequence[str], shared: Mapping[str, Any]) ->
     """
     heads, small = [], []
     for case_id in ids:
-        state, trace = _state(cases, case_id), cases.trace(case_id)
+        trace = cases.trace(case_id)
+        state = _state(trace, case_id)
         index: dict[str, Any] = {}
         offset = 0
         for key in list(trace.keys()):
@@ -128,13 +130,15 @@ def packed_cases(
         group = ids[first : first + TOGETHER]
         for mine, cases, known_ids in zip(panels, studies, known, strict=True):
             carried = [case_id for case_id in group if case_id in known_ids] if room > 0 else []
-            pack = ""
+            pack, wanted = "", len(carried)
             while carried and len(pack := packed_group(cases, carried, shared)) > room:
                 carried = carried[: len(carried) // 2]
             places = {case_id: (len(packs), place) for place, case_id in enumerate(carried)}
             if carried:
                 packs.append(pack)
                 room -= len(pack)
+            if len(carried) < wanted:
+                room = 0
             mine += [places.get(case_id) for case_id in group]
         if report:
             report(min(first + TOGETHER, len(ids)), len(ids), "cases")
@@ -145,17 +149,17 @@ def _is_own(key: str) -> bool:
     return key in ("prompt", "prompt_tokens", "answers", "parameters")
 
 
-def _state(cases: Cases, case_id: str) -> dict[str, Any]:
+def _state(trace: Trace, case_id: str) -> dict[str, Any]:
     """State of the page of a case, with tokens by column."""
-    parts = page_parts(cases.trace(case_id), kind=CASE_KIND, title=case_id, view=CASE_VIEW)
-    manifest = dict(parts.state[_INSIDE])
+    state = page_state(trace, kind=CASE_KIND, title=case_id, view=CASE_VIEW)
+    manifest = dict(state[_INSIDE])
     manifest["prompt_tokens"] = _columns(manifest["prompt_tokens"], manifest["prompt"])
     answers = ((side, manifest["answers"][side]) for side in SIDES)
     manifest["answers"] = {
         side: {**answer, "tokens": _columns(answer["tokens"], answer["text"])}
         for side, answer in answers
     }
-    return {**parts.state, _INSIDE: manifest}
+    return {**state, _INSIDE: manifest}
 
 
 def _columns(tokens: Sequence[Mapping[str, Any]], whole: str) -> dict[str, Any]:
