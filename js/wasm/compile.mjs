@@ -1,5 +1,5 @@
 // Compiles the kernel; what was compiled before stays as long as its source does.
-import { mkdirSync, readFileSync, statSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import asc from "assemblyscript/asc";
 
@@ -11,8 +11,10 @@ const MADE = { kernel: [], fused: ["--enable", "relaxed-simd"] };
 /** Compile both modules; the bytes of the first. */
 export async function kernel() {
   const age = (path) => statSync(here(path), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const sources = readdirSync(here(".")).filter((name) => name.endsWith(".ts"));
+  const changed = Math.max(...sources.map(age));
   for (const [name, more] of Object.entries(MADE)) {
-    if (age(`built/${name}.wasm`) > age("kernel.ts")) continue;
+    if (age(`built/${name}.wasm`) > changed) continue;
     mkdirSync(here("built"), { recursive: true });
     const files = ["kernel.ts", "--baseDir", here("."), "--outFile", `built/${name}.wasm`];
     const { error, stderr } = await asc.main([...files, ...OPTIONS, ...more]);

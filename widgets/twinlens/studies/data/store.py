@@ -298,9 +298,7 @@ class Store:
     def problems(self) -> list[Problem]:
         """Rows set aside in the last run."""
         path = self.folder / "problems.jsonl"
-        if not path.exists():
-            return []
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return [Problem(**json.loads(line)) for line in lines]
 
     def _prompts(self) -> Iterator[list[Case]]:
