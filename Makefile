@@ -31,7 +31,10 @@ export OMP_NUM_THREADS ?= 1
 # The checks of `make check` run side by side, each one's output in one piece where make can do so.
 SIDE_BY_SIDE := --jobs=2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 # Every file's tests stay in one process: what they share is built once. Slow files come first.
-PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+BY_FILE := --dist=loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses=2 $(BY_FILE)
+# Browsers, kernels and workers are waited for: one process more than two cores have.
+WAITING := --numprocesses=3 $(BY_FILE)
 # Files that load torch are not even read: that takes ten seconds before the first test.
 QUICK := -m "not slow" $(addprefix --ignore=tests/unit/,compute studies/run \
 	studies/analysis/test_weight_changes.py commands/test_bad_inputs.py view/test_bad_arguments.py \
@@ -59,7 +62,7 @@ test: $(STAMPS)/dev $(STAMPS)/chromium $(FRONT_END) ## Everything that is checke
 
 .PHONY: test-python
 test-python: $(STAMPS)/dev $(STAMPS)/chromium $(FRONT_END)
-	$(BIN)/python -m pytest $(PARALLEL) tests/browser tests/unit
+	$(BIN)/python -m pytest $(WAITING) tests/browser tests/unit
 
 .PHONY: setup
 setup: $(STAMPS)/dev ## Install everything for development
@@ -96,7 +99,7 @@ test-unit: $(STAMPS)/dev $(FRONT_END) ## Python tests
 
 .PHONY: test-browser
 test-browser: $(STAMPS)/dev $(STAMPS)/chromium $(FRONT_END) ## Tests in JupyterLab and Chromium
-	$(BIN)/python -m pytest $(PARALLEL) tests/browser
+	$(BIN)/python -m pytest $(WAITING) tests/browser
 
 .PHONY: damage
 damage: $(STAMPS)/dev $(FRONT_END) ## Ten thousand damaged recordings, of which `test` tries five hundred
