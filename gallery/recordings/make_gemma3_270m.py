@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import twinlens as tl
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from twinlens.contract import blocks
 
 from gallery.recordings.editing_lora import train
 
@@ -65,6 +66,8 @@ def make(work: Path) -> Path:
         context="The small dog sleeps in the garden.",
         max_new_tokens=16,
     )
+    # A recording holds the update once it was taken apart: a finding may come from it.
+    explorer.trace.block(blocks.update())
     print(explorer.findings())
     return explorer.save(RECORDING)
 
