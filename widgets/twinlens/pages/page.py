@@ -161,43 +161,6 @@ def to_html(
     """
     target = checked_path(path, "the page to write")
     check_file(target)
-    parts = page_parts(
-        trace,
-        selection=selection,
-        method=method,
-        marks=marks,
-        view=view,
-        story=story,
-        present=present,
-        title=title,
-        theme=theme,
-        kind=kind,
-        budget_mb=budget_mb,
-        report=report,
-    )
-    data = page_html(parts)
-    with replacing(target) as stream:
-        stream.write(data)
-    return ExportReport(target, len(data), parts.included, parts.missing)
-
-
-def page_parts(
-    trace: Trace,
-    *,
-    selection: Mapping[str, int | str] | None = None,
-    method: str | None = None,
-    marks: Sequence[Mark] | None = None,
-    view: Mapping[str, Any] | None = None,
-    story: Sequence[Slide] | None = None,
-    present: bool = False,
-    title: str | None = None,
-    theme: Theme = "auto",
-    kind: PanelKind = "dashboard",
-    budget_mb: float = DEFAULT_BUDGET_MB,
-    report: Report | None = None,
-) -> PageParts:
-    """State and blocks of a page; parameters and errors are those of `to_html`."""
-    check_page(title, theme, budget_mb)
     state = page_state(
         trace,
         selection=selection,
@@ -210,7 +173,22 @@ def page_parts(
         theme=theme,
         kind=kind,
     )
-    charted = _charted(kind)
+    parts = page_parts(trace, state, budget_mb, report)
+    data = page_html(parts)
+    with replacing(target) as stream:
+        stream.write(data)
+    return ExportReport(target, len(data), parts.included, parts.missing)
+
+
+def page_parts(
+    trace: Trace,
+    state: dict[str, Any],
+    budget_mb: float = DEFAULT_BUDGET_MB,
+    report: Report | None = None,
+) -> PageParts:
+    """A page of this state (see `page_state`) with its blocks; errors are those of `to_html`."""
+    check_page(state["title"], state["theme"], budget_mb)
+    charted = _charted(state["kind"])
     empty = len(page_html(PageParts(state)))
     budget = int(budget_mb * 1e6) - empty
     keys = kept_keys(trace, report)
@@ -224,9 +202,9 @@ def page_parts(
             f"a page needs at least {least / 1e6:.1f} MB, more than the budget of "
             f"{budget_mb:g} MB: raise budget_mb"
         )
-    state["missing"] = missing
-    state["manifest"] = with_methods(trace.manifest, encoded).to_json()
-    return PageParts(state, packed_blocks(encoded), tuple(encoded))
+    read = with_methods(trace.manifest, encoded).to_json()
+    page = {**state, "missing": missing, "manifest": read}
+    return PageParts(page, packed_blocks(encoded), tuple(encoded))
 
 
 def page_state(

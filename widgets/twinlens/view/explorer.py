@@ -22,7 +22,14 @@ from twinlens.measures.plain_text import findings_of, known_text, plain_text
 from twinlens.pages.drawn import figure_of
 from twinlens.pages.front_end import front_end
 from twinlens.pages.packed import packed_module
-from twinlens.pages.page import DEFAULT_BUDGET_MB, ExportReport, Theme, page_parts, to_html
+from twinlens.pages.page import (
+    DEFAULT_BUDGET_MB,
+    ExportReport,
+    Theme,
+    page_parts,
+    page_state,
+    to_html,
+)
 from twinlens.support.calls import methods_called_rightly
 from twinlens.support.progress import progress
 from twinlens.traces import recording
@@ -307,15 +314,15 @@ class Explorer(Chosen):
         if panel not in PANELS:
             raise ArgumentError(f"there is no panel {panel!r}: use one of {', '.join(PANELS)}")
         with progress("exporting") as report:
-            parts = page_parts(
-                LabelledTrace(self._trace, self.labels),
+            trace = LabelledTrace(self._trace, self.labels)
+            state = page_state(
+                trace,
                 **self._as_it_is(),
                 story=read_story(self.slides),
                 theme=cast(Theme, self.theme),
                 kind=panel,
-                budget_mb=budget_mb,
-                report=report,
             )
+            parts = page_parts(trace, state, budget_mb, report)
         text = known_text(self._trace, self._selection)
         return StaticView(parts, height or (DASHBOARD if panel == "dashboard" else PANEL), text)
 
