@@ -23,7 +23,7 @@ from twinlens.contract.words import ChartTheme, PanelKind
 from twinlens.errors import UnknownBlockError
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import document, inline_json, inline_script, policy
-from twinlens.pages.page import page_parts
+from twinlens.pages.page import page_parts, page_state
 from twinlens.pages.values import bokeh_script
 from twinlens.support.progress import Report
 from twinlens.traces.labelled import LabelledTrace
@@ -166,8 +166,9 @@ def _explorer(model_id: str, explorer: Any, kinds: list[PanelKind]) -> str:
     if "update" in kinds:  # a panel waits to be asked for it, and a page cannot be asked
         with suppress(UnknownBlockError):
             explorer.trace.block(blocks.update())
-    parts = page_parts(
-        LabelledTrace(Shown(explorer.trace, kinds), explorer.labels),
+    trace = LabelledTrace(Shown(explorer.trace, kinds), explorer.labels)
+    state = page_state(
+        trace,
         selection={name: getattr(explorer, name) for name in ("token", "layer", "head", "unit")},
         method=explorer.method,
         marks=explorer.marks,
@@ -175,6 +176,7 @@ def _explorer(model_id: str, explorer: Any, kinds: list[PanelKind]) -> str:
         story=explorer.slides,
         kind=kind,
     )
+    parts = page_parts(trace, state)
     return (
         f'<script type="application/json" data-explorer="{model_id}">'
         f"{inline_json(parts.state)}</script>\n"
