@@ -37,20 +37,59 @@ export function matmul(
     let p = x;
     let q = y + (<usize>n << 2);
     while (left > 0) {
-      const six = left % 6 == 0;
-      if (six) rowsOfSix(p, step, weights, q, width);
-      else rowsOfFive(p, step, weights, q, width);
-      const done: i32 = six ? 6 : 5;
-      left -= done;
-      p += <usize>done * step;
-      q += <usize>done * width;
+      const some = nextRows(left);
+      panel(some, p, step, step, weights, q, width);
+      left -= some;
+      p += <usize>some * step;
+      q += <usize>some * width;
     }
     weights += 8 * step;
   }
 }
 
-/** Eight columns of six rows: as many sums as a processor of today holds in its registers. */
-function rowsOfSix(x: usize, step: usize, w: usize, y: usize, width: usize): void {
+/** How many rows are next: six, or five where six would leave some over. */
+// @ts-ignore: a decorator of AssemblyScript
+@inline
+function nextRows(left: i32): i32 {
+  return left % 6 == 0 ? 6 : 5;
+}
+
+/** Eight columns of some rows, `step` apart in x and `width` apart in y. */
+// @ts-ignore: a decorator of AssemblyScript
+@inline
+function panel(
+  rows: i32,
+  x: usize,
+  inner: usize,
+  step: usize,
+  w: usize,
+  y: usize,
+  width: usize,
+): void {
+  if (rows == 6) sixRows(x, inner, step, w, y, width);
+  else fiveRows(x, inner, step, w, y, width);
+}
+
+function sixRows(x: usize, inner: usize, step: usize, w: usize, y: usize, width: usize): void {
+  sums(true, x, inner, step, w, y, width);
+}
+
+function fiveRows(x: usize, inner: usize, step: usize, w: usize, y: usize, width: usize): void {
+  sums(false, x, inner, step, w, y, width);
+}
+
+/** Six rows have as many sums as a processor of today holds in its registers. */
+// @ts-ignore: a decorator of AssemblyScript
+@inline
+function sums(
+  six: bool,
+  x: usize,
+  inner: usize,
+  step: usize,
+  w: usize,
+  y: usize,
+  width: usize,
+): void {
   let a0 = f32x4.splat(0);
   let a1 = f32x4.splat(0);
   let b0 = f32x4.splat(0);
@@ -63,7 +102,7 @@ function rowsOfSix(x: usize, step: usize, w: usize, y: usize, width: usize): voi
   let e1 = f32x4.splat(0);
   let f0 = f32x4.splat(0);
   let f1 = f32x4.splat(0);
-  const end = x + step;
+  const end = x + inner;
   while (x < end) {
     const w0 = v128.load(w);
     const w1 = v128.load(w, 16);
@@ -82,9 +121,11 @@ function rowsOfSix(x: usize, step: usize, w: usize, y: usize, width: usize): voi
     s = v128.load32_splat(x + 4 * step);
     e0 = madd(s, w0, e0);
     e1 = madd(s, w1, e1);
-    s = v128.load32_splat(x + 5 * step);
-    f0 = madd(s, w0, f0);
-    f1 = madd(s, w1, f1);
+    if (six) {
+      s = v128.load32_splat(x + 5 * step);
+      f0 = madd(s, w0, f0);
+      f1 = madd(s, w1, f1);
+    }
     x += 4;
     w += 32;
   }
@@ -102,58 +143,11 @@ function rowsOfSix(x: usize, step: usize, w: usize, y: usize, width: usize): voi
   y += width;
   v128.store(y, e0);
   v128.store(y, e1, 16);
-  y += width;
-  v128.store(y, f0);
-  v128.store(y, f1, 16);
-}
-
-function rowsOfFive(x: usize, step: usize, w: usize, y: usize, width: usize): void {
-  let a0 = f32x4.splat(0);
-  let a1 = f32x4.splat(0);
-  let b0 = f32x4.splat(0);
-  let b1 = f32x4.splat(0);
-  let c0 = f32x4.splat(0);
-  let c1 = f32x4.splat(0);
-  let d0 = f32x4.splat(0);
-  let d1 = f32x4.splat(0);
-  let e0 = f32x4.splat(0);
-  let e1 = f32x4.splat(0);
-  const end = x + step;
-  while (x < end) {
-    const w0 = v128.load(w);
-    const w1 = v128.load(w, 16);
-    let s = v128.load32_splat(x);
-    a0 = madd(s, w0, a0);
-    a1 = madd(s, w1, a1);
-    s = v128.load32_splat(x + step);
-    b0 = madd(s, w0, b0);
-    b1 = madd(s, w1, b1);
-    s = v128.load32_splat(x + 2 * step);
-    c0 = madd(s, w0, c0);
-    c1 = madd(s, w1, c1);
-    s = v128.load32_splat(x + 3 * step);
-    d0 = madd(s, w0, d0);
-    d1 = madd(s, w1, d1);
-    s = v128.load32_splat(x + 4 * step);
-    e0 = madd(s, w0, e0);
-    e1 = madd(s, w1, e1);
-    x += 4;
-    w += 32;
+  if (six) {
+    y += width;
+    v128.store(y, f0);
+    v128.store(y, f1, 16);
   }
-  v128.store(y, a0);
-  v128.store(y, a1, 16);
-  y += width;
-  v128.store(y, b0);
-  v128.store(y, b1, 16);
-  y += width;
-  v128.store(y, c0);
-  v128.store(y, c1, 16);
-  y += width;
-  v128.store(y, d0);
-  v128.store(y, d1, 16);
-  y += width;
-  v128.store(y, e0);
-  v128.store(y, e1, 16);
 }
 
 /** x += y, numbers by a multiple of four. */
@@ -200,10 +194,10 @@ export function rmsnorm(x: usize, gain: usize, y: usize, rows: i32, width: i32, 
 function exp4(x: v128): v128 {
   const clipped = f32x4.pmin(f32x4.pmax(x, f32x4.splat(-87)), f32x4.splat(88));
   // So large a number leaves no room for a fraction: n stands in its last bits.
-  const shifted = f32x4.add(f32x4.mul(clipped, f32x4.splat(1.44269504088896341)), f32x4.splat(LARGE));
+  const shifted = madd(clipped, f32x4.splat(1.44269504088896341), f32x4.splat(LARGE));
   const n = f32x4.sub(shifted, f32x4.splat(LARGE));
-  let r = f32x4.sub(clipped, f32x4.mul(n, f32x4.splat(0.693359375)));
-  r = f32x4.sub(r, f32x4.mul(n, f32x4.splat(-2.12194440e-4)));
+  let r = madd(n, f32x4.splat(-0.693359375), clipped);
+  r = madd(n, f32x4.splat(2.12194440e-4), r);
   let p = f32x4.splat(1.9875691500e-4);
   p = madd(p, r, f32x4.splat(1.3981999507e-3));
   p = madd(p, r, f32x4.splat(8.3334519073e-3));
@@ -221,8 +215,8 @@ export function silu(gate: usize, up: usize, count: i32): void {
   const end = gate + (<usize>count << 2);
   while (gate < end) {
     const g = v128.load(gate);
-    const sigmoid = f32x4.div(unit, f32x4.add(unit, exp4(f32x4.neg(g))));
-    v128.store(gate, f32x4.mul(f32x4.mul(g, sigmoid), v128.load(up)));
+    const below = f32x4.add(unit, exp4(f32x4.neg(g)));
+    v128.store(gate, f32x4.div(f32x4.mul(g, v128.load(up)), below));
     gate += 16;
     up += 16;
   }
@@ -258,7 +252,10 @@ export function rotate(
   }
 }
 
-/** Keep keys as [heads][size][room] and values as [heads][room][size], from `first` on. */
+/**
+ * Keep keys and values from `first` on as `panel` reads them: keys as [heads][room / 8][size][8],
+ * values as [heads][size / 8][room][8].
+ */
 export function keep(
   keys: usize,
   values: usize,
@@ -270,16 +267,20 @@ export function keep(
   size: i32,
   room: i32,
 ): void {
-  for (let t = 0; t < rows; t++) {
+  for (let position = first; position < first + rows; position++) {
     for (let h = 0; h < heads; h++) {
+      const head = h * size * room;
       for (let i = 0; i < size; i++) {
-        const at = <usize>((h * size + i) * room + first + t) << 2;
-        store<f32>(keptKeys + at, load<f32>(keys + (<usize>i << 2)));
+        const at = head + ((position & ~7) * size + i * 8 + (position & 7));
+        store<f32>(keptKeys + (<usize>at << 2), load<f32>(keys));
+        keys += 4;
       }
-      const to = keptValues + (<usize>((h * room + first + t) * size) << 2);
-      memory.copy(to, values, <usize>size << 2);
-      keys += <usize>size << 2;
-      values += <usize>size << 2;
+      for (let i = 0; i < size; i += 8) {
+        const to = keptValues + (<usize>(head + i * room + position * 8) << 2);
+        v128.store(to, v128.load(values));
+        v128.store(to, v128.load(values, 16), 16);
+        values += 32;
+      }
     }
   }
 }
@@ -287,8 +288,8 @@ export function keep(
 /**
  * Outputs of all heads where rows stand, from `first` on; each sees what stands before it.
  *
- * Patterns are left at `weights`, row by row and head by head as far apart as is said. `hidden`
- * holds 0 or `LOWEST` for every position: no other row looks at the latter.
+ * Patterns are left at `weights`, [heads][rows][room], if they are `kept`. `hidden` holds 0 or
+ * `LOWEST` for every position: no other row looks at the latter.
  */
 export function attention(
   queries: usize,
@@ -296,8 +297,7 @@ export function attention(
   values: usize,
   hidden: usize,
   weights: usize,
-  ofHead: i32,
-  ofRow: i32,
+  kept: bool,
   out: usize,
   first: i32,
   rows: i32,
@@ -308,86 +308,81 @@ export function attention(
   scale: f32,
 ): void {
   const bytes = <usize>size << 2;
-  for (let t = 0; t < rows; t++) {
-    const position = first + t;
-    const seen = <usize>(position + 1) << 2;
-    const blocks = (seen + 63) & ~63;
-    const own = load<f32>(hidden + (<usize>position << 2));
-    store<f32>(hidden + (<usize>position << 2), 0);
-    for (let h = 0; h < heads; h++) {
-      const group = <usize>(h / shared);
-      const query = queries + <usize>(t * heads + h) * bytes;
-      const row = weights + (<usize>(h * ofHead + t * ofRow) << 2);
-      const k = keys + group * bytes * <usize>room;
-      for (let j: usize = 0; j < blocks; j += 64) {
-        let a = f32x4.splat(0);
-        let b = f32x4.splat(0);
-        let c = f32x4.splat(0);
-        let d = f32x4.splat(0);
-        let p = k + j;
-        for (let i: usize = 0; i < bytes; i += 4) {
-          const q = v128.load32_splat(query + i);
-          a = madd(q, v128.load(p), a);
-          b = madd(q, v128.load(p, 16), b);
-          c = madd(q, v128.load(p, 32), c);
-          d = madd(q, v128.load(p, 48), d);
-          p += <usize>room << 2;
-        }
-        const s = f32x4.splat(scale);
-        v128.store(row + j, madd(a, s, v128.load(hidden + j)));
-        v128.store(row + j, madd(b, s, v128.load(hidden + j, 16)), 16);
-        v128.store(row + j, madd(c, s, v128.load(hidden + j, 32)), 32);
-        v128.store(row + j, madd(d, s, v128.load(hidden + j, 48)), 48);
+  const step = <usize>heads * bytes;
+  const width = <usize>room << 2;
+  for (let h = 0; h < heads; h++) {
+    const group = <usize>(h / shared) * bytes * <usize>room;
+    let q = queries + <usize>h * bytes;
+    let to = out + <usize>h * bytes;
+    let pattern = weights;
+    let left = rows;
+    while (left > 0) {
+      const some = nextRows(left);
+      const real = min(some, left);
+      const next = first + rows - left;
+      const seen = <usize>(next + real) << 2;
+      const columns = (seen + 31) & ~31;
+      for (let j: usize = 0; j < columns; j += 32) {
+        panel(some, q, bytes, step, keys + group + j * <usize>size, pattern + j, width);
       }
-      for (let j = seen; j < blocks; j += 4) store<f32>(row + j, LOWEST);
-      softmax(row, blocks);
-      const v = values + group * bytes * <usize>room;
-      const to = out + <usize>(t * heads + h) * bytes;
-      for (let i: usize = 0; i < bytes; i += 64) {
-        let a = f32x4.splat(0);
-        let b = f32x4.splat(0);
-        let c = f32x4.splat(0);
-        let d = f32x4.splat(0);
-        let p = v + i;
-        for (let j: usize = 0; j < seen; j += 4) {
-          const w = v128.load32_splat(row + j);
-          a = madd(w, v128.load(p), a);
-          b = madd(w, v128.load(p, 16), b);
-          c = madd(w, v128.load(p, 32), c);
-          d = madd(w, v128.load(p, 48), d);
-          p += bytes;
+      for (let t = 0; t < real; t++) {
+        const row = pattern + <usize>t * width;
+        const own = hidden + (<usize>(next + t) << 2);
+        const hides = load<f32>(own);
+        store<f32>(own, 0);
+        for (let j: usize = <usize>(next + t + 1) << 2; j < columns; j += 4) {
+          store<f32>(row + j, LOWEST);
         }
-        v128.store(to + i, a);
-        v128.store(to + i, b, 16);
-        v128.store(to + i, c, 32);
-        v128.store(to + i, d, 48);
+        softmax(row, hidden, columns, scale);
+        store<f32>(own, hides);
       }
+      for (let i: usize = 0; i < bytes; i += 32) {
+        panel(some, pattern, seen, width, values + group + i * <usize>room, to + i, step);
+      }
+      left -= some;
+      q += <usize>some * step;
+      to += <usize>some * step;
+      if (kept) pattern += <usize>real * width;
     }
-    store<f32>(hidden + (<usize>position << 2), own);
+    if (kept) weights = pattern;
   }
 }
 
-function softmax(row: usize, bytes: usize): void {
-  const most = f32x4.splat(largest(row, bytes));
+/** Softmax of a row times `scale` with `bias` added. */
+function softmax(row: usize, bias: usize, bytes: usize, scale: f32): void {
+  let most = f32x4.splat(LOWEST);
+  for (let j: usize = 0; j < bytes; j += 16) {
+    const v = madd(v128.load(row + j), f32x4.splat(scale), v128.load(bias + j));
+    v128.store(row + j, v);
+    most = f32x4.pmax(most, v);
+  }
+  const top = f32x4.splat(largestOf(most));
   let total = f32x4.splat(0);
   for (let j: usize = 0; j < bytes; j += 16) {
-    const e = exp4(f32x4.sub(v128.load(row + j), most));
+    const e = exp4(f32x4.sub(v128.load(row + j), top));
     v128.store(row + j, e);
     total = f32x4.add(total, e);
   }
-  const scale = f32x4.splat(<f32>1 / sumOf(total));
+  const part = f32x4.splat(<f32>1 / sumOf(total));
   for (let j: usize = 0; j < bytes; j += 16) {
-    v128.store(row + j, f32x4.mul(v128.load(row + j), scale));
+    v128.store(row + j, f32x4.mul(v128.load(row + j), part));
   }
+}
+
+/** The largest of four numbers. */
+// @ts-ignore: a decorator of AssemblyScript
+@inline
+function largestOf(most: v128): f32 {
+  return max<f32>(
+    max<f32>(f32x4.extract_lane(most, 0), f32x4.extract_lane(most, 1)),
+    max<f32>(f32x4.extract_lane(most, 2), f32x4.extract_lane(most, 3)),
+  );
 }
 
 function largest(row: usize, bytes: usize): f32 {
   let most = f32x4.splat(LOWEST);
   for (let j: usize = 0; j < bytes; j += 16) most = f32x4.pmax(most, v128.load(row + j));
-  return max<f32>(
-    max<f32>(f32x4.extract_lane(most, 0), f32x4.extract_lane(most, 1)),
-    max<f32>(f32x4.extract_lane(most, 2), f32x4.extract_lane(most, 3)),
-  );
+  return largestOf(most);
 }
 
 /** Logarithm of the sum of e to the power of the first `count` numbers of a row. */

@@ -41,9 +41,9 @@ export interface Reading {
 
 const LOWEST = -3.4028234663852886e38;
 /** Rows of logits made at once. */
-const LOGITS = 32;
+const LOGITS = 96;
 /** Rows of short texts that are read together: each weight is fetched once for all of them. */
-const TOGETHER = 256;
+const TOGETHER = 384;
 
 /** Where rows of one text lie among those that are read together. */
 interface Part {
@@ -59,7 +59,7 @@ interface Part {
 export class Runner {
   readonly heap: Heap;
   readonly model: Model;
-  /** A multiple of the number of keys that the kernel reads at once. */
+  /** A multiple of the number of keys that lie side by side. */
   readonly room: number;
   /** Most rows that are read together. */
   readonly most: number;
@@ -96,7 +96,7 @@ export class Runner {
     this.#gate = rows(intermediate);
     this.#up = rows(intermediate);
     this.#out = rows(hidden);
-    this.#patterns = heap.take(heads * this.room * this.room);
+    this.#patterns = heap.take((heads * this.room + 4) * this.room);
     this.#hidden = heap.take(this.room);
     this.#logits = heap.take(LOGITS * padded(vocabulary));
     this.cos = heap.take((this.room * headSize) / 2);
@@ -252,10 +252,9 @@ export class Runner {
         }
         const bias = heap.view(this.#hidden, this.room).fill(0);
         for (const position of reading.hidden ?? []) bias[position] = LOWEST;
-        const keep = visit ? this.room : 0;
         kernel.attention(
           ...([queries(part), keys, values, this.#hidden, this.#patterns] as const),
-          ...([keep * rows, keep, at(this.#heads, width, place), first, rows] as const),
+          ...([visit !== undefined, at(this.#heads, width, place), first, rows] as const),
           ...([sizes.heads, sizes.heads / kvHeads, headSize, this.room] as const),
           1 / Math.sqrt(headSize),
         );
@@ -275,14 +274,17 @@ export class Runner {
       kernel.add(x, this.#out, rows * hidden);
     }
     visit?.("residual", sizes.layers, heap.view(this.#x, length * hidden), before);
-    for (const [which, { first, place }] of parts.entries()) {
+    // Of several texts only what is predicted from is left, one behind the other.
+    const asked = parts.flatMap(({ first, rows }, which) => {
       const begin = Math.max(read, first);
-      if (begin >= end) continue;
-      const from = at(x, hidden, place + begin - first);
-      this.#unembed(model, from, end - begin, (row, scores, sum) =>
-        logits(which, begin + row, scores, sum),
-      );
-    }
+      const count = Math.max(0, Math.min(end, first + rows) - begin);
+      return Array.from({ length: count }, (_, i) => ({ which, position: begin + i }));
+    });
+    const skipped = Math.max(0, read - parts[0]!.first);
+    this.#unembed(model, at(x, hidden, skipped), asked.length, (row, scores, sum) => {
+      const { which, position } = asked[row]!;
+      logits(which, position, scores, sum);
+    });
   }
 
   /** Logits of some rows of the residual stream [rows, hidden], read by this model. */
