@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Rows and columns of a tensor whose rank is worked out, at most.
-SAMPLE = 384
+SAMPLE = 256
 #: What is said of one tensor.
 TensorVerdict = Literal[
     "same", "precision", "quantised", "trained", "packed", "shape", "only base", "only tuned"

@@ -89,6 +89,36 @@ def test_copies_are_told_apart_from_training(base: Path, tmp_path: Path, kind: s
     assert tl.diff(copy, base).verdict == verdict
 
 
+@pytest.mark.parametrize("kinds", [(torch.bfloat16,) * 2, (torch.float16, torch.float64)])
+def test_numbers_are_those_of_the_tensors_at_once(tmp_path: Path, kinds) -> None:
+    """A tensor of several pieces and an odd end, part of it the same in both."""
+    torch.manual_seed(0)
+    base = torch.randn(3, 2**16 + 1).to(kinds[0])
+    tuned = base.double()
+    tuned[1:] += 0.1 * torch.randn(2, 2**16 + 1).double()
+    tuned = tuned.to(kinds[1])
+    for name, tensor in (("base", base), ("tuned", tuned)):
+        (tmp_path / name).mkdir()
+        # What is in front of it decides how it is aligned.
+        before = torch.zeros(3, dtype=torch.uint8)
+        save_file({"a": before, "b": tensor}, tmp_path / name / "model.safetensors")
+    (row,) = (row for row in tl.diff(tmp_path / "base", tmp_path / "tuned").tensors if row.size)
+    apart = tuned.double() - base.double()
+    assert row.size == pytest.approx(float(apart.norm()), rel=1e-6)
+    assert row.relative == pytest.approx(float(apart.norm() / base.double().norm()), rel=1e-6)
+    assert row.largest == pytest.approx(float(apart.abs().max()), rel=1e-6)
+    assert row.changed == pytest.approx(int((apart != 0).sum()) / apart.numel(), abs=1e-9)
+
+
+@pytest.mark.parametrize("cut", [1, 1000])
+def test_a_file_that_ends_too_early_is_named(base: Path, tmp_path: Path, cut: int) -> None:
+    copy = copied(base, tmp_path / "copy", lambda _, weight: weight)
+    written = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(written[:-cut])
+    with pytest.raises(ModelLoadError, match=r"model\.safetensors"):
+        tl.diff(base, copy)
+
+
 @pytest.mark.parametrize("prefix", ["", "other."])
 def test_a_renamed_copy_is_the_same(base: Path, tmp_path: Path, prefix: str) -> None:
     weights = load_file(base / "model.safetensors")

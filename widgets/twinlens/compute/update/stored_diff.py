@@ -1,4 +1,4 @@
-"""Two models compared straight from their files: nothing is loaded, one pair of tensors at a time.
+"""Two models compared straight from their files: nothing is loaded, two pairs of tensors at a time.
 
 Neither has to be of a family that twinlens knows.
 """
@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -24,8 +25,8 @@ from twinlens.compute.models.sources import source_of
 from twinlens.compute.models.weights import tensor_files
 from twinlens.compute.update.beside import file_diffs
 from twinlens.compute.update.factors import factored
+from twinlens.compute.update.stored_numbers import FileNumbers, HeldNumbers, Numbers
 from twinlens.compute.update.tensors import compare
-from twinlens.compute.update.whole_tensors import WholeTensors
 from twinlens.errors import ArgumentError, ModelLoadError
 from twinlens.support.files import possible_path
 from twinlens.support.progress import Report
@@ -39,6 +40,8 @@ _PACKED = re.compile(
     r"absmax|quant_map|quant_state|\.SCB$|weight_format|qweight|qzeros|g_idx|scales$"
     r"|weight_scale|weight_packed|weight_shape|zero_point"
 )
+#: Tensors that are compared at a time.
+_AT_ONCE = 2
 #: Numbers of a tensor by which its copy under another name is found.
 _FINGERPRINT = 256
 
@@ -50,16 +53,10 @@ class Stored:
     name: str
     folder: Path
     tensors: Mapping[str, tuple[Path, str]]
-    _whole: WholeTensors = field(default_factory=WholeTensors, repr=False)
+    _headers: dict[Path, tuple[int, dict[str, Any]]] = field(default_factory=dict, repr=False)
 
-    def read(self, name: str, *, whole: bool = False) -> Tensor:
-        """One tensor.
-
-        Parameters
-        ----------
-        whole : bool
-            All of it will be looked at, and none that was read so before: it takes the place of
-            that one in memory. Else it is mapped.
+    def read(self, name: str) -> Tensor:
+        """One tensor, mapped.
 
         Raises
         ------
@@ -68,21 +65,41 @@ class Stored:
         """
         path, stored = self.tensors[name]
         try:
-            read = self._whole.read(path, stored) if whole else None
-            if read is not None:
-                return read
             # Opened for each tensor: mapped pages count as memory while a file is open.
             with safe_open(path, framework="pt") as file:
                 tensor = cast(Tensor, file.get_tensor(stored))
         except (OSError, ValueError, SafetensorError) as error:
-            raise ModelLoadError(
-                f"{path.name!r} of {self.name!r} cannot be read ({error})"
-            ) from error
+            raise self._unreadable(path, error) from error
         scales = name.removesuffix("weight") + "SCB"
         if tensor.dtype == torch.int8 and scales in self.tensors:
             # Eight-bit weights of bitsandbytes: one scale a row.
             return tensor.float() * (self.read(scales).float()[:, None] / 127)
         return tensor
+
+    def numbers(self, name: str) -> Numbers:
+        """Numbers of a tensor, to be looked at piece by piece."""
+        path, stored = self.tensors[name]
+        start, header = self._header(path)
+        return FileNumbers.of(path, header[stored], start) or HeldNumbers(self.read(name))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Sizes of a tensor as it is stored."""
+        path, stored = self.tensors[name]
+        return tuple(self._header(path)[1][stored]["shape"])
+
+    def _header(self, path: Path) -> tuple[int, dict[str, Any]]:
+        """Where the tensors of a file begin, and what it says of them."""
+        if path not in self._headers:
+            try:
+                with path.open("rb") as file:
+                    length = int.from_bytes(file.read(8), "little")
+                    self._headers[path] = 8 + length, json.loads(file.read(length))
+            except (OSError, ValueError) as error:
+                raise self._unreadable(path, error) from error
+        return self._headers[path]
+
+    def _unreadable(self, path: Path, error: Exception) -> ModelLoadError:
+        return ModelLoadError(f"{path.name!r} of {self.name!r} cannot be read ({error})")
 
 
 def diff_of_files(
@@ -161,12 +178,17 @@ def _of_models(
 ) -> tuple[list[TensorDiff], list[str]]:
     pairs, alone = _paired(base, tuned)
     diffs, notes = [], []
-    for done, (ours, theirs) in enumerate(pairs):
-        if report:
-            report(done, len(pairs), "comparing tensors")
-        diffs.append(_of_tensors(base, ours, tuned, theirs))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        awaited = [pool.submit(_of_tensors, base, ours, tuned, theirs) for ours, theirs in pairs]
+        try:
+            for done, one in enumerate(awaited):
+                if report:
+                    report(done, len(pairs), "comparing tensors")
+                diffs.append(one.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
     for (ours, theirs), diff in zip(pairs, diffs, strict=True):
-        rows = _shape(base, ours)[:1], _shape(tuned, theirs)[:1]
+        rows = base.shape(ours)[:1], tuned.shape(theirs)[:1]
         if diff.verdict not in ("shape", "packed") and rows[0] != rows[1]:
             notes.append(
                 f"{theirs} has {rows[0][0]:,} rows in base and {rows[1][0]:,} in tuned: those that "
@@ -176,7 +198,7 @@ def _of_models(
     for side, left in zip((base, tuned), alone, strict=True):
         verdict = "only base" if side is base else "only tuned"
         diffs += [
-            TensorDiff(name, cast(Any, verdict), shape=_shape(side, name))
+            TensorDiff(name, cast(Any, verdict), shape=side.shape(name))
             for name in left
             if name not in packed
         ]
@@ -189,23 +211,22 @@ def _of_models(
 
 
 def _of_tensors(base: Stored, ours: str, tuned: Stored, theirs: str) -> TensorDiff:
-    first, second = base.read(ours, whole=True), tuned.read(theirs, whole=True)
-    dtypes = (_kind(first), _kind(second))
+    first, second = base.numbers(ours), tuned.numbers(theirs)
     about: dict[str, Any] = {
         "name": theirs,
         "renamed": "" if ours == theirs else ours,
-        "shape": tuple(second.shape),
-        "dtypes": dtypes,
+        "shape": second.shape,
+        "dtypes": (_kind(first), _kind(second)),
     }
-    if not (first.is_floating_point() and second.is_floating_point()):
-        same = first.dtype == second.dtype and torch.equal(first, second)
+    if not (first.dtype.is_floating_point and second.dtype.is_floating_point):
+        same = first.dtype == second.dtype and torch.equal(base.read(ours), tuned.read(theirs))
         return TensorDiff(verdict="same" if same else "packed", **about)
     if first.shape != second.shape:
-        rows = min(len(first), len(second)) if first.ndim and second.ndim else 0
+        rows = min(first.shape[0], second.shape[0]) if first.shape and second.shape else 0
         if not rows or first.shape[1:] != second.shape[1:]:
             return TensorDiff(verdict="shape", **about)
         # Tokens that only one of them has.
-        first, second = first[:rows], second[:rows]
+        first, second = first.head(rows), second.head(rows)
     return TensorDiff(**about, **compare(first, second))
 
 
@@ -226,7 +247,7 @@ def _of_adapter(
                 f"the adapter {adapter.name!r} changes {change.module!r}, which {base.name!r} has "
                 f"not: it was trained over {config.get('base_model_name_or_path') or 'another'!r}"
             )
-        weight = base.read(name, whole=True)
+        weight = base.read(name)
         shape = tuple(weight.shape)
         if change.values is not None:
             diffs.append(_of_tensors(base, name, adapter, change.values))
@@ -260,7 +281,7 @@ def _of_adapter(
         )
     touched = {diff.name for diff in diffs}
     diffs += [
-        TensorDiff(name, "same", shape=_shape(base, name))
+        TensorDiff(name, "same", shape=base.shape(name))
         for name in base.tensors
         if name not in touched
     ]
@@ -299,13 +320,7 @@ def _bare(name: str) -> str:
     return re.sub(r"^(?:base_model\.model\.)?(?:model|transformer|gpt_neox)\.", "", name)
 
 
-def _shape(of: Stored, name: str) -> tuple[int, ...]:
-    path, stored = of.tensors[name]
-    with safe_open(path, framework="pt") as file:
-        return tuple(file.get_slice(stored).get_shape())
-
-
-def _kind(tensor: Tensor) -> str:
+def _kind(tensor: Tensor | Numbers) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 

@@ -11,13 +11,17 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from twinlens.compute.update.stored_numbers import Numbers, Piece, as_float32
 from twinlens.weights.model_diff import SAMPLE, TensorVerdict
 
 #: Numbers compared at a time: two pieces of this length stay in a core's cache.
 _PIECE = 2**16
+#: Numbers that BLAS leaves to one thread, and those that are compared first.
+_RUN, _FIRST = 2**13, 2**9
 #: Significant bits of the number types that weights are rounded to.
 _BITS = {torch.bfloat16: 8, torch.float16: 11}
 _EXPONENT = 0x7F800000
@@ -30,19 +34,20 @@ _TWICE_ROUNDED, _FURTHEST = 0.1, 0.57
 _EVEN = 0.04
 #: Numbers in a block in which values are counted, blocks looked at, and the share of different
 #: values, against the other tensor, below which one lies on a coarser grid.
-_BLOCK, _BLOCKS, _RECURRING = 32, 2**14, 0.97
+_BLOCK, _BLOCKS, _RECURRING = 32, 2**12, 0.97
 #: Energy of the leading direction over that of white noise: trained above it.
 _WHITE = 4.0
 #: Singular values above rounding count: noise stays below this times its expected largest one.
 _ABOVE_NOISE = 2.0
 
 
-def compare(base: Tensor, tuned: Tensor) -> dict[str, Any]:
+def compare(base: Numbers, tuned: Numbers) -> dict[str, Any]:
     """Verdict, size and rank of a difference, as `TensorDiff` has them.
 
     Parameters
     ----------
-    base, tuned : floating-point tensors of one shape
+    base, tuned : Numbers
+        Floating-point numbers of one shape.
 
     Returns
     -------
@@ -50,43 +55,63 @@ def compare(base: Tensor, tuned: Tensor) -> dict[str, Any]:
         ``verdict``, ``size``, ``relative``, ``largest``, ``changed``, ``rank``,
         ``effective_rank``, ``sampled`` and ``top_share``.
     """
-    if base.dtype == tuned.dtype and torch.equal(base, tuned):
-        return {"verdict": "same"}
     squared = norm = 0.0
     largest, changed = 0.0, 0
     ways = [(kind, swap) for kind in _BITS for swap in (False, True)]
     roundings = {way: _Rounding(way[0]) for way in ways}
-    first, second = base.reshape(-1), tuned.reshape(-1)
-    for start in range(0, first.numel(), _PIECE):
-        ours = first[start : start + _PIECE].float()
-        theirs = second[start : start + _PIECE].float()
-        apart = theirs - ours
-        squared += float(torch.dot(apart, apart))
-        norm += float(torch.dot(ours, ours))
-        numbers = apart.numpy()  # of these NumPy is several times as fast
-        largest = max(largest, float(numbers.max()), -float(numbers.min()))
-        changed += int(np.count_nonzero(numbers != 0))
-        for way in [way for way, rounding in roundings.items() if rounding.possible]:
-            roundings[way].look(*((theirs, ours) if way[1] else (ours, theirs)))
+    size = math.prod(base.shape)
+    held = np.empty((3, min(size, _PIECE)), dtype=np.float32)
+    differs = np.empty(held.shape[1], dtype=bool)
+    for first, second in zip(base.pieces(_PIECE), tuned.pieces(_PIECE), strict=True):
+        ours, theirs, apart = held[:, : len(first)]
+        as_float32(first, base.dtype, ours)
+        norm += _square(ours)
+        if base.dtype == tuned.dtype and _equal(first, second):
+            theirs = ours
+        else:
+            as_float32(second, tuned.dtype, theirs)
+            np.subtract(theirs, ours, out=apart)
+            squared += _square(apart)
+            largest = max(largest, float(apart.max()), -float(apart.min()))
+            flags = np.not_equal(apart, 0, out=differs[: len(apart)])
+            changed += int(np.count_nonzero(flags))
+        looked_at = [way for way, rounding in roundings.items() if rounding.possible]
+        if looked_at:
+            both = torch.from_numpy(ours), torch.from_numpy(theirs)
+            for way in looked_at:
+                roundings[way].look(*(both[::-1] if way[1] else both))
     if not changed:
         return {"verdict": "same"}
     measures: dict[str, Any] = {
         "size": math.sqrt(squared),
         "relative": math.sqrt(squared / norm) if norm else math.inf,
         "largest": largest,
-        "changed": changed / first.numel(),
+        "changed": changed / size,
     }
     verdict: TensorVerdict = "trained"
     if any(rounding.holds for rounding in roundings.values()):
         verdict = "precision"
-    if base.ndim >= 2 and min(base.shape[-2:]) > 1:
-        ours, theirs = (_sample(tensor.reshape(-1, tensor.shape[-1])) for tensor in (base, tuned))
-        noise = _noise(base.dtype, ours) + _noise(tuned.dtype, theirs)
-        sampled = ours.numel() < base.numel()
-        measures |= _ranks(theirs - ours, noise) | {"sampled": sampled}
-        if verdict == "trained" and _coarser(base, tuned) and _white(theirs - ours):
+    if len(base.shape) >= 2 and min(base.shape[-2:]) > 1:
+        samples = _sample(base), _sample(tuned)
+        noise = _noise(base.dtype, samples[0]) + _noise(tuned.dtype, samples[1])
+        difference = samples[1] - samples[0]
+        measures |= _ranks(difference, noise) | {"sampled": difference.numel() < size}
+        if verdict == "trained" and _coarser(base, tuned) and _white(difference):
             verdict = "quantised"
     return {"verdict": verdict, **measures}
+
+
+def _square(numbers: npt.NDArray[np.float32]) -> float:
+    """Sum of squares, in runs that BLAS does not hand out to threads."""
+    rest = len(numbers) % _RUN
+    runs, end = numbers[: len(numbers) - rest].reshape(-1, _RUN), numbers[len(numbers) - rest :]
+    return float(np.vecdot(runs, runs).sum(dtype=np.float64)) + float(np.dot(end, end))
+
+
+def _equal(first: Piece, second: Piece) -> bool:
+    """Whether two pieces are the same; most that are not differ early."""
+    early = np.array_equal(first[:_FIRST], second[:_FIRST])
+    return early and np.array_equal(first, second)
 
 
 class _Rounding:
@@ -167,24 +192,29 @@ def _noise(kind: torch.dtype, values: Tensor) -> float:
     return float(values.square().mean()) * step**2 / 24
 
 
-def _sample(matrix: Tensor) -> Tensor:
+def _sample(of: Numbers) -> Tensor:
     """Rows and columns spread over a matrix, float32: as many as its rank is worked out of."""
-    picks = [
+    rows, columns = (
         torch.linspace(0, size - 1, min(size, SAMPLE), dtype=torch.float64).long()
-        for size in matrix.shape
-    ]
-    return matrix[picks[0]][:, picks[1]].float()
+        for size in _as_matrix(of)
+    )
+    return of.rows(rows)[:, columns].float()
 
 
-def _coarser(base: Tensor, tuned: Tensor) -> bool:
+def _as_matrix(of: Numbers) -> tuple[int, int]:
+    return math.prod(of.shape[:-1]), of.shape[-1]
+
+
+def _coarser(base: Numbers, tuned: Numbers) -> bool:
     """Whether the numbers of one recur much more often than those of the other."""
     if base.shape[-1] < _BLOCK:
         return False
     shorter = min(base.dtype, tuned.dtype, key=lambda kind: (kind.itemsize, -torch.finfo(kind).eps))
     counts = []
-    for tensor in (base, tuned):
-        matrix = tensor.reshape(-1, tensor.shape[-1])
-        matrix = matrix[:: -(-tensor.numel() // (_BLOCK * _BLOCKS))]
+    for numbers in (base, tuned):
+        height, width = _as_matrix(numbers)
+        step = -(-height * width // (_BLOCK * _BLOCKS))
+        matrix = numbers.rows(torch.arange(0, height, step))
         blocks = matrix[:, : matrix.shape[1] // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
         values = np.sort(blocks.to(shorter).float().numpy(), axis=1)
         counts.append(1 + int(np.count_nonzero(values[:, 1:] != values[:, :-1])) / len(values))

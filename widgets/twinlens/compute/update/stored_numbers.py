@@ -1,0 +1,186 @@
+"""Numbers of a tensor, in a safetensors file or in memory, looked at piece by piece.
+
+A window of a file is mapped at a time: what is mapped counts as memory, and a copy of it takes as
+long as reading it.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from io import FileIO
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from twinlens.errors import ModelLoadError
+
+_TYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+#: Numbers of a type that NumPy has not go as their bits.
+_BITS = {
+    torch.bfloat16: torch.uint16,
+    torch.float8_e4m3fn: torch.uint8,
+    torch.float8_e5m2: torch.uint8,
+}
+#: Bytes mapped at a time; the next ones are read by the system meanwhile.
+_WINDOW = 2**25
+
+Piece: TypeAlias = npt.NDArray[Any]
+
+
+def _seen_by_numpy(tensor: Tensor) -> Piece:
+    numbers: Piece = tensor.view(_BITS.get(tensor.dtype, tensor.dtype)).numpy()
+    return numbers
+
+
+def as_float32(piece: Piece, dtype: torch.dtype, place: Piece) -> None:
+    """Write numbers of a piece, of a type, to a place of as many float32."""
+    if dtype != torch.bfloat16:
+        # Where NumPy takes tens of times as long, for float16.
+        torch.from_numpy(place).copy_(torch.from_numpy(piece).view(dtype))
+        return
+    bits = place.view(np.uint32)
+    np.copyto(bits, piece)
+    np.left_shift(bits, 16, out=bits)
+
+
+class Numbers(Protocol):
+    """Numbers of one tensor."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Their type."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the tensor."""
+
+    def pieces(self, count: int) -> Iterator[Piece]:
+        """All numbers in order, so many at a time."""
+
+    def rows(self, picks: Tensor) -> Tensor:
+        """Some rows, where all but the last axis are taken as one."""
+
+    def head(self, count: int) -> Numbers:
+        """The first of its first axis."""
+
+
+@dataclass(frozen=True)
+class HeldNumbers:
+    """Numbers of a tensor in memory."""
+
+    tensor: Tensor
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Their type."""
+        return self.tensor.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the tensor."""
+        return tuple(self.tensor.shape)
+
+    def pieces(self, count: int) -> Iterator[Piece]:
+        """All numbers in order, so many at a time."""
+        numbers = _seen_by_numpy(self.tensor.reshape(-1))
+        return (numbers[first : first + count] for first in range(0, len(numbers), count))
+
+    def rows(self, picks: Tensor) -> Tensor:
+        """Some rows, where all but the last axis are taken as one."""
+        return self.tensor.reshape(-1, self.shape[-1])[picks]
+
+    def head(self, count: int) -> HeldNumbers:
+        """The first of its first axis."""
+        return HeldNumbers(self.tensor[:count])
+
+
+@dataclass(frozen=True)
+class FileNumbers:
+    """Numbers of a tensor in a file, `start` bytes behind its begin.
+
+    Raises
+    ------
+    ModelLoadError
+        From its methods, if the file cannot be read, or ends too early.
+    """
+
+    path: Path
+    start: int
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, path: Path, stored: Mapping[str, Any], start: int) -> FileNumbers | None:
+        """As the header of a file describes them; None of another type than these."""
+        kind = _TYPES.get(stored["dtype"])
+        if kind is None:
+            return None
+        return cls(path, start + stored["data_offsets"][0], kind, tuple(stored["shape"]))
+
+    def pieces(self, count: int) -> Iterator[Piece]:
+        """All numbers in order, so many at a time."""
+        size = self.dtype.itemsize
+        step = _WINDOW // (count * size) * count
+        total = math.prod(self.shape)
+        with self._opened() as file:
+            for first in range(0, total, step):
+                here = self.start + first * size
+                self._ask_for(file, here + step * size)
+                numbers = self._mapped(file, here, min(step, total - first))
+                for place in range(0, len(numbers), count):
+                    yield numbers[place : place + count]
+
+    def rows(self, picks: Tensor) -> Tensor:
+        """Some rows, where all but the last axis are taken as one."""
+        length = self.shape[-1]
+        rows = torch.empty(len(picks), length, dtype=self.dtype)
+        with self._opened() as file:
+            for row, pick in zip(_seen_by_numpy(rows), picks.tolist(), strict=True):
+                file.seek(self.start + pick * length * self.dtype.itemsize)
+                if file.readinto(row) < row.nbytes:
+                    raise self._unreadable("it ends too early")
+        return rows
+
+    def head(self, count: int) -> FileNumbers:
+        """The first of its first axis."""
+        return replace(self, shape=(count, *self.shape[1:]))
+
+    def _opened(self) -> FileIO:
+        try:
+            return self.path.open("rb", buffering=0)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _ask_for(self, file: FileIO, start: int) -> None:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), start, _WINDOW, os.POSIX_FADV_WILLNEED)
+
+    def _mapped(self, file: FileIO, start: int, count: int) -> Piece:
+        """So many numbers, from a byte of a file on; let go of when nobody holds them any more."""
+        before = start % mmap.ALLOCATIONGRANULARITY
+        size = before + count * self.dtype.itemsize
+        try:
+            # Of its own, since torch takes no numbers that cannot be written.
+            window = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY, offset=start - before)
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from error
+        kind = _seen_by_numpy(torch.empty(0, dtype=self.dtype)).dtype
+        return np.frombuffer(window, kind, count, before)
+
+    def _unreadable(self, reason: object) -> ModelLoadError:
+        return ModelLoadError(
+            f"{self.path.name!r} of {self.path.parent.name!r} cannot be read ({reason})"
+        )
