@@ -182,12 +182,16 @@ class Panels:
                     "the effects of units",
                     self.patience,
                 )
-            ask = panel.get_by_role("button", name="take it apart")
-            if ask.is_visible():  # what takes long waits to be asked for
-                ask.click()
-                directions = panel.locator(".tl-direction")
-                until(directions.count, bool, "directions", self.patience)
+            if kind == "update":
+                self._take_apart(panel)
             getattr(self, f"_check_{kind}")(self._read(panel), selection)
+
+    def _take_apart(self, panel: Locator) -> None:
+        """What takes long waits to be asked for."""
+        ask = panel.locator("button", has_text="take it apart")
+        if ask.is_visible():
+            ask.click()
+            until(panel.locator(".tl-direction").count, bool, "directions", self.patience)
 
     def _read(self, panel: Locator) -> dict[str, Any]:
         """What a panel shows; as text, since Playwright takes long to hand over many numbers."""
@@ -196,7 +200,7 @@ class Panels:
     def show_all(self) -> None:
         """Have a dashboard show every panel, instead of one or two."""
         self.root.locator("[data-panel]").first.wait_for(state="attached")
-        views = self._root("findings").get_by_label("How many panels are shown")
+        views = self._root("findings").locator("select[aria-label='How many panels are shown']")
         if views.count() and views.input_value() != "grid":
             views.select_option("grid")
 

@@ -18,4 +18,4 @@ def until(read: Callable[[], T], wanted: Callable[[T], bool], what: str, seconds
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds} s for {what}, which is {value}")
-        time.sleep(0.02)
+        time.sleep(0.05)
