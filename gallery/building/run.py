@@ -115,7 +115,9 @@ def _shell(widgets: dict[str, DOMWidget]) -> Iterator[InteractiveShell]:
         return {WIDGET: {"model_id": widget.model_id}, "text/plain": repr(widget)}, {}
 
     shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
-    shell.display_formatter.mimebundle_formatter.for_type(DOMWidget, note)
+    formatter = shell.display_formatter
+    assert formatter is not None
+    formatter.mimebundle_formatter.for_type(DOMWidget, note)
     try:
         yield shell
     finally:

@@ -13,6 +13,7 @@ from typing import Any
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
 from sphinx.application import Sphinx
+from twinlens.contract.words import PanelKind
 from twinlens.support.demo import demo_prompts
 
 FOLDER = "panels"
@@ -24,7 +25,7 @@ class Part:
 
     title: str
     prompt: str
-    kind: str = "dashboard"
+    kind: PanelKind = "dashboard"
     selection: dict[str, Any] = field(default_factory=dict)
 
 
