@@ -47,6 +47,33 @@ def test_much_of_it_is_said(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None
     assert said == [(0, 2, "reading 50 tokens, about 0.0 GB of memory")]
 
 
+def test_how_long_it_takes_is_said_of_long_texts(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(footprint, "_TAKES_SECONDS", 640)
+    monkeypatch.setattr(footprint, "seconds", lambda models, length: length / 10)
+    said: list[Any] = []
+    for length in (639, 640):
+        footprint.check_footprint(pair, length, lambda *state: said.append(state))
+    assert said == [(0, 2, "reading 640 tokens, about 64 s")]
+
+
+def test_seconds_grow_with_the_text_and_its_square(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that says 1 s for the short pass."""
+    clock = iter(range(4))
+    monkeypatch.setattr(footprint.time, "perf_counter", lambda: next(clock))
+    shape, weights = pair.sizes, pair.info.base.parameters
+
+    def products(length: int) -> int:
+        return length * weights + 2 * shape.layers * shape.hidden * length**2
+
+    for length in (64, 6400):
+        expected = 2 * products(length) / products(64)
+        assert footprint.seconds(pair, length) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt"])
 def test_a_graph_is_what_autograd_keeps(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(footprint, "_SCORES", 0)

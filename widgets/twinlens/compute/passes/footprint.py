@@ -1,10 +1,12 @@
-"""What reading a text needs in memory beside the weights, before a model runs."""
+"""What reading a text needs in memory beside the weights, and in time, before it is read."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import psutil
+import torch
 
 from twinlens.compute.models.architectures import sizes
 from twinlens.compute.models.checks import free_memory
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 _HIDDEN, _INTERMEDIATE = 6, 3
 #: From here on it is said before a pass.
 _WORTH_SAYING = 10**9
+#: Tokens that are read to know how fast the model is here, and the texts, so many times as long
+#: or longer, that are worth it.
+_TRIED, _TIMES = 64, 10
+#: Weights times tokens from which on reading takes seconds.
+_TAKES_SECONDS = 5 * 10**10
 #: Larger graphs are not kept, whatever is free: layer by layer takes but one more pass.
 _LARGEST_GRAPH = 2**30
 #: Arrays of all scores of a layer that an attention block has at once.
@@ -52,6 +59,8 @@ def footprint(models: Models, length: int) -> int:
 def check_footprint(models: Models, length: int, report: Report | None = None) -> None:
     """Make sure that reading a text fits into memory, and say what it takes where that is much.
 
+    To say how long it takes, base reads a short text.
+
     Raises
     ------
     MemoryNeededError
@@ -64,8 +73,42 @@ def check_footprint(models: Models, length: int, report: Report | None = None) -
             f"their weights, but only {free / 1e9:.1f} GB are free: shorten the prompt or the "
             "answer"
         )
-    if report and needed > _WORTH_SAYING:
-        report(0, len(SIDES), f"reading {length} tokens, about {needed / 1e9:.1f} GB of memory")
+    if not report:
+        return
+    said = [f"about {needed / 1e9:.1f} GB of memory"] if needed > _WORTH_SAYING else []
+    if length >= _TIMES * _TRIED and length * models.info.base.parameters > _TAKES_SECONDS:
+        said.append(f"about {seconds(models, length):.0f} s")
+    if said:
+        report(0, len(SIDES), f"reading {length} tokens, {', '.join(said)}")
+
+
+def seconds(models: Models, length: int) -> float:
+    """Seconds that one pass of both models over a text will take, from a short pass of base.
+
+    Parameters
+    ----------
+    length : int
+        T, prompt and answer.
+
+    Returns
+    -------
+    float
+        Products with weights grow as T, those of queries with keys and of patterns with values as
+        T squared, which is counted and not measured.
+    """
+    shape = models.sizes
+    with models.model("base") as model, torch.no_grad():
+        ids = torch.zeros((1, _TRIED), dtype=torch.long, device=model.device)
+        model(ids, use_cache=False)
+        start = time.perf_counter()
+        model(ids, use_cache=False).logits[0, -1, 0].item()
+        tried = time.perf_counter() - start
+
+    def work(tokens: int) -> float:
+        attention = 2 * shape.layers * shape.hidden * tokens**2
+        return tokens * models.info.base.parameters + attention
+
+    return len(SIDES) * tried * work(length) / work(_TRIED)
 
 
 def graph(model: PreTrainedModel, texts: int, length: int) -> int:
