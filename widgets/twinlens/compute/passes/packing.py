@@ -28,6 +28,50 @@ _ROUND = 16
 
 
 @dataclass(frozen=True)
+class Branches:
+    """A text that goes on in several ways, which lie behind one another and do not see each other.
+
+    Attributes
+    ----------
+    trunk : int
+        Tokens that all have in common.
+    lengths : sequence of int
+        Tokens of each way to go on; T are all of them and the trunk's.
+    """
+
+    trunk: int
+    lengths: Sequence[int]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the trunk and of the longest way to go on."""
+        return self.trunk + max(self.lengths)
+
+    def begin(self, branch: int) -> int:
+        """Place at which one of them begins."""
+        return self.trunk + sum(self.lengths[:branch])
+
+    @cached_property
+    def positions(self) -> Array:
+        """Where each place stands in its own text, [T]."""
+        return np.concatenate(
+            [np.arange(self.trunk), *(self.trunk + np.arange(size) for size in self.lengths)]
+        )
+
+    def mask(self, whole: Tensor) -> Tensor:
+        """Mask of all places [T, T], from that of one text as long as the longest."""
+        positions = torch.from_numpy(self.positions).to(whole.device)
+        mask = whole[positions[:, None], positions]
+        apart = torch.ones_like(mask, dtype=torch.bool)
+        apart[:, : self.trunk] = False
+        for branch, size in enumerate(self.lengths):
+            own = slice(self.begin(branch), self.begin(branch) + size)
+            apart[own, own] = False
+        # The trunk sees none of them: they stand behind it.
+        return mask.masked_fill(apart, torch.finfo(mask.dtype).min)
+
+
+@dataclass(frozen=True)
 class Packed:
     """A row of P tokens out of K variants of one text of T tokens.
 
@@ -41,11 +85,14 @@ class Packed:
         and the last that are left out are attended to by no other.
     hidden : bool tensor [K, T]
         Positions of each variant that no other position may attend to.
+    branches : Branches, optional
+        Where the text goes on in several ways, `places` and `hidden` count over all of them.
     """
 
     stored: dict[nn.Module, tuple[Tensor, Tensor]]
     places: Sequence[Sequence[int]]
     hidden: Tensor
+    branches: Branches | None = None
 
     @cached_property
     def _sizes(self) -> Array:
@@ -68,6 +115,13 @@ class Packed:
     def place(self) -> Tensor:
         """Where each token of the row stands in its variant, [P]."""
         return self._on_device(self._flat)
+
+    @property
+    def position(self) -> Tensor:
+        """Where each token of the row stands in its text, [P]."""
+        if self.branches is None:
+            return self.place
+        return self._on_device(self.branches.positions[self._flat])
 
     @cached_property
     def _row(self) -> Tensor:
@@ -104,7 +158,9 @@ class Packed:
         return torch.from_numpy(numbers).to(self.hidden.device)
 
     def mask(self, whole: Tensor) -> Tensor:
-        """Mask of the variants, [K, 1, S, T], from that of the text itself [T, T]."""
+        """Mask of the variants, [K, 1, S, T], from that of one text, [T, T]."""
+        if self.branches is not None:
+            whole = self.branches.mask(whole)
         places = self.place[self._grid]
         length = whole.shape[1]
         # Rows that begin at a round address, or each layer would copy the mask to such ones.

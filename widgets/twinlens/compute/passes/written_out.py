@@ -58,11 +58,15 @@ class _Norm:
         root = (given.square().mean(dim=-1, keepdim=True) + module.variance_epsilon).rsqrt()
         return cls(given * root, module.weight * root)
 
+    def of(self, row: int, places: slice) -> _Norm:
+        """Of one of several texts."""
+        return _Norm(self.scaled[row, places], self.gain[row, places])
+
     def back(self, gradients: Tensor, given: Tensor) -> None:
-        """Add to `gradients` [K, S, hidden] what comes through the norm from `given`."""
-        size = gradients.shape[1]
-        scaled, gain = self.scaled[:size], self.gain[:size]
-        along = torch.einsum("ksh,sh->ks", given, scaled * gain)[..., None]
+        """Add to `gradients` [S, K, hidden] what comes through the norm from `given`."""
+        size = len(gradients)
+        scaled, gain = self.scaled[:size, None], self.gain[:size, None]
+        along = given @ (scaled * gain).transpose(1, 2)
         gradients.addcmul_(given, gain)
         gradients.addcmul_(scaled, along, value=-1 / scaled.shape[-1])
 
@@ -91,37 +95,64 @@ class _Layer:
     up: Tensor
 
     def through_feed_forward(self, gradients: Tensor) -> None:
-        """From behind the feed-forward block [K, S, hidden] to before it, in place."""
-        mlp, size = self.module.mlp, gradients.shape[1]
+        """From behind the feed-forward block [S, K, hidden] to before it, in place."""
+        mlp, size = self.module.mlp, len(gradients)
         neurons = gradients.flatten(0, 1) @ mlp.down_proj.weight
-        by_neuron = neurons.view(len(gradients), size, -1)
-        up = (by_neuron * self.up[:size]).flatten(0, 1) @ mlp.up_proj.weight
-        by_neuron *= self.gate[:size]
+        by_neuron = neurons.view(*gradients.shape[:2], -1)
+        up = (by_neuron * self.up[:size, None]).flatten(0, 1) @ mlp.up_proj.weight
+        by_neuron *= self.gate[:size, None]
         up.addmm_(neurons, mlp.gate_proj.weight)
         self.norms[1].back(gradients, up.view_as(gradients))
 
-    def through_attention(self, gradients: Tensor) -> None:
-        """From behind the attention block [K, S, hidden] to before it, in place."""
-        attention, size = self.module.self_attn, gradients.shape[1]
-        seen, count = self.heads, len(gradients)
+    def through_attention(self, gradients: Tensor, kept: int) -> Tensor:
+        """From behind the attention block [S, K, hidden] to before it, in the first places.
+
+        Parameters
+        ----------
+        gradients : tensor [S, K, hidden]
+            Written over.
+        kept : int
+            How many places those are; nothing in them depends on later ones in front of the block.
+
+        Returns
+        -------
+        tensor [kept, K, hidden]
+        """
+        attention, seen = self.module.self_attn, self.heads
+        size, count, _ = gradients.shape
         pattern = seen.pattern[:, :size, :size]
         by_head = (gradients.flatten(0, 1) @ attention.o_proj.weight).view(
-            count, size, len(pattern), -1
+            size, count, len(pattern), -1
         )
-        given = by_head.permute(2, 0, 1, 3).contiguous()  # [heads, K, S, head_dim]
-        value = pattern.transpose(1, 2)[:, None] @ given
-        flat = given.flatten(1, 2)
-        scores = (flat @ seen.value[:, :size].transpose(1, 2)).view(*given.shape[:3], size)
-        scores -= (given * (pattern @ seen.value[:, :size])[:, None]).sum(dim=-1, keepdim=True)
-        scores *= (pattern * attention.scaling)[:, None]
-        query = (scores.flatten(1, 2) @ seen.key[:, :size]).view_as(given)
-        key = scores.transpose(2, 3) @ seen.query[:, None, :size]
-        into = self._rotated_back(query) @ attention.q_proj.weight
-        self._into_keys_and_values(into, key, value)
+        given = by_head.permute(2, 0, 1, 3).contiguous()  # [heads, S, K, head_dim]
+        attended = (pattern @ seen.value[:, :size])[:, :, None]
+        pattern = pattern[..., :kept]
+        scores = (given.flatten(1, 2) @ seen.value[:, :kept].transpose(1, 2)).view(
+            *given.shape[:3], kept
+        )
+        scores -= given @ attended.transpose(2, 3)
+        scores *= (pattern * attention.scaling)[:, :, None]
+        query = scores[:, :kept].flatten(1, 2) @ seen.key[:, :kept]
+        # Heads that share keys and values lie behind one another: products add them up.
+        groups = attention.num_key_value_groups
+
+        def shared(states: Tensor) -> Tensor:
+            return states.reshape(-1, groups * size, states[0, 0].numel()).transpose(1, 2)
+
+        key = shared(scores) @ shared(seen.query[:, :size]).transpose(1, 2)
+        value = shared(pattern) @ shared(given).transpose(1, 2)
+        into = self._rotated_back(query.view(-1, kept, *given.shape[2:])) @ attention.q_proj.weight
+        self._into_keys_and_values(
+            into,
+            key.view(len(key), count, kept, -1).transpose(1, 2),
+            value.view(len(value), kept, count, -1),
+        )
+        gradients = gradients[:kept]
         self.norms[0].back(gradients, into.view_as(gradients))
+        return gradients
 
     def from_heads(self, seeds: Tensor, residual: Tensor, places: Tensor) -> Tensor:
-        """Gradients [K, S, hidden] before the layer, of seeds behind its heads, each in one place.
+        """Gradients [S, K, hidden] before the layer, of seeds behind its heads, each in one place.
 
         Parameters
         ----------
@@ -138,39 +169,46 @@ class _Layer:
         scores -= (scores * pattern).sum(dim=-1, keepdim=True)
         scores *= pattern * attention.scaling
         query = scores @ seen.key[:, :size]
-        key = scores[..., None] * seen.query[:, places, None]
-        value = pattern[..., None] * given[:, :, None]
-        into = seeds.new_zeros(count * size, residual.shape[-1])
+        key = self._of_shared(scores, seen.query[:, places])
+        value = self._of_shared(pattern, given)
+        into = seeds.new_zeros(size * count, residual.shape[-1])
         self._into_keys_and_values(into, key, value)
-        rows = torch.arange(count, device=places.device)
-        turned = self._rotated_back(query[:, :, None], places)
-        into = into.view(count, size, -1)
-        into[rows, places] += turned @ attention.q_proj.weight
+        columns = torch.arange(count, device=places.device)
+        turned = self._rotated_back(query[:, None], places)
+        into = into.view(size, count, -1)
+        into[places, columns] += turned @ attention.q_proj.weight
         gradients = torch.zeros_like(into)
-        gradients[rows, places] = residual
+        gradients[places, columns] = residual
         self.norms[0].back(gradients, into)
         return gradients
 
+    def _of_shared(self, weights: Tensor, states: Tensor) -> Tensor:
+        """[kv_heads, S, K, head_dim] of [heads, K, S] times [heads, K, head_dim].
+
+        Heads that share keys and values are added up.
+        """
+        groups = self.module.self_attn.num_key_value_groups
+        by_place, by_text = weights.transpose(1, 2)[..., None], states[:, None]
+        total = by_place[::groups] * by_text[::groups]
+        for head in range(1, groups):
+            total.addcmul_(by_place[head::groups], by_text[head::groups])
+        return total
+
     def _into_keys_and_values(self, into: Tensor, key: Tensor, value: Tensor) -> None:
-        """Add what comes through keys and values [heads, K, S, head_dim] to [K * S, hidden]."""
+        """Add what comes through keys and values [kv_heads, S, K, head_dim] to [S * K, hidden]."""
         attention = self.module.self_attn
-        groups = attention.num_key_value_groups
-        if groups > 1:
-            key, value = (
-                part.view(-1, groups, *part.shape[1:]).sum(dim=1) for part in (key, value)
-            )
         into.addmm_(self._rotated_back(key), attention.k_proj.weight)
         flat = value.permute(1, 2, 0, 3).reshape(len(into), -1)
         into.addmm_(flat, attention.v_proj.weight)
 
     def _rotated_back(self, states: Tensor, places: Tensor | None = None) -> Tensor:
-        """Rows [K * S, heads * head_dim] of gradients [heads, K, S, head_dim] before the rotation.
+        """Rows [S * K, heads * head_dim] of gradients [heads, S, K, head_dim] before the rotation.
 
         `places` says where each of K stands, if it is only there.
         """
-        size, half = states.shape[2], states.shape[3] // 2
+        size, half = states.shape[1], states.shape[3] // 2
         cos, sin = (
-            part[:size, None] if places is None else part[places, None, None]
+            part[:size, None, None] if places is None else part[places, None]
             for part in self.rotary
         )
         given = states.permute(1, 2, 0, 3)
@@ -229,8 +267,10 @@ class WrittenOut:
             gradients = last.from_heads(seeds[:, :heads], seeds[:, heads:], at)
             for layer in reversed(before):
                 layer.through_feed_forward(gradients)
-                layer.through_attention(gradients)
-            result[[k for k, _ in own], row, longest - length :] = gradients[:, :length]
+                kept = length if layer is layers[0] else len(gradients)
+                gradients = layer.through_attention(gradients, kept)
+            front = longest - length
+            result[[k for k, _ in own], row, front:] = gradients[:length].transpose(0, 1)
         return result
 
 
@@ -295,42 +335,59 @@ def written_out(texts: Texts, target: Target, columns: Sequence[int]) -> Written
     conditions = Conditions(hidden=texts.padding, heads=heads)
     with _kept(model) as inner:
         folded = fold_together(texts, target, columns, texts.embedded, conditions, cut=True)
-    modules = architectures.layers(model)
-    with torch.no_grad():
-        layers = [
-            [_layer(texts, row, *parts) for parts in zip(modules, heads, inner, strict=True)]
-            for row in range(len(texts.readings))
-        ]
+    by_layer = [
+        _of_all_texts(*parts)
+        for parts in zip(architectures.layers(model), heads, inner, strict=True)
+    ]
+    layers = [
+        [_of_text(texts, row, layer) for layer in by_layer] for row in range(len(texts.readings))
+    ]
     return WrittenOut(texts, replace(folded, hidden=folded.hidden.detach()), layers)
 
 
-def _layer(texts: Texts, row: int, module: Any, heads: Heads, inner: _Kept) -> _Layer:
-    """What a layer did with one of the texts."""
-    reading = texts.readings[row]
-    front = texts.prompt_length - reading.prompt_length
-    places = slice(front, front + len(reading.ids) - 1)
-    gate, up = inner.gate[row, places], inner.up[row, places]
+def _of_all_texts(module: Any, heads: Heads, inner: _Kept) -> _Layer:
+    """What a layer did with all texts, each tensor with their dimension in front."""
     with torch.enable_grad():
-        point = gate.detach().requires_grad_()
+        point = inner.gate.requires_grad_()
         active = module.mlp.act_fn(point)
         (slope,) = torch.autograd.grad(active.sum(), point)
-    turned = [part[row if len(part) > 1 else 0, places] for part in inner.rotary]
-    groups = module.self_attn.num_key_value_groups
+    groups, count = module.self_attn.num_key_value_groups, len(inner.gate)
+    cos, sin = (part.expand(count, -1, -1) for part in inner.rotary)
+    with torch.no_grad():
+        return _Layer(
+            module,
+            replace(
+                heads,
+                key=heads.key.repeat_interleave(groups, dim=1),
+                value=heads.value.repeat_interleave(groups, dim=1),
+            ),
+            (cos, sin),
+            (
+                _Norm.at(module.input_layernorm, inner.before),
+                _Norm.at(module.post_attention_layernorm, inner.between),
+            ),
+            gate=slope.mul_(inner.up),
+            up=active.detach(),
+        )
+
+
+def _of_text(texts: Texts, row: int, layer: _Layer) -> _Layer:
+    """What it did with one of them."""
+    reading, (cos, sin), seen = texts.readings[row], layer.rotary, layer.heads
+    front = texts.prompt_length - reading.prompt_length
+    places = slice(front, front + len(reading.ids) - 1)
     return _Layer(
-        module,
+        layer.module,
         Heads(
-            heads.query[row, :, places],
-            heads.key[row, :, places].repeat_interleave(groups, dim=0),
-            heads.value[row, :, places].repeat_interleave(groups, dim=0),
-            heads.pattern[row, :, places, places],
+            seen.query[row, :, places],
+            seen.key[row, :, places],
+            seen.value[row, :, places],
+            seen.pattern[row, :, places, places],
         ),
-        (turned[0], turned[1]),
-        (
-            _Norm.at(module.input_layernorm, inner.before[row, places]),
-            _Norm.at(module.post_attention_layernorm, inner.between[row, places]),
-        ),
-        gate=slope * up,
-        up=active.detach(),
+        (cos[row, places], sin[row, places]),
+        (layer.norms[0].of(row, places), layer.norms[1].of(row, places)),
+        layer.gate[row, places],
+        layer.up[row, places],
     )
 
 

@@ -1,14 +1,14 @@
 """What hiding groups of prompt tokens costs several answers to one prompt, exactly.
 
-The prompt is read once, with the longest answer. Everything else, the other answers and each of
-them with a group hidden, is a variant of that text, and only what differs from it is read.
+The prompt is read once, and goes on in every answer. With a group hidden it is a variant of that,
+of which only what differs is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +21,7 @@ from twinlens.compute.passes.conditions import (
     planned_once,
 )
 from twinlens.compute.passes.entry import embeddings, entering
-from twinlens.compute.passes.packing import Packed
+from twinlens.compute.passes.packing import Branches, Packed
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.rotary import rotary_by_length
 from twinlens.compute.saliency.together import hidden_together
@@ -30,25 +30,6 @@ from twinlens.contract.wire import Array
 #: Positions that are read at once, on a processor and elsewhere; and bounds of logits in memory.
 _ON_CPU, _ELSEWHERE = 512, 2**13
 _LOGITS_AT_ONCE = 2**25
-
-
-@dataclass(frozen=True)
-class _Variant:
-    """One answer, with a group hidden or none.
-
-    Attributes
-    ----------
-    answer : int
-        Which of them.
-    hidden : sequence of int
-        Positions that no other may attend to.
-    places : list of int
-        Positions that differ from the text that was read; the last of them predict the answer.
-    """
-
-    answer: int
-    hidden: Sequence[int]
-    places: list[int]
 
 
 def hidden_in_answers(readings: Sequence[Reading], groups: Sequence[Sequence[int]]) -> list[Array]:
@@ -75,82 +56,86 @@ def hidden_in_answers(readings: Sequence[Reading], groups: Sequence[Sequence[int
     # Texts of different lengths have not one rotary position in every family.
     if not hookable(model) or rotary_by_length(model):
         return [hidden_together([reading], [groups])[0] for reading in readings]
-    order = sorted(range(len(readings)), key=lambda place: -len(readings[place].ids))
-    length = len(readings[order[0]].ids) - 1
-    embedded = [embeddings(model, reading.read)[0] for reading in readings]
-    variants = {(order[0], -1): _Variant(order[0], (), list(range(length)))} | {
-        (place, number): _Variant(place, group, _differing(readings[place], group))
-        for place in order
-        for number, group in ((-1, ()), *enumerate(groups))
-        if (place, number) != (order[0], -1)
-    }
+    first, prompt = readings[0], readings[0].prompt_length
+    branches = Branches(prompt, [reading.answer_length - 1 for reading in readings])
+    length = prompt + sum(branches.lengths)
+    tokens = [*first.ids[:prompt], *(t for reading in readings for t in reading.ids[prompt:-1])]
+    embedded = embeddings(model, torch.tensor(tokens, device=model.device))
+    variants = [list(range(length)), *(_differing(group, prompt, length) for group in groups)]
+    # What predicts an answer: the prompt's last token, and those of the answer. Steps from behind
+    # the prompt, which ends every variant alike.
+    predicting: list[int] = []
+    for number, size in enumerate(branches.lengths):
+        begin = branches.begin(number) - prompt
+        predicting += [-1, *range(begin, begin + size)]
     stored: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-    logprobs: dict[tuple[int, int], Tensor] = {}
-    for batch in _batches(variants, model.device):
-        chosen = [variants[key] for key in batch]
+    logprobs: list[Tensor] = []
+    for batch in _batches([len(places) for places in variants], model.device):
+        chosen = [variants[number] for number in batch]
         hidden = torch.zeros(len(chosen), length, dtype=torch.bool)
-        for row, variant in zip(hidden, chosen, strict=True):
-            row[list(variant.hidden)] = True
-        packed = Packed(stored, [cut.places for cut in chosen], hidden.to(model.device))
-        point = torch.cat([embedded[variant.answer][variant.places] for variant in chosen])
+        for row, number in zip(hidden, batch, strict=True):
+            if number:
+                row[list(groups[number - 1])] = True
+        packed = Packed(stored, chosen, hidden.to(model.device), branches)
         conditions = Conditions(packed=packed, fused=fusible(model))
-        around = entering(model, length), observed(model, conditions), planned_once(model.device)
+        around = (
+            entering(model, branches.longest),
+            observed(model, conditions),
+            planned_once(model.device),
+        )
         with torch.no_grad(), around[0], around[1], around[2]:
             states = architectures.body(model)(
-                inputs_embeds=point[None],
-                position_ids=packed.place[None],
+                inputs_embeds=embedded[packed.place][None],
+                position_ids=packed.position[None],
                 # With positions that do not rise, and no mask, transformers takes it for several.
-                attention_mask=torch.ones(1, length, device=model.device),
+                attention_mask=torch.ones(1, branches.longest, device=model.device),
                 use_cache=False,
             ).last_hidden_state[0]
-        end = 0
-        for key, variant in zip(batch, chosen, strict=True):
-            reading, end = readings[variant.answer], end + len(variant.places)
-            logprobs[key] = _logprobs(states[end - reading.answer_length : end], reading)
-    lost = (
-        torch.stack(
-            [logprobs[place, -1] - logprobs[place, number] for number in range(len(groups))]
-        )
-        for place in range(len(readings))
-    )
-    return [rows.float().cpu().numpy() for rows in lost]
+        behind = length - prompt
+        ends = [end - behind for end in np.cumsum([len(places) for places in chosen]).tolist()]
+        rows = torch.tensor([end + step for end in ends for step in predicting])
+        logprobs += _logprobs(states[rows.to(states.device)], readings, len(chosen))
+    costs = []
+    for place in range(len(readings)):
+        intact, *without = logprobs[place :: len(readings)]
+        costs.append(torch.stack([intact - each for each in without]).float().cpu().numpy())
+    return costs
 
 
-def _differing(reading: Reading, group: Sequence[int]) -> list[int]:
-    """Positions that differ from the text that was read, for an answer with a group hidden.
+def _differing(group: Sequence[int], prompt: int, length: int) -> list[int]:
+    """Places that differ from the text itself where a group is hidden.
 
-    What comes in front of the group stays as it is, and without one the whole prompt; what is
-    hidden nobody reads, but for the last prompt token, which predicts.
+    What comes in front of the group stays as it is; what is hidden nobody reads, but for the last
+    prompt token, which predicts.
     """
-    last, hidden = reading.prompt_length - 1, set(group)
-    first = min(group, default=last)
-    return [at for at in range(first, len(reading.ids) - 1) if at == last or at not in hidden]
+    hidden = set(group)
+    return [at for at in range(min(group), length) if at == prompt - 1 or at not in hidden]
 
 
-def _batches(
-    variants: Mapping[tuple[int, int], _Variant], device: torch.device
-) -> Iterator[list[tuple[int, int]]]:
-    """Variants that are read in one row; the first is the text itself."""
+def _batches(sizes: Sequence[int], device: torch.device) -> Iterator[list[int]]:
+    """Variants that are read in one row, by their tokens; the first is the text itself."""
     most = _ON_CPU if device.type == "cpu" else _ELSEWHERE
-    batch, size = list[tuple[int, int]](), 0
-    for key, variant in variants.items():
-        if batch and size + len(variant.places) > most:
+    batch, total = list[int](), 0
+    for number, size in enumerate(sizes):
+        if batch and total + size > most:
             yield batch
-            batch, size = [], 0
-        batch.append(key)
-        size += len(variant.places)
+            batch, total = [], 0
+        batch.append(number)
+        total += size
     if batch:
         yield batch
 
 
-def _logprobs(states: Tensor, reading: Reading) -> Tensor:
-    """Log-probabilities [M] of an answer, from the states that predict it."""
+def _logprobs(states: Tensor, readings: Sequence[Reading], count: int) -> list[Tensor]:
+    """Log-probabilities [M] of each answer in each of `count` variants, from what predicts them."""
+    model = readings[0].model
+    targets = torch.cat([reading.targets for reading in readings]).repeat(count)
+    size = max(1, _LOGITS_AT_ONCE // int(model.config.vocab_size))
     parts = []
-    size = max(1, _LOGITS_AT_ONCE // int(reading.model.config.vocab_size))
     with torch.no_grad():
         for first in range(0, len(states), size):
-            some = states[None, first : first + size]
-            scores = precise(architectures.scores(reading.model, some))[0]
-            chosen = reading.targets[first : first + size, None]
-            parts.append(scores.gather(-1, chosen)[:, 0] - scores.logsumexp(dim=-1))
-    return torch.cat(parts)
+            scores = precise(architectures.scores(model, states[None, first : first + size]))[0]
+            picked = scores.gather(-1, targets[first : first + size, None])[:, 0]
+            parts.append(picked - scores.logsumexp(dim=-1))
+    lengths = [reading.answer_length for reading in readings] * count
+    return list(torch.split(torch.cat(parts), lengths))
