@@ -43,15 +43,13 @@ def build(site: Path) -> Path:
     ran = [one for one, _ in build_notebooks(site, NOTEBOOKS)]
     recordings = _recordings(site)
     entries = [entry(one) for one in ran]
-    live = LIVE
     with camera() as browser:
         if browser:
             entries = [
                 _with(item, pictures(browser, site / item.address, one.picture))
                 for item, one in zip(entries, ran, strict=True)
             ]
-            live = _with(live, pictures(browser, site / live.address, scale=1))
-    write_index(site / "index.html", live, entries, recordings)
+    write_index(site / "index.html", LIVE, entries, recordings)
     return site / "index.html"
 
 

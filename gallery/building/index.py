@@ -55,7 +55,8 @@ def write_index(
     body = f"""<main class="index">
 <section class="text"><h1>What did tuning change?</h1><p>{html.escape(ABOUT)}</p>
 {f"<p>{docs}</p>" if (path.parent / "docs" / "index.html").is_file() else ""}</section>
-<div class="front">{_card(live)}</div>
+<section class="front"><iframe src="{live.address}" title="{_text(live)}"></iframe>
+<p>{html.escape(live.summary)} <a href="{live.address}">Over the whole window</a></p></section>
 <h2>Notebooks, each with one question</h2>
 <ul class="cards">
 {cards}</ul>
@@ -67,7 +68,8 @@ which needs no models, or drop it onto the <a href="viewer.html">viewer</a>.</p>
 {rows}</ul>
 </main>
 """
-    rules = policy().replace("script-src ;", "script-src 'none';")
+    # The live page brings the rules for its own scripts; of a file `self` is not said to be one.
+    rules = policy().replace("script-src ;", "script-src 'none'; frame-src 'self' file:;")
     path.write_text(document("twinlens gallery", site_style(), rules, body), encoding="utf-8")
 
 

@@ -34,14 +34,14 @@ def camera() -> Iterator[Browser | None]:
         browser.close()
 
 
-def pictures(browser: Browser, page: Path, panel: str = "", scale: float = SCALE) -> Pictures:
+def pictures(browser: Browser, page: Path, panel: str = "") -> Pictures:
     """Take a picture of a page, from the panel of a kind on where it has one."""
-    return {theme: _picture(browser, page, panel, scale, theme) for theme in THEMES}
+    return {theme: _picture(browser, page, panel, theme) for theme in THEMES}
 
 
-def _picture(browser: Browser, path: Path, panel: str, scale: float, theme: ChartTheme) -> str:
+def _picture(browser: Browser, path: Path, panel: str, theme: ChartTheme) -> str:
     context = browser.new_context(
-        viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=scale, color_scheme=theme
+        viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=SCALE, color_scheme=theme
     )
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
@@ -65,5 +65,3 @@ def drawn(page: Page) -> None:
             one.dataset.state === "ready" || one.offsetParent === null);
         })"""
     )
-    if page.locator(".tl-ask").count():  # both models answer in the page before there are panels
-        page.wait_for_selector("[data-panel=saliency][data-state=ready]")
