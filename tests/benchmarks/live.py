@@ -7,9 +7,8 @@ Exact effects of 64 prompt tokens on 32 answer tokens, of both models, in the wo
 Chromium: in one worker, in two, and by torch with one full forward pass for each hidden token, as
 `whole texts` of `tests.benchmarks.occlusion`, but one at a time and by all at once. They alternate,
 and the best round of each is told, since others may use the machine. Then a page is opened: when it
-can be typed into, when its models are there, when the first token of an answer comes, the longest
-task of its main thread by the CPU time it takes, and the memory of its process (proportional set
-size).
+can be typed into, when its models are there, when the first token of an answer comes. How long its
+main thread is held, and its memory, is told by `tests.benchmarks.main_thread`.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ import argparse
 import json
 import os
 import re
-import signal
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -36,8 +33,6 @@ from tests.browser.chromium import FLAGS, find
 from tests.browser.poll import until
 
 N, M = 64, 32
-#: Seconds of a page that are traced.
-TRACED = 20
 PROMPT = "Put this into capitals: The young judge sings near the river."
 
 #: Workers as the page makes them; `measure` has both matrices computed, and tells the seconds.
@@ -166,13 +161,6 @@ def cpu_seconds() -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def memory() -> float:
-    """Proportional set size of the largest process that draws pages, in megabytes."""
-    texts = [(process / "smaps_rollup").read_text() for process in drawing()]
-    found = [re.search(r"^Pss:\s+(\d+)", text, re.M) for text in texts]
-    return max(int(one[1]) / 1024 for one in found if one)
-
-
 def opened(browser: Any, file: Path) -> None:
     """Open the page, ask it something, and tell what that took."""
     page = browser.new_page()
@@ -191,46 +179,7 @@ def opened(browser: Any, file: Path) -> None:
     print(f"can be typed into after {marks['typed'] / 1000:.2f} s", end=", ")
     print(f"models there after {marks['ready'] / 1000:.2f} s", end=", ")
     print(f"first token {marks['token']:.0f} ms after the click")
-    print(f"memory of the page: {memory():.0f} MB")
     page.close()
-
-
-def undriven(chromium: str, file: Path) -> None:
-    """Tell the longest task of opening the page, its first answer and panels; and its memory.
-
-    The browser traces itself. One that is driven from outside keeps what it loads for whoever
-    drives it, and decodes a file of 20 MB at once for that: a task and memory that no reader has.
-    """
-    trace = file.with_suffix(".json")
-    tracing = ("--trace-startup=devtools.timeline,toplevel", "--trace-startup-format=json")
-    upto = (f"--trace-startup-file={trace}", f"--trace-startup-duration={TRACED}")
-    own = (f"--user-data-dir={file.with_suffix('.profile')}", "--remote-debugging-port=0")
-    call = [chromium, "--headless", *FLAGS, *tracing, *upto, *own, file.as_uri()]
-    running = subprocess.Popen(
-        call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        until(lambda: trace.exists() and trace.read_bytes().endswith(b"}"), bool, "a trace")
-        print(f"memory of a page that is not driven: {memory():.0f} MB")
-    finally:
-        os.killpg(running.pid, signal.SIGTERM)
-        running.wait()
-    events = json.loads(trace.read_text())["traceEvents"]
-    # There is one page; renderers that wait for another one do next to nothing.
-    mains = {
-        (e["pid"], e["tid"])
-        for e in events
-        if e["name"] == "thread_name" and e["args"]["name"] == "CrRendererMain"
-    }
-    took = [
-        e.get("tdur", 0) / 1000
-        for e in events
-        if e.get("ph") == "X" and (e["pid"], e["tid"]) in mains and e["name"].endswith("RunTask")
-    ]
-    if not took:
-        print("longest task of its main thread: the browser's trace holds no page")
-        return
-    print(f"longest task of its main thread: {max(took):.0f} ms of CPU")
 
 
 def main() -> None:
@@ -263,7 +212,6 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         opened(browser, file)
         browser.close()
-    undriven(chromium, file)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +50,29 @@ ALL = """
 """
 
 
+#: A file that is dragged onto a page.
+DROPPED = """text => {
+  const transfer = new DataTransfer();
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  transfer.items.add(new File([bytes], "made_up.twl"));
+  return transfer;
+}"""
+
+
 def measured(page: Page) -> None:
     """Wait until every effect is there."""
     until(lambda: page.evaluate(f"() => {{ {ALL} }}"), bool, "all effects")
+
+
+def check_matrix(read: Callable[[str], list[float]], wanted: LiveTrace) -> None:
+    """Compare the painted matrix, of which expressions are read, with Python's."""
+    painted = "document.querySelector('.tl-matrix').twinlens"
+    columns = read(f"Array.from({painted}.columns)")
+    assert len(columns) > 10
+    for side in ("base", "tuned"):
+        values = read(f"Array.from({painted}.values.{side})")
+        exact = wanted.saliency(side, "occlusion").values[columns].T
+        assert np.abs(np.array(values).reshape(exact.shape) - exact).max() < 1e-3
 
 
 def test_a_typed_prompt_is_read_as_python_reads_it(live, wanted, offline, watch):
@@ -87,13 +109,7 @@ def test_firefox_paints_what_python_computes(live, wanted):
         own = "return document.querySelectorAll('.tl-own')[1]?.textContent ?? ''"
         until(lambda: browser.evaluate(own), lambda text: "THE YOUNG JUDGE" in text, "the answer")
         until(lambda: browser.evaluate(ALL), bool, "all effects")
-        painted = "document.querySelector('.tl-matrix').twinlens"
-        columns = browser.evaluate(f"return Array.from({painted}.columns)")
-        assert len(columns) > 10
-        for side in ("base", "tuned"):
-            values = browser.evaluate(f"return Array.from({painted}.values.{side})")
-            exact = wanted.saliency(side, "occlusion").values[columns].T
-            assert np.abs(np.array(values).reshape(exact.shape) - exact).max() < 1e-3
+        check_matrix(lambda what: browser.evaluate(f"return {what}"), wanted)
         assert browser.evaluate("return failed") == []
         loaded = browser.evaluate(
             "return performance.getEntriesByType('resource').map(e => e.name)"
@@ -120,6 +136,22 @@ def test_a_pair_of_ones_own_is_run_as_python_runs_it(offline, watch, tmp_path):
     panels = Panels(offline.locator("body"), trace)
     panels.check(Selection(), "saliency", "findings", "carried")
     assert watch.errors == []
+
+
+def test_a_phone_computes_in_one_worker(live, wanted, browser, watch):
+    touch = {"viewport": {"width": 400, "height": 800}, "is_mobile": True, "has_touch": True}
+    context = browser.new_context(**touch, device_scale_factor=2, offline=True)
+    page = context.new_page()
+    watch.attach(page)
+    page.goto(live.as_uri())
+    ask(page)
+    expect(page.locator(".tl-own").nth(1)).to_contain_text("THE YOUNG JUDGE")
+    measured(page)
+    assert len(page.workers) == 1
+    check_matrix(lambda what: page.evaluate(f"() => {what}"), wanted)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 400
+    assert watch.errors == []
+    context.close()
 
 
 def test_an_address_brings_prompt_and_view_back(live, wanted, offline, watch):
@@ -154,7 +186,9 @@ def test_a_recording_is_read_where_it_is_dropped(trace, offline, watch, tmp_path
     choose = offline.get_by_label("Open recording")
     choose.set_input_files(damaged)
     expect(offline.get_by_role("alert")).to_contain_text("damaged.twl is damaged")
-    choose.set_input_files(recording.write(trace, tmp_path / "made_up.twl"))
+    made = recording.write(trace, tmp_path / "made_up.twl").read_bytes()
+    dropped = offline.evaluate_handle(DROPPED, base64.b64encode(made).decode())
+    offline.dispatch_event("body", "drop", {"dataTransfer": dropped})
     Panels(offline.locator("body"), trace).check(Selection(), "saliency", "heads", "concepts")
     assert watch.errors == []
     assert len(watch.requests) == 1

@@ -38,9 +38,13 @@ export interface Models {
 /** What is about both, and takes so long that the second worker, which does the most, is spared. */
 const FIRST: ReadonlySet<string> = new Set([keys.null(), keys.hiddenElsewhere()]);
 
-/** One worker for each side; what is about both is computed by the second. */
-export function models(make: () => Port, setup: Setup): Models {
-  const ports = SIDES.map(make);
+/**
+ * One worker for each side; what is about both is computed by the second. Each holds both models: a
+ * `small` device has one worker for all.
+ */
+export function models(make: () => Port, setup: Setup, small = false): Models {
+  const ports = small ? [make()] : SIDES.map(make);
+  const [first, second = first] = ports as [Port, Port?];
   const tell = (request: Request) => {
     for (const port of ports) port.postMessage(request);
   };
@@ -89,8 +93,8 @@ export function models(make: () => Port, setup: Setup): Models {
 
   const portOf = (key: string) => {
     const parts = key.split("/");
-    if (FIRST.has(key)) return ports[0]!;
-    return ports[parts.includes("base") && !parts.includes("tuned") ? 0 : 1]!;
+    if (FIRST.has(key)) return first;
+    return parts.includes("base") && !parts.includes("tuned") ? first : second;
   };
 
   return {
@@ -105,11 +109,12 @@ export function models(make: () => Port, setup: Setup): Models {
         refuse = reject;
       });
       failed.catch(() => {}); // who waits for an answer hears of it
-      const [base, tuned] = SIDES.map((side, i) => {
+      const [base, tuned] = SIDES.map((side) => {
         const own = new Promise<Answered>((resolve) => {
           waiting[side] = resolve;
         });
-        ports[i]!.postMessage({ kind: "answer", prompt, ids, side, limit } satisfies Request);
+        const port = side === "base" ? first : second;
+        port.postMessage({ kind: "answer", prompt, ids, side, limit } satisfies Request);
         return Promise.race([own, failed]);
       }) as [Promise<Answered>, Promise<Answered>];
       return { prompt, answers: { base, tuned } };

@@ -5,6 +5,7 @@ import { type Key, keys } from "../contract/contract.ts";
 import { type Got, take } from "../core/load.ts";
 import type { Store } from "../core/store.ts";
 import type { Numbers } from "../maths/numbers.ts";
+import { inTurns, turn } from "../sources/turn.ts";
 import type { BokehDocument, BokehModel, BokehSource } from "./bokeh.ts";
 import { h } from "./dom.ts";
 import type { Surface } from "./theme.ts";
@@ -115,6 +116,7 @@ export function bokehChart(
     async draw(got, fill) {
       const current = embed(got);
       const { document } = await current.made;
+      await turn(); // embedding it was a long task already
       fill({
         data: (name) => sourceOf(document, name)?.data ?? {},
         fill(name, columns) {
@@ -176,7 +178,7 @@ async function embedChart(
   signal: AbortSignal,
 ): Promise<Made> {
   const version = (item as { doc?: { version?: string } }).doc?.version ?? "";
-  const bokeh = load(script, version);
+  const bokeh = await load(script, version);
   await connected(target, signal);
   const host = document.createElement("div");
   target.replaceChildren(host);
@@ -210,17 +212,33 @@ function resize(document: BokehDocument, name: string, from: number, to: number)
 }
 
 /** BokehJS of the wanted version: what the page has, or the given script run once. */
-function load(script: string, version: string): Bokeh {
-  const present = installed(version);
-  if (present) return present;
+async function load(script: string, version: string): Promise<Bokeh> {
+  if (!installed(version)) {
+    running ??= run(script).finally(() => {
+      running = null;
+    });
+    await running;
+  }
+  const bokeh = installed(version);
+  if (!bokeh) throw new Error("BokehJS could not be loaded: the page does not allow its script.");
+  return bokeh;
+}
+
+let running: Promise<void> | null = null;
+
+/** Some pages hold a script that gives way after each of its modules. */
+async function run(script: string): Promise<void> {
   // A classic script: its wrapper needs the global `this`, which a module does not have.
   const element = document.createElement("script");
   element.textContent = script;
   document.head.append(element);
   element.remove();
-  const bokeh = installed(version);
-  if (!bokeh) throw new Error("BokehJS could not be loaded: the page does not allow its script.");
-  return bokeh;
+  const page = globalThis as { runBokeh?: () => Iterable<unknown> };
+  const pieces = page.runBokeh?.();
+  delete page.runBokeh;
+  if (!pieces) return;
+  await turn();
+  await inTurns(pieces);
 }
 
 function installed(version: string): Bokeh | undefined {

@@ -23,7 +23,7 @@ async function open(): Promise<void> {
   const beside = parsed().then(() => embedded(embeddedText("twinlens-blocks")));
   await openLive(
     page,
-    (setup) => models(() => new Worker(URL.createObjectURL(code)), setup),
+    (setup) => models(() => new Worker(URL.createObjectURL(code)), setup, isPhone()),
     beside,
     el,
     async (twins) => {
@@ -40,6 +40,9 @@ async function open(): Promise<void> {
     },
   );
 }
+
+/** Whether a finger points: then memory is scarce. */
+const isPhone = () => matchMedia("(pointer: coarse)").matches;
 
 /** The models stand behind this script: the page can be used while they are still being read. */
 function parsed(): Promise<void> {

@@ -151,8 +151,13 @@ export function denseOf(heap: Heap, matrix: number, rows: number, columns: numbe
 }
 
 /** The same matrix on its side, in panels of its own. */
-export function transposed(heap: Heap, matrix: number, rows: number, columns: number): number {
-  const at = heap.take(padded(columns) * rows);
+export function transpose(
+  heap: Heap,
+  matrix: number,
+  rows: number,
+  columns: number,
+  at: number,
+): void {
   const [from, to] = [
     heap.view(matrix, padded(rows) * columns),
     heap.view(at, padded(columns) * rows),
@@ -163,7 +168,6 @@ export function transposed(heap: Heap, matrix: number, rows: number, columns: nu
       to[(i - (i % PANEL)) * rows + row * PANEL + (i % PANEL)] = from[first + i * PANEL]!;
     }
   }
-  return at;
 }
 
 /** Every half-precision number by its 16 bits. */

@@ -55,6 +55,15 @@ interface Part {
   place: number;
 }
 
+/** Where what a pass computes lies, row by row. */
+type Scratch = Readonly<
+  Record<
+    | ("x" | "normed" | "queries" | "keys" | "values" | "heads" | "gate" | "up" | "out")
+    | ("patterns" | "hidden" | "logits"),
+    number
+  >
+>;
+
 /** Runs the models of one text of at most `room` tokens. */
 export class Runner {
   readonly heap: Heap;
@@ -63,42 +72,40 @@ export class Runner {
   readonly room: number;
   /** Most rows that are read together. */
   readonly most: number;
-  readonly #x: number;
-  readonly #normed: number;
-  readonly #queries: number;
-  readonly #keys: number;
-  readonly #values: number;
-  readonly #heads: number;
-  readonly #gate: number;
-  readonly #up: number;
-  readonly #out: number;
-  readonly #patterns: number;
-  readonly #hidden: number;
-  readonly #logits: number;
+  readonly #at: Scratch;
   /** Rotary tables [positions, size / 2]. */
   readonly cos: number;
   readonly sin: number;
 
-  constructor(heap: Heap, model: Model, tokens: number) {
+  /** `beside` is another of the same heap and sizes: they share their memory, as passes take turns. */
+  constructor(heap: Heap, model: Model, tokens: number, beside?: Runner) {
     const { heads, kvHeads, headSize, hidden, intermediate, vocabulary } = model.sizes;
     this.heap = heap;
     this.model = model;
     this.room = Math.ceil(tokens / 16) * 16;
     this.most = Math.max(this.room, TOGETHER);
+    if (beside?.room === this.room) {
+      this.#at = beside.#at;
+      this.cos = beside.cos;
+      this.sin = beside.sin;
+      return;
+    }
     // A product may write up to four rows behind its last.
     const rows = (width: number) => heap.take((this.most + 4) * width);
-    this.#x = rows(hidden);
-    this.#normed = rows(hidden);
-    this.#queries = rows(heads * headSize);
-    this.#keys = rows(kvHeads * headSize);
-    this.#values = rows(kvHeads * headSize);
-    this.#heads = rows(heads * headSize);
-    this.#gate = rows(intermediate);
-    this.#up = rows(intermediate);
-    this.#out = rows(hidden);
-    this.#patterns = heap.take((heads * this.room + 4) * this.room);
-    this.#hidden = heap.take(this.room);
-    this.#logits = heap.take(LOGITS * padded(vocabulary));
+    this.#at = {
+      x: rows(hidden),
+      normed: rows(hidden),
+      queries: rows(heads * headSize),
+      keys: rows(kvHeads * headSize),
+      values: rows(kvHeads * headSize),
+      heads: rows(heads * headSize),
+      gate: rows(intermediate),
+      up: rows(intermediate),
+      out: rows(hidden),
+      patterns: heap.take((heads * this.room + 4) * this.room),
+      hidden: heap.take(this.room),
+      logits: heap.take(LOGITS * padded(vocabulary)),
+    };
     this.cos = heap.take((this.room * headSize) / 2);
     this.sin = heap.take((this.room * headSize) / 2);
     this.#waves();
@@ -178,7 +185,7 @@ export class Runner {
       return part;
     });
     const [length, before] = [rows, parts[0]!.first];
-    let x = this.#x;
+    let x = this.#at.x;
     const stage = (name: Stage, layer: number, base: number, of: number) => {
       const [{ first, rows }] = parts as [Part];
       visit?.(name, layer, heap.view(base, rows * of), first);
@@ -200,11 +207,11 @@ export class Runner {
       stage("residual", layer, x, hidden);
       // The first layer reads tokens alone.
       const known = layer === 0 && parts.every(({ reading }) => reading.like);
-      let normed = this.#normed;
+      let normed = this.#at.normed;
       if (!known) {
         kernel.rmsnorm(x, w.attentionNorm, normed, rows, hidden, eps);
-        kernel.matmul(normed, w.k, this.#keys, rows, hidden, kvWidth);
-        kernel.matmul(normed, w.v, this.#values, rows, hidden, kvWidth);
+        kernel.matmul(normed, w.k, this.#at.keys, rows, hidden, kvWidth);
+        kernel.matmul(normed, w.v, this.#at.values, rows, hidden, kvWidth);
       }
       const whence = parts.map((part) => ({ ...part }));
       if (layer === sizes.layers - 1 && !whole) {
@@ -228,7 +235,7 @@ export class Runner {
       }
       const queries = ({ reading, first, place }: Part) =>
         layer
-          ? at(this.#queries, width, place)
+          ? at(this.#at.queries, width, place)
           : at((reading.like ?? reading.cache).queries, width, first);
       if (!known) kernel.matmul(normed, w.q, queries(parts[0]!), rows, hidden, width);
       for (const [i, part] of parts.entries()) {
@@ -244,36 +251,39 @@ export class Runner {
           }
         }
         if (!known) {
-          const made = [at(this.#keys, kvWidth, all.place), at(this.#values, kvWidth, all.place)];
+          const made = [
+            at(this.#at.keys, kvWidth, all.place),
+            at(this.#at.values, kvWidth, all.place),
+          ];
           const [k, v] = made as [number, number];
           kernel.rotate(k, this.cos, this.sin, all.first, all.rows, kvHeads, headSize);
           kernel.keep(k, v, keys, values, all.first, all.rows, kvHeads, headSize, this.room);
           kernel.rotate(queries(part), this.cos, this.sin, first, rows, sizes.heads, headSize);
         }
-        const bias = heap.view(this.#hidden, this.room).fill(0);
+        const bias = heap.view(this.#at.hidden, this.room).fill(0);
         for (const position of reading.hidden ?? []) bias[position] = LOWEST;
         kernel.attention(
-          ...([queries(part), keys, values, this.#hidden, this.#patterns] as const),
-          ...([visit !== undefined, at(this.#heads, width, place), first, rows] as const),
+          ...([queries(part), keys, values, this.#at.hidden, this.#at.patterns] as const),
+          ...([visit !== undefined, at(this.#at.heads, width, place), first, rows] as const),
           ...([sizes.heads, sizes.heads / kvHeads, headSize, this.room] as const),
           1 / Math.sqrt(headSize),
         );
       }
-      stage("patterns", layer, this.#patterns, sizes.heads * this.room);
-      stage("heads", layer, this.#heads, width);
-      kernel.matmul(this.#heads, w.o, this.#out, rows, width, hidden);
-      stage("attention", layer, this.#out, hidden);
-      kernel.add(x, this.#out, rows * hidden);
+      stage("patterns", layer, this.#at.patterns, sizes.heads * this.room);
+      stage("heads", layer, this.#at.heads, width);
+      kernel.matmul(this.#at.heads, w.o, this.#at.out, rows, width, hidden);
+      stage("attention", layer, this.#at.out, hidden);
+      kernel.add(x, this.#at.out, rows * hidden);
       kernel.rmsnorm(x, w.feedForwardNorm, normed, rows, hidden, eps);
-      kernel.matmul(normed, w.gate, this.#gate, rows, hidden, intermediate);
-      kernel.matmul(normed, w.up, this.#up, rows, hidden, intermediate);
-      kernel.silu(this.#gate, this.#up, rows * intermediate);
-      stage("neurons", layer, this.#gate, intermediate);
-      kernel.matmul(this.#gate, w.down, this.#out, rows, intermediate, hidden);
-      stage("feedForward", layer, this.#out, hidden);
-      kernel.add(x, this.#out, rows * hidden);
+      kernel.matmul(normed, w.gate, this.#at.gate, rows, hidden, intermediate);
+      kernel.matmul(normed, w.up, this.#at.up, rows, hidden, intermediate);
+      kernel.silu(this.#at.gate, this.#at.up, rows * intermediate);
+      stage("neurons", layer, this.#at.gate, intermediate);
+      kernel.matmul(this.#at.gate, w.down, this.#at.out, rows, intermediate, hidden);
+      stage("feedForward", layer, this.#at.out, hidden);
+      kernel.add(x, this.#at.out, rows * hidden);
     }
-    visit?.("residual", sizes.layers, heap.view(this.#x, length * hidden), before);
+    visit?.("residual", sizes.layers, heap.view(this.#at.x, length * hidden), before);
     // Of several texts only what is predicted from is left, one behind the other.
     const asked = parts.flatMap(({ first, rows }, which) => {
       const begin = Math.max(read, first);
@@ -294,8 +304,8 @@ export class Runner {
     const rows = stream.length / hidden;
     for (let row = 0; row < rows; row += most) {
       const some = stream.subarray(row * hidden, (row + most) * hidden);
-      this.heap.view(this.#x, some.length).set(some);
-      this.#unembed(this.model, this.#x, some.length / hidden, (at, scores, sum) =>
+      this.heap.view(this.#at.x, some.length).set(some);
+      this.#unembed(this.model, this.#at.x, some.length / hidden, (at, scores, sum) =>
         logits(row + at, scores, sum),
       );
     }
@@ -310,13 +320,13 @@ export class Runner {
     const { kernel } = this.heap;
     const { hidden, vocabulary, eps } = this.model.sizes;
     const width = padded(vocabulary);
-    kernel.rmsnorm(x, norm, this.#normed, rows, hidden, eps);
+    kernel.rmsnorm(x, norm, this.#at.normed, rows, hidden, eps);
     for (let row = 0; row < rows; row += LOGITS) {
       const some = Math.min(LOGITS, rows - row);
-      const normed = this.#normed + row * hidden * 4;
-      kernel.matmul(normed, unembedding, this.#logits, some, hidden, width);
+      const normed = this.#at.normed + row * hidden * 4;
+      kernel.matmul(normed, unembedding, this.#at.logits, some, hidden, width);
       for (let i = 0; i < some; i++) {
-        const place = this.#logits + i * width * 4;
+        const place = this.#at.logits + i * width * 4;
         const sum = kernel.logSumExp(place, vocabulary);
         logits(row + i, this.heap.view(place, vocabulary), sum);
       }

@@ -3,7 +3,7 @@
 // backwards through the pass, is integrated along the way.
 
 import type { Exchange } from "./exchange.ts";
-import { padded, transposed } from "./model.ts";
+import { padded, transpose } from "./model.ts";
 import type { Stage } from "./pass.ts";
 import { logprobs } from "./predictions.ts";
 import type { Work } from "./provide.ts";
@@ -45,33 +45,19 @@ interface Kept {
 /** Derivatives by the gates of one exchange, in memory of its own. */
 class Back {
   readonly #exchange: Exchange;
-  readonly #layers: Record<"q" | "k" | "v" | "o" | "gate" | "up" | "down" | "donorO", number>[];
-  readonly #unembedding: readonly [own: number, donor: number];
   readonly #input: number;
   readonly #output: number;
+  /** A matrix on its side: kept for none, they are as large as the model. */
+  readonly #turned: number;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
-    const { of, runner, donor } = exchange;
+    const { of, runner } = exchange;
     const { heap } = of.pair;
     const { model, room } = runner;
-    const { hidden, intermediate, heads, kvHeads, headSize, vocabulary } = model.sizes;
-    const [width, narrow] = [heads * headSize, kvHeads * headSize];
-    this.#layers = model.layers.map((w, layer) => ({
-      q: transposed(heap, w.q, width, hidden),
-      k: transposed(heap, w.k, narrow, hidden),
-      v: transposed(heap, w.v, narrow, hidden),
-      o: transposed(heap, w.o, hidden, width),
-      gate: transposed(heap, w.gate, intermediate, hidden),
-      up: transposed(heap, w.up, intermediate, hidden),
-      down: transposed(heap, w.down, hidden, intermediate),
-      donorO: transposed(heap, donor.layers[layer]!.o, hidden, width),
-    }));
-    this.#unembedding = [
-      transposed(heap, model.unembedding, vocabulary, hidden),
-      transposed(heap, donor.unembedding, vocabulary, hidden),
-    ];
-    const widest = Math.max(intermediate, width, padded(vocabulary));
+    const { hidden, intermediate, heads, headSize, vocabulary } = model.sizes;
+    const widest = Math.max(intermediate, heads * headSize, padded(vocabulary));
+    this.#turned = heap.take(widest * padded(Math.max(hidden, heads * headSize)));
     this.#input = heap.take((room + 4) * widest);
     this.#output = heap.take((room + 4) * widest);
   }
@@ -83,6 +69,12 @@ class Back {
     heap.view(this.#input, rows.length).set(rows);
     heap.kernel.matmul(this.#input, weights, this.#output, count, inner, columns);
     return heap.view(this.#output, count * columns).slice();
+  }
+
+  /** Rows times a matrix whose columns stand where those of others have their rows. */
+  #timesTurned(rows: Float32Array, weights: number, inner: number, columns: number): Float32Array {
+    transpose(this.#exchange.of.pair.heap, weights, inner, columns, this.#turned);
+    return this.#times(rows, this.#turned, inner, columns);
   }
 
   /** Rows by their root mean square, times a gain. */
@@ -137,10 +129,12 @@ class Back {
       made[layout.unembedding]! += slope[i]! * (others[i]! - rows[i]!);
     }
     const last = new Float32Array(m * hidden);
-    for (const [place, norm] of [model.norm, donor.norm].entries()) {
-      const share = place ? open : 1 - open;
-      const given = this.#times(slope, this.#unembedding[place]!, vocabulary, hidden);
-      this.#backNormed(stream, norm, scaled(given, share), last);
+    for (const [read, share] of [
+      [model, 1 - open],
+      [donor, open],
+    ] as const) {
+      const given = this.#timesTurned(slope, read.unembedding, vocabulary, hidden);
+      this.#backNormed(stream, read.norm, scaled(given, share), last);
     }
     let back: Float32Array = new Float32Array(length * hidden);
     back.set(last, (n - 1) * hidden);
@@ -153,10 +147,9 @@ class Back {
         inner.feedForward,
       );
       back = this.#backFeedForward(layer, inner.middle, back, 1 - open);
-      const w = this.#layers[layer]!;
       const width = heads * headSize;
-      const own = this.#times(back, w.o, hidden, width);
-      const donors = this.#times(back, w.donorO, hidden, width);
+      const own = this.#timesTurned(back, model.layers[layer]!.o, hidden, width);
+      const donors = this.#timesTurned(back, donor.layers[layer]!.o, hidden, width);
       const [given, read] = [theirs.heads[layer]!, inner.heads];
       for (let i = 0; i < own.length; i++) {
         const head = Math.floor((i % width) / headSize);
@@ -213,11 +206,10 @@ class Back {
     const { model } = this.#exchange.runner;
     const { hidden, intermediate } = model.sizes;
     const w = model.layers[layer]!;
-    const turned = this.#layers[layer]!;
     const normed = this.#normed(middle, w.feedForwardNorm);
     const gate = this.#times(normed, w.gate, hidden, intermediate);
     const up = this.#times(normed, w.up, hidden, intermediate);
-    const neurons = this.#times(scaled(back, share), turned.down, hidden, intermediate);
+    const neurons = this.#timesTurned(scaled(back, share), w.down, hidden, intermediate);
     for (let i = 0; i < neurons.length; i++) {
       const sigmoid = 1 / (1 + Math.exp(-gate[i]!));
       const given = neurons[i]!;
@@ -226,8 +218,8 @@ class Back {
       up[i] = given * own * sigmoid;
     }
     const given = sum(
-      this.#times(gate, turned.gate, intermediate, hidden),
-      this.#times(up, turned.up, intermediate, hidden),
+      this.#timesTurned(gate, w.gate, intermediate, hidden),
+      this.#timesTurned(up, w.up, intermediate, hidden),
     );
     const made = back.slice();
     this.#backNormed(middle, w.feedForwardNorm, given, made);
@@ -246,7 +238,6 @@ class Back {
     const { hidden, heads, kvHeads, headSize } = model.sizes;
     const { kernel } = of.pair.heap;
     const w = model.layers[layer]!;
-    const turned = this.#layers[layer]!;
     const length = inner.entering.length / hidden;
     const [width, narrow] = [heads * headSize, kvHeads * headSize];
     const normed = this.#normed(inner.entering, w.attentionNorm);
@@ -294,10 +285,10 @@ class Back {
     this.#turnBack(toKeys, length, kvHeads);
     const through = sum(
       sum(
-        this.#times(toQueries, turned.q, width, hidden),
-        this.#times(toKeys, turned.k, narrow, hidden),
+        this.#timesTurned(toQueries, w.q, width, hidden),
+        this.#timesTurned(toKeys, w.k, narrow, hidden),
       ),
-      this.#times(toValues, turned.v, narrow, hidden),
+      this.#timesTurned(toValues, w.v, narrow, hidden),
     );
     const made = back.slice();
     this.#backNormed(inner.entering, w.attentionNorm, through, made);

@@ -82,7 +82,13 @@ export class Subject {
   }
 
   runner(side: Side): Runner {
-    this.#runners[side] ??= new Runner(this.pair.heap, this.pair.models[side], this.#longest);
+    const { heap, models } = this.pair;
+    this.#runners[side] ??= new Runner(
+      heap,
+      models[side],
+      this.#longest,
+      this.#runners[other(side)],
+    );
     return this.#runners[side];
   }
 

@@ -50,6 +50,8 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
   let known: Packed | undefined;
   let empty = 0;
   let prompt = 0;
+  /** What answered last; its memory goes with the prompt. */
+  let answering: Runner | undefined;
   let subject: Subject | undefined;
   let tasks: Task[] = [];
   let running = false;
@@ -121,6 +123,7 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
     if (next === prompt) return;
     prompt = next;
     subject = undefined;
+    answering = undefined;
     tasks = [];
     if (pair) heap.release(empty);
   };
@@ -128,7 +131,8 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
   const answer = (request: Extract<Request, { kind: "answer" }>) => {
     if (!pair || !setup) return;
     const { ids, side, limit } = request;
-    const runner = new Runner(heap, pair.models[side], ids.length + limit);
+    answering = new Runner(heap, pair.models[side], ids.length + limit, answering);
+    const runner = answering;
     tasks.push({
       id: 0,
       prompt,

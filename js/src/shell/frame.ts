@@ -14,6 +14,7 @@ import { keep, saveButtons } from "../draw/snapshot.ts";
 import type { Surface } from "../draw/theme.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";
 import { isAbort, type Progress } from "../sources/source.ts";
+import { turn } from "../sources/turn.ts";
 
 /** A row of a table that is kept as a file. */
 export type Row = (string | number)[];
@@ -205,6 +206,7 @@ export function runPanel(
         await new Promise((resolve) => setTimeout(resolve));
         await gather(); // the state may have moved on
       }
+      await turn(); // each panel draws in a task of its own
       mine.throwIfAborted();
       read = reading();
       const loaded = panel.picture(store, mineOnly.got);
