@@ -268,8 +268,10 @@ def scores(model: PreTrainedModel, normed: Tensor) -> Tensor:
     """Next-token logits of the residual stream after the final norm, shape [..., vocabulary]."""
     raw: Tensor = output_embeddings(model)(normed)
     # Cohere multiplies, Granite divides, Gemma bounds; `reading_check` finds out what others do.
-    raw = raw * (getattr(model.config, "logit_scale", None) or 1)
-    raw = raw / (getattr(model.config, "logits_scaling", None) or 1)
+    if factor := getattr(model.config, "logit_scale", None):
+        raw = raw * factor
+    if divisor := getattr(model.config, "logits_scaling", None):
+        raw = raw / divisor
     cap: float | None = getattr(model.config, "final_logit_softcapping", None)
     return cap * torch.tanh(raw / cap) if cap else raw
 

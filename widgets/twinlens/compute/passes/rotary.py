@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+#: Modules of a model that place tokens: asked for in every pass, and found among all once.
+_known: WeakKeyDictionary[nn.Module, list[nn.Module]] = WeakKeyDictionary()
+
+
 def rotary_by_length(model: PreTrainedModel) -> list[nn.Module]:
     """Modules whose frequencies depend on the length of the text."""
-    return [module for module in model.modules() if any(map(_changes, _types(module).values()))]
+    if model not in _known:
+        _known[model] = [module for module in model.modules() if hasattr(module, "rope_type")]
+    return [module for module in _known[model] if any(map(_changes, _types(module).values()))]
 
 
 def changes_within(model: PreTrainedModel, first: int, last: int) -> bool:
