@@ -230,3 +230,48 @@ def test_data_sets_that_go_apart_are_told_apart():
     }
     assert verdicts == {"one": "turns", "two": "holds"}
     assert analysis.comparison("tuned against base", "all prompts").verdict != "holds"
+
+
+def numbers(analysis):
+    """All that is said of all prompts, by question and group."""
+    return {
+        (item.question, item.group): (
+            *judged(item),
+            item.plain,
+            item.estimate,
+            item.length.estimate,
+        )
+        for item in analysis.comparisons
+    }
+
+
+def test_the_order_of_cases_changes_nothing():
+    cases = list(Planted(60, effect=0.42, lengths=(40, 20), followed_effect=1.0))
+    pairs = [cases[place : place + 2] for place in range(0, len(cases), 2)]
+    shuffled = [pairs[place] for place in np.random.default_rng(1).permutation(len(pairs))]
+    expected = numbers(analyse(cases))
+    for other in (shuffled, [pair[::-1] for pair in pairs]):
+        found = numbers(analyse([case for pair in other for case in pair]))
+        assert found.keys() == expected.keys()
+        for key, (*verdict, plain, equal) in found.items():
+            assert verdict == list(expected[key][:3])
+            for ours, theirs in ((plain, expected[key][3]), (equal, expected[key][4])):
+                for name in ("difference", "low", "high", "p", "smallest"):
+                    np.testing.assert_allclose(
+                        getattr(ours, name), getattr(theirs, name), rtol=1e-9, atol=1e-12
+                    )
+
+
+def test_models_that_change_places_turn_what_is_found():
+    cases = list(Planted(60, effect=0.42, lengths=(40, 20)))
+    other = {"base": "tuned", "tuned": "base"}
+    turned = [replace(case, side=other[case.side], rating=None, followed=None) for case in cases]
+    there, back = (overall(some)[0] for some in (cases, turned))
+    assert (there.verdict, back.verdict) == ("holds", "turns")
+    for ours, theirs in (
+        (there.estimate, back.estimate),
+        (there.length.estimate, back.length.estimate),
+        (there.controls.beyond_rest, back.controls.beyond_rest),
+    ):
+        mirrored = -theirs.difference, -theirs.high, -theirs.low
+        np.testing.assert_allclose((ours.difference, ours.low, ours.high), mirrored, rtol=1e-6)

@@ -105,17 +105,19 @@ class ChainAnalysis:
 
     def _sentence(self, step: Step) -> str:
         item = step.comparison
-        text = f"{self.step_name(step)}: score of the instruction {item.first.mean:.4f} and "
-        text += f"{item.second.mean:.4f}; at equal length {_said(item.length.estimate)}: "
-        text += _verdict(item.verdict, item.why)
+        text = (
+            f"{self.step_name(step)}. Score of the instruction, "
+            f"{_verdict(item.verdict, item.why)}: {item.first.mean:.4f} and "
+            f"{item.second.mean:.4f}, at equal length {_said(item.length.estimate)}."
+        )
         for row in step.exact:
             if row.segment == "instruction" and (row.answer == OWN or len(step.exact) == 1):
                 text += (
-                    f". Hiding the instruction costs {row.base:.3f} and {row.tuned:.3f} nats per "
-                    f"answer token; at equal length {_said(row.equal_length)}: "
-                    f"{_verdict(row.verdict, row.why)}"
+                    f" Cost of hiding the instruction, {_verdict(row.verdict, row.why)}: "
+                    f"{row.base:.3f} and {row.tuned:.3f} nats per answer token, at equal length "
+                    f"{_said(row.equal_length)}."
                 )
-        return f"{text}."
+        return text
 
     def _repr_html_(self) -> str:
         texts = "".join(f"<p>{html.escape(text)}</p>" for text in self.found)
@@ -148,7 +150,7 @@ class ChainAnalysis:
 def _said(estimate: Estimate) -> str:
     text = f"{estimate.difference:+.3f}"
     if np.isfinite(estimate.p_holm):
-        text += f", p = {estimate.p_holm:.2g} by Holm over the chain"
+        text += f" (p = {estimate.p_holm:.2g} by Holm over the chain)"
     return text
 
 

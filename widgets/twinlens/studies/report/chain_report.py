@@ -24,6 +24,7 @@ from twinlens.studies.report.html_tables import (
     Cell,
     Column,
     number,
+    said_settings,
     table,
     verdict_class,
     with_interval,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure
 
 #: Whose answer is read, as in `twinlens.studies.analysis.exact.READ`, of two steps of a chain.
-_READ = READ | {"tuned": "both the later's answer", "base": "both the earlier's answer"}
+_READ = READ | {"own": "each its own", "tuned": "the later's", "base": "the earlier's"}
 #: Name of the report in the folder of a pair, and of the chain.
 REPORT = "report.html"
 
@@ -104,7 +105,6 @@ def write_chain_report(
     base, tuned = side_scores(whole, "base"), side_scores(whole, "tuned")
     sets = CaseSets(score.id for score in tuned)
     target = Path(path) if path is not None else chain.folder / REPORT
-    names = ", ".join(f"{name} {value}" for name, value in whole.settings.record().items())
     data: dict[str, Any] = {"variants": [], "profiles": [], "shared": {}, "packs": [], "steps": []}
     body = "".join(_sections(chain, analysis, target, sets))
     body += (
@@ -123,7 +123,8 @@ def write_chain_report(
     }
     store = chain.store(*last)
     title = " → ".join(chain.names)
-    how = f"A chain of {len(chain.names)} models. Settings: {names}. Intervals: 95 %."
+    chosen = said_settings(whole.settings)
+    how = f"A chain of {len(chain.names)} models. Settings: {chosen}. Intervals: 95 %."
     empty = page_html(title, store.pair, how, body, data, case_pages=True)
     room = int(budget_mb * 1e6) - len(empty)
     # The last against the first comes last: it is what the table shows, and opens first.
@@ -174,10 +175,10 @@ def curve_figures(analysis: ChainAnalysis, theme: ChartTheme = "light") -> dict[
 def _sections(chain: Chain, analysis: ChainAnalysis, target: Path, sets: CaseSets) -> Iterable[str]:
     yield "<h2>What was found</h2>"
     for step, text in zip(analysis.steps, analysis.found, strict=True):
-        verdict = step.comparison.verdict
+        verdict, name = step.comparison.verdict, analysis.step_name(step)
         yield (
             f'<div class="finding"><p><b class="{verdict_class(verdict)}">{SIGNS[verdict]} '
-            f"{verdict}:</b> {html.escape(text)}</p></div>"
+            f"{html.escape(name)}.</b>{html.escape(text[len(name) + 1 :])}</p></div>"
         )
     yield "<h2>Every measure over the chain</h2>"
     yield (
@@ -213,7 +214,7 @@ def _score_steps(analysis: ChainAnalysis, target: Path, chain: Chain, sets: Case
         Column("at equal length"),
         Column("p, Holm", "over the steps of the chain"),
         Column("smallest found", "difference that four of five such studies find"),
-        Column("report of the pair", kind="text"),
+        Column("its report", kind="text"),
     ]
     rows = []
     for step in analysis.steps:
@@ -222,7 +223,7 @@ def _score_steps(analysis: ChainAnalysis, target: Path, chain: Chain, sets: Case
         verdict = f"{SIGNS[item.verdict]} {item.verdict}{f': {item.why}' if item.why else ''}"
         rows.append(
             [
-                Cell(analysis.step_name(step)),
+                Cell(analysis.step_name(step), kind="wrap"),
                 Cell(str(item.first.n), item.first.n),
                 Cell(f"{item.first.mean:.4f}", item.first.mean),
                 Cell(f"{item.second.mean:.4f}", item.second.mean),
@@ -250,7 +251,7 @@ def _exact_steps(analysis: ChainAnalysis, sets: CaseSets) -> str:
     ]
     rows = [
         [
-            Cell(analysis.step_name(step)),
+            Cell(analysis.step_name(step), kind="wrap"),
             Cell(row.segment),
             Cell(_READ[row.answer]),
             Cell(f"{row.base:.3f}", row.base),

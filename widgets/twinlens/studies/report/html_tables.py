@@ -16,6 +16,7 @@ from twinlens.studies.analysis.comparisons import (
 )
 from twinlens.studies.analysis.controls import Controls
 from twinlens.studies.analysis.inference import SMALLEST_PAIRED, SMALLEST_SAMPLE, Estimate
+from twinlens.studies.analysis.scoring import Settings
 from twinlens.studies.analysis.variants import Share, VariantOutcome
 
 #: Verdicts as signs, of which the shape says enough.
@@ -35,6 +36,16 @@ SETTINGS = {
     "aggregation": "over the instruction",
     "spans": "instruction as",
 }
+
+
+def said_settings(settings: Settings) -> str:
+    """Settings in one line."""
+    said = settings.record()
+    whole = said["answer_cut"] == "none"
+    return ", ".join(
+        "answers whole" if name == "answer_cut" and whole else f"{SETTINGS.get(name, name)} {value}"
+        for name, value in said.items()
+    )
 
 
 @dataclass(frozen=True)

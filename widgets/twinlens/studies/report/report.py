@@ -38,7 +38,7 @@ from twinlens.studies.report import drawing, figures, html_tables
 from twinlens.studies.report.case_packs import packed_cases
 from twinlens.studies.report.case_table import case_table
 from twinlens.studies.report.exact_table import exact_table
-from twinlens.studies.report.html_tables import SIGNS, CaseSets, Cell, Column
+from twinlens.studies.report.html_tables import SIGNS, CaseSets, Cell, Column, said_settings
 from twinlens.studies.report.published_table import published_table
 from twinlens.studies.report.report_page import figures_json, page_html
 from twinlens.studies.report.weight_figures import weight_figures
@@ -192,10 +192,10 @@ def write_report(
         "packs": [],
         "steps": [],
     }
-    chosen = ", ".join(f"{name} {value}" for name, value in analysis.settings.record().items())
     how = (
-        f"Instruction score of Wu et al. (2310.00492), section 3. Settings: {chosen}. Intervals: "
-        "95 %: the typical differences that the test does not reject; test and interval agree."
+        "Instruction score of Wu et al. (2310.00492), section 3. Settings: "
+        f"{said_settings(analysis.settings)}. Intervals: 95 %: the typical differences that the "
+        "test does not reject; test and interval agree."
     )
     pair = cases.pair
     heading = title or f"{pair.base.name} and {pair.tuned.name}"
