@@ -32,8 +32,8 @@ class Measured {
   readonly #known = new Map<string, Left>();
   readonly #weights = new Map<Place, Left>();
 
-  constructor(of: Subject) {
-    this.exchange = new Exchange(of, "tuned");
+  constructor(subject: Subject) {
+    this.exchange = new Exchange(subject, "tuned");
   }
 
   *measure(sets: readonly (readonly number[])[]): Work<void> {
@@ -121,9 +121,9 @@ function ranking(values: readonly number[]): number[] {
   return order;
 }
 
-function* carried(of: Subject, token: Answer): Work<Carried> {
+function* carried(subject: Subject, token: Answer): Work<Carried> {
   const column = token === "answer" ? null : token;
-  const measured = of.once("carried", () => new Measured(of));
+  const measured = subject.once("carried", () => new Measured(subject));
   const { layout } = measured.exchange;
   const blocks = layout.blocks();
   yield* measured.measure([[], upTo(layout.count), ...blocks.map(([, places]) => places)]);
@@ -136,7 +136,7 @@ function* carried(of: Subject, token: Answer): Work<Carried> {
   if (kl > NOISE) {
     const estimate = yield* integratedGates(measured.exchange, column);
     chosen = yield* smallest(measured, estimate, column);
-    const draws = seeded(of.pair.heap.kernel, 0);
+    const draws = seeded(subject.pair.heap.kernel, 0);
     const others = Array.from({ length: DRAWS }, () => draws.choice(layout.count, chosen.length));
     yield* measured.measure(others);
     random = others.map((places) => measured.reached(places, column));
@@ -160,11 +160,9 @@ function* smallest(
   column: number | null,
 ): Work<number[]> {
   const { small } = measured.exchange.runner.model.sizes;
-  const [tries, most, leaving] = [TRIED, PLACES, LEAVING].map((of) => of[small ? 0 : 1]!) as [
-    number,
-    number,
-    number,
-  ];
+  const [tries, most, leaving] = [TRIED, PLACES, LEAVING].map(
+    (choice) => choice[small ? 0 : 1]!,
+  ) as [number, number, number];
   const order = upTo(estimate.length).sort((a, b) => estimate[b]! - estimate[a]! || a - b);
   let chosen: number[] = [];
   let reached = 0;
@@ -225,10 +223,10 @@ function* inOrder(
 
 type Where = number | "everywhere";
 
-function exchangeAt(of: Subject, side: Side, token: Where): Exchange {
-  return of.once(`exchange/${side}/${token}`, () => {
-    const at = token === "everywhere" ? null : readingPosition(token, of.promptLength);
-    return new Exchange(of, side, at);
+function exchangeAt(subject: Subject, side: Side, token: Where): Exchange {
+  return subject.once(`exchange/${side}/${token}`, () => {
+    const at = token === "everywhere" ? null : readingPosition(token, subject.promptLength);
+    return new Exchange(subject, side, at);
   });
 }
 
@@ -252,13 +250,13 @@ function gone(side: Side, token: Answer, whole: Left, left: readonly Left[]): Fl
 }
 
 /** Every layer's output, attention and feed-forward block; the embedding is an output only. */
-function* eachLayer(of: Subject, side: Side, where: Where, token: Answer): Work<Tensor> {
+function* eachLayer(subject: Subject, side: Side, where: Where, token: Answer): Work<Tensor> {
   const name = `exchanged/${side}/${where}`;
-  const known = of.once<Left[]>(name, () => []);
-  const exchange = exchangeAt(of, side, where);
+  const known = subject.once<Left[]>(name, () => []);
+  const exchange = exchangeAt(subject, side, where);
   const { layout, own, theirs } = exchange;
   const { hidden } = exchange.runner.model.sizes;
-  const whole = of.once(`${name}/whole`, () => exchange.pass({ first: layout.layers }));
+  const whole = subject.once(`${name}/whole`, () => exchange.pass({ first: layout.layers }));
   const rows = layout.layers + 1;
   while (known.length < 3 * rows) {
     const [layer, part] = [Math.floor(known.length / 3), known.length % 3];
@@ -278,8 +276,14 @@ function* eachLayer(of: Subject, side: Side, where: Where, token: Answer): Work<
   return { shape: [rows, 3, 2], data: gone(side, token, whole, known) };
 }
 
-function eachHead(of: Subject, side: Side, where: Where, token: Answer, layer: number): Tensor {
-  const exchange = exchangeAt(of, side, where);
+function eachHead(
+  subject: Subject,
+  side: Side,
+  where: Where,
+  token: Answer,
+  layer: number,
+): Tensor {
+  const exchange = exchangeAt(subject, side, where);
   const { layout } = exchange;
   const whole = exchange.pass({ first: layout.layers });
   const left = upTo(layout.heads).map((head) =>
@@ -290,18 +294,18 @@ function eachHead(of: Subject, side: Side, where: Where, token: Answer, layer: n
 
 /** One neuron, its activation and its value vector. */
 function oneNeuron(
-  of: Subject,
+  subject: Subject,
   side: Side,
   where: Where,
   token: Answer,
   layer: number,
   neuron: number,
 ): Tensor {
-  const exchange = exchangeAt(of, side, where);
+  const exchange = exchangeAt(subject, side, where);
   const { hidden, intermediate } = exchange.runner.model.sizes;
-  const [own, theirs] = [exchange.own, exchange.theirs].map((of) => of.neurons[layer]!);
-  const vector = valueVector(of, side, layer, neuron);
-  const theirVector = valueVector(of, other(side), layer, neuron);
+  const [own, theirs] = [exchange.own, exchange.theirs].map((subject) => subject.neurons[layer]!);
+  const vector = valueVector(subject, side, layer, neuron);
+  const theirVector = valueVector(subject, other(side), layer, neuron);
   const left = exchange.pass({
     first: layer,
     visit: (stage, at, values, first) => {

@@ -25,44 +25,54 @@ const [NEURONS, NORMED, FOUND] = [6, 15, 20];
 const VARIANTS = 3;
 
 /** Components of a layer of base, or those of tuned matched to them, [K, hidden]. */
-function directions(of: Subject, side: Side, layer: number): Tensor {
-  return of.pair.known(`${side}/${layer}`) as Tensor;
+function directions(subject: Subject, side: Side, layer: number): Tensor {
+  return subject.pair.known(`${side}/${layer}`) as Tensor;
 }
 
 /** What each neuron of a layer writes, [hidden, intermediate]. */
-function values(of: Subject, side: Side, layer: number): Float32Array {
-  const { sizes, layers } = of.pair.models[side];
-  return of.once(`values/${side}/${layer}`, () =>
-    denseOf(of.pair.heap, layers[layer]!.down, sizes.hidden, sizes.intermediate),
+function values(subject: Subject, side: Side, layer: number): Float32Array {
+  const { sizes, layers } = subject.pair.models[side];
+  return subject.once(`values/${side}/${layer}`, () =>
+    denseOf(subject.pair.heap, layers[layer]!.down, sizes.hidden, sizes.intermediate),
   );
 }
 
-export function valueVector(of: Subject, side: Side, layer: number, neuron: number): Float32Array {
-  const { hidden, intermediate } = of.pair.models[side].sizes;
-  const all = values(of, side, layer);
+export function valueVector(
+  subject: Subject,
+  side: Side,
+  layer: number,
+  neuron: number,
+): Float32Array {
+  const { hidden, intermediate } = subject.pair.models[side].sizes;
+  const all = values(subject, side, layer);
   return Float32Array.from({ length: hidden }, (_, i) => all[i * intermediate + neuron]!);
 }
 
 /** Length of what each neuron writes when it is 1. */
-function norms(of: Subject, side: Side, layer: number): Float32Array {
-  return of.once(`norms/${side}/${layer}`, () => {
-    const { hidden, intermediate } = of.pair.models[side].sizes;
+function norms(subject: Subject, side: Side, layer: number): Float32Array {
+  return subject.once(`norms/${side}/${layer}`, () => {
+    const { hidden, intermediate } = subject.pair.models[side].sizes;
     const squares = new Float64Array(intermediate);
-    const all = values(of, side, layer);
+    const all = values(subject, side, layer);
     for (let i = 0; i < hidden * intermediate; i++) squares[i % intermediate]! += all[i]! ** 2;
     return Float32Array.from(squares, Math.sqrt);
   });
 }
 
 /** The direction of a unit such as `component:2`, of length 1. */
-export function directionOf(of: Subject, side: Side, layer: number, unit: string): Float32Array {
+export function directionOf(
+  subject: Subject,
+  side: Side,
+  layer: number,
+  unit: string,
+): Float32Array {
   const { kind, index } = parseUnit(unit) ?? { kind: "component", index: 0 };
-  const { hidden } = of.pair.models[side].sizes;
+  const { hidden } = subject.pair.models[side].sizes;
   if (kind === "component") {
-    const { data } = directions(of, side, layer);
+    const { data } = directions(subject, side, layer);
     return (data as Float32Array).slice(index * hidden, (index + 1) * hidden);
   }
-  const vector = valueVector(of, side, layer, index);
+  const vector = valueVector(subject, side, layer, index);
   const length = norm(vector) || 1;
   return vector.map((value) => value / length);
 }
@@ -78,12 +88,12 @@ function dot(a: ArrayLike<number>, b: ArrayLike<number>, from = 0): number {
 }
 
 /** Feed-forward output of a side along the components of one of them, [T, K]. */
-function along(of: Subject, side: Side, whose: Side, layer: number): Tensor {
-  const { hidden } = of.pair.models[side].sizes;
-  const { data, shape } = directions(of, whose, layer);
+function along(subject: Subject, side: Side, whose: Side, layer: number): Tensor {
+  const { hidden } = subject.pair.models[side].sizes;
+  const { data, shape } = directions(subject, whose, layer);
   const count = shape[0]!;
-  const outputs = of.capture(side).feedForward[layer]!;
-  const length = of.length(side);
+  const outputs = subject.capture(side).feedForward[layer]!;
+  const length = subject.length(side);
   const made = new Float32Array(length * count);
   for (let t = 0; t < length; t++) {
     const row = outputs.subarray(t * hidden, (t + 1) * hidden);
@@ -93,14 +103,14 @@ function along(of: Subject, side: Side, whose: Side, layer: number): Tensor {
 }
 
 /** Activations where a token is read, or their mean magnitude over the answer. */
-function activations(of: Subject, side: Side, layer: number, token: number | "answer") {
-  const { intermediate } = of.pair.models[side].sizes;
-  const all = of.capture(side).neurons[layer]!;
+function activations(subject: Subject, side: Side, layer: number, token: number | "answer") {
+  const { intermediate } = subject.pair.models[side].sizes;
+  const all = subject.capture(side).neurons[layer]!;
   if (token !== "answer") {
-    const at = readingPosition(token, of.promptLength);
+    const at = readingPosition(token, subject.promptLength);
     return all.subarray(at * intermediate, (at + 1) * intermediate);
   }
-  const [from, to] = [of.promptLength - 1, of.length(side) - 1];
+  const [from, to] = [subject.promptLength - 1, subject.length(side) - 1];
   const mean = new Float32Array(intermediate);
   for (let i = from * intermediate; i < to * intermediate; i++) {
     mean[i % intermediate]! += Math.abs(all[i]!) / (to - from);
@@ -108,18 +118,18 @@ function activations(of: Subject, side: Side, layer: number, token: number | "an
   return mean;
 }
 
-const reads = (of: Subject, side: Side, token: number | "answer") =>
-  token === "answer" || token < of.length(side);
+const reads = (subject: Subject, side: Side, token: number | "answer") =>
+  token === "answer" || token < subject.length(side);
 
 /** The most active neurons of each model, and the most changed ones. */
-function listed(of: Subject, layer: number | "all", token: number | "answer"): ActiveNeuron[] {
-  const { layers, intermediate } = of.pair.models.base.sizes;
+function listed(subject: Subject, layer: number | "all", token: number | "answer"): ActiveNeuron[] {
+  const { layers, intermediate } = subject.pair.models.base.sizes;
   const chosen = layer === "all" ? Array.from({ length: layers }, (_, i) => i) : [layer];
-  const sides = SIDES.filter((side) => reads(of, side, token));
-  const rows = sides.map((side) => chosen.map((at) => activations(of, side, at, token)));
+  const sides = SIDES.filter((side) => reads(subject, side, token));
+  const rows = sides.map((side) => chosen.map((at) => activations(subject, side, at, token)));
   const written = rows.map((layersOf, s) =>
     layersOf.flatMap((row, i) =>
-      Array.from(row, (value, n) => value * norms(of, sides[s]!, chosen[i]!)[n]!),
+      Array.from(row, (value, n) => value * norms(subject, sides[s]!, chosen[i]!)[n]!),
     ),
   );
   const strengths = written.map((row) => row.map(Math.abs));
@@ -145,10 +155,10 @@ function listed(of: Subject, layer: number | "all", token: number | "answer"): A
 }
 
 /** Output embeddings of the tokens, [vocabulary, hidden], and their lengths. */
-function rowsOf(of: Subject, side: Side): { rows: Float32Array; lengths: Float32Array } {
-  return of.once(`words/${side}`, () => {
-    const { sizes, unembedding } = of.pair.models[side];
-    const rows = denseOf(of.pair.heap, unembedding, sizes.vocabulary, sizes.hidden);
+function rowsOf(subject: Subject, side: Side): { rows: Float32Array; lengths: Float32Array } {
+  return subject.once(`words/${side}`, () => {
+    const { sizes, unembedding } = subject.pair.models[side];
+    const rows = denseOf(subject.pair.heap, unembedding, sizes.vocabulary, sizes.hidden);
     const lengths = Float32Array.from({ length: sizes.vocabulary }, (_, i) =>
       norm(rows.subarray(i * sizes.hidden, (i + 1) * sizes.hidden)),
     );
@@ -157,17 +167,17 @@ function rowsOf(of: Subject, side: Side): { rows: Float32Array; lengths: Float32
 }
 
 /** Cosine of a direction with every word; 0 where a token is none. */
-function cosines(of: Subject, side: Side, direction: Float32Array): Float32Array {
-  const { rows, lengths } = rowsOf(of, side);
+function cosines(subject: Subject, side: Side, direction: Float32Array): Float32Array {
+  const { rows, lengths } = rowsOf(subject, side);
   const own = norm(direction) || 1;
   return Float32Array.from(lengths, (length, i) =>
-    of.pair.words[i] ? dot(direction, rows, i * direction.length) / own / (length || 1) : 0,
+    subject.pair.words[i] ? dot(direction, rows, i * direction.length) / own / (length || 1) : 0,
   );
 }
 
 /** Words by the magnitude of their cosine with a direction. */
-function nearest(of: Subject, side: Side, direction: Float32Array, count: number): Word[] {
-  const all = cosines(of, side, direction);
+function nearest(subject: Subject, side: Side, direction: Float32Array, count: number): Word[] {
+  const all = cosines(subject, side, direction);
   const places = Array.from(all, (_, i) => i).filter((i) => all[i] !== 0);
   const end = (sign: number) => {
     const cosineOf = new Map<string, number>();
@@ -176,7 +186,7 @@ function nearest(of: Subject, side: Side, direction: Float32Array, count: number
       .sort((a, b) => (all[b]! - all[a]!) * sign)
       .slice(0, Math.max(count, NORMED) * VARIANTS);
     for (const i of some)
-      if (!cosineOf.has(of.pair.words[i]!)) cosineOf.set(of.pair.words[i]!, all[i]!);
+      if (!cosineOf.has(subject.pair.words[i]!)) cosineOf.set(subject.pair.words[i]!, all[i]!);
     return [...cosineOf].slice(0, Math.max(count, NORMED));
   };
   const merged = new Map<string, number>();
@@ -186,25 +196,25 @@ function nearest(of: Subject, side: Side, direction: Float32Array, count: number
 }
 
 /** Words are those of the tokens, unless the pair was given others. */
-function checkWords(of: Subject): void {
-  if (of.manifest.parameters.vocabulary !== "tokens") {
+function checkWords(subject: Subject): void {
+  if (subject.manifest.parameters.vocabulary !== "tokens") {
     throw new Error("In a page the words of neurons are those of the tokens alone.");
   }
 }
 
-function neuronWords(of: Subject, layer: number, neuron: number): NeuronWords {
-  checkWords(of);
-  const words = Number(of.manifest.parameters.words);
-  const vectors = SIDES.map((side) => valueVector(of, side, layer, neuron));
+function neuronWords(subject: Subject, layer: number, neuron: number): NeuronWords {
+  checkWords(subject);
+  const words = Number(subject.manifest.parameters.words);
+  const vectors = SIDES.map((side) => valueVector(subject, side, layer, neuron));
   const [base, tuned] = SIDES.map((side, i): SideOfNeuron => {
     const vector = vectors[i]!;
-    const { norm: gain } = of.pair.models[side];
-    const gains = of.pair.heap.view(gain, vector.length);
+    const { norm: gain } = subject.pair.models[side];
+    const gains = subject.pair.heap.view(gain, vector.length);
     const normed = vector.map((value, at) => value * gains[at]!);
     return {
       norm: norm(vector),
-      words: nearest(of, side, vector, words),
-      normed: nearest(of, side, normed, NORMED),
+      words: nearest(subject, side, vector, words),
+      normed: nearest(subject, side, normed, NORMED),
     };
   }) as [SideOfNeuron, SideOfNeuron];
   return { base, tuned, cosine: cosine(vectors[0]!, vectors[1]!) };
@@ -215,14 +225,14 @@ function cosine(a: Float32Array, b: Float32Array): number {
 }
 
 function neuronChange(
-  of: Subject,
+  subject: Subject,
   layer: number,
   neuron: number,
   token: number | "answer",
 ): NeuronChange {
-  const vectors = SIDES.map((side) => valueVector(of, side, layer, neuron));
+  const vectors = SIDES.map((side) => valueVector(subject, side, layer, neuron));
   const [base, tuned] = SIDES.map((side) =>
-    reads(of, side, token) ? activations(of, side, layer, token)[neuron]! : null,
+    reads(subject, side, token) ? activations(subject, side, layer, token)[neuron]! : null,
   ) as [number | null, number | null];
   const [own, theirs] = vectors.map(norm) as [number, number];
   const apart = norm(vectors[1]!.map((value, i) => value - vectors[0]![i]!));
@@ -241,19 +251,19 @@ function neuronChange(
 
 /** What an answer token, or the answer, loses where one neuron is zero. */
 function neuronAblation(
-  of: Subject,
+  subject: Subject,
   side: Side,
   layer: number,
   neuron: number,
   token: number | "answer",
 ): Tensor {
-  const { intermediate } = of.pair.models[side].sizes;
-  const { runner, ids, promptLength, again, logprobs } = intact(of, side);
+  const { intermediate } = subject.pair.models[side].sizes;
+  const { runner, ids, promptLength, again, logprobs } = intact(subject, side);
   let effect = 0;
   const reading = {
     ids: ids.slice(0, -1),
     cache: again,
-    stream: { layer, values: of.capture(side).residual[layer]! },
+    stream: { layer, values: subject.capture(side).residual[layer]! },
     visit: (stage: string, at: number, values: Float32Array) => {
       if (stage !== "neurons" || at !== layer) return;
       for (let i = neuron; i < values.length; i += intermediate) values[i] = 0;
@@ -267,23 +277,23 @@ function neuronAblation(
 }
 
 /** Components in which a word stands out. */
-function find(of: Subject, word: string): WordPlaces {
-  checkWords(of);
+function find(subject: Subject, word: string): WordPlaces {
+  checkWords(subject);
   const text = word.trim();
-  const places = of.pair.words.flatMap((token, i) => (token === text && text ? [i] : []));
+  const places = subject.pair.words.flatMap((token, i) => (token === text && text ? [i] : []));
   if (!places.length) {
     throw new Error(`“${text}” is no token of these models: in a page only those are looked for.`);
   }
   const nearestOf = (side: Side): ComponentPlace[] => {
-    const { layers, hidden } = of.pair.models[side].sizes;
-    const { rows, lengths } = rowsOf(of, side);
+    const { layers, hidden } = subject.pair.models[side].sizes;
+    const { rows, lengths } = rowsOf(subject, side);
     const all: [layer: number, k: number, cosine: number, direction: Float32Array][] = [];
     for (let layer = 0; layer < layers; layer++) {
-      const { data, shape } = of.pair.known(`own/${side}/${layer}`) as Tensor;
+      const { data, shape } = subject.pair.known(`own/${side}/${layer}`) as Tensor;
       for (let k = 0; k < shape[0]!; k++) {
         const direction = (data as Float32Array).subarray(k * hidden, (k + 1) * hidden);
-        const of = places.map((i) => dot(direction, rows, i * hidden) / (lengths[i]! || 1));
-        const best = of.reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a));
+        const cosines = places.map((i) => dot(direction, rows, i * hidden) / (lengths[i]! || 1));
+        const best = cosines.reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a));
         all.push([layer, k, best, direction]);
       }
     }
@@ -291,8 +301,8 @@ function find(of: Subject, word: string): WordPlaces {
     return all.slice(0, FOUND).map(([layer, k, best, direction]) => {
       const least = Math.abs(best) * (1 + 1e-6);
       const ahead = new Set<string>();
-      for (const [i, value] of cosines(of, side, direction).entries()) {
-        if (Math.abs(value) > least) ahead.add(of.pair.words[i]!);
+      for (const [i, value] of cosines(subject, side, direction).entries()) {
+        if (Math.abs(value) > least) ahead.add(subject.pair.words[i]!);
       }
       ahead.delete(text);
       return [layer, k, best, 1 + ahead.size];
@@ -302,18 +312,20 @@ function find(of: Subject, word: string): WordPlaces {
 }
 
 export const CONCEPTS = [
-  provides(keys.componentActivations, (of, side, layer) => along(of, side, side, layer)),
-  provides(keys.baseComponentActivations, (of, layer) => along(of, "tuned", "base", layer)),
+  provides(keys.componentActivations, (subject, side, layer) => along(subject, side, side, layer)),
+  provides(keys.baseComponentActivations, (subject, layer) =>
+    along(subject, "tuned", "base", layer),
+  ),
   provides(keys.neurons, listed),
-  provides(keys.neuronActivations, (of, side, layer, neuron) => {
-    const { intermediate } = of.pair.models[side].sizes;
-    const all = of.capture(side).neurons[layer]!;
-    const length = of.length(side);
+  provides(keys.neuronActivations, (subject, side, layer, neuron) => {
+    const { intermediate } = subject.pair.models[side].sizes;
+    const all = subject.capture(side).neurons[layer]!;
+    const length = subject.length(side);
     const data = Float32Array.from({ length }, (_, t) => all[t * intermediate + neuron]!);
     return { shape: [length], data };
   }),
   provides(keys.neuronWords, neuronWords),
   provides(keys.neuronChange, neuronChange),
   provides(keys.neuronAblation, neuronAblation),
-  provides(keys.conceptFind, (of, word) => find(of, String(word))),
+  provides(keys.conceptFind, (subject, word) => find(subject, String(word))),
 ];

@@ -93,7 +93,7 @@ export interface Changed {
 
 /** A reading of one model, into which parts of the other are put: everywhere, or at one position. */
 export class Exchange {
-  readonly of: Subject;
+  readonly subject: Subject;
   readonly into: Side;
   readonly layout: Layout;
   readonly runner: Runner;
@@ -106,24 +106,24 @@ export class Exchange {
   readonly #heads: number;
   readonly #added: number;
 
-  constructor(of: Subject, into: Side, at: number | null = null) {
-    const { hidden, heads, headSize, vocabulary } = of.pair.models[into].sizes;
-    this.of = of;
+  constructor(subject: Subject, into: Side, at: number | null = null) {
+    const { hidden, heads, headSize, vocabulary } = subject.pair.models[into].sizes;
+    this.subject = subject;
     this.into = into;
     this.at = at;
-    this.layout = new Layout(of.pair.models[into].sizes);
-    this.runner = of.runner(into);
-    this.own = of.capture(into);
-    this.theirs = of.capture(other(into));
-    this.donor = of.pair.models[other(into)];
-    this.donorLogprobs = of.once(`exchange/${into}/logprobs`, () =>
+    this.layout = new Layout(subject.pair.models[into].sizes);
+    this.runner = subject.runner(into);
+    this.own = subject.capture(into);
+    this.theirs = subject.capture(other(into));
+    this.donor = subject.pair.models[other(into)];
+    this.donorLogprobs = subject.once(`exchange/${into}/logprobs`, () =>
       logprobs(this.theirs.logprobs, vocabulary),
     );
-    const { heap } = of.pair;
+    const { heap } = subject.pair;
     const room = this.runner.room + 4;
-    this.#cache = of.once(`exchange/${into}/cache`, () => this.runner.cache());
-    this.#heads = of.once(`exchange/${into}/heads`, () => heap.take(room * heads * headSize));
-    this.#added = of.once(`exchange/${into}/added`, () => heap.take(room * hidden));
+    this.#cache = subject.once(`exchange/${into}/cache`, () => this.runner.cache());
+    this.#heads = subject.once(`exchange/${into}/heads`, () => heap.take(room * heads * headSize));
+    this.#added = subject.once(`exchange/${into}/added`, () => heap.take(room * hidden));
   }
 
   /** Put something in the place of rows of numbers, or of that of one position. */
@@ -137,15 +137,15 @@ export class Exchange {
 
   /** Predictions with some parts exchanged. */
   pass(changed: Changed): Left {
-    const { of, layout, runner, donor, theirs } = this;
+    const { subject, layout, runner, donor, theirs } = this;
     const { places = [], visit, model } = changed;
     const { sizes } = runner.model;
-    const { heap } = of.pair;
+    const { heap } = subject.pair;
     const { hidden, headSize, vocabulary } = sizes;
     const width = sizes.heads * headSize;
     const open = new Set(places);
-    const ids = of.ids[this.into].slice(0, -1);
-    const [n, m] = [of.promptLength, of.answerLength(this.into)];
+    const ids = subject.ids[this.into].slice(0, -1);
+    const [n, m] = [subject.promptLength, subject.answerLength(this.into)];
     const first = changed.first ?? layout.first(places);
     // From the tokens on, if there is nothing in front.
     const stream = changed.stream ?? (first ? this.own.residual[first]! : null);
@@ -199,7 +199,7 @@ export class Exchange {
       rows.set(scores, (at - n + 1) * vocabulary),
     );
     if (final.length) {
-      of.runner(other(this.into)).lens(final, (row, scores) => {
+      subject.runner(other(this.into)).lens(final, (row, scores) => {
         if (this.at === null || this.at === n - 1 + row) rows.set(scores, row * vocabulary);
       });
     }
@@ -210,7 +210,7 @@ export class Exchange {
   left(rows: Float32Array): Left {
     const { vocabulary } = this.runner.model.sizes;
     const predicted = logprobs(rows, vocabulary);
-    const answer = this.of.ids[this.into].slice(this.of.promptLength);
+    const answer = this.subject.ids[this.into].slice(this.subject.promptLength);
     return {
       nats: Float64Array.from(answer, (id, m) => predicted[m * vocabulary + id]!),
       kl: Float64Array.from(divergences(predicted, this.donorLogprobs, vocabulary)),
@@ -223,9 +223,9 @@ export class Exchange {
     const each = 9;
     const theirs = (i: number) => {
       if (i === 0) return kind === "embedding";
-      const [of, inside] = [Math.floor((i - 1) / each), (i - 1) % each];
-      if (of >= sizes.layers) return kind === "unembedding";
-      return of === layer && kind === (inside < 5 ? "attention" : "feed_forward");
+      const [block, inside] = [Math.floor((i - 1) / each), (i - 1) % each];
+      if (block >= sizes.layers) return kind === "unembedding";
+      return block === layer && kind === (inside < 5 ? "attention" : "feed_forward");
     };
     const mixed = places.map((at, i) => (theirs(i) ? this.donor.places[i]! : at));
     return modelOf(sizes, mixed);

@@ -37,5 +37,5 @@ function beginsSentence(before: string, text: string): boolean {
 }
 
 export const GROUPS = [
-  provides(keys.groups, (of, grouping) => groups(of.manifest.prompt_tokens, grouping)),
+  provides(keys.groups, (subject, grouping) => groups(subject.manifest.prompt_tokens, grouping)),
 ];

@@ -12,11 +12,11 @@ import { type Capture, other, patternOf, type Subject } from "./subject.ts";
 type Measure = (row: Float32Array, at: number) => number;
 
 /** [rows, layers, heads] from the rows of all patterns of a side. */
-function measured(of: Subject, side: Side, measure: Measure): Tensor {
-  const { layers, heads } = of.pair.models[side].sizes;
-  const length = of.length(side);
+function measured(subject: Subject, side: Side, measure: Measure): Tensor {
+  const { layers, heads } = subject.pair.models[side].sizes;
+  const length = subject.length(side);
   const data = new Float32Array(length * layers * heads);
-  eachRow(of.capture(side), layers, heads, length, (layer, head, at, row) => {
+  eachRow(subject.capture(side), layers, heads, length, (layer, head, at, row) => {
     data[(at * layers + layer) * heads + head] = measure(row, at);
   });
   return { shape: [length, layers, heads], data };
@@ -54,11 +54,11 @@ function entropy(row: Float32Array): number {
 }
 
 /** Mean attention to prompt tokens from where the answer is predicted, [N, layers, heads]. */
-function received(of: Subject, side: Side): Tensor {
-  const { layers, heads } = of.pair.models[side].sizes;
-  const [n, length] = [of.promptLength, of.length(side)];
+function received(subject: Subject, side: Side): Tensor {
+  const { layers, heads } = subject.pair.models[side].sizes;
+  const [n, length] = [subject.promptLength, subject.length(side)];
   const data = new Float32Array(n * layers * heads);
-  eachRow(of.capture(side), layers, heads, length, (layer, head, at, row) => {
+  eachRow(subject.capture(side), layers, heads, length, (layer, head, at, row) => {
     if (at < n - 1 || at >= length - 1) return;
     for (let token = 0; token < n; token++) {
       data[(token * layers + layer) * heads + head]! += (row[token] ?? 0) / (length - n);
@@ -68,19 +68,19 @@ function received(of: Subject, side: Side): Tensor {
 }
 
 /** Jensen-Shannon divergence of the two models' rows, bits, [C, layers, heads]. */
-function change(of: Subject): Tensor {
-  const { layers, heads } = of.pair.models.base.sizes;
-  const common = of.common;
+function change(subject: Subject): Tensor {
+  const { layers, heads } = subject.pair.models.base.sizes;
+  const common = subject.common;
   const data = new Float32Array(common * layers * heads);
-  const triangles = SIDES.map((side) => (of.length(side) * (of.length(side) + 1)) / 2);
+  const triangles = SIDES.map((side) => (subject.length(side) * (subject.length(side) + 1)) / 2);
   for (let layer = 0; layer < layers; layer++) {
-    const patterns = SIDES.map((side) => of.capture(side).patterns[layer]!);
+    const patterns = SIDES.map((side) => subject.capture(side).patterns[layer]!);
     for (let head = 0; head < heads; head++) {
       let row = 0;
       for (let at = 0; at < common; at++) {
-        const [p, q] = patterns.map((of, i) => {
+        const [p, q] = patterns.map((subject, i) => {
           const from = head * triangles[i]! + row;
-          return of.subarray(from, from + at + 1);
+          return subject.subarray(from, from + at + 1);
         }) as [Float32Array, Float32Array];
         data[(at * layers + layer) * heads + head] = jensenShannon(p, q);
         row += at + 1;
@@ -103,20 +103,20 @@ function jensenShannon(p: Float32Array, q: Float32Array): number {
 }
 
 /** Output of every head along a direction of the residual stream, [T, layers, heads]. */
-function written(of: Subject, side: Side, layer: number, unit: string): Tensor {
-  const model = of.pair.models[side];
+function written(subject: Subject, side: Side, layer: number, unit: string): Tensor {
+  const model = subject.pair.models[side];
   const { layers, heads, headSize, hidden } = model.sizes;
-  const direction = directionOf(of, side, layer, unit);
+  const direction = directionOf(subject, side, layer, unit);
   const width = heads * headSize;
-  const length = of.length(side);
+  const length = subject.length(side);
   const data = new Float32Array(length * layers * heads);
   for (let at = 0; at < layers; at++) {
-    const weights = denseOf(of.pair.heap, model.layers[at]!.o, hidden, width);
+    const weights = denseOf(subject.pair.heap, model.layers[at]!.o, hidden, width);
     const reads = new Float64Array(width);
     for (let row = 0; row < hidden; row++) {
       for (let i = 0; i < width; i++) reads[i]! += direction[row]! * weights[row * width + i]!;
     }
-    const outputs = of.capture(side).heads[at]!;
+    const outputs = subject.capture(side).heads[at]!;
     for (let t = 0; t < length; t++) {
       for (let head = 0; head < heads; head++) {
         let total = 0;
@@ -131,29 +131,35 @@ function written(of: Subject, side: Side, layer: number, unit: string): Tensor {
 }
 
 /** Exact effects that are known, [layers, heads, M]; NaN elsewhere. */
-function known(of: Subject, side: Side, ablation: Ablation): Float32Array {
-  if (ablation === "other" && !of.manifest.shared) {
+function known(subject: Subject, side: Side, ablation: Ablation): Float32Array {
+  if (ablation === "other" && !subject.manifest.shared) {
     throw new Error(
       "Replacing a head by the other model’s needs one answer that both models read.",
     );
   }
-  const { layers, heads } = of.pair.models[side].sizes;
-  const length = layers * heads * of.answerLength(side);
-  return of.once(`heads/${side}/${ablation}`, () => new Float32Array(length).fill(Number.NaN));
+  const { layers, heads } = subject.pair.models[side].sizes;
+  const length = layers * heads * subject.answerLength(side);
+  return subject.once(`heads/${side}/${ablation}`, () => new Float32Array(length).fill(Number.NaN));
 }
 
 /** Put something in the place of one head's output, and see what the answer loses. */
-function measure(of: Subject, side: Side, ablation: Ablation, layer: number, head: number): void {
-  const { heads, headSize } = of.pair.models[side].sizes;
+function measure(
+  subject: Subject,
+  side: Side,
+  ablation: Ablation,
+  layer: number,
+  head: number,
+): void {
+  const { heads, headSize } = subject.pair.models[side].sizes;
   const width = heads * headSize;
-  const m = of.answerLength(side);
-  const table = known(of, side, ablation);
+  const m = subject.answerLength(side);
+  const table = known(subject, side, ablation);
   const place = (layer * heads + head) * m;
   if (!Number.isNaN(table[place]!)) return;
-  const { runner, ids, promptLength, again, logprobs } = intact(of, side);
+  const { runner, ids, promptLength, again, logprobs } = intact(subject, side);
   const from = head * headSize;
   const rows = ids.length - 1;
-  const own = of.capture(ablation === "other" ? other(side) : side).heads[layer]!;
+  const own = subject.capture(ablation === "other" ? other(side) : side).heads[layer]!;
   const mean = new Float32Array(headSize);
   if (ablation === "mean") {
     for (let t = 0; t < rows; t++) {
@@ -161,7 +167,7 @@ function measure(of: Subject, side: Side, ablation: Ablation, layer: number, hea
     }
   }
   // What is in front of the layer stays as it is.
-  const stream = { layer, values: of.capture(side).residual[layer]! };
+  const stream = { layer, values: subject.capture(side).residual[layer]! };
   const reading = {
     ids: ids.slice(0, -1),
     cache: again,
@@ -183,9 +189,14 @@ function measure(of: Subject, side: Side, ablation: Ablation, layer: number, hea
 }
 
 /** Effects on one answer token, or on the answer. */
-function picked(of: Subject, side: Side, table: Float32Array, token: number | "answer"): Tensor {
-  const { layers, heads } = of.pair.models[side].sizes;
-  const m = of.answerLength(side);
+function picked(
+  subject: Subject,
+  side: Side,
+  table: Float32Array,
+  token: number | "answer",
+): Tensor {
+  const { layers, heads } = subject.pair.models[side].sizes;
+  const m = subject.answerLength(side);
   const data = Float32Array.from({ length: layers * heads }, (_, i) =>
     token === "answer" ? sum(table.subarray(i * m, (i + 1) * m)) : table[i * m + token]!,
   );
@@ -194,45 +205,45 @@ function picked(of: Subject, side: Side, table: Float32Array, token: number | "a
 
 /** Every head: a page has no estimate to choose some by. */
 function* ablated(
-  of: Subject,
+  subject: Subject,
   side: Side,
   ablation: Ablation,
   token: number | "answer",
 ): Work<Tensor> {
-  const { layers, heads } = of.pair.models[side].sizes;
-  const table = known(of, side, ablation);
+  const { layers, heads } = subject.pair.models[side].sizes;
+  const table = known(subject, side, ablation);
   for (let i = 0; i < layers * heads; i++) {
-    measure(of, side, ablation, Math.floor(i / heads), i % heads);
+    measure(subject, side, ablation, Math.floor(i / heads), i % heads);
     yield { done: i + 1, total: layers * heads, label: `exact effect of heads, ${side}` };
   }
-  return picked(of, side, table, token);
+  return picked(subject, side, table, token);
 }
 
 export const HEADS = [
-  provides(keys.attention, (of, side, layer, head) => {
-    const length = of.length(side);
-    return { shape: [length, length], data: patternOf(of.capture(side), layer, head, length) };
+  provides(keys.attention, (subject, side, layer, head) => {
+    const length = subject.length(side);
+    return { shape: [length, length], data: patternOf(subject.capture(side), layer, head, length) };
   }),
   provides(keys.headChange, change),
-  provides(keys.headInstruction, (of, side) => {
-    const positions = of.positions("instruction");
-    return measured(of, side, (row) => positions.reduce((all, at) => all + (row[at] ?? 0), 0));
+  provides(keys.headInstruction, (subject, side) => {
+    const positions = subject.positions("instruction");
+    return measured(subject, side, (row) => positions.reduce((all, at) => all + (row[at] ?? 0), 0));
   }),
-  provides(keys.headSink, (of, side) => measured(of, side, (row) => row[0]!)),
+  provides(keys.headSink, (subject, side) => measured(subject, side, (row) => row[0]!)),
   provides(keys.headReceived, received),
-  provides(keys.headEntropy, (of, side) => measured(of, side, entropy)),
-  provides(keys.headPrevious, (of, side) =>
-    measured(of, side, (row, at) => (at ? row[at - 1]! : 0)),
+  provides(keys.headEntropy, (subject, side) => measured(subject, side, entropy)),
+  provides(keys.headPrevious, (subject, side) =>
+    measured(subject, side, (row, at) => (at ? row[at - 1]! : 0)),
   ),
   provides(keys.headWrite, written),
   provides(keys.headAblation, ablated),
-  provides(keys.headAblationSoFar, (of, side, ablation, token) =>
-    picked(of, side, known(of, side, ablation), token),
+  provides(keys.headAblationSoFar, (subject, side, ablation, token) =>
+    picked(subject, side, known(subject, side, ablation), token),
   ),
-  provides(keys.headAblationOne, (of, side, ablation, token, layer, head) => {
-    measure(of, side, ablation, layer, head);
-    const all = picked(of, side, known(of, side, ablation), token);
-    const { heads } = of.pair.models[side].sizes;
+  provides(keys.headAblationOne, (subject, side, ablation, token, layer, head) => {
+    measure(subject, side, ablation, layer, head);
+    const all = picked(subject, side, known(subject, side, ablation), token);
+    const { heads } = subject.pair.models[side].sizes;
     return { shape: [1], data: all.data.slice(layer * heads + head, layer * heads + head + 1) };
   }),
 ];

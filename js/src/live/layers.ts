@@ -10,16 +10,16 @@ import { provides, type Work } from "./provide.ts";
 import { other, type Subject } from "./subject.ts";
 
 /** ||tuned - base|| by the mean of their lengths, [C, layers]. */
-function shift(of: Subject, stage: "attention" | "feedForward" | "residual"): Tensor {
-  const { hidden } = of.pair.models.base.sizes;
-  const [base, tuned] = SIDES.map((side) => of.capture(side)[stage]) as [
+function shift(subject: Subject, stage: "attention" | "feedForward" | "residual"): Tensor {
+  const { hidden } = subject.pair.models.base.sizes;
+  const [base, tuned] = SIDES.map((side) => subject.capture(side)[stage]) as [
     Float32Array[],
     Float32Array[],
   ];
-  const data = new Float32Array(of.common * base.length);
+  const data = new Float32Array(subject.common * base.length);
   for (const [layer, own] of base.entries()) {
     const theirs = tuned[layer]!;
-    for (let at = 0; at < of.common; at++) {
+    for (let at = 0; at < subject.common; at++) {
       let [one, two, apart] = [0, 0, 0];
       for (let i = at * hidden; i < (at + 1) * hidden; i++) {
         one += own[i]! ** 2;
@@ -30,38 +30,38 @@ function shift(of: Subject, stage: "attention" | "feedForward" | "residual"): Te
       data[at * base.length + layer] = scale > 0 ? Math.sqrt(apart) / scale : 0;
     }
   }
-  return { shape: [of.common, base.length], data };
+  return { shape: [subject.common, base.length], data };
 }
 
-function lens(of: Subject, side: Side, token: number): Lens {
-  const { hidden, layers } = of.pair.models[side].sizes;
-  const at = readingPosition(token, of.promptLength);
-  const target = of.ids[side][at + 1]!;
+function lens(subject: Subject, side: Side, token: number): Lens {
+  const { hidden, layers } = subject.pair.models[side].sizes;
+  const at = readingPosition(token, subject.promptLength);
+  const target = subject.ids[side][at + 1]!;
   const stream = new Float32Array((layers + 1) * hidden);
-  for (const [layer, rows] of of.capture(side).residual.entries()) {
+  for (const [layer, rows] of subject.capture(side).residual.entries()) {
     stream.set(rows.subarray(at * hidden, (at + 1) * hidden), layer * hidden);
   }
-  const made: Lens = { target: of.pair.pieces[target]!, layers: [] };
-  of.runner(side).lens(stream, (_, scores, sum) => {
+  const made: Lens = { target: subject.pair.pieces[target]!, layers: [] };
+  subject.runner(side).lens(stream, (_, scores, sum) => {
     const row = scores.map((score) => score - sum);
     made.layers.push({
       logprob: row[target]!,
       rank: rankOf(row, target),
-      top: likeliest(row, of.pair.pieces),
+      top: likeliest(row, subject.pair.pieces),
     });
   });
   return made;
 }
 
 /** Log-probability and rank of every answer token after each layer, [layers + 1, M, 2]. */
-function* lensTable(of: Subject, side: Side, unembedding: Side): Work<Tensor> {
-  const { hidden, layers } = of.pair.models[side].sizes;
-  const [n, m] = [of.promptLength, of.answerLength(side)];
+function* lensTable(subject: Subject, side: Side, unembedding: Side): Work<Tensor> {
+  const { hidden, layers } = subject.pair.models[side].sizes;
+  const [n, m] = [subject.promptLength, subject.answerLength(side)];
   const data = new Float32Array((layers + 1) * m * 2);
-  for (const [layer, rows] of of.capture(side).residual.entries()) {
+  for (const [layer, rows] of subject.capture(side).residual.entries()) {
     const stream = rows.subarray((n - 1) * hidden, (n - 1 + m) * hidden);
-    of.runner(unembedding).lens(stream, (i, scores, sum) => {
-      const target = of.ids[side][n + i]!;
+    subject.runner(unembedding).lens(stream, (i, scores, sum) => {
+      const target = subject.ids[side][n + i]!;
       const place = (layer * m + i) * 2;
       data[place] = scores[target]! - sum;
       data[place + 1] = rankOf(scores, target);
@@ -72,27 +72,27 @@ function* lensTable(of: Subject, side: Side, unembedding: Side): Work<Tensor> {
 }
 
 /** The answer under the first layers of one model and the other's above them, [layers + 1, M, 2]. */
-function* handover(of: Subject, lower: Side): Work<Tensor> {
+function* handover(subject: Subject, lower: Side): Work<Tensor> {
   const upper = other(lower);
-  const { layers, vocabulary } = of.pair.models[upper].sizes;
-  const [n, m] = [of.promptLength, of.answerLength(upper)];
-  const runner = of.runner(upper);
+  const { layers, vocabulary } = subject.pair.models[upper].sizes;
+  const [n, m] = [subject.promptLength, subject.answerLength(upper)];
+  const runner = subject.runner(upper);
   const cache = runner.cache();
-  const ids = of.ids[upper].slice(0, -1);
-  const tuned = of.capture("tuned").logprobs;
+  const ids = subject.ids[upper].slice(0, -1);
+  const tuned = subject.capture("tuned").logprobs;
   const wanted = Array.from({ length: m }, (_, i) => precise(rowOf(tuned, i, vocabulary)));
   const data = new Float32Array((layers + 1) * m * 2);
   for (let layer = 0; layer <= layers; layer++) {
     const put = (i: number, row: Float32Array) => {
       const place = (layer * m + i) * 2;
-      data[place] = row[of.ids[upper][n + i]!]!;
+      data[place] = row[subject.ids[upper][n + i]!]!;
       data[place + 1] = divergence(wanted[i]!, precise(row));
     };
     if (layer === 0) {
-      const own = of.capture(upper).logprobs;
+      const own = subject.capture(upper).logprobs;
       for (let i = 0; i < m; i++) put(i, rowOf(own, i, vocabulary));
     } else {
-      const stream = { layer, values: of.capture(lower).residual[layer]! };
+      const stream = { layer, values: subject.capture(lower).residual[layer]! };
       runner.run({ ids, cache, stream }, n - 1, n - 1 + m, (at, scores, sum) =>
         put(
           at - n + 1,
@@ -106,13 +106,13 @@ function* handover(of: Subject, lower: Side): Work<Tensor> {
 }
 
 /** What the weights and what the chat template add to each answer token. */
-function* template(of: Subject): Work<TemplateEffects> {
-  const { prompt_tokens } = of.manifest;
-  if (!of.positions("template").length) {
+function* template(subject: Subject): Work<TemplateEffects> {
+  const { prompt_tokens } = subject.manifest;
+  if (!subject.positions("template").length) {
     throw new Error("This prompt is not read in a chat template.");
   }
-  const front = of.pair.front.every((id, i) => prompt_tokens[i]?.id === id)
-    ? of.pair.front.length
+  const front = subject.pair.front.every((id, i) => prompt_tokens[i]?.id === id)
+    ? subject.pair.front.length
     : 0;
   const all = prompt_tokens.map((_, i) => i);
   const plainPlaces = all.filter(
@@ -120,12 +120,12 @@ function* template(of: Subject): Work<TemplateEffects> {
   );
   const inside = {} as Record<Side, number[]>;
   const plain = {} as Record<Side, number[]>;
-  const { vocabulary } = of.pair.models.base.sizes;
+  const { vocabulary } = subject.pair.models.base.sizes;
   for (const [done, side] of SIDES.entries()) {
-    const answer = of.ids[side].slice(of.promptLength);
-    const ids = [...plainPlaces.map((i) => of.ids[side][i]!), ...answer];
-    plain[side] = [...intactOf(of.runner(side), ids, plainPlaces.length).logprobs];
-    const { logprobs } = of.capture(side);
+    const answer = subject.ids[side].slice(subject.promptLength);
+    const ids = [...plainPlaces.map((i) => subject.ids[side][i]!), ...answer];
+    plain[side] = [...intactOf(subject.runner(side), ids, plainPlaces.length).logprobs];
+    const { logprobs } = subject.capture(side);
     inside[side] = answer.map((id, m) => logprobs[m * vocabulary + id]!);
     yield { done: done + 1, total: SIDES.length, label: "reading without the template" };
   }
@@ -144,9 +144,9 @@ function* template(of: Subject): Work<TemplateEffects> {
 }
 
 export const LAYERS = [
-  provides(keys.shiftAttention, (of) => shift(of, "attention")),
-  provides(keys.shiftFeedForward, (of) => shift(of, "feedForward")),
-  provides(keys.shiftResidual, (of) => shift(of, "residual")),
+  provides(keys.shiftAttention, (subject) => shift(subject, "attention")),
+  provides(keys.shiftFeedForward, (subject) => shift(subject, "feedForward")),
+  provides(keys.shiftResidual, (subject) => shift(subject, "residual")),
   provides(keys.lens, lens),
   provides(keys.lensTable, lensTable),
   provides(keys.handover, handover),

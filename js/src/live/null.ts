@@ -16,12 +16,12 @@ const UNSURE = [1e-6, 1e-2] as const;
 const [MOVED, HALVINGS] = [2e-3, 8];
 const LABEL = "the update with its signs drawn anew";
 
-function* chance(of: Subject): Work<Null> {
-  const { heap, models, draws: names } = of.pair;
+function* chance(subject: Subject): Work<Null> {
+  const { heap, models, draws: names } = subject.pair;
   const { base, tuned } = models;
   const { sizes } = base;
-  const changed = of.once("changed", () => roomFor(heap, sizes));
-  const before = predicted(of, base);
+  const changed = subject.once("changed", () => roomFor(heap, sizes));
+  const before = predicted(subject, base);
   const moved = (draw: number | null, fraction: number) => {
     for (const [i, { rows, columns, panel }] of shapesOf(sizes).entries()) {
       if (draw !== null) seeded(heap.kernel, draw + 1, names[i]!);
@@ -30,7 +30,7 @@ function* chance(of: Subject): Work<Null> {
         ...([rows, columns, panel, fraction, draw !== null] as const),
       );
     }
-    return divergences(predicted(of, changed), before, sizes.vocabulary);
+    return divergences(predicted(subject, changed), before, sizes.vocabulary);
   };
   let fraction = 1;
   for (let i = 0; i < HALVINGS; i++) {
@@ -51,24 +51,24 @@ function* chance(of: Subject): Work<Null> {
     const p = pValue(update, scrambled);
     if (!(UNSURE[0] < p && p < UNSURE[1])) break;
   }
-  const exact = predicted(of, tuned);
-  rounded(of, tuned, changed);
-  const rounding = divergences(predicted(of, changed), exact, sizes.vocabulary);
+  const exact = predicted(subject, tuned);
+  rounded(subject, tuned, changed);
+  const rounding = divergences(predicted(subject, changed), exact, sizes.vocabulary);
   return {
     fraction,
     update,
     scrambled,
     rounding,
-    changed: of.pair.known("changed") as unknown as ChangedBlock[],
+    changed: subject.pair.known("changed") as unknown as ChangedBlock[],
   };
 }
 
 /** Log-probabilities where the answer is predicted, [M, vocabulary]. */
-function predicted(of: Subject, model: Model): Float64Array {
+function predicted(subject: Subject, model: Model): Float64Array {
   const { vocabulary } = model.sizes;
-  const [n, ids] = [of.promptLength, of.ids.tuned];
-  const runner = of.runner("base");
-  const cache = of.once("null/cache", () => runner.cache());
+  const [n, ids] = [subject.promptLength, subject.ids.tuned];
+  const runner = subject.runner("base");
+  const cache = subject.once("null/cache", () => runner.cache());
   const rows = new Float32Array((ids.length - n) * vocabulary);
   runner.run({ ids: ids.slice(0, -1), cache, model }, n - 1, ids.length - 1, (at, scores) =>
     rows.set(scores, (at - n + 1) * vocabulary),
@@ -77,8 +77,8 @@ function predicted(of: Subject, model: Model): Float64Array {
 }
 
 /** Weights of a model in bfloat16: the upper half of each number, rounded to the nearest. */
-function rounded(of: Subject, from: Model, to: Model): void {
-  const { buffer } = of.pair.heap.kernel.memory;
+function rounded(subject: Subject, from: Model, to: Model): void {
+  const { buffer } = subject.pair.heap.kernel.memory;
   for (const [i, { rows, columns, panel }] of shapesOf(from.sizes).entries()) {
     const count = Math.ceil(rows / panel) * panel * columns;
     const own = new Uint32Array(buffer, from.places[i]!, count);

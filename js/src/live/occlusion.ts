@@ -77,28 +77,32 @@ export function intactOf(runner: Runner, ids: readonly number[], promptLength: n
   return { runner, ids, promptLength, cache, again: runner.cache(), logprobs };
 }
 
-export function intact(of: Subject, side: Side): Intact {
-  return of.once(`intact/${side}`, () => intactOf(of.runner(side), of.ids[side], of.promptLength));
+export function intact(subject: Subject, side: Side): Intact {
+  return subject.once(`intact/${side}`, () =>
+    intactOf(subject.runner(side), subject.ids[side], subject.promptLength),
+  );
 }
 
 /** Effects of a method as far as they are known, NaN elsewhere. */
-function table(of: Subject, side: Side, method: string): Float32Array {
+function table(subject: Subject, side: Side, method: string): Float32Array {
   if (!UNITS.has(method)) {
     throw new Error("This method cannot be computed in a page: trace the prompt in a notebook.");
   }
-  const length = of.promptLength * of.answerLength(side);
-  return of.once(`occlusion/${side}/${method}`, () => new Float32Array(length).fill(Number.NaN));
+  const length = subject.promptLength * subject.answerLength(side);
+  return subject.once(`occlusion/${side}/${method}`, () =>
+    new Float32Array(length).fill(Number.NaN),
+  );
 }
 
-function tensor(of: Subject, side: Side, data: Float32Array): Tensor {
-  return { shape: [of.promptLength, of.answerLength(side)], data: data.slice() };
+function tensor(subject: Subject, side: Side, data: Float32Array): Tensor {
+  return { shape: [subject.promptLength, subject.answerLength(side)], data: data.slice() };
 }
 
-function* matrix(of: Subject, side: Side, method: string): Work<Tensor> {
-  const known = table(of, side, method);
-  const width = of.answerLength(side);
-  const reading = intact(of, side);
-  const together = groups(of.manifest.prompt_tokens, UNITS.get(method)!);
+function* matrix(subject: Subject, side: Side, method: string): Work<Tensor> {
+  const known = table(subject, side, method);
+  const width = subject.answerLength(side);
+  const reading = intact(subject, side);
+  const together = groups(subject.manifest.prompt_tokens, UNITS.get(method)!);
   for (;;) {
     // Others may have filled some meanwhile.
     const missing = together.filter((group) => Number.isNaN(known[group[0]! * width]));
@@ -114,18 +118,18 @@ function* matrix(of: Subject, side: Side, method: string): Work<Tensor> {
     const done = together.length - missing.length + batch.length;
     yield { done, total: together.length, label: `exact effects, ${side}` };
   }
-  return tensor(of, side, known);
+  return tensor(subject, side, known);
 }
 
 /** Loss of the answer as the tokens that matter most, or least, are hidden. */
-function* deletion(of: Subject, side: Side, method: string) {
-  const { data } = yield* matrix(of, side, method);
-  const [n, m] = [of.promptLength, of.answerLength(side)];
+function* deletion(subject: Subject, side: Side, method: string) {
+  const { data } = yield* matrix(subject, side, method);
+  const [n, m] = [subject.promptLength, subject.answerLength(side)];
   const weight = new Array<number>(n).fill(0);
   for (let i = 0; i < n * m; i++) weight[Math.floor(i / m)]! += data[i]!;
   const falling = weight.map((_, i) => i).sort((a, b) => weight[b]! - weight[a]!);
   const counts = [...new Set(Array.from({ length: STEPS + 1 }, (_, i) => toEven((n * i) / STEPS)))];
-  const reading = intact(of, side);
+  const reading = intact(subject, side);
   const drops: number[][] = [];
   for (const order of [falling, [...falling].reverse()]) {
     const lost = [0];
@@ -147,9 +151,9 @@ function toEven(value: number): number {
 }
 
 /** What a model answers by itself; null where it ends at once. */
-function* ownAnswer(of: Subject, side: Side): Work<number[] | null> {
+function* ownAnswer(subject: Subject, side: Side): Work<number[] | null> {
   for (;;) {
-    const answer = of.own[side];
+    const answer = subject.own[side];
     if (answer) {
       const { ids, stopped } = answer;
       return ids.length && !(stopped && ids.length === 1) ? ids : null;
@@ -159,23 +163,23 @@ function* ownAnswer(of: Subject, side: Side): Work<number[] | null> {
 }
 
 /** What hiding each segment of the prompt costs each answer, in both models. */
-function* segments(of: Subject): Work<HiddenSegment[]> {
-  const present = HIDDEN.filter((name) => of.positions(name).length);
+function* segments(subject: Subject): Work<HiddenSegment[]> {
+  const present = HIDDEN.filter((name) => subject.positions(name).length);
   if (!present.length) return [];
   const answers: [string, number[]][] = [];
   for (const side of [...SIDES].reverse()) {
-    const ids = yield* ownAnswer(of, side);
+    const ids = yield* ownAnswer(subject, side);
     if (ids) answers.push([side, ids]);
   }
-  const prompt = of.ids.base.slice(0, of.promptLength);
+  const prompt = subject.ids.base.slice(0, subject.promptLength);
   const rows: HiddenSegment[] = present.flatMap((segment) =>
     answers.map(([answer]) => ({ segment, answer, base: [], tuned: [] })),
   );
   for (const side of SIDES) {
     for (const [place, [answer, ids]] of answers.entries()) {
-      const reading = intactOf(of.runner(side), [...prompt, ...ids], prompt.length);
+      const reading = intactOf(subject.runner(side), [...prompt, ...ids], prompt.length);
       for (const segment of present) {
-        const [without] = hiding(reading, [of.positions(segment)]) as [Float32Array];
+        const [without] = hiding(reading, [subject.positions(segment)]) as [Float32Array];
         const row = rows.find(
           (candidate) => candidate.segment === segment && candidate.answer === answer,
         )!;
@@ -191,9 +195,9 @@ function* segments(of: Subject): Work<HiddenSegment[]> {
 const SPANS = 8;
 
 /** Spans of the prompt as long as the instruction, evenly spread, without its own tokens. */
-function spansElsewhere(of: Subject): number[][] {
-  const size = of.positions("instruction").length;
-  const others = of.manifest.prompt_tokens.flatMap(({ segment }, i) =>
+function spansElsewhere(subject: Subject): number[][] {
+  const size = subject.positions("instruction").length;
+  const others = subject.manifest.prompt_tokens.flatMap(({ segment }, i) =>
     segment === "instruction" || segment === "special" ? [] : [i],
   );
   if (size === 0 || others.length < size) return [];
@@ -203,13 +207,13 @@ function spansElsewhere(of: Subject): number[][] {
 }
 
 /** What hiding as much as the instruction elsewhere costs tuned's answer, in both models. */
-function* elsewhere(of: Subject): Work<HiddenSpan[]> {
-  const answer = yield* ownAnswer(of, "tuned");
-  const spans = answer ? spansElsewhere(of) : [];
+function* elsewhere(subject: Subject): Work<HiddenSpan[]> {
+  const answer = yield* ownAnswer(subject, "tuned");
+  const spans = answer ? spansElsewhere(subject) : [];
   const hidden = spans.map((span): HiddenSpan => ({ start: span[0]!, base: 0, tuned: 0 }));
-  const prompt = of.ids.base.slice(0, of.promptLength);
+  const prompt = subject.ids.base.slice(0, subject.promptLength);
   for (const side of SIDES) {
-    const reading = intactOf(of.runner(side), [...prompt, ...(answer ?? [])], prompt.length);
+    const reading = intactOf(subject.runner(side), [...prompt, ...(answer ?? [])], prompt.length);
     for (const [i, span] of spans.entries()) {
       const [without] = hiding(reading, [span]) as [Float32Array];
       hidden[i]![side] = reading.logprobs.reduce((all, value, m) => all + value - without[m]!, 0);
@@ -221,7 +225,9 @@ function* elsewhere(of: Subject): Work<HiddenSpan[]> {
 
 export const OCCLUSION = [
   provides(keys.saliency, matrix),
-  provides(keys.saliencySoFar, (of, side, method) => tensor(of, side, table(of, side, method))),
+  provides(keys.saliencySoFar, (subject, side, method) =>
+    tensor(subject, side, table(subject, side, method)),
+  ),
   provides(keys.deletion, deletion),
   provides(keys.hiddenSegments, segments),
   provides(keys.hiddenElsewhere, elsewhere),

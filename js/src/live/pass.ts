@@ -176,7 +176,7 @@ export class Runner {
     const { sizes } = model;
     const { hidden, intermediate, headSize, kvHeads, eps } = sizes;
     const [width, kvWidth] = [sizes.heads * headSize, kvHeads * headSize];
-    const at = (base: number, of: number, skip: number) => base + skip * of * 4;
+    const at = (base: number, columns: number, skip: number) => base + skip * columns * 4;
     let rows = 0;
     const parts = readings.map((reading): Part => {
       const first = stream ? 0 : (reading.from ?? 0);
@@ -186,9 +186,9 @@ export class Runner {
     });
     const [length, before] = [rows, parts[0]!.first];
     let x = this.#at.x;
-    const stage = (name: Stage, layer: number, base: number, of: number) => {
+    const stage = (name: Stage, layer: number, base: number, columns: number) => {
       const [{ first, rows }] = parts as [Part];
-      visit?.(name, layer, heap.view(base, rows * of), first);
+      visit?.(name, layer, heap.view(base, rows * columns), first);
     };
     if (stream) heap.view(x, rows * hidden).set(stream.values.subarray(0, rows * hidden));
     else {

@@ -22,7 +22,7 @@ const WEIGHTS = [
 /** Share of KL that each part takes away on the way; of one answer token, or of all. */
 export function* integratedGates(exchange: Exchange, column: number | null): Work<Float64Array> {
   const total = new Float64Array(exchange.layout.count);
-  const back = exchange.of.once(`back/${exchange.into}`, () => new Back(exchange));
+  const back = exchange.subject.once(`back/${exchange.into}`, () => new Back(exchange));
   for (const [step, point] of POINTS.entries()) {
     const slopes = back.slopes(point, column);
     for (let i = 0; i < total.length; i++) total[i]! -= slopes[i]! * WEIGHTS[step]!;
@@ -52,8 +52,8 @@ class Back {
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
-    const { of, runner } = exchange;
-    const { heap } = of.pair;
+    const { subject, runner } = exchange;
+    const { heap } = subject.pair;
     const { model, room } = runner;
     const { hidden, intermediate, heads, headSize, vocabulary } = model.sizes;
     const widest = Math.max(intermediate, heads * headSize, padded(vocabulary));
@@ -64,7 +64,7 @@ class Back {
 
   /** Rows times a matrix [inner, columns] in panels. */
   #times(rows: Float32Array, weights: number, inner: number, columns: number): Float32Array {
-    const { heap } = this.#exchange.of.pair;
+    const { heap } = this.#exchange.subject.pair;
     const count = rows.length / inner;
     heap.view(this.#input, rows.length).set(rows);
     heap.kernel.matmul(this.#input, weights, this.#output, count, inner, columns);
@@ -73,13 +73,13 @@ class Back {
 
   /** Rows times a matrix whose columns stand where those of others have their rows. */
   #timesTurned(rows: Float32Array, weights: number, inner: number, columns: number): Float32Array {
-    transpose(this.#exchange.of.pair.heap, weights, inner, columns, this.#turned);
+    transpose(this.#exchange.subject.pair.heap, weights, inner, columns, this.#turned);
     return this.#times(rows, this.#turned, inner, columns);
   }
 
   /** Rows by their root mean square, times a gain. */
   #normed(rows: Float32Array, gain: number): Float32Array {
-    const { heap } = this.#exchange.of.pair;
+    const { heap } = this.#exchange.subject.pair;
     const { hidden, eps } = this.#exchange.runner.model.sizes;
     heap.view(this.#input, rows.length).set(rows);
     heap.kernel.rmsnorm(this.#input, gain, this.#output, rows.length / hidden, hidden, eps);
@@ -89,7 +89,7 @@ class Back {
   /** Backwards through the same, added to `to`. */
   #backNormed(rows: Float32Array, gain: number, given: Float32Array, to: Float32Array): void {
     const { hidden, eps } = this.#exchange.runner.model.sizes;
-    const gains = this.#exchange.of.pair.heap.view(gain, hidden);
+    const gains = this.#exchange.subject.pair.heap.view(gain, hidden);
     for (let at = 0; at < rows.length; at += hidden) {
       let [squares, along] = [0, 0];
       for (let i = 0; i < hidden; i++) {
@@ -108,11 +108,11 @@ class Back {
   /** Derivatives of KL by all gates, where all of them are open as far. */
   slopes(open: number, column: number | null): Float64Array {
     const exchange = this.#exchange;
-    const { of, layout, runner, theirs, donor } = exchange;
+    const { subject, layout, runner, theirs, donor } = exchange;
     const { model } = runner;
     const { sizes } = model;
     const { hidden, vocabulary, layers, heads, headSize } = sizes;
-    const [n, m] = [of.promptLength, of.answerLength(exchange.into)];
+    const [n, m] = [subject.promptLength, subject.answerLength(exchange.into)];
     const made = new Float64Array(layout.count);
     const { kept, rows, final } = this.#pass(open);
     const length = kept[0]!.entering.length / hidden;
@@ -120,9 +120,9 @@ class Back {
     // Predictions: what one and the other model make of the last residual stream.
     const stream = final.subarray((n - 1) * hidden, (n - 1 + m) * hidden);
     const others = new Float32Array(m * vocabulary);
-    of.runner(other(exchange.into)).lens(stream, (row, scores) =>
-      others.set(scores, row * vocabulary),
-    );
+    subject
+      .runner(other(exchange.into))
+      .lens(stream, (row, scores) => others.set(scores, row * vocabulary));
     const mixed = rows.map((score, i) => score + open * (others[i]! - score));
     const slope = klSlope(logprobs(mixed, vocabulary), exchange.donorLogprobs, vocabulary, column);
     for (let i = 0; i < slope.length; i++) {
@@ -163,9 +163,9 @@ class Back {
 
   /** The pass itself, with what is needed to go back through it. */
   #pass(open: number): { kept: Kept[]; rows: Float32Array; final: Float32Array } {
-    const { of, runner, theirs, own, into } = this.#exchange;
+    const { subject, runner, theirs, own, into } = this.#exchange;
     const { layers, vocabulary } = runner.model.sizes;
-    const [n, m] = [of.promptLength, of.answerLength(into)];
+    const [n, m] = [subject.promptLength, subject.answerLength(into)];
     const inners = Array.from({ length: layers }, () => ({}) as Kept);
     let final = new Float32Array();
     const rows = new Float32Array(m * vocabulary);
@@ -188,8 +188,8 @@ class Back {
       } else if (stage !== "neurons") inners[layer]![stage] = values.slice();
     };
     const stream = { layer: 0, values: own.residual[0]!.slice() };
-    const ids = of.ids[into].slice(0, -1);
-    const cache = of.once(`exchange/${into}/cache`, () => runner.cache());
+    const ids = subject.ids[into].slice(0, -1);
+    const cache = subject.once(`exchange/${into}/cache`, () => runner.cache());
     runner.run({ ids, cache, stream, visit, whole: true }, n - 1, n - 1 + m, (at, scores) =>
       rows.set(scores, (at - n + 1) * vocabulary),
     );
@@ -233,18 +233,18 @@ class Back {
     back: Float32Array,
     given: Float32Array,
   ): Float32Array {
-    const { runner, of } = this.#exchange;
+    const { runner, subject } = this.#exchange;
     const { model, room } = runner;
     const { hidden, heads, kvHeads, headSize } = model.sizes;
-    const { kernel } = of.pair.heap;
+    const { kernel } = subject.pair.heap;
     const w = model.layers[layer]!;
     const length = inner.entering.length / hidden;
     const [width, narrow] = [heads * headSize, kvHeads * headSize];
     const normed = this.#normed(inner.entering, w.attentionNorm);
-    const rotated = (weights: number, of: number) => {
-      this.#times(normed, weights, hidden, of * headSize);
-      kernel.rotate(this.#output, runner.cos, runner.sin, 0, length, of, headSize);
-      return this.#exchange.of.pair.heap.view(this.#output, length * of * headSize).slice();
+    const rotated = (weights: number, count: number) => {
+      this.#times(normed, weights, hidden, count * headSize);
+      kernel.rotate(this.#output, runner.cos, runner.sin, 0, length, count, headSize);
+      return this.#exchange.subject.pair.heap.view(this.#output, length * count * headSize).slice();
     };
     const queries = rotated(w.q, heads);
     const keys = rotated(w.k, kvHeads);
@@ -255,14 +255,14 @@ class Back {
     const scale = 1 / Math.sqrt(headSize);
     const row = new Float64Array(length);
     for (let head = 0; head < heads; head++) {
-      const of = Math.floor(head / (heads / kvHeads)) * headSize;
+      const group = Math.floor(head / (heads / kvHeads)) * headSize;
       for (let t = 0; t < length; t++) {
         const pattern = (head * length + t) * room;
         const query = t * width + head * headSize;
         let mean = 0;
         for (let s = 0; s <= t; s++) {
           const weight = inner.patterns[pattern + s]!;
-          const value = s * narrow + of;
+          const value = s * narrow + group;
           let to = 0;
           for (let i = 0; i < headSize; i++) {
             to += given[query + i]! * values[value + i]!;
@@ -273,7 +273,7 @@ class Back {
         }
         for (let s = 0; s <= t; s++) {
           const slope = inner.patterns[pattern + s]! * (row[s]! - mean) * scale;
-          const key = s * narrow + of;
+          const key = s * narrow + group;
           for (let i = 0; i < headSize; i++) {
             toQueries[query + i]! += slope * keys[key + i]!;
             toKeys[key + i]! += slope * queries[query + i]!;
@@ -297,10 +297,10 @@ class Back {
 
   /** Backwards through rotary positions. */
   #turnBack(rows: Float32Array, length: number, heads: number): void {
-    const { runner, of } = this.#exchange;
+    const { runner, subject } = this.#exchange;
     const half = runner.model.sizes.headSize / 2;
-    const cos = of.pair.heap.view(runner.cos, length * half);
-    const sin = of.pair.heap.view(runner.sin, length * half);
+    const cos = subject.pair.heap.view(runner.cos, length * half);
+    const sin = subject.pair.heap.view(runner.sin, length * half);
     for (let at = 0; at < rows.length; at += 2 * half) {
       const wave = Math.floor(at / (2 * half * heads)) * half;
       for (let i = 0; i < half; i++) {

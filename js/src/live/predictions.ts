@@ -48,10 +48,10 @@ export function precise(row: Float32Array): Float64Array {
   return exact.map((value) => value - sum);
 }
 
-/** KL(of || beside), nats. */
-export function divergence(of: Float64Array, beside: Float64Array): number {
+/** KL(p || q), nats. */
+export function divergence(p: Float64Array, q: Float64Array): number {
   let total = 0;
-  for (let i = 0; i < of.length; i++) total += Math.exp(of[i]!) * (of[i]! - beside[i]!);
+  for (let i = 0; i < p.length; i++) total += Math.exp(p[i]!) * (p[i]! - q[i]!);
   return Math.max(total, 0);
 }
 
@@ -69,12 +69,12 @@ export function logprobs(rows: Float32Array, width: number): Float64Array {
   return made;
 }
 
-/** KL(of || beside) of each row of log-probabilities, nats; rounding may make it negative. */
-export function divergences(of: Float64Array, beside: Float64Array, width: number): number[] {
-  return Array.from({ length: of.length / width }, (_, row) => {
+/** KL(p || q) of each row of log-probabilities, nats; rounding may make it negative. */
+export function divergences(p: Float64Array, q: Float64Array, width: number): number[] {
+  return Array.from({ length: p.length / width }, (_, row) => {
     let total = 0;
     for (let i = row * width; i < (row + 1) * width; i++) {
-      total += Math.exp(of[i]!) * (of[i]! - beside[i]!);
+      total += Math.exp(p[i]!) * (p[i]! - q[i]!);
     }
     return total;
   });
@@ -88,15 +88,15 @@ function prediction(row: Float32Array, target: number, pieces: readonly string[]
   return { logprob: row[target]!, rank, entropy, expects };
 }
 
-function steps(of: Subject): AnswerStep[] {
-  const { pieces, models } = of.pair;
+function steps(subject: Subject): AnswerStep[] {
+  const { pieces, models } = subject.pair;
   const width = models.base.sizes.vocabulary;
   // Seen from the model whose answer it is not; a given text counts as tuned's.
-  const seen = of.manifest.response === "base" ? "tuned" : "base";
-  return Array.from({ length: of.answerLength("tuned") }, (_, m) => {
-    const rows = SIDES.map((side) => rowOf(of.capture(side).logprobs, m, width));
+  const seen = subject.manifest.response === "base" ? "tuned" : "base";
+  return Array.from({ length: subject.answerLength("tuned") }, (_, m) => {
+    const rows = SIDES.map((side) => rowOf(subject.capture(side).logprobs, m, width));
     const [base, tuned] = rows.map((row, i) =>
-      prediction(row, of.ids[SIDES[i]!][of.promptLength + m]!, pieces),
+      prediction(row, subject.ids[SIDES[i]!][subject.promptLength + m]!, pieces),
     ) as [Prediction, Prediction];
     const [p, q] = rows.map(precise) as [Float64Array, Float64Array];
     const { rank } = seen === "base" ? base : tuned;
@@ -105,10 +105,10 @@ function steps(of: Subject): AnswerStep[] {
   });
 }
 
-function logprob(of: Subject, side: Side) {
-  const { logprobs } = of.capture(side);
-  const width = of.pair.models[side].sizes.vocabulary;
-  const answer = of.ids[side].slice(of.promptLength);
+function logprob(subject: Subject, side: Side) {
+  const { logprobs } = subject.capture(side);
+  const width = subject.pair.models[side].sizes.vocabulary;
+  const answer = subject.ids[side].slice(subject.promptLength);
   return {
     shape: [answer.length],
     data: Float32Array.from(answer, (id, m) => logprobs[m * width + id]!),
@@ -118,14 +118,14 @@ function logprob(of: Subject, side: Side) {
 export const PREDICTIONS = [
   provides(keys.answerSteps, steps),
   provides(keys.logprob, logprob),
-  provides(keys.disagreement, (of) => {
-    const data = Float32Array.from(steps(of), ({ kl }) => kl);
+  provides(keys.disagreement, (subject) => {
+    const data = Float32Array.from(steps(subject), ({ kl }) => kl);
     return { shape: [data.length], data };
   }),
-  provides(keys.alternatives, (of, side) => {
-    const { logprobs } = of.capture(side);
-    const width = of.pair.models[side].sizes.vocabulary;
-    const answer = of.ids[side].slice(of.promptLength);
-    return answer.map((id, m) => likeliest(rowOf(logprobs, m, width), of.pair.pieces, id));
+  provides(keys.alternatives, (subject, side) => {
+    const { logprobs } = subject.capture(side);
+    const width = subject.pair.models[side].sizes.vocabulary;
+    const answer = subject.ids[side].slice(subject.promptLength);
+    return answer.map((id, m) => likeliest(rowOf(logprobs, m, width), subject.pair.pieces, id));
   }),
 ];

@@ -9,7 +9,7 @@ import type { Subject } from "./subject.ts";
 /** Something that takes longer: it says how far it is, and goes on when it is asked to. */
 export type Work<T> = Generator<Progress, T>;
 // biome-ignore lint/suspicious/noExplicitAny: the parameters of a key are as its row says
-type Compute = (of: Subject, ...parameters: any[]) => Value | Work<Value>;
+type Compute = (subject: Subject, ...parameters: any[]) => Value | Work<Value>;
 
 export interface Provider {
   parts: readonly string[];
@@ -19,14 +19,18 @@ export interface Provider {
 /** A block is computed by this function, which is given the parameters of its key. */
 export function provides<P extends unknown[], T>(
   key: (...parameters: P) => Key<T>,
-  compute: (of: Subject, ...parameters: P) => T | Work<T>,
+  compute: (subject: Subject, ...parameters: P) => T | Work<T>,
 ): Provider {
   const anything = new Array<unknown>(key.length).fill("*") as P;
   return { parts: key(...anything).split("/"), compute: compute as Compute };
 }
 
 /** What is computed for a key; an error that says so where nothing is. */
-export function ask(providers: readonly Provider[], of: Subject, key: string): Value | Work<Value> {
+export function ask(
+  providers: readonly Provider[],
+  subject: Subject,
+  key: string,
+): Value | Work<Value> {
   const asked = key.split("/");
   const fits = ({ parts }: Provider) =>
     parts.length === asked.length && parts.every((part, i) => part === "*" || part === asked[i]);
@@ -38,7 +42,7 @@ export function ask(providers: readonly Provider[], of: Subject, key: string): V
     );
   }
   const values = asked.filter((_, i) => found.parts[i] === "*");
-  return found.compute(of, ...values.map((value) => (/^\d+$/.test(value) ? +value : value)));
+  return found.compute(subject, ...values.map((value) => (/^\d+$/.test(value) ? +value : value)));
 }
 
 export function isWork(value: Value | Work<Value>): value is Work<Value> {

@@ -170,11 +170,11 @@ function packed(values: Float32Array, heads: number, length: number): Float32Arr
 /** The pattern of one head, [T, T]. */
 export function patternOf({ patterns }: Capture, layer: number, head: number, length: number) {
   const triangle = (length * (length + 1)) / 2;
-  const of = patterns[layer]!.subarray(head * triangle, (head + 1) * triangle);
+  const rows = patterns[layer]!.subarray(head * triangle, (head + 1) * triangle);
   const dense = new Float32Array(length * length);
   let from = 0;
   for (let row = 0; row < length; row++) {
-    dense.set(of.subarray(from, from + row + 1), row * length);
+    dense.set(rows.subarray(from, from + row + 1), row * length);
     from += row + 1;
   }
   return dense;

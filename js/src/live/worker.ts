@@ -56,11 +56,11 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
   let tasks: Task[] = [];
   let running = false;
 
-  const failed = (id: number, of: number, error: unknown) =>
+  const failed = (id: number, about: number, error: unknown) =>
     say({
       kind: "failed",
       id,
-      prompt: of,
+      prompt: about,
       reason: error instanceof Error ? error.message : `${error}`,
     });
 
