@@ -235,6 +235,12 @@ export const UPDATE = {
   })),
 };
 
+/** Of a part of the update: less is lost without it. */
+const dialOf = (part: string) => ({
+  dial: UPDATE.dial.map(([scale, nats]) => [scale, nats! / 2]),
+  dial_answers: [`without ${part}`, "<img>DOG", "DOG"],
+});
+
 /** Two tokens; with base's layers below tuned loses, and the other way round base gains. */
 const HANDOVER = {
   base: {
@@ -317,6 +323,7 @@ export function value(made: Manifest, key: string): Value {
       if (parts.length === 6) return tensor(key, 1, 2);
       return parts.length === 5 ? tensor(key, HEADS, 2) : EXCHANGED;
     case "update":
+      if (parts[1] === "dial") return dialOf(parts[2]!);
       return (parts[1] === "finding" ? [] : UPDATE) as Value;
     case "handover":
       return HANDOVER[side] as Value;

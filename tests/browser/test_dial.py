@@ -32,7 +32,7 @@ def test_every_panel_follows_the_dial_and_comes_back(page, lab, watch):
     check(live)
     root.get_by_role("button", name="take it apart").click()
     dial = root.locator("input.tl-dial")
-    expect(dial).to_have_value("4", timeout=60_000)
+    expect(dial).to_have_value("4", timeout=120_000)
     dial.fill("2")
     expect(root.locator(".tl-turned")).to_have_count(6, timeout=60_000)
     half = live.at(0.5)
@@ -44,4 +44,16 @@ def test_every_panel_follows_the_dial_and_comes_back(page, lab, watch):
     root.get_by_role("button", name="back to × 1").click()
     expect(root.locator(".tl-turned")).to_have_count(0)
     check(live)
+    layer = half.manifest.pair.layers - 1
+    root.locator(f'.tl-direction-name:has-text("{layer} ")').first.click()
+    root.get_by_role("combobox", name="what the dial turns").select_option(f"layer:{layer}")
+    expect(root.locator(".tl-update figcaption").nth(1)).to_contain_text(
+        f"in layer {layer}", timeout=60_000
+    )
+    dial.fill("0")
+    expect(root.locator(".tl-turned")).to_have_count(6, timeout=60_000)
+    without = live.at(0, layer=layer)
+    expect(line).to_contain_text(f"update × 0 in layer {layer}")
+    expect(line.locator("q")).to_have_text(without.own_answer("tuned").strip())
+    Panels(root, without).check(Selection(layer=layer), "overview")
     assert watch.errors == []

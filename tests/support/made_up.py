@@ -421,6 +421,13 @@ def _update(of: MadeUpTrace, rng: Rng) -> Value:
     }
 
 
+def _update_dial(of: MadeUpTrace, rng: Rng, part: str) -> Value:
+    return {
+        "dial": [[scale / 4, -4.0 + scale] for scale in range(9)],
+        "dial_answers": [f"{part} {scale}" for scale in range(9)],
+    }
+
+
 def _findings(of: MadeUpTrace, rng: Rng) -> Value:
     def finding(kind: str, title: str, panel: str, **selection: int) -> dict[str, object]:
         text = [["token", "DOG"], ["", ": 9 nats in "], ["base", "base"], ["", "."]]
@@ -508,6 +515,7 @@ SPECIAL: dict[Block[Any], Callable[..., Any]] = {
     blocks.template: _template,
     blocks.carried: _carried,
     blocks.update: _update,
+    blocks.update_dial: _update_dial,
     blocks.update_finding: _update_finding,
     blocks.saliency: lambda of, rng, side, method: (
         rng.normal(size=of.size(blocks.saliency(side, method))) ** 3

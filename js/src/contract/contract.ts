@@ -375,6 +375,12 @@ export interface KeptCurve {
   needed: number;
 }
 
+/** The answer's log-probability with a part of the update times a scale, and what is answered. */
+export interface UpdateDial {
+  dial: ([number, number])[];
+  dial_answers: string[];
+}
+
 /** The update taken apart into singular directions, and what they do to the answer. */
 export interface UpdateTaken {
   shift: number;
@@ -424,6 +430,8 @@ export const keys = {
   carried: (answerToken: number | "answer"): Key<Carried> => `carried/${answerToken}`,
   /** The update as singular directions: what each did, and the smallest set that keeps it. */
   update: (): Key<UpdateTaken> => "update",
+  /** The answer while a part of the update, such as ``layer:3``, is turned up and down. */
+  updateDial: (part: string): Key<UpdateDial> => `update/dial/${part}`,
   /** What is said of the update once it is taken apart: a sentence, or none. */
   updateFinding: (): Key<Finding[]> => "update/finding",
   /** Effect of every prompt token on every answer token, in the unit of the method. */

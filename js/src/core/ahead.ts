@@ -35,8 +35,8 @@ class Beside extends State {
   get closed() {
     return this.#state.closed;
   }
-  get scale() {
-    return this.#state.scale;
+  get place() {
+    return this.#state.place;
   }
   has(key: string): boolean {
     return this.#state.has(key);

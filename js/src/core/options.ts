@@ -114,8 +114,12 @@ export interface UpdateOptions {
   asked: boolean;
   /** The direction that was chosen, counted over all matrices; -1 for none. */
   chosen: number;
-  /** How far the update is turned up: 0 is base, 1 tuned. */
+  /** How far the update, or that part of it, is turned up: 1 is tuned. */
   scale: number;
+  /** What of it the dial turns, such as `layer:3`; empty for all of it. */
+  part: string;
+  /** What people call a direction that is turned. */
+  partName: string;
 }
 
 export interface OverviewOptions {
@@ -165,7 +169,7 @@ export const OPTIONS: Options = {
     trustOpen: false,
   },
   carried: { view: "set", into: "tuned", everywhere: false, asked: -1 },
-  update: { asked: false, chosen: -1, scale: 1 },
+  update: { asked: false, chosen: -1, scale: 1, part: "", partName: "" },
   heads: {
     measure: "auto",
     average: false,

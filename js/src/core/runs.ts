@@ -24,14 +24,14 @@ export interface ExactRun {
 }
 
 /** Of one place of the dial: what was measured at another one is of another model. */
-const runs = new WeakMap<Store, { scale: number; byMethod: Map<string, ExactRun> }>();
+const runs = new WeakMap<Store, { place: string; byMethod: Map<string, ExactRun> }>();
 
 /** The one run of an exact method that all panels of a store share. */
 export function exactRun(store: Store, method: string): ExactRun {
   let mine = runs.get(store);
-  if (mine?.scale !== store.scale) {
+  if (mine?.place !== store.place) {
     for (const run of mine?.byMethod.values() ?? []) run.stop();
-    mine = { scale: store.scale, byMethod: new Map() };
+    mine = { place: store.place, byMethod: new Map() };
     runs.set(store, mine);
   }
   let run = mine.byMethod.get(method);

@@ -31,8 +31,8 @@ export abstract class State {
   abstract readonly closed: boolean;
   /** Why a block can never be had here; empty where it may be. */
   abstract lacks(key: string): string;
-  /** By what the update is multiplied in tuned, in all panels but its own; 1 without models. */
-  abstract readonly scale: number;
+  /** Place of the dial, for all panels but that of the update; empty while tuned is as it is. */
+  abstract readonly place: string;
 
   /** Made once for the same marks: of long prompts it is asked for token by token. */
   #segments: { marks: readonly Mark[] | null; list: readonly Segment[] } | undefined;

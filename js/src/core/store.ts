@@ -9,7 +9,7 @@ import {
   type Method,
 } from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
-import { dialled } from "../contract/dialled.ts";
+import { dialled, placeOf } from "../contract/dialled.ts";
 import type { Progress, Source } from "../sources/source.ts";
 import { Cache } from "./cache.ts";
 import type { Moment, Slide } from "./moment.ts";
@@ -43,8 +43,9 @@ const SYNCED = [
   "view",
   "slides",
 ] as const;
-/** What is the same wherever the dial stands. */
-const UNTURNED: readonly string[] = [keys.update(), keys.updateFinding(), keys.bokehScript()];
+/** What is the same wherever the dial stands: all of the update, and the script. */
+const UNTURNED: readonly string[] = [keys.update(), keys.bokehScript()];
+const UPDATE = `${keys.update()}/`;
 /** What undo brings back. */
 const RETRACED = ["token", "layer", "head", "unit", "method", "marks", "view"] as const;
 /** Steps that can be undone. */
@@ -250,15 +251,18 @@ export class Store extends State {
     signal.addEventListener("abort", () => this.#listeners.delete(listener));
   }
 
-  get scale(): number {
+  get place(): string {
     const follows = this.live && this.manifest.shared && !this.lacks(keys.update());
-    return follows ? this.options.update.scale : 1;
+    const { scale, part } = this.options.update;
+    return follows && scale !== 1 ? placeOf(scale, part) : "";
   }
 
   /** The key under which a block is to be had at this place of the dial. */
   #at(key: string): string {
-    const { scale } = this;
-    return scale === 1 || UNTURNED.includes(key) ? key : dialled(key, scale);
+    const { place } = this;
+    return place === "" || key.startsWith(UPDATE) || UNTURNED.includes(key)
+      ? key
+      : dialled(key, place);
   }
 
   has(key: string): boolean {

@@ -3,6 +3,7 @@
 import type { Key, PanelKind } from "../contract/contract.ts";
 import { nearby } from "../core/ahead.ts";
 import { type Got, Loads, type Need, reasonOf } from "../core/load.ts";
+import { turnedText } from "../core/part.ts";
 import { perFrame } from "../core/schedule.ts";
 import { selectionText } from "../core/selection.ts";
 import type { State } from "../core/state.ts";
@@ -86,10 +87,9 @@ export interface Place {
 
 /** Says that tuned is not as it is, and takes it back. */
 function turned(store: Store, signal: AbortSignal): HTMLElement | null {
-  const { scale } = store;
-  if (scale === 1) return null;
+  if (!store.place) return null;
   const back = () => store.setOptions("update", { scale: 1 });
-  return button(`tuned: base + ${scale} × update`, back, signal, {
+  return button(`tuned: ${turnedText(store.options.update)}`, back, signal, {
     class: "tl-button tl-turned",
     title: "The dial of the panel Update is turned. Click to go back to tuned as it is (× 1).",
   });

@@ -2,6 +2,7 @@
 
 import { keys, type Manifest, type OwnAnswer, SIDES, type Side } from "../contract/contract.ts";
 import { attempt } from "../core/load.ts";
+import { turnedText } from "../core/part.ts";
 import { ownTemplates } from "../core/prompts.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
@@ -65,9 +66,9 @@ export function makeHeader(
   };
 }
 
-function modelName({ manifest, scale }: Store, side: Side): HTMLElement {
+function modelName({ manifest, place, options }: Store, side: Side): HTMLElement {
   const { name, revision, dtype, parameters } = manifest.pair[side];
-  const turned = side === "tuned" && scale !== 1 ? ` (base + ${scale} × update)` : "";
+  const turned = side === "tuned" && place ? ` (${turnedText(options.update)})` : "";
   const size =
     parameters >= 1e9 ? `${number(parameters / 1e9)} B` : `${number(parameters / 1e6)} M`;
   return h(
@@ -89,7 +90,7 @@ interface OwnAnswerLine {
 /** What each model answers by itself, whatever answer is explained. */
 function ownAnswer(store: Store, side: Side, signal: AbortSignal): OwnAnswerLine {
   const { stopped, own_text: known } = store.manifest.answers[side];
-  const own_text = side === "tuned" && store.scale !== 1 ? null : known;
+  const own_text = side === "tuned" && store.place ? null : known;
   const el = h("span", { class: "tl-own" });
   const show = (answer: OwnAnswer) => {
     const said = visible(answer.text.trim()) || "nothing";

@@ -79,22 +79,23 @@ function filledAnew(
   fill: (signal: AbortSignal) => Promise<void>,
   ending: AbortSignal,
 ): Promise<void> {
-  let { scale } = store;
+  let { place } = store;
   let mine = new AbortController();
   const start = () => fill(AbortSignal.any([ending, mine.signal]));
   const follow = async () => {
-    if (store.scale === scale) return;
-    ({ scale } = store);
+    if (store.place === place) return;
+    ({ place } = store);
     mine.abort();
     mine = new AbortController();
     const { signal } = mine;
-    const turning = content.querySelector(`${DIAL}:focus`) !== null;
+    const turning = DIAL.find((control) => content.querySelector(`${control}:focus`));
     content.replaceChildren();
     await start();
-    if (turning && !signal.aborted) content.querySelector<HTMLElement>(DIAL)?.focus();
+    if (turning && !signal.aborted) content.querySelector<HTMLElement>(turning)?.focus();
   };
   store.subscribe(() => void follow(), ending);
   return start();
 }
 
-const DIAL = ".tl-dial";
+/** What keeps the focus: the dial, and what it turns. */
+const DIAL = [".tl-dial", ".tl-dial-part select"];

@@ -61,6 +61,8 @@ def test_the_made_up_trace_has_values_of_the_promised_form(made):
         ("asset/bokehjs", "there is no block 'asset/bokehjs'"),
         ("", "there is no block ''"),
         ("concepts/find/", "there is no word to find"),
+        ("update/dial/head:3", "there is no part of the update 'head:3': it is layer:L, kind:K"),
+        ("update/dial/layer:4", "there is no layer 4: 0 to 3"),
     ],
 )
 def test_one_sentence_names_the_choices(key, sentence):

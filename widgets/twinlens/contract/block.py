@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec
 
+from twinlens.contract.dialled import Part
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.words import (
     ABLATIONS,
@@ -98,6 +99,23 @@ class _Unit(Parameter):
         return kind, index
 
 
+class _Part(Parameter):
+    """What of the update a dial turns."""
+
+    def every(self, manifest: Manifest, values: Values) -> list[str]:
+        """The layers: kinds and directions are not known before the update is taken apart."""
+        return [f"layer:{layer}" for layer in range(manifest.pair.layers)]
+
+    def read(self, text: str, manifest: Manifest, values: Values) -> str:
+        try:
+            part = Part.of(text)
+        except ValueError as error:
+            raise UnknownBlockError(f"there is no part of the update {text!r}: {error}") from error
+        if part.layer is not None:
+            PARAMETERS["layer"].read(str(part.layer), manifest, values)
+        return text
+
+
 class _Word(Parameter):
     """Any text; it may hold slashes, so it comes last."""
 
@@ -130,6 +148,7 @@ PARAMETERS: dict[str, Parameter] = {
     "chart": _Word("chart", lambda m, v: ()),
     "theme": Parameter("theme", lambda m, v: THEMES),
     "unit": _Unit("unit", lambda m, v: UNIT_KINDS),
+    "part": _Part("part of the update", lambda m, v: ()),
     "word": _Word("word", lambda m, v: ()),
 }
 

@@ -81,6 +81,11 @@ def update() -> None:
     """The update as singular directions: what each did, and the smallest set that keeps it."""
 
 
+@block("update/dial/{part}", update_forms.UpdateDial, shared=True, recorded=False)
+def update_dial(part: str) -> None:
+    """The answer while a part of the update, such as ``layer:3``, is turned up and down."""
+
+
 @block("update/finding", list[forms.Finding], shared=True)
 def update_finding() -> None:
     """What is said of the update once it is taken apart: a sentence, or none."""

@@ -54,7 +54,7 @@ _ALIASES = (
     "WordHeads",
     "HandLabels",
 )
-_TEXTS = ("method", "grouping", "unit", "word", "chart")
+_TEXTS = ("method", "grouping", "unit", "part", "word", "chart")
 
 
 def contract_ts() -> str:

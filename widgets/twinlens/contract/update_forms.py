@@ -45,6 +45,17 @@ class KeptCurve(TypedDict):
     needed: int
 
 
+class UpdateDial(TypedDict):
+    """The answer's log-probability with a part of the update times a scale, and what is answered.
+
+    What is not turned stays as it is in tuned. ``dial`` has scale and nats, ``dial_answers`` the
+    text at each.
+    """
+
+    dial: list[tuple[float, float]]
+    dial_answers: list[str]
+
+
 class UpdateTaken(TypedDict):
     """The update taken apart into singular directions, and what they do to the answer.
 

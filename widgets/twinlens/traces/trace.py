@@ -108,8 +108,15 @@ class Trace(ABC):
             If `report` asked to stop.
         """
 
-    def at(self, scale: float) -> Trace:
-        """The same trace with the update times a scale, which takes both models.
+    def at(
+        self,
+        scale: float,
+        *,
+        layer: int | None = None,
+        kind: str | None = None,
+        direction: int | None = None,
+    ) -> Trace:
+        """The same trace with the update, or a part of it, times a scale: it takes both models.
 
         Raises
         ------

@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
@@ -115,8 +116,11 @@ class BlockServer:
 
     def _asked(self, key: str) -> tuple[Trace, str]:
         """The trace that a key is about, at its place of the dial, and its key there."""
-        at_dial = dialled(key)
-        return (self._trace.at(at_dial[0]), at_dial[1]) if at_dial else (self._trace, key)
+        found = dialled(key)
+        if found is None:
+            return self._trace, key
+        scale, part, plain = found
+        return self._trace.at(scale, **asdict(part)), plain
 
     def _start_threads(self) -> bool:
         """Start those that one more task needs; False where none can be."""

@@ -1,6 +1,6 @@
 // Small curves: what sets of directions keep, and the answer as the update is turned up and down.
 
-import type { KeptCurve, UpdateTaken } from "../../contract/contract.ts";
+import type { KeptCurve, UpdateDial, UpdateTaken } from "../../contract/contract.ts";
 import { h } from "../../draw/dom.ts";
 import { number, percent, quote } from "../../draw/format.ts";
 
@@ -73,13 +73,16 @@ export interface Dial {
 }
 
 /**
- * The answer's log-probability with the whole update times a scale, which a slider moves along;
- * `turned` is told each place, `follows` says what else shows it.
+ * The answer's log-probability with the update times a scale, which a slider moves along; `part`
+ * says where it is turned, if not everywhere, `turned` is told each place, `follows` says what else
+ * shows it, and `choice` stands in front.
  */
 export function dialChart(
-  { dial, dial_answers: answers }: UpdateTaken,
+  { dial, dial_answers: answers }: UpdateDial,
+  part: string,
   turned: (scale: number) => void,
   follows: string,
+  choice: HTMLElement,
 ): Dial {
   const nats = dial.map(([, value]) => value);
   const [low, high] = [Math.min(...nats), Math.max(...nats)];
@@ -134,7 +137,7 @@ export function dialChart(
         { class: "tl-kept-line", "data-order": "effect" },
       ),
       ...dial
-        .filter(([scale]) => scale === 0 || scale === 1)
+        .filter(([scale]) => scale === 1 || (scale === 0 && !part))
         .map(([scale, value]) =>
           svg("circle", {
             ...{ cx: x(scale), cy: y(value), r: 3.5, class: "tl-dial-end" },
@@ -147,16 +150,26 @@ export function dialChart(
   );
   const ticks = h("div", { class: "tl-kept-ticks", "aria-hidden": "true" });
   for (const scale of [0, 1, most]) {
-    const name = scale === 0 ? "base" : scale === 1 ? "tuned" : `× ${scale}`;
+    const none = part ? "without it" : "base";
+    const name = scale === 0 ? none : scale === 1 ? "tuned" : `× ${scale}`;
     const tick = h("span", {}, name);
     tick.style.left = `${((x(scale) / WIDTH) * 100).toFixed(1)}%`;
     ticks.append(tick);
   }
-  const title = `Log-probability of the answer, ${number(low)} to ${number(high)} nats, by scale of the update`;
+  const title = `Log-probability of the answer, ${number(low)} to ${number(high)} nats, by scale of the update${part && ` ${part}`}`;
   const note = h("p", { class: "tl-dial-follows" }, follows);
   const foot = h("div", { class: "tl-dial-foot" }, said, back);
   return {
-    el: h("figure", { class: "tl-kept" }, h("figcaption", {}, title), plot, ticks, foot, note),
+    el: h(
+      "figure",
+      { class: "tl-kept" },
+      h("figcaption", {}, title),
+      choice,
+      plot,
+      ticks,
+      foot,
+      note,
+    ),
     show(scale) {
       if (held && dial[Number(slider.value)]![0] !== scale) return;
       held = false;

@@ -1,10 +1,16 @@
 // The update as singular directions: how few keep the shift, and what the leading ones do.
 
-import { keys, type UpdateDirection, type UpdateTaken } from "../../contract/contract.ts";
+import {
+  keys,
+  type UpdateDial,
+  type UpdateDirection,
+  type UpdateTaken,
+} from "../../contract/contract.ts";
 import { directionName, MOSTLY, ofKeyHeads } from "../../core/direction.ts";
-import { type Got, type Need, quiet, required } from "../../core/load.ts";
+import { type Got, type Need, optional, quiet, required } from "../../core/load.ts";
+import { partText } from "../../core/part.ts";
 import type { State } from "../../core/state.ts";
-import { button, clicks, fill, h } from "../../draw/dom.ts";
+import { button, type Choice, clicks, fill, h, picker } from "../../draw/dom.ts";
 import { number, percent, quote, signed, tokenText } from "../../draw/format.ts";
 import { choosable, reachable } from "../../draw/roving.ts";
 import type { MakePanel, Picture, Row } from "../../shell/frame.ts";
@@ -21,6 +27,7 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
   const beside = h("div", {}, list, card);
   const body = h("div", { class: "tl-body tl-update-body" }, curves, beside);
   let drawn: UpdateTaken | null = null;
+  let dialled: UpdateDial | null = null;
   let dial: Dial | null = null;
 
   let waiting: ReturnType<typeof setTimeout> | undefined;
@@ -29,6 +36,17 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
     clearTimeout(waiting);
     waiting = setTimeout(() => store.setOptions("update", { scale }), SETTLED);
   };
+  const turns = picker(
+    "what the dial turns",
+    (part) => {
+      clearTimeout(waiting);
+      const one = drawn?.directions.find(({ index }) => part === `direction:${index}`);
+      const partName = one ? directionName(one) : "";
+      store.setOptions("update", { part, partName, scale: 1 });
+    },
+    signal,
+  );
+  const choice = h("label", { class: "tl-dial-part" }, "turns ", turns.el);
   const choose = (row: HTMLElement, toggle: boolean) => {
     const direction = drawn?.directions[Number(row.dataset.direction)];
     if (!direction) return;
@@ -53,6 +71,11 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
       const taken = got(keys.update()).value ?? null;
       const { layer, head, unit } = state.selection;
       const { chosen, scale } = state.options.update;
+      const part = partOf(state);
+      const curve = part ? got(keys.updateDial(part)) : null;
+      const turned = curve ? (curve.value ?? null) : taken;
+      const where = part && partText(state.options.update);
+      const follows = curve?.reason || followText(state, where);
       const texts =
         taken?.directions.map((direction) => direction.tokens.map(([at]) => state.text(at))) ?? [];
       return {
@@ -61,12 +84,17 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
         draw() {
           ask.hidden = !waits(state);
           // Only for other numbers: the dial stays where it was turned to.
-          if (drawn !== taken) {
-            dial = taken && dialChart(taken, turn, followText(state));
-            curves.replaceChildren(...(taken && dial ? [keptChart(taken), dial.el] : []));
+          turns.update(parts(state, taken), part);
+          choice.hidden = turns.el.hidden;
+          if (drawn !== taken || dialled !== turned) {
+            dial = turned && dialChart(turned, where, turn, follows, choice);
+            const instead = [choice, h("p", { class: "tl-dial-follows" }, follows)];
+            const shown = dial ? [dial.el] : instead;
+            curves.replaceChildren(...(taken ? [keptChart(taken), ...shown] : []));
           }
           dial?.show(scale);
           drawn = taken;
+          dialled = turned;
           const most = Math.max(1e-9, ...(taken?.directions.map((d) => Math.abs(d.effect)) ?? []));
           fill(
             list,
@@ -91,10 +119,43 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
 };
 
 /** What else shows the place of the dial. */
-function followText(state: State): string {
-  return state.live
-    ? "The other panels follow: tuned is base + so much of the update there, and reads the same answer. This panel stays with the whole update; back to × 1 for tuned as it is."
-    : "Recorded: the answer at each place of the dial. The other panels stay with tuned; they follow where both models are loaded.";
+function followText(state: State, where: string): string {
+  if (!state.live)
+    return "Recorded: the answer at each place of the dial. The other panels stay with tuned; they follow where both models are loaded.";
+  const tuned = where
+    ? `tuned has so much of its update ${where}, and all of it elsewhere`
+    : "tuned is base + so much of the update there";
+  return `The other panels follow: ${tuned}, and reads the same answer. This panel stays with the whole update; back to × 1 for tuned as it is.`;
+}
+
+/** What of the update the dial turns; without models all of it. */
+function partOf(state: State): string {
+  return state.live ? state.options.update.part : "";
+}
+
+/** What of the update it may turn: all, and what is selected. */
+function parts(state: State, taken: UpdateTaken | null): Choice<string>[] {
+  if (!state.live || !taken) return [];
+  const { chosen, part, partName } = state.options.update;
+  const one = taken.directions.find(({ index }) => index === chosen);
+  const layer = state.selection.layer >= 0 ? state.selection.layer : one?.layer;
+  const all: Choice<string>[] = [
+    { value: "", label: "the whole update" },
+    layer === undefined
+      ? { value: "layer", label: "a layer: select one", disabled: true }
+      : { value: `layer:${layer}`, label: `layer ${layer}` },
+    one
+      ? { value: `kind:${one.kind}`, label: `every ${one.kind}` }
+      : { value: "kind", label: "a kind of matrix: choose a direction", disabled: true },
+    one
+      ? { value: `direction:${one.index}`, label: `direction ${directionName(one)}` }
+      : { value: "direction", label: "one direction: choose it", disabled: true },
+  ];
+  if (all.some(({ value }) => value === part)) return all;
+  const label = partText({ part, partName })
+    .replace(/^in /, "")
+    .replace(/^along (direction )?/, "direction ");
+  return [...all, { value: part, label }];
 }
 
 /** Direction by direction, for a file. */
@@ -127,7 +188,9 @@ function possible(state: State): boolean {
 
 function needs(state: State): Need[] {
   if (!possible(state) || waits(state)) return [];
-  return state.live ? required(keys.update()) : quiet(keys.update());
+  if (!state.live) return quiet(keys.update());
+  const part = partOf(state);
+  return [...required(keys.update()), ...(part ? optional(keys.updateDial(part)) : [])];
 }
 
 function words(state: State, _: Got, taken: UpdateTaken | null): Omit<Picture, "draw"> {

@@ -81,10 +81,10 @@ describe("the update", () => {
     asked.length = 0;
     dial().value = "2";
     dial().dispatchEvent(new Event("input"));
-    await vi.waitFor(() => expect(store.scale).toBe(2));
+    await vi.waitFor(() => expect(store.place).toBe("2"));
     await vi.waitFor(() => expect(all(root, ".tl-turned")).toHaveLength(6));
     await settled();
-    expect(asked).toContain(dialled(keys.logprob("tuned"), 2));
+    expect(asked).toContain(dialled(keys.logprob("tuned"), "2"));
     const still: string[] = [keys.updateFinding(), keys.bokehScript()];
     const others = asked.filter((key) => !still.includes(key));
     expect(others.filter((key) => !key.startsWith("dial/2/"))).toEqual([]);
@@ -98,14 +98,69 @@ describe("the update", () => {
     expect(dial().value).toBe("1");
   });
 
+  it("turns the selected layer, kind of matrix or direction alone", async () => {
+    const made = manifest();
+    const from = source(made);
+    const asked: string[] = [];
+    const turned: Source = {
+      ...from,
+      get(key, signal) {
+        asked.push(key);
+        return from.get(undialled(key), signal);
+      },
+    };
+    const { root, store, settled } = await show("dashboard", made, turned, {
+      _recorded: false,
+      view: { dashboard: { layout: "grid" }, update: { asked: true } },
+    });
+    const choice = () => root.querySelector<HTMLSelectElement>(".tl-dial-part select")!;
+    const offered = () => [...choice().options].filter((o) => !o.disabled).map((o) => o.value);
+    expect(offered()).toEqual([""]);
+    all(root, "button[data-direction]")[1]!.click();
+    await settled();
+    expect(offered()).toEqual(["", "layer:1", "kind:o_proj", "direction:7"]);
+    const pick = async (value: string) => {
+      choice().value = value;
+      choice().dispatchEvent(new Event("change"));
+      await settled();
+    };
+    await pick("kind:o_proj");
+    expect(asked).toContain(keys.updateDial("kind:o_proj"));
+    expect(store.place).toBe("");
+    expect(root.querySelector(".tl-dial-said")!.textContent).toMatch(/^× 1: /);
+    expect(root.querySelector(".tl-update-curves")!.textContent).toContain("in every o_proj");
+    const dial = () => root.querySelector<HTMLInputElement>("input.tl-dial")!;
+    dial().value = "0";
+    dial().dispatchEvent(new Event("input"));
+    expect(root.querySelector(".tl-dial-said")!.textContent).toContain("without kind:o_proj");
+    await vi.waitFor(() => expect(all(root, ".tl-turned")).toHaveLength(6));
+    await settled();
+    expect(asked).toContain(dialled(keys.logprob("tuned"), "0@kind:o_proj"));
+    expect(asked.filter((key) => key.includes("dial/") && key.endsWith("update"))).toEqual([]);
+    const head = () => root.querySelector(".tl-models")!.textContent;
+    expect(head()).toContain("(update × 0 in every o_proj)");
+    // Another direction is looked at: what is turned stays, until it is chosen.
+    all(root, "button[data-direction]")[0]!.click();
+    await settled();
+    expect(choice().value).toBe("kind:o_proj");
+    await pick("direction:0");
+    await vi.waitFor(() => expect(all(root, ".tl-turned")).toHaveLength(0));
+    store.setOptions("update", { scale: 2 });
+    await vi.waitFor(() => expect(head()).toContain("(update × 2 along 0 down_proj · 0)"));
+    await settled();
+    expect(store.place).toBe("2@direction:0");
+    expect(root.querySelectorAll("img, script")).toHaveLength(0);
+  });
+
   it("of a page turns nothing else", async () => {
     const { root, store } = await show("update");
     const dial = root.querySelector<HTMLInputElement>("input.tl-dial")!;
     dial.value = "0";
     dial.dispatchEvent(new Event("input"));
     await vi.waitFor(() => expect(store.options.update.scale).toBe(0));
-    expect(store.scale).toBe(1);
+    expect(store.place).toBe("");
     expect(root.textContent).toContain("The other panels stay with tuned");
+    expect(root.querySelector<HTMLElement>(".tl-dial-part")!.hidden).toBe(true);
   });
 
   it("marks where the chosen direction acts, and what it goes through", async () => {

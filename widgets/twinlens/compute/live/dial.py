@@ -8,20 +8,25 @@ from typing import Any
 
 from twinlens.compute.pair import Pair
 from twinlens.compute.update.turned import turned_model
+from twinlens.contract.dialled import Part
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import ModelLoadError
 
 
 class TurnedPair(Pair):
-    """A pair whose tuned model has its update times a scale; base is the one of `pair`.
+    """A pair whose tuned model has its update, or a part of it, times a scale.
+
+    Base is the one of `pair`.
 
     Raises
     ------
-    MemoryNeededError, UnsupportedArchitectureError
+    ArgumentError, MemoryNeededError, UnsupportedArchitectureError
         See `turned_model`.
     """
 
-    def __init__(self, pair: Pair, scale: float) -> None:
+    def __init__(self, pair: Pair, scale: float, part: Part) -> None:
+        one = None if part.direction is None else pair.taken_apart().place(part.direction)
+        turned = turned_model(pair, scale, part, one)
         worked_out = {
             name
             for kind in type(pair).__mro__
@@ -30,8 +35,8 @@ class TurnedPair(Pair):
         }
         known = {name: value for name, value in vars(pair).items() if name not in worked_out}
         self.__dict__.update(known, _update=None, _checked=set(SIDES))
-        self._resident = {"base": pair._resident["base"], "tuned": turned_model(pair, scale)}
-        name = f"{pair.names['tuned']} × {scale:g}"
+        self._resident = {"base": pair._resident["base"], "tuned": turned}
+        name = f"{pair.names['tuned']}{'' if part.whole else f', {part}'} × {scale:g}"
         self.names = {**pair.names, "tuned": name}
         # Files are hashed for it: those of the pair were.
         self.info = replace(pair.info, tuned=replace(pair.info.tuned, name=name))

@@ -31,9 +31,10 @@ from twinlens.compute.text.chat import Message
 from twinlens.compute.text.prompt import Prompt, check_length, read_prompt
 from twinlens.compute.text.spans import Spans
 from twinlens.compute.update.blocks import UpdateBlocks
-from twinlens.compute.update.turned import read_scale
+from twinlens.compute.update.turned import read_part, read_scale
 from twinlens.contract import lookup
 from twinlens.contract.blocks import BLOCKS
+from twinlens.contract.dialled import Part
 from twinlens.contract.manifest import Answer, Manifest, Token
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, Given, Side
@@ -244,27 +245,38 @@ class LiveTrace(Trace):
         #: What is said of the trace as a whole: small, few, and what takes longest.
         self._whole: dict[str, Value] = {}
         #: The last place of the dial, and what was read there.
-        self._turned: tuple[float, LiveTrace] | None = None
+        self._turned: tuple[float, Part, LiveTrace] | None = None
         self._turning = Lock()
 
-    def at(self, scale: float) -> LiveTrace:
-        """The same text read by base, and by base with the update times a scale as tuned.
+    def at(
+        self,
+        scale: float,
+        *,
+        layer: int | None = None,
+        kind: str | None = None,
+        direction: int | None = None,
+    ) -> LiveTrace:
+        """The same text read by base, and by tuned with its update, or a part of it, times a scale.
 
         The models of the pair stay as they are. Kept until another place of the dial is asked for.
 
         Parameters
         ----------
         scale : float
-            From 0, which is base, to 2; 1 is tuned, for which it is the trace itself.
+            From 0 to 2; 1 is tuned, for which it is the trace itself. With all of the update
+            turned 0 is base.
+        layer, kind, direction : optional
+            What is turned: a layer, a kind of matrix such as ``q_proj``, one direction, counted
+            over all matrices; all of the update by default. The rest stays tuned's.
 
         Raises
         ------
         ArgumentError
-            If there is no such place, or each model reads an answer of its own.
+            If there is no such place or part, or each model reads an answer of its own.
         MemoryNeededError, UnsupportedArchitectureError
             If the models are not loaded together, or cannot be turned.
         """
-        scale = read_scale(scale)
+        scale, part = read_scale(scale), read_part(layer, kind, direction)
         if scale == 1:
             return self
         if not self.manifest.shared:
@@ -272,13 +284,13 @@ class LiveTrace(Trace):
                 'the dial is turned where both models read one answer: give response="shared"'
             )
         with self._turning:
-            if self._turned is None or self._turned[0] != scale:
+            if self._turned is None or self._turned[:2] != (scale, part):
                 self._turned = None  # let go of the weights of the place before
-                self._turned = scale, self._turned_to(scale)
-            return self._turned[1]
+                self._turned = scale, part, self._turned_to(scale, part)
+            return self._turned[2]
 
-    def _turned_to(self, scale: float) -> LiveTrace:
-        pair, m = TurnedPair(self.pair, scale), self.manifest
+    def _turned_to(self, scale: float, part: Part) -> LiveTrace:
+        pair, m = TurnedPair(self.pair, scale, part), self.manifest
         with pair.model("tuned") as model:
             read = capture(
                 model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import TypeAlias
 
 import torch
@@ -16,7 +17,8 @@ from twinlens.compute.update.on_prompt import PromptUpdate
 from twinlens.compute.update.update import Update
 from twinlens.contract import blocks
 from twinlens.contract.block import Block
-from twinlens.contract.update_forms import KeptCurve, UpdateDirection, UpdateTaken
+from twinlens.contract.dialled import Part
+from twinlens.contract.update_forms import KeptCurve, UpdateDial, UpdateDirection, UpdateTaken
 from twinlens.errors import ArgumentError
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
@@ -33,18 +35,13 @@ class UpdateBlocks:
     def __init__(self, subject: Subject, take_apart: TakeApart) -> None:
         self._subject, self._take_apart = subject, take_apart
         self._known = False
+        self._on: PromptUpdate | None = None
 
     @provides(blocks.update)
     def update(self, report: Report | None) -> UpdateTaken:
         """The update as singular directions, and what they do to the answer."""
-        update = self._take_apart(report)
-        if update.count == 0:
-            raise ArgumentError(
-                "tuning changed no matrix of the layers, so that there are no directions to show"
-            )
-        m = self._subject.manifest
-        texts = [token.text for token in (*m.prompt_tokens, *m.answers["tuned"].tokens)]
-        on = PromptUpdate(update, self._subject.ids["tuned"], m.prompt_length, texts)
+        on = self._on_answer(report)
+        update = on.update
         if abs(on.shift.nats) <= NOISE:
             raise ArgumentError(
                 "both models find this answer equally likely: there is no shift to take apart"
@@ -81,6 +78,28 @@ class UpdateBlocks:
             dial=[(row["scale"], row["nats"]) for row in dial],
             dial_answers=[row["answer"] for row in dial],
         )
+
+    @provides(blocks.update_dial)
+    def dial(self, part: str, report: Report | None) -> UpdateDial:
+        """The answer while a part of the update is turned up and down."""
+        dial = self._on_answer(report).dial(answers=True, report=report, **asdict(Part.of(part)))
+        return UpdateDial(
+            dial=[(row["scale"], row["nats"]) for row in dial],
+            dial_answers=[row["answer"] for row in dial],
+        )
+
+    def _on_answer(self, report: Report | None) -> PromptUpdate:
+        if self._on is None:
+            update = self._take_apart(report)
+            if update.count == 0:
+                raise ArgumentError(
+                    "tuning changed no matrix of the layers, so that there are no directions to "
+                    "show"
+                )
+            m = self._subject.manifest
+            texts = [token.text for token in (*m.prompt_tokens, *m.answers["tuned"].tokens)]
+            self._on = PromptUpdate(update, self._subject.ids["tuned"], m.prompt_length, texts)
+        return self._on
 
     @records(blocks.update, blocks.update_finding)
     def recorded(self, trace: Trace, block: Block[[]]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from twinlens.compute.update import interventions, sets
 from twinlens.compute.update.direction_effects import NOISE, Effects, first_order, path_effects
 from twinlens.compute.update.mixed import Mixed
 from twinlens.compute.update.taken import Taken
+from twinlens.contract.dialled import Part
 from twinlens.contract.words import SIDES
 from twinlens.errors import ArgumentError
 from twinlens.support.progress import Report
@@ -236,6 +237,7 @@ class PromptUpdate:
         kind: str | None = None,
         direction: int | None = None,
         answers: bool = False,
+        report: Report | None = None,
     ) -> list[dict[str, Any]]:
         """The answer's log-probability while the update, or a part of it, is turned up and down.
 
@@ -248,6 +250,8 @@ class PromptUpdate:
             by default. What is not turned stays tuned's.
         answers : bool
             Whether to say what is answered at each place, too.
+        report : callable, optional
+            Told the places done; may raise `Interrupted`.
 
         Returns
         -------
@@ -256,7 +260,9 @@ class PromptUpdate:
         """
         turned, others = self._turned(layer, kind, direction)
         table = []
-        for scale in scales:
+        for done, scale in enumerate(scales):
+            if report:
+                report(done, len(scales), "turning the dial")
             if not (isinstance(scale, int | float) and math.isfinite(scale)):
                 raise ArgumentError(
                     f"a scale is a number, 0 for base and 1 for tuned, not {scale!r}"
@@ -276,21 +282,14 @@ class PromptUpdate:
             self.update.place(direction)
             turned[direction] = True
             return turned, torch.zeros(len(mixed.rest), dtype=torch.bool)
+        part = Part(layer, kind)
         for matrix, (first, last) in zip(mixed.matrices, pairwise(mixed.bounds), strict=True):
-            turned[first:last] = layer in (None, matrix.layer) and kind in (None, matrix.kind)
-        others = torch.tensor(
-            [
-                (layer is None or f".{layer}." in f".{tensor.name}.")
-                and (kind is None or kind in tensor.name.split("."))
-                for tensor in mixed.rest
-            ],
-            dtype=torch.bool,
-        )
+            turned[first:last] = part.holds(matrix.name)
+        others = torch.tensor([part.holds(tensor.name) for tensor in mixed.rest], dtype=torch.bool)
         if not bool(turned.any() or others.any()):
             kinds = sorted({matrix.kind for matrix in mixed.matrices})
             raise ArgumentError(
-                f"the update changes nothing in layer {layer} and kind {kind}: kinds are "
-                f"{', '.join(kinds)}"
+                f"the update changes nothing in {part}: kinds of matrix are {', '.join(kinds)}"
             )
         return turned, others
 

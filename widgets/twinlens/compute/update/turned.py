@@ -1,7 +1,8 @@
-"""A copy of tuned with its update times a scale; weights that did not change are not copied.
+"""A copy of tuned with its update, or a part of it, times a scale; other weights are not copied.
 
 Of plain LoRA its scaling is turned, of everything else the weights lie on the straight way from
-base through tuned. The models of the pair stay as they are: modules are copied, numbers shared.
+base through tuned, and one direction is added to or taken from its matrix. The models of the pair
+stay as they are: modules are copied, numbers shared.
 """
 
 from __future__ import annotations
@@ -14,9 +15,16 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from twinlens.compute.models.dense import below_adapters, dense_weight, parameter_places
+from twinlens.compute.models.dense import (
+    below_adapters,
+    dense_weight,
+    is_plain,
+    linear_weight,
+    parameter_places,
+)
 from twinlens.compute.models.models import Models
-from twinlens.compute.update.directions import both_models, lora_factors
+from twinlens.compute.update.directions import MatrixUpdate, both_models, lora_factors
+from twinlens.contract.dialled import Part
 from twinlens.contract.words import SIDES
 from twinlens.errors import ArgumentError, UnsupportedArchitectureError
 
@@ -43,11 +51,43 @@ def read_scale(scale: object) -> float:
     return float(cast(float, scale))
 
 
-def turned_model(pair: Models, scale: float) -> PreTrainedModel:
-    """Tuned with its update times a scale, in evaluation mode, frozen.
+def read_part(layer: object, kind: object, direction: object) -> Part:
+    """What of the update a dial turns.
 
     Raises
     ------
+    ArgumentError
+        If it is nothing that there may be.
+    """
+    for name, index in (("layer", layer), ("direction", direction)):
+        if index is not None and (type(index) is not int or index < 0):
+            raise ArgumentError(f"{name} is a number that counts from 0, not {index!r}")
+    if not (kind is None or isinstance(kind, str)):
+        raise ArgumentError(f'kind is a kind of matrix such as "q_proj", not {kind!r}')
+    if direction is not None and (layer is not None or kind is not None):
+        raise ArgumentError("give a direction alone: it counts over all matrices")
+    return Part(cast("int | None", layer), kind, cast("int | None", direction))
+
+
+def turned_model(
+    pair: Models,
+    scale: float,
+    part: Part,
+    direction: tuple[MatrixUpdate, int] | None,
+) -> PreTrainedModel:
+    """Tuned with its update times a scale, in evaluation mode, frozen.
+
+    Parameters
+    ----------
+    part : Part
+        What of it is turned.
+    direction : (MatrixUpdate, int) or None
+        The one that is turned alone.
+
+    Raises
+    ------
+    ArgumentError
+        If the update changes nothing in that part.
     MemoryNeededError
         If the models of the pair are not loaded together.
     UnsupportedArchitectureError
@@ -70,24 +110,50 @@ def turned_model(pair: Models, scale: float) -> PreTrainedModel:
     with pair.pieces("base") as base:
         ours = {name: (module, key) for name, module, key in parameter_places(base)}
     seen: set[int] = set()
+    changed = False
     for name, module, key in list(parameter_places(tuned)):
-        if name not in ours:
+        if name not in ours or not part.holds(name):
             continue
         own, adapted = ours[name][0], below_adapters(module) is not module
         parameter = below_adapters(module)._parameters[key]
         if id(parameter) in seen or (own is module and not adapted):
             continue
+        if direction is not None:
+            if name == direction[0].name:
+                _put(turned, copies, module, key, _with_direction(pair, module, scale, *direction))
+            continue
         # The adapters of the copy are on, as they were while it was made.
         place = cast(Any, copies[id(module)])
         if own is module and key == "weight" and lora_factors(place) is not None:
             place.scaling.update({adapter: scale * by for adapter, by in place.scaling.items()})
+            changed = True
             continue
         seen.add(id(parameter))
         start, end = (_value(pair, s, m, key) for s, m in zip(SIDES, (own, module), strict=True))
         mixed = _between(start, end, scale)
         if mixed is not None:
             _put(turned, copies, module, key, mixed)
+            changed = True
+    if not (changed or part.whole or direction is not None):
+        raise ArgumentError(f"the update changes nothing in {part}: turn another part of it")
     return turned
+
+
+def _with_direction(
+    pair: Models, module: nn.Module, scale: float, matrix: MatrixUpdate, k: int
+) -> Tensor:
+    """Tuned's weight with one direction of its update times a scale."""
+    if not is_plain(below_adapters(module)):
+        raise UnsupportedArchitectureError(
+            f"one direction of {matrix.name!r} cannot be turned, because its weights are "
+            "quantised: load the models in a floating-point type"
+        )
+    with pair.held("tuned"):
+        weight = linear_weight(module)
+    left, right = matrix.directions()
+    change = (scale - 1) * matrix.sizes[k] * torch.outer(left[:, k], right[:, k])
+    mixed = (weight.float() + change.to(weight.device)).to(weight.dtype)
+    return mixed if isinstance(below_adapters(module), nn.Linear) else mixed.T.contiguous()
 
 
 def _value(pair: Models, side: Any, module: nn.Module, key: str) -> Tensor:
