@@ -63,7 +63,7 @@ export function keptChart(taken: UpdateTaken): HTMLElement {
     );
   }
   const title = `Directions that keep ${percent(taken.goal)} of the shift, of ${taken.count.toLocaleString("en")}`;
-  return h("figure", { class: "tl-kept" }, h("figcaption", {}, title), legend, plot, ticks);
+  return h("figure", { class: "tl-update-chart" }, h("figcaption", {}, title), legend, plot, ticks);
 }
 
 export interface Dial {
@@ -162,7 +162,7 @@ export function dialChart(
   return {
     el: h(
       "figure",
-      { class: "tl-kept" },
+      { class: "tl-update-chart" },
       h("figcaption", {}, title),
       choice,
       plot,
