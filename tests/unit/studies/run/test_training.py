@@ -34,6 +34,8 @@ def test_a_training_is_watched_and_goes_on_as_without(tmp_path: Path, adapter: b
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_pretrained(base)
         if adapter:
+            # As trl does for gradient checkpoints.
+            model.enable_input_require_grads()
             model = get_peft_model(model, LoraConfig(r=2, target_modules=["o_proj"]))
         settings = TrainingArguments(
             str(tmp_path / name),

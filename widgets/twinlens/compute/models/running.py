@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: One attention for everything: sdpa knows no soft caps and no forward-mode gradients.
 ATTENTION = "eager"
 
+#: What hooks are called by which transformers and peft ask for gradients of the input.
+_ASKING = "make_inputs_require_grad"
+
 
 @contextmanager
 def made_ready(model: PreTrainedModel, adapters: bool | None) -> Iterator[None]:
@@ -49,6 +52,12 @@ def made_ready(model: PreTrainedModel, adapters: bool | None) -> Iterator[None]:
                     undo.callback(module.enable_adapters, not adapters)
                     module.enable_adapters(adapters)
         _require([p for p in model.parameters() if p.requires_grad], False)
+        for module in model.modules():
+            for key, hook in list(module._forward_hooks.items()):
+                # Training with checkpoints wants gradients of what the embedding gives.
+                if getattr(hook, "__name__", "").startswith(_ASKING):
+                    undo.callback(module._forward_hooks.__setitem__, key, hook)
+                    del module._forward_hooks[key]
         compiled = getattr(model, "_compiled_call_impl", None)
         if compiled is not None:
             undo.callback(setattr, model, "_compiled_call_impl", compiled)
