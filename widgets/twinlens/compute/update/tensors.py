@@ -120,7 +120,7 @@ class _Rounding:
     def __init__(self, kind: torch.dtype) -> None:
         self.kind = kind
         self.possible = True
-        self._count = self._missed = 0
+        self._count = self._missed = self._measured = 0
         self._error = 0.0
         self._finer = False
 
@@ -130,13 +130,16 @@ class _Rounding:
             self.possible = False
             return
         rounded = fine.to(self.kind).float()
-        self._finer |= not torch.equal(rounded, fine)
+        self._finer = self._finer or not torch.equal(rounded, fine)
+        self._count += fine.numel()
+        if torch.equal(rounded, coarse):  # no further than half a step anywhere
+            return
         # The power of two below each number is what its exponent bits say.
         below = (fine.view(torch.int32) & _EXPONENT).view(torch.float32)
         step = (below * 2.0 ** (1 - _BITS[self.kind])).clamp(min=_SMALLEST)
         apart = (fine - coarse).abs() / step
         self._missed += int((rounded != coarse).count_nonzero())
-        self._count += fine.numel()
+        self._measured += fine.numel()
         self._error += float(apart.sum())
         expected = _TWICE_ROUNDED * self._count
         missed = self._missed - expected > 3 * math.sqrt(expected)
@@ -148,9 +151,11 @@ class _Rounding:
         """Whether nothing that was looked at speaks against it."""
         if not (self.possible and self._finer):
             return False
+        if self._missed == 0:
+            return True
         # Zeros, and numbers that were short before, have no error.
-        mean, by_chance = self._error / self._count, 0.5 / math.sqrt(self._count)
-        return self._missed == 0 or abs(mean - 0.25) < _EVEN + by_chance
+        mean, by_chance = self._error / self._measured, 0.5 / math.sqrt(self._measured)
+        return abs(mean - 0.25) < _EVEN + by_chance
 
 
 def _ranks(apart: Tensor, noise: float) -> dict[str, Any]:
