@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from playwright.sync_api import expect
 from twinlens.compute.live.live import trace_pair
@@ -45,7 +47,8 @@ def test_every_panel_follows_the_dial_and_comes_back(page, lab, watch):
     expect(root.locator(".tl-turned")).to_have_count(0)
     check(live)
     layer = half.manifest.pair.layers - 1
-    root.locator(f'.tl-direction-name:has-text("{layer} ")').first.click()
+    names = root.locator(".tl-direction-name")
+    names.filter(has_text=re.compile(rf"^{layer} ")).first.click()
     root.get_by_role("combobox", name="what the dial turns").select_option(f"layer:{layer}")
     expect(root.locator(".tl-update figcaption").nth(1)).to_contain_text(
         f"in layer {layer}", timeout=60_000
