@@ -288,7 +288,7 @@ export function keep(
 /**
  * Outputs of all heads where rows stand, from `first` on; each sees what stands before it.
  *
- * Patterns are left at `weights`, [heads][rows][room], if they are `kept`. `hidden` holds 0 or
+ * Patterns are left at `weights`, [heads][rows][room], if `leavesPatterns`. `hidden` holds 0 or
  * `LOWEST` for every position: no other row looks at the latter.
  */
 export function attention(
@@ -297,7 +297,7 @@ export function attention(
   values: usize,
   hidden: usize,
   weights: usize,
-  kept: bool,
+  leavesPatterns: bool,
   out: usize,
   first: i32,
   rows: i32,
@@ -342,9 +342,9 @@ export function attention(
       left -= some;
       q += <usize>some * step;
       to += <usize>some * step;
-      if (kept) pattern += <usize>real * width;
+      if (leavesPatterns) pattern += <usize>real * width;
     }
-    if (kept) weights = pattern;
+    if (leavesPatterns) weights = pattern;
   }
 }
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec
 
-from twinlens.contract.dialled import Part
+from twinlens.contract.dialled import TurnedPart
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.words import (
     ABLATIONS,
@@ -108,7 +108,7 @@ class _Part(Parameter):
 
     def read(self, text: str, manifest: Manifest, values: Values) -> str:
         try:
-            part = Part.of(text)
+            part = TurnedPart.of(text)
         except ValueError as error:
             raise UnknownBlockError(f"there is no part of the update {text!r}: {error}") from error
         if part.layer is not None:

@@ -18,7 +18,7 @@ _LAYER = re.compile(r"(?:^|\.)(\d+)\.")
 
 
 @dataclass(frozen=True)
-class Part:
+class TurnedPart:
     """What of the update a dial turns, all of it by default; the rest stays as it is in tuned.
 
     Attributes
@@ -35,7 +35,7 @@ class Part:
     direction: int | None = None
 
     @classmethod
-    def of(cls, text: str) -> Part:
+    def of(cls, text: str) -> TurnedPart:
         """A part as keys name it: ``layer:3``, ``kind:q_proj`` or ``direction:17``.
 
         Raises
@@ -52,7 +52,7 @@ class Part:
     @property
     def whole(self) -> bool:
         """Whether it is all of the update."""
-        return self == Part()
+        return self == TurnedPart()
 
     def holds(self, name: str) -> bool:
         """Whether a tensor of this name is in it, but for single directions."""
@@ -68,13 +68,13 @@ class Part:
         return " of ".join(part for part in (self.kind, layer) if part)
 
 
-def dialled(key: str) -> tuple[float, Part, str] | None:
+def dialled(key: str) -> tuple[float, TurnedPart, str] | None:
     """Scale, what is turned, and the key behind them; None of any other key."""
     place, _, plain = key.removeprefix(_DIAL).partition("/")
     scale, at, part = place.partition("@")
     try:
         if not key.startswith(_DIAL):
             return None
-        return float(scale), Part.of(part) if at else Part(), plain
+        return float(scale), TurnedPart.of(part) if at else TurnedPart(), plain
     except ValueError:
         return None

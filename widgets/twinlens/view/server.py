@@ -116,10 +116,10 @@ class BlockServer:
 
     def _asked(self, key: str) -> tuple[Trace, str]:
         """The trace that a key is about, at its place of the dial, and its key there."""
-        found = dialled(key)
-        if found is None:
+        at_dial = dialled(key)
+        if at_dial is None:
             return self._trace, key
-        scale, part, plain = found
+        scale, part, plain = at_dial
         return self._trace.at(scale, **asdict(part)), plain
 
     def _start_threads(self) -> bool:

@@ -40,8 +40,8 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
     "what the dial turns",
     (part) => {
       clearTimeout(waiting);
-      const one = drawn?.directions.find(({ index }) => part === `direction:${index}`);
-      const partName = one ? directionName(one) : "";
+      const direction = drawn?.directions.find(({ index }) => part === `direction:${index}`);
+      const partName = direction ? directionName(direction) : "";
       store.setOptions("update", { part, partName, scale: 1 });
     },
     signal,
@@ -137,18 +137,18 @@ function partOf(state: State): string {
 function parts(state: State, taken: UpdateTaken | null): Choice<string>[] {
   if (!state.live || !taken) return [];
   const { chosen, part, partName } = state.options.update;
-  const one = taken.directions.find(({ index }) => index === chosen);
-  const layer = state.selection.layer >= 0 ? state.selection.layer : one?.layer;
+  const direction = taken.directions.find(({ index }) => index === chosen);
+  const layer = state.selection.layer >= 0 ? state.selection.layer : direction?.layer;
   const all: Choice<string>[] = [
     { value: "", label: "the whole update" },
     layer === undefined
       ? { value: "layer", label: "a layer: select one", disabled: true }
       : { value: `layer:${layer}`, label: `layer ${layer}` },
-    one
-      ? { value: `kind:${one.kind}`, label: `every ${one.kind}` }
+    direction
+      ? { value: `kind:${direction.kind}`, label: `every ${direction.kind}` }
       : { value: "kind", label: "a kind of matrix: choose a direction", disabled: true },
-    one
-      ? { value: `direction:${one.index}`, label: `direction ${directionName(one)}` }
+    direction
+      ? { value: `direction:${direction.index}`, label: `direction ${directionName(direction)}` }
       : { value: "direction", label: "one direction: choose it", disabled: true },
   ];
   if (all.some(({ value }) => value === part)) return all;

@@ -8,7 +8,7 @@ from typing import Any
 
 from twinlens.compute.pair import Pair
 from twinlens.compute.update.turned import turned_model
-from twinlens.contract.dialled import Part
+from twinlens.contract.dialled import TurnedPart
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import ModelLoadError
 
@@ -24,9 +24,9 @@ class TurnedPair(Pair):
         See `turned_model`.
     """
 
-    def __init__(self, pair: Pair, scale: float, part: Part) -> None:
-        one = None if part.direction is None else pair.taken_apart().place(part.direction)
-        turned = turned_model(pair, scale, part, one)
+    def __init__(self, pair: Pair, scale: float, part: TurnedPart) -> None:
+        direction = None if part.direction is None else pair.taken_apart().place(part.direction)
+        turned = turned_model(pair, scale, part, direction)
         worked_out = {
             name
             for kind in type(pair).__mro__

@@ -34,7 +34,7 @@ from twinlens.compute.update.blocks import UpdateBlocks
 from twinlens.compute.update.turned import read_part, read_scale
 from twinlens.contract import lookup
 from twinlens.contract.blocks import BLOCKS
-from twinlens.contract.dialled import Part
+from twinlens.contract.dialled import TurnedPart
 from twinlens.contract.manifest import Answer, Manifest, Token
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, Given, Side
@@ -245,7 +245,7 @@ class LiveTrace(Trace):
         #: What is said of the trace as a whole: small, few, and what takes longest.
         self._whole: dict[str, Value] = {}
         #: The last place of the dial, and what was read there.
-        self._turned: tuple[float, Part, LiveTrace] | None = None
+        self._turned: tuple[float, TurnedPart, LiveTrace] | None = None
         self._turning = Lock()
 
     def at(
@@ -289,7 +289,7 @@ class LiveTrace(Trace):
                 self._turned = scale, part, self._turned_to(scale, part)
             return self._turned[2]
 
-    def _turned_to(self, scale: float, part: Part) -> LiveTrace:
+    def _turned_to(self, scale: float, part: TurnedPart) -> LiveTrace:
         pair, m = TurnedPair(self.pair, scale, part), self.manifest
         with pair.model("tuned") as model:
             read = capture(

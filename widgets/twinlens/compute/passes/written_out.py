@@ -104,19 +104,19 @@ class _Layer:
         up.addmm_(neurons, mlp.gate_proj.weight)
         self.norms[1].back(gradients, up.view_as(gradients))
 
-    def through_attention(self, gradients: Tensor, kept: int) -> Tensor:
+    def through_attention(self, gradients: Tensor, reach: int) -> Tensor:
         """From behind the attention block [S, K, hidden] to before it, in the first places.
 
         Parameters
         ----------
         gradients : tensor [S, K, hidden]
             Written over.
-        kept : int
+        reach : int
             How many places those are; nothing in them depends on later ones in front of the block.
 
         Returns
         -------
-        tensor [kept, K, hidden]
+        tensor [reach, K, hidden]
         """
         attention, seen = self.module.self_attn, self.heads
         size, count, _ = gradients.shape
@@ -126,13 +126,13 @@ class _Layer:
         )
         given = by_head.permute(2, 0, 1, 3).contiguous()  # [heads, S, K, head_dim]
         attended = (pattern @ seen.value[:, :size])[:, :, None]
-        pattern = pattern[..., :kept]
-        scores = (given.flatten(1, 2) @ seen.value[:, :kept].transpose(1, 2)).view(
-            *given.shape[:3], kept
+        pattern = pattern[..., :reach]
+        scores = (given.flatten(1, 2) @ seen.value[:, :reach].transpose(1, 2)).view(
+            *given.shape[:3], reach
         )
         scores -= given @ attended.transpose(2, 3)
         scores *= (pattern * attention.scaling)[:, :, None]
-        query = scores[:, :kept].flatten(1, 2) @ seen.key[:, :kept]
+        query = scores[:, :reach].flatten(1, 2) @ seen.key[:, :reach]
         # Heads that share keys and values lie behind one another: products add them up.
         groups = attention.num_key_value_groups
 
@@ -141,13 +141,13 @@ class _Layer:
 
         key = shared(scores) @ shared(seen.query[:, :size]).transpose(1, 2)
         value = shared(pattern) @ shared(given).transpose(1, 2)
-        into = self._rotated_back(query.view(-1, kept, *given.shape[2:])) @ attention.q_proj.weight
+        into = self._rotated_back(query.view(-1, reach, *given.shape[2:])) @ attention.q_proj.weight
         self._into_keys_and_values(
             into,
-            key.view(len(key), count, kept, -1).transpose(1, 2),
-            value.view(len(value), kept, count, -1),
+            key.view(len(key), count, reach, -1).transpose(1, 2),
+            value.view(len(value), reach, count, -1),
         )
-        gradients = gradients[:kept]
+        gradients = gradients[:reach]
         self.norms[0].back(gradients, into.view_as(gradients))
         return gradients
 
@@ -267,8 +267,8 @@ class WrittenOut:
             gradients = last.from_heads(seeds[:, :heads], seeds[:, heads:], at)
             for layer in reversed(before):
                 layer.through_feed_forward(gradients)
-                kept = length if layer is layers[0] else len(gradients)
-                gradients = layer.through_attention(gradients, kept)
+                reach = length if layer is layers[0] else len(gradients)
+                gradients = layer.through_attention(gradients, reach)
             front = longest - length
             result[[k for k, _ in own], row, front:] = gradients[:length].transpose(0, 1)
         return result

@@ -17,7 +17,7 @@ from twinlens.compute.update.on_prompt import PromptUpdate
 from twinlens.compute.update.update import Update
 from twinlens.contract import blocks
 from twinlens.contract.block import Block
-from twinlens.contract.dialled import Part
+from twinlens.contract.dialled import TurnedPart
 from twinlens.contract.update_forms import KeptCurve, UpdateDial, UpdateDirection, UpdateTaken
 from twinlens.errors import ArgumentError
 from twinlens.support.progress import Report
@@ -82,7 +82,9 @@ class UpdateBlocks:
     @provides(blocks.update_dial)
     def dial(self, part: str, report: Report | None) -> UpdateDial:
         """The answer while a part of the update is turned up and down."""
-        dial = self._on_answer(report).dial(answers=True, report=report, **asdict(Part.of(part)))
+        dial = self._on_answer(report).dial(
+            answers=True, report=report, **asdict(TurnedPart.of(part))
+        )
         return UpdateDial(
             dial=[(row["scale"], row["nats"]) for row in dial],
             dial_answers=[row["answer"] for row in dial],

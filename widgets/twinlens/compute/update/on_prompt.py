@@ -19,7 +19,7 @@ from twinlens.compute.update import interventions, sets
 from twinlens.compute.update.direction_effects import NOISE, Effects, first_order, path_effects
 from twinlens.compute.update.mixed import Mixed
 from twinlens.compute.update.taken import Taken
-from twinlens.contract.dialled import Part
+from twinlens.contract.dialled import TurnedPart
 from twinlens.contract.words import SIDES
 from twinlens.errors import ArgumentError
 from twinlens.support.progress import Report
@@ -282,7 +282,7 @@ class PromptUpdate:
             self.update.place(direction)
             turned[direction] = True
             return turned, torch.zeros(len(mixed.rest), dtype=torch.bool)
-        part = Part(layer, kind)
+        part = TurnedPart(layer, kind)
         for matrix, (first, last) in zip(mixed.matrices, pairwise(mixed.bounds), strict=True):
             turned[first:last] = part.holds(matrix.name)
         others = torch.tensor([part.holds(tensor.name) for tensor in mixed.rest], dtype=torch.bool)

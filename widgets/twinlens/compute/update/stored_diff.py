@@ -181,10 +181,10 @@ def _of_models(
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         awaited = [pool.submit(_of_tensors, base, ours, tuned, theirs) for ours, theirs in pairs]
         try:
-            for done, one in enumerate(awaited):
+            for done, compared in enumerate(awaited):
                 if report:
                     report(done, len(pairs), "comparing tensors")
-                diffs.append(one.result())
+                diffs.append(compared.result())
         finally:
             pool.shutdown(cancel_futures=True)
     for (ours, theirs), diff in zip(pairs, diffs, strict=True):

@@ -24,7 +24,7 @@ from twinlens.compute.models.dense import (
 )
 from twinlens.compute.models.models import Models
 from twinlens.compute.update.directions import MatrixUpdate, both_models, lora_factors
-from twinlens.contract.dialled import Part
+from twinlens.contract.dialled import TurnedPart
 from twinlens.contract.words import SIDES
 from twinlens.errors import ArgumentError, UnsupportedArchitectureError
 
@@ -51,7 +51,7 @@ def read_scale(scale: object) -> float:
     return float(cast(float, scale))
 
 
-def read_part(layer: object, kind: object, direction: object) -> Part:
+def read_part(layer: object, kind: object, direction: object) -> TurnedPart:
     """What of the update a dial turns.
 
     Raises
@@ -66,20 +66,20 @@ def read_part(layer: object, kind: object, direction: object) -> Part:
         raise ArgumentError(f'kind is a kind of matrix such as "q_proj", not {kind!r}')
     if direction is not None and (layer is not None or kind is not None):
         raise ArgumentError("give a direction alone: it counts over all matrices")
-    return Part(cast("int | None", layer), kind, cast("int | None", direction))
+    return TurnedPart(cast("int | None", layer), kind, cast("int | None", direction))
 
 
 def turned_model(
     pair: Models,
     scale: float,
-    part: Part,
+    part: TurnedPart,
     direction: tuple[MatrixUpdate, int] | None,
 ) -> PreTrainedModel:
     """Tuned with its update times a scale, in evaluation mode, frozen.
 
     Parameters
     ----------
-    part : Part
+    part : TurnedPart
         What of it is turned.
     direction : (MatrixUpdate, int) or None
         The one that is turned alone.
