@@ -33,8 +33,8 @@ SIDE_BY_SIDE := --jobs=2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--
 # Every file's tests stay in one process: what they share is built once. Slow files come first.
 BY_FILE := --dist=loadfile --no-loadscope-reorder
 PARALLEL := --numprocesses=2 $(BY_FILE)
-# Browsers, kernels and workers are waited for: two processes more than two cores have.
-WAITING := --numprocesses=4 $(BY_FILE)
+# Browsers, kernels and workers are waited for: one process more than two cores have.
+WAITING := --numprocesses=3 $(BY_FILE)
 # Files that load torch are not even read: that takes ten seconds before the first test.
 QUICK := -m "not slow" $(addprefix --ignore=tests/unit/,compute studies/run \
 	studies/analysis/test_weight_changes.py commands/test_bad_inputs.py view/test_bad_arguments.py \
