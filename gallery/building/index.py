@@ -68,7 +68,7 @@ which needs no models, or drop it onto the <a href="viewer.html">viewer</a>.</p>
 {rows}</ul>
 </main>
 """
-    # The live page brings the rules for its own scripts; of a file `self` is not said to be one.
+    # The live page brings rules for its own scripts. `self` is nothing opened as a file.
     rules = policy().replace("script-src ;", "script-src 'none'; frame-src 'self' file:;")
     path.write_text(document("twinlens gallery", site_style(), rules, body), encoding="utf-8")
 

@@ -7,6 +7,25 @@ import { all, numbers, show } from "../../mounted.ts";
 
 const caption = (root: HTMLElement) => root.querySelector(".tl-caption")!.textContent!;
 
+/** A dashboard whose models are there and can be turned, and which keys it asks for. */
+async function showTurnable() {
+  const made = manifest();
+  const from = source(made);
+  const asked: string[] = [];
+  const turned: Source = {
+    ...from,
+    get(key, signal) {
+      asked.push(key);
+      return from.get(undialled(key), signal);
+    },
+  };
+  const shown = await show("dashboard", made, turned, {
+    _recorded: false,
+    view: { dashboard: { layout: "grid" }, update: { asked: true } },
+  });
+  return { ...shown, asked };
+}
+
 describe("the update", () => {
   it("shows how few directions keep the shift, beside other orders", async () => {
     const { root } = await show("update");
@@ -61,20 +80,7 @@ describe("the update", () => {
   });
 
   it("is followed by the other panels where the models are there, and taken back", async () => {
-    const made = manifest();
-    const from = source(made);
-    const asked: string[] = [];
-    const turned: Source = {
-      ...from,
-      get(key, signal) {
-        asked.push(key);
-        return from.get(undialled(key), signal);
-      },
-    };
-    const { root, store, settled } = await show("dashboard", made, turned, {
-      _recorded: false,
-      view: { dashboard: { layout: "grid" }, update: { asked: true } },
-    });
+    const { asked, root, store, settled } = await showTurnable();
     const dial = () => root.querySelector<HTMLInputElement>("input.tl-dial")!;
     dial().focus();
     expect(asked.filter((key) => key.startsWith("dial/"))).toEqual([]);
@@ -99,20 +105,7 @@ describe("the update", () => {
   });
 
   it("turns the selected layer, kind of matrix or direction alone", async () => {
-    const made = manifest();
-    const from = source(made);
-    const asked: string[] = [];
-    const turned: Source = {
-      ...from,
-      get(key, signal) {
-        asked.push(key);
-        return from.get(undialled(key), signal);
-      },
-    };
-    const { root, store, settled } = await show("dashboard", made, turned, {
-      _recorded: false,
-      view: { dashboard: { layout: "grid" }, update: { asked: true } },
-    });
+    const { asked, root, store, settled } = await showTurnable();
     const choice = () => root.querySelector<HTMLSelectElement>(".tl-dial-part select")!;
     const offered = () => [...choice().options].filter((o) => !o.disabled).map((o) => o.value);
     expect(offered()).toEqual([""]);
