@@ -63,8 +63,9 @@ class TensorDiff:
         Its name in tuned, or in base where tuned has none.
     verdict : TensorVerdict
         ``same``: equal number by number. ``precision``: one is the other, rounded. ``quantised``:
-        one lies on a coarser grid, and they differ by nothing but its noise. ``packed``: stored in
-        a form that is not read here. ``shape``: not comparable.
+        one lies on a coarser grid, and they differ by nothing but its noise; an 8-bit copy of
+        weights that were in 4 bits before lies on none, and counts as ``trained``. ``packed``:
+        stored in a form that is not read here. ``shape``: not comparable.
     renamed : str
         Its name in base, where that is another one.
     shape : tuple of int
