@@ -69,10 +69,7 @@ def test_flatter_on_all_tokens_does_not_pass(instruction, effect):
 def test_no_effect_at_unequal_lengths_shows_no_difference(settings):
     found, said, _ = overall(Planted(60, lengths=(200, 60)), settings)
     assert found.plain == "turns"
-    assert judged(found) == (
-        "no difference shown",
-        "answer length makes the difference at full length",
-    )
+    assert judged(found) == ("no difference shown", "answer length explains it")
     assert "Answer length explains the difference. At equal length" in said
     assert "would be found in four of five such studies" in said
 
@@ -86,6 +83,19 @@ def test_an_effect_that_length_masks_is_found():
     assert found.plain == "turns"
     assert judged(found) == ("holds", "answer length turns it")
     assert "Answer length turns it: at full length it is the other way round." in said
+
+
+def test_shown_at_one_length_and_not_at_another_is_no_difference_of_the_two():
+    """Length is said to explain or to mask only what the other interval leaves out."""
+    found, said, _ = overall(Planted(30, effect=-0.1, lengths=(60, 40)))
+    assert found.plain == "turns"
+    assert judged(found) == ("no difference shown", "not shown at equal answer length")
+    assert "It is not shown at equal length, nor that answer length explains it." in said
+    found, said, _ = overall(Planted(40, effect=0.15, lengths=(60, 40)))
+    assert found.plain == "no difference shown"
+    assert judged(found) == ("holds", "shown at equal answer length only")
+    assert "Answer length masks it" not in said
+    assert "At full length no difference is shown. At equal length" in said
 
 
 def test_followed_only_by_length_is_confounded():

@@ -314,6 +314,6 @@ def test_the_complete_release_gives_the_papers_numbers():
     assert verdicts == {
         "self-instruct": ("holds", ""),
         "lima": ("confounded", "not told from the rest of the prompt"),
-        "mt-bench": ("no difference shown", ""),
+        "mt-bench": ("no difference shown", "not shown at equal answer length"),
         "all prompts": ("holds", ""),
     }

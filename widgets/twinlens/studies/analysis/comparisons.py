@@ -356,12 +356,13 @@ def _verdict(
     if length.verdict not in shown:
         if plain not in shown:
             return "no difference shown", ""
-        if item.higher is None:
-            return "confounded", "answer length explains it"
-        return "no difference shown", "answer length makes the difference at full length"
+        explained = length.estimate.leaves_out(item.estimate)
+        why = "answer length explains it" if explained else "not shown at equal answer length"
+        return ("confounded" if item.higher is None else "no difference shown"), why
     why = ""
     if plain not in shown:
-        why = "answer length masks it"
+        masked = item.estimate.leaves_out(length.estimate)
+        why = "answer length masks it" if masked else "shown at equal answer length only"
     elif plain != length.verdict:
         why = "answer length turns it"
     controls = length.controls

@@ -277,6 +277,13 @@ class Estimate:
     smallest: float
     p_holm: float = math.nan
 
+    def leaves_out(self, other: Estimate) -> bool:
+        """Whether the interval leaves out another difference.
+
+        That one of two differences is shown and the other is not does not show that they differ.
+        """
+        return other.difference < self.low or other.difference > self.high
+
 
 def no_estimate(n: int, difference: float = math.nan) -> Estimate:
     """A difference of n numbers of which nothing can be said."""

@@ -175,7 +175,9 @@ def _length(item: Comparison) -> str:
     differ = item.plain in ("holds", "turns")
     if check.verdict in ("holds", "turns"):
         if not differ:
-            said = "Answer length masks it: at full length no difference is shown. "
+            said = "At full length no difference is shown. "
+            if item.estimate.leaves_out(check.estimate):
+                said = f"Answer length masks it: {said[0].lower()}{said[1:]}"
         elif item.plain != check.verdict:
             said = "Answer length turns it: at full length it is the other way round. "
         else:
@@ -185,7 +187,9 @@ def _length(item: Comparison) -> str:
             if left < 0.5:
                 said = f"Answer length explains a part of it ({left:.0%} are left). "
     elif differ:
-        said = "Answer length explains the difference. "
+        said = "It is not shown at equal length, nor that answer length explains it. "
+        if check.estimate.leaves_out(item.estimate):
+            said = "Answer length explains the difference. "
     return f"{text} {said}{at_equal}"
 
 
