@@ -304,6 +304,7 @@ def _comparison_row(item: Comparison, parts: bool) -> list[Cell]:
             length.estimate.difference,
             both,
             words,
+            kind="wrap" if length.missing else "",
         ),
         Cell(number(corrected, ".2g"), corrected, both, words),
         Cell(number(smallest, ".2f"), smallest, both, words),
