@@ -1,5 +1,6 @@
-// The host of Bokeh charts: BokehJS runs once per page as a classic script, charts are embedded by
-// their JSON, filled, coloured by the theme and sized by the scale, and a tap selects.
+// The host of Bokeh charts: BokehJS runs once per page as classic scripts, the figures of a chart are
+// embedded by its JSON one after the other, filled, coloured by the theme and sized by the scale, and
+// a tap selects.
 
 import { type Key, keys } from "../contract/contract.ts";
 import { type Got, take } from "../core/load.ts";
@@ -27,11 +28,17 @@ interface BokehView {
 interface Bokeh {
   version: string;
   embed: {
-    embed_item(
-      item: object,
-      target: HTMLElement,
-    ): Promise<Iterable<BokehView> | { roots: BokehView[] }>;
+    embed_items(
+      documents: Record<string, object>,
+      items: { docid: string; roots: Record<string, HTMLElement>; root_ids: string[] }[],
+    ): Promise<{ roots: Iterable<BokehView> }[]>;
   };
+}
+
+/** A chart as Python gives it. */
+interface Item {
+  version: string;
+  doc: { roots: { id: string }[] };
 }
 
 /** What a chart calls its parts, see the charts in Python. */
@@ -65,13 +72,13 @@ export interface ChartParts {
 
 interface Made {
   document: BokehDocument;
-  svg(): Promise<string>;
   dispose(): void;
 }
 
 interface Embedded {
   theme: string;
-  scale: number;
+  /** Of figures, where it is not that of Python. */
+  scales: Map<string, number>;
   made: Promise<Made>;
 }
 
@@ -84,6 +91,7 @@ export function bokehChart(
   const wanted = () => [keys.bokehScript(), keys.chart(chart, surface.palette.name)] as const;
   let embedded: Embedded | null = null;
   let choosing = false;
+  let pictures = 0;
   const dispose = () => void embedded?.made.then((made) => made.dispose()).catch(() => {});
   signal.addEventListener("abort", dispose);
 
@@ -93,9 +101,8 @@ export function bokehChart(
     const [script, item] = wanted();
     dispose();
     const made = embedChart(take(got(script)), take(got(item)), el, signal);
-    const mine: Embedded = { theme, scale: 1, made };
+    const mine: Embedded = { theme, scales: new Map(), made };
     embedded = mine;
-    drawnBy(el, async () => (await made).svg());
     made.then(
       ({ document }) => {
         for (const name of taps) selectOnTap(sourceOf(document, name), store, () => choosing);
@@ -116,27 +123,42 @@ export function bokehChart(
     async draw(got, fill) {
       const current = embed(got);
       const { document } = await current.made;
-      await turn(); // embedding it was a long task already
+      const steps: (() => void)[] = [];
       fill({
         data: (name) => sourceOf(document, name)?.data ?? {},
         fill(name, columns) {
           const source = sourceOf(document, name);
           // Even the same numbers would have the whole figure painted anew.
-          if (source && !alike(source.data, columns)) source.data = columns;
+          if (source && !alike(source.data, columns)) steps.push(() => (source.data = columns));
         },
         choose(name, indices) {
           const source = sourceOf(document, name);
-          choosing = true;
-          if (source) source.selected.indices = indices;
-          choosing = false;
+          steps.push(() => {
+            choosing = true;
+            if (source) source.selected.indices = indices;
+            choosing = false;
+          });
         },
         show(name, visible) {
           const figure = document.get_model_by_name(name);
-          if (figure) figure.visible = visible;
+          if (figure && figure.visible !== visible) steps.push(() => (figure.visible = visible));
         },
       });
-      for (const name of figures) resize(document, name, current.scale, surface.scale);
-      current.scale = surface.scale;
+      const { scales } = current;
+      for (const name of figures) {
+        if ((scales.get(name) ?? 1) === surface.scale) continue;
+        steps.push(() => {
+          resize(document, name, scales.get(name) ?? 1, surface.scale);
+          scales.set(name, surface.scale);
+        });
+      }
+      // Each lays out or paints a figure; what a newer picture has done is not undone.
+      const mine = ++pictures;
+      for (const step of steps) {
+        await turn();
+        if (mine !== pictures) return;
+        step();
+      }
     },
   };
 }
@@ -170,6 +192,9 @@ function selectOnTap(source: BokehSource | null, store: Store, choosing: () => b
   });
 }
 
+/** What the document of a chart is called while it is embedded. */
+const CHART = "chart";
+
 /** Embed a chart in `target`, which must be in the page. */
 async function embedChart(
   script: string,
@@ -177,21 +202,27 @@ async function embedChart(
   target: HTMLElement,
   signal: AbortSignal,
 ): Promise<Made> {
-  const version = (item as { doc?: { version?: string } }).doc?.version ?? "";
+  const { version, doc } = item as Item;
   const bokeh = await load(script, version);
   await connected(target, signal);
-  const host = document.createElement("div");
-  target.replaceChildren(host);
-  const manager = await bokeh.embed.embed_item(item, host);
-  const views = "roots" in manager ? [...manager.roots] : [...manager];
+  const ids = doc.roots.map(({ id }) => id);
+  const hosts = ids.map(() => h("div"));
+  target.replaceChildren(...hosts);
+  const roots = Object.fromEntries(ids.map((id, i) => [id, hosts[i]!]));
+  const [manager] = await bokeh.embed.embed_items({ [CHART]: doc }, [
+    { docid: CHART, roots, root_ids: ids },
+  ]);
+  const views = [...manager!.roots];
   const [view] = views;
   if (!view) throw new Error("The chart has no content.");
+  for (const [i, host] of hosts.entries()) {
+    drawnBy(host, async () => (await views[i]!.export("svg").to_blob()).text());
+  }
   return {
     document: view.model.document,
-    svg: async () => (await view.export("svg").to_blob()).text(),
     dispose() {
       for (const shown of views) shown.remove();
-      host.remove();
+      for (const host of hosts) host.remove();
     },
   };
 }
@@ -201,7 +232,7 @@ const TEXTS = ["axis_label", "major_label", "label"].map((name) => `${name}_text
 /** Set the size of a figure and its texts against what Python gave it. */
 function resize(document: BokehDocument, name: string, from: number, to: number): void {
   const figure = document.get_model_by_name(name) as BokehFigure | null;
-  if (!figure || from === to) return;
+  if (!figure) return;
   figure.height = Math.round((figure.height * to) / from);
   for (const part of [...figure.above, ...figure.below, ...figure.left]) {
     for (const text of TEXTS) {
@@ -226,19 +257,23 @@ async function load(script: string, version: string): Promise<Bokeh> {
 
 let running: Promise<void> | null = null;
 
-/** Some pages hold a script that gives way after each of its modules. */
-async function run(script: string): Promise<void> {
-  // A classic script: its wrapper needs the global `this`, which a module does not have.
-  const element = document.createElement("script");
-  element.textContent = script;
-  document.head.append(element);
-  element.remove();
-  const page = globalThis as { runBokeh?: () => Iterable<unknown> };
-  const pieces = page.runBokeh?.();
+/** Between scripts that run one after the other, where the page has no long task. */
+const SCRIPT_END = "\n//# next script\n";
+
+/** Some pages hold scripts of which the last gives way after each of its modules. */
+async function run(scripts: string): Promise<void> {
+  for (const script of scripts.split(SCRIPT_END)) {
+    // A classic script: its wrapper needs the global `this`, which a module does not have.
+    const element = document.createElement("script");
+    element.textContent = script;
+    document.head.append(element);
+    element.remove();
+    await turn();
+  }
+  const page = globalThis as { runBokeh?: () => Iterable<unknown>; bokehModules?: unknown };
+  await inTurns(page.runBokeh?.() ?? []);
   delete page.runBokeh;
-  if (!pieces) return;
-  await turn();
-  await inTurns(pieces);
+  delete page.bokehModules;
 }
 
 function installed(version: string): Bokeh | undefined {

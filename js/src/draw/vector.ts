@@ -28,8 +28,8 @@ export function drawnBy(el: Element, svg: () => Promise<string>): void {
 /** `about` is what the picture says of itself to who cannot see it. */
 export async function asVector(el: HTMLElement, about: string): Promise<Vector> {
   const charts = new Map<Element, string>();
-  for (const chart of el.querySelectorAll(".tl-chart")) {
-    const made = chart.getClientRects().length > 0 ? CHARTS.get(chart) : undefined;
+  for (const chart of el.querySelectorAll(".tl-chart > *")) {
+    const made = chart.clientHeight > 0 ? CHARTS.get(chart) : undefined;
     if (made) charts.set(chart, await made());
   }
   const writer = new Writer(el, charts);

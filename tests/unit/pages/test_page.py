@@ -243,7 +243,10 @@ def test_a_page_is_made_of_what_is_whole(tmp_path):
 
 
 def test_bokeh_runs_piece_by_piece_where_no_task_may_be_long():
-    script = bokeh_in_pieces()
+    *modules, script = bokeh_in_pieces()
     assert "root.runBokeh = function*()" in script
-    assert script.count("yield") == bokeh_script().count("yield") + 3
-    assert script.count("await new Promise(done") == 1
+    together = "".join((*modules, script))
+    assert together.count("\nfunction _(") == bokeh_script().count("\nfunction _(") > 500
+    assert together.count("yield") == bokeh_script().count("yield") + 3
+    assert together.count("await new Promise(done") == 1
+    assert max(map(len, (*modules, script))) < 250_000

@@ -125,7 +125,7 @@ def legend_above(fig: figure, colours: Palette) -> None:
     fig.add_layout(legend, "above")
 
 
-def numbered(item: dict[str, Any]) -> dict[str, Any]:
+def numbered(document: Any) -> dict[str, Any]:
     """Rename Bokeh's identifiers in order of appearance: they count up within a process."""
     names: dict[str, str] = {}
 
@@ -139,5 +139,4 @@ def numbered(item: dict[str, Any]) -> dict[str, Any]:
             }
         return [renamed(inner) for inner in value] if isinstance(value, list | tuple) else value
 
-    document = renamed(item["doc"])
-    return {**item, "doc": document, "root_id": names[item["root_id"]], "target_id": None}
+    return dict(renamed(document))

@@ -21,7 +21,7 @@ from twinlens.pages.front_end import front_end
 from twinlens.pages.html import document, inline_json, inline_script, policy
 from twinlens.pages.packed import packed85
 from twinlens.pages.page import pack_blocks, packed_blocks
-from twinlens.pages.values import bokeh_in_pieces, page_value
+from twinlens.pages.values import SCRIPT_END, bokeh_in_pieces, page_value
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
@@ -68,7 +68,7 @@ def live_html(
         Of the first examples: what a page does not compute is recorded for them.
     """
     script, worker = inline_script(front_end("live.js")), packed85(front_end("worker.js").encode())
-    rules = f"{policy(script, bokeh_in_pieces(), wasm=True)}; worker-src blob:"
+    rules = f"{policy(script, *bokeh_in_pieces(), wasm=True)}; worker-src blob:"
     encoded = {key: wire.encode(value) for key, value in known.items()}
     parts: dict[str, bytes] = {"known": gzip.compress(pack_blocks(encoded), 9, mtime=0)}
     parts |= {side: gzip.compress(data, 9, mtime=0) for side, data in weights.items()}
@@ -106,7 +106,7 @@ def _constant(trace: Trace, report: Report | None) -> dict[str, tuple[wire.Heade
     """Blocks that are the same whatever is asked."""
     keys = [key for name in _OF_WEIGHTS for key in BLOCKS[name].every(trace.manifest)]
     keys += [blocks.chart(chart, theme) for chart in _CHARTS for theme in THEMES]
-    encoded = {blocks.bokeh_script(): wire.encode(bokeh_in_pieces())}
+    encoded = {blocks.bokeh_script(): wire.encode(SCRIPT_END.join(bokeh_in_pieces()))}
     for done, key in enumerate(keys):
         if report:
             report(done, len(keys), "what follows from the weights")
