@@ -159,6 +159,7 @@ export function bokehChart(
         if (mine !== pictures) return;
         step();
       }
+      await turn();
     },
   };
 }

@@ -41,8 +41,8 @@ _TURN = (
     "new Promise(done => { const { port1, port2 } = new MessageChannel();"
     " port1.onmessage = () => { port1.close(); done() }; port2.postMessage(0) })"
 )
-#: What is written over in BokehJS, and how: `runBokeh` runs it and gives way after each module, and
-#: a chart is made view by view.
+#: What is written over in BokehJS, and how: `runBokeh` runs it and gives way after each module, a
+#: chart is made view by view, and a figure is painted in another task than it is laid out.
 _IN_TURNS = (
     (
         "  const bokeh = factory();\n",
@@ -58,6 +58,10 @@ _IN_TURNS = (
     (
         "return o.initialize(),await o.lazy_initialize(),o}",
         f"return o.initialize(),await o.lazy_initialize(),await {_TURN},o}}",
+    ),
+    (
+        "this._needs_paint&&this.paint()",
+        f"this._needs_paint&&{_TURN}.then(() => this._needs_paint&&this.paint())",
     ),
 )
 #: Where the list of its modules begins, where each of them does, and where the list ends.
