@@ -93,6 +93,6 @@ def bokeh_in_pieces() -> list[str]:
         if len(pieces[-1]) > _SCRIPT:
             pieces.append("")
         pieces[-1] += module
-    script = script[: listed.start()] + listed[1] + "globalThis.bokehModules" + script[listed.start(3) :]
+    before, after = script[: listed.end(1)], script[listed.start(3) :]
     added = "'use strict';\n(globalThis.bokehModules ??= []).push("
-    return [*(f"{added}{piece})" for piece in pieces), script]
+    return [*(f"{added}{piece})" for piece in pieces), f"{before}globalThis.bokehModules{after}"]
