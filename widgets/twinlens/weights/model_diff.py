@@ -36,7 +36,7 @@ EXIT_CODES: dict[Verdict, int] = {
 _SENTENCES: dict[Verdict, str] = {
     "same": "the same weights",
     "precision": "the same weights in another precision: not trained",
-    "quantised": "the same weights but for quantisation: not trained, as far as its noise shows",
+    "quantised": "the same weights but for quantisation: not trained, as far as its steps show",
     "trained": "trained",
     "unlike": "not two states of one model",
 }
@@ -63,8 +63,9 @@ class TensorDiff:
         Its name in tuned, or in base where tuned has none.
     verdict : TensorVerdict
         ``same``: equal number by number. ``precision``: one is the other, rounded. ``quantised``:
-        one lies on a coarser grid, and they differ by nothing but its noise; an 8-bit copy of
-        weights that were in 4 bits before lies on none, and counts as ``trained``. ``packed``:
+        one is the other, each number rounded to the nearest of a grid, also where the other was
+        quantised before; copies that make up for one rounding with the next (GPTQ), or whose
+        columns are scaled first (AWQ), count as ``trained`` where they are not packed. ``packed``:
         stored in a form that is not read here. ``shape``: not comparable.
     renamed : str
         Its name in base, where that is another one.
@@ -77,10 +78,11 @@ class TensorDiff:
     changed : float
         Share of its numbers that differ.
     rank : int or None
-        Directions of the difference that stand out of rounding; None for vectors. A lower bound
-        where `sampled`.
+        Directions of the difference that stand out of rounding, 0 for another precision; None for
+        vectors. A lower bound where `sampled`.
     effective_rank : float or None
-        Exponential of the entropy of the energy over singular directions.
+        Exponential of the entropy of the energy over singular directions; None for vectors and
+        for another precision.
     sampled : bool
         Whether ranks are those of a part of its rows and columns.
     top_share : float or None

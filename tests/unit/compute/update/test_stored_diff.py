@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 from twinlens.commands import main as cli
+from twinlens.compute.update.stored_numbers import HeldNumbers
+from twinlens.compute.update.tensors import compare
 from twinlens.errors import ArgumentError, ModelLoadError, UnsupportedArchitectureError
 
 from tests.support import tiny
@@ -87,6 +89,53 @@ def test_copies_are_told_apart_from_training(base: Path, tmp_path: Path, kind: s
     copy = copied(base, tmp_path / "copy", change)
     assert tl.diff(base, copy).verdict == verdict
     assert tl.diff(copy, base).verdict == verdict
+
+
+GRIDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "8 bits, blocks of 32": lambda w: on_grid(w, 8, 32),
+    "8 bits, rows": lambda w: on_grid(w, 8, w.shape[-1]),
+    "6 bits, blocks of 16": lambda w: on_grid(w, 6, 16),
+    "4 bits, blocks of 32": lambda w: on_grid(w, 4, 32),
+    "fp8": lambda w: (
+        (w / w.abs().max() * 448).to(torch.float8_e4m3fn).float() * w.abs().max() / 448
+    ),
+}
+TRAINING: dict[str, Callable[[Tensor], Tensor]] = {
+    "everywhere": lambda w: w + 0.02 * w.std() * torch.randn_like(w),
+    "a little": lambda w: w + 0.002 * w.std() * torch.randn_like(w),
+    "one step by signs": lambda w: w + 0.01 * w.std() * torch.randn_like(w).sign(),
+    "few directions": lambda w: (
+        w + 0.01 * w.std() * torch.randn(len(w), 4) @ torch.randn(4, w.shape[1])
+    ),
+    "some rows": lambda w: w + 0.05 * w.std() * torch.randn_like(w) * (torch.rand(len(w), 1) < 0.2),
+    "decay": lambda w: 0.98 * w,
+}
+TYPES = [(torch.float32,) * 2, (torch.bfloat16,) * 2, (torch.bfloat16, torch.float16)]
+
+
+def verdicts(base: Tensor, tuned: Tensor) -> set[str]:
+    """Of both ways of comparing, in number types that files have."""
+    return {
+        compare(*(HeldNumbers(w.to(kind)) for w, kind in zip(pair, kinds, strict=True)))["verdict"]
+        for pair in ((base, tuned), (tuned, base))
+        for kinds in TYPES
+    }
+
+
+@pytest.mark.parametrize("before", [None, *GRIDS])
+def test_copies_of_a_quantised_base_are_told_apart_from_training(before: str | None) -> None:
+    """A base that lies on a grid already: on another one, and trained on from there."""
+    torch.manual_seed(0)
+    base = 0.02 * torch.randn(128, 512) * torch.exp(0.3 * torch.randn(128, 1))
+    base += 0.01 * torch.randn(128, 2) @ torch.randn(2, 512)
+    base = GRIDS[before](base) if before else base
+    for grid, rounded in GRIDS.items():
+        if grid != before:
+            assert verdicts(base, rounded(base)) <= {"quantised", "precision"}, grid
+    for kind, trained in TRAINING.items():
+        assert verdicts(base, trained(base)) == {"trained"}, kind
+    for grid in ("8 bits, blocks of 32", "8 bits, rows"):
+        assert verdicts(base, GRIDS[grid](TRAINING["everywhere"](base))) == {"trained"}, grid
 
 
 @pytest.mark.parametrize("kinds", [(torch.bfloat16,) * 2, (torch.float16, torch.float64)])
@@ -257,6 +306,9 @@ def test_bad_input_is_one_sentence(base: Path, adapter: Path, tmp_path: Path) ->
     (dora / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
     with pytest.raises(UnsupportedArchitectureError, match="use_dora"):
         tl.diff(base, dora)
+    holed = copied(base, tmp_path / "holed", lambda _, w: torch.where(w > 0.05, torch.nan, w))
+    with pytest.raises(ModelLoadError, match="not finite"):
+        tl.diff(base, holed)
     (base.parent / "broken").mkdir()
     (base.parent / "broken" / "model.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(ModelLoadError, match="no safetensors file"):

@@ -227,7 +227,12 @@ def _of_tensors(base: Stored, ours: str, tuned: Stored, theirs: str) -> TensorDi
             return TensorDiff(verdict="shape", **about)
         # Tokens that only one of them has.
         first, second = first.head(rows), second.head(rows)
-    return TensorDiff(**about, **compare(first, second))
+    try:
+        return TensorDiff(**about, **compare(first, second))
+    except ValueError as error:
+        raise ModelLoadError(
+            f"{theirs!r} of {base.name!r} or of {tuned.name!r} cannot be compared ({error})"
+        ) from error
 
 
 def _of_adapter(

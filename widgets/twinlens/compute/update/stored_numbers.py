@@ -34,26 +34,47 @@ _BITS = {
     torch.float8_e4m3fn: torch.uint8,
     torch.float8_e5m2: torch.uint8,
 }
+#: Bits of bfloat16, the upper ones of a float32.
+_SHORT, _UPPER = np.uint32(16), np.uint32(0xFFFF0000)
 #: Bytes mapped at a time; the next ones are read by the system meanwhile.
 _WINDOW = 2**25
 
 Piece: TypeAlias = npt.NDArray[Any]
 
 
-def _seen_by_numpy(tensor: Tensor) -> Piece:
+def seen_by_numpy(tensor: Tensor) -> Piece:
+    """The numbers of a tensor, those of a type that NumPy has not as their bits."""
     numbers: Piece = tensor.view(_BITS.get(tensor.dtype, tensor.dtype)).numpy()
     return numbers
 
 
-def as_float32(piece: Piece, dtype: torch.dtype, place: Piece) -> None:
-    """Write numbers of a piece, of a type, to a place of as many float32."""
+def as_float32(
+    piece: Piece, dtype: torch.dtype, place: npt.NDArray[np.float32], *, in_order: bool
+) -> npt.NDArray[np.float32]:
+    """Numbers of a piece as float32, written to a place for as many where they are not.
+
+    Parameters
+    ----------
+    in_order : bool
+        False: of a type the order is the same for all pieces of one length, but need not be that
+        of the tensor, which takes less time.
+    """
+    if dtype == torch.float32 and piece.flags.aligned:
+        return piece
+    bits = place.view(np.uint32)
     if dtype != torch.bfloat16:
         # Where NumPy takes tens of times as long, for float16.
         torch.from_numpy(place).copy_(torch.from_numpy(piece).view(dtype))
-        return
-    bits = place.view(np.uint32)
-    np.copyto(bits, piece)
-    np.left_shift(bits, 16, out=bits)
+    elif in_order or len(piece) % 2:
+        np.copyto(bits, piece)
+        np.left_shift(bits, _SHORT, out=bits)
+    else:
+        # Two numbers in a word: one of them in its upper half already.
+        half = len(piece) // 2
+        words = piece.view(np.uint32)
+        np.left_shift(words, _SHORT, out=bits[:half])
+        np.bitwise_and(words, _UPPER, out=bits[half:])
+    return place
 
 
 class Numbers(Protocol):
@@ -95,7 +116,7 @@ class HeldNumbers:
 
     def pieces(self, count: int) -> Iterator[Piece]:
         """All numbers in order, so many at a time."""
-        numbers = _seen_by_numpy(self.tensor.reshape(-1))
+        numbers = seen_by_numpy(self.tensor.reshape(-1))
         return (numbers[first : first + count] for first in range(0, len(numbers), count))
 
     def rows(self, picks: Tensor) -> Tensor:
@@ -145,14 +166,10 @@ class FileNumbers:
 
     def rows(self, picks: Tensor) -> Tensor:
         """Some rows, where all but the last axis are taken as one."""
-        length = self.shape[-1]
-        rows = torch.empty(len(picks), length, dtype=self.dtype)
         with self._opened() as file:
-            for row, pick in zip(_seen_by_numpy(rows), picks.tolist(), strict=True):
-                file.seek(self.start + pick * length * self.dtype.itemsize)
-                if file.readinto(row) < row.nbytes:
-                    raise self._unreadable("it ends too early")
-        return rows
+            matrix = self._mapped(file, self.start, math.prod(self.shape))
+            rows = matrix.reshape(-1, self.shape[-1])[picks.numpy()]
+        return torch.from_numpy(rows).view(self.dtype)
 
     def head(self, count: int) -> FileNumbers:
         """The first of its first axis."""
@@ -177,7 +194,7 @@ class FileNumbers:
             window = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY, offset=start - before)
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from error
-        kind = _seen_by_numpy(torch.empty(0, dtype=self.dtype)).dtype
+        kind = seen_by_numpy(torch.empty(0, dtype=self.dtype)).dtype
         return np.frombuffer(window, kind, count, before)
 
     def _unreadable(self, reason: object) -> ModelLoadError:
