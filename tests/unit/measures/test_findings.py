@@ -7,11 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from twinlens.contract import blocks
 from twinlens.contract.wire import Value
 from twinlens.errors import MemoryNeededError
-from twinlens.measures.chance import beyond, distinguishable, p_value
+from twinlens.measures.chance import (
+    beyond,
+    binomial_tail,
+    distinguishable,
+    p_value,
+    student_tail,
+)
 from twinlens.measures.findings import findings
 from twinlens.measures.findings_text import Findings
 from twinlens.support.progress import Report
@@ -252,6 +260,17 @@ def test_the_instruction_counts_only_beyond_other_text() -> None:
     planted = segments((7.3, 11.3), (0.5, 2.0)) | {blocks.null(): coarse}
     planted[blocks.answer_steps()] = [step(300.0)] * M
     assert "segments" not in {one["kind"] for one in findings(Planted(planted))}
+
+
+@given(st.floats(-1e3, 1e3), st.integers(1, 60))
+def test_the_tail_of_students_t_is_scipys(t: float, df: int) -> None:
+    assert student_tail(t, df) == pytest.approx(stats.t.sf(t, df), rel=1e-9, abs=1e-14)
+
+
+@given(st.integers(0, 80), st.integers(0, 80), st.floats(0, 1))
+def test_the_tail_of_hits_is_scipys(hits: int, more: int, chance: float) -> None:
+    expected = stats.binom.sf(hits - 1, hits + more, chance)
+    assert binomial_tail(hits, hits + more, chance) == pytest.approx(expected, rel=1e-9, abs=1e-14)
 
 
 def test_beyond_is_a_prediction_by_students_t() -> None:

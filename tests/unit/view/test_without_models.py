@@ -13,6 +13,7 @@ import pytest
 from twinlens.traces import recording
 
 from tests.support.made_up import MadeUpTrace
+from tests.support.places import ROOT
 
 SCRIPT = """
     import sys
@@ -57,6 +58,8 @@ SCRIPT = """
         else:
             raise AssertionError(name)
     ex.close()
+    real = tl.open("real.twl")
+    assert any(finding["kind"] == "update" for finding in real.findings())
 """
 
 
@@ -64,6 +67,7 @@ SCRIPT = """
 @pytest.mark.parametrize("more", ["", "bokeh click pandas"])
 def test_recordings_open_without_the_libraries_of_models(more, tmp_path):
     recording.write(MadeUpTrace(), tmp_path / "a.twl")
+    (tmp_path / "real.twl").symlink_to(ROOT / "gallery/recordings/gemma3_270m_editing.twl")
     run = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT.replace("MORE", more))],
         cwd=tmp_path,

@@ -1,4 +1,8 @@
-"""Whether a pair differs by more than chance: by where its update points, or by where it is."""
+"""Whether a pair differs by more than chance: by where its update points, or by where it is.
+
+The two tails are written out: a recording is read without SciPy, whose import takes longer than
+opening one.
+"""
 
 from __future__ import annotations
 
@@ -51,13 +55,11 @@ def p_value(update: Sequence[float], scrambled: Sequence[Sequence[float]]) -> fl
     update, scrambled : sequences of float
         As in `Null`.
     """
-    from scipy import stats  # takes longer than opening a recording
-
     drawn = np.array([_log_distance(kl) for kl in scrambled])
     spread = float(drawn.std(ddof=1)) * np.sqrt(1 + 1 / len(drawn))
     if spread == 0:
         return 1.0
-    return float(stats.t.sf((_log_distance(update) - drawn.mean()) / spread, len(drawn) - 1))
+    return student_tail((_log_distance(update) - drawn.mean()) / spread, len(drawn) - 1)
 
 
 def beyond(value: float, drawn: Sequence[float]) -> float:
@@ -65,15 +67,42 @@ def beyond(value: float, drawn: Sequence[float]) -> float:
 
     By Student's t; 1 where there are fewer than three draws.
     """
-    from scipy import stats  # takes longer than opening a recording
-
     if len(drawn) < 3:
         return 1.0
     spread = float(np.std(drawn, ddof=1)) * math.sqrt(1 + 1 / len(drawn))
     apart = abs(value - float(np.mean(drawn)))
     if spread == 0:
         return float(apart == 0)
-    return float(2 * stats.t.sf(apart / spread, len(drawn) - 1))
+    return 2 * student_tail(apart / spread, len(drawn) - 1)
+
+
+def student_tail(t: float, df: int) -> float:
+    """Chance of Student's t above `t`, to 1e-15 (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+
+    Parameters
+    ----------
+    t : float
+    df : int
+        Degrees of freedom, at least 1.
+    """
+    angle = math.atan2(t, math.sqrt(df))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = df % 2
+    term = cosine if odd else 1.0
+    series = term if df > 1 else 0.0
+    for k in range(2 + odd, df - 1, 2):
+        term *= cosine**2 * (k - 1) / k
+        series += term
+    inside = (angle + sine * series) * 2 / math.pi if odd else sine * series
+    return (1 - inside) / 2
+
+
+def binomial_tail(hits: int, asked: int, chance: float) -> float:
+    """Chance of at least so many hits."""
+    return math.fsum(
+        math.comb(asked, k) * chance**k * (1 - chance) ** (asked - k)
+        for k in range(hits, asked + 1)
+    )
 
 
 def times_as_far(null: Null) -> float:

@@ -30,6 +30,7 @@ from twinlens.errors import MemoryNeededError, UnknownBlockError, UnsupportedArc
 from twinlens.measures import phrases as say
 from twinlens.measures.chance import (
     beyond,
+    binomial_tail,
     changed_places,
     distinguishable,
     p_value,
@@ -134,7 +135,7 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
     gained = on_itself(effects["tuned"] - effects["base"])
     # By chance any word of the prompt would be the one that matters, or that gained, most.
     chance = float(np.mean([prompt.count(answer[i]) / len(prompt) for i in able]))
-    p, paired = (_above(len(copying), len(able), chance) for copying in (tuned, gained))
+    p, paired = (binomial_tail(len(copying), len(able), chance) for copying in (tuned, gained))
     if max(p, paired) > SENTENCE_LEVEL or len(tuned) <= len(base):
         return None
     words = say.runs_of([m.answers["tuned"].tokens[i].text.strip() for i in tuned], "token")
@@ -155,12 +156,6 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
         "saliency",
         token=m.prompt_length + max(tuned, key=lambda i: _gain(trace, i)),
     )
-
-
-def _above(hits: int, asked: int, chance: float) -> float:
-    from scipy import stats  # takes longer than opening a recording
-
-    return float(stats.binomtest(hits, asked, chance, alternative="greater").pvalue)
 
 
 def _rests(count: int) -> str:
