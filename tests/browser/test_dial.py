@@ -49,14 +49,19 @@ def test_every_panel_follows_the_dial_and_comes_back(page, lab, watch):
     layer = half.manifest.pair.layers - 1
     names = root.locator(".tl-direction-name")
     names.filter(has_text=re.compile(rf"^{layer} ")).first.click()
-    root.get_by_role("combobox", name="what the dial turns").select_option(f"layer:{layer}")
-    expect(root.locator(".tl-update figcaption").nth(1)).to_contain_text(
-        f"in layer {layer}", timeout=60_000
-    )
-    dial.fill("0")
-    expect(root.locator(".tl-turned")).to_have_count(6, timeout=60_000)
-    without = live.at(0, layer=layer)
-    expect(line).to_contain_text(f"update × 0 in layer {layer}")
-    expect(line.locator("q")).to_have_text(without.own_answer("tuned").strip())
-    Panels(root, without).check(Selection(layer=layer), "overview")
+    what = root.get_by_role("combobox", name="what the dial turns")
+    caption = root.locator(".tl-update figcaption").nth(1)
+    for part in ("layer", "kind", "direction"):
+        value = what.locator(f"option[value^='{part}:']").get_attribute("value")
+        what.select_option(value)
+        turned = value.partition(":")[2]
+        said = {"layer": f"in layer {turned}", "kind": f"in every {turned}"}
+        expect(caption).to_contain_text(said.get(part, "along"), timeout=60_000)
+        dial.fill("0")
+        without = live.at(0, **{part: turned if part == "kind" else int(turned)})
+        expect(line).to_contain_text(f"update × 0 {said.get(part, 'along')}", timeout=60_000)
+        expect(line.locator("q")).to_have_text(without.own_answer("tuned").strip())
+        if part == "layer":
+            expect(root.locator(".tl-turned")).to_have_count(6, timeout=60_000)
+            Panels(root, without).check(Selection(layer=layer), "overview")
     assert watch.errors == []

@@ -250,18 +250,19 @@ class ModelDiff:
         numbers = sorted({t.layer for t in apart if t.layer is not None})
         lines = []
         if numbers:
-            head = "".join(f"{name:<24}" for name in _COLUMNS)
+            head = "".join(f"{name:<26}" for name in _COLUMNS)
             lines.append(f"{'layers':<10}{head}".rstrip())
-            lines.append((" " * 10 + f"{'size':<8}{'rank (effective)':<16}" * 2 + "size").rstrip())
-        step = -(-(numbers[-1] + 1) // _ROWS) if numbers else 1
-        for first in range(0, numbers[-1] + 1 if numbers else 0, step):
-            inside = range(first, first + step)
-            name = f"{first}" if step == 1 else f"{first}-{first + step - 1}"
+            lines.append((" " * 10 + f"{'size':<8}{'rank (effective)':<18}" * 2 + "size").rstrip())
+        end = numbers[-1] + 1 if numbers else 0
+        step = -(-end // _ROWS) or 1
+        for first in range(0, end, step):
+            inside = range(first, min(first + step, end))
+            name = f"{first}" if len(inside) == 1 else f"{first}-{inside[-1]}"
             cells = [
                 _cell([t for t in apart if t.layer in inside and t.place == place])
                 for place in _COLUMNS
             ]
-            lines.append((f"{name:<10}" + "".join(f"{cell:<24}" for cell in cells)).rstrip())
+            lines.append((f"{name:<10}" + "".join(f"{cell:<26}" for cell in cells)).rstrip())
         outside = [tensor for tensor in apart if tensor.layer is None]
         lines += [f"{_short(t.name, 32):<34}{_cell([t])}" for t in outside[:_LISTED]]
         if apart:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -203,6 +204,16 @@ def test_sizes_and_ranks_of_a_tune(base: Path, adapter: Path) -> None:
                 math.exp(-float((share * share.log()).sum())), rel=1e-3
             )
     assert merged.relative == pytest.approx(from_factors.relative, rel=1e-4)
+
+
+def test_layers_of_one_line_are_those_that_there_are(tmp_path: Path) -> None:
+    weights = {f"h.{layer}.mlp.weight": torch.eye(4) for layer in range(13)}
+    for side in (0, 1):
+        shifted = {name: weight + side for name, weight in weights.items()}
+        save_file(shifted, tmp_path / f"{side}.safetensors")
+    text = str(tl.diff(tmp_path / "0.safetensors", tmp_path / "1.safetensors"))
+    lines = re.findall(r"^\d+(?:-\d+)?(?= )", text, re.MULTILINE)
+    assert lines == ["0-1", "2-3", "4-5", "6-7", "8-9", "10-11", "12"]
 
 
 def test_an_adapter_alone_is_compared_with_the_model_it_names(base: Path, adapter: Path) -> None:
