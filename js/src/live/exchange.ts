@@ -105,6 +105,9 @@ export class Exchange {
   readonly #cache: Cache;
   readonly #heads: number;
   readonly #added: number;
+  /** Logits of a pass and what follows from them, [M, vocabulary]; used again by the next. */
+  readonly #rows: Float32Array;
+  readonly #predicted: Float64Array;
 
   constructor(subject: Subject, into: Side, at: number | null = null) {
     const { hidden, heads, headSize, vocabulary } = subject.pair.models[into].sizes;
@@ -118,6 +121,12 @@ export class Exchange {
     this.donor = subject.pair.models[other(into)];
     this.donorLogprobs = subject.once(`exchange/${into}/logprobs`, () =>
       logprobs(this.theirs.logprobs, vocabulary),
+    );
+    const predictions = subject.answerLength(into) * vocabulary;
+    this.#rows = subject.once(`exchange/${into}/rows`, () => new Float32Array(predictions));
+    this.#predicted = subject.once(
+      `exchange/${into}/predicted`,
+      () => new Float64Array(predictions),
     );
     const { heap } = subject.pair;
     const room = this.runner.room + 4;
@@ -154,7 +163,7 @@ export class Exchange {
         open.has(layout.head(layer, head)),
       );
     let final = new Float32Array();
-    const rows = new Float32Array(m * vocabulary);
+    const rows = this.#rows;
     const reading = {
       ids,
       cache: this.#cache,
@@ -203,13 +212,7 @@ export class Exchange {
         if (this.at === null || this.at === n - 1 + row) rows.set(scores, row * vocabulary);
       });
     }
-    return this.left(rows);
-  }
-
-  /** From logits [M, vocabulary]. */
-  left(rows: Float32Array): Left {
-    const { vocabulary } = this.runner.model.sizes;
-    const predicted = logprobs(rows, vocabulary);
+    const predicted = logprobs(rows, vocabulary, this.#predicted);
     const answer = this.subject.ids[this.into].slice(this.subject.promptLength);
     return {
       nats: Float64Array.from(answer, (id, m) => predicted[m * vocabulary + id]!),

@@ -94,7 +94,8 @@ function jensenShannon(p: Float32Array, q: Float32Array): number {
   const [all, others] = [sum(p), sum(q)];
   let total = 0;
   for (let i = 0; i < p.length; i++) {
-    const [a, b] = [p[i]! / all, q[i]! / others];
+    const a = p[i]! / all;
+    const b = q[i]! / others;
     const middle = (a + b) / 2;
     if (a > 0) total += (a * Math.log2(a / middle)) / 2;
     if (b > 0) total += (b * Math.log2(b / middle)) / 2;

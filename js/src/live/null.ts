@@ -21,7 +21,7 @@ function* chance(subject: Subject): Work<Null> {
   const { base, tuned } = models;
   const { sizes } = base;
   const changed = subject.once("changed", () => roomFor(heap, sizes));
-  const before = predicted(subject, base);
+  const before = predicted(subject, base).slice();
   const moved = (draw: number | null, fraction: number) => {
     for (const [i, { rows, columns, panel }] of shapesOf(sizes).entries()) {
       if (draw !== null) seeded(heap.kernel, draw + 1, names[i]!);
@@ -51,7 +51,7 @@ function* chance(subject: Subject): Work<Null> {
     const p = pValue(update, scrambled);
     if (!(UNSURE[0] < p && p < UNSURE[1])) break;
   }
-  const exact = predicted(subject, tuned);
+  const exact = predicted(subject, tuned).slice();
   rounded(subject, tuned, changed);
   const rounding = divergences(predicted(subject, changed), exact, sizes.vocabulary);
   return {
@@ -63,17 +63,19 @@ function* chance(subject: Subject): Work<Null> {
   };
 }
 
-/** Log-probabilities where the answer is predicted, [M, vocabulary]. */
+/** Log-probabilities where the answer is predicted, [M, vocabulary]; good until the next. */
 function predicted(subject: Subject, model: Model): Float64Array {
   const { vocabulary } = model.sizes;
   const [n, ids] = [subject.promptLength, subject.ids.tuned];
   const runner = subject.runner("base");
   const cache = subject.once("null/cache", () => runner.cache());
-  const rows = new Float32Array((ids.length - n) * vocabulary);
+  const count = (ids.length - n) * vocabulary;
+  const rows = subject.once("null/rows", () => new Float32Array(count));
+  const made = subject.once("null/predicted", () => new Float64Array(count));
   runner.run({ ids: ids.slice(0, -1), cache, model }, n - 1, ids.length - 1, (at, scores) =>
     rows.set(scores, (at - n + 1) * vocabulary),
   );
-  return logprobs(rows, vocabulary);
+  return logprobs(rows, vocabulary, made);
 }
 
 /** Weights of a model in bfloat16: the upper half of each number, rounded to the nearest. */

@@ -42,13 +42,14 @@ interface Kept {
   feedForward: Float32Array;
 }
 
-/** Derivatives by the gates of one exchange, in memory of its own. */
+/** Derivatives by the gates of one exchange, in memory of its own, which is used again and again. */
 class Back {
   readonly #exchange: Exchange;
   readonly #input: number;
   readonly #output: number;
   /** A matrix on its side: kept for none, they are as large as the model. */
   readonly #turned: number;
+  readonly #lists = new Map<string, Float32Array>();
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
@@ -62,19 +63,52 @@ class Back {
     this.#output = heap.take((room + 4) * widest);
   }
 
+  /** Numbers under a name, good until they are asked for again; what they are is anything. */
+  #list(name: string, count: number): Float32Array {
+    let list = this.#lists.get(name);
+    if (list?.length !== count) {
+      list = new Float32Array(count);
+      this.#lists.set(name, list);
+    }
+    return list;
+  }
+
+  /** The same numbers under a name. */
+  #copied(name: string, values: Float32Array): Float32Array {
+    const list = this.#list(name, values.length);
+    list.set(values);
+    return list;
+  }
+
+  #left(name: string, count: number): Float32Array {
+    return this.#copied(name, this.#exchange.subject.pair.heap.view(this.#output, count));
+  }
+
   /** Rows times a matrix [inner, columns] in panels. */
-  #times(rows: Float32Array, weights: number, inner: number, columns: number): Float32Array {
+  #times(
+    name: string,
+    rows: Float32Array,
+    weights: number,
+    inner: number,
+    columns: number,
+  ): Float32Array {
     const { heap } = this.#exchange.subject.pair;
     const count = rows.length / inner;
     heap.view(this.#input, rows.length).set(rows);
     heap.kernel.matmul(this.#input, weights, this.#output, count, inner, columns);
-    return heap.view(this.#output, count * columns).slice();
+    return this.#left(name, count * columns);
   }
 
   /** Rows times a matrix whose columns stand where those of others have their rows. */
-  #timesTurned(rows: Float32Array, weights: number, inner: number, columns: number): Float32Array {
+  #timesTurned(
+    name: string,
+    rows: Float32Array,
+    weights: number,
+    inner: number,
+    columns: number,
+  ): Float32Array {
     transpose(this.#exchange.subject.pair.heap, weights, inner, columns, this.#turned);
-    return this.#times(rows, this.#turned, inner, columns);
+    return this.#times(name, rows, this.#turned, inner, columns);
   }
 
   /** Rows by their root mean square, times a gain. */
@@ -83,7 +117,7 @@ class Back {
     const { hidden, eps } = this.#exchange.runner.model.sizes;
     heap.view(this.#input, rows.length).set(rows);
     heap.kernel.rmsnorm(this.#input, gain, this.#output, rows.length / hidden, hidden, eps);
-    return heap.view(this.#output, rows.length).slice();
+    return this.#left("normed", rows.length);
   }
 
   /** Backwards through the same, added to `to`. */
@@ -91,7 +125,8 @@ class Back {
     const { hidden, eps } = this.#exchange.runner.model.sizes;
     const gains = this.#exchange.subject.pair.heap.view(gain, hidden);
     for (let at = 0; at < rows.length; at += hidden) {
-      let [squares, along] = [0, 0];
+      let squares = 0;
+      let along = 0;
       for (let i = 0; i < hidden; i++) {
         const x = rows[at + i]!;
         squares += x * x;
@@ -119,11 +154,12 @@ class Back {
 
     // Predictions: what one and the other model make of the last residual stream.
     const stream = final.subarray((n - 1) * hidden, (n - 1 + m) * hidden);
-    const others = new Float32Array(m * vocabulary);
+    const others = this.#list("others", m * vocabulary);
     subject
       .runner(other(exchange.into))
       .lens(stream, (row, scores) => others.set(scores, row * vocabulary));
-    const mixed = rows.map((score, i) => score + open * (others[i]! - score));
+    const mixed = this.#list("mixed", rows.length);
+    for (let i = 0; i < rows.length; i++) mixed[i] = rows[i]! + open * (others[i]! - rows[i]!);
     const slope = klSlope(logprobs(mixed, vocabulary), exchange.donorLogprobs, vocabulary, column);
     for (let i = 0; i < slope.length; i++) {
       made[layout.unembedding]! += slope[i]! * (others[i]! - rows[i]!);
@@ -133,10 +169,10 @@ class Back {
       [model, 1 - open],
       [donor, open],
     ] as const) {
-      const given = this.#timesTurned(slope, read.unembedding, vocabulary, hidden);
-      this.#backNormed(stream, read.norm, scaled(given, share), last);
+      const given = this.#timesTurned("given", slope, read.unembedding, vocabulary, hidden);
+      this.#backNormed(stream, read.norm, scale(given, share), last);
     }
-    let back: Float32Array = new Float32Array(length * hidden);
+    const back = this.#list("back", length * hidden).fill(0);
     back.set(last, (n - 1) * hidden);
 
     for (let layer = layers - 1; layer >= 0; layer--) {
@@ -146,16 +182,16 @@ class Back {
         theirs.feedForward[layer]!,
         inner.feedForward,
       );
-      back = this.#backFeedForward(layer, inner.middle, back, 1 - open);
+      this.#backFeedForward(layer, inner.middle, back, 1 - open);
       const width = heads * headSize;
-      const own = this.#timesTurned(back, model.layers[layer]!.o, hidden, width);
-      const donors = this.#timesTurned(back, donor.layers[layer]!.o, hidden, width);
+      const own = this.#timesTurned("own", back, model.layers[layer]!.o, hidden, width);
+      const donors = this.#timesTurned("donors", back, donor.layers[layer]!.o, hidden, width);
       const [given, read] = [theirs.heads[layer]!, inner.heads];
       for (let i = 0; i < own.length; i++) {
         const head = Math.floor((i % width) / headSize);
         made[layout.head(layer, head)]! += donors[i]! * given[i]! - own[i]! * read[i]!;
       }
-      back = this.#backAttention(layer, inner, back, scaled(own, 1 - open));
+      this.#backAttention(layer, inner, back, scale(own, 1 - open));
     }
     made[0] = apart(back, theirs.residual[0]!, exchange.own.residual[0]!);
     return made;
@@ -167,27 +203,29 @@ class Back {
     const { layers, vocabulary } = runner.model.sizes;
     const [n, m] = [subject.promptLength, subject.answerLength(into)];
     const inners = Array.from({ length: layers }, () => ({}) as Kept);
-    let final = new Float32Array();
-    const rows = new Float32Array(m * vocabulary);
+    let final: Float32Array = new Float32Array();
+    const rows = this.#list("rows", m * vocabulary);
     const mix = (values: Float32Array, others: Float32Array) => {
       for (let i = 0; i < values.length; i++) values[i]! += open * (others[i]! - values[i]!);
     };
     const visit = (stage: Stage, layer: number, values: Float32Array) => {
       if (stage === "residual") {
         if (layer === 0) mix(values, theirs.residual[0]!);
-        if (layer === layers) final = values.slice();
-        else inners[layer]!.entering = values.slice();
+        const kept = this.#copied(`${layer}/entering`, values);
+        if (layer === layers) final = kept;
+        else inners[layer]!.entering = kept;
       } else if (stage === "attention" || stage === "feedForward") {
-        inners[layer]![stage] = values.slice();
+        inners[layer]![stage] = this.#copied(`${layer}/${stage}`, values);
         mix(values, theirs[stage][layer]!);
         if (stage === "attention") {
-          const middle = inners[layer]!.entering.slice();
-          for (let i = 0; i < middle.length; i++) middle[i]! += values[i]!;
-          inners[layer]!.middle = middle;
+          const middle = this.#copied(`${layer}/middle`, inners[layer]!.entering);
+          inners[layer]!.middle = add(middle, values);
         }
-      } else if (stage !== "neurons") inners[layer]![stage] = values.slice();
+      } else if (stage !== "neurons") {
+        inners[layer]![stage] = this.#copied(`${layer}/${stage}`, values);
+      }
     };
-    const stream = { layer: 0, values: own.residual[0]!.slice() };
+    const stream = { layer: 0, values: own.residual[0]! };
     const ids = subject.ids[into].slice(0, -1);
     const cache = subject.once(`exchange/${into}/cache`, () => runner.cache());
     runner.run({ ids, cache, stream, visit, whole: true }, n - 1, n - 1 + m, (at, scores) =>
@@ -196,20 +234,16 @@ class Back {
     return { kept: inners, rows, final };
   }
 
-  /** Backwards through a feed-forward layer, a share of which is the model's own. */
-  #backFeedForward(
-    layer: number,
-    middle: Float32Array,
-    back: Float32Array,
-    share: number,
-  ): Float32Array {
+  /** `back` backwards through a feed-forward layer, a share of which is the model's own. */
+  #backFeedForward(layer: number, middle: Float32Array, back: Float32Array, share: number): void {
     const { model } = this.#exchange.runner;
     const { hidden, intermediate } = model.sizes;
     const w = model.layers[layer]!;
     const normed = this.#normed(middle, w.feedForwardNorm);
-    const gate = this.#times(normed, w.gate, hidden, intermediate);
-    const up = this.#times(normed, w.up, hidden, intermediate);
-    const neurons = this.#timesTurned(scaled(back, share), w.down, hidden, intermediate);
+    const gate = this.#times("gate", normed, w.gate, hidden, intermediate);
+    const up = this.#times("up", normed, w.up, hidden, intermediate);
+    const some = scale(this.#copied("some", back), share);
+    const neurons = this.#timesTurned("neurons", some, w.down, hidden, intermediate);
     for (let i = 0; i < neurons.length; i++) {
       const sigmoid = 1 / (1 + Math.exp(-gate[i]!));
       const given = neurons[i]!;
@@ -217,22 +251,15 @@ class Back {
       gate[i] = given * up[i]! * sigmoid * (1 + own * (1 - sigmoid));
       up[i] = given * own * sigmoid;
     }
-    const given = sum(
-      this.#timesTurned(gate, w.gate, intermediate, hidden),
-      this.#timesTurned(up, w.up, intermediate, hidden),
+    const given = add(
+      this.#timesTurned("of gate", gate, w.gate, intermediate, hidden),
+      this.#timesTurned("of up", up, w.up, intermediate, hidden),
     );
-    const made = back.slice();
-    this.#backNormed(middle, w.feedForwardNorm, given, made);
-    return made;
+    this.#backNormed(middle, w.feedForwardNorm, given, back);
   }
 
-  /** Backwards through attention; `given` is what comes to the outputs of its heads. */
-  #backAttention(
-    layer: number,
-    inner: Kept,
-    back: Float32Array,
-    given: Float32Array,
-  ): Float32Array {
+  /** `back` backwards through attention; `given` is what comes to the outputs of its heads. */
+  #backAttention(layer: number, inner: Kept, back: Float32Array, given: Float32Array): void {
     const { runner, subject } = this.#exchange;
     const { model, room } = runner;
     const { hidden, heads, kvHeads, headSize } = model.sizes;
@@ -241,17 +268,17 @@ class Back {
     const length = inner.entering.length / hidden;
     const [width, narrow] = [heads * headSize, kvHeads * headSize];
     const normed = this.#normed(inner.entering, w.attentionNorm);
-    const rotated = (weights: number, count: number) => {
-      this.#times(normed, weights, hidden, count * headSize);
+    const rotated = (name: string, weights: number, count: number) => {
+      this.#times(name, normed, weights, hidden, count * headSize);
       kernel.rotate(this.#output, runner.cos, runner.sin, 0, length, count, headSize);
-      return this.#exchange.subject.pair.heap.view(this.#output, length * count * headSize).slice();
+      return this.#left(name, length * count * headSize);
     };
-    const queries = rotated(w.q, heads);
-    const keys = rotated(w.k, kvHeads);
-    const values = this.#times(normed, w.v, hidden, narrow);
-    const toQueries = new Float32Array(queries.length);
-    const toKeys = new Float32Array(keys.length);
-    const toValues = new Float32Array(values.length);
+    const queries = rotated("queries", w.q, heads);
+    const keys = rotated("keys", w.k, kvHeads);
+    const values = this.#times("values", normed, w.v, hidden, narrow);
+    const toQueries = this.#list("to queries", queries.length).fill(0);
+    const toKeys = this.#list("to keys", keys.length).fill(0);
+    const toValues = this.#list("to values", values.length).fill(0);
     const scale = 1 / Math.sqrt(headSize);
     const row = new Float64Array(length);
     for (let head = 0; head < heads; head++) {
@@ -283,16 +310,14 @@ class Back {
     }
     this.#turnBack(toQueries, length, heads);
     this.#turnBack(toKeys, length, kvHeads);
-    const through = sum(
-      sum(
-        this.#timesTurned(toQueries, w.q, width, hidden),
-        this.#timesTurned(toKeys, w.k, narrow, hidden),
+    const through = add(
+      add(
+        this.#timesTurned("of queries", toQueries, w.q, width, hidden),
+        this.#timesTurned("of keys", toKeys, w.k, narrow, hidden),
       ),
-      this.#timesTurned(toValues, w.v, narrow, hidden),
+      this.#timesTurned("of values", toValues, w.v, narrow, hidden),
     );
-    const made = back.slice();
-    this.#backNormed(inner.entering, w.attentionNorm, through, made);
-    return made;
+    this.#backNormed(inner.entering, w.attentionNorm, through, back);
   }
 
   /** Backwards through rotary positions. */
@@ -304,7 +329,8 @@ class Back {
     for (let at = 0; at < rows.length; at += 2 * half) {
       const wave = Math.floor(at / (2 * half * heads)) * half;
       for (let i = 0; i < half; i++) {
-        const [a, b] = [rows[at + i]!, rows[at + half + i]!];
+        const a = rows[at + i]!;
+        const b = rows[at + half + i]!;
         rows[at + i] = a * cos[wave + i]! + b * sin[wave + i]!;
         rows[at + half + i] = b * cos[wave + i]! - a * sin[wave + i]!;
       }
@@ -340,8 +366,16 @@ function apart(back: Float32Array, theirs: Float32Array, own: Float32Array): num
   return total;
 }
 
-const scaled = (values: Float32Array, by: number) => values.map((value) => value * by);
+// Loops, since a function for each number leaves one behind in memory.
 
-function sum(first: Float32Array, second: Float32Array): Float32Array {
-  return first.map((value, i) => value + second[i]!);
+/** The same numbers, multiplied. */
+function scale(values: Float32Array, by: number): Float32Array {
+  for (let i = 0; i < values.length; i++) values[i]! *= by;
+  return values;
+}
+
+/** The first numbers, with others added. */
+function add(values: Float32Array, others: Float32Array): Float32Array {
+  for (let i = 0; i < values.length; i++) values[i]! += others[i]!;
+  return values;
 }

@@ -43,9 +43,12 @@ export function rankOf(row: Float32Array, target: number): number {
 
 /** Logarithms made to sum to one again, more precisely. */
 export function precise(row: Float32Array): Float64Array {
-  const exact = Float64Array.from(row);
-  const sum = Math.log(exact.reduce((total, value) => total + Math.exp(value), 0));
-  return exact.map((value) => value - sum);
+  const exact = new Float64Array(row);
+  let total = 0;
+  for (let i = 0; i < exact.length; i++) total += Math.exp(exact[i]!);
+  const sum = Math.log(total);
+  for (let i = 0; i < exact.length; i++) exact[i]! -= sum;
+  return exact;
 }
 
 /** KL(p || q), nats. */
@@ -55,9 +58,12 @@ export function divergence(p: Float64Array, q: Float64Array): number {
   return Math.max(total, 0);
 }
 
-/** Log-probabilities from rows of logits. */
-export function logprobs(rows: Float32Array, width: number): Float64Array {
-  const made = new Float64Array(rows.length);
+/** Log-probabilities from rows of logits, into `made`. */
+export function logprobs(
+  rows: Float32Array,
+  width: number,
+  made: Float64Array = new Float64Array(rows.length),
+): Float64Array {
   for (let from = 0; from < rows.length; from += width) {
     let most = Number.NEGATIVE_INFINITY;
     for (let i = from; i < from + width; i++) most = Math.max(most, rows[i]!);
@@ -84,7 +90,8 @@ function prediction(row: Float32Array, target: number, pieces: readonly string[]
   const rank = rankOf(row, target);
   const expects = likeliest(row, pieces);
   if (rank > TOP) expects[TOP - 1] = [pieces[target]!, Math.exp(row[target]!)];
-  const entropy = row.reduce((sum, value) => sum - Math.exp(value) * value, 0);
+  let entropy = 0;
+  for (let i = 0; i < row.length; i++) entropy -= Math.exp(row[i]!) * row[i]!;
   return { logprob: row[target]!, rank, entropy, expects };
 }
 

@@ -2,7 +2,7 @@
 
 import type { BySide, Side } from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
-import { unpacked } from "../contract/packed.ts";
+import { base64Bytes, inflated } from "../contract/packed.ts";
 import { type Packed, readBlocks } from "../sources/embedded.ts";
 import { turn } from "../sources/turn.ts";
 import { CARRIED } from "./carried.ts";
@@ -43,7 +43,7 @@ interface Task {
 /** Answers requests; `say` sends what is found. */
 export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
   const heap = new Heap(kernel);
-  const texts = new Map<string, string[]>();
+  const parts = new Map<string, Uint8Array<ArrayBuffer>[]>();
   const models: Partial<BySide<Model>> = {};
   let setup: Setup | undefined;
   let pair: Pair | undefined;
@@ -111,8 +111,8 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
     say({ kind: "ready" });
   };
 
-  const part = async (name: Side | "known", pieces: string[]) => {
-    const bytes = new Uint8Array(await unpacked(...pieces).arrayBuffer());
+  const part = async (name: Side | "known", pieces: Uint8Array<ArrayBuffer>[]) => {
+    const bytes = new Uint8Array(await inflated(pieces).arrayBuffer());
     if (name === "known") known = readBlocks(bytes);
     else if (setup) models[name] = load(heap, bytes, setup.sizes);
     ready();
@@ -153,11 +153,11 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
         setup = request.setup;
         break;
       case "part": {
-        const pieces = texts.get(request.part) ?? [];
-        texts.set(request.part, pieces);
-        pieces.push(request.text);
+        const pieces = parts.get(request.part) ?? [];
+        parts.set(request.part, pieces);
+        pieces.push(base64Bytes(request.text));
         if (request.last) {
-          texts.delete(request.part);
+          parts.delete(request.part);
           part(request.part, pieces).catch((error) => failed(0, 0, error));
         }
         break;
