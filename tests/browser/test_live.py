@@ -169,14 +169,6 @@ def test_an_address_brings_prompt_and_view_back(live, wanted, offline, watch):
     assert watch.errors == []
 
 
-def test_what_cannot_be_read_is_said(live, offline):
-    offline.goto(live.as_uri())
-    box = offline.get_by_label("What both models read")
-    box.fill("dog " * 600)
-    offline.get_by_role("button", name="Run").click()
-    expect(offline.get_by_role("alert")).to_contain_text("the models read at most 512")
-
-
 def test_a_recording_is_read_where_it_is_dropped(trace, offline, watch, tmp_path):
     page = twinlens.viewer_page(tmp_path / "viewer.html")
     assert page.stat().st_size < 300_000
@@ -192,3 +184,63 @@ def test_a_recording_is_read_where_it_is_dropped(trace, offline, watch, tmp_path
     Panels(offline.locator("body"), trace).check(Selection(), "saliency", "heads", "concepts")
     assert watch.errors == []
     assert len(watch.requests) == 1
+
+
+#: Both in one task, in which no answer can come.
+STOPPED = """() => {
+  document.querySelector(".tl-ask-run").click();
+  [...document.querySelectorAll(".tl-ask button")].find(el => el.textContent === "Stop").click();
+}"""
+REPLACED = """prompt => {
+  document.querySelector(".tl-ask-run").click();
+  const box = document.querySelector(".tl-ask textarea");
+  box.value = prompt;
+  box.dispatchEvent(new InputEvent("input", { bubbles: true }));
+  box.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", ctrlKey: true }));
+}"""
+OTHER = "Put this into capitals: A small dog sleeps."
+
+
+def test_a_run_is_stopped_and_the_page_goes_on(live, wanted, offline, watch):
+    offline.goto(live.as_uri())
+    measured(offline)
+    offline.get_by_label("What both models read").fill(OTHER)
+    offline.evaluate(STOPPED)
+    expect(offline.get_by_text("Stopped.", exact=True)).to_be_visible()
+    expect(offline.get_by_role("button", name="Stop", exact=True)).to_be_hidden()
+    # What it showed is seen, and cannot be asked any more.
+    assert offline.locator("main").evaluate("el => el.inert")
+    ask(offline)
+    expect(offline.locator(".tl-own").nth(1)).to_contain_text("THE YOUNG JUDGE")
+    measured(offline)
+    assert not offline.locator("main").evaluate("el => el.inert")
+    check_matrix(lambda what: offline.evaluate(f"() => {what}"), wanted)
+    assert watch.errors == []
+
+
+def test_what_is_asked_last_is_answered(live, wanted, offline, watch):
+    """While an answer comes, and while it is being explained."""
+    offline.goto(live.as_uri())
+    measured(offline)
+    box, answer = offline.get_by_label("What both models read"), offline.locator(".tl-own").nth(1)
+    box.fill(PROMPT)
+    offline.evaluate(REPLACED, OTHER)
+    expect(answer).to_contain_text("SMALL DOG")
+    box.fill(PROMPT)
+    offline.get_by_role("button", name="Run").click()
+    expect(answer).to_contain_text("THE YOUNG JUDGE")
+    measured(offline)
+    check_matrix(lambda what: offline.evaluate(f"() => {what}"), wanted)
+    assert "SMALL DOG" not in offline.locator("body").inner_text()
+    assert watch.errors == []
+
+
+def test_what_cannot_be_read_leaves_what_is_shown(live, offline):
+    offline.goto(live.as_uri())
+    measured(offline)
+    offline.get_by_label("What both models read").fill("dog " * 600)
+    offline.get_by_role("button", name="Run").click()
+    expect(offline.get_by_role("alert")).to_contain_text("the models read at most 512")
+    token = offline.locator(".tl-answer [data-token]").nth(2)
+    token.click()
+    expect(token).to_have_attribute("aria-pressed", "true")

@@ -68,14 +68,22 @@ export async function openLive(
     void ask();
   }
 
-  /** Answer the question of the form, in place of what was asked before. */
+  /** Answer the question of the form, in place of what was asked before, if it can be read. */
   async function ask(): Promise<void> {
+    const question = form.question();
+    let prompt: ReturnType<typeof readQuestion>;
+    try {
+      prompt = readQuestion(page, cutter, question);
+    } catch (error) {
+      form.say(reasonOf(error), true);
+      return;
+    }
     ending.abort();
     ending = new AbortController();
     const mine = ending.signal;
-    const question = form.question();
+    // What the models still know is about the new prompt.
+    panels.inert = true;
     try {
-      const prompt = readQuestion(page, cutter, question);
       const ids = prompt.tokens.map(({ id }) => id);
       const limit = Math.min(page.longest, page.setup.sizes.positions - ids.length);
       form.phase("answering");
@@ -121,6 +129,7 @@ export async function openLive(
       _manifest: manifest,
     };
     panels.replaceChildren();
+    panels.inert = false;
     const store = new Store(localModel(state), source, mine);
     shown = { question, store, start: store.moment };
     if (view) store.restore(fromAddress(view, shown.start));
@@ -136,6 +145,7 @@ export async function openLive(
     twins.stop();
     form.phase(loaded ? "ready" : "loading");
     shown = null;
+    panels.inert = false;
     void showRecording(recording, page.theme, panels, ending.signal);
   }
 

@@ -211,9 +211,9 @@ class Back {
     const visit = (stage: Stage, layer: number, values: Float32Array) => {
       if (stage === "residual") {
         if (layer === 0) mix(values, theirs.residual[0]!);
-        const kept = this.#copied(`${layer}/entering`, values);
-        if (layer === layers) final = kept;
-        else inners[layer]!.entering = kept;
+        const entering = this.#copied(`${layer}/entering`, values);
+        if (layer === layers) final = entering;
+        else inners[layer]!.entering = entering;
       } else if (stage === "attention" || stage === "feedForward") {
         inners[layer]![stage] = this.#copied(`${layer}/${stage}`, values);
         mix(values, theirs[stage][layer]!);
