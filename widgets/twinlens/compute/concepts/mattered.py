@@ -21,7 +21,7 @@ from twinlens.compute.models import architectures
 from twinlens.compute.models.architectures import value_vectors
 from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.compute.passes.capture import Capture
-from twinlens.compute.passes.ending import Ending, ending
+from twinlens.compute.passes.ending import Ending
 from twinlens.compute.passes.footprint import fits
 from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, precise
@@ -258,7 +258,7 @@ class Mattered:
         with self._models.model(side) as model:
             architectures.check_neurons(model.config)
             reading = self._subject.reading(side, model)
-            start = ending(reading, position)
+            start = self._subject.ending(side, reading, position)
             yield LayerUnits(reading, self._subject.captures[side], layer, position, columns, start)
 
 

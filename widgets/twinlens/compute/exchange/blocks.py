@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock
 
 import numpy as np
@@ -39,6 +40,7 @@ class ExchangeBlocks:
         #: With each part of each layer exchanged, and with none: all answer tokens at once.
         self._layers: Cache[tuple[Left, Left]] = Cache(_KEPT, lambda left: 2 * left[0].kl.nbytes)
         self._heads: Cache[tuple[Left, Left]] = Cache(_KEPT, lambda left: 2 * left[0].kl.nbytes)
+        self._whole: Cache[Left] = Cache(_KEPT, lambda left: 2 * left.kl.nbytes)
         #: Exchanges build on each other; the models are free between passes all the same.
         self._lock = Lock()
 
@@ -60,7 +62,7 @@ class ExchangeBlocks:
             left = self._layers.get(key)
             if left is None:
                 with self._exchange(side, token) as exchange:
-                    whole = as_it_is(exchange)
+                    whole = self._as_it_is(exchange, side, token)
                     left = of_layers(exchange, whole, report), whole
                 self._layers.put(key, left)
         return _gone(side, answer_token, *left)
@@ -74,7 +76,7 @@ class ExchangeBlocks:
         left = self._heads.get(key)
         if left is None:
             with self._exchange(side, token) as exchange:
-                left = of_heads(exchange, layer), as_it_is(exchange)
+                left = of_heads(exchange, layer), self._as_it_is(exchange, side, token)
             self._heads.put(key, left)
         return _gone(side, answer_token, *left)
 
@@ -85,7 +87,16 @@ class ExchangeBlocks:
         """One neuron exchanged."""
         with self._exchange(side, token) as exchange:
             left = of_neuron(exchange, layer, neuron)
-            return _gone(side, answer_token, left, as_it_is(exchange))
+            return _gone(side, answer_token, left, self._as_it_is(exchange, side, token))
+
+    def _as_it_is(self, exchange: Exchange, side: Side, token: int | None) -> Left:
+        """With nothing exchanged: the same for every layer."""
+        key = f"{side} {token}"
+        whole = self._whole.get(key)
+        if whole is None:
+            whole = as_it_is(exchange)
+            self._whole.put(key, whole)
+        return whole
 
     @provides(blocks.null)
     def null(self, report: Report | None) -> Null:
@@ -109,6 +120,7 @@ class ExchangeBlocks:
                 held(donor),
                 captures[into],
                 None if token is None else reading_position(token, readings[into].prompt_length),
+                partial(self._subject.ending, into),
             )
 
     @contextmanager

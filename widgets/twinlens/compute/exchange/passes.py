@@ -51,6 +51,8 @@ class Exchange:
     at : int, optional
         The only position at which parts are replaced; by default all of them. Passes then begin
         there, where `own` is known.
+    begin : callable, optional
+        Reads what stands in front of that position, see `ending`.
     """
 
     reading: Reading
@@ -60,6 +62,7 @@ class Exchange:
     donor_guard: AbstractContextManager[object]
     own: Capture | None = None
     at: int | None = None
+    begin: Callable[[Reading, int], Ending] = ending
 
     @property
     def model(self) -> PreTrainedModel:
@@ -88,7 +91,7 @@ class Exchange:
         if self.at is None or self.own is None:
             return Ending(0, {})
         with self.guard:
-            return ending(self.reading, self.at)
+            return self.begin(self.reading, self.at)
 
     @property
     def read(self) -> slice:

@@ -33,6 +33,11 @@ class Ending:
     first: int
     stored: dict[nn.Module, tuple[Tensor, Tensor]]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is stored."""
+        return sum(kept.nbytes for both in self.stored.values() for kept in both)
+
     @contextmanager
     def reading_on(self, model: PreTrainedModel) -> Iterator[None]:
         """Inside, the model is given the positions from `first` on."""
@@ -48,8 +53,12 @@ class Ending:
         return {"position_ids": places.expand(len(ids), -1)}
 
 
+@torch.inference_mode(False)
 def ending(reading: Reading, first: int) -> Ending:
-    """Read what stands in front of a position; nothing where attention cannot be reached."""
+    """Read what stands in front of a position; nothing where attention cannot be reached.
+
+    What is stored may be kept, and enter a gradient later.
+    """
     model = reading.model
     stored: dict[nn.Module, tuple[Tensor, Tensor]] = {}
     if first == 0 or not hookable(model):

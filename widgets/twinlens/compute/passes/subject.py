@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from twinlens.compute.models.models import Models
 from twinlens.compute.passes.capture import Capture
+from twinlens.compute.passes.ending import Ending, ending
 from twinlens.compute.passes.reading import Reading
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.words import SIDES, Side
+from twinlens.support.lru import Cache
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+#: Bytes of what stands in front of positions where passes begin. It lies with the models.
+_ENDINGS = 2**25
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,21 @@ class Subject:
             )
             for side in SIDES
         }
+
+    @cached_property
+    def _endings(self) -> Cache[tuple[PreTrainedModel, Ending]]:
+        return Cache(_ENDINGS, lambda of_model: of_model[1].nbytes)
+
+    def ending(self, side: Side, reading: Reading, first: int) -> Ending:
+        """Where passes of one side begin: every layer and part asks for the same positions."""
+        key = f"{side} {first}"
+        model, start = self._endings.get(key) or (None, None)
+        if start is None or model is not reading.model:
+            start = ending(reading, first)
+            # It holds on to the model, which would stay where the other one takes its place.
+            if start.nbytes <= _ENDINGS and self.models.memory == "both":
+                self._endings.put(key, (reading.model, start))
+        return start
 
     def answer_ids(self, side: Side) -> list[int]:
         """Tokens of an answer."""
