@@ -34,11 +34,18 @@ from twinlens.view.panel import Panel
 from gallery.building.run import WIDGET, Cell, Ran
 
 STYLE = Path(__file__).with_name("site.css")
-#: Blocks that take long, and the panel beside the dashboard that shows them.
+#: How keys of blocks that take long begin, and the panel beside the dashboard that shows them.
 COSTLY: dict[str, PanelKind] = {
     "findings": "findings",
     "carried": "carried",
+    "exchanged": "carried",
     "update": "update",
+    "deletion": "saliency",
+    "heads/effect": "heads",
+    "heads/ablation": "heads",
+    "units": "concepts",
+    "neuron/": "concepts",
+    "lens_table": "overview",
 }
 #: Panels that are wide; a reader of a narrow page gets them over its whole width.
 CHARTED = ("dashboard", "overview")
@@ -52,17 +59,16 @@ class Shown(Trace):
         self._trace, self._kinds = trace, set(kinds)
 
     def keys(self) -> list[str]:
-        keys = self._trace.keys()
-        return [key for key in keys if self._shows(key.split("/")[0])]
+        return [key for key in self._trace.keys() if self._shows(key)]
 
     def block(self, key: str, report: Report | None = None) -> Value:
-        if not self._shows(key.split("/")[0]):
+        if not self._shows(key):
             raise UnknownBlockError(f"no panel of this page shows {key}")
         return self._trace.block(key, report)
 
-    def _shows(self, name: str) -> bool:
-        panel = COSTLY.get(name)
-        return panel is None or "dashboard" in self._kinds or panel in self._kinds
+    def _shows(self, key: str) -> bool:
+        panels = {panel for begins, panel in COSTLY.items() if key.startswith(begins)}
+        return not panels or "dashboard" in self._kinds or not panels.isdisjoint(self._kinds)
 
 
 def write_page(ran: Ran, path: Path, links: str) -> None:
