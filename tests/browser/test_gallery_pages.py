@@ -1,24 +1,34 @@
-"""Every notebook of the gallery runs, and its page works without a kernel and without a network."""
+"""Every notebook of the gallery runs, and its page works without a kernel and without a network.
+
+The first is also run in JupyterLab, as a reader does, beside the same run in this process.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
+from twinlens.traces import recording
 from twinlens.view.explorer import Explorer
 
 from gallery.build import NOTEBOOKS, build_notebooks
 from gallery.building.run import Ran
 from tests.browser.conftest import Watch
+from tests.browser.lab import Notebook
+from tests.browser.panels import Compact, Panels, Selection, walk
+from tests.browser.test_lab import dashboard, separate
 from tests.support.places import ROOT
 
 pytest.importorskip("pyarrow")
 
 GALLERY = ROOT / "gallery"
-
+FIRST = "01_what_did_tuning_change"
 
 #: What a click selects with, the first that a panel has.
 TARGETS = (
@@ -81,6 +91,44 @@ def ready(panels: Locator) -> None:
     expect(panels.first).to_be_visible()
     for panel in panels.all():
         expect(panel).to_have_attribute("data-state", "ready")
+
+
+def test_the_first_notebook_works_from_top_to_bottom(site, page, lab, offline, watch):
+    """Run it, click through dashboard and cells, and open what it exported."""
+    ran, _ = site(FIRST)
+    # What the notebook computes, computed here.
+    live = next(w.trace for w in ran.widgets.values() if isinstance(w, Explorer))
+    shutil.copy(GALLERY / f"{FIRST}.ipynb", lab.root)
+    opened = Notebook(page, lab, f"{FIRST}.ipynb")
+    opened.open()
+    opened.run_all()
+    chosen = Selection(live.manifest.prompt_length + 4)
+
+    shown, apart = dashboard(page, live), separate(page, live)
+    apart.kinds = ("findings", "saliency")
+    shown.check(chosen)
+    apart.check(chosen)
+    opened.run("ex.select(token=-1)")
+    apart.check(walk(shown, head=(1, 2)))
+    apart.click_token(chosen.token)
+    shown.check(chosen)
+
+    assert watch.outside() == []
+
+    recorded = recording.read(lab.root / "first_look.twl")
+    offline.goto((lab.root / "first_look.html").as_uri())
+    exported = Panels(offline.locator("body"), Compact(recorded))
+    exported.check(chosen)
+    assert watch.outside() == []
+
+    # A recording offers only the methods it holds.
+    assert set(recorded.manifest.methods) <= set(live.manifest.methods)
+    assert dataclasses.replace(recorded.manifest, methods=live.manifest.methods) == live.manifest
+    for key in list(recorded.keys()):
+        if isinstance(recorded.block(key), np.ndarray):
+            found, expected = recorded.array(key), live.array(key)
+            scale = max(float(np.abs(expected).max(initial=0)), 1e-6)
+            np.testing.assert_allclose(found, expected, atol=2e-3 * scale, err_msg=key)
 
 
 def test_the_report_of_the_study_leads_to_a_case(
