@@ -35,6 +35,7 @@ def test_every_panel_follows_the_dial_and_comes_back(page, lab, watch):
     root.get_by_role("button", name="take it apart").click()
     dial = root.locator("input.tl-dial")
     expect(dial).to_have_value("4", timeout=120_000)
+    Panels(root, live).check(Selection(), "update")
     dial.fill("2")
     expect(root.locator(".tl-turned")).to_have_count(6, timeout=60_000)
     half = live.at(0.5)
