@@ -59,7 +59,8 @@ class Shown(Trace):
         self._trace, self._kinds = trace, set(kinds)
 
     def keys(self) -> list[str]:
-        return [key for key in self._trace.keys() if self._shows(key)]
+        keys = self._trace.keys()
+        return [key for key in keys if self._shows(key)]
 
     def block(self, key: str, report: Report | None = None) -> Value:
         if not self._shows(key):

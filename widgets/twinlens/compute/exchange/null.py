@@ -45,6 +45,9 @@ _UNSURE = LEVEL / 100, LEVEL * 100
 #: update is halved to get there.
 _MOVED, _HALVINGS = 2e-3, 8
 
+#: The eight signs that a byte stands for.
+_SIGNS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32) * 2 - 1
+
 #: Of a parameter's name and its weight in base: what tuned adds to it, None where nothing.
 Update = Callable[[str, Tensor], "Tensor | None"]
 
@@ -188,8 +191,8 @@ def _signs(name: str, like: Tensor, draw: int) -> Tensor:
     """Ones and minus ones."""
     drawn = np.random.default_rng([draw + 1, zlib.crc32(name.encode())])
     bits = np.frombuffer(drawn.bytes(math.ceil(like.numel() / 8)), np.uint8)
-    ones = torch.from_numpy(np.unpackbits(bits, count=like.numel())).view(like.shape)
-    return ones.to(like).mul_(2).sub_(1)
+    signs = torch.from_numpy(_SIGNS.take(bits, axis=0)).view(-1)[: like.numel()]
+    return signs.view(like.shape).to(like)
 
 
 def changed_blocks(

@@ -36,7 +36,7 @@ class Ending:
     @property
     def nbytes(self) -> int:
         """Bytes of what is stored."""
-        return sum(kept.nbytes for both in self.stored.values() for kept in both)
+        return sum(keys.nbytes + values.nbytes for keys, values in self.stored.values())
 
     @contextmanager
     def reading_on(self, model: PreTrainedModel) -> Iterator[None]:
