@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from twinlens.contract import blocks, forms
@@ -24,15 +25,18 @@ class Asked:
 
 def find(key: str) -> tuple[Block[Any], dict[str, str]] | None:
     """The block that a key has the form of, and what stands for its parameters."""
-    candidates = [
-        candidate for candidate in BLOCKS.values() if candidate.parts[0] == key.split("/")[0]
-    ]
-    # What is written out goes before what may be anything.
-    for candidate in sorted(candidates, key=lambda candidate: -candidate.literals):
+    for candidate in _candidates(key.split("/")[0]):
         texts = candidate.texts(key)
         if texts is not None:
             return candidate, texts
     return None
+
+
+@lru_cache(maxsize=256)
+def _candidates(first_part: str) -> list[Block[Any]]:
+    """Blocks whose keys begin like this; what is written out goes before what may be anything."""
+    alike = [block for block in BLOCKS.values() if block.parts[0] == first_part]
+    return sorted(alike, key=lambda block: -block.literals)
 
 
 def read(key: str, manifest: Manifest) -> Asked:
