@@ -51,6 +51,15 @@ _QWEN3_5 = {
     "linear_num_value_heads": 4,
     "rope_parameters": _ROPE | {"partial_rotary_factor": 0.5, "mrope_section": [1, 1, 0]},
 }
+#: Heads of two sizes, keys of two numbers, and values that are the keys.
+_GEMMA4 = {
+    "head_dim": 8,
+    "global_head_dim": 16,
+    "num_global_key_value_heads": 1,
+    "attention_k_eq_v": True,
+    "sliding_window": 8,
+    "hidden_size_per_layer_input": 0,
+}
 _SPECIAL: dict[str, dict[str, Any]] = {
     "bloom": {"intermediate_size": 128},
     "apertus": {"rope_parameters": _ROPE},
@@ -61,6 +70,8 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "gemma": {"head_dim": 16},
     "gemma2": {"head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8},
     "gemma3_text": {"head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8},
+    "gemma4_text": _GEMMA4,
+    "gemma4_unified_text": _GEMMA4,
     "glm": {"head_dim": 8},
     "glm4": {"head_dim": 8},
     "gpt2": _GPT2,
@@ -139,11 +150,14 @@ def config(architecture: str, **changes: Any) -> PretrainedConfig:
     """A configuration of a few thousand parameters."""
     special = _SPECIAL.get(architecture, {})
     shape = special if "n_embd" in special else _SHAPE | special
-    fixed = {"bos_token_id": 0, "eos_token_id": 1, "vocab_size": 340}
+    fixed: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 1, "vocab_size": 340}
     if architecture in _NO_GROUPS:
         shape = {name: value for name, value in shape.items() if name != "num_key_value_heads"}
     if "num_hidden_layers" in changes and "n_embd" in special:
         changes["n_layer"] = changes.pop("num_hidden_layers")
+    if special is _GEMMA4:
+        below = int(changes.get("num_hidden_layers", _SHAPE["num_hidden_layers"])) - 1
+        fixed["layer_types"] = [*["sliding_attention"] * below, "full_attention"]
     return AutoConfig.for_model(architecture, **(shape | fixed | changes))
 
 
@@ -159,6 +173,9 @@ def model(architecture: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
                 parameter.normal_(std=0.15)
             else:
                 parameter.add_(torch.randn_like(parameter) * 0.05)
+        for name, scale in made.named_buffers():
+            if name.endswith("layer_scalar"):
+                scale.fill_(0.8)
     return made.eval()
 
 

@@ -16,7 +16,6 @@ import twinlens as tl
 from torch import Tensor
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoModelForImageTextToText,
     PreTrainedModel,
 )
@@ -64,6 +63,15 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "stablelm_parallel": ("stablelm", {"use_parallel_residual": True, "qk_layernorm": True}),
     "qwen2_moe_mixed": ("qwen2_moe", {"mlp_only_layers": [0]}),
+    "gemma4_experts": (
+        "gemma4_text",
+        {
+            "enable_moe_block": True,
+            "num_experts": 4,
+            "top_k_experts": 2,
+            "moe_intermediate_size": 16,
+        },
+    ),
 }
 #: Those that no other test of passes goes through.
 OTHERS = [name for name in tiny.FAMILIES if name not in tiny.ALL]
@@ -267,8 +275,10 @@ def test_weights_are_those_the_model_uses(family: PreTrainedModel) -> None:
     kept = capture(family, IDS, PROMPT, side="base", attention_dtype=torch.float32)
     attended.remove()
     # Heads are patterns times values; a norm behind them (BitNet) is left out of this.
-    value = weights.value.repeat_interleave(shape.heads // shape.kv_heads, dim=0)
+    value = weights.value.repeat_interleave(shape.heads // len(weights.value), dim=0)
     values = torch.einsum("td,hkd->htk", seen[0], value)
+    if value_norm := getattr(architectures.attention(family, 1), "v_norm", None):
+        values = value_norm(values)
     mixed = (kept.attention[1] @ values).transpose(0, 1)
     if architectures.architecture_of(family.config).gated:
         projected = block.self_attn.q_proj(seen[0]).view(len(IDS), shape.heads, 2, -1)
@@ -351,7 +361,6 @@ def test_experts_have_all_but_neurons_and_recordings_do_without(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("family", "why"),
     [
-        ("gemma4", "heads of two sizes"),
         ("gemma3n", "several residual streams"),
         ("mamba", "none of their layers has attention"),
         ("deepseek_v3", "not linear maps of the text"),
@@ -364,46 +373,8 @@ def test_a_family_that_cannot_be_shown_says_why(family: str, why: str) -> None:
     assert "register_architecture" not in str(refused.value)
 
 
-def test_gemma4_is_as_the_reason_against_it_says(tmp_path: Path) -> None:
-    """Of random models of transformers' own class, in the shapes of the larger and the smaller."""
-    common = dict.fromkeys(("num_key_value_heads", "num_attention_heads"), 2) | {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "vocab_size": 340,
-        "head_dim": 8,
-        "global_head_dim": 16,
-        "num_hidden_layers": 4,
-        "layer_types": ["sliding_attention", "full_attention"] * 2,
-    }
-    own = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 340}
-    for changes in (
-        {"hidden_size_per_layer_input": 0, "attention_k_eq_v": True},
-        own | {"num_kv_shared_layers": 1},
-    ):
-        config = AutoConfig.for_model("gemma4_text", **common, **changes)
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
-        widths = [layer.self_attn.o_proj.in_features for layer in model.model.layers]
-        assert widths == [16, 32, 16, 32]
-        embedded = model.get_input_embeddings()(torch.tensor([IDS]))
-        expected = model(torch.tensor([IDS])).logits
-        torch.testing.assert_close(model(inputs_embeds=embedded).logits, expected)
-        embedded[0, 1] *= 1.5
-        if "num_kv_shared_layers" in changes:
-            assert not hasattr(model.model.layers[-1].self_attn, "k_proj")
-            with pytest.raises(RuntimeError, match="do not exactly match"):
-                model(inputs_embeds=embedded)
-        for side in SIDES:
-            model.save_pretrained(tmp_path / side)
-            tiny.tokenizer().save_pretrained(tmp_path / side)
-        with pytest.raises(UnsupportedArchitectureError, match="heads of two sizes"):
-            tl.load_pair(tmp_path / "base", tmp_path / "tuned")
-
-
 def test_sizes_that_differ_by_layer_are_refused() -> None:
-    config = AutoConfig.for_model(
-        "gemma4_text", attention_k_eq_v=True, num_global_key_value_heads=2
-    )
+    config = AutoConfig.for_model("gemma4_text", per_layer_config={0: {"intermediate_size": 8}})
     with pytest.raises(UnsupportedArchitectureError, match="gives no one size of all layers"):
         architectures.sizes(config)
 
@@ -443,10 +414,11 @@ def test_layers_without_attention_have_no_heads_and_the_others_have(tmp_path: Pa
     assert not any(key.startswith(("exchange", "carried")) for key in kept)
 
 
-@pytest.mark.parametrize("architecture", ["gpt_oss", "opt"])
+@pytest.mark.parametrize("architecture", ["gpt_oss", "opt", "gemma4_text", "gemma4_experts"])
 def test_parts_of_the_other_model_add_up_to_its_change(tmp_path: Path, architecture: str) -> None:
     """With every part exchanged tuned predicts what base predicts."""
-    pair = tl.load_pair(*tiny.save_pair(tmp_path, architecture, num_hidden_layers=2))
+    family, changes = FORMS.get(architecture, (architecture, {}))
+    pair = tl.load_pair(*tiny.save_pair(tmp_path, family, num_hidden_layers=2, **changes))
     with pair.model("base") as base, pair.model("tuned") as tuned:
         captured = capture(base, IDS, PROMPT, side="base")
         exchange = Exchange(reading(tuned), base, captured, nullcontext(), nullcontext())
@@ -456,7 +428,7 @@ def test_parts_of_the_other_model_add_up_to_its_change(tmp_path: Path, architect
         torch.testing.assert_close(row, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("architecture", ["bloom", "opt", "mixtral", "cohere"])
+@pytest.mark.parametrize("architecture", ["bloom", "opt", "mixtral", "cohere", "gemma4_text"])
 def test_texts_together_equal_texts_alone(tmp_path: Path, architecture: str) -> None:
     pair = tl.load_pair(*tiny.save_pair(tmp_path, architecture, num_hidden_layers=2))
     prompts = [read_prompt(pair, text) for text in (tiny.PROMPT, "DOG in the garden", "The dog")]
@@ -492,6 +464,12 @@ _VISION = {
     "image_size": 28,
     "patch_size": 14,
 }
+_GEMMA4 = {
+    "global_head_dim": 16,
+    "sliding_window": 8,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "hidden_size_per_layer_input": 0,
+}
 PICTURES = {
     "gemma3": ({"sliding_window": 8, "query_pre_attn_scalar": 8}, {}),
     "mistral3": ({"model_type": "mistral"}, {"model_type": "pixtral", "head_dim": 8}),
@@ -506,6 +484,8 @@ PICTURES = {
         {"depth": 1, "num_heads": 2, "out_hidden_size": 32},
     ),
     "llama4": ({"intermediate_size_mlp": 48, "num_local_experts": 2}, {}),
+    "gemma4": (_GEMMA4, {"head_dim": 8}),
+    "gemma4_unified": (_GEMMA4, {}),
 }
 
 

@@ -101,7 +101,7 @@ def test_layers_below_a_head_are_not_run_again(model: PreTrainedModel) -> None:
 
 def test_a_head_replaced_by_its_own_output_changes_nothing(model: PreTrainedModel) -> None:
     kept = capture(model, IDS, PROMPT, side="base")
-    own = kept.heads[:, :-1].unflatten(-1, (HEADS, -1))
+    own = torch.stack(kept.heads)[:, :-1].unflatten(-1, (HEADS, -1))
     whole = answer_logprobs(reading(model))
     for layer in range(LAYERS):
         found = without_heads(reading(model), kept, layer, [2], [own[layer, :, 2]])
@@ -190,7 +190,7 @@ def test_interrupted_ablation_keeps_what_is_finished(trace: LiveTrace) -> None:
 
 def test_the_mean_and_the_other_model(trace: LiveTrace) -> None:
     kept = {
-        side: trace.head_room._subject.captures[side].heads[:, :-1].unflatten(-1, (HEADS, -1))
+        side: trace.head_room._subject.captures[side].heads[1][:-1].unflatten(-1, (HEADS, -1))
         for side in SIDES
     }
     with trace.pair.model("base") as model:
@@ -199,7 +199,7 @@ def test_the_mean_and_the_other_model(trace: LiveTrace) -> None:
             ids=trace.head_room._subject.ids["base"],
             prompt_length=trace.manifest.prompt_length,
         )
-        outputs = [kept["base"][1, :, 2].mean(dim=0), kept["tuned"][1, :, 2]]
+        outputs = [kept["base"][:, 2].mean(dim=0), kept["tuned"][:, 2]]
         captured = trace.head_room._subject.captures["base"]
         without = without_heads(read, captured, 1, [2, 2], outputs)
         expected = (answer_logprobs(read) - without).sum(dim=1)

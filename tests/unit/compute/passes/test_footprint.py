@@ -25,7 +25,7 @@ def test_it_is_what_a_pass_leaves(pair: Pair, monkeypatch: pytest.MonkeyPatch) -
     length = 40
     with pair.model("base") as model:
         kept = capture(model, [5] * length, 30, side="base")
-    tensors = (kept.heads, kept.attention_out, kept.feed_forward_out, kept.residual, kept.neurons)
+    tensors = (*kept.heads, kept.attention_out, kept.feed_forward_out, kept.residual, kept.neurons)
     held = sum(tensor.nbytes for tensor in tensors) + kept.attention.packed.nbytes
     assert footprint.footprint(pair, length) == pytest.approx(2 * held, rel=0.1)
 

@@ -224,7 +224,8 @@ class Exchange:
             own, theirs = (architectures.norms_behind(m, layer) for m in (model, self.donor))
             if own and theirs:
                 hooks.append((own[0], self._norm(theirs[0], of_heads.mean(dim=1)), False))
-                hooks.append((own[1], self._norm(theirs[1], of_block), False))
+                if own[1] is not out:  # or it is part of what was captured
+                    hooks.append((own[1], self._norm(theirs[1], of_block), False))
         with ExitStack() as stack:
             for module, hook, before in hooks:
                 register = (
@@ -272,7 +273,7 @@ class Exchange:
             if _closed(gates):
                 return None
             projection = architectures.attention_out(self.donor, layer)
-            theirs = self.captured.heads[layer, self.read].to(output)
+            theirs = self.captured.heads[layer][self.read].to(output)
             with self.donor_guard:
                 added = _written(projection, theirs[None], gates, output)
             mixed = output + added - _written(module, given[0], gates, output)

@@ -180,11 +180,10 @@ class HeadEffects:
     def _outputs(self, side: Side, kind: str) -> Callable[[int, int], torch.Tensor]:
         """What stands in place of a head's output, by layer and head."""
         other_side = SIDES[1 - SIDES.index(side)]
-        heads = self._subject.captures[other_side if kind == "other" else side].heads[:, :-1]
-        heads = heads.reshape(*heads.shape[:-1], self._models.sizes.heads, -1)
+        heads = self._subject.captures[other_side if kind == "other" else side].heads
 
         def output(layer: int, head: int) -> torch.Tensor:
-            outputs = heads[layer, :, head]
+            outputs = heads[layer][:-1].unflatten(-1, (self._models.sizes.heads, -1))[:, head]
             if kind == "other":
                 return outputs
             return outputs.mean(dim=0) if kind == "mean" else torch.zeros_like(outputs[0])

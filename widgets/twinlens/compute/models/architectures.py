@@ -8,14 +8,15 @@ feed-forward layer as rows ``[intermediate, hidden]``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models.dense import below_adapters, dense_weight, linear_weight
-from twinlens.compute.models.families import ARCHITECTURES, REFUSED, Architecture
+from twinlens.compute.models.families import ARCHITECTURES, REFUSED, REFUSED_WITH, Architecture
 from twinlens.errors import ArgumentError, HeadIndexError, UnsupportedArchitectureError
 from twinlens.support.calls import called_rightly
 
@@ -29,7 +30,15 @@ _FEW_WEIGHTS = 2**22
 
 @dataclass(frozen=True)
 class Sizes:
-    """Shape of a model; `positions` is the longest context, None where it is not limited."""
+    """Shape of a model.
+
+    Attributes
+    ----------
+    kv_heads : int
+        Key heads; of families whose layers differ in it, the most of any layer.
+    positions : int or None
+        The longest context; None where it is not limited.
+    """
 
     layers: int
     heads: int
@@ -51,9 +60,15 @@ def architecture_of(config: PretrainedConfig) -> Architecture:
     Raises
     ------
     UnsupportedArchitectureError
-        If the family is not in the table.
+        If the family is not in the table, or has models of a form that is not.
     """
     name = config.model_type
+    for option, reason in REFUSED_WITH.items():
+        if getattr(config, option, None) and name in ARCHITECTURES:
+            raise UnsupportedArchitectureError(
+                f"models of type {name!r} with {option} cannot be shown, because {reason}: take a "
+                "larger model of that family"
+            )
     if name not in ARCHITECTURES and name in REFUSED:
         raise UnsupportedArchitectureError(
             f"models of type {name!r} cannot be shown, because {REFUSED[name]}: take a model of "
@@ -64,7 +79,11 @@ def architecture_of(config: PretrainedConfig) -> Architecture:
             f"models of type {name!r} are not supported yet: say where they keep their parts with "
             f"twinlens.register_architecture, or take one of {', '.join(sorted(ARCHITECTURES))}"
         )
-    return ARCHITECTURES[name]
+    entry = ARCHITECTURES[name]
+    if getattr(config, "enable_moe_block", False):
+        # Gemma 4 adds experts to its feed-forward layer, and norms what both give together.
+        return replace(entry, feed_forward_out="post_feedforward_layernorm", experts=True)
+    return entry
 
 
 def text_part(config: PretrainedConfig) -> PretrainedConfig:
@@ -171,6 +190,9 @@ def _kv_heads(config: PretrainedConfig) -> int | None:
     ):
         return 1
     names = ("num_key_value_heads", "num_kv_heads")
+    if getattr(config, "is_heterogeneous", False):
+        each: Any = config.per_layer_config  # type: ignore[attr-defined]
+        return max(each[layer].num_key_value_heads for layer in range(config.num_hidden_layers))
     return next(filter(None, (getattr(config, name, None) for name in names)), None)
 
 
@@ -375,29 +397,34 @@ def head_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tensor, Te
 
 
 def query_key_value(model: PreTrainedModel, layer: int) -> list[nn.Module]:
-    """The linear maps of queries, keys and values, or the one that computes all three."""
-    return [layers(model)[layer].get_submodule(path) for path in _mixed(model, layer)[0]]
+    """The linear maps of queries, keys and values, or the one that computes all three.
+
+    That of the keys stands for the values, too, where those are made of the same numbers.
+    """
+    block = layers(model)[layer]
+    modules = [attrgetter(path)(block) for path in _mixed(model, layer)[0]]
+    return [modules[1] if module is None else module for module in modules]
 
 
 def split_heads(config: PretrainedConfig, rows: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows [out, ...] of `query_key_value` by kind and head: weights, or biases."""
+    """Rows [out, ...] of `query_key_value` by kind and head: weights, or biases.
+
+    The size of a head, and how many there are of keys, are facts of the layer: of its rows.
+    """
     shape, fused = sizes(config), architecture_of(config).fused
     if fused == "interleaved":
         shared = shape.heads // shape.kv_heads
         groups = rows[0].reshape(shape.kv_heads, shared + 2, -1, *rows[0].shape[1:])
         return groups[:, :shared].flatten(0, 1), groups[:, -2], groups[:, -1]
     if fused == "stacked":
-        size = rows[0].shape[0] // (shape.heads + 2 * shape.kv_heads)
-        rows = list(torch.split(rows[0], [n * size for n in _counts(shape)]))
-    parts = zip(rows, _counts(shape), strict=True)
-    query, key, value = (part.reshape(count, -1, *part.shape[1:]) for part, count in parts)
+        counts = (shape.heads, shape.kv_heads, shape.kv_heads)
+        size = rows[0].shape[0] // sum(counts)
+        rows = list(torch.split(rows[0], [count * size for count in counts]))
+    query = rows[0].reshape(shape.heads, -1, *rows[0].shape[1:])
     if architecture_of(config).gated:
         query = query[:, : query.shape[1] // 2]
+    key, value = (part.reshape(-1, query.shape[1], *part.shape[1:]) for part in rows[1:])
     return query, key, value
-
-
-def _counts(shape: Sizes) -> tuple[int, int, int]:
-    return shape.heads, shape.kv_heads, shape.kv_heads
 
 
 def output_embeddings(model: PreTrainedModel) -> nn.Module:

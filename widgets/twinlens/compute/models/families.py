@@ -97,13 +97,14 @@ _EXPERTS = (
     *("cohere2_moe", "ernie4_5_moe", "exaone_moe", "glm4_moe", "gpt_oss", "hunyuan_v1_moe"),
     *("minimax_m2", "mixtral", "olmoe", "phimoe", "qwen2_moe", "qwen3_moe", "solar_open"),
 )
-_GEMMA4 = (
-    "their layers have heads of two sizes, and those of the smaller models read the tokens "
-    "themselves, so that no token can be changed or taken away, and the keys of earlier layers"
-)
+#: Options of a configuration with which no entry describes a model, and why.
+REFUSED_WITH = {
+    "hidden_size_per_layer_input": "each layer reads the tokens themselves, so that no token can "
+    "be changed or taken away",
+    "num_kv_shared_layers": "some layers read the keys and values of earlier ones",
+}
 #: Families whose text part no entry describes, and why.
 REFUSED = {
-    **dict.fromkeys(("gemma4", "gemma4_text", "gemma4_unified", "gemma4_unified_text"), _GEMMA4),
     **dict.fromkeys(
         ("gemma3n", "gemma3n_text"),
         "they carry several residual streams, and each layer has embeddings of its own",
@@ -142,6 +143,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "qwen3_5_text": _QWEN3_5,
     "qwen3_5_moe_text": replace(_QWEN3_5, feed_forward_out="mlp", experts=True),
+    **dict.fromkeys(("gemma4_text", "gemma4_unified_text"), Architecture()),
     **dict.fromkeys(("olmo2", "olmo3", "exaone4"), Architecture(attention_norm="")),
     "flex_olmo": Architecture(attention_norm="", feed_forward_out="mlp", experts=True),
     "granitemoe": Architecture(feed_forward_out="block_sparse_moe", experts=True),

@@ -104,7 +104,6 @@ class Weights:
             self._model = _skeleton(self.folder, label)
         self.name = name or Path(label).name
         self.sizes: Sizes = architectures.sizes(self._model.config)
-        self._parts = architectures.architecture_of(self._model.config)
         self.attending: list[int] = architectures.attending(self._model)
         self._names: dict[int, str] = {}
         self._tied: dict[int, list[nn.Module]] = {}
@@ -129,10 +128,10 @@ class Weights:
                 "counted from 0"
             )
         architectures.check_heads(self._model, layer)
-        parts, block = self._parts, architectures.layers(self._model)[layer]
         try:
             modules = [
-                block.get_submodule(path) for path in (*parts.query_key_value, parts.attention_out)
+                *architectures.query_key_value(self._model, layer),
+                architectures.attention_out(self._model, layer),
             ]
             norm = architectures.attention_norm(self._model, layer)
         except AttributeError as error:

@@ -37,8 +37,9 @@ class Capture:
     ----------
     attention : Patterns or PatternsAgain
         Of every head of the layers that are `attending`, the causal half in half precision.
-    heads : float32 [layers, T, heads * head_dim]
-        Output of every head, before the output weights; NaN in layers that have none.
+    heads : list of float32 tensors [T, heads * head_dim]
+        Output of every head, before the output weights, by layer: heads may differ in size from
+        layer to layer. Empty in layers that have none.
     attention_out, feed_forward_out : float32 [layers, T, hidden]
         Output of the two blocks' last linear maps (before a norm, in families that have one there).
     residual : float32 [layers + 1, T, hidden]
@@ -55,7 +56,7 @@ class Capture:
     """
 
     attention: Patterns | PatternsAgain
-    heads: Tensor
+    heads: list[Tensor]
     attention_out: Tensor
     feed_forward_out: Tensor
     residual: Tensor
@@ -100,6 +101,7 @@ def capture(
     places = {name: iter(range(count)) for name, count in counts.items()}
     places["heads"] = iter(attending)
     captured: dict[str, Tensor] = {}
+    heads = [torch.empty(0)] * len(depth)
     reached = iter(attending)
     returned: list[int] = []
 
@@ -107,8 +109,14 @@ def capture(
         if name in counts:
             # One array from the start: many small ones would leave holes in memory.
             if name not in captured:
-                captured[name] = room((counts[name], *tensor.shape), torch.float32).fill_(torch.nan)
-            captured[name][next(places[name])] = tensor
+                captured[name] = room((counts[name], *tensor.shape), torch.float32)
+            place, rows = next(places[name]), captured[name]
+            # Heads of another size than those of the first layer have an array of their own.
+            alike = rows.shape[1:] == tensor.shape
+            row = rows[place] if alike else room(tuple(tensor.shape), tensor.dtype)
+            row.copy_(tensor)
+            if name == "heads":
+                heads[place] = row
 
     def put(weights: Tensor) -> None:
         if patterns is not None:
@@ -146,9 +154,11 @@ def capture(
         layers = LayersAgain(again, ids, captured["residual"], returned[0], attention_dtype)
         attention = PatternsAgain(layers) if attention is None else attention
         neurons = NeuronsAgain(layers) if neurons is None else neurons
+    captured.pop("heads")
     logprobs = output.logits[0].float().log_softmax(dim=-1).cpu()
     return Capture(
         attention=attention,
+        heads=heads,
         neurons=neurons,
         logprobs=logprobs,
         returned=returned[0],

@@ -144,13 +144,14 @@ def _wrong_heads(
     modules = architectures.query_key_value(model, layer)
     if all(map(_readable, modules)):
         query, key, value = architectures.head_weights(model, layer)
-        if query.shape[1] != key.shape[1] or value.shape[1] != heads.shape[-1]:
+        alike = query.shape[1] == value.shape[1] == heads.shape[-1] and len(key) == len(value)
+        if not alike or shape.heads % len(key):
             yield f"the heads of layer {layer} differ in size"
         parts = architectures.architecture_of(model.config)
         if parts.fused != "no" or parts.gated:
             bias = architectures.split_heads(model.config, [_bias(module) for module in modules])[2]
             values = torch.einsum("td,hkd->htk", into.float().cpu(), value.float().cpu())
-            values = (values + bias[:, None]).repeat_interleave(shape.heads // shape.kv_heads, 0)
+            values = (values + bias[:, None]).repeat_interleave(shape.heads // len(values), 0)
             mixed = captured.attention[layer] @ values
             if parts.gated:
                 mixed = mixed * _gates(model, layer, into).to(mixed)

@@ -69,7 +69,10 @@ class Reader:
                 described["heads"] = _shares(right, sizes.heads)
             elif inside in parts.query_key_value and parts.fused == "no":
                 first = inside == parts.query_key_value[0]
-                described["heads"] = _shares(left, sizes.heads if first else sizes.kv_heads)
+                query, key, _ = architectures.head_weights(model, matrix.layer)
+                # Elsewhere key heads have other numbers than those that are shared by layers.
+                if first or len(key) == sizes.kv_heads:
+                    described["heads"] = _shares(left, len(query if first else key))
             elif not parts.experts:
                 neurons = right if inside == parts.feed_forward_out else left
                 if len(neurons) == sizes.intermediate:
