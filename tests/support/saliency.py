@@ -42,8 +42,14 @@ def table(
 
 
 def embed(model: PreTrainedModel, ids: Sequence[int] = IDS) -> Tensor:
-    """What the first block is given: BLOOM norms its embeddings before."""
+    """What the first block is given: BLOOM norms its embeddings before.
+
+    Behind it, side by side, what the layers of smaller Gemma 4 models are given of each token.
+    """
     embedded = model.get_input_embeddings()(torch.tensor([list(ids)])).detach()
+    if getattr(model.config, "hidden_size_per_layer_input", 0):
+        own = model.model.embed_tokens_per_layer(torch.tensor([list(ids)])).detach()
+        return torch.cat([embedded, own], dim=-1)
     normed = model.config.model_type == "bloom"
     return model.transformer.word_embeddings_layernorm(embedded).detach() if normed else embedded
 
@@ -58,6 +64,10 @@ def answer_logits(
     if norm is not None:  # what is given is normed already
         model.base_model.word_embeddings_layernorm = torch.nn.Identity()
     try:
+        hidden = model.config.hidden_size
+        if embedded.shape[-1] > hidden:
+            own = embedded[..., hidden:].reshape(*embedded.shape[:2], len(model.model.layers), -1)
+            embedded, options = embedded[..., :hidden], options | {"per_layer_inputs": own}
         logits = model(inputs_embeds=embedded, use_cache=False, **options).logits
         return logits[:, prompt - 1 : -1]
     finally:

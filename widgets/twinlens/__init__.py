@@ -11,8 +11,7 @@ from twinlens._version import __version__
 if TYPE_CHECKING:
     from twinlens.api import diff, explore, live_page, open, viewer_page, word_pairs
     from twinlens.compute.concepts.components import ConceptSettings
-    from twinlens.compute.models.architectures import register_architecture
-    from twinlens.compute.models.families import Architecture
+    from twinlens.compute.models.families import Architecture, register_architecture
     from twinlens.compute.pair import Pair, demo_pair, load_pair
     from twinlens.studies.data.published import import_published
     from twinlens.studies.run.study import study
@@ -25,7 +24,7 @@ _HOMES = {
     "Pair": "twinlens.compute.pair",
     "ConceptSettings": "twinlens.compute.concepts.components",
     "Architecture": "twinlens.compute.models.families",
-    "register_architecture": "twinlens.compute.models.architectures",
+    "register_architecture": "twinlens.compute.models.families",
     "diff": "twinlens.api",
     "explore": "twinlens.api",
     "live_page": "twinlens.api",

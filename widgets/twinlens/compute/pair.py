@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from twinlens.compute.models.architectures import architecture_of, register_architecture, sizes
+from twinlens.compute.models.architectures import architecture_of, sizes
 from twinlens.compute.models.checks import check_memory, check_shapes, check_tokenizers
+from twinlens.compute.models.families import register_architecture
 from twinlens.compute.models.gguf import parsed_once
 from twinlens.compute.models.models import Models
 from twinlens.compute.models.placement import (

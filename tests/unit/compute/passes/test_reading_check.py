@@ -10,7 +10,7 @@ import pytest
 import torch
 import twinlens as tl
 from transformers import PreTrainedModel
-from twinlens.compute.models import architectures
+from twinlens.compute.models import architectures, families
 from twinlens.compute.models.families import ARCHITECTURES, Architecture
 from twinlens.compute.passes.reading_check import check_reading
 from twinlens.errors import UnsupportedArchitectureError
@@ -22,7 +22,8 @@ from tests.support import tiny
 def table(monkeypatch: pytest.MonkeyPatch) -> dict[str, Architecture]:
     """The table, put back as it was."""
     changed = dict(ARCHITECTURES)
-    monkeypatch.setattr(architectures, "ARCHITECTURES", changed)
+    for module in (architectures, families):
+        monkeypatch.setattr(module, "ARCHITECTURES", changed)
     return changed
 
 

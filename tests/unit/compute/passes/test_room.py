@@ -38,10 +38,14 @@ def test_large_arrays_lie_in_files_that_nobody_sees(
     monkeypatch.setattr(room, "IN_MEMORY", 0)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     filed = capture(model, IDS, PROMPT, side="base")
-    for name in ("heads", "attention_out", "feed_forward_out", "residual", "neurons"):
-        assert torch.equal(getattr(filed, name), getattr(kept, name))
-        assert not lies_in_file(getattr(kept, name))
-        assert lies_in_file(getattr(filed, name))
+    arrays = [
+        (*of.heads, of.attention_out, of.feed_forward_out, of.residual, of.neurons)
+        for of in (kept, filed)
+    ]
+    for held, put in zip(*arrays, strict=True):
+        assert torch.equal(put, held)
+        assert not lies_in_file(held)
+        assert lies_in_file(put)
     assert torch.equal(filed.attention.packed, kept.attention.packed)
     assert lies_in_file(filed.attention.packed)
     assert not os.listdir(tmp_path)

@@ -8,7 +8,7 @@ from typing import cast
 from twinlens.compute.concepts.mattered import Mattered
 from twinlens.compute.concepts.neurons import Neurons
 from twinlens.compute.concepts.units import Concepts
-from twinlens.compute.models.architectures import architecture_of, check_neurons
+from twinlens.compute.models.architectures import check_neurons, has_neurons
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.compute.words.word_rows import LOOKED_UP_TOGETHER
@@ -135,7 +135,7 @@ class ConceptBlocks:
     def recorded_units(self, trace: Trace, _: object) -> Iterator[str]:
         """Of small models, at every answer token: all layers, of many the one shown first."""
         m, sizes = trace.manifest, self._subject.models.sizes
-        if sizes.small and not architecture_of(self._subject.models.configs["base"]).experts:
+        if sizes.small and has_neurons(self._subject.models.configs["base"]):
             tokens = range(m.prompt_length, max(m.length(side) for side in SIDES))
             layers = range(sizes.layers)
             if len(layers) * len(tokens) > _UNIT_EFFECTS:

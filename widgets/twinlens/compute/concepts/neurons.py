@@ -122,7 +122,14 @@ def _effects_by_layer(reading: Reading, columns: Sequence[int]) -> Tensor:
 
 @torch.inference_mode(False)
 def neuron_ablation(reading: Reading, layer: int, neuron: int, columns: Sequence[int]) -> float:
-    """Exact effect of one neuron: summed log-probability as it is, less that with it at zero."""
+    """Exact effect of one neuron: summed log-probability as it is, less that with it at zero.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If feed-forward layers are not made of neurons that are shown.
+    """
+    architectures.check_neurons(reading.model.config)
 
     def silent(activations: Tensor) -> Tensor:
         silenced = activations.clone()

@@ -190,5 +190,5 @@ class HeadBlocks:
         if block is not blocks.word_pairs:
             return block.every(trace.manifest)
         heads = range(self._subject.models.sizes.heads)
-        attending = self._subject.captures["base"].attending
-        return (blocks.word_pairs(layer, head) for layer in attending for head in heads)
+        layers = self._weights.search.find().base.layers
+        return (blocks.word_pairs(layer, head) for layer in layers for head in heads)

@@ -4,8 +4,8 @@ The query-key circuit ``W_QK = W_Q^T W_K`` says what a head looks for, the value
 ``W_OV = W_O W_V`` what it moves (Elhage et al. 2021). Both are hidden x hidden but of rank
 head_dim, and everything here follows from head_dim x head_dim products: with factors
 ``A = P^T R``, ``<A, A'> = tr(A^T A') = sum((P P'^T) * (R R'^T))``. Rotary position (this is the
-circuit at equal positions), biases, norms of queries and keys, and gates of what heads give are
-left out.
+circuit at equal positions), biases, norms of queries, keys and values, and gates of what heads
+give are left out.
 """
 
 from __future__ import annotations

@@ -183,7 +183,8 @@ class HeadEffects:
         heads = self._subject.captures[other_side if kind == "other" else side].heads
 
         def output(layer: int, head: int) -> torch.Tensor:
-            outputs = heads[layer][:-1].unflatten(-1, (self._models.sizes.heads, -1))[:, head]
+            rows, count = heads[layer][:-1], self._models.sizes.heads
+            outputs = rows.reshape(len(rows), count, rows.shape[1] // count)[:, head]
             if kind == "other":
                 return outputs
             return outputs.mean(dim=0) if kind == "mean" else torch.zeros_like(outputs[0])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from twinlens.compute.live.steps import divergence
+from twinlens.compute.models.layer_forms import check_layers_alone
 from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.subject import Subject
@@ -34,9 +35,17 @@ def handed_over(subject: Subject, lower: Side, report: Report | None = None) -> 
         With the first l layers and, from l = 1 on, the embedding of `lower`: log-probability of
         each answer token, and KL(tuned || this), nats. At l = 0 it is the other model itself, at
         the last l what that model's final norm and unembedding make of `lower`'s residual stream.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If layers read more than the residual stream.
     """
     upper = SIDES[1 - SIDES.index(lower)]
     residual, own = subject.captures[lower].residual, subject.captures[upper].logprobs
+    check_layers_alone(
+        subject.models.configs[upper], "layers of one model cannot go on above those of the other"
+    )
     depth = len(residual)
     tuned = subject.captures["tuned"].logprobs
     target = torch.tensor(subject.answer_ids(upper))[:, None]

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from twinlens.compute.models import layer_forms
 from twinlens.compute.models.dense import below_adapters, dense_weight, linear_weight
-from twinlens.compute.models.families import ARCHITECTURES, REFUSED, REFUSED_WITH, Architecture
-from twinlens.errors import ArgumentError, HeadIndexError, UnsupportedArchitectureError
-from twinlens.support.calls import called_rightly
+from twinlens.compute.models.families import ARCHITECTURES, REFUSED, Architecture
+from twinlens.errors import HeadIndexError, UnsupportedArchitectureError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -60,15 +60,9 @@ def architecture_of(config: PretrainedConfig) -> Architecture:
     Raises
     ------
     UnsupportedArchitectureError
-        If the family is not in the table, or has models of a form that is not.
+        If the family is not in the table.
     """
     name = config.model_type
-    for option, reason in REFUSED_WITH.items():
-        if getattr(config, option, None) and name in ARCHITECTURES:
-            raise UnsupportedArchitectureError(
-                f"models of type {name!r} with {option} cannot be shown, because {reason}: take a "
-                "larger model of that family"
-            )
     if name not in ARCHITECTURES and name in REFUSED:
         raise UnsupportedArchitectureError(
             f"models of type {name!r} cannot be shown, because {REFUSED[name]}: take a model of "
@@ -95,42 +89,6 @@ def text_part(config: PretrainedConfig) -> PretrainedConfig:
         if getattr(config, name, None) is not None:
             setattr(text, name, getattr(config, name))
     return text
-
-
-@called_rightly
-def register_architecture(name: str, architecture: Architecture) -> None:
-    """Tell twinlens where a family of models keeps its parts.
-
-    When such a model is loaded a short pass is rebuilt from them; what does not fit is refused.
-
-    Parameters
-    ----------
-    name : str
-        ``model_type`` in the model's ``config.json``; an entry that is there is replaced.
-    architecture : Architecture
-        Module paths, as ``print(model)`` shows them.
-
-    Raises
-    ------
-    ArgumentError
-        If it is no description, or has no name.
-
-    Examples
-    --------
-    A family that differs from Llama in the names of two modules:
-
-    >>> import twinlens as tl
-    >>> tl.register_architecture(
-    ...     "my_llama",
-    ...     tl.Architecture(attention_out="self_attn.dense", feed_forward_out="mlp.fc2"),
-    ... )
-    """
-    if not (isinstance(name, str) and name and isinstance(architecture, Architecture)):
-        raise ArgumentError(
-            "a family has its model_type and a twinlens.Architecture(...), not "
-            f"{name!r} and {architecture!r}"
-        )
-    ARCHITECTURES[name] = architecture
 
 
 def sizes(config: PretrainedConfig) -> Sizes:
@@ -191,8 +149,8 @@ def _kv_heads(config: PretrainedConfig) -> int | None:
         return 1
     names = ("num_key_value_heads", "num_kv_heads")
     if getattr(config, "is_heterogeneous", False):
-        each: Any = config.per_layer_config  # type: ignore[attr-defined]
-        return max(each[layer].num_key_value_heads for layer in range(config.num_hidden_layers))
+        each: Any = config.per_layer_config
+        return max(int(each[at].num_key_value_heads) for at in range(config.num_hidden_layers))
     return next(filter(None, (getattr(config, name, None) for name in names)), None)
 
 
@@ -298,14 +256,20 @@ def scores(model: PreTrainedModel, normed: Tensor) -> Tensor:
     return cap * torch.tanh(raw / cap) if cap else raw
 
 
+def has_neurons(config: PretrainedConfig) -> bool:
+    """Whether feed-forward layers are made of as many neurons, with one value vector each."""
+    return not architecture_of(config).experts and layer_forms.one_width(config)
+
+
 def check_neurons(config: PretrainedConfig) -> None:
-    """Make sure that feed-forward layers are made of neurons with one value vector each.
+    """Make sure that the models `has_neurons`.
 
     Raises
     ------
     UnsupportedArchitectureError
-        If they are mixtures of experts.
+        If not, says why.
     """
+    layer_forms.check_one_width(config)
     if architecture_of(config).experts:
         raise UnsupportedArchitectureError(
             f"the feed-forward layers of {config.model_type!r} models are mixtures of experts, "
@@ -315,13 +279,19 @@ def check_neurons(config: PretrainedConfig) -> None:
 
 
 def check_heads_everywhere(config: PretrainedConfig) -> None:
-    """Make sure that every layer has attention heads.
+    """Make sure that heads and feed-forward layers are all that layers have.
 
     Raises
     ------
     UnsupportedArchitectureError
-        If some have none.
+        If some have no heads, or embeddings of their own.
     """
+    if layer_forms.layer_embeddings(config):
+        raise UnsupportedArchitectureError(
+            f"each layer of this {config.model_type!r} model has embeddings of the tokens of its "
+            "own, so that its parts are not exchanged: all that is about tokens, heads and layers "
+            "is shown"
+        )
     if architecture_of(config).mixer:
         raise UnsupportedArchitectureError(
             f"some layers of {config.model_type!r} models carry a state along the text in place of "
@@ -340,6 +310,28 @@ def check_heads(model: PreTrainedModel, layer: int) -> None:
     """
     if not attends(model, layer):
         raise no_heads(layer, attending(model))
+
+
+def with_keys(model: PreTrainedModel) -> list[int]:
+    """The layers that have heads with keys and values of their own."""
+    end = len(layers(model)) - layer_forms.without_keys(model.config)
+    return [layer for layer in attending(model) if layer < end]
+
+
+def check_keys(model: PreTrainedModel, layer: int) -> None:
+    """Make sure that a layer has heads with keys and values of their own.
+
+    Raises
+    ------
+    HeadIndexError
+        If not; names those that have.
+    """
+    check_heads(model, layer)
+    if layer not in (others := with_keys(model)):
+        raise HeadIndexError(
+            f"the heads of layer {layer} have no key and value weights, they read keys and values "
+            f"of an earlier layer: choose one of the layers {', '.join(map(str, others))}"
+        )
 
 
 def no_heads(layer: int, others: Sequence[int]) -> HeadIndexError:
@@ -388,9 +380,9 @@ def head_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tensor, Te
     Raises
     ------
     HeadIndexError
-        If the layer has none.
+        If the layer has none of its own.
     """
-    check_heads(model, layer)
+    check_keys(model, layer)
     modules = query_key_value(model, layer)
     weights = [linear_weight(module) for module in modules]
     return split_heads(model.config, weights)
@@ -399,10 +391,13 @@ def head_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tensor, Te
 def query_key_value(model: PreTrainedModel, layer: int) -> list[nn.Module]:
     """The linear maps of queries, keys and values, or the one that computes all three.
 
-    That of the keys stands for the values, too, where those are made of the same numbers.
+    That of the keys stands for the values, too, where those are made of the same numbers. Alone
+    that of queries, in layers that read keys and values of an earlier one.
     """
-    block = layers(model)[layer]
-    modules = [attrgetter(path)(block) for path in _mixed(model, layer)[0]]
+    block, paths = layers(model)[layer], _mixed(model, layer)[0]
+    if layer >= len(layers(model)) - layer_forms.without_keys(model.config):
+        paths = paths[:1]
+    modules = [attrgetter(path)(block) for path in paths]
     return [modules[1] if module is None else module for module in modules]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from twinlens.errors import ArgumentError
-from twinlens.support.calls import methods_called_rightly
+from twinlens.support.calls import called_rightly, methods_called_rightly
 
 
 @methods_called_rightly
@@ -97,12 +97,6 @@ _EXPERTS = (
     *("cohere2_moe", "ernie4_5_moe", "exaone_moe", "glm4_moe", "gpt_oss", "hunyuan_v1_moe"),
     *("minimax_m2", "mixtral", "olmoe", "phimoe", "qwen2_moe", "qwen3_moe", "solar_open"),
 )
-#: Options of a configuration with which no entry describes a model, and why.
-REFUSED_WITH = {
-    "hidden_size_per_layer_input": "each layer reads the tokens themselves, so that no token can "
-    "be changed or taken away",
-    "num_kv_shared_layers": "some layers read the keys and values of earlier ones",
-}
 #: Families whose text part no entry describes, and why.
 REFUSED = {
     **dict.fromkeys(
@@ -190,3 +184,39 @@ ARCHITECTURES: dict[str, Architecture] = {
     "falcon": _FALCON,
     "bloom": replace(_FALCON, embedding_norm="transformer.word_embeddings_layernorm"),
 }
+
+
+@called_rightly
+def register_architecture(name: str, architecture: Architecture) -> None:
+    """Tell twinlens where a family of models keeps its parts.
+
+    When such a model is loaded a short pass is rebuilt from them; what does not fit is refused.
+
+    Parameters
+    ----------
+    name : str
+        ``model_type`` in the model's ``config.json``; an entry that is there is replaced.
+    architecture : Architecture
+        Module paths, as ``print(model)`` shows them.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no description, or has no name.
+
+    Examples
+    --------
+    A family that differs from Llama in the names of two modules:
+
+    >>> import twinlens as tl
+    >>> tl.register_architecture(
+    ...     "my_llama",
+    ...     tl.Architecture(attention_out="self_attn.dense", feed_forward_out="mlp.fc2"),
+    ... )
+    """
+    if not (isinstance(name, str) and name and isinstance(architecture, Architecture)):
+        raise ArgumentError(
+            "a family has its model_type and a twinlens.Architecture(...), not "
+            f"{name!r} and {architecture!r}"
+        )
+    ARCHITECTURES[name] = architecture

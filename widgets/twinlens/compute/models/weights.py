@@ -70,7 +70,7 @@ class Weights:
     name : str
     sizes : Sizes
     attending : list of int
-        Layers that have heads.
+        Layers that have heads with weights of their own.
     folder : Path or None
         Where they are read from; None for a loaded model.
 
@@ -104,7 +104,7 @@ class Weights:
             self._model = _skeleton(self.folder, label)
         self.name = name or Path(label).name
         self.sizes: Sizes = architectures.sizes(self._model.config)
-        self.attending: list[int] = architectures.attending(self._model)
+        self.attending: list[int] = architectures.with_keys(self._model)
         self._names: dict[int, str] = {}
         self._tied: dict[int, list[nn.Module]] = {}
         for path, module in self._model.named_modules():
@@ -118,7 +118,7 @@ class Weights:
         Raises
         ------
         HeadIndexError
-            If there is no such layer, or it has no heads.
+            If there is no such layer, or it has no heads with weights of their own.
         ModelLoadError, UnsupportedArchitectureError
             If the weights are not what the configuration and the table say.
         """
@@ -127,7 +127,7 @@ class Weights:
                 f"there is no layer {layer}: {self.name!r} has {self.sizes.layers} layers, "
                 "counted from 0"
             )
-        architectures.check_heads(self._model, layer)
+        architectures.check_keys(self._model, layer)
         try:
             modules = [
                 *architectures.query_key_value(self._model, layer),

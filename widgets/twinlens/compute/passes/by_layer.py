@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import check_differentiable
+from twinlens.compute.models.layer_forms import check_layers_alone
 from twinlens.compute.passes.conditions import Conditions, hookable, observed
 from twinlens.compute.passes.entry import entering
 from twinlens.compute.passes.folding import Texts, head_gradient
@@ -187,8 +188,14 @@ def read_by_layer(
         If gradients do not pass through its weights as they are stored.
     MemoryNeededError
         If not even one layer fits.
+    UnsupportedArchitectureError
+        If a layer reads more than the residual stream.
     """
     model, chosen = texts.readings[0].model, list(columns)
+    check_layers_alone(
+        model.config,
+        "derivatives of a text whose graph does not fit into memory, by layers, cannot be taken",
+    )
     check_differentiable(model)
     check_layer(model, *texts.embedded.shape[:2], patterns=patterns)
     conditions = Conditions(hidden=texts.padding)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
+from twinlens.compute.models.layer_forms import layer_embeddings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,26 +29,27 @@ class Cut:
     ----------
     heads : tensor [B, S, heads * head_dim]
         What the last layer's attention computed, before its output weights.
-    residual : tensor [B, S, hidden]
-        Residual stream that the layer was given.
+    given : list of tensors [B, S, hidden]
+        What the layer was given: the residual stream, and embeddings of the tokens where it has
+        some of its own.
     onward : tensor like `heads`
         From which the pass went on, with no graph behind it.
     """
 
     heads: Tensor = field(init=False)
-    residual: Tensor = field(init=False)
+    given: list[Tensor] = field(init=False)
     onward: Tensor = field(init=False)
 
     @property
     def states(self) -> Tensor:
         """Both side by side, [B, S, heads * head_dim + hidden]: all that the targets depend on."""
-        return torch.cat([self.heads, self.residual], dim=-1)
+        return torch.cat([self.heads, *self.given], dim=-1)
 
     def weights(self, hidden: Tensor, weights: Tensor) -> Tensor:
         """Gradient of targets with respect to `states`, from that for some hidden states."""
         # Where both blocks of the layer share a norm, what comes in front needs its graph, too.
         gradients = torch.autograd.grad(
-            hidden, (self.onward, self.residual), weights, retain_graph=True
+            hidden, (self.onward, *self.given), weights, retain_graph=True
         )
         return torch.cat(gradients, dim=-1)
 
@@ -55,13 +57,14 @@ class Cut:
 @contextmanager
 def cut_open(model: PreTrainedModel) -> Iterator[Cut]:
     """Cut the pass inside, which goes on from there."""
-    cut = Cut()
+    cut, count = Cut(), _given(model)
 
     def into_layer(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        cut.residual = arguments[0]
-        if not cut.residual.requires_grad:
-            cut.residual = cut.residual.detach().requires_grad_()
-        return (cut.residual, *arguments[1:])
+        cut.given = [
+            given if given.requires_grad else given.detach().requires_grad_()
+            for given in arguments[:count]
+        ]
+        return (*cut.given, *arguments[count:])
 
     def out_of_heads(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         cut.heads = arguments[0]
@@ -74,10 +77,10 @@ def cut_open(model: PreTrainedModel) -> Iterator[Cut]:
 
 def states_at_cut(model: PreTrainedModel, embedded: Tensor, **placed: Tensor) -> Tensor:
     """`Cut.states` of a pass that ends there."""
-    cut = Cut()
+    cut, count = Cut(), _given(model)
 
     def into_layer(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        cut.residual = arguments[0]
+        cut.given = list(arguments[:count])
 
     def out_of_heads(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         cut.heads = arguments[0]
@@ -86,6 +89,11 @@ def states_at_cut(model: PreTrainedModel, embedded: Tensor, **placed: Tensor) ->
     with _hooked(model, into_layer, out_of_heads), suppress(_ReachedError):
         architectures.body(model)(inputs_embeds=embedded, use_cache=False, **placed)
     return cut.states
+
+
+def _given(model: PreTrainedModel) -> int:
+    """How many of a layer's arguments follow from what is read."""
+    return 2 if layer_embeddings(model.config) else 1
 
 
 class _ReachedError(Exception):

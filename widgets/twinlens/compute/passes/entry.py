@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
+from twinlens.compute.models.layer_forms import layer_embeddings
 from twinlens.compute.passes.rotary import rotary_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def embeddings(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """What the first block is given of tokens, [*ids, hidden]: scaled by Gemma, normed by BLOOM.
+    """What a model is given of tokens, [*ids, hidden]: scaled by Gemma, normed by BLOOM.
+
+    With embeddings of the tokens that each layer has of its own, those of all layers stand behind
+    it: a token is hidden, or replaced, in all places where it is read, and gradients count them.
 
     A norm of the embeddings themselves does not see how long they are: along them, gradients in
     front of it are zero whatever the text.
@@ -25,6 +29,9 @@ def embeddings(model: PreTrainedModel, ids: Tensor) -> Tensor:
     norm = architectures.embedding_norm(model)
     with torch.no_grad():
         embedded = cast(Tensor, model.get_input_embeddings()(ids))
+        if layer_embeddings(model.config):
+            own = cast(Any, architectures.body(model)).get_per_layer_inputs(ids, embedded)
+            return torch.cat([embedded, own.flatten(-2)], dim=-1)
         return embedded if norm is None else cast(Tensor, norm(embedded))
 
 
@@ -40,6 +47,20 @@ def entering(model: PreTrainedModel, length: int) -> Iterator[None]:
     norm = architectures.embedding_norm(model)
     with ExitStack() as stack:
         stack.enter_context(rotary_of(model, length))
+        if width := layer_embeddings(model.config):
+
+            def divide(
+                _: nn.Module, given: tuple[Any, ...], named: dict[str, Any]
+            ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+                if (embedded := named.get("inputs_embeds")) is None:
+                    return given, named
+                own = embedded[..., hidden:].unflatten(-1, (-1, width))
+                both = {"inputs_embeds": embedded[..., :hidden], "per_layer_inputs": own}
+                return given, named | both
+
+            hidden = int(model.config.hidden_size)
+            body = architectures.body(model)
+            stack.callback(body.register_forward_pre_hook(divide, with_kwargs=True).remove)
         if norm is not None:
             normed = False
 

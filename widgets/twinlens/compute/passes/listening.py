@@ -35,13 +35,14 @@ def listening(
         attention can be observed, and never of layers that have none.
     """
     parts = architectures.architecture_of(model.config)
+    neurons = architectures.has_neurons(model.config)
     attending = [layer for layer in layers if architectures.attends(model, layer)]
 
     def keep_both(inside: str, outside: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_: nn.Module, arguments: Any, output: Any) -> None:
             if inside:
                 # Mixtures of experts have no neurons to show.
-                none = inside == "neurons" and parts.experts
+                none = inside == "neurons" and not neurons
                 keep(inside, rows_of(arguments[0][..., :0] if none else arguments[0]))
             # A mixture of experts may give out which of them it took, too.
             keep(outside, rows_of(output[0] if isinstance(output, tuple) else output))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
+from twinlens.compute.models.layer_forms import without_keys
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 @contextmanager
 def onward(model: PreTrainedModel, layer: int, residual: Tensor, returned: int) -> Iterator[None]:
     """Leave out the layers below one in the passes inside.
+
+    They run all the same where layers read keys and values of earlier ones; what they add to the
+    residual stream is then not used.
 
     Parameters
     ----------
@@ -34,7 +38,7 @@ def onward(model: PreTrainedModel, layer: int, residual: Tensor, returned: int) 
         return (residual.to(given[0]).expand_as(given[0]), *given[1:])
 
     with ExitStack() as stack:
-        for module in modules[:layer]:
+        for module in () if without_keys(model.config) else modules[:layer]:
             stack.enter_context(_left_out(module, returned))
         stack.callback(at.register_forward_pre_hook(into).remove)
         yield

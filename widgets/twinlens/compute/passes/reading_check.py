@@ -69,7 +69,12 @@ def _watched(model: PreTrainedModel, into: dict[int, Tensor]) -> Iterator[None]:
     """Keep what goes into the attention block, [T, hidden], of the first and the last layer."""
     with ExitStack() as stack:
         depth = len(architectures.layers(model))
-        for layer in {0, depth - 1, *architectures.attending(model)[:1]}:
+        for layer in {
+            0,
+            depth - 1,
+            *architectures.attending(model)[:1],
+            *architectures.with_keys(model)[-1:],
+        }:
 
             def keep(_: nn.Module, arguments: tuple[Tensor, ...], layer: int = layer) -> None:
                 into[layer] = arguments[0].detach()[0].clone()
@@ -82,7 +87,7 @@ def _watched(model: PreTrainedModel, into: dict[int, Tensor]) -> Iterator[None]:
 def _wrong(model: PreTrainedModel, captured: Capture, into: dict[int, Tensor]) -> Iterator[str]:
     """What does not hold, in words."""
     shape = architectures.sizes(model.config)
-    neurons = 0 if architectures.architecture_of(model.config).experts else shape.intermediate
+    neurons = shape.intermediate if architectures.has_neurons(model.config) else 0
     depth = len(architectures.layers(model))
     if depth != shape.layers:
         yield f"it has {depth} layers, not {shape.layers}"
@@ -112,7 +117,6 @@ def _wrong(model: PreTrainedModel, captured: Capture, into: dict[int, Tensor]) -
 def _wrong_weights(
     model: PreTrainedModel, captured: Capture, layer: int, into: Tensor
 ) -> Iterator[str]:
-    parts = architectures.architecture_of(model.config)
     norm = architectures.attention_norm(model, layer)
     residual = captured.residual[layer].to(into)
     with torch.no_grad():
@@ -124,7 +128,7 @@ def _wrong_weights(
     if layer in captured.attending:
         yield from _wrong_heads(model, captured, layer, into)
     down = architectures.feed_forward_out(model, layer)
-    if not parts.experts and _readable(down):
+    if architectures.has_neurons(model.config) and _readable(down):
         rebuilt = captured.neurons[layer] @ architectures.value_vectors(model, layer).float().cpu()
         if not _equal(model, rebuilt + _bias(down), captured.feed_forward_out[layer]):
             yield f"the neurons of layer {layer} do not give its feed-forward output"
@@ -142,7 +146,7 @@ def _wrong_heads(
         if not _equal(model, rebuilt, captured.attention_out[layer]):
             yield f"the heads of layer {layer} do not give its attention output"
     modules = architectures.query_key_value(model, layer)
-    if all(map(_readable, modules)):
+    if layer in architectures.with_keys(model) and all(map(_readable, modules)):
         query, key, value = architectures.head_weights(model, layer)
         alike = query.shape[1] == value.shape[1] == heads.shape[-1] and len(key) == len(value)
         if not alike or shape.heads % len(key):

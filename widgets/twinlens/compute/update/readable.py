@@ -69,11 +69,12 @@ class Reader:
                 described["heads"] = _shares(right, sizes.heads)
             elif inside in parts.query_key_value and parts.fused == "no":
                 first = inside == parts.query_key_value[0]
-                query, key, _ = architectures.head_weights(model, matrix.layer)
-                # Elsewhere key heads have other numbers than those that are shared by layers.
-                if first or len(key) == sizes.kv_heads:
-                    described["heads"] = _shares(left, len(query if first else key))
-            elif not parts.experts:
+                if first:
+                    described["heads"] = _shares(left, sizes.heads)
+                # Elsewhere key heads have other numbers than in most layers.
+                elif len(architectures.head_weights(model, matrix.layer)[1]) == sizes.kv_heads:
+                    described["heads"] = _shares(left, sizes.kv_heads)
+            elif architectures.has_neurons(model.config):
                 neurons = right if inside == parts.feed_forward_out else left
                 if len(neurons) == sizes.intermediate:
                     described["neurons"] = _shares(neurons, len(neurons))
