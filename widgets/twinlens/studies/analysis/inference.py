@@ -49,8 +49,13 @@ SIGNED_RANK, BRUNNER_MUNZEL = "signed-rank, two-sided", "Brunner-Munzel, two-sid
 _FEWEST_PAIRS, _FEWEST_NUMBERS = 6, 4
 #: Up to so many pairs the signed-rank test is exact; beyond, its normal limit.
 _EXACT = 300
+#: Up to so many pairs all means of two differences are written out.
+_FEW = 200
 #: Halvings of the range of the data until the end of an interval is found.
 _HALVINGS = 45
+#: Of a number: twice the number of means of two differences below it, and up to it, of n (n + 1);
+#: the mean of a difference with itself counts as well.
+Counts: TypeAlias = Callable[[float], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -130,16 +135,35 @@ def signed_rank(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, boo
     ordered = np.sort(np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64))
     if ordered.size < _FEWEST_PAIRS:
         return math.nan, bool(ordered.size and ordered.mean() > 0)
-    below = ordered.searchsorted(-ordered, "left").sum() + (ordered < 0).sum()
-    at_most = ordered.searchsorted(-ordered, "right").sum() + (ordered <= 0).sum()
-    return _signed_rank_p(ordered, 0.0), bool(below + at_most < ordered.size * (ordered.size + 1))
+    n, counts = ordered.size, _counts(ordered)
+    return _signed_rank_p(n, counts, 0.0), sum(counts(0.0)) < n * (n + 1)
 
 
-def _signed_rank_p(ordered: FloatArray, centre: float) -> float:
-    n, mirrored = ordered.size, 2 * centre - ordered
-    at_most = ordered.searchsorted(mirrored, "right").sum() + (ordered <= centre).sum()
-    below = ordered.searchsorted(mirrored, "left").sum() + (ordered < centre).sum()
-    fewer = min(int(at_most), n * (n + 1) - int(below)) // 2
+def _counts(ordered: FloatArray) -> Counts:
+    def counts(centre: float) -> tuple[int, int]:
+        mirrored = 2 * centre - ordered
+        below = ordered.searchsorted(mirrored, "left").sum() + (ordered < centre).sum()
+        at_most = ordered.searchsorted(mirrored, "right").sum() + (ordered <= centre).sum()
+        return int(below), int(at_most)
+
+    return counts
+
+
+def _counts_of_few(ordered: FloatArray) -> Counts:
+    """Of means that are written out: the many centres of an interval are looked up among them."""
+    rows, columns = np.triu_indices(ordered.size)
+    means = np.sort((ordered[rows] + ordered[columns]) / 2)
+
+    def counts(centre: float) -> tuple[int, int]:
+        below, at_most = means.searchsorted(centre, "left"), means.searchsorted(centre, "right")
+        return 2 * int(below), 2 * int(at_most)
+
+    return counts
+
+
+def _signed_rank_p(n: int, counts: Counts, centre: float) -> float:
+    below, at_most = counts(centre)
+    fewer = min(at_most, n * (n + 1) - below) // 2
     if n > _EXACT:
         spread = math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
         return min(1.0, 2 * float(special.ndtr((fewer + 0.5 - n * (n + 1) / 4) / spread)))
@@ -303,14 +327,10 @@ def paired_estimate(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate:
     n = ordered.size
     if n < _FEWEST_PAIRS:
         return no_estimate(n, float(np.mean(ordered)) if n else math.nan)
-
-    def at_most(centre: float) -> int:
-        """Twice the number of means of two differences up to this, of n (n + 1)."""
-        mirrored = 2 * centre - ordered
-        return int(ordered.searchsorted(mirrored, "right").sum() + (ordered <= centre).sum())
-
-    centre = _median(at_most, n * (n + 1), float(ordered[0]), float(ordered[-1]))
-    return estimate_by(n, centre, float(np.ptp(ordered)), partial(_signed_rank_p, ordered), n - 1)
+    counts = (_counts_of_few if n <= _FEW else _counts)(ordered)
+    centre = _median(lambda x: counts(x)[1], n * (n + 1), float(ordered[0]), float(ordered[-1]))
+    reach = float(np.ptp(ordered))
+    return estimate_by(n, centre, reach, partial(_signed_rank_p, n, counts), n - 1)
 
 
 def two_sample_estimate(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate:
