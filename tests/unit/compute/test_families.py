@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import twinlens as tl
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -393,6 +394,32 @@ def test_sizes_that_differ_by_layer_are_refused() -> None:
     config = AutoConfig.for_model("gemma4_text", per_layer_config={0: {"intermediate_size": 8}})
     with pytest.raises(UnsupportedArchitectureError, match="gives no one size of all layers"):
         architectures.sizes(config)
+
+
+def test_small_gemma4_shows_all_but_what_its_layers_share(tmp_path: Path) -> None:
+    """Its files hold keys that no layer reads, too."""
+    architecture, changes = FORMS["gemma4_wide"]
+    folders = tiny.save_pair(tmp_path, architecture, **changes)
+    for folder in folders:
+        stored = load_file(folder / "model.safetensors")
+        for layer in (2, 3):
+            own = f"model.layers.{layer - 2}.self_attn.k_proj.weight"
+            stored[f"model.layers.{layer}.self_attn.k_proj.weight"] = stored[own].clone()
+        save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    trace = trace_pair(tl.load_pair(*folders), tiny.PROMPT, response="shared", max_new_tokens=3)
+    for key, why in (
+        (blocks.carried(None), "its parts are not exchanged"),
+        (blocks.components(0), "twice as many neurons"),
+        (blocks.handover("tuned"), "above those of the other"),
+        (blocks.word_pairs(3, 0), "heads of layer 3 have no key and value weights.* layers 0, 1$"),
+    ):
+        with pytest.raises((HeadIndexError, UnsupportedArchitectureError), match=why):
+            trace.block(key)
+    circuits = trace.array(blocks.head_circuits())
+    assert np.isfinite(circuits[:2]).all()
+    assert np.isnan(circuits[2:]).all()
+    assert np.isfinite(trace.array(blocks.head_ablation("tuned", "other", None))).all()
+    assert "its parts are not exchanged" in trace.manifest.pair.note
 
 
 def test_layers_without_attention_have_no_heads_and_the_others_have(tmp_path: Path) -> None:
