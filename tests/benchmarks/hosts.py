@@ -191,9 +191,8 @@ def notebook7(folder: Path, page: Page) -> Seen:
     with serving(folder, *command) as url:
         page.goto(f"{url}/notebooks/shown.ipynb")
         page.wait_for_selector(".jp-CodeCell", timeout=PATIENCE)
-        page.wait_for_function("() => window.jupyterapp === undefined || true")
-        page.get_by_role("menuitem", name="Run").click()
-        page.get_by_role("menuitem", name="Run All Cells").click()
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         live = tried(follows, page)
         page.keyboard.press("Escape")
         page.keyboard.press("Control+s")
