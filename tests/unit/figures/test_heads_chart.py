@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from bokeh.document import Document
 from twinlens.figures import heads_chart as head_chart
-from twinlens.figures.charts import chart_keys
+from twinlens.figures.charts import CHARTS, chart_keys
 from twinlens.pages.values import page_value
+from twinlens.traces.labelled import LabelledTrace
 
 from tests.support.made_up import MadeUpTrace, manifest
 
@@ -52,6 +53,25 @@ def test_rank_correlation_is_in_the_title(trace):
 def test_a_page_holds_the_charts_its_blocks_allow(trace):
     assert "chart/heads/dark" in chart_keys(list(trace.keys()), opens=False)
     assert chart_keys(["heads/change"], opens=False) == []
+
+
+class Reading(LabelledTrace):
+    """Notes what is read of it."""
+
+    def __init__(self):
+        super().__init__(MadeUpTrace(), {})
+        self.read = set()
+
+    def block(self, key, report=None):
+        self.read.add(key)
+        return super().block(key, report)
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_is_made_from_the_blocks_it_names(name):
+    trace = Reading()
+    CHARTS[name].draw(trace, "light", None)
+    assert trace.read == CHARTS[name].needs
 
 
 def test_one_head_is_enough():

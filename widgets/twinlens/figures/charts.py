@@ -50,7 +50,16 @@ CHARTS: dict[str, Chart] = {
         frozenset(shift() for shift in blocks.SHIFTS.values()),
         opens=True,
     ),
-    "heads": Chart(heads_chart, frozenset({blocks.head_circuits(), blocks.head_change()})),
+    "heads": Chart(
+        heads_chart,
+        frozenset(
+            {
+                blocks.head_circuits(),
+                blocks.head_change(),
+                *(blocks.head_effect(side, None) for side in SIDES),
+            }
+        ),
+    ),
     "handover": Chart(handover_chart, frozenset(blocks.handover(side) for side in SIDES)),
     "rotation": Chart(rotation_chart, frozenset({blocks.rotation()})),
 }
