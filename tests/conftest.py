@@ -8,7 +8,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Nothing in a test asks the hub for anything.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any, cast
 
 import pytest
 from hypothesis import settings
@@ -29,6 +30,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first, so that of two workers none is left with them at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[
+    None, dict[str, Any] | None, dict[str, Any] | None
+]:
+    """Lone surrogates, which tests are about, would end the run when a report is sent."""
+    data = yield
+    return cast("dict[str, Any] | None", _sendable(data))
+
+
+def _sendable(value: object) -> object:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        case dict():
+            return {key: _sendable(item) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(_sendable(item) for item in value)
+        case _:
+            return value
 
 
 @pytest.fixture(scope="session", autouse=True)
