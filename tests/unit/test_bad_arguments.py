@@ -179,6 +179,10 @@ def load(**options):
         (load(concepts="x"), "concepts is a twinlens.ConceptSettings(...), not 'x'"),
         (lambda: tl.register_architecture("mine", {}), "a twinlens.Architecture(...), not 'mine'"),
         (lambda: tl.register_architecture(3, tl.Architecture()), "not 3 and Architecture("),
+        (
+            lambda: tl.register_architecture("\ud800", tl.Architecture()),
+            "model_type (letters, digits",
+        ),
         (lambda: tl.load_pair("", "tuned"), "the name of a model is empty"),
         (lambda: tl.demo_pair(concepts=50), "concepts is a twinlens.ConceptSettings(...), not 50"),
         (lambda: tl.ConceptSettings(words=0), "words is a whole number, at least 1, not 0"),

@@ -130,5 +130,5 @@ def test_of_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check(tl.import_published)
     check(tl.Architecture)
     check(tl.ConceptSettings)
-    monkeypatch.setattr("twinlens.compute.models.architectures.ARCHITECTURES", {})
+    monkeypatch.setattr("twinlens.compute.models.families.ARCHITECTURES", {})
     check(tl.register_architecture, name="mine", architecture=tl.Architecture())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -195,14 +196,15 @@ def register_architecture(name: str, architecture: Architecture) -> None:
     Parameters
     ----------
     name : str
-        ``model_type`` in the model's ``config.json``; an entry that is there is replaced.
+        ``model_type`` in the model's ``config.json``, of letters, digits, ``.``, ``_`` and ``-``;
+        an entry that is there is replaced.
     architecture : Architecture
         Module paths, as ``print(model)`` shows them.
 
     Raises
     ------
     ArgumentError
-        If it is no description, or has no name.
+        If it is no description, or its name is none.
 
     Examples
     --------
@@ -214,9 +216,10 @@ def register_architecture(name: str, architecture: Architecture) -> None:
     ...     tl.Architecture(attention_out="self_attn.dense", feed_forward_out="mlp.fc2"),
     ... )
     """
-    if not (isinstance(name, str) and name and isinstance(architecture, Architecture)):
+    named = isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9._-]+", name)
+    if not (named and isinstance(architecture, Architecture)):
         raise ArgumentError(
-            "a family has its model_type and a twinlens.Architecture(...), not "
-            f"{name!r} and {architecture!r}"
+            "a family has its model_type (letters, digits, '.', '_', '-') and a "
+            f"twinlens.Architecture(...), not {name!r} and {architecture!r}"
         )
     ARCHITECTURES[name] = architecture
