@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 from twinlens.contract import blocks
@@ -267,7 +267,10 @@ def test_the_tail_of_students_t_is_scipys(t: float, df: int) -> None:
     assert student_tail(t, df) == pytest.approx(stats.t.sf(t, df), rel=1e-9, abs=1e-14)
 
 
-@given(st.integers(0, 80), st.integers(0, 80), st.floats(0, 1))
+@given(st.integers(0, 80), st.integers(0, 4000), st.floats(0, 1))
+@example(2, 2500, 0.5)
+@example(0, 5, 0.0)
+@example(5, 0, 1.0)
 def test_the_tail_of_hits_is_scipys(hits: int, more: int, chance: float) -> None:
     expected = stats.binom.sf(hits - 1, hits + more, chance)
     assert binomial_tail(hits, hits + more, chance) == pytest.approx(expected, rel=1e-9, abs=1e-14)

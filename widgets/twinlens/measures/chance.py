@@ -77,7 +77,9 @@ def beyond(value: float, drawn: Sequence[float]) -> float:
 
 
 def student_tail(t: float, df: int) -> float:
-    """Chance of Student's t above `t`, to 1e-15 (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+    """Chance of Student's t above `t` (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+
+    Chances below 1e-14 are rounding.
 
     Parameters
     ----------
@@ -98,9 +100,25 @@ def student_tail(t: float, df: int) -> float:
 
 
 def binomial_tail(hits: int, asked: int, chance: float) -> float:
-    """Chance of at least so many hits."""
+    """Chance of at least so many hits.
+
+    Parameters
+    ----------
+    hits, asked : int
+    chance : float
+        Of each, from 0 to 1.
+    """
+    if not 0 < chance < 1:
+        return float(hits <= (asked if chance else 0))
+    # By logarithms: a long answer has more ways of a hit than a float can count.
     return math.fsum(
-        math.comb(asked, k) * chance**k * (1 - chance) ** (asked - k)
+        math.exp(
+            math.lgamma(asked + 1)
+            - math.lgamma(k + 1)
+            - math.lgamma(asked - k + 1)
+            + k * math.log(chance)
+            + (asked - k) * math.log1p(-chance)
+        )
         for k in range(hits, asked + 1)
     )
 
