@@ -322,7 +322,7 @@ function carries(manifest: Manifest, carried: Carried): Finding | null {
       ["", `${say.share(Math.max(0, ...random))}.`],
       ...also,
     ],
-    "measured as a set; nats of the answer’s log-probability",
+    "log-probability, measured as a set",
     "carried",
     head ? { layer: head.layer, head: head.head } : {},
   );

@@ -204,8 +204,8 @@ def test_what_carries_it_is_said_with_random_parts_beside_it() -> None:
     found = {one["kind"]: one for one in findings(Planted(carrying()))}
     assert str_of([found["carries"]]) == (
         "Five parts of 38 carry it. All four feed-forward blocks and head 3.6: 9.0 of 10.0 nats "
-        "(85 %); five random parts: 20 %, at most 30 %. [measured as a set; nats of the "
-        "answer’s log-probability]"
+        "(85 %); five random parts: 20 %, at most 30 %. [log-probability, measured "
+        "as a set]"
     )
     assert (found["carries"]["selection"]["layer"], found["carries"]["selection"]["head"]) == (3, 6)
 

@@ -317,7 +317,7 @@ def _carries(trace: Trace, report: Report | None) -> Finding | None:
             ("", f"{say.share(max(0.0, *carried['random']))}."),
             *also,
         ],
-        "measured as a set; nats of the answer’s log-probability",
+        "log-probability, measured as a set",
         "carried",
         layer=first["layer"] if first["kind"] == "head" else -1,
         head=first["head"] if first["kind"] == "head" else -1,
