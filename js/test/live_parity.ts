@@ -4,7 +4,7 @@ import { models, type Port } from "../src/ask/models.ts";
 import { type LivePage, readAnswers, readQuestion, setupOf } from "../src/ask/reading.ts";
 import type { Question } from "../src/ask/request.ts";
 import { SIDES } from "../src/contract/contract.ts";
-import { unpacked85 } from "../src/contract/packed.ts";
+import { base64Bytes, unpacked85 } from "../src/contract/packed.ts";
 import { tokenizer } from "../src/live/tokenizer.ts";
 import { embedded } from "../src/sources/embedded.ts";
 
@@ -47,7 +47,9 @@ export async function* answers(html: string, prompts: readonly Wanted[]) {
   const twins = models(() => port(code), setupOf(page));
   for (const part of ["known", ...SIDES] as const) {
     const pieces = elements(html, `data-part="${part}"`);
-    for (const [i, piece] of pieces.entries()) twins.part(part, piece, i === pieces.length - 1);
+    for (const [i, piece] of pieces.entries()) {
+      twins.part(part, base64Bytes(piece), i === pieces.length - 1);
+    }
   }
   await twins.ready;
   const beside = await embedded(elements(html, 'id="twinlens-blocks"')[0]!);

@@ -46,10 +46,11 @@ SCRIPT = """async ([code, setup, parts, manifest, count]) => {
     return (kind) => new Promise((resolve) => waiting.set(kind, resolve));
   });
   const ready = heard.map((hear) => hear("ready"));
+  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   for (const worker of made) {
     worker.postMessage({ kind: "setup", setup });
     for (const [part, texts] of Object.entries(parts)) texts.forEach((text, i) =>
-      worker.postMessage({ kind: "part", part, text, last: i === texts.length - 1 }));
+      worker.postMessage({ kind: "part", part, bytes: bytes(text), last: i === texts.length - 1 }));
   }
   await Promise.all(ready);
   window.round = 0;

@@ -9,7 +9,7 @@ import { withFindings } from "./findings.ts";
 
 /** As much of a `Worker` as is used. */
 export interface Port {
-  postMessage(message: unknown): void;
+  postMessage(message: unknown, transfer?: Transferable[]): void;
   addEventListener(type: "message", listener: (event: MessageEvent) => void): void;
 }
 
@@ -26,7 +26,8 @@ export interface Answering {
 
 export interface Models {
   ready: Promise<void>;
-  part(part: Side | "known", text: string, last: boolean): void;
+  /** A piece of what is in the page; its bytes are gone afterwards. */
+  part(part: Side | "known", bytes: Uint8Array<ArrayBuffer>, last: boolean): void;
   /** Let both models answer; what was asked before is forgotten. */
   answer(ids: number[], limit: number, token: (side: Side, id: number) => void): Answering;
   /** Read prompt and answers, and answer for blocks; `beside` holds those that need no computing. */
@@ -99,7 +100,13 @@ export function models(make: () => Port, setup: Setup, small = false): Models {
 
   return {
     ready: whenReady,
-    part: (part, text, last) => tell({ kind: "part", part, text, last }),
+    part(part, bytes, last) {
+      const request: Request = { kind: "part", part, bytes, last };
+      for (const port of ports) {
+        // The last one gets the bytes themselves.
+        port.postMessage(request, port === ports.at(-1) ? [bytes.buffer] : []);
+      }
+    },
     answer(ids, limit, told) {
       prompt++;
       token = told;

@@ -11,6 +11,11 @@ export function inflated(pieces: readonly Uint8Array<ArrayBuffer>[]): Response {
   return new Response(bytes.stream().pipeThrough(new DecompressionStream("gzip")));
 }
 
+/** Give memory back now: what is collected as garbage may stay for long where little else is. */
+export function letGo(buffer: ArrayBuffer): void {
+  buffer.transfer?.(0); // not in every browser yet
+}
+
 /** The same of a text in base 85, whose letters may stand in HTML. */
 export function unpacked85(text: string): Response {
   return inflated([bytes85(text.trim())]);

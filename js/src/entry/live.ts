@@ -4,7 +4,7 @@ import { models } from "../ask/models.ts";
 import { openLive } from "../ask/page.ts";
 import type { LivePage } from "../ask/reading.ts";
 import { SIDES } from "../contract/contract.ts";
-import { unpacked85 } from "../contract/packed.ts";
+import { base64Bytes, unpacked85 } from "../contract/packed.ts";
 import { reasonOf } from "../core/load.ts";
 import { embeddedText } from "../draw/dom.ts";
 import { embedded } from "../sources/embedded.ts";
@@ -32,7 +32,7 @@ async function open(): Promise<void> {
         // Piece by piece, so that the page can be typed into meanwhile.
         const pieces = [...document.querySelectorAll(`[data-part="${part}"]`)];
         for (const [i, piece] of pieces.entries()) {
-          twins.part(part, piece.textContent ?? "", i === pieces.length - 1);
+          twins.part(part, base64Bytes(piece.textContent ?? ""), i === pieces.length - 1);
           piece.remove();
           await turn();
         }

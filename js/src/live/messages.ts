@@ -21,7 +21,7 @@ export interface Setup {
 export type Request =
   | { kind: "setup"; setup: Setup }
   /** A piece of a part of the page: weights of a side, or what follows from them. */
-  | { kind: "part"; part: Side | "known"; text: string; last: boolean }
+  | { kind: "part"; part: Side | "known"; bytes: Uint8Array<ArrayBuffer>; last: boolean }
   /** A new prompt, in place of the one before; whose answer shall be given. */
   | { kind: "answer"; prompt: number; ids: number[]; side: Side; limit: number }
   /** What is read; blocks are about it from now on. */

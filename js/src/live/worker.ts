@@ -2,7 +2,7 @@
 
 import type { BySide, Side } from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
-import { base64Bytes, inflated } from "../contract/packed.ts";
+import { inflated, letGo } from "../contract/packed.ts";
 import { type Packed, readBlocks } from "../sources/embedded.ts";
 import { turn } from "../sources/turn.ts";
 import { CARRIED } from "./carried.ts";
@@ -112,9 +112,14 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
   };
 
   const part = async (name: Side | "known", pieces: Uint8Array<ArrayBuffer>[]) => {
-    const bytes = new Uint8Array(await inflated(pieces).arrayBuffer());
+    const packed = inflated(pieces);
+    for (const piece of pieces) letGo(piece.buffer);
+    const bytes = new Uint8Array(await packed.arrayBuffer());
     if (name === "known") known = readBlocks(bytes);
-    else if (setup) models[name] = load(heap, bytes, setup.sizes);
+    else if (setup) {
+      models[name] = load(heap, bytes, setup.sizes);
+      letGo(bytes.buffer);
+    }
     ready();
   };
 
@@ -155,7 +160,7 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
       case "part": {
         const pieces = parts.get(request.part) ?? [];
         parts.set(request.part, pieces);
-        pieces.push(base64Bytes(request.text));
+        pieces.push(request.bytes);
         if (request.last) {
           parts.delete(request.part);
           part(request.part, pieces).catch((error) => failed(0, 0, error));
