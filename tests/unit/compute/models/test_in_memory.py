@@ -131,3 +131,29 @@ def test_compiled_and_wrapped_models(folders: tuple[Path, Path]) -> None:
         assert inner is model
         assert inner._compiled_call_impl is None
     assert model._compiled_call_impl is not None
+
+
+def test_mixed_precision_is_of_the_training_alone() -> None:
+    """Numbers are those of the weights, though accelerate or a caller asks for bfloat16."""
+    accelerate = pytest.importorskip("accelerate")
+    base = tiny.model("llama")
+    tuned = tiny.tuned_copy(base)
+    pair = load_pair(base, tuned, tokenizer=tiny.tokenizer())
+    plain = trace_pair(pair, tiny.PROMPT, response="shared", max_new_tokens=3)
+    trained = accelerate.Accelerator(mixed_precision="bf16", cpu=True).prepare_model(
+        copy.deepcopy(tuned)
+    )
+    wrapped, ids = trained.forward, torch.tensor([[5, 6, 7]])
+    assert not torch.equal(trained(ids).logits, tuned(ids).logits)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = trace_pair(
+            load_pair(base, trained, tokenizer=tiny.tokenizer()),
+            tiny.PROMPT,
+            response="shared",
+            max_new_tokens=3,
+        )
+        for key in KEYS:
+            np.testing.assert_equal(mixed.block(key), plain.block(key), err_msg=key)
+        assert torch.is_autocast_enabled("cpu")
+    assert trained.forward == wrapped
+    assert not torch.equal(trained(ids).logits, tuned(ids).logits)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from twinlens.compute.models.adapters import switches
@@ -19,13 +20,15 @@ ATTENTION = "eager"
 
 #: What hooks are called by which transformers and peft ask for gradients of the input.
 _ASKING = "make_inputs_require_grad"
+#: Where accelerate keeps the forward pass that it wraps for training in mixed precision.
+_UNWRAPPED = "_original_forward"
 
 
 @contextmanager
 def made_ready(model: PreTrainedModel, adapters: bool | None) -> Iterator[None]:
-    """Evaluation mode, frozen weights, eager attention and no compiled code while inside.
+    """Evaluation mode, frozen weights, eager attention, no mixed precision, no compiled code.
 
-    Everything is as before afterwards, whatever happened inside.
+    So it is while inside; everything is as before afterwards, whatever happened.
 
     Parameters
     ----------
@@ -58,6 +61,9 @@ def made_ready(model: PreTrainedModel, adapters: bool | None) -> Iterator[None]:
                 if getattr(hook, "__name__", "").startswith(_ASKING):
                     undo.callback(module._forward_hooks.__setitem__, key, hook)
                     del module._forward_hooks[key]
+        if "forward" in vars(model) and _UNWRAPPED in vars(model):
+            undo.callback(setattr, model, "forward", model.forward)
+            model.forward = getattr(model, _UNWRAPPED)
         compiled = getattr(model, "_compiled_call_impl", None)
         if compiled is not None:
             undo.callback(setattr, model, "_compiled_call_impl", compiled)
@@ -71,6 +77,17 @@ def made_ready(model: PreTrainedModel, adapters: bool | None) -> Iterator[None]:
                     f"the attention of {type(model).__name__} cannot be looked at: load the model "
                     f'with attn_implementation="{ATTENTION}"'
                 )
+        yield
+
+
+@contextmanager
+def unmixed(model: PreTrainedModel) -> Iterator[None]:
+    """No autocast while inside: it holds for the calling thread alone, and others work on too."""
+    device = model.device.type
+    if not torch.is_autocast_enabled(device):
+        yield
+        return
+    with torch.autocast(device, enabled=False):
         yield
 
 
