@@ -18,6 +18,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,15 @@ class Bench:
             return None
 
 
+@dataclass(frozen=True)
+class Case:
+    """What is asked of one pair; the answer is None where there is nothing to ask."""
+
+    name: str
+    kind: str
+    find: Callable[[], dict[str, Any] | None]
+
+
 class Results:
     """What was found, case by case: kept in a file, so that a run can be gone on with."""
 
@@ -310,18 +320,20 @@ class Results:
             json.loads(path.read_text()) if path.exists() else {}
         )
 
-    def add(self, name: str, case: dict[str, Any]) -> None:
-        self.cases[name] = case
+    def run(self, case: Case) -> None:
+        if case.name in self.cases or (found := case.find()) is None:
+            return
+        self.cases[case.name] = {"kind": case.kind} | found
         self.path.write_text(json.dumps(self.cases, indent=0))
+        print(case.name, self.cases[case.name], flush=True)
 
 
-def judge(bench: Bench, edits: list[Planted], kind: str, results: Results) -> None:
+def judged(bench: Bench, edits: list[Planted], kind: str) -> list[Case]:
     """Whether the right places come first, edit by edit."""
-    for number, planted in enumerate(edits):
-        name = f"{kind}: {planted.name}"
-        if name not in results.cases:
-            results.add(name, {"kind": kind} | _judged(bench, planted, number))
-            print(name, results.cases[name], flush=True)
+    return [
+        Case(f"{kind}: {planted.name}", kind, partial(_judged, bench, planted, number))
+        for number, planted in enumerate(edits)
+    ]
 
 
 def _judged(bench: Bench, planted: Planted, number: int) -> dict[str, Any]:
@@ -357,45 +369,57 @@ def _judged(bench: Bench, planted: Planted, number: int) -> dict[str, Any]:
     return {"kl": 0.0}
 
 
-def templates(bench: Bench, results: Results) -> None:
+def templates(bench: Bench) -> list[Case]:
     """The same weights, with and without the template: no finding, and no effect of weights."""
-    for number, prompt in enumerate(bench.prompts[:4]):
-        name = f"template: prompt {number}"
-        trace = None if name in results.cases else bench.trace(lambda *_: None, number, prompt)
+
+    def found(number: int, prompt: str) -> dict[str, Any] | None:
+        trace = bench.trace(lambda *_: None, number, prompt)
         if trace is None:
-            continue
+            return None
         effects = trace.block(blocks.template())
-        case = {
-            "kind": "template",
+        return {
             "kl": float(np.abs(effects["template"]).sum()),
             "right": float(np.abs(effects["weights"]).max()) < 1e-3,
             "silent": _quiet(trace),
         }
-        results.add(name, case)
-        print(name, case, flush=True)
+
+    return [
+        Case(f"template: prompt {number}", "template", partial(found, number, prompt))
+        for number, prompt in enumerate(bench.prompts[:4])
+    ]
 
 
-def silent(bench: Bench, selves: int, results: Results) -> None:
+def silences(bench: Bench, kind: str, edits: list[tuple[str, Edit]], first: int) -> list[Case]:
     """Whether nothing is said where nothing was learned."""
-    cases = [("null", name, edit) for name, edit in nulls()]
-    for kind, low, high in SELVES:
-        sizes = np.random.default_rng(0).uniform(low, high, size=selves)
-        cases += [
-            (kind, f"{number}, noise {10**size:.2g}", noise(10**size))
-            for number, size in enumerate(sizes)
-        ]
-    for number, (kind, name, edit) in enumerate(cases):
-        key = f"{kind}: {name}"
-        if key in results.cases:
-            continue
+
+    def found(number: int, edit: Edit) -> dict[str, Any]:
         trace = bench.trace(edit, number, bench.prompts[number % len(bench.prompts)])
-        case = {"kind": kind, "silent": trace is None or _quiet(trace)}
+        case: dict[str, Any] = {"silent": trace is None or _quiet(trace)}
         if trace is not None and not same(trace.block(blocks.answer_steps())):
             null = trace.block(blocks.null())
             case["p"] = p_value(null["update"], null["scrambled"])
-        results.add(key, case)
-        if not case["silent"]:
-            print(key, case, flush=True)
+        return case
+
+    return [
+        Case(f"{kind}: {name}", kind, partial(found, first + number, edit))
+        for number, (name, edit) in enumerate(edits)
+    ]
+
+
+def selves(kind: str, low: float, high: float, count: int) -> list[tuple[str, Edit]]:
+    """Noise on all weights, of sizes between two powers of ten."""
+    sizes = np.random.default_rng(0).uniform(low, high, size=count)
+    return [
+        (f"{number}, noise {10**size:.2g}", noise(10**size)) for number, size in enumerate(sizes)
+    ]
+
+
+def in_turns(kinds: list[list[Case]]) -> list[Case]:
+    """Cases of all kinds in such an order that a run that is stopped has its share of each."""
+    placed = [
+        ((number + 0.5) / len(cases), case) for cases in kinds for number, case in enumerate(cases)
+    ]
+    return [case for _, case in sorted(placed, key=lambda place: place[0])]
 
 
 def _quiet(trace: LiveTrace) -> bool:
@@ -475,12 +499,19 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
     prompts = list(PROMPTS) if options.smollm2 else [p["prompt"] for p in demo_prompts()]
     bench = Bench(model, tokenizer, prompts, not options.smollm2, 12 if options.smollm2 else 24)
+    every_null = list(nulls())
+    asked = [
+        silences(bench, kind, selves(kind, low, high, options.selves), len(every_null) + skipped)
+        for skipped, (kind, low, high) in zip((0, options.selves), SELVES, strict=True)
+    ]
+    asked.append(silences(bench, "null", every_null, 0))
     if not options.only_selves:
         for kind, edits in planted(model, tokenizer, prompts).items():
-            judge(bench, edits[: options.each], kind, results)
+            asked.append(judged(bench, edits[: options.each], kind))
         if not options.smollm2:
-            templates(bench, results)
-    silent(bench, options.selves, results)
+            asked.append(templates(bench))
+    for case in in_turns(asked):
+        results.run(case)
     print(summary(results, name))
 
 

@@ -25,29 +25,54 @@ if TYPE_CHECKING:
 def with_weights_of_base(exchange: Exchange) -> Iterator[tuple[Place, Tensor]]:
     """Logits [1, M, vocabulary] of tuned with the weights of each block of base, one by one.
 
-    None where weights cannot be exchanged: packed ones, or an adapter over one base.
+    None where weights cannot be exchanged: packed ones, or an adapter over one base. Blocks whose
+    weights are the same in both share one pass.
     """
     own = list(parameter_places(exchange.model))
     theirs = {name: (module, key) for name, module, key in parameter_places(exchange.donor)}
     if not all(is_plain(module) and below_adapters(module) is module for _, module, _ in own):
         return
     closed = torch.zeros(1, exchange.layout.count)
+    unchanged: Tensor | None = None
     for block, names in parameters_of_blocks(exchange.model).items():
+        with exchange.guard, exchange.donor_guard:
+            of_base = {
+                name: base_weight
+                for name, module, key in own
+                if name in names and name in theirs
+                for weight, base_weight in [(_stored(module, key), _stored(*theirs[name]))]
+                if not _same(weight, base_weight)
+            }
+        if not of_base:
+            if unchanged is None:
+                unchanged = exchange.logits(closed, exchange.layout.layers)
+            yield block, unchanged
+            continue
 
-        def change(name: str, weight: Tensor, names: frozenset[str] = names) -> Tensor:
-            if name not in names or name not in theirs:
+        def change(name: str, weight: Tensor, of_base: dict[str, Tensor] = of_base) -> Tensor:
+            if name not in of_base:
                 return weight
-            module, key = theirs[name]
-            base_weight = cast(Tensor, getattr(module, key)).detach()
+            base_weight = of_base[name].to(weight)
             if base_weight.shape == weight.shape:
-                return base_weight.to(weight)
+                return base_weight
             # Tokens that only tuned has keep their rows.
             rows = min(len(base_weight), len(weight))
-            return torch.cat([base_weight[:rows].to(weight), weight[rows:]])
+            return torch.cat([base_weight[:rows], weight[rows:]])
 
         with exchange.guard, changed_weights(exchange.model, change):
             logits = exchange.logits(closed, exchange.layout.layer(block))
         yield block, logits
+
+
+def _stored(module: torch.nn.Module, key: str) -> Tensor:
+    return cast(Tensor, getattr(module, key)).detach()
+
+
+def _same(weight: Tensor, base_weight: Tensor) -> bool:
+    alike = (weight.shape, weight.dtype, weight.device)
+    if alike != (base_weight.shape, base_weight.dtype, base_weight.device) or weight.is_meta:
+        return False
+    return torch.equal(weight, base_weight)
 
 
 def parameters_of_blocks(model: PreTrainedModel) -> dict[Place, frozenset[str]]:

@@ -116,7 +116,10 @@ def update_of(
     tuned: PreTrainedModel,
     held: Mapping[Side, AbstractContextManager[object]],
 ) -> Update:
-    """What tuned adds to each parameter of base; tokens that only one of them has are left out."""
+    """What tuned adds to each parameter of base; tokens that only one of them has are left out.
+
+    Parameters that are the same in both are compared once.
+    """
     others = {name: (module, key) for name, module, key in parameter_places(tuned)}
     # An adapter is merged while it is on, hence once; whole weights are read where they are used.
     merged: dict[str, Tensor] = {}
@@ -128,9 +131,10 @@ def update_of(
                 _check(module, key)
     for _, module, key in parameter_places(base):
         _check(below_adapters(module), key)
+    differs: dict[str, bool] = {}
 
     def update(name: str, weight: Tensor) -> Tensor | None:
-        if name not in others:
+        if name not in others or not differs.get(name, True):
             return None
         tuned_weight = merged[name] if name in merged else _value(*others[name])
         rows = min(len(tuned_weight), len(weight)) if tuned_weight.ndim else None
@@ -138,7 +142,10 @@ def update_of(
             tuned_weight = torch.cat([tuned_weight[:rows].to(weight), weight[rows:]])
         if tuned_weight.shape != weight.shape:
             return None
-        return precise(tuned_weight).to(weight.device) - precise(weight)
+        added = precise(tuned_weight).to(weight.device) - precise(weight)
+        if name not in differs:
+            differs[name] = bool(added.any())
+        return added if differs[name] else None
 
     return update
 
@@ -211,13 +218,13 @@ def changed_blocks(
     for block, names in parameters_of_blocks(tuned).items():
         squared = own = 0.0
         count = 0
-        for name in names & once:
-            with held:
+        with held:
+            for name in names & once:
                 weight = _value(*places[name])
                 added = update(name, weight)
-            count += weight.numel()
-            own += float(torch.linalg.vector_norm(precise(weight))) ** 2
-            squared += 0 if added is None else float(torch.linalg.vector_norm(added)) ** 2
+                count += weight.numel()
+                own += float(torch.linalg.vector_norm(precise(weight))) ** 2
+                squared += 0 if added is None else float(torch.linalg.vector_norm(added)) ** 2
         total += count
         length = math.sqrt(squared / (own or 1))
         spans.append((block, count, length))

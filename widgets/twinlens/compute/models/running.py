@@ -42,20 +42,23 @@ def made_ready(model: PreTrainedModel, adapters: bool | None) -> Iterator[None]:
     """
     # Callbacks run last first, each of them even if another fails.
     with ExitStack() as undo:
-        trainable = [p for p in model.parameters() if p.requires_grad]
-        undo.callback(_require, trainable, True)
-        training = [module for module in model.modules() if module.training]
+        # Of one walk through the model: it is entered hundreds of times for some blocks.
+        modules = list(model.modules())
+        parameters = [p for module in modules for p in module._parameters.values() if p is not None]
+        undo.callback(_require, [p for p in parameters if p.requires_grad], True)
+        training = [module for module in modules if module.training]
         undo.callback(_train, training)
-        model.train(False)
+        if training:
+            model.train(False)
         if adapters is not None:
             # Switching on asks for gradients; so it is before they are refused.
-            undo.callback(_require, list(model.parameters()), False)
+            undo.callback(_require, parameters, False)
             for module in switches(model):
                 if module.disable_adapters == adapters:
                     undo.callback(module.enable_adapters, not adapters)
                     module.enable_adapters(adapters)
-        _require([p for p in model.parameters() if p.requires_grad], False)
-        for module in model.modules():
+        _require([p for p in parameters if p.requires_grad], False)
+        for module in modules:
             for key, hook in list(module._forward_hooks.items()):
                 # Training with checkpoints wants gradients of what the embedding gives.
                 if getattr(hook, "__name__", "").startswith(_ASKING):
