@@ -183,11 +183,12 @@ BLOCKS = (
     *("neurons/all/answer", "neurons/2/25", "neurons/1/3", "activations/tuned/2/neuron/5"),
     *("neuron/2/5", "neuron/ablation/tuned/3/17/answer", "neuron/change/1/4/5"),
     *("concepts/find/dog", "null", "carried/answer", "carried/2", "segments/elsewhere"),
+    "template/other_text",
     *("exchanged/tuned/everywhere/answer", "exchanged/base/25/5", "exchanged/base/25/answer/1"),
     *("exchanged/tuned/30/3/2/17", "findings"),
 )
 #: Sums over an answer add up what each of its tokens is off by.
-SUMS = ("deletion", "neurons", "lens/", "carried", "segments", "exchanged")
+SUMS = ("deletion", "neurons", "lens/", "carried", "segments", "exchanged", "template/")
 #: How far a block that Python keeps in half precision is off.
 HALF = 2**-9
 

@@ -13,6 +13,7 @@ import {
   keys,
   type Manifest,
   type Null,
+  type OtherText,
   type Part,
   type RotationOfLayer,
   SIDES,
@@ -35,7 +36,7 @@ import type { Progress, Source } from "../sources/source.ts";
 import * as say from "./phrases.ts";
 
 /** Chance that a sentence may have, shared by all kinds of findings. */
-const LEVEL = 0.05 / 7;
+const LEVEL = 0.05 / 8;
 /** Nats from which something is said to cost. */
 const COST = 1;
 /** How many times as far as rounding an effect has to go. */
@@ -76,14 +77,11 @@ async function findings(
   const none = "Nothing here is distinguishable from no tuning.";
   if (same(steps)) return [nothing(none, "Both models predict the same.", "")];
   // All at once: two workers compute them.
-  const [chance, base, tuned, hidden, template] = await Promise.all([
+  const [chance, base, tuned, hidden] = await Promise.all([
     get(keys.null(), report),
     get(keys.saliency("base", EXACT)),
     get(keys.saliency("tuned", EXACT)),
     get(keys.hiddenSegments()),
-    manifest.prompt_tokens.some(({ segment }) => segment === "template")
-      ? get(keys.template())
-      : null,
   ]);
   if (!distinguishable(steps, chance)) {
     const text = `The predictions differ by ${say.nats(sum(steps.map(({ kl }) => kl)))}. ${besideChance(chance)}.`;
@@ -94,17 +92,20 @@ async function findings(
     get(keys.carried("answer"), report),
     get(keys.rotation()).catch(() => []),
   ]);
-  return [
+  const said = [
     copies(manifest, { base, tuned }),
     parts(manifest, steps, chance),
     place(chance),
     segments(hidden, elsewhere, chance),
     carries(manifest, carried),
     spacesKept(rotation),
-    template && ofTemplate(template, chance),
-  ]
-    .filter((sentence) => sentence !== null)
-    .slice(0, MOST);
+  ].filter((sentence) => sentence !== null);
+  // What would not be said is not measured.
+  if (said.length < MOST && manifest.prompt_tokens.some(({ segment }) => segment === "template")) {
+    const [effects, others] = await Promise.all([get(keys.template()), get(keys.otherTexts())]);
+    said.push(...[ofTemplate(effects, others, chance)].filter((sentence) => sentence !== null));
+  }
+  return said.slice(0, MOST);
 }
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
@@ -374,32 +375,53 @@ function floorOf({ rounding }: Null): number {
   return Math.max(COST, ROUNDINGS * sum(rounding.map((kl) => Math.sqrt(2 * Math.max(kl, 0)))));
 }
 
-/** What the answer loses without the chat template; a description, not a conclusion. */
-function ofTemplate(effects: TemplateEffects, chance: Null): Finding | null {
-  const [weights, template, together] = [effects.weights, effects.template, effects.together].map(
-    sum,
-  ) as [number, number, number];
-  const floor = floorOf(chance);
-  let title = "Without the template tuned loses no more of this answer than base.";
-  if (Math.abs(template) < floor) {
-    if (weights < floor) return null;
-    title = "Without the template tuned gives this answer as often.";
-  } else if (template < 0) title = "Without the template tuned gives this answer more often.";
-  else if (together > floor)
-    title = "Without the template tuned loses more of this answer than base.";
+/** How much more the chat template is worth to one model, beside other text in its place. */
+function ofTemplate(
+  effects: TemplateEffects,
+  others: readonly OtherText[],
+  chance: Null,
+): Finding | null {
+  const inside = { base: sum(effects.base), tuned: sum(effects.tuned) };
+  const plain = { base: sum(effects.base_plain), tuned: sum(effects.tuned_plain) };
+  const added = { base: inside.base - plain.base, tuned: inside.tuned - plain.tuned };
+  const byOther = {
+    base: others.map(({ base }) => base - plain.base),
+    tuned: others.map(({ tuned }) => tuned - plain.tuned),
+  };
+  const together = added.tuned - added.base;
+  const byChance = byOther.tuned.map((tuned, i) => tuned - byOther.base[i]!);
+  const [weights, floor] = [inside.tuned - inside.base, floorOf(chance)];
+  const [p, usual] = [beyond(together, byChance), mean(byChance)];
+  // Farther from nothing, not only from other text, and in the same direction.
+  const farther = Math.abs(together) > floor && (together - usual) * together > 0;
+  const most = Math.max(...[added.tuned, ...byOther.tuned].map(Math.abs));
+  let title = "Without the template tuned gives this answer as often.";
+  const told = p < LEVEL;
+  if (told && farther) title = sidesPart(added, floor);
+  else if (told || most >= floor || weights < floor) return null;
   const above = `; said above ${say.nats(floor)}, twice what bfloat16 moves`;
   return finding(
     "template",
     title,
     [
       ["", `Weights ${say.plus(weights)} nats (in the template), `],
-      ["", `template ${say.plus(template)} (in `],
+      ["", `template ${say.plus(added.tuned)} (in `],
       ["tuned", "tuned"],
       ["", `), together ${say.plus(together)}.`],
     ],
-    `measured: the template taken out; other text of its length was not${floor > COST ? above : ""}`,
+    `measured; ${say.inWords(others.length)} other texts of its length in its place: together ` +
+      `${say.plus(usual)}, p ${say.chance(p)}${floor > COST ? above : ""}`,
     "overview",
   );
+}
+
+/** What sets the models apart where the template is taken out. */
+function sidesPart(added: BySide<number>, floor: number): string {
+  const loser: Side = added.tuned > added.base ? "tuned" : "base";
+  const other = SIDES[1 - SIDES.indexOf(loser)]!;
+  return added[other] <= -floor
+    ? `Without the template ${other} gives this answer more often.`
+    : `Without the template ${loser} loses more of this answer than ${other}.`;
 }
 
 function finding(

@@ -153,6 +153,12 @@ export interface TemplateEffects {
   together: number[];
 }
 
+/** An answer's log-probability with other text in the chat template's place, in nats. */
+export interface OtherText {
+  base: number;
+  tuned: number;
+}
+
 /** A part of tuned that is replaced, at every position, by what base computes there. */
 export interface Part {
   kind: string;
@@ -424,6 +430,8 @@ export const keys = {
   hiddenElsewhere: (): Key<HiddenSpan[]> => "segments/elsewhere",
   /** What the weights and what the chat template add to each answer token, nats. */
   template: (): Key<TemplateEffects> => "template",
+  /** What the answer is worth to both models with other text as long in the template's place. */
+  otherTexts: (): Key<OtherText[]> => "template/other_text",
   /** How far the update moves predictions beside the same with its signs drawn anew. */
   null: (): Key<Null> => "null",
   /** Which parts of tuned carry the difference of the predictions: measured as a set. */

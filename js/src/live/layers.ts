@@ -1,7 +1,14 @@
 // The models layer by layer: how far they are apart, what each layer would answer, and what becomes
 // of an answer that one model begins and the other goes on with.
 
-import { keys, type Lens, SIDES, type Side, type TemplateEffects } from "../contract/contract.ts";
+import {
+  keys,
+  type Lens,
+  type OtherText,
+  SIDES,
+  type Side,
+  type TemplateEffects,
+} from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
 import { readingPosition } from "../contract/units.ts";
 import { intactOf } from "./occlusion.ts";
@@ -105,8 +112,8 @@ function* handover(subject: Subject, lower: Side): Work<Tensor> {
   return { shape: [layers + 1, m, 2], data };
 }
 
-/** What the weights and what the chat template add to each answer token. */
-function* template(subject: Subject): Work<TemplateEffects> {
+/** Prompt positions that are read without the template. */
+function plainPlacesOf(subject: Subject): number[] {
   const { prompt_tokens } = subject.manifest;
   if (!subject.positions("template").length) {
     throw new Error("This prompt is not read in a chat template.");
@@ -114,10 +121,43 @@ function* template(subject: Subject): Work<TemplateEffects> {
   const front = subject.pair.front.every((id, i) => prompt_tokens[i]?.id === id)
     ? subject.pair.front.length
     : 0;
-  const all = prompt_tokens.map((_, i) => i);
-  const plainPlaces = all.filter(
-    (i) => i < front || !["special", "template"].includes(prompt_tokens[i]!.segment),
+  return prompt_tokens.flatMap(({ segment }, i) =>
+    i < front || !["special", "template"].includes(segment) ? [i] : [],
   );
+}
+
+const without = (subject: Subject, places: readonly number[]) =>
+  subject.manifest.prompt_tokens.flatMap((_, i) => (places.includes(i) ? [] : [i]));
+
+/** Other texts that stand in the template's place, for small models and for others. */
+const [OTHER_TEXTS, FEW_OTHER_TEXTS] = [19, 9];
+
+/** How likely the answer is with other text of as many tokens in the template's place. */
+function* otherTexts(subject: Subject): Work<OtherText[]> {
+  const text = subject.pair.otherText;
+  const leftOut = without(subject, plainPlacesOf(subject));
+  const count = subject.pair.models.tuned.sizes.small ? OTHER_TEXTS : FEW_OTHER_TEXTS;
+  const found = Array.from({ length: count }, (): OtherText => ({ base: 0, tuned: 0 }));
+  for (const side of SIDES) {
+    for (const [number, other] of found.entries()) {
+      const start = Math.floor((text.length * number) / count);
+      const ids = subject.ids[side].slice();
+      for (const [i, place] of leftOut.entries()) ids[place] = text[(start + i) % text.length]!;
+      const { logprobs } = intactOf(subject.runner(side), ids, subject.promptLength);
+      other[side] = logprobs.reduce((all, value) => all + value, 0);
+      yield {
+        done: number + 1,
+        total: count,
+        label: `reading other text in place of the template, ${side}`,
+      };
+    }
+  }
+  return found;
+}
+
+/** What the weights and what the chat template add to each answer token. */
+function* template(subject: Subject): Work<TemplateEffects> {
+  const plainPlaces = plainPlacesOf(subject);
   const inside = {} as Record<Side, number[]>;
   const plain = {} as Record<Side, number[]>;
   const { vocabulary } = subject.pair.models.base.sizes;
@@ -132,7 +172,7 @@ function* template(subject: Subject): Work<TemplateEffects> {
   const less = (a: number[], b: number[]) => a.map((value, i) => value - b[i]!);
   const weights = less(inside.tuned, inside.base);
   return {
-    left_out: all.filter((i) => !plainPlaces.includes(i)),
+    left_out: without(subject, plainPlaces),
     base: inside.base,
     tuned: inside.tuned,
     base_plain: plain.base,
@@ -151,4 +191,5 @@ export const LAYERS = [
   provides(keys.lensTable, lensTable),
   provides(keys.handover, handover),
   provides(keys.template, template),
+  provides(keys.otherTexts, otherTexts),
 ];

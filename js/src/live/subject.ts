@@ -17,6 +17,8 @@ export interface Pair {
   draws: readonly number[];
   /** Tokens in front of every text that has no template. */
   front: readonly number[];
+  /** Tokens of some lines of prose. */
+  otherText: readonly number[];
   /** What follows from the weights alone, by name. */
   known(key: string): Value;
 }

@@ -17,6 +17,8 @@ export interface TokenizerData {
   special: number[];
   /** What stands in front of every text that has no template. */
   front: number[];
+  /** What is read in the place of a template, to compare it with. */
+  other_text: number[];
 }
 
 /** Code points `[start, end)` of a text. */

@@ -100,6 +100,7 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
       models: { base: models.base, tuned: models.tuned },
       ...vocabularyOf(tokenizer(setup.tokenizer), setup.sizes.vocabulary),
       front: setup.tokenizer.front,
+      otherText: setup.tokenizer.other_text,
       draws: setup.draws,
       known(key) {
         const value = blocks.value(key);

@@ -285,30 +285,9 @@ def test_beyond_is_a_prediction_by_students_t() -> None:
     assert beyond(9.0, [1.0, 2.0]) == 1.0
 
 
-@pytest.mark.parametrize(
-    ("weights", "template", "together", "title"),
-    [
-        (4.0, 0.1, 0.1, "Without the template tuned gives this answer as often."),
-        (4.0, 2.0, 1.0, "Without the template tuned loses more of this answer than base."),
-        (4.0, 2.0, -0.1, "Without the template tuned loses no more of this answer than base."),
-        (4.0, -2.0, -3.0, "Without the template tuned gives this answer more often."),
-        (0.1, 0.1, 0.0, None),
-    ],
-)
-def test_weights_are_told_from_the_template(
-    weights: float, template: float, together: float, title: str | None
-) -> None:
-    effects = {"weights": weights, "template": template, "together": together}
-    planted = copying(1) | {blocks.template(): {name: [x] * M for name, x in effects.items()}}
-    found = {one["kind"]: one for one in findings(Planted(planted))}
-    assert (found["template"]["title"] if "template" in found else None) == title
-    if title:
-        assert f"Weights +{5 * weights:.1f} nats" in str_of([found["template"]])
-        assert len(findings(Planted(planted))) <= 5
-
-
 def test_no_more_than_five_are_said() -> None:
-    effects = {"weights": [4.0] * M, "template": [2.0] * M, "together": [1.0] * M}
-    planted = {**segments((7.3, 11.3), (0.5, 2.0)), **carrying(), blocks.template(): effects}
+    # What is not said is not measured, either.
+    asked = {blocks.template(): AssertionError("measured")}
+    planted = {**segments((7.3, 11.3), (0.5, 2.0)), **carrying(), **asked}
     found = [one["kind"] for one in findings(Planted(planted))]
     assert found == ["copies", "parts", "segments", "carries", "kept"]

@@ -66,6 +66,11 @@ def template() -> None:
     """What the weights and what the chat template add to each answer token, nats."""
 
 
+@block("template/other_text", list[forms.OtherText], shared=True, recorded=False)
+def other_texts() -> None:
+    """What the answer is worth to both models with other text as long in the template's place."""
+
+
 @block("null", forms.Null, shared=True)
 def null() -> None:
     """How far the update moves predictions beside the same with its signs drawn anew."""

@@ -120,6 +120,13 @@ class TemplateEffects(TypedDict):
     together: list[float]
 
 
+class OtherText(TypedDict):
+    """An answer's log-probability with other text in the chat template's place, in nats."""
+
+    base: float
+    tuned: float
+
+
 class Part(TypedDict):
     """A part of tuned that is replaced, at every position, by what base computes there.
 

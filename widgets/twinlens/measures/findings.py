@@ -7,8 +7,8 @@ sentence then has a test of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,9 +23,8 @@ from twinlens.contract.forms import (
     Part,
     RotationOfLayer,
     Run,
-    TemplateEffects,
 )
-from twinlens.contract.words import EXACT, SELECTION_DEFAULTS, SIDES, Side
+from twinlens.contract.words import EXACT, SIDES, Side
 from twinlens.errors import MemoryNeededError, UnknownBlockError, UnsupportedArchitectureError
 from twinlens.measures import phrases as say
 from twinlens.measures.chance import (
@@ -37,18 +36,11 @@ from twinlens.measures.chance import (
     same,
     times_as_far,
 )
+from twinlens.measures.stated import COST, SENTENCE_LEVEL, finding, noise_floor
+from twinlens.measures.template_finding import template_finding
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
-if TYPE_CHECKING:
-    pass
-
-#: Chance a copying sentence may have, shared by all kinds of findings.
-SENTENCE_LEVEL = 0.05 / 8
-#: Nats from which a segment is said to cost, and by which the costs of two models differ.
-_COST = 1.0
-#: How many times as far as rounding an effect has to go.
-_ROUNDINGS = 2.0
 #: Sentences that are said at most; blocks that are named as the only ones changed.
 _MOST, _PLACES = 5, 4
 
@@ -84,16 +76,21 @@ def findings(trace: Trace, report: Report | None = None) -> list[Finding]:
         return [_nothing("No finding is stated: there is no null to compare with.", str(error), "")]
     if not distinguishable(steps, null):
         return [_not_distinguishable(steps, null)]
-    sentences = [
-        _copies(trace, report),
-        _parts(trace, steps, null),
-        _place(null),
-        _segments(trace, null, report),
-        _carries(trace, report),
-        _kept(trace, report),
-        _template(trace, null, report),
+    asked: list[Callable[[], Finding | None]] = [
+        lambda: _copies(trace, report),
+        lambda: _parts(trace, steps, null),
+        lambda: _place(null),
+        lambda: _segments(trace, null, report),
+        lambda: _carries(trace, report),
+        lambda: _kept(trace, report),
+        lambda: template_finding(trace, null, report),
     ]
-    return [sentence for sentence in sentences if sentence is not None][:_MOST]
+    said: list[Finding] = []
+    for ask in asked:
+        # What would not be said is not measured.
+        if len(said) < _MOST and (sentence := ask()) is not None:
+            said.append(sentence)
+    return said
 
 
 def _not_distinguishable(steps: Sequence[AnswerStep], null: Null) -> Finding:
@@ -129,7 +126,7 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
 
     def on_itself(nats: np.ndarray) -> list[int]:
         best = nats.argmax(axis=0)
-        return [i for i in able if nats[best[i], i] > _COST and prompt[best[i]] == answer[i]]
+        return [i for i in able if nats[best[i], i] > COST and prompt[best[i]] == answer[i]]
 
     base, tuned = (on_itself(effects[side]) for side in SIDES)
     gained = on_itself(effects["tuned"] - effects["base"])
@@ -173,7 +170,7 @@ def _parts(trace: Trace, steps: Sequence[AnswerStep], null: Null) -> Finding:
     """Where the answers part, and how far that is from chance."""
     m = trace.manifest
     kl = np.array([step["kl"] for step in steps])
-    first = next((i for i, step in enumerate(steps) if step["kl"] > _COST), int(kl.argmax()))
+    first = next((i for i, step in enumerate(steps) if step["kl"] > COST), int(kl.argmax()))
     largest = sorted(np.argsort(-kl, kind="stable")[:4].tolist())
     largest = [i for i in largest if kl[i] > 0.1 * kl.max()]
     tokens = m.answers["tuned"].tokens
@@ -363,63 +360,6 @@ def _kept(trace: Trace, report: Report | None) -> Finding | None:
         [("", f"Each layer’s space of concepts turned {span}; random would be {null:.0f}°.")],
         "from weights",
         "concepts",
-    )
-
-
-def noise_floor(null: Null) -> float:
-    """Nats that have to be exceeded: several times what rounding tuned to bfloat16 moves."""
-    return max(_COST, _ROUNDINGS * sum(math.sqrt(2 * max(kl, 0)) for kl in null["rounding"]))
-
-
-def _template(trace: Trace, null: Null, report: Report | None) -> Finding | None:
-    """What the answer loses without the chat template; a description, not a conclusion."""
-    try:
-        effects = cast(TemplateEffects, trace.block(blocks.template(), report))
-    except UnknownBlockError:
-        return None
-    weights, template, together = (
-        math.fsum(effects[name]) for name in ("weights", "template", "together")
-    )
-    floor = noise_floor(null)
-    if abs(template) < floor:
-        if weights < floor:
-            return None
-        title = "Without the template tuned gives this answer as often."
-    elif template < 0:
-        title = "Without the template tuned gives this answer more often."
-    elif together > floor:
-        title = "Without the template tuned loses more of this answer than base."
-    else:
-        title = "Without the template tuned loses no more of this answer than base."
-    # No null: of text that is no template there is seldom as much to take out instead.
-    beside = "other text of its length was not"
-    if floor > _COST:
-        beside += f"; said above {say.nats(floor)}, twice what bfloat16 moves"
-    return finding(
-        "template",
-        title,
-        [
-            ("", f"Weights {say.plus(weights)} nats (in the template), "),
-            ("", f"template {say.plus(template)} (in "),
-            ("tuned", "tuned"),
-            ("", f"), together {say.plus(together)}."),
-        ],
-        f"measured: the template taken out; {beside}",
-        "overview",
-    )
-
-
-def finding(
-    kind: str, title: str, text: Sequence[Run], checked: str, panel: str, **selection: int
-) -> Finding:
-    """A finding as plain JSON; what it selects is named."""
-    return Finding(
-        kind=kind,
-        title=title,
-        text=[cast(Run, list(run)) for run in text],  # as they come back from JSON
-        checked=checked,
-        panel=panel,
-        selection={**SELECTION_DEFAULTS, **selection},
     )
 
 

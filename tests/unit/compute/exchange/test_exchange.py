@@ -100,6 +100,26 @@ def test_passes_that_begin_at_the_first_change_equal_whole_ones(family: str) -> 
             torch.testing.assert_close(ours, expected, atol=2e-5, rtol=0)
 
 
+def test_blocks_that_were_not_changed_share_one_pass() -> None:
+    base = tiny.model("llama")
+    tuned = copy.deepcopy(base)
+    with torch.no_grad():
+        architectures.feed_forward_out(tuned, 1).weight *= 3
+    pair = replace(exchange(tuned, base), own=capture(tuned, IDS, PROMPT, side="tuned"))
+    ran: list[int] = []
+    handle = architectures.feed_forward_out(tuned, 1).register_forward_hook(
+        lambda *_: ran.append(1)
+    )
+    found = dict(with_weights_of_base(pair))
+    handle.remove()
+    assert ran == [1]
+    assert len(found) == 2 * len(architectures.layers(tuned)) + 2
+    for block, logits in found.items():
+        expected = base if block == Place("feed_forward", 1) else tuned
+        predictions = logits[0].double().log_softmax(dim=-1)
+        torch.testing.assert_close(predictions, predicted(expected), atol=2e-5, rtol=0)
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_sets_that_are_nearly_another_begin_where_they_differ_from_it(family: str) -> None:
     base = tiny.model(family)

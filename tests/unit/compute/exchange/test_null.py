@@ -65,6 +65,23 @@ def test_the_update_keeps_its_entries_and_its_places_but_for_signs() -> None:
         torch.testing.assert_close(whole, theirs[name].detach())
 
 
+def test_what_is_the_same_in_both_is_compared_once() -> None:
+    base = tiny.model("llama")
+    tuned = copy.deepcopy(base)
+    with torch.no_grad():
+        tuned.model.layers[1].self_attn.o_proj.weight *= 1.5
+    update = update_of(base, tuned, FREE)
+    added = {name: update(name, weight.detach()) for name, weight in base.named_parameters()}
+    assert [name for name, found in added.items() if found is not None] == [
+        "model.layers.1.self_attn.o_proj.weight"
+    ]
+    with torch.no_grad():
+        for weight in tuned.parameters():
+            weight.fill_(torch.nan)
+    for name, weight in base.named_parameters():
+        assert (update(name, weight.detach()) is None) == (added[name] is None), "not read again"
+
+
 def test_signs_fall_either_way() -> None:
     signs = _signs("a", torch.zeros(100, 99), 0)
     assert set(signs.unique().tolist()) == {-1, 1}

@@ -57,3 +57,14 @@ def test_every_block_of_one_prompt(page: Path) -> None:
     for key, value in found["blocks"].items():
         mine = trace.block(key)
         assert near(key, mine, difference(mine, value, key)), key
+
+
+def test_what_is_said_of_the_template(page: Path) -> None:
+    asked = ("template/other_text", "findings")
+    case = Case("Reverse this list: violin, apple, horse", response="base", blocks=asked)
+    (found,) = in_page(page, [case])
+    trace = trace_pair(twinlens.demo_pair(), case.prompt, template=True, response="base")
+    for key, value in found["blocks"].items():
+        mine = trace.block(key)
+        assert near(key, mine, difference(mine, value, key)), key
+    assert "template" in {finding["kind"] for finding in found["blocks"]["findings"]}

@@ -53,6 +53,7 @@ _ONE_PROMPT = (
     blocks.neurons,
     blocks.neuron_change,
     blocks.hidden_elsewhere,
+    blocks.other_texts,
 )
 _SHIFTS: dict[Block[Any], str] = {
     blocks.shift_attention: "attention_out",

@@ -12,13 +12,13 @@ from twinlens.compute.concepts.units import Concepts
 from twinlens.compute.heads import attention
 from twinlens.compute.live import lens, steps
 from twinlens.compute.live.handover import handed_over
-from twinlens.compute.live.template import has_template, template_effects
+from twinlens.compute.live.template import has_template, other_texts, template_effects
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.compute.text.answers import answer_tokens, context, own_answer_of
 from twinlens.compute.text.pieces import pieces
 from twinlens.contract import blocks
-from twinlens.contract.forms import TemplateEffects
+from twinlens.contract.forms import OtherText, TemplateEffects
 from twinlens.contract.wire import Array, Value, half
 from twinlens.contract.words import SIDES, Side, reading_position
 from twinlens.measures.differences import relative_difference
@@ -87,6 +87,11 @@ class PassBlocks:
     def template(self, report: Report | None) -> TemplateEffects:
         """What weights and chat template add."""
         return template_effects(self._subject, report)
+
+    @provides(blocks.other_texts)
+    def other_texts(self, report: Report | None) -> list[OtherText]:
+        """What another text is worth in the template's place."""
+        return other_texts(self._subject, report)
 
     @records(blocks.template)
     def recorded_template(self, trace: Trace, _: object) -> Iterator[str]:

@@ -10,17 +10,69 @@ import torch
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.text.cutting import in_front
-from twinlens.contract.forms import TemplateEffects
+from twinlens.compute.text.other_text import other_text, windows
+from twinlens.contract.forms import OtherText, TemplateEffects
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import UnknownBlockError
 from twinlens.support.progress import Report
 
+#: Other texts that stand in the template's place, for small models and for others.
+OTHER_TEXTS, FEW_OTHER_TEXTS = 19, 9
+
 
 def has_template(manifest: Manifest) -> bool:
     """Whether the prompt was read in a chat template."""
     return bool(manifest.segment_positions("template"))
+
+
+def other_texts(subject: Subject, report: Report | None = None) -> list[OtherText]:
+    """How likely the answer is with other text of as many tokens in the template's place.
+
+    What the template does beyond that is due to the template, and not to text around the prompt.
+
+    Raises
+    ------
+    UnknownBlockError
+        If the prompt has no template, or is nothing without it.
+    """
+    m, models = subject.manifest, subject.models
+    kept = set(_positions(subject))
+    left_out = [i for i in range(m.prompt_length) if i not in kept]
+    draws = OTHER_TEXTS if models.sizes.small else FEW_OTHER_TEXTS
+    drawn = windows(other_text(models.tokenizers["tuned"]), len(left_out), draws)
+    found: dict[Side, list[float]] = {}
+    for place, side in enumerate(reversed(SIDES)):
+        if report:
+            report(place, len(SIDES), f"reading other text in place of the template, {side}")
+        texts = []
+        for stretch in drawn:
+            text = list(subject.ids[side])
+            for i, token in zip(left_out, models.readable(side, stretch), strict=True):
+                text[i] = token
+            texts.append(text)
+        with models.model(side) as model:
+            read = [_answer_logprobs(Reading(model, text, m.prompt_length)) for text in texts]
+        found[side] = [float(logprobs.sum()) for logprobs in read]
+    return [
+        OtherText(base=base, tuned=tuned)
+        for base, tuned in zip(found["base"], found["tuned"], strict=True)
+    ]
+
+
+def _positions(subject: Subject) -> list[int]:
+    """Prompt positions that are read without the template."""
+    m = subject.manifest
+    if not has_template(m):
+        raise UnknownBlockError("this prompt has no chat template: trace with template=True")
+    positions = plain_positions(m, in_front(subject.models.tokenizers["tuned"]))
+    if not positions:
+        raise UnknownBlockError(
+            "nothing is left of this prompt without its chat template: write what the models "
+            "should read"
+        )
+    return positions
 
 
 def template_effects(subject: Subject, report: Report | None = None) -> TemplateEffects:
@@ -31,15 +83,7 @@ def template_effects(subject: Subject, report: Report | None = None) -> Template
     UnknownBlockError
         If the prompt has no template, or is nothing without it.
     """
-    m = subject.manifest
-    if not has_template(m):
-        raise UnknownBlockError("this prompt has no chat template: trace with template=True")
-    positions = plain_positions(m, in_front(subject.models.tokenizers["tuned"]))
-    if not positions:
-        raise UnknownBlockError(
-            "nothing is left of this prompt without its chat template: write what the models "
-            "should read"
-        )
+    m, positions = subject.manifest, _positions(subject)
     plain: dict[Side, Array] = {}
     # Tuned first: with memory="sequential" it is the one still loaded.
     for place, side in enumerate(reversed(SIDES)):

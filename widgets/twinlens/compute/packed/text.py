@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twinlens.compute.text.chat import rendered
 from twinlens.compute.text.cutting import in_front
+from twinlens.compute.text.other_text import other_text
 from twinlens.errors import PromptError, UnsupportedArchitectureError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def packed_tokenizer(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
         "added": [token["id"] for token in added],
         "special": sorted(tokenizer.all_special_ids),
         "front": in_front(tokenizer),
+        "other_text": other_text(tokenizer),
     }
 
 
