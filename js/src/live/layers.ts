@@ -137,9 +137,9 @@ function* otherTexts(subject: Subject): Work<OtherText[]> {
   const text = subject.pair.otherText;
   const leftOut = without(subject, plainPlacesOf(subject));
   const count = subject.pair.models.tuned.sizes.small ? OTHER_TEXTS : FEW_OTHER_TEXTS;
-  const found = Array.from({ length: count }, (): OtherText => ({ base: 0, tuned: 0 }));
+  const worth = Array.from({ length: count }, (): OtherText => ({ base: 0, tuned: 0 }));
   for (const side of SIDES) {
-    for (const [number, other] of found.entries()) {
+    for (const [number, other] of worth.entries()) {
       const start = Math.floor((text.length * number) / count);
       const ids = subject.ids[side].slice();
       for (const [i, place] of leftOut.entries()) ids[place] = text[(start + i) % text.length]!;
@@ -152,7 +152,7 @@ function* otherTexts(subject: Subject): Work<OtherText[]> {
       };
     }
   }
-  return found;
+  return worth;
 }
 
 /** What the weights and what the chat template add to each answer token. */

@@ -38,11 +38,11 @@ def other_texts(subject: Subject, report: Report | None = None) -> list[OtherTex
         If the prompt has no template, or is nothing without it.
     """
     m, models = subject.manifest, subject.models
-    kept = set(_positions(subject))
-    left_out = [i for i in range(m.prompt_length) if i not in kept]
+    plain = set(_positions(subject))
+    left_out = [i for i in range(m.prompt_length) if i not in plain]
     draws = OTHER_TEXTS if models.sizes.small else FEW_OTHER_TEXTS
     drawn = windows(other_text(models.tokenizers["tuned"]), len(left_out), draws)
-    found: dict[Side, list[float]] = {}
+    worth: dict[Side, list[float]] = {}
     for place, side in enumerate(reversed(SIDES)):
         if report:
             report(place, len(SIDES), f"reading other text in place of the template, {side}")
@@ -54,10 +54,10 @@ def other_texts(subject: Subject, report: Report | None = None) -> list[OtherTex
             texts.append(text)
         with models.model(side) as model:
             read = [_answer_logprobs(Reading(model, text, m.prompt_length)) for text in texts]
-        found[side] = [float(logprobs.sum()) for logprobs in read]
+        worth[side] = [float(logprobs.sum()) for logprobs in read]
     return [
         OtherText(base=base, tuned=tuned)
-        for base, tuned in zip(found["base"], found["tuned"], strict=True)
+        for base, tuned in zip(worth["base"], worth["tuned"], strict=True)
     ]
 
 
