@@ -289,7 +289,7 @@ function segments(
   let checked = "measured";
   if (spans.length > 1) {
     const [base, tuned] = SIDES.map((side) =>
-      say.fixed(mean(spans.map((span) => span[side as Side])), 1),
+      say.signed(mean(spans.map((span) => span[side as Side]))),
     );
     checked += `; ${say.inWords(spans.length)} spans as long elsewhere: ${base} and ${tuned}, p ${say.chance(p)}`;
   }
@@ -316,7 +316,7 @@ function carries(manifest: Manifest, carried: Carried): Finding | null {
     `${capital(number)} part${several ? "s" : ""} of ${count} ${several ? "carry" : "carries"} it.`,
     [
       ["", `${togetherOf(parts, manifest.pair.layers)}: `],
-      ["", `${say.fixed(together, 1)} of ${say.nats(shift)} `],
+      ["", `${say.signed(together)} of ${say.nats(shift)} `],
       ["", `(${say.share(reached)}); `],
       ["", `${number} random part${several ? "s" : ""}: `],
       ["", `${say.share(mean(random))}, at most `],

@@ -210,6 +210,15 @@ def test_what_carries_it_is_said_with_random_parts_beside_it() -> None:
     assert (found["carries"]["selection"]["layer"], found["carries"]["selection"]["head"]) == (3, 6)
 
 
+def test_what_makes_the_answer_less_likely_has_minus_signs() -> None:
+    planted = carrying(shift=-10.0)
+    found: Any = planted[blocks.carried(None)]
+    for part in found["parts"]:
+        part["together"] *= -1
+    said = {one["kind"]: one for one in findings(Planted(planted))}
+    assert ": −9.0 of −10.0 nats (85 %)" in str_of([said["carries"]])
+
+
 @pytest.mark.parametrize(
     "changes", [{"random": [0.9]}, {"parts": []}, {"shift": 20.0}, {"count": 8}]
 )

@@ -267,7 +267,9 @@ def _segments(trace: Trace, null: Null, report: Report | None) -> Finding | None
     if len(spans) > 1:
         base, tuned = (float(np.mean([span[side] for span in spans])) for side in SIDES)
         count = say.number(len(spans))
-        checked += f"; {count} spans as long elsewhere: {base:.1f} and {tuned:.1f}, "
+        checked += (
+            f"; {count} spans as long elsewhere: {say.signed(base)} and {say.signed(tuned)}, "
+        )
         checked += f"p {say.chance(p)}"
     return finding("segments", title, text, checked, "saliency")
 
@@ -307,7 +309,7 @@ def _carries(trace: Trace, report: Report | None) -> Finding | None:
         f"carr{'y' if len(parts) > 1 else 'ies'} it.",
         [
             ("", f"{_together(parts, trace.manifest.pair.layers)}: "),
-            ("", f"{parts[-1]['together']:.1f} of {say.nats(carried['shift'])} "),
+            ("", f"{say.signed(parts[-1]['together'])} of {say.nats(carried['shift'])} "),
             ("", f"({say.share(reached)}); "),
             ("", f"{count} random part{'s' * (len(parts) > 1)}: "),
             ("", f"{say.share(float(np.mean(carried['random'])))}, at most "),
