@@ -24,6 +24,7 @@ from twinlens.compute.models.placement import (
     read_device,
     read_dtype,
 )
+from twinlens.compute.models.running import methods_plainly, plainly
 from twinlens.compute.models.sources import (
     ModelSource,
     check_offsets,
@@ -55,6 +56,7 @@ DEMO_NOTE = (
 )
 
 
+@methods_plainly
 @methods_called_rightly
 class Pair(Models):
     """A pre-trained model and its tuned twin, made by `load_pair`.
@@ -207,6 +209,7 @@ matrices, 10 other tensors>
         return update_of(self, report)
 
 
+@plainly()
 @called_rightly
 def load_pair(
     base: str | os.PathLike[str] | PreTrainedModel,
@@ -375,6 +378,7 @@ def _note(sources: dict[Side, ModelSource]) -> str:
     )
 
 
+@plainly()
 @called_rightly
 def demo_pair(concepts: ConceptSettings | None = None) -> Pair:
     """The embedded pair: two tiny models that come with the package; needs no network.

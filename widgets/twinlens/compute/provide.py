@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from twinlens.compute.models.running import plainly
 from twinlens.contract.block import Block
 from twinlens.contract.wire import Value
 from twinlens.support.progress import Report
@@ -52,7 +53,8 @@ class Provider:
     reports: bool
 
     def __call__(self, values: dict[str, Any], report: Report | None) -> Value:
-        return self.compute(**values, **({"report": report} if self.reports else {}))
+        with plainly():
+            return self.compute(**values, **({"report": report} if self.reports else {}))
 
 
 def providers(rooms: Iterable[object]) -> dict[Block[Any], Provider]:

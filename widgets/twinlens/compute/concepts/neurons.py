@@ -104,7 +104,7 @@ def _effects_by_layer(reading: Reading, columns: Sequence[int]) -> Tensor:
     model = reading.model
     sizes = architectures.sizes(model.config)
     text = read_by_layer(Texts([reading], embed(reading)), log_probability, columns)
-    effects = torch.zeros(sizes.layers, sizes.intermediate)
+    effects = torch.zeros(sizes.layers, sizes.intermediate, dtype=torch.float32)
 
     @contextmanager
     def gate(layer: int) -> Iterator[list[Tensor]]:

@@ -32,7 +32,7 @@ def with_weights_of_base(exchange: Exchange) -> Iterator[tuple[Place, Tensor]]:
     theirs = {name: (module, key) for name, module, key in parameter_places(exchange.donor)}
     if not all(is_plain(module) and below_adapters(module) is module for _, module, _ in own):
         return
-    closed = torch.zeros(1, exchange.layout.count)
+    closed = torch.zeros(1, exchange.layout.count, dtype=torch.float32)
     unchanged: Tensor | None = None
     for block, names in parameters_of_blocks(exchange.model).items():
         with exchange.guard, exchange.donor_guard:

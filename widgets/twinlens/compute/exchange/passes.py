@@ -318,7 +318,7 @@ def _written(module: nn.Module, heads: Tensor, gates: Tensor, like: Tensor) -> T
 
 def rows_of(layout: Layout, sets: Sequence[Sequence[int]]) -> Tensor:
     """Rows of gates that are open at some places, float32 [sets, P]."""
-    rows = torch.zeros(len(sets), layout.count)
+    rows = torch.zeros(len(sets), layout.count, dtype=torch.float32)
     for row, places in enumerate(sets):
         rows[row, list(places)] = 1
     return rows

@@ -41,7 +41,9 @@ def integrated_gates(
     total = torch.zeros(len(columns), exchange.layout.count, dtype=torch.float64)
     points, weights = np.polynomial.legendre.leggauss(STEPS)
     for step, (point, weight) in enumerate(zip((points + 1) / 2, weights / 2, strict=True)):
-        gates = torch.full((1, exchange.layout.count), float(point), requires_grad=True)
+        gates = torch.full(
+            (1, exchange.layout.count), float(point), dtype=torch.float32, requires_grad=True
+        )
         with torch.enable_grad():
             apart = divergence(exchange.logprobs(gates), exchange.donor_logprobs)[0]
             targets = [apart.sum() if column is None else apart[column] for column in columns]

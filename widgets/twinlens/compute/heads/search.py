@@ -25,6 +25,7 @@ from twinlens.compute.heads.word_pair_search import (
 )
 from twinlens.compute.models.models import Models
 from twinlens.compute.models.placement import read_device
+from twinlens.compute.models.running import methods_plainly, plainly
 from twinlens.compute.models.sources import load_tokenizer, tokenizer_source
 from twinlens.compute.models.stored import stored_weights
 from twinlens.compute.models.weights import HeldWeights, Weights
@@ -55,6 +56,7 @@ _FEW_TOKENS = 8000
 _SHARE = 0.05
 
 
+@methods_plainly
 class PairSearch:
     """Finds word pairs of two models, layer by layer, with one filter for both.
 
@@ -241,6 +243,7 @@ class PairHeads:
             return self._circuits
 
 
+@plainly()
 def stored_search(
     base: str | os.PathLike[str],
     tuned: str | os.PathLike[str],

@@ -17,6 +17,7 @@ from twinlens.compute.heads.blocks import HeadBlocks
 from twinlens.compute.live.blocks import FindingBlocks, PassBlocks
 from twinlens.compute.live.dial import TurnedPair
 from twinlens.compute.models.architectures import check_heads_everywhere
+from twinlens.compute.models.running import methods_plainly, plainly
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.capture import Capture, capture
 from twinlens.compute.passes.footprint import check_footprint
@@ -52,6 +53,7 @@ _GROWN = (
 )
 
 
+@plainly()
 def trace_pair(
     pair: Pair,
     prompt: str | Sequence[Message],
@@ -206,6 +208,7 @@ def _not_everywhere(pair: Pair) -> str:
     return ""
 
 
+@methods_plainly
 @methods_called_rightly
 class LiveTrace(Trace):
     """A trace that computes its blocks on demand; made by `trace_pair`.

@@ -157,7 +157,7 @@ def _is_applied(module: nn.Module, weight: Tensor) -> bool:
     if not hasattr(module, "in_features"):
         return True
     made = torch.Generator().manual_seed(0)
-    given = torch.randn(2, weight.shape[1], generator=made).to(weight)
+    given = torch.randn(2, weight.shape[1], generator=made, dtype=torch.float32).to(weight)
     try:
         change = cast(Tensor, module.forward(given) - module.forward(torch.zeros_like(given)))
     except (RuntimeError, NotImplementedError, TypeError, ValueError):

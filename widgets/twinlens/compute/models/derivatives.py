@@ -80,7 +80,9 @@ def _passes(
     device = next(iter([*module.parameters(), *module.buffers()])).device
     made = torch.Generator().manual_seed(0)
     shape = (2, 3, int(module.in_features))  # type: ignore[arg-type]
-    point, direction = (torch.randn(shape, generator=made).to(device, dtype) for _ in range(2))
+    point, direction = (
+        torch.randn(shape, generator=made, dtype=torch.float32).to(device, dtype) for _ in range(2)
+    )
     try:
         with torch.no_grad():
             expected = (module(direction) - module(torch.zeros_like(point))).float().sum(dim=-1)

@@ -14,7 +14,7 @@ import torch
 from twinlens.compute.models.adapters import attach, switches
 from twinlens.compute.models.architectures import sizes
 from twinlens.compute.models.loading import count_parameters, load_weights, revision_of
-from twinlens.compute.models.running import made_ready, unmixed
+from twinlens.compute.models.running import made_ready, plainly
 from twinlens.compute.models.weights import Weights
 from twinlens.contract.manifest import ModelInfo, PairInfo
 from twinlens.contract.words import SIDES, Side
@@ -154,7 +154,7 @@ class Models:
                 self._load(side)
             model = self._resident[side]
             ready = made_ready(model, self._adapters(side)) if self._lent(side) else nullcontext()
-            with unmixed(model), ready:
+            with plainly(), ready:
                 yield model
 
     def held(self, side: Side) -> AbstractContextManager[object]:

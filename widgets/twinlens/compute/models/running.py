@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from inspect import isfunction
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
@@ -22,6 +23,10 @@ ATTENTION = "eager"
 _ASKING = "make_inputs_require_grad"
 #: Where accelerate keeps the forward pass that it wraps for training in mixed precision.
 _UNWRAPPED = "_original_forward"
+#: Devices that autocast may hold for.
+_AUTOCAST = ("cpu", "cuda", "mps", "xpu")
+
+C = TypeVar("C", bound=type)
 
 
 @contextmanager
@@ -84,14 +89,31 @@ def made_ready(model: PreTrainedModel, adapters: bool | None) -> Iterator[None]:
 
 
 @contextmanager
-def unmixed(model: PreTrainedModel) -> Iterator[None]:
-    """No autocast while inside: it holds for the calling thread alone, and others work on too."""
-    device = model.device.type
-    if not torch.is_autocast_enabled(device):
+def plainly() -> Iterator[None]:
+    """Torch as it is where nothing was set: no autocast, default device, inference mode.
+
+    Such settings hold for the thread that made them, and blocks are computed on several. That of
+    a default type holds for all of them, and is left alone: numbers here say of what type they are.
+    """
+    with ExitStack() as around:
+        for device in _AUTOCAST:
+            if torch.is_autocast_enabled(device):
+                around.enter_context(torch.autocast(device, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            around.enter_context(torch.device("cpu"))
+        if torch.is_inference_mode_enabled():
+            around.enter_context(torch.inference_mode(False))
+        if torch.is_anomaly_enabled():
+            around.enter_context(torch.autograd.set_detect_anomaly(False))
         yield
-        return
-    with torch.autocast(device, enabled=False):
-        yield
+
+
+def methods_plainly(made: C) -> C:
+    """A class whose public methods run `plainly`."""
+    for name, function in list(vars(made).items()):
+        if isfunction(function) and not name.startswith("_"):
+            setattr(made, name, plainly()(function))
+    return made
 
 
 def _require(parameters: list[nn.Parameter], wanted: bool) -> None:

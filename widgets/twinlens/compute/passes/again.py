@@ -82,7 +82,7 @@ class LayersAgain:
             length = len(self.ids) - 1
             with torch.no_grad(), entering(model, length), suppress(_ReachedError):
                 architectures.body(model)(ids, use_cache=False, **options)
-        return (patterns or [torch.empty(0)])[0], neurons[0]
+        return (patterns or [torch.empty(0, dtype=torch.float32)])[0], neurons[0]
 
 
 class PatternsAgain:

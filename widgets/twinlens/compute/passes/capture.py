@@ -101,7 +101,7 @@ def capture(
     places = {name: iter(range(count)) for name, count in counts.items()}
     places["heads"] = iter(attending)
     captured: dict[str, Tensor] = {}
-    heads = [torch.empty(length, 0)] * len(depth)
+    heads = [torch.empty(length, 0, dtype=torch.float32)] * len(depth)
     reached = iter(attending)
     returned: list[int] = []
 

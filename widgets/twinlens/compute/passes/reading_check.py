@@ -202,4 +202,4 @@ def _bias(module: nn.Module) -> Tensor:
     bias = getattr(module, "bias", None)
     if isinstance(bias, Tensor):
         return bias.detach().float().cpu()
-    return torch.zeros(cast(Tensor, module.weight).shape[0])
+    return torch.zeros(cast(Tensor, module.weight).shape[0], dtype=torch.float32)

@@ -65,7 +65,7 @@ def _at(module: nn.Module, length: int, kind: str) -> Tensor:
     device = next(module.buffers()).device
     places = torch.tensor([[1, length - 1]], device=device)
     layer_type = {"layer_type": kind} if kind else {}
-    nothing = torch.zeros((), device=device)
+    nothing = torch.zeros((), device=device, dtype=torch.float32)
     # A short text first: dynamic ones would stay at those of the longest text that was read.
     module(nothing, torch.zeros_like(places), **layer_type)
     cosines: Tensor = module(nothing, places, **layer_type)[0]

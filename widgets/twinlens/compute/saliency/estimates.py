@@ -288,7 +288,7 @@ def _adding_up(
     change = _target_values(texts, target, texts.embedded) - _target_values(texts, target, before)
     points = PATH_POINTS
     while columns:
-        total = torch.zeros(0)
+        total = torch.zeros(0, dtype=torch.float32)
         for part in along_path(texts, columns, target, points, start):
             if part is None:
                 yield None, total
@@ -389,7 +389,7 @@ def rollout_together(readings: Sequence[Reading]) -> list[Array]:
     """Tables [N, M] of `attention_rollout` of texts that are read together."""
     texts, model = Texts.together(readings), readings[0].model
     length = texts.embedded.shape[1]
-    flow = torch.eye(length, device=model.device)
+    flow = torch.eye(length, device=model.device, dtype=torch.float32)
 
     def mix(pattern: Tensor) -> None:
         """One layer's at a time: those of all would not fit where texts are long."""

@@ -113,9 +113,11 @@ def first_order(mixed: Mixed) -> Effects:
 def _slopes(mixed: Mixed, place: float, only: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Slope of the answer's log-probability by every gate, all of them at one place."""
     length = len(mixed.reading.ids) - 1
-    gates = torch.full((1, length, mixed.count), place)
+    gates = torch.full((1, length, mixed.count), place, dtype=torch.float32)
     gates = (gates if only is None else gates * only).requires_grad_()
-    others = torch.full((len(mixed.rest),), place if only is None else 1.0, requires_grad=True)
+    others = torch.full(
+        (len(mixed.rest),), place if only is None else 1.0, dtype=torch.float32, requires_grad=True
+    )
     wanted = [gates, others] if len(mixed.rest) else [gates]
     with torch.enable_grad():
         total = mixed.logprobs(gates, others).sum()

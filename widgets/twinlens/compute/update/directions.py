@@ -127,7 +127,7 @@ class MatrixUpdate:
     def _novelties(self) -> list[Novelty]:
         if bool(self.overlap.isnan().any()):
             return [""] * self.rank
-        reuse = (self.overlap > torch.tensor(self.null)[:, None]).any(dim=0).tolist()
+        reuse = (self.overlap > self.overlap.new_tensor(self.null)[:, None]).any(dim=0).tolist()
         large = (self.sizes > self.leading_size).tolist()
         return [
             "reuse" if old else "intruder" if big else "new"
@@ -250,7 +250,7 @@ def _matrix(
     if not bool(large.any()) or not float(sizes.max()):
         return None
     left, sizes, right = (part.float()[..., large] for part in (left, sizes, right))
-    base_norm, overlap = math.nan, torch.full((2, len(sizes)), math.nan)
+    base_norm, overlap = math.nan, torch.full((2, len(sizes)), math.nan, dtype=torch.float32)
     count = max(1, min(LEADING, min(left.shape[0], right.shape[0]) // 4))
     leading_size = math.nan
     if not packed:

@@ -72,14 +72,17 @@ def _matched(
 
 def _measured(mixed: Mixed, direction: int, question: Question) -> float:
     if question == "would be lost":
-        rows = [torch.ones(mixed.count), torch.ones(mixed.count)]
+        rows = [
+            torch.ones(mixed.count, dtype=torch.float32),
+            torch.ones(mixed.count, dtype=torch.float32),
+        ]
         rows[1][direction] = 0
         whole, without = mixed.nats(rows).tolist()
         return float(whole - without)
     places, weights = np.polynomial.legendre.leggauss(_PLACES)
     total = 0.0
     for place, weight in zip((places + 1) / 2, weights / 2, strict=True):
-        rows = [torch.full((mixed.count,), float(place)) for _ in range(2)]
+        rows = [torch.full((mixed.count,), float(place), dtype=torch.float32) for _ in range(2)]
         rows[0][direction], rows[1][direction] = 1, 0
         with_it, without = mixed.nats(rows, float(place)).tolist()
         total += float(weight) * (with_it - without)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from twinlens.compute.models.running import methods_plainly
 from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.text.answers import stop_tokens
@@ -81,6 +82,7 @@ class Minimal:
         )
 
 
+@methods_plainly
 class PromptUpdate:
     """What the directions of an update do to one answer; made by `Update.on`.
 
@@ -121,8 +123,8 @@ class PromptUpdate:
     def shift(self) -> sets.Shift:
         """Log-probability of the answer under base and tuned, measured."""
         mixed = self.mixed
-        base = mixed.nats([torch.zeros(mixed.count)], 0.0)
-        tuned = mixed.nats([torch.ones(mixed.count)], 1.0)
+        base = mixed.nats([torch.zeros(mixed.count, dtype=torch.float32)], 0.0)
+        tuned = mixed.nats([torch.ones(mixed.count, dtype=torch.float32)], 1.0)
         return sets.Shift(float(base[0]), float(tuned[0]))
 
     def null(self, draws: int = _RANDOM) -> list[float]:
@@ -130,7 +132,7 @@ class PromptUpdate:
         shifts = []
         for draw in range(draws):
             mixed = self._mixed(self.update.random(draw))
-            (nats,) = mixed.nats([torch.ones(mixed.count)]).tolist()
+            (nats,) = mixed.nats([torch.ones(mixed.count, dtype=torch.float32)]).tolist()
             shifts.append(nats - self.shift.base)
         return shifts
 
@@ -225,7 +227,9 @@ class PromptUpdate:
             directions=chosen,
             count=mixed.count,
             rest=self.keep([]),
-            answer=self._answer(sets.row_of(mixed, chosen), torch.ones(len(mixed.rest))),
+            answer=self._answer(
+                sets.row_of(mixed, chosen), torch.ones(len(mixed.rest), dtype=torch.float32)
+            ),
             curves=curves,
         )
 

@@ -80,7 +80,7 @@ def narrowed(mixed: Mixed, effects: Tensor, report: Report | None = None) -> lis
         if report:
             report(done, len(_NARROWER), "narrowing the directions down")
         count = max(1, round(share * mixed.count))
-        only = torch.zeros(mixed.count)
+        only = torch.zeros(mixed.count, dtype=torch.float32)
         only[order[:count]] = 1
         again = integrated(mixed, _POINTS, None, only).directions[order[:count]]
         leading = order[:count][torch.argsort(-again, stable=True)]
@@ -132,7 +132,7 @@ def curves(
 
 def row_of(mixed: Mixed, directions: Sequence[int]) -> Tensor:
     """A row of gates that are open at some directions."""
-    row = torch.zeros(mixed.count)
+    row = torch.zeros(mixed.count, dtype=torch.float32)
     row[list(directions)] = 1
     return row
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from twinlens.compute.models import names
 from twinlens.compute.models.faults import load_errors
+from twinlens.compute.models.running import plainly
 from twinlens.compute.models.sources import source_of
 from twinlens.compute.models.weights import tensor_files
 from twinlens.compute.update.beside import file_diffs
@@ -102,6 +103,7 @@ class Stored:
         return ModelLoadError(f"{path.name!r} of {self.name!r} cannot be read ({error})")
 
 
+@plainly()
 def diff_of_files(
     base: str | os.PathLike[str],
     tuned: str | os.PathLike[str] | None = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from twinlens.compute.models.models import Models
+from twinlens.compute.models.running import methods_plainly
 from twinlens.compute.update.direction_store import DirectionStore
 from twinlens.compute.update.directions import CERTAIN, MatrixUpdate, Rest
 from twinlens.compute.update.readable import Reader
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@methods_plainly
 class Taken:
     """An update taken apart: what `Update` knows without a prompt.
 
@@ -112,7 +114,7 @@ class Taken:
         made = torch.Generator().manual_seed(seed)
 
         def other(like: torch.Tensor) -> torch.Tensor:
-            noise = torch.randn(like.shape, generator=made)
+            noise = torch.randn(like.shape, generator=made, dtype=torch.float32)
             turned: torch.Tensor = torch.linalg.qr(noise).Q
             return turned.to(like)
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from twinlens.compute.models.models import Models
+from twinlens.compute.models.running import methods_plainly
 from twinlens.compute.text.answers import read_answers
 from twinlens.compute.text.arguments import read_length, read_response
 from twinlens.compute.text.prompt import check_length, read_prompt
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from twinlens.compute.text.chat import Message
 
 
+@methods_plainly
 @methods_called_rightly
 class Update(Taken):
     """What tuning changed in the weights of a pair; made by `Pair.update`."""

@@ -173,7 +173,7 @@ def mean_embeddings(embeddings: Tensor, pieces: Sequence[Sequence[int]]) -> Arra
         counts = torch.tensor([len(word) for word in block])
         tokens = torch.tensor([token for word in block for token in word])
         rows = embeddings.detach()[tokens.to(embeddings.device)].float().cpu()
-        sums = torch.zeros(len(block), rows.shape[1])
+        sums = torch.zeros(len(block), rows.shape[1], dtype=torch.float32)
         sums.index_add_(0, torch.repeat_interleave(counts), rows)
         means[start : start + _BLOCK] = (sums / counts[:, None]).numpy()
     return means
