@@ -246,13 +246,17 @@ def logits(model: PreTrainedModel, residual: Tensor) -> Tensor:
 
 def scores(model: PreTrainedModel, normed: Tensor) -> Tensor:
     """Next-token logits of the residual stream after the final norm, shape [..., vocabulary]."""
-    raw: Tensor = output_embeddings(model)(normed)
+    return scaled(model.config, output_embeddings(model)(normed))
+
+
+def scaled(config: PretrainedConfig, raw: Tensor) -> Tensor:
+    """Next-token logits of what the unembedding gives."""
     # Cohere multiplies, Granite divides, Gemma bounds; `reading_check` finds out what others do.
-    if factor := getattr(model.config, "logit_scale", None):
+    if factor := getattr(config, "logit_scale", None):
         raw = raw * factor
-    if divisor := getattr(model.config, "logits_scaling", None):
+    if divisor := getattr(config, "logits_scaling", None):
         raw = raw / divisor
-    cap: float | None = getattr(model.config, "final_logit_softcapping", None)
+    cap: float | None = getattr(config, "final_logit_softcapping", None)
     return cap * torch.tanh(raw / cap) if cap else raw
 
 

@@ -8,31 +8,33 @@ Whether it is right for a model is tried out once, against automatic differentia
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
-from twinlens.compute.models.dense import is_plain
-from twinlens.compute.models.families import Architecture
-from twinlens.compute.passes.conditions import Conditions, Heads, hookable
-from twinlens.compute.passes.folding import Folded, Texts, backward, fold_together
+from twinlens.compute.passes.conditions import Conditions, Heads
+from twinlens.compute.passes.entry import entering
+from twinlens.compute.passes.folding import Texts, backward, fold_together, head_gradient
 from twinlens.compute.passes.reading import Reading
+from twinlens.compute.passes.row import (
+    LayerStates,
+    Masks,
+    Row,
+    attend_alone,
+    can_be_read_as_row,
+    causal_mask,
+)
 from twinlens.compute.passes.targets import Target, logit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_MAPS = (
-    *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
-    *("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
-)
-_NORMS = ("input_layernorm", "post_attention_layernorm")
 #: Share of the largest gradient by which one of a model may differ from automatic differentiation.
 _TOLERANCE = 1e-3
 _known: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
@@ -58,9 +60,9 @@ class _Norm:
         root = (given.square().mean(dim=-1, keepdim=True) + module.variance_epsilon).rsqrt()
         return cls(given * root, module.weight * root)
 
-    def of(self, row: int, places: slice) -> _Norm:
-        """Of one of several texts."""
-        return _Norm(self.scaled[row, places], self.gain[row, places])
+    def of(self, places: slice) -> _Norm:
+        """In some places."""
+        return _Norm(self.scaled[places], self.gain[places])
 
     def back(self, gradients: Tensor, given: Tensor) -> None:
         """Add to `gradients` [S, K, hidden] what comes through the norm from `given`."""
@@ -222,25 +224,57 @@ class _Layer:
 
 
 @dataclass(frozen=True)
+class _Layers:
+    """What one layer did with several texts, one behind the other; as `_Layer`, [P, ...]."""
+
+    module: Any
+    heads: list[Heads]
+    rotary: tuple[Tensor, Tensor]
+    norms: tuple[_Norm, _Norm]
+    gate: Tensor
+    up: Tensor
+
+    def of(self, number: int, places: slice) -> _Layer:
+        """With one of them. Nothing goes back through the feed-forward block of the last layer."""
+        cos, sin = self.rotary
+        return _Layer(
+            self.module,
+            self.heads[number],
+            (cos[places], sin[places]),
+            (self.norms[0].of(places), self.norms[1].of(places)),
+            self.gate[places],
+            self.up[places],
+        )
+
+    def alone(self) -> _Layer:
+        """With tokens for themselves."""
+        return _Layer(self.module, self.heads[0], self.rotary, self.norms, self.gate, self.up)
+
+
+@dataclass(frozen=True)
 class WrittenOut:
     """A pass over some texts from which columns can be sent back.
 
     Attributes
     ----------
     texts : Texts
-    folded : Folded
-        Up to the last attention, without a graph.
+    columns : list of int
+        Answer tokens, in rising order.
+    seeds : list of tensors [m, heads * head_dim + hidden]
+        Of each text, for those of the columns that it has: the target's gradient by what the last
+        layer's heads made where it is predicted, and by the residual stream beside them.
     layers : list of lists of _Layer
         Of each text, first to last.
     """
 
     texts: Texts
-    folded: Folded
+    columns: list[int]
+    seeds: list[Tensor]
     layers: list[list[_Layer]]
 
     @torch.no_grad()
     def backward(self, places: Sequence[int]) -> Tensor:
-        """Gradients of some of the columns, by their places in `Folded.columns`.
+        """Gradients of some of the columns, by their places in `columns`.
 
         Returns
         -------
@@ -255,12 +289,12 @@ class WrittenOut:
             own = [
                 (k, place)
                 for k, place in enumerate(places)
-                if self.folded.columns[place] < reading.answer_length
+                if self.columns[place] < reading.answer_length
             ]
             if not own:
                 continue
-            seeds = self.folded.weights[row, [place for _, place in own]]
-            columns = [self.folded.columns[place] for _, place in own]
+            seeds = self.seeds[row][[place for _, place in own]]
+            columns = [self.columns[place] for _, place in own]
             at = torch.tensor(columns, device=seeds.device) + (length - 1)
             *before, last = layers
             heads = seeds.shape[-1] - embedded.shape[-1]
@@ -276,33 +310,11 @@ class WrittenOut:
 
 def can_be_written_out(model: PreTrainedModel) -> bool:
     """Whether the layers are of this kind, on a processor, and the gradients come out right."""
-    if not (_looks_like_it(model) and all(map(_layer_looks_like_it, architectures.layers(model)))):
+    if not can_be_read_as_row(model):
         return False
     if model not in _known:
         _known[model] = _comes_out_right(model)
     return _known[model]
-
-
-def _looks_like_it(model: PreTrainedModel) -> bool:
-    return (
-        model.device.type == "cpu"
-        and model.dtype in (torch.float32, torch.float64)
-        and architectures.architecture_of(model.config) == Architecture()
-        and hookable(model)
-    )
-
-
-def _layer_looks_like_it(layer: nn.Module) -> bool:
-    parts = dict(layer.named_modules())
-    weighted = {
-        name for name, part in parts.items() if next(part.parameters(False), None) is not None
-    }
-    return (
-        weighted == {*_MAPS, *_NORMS}
-        and all(type(parts[name]) is nn.Linear and is_plain(parts[name]) for name in _MAPS)
-        and all(hasattr(parts[name], "variance_epsilon") for name in _NORMS)
-        and not any(parameter.is_meta for parameter in layer.parameters())
-    )
 
 
 def _comes_out_right(model: PreTrainedModel) -> bool:
@@ -330,103 +342,88 @@ def written_out(texts: Texts, target: Target, columns: Sequence[int]) -> Written
     columns : sequence of int
         Answer tokens, in rising order.
     """
-    model = texts.readings[0].model
-    heads: list[Heads] = []
-    conditions = Conditions(hidden=texts.padding, heads=heads)
-    with _kept(model) as inner:
-        folded = fold_together(texts, target, columns, texts.embedded, conditions, cut=True)
+    readings, model = texts.readings, texts.readings[0].model
+    lengths = [len(reading.ids) - 1 for reading in readings]
+    parts = [slice(*ends) for ends in pairwise(accumulate(lengths, initial=0))]
+    fronts = [texts.prompt_length - reading.prompt_length for reading in readings]
+    whole = torch.cat(
+        [texts.embedded[row, fronts[row] :][:length] for row, length in enumerate(lengths)]
+    )
+    positions = torch.cat([torch.arange(length) for length in lengths])
+    own = [[c for c in columns if c < reading.answer_length] for reading in readings]
+    places = [
+        part.start + reading.prompt_length - 1 + column
+        for part, reading, mine in zip(parts, readings, own, strict=True)
+        for column in mine
+    ]
+    masks = Masks(model, lambda window: causal_mask(max(lengths), window, whole))
+    heads: list[list[Heads]] = []
+
+    def attend(block: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        made, mask = torch.empty_like(query), masks[block]
+        heads.append([])
+        for part, size in zip(parts, lengths, strict=True):
+            mine = query[part], key[part], value[part]
+            made[part], pattern = attend_alone(block, *mine, mask[:size, :size])
+            heads[-1].append(_heads(block, *mine, pattern))
+        return made
+
+    kept: list[LayerStates] = []
+    with torch.no_grad(), entering(model, max(lengths)):
+        row = Row(model, whole, positions, attend)
+        final = row.states(torch.tensor(places), kept)
     by_layer = [
-        _of_all_texts(*parts)
-        for parts in zip(architectures.layers(model), heads, inner, strict=True)
+        _of_all_texts(*given, row.rotary)
+        for given in zip(architectures.layers(model), heads, kept, strict=True)
     ]
-    layers = [
-        [_of_text(texts, row, layer) for layer in by_layer] for row in range(len(texts.readings))
-    ]
-    return WrittenOut(texts, replace(folded, hidden=folded.hidden.detach()), layers)
+    seeds = _seeds(texts, target, own, final, by_layer[-1])
+    sizes = [len(mine) for mine in own]
+    layers = [[layer.of(number, part) for layer in by_layer] for number, part in enumerate(parts)]
+    return WrittenOut(texts, list(columns), list(torch.split(seeds, sizes)), layers)
 
 
-def _of_all_texts(module: Any, heads: Heads, inner: _Kept) -> _Layer:
-    """What a layer did with all texts, each tensor with their dimension in front."""
-    with torch.enable_grad():
-        point = inner.gate.requires_grad_()
-        active = module.mlp.act_fn(point)
-        (slope,) = torch.autograd.grad(active.sum(), point)
-    groups, count = module.self_attn.num_key_value_groups, len(inner.gate)
-    cos, sin = (part.expand(count, -1, -1) for part in inner.rotary)
-    with torch.no_grad():
-        return _Layer(
-            module,
-            replace(
-                heads,
-                key=heads.key.repeat_interleave(groups, dim=1),
-                value=heads.value.repeat_interleave(groups, dim=1),
-            ),
-            (cos, sin),
-            (
-                _Norm.at(module.input_layernorm, inner.before),
-                _Norm.at(module.post_attention_layernorm, inner.between),
-            ),
-            gate=slope.mul_(inner.up),
-            up=active.detach(),
-        )
-
-
-def _of_text(texts: Texts, row: int, layer: _Layer) -> _Layer:
-    """What it did with one of them."""
-    reading, (cos, sin), seen = texts.readings[row], layer.rotary, layer.heads
-    front = texts.prompt_length - reading.prompt_length
-    places = slice(front, front + len(reading.ids) - 1)
-    return _Layer(
-        layer.module,
-        Heads(
-            seen.query[row, :, places],
-            seen.key[row, :, places],
-            seen.value[row, :, places],
-            seen.pattern[row, :, places, places],
-        ),
-        (cos[row, places], sin[row, places]),
-        (layer.norms[0].of(row, places), layer.norms[1].of(row, places)),
-        layer.gate[row, places],
-        layer.up[row, places],
+def _heads(block: Any, query: Tensor, key: Tensor, value: Tensor, pattern: Tensor) -> Heads:
+    """Copies of what one text's heads had, [heads, S, head_dim] each."""
+    groups = block.num_key_value_groups
+    return Heads(
+        query.transpose(0, 1).contiguous(),
+        key.transpose(0, 1).repeat_interleave(groups, dim=0),
+        value.transpose(0, 1).repeat_interleave(groups, dim=0),
+        pattern,
     )
 
 
-@dataclass
-class _Kept:
-    """What a layer was given, and what its parts gave, of all texts."""
+def _of_all_texts(
+    module: Any, heads: list[Heads], states: LayerStates, rotary: tuple[Tensor, Tensor]
+) -> _Layers:
+    """What a layer did with all texts."""
+    with torch.enable_grad():
+        point = states.gate.requires_grad_()
+        active = module.mlp.act_fn(point)
+        (gate,) = torch.autograd.grad(active, point, states.up)
+    with torch.no_grad():
+        norms = (
+            _Norm.at(module.input_layernorm, states.before),
+            _Norm.at(module.post_attention_layernorm, states.between),
+        )
+        return _Layers(module, heads, rotary, norms, gate, active.detach())
 
-    before: Tensor = field(init=False)
-    between: Tensor = field(init=False)
-    gate: Tensor = field(init=False)
-    up: Tensor = field(init=False)
-    rotary: tuple[Tensor, Tensor] = field(init=False)
 
-
-@contextmanager
-def _kept(model: PreTrainedModel) -> Iterator[list[_Kept]]:
-    """Keep them in the pass inside."""
-    layers: list[_Kept] = []
-
-    def into_layer(_: nn.Module, given: tuple[Tensor, ...], named: dict[str, Any]) -> None:
-        layers.append(_Kept())
-        layers[-1].before, layers[-1].rotary = given[0].detach(), named["position_embeddings"]
-
-    def between(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        layers[-1].between = given[0].detach()
-
-    def gate(_: nn.Module, __: Any, output: Tensor) -> None:
-        layers[-1].gate = output.detach()
-
-    def up(_: nn.Module, __: Any, output: Tensor) -> None:
-        layers[-1].up = output.detach()
-
-    with ExitStack() as stack:
-        for layer in cast("list[Any]", architectures.layers(model)):
-            for handle in (
-                layer.register_forward_pre_hook(into_layer, with_kwargs=True),
-                layer.post_attention_layernorm.register_forward_pre_hook(between),
-                layer.mlp.gate_proj.register_forward_hook(gate),
-                layer.mlp.up_proj.register_forward_hook(up),
-            ):
-                stack.callback(handle.remove)
-        yield layers
+def _seeds(
+    texts: Texts, target: Target, own: list[list[int]], final: Tensor, last: _Layers
+) -> Tensor:
+    """`WrittenOut.seeds` of all texts, one behind the other."""
+    model, columns = texts.readings[0].model, max(own, key=len)
+    has = torch.tensor([[place < len(mine) for place in range(len(columns))] for mine in own])
+    norm = architectures.final_norm(model)
+    with torch.no_grad():
+        padded = final.new_zeros(*has.shape, final.shape[-1])
+        padded[has] = norm(final)
+    by_normed = head_gradient(texts, target, columns, padded)[has]
+    with torch.no_grad():
+        gradients = torch.zeros_like(final)[:, None]
+        _Norm.at(norm, final).back(gradients, by_normed[:, None])
+        layer = last.alone()
+        layer.through_feed_forward(gradients)
+        residual = gradients[:, 0]
+        return torch.cat([residual @ layer.module.self_attn.o_proj.weight, residual], dim=-1)

@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models.checks import free_memory
+from twinlens.compute.passes.answer_scores import logprobs, logprobs_of
 from twinlens.compute.passes.conditions import Conditions, fusible, hookable, observed, planned_once
 from twinlens.compute.passes.entry import embeddings, entering
 from twinlens.compute.passes.folding import embed
 from twinlens.compute.passes.hiding import read_alone
 from twinlens.compute.passes.packing import Packed
 from twinlens.compute.passes.reading import Reading
+from twinlens.compute.passes.row import can_be_read_as_row, read_packed
 from twinlens.compute.saliency.registry import Piece, SaliencyMethod, Wanted, saliency_method
 from twinlens.compute.saliency.together import Instead, occlusion_together
 from twinlens.contract.manifest import Method
@@ -41,8 +43,6 @@ _STEPS_AT_ONCE = 4
 _LOGITS_AT_ONCE, _LOGITS_ELSEWHERE = 2**25, 2**28
 #: Of the memory that is free: it holds the logits, and log-probabilities of some.
 _SHARE_OF_LOGITS = 1 / 8
-#: Log-probabilities that are worked out at once. A few on a processor: they stay in its cache.
-_LOGPROBS_AT_ONCE, _LOGPROBS_ELSEWHERE = 2**16, 2**26
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,11 @@ def _packed(
     answer = reading.answer_length
     ends = np.cumsum([len(read) for read in places])
     rows = torch.from_numpy((ends[:, None] + np.arange(-answer, 0)).ravel()).to(device)
+    targets = reading.targets.repeat(len(groups))
+    if can_be_read_as_row(model):
+        with torch.no_grad(), entering(model, length):
+            states = read_packed(model, embedded, packed, length, rows)
+            return logprobs(model, states, targets).view(len(groups), answer)
     conditions = Conditions(packed=packed, fused=fusible(model))
     around = entering(model, length), observed(model, conditions), planned_once(device)
     with torch.no_grad(), around[0], around[1], around[2]:
@@ -219,17 +224,9 @@ def _changed(reading: Reading, intact: Intact, group: Sequence[int], kind: Occlu
 
 
 def _answer_logprobs(logits: Tensor, reading: Reading) -> Tensor:
-    texts, answer, vocabulary = logits.shape
-    most = _LOGPROBS_AT_ONCE if logits.device.type == "cpu" else _LOGPROBS_ELSEWHERE
-    rows, size = logits.reshape(-1, vocabulary), max(1, most // vocabulary)
-    index = reading.targets.repeat(texts)[:, None]
-    dtype = torch.promote_types(logits.dtype, torch.float32)
-    return torch.cat(
-        [
-            some.log_softmax(dim=-1, dtype=dtype).gather(-1, targets)
-            for some, targets in zip(torch.split(rows, size), torch.split(index, size), strict=True)
-        ]
-    ).reshape(texts, answer)
+    texts, answer, _ = logits.shape
+    targets = reading.targets.repeat(texts)
+    return logprobs_of(logits.flatten(0, 1), targets).view(texts, answer)
 
 
 def _replacement(reading: Reading, group: Sequence[int]) -> Tensor:

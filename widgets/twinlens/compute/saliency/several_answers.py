@@ -7,12 +7,14 @@ of which only what differs is read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
+from twinlens.compute.passes.answer_scores import logprobs
 from twinlens.compute.passes.conditions import (
     Conditions,
     fusible,
@@ -22,14 +24,17 @@ from twinlens.compute.passes.conditions import (
 )
 from twinlens.compute.passes.entry import embeddings, entering
 from twinlens.compute.passes.packing import Branches, Packed
-from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.rotary import rotary_by_length
+from twinlens.compute.passes.row import can_be_read_as_row, read_packed
 from twinlens.compute.saliency.together import hidden_together
 from twinlens.contract.wire import Array
 
-#: Positions that are read at once, on a processor and elsewhere; and bounds of logits in memory.
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+#: Positions that are read at once, on a processor and elsewhere.
 _ON_CPU, _ELSEWHERE = 512, 2**13
-_LOGITS_AT_ONCE = 2**25
 
 
 def hidden_in_answers(readings: Sequence[Reading], groups: Sequence[Sequence[int]]) -> list[Array]:
@@ -69,7 +74,7 @@ def hidden_in_answers(readings: Sequence[Reading], groups: Sequence[Sequence[int
         begin = branches.begin(number) - prompt
         predicting += [-1, *range(begin, begin + size)]
     stored: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-    logprobs: list[Tensor] = []
+    logprobs_of: list[Tensor] = []
     for batch in _batches([len(places) for places in variants], model.device):
         chosen = [variants[number] for number in batch]
         hidden = torch.zeros(len(chosen), length, dtype=torch.bool)
@@ -77,27 +82,16 @@ def hidden_in_answers(readings: Sequence[Reading], groups: Sequence[Sequence[int
             if number:
                 row[list(groups[number - 1])] = True
         packed = Packed(stored, chosen, hidden.to(model.device), branches)
-        conditions = Conditions(packed=packed, fused=fusible(model))
-        around = (
-            entering(model, branches.longest),
-            observed(model, conditions),
-            planned_once(model.device),
-        )
-        with torch.no_grad(), around[0], around[1], around[2]:
-            states = architectures.body(model)(
-                inputs_embeds=embedded[packed.place][None],
-                position_ids=packed.position[None],
-                # With positions that do not rise, and no mask, transformers takes it for several.
-                attention_mask=torch.ones(1, branches.longest, device=model.device),
-                use_cache=False,
-            ).last_hidden_state[0]
         behind = length - prompt
         ends = [end - behind for end in np.cumsum([len(places) for places in chosen]).tolist()]
         rows = torch.tensor([end + step for end in ends for step in predicting])
-        logprobs += _logprobs(states[rows.to(states.device)], readings, len(chosen))
+        states = _states(model, embedded[packed.place], packed, branches, rows.to(model.device))
+        targets = torch.cat([reading.targets for reading in readings]).repeat(len(chosen))
+        lengths = [reading.answer_length for reading in readings] * len(chosen)
+        logprobs_of += torch.split(logprobs(model, states, targets), lengths)
     costs = []
     for place in range(len(readings)):
-        intact, *without = logprobs[place :: len(readings)]
+        intact, *without = logprobs_of[place :: len(readings)]
         costs.append(torch.stack([intact - each for each in without]).float().cpu().numpy())
     return costs
 
@@ -126,16 +120,20 @@ def _batches(sizes: Sequence[int], device: torch.device) -> Iterator[list[int]]:
         yield batch
 
 
-def _logprobs(states: Tensor, readings: Sequence[Reading], count: int) -> list[Tensor]:
-    """Log-probabilities [M] of each answer in each of `count` variants, from what predicts them."""
-    model = readings[0].model
-    targets = torch.cat([reading.targets for reading in readings]).repeat(count)
-    size = max(1, _LOGITS_AT_ONCE // int(model.config.vocab_size))
-    parts = []
-    with torch.no_grad():
-        for first in range(0, len(states), size):
-            scores = precise(architectures.scores(model, states[None, first : first + size]))[0]
-            picked = scores.gather(-1, targets[first : first + size, None])[:, 0]
-            parts.append(picked - scores.logsumexp(dim=-1))
-    lengths = [reading.answer_length for reading in readings] * count
-    return list(torch.split(torch.cat(parts), lengths))
+def _states(
+    model: PreTrainedModel, embedded: Tensor, packed: Packed, branches: Branches, rows: Tensor
+) -> Tensor:
+    """What is unembedded in some places of a row [P, hidden] of variants, [rows, hidden]."""
+    with torch.no_grad(), entering(model, branches.longest):
+        if can_be_read_as_row(model):
+            return read_packed(model, embedded, packed, branches.longest, rows)
+        conditions = Conditions(packed=packed, fused=fusible(model))
+        with observed(model, conditions), planned_once(model.device):
+            states: Tensor = architectures.body(model)(
+                inputs_embeds=embedded[None],
+                position_ids=packed.position[None],
+                # With positions that do not rise, and no mask, transformers takes it for several.
+                attention_mask=torch.ones(1, branches.longest, device=model.device),
+                use_cache=False,
+            ).last_hidden_state[0]
+    return states[rows]

@@ -1,0 +1,286 @@
+"""Forward passes through layers of Llama's kind, written out: a row of tokens, end to end.
+
+Beside its matrix products a pass mostly fetches fresh memory: here each layer writes where the one
+before it wrote. Whoever reads a row says how its tokens attend to one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from twinlens.compute.models import architectures
+from twinlens.compute.passes.entry import embeddings
+from twinlens.compute.passes.llama_kind import is_untouched, of_llama_kind
+from twinlens.compute.passes.packing import Packed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+#: Gives what the heads make, [P, heads, head_dim], of an attention block's queries, keys and
+#: values [P, heads, head_dim], rotary position applied. They are written over afterwards.
+AttendRow: TypeAlias = Callable[[Any, Tensor, Tensor, Tensor], Tensor]
+
+#: Numbers of a feed-forward block that are computed at once: they stay in a processor's cache.
+_NEURONS_AT_ONCE = 2**20
+#: Share of the largest state by which a pass may differ from the model's own.
+_TOLERANCE = 1e-3
+_known: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class LayerStates:
+    """What a layer was given, what came behind its attention, and its neurons before their gate.
+
+    Attributes
+    ----------
+    before : tensor [P, hidden]
+    between : tensor [P, hidden]
+        Of the last layer, and of its neurons, only in the places that are followed.
+    gate, up : tensors [P, intermediate]
+        Before the activation function, and what it is multiplied with.
+    """
+
+    before: Tensor
+    between: Tensor
+    gate: Tensor
+    up: Tensor
+
+
+def can_be_read_as_row(model: PreTrainedModel) -> bool:
+    """Whether the layers are of this kind, nothing listens to them, and states come out right."""
+    if model not in _known:
+        _known[model] = of_llama_kind(model) and is_untouched(model) and _comes_out_right(model)
+    return _known[model] and is_untouched(model)
+
+
+class Masks:
+    """What tokens of one text see of one another, by attention block.
+
+    Parameters
+    ----------
+    of_window : callable
+        The mask of a block that reaches so many tokens back, None where it reaches all.
+    """
+
+    def __init__(self, model: PreTrainedModel, of_window: Callable[[int | None], Tensor]) -> None:
+        config = model.config
+        window: int | None = getattr(config, "sliding_window", None)
+        kinds: list[str] | None = getattr(config, "layer_types", None)
+        self._masks: dict[int | None, Tensor] = {}
+        self._of_window = of_window
+        self._windows = {
+            cast(Any, layer).self_attn: (
+                window if kinds is None or kinds[number] == "sliding_attention" else None
+            )
+            for number, layer in enumerate(architectures.layers(model))
+        }
+
+    def __getitem__(self, block: nn.Module) -> Tensor:
+        window = self._windows[block]
+        if window not in self._masks:
+            self._masks[window] = self._of_window(window)
+        return self._masks[window]
+
+
+def causal_mask(length: int, window: int | None, like: Tensor) -> Tensor:
+    """What is added to the scores of a text, [length, length]."""
+    ahead = torch.ones(length, length, dtype=torch.bool).triu_(1)
+    if window is not None and window < length:
+        ahead |= torch.ones_like(ahead).tril_(-window)
+    lowest = torch.finfo(like.dtype).min
+    return torch.zeros(length, length, dtype=like.dtype).masked_fill_(ahead, lowest)
+
+
+class Row:
+    """A row of P tokens that goes through a model.
+
+    Parameters
+    ----------
+    embedded : tensor [P, hidden]
+        Written over.
+    positions : tensor [P]
+        Where each stands in its text.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, embedded: Tensor, positions: Tensor, attend: AttendRow
+    ) -> None:
+        self._model, self._states, self._attend = model, embedded, attend
+        body = cast(Any, architectures.body(model))
+        self.rotary: tuple[Tensor, Tensor] = tuple(
+            part[0] for part in body.rotary_emb(embedded, positions[None])
+        )
+        count, hidden = embedded.shape
+        sizes = architectures.sizes(model.config)
+        self._normed = embedded.new_empty(count, hidden)
+        self._at_once = min(count, max(1, _NEURONS_AT_ONCE // sizes.intermediate))
+        self._neurons = embedded.new_empty(2, self._at_once, sizes.intermediate)
+        self._room: dict[str, Tensor] = {}
+
+    def states(self, places: Tensor, keep: list[LayerStates] | None = None) -> Tensor:
+        """The residual stream behind the last layer in some places of the row, [places, hidden].
+
+        Parameters
+        ----------
+        keep : list, optional
+            Filled with what each layer did.
+        """
+        layers = cast("list[Any]", architectures.layers(self._model))
+        for layer in layers:
+            given = self._states.clone() if keep is not None else self._states
+            self._through_attention(layer, places if layer is layers[-1] else None)
+            if keep is None:
+                self._through_feed_forward(layer)
+            else:
+                keep.append(self._kept(layer, given))
+        return self._states
+
+    def normed_states(self, places: Tensor) -> Tensor:
+        """`states` behind the final norm: what is unembedded."""
+        normed: Tensor = architectures.final_norm(self._model)(self.states(places))
+        return normed
+
+    def _through_attention(self, layer: Any, places: Tensor | None = None) -> None:
+        """Behind the last attention only some places are followed."""
+        block = layer.self_attn
+        normed = self._norm(layer.input_layernorm)
+        query, key, value = (
+            self._linear(name, getattr(block, name), normed).view(len(normed), -1, block.head_dim)
+            for name in ("q_proj", "k_proj", "v_proj")
+        )
+        query, key = self._turned("turned query", query), self._turned("turned key", key)
+        made = self._attend(block, query, key, value).flatten(1)
+        if places is not None:
+            made, self._states = made[places], self._states[places]
+            self._normed = torch.empty_like(self._states)
+        _add_linear(self._states, block.o_proj, made)
+
+    def _through_feed_forward(self, layer: Any) -> None:
+        normed = self._norm(layer.post_attention_layernorm)
+        for first in range(0, len(normed), self._at_once):
+            part = slice(first, first + self._at_once)
+            gate, up = self._neurons[:, : len(normed[part])]
+            _linear(layer.mlp.gate_proj, normed[part], gate)
+            _linear(layer.mlp.up_proj, normed[part], up)
+            active = _activated(layer.mlp.act_fn, gate)
+            _add_linear(self._states[part], layer.mlp.down_proj, active.mul_(up))
+
+    def _kept(self, layer: Any, before: Tensor) -> LayerStates:
+        """`_through_feed_forward`, and what came on the way."""
+        between, normed = self._states.clone(), self._norm(layer.post_attention_layernorm)
+        gate, up = layer.mlp.gate_proj(normed), layer.mlp.up_proj(normed)
+        _add_linear(self._states, layer.mlp.down_proj, layer.mlp.act_fn(gate).mul_(up))
+        return LayerStates(before, between, gate, up)
+
+    def _norm(self, module: Any) -> Tensor:
+        states = self._states
+        size = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
+        root = size.square_().div_(states.shape[-1]).add_(module.variance_epsilon).rsqrt_()
+        return torch.mul(states, root, out=self._normed).mul_(module.weight)
+
+    def _turned(self, name: str, states: Tensor) -> Tensor:
+        """Queries or keys [P, heads, head_dim] turned to where they stand."""
+        cos, sin = (part[:, None] for part in self.rotary)
+        half = states.shape[-1] // 2
+        turned = torch.mul(states, cos, out=self._buffer(name, states))
+        turned[..., :half].addcmul_(states[..., half:], sin[..., :half], value=-1)
+        turned[..., half:].addcmul_(states[..., :half], sin[..., half:])
+        return turned
+
+    def _linear(self, name: str, module: nn.Linear, given: Tensor) -> Tensor:
+        if name not in self._room:
+            self._room[name] = given.new_empty(len(given), module.out_features)
+        return _linear(module, given, self._room[name])
+
+    def _buffer(self, name: str, like: Tensor) -> Tensor:
+        if name not in self._room:
+            self._room[name] = torch.empty_like(like)
+        return self._room[name]
+
+
+def _linear(module: nn.Linear, given: Tensor, result: Tensor) -> Tensor:
+    weight = module.weight.t()
+    if module.bias is None:
+        return torch.mm(given, weight, out=result)
+    return torch.addmm(module.bias, given, weight, out=result)
+
+
+def _add_linear(states: Tensor, module: nn.Linear, given: Tensor) -> None:
+    states.addmm_(given, module.weight.t())
+    if module.bias is not None:
+        states += module.bias
+
+
+def _activated(function: nn.Module, gate: Tensor) -> Tensor:
+    """In place, where that is known how."""
+    if isinstance(function, nn.SiLU) or type(function).__name__ == "SiLUActivation":
+        return nn.functional.silu(gate, inplace=True)
+    activated: Tensor = function(gate)
+    return activated
+
+
+def attend_alone(
+    block: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Output [S, heads, head_dim] and pattern [heads, S, S] of one text.
+
+    Parameters
+    ----------
+    query, key, value : tensors [S, heads, head_dim]
+    mask : tensor [S, S]
+    """
+    size, heads, width = query.shape
+    shared = key.shape[1]
+    queries = query.transpose(0, 1).reshape(shared, -1, width)
+    scores = torch.bmm(queries, key.permute(1, 2, 0)).view(heads, size, size)
+    pattern = scores.mul_(block.scaling).add_(mask).softmax(dim=-1)
+    made = torch.bmm(pattern.view(shared, -1, size), value.transpose(0, 1))
+    return made.view(heads, size, width).transpose(0, 1), pattern
+
+
+def read_packed(
+    model: PreTrainedModel, embedded: Tensor, packed: Packed, length: int, places: Tensor
+) -> Tensor:
+    """What is unembedded in some places of a row of variants, [places, hidden].
+
+    Parameters
+    ----------
+    embedded : tensor [P, hidden]
+        Written over.
+    length : int
+        Of the longest text.
+    """
+    masks = Masks(model, lambda window: packed.mask(causal_mask(length, window, embedded)))
+
+    def attend(block: Any, *states: Tensor) -> Tensor:
+        query, key, value = (part.transpose(0, 1)[None] for part in states)
+        return packed.attend_fused(block, (query, key, value), masks[block], block.scaling)[0]
+
+    return Row(model, embedded, packed.position, attend).normed_states(places)
+
+
+@torch.no_grad()
+def _comes_out_right(model: PreTrainedModel) -> bool:
+    """Compare with the model's own pass, of a short text."""
+    vocabulary = min(architectures.sizes(model.config).vocabulary, 64)
+    ids = torch.tensor([(7 * place + 3) % vocabulary for place in range(9)])
+    embedded, places = embeddings(model, ids), torch.arange(len(ids))
+    masks = Masks(model, lambda window: causal_mask(len(ids), window, embedded))
+
+    def attend(block: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return attend_alone(block, query, key, value, masks[block])[0]
+
+    try:
+        computed = Row(model, embedded.clone(), places, attend).normed_states(places)
+        expected = architectures.body(model)(
+            inputs_embeds=embedded[None], use_cache=False
+        ).last_hidden_state[0]
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+        return False  # it only looks like one
+    return bool((computed - expected).abs().max() <= _TOLERANCE * expected.abs().max())
