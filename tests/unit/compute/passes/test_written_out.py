@@ -26,7 +26,12 @@ def test_texts_of_several_lengths(family: str, options: dict[str, int]) -> None:
     texts = [(IDS, 8), (IDS[2:9], 4), (IDS[:6], 5), (IDS[1:], 6)]
     together = Texts.together([Reading(model, ids, prompt) for ids, prompt in texts])
     columns = [0, 1, 3]
-    found = written_out(together, log_probability, columns).backward([2, 0, 1])
+    whole = written_out(together, log_probability, columns)
+    found = whole.backward([2, 0, 1])
+    directions = torch.randn_like(together.prompts)
+    torch.testing.assert_close(
+        whole.slopes([2, 0, 1], directions), (found * directions).sum(dim=-1), rtol=1e-6, atol=1e-9
+    )
     assert found.shape == (3, len(texts), 8, model.config.hidden_size)
     for row, (ids, prompt) in enumerate(texts):
         for place, column in enumerate((3, 0, 1)):

@@ -31,10 +31,10 @@ def logprobs(model: PreTrainedModel, states: Tensor, targets: Tensor) -> Tensor:
     targets : tensor [places]
     """
     size = max(1, _LOGITS_AT_ONCE // int(model.config.vocab_size))
-    room = _Room(model, min(size, len(states)), states)
+    unembedding = Unembedding(model, min(size, len(states)))
     pairs = zip(torch.split(states, size), torch.split(targets, size), strict=True)
     with torch.no_grad():
-        return torch.cat([logprobs_of(room.scores(some), tokens) for some, tokens in pairs])
+        return torch.cat([logprobs_of(unembedding.scores(some), tokens) for some, tokens in pairs])
 
 
 def logprobs_of(logits: Tensor, targets: Tensor) -> Tensor:
@@ -48,21 +48,28 @@ def logprobs_of(logits: Tensor, targets: Tensor) -> Tensor:
     )[:, 0]
 
 
-class _Room:
-    """Where logits are written, again and again; on a processor, of a plain unembedding."""
+class Unembedding:
+    """What gives logits; where it is a plain one of a processor, again and again in one place.
 
-    def __init__(self, model: PreTrainedModel, rows: int, like: Tensor) -> None:
+    Parameters
+    ----------
+    rows : int
+        Most places at once.
+    """
+
+    def __init__(self, model: PreTrainedModel, rows: int) -> None:
         self._model, self._logits = model, None
         head = architectures.output_embeddings(model)
-        if not (like.device.type == "cpu" and type(head) is nn.Linear and is_plain(head)):
-            return
-        if head.bias is None and head.weight.dtype == like.dtype and not hasattr(head, "_hf_hook"):
+        plain = type(head) is nn.Linear and is_plain(head) and head.bias is None
+        if plain and head.weight.device.type == "cpu" and not hasattr(head, "_hf_hook"):
             count = head.out_features
-            self._logits = like.new_empty(rows, count + -count % _ROUND)[:, :count]
+            self._logits = head.weight.new_empty(rows, count + -count % _ROUND)[:, :count]
 
     def scores(self, states: Tensor) -> Tensor:
-        if self._logits is None:
+        """Logits [places, vocabulary] of states behind the final norm, until the next are asked."""
+        head = architectures.output_embeddings(self._model)
+        if self._logits is None or head._forward_hooks or states.dtype != self._logits.dtype:
             return architectures.scores(self._model, states)
-        weight = cast(Tensor, architectures.output_embeddings(self._model).weight)
+        weight = cast(Tensor, head.weight)
         logits = torch.mm(states, weight.t(), out=self._logits[: len(states)])
         return architectures.scaled(self._model.config, logits)

@@ -12,6 +12,8 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from twinlens.compute.passes.rotary import forget_texts, rotary_by_length
+from twinlens.compute.passes.row import can_be_read_as_row
+from twinlens.compute.passes.steps_written_out import Continued
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
 from twinlens.support.progress import Report
@@ -55,7 +57,10 @@ def greedy_answers(
     Interrupted
         If `report` asked to stop.
     """
-    if settings_are_plain(model) and not rotary_by_length(model):
+    plain = settings_are_plain(model) and not rotary_by_length(model)
+    if plain and can_be_read_as_row(model):
+        return _written_out(model, prompts, stop, limit, vocabulary, side, report)
+    if plain:
         return _together(model, prompts, stop, limit, vocabulary, side, report)
     return [_alone(model, prompt, stop, limit, vocabulary, side, report) for prompt in prompts]
 
@@ -196,6 +201,37 @@ def _together(
                 past.batch_select_indices(rows_left)
                 ids, mask, numbers = ids[rows_left], mask[rows_left], numbers[rows_left]
                 running = [running[i] for i in going]
+    return answers
+
+
+def _written_out(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    stop: Collection[int],
+    limit: int,
+    vocabulary: int,
+    side: Side,
+    report: Report | None,
+) -> list[list[int]]:
+    """Several answers at once, of models of Llama's kind."""
+    answers: list[list[int]] = [[] for _ in prompts]
+    running = list(range(len(prompts)))
+    with torch.no_grad():
+        texts = Continued(model, prompts)
+        for step in range(limit):
+            scores = texts.scores()[:, :vocabulary]
+            if not torch.isfinite(scores).all():
+                raise NotFiniteError(not_finite(side, "its output"))
+            chosen = scores.argmax(dim=-1)
+            for place, token in zip(running, chosen.tolist(), strict=True):
+                answers[place].append(token)
+            if report:
+                report(step + 1, limit, f"answer of {side}")
+            going = [i for i, place in enumerate(running) if answers[place][-1] not in stop]
+            if not going:
+                break
+            texts.go_on(chosen, going)
+            running = [running[i] for i in going]
     return answers
 
 

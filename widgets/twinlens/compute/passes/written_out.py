@@ -8,7 +8,7 @@ Whether it is right for a model is tried out once, against automatic differentia
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,12 @@ class _Norm:
     def of(self, places: slice) -> _Norm:
         """In some places."""
         return _Norm(self.scaled[places], self.gain[places])
+
+    def forward(self, directions: Tensor) -> Tensor:
+        """What it gives moves by so much where what it was given [N, hidden] moves."""
+        scaled, gain = self.scaled[: len(directions)], self.gain[: len(directions)]
+        along = (directions * scaled).mean(dim=-1, keepdim=True)
+        return gain * torch.addcmul(directions, scaled, along, value=-1)
 
     def back(self, gradients: Tensor, given: Tensor) -> None:
         """Add to `gradients` [S, K, hidden] what comes through the norm from `given`."""
@@ -122,17 +128,8 @@ class _Layer:
         """
         attention, seen = self.module.self_attn, self.heads
         size, count, _ = gradients.shape
-        pattern = seen.pattern[:, :size, :size]
-        by_head = (gradients.flatten(0, 1) @ attention.o_proj.weight).view(
-            size, count, len(pattern), -1
-        )
-        given = by_head.permute(2, 0, 1, 3).contiguous()  # [heads, S, K, head_dim]
-        attended = (pattern @ seen.value[:, :size])[:, :, None]
-        pattern = pattern[..., :reach]
-        scores = (given.flatten(1, 2) @ seen.value[:, :reach].transpose(1, 2)).view(
-            *given.shape[:3], reach
-        )
-        scores -= given @ attended.transpose(2, 3)
+        given, scores = self._by_scores(gradients, reach)
+        pattern = seen.pattern[:, :size, :reach]
         scores *= (pattern * attention.scaling)[:, :, None]
         query = scores[:, :reach].flatten(1, 2) @ seen.key[:, :reach]
         # Heads that share keys and values lie behind one another: products add them up.
@@ -152,6 +149,61 @@ class _Layer:
         gradients = gradients[:reach]
         self.norms[0].back(gradients, into.view_as(gradients))
         return gradients
+
+    def slopes(self, gradients: Tensor, directions: Tensor) -> Tensor:
+        """Slopes [K, N] in front of the attention block along one direction for each place.
+
+        Every place is moved alone. What its query, its key and its value become by that is the
+        same for all columns: these meet it at the heads.
+
+        Parameters
+        ----------
+        gradients : tensor [S, K, hidden]
+            Behind the block.
+        directions : tensor [N, hidden]
+            Of the first places.
+        """
+        attention, seen, count = self.module.self_attn, self.heads, len(directions)
+        size, groups = len(gradients), attention.num_key_value_groups
+        given, scores = self._by_scores(gradients, count)
+        moved = self.norms[0].forward(directions)
+        query, key, value = (
+            (moved @ part.weight.t()).view(count, -1, given.shape[-1]).transpose(0, 1)
+            for part in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        query, key = self._rotated(query), self._rotated(key)
+        key, value = (part.repeat_interleave(groups, dim=0) for part in (key, value))
+        pattern = seen.pattern[:, :size, :count]
+        by_key = pattern * (seen.query[:, :size] @ key.transpose(1, 2))  # [heads, S, N]
+        by_query = pattern[:, :count] * (query @ seen.key[:, :count].transpose(1, 2))
+        slopes = (scores * (by_key * attention.scaling)[:, :, None]).sum(dim=(0, 1))
+        # What a place's own query does is seen in that place only.
+        own = scores[:, :count] * (by_query * attention.scaling)[:, :, None]
+        slopes += own.sum(dim=(0, 3)).t()
+        along = (given.flatten(1, 2) @ value.transpose(1, 2)).view_as(scores)
+        slopes += along.mul_(pattern[:, :, None]).sum(dim=(0, 1))
+        return slopes.add_((gradients[:count] * directions[:, None]).sum(dim=-1).t())
+
+    def _by_scores(self, gradients: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+        """From behind the attention block to its heads, and to their scores over the pattern.
+
+        Returns
+        -------
+        given : tensor [heads, S, K, head_dim]
+        scores : tensor [heads, S, K, reach]
+        """
+        seen, (size, count, _) = self.heads, gradients.shape
+        pattern = seen.pattern[:, :size, :size]
+        by_head = (gradients.flatten(0, 1) @ self.module.self_attn.o_proj.weight).view(
+            size, count, len(pattern), -1
+        )
+        given = by_head.permute(2, 0, 1, 3).contiguous()
+        attended = (pattern @ seen.value[:, :size])[:, :, None]
+        scores = (given.flatten(1, 2) @ seen.value[:, :reach].transpose(1, 2)).view(
+            *given.shape[:3], reach
+        )
+        scores -= given @ attended.transpose(2, 3)
+        return given, scores
 
     def from_heads(self, seeds: Tensor, residual: Tensor, places: Tensor) -> Tensor:
         """Gradients [S, K, hidden] before the layer, of seeds behind its heads, each in one place.
@@ -202,6 +254,12 @@ class _Layer:
         into.addmm_(self._rotated_back(key), attention.k_proj.weight)
         flat = value.permute(1, 2, 0, 3).reshape(len(into), -1)
         into.addmm_(flat, attention.v_proj.weight)
+
+    def _rotated(self, states: Tensor) -> Tensor:
+        """What is in the first places [heads, N, head_dim], turned to where it stands."""
+        cos, sin = (part[: states.shape[1]] for part in self.rotary)
+        first, second = states.chunk(2, dim=-1)
+        return states * cos + torch.cat([-second, first], dim=-1) * sin
 
     def _rotated_back(self, states: Tensor, places: Tensor | None = None) -> Tensor:
         """Rows [S * K, heads * head_dim] of gradients [heads, S, K, head_dim] before the rotation.
@@ -281,31 +339,53 @@ class WrittenOut:
         tensor [places, B, N, hidden]
             By the embeddings of the prompts; zero in front of them and behind an answer's end.
         """
-        texts, longest = self.texts, self.texts.prompt_length
-        embedded = texts.embedded
-        result = embedded.new_zeros(len(places), len(embedded), longest, embedded.shape[-1])
-        for row, (reading, layers) in enumerate(zip(texts.readings, self.layers, strict=True)):
-            length = reading.prompt_length
-            own = [
-                (k, place)
-                for k, place in enumerate(places)
-                if self.columns[place] < reading.answer_length
-            ]
+        embedded = self.texts.embedded
+        result = embedded.new_zeros(len(places), *self.texts.prompts.shape)
+        for row, own, gradients in self._behind_first_attention(places):
+            length, first = self.texts.readings[row].prompt_length, self.layers[row][0]
+            if len(self.layers[row]) > 1:
+                gradients = first.through_attention(gradients, length)
+            front = self.texts.prompt_length - length
+            result[own, row, front:] = gradients[:length].transpose(0, 1)
+        return result
+
+    @torch.no_grad()
+    def slopes(self, places: Sequence[int], directions: Tensor) -> Tensor:
+        """`backward` along one direction [B, N, hidden] for each prompt token: [places, B, N]."""
+        result = directions.new_zeros(len(places), *directions.shape[:2])
+        for row, own, gradients in self._behind_first_attention(places):
+            length, first = self.texts.readings[row].prompt_length, self.layers[row][0]
+            front = self.texts.prompt_length - length
+            mine = directions[row, front:]
+            if len(self.layers[row]) > 1:
+                result[own, row, front:] = first.slopes(gradients, mine)
+            else:
+                result[own, row, front:] = (gradients[:length] * mine[:, None]).sum(dim=-1).t()
+        return result
+
+    def _behind_first_attention(
+        self, places: Sequence[int]
+    ) -> Iterator[tuple[int, list[int], Tensor]]:
+        """Of each text that has some of the columns: which of `places`, and gradients.
+
+        Those [S, K, hidden] behind the attention of the first layer; in front of it where that is
+        the last, too.
+        """
+        for row, (reading, layers) in enumerate(zip(self.texts.readings, self.layers, strict=True)):
+            columns = [self.columns[place] for place in places]
+            own = [k for k, column in enumerate(columns) if column < reading.answer_length]
             if not own:
                 continue
-            seeds = self.seeds[row][[place for _, place in own]]
-            columns = [self.columns[place] for _, place in own]
-            at = torch.tensor(columns, device=seeds.device) + (length - 1)
+            seeds = self.seeds[row][[places[k] for k in own]]
+            at = torch.tensor([columns[k] for k in own]) + (reading.prompt_length - 1)
             *before, last = layers
-            heads = seeds.shape[-1] - embedded.shape[-1]
+            heads = seeds.shape[-1] - self.texts.embedded.shape[-1]
             gradients = last.from_heads(seeds[:, :heads], seeds[:, heads:], at)
             for layer in reversed(before):
                 layer.through_feed_forward(gradients)
-                reach = length if layer is layers[0] else len(gradients)
-                gradients = layer.through_attention(gradients, reach)
-            front = longest - length
-            result[[k for k, _ in own], row, front:] = gradients[:length].transpose(0, 1)
-        return result
+                if layer is not layers[0]:
+                    gradients = layer.through_attention(gradients, len(gradients))
+            yield row, own, gradients
 
 
 def can_be_written_out(model: PreTrainedModel) -> bool:

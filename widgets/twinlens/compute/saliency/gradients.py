@@ -118,7 +118,7 @@ def text_slopes(
         yield from _rows(texts, wanted, target, directions)
     else:
         along = precise(directions)
-        yield from _columns(texts, wanted, target, lambda g: (g * along).sum(dim=-1))
+        yield from _columns(texts, wanted, target, lambda g: (g * along).sum(dim=-1), directions)
 
 
 def rows_are_cheaper(texts: Texts, wanted: Array) -> bool:
@@ -202,8 +202,13 @@ def gradient_columns(
 
 
 def _columns(
-    texts: Texts, wanted: Wanted, target: Target, reduce: Callable[[Tensor], Tensor]
+    texts: Texts,
+    wanted: Wanted,
+    target: Target,
+    reduce: Callable[[Tensor], Tensor],
+    directions: Tensor | None = None,
 ) -> Iterator[TextsPiece]:
+    """Columns of what `reduce` makes of gradients: slopes along `directions` if given."""
     columns = np.flatnonzero(wanted().any(axis=0)).tolist()
     model, size = texts.readings[0].model, _columns_at_once(texts)
     if columns and not fits(model, len(texts.embedded), texts.prompt_length + columns[-1]):
@@ -212,7 +217,11 @@ def _columns(
     if columns and can_be_written_out(model):
         whole = written_out(texts, target, columns)
         while batch := [i for i, column in enumerate(columns) if wanted()[:, column].any()][:size]:
-            values = reduce(whole.backward(batch))
+            values = (
+                reduce(whole.backward(batch))
+                if directions is None
+                else whole.slopes(batch, directions)
+            )
             yield slice(None), [columns[i] for i in batch], values.permute(1, 2, 0)
         return
     prompts = texts.prompts.clone().requires_grad_()

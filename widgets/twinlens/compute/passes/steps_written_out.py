@@ -1,0 +1,127 @@
+"""Texts that are continued token by token, through layers of Llama's kind written out.
+
+Prompts are read end to end, and so are their next tokens: nothing is padded but the keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from twinlens.compute.passes.answer_scores import Unembedding
+from twinlens.compute.passes.entry import embeddings
+from twinlens.compute.passes.row import Masks, Row, causal_mask
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+#: Tokens that there is room for behind the longest text, when room is made.
+_ROOM = 32
+
+
+@dataclass
+class _Seen:
+    """Keys and values of one attention block, [texts, kv_heads, room, head_dim].
+
+    Behind the end of a text they are masked, which counts zero times: they have to be numbers.
+    """
+
+    keys: Tensor
+    values: Tensor
+
+    def make_room(self, length: int) -> None:
+        missing = length - self.keys.shape[2]
+        if missing > 0:
+            more = (0, 0, 0, missing + _ROOM)
+            self.keys = nn.functional.pad(self.keys, more)
+            self.values = nn.functional.pad(self.values, more)
+
+
+class Continued:
+    """Some texts, and what comes next in each.
+
+    Parameters
+    ----------
+    prompts : sequence of sequences of int
+    """
+
+    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> None:
+        self._model = model
+        self._lengths = torch.tensor([len(prompt) for prompt in prompts])
+        self._seen: dict[nn.Module, _Seen] = {}
+        self._unembedding = Unembedding(model, len(prompts))
+        self._given = [list(prompt) for prompt in prompts]
+
+    def scores(self) -> Tensor:
+        """Logits of what comes next in each text, [texts, vocabulary]."""
+        return self._first() if self._given else self._next()
+
+    def go_on(self, tokens: Tensor, texts: list[int]) -> None:
+        """Add tokens [texts] to some of the texts, and leave the others."""
+        if len(texts) < len(self._lengths):
+            rows = torch.tensor(texts)
+            tokens, self._lengths = tokens[rows], self._lengths[rows]
+            for seen in self._seen.values():
+                seen.keys, seen.values = seen.keys[rows], seen.values[rows]
+        self._given, self._tokens = [], tokens
+        self._lengths = self._lengths + 1
+
+    def _first(self) -> Tensor:
+        sizes = [len(prompt) for prompt in self._given]
+        parts = [slice(*ends) for ends in pairwise(accumulate(sizes, initial=0))]
+        flat = torch.tensor([token for prompt in self._given for token in prompt])
+        embedded = embeddings(self._model, flat)
+        masks = Masks(self._model, lambda window: causal_mask(max(sizes), window, embedded))
+
+        def attend(block: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            shape = len(sizes), key.shape[1], max(sizes) + _ROOM, key.shape[2]
+            seen = self._seen[block] = _Seen(key.new_zeros(shape), key.new_zeros(shape))
+            made, mask = torch.empty_like(query), masks[block]
+            for text, (part, size) in enumerate(zip(parts, sizes, strict=True)):
+                seen.keys[text, :, :size] = key[part].transpose(0, 1)
+                seen.values[text, :, :size] = value[part].transpose(0, 1)
+                made[part] = nn.functional.scaled_dot_product_attention(
+                    query[part].transpose(0, 1),
+                    seen.keys[text, :, :size].repeat_interleave(block.num_key_value_groups, 0),
+                    seen.values[text, :, :size].repeat_interleave(block.num_key_value_groups, 0),
+                    attn_mask=mask[:size, :size],
+                    scale=block.scaling,
+                ).transpose(0, 1)
+            return made
+
+        positions = torch.cat([torch.arange(size) for size in sizes])
+        row = Row(self._model, embedded, positions, attend)
+        return self._unembedding.scores(row.normed_states(self._lengths.cumsum(0) - 1))
+
+    def _next(self) -> Tensor:
+        places = self._lengths - 1
+        longest, texts = int(self._lengths.max()), torch.arange(len(places))
+
+        def seen_by_last(window: int | None) -> Tensor:
+            behind = places[:, None] - torch.arange(longest)
+            apart = behind < 0 if window is None else (behind < 0) | (behind >= window)
+            return ~apart[:, None, None]
+
+        masks = Masks(self._model, seen_by_last)
+
+        def attend(block: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            seen = self._seen[block]
+            seen.make_room(longest)
+            seen.keys[texts, :, places], seen.values[texts, :, places] = key, value
+            # Heads that share keys and values are queries of one head.
+            return nn.functional.scaled_dot_product_attention(
+                query.view(len(query), key.shape[1], -1, query.shape[-1]),
+                seen.keys[:, :, :longest],
+                seen.values[:, :, :longest],
+                attn_mask=masks[block],
+                scale=block.scaling,
+            ).reshape(query.shape)
+
+        row = Row(self._model, embeddings(self._model, self._tokens), places, attend)
+        return self._unembedding.scores(row.normed_states(texts))
