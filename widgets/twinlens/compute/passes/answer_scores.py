@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,11 +58,12 @@ class Unembedding:
     """
 
     def __init__(self, model: PreTrainedModel, rows: int) -> None:
-        self._model, self._logits = model, None
-        head = architectures.output_embeddings(model)
+        self._model = model
+        self._logits: Tensor | None = None
+        head = cast(Any, architectures.output_embeddings(model))
         plain = type(head) is nn.Linear and is_plain(head) and head.bias is None
         if plain and head.weight.device.type == "cpu" and not hasattr(head, "_hf_hook"):
-            count = head.out_features
+            count = int(head.out_features)
             self._logits = head.weight.new_empty(rows, count + -count % _ROUND)[:, :count]
 
     def scores(self, states: Tensor) -> Tensor:
