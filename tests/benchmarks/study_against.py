@@ -3,11 +3,11 @@
     python -m tests.benchmarks.study_against /path/to/other/checkout             # 256 prompts
     python -m tests.benchmarks.study_against OTHER --prompts 48 --method occlusion
 
-Each run is a process of its own on one thread, so that what one loads or keeps does not help the
-other; only the study counts, not the loading. The other checkout needs nothing but its package.
-Where it is of before exact effects of segments were measured (``git worktree add OTHER
-56f0ba8``), ``faster`` sets all that a study measures today against less, and ``gradients_alone``
-the same measures.
+Each is a process of its own on one thread, so that what one loads or keeps does not help the
+other; they take turns, 64 prompts at a time, so that other work on the machine slows both. Only the
+study counts, not the loading. The other checkout needs nothing but its package. Where it is of
+before exact effects of segments were measured (``git worktree add OTHER 56f0ba8``), ``faster`` sets
+all that a study measures today against less, and ``gradients_alone`` the same measures.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.support.places import ROOT
 
+PIECE = 64
 RUN = """
 import json, sys, tempfile, time
 import torch
@@ -42,12 +45,17 @@ def timed(*given):
     return found
 if hidden:
     batch._hidden = timed
-with tempfile.TemporaryDirectory() as folder:
-    study(pair, rows[:2], folder + "/warm", **options)
-    spent, start = 0.0, time.process_time()
-    store = study(pair, rows, folder + "/study", **options)
-    whole = time.process_time() - start
-    print(json.dumps([whole, whole - spent, len(store.finished()), len(store.problems)]))
+def run(rows):
+    global spent
+    with tempfile.TemporaryDirectory() as folder:
+        spent, start = 0.0, time.process_time()
+        store = study(pair, rows, folder + "/study", **options)
+        whole = time.process_time() - start
+        return [whole, whole - spent, len(store.finished()) + len(store.problems)]
+run(rows[:2])
+for line in sys.stdin:
+    first, end = json.loads(line)
+    print(json.dumps(run(rows[first:end])), flush=True)
 """
 
 
@@ -66,7 +74,8 @@ def main() -> None:
         settings["response"] = options.response
         data.write_text(json.dumps([rows(options.prompts), settings]), "utf-8")
         rounds = [
-            (seconds(options.other, data), seconds(ROOT, data)) for _ in range(options.rounds)
+            taking_turns((options.other, ROOT), data, options.prompts)
+            for _ in range(options.rounds)
         ]
     result = {
         "prompts": options.prompts,
@@ -92,20 +101,31 @@ def rows(count: int) -> list[dict[str, str]]:
     ]
 
 
-def seconds(checkout: Path, data: Path) -> tuple[float, float]:
-    """CPU seconds of a study by the package of a checkout: all of it, without hidden segments."""
+def taking_turns(checkouts: Sequence[Path], data: Path, prompts: int) -> list[tuple[float, float]]:
+    """CPU seconds of a study by each checkout's package: all of it, without hidden segments."""
+    running = [started(checkout, data) for checkout in checkouts]
+    spent = [[0.0, 0.0] for _ in checkouts]
+    for first in range(0, prompts, PIECE):
+        end = min(first + PIECE, prompts)
+        for process, total in zip(running, spent, strict=True):
+            print(json.dumps([first, end]), file=process.stdin, flush=True)
+            whole, rest, done = json.loads(process.stdout.readline())
+            # A prompt at which a model stops at once is no case.
+            assert done == end - first
+            total[0] += whole
+            total[1] += rest
+    for process in running:
+        process.stdin.close()
+        process.wait()
+    return [(round(whole, 2), round(rest, 2)) for whole, rest in spent]
+
+
+def started(checkout: Path, data: Path) -> Any:
+    """A process that answers the first and the last of some prompts with what it spent on them."""
     paths = {"PYTHONPATH": str(checkout / "widgets"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, str(data)],
-        env=os.environ | paths,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    whole, rest, finished, problems = json.loads(done.stdout.splitlines()[-1])
-    # A prompt at which a model stops at once is no case.
-    assert finished + problems == len(json.loads(data.read_text("utf-8"))[0])
-    return round(whole, 2), round(rest, 2)
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+    command = [sys.executable, "-c", RUN, str(data)]
+    return subprocess.Popen(command, env=os.environ | paths, text=True, **pipes)
 
 
 if __name__ == "__main__":

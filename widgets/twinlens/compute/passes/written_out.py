@@ -208,13 +208,13 @@ def written_out(texts: Texts, target: Target, columns: Sequence[int]) -> Written
             heads[-1].append(_heads(block, *mine, pattern))
         return made
 
-    kept: list[LayerStates] = []
+    states: list[LayerStates] = []
     with torch.no_grad(), entering(model, max(lengths)):
         row = Row(model, whole, positions, attend)
-        final = row.states(torch.tensor(places), kept)
+        final = row.states(torch.tensor(places), states)
     by_layer = [
         _of_all_texts(*given, row.rotary)
-        for given in zip(architectures.layers(model), heads, kept, strict=True)
+        for given in zip(architectures.layers(model), heads, states, strict=True)
     ]
     seeds = _seeds(texts, target, own, final, by_layer[-1])
     sizes = [len(mine) for mine in own]
