@@ -6,7 +6,7 @@ import { type Key, keys } from "../contract/contract.ts";
 import { type Got, take } from "../core/load.ts";
 import type { Store } from "../core/store.ts";
 import type { Numbers } from "../maths/numbers.ts";
-import { inTurns, turn } from "../sources/turn.ts";
+import { inTurns, turn, turnIfLong } from "../sources/turn.ts";
 import type { BokehDocument, BokehModel, BokehSource } from "./bokeh.ts";
 import { h } from "./dom.ts";
 import type { Surface } from "./theme.ts";
@@ -155,11 +155,10 @@ export function bokehChart(
       // Each lays out or paints a figure; what a newer picture has done is not undone.
       const mine = ++pictures;
       for (const step of steps) {
-        await turn();
+        await turnIfLong();
         if (mine !== pictures) return;
         step();
       }
-      await turn();
     },
   };
 }

@@ -15,7 +15,7 @@ import { keep, saveButtons } from "../draw/snapshot.ts";
 import type { Surface } from "../draw/theme.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";
 import { isAbort, type Progress } from "../sources/source.ts";
-import { turn } from "../sources/turn.ts";
+import { turnIfLong } from "../sources/turn.ts";
 
 /** A row of a table that is kept as a file. */
 export type Row = (string | number)[];
@@ -46,8 +46,6 @@ export interface Panel {
   body: HTMLElement;
   /** What stays in sight while other panels take turns; above the body where the panel is alone. */
   strip?: HTMLElement;
-  /** Drawn after the other panels of the page, because its drawing takes longest. */
-  late?: true;
   /**
    * What the panel reads of the state beside its own options, as plain JSON: where it stays as it
    * was, a change is none of this panel's business and it does not run again.
@@ -202,11 +200,7 @@ export function runPanel(
     try {
       read = reading();
       await gather();
-      if (panel.late) {
-        await new Promise((resolve) => setTimeout(resolve));
-        await gather(); // the state may have moved on
-      }
-      await turn(); // each panel draws in a task of its own
+      await turnIfLong(); // others may have drawn in this task
       mine.throwIfAborted();
       read = reading();
       const loaded = panel.picture(store, mineOnly.got);

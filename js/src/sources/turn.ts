@@ -13,6 +13,21 @@ export function turn(): Promise<void> {
 /** Milliseconds after which others have their turn. */
 const PIECE = 10;
 
+let since: number | null = null;
+
+/**
+ * Let what waits have its turn where what is done in this frame has taken long. What is quick goes
+ * on at once: styles, layout and paint are then worked out together.
+ */
+export async function turnIfLong(): Promise<void> {
+  if (since === null) {
+    since = performance.now();
+    void turn().then(() => {
+      since = null;
+    });
+  } else if (performance.now() - since >= PIECE) await turn();
+}
+
 /** Do something piece by piece, and let what waits have its turn in between. */
 export async function inTurns(pieces: Iterable<unknown>): Promise<void> {
   let began = performance.now();

@@ -30,7 +30,6 @@ export const overviewPanel: MakePanel = (setting) => {
     label: "Overview: how far the models are apart by layer, and by what",
     controls: [],
     body: h("div", { class: "tl-body" }, row.bar, row.sheet),
-    late: true,
     reads: ({ selection: { token, layer } }) => [token, layer],
     needs: (state, got) => viewOf(state).needs(state, got),
     picture(state, got) {

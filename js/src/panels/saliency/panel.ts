@@ -10,6 +10,7 @@ import { reachable, roving } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
 import { largest } from "../../maths/numbers.ts";
 import type { MakePanel, PanelSetting } from "../../shell/frame.ts";
+import { turn } from "../../sources/turn.ts";
 import { aside } from "./aside.ts";
 import { saliencyBadge } from "./badge.ts";
 import { saliencyCosts } from "./costs.ts";
@@ -155,8 +156,8 @@ export const saliencyPanel: MakePanel = (setting) => {
     const focused = all.find((button) => button === body.ownerDocument.activeElement);
     const next = focused ?? all.find((button) => Number(button.dataset.token) === token);
     // Of the one that has the focus the browser looks at once whether it can still have it, for
-    // which it lays out the page: in the next frame that is done.
-    requestAnimationFrame(() => reachable(all, next));
+    // which it lays out the page: once it is painted that is done.
+    void turn().then(() => reachable(all, next));
     method.update(
       state.manifest.methods.map(({ name, title }) => ({
         value: name,

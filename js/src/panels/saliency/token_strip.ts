@@ -12,6 +12,7 @@ import { fill, h, setAttribute } from "../../draw/dom.ts";
 import { number, tokenText } from "../../draw/format.ts";
 import { memo } from "../../maths/memo.ts";
 import type { Numbers } from "../../maths/numbers.ts";
+import { turn } from "../../sources/turn.ts";
 import type { Track } from "./tracks.ts";
 
 type Part = "bars" | "differences" | "tracks" | "stacks" | "label";
@@ -129,9 +130,9 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
       const now = JSON.stringify([position, reading, span]);
       if (now === selected) return;
       selected = now;
-      // Once the page is laid out again, not in the middle of changing it.
+      // Once the page is painted, not in the middle of changing it.
       const token = marks[position - offset]?.el;
-      if (token) requestAnimationFrame(() => bringIntoSight(token));
+      if (token) void turn().then(() => bringIntoSight(token));
       marks.forEach(({ el: token }, i) => {
         const at = offset + i;
         const inside = span !== null && at >= span[0] && at <= span[1];
