@@ -1,6 +1,6 @@
 // Tabs: a row of names of which one is chosen, and the one sheet that it shows.
 
-import { h } from "./dom.ts";
+import { h, setAttribute } from "./dom.ts";
 
 export interface Tab<T extends string> {
   value: T;
@@ -33,8 +33,8 @@ export function tabs<T extends string>(
     chosen = value;
     for (const [i, tab] of all.entries()) {
       const on = choices[i]!.value === value;
-      tab.setAttribute("aria-selected", String(on));
-      tab.tabIndex = on ? 0 : -1;
+      setAttribute(tab, "aria-selected", String(on));
+      setAttribute(tab, "tabindex", on ? 0 : -1);
       if (on) sheet.setAttribute("aria-label", choices[i]!.label);
     }
   };

@@ -17,8 +17,9 @@ export interface Tooltip {
 
 export function tooltip(root: HTMLElement, signal: AbortSignal): Tooltip {
   const box = h("div", { class: "tl-tip", role: "tooltip", hidden: true });
-  root.append(box);
-  signal.addEventListener("abort", () => box.remove());
+  const place = h("div", { class: "tl-tips" }, box);
+  root.append(place);
+  signal.addEventListener("abort", () => place.remove());
   return {
     show(tip, x, y) {
       const frame = root.getBoundingClientRect();
@@ -60,6 +61,8 @@ export function tips(
   };
   area.addEventListener("pointermove", move, { signal });
   area.addEventListener("pointerleave", () => tip.hide(), { signal });
+  /** Whether it is there for what has the focus; else the pointer says when it goes. */
+  let focused = false;
   // What a click brings up is not to be covered.
   area.addEventListener("click", () => tip.hide(), { signal });
   area.addEventListener(
@@ -69,9 +72,18 @@ export function tips(
       if (!target.matches(":focus-visible")) return;
       const { left, bottom } = target.getBoundingClientRect();
       const lines = describe(target, left, bottom);
-      if (lines) tip.show(lines, left, bottom - 12);
+      if (!lines) return;
+      tip.show(lines, left, bottom - 12);
+      focused = true;
     },
     { signal },
   );
-  area.addEventListener("focusout", () => tip.hide(), { signal });
+  area.addEventListener(
+    "focusout",
+    () => {
+      if (focused) tip.hide();
+      focused = false;
+    },
+    { signal },
+  );
 }

@@ -4,7 +4,7 @@ import { keys, SIDES } from "../contract/contract.ts";
 import { DESK, type DeskPanel, type Layout, shownIn } from "../core/options.ts";
 import type { State } from "../core/state.ts";
 import type { Store } from "../core/store.ts";
-import { h, picker } from "../draw/dom.ts";
+import { h, picker, setAttribute } from "../draw/dom.ts";
 import { tabs } from "../draw/tabs.ts";
 
 const LABELS: Record<DeskPanel, string> = {
@@ -28,6 +28,14 @@ const NARROW = 580;
 const WIDE = 1000;
 const WIDEST = 1500;
 const TALL = 900;
+
+/** Panels that have no turn: they are always in sight. */
+const ALWAYS: Record<Exclude<Layout, "auto">, readonly DeskPanel[]> = {
+  tabs: [],
+  pair: ["saliency"],
+  trio: ["saliency", "carried"],
+  grid: ["saliency"],
+};
 
 /** What a panel cannot do without, if it is not in every page: all blocks that say something of it. */
 const FIRST: Partial<Record<DeskPanel, readonly string[]>> = {
@@ -87,13 +95,15 @@ export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal
     layout = wanted === "auto" ? fitting(width) : wanted;
     if (el.closest(".tl-slides")) layout = "tabs";
     const shown = shownPanels(store, layout);
-    for (const name of DESK) slots[name].hidden = !shown.includes(name);
+    for (const name of DESK) setAttribute(slots[name], "hidden", !shown.includes(name));
     el.dataset.layout = layout;
     const offered = deskOf(store);
-    for (const name of DESK) tabOf(name).hidden = !offered.includes(name);
-    if (layout !== "tabs") tabOf("saliency").hidden = true;
-    if (layout === "trio") tabOf("carried").hidden = true;
-    row.bar.hidden = layout === "grid";
+    const always = ALWAYS[layout];
+    for (const name of DESK) {
+      const inRow = offered.includes(name) && !always.includes(name);
+      setAttribute(tabOf(name), "hidden", !inRow);
+    }
+    setAttribute(row.bar, "hidden", layout === "grid");
     row.show(layout === "tabs" ? tab : layout === "trio" ? third(beside) : beside);
     layouts.update(LAYOUTS, wanted);
   };
