@@ -79,11 +79,17 @@ class Writer {
       const { x, y } = el.getBoundingClientRect();
       const [ox = 0, oy = 0] = transformOrigin.split(" ").map(Number.parseFloat);
       const [cx, cy] = [x + ox, y + oy].map(short);
+      const { right, bottom } = this;
       this.#group(
         `transform="translate(${cx} ${cy}) ${transform} translate(${-cx!} ${-cy!})"`,
         () => this.#content(el, style),
       );
       el.style.transform = inline;
+      // As far as it reaches once it is turned.
+      [this.right, this.bottom] = [right, bottom];
+      const content = document.createRange();
+      content.selectNodeContents(el);
+      for (const reached of [el, content]) this.#grow(reached.getBoundingClientRect());
     } else if (opacity !== "1") {
       this.#group(`opacity="${opacity}"`, () => this.#content(el, style));
     } else {

@@ -256,8 +256,8 @@ function picture(name: Name) {
   const canvas = h("canvas", { width: 0, height: 0, "data-matrix": name, "aria-hidden": "true" });
   const cursor = h("i", { class: "tl-cursor", hidden: true });
   const brackets = h("div", { class: "tl-brackets" });
-  const columns = axisLabels("tl-matrix-columns", "left");
-  const rows = axisLabels("tl-matrix-rows", "top");
+  const columns = axisLabels("tl-matrix-columns", true);
+  const rows = axisLabels("tl-matrix-rows", false);
   const scale = h("span", { class: "tl-scale" });
   const frame = h(
     "div",

@@ -23,8 +23,18 @@ export interface Labels {
   point(index: number | undefined): void;
 }
 
-export function axisLabels(name: string, edge: "top" | "left"): Labels {
+/** How steep the names of columns are. */
+const SLANT = Math.PI / 3;
+
+/** Of rows, or of columns, whose names are slanted. */
+export function axisLabels(name: string, slanted: boolean): Labels {
   const el = h("div", { class: name, "aria-hidden": "true" });
+  // Turned all together: a browser keeps a layer for each thing that is turned by itself.
+  const place = slanted ? h("div", { class: "tl-slanted" }) : el;
+  if (slanted) {
+    place.style.transform = `rotate(${-SLANT}rad)`;
+    el.append(place);
+  }
   let drawn: Axis | null = null;
   let named = new Map<number, HTMLElement>();
   let chosen = -1;
@@ -32,7 +42,9 @@ export function axisLabels(name: string, edge: "top" | "left"): Labels {
   const label = ({ positions, texts, size }: Axis, index: number) => {
     const { word } = tokenText(texts[index]!);
     const made = h("span", { "data-position": positions[index] }, h("bdi", {}, word));
-    made.style[edge] = `${(index + 0.5) * size}px`;
+    const at = (index + 0.5) * size;
+    if (slanted) made.style.right = `${-at * Math.cos(SLANT)}px`;
+    made.style.top = `${slanted ? at * Math.sin(SLANT) : at}px`;
     return made;
   };
   return {
@@ -43,7 +55,7 @@ export function axisLabels(name: string, edge: "top" | "left"): Labels {
       chosen = -1;
       const shown = axis.positions.map((_, i) => i).filter((i) => i % axis.every === 0);
       named = new Map(shown.map((i) => [i, label(axis, i)]));
-      el.replaceChildren(...named.values());
+      place.replaceChildren(...named.values());
     },
     choose(index) {
       if (!drawn || index === chosen) return;
@@ -57,7 +69,7 @@ export function axisLabels(name: string, edge: "top" | "left"): Labels {
       if (chosen < 0) return;
       const now = named.get(chosen) ?? label(drawn, chosen);
       now.dataset.chosen = "";
-      if (!now.isConnected) el.append(now);
+      if (!now.isConnected) place.append(now);
       named.set(chosen, now);
     },
     point(index) {
@@ -66,7 +78,7 @@ export function axisLabels(name: string, edge: "top" | "left"): Labels {
       if (index === undefined || !drawn || index >= drawn.positions.length) return;
       pointed = label(drawn, index);
       pointed.dataset.hover = "";
-      el.append(pointed);
+      place.append(pointed);
     },
   };
 }
