@@ -33,5 +33,5 @@ export function whenIdle(signal: AbortSignal): (work: () => void) => void {
 // Not in Safari yet.
 const IDLE: (run: () => void) => void =
   "requestIdleCallback" in globalThis
-    ? (run) => requestIdleCallback(run, { timeout: 1000 })
+    ? (run) => requestIdleCallback(run, { timeout: 200 })
     : (run) => setTimeout(run, 50);
