@@ -39,7 +39,7 @@ def test_importing_twinlens_loads_nothing_heavy():
         "import twinlens.traces.recording",
         "import twinlens.measures.summary, twinlens.measures.density",
         "import twinlens.commands.main",
-        "import twinlens.figures.overview",
+        "import twinlens.figures.charts",
         "import twinlens.pages.page",
         "import twinlens.view.explorer, twinlens.view.panel",
         "import twinlens; twinlens.open, twinlens.explore, twinlens.Explorer",

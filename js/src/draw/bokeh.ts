@@ -1,10 +1,6 @@
 // What charts of panels and figures of reports use of BokehJS models.
 
-export interface BokehModel {
-  visible?: boolean;
-}
-
-export interface BokehSource extends BokehModel {
+export interface BokehSource {
   data: Record<string, ArrayLike<number>>;
   selected: {
     indices: number[];
@@ -13,5 +9,5 @@ export interface BokehSource extends BokehModel {
 }
 
 export interface BokehDocument {
-  get_model_by_name(name: string): BokehModel | null;
+  get_model_by_name(name: string): object | null;
 }

@@ -7,12 +7,12 @@ import { type Got, take } from "../core/load.ts";
 import type { Store } from "../core/store.ts";
 import type { Numbers } from "../maths/numbers.ts";
 import { inTurns, turn, turnIfLong } from "../sources/turn.ts";
-import type { BokehDocument, BokehModel, BokehSource } from "./bokeh.ts";
+import type { BokehDocument, BokehSource } from "./bokeh.ts";
 import { h } from "./dom.ts";
 import type { Surface } from "./theme.ts";
 import { drawnBy } from "./vector.ts";
 
-interface BokehFigure extends BokehModel {
+interface BokehFigure {
   height: number;
   above: Record<string, unknown>[];
   below: Record<string, unknown>[];
@@ -67,7 +67,6 @@ export interface ChartParts {
   fill(source: string, columns: Record<string, Numbers>): void;
   /** Marks of a source that stand out; none for all of them. */
   choose(source: string, indices: number[]): void;
-  show(figure: string, visible: boolean): void;
 }
 
 interface Made {
@@ -138,10 +137,6 @@ export function bokehChart(
             if (source) source.selected.indices = indices;
             choosing = false;
           });
-        },
-        show(name, visible) {
-          const figure = document.get_model_by_name(name);
-          if (figure && figure.visible !== visible) steps.push(() => (figure.visible = visible));
         },
       });
       const { scales } = current;

@@ -15,6 +15,18 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
+/** The same, of a picture. */
+export function svg<K extends keyof SVGElementTagNameMap>(
+  tag: K,
+  props: Props,
+  ...children: Element[]
+): SVGElementTagNameMap[K] {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(props)) setAttribute(element, name, value);
+  element.append(...children);
+  return element;
+}
+
 export function setAttribute(
   element: Element,
   name: string,

@@ -373,6 +373,8 @@ const DRAWN = [
   "stroke-linejoin",
   "opacity",
   "vector-effect",
+  "font-family",
+  "font-size",
 ];
 
 function rect({ x, y, width, height }: Box, attributes: string): string {

@@ -18,7 +18,7 @@ SCRIPT = """
         together.wait()
         return len(page_value(trace, key))
 
-    keys = ["asset/bokehjs", "chart/overview/light"] * 5
+    keys = ["asset/bokehjs", "chart/handover/light"] * 5
     with ThreadPoolExecutor(10) as pool:
         assert all(pool.map(ask, keys))
 """

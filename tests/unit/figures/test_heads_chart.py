@@ -51,8 +51,8 @@ def test_rank_correlation_is_in_the_title(trace):
 
 
 def test_a_page_holds_the_charts_its_blocks_allow(trace):
-    assert "chart/heads/dark" in chart_keys(list(trace.keys()), opens=False)
-    assert chart_keys(["heads/change"], opens=False) == []
+    assert "chart/heads/dark" in chart_keys(list(trace.keys()))
+    assert chart_keys(["heads/change"]) == []
 
 
 class Reading(LabelledTrace):

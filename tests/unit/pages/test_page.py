@@ -103,7 +103,7 @@ def test_every_block_of_the_trace_is_in_the_page(trace, plain):
             exact = lookup.is_exact(key)
             assert held[key] == wire.decode(*wire.encode(value, compact=not exact)), key
     assert held["asset/bokehjs"] == bokeh_script()
-    assert held["chart/overview/dark"] == chart_json(trace, "chart/overview/dark")
+    assert held["chart/handover/dark"] == chart_json(trace, "chart/handover/dark")
 
 
 @pytest.mark.slow

@@ -107,7 +107,7 @@ def test_json_blocks_arrive(trace, page, serve):
 def test_charts_and_bokeh_are_served_beside_the_trace(trace, page, serve):
     server = serve(trace)
     server.handle(ask(1, "asset/bokehjs"))
-    server.handle(ask(2, "chart/overview/dark"))
+    server.handle(ask(2, "chart/handover/dark"))
     content, buffers = page.answer(1)
     assert content["header"]["dtype"] == "text"
     assert len(buffers[0]) > 500_000
@@ -115,7 +115,7 @@ def test_charts_and_bokeh_are_served_beside_the_trace(trace, page, serve):
     assert chart.keys() == {"doc", "version"}
 
 
-@pytest.mark.parametrize("key", ["attention/base/99", "no such thing", "chart/overview/pink", ""])
+@pytest.mark.parametrize("key", ["attention/base/99", "no such thing", "chart/handover/pink", ""])
 def test_an_unknown_key_is_answered_with_an_error(key, trace, page, serve):
     serve(trace).handle(ask(7, key))
     content, _ = page.answer(7)

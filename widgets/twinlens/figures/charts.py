@@ -13,7 +13,6 @@ from twinlens.errors import UnknownBlockError
 from twinlens.figures.bokeh_import import load_bokeh
 from twinlens.figures.handover_chart import handover_chart
 from twinlens.figures.heads_chart import heads_chart
-from twinlens.figures.overview import overview
 from twinlens.figures.rotation_chart import rotation_chart
 from twinlens.figures.theme import numbered
 from twinlens.support.progress import Report
@@ -35,21 +34,13 @@ class Chart:
         Makes the Bokeh layout from trace, theme and report.
     needs : frozenset of str
         Keys of the blocks it is made from.
-    opens : bool
-        Whether a page shows it when it opens; the others are asked for by their panels.
     """
 
     draw: Draw
     needs: frozenset[str]
-    opens: bool = False
 
 
 CHARTS: dict[str, Chart] = {
-    "overview": Chart(
-        overview,
-        frozenset(shift() for shift in blocks.SHIFTS.values()),
-        opens=True,
-    ),
     "heads": Chart(
         heads_chart,
         frozenset(
@@ -65,12 +56,12 @@ CHARTS: dict[str, Chart] = {
 }
 
 
-def chart_keys(keys: Collection[str], *, opens: bool) -> list[str]:
-    """Keys of the charts that can be made from some blocks: shown at once, or asked for later."""
+def chart_keys(keys: Collection[str]) -> list[str]:
+    """Keys of the charts that can be made from some blocks."""
     return [
         blocks.chart(name, theme)
         for name, chart in CHARTS.items()
-        if chart.opens == opens and chart.needs <= set(keys)
+        if chart.needs <= set(keys)
         for theme in THEMES
     ]
 

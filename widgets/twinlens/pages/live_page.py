@@ -40,7 +40,7 @@ _OF_WEIGHTS = (
     "word_pairs",
 )
 #: Charts whose numbers the panels fill in, or which are of the weights alone.
-_CHARTS = ("overview", "handover", "rotation")
+_CHARTS = ("handover", "rotation")
 
 
 def live_html(

@@ -194,8 +194,7 @@ def page_parts(
     budget = int(budget_mb * 1e6) - empty
     keys = kept_keys(trace, report)
     if charted:
-        opening = [blocks.bokeh_script(), *chart_keys(keys, opens=True)]
-        keys = [*opening, *keys, *chart_keys(keys, opens=False)]
+        keys = [blocks.bokeh_script(), *keys, *chart_keys(keys)]
     encoded, missing = _take(trace, keys, budget, report)
     if charted and blocks.bokeh_script() not in encoded:
         least = empty + _cost(bokeh_script().encode())
@@ -257,10 +256,11 @@ def check_page(title: Any, theme: Any, budget_mb: Any = DEFAULT_BUDGET_MB) -> No
 def drawing_parts(trace: Trace, state: Mapping[str, Any], keys: Iterable[str]) -> PageParts:
     """A page with some blocks, which says which others of the trace it is short of."""
     known = list(trace.keys())
-    charts = [*chart_keys(known, opens=True), *chart_keys(known, opens=False)]
     encoded, missing = _take(trace, list(keys), sys.maxsize, None)
     missing += [key for key in keys if key not in encoded]
-    possible = [key for key in (blocks.bokeh_script(), *charts, *known) if key not in missing]
+    possible = [
+        key for key in (blocks.bokeh_script(), *chart_keys(known), *known) if key not in missing
+    ]
     page = {**state, "missing": missing, "draws": possible}
     return PageParts(page, packed_blocks(encoded), tuple(encoded))
 

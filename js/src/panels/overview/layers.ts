@@ -1,4 +1,4 @@
-// How far the models are apart, layer by layer: a Bokeh chart filled from blocks.
+// How far the models are apart, layer by layer.
 
 import {
   type BySide,
@@ -11,9 +11,10 @@ import {
 } from "../../contract/contract.ts";
 import { type Got, type Need, optional, quiet, required, take } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
-import { bokehChart, type ChartParts } from "../../draw/chart.ts";
+import { h } from "../../draw/dom.ts";
 import { quote } from "../../draw/format.ts";
-import { meanRows, type Numbers, row } from "../../maths/numbers.ts";
+import { layerChart } from "../../draw/layer_chart.ts";
+import { meanRows, row } from "../../maths/numbers.ts";
 import type { Picture, Row, Setting } from "../../shell/frame.ts";
 import { inColumns, type View } from "./view.ts";
 
@@ -27,25 +28,60 @@ interface Depth {
 }
 
 export function layersView(setting: Setting): View {
-  const chart = bokehChart(
-    { chart: "overview", figures: ["shift_figure", "lens_figure"], taps: ["shift", "lens"] },
-    setting,
+  const { store, surface, tooltip, signal } = setting;
+  const select = (layer: number) => store.select({ layer });
+  const shiftChart = layerChart(
+    {
+      label: "relative difference",
+      series: [
+        { name: "attention", label: "attention", mark: "circle" },
+        { name: "feed_forward", label: "feed-forward", mark: "square" },
+        { name: "residual", label: "residual", mark: "triangle" },
+      ],
+      height: 206,
+      tell: (value) => value.toFixed(4),
+    },
+    tooltip,
+    select,
+    signal,
   );
+  const lensChart = layerChart(
+    {
+      label: "log-probability, nats",
+      series: [
+        { name: "tuned", label: "tuned", mark: "square" },
+        { name: "base", label: "base", mark: "circle", dashed: true },
+      ],
+      height: 186,
+      // Early layers know nothing of the answer, some to hundreds of nats.
+      range: [-12, 0.5],
+      tell: (value) => `${value.toFixed(3)} nats`,
+    },
+    tooltip,
+    select,
+    signal,
+  );
+  const el = h("div", { class: "tl-chart" }, shiftChart.el, lensChart.el);
   return {
     name: "layers",
     label: "Layers",
-    el: chart.el,
-    needs: (state) => [
-      ...required(...chart.keys(), ...PARTS.map((part) => shifts[part]())),
-      ...lensNeeds(state),
-    ],
+    el,
+    needs: (state) => [...required(...PARTS.map((part) => shifts[part]())), ...lensNeeds(state)],
     picture(state, got) {
       const depth = depthOf(state, got);
       const { layer } = state.selection;
       return {
         ...words(state, depth),
         table: () => layerTable(depth),
-        draw: () => chart.draw(got, (parts) => fill(parts, chart.el, depth, layer)),
+        draw() {
+          shiftChart.draw({ first: 0, values: depth.shift, layer }, surface.scale);
+          const curves = depth.lens && curvesOf(depth.lens);
+          lensChart.draw(curves && { first: -1, values: curves, layer }, surface.scale);
+          const { length } = curves?.base ?? [];
+          const layers = Array.from({ length }, (_, i) => i - 1);
+          const seen = { layer: layers, base: [], tuned: [], ...curves };
+          Object.assign(el, { twinlens: { values: { ...depth.shift, lens: seen } } });
+        },
       };
     },
   };
@@ -91,21 +127,12 @@ function depthOf(state: State, got: Got): Depth {
   };
 }
 
-function fill(parts: ChartParts, el: HTMLElement, { shift, lens }: Depth, layer: number): void {
-  parts.fill("shift", { layer: shift.attention.map((_, i) => i), ...shift });
-  const curves: Record<string, Numbers> = { layer: [], base: [], tuned: [] };
-  if (lens) {
-    const depth = Math.max(lens.base?.layers.length ?? 0, lens.tuned?.layers.length ?? 0);
-    const curve = (lensOf: Lens | null) =>
-      Array.from({ length: depth }, (_, i) => lensOf?.layers[i]?.logprob ?? Number.NaN);
-    curves.layer = Array.from({ length: depth }, (_, i) => i - 1);
-    curves.base = curve(lens.base);
-    curves.tuned = curve(lens.tuned);
-    parts.fill("lens", curves);
-  }
-  parts.show("lens_figure", lens !== null);
-  parts.fill("marker", { layer: layer < 0 ? [] : [layer] });
-  Object.assign(el, { twinlens: { values: { ...shift, lens: curves } } });
+/** Log-probability after the embedding and after each layer. */
+function curvesOf(lens: BySide<Lens | null>): BySide<number[]> {
+  const length = Math.max(...SIDES.map((side) => lens[side]?.layers.length ?? 0));
+  const curve = (side: Side) =>
+    Array.from({ length }, (_, i) => lens[side]?.layers[i]?.logprob ?? Number.NaN);
+  return { base: curve("base"), tuned: curve("tuned") };
 }
 
 /** Layer by layer, for a file; the lens begins with the embedding. */

@@ -1,12 +1,11 @@
 // Deletion curves: what the answer loses as prompt tokens are hidden, by a method's ranking.
 
 import { type BySide, type DeletionCurve, SIDES, type Side } from "../../contract/contract.ts";
-import { h } from "../../draw/dom.ts";
+import { h, svg } from "../../draw/dom.ts";
 import { number } from "../../draw/format.ts";
 import type { Surface } from "../../draw/theme.ts";
 import { largest } from "../../maths/numbers.ts";
 
-const NS = "http://www.w3.org/2000/svg";
 const WIDTH = 280;
 const HEIGHT = 130;
 
@@ -78,11 +77,4 @@ function mean(losses: number[]): number {
 
 function summary(curve: DeletionCurve): string {
   return `on average ${number(mean(curve.most))} nats lost, against ${number(mean(curve.least))}`;
-}
-
-function svg(name: string, props: Record<string, string | number>, ...children: Element[]) {
-  const element = document.createElementNS(NS, name);
-  for (const [key, value] of Object.entries(props)) element.setAttribute(key, String(value));
-  element.append(...children);
-  return element;
 }

@@ -1,10 +1,9 @@
 // Small curves: what sets of directions keep, and the answer as the update is turned up and down.
 
 import type { KeptCurve, UpdateDial, UpdateTaken } from "../../contract/contract.ts";
-import { h } from "../../draw/dom.ts";
+import { h, svg } from "../../draw/dom.ts";
 import { number, percent, quote } from "../../draw/format.ts";
 
-const NS = "http://www.w3.org/2000/svg";
 const WIDTH = 300;
 const HEIGHT = 130;
 /** What orders are called. */
@@ -188,11 +187,4 @@ function level(at: number, name: string): Element {
 
 function polyline(points: [number, number][], props: Record<string, string>): Element {
   return svg("polyline", { points: points.map((point) => point.join()).join(" "), ...props });
-}
-
-function svg(name: string, props: Record<string, string | number>, ...children: Element[]) {
-  const element = document.createElementNS(NS, name);
-  for (const [key, value] of Object.entries(props)) element.setAttribute(key, String(value));
-  element.append(...children);
-  return element;
 }

@@ -6,48 +6,21 @@ import json
 import numpy as np
 import pytest
 from bokeh.document import Document
-from bokeh.models import ColumnDataSource
 from twinlens.contract.palette import PALETTES
 from twinlens.errors import UnknownBlockError
-from twinlens.figures import overview
 from twinlens.figures.charts import chart_json
 from twinlens.pages.values import page_value
 
-from tests.support.made_up import MadeUpTrace, manifest
-
-
-def test_the_shift_is_the_mean_over_shared_positions(trace):
-    source = overview.overview(trace).select_one({"name": "shift"})
-    for name in ("attention", "feed_forward", "residual"):
-        mean = trace.array(f"shift/{name}").astype(np.float64).mean(axis=0)
-        expected = mean[1:] if name == "residual" else mean
-        np.testing.assert_allclose(source.data[name], expected, rtol=1e-12)
-    assert list(source.data["layer"]) == [0, 1, 2, 3]
-
-
-def test_the_page_finds_what_it_fills_by_name(trace):
-    layout = overview.overview(trace)
-    lens, marker = (layout.select_one({"name": name}) for name in ("lens", "marker"))
-    assert isinstance(lens, ColumnDataSource)
-    assert list(lens.data) == ["layer", "base", "tuned"]
-    assert list(marker.data) == ["layer"]
-    assert layout.select_one({"name": "shift_figure"}).visible
-    assert not layout.select_one({"name": "lens_figure"}).visible
+from tests.support.made_up import MadeUpTrace
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_json_is_a_document_and_the_same_every_time(trace, theme):
-    item = chart_json(trace, f"chart/overview/{theme}")
+    item = chart_json(trace, f"chart/handover/{theme}")
     assert json.loads(json.dumps(item, allow_nan=False)) == item
-    assert chart_json(MadeUpTrace(), f"chart/overview/{theme}") == item
+    assert chart_json(MadeUpTrace(), f"chart/handover/{theme}") == item
     document = Document.from_json(item["doc"])
-    shift = document.get_model_by_name("shift")
-    assert shift.data["attention"] == overview.shift_columns(trace)["attention"]
-    assert [figure.name for figure in document.roots] == ["shift_figure", "lens_figure"]
-
-
-def test_one_layer_is_enough():
-    assert overview.shift_columns(MadeUpTrace(manifest(layers=1, heads=1)))["layer"] == [0]
+    assert [figure.name for figure in document.roots] == ["handover_figure"]
 
 
 def _luminance(colour):
@@ -75,8 +48,8 @@ def test_marks_and_texts_keep_their_contrast(theme):
 
 
 def test_an_unknown_chart_is_refused(trace):
-    with pytest.raises(UnknownBlockError, match="chart/overview/light"):
-        page_value(trace, "chart/overview")
+    with pytest.raises(UnknownBlockError, match="chart/handover/light"):
+        page_value(trace, "chart/handover")
 
 
 def test_no_two_series_share_a_colour():
