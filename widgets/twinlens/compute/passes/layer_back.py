@@ -1,11 +1,14 @@
 """Backward passes through one layer of Llama's kind, written out: of one text, without padding.
 
-Gradients of K columns in S places are [S, K, hidden]: what a place needs lies together.
+Gradients of K columns in S places are rows: what a place needs lies together, and where the text
+is behind the end of a column there is none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -34,7 +37,7 @@ class NormBack:
         root = (given.square().mean(dim=-1, keepdim=True) + module.variance_epsilon).rsqrt()
         return cls(given * root, module.weight * root)
 
-    def of(self, places: slice) -> NormBack:
+    def of(self, places: slice | Tensor) -> NormBack:
         """In some places."""
         return NormBack(self.scaled[places], self.gain[places])
 
@@ -51,6 +54,71 @@ class NormBack:
         along = given @ (scaled * gain).transpose(1, 2)
         gradients.addcmul_(given, gain)
         gradients.addcmul_(scaled, along, value=-1 / scaled.shape[-1])
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where gradients of K columns stand, as R rows: first those of N places that all have.
+
+    Attributes
+    ----------
+    count, common : int
+        K and N.
+    ends : tensor [K]
+        The last place of each column.
+    """
+
+    count: int
+    common: int
+    ends: Tensor
+
+    @property
+    def size(self) -> int:
+        """S, all places."""
+        return int(self.ends.max()) + 1
+
+    @cached_property
+    def behind(self) -> tuple[Tensor, Tensor]:
+        """Place and column of each row behind those that all have."""
+        places = torch.arange(self.common, self.size)
+        step, column = (places[:, None] <= self.ends).nonzero(as_tuple=True)
+        return step + self.common, column
+
+    @cached_property
+    def _cells(self) -> Tensor:
+        """Where the rows stand among all places of all columns, laid flat."""
+        place, column = self.behind
+        return torch.cat([torch.arange(self.common * self.count), place * self.count + column])
+
+    @cached_property
+    def last(self) -> Tensor:
+        """The row in which each column ends, [K]."""
+        cells = self.ends * self.count + torch.arange(self.count)
+        return torch.searchsorted(self._cells, cells)
+
+    def parts(self, *rows: Tensor) -> Iterator[tuple[slice | Tensor, list[Tensor]]]:
+        """Places, and rows [places, columns that all of them have, ...]: twice."""
+        front = self.common * self.count
+        yield (
+            slice(self.common),
+            [part[:front].view(-1, self.count, part.shape[1]) for part in rows],
+        )
+        yield self.behind[0], [part[front:, None] for part in rows]
+
+    def rows(self, states: Tensor) -> Tensor:
+        """Rows [R, ...] of states [S * K, ...]."""
+        return states.index_select(0, self._cells)
+
+    def by_head(self, rows: Tensor, heads: int) -> Tensor:
+        """States [heads, S, K, head_dim] of rows, zero where there is none."""
+        (_, (front,)), (place, (behind,)) = self.parts(rows)
+        width = rows.shape[1] // heads
+        states = rows.new_zeros(heads, self.size, self.count, width)
+        in_front = front.reshape(self.common, self.count, heads, width)
+        states[:, : self.common] = in_front.permute(2, 0, 1, 3)
+        after = behind.reshape(len(behind), heads, width)
+        states[:, place, self.behind[1]] = after.transpose(0, 1)
+        return states
 
 
 @dataclass
@@ -76,36 +144,30 @@ class LayerBack:
     gate: Tensor
     up: Tensor
 
-    def through_feed_forward(self, gradients: Tensor) -> None:
-        """From behind the feed-forward block [S, K, hidden] to before it, in place."""
-        mlp, size = self.module.mlp, len(gradients)
-        neurons = gradients.flatten(0, 1) @ mlp.down_proj.weight
-        by_neuron = neurons.view(*gradients.shape[:2], -1)
-        up = (by_neuron * self.up[:size, None]).flatten(0, 1) @ mlp.up_proj.weight
-        by_neuron *= self.gate[:size, None]
-        up.addmm_(neurons, mlp.gate_proj.weight)
-        self.norms[1].back(gradients, up.view_as(gradients))
+    def through_feed_forward(self, gradients: Tensor, columns: Columns) -> None:
+        """Rows from behind the feed-forward block to before it, in place."""
+        mlp = self.module.mlp
+        neurons = gradients @ mlp.down_proj.weight
+        by_up = torch.empty_like(neurons)
+        for places, (scaled, mine) in columns.parts(by_up, neurons):
+            torch.mul(mine, self.up[places, None], out=scaled)
+            mine *= self.gate[places, None]
+        into = by_up @ mlp.up_proj.weight
+        into.addmm_(neurons, mlp.gate_proj.weight)
+        self._through_norm(1, gradients, into, columns)
 
-    def through_attention(self, gradients: Tensor, reach: int) -> Tensor:
-        """From behind the attention block [S, K, hidden] to before it, in the first places.
+    def _through_norm(self, which: int, gradients: Tensor, into: Tensor, columns: Columns) -> None:
+        for places, (mine, given) in columns.parts(gradients, into):
+            self.norms[which].of(places).back(mine, given)
 
-        Parameters
-        ----------
-        gradients : tensor [S, K, hidden]
-            Written over.
-        reach : int
-            How many places those are; nothing in them depends on later ones in front of the block.
-
-        Returns
-        -------
-        tensor [reach, K, hidden]
-        """
+    def through_attention(self, gradients: Tensor, columns: Columns) -> None:
+        """Rows from behind the attention block to before it, in place."""
         attention, seen = self.module.self_attn, self.heads
-        size, count, _ = gradients.shape
-        given, scores = self._by_scores(gradients, reach)
-        pattern = seen.pattern[:, :size, :reach]
+        size, count = columns.size, columns.count
+        given, scores = self._by_scores(gradients, columns, size)
+        pattern = seen.pattern[:, :size, :size]
         scores *= (pattern * attention.scaling)[:, :, None]
-        query = scores[:, :reach].flatten(1, 2) @ seen.key[:, :reach]
+        query = scores.flatten(1, 2) @ seen.key[:, :size]
         # Heads that share keys and values lie behind one another: products add them up.
         groups = attention.num_key_value_groups
 
@@ -114,17 +176,15 @@ class LayerBack:
 
         key = shared(scores) @ shared(seen.query[:, :size]).transpose(1, 2)
         value = shared(pattern) @ shared(given).transpose(1, 2)
-        into = self._rotated_back(query.view(-1, reach, *given.shape[2:])) @ attention.q_proj.weight
-        self._into_keys_and_values(
-            into,
-            key.view(len(key), count, reach, -1).transpose(1, 2),
-            value.view(len(value), reach, count, -1),
-        )
-        gradients = gradients[:reach]
-        self.norms[0].back(gradients, into.view_as(gradients))
-        return gradients
+        turned = columns.rows(self._rotated_back(query.view(given.shape)))
+        into = turned @ attention.q_proj.weight
+        key = self._rotated_back(key.view(len(key), count, size, -1).transpose(1, 2))
+        into.addmm_(columns.rows(key), attention.k_proj.weight)
+        value = value.view(len(value), size, count, -1).permute(1, 2, 0, 3).flatten(2)
+        into.addmm_(columns.rows(value.flatten(0, 1)), attention.v_proj.weight)
+        self._through_norm(0, gradients, into, columns)
 
-    def slopes(self, gradients: Tensor, directions: Tensor) -> Tensor:
+    def slopes(self, gradients: Tensor, columns: Columns, directions: Tensor) -> Tensor:
         """Slopes [K, N] in front of the attention block along one direction for each place.
 
         Every place is moved alone. What its query, its key and its value become by that is the
@@ -132,14 +192,14 @@ class LayerBack:
 
         Parameters
         ----------
-        gradients : tensor [S, K, hidden]
+        gradients : tensor [R, hidden]
             Behind the block.
         directions : tensor [N, hidden]
-            Of the first places.
+            Of the places that all columns have.
         """
         attention, seen, count = self.module.self_attn, self.heads, len(directions)
-        size, groups = len(gradients), attention.num_key_value_groups
-        given, scores = self._by_scores(gradients, count)
+        size, groups = columns.size, attention.num_key_value_groups
+        given, scores = self._by_scores(gradients, columns, count)
         moved = self.norms[0].forward(directions)
         query, key, value = (
             (moved @ part.weight.t()).view(count, -1, given.shape[-1]).transpose(0, 1)
@@ -156,10 +216,11 @@ class LayerBack:
         slopes += own.sum(dim=(0, 3)).t()
         along = (given.flatten(1, 2) @ value.transpose(1, 2)).view_as(scores)
         slopes += along.mul_(pattern[:, :, None]).sum(dim=(0, 1))
-        slopes += (gradients[:count] * directions[:, None]).sum(dim=-1).t()
+        _, (front,) = next(columns.parts(gradients))
+        slopes += (front * directions[:, None]).sum(dim=-1).t()
         return slopes
 
-    def _by_scores(self, gradients: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+    def _by_scores(self, gradients: Tensor, columns: Columns, reach: int) -> tuple[Tensor, Tensor]:
         """From behind the attention block to its heads, and to their scores over the pattern.
 
         Returns
@@ -167,12 +228,9 @@ class LayerBack:
         given : tensor [heads, S, K, head_dim]
         scores : tensor [heads, S, K, reach]
         """
-        seen, (size, count, _) = self.heads, gradients.shape
+        seen, size = self.heads, columns.size
         pattern = seen.pattern[:, :size, :size]
-        by_head = (gradients.flatten(0, 1) @ self.module.self_attn.o_proj.weight).view(
-            size, count, len(pattern), -1
-        )
-        given = by_head.permute(2, 0, 1, 3).contiguous()
+        given = columns.by_head(gradients @ self.module.self_attn.o_proj.weight, len(pattern))
         attended = (pattern @ seen.value[:, :size])[:, :, None]
         scores = (given.flatten(1, 2) @ seen.value[:, :reach].transpose(1, 2)).view(
             *given.shape[:3], reach
@@ -180,18 +238,17 @@ class LayerBack:
         scores -= given @ attended.transpose(2, 3)
         return given, scores
 
-    def from_heads(self, seeds: Tensor, residual: Tensor, places: Tensor) -> Tensor:
-        """Gradients [S, K, hidden] before the layer, of seeds behind its heads, each in one place.
+    def from_heads(self, seeds: Tensor, residual: Tensor, columns: Columns) -> Tensor:
+        """Rows before the layer, of seeds behind its heads, each where its column ends.
 
         Parameters
         ----------
         seeds : tensor [K, heads * head_dim]
         residual : tensor [K, hidden]
             By what the layer was given, there.
-        places : tensor [K]
         """
         attention, seen, count = self.module.self_attn, self.heads, len(seeds)
-        size = int(places.max()) + 1
+        size, places = columns.size, columns.ends
         pattern = seen.pattern[:, places, :size]  # [heads, K, S]
         given = seeds.view(count, len(pattern), -1).transpose(0, 1)
         scores = given @ seen.value[:, :size].transpose(1, 2)
@@ -200,15 +257,14 @@ class LayerBack:
         query = scores @ seen.key[:, :size]
         key = self._of_shared(scores, seen.query[:, places])
         value = self._of_shared(pattern, given)
-        into = seeds.new_zeros(size * count, residual.shape[-1])
-        self._into_keys_and_values(into, key, value)
-        columns = torch.arange(count, device=places.device)
+        into = columns.rows(self._rotated_back(key)) @ attention.k_proj.weight
+        flat = value.permute(1, 2, 0, 3).flatten(2).flatten(0, 1)
+        into.addmm_(columns.rows(flat), attention.v_proj.weight)
         turned = self._rotated_back(query[:, None], places)
-        into = into.view(size, count, -1)
-        into[places, columns] += turned @ attention.q_proj.weight
+        into[columns.last] += turned @ attention.q_proj.weight
         gradients = torch.zeros_like(into)
-        gradients[places, columns] = residual
-        self.norms[0].back(gradients, into)
+        gradients[columns.last] = residual
+        self._through_norm(0, gradients, into, columns)
         return gradients
 
     def _of_shared(self, weights: Tensor, states: Tensor) -> Tensor:
@@ -222,13 +278,6 @@ class LayerBack:
         for head in range(1, groups):
             total.addcmul_(by_place[head::groups], by_text[head::groups])
         return total
-
-    def _into_keys_and_values(self, into: Tensor, key: Tensor, value: Tensor) -> None:
-        """Add what comes through keys and values [kv_heads, S, K, head_dim] to [S * K, hidden]."""
-        attention = self.module.self_attn
-        into.addmm_(self._rotated_back(key), attention.k_proj.weight)
-        flat = value.permute(1, 2, 0, 3).reshape(len(into), -1)
-        into.addmm_(flat, attention.v_proj.weight)
 
     def _rotated(self, states: Tensor) -> Tensor:
         """What is in the first places [heads, N, head_dim], turned to where it stands."""

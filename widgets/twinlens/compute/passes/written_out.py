@@ -21,7 +21,7 @@ from twinlens.compute.models import architectures
 from twinlens.compute.passes.conditions import Conditions, Heads
 from twinlens.compute.passes.entry import entering
 from twinlens.compute.passes.folding import Texts, backward, fold_together, head_gradient
-from twinlens.compute.passes.layer_back import LayerBack, NormBack
+from twinlens.compute.passes.layer_back import Columns, LayerBack, NormBack
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.row import (
     LayerStates,
@@ -101,51 +101,52 @@ class WrittenOut:
         """
         embedded = self.texts.embedded
         result = embedded.new_zeros(len(places), *self.texts.prompts.shape)
-        for row, own, gradients in self._behind_first_attention(places):
-            length, first = self.texts.readings[row].prompt_length, self.layers[row][0]
+        for row, own, columns, gradients in self._behind_first_attention(places):
             if len(self.layers[row]) > 1:
-                gradients = first.through_attention(gradients, length)
-            front = self.texts.prompt_length - length
-            result[own, row, front:] = gradients[:length].transpose(0, 1)
+                self.layers[row][0].through_attention(gradients, columns)
+            front = self.texts.prompt_length - self.texts.readings[row].prompt_length
+            _, (in_prompt,) = next(columns.parts(gradients))
+            result[own, row, front:] = in_prompt.transpose(0, 1)
         return result
 
     @torch.no_grad()
     def slopes(self, places: Sequence[int], directions: Tensor) -> Tensor:
         """`backward` along one direction [B, N, hidden] for each prompt token: [places, B, N]."""
         result = directions.new_zeros(len(places), *directions.shape[:2])
-        for row, own, gradients in self._behind_first_attention(places):
-            length, first = self.texts.readings[row].prompt_length, self.layers[row][0]
-            front = self.texts.prompt_length - length
+        for row, own, columns, gradients in self._behind_first_attention(places):
+            front = self.texts.prompt_length - self.texts.readings[row].prompt_length
             mine = directions[row, front:]
             if len(self.layers[row]) > 1:
-                result[own, row, front:] = first.slopes(gradients, mine)
+                slopes = self.layers[row][0].slopes(gradients, columns, mine)
             else:
-                result[own, row, front:] = (gradients[:length] * mine[:, None]).sum(dim=-1).t()
+                _, (in_prompt,) = next(columns.parts(gradients))
+                slopes = (in_prompt * mine[:, None]).sum(dim=-1).t()
+            result[own, row, front:] = slopes
         return result
 
     def _behind_first_attention(
         self, places: Sequence[int]
-    ) -> Iterator[tuple[int, list[int], Tensor]]:
-        """Of each text that has some of the columns: which of `places`, and gradients.
+    ) -> Iterator[tuple[int, list[int], Columns, Tensor]]:
+        """Of each text that has some of the columns: which of `places`, and rows of gradients.
 
-        Those [S, K, hidden] behind the attention of the first layer; in front of it where that is
-        the last, too.
+        Those behind the attention of the first layer; in front of it where that is the last, too.
         """
+        chosen = [self.columns[place] for place in places]
         for row, (reading, layers) in enumerate(zip(self.texts.readings, self.layers, strict=True)):
-            columns = [self.columns[place] for place in places]
-            own = [k for k, column in enumerate(columns) if column < reading.answer_length]
+            own = [k for k, column in enumerate(chosen) if column < reading.answer_length]
             if not own:
                 continue
             seeds = self.seeds[row][[places[k] for k in own]]
-            at = torch.tensor([columns[k] for k in own]) + (reading.prompt_length - 1)
+            ends = torch.tensor([chosen[k] for k in own]) + (reading.prompt_length - 1)
+            columns = Columns(len(own), reading.prompt_length, ends)
             *before, last = layers
             heads = seeds.shape[-1] - self.texts.embedded.shape[-1]
-            gradients = last.from_heads(seeds[:, :heads], seeds[:, heads:], at)
+            gradients = last.from_heads(seeds[:, :heads], seeds[:, heads:], columns)
             for layer in reversed(before):
-                layer.through_feed_forward(gradients)
+                layer.through_feed_forward(gradients, columns)
                 if layer is not layers[0]:
-                    gradients = layer.through_attention(gradients, len(gradients))
-            yield row, own, gradients
+                    layer.through_attention(gradients, columns)
+            yield row, own, columns, gradients
 
 
 def can_be_written_out(model: PreTrainedModel) -> bool:
@@ -261,9 +262,9 @@ def _seeds(
         padded[has] = norm(final)
     by_normed = head_gradient(texts, target, columns, padded)[has]
     with torch.no_grad():
-        gradients = torch.zeros_like(final)[:, None]
-        NormBack.at(norm, final).back(gradients, by_normed[:, None])
-        layer = last.alone()
-        layer.through_feed_forward(gradients)
-        residual = gradients[:, 0]
-        return torch.cat([residual @ layer.module.self_attn.o_proj.weight, residual], dim=-1)
+        gradients = torch.zeros_like(final)
+        NormBack.at(norm, final).back(gradients[:, None], by_normed[:, None])
+        # Each place for itself, as if it were one text's with one column.
+        layer, places = last.alone(), Columns(1, len(final), torch.tensor([len(final) - 1]))
+        layer.through_feed_forward(gradients, places)
+        return torch.cat([gradients @ layer.module.self_attn.o_proj.weight, gradients], dim=-1)
