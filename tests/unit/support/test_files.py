@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
-from twinlens.errors import OutputError, TwinlensError
+from twinlens.errors import ArgumentError, OutputError, TwinlensError
 from twinlens.pages.page import to_html
-from twinlens.support.files import replacing
+from twinlens.support.files import check_file, checked_path, replacing
 from twinlens.traces import recording
 
 from tests.support.made_up import MadeUpTrace
@@ -101,3 +102,16 @@ def test_a_bad_target_is_refused_before_anything_is_computed(
     with pytest.raises(TwinlensError, match=says):
         write(Unread(), path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_in_a_folder_that_is_gone_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ArgumentError, match=r"the page to write 'x\.html' would lie in the folder"):
+        checked_path("x.html", "the page to write")
+    with pytest.raises(OutputError, match="which is gone: give an absolute path"):
+        check_file(Path("x.html"))
+    assert checked_path(tmp_path / "x.html", "the page to write") == tmp_path / "x.html"

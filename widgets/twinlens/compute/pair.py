@@ -16,6 +16,7 @@ from twinlens.compute.models.architectures import architecture_of, sizes
 from twinlens.compute.models.checks import check_memory, check_shapes, check_tokenizers
 from twinlens.compute.models.families import register_architecture
 from twinlens.compute.models.gguf import parsed_once
+from twinlens.compute.models.hub import looked_up
 from twinlens.compute.models.models import Models
 from twinlens.compute.models.placement import (
     check_attention,
@@ -210,6 +211,7 @@ matrices, 10 other tensors>
 
 
 @plainly()
+@looked_up()
 @called_rightly
 def load_pair(
     base: str | os.PathLike[str] | PreTrainedModel,

@@ -34,17 +34,13 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("twinlens")
 
 
-def checked_path(value: Any, what: str) -> Path:
-    """A path.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none, or none that a disk could have; `what` begins the sentence.
-    """
+def checked_path(value: Any, what: str, error_type: type[TwinlensError] = ArgumentError) -> Path:
+    """A path that can be used; if it is none, that is an error of the type, which `what` begins."""
     if not isinstance(value, str | os.PathLike):
-        raise ArgumentError(f"{what} is given by its path, not by {value!r}")
-    return possible_path(value, what, ArgumentError)
+        raise error_type(f"{what} is given by its path, not by {value!r}")
+    path = possible_path(value, what, error_type)
+    check_place(path, what, error_type)
+    return path
 
 
 def possible_path(
@@ -62,6 +58,17 @@ def possible_path(
     return path
 
 
+def check_place(path: Path, what: str, error_type: type[TwinlensError]) -> None:
+    """Check that the folder of this process is there, where a path begins in it."""
+    try:
+        path.absolute()
+    except OSError as error:
+        raise error_type(
+            f"{what} {str(path)!r} would lie in the folder that this process works in, which is "
+            "gone: give an absolute path, or change to another folder"
+        ) from error
+
+
 def check_file(target: Path, suffixes: tuple[str, ...] = ()) -> None:
     """Check that a file can be written.
 
@@ -70,6 +77,7 @@ def check_file(target: Path, suffixes: tuple[str, ...] = ()) -> None:
     OutputError
         If its folder is not there, it is a folder itself, or it ends in none of the suffixes.
     """
+    check_place(target, "the file to write", OutputError)
     if target.is_dir():
         raise OutputError(
             f"{target} is a folder: name the file to write, such as "

@@ -23,6 +23,7 @@ from twinlens.compute.heads.word_pair_search import (
     prepare,
     silent,
 )
+from twinlens.compute.models.hub import looked_up
 from twinlens.compute.models.models import Models
 from twinlens.compute.models.placement import read_device
 from twinlens.compute.models.running import methods_plainly, plainly
@@ -244,6 +245,7 @@ class PairHeads:
 
 
 @plainly()
+@looked_up()
 def stored_search(
     base: str | os.PathLike[str],
     tuned: str | os.PathLike[str],

@@ -13,6 +13,7 @@ import torch
 
 from twinlens.compute.models.adapters import attach, switches
 from twinlens.compute.models.architectures import sizes
+from twinlens.compute.models.hub import check_hub, looked_up
 from twinlens.compute.models.loading import count_parameters, load_weights, revision_of
 from twinlens.compute.models.running import made_ready, plainly
 from twinlens.compute.models.weights import Weights
@@ -180,8 +181,12 @@ class Models:
         with self.pieces(side) as model:
             yield Weights(model, name, held=self.held(side) if self._lent(side) else None)
 
+    @looked_up()
     def _load(self, side: Side) -> None:
         source, other = self._sources[side], _other(side)
+        for of in (source, source.adapter):
+            if of is not None and of.place and not Path(of.place).is_dir():
+                check_hub(of.place, getattr(of, "gguf", None), of.revision)
         shared = source.shares_weights(self._sources[other])
         if shared and other in self._resident:
             model = self._resident[other]

@@ -14,6 +14,7 @@ from transformers.utils.hub import cached_file
 from twinlens.compute.models.adapters import Adapter, adapter_at, attached_adapter
 from twinlens.compute.models.architectures import architecture_of, text_part
 from twinlens.compute.models.faults import load_errors
+from twinlens.compute.models.hub import check_hub
 from twinlens.errors import ArgumentError, ModelLoadError
 from twinlens.support.files import possible_path
 
@@ -93,10 +94,13 @@ def source_of(
         place = str(path.parent.absolute()) if local else text.rpartition("/")[0]
         if not local and (place.count("/") != 1 or text.startswith((".", "/", "~"))):
             raise ModelLoadError(f"there is no GGUF file {text!r}")
+        if not local:
+            check_hub(place, path.name, revision)
         return ModelSource(path.name, place, path.name, revision)
     if not path.exists():
         if text.count("/") > 1 or text.startswith((".", "/", "~")):
             raise ModelLoadError(f"there is no folder {text!r}")
+        check_hub(text, None, revision)
         adapter = adapter_at(text, text, revision)
         return _over(adapter, over) if adapter else ModelSource(text, text, None, revision)
     label, place = path.resolve().name, str(path.absolute())

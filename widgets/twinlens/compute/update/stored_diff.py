@@ -21,6 +21,7 @@ from torch import Tensor
 
 from twinlens.compute.models import names
 from twinlens.compute.models.faults import load_errors
+from twinlens.compute.models.hub import looked_up
 from twinlens.compute.models.running import plainly
 from twinlens.compute.models.sources import source_of
 from twinlens.compute.models.weights import tensor_files
@@ -104,6 +105,7 @@ class Stored:
 
 
 @plainly()
+@looked_up()
 def diff_of_files(
     base: str | os.PathLike[str],
     tuned: str | os.PathLike[str] | None = None,

@@ -31,7 +31,7 @@ from twinlens.studies.data.cases import Case, CaseTrace
 from twinlens.studies.data.change_tables import Changes, read_changes
 from twinlens.studies.data.rows import Problem
 from twinlens.support.calls import methods_called_rightly
-from twinlens.support.files import possible_path
+from twinlens.support.files import checked_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,7 +163,7 @@ class Store:
         StudyError
             If the folder holds a study of other models or settings.
         """
-        root = possible_path(folder, "the folder of a study", StudyError)
+        root = checked_path(folder, "the folder of a study", StudyError)
         (root / "rows").mkdir(parents=True, exist_ok=True)
         info = {
             "format": FORMAT,
