@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.passes.reading import Reading
+from twinlens.compute.passes.steps_written_out import ReadPrompt
 from twinlens.compute.saliency import several_answers
 from twinlens.compute.saliency.several_answers import hidden_in_answers
 from twinlens.compute.saliency.together import _one_by_one, hidden_together
@@ -29,6 +33,32 @@ def test_as_each_alone(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert ours.shape == (len(GROUPS), len(answer))
             np.testing.assert_allclose(ours, alone, atol=1e-6)
     assert max(np.abs(one).max() for one in expected) > 0.01
+
+
+@pytest.mark.parametrize(("family", "options"), [("llama", {}), ("mistral", {"sliding_window": 4})])
+@pytest.mark.parametrize("place", [0, 2])
+def test_what_was_read_for_an_answer_is_not_read_again(
+    family: str, options: dict[str, int], place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny.model(family, **options).double()
+    read = list[ReadPrompt]()
+    prompts = [IDS[:5], IDS[:8], IDS[1:8]]
+    settings = {"stop": [], "limit": 40, "vocabulary": 400, "side": "base"}
+    own = greedy_answers(model, prompts, **settings, read=read)[1]
+    answers = [*ANSWERS[:2]]
+    answers.insert(place, own[:6])
+    readings = [Reading(model, [*IDS[:8], *answer], 8) for answer in answers]
+    groups = [*GROUPS, GROUPS[1]]
+    known = [read[1] if each == place else None for each in range(3)]
+    expected = hidden_in_answers(readings, groups)
+    for most in (512, 20):
+        monkeypatch.setattr(several_answers, "_ON_CPU", most)
+        for ours, alone in zip(hidden_in_answers(readings, groups, known), expected, strict=True):
+            np.testing.assert_allclose(ours, alone, atol=1e-6)
+    # It is used: where it is wrong, so is what comes of it.
+    wrong = [part and replace(part, logprobs=part.logprobs + 1) for part in known]
+    without = hidden_in_answers(readings, groups, wrong)
+    np.testing.assert_allclose(without[place], expected[place] + 1, atol=1e-6)
 
 
 def test_families_whose_attention_is_not_reached_one_by_one() -> None:

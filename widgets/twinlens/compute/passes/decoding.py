@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
+from twinlens.compute.passes.answer_scores import logprobs_of
 from twinlens.compute.passes.rotary import forget_texts, rotary_by_length
 from twinlens.compute.passes.row import can_be_read_as_row
-from twinlens.compute.passes.steps_written_out import Continued
+from twinlens.compute.passes.steps_written_out import Continued, ReadPrompt
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
 from twinlens.support.progress import Report
@@ -31,6 +32,7 @@ def greedy_answers(
     vocabulary: int,
     side: Side,
     report: Report | None = None,
+    read: list[ReadPrompt] | None = None,
 ) -> list[list[int]]:
     """Continue prompts with the likeliest token each time.
 
@@ -49,6 +51,8 @@ def greedy_answers(
         Ids from here on are padding of the weights and never chosen.
     report : callable, optional
         Told the tokens of each; may raise `Interrupted`.
+    read : list, optional
+        Filled with what is known of each prompt then, where it comes of itself and is not too much.
 
     Raises
     ------
@@ -59,7 +63,7 @@ def greedy_answers(
     """
     plain = settings_are_plain(model) and not rotary_by_length(model)
     if plain and can_be_read_as_row(model):
-        return _written_out(model, prompts, stop, limit, vocabulary, side, report)
+        return _written_out(model, prompts, stop, limit, vocabulary, side, report, read)
     if plain:
         return _together(model, prompts, stop, limit, vocabulary, side, report)
     return [_alone(model, prompt, stop, limit, vocabulary, side, report) for prompt in prompts]
@@ -212,19 +216,26 @@ def _written_out(
     vocabulary: int,
     side: Side,
     report: Report | None,
+    read: list[ReadPrompt] | None,
 ) -> list[list[int]]:
     """Several answers at once, of models of Llama's kind."""
     answers: list[list[int]] = [[] for _ in prompts]
     running = list(range(len(prompts)))
+    logprobs: list[list[Tensor]] = [[] for _ in prompts]
     with torch.no_grad():
         texts = Continued(model, prompts)
         for step in range(limit):
-            scores = texts.scores()[:, :vocabulary]
+            logits = texts.scores()
+            scores = logits[:, :vocabulary]
             if not torch.isfinite(scores).all():
                 raise NotFiniteError(not_finite(side, "its output"))
             chosen = scores.argmax(dim=-1)
             for place, token in zip(running, chosen.tolist(), strict=True):
                 answers[place].append(token)
+            if read is not None:
+                said = logprobs_of(logits, chosen)
+                for place, logprob in zip(running, said, strict=True):
+                    logprobs[place].append(logprob)
             if report:
                 report(step + 1, limit, f"answer of {side}")
             going = [i for i, place in enumerate(running) if answers[place][-1] not in stop]
@@ -232,6 +243,10 @@ def _written_out(
                 break
             texts.go_on(chosen, going)
             running = [running[i] for i in going]
+        if read is not None and texts.prompt(0):
+            read += [
+                ReadPrompt(texts.prompt(i), torch.stack(own)) for i, own in enumerate(logprobs)
+            ]
     return answers
 
 

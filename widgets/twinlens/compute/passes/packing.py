@@ -51,6 +51,11 @@ class Branches:
         """Place at which one of them begins."""
         return self.trunk + sum(self.lengths[:branch])
 
+    def places(self) -> list[slice]:
+        """The places of each way to go on."""
+        begins = map(self.begin, range(len(self.lengths)))
+        return [slice(b, b + size) for b, size in zip(begins, self.lengths, strict=True)]
+
     @cached_property
     def positions(self) -> Array:
         """Where each place stands in its own text, [T]."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+#: Bytes of keys and values of prompts that are kept once they have been continued.
+_MOST_KEPT = 2**27
 #: Tokens that there is room for behind the longest text, when room is made.
 _ROOM = 32
 
@@ -43,6 +45,22 @@ class _Seen:
             self.values = nn.functional.pad(self.values, more)
 
 
+@dataclass(frozen=True)
+class ReadPrompt:
+    """What is known of a prompt that was continued.
+
+    Attributes
+    ----------
+    seen : list of (tensor, tensor)
+        Keys and values of each layer, [kv_heads, N, head_dim], rotary position applied.
+    logprobs : tensor [M]
+        Of the tokens that it was continued with.
+    """
+
+    seen: list[tuple[Tensor, Tensor]]
+    logprobs: Tensor
+
+
 class Continued:
     """Some texts, and what comes next in each.
 
@@ -56,7 +74,16 @@ class Continued:
         self._lengths = torch.tensor([len(prompt) for prompt in prompts])
         self._seen: dict[nn.Module, _Seen] = {}
         self._unembedding = Unembedding(model, len(prompts))
+        self._sizes = [len(prompt) for prompt in prompts]
+        self._prompts: list[tuple[Tensor, Tensor]] = []
         self._given = [list(prompt) for prompt in prompts]
+
+    def prompt(self, text: int) -> list[tuple[Tensor, Tensor]]:
+        """`ReadPrompt.seen` of one of the texts that it began with; none where that is too much."""
+        if sum(2 * keys.nbytes for keys, _ in self._prompts) > _MOST_KEPT:
+            return []
+        size = self._sizes[text]
+        return [(keys[text, :, :size], values[text, :, :size]) for keys, values in self._prompts]
 
     def scores(self) -> Tensor:
         """Logits of what comes next in each text, [texts, vocabulary]."""
@@ -73,7 +100,7 @@ class Continued:
         self._lengths = self._lengths + 1
 
     def _first(self) -> Tensor:
-        sizes = [len(prompt) for prompt in self._given]
+        sizes = self._sizes
         parts = [slice(*ends) for ends in pairwise(accumulate(sizes, initial=0))]
         flat = torch.tensor([token for prompt in self._given for token in prompt])
         embedded = embeddings(self._model, flat)
@@ -82,6 +109,7 @@ class Continued:
         def attend(block: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             shape = len(sizes), key.shape[1], max(sizes) + _ROOM, key.shape[2]
             seen = self._seen[block] = _Seen(key.new_zeros(shape), key.new_zeros(shape))
+            self._prompts.append((seen.keys, seen.values))
             made, mask = torch.empty_like(query), masks[block]
             for text, (part, size) in enumerate(zip(parts, sizes, strict=True)):
                 seen.keys[text, :, :size] = key[part].transpose(0, 1)

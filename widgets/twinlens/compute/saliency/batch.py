@@ -19,6 +19,7 @@ from twinlens.compute.models.models import Models
 from twinlens.compute.passes.conditions import hookable
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.rotary import rotary_by_length
+from twinlens.compute.passes.steps_written_out import ReadPrompt
 from twinlens.compute.saliency.live_tables import REPLACED, stand_ins
 from twinlens.compute.saliency.methods import METHODS
 from twinlens.compute.saliency.registry import SaliencyMethod, complete
@@ -149,6 +150,7 @@ def attribute_prompts(
             errors[place] = error
     fitting = [place for place in range(len(prompts)) if place not in errors]
     answers_of: dict[Side, dict[int, tuple[list[int], bool]]] = {}
+    prompts_read: dict[Side, dict[int, ReadPrompt]] = {side: {} for side in SIDES}
     for side in SIDES:
         asked = {p: prompts[p] for p in fitting if side in generated_sides(wanted[p])}
         answers_of[side] = {
@@ -157,7 +159,8 @@ def attribute_prompts(
             if (answer := before[place].get(side)) is not None
         }
         rest = {place: prompt for place, prompt in asked.items() if place not in answers_of[side]}
-        answers_of[side] |= _answers(pair, side, rest, max_new_tokens, errors, report)
+        read_first = prompts_read[side]
+        answers_of[side] |= _answers(pair, side, rest, max_new_tokens, errors, report, read_first)
     chosen: dict[int, tuple[str, dict[Side, Answer]]] = {}
     for place in sorted(set(fitting) - set(errors)):
         own = {side: answers[place] for side, answers in answers_of.items() if place in answers}
@@ -191,7 +194,8 @@ def attribute_prompts(
                 for place, table in _tables(pair, side, readings, name, errors, report):
                     values[side].setdefault(place, {})[name] = table
             left = {place: answer for place, answer in chosen.items() if place not in errors}
-            hidden[side] = _hidden(pair, side, model, prompts, left, reused, report)
+            seen = prompts_read[side]
+            hidden[side] = _hidden(pair, side, model, prompts, left, reused, report, seen)
     return [
         errors[place]
         if place in errors
@@ -216,13 +220,17 @@ def _answers(
     limit: int,
     errors: dict[int, TwinlensError],
     report: Report | None,
+    prompts_read: dict[int, ReadPrompt],
 ) -> dict[int, tuple[list[int], bool]]:
-    """One model's own answers, and whether they came to an end."""
+    """One model's own answers, and whether they came to an end; with what it has read by then."""
     if not prompts:
         return {}
 
     def work(places: list[int]) -> list[tuple[list[int], bool]]:
-        return own_answers(pair, side, [prompts[place].ids for place in places], limit, report)
+        ids, read = [prompts[place].ids for place in places], list[ReadPrompt]()
+        answers = own_answers(pair, side, ids, limit, report, read)
+        prompts_read.update(zip(places, read, strict=False))
+        return answers
 
     lengths = {place: len(prompt.tokens) for place, prompt in prompts.items()}
     with pair.model(side):
@@ -327,6 +335,7 @@ def _hidden(
     chosen: Mapping[int, tuple[str, Mapping[Side, Answer]]],
     known: Mapping[int, Known],
     report: Report | None,
+    prompts_read: Mapping[int, ReadPrompt],
 ) -> dict[int, dict[tuple[str, str], Array]]:
     """What hiding each segment costs one model, by prompt, segment and answer."""
     costs_of: dict[int, dict[tuple[str, str], Array]] = {}
@@ -346,7 +355,9 @@ def _hidden(
         if not missing:
             continue
         try:
-            costs = hidden_in_answers(list(missing.values()), list(parts.values()))
+            # Of its own answer a model has said how likely it is.
+            own = [prompts_read.get(place) if whose == side else None for whose in missing]
+            costs = hidden_in_answers(list(missing.values()), list(parts.values()), own)
         except UnsupportedArchitectureError:  # its attention is given no mask
             return {}
         for whose, rows in zip(missing, costs, strict=True):

@@ -27,6 +27,7 @@ from twinlens.compute.passes.packing import Branches, Packed
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.rotary import rotary_by_length
 from twinlens.compute.passes.row import can_be_read_as_row, read_packed
+from twinlens.compute.passes.steps_written_out import ReadPrompt
 from twinlens.compute.saliency.together import hidden_together
 from twinlens.contract.wire import Array
 
@@ -37,7 +38,11 @@ if TYPE_CHECKING:
 _ON_CPU, _ELSEWHERE = 512, 2**13
 
 
-def hidden_in_answers(readings: Sequence[Reading], groups: Sequence[Sequence[int]]) -> list[Array]:
+def hidden_in_answers(
+    readings: Sequence[Reading],
+    groups: Sequence[Sequence[int]],
+    known: Sequence[ReadPrompt | None] | None = None,
+) -> list[Array]:
     """What hiding groups of prompt tokens from every other token costs each of some answers.
 
     Parameters
@@ -46,6 +51,8 @@ def hidden_in_answers(readings: Sequence[Reading], groups: Sequence[Sequence[int
         One model and one prompt, with its answers.
     groups : sequence of groups
         Prompt positions.
+    known : sequence of ReadPrompt, optional
+        What is known of the prompt where an answer was given by the model itself.
 
     Returns
     -------
@@ -66,33 +73,57 @@ def hidden_in_answers(readings: Sequence[Reading], groups: Sequence[Sequence[int
     length = prompt + sum(branches.lengths)
     tokens = [*first.ids[:prompt], *(t for reading in readings for t in reading.ids[prompt:-1])]
     embedded = embeddings(model, torch.tensor(tokens, device=model.device))
-    variants = [list(range(length)), *(_differing(group, prompt, length) for group in groups)]
-    # What predicts an answer: the prompt's last token, and those of the answer. Steps from behind
-    # the prompt, which ends every variant alike.
-    predicting: list[int] = []
-    for number, size in enumerate(branches.lengths):
-        begin = branches.begin(number) - prompt
-        predicting += [-1, *range(begin, begin + size)]
+    # Groups may be the same, such as the context and all that is no instruction.
+    distinct = list(dict.fromkeys(tuple(group) for group in groups))
+    answers = branches.places()
+    predicting = [[prompt - 1, *range(length)[answer]] for answer in answers]
+    usable = (known or ()) if can_be_read_as_row(model) else ()
+    own = next((place for place, part in enumerate(usable) if part), None)
     stored: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-    logprobs_of: list[Tensor] = []
+    logprobs_of: list[dict[int, Tensor]] = [{} for _ in range(1 + len(distinct))]
+    intact = list(range(length))
+    if own is not None and (before := usable[own]):
+        # The prompt and this answer have been read: nobody looks at what there is no room for.
+        for layer, seen in enumerate(before.seen):
+            keys, values = (nn.functional.pad(x, (0, 0, 0, length - prompt))[None] for x in seen)
+            stored[architectures.attention(model, layer)] = keys, values
+        logprobs_of[0][own] = before.logprobs[: readings[own].answer_length]
+        intact = sorted({prompt - 1, *range(prompt, length)} - {*range(length)[answers[own]]})
+    variants = [intact, *(_differing(group, prompt, length) for group in distinct)]
     for batch in _batches([len(places) for places in variants], model.device):
         chosen = [variants[number] for number in batch]
         hidden = torch.zeros(len(chosen), length, dtype=torch.bool)
         for row, number in zip(hidden, batch, strict=True):
             if number:
-                row[list(groups[number - 1])] = True
+                row[list(distinct[number - 1])] = True
         packed = Packed(stored, chosen, hidden.to(model.device), branches)
-        behind = length - prompt
-        ends = [end - behind for end in np.cumsum([len(places) for places in chosen]).tolist()]
-        rows = torch.tensor([end + step for end in ends for step in predicting])
-        states = _states(model, embedded[packed.place], packed, branches, rows.to(model.device))
-        targets = torch.cat([reading.targets for reading in readings]).repeat(len(chosen))
-        lengths = [reading.answer_length for reading in readings] * len(chosen)
-        logprobs_of += torch.split(logprobs(model, states, targets), lengths)
+        begins = np.cumsum([0, *map(len, chosen)]).tolist()
+        asked = [
+            (number, place, begin)
+            for number, begin in zip(batch, begins, strict=False)
+            for place in range(len(readings))
+            if place not in logprobs_of[number]
+        ]
+        rows = torch.tensor(
+            [
+                begin + row
+                for number, place, begin in asked
+                for row in np.searchsorted(variants[number], predicting[place]).tolist()
+            ],
+            dtype=torch.long,
+            device=model.device,
+        )
+        states = _states(model, embedded[packed.place], packed, branches, rows)
+        targets = [readings[place].targets for _, place, _ in asked]
+        parts = logprobs(model, states, torch.cat(targets)) if asked else states.new_zeros(0)
+        pieces = torch.split(parts, [len(part) for part in targets])
+        for (number, place, _), part in zip(asked, pieces, strict=True):
+            logprobs_of[number][place] = part
     costs = []
     for place in range(len(readings)):
-        intact, *without = logprobs_of[place :: len(readings)]
-        costs.append(torch.stack([intact - each for each in without]).float().cpu().numpy())
+        whole = logprobs_of[0][place]
+        without = [logprobs_of[1 + distinct.index(tuple(group))][place] for group in groups]
+        costs.append(torch.stack([whole - each for each in without]).float().cpu().numpy())
     return costs
 
 

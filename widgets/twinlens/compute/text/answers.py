@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.compute.models.models import Models
 from twinlens.compute.passes.decoding import greedy_answers
+from twinlens.compute.passes.steps_written_out import ReadPrompt
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.text.arguments import generated_sides, read_response
 from twinlens.compute.text.pieces import label, pieces
@@ -91,8 +92,9 @@ def own_answers(
     prompts: Sequence[Sequence[int]],
     limit: int,
     report: Report | None = None,
+    read: list[ReadPrompt] | None = None,
 ) -> list[tuple[list[int], bool]]:
-    """`own_answer` to several prompts, worked on together."""
+    """`own_answer` to several prompts, worked on together; `read` as `greedy_answers` has it."""
     with pair.model(side) as model:
         stop = stop_tokens(pair, side, model.generation_config)
         answers = greedy_answers(
@@ -103,6 +105,7 @@ def own_answers(
             vocabulary=pair.known_ids(side),
             side=side,
             report=report,
+            read=read,
         )
     return [(answer, answer[-1] in stop) for answer in answers]
 
