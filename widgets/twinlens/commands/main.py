@@ -157,7 +157,8 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(f"twinlens: {error}: install what it needs, such as {extras}", err=True)
         code = 1
     except OSError as error:
-        click.echo(f"twinlens: {error.strerror or error}: {error.filename or ''}", err=True)
+        where = f": {error.filename}" if error.filename else ""
+        click.echo(f"twinlens: {error.strerror or error}{where}", err=True)
         code = 1
     except _HELP as error:
         error.show()
