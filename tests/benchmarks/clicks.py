@@ -1,27 +1,40 @@
-"""Main-thread work from a click to its picture, in a page with all blocks at hand.
+"""Main-thread work from pointer-down to painted, in a page with all blocks at hand.
 
     python -m tests.benchmarks.clicks
+    python -m tests.benchmarks.clicks --shape 135M --panels overview --functions 20
 
 Made-up numbers in two shapes: that of a pair of 135 million parameters, and a large one. Tokens and
-heads are clicked one after the other with the dashboard as it opens, and with every panel beside
-the matrix. Milliseconds of the main thread's own CPU time, medians; script, style and layout are
-parts of it, the rest is painting and the browser's own. `nothing` is a click that changes nothing.
+heads are clicked one after the other with every panel beside the matrix; the pointer is there
+before the click. Milliseconds of CPU of the page's main thread, medians, from Chromium's trace:
+threads that raster and the process that composes take part in no column.
+
+`painted`: all tasks of the main thread but those that wait for an idle page; `script`, `style`,
+`layout` (styles inside containers are worked out there) and `paint` (with what goes to the
+compositor) are parts of it, the rest is the browser's own: finding what was hit, passing messages.
+`after`: what waited, such as the address. `frames`: how often the main thread worked on one.
+`nothing` is a click that changes nothing. Other work on the machine makes all of it more, so the
+load is told.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from playwright.sync_api import CDPSession, Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from twinlens.contract.block import Block
 from twinlens.contract.words import SIDES, Segment
 from twinlens.pages.page import to_html
 
+from tests.benchmarks.main_thread import tasks_of
 from tests.benchmarks.saliency import line
 from tests.browser.chromium import FLAGS, find
 from tests.support.made_up import MadeUpTrace, manifest
@@ -29,13 +42,23 @@ from tests.support.made_up_words import WORDS
 
 #: Layers, heads, prompt and answer tokens.
 SHAPES = {"135M": (30, 9, 112, 16), "large": (48, 32, 480, 32)}
-PANELS = ("carried", "heads", "concepts", "overview")
+PANELS = ("carried", "update", "heads", "concepts", "overview")
+CATEGORIES = ["toplevel", "devtools.timeline", "blink", "cc", "v8", "__metadata"]
+#: What events of a trace count as, with all inside them that counts as nothing else.
 PARTS = {
-    "all": "TaskDuration",
-    "script": "ScriptDuration",
-    "style": "RecalcStyleDuration",
-    "layout": "LayoutDuration",
+    **dict.fromkeys(
+        ("v8.callFunction", "FunctionCall", "RunMicrotasks", "V8.RunMicrotasks", "v8.run"),
+        "script",
+    ),
+    "BlinkScheduler_PerformMicrotaskCheckpoint": "script",
+    **dict.fromkeys(("UpdateLayoutTree", "Blink.Style.UpdateTime"), "style"),
+    "Layout": "layout",
+    **dict.fromkeys(("PrePaint", "Paint", "Layerize"), "paint"),
+    "LocalFrameView::RunPaintLifecyclePhase": "paint",
 }
+IDLE = "FireIdleCallback"
+FRAME = "PageAnimator::serviceScriptedAnimations"
+COLUMNS = ("painted", "script", "style", "layout", "paint", "after", "frames")
 HEADS = 6
 #: Seconds in which a click is long done.
 _ENOUGH = 0.7
@@ -79,13 +102,16 @@ def page_of(shape: tuple[int, int, int, int], folder: Path) -> str:
     return target.as_uri()
 
 
+Place = tuple[float, float]
+
+
 class Clicks:
     """A page, and what clicks in it cost."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, browser: Browser, page: Page, functions: int) -> None:
+        self.browser = browser
         self.page = page
-        self.session: CDPSession = page.context.new_cdp_session(page)
-        self.session.send("Performance.enable", {"timeDomain": "threadTicks"})
+        self.functions = functions
 
     def settled(self) -> None:
         self.page.wait_for_function(
@@ -95,63 +121,106 @@ class Clicks:
         # Two frames later everything is painted.
         self.page.evaluate(_PAINTED)
 
-    def metrics(self) -> dict[str, float]:
-        found = self.session.send("Performance.getMetrics")["metrics"]
-        return {one["name"]: one["value"] * 1e3 for one in found}
-
-    def cost(self, click: Callable[[], None]) -> dict[str, float]:
-        self.settled()
-        before = self.metrics()
-        click()
-        # Looking whether it is done would cost more than the click.
-        time.sleep(_ENOUGH)
-        after = self.metrics()
-        self.settled()
-        return {part: after[name] - before[name] for part, name in PARTS.items()}
-
-    def median(self, clicks: Iterable[Callable[[], None]]) -> list[str]:
-        costs = [self.cost(click) for click in clicks]
-        return [f"{statistics.median(cost[part] for cost in costs):.1f}" for part in PARTS]
-
-    def at(self, selector: str, x: float = 0.5, y: float = 0.5) -> Callable[[], None]:
-        """A click at a place of an element, without looking for it in the page while it counts."""
+    def at(self, selector: str, x: float = 0.5, y: float = 0.5) -> Place:
         box = self.page.locator(selector).first.bounding_box()
         assert box, selector
-        place = (box["x"] + x * box["width"], box["y"] + y * box["height"])
-        return lambda: self.page.mouse.click(*place)
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def once(self, places: Iterable[Place]) -> None:
+        """Click for the first time: blocks are read, and scripts compiled."""
+        for place in places:
+            self.page.mouse.click(*place)
+            self.settled()
+
+    def costs(self, places: Iterable[Place]) -> Iterator[list[dict[str, Any]]]:
+        """Tasks of the main thread of each click."""
+        self.browser.start_tracing(categories=CATEGORIES)
+        windows = []
+        for place in places:
+            self.page.mouse.move(*place)
+            self.settled()
+            began = _now()
+            self.page.mouse.down()
+            self.page.mouse.up()
+            # Looking whether it is done would cost more than the click.
+            time.sleep(_ENOUGH)
+            windows.append((began, _now()))
+        events = json.loads(self.browser.stop_tracing())["traceEvents"]
+        tasks = tasks_of(events, told=0)
+        for first, last in windows:
+            yield [task for task in tasks if first <= task["ts"] < last]
+
+    def medians(self, places: Iterable[Place]) -> list[str]:
+        spent: list[Counter[str]] = []
+        functions: Counter[str] = Counter()
+        for tasks in self.costs(places):
+            cost: Counter[str] = Counter(dict.fromkeys(COLUMNS, 0.0))
+            for task in tasks:
+                count(task, cost, functions)
+            spent.append(cost)
+        for name, took in functions.most_common(self.functions):
+            print(f"<!-- {took / len(spent):.2f} ms: {name} -->")
+        return [f"{statistics.median(cost[name] for cost in spent):.1f}" for name in COLUMNS]
 
 
-def measure(clicks: Clicks, shape: tuple[int, int, int, int]) -> None:
-    _, heads, prompt, answer = shape
+def _now() -> float:
+    return time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6
+
+
+def count(task: dict[str, Any], cost: Counter[str], functions: Counter[str]) -> None:
+    """Add what a task spent to the columns, and to what it spent it in; milliseconds."""
+    events = sorted([task, *task["inside"]], key=lambda e: (e["ts"], -e["dur"]))
+    around: list[dict[str, Any]] = []
+    for event in events:
+        while around and event["ts"] >= around[-1]["ts"] + around[-1]["dur"]:
+            around.pop()
+        parent = around[-1] if around else None
+        name = str(event["name"])
+        part = PARTS.get(name, parent["part"] if parent else "")
+        event["part"] = IDLE if name == IDLE or (parent and parent["part"] == IDLE) else part
+        took = event.get("tdur", 0) / 1000
+        data = event.get("args", {}).get("data") or {}
+        event["label"] = f"{name} {data.get('functionName', '')}".strip()
+        for whose, sign in ((event, 1), (parent, -1)):
+            if not whose:
+                continue
+            functions[whose["label"]] += sign * took
+            if whose["part"] == IDLE:
+                cost["after"] += sign * took
+                continue
+            cost["painted"] += sign * took
+            if whose["part"]:
+                cost[whose["part"]] += sign * took
+        cost["frames"] += name == FRAME
+        around.append(event)
+
+
+def measure(clicks: Clicks, shape: tuple[int, int, int, int], panels: Iterable[str]) -> None:
+    layers, heads, prompt, answer = shape
     page = clicks.page
-    line("panel", "click", *PARTS)
-    line(*["---"] * (len(PARTS) + 2))
-    nothing = [clicks.at(".tl-brand")] * 5
-    line("", "nothing", *clicks.median(nothing))
-    for panel in PANELS:
+    line("panel", "click", *COLUMNS)
+    line(*["---"] * (len(COLUMNS) + 2))
+    line("", "nothing", *clicks.medians([clicks.at(".tl-brand")] * 5))
+    for panel in panels:
         page.locator(f"[data-tab={panel}]").click()
         clicks.settled()
         tokens = [clicks.at(f"[data-token='{prompt + i}']") for i in range(2, min(answer, 14))]
-        for warm in tokens:
-            warm()
-            clicks.settled()
-        line(panel, "answer token", *clicks.median(tokens))
         early = [clicks.at(f"[data-token='{i}']") for i in range(3, 15)]
-        line(panel, "prompt token", *clicks.median(early))
+        clicks.once(tokens + early)
+        line(panel, "answer token", *clicks.medians(tokens))
+        line(panel, "prompt token", *clicks.medians(early))
         if panel == "heads":
-            places = [(i + 0.5) / heads for i in range(HEADS)]
             grid = ".tl-grids canvas[data-side=base]"
-            row = 1.5 / shape[0]
-            cells = [clicks.at(grid, x, row) for x in places]
-            for warm in cells:
-                warm()
-                clicks.settled()
-            line(panel, "head", *clicks.median(cells))
+            cells = [clicks.at(grid, (i + 0.5) / heads, 1.5 / layers) for i in range(HEADS)]
+            clicks.once(cells)
+            line(panel, "head", *clicks.medians(cells))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", choices=SHAPES, nargs="*", default=list(SHAPES))
+    parser.add_argument("--panels", choices=PANELS, nargs="*", default=list(PANELS))
+    parser.add_argument("--functions", type=int, default=0, help="how many functions to name")
     options = parser.parse_args()
     executable = find()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
@@ -161,8 +230,11 @@ def main() -> None:
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.set_default_timeout(120_000)
             page.goto(url)
-            print(f"\n{name}: {' x '.join(map(str, SHAPES[name]))}\n")
-            measure(Clicks(page), SHAPES[name])
+            busy = " ".join(f"{load:.1f}" for load in os.getloadavg())
+            print(f"\n{name}: {' x '.join(map(str, SHAPES[name]))}, load {busy}\n")
+            clicks = Clicks(browser, page, options.functions)
+            clicks.settled()
+            measure(clicks, SHAPES[name], options.panels)
             page.close()
         browser.close()
 

@@ -22,6 +22,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,8 @@ PANEL = "document.querySelector('[data-panel={}]')"
 EFFECTS = """['base', 'tuned'].every(side => {
   const values = document.querySelector('.tl-matrix')?.twinlens?.values?.[side];
   return values?.every(Number.isFinite) })"""
+#: Microseconds of CPU of a task from which it is told what it spent most in.
+TOLD = 20_000
 TABS = ("saliency", "carried", "heads", "concepts", "overview")
 
 
@@ -190,8 +193,8 @@ def trace_of(tab: Tab) -> list[dict[str, Any]]:
             return list(json.loads("".join(pieces))["traceEvents"])
 
 
-def tasks_of(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Tasks of the page's main thread, and what lies inside them.
+def tasks_of(events: list[dict[str, Any]], told: int = TOLD) -> list[dict[str, Any]]:
+    """Tasks of the page's main thread, and what lies inside those of more than `told`.
 
     There is one page: its thread is the one that does most, others wait for pages to come.
     """
@@ -206,20 +209,20 @@ def tasks_of(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
             spent[e["pid"], e["tid"]] += e.get("tdur", 0)
     main = max(spent, key=lambda one: spent[one])
     own = [e for e in events if (e["pid"], e["tid"]) == main and e.get("ph") == "X"]
+    own.sort(key=lambda e: float(e["ts"]))
+    starts = [e["ts"] for e in own]
     tasks = [e for e in own if e["name"].endswith("RunTask")]
     for task in tasks:
+        if task.get("tdur", 0) <= told:
+            task["inside"] = []
+            continue
+        first, last = (bisect_left(starts, task["ts"] + after) for after in (0, task["dur"]))
         task["inside"] = [
             e
-            for e in (own if task.get("tdur", 0) > TOLD else ())
-            if e is not task
-            and task["ts"] <= e["ts"] < task["ts"] + task["dur"]
-            and not e["name"].endswith(("RunTask", "RunMicrotasks"))
+            for e in own[first:last]
+            if e is not task and not e["name"].endswith(("RunTask", "RunMicrotasks"))
         ]
     return tasks
-
-
-#: Microseconds of CPU of a task from which it is told what it spent most in.
-TOLD = 20_000
 
 
 def said(task: dict[str, Any]) -> str:
