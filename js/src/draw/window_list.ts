@@ -39,11 +39,22 @@ export function windowList(
   );
   let rows: Rows = { count: 0, chosen: -1, cells: () => [], label: () => "", mark: () => "" };
   let height = 24;
+  // Known from before: to ask for them in the middle of drawing has the page laid out.
+  let top = 0;
+  let room = 0;
+  let look = "";
+  const resized = new ResizeObserver(() => {
+    room = 0;
+    look = "";
+  });
+  resized.observe(el);
+  signal.addEventListener("abort", () => resized.disconnect());
 
   const show = () => {
-    const first = Math.max(Math.floor(el.scrollTop / height) - SPARE, 0);
-    const view = (el.clientHeight || 20 * height) / height;
-    const last = Math.min(Math.ceil(el.scrollTop / height + view) + SPARE, rows.count);
+    room ||= el.clientHeight;
+    const first = Math.max(Math.floor(top / height) - SPARE, 0);
+    const view = (room || 20 * height) / height;
+    const last = Math.min(Math.ceil(top / height + view) + SPARE, rows.count);
     fill(
       space,
       ...Array.from({ length: Math.max(last - first, 0) }, (_, k) => {
@@ -70,7 +81,11 @@ export function windowList(
     if (rows.chosen >= 0) el.setAttribute("aria-activedescendant", `${id}-${rows.chosen}`);
     else el.removeAttribute("aria-activedescendant");
   };
-  el.addEventListener("scroll", perFrame(show, signal), { signal, passive: true });
+  const scrolled = perFrame(() => {
+    top = el.scrollTop;
+    show();
+  }, signal);
+  el.addEventListener("scroll", scrolled, { signal, passive: true });
   clicks(el, ".tl-list-row", (row) => pick(Number(row.id.slice(id.length + 1))), signal);
   el.addEventListener(
     "keydown",
@@ -89,10 +104,17 @@ export function windowList(
     draw(wanted) {
       const moved = wanted.chosen !== rows.chosen || wanted.count !== rows.count;
       rows = wanted;
-      height = Math.round(1.9 * (Number.parseFloat(getComputedStyle(el).fontSize) || 13));
+      // Larger when presenting.
+      const now = el.closest(".twinlens")?.className ?? "";
+      if (look === "" || look !== now) {
+        look = now;
+        height = Math.round(1.9 * (Number.parseFloat(getComputedStyle(el).fontSize) || 13));
+      }
       space.style.height = `${rows.count * height}px`;
-      if (moved && rows.chosen >= 0 && el.clientHeight > 0)
+      if (moved && rows.chosen >= 0 && el.clientHeight > 0) {
         reveal(el, rows.chosen * height, height);
+        top = el.scrollTop;
+      }
       show();
     },
   };

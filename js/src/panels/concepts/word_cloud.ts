@@ -42,6 +42,7 @@ export function wordCloud(
   const el = h("div", { class: "tl-cloud" });
   const room = widthOf(el, signal);
   let shown = new Map<string, ZonedWord>();
+  let family = "";
   let drawn = "";
   tips(
     el,
@@ -79,7 +80,8 @@ export function wordCloud(
         .flat()
         .flatMap((field) => field.words.map((word) => Math.abs(field.score(word))));
       const range = [Math.min(...scores), Math.max(...scores)] as const;
-      const family = getComputedStyle(el).fontFamily || "sans-serif";
+      // Asked once: it has the page laid out.
+      family ||= getComputedStyle(el).fontFamily || "sans-serif";
       const zones = layoutZones(
         grid.map((row) => row.map((field) => field.words.map((w) => sized(field, w, range)))),
         {
