@@ -8,9 +8,10 @@ heads are clicked one after the other with every panel beside the matrix; the po
 before the click. Milliseconds of CPU of the page's main thread, medians, from Chromium's trace:
 threads that raster and the process that composes take part in no column.
 
-`painted`: all tasks of the main thread but those that wait for an idle page; `script`, `style`,
-`layout` (styles inside containers are worked out there) and `paint` (with what goes to the
-compositor) are parts of it, the rest is the browser's own: finding what was hit, passing messages.
+`painted`: all tasks of the main thread but those that wait for an idle page. Of it `work` is what
+the page asks for: `script`, `style`, `layout` (styles inside containers are worked out there) and
+`paint` (with what goes to the compositor); the rest is the browser's own: finding what was hit,
+passing messages.
 `after`: what waited, such as the address. `frames`: how often the main thread worked on one.
 `nothing` is a click that changes nothing. Other work on the machine makes all of it more, so the
 load is told.
@@ -58,7 +59,7 @@ PARTS = {
 }
 IDLE = "FireIdleCallback"
 FRAME = "PageAnimator::serviceScriptedAnimations"
-COLUMNS = ("painted", "script", "style", "layout", "paint", "after", "frames")
+COLUMNS = ("painted", "work", "script", "style", "layout", "paint", "after", "frames")
 HEADS = 6
 #: Seconds in which a click is long done.
 _ENOUGH = 0.7
@@ -190,6 +191,7 @@ def count(task: dict[str, Any], cost: Counter[str], functions: Counter[str]) -> 
                 continue
             cost["painted"] += sign * took
             if whose["part"]:
+                cost["work"] += sign * took
                 cost[whose["part"]] += sign * took
         cost["frames"] += name == FRAME
         around.append(event)
