@@ -58,3 +58,14 @@ def test_what_only_looks_like_it_is_tried_out() -> None:
     architectures.feed_forward_out(hooked, 1).register_forward_hook(lambda *given: 2 * given[2])
     assert not can_be_written_out(hooked)
     assert not can_be_written_out(tiny.model("llama").bfloat16())
+
+
+def test_what_transformers_leaves_behind_is_in_nobodys_way() -> None:
+    model = tiny.model("llama")
+    model(torch.tensor([IDS]), output_hidden_states=True)
+    assert any(layer._forward_hooks for layer in architectures.layers(model))
+    assert can_be_written_out(model)
+    handle = architectures.attention_out(model, 0).register_forward_hook(lambda *given: given[2])
+    assert not can_be_written_out(model)
+    handle.remove()
+    assert can_be_written_out(model)

@@ -41,10 +41,15 @@ def of_llama_kind(model: PreTrainedModel) -> bool:
 def is_untouched(model: PreTrainedModel) -> bool:
     """Whether nothing listens to the parts of its layers, or changes what they give."""
     return not any(
-        part._forward_hooks or part._forward_pre_hooks
+        part._forward_pre_hooks or not all(map(_sleeps, part._forward_hooks.values()))
         for layer in architectures.layers(model)
         for part in _parts(layer)
     )
+
+
+def _sleeps(hook: object) -> bool:
+    """Whether transformers left it, for all outputs that may be asked for: nobody asks here."""
+    return getattr(hook, "__module__", "") == "transformers.utils.output_capturing"
 
 
 def _layer_looks_like_it(layer: nn.Module) -> bool:

@@ -30,6 +30,8 @@ AttendRow: TypeAlias = Callable[[Any, Tensor, Tensor, Tensor], Tensor]
 _NEURONS_AT_ONCE = 2**20
 #: Share of the largest state by which a pass may differ from the model's own.
 _TOLERANCE = 1e-3
+#: Whether a model looks like it, and whether it does as well.
+_kinds: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 _known: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
@@ -54,9 +56,14 @@ class LayerStates:
 
 def can_be_read_as_row(model: PreTrainedModel) -> bool:
     """Whether the layers are of this kind, nothing listens to them, and states come out right."""
+    if model not in _kinds:
+        _kinds[model] = of_llama_kind(model)
+    # Tried out only while nothing is in the way, or it would be left out for good.
+    if not (_kinds[model] and is_untouched(model)):
+        return False
     if model not in _known:
-        _known[model] = of_llama_kind(model) and is_untouched(model) and _comes_out_right(model)
-    return _known[model] and is_untouched(model)
+        _known[model] = _comes_out_right(model)
+    return _known[model]
 
 
 class Masks:
