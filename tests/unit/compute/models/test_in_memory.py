@@ -157,3 +157,34 @@ def test_mixed_precision_is_of_the_training_alone() -> None:
         assert torch.is_autocast_enabled("cpu")
     assert trained.forward == wrapped
     assert not torch.equal(trained(ids).logits, tuned(ids).logits)
+
+
+def test_a_model_that_was_changed_is_read_as_it_is_now() -> None:
+    """Adapters put into it, and a patched block, count though it was read before."""
+    peft = pytest.importorskip("peft")
+    base = tiny.model("llama")
+
+    def effects(tuned: PreTrainedModel) -> list[np.ndarray]:
+        pair = load_pair(base, tuned, tokenizer=tiny.tokenizer())
+        trace = trace_pair(pair, tiny.PROMPT, answer=" cat dog")
+        methods = ("occlusion", "gradient_x_input", "occlusion_segment")
+        return [trace.block(f"saliency/tuned/{method}") for method in methods]
+
+    tuned = tiny.tuned_copy(base)
+    plain = effects(tuned)
+    wrapped = peft.get_peft_model(
+        tuned,
+        peft.LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False),
+    )
+    adapted = effects(tuned)
+    merged = effects(copy.deepcopy(wrapped).merge_and_unload())
+    for values, expected, before in zip(adapted, merged, plain, strict=True):
+        np.testing.assert_allclose(values, expected, atol=1e-5)
+        assert abs(values - before).max() > 1e-4
+    patched = tiny.tuned_copy(base)
+    effects(patched)
+    without, block = tiny.tuned_copy(base), patched.model.layers[1].mlp
+    without.model.layers[1].mlp.down_proj.weight.data.zero_()
+    block.forward = lambda states: torch.zeros_like(states)
+    for values, expected in zip(effects(patched), effects(without), strict=True):
+        np.testing.assert_allclose(values, expected, atol=1e-5)

@@ -38,10 +38,22 @@ def of_llama_kind(model: PreTrainedModel) -> bool:
     )
 
 
+def made_of(model: PreTrainedModel) -> tuple[object, ...]:
+    """What being of this kind rests on, and what adapters, quantisation and patches change."""
+    parts = (part for layer in architectures.layers(model) for part in _parts(layer))
+    return (
+        model.device.type,
+        model.dtype,
+        *((type(part), type(part._parameters.get("weight"))) for part in parts),
+    )
+
+
 def is_untouched(model: PreTrainedModel) -> bool:
     """Whether nothing listens to the parts of its layers, or changes what they give."""
     return not any(
-        part._forward_pre_hooks or not all(map(_sleeps, part._forward_hooks.values()))
+        part._forward_pre_hooks
+        or not all(map(_sleeps, part._forward_hooks.values()))
+        or "forward" in vars(part)
         for layer in architectures.layers(model)
         for part in _parts(layer)
     )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.entry import embeddings
-from twinlens.compute.passes.llama_kind import is_untouched, of_llama_kind
+from twinlens.compute.passes.llama_kind import is_untouched, made_of, of_llama_kind
 from twinlens.compute.passes.packing import Packed
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ AttendRow: TypeAlias = Callable[[Any, Tensor, Tensor, Tensor], Tensor]
 _NEURONS_AT_ONCE = 2**20
 #: Share of the largest state by which a pass may differ from the model's own.
 _TOLERANCE = 1e-3
-#: Whether a model looks like it, and whether it does as well.
-_kinds: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+#: What models are made of that look like it, or do not, and whether they do as well.
+_kinds: WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], bool]] = WeakKeyDictionary()
 _known: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
@@ -56,10 +56,13 @@ class LayerStates:
 
 def can_be_read_as_row(model: PreTrainedModel) -> bool:
     """Whether the layers are of this kind, nothing listens to them, and states come out right."""
-    if model not in _kinds:
-        _kinds[model] = of_llama_kind(model)
+    # A model in memory may have changed since it was read last.
+    parts = made_of(model)
+    if model not in _kinds or _kinds[model][0] != parts:
+        _kinds[model] = parts, of_llama_kind(model)
+        _known.pop(model, None)
     # Tried out only while nothing is in the way, or it would be left out for good.
-    if not (_kinds[model] and is_untouched(model)):
+    if not (_kinds[model][1] and is_untouched(model)):
         return False
     if model not in _known:
         _known[model] = _comes_out_right(model)
