@@ -21,6 +21,9 @@ from tests.support import tiny
 INSTRUCTION = "Put this into capitals:"
 PROMPT = f"{INSTRUCTION} The young judge sings near the river."
 
+#: Two programs that multiply in float32, each in an order of its own.
+APART = 5e-5
+
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -79,7 +82,7 @@ def test_a_typed_prompt_is_read_as_python_reads_it(live, wanted, offline, watch)
     offline.goto(live.as_uri())
     ask(offline)
     expect(offline.locator(".tl-own").nth(1)).to_contain_text("THE YOUNG JUDGE")
-    panels = Panels(offline.locator("body"), wanted)
+    panels = Panels(offline.locator("body"), wanted, APART)
     token = wanted.manifest.prompt_length + 3
     measured(offline)
     panels.click_token(token)
@@ -133,7 +136,7 @@ def test_a_pair_of_ones_own_is_run_as_python_runs_it(offline, watch, tmp_path):
         pair, "the small dog sleeps", response="tuned", template=True, max_new_tokens=12
     )
     measured(offline)
-    panels = Panels(offline.locator("body"), trace)
+    panels = Panels(offline.locator("body"), trace, APART)
     panels.check(Selection(), "saliency", "findings", "carried")
     assert watch.errors == []
 
@@ -160,7 +163,7 @@ def test_an_address_brings_prompt_and_view_back(live, wanted, offline, watch):
     token = wanted.manifest.prompt_length + 3
     offline.goto(f"{live.as_uri()}{search}#token={token}")
     measured(offline)
-    Panels(offline.locator("body"), wanted).check(Selection(token=token), "saliency")
+    Panels(offline.locator("body"), wanted, APART).check(Selection(token=token), "saliency")
     offline.evaluate("() => navigator.clipboard.writeText = () => Promise.reject()")
     offline.get_by_role("button", name="Copy link").click()
     link = offline.get_by_label("Link").input_value()
@@ -181,7 +184,9 @@ def test_a_recording_is_read_where_it_is_dropped(trace, offline, watch, tmp_path
     made = recording.write(trace, tmp_path / "made_up.twl").read_bytes()
     dropped = offline.evaluate_handle(DROPPED, base64.b64encode(made).decode())
     offline.dispatch_event("body", "drop", {"dataTransfer": dropped})
-    Panels(offline.locator("body"), trace).check(Selection(), "saliency", "heads", "concepts")
+    Panels(offline.locator("body"), trace, APART).check(
+        Selection(), "saliency", "heads", "concepts"
+    )
     assert watch.errors == []
     assert len(watch.requests) == 1
 

@@ -1,6 +1,6 @@
 // Lines over the layers, as SVG: they are drawn anew with every selection, so it takes a millisecond.
 
-import type { Numbers } from "../maths/numbers.ts";
+import { largest, type Numbers } from "../maths/numbers.ts";
 import { h, setAttribute, svg } from "./dom.ts";
 import { type Tooltip, tips } from "./tooltip.ts";
 
@@ -125,7 +125,7 @@ export function layerChart(
     const count = lengthOf(curves);
     const step = wide / (count - 0.2);
     drawn = { curves, left: left - 0.1 * step, step };
-    const [low, most] = range ?? [0, 1.05 * largest(curves) || 1];
+    const [low, most] = range ?? [0, 1.05 * largest(...Object.values(curves.values)) || 1];
     const x = (at: number) => (at + 0.4) * step;
     const y = (value: number) => ((most - value) / (most - low)) * high;
     setAttribute(picture, "width", room);
@@ -199,11 +199,6 @@ export function layerChart(
 
 function lengthOf({ values }: Curves): number {
   return Math.max(...Object.values(values).map((list) => list.length));
-}
-
-function largest({ values }: Curves): number {
-  const all = Object.values(values).flatMap((list) => Array.from(list));
-  return Math.max(0, ...all.filter((value) => !Number.isNaN(value)));
 }
 
 /** About as large, 1, 2 or 5 times a power of ten. */
