@@ -136,6 +136,8 @@ def test_compiled_and_wrapped_models(folders: tuple[Path, Path]) -> None:
 def test_mixed_precision_is_of_the_training_alone() -> None:
     """Numbers are those of the weights, though accelerate or a caller asks for bfloat16."""
     accelerate = pytest.importorskip("accelerate")
+    # Of a process there is one, which another test may have made for another precision.
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
     base = tiny.model("llama")
     tuned = tiny.tuned_copy(base)
     pair = load_pair(base, tuned, tokenizer=tiny.tokenizer())
@@ -155,6 +157,7 @@ def test_mixed_precision_is_of_the_training_alone() -> None:
         for key in KEYS:
             np.testing.assert_equal(mixed.block(key), plain.block(key), err_msg=key)
         assert torch.is_autocast_enabled("cpu")
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
     assert trained.forward == wrapped
     assert not torch.equal(trained(ids).logits, tuned(ids).logits)
 

@@ -40,11 +40,14 @@ def of_llama_kind(model: PreTrainedModel) -> bool:
 
 def made_of(model: PreTrainedModel) -> tuple[object, ...]:
     """What being of this kind rests on, and what adapters, quantisation and patches change."""
-    parts = (part for layer in architectures.layers(model) for part in _parts(layer))
     return (
         model.device.type,
         model.dtype,
-        *((type(part), type(part._parameters.get("weight"))) for part in parts),
+        *(
+            (type(part), type(part._parameters.get("weight")))
+            for layer in architectures.layers(model)
+            for part in layer.modules()
+        ),
     )
 
 
