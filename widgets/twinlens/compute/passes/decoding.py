@@ -61,12 +61,15 @@ def greedy_answers(
     Interrupted
         If `report` asked to stop.
     """
-    plain = settings_are_plain(model) and not rotary_by_length(model)
-    if plain and can_be_read_as_row(model):
-        return _written_out(model, prompts, stop, limit, vocabulary, side, report, read)
-    if plain:
-        return _together(model, prompts, stop, limit, vocabulary, side, report)
-    return [_alone(model, prompt, stop, limit, vocabulary, side, report) for prompt in prompts]
+    if not settings_are_plain(model) or rotary_by_length(model):
+        return [_alone(model, prompt, stop, limit, vocabulary, side, report) for prompt in prompts]
+    texts: Continued | _Padded
+    with torch.no_grad():
+        if can_be_read_as_row(model):
+            texts = Continued(model, prompts)
+        else:
+            texts = _Padded(model, prompts, limit)
+    return _together(texts, len(prompts), stop, limit, vocabulary, side, report, read)
 
 
 #: Generation settings that leave a greedy answer as it is, or are set here.
@@ -142,75 +145,64 @@ def _alone(
     return cast("list[int]", output[0, len(prompt) :].tolist())
 
 
-def _together(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    stop: Collection[int],
-    limit: int,
-    vocabulary: int,
-    side: Side,
-    report: Report | None,
-) -> list[list[int]]:
-    """Several answers at once.
+class _Padded:
+    """Some texts, and what comes next in each, as `Continued`, of any family.
 
     Shorter prompts are padded in front and the padding is masked, with positions counted from
     the first token: distances, which sliding windows go by, stay as they are.
     """
-    longest = max(map(len, prompts))
-    fronts = [longest - len(prompt) for prompt in prompts]
-    device = model.device
-    rows = [
-        [prompt[0]] * front + list(prompt) for prompt, front in zip(prompts, fronts, strict=True)
-    ]
-    ids = torch.tensor(rows, device=device)
-    places = torch.arange(longest + limit, device=device)
-    mask = (places >= torch.tensor(fronts, device=device)[:, None]).long()
-    numbers = (mask.cumsum(dim=1) - 1).clamp_min(0)
-    answers: list[list[int]] = [[] for _ in prompts]
-    running = list(range(len(prompts)))
-    # Renamed in transformers 5.24; code that comes with a model may keep the older name.
-    named = "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
-    past: Any = None
-    read = 0
-    with torch.no_grad():
-        for step in range(limit):
-            length = longest + step
-            # Where nothing is padded these are the model's own, and not every family takes them.
-            placed = (
-                {"attention_mask": mask[:, :length], "position_ids": numbers[:, read:length]}
-                if any(fronts)
-                else {}
-            )
-            output = model(
-                ids,
-                **placed,
-                **{named: past},
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            scores = output.logits[:, -1, :vocabulary]
-            if not torch.isfinite(scores).all():
-                raise NotFiniteError(not_finite(side, "its output"))
-            chosen = scores.argmax(dim=-1)
-            for place, token in zip(running, chosen.tolist(), strict=True):
-                answers[place].append(token)
-            if report:
-                report(step + 1, limit, f"answer of {side}")
-            past, read, ids = output[named], length, chosen[:, None]
-            going = [i for i, place in enumerate(running) if answers[place][-1] not in stop]
-            if len(going) < len(running):
-                if not going:
-                    break
-                rows_left = torch.tensor(going, device=device)
-                past.batch_select_indices(rows_left)
-                ids, mask, numbers = ids[rows_left], mask[rows_left], numbers[rows_left]
-                running = [running[i] for i in going]
-    return answers
+
+    def __init__(
+        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], limit: int
+    ) -> None:
+        longest = max(map(len, prompts))
+        fronts = [longest - len(prompt) for prompt in prompts]
+        rows = [
+            [prompt[0]] * front + list(prompt)
+            for prompt, front in zip(prompts, fronts, strict=True)
+        ]
+        places = torch.arange(longest + limit, device=model.device)
+        self._model, self._padded = model, any(fronts)
+        self._ids = torch.tensor(rows, device=model.device)
+        self._mask = (places >= torch.tensor(fronts, device=model.device)[:, None]).long()
+        self._numbers = (self._mask.cumsum(dim=1) - 1).clamp_min(0)
+        # Renamed in transformers 5.24; code that comes with a model may keep the older name.
+        known = signature(model.forward).parameters
+        self._named = "cache" if "cache" in known else "past_key_values"
+        self._past: Any = None
+        self._read = 0
+
+    def scores(self) -> Tensor:
+        """Logits of what comes next in each text, [texts, vocabulary]."""
+        length = self._read + self._ids.shape[1]
+        # Where nothing is padded these are the model's own, and not every family takes them.
+        placed = {
+            "attention_mask": self._mask[:, :length],
+            "position_ids": self._numbers[:, self._read : length],
+        }
+        output = self._model(
+            self._ids,
+            **(placed if self._padded else {}),
+            **{self._named: self._past},
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self._past, self._read = output[self._named], length
+        return cast(Tensor, output.logits[:, -1])
+
+    def go_on(self, tokens: Tensor, texts: list[int]) -> None:
+        """Add tokens [texts] to some of the texts, and leave the others."""
+        self._ids = tokens[:, None]
+        if len(texts) < len(tokens):
+            rows = torch.tensor(texts, device=tokens.device)
+            self._past.batch_select_indices(rows)
+            self._ids, self._mask = self._ids[rows], self._mask[rows]
+            self._numbers = self._numbers[rows]
 
 
-def _written_out(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
+def _together(
+    texts: Continued | _Padded,
+    count: int,
     stop: Collection[int],
     limit: int,
     vocabulary: int,
@@ -218,12 +210,12 @@ def _written_out(
     report: Report | None,
     read: list[ReadPrompt] | None,
 ) -> list[list[int]]:
-    """Several answers at once, of models of Llama's kind."""
-    answers: list[list[int]] = [[] for _ in prompts]
-    running = list(range(len(prompts)))
-    logprobs: list[list[Tensor]] = [[] for _ in prompts]
+    """Answers to `count` prompts at once."""
+    answers: list[list[int]] = [[] for _ in range(count)]
+    logprobs: list[list[Tensor]] = [[] for _ in range(count)]
+    running = list(range(count))
+    continued = texts if read is not None and isinstance(texts, Continued) else None
     with torch.no_grad():
-        texts = Continued(model, prompts)
         for step in range(limit):
             logits = texts.scores()
             scores = logits[:, :vocabulary]
@@ -232,9 +224,8 @@ def _written_out(
             chosen = scores.argmax(dim=-1)
             for place, token in zip(running, chosen.tolist(), strict=True):
                 answers[place].append(token)
-            if read is not None:
-                said = logprobs_of(logits, chosen)
-                for place, logprob in zip(running, said, strict=True):
+            if continued:
+                for place, logprob in zip(running, logprobs_of(logits, chosen), strict=True):
                     logprobs[place].append(logprob)
             if report:
                 report(step + 1, limit, f"answer of {side}")
@@ -243,10 +234,10 @@ def _written_out(
                 break
             texts.go_on(chosen, going)
             running = [running[i] for i in going]
-        if read is not None and texts.prompt(0):
-            read += [
-                ReadPrompt(texts.prompt(i), torch.stack(own)) for i, own in enumerate(logprobs)
-            ]
+    if read is not None and continued and continued.prompt(0):
+        read += [
+            ReadPrompt(continued.prompt(i), torch.stack(own)) for i, own in enumerate(logprobs)
+        ]
     return answers
 
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
-from twinlens.compute.passes.entry import embeddings
+from twinlens.compute.passes.conditions import Conditions, fusible, observed, planned_once
+from twinlens.compute.passes.entry import embeddings, entering
 from twinlens.compute.passes.llama_kind import is_untouched, made_of, of_llama_kind
 from twinlens.compute.passes.packing import Packed
 
@@ -254,7 +255,7 @@ def attend_alone(
     return made.view(heads, size, width).transpose(0, 1), pattern
 
 
-def read_packed(
+def states_of_variants(
     model: PreTrainedModel, embedded: Tensor, packed: Packed, length: int, places: Tensor
 ) -> Tensor:
     """What is unembedded in some places of a row of variants, [places, hidden].
@@ -262,10 +263,28 @@ def read_packed(
     Parameters
     ----------
     embedded : tensor [P, hidden]
-        Written over.
+        May be written over.
     length : int
         Of the longest text.
     """
+    with torch.no_grad(), entering(model, length):
+        if can_be_read_as_row(model):
+            return _read_packed(model, embedded, packed, length, places)
+        conditions = Conditions(packed=packed, fused=fusible(model))
+        with observed(model, conditions), planned_once(model.device):
+            states: Tensor = architectures.body(model)(
+                inputs_embeds=embedded[None],
+                position_ids=packed.position[None],
+                # With positions that do not rise, and no mask, transformers takes it for several.
+                attention_mask=torch.ones(1, length, device=model.device),
+                use_cache=False,
+            ).last_hidden_state[0]
+    return states[places]
+
+
+def _read_packed(
+    model: PreTrainedModel, embedded: Tensor, packed: Packed, length: int, places: Tensor
+) -> Tensor:
     masks = Masks(model, lambda window: packed.mask(causal_mask(length, window, embedded)))
 
     def attend(block: Any, *states: Tensor) -> Tensor:

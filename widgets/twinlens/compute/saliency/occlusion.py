@@ -15,15 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twinlens.compute.models.checks import free_memory
 from twinlens.compute.passes.answer_scores import logprobs, logprobs_of
-from twinlens.compute.passes.conditions import Conditions, fusible, hookable, observed, planned_once
-from twinlens.compute.passes.entry import embeddings, entering
+from twinlens.compute.passes.conditions import hookable
+from twinlens.compute.passes.entry import embeddings
 from twinlens.compute.passes.folding import embed
 from twinlens.compute.passes.hiding import read_alone
 from twinlens.compute.passes.packing import Packed
 from twinlens.compute.passes.reading import Reading
-from twinlens.compute.passes.row import can_be_read_as_row, read_packed
+from twinlens.compute.passes.row import states_of_variants
 from twinlens.compute.saliency.registry import Piece, SaliencyMethod, Wanted, saliency_method
 from twinlens.compute.saliency.together import Instead, occlusion_together
 from twinlens.contract.manifest import Method
@@ -39,10 +38,6 @@ _ON_CPU, _ELSEWHERE = (64, 2**10), (256, 2**13)
 _AT_FIRST = 2**8, 4
 #: Points of a deletion curve read at once.
 _STEPS_AT_ONCE = 4
-#: Bounds the logits in memory; elsewhere, as far as there is room.
-_LOGITS_AT_ONCE, _LOGITS_ELSEWHERE = 2**25, 2**28
-#: Of the memory that is free: it holds the logits, and log-probabilities of some.
-_SHARE_OF_LOGITS = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -143,22 +138,8 @@ def _packed(
     ends = np.cumsum([len(read) for read in places])
     rows = torch.from_numpy((ends[:, None] + np.arange(-answer, 0)).ravel()).to(device)
     targets = reading.targets.repeat(len(groups))
-    if can_be_read_as_row(model):
-        with torch.no_grad(), entering(model, length):
-            states = read_packed(model, embedded, packed, length, rows)
-            return logprobs(model, states, targets).view(len(groups), answer)
-    conditions = Conditions(packed=packed, fused=fusible(model))
-    around = entering(model, length), observed(model, conditions), planned_once(device)
-    with torch.no_grad(), around[0], around[1], around[2]:
-        logits = model(
-            inputs_embeds=embedded[None],
-            position_ids=packed.place[None],
-            # With positions that do not rise, and no mask, transformers takes a text for several.
-            attention_mask=torch.ones(1, length, device=device),
-            use_cache=False,
-            logits_to_keep=rows,
-        ).logits
-    return _answer_logprobs(logits.reshape(len(groups), answer, -1), reading)
+    states = states_of_variants(model, embedded, packed, length, rows)
+    return logprobs(model, states, targets).view(len(groups), answer)
 
 
 def _differing(
@@ -268,13 +249,7 @@ def _batches(
 
     Where there is one somebody waits for what matters most: the first batches are small.
     """
-    device = reading.model.device
-    answer = reading.answer_length * int(reading.model.config.vocab_size)
-    (most, positions), logits = _ON_CPU, _LOGITS_AT_ONCE
-    if device.type != "cpu":
-        (most, positions), room = _ELSEWHERE, free_memory(device) * _SHARE_OF_LOGITS
-        logits = min(_LOGITS_ELSEWHERE, int(room) // reading.model.dtype.itemsize)
-    most = min(most, max(1, logits // answer))
+    most, positions = _ON_CPU if reading.model.device.type == "cpu" else _ELSEWHERE
 
     def neighbours(some: list[list[int]], positions: int) -> list[list[list[int]]]:
         batches: list[list[list[int]]] = []

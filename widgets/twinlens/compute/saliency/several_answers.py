@@ -16,23 +16,19 @@ from torch import Tensor, nn
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.answer_scores import logprobs
 from twinlens.compute.passes.conditions import (
-    Conditions,
-    fusible,
     hookable,
-    observed,
-    planned_once,
 )
-from twinlens.compute.passes.entry import embeddings, entering
+from twinlens.compute.passes.entry import embeddings
 from twinlens.compute.passes.packing import Branches, Packed
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.rotary import rotary_by_length
-from twinlens.compute.passes.row import can_be_read_as_row, read_packed
+from twinlens.compute.passes.row import can_be_read_as_row, states_of_variants
 from twinlens.compute.passes.steps_written_out import ReadPrompt
 from twinlens.compute.saliency.together import hidden_together
 from twinlens.contract.wire import Array
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    pass
 
 #: Positions that are read at once, on a processor and elsewhere.
 _ON_CPU, _ELSEWHERE = 512, 2**13
@@ -113,7 +109,7 @@ def hidden_in_answers(
             dtype=torch.long,
             device=model.device,
         )
-        states = _states(model, embedded[packed.place], packed, branches, rows)
+        states = states_of_variants(model, embedded[packed.place], packed, branches.longest, rows)
         targets = [readings[place].targets for _, place, _ in asked]
         parts = logprobs(model, states, torch.cat(targets)) if asked else states.new_zeros(0)
         pieces = torch.split(parts, [len(part) for part in targets])
@@ -149,22 +145,3 @@ def _batches(sizes: Sequence[int], device: torch.device) -> Iterator[list[int]]:
         total += size
     if batch:
         yield batch
-
-
-def _states(
-    model: PreTrainedModel, embedded: Tensor, packed: Packed, branches: Branches, rows: Tensor
-) -> Tensor:
-    """What is unembedded in some places of a row [P, hidden] of variants, [rows, hidden]."""
-    with torch.no_grad(), entering(model, branches.longest):
-        if can_be_read_as_row(model):
-            return read_packed(model, embedded, packed, branches.longest, rows)
-        conditions = Conditions(packed=packed, fused=fusible(model))
-        with observed(model, conditions), planned_once(model.device):
-            states: Tensor = architectures.body(model)(
-                inputs_embeds=embedded[None],
-                position_ids=packed.position[None],
-                # With positions that do not rise, and no mask, transformers takes it for several.
-                attention_mask=torch.ones(1, branches.longest, device=model.device),
-                use_cache=False,
-            ).last_hidden_state[0]
-    return states[rows]
