@@ -395,7 +395,7 @@ function ofTemplate(
   // Farther from nothing, not only from other text, and in the same direction.
   const farther = Math.abs(together) > floor && (together - usual) * together > 0;
   const most = Math.max(...[added.tuned, ...byOther.tuned].map(Math.abs));
-  let title = "Without the template tuned gives this answer as often.";
+  let title = `Without the template tuned moves this answer by less than ${say.nats(floor)}.`;
   const told = p < LEVEL;
   if (told && farther) title = sidesPart(added, floor);
   else if (told || most >= floor || weights < floor) return null;

@@ -48,7 +48,7 @@ def template_finding(trace: Trace, null: Null, report: Report | None) -> Finding
     if told and farther:
         title = _sides_part(added, floor)
     elif not told and max(map(abs, [added["tuned"], *by_other["tuned"]])) < floor <= weights:
-        title = "Without the template tuned gives this answer as often."
+        title = f"Without the template tuned moves this answer by less than {say.nats(floor)}."
     else:
         return None
     above = f"; said above {say.nats(floor)}, twice what bfloat16 moves" if floor > COST else ""
