@@ -1,7 +1,7 @@
 // The form: what both models shall read, and how.
 
 import { type BySide, SIDES, type Side } from "../contract/contract.ts";
-import { button, h, picker } from "../draw/dom.ts";
+import { button, h, listen, picker } from "../draw/dom.ts";
 import { visible } from "../draw/format.ts";
 import { markedText } from "./marked.ts";
 import type { Example, Question, Whose } from "./request.ts";
@@ -47,33 +47,21 @@ export function askForm(
   let response: Whose = "tuned";
   let phase: Phase = "loading";
   const text = markedText("What both models read", () => draw(), signal);
-  const example = picker<string>(
-    "Example",
-    (index) => {
-      const chosen = examples[Number(index)];
-      if (!chosen) return;
-      text.set(chosen.prompt, chosen);
-      draw();
-      actions.run();
-    },
-    signal,
-  );
-  const read = picker<"template" | "plain">(
-    "How the prompt is read",
-    (value) => {
-      template = value === "template";
-      draw();
-    },
-    signal,
-  );
-  const whose = picker<Whose>(
-    "Whose answer is read",
-    (value) => {
-      response = value;
-      draw();
-    },
-    signal,
-  );
+  const example = picker<string>("Example", signal, (index) => {
+    const chosen = examples[Number(index)];
+    if (!chosen) return;
+    text.set(chosen.prompt, chosen);
+    draw();
+    actions.run();
+  });
+  const read = picker<"template" | "plain">("How the prompt is read", signal, (value) => {
+    template = value === "template";
+    draw();
+  });
+  const whose = picker<Whose>("Whose answer is read", signal, (value) => {
+    response = value;
+    draw();
+  });
   const mark = (["instruction", "context"] as const).map((kind) =>
     button(kind, () => text.mark(kind), signal, {
       "data-mark": kind,
@@ -82,7 +70,7 @@ export function askForm(
   );
   // The box keeps its selection.
   for (const marker of mark) {
-    marker.addEventListener("pointerdown", (event) => event.preventDefault(), { signal });
+    listen(marker, "pointerdown", { signal }, (event) => event.preventDefault());
   }
   const run = button("Run", actions.run, signal, { class: "tl-button tl-ask-run" });
   const stop = button("Stop", actions.stop, signal);
@@ -90,15 +78,11 @@ export function askForm(
   const said = h("span", { class: "tl-ask-said", role: "status" });
   const answers: BySide<HTMLElement> = { base: answerLine("base"), tuned: answerLine("tuned") };
   const heard = h("div", { class: "tl-ask-answers", hidden: true }, answers.base, answers.tuned);
-  text.box.addEventListener(
-    "keydown",
-    (event) => {
-      if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
-      event.preventDefault();
-      actions.run();
-    },
-    { signal },
-  );
+  listen(text.box, "keydown", { signal }, (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    actions.run();
+  });
 
   const draw = () => {
     const chosen = examples.findIndex(({ prompt }) => prompt === text.box.value);

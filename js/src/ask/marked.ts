@@ -1,6 +1,6 @@
 // A text box in which parts are marked: the marks follow what is typed, and lie behind the text.
 
-import { h } from "../draw/dom.ts";
+import { h, listen } from "../draw/dom.ts";
 import type { Span } from "../live/tokenizer.ts";
 
 const KINDS = ["instruction", "context"] as const;
@@ -29,19 +29,15 @@ export function markedText(label: string, changed: () => void, signal: AbortSign
     behind.replaceChildren(...pieces(text, marks), "\u200b");
     behind.scrollTop = box.scrollTop;
   };
-  box.addEventListener("scroll", () => (behind.scrollTop = box.scrollTop), { signal });
-  box.addEventListener(
-    "input",
-    () => {
-      const [from, to, grown] = change(text, box.value);
-      const moved = (span: Span | null) => span && follow(span, from, to, grown);
-      marks = { instruction: moved(marks.instruction), context: moved(marks.context) };
-      text = box.value;
-      draw();
-      changed();
-    },
-    { signal },
-  );
+  listen(box, "scroll", { signal }, () => (behind.scrollTop = box.scrollTop));
+  listen(box, "input", { signal }, () => {
+    const [from, to, grown] = change(text, box.value);
+    const moved = (span: Span | null) => span && follow(span, from, to, grown);
+    marks = { instruction: moved(marks.instruction), context: moved(marks.context) };
+    text = box.value;
+    draw();
+    changed();
+  });
   return {
     el,
     box,

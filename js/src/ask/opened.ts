@@ -5,7 +5,7 @@ import { reasonOf } from "../core/load.ts";
 import { localModel } from "../core/local.ts";
 import { SELECTION_DEFAULTS } from "../core/selection.ts";
 import { Store } from "../core/store.ts";
-import { h } from "../draw/dom.ts";
+import { h, listen } from "../draw/dom.ts";
 import { mount } from "../shell/mount.ts";
 import { type Recording, readRecording } from "../sources/recording.ts";
 
@@ -31,18 +31,14 @@ export function recordings(
     }
   };
   const input = h("input", { type: "file", accept: ".twl", class: "tl-sr" });
-  input.addEventListener("change", () => void take(input.files?.[0]), { signal });
-  document.addEventListener("dragover", (event) => event.preventDefault(), { signal });
-  document.addEventListener(
-    "drop",
-    (event) => {
-      const [file] = event.dataTransfer?.files ?? [];
-      if (!file) return;
-      event.preventDefault();
-      void take(file);
-    },
-    { signal },
-  );
+  listen(input, "change", { signal }, () => void take(input.files?.[0]));
+  listen(document, "dragover", { signal }, (event) => event.preventDefault());
+  listen(document, "drop", { signal }, (event) => {
+    const [file] = event.dataTransfer?.files ?? [];
+    if (!file) return;
+    event.preventDefault();
+    void take(file);
+  });
   return {
     el: h(
       "label",

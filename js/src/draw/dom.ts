@@ -82,21 +82,27 @@ function takesOver(present: Node, wanted: Node): boolean {
   return true;
 }
 
+/** As `addEventListener`, with what is done last. */
+export function listen<T extends keyof HTMLElementEventMap>(
+  target: EventTarget,
+  type: T,
+  options: AddEventListenerOptions,
+  act: (event: HTMLElementEventMap[T]) => void,
+): void {
+  target.addEventListener(type, act as EventListener, options);
+}
+
 /** Call `act` with the element a click is in, of those inside `area` that match. */
 export function clicks(
   area: HTMLElement,
   selector: string,
-  act: (element: HTMLElement) => void,
   signal: AbortSignal,
+  act: (element: HTMLElement) => void,
 ): void {
-  area.addEventListener(
-    "click",
-    (event) => {
-      const element = (event.target as HTMLElement).closest<HTMLElement>(selector);
-      if (element) act(element);
-    },
-    { signal },
-  );
+  listen(area, "click", { signal }, (event) => {
+    const element = (event.target as HTMLElement).closest<HTMLElement>(selector);
+    if (element) act(element);
+  });
 }
 
 /** Text that Python wrote into an element of the page. */
@@ -116,11 +122,11 @@ export interface Choice<T extends string> {
 /** A labelled drop-down list; `update` sets what it offers and shows. */
 export function picker<T extends string>(
   label: string,
-  onPick: (value: T) => void,
   signal: AbortSignal,
+  onPick: (value: T) => void,
 ): { el: HTMLElement; update(choices: readonly Choice<T>[], value: T): void } {
   const select = h("select", { "aria-label": label, class: "tl-select" });
-  select.addEventListener("change", () => onPick(select.value as T), { signal });
+  listen(select, "change", { signal }, () => onPick(select.value as T));
   let shown = "";
   return {
     el: select,
@@ -147,7 +153,7 @@ export function button(
   props: Props = {},
 ): HTMLButtonElement {
   const element = h("button", { type: "button", class: "tl-button", ...props }, label);
-  element.addEventListener("click", onClick, { signal });
+  listen(element, "click", { signal }, onClick);
   LISTENING.add(element);
   return element;
 }

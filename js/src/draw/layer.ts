@@ -1,5 +1,6 @@
 // Something above all else: gone with Escape, or with a click anywhere else.
 
+import { listen } from "./dom.ts";
 export interface Layer {
   readonly isOpen: boolean;
   open(): void;
@@ -10,8 +11,8 @@ export interface Layer {
 export function layer(
   el: HTMLElement,
   owner: HTMLElement,
-  changed: (open: boolean) => void,
   signal: AbortSignal,
+  changed: (open: boolean) => void,
 ): Layer {
   el.hidden = true;
   el.tabIndex = -1;
@@ -24,23 +25,15 @@ export function layer(
     changed(open);
   };
   const close = () => set(false);
-  owner.addEventListener(
-    "keydown",
-    (event) => {
-      if (event.key !== "Escape" || el.hidden) return;
-      close();
-      event.preventDefault();
-      event.stopPropagation(); // the selection stays
-    },
-    { signal },
-  );
-  document.addEventListener(
-    "pointerdown",
-    (event) => {
-      if (!event.composedPath().includes(owner)) close();
-    },
-    { signal },
-  );
+  listen(owner, "keydown", { signal }, (event) => {
+    if (event.key !== "Escape" || el.hidden) return;
+    close();
+    event.preventDefault();
+    event.stopPropagation(); // the selection stays
+  });
+  listen(document, "pointerdown", { signal }, (event) => {
+    if (!event.composedPath().includes(owner)) close();
+  });
   return {
     get isOpen() {
       return !el.hidden;

@@ -1,7 +1,7 @@
 // Lines over the layers, as SVG: they are drawn anew with every selection, so it takes a millisecond.
 
 import { largest, type Numbers } from "../maths/numbers.ts";
-import { h, setAttribute, svg } from "./dom.ts";
+import { h, listen, setAttribute, svg } from "./dom.ts";
 import { type Tooltip, tips } from "./tooltip.ts";
 
 export interface Series {
@@ -57,8 +57,8 @@ const MARKS = {
 export function layerChart(
   { label, series, height, range, tell }: Axes,
   tooltip: Tooltip,
-  select: (layer: number) => void,
   signal: AbortSignal,
+  select: (layer: number) => void,
 ): LayerChart {
   const grid = svg("path", { class: "tl-layer-grid" });
   const chosen = svg("path", { class: "tl-layer-chosen" });
@@ -94,28 +94,19 @@ export function layerChart(
     const at = Math.floor((x - picture.getBoundingClientRect().left - left) / step);
     return at >= 0 && at < lengthOf(curves) ? at : null;
   };
-  picture.addEventListener(
-    "click",
-    ({ clientX }) => {
-      const at = layerAt(clientX);
-      if (at !== null && at + drawn!.curves.first >= 0) select(at + drawn!.curves.first);
-    },
-    { signal },
-  );
-  tips(
-    el,
-    tooltip,
-    (target, x) => {
-      const at = target.closest("svg[role=img]") ? layerAt(x) : null;
-      if (at === null) return null;
-      const { first, values } = drawn!.curves;
-      return {
-        title: at + first < 0 ? "embedding" : `layer ${at + first}`,
-        lines: series.map(({ name, label }) => `${label}: ${tell(values[name]![at]!)}`),
-      };
-    },
-    signal,
-  );
+  listen(picture, "click", { signal }, ({ clientX }) => {
+    const at = layerAt(clientX);
+    if (at !== null && at + drawn!.curves.first >= 0) select(at + drawn!.curves.first);
+  });
+  tips(el, tooltip, signal, (target, x) => {
+    const at = target.closest("svg[role=img]") ? layerAt(x) : null;
+    if (at === null) return null;
+    const { first, values } = drawn!.curves;
+    return {
+      title: at + first < 0 ? "embedding" : `layer ${at + first}`,
+      lines: series.map(({ name, label }) => `${label}: ${tell(values[name]![at]!)}`),
+    };
+  });
 
   const draw = (curves: Curves, scale: number) => {
     room ||= el.clientWidth || 500;

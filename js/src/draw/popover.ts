@@ -23,20 +23,15 @@ export function popover(
     "aria-haspopup": "dialog",
     ...props,
   });
-  const made = layer(
-    sheet,
-    el,
-    (open) => {
-      opener.setAttribute("aria-expanded", String(open));
-      if (!open) {
-        if (el.contains(document.activeElement)) opener.focus();
-        return;
-      }
-      place(sheet, opener);
-      (sheet.querySelector<HTMLElement>("button, input, select, textarea") ?? sheet).focus();
-    },
-    signal,
-  );
+  const made = layer(sheet, el, signal, (open) => {
+    opener.setAttribute("aria-expanded", String(open));
+    if (!open) {
+      if (el.contains(document.activeElement)) opener.focus();
+      return;
+    }
+    place(sheet, opener);
+    (sheet.querySelector<HTMLElement>("button, input, select, textarea") ?? sheet).focus();
+  });
   el.append(opener, sheet);
   return { el, close: made.close };
 }

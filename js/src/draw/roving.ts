@@ -1,30 +1,26 @@
 // Arrow keys over a set of buttons of which one is in the tab order.
 
-import { clicks, setAttribute } from "./dom.ts";
+import { clicks, listen, setAttribute } from "./dom.ts";
 
 /** Step through `buttons` with the arrow keys; `go` is called with the one stepped to. */
 export function roving(
   area: HTMLElement,
   buttons: () => HTMLElement[],
-  go: (button: HTMLElement) => void,
   signal: AbortSignal,
+  go: (button: HTMLElement) => void,
 ): void {
-  area.addEventListener(
-    "keydown",
-    (event) => {
-      if (event.altKey || event.ctrlKey || event.metaKey) return;
-      const all = buttons().filter((button) => button.dataset.collapsed !== "rest");
-      const at = all.indexOf(event.target as HTMLElement);
-      if (at < 0) return;
-      const next = target(all, at, event.key);
-      if (!next) return;
-      event.preventDefault();
-      event.stopPropagation();
-      next.focus();
-      go(next);
-    },
-    { signal },
-  );
+  listen(area, "keydown", { signal }, (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const all = buttons().filter((button) => button.dataset.collapsed !== "rest");
+    const at = all.indexOf(event.target as HTMLElement);
+    if (at < 0) return;
+    const next = target(all, at, event.key);
+    if (!next) return;
+    event.preventDefault();
+    event.stopPropagation();
+    next.focus();
+    go(next);
+  });
 }
 
 /**
@@ -34,12 +30,12 @@ export function roving(
 export function choosable(
   area: HTMLElement,
   selector: string,
-  choose: (button: HTMLElement, clicked: boolean) => void,
   signal: AbortSignal,
+  choose: (button: HTMLElement, clicked: boolean) => void,
 ): () => HTMLElement[] {
   const buttons = () => [...area.querySelectorAll<HTMLElement>(selector)];
-  clicks(area, selector, (button) => choose(button, true), signal);
-  roving(area, buttons, (button) => choose(button, false), signal);
+  clicks(area, selector, signal, (button) => choose(button, true));
+  roving(area, buttons, signal, (button) => choose(button, false));
   return buttons;
 }
 

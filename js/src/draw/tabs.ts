@@ -1,6 +1,6 @@
 // Tabs: a row of names of which one is chosen, and the one sheet that it shows.
 
-import { h, setAttribute } from "./dom.ts";
+import { h, listen, setAttribute } from "./dom.ts";
 
 export interface Tab<T extends string> {
   value: T;
@@ -20,8 +20,8 @@ export interface Tabs<T extends string> {
 export function tabs<T extends string>(
   label: string,
   choices: readonly Tab<T>[],
-  onPick: (value: T) => void,
   signal: AbortSignal,
+  onPick: (value: T) => void,
 ): Tabs<T> {
   const all = choices.map(({ value, label }) =>
     h("button", { type: "button", role: "tab", class: "tl-tab", "data-tab": value }, label),
@@ -45,22 +45,18 @@ export function tabs<T extends string>(
     show(value);
     onPick(value);
   };
-  for (const [i, tab] of all.entries()) tab.addEventListener("click", () => pick(i), { signal });
-  bar.addEventListener(
-    "keydown",
-    (event) => {
-      const offered = all.filter((tab) => !tab.hidden);
-      const at = offered.indexOf(event.target as HTMLButtonElement);
-      if (at < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
-      const last = offered.length - 1;
-      const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
-      if (to === undefined) return;
-      event.preventDefault();
-      event.stopPropagation();
-      pick(all.indexOf(offered[(to + offered.length) % offered.length]!));
-    },
-    { signal },
-  );
+  for (const [i, tab] of all.entries()) listen(tab, "click", { signal }, () => pick(i));
+  listen(bar, "keydown", { signal }, (event) => {
+    const offered = all.filter((tab) => !tab.hidden);
+    const at = offered.indexOf(event.target as HTMLButtonElement);
+    if (at < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
+    const last = offered.length - 1;
+    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    event.stopPropagation();
+    pick(all.indexOf(offered[(to + offered.length) % offered.length]!));
+  });
   show(chosen);
   return {
     bar,

@@ -1,6 +1,6 @@
 // One floating box per mounted root: numbers of the mark under the pointer or the focus.
 
-import { h } from "./dom.ts";
+import { h, listen } from "./dom.ts";
 
 /** As in the style sheet. */
 const WIDEST = 313;
@@ -50,8 +50,8 @@ export function tooltip(root: HTMLElement, signal: AbortSignal): Tooltip {
 export function tips(
   area: HTMLElement,
   tip: Tooltip,
-  describe: (target: HTMLElement, x: number, y: number) => Tip | null,
   signal: AbortSignal,
+  describe: (target: HTMLElement, x: number, y: number) => Tip | null,
 ): void {
   const move = (event: PointerEvent) => {
     const lines = describe(event.target as HTMLElement, event.clientX, event.clientY);
@@ -59,31 +59,23 @@ export function tips(
     tip.show(lines, event.clientX, event.clientY);
     event.stopPropagation(); // an area around this one knows nothing of it
   };
-  area.addEventListener("pointermove", move, { signal });
-  area.addEventListener("pointerleave", () => tip.hide(), { signal });
+  listen(area, "pointermove", { signal }, move);
+  listen(area, "pointerleave", { signal }, () => tip.hide());
   /** Whether it is there for what has the focus; else the pointer says when it goes. */
   let focused = false;
   // What a click brings up is not to be covered.
-  area.addEventListener("click", () => tip.hide(), { signal });
-  area.addEventListener(
-    "focusin",
-    (event) => {
-      const target = event.target as HTMLElement;
-      if (!target.matches(":focus-visible")) return;
-      const { left, bottom } = target.getBoundingClientRect();
-      const lines = describe(target, left, bottom);
-      if (!lines) return;
-      tip.show(lines, left, bottom - 12);
-      focused = true;
-    },
-    { signal },
-  );
-  area.addEventListener(
-    "focusout",
-    () => {
-      if (focused) tip.hide();
-      focused = false;
-    },
-    { signal },
-  );
+  listen(area, "click", { signal }, () => tip.hide());
+  listen(area, "focusin", { signal }, (event) => {
+    const target = event.target as HTMLElement;
+    if (!target.matches(":focus-visible")) return;
+    const { left, bottom } = target.getBoundingClientRect();
+    const lines = describe(target, left, bottom);
+    if (!lines) return;
+    tip.show(lines, left, bottom - 12);
+    focused = true;
+  });
+  listen(area, "focusout", { signal }, () => {
+    if (focused) tip.hide();
+    focused = false;
+  });
 }

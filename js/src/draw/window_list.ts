@@ -1,7 +1,7 @@
 // A long list of which only the rows in view are elements; one row is chosen, arrow keys walk.
 
 import { perFrame } from "../core/schedule.ts";
-import { clicks, fill, h } from "./dom.ts";
+import { clicks, fill, h, listen } from "./dom.ts";
 
 export interface Rows {
   count: number;
@@ -27,8 +27,8 @@ let lists = 0;
 
 export function windowList(
   label: string,
-  pick: (index: number) => void,
   signal: AbortSignal,
+  pick: (index: number) => void,
 ): WindowList {
   const id = `tl-list-${++lists}`;
   const space = h("div", { class: "tl-rows-space", role: "presentation" });
@@ -86,18 +86,14 @@ export function windowList(
     show();
   }, signal);
   el.addEventListener("scroll", scrolled, { signal, passive: true });
-  clicks(el, ".tl-list-row", (row) => pick(Number(row.id.slice(id.length + 1))), signal);
-  el.addEventListener(
-    "keydown",
-    (event) => {
-      const to = target(event.key, rows.chosen, rows.count);
-      if (to === null || event.altKey || event.ctrlKey || event.metaKey) return;
-      event.preventDefault();
-      event.stopPropagation();
-      if (rows.count > 0) pick(Math.min(Math.max(to, 0), rows.count - 1));
-    },
-    { signal },
-  );
+  clicks(el, ".tl-list-row", signal, (row) => pick(Number(row.id.slice(id.length + 1))));
+  listen(el, "keydown", { signal }, (event) => {
+    const to = target(event.key, rows.chosen, rows.count);
+    if (to === null || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (rows.count > 0) pick(Math.min(Math.max(to, 0), rows.count - 1));
+  });
 
   return {
     el,

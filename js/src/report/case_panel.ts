@@ -37,7 +37,7 @@ function frameOf(id: string, page: string): HTMLElement {
 function stepped({ names, now, onPick }: Steps, shown: HTMLElement): HTMLElement[] {
   const choices = names.map((label, step) => ({ value: String(step), label }));
   const forever = new AbortController().signal;
-  const { bar, sheet, show } = tabs("Step of the chain", choices, (v) => onPick(+v), forever);
+  const { bar, sheet, show } = tabs("Step of the chain", choices, forever, (v) => onPick(+v));
   show(String(now));
   sheet.append(shown);
   return [bar, sheet];

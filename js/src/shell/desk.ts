@@ -75,13 +75,11 @@ export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal
   const row = tabs<DeskPanel>(
     "panels",
     DESK.map((value) => ({ value, label: LABELS[value] })),
+    signal,
     (tab) => store.setOptions("dashboard", shownIn(tab)),
-    signal,
   );
-  const layouts = picker<Layout>(
-    "How many panels are shown",
-    (layout) => store.setOptions("dashboard", { layout }),
-    signal,
+  const layouts = picker<Layout>("How many panels are shown", signal, (layout) =>
+    store.setOptions("dashboard", { layout }),
   );
   layouts.update(LAYOUTS, "auto");
   const bar = h("div", { class: "tl-desk-bar" }, row.bar, layouts.el);

@@ -138,7 +138,7 @@ export function runPanel(
     if (strip) strip.dataset.state = state;
   };
   section.setAttribute("aria-label", panel.label);
-  tips(section, setting.tooltip, termTip, signal);
+  tips(section, setting.tooltip, signal, termTip);
   el.append(section);
   signal.addEventListener("abort", () => section.remove());
 

@@ -53,6 +53,6 @@ export function helpCard(root: HTMLElement, signal: AbortSignal): Help {
     ),
     close,
   );
-  const card = layer(el, el, (open) => (open ? el : root).focus(), signal);
+  const card = layer(el, el, signal, (open) => (open ? el : root).focus());
   return { el, toggle: () => (card.isOpen ? card.close() : card.open()) };
 }

@@ -1,7 +1,7 @@
 // Keeping views: what is seen now, with a caption, as the next slide of the story.
 
 import type { Store } from "../core/store.ts";
-import { button, h } from "../draw/dom.ts";
+import { button, h, listen } from "../draw/dom.ts";
 import { popover } from "../draw/popover.ts";
 
 export function keepView(store: Store, root: HTMLElement, signal: AbortSignal): HTMLElement {
@@ -25,14 +25,10 @@ export function keepView(store: Store, root: HTMLElement, signal: AbortSignal): 
     caption.value = "";
     notes.value = "";
   };
-  form.addEventListener(
-    "submit",
-    (event) => {
-      event.preventDefault();
-      add();
-    },
-    { signal },
-  );
+  listen(form, "submit", { signal }, (event) => {
+    event.preventDefault();
+    add();
+  });
   let drawn = "";
   const draw = () => {
     const now = JSON.stringify(store.slides);

@@ -1,6 +1,7 @@
 // The keys that work wherever the focus is.
 
 import type { Store } from "../core/store.ts";
+import { listen } from "../draw/dom.ts";
 
 export interface Does {
   help(): void;
@@ -14,38 +15,34 @@ export function listenToKeys(
   does: Does,
   signal: AbortSignal,
 ): void {
-  root.addEventListener(
-    "keydown",
-    (event) => {
-      if ((event.target as HTMLElement).matches("input, select, textarea")) return;
-      const undoing = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
-      if (event.altKey || ((event.ctrlKey || event.metaKey) && !undoing)) return;
-      switch (event.key) {
-        case "Escape":
-          store.stepBack();
-          break;
-        case "z":
-          store.undo();
-          break;
-        case "Z":
-          store.redo();
-          break;
-        case "p":
-        case "P":
-          does.present();
-          break;
-        case "?":
-          does.help();
-          break;
-        case "/":
-          does.search();
-          break;
-        default:
-          return;
-      }
-      event.preventDefault();
-      event.stopPropagation(); // the notebook has keys of its own
-    },
-    { signal },
-  );
+  listen(root, "keydown", { signal }, (event) => {
+    if ((event.target as HTMLElement).matches("input, select, textarea")) return;
+    const undoing = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
+    if (event.altKey || ((event.ctrlKey || event.metaKey) && !undoing)) return;
+    switch (event.key) {
+      case "Escape":
+        store.stepBack();
+        break;
+      case "z":
+        store.undo();
+        break;
+      case "Z":
+        store.redo();
+        break;
+      case "p":
+      case "P":
+        does.present();
+        break;
+      case "?":
+        does.help();
+        break;
+      case "/":
+        does.search();
+        break;
+      default:
+        return;
+    }
+    event.preventDefault();
+    event.stopPropagation(); // the notebook has keys of its own
+  });
 }

@@ -3,7 +3,7 @@
 import type { Moment } from "../core/moment.ts";
 import { type DeskPanel, shownIn } from "../core/options.ts";
 import type { Store } from "../core/store.ts";
-import { h } from "../draw/dom.ts";
+import { h, listen } from "../draw/dom.ts";
 
 export interface Presenter {
   el: HTMLElement;
@@ -76,37 +76,29 @@ export function presenter(
     follow();
   };
   store.subscribe(follow, signal);
-  root.addEventListener(
-    "fullscreenchange",
-    () => {
-      if (!document.fullscreenElement && before) end();
-    },
-    { signal },
-  );
-  root.addEventListener(
-    "keydown",
-    (event) => {
-      if (!before || event.altKey || event.ctrlKey || event.metaKey) return;
-      const to = {
-        ArrowRight: at + 1,
-        ArrowDown: at + 1,
-        PageDown: at + 1,
-        " ": at + 1,
-        ArrowLeft: at - 1,
-        ArrowUp: at - 1,
-        PageUp: at - 1,
-        Home: 0,
-        End: count() - 1,
-      }[event.key];
-      if (to !== undefined) show(to);
-      else if (event.key === "Escape") end();
-      else if (event.key.toLowerCase() === "n") notes.hidden = !notes.hidden;
-      else return;
-      event.preventDefault();
-      event.stopPropagation();
-    },
-    { signal, capture: true },
-  );
+  listen(root, "fullscreenchange", { signal }, () => {
+    if (!document.fullscreenElement && before) end();
+  });
+  listen(root, "keydown", { signal, capture: true }, (event) => {
+    if (!before || event.altKey || event.ctrlKey || event.metaKey) return;
+    const to = {
+      ArrowRight: at + 1,
+      ArrowDown: at + 1,
+      PageDown: at + 1,
+      " ": at + 1,
+      ArrowLeft: at - 1,
+      ArrowUp: at - 1,
+      PageUp: at - 1,
+      Home: 0,
+      End: count() - 1,
+    }[event.key];
+    if (to !== undefined) show(to);
+    else if (event.key === "Escape") end();
+    else if (event.key.toLowerCase() === "n") notes.hidden = !notes.hidden;
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
   signal.addEventListener("abort", () => clearInterval(ticking));
   return { el, toggle: () => (before ? end() : begin()) };
 }

@@ -3,7 +3,7 @@
 import { SIDES } from "../contract/contract.ts";
 import { shownIn } from "../core/options.ts";
 import type { Store } from "../core/store.ts";
-import { clicks, h } from "../draw/dom.ts";
+import { clicks, h, listen } from "../draw/dom.ts";
 import { quote } from "../draw/format.ts";
 import { layer } from "../draw/layer.ts";
 
@@ -36,7 +36,7 @@ export function searchCard(
   );
   let hits: Hit[] = [];
   let at = 0;
-  const card = layer(el, el, (open) => (open ? input.focus() : root.focus()), signal);
+  const card = layer(el, el, signal, (open) => (open ? input.focus() : root.focus()));
   const choose = (index: number) => {
     const hit = hits[index];
     if (!hit) return;
@@ -60,22 +60,18 @@ export function searchCard(
     at = 0;
     draw();
   };
-  input.addEventListener("input", find, { signal });
-  el.addEventListener(
-    "keydown",
-    (event) => {
-      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-      if (event.key === "Enter") choose(at);
-      else if (step) {
-        at = Math.min(Math.max(at + step, 0), hits.length - 1);
-        draw();
-      } else return;
-      event.preventDefault();
-      event.stopPropagation();
-    },
-    { signal },
-  );
-  clicks(list, "[data-hit]", (hit) => choose(Number(hit.dataset.hit)), signal);
+  listen(input, "input", { signal }, find);
+  listen(el, "keydown", { signal }, (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (event.key === "Enter") choose(at);
+    else if (step) {
+      at = Math.min(Math.max(at + step, 0), hits.length - 1);
+      draw();
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  clicks(list, "[data-hit]", signal, (hit) => choose(Number(hit.dataset.hit)));
   return {
     el,
     open() {

@@ -4,7 +4,7 @@ import { tabs } from "../../src/draw/tabs.ts";
 function made(picked: string[] = []) {
   const choices = ["one", "two", "three"].map((value) => ({ value, label: `the ${value}` }));
   const { signal } = new AbortController();
-  const row = tabs("things", choices, (value) => picked.push(value), signal);
+  const row = tabs("things", choices, signal, (value) => picked.push(value));
   document.body.append(row.bar, row.sheet);
   return { row, names: [...row.bar.querySelectorAll<HTMLElement>("[role=tab]")] };
 }

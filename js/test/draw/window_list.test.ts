@@ -13,7 +13,7 @@ describe("a long list", () => {
   it("has elements only for what is in view, and walks with the keys", () => {
     const picked: number[] = [];
     const { signal } = new AbortController();
-    const list = windowList("things", (i) => picked.push(i), signal);
+    const list = windowList("things", signal, (i) => picked.push(i));
     document.body.append(list.el);
     const draw = (chosen: number) =>
       list.draw({

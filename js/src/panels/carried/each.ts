@@ -40,28 +40,17 @@ export function eachView({ store, tooltip, signal }: Setting): View {
     if (!again) store.select({ layer, head });
     else store.select(head < 0 ? { layer: -1 } : { head: -1 });
   };
-  const buttons = choosable(el, "button[data-row]", choose, signal);
-  tips(
-    el,
-    tooltip,
-    (target) => {
-      const row = drawn[Number(target.closest<HTMLElement>("[data-row]")?.dataset.row)];
-      return row
-        ? { title: row.name, lines: row.cells.map((cell, i) => said(row, cell, i)) }
-        : null;
-    },
-    signal,
-  );
+  const buttons = choosable(el, "button[data-row]", signal, choose);
+  tips(el, tooltip, signal, (target) => {
+    const row = drawn[Number(target.closest<HTMLElement>("[data-row]")?.dataset.row)];
+    return row ? { title: row.name, lines: row.cells.map((cell, i) => said(row, cell, i)) } : null;
+  });
 
-  const directions = picker<Side>(
-    "From which model into which",
-    (into) => store.setOptions("carried", { into }),
-    signal,
+  const directions = picker<Side>("From which model into which", signal, (into) =>
+    store.setOptions("carried", { into }),
   );
-  const places = picker<"here" | "everywhere">(
-    "Where parts are exchanged",
-    (place) => store.setOptions("carried", { everywhere: place === "everywhere" }),
-    signal,
+  const places = picker<"here" | "everywhere">("Where parts are exchanged", signal, (place) =>
+    store.setOptions("carried", { everywhere: place === "everywhere" }),
   );
   const measure = asking(store, signal);
 

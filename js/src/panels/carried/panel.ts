@@ -13,10 +13,8 @@ export const carriedPanel: MakePanel = (setting) => {
   const chosen = ({ options }: State) =>
     views.find(({ name }) => name === options.carried.view) ?? views[0]!;
   const choices = views.map(({ name, label }) => ({ value: name, label }));
-  const ways = picker<CarriedView>(
-    "What is exchanged",
-    (view) => store.setOptions("carried", { view }),
-    signal,
+  const ways = picker<CarriedView>("What is exchanged", signal, (view) =>
+    store.setOptions("carried", { view }),
   );
   return {
     label: "What carries the difference of the predictions",

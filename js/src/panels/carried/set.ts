@@ -23,17 +23,12 @@ export function setView({ store, tooltip, signal }: Setting): View {
     const again = toggle && layer === part.layer && head === part.head;
     store.select(again ? { layer: -1, head: -1 } : { layer: part.layer, head: part.head });
   };
-  const buttons = choosable(body, "button[data-part]", choose, signal);
-  tips(
-    body,
-    tooltip,
-    (target) => {
-      const row = target.closest<HTMLElement>("[data-part]");
-      const part = drawn?.parts[Number(row?.dataset.part)];
-      return part && drawn ? { title: nameOf(part), lines: linesOf(part, drawn) } : null;
-    },
-    signal,
-  );
+  const buttons = choosable(body, "button[data-part]", signal, choose);
+  tips(body, tooltip, signal, (target) => {
+    const row = target.closest<HTMLElement>("[data-part]");
+    const part = drawn?.parts[Number(row?.dataset.part)];
+    return part && drawn ? { title: nameOf(part), lines: linesOf(part, drawn) } : null;
+  });
 
   const measure = asking(store, signal);
 

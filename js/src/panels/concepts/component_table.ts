@@ -3,7 +3,7 @@
 import { SIDES } from "../../contract/contract.ts";
 import type { ComponentColumn, ConceptsOptions } from "../../core/options.ts";
 import type { Store } from "../../core/store.ts";
-import { h } from "../../draw/dom.ts";
+import { h, listen } from "../../draw/dom.ts";
 import { number, percent } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { largest } from "../../maths/numbers.ts";
@@ -45,23 +45,19 @@ const COLUMNS: readonly {
 export function componentTable(store: Store, signal: AbortSignal): Sheet {
   const el = h("div", { class: "tl-components", role: "region", "aria-label": "components" });
   const show = pickUnits(el, store, signal);
-  el.addEventListener(
-    "click",
-    (event) => {
-      const target = event.target as HTMLElement;
-      const heading = target.closest<HTMLElement>("[data-sort]");
-      const column = COLUMNS.find(({ key }) => key === heading?.dataset.sort);
-      if (column) {
-        heading!.focus();
-        const { by, falls } = store.options.concepts.sort;
-        const sort = { by: column.key, falls: by === column.key ? !falls : column.falls };
-        store.setOptions("concepts", { sort });
-      }
-      // Anywhere in a row is as good as its button.
-      else if (!target.closest("button")) target.closest("tr")?.querySelector("button")?.click();
-    },
-    { signal },
-  );
+  listen(el, "click", { signal }, (event) => {
+    const target = event.target as HTMLElement;
+    const heading = target.closest<HTMLElement>("[data-sort]");
+    const column = COLUMNS.find(({ key }) => key === heading?.dataset.sort);
+    if (column) {
+      heading!.focus();
+      const { by, falls } = store.options.concepts.sort;
+      const sort = { by: column.key, falls: by === column.key ? !falls : column.falls };
+      store.setOptions("concepts", { sort });
+    }
+    // Anywhere in a row is as good as its button.
+    else if (!target.closest("button")) target.closest("tr")?.querySelector("button")?.click();
+  });
   return {
     el,
     layered: true,

@@ -3,7 +3,7 @@
 import { type HandLabel, LEVELS, TASKS } from "../../contract/contract.ts";
 import { parseUnit } from "../../contract/units.ts";
 import type { Store } from "../../core/store.ts";
-import { button, h } from "../../draw/dom.ts";
+import { button, h, listen } from "../../draw/dom.ts";
 import type { Concepts } from "./data.ts";
 
 /** Longest name, as Python checks it. */
@@ -54,34 +54,22 @@ export function nameEditor(store: Store, signal: AbortSignal): NameEditor {
     store.setLabel(place.layer, place.component, { name: given, labels });
     return true;
   };
-  form.addEventListener(
-    "change",
-    ({ target }) => {
-      // One level at most, as annotators give it and label files keep it.
-      if (levels.includes(target as HTMLInputElement)) {
-        for (const box of levels) box.checked = box === target && box.checked;
-      }
-      keep();
-    },
-    { signal },
-  );
-  form.addEventListener(
-    "submit",
-    (event) => {
-      event.preventDefault();
-      if (keep()) open(false);
-    },
-    { signal },
-  );
-  form.addEventListener(
-    "keydown",
-    (event) => {
-      if (event.key !== "Escape") return;
-      event.stopPropagation();
-      open(false);
-    },
-    { signal },
-  );
+  listen(form, "change", { signal }, ({ target }) => {
+    // One level at most, as annotators give it and label files keep it.
+    if (levels.includes(target as HTMLInputElement)) {
+      for (const box of levels) box.checked = box === target && box.checked;
+    }
+    keep();
+  });
+  listen(form, "submit", { signal }, (event) => {
+    event.preventDefault();
+    if (keep()) open(false);
+  });
+  listen(form, "keydown", { signal }, (event) => {
+    if (event.key !== "Escape") return;
+    event.stopPropagation();
+    open(false);
+  });
   return {
     el: h("div", { class: "tl-naming" }, h("div", {}, text, edit), form),
     draw({ layer, unit, label }) {

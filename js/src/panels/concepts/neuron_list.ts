@@ -59,15 +59,11 @@ export function neuronList({ store, signal, refresh }: PanelSetting): Sheet {
   let target = targetOf(store);
   let place = "";
   let measuring: AbortController | null = null;
-  const orders = picker<NeuronOrder>(
-    "Order of the neurons",
-    (order) => store.setOptions("concepts", { order }),
-    signal,
+  const orders = picker<NeuronOrder>("Order of the neurons", signal, (order) =>
+    store.setOptions("concepts", { order }),
   );
-  const scopes = picker<NeuronScope>(
-    "Layers of the neurons",
-    (scope) => store.setOptions("concepts", { scope }),
-    signal,
+  const scopes = picker<NeuronScope>("Layers of the neurons", signal, (scope) =>
+    store.setOptions("concepts", { scope }),
   );
   const list = h("div", { class: "tl-neurons" });
   const show = pickUnits(list, store, signal);

@@ -38,15 +38,11 @@ export const conceptsPanel: MakePanel = (setting) => {
   const name = nameEditor(store, signal);
   const mattered = matteredOf(setting);
   const sheets = unitSheets(setting);
-  const shapes = picker<CloudShape>(
-    "How the words are laid out",
-    (shape) => store.setOptions("concepts", { shape }),
-    signal,
+  const shapes = picker<CloudShape>("How the words are laid out", signal, (shape) =>
+    store.setOptions("concepts", { shape }),
   );
-  const sides = picker<ConceptsOptions["ends"]>(
-    "Ends of the direction",
-    (ends) => store.setOptions("concepts", { ends }),
-    signal,
+  const sides = picker<ConceptsOptions["ends"]>("Ends of the direction", signal, (ends) =>
+    store.setOptions("concepts", { ends }),
   );
   return {
     label: "Concepts: feed-forward units as words",

@@ -25,7 +25,7 @@ export function rotationView(setting: Setting): Sheet {
   );
   const list = h("div", { class: "tl-layers", role: "group", "aria-label": "layers" });
   const pick = ({ dataset }: HTMLElement) => store.select({ layer: Number(dataset.layer) });
-  const buttons = choosable(list, "[data-layer]", pick, signal);
+  const buttons = choosable(list, "[data-layer]", signal, pick);
 
   return {
     el: h("div", {}, chart.el, list),

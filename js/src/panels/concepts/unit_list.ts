@@ -66,7 +66,7 @@ export function pickUnits(
     const again = selection.unit === chosen.unit && selection.layer === chosen.layer;
     store.select(clicked && again ? { unit: "" } : chosen);
   };
-  const buttons = choosable(el, "[data-unit]", pick, signal);
+  const buttons = choosable(el, "[data-unit]", signal, pick);
   return (now, shown, ...content) => {
     layer = now;
     const focus = document.activeElement as HTMLElement | null;

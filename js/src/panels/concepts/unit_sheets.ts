@@ -44,7 +44,7 @@ export function unitSheets(setting: PanelSetting): UnitSheets {
   const last = store.manifest.pair.layers - 1;
   let layer = 0; // as drawn
   const open = (tab: UnitTab) => store.setOptions("concepts", { tab });
-  const row = tabs<UnitTab>("Ways to find a unit", TABS, open, signal);
+  const row = tabs<UnitTab>("Ways to find a unit", TABS, signal, open);
   const title = h("h3", { class: "tl-title" });
   const caption = captionLine(signal);
   const step = (by: number, label: string, sign: string) => {

@@ -44,18 +44,13 @@ export function wordCloud(
   let shown = new Map<string, ZonedWord>();
   let family = "";
   let drawn = "";
-  tips(
-    el,
-    tooltip,
-    (target) => {
-      const word = shown.get(target.dataset.word ?? "");
-      return word ? { title: word.text, lines: [describe(word)] } : null;
-    },
-    signal,
-  );
+  tips(el, tooltip, signal, (target) => {
+    const word = shown.get(target.dataset.word ?? "");
+    return word ? { title: word.text, lines: [describe(word)] } : null;
+  });
   const buttons = () => [...el.querySelectorAll<HTMLElement>("[data-word]")];
-  roving(el, buttons, (button) => reachable(buttons(), button), signal);
-  clicks(el, "[data-word]", (word) => pick(word.dataset.word!), signal);
+  roving(el, buttons, signal, (button) => reachable(buttons(), button));
+  clicks(el, "[data-word]", signal, (word) => pick(word.dataset.word!));
   return {
     el,
     draw({ words, ends }, shape) {

@@ -10,7 +10,7 @@ import {
 import { type Got, type Need, quiet, required, take } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
-import { h } from "../../draw/dom.ts";
+import { h, listen } from "../../draw/dom.ts";
 import { count, number, quote } from "../../draw/format.ts";
 import type { Concepts } from "./data.ts";
 import type { Sheet } from "./sheet.ts";
@@ -52,15 +52,11 @@ export function wordSearch(store: Store, signal: AbortSignal): Sheet {
     input,
     h("button", { class: "tl-button" }, "find"),
   );
-  form.addEventListener(
-    "submit",
-    (event) => {
-      event.preventDefault();
-      input.value = input.value.trim();
-      store.setOptions("concepts", { word: input.value });
-    },
-    { signal },
-  );
+  listen(form, "submit", { signal }, (event) => {
+    event.preventDefault();
+    input.value = input.value.trim();
+    store.setOptions("concepts", { word: input.value });
+  });
   const list = h("div", { class: "tl-word-found" });
   const show = pickUnits(list, store, signal);
   return {

@@ -30,21 +30,16 @@ export const findingsPanel: MakePanel = ({ store, surface, tooltip, signal }) =>
     store.select(again ? SELECTION_DEFAULTS : selectionOf(finding));
     if (!again) bringIntoView(store, surface.root, finding.panel);
   };
-  clicks(body, "[data-finding]", (row) => choose(Number(row.dataset.finding)), signal);
-  tips(
-    body,
-    tooltip,
-    (target) => {
-      const row = target.closest<HTMLElement>("[data-finding]");
-      const finding = shown[Number(row?.dataset.finding)];
-      // Where all of it is seen, there is nothing to add.
-      if (!row || !finding || !isCut(row)) return null;
-      const text = finding.text.map(([, part]) => visible(part)).join("");
-      return { title: visible(finding.title), lines: [text, visible(finding.checked)] };
-    },
-    signal,
-  );
-  roving(body, buttons, (row) => reachable(buttons(), row), signal);
+  clicks(body, "[data-finding]", signal, (row) => choose(Number(row.dataset.finding)));
+  tips(body, tooltip, signal, (target) => {
+    const row = target.closest<HTMLElement>("[data-finding]");
+    const finding = shown[Number(row?.dataset.finding)];
+    // Where all of it is seen, there is nothing to add.
+    if (!row || !finding || !isCut(row)) return null;
+    const text = finding.text.map(([, part]) => visible(part)).join("");
+    return { title: visible(finding.title), lines: [text, visible(finding.checked)] };
+  });
+  roving(body, buttons, signal, (row) => reachable(buttons(), row));
 
   return {
     label: TITLE,

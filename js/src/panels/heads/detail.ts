@@ -40,8 +40,8 @@ export function headDetail({ store, signal }: Setting, views: HeadView[]) {
   const row = tabs(
     "one head",
     views.map(({ name, label }) => ({ value: name, label })),
-    (tab) => store.setOptions("heads", { tab }),
     signal,
+    (tab) => store.setOptions("heads", { tab }),
   );
   row.sheet.append(caption.el, ...views.map((view) => view.el));
   const el = h(

@@ -36,15 +36,11 @@ export function headEffects(
   const { heads } = store.manifest.pair;
   let order: number[] = [];
   let shownAt = 0;
-  const list = windowList(
-    "heads by their effect",
-    (row) => store.select(headAt(order[row]!, heads)),
-    signal,
+  const list = windowList("heads by their effect", signal, (row) =>
+    store.select(headAt(order[row]!, heads)),
   );
-  const kind = picker<Ablation>(
-    "what takes the place of the head's output",
-    (ablation) => store.setOptions("heads", { ablation }),
-    signal,
+  const kind = picker<Ablation>("what takes the place of the head's output", signal, (ablation) =>
+    store.setOptions("heads", { ablation }),
   );
   const job = makeJob(store, signal);
   /** Measure one head, or those with the largest estimates (-1). */

@@ -2,7 +2,7 @@
 
 import { SIDES } from "../../contract/contract.ts";
 import type { Selection } from "../../core/selection.ts";
-import { fill, h } from "../../draw/dom.ts";
+import { fill, h, listen } from "../../draw/dom.ts";
 import { number, outOfOne, signed } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
 import { widthOf } from "../../draw/room.ts";
@@ -64,45 +64,32 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
     const head = Math.floor((x - box.left) / geometry.width);
     return layer >= 0 && layer < layers && head >= 0 && head < heads ? [layer, head] : null;
   };
-  el.addEventListener(
-    "click",
-    (event) => {
-      const cell = cellAt(event.target as HTMLElement, event.clientX, event.clientY);
-      if (!cell) return;
-      const [layer, head] = cell;
-      const again = store.selection.layer === layer && store.selection.head === head;
-      store.select({ layer, head: again ? -1 : head });
-    },
-    { signal },
-  );
-  el.addEventListener(
-    "keydown",
-    (event) => {
-      const step = STEPS[event.key];
-      if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
-      event.preventDefault();
-      event.stopPropagation();
-      const { layer, head } = store.selection;
-      store.select({
-        layer: clamp(head < 0 ? Math.max(layer, 0) : layer + step[0], layers),
-        head: clamp(head < 0 ? 0 : head + step[1], heads),
-      });
-    },
-    { signal },
-  );
-  tips(
-    el,
-    tooltip,
-    (target, x, y) => {
-      const cell = cellAt(target, x, y);
-      if (!cell || !drawn) return null;
-      return {
-        title: `layer ${cell[0]}, head ${cell[1]}`,
-        lines: linesOf(drawn, cell[0] * heads + cell[1]),
-      };
-    },
-    signal,
-  );
+  listen(el, "click", { signal }, (event) => {
+    const cell = cellAt(event.target as HTMLElement, event.clientX, event.clientY);
+    if (!cell) return;
+    const [layer, head] = cell;
+    const again = store.selection.layer === layer && store.selection.head === head;
+    store.select({ layer, head: again ? -1 : head });
+  });
+  listen(el, "keydown", { signal }, (event) => {
+    const step = STEPS[event.key];
+    if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const { layer, head } = store.selection;
+    store.select({
+      layer: clamp(head < 0 ? Math.max(layer, 0) : layer + step[0], layers),
+      head: clamp(head < 0 ? 0 : head + step[1], heads),
+    });
+  });
+  tips(el, tooltip, signal, (target, x, y) => {
+    const cell = cellAt(target, x, y);
+    if (!cell || !drawn) return null;
+    return {
+      title: `layer ${cell[0]}, head ${cell[1]}`,
+      lines: linesOf(drawn, cell[0] * heads + cell[1]),
+    };
+  });
 
   return {
     el,

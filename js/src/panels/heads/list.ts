@@ -21,10 +21,8 @@ export function sorted(values: Numbers): number[] {
 export function headList({ store, signal }: Setting) {
   const { heads } = store.manifest.pair;
   let order: number[] = [];
-  const list = windowList(
-    "heads, sorted",
-    (row) => store.select(headAt(order[row]!, heads)),
-    signal,
+  const list = windowList("heads, sorted", signal, (row) =>
+    store.select(headAt(order[row]!, heads)),
   );
   const sorters = COLUMNS.map((sort) =>
     button("", () => store.setOptions("heads", { sort }), signal, {

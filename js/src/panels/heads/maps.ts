@@ -4,7 +4,7 @@ import { SIDES, type Side } from "../../contract/contract.ts";
 import { optional } from "../../core/load.ts";
 import type { HeadColumn } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
-import { fill, h } from "../../draw/dom.ts";
+import { fill, h, listen } from "../../draw/dom.ts";
 import { number, outOfOne, percent, quote, signed, tokenText } from "../../draw/format.ts";
 import { colourScale, drawMatrix, larger } from "../../draw/heatmap.ts";
 import { widthOf } from "../../draw/room.ts";
@@ -81,52 +81,35 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
       down.style.cssText = `left:${left * cell.width}px;top:0;bottom:0;width:${cell.width}px`;
     }
   };
-  const zoom = zoomControls(
-    area,
-    {
-      cell: () => cell,
-      centre: () => {
-        const row = drawn?.reading ?? -1;
-        return row < 0 ? null : [row, row];
-      },
-      redraw: () => {
-        if (drawn) draw(drawn);
-      },
+  const zoom = zoomControls(area, signal, {
+    cell: () => cell,
+    centre: () => {
+      const row = drawn?.reading ?? -1;
+      return row < 0 ? null : [row, row];
     },
-    signal,
-  );
-  area.addEventListener("pointerleave", () => crosshair(null), { signal });
-  area.addEventListener(
-    "click",
-    (event) => {
-      const at = cellAt(event.target as HTMLElement, event.clientX, event.clientY);
-      if (at) store.select({ token: event.shiftKey ? at[1] : tokenRead(store, at[0]) });
+    redraw: () => {
+      if (drawn) draw(drawn);
     },
-    { signal },
-  );
-  area.addEventListener(
-    "keydown",
-    (event) => {
-      const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-      if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
-      event.preventDefault();
-      event.stopPropagation();
-      const last = Math.max(store.length("base"), store.length("tuned")) - 1;
-      store.select({ token: Math.min(Math.max(store.selection.token + step, 0), last) });
-      zoom.hold(store.reading);
-    },
-    { signal },
-  );
-  tips(
-    area,
-    tooltip,
-    (target, x, y) => {
-      const at = cellAt(target, x, y);
-      crosshair(at);
-      return at && drawn ? { title: where(store, at), lines: lines(drawn, at) } : null;
-    },
-    signal,
-  );
+  });
+  listen(area, "pointerleave", { signal }, () => crosshair(null));
+  listen(area, "click", { signal }, (event) => {
+    const at = cellAt(event.target as HTMLElement, event.clientX, event.clientY);
+    if (at) store.select({ token: event.shiftKey ? at[1] : tokenRead(store, at[0]) });
+  });
+  listen(area, "keydown", { signal }, (event) => {
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const last = Math.max(store.length("base"), store.length("tuned")) - 1;
+    store.select({ token: Math.min(Math.max(store.selection.token + step, 0), last) });
+    zoom.hold(store.reading);
+  });
+  tips(area, tooltip, signal, (target, x, y) => {
+    const at = cellAt(target, x, y);
+    crosshair(at);
+    return at && drawn ? { title: where(store, at), lines: lines(drawn, at) } : null;
+  });
 
   const el = h("div", {}, area, zoom.el);
 

@@ -3,7 +3,7 @@
 import { type Key, keys, type WordHeads } from "../../contract/contract.ts";
 import { type Load, quiet } from "../../core/load.ts";
 import type { Fate, HeadsOptions } from "../../core/options.ts";
-import { button, fill, h } from "../../draw/dom.ts";
+import { button, fill, h, listen } from "../../draw/dom.ts";
 import { count, quote, signed } from "../../draw/format.ts";
 import { windowList } from "../../draw/window_list.ts";
 import type { PanelSetting } from "../../shell/frame.ts";
@@ -51,15 +51,11 @@ export function headPairs({ store, signal, refresh }: PanelSetting): HeadView {
     timer = undefined;
     store.setOptions("heads", { word: search.value.trim() });
   };
-  search.addEventListener(
-    "input",
-    () => {
-      clearTimeout(timer);
-      timer = setTimeout(look, PAUSE);
-    },
-    { signal },
-  );
-  search.addEventListener("change", look, { signal });
+  listen(search, "input", { signal }, () => {
+    clearTimeout(timer);
+    timer = setTimeout(look, PAUSE);
+  });
+  listen(search, "change", { signal }, look);
   signal.addEventListener("abort", () => clearTimeout(timer));
   const chips = FATES.map((fate) =>
     button(
@@ -88,10 +84,8 @@ export function headPairs({ store, signal, refresh }: PanelSetting): HeadView {
   const nothing = h("p", { class: "tl-caption" });
   let holding: WordHeads = [];
   const resultTitle = h("div", { class: "tl-picture-title" });
-  const resultList = windowList(
-    "heads that hold the word",
-    (row) => store.select({ layer: holding[row]![0], head: holding[row]![1] }),
-    signal,
+  const resultList = windowList("heads that hold the word", signal, (row) =>
+    store.select({ layer: holding[row]![0], head: holding[row]![1] }),
   );
   const results = h("div", { class: "tl-found" }, resultTitle, resultList.el);
   const content = h(

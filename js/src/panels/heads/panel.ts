@@ -49,15 +49,11 @@ export const headsPanel: MakePanel = (setting) => {
     headPairs(setting),
     headScatter(setting),
   ]);
-  const measure = picker<HeadMeasure>(
-    "Colour of the heads",
-    (measure) => store.setOptions("heads", { measure }),
-    signal,
+  const measure = picker<HeadMeasure>("Colour of the heads", signal, (measure) =>
+    store.setOptions("heads", { measure }),
   );
-  const average = picker<"token" | "average">(
-    "Where the heads are read",
-    (where) => store.setOptions("heads", { average: where === "average" }),
-    signal,
+  const average = picker<"token" | "average">("Where the heads are read", signal, (where) =>
+    store.setOptions("heads", { average: where === "average" }),
   );
   const look = button(
     "list",

@@ -1,6 +1,6 @@
 // Zooming into the maps: a dragged rectangle, plus and minus, and the way back.
 
-import { button, h } from "../../draw/dom.ts";
+import { button, h, listen } from "../../draw/dom.ts";
 import type { Part } from "../../maths/zoom.ts";
 import { between, holding, isWhole, moved, whole, zoomed } from "../../maths/zoom.ts";
 
@@ -30,7 +30,7 @@ export interface Zoom {
 const DRAG = 5;
 const STEP = 0.6;
 
-export function zoomControls(area: HTMLElement, maps: Maps, signal: AbortSignal): Zoom {
+export function zoomControls(area: HTMLElement, signal: AbortSignal, maps: Maps): Zoom {
   let length = 0;
   let part: Part = whole(0);
   const show = (next: Part) => {
@@ -47,22 +47,18 @@ export function zoomControls(area: HTMLElement, maps: Maps, signal: AbortSignal)
   const note = h("span", { class: "tl-zoom-note", role: "status" });
   const el = h("div", { class: "tl-zoom" }, farther, closer, all, note);
 
-  area.addEventListener(
-    "keydown",
-    (event) => {
-      if (event.altKey || event.ctrlKey || event.metaKey) return;
-      const zoomedIn = !isWhole(part, length);
-      if (event.key === "+" || event.key === "=") by(STEP);
-      else if (event.key === "-") by(1 / STEP);
-      else if (event.key === "0") show(whole(length));
-      else if (event.key === "ArrowLeft" && zoomedIn) show(moved(part, -1, length));
-      else if (event.key === "ArrowRight" && zoomedIn) show(moved(part, 1, length));
-      else return;
-      event.preventDefault();
-      event.stopPropagation();
-    },
-    { signal },
-  );
+  listen(area, "keydown", { signal }, (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const zoomedIn = !isWhole(part, length);
+    if (event.key === "+" || event.key === "=") by(STEP);
+    else if (event.key === "-") by(1 / STEP);
+    else if (event.key === "0") show(whole(length));
+    else if (event.key === "ArrowLeft" && zoomedIn) show(moved(part, -1, length));
+    else if (event.key === "ArrowRight" && zoomedIn) show(moved(part, 1, length));
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
 
   drag(area, signal, (canvas, from, to) => {
     const box = canvas.getBoundingClientRect();
@@ -113,55 +109,39 @@ function drag(
     canvas = null;
     lasso.remove();
   };
-  area.addEventListener(
-    "pointerdown",
-    (event) => {
-      dragged = false;
-      if (event.button !== 0 || event.pointerType === "touch") return;
-      canvas = (event.target as HTMLElement).closest("canvas");
-      from = [event.clientX, event.clientY];
-    },
-    { signal },
-  );
-  area.addEventListener(
-    "pointermove",
-    ({ clientX, clientY, pointerId }) => {
-      if (!canvas) return;
-      const far = Math.max(Math.abs(clientX - from[0]), Math.abs(clientY - from[1])) > DRAG;
-      if (!dragged && far) {
-        dragged = true;
-        canvas.setPointerCapture(pointerId);
-        canvas.parentElement!.append(lasso);
-      }
-      if (!dragged) return;
-      const box = canvas.getBoundingClientRect();
-      const [x, y] = [
-        inside(clientX, box.left, box.right + 1),
-        inside(clientY, box.top, box.bottom + 1),
-      ];
-      lasso.style.left = `${Math.min(x, from[0]) - box.left}px`;
-      lasso.style.top = `${Math.min(y, from[1]) - box.top}px`;
-      lasso.style.width = `${Math.abs(x - from[0])}px`;
-      lasso.style.height = `${Math.abs(y - from[1])}px`;
-    },
-    { signal },
-  );
-  area.addEventListener(
-    "pointerup",
-    (event) => {
-      const on = canvas;
-      end();
-      if (on && dragged) done(on, from, [event.clientX, event.clientY]);
-    },
-    { signal },
-  );
-  area.addEventListener("pointercancel", end, { signal });
-  area.addEventListener(
-    "click",
-    (event) => {
-      if (dragged) event.stopImmediatePropagation();
-      dragged = false;
-    },
-    { signal, capture: true },
-  );
+  listen(area, "pointerdown", { signal }, (event) => {
+    dragged = false;
+    if (event.button !== 0 || event.pointerType === "touch") return;
+    canvas = (event.target as HTMLElement).closest("canvas");
+    from = [event.clientX, event.clientY];
+  });
+  listen(area, "pointermove", { signal }, ({ clientX, clientY, pointerId }) => {
+    if (!canvas) return;
+    const far = Math.max(Math.abs(clientX - from[0]), Math.abs(clientY - from[1])) > DRAG;
+    if (!dragged && far) {
+      dragged = true;
+      canvas.setPointerCapture(pointerId);
+      canvas.parentElement!.append(lasso);
+    }
+    if (!dragged) return;
+    const box = canvas.getBoundingClientRect();
+    const [x, y] = [
+      inside(clientX, box.left, box.right + 1),
+      inside(clientY, box.top, box.bottom + 1),
+    ];
+    lasso.style.left = `${Math.min(x, from[0]) - box.left}px`;
+    lasso.style.top = `${Math.min(y, from[1]) - box.top}px`;
+    lasso.style.width = `${Math.abs(x - from[0])}px`;
+    lasso.style.height = `${Math.abs(y - from[1])}px`;
+  });
+  listen(area, "pointerup", { signal }, (event) => {
+    const on = canvas;
+    end();
+    if (on && dragged) done(on, from, [event.clientX, event.clientY]);
+  });
+  listen(area, "pointercancel", { signal }, end);
+  listen(area, "click", { signal, capture: true }, (event) => {
+    if (dragged) event.stopImmediatePropagation();
+    dragged = false;
+  });
 }

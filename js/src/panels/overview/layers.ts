@@ -42,8 +42,8 @@ export function layersView(setting: Setting): View {
       tell: (value) => value.toFixed(4),
     },
     tooltip,
-    select,
     signal,
+    select,
   );
   const lensChart = layerChart(
     {
@@ -58,8 +58,8 @@ export function layersView(setting: Setting): View {
       tell: (value) => `${value.toFixed(3)} nats`,
     },
     tooltip,
-    select,
     signal,
+    select,
   );
   const el = h("div", { class: "tl-chart" }, shiftChart.el, lensChart.el);
   return {

@@ -5,7 +5,7 @@ import type { Tensor } from "../../contract/decode.ts";
 import { required, take } from "../../core/load.ts";
 import type { LensReader } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
-import { fill, h, picker } from "../../draw/dom.ts";
+import { fill, h, listen, picker } from "../../draw/dom.ts";
 import { number, quote, tokenText } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
 import { widthOf } from "../../draw/room.ts";
@@ -60,10 +60,8 @@ export function lensView({ store, surface, tooltip, signal }: Setting): View {
   );
   const plot = h("div", { class: "tl-lens-plot" }, ...pictures);
   const scale = h("span", { class: "tl-scale" });
-  const reader = picker<LensReader>(
-    "Unembedding that reads the layers",
-    (lensReader) => store.setOptions("overview", { lensReader }),
-    signal,
+  const reader = picker<LensReader>("Unembedding that reads the layers", signal, (lensReader) =>
+    store.setOptions("overview", { lensReader }),
   );
   const el = h("div", { class: "tl-lens" }, plot, scale, reader.el);
   const room = widthOf(el, signal);
@@ -80,23 +78,14 @@ export function lensView({ store, surface, tooltip, signal }: Setting): View {
     const layer = depth - 1 - Math.floor((y - box.top) / layout.height);
     return at >= 0 && at < tokens && layer >= 0 && layer < depth ? { side, at, layer } : null;
   };
-  plot.addEventListener(
-    "click",
-    (event) => {
-      const cell = cellAt(event.target as HTMLElement, event.clientX, event.clientY);
-      if (cell) store.select({ token: store.promptLength + cell.at, layer: cell.layer - 1 });
-    },
-    { signal },
-  );
-  tips(
-    plot,
-    tooltip,
-    (target, x, y) => {
-      const cell = cellAt(target, x, y);
-      return cell && drawn ? tipOf(store, drawn.tables[cell.side], cell) : null;
-    },
-    signal,
-  );
+  listen(plot, "click", { signal }, (event) => {
+    const cell = cellAt(event.target as HTMLElement, event.clientX, event.clientY);
+    if (cell) store.select({ token: store.promptLength + cell.at, layer: cell.layer - 1 });
+  });
+  tips(plot, tooltip, signal, (target, x, y) => {
+    const cell = cellAt(target, x, y);
+    return cell && drawn ? tipOf(store, drawn.tables[cell.side], cell) : null;
+  });
 
   return {
     name: "lens",

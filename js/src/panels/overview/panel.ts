@@ -20,8 +20,8 @@ export const overviewPanel: MakePanel = (setting) => {
   const row = tabs(
     "how the difference comes about",
     views.map(({ name, label }) => ({ value: name, label })),
-    (tab) => store.setOptions("overview", { tab }),
     signal,
+    (tab) => store.setOptions("overview", { tab }),
   );
   row.sheet.append(...views.map(({ el }) => el));
   const viewOf = ({ options }: State) =>

@@ -15,15 +15,10 @@ type Numbers = Record<Exclude<keyof TemplateEffects, "left_out">, number>;
 
 export function templateView({ tooltip, signal }: Setting): View {
   const el = h("div", { class: "tl-template" });
-  tips(
-    el,
-    tooltip,
-    (target) => {
-      const cell = target.closest<HTMLElement>("[data-means]");
-      return cell ? { title: cell.textContent ?? "", lines: [cell.dataset.means!] } : null;
-    },
-    signal,
-  );
+  tips(el, tooltip, signal, (target) => {
+    const cell = target.closest<HTMLElement>("[data-means]");
+    return cell ? { title: cell.textContent ?? "", lines: [cell.dataset.means!] } : null;
+  });
   return {
     name: "template",
     label: "Template",

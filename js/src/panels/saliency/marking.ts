@@ -2,7 +2,7 @@
 
 import type { Mark } from "../../contract/contract.ts";
 import type { Store } from "../../core/store.ts";
-import { button, h, setAttribute } from "../../draw/dom.ts";
+import { button, h, listen, setAttribute } from "../../draw/dom.ts";
 import { count } from "../../draw/format.ts";
 import { remark, segmentsUnder } from "../../maths/marks.ts";
 import { tokenRange } from "./token_range.ts";
@@ -44,7 +44,7 @@ export function marking(
   const choices = KINDS.map(([value, label]) => {
     const input = h("input", { type: "radio", name, value });
     input.checked = value === kind;
-    input.addEventListener("change", () => choose(value), { signal });
+    listen(input, "change", { signal }, () => choose(value));
     return { value, input, el: h("label", { class: "tl-kind", "data-kind": value }, input, label) };
   });
   const reset = button("as traced", () => store.setMarks(null), signal);
@@ -99,40 +99,28 @@ export function marking(
     }
   };
 
-  tokenRange(
-    strip.el,
-    {
-      allows: () => active,
-      anchor: () => anchor,
-      touch: () => active,
-      extend: preview,
-      finish: apply,
-    },
-    signal,
-  );
-  strip.el.addEventListener(
-    "keydown",
-    (event) => {
-      const token = active && (event.target as HTMLElement).closest<HTMLElement>("[data-token]");
-      if (!token) return;
-      const at = Number(token.dataset.token);
-      if (event.key === "Enter" || event.key === " ") apply(...(range ?? [at, at]));
-      else if (event.key === "Escape" && range) drop();
-      else return;
-      event.preventDefault();
-      event.stopPropagation();
-    },
-    { signal, capture: true },
-  );
-  area.addEventListener(
-    "keydown",
-    (event) => {
-      if (!active || event.key !== "Escape") return;
-      set(false);
-      event.stopPropagation();
-    },
-    { signal },
-  );
+  tokenRange(strip.el, signal, {
+    allows: () => active,
+    anchor: () => anchor,
+    touch: () => active,
+    extend: preview,
+    finish: apply,
+  });
+  listen(strip.el, "keydown", { signal, capture: true }, (event) => {
+    const token = active && (event.target as HTMLElement).closest<HTMLElement>("[data-token]");
+    if (!token) return;
+    const at = Number(token.dataset.token);
+    if (event.key === "Enter" || event.key === " ") apply(...(range ?? [at, at]));
+    else if (event.key === "Escape" && range) drop();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  listen(area, "keydown", { signal }, (event) => {
+    if (!active || event.key !== "Escape") return;
+    set(false);
+    event.stopPropagation();
+  });
   draw();
   return {
     toggle,

@@ -2,7 +2,7 @@
 
 import { SIDES, type Side } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
-import { button, fill, h } from "../../draw/dom.ts";
+import { button, fill, h, listen } from "../../draw/dom.ts";
 import { count, number } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
 import { rgb } from "../../draw/scales.ts";
@@ -82,53 +82,40 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
     store.setOptions("saliency", { span: null, cell: null });
     store.select({ token: again ? -1 : token });
   };
-  area.addEventListener(
-    "click",
-    (event) => {
-      const target = event.target as HTMLElement;
-      const label = target.closest<HTMLElement>("[data-position]");
-      if (label) return selectToken(Number(label.dataset.position));
-      const cell = cellAt(target, event.clientX, event.clientY);
-      if (cell) select(cell, true);
-    },
-    { signal },
-  );
-  area.addEventListener(
-    "keydown",
-    (event) => {
-      const step = STEPS[event.key];
-      if (!step || !drawn || event.altKey || event.ctrlKey || event.metaKey) return;
-      event.preventDefault();
-      event.stopPropagation();
-      const { columns } = drawn.matrix;
-      const rows = Math.max(...NAMES.map((name) => rowsOf(drawn!.matrix, name)));
-      const now = chosen(store, drawn.matrix);
-      const begun = now.m >= 0 && now.k >= 0;
-      const m = begun ? now.m + step[0] : Math.max(now.m, 0);
-      const k = begun ? now.k + step[1] : Math.max(now.k, 0);
-      const clamp = (at: number, length: number) => Math.min(Math.max(at, 0), length - 1);
-      select({ m: clamp(m, rows), k: clamp(k, columns.length) }, false);
-    },
-    { signal },
-  );
+  listen(area, "click", { signal }, (event) => {
+    const target = event.target as HTMLElement;
+    const label = target.closest<HTMLElement>("[data-position]");
+    if (label) return selectToken(Number(label.dataset.position));
+    const cell = cellAt(target, event.clientX, event.clientY);
+    if (cell) select(cell, true);
+  });
+  listen(area, "keydown", { signal }, (event) => {
+    const step = STEPS[event.key];
+    if (!step || !drawn || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const { columns } = drawn.matrix;
+    const rows = Math.max(...NAMES.map((name) => rowsOf(drawn!.matrix, name)));
+    const now = chosen(store, drawn.matrix);
+    const begun = now.m >= 0 && now.k >= 0;
+    const m = begun ? now.m + step[0] : Math.max(now.m, 0);
+    const k = begun ? now.k + step[1] : Math.max(now.k, 0);
+    const clamp = (at: number, length: number) => Math.min(Math.max(at, 0), length - 1);
+    select({ m: clamp(m, rows), k: clamp(k, columns.length) }, false);
+  });
   const hover = (cell: Cell | null) => {
     for (const { rows, columns } of pictures) {
       rows.point(cell?.m);
       columns.point(cell?.k);
     }
   };
-  tips(
-    area,
-    tooltip,
-    (target, x, y) => {
-      const cell = cellAt(target, x, y);
-      hover(cell);
-      if (!cell || !drawn) return null;
-      return cellTip(store, drawn.matrix, cell.m, cell.k, drawn.unit);
-    },
-    signal,
-  );
-  area.addEventListener("pointerleave", () => hover(null), { signal });
+  tips(area, tooltip, signal, (target, x, y) => {
+    const cell = cellAt(target, x, y);
+    hover(cell);
+    if (!cell || !drawn) return null;
+    return cellTip(store, drawn.matrix, cell.m, cell.k, drawn.unit);
+  });
+  listen(area, "pointerleave", { signal }, () => hover(null));
 
   const stable = memo<void>();
   const drawAll = (state: State, matrix: Matrix, room: Room, unit: string) => {

@@ -91,37 +91,29 @@ export const saliencyPanel: MakePanel = (setting) => {
     store.setOptions("saliency", { span: null, cell: null });
     store.select({ token: toggle && again ? -1 : token });
   };
-  clicks(strip, "[data-token]", (token) => pick(token, true), signal);
+  clicks(strip, "[data-token]", signal, (token) => pick(token, true));
   for (const strip of strips.answers) {
     const anchor = () => {
       const { token } = store.selection;
       return token >= store.promptLength ? token : undefined;
     };
     const extend = (from: number, to: number) => store.selectSpan(from, to);
-    tokenRange(strip.el, { allows: () => true, anchor, extend }, signal);
+    tokenRange(strip.el, signal, { allows: () => true, anchor, extend });
   }
-  roving(strip, buttons, (button) => pick(button, false), signal);
-  tips(
-    strip,
-    tooltip,
-    (target) => {
-      const token = target.closest<HTMLElement>("[data-token]");
-      return token && drawn ? tipOf(store, drawn, token) : null;
-    },
-    signal,
-  );
+  roving(strip, buttons, signal, (button) => pick(button, false));
+  tips(strip, tooltip, signal, (target) => {
+    const token = target.closest<HTMLElement>("[data-token]");
+    return token && drawn ? tipOf(store, drawn, token) : null;
+  });
 
-  const method = picker<string>("Saliency method", (name) => store.setMethod(name), signal);
-  const measure = picker<SaliencyOptions["answerMeasure"]>(
-    "What the bars show",
-    (value) =>
-      store.setOptions(
-        "saliency",
-        together(focusOf(store))
-          ? { answerMeasure: value }
-          : { tokenMeasure: value === "levels" ? value : "effect" },
-      ),
-    signal,
+  const method = picker<string>("Saliency method", signal, (name) => store.setMethod(name));
+  const measure = picker<SaliencyOptions["answerMeasure"]>("What the bars show", signal, (value) =>
+    store.setOptions(
+      "saliency",
+      together(focusOf(store))
+        ? { answerMeasure: value }
+        : { tokenMeasure: value === "levels" ? value : "effect" },
+    ),
   );
   const choices = settings(store, mark.toggle, signal);
 

@@ -1,7 +1,7 @@
 // Settings of levels and densities, and of what is left out of the pictures.
 
 import type { Store } from "../../core/store.ts";
-import { h } from "../../draw/dom.ts";
+import { h, listen } from "../../draw/dom.ts";
 import { popover } from "../../draw/popover.ts";
 
 interface Settings {
@@ -40,7 +40,7 @@ export function settings(store: Store, more: HTMLElement, signal: AbortSignal): 
       input.value = String(value);
       put(name, value);
     };
-    input.addEventListener("change", change, { signal });
+    listen(input, "change", { signal }, change);
     const draw = () => {
       const value = now()[name];
       if (value !== shown) input.value = String(value); // what is being typed stays
@@ -50,7 +50,7 @@ export function settings(store: Store, more: HTMLElement, signal: AbortSignal): 
   });
   const switches = SWITCHES.map(([name, label]) => {
     const input = h("input", { type: "checkbox" });
-    input.addEventListener("change", () => put(name, input.checked), { signal });
+    listen(input, "change", { signal }, () => put(name, input.checked));
     const draw = () => {
       input.checked = now()[name];
     };
@@ -63,7 +63,7 @@ export function settings(store: Store, more: HTMLElement, signal: AbortSignal): 
     [more, ...parts.map((part) => part.el)],
     signal,
   );
-  more.addEventListener("click", close, { signal });
+  listen(more, "click", { signal }, close);
   return {
     el,
     draw() {

@@ -24,7 +24,7 @@ export function spineLine(store: Store, signal: AbortSignal): SpineLine {
     store.setOptions("saliency", { span: null, cell: null });
     store.select({ token: Number(dataset.jump) });
   };
-  clicks(jumps, "[data-jump]", jump, signal);
+  clicks(jumps, "[data-jump]", signal, jump);
   return {
     el,
     jumps,

@@ -1,5 +1,6 @@
 // A range of neighbouring tokens: by dragging, by Shift and a click, by Shift and the arrow keys.
 
+import { listen } from "../../draw/dom.ts";
 export interface RangeActions {
   /** Whether the button may start or end a range now. */
   allows(button: HTMLElement): boolean;
@@ -16,7 +17,7 @@ export interface RangeActions {
 const position = (button: HTMLElement) => Number(button.dataset.token);
 
 /** Watch the tokens inside `area`; a click that ends a drag goes no further. */
-export function tokenRange(area: HTMLElement, actions: RangeActions, signal: AbortSignal): void {
+export function tokenRange(area: HTMLElement, signal: AbortSignal, actions: RangeActions): void {
   let from: number | null = null;
   let to = -1;
   let dragged = false;
@@ -33,78 +34,58 @@ export function tokenRange(area: HTMLElement, actions: RangeActions, signal: Abo
     return button && actions.allows(button) ? button : null;
   };
 
-  area.addEventListener(
-    "pointerdown",
-    (event) => {
-      dragged = false;
-      from = null;
-      if (event.button !== 0 || event.shiftKey) return;
-      if (event.pointerType === "touch" && !actions.touch?.()) return;
-      const button = tokenOf(event);
-      if (button) from = to = position(button);
-    },
-    { signal },
-  );
-  area.addEventListener(
-    "pointermove",
-    (event) => {
-      if (from === null) return;
-      const button = under(event);
-      if (!button || position(button) === to) return;
-      to = position(button);
-      // From here on the drag is this row's, wherever the pointer goes.
-      if (!dragged) area.setPointerCapture?.(event.pointerId);
-      dragged = true;
-      actions.extend(from, to);
-    },
-    { signal },
-  );
+  listen(area, "pointerdown", { signal }, (event) => {
+    dragged = false;
+    from = null;
+    if (event.button !== 0 || event.shiftKey) return;
+    if (event.pointerType === "touch" && !actions.touch?.()) return;
+    const button = tokenOf(event);
+    if (button) from = to = position(button);
+  });
+  listen(area, "pointermove", { signal }, (event) => {
+    if (from === null) return;
+    const button = under(event);
+    if (!button || position(button) === to) return;
+    to = position(button);
+    // From here on the drag is this row's, wherever the pointer goes.
+    if (!dragged) area.setPointerCapture?.(event.pointerId);
+    dragged = true;
+    actions.extend(from, to);
+  });
   const release = () => {
     if (from === null) return;
     const [first, last] = [from, to];
     from = null;
     actions.finish?.(first, last);
   };
-  area.ownerDocument.addEventListener("pointerup", release, { signal });
-  area.ownerDocument.addEventListener(
-    "pointercancel",
-    () => {
-      from = null;
-    },
-    { signal },
-  );
-  area.addEventListener(
-    "click",
-    (event) => {
-      if (dragged) {
-        dragged = false;
-        event.stopPropagation();
-        event.preventDefault();
-        return;
-      }
-      const button = event.shiftKey ? tokenOf(event) : null;
-      if (!button) return;
+  listen(area.ownerDocument, "pointerup", { signal }, release);
+  listen(area.ownerDocument, "pointercancel", { signal }, () => {
+    from = null;
+  });
+  listen(area, "click", { signal, capture: true }, (event) => {
+    if (dragged) {
+      dragged = false;
       event.stopPropagation();
-      actions.extend(actions.anchor?.() ?? position(button), position(button));
-    },
-    { signal, capture: true },
-  );
-  area.addEventListener(
-    "keydown",
-    (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      const button = event.shiftKey && step ? tokenOf(event) : null;
-      if (!button || !step) return;
       event.preventDefault();
-      event.stopPropagation();
-      const row = [...area.querySelectorAll<HTMLElement>("[data-token]")].filter(
-        (token) => actions.allows(token) && token.parentElement === button.parentElement,
-      );
-      const next = row[row.indexOf(button) + step];
-      if (!next) return;
-      next.focus();
-      actions.extend(actions.anchor?.() ?? position(button), position(next));
-    },
-    { signal, capture: true },
-  );
+      return;
+    }
+    const button = event.shiftKey ? tokenOf(event) : null;
+    if (!button) return;
+    event.stopPropagation();
+    actions.extend(actions.anchor?.() ?? position(button), position(button));
+  });
+  listen(area, "keydown", { signal, capture: true }, (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const button = event.shiftKey && step ? tokenOf(event) : null;
+    if (!button || !step) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const row = [...area.querySelectorAll<HTMLElement>("[data-token]")].filter(
+      (token) => actions.allows(token) && token.parentElement === button.parentElement,
+    );
+    const next = row[row.indexOf(button) + step];
+    if (!next) return;
+    next.focus();
+    actions.extend(actions.anchor?.() ?? position(button), position(next));
+  });
 }

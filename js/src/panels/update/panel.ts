@@ -36,16 +36,12 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
     clearTimeout(waiting);
     waiting = setTimeout(() => store.setOptions("update", { scale }), SETTLED);
   };
-  const turns = picker(
-    "what the dial turns",
-    (part) => {
-      clearTimeout(waiting);
-      const direction = drawn?.directions.find(({ index }) => part === `direction:${index}`);
-      const partName = direction ? directionName(direction) : "";
-      store.setOptions("update", { part, partName, scale: 1 });
-    },
-    signal,
-  );
+  const turns = picker("what the dial turns", signal, (part) => {
+    clearTimeout(waiting);
+    const direction = drawn?.directions.find(({ index }) => part === `direction:${index}`);
+    const partName = direction ? directionName(direction) : "";
+    store.setOptions("update", { part, partName, scale: 1 });
+  });
   const choice = h("label", { class: "tl-dial-part" }, "turns ", turns.el);
   const choose = (row: HTMLElement, toggle: boolean) => {
     const direction = drawn?.directions[Number(row.dataset.direction)];
@@ -54,9 +50,9 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
     store.setOptions("update", { chosen: again ? -1 : direction.index });
     store.select(again ? { layer: -1, head: -1, unit: "" } : selectionOf(direction));
   };
-  const buttons = choosable(list, "button[data-direction]", choose, signal);
+  const buttons = choosable(list, "button[data-direction]", signal, choose);
   const selectToken = ({ dataset }: HTMLElement) => store.select({ token: Number(dataset.at) });
-  clicks(card, "button[data-at]", selectToken, signal);
+  clicks(card, "button[data-at]", signal, selectToken);
   const ask = button("take it apart", () => store.setOptions("update", { asked: true }), signal, {
     hidden: true,
   });
