@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from twinlens.commands.options import (
+    COUNT,
     PATH,
     ModelFiles,
     bar,
     file_options,
     json_option,
     output_folder,
+    valued,
 )
 
 if TYPE_CHECKING:
@@ -26,32 +28,22 @@ if TYPE_CHECKING:
 @output_folder(required=True)
 @click.option(
     "--components",
-    type=click.IntRange(min=1),
+    type=COUNT,
     help="Leading components per layer; the paper looks at 300.  [default: 50, or the rank]",
 )
-@click.option(
-    "--words",
-    type=click.IntRange(min=1),
-    default=15,
-    show_default=True,
-    help="Words per component.",
-)
-@click.option(
+@valued("--words", kind=COUNT, default=15, about="Words per component.")
+@valued(
     "--vocabulary",
+    kind=str,
     default="tokens",
-    show_default=True,
-    help="tokens, words (20,000 English words), or a file with one word per line.",
+    about="tokens, words (20,000 English words), or a file with one word per line.",
 )
 @click.option("--layer", "layers", type=int, multiple=True, help="A layer; all by default.")
 @click.option("--labels", type=PATH, help="Names and labels from a file.")
 @click.option("--endpoint", help="Base URL of an OpenAI-compatible endpoint that names components.")
 @click.option("--model", help="Model behind the endpoint; the key is in OPENAI_API_KEY.")
-@click.option(
-    "--rounds",
-    type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="How often the endpoint is asked for each component.",
+@valued(
+    "--rounds", kind=COUNT, default=5, about="How often the endpoint is asked for each component."
 )
 @file_options
 @json_option

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from twinlens.commands.options import (
+    COUNT,
     PATH,
     TEXT,
     ModelFiles,
@@ -17,7 +18,9 @@ from twinlens.commands.options import (
     file_options,
     json_option,
     output_file,
+    valued,
 )
+from twinlens.commands.result_files import write_figure
 
 if TYPE_CHECKING:
     from twinlens.weights.head_words import HeadWords
@@ -27,23 +30,15 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--words", type=PATH, help="File with one word per line.")
 @click.option("--vectors", type=PATH, help="GloVe or word2vec text file.")
-@click.option("--top", type=click.IntRange(min=1), help="K, words per neuron and side.")
-@click.option("--z", type=float, default=1.96, show_default=True, help="Of the threshold.")
-@click.option(
+@click.option("--top", type=COUNT, help="K, words per neuron and side.")
+@valued("--z", kind=float, default=1.96, about="Of the threshold.")
+@valued(
     "--frequent",
-    type=click.IntRange(min=1),
+    kind=COUNT,
     default=3000,
-    show_default=True,
-    help="Most frequent words that the threshold is taken over.",
+    about="Most frequent words that the threshold is taken over.",
 )
-@click.option(
-    "--layers",
-    "group",
-    type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Layers per group of the table.",
-)
+@valued("--layers", "group", kind=COUNT, default=8, about="Layers per group of the table.")
 @click.option(
     "--list",
     "lists",
@@ -148,10 +143,7 @@ def _write(head_words: HeadWords, table: RiseTable, output: Path) -> None:
     if output.suffix == ".csv":
         head_words.to_frame().to_csv(output, index=False)
         return
-    from bokeh.embed import file_html
-    from bokeh.resources import INLINE
-
     from twinlens.figures.word_pairs_figure import rise_figure
 
     title = f"Word pairs of {head_words.base.model} and {head_words.tuned.model}"
-    output.write_text(file_html(rise_figure(table), INLINE, title), encoding="utf-8")
+    write_figure(output, rise_figure(table), title)

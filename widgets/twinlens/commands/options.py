@@ -25,6 +25,8 @@ Command = Callable[..., Any]
 Option = Callable[[Command], Command]
 
 PATH = click.Path(path_type=Path)
+COUNT = click.IntRange(min=1)
+MEGABYTES = click.FloatRange(min=0, min_open=True)
 #: What ``--response`` says in every command.
 WHOSE = "Whose answer is explained: own, shared (tuned's for both), base, tuned"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -100,69 +102,68 @@ def output_folder(
     return click.option(*names, cls=_Output, type=_NewFolder(), help=about, **settings)
 
 
-def json_option(command: Command) -> Command:
-    """``--json``."""
+def valued(*names: str, kind: Any, default: Any, about: str, **settings: Any) -> Option:
+    """An option with a value where none is given, which help shows."""
+    kind = click.Choice(kind) if isinstance(kind, list) else kind
     return click.option(
-        "--json", "as_json", is_flag=True, help="Print the summary as JSON, for machines."
-    )(command)
+        *names, type=kind, default=default, show_default=True, help=about, **settings
+    )
 
 
-def page_options(command: Command) -> Command:
-    """Options of every command that writes a page."""
-    for option in (
-        json_option,
-        click.option("--open/--no-open", "show", default=None, help="Open the page in a browser."),
-        click.option(
-            "--budget-mb",
-            type=click.FloatRange(min=0, min_open=True),
-            default=DEFAULT_BUDGET_MB,
-            show_default=True,
-            help="Largest size of the page.",
-        ),
-        click.option("--title", type=TEXT, help="Title of the page."),
-    ):
-        command = option(command)
-    return command
+def together(*options: Option) -> Option:
+    """Several options, as help lists them."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
-def prompt_options(command: Command) -> Command:
-    """Options of every command that runs models on a prompt."""
-    for option in (
-        click.option("--save", type=_NewFile(".twl"), help="Also record a .twl file."),
-        length_option(64),
-        click.option(
-            "--answer", type=TEXT, help="Text both models read as the answer, whatever it says."
-        ),
-        click.option(
-            "--response",
-            type=TEXT,
-            default="shared",
-            show_default=True,
-            help=f"{WHOSE}, or a text both models read.",
-        ),
-        click.option(
-            "--context", type=TEXT, multiple=True, help="Part of the prompt that is context."
-        ),
-        click.option(
-            "--instruction",
-            type=TEXT,
-            multiple=True,
-            help="Part of the prompt that is the instruction.",
-        ),
-    ):
-        command = option(command)
-    return command
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the summary as JSON, for machines."
+)
+device_option = click.option("--device", help="Such as cuda:0; the CPU by default.")
 
 
 def length_option(default: int) -> Option:
     """``--max-new-tokens``."""
-    return click.option(
-        "--max-new-tokens",
-        type=click.IntRange(min=1),
-        default=default,
-        show_default=True,
-        help="Longest answer of a model, in tokens.",
-    )
+    about = "Longest answer of a model, in tokens."
+    return valued("--max-new-tokens", kind=COUNT, default=default, about=about)
+
+
+def budget_option(default: float, what: str) -> Option:
+    """``--budget-mb``."""
+    about = f"Largest size of the {what}."
+    return valued("--budget-mb", kind=MEGABYTES, default=default, about=about)
+
+
+#: Options of every command that writes a page.
+page_options = together(
+    click.option("--title", type=TEXT, help="Title of the page."),
+    budget_option(DEFAULT_BUDGET_MB, "page"),
+    click.option("--open/--no-open", "show", default=None, help="Open the page in a browser."),
+    json_option,
+)
+#: Options of every command that runs models on a prompt.
+prompt_options = together(
+    click.option(
+        "--instruction",
+        type=TEXT,
+        multiple=True,
+        help="Part of the prompt that is the instruction.",
+    ),
+    click.option("--context", type=TEXT, multiple=True, help="Part of the prompt that is context."),
+    valued(
+        "--response", kind=TEXT, default="shared", about=f"{WHOSE}, or a text both models read."
+    ),
+    click.option(
+        "--answer", type=TEXT, help="Text both models read as the answer, whatever it says."
+    ),
+    length_option(64),
+    click.option("--save", type=_NewFile(".twl"), help="Also record a .twl file."),
+)
 
 
 def template_option(*, own: bool = False) -> Option:
@@ -220,7 +221,7 @@ def model_options(*, tuned: bool) -> Option:
     tuned : bool
         Whether TUNED must be there.
     """
-    return _together(
+    return _as_record(
         ModelOptions,
         click.argument("base"),
         click.argument("tuned", required=tuned),
@@ -232,12 +233,11 @@ def model_options(*, tuned: bool) -> Option:
             type=click.Choice(DTYPES),
             help="Floating-point type.  [default: float32 on the CPU, else as stored]",
         ),
-        click.option(
+        valued(
             "--memory",
-            type=click.Choice(["both", "sequential"]),
+            kind=["both", "sequential"],
             default="both",
-            show_default=True,
-            help="Keep both models loaded, or never more than one.",
+            about="Keep both models loaded, or never more than one.",
         ),
         click.option(
             "--trust-remote-code",
@@ -247,12 +247,6 @@ def model_options(*, tuned: bool) -> Option:
     )
 
 
-def file_options(command: Command) -> Command:
-    """Arguments and options of every command that reads two models, as ``models``."""
-    arguments = click.argument("base"), click.argument("tuned")
-    return _together(ModelFiles, *arguments, *_FILES)(command)
-
-
 _FILES = (
     click.option("--tokenizer", help="Tokenizer of both models: a folder or hub id."),
     click.option("--base-revision", help="Branch, tag or commit of BASE on the hub."),
@@ -260,26 +254,22 @@ _FILES = (
 )
 
 
-def _together(record: type, *options: Option) -> Option:
+def _as_record(record: type, *options: Option) -> Option:
     """Options that a command is given in one record, ``models``."""
+    names = [field.name for field in fields(record)]
 
     def decorate(command: Command) -> Command:
         @wraps(command)
         def given(**values: Any) -> Any:
-            names = [field.name for field in fields(record)]
             return command(models=record(**{name: values.pop(name) for name in names}), **values)
 
-        made: Command = given
-        for option in reversed(options):
-            made = option(made)
-        return made
+        return together(*options)(given)
 
     return decorate
 
 
-def device_option(command: Command) -> Command:
-    """``--device``."""
-    return click.option("--device", help="Such as cuda:0; the CPU by default.")(command)
+#: Arguments and options of every command that reads two models, as ``models``.
+file_options = _as_record(ModelFiles, click.argument("base"), click.argument("tuned"), *_FILES)
 
 
 def read_prompt_text(prompt: str) -> str:

@@ -10,97 +10,80 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from twinlens.commands.options import (
+    COUNT,
     PATH,
     WHOSE,
     ModelOptions,
     bar,
+    budget_option,
     json_option,
     length_option,
     model_options,
     output_folder,
     template_option,
+    together,
+    valued,
 )
 
 if TYPE_CHECKING:
     from twinlens.studies.run.work import Response
 
 
-def report_options(command: Any) -> Any:
-    """Options of the analysis, the same for every source of cases."""
-    for option in (
-        json_option,
-        click.option(
-            "--budget-mb",
-            type=click.FloatRange(min=0, min_open=True),
-            default=8.0,
-            show_default=True,
-            help="Largest size of the report.",
-        ),
-        click.option(
-            "--levels",
-            type=click.IntRange(min=1),
-            default=10,
-            show_default=True,
-            help="Levels that importance is divided into.",
-        ),
-        click.option(
-            "--threshold",
-            type=click.IntRange(min=0),
-            default=7,
-            show_default=True,
-            help="Level below which importance does not count.",
-        ),
-        click.option(
-            "--norm",
-            type=click.FloatRange(min=1),
-            default=4.0,
-            show_default=True,
-            help="p of the norm that importance is summed up with.",
-        ),
-        click.option(
-            "--normalisation",
-            type=click.Choice(["prompt maximum", "raw"]),
-            default="prompt maximum",
-            show_default=True,
-            help="What densities are divided by.",
-        ),
-        click.option(
-            "--aggregation",
-            type=click.Choice(["sum / log2", "mean"]),
-            default="sum / log2",
-            show_default=True,
-            help="How the densities of the instruction make one score.",
-        ),
-        click.option("--answer-cut", type=click.IntRange(min=1), help="Use so many answer tokens."),
-        click.option(
-            "--spans",
-            type=click.Choice(["widened", "marked"]),
-            default="widened",
-            show_default=True,
-            help="The instruction widened to sentences, or as it was marked.",
-        ),
-        click.option("--figures", is_flag=True, help="Save every figure as SVG and PNG too."),
-    ):
-        command = option(command)
-    return command
+#: Options of the analysis, the same for every source of cases.
+report_options = together(
+    click.option("--figures", is_flag=True, help="Save every figure as SVG and PNG too."),
+    valued(
+        "--spans",
+        kind=["widened", "marked"],
+        default="widened",
+        about="The instruction widened to sentences, or as it was marked.",
+    ),
+    click.option("--answer-cut", type=COUNT, help="Use so many answer tokens."),
+    valued(
+        "--aggregation",
+        kind=["sum / log2", "mean"],
+        default="sum / log2",
+        about="How the densities of the instruction make one score.",
+    ),
+    valued(
+        "--normalisation",
+        kind=["prompt maximum", "raw"],
+        default="prompt maximum",
+        about="What densities are divided by.",
+    ),
+    valued(
+        "--norm",
+        kind=click.FloatRange(min=1),
+        default=4.0,
+        about="p of the norm that importance is summed up with.",
+    ),
+    valued(
+        "--threshold",
+        kind=click.IntRange(min=0),
+        default=7,
+        about="Level below which importance does not count.",
+    ),
+    valued("--levels", kind=COUNT, default=10, about="Levels that importance is divided into."),
+    budget_option(8.0, "report"),
+    json_option,
+)
 
 
 @click.command()
 @output_folder(required=True)
-@click.option(
+@valued(
     "--method",
     "methods",
+    kind=str,
     multiple=True,
     default=("gradient_x_input",),
-    show_default=True,
-    help="Saliency method; may be given several times.",
+    about="Saliency method; may be given several times.",
 )
-@click.option(
+@valued(
     "--response",
-    type=click.Choice(["own", "shared", "base", "tuned", "given"]),
+    kind=["own", "shared", "base", "tuned", "given"],
     default="own",
-    show_default=True,
-    help=f"{WHOSE}, or given (those in DATA).",
+    about=f"{WHOSE}, or given (those in DATA).",
 )
 @length_option(300)
 @template_option()
@@ -114,19 +97,16 @@ def report_options(command: Any) -> Any:
 )
 @model_options(tuned=True)
 @click.argument("data", type=PATH)
-@click.option(
-    "--batch-size", type=click.IntRange(min=1), help="Prompts at once.  [default: 32, or 256]"
-)
-@click.option(
+@click.option("--batch-size", type=COUNT, help="Prompts at once.  [default: 32, or 256]")
+@valued(
     "--engine",
-    type=click.Choice(["local", "ray"]),
+    kind=["local", "ray"],
     default="local",
-    show_default=True,
-    help="This process, or a Ray cluster (RAY_ADDRESS, or this machine).",
+    about="This process, or a Ray cluster (RAY_ADDRESS, or this machine).",
 )
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=COUNT,
     help="Workers of the cluster.  [default: one for each GPU, or each machine]",
 )
 @click.option(
@@ -200,13 +180,7 @@ def study(
     pair = models.load()
     with bar("prompts") as report, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said above
-        store = run_study(
-            pair,
-            data,
-            output,
-            **run,
-            report=report,
-        )
+        store = run_study(pair, data, output, **run, report=report)
     if weights or labels:
         from twinlens.studies.analysis.weight_changes import weight_tables
         from twinlens.studies.data.change_tables import write_changes
