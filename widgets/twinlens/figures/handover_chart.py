@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from twinlens.contract import blocks
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import SIDES, ChartTheme
-from twinlens.figures.theme import hover, layer_figure, layer_line, legend_above
+from twinlens.figures.theme import layer_figure, layer_hover, layer_line, legend_above
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
@@ -42,7 +42,7 @@ def handover_chart(
         ("tuned above base", "@tuned{0.00} nats, KL @tuned_kl{0.00}"),
         ("base above tuned", "@base{0.00} nats, KL @base_kl{0.00}"),
     ]
-    hover(fig, points, values)
+    layer_hover(fig, points, values)
     legend_above(fig, colours)
     return fig
 

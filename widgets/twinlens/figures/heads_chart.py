@@ -15,7 +15,7 @@ from twinlens.contract import blocks
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, ChartTheme
-from twinlens.figures.theme import FONT, style_axes
+from twinlens.figures.theme import empty_figure, hover, small_title
 from twinlens.measures.correlation import spearman
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
@@ -103,28 +103,17 @@ def heads_layout(columns: dict[str, Array], theme: ChartTheme = "light") -> UIEl
 def _scatter(
     source: ColumnDataSource, name: str, along: str, up: str, rank: float, theme: ChartTheme
 ) -> figure:
-    from bokeh.models import BasicTicker, HoverTool, TapTool
-    from bokeh.models.annotations import Title
-    from bokeh.plotting import figure
+    from bokeh.models import BasicTicker, TapTool
 
     colours = PALETTES[theme]
-    fig = figure(
+    text = f"rank correlation {rank:.2f}".replace("-", "−") if np.isfinite(rank) else ""
+    fig = empty_figure(
+        colours,
+        HEIGHT,
         name=name,
-        height=HEIGHT,
         min_width=LEAST_WIDTH,
-        sizing_mode="stretch_width",
         tools=[TapTool()],
-        toolbar_location=None,
-        title=Title(
-            text=f"rank correlation {rank:.2f}".replace("-", "−") if np.isfinite(rank) else "",
-            text_color=colours.muted,
-            text_font=FONT,
-            text_font_size="12px",
-            text_font_style="normal",
-        ),
-        background_fill_color=None,
-        border_fill_color=None,
-        outline_line_color=None,
+        title=small_title(text, colours),
     )
     points = fig.scatter(
         along,
@@ -147,8 +136,7 @@ def _scatter(
         ("pattern", "@pattern{0.0000} bits"),
         ("effect", "@effect_base{+0.000} to @effect_tuned{+0.000} nats"),
     ]
-    fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
-    style_axes(fig, colours)
+    hover(fig, points, tooltips)
     fig.xaxis.ticker = BasicTicker(desired_num_ticks=4)
     fig.xaxis.axis_label, fig.yaxis.axis_label = TITLES[along], TITLES[up]
     return fig

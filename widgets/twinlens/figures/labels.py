@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import SIDES, ChartTheme
-from twinlens.figures.theme import FONT, legend_above, style_axes
+from twinlens.figures.theme import FONT, empty_figure, hover, legend_above
 from twinlens.labels.shares import LabelShares
 
 if TYPE_CHECKING:
@@ -57,22 +57,13 @@ def label_figure(shares: LabelShares, theme: ChartTheme = "light") -> UIElement:
 def _panel(
     shares: LabelShares, label: str, groups: list[str], theme: ChartTheme, highest: float
 ) -> figure:
-    from bokeh.models import ColumnDataSource, FactorRange, HoverTool, Range1d
+    from bokeh.models import ColumnDataSource, FactorRange, Range1d
     from bokeh.models.annotations import TeeHead, Title, Whisker
-    from bokeh.plotting import figure
 
     colours = PALETTES[theme]
-    fig = figure(
-        title=Title(text=label, text_color=colours.ink, text_font=FONT),
-        height=_HEIGHT,
-        sizing_mode="stretch_width",
-        tools=[],
-        toolbar_location=None,
-        x_range=FactorRange(factors=list(groups)),
-        background_fill_color=None,
-        border_fill_color=None,
-        outline_line_color=None,
-    )
+    title = Title(text=label, text_color=colours.ink, text_font=FONT)
+    x_range = FactorRange(factors=list(groups))
+    fig = empty_figure(colours, _HEIGHT, title=title, x_range=x_range)
     models = [name.removeprefix("mean_") for name in shares.summary[0] if name.startswith("mean_")]
     marks = (("circle", colours.base), ("square", colours.tuned))
     for index, model in enumerate(models):
@@ -113,11 +104,10 @@ def _panel(
             )
         )
         tooltips = [("model", "@model"), ("share", "@mean{0.0 %} ± @sd{0.0 %}")]
-        fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
+        hover(fig, points, tooltips)
     fig.y_range = Range1d(start=0, end=highest)
     fig.xaxis.axis_label = "layers"
     fig.yaxis.axis_label = "share of components"
-    style_axes(fig, colours)
     fig.xgrid.grid_line_color = None
     if fig.legend:
         legend_above(fig, colours)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from twinlens.contract import blocks
 from twinlens.contract.palette import PALETTES, Palette
 from twinlens.contract.words import ChartTheme
-from twinlens.figures.theme import hover, layer_figure, layer_line, legend_above
+from twinlens.figures.theme import layer_figure, layer_hover, layer_line, legend_above
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 from twinlens.weights.rotation_table import Rotation
@@ -102,14 +102,14 @@ def rotation_layout(rows: Sequence[dict[str, Any]], theme: ChartTheme = "light")
     angle.y_range = Range1d(start=0, end=90)
     _null(angle, source, "null", colours, band=True)
     points = layer_line(angle, source, "angle", "base to tuned", colours.ink, "circle")
-    hover(angle, points, [("angle", "@angle{0.00}°"), ("random rotation", "@null{0.00}°")])
+    layer_hover(angle, points, [("angle", "@angle{0.00}°"), ("random rotation", "@null{0.00}°")])
 
     share = empty("share", "share of variance")
     share.y_range = Range1d(start=0, end=1)
     _null(share, source, "null_inside", colours)
     layer_line(share, source, "own", "base in its own components", colours.base, "circle")
     points = layer_line(share, source, "inside", "base in tuned's", colours.tuned, "square")
-    hover(
+    layer_hover(
         share,
         points,
         [
@@ -122,7 +122,7 @@ def rotation_layout(rows: Sequence[dict[str, Any]], theme: ChartTheme = "light")
     norm = empty("weights", "relative difference")
     norm.y_range = DataRange1d(start=0)
     points = layer_line(norm, source, "weights", "weights", colours.ink, "circle")
-    hover(norm, points, [("difference", "@weights{0.0000}"), ("it adds", "@words")])
+    layer_hover(norm, points, [("difference", "@weights{0.0000}"), ("it adds", "@words")])
     for fig in (angle, share, norm):
         legend_above(fig, colours)
     return column(angle, share, norm, sizing_mode="stretch_width")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from twinlens.contract.palette import Palette
 
 if TYPE_CHECKING:
+    from bokeh.models.annotations import Title
     from bokeh.models.renderers import GlyphRenderer
     from bokeh.models.sources import ColumnDataSource
     from bokeh.plotting import figure
@@ -17,39 +18,25 @@ if TYPE_CHECKING:
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 
 
-def layer_figure(
-    name: str,
-    height: int,
+def empty_figure(
     colours: Palette,
-    marker: ColumnDataSource,
-    layers: int,
-    first: int = 0,
+    height: int,
+    *,
+    fill: str | None = None,
+    size: int = 12,
+    labels: str | None = None,
+    **settings: Any,
 ) -> figure:
-    """An empty figure over the layers, in the dashboard's look; `marker` says which is selected."""
-    from bokeh.models import BasicTicker, Range1d, TapTool
+    """A figure with nothing in it, as wide as its place, with quiet axes and grid.
+
+    Texts have `size` pixels, those at the ticks the colour `labels`; `settings` are those of
+    Bokeh's figures.
+    """
     from bokeh.plotting import figure
 
-    fig = figure(
-        name=name,
-        height=height,
-        sizing_mode="stretch_width",
-        tools=[TapTool()],
-        toolbar_location=None,
-        x_range=Range1d(start=first - 0.4, end=layers - 0.6),
-        background_fill_color=None,
-        border_fill_color=None,
-        outline_line_color=None,
-    )
-    fig.vspan(x="layer", source=marker, line_color=colours.marker, line_width=10, line_alpha=0.6)
-    fig.xaxis.axis_label = "layer"
-    fig.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=min(layers, 12))
-    style_axes(fig, colours)
-    fig.xgrid.grid_line_color = None
-    return fig
-
-
-def style_axes(fig: Any, colours: Palette, *, size: int = 12, labels: str | None = None) -> None:
-    """Quiet axes and grid, with texts of `size` pixels; `labels` is the colour at the ticks."""
+    looks: dict[str, Any] = {"sizing_mode": "stretch_width", "tools": [], "toolbar_location": None}
+    looks |= dict.fromkeys(("background_fill_color", "border_fill_color"), fill)
+    fig = figure(height=height, outline_line_color=None, **looks | settings)
     for axis in (fig.xaxis, fig.yaxis):
         axis.update(
             axis_line_color=colours.rule,
@@ -64,6 +51,35 @@ def style_axes(fig: Any, colours: Palette, *, size: int = 12, labels: str | None
             axis_label_text_font_style="normal",
         )
     fig.grid.grid_line_color = colours.rule
+    return fig
+
+
+def small_title(text: str, colours: Palette) -> Title:
+    """A line of text at a figure that stands back."""
+    from bokeh.models.annotations import Title
+
+    return Title(
+        text=text,
+        text_color=colours.muted,
+        text_font=FONT,
+        text_font_size="12px",
+        text_font_style="normal",
+    )
+
+
+def layer_figure(
+    name: str, height: int, colours: Palette, marker: ColumnDataSource, layers: int
+) -> figure:
+    """An empty figure over the layers, in the dashboard's look; `marker` says which is selected."""
+    from bokeh.models import BasicTicker, Range1d, TapTool
+
+    x_range = Range1d(start=-0.4, end=layers - 0.6)
+    fig = empty_figure(colours, height, name=name, tools=[TapTool()], x_range=x_range)
+    fig.vspan(x="layer", source=marker, line_color=colours.marker, line_width=10, line_alpha=0.6)
+    fig.xaxis.axis_label = "layer"
+    fig.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=min(layers, 12))
+    fig.xgrid.grid_line_color = None
+    return fig
 
 
 def layer_line(
@@ -99,12 +115,18 @@ def layer_line(
     )
 
 
-def hover(fig: figure, points: GlyphRenderer[Any], values: list[tuple[str, str]]) -> None:
-    """Tell the values of the layer the mouse is at."""
+def hover(
+    fig: figure, points: GlyphRenderer[Any], tooltips: list[tuple[str, str]], **settings: Any
+) -> None:
+    """Tell values of the mark the mouse is at; `settings` are those of Bokeh's tool."""
     from bokeh.models import HoverTool
 
-    tooltips = [("layer", "@layer"), *values]
-    fig.add_tools(HoverTool(renderers=[points], mode="vline", tooltips=tooltips))
+    fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, **settings))
+
+
+def layer_hover(fig: figure, points: GlyphRenderer[Any], values: list[tuple[str, str]]) -> None:
+    """Tell the values of the layer the mouse is at."""
+    hover(fig, points, [("layer", "@layer"), *values], mode="vline")
 
 
 def legend_above(fig: figure, colours: Palette) -> None:

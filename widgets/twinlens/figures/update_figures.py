@@ -9,10 +9,17 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-from twinlens.contract.palette import PALETTES, Palette
+from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
 from twinlens.errors import ArgumentError
-from twinlens.figures.theme import hover, layer_figure, layer_line, legend_above, style_axes
+from twinlens.figures.theme import (
+    empty_figure,
+    hover,
+    layer_figure,
+    layer_hover,
+    layer_line,
+    legend_above,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,11 +49,11 @@ def kept_figure(curves: pd.DataFrame, goal: float = 0.9, theme: ChartTheme = "li
         The share that a level marks.
     theme : {"light", "dark"}
     """
-    from bokeh.models import ColumnDataSource, HoverTool, NumeralTickFormatter
+    from bokeh.models import ColumnDataSource, NumeralTickFormatter
     from bokeh.models.annotations import Span
 
     colours = PALETTES[theme]
-    fig = _empty("kept", colours, "share of directions kept", "share of the shift", x_axis="log")
+    fig = _plain("kept", theme, "share of directions kept", "share of the shift", x_axis="log")
     fig.xaxis[0].formatter = NumeralTickFormatter(format="0.[00]%")
     fig.yaxis[0].formatter = NumeralTickFormatter(format="0%")
     count = curves["directions"].max()
@@ -69,7 +76,7 @@ def kept_figure(curves: pd.DataFrame, goal: float = 0.9, theme: ChartTheme = "li
         fig.line("share", "kept", line_width=width, line_dash=dash, **style)
         points = fig.scatter("share", "kept", size=6, **style)
         tooltips = [("kept", "@kept{0.0%}"), ("directions", "@directions{0,0}")]
-        fig.add_tools(HoverTool(renderers=[points], tooltips=[("order", title), *tooltips]))
+        hover(fig, points, [("order", title), *tooltips])
     legend_above(fig, colours)
     return fig
 
@@ -83,10 +90,10 @@ def dial_figure(dial: Sequence[Mapping[str, Any]], theme: ChartTheme = "light") 
         Rows with ``scale`` and ``nats``: ``dial()`` of a `PromptUpdate`.
     theme : {"light", "dark"}
     """
-    from bokeh.models import ColumnDataSource, HoverTool
+    from bokeh.models import ColumnDataSource
 
     colours = PALETTES[theme]
-    fig = _empty("dial", colours, "scale of the update", "log-probability of the answer, nats")
+    fig = _plain("dial", theme, "scale of the update", "log-probability of the answer, nats")
     source = ColumnDataSource({name: [row[name] for row in dial] for name in ("scale", "nats")})
     fig.line("scale", "nats", source=source, color=colours.ink, line_width=1.75)
     points = fig.scatter("scale", "nats", source=source, color=colours.ink, size=6)
@@ -94,8 +101,7 @@ def dial_figure(dial: Sequence[Mapping[str, Any]], theme: ChartTheme = "light") 
         ends = [row["nats"] for row in dial if row["scale"] == scale]
         if ends:
             fig.scatter([scale], ends[:1], color=colour, size=11, legend_label=side)
-    tooltips = [("scale", "@scale{0.00}"), ("nats", "@nats{0.00}")]
-    fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
+    hover(fig, points, [("scale", "@scale{0.00}"), ("nats", "@nats{0.00}")])
     if fig.legend:
         legend_above(fig, colours)
     return fig
@@ -139,7 +145,7 @@ def energy_figure(matrices: Sequence[Mapping[str, Any]], theme: ChartTheme = "li
             columns: dict[str, Any] = {key: [row[key] for row in rows] for key in rows[0]}
             source = ColumnDataSource(columns, name=f"{name} {kind}")
             points = layer_line(fig, source, name, kind, colour, shape)
-            hover(fig, points, [(kind, f"@{name}{{0.0%}}"), ("rank", "@effective_rank{0.0}")])
+            layer_hover(fig, points, [(kind, f"@{name}{{0.0%}}"), ("rank", "@effective_rank{0.0}")])
         if name == "reuse":
             chance = matrices[0]["reuse_of_random"]
             level = Span(location=chance, dimension="width", line_color=colours.muted)
@@ -152,23 +158,17 @@ def energy_figure(matrices: Sequence[Mapping[str, Any]], theme: ChartTheme = "li
     return column(*figures, sizing_mode="stretch_width")
 
 
-def _empty(name: str, colours: Palette, x: str, y: str, *, x_axis: str = "linear") -> figure:
-    from bokeh.plotting import figure
-
-    fig = figure(
+def _plain(name: str, theme: ChartTheme, x: str, y: str, *, x_axis: str = "linear") -> figure:
+    colours = PALETTES[theme]
+    fig = empty_figure(
+        colours,
+        _HEIGHT,
+        fill=colours.background,
         name=f"{name}_figure",
-        height=_HEIGHT,
         min_width=240,
-        sizing_mode="stretch_width",
-        toolbar_location=None,
-        tools="",
-        x_axis_type=x_axis,  # type: ignore[arg-type]
+        x_axis_type=x_axis,
         x_axis_label=x,
         y_axis_label=y,
-        background_fill_color=colours.background,
-        border_fill_color=colours.background,
-        outline_line_color=None,
     )
-    style_axes(fig, colours)
     fig.xgrid.grid_line_color = None
     return fig

@@ -10,7 +10,7 @@ import numpy as np
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
-from twinlens.figures.theme import FONT, legend_above, style_axes
+from twinlens.figures.theme import empty_figure, hover, legend_above, small_title
 from twinlens.weights.word_pair_table import RiseTable
 
 if TYPE_CHECKING:
@@ -19,26 +19,21 @@ if TYPE_CHECKING:
 
 def rise_figure(table: RiseTable, theme: ChartTheme = "light") -> figure:
     """Bokeh figure: mean share with its standard error, by layer group and list."""
-    from bokeh.models import ColumnDataSource, FactorRange, HoverTool, Range1d
-    from bokeh.models.annotations import Span, Title, Whisker
-    from bokeh.plotting import figure
+    from bokeh.models import ColumnDataSource, FactorRange, Range1d
+    from bokeh.models.annotations import Span, Whisker
 
     colours = PALETTES[theme]
     tested = [row for row in table.rows if row["share"] is not None]
     lists = list(dict.fromkeys(row["list"] for row in table.rows))
-    fig = figure(
+    fig = empty_figure(
+        colours,
+        320,
+        fill=colours.background,
         x_range=FactorRange(factors=[(row["layers"], row["list"]) for row in table.rows]),
         y_range=Range1d(start=0, end=1),
-        height=320,
         min_width=240,
-        sizing_mode="stretch_width",
-        toolbar_location=None,
-        tools="",
         x_axis_label="layers",
         y_axis_label="share of changed heads in which a word rose",
-        background_fill_color=colours.background,
-        border_fill_color=colours.background,
-        outline_line_color=None,
     )
     fig.add_layout(
         Span(location=0.5, dimension="width", line_dash="dashed", line_color=colours.muted)
@@ -60,23 +55,12 @@ def rise_figure(table: RiseTable, theme: ChartTheme = "light") -> figure:
         fig.add_layout(
             Whisker(base="x", lower="low", upper="high", source=source, line_color=colour)
         )
-        tooltips = [("share", "@share{0.000}"), ("words", "@words"), ("p", "@p")]
-        fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips))
-    style_axes(fig, colours)
+        hover(fig, points, [("share", "@share{0.000}"), ("words", "@words"), ("p", "@p")])
     fig.xaxis.major_label_text_font_size = "0px"  # the legend names the lists
     fig.xgrid.grid_line_color = None
     legend_above(fig, colours)
     caption = textwrap.fill(
         f"Bars: one standard error over words. p tests that {table.hypothesis}.", 95
     )
-    fig.add_layout(
-        Title(
-            text=caption,
-            text_color=colours.muted,
-            text_font=FONT,
-            text_font_style="normal",
-            text_font_size="12px",
-        ),
-        "below",
-    )
+    fig.add_layout(small_title(caption, colours), "below")
     return fig

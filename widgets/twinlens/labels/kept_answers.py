@@ -10,12 +10,10 @@ import os
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
+from twinlens.labels.questions import Annotator, LabelQuestion
 from twinlens.support.files import cache_folder
-
-if TYPE_CHECKING:
-    from twinlens.labels.questions import Annotator, LabelQuestion
 
 # Part of every key: answers to other wordings of the questions are never read.
 _VERSION = 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from transformers import PreTrainedTokenizerFast
 
 from twinlens.compute.concepts.components import ConceptSettings, layer_components
 from twinlens.compute.concepts.rotation import RotationSettings, check_shapes, rotation
@@ -14,9 +15,6 @@ from twinlens.compute.models.weights import WeightSource, weights_of
 from twinlens.compute.words.word_rows import word_rows
 from twinlens.support.progress import Report
 from twinlens.weights.component_table import ConceptComparison
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 
 def compare_concepts(

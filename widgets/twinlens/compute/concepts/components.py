@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.linalg
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from twinlens.compute.models import architectures
+from twinlens.compute.models.architectures import Sizes
 from twinlens.compute.models.fingerprint import key_of
 from twinlens.compute.models.weights import Weights, WeightSource, weights_of
 from twinlens.compute.text.arguments import whole_number
@@ -32,11 +34,6 @@ from twinlens.support import layer_files
 from twinlens.support.calls import methods_called_rightly
 from twinlens.support.progress import Report
 from twinlens.weights.vocabulary import Vocabulary, vocabulary
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
-    from twinlens.compute.models.architectures import Sizes
 
 #: Components shown by default; the paper looks at the first 300.
 COMPONENTS = 50

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from twinlens.compute.concepts.units import Concepts, strongest
 from twinlens.compute.models import architectures
@@ -26,10 +27,6 @@ from twinlens.compute.passes.targets import log_probability
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side, reading_position
 from twinlens.errors import NotFiniteError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 
 #: Neurons a ``neurons`` block takes from each of its rankings.
 NEURONS = 6

@@ -12,12 +12,12 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.linalg
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from twinlens.compute.concepts.components import check_finite, principal_components, value_vectors
 from twinlens.compute.models.fingerprint import key_of
@@ -32,10 +32,6 @@ from twinlens.errors import (
 from twinlens.support import layer_files
 from twinlens.support.progress import Report
 from twinlens.weights.rotation_table import Added, LayerRotation, Rotation
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
 
 #: The paper looks at the first 300 components.
 COMPONENTS = 300

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from twinlens.compute.concepts.components import (
     Basis,
@@ -31,10 +32,6 @@ from twinlens.labels.annotate import annotate, components_of, read_annotations
 from twinlens.labels.given_names import Named, names_of
 from twinlens.labels.questions import Annotation, Annotator
 from twinlens.support.progress import Report
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 
 #: Words of a value vector after the final norm.
 NORMED_WORDS = 15

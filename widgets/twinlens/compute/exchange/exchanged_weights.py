@@ -7,19 +7,17 @@ which blocks a difference flows; replacing its weights tells which of them were 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from twinlens.compute.exchange.changed import changed_weights
 from twinlens.compute.exchange.parts import Place
 from twinlens.compute.exchange.passes import Exchange
 from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import below_adapters, is_plain, parameter_places
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 def with_weights_of_base(exchange: Exchange) -> Iterator[tuple[Place, Tensor]]:

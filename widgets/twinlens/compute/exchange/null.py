@@ -11,11 +11,12 @@ import math
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from twinlens.compute.exchange.changed import changed_weights
 from twinlens.compute.exchange.compared import divergence
@@ -33,9 +34,6 @@ from twinlens.contract.words import Side
 from twinlens.errors import UnsupportedArchitectureError
 from twinlens.measures.chance import LEVEL, p_value
 from twinlens.support.progress import Report
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 #: Draws of the signs, for small models and for others, and how many times as many are drawn while
 #: the chance is neither surely above what is asked for nor surely below it.

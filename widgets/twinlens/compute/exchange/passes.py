@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from twinlens.compute.exchange.parts import Layout
 from twinlens.compute.models import architectures
@@ -24,9 +25,6 @@ from twinlens.compute.passes.capture import Capture
 from twinlens.compute.passes.ending import Ending, ending
 from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, precise
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 #: Bounds the numbers of one pass: logits, and the activations of a layer.
 _NUMBERS_AT_ONCE = 2**24

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import Capture
 from twinlens.contract.wire import Array
 from twinlens.measures.differences import jensen_shannon
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 
 #: Bounds what is looked at together in memory.
 _NUMBERS_AT_ONCE = 2**22

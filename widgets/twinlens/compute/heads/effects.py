@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,10 +13,6 @@ from twinlens.contract.wire import Array
 from twinlens.contract.words import ABLATIONS, SIDES, TOP_HEADS, Side
 from twinlens.errors import NotFiniteError, UnknownBlockError
 from twinlens.support.progress import Report
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 #: Heads of one layer replaced in one pass, positions that are read then, and logits.
 _AT_ONCE, _POSITIONS_AT_ONCE, _LOGITS_AT_ONCE = 16, 2**11, 2**25

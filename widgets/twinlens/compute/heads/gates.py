@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.by_layer import read_by_layer
@@ -25,9 +26,6 @@ from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.targets import log_probability
 from twinlens.contract.wire import Array
 from twinlens.errors import NotFiniteError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 #: Changes the outputs of all heads of a layer, [batch, S, heads, head_dim].
 Change = Callable[[int, Tensor], Tensor]

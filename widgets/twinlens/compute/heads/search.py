@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
 from threading import RLock
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from twinlens.compute.heads.circuits import CircuitChange, circuit_change
 from twinlens.compute.heads.word_pair_search import (
@@ -41,10 +42,6 @@ from twinlens.support.progress import Report
 from twinlens.weights.head_words import HeadWords
 from twinlens.weights.vocabulary import Vocabulary, vocabulary
 from twinlens.weights.word_pairs import LayerPairs, WordPairs
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
 
 #: Words to describe heads with: a vocabulary, a file of words, or the words.
 WordSource: TypeAlias = Vocabulary | str | os.PathLike[str] | Iterable[str]

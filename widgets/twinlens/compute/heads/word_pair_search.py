@@ -14,11 +14,12 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from twinlens.compute.models.weights import LayerWeights, Weights, WeightSource, weights_of
 from twinlens.compute.words.vectors import (
@@ -34,10 +35,6 @@ from twinlens.support import layer_files
 from twinlens.support.progress import Report
 from twinlens.weights.vocabulary import Vocabulary, WordVectors, read_word_vectors, vocabulary
 from twinlens.weights.word_pairs import LayerPairs, WordPairs
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
 
 # Rows of weights that are ranked at once; bounds the buffers to 61 MB each for 20,000 words.
 _ROWS = 768

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from twinlens.compute.live.steps import divergence
 from twinlens.compute.models.layer_forms import check_layers_alone
@@ -16,9 +15,6 @@ from twinlens.compute.passes.subject import Subject
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side
 from twinlens.support.progress import Report
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 def handed_over(subject: Subject, lower: Side, report: Report | None = None) -> Array:

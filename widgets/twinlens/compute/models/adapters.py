@@ -6,17 +6,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from twinlens.compute.models import names
 from twinlens.compute.models.faults import load_errors
 from twinlens.errors import ModelLoadError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 #: Kinds that leave the base model's weights as they are, so that it can be had back.
 _OVER_UNTOUCHED = {

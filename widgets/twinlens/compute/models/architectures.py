@@ -10,19 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
 
 from twinlens.compute.models import layer_forms
 from twinlens.compute.models.dense import below_adapters, dense_weight, linear_weight
 from twinlens.compute.models.families import ARCHITECTURES, REFUSED, Architecture
 from twinlens.errors import HeadIndexError, UnsupportedArchitectureError
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
-
 
 #: Query and key weights of a small model.
 _FEW_WEIGHTS = 2**22

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerFast
 
 from twinlens.compute.models.architectures import Sizes, sizes
+from twinlens.compute.models.sources import ModelSource
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import MemoryNeededError, PairMismatchError
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerFast
-
-    from twinlens.compute.models.sources import ModelSource
 
 _PROBES = (
     "Rewrite the sentence in plain words.\n\nInput: The committee concurred.\n\nOutput:",

@@ -6,12 +6,11 @@ layers read keys and values of an earlier one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformers import PretrainedConfig
 
 from twinlens.errors import UnsupportedArchitectureError
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 _OTHERS = "all that is about tokens, heads and layers works"
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import LogRecord, getLogger
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging
 from transformers.utils.hub import cached_file, extract_commit_hash
 
@@ -21,13 +21,9 @@ from twinlens.compute.models.architectures import sizes
 from twinlens.compute.models.faults import load_errors
 from twinlens.compute.models.fingerprint import key_of
 from twinlens.compute.models.running import ATTENTION
+from twinlens.compute.models.sources import ModelSource
 from twinlens.errors import ModelLoadError
 from twinlens.support.progress import PATIENCE
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
-
-    from twinlens.compute.models.sources import ModelSource
 
 #: What is not there is no error here.
 _NO_ERRORS = {

@@ -7,24 +7,21 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from twinlens.compute.models.adapters import attach, switches
 from twinlens.compute.models.architectures import sizes
 from twinlens.compute.models.hub import check_hub, looked_up
 from twinlens.compute.models.loading import count_parameters, load_weights, revision_of
 from twinlens.compute.models.running import made_ready, plainly
+from twinlens.compute.models.sources import ModelSource
 from twinlens.compute.models.weights import Weights
 from twinlens.contract.manifest import ModelInfo, PairInfo
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import ArgumentError, ModelLoadError
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
-
-    from twinlens.compute.models.sources import ModelSource
 
 #: Held by all pairs with a model in memory: another pair may have the same one.
 _MEMORY_LOCK = RLock()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 
 from twinlens.compute.models.running import ATTENTION
+from twinlens.compute.models.sources import ModelSource
 from twinlens.errors import ArgumentError, ModelLoadError
-
-if TYPE_CHECKING:
-    from twinlens.compute.models.sources import ModelSource
 
 _DTYPES = {
     "float32": torch.float32,

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from inspect import isfunction
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from twinlens.compute.models.adapters import switches
 from twinlens.errors import ModelLoadError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 #: One attention for everything: sdpa knows no soft caps and no forward-mode gradients.
 ATTENTION = "eager"

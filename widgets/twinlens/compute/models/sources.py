@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils.hub import cached_file
 
 from twinlens.compute.models.adapters import Adapter, adapter_at, attached_adapter
@@ -17,9 +23,6 @@ from twinlens.compute.models.faults import load_errors
 from twinlens.compute.models.hub import check_hub
 from twinlens.errors import ArgumentError, ModelLoadError
 from twinlens.support.files import possible_path
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 _PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 

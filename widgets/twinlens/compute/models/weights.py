@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,11 +20,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from twinlens.compute.models import architectures, names
+from twinlens.compute.models.architectures import Sizes
 from twinlens.compute.models.dense import dense_weight
 from twinlens.errors import HeadIndexError, ModelLoadError, UnsupportedArchitectureError
-
-if TYPE_CHECKING:
-    from twinlens.compute.models.architectures import Sizes
 
 #: A loaded model, a model folder, or a safetensors file with a config.json beside it.
 WeightSource: TypeAlias = "PreTrainedModel | str | os.PathLike[str] | Weights"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from transformers import PretrainedConfig, PreTrainedModel
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.architectures import sizes
 from twinlens.errors import UnsupportedArchitectureError
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
 
 #: Parameters of a model up to which it runs in a page.
 MOST_PARAMETERS = 10_000_000

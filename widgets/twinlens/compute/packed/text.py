@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast
 
 from twinlens.compute.text.chat import rendered
 from twinlens.compute.text.cutting import in_front
 from twinlens.compute.text.other_text import other_text
 from twinlens.errors import PromptError, UnsupportedArchitectureError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 #: What byte-level tokenizers cut texts with that name no pattern of their own (GPT-2's).
 _PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"

@@ -8,18 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.entry import entering
 from twinlens.compute.passes.listening import listening
 from twinlens.compute.passes.onward import onward
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 #: Gives the model again and holds it, such as ``partial(pair.model, side)``.
 ModelAgain: TypeAlias = "Callable[[], AbstractContextManager[PreTrainedModel]]"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import is_plain
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 #: Logits that are held, and log-probabilities that are worked out at once. Fewer of these on a
 #: processor: they stay in its cache.

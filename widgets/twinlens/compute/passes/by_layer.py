@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import check_differentiable
@@ -22,9 +23,6 @@ from twinlens.compute.passes.entry import entering
 from twinlens.compute.passes.folding import Texts, head_gradient
 from twinlens.compute.passes.footprint import check_layer
 from twinlens.compute.passes.targets import Target
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 #: Bounds the gradients that are on their way together: numbers at every place of the texts.
 _NUMBERS_ON_THE_WAY = 2**25

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.again import LayersAgain, ModelAgain, NeuronsAgain, PatternsAgain
@@ -20,10 +21,6 @@ from twinlens.compute.passes.patterns import Patterns
 from twinlens.compute.passes.room import room
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 
 #: Bytes of one model's patterns, and of its neurons, up to which they are kept.
 KEPT = 2**28

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Sequence
 from inspect import signature
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from twinlens.compute.passes.answer_scores import logprobs_of
 from twinlens.compute.passes.rotary import forget_texts, rotary_by_length
@@ -18,9 +18,6 @@ from twinlens.compute.passes.steps_written_out import Continued, ReadPrompt
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError
 from twinlens.support.progress import Report
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 def greedy_answers(

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.layer_forms import layer_embeddings
 from twinlens.compute.passes.rotary import rotary_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 def embeddings(model: PreTrainedModel, ids: Tensor) -> Tensor:

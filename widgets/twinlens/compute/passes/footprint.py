@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import psutil
 import torch
+from transformers import PreTrainedModel
 
 from twinlens.compute.models.architectures import sizes
 from twinlens.compute.models.checks import free_memory
@@ -16,9 +16,6 @@ from twinlens.compute.passes.room import in_file
 from twinlens.contract.words import SIDES
 from twinlens.errors import MemoryNeededError
 from twinlens.support.progress import Report
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 #: Numbers of a layer that wait for a backward pass, by token: so many times the hidden size and
 #: the feed-forward size; that of LLaMA, of which no family keeps much less.

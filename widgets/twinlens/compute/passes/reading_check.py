@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import below_adapters, is_plain
 from twinlens.compute.passes.capture import Capture, capture
 from twinlens.contract.words import Side
 from twinlens.errors import NotFiniteError, UnsupportedArchitectureError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 #: Tokens that are read: some to look back at, and two that are predicted.
 _TOKENS, _PROMPT = 6, 4

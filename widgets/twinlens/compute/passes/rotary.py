@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
+from transformers import PreTrainedModel
 
 #: Modules of a model that place tokens: asked for in every pass, and found among all once.
 _known: WeakKeyDictionary[nn.Module, list[nn.Module]] = WeakKeyDictionary()

@@ -8,18 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from twinlens.compute.passes.answer_scores import Unembedding
 from twinlens.compute.passes.entry import embeddings
 from twinlens.compute.passes.row import Masks, Row, causal_mask
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 
 #: Bytes of keys and values of prompts that are kept once they have been continued.
 _MOST_KEPT = 2**27

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformers import PreTrainedModel
 
 from twinlens.compute.models.models import Models
 from twinlens.compute.passes.capture import Capture
@@ -14,9 +16,6 @@ from twinlens.compute.passes.reading import Reading
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.words import SIDES, Side
 from twinlens.support.lru import Cache
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 #: Bytes of what stands in front of positions where passes begin. It lies with the models.
 _ENDINGS = 2**25

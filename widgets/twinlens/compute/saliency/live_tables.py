@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.models import Models
@@ -24,10 +24,6 @@ from twinlens.errors import MemoryNeededError, NotDifferentiableError
 from twinlens.measures.faithfulness import faithfulness
 from twinlens.support.progress import Report
 from twinlens.traces.grouping import groups
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 
 #: Methods every recording keeps; others only when they were computed.
 RECORDED = (PUBLISHED, EXACT, "attention_knockout")

@@ -7,7 +7,6 @@ of which only what differs is read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,9 +25,6 @@ from twinlens.compute.passes.row import can_be_read_as_row, states_of_variants
 from twinlens.compute.passes.steps_written_out import ReadPrompt
 from twinlens.compute.saliency.together import hidden_together
 from twinlens.contract.wire import Array
-
-if TYPE_CHECKING:
-    pass
 
 #: Positions that are read at once, on a processor and elsewhere.
 _ON_CPU, _ELSEWHERE = 512, 2**13

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+from transformers import PreTrainedTokenizerFast
 
 from twinlens.compute.models.models import Models
 from twinlens.compute.passes.decoding import greedy_answers
@@ -16,9 +18,6 @@ from twinlens.contract.manifest import Answer, Token
 from twinlens.contract.words import SIDES, Given, Side
 from twinlens.errors import AnswerError
 from twinlens.support.progress import Report
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 #: Put before a text to cut it as it would be cut inside one: they rarely merge with what follows.
 _ANCHORS = ("\n", *".,:-", *"xqzaeiou0")

@@ -12,13 +12,12 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
+
+from transformers import PreTrainedTokenizerFast
 
 from twinlens.compute.text.arguments import checked_text, kind_of
 from twinlens.errors import PromptError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 #: ``{"role": ..., "content": ...}`` with a text, or a list of ``{"type": "text", "text": ...}``.
 Message: TypeAlias = Mapping[str, Any]

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
-from typing import TYPE_CHECKING
+
+from transformers import PreTrainedTokenizerFast
 
 from twinlens.compute.models.models import Models
 from twinlens.errors import PromptError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 #: Code points ``[start, end)`` of a text.
 Place = tuple[int, int]

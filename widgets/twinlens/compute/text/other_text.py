@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 #: Written for this; it asks for nothing, and answers nothing.
 _TEXT = (

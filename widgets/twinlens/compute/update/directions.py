@@ -11,10 +11,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import (
@@ -30,9 +31,6 @@ from twinlens.compute.update.factors import factor_svd
 from twinlens.contract.words import SIDES
 from twinlens.errors import MemoryNeededError, UnsupportedArchitectureError
 from twinlens.support.progress import Report
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 #: Leading directions of base's matrix that an update may reuse: so many, or a quarter of all.
 LEADING = 32

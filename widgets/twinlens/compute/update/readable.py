@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import dense_weight
@@ -15,9 +16,6 @@ from twinlens.compute.models.models import Models
 from twinlens.compute.update.directions import MatrixUpdate
 from twinlens.compute.words.word_rows import WordRows, word_rows
 from twinlens.errors import UnsupportedArchitectureError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 _NEURONS = 8
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from twinlens.compute.models.dense import (
     below_adapters,
@@ -27,9 +28,6 @@ from twinlens.compute.update.directions import MatrixUpdate, both_models, lora_f
 from twinlens.contract.dialled import TurnedPart
 from twinlens.contract.words import SIDES
 from twinlens.errors import ArgumentError, UnsupportedArchitectureError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 #: The dial's end.
 MOST = 2.0

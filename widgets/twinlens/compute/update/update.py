@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from twinlens.compute.models.models import Models
 from twinlens.compute.models.running import methods_plainly
 from twinlens.compute.text.answers import read_answers
 from twinlens.compute.text.arguments import read_length, read_response
+from twinlens.compute.text.chat import Message
 from twinlens.compute.text.prompt import check_length, read_prompt
 from twinlens.compute.update import sets
 from twinlens.compute.update.direction_effects import NOISE
@@ -22,9 +23,6 @@ from twinlens.contract.words import Given
 from twinlens.errors import ArgumentError
 from twinlens.support.calls import methods_called_rightly
 from twinlens.support.progress import Report, progress
-
-if TYPE_CHECKING:
-    from twinlens.compute.text.chat import Message
 
 
 @methods_plainly

@@ -6,19 +6,17 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from twinlens.compute.text.pieces import Pieces
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
 from twinlens.weights.vocabulary import Vocabulary, WordVectors, vocabulary
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 #: Word vectors are made, and words compared, so many at a time.
 _BLOCK = 2048

@@ -11,20 +11,18 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from twinlens.compute.text.pieces import pieces
 from twinlens.compute.words.vectors import mean_embeddings, word_pieces
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
 from twinlens.weights.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 #: Tokens that differ only in blanks are one word: so many are looked at for each word wanted.
 _VARIANTS = 3

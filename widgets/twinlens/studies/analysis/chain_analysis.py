@@ -16,19 +16,16 @@ import numpy as np
 
 from twinlens.studies.analysis.analysis import Analysis, frame_of
 from twinlens.studies.analysis.comparison_rows import flat
-from twinlens.studies.analysis.comparisons import Comparison, decided
+from twinlens.studies.analysis.comparisons import Comparison, Verdict, decided
 from twinlens.studies.analysis.exact import OWN, SEGMENTS, ExactComparison, corrected
 from twinlens.studies.analysis.exact_findings import widest
-from twinlens.studies.analysis.inference import paired_estimate
+from twinlens.studies.analysis.inference import Estimate, paired_estimate
 from twinlens.studies.analysis.scoring import Score, Settings
 from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.run.chain import Chain
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from twinlens.studies.analysis.comparisons import Verdict
-    from twinlens.studies.analysis.inference import Estimate
 
 #: Measures of a model by itself, made of its scores.
 _OF_SCORES: dict[str, Callable[[Score], float]] = {

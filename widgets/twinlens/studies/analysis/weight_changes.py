@@ -14,12 +14,12 @@ from twinlens.labels.questions import Annotation
 from twinlens.labels.shares import label_shares
 from twinlens.studies.data.change_tables import Changes, ChangeTable, plain
 from twinlens.support.progress import Report
+from twinlens.weights.rotation_table import Rotation
 from twinlens.weights.word_pair_table import RiseTable, rise_shares, rise_table
+from twinlens.weights.word_pairs import WordPairs
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
-    from twinlens.weights.rotation_table import Rotation
-    from twinlens.weights.word_pairs import WordPairs
 
 ChangeRow: TypeAlias = dict[str, Any]
 

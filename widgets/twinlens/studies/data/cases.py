@@ -17,11 +17,11 @@ from twinlens.contract.wire import Array, Value
 from twinlens.contract.words import Side
 from twinlens.errors import LevelsError, UnknownBlockError
 from twinlens.measures import density
+from twinlens.studies.data.change_tables import Changes
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
-    from twinlens.studies.data.change_tables import Changes
     from twinlens.view.panel import Panel
 
 #: Levels of the published files.

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from twinlens.contract.manifest import Method, ModelInfo, PairInfo, Token
 from twinlens.contract.words import Side
 from twinlens.errors import RecordingError, UnknownBlockError
 from twinlens.studies.data.cases import Case, CaseTrace
+from twinlens.studies.data.change_tables import Changes
 from twinlens.studies.data.marked_parts import (
     find_span,
     parse_annotation,
@@ -32,9 +33,6 @@ from twinlens.studies.data.marked_parts import (
 from twinlens.support.calls import called_rightly
 from twinlens.support.files import checked_path
 from twinlens.traces.marks import CharacterSpan, span_tokens
-
-if TYPE_CHECKING:
-    from twinlens.studies.data.change_tables import Changes
 
 METHOD = Method(
     name="published_levels",

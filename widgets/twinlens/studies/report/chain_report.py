@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import THEMES, ChartTheme
+from twinlens.figures.theme import hover
 from twinlens.studies.analysis.chain_analysis import ChainAnalysis, Step, analyse_chain
 from twinlens.studies.analysis.exact import READ
 from twinlens.studies.analysis.scoring import Settings
@@ -144,7 +145,7 @@ def write_chain_report(
 
 def curve_figures(analysis: ChainAnalysis, theme: ChartTheme = "light") -> dict[str, figure]:
     """Every measure over the chain, with its interval; one figure each."""
-    from bokeh.models import ColumnDataSource, HoverTool
+    from bokeh.models import ColumnDataSource
 
     figures = {}
     labels = [f"{place}: {name}" for place, name in enumerate(analysis.names)]
@@ -167,7 +168,7 @@ def curve_figures(analysis: ChainAnalysis, theme: ChartTheme = "light") -> dict[
         fig.segment("model", "low", "model", "high", source=source, color=ink, line_width=2)
         marks = fig.scatter("model", "typical", source=source, color=ink, size=9)
         tooltips = [("@model", "@typical{0.000} (@low{0.000} to @high{0.000}), @n prompts")]
-        fig.add_tools(HoverTool(renderers=[marks], tooltips=tooltips, visible=False))
+        hover(fig, marks, tooltips, visible=False)
         figures[f"curve-{place}"] = fig
     return figures
 

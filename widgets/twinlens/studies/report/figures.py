@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
-from twinlens.figures.theme import FONT, style_axes
+from twinlens.figures.theme import FONT, empty_figure, hover
 from twinlens.studies.analysis.comparisons import Comparison, Question, Verdict
 from twinlens.studies.analysis.exact import READ, ExactComparison
 from twinlens.studies.analysis.exact_findings import widest
@@ -100,7 +100,7 @@ def _points(
     groups: Sequence[str],
     theme: ChartTheme,
 ) -> None:
-    from bokeh.models import CDSView, GroupFilter, HoverTool
+    from bokeh.models import CDSView, GroupFilter
 
     colours = PALETTES[theme].groups
     for i, group in enumerate(groups):
@@ -118,7 +118,7 @@ def _points(
             legend_label=group,
         )
         tooltips = [("case", "@id"), ("base", "@base{0.0000}"), ("tuned", "@tuned{0.0000}")]
-        fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, visible=False))
+        hover(fig, points, tooltips, visible=False)
     legend_in_lines(fig, theme)
 
 
@@ -250,7 +250,7 @@ def _intervals(
     `drawn` names the columns of text and mark; the interval is that of ``low`` and ``high``.
     """
     from bokeh.core.properties import value
-    from bokeh.models import ColumnDataSource, HoverTool
+    from bokeh.models import ColumnDataSource
 
     text, mark = drawn
     count = len(verdicts)
@@ -280,7 +280,7 @@ def _intervals(
     )
     fig.hbar(y="place", left="low", right="high", height=0.09, color="colour", **rows)
     points = fig.scatter(mark, "place", marker="marker", size=12, color="colour", **rows)
-    fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, visible=False))
+    hover(fig, points, tooltips, visible=False)
 
 
 def verdict_colours(theme: ChartTheme) -> dict[Verdict, str]:
@@ -310,7 +310,7 @@ def profile_names(profiles: Sequence[Profile]) -> list[str]:
 
 
 def _profile(name: str, profiles: Sequence[Profile], theme: ChartTheme) -> figure:
-    from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, TapTool
+    from bokeh.models import BasicTicker, ColumnDataSource, TapTool
 
     answer = name == "profile-answer"
     x_label = f"tenth of the {'answer' if answer else 'prompt'}"
@@ -353,7 +353,7 @@ def _profile(name: str, profiles: Sequence[Profile], theme: ChartTheme) -> figur
             (f"{side}, part @part", "@mean{0.000}"),
             ("± standard error", "@low{0.000} to @high{0.000}"),
         ]
-        fig.add_tools(HoverTool(renderers=[marks], tooltips=tooltips, visible=False))
+        hover(fig, marks, tooltips, visible=False)
     legend_in_lines(fig, theme)
     return cast("figure", fig)
 
@@ -394,28 +394,26 @@ def blank(
 ) -> Any:
     """An empty figure in the report's looks, as wide as its place."""
     from bokeh.models import ResetTool
-    from bokeh.plotting import figure
 
     colours = PALETTES[theme]
     brushes = len(tools) > 1
-    fig: Any = figure(
+    fig: Any = empty_figure(
+        colours,
+        height,
+        fill=colours.background,
+        size=13,
+        labels=colours.ink,
         **ranges,
         name=name,
-        height=height,
         min_width=240,
-        sizing_mode="stretch_width",
         tools=[*tools, *([ResetTool()] if brushes else [])],
         toolbar_location="above" if brushes else None,
-        background_fill_color=colours.background,
-        border_fill_color=colours.background,
-        outline_line_color=None,
         min_border_right=16,
     )
     fig.toolbar.logo = None
     if brushes:
         fig.toolbar.active_drag = tools[1]
     fig.xaxis.axis_label, fig.yaxis.axis_label = x_label, y_label
-    style_axes(fig, colours, size=13, labels=colours.ink)
     return fig
 
 

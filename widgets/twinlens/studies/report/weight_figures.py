@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
+from twinlens.figures.theme import hover, layer_line
 from twinlens.figures.word_pairs_figure import rise_figure
 from twinlens.studies.analysis.weight_changes import ChangeRow, shown_components
 from twinlens.studies.data.change_tables import Changes, ChangeTable
@@ -73,7 +74,7 @@ def _marks(
     fig: figure, points: Sequence[tuple[Any, float, float]], name: str, colour: str, marker: Any
 ) -> None:
     """Marks with error bars."""
-    from bokeh.models import ColumnDataSource, HoverTool
+    from bokeh.models import ColumnDataSource
 
     source = ColumnDataSource(
         {
@@ -87,8 +88,7 @@ def _marks(
     marks = fig.scatter(
         "x", "mean", source=source, size=10, color=colour, marker=marker, legend_label=name
     )
-    tooltips = [(name, "@mean{0.000} (@low{0.000} to @high{0.000})")]
-    fig.add_tools(HoverTool(renderers=[marks], tooltips=tooltips, visible=False))
+    hover(fig, marks, [(name, "@mean{0.000} (@low{0.000} to @high{0.000})")], visible=False)
 
 
 def rotation_figures(table: ChangeTable, theme: ChartTheme) -> dict[str, figure]:
@@ -124,14 +124,10 @@ def _by_layer(name: str, y_label: str, rows: Sequence[ChangeRow], theme: ChartTh
 def _curve(
     fig: Any, rows: Sequence[ChangeRow], column: str, title: str, colour: str, marker: Any
 ) -> None:
-    from bokeh.models import ColumnDataSource, HoverTool
+    from bokeh.models import ColumnDataSource
 
     source = ColumnDataSource(
         {"layer": [row["layer"] for row in rows], "value": [row[column] for row in rows]}
     )
-    fig.line("layer", "value", source=source, color=colour, line_width=2)
-    marks = fig.scatter(
-        "layer", "value", source=source, color=colour, size=8, marker=marker, legend_label=title
-    )
-    tooltips = [("layer", "@layer"), (title, "@value{0.0000}")]
-    fig.add_tools(HoverTool(renderers=[marks], tooltips=tooltips, visible=False))
+    marks = layer_line(fig, source, "value", title, colour, marker)
+    hover(fig, marks, [("layer", "@layer"), (title, "@value{0.0000}")], visible=False)

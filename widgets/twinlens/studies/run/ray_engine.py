@@ -35,11 +35,10 @@ from twinlens.contract.manifest import PairInfo
 from twinlens.errors import StudyError, TwinlensError
 from twinlens.studies.data.rows import Problem, StudyRow
 from twinlens.studies.data.store import SCHEMA
-from twinlens.studies.run.work import CaseResult, Job, Say, Work
+from twinlens.studies.run.work import CaseResult, Engine, Job, Say, Work
 
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
-    from twinlens.studies.run.work import Engine
 
 #: So many workers may die on a row.
 ATTEMPTS = 3

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from twinlens.contract.words import Side
 from twinlens.errors import StudyError
 from twinlens.studies.data.rows import Problem, StudyRow, no_row, raw_records, read_rows, usable
 from twinlens.studies.data.store import Store
@@ -20,8 +21,6 @@ from twinlens.support.progress import Report
 if TYPE_CHECKING:
     from twinlens.compute.pair import Pair
     from twinlens.compute.saliency.batch import Known
-    from twinlens.contract.words import Side
-
 
 DEFAULT_METHOD = "gradient_x_input"
 RESPONSES: tuple[Response, ...] = ("own", "base", "tuned", "given")
