@@ -82,6 +82,11 @@ function takesOver(present: Node, wanted: Node): boolean {
   return true;
 }
 
+/** Style of what has a place and a size, in CSS pixels. */
+export function boxStyle(left: number, top: number, width: number, height: number): string {
+  return `left: ${left}px; top: ${top}px; width: ${width}px; height: ${height}px`;
+}
+
 /** As `addEventListener`, with what is done last. */
 export function listen<T extends keyof HTMLElementEventMap>(
   target: EventTarget,
@@ -90,6 +95,12 @@ export function listen<T extends keyof HTMLElementEventMap>(
   act: (event: HTMLElementEventMap[T]) => void,
 ): void {
   target.addEventListener(type, act as EventListener, options);
+}
+
+/** Nobody else gets an event: not the browser, nor the notebook around us. */
+export function taken(event: Event): void {
+  event.preventDefault();
+  event.stopPropagation();
 }
 
 /** Call `act` with the element a click is in, of those inside `area` that match. */

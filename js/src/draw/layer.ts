@@ -1,6 +1,6 @@
 // Something above all else: gone with Escape, or with a click anywhere else.
 
-import { listen } from "./dom.ts";
+import { listen, taken } from "./dom.ts";
 export interface Layer {
   readonly isOpen: boolean;
   open(): void;
@@ -28,8 +28,7 @@ export function layer(
   listen(owner, "keydown", { signal }, (event) => {
     if (event.key !== "Escape" || el.hidden) return;
     close();
-    event.preventDefault();
-    event.stopPropagation(); // the selection stays
+    taken(event); // the selection stays
   });
   listen(document, "pointerdown", { signal }, (event) => {
     if (!event.composedPath().includes(owner)) close();

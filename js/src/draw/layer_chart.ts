@@ -2,6 +2,7 @@
 
 import { largest, type Numbers } from "../maths/numbers.ts";
 import { h, listen, setAttribute, svg } from "./dom.ts";
+import { widthOf } from "./room.ts";
 import { type Tooltip, tips } from "./tooltip.ts";
 
 export interface Series {
@@ -80,13 +81,7 @@ export function layerChart(
   el.append(picture);
 
   let drawn: { curves: Curves; left: number; step: number } | null = null;
-  let room = 0;
-  // Measured anew only where it has changed: measuring has the page laid out.
-  const resized = new ResizeObserver(() => {
-    room = 0;
-  });
-  resized.observe(el);
-  signal.addEventListener("abort", () => resized.disconnect());
+  const width = widthOf(el, signal);
 
   const layerAt = (x: number) => {
     if (!drawn) return null;
@@ -109,7 +104,7 @@ export function layerChart(
   });
 
   const draw = (curves: Curves, scale: number) => {
-    room ||= el.clientWidth || 500;
+    const room = width() || 500;
     const [left, below, text] = [LEFT * scale, BELOW * scale, TEXT * scale];
     const wide = room - left - RIGHT;
     const high = height * scale - below;

@@ -23,14 +23,8 @@ function needle(
 ): HTMLElement | null {
   const value = values[side];
   if (value === undefined) return null;
-  const bar = h("i", {
-    class: "tl-needle",
-    "data-side": side,
-    "data-value": value,
-    "data-look": look,
-  });
   const share = max > 0 ? Math.abs(value) / max : 0;
-  bar.style.width = `${share * 50}%`;
-  bar.style.left = value < 0 ? `${50 - share * 50}%` : "50%";
-  return bar;
+  const style = `width: ${share * 50}%; left: ${value < 0 ? 50 - share * 50 : 50}%`;
+  const said = { "data-side": side, "data-value": value, "data-look": look };
+  return h("i", { class: "tl-needle", ...said, style });
 }

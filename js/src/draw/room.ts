@@ -1,6 +1,13 @@
-// The width that an element has, measured anew only where it has changed: measuring in the middle of
-// drawing has the page laid out each time.
+// Sizes of elements, and when they change.
 
+/** Call `work` where an element has another size. */
+export function onResize(el: Element, signal: AbortSignal, work: ResizeObserverCallback): void {
+  const resized = new ResizeObserver(work);
+  resized.observe(el);
+  signal.addEventListener("abort", () => resized.disconnect());
+}
+
+/** The width, measured anew only where it has changed: measuring has the page laid out. */
 export function widthOf(el: Element, signal: AbortSignal): () => number {
   let width = -1;
   const resized = new ResizeObserver(() => {

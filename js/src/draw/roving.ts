@@ -1,6 +1,6 @@
 // Arrow keys over a set of buttons of which one is in the tab order.
 
-import { clicks, listen, setAttribute } from "./dom.ts";
+import { clicks, listen, setAttribute, taken } from "./dom.ts";
 
 /** Step through `buttons` with the arrow keys; `go` is called with the one stepped to. */
 export function roving(
@@ -16,8 +16,7 @@ export function roving(
     if (at < 0) return;
     const next = target(all, at, event.key);
     if (!next) return;
-    event.preventDefault();
-    event.stopPropagation();
+    taken(event);
     next.focus();
     go(next);
   });

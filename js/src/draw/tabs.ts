@@ -1,6 +1,6 @@
 // Tabs: a row of names of which one is chosen, and the one sheet that it shows.
 
-import { h, listen, setAttribute } from "./dom.ts";
+import { h, listen, setAttribute, taken } from "./dom.ts";
 
 export interface Tab<T extends string> {
   value: T;
@@ -53,8 +53,7 @@ export function tabs<T extends string>(
     const last = offered.length - 1;
     const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
     if (to === undefined) return;
-    event.preventDefault();
-    event.stopPropagation();
+    taken(event);
     pick(all.indexOf(offered[(to + offered.length) % offered.length]!));
   });
   show(chosen);

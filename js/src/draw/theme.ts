@@ -4,16 +4,20 @@ import type { Side } from "../contract/contract.ts";
 import { PALETTES, type Palette, type ThemeName } from "../contract/palette.ts";
 import { perFrame } from "../core/schedule.ts";
 import type { Store } from "../core/store.ts";
+import { h } from "./dom.ts";
 import { css, mix, type Rgb, rgb } from "./scales.ts";
 
-export function sequential(palette: Palette, side: Side | "change"): (share: number) => Rgb {
+/** The colour of a share of the scale. */
+export type Colour = (share: number) => Rgb;
+
+export function sequential(palette: Palette, side: Side | "change"): Colour {
   const to = rgb(side === "change" ? palette.both : palette[side]);
   const from = rgb(palette.neutral);
   return (share) => mix(from, to, Math.abs(share));
 }
 
 /** -1 is base, 0 neutral, 1 tuned. */
-export function diverging(palette: Palette): (share: number) => Rgb {
+export function diverging(palette: Palette): Colour {
   const [low, middle, high] = [palette.base, palette.neutral, palette.tuned].map(rgb) as [
     Rgb,
     Rgb,
@@ -69,8 +73,9 @@ function themeNow(store: Store): ThemeName {
   return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 }
 
-/** CSS gradient of a scale, for its key. */
-export function gradient(colour: (share: number) => Rgb, from: number, to: number): string {
-  const stops = [0, 0.25, 0.5, 0.75, 1].map((t) => css(colour(from + (to - from) * t)));
-  return `linear-gradient(to right, ${stops.join(", ")})`;
+/** The colours of a scale from a share to 1, for its key. */
+export function ramp(colour: Colour, from: 0 | -1 = 0): HTMLElement {
+  const stops = [0, 0.25, 0.5, 0.75, 1].map((t) => css(colour(from + (1 - from) * t)));
+  const style = `background: linear-gradient(to right, ${stops.join(", ")})`;
+  return h("i", { class: "tl-ramp", style });
 }

@@ -1,7 +1,8 @@
 // A long list of which only the rows in view are elements; one row is chosen, arrow keys walk.
 
 import { perFrame } from "../core/schedule.ts";
-import { clicks, fill, h, listen } from "./dom.ts";
+import { clicks, fill, h, listen, taken } from "./dom.ts";
+import { onResize } from "./room.ts";
 
 export interface Rows {
   count: number;
@@ -43,12 +44,10 @@ export function windowList(
   let top = 0;
   let room = 0;
   let look = "";
-  const resized = new ResizeObserver(() => {
+  onResize(el, signal, () => {
     room = 0;
     look = "";
   });
-  resized.observe(el);
-  signal.addEventListener("abort", () => resized.disconnect());
 
   const show = () => {
     room ||= el.clientHeight;
@@ -59,10 +58,11 @@ export function windowList(
       space,
       ...Array.from({ length: Math.max(last - first, 0) }, (_, k) => {
         const i = first + k;
-        const row = h(
+        return h(
           "div",
           {
             class: "tl-list-row",
+            style: `top: ${i * height}px; height: ${height}px`,
             id: `${id}-${i}`,
             role: "option",
             "aria-selected": String(i === rows.chosen),
@@ -73,9 +73,6 @@ export function windowList(
           },
           ...rows.cells(i),
         );
-        row.style.top = `${i * height}px`;
-        row.style.height = `${height}px`;
-        return row;
       }),
     );
     if (rows.chosen >= 0) el.setAttribute("aria-activedescendant", `${id}-${rows.chosen}`);
@@ -90,8 +87,7 @@ export function windowList(
   listen(el, "keydown", { signal }, (event) => {
     const to = target(event.key, rows.chosen, rows.count);
     if (to === null || event.altKey || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    event.stopPropagation();
+    taken(event);
     if (rows.count > 0) pick(Math.min(Math.max(to, 0), rows.count - 1));
   });
 

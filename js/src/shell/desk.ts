@@ -5,6 +5,7 @@ import { DESK, type DeskPanel, type Layout, shownIn } from "../core/options.ts";
 import type { State } from "../core/state.ts";
 import type { Store } from "../core/store.ts";
 import { h, picker, setAttribute } from "../draw/dom.ts";
+import { onResize } from "../draw/room.ts";
 import { tabs } from "../draw/tabs.ts";
 
 const LABELS: Record<DeskPanel, string> = {
@@ -108,7 +109,7 @@ export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal
   const fits = () => layout !== "grid" && width >= NARROW;
   arrange();
   store.subscribe(arrange, signal);
-  const resized = new ResizeObserver(() => {
+  onResize(el, signal, () => {
     width = el.clientWidth;
     const before = [layout, fits()].join();
     arrange();
@@ -116,8 +117,6 @@ export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal
     arranged();
     store.touch(); // panels that came into sight run
   });
-  resized.observe(el);
-  signal.addEventListener("abort", () => resized.disconnect());
   return {
     el,
     slots,

@@ -11,6 +11,7 @@ import type { Store } from "../core/store.ts";
 import { captionLine, type Said } from "../draw/caption.ts";
 import { button, fill, h, setAttribute } from "../draw/dom.ts";
 import { termTip } from "../draw/glossary.ts";
+import { onResize } from "../draw/room.ts";
 import { keep, saveButtons } from "../draw/snapshot.ts";
 import type { Surface } from "../draw/theme.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";
@@ -258,12 +259,10 @@ export function runPanel(
     }
   }, signal);
   // Asking for the width between changes would have the page laid out each time.
-  const resized = new ResizeObserver(([entry]) => {
+  onResize(section, signal, ([entry]) => {
     width = Math.round(entry?.contentRect.width ?? 0);
     if (width !== drawnAt) again();
   });
-  resized.observe(section);
-  signal.addEventListener("abort", () => resized.disconnect());
   if (shown()) return run();
   section.dataset.state = "hidden";
   return Promise.resolve();

@@ -1,7 +1,7 @@
 // The keys that work wherever the focus is.
 
 import type { Store } from "../core/store.ts";
-import { listen } from "../draw/dom.ts";
+import { listen, taken } from "../draw/dom.ts";
 
 export interface Does {
   help(): void;
@@ -42,7 +42,6 @@ export function listenToKeys(
       default:
         return;
     }
-    event.preventDefault();
-    event.stopPropagation(); // the notebook has keys of its own
+    taken(event); // the notebook has keys of its own
   });
 }

@@ -3,7 +3,7 @@
 import type { Moment } from "../core/moment.ts";
 import { type DeskPanel, shownIn } from "../core/options.ts";
 import type { Store } from "../core/store.ts";
-import { h, listen } from "../draw/dom.ts";
+import { h, listen, taken } from "../draw/dom.ts";
 
 export interface Presenter {
   el: HTMLElement;
@@ -96,8 +96,7 @@ export function presenter(
     else if (event.key === "Escape") end();
     else if (event.key.toLowerCase() === "n") notes.hidden = !notes.hidden;
     else return;
-    event.preventDefault();
-    event.stopPropagation();
+    taken(event);
   });
   signal.addEventListener("abort", () => clearInterval(ticking));
   return { el, toggle: () => (before ? end() : begin()) };

@@ -3,7 +3,7 @@
 import { SIDES } from "../contract/contract.ts";
 import { shownIn } from "../core/options.ts";
 import type { Store } from "../core/store.ts";
-import { clicks, h, listen } from "../draw/dom.ts";
+import { clicks, h, listen, taken } from "../draw/dom.ts";
 import { quote } from "../draw/format.ts";
 import { layer } from "../draw/layer.ts";
 
@@ -68,8 +68,7 @@ export function searchCard(
       at = Math.min(Math.max(at + step, 0), hits.length - 1);
       draw();
     } else return;
-    event.preventDefault();
-    event.stopPropagation();
+    taken(event);
   });
   clicks(list, "[data-hit]", signal, (hit) => choose(Number(hit.dataset.hit)));
   return {

@@ -6,12 +6,12 @@ import type { Tensor } from "../../contract/decode.ts";
 import { parseUnit } from "../../contract/units.ts";
 import { type Got, type Need, optional, quiet, required } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
-import { fill, h, picker, setAttribute } from "../../draw/dom.ts";
+import { fill, h, picker } from "../../draw/dom.ts";
 import { number, percent, quote } from "../../draw/format.ts";
 import { choosable, reachable } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
 import type { Setting } from "../../shell/frame.ts";
-import { asking, missing, targetOf, type View, waits } from "./view.ts";
+import { asking, bar, missing, targetOf, type View, waits } from "./view.ts";
 
 const TITLE = "What goes with each part";
 const COLUMNS = ["output", "attention", "feed-forward"] as const;
@@ -264,16 +264,11 @@ function line(
   selected: { layer: number; head: number },
 ): HTMLElement {
   const cells = row.cells.map(([nats], i) => {
-    const bar = h("i", { class: "tl-carried-bar" });
-    const [from, to] = [Math.min(share(0), share(nats)), Math.max(share(0), share(nats))];
-    bar.style.left = `${(from * 100).toFixed(2)}%`;
-    bar.style.width = `${((to - from) * 100).toFixed(2)}%`;
-    setAttribute(bar, "data-less", nats < 0);
     const largest = row.cells.length * most.length > 1 && nats > 0 && nats === most[i];
     return h(
       "span",
       { class: "tl-each-cell", "data-value": nats, "data-most": largest },
-      h("span", { class: "tl-carried-track" }, bar),
+      h("span", { class: "tl-carried-track" }, bar(share(0), share(nats))),
       h("span", { class: "tl-carried-value" }, number(Math.abs(nats) < 1e-3 ? 0 : nats)),
     );
   });

@@ -3,12 +3,12 @@
 import { type Carried, type Key, keys, type PartOfSet } from "../../contract/contract.ts";
 import { type Got, type Need, quiet, required } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
-import { fill, h, setAttribute } from "../../draw/dom.ts";
+import { fill, h } from "../../draw/dom.ts";
 import { count, number, percent, quote } from "../../draw/format.ts";
 import { choosable, reachable } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
 import type { Picture, Setting } from "../../shell/frame.ts";
-import { asking, missing, targetOf, type View, waits } from "./view.ts";
+import { asking, bar, missing, targetOf, type View, waits } from "./view.ts";
 
 const TITLE = "What carries it";
 
@@ -141,24 +141,20 @@ function draw(
   });
   const mean = random.reduce((sum, value) => sum + value, 0) / (random.length || 1);
   if (random.length) rows.push(randomLine(carried, mean, share));
+  const at = `${(share(goal) * 100).toFixed(2)}%`;
+  const mark = { class: "tl-carried-mark", style: `left: ${at}` };
   fill(
     body,
     h(
       "div",
       { class: "tl-carried-goal", "aria-hidden": "true" },
       h("span", {}),
-      h("span", { class: "tl-carried-track" }, goalLabel(goal, share(goal))),
+      h("span", { class: "tl-carried-track" }, h("span", mark, percent(goal))),
       h("span", {}),
     ),
     ...rows,
   );
-  body.style.setProperty("--tl-goal", `${(share(goal) * 100).toFixed(2)}%`);
-}
-
-function goalLabel(goal: number, at: number): HTMLElement {
-  const label = h("span", { class: "tl-carried-mark" }, percent(goal));
-  label.style.left = `${(at * 100).toFixed(2)}%`;
-  return label;
+  body.style.setProperty("--tl-goal", at);
 }
 
 function line(
@@ -172,7 +168,7 @@ function line(
   const nats = number(part.together);
   const pieces = [
     h("span", { class: "tl-carried-name" }, name),
-    h("span", { class: "tl-carried-track" }, bar("before", 0, from), bar("adds", from, to)),
+    h("span", { class: "tl-carried-track" }, bar(0, from, "before"), bar(from, to, "adds")),
     h("span", { class: "tl-carried-value", "data-value": part.together }, nats),
   ];
   const row = part.layer < 0 ? h("div", {}, ...pieces) : h("button", { type: "button" }, ...pieces);
@@ -193,22 +189,13 @@ function randomLine(
 ): HTMLElement {
   const most = Math.max(...random);
   const title = `${count(random.length, "draw")}: on average ${percent(mean)}, at most ${percent(most)} of KL (${number(kl)} nats) or shift (${number(shift)} nats)`;
-  const row = h(
+  return h(
     "div",
     { class: "tl-carried-row", "data-random": mean, title },
     h("span", { class: "tl-carried-name" }, `${count(parts.length, "random part")}`),
-    h("span", { class: "tl-carried-track" }, bar("random", 0, share(mean))),
+    h("span", { class: "tl-carried-track" }, bar(0, share(mean), "random")),
     h("span", { class: "tl-carried-value" }, percent(mean)),
   );
-  return row;
-}
-
-function bar(kind: string, from: number, to: number): HTMLElement {
-  const piece = h("i", { class: "tl-carried-bar", "data-kind": kind });
-  piece.style.left = `${(Math.min(from, to) * 100).toFixed(2)}%`;
-  piece.style.width = `${(Math.abs(to - from) * 100).toFixed(2)}%`;
-  setAttribute(piece, "data-less", to < from);
-  return piece;
 }
 
 export function nameOf({ kind, layer, head }: PartOfSet): string {

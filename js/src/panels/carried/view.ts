@@ -5,7 +5,7 @@ import type { Got, Need } from "../../core/load.ts";
 import type { CarriedView } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
-import { button } from "../../draw/dom.ts";
+import { button, h } from "../../draw/dom.ts";
 import type { Picture } from "../../shell/frame.ts";
 
 export interface View {
@@ -30,6 +30,13 @@ export function missing(state: State): string {
 export function targetOf(state: State): number | "answer" {
   const at = state.selection.token - state.promptLength;
   return at >= 0 ? at : "answer";
+}
+
+/** What lies between two shares of the width. */
+export function bar(from: number, to: number, kind?: string): HTMLElement {
+  const [left, width] = [Math.min(from, to), Math.abs(to - from)].map((x) => (x * 100).toFixed(2));
+  const style = `left: ${left}%; width: ${width}%`;
+  return h("i", { class: "tl-carried-bar", "data-kind": kind, "data-less": to < from, style });
 }
 
 /** Asks for what takes long, at the selected token. */

@@ -164,9 +164,9 @@ function cell(
     case "name":
       return h("td", { class: "tl-cell-name" }, h("bdi", {}, row.name));
     case "variance": {
-      const bar = h("i", { class: "tl-share", "data-side": "base", "data-value": row.variance });
-      bar.style.width = `${most > 0 ? (row.variance / most) * 4 : 0}em`;
-      return h("td", {}, bar, percent(row.variance));
+      const style = `width: ${most > 0 ? (row.variance / most) * 4 : 0}em`;
+      const bar = { class: "tl-share", "data-side": "base", "data-value": row.variance, style };
+      return h("td", {}, h("i", bar), percent(row.variance));
     }
     case "sum":
       return h("td", { "data-value": row.sum }, percent(row.sum));

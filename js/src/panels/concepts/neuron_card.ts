@@ -141,9 +141,8 @@ function changes(state: State, { change }: Facts): HTMLElement[] {
   const active = { base: change.base ?? undefined, tuned: change.tuned ?? undefined };
   const write = { base: change.write.base ?? undefined, tuned: change.write.tuned ?? undefined };
   const moved = change.moved ?? Number.NaN;
-  const bar = h("i", { "data-value": moved });
-  bar.style.width = `${Math.min(change.moved ?? 0, 1) * 100}%`;
-  const share = h("span", { class: "tl-meter tl-gauge" }, bar);
+  const style = `width: ${Math.min(change.moved ?? 0, 1) * 100}%`;
+  const share = h("span", { class: "tl-meter tl-gauge" }, h("i", { "data-value": moved, style }));
   return [
     fact(
       "The vector moved",

@@ -90,12 +90,8 @@ function layerButton(row: RotationOfLayer, selected: number): HTMLElement {
     words.length ? `added: ${words.join(", ")}` : "nothing added",
   ].join("; ");
   const shown = row.layer === selected;
-  const gauge = h("span", { class: "tl-meter tl-gauge" });
-  const bar = h("i", { "data-value": row.angle });
-  bar.style.width = `${(row.angle / 90) * 100}%`;
-  const random = h("i", { class: "tl-null", "data-value": row.null });
-  random.style.left = `${(row.null / 90) * 100}%`;
-  gauge.append(bar, random);
+  const share = (angle: number) => `${(angle / 90) * 100}%`;
+  const random = { class: "tl-null", "data-value": row.null, style: `left: ${share(row.null)}` };
   return h(
     "button",
     {
@@ -109,7 +105,12 @@ function layerButton(row: RotationOfLayer, selected: number): HTMLElement {
     },
     h("span", { class: "tl-unit-name" }, `layer ${row.layer}`),
     h("span", {}, `${row.angle.toFixed(1)}°`),
-    gauge,
+    h(
+      "span",
+      { class: "tl-meter tl-gauge" },
+      h("i", { "data-value": row.angle, style: `width: ${share(row.angle)}` }),
+      h("i", random),
+    ),
     h("span", { class: "tl-added" }, ...words.flatMap((word) => [h("bdi", {}, word), " "])),
     h("span", { class: "tl-unit-facts" }, number(row.weights)),
   );

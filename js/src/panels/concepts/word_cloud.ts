@@ -95,22 +95,21 @@ export function wordCloud(
             { class: "tl-zone-row" },
             ...line.map((zone, c) => {
               const field = grid[r]![c]!;
-              const area = h("div", {
-                class: "tl-field",
-                role: "group",
-                "aria-label": field.title,
-              });
-              area.style.height = `${zone.height}px`;
-              area.append(...zone.words.map((placed, i) => item(field, field.words[i]!, placed)));
-              const title = `${field.title} · ${count(field.words.length, "word")}`;
-              const box = h(
+              const style = `height: ${zone.height}px`;
+              return h(
                 "div",
-                { class: "tl-zone", "data-side": field.side },
-                h("div", { class: "tl-zone-title" }, title),
-                area,
+                { class: "tl-zone", "data-side": field.side, style: `width: ${zone.width}px` },
+                h(
+                  "div",
+                  { class: "tl-zone-title" },
+                  `${field.title} · ${count(field.words.length, "word")}`,
+                ),
+                h(
+                  "div",
+                  { class: "tl-field", role: "group", "aria-label": field.title, style },
+                  ...zone.words.map((placed, i) => item(field, field.words[i]!, placed)),
+                ),
               );
-              box.style.width = `${zone.width}px`;
-              return box;
             }),
           ),
         ),
@@ -156,7 +155,8 @@ function sized(field: Field, word: ZonedWord, [least, most]: readonly [number, n
 }
 
 function item(field: Field, word: ZonedWord, placed: Placed): HTMLElement {
-  const button = h(
+  const style = `left: ${placed.x.toFixed(1)}px; top: ${placed.y.toFixed(1)}px; font-size: ${placed.size.toFixed(2)}px`;
+  return h(
     "button",
     {
       type: "button",
@@ -166,11 +166,10 @@ function item(field: Field, word: ZonedWord, placed: Placed): HTMLElement {
       "data-zone": word.zone,
       "data-value": field.score(word),
       "aria-label": `${placed.text}: ${describe(word)}`,
+      style,
     },
     placed.shown,
   );
-  button.style.cssText = `left:${placed.x.toFixed(1)}px;top:${placed.y.toFixed(1)}px;font-size:${placed.size.toFixed(2)}px`;
-  return button;
 }
 
 function describe({ scores }: ZonedWord): string {

@@ -2,12 +2,12 @@
 
 import { SIDES } from "../../contract/contract.ts";
 import type { Selection } from "../../core/selection.ts";
-import { fill, h, listen } from "../../draw/dom.ts";
+import { boxStyle, fill, h, listen, taken } from "../../draw/dom.ts";
 import { number, outOfOne, signed } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
 import { widthOf } from "../../draw/room.ts";
 import { rgb } from "../../draw/scales.ts";
-import { diverging, gradient, sequential } from "../../draw/theme.ts";
+import { type Colour, diverging, ramp, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
 import { largest } from "../../maths/numbers.ts";
 import type { Setting } from "../../shell/frame.ts";
@@ -74,8 +74,7 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
   listen(el, "keydown", { signal }, (event) => {
     const step = STEPS[event.key];
     if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    event.stopPropagation();
+    taken(event);
     const { layer, head } = store.selection;
     store.select({
       layer: clamp(head < 0 ? Math.max(layer, 0) : layer + step[0], layers),
@@ -131,12 +130,10 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
         fill(
           picture.served,
           ...served.map((at) => {
-            const ring = h("i", { class: "tl-served" });
-            ring.style.left = `${(at % heads) * geometry.width}px`;
-            ring.style.top = `${Math.floor(at / heads) * geometry.height}px`;
-            ring.style.width = `${geometry.width - RIM}px`;
-            ring.style.height = `${geometry.height - RIM}px`;
-            return ring;
+            const { width, height } = geometry;
+            const [left, top] = [(at % heads) * width, Math.floor(at / heads) * height];
+            const style = boxStyle(left, top, width - RIM, height - RIM);
+            return h("i", { class: "tl-served", style });
           }),
         );
       }
@@ -197,18 +194,12 @@ function drawKey(
   key: HTMLElement,
   max: number,
   twoSided: boolean,
-  colour: Parameters<typeof gradient>[0],
+  colour: Colour,
   { unit, most }: Facts,
 ): void {
-  const ramp = h("i", { class: "tl-ramp" });
-  ramp.style.background = gradient(colour, twoSided ? -1 : 0, 1);
+  const high = twoSided ? signed(max) : number(max);
   const low = twoSided ? signed(-max) : "0";
-  fill(
-    key,
-    low,
-    ramp,
-    `${twoSided ? signed(max) : number(max)}${most ? ` of ${most}` : ""}${unit}`,
-  );
+  fill(key, low, ramp(colour, twoSided ? -1 : 0), `${high}${most ? ` of ${most}` : ""}${unit}`);
 }
 
 /** Numbers of some layers beside the first picture. */
@@ -218,12 +209,10 @@ function drawAxis(axis: HTMLElement, layers: number, height: number, shown: bool
   if (!shown || axis.dataset.look === look) return;
   axis.dataset.look = look;
   const every = Math.max(1, Math.ceil(13 / height));
-  const labels: HTMLElement[] = [];
-  for (let layer = 0; layer < layers; layer += every) {
-    const label = h("span", {}, String(layer));
-    label.style.top = `${layer * height + height / 2}px`;
-    labels.push(label);
-  }
+  const labels = Array.from({ length: Math.ceil(layers / every) }, (_, i) => {
+    const layer = i * every;
+    return h("span", { style: `top: ${layer * height + height / 2}px` }, String(layer));
+  });
   fill(axis, ...labels);
   axis.style.height = `${layers * height}px`;
 }
@@ -236,8 +225,7 @@ function place(
   heads: number,
 ): void {
   cursor.hidden = layer < 0;
-  cursor.style.left = `${(head < 0 ? 0 : head * width) - 2}px`;
-  cursor.style.top = `${layer * height - 2}px`;
-  cursor.style.width = `${(head < 0 ? heads : 1) * width + 2}px`;
-  cursor.style.height = `${height + 2}px`;
+  const across = (head < 0 ? heads : 1) * width;
+  const [left, top] = [Math.max(head, 0) * width, layer * height];
+  cursor.style.cssText = boxStyle(left - 2, top - 2, across + 2, height + 2);
 }

@@ -98,12 +98,11 @@ function cell(
   look: string,
   format: (value: number) => string,
 ): HTMLElement {
-  const bar = h("i", { class: "tl-cell-bar", "data-side": side, "data-look": look });
-  bar.style.width = `${max > 0 ? (100 * Math.abs(value || 0)) / max : 0}%`;
+  const style = `width: ${max > 0 ? (100 * Math.abs(value || 0)) / max : 0}%`;
   return h(
     "span",
     { class: "tl-list-cell", "data-value": value },
     h("span", {}, format(value)),
-    bar,
+    h("i", { class: "tl-cell-bar", "data-side": side, "data-look": look, style }),
   );
 }

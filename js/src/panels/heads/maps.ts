@@ -4,12 +4,12 @@ import { SIDES, type Side } from "../../contract/contract.ts";
 import { optional } from "../../core/load.ts";
 import type { HeadColumn } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
-import { fill, h, listen } from "../../draw/dom.ts";
+import { fill, h, listen, taken } from "../../draw/dom.ts";
 import { number, outOfOne, percent, quote, signed, tokenText } from "../../draw/format.ts";
 import { colourScale, drawMatrix, larger } from "../../draw/heatmap.ts";
 import { widthOf } from "../../draw/room.ts";
 import { rgb } from "../../draw/scales.ts";
-import { diverging, gradient, sequential } from "../../draw/theme.ts";
+import { diverging, ramp, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
 import type { Part } from "../../maths/zoom.ts";
 import type { Row, Setting } from "../../shell/frame.ts";
@@ -99,8 +99,7 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
   listen(area, "keydown", { signal }, (event) => {
     const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
     if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    event.stopPropagation();
+    taken(event);
     const last = Math.max(store.length("base"), store.length("tuned")) - 1;
     store.select({ token: Math.min(Math.max(store.selection.token + step, 0), last) });
     zoom.hold(store.reading);
@@ -151,11 +150,10 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
         skipFirst,
       });
       Object.assign(picture.canvas, { twinlens: { values: { [name]: values }, side } });
-      const ramp = h("i", { class: "tl-ramp" });
-      ramp.style.background = gradient(colour, third ? -1 : 0, 1);
+
       const low = third ? `${clips ? "≤ " : ""}${signed(-full)}` : "0";
       const high = `${third ? signed(full) : number(full)}${full < 1 ? " of 1" : ""}`;
-      fill(picture.key, low, ramp, `${clips ? "≥ " : ""}${high}`);
+      fill(picture.key, low, ramp(colour, third ? -1 : 0), `${clips ? "≥ " : ""}${high}`);
       picture.reading.hidden = reading < shown.top || reading >= shown.bottom;
       picture.reading.style.top = `${(reading - shown.top) * cell.height - 1}px`;
       picture.reading.style.height = `${Math.max(cell.height, 3) + 2}px`;
@@ -164,9 +162,9 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
       const [q, k] = [[shown.top, shown.bottom] as const, [shown.left, shown.right] as const];
       label(picture.rows, store, owner, named.rows && first ? q : null, cell.height);
       label(picture.columns, store, owner, named.columns ? k : null, cell.width);
-      picture.columns.style.marginLeft = named.rows && first ? `${GUTTER}px` : "";
-      picture.title.style.marginLeft = picture.columns.style.marginLeft;
-      picture.key.style.marginLeft = picture.columns.style.marginLeft;
+      for (const part of [picture.columns, picture.title, picture.key]) {
+        part.style.marginLeft = named.rows && first ? `${GUTTER}px` : "";
+      }
     }
     area.setAttribute(
       "aria-label",
@@ -269,9 +267,8 @@ function label(
   box.hidden = range === null;
   const [from, to] = range ?? [0, 0];
   const names = Array.from({ length: Math.max(to - from, 0) }, (_, i) => {
-    const name = h("bdi", {}, tokenText(state.text(from + i, side)).word);
-    name.style.setProperty("--at", `${(i + 0.5) * cell}px`);
-    return name;
+    const style = `--at: ${(i + 0.5) * cell}px`;
+    return h("bdi", { style }, tokenText(state.text(from + i, side)).word);
   });
   fill(box, ...names);
 }

@@ -1,6 +1,6 @@
 // Zooming into the maps: a dragged rectangle, plus and minus, and the way back.
 
-import { button, h, listen } from "../../draw/dom.ts";
+import { boxStyle, button, h, listen, taken } from "../../draw/dom.ts";
 import type { Part } from "../../maths/zoom.ts";
 import { between, holding, isWhole, moved, whole, zoomed } from "../../maths/zoom.ts";
 
@@ -56,8 +56,7 @@ export function zoomControls(area: HTMLElement, signal: AbortSignal, maps: Maps)
     else if (event.key === "ArrowLeft" && zoomedIn) show(moved(part, -1, length));
     else if (event.key === "ArrowRight" && zoomedIn) show(moved(part, 1, length));
     else return;
-    event.preventDefault();
-    event.stopPropagation();
+    taken(event);
   });
 
   drag(area, signal, (canvas, from, to) => {
@@ -129,10 +128,8 @@ function drag(
       inside(clientX, box.left, box.right + 1),
       inside(clientY, box.top, box.bottom + 1),
     ];
-    lasso.style.left = `${Math.min(x, from[0]) - box.left}px`;
-    lasso.style.top = `${Math.min(y, from[1]) - box.top}px`;
-    lasso.style.width = `${Math.abs(x - from[0])}px`;
-    lasso.style.height = `${Math.abs(y - from[1])}px`;
+    const [left, top] = [Math.min(x, from[0]) - box.left, Math.min(y, from[1]) - box.top];
+    lasso.style.cssText = boxStyle(left, top, Math.abs(x - from[0]), Math.abs(y - from[1]));
   });
   listen(area, "pointerup", { signal }, (event) => {
     const on = canvas;

@@ -10,7 +10,7 @@ import { number, quote, tokenText } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
 import { widthOf } from "../../draw/room.ts";
 import { rgb } from "../../draw/scales.ts";
-import { gradient, sequential } from "../../draw/theme.ts";
+import { ramp, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
 import { eachSide } from "../../maths/numbers.ts";
 import type { Row, Setting } from "../../shell/frame.ts";
@@ -119,20 +119,13 @@ export function lensView({ store, surface, tooltip, signal }: Setting): View {
             fill(rows[side], ...layerNames(tables[side].shape[0]!, layout.height));
             fill(names[side], ...tokenNames(state, side, layout.width));
           }
-          fill(scale, `${FLOOR} nats or less`.replace("-", "−"), ...ramps(), "0");
+          const ramps = SIDES.map((side) => ramp(sequential(surface.palette, side)));
+          fill(scale, `${FLOOR} nats or less`.replace("-", "−"), ...ramps, "0");
           Object.assign(el, { twinlens: { values: eachSide((side) => tables[side].data) } });
         },
       };
     },
   };
-
-  function ramps(): HTMLElement[] {
-    return SIDES.map((side) => {
-      const ramp = h("i", { class: "tl-ramp" });
-      ramp.style.background = gradient(sequential(surface.palette, side), 0, 1);
-      return ramp;
-    });
-  }
 
   function paint(
     canvas: HTMLCanvasElement,
@@ -222,20 +215,15 @@ function layerNames(depth: number, height: number): HTMLElement[] {
   return Array.from({ length: depth }, (_, i) => {
     const layer = depth - 2 - i;
     const named = layer < 0 || (depth - 2 - layer) % step === 0;
-    const name = h("span", {}, named ? (layer < 0 ? "in" : String(layer)) : "");
-    name.style.height = `${height}px`;
-    name.style.lineHeight = `${height}px`;
-    return name;
+    const style = `height: ${height}px; line-height: ${height}px`;
+    return h("span", { style }, named ? (layer < 0 ? "in" : String(layer)) : "");
   });
 }
 
 function tokenNames(state: State, side: Side, width: number): HTMLElement[] {
   if (width < NAMED) return [];
-  return state.answer(side).tokens.map(({ text }) => {
-    const name = h("bdi", {}, tokenText(text).word);
-    name.style.width = `${width}px`;
-    return name;
-  });
+  const style = `width: ${width}px`;
+  return state.answer(side).tokens.map(({ text }) => h("bdi", { style }, tokenText(text).word));
 }
 
 function tipOf(

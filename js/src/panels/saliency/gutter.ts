@@ -3,6 +3,7 @@
 import type { Side } from "../../contract/contract.ts";
 import { perFrame } from "../../core/schedule.ts";
 import { h } from "../../draw/dom.ts";
+import { onResize } from "../../draw/room.ts";
 import type { Track } from "./tracks.ts";
 
 export interface Gutter {
@@ -46,9 +47,7 @@ export function gutter(text: HTMLElement, word: string, signal: AbortSignal, sid
     lines = Math.min(Math.max(fit, 1), MOST);
     draw();
   }, signal);
-  const resized = new ResizeObserver(count);
-  resized.observe(text);
-  signal.addEventListener("abort", () => resized.disconnect());
+  onResize(text, signal, count);
   draw();
   return {
     el,

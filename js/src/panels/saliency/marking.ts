@@ -2,7 +2,7 @@
 
 import type { Mark } from "../../contract/contract.ts";
 import type { Store } from "../../core/store.ts";
-import { button, h, listen, setAttribute } from "../../draw/dom.ts";
+import { button, h, listen, setAttribute, taken } from "../../draw/dom.ts";
 import { count } from "../../draw/format.ts";
 import { remark, segmentsUnder } from "../../maths/marks.ts";
 import { tokenRange } from "./token_range.ts";
@@ -113,8 +113,7 @@ export function marking(
     if (event.key === "Enter" || event.key === " ") apply(...(range ?? [at, at]));
     else if (event.key === "Escape" && range) drop();
     else return;
-    event.preventDefault();
-    event.stopPropagation();
+    taken(event);
   });
   listen(area, "keydown", { signal }, (event) => {
     if (!active || event.key !== "Escape") return;

@@ -2,11 +2,11 @@
 
 import { SIDES, type Side } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
-import { button, fill, h, listen } from "../../draw/dom.ts";
+import { boxStyle, button, fill, h, listen, taken } from "../../draw/dom.ts";
 import { count, number } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
 import { rgb } from "../../draw/scales.ts";
-import { diverging, gradient, sequential } from "../../draw/theme.ts";
+import { diverging, ramp, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
 import { memo } from "../../maths/memo.ts";
 import type { Setting } from "../../shell/frame.ts";
@@ -92,8 +92,7 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
   listen(area, "keydown", { signal }, (event) => {
     const step = STEPS[event.key];
     if (!step || !drawn || event.altKey || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    event.stopPropagation();
+    taken(event);
     const { columns } = drawn.matrix;
     const rows = Math.max(...NAMES.map((name) => rowsOf(drawn!.matrix, name)));
     const now = chosen(store, drawn.matrix);
@@ -144,7 +143,9 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
         dotted: () => false,
         ink: palette.ink,
       });
-      drawScale(parts.scale, name, max, colour, unit);
+      const two = name === "third";
+      const most = two ? `±${number(max)}` : `${number(max)}${unit}`;
+      fill(parts.scale, two ? "" : "0", ramp(colour, two ? -1 : 0), most);
       const named = name === "base" || layout.stacked || !state.manifest.shared;
       parts.rows.el.hidden = !named;
       parts.rows.el.style.cssText = `width: ${layout.gutter}px; height: ${cells.rows * layout.height}px`;
@@ -289,23 +290,12 @@ function outline(
   columns: number,
 ): void {
   cursor.hidden = (m < 0 && k < 0) || m >= rows;
-  cursor.style.left = `${(k < 0 ? 0 : k * width) - 2}px`;
-  cursor.style.top = `${(m < 0 ? 0 : m * height) - 2}px`;
-  cursor.style.width = `${(k < 0 ? columns : 1) * width + 3}px`;
-  cursor.style.height = `${(m < 0 ? rows : 1) * height + 3}px`;
-}
-
-function drawScale(
-  el: HTMLElement,
-  name: Name,
-  max: number,
-  colour: Parameters<typeof gradient>[0],
-  unit: string,
-): void {
-  const ramp = h("i", { class: "tl-ramp" });
-  const two = name === "third";
-  ramp.style.background = gradient(colour, two ? -1 : 0, 1);
-  fill(el, two ? "" : "0", ramp, two ? `±${number(max)}` : `${number(max)}${unit}`);
+  cursor.style.cssText = boxStyle(
+    Math.max(k, 0) * width - 2,
+    Math.max(m, 0) * height - 2,
+    (k < 0 ? columns : 1) * width + 3,
+    (m < 0 ? rows : 1) * height + 3,
+  );
 }
 
 /** A line under the columns of the instruction, and one under those of the context. */
@@ -321,10 +311,8 @@ function drawBrackets(
     let to = from + 1;
     while (to < columns.length && state.segments[columns[to]!] === segment) to++;
     if (segment === "instruction" || segment === "context") {
-      const line = h("i", { class: "tl-bracket", "data-segment": segment, title: segment });
-      line.style.left = `${from * width}px`;
-      line.style.width = `${(to - from) * width - 2}px`;
-      lines.push(line);
+      const style = `left: ${from * width}px; width: ${(to - from) * width - 2}px`;
+      lines.push(h("i", { class: "tl-bracket", "data-segment": segment, title: segment, style }));
     }
     from = to;
   }

@@ -110,10 +110,8 @@ function line(side: Side, shares: Shares, used: readonly Part[]): HTMLElement[] 
   const bar = h("span", { class: "tl-share-bar", "data-look": shares.exact ? null : "estimate" });
   if (share) {
     for (const part of used) {
-      const piece = swatch(part, side);
-      piece.style.flexGrow = String(share[part]);
-      piece.hidden = share[part] === 0;
-      bar.append(piece);
+      const style = `flex-grow: ${share[part]}`;
+      bar.append(swatch(part, side, { style, hidden: share[part] === 0 }));
     }
   }
   return [
@@ -135,8 +133,8 @@ function line(side: Side, shares: Shares, used: readonly Part[]): HTMLElement[] 
 }
 
 /** A piece of a bar, or its key; the parts of one model are shades of its colour. */
-function swatch(part: Part, side: Side | "both"): HTMLElement {
-  return h("i", { class: "tl-part", "data-part": part, "data-side": side });
+function swatch(part: Part, side: Side | "both", more = {}): HTMLElement {
+  return h("i", { class: "tl-part", "data-part": part, "data-side": side, ...more });
 }
 
 /** One answer token's shares, base beside tuned, the instruction at the bottom. */
@@ -145,15 +143,11 @@ export function stack(along: BySide<Share | null>, shown: readonly Side[]): HTML
     "span",
     { class: "tl-stack" },
     ...shown.map((side) => {
-      const column = h("span", { class: "tl-stack-side", "data-side": side });
-      const share = along[side];
-      for (const part of share ? PARTS : []) {
-        const piece = swatch(part, side);
-        piece.style.height = `${(share![part] * 100).toFixed(2)}%`;
-        piece.setAttribute("data-value", String(share![part]));
-        column.append(piece);
-      }
-      return column;
+      const pieces = Object.entries(along[side] ?? {}).map(([part, share]) => {
+        const style = `height: ${(share * 100).toFixed(2)}%`;
+        return swatch(part as Part, side, { style, "data-value": share });
+      });
+      return h("span", { class: "tl-stack-side", "data-side": side }, ...pieces);
     }),
   );
 }

@@ -55,9 +55,9 @@ export function spineMark(state: State, spine: Spine, m: number, side?: Side): H
     { class: "tl-spine" },
     ...shown.map((name) => {
       const share = Math.exp(spine.logprob[name][m] ?? Number.NaN);
-      const bar = h("i", { class: "tl-spine-bar", "data-side": name, "data-value": share });
-      bar.style.width = `${(share * 100).toFixed(1)}%`;
-      return h("span", { class: "tl-spine-track" }, bar);
+      const style = `width: ${(share * 100).toFixed(1)}%`;
+      const bar = { class: "tl-spine-bar", "data-side": name, "data-value": share, style };
+      return h("span", { class: "tl-spine-track" }, h("i", bar));
     }),
     h("i", { class: "tl-spine-line", "data-apart": apart, "data-gap": gap }),
   );

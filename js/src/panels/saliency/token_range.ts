@@ -1,6 +1,6 @@
 // A range of neighbouring tokens: by dragging, by Shift and a click, by Shift and the arrow keys.
 
-import { listen } from "../../draw/dom.ts";
+import { listen, taken } from "../../draw/dom.ts";
 export interface RangeActions {
   /** Whether the button may start or end a range now. */
   allows(button: HTMLElement): boolean;
@@ -65,8 +65,7 @@ export function tokenRange(area: HTMLElement, signal: AbortSignal, actions: Rang
   listen(area, "click", { signal, capture: true }, (event) => {
     if (dragged) {
       dragged = false;
-      event.stopPropagation();
-      event.preventDefault();
+      taken(event);
       return;
     }
     const button = event.shiftKey ? tokenOf(event) : null;
@@ -78,8 +77,7 @@ export function tokenRange(area: HTMLElement, signal: AbortSignal, actions: Rang
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     const button = event.shiftKey && step ? tokenOf(event) : null;
     if (!button || !step) return;
-    event.preventDefault();
-    event.stopPropagation();
+    taken(event);
     const row = [...area.querySelectorAll<HTMLElement>("[data-token]")].filter(
       (token) => actions.allows(token) && token.parentElement === button.parentElement,
     );

@@ -48,19 +48,16 @@ export function keptChart(taken: UpdateTaken): HTMLElement {
       ...[...taken.curves].reverse().map(line),
     ),
   );
-  const ticks = h("div", { class: "tl-kept-ticks", "aria-hidden": "true" });
-  for (const share of TICKS.filter((tick) => tick * taken.count >= fewest)) {
-    const tick = h("span", {}, percent(share));
-    tick.style.left = `${((x(share * taken.count) / WIDTH) * 100).toFixed(1)}%`;
-    ticks.append(tick);
-  }
-  const legend = h("ul", { class: "tl-kept-legend" });
-  for (const curve of taken.curves) {
-    const text = `${nameOf(curve)} ${curve.needed.toLocaleString("en")}`;
-    legend.append(
-      h("li", { "data-order": curve.order, "data-value": curve.needed }, h("i", {}), text),
-    );
-  }
+  const named = TICKS.filter((tick) => tick * taken.count >= fewest);
+  const ticks = tickRow(named.map((share) => [x(share * taken.count), percent(share)]));
+  const legend = h(
+    "ul",
+    { class: "tl-kept-legend" },
+    ...taken.curves.map((curve) => {
+      const text = `${nameOf(curve)} ${curve.needed.toLocaleString("en")}`;
+      return h("li", { "data-order": curve.order, "data-value": curve.needed }, h("i"), text);
+    }),
+  );
   const title = `Directions that keep ${percent(taken.goal)} of the shift, of ${taken.count.toLocaleString("en")}`;
   return h("figure", { class: "tl-update-chart" }, h("figcaption", {}, title), legend, plot, ticks);
 }
@@ -147,14 +144,12 @@ export function dialChart(
     ),
     slider,
   );
-  const ticks = h("div", { class: "tl-kept-ticks", "aria-hidden": "true" });
-  for (const scale of [0, 1, most]) {
-    const none = part ? "without it" : "base";
-    const name = scale === 0 ? none : scale === 1 ? "tuned" : `× ${scale}`;
-    const tick = h("span", {}, name);
-    tick.style.left = `${((x(scale) / WIDTH) * 100).toFixed(1)}%`;
-    ticks.append(tick);
-  }
+  const none = part ? "without it" : "base";
+  const ticks = tickRow([
+    [x(0), none],
+    [x(1), "tuned"],
+    [x(most), most === 1 ? "tuned" : `× ${most}`],
+  ]);
   const title = `Log-probability of the answer, ${number(low)} to ${number(high)} nats, by scale of the update${part && ` ${part}`}`;
   const note = h("p", { class: "tl-dial-follows" }, follows);
   const foot = h("div", { class: "tl-dial-foot" }, said, back);
@@ -179,6 +174,14 @@ export function dialChart(
 
 function nameOf({ order }: KeptCurve): string {
   return NAMES[order] ?? order;
+}
+
+/** Names below a curve, each at its place across. */
+function tickRow(ticks: [number, string][]): HTMLElement {
+  const spans = ticks.map(([x, name]) =>
+    h("span", { style: `left: ${((x / WIDTH) * 100).toFixed(1)}%` }, name),
+  );
+  return h("div", { class: "tl-kept-ticks", "aria-hidden": "true" }, ...spans);
 }
 
 function level(at: number, name: string): Element {

@@ -241,18 +241,16 @@ function line(
   chosen: boolean,
   touched: boolean,
 ): HTMLElement {
-  const bar = h("i", { class: "tl-direction-bar", "data-less": direction.effect < 0 });
-  bar.style.width = `${((Math.abs(direction.effect) / most) * 100).toFixed(2)}%`;
+  const style = `width: ${((Math.abs(direction.effect) / most) * 100).toFixed(2)}%`;
+  const bar = h("i", { class: "tl-direction-bar", "data-less": direction.effect < 0, style });
   const said = [...direction.writes, ...direction.reads].slice(0, 3).map(([word]) => word);
   return h(
     "button",
     {
-      ...{
-        type: "button",
-        class: "tl-direction",
-        "data-direction": place,
-        "data-touched": touched,
-      },
+      type: "button",
+      class: "tl-direction",
+      "data-direction": place,
+      "data-touched": touched,
       "aria-pressed": String(chosen),
       "aria-label": `${directionName(direction)}, ${signed(direction.effect)} nats, ${said.join(", ")}`,
     },
