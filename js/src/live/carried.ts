@@ -30,7 +30,7 @@ type Answer = number | "answer";
 class Measured {
   readonly exchange: Exchange;
   readonly #known = new Map<string, Left>();
-  readonly #weights = new Map<Place, Left>();
+  readonly #weights = new Map<string, Left>();
 
   constructor(subject: Subject) {
     this.exchange = new Exchange(subject, "tuned");
@@ -50,14 +50,11 @@ class Measured {
     const { layout } = this.exchange;
     const parts: Part[] = [];
     for (const [place] of layout.blocks()) {
-      const known = [...this.#weights.keys()].find((other) => same(other, place));
+      const name = `${place.kind}/${place.layer}`;
+      const model = this.exchange.withWeights(place);
       const left =
-        (known && this.#weights.get(known)) ??
-        this.exchange.pass({
-          model: this.exchange.withWeights(place),
-          first: layout.layerOf(place),
-        });
-      if (!known) this.#weights.set(place, left);
+        this.#weights.get(name) ?? this.exchange.pass({ model, first: layout.layerOf(place) });
+      this.#weights.set(name, left);
       parts.push(partOf(place, this.#lost(left, column)));
       yield { done: 0, total: 0, label: LABEL };
     }
@@ -74,13 +71,7 @@ class Measured {
   }
 
   #lost(left: Left, column: number | null): [nats: number, share: number] {
-    const whole = this.#known.get("")!;
-    const nats = picked(
-      whole.nats.map((value, i) => value - left.nats[i]!),
-      column,
-    );
-    const kl = picked(whole.kl, column);
-    return [nats, (kl - picked(left.kl, column)) / Math.max(kl, NOISE)];
+    return lost(this.#known.get("")!, left, column);
   }
 
   /** Share of the difference: of KL, or of the shift where that is smaller and a measure. */
@@ -94,11 +85,16 @@ class Measured {
 
 const keyOf = (places: readonly number[]) => [...places].sort((a, b) => a - b).join();
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i);
-const same = (first: Place, second: Place) =>
-  first.kind === second.kind && first.layer === second.layer;
 
 function picked(values: Float64Array, column: number | null): number {
   return column === null ? values.reduce((sum, value) => sum + value, 0) : values[column]!;
+}
+
+/** Nats of the shift and share of KL that go with what is exchanged. */
+function lost(whole: Left, left: Left, column: number | null): [nats: number, share: number] {
+  const nats = whole.nats.map((value, i) => value - left.nats[i]!);
+  const kl = picked(whole.kl, column);
+  return [picked(nats, column), (kl - picked(left.kl, column)) / Math.max(kl, NOISE)];
 }
 
 function partOf({ kind, layer, head }: Place, [nats, share]: [number, number]): Part {
@@ -111,12 +107,8 @@ function ranking(values: readonly number[]): number[] {
   const order: number[] = [];
   while (left.length) {
     const least = Math.max(...left.map((place) => values[place]!)) - EQUAL;
-    order.push(
-      ...left.splice(
-        left.findIndex((place) => values[place]! >= least),
-        1,
-      ),
-    );
+    const next = left.findIndex((place) => values[place]! >= least);
+    order.push(...left.splice(next, 1));
   }
   return order;
 }
@@ -233,18 +225,11 @@ function exchangeAt(subject: Subject, side: Side, token: Where): Exchange {
 /** Nats of the shift and share of KL that go with each of some parts, [..., 2]. */
 function gone(side: Side, token: Answer, whole: Left, left: readonly Left[]): Float32Array {
   const column = token === "answer" ? null : token;
-  const kl = picked(whole.kl, column);
   return Float32Array.from(
     left.flatMap((exchanged) => {
-      const nats = picked(
-        whole.nats.map((value, i) => value - exchanged.nats[i]!),
-        column,
-      );
+      const [nats, share] = lost(whole, exchanged, column);
       // What base gains by a part of tuned is what tuned would lose without it.
-      return [
-        side === "tuned" ? nats : -nats,
-        (kl - picked(exchanged.kl, column)) / Math.max(kl, NOISE),
-      ];
+      return [side === "tuned" ? nats : -nats, share];
     }),
   );
 }

@@ -15,7 +15,7 @@ import {
 import type { Tensor } from "../contract/decode.ts";
 import { parseUnit, readingPosition } from "../contract/units.ts";
 import { denseOf } from "./model.ts";
-import { intact } from "./occlusion.ts";
+import { without } from "./occlusion.ts";
 import { provides } from "./provide.ts";
 import type { Subject } from "./subject.ts";
 
@@ -258,21 +258,11 @@ function neuronAblation(
   token: number | "answer",
 ): Tensor {
   const { intermediate } = subject.pair.models[side].sizes;
-  const { runner, ids, promptLength, again, logprobs } = intact(subject, side);
-  let effect = 0;
-  const reading = {
-    ids: ids.slice(0, -1),
-    cache: again,
-    stream: { layer, values: subject.capture(side).residual[layer]! },
-    visit: (stage: string, at: number, values: Float32Array) => {
-      if (stage !== "neurons" || at !== layer) return;
-      for (let i = neuron; i < values.length; i += intermediate) values[i] = 0;
-    },
-  };
-  runner.run(reading, promptLength - 1, ids.length - 1, (at, scores, sum) => {
-    const m = at - promptLength + 1;
-    if (token === "answer" || token === m) effect += logprobs[m]! - (scores[ids[at + 1]!]! - sum);
+  const lost = without(subject, side, layer, (stage, at, values) => {
+    if (stage !== "neurons" || at !== layer) return;
+    for (let i = neuron; i < values.length; i += intermediate) values[i] = 0;
   });
+  const effect = token === "answer" ? lost.reduce((sum, nats) => sum + nats, 0) : lost[token]!;
   return { shape: [1], data: Float32Array.of(effect) };
 }
 

@@ -1,7 +1,7 @@
 // Parts of one model exchanged for what the other computes when it reads the same tokens.
 
 import type { Side } from "../contract/contract.ts";
-import { type Model, modelOf } from "./model.ts";
+import { ATTENTION, FEED_FORWARD, type Model, modelOf } from "./model.ts";
 import type { Cache, Runner, Stage } from "./pass.ts";
 import { divergences, logprobs } from "./predictions.ts";
 import { type Capture, other, type Subject } from "./subject.ts";
@@ -213,9 +213,11 @@ export class Exchange {
       });
     }
     const predicted = logprobs(rows, vocabulary, this.#predicted);
-    const answer = this.subject.ids[this.into].slice(this.subject.promptLength);
     return {
-      nats: Float64Array.from(answer, (id, m) => predicted[m * vocabulary + id]!),
+      nats: Float64Array.from(
+        subject.answer(this.into),
+        (id, m) => predicted[m * vocabulary + id]!,
+      ),
       kl: Float64Array.from(divergences(predicted, this.donorLogprobs, vocabulary)),
     };
   }
@@ -223,12 +225,12 @@ export class Exchange {
   /** The model with the weights of one block of the donor's, the norm in front of it among them. */
   withWeights({ kind, layer }: Place): Model {
     const { places, sizes } = this.runner.model;
-    const each = 9;
+    const each = ATTENTION.length + FEED_FORWARD.length;
     const theirs = (i: number) => {
       if (i === 0) return kind === "embedding";
       const [block, inside] = [Math.floor((i - 1) / each), (i - 1) % each];
       if (block >= sizes.layers) return kind === "unembedding";
-      return block === layer && kind === (inside < 5 ? "attention" : "feed_forward");
+      return block === layer && kind === (inside < ATTENTION.length ? "attention" : "feed_forward");
     };
     const mixed = places.map((at, i) => (theirs(i) ? this.donor.places[i]! : at));
     return modelOf(sizes, mixed);

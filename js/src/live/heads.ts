@@ -1,43 +1,36 @@
 // What attention heads look at, what they write, and what the answer loses without them.
 
-import { type Ablation, keys, SIDES, type Side } from "../contract/contract.ts";
+import { type Ablation, keys, type Side } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
 import { directionOf } from "./concepts.ts";
 import { denseOf } from "./model.ts";
-import { intact } from "./occlusion.ts";
+import { without } from "./occlusion.ts";
 import { provides, type Work } from "./provide.ts";
-import { type Capture, other, patternOf, type Subject } from "./subject.ts";
+import { attentionRow, other, rowStart, type Subject } from "./subject.ts";
 
 /** One number for each position of a pattern's rows, or of its columns. */
 type Measure = (row: Float32Array, at: number) => number;
 
 /** [rows, layers, heads] from the rows of all patterns of a side. */
 function measured(subject: Subject, side: Side, measure: Measure): Tensor {
-  const { layers, heads } = subject.pair.models[side].sizes;
-  const length = subject.length(side);
-  const data = new Float32Array(length * layers * heads);
-  eachRow(subject.capture(side), layers, heads, length, (layer, head, at, row) => {
-    data[(at * layers + layer) * heads + head] = measure(row, at);
-  });
-  return { shape: [length, layers, heads], data };
+  return eachHead(subject, subject.length(side), (layer, head, at) =>
+    measure(attentionRow(subject, side, layer, head, at), at),
+  );
 }
 
-function eachRow(
-  { patterns }: Capture,
-  layers: number,
-  heads: number,
-  length: number,
-  told: (layer: number, head: number, at: number, row: Float32Array) => void,
-): void {
-  for (let layer = 0; layer < layers; layer++) {
-    let from = 0;
-    for (let head = 0; head < heads; head++) {
-      for (let at = 0; at < length; at++) {
-        told(layer, head, at, patterns[layer]!.subarray(from, from + at + 1));
-        from += at + 1;
-      }
-    }
+/** [rows, layers, heads]. */
+function eachHead(
+  subject: Subject,
+  rows: number,
+  measure: (layer: number, head: number, at: number) => number,
+): Tensor {
+  const { layers, heads } = subject.pair.models.base.sizes;
+  const data = new Float32Array(rows * layers * heads);
+  for (let i = 0; i < data.length; i++) {
+    const at = Math.floor(i / (layers * heads));
+    data[i] = measure(Math.floor(i / heads) % layers, i % heads, at);
   }
+  return { shape: [rows, layers, heads], data };
 }
 
 const sum = (row: ArrayLike<number>) => {
@@ -55,39 +48,23 @@ function entropy(row: Float32Array): number {
 
 /** Mean attention to prompt tokens from where the answer is predicted, [N, layers, heads]. */
 function received(subject: Subject, side: Side): Tensor {
-  const { layers, heads } = subject.pair.models[side].sizes;
   const [n, length] = [subject.promptLength, subject.length(side)];
-  const data = new Float32Array(n * layers * heads);
-  eachRow(subject.capture(side), layers, heads, length, (layer, head, at, row) => {
-    if (at < n - 1 || at >= length - 1) return;
-    for (let token = 0; token < n; token++) {
-      data[(token * layers + layer) * heads + head]! += (row[token] ?? 0) / (length - n);
+  const { patterns } = subject.capture(side);
+  return eachHead(subject, n, (layer, head, token) => {
+    let total = 0;
+    for (let at = n - 1; at < length - 1; at++) {
+      total += patterns[layer]![rowStart(length, head, at) + token]!;
     }
+    return total / Math.max(length - n, 1);
   });
-  return { shape: [n, layers, heads], data };
 }
 
 /** Jensen-Shannon divergence of the two models' rows, bits, [C, layers, heads]. */
 function change(subject: Subject): Tensor {
-  const { layers, heads } = subject.pair.models.base.sizes;
-  const common = subject.common;
-  const data = new Float32Array(common * layers * heads);
-  const triangles = SIDES.map((side) => (subject.length(side) * (subject.length(side) + 1)) / 2);
-  for (let layer = 0; layer < layers; layer++) {
-    const patterns = SIDES.map((side) => subject.capture(side).patterns[layer]!);
-    for (let head = 0; head < heads; head++) {
-      let row = 0;
-      for (let at = 0; at < common; at++) {
-        const [p, q] = patterns.map((subject, i) => {
-          const from = head * triangles[i]! + row;
-          return subject.subarray(from, from + at + 1);
-        }) as [Float32Array, Float32Array];
-        data[(at * layers + layer) * heads + head] = jensenShannon(p, q);
-        row += at + 1;
-      }
-    }
-  }
-  return { shape: [common, layers, heads], data };
+  return eachHead(subject, subject.common, (layer, head, at) => {
+    const row = (side: Side) => attentionRow(subject, side, layer, head, at);
+    return jensenShannon(row("base"), row("tuned"));
+  });
 }
 
 function jensenShannon(p: Float32Array, q: Float32Array): number {
@@ -157,9 +134,8 @@ function measure(
   const table = known(subject, side, ablation);
   const place = (layer * heads + head) * m;
   if (!Number.isNaN(table[place]!)) return;
-  const { runner, ids, promptLength, again, logprobs } = intact(subject, side);
   const from = head * headSize;
-  const rows = ids.length - 1;
+  const rows = subject.length(side) - 1;
   const own = subject.capture(ablation === "other" ? other(side) : side).heads[layer]!;
   const mean = new Float32Array(headSize);
   if (ablation === "mean") {
@@ -167,26 +143,15 @@ function measure(
       for (let i = 0; i < headSize; i++) mean[i]! += own[t * width + from + i]! / rows;
     }
   }
-  // What is in front of the layer stays as it is.
-  const stream = { layer, values: subject.capture(side).residual[layer]! };
-  const reading = {
-    ids: ids.slice(0, -1),
-    cache: again,
-    stream,
-    visit: (stage: string, at: number, values: Float32Array, first: number) => {
-      if (stage !== "heads" || at !== layer) return;
-      for (let t = 0; t * width < values.length; t++) {
-        const to = values.subarray(t * width + from, t * width + from + headSize);
-        if (ablation !== "other") to.set(mean);
-        else
-          to.set(own.subarray((first + t) * width + from, (first + t) * width + from + headSize));
-      }
-    },
-  };
-  runner.run(reading, promptLength - 1, ids.length - 1, (at, scores, total) => {
-    const i = at - promptLength + 1;
-    table[place + i] = logprobs[i]! - (scores[ids[at + 1]!]! - total);
+  const lost = without(subject, side, layer, (stage, at, values, first) => {
+    if (stage !== "heads" || at !== layer) return;
+    for (let t = 0; t * width < values.length; t++) {
+      const to = values.subarray(t * width + from, t * width + from + headSize);
+      if (ablation !== "other") to.set(mean);
+      else to.set(own.subarray((first + t) * width + from, (first + t) * width + from + headSize));
+    }
   });
+  table.set(lost, place);
 }
 
 /** Effects on one answer token, or on the answer. */
@@ -223,7 +188,11 @@ function* ablated(
 export const HEADS = [
   provides(keys.attention, (subject, side, layer, head) => {
     const length = subject.length(side);
-    return { shape: [length, length], data: patternOf(subject.capture(side), layer, head, length) };
+    const data = new Float32Array(length * length);
+    for (let at = 0; at < length; at++) {
+      data.set(attentionRow(subject, side, layer, head, at), at * length);
+    }
+    return { shape: [length, length], data };
   }),
   provides(keys.headChange, change),
   provides(keys.headInstruction, (subject, side) => {

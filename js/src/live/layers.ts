@@ -12,7 +12,7 @@ import {
 import type { Tensor } from "../contract/decode.ts";
 import { readingPosition } from "../contract/units.ts";
 import { intactOf } from "./occlusion.ts";
-import { divergence, likeliest, precise, rankOf, rowOf } from "./predictions.ts";
+import { answerLogprobs, divergence, likeliest, precise, rankOf, rowOf } from "./predictions.ts";
 import { provides, type Work } from "./provide.ts";
 import { other, type Subject } from "./subject.ts";
 
@@ -160,13 +160,10 @@ function* template(subject: Subject): Work<TemplateEffects> {
   const plainPlaces = plainPlacesOf(subject);
   const inside = {} as Record<Side, number[]>;
   const plain = {} as Record<Side, number[]>;
-  const { vocabulary } = subject.pair.models.base.sizes;
   for (const [done, side] of SIDES.entries()) {
-    const answer = subject.ids[side].slice(subject.promptLength);
-    const ids = [...plainPlaces.map((i) => subject.ids[side][i]!), ...answer];
+    const ids = [...plainPlaces.map((i) => subject.ids[side][i]!), ...subject.answer(side)];
     plain[side] = [...intactOf(subject.runner(side), ids, plainPlaces.length).logprobs];
-    const { logprobs } = subject.capture(side);
-    inside[side] = answer.map((id, m) => logprobs[m * vocabulary + id]!);
+    inside[side] = [...answerLogprobs(subject, side)];
     yield { done: done + 1, total: SIDES.length, label: "reading without the template" };
   }
   const less = (a: number[], b: number[]) => a.map((value, i) => value - b[i]!);

@@ -23,17 +23,11 @@ export interface Sizes {
   small: boolean;
 }
 
-interface Layer {
-  attentionNorm: number;
-  q: number;
-  k: number;
-  v: number;
-  o: number;
-  feedForwardNorm: number;
-  gate: number;
-  up: number;
-  down: number;
-}
+/** Weights of a layer, in their order: of its attention block, then of its feed-forward block. */
+export const ATTENTION = ["attentionNorm", "q", "k", "v", "o"] as const;
+export const FEED_FORWARD = ["feedForwardNorm", "gate", "up", "down"] as const;
+const LAYER = [...ATTENTION, ...FEED_FORWARD];
+type Layer = Record<(typeof LAYER)[number], number>;
 
 export interface Model {
   readonly sizes: Sizes;
@@ -86,17 +80,8 @@ export function modelOf(sizes: Sizes, places: readonly number[]): Model {
   let read = 0;
   const next = () => places[read++]!;
   const embedding = next();
-  const layers = Array.from({ length: sizes.layers }, () => ({
-    attentionNorm: next(),
-    q: next(),
-    k: next(),
-    v: next(),
-    o: next(),
-    feedForwardNorm: next(),
-    gate: next(),
-    up: next(),
-    down: next(),
-  }));
+  const layer = () => Object.fromEntries(LAYER.map((name) => [name, next()])) as Layer;
+  const layers = Array.from({ length: sizes.layers }, layer);
   const norm = next();
   const unembedding = sizes.tied ? embedding : next();
   return { sizes, embedding, layers, norm, unembedding, places };

@@ -9,7 +9,7 @@ import {
 } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
 import { groups } from "./groups.ts";
-import type { Cache, Runner } from "./pass.ts";
+import type { Cache, Runner, Visit } from "./pass.ts";
 import { provides, type Work } from "./provide.ts";
 import type { Subject } from "./subject.ts";
 
@@ -81,6 +81,18 @@ export function intact(subject: Subject, side: Side): Intact {
   return subject.once(`intact/${side}`, () =>
     intactOf(subject.runner(side), subject.ids[side], subject.promptLength),
   );
+}
+
+/** What each answer token loses by a change of one layer; what is in front of it stays as it is. */
+export function without(subject: Subject, side: Side, layer: number, visit: Visit): Float64Array {
+  const { runner, ids, promptLength, again, logprobs } = intact(subject, side);
+  const stream = { layer, values: subject.capture(side).residual[layer]! };
+  const reading = { ids: ids.slice(0, -1), cache: again, stream, visit };
+  const lost = Float64Array.from(logprobs);
+  runner.run(reading, promptLength - 1, ids.length - 1, (at, scores, sum) => {
+    lost[at - promptLength + 1]! -= scores[ids[at + 1]!]! - sum;
+  });
+  return lost;
 }
 
 /** Effects of a method as far as they are known, NaN elsewhere. */
@@ -180,9 +192,7 @@ function* segments(subject: Subject): Work<HiddenSegment[]> {
       const reading = intactOf(subject.runner(side), [...prompt, ...ids], prompt.length);
       for (const segment of present) {
         const [without] = hiding(reading, [subject.positions(segment)]) as [Float32Array];
-        const row = rows.find(
-          (candidate) => candidate.segment === segment && candidate.answer === answer,
-        )!;
+        const row = rows.find((cost) => cost.segment === segment && cost.answer === answer)!;
         row[side] = Array.from(reading.logprobs, (value, i) => value - without[i]!);
       }
       yield { done: place + 1, total: answers.length, label: `hiding segments, ${side}` };

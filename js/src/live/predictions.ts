@@ -41,22 +41,13 @@ export function rankOf(row: Float32Array, target: number): number {
   return rank;
 }
 
-/** Logarithms made to sum to one again, more precisely. */
-export function precise(row: Float32Array): Float64Array {
-  const exact = new Float64Array(row);
-  let total = 0;
-  for (let i = 0; i < exact.length; i++) total += Math.exp(exact[i]!);
-  const sum = Math.log(total);
-  for (let i = 0; i < exact.length; i++) exact[i]! -= sum;
-  return exact;
-}
-
 /** KL(p || q), nats. */
 export function divergence(p: Float64Array, q: Float64Array): number {
-  let total = 0;
-  for (let i = 0; i < p.length; i++) total += Math.exp(p[i]!) * (p[i]! - q[i]!);
-  return Math.max(total, 0);
+  return Math.max(divergences(p, q, p.length)[0]!, 0);
 }
+
+/** Log-probabilities, more precisely, of one row of them. */
+export const precise = (row: Float32Array) => logprobs(row, row.length);
 
 /** Log-probabilities from rows of logits, into `made`. */
 export function logprobs(
@@ -112,19 +103,19 @@ function steps(subject: Subject): AnswerStep[] {
   });
 }
 
-function logprob(subject: Subject, side: Side) {
+/** Log-probability of each answer token. */
+export function answerLogprobs(subject: Subject, side: Side): Float32Array {
   const { logprobs } = subject.capture(side);
   const width = subject.pair.models[side].sizes.vocabulary;
-  const answer = subject.ids[side].slice(subject.promptLength);
-  return {
-    shape: [answer.length],
-    data: Float32Array.from(answer, (id, m) => logprobs[m * width + id]!),
-  };
+  return Float32Array.from(subject.answer(side), (id, m) => logprobs[m * width + id]!);
 }
 
 export const PREDICTIONS = [
   provides(keys.answerSteps, steps),
-  provides(keys.logprob, logprob),
+  provides(keys.logprob, (subject, side) => {
+    const data = answerLogprobs(subject, side);
+    return { shape: [data.length], data };
+  }),
   provides(keys.disagreement, (subject) => {
     const data = Float32Array.from(steps(subject), ({ kl }) => kl);
     return { shape: [data.length], data };
@@ -132,7 +123,8 @@ export const PREDICTIONS = [
   provides(keys.alternatives, (subject, side) => {
     const { logprobs } = subject.capture(side);
     const width = subject.pair.models[side].sizes.vocabulary;
-    const answer = subject.ids[side].slice(subject.promptLength);
-    return answer.map((id, m) => likeliest(rowOf(logprobs, m, width), subject.pair.pieces, id));
+    return subject
+      .answer(side)
+      .map((id, m) => likeliest(rowOf(logprobs, m, width), subject.pair.pieces, id));
   }),
 ];

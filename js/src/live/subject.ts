@@ -69,6 +69,10 @@ export class Subject {
     this.ids = { base: ids("base"), tuned: ids("tuned") };
   }
 
+  answer(side: Side): number[] {
+    return this.ids[side].slice(this.promptLength);
+  }
+
   /** M. */
   answerLength(side: Side): number {
     return this.ids[side].length - this.promptLength;
@@ -169,15 +173,19 @@ function packed(values: Float32Array, heads: number, length: number): Float32Arr
   return made;
 }
 
-/** The pattern of one head, [T, T]. */
-export function patternOf({ patterns }: Capture, layer: number, head: number, length: number) {
-  const triangle = (length * (length + 1)) / 2;
-  const rows = patterns[layer]!.subarray(head * triangle, (head + 1) * triangle);
-  const dense = new Float32Array(length * length);
-  let from = 0;
-  for (let row = 0; row < length; row++) {
-    dense.set(rows.subarray(from, from + row + 1), row * length);
-    from += row + 1;
-  }
-  return dense;
+/** Where a row begins in the triangles of all heads. */
+export function rowStart(length: number, head: number, at: number): number {
+  return (head * length * (length + 1) + at * (at + 1)) / 2;
+}
+
+/** What one position attends to: itself and all before it. */
+export function attentionRow(
+  subject: Subject,
+  side: Side,
+  layer: number,
+  head: number,
+  at: number,
+): Float32Array {
+  const from = rowStart(subject.length(side), head, at);
+  return subject.capture(side).patterns[layer]!.subarray(from, from + at + 1);
 }
