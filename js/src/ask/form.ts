@@ -109,7 +109,7 @@ export function askForm(
       text.el,
       h(
         "div",
-        { class: "tl-ask-row" },
+        { class: "tl-flow tl-ask-row" },
         run,
         stop,
         example.el,

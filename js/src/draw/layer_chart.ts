@@ -74,7 +74,7 @@ export function layerChart(
   const picture = svg("svg", { role: "img" }, grid, inside, ticks);
   const legend = h(
     "ul",
-    { class: "tl-layer-legend", "aria-hidden": "true" },
+    { class: "tl-flow tl-layer-legend", "aria-hidden": "true" },
     ...series.map((entry) => h("li", {}, swatch(entry), entry.label)),
   );
   const el = h("div", { class: "tl-layer-chart" }, legend);

@@ -26,7 +26,7 @@ export function tabs<T extends string>(
   const all = choices.map(({ value, label }) =>
     h("button", { type: "button", role: "tab", class: "tl-tab", "data-tab": value }, label),
   );
-  const bar = h("div", { class: "tl-tabs", role: "tablist", "aria-label": label }, ...all);
+  const bar = h("div", { class: "tl-flow tl-tabs", role: "tablist", "aria-label": label }, ...all);
   const sheet = h("div", { class: "tl-sheet-of-tab", role: "tabpanel" });
   let chosen = choices[0]!.value;
   const show = (value: T) => {

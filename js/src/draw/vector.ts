@@ -6,7 +6,7 @@ import { short, VectorDrawing } from "./vector_drawing.ts";
 
 /** Left out of a picture: what can only be used. */
 export const APART =
-  ".tl-controls, .tl-popover, .tl-stepper, .tl-message, .tl-badge-line, .tl-zoom, .tl-button, .tl-tabs, .tl-link, .tl-sr, .tl-cross, .tl-effect-controls, .tl-name-editor, .tl-picker, select, input, textarea, form, [hidden]";
+  ".tl-controls, .tl-popover, .tl-stepper, .tl-message, .tl-badge-line, .tl-zoom, .tl-button, .tl-tabs, .tl-link, .tl-sr, .tl-cross, .tl-effect-controls, select, input, textarea, form, [hidden]";
 /** Not cut where it is wider than its place: what says what is seen is read whole. */
 const WHOLE = ".tl-matrix, .tl-plain, .tl-heading";
 const MARGIN = 8;

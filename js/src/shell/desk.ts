@@ -83,7 +83,7 @@ export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal
     store.setOptions("dashboard", { layout }),
   );
   layouts.update(LAYOUTS, "auto");
-  const bar = h("div", { class: "tl-desk-bar" }, row.bar, layouts.el);
+  const bar = h("div", { class: "tl-flow tl-desk-bar" }, row.bar, layouts.el);
   const el = h("div", { class: "tl-desk" }, bar, ...Object.values(slots));
   const tabOf = (name: DeskPanel) => row.bar.querySelector<HTMLElement>(`[data-tab=${name}]`)!;
 

@@ -121,9 +121,9 @@ export function runPanel(
     { class: `tl-panel tl-${kind}`, "data-panel": kind, "data-state": "loading" },
     h(
       "header",
-      { class: "tl-head" },
+      { class: "tl-flow tl-head" },
       h("div", { class: "tl-heading" }, title, note, kind !== "update" && turned(store, signal)),
-      h("div", { class: "tl-controls" }, ...panel.controls),
+      h("div", { class: "tl-flow tl-controls" }, ...panel.controls),
     ),
     caption.el,
     h("div", { class: "tl-stage" }, !apart && panel.strip, panel.body, message),

@@ -54,7 +54,7 @@ export function makeHeader(
     ),
     h(
       "p",
-      { class: "tl-mode", title: templateText(manifest) },
+      { class: "tl-mode tl-cut", title: templateText(manifest) },
       [responseMode(manifest), manifest.pair.note].filter(Boolean).join(" · "),
     ),
   );
@@ -73,7 +73,7 @@ function modelName({ manifest, place, options }: Store, side: Side): HTMLElement
     parameters >= 1e9 ? `${number(parameters / 1e9)} B` : `${number(parameters / 1e6)} M`;
   return h(
     "span",
-    { class: "tl-model", title: `${name}\n${revision}\n${dtype}, ${size} parameters` },
+    { class: "tl-model tl-cut", title: `${name}\n${revision}\n${dtype}, ${size} parameters` },
     h("i", { class: "tl-mark", "data-side": side, "data-look": "solid" }),
     h("span", { class: "tl-side", "data-side": side }, side),
     " ",
@@ -91,7 +91,7 @@ interface OwnAnswerLine {
 function ownAnswer(store: Store, side: Side, signal: AbortSignal): OwnAnswerLine {
   const { stopped, own_text: known } = store.manifest.answers[side];
   const own_text = side === "tuned" && store.place ? null : known;
-  const el = h("span", { class: "tl-own" });
+  const el = h("span", { class: "tl-own tl-cut" });
   const show = (answer: OwnAnswer) => {
     const said = visible(answer.text.trim()) || "nothing";
     el.title = answer.text;

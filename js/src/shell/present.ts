@@ -24,7 +24,7 @@ export function presenter(
   const clock = h("b", {});
   const said = h("span", {});
   notes.append(clock, said);
-  const el = h("div", { class: "tl-slide", hidden: true }, caption, mark, notes);
+  const el = h("div", { class: "tl-flow tl-slide", hidden: true }, caption, mark, notes);
   let at = 0;
   let before: Moment | null = null;
   let begun = 0;

@@ -36,7 +36,12 @@ export function targetOf(state: State): number | "answer" {
 export function bar(from: number, to: number, kind?: string): HTMLElement {
   const [left, width] = [Math.min(from, to), Math.abs(to - from)].map((x) => (x * 100).toFixed(2));
   const style = `left: ${left}%; width: ${width}%`;
-  return h("i", { class: "tl-carried-bar", "data-kind": kind, "data-less": to < from, style });
+  return h("i", {
+    class: "tl-carried-bar",
+    "data-kind": kind,
+    "data-look": to < from && "hollow",
+    style,
+  });
 }
 
 /** Asks for what takes long, at the selected token. */

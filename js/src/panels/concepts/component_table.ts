@@ -162,7 +162,7 @@ function cell(
       return h("th", { scope: "row" }, button, doubt);
     }
     case "name":
-      return h("td", { class: "tl-cell-name" }, h("bdi", {}, row.name));
+      return h("td", { class: "tl-cell-name tl-cut" }, h("bdi", {}, row.name));
     case "variance": {
       const style = `width: ${most > 0 ? (row.variance / most) * 4 : 0}em`;
       const bar = { class: "tl-share", "data-side": "base", "data-value": row.variance, style };

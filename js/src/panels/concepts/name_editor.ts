@@ -33,7 +33,7 @@ export function nameEditor(store: Store, signal: AbortSignal): NameEditor {
   const boxes = [...tasks, ...levels];
   const form = h(
     "form",
-    { class: "tl-naming-form", hidden: true },
+    { class: "tl-flow tl-naming-form", hidden: true },
     name,
     ticks("task", tasks),
     ticks("level", levels),
@@ -121,7 +121,7 @@ function checkbox(value: string): HTMLInputElement {
 function ticks(title: string, boxes: HTMLInputElement[]): HTMLElement {
   return h(
     "div",
-    { class: "tl-ticks", role: "group", "aria-label": title },
+    { class: "tl-flow tl-ticks", role: "group", "aria-label": title },
     h("span", {}, title),
     ...boxes.map((box) => h("label", {}, box, ` ${box.value}`)),
   );

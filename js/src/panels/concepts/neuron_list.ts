@@ -103,7 +103,12 @@ export function neuronList({ store, signal, refresh }: PanelSetting): Sheet {
 
   const controls = [orders.el, scopes.el, start, stop, status];
   return {
-    el: h("div", {}, h("div", { class: "tl-controls tl-sheet-controls" }, ...controls), list),
+    el: h(
+      "div",
+      {},
+      h("div", { class: "tl-flow tl-controls tl-sheet-controls" }, ...controls),
+      list,
+    ),
     layered: true,
     needs,
     picture(state, got, concepts) {

@@ -111,7 +111,7 @@ function layerButton(row: RotationOfLayer, selected: number): HTMLElement {
       h("i", { "data-value": row.angle, style: `width: ${share(row.angle)}` }),
       h("i", random),
     ),
-    h("span", { class: "tl-added" }, ...words.flatMap((word) => [h("bdi", {}, word), " "])),
+    h("span", { class: "tl-cut" }, ...words.flatMap((word) => [h("bdi", {}, word), " "])),
     h("span", { class: "tl-unit-facts" }, number(row.weights)),
   );
 }

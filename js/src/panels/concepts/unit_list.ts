@@ -15,7 +15,7 @@ import type { Sheet } from "./sheet.ts";
 const MARKS = ["unit", "layer", "sort"] as const;
 
 export function unitList(store: Store, signal: AbortSignal): Sheet {
-  const el = h("div", { class: "tl-units" });
+  const el = h("div", { class: "tl-flow tl-units" });
   const pickable = pickUnits(el, store, signal);
   return {
     el,
@@ -154,7 +154,7 @@ function unitButton(row: UnitRow, bars: HTMLElement | null, concepts: Concepts):
     },
     h("span", { class: "tl-unit-name" }, row.name),
     h("span", { class: "tl-unit-facts" }, facts.join("  ·  ")),
-    row.given && h("bdi", { class: "tl-unit-given" }, row.given),
+    row.given && h("bdi", { class: "tl-unit-given tl-cut" }, row.given),
     row.doubt && h("span", { class: "tl-unit-doubt" }, row.doubt),
     bars,
   );

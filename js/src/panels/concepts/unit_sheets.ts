@@ -57,7 +57,7 @@ export function unitSheets(setting: PanelSetting): UnitSheets {
   const el = h(
     "div",
     { class: "tl-unit-block" },
-    h("div", { class: "tl-head" }, h("div", { class: "tl-heading" }, title), stepper),
+    h("div", { class: "tl-flow tl-head" }, h("div", { class: "tl-heading" }, title), stepper),
     row.bar,
     caption.el,
     row.sheet,

@@ -101,7 +101,7 @@ export function wordCloud(
                 { class: "tl-zone", "data-side": field.side, style: `width: ${zone.width}px` },
                 h(
                   "div",
-                  { class: "tl-zone-title" },
+                  { class: "tl-zone-title tl-cut" },
                   `${field.title} · ${count(field.words.length, "word")}`,
                 ),
                 h(

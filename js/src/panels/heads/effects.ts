@@ -68,7 +68,7 @@ export function headEffects(
   const top = button("the top twenty", () => measure(-1), signal);
   const controls = h(
     "div",
-    { class: "tl-effect-controls" },
+    { class: "tl-flow tl-effect-controls" },
     h("label", {}, "exact: set to ", kind.el),
     single,
     top,

@@ -42,7 +42,7 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
   const el = h(
     "div",
     {
-      class: "tl-grids",
+      class: "tl-flow tl-grids",
       tabindex: 0,
       role: "application",
       "aria-roledescription": "grid of attention heads",

@@ -53,7 +53,7 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
   const area = h(
     "div",
     {
-      class: "tl-maps",
+      class: "tl-flow tl-maps",
       tabindex: 0,
       role: "application",
       "aria-roledescription": "attention maps",

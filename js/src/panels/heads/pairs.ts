@@ -37,7 +37,14 @@ export function headPairs({ store, signal, refresh }: PanelSetting): HeadView {
   };
   const layer = button("of this layer", () => find(keys.wordPairs(at.layer, at.head)), signal);
   const every = button("of all heads", () => find(keys.wordPairInfo()), signal);
-  const offer = h("div", { class: "tl-effect-controls" }, "find word pairs", layer, every, job.el);
+  const offer = h(
+    "div",
+    { class: "tl-flow tl-effect-controls" },
+    "find word pairs",
+    layer,
+    every,
+    job.el,
+  );
   const search = h("input", {
     type: "search",
     class: "tl-search",
@@ -91,8 +98,8 @@ export function headPairs({ store, signal, refresh }: PanelSetting): HeadView {
   const content = h(
     "div",
     { class: "tl-pairs" },
-    h("div", { class: "tl-effect-controls" }, ...chips, search),
-    h("div", { class: "tl-pair-columns" }, h("div", {}, table, nothing, more), results),
+    h("div", { class: "tl-flow tl-effect-controls" }, ...chips, search),
+    h("div", { class: "tl-flow tl-pair-columns" }, h("div", {}, table, nothing, more), results),
   );
 
   const drawTable = (pairs: Pair[], leftOut: number, { fates, word, allPairs }: HeadsOptions) => {

@@ -17,7 +17,7 @@ export function headScatter(setting: Setting): HeadView {
       taps: [POINTS],
     },
     setting,
-    "tl-head-scatter",
+    "tl-flow tl-head-scatter",
   );
   const { el } = chart;
   let drawn: Record<string, ArrayLike<number>> = {};

@@ -58,7 +58,7 @@ export function lensView({ store, surface, tooltip, signal }: Setting): View {
       names[side],
     ),
   );
-  const plot = h("div", { class: "tl-lens-plot" }, ...pictures);
+  const plot = h("div", { class: "tl-flow tl-lens-plot" }, ...pictures);
   const scale = h("span", { class: "tl-scale" });
   const reader = picker<LensReader>("Unembedding that reads the layers", signal, (lensReader) =>
     store.setOptions("overview", { lensReader }),

@@ -63,7 +63,7 @@ export function saliencyBadge(
   const line = h("span", { class: "tl-run-text" });
   const gauge = h("i", { class: "tl-run-gauge" }, h("i", {}));
   const act = button("", () => (run().status === "running" ? run().stop() : run().start()), signal);
-  const status = h("div", { class: "tl-run", role: "status" }, gauge, line, act);
+  const status = h("div", { class: "tl-flow tl-run", role: "status" }, gauge, line, act);
   const warning = h("p", { class: "tl-weak", role: "status", hidden: true });
   const showExact = button("show exact", () => store.setMethod(EXACT), signal);
   const unfold = () =>
@@ -71,11 +71,11 @@ export function saliencyBadge(
   const chip = button("", unfold, signal, { class: "tl-button tl-badge" });
   const table = h("div", { class: "tl-trust-table" });
   const chart = h("div", { class: "tl-trust-chart" });
-  const details = h("div", { class: "tl-trust", hidden: true }, table, chart);
+  const details = h("div", { class: "tl-flow tl-trust", hidden: true }, table, chart);
   const el = h(
     "div",
     { class: "tl-badge-row" },
-    h("div", { class: "tl-badge-line" }, chip, status),
+    h("div", { class: "tl-flow tl-badge-line" }, chip, status),
     details,
   );
 

@@ -16,7 +16,7 @@ export function deletionChart(curves: BySide<DeletionCurve>, { scale }: Surface)
   const low = Math.min(0, ...all.flat());
   return h(
     "div",
-    { class: "tl-deletion", role: "group", "aria-label": "deletion curves" },
+    { class: "tl-flow tl-deletion", role: "group", "aria-label": "deletion curves" },
     ...SIDES.map((side) => picture(side, curves[side], low, top, scale)),
     h(
       "p",

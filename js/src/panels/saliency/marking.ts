@@ -50,7 +50,12 @@ export function marking(
   const reset = button("as traced", () => store.setMarks(null), signal);
   const bar = h(
     "div",
-    { class: "tl-marking", role: "group", "aria-label": "mark spans of the prompt", hidden: true },
+    {
+      class: "tl-flow tl-marking",
+      role: "group",
+      "aria-label": "mark spans of the prompt",
+      hidden: true,
+    },
     h("span", {}, "Drag over prompt tokens, or Shift + arrows and Enter, to mark them as"),
     ...choices.map((choice) => choice.el),
     reset,

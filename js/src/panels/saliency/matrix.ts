@@ -56,7 +56,7 @@ export function matrixView({ store, surface, tooltip, signal }: Setting): Matrix
     h("i", { class: "tl-bracket", "data-segment": "context" }),
     "context",
   );
-  const el = h("div", {}, area, h("div", { class: "tl-matrix-foot" }, template, key, said));
+  const el = h("div", {}, area, h("div", { class: "tl-flow tl-matrix-foot" }, template, key, said));
   let drawn: { matrix: Matrix; layout: Layout; unit: string } | null = null;
   const room = roomFor(area, signal);
 

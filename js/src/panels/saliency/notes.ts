@@ -14,7 +14,7 @@ export interface Notes {
 }
 
 export function saliencyNotes(): Notes {
-  const el = h("div", { class: "tl-notes" });
+  const el = h("div", { class: "tl-flow tl-notes" });
   return {
     el,
     draw(state, facts) {

@@ -18,8 +18,8 @@ export function spineLine(store: Store, signal: AbortSignal): SpineLine {
   const whole = button("whole answer", () => store.select({ token: -1 }), signal, {
     class: "tl-link",
   });
-  const el = h("div", { class: "tl-spine-text" });
-  const jumps = h("span", { class: "tl-jumps" });
+  const el = h("div", { class: "tl-flow tl-spine-text" });
+  const jumps = h("span", { class: "tl-flow tl-jumps" });
   const jump = ({ dataset }: HTMLElement) => {
     store.setOptions("saliency", { span: null, cell: null });
     store.select({ token: Number(dataset.jump) });

@@ -60,7 +60,7 @@ export interface Strip {
 /** `side` is given where the row belongs to one model only: it then has that model's bars only. */
 export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side): Strip {
   const marks = tokens.map((token, i) => make(token, offset + i, side));
-  const el = h("div", { class: "tl-text" }, ...marks.map((mark) => mark.el));
+  const el = h("div", { class: "tl-flow tl-text" }, ...marks.map((mark) => mark.el));
   const each =
     tokens.length > MANY
       ? inSight(marks, tokens.length > VERY_MANY ? () => null : () => el.parentElement)

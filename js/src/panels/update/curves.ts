@@ -52,7 +52,7 @@ export function keptChart(taken: UpdateTaken): HTMLElement {
   const ticks = tickRow(named.map((share) => [x(share * taken.count), percent(share)]));
   const legend = h(
     "ul",
-    { class: "tl-kept-legend" },
+    { class: "tl-flow tl-kept-legend" },
     ...taken.curves.map((curve) => {
       const text = `${nameOf(curve)} ${curve.needed.toLocaleString("en")}`;
       return h("li", { "data-order": curve.order, "data-value": curve.needed }, h("i"), text);
@@ -152,7 +152,7 @@ export function dialChart(
   ]);
   const title = `Log-probability of the answer, ${number(low)} to ${number(high)} nats, by scale of the update${part && ` ${part}`}`;
   const note = h("p", { class: "tl-dial-follows" }, follows);
-  const foot = h("div", { class: "tl-dial-foot" }, said, back);
+  const foot = h("div", { class: "tl-flow tl-dial-foot" }, said, back);
   return {
     el: h(
       "figure",

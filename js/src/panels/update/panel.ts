@@ -242,7 +242,11 @@ function line(
   touched: boolean,
 ): HTMLElement {
   const style = `width: ${((Math.abs(direction.effect) / most) * 100).toFixed(2)}%`;
-  const bar = h("i", { class: "tl-direction-bar", "data-less": direction.effect < 0, style });
+  const bar = h("i", {
+    class: "tl-direction-bar",
+    "data-look": direction.effect < 0 && "hollow",
+    style,
+  });
   const said = [...direction.writes, ...direction.reads].slice(0, 3).map(([word]) => word);
   return h(
     "button",
@@ -254,14 +258,18 @@ function line(
       "aria-pressed": String(chosen),
       "aria-label": `${directionName(direction)}, ${signed(direction.effect)} nats, ${said.join(", ")}`,
     },
-    h("span", { class: "tl-direction-name" }, directionName(direction)),
+    h("span", { class: "tl-direction-name tl-cut" }, directionName(direction)),
     h("span", { class: "tl-direction-track" }, bar),
     h(
       "span",
       { class: "tl-direction-value", "data-value": direction.effect },
       signed(direction.effect),
     ),
-    h("span", { class: "tl-direction-words" }, said.map((word) => tokenText(word).word).join(" ")),
+    h(
+      "span",
+      { class: "tl-direction-words tl-cut" },
+      said.map((word) => tokenText(word).word).join(" "),
+    ),
   );
 }
 
@@ -298,7 +306,7 @@ function about(taken: UpdateTaken, place: number, texts: readonly string[]): Ele
         .filter(([, text]) => text)
         .flatMap(([name, text]) => [h("dt", {}, name), h("dd", {}, text)]),
       h("dt", {}, "acts at"),
-      h("dd", { class: "tl-update-tokens" }, ...tokens),
+      h("dd", { class: "tl-flow tl-update-tokens" }, ...tokens),
     ),
   ];
 }
