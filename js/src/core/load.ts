@@ -1,6 +1,7 @@
 // Blocks on their way: the states of a load, what a picture is made of, and how it is brought in.
 
-import type { Key } from "../contract/contract.ts";
+import type { BySide, Key, Side } from "../contract/contract.ts";
+import { eachSide } from "../maths/numbers.ts";
 import { isAbort } from "../sources/source.ts";
 
 /** How far the load of a block, or of anything else, has come. */
@@ -37,6 +38,12 @@ export type Got = <T>(key: Key<T>) => Load<T>;
 export function take<T>(load: Load<T>): T {
   if (load.state === "ready") return load.value;
   throw new Error(load.reason ?? "A block is not there yet.");
+}
+
+/** A block of both models; null unless both are there. */
+export function both<T>(got: Got, key: (side: Side) => Key<T>): BySide<T> | null {
+  const { base, tuned } = eachSide((side) => got(key(side)).value);
+  return base === undefined || tuned === undefined ? null : { base, tuned };
 }
 
 /** A block that a picture is made of. */

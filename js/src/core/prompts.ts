@@ -1,4 +1,7 @@
+// What reads one prompt and one answer, and why something cannot be shown of them.
+
 import type { Manifest, Side } from "../contract/contract.ts";
+import type { State } from "./state.ts";
 
 /** What needs one prompt that both models read, as the keys of its blocks begin. */
 const OF_ONE_PROMPT =
@@ -14,6 +17,18 @@ export function lacksPrompt(manifest: Manifest, key: string): string {
   return ownTemplates(manifest) && OF_ONE_PROMPT.test(key)
     ? "Each model reads its own chat template: this takes one prompt that both read."
     : "";
+}
+
+/** Of what was neither recorded nor can be computed. */
+export const NOT_SAVED =
+  "It was not computed when this was saved: show it over the models, then save again.";
+
+/** Why there is nothing to compare over one answer; empty where both read one. */
+export function lacksAnswer(state: State, what: string): string {
+  if (!state.manifest.shared) {
+    return `Each model reads its own answer: ${what} only where both read one answer.`;
+  }
+  return state.answer("tuned").tokens.length ? "" : "There is no answer to explain.";
 }
 
 /** The one model that reads a token of the prompt; undefined where both do. */

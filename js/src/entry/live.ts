@@ -6,7 +6,7 @@ import type { LivePage } from "../ask/reading.ts";
 import { SIDES } from "../contract/contract.ts";
 import { base64Bytes, unpacked85 } from "../contract/packed.ts";
 import { reasonOf } from "../core/load.ts";
-import { embeddedText } from "../draw/dom.ts";
+import { embeddedText, h } from "../draw/dom.ts";
 import { embedded } from "../sources/embedded.ts";
 import { turn } from "../sources/turn.ts";
 
@@ -16,7 +16,7 @@ async function open(): Promise<void> {
   await turn(); // reading this script was a task of its own
   const page: LivePage = JSON.parse(embeddedText("twinlens-live"));
   document.body.classList.add("twinlens-page");
-  const el = document.createElement("div");
+  const el = h("div");
   document.body.append(el);
   const script = await unpacked85(embeddedText("twinlens-worker")).arrayBuffer();
   const code = new Blob([script], { type: "text/javascript" });
@@ -53,8 +53,5 @@ function parsed(): Promise<void> {
 }
 
 open().catch((error: unknown) => {
-  const message = document.createElement("p");
-  message.setAttribute("role", "alert");
-  message.textContent = reasonOf(error);
-  document.body.append(message);
+  document.body.append(h("p", { role: "alert" }, reasonOf(error)));
 });

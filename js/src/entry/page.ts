@@ -5,7 +5,7 @@ import { reasonOf } from "../core/load.ts";
 import { fromAddress, toAddress } from "../core/moment.ts";
 import { whenIdle } from "../core/schedule.ts";
 import { Store } from "../core/store.ts";
-import { embeddedText } from "../draw/dom.ts";
+import { embeddedText, h } from "../draw/dom.ts";
 import { mount } from "../shell/mount.ts";
 import { type Saved, savedModel } from "../shell/saved.ts";
 import { embedded } from "../sources/embedded.ts";
@@ -26,7 +26,7 @@ async function open(): Promise<void> {
   const { signal } = new AbortController();
   const model = savedModel(page);
   const store = new Store(model, drawing ?? blocks, signal);
-  const el = document.createElement("main");
+  const el = h("main");
   document.body.append(el);
   document.body.classList.add("twinlens-page");
   followAddress(store, signal);
@@ -89,8 +89,5 @@ function followAddress(store: Store, signal: AbortSignal): void {
 }
 
 open().catch((error: unknown) => {
-  const message = document.createElement("p");
-  message.setAttribute("role", "alert");
-  message.textContent = reasonOf(error);
-  document.body.append(message);
+  document.body.append(h("p", { role: "alert" }, reasonOf(error)));
 });

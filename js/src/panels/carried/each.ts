@@ -5,6 +5,7 @@ import { type Key, keys, type Side } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
 import { parseUnit } from "../../contract/units.ts";
 import { type Got, type Need, optional, quiet, required } from "../../core/load.ts";
+import { NOT_SAVED } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
 import { fill, h, picker } from "../../draw/dom.ts";
 import { number, percent, quote } from "../../draw/format.ts";
@@ -195,11 +196,7 @@ function rowsOf(state: State, got: Got, { values, whole }: Shown): Row[][] {
 function words(state: State, known: Shown | null) {
   const key = keyOf(state);
   if (!key) return { title: TITLE, caption: missing(state) };
-  if (!known) {
-    const recording =
-      "It was not computed when this was saved: show it over the models, then save again.";
-    return { title: TITLE, caption: state.lacks(key) || recording };
-  }
+  if (!known) return { title: TITLE, caption: state.lacks(key) || NOT_SAVED };
   const { into } = state.options.carried;
   const { token } = state.selection;
   const donor = into === "tuned" ? "base" : "tuned";

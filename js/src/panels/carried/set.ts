@@ -2,6 +2,7 @@
 
 import { type Carried, type Key, keys, type PartOfSet } from "../../contract/contract.ts";
 import { type Got, type Need, quiet, required } from "../../core/load.ts";
+import { NOT_SAVED } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
 import { fill, h } from "../../draw/dom.ts";
 import { count, number, percent, quote } from "../../draw/format.ts";
@@ -90,11 +91,7 @@ function carriedOf(state: State, got: Got): Carried | null {
 function words(state: State, got: Got, carried: Carried | null): Omit<Picture, "draw"> {
   const key = keyOf(state);
   if (!key) return { title: TITLE, caption: missing(state) };
-  if (!carried) {
-    const recording =
-      "It was not computed when this was saved: show it over the models, then save again.";
-    return { title: TITLE, caption: state.lacks(key) || recording };
-  }
+  if (!carried) return { title: TITLE, caption: state.lacks(key) || NOT_SAVED };
   const whole = got(key).value === undefined || key === keys.carried("answer");
   const { token } = state.selection;
   const whose = whole ? "the answer" : quote(state.text(token));

@@ -3,6 +3,7 @@
 import type { Key } from "../../contract/contract.ts";
 import type { Got, Need } from "../../core/load.ts";
 import type { CarriedView } from "../../core/options.ts";
+import { lacksAnswer } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
 import { button, h } from "../../draw/dom.ts";
@@ -19,12 +20,7 @@ export interface View {
 }
 
 /** Why no parts can be exchanged; empty where they can. */
-export function missing(state: State): string {
-  if (!state.manifest.shared) {
-    return "Each model reads its own answer: parts can be exchanged only where both read one answer.";
-  }
-  return state.answer("tuned").tokens.length ? "" : "There is no answer to explain.";
-}
+export const missing = (state: State) => lacksAnswer(state, "parts can be exchanged");
 
 /** The selected answer token, else the whole answer, of a prompt token, too. */
 export function targetOf(state: State): number | "answer" {

@@ -3,6 +3,7 @@
 import { keys, SIDES, type Side } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
 import { quiet, required, take } from "../../core/load.ts";
+import { lacksAnswer, NOT_SAVED } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
 import { bokehChart } from "../../draw/chart.ts";
 import { count, quote } from "../../draw/format.ts";
@@ -62,16 +63,9 @@ export function handoverView(setting: Setting): View {
 
 /** Why there is nothing to show; empty where there is. */
 function missing(state: State): string {
-  if (!state.manifest.shared) {
-    return "Each model reads its own answer: layers can be handed over only where both read one answer.";
-  }
-  if (state.answer("tuned").tokens.length === 0) return "There is no answer to explain.";
-  const lacks = state.lacks(keys.handover("tuned"));
-  if (lacks) return lacks;
-  if (!state.live && !SIDES.every((side) => state.has(keys.handover(side)))) {
-    return "It was not computed when this was saved: show it over the models, then save again.";
-  }
-  return "";
+  const why = lacksAnswer(state, "layers can be handed over");
+  const held = state.live || SIDES.every((side) => state.has(keys.handover(side)));
+  return why || state.lacks(keys.handover("tuned")) || (held ? "" : NOT_SAVED);
 }
 
 /** Of one answer token, or summed over the answer. */

@@ -4,6 +4,7 @@ import { type BySide, keys, SIDES, type Side } from "../../contract/contract.ts"
 import type { Tensor } from "../../contract/decode.ts";
 import { required, take } from "../../core/load.ts";
 import type { LensReader } from "../../core/options.ts";
+import { NOT_SAVED } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
 import { fill, h, listen, picker } from "../../draw/dom.ts";
 import { number, quote, tokenText } from "../../draw/format.ts";
@@ -194,10 +195,8 @@ function missing(state: State): string {
   if (SIDES.some((side) => state.answer(side).tokens.length === 0)) {
     return "There is no answer to explain.";
   }
-  if (!state.live && !SIDES.every((side) => state.has(tableKeys(state)[side]))) {
-    return "It was not computed when this was saved: show it over the models, then save again.";
-  }
-  return "";
+  const wanted = Object.values(tableKeys(state));
+  return state.live || wanted.every((key) => state.has(key)) ? "" : NOT_SAVED;
 }
 
 function layoutOf(table: Tensor, ofTuned: number, room: number): Layout {

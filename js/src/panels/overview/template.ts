@@ -3,6 +3,7 @@
 
 import { keys, type TemplateEffects } from "../../contract/contract.ts";
 import { required, take } from "../../core/load.ts";
+import { lacksAnswer, NOT_SAVED } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
 import { h } from "../../draw/dom.ts";
 import { quote } from "../../draw/format.ts";
@@ -47,17 +48,12 @@ export function templateView({ tooltip, signal }: Setting): View {
 
 /** Why there is nothing to ask for; empty where there is. */
 function why(state: State): string {
-  if (!state.manifest.shared) {
-    return "Each model reads its own answer: they can be compared only where both read one answer.";
-  }
-  if (state.answer("tuned").tokens.length === 0) return "There is no answer to explain.";
+  const why = lacksAnswer(state, "they can be compared");
+  if (why) return why;
   if (state.segment("template").length === 0) {
     return "This prompt has no chat template: trace it with template=True to see what the template does.";
   }
-  if (!state.live && !state.has(keys.template())) {
-    return "It was not computed when this was saved: show it over the models, then save again.";
-  }
-  return "";
+  return state.live || state.has(keys.template()) ? "" : NOT_SAVED;
 }
 
 function numbersOf(effects: TemplateEffects, at: number): Numbers {

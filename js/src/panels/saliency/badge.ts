@@ -17,14 +17,13 @@ import { complete, type ExactRun, exactRun, rowsDone } from "../../core/runs.ts"
 import type { Store } from "../../core/store.ts";
 import { button, fill, h } from "../../draw/dom.ts";
 import { count, number, percent } from "../../draw/format.ts";
-import { bySide, spearman } from "../../maths/numbers.ts";
+import { bySide, eachSide, spearman } from "../../maths/numbers.ts";
 import type { Setting } from "../../shell/frame.ts";
 import { aside } from "./aside.ts";
 import { barsOf, scoredTokens } from "./bars.ts";
 import { deletionChart } from "./deletion_chart.ts";
 import type { Facts } from "./facts.ts";
 import { together } from "./focus.ts";
-import { ofSides } from "./sides.ts";
 import { estimated, shownRun, standIn, type Table } from "./table.ts";
 
 export interface Badge {
@@ -237,7 +236,7 @@ function drawnAgreement(
     if (!comparable) return { what: `${measure}: `, rho: { base: null, tuned: null } };
     const truth = barsOf(store, exact).values;
     const scored = scoredTokens(store);
-    const rho = ofSides((side) => {
+    const rho = eachSide((side) => {
       const [first, second] = [bars.values[side], truth[side]].map((list) =>
         scored.map((n) => list?.[n] ?? Number.NaN),
       ) as [number[], number[]];
@@ -246,19 +245,19 @@ function drawnAgreement(
     });
     return { what: `${measure}: `, rho };
   }
-  return agreement && { what: "", rho: ofSides((side) => agreement[side].spearman) };
+  return agreement && { what: "", rho: eachSide((side) => agreement[side].spearman) };
 }
 
 /** What is measured of both models, once it is all there. */
 function exactTables(store: Store, recorded: Got): BySide<Table> | null {
   const run = exactRun(store, EXACT);
   const key = (side: Side) => keys.saliency(side, EXACT);
-  const tables = ofSides((side) => {
+  const tables = eachSide((side) => {
     const recordedHere = run.status === "unknown" && store.has(key(side));
     return recordedHere ? (recorded(key(side)).value ?? null) : run.tables[side];
   });
   if (!SIDES.every((side) => complete(tables[side]))) return null;
-  return ofSides((side) => estimated(tables[side]!.data, store.answer(side).tokens.length));
+  return eachSide((side) => estimated(tables[side]!.data, store.answer(side).tokens.length));
 }
 
 function chipText(

@@ -3,9 +3,8 @@
 import type { BySide, Side } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
 import { density, levels } from "../../maths/density.ts";
-import type { Numbers } from "../../maths/numbers.ts";
+import { eachSide, type Numbers } from "../../maths/numbers.ts";
 import { columnsOf, type Focus, focusOf, together } from "./focus.ts";
-import { ofSides } from "./sides.ts";
 import type { Table } from "./table.ts";
 
 /** Numbers on the prompt's or the answer's tokens, one list per model; null: none to show. */
@@ -26,13 +25,13 @@ export function barsOf(state: State, tables: BySide<Table | null>): Bars {
   const focus = focusOf(state);
   const measure = measureOf(state, focus);
   const on = focus === "prompt token" ? "answer" : "prompt";
-  const rows = ofSides((side) => {
+  const rows = eachSide((side) => {
     const table = tables[side];
     const columns = columnsOf(state, side);
     if (!table || columns.length === 0 || measure === "none") return null;
     return on === "answer" ? along(state, table) : over(state, measure, table, columns);
   });
-  const values = ofSides((side) => rows[side]?.values ?? null);
+  const values = eachSide((side) => rows[side]?.values ?? null);
   const { base, tuned } = values;
   // Without a shared answer, token m of one is not token m of the other.
   const alike = state.manifest.shared || focus === "answer";
@@ -43,7 +42,7 @@ export function barsOf(state: State, tables: BySide<Table | null>): Bars {
     measure,
     on,
     values,
-    exact: ofSides((side) => rows[side]?.exact ?? []),
+    exact: eachSide((side) => rows[side]?.exact ?? []),
     differences:
       base && tuned && alike && beside ? base.map((value, i) => tuned[i]! - value) : null,
   };

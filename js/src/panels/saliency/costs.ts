@@ -9,15 +9,15 @@ import {
   SIDES,
   type Side,
 } from "../../contract/contract.ts";
-import type { Got } from "../../core/load.ts";
+import { both, type Got } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
 import { fill, h } from "../../draw/dom.ts";
 import { number, quote } from "../../draw/format.ts";
 import { instructionScore } from "../../maths/density.ts";
+import { eachSide } from "../../maths/numbers.ts";
 import { densityOf } from "./bars.ts";
 import type { Facts } from "./facts.ts";
 import { columnsOf, focusOf } from "./focus.ts";
-import { both, ofSides } from "./sides.ts";
 import { estimated, type Table } from "./table.ts";
 
 export interface Costs {
@@ -68,7 +68,7 @@ function costsOf(state: State, beside: Got): Cost[] {
   return hidden.map((row) => ({
     segment: row.segment,
     answer: row.answer,
-    ...ofSides((side) => sum(row[side], isRead(state, row) ? columnsOf(state, side) : null)),
+    ...eachSide((side) => sum(row[side], isRead(state, row) ? columnsOf(state, side) : null)),
   }));
 }
 
@@ -167,14 +167,14 @@ function tablesBeside(
 ): BySide<Table | null> | null {
   const tables = both(beside, key);
   return (
-    tables && ofSides((side) => estimated(tables[side].data, state.answer(side).tokens.length))
+    tables && eachSide((side) => estimated(tables[side].data, state.answer(side).tokens.length))
   );
 }
 
 function scoreOf(state: State, tables: BySide<Table | null>): BySide<number> | null {
   const instruction = state.marked("instruction");
   if (instruction.length === 0) return null;
-  const densities = ofSides((side) => tables[side] && densityOf(state, side, tables[side]));
+  const densities = eachSide((side) => tables[side] && densityOf(state, side, tables[side]));
   const { base, tuned } = densities;
   if (!base || !tuned) return null;
   return {

@@ -1,7 +1,7 @@
 // Everything that the saliency panel shows of one selection, and the blocks it follows from.
 
 import { type Alternatives, type BySide, keys, SIDES } from "../../contract/contract.ts";
-import { type Got, type Need, quiet } from "../../core/load.ts";
+import { both, type Got, type Need, quiet } from "../../core/load.ts";
 import type { ExactRun } from "../../core/runs.ts";
 import type { State } from "../../core/state.ts";
 import { memo } from "../../maths/memo.ts";
@@ -9,7 +9,6 @@ import type { Numbers } from "../../maths/numbers.ts";
 import { type Bars, barsOf } from "./bars.ts";
 import { type Matrix, matrixOf } from "./matrix_data.ts";
 import { type Shares, sharesOf } from "./shares.ts";
-import { both } from "./sides.ts";
 import { type Spine, spineNeeds, spineOf } from "./spine.ts";
 import { type Table, tableNeeds, tablesOf } from "./table.ts";
 import { type Track, trackNeeds, tracksOf } from "./tracks.ts";

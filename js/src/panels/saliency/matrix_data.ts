@@ -2,9 +2,8 @@
 
 import { type BySide, SIDES, type Side } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
-import { largest, type Numbers } from "../../maths/numbers.ts";
+import { eachSide, largest, type Numbers } from "../../maths/numbers.ts";
 import type { Row } from "../../shell/frame.ts";
-import { ofSides } from "./sides.ts";
 import type { Table } from "./table.ts";
 
 export interface MatrixOf {
@@ -40,7 +39,7 @@ function columnsOf(state: State): number[] {
 
 export function matrixOf(state: State, tables: BySide<Table | null>): Matrix | null {
   const columns = columnsOf(state);
-  const sides = ofSides((side) => cells(state, side, tables[side], columns));
+  const sides = eachSide((side) => cells(state, side, tables[side], columns));
   const { base, tuned } = sides;
   if (!base && !tuned) return null;
   const rest = state.segments.flatMap((_, n) => (columns.includes(n) ? [] : [n]));

@@ -4,8 +4,8 @@ import { type BySide, type Segment, SIDES, type Side } from "../../contract/cont
 import type { State } from "../../core/state.ts";
 import { h } from "../../draw/dom.ts";
 import { percent } from "../../draw/format.ts";
+import { eachSide } from "../../maths/numbers.ts";
 import { columnsOf } from "./focus.ts";
-import { ofSides } from "./sides.ts";
 import type { Table } from "./table.ts";
 
 export const PARTS = ["instruction", "context", "template", "rest"] as const;
@@ -63,8 +63,8 @@ export function sharesOf(
   };
   const inside = new Set(parts.filter((part) => part !== "template"));
   return {
-    overall: ofSides((side) => sums(side, columnsOf(state, side))),
-    along: ofSides((side) => {
+    overall: eachSide((side) => sums(side, columnsOf(state, side))),
+    along: eachSide((side) => {
       const all = state.answer(side).tokens.map((_, m) => m);
       const single = tables[side]?.width !== all.length;
       const known = single ? columnsOf(state, side) : all;

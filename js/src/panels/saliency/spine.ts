@@ -1,12 +1,11 @@
 // The answer as spine: what both models make of every answer token, and where they part.
 
 import { type AnswerStep, type BySide, keys, type Side } from "../../contract/contract.ts";
-import { type Got, type Need, quiet } from "../../core/load.ts";
+import { both, type Got, type Need, quiet } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
 import { h } from "../../draw/dom.ts";
 import { number, percent, quote, signed } from "../../draw/format.ts";
-import type { Numbers } from "../../maths/numbers.ts";
-import { both, ofSides } from "./sides.ts";
+import { eachSide, type Numbers } from "../../maths/numbers.ts";
 
 /** Nats by which the models differ on a token before it is marked. */
 export const APART = 1;
@@ -34,9 +33,9 @@ export function spineOf(state: State, got: Got): Spine | null {
   const steps = (state.manifest.shared && got(keys.answerSteps()).value) || null;
   const logprob = both(got, keys.logprob);
   if (steps) {
-    return { steps, logprob: ofSides((side) => steps.map((step) => step[side].logprob)) };
+    return { steps, logprob: eachSide((side) => steps.map((step) => step[side].logprob)) };
   }
-  return logprob && { steps: null, logprob: ofSides((side) => logprob[side].data) };
+  return logprob && { steps: null, logprob: eachSide((side) => logprob[side].data) };
 }
 
 /** log p(tuned) - log p(base) of every answer token; empty where each reads its own answer. */

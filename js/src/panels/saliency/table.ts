@@ -3,13 +3,12 @@
 import type { BySide, Method, Side } from "../../contract/contract.ts";
 import { EXACT, keys, SIDES } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
-import { type Got, type Need, optional, quiet, required, take } from "../../core/load.ts";
+import { both, type Got, type Need, optional, quiet, required, take } from "../../core/load.ts";
 import { complete, type ExactRun, exactRun } from "../../core/runs.ts";
 import type { State } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
-import type { Numbers } from "../../maths/numbers.ts";
+import { eachSide, type Numbers } from "../../maths/numbers.ts";
 import { columnsOf, focusOf } from "./focus.ts";
-import { both, ofSides } from "./sides.ts";
 
 export interface Table {
   /** N rows, one for each prompt token, of `width` columns. */
@@ -82,10 +81,10 @@ export function tablesOf(state: State, run: ExactRun | null, got: Got): BySide<T
     const estimates = estimate ? both(got, (side) => keys.saliency(side, estimate.name)) : null;
     const before = measuredBefore(run, got);
     if (before) run.begin(before);
-    return ofSides((side) => mixed(state, side, run, estimates?.[side] ?? null));
+    return eachSide((side) => mixed(state, side, run, estimates?.[side] ?? null));
   }
   const { method } = state;
-  return ofSides((side) => {
+  return eachSide((side) => {
     if (!method) return null;
     const whole = got(keys.saliency(side, method.name)).value;
     if (whole) {

@@ -11,10 +11,9 @@ import {
 import type { Tensor } from "../../contract/decode.ts";
 import { parseUnit, unitName } from "../../contract/units.ts";
 import { chosenDirection, directionName, directionNeeds } from "../../core/direction.ts";
-import { type Got, type Need, optional, quiet } from "../../core/load.ts";
+import { both, type Got, type Need, optional, quiet } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
-import { largest, meanRows, type Numbers, row } from "../../maths/numbers.ts";
-import { both, ofSides } from "./sides.ts";
+import { eachSide, largest, meanRows, type Numbers, row } from "../../maths/numbers.ts";
 
 type Unit = NonNullable<ReturnType<typeof parseUnit>>;
 
@@ -53,7 +52,7 @@ export function tracksOf(state: State, got: Got): Track[] {
   const activations = parsed && both(got, (side) => unitKey(side, layer, parsed));
   if (!activations) return tracks;
   const isComponent = parsed.kind === "component";
-  const values = ofSides(
+  const values = eachSide(
     (side): Numbers =>
       isComponent ? column(activations[side], parsed.index) : activations[side].data,
   );
@@ -100,7 +99,7 @@ function directionTrack(state: State, direction: UpdateDirection): Track {
 
 function attentionTrack(state: State, patterns: BySide<Tensor>): Track {
   const { token, layer, head } = state.selection;
-  const values = ofSides((side): Numbers => {
+  const values = eachSide((side): Numbers => {
     const width = patterns[side].shape[1]!;
     if (token >= 0) return state.reading < width ? row(patterns[side], state.reading) : [];
     return meanRows(patterns[side].data, width, Math.max(state.promptLength - 1, 0), width - 1);
