@@ -1,7 +1,7 @@
 """Who answers for a block: methods of a room, marked with the block's row.
 
-A room is an object made once for a live trace. Its methods take the parameters of the key, and
-``report`` if they want one.
+A room is an object made once for a live trace. Its methods take the parameters of the key,
+``report`` if they want one, and ``block`` if they answer for several.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from twinlens.compute.models.running import plainly
@@ -20,11 +21,11 @@ from twinlens.traces.trace import Trace
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def provides(block: Block[Any], *, cached: bool = True) -> Callable[[Method], Method]:
-    """Mark the method of a room that computes a block; `cached` is False where it may change."""
+def provides(*listed: Block[Any], cached: bool = True) -> Callable[[Method], Method]:
+    """Mark the method of a room that computes blocks; `cached` is False where they may change."""
 
     def mark(method: Method) -> Method:
-        method.__dict__["provides"] = block, cached
+        method.__dict__["provides"] = listed, cached
         return method
 
     return mark
@@ -59,11 +60,14 @@ class Provider:
 
 def providers(rooms: Iterable[object]) -> dict[Block[Any], Provider]:
     """Methods of rooms by the block they compute."""
-    return {
-        block: Provider(method, cached, "report" in inspect.signature(method).parameters)
-        for method in _methods(rooms, "provides")
-        for block, cached in [method.provides]
-    }
+    by_block = {}
+    for method in _methods(rooms, "provides"):
+        wanted = inspect.signature(method).parameters
+        listed, cached = method.provides
+        for block in listed:
+            compute = partial(method, block=block) if "block" in wanted else method
+            by_block[block] = Provider(compute, cached, "report" in wanted)
+    return by_block
 
 
 @dataclass(frozen=True)

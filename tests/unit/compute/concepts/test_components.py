@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ from sklearn.decomposition import PCA
 from twinlens.commands.main import twinlens
 from twinlens.compute.concepts import components as subject
 from twinlens.compute.concepts.compare import compare_concepts
-from twinlens.compute.concepts.components import ConceptSettings, components
+from twinlens.compute.concepts.components import ConceptSettings, LayerComponents, layer_components
 from twinlens.compute.concepts.rotation import RotationSettings, rotation
 from twinlens.compute.models import architectures
+from twinlens.compute.models.weights import WeightSource, weights_of
 from twinlens.compute.pair import Pair, load_pair
-from twinlens.compute.words.word_rows import word_rows
+from twinlens.compute.words.word_rows import WordRows, word_rows
 from twinlens.errors import (
     HeadIndexError,
     Interrupted,
@@ -34,6 +36,15 @@ from tests.support import tiny
 
 WORDS = vocabulary(["dog", "sentence", "committee", "capital letters", "garden", "Rewrite"])
 SMALL = ConceptSettings(components=5, words=4, vocabulary=WORDS, cache=False)
+
+
+def components(
+    source: WeightSource, tokenizer: Any, *, settings: ConceptSettings, **options: Any
+) -> tuple[dict[int, LayerComponents], WordRows]:
+    """Components of one model, and the words they are described with."""
+    weights = weights_of(source)
+    words = word_rows(tokenizer, weights.output_embeddings(), settings.chosen())
+    return layer_components(weights, words, settings, **options), words
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from twinlens.compute.models.weights import Weights, layer_weights
+from twinlens.compute.models.weights import Weights
 from twinlens.errors import HeadIndexError, ModelLoadError, UnsupportedArchitectureError
 
 from tests.support import tiny
@@ -19,7 +19,7 @@ FIELDS = ("query", "key", "value", "output", "norm")
 
 def _attention_by_hand(model, layer: int, hidden: torch.Tensor) -> torch.Tensor:
     """Queries of every head at one position, [heads, head_dim], computed from `LayerWeights`."""
-    weights = layer_weights(model, layer)
+    weights = Weights(model).layer(layer)
     return torch.einsum("hdk,k->hd", weights.query * weights.norm, hidden)
 
 

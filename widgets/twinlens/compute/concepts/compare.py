@@ -28,31 +28,13 @@ def compare_concepts(
 ) -> ConceptComparison:
     """Components of both models matched to each other, and how far they are turned.
 
-    Parameters
-    ----------
-    base, tuned : loaded model, folder, safetensors file or Weights
-        Folders and files are read layer by layer; nothing is loaded. Finished layers are kept, see
-        `ConceptSettings`.
-    tokenizer : tokenizer, optional
-        Of both; by default that in base's folder.
-    settings : ConceptSettings, optional
-    layers : iterable of int, optional
-        Layers to look at; all by default.
-    report : callable, optional
-        Told the layers done; may raise `Interrupted`.
+    Parameters and errors are those of `rotation`, but for the tokenizer, which is of both, and by
+    default that in base's folder. Finished layers are kept, see `ConceptSettings`.
 
     Raises
     ------
-    PairMismatchError
-        If the feed-forward layers of the two models differ in number or shape.
-    HeadIndexError
-        If there is no such layer, or K is larger than the rank.
     VocabularyError
         If the tokenizer can spell no word.
-    NotFiniteError
-        If a weight is NaN or infinite.
-    ModelLoadError, UnsupportedArchitectureError
-        If a tokenizer or a layer cannot be read.
     """
     settings = settings or ConceptSettings()
     sides = weights_of(base), weights_of(tuned)
@@ -81,8 +63,7 @@ def compare_concepts(
         )
         for layer in layers
     }
-    rank = min(sides[0].sizes.intermediate - 1, sides[0].sizes.hidden)
-    k = max(1, min(count, rank // 4))
+    k = max(1, min(count, sides[0].sizes.rank // 4))
     turned = rotation(
         *sides,
         tokenizer,

@@ -15,14 +15,13 @@ import numpy as np
 import scipy.linalg
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.architectures import Sizes
 from twinlens.compute.models.fingerprint import key_of
-from twinlens.compute.models.weights import Weights, WeightSource, weights_of
+from twinlens.compute.models.weights import Weights
 from twinlens.compute.text.arguments import whole_number
-from twinlens.compute.words.word_rows import Ends, WordRows, word_rows
+from twinlens.compute.words.word_rows import Ends, WordRows
 from twinlens.contract.wire import Array
 from twinlens.errors import (
     ArgumentError,
@@ -103,7 +102,7 @@ class ConceptSettings:
         HeadIndexError
             If more are asked for than the rank of the value vectors.
         """
-        rank = min(sizes.intermediate - 1, sizes.hidden)
+        rank = sizes.rank
         if self.components is None:
             return min(COMPONENTS, rank)
         if self.components > rank:
@@ -255,51 +254,6 @@ def check_finite(values: Tensor, name: str, layer: int) -> Tensor:
     return values
 
 
-def components(
-    source: WeightSource,
-    tokenizer: PreTrainedTokenizerFast,
-    *,
-    settings: ConceptSettings | None = None,
-    layers: Iterable[int] | None = None,
-    report: Report | None = None,
-) -> tuple[dict[int, LayerComponents], WordRows]:
-    """Components of the feed-forward layers of one model, layer by layer, without running it.
-
-    Parameters
-    ----------
-    source : loaded model, folder, safetensors file or Weights
-        A folder or file is read layer by layer; the model is not loaded.
-    tokenizer : tokenizer of the model
-    settings : ConceptSettings, optional
-    layers : iterable of int, optional
-        Layers to look at; all by default.
-    report : callable, optional
-        Told the layers done; may raise `Interrupted`.
-
-    Returns
-    -------
-    dict of int to LayerComponents
-    WordRows
-        The words that `Ends.words` counts.
-
-    Raises
-    ------
-    HeadIndexError
-        If there is no such layer, or K is larger than the rank.
-    VocabularyError
-        If the tokenizer can spell no word.
-    NotFiniteError
-        If a weight is NaN or infinite.
-    ModelLoadError, UnsupportedArchitectureError
-        If a layer cannot be read.
-    """
-    settings, weights = settings or ConceptSettings(), weights_of(source)
-    settings.count(weights.sizes)
-    words = word_rows(tokenizer, weights.output_embeddings(), settings.chosen())
-    weights.let_go()
-    return layer_components(weights, words, settings, layers, report), words
-
-
 def layer_components(
     weights: Weights,
     words: WordRows,
@@ -307,7 +261,26 @@ def layer_components(
     layers: Iterable[int] | None = None,
     report: Report | None = None,
 ) -> dict[int, LayerComponents]:
-    """`components` with words that are there already."""
+    """Components of the feed-forward layers of one model, layer by layer, without running it.
+
+    Parameters
+    ----------
+    words : WordRows
+        Words of the model; those of `Ends` are counted there.
+    layers : iterable of int, optional
+        All by default.
+    report : callable, optional
+        Told the layers done; may raise `Interrupted`.
+
+    Raises
+    ------
+    HeadIndexError
+        If there is no such layer, or K is larger than the rank.
+    NotFiniteError
+        If a weight is NaN or infinite.
+    ModelLoadError, UnsupportedArchitectureError
+        If a layer cannot be read.
+    """
     count = settings.count(weights.sizes)
     layers = range(weights.sizes.layers) if layers is None else sorted(set(layers))
     folder = layer_files.folder(settings.cache, _KIND)

@@ -46,9 +46,6 @@ class LayerUnits:
 
     Attributes
     ----------
-    reading : Reading
-    captured : Capture
-    layer, position : int
     columns : list of int
         Answer tokens whose log-probabilities are summed; the last of them ends what is read.
     start : Ending

@@ -62,7 +62,6 @@ def neuron_effects(reading: Reading, columns: Sequence[int]) -> Array:
 
     Parameters
     ----------
-    reading : Reading
     columns : sequence of int
         Answer tokens; their effects are summed.
 

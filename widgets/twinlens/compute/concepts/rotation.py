@@ -274,7 +274,7 @@ def _compare(
 ) -> Rotation:
     check_shapes(base, tuned)
     hidden = base.sizes.hidden
-    rank = min(base.sizes.intermediate - 1, hidden)
+    rank = base.sizes.rank
     count = min(COMPONENTS, rank) if settings.components is None else settings.components
     if not 1 <= count <= rank:
         raise HeadIndexError(

@@ -350,8 +350,7 @@ class Concepts:
     def rotation(self, report: Report | None = None) -> list[dict[str, Any]]:
         """A ``rotation`` block: how far the leading components of each layer are turned."""
         # More than a quarter of the rank nearly fills the space: then all subspaces agree.
-        rank = min(self._pair.sizes.intermediate - 1, self._pair.sizes.hidden)
-        k = max(1, min(self.count, rank // 4))
+        k = max(1, min(self.count, self._pair.sizes.rank // 4))
         settings = RotationSettings(components=k, added=1, counts=(k,), cache=self.settings.cache)
         return pair_rotation(self._pair, settings=settings, report=report).block(k)
 

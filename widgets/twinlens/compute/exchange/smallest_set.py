@@ -42,7 +42,6 @@ class Measured:
 
     Attributes
     ----------
-    exchange : Exchange
     known : dict of tuple of int to (nats, KL) arrays [M]
         Log-probability of the answer tokens and KL to the donor, by the places exchanged.
     estimates : dict of int or None to float64 tensor [P]

@@ -22,17 +22,12 @@ from twinlens.weights.head_words import HeadWords
 
 
 class HeadBlocks:
-    """The room of heads.
-
-    Attributes
-    ----------
-    effects : HeadEffects
-    """
+    """The room of heads."""
 
     def __init__(self, subject: Subject, weights: PairHeads) -> None:
         self.effects = HeadEffects(subject)
         self._subject, self._weights = subject, weights
-        self._measures: dict[Side, dict[str, Array]] = {}
+        self._measures: dict[Side, dict[Block[[Side]], Array]] = {}
 
     @provides(blocks.attention)
     def attention(self, side: Side, layer: int, head: int) -> Array:
@@ -48,45 +43,21 @@ class HeadBlocks:
         base, tuned = (self._subject.captures[side] for side in SIDES)
         return half(attention.change(base, tuned, self._subject.manifest.common_length))
 
-    @provides(blocks.head_instruction)
-    def instruction(self, side: Side) -> Array:
-        """Attention to the instruction."""
-        return self._measured(side, "instruction")
-
-    @provides(blocks.head_sink)
-    def sink(self, side: Side) -> Array:
-        """Attention to the first token."""
-        return self._measured(side, "sink")
-
-    @provides(blocks.head_received)
-    def received(self, side: Side) -> Array:
-        """Attention of the answer to the prompt's tokens."""
-        return self._measured(side, "received")
-
-    @provides(blocks.head_entropy)
-    def entropy(self, side: Side) -> Array:
-        """How spread the rows are."""
-        return self._measured(side, "entropy")
-
-    @provides(blocks.head_previous)
-    def previous(self, side: Side) -> Array:
-        """Attention to the token before."""
-        return self._measured(side, "previous")
-
-    def _measured(self, side: Side, name: str) -> Array:
+    @provides(*blocks.HEAD_MEASURES.values())
+    def measured(self, block: Block[[Side]], side: Side) -> Array:
         """One of the measures of a side's patterns, which are all made together."""
         if side not in self._measures:
             m = self._subject.manifest
-            measures = {
-                "instruction": attention.to_positions(m.segment_positions("instruction")),
-                "sink": attention.to_positions([0]),
-                "received": attention.received(m.prompt_length),
-                "entropy": attention.entropy,
-                "previous": attention.previous,
+            measures: dict[Block[[Side]], attention.Measure] = {
+                blocks.head_instruction: attention.to_positions(m.segment_positions("instruction")),
+                blocks.head_sink: attention.to_positions([0]),
+                blocks.head_received: attention.received(m.prompt_length),
+                blocks.head_entropy: attention.entropy,
+                blocks.head_previous: attention.previous,
             }
             values = attention.measured(self._subject.captures[side], list(measures.values()))
             self._measures[side] = dict(zip(measures, map(half, values), strict=True))
-        return self._measures[side][name]
+        return self._measures[side][block]
 
     @provides(blocks.head_effect)
     def effect(self, side: Side, answer_token: int | None) -> Array:

@@ -21,6 +21,7 @@ from twinlens.compute.models.weights import HeldWeights, LayerWeights, WeightSou
 from twinlens.contract.wire import Array
 from twinlens.errors import PairMismatchError
 from twinlens.support.progress import Report
+from twinlens.traces.frames import frame_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,10 +51,8 @@ class CircuitChange:
 
     def to_frame(self) -> pd.DataFrame:
         """Tidy table with one row per head."""
-        import pandas as pd
-
         layers, heads = np.indices(self.qk_difference.shape)
-        return pd.DataFrame(
+        return frame_of(
             {
                 "layer": layers.ravel(),
                 "head": heads.ravel(),

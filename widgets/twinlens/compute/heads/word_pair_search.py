@@ -67,7 +67,6 @@ class Ranking:
         Parameters
         ----------
         rows : tensor, shape [rows, hidden]
-        count : int
 
         Returns
         -------
@@ -102,7 +101,6 @@ def layer_pairs(ranking: Ranking, weights: LayerWeights, cooccurrence: Cooccurre
     ----------
     ranking : Ranking
         Of the word vectors.
-    weights : LayerWeights
     cooccurrence : Cooccurrence
         Of the same words.
     """
@@ -233,9 +231,6 @@ class Search:
 
     Parameters
     ----------
-    weights : Weights
-    words : Words
-    cooccurrence : Cooccurrence
     folder : Path, optional
         Where finished layers are kept on disk.
     device : str or device, optional

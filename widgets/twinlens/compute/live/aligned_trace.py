@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from twinlens.compute.heads.attention import in_layers
-from twinlens.compute.live.blocks import FindingBlocks
+from twinlens.compute.live.blocks import SHIFTED, FindingBlocks
 from twinlens.compute.live.live import LiveTrace, captured, manifest_of, trace_pair
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.footprint import check_footprint
@@ -55,11 +55,6 @@ _ONE_PROMPT = (
     blocks.hidden_elsewhere,
     blocks.other_texts,
 )
-_SHIFTS: dict[Block[Any], str] = {
-    blocks.shift_attention: "attention_out",
-    blocks.shift_feed_forward: "feed_forward_out",
-    blocks.shift_residual: "residual",
-}
 
 
 def trace_of(
@@ -247,7 +242,7 @@ class AlignedTrace(Trace):
             blocks.hidden_segments,
             blocks.head_change,
         }
-        return made | set(_SHIFTS)
+        return made | set(SHIFTED)
 
     def _of_both(self, request: lookup.Asked, report: Report | None) -> Value | None:
         block = request.block
@@ -259,8 +254,8 @@ class AlignedTrace(Trace):
             return self._hidden_segments(report)
         if block is blocks.head_change:
             return self._head_change()
-        if block in _SHIFTS:
-            return self._shift(_SHIFTS[block])
+        if block in SHIFTED:
+            return self._shift(SHIFTED[block])
         return None
 
     def _groups(self, grouping: Any) -> Value:

@@ -18,6 +18,7 @@ from twinlens.compute.provide import provides, records
 from twinlens.compute.text.answers import answer_tokens, context, own_answer_of
 from twinlens.compute.text.pieces import pieces
 from twinlens.contract import blocks
+from twinlens.contract.block import Block
 from twinlens.contract.forms import OtherText, TemplateEffects
 from twinlens.contract.wire import Array, Value, half
 from twinlens.contract.words import SIDES, Side, reading_position
@@ -27,6 +28,12 @@ from twinlens.measures.update_finding import update_finding
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
+#: What of a capture shifts are of.
+SHIFTED: dict[Block[Any], str] = {
+    blocks.shift_attention: "attention_out",
+    blocks.shift_feed_forward: "feed_forward_out",
+    blocks.shift_residual: "residual",
+}
 #: Components per layer whose ``heads/write`` blocks a recording keeps.
 WRITTEN = 3
 
@@ -99,24 +106,12 @@ class PassBlocks:
         if trace.manifest.shared and has_template(trace.manifest):
             yield blocks.template()
 
-    @provides(blocks.shift_attention)
-    def shift_attention(self) -> Array:
-        """How far attention outputs are apart."""
-        return self._shift("attention_out")
-
-    @provides(blocks.shift_feed_forward)
-    def shift_feed_forward(self) -> Array:
-        """How far feed-forward outputs are apart."""
-        return self._shift("feed_forward_out")
-
-    @provides(blocks.shift_residual)
-    def shift_residual(self) -> Array:
-        """How far the residual streams are apart."""
-        return self._shift("residual")
-
-    def _shift(self, field: str) -> Array:
+    @provides(*SHIFTED)
+    def shift(self, block: Block[[]]) -> Array:
+        """How far outputs, or the residual streams, are apart."""
         common = self._subject.manifest.common_length
-        base, tuned = (getattr(self._subject.captures[s], field)[:, :common].numpy() for s in SIDES)
+        captures = (self._subject.captures[side] for side in SIDES)
+        base, tuned = (getattr(of, SHIFTED[block])[:, :common].numpy() for of in captures)
         return relative_difference(base, tuned).T.astype("float32")
 
     @provides(blocks.lens)

@@ -46,6 +46,11 @@ class Sizes:
     positions: int | None
 
     @property
+    def rank(self) -> int:
+        """Of the value vectors of a feed-forward layer, less their mean."""
+        return min(self.intermediate - 1, self.hidden)
+
+    @property
     def small(self) -> bool:
         """Whether everything about the model is computed in seconds, so that recordings keep it."""
         return 2 * self.layers * self.hidden**2 <= _FEW_WEIGHTS

@@ -65,8 +65,6 @@ class Weights:
 
     Attributes
     ----------
-    name : str
-    sizes : Sizes
     attending : list of int
         Layers that have heads with weights of their own.
     folder : Path or None
@@ -249,11 +247,6 @@ class HeldWeights:
 def weights_of(source: WeightSource) -> Weights:
     """`Weights` of a loaded model, a folder or a safetensors file."""
     return source if isinstance(source, Weights) else Weights(source)
-
-
-def layer_weights(source: WeightSource, layer: int) -> LayerWeights:
-    """Attention weights of one layer of a loaded model, a folder or a safetensors file."""
-    return weights_of(source).layer(layer)
 
 
 def tensor_files(path: Path) -> dict[str, tuple[Path, str]]:

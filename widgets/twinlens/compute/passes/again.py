@@ -32,7 +32,6 @@ class LayersAgain:
 
     Attributes
     ----------
-    model : ModelAgain
     ids : sequence of int
         T tokens.
     residual : float32 tensor [layers + 1, T, hidden]

@@ -24,7 +24,6 @@ class Patterns:
     ----------
     packed : tensor, shape [L, H, T (T + 1) / 2]
         Lower triangles, row by row: rows are queries, and no query sees a later key.
-    length : int
     """
 
     def __init__(

@@ -20,7 +20,6 @@ class Reading:
 
     Attributes
     ----------
-    model : PreTrainedModel
     ids : sequence of int
         Prompt and answer, T = N + M tokens.
     prompt_length : int

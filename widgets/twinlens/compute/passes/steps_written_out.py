@@ -59,12 +59,7 @@ class ReadPrompt:
 
 
 class Continued:
-    """Some texts, and what comes next in each.
-
-    Parameters
-    ----------
-    prompts : sequence of sequences of int
-    """
+    """Some texts, and what comes next in each."""
 
     def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> None:
         self._model = model

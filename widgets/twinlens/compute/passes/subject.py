@@ -27,9 +27,6 @@ class Subject:
 
     Attributes
     ----------
-    models : Models
-    manifest : Manifest
-    captures : mapping of Side to Capture
     own_answers : dict of Side to (list of int, bool)
         Answers that are not read, once they are generated, and whether they came to an end.
     """

@@ -18,12 +18,7 @@ from twinlens.traces.trace import Trace
 
 
 class SaliencyBlocks:
-    """The room of saliency.
-
-    Attributes
-    ----------
-    tables : SaliencyTables
-    """
+    """The room of saliency."""
 
     def __init__(self, subject: Subject) -> None:
         self.tables = SaliencyTables(subject)

@@ -27,7 +27,6 @@ class AlignedPrompts:
 
     Attributes
     ----------
-    own : dict of Side to Prompt
     row : Prompt
         All tokens; its text is theirs, one after the other.
     places : dict of Side to list of int

@@ -211,7 +211,6 @@ def answer_tokens(
 
     Parameters
     ----------
-    ids : sequence of int
     before : sequence of int
         What it is spelled behind, see `context`.
     """

@@ -48,7 +48,6 @@ class Content:
         Its message, from 0.
     role : str
         Whose message it is, such as ``system`` or ``user``.
-    text : str
     places : tuple of int
         What to add to a code point of it to have that of the whole; one for each time that the
         template writes it.

@@ -23,7 +23,6 @@ class CutText:
 
     Attributes
     ----------
-    ids : list of int
     touched : list of (start, end)
         Every character that a token is made of; tokens may share one that is cut into bytes.
     places : list of (start, end)

@@ -25,8 +25,6 @@ class Prompt:
 
     Attributes
     ----------
-    text : str
-    tokens : tuple of Token
     parts : tuple of Content
         What a person wrote of it, and where that stands.
     settings : dict
@@ -66,7 +64,6 @@ def read_prompt(
 
     Parameters
     ----------
-    pair : Models
     text : str or list of messages
         What the user writes; messages are ``{"role": ..., "content": ...}``.
     instruction, context : Spans, optional

@@ -139,7 +139,6 @@ class Rest:
 
     Attributes
     ----------
-    name : str
     base, tuned : tensors
         Of tuned as many rows as it has itself.
     """

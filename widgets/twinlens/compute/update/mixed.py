@@ -36,8 +36,6 @@ class Mixed:
     ----------
     reading : Reading
         Of base.
-    matrices : sequence of MatrixUpdate
-    rest : sequence of Rest
     guard : context manager
         Entered while base runs.
     vocabulary : int

@@ -24,6 +24,7 @@ from twinlens.contract.dialled import TurnedPart
 from twinlens.contract.words import SIDES
 from twinlens.errors import ArgumentError
 from twinlens.support.progress import Report
+from twinlens.traces.frames import frame_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,12 +74,12 @@ class Minimal:
 
     def to_frame(self) -> pd.DataFrame:
         """The curves: one row per order and number of directions."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            {"order": curve.order, "directions": count, "kept": share}
-            for curve in self.curves
-            for count, share in zip(curve.counts, curve.kept, strict=True)
+        return frame_of(
+            [
+                {"order": curve.order, "directions": count, "kept": share}
+                for curve in self.curves
+                for count, share in zip(curve.counts, curve.kept, strict=True)
+            ]
         )
 
 
@@ -164,9 +165,7 @@ class PromptUpdate:
 
     def to_frame(self) -> pd.DataFrame:
         """`rows` as a table: effects in nats."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows())
+        return frame_of(self.rows())
 
     def tokens(self, direction: int) -> list[tuple[str, float]]:
         """Nats of a direction's effect by the token at which it acts."""

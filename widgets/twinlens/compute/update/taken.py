@@ -16,6 +16,7 @@ from twinlens.compute.update.direction_store import DirectionStore
 from twinlens.compute.update.directions import CERTAIN, MatrixUpdate, Rest
 from twinlens.compute.update.readable import Reader
 from twinlens.errors import ArgumentError
+from twinlens.traces.frames import frame_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,9 +80,7 @@ class Taken:
         `MatrixUpdate.novelty`; ``reuse_of_random`` is what of a random update of equal norm would
         be called reuse.
         """
-        import pandas as pd
-
-        return pd.DataFrame(self.rows())
+        return frame_of(self.rows())
 
     def directions(self) -> list[dict[str, Any]]:
         """One row per direction."""
@@ -105,9 +104,7 @@ class Taken:
 
     def directions_frame(self) -> pd.DataFrame:
         """`directions` as a table."""
-        import pandas as pd
-
-        return pd.DataFrame(self.directions())
+        return frame_of(self.directions())
 
     def random(self, seed: int = 0) -> Taken:
         """An update of equal size in random directions: what it does tuning need not have done."""

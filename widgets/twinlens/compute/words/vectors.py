@@ -55,7 +55,6 @@ class Cooccurrence:
     ----------
     vectors : WordVectors
         Of a vocabulary, the most frequent word first.
-    settings : CooccurrenceSettings
 
     Raises
     ------
