@@ -23,7 +23,6 @@ class TurnedPart:
 
     Attributes
     ----------
-    layer : int or None
     kind : str or None
         Of matrix, such as ``q_proj``.
     direction : int or None

@@ -9,13 +9,13 @@ the position that predicts it, see `reading_position`.
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 Side: TypeAlias = Literal["base", "tuned"]
-SIDES: tuple[Side, Side] = ("base", "tuned")
+SIDES: tuple[Side, Side] = get_args(Side)
 
 Segment: TypeAlias = Literal["special", "template", "instruction", "context", "other"]
-SEGMENTS: tuple[Segment, ...] = ("special", "template", "instruction", "context", "other")
+SEGMENTS: tuple[Segment, ...] = get_args(Segment)
 
 #: Segments that people mark.
 MARKED: tuple[Segment, Segment] = ("instruction", "context")
@@ -23,23 +23,14 @@ MARKED: tuple[Segment, Segment] = ("instruction", "context")
 PanelKind: TypeAlias = Literal[
     "dashboard", "findings", "saliency", "carried", "update", "heads", "concepts", "overview"
 ]
-PANELS: tuple[PanelKind, ...] = (
-    "dashboard",
-    "findings",
-    "saliency",
-    "carried",
-    "update",
-    "heads",
-    "concepts",
-    "overview",
-)
+PANELS: tuple[PanelKind, ...] = get_args(PanelKind)
 
 ChartTheme: TypeAlias = Literal["light", "dark"]
-THEMES: tuple[ChartTheme, ChartTheme] = ("light", "dark")
+THEMES: tuple[ChartTheme, ChartTheme] = get_args(ChartTheme)
 
 #: What is taken away together: tokens, or all tokens of a word, sentence or segment.
 Unit: TypeAlias = Literal["token", "word", "sentence", "segment"]
-UNITS: tuple[Unit, ...] = ("token", "word", "sentence", "segment")
+UNITS: tuple[Unit, ...] = get_args(Unit)
 
 #: Units of a feed-forward layer.
 UNIT_KINDS = ("component", "neuron")

@@ -12,6 +12,7 @@ from twinlens.contract.words import LEVELS, TASKS
 from twinlens.errors import AnnotationError
 from twinlens.labels.annotate import NONE
 from twinlens.labels.questions import Annotation
+from twinlens.traces.frames import frame_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,9 +46,7 @@ class LabelShares:
 
     def to_frame(self) -> pd.DataFrame:
         """The summary as a table; the hypothesis is in its ``attrs``."""
-        import pandas as pd
-
-        frame = pd.DataFrame(list(self.summary))
+        frame = frame_of(list(self.summary))
         frame.attrs["hypothesis"] = self.hypothesis
         return frame
 

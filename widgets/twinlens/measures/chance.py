@@ -83,7 +83,6 @@ def student_tail(t: float, df: int) -> float:
 
     Parameters
     ----------
-    t : float
     df : int
         Degrees of freedom, at least 1.
     """
@@ -104,7 +103,6 @@ def binomial_tail(hits: int, asked: int, chance: float) -> float:
 
     Parameters
     ----------
-    hits, asked : int
     chance : float
         Of each, from 0 to 1.
     """

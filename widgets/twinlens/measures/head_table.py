@@ -10,6 +10,7 @@ from twinlens.contract import blocks
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, reading_position
 from twinlens.support.progress import Report
+from twinlens.traces.frames import frame_of
 from twinlens.traces.trace import Trace
 
 if TYPE_CHECKING:
@@ -82,6 +83,4 @@ def head_table(
     IndexError
         If the token is not one that both models read.
     """
-    import pandas as pd
-
-    return pd.DataFrame(head_columns(trace, token, report))
+    return frame_of(head_columns(trace, token, report))

@@ -7,7 +7,7 @@ that every block has a table. Tables are pandas frames (``pip install twinlens[f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -248,20 +248,19 @@ _SPECIAL: dict[str, Callable[[Any], Rows]] = {
 }
 
 
-def frame_of(columns: Mapping[str, Any] | Rows) -> pd.DataFrame:
-    """A table of columns or of rows.
+def frame_of(
+    columns: Mapping[str, Any] | Sequence[Mapping[str, Any]], names: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """A table of columns or of rows; `names` are those of columns where there may be no row.
 
     Raises
     ------
     ImportError
         If pandas is not installed.
     """
-    return cast("pd.DataFrame", _pandas().DataFrame(columns))
-
-
-def _pandas() -> Any:
     try:
         import pandas as pd
     except ImportError as error:
         raise ImportError("tables need pandas: `pip install twinlens[frames]`") from error
-    return pd
+    made: Any = pd.DataFrame
+    return cast("pd.DataFrame", made(columns, columns=names))

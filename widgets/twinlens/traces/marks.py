@@ -36,7 +36,6 @@ def span_tokens(text: str, tokens: Sequence[Token], spans: Iterable[CharacterSpa
         That the tokens were cut from.
     tokens : sequence of Token
         With their offsets.
-    spans : iterable of CharacterSpan
 
     Returns
     -------

@@ -69,8 +69,6 @@ def write(
 
     Parameters
     ----------
-    trace : Trace
-    path : path
     report : callable, optional
         Called for each block, see `Remaining`; may raise `Interrupted`.
     marks : list of Mark, optional

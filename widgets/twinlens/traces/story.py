@@ -8,8 +8,14 @@ from typing import Any, TypedDict
 from twinlens.contract.words import SELECTION_DEFAULTS
 from twinlens.errors import ArgumentError
 
-#: What a view may say; a panel is where it is seen.
-_STATE = (*SELECTION_DEFAULTS, "method", "marks", "view")
+#: What a view may say, and in which form; a panel is where it is seen.
+_FORMS: dict[str, Any] = {
+    **{name: type(value) for name, value in SELECTION_DEFAULTS.items()},
+    "method": str,
+    "marks": list | tuple | None,
+    "view": dict,
+}
+_STATE = tuple(_FORMS)
 _KNOWN = ("caption", "notes", "panel", "state", *_STATE)
 _PANELS = ("saliency", "carried", "update", "heads", "concepts", "overview")
 
@@ -56,19 +62,9 @@ def _slide(number: int, slide: Any) -> Slide:
 
 
 def _check(name: str, key: str, value: Any) -> None:
-    kind: type | tuple[type, ...]
-    match key:
-        case "token" | "layer" | "head":
-            kind = int
-        case "unit" | "method":
-            kind = str
-        case "view":
-            kind = dict
-        case "marks":
-            kind = (list, tuple, type(None))
-        case _:
-            raise ArgumentError(f"{name} has no {key!r}: known are {', '.join(_STATE)}")
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if key not in _FORMS:
+        raise ArgumentError(f"{name} has no {key!r}: known are {', '.join(_STATE)}")
+    if not isinstance(value, _FORMS[key]) or isinstance(value, bool):
         raise ArgumentError(f"{key}={value!r} of {name} cannot be")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from twinlens.traces.frames import frame_of
 from twinlens.weights.rotation_table import Rotation
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ class ConceptComparison:
 
     def to_frame(self) -> pd.DataFrame:
         """`rows` as a table; the settings are in its ``attrs``."""
-        import pandas as pd
-
-        frame = pd.DataFrame(self.rows())
+        frame = frame_of(self.rows())
         frame.attrs.update(self.parameters)
         return frame
 

@@ -12,6 +12,7 @@ import numpy as np
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
 from twinlens.support.calls import methods_called_rightly
+from twinlens.traces.frames import frame_of
 from twinlens.weights.vocabulary import general_verbs, instruction_verbs
 from twinlens.weights.word_pair_table import GROUP, RiseTable, rise_table
 from twinlens.weights.word_pairs import PairTableRow, WordPairs, overlap, pair_changes, word_changes
@@ -72,8 +73,6 @@ class HeadWords:
 
     def to_frame(self) -> pd.DataFrame:
         """Tidy table with one row per head and pair."""
-        import pandas as pd
-
         rows = [
             {"layer": layer, "head": head, **row}
             for layer in self.base.layers
@@ -81,7 +80,7 @@ class HeadWords:
             for row in self.head(layer, head)
         ]
         columns = ["layer", "head", "word", "partner", "base", "tuned", "change"]
-        return pd.DataFrame(rows, columns=columns)
+        return frame_of(rows, columns)
 
     @cached_property
     def heads_changed(self) -> int:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from twinlens.traces.frames import frame_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -194,15 +196,11 @@ class ModelDiff:
 
     def to_frame(self) -> pd.DataFrame:
         """`rows` as a table."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows())
+        return frame_of(self.rows())
 
     def files_frame(self) -> pd.DataFrame:
         """What differs beside the weights, as a table."""
-        import pandas as pd
-
-        return pd.DataFrame([asdict(f) for f in self.files], columns=list(FileDiff.__annotations__))
+        return frame_of([asdict(f) for f in self.files], list(FileDiff.__annotations__))
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from twinlens.contract.wire import Array
 from twinlens.errors import HeadIndexError
+from twinlens.traces.frames import frame_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,9 +152,7 @@ class Rotation:
 
     def to_frame(self, counts: Iterable[int] | None = None) -> pd.DataFrame:
         """`rows` as a table; the settings are in its ``attrs``."""
-        import pandas as pd
-
-        frame = pd.DataFrame(self.rows(counts))
+        frame = frame_of(self.rows(counts))
         frame.attrs.update(self.parameters, base=self.base, tuned=self.tuned)
         return frame
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twinlens.contract.wire import Array
+from twinlens.traces.frames import frame_of
 from twinlens.weights.word_pairs import PairTableRow, WordPairs, check_comparable
 
 if TYPE_CHECKING:
@@ -43,9 +44,7 @@ class RiseTable:
 
     def to_frame(self) -> pd.DataFrame:
         """The rows as a table; the hypothesis is in its ``attrs``."""
-        import pandas as pd
-
-        frame = pd.DataFrame(list(self.rows))
+        frame = frame_of(list(self.rows))
         frame.attrs["hypothesis"] = self.hypothesis
         return frame
 

@@ -20,6 +20,7 @@ from twinlens.studies.analysis.comparisons import (
 from twinlens.studies.analysis.exact import Effect, ExactComparison
 from twinlens.studies.analysis.profiles import Profile
 from twinlens.studies.analysis.scoring import Score, Settings
+from twinlens.traces.frames import frame_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,10 +150,10 @@ class Analysis:
         StudyError
             If there is no such table.
         """
-        return frame_of(self.records(), table)
+        return frame_named(self.records(), table)
 
 
-def frame_of(records: Mapping[str, list[Record]], table: str) -> pd.DataFrame:
+def frame_named(records: Mapping[str, list[Record]], table: str) -> pd.DataFrame:
     """One of several tables as a frame.
 
     Raises
@@ -160,8 +161,6 @@ def frame_of(records: Mapping[str, list[Record]], table: str) -> pd.DataFrame:
     StudyError
         If there is no such table.
     """
-    import pandas as pd
-
     if table not in records:
         raise StudyError(f"there is no table {table!r}: one of {', '.join(records)}")
-    return pd.DataFrame(records[table])
+    return frame_of(records[table])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinlens.studies.analysis.analysis import Analysis, frame_of
+from twinlens.studies.analysis.analysis import Analysis, frame_named
 from twinlens.studies.analysis.comparison_rows import flat
 from twinlens.studies.analysis.comparisons import Comparison, Verdict, decided
 from twinlens.studies.analysis.exact import OWN, SEGMENTS, ExactComparison, corrected
@@ -141,7 +141,7 @@ class ChainAnalysis:
         StudyError
             If there is no such table.
         """
-        return frame_of(self.records(), table)
+        return frame_named(self.records(), table)
 
 
 def _said(estimate: Estimate) -> str:

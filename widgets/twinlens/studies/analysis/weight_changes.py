@@ -83,7 +83,7 @@ def weight_tables(
     size = group or max(1, pair.info.layers // 4)
     search_result = pair.word_pairs(cache=cache, report=report, **search)
     tables = heads_tables(search_result.base, search_result.tuned, lists, group=size)
-    rank = min(pair.info.intermediate - 1, pair.info.hidden)
+    rank = pair.sizes.rank
     chosen = RotationSettings(counts=(_shown(COMPONENTS, rank), min(COMPONENTS, rank)), cache=cache)
     tables |= rotation_tables(pair_rotation(pair, settings=chosen, report=report))
     return tables | label_tables(annotations, group=size)

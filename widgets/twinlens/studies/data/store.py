@@ -32,6 +32,7 @@ from twinlens.studies.data.change_tables import Changes, read_changes
 from twinlens.studies.data.rows import Problem
 from twinlens.support.calls import methods_called_rightly
 from twinlens.support.files import checked_path
+from twinlens.traces.frames import frame_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,18 +131,18 @@ class Store:
 
         Scores are in the tables of `analyse`, the effects of tokens in `Case.values`.
         """
-        import pandas as pd
-
         names = ("id", "group", "category", "side", "method", "prompt", "answer")
-        return pd.DataFrame(
-            {
-                **{name: getattr(case, name) for name in names},
-                "prompt_length": len(case.prompt_tokens),
-                "answer_length": case.answer_length,
-                "rating": case.rating,
-                "followed": case.followed,
-            }
-            for case in self
+        return frame_of(
+            [
+                {
+                    **{name: getattr(case, name) for name in names},
+                    "prompt_length": len(case.prompt_tokens),
+                    "answer_length": case.answer_length,
+                    "rating": case.rating,
+                    "followed": case.followed,
+                }
+                for case in self
+            ]
         )
 
     @classmethod
@@ -385,21 +386,10 @@ def _by_prompt(cases: Iterator[tuple[int, Case]]) -> Iterator[tuple[int, list[Ca
 
 def _record(number: int, case: Case) -> dict[str, Any]:
     return {
+        **{name: getattr(case, name) for name in SCHEMA.names if name != "number"},
         "number": number,
-        "id": case.id,
-        "group": case.group,
-        "category": case.category,
-        "side": case.side,
-        "method": case.method,
-        "prompt": case.prompt,
-        "answer": case.answer,
         "prompt_tokens": [_token_record(token) for token in case.prompt_tokens],
         "answer_tokens": [_token_record(token) for token in case.answer_tokens],
-        "scored": list(case.scored),
-        "instruction": list(case.instruction),
-        "fragments": list(case.fragments),
-        "rating": case.rating,
-        "followed": case.followed,
         "values": np.ascontiguousarray(case.values, dtype=np.float32).ravel(),
         "hidden": [
             {"segment": segment, "answer": answer, "costs": list(costs)}
@@ -419,29 +409,20 @@ def _case(record: dict[str, Any], flat: Any) -> Case:
         for i, token in enumerate(record["prompt_tokens"])
     )
     answer_tokens = tuple(Token(**token) for token in record["answer_tokens"])
-    return Case(
-        id=record["id"],
-        group=record["group"],
-        category=record["category"],
-        side=record["side"],
-        prompt=record["prompt"],
-        answer=record["answer"],
-        prompt_tokens=prompt_tokens,
-        answer_tokens=answer_tokens,
-        values=flat.reshape(len(prompt_tokens), len(answer_tokens)),
-        kind="effects",
-        scored=tuple(record["scored"]),
-        instruction=tuple(record["instruction"]),
-        fragments=tuple(record["fragments"]),
-        rating=record["rating"],
-        followed=record["followed"],
-        method=record["method"],
+    places = ("scored", "instruction", "fragments")
+    fields = {
+        **{name: value for name, value in record.items() if name != "number"},
+        **{name: tuple(record[name]) for name in places},
+        "prompt_tokens": prompt_tokens,
+        "answer_tokens": answer_tokens,
+        "values": flat.reshape(len(prompt_tokens), len(answer_tokens)),
         # Studies of earlier versions have none.
-        hidden={
+        "hidden": {
             (entry["segment"], entry["answer"]): tuple(entry["costs"])
             for entry in record.get("hidden") or ()
         },
-    )
+    }
+    return Case(kind="effects", **fields)
 
 
 def _write_text(target: Path, text: str) -> None:
