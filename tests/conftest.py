@@ -68,7 +68,7 @@ def charts() -> Iterator[None]:
     drawn: dict[tuple[str, ...], Json] = {}
 
     def drawn_once(trace: Trace, key: str, report: Report | None = None) -> Json:
-        made_from = [trace.block(needed) for needed in sorted(CHARTS[key.split("/")[1]].needs)]
+        made_from = [trace.block(needed) for needed in sorted(CHARTS[key.split("/")[1]])]
         of = key, *map(repr, (trace.manifest, *map(wire.encode, made_from)))
         if of not in drawn:
             drawn[of] = chart_json(trace, key, report)

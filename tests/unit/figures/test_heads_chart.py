@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bokeh.document import Document
 from twinlens.figures import heads_chart as head_chart
-from twinlens.figures.charts import CHARTS, chart_keys
+from twinlens.figures.charts import CHARTS, chart_json, chart_keys
 from twinlens.pages.values import page_value
 from twinlens.traces.labelled import LabelledTrace
 
@@ -70,8 +70,8 @@ class Reading(LabelledTrace):
 @pytest.mark.parametrize("name", CHARTS)
 def test_a_chart_is_made_from_the_blocks_it_names(name):
     trace = Reading()
-    CHARTS[name].draw(trace, "light", None)
-    assert trace.read == CHARTS[name].needs
+    chart_json(trace, f"chart/{name}/light")
+    assert trace.read == CHARTS[name]
 
 
 def test_one_head_is_enough():

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinlens.figures.rotation_chart import rotation_figure
 from twinlens.weights.component_table import ConceptComparison
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ def write_concepts(comparison: ConceptComparison, folder: Path) -> list[Path]:
         ``components.csv``, ``rotation.csv``, ``added.csv``, ``parameters.json`` and
         ``rotation.html``, which needs no network.
     """
+    from twinlens.figures.rotation_chart import rotation_figure
+
     folder.mkdir(parents=True, exist_ok=True)
     parameters = folder / "parameters.json"
     text = json.dumps(comparison.parameters, indent=2, ensure_ascii=False)

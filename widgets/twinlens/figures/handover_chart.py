@@ -7,7 +7,10 @@ base, tuned_kl, base_kl); a line has the name of the model whose layers are abov
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from bokeh.models import ColumnDataSource
+from bokeh.models.ui.ui_element import UIElement
 
 from twinlens.contract import blocks
 from twinlens.contract.palette import PALETTES
@@ -16,9 +19,6 @@ from twinlens.figures.theme import layer_figure, layer_hover, layer_line, legend
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
-if TYPE_CHECKING:
-    from bokeh.models.ui.ui_element import UIElement
-
 HEIGHT = 230
 
 
@@ -26,8 +26,6 @@ def handover_chart(
     trace: Trace, theme: ChartTheme = "light", report: Report | None = None
 ) -> UIElement:
     """Log-probability of the answer by how many of the lowest layers are the other model's."""
-    from bokeh.models import ColumnDataSource
-
     colours = PALETTES[theme]
     columns: dict[str, Any] = dict(handover_columns(trace, report))
     source = ColumnDataSource(columns, name="handover")

@@ -7,9 +7,13 @@ figures are `FIGURES`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from bokeh.layouts import row
+from bokeh.models import BasicTicker, ColumnDataSource, TapTool
+from bokeh.models.ui.ui_element import UIElement
+from bokeh.plotting import figure
 
 from twinlens.contract import blocks
 from twinlens.contract.palette import PALETTES
@@ -19,11 +23,6 @@ from twinlens.figures.theme import empty_figure, hover, small_title
 from twinlens.measures.correlation import spearman
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
-
-if TYPE_CHECKING:
-    from bokeh.models.sources import ColumnDataSource
-    from bokeh.models.ui.ui_element import UIElement
-    from bokeh.plotting import figure
 
 HEIGHT = 240
 #: Narrower than this a figure moves to the next row.
@@ -86,11 +85,7 @@ def heads_layout(columns: dict[str, Array], theme: ChartTheme = "light") -> UIEl
     ----------
     columns : dict of str to array
         See `head_columns`.
-    theme : {"light", "dark"}
     """
-    from bokeh.layouts import row
-    from bokeh.models import ColumnDataSource
-
     data: dict[str, Any] = {name: column.tolist() for name, column in columns.items()}
     source = ColumnDataSource(data, name="heads")
     figures = [
@@ -103,8 +98,6 @@ def heads_layout(columns: dict[str, Array], theme: ChartTheme = "light") -> UIEl
 def _scatter(
     source: ColumnDataSource, name: str, along: str, up: str, rank: float, theme: ChartTheme
 ) -> figure:
-    from bokeh.models import BasicTicker, TapTool
-
     colours = PALETTES[theme]
     text = f"rank correlation {rank:.2f}".replace("-", "−") if np.isfinite(rank) else ""
     fig = empty_figure(

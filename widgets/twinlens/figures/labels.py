@@ -1,20 +1,20 @@
-"""Bokeh figure of label shares by group of layers (paper, figure 3).
-
-Bokeh is imported where it is used: it takes seconds to load.
-"""
+"""Bokeh figure of label shares by group of layers (paper, figure 3)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from bokeh.layouts import column, gridplot
+from bokeh.models import ColumnDataSource, FactorRange, Range1d
+from bokeh.models.annotations import TeeHead, Title, Whisker
+from bokeh.models.ui.ui_element import UIElement
+from bokeh.models.widgets import Div
+from bokeh.plotting import figure
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import SIDES, ChartTheme
 from twinlens.figures.theme import FONT, empty_figure, hover, legend_above
 from twinlens.labels.shares import LabelShares
-
-if TYPE_CHECKING:
-    from bokeh.models.ui.ui_element import UIElement
-    from bokeh.plotting import figure
 
 _CAPTION = (
     "Share of the labelled components with each label, by group of layers: mean over the rounds of "
@@ -34,9 +34,6 @@ def label_figure(shares: LabelShares, theme: ChartTheme = "light") -> UIElement:
         From `twinlens.labels.shares.label_shares`.
     theme : {"light", "dark"}
     """
-    from bokeh.layouts import column, gridplot
-    from bokeh.models.widgets import Div
-
     labels = list(dict.fromkeys(row["label"] for row in shares.summary))
     groups = list(dict.fromkeys(row["layers"] for row in shares.summary))
     # The last group is all layers together, which is no point of the curve.
@@ -57,9 +54,6 @@ def label_figure(shares: LabelShares, theme: ChartTheme = "light") -> UIElement:
 def _panel(
     shares: LabelShares, label: str, groups: list[str], theme: ChartTheme, highest: float
 ) -> figure:
-    from bokeh.models import ColumnDataSource, FactorRange, Range1d
-    from bokeh.models.annotations import TeeHead, Title, Whisker
-
     colours = PALETTES[theme]
     title = Title(text=label, text_color=colours.ink, text_font=FONT)
     x_range = FactorRange(factors=list(groups))

@@ -1,13 +1,19 @@
 """Bokeh figures of how far tuning turned the feed-forward components.
 
 The page finds the ``ColumnDataSource`` ``rotation`` and ``marker`` (columns layer) in the chart of
-a trace, as in the overview. Bokeh is imported where it is used: it takes seconds to load.
+a trace, as in the overview.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+from bokeh.layouts import column
+from bokeh.models import ColumnDataSource, DataRange1d, Range1d
+from bokeh.models.ui.ui_element import UIElement
+from bokeh.models.widgets import Div
+from bokeh.plotting import figure
 
 from twinlens.contract import blocks
 from twinlens.contract.palette import PALETTES, Palette
@@ -16,11 +22,6 @@ from twinlens.figures.theme import layer_figure, layer_hover, layer_line, legend
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 from twinlens.weights.rotation_table import Rotation
-
-if TYPE_CHECKING:
-    from bokeh.models.sources import ColumnDataSource
-    from bokeh.models.ui.ui_element import UIElement
-    from bokeh.plotting import figure
 
 HEIGHT = 190
 _CAPTION = (
@@ -59,9 +60,6 @@ def rotation_figure(
     HeadIndexError
         If k was not looked at.
     """
-    from bokeh.layouts import column
-    from bokeh.models.widgets import Div
-
     if k is None:
         quarter = max(1, rotation.parameters["rank"] // 4)
         k = max(
@@ -79,11 +77,7 @@ def rotation_layout(rows: Sequence[dict[str, Any]], theme: ChartTheme = "light")
     ----------
     rows : sequence of dict
         A ``rotation`` block, see `twinlens.contract.blocks`.
-    theme : {"light", "dark"}
     """
-    from bokeh.layouts import column
-    from bokeh.models import ColumnDataSource, DataRange1d, Range1d
-
     colours = PALETTES[theme]
     columns: dict[str, Any] = {
         name: [row[name] for row in rows] for name in rows[0] if name != "added"

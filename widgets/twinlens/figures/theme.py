@@ -1,19 +1,15 @@
-"""How every figure looks: its type, axes, lines and legend; and the form BokehJS embeds it in.
-
-Bokeh is imported where it is used: it takes seconds to load.
-"""
+"""How every figure looks: its type, axes, lines and legend; and the form BokehJS embeds it in."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, Range1d, TapTool
+from bokeh.models.annotations import Title
+from bokeh.models.renderers import GlyphRenderer
+from bokeh.plotting import figure
 
 from twinlens.contract.palette import Palette
-
-if TYPE_CHECKING:
-    from bokeh.models.annotations import Title
-    from bokeh.models.renderers import GlyphRenderer
-    from bokeh.models.sources import ColumnDataSource
-    from bokeh.plotting import figure
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 
@@ -32,8 +28,6 @@ def empty_figure(
     Texts have `size` pixels, those at the ticks the colour `labels`; `settings` are those of
     Bokeh's figures.
     """
-    from bokeh.plotting import figure
-
     looks: dict[str, Any] = {"sizing_mode": "stretch_width", "tools": [], "toolbar_location": None}
     looks |= dict.fromkeys(("background_fill_color", "border_fill_color"), fill)
     fig = figure(height=height, outline_line_color=None, **looks | settings)
@@ -56,8 +50,6 @@ def empty_figure(
 
 def small_title(text: str, colours: Palette) -> Title:
     """A line of text at a figure that stands back."""
-    from bokeh.models.annotations import Title
-
     return Title(
         text=text,
         text_color=colours.muted,
@@ -71,8 +63,6 @@ def layer_figure(
     name: str, height: int, colours: Palette, marker: ColumnDataSource, layers: int
 ) -> figure:
     """An empty figure over the layers, in the dashboard's look; `marker` says which is selected."""
-    from bokeh.models import BasicTicker, Range1d, TapTool
-
     x_range = Range1d(start=-0.4, end=layers - 0.6)
     fig = empty_figure(colours, height, name=name, tools=[TapTool()], x_range=x_range)
     fig.vspan(x="layer", source=marker, line_color=colours.marker, line_width=10, line_alpha=0.6)
@@ -119,8 +109,6 @@ def hover(
     fig: figure, points: GlyphRenderer[Any], tooltips: list[tuple[str, str]], **settings: Any
 ) -> None:
     """Tell values of the mark the mouse is at; `settings` are those of Bokeh's tool."""
-    from bokeh.models import HoverTool
-
     fig.add_tools(HoverTool(renderers=[points], tooltips=tooltips, **settings))
 
 

@@ -1,13 +1,16 @@
-"""Bokeh figures of an update taken apart: what sets of directions keep, the dial, where it lies.
-
-Bokeh is imported where it is used: it takes seconds to load.
-"""
+"""Bokeh figures of an update taken apart: what sets of directions keep, the dial, where it lies."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
+
+from bokeh.layouts import column
+from bokeh.models import ColumnDataSource, DataRange1d, NumeralTickFormatter
+from bokeh.models.annotations import Span
+from bokeh.models.ui.ui_element import UIElement
+from bokeh.plotting import figure
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
@@ -23,8 +26,6 @@ from twinlens.figures.theme import (
 
 if TYPE_CHECKING:
     import pandas as pd
-    from bokeh.models.ui.ui_element import UIElement
-    from bokeh.plotting import figure
 
 _HEIGHT = 260
 #: How an order is called and drawn, as in the panel: colour, width and dash.
@@ -49,9 +50,6 @@ def kept_figure(curves: pd.DataFrame, goal: float = 0.9, theme: ChartTheme = "li
         The share that a level marks.
     theme : {"light", "dark"}
     """
-    from bokeh.models import ColumnDataSource, NumeralTickFormatter
-    from bokeh.models.annotations import Span
-
     colours = PALETTES[theme]
     fig = _plain("kept", theme, "share of directions kept", "share of the shift", x_axis="log")
     fig.xaxis[0].formatter = NumeralTickFormatter(format="0.[00]%")
@@ -90,8 +88,6 @@ def dial_figure(dial: Sequence[Mapping[str, Any]], theme: ChartTheme = "light") 
         Rows with ``scale`` and ``nats``: ``dial()`` of a `PromptUpdate`.
     theme : {"light", "dark"}
     """
-    from bokeh.models import ColumnDataSource
-
     colours = PALETTES[theme]
     fig = _plain("dial", theme, "scale of the update", "log-probability of the answer, nats")
     source = ColumnDataSource({name: [row[name] for row in dial] for name in ("scale", "nats")})
@@ -121,10 +117,6 @@ def energy_figure(matrices: Sequence[Mapping[str, Any]], theme: ChartTheme = "li
     ArgumentError
         If tuning changed no matrix.
     """
-    from bokeh.layouts import column
-    from bokeh.models import ColumnDataSource, DataRange1d
-    from bokeh.models.annotations import Span
-
     if not matrices:
         raise ArgumentError("tuning changed no matrix of the layers, so that there is none to draw")
     colours = PALETTES[theme]

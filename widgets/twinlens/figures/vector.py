@@ -41,7 +41,6 @@ class Cells:
 
     Attributes
     ----------
-    title : str
     colour : {"base", "tuned", "both", "difference"}
         Of full size; a difference has two colours.
     values : array, shape [rows, columns]
@@ -72,10 +71,8 @@ class Bar:
 
     Attributes
     ----------
-    name, value : str
     start, end : float
         Shares of the whole width, 0 to 1.
-    colour : {"base", "tuned", "both"}
     """
 
     name: str

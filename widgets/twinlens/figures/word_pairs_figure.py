@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from typing import TYPE_CHECKING
 
 import numpy as np
+from bokeh.models import ColumnDataSource, FactorRange, Range1d
+from bokeh.models.annotations import Span, Whisker
+from bokeh.plotting import figure
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
 from twinlens.figures.theme import empty_figure, hover, legend_above, small_title
 from twinlens.weights.word_pair_table import RiseTable
 
-if TYPE_CHECKING:
-    from bokeh.plotting import figure
-
 
 def rise_figure(table: RiseTable, theme: ChartTheme = "light") -> figure:
     """Bokeh figure: mean share with its standard error, by layer group and list."""
-    from bokeh.models import ColumnDataSource, FactorRange, Range1d
-    from bokeh.models.annotations import Span, Whisker
-
     colours = PALETTES[theme]
     tested = [row for row in table.rows if row["share"] is not None]
     lists = list(dict.fromkeys(row["list"] for row in table.rows))

@@ -59,7 +59,6 @@ def live_html(
     ----------
     state : mapping
         What the form and the workers read, plain JSON values.
-    weights : mapping of side to bytes
     known : mapping of str to array or JSON
         What follows from the weights and the workers use.
     trace : Trace

@@ -80,7 +80,6 @@ def picture(svg: str, *, width: float, height: float, sharp: int) -> bytes:
 
     Parameters
     ----------
-    svg : str
     width, height : float
         Its size in CSS pixels.
     sharp : int

@@ -70,7 +70,6 @@ class Remaining:
     ----------
     steps : sequence of str
         What is said of every step, in order; its kind is what stands before the first slash.
-    report : Report, optional
     """
 
     def __init__(self, steps: Sequence[str], report: Report | None) -> None:

@@ -15,7 +15,6 @@ def show(widget: Any, still: str) -> Any:
 
     Parameters
     ----------
-    widget : Widget
     still : str
         HTML.
 

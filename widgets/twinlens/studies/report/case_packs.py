@@ -111,7 +111,6 @@ def packed_cases(
     ----------
     studies : sequence of Cases
         Of a pair, or of all steps of a chain.
-    ids : sequence of str
     room : int
         Bytes.
     report : callable, optional

@@ -9,6 +9,20 @@ from collections.abc import Sequence
 from twinlens.studies.analysis.scoring import Score
 from twinlens.studies.report import html_tables
 from twinlens.studies.report.html_tables import Cell, Column
+from twinlens.studies.report.report_page import figure_html
+
+
+def cases_section(title: str, base: Sequence[Score], tuned: Sequence[Score], how: str = "") -> str:
+    """All cases: two figures, the table, and room for one of them; `how` is HTML in front."""
+    lengths = "Difference of the scores against the answer lengths."
+    return (
+        f'<h2 id="cases-title" tabindex="-1">{title}</h2>{how}<div class="figures">'
+        f"{figure_html('scores', 'Score of each prompt.')}"
+        f"{figure_html('lengths', lengths)}</div>"
+        '<p id="filter"><span id="filter-note" role="status"></span> '
+        '<button type="button" class="plain" id="clear" hidden>Show all</button></p>'
+        f'{case_table(base, tuned)}<section id="case" aria-live="polite"></section>'
+    )
 
 
 def case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:

@@ -7,8 +7,11 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
+
+from bokeh.models import ColumnDataSource
+from bokeh.plotting import figure
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import THEMES, ChartTheme
@@ -16,8 +19,7 @@ from twinlens.figures.theme import hover
 from twinlens.studies.analysis.chain_analysis import ChainAnalysis, Step, analyse_chain
 from twinlens.studies.analysis.exact import READ
 from twinlens.studies.analysis.scoring import Settings
-from twinlens.studies.report.case_packs import packed_cases
-from twinlens.studies.report.case_table import case_table
+from twinlens.studies.report.case_table import cases_section
 from twinlens.studies.report.figures import blank, case_figures
 from twinlens.studies.report.html_tables import (
     SIGNS,
@@ -27,17 +29,14 @@ from twinlens.studies.report.html_tables import (
     number,
     said_settings,
     table,
+    verdict_cell,
     verdict_class,
     with_interval,
 )
 from twinlens.studies.report.report import side_scores, write_report
-from twinlens.studies.report.report_page import figures_json, page_html
+from twinlens.studies.report.report_page import figure_html, figures_json, write_page
 from twinlens.studies.run.chain import Chain, pair_folder
-from twinlens.support.files import replacing
 from twinlens.support.progress import Report
-
-if TYPE_CHECKING:
-    from bokeh.plotting import figure
 
 #: Whose answer is read, as in `twinlens.studies.analysis.exact.READ`, of two steps of a chain.
 _READ = READ | {"own": "each its own", "tuned": "the later's", "base": "the earlier's"}
@@ -106,47 +105,28 @@ def write_chain_report(
     base, tuned = side_scores(whole, "base"), side_scores(whole, "tuned")
     sets = CaseSets(score.id for score in tuned)
     target = Path(path) if path is not None else chain.folder / REPORT
-    data: dict[str, Any] = {"variants": [], "profiles": [], "shared": {}, "packs": [], "steps": []}
     body = "".join(_sections(chain, analysis, target, sets))
-    body += (
-        '<h2 id="cases-title" tabindex="-1">Cases: the last model against the first</h2>'
-        '<div class="figures"><figure data-figure="scores"><figcaption>Score of each prompt.'
-        '</figcaption></figure><figure data-figure="lengths"><figcaption>Difference of the scores '
-        "against the answer lengths.</figcaption></figure></div>"
-        '<p id="filter"><span id="filter-note" role="status"></span> '
-        '<button type="button" class="plain" id="clear" hidden>Show all</button></p>'
-        f'{case_table(base, tuned)}<section id="case" aria-live="polite"></section>'
-    )
-    data["sets"] = sets.sets
-    data["figures"] = {
+    body += cases_section("Cases: the last model against the first", base, tuned)
+    figures = {
         theme: figures_json({**curve_figures(analysis, theme), **case_figures(base, tuned, theme)})
         for theme in THEMES
     }
-    store = chain.store(*last)
     title = " → ".join(chain.names)
     chosen = said_settings(whole.settings)
     how = f"A chain of {len(chain.names)} models. Settings: {chosen}. Intervals: 95 %."
-    empty = page_html(title, store.pair, how, body, data, case_pages=True)
-    room = int(budget_mb * 1e6) - len(empty)
     # The last against the first comes last: it is what the table shows, and opens first.
-    steps = sorted(analysis.steps, key=lambda step: (step.before, step.after) == last)
-    studies = [chain.store(step.before, step.after) for step in steps]
-    packed = packed_cases(studies, [score.id for score in tuned], room)
-    data |= {"shared": packed.shared, "packs": packed.packs}
-    data["steps"] = [
-        {"name": analysis.step_name(step), "panels": mine}
-        for step, mine in zip(steps, packed.panels, strict=True)
+    steps = [
+        (analysis.step_name(step), chain.store(step.before, step.after))
+        for step in sorted(analysis.steps, key=lambda step: (step.before, step.after) == last)
     ]
-    text = page_html(title, store.pair, how, body, data, case_pages=bool(packed.packs))
-    with replacing(target) as stream:
-        stream.write(text.encode(errors="replace"))
+    data = {"sets": sets.sets, "figures": figures}
+    ids = [score.id for score in tuned]
+    write_page(target, title, how, body, data, steps, ids, budget_mb)
     return target
 
 
 def curve_figures(analysis: ChainAnalysis, theme: ChartTheme = "light") -> dict[str, figure]:
     """Every measure over the chain, with its interval; one figure each."""
-    from bokeh.models import ColumnDataSource
-
     figures = {}
     labels = [f"{place}: {name}" for place, name in enumerate(analysis.names)]
     for place, measure in enumerate(dict.fromkeys(point.measure for point in analysis.curves)):
@@ -189,8 +169,7 @@ def _sections(chain: Chain, analysis: ChainAnalysis, target: Path, sets: CaseSet
     measures = dict.fromkeys(point.measure for point in analysis.curves)
     yield '<div class="figures">'
     for place, measure in enumerate(measures):
-        name = html.escape(measure[0].upper() + measure[1:])
-        yield f'<figure data-figure="curve-{place}"><figcaption>{name}.</figcaption></figure>'
+        yield figure_html(f"curve-{place}", f"{measure[0].upper()}{measure[1:]}.")
     yield "</div><h2>Each step</h2>"
     yield _score_steps(analysis, target, chain, sets)
     if any(step.exact for step in analysis.steps):
@@ -221,14 +200,13 @@ def _score_steps(analysis: ChainAnalysis, target: Path, chain: Chain, sets: Case
     for step in analysis.steps:
         item = step.comparison
         equal = item.length.estimate
-        verdict = f"{SIGNS[item.verdict]} {item.verdict}{f': {item.why}' if item.why else ''}"
         rows.append(
             [
                 Cell(analysis.step_name(step), kind="wrap"),
                 Cell(str(item.first.n), item.first.n),
                 Cell(f"{item.first.mean:.4f}", item.first.mean),
                 Cell(f"{item.second.mean:.4f}", item.second.mean),
-                Cell(verdict, kind=f"wrap verdict {verdict_class(item.verdict)}"),
+                verdict_cell(item.verdict, item.why),
                 Cell(with_interval(equal), equal.difference),
                 Cell(number(equal.p_holm, ".2g"), equal.p_holm),
                 Cell(number(equal.smallest, ".3f"), equal.smallest),
@@ -257,10 +235,7 @@ def _exact_steps(analysis: ChainAnalysis, sets: CaseSets) -> str:
             Cell(_READ[row.answer]),
             Cell(f"{row.base:.3f}", row.base),
             Cell(f"{row.tuned:.3f}", row.tuned),
-            Cell(
-                f"{SIGNS[row.verdict]} {row.verdict}{f': {row.why}' if row.why else ''}",
-                kind=f"wrap verdict {verdict_class(row.verdict)}",
-            ),
+            verdict_cell(row.verdict, row.why),
             Cell(with_interval(row.equal_length), row.equal_length.difference),
             Cell(number(row.equal_length.p_holm, ".2g"), row.equal_length.p_holm),
         ]

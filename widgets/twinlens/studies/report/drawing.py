@@ -12,7 +12,8 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from bokeh.plotting import figure
 
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import inline_json, inline_script
@@ -20,9 +21,6 @@ from twinlens.pages.values import bokeh_script
 from twinlens.studies.report.report_page import figures_json
 from twinlens.support.browser import drawn
 from twinlens.support.files import replacing
-
-if TYPE_CHECKING:
-    from bokeh.plotting import figure
 
 WIDTH = 720
 
@@ -34,7 +32,6 @@ def save(
 
     Parameters
     ----------
-    figures : mapping of str to figure
     folder : path
         Made if it is not there.
     width : int

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 from twinlens.studies.analysis.exact import READ, ExactComparison
 from twinlens.studies.report.html_tables import (
-    SIGNS,
     CaseSets,
     Cell,
     Column,
     number,
     table,
-    verdict_class,
+    verdict_cell,
     with_interval,
 )
 
@@ -49,7 +48,6 @@ def exact_table(rows: Sequence[ExactComparison], sets: CaseSets) -> str:
 
 def _row(row: ExactComparison) -> list[Cell]:
     words = f"{row.group}, {row.segment} hidden, {READ[row.answer]}"
-    verdict = f"{SIGNS[row.verdict]} {row.verdict}{f': {row.why}' if row.why else ''}"
     equal, beyond = row.equal_length, row.beyond_rest
     has_rest = math.isfinite(beyond.difference)
     return [
@@ -59,7 +57,7 @@ def _row(row: ExactComparison) -> list[Cell]:
         Cell(str(row.n), row.n, row.ids, words),
         Cell(number(row.base, ".3f"), row.base, row.ids, words),
         Cell(number(row.tuned, ".3f"), row.tuned, row.ids, words),
-        Cell(verdict, kind=f"wrap verdict {verdict_class(row.verdict)}"),
+        verdict_cell(row.verdict, row.why),
         Cell(with_interval(equal), equal.difference, row.ids, words),
         Cell(number(equal.p_holm, ".2g"), equal.p_holm, row.ids, words),
         Cell(number(equal.smallest, ".3f"), equal.smallest, row.ids, words),

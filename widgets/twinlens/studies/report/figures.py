@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+from bokeh.core.properties import value
+from bokeh.models import (
+    BasicTicker,
+    BoxSelectTool,
+    CDSView,
+    ColumnDataSource,
+    GroupFilter,
+    LassoSelectTool,
+    Range1d,
+    ResetTool,
+    TapTool,
+)
+from bokeh.models.annotations import Slope, Span
+from bokeh.plotting import figure
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
@@ -16,10 +31,6 @@ from twinlens.studies.analysis.inference import Estimate
 from twinlens.studies.analysis.profiles import ANSWER, LONG, POSITION, Profile
 from twinlens.studies.analysis.scoring import Score
 from twinlens.studies.analysis.variants import VariantOutcome
-
-if TYPE_CHECKING:
-    from bokeh.models import ColumnDataSource
-    from bokeh.plotting import figure
 
 #: Marker and words of each verdict; shape says it without colour.
 VERDICTS: dict[Verdict, tuple[str, str]] = {
@@ -53,9 +64,6 @@ def case_figures(
     ``scores``: score of tuned against base. ``lengths``: their difference against the ratio of
     answer lengths. The source is named ``cases``; its rows are the prompts in order.
     """
-    from bokeh.models import BoxSelectTool, ColumnDataSource, LassoSelectTool, TapTool
-    from bokeh.models.annotations import Slope, Span
-
     source = ColumnDataSource(
         {
             "base": [_shown(score) for score in base],
@@ -100,8 +108,6 @@ def _points(
     groups: Sequence[str],
     theme: ChartTheme,
 ) -> None:
-    from bokeh.models import CDSView, GroupFilter
-
     colours = PALETTES[theme].groups
     for i, group in enumerate(groups):
         points = fig.scatter(
@@ -132,8 +138,6 @@ def robustness_figure(
     The words stand above their mark, so that the figure reads at any width. The source is named
     ``variants``; its rows are the named variants in order.
     """
-    from bokeh.models import TapTool
-
     shown = [
         o
         for o in outcomes
@@ -249,9 +253,6 @@ def _intervals(
 
     `drawn` names the columns of text and mark; the interval is that of ``low`` and ``high``.
     """
-    from bokeh.core.properties import value
-    from bokeh.models import ColumnDataSource
-
     text, mark = drawn
     count = len(verdicts)
     ends = [abs(end) for column in (mark, "low", "high") for end in columns[column]]
@@ -310,8 +311,6 @@ def profile_names(profiles: Sequence[Profile]) -> list[str]:
 
 
 def _profile(name: str, profiles: Sequence[Profile], theme: ChartTheme) -> figure:
-    from bokeh.models import BasicTicker, ColumnDataSource, TapTool
-
     answer = name == "profile-answer"
     x_label = f"tenth of the {'answer' if answer else 'prompt'}"
     y_label = "share of answer tokens" if answer else "mean density"
@@ -393,8 +392,6 @@ def blank(
     **ranges: Any,
 ) -> Any:
     """An empty figure in the report's looks, as wide as its place."""
-    from bokeh.models import ResetTool
-
     colours = PALETTES[theme]
     brushes = len(tools) > 1
     fig: Any = empty_figure(
@@ -419,9 +416,6 @@ def blank(
 
 def _around_zero(fig: Any, reach: float, rows: int, theme: ChartTheme) -> None:
     """Rows of estimates from the top down, on both sides of a line at zero."""
-    from bokeh.models import Range1d
-    from bokeh.models.annotations import Span
-
     fig.x_range = Range1d(start=-reach, end=reach)
     fig.y_range = Range1d(start=rows - 0.5, end=-0.8)
     fig.yaxis.visible = False

@@ -160,14 +160,20 @@ def sort_value(cell: Cell) -> str:
     return f' data-v="{cell.value:.6g}"' if math.isfinite(cell.value) else ' data-v=""'
 
 
-def number(value: float, form: str = ".4f") -> str:
+def number(value: float | None, form: str = ".4f") -> str:
     """A number as text; a dash where there is none."""
-    return format(value, form) if math.isfinite(value) else "–"
+    return format(value, form) if value is not None and math.isfinite(value) else "–"
 
 
 def verdict_class(verdict: Verdict) -> str:
     """CSS class of a verdict."""
     return verdict.replace(" ", "-")
+
+
+def verdict_cell(verdict: Verdict, why: str) -> Cell:
+    """A verdict with its sign, and what it rests on if not on the difference."""
+    text = f"{SIGNS[verdict]} {verdict}{f': {why}' if why else ''}"
+    return Cell(text, kind=f"wrap verdict {verdict_class(verdict)}")
 
 
 def comparison_table(comparisons: Sequence[Comparison], question: Question, sets: CaseSets) -> str:
@@ -180,9 +186,9 @@ def comparison_table(comparisons: Sequence[Comparison], question: Question, sets
     columns = [
         Column("group", kind="text"),
         Column("prompts" if pairs else f"n {first}"),
-        Column(f"{first} mean (sd)", "sd divided by n", _tint(first)),
+        Column(f"{first} mean (sd)", "sd divided by n", tint(first)),
         *([] if pairs else [Column(f"n {second}")]),
-        Column(f"{second} mean (sd)", "sd divided by n", _tint(second)),
+        Column(f"{second} mean (sd)", "sd divided by n", tint(second)),
         Column("verdict", "at equal length, beyond the rest of the prompt, Holm p < 0.05", "text"),
         Column("difference at equal length", EQUAL_LENGTH[question]),
         Column("p by Holm", "at equal length, over the rows of this table"),
@@ -272,7 +278,8 @@ def with_interval(estimate: Estimate, form: str = "+.3f") -> str:
     return text
 
 
-def _tint(label: str) -> str:
+def tint(label: str) -> str:
+    """CSS class of a column about one model."""
     return label if label in ("base", "tuned") else ""
 
 
@@ -292,13 +299,10 @@ def _comparison_row(item: Comparison, parts: bool) -> list[Cell]:
     words = f"{item.group}, {item.question}"
     effect = number(item.effect, ".2f")
     length = item.length
-    verdict = f"{SIGNS[item.verdict]} {item.verdict}"
-    if item.why:
-        verdict += f": {item.why}"
     corrected = length.estimate.p_holm
     smallest = item.estimate.smallest if length.missing else length.estimate.smallest
     cells += [
-        Cell(verdict, kind=f"wrap verdict {verdict_class(item.verdict)}"),
+        verdict_cell(item.verdict, item.why),
         Cell(
             length.missing or with_interval(length.estimate),
             length.estimate.difference,

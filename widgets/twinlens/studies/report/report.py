@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bokeh.plotting import figure
+
 from twinlens.contract.words import SIDES, THEMES, ChartTheme, Side
 from twinlens.errors import TwinlensError
 from twinlens.studies.analysis import exact_findings
-from twinlens.studies.analysis.analysis import Analysis, frame_of
+from twinlens.studies.analysis.analysis import Analysis, frame_named
 from twinlens.studies.analysis.comparisons import Question, Verdict
 from twinlens.studies.analysis.exact_findings import widest
 from twinlens.studies.analysis.profiles import PARTS, Profile
@@ -35,20 +37,17 @@ from twinlens.studies.data.change_tables import Changes
 from twinlens.studies.data.published import PRINTED, Printed, PublishedCases
 from twinlens.studies.data.rows import Problem
 from twinlens.studies.report import drawing, figures, html_tables
-from twinlens.studies.report.case_packs import packed_cases
-from twinlens.studies.report.case_table import case_table
+from twinlens.studies.report.case_table import cases_section
 from twinlens.studies.report.exact_table import exact_table
 from twinlens.studies.report.html_tables import SIGNS, CaseSets, Cell, Column, said_settings
 from twinlens.studies.report.published_table import published_table
-from twinlens.studies.report.report_page import figures_json, page_html
+from twinlens.studies.report.report_page import figure_html, figures_json, write_page
 from twinlens.studies.report.weight_figures import weight_figures
 from twinlens.studies.report.weight_sections import weight_sections
-from twinlens.support.files import replacing
 from twinlens.support.progress import Report
 
 if TYPE_CHECKING:
     import pandas as pd
-    from bokeh.plotting import figure
 
 QUESTIONS: tuple[Question, ...] = ("tuned against base", "followed against unfollowed")
 DEFAULT_BUDGET_MB = 8.0
@@ -89,7 +88,7 @@ class ReportFile:
         StudyError
             If there is no such table.
         """
-        return frame_of(all_records(self.analysis, self.outcomes, self.changes), table)
+        return frame_named(all_records(self.analysis, self.outcomes, self.changes), table)
 
     def _repr_html_(self) -> str:
         """What was found, in a notebook, and where the page lies."""
@@ -188,9 +187,6 @@ def write_report(
             theme: figures_json(report_figures(analysis, outcomes, changes, theme))
             for theme in THEMES
         },
-        "shared": {},
-        "packs": [],
-        "steps": [],
     }
     how = (
         "Instruction score of Wu et al. (2310.00492), section 3. Settings: "
@@ -199,15 +195,9 @@ def write_report(
     )
     pair = cases.pair
     heading = title or f"{pair.base.name} and {pair.tuned.name}"
-    room = int(budget_mb * 1e6) - len(page_html(heading, pair, how, body, data, case_pages=True))
-    packed = packed_cases([cases], [score.id for score in tuned], room, report)
-    data |= {"shared": packed.shared, "packs": packed.packs}
-    data["steps"] = [{"name": "", "panels": packed.panels[0]}]
-    target = Path(path)
+    target, ids = Path(path), [score.id for score in tuned]
+    packed = write_page(target, heading, how, body, data, [("", cases)], ids, budget_mb, report)
     carried = sum(place is not None for place in packed.panels[0])
-    text = page_html(heading, pair, how, body, data, case_pages=carried > 0)
-    with replacing(target) as stream:
-        stream.write(text.encode(errors="replace"))
     return ReportFile(target, target.stat().st_size, carried, analysis, tuple(outcomes), changes)
 
 
@@ -265,10 +255,6 @@ def _by_case(profile: Profile, ids: Sequence[str]) -> list[list[float] | None]:
     return [known.get(case_id) for case_id in ids]
 
 
-def _figure(name: str, caption: str) -> str:
-    return f'<figure data-figure="{name}"><figcaption>{html.escape(caption)}</figcaption></figure>'
-
-
 def _sections(
     analysis: Analysis,
     outcomes: Sequence[VariantOutcome],
@@ -291,23 +277,19 @@ def _sections(
         yield html_tables.test_table(analysis.comparisons, question, sets)
     if analysis.exact:
         yield "<h2>What does hiding a part of the prompt cost?</h2>"
-        yield _figure(
+        yield figure_html(
             figures.EXACT,
             "Typical difference of tuned and base, nats per answer token, whole answers; 95 % "
             "interval.",
         )
         yield exact_table(analysis.exact, sets)
-    yield '<h2 id="cases-title" tabindex="-1">Cases</h2>'
-    yield (
+    yield cases_section(
+        "Cases",
+        side_scores(analysis, "base"),
+        side_scores(analysis, "tuned"),
         "<p>Select in either figure, or click any number: the table keeps those cases. "
-        "Click a case to see what both answers rest on.</p>"
-        f'<div class="figures">{_figure("scores", "Score of each prompt.")}'
-        f"{_figure('lengths', 'Difference of the scores against the answer lengths.')}</div>"
-        '<p id="filter"><span id="filter-note" role="status"></span> '
-        '<button type="button" class="plain" id="clear" hidden>Show all</button></p>'
+        "Click a case to see what both answers rest on.</p>",
     )
-    yield case_table(side_scores(analysis, "base"), side_scores(analysis, "tuned"))
-    yield '<section id="case" aria-live="polite"></section>'
     totals = shares(o for o in outcomes if o.method == outcomes[0].method)
     for question in _asked(analysis):
         widest = _widest(outcomes, question)
@@ -318,7 +300,7 @@ def _sections(
             f"Typical difference of the score with 95 % interval, in units of the standard "
             f"deviation, {widest}. Click a mark for its cases."
         )
-        yield _figure(figures.robustness_name(question), caption)
+        yield figure_html(figures.robustness_name(question), caption)
         yield html_tables.share_table(totals, analysis.comparisons, question, widest, sets)
     yield from _profiles(analysis.profiles, sets)
     yield from weight_sections(changes, sets)
@@ -350,7 +332,7 @@ def _first_screen(analysis: Analysis) -> Iterable[str]:
     for title, verdict, text, name in cards:
         yield (
             f"<div><h3>{html.escape(title)}</h3><p>{_badge(verdict)} {html.escape(text)}</p>"
-            f"{_figure(name, '95 % intervals, at equal answer length.')}</div>"
+            f"{figure_html(name, '95 % intervals, at equal answer length.')}</div>"
         )
     yield "</section>"
 
@@ -403,7 +385,7 @@ def _profiles(profiles: Sequence[Profile], sets: CaseSets) -> Iterable[str]:
         f"{f'; {driven}' if 'profile-answer' in names else '. '}Bands: ± one standard error. Click "
         "a point for its cases, each with its own value.</p>"
     )
-    yield f'<div class="figures">{"".join(_figure(n, captions[n]) for n in names)}</div>'
+    yield f'<div class="figures">{"".join(figure_html(n, captions[n]) for n in names)}</div>'
     columns = [Column("profile", kind="text"), Column("model", kind="text")]
     columns += [Column(title) for title in ("tenth", "mean", "standard error", "prompts")]
     rows = []

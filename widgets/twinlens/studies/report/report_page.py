@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bokeh.document import Document
+from bokeh.embed.util import standalone_docs_json
+from bokeh.plotting import figure
 
 from twinlens.contract.manifest import PairInfo
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import inline_json, inline_script, inline_style, policy
 from twinlens.pages.page import page_scripts, page_template
 from twinlens.pages.values import bokeh_script
-from twinlens.studies.report.case_packs import CASE_KIND, packed_text
-
-if TYPE_CHECKING:
-    from bokeh.plotting import figure
+from twinlens.studies.data.cases import Cases
+from twinlens.studies.report.case_packs import CASE_KIND, Packs, packed_cases, packed_text
+from twinlens.support.files import replacing
+from twinlens.support.progress import Report
 
 
 def figures_json(figures: Mapping[str, figure]) -> dict[str, Any]:
     """Figures as one Bokeh document, so that they share sources, and the id of each by name."""
-    from bokeh.document import Document
-    from bokeh.embed.util import standalone_docs_json
-
     document = Document()
     for fig in figures.values():
         document.add_root(fig)
@@ -34,6 +36,40 @@ def figures_json(figures: Mapping[str, figure]) -> dict[str, Any]:
 
 def _without_packs(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key != "packs"}
+
+
+def figure_html(name: str, caption: str) -> str:
+    """Where a figure is drawn, and its caption."""
+    return f'<figure data-figure="{name}"><figcaption>{html.escape(caption)}</figcaption></figure>'
+
+
+def write_page(
+    target: Path,
+    title: str,
+    how: str,
+    body: str,
+    data: Mapping[str, Any],
+    steps: Sequence[tuple[str, Cases]],
+    ids: Sequence[str],
+    budget_mb: float,
+    report: Report | None = None,
+) -> Packs:
+    """Write a report of named studies, the last one shown first, with panels as room allows."""
+    pair = steps[-1][1].pair
+    data = {"variants": [], "profiles": [], "shared": {}, "packs": [], "steps": [], **data}
+    empty = page_html(title, pair, how, body, data, case_pages=True)
+    packed = packed_cases(
+        [cases for _, cases in steps], ids, int(budget_mb * 1e6) - len(empty), report
+    )
+    data |= {"shared": packed.shared, "packs": packed.packs}
+    names = [name for name, _ in steps]
+    data["steps"] = [
+        {"name": name, "panels": panels} for name, panels in zip(names, packed.panels, strict=True)
+    ]
+    text = page_html(title, pair, how, body, data, case_pages=bool(packed.packs))
+    with replacing(target) as stream:
+        stream.write(text.encode(errors="replace"))
+    return packed
 
 
 def page_html(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+from bokeh.models import BasicTicker, ColumnDataSource, FactorRange, Range1d
+from bokeh.plotting import figure
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
@@ -14,9 +17,6 @@ from twinlens.studies.analysis.weight_changes import ChangeRow, shown_components
 from twinlens.studies.data.change_tables import Changes, ChangeTable
 from twinlens.studies.report.figures import blank, legend_in_lines
 from twinlens.weights.word_pair_table import RiseTable
-
-if TYPE_CHECKING:
-    from bokeh.plotting import figure
 
 
 def weight_figures(changes: Changes, theme: ChartTheme = "light") -> dict[str, figure]:
@@ -36,8 +36,6 @@ def weight_figures(changes: Changes, theme: ChartTheme = "light") -> dict[str, f
 
 def label_figure(table: ChangeTable, theme: ChartTheme) -> figure:
     """Share of each label by group of layers, both models, sd over the rounds of annotation."""
-    from bokeh.models import FactorRange
-
     models = table.parameters["models"]
     labels = list(dict.fromkeys(row["label"] for row in table.rows))
     factors = [
@@ -74,8 +72,6 @@ def _marks(
     fig: figure, points: Sequence[tuple[Any, float, float]], name: str, colour: str, marker: Any
 ) -> None:
     """Marks with error bars."""
-    from bokeh.models import ColumnDataSource
-
     source = ColumnDataSource(
         {
             "x": [x for x, _, _ in points],
@@ -112,8 +108,6 @@ def rotation_figures(table: ChangeTable, theme: ChartTheme) -> dict[str, figure]
 
 
 def _by_layer(name: str, y_label: str, rows: Sequence[ChangeRow], theme: ChartTheme) -> Any:
-    from bokeh.models import BasicTicker, Range1d
-
     layers = [row["layer"] for row in rows]
     around = Range1d(start=min(layers) - 0.5, end=max(layers) + 0.5)
     fig: Any = blank(name, "layer", y_label, 300, theme, x_range=around)
@@ -124,8 +118,6 @@ def _by_layer(name: str, y_label: str, rows: Sequence[ChangeRow], theme: ChartTh
 def _curve(
     fig: Any, rows: Sequence[ChangeRow], column: str, title: str, colour: str, marker: Any
 ) -> None:
-    from bokeh.models import ColumnDataSource
-
     source = ColumnDataSource(
         {"layer": [row["layer"] for row in rows], "value": [row[column] for row in rows]}
     )

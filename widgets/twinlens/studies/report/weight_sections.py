@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from twinlens.studies.analysis.weight_changes import shown_components
 from twinlens.studies.data.change_tables import Changes, ChangeTable, TableName
-from twinlens.studies.report.html_tables import CaseSets, Cell, Column, number, table
+from twinlens.studies.report.html_tables import CaseSets, Cell, Column, number, table, tint
+from twinlens.studies.report.report_page import figure_html
 
 #: Words per list in the report; the files of the study hold all.
 SHOWN_WORDS = 60
@@ -22,7 +23,7 @@ def weight_sections(changes: Changes, sets: CaseSets) -> Iterable[str]:
     """HTML of everything the tables allow; figures are named as in `weight_figures`."""
     if "heads" in changes:
         yield "<h2>Do attention heads gain word pairs with instruction verbs?</h2>"
-        yield _figure("heads", "How often words rise in the heads that changed.")
+        yield figure_html("heads", "How often words rise in the heads that changed.")
         yield _heads(changes["heads"], sets)
         if "words" in changes:
             yield _words(changes["words"], sets)
@@ -31,7 +32,7 @@ def weight_sections(changes: Changes, sets: CaseSets) -> Iterable[str]:
         table = changes.get(kind)
         if table:
             yield f"<h2>{title}</h2>"
-            yield _figure(
+            yield figure_html(
                 f"labels-{kind}", "Mean over the rounds of annotation; bars: one sd over rounds."
             )
             yield _labels(table, sets)
@@ -45,20 +46,16 @@ def weight_sections(changes: Changes, sets: CaseSets) -> Iterable[str]:
             "explain about equally much; the share of variance is not misled by that.</p>"
         )
         yield '<div class="figures">'
-        yield _figure("rotation-angle", "Mean principal angle.")
-        yield _figure(
+        yield figure_html("rotation-angle", "Mean principal angle.")
+        yield figure_html(
             "rotation-variance", "Share of base's variance that the components of each model hold."
         )
-        yield _figure("rotation-difference", "Norm of the weight difference over that of base.")
+        yield figure_html("rotation-difference", "Norm of the weight difference over that of base.")
         yield "</div>"
         yield _rotation(changes["rotation"], k, sets)
         if "added" in changes:
             yield _added(changes["added"], sets)
         yield _settings(changes["rotation"])
-
-
-def _figure(name: str, caption: str) -> str:
-    return f'<figure data-figure="{name}"><figcaption>{html.escape(caption)}</figcaption></figure>'
 
 
 def _heads(changes: ChangeTable, sets: CaseSets) -> str:
@@ -78,8 +75,8 @@ def _heads(changes: ChangeTable, sets: CaseSets) -> str:
             Cell(row["list"]),
             _count(row["words"]),
             _count(row["absent"]),
-            Cell(f"{_number(row['share'], '.1%')} ({_number(row['sd'], '.1%')})", row["share"]),
-            *(Cell(_number(row[name], form), row[name]) for name, form in _TEST),
+            Cell(f"{number(row['share'], '.1%')} ({number(row['sd'], '.1%')})", row["share"]),
+            *(Cell(number(row[name], form), row[name]) for name, form in _TEST),
         ]
         for row in changes.rows
     ]
@@ -118,7 +115,7 @@ def _words(changes: ChangeTable, sets: CaseSets) -> str:
             Cell(row["list"]),
             _count(row["heads_changed"]),
             _count(row["heads_rose"]),
-            Cell(_number(row["share"], ".1%"), row["share"]),
+            Cell(number(row["share"], ".1%"), row["share"]),
             _count(row["pairs_base"]),
             _count(row["pairs_tuned"]),
         ]
@@ -134,9 +131,7 @@ def _words(changes: ChangeTable, sets: CaseSets) -> str:
 def _labels(changes: ChangeTable, sets: CaseSets) -> str:
     models = changes.parameters["models"]
     columns = [Column("layers", kind="text"), Column("label", kind="text")]
-    columns += [
-        Column(f"{model} (sd)", "mean and sd over rounds", _tint(model)) for model in models
-    ]
+    columns += [Column(f"{model} (sd)", "mean and sd over rounds", tint(model)) for model in models]
     columns += [Column("t"), Column("df"), Column("p")]
     rows = [
         [
@@ -144,22 +139,18 @@ def _labels(changes: ChangeTable, sets: CaseSets) -> str:
             Cell(row["label"]),
             *(
                 Cell(
-                    f"{_number(row[f'mean_{model}'], '.1%')} "
-                    f"({_number(row.get(f'sd_{model}'), '.1%')})",
+                    f"{number(row[f'mean_{model}'], '.1%')} "
+                    f"({number(row.get(f'sd_{model}'), '.1%')})",
                     row[f"mean_{model}"],
                 )
                 for model in models
             ),
-            *(Cell(_number(row[name], form), row[name]) for name, form in _TEST),
+            *(Cell(number(row[name], form), row[name]) for name, form in _TEST),
         ]
         for row in changes.rows
     ]
     caption = f"Share of the labelled concepts. p tests that {changes.hypothesis}."
     return table(caption, columns, rows, sets)
-
-
-def _tint(model: str) -> str:
-    return model if model in ("base", "tuned") else ""
 
 
 def _rotation(changes: ChangeTable, k: int, sets: CaseSets) -> str:
@@ -178,7 +169,7 @@ def _rotation(changes: ChangeTable, k: int, sets: CaseSets) -> str:
         [
             _count(row["layer"]),
             *(Cell(f"{row[name]:.1f}°", row[name]) for name in ("mean", "smallest", "largest")),
-            Cell(f"{row['null_mean']:.1f}° ({_number(row['null_sd'], '.1f')})", row["null_mean"]),
+            Cell(f"{row['null_mean']:.1f}° ({number(row['null_sd'], '.1f')})", row["null_mean"]),
             *(Cell(f"{row[name]:.1%}", row[name]) for name in ("inside", "own", "null_inside")),
             Cell(f"{row['difference']:.3f}", row["difference"]),
         ]
@@ -223,7 +214,3 @@ def _folded(title: str, body: str) -> str:
 
 def _count(value: int) -> Cell:
     return Cell(str(value), value)
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else number(value, form)

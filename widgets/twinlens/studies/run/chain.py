@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,10 +186,3 @@ def _as_known(store: Store, read_as: Side, side: Side, case_id: str) -> Known | 
             if answer in names
         },
     )
-
-
-def stages(chain: Chain) -> Iterator[tuple[int, Store, Side]]:
-    """Each model of a chain, with a study that holds its cases and its side there."""
-    yield 0, chain.store(0, 1), "base"
-    for place in range(1, len(chain.names)):
-        yield place, chain.store(0, place), "tuned"

@@ -130,8 +130,6 @@ class Worker:
 
     Parameters
     ----------
-    open_work : callable
-    attempts : handle of an actor of `Attempts`
     workers : int
         Size of the pool.
     """
