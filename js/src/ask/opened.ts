@@ -9,17 +9,12 @@ import { h, listen } from "../draw/dom.ts";
 import { mount } from "../shell/mount.ts";
 import { type Recording, readRecording } from "../sources/recording.ts";
 
-export interface Opener {
-  /** A button that lets the reader choose a file. */
-  el: HTMLElement;
-}
-
-/** Let recordings be dropped anywhere, or chosen; `open` gets those that can be read. */
+/** Let recordings be dropped anywhere, or chosen by this button; `open` gets those that can be read. */
 export function recordings(
   open: (recording: Recording) => void,
   say: (text: string, failed: boolean) => void,
   signal: AbortSignal,
-): Opener {
+): HTMLElement {
   const take = async (file: File | undefined) => {
     if (!file) return;
     say(`Opening ${file.name}.`, false);
@@ -39,14 +34,12 @@ export function recordings(
     event.preventDefault();
     void take(file);
   });
-  return {
-    el: h(
-      "label",
-      { class: "tl-button tl-ask-open", title: "or drop it anywhere on the page" },
-      "Open recording",
-      input,
-    ),
-  };
+  return h(
+    "label",
+    { class: "tl-button tl-ask-open", title: "or drop it anywhere on the page" },
+    "Open recording",
+    input,
+  );
 }
 
 /** Show a recording in the place of what was shown. */

@@ -43,7 +43,7 @@ export async function openLive(
 
   const opener = recordings(open, (text, failed) => form.say(text, failed), signal);
   const actions = { run, stop, copy };
-  const form = askForm(page.examples, page.template !== null, actions, opener.el, signal);
+  const form = askForm(page.examples, page.template !== null, actions, opener, signal);
   root.append(h("div", { class: "tl-content" }, form.el));
   el.append(root, panels);
   const first = questionOf(location.search) ?? exampleOf(page.examples[0]);

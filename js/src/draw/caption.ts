@@ -11,13 +11,8 @@ export interface Said {
   how?: string;
 }
 
-export interface CaptionLine {
-  el: HTMLElement;
-  draw(said: Said): void;
-}
-
 /** `extra` stands under what is said, such as the buttons that save. */
-export function captionLine(signal: AbortSignal, ...extra: HTMLElement[]): CaptionLine {
+export function captionLine(signal: AbortSignal, ...extra: HTMLElement[]) {
   const plain = h("p", { class: "tl-plain" });
   const text = h("div", { class: "tl-how-text" });
   const label = extra.length ? "how computed · save" : "how computed";
@@ -28,7 +23,7 @@ export function captionLine(signal: AbortSignal, ...extra: HTMLElement[]): Capti
   let shown = "";
   return {
     el,
-    draw({ caption, how = "" }) {
+    draw({ caption, how = "" }: Said) {
       const now = JSON.stringify([caption, how]);
       if (now === shown) return;
       shown = now;

@@ -32,12 +32,6 @@ export interface Curves {
   layer: number;
 }
 
-export interface LayerChart {
-  el: HTMLElement;
-  /** Nothing is shown without curves. */
-  draw(curves: Curves | null, scale: number): void;
-}
-
 /** Room for what stands at the axes. */
 const LEFT = 54;
 const BELOW = 42;
@@ -60,7 +54,7 @@ export function layerChart(
   tooltip: Tooltip,
   signal: AbortSignal,
   select: (layer: number) => void,
-): LayerChart {
+) {
   const grid = svg("path", { class: "tl-layer-grid" });
   const chosen = svg("path", { class: "tl-layer-chosen" });
   const lines = series.map(({ name, mark, dashed }) => ({
@@ -176,7 +170,8 @@ export function layerChart(
   };
   return {
     el,
-    draw(curves, scale) {
+    /** Nothing is shown without curves. */
+    draw(curves: Curves | null, scale: number) {
       setAttribute(el, "hidden", curves === null);
       if (curves) draw(curves, scale);
     },

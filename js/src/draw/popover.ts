@@ -3,19 +3,14 @@
 import { button, h } from "./dom.ts";
 import { layer } from "./layer.ts";
 
-export interface Popover {
-  /** The button with the sheet, which takes no place. */
-  el: HTMLElement;
-  close(): void;
-}
-
+/** `el` is the button with the sheet, which takes no place. */
 export function popover(
   label: string,
   name: string,
   content: readonly (HTMLElement | string)[],
   signal: AbortSignal,
   props: Record<string, string> = {},
-): Popover {
+) {
   const sheet = h("div", { class: "tl-sheet", role: "dialog", "aria-label": name }, ...content);
   const el = h("span", { class: "tl-popover" });
   const opener = button(label, () => (made.isOpen ? made.close() : made.open()), signal, {

@@ -16,21 +16,12 @@ export interface Rows {
   mark: (index: number) => string;
 }
 
-export interface WindowList {
-  el: HTMLElement;
-  draw(rows: Rows): void;
-}
-
 /** Rows made beyond both ends of what is in view. */
 const SPARE = 6;
 const PAGE = 10;
 let lists = 0;
 
-export function windowList(
-  label: string,
-  signal: AbortSignal,
-  pick: (index: number) => void,
-): WindowList {
+export function windowList(label: string, signal: AbortSignal, pick: (index: number) => void) {
   const id = `tl-list-${++lists}`;
   const space = h("div", { class: "tl-rows-space", role: "presentation" });
   const el = h(
@@ -93,7 +84,7 @@ export function windowList(
 
   return {
     el,
-    draw(wanted) {
+    draw(wanted: Rows) {
       const moved = wanted.chosen !== rows.chosen || wanted.count !== rows.count;
       rows = wanted;
       // Larger when presenting.

@@ -25,7 +25,7 @@ const opener = recordings(
 const root = h(
   "div",
   { class: "twinlens tl-ask-root", "data-theme": dark.matches ? "dark" : "light" },
-  h("div", { class: "tl-content" }, h("div", { class: "tl-flow tl-ask-row" }, opener.el, said)),
+  h("div", { class: "tl-content" }, h("div", { class: "tl-flow tl-ask-row" }, opener, said)),
 );
 dark.addEventListener("change", () => {
   root.dataset.theme = dark.matches ? "dark" : "light";

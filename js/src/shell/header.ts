@@ -8,12 +8,6 @@ import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import { number, visible } from "../draw/format.ts";
 
-export interface Header {
-  el: HTMLElement;
-  /** Ask for what can wait until the panels are there. */
-  ask(): void;
-}
-
 /** What the buttons of the header do. */
 export interface Buttons {
   help(): void;
@@ -26,7 +20,7 @@ export function makeHeader(
   store: Store,
   { help, present: begin, keep }: Buttons,
   signal: AbortSignal,
-): Header {
+) {
   const { manifest } = store;
   const answers = SIDES.map((side) => ownAnswer(store, side, signal));
   const present = button("present", begin, signal, {
@@ -60,6 +54,7 @@ export function makeHeader(
   );
   return {
     el,
+    /** Ask for what can wait until the panels are there. */
     ask() {
       for (const answer of answers) answer.ask();
     },
@@ -81,14 +76,8 @@ function modelName({ manifest, place, options }: Store, side: Side): HTMLElement
   );
 }
 
-interface OwnAnswerLine {
-  el: HTMLElement;
-  /** Let the model answer, if it has not yet: what it says by itself may not be what is read. */
-  ask(): void;
-}
-
 /** What each model answers by itself, whatever answer is explained. */
-function ownAnswer(store: Store, side: Side, signal: AbortSignal): OwnAnswerLine {
+function ownAnswer(store: Store, side: Side, signal: AbortSignal) {
   const { stopped, own_text: known } = store.manifest.answers[side];
   const own_text = side === "tuned" && store.place ? null : known;
   const el = h("span", { class: "tl-own tl-cut" });
@@ -104,6 +93,7 @@ function ownAnswer(store: Store, side: Side, signal: AbortSignal): OwnAnswerLine
   if (own_text !== null) show({ text: own_text, stopped: stopped ?? true });
   return {
     el,
+    /** Let the model answer, if it has not yet: what it says by itself may not be what is read. */
     ask() {
       if (own_text !== null) return;
       attempt({ signal }, store.block(keys.ownAnswer(side), signal)).then(

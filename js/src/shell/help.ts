@@ -28,12 +28,7 @@ const MARKS: [string, string][] = [
   ["numbers", "positions, layers and heads count from 0, as in Python"],
 ];
 
-export interface Help {
-  el: HTMLElement;
-  toggle(): void;
-}
-
-export function helpCard(root: HTMLElement, signal: AbortSignal): Help {
+export function helpCard(root: HTMLElement, signal: AbortSignal) {
   const table = (rows: [string, string][]) =>
     h("dl", {}, ...rows.flatMap(([term, text]) => [h("dt", {}, term), h("dd", {}, text)]));
   const close = button("close", () => card.close(), signal);

@@ -5,19 +5,13 @@ import { type DeskPanel, shownIn } from "../core/options.ts";
 import type { Store } from "../core/store.ts";
 import { h, listen, taken } from "../draw/dom.ts";
 
-export interface Presenter {
-  el: HTMLElement;
-  /** Begin or end. */
-  toggle(): void;
-}
-
 /** `panels`: the slides where nothing is kept; of a panel by itself there is one. */
 export function presenter(
   store: Store,
   root: HTMLElement,
   panels: readonly DeskPanel[],
   signal: AbortSignal,
-): Presenter {
+) {
   const caption = h("p", { class: "tl-slide-caption", role: "status" });
   const mark = h("span", { class: "tl-slide-mark" });
   const notes = h("div", { class: "tl-slide-notes", hidden: true });

@@ -9,12 +9,7 @@ import type { Concepts } from "./data.ts";
 /** Longest name, as Python checks it. */
 const LONGEST = { characters: 80, words: 8 };
 
-export interface NameEditor {
-  el: HTMLElement;
-  draw(concepts: Concepts): void;
-}
-
-export function nameEditor(store: Store, signal: AbortSignal): NameEditor {
+export function nameEditor(store: Store, signal: AbortSignal) {
   let place: { layer: number; component: number } | null = null;
   const text = h("span", { class: "tl-given" });
   const edit = button("name it", () => open(form.hidden !== false), signal, {
@@ -72,7 +67,7 @@ export function nameEditor(store: Store, signal: AbortSignal): NameEditor {
   });
   return {
     el: h("div", { class: "tl-naming" }, h("div", {}, text, edit), form),
-    draw({ layer, unit, label }) {
+    draw({ layer, unit, label }: Concepts) {
       const component = label ? parseUnit(unit)!.index : -1;
       const moved = place?.layer !== layer || place.component !== component;
       if (moved && !form.hidden) {

@@ -31,14 +31,7 @@ interface Facts extends Neuron {
   exact: Values | null;
 }
 
-export interface NeuronCard {
-  el: HTMLElement;
-  needs(state: State): readonly Need[];
-  /** What there is to say about the shown unit; the result draws it. */
-  picture(state: State, got: Got): () => void;
-}
-
-export function neuronCard({ store, signal, refresh }: PanelSetting): NeuronCard {
+export function neuronCard({ store, signal, refresh }: PanelSetting) {
   const el = h("div", { class: "tl-card", role: "group", "aria-label": "what became of it" });
   let drawn: Facts | null = null;
   const start = button("measure its effect", () => void run(), signal, {
@@ -62,7 +55,8 @@ export function neuronCard({ store, signal, refresh }: PanelSetting): NeuronCard
   return {
     el,
     needs,
-    picture(state, got) {
+    /** What there is to say about the shown unit; the result draws it. */
+    picture(state: State, got: Got) {
       const facts = factsOf(state, got);
       const lines = facts ? [...changes(state, facts), ...effects(facts)] : [];
       return () => {

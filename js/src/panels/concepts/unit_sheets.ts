@@ -15,14 +15,6 @@ import type { Sheet } from "./sheet.ts";
 import { unitList } from "./unit_list.ts";
 import { wordSearch } from "./word_search.ts";
 
-export interface UnitSheets {
-  el: HTMLElement;
-  /** What the chosen tab needs, for the shown layer. */
-  needs(state: State, got: Got, layer: number): readonly Need[];
-  /** What the chosen tab shows; the result draws it. */
-  picture(state: State, got: Got, concepts: Concepts): () => void | Promise<void>;
-}
-
 const TABS = [
   { value: "units", label: "Units" },
   { value: "components", label: "Components" },
@@ -31,7 +23,7 @@ const TABS = [
   { value: "rotation", label: "Rotation" },
 ] as const satisfies readonly Tab<UnitTab>[];
 
-export function unitSheets(setting: PanelSetting): UnitSheets {
+export function unitSheets(setting: PanelSetting) {
   const { store, signal } = setting;
   const sheets: Record<UnitTab, Sheet> = {
     units: unitList(store, signal),
@@ -64,12 +56,13 @@ export function unitSheets(setting: PanelSetting): UnitSheets {
   );
   return {
     el,
-    // A sheet that has not got what it needs is not shown, and the rest of the panel is.
-    needs: (state, got, shown) =>
+    /** A sheet that has not got what it needs is not shown, and the rest of the panel is. */
+    needs: (state: State, got: Got, shown: number): Need[] =>
       sheetOf(state)
         .needs(state, got, shown)
         .map((need) => (need.without === "fail" ? { ...need, without: "tell" } : need)),
-    picture(state, got, concepts) {
+    /** What the chosen tab shows; the result draws it. */
+    picture(state: State, got: Got, concepts: Concepts) {
       const { tab } = state.options.concepts;
       const sheet = sheetOf(state);
       const failed = sheet

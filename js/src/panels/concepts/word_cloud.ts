@@ -21,11 +21,6 @@ const RANGE = 2.5;
 /** Heights in pixels that are tried first. */
 const HEIGHTS = { beside: 250, besideApart: 380, stacked: 420, stackedApart: 640 };
 
-export interface WordCloud {
-  el: HTMLElement;
-  draw(concepts: Concepts, shape: CloudShape): void;
-}
-
 /** One field of words with a title; `score` is what a word is drawn with in it. */
 interface Field {
   title: string;
@@ -35,10 +30,7 @@ interface Field {
 }
 
 /** `pick` is called with a word that was clicked. */
-export function wordCloud(
-  { surface, tooltip, signal }: Setting,
-  pick: (word: string) => void,
-): WordCloud {
+export function wordCloud({ surface, tooltip, signal }: Setting, pick: (word: string) => void) {
   const el = h("div", { class: "tl-cloud" });
   const room = widthOf(el, signal);
   let shown = new Map<string, ZonedWord>();
@@ -53,7 +45,7 @@ export function wordCloud(
   clicks(el, "[data-word]", signal, (word) => pick(word.dataset.word!));
   return {
     el,
-    draw({ words, ends }, shape) {
+    draw({ words, ends }: Concepts, shape: CloudShape) {
       shown = new Map(words.map((word) => [word.text, word]));
       const { scale } = surface;
       const width = room() || 640;

@@ -20,12 +20,6 @@ import type { Facts } from "./facts.ts";
 import { columnsOf, focusOf } from "./focus.ts";
 import { estimated, type Table } from "./table.ts";
 
-export interface Costs {
-  el: HTMLElement;
-  /** `beside` are blocks that the picture does not wait for. */
-  draw(state: State, facts: Facts, beside: Got): void;
-}
-
 /** Nats that hiding a segment costs one answer, in both models. */
 interface Cost extends BySide<number> {
   segment: string;
@@ -37,11 +31,12 @@ interface Score extends BySide<number> {
   method: Method;
 }
 
-export function saliencyCosts(): Costs {
+export function saliencyCosts() {
   const el = h("div", { class: "tl-costs" });
   return {
     el,
-    draw(state, facts, beside) {
+    /** `beside` are blocks that the picture does not wait for. */
+    draw(state: State, facts: Facts, beside: Got) {
       const costs = costsOf(state, beside);
       const scores = scoresOf(state, facts, beside);
       fill(

@@ -19,15 +19,10 @@ type Name = Side | "third";
 const NAMES: readonly Name[] = [...SIDES, "third"];
 const TITLES: Record<Name, string> = { base: "base", tuned: "tuned", third: "tuned − base" };
 
-export interface MatrixView {
-  el: HTMLElement;
-  draw(state: State, matrix: Matrix | null, unit: string): void;
-}
-
 /** A cell by its answer token and its column. */
 type Cell = { m: number; k: number };
 
-export function matrixView({ store, surface, tooltip, signal }: Setting): MatrixView {
+export function matrixView({ store, surface, tooltip, signal }: Setting) {
   const pictures = NAMES.map(picture);
   const area = h(
     "div",

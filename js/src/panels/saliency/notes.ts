@@ -8,16 +8,11 @@ import type { Bars } from "./bars.ts";
 import type { Facts } from "./facts.ts";
 import { type Track, trackScale } from "./tracks.ts";
 
-export interface Notes {
-  el: HTMLElement;
-  draw(state: State, facts: Facts): void;
-}
-
-export function saliencyNotes(): Notes {
+export function saliencyNotes() {
   const el = h("div", { class: "tl-flow tl-notes" });
   return {
     el,
-    draw(state, facts) {
+    draw(state: State, facts: Facts) {
       const { tracks } = facts;
       fill(
         el,

@@ -4,11 +4,6 @@ import type { Store } from "../../core/store.ts";
 import { h, listen } from "../../draw/dom.ts";
 import { popover } from "../../draw/popover.ts";
 
-interface Settings {
-  el: HTMLElement;
-  draw(): void;
-}
-
 const NUMBERS = [
   ["levels", "L, number of levels", 1],
   ["threshold", "b, levels not above it count as 0 (density)", 0],
@@ -25,7 +20,7 @@ const SWITCHES = [
 ] as const;
 
 /** `more` stands above the settings. */
-export function settings(store: Store, more: HTMLElement, signal: AbortSignal): Settings {
+export function settings(store: Store, more: HTMLElement, signal: AbortSignal) {
   const now = () => ({ ...store.options.saliency, ...store.options.saliency.density });
   const put = (name: keyof ReturnType<typeof now>, value: number | boolean) => {
     const { density } = store.options.saliency;

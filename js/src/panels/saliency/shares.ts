@@ -76,17 +76,12 @@ export function sharesOf(
   };
 }
 
-export interface SharesChart {
-  el: HTMLElement;
-  draw(state: State, shares: Shares | null): void;
-}
-
 /** Both models' shares as one bar each, with their numbers. */
-export function sharesChart(): SharesChart {
+export function sharesChart() {
   const el = h("div", { class: "tl-shares", role: "group", "aria-label": "where the effect is" });
   return {
     el,
-    draw(state, shares) {
+    draw(state: State, shares: Shares | null) {
       el.hidden = shares === null || !shares.marked;
       if (!shares || el.hidden) return el.replaceChildren();
       const used = PARTS.filter((part) =>

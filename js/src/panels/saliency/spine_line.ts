@@ -7,14 +7,7 @@ import { button, clicks, fill, h } from "../../draw/dom.ts";
 import { percent, signed, tokenText } from "../../draw/format.ts";
 import { APART, expectations, gaps, landmarks, type Spine } from "./spine.ts";
 
-export interface SpineLine {
-  el: HTMLElement;
-  /** Where to look first. */
-  jumps: HTMLElement;
-  draw(state: State, spine: Spine | null): void;
-}
-
-export function spineLine(store: Store, signal: AbortSignal): SpineLine {
+export function spineLine(store: Store, signal: AbortSignal) {
   const whole = button("whole answer", () => store.select({ token: -1 }), signal, {
     class: "tl-link",
   });
@@ -27,8 +20,9 @@ export function spineLine(store: Store, signal: AbortSignal): SpineLine {
   clicks(jumps, "[data-jump]", signal, jump);
   return {
     el,
+    /** Where to look first. */
     jumps,
-    draw(state, spine) {
+    draw(state: State, spine: Spine | null) {
       const { token } = state.selection;
       el.hidden = spine === null && token < 0;
       const back = token < 0 ? [] : [whole];
