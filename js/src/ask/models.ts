@@ -2,7 +2,7 @@
 
 import { type BySide, keys, type Manifest, SIDES, type Side } from "../contract/contract.ts";
 import { lacks } from "../live/lacks.ts";
-import type { Reply, Request, Setup } from "../live/messages.ts";
+import type { Answered, Reply, Request, Setup } from "../live/messages.ts";
 import type { Source } from "../sources/source.ts";
 import { type Answers, workers } from "../sources/workers.ts";
 import { withFindings } from "./findings.ts";
@@ -11,11 +11,6 @@ import { withFindings } from "./findings.ts";
 export interface Port {
   postMessage(message: unknown, transfer?: Transferable[]): void;
   addEventListener(type: "message", listener: (event: MessageEvent) => void): void;
-}
-
-export interface Answered {
-  ids: number[];
-  stopped: boolean;
 }
 
 /** What both models answer to one prompt, each token as it comes. */

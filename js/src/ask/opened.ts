@@ -2,11 +2,11 @@
 
 import { EXACT } from "../contract/contract.ts";
 import { reasonOf } from "../core/load.ts";
-import { localModel } from "../core/local.ts";
+import type { Slide } from "../core/moment.ts";
 import { SELECTION_DEFAULTS } from "../core/selection.ts";
-import { Store } from "../core/store.ts";
 import { h, listen } from "../draw/dom.ts";
 import { mount } from "../shell/mount.ts";
+import { savedStore } from "../shell/saved.ts";
 import { type Recording, readRecording } from "../sources/recording.ts";
 
 /** Let recordings be dropped anywhere, or chosen by this button; `open` gets those that can be read. */
@@ -51,15 +51,9 @@ export async function showRecording(
 ): Promise<void> {
   const { manifest, marks, story, source } = recording;
   const exact = manifest.methods.find(({ name }) => name === EXACT);
-  const state = {
-    ...SELECTION_DEFAULTS,
-    method: (exact ?? manifest.methods[0])?.name,
-    marks,
-    slides: story,
-    theme,
-    presentation: false,
-    _manifest: manifest,
-  };
+  const method = (exact ?? manifest.methods[0])?.name ?? "";
+  const shown = { manifest, selection: SELECTION_DEFAULTS, method, marks, theme, missing: [] };
   el.replaceChildren();
-  await mount(new Store(localModel(state), source, signal), "dashboard", el, signal);
+  const store = savedStore({ ...shown, slides: story as Slide[] }, source, signal);
+  await mount(store, "dashboard", el, signal);
 }

@@ -7,6 +7,7 @@ import { fromAddress, type Moment, toAddress } from "../core/moment.ts";
 import { SELECTION_DEFAULTS } from "../core/selection.ts";
 import { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
+import { systemTheme } from "../draw/theme.ts";
 import type { Setup } from "../live/messages.ts";
 import { readAnswer } from "../live/prompt.ts";
 import { tokenizer } from "../live/tokenizer.ts";
@@ -32,7 +33,7 @@ export async function openLive(
 ): Promise<void> {
   const { signal } = new AbortController();
   const cutter = tokenizer(page.tokenizer);
-  const theme = page.theme === "auto" ? colours() : page.theme;
+  const theme = page.theme === "auto" ? systemTheme() : page.theme;
   const root = h("div", { class: "twinlens tl-ask-root", "data-theme": theme });
   const panels = h("main", {});
   let ending = new AbortController();
@@ -51,7 +52,7 @@ export async function openLive(
   form.say(AT_FIRST);
   form.focus();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    if (page.theme === "auto") root.dataset.theme = colours();
+    if (page.theme === "auto") root.dataset.theme = systemTheme();
   });
 
   const twins = make(setupOf(page));
@@ -182,10 +183,6 @@ export async function openLive(
     navigator.clipboard?.writeText(link).then(() => form.say("Link copied."), shownInstead) ??
       shownInstead();
   }
-}
-
-function colours(): "light" | "dark" {
-  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 }
 
 function exampleOf(example: Example | undefined): Question | null {

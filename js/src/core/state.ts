@@ -11,6 +11,7 @@ import type {
 } from "../contract/contract.ts";
 import { readingPosition } from "../contract/units.ts";
 import { segmentsUnder } from "../maths/marks.ts";
+import { memo } from "../maths/memo.ts";
 import type { Options } from "./options.ts";
 import type { Selection } from "./selection.ts";
 
@@ -35,16 +36,12 @@ export abstract class State {
   abstract readonly place: string;
 
   /** Made once for the same marks: of long prompts it is asked for token by token. */
-  #segments: { marks: readonly Mark[] | null; list: readonly Segment[] } | undefined;
+  #segments = memo<readonly Segment[]>();
 
   /** Segment of every prompt token under the marks. */
   get segments(): readonly Segment[] {
     const { marks } = this;
-    if (this.#segments?.marks !== marks) {
-      const list = segmentsUnder(this.manifest.prompt_tokens, marks);
-      this.#segments = { marks, list };
-    }
-    return this.#segments.list;
+    return this.#segments([marks], () => segmentsUnder(this.manifest.prompt_tokens, marks));
   }
 
   /** Prompt tokens of some segments under the marks. */

@@ -30,24 +30,12 @@ export interface Model {
 
 export type Theme = "auto" | "light" | "dark";
 
-const SYNCED = [
-  "token",
-  "layer",
-  "head",
-  "unit",
-  "method",
-  "marks",
-  "theme",
-  "presentation",
-  "labels",
-  "view",
-  "slides",
-] as const;
 /** What is the same wherever the dial stands: all of the update, and the script. */
 const UNTURNED: readonly string[] = [keys.update(), keys.bokehScript()];
 const UPDATE = `${keys.update()}/`;
 /** What undo brings back. */
 const RETRACED = ["token", "layer", "head", "unit", "method", "marks", "view"] as const;
+const SYNCED = [...RETRACED, "theme", "presentation", "labels", "slides"] as const;
 /** Steps that can be undone. */
 const STEPS = 200;
 

@@ -82,6 +82,11 @@ function takesOver(present: Node, wanted: Node): boolean {
   return true;
 }
 
+/** A table: the cells of its head, and the rows under it. */
+export function table(props: Props, head: HTMLElement[], rows: HTMLElement[]): HTMLElement {
+  return h("table", props, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows));
+}
+
 /** Style of what has a place and a size, in CSS pixels. */
 export function boxStyle(left: number, top: number, width: number, height: number): string {
   return `left: ${left}px; top: ${top}px; width: ${width}px; height: ${height}px`;

@@ -3,94 +3,83 @@
 import { h } from "./dom.ts";
 import type { Tip } from "./tooltip.ts";
 
-/** Each with the spellings under which it stands in a text. */
-const GLOSSARY: readonly { name: string; spelt: readonly string[]; means: string }[] = [
+interface Term {
+  /** How it stands in a text, by its own name first. */
+  spelt: readonly [name: string, ...others: string[]];
+  means: string;
+}
+
+const GLOSSARY: readonly Term[] = [
   {
-    name: "nats",
     spelt: ["nats", "nat"],
     means:
       "Differences of natural log-probabilities: 0.7 nats is a factor of two, 2.3 a factor of ten, 4.6 a hundred.",
   },
   {
-    name: "log-probability",
     spelt: ["log-probability", "log-probabilities"],
     means: "Natural logarithm of the probability that a model gives a token: 0 is certain.",
   },
   {
-    name: "KL",
     spelt: ["KL"],
     means:
       "Kullback–Leibler divergence: how much worse one model’s prediction is as a guess of the other’s, in nats; 0 where they agree.",
   },
   {
-    name: "Jensen–Shannon",
     spelt: ["Jensen–Shannon", "JS"],
     means:
       "Jensen–Shannon divergence: how far two distributions differ, the same both ways; 0 where they agree, at most 1 bit.",
   },
   {
-    name: "bit",
-    spelt: ["bits", "bit"],
+    spelt: ["bit", "bits"],
     means: "Information counted in factors of two; one bit is 0.69 nats.",
   },
   {
-    name: "ρ",
     spelt: ["ρ", "rho"],
     means:
       "Spearman’s rank correlation: 1 where two lists have the same order, 0 where their orders have nothing in common.",
   },
   {
-    name: "cos",
     spelt: ["cos", "cosine"],
     means: "Cosine of the angle between two directions: 1 the same, 0 unrelated, −1 opposite.",
   },
   {
-    name: "density",
-    spelt: ["importance density", "Importance density", "density"],
+    spelt: ["density", "importance density", "Importance density"],
     means:
       "Importance density of Wu et al. (2310.00492, section 3.1): for each answer token the effects are cut into levels; what a prompt token collects over the answer, shorter by a norm.",
   },
   {
-    name: "logit lens",
     spelt: ["logit lens", "lens"],
     means:
       "Reading the residual stream after a layer as if it were the last: what the model would predict if it stopped there.",
   },
   {
-    name: "residual stream",
     spelt: ["residual stream", "residual"],
     means: "What every layer reads and adds to; the last state of it becomes the prediction.",
   },
   {
-    name: "occlusion",
     spelt: ["occlusion", "Occlusion"],
     means: "Hiding a token from the model and measuring how the prediction changes.",
   },
   {
-    name: "gradient",
     spelt: ["gradient", "first-order"],
     means:
       "Slope of the prediction as it is: an estimate of what a larger change would do, and often a bad one.",
   },
   {
-    name: "principal direction",
     spelt: ["principal direction", "Principal directions", "principal angle"],
     means:
       "One of the perpendicular directions, sorted by how much of a layer’s value vectors lies along them.",
   },
   {
-    name: "entropy",
     spelt: ["entropy", "Entropy"],
     means: "How spread out a distribution is: 0 where all of it is on one token.",
   },
   {
-    name: "attribution",
     spelt: ["attribution"],
     means:
       "Saying what a prediction depends on. Where a head attends does not tell that: what it reads there may be of no use.",
   },
   {
-    name: "estimate",
     spelt: ["estimate", "estimated", "estimates"],
     means: "Computed without an intervention: it may miss what a measured effect would show.",
   },
@@ -106,18 +95,18 @@ const WORDS = new RegExp(
 export function explained(text: string): (HTMLElement | string)[] {
   const seen = new Set<string>();
   return text.split(WORDS).map((part) => {
-    const entry = NAMED.get(part);
-    if (!entry || seen.has(entry.name)) return part;
-    seen.add(entry.name);
-    return h("dfn", { class: "tl-term", tabindex: 0, "data-term": entry.name }, part);
+    const [name] = NAMED.get(part)?.spelt ?? [];
+    if (!name || seen.has(name)) return part;
+    seen.add(name);
+    return h("dfn", { class: "tl-term", tabindex: 0, "data-term": name }, part);
   });
 }
 
 /** What a marked word means. */
 export function termTip(target: HTMLElement): Tip | null {
-  const name = target.closest<HTMLElement>("[data-term]")?.dataset.term;
-  const entry = GLOSSARY.find((term) => term.name === name);
-  return entry ? { title: entry.name, lines: [entry.means] } : null;
+  const name = target.closest<HTMLElement>("[data-term]")?.dataset.term ?? "";
+  const entry = NAMED.get(name);
+  return entry ? { title: name, lines: [entry.means] } : null;
 }
 
 /** All of them, for the help. */
@@ -125,6 +114,6 @@ export function glossary(): HTMLElement {
   return h(
     "dl",
     { class: "tl-glossary" },
-    ...GLOSSARY.flatMap(({ name, means }) => [h("dt", {}, name), h("dd", {}, means)]),
+    ...GLOSSARY.flatMap(({ spelt: [name], means }) => [h("dt", {}, name), h("dd", {}, means)]),
   );
 }

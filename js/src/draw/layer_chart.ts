@@ -71,8 +71,7 @@ export function layerChart(
     { class: "tl-flow tl-layer-legend", "aria-hidden": "true" },
     ...series.map((entry) => h("li", {}, swatch(entry), entry.label)),
   );
-  const el = h("div", { class: "tl-layer-chart" }, legend);
-  el.append(picture);
+  const el = h("div", { class: "tl-layer-chart" }, legend, picture);
 
   let drawn: { curves: Curves; left: number; step: number } | null = null;
   const width = widthOf(el, signal);

@@ -70,6 +70,11 @@ function themeNow(store: Store): ThemeName {
   if (store.theme !== "auto") return store.theme;
   const lab = document.body.dataset.jpThemeLight;
   if (lab !== undefined) return lab === "true" ? "light" : "dark";
+  return systemTheme();
+}
+
+/** What the system of the reader prefers. */
+export function systemTheme(): ThemeName {
   return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 }
 

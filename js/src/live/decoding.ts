@@ -1,5 +1,6 @@
 // Greedy answers.
 
+import type { Answered } from "./messages.ts";
 import type { Runner } from "./pass.ts";
 import type { Work } from "./provide.ts";
 
@@ -15,7 +16,7 @@ export function* greedy(
   limit: number,
   known: number,
   told: (token: number) => void = () => {},
-): Work<{ ids: number[]; stopped: boolean }> {
+): Work<Answered> {
   const cache = runner.cache();
   const ids = [...prompt];
   let from = 0;

@@ -18,6 +18,12 @@ export interface Setup {
   known: Record<Side, number>;
 }
 
+/** What a model answers by itself. */
+export interface Answered {
+  ids: number[];
+  stopped: boolean;
+}
+
 export type Request =
   | { kind: "setup"; setup: Setup }
   /** A piece of a part of the page: weights of a side, or what follows from them. */
@@ -26,8 +32,7 @@ export type Request =
   | { kind: "answer"; prompt: number; ids: number[]; side: Side; limit: number }
   /** What is read; blocks are about it from now on. */
   | { kind: "trace"; prompt: number; manifest: Manifest }
-  /** What a model answers by itself. */
-  | { kind: "own"; prompt: number; side: Side; ids: number[]; stopped: boolean }
+  | ({ kind: "own"; prompt: number; side: Side } & Answered)
   | { kind: "block"; id: number; prompt: number; key: string }
   | { kind: "cancel"; id: number }
   /** Nothing is asked any more. */
@@ -36,7 +41,7 @@ export type Request =
 export type Reply =
   | { kind: "ready" }
   | { kind: "token"; prompt: number; side: Side; id: number }
-  | { kind: "answered"; prompt: number; side: Side; ids: number[]; stopped: boolean }
+  | ({ kind: "answered"; prompt: number; side: Side } & Answered)
   | { kind: "block"; id: number; value: Value }
   | { kind: "progress"; id: number; report: Progress }
   | { kind: "failed"; id: number; prompt: number; reason: string };

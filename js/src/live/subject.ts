@@ -3,6 +3,7 @@
 import { type BySide, type Manifest, SIDES, type Side } from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
 import type { Heap } from "./kernel.ts";
+import type { Answered } from "./messages.ts";
 import type { Model } from "./model.ts";
 import { type Cache, Runner, type Visit } from "./pass.ts";
 
@@ -40,11 +41,6 @@ export interface Capture {
   cache: Cache;
 }
 
-export interface OwnIds {
-  ids: number[];
-  stopped: boolean;
-}
-
 export const other = (side: Side): Side => SIDES[1 - SIDES.indexOf(side)]!;
 
 /** A prompt, the answers that are read, and both models' passes over them, made when asked for. */
@@ -55,7 +51,7 @@ export class Subject {
   /** Tokens that each side reads: prompt and answer. */
   readonly ids: BySide<number[]>;
   /** What each model answers by itself, once that is known. */
-  readonly own: Partial<BySide<OwnIds>> = {};
+  readonly own: Partial<BySide<Answered>> = {};
   #found = new Map<string, unknown>();
   #runners: Partial<BySide<Runner>> = {};
   #captures: Partial<BySide<Capture>> = {};
@@ -115,7 +111,7 @@ export class Subject {
     return this.#found.get(name) as T;
   }
 
-  answered(side: Side, { ids, stopped }: OwnIds): void {
+  answered(side: Side, { ids, stopped }: Answered): void {
     this.own[side] = { ids, stopped };
   }
 

@@ -12,7 +12,7 @@ import { GROUPS } from "./groups.ts";
 import { HEADS } from "./heads.ts";
 import { Heap } from "./kernel.ts";
 import { LAYERS } from "./layers.ts";
-import type { Reply, Request, Setup } from "./messages.ts";
+import type { Answered, Reply, Request, Setup } from "./messages.ts";
 import { load, type Model } from "./model.ts";
 import { NULL } from "./null.ts";
 import { OCCLUSION } from "./occlusion.ts";
@@ -146,8 +146,7 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
         say({ kind: "token", prompt: request.prompt, side, id }),
       ),
       done(value) {
-        const answer = value as { ids: number[]; stopped: boolean };
-        say({ kind: "answered", prompt: request.prompt, side, ...answer });
+        say({ kind: "answered", prompt: request.prompt, side, ...(value as Answered) });
       },
     });
     void work();

@@ -64,15 +64,8 @@ export interface Desk {
 
 /** `arranged` is called where the layout changes by itself, after the panels' places. */
 export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal): Desk {
-  const slot = (name: DeskPanel) => h("div", { class: `tl-slot tl-slot-${name}` });
-  const slots = {
-    saliency: slot("saliency"),
-    carried: slot("carried"),
-    update: slot("update"),
-    heads: slot("heads"),
-    concepts: slot("concepts"),
-    overview: slot("overview"),
-  };
+  const slots = {} as Desk["slots"];
+  for (const name of DESK) slots[name] = h("div", { class: `tl-slot tl-slot-${name}` });
   const row = tabs<DeskPanel>(
     "panels",
     DESK.map((value) => ({ value, label: LABELS[value] })),

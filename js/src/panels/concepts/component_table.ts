@@ -3,7 +3,7 @@
 import { SIDES } from "../../contract/contract.ts";
 import type { ComponentColumn, ConceptsOptions } from "../../core/options.ts";
 import type { Store } from "../../core/store.ts";
-import { h, listen } from "../../draw/dom.ts";
+import { h, listen, table } from "../../draw/dom.ts";
 import { number, percent } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { largest } from "../../maths/numbers.ts";
@@ -72,7 +72,7 @@ export function componentTable(store: Store, signal: AbortSignal): Sheet {
           "Principal directions of base's value vectors with their share of the variance, alone and summed up to each; the match in tuned is the one assigned so that all angles together are smallest.",
         draw() {
           const { scrollTop } = el;
-          show(layer, unit, table(rows, sort, concepts));
+          show(layer, unit, tableOf(rows, sort, concepts));
           el.scrollTop = scrollTop;
         },
       };
@@ -101,7 +101,7 @@ function rowsOf({ matched, components }: Concepts): Row[] {
   });
 }
 
-function table(rows: Row[], { by, falls }: Sort, concepts: Concepts): HTMLElement {
+function tableOf(rows: Row[], { by, falls }: Sort, concepts: Concepts): HTMLElement {
   const columns = COLUMNS.filter(
     ({ key }) =>
       (key !== "active" || rows.some((row) => row.activations)) &&
@@ -125,7 +125,7 @@ function table(rows: Row[], { by, falls }: Sort, concepts: Concepts): HTMLElemen
       ...columns.map(({ key }) => cell(row, key, concepts, most, max)),
     ),
   );
-  return h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...body));
+  return table({}, head, body);
 }
 
 function compare(a: Row, b: Row, by: ComponentColumn): number {

@@ -15,7 +15,7 @@ import {
 import { attempt, type Got, LOADING, type Load } from "../../core/load.ts";
 import { complete, type ExactRun, exactRun, rowsDone } from "../../core/runs.ts";
 import type { Store } from "../../core/store.ts";
-import { button, fill, h } from "../../draw/dom.ts";
+import { button, fill, h, table } from "../../draw/dom.ts";
 import { count, number, percent } from "../../draw/format.ts";
 import { bySide, eachSide, spearman } from "../../maths/numbers.ts";
 import type { Setting } from "../../shell/frame.ts";
@@ -68,9 +68,9 @@ export function saliencyBadge(
   const unfold = () =>
     store.setOptions("saliency", { trustOpen: !store.options.saliency.trustOpen });
   const chip = button("", unfold, signal, { class: "tl-button tl-badge" });
-  const table = h("div", { class: "tl-trust-table" });
+  const agreed = h("div", { class: "tl-trust-table" });
   const chart = h("div", { class: "tl-trust-chart" });
-  const details = h("div", { class: "tl-flow tl-trust", hidden: true }, table, chart);
+  const details = h("div", { class: "tl-flow tl-trust", hidden: true }, agreed, chart);
   const el = h(
     "div",
     { class: "tl-badge-row" },
@@ -127,7 +127,7 @@ export function saliencyBadge(
     warn(drawn);
     details.hidden = !trustOpen;
     if (!trustOpen) return;
-    table.replaceChildren(...tableOf(method, agreement));
+    agreed.replaceChildren(...tableOf(method, agreement));
     chart.replaceChildren(
       curves?.value
         ? deletionChart(curves.value, surface)
@@ -359,28 +359,19 @@ function tableOf(method: Method, agreement: BySide<Faithfulness> | null): HTMLEl
   const itself = method.name === EXACT;
   const columns = COLUMNS.slice(itself ? 3 : 0);
   const heads = columns.map(([, title, hint]) => h("th", { scope: "col", title: hint }, title));
-  const table = h(
-    "table",
-    {},
-    h("thead", {}, h("tr", {}, h("td", {}), ...heads)),
+  const rows = SIDES.map((side) =>
     h(
-      "tbody",
+      "tr",
       {},
-      ...SIDES.map((side) =>
-        h(
-          "tr",
-          {},
-          h("th", { scope: "row", class: "tl-side", "data-side": side }, side),
-          ...columns.map(([field, , , text]) => {
-            const value = agreement[side][field];
-            const props = { "data-side": side, "data-field": field, "data-value": value };
-            return h("td", props, value === null ? "–" : text(value, agreement[side]));
-          }),
-        ),
-      ),
+      h("th", { scope: "row", class: "tl-side", "data-side": side }, side),
+      ...columns.map(([field, , , text]) => {
+        const value = agreement[side][field];
+        const props = { "data-side": side, "data-field": field, "data-value": value };
+        return h("td", props, value === null ? "–" : text(value, agreement[side]));
+      }),
     ),
   );
   const what = itself ? "Exact occlusion" : `${method.title} against exact occlusion`;
   const title = `${what}: hiding one prompt token at a time, for this prompt and these models.`;
-  return [h("p", { class: "tl-caption" }, title), table];
+  return [h("p", { class: "tl-caption" }, title), table({}, [h("td"), ...heads], rows)];
 }

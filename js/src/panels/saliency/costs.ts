@@ -11,7 +11,7 @@ import {
 } from "../../contract/contract.ts";
 import { both, type Got } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
-import { fill, h } from "../../draw/dom.ts";
+import { fill, h, table } from "../../draw/dom.ts";
 import { number, quote } from "../../draw/format.ts";
 import { instructionScore } from "../../maths/density.ts";
 import { eachSide } from "../../maths/numbers.ts";
@@ -87,32 +87,19 @@ function costTable(state: State, costs: readonly Cost[]): HTMLElement {
       { class: "tl-cost", "data-side": side, "data-value": cost[side] },
       `${side} ${nats(cost[side])}`,
     );
-  return h(
-    "table",
+  const names = ["Hiding all of it costs, nats", ...answers.map((of) => answerName(state, of))];
+  return table(
     { class: "tl-cost-table" },
-    h(
-      "thead",
-      {},
+    names.map((name) => h("th", { scope: "col" }, name)),
+    segments.map((segment) =>
       h(
         "tr",
-        {},
-        h("th", { scope: "col" }, "Hiding all of it costs, nats"),
-        ...answers.map((answer) => h("th", { scope: "col" }, answerName(state, answer))),
-      ),
-    ),
-    h(
-      "tbody",
-      {},
-      ...segments.map((segment) =>
-        h(
-          "tr",
-          { "data-segment": segment },
-          h("th", { scope: "row" }, segment),
-          ...answers.map((answer) => {
-            const cost = costs.find((row) => row.segment === segment && row.answer === answer);
-            return h("td", {}, ...(cost ? SIDES.map((side) => cell(cost, side)) : []));
-          }),
-        ),
+        { "data-segment": segment },
+        h("th", { scope: "row" }, segment),
+        ...answers.map((answer) => {
+          const cost = costs.find((row) => row.segment === segment && row.answer === answer);
+          return h("td", {}, ...(cost ? SIDES.map((side) => cell(cost, side)) : []));
+        }),
       ),
     ),
   );

@@ -53,7 +53,7 @@ function picture(
     path("least"),
     path("most"),
   );
-  const figure = h(
+  return h(
     "figure",
     { class: "tl-curve-figure", "data-side": side, "data-value": top },
     h(
@@ -62,12 +62,14 @@ function picture(
       h("span", { class: "tl-side", "data-side": side }, side),
       ` ${summary(curve)}`,
     ),
-    h("div", { class: "tl-curve-plot" }),
+    h(
+      "div",
+      { class: "tl-curve-plot" },
+      h("span", { class: "tl-curve-top" }, `${number(top)} nats`),
+      image,
+    ),
     h("div", { class: "tl-scale tl-curve-axis" }, "0 %", h("span", {}, "hidden"), "100 %"),
   );
-  const plot = figure.querySelector(".tl-curve-plot")!;
-  plot.append(h("span", { class: "tl-curve-top" }, `${number(top)} nats`), image);
-  return figure;
 }
 
 /** Mean height of a curve. */

@@ -34,8 +34,9 @@ export function keptChart(taken: UpdateTaken): HTMLElement {
       { class: "tl-kept-line", "data-order": order },
     );
   const summary = taken.curves.map((c) => `${nameOf(c)} ${c.needed}`).join(", ");
-  const plot = h("div", { class: "tl-kept-plot" });
-  plot.append(
+  const plot = h(
+    "div",
+    { class: "tl-kept-plot" },
     svg(
       "svg",
       {
@@ -119,8 +120,9 @@ export function dialChart(
     turn();
   });
   show(1);
-  const plot = h("div", { class: "tl-kept-plot" });
-  plot.append(
+  const plot = h(
+    "div",
+    { class: "tl-kept-plot" },
     svg(
       "svg",
       {
