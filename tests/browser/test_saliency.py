@@ -20,7 +20,7 @@ from tests.support.made_up import MadeUpTrace, manifest
 _BARS = """panel => Object.fromEntries(["base", "tuned"].map(side => [side,
   [...panel.querySelectorAll(".tl-prompt [data-token]")].map(token => {
     const bar = token.querySelector(`:scope > span > .tl-bar[data-side=${side}]`);
-    return [bar.dataset.value === undefined ? null : Number(bar.dataset.value), bar.dataset.look];
+    return [bar.dataset.value === undefined ? null : Number(bar.dataset.value), bar.dataset.bar];
   })]))"""
 
 SLOW = """

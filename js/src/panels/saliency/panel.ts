@@ -236,6 +236,7 @@ function sideOf(strip: Strip): Side | undefined {
 
 function drawStrips(state: State, strips: Strips, facts: Facts): void {
   const { bars, tracks } = facts;
+  const { showShares } = state.options.saliency;
   const none = { base: null, tuned: null };
   const max = largest(bars.values.base, bars.values.tuned);
   const look = (side: Side, i: number) => (bars.exact[side][i] ? "solid" : "hatched");
@@ -247,7 +248,7 @@ function drawStrips(state: State, strips: Strips, facts: Facts): void {
     strip.differences(mine ? bars.differences : null, max, look);
     row.toggleAttribute("data-bars", mine && bars.measure !== "none");
     row.toggleAttribute("data-gaps", mine && bars.differences !== null);
-    row.toggleAttribute("data-shares", state.options.saliency.showShares);
+    row.toggleAttribute("data-shares", showShares);
     strip.tracks(tracks, trackMax);
     strip.select(state.selection.token, state.reading, state.span);
   }
@@ -257,11 +258,13 @@ function drawStrips(state: State, strips: Strips, facts: Facts): void {
   for (const strip of strips.answers) {
     const own = sideOf(strip);
     const shown = own ? [own] : SIDES;
-    const stacked = state.options.saliency.showShares && shares?.marked ? shares : null;
+    const stacked = showShares && shares?.marked ? shares : null;
     const make = (i: number) => [
       facts.spine && spineMark(state, facts.spine, i, own),
       stacked && stack({ base: stacked.along.base[i]!, tuned: stacked.along.tuned[i]! }, shown),
     ];
     strip.stacks(make, [facts.spine, stacked]);
   }
+  const form = [bars.on, bars.measure, bars.differences !== null, showShares, facts.spine !== null];
+  for (const strip of [strips.prompt, ...strips.answers]) strip.paint(form.join());
 }

@@ -1,5 +1,5 @@
-// A run of tokens as text: each a button with bars above (base), below (tuned), and below these
-// their difference on the same scale.
+// A run of tokens as text: each a button with places for bars above (base), below (tuned), and below
+// these for their difference on the same scale.
 
 import {
   type BySide,
@@ -13,6 +13,7 @@ import { number, tokenText } from "../../draw/format.ts";
 import { memo } from "../../maths/memo.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import { turn } from "../../sources/turn.ts";
+import { type Bar, type Barred, barPainter } from "./token_bars.ts";
 import type { Track } from "./tracks.ts";
 
 type Part = "bars" | "differences" | "tracks" | "stacks" | "label";
@@ -25,11 +26,10 @@ const VERY_MANY = 300;
 /** Height of the differences, in heights of a bar. */
 const ROOM = 1.5;
 
-interface Marks {
+interface Marks extends Barred {
   el: HTMLButtonElement;
-  bars: BySide<Bar>;
+  bars: readonly [base: Bar, tuned: Bar, gap: Bar];
   difference: HTMLElement;
-  gap: Bar;
   tracks: HTMLElement;
   lanes: Lane[];
   stack: HTMLElement;
@@ -52,6 +52,8 @@ export interface Strip {
   stacks(make: (index: number) => (HTMLElement | null)[], of: readonly unknown[]): void;
   segments(segments: readonly Segment[]): void;
   select(position: number, reading: number, span: readonly [number, number] | null): void;
+  /** Draw the bars as they are now; `form` is what else their places depend on. */
+  paint(form: string): void;
   label(text: (index: number) => string): void;
   /** Collapse runs of template tokens, but for the one with a token that has to be seen. */
   collapse(template: boolean, seen: number): void;
@@ -61,14 +63,21 @@ export interface Strip {
 export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side): Strip {
   const marks = tokens.map((token, i) => make(token, offset + i, side));
   const el = h("div", { class: "tl-flow tl-text" }, ...marks.map((mark) => mark.el));
-  const each =
-    tokens.length > MANY
-      ? inSight(marks, tokens.length > VERY_MANY ? () => null : () => el.parentElement)
-      : (_: Part, work: Work) => marks.forEach(work);
+  const painter = barPainter(el, marks);
+  el.append(painter.el);
+  const root = tokens.length > VERY_MANY ? () => null : () => el.parentElement;
+  const sight = tokens.length > MANY ? inSight(marks, root, () => paint()) : null;
+  const each = sight?.each ?? ((_: Part, work: Work) => marks.forEach(work));
+  let form = "";
+  const paint = () => {
+    const span = JSON.stringify([form, marks[0]?.lanes.length, collapsed, spanned]);
+    painter.draw(sight ? sight.seen() : marks, span);
+  };
   const stacked = memo<void>();
   let segmented = "";
   let collapsed = "";
   let selected = "";
+  let spanned: readonly [number, number] | null = null;
   const shown = (name: Side) => side === undefined || side === name;
   return {
     el,
@@ -77,25 +86,25 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
     buttons: marks.map((mark) => mark.el),
     bars(values, max, look) {
       each("bars", (mark, i) => {
-        for (const name of SIDES) {
+        for (const [k, name] of SIDES.entries()) {
           const value = shown(name) ? values[name]?.[i] : undefined;
-          drawBar(mark.bars[name], value, max, look(name, i));
+          setBar(mark.bars[k]!, value, max, look(name, i));
         }
       });
     },
     differences(values, max, look) {
       const { up, span } = room(values, max);
-      each("differences", ({ difference, gap }, i) => {
+      each("differences", ({ difference, bars: [, , gap] }, i) => {
         const value = side === undefined ? values?.[i] : undefined;
         setAttribute(difference, "data-value", Number.isNaN(value) ? null : value);
         const both = look("base", i) === "solid" && look("tuned", i) === "solid";
         const share = value && max > 0 ? value / max : 0;
         // Its sign is its side, as is its colour: nothing is hollow here.
-        setAttribute(gap.el, "data-side", share < 0 ? "base" : "tuned");
+        gap.side = share < 0 ? "base" : "tuned";
         // From the line of zero, in parts of the height: at most as large as the bars.
-        const size = Math.abs(share) / span;
-        const top = (share < 0 ? up : up - Math.abs(share)) / span;
-        paintBar(gap, value, Math.abs(share) < NOTHING ? 0 : size, both ? "solid" : "hatched", top);
+        gap.size = Math.abs(share) < NOTHING ? 0 : Math.abs(share) / span;
+        gap.top = (share < 0 ? up : up - Math.abs(share)) / span;
+        gap.look = both ? "solid" : "hatched";
       });
     },
     tracks(tracks, max) {
@@ -107,7 +116,7 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
         while (mark.lanes.length > tracks.length) mark.lanes.pop()!.el.remove();
         for (const [k, track] of tracks.entries()) {
           mark.lanes[k] ??= lane(mark.tracks);
-          drawLane(mark.lanes[k]!, track, offset + i, max[k]!, shown);
+          setLane(mark.lanes[k]!, track, offset + i, max[k]!, shown);
         }
       });
     },
@@ -130,6 +139,7 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
       const now = JSON.stringify([position, reading, span]);
       if (now === selected) return;
       selected = now;
+      spanned = span;
       // Once the page is painted, not in the middle of changing it.
       const token = marks[position - offset]?.el;
       if (token) void turn().then(() => bringIntoSight(token));
@@ -144,6 +154,10 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
         );
         token.toggleAttribute("data-reading", offset + i === reading && reading !== position);
       });
+    },
+    paint(now) {
+      form = now;
+      paint();
     },
     label(text) {
       each("label", ({ el: token }, i) => {
@@ -171,8 +185,9 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
 
 function make(token: Token, position: number, side: Side | undefined): Marks {
   const { gap, word } = tokenText(token.text);
-  const bars = { base: bar("base"), tuned: bar("tuned") };
-  const gapBar = bar();
+  const bars = [bar("base"), bar("tuned"), bar("tuned")] as const;
+  const [above, below, gapBar] = bars;
+  const text = h("bdi", { class: "tl-word" }, word);
   const difference = h("span", { class: "tl-difference" }, gapBar.el);
   const tracks = h("span", { class: "tl-tracks" });
   const stack = h("span", { class: "tl-stack-slot" });
@@ -186,14 +201,14 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
       "data-segment": token.segment,
       "data-side": side,
     },
-    h("span", { class: "tl-up" }, bars.base.el),
-    h("bdi", { class: "tl-word" }, word),
-    h("span", { class: "tl-down" }, bars.tuned.el),
+    h("span", { class: "tl-up" }, above.el),
+    text,
+    h("span", { class: "tl-down" }, below.el),
     difference,
     tracks,
     stack,
   );
-  return { el, bars, difference, gap: gapBar, tracks, lanes: [], stack };
+  return { el, word: text, bars, difference, tracks, lanes: [], stack };
 }
 
 /** A row that scrolls shows what is selected; the page around it stays where it is. */
@@ -207,12 +222,13 @@ function bringIntoSight(token: HTMLElement): void {
 
 /**
  * Does each part of the work for the tokens in sight now, and for others once they come there; in
- * sight of `rootOf()`, or of the window.
+ * sight of `rootOf()`, or of the window. `came` is called when others are.
  */
 function inSight(
   marks: readonly Marks[],
   rootOf: () => Element | null,
-): (part: Part, work: Work) => void {
+  came: () => void,
+): { each(part: Part, work: Work): void; seen(): Marks[] } {
   const works = new Map<Part, Work>();
   const seen = new Set<number>();
   const done = new Map<number, number>();
@@ -228,6 +244,7 @@ function inSight(
         done.set(i, stamp);
       }
     }
+    came();
   };
   let watching = false;
   const watch = () => {
@@ -235,14 +252,17 @@ function inSight(
     const observer = new IntersectionObserver(look, { root: rootOf() });
     for (const { el } of marks) observer.observe(el);
   };
-  return (part, work) => {
-    if (!watching) watch();
-    works.set(part, work);
-    stamp++;
-    for (const i of seen) {
-      work(marks[i]!, i);
-      done.set(i, stamp);
-    }
+  return {
+    each(part, work) {
+      if (!watching) watch();
+      works.set(part, work);
+      stamp++;
+      for (const i of seen) {
+        work(marks[i]!, i);
+        done.set(i, stamp);
+      }
+    },
+    seen: () => [...seen].map((i) => marks[i]!),
   };
 }
 
@@ -254,77 +274,48 @@ function room(values: Numbers | null, max: number): { up: number; span: number }
   return { up, span: Math.max(up - Math.min(0, ...known) / max, ROOM) };
 }
 
-/** A bar fills its place; how much of it is painted changes no layout. */
-interface Bar {
-  el: HTMLElement;
-  value: number | undefined;
-  size: string;
-  look: string;
-}
-
 /** Shares of the scale below which nothing is painted. */
 const NOTHING = 0.01;
 
-function bar(side?: Side): Bar {
+function bar(side: Side): Bar {
   const el = h("i", { class: "tl-bar", "data-side": side });
-  return { el, value: undefined, size: "", look: "" };
+  return { el, value: undefined, size: 0, top: undefined, side, look: "" };
 }
 
-function drawBar(
+function setBar(
   bar: Bar,
   value: number | undefined,
   max: number,
   look: "solid" | "hatched" | "track",
 ): void {
   const share = value !== undefined && max > 0 ? value / max : 0;
-  const size = Math.abs(share) >= NOTHING ? Math.abs(share) : 0;
-  paintBar(bar, value, size, share < 0 ? "hollow" : look);
-}
-
-/** `size` and `top` are shares of the place. */
-function paintBar(
-  bar: Bar,
-  value: number | undefined,
-  size: number,
-  look: string,
-  top?: number,
-): void {
-  const { el } = bar;
-  if (!Object.is(bar.value, value)) {
-    bar.value = value;
-    if (value === undefined || Number.isNaN(value)) el.removeAttribute("data-value");
-    else el.setAttribute("data-value", String(value));
-  }
-  if (bar.look !== look) {
-    bar.look = look;
-    el.dataset.look = look;
-  }
-  const painted = size > 0 ? `80% max(1.5px, ${(size * 100).toFixed(2)}%)` : "0 0";
-  const at = top === undefined ? "" : `50% ${((100 * top) / (1 - size || 1)).toFixed(2)}%`;
-  if (bar.size === painted + at) return;
-  bar.size = painted + at;
-  el.style.backgroundSize = painted;
-  if (at) el.style.backgroundPosition = at;
+  bar.size = Math.abs(share) >= NOTHING ? Math.abs(share) : 0;
+  const shown = share < 0 ? "hollow" : look;
+  if (bar.look !== shown) bar.el.dataset.bar = bar.look = shown;
+  if (Object.is(bar.value, value)) return;
+  bar.value = value;
+  if (value === undefined || Number.isNaN(value)) bar.el.removeAttribute("data-value");
+  else bar.el.setAttribute("data-value", String(value));
 }
 
 interface Lane {
   el: HTMLElement;
-  bars: BySide<Bar>;
+  bars: readonly [base: Bar, tuned: Bar];
 }
 
 function lane(place: HTMLElement): Lane {
-  const bars = { base: bar("base"), tuned: bar("tuned") };
+  const bars = [bar("base"), bar("tuned")] as const;
   const el = h(
     "span",
     { class: "tl-lane" },
-    h("span", { class: "tl-up" }, bars.base.el),
-    h("span", { class: "tl-down" }, bars.tuned.el),
+    h("span", { class: "tl-up" }, bars[0].el),
+    h("span", { class: "tl-down" }, bars[1].el),
   );
   place.append(el);
   return { el, bars };
 }
 
-function drawLane(
+function setLane(
   { el, bars }: Lane,
   track: Track,
   position: number,
@@ -333,9 +324,9 @@ function drawLane(
 ): void {
   const skipped = track.skip.includes(position);
   setAttribute(el, "data-skipped", skipped);
-  for (const side of SIDES) {
+  for (const [k, side] of SIDES.entries()) {
     const value = shown(side) && !skipped ? track.values[side][position] : undefined;
-    drawBar(bars[side], value, max, "track");
+    setBar(bars[k]!, value, max, "track");
   }
 }
 

@@ -122,7 +122,7 @@ describe("exact effects", () => {
     const column = (of: Tensor) => [0, 1, 2, 3, 4, 5].map((n) => of.data[n * 2 + 1]!);
     const values = () => bars().map((bar) => Number(bar.dataset.value));
     expect(values()).toEqual(column(guess));
-    expect(bars().map((bar) => bar.dataset.look)).not.toContain("solid");
+    expect(bars().map((bar) => bar.dataset.bar)).not.toContain("solid");
     await vi.waitFor(() => expect(Object.keys(waiting)).toHaveLength(2));
     advance(3);
     await vi.waitFor(() =>
@@ -130,7 +130,7 @@ describe("exact effects", () => {
     );
     for (const [n, bar] of bars().entries()) {
       if (values()[n]! < 0) continue;
-      expect(bar.dataset.look).toBe(n < 3 ? "solid" : "hatched");
+      expect(bar.dataset.bar).toBe(n < 3 ? "solid" : "hatched");
     }
     await vi.waitFor(() =>
       expect(token(root, 5).getAttribute("aria-label")).toContain("not measured yet"),
