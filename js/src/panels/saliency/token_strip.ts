@@ -63,7 +63,7 @@ export interface Strip {
 export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side): Strip {
   const marks = tokens.map((token, i) => make(token, offset + i, side));
   const el = h("div", { class: "tl-flow tl-text" }, ...marks.map((mark) => mark.el));
-  const painter = barPainter(el, marks);
+  const painter = barPainter(el);
   el.append(painter.el);
   const root = tokens.length > VERY_MANY ? () => null : () => el.parentElement;
   const sight = tokens.length > MANY ? inSight(marks, root, () => paint()) : null;
@@ -187,7 +187,6 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
   const { gap, word } = tokenText(token.text);
   const bars = [bar("base"), bar("tuned"), bar("tuned")] as const;
   const [above, below, gapBar] = bars;
-  const text = h("bdi", { class: "tl-word" }, word);
   const difference = h("span", { class: "tl-difference" }, gapBar.el);
   const tracks = h("span", { class: "tl-tracks" });
   const stack = h("span", { class: "tl-stack-slot" });
@@ -202,13 +201,13 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
       "data-side": side,
     },
     h("span", { class: "tl-up" }, above.el),
-    text,
+    h("bdi", { class: "tl-word" }, word),
     h("span", { class: "tl-down" }, below.el),
     difference,
     tracks,
     stack,
   );
-  return { el, word: text, bars, difference, tracks, lanes: [], stack };
+  return { el, bars, difference, tracks, lanes: [], stack };
 }
 
 /** A row that scrolls shows what is selected; the page around it stays where it is. */
@@ -279,7 +278,7 @@ const NOTHING = 0.01;
 
 function bar(side: Side): Bar {
   const el = h("i", { class: "tl-bar", "data-side": side });
-  return { el, value: undefined, size: 0, top: undefined, side, look: "" };
+  return { el, side, value: undefined, size: 0, top: 0, look: "" };
 }
 
 function setBar(
@@ -290,6 +289,7 @@ function setBar(
 ): void {
   const share = value !== undefined && max > 0 ? value / max : 0;
   bar.size = Math.abs(share) >= NOTHING ? Math.abs(share) : 0;
+  if (bar.side === "base") bar.top = 1 - bar.size; // above the word
   const shown = share < 0 ? "hollow" : look;
   if (bar.look !== shown) bar.el.dataset.bar = bar.look = shown;
   if (Object.is(bar.value, value)) return;
