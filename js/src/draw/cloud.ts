@@ -142,21 +142,15 @@ export function overlap(a: Placed, b: Placed): boolean {
   return a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
 }
 
-const MEASURERS = new Map<string, Measure>();
-
 /** Width of text by a canvas, or by a rule of thumb where there is none; each measured once. */
 export function measurer(family: string): Measure {
-  const made = MEASURERS.get(family) ?? measurerOf(family);
-  MEASURERS.set(family, made);
-  return made;
-}
-
-function measurerOf(family: string): Measure {
   const drawing = document.createElement("canvas").getContext("2d");
-  if (drawing) drawing.font = `600 100px ${family}`;
   const known = new Map<string, number>();
-  const perPixel = (text: string) =>
-    drawing ? drawing.measureText(text).width / 100 : [...text].length * 0.62;
+  const perPixel = (text: string) => {
+    if (!drawing) return [...text].length * 0.62;
+    drawing.font = `600 100px ${family}`;
+    return drawing.measureText(text).width / 100;
+  };
   return (text, size) => {
     const width = known.get(text) ?? perPixel(text);
     known.set(text, width);

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
-import gzip
+import zlib
 from functools import cache
 
 from twinlens.pages.front_end import front_end
 
+#: Bits of the window, and 16 for the header of gzip.
+_GZIP = 15 + 16
 _IN_HTML = str.maketrans("<>&", ",.:")
 #: `unpacked(text)` promises what `packed85` was given, as text.
 UNPACKED = """\
@@ -34,7 +36,8 @@ def packed85(data: bytes) -> str:
     Its letters ``<>&`` are replaced by ``,.:``, so that it may stand in HTML. Quotes and
     backslashes are not among them, so it may stand in a string of a script, too.
     """
-    data = gzip.compress(data, 9, mtime=0)
+    packer = zlib.compressobj(9, wbits=_GZIP, memLevel=9)
+    data = packer.compress(data) + packer.flush()
     return base64.b85encode(data).decode().translate(_IN_HTML)
 
 

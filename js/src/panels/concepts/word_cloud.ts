@@ -2,7 +2,13 @@
 
 import { SIDES } from "../../contract/contract.ts";
 import type { CloudShape } from "../../core/options.ts";
-import { type CloudWord, layoutZones, measurer, type Placed } from "../../draw/cloud.ts";
+import {
+  type CloudWord,
+  layoutZones,
+  type Measure,
+  measurer,
+  type Placed,
+} from "../../draw/cloud.ts";
 import { clicks, h } from "../../draw/dom.ts";
 import { count, number, tokenText } from "../../draw/format.ts";
 import { widthOf } from "../../draw/room.ts";
@@ -34,7 +40,7 @@ export function wordCloud({ surface, tooltip, signal }: Setting, pick: (word: st
   const el = h("div", { class: "tl-cloud" });
   const room = widthOf(el, signal);
   let shown = new Map<string, ZonedWord>();
-  let family = "";
+  let measure: Measure | undefined;
   let drawn = "";
   tips(el, tooltip, signal, (target) => {
     const word = shown.get(target.dataset.word ?? "");
@@ -67,8 +73,8 @@ export function wordCloud({ surface, tooltip, signal }: Setting, pick: (word: st
         .flat()
         .flatMap((field) => field.words.map((word) => Math.abs(field.score(word))));
       const range = [Math.min(...scores), Math.max(...scores)] as const;
-      // Asked once: it has the page laid out.
-      family ||= getComputedStyle(el).fontFamily || "sans-serif";
+      // Made once: to ask for the font has the page laid out.
+      measure ??= measurer(getComputedStyle(el).fontFamily || "sans-serif");
       const zones = layoutZones(
         grid.map((row) => row.map((field) => field.words.map((w) => sized(field, w, range)))),
         {
@@ -76,7 +82,7 @@ export function wordCloud({ surface, tooltip, signal }: Setting, pick: (word: st
           height: height * scale,
           largest: SMALLEST * RANGE * scale,
           smallest: SMALLEST * scale,
-          measure: measurer(family),
+          measure,
         },
       );
       el.classList.toggle("tl-stacked", stacked);

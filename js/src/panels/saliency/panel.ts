@@ -265,6 +265,13 @@ function drawStrips(state: State, strips: Strips, facts: Facts): void {
     ];
     strip.stacks(make, [facts.spine, stacked]);
   }
-  const form = [bars.on, bars.measure, bars.differences !== null, showShares, facts.spine !== null];
+  const form = [
+    bars.on,
+    bars.measure,
+    bars.differences === null,
+    showShares,
+    !facts.spine,
+    tracks.length,
+  ];
   for (const strip of [strips.prompt, ...strips.answers]) strip.paint(form.join());
 }

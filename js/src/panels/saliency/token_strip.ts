@@ -70,8 +70,7 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
   const each = sight?.each ?? ((_: Part, work: Work) => marks.forEach(work));
   let form = "";
   const paint = () => {
-    const span = JSON.stringify([form, marks[0]?.lanes.length, collapsed, spanned]);
-    painter.draw(sight ? sight.seen() : marks, span);
+    painter.draw(sight ? sight.seen() : marks, [form, collapsed, spanned].join());
   };
   const stacked = memo<void>();
   let segmented = "";
