@@ -319,6 +319,8 @@ export function value(made: Manifest, key: string): Value {
       }));
     case "carried":
       return CARRIED as Value;
+    case "exchanged_neurons":
+      return [3, 5, 8, 2, 0, 6, 7].map((neuron, i) => [neuron, 2 - i, 0.5 - i / 8]) as Value;
     case "exchanged":
       if (parts.length === 6) return tensor(key, 1, 2);
       return parts.length === 5 ? tensor(key, HEADS, 2) : EXCHANGED;

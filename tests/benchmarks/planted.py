@@ -128,10 +128,13 @@ def _judged(bench: Bench, planted: Planted, number: int) -> dict[str, Any]:
         named = [(place["kind"], place["layer"], -1) for place in changed_places(null)]
         parts = [(part["kind"], part["layer"], part["head"]) for part in found["parts"]]
         head = None if planted.head is None else parts[:1] == [planted.head]
+        neurons = _neurons(trace, planted)
         return {
             "kl": kl,
             "right": ranks == [0] if len(ranks) == 1 else ranks[-1] <= 2,
             "head": head,
+            "neuron": neurons[0][0] == planted.neuron if neurons else None,
+            "neurons": neurons,
             "spoken": distinguishable(steps, null),
             "named": set(named) == set(planted.blocks),
             "p": p_value(null["update"], null["scrambled"]),
@@ -142,6 +145,14 @@ def _judged(bench: Bench, planted: Planted, number: int) -> dict[str, Any]:
             "parts": parts[:3],
         }
     return {"kl": 0.0}
+
+
+def _neurons(trace: LiveTrace, planted: Planted) -> list[list[float]]:
+    """The first of the neurons of an edited one's layer; none where no single one was edited."""
+    if planted.neuron is None:
+        return []
+    rows = trace.block(blocks.exchanged_neurons("tuned", None, None, planted.blocks[0][1]))
+    return [[neuron, round(share, 3)] for neuron, _, share in rows[:3]]
 
 
 def templates(bench: Bench) -> list[Case]:
@@ -211,6 +222,9 @@ def summary(results: Results, model: str) -> str:
         ("edit", "head", "a head edited: the head first"),
         ("edit", "named", "one place edited: a finding names it"),
         ("edit", "spoken", "one place edited: something is said"),
+        ("neuron", "right", "a neuron edited: its block first"),
+        ("neuron", "neuron", "a neuron edited: the neuron first in it"),
+        ("neuron", "named", "a neuron edited: a finding names its block"),
         ("training", "right", "one place trained: its block first"),
         ("training", "named", "one place trained: a finding names it"),
         ("training", "spoken", "one place trained: something is said"),
@@ -246,6 +260,7 @@ def _told(case: dict[str, Any]) -> str:
     told += [f"p {case['p']:.1g}"] if "p" in case else []
     told += [f"first {case['first']}"] if "first" in case else []
     told += [f"parts {case['parts']}"] if case.get("head") is False else []
+    told += [f"neurons {case['neurons']}"] if case.get("neuron") is False else []
     return ", ".join(told)
 
 

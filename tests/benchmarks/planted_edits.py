@@ -21,12 +21,13 @@ Edit = Callable[[PreTrainedModel, torch.Generator], None]
 
 @dataclass(frozen=True)
 class Planted:
-    """An edit: its name, the blocks it is in, and the head where it is one."""
+    """An edit: its name, the blocks it is in, and the head or the neuron where it is one."""
 
     name: str
     edit: Edit
     blocks: tuple[Where, ...]
     head: Where | None = None
+    neuron: int | None = None
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
@@ -104,6 +105,18 @@ def neuron_edit(layer: int) -> Planted:
         weight[:, weight.norm(dim=0).topk(4).indices] *= -2
 
     return Planted(f"neurons of {layer} flipped", edit, (("feed_forward", layer, -1),))
+
+
+def single_neuron(layer: int, neuron: int) -> Planted:
+    """One neuron that writes the other way, 24 times as much, among others that moved a little."""
+
+    def edit(model: PreTrainedModel, generator: torch.Generator) -> None:
+        weight = architectures.feed_forward_out(model, layer).weight
+        weight += _normal(weight, generator) * weight.std() * 0.05
+        weight[:, neuron] *= -24
+
+    block = ("feed_forward", layer, -1)
+    return Planted(f"neuron {layer}.{neuron} flipped", edit, (block,), neuron=neuron)
 
 
 def vocabulary_edits(ids: list[int]) -> Iterator[Planted]:
@@ -256,6 +269,12 @@ def planted(model: PreTrainedModel, tokenizer: Any, prompts: list[str]) -> dict[
     ]
     ids = tokenizer(prompts[0], add_special_tokens=False)["input_ids"]
     singles = [*of_heads, *of_blocks, *map(neuron_edit, layers), *vocabulary_edits(ids[2:8:2])]
+    widths = [architectures.value_vectors(model, layer).norm(dim=1) for layer in layers]
+    neurons = [
+        single_neuron(layer, neuron)
+        for layer, width in zip(layers, widths, strict=True)
+        for neuron in np.random.default_rng(layer).choice(width.topk(64).indices, 4, False).tolist()
+    ]
     texts = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     training = [
         trained(kind, layer, way, texts[number::3] or texts)
@@ -274,6 +293,7 @@ def planted(model: PreTrainedModel, tokenizer: Any, prompts: list[str]) -> dict[
     mixed = np.random.default_rng(1)
     return {
         "edit": [singles[i] for i in mixed.permutation(len(singles))],
+        "neuron": neurons,
         "training": [training[i] for i in mixed.permutation(len(training))],
         "two places": twos,
     }

@@ -166,6 +166,8 @@ class MadeUpTrace(Trace):
             places = ((None, None), (self.manifest.prompt_length, 0))
             layer = (1,) if made is blocks.exchanged_heads else ()
             return [made(side, *of, *layer) for side in SIDES for of in places]
+        if made is blocks.exchanged_neurons:
+            return [made("tuned", None, None, layer) for layer in range(self.manifest.pair.layers)]
         if made is blocks.exchanged_neuron:
             return [made(side, None, None, 1, 5) for side in SIDES]
         return [] if made is blocks.head_ablation else made.every(self.manifest)

@@ -409,6 +409,7 @@ export interface UpdateTaken {
 
 export type Word = [string, number];
 export type ComponentPlace = [number, number, number, number];
+export type NeuronExchanged = [number, number, number];
 export type WordPairRow = [string, string, number, number];
 export type HeadOfWord = [number, number, number, number];
 export type Alternatives = Word[][];
@@ -514,6 +515,8 @@ export const keys = {
   exchangedHeads: (side: Side, token: number | "everywhere", answerToken: number | "answer", layer: number): Key<Tensor> => `exchanged/${side}/${token}/${answerToken}/${layer}`,
   /** The same of one neuron: its activation and its value vector. */
   exchangedNeuron: (side: Side, token: number | "everywhere", answerToken: number | "answer", layer: number, neuron: number): Key<Tensor> => `exchanged/${side}/${token}/${answerToken}/${layer}/${neuron}`,
+  /** The neurons of a layer whose exchange changes most, measured one by one, most first. */
+  exchangedNeurons: (side: Side, token: number | "everywhere", answerToken: number | "answer", layer: number): Key<NeuronExchanged[]> => `exchanged_neurons/${side}/${token}/${answerToken}/${layer}`,
   /** Attention pattern; rows are queries. Recorded in the order of change. */
   attention: (side: Side, layer: number, head: number): Key<Tensor> => `attention/${side}/${layer}/${head}`,
   /** Output of every head along the direction of a unit such as ``component:2``. */

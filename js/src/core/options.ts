@@ -107,6 +107,8 @@ export interface CarriedOptions {
   everywhere: boolean;
   /** The answer token for which it was asked what carries it alone; -1 for none. */
   asked: number;
+  /** The layer whose neurons it was asked to measure; -1 for none. */
+  neuronsOf: number;
 }
 
 export interface UpdateOptions {
@@ -168,7 +170,7 @@ export const OPTIONS: Options = {
     span: null,
     trustOpen: false,
   },
-  carried: { view: "set", into: "tuned", everywhere: false, asked: -1 },
+  carried: { view: "set", into: "tuned", everywhere: false, asked: -1, neuronsOf: -1 },
   update: { asked: false, chosen: -1, scale: 1, part: "", partName: "" },
   heads: {
     measure: "auto",

@@ -10,6 +10,10 @@ const REASONS = new Map(
   [
     [keys.update(), `The update is taken apart with ${GRADIENTS}`],
     [keys.unitEffects(0, 0), `Which units mattered is found with ${GRADIENTS}`],
+    [
+      keys.exchangedNeurons("base", "everywhere", "answer", 0),
+      `Neurons are ranked by ${GRADIENTS}`,
+    ],
     [keys.headEffect("base", "answer"), `Estimates need ${GRADIENTS} ${EXACT}`],
     [keys.neuronEffect("base", "answer"), `Estimates need ${GRADIENTS} ${EXACT}`],
   ].map(([key, reason]) => [kindOf(key!), reason!]),

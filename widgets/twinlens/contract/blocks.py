@@ -326,6 +326,20 @@ def exchanged_neuron(
     """The same of one neuron: its activation and its value vector."""
 
 
+@block(
+    "exchanged_neurons/{side}/{token|everywhere}/{answer_token|answer}/{layer}",
+    list[forms.NeuronExchanged],
+    shared=True,
+    exact=True,
+)
+def exchanged_neurons(side: Side, token: int | None, answer_token: int | None, layer: int) -> None:
+    """The neurons of a layer whose exchange changes most, measured one by one, most first.
+
+    Twelve of largest estimate: gradients of the KL, integrated while the layer's feed-forward block
+    becomes the other model's. Recorded of small models, of tuned for the whole answer.
+    """
+
+
 @block("attention/{side}/{layer}/{head}", "f16 [T, T]", causal=True)
 def attention(side: Side, layer: int, head: int) -> None:
     """Attention pattern; rows are queries. Recorded in the order of change."""

@@ -367,6 +367,8 @@ class WordPairSearch(TypedDict):
     heads_changed: int
 
 
+#: A neuron, and what goes with it: nats of the shift, share of KL.
+NeuronExchanged: TypeAlias = tuple[int, float, float]
 #: Word, partner, and in how many neurons of the head the pair is, in base and in tuned.
 WordPairRow: TypeAlias = tuple[str, str, int, int]
 
@@ -399,10 +401,8 @@ class Faithfulness:
         Share of the exact cells whose effect is at least 0.1 nats either way.
     columns, columns_top1 : int
         Answer tokens behind the correlations, and behind `top1`.
-    n : int
-        Exact cells it is computed on.
-    cells : int
-        Cells there are: with all of them exact, `n` is as large.
+    n, cells : int
+        Exact cells it is computed on, and those there are.
     """
 
     spearman: float | None

@@ -47,6 +47,7 @@ _PARAMETERS = {
 _ALIASES = (
     "Word",
     "ComponentPlace",
+    "NeuronExchanged",
     "WordPairRow",
     "HeadOfWord",
     "Alternatives",

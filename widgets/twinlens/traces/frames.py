@@ -227,6 +227,7 @@ def _alternatives(value: Any) -> Rows:
 
 #: Rows of JSON blocks that are no list of records.
 _SPECIAL: dict[str, Callable[[Any], Rows]] = {
+    "exchanged_neurons": _tuples("neuron", "nats", "share"),
     "lens": lambda value: [
         {**row, "target": value["target"]} for row in _numbered("layer", value["layers"], -1)
     ],

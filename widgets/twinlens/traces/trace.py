@@ -365,6 +365,21 @@ class Trace(ABC):
             key = blocks.exchanged(into, position, answer_token)
         return self._labelled(key, report)
 
+    def exchanged_neurons(
+        self,
+        layer: int,
+        into: Side = "tuned",
+        position: int | None = None,
+        answer_token: int | None = None,
+        report: Report | None = None,
+    ) -> Records:
+        """The neurons of a layer with which most goes, each replaced alone by the other model's.
+
+        Neuron, nats of the shift and share of KL, most first; arguments as of `exchanged`.
+        """
+        key = blocks.exchanged_neurons(into, position, answer_token, layer)
+        return self._records(key, report)
+
     def template_effects(self, report: Report | None = None) -> Records:
         """What the weights and the chat template add to each answer token, in nats."""
         return self._records(blocks.template(), report)

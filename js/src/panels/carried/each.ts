@@ -1,13 +1,14 @@
 // What goes with each part of a model alone: of every layer its output and its two blocks, of the
-// selected layer its heads, and the selected neuron; at every position or at one, either way.
+// selected layer its heads and neurons; at every position or at one, either way.
 
-import { type Key, keys, type Side } from "../../contract/contract.ts";
+import { type Key, keys, type NeuronExchanged, type Side } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
 import { parseUnit } from "../../contract/units.ts";
 import { type Got, type Need, optional, quiet, required } from "../../core/load.ts";
 import { NOT_SAVED } from "../../core/prompts.ts";
+import type { Selection } from "../../core/selection.ts";
 import type { State } from "../../core/state.ts";
-import { fill, h, picker } from "../../draw/dom.ts";
+import { button, fill, h, picker } from "../../draw/dom.ts";
 import { number, percent, quote } from "../../draw/format.ts";
 import { choosable, reachable } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
@@ -17,6 +18,9 @@ import { asking, bar, missing, targetOf, type View, waits } from "./view.ts";
 const TITLE = "What goes with each part";
 const COLUMNS = ["output", "attention", "feed-forward"] as const;
 
+/** Neurons of a layer that are listed, those with which most goes. */
+const NEURONS = 6;
+
 /** A number in nats of the shift, and the share of KL that is gone. */
 type Gone = readonly [nats: number, share: number];
 
@@ -25,6 +29,8 @@ interface Row {
   layer: number;
   /** -1 but for a head. */
   head: number;
+  /** Empty but for a neuron. */
+  unit?: string;
   cells: readonly Gone[];
 }
 
@@ -35,8 +41,12 @@ export function eachView({ store, tooltip, signal }: Setting): View {
   let drawn: Row[] = [];
 
   const choose = (row: HTMLElement, toggle: boolean) => {
-    const { layer, head } = drawn[Number(row.dataset.row)]!;
+    const { layer, head, unit } = drawn[Number(row.dataset.row)]!;
     const { selection } = store;
+    if (unit) {
+      store.select({ unit: toggle && selection.unit === unit ? "" : unit });
+      return;
+    }
     const again = toggle && selection.layer === layer && selection.head === head;
     if (!again) store.select({ layer, head });
     else store.select(head < 0 ? { layer: -1 } : { head: -1 });
@@ -54,12 +64,18 @@ export function eachView({ store, tooltip, signal }: Setting): View {
     store.setOptions("carried", { everywhere: place === "everywhere" }),
   );
   const measure = asking(store, signal);
+  const search = button(
+    "",
+    () => store.setOptions("carried", { neuronsOf: store.selection.layer }),
+    signal,
+    { hidden: true },
+  );
 
   return {
     name: "each",
     label: "each part alone",
     el,
-    controls: [directions.el, places.el, measure],
+    controls: [directions.el, places.el, measure, search],
     table: () => [
       ["part", "of_layer", "nats", "share_of_kl"],
       ...drawn.flatMap(({ name, cells }) =>
@@ -69,13 +85,13 @@ export function eachView({ store, tooltip, signal }: Setting): View {
     needs,
     picture(state, got) {
       const { into } = state.options.carried;
-      const { layer, head, token } = state.selection;
+      const { layer, token } = state.selection;
       const key = keyOf(state);
       const known = key && shownOf(state, got, key);
       const groups = known ? rowsOf(state, got, known) : [];
       const onRequest = waits(state, key);
       return {
-        ...words(state, known ?? null),
+        ...words(state, known ?? null, groups.flat()),
         draw() {
           drawn = groups.flat();
           directions.update(
@@ -97,7 +113,9 @@ export function eachView({ store, tooltip, signal }: Setting): View {
           places.el.hidden = !known || token < 0;
           measure.hidden = !onRequest;
           measure.textContent = `measure ${placeOf(state) === "everywhere" ? "for" : "at"} ${quote(state.text(token), 14)}`;
-          draw(el, groups, into, { layer, head });
+          search.hidden = !known || known.whole || !searchable(state);
+          search.textContent = `measure neurons of layer ${layer}`;
+          draw(el, groups, into, state.selection);
           const all = buttons();
           reachable(
             all,
@@ -134,9 +152,10 @@ function needs(state: State): Need[] {
   return quiet(key, whole);
 }
 
-/** Of the selected layer its heads, and the selected neuron. */
+/** Of the selected layer its heads, its neurons where they were asked for, and the selected one. */
 function inside(state: State): Need[] {
-  const wanted = [headsKey(state), neuronKey(state)].flatMap((key) => key ?? []);
+  const neurons = searchable(state) ? null : neuronsKey(state);
+  const wanted = [headsKey(state), neurons, neuronKey(state)].flatMap((key) => key ?? []);
   return state.live ? optional(...wanted) : quiet(...wanted.filter((key) => state.has(key)));
 }
 
@@ -152,6 +171,19 @@ function neuronKey(state: State): Key<Tensor> | null {
   if (layer < 0 || parsed?.kind !== "neuron") return null;
   const { into } = state.options.carried;
   return keys.exchangedNeuron(into, placeOf(state), targetOf(state), layer, parsed.index);
+}
+
+function neuronsKey(state: State): Key<NeuronExchanged[]> | null {
+  const { layer } = state.selection;
+  const { into } = state.options.carried;
+  return layer < 0 ? null : keys.exchangedNeurons(into, placeOf(state), targetOf(state), layer);
+}
+
+/** Whether the neurons of the selected layer can be measured, and nobody has asked for it. */
+function searchable(state: State): boolean {
+  const key = neuronsKey(state);
+  if (!state.live || !key || state.has(key) || state.lacks(key)) return false;
+  return state.options.carried.neuronsOf !== state.selection.layer;
 }
 
 interface Shown {
@@ -184,16 +216,26 @@ function rowsOf(state: State, got: Got, { values, whole }: Shown): Row[][] {
       })),
     );
   }
+  const all = neuronsKey(state);
+  const neurons = (all && got(all).value)?.slice(0, NEURONS) ?? [];
   const single = neuronKey(state);
-  const neuron = single && got(single).value;
-  if (neuron) {
-    const name = `neuron ${layer}.${parseUnit(unit)!.index}`;
-    groups.push([{ name, layer, head: -1, cells: [cell(neuron, 0)] }]);
+  const apart = single && got(single).value;
+  const index = parseUnit(unit)?.index ?? -1;
+  if (apart && neurons.every(([neuron]) => neuron !== index)) {
+    neurons.push([index, ...cell(apart, 0)]);
+  }
+  if (neurons.length) {
+    groups.push(
+      neurons.map(([neuron, ...gone]) => ({
+        ...{ name: `neuron ${layer}.${neuron}`, layer, head: -1, unit: `neuron:${neuron}` },
+        cells: [gone],
+      })),
+    );
   }
   return groups;
 }
 
-function words(state: State, known: Shown | null) {
+function words(state: State, known: Shown | null, rows: readonly Row[]) {
   const key = keyOf(state);
   if (!key) return { title: TITLE, caption: missing(state) };
   if (!known) return { title: TITLE, caption: state.lacks(key) || NOT_SAVED };
@@ -208,29 +250,26 @@ function words(state: State, known: Shown | null) {
     at === "everywhere" ? "at every position" : `only at ${quote(state.text(at))}${predicted}`;
   const change = into === "tuned" ? `What tuned loses of ${whose}` : `What base gains of ${whose}`;
   const apart = known.whole && token >= 0 && !state.live ? " Not recorded at this token." : "";
-  const inner = known.whole || state.live ? "" : innerMissing(state);
+  const inner = known.whole || state.live ? "" : innerMissing(state, rows);
   return {
     title: TITLE,
     note: "measured, one by one",
     caption: `${change}, in nats, with one part replaced by what ${donor} computes, ${where}.${apart}${inner}`,
-    how: "Output is the residual stream behind a layer: with it all that was computed so far is exchanged. Parts work through each other, so that their nats do not add up. Select a layer for its heads, and a neuron among the concepts for its own row.",
+    how: "Output is the residual stream behind a layer: with it all that was computed so far is exchanged. Parts work through each other, so that their nats do not add up. Select a layer for its heads, and for those of its neurons with which most of KL goes: gradients along the way from one block to the other choose twelve, which are measured. A neuron selected among the concepts has its own row.",
   };
 }
 
 /** Which rows inside the selected layer a page without models does not hold. */
-function innerMissing(state: State): string {
-  const { layer } = state.selection;
+function innerMissing(state: State, rows: readonly Row[]): string {
+  const { layer, unit } = state.selection;
   const heads = headsKey(state);
   const lost = heads && !state.has(heads) ? ` Heads of layer ${layer} were not recorded here.` : "";
-  return neuronKey(state) ? `${lost} Single neurons are exchanged over the models only.` : lost;
+  return neuronKey(state) && rows.every((row) => row.unit !== unit)
+    ? `${lost} Other neurons are exchanged over the models only.`
+    : lost;
 }
 
-function draw(
-  el: HTMLElement,
-  groups: readonly Row[][],
-  into: Side,
-  selected: { layer: number; head: number },
-): void {
+function draw(el: HTMLElement, groups: readonly Row[][], into: Side, selected: Selection): void {
   const all = groups.flat().flatMap(({ cells }) => cells.map(([nats]) => nats));
   const [low, high] = [Math.min(0, ...all), Math.max(0, ...all)];
   const share = (value: number) => (high > low ? (value - low) / (high - low) : 0);
@@ -258,7 +297,7 @@ function line(
   index: number,
   most: readonly number[],
   share: (value: number) => number,
-  selected: { layer: number; head: number },
+  selected: Selection,
 ): HTMLElement {
   const cells = row.cells.map(([nats], i) => {
     const largest = row.cells.length * most.length > 1 && nats > 0 && nats === most[i];
@@ -270,13 +309,15 @@ function line(
     );
   });
   const pieces = [h("span", { class: "tl-carried-name" }, row.name), ...cells];
-  const pickable = row.layer >= 0 && !row.name.startsWith("neuron");
+  const pickable = row.layer >= 0;
   const line = pickable
     ? h("button", { type: "button", class: "tl-each-row" }, ...pieces)
     : h("div", { class: "tl-each-row" }, ...pieces);
   line.dataset.row = String(index);
   if (!pickable) return line;
-  const on = row.layer === selected.layer && row.head === selected.head;
+  const on = row.unit
+    ? row.unit === selected.unit
+    : row.layer === selected.layer && row.head === selected.head;
   line.setAttribute("aria-pressed", String(on));
   const parts = row.cells.map((cell, i) => said(row, cell, i));
   line.setAttribute("aria-label", `${row.name}: ${parts.join("; ")}`);

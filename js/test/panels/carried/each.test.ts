@@ -49,6 +49,40 @@ describe("what goes with each part", () => {
     expect(all(root, ".tl-each-group")[2]!.textContent).toContain("neuron 1.5");
   });
 
+  it("lists neurons of the selected layer once they are asked for", async () => {
+    const listed = (key: string) => key.startsWith("exchanged_neurons");
+    const there = new Set<string>();
+    const from = source(manifest());
+    const get: typeof from.get = (key, ...rest) => {
+      if (listed(key)) there.add(key);
+      return from.get(key, ...rest);
+    };
+    const lazy = { ...from, get, has: (key: string) => !listed(key) || there.has(key) };
+    const state = { ...each, layer: 1 };
+    const { root, store, settled } = await show("carried", manifest(), lazy, state);
+    expect(there.size).toBe(0);
+    const ask = () => all(root, ".tl-controls button").find((one) => !one.hidden);
+    expect(ask()!.textContent).toBe("measure neurons of layer 1");
+    ask()!.click();
+    await settled();
+    expect([...there]).toEqual(["exchanged_neurons/tuned/everywhere/answer/1"]);
+    expect(ask()).toBeUndefined();
+    const group = all(root, ".tl-each-group")[2]!;
+    // The first six of them.
+    expect(all(group, ".tl-carried-name").map((name) => name.textContent)).toEqual(
+      [3, 5, 8, 2, 0, 6].map((neuron) => `neuron 1.${neuron}`),
+    );
+    expect(all(group, ".tl-each-row").map(values)).toEqual([2, 1, 0, -1, -2, -3].map((x) => [x]));
+    all(group, "button")[1]!.click();
+    await settled();
+    expect([store.selection.layer, store.selection.unit]).toEqual([1, "neuron:5"]);
+    const pressed = all(root, ".tl-each-group")[2]!.querySelector("[aria-pressed=true]");
+    expect(pressed!.textContent).toContain("neuron 1.5");
+    store.select({ unit: "neuron:30" });
+    await settled();
+    expect(all(root, ".tl-each-group")[2]!.textContent).toContain("neuron 1.30");
+  });
+
   it("goes either way, and to the position of the selected token", async () => {
     const from = source(manifest());
     const { root, store, settled } = await show("carried", manifest(), from, {
@@ -72,10 +106,15 @@ describe("what goes with each part", () => {
   });
 
   it("of a page without models says which rows it does not hold", async () => {
-    const from = { ...source(manifest()), has: (key: string) => !key.endsWith("answer/1") };
+    const from = { ...source(manifest()), has: (key: string) => !/answer\/1(\/30)?$/.test(key) };
     const state = { layer: 1, unit: "neuron:5", view: each.view };
     const { root, store, settled } = await show("carried", manifest(), from, state);
-    expect(caption(root)).toContain("Heads of layer 1 were not recorded here. Single neurons");
+    expect(caption(root)).toContain("Heads of layer 1 were not recorded here.");
+    store.select({ unit: "neuron:30" });
+    await settled();
+    expect(caption(root)).toContain(
+      "not recorded here. Other neurons are exchanged over the models",
+    );
     store.select({ layer: 0, unit: "" });
     await settled();
     expect(all(root, ".tl-each-group")[1]!.textContent).toContain("head 0.3");

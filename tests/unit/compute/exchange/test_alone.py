@@ -13,9 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from twinlens.compute.exchange.alone import as_it_is, of_heads, of_layers, of_neuron
+from twinlens.compute.exchange.alone import as_it_is, of_heads, of_layers
+from twinlens.compute.exchange.exchanged_neurons import likely_neurons, of_neurons
 from twinlens.compute.exchange.passes import Exchange, rows_of
 from twinlens.compute.live.live import LiveTrace, trace_pair
+from twinlens.compute.models import architectures
 from twinlens.compute.pair import load_pair
 from twinlens.compute.passes.capture import capture
 from twinlens.contract import blocks
@@ -156,7 +158,7 @@ def test_a_head_and_a_neuron_are_what_hooks_put_there(at: int | None) -> None:
     pair = exchange(tuned, base, at)
     found = {
         "heads": of_heads(pair, LAYER).nats[2],
-        "neuron": of_neuron(pair, LAYER, 7).nats[0],
+        "neuron": of_neurons(pair, LAYER, [3, 7]).nats[1],
     }
     for kind, (mine, theirs) in outs.items():
         given: list[Tensor] = []
@@ -207,10 +209,43 @@ def test_a_later_position_changes_nothing_before_it(trace: LiveTrace) -> None:
     assert trace.exchanged("base", neuron=(1, 5)).to_frame()["value"].notna().all()
 
 
+@pytest.mark.parametrize("at", [None, PROMPT])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+def test_changed_neurons_are_found(family: str, at: int | None) -> None:
+    base = tiny.model(family)
+    tuned = copy.deepcopy(base)
+    out = architectures.feed_forward_out(tuned, LAYER)
+    changed = [5, 11]
+    with torch.no_grad():
+        weight = architectures.value_vectors(tuned, LAYER)
+        moved = weight.clone()
+        moved[changed] *= -40
+        # Stored the other way round in some families.
+        out.weight.copy_(moved.T if out.weight.shape == moved.T.shape else moved)
+    pair = exchange(tuned, base, at)
+    whole, left = as_it_is(pair), of_neurons(pair, LAYER, range(len(weight)))
+    taken = whole.kl.sum() - left.kl.sum(axis=-1)
+    assert set(np.flatnonzero(np.abs(taken) > 1e-4)) <= set(changed)
+    found = likely_neurons(pair, LAYER, None)
+    assert set(found[:2]) == set(changed)
+    of_last = likely_neurons(pair, LAYER, len(IDS) - PROMPT - 1)
+    assert set(of_last[:2]) == set(changed)
+
+
+def test_neurons_are_listed_with_most_first(trace: LiveTrace) -> None:
+    rows = trace.exchanged_neurons(2, "base")
+    shares = [share for _, _, share in rows.value]
+    assert shares == sorted(shares, reverse=True)
+    for neuron, nats, share in rows.value[:2]:
+        alone = np.asarray(trace.exchanged("base", neuron=(2, neuron)))
+        np.testing.assert_allclose(alone, [[nats, share]], atol=1e-4)
+    assert list(rows.to_frame().columns)[:3] == ["neuron", "nats", "share"]
+
+
 def test_neurons_of_experts_are_refused() -> None:
     experts = tiny.model("qwen3_moe")
     with pytest.raises(UnsupportedArchitectureError, match="mixtures of experts"):
-        of_neuron(exchange(experts, experts), 0, 0)
+        of_neurons(exchange(experts, experts), 0, [0])
 
 
 def test_a_pair_with_itself_and_an_answer_of_one_token(folders: tuple[Path, Path]) -> None:

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from twinlens.compute.exchange.compared import compared
 from twinlens.compute.exchange.passes import Exchange, rows_of
-from twinlens.compute.models import architectures
 from twinlens.contract.wire import Array
 from twinlens.support.progress import Report
 
@@ -39,7 +38,7 @@ class Left:
 def as_it_is(exchange: Exchange) -> Left:
     """Of the model with nothing exchanged."""
     with torch.no_grad():
-        return _left(exchange, exchange.logits(rows_of(exchange.layout, [[]])), 0)
+        return left_of(exchange, exchange.logits(rows_of(exchange.layout, [[]])), 0)
 
 
 def of_layers(exchange: Exchange, whole: Left, report: Report | None = None) -> Left:
@@ -60,7 +59,7 @@ def of_layers(exchange: Exchange, whole: Left, report: Report | None = None) -> 
         entering = exchange.residual(layer).repeat(len(sets), 1, 1)
         entering[0] = exchange.put(entering[:1], captured.residual[layer, exchange.read])[0]
         with torch.no_grad():
-            left = _left(exchange, exchange.later_logits(rows_of(layout, sets), layer, entering))
+            left = left_of(exchange, exchange.later_logits(rows_of(layout, sets), layer, entering))
         # What is predicted earlier stays as it is.
         nats[layer, 0, exchange.earlier :], kl[layer, 0, exchange.earlier :] = (
             left.nats[0],
@@ -79,42 +78,18 @@ def of_heads(exchange: Exchange, layer: int) -> Left:
     layout = exchange.layout
     rows = rows_of(layout, [[layout.head(layer, head)] for head in range(layout.heads)])
     with torch.no_grad():
-        parts = [_left(exchange, exchange.logits(some), 0) for some in exchange.batches(rows)]
-    return Left(np.concatenate([p.nats for p in parts]), np.concatenate([p.kl for p in parts]))
+        parts = [left_of(exchange, exchange.logits(some), 0) for some in exchange.batches(rows)]
+    return joined(parts)
 
 
-def of_neuron(exchange: Exchange, layer: int, neuron: int) -> Left:
-    """Of one neuron, its activation and its value vector, arrays [1, M].
-
-    Raises
-    ------
-    UnsupportedArchitectureError
-        If the feed-forward layers are mixtures of experts.
-    """
-    for model in (exchange.model, exchange.donor):
-        architectures.check_neurons(model.config)
-    theirs = exchange.captured.neurons[layer][exchange.read, neuron]
-    with torch.no_grad():
-        with exchange.donor_guard:
-            their_vector = architectures.value_vectors(exchange.donor, layer)[neuron]
-        with exchange.guard:
-            vector = architectures.value_vectors(exchange.model, layer)[neuron]
-
-        def written(given: Tensor, output: Tensor) -> Tensor:
-            own = output.reshape(1, -1, output.shape[-1])
-            mine = given.reshape(1, own.shape[1], -1)[..., neuron, None] * vector.to(own)
-            added = theirs.to(own)[None, :, None] * their_vector.to(own)
-            return exchange.put(own, own + added - mine).reshape(output.shape)
-
-        out = architectures.feed_forward_out(exchange.model, layer)
-        handle = out.register_forward_hook(lambda _, given, output: written(given[0], output))
-        try:
-            return _left(exchange, exchange.logits(rows_of(exchange.layout, [[]]), layer), 0)
-        finally:
-            handle.remove()
+def joined(parts: Sequence[Left]) -> Left:
+    """Of parts one behind the other."""
+    return Left(
+        *(np.concatenate(rows) for rows in zip(*((p.nats, p.kl) for p in parts), strict=True))
+    )
 
 
-def _left(exchange: Exchange, logits: Tensor, first: int | None = None) -> Left:
+def left_of(exchange: Exchange, logits: Tensor, first: int | None = None) -> Left:
     """Of the answer tokens from one on, by default from those behind the `earlier` ones."""
     first = exchange.earlier if first is None else first
     targets, donor = exchange.reading.targets[first:], exchange.donor_logprobs[first:]

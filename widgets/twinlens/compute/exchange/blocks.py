@@ -6,20 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock
+from typing import cast
 
 import numpy as np
 
-from twinlens.compute.exchange.alone import Left, as_it_is, of_heads, of_layers, of_neuron
+from twinlens.compute.exchange.alone import Left, as_it_is, of_heads, of_layers
+from twinlens.compute.exchange.exchanged_neurons import likely_neurons, of_neurons
 from twinlens.compute.exchange.null import null
 from twinlens.compute.exchange.passes import Exchange
 from twinlens.compute.exchange.smallest_set import NOISE, Measured, carried
-from twinlens.compute.models.architectures import check_heads_everywhere
+from twinlens.compute.models.architectures import check_heads_everywhere, has_neurons
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.contract import blocks
 from twinlens.contract.block import Block
-from twinlens.contract.forms import Carried, Null
+from twinlens.contract.forms import Carried, NeuronExchanged, Null
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side, reading_position
 from twinlens.errors import MemoryNeededError
@@ -86,8 +88,22 @@ class ExchangeBlocks:
     ) -> Array:
         """One neuron exchanged."""
         with self._exchange(side, token) as exchange:
-            left = of_neuron(exchange, layer, neuron)
+            left = of_neurons(exchange, layer, [neuron])
             return _gone(side, answer_token, left, self._as_it_is(exchange, side, token))
+
+    @provides(blocks.exchanged_neurons)
+    def exchanged_neurons(
+        self, side: Side, token: int | None, answer_token: int | None, layer: int
+    ) -> list[NeuronExchanged]:
+        """The neurons of a layer that are likely to take most away, exchanged alone."""
+        with self._exchange(side, token) as exchange:
+            neurons = likely_neurons(exchange, layer, answer_token)
+            left = of_neurons(exchange, layer, neurons)
+            gone = _gone(side, answer_token, left, self._as_it_is(exchange, side, token))
+        rows = [
+            [neuron, *of_neuron] for neuron, of_neuron in zip(neurons, gone.tolist(), strict=True)
+        ]
+        return cast("list[NeuronExchanged]", sorted(rows, key=lambda row: -row[2]))
 
     def _as_it_is(self, exchange: Exchange, side: Side, token: int | None) -> Left:
         """With nothing exchanged: the same for every layer."""
@@ -165,6 +181,15 @@ class ExchangeBlocks:
             for side, token, answer_token in self._exchanges(trace):
                 for layer in range(trace.manifest.pair.layers):
                     yield blocks.exchanged_heads(side, token, answer_token, layer)
+
+    @records(blocks.exchanged_neurons)
+    def recorded_neurons(self, trace: Trace, _: object) -> Iterator[str]:
+        """Of small models, of every layer of tuned, everywhere and of the whole answer."""
+        m, models = trace.manifest, self._subject.models
+        neurons = all(map(has_neurons, models.configs.values()))
+        if m.shared and models.memory == "both" and models.sizes.small and neurons:
+            for layer in range(m.pair.layers):
+                yield blocks.exchanged_neurons("tuned", None, None, layer)
 
     def _exchanges(self, trace: Trace) -> Iterator[tuple[Side, int | None, int | None]]:
         """Into which model, where, and for which answer token, as a recording keeps them."""

@@ -47,6 +47,7 @@ _ONE_PROMPT = (
     blocks.exchanged,
     blocks.exchanged_heads,
     blocks.exchanged_neuron,
+    blocks.exchanged_neurons,
     blocks.handover,
     blocks.unit_effects,
     blocks.unit_estimates,
