@@ -35,9 +35,10 @@ from twinlens.compute.heads import word_pair_search as subject
 from twinlens.compute.models.weights import Weights
 from twinlens.compute.words import vectors as word_vectors
 from twinlens.weights.vocabulary import vocabulary
-from twinlens.weights.word_pairs import LayerPairs
+from twinlens.weights.word_pairs import LayerPairs, WordPairs
 
 from tests.benchmarks import word_pairs_reference as reference
+from tests.support.model_pairs import word_pairs
 
 # Cosines this near to a threshold depend on the order in which float32 products are summed.
 ROUNDING = 2e-6
@@ -85,7 +86,7 @@ def _random_model(folder: Path) -> Path:
     return folder
 
 
-def _run(options: argparse.Namespace) -> tuple[subject.WordPairs, dict[str, float]]:
+def _run(options: argparse.Namespace) -> tuple[WordPairs, dict[str, float]]:
     """The package's way, with the time each step takes."""
     spent: dict[str, float] = {}
 
@@ -113,11 +114,11 @@ def _run(options: argparse.Namespace) -> tuple[subject.WordPairs, dict[str, floa
         subject.Ranking.top = timed("activations and top words", top)
         word_vectors.Cooccurrence.allowed.func = timed("co-occurrence filter", allowed)
         start = time.process_time()
-        found = subject.word_pairs(
+        found = word_pairs(
             options.model,
             AutoTokenizer.from_pretrained(options.model),
             vocabulary(size=options.words),
-            settings=subject.Settings(top=options.top),
+            settings=word_vectors.CooccurrenceSettings(top=options.top),
             layers=range(options.layers),
             cache=False,
         )

@@ -23,6 +23,10 @@ _UNKNOWN = 0.005
 _PARTS = 1000
 
 
+def silent(done: int, total: int, what: str) -> None:
+    """Report to nobody."""
+
+
 @contextmanager
 def progress(title: str, bar: Bar | None = None) -> Iterator[Report]:
     """Yield a `Report` that draws one bar for whatever is reported to it.
@@ -36,7 +40,7 @@ def progress(title: str, bar: Bar | None = None) -> Iterator[Report]:
     """
     made = bar or _tqdm()
     if made is None:
-        yield lambda *_: None
+        yield silent
         return
     # With None a bar in a terminal is silent where standard error is none; a notebook's is shown.
     shown_bar = made(desc=title, delay=PATIENCE, leave=False, disable=None, bar_format=_FORMAT)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from twinlens.compute.heads.word_pair_search import Ranking, layer_pairs, word_pairs
+from twinlens.compute.heads.word_pair_search import Ranking, layer_pairs
 from twinlens.compute.models.weights import LayerWeights, Weights
 from twinlens.compute.pair import load_pair
 from twinlens.compute.words.vectors import (
@@ -25,6 +25,7 @@ from twinlens.weights.word_pairs import WordPairs
 
 from tests.benchmarks import word_pairs_reference as reference
 from tests.support import tiny
+from tests.support.model_pairs import word_pairs
 from tests.support.places import DATA
 
 EXAMPLES = DATA / "worked_examples.json"

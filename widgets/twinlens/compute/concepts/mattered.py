@@ -152,7 +152,8 @@ def without(block: LayerUnits, parts: Tensor) -> Tensor:
     lost_parts = []
     with torch.no_grad():
         whole = block.logprob(block.written[None])
-        size = _at_once(block)
+        logits = len(block.columns) * int(block.reading.model.config.vocab_size)
+        size = max(1, min(_AT_ONCE, _LOGITS_AT_ONCE // logits))
         for first in range(0, len(parts), size):
             left = block.logprob(block.written - parts[first : first + size].to(block.written))
             lost_parts.append((whole - left).cpu())
@@ -163,12 +164,6 @@ def without(block: LayerUnits, parts: Tensor) -> Tensor:
             "pair with dtype=torch.float32"
         )
     return lost
-
-
-def _at_once(block: LayerUnits) -> int:
-    """Units to take off in one pass."""
-    logits = len(block.columns) * int(block.reading.model.config.vocab_size)
-    return max(1, min(_AT_ONCE, _LOGITS_AT_ONCE // logits))
 
 
 class Mattered:

@@ -30,7 +30,7 @@ from twinlens.errors import (
     PairMismatchError,
 )
 from twinlens.support import layer_files
-from twinlens.support.progress import Report
+from twinlens.support.progress import Report, silent
 from twinlens.weights.rotation_table import Added, LayerRotation, Rotation
 
 #: The paper looks at the first 300 components.
@@ -231,7 +231,7 @@ def rotation(
         tokenizer,
         settings or RotationSettings(),
         layers,
-        report or _silent,
+        report or silent,
     )
 
 
@@ -259,7 +259,7 @@ def pair_rotation(
             pair.tokenizers["tuned"],
             settings or RotationSettings(),
             numbers,
-            report or _silent,
+            report or silent,
         )
 
 
@@ -361,7 +361,3 @@ def _reader(rows: WordRows, words: int) -> Callable[[Array], list[tuple[tuple[st
         return [tuple((word, cosine) for word, cosine in row) for row in nearest]
 
     return read
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    """Report to nobody."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -356,7 +356,12 @@ class Concepts:
 
     def value_norms(self, side: Side, layer: int) -> Array:
         """Length of every value vector, shape [intermediate]."""
-        self._for_layers(self._norms, side, layer, self._compute_norms)
+        if (side, layer) not in self._norms:
+            together = self._pair.memory == "sequential"
+            with self._pair.model(side) as model:
+                for number in range(self._pair.sizes.layers) if together else (layer,):
+                    values = architectures.value_vectors(model, number)
+                    self._norms[side, number] = np.asarray(values.float().norm(dim=1).cpu())
         return self._norms[side, layer]
 
     def value_vector(self, side: Side, layer: int, neuron: int) -> Tensor:
@@ -406,25 +411,6 @@ class Concepts:
             if self._pair.memory == "both" or self._vocabulary is not None:
                 self._rows[side] = rows
         yield rows
-
-    def _for_layers(
-        self,
-        values: dict[tuple[Side, int], Any],
-        side: Side,
-        layer: int,
-        compute: Callable[[PreTrainedModel, int], Any],
-    ) -> None:
-        if (side, layer) in values:
-            return
-        together = self._pair.memory == "sequential"
-        with self._pair.model(side) as model:
-            for number in range(self._pair.sizes.layers) if together else (layer,):
-                if (side, number) not in values:
-                    values[side, number] = compute(model, number)
-
-    def _compute_norms(self, model: PreTrainedModel, layer: int) -> Array:
-        values = architectures.value_vectors(model, layer)
-        return np.asarray(values.float().norm(dim=1).cpu())
 
 
 def _normed(model: PreTrainedModel, vector: Tensor) -> Tensor:

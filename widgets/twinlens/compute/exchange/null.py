@@ -24,9 +24,9 @@ from twinlens.compute.exchange.exchanged_weights import parameters_of_blocks
 from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import (
     below_adapters,
-    dense_weight,
     is_plain,
     parameter_places,
+    parameter_value,
 )
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.contract.forms import ChangedBlock, Null
@@ -124,7 +124,7 @@ def update_of(
     with held["tuned"]:
         for name, (module, key) in others.items():
             if below_adapters(module) is not module:
-                merged[name] = _value(module, key)
+                merged[name] = parameter_value(module, key)
             else:
                 _check(module, key)
     for _, module, key in parameter_places(base):
@@ -134,7 +134,7 @@ def update_of(
     def update(name: str, weight: Tensor) -> Tensor | None:
         if name not in others or not differs.get(name, True):
             return None
-        tuned_weight = merged[name] if name in merged else _value(*others[name])
+        tuned_weight = merged[name] if name in merged else parameter_value(*others[name])
         rows = min(len(tuned_weight), len(weight)) if tuned_weight.ndim else None
         if rows is not None and len(tuned_weight) != len(weight):
             tuned_weight = torch.cat([tuned_weight[:rows].to(weight), weight[rows:]])
@@ -146,12 +146,6 @@ def update_of(
         return added if differs[name] else None
 
     return update
-
-
-def _value(module: nn.Module, key: str) -> Tensor:
-    if key != "weight":
-        return cast(Tensor, getattr(module, key)).detach()
-    return dense_weight(module)
 
 
 def _check(module: nn.Module, key: str) -> None:
@@ -218,7 +212,7 @@ def changed_blocks(
         count = 0
         with held:
             for name in names & once:
-                weight = _value(*places[name])
+                weight = parameter_value(*places[name])
                 added = update(name, weight)
                 count += weight.numel()
                 own += float(torch.linalg.vector_norm(precise(weight))) ** 2
@@ -234,6 +228,4 @@ def changed_blocks(
 
 
 def _logprobs(reading: Reading) -> Tensor:
-    with torch.no_grad(), reading.at_its_length():
-        output = reading.model(reading.read, use_cache=False, logits_to_keep=reading.positions)
-    return precise(output.logits)[0].double().log_softmax(dim=-1)
+    return reading.logits().double().log_softmax(dim=-1)

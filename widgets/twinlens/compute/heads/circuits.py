@@ -11,7 +11,6 @@ give are left out.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,10 +20,7 @@ from twinlens.compute.models.weights import HeldWeights, LayerWeights, WeightSou
 from twinlens.contract.wire import Array
 from twinlens.errors import PairMismatchError
 from twinlens.support.progress import Report
-from twinlens.traces.frames import frame_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twinlens.traces.frames import DataFrame, frame_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class CircuitChange:
     ov_cosine: Array = field(repr=False)
     norm_folded: bool
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """Tidy table with one row per head."""
         layers, heads = np.indices(self.qk_difference.shape)
         return frame_of(

@@ -136,11 +136,7 @@ def _slopes_by_layer(reading: Reading, columns: list[int] | None) -> Tensor:
 
 def answer_logprobs(reading: Reading) -> Tensor:
     """Log-probabilities of the answer tokens, float [M], on the CPU."""
-    with torch.no_grad(), reading.at_its_length():
-        logits = reading.model(
-            reading.read, use_cache=False, logits_to_keep=reading.positions
-        ).logits
-    return _of_answer(logits, reading)[0]
+    return _of_answer(reading.logits()[None], reading)[0]
 
 
 def without_heads(

@@ -22,7 +22,6 @@ from twinlens.compute.heads.word_pair_search import (
     filter_words,
     parameters_of,
     prepare,
-    silent,
 )
 from twinlens.compute.models.hub import looked_up
 from twinlens.compute.models.models import Models
@@ -38,7 +37,7 @@ from twinlens.contract.words import SIDES, Side
 from twinlens.errors import ArgumentError, PairMismatchError
 from twinlens.support import layer_files
 from twinlens.support.files import checked_path
-from twinlens.support.progress import Report
+from twinlens.support.progress import Report, silent
 from twinlens.weights.head_words import HeadWords
 from twinlens.weights.vocabulary import Vocabulary, vocabulary
 from twinlens.weights.word_pairs import LayerPairs, WordPairs
@@ -255,24 +254,7 @@ def stored_search(
 ) -> PairSearch:
     """`PairSearch` over two models that are read layer by layer, see `stored_weights`.
 
-    Parameters
-    ----------
-    base, tuned : path or hub id
-    tokenizer : path or hub id, optional
-        By default that of the base model's folder.
-    base_revision, tuned_revision : str, optional
-        Branch, tag or commit on the hub.
-    words, **settings
-        See `PairSearch`.
-
-    Raises
-    ------
-    ModelLoadError, UnsupportedArchitectureError
-        If a model or the tokenizer cannot be read.
-    PairMismatchError
-        If the models have not the same layers and heads.
-    ArgumentError
-        If a setting is unknown or of the wrong kind.
+    Parameters and errors are those of `twinlens.word_pairs`.
     """
     check_settings(settings)
     sides = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from twinlens.compute.models.weights import LayerWeights, Weights, WeightSource, weights_of
+from twinlens.compute.models.weights import LayerWeights, Weights
 from twinlens.compute.words.vectors import (
     Cooccurrence,
     CooccurrenceSettings,
@@ -34,7 +34,7 @@ from twinlens.errors import VocabularyError
 from twinlens.support import layer_files
 from twinlens.support.progress import Report
 from twinlens.weights.vocabulary import Vocabulary, WordVectors, read_word_vectors, vocabulary
-from twinlens.weights.word_pairs import LayerPairs, WordPairs
+from twinlens.weights.word_pairs import LayerPairs
 
 # Rows of weights that are ranked at once; bounds the buffers to 61 MB each for 20,000 words.
 _ROWS = 768
@@ -281,63 +281,3 @@ def parameters_of(words: Words, cooccurrence: Cooccurrence) -> dict[str, Any]:
         "cooccurrence": cooccurrence.source,
         "words_without_cooccurrence": int((~cooccurrence.known).sum()),
     }
-
-
-def word_pairs(
-    source: WeightSource,
-    tokenizer: PreTrainedTokenizerBase,
-    words: Vocabulary | None = None,
-    *,
-    cooccurrence: VectorSource | None = None,
-    settings: CooccurrenceSettings | None = None,
-    layers: Iterable[int] | None = None,
-    cache: bool | str | os.PathLike[str] = True,
-    device: str | torch.device | None = None,
-    report: Report | None = None,
-) -> WordPairs:
-    """Word pairs of the heads of one model, layer by layer, without running it.
-
-    Parameters
-    ----------
-    source : loaded model, folder, safetensors file or Weights
-        A folder or file is read layer by layer; the model is not loaded.
-    tokenizer : tokenizer of the model
-    words : Vocabulary, optional
-        By default the 20,000 most frequent English words of `wordfreq`.
-    cooccurrence : path or callable, optional
-        Where the vectors that say which words may occur together come from; by default the
-        model's own input embeddings, as `all_but_the_top` leaves them. The result names it.
-    settings : CooccurrenceSettings, optional
-        K, z and the number of frequent words.
-    layers : iterable of int, optional
-        Layers to look at; all by default.
-    cache : bool or path
-        Whether, or in which folder, finished layers are kept on disk, under the hash of weights,
-        words and settings; interrupted work goes on where it stopped.
-    device : str or device, optional
-        Where activations are computed; the CPU by default.
-    report : callable, optional
-        Told the layers done; may raise `Interrupted`.
-
-    Raises
-    ------
-    VocabularyError
-        If fewer words than K have a vector, or the vectors cannot be read.
-    ModelLoadError, UnsupportedArchitectureError, HeadIndexError
-        If a layer cannot be read.
-    """
-    settings, report = settings or CooccurrenceSettings(), report or silent
-    weights, prepared = weights_of(source), prepare(tokenizer, words, settings.top)
-    filter_ = filter_words(cooccurrence, prepared, weights, settings, report)
-    search = Search(weights, prepared, filter_, layer_files.folder(cache), device)
-    pairs: dict[int, LayerPairs] = {}
-    layers = range(weights.sizes.layers) if layers is None else sorted(set(layers))
-    for done, layer in enumerate(layers):
-        report(done, len(layers), f"word pairs of {weights.name}, layer {layer}")
-        pairs[layer] = search.layer(weights, layer)
-    report(len(layers), len(layers), f"word pairs of {weights.name}")
-    return WordPairs(weights.name, prepared.words, pairs, parameters_of(prepared, filter_))
-
-
-def silent(done: int, total: int, what: str) -> None:
-    """Report to nobody."""

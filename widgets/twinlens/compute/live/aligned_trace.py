@@ -148,7 +148,6 @@ class AlignedTrace(Trace):
         self._whole: dict[str, Value] = {}
 
     def block(self, key: str, report: Report | None = None) -> Value:
-        """The value behind a key, see `twinlens.contract.blocks`."""
         if isinstance(key, str) and key in self._whole:
             return self._whole[key]
         request = lookup.read(key, self.manifest)
@@ -162,7 +161,6 @@ class AlignedTrace(Trace):
         return self._whole.setdefault(key, of_both)
 
     def known(self, key: str) -> Value | None:
-        """The value behind a key that was asked for before, while it is kept; else None."""
         try:
             request = lookup.read(key, self.manifest)
             self._check(key, request)
@@ -175,11 +173,9 @@ class AlignedTrace(Trace):
         return None if value is None else self._laid(request.block, side, value)
 
     def keys(self) -> Iterator[str]:
-        """Keys of a recording, the most useful first: what panels can show."""
         return self._recorded(everything=False)
 
     def every_key(self) -> Iterator[str]:
-        """Keys of a recording that keeps all that is listed somewhere."""
         return self._recorded(everything=True)
 
     def _recorded(self, everything: bool) -> Iterator[str]:
@@ -250,7 +246,8 @@ class AlignedTrace(Trace):
         if block is blocks.findings:
             return self._findings.findings(report)
         if block is blocks.groups:
-            return self._groups(request.values["grouping"])
+            grouping = request.values["grouping"]
+            return [list(group) for group in groups(self.manifest.prompt_tokens, grouping)]
         if block is blocks.hidden_segments:
             return self._hidden_segments(report)
         if block is blocks.head_change:
@@ -258,9 +255,6 @@ class AlignedTrace(Trace):
         if block in SHIFTED:
             return self._shift(SHIFTED[block])
         return None
-
-    def _groups(self, grouping: Any) -> Value:
-        return [list(group) for group in groups(self.manifest.prompt_tokens, grouping)]
 
     def _hidden_segments(self, report: Report | None) -> list[HiddenSegment]:
         """Of each side what its own prompt loses."""

@@ -71,26 +71,10 @@ def trace_pair(
 ) -> LiveTrace:
     """Run both models on a prompt and keep what happens inside.
 
+    Parameters are those of `twinlens.explore`, less a template of each model's own.
+
     Parameters
     ----------
-    pair : Pair
-    prompt : str or list of messages
-        Messages are ``{"role": ..., "content": ...}``.
-    instruction, context : Spans, optional
-        Parts of the prompt, see `read_prompt`.
-    response : str
-        ``"own"``: each model reads its own greedy answer. ``"shared"`` or ``"tuned"``: both read
-        tuned's. ``"base"``: both read base's. Anything else is the text both read.
-    answer : str, optional
-        The text both read, whatever it says; replaces `response`.
-    max_new_tokens : int
-        Longest answer of a model.
-    template : bool or {"tuned", "base", "plain"}, optional
-        Whose chat template both models read the prompt in, see `read_prompt`.
-    tools : sequence, optional
-        Tools that the template describes.
-    chat : mapping, optional
-        Settings of the template.
     known : callable, optional
         Told the prompt's tokens, and how many tokens prompt and answer have at most, before a model
         runs and again when the answer is there; may raise.
@@ -327,18 +311,15 @@ class LiveTrace(Trace):
         return value
 
     def known(self, key: str) -> Value | None:
-        """The value behind a key that was asked for before, while it is kept; else None."""
         if not isinstance(key, str):
             return None
         value = self._whole.get(key)
         return self._cache.get(key) if value is None else value
 
     def keys(self) -> Iterator[str]:
-        """Keys of a recording, the most useful first: what panels can show."""
         return self.recorded(self, everything=False)
 
     def every_key(self) -> Iterator[str]:
-        """Keys of a recording that keeps all that is listed somewhere."""
         return self.recorded(self, everything=True)
 
     def recorded(self, trace: Trace, *, everything: bool) -> Iterator[str]:

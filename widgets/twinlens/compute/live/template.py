@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.heads.gates import answer_logprobs
+from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.text.cutting import in_front
 from twinlens.compute.text.other_text import other_text, windows
@@ -53,8 +54,8 @@ def other_texts(subject: Subject, report: Report | None = None) -> list[OtherTex
                 text[i] = token
             texts.append(text)
         with models.model(side) as model:
-            read = [_answer_logprobs(Reading(model, text, m.prompt_length)) for text in texts]
-        worth[side] = [float(logprobs.sum()) for logprobs in read]
+            read = [answer_logprobs(Reading(model, text, m.prompt_length)) for text in texts]
+        worth[side] = [float(logprobs.double().numpy().sum()) for logprobs in read]
     return [
         OtherText(base=base, tuned=tuned)
         for base, tuned in zip(worth["base"], worth["tuned"], strict=True)
@@ -91,7 +92,7 @@ def template_effects(subject: Subject, report: Report | None = None) -> Template
             report(place, len(SIDES), f"reading without the template, {side}")
         ids = [*(subject.ids[side][i] for i in positions), *subject.answer_ids(side)]
         with subject.models.model(side) as model:
-            plain[side] = _answer_logprobs(Reading(model, ids, len(positions)))
+            plain[side] = answer_logprobs(Reading(model, ids, len(positions))).double().numpy()
     inside = {side: _captured(subject, side) for side in SIDES}
     weights, without = inside["tuned"] - inside["base"], plain["tuned"] - plain["base"]
     return TemplateEffects(
@@ -124,12 +125,3 @@ def plain_positions(manifest: Manifest, front: Sequence[int]) -> list[int]:
 def _captured(subject: Subject, side: Side) -> Array:
     index = torch.tensor(subject.answer_ids(side))[:, None]
     return np.asarray(subject.captures[side].logprobs.gather(1, index)[:, 0].double())
-
-
-def _answer_logprobs(reading: Reading) -> Array:
-    """Log-probability of each answer token, float64 [M], nats."""
-    with torch.no_grad(), reading.at_its_length():
-        output = reading.model(reading.read, use_cache=False, logits_to_keep=reading.positions)
-    logprobs = precise(output.logits)[0].log_softmax(dim=-1)
-    index = reading.targets.to(logprobs.device)[:, None]
-    return np.asarray(logprobs.gather(1, index)[:, 0].double().cpu())

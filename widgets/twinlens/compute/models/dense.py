@@ -39,6 +39,14 @@ def dense_weight(module: nn.Module) -> Tensor:
     return (weight if _plain(weight) else _unpacked(module, weight)).detach()
 
 
+def parameter_value(module: nn.Module, key: str) -> Tensor:
+    """A parameter of a module, as `dense_weight` where it is its weight, or of what lies below."""
+    if key == "weight":
+        return dense_weight(module)
+    holder = module if hasattr(module, key) else below_adapters(module)
+    return cast(Tensor, getattr(holder, key)).detach()
+
+
 def linear_weight(module: nn.Module) -> Tensor:
     """`dense_weight` as [out, in]; GPT-2's Conv1D keeps it the other way round."""
     weight = dense_weight(module)

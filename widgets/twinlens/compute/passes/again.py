@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
-from twinlens.compute.passes.entry import entering
+from twinlens.compute.passes.entry import ReachedError, entering
 from twinlens.compute.passes.listening import listening
 from twinlens.compute.passes.onward import onward
 
@@ -65,7 +65,7 @@ class LayersAgain:
             patterns.append(weights.to("cpu", self.dtype))
 
         def out_of(*_: Any) -> None:
-            raise _ReachedError
+            raise ReachedError
 
         def keep(name: str, tensor: Tensor) -> None:
             if name == "neurons":
@@ -77,7 +77,7 @@ class LayersAgain:
             options = stack.enter_context(listening(model, [layer], keep, put))
             ids = torch.tensor([list(self.ids)], device=model.device)
             length = len(self.ids) - 1
-            with torch.no_grad(), entering(model, length), suppress(_ReachedError):
+            with torch.no_grad(), entering(model, length), suppress(ReachedError):
                 architectures.body(model)(ids, use_cache=False, **options)
         return (patterns or [torch.empty(0, dtype=torch.float32)])[0], neurons[0]
 
@@ -109,7 +109,3 @@ class NeuronsAgain:
 
     def __getitem__(self, layer: int) -> Tensor:
         return self._layers.layer(layer)[1]
-
-
-class _ReachedError(Exception):
-    """The layer has been run, and the pass need not go on."""

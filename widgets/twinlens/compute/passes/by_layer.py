@@ -19,7 +19,7 @@ from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.compute.models.layer_forms import check_layers_alone
 from twinlens.compute.passes.conditions import Conditions, hookable, observed
-from twinlens.compute.passes.entry import entering
+from twinlens.compute.passes.entry import ReachedError, entering
 from twinlens.compute.passes.folding import Texts, head_gradient
 from twinlens.compute.passes.footprint import check_layer
 from twinlens.compute.passes.targets import Target
@@ -141,12 +141,12 @@ class ByLayer:
 
         def reached(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             given.append(arguments[0])
-            raise _ReachedError
+            raise ReachedError
 
         model = self._texts.readings[0].model
         handle = architectures.layers(model)[0].register_forward_pre_hook(reached)
         try:
-            with suppress(_ReachedError):
+            with suppress(ReachedError):
                 _run(self._texts, embedded)
         finally:
             handle.remove()
@@ -162,10 +162,6 @@ def seeds_of(weights: Tensor, places: Sequence[int]) -> Tensor:
     for seed, place in zip(seeds, places, strict=True):
         seed[:, place] = weights[:, place]
     return seeds
-
-
-class _ReachedError(Exception):
-    """The first layer is reached, and the pass need not go on."""
 
 
 def read_by_layer(

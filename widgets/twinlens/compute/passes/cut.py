@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.layer_forms import layer_embeddings
+from twinlens.compute.passes.entry import ReachedError
 
 
 @dataclass
@@ -81,9 +82,9 @@ def states_at_cut(model: PreTrainedModel, embedded: Tensor, **placed: Tensor) ->
 
     def out_of_heads(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         cut.heads = arguments[0]
-        raise _ReachedError
+        raise ReachedError
 
-    with _hooked(model, into_layer, out_of_heads), suppress(_ReachedError):
+    with _hooked(model, into_layer, out_of_heads), suppress(ReachedError):
         architectures.body(model)(inputs_embeds=embedded, use_cache=False, **placed)
     return cut.states
 
@@ -91,10 +92,6 @@ def states_at_cut(model: PreTrainedModel, embedded: Tensor, **placed: Tensor) ->
 def _given(model: PreTrainedModel) -> int:
     """How many of a layer's arguments follow from what is read."""
     return 2 if layer_embeddings(model.config) else 1
-
-
-class _ReachedError(Exception):
-    """The pass has come to its cut and need not go on."""
 
 
 @contextmanager

@@ -15,6 +15,10 @@ from twinlens.compute.models.layer_forms import layer_embeddings
 from twinlens.compute.passes.rotary import rotary_of
 
 
+class ReachedError(Exception):
+    """The pass has come to where it was to end."""
+
+
 def embeddings(model: PreTrainedModel, ids: Tensor) -> Tensor:
     """What a model is given of tokens, [*ids, hidden]: scaled by Gemma, normed by BLOOM.
 

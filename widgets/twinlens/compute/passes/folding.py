@@ -120,18 +120,12 @@ def embed(reading: Reading) -> Tensor:
     return embeddings(reading.model, reading.read)
 
 
-def fold(
-    reading: Reading,
-    target: Target,
-    columns: Sequence[int],
-    embedded: Tensor,
-    conditions: Conditions | None = None,
-) -> Folded:
+def fold(reading: Reading, target: Target, columns: Sequence[int], embedded: Tensor) -> Folded:
     """`fold_together` of one text with its graph: hidden states and weights are [m, hidden].
 
     Whether the graph fits is for the caller to know, see `fits`.
     """
-    folded = fold_together(Texts([reading], embedded), target, columns, embedded, conditions)
+    folded = fold_together(Texts([reading], embedded), target, columns, embedded)
     return replace(folded, hidden=folded.hidden[0], weights=folded.weights[0])
 
 

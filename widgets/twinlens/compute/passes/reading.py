@@ -61,6 +61,12 @@ class Reading:
         """Inside, rotary positions are those of this text, whatever was read before."""
         return entering(self.model, len(self.ids) - 1)
 
+    def logits(self) -> Tensor:
+        """What the model says where each answer token is predicted, [M, vocabulary], no graph."""
+        with torch.no_grad(), self.at_its_length():
+            output = self.model(self.read, use_cache=False, logits_to_keep=self.positions)
+        return precise(output.logits[0])
+
     @property
     def positions(self) -> Tensor:
         """Where each answer token is predicted, shape [M]."""

@@ -23,7 +23,11 @@ def rotary_by_length(model: PreTrainedModel) -> list[nn.Module]:
     """Modules whose frequencies depend on the length of the text."""
     if model not in _known:
         _known[model] = [module for module in model.modules() if hasattr(module, "rope_type")]
-    return [module for module in _known[model] if any(map(_changes, _types(module).values()))]
+    return [
+        module
+        for module in _known[model]
+        if any(kind == "longrope" or "dynamic" in kind for kind in _types(module).values())
+    ]
 
 
 def changes_within(model: PreTrainedModel, first: int, last: int) -> bool:
@@ -73,7 +77,3 @@ def _types(module: nn.Module) -> dict[str, str]:
     """Kind of rotary position by kind of layer, "" where there is one for all."""
     kinds = getattr(module, "rope_type", "")
     return kinds if isinstance(kinds, dict) else {"": str(kinds)}
-
-
-def _changes(kind: str) -> bool:
-    return kind == "longrope" or "dynamic" in kind

@@ -177,7 +177,8 @@ def rendered(
                 Content(i, message["role"], content, tuple(p - lead for p in places[number]))
             )
             number += 1
-    recorded = {"chat_template": _source(tokenizer, settings, given)}
+    template = tokenizer.get_chat_template(settings.get("chat_template"), given)
+    recorded = {"chat_template": str(template)}
     recorded |= {"chat": _plain_json(dict(chat), "chat")} if chat else {}
     recorded |= {"tools": _plain_json([_tool(tool) for tool in given], "tools")} if given else {}
     return Chat(text, tuple(parts), recorded)
@@ -309,13 +310,6 @@ def _settings(
             f'one with chat={{"chat_template": "{min(template)}"}}'
         )
     return settings
-
-
-def _source(
-    tokenizer: PreTrainedTokenizerFast, settings: Mapping[str, Any], tools: list[Any] | None
-) -> str:
-    """The template that was used, as it is written."""
-    return str(tokenizer.get_chat_template(settings.get("chat_template"), tools))
 
 
 def _tool(tool: Any) -> Any:

@@ -20,10 +20,10 @@ from transformers import PreTrainedModel
 from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import (
     below_adapters,
-    dense_weight,
     is_plain,
     linear_weight,
     parameter_places,
+    parameter_value,
 )
 from twinlens.compute.models.models import Models
 from twinlens.compute.update.direction_store import Directions, DirectionStore
@@ -313,12 +313,7 @@ def _rest(
     values = []
     for side, (module, key) in zip(SIDES, (own, theirs), strict=True):
         with pair.held(side):
-            if key == "weight":
-                value = dense_weight(module)
-            else:
-                below = module if hasattr(module, key) else below_adapters(module)
-                value = cast(Tensor, getattr(below, key)).detach()
-        values.append(value)
+            values.append(parameter_value(module, key))
     base, tuned = values
     if base.shape[1:] != tuned.shape[1:]:
         raise UnsupportedArchitectureError(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +24,7 @@ from twinlens.contract.dialled import TurnedPart
 from twinlens.contract.words import SIDES
 from twinlens.errors import ArgumentError
 from twinlens.support.progress import Report
-from twinlens.traces.frames import frame_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twinlens.traces.frames import DataFrame, frame_of
 
 #: Places of a dial.
 SCALES = tuple(step / 4 for step in range(9))
@@ -72,7 +69,7 @@ class Minimal:
             f"by first order, {needed['random']:,} at random)>"
         )
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """The curves: one row per order and number of directions."""
         return frame_of(
             [
@@ -163,7 +160,7 @@ class PromptUpdate:
             for place in order
         ]
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """`rows` as a table: effects in nats."""
         return frame_of(self.rows())
 

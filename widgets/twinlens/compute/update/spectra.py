@@ -23,7 +23,9 @@ def ranks(apart: Tensor, noise: float) -> dict[str, Any]:
     energies = _energies(apart)
     share = energies / energies.sum().clamp(min=1e-300)
     positive = share[share > 0]
-    floor = noise * (_ABOVE_NOISE * _white_size(apart)) ** 2
+    # The largest singular value of white noise of this shape, of deviation one.
+    white = math.sqrt(apart.shape[0]) + math.sqrt(apart.shape[1])
+    floor = noise * (_ABOVE_NOISE * white) ** 2
     return {
         "rank": int((energies > max(floor, float(energies.max()) * 1e-10)).sum()),
         "effective_rank": float(torch.exp(-(positive * positive.log()).sum())),
@@ -37,8 +39,3 @@ def _energies(matrix: Tensor) -> Tensor:
     matrix = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     energies: Tensor = torch.linalg.eigvalsh(matrix @ matrix.T)
     return energies.clamp(min=0)
-
-
-def _white_size(matrix: Tensor) -> float:
-    """Largest singular value of white noise of this shape, of deviation one."""
-    return math.sqrt(matrix.shape[0]) + math.sqrt(matrix.shape[1])

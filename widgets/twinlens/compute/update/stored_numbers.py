@@ -106,25 +106,20 @@ class HeldNumbers:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Their type."""
         return self.tensor.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Sizes of the tensor."""
         return tuple(self.tensor.shape)
 
     def pieces(self, count: int) -> Iterator[Piece]:
-        """All numbers in order, so many at a time."""
         numbers = seen_by_numpy(self.tensor.reshape(-1))
         return (numbers[first : first + count] for first in range(0, len(numbers), count))
 
     def rows(self, picks: Tensor) -> Tensor:
-        """Some rows, where all but the last axis are taken as one."""
         return self.tensor.reshape(-1, self.shape[-1])[picks]
 
     def head(self, count: int) -> HeldNumbers:
-        """The first of its first axis."""
         return HeldNumbers(self.tensor[:count])
 
 
@@ -152,7 +147,6 @@ class FileNumbers:
         return cls(path, start + stored["data_offsets"][0], kind, tuple(stored["shape"]))
 
     def pieces(self, count: int) -> Iterator[Piece]:
-        """All numbers in order, so many at a time."""
         size = self.dtype.itemsize
         step = _WINDOW // (count * size) * count
         total = math.prod(self.shape)
@@ -165,14 +159,12 @@ class FileNumbers:
                     yield numbers[place : place + count]
 
     def rows(self, picks: Tensor) -> Tensor:
-        """Some rows, where all but the last axis are taken as one."""
         with self._opened() as file:
             matrix = self._mapped(file, self.start, math.prod(self.shape))
             rows = matrix.reshape(-1, self.shape[-1])[picks.numpy()]
         return torch.from_numpy(rows).view(self.dtype)
 
     def head(self, count: int) -> FileNumbers:
-        """The first of its first axis."""
         return replace(self, shape=(count, *self.shape[1:]))
 
     def _opened(self) -> FileIO:

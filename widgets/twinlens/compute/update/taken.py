@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -16,10 +16,7 @@ from twinlens.compute.update.direction_store import DirectionStore
 from twinlens.compute.update.directions import CERTAIN, MatrixUpdate, Rest
 from twinlens.compute.update.readable import Reader
 from twinlens.errors import ArgumentError
-from twinlens.traces.frames import frame_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twinlens.traces.frames import DataFrame, frame_of
 
 
 @methods_plainly
@@ -73,7 +70,7 @@ class Taken:
             for m in self.matrices
         ]
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """`rows` as a table.
 
         ``reuse`` and ``intruder`` are shares of the update's energy in directions of that kind, see
@@ -102,7 +99,7 @@ class Taken:
             for k, size in enumerate(m.sizes.tolist())
         ]
 
-    def directions_frame(self) -> pd.DataFrame:
+    def directions_frame(self) -> DataFrame:
         """`directions` as a table."""
         return frame_of(self.directions())
 

@@ -204,10 +204,6 @@ def _sample(of: Numbers) -> Tensor:
     """Rows and columns spread over a matrix, float32: as many as its rank is worked out of."""
     rows, columns = (
         torch.linspace(0, size - 1, min(size, SAMPLE), dtype=torch.float64).long()
-        for size in _as_matrix(of)
+        for size in (math.prod(of.shape[:-1]), of.shape[-1])
     )
     return of.rows(rows)[:, columns].float()
-
-
-def _as_matrix(of: Numbers) -> tuple[int, int]:
-    return math.prod(of.shape[:-1]), of.shape[-1]

@@ -18,10 +18,10 @@ from transformers import PreTrainedModel
 
 from twinlens.compute.models.dense import (
     below_adapters,
-    dense_weight,
     is_plain,
     linear_weight,
     parameter_places,
+    parameter_value,
 )
 from twinlens.compute.models.models import Models
 from twinlens.compute.update.directions import MatrixUpdate, both_models, lora_factors
@@ -127,8 +127,11 @@ def turned_model(
             changed = True
             continue
         seen.add(id(parameter))
-        start, end = (_value(pair, s, m, key) for s, m in zip(SIDES, (own, module), strict=True))
-        mixed = _between(start, end, scale)
+        values = []
+        for side, held in zip(SIDES, (own, module), strict=True):
+            with pair.held(side):
+                values.append(parameter_value(held, key))
+        mixed = _between(values[0], values[1], scale)
         if mixed is not None:
             _put(turned, copies, module, key, mixed)
             changed = True
@@ -152,14 +155,6 @@ def _with_direction(
     change = (scale - 1) * matrix.sizes[k] * torch.outer(left[:, k], right[:, k])
     mixed = (weight.float() + change.to(weight.device)).to(weight.dtype)
     return mixed if isinstance(below_adapters(module), nn.Linear) else mixed.T.contiguous()
-
-
-def _value(pair: Models, side: Any, module: nn.Module, key: str) -> Tensor:
-    with pair.held(side):
-        if key == "weight":
-            return dense_weight(module)
-        holder = module if hasattr(module, key) else below_adapters(module)
-        return cast(Tensor, getattr(holder, key)).detach()
 
 
 def _between(base: Tensor, tuned: Tensor, scale: float) -> Tensor | None:
