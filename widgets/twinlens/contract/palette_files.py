@@ -30,7 +30,7 @@ def palette_css() -> str:
 
 def palette_ts() -> str:
     """Text of ``js/src/contract/palette.ts``: what is drawn by script."""
-    names = [_camel(name) for name, _ in _colours(PALETTES["light"])]
+    names = [camel(name) for name, _ in _colours(PALETTES["light"])]
     lines = [
         f"// {_NOTE}",
         "",
@@ -49,7 +49,7 @@ def palette_ts() -> str:
         lines += [
             f"  {theme}: {{",
             f'    name: "{theme}",',
-            *(f'    {_camel(name)}: "{colour}",' for name, colour in _colours(palette)),
+            *(f'    {camel(name)}: "{colour}",' for name, colour in _colours(palette)),
             "  },",
         ]
     return "\n".join([*lines, "};", ""])
@@ -61,7 +61,8 @@ def _colours(palette: Palette) -> list[tuple[str, str]]:
     return [(name, colour) for name, colour in pairs if isinstance(colour, str)]
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """A name as TypeScript writes it."""
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
 

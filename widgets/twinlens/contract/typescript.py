@@ -20,6 +20,7 @@ from typing import (
 from twinlens.contract import forms, manifest, update_forms, words
 from twinlens.contract.block import Block
 from twinlens.contract.blocks import BLOCKS, HEAD_MEASURES, SHIFTS
+from twinlens.contract.palette_files import camel
 
 _HEAD = """// Generated from widgets/twinlens/contract by `make contract`: do not edit.
 
@@ -154,7 +155,7 @@ def _builder(block: Block[Any]) -> str:
         if parameter is None:
             parts.append(part)
             continue
-        name, all_word = _camel(parameter[1]), parameter[2]
+        name, all_word = camel(parameter[1]), parameter[2]
         kind = _PARAMETERS.get(parameter[1], "string" if parameter[1] in _TEXTS else "number")
         parameters.append(f"{name}: {kind}" + (f' | "{all_word}"' if all_word else ""))
         parts.append(f"${{{name}}}")
@@ -162,22 +163,17 @@ def _builder(block: Block[Any]) -> str:
     doc = " ".join(block.meaning.split("\n\n")[0].split())
     quote = "`" if parameters else '"'
     text = f"{quote}{'/'.join(parts)}{quote}"
-    head = f"{_camel(block.name)}: ({', '.join(parameters)}): Key<{value}>"
+    head = f"{camel(block.name)}: ({', '.join(parameters)}): Key<{value}>"
     return f"  /** {doc} */\n  {head} => {text},"
 
 
 def _builders(name: str, doc: str, listed: Mapping[str, Block[Any]]) -> str:
-    lines = "".join(f"  {key}: keys.{_camel(block.name)},\n" for key, block in listed.items())
+    lines = "".join(f"  {key}: keys.{camel(block.name)},\n" for key, block in listed.items())
     return f"/** {doc}. */\nexport const {name} = {{\n{lines}}} as const;\n"
 
 
 def _regex(block: Block[Any]) -> str:
     return r"\/".join("[^/]+" if part.startswith("{") else part for part in block.parts)
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.title() for part in rest)
 
 
 def _quoted(texts: Iterable[str]) -> str:

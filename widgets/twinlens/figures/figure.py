@@ -8,15 +8,12 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from twinlens.errors import ArgumentError
 from twinlens.support.browser import picture
 from twinlens.support.files import check_file, checked_path, replacing
-from twinlens.traces.frames import frame_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twinlens.traces.frames import DataFrame, frame_of
 
 Column: TypeAlias = Literal["single", "double"]
 Rows: TypeAlias = list[list[str | int | float]]
@@ -46,7 +43,7 @@ class Figure:
     rows: Rows
     title: str
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> DataFrame:
         """The numbers as a table.
 
         Raises

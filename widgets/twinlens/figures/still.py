@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Collection, Mapping, Sequence
-from html import escape, unescape
+from html import unescape
 from typing import cast
 
 import numpy as np
@@ -18,6 +18,7 @@ from twinlens.contract import blocks
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.wire import Array
 from twinlens.contract.words import EXACT, SIDES, ChartTheme, Side
+from twinlens.figures.vector import xml
 from twinlens.measures.findings_text import Findings
 from twinlens.traces.trace import Trace
 
@@ -53,15 +54,15 @@ def still(trace: Trace, known: Collection[str]) -> str:
         Keys of blocks that are there already: nothing is computed for a still picture.
     """
     manifest = trace.manifest
-    lines = [f"<b>{_shown(side)}: {_html(getattr(manifest.pair, side).name)}</b>" for side in SIDES]
-    lines = [" &nbsp; ".join(lines), f"Prompt: {_html(manifest.prompt)}"]
+    lines = [f"<b>{_shown(side)}: {xml(getattr(manifest.pair, side).name)}</b>" for side in SIDES]
+    lines = [" &nbsp; ".join(lines), f"Prompt: {xml(manifest.prompt)}"]
     if manifest.shared:
-        lines.append(f"Both models read: {_html(manifest.answers['tuned'].text)}")
+        lines.append(f"Both models read: {xml(manifest.answers['tuned'].text)}")
     else:
-        lines += [f"{_shown(side)} answers: {_html(manifest.answers[side].text)}" for side in SIDES]
+        lines += [f"{_shown(side)} answers: {xml(manifest.answers[side].text)}" for side in SIDES]
     if blocks.findings() in known:
         sentences = Findings(cast(list, trace.block(blocks.findings())))  # type: ignore[type-arg]
-        items = "".join(f"<li>{_html(line)}</li>" for line in str(sentences).splitlines())
+        items = "".join(f"<li>{xml(line)}</li>" for line in str(sentences).splitlines())
         lines.append(f"What tuning changed here:<ol>{items}</ol>")
     matrices = {
         side: trace.array(blocks.saliency(side, EXACT))
@@ -142,13 +143,7 @@ def _name(text: str) -> str:
     """A token as it is drawn."""
     visible = text.replace("\n", "\\n").replace("\t", "\\t").strip(" ") or "␣"
     cut = visible if len(visible) <= _LONGEST_NAME else visible[: _LONGEST_NAME - 1] + "…"
-    return _html(cut)
-
-
-def _html(text: str) -> str:
-    """Text that is shown and never read as HTML; XML has no other control characters."""
-    plain = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
-    return escape(plain)
+    return xml(cut)
 
 
 def _shown(side: Side) -> str:

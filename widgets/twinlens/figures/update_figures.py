@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bokeh.layouts import column
 from bokeh.models import ColumnDataSource, DataRange1d, NumeralTickFormatter
@@ -23,9 +23,7 @@ from twinlens.figures.theme import (
     layer_line,
     legend_above,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twinlens.traces.frames import DataFrame
 
 _HEIGHT = 260
 #: How an order is called and drawn, as in the panel: colour, width and dash.
@@ -38,7 +36,7 @@ _ORDERS = {
 _SHAPES = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex", "plus")
 
 
-def kept_figure(curves: pd.DataFrame, goal: float = 0.9, theme: ChartTheme = "light") -> figure:
+def kept_figure(curves: DataFrame, goal: float = 0.9, theme: ChartTheme = "light") -> figure:
     """Share of the shift kept over the share of directions kept, one curve for each order.
 
     Parameters

@@ -225,7 +225,7 @@ def _square(x: float, y: float, w: float, h: float) -> str:
 
 def _scale(parts: list[str], grid: Cells, x: float, y: float, palette: Palette) -> float:
     """What the colours mean; returns where it ends."""
-    low, high = ("0", f"{_number(grid.full)}{grid.unit}") if not any(grid.ends) else grid.ends
+    low, high = ("0", f"{grid.full:.3g}{grid.unit}") if not any(grid.ends) else grid.ends
     if grid.colour == "difference":
         low, high = "", f"±{high}"
     base, at = y + _LETTERS, x + len(low) * _AVERAGE + (3 if low else 0)
@@ -259,7 +259,7 @@ def _document(
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {room:.1f} {height:.1f}" '
         f'width="{room / PIXELS:g}mm" height="{height / PIXELS:.1f}mm">'
-        f"<title>{shown(title)}</title><desc>{shown(caption)}</desc>"
+        f"<title>{xml(title)}</title><desc>{xml(caption)}</desc>"
         f"<style>text{{font:{_LETTERS}px {_FONT};fill:{palette.ink}}}</style>"
         f'<rect width="{room:.1f}" height="{height:.1f}" fill="{palette.background}"/>'
         f"{''.join(parts)}</svg>"
@@ -287,11 +287,11 @@ def _text(
         "direction": "",
     }
     given = "".join(f' {name}="{value}"' for name, value in attributes.items() if value)
-    return f'<text x="{x:.2f}" y="{y:.2f}"{given}>{shown(text)}</text>'
+    return f'<text x="{x:.2f}" y="{y:.2f}"{given}>{xml(text)}</text>'
 
 
-def shown(text: str) -> str:
-    """Text that is shown and never read as XML, which has no other control characters."""
+def xml(text: str) -> str:
+    """Text as HTML and XML show it, which have no other control characters."""
     return escape("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text))
 
 
@@ -308,16 +308,7 @@ def _gutter(names: Sequence[str], longest: int = _LONGEST_NAME) -> float:
 def _mixed(palette: Palette, colour: Colour, share: float) -> str:
     """The colour of a share of full colour, -1 to 1."""
     side = ("base" if share < 0 else "tuned") if colour == "difference" else colour
-    start, end = (_rgb(name) for name in (palette.neutral, getattr(palette, side)))
+    start, end = (bytes.fromhex(c[1:]) for c in (palette.neutral, getattr(palette, side)))
     part = min(abs(share), 1.0)
     mixed = (round(a + (b - a) * part) for a, b in zip(start, end, strict=True))
-    return "#" + "".join(f"{channel:02x}" for channel in mixed)
-
-
-def _rgb(colour: str) -> tuple[int, ...]:
-    return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
-
-
-def _number(value: float) -> str:
-    """Three significant digits."""
-    return f"{value:.3g}"
+    return f"#{bytes(mixed).hex()}"

@@ -155,9 +155,10 @@ class Endpoint:
                 "a valid one and call again, answers so far are kept"
             ) from error
         except errors.APIStatusError as error:
+            reason = " ".join(str(error.message).split())[:200]
             raise AnnotationError(
                 f"{self.identity!r} answered with status {error.status_code} instead of text "
-                f"({_reason(error)}): "
+                f"({reason}): "
                 "check model and base URL and call again, answers so far are kept"
             ) from error
         except errors.APIConnectionError as error:
@@ -168,11 +169,6 @@ class Endpoint:
         except (errors.APIError, ValueError):
             return ""  # No text where text should be is nonsense, not the end of the work.
         return _text(reply)
-
-
-def _reason(error: Any) -> str:
-    """What the endpoint said, in one short line."""
-    return " ".join(str(error.message).split())[:200]
 
 
 def _text(reply: Any) -> str:

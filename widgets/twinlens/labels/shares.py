@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -12,10 +12,7 @@ from twinlens.contract.words import LEVELS, TASKS
 from twinlens.errors import AnnotationError
 from twinlens.labels.annotate import NONE
 from twinlens.labels.questions import Annotation
-from twinlens.traces.frames import frame_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twinlens.traces.frames import DataFrame, frame_of
 
 ShareRow: TypeAlias = dict[str, Any]
 
@@ -44,7 +41,7 @@ class LabelShares:
     summary: tuple[ShareRow, ...] = field(repr=False)
     hypothesis: str
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """The summary as a table; the hypothesis is in its ``attrs``."""
         frame = frame_of(list(self.summary))
         frame.attrs["hypothesis"] = self.hypothesis

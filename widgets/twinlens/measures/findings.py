@@ -141,7 +141,7 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
         "Tuned copies.",
         [
             *words,
-            ("", f" {_rests(len(tuned))} most on the same word of the prompt: "),
+            ("", f" rest{'s' * (len(tuned) == 1)} most on the same word of the prompt: "),
             ("", f"{say.number(len(tuned))} of {say.number(len(able))} in "),
             ("tuned", "tuned"),
             ("", f", {say.number(len(base))} in "),
@@ -153,10 +153,6 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
         "saliency",
         token=m.prompt_length + max(tuned, key=lambda i: _gain(trace, i)),
     )
-
-
-def _rests(count: int) -> str:
-    return "rest" if count > 1 else "rests"
 
 
 def _gain(trace: Trace, answer_token: int) -> float:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from twinlens.contract.forms import Finding
-from twinlens.traces.frames import frame_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twinlens.traces.frames import DataFrame, frame_of
 
 
 class Findings(list[Finding]):
@@ -23,7 +18,7 @@ class Findings(list[Finding]):
         """Plain JSON values: kind, title, text, how it was checked, what shows it."""
         return [Finding(**finding) for finding in self]
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """One row per finding: what kind it is, its sentence, and how it was checked."""
         return frame_of(
             [

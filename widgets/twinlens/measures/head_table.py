@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from twinlens.contract import blocks
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, reading_position
 from twinlens.support.progress import Report
-from twinlens.traces.frames import frame_of
+from twinlens.traces.frames import DataFrame, frame_of
 from twinlens.traces.trace import Trace
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 #: Measures of the rows of attention that the table holds.
 MEASURES = ("entropy", "sink", "instruction", "previous")
@@ -56,9 +51,7 @@ def head_columns(
     return {name: np.asarray(column).ravel() for name, column in columns.items()}
 
 
-def head_table(
-    trace: Trace, token: int | None = None, report: Report | None = None
-) -> pd.DataFrame:
+def head_table(trace: Trace, token: int | None = None, report: Report | None = None) -> DataFrame:
     """Tidy table with one row per head.
 
     Parameters

@@ -44,6 +44,8 @@ def update_finding(trace: Trace, report: Report | None = None) -> list[Finding]:
         return []
     needed, count = taken["needed"], taken["count"]
     drawn = sum(taken["drawn"]) / len(taken["drawn"])
+    part = needed / count
+    part_said = say.share(part) if part >= 0.1 else f"{100 * part:.2g} %"
     moved = say.joined([say.plus(nats) for nats in taken["random"]])
     return [
         finding(
@@ -51,7 +53,7 @@ def update_finding(trace: Trace, report: Report | None = None) -> list[Finding]:
             f"{say.number(needed).capitalize()} of {count:,} directions keep{'s' * (needed == 1)} "
             "it.",
             [
-                ("", f"{_part(needed / count)} of the update’s directions, alone, keep "),
+                ("", f"{part_said} of the update’s directions, alone, keep "),
                 ("", f"{say.share(taken['kept'])} of {say.nats(taken['shift'])}; "),
                 ("", f"as many by size keep {say.share(taken['size'])}, "),
                 ("", f"random ones {say.share(drawn)}, at most {say.share(max(taken['drawn']))}."),
@@ -61,8 +63,3 @@ def update_finding(trace: Trace, report: Report | None = None) -> list[Finding]:
             "update",
         )
     ]
-
-
-def _part(share: float) -> str:
-    """A share in percent; small ones with a digit."""
-    return say.share(share) if share >= 0.1 else f"{100 * share:.2g} %"

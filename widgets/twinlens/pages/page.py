@@ -106,17 +106,9 @@ def to_html(
     trace: Trace,
     path: str | os.PathLike[str],
     *,
-    selection: Mapping[str, int | str] | None = None,
-    method: str | None = None,
-    marks: Sequence[Mark] | None = None,
-    view: Mapping[str, Any] | None = None,
-    story: Sequence[Slide] | None = None,
-    present: bool = False,
-    title: str | None = None,
-    theme: Theme = "auto",
-    kind: PanelKind = "dashboard",
     budget_mb: float = DEFAULT_BUDGET_MB,
     report: Report | None = None,
+    **state: Any,
 ) -> ExportReport:
     """Write a trace as one HTML file that works offline.
 
@@ -126,28 +118,12 @@ def to_html(
         Blocks are taken in the order of `Trace.keys` until the budget is spent.
     path : path
         Written only when complete: an error leaves an older file as it was.
-    selection : mapping, optional
-        ``token``, ``layer``, ``head`` and ``unit`` selected when the page opens.
-    method : str, optional
-        Saliency method shown first; by default the exact one.
-    marks : sequence of Mark, optional
-        Spans marked anew, as the explorer has them; the trace's own by default.
-    view : mapping, optional
-        How the panels show it, as the explorer's `view` has it.
-    story : sequence of Slide, optional
-        Kept views, the slides of a presentation; the trace's own by default.
-    present : bool
-        Open as a presentation, as the page does with ``#present`` in its address.
-    title : str, optional
-        Title of the page, by default the names of the two models.
-    theme : {"auto", "light", "dark"}
-    kind : {"dashboard", "findings", "saliency", "carried", "update", "heads",
-        "concepts", "overview"}
-        All panels, or one; only the dashboard and the overview carry charts.
     budget_mb : float
         Largest size of the page in megabytes (10^6 bytes).
     report : callable, optional
         Called for each block, see `Remaining`; may raise `Interrupted`.
+    **state
+        What is shown, and how: see `page_state`.
 
     Returns
     -------
@@ -162,19 +138,7 @@ def to_html(
     """
     target = checked_path(path, "the page to write")
     check_file(target)
-    state = page_state(
-        trace,
-        selection=selection,
-        method=method,
-        marks=marks,
-        view=view,
-        story=story,
-        present=present,
-        title=title,
-        theme=theme,
-        kind=kind,
-    )
-    parts = page_parts(trace, state, budget_mb, report)
+    parts = page_parts(trace, page_state(trace, **state), budget_mb, report)
     data = page_html(parts)
     with replacing(target) as stream:
         stream.write(data)
@@ -220,7 +184,28 @@ def page_state(
     theme: Theme = "auto",
     kind: PanelKind = "dashboard",
 ) -> dict[str, Any]:
-    """State of a page that is short of nothing; parameters are those of `to_html`."""
+    """State of a page that is short of nothing.
+
+    Parameters
+    ----------
+    selection : mapping, optional
+        ``token``, ``layer``, ``head`` and ``unit`` selected when the page opens.
+    method : str, optional
+        Saliency method shown first; by default the exact one.
+    marks : sequence of Mark, optional
+        Spans marked anew, as the explorer has them; the trace's own by default.
+    view : mapping, optional
+        How the panels show it, as the explorer's `view` has it.
+    story : sequence of Slide, optional
+        Kept views, the slides of a presentation; the trace's own by default.
+    present : bool
+        Open as a presentation, as the page does with ``#present`` in its address.
+    title : str, optional
+        Title of the page, by default the names of the two models.
+    kind : {"dashboard", "findings", "saliency", "carried", "update", "heads",
+        "concepts", "overview"}
+        All panels, or one; only the dashboard and the overview carry charts.
+    """
     manifest = trace.manifest
     return {
         "manifest": manifest.to_json(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -21,7 +21,10 @@ from twinlens.contract.wire import Array, Value
 from twinlens.contract.words import PARTS_OF_LAYER
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas
+
+#: A table of pandas, which is imported where one is made.
+DataFrame: TypeAlias = "pandas.DataFrame"
 
 Rows = list[dict[str, Any]]
 
@@ -62,7 +65,7 @@ class LabelledArray(np.ndarray[Any, Any]):
         shape = ", ".join(f"{axis}={n}" for axis, n in zip(axes, self.shape, strict=True))
         return f"<{title}: {self.dtype} [{shape}]>"
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """One row per number: index of every axis, text of its tokens, and the value.
 
         Raises
@@ -106,7 +109,7 @@ class Records:
     def __repr__(self) -> str:
         return f"<{self.key}: {len(_rows(self.key, self.value))} rows>"
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """One row per layer, component, neuron, token or word, whatever the block lists."""
         return frame_of(_rows(self.key, self.value))
 
@@ -114,7 +117,7 @@ class Records:
 class TracedFaithfulness(Faithfulness):
     """Agreement of a method with occlusion in a trace."""
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """A table of one row."""
         return frame_of([self.to_json()])
 
@@ -125,12 +128,12 @@ class TracedDeletion(DeletionCurve):
     def __repr__(self) -> str:
         return f"<deletion: {len(self.share)} steps>"
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """One row per step."""
         return frame_of(self.to_json())
 
 
-def frame(key: str, value: Value, manifest: Manifest) -> pd.DataFrame:
+def frame(key: str, value: Value, manifest: Manifest) -> DataFrame:
     """Table of the value of any block of a trace."""
     if isinstance(value, np.ndarray):
         request = lookup.read(key, manifest)
@@ -251,7 +254,7 @@ _SPECIAL: dict[str, Callable[[Any], Rows]] = {
 
 def frame_of(
     columns: Mapping[str, Any] | Sequence[Mapping[str, Any]], names: Sequence[str] | None = None
-) -> pd.DataFrame:
+) -> DataFrame:
     """A table of columns or of rows; `names` are those of columns where there may be no row.
 
     Raises
@@ -264,4 +267,4 @@ def frame_of(
     except ImportError as error:
         raise ImportError("tables need pandas: `pip install twinlens[frames]`") from error
     made: Any = pd.DataFrame
-    return cast("pd.DataFrame", made(columns, columns=names))
+    return cast(DataFrame, made(columns, columns=names))

@@ -140,7 +140,9 @@ def read(path: str | os.PathLike[str]) -> RecordedTrace:
     damaged = f"{target.name} is damaged, truncated or no twinlens recording: record it again"
     try:
         archive = zipfile.ZipFile(target)
-        _check_archive(archive)
+        # Entries that begin outside of the file: something was cut from its front.
+        if any(info.header_offset < 0 for info in archive.infolist()):
+            raise ValueError("its front is missing")
         names = archive.namelist()
         data = read_json(_entry(archive, "manifest.json")) if "manifest.json" in names else None
     except Exception as error:  # whatever a damaged file makes a reader of zips or JSON say
@@ -213,12 +215,6 @@ class RecordedTrace(Trace):
             raise ValueError("its contents do not fit its shape")
         stream.seek(0)
         return cast(Value, np.load(stream, allow_pickle=False))
-
-
-def _check_archive(archive: zipfile.ZipFile) -> None:
-    """Refuse entries that begin outside of the file: something was cut from its front."""
-    if any(info.header_offset < 0 for info in archive.infolist()):
-        raise ValueError("its front is missing")
 
 
 def _entry(archive: zipfile.ZipFile, name: str, most: int = MAXIMUM_JSON_BYTES) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from twinlens.errors import ArgumentError, UnknownBlockError
 from twinlens.support.calls import methods_called_rightly
 from twinlens.support.progress import Report
 from twinlens.traces.frames import (
+    DataFrame,
     LabelledArray,
     Records,
     TracedDeletion,
@@ -33,9 +34,6 @@ from twinlens.traces.frames import (
 )
 from twinlens.traces.marks import Mark
 from twinlens.traces.story import Slide
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Choice = TypeVar("Choice")
 
@@ -70,7 +68,7 @@ class Attribution:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self.values, dtype=dtype, copy=True if copy is None else copy)
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """Tidy table with one row per cell: position and text of both tokens, and the value."""
         rows, columns = np.indices(self.values.shape)
         return frame_of(
@@ -156,7 +154,7 @@ class Trace(ABC):
             return read.own_text
         return str(cast(dict[str, Any], self.block(blocks.own_answer(side), report))["text"])
 
-    def frame(self, key: str, report: Report | None = None) -> pd.DataFrame:
+    def frame(self, key: str, report: Report | None = None) -> DataFrame:
         """Any block as a table: one row per number, or per layer, neuron or word it lists.
 
         Raises

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from twinlens.traces.frames import frame_of
+from twinlens.traces.frames import DataFrame, frame_of
 from twinlens.weights.rotation_table import Rotation
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class ConceptComparison:
             for k, entry in enumerate(block)
         ]
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """`rows` as a table; the settings are in its ``attrs``."""
         frame = frame_of(self.rows())
         frame.attrs.update(self.parameters)

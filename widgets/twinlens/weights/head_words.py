@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
 from twinlens.support.calls import methods_called_rightly
-from twinlens.traces.frames import frame_of
+from twinlens.traces.frames import DataFrame, frame_of
 from twinlens.weights.vocabulary import general_verbs, instruction_verbs
 from twinlens.weights.word_pair_table import GROUP, RiseTable, rise_table
 from twinlens.weights.word_pairs import PairTableRow, WordPairs, overlap, pair_changes, word_changes
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 #: Word pairs of one head that its block lists.
 LISTED = 200
@@ -71,7 +68,7 @@ class HeadWords:
             lists = {"instruction verbs": instruction_verbs(), "general verbs": general_verbs()}
         return rise_table(self.base, self.tuned, lists, group=group)
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """Tidy table with one row per head and pair."""
         rows = [
             {"layer": layer, "head": head, **row}

@@ -11,12 +11,9 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from twinlens.traces.frames import frame_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twinlens.traces.frames import DataFrame, frame_of
 
 #: Rows and columns of a tensor whose rank is worked out, at most.
 SAMPLE = 256
@@ -194,11 +191,11 @@ class ModelDiff:
         """One row per tensor."""
         return [tensor.row() for tensor in self.tensors]
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """`rows` as a table."""
         return frame_of(self.rows())
 
-    def files_frame(self) -> pd.DataFrame:
+    def files_frame(self) -> DataFrame:
         """What differs beside the weights, as a table."""
         return frame_of([asdict(f) for f in self.files], list(FileDiff.__annotations__))
 
@@ -279,15 +276,13 @@ class ModelDiff:
         for file in dict.fromkeys(diff.file for diff in self.files):
             inside = [diff for diff in self.files if diff.file == file]
             for diff in inside[:_LISTED]:
-                was, now = (_short(text, _LONGEST) if text else "-" for text in _pair(diff))
+                was, now = (
+                    _short(text, _LONGEST) if text else "-" for text in (diff.base, diff.tuned)
+                )
                 lines.append(f"  {file:<18}{diff.what}: {was} | {now}")
             if len(inside) > _LISTED:
                 lines.append(f"  {'':<18}and {len(inside) - _LISTED} more")
         return lines
-
-
-def _pair(diff: FileDiff) -> tuple[str, str]:
-    return diff.base, diff.tuned
 
 
 def _cell(tensors: Sequence[TensorDiff]) -> str:

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from twinlens.contract.wire import Array
 from twinlens.errors import HeadIndexError
-from twinlens.traces.frames import frame_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twinlens.traces.frames import DataFrame, frame_of
 
 RotationRow: TypeAlias = dict[str, Any]
 
@@ -150,7 +147,7 @@ class Rotation:
                 )
         return rows
 
-    def to_frame(self, counts: Iterable[int] | None = None) -> pd.DataFrame:
+    def to_frame(self, counts: Iterable[int] | None = None) -> DataFrame:
         """`rows` as a table; the settings are in its ``attrs``."""
         frame = frame_of(self.rows(counts))
         frame.attrs.update(self.parameters, base=self.base, tuned=self.tuned)

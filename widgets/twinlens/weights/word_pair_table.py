@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from twinlens.contract.wire import Array
-from twinlens.traces.frames import frame_of
+from twinlens.traces.frames import DataFrame, frame_of
 from twinlens.weights.word_pairs import PairTableRow, WordPairs, check_comparable
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 #: Layers per group in the paper (LLaMA-7B has 32).
 GROUP = 8
@@ -42,7 +39,7 @@ class RiseTable:
     hypothesis: str
     parameters: dict[str, Any] = field(repr=False)
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """The rows as a table; the hypothesis is in its ``attrs``."""
         frame = frame_of(list(self.rows))
         frame.attrs["hypothesis"] = self.hypothesis

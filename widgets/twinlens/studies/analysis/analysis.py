@@ -7,7 +7,6 @@ import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from twinlens.errors import StudyError
 from twinlens.studies.analysis.comparison_rows import flat
@@ -20,10 +19,7 @@ from twinlens.studies.analysis.comparisons import (
 from twinlens.studies.analysis.exact import Effect, ExactComparison
 from twinlens.studies.analysis.profiles import Profile
 from twinlens.studies.analysis.scoring import Score, Settings
-from twinlens.traces.frames import frame_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twinlens.traces.frames import DataFrame, frame_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -136,7 +132,7 @@ class Analysis:
             ],
         }
 
-    def to_frame(self, table: str = "scores") -> pd.DataFrame:
+    def to_frame(self, table: str = "scores") -> DataFrame:
         """One of the tables of `records`.
 
         Parameters
@@ -153,7 +149,7 @@ class Analysis:
         return frame_named(self.records(), table)
 
 
-def frame_named(records: Mapping[str, list[Record]], table: str) -> pd.DataFrame:
+def frame_named(records: Mapping[str, list[Record]], table: str) -> DataFrame:
     """One of several tables as a frame.
 
     Raises

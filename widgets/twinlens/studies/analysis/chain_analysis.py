@@ -10,7 +10,7 @@ import dataclasses
 import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,7 @@ from twinlens.studies.analysis.inference import Estimate, paired_estimate
 from twinlens.studies.analysis.scoring import Score, Settings
 from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.run.chain import Chain
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twinlens.traces.frames import DataFrame
 
 #: Measures of a model by itself, made of its scores.
 _OF_SCORES: dict[str, Callable[[Score], float]] = {
@@ -133,7 +131,7 @@ class ChainAnalysis:
             "exact": [{**of(step), **row.record()} for step in self.steps for row in step.exact],
         }
 
-    def frame(self, table: str = "curves") -> pd.DataFrame:
+    def frame(self, table: str = "curves") -> DataFrame:
         """One of the tables of `records` as a frame.
 
         Raises

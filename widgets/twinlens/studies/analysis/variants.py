@@ -14,7 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,10 +45,7 @@ from twinlens.studies.analysis.scoring import (
     as_score,
 )
 from twinlens.studies.data.cases import PUBLISHED_LEVELS, Case, Cases, Pairing, paired
-from twinlens.traces.frames import frame_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twinlens.traces.frames import DataFrame, frame_of
 
 #: Name of the unchanged settings among the named variants.
 PUBLISHED = "as published"
@@ -162,7 +159,7 @@ class Outcomes(list[VariantOutcome]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self)} conclusions>"
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """One row per conclusion and combination of settings."""
         return frame_of([outcome.record() for outcome in self])
 

@@ -190,7 +190,6 @@ class CaseTrace(Trace):
         return list(blocks.saliency.every(self.manifest))
 
     def block(self, key: str, report: Report | None = None) -> Value:
-        """See `Trace.block`."""
         asked = lookup.read(key, self.manifest)
         if asked.block is blocks.saliency:
             return self._values[asked.values["side"]]

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,10 +32,7 @@ from twinlens.studies.data.change_tables import Changes, read_changes
 from twinlens.studies.data.rows import Problem
 from twinlens.support.calls import methods_called_rightly
 from twinlens.support.files import checked_path
-from twinlens.traces.frames import frame_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twinlens.traces.frames import DataFrame, frame_of
 
 FORMAT = 1
 #: So many files of single prompts are merged into one.
@@ -126,7 +123,7 @@ class Store:
         names = f"{self.pair.base.name} | {self.pair.tuned.name}"
         return f"<Store {self.folder.name} of {names}: {self.method}>"
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """One row per case of the chosen method: what was read and answered, and its judgement.
 
         Scores are in the tables of `analyse`, the effects of tokens in `Case.values`.
@@ -246,7 +243,7 @@ class Store:
                 return [case for _, case in self._read(path, case_id)]
         return []
 
-    def frame(self, table: str = "comparisons") -> pd.DataFrame:
+    def frame(self, table: str = "comparisons") -> DataFrame:
         """One table of the analysis under the paper's settings, see `Analysis.to_frame`.
 
         Parameters
@@ -259,7 +256,7 @@ class Store:
         StudyError
             If there is no such table.
         """
-        frame: pd.DataFrame = _analysis(self).to_frame(table)
+        frame: DataFrame = _analysis(self).to_frame(table)
         return frame
 
     def _repr_html_(self) -> str:

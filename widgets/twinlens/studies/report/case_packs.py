@@ -65,7 +65,8 @@ def packed_text(text: str) -> str:
 def shared_state(cases: Cases, case_id: str) -> dict[str, Any]:
     """What the pages of all cases may have in common: the state of one, without its tokens."""
     state = _state(cases.trace(case_id), case_id)
-    manifest = {key: value for key, value in state[_INSIDE].items() if not _is_own(key)}
+    own = ("prompt", "prompt_tokens", "answers", "parameters")
+    manifest = {key: value for key, value in state[_INSIDE].items() if key not in own}
     return {**state, _INSIDE: manifest}
 
 
@@ -84,7 +85,7 @@ def packed_group(cases: Cases, ids: Sequence[str], shared: Mapping[str, Any]) ->
         offset = 0
         for key in list(trace.keys()):
             value = trace.block(key)
-            halves = _are_levels(value)
+            halves = isinstance(value, np.ndarray) and bool(np.isin(value, np.arange(16)).all())
             # Levels stay as they are; other numbers are as exact as in every page.
             exact = halves or lookup.is_exact(key)
             header, data = wire.encode(value, compact=not exact)
@@ -144,10 +145,6 @@ def packed_cases(
     return Packs(shared, packs, panels)
 
 
-def _is_own(key: str) -> bool:
-    return key in ("prompt", "prompt_tokens", "answers", "parameters")
-
-
 def _state(trace: Trace, case_id: str) -> dict[str, Any]:
     """State of the page of a case, with tokens by column."""
     state = page_state(trace, kind=CASE_KIND, title=case_id, view=CASE_VIEW)
@@ -181,10 +178,6 @@ def _columns(tokens: Sequence[Mapping[str, Any]], whole: str) -> dict[str, Any]:
             continue
         columns[key] = column[0] if all(value == column[0] for value in column) else column
     return columns
-
-
-def _are_levels(value: Value) -> bool:
-    return isinstance(value, np.ndarray) and bool(np.isin(value, np.arange(16)).all())
 
 
 def _halves(value: Value) -> bytes:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bokeh.plotting import figure
 
@@ -45,9 +45,7 @@ from twinlens.studies.report.report_page import figure_html, figures_json, write
 from twinlens.studies.report.weight_figures import weight_figures
 from twinlens.studies.report.weight_sections import weight_sections
 from twinlens.support.progress import Report
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twinlens.traces.frames import DataFrame
 
 QUESTIONS: tuple[Question, ...] = ("tuned against base", "followed against unfollowed")
 DEFAULT_BUDGET_MB = 8.0
@@ -73,7 +71,7 @@ class ReportFile:
     outcomes: tuple[VariantOutcome, ...] = field(repr=False)
     changes: Changes = field(repr=False)
 
-    def to_frame(self, table: str = "comparisons") -> pd.DataFrame:
+    def to_frame(self, table: str = "comparisons") -> DataFrame:
         """One of the tables of the report as a frame.
 
         Parameters

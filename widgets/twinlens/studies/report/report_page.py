@@ -34,10 +34,6 @@ def figures_json(figures: Mapping[str, figure]) -> dict[str, Any]:
     }
 
 
-def _without_packs(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in data.items() if key != "packs"}
-
-
 def figure_html(name: str, caption: str) -> str:
     """Where a figure is drawn, and its caption."""
     return f'<figure data-figure="{name}"><figcaption>{html.escape(caption)}</figcaption></figure>'
@@ -77,6 +73,7 @@ def page_html(
 ) -> str:
     """The complete page; scripts run only if their hash is in the policy."""
     template = page_template("twinlens", CASE_KIND) if case_pages else ""
+    rest = {key: value for key, value in data.items() if key != "packs"}
     bokeh, script = inline_script(bokeh_script()), inline_script(front_end("report.js"))
     # The pages of cases stand in frames, which are under the policy of this page.
     allowed = policy(bokeh, script, *page_scripts(CASE_KIND))
@@ -103,7 +100,7 @@ def page_html(
 <main>
 {body}
 </main>
-<script type="text/plain" id="study-data">{packed_text(json.dumps(_without_packs(data)))}</script>
+<script type="text/plain" id="study-data">{packed_text(json.dumps(rest))}</script>
 <script type="application/json" id="case-packs">{inline_json(data["packs"])}</script>
 <script type="text/plain" id="case-template">{packed_text(template)}</script>
 <script type="text/plain" id="bokeh">{packed_text(bokeh)}</script>

@@ -65,9 +65,7 @@ def _heads(changes: ChangeTable, sets: CaseSets) -> str:
         Column("words", "with at least one changed head"),
         Column("not in the vocabulary"),
         Column("rises in (sd)", "share of changed heads, mean and sd over words"),
-        Column("t"),
-        Column("df"),
-        Column("p"),
+        *(Column(name) for name, _ in _TEST),
     ]
     rows = [
         [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twinlens.compute.models.training_callback import TrainerCallback
 from twinlens.compute.pair import load_pair
@@ -13,9 +13,7 @@ from twinlens.errors import ArgumentError
 from twinlens.studies.data.store import Store
 from twinlens.studies.run.study import study
 from twinlens.support.calls import methods_called_rightly
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twinlens.traces.frames import DataFrame
 
 
 @methods_called_rightly
@@ -107,7 +105,7 @@ class StudyCallback(TrainerCallback):
         out = self._out / f"step-{step:06d}"
         self.stores[step] = study(pair, self._prompts, out, **self._settings)
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """What was answered at each step: `Store.to_frame` of all studies, with their ``step``."""
         import pandas as pd
 
