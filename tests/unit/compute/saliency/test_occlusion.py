@@ -103,7 +103,7 @@ def test_it_equals_independent_passes(
     options = {"sliding_window": 4 if narrow else 64} if architecture in WINDOWED else {}
     model = tiny.model(architecture, **options)
     monkeypatch.setattr(occlusion, "_ON_CPU", (few, 256))
-    ours = table(name, reading(model, groups=GROUPS, replacements=REPLACEMENTS))
+    ours = table(name, reading(model, groups=GROUPS.__getitem__, replacements=REPLACEMENTS))
     groups = GROUPS.get(unit, [[n] for n in range(PROMPT)])
     np.testing.assert_allclose(ours, expected(model, kind, groups), atol=1e-5)
     assert np.abs(ours).max() > 0.01

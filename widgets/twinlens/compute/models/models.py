@@ -71,6 +71,7 @@ class Models:
         self.tokenizers = tokenizers
         self.memory = memory
         self.sizes = sizes(configs["base"])
+        self._rows = {side: sizes(config).vocabulary for side, config in configs.items()}
         self.lock = _lock(sources)
         self.note = ""
         self.names = {side: source.name for side, source in sources.items()}
@@ -231,7 +232,7 @@ class Models:
 
     def rows(self, side: Side) -> int:
         """Ids that one model has an embedding for, padding included."""
-        return sizes(self.configs[side]).vocabulary
+        return self._rows[side]
 
     def readable(self, side: Side, ids: Sequence[int]) -> list[int]:
         """Ids as one model reads them: its `stand_in` for what it has no embedding for."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from twinlens.compute.passes.entry import entering
 from twinlens.contract.wire import Array
+from twinlens.contract.words import Unit
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class Reading:
         A token for each answer token to contrast it with; by default the model's own runner-up.
     replacements : sequence of int, optional
         A token for each prompt token to replace it with.
-    groups : mapping of str to groups, optional
-        Prompt positions that are hidden together, by kind: ``word``, ``sentence``, ``segment``.
+    groups : callable, optional
+        Prompt positions that are hidden together, as groups, of a ``word``, ``sentence`` or
+        ``segment``.
     order : float array [N], optional
         How much each prompt token is expected to matter: the largest are computed first.
     """
@@ -39,7 +41,7 @@ class Reading:
     prompt_length: int
     rivals: Sequence[int] | None = None
     replacements: Sequence[int] | None = None
-    groups: Mapping[str, Sequence[Sequence[int]]] | None = None
+    groups: Callable[[Unit], Sequence[Sequence[int]]] | None = None
     order: Array | None = None
 
     @property

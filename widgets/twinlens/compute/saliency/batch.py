@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -30,7 +31,7 @@ from twinlens.compute.text.arguments import generated_sides, read_response
 from twinlens.compute.text.prompt import Prompt, check_length
 from twinlens.contract.manifest import Answer
 from twinlens.contract.wire import Array
-from twinlens.contract.words import PUBLISHED, SIDES, UNITS, Side
+from twinlens.contract.words import PUBLISHED, SIDES, Side
 from twinlens.errors import Interrupted, TwinlensError, UnsupportedArchitectureError
 from twinlens.support.progress import Report
 from twinlens.traces.grouping import groups
@@ -256,7 +257,7 @@ def _readings(
             len(prompt.tokens),
             rivals=rivals.get(place),
             replacements=others and others[: len(prompt.tokens)],
-            groups={unit: groups(prompt.tokens, unit) for unit in UNITS},
+            groups=partial(groups, prompt.tokens),
         )
         for place, (prompt, answers) in read.items()
         if place not in errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from transformers import PreTrainedModel
@@ -19,7 +20,7 @@ from twinlens.compute.saliency.registry import complete
 from twinlens.compute.text.pieces import pieces
 from twinlens.contract.forms import DeletionCurve, Faithfulness
 from twinlens.contract.wire import Array
-from twinlens.contract.words import EXACT, PUBLISHED, SIDES, UNITS, Side
+from twinlens.contract.words import EXACT, PUBLISHED, SIDES, Side
 from twinlens.errors import MemoryNeededError, NotDifferentiableError
 from twinlens.measures.faithfulness import faithfulness
 from twinlens.support.progress import Report
@@ -144,7 +145,7 @@ class SaliencyTables:
             model,
             rivals=self._rivals(side),
             replacements=stand_ins(self._models, len(tokens)) if name == REPLACED else None,
-            groups={unit: groups(tokens, unit) for unit in UNITS},
+            groups=partial(groups, tokens),
             order=self._orders.get(side),
         )
 

@@ -227,7 +227,7 @@ def occlusion_rows(
     """Effects in nats, a few neighbouring groups at a time, those first that should matter most."""
     groups = [[n] for n in range(reading.prompt_length)]
     if unit != "token" and reading.groups is not None:
-        groups = [list(group) for group in reading.groups[unit]]
+        groups = [list(group) for group in reading.groups(unit)]
     intact: Intact | None = None
     for batch in _batches(reading, groups, kind):
         missing = np.asarray(wanted().any(axis=1))

@@ -120,7 +120,7 @@ def occlusion_together(
     for reading in readings:
         mine = [[place] for place in range(reading.prompt_length)]
         if unit != "token" and reading.groups is not None:
-            mine = [list(group) for group in reading.groups[unit]]
+            mine = [list(group) for group in reading.groups(unit)]
         groups.append(mine)
     tables = []
     costs = hidden_together(readings, groups, instead)
