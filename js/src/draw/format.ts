@@ -1,5 +1,7 @@
 // Numbers and token text as people read them.
 
+import { type BySide, SIDES } from "../contract/contract.ts";
+
 /** Three significant digits with a true minus sign. */
 export function number(value: number): string {
   if (!Number.isFinite(value)) return "–";
@@ -21,6 +23,11 @@ export function outOfOne(value: number, format = number): string {
 
 export function signed(value: number): string {
   return value > 0 ? `+${number(value)}` : number(value);
+}
+
+/** A number of both models, in words; a dash for what is not known. */
+export function ofBoth(values: BySide<number | undefined>): string {
+  return SIDES.map((side) => `${side} ${number(values[side] ?? Number.NaN)}`).join(", ");
 }
 
 export function percent(share: number): string {

@@ -4,7 +4,7 @@ import { SIDES } from "../../contract/contract.ts";
 import type { ComponentColumn, ConceptsOptions } from "../../core/options.ts";
 import type { Store } from "../../core/store.ts";
 import { h, listen, table } from "../../draw/dom.ts";
-import { number, percent } from "../../draw/format.ts";
+import { ofBoth, percent } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { largest } from "../../maths/numbers.ts";
 import type { Concepts, UnitRow } from "./data.ts";
@@ -176,8 +176,7 @@ function cell(
       return h("td", { "data-value": row.angle }, `${row.angle.toFixed(row.angle < 10 ? 1 : 0)}°`);
     case "active": {
       if (!row.activations) return h("td", {});
-      const { base, tuned } = row.activations;
-      const label = `base ${number(base ?? Number.NaN)}, tuned ${number(tuned ?? Number.NaN)}`;
+      const label = ofBoth(row.activations);
       const bars = meter(row.activations, max);
       bars.setAttribute("role", "img");
       bars.setAttribute("aria-label", label);

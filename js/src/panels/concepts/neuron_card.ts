@@ -5,7 +5,7 @@ import { parseUnit } from "../../contract/units.ts";
 import { type Got, type Need, quiet, reasonOf } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
 import { button, h } from "../../draw/dom.ts";
-import { number, percent, quote, signed } from "../../draw/format.ts";
+import { number, ofBoth, percent, quote, signed } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { largest } from "../../maths/numbers.ts";
 import type { PanelSetting } from "../../shell/frame.ts";
@@ -194,8 +194,6 @@ function valuesOf(values: Values | null): number[] {
 
 function text(values: Values): string {
   const { base, tuned } = values;
-  const sides = SIDES.map((side) => `${side} ${number(values[side] ?? Number.NaN)}`).join(", ");
-  return base === undefined || tuned === undefined
-    ? sides
-    : `${sides}, difference ${signed(tuned - base)}`;
+  const apart = base === undefined || tuned === undefined ? "" : signed(tuned - base);
+  return `${ofBoth(values)}${apart && `, difference ${apart}`}`;
 }

@@ -12,7 +12,7 @@ import { type Got, type Need, optional, quiet, reasonOf } from "../../core/load.
 import type { NeuronOrder, NeuronScope } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
 import { button, h, picker } from "../../draw/dom.ts";
-import { count, number, quote } from "../../draw/format.ts";
+import { count, number, ofBoth, quote } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { largest } from "../../maths/numbers.ts";
 import type { PanelSetting } from "../../shell/frame.ts";
@@ -300,9 +300,9 @@ function table(
       const shown = unit === concepts.unit && row.layer === concepts.layer;
       const label = [
         name,
-        `activation ${said(row.activations)}`,
-        row.estimate && `estimated effect ${said(row.estimate)} nats`,
-        row.exact && `measured effect ${said(row.exact)} nats`,
+        `activation ${ofBoth(row.activations)}`,
+        row.estimate && `estimated effect ${ofBoth(row.estimate)} nats`,
+        row.exact && `measured effect ${ofBoth(row.exact)} nats`,
       ];
       const text = label.filter(Boolean).join("; ");
       return h(
@@ -325,8 +325,4 @@ function table(
       );
     }),
   ];
-}
-
-function said(values: Values): string {
-  return SIDES.map((side) => `${side} ${number(values[side] ?? Number.NaN)}`).join(", ");
 }

@@ -4,7 +4,7 @@ import { keys, SIDES } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
 import { fill, h } from "../../draw/dom.ts";
-import { number, percent, quote } from "../../draw/format.ts";
+import { number, ofBoth, percent, quote } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { choosable, reachable } from "../../draw/roving.ts";
 import { largest } from "../../maths/numbers.ts";
@@ -122,25 +122,19 @@ function unitButton(row: UnitRow, bars: HTMLElement | null, concepts: Concepts):
     facts.push(percent(row.explained.base));
   }
   if (row.angle !== null) facts.unshift(`${row.angle.toFixed(0)}°`);
-  const active = row.activations
-    ? SIDES.map((side) => `${side} ${number(row.activations![side] ?? Number.NaN)}`)
-    : [];
-  const effects = row.effects
-    ? SIDES.map((side) => `${side} ${number(row.effects![side] ?? Number.NaN)}`)
-    : [];
-  const effect = effects.length
-    ? [`${concepts.measured ? "measured" : "estimated"} effect ${effects.join(", ")} nats`]
-    : [];
-  const activation = active.length && effect.length ? [`activation ${active.join(", ")}`] : active;
-  const shares = row.explained
-    ? SIDES.map((side) => `${percent(row.explained![side])} of the variance in ${side}`)
-    : [];
-  const turned = row.angle === null ? [] : [`turned ${row.angle.toFixed(0)}°`];
-  const given = row.given ? [`named ${row.given}`] : [];
-  const doubt = row.doubt ? [row.doubt] : [];
-  const label = [row.name, ...given, ...doubt, ...effect, ...turned, ...shares, ...activation].join(
-    ", ",
-  );
+  const how = concepts.measured ? "measured" : "estimated";
+  const { explained } = row;
+  const label = [
+    row.name,
+    row.given && `named ${row.given}`,
+    row.doubt,
+    row.effects && `${how} effect ${ofBoth(row.effects)} nats`,
+    row.angle !== null && `turned ${row.angle.toFixed(0)}°`,
+    ...SIDES.map((side) => explained && `${percent(explained[side])} of the variance in ${side}`),
+    row.activations && `${row.effects ? "activation " : ""}${ofBoth(row.activations)}`,
+  ]
+    .filter(Boolean)
+    .join(", ");
   return h(
     "button",
     {
