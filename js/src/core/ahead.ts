@@ -3,47 +3,16 @@
 import { change, type Selection } from "./selection.ts";
 import { State } from "./state.ts";
 
-/** The state as it would be with another selection. */
-class Beside extends State {
-  readonly selection: Selection;
-  readonly #state: State;
-
-  constructor(state: State, selection: Selection) {
-    super();
-    this.#state = state;
-    this.selection = selection;
-  }
-
-  get manifest() {
-    return this.#state.manifest;
-  }
-  get options() {
-    return this.#state.options;
-  }
-  get method() {
-    return this.#state.method;
-  }
-  get marks() {
-    return this.#state.marks;
-  }
-  get labels() {
-    return this.#state.labels;
-  }
-  get live() {
-    return this.#state.live;
-  }
-  get closed() {
-    return this.#state.closed;
-  }
-  get place() {
-    return this.#state.place;
-  }
-  has(key: string): boolean {
-    return this.#state.has(key);
-  }
-  lacks(key: string): string {
-    return this.#state.lacks(key);
-  }
+/** The state as it would be with another selection; what follows from it follows from that one. */
+function beside(state: State, selection: Selection): State {
+  return new Proxy(state, {
+    get(target, name, receiver) {
+      if (name === "selection") return selection;
+      if (name in State.prototype) return Reflect.get(target, name, receiver);
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
 }
 
 /** The states to which one step leads: to the next token, head or layer, and to the one before. */
@@ -60,7 +29,7 @@ export function nearby(state: State): State[] {
       const chosen = selection[what as keyof typeof counts];
       const next = chosen + step;
       if (chosen < 0 || next < 0 || next >= count) continue;
-      near.push(new Beside(state, change(selection, { [what]: next })));
+      near.push(beside(state, change(selection, { [what]: next })));
     }
   }
   return near;

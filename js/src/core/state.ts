@@ -36,12 +36,12 @@ export abstract class State {
   abstract readonly place: string;
 
   /** Made once for the same marks: of long prompts it is asked for token by token. */
-  #segments = memo<readonly Segment[]>();
+  private readonly madeSegments = memo<readonly Segment[]>();
 
   /** Segment of every prompt token under the marks. */
   get segments(): readonly Segment[] {
     const { marks } = this;
-    return this.#segments([marks], () => segmentsUnder(this.manifest.prompt_tokens, marks));
+    return this.madeSegments([marks], () => segmentsUnder(this.manifest.prompt_tokens, marks));
   }
 
   /** Prompt tokens of some segments under the marks. */

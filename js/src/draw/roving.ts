@@ -38,6 +38,8 @@ export function choosable(
   return buttons;
 }
 
+export const isPressed = (button: HTMLElement) => button.getAttribute("aria-pressed") === "true";
+
 /** Make one button the one that Tab reaches. */
 export function reachable(buttons: readonly HTMLElement[], chosen: HTMLElement | undefined): void {
   const first = chosen ?? buttons[0];

@@ -10,7 +10,7 @@ import type { Selection } from "../../core/selection.ts";
 import type { State } from "../../core/state.ts";
 import { button, fill, h, picker } from "../../draw/dom.ts";
 import { number, percent, quote } from "../../draw/format.ts";
-import { choosable, reachable } from "../../draw/roving.ts";
+import { choosable, isPressed, reachable } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
 import type { Setting } from "../../shell/frame.ts";
 import { asking, bar, missing, targetOf, type View, waits } from "./view.ts";
@@ -101,26 +101,24 @@ export function eachView({ store, tooltip, signal }: Setting): View {
             ],
             into,
           );
-          const place = `at ${quote(state.text(token), 14)}`;
+          const text = quote(state.text(token), 14);
+          const everywhere = placeOf(state) === "everywhere";
           places.update(
             [
               { value: "everywhere", label: "everywhere" },
-              ...(token >= 0 ? [{ value: "here" as const, label: place }] : []),
+              ...(token >= 0 ? [{ value: "here" as const, label: `at ${text}` }] : []),
             ],
-            placeOf(state) === "everywhere" ? "everywhere" : "here",
+            everywhere ? "everywhere" : "here",
           );
           directions.el.hidden = !known;
           places.el.hidden = !known || token < 0;
           measure.hidden = !onRequest;
-          measure.textContent = `measure ${placeOf(state) === "everywhere" ? "for" : "at"} ${quote(state.text(token), 14)}`;
+          measure.textContent = `measure ${everywhere ? "for" : "at"} ${text}`;
           search.hidden = !known || known.whole || !searchable(state);
           search.textContent = `measure neurons of layer ${layer}`;
           draw(el, groups, into, state.selection);
           const all = buttons();
-          reachable(
-            all,
-            all.find((row) => row.getAttribute("aria-pressed") === "true"),
-          );
+          reachable(all, all.find(isPressed));
         },
       };
     },
@@ -132,9 +130,13 @@ function placeOf({ selection: { token }, options }: State): Place {
   return token < 0 || options.carried.everywhere ? "everywhere" : token;
 }
 
+/** What a key says of the exchange: into which model, where, and on which token. */
+function exchangeOf(state: State): readonly [Side, Place, number | "answer"] {
+  return [state.options.carried.into, placeOf(state), targetOf(state)];
+}
+
 function keyOf(state: State): Key<Tensor> | null {
-  if (missing(state)) return null;
-  return keys.exchanged(state.options.carried.into, placeOf(state), targetOf(state));
+  return missing(state) ? null : keys.exchanged(...exchangeOf(state));
 }
 
 /** Of the whole answer, with parts exchanged at every position: what a recording always has. */
@@ -161,22 +163,19 @@ function inside(state: State): Need[] {
 
 function headsKey(state: State): Key<Tensor> | null {
   const { layer } = state.selection;
-  const { into } = state.options.carried;
-  return layer < 0 ? null : keys.exchangedHeads(into, placeOf(state), targetOf(state), layer);
+  return layer < 0 ? null : keys.exchangedHeads(...exchangeOf(state), layer);
 }
 
 function neuronKey(state: State): Key<Tensor> | null {
   const { layer, unit } = state.selection;
   const parsed = parseUnit(unit);
   if (layer < 0 || parsed?.kind !== "neuron") return null;
-  const { into } = state.options.carried;
-  return keys.exchangedNeuron(into, placeOf(state), targetOf(state), layer, parsed.index);
+  return keys.exchangedNeuron(...exchangeOf(state), layer, parsed.index);
 }
 
 function neuronsKey(state: State): Key<NeuronExchanged[]> | null {
   const { layer } = state.selection;
-  const { into } = state.options.carried;
-  return layer < 0 ? null : keys.exchangedNeurons(into, placeOf(state), targetOf(state), layer);
+  return layer < 0 ? null : keys.exchangedNeurons(...exchangeOf(state), layer);
 }
 
 /** Whether the neurons of the selected layer can be measured, and nobody has asked for it. */
@@ -309,19 +308,14 @@ function line(
     );
   });
   const pieces = [h("span", { class: "tl-carried-name" }, row.name), ...cells];
-  const pickable = row.layer >= 0;
-  const line = pickable
-    ? h("button", { type: "button", class: "tl-each-row" }, ...pieces)
-    : h("div", { class: "tl-each-row" }, ...pieces);
-  line.dataset.row = String(index);
-  if (!pickable) return line;
+  const props = { class: "tl-each-row", "data-row": index };
+  if (row.layer < 0) return h("div", props, ...pieces);
   const on = row.unit
     ? row.unit === selected.unit
     : row.layer === selected.layer && row.head === selected.head;
-  line.setAttribute("aria-pressed", String(on));
-  const parts = row.cells.map((cell, i) => said(row, cell, i));
-  line.setAttribute("aria-label", `${row.name}: ${parts.join("; ")}`);
-  return line;
+  const label = `${row.name}: ${row.cells.map((cell, i) => said(row, cell, i)).join("; ")}`;
+  const chosen = { type: "button", "aria-pressed": String(on), "aria-label": label };
+  return h("button", { ...props, ...chosen }, ...pieces);
 }
 
 function said({ cells }: Row, [nats, share]: Gone, column: number): string {

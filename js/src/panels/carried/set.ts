@@ -6,7 +6,7 @@ import { NOT_SAVED } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
 import { fill, h } from "../../draw/dom.ts";
 import { count, number, percent, quote } from "../../draw/format.ts";
-import { choosable, reachable } from "../../draw/roving.ts";
+import { choosable, isPressed, reachable } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
 import type { Picture, Setting } from "../../shell/frame.ts";
 import { asking, bar, missing, targetOf, type View, waits } from "./view.ts";
@@ -58,10 +58,7 @@ export function setView({ store, tooltip, signal }: Setting): View {
           measure.textContent = `measure for ${text} alone`;
           draw(body, carried, { layer, head });
           const rows = buttons();
-          reachable(
-            rows,
-            rows.find((row) => row.getAttribute("aria-pressed") === "true"),
-          );
+          reachable(rows, rows.find(isPressed));
         },
       };
     },
@@ -168,14 +165,12 @@ function line(
     h("span", { class: "tl-carried-track" }, bar(0, from, "before"), bar(from, to, "adds")),
     h("span", { class: "tl-carried-value", "data-value": part.together }, nats),
   ];
-  const row = part.layer < 0 ? h("div", {}, ...pieces) : h("button", { type: "button" }, ...pieces);
-  row.className = "tl-carried-row";
-  row.dataset.part = String(index);
-  if (part.layer < 0) return row;
+  const props = { class: "tl-carried-row", "data-part": index };
+  if (part.layer < 0) return h("div", props, ...pieces);
   const on = part.head >= 0 && part.layer === selected.layer && part.head === selected.head;
-  row.setAttribute("aria-pressed", String(on));
-  row.setAttribute("aria-label", `${name} ${nats}: nats of the answer, with the parts above`);
-  return row;
+  const label = `${name} ${nats}: nats of the answer, with the parts above`;
+  const chosen = { type: "button", "aria-pressed": String(on), "aria-label": label };
+  return h("button", { ...props, ...chosen }, ...pieces);
 }
 
 /** As many parts drawn at random: what any set of that size would carry. */

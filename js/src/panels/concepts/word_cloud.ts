@@ -24,8 +24,8 @@ const NARROW = 480;
 /** Size of the weakest word in pixels, and how many times as large the strongest is. */
 const SMALLEST = 11;
 const RANGE = 2.5;
-/** Heights in pixels that are tried first. */
-const HEIGHTS = { beside: 250, besideApart: 380, stacked: 420, stackedApart: 640 };
+/** Heights in pixels that are tried first, with both ends together and apart. */
+const HEIGHTS = { beside: [250, 380], stacked: [420, 640] } as const;
 
 /** One field of words with a title; `score` is what a word is drawn with in it. */
 interface Field {
@@ -62,13 +62,7 @@ export function wordCloud({ surface, tooltip, signal }: Setting, pick: (word: st
       const rows = lists.map((list, i) => fieldsOf(list, shape, ends ? END_TITLES[i]! : ""));
       const stacked = width < NARROW * scale;
       const grid = stacked ? stack(rows) : rows;
-      const height = stacked
-        ? ends
-          ? HEIGHTS.stackedApart
-          : HEIGHTS.stacked
-        : ends
-          ? HEIGHTS.besideApart
-          : HEIGHTS.beside;
+      const height = HEIGHTS[stacked ? "stacked" : "beside"][ends ? 1 : 0];
       const scores = grid
         .flat()
         .flatMap((field) => field.words.map((word) => Math.abs(field.score(word))));

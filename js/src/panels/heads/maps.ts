@@ -203,12 +203,8 @@ export function tokenRead(state: State, position: number): number {
 }
 
 function clipped(part: Part, side: number): Part {
-  return {
-    top: Math.min(part.top, side),
-    bottom: Math.min(part.bottom, side),
-    left: Math.min(part.left, side),
-    right: Math.min(part.right, side),
-  };
+  const edges = Object.entries(part).map(([edge, at]) => [edge, Math.min(at, side)]);
+  return Object.fromEntries(edges);
 }
 
 function captionOf(state: State, maps: Maps): string {
