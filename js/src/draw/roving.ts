@@ -47,22 +47,9 @@ export function reachable(buttons: readonly HTMLElement[], chosen: HTMLElement |
 }
 
 function target(all: HTMLElement[], at: number, key: string): HTMLElement | undefined {
-  switch (key) {
-    case "ArrowRight":
-      return all[at + 1];
-    case "ArrowLeft":
-      return all[at - 1];
-    case "Home":
-      return all[0];
-    case "End":
-      return all.at(-1);
-    case "ArrowDown":
-      return nearest(all, at, 1);
-    case "ArrowUp":
-      return nearest(all, at, -1);
-    default:
-      return undefined;
-  }
+  if (key === "ArrowDown") return nearest(all, at, 1);
+  if (key === "ArrowUp") return nearest(all, at, -1);
+  return all[{ ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: all.length - 1 }[key] ?? -1];
 }
 
 /** The button in the next line (or the one before) that is nearest sideways. */

@@ -77,7 +77,7 @@ export function windowList(label: string, signal: AbortSignal, pick: (index: num
   clicks(el, ".tl-list-row", signal, (row) => pick(Number(row.id.slice(id.length + 1))));
   listen(el, "keydown", { signal }, (event) => {
     const to = target(event.key, rows.chosen, rows.count);
-    if (to === null || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (to === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
     taken(event);
     if (rows.count > 0) pick(Math.min(Math.max(to, 0), rows.count - 1));
   });
@@ -110,21 +110,13 @@ function reveal(el: HTMLElement, top: number, height: number): void {
   }
 }
 
-function target(key: string, now: number, count: number): number | null {
-  switch (key) {
-    case "ArrowDown":
-      return now + 1;
-    case "ArrowUp":
-      return now < 0 ? 0 : now - 1;
-    case "PageDown":
-      return now + PAGE;
-    case "PageUp":
-      return now - PAGE;
-    case "Home":
-      return 0;
-    case "End":
-      return count - 1;
-    default:
-      return null;
-  }
+function target(key: string, now: number, count: number): number | undefined {
+  return {
+    ArrowDown: now + 1,
+    ArrowUp: now < 0 ? 0 : now - 1,
+    PageDown: now + PAGE,
+    PageUp: now - PAGE,
+    Home: 0,
+    End: count - 1,
+  }[key];
 }

@@ -128,16 +128,13 @@ export function makeDesk(store: Store, arranged: () => void, signal: AbortSignal
 
 function shownPanels(state: State, layout: Desk["layout"]): readonly DeskPanel[] {
   const { tab, beside } = state.options.dashboard;
-  switch (layout) {
-    case "grid":
-      return deskOf(state);
-    case "trio":
-      return ["saliency", "carried", third(beside)];
-    case "pair":
-      return ["saliency", beside];
-    case "tabs":
-      return [tab];
-  }
+  const shown: Record<Desk["layout"], readonly DeskPanel[]> = {
+    grid: deskOf(state),
+    trio: ["saliency", "carried", third(beside)],
+    pair: ["saliency", beside],
+    tabs: [tab],
+  };
+  return shown[layout];
 }
 
 /** Beside the matrix and what carries it. */

@@ -15,33 +15,22 @@ export function listenToKeys(
   does: Does,
   signal: AbortSignal,
 ): void {
+  const acts: Record<string, () => void> = {
+    Escape: () => store.stepBack(),
+    z: () => store.undo(),
+    Z: () => store.redo(),
+    p: does.present,
+    P: does.present,
+    "?": does.help,
+    "/": does.search,
+  };
   listen(root, "keydown", { signal }, (event) => {
     if ((event.target as HTMLElement).matches("input, select, textarea")) return;
     const undoing = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
     if (event.altKey || ((event.ctrlKey || event.metaKey) && !undoing)) return;
-    switch (event.key) {
-      case "Escape":
-        store.stepBack();
-        break;
-      case "z":
-        store.undo();
-        break;
-      case "Z":
-        store.redo();
-        break;
-      case "p":
-      case "P":
-        does.present();
-        break;
-      case "?":
-        does.help();
-        break;
-      case "/":
-        does.search();
-        break;
-      default:
-        return;
-    }
+    const act = acts[event.key];
+    if (!act) return;
+    act();
     taken(event); // the notebook has keys of its own
   });
 }

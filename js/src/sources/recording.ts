@@ -126,20 +126,16 @@ function array(bytes: Uint8Array): Tensor {
 }
 
 function numbers(type: string, body: ArrayBuffer): Float32Array | Int32Array {
-  switch (type) {
-    case "<f4":
-      return new Float32Array(body);
-    case "<f2":
-      return Float32Array.from(new Uint16Array(body), halfToNumber);
-    case "<f8":
-      return Float32Array.from(new Float64Array(body));
-    case "<i4":
-      return new Int32Array(body);
-    case "<i8":
-      return Int32Array.from(new BigInt64Array(body), Number);
-    case "|u1":
-      return Int32Array.from(new Uint8Array(body));
-    default:
-      throw new Error(`unknown type ${type}`);
-  }
+  const made = NUMBERS[type];
+  if (!made) throw new Error(`unknown type ${type}`);
+  return made(body);
 }
+
+const NUMBERS: Record<string, (body: ArrayBuffer) => Float32Array | Int32Array> = {
+  "<f4": (body) => new Float32Array(body),
+  "<f2": (body) => Float32Array.from(new Uint16Array(body), halfToNumber),
+  "<f8": (body) => Float32Array.from(new Float64Array(body)),
+  "<i4": (body) => new Int32Array(body),
+  "<i8": (body) => Int32Array.from(new BigInt64Array(body), Number),
+  "|u1": (body) => Int32Array.from(new Uint8Array(body)),
+};

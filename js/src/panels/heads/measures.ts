@@ -98,32 +98,20 @@ export function titleOf(state: State, measure: Measure): string {
   const text = token < 0 ? "" : quote(state.text(token));
   const at = text && ` at ${text}`;
   const on = token >= state.promptLength ? text : "the answer";
-  switch (measure) {
-    case "change":
-      return `Which heads changed${at}`;
-    case "instruction":
-      return `Which heads look at the instruction${at}`;
-    case "received":
-      return `Which heads look at ${text}`;
-    case "previous":
-      return `Which heads look at the token before${at}`;
-    case "sink":
-      return `Which heads rest on the first token${at}`;
-    case "entropy":
-      return `Which heads spread their attention${at}`;
-    case "effect":
-      return `Which heads seem to matter for ${on}`;
-    case "exact":
-      return `Which heads matter for ${on}`;
-    case "query_key":
-      return "Which heads attend by other weights";
-    case "value_output":
-      return "Which heads write by other weights";
-    case "pairs":
-      return "Which heads gained word pairs";
-    case "write":
-      return `Which heads write into ${unitName(unit)} of layer ${layer}${at}`;
-  }
+  return {
+    change: `Which heads changed${at}`,
+    instruction: `Which heads look at the instruction${at}`,
+    received: `Which heads look at ${text}`,
+    previous: `Which heads look at the token before${at}`,
+    sink: `Which heads rest on the first token${at}`,
+    entropy: `Which heads spread their attention${at}`,
+    effect: `Which heads seem to matter for ${on}`,
+    exact: `Which heads matter for ${on}`,
+    query_key: "Which heads attend by other weights",
+    value_output: "Which heads write by other weights",
+    pairs: "Which heads gained word pairs",
+    write: `Which heads write into ${unitName(unit)} of layer ${layer}${at}`,
+  }[measure];
 }
 
 /** What base and tuned show, in one sentence without its full stop. */
@@ -136,26 +124,17 @@ export function lookOf(state: State, measure: SideMeasure): string {
         ? "read at the position that predicts the token"
         : "read at the token";
   const whose = token >= state.promptLength ? quote(state.text(token)) : "the whole answer";
-  switch (measure) {
-    case "instruction":
-      return `Attention to the instruction, ${at}`;
-    case "received":
-      return "Mean attention of the answer's positions to this token";
-    case "previous":
-      return `Attention to the token before, ${at}`;
-    case "sink":
-      return `Attention to the first token, ${at}`;
-    case "entropy":
-      return `Entropy of the attention in bits, ${at}`;
-    case "effect":
-      return `Estimated effect of each head on the log-probability of ${whose}, by gradient (hatched); a dot where an exact one is known; rings are negative`;
-    case "exact":
-      return `Log-probability of ${whose} minus that with the head's output set to ${ABLATION_NAMES[state.options.heads.ablation]}; grey: not computed; rings are negative`;
-    case "pairs":
-      return "Word pairs that the weights of each head hold; right: those that only tuned holds";
-    case "write":
-      return `Output of each head along the unit's direction, ${at}; rings are negative`;
-  }
+  return {
+    instruction: `Attention to the instruction, ${at}`,
+    received: "Mean attention of the answer's positions to this token",
+    previous: `Attention to the token before, ${at}`,
+    sink: `Attention to the first token, ${at}`,
+    entropy: `Entropy of the attention in bits, ${at}`,
+    effect: `Estimated effect of each head on the log-probability of ${whose}, by gradient (hatched); a dot where an exact one is known; rings are negative`,
+    exact: `Log-probability of ${whose} minus that with the head's output set to ${ABLATION_NAMES[state.options.heads.ablation]}; grey: not computed; rings are negative`,
+    pairs: "Word pairs that the weights of each head hold; right: those that only tuned holds",
+    write: `Output of each head along the unit's direction, ${at}; rings are negative`,
+  }[measure];
 }
 
 /** What is shown of a change, which is one number for the pair. */

@@ -251,12 +251,9 @@ function captionOf(state: State, tables: BySide<Tensor>): string {
   const what = "How likely each token is if the residual stream is read after a layer (logit lens)";
   const line = "The line: from there up it stays the likeliest";
   if (at < 0) {
-    const decided = (side: Side) => {
-      const tokens = tables[side].shape[1]!;
-      return Array.from({ length: tokens }, (_, m) => decidedAt(tables[side], m));
-    };
     const said = SIDES.map((side) => {
-      const all = decided(side);
+      const { length } = state.answer(side).tokens;
+      const all = Array.from({ length }, (_, m) => decidedAt(tables[side], m));
       return `${all.filter((first) => first >= 0).length} of ${all.length} in ${side}`;
     });
     return `${what}. ${line}: ${said.join(", ")}.`;

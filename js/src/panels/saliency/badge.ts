@@ -281,27 +281,26 @@ function chipText(
   if (!agreement) return [word("agreement with exact occlusion …")];
   if (drawn?.what) {
     const name = drawn.what.slice(0, -2);
-    if (SIDES.every((side) => drawn.rho[side] === null)) {
+    if (rhos(drawn.rho).length === 0) {
       return [word(`estimate, its ${name} not checked against exact occlusion yet`)];
     }
-    return [
-      word(`${name} against that of exact occlusion`),
-      ...SIDES.flatMap((side) => {
-        const rho = drawn.rho[side];
-        return rho === null ? [] : [coloured(side, `${side} ρ ${number(rho)}`, rho)];
-      }),
-    ];
+    return [word(`${name} against that of exact occlusion`), ...rhos(drawn.rho)];
   }
-  const known = SIDES.filter((side) => agreement[side].spearman !== null);
+  const known = rhos(eachSide((side) => agreement[side].spearman));
   if (known.length === 0) return [word("estimate, not checked against exact occlusion yet")];
   return [
     word(method === store.method ? "agreement with exact occlusion" : `${method.title} agrees`),
-    ...known.map((side) => {
-      const { spearman } = agreement[side];
-      return coloured(side, `${side} ρ ${number(spearman!)}`, spearman!);
-    }),
+    ...known,
     word(sofar(agreement)),
   ].filter((word) => word.textContent !== "");
+}
+
+/** Rank correlations, of the models that have one. */
+function rhos(rho: BySide<number | null>): HTMLElement[] {
+  return SIDES.flatMap((side) => {
+    const value = rho[side];
+    return value === null ? [] : [coloured(side, `${side} ρ ${number(value)}`, value)];
+  });
 }
 
 function coloured(side: Side, text: string, value: number): HTMLElement {
