@@ -32,7 +32,6 @@ from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, MistralConfig, PreTrainedTokenizerFast
 from twinlens.compute.concepts.components import (
     ConceptSettings,
-    components,
     layer_components,
     value_vectors,
 )
@@ -217,7 +216,8 @@ def _peak(options: argparse.Namespace) -> dict[str, float]:
     before = psutil.Process().memory_info().rss
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     start = time.process_time()
-    components(weights, tokenizer, settings=settings, layers=range(options.layers or 1))
+    rows = word_rows(tokenizer, weights.output_embeddings(), settings.chosen())
+    layer_components(weights, rows, settings, range(options.layers or 1))
     spent = time.process_time() - start
     status = Path("/proc/self/status").read_text().splitlines()
     peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))

@@ -22,8 +22,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from torch.nn.functional import linear
+from twinlens.compute.passes.answer_scores import logprobs_of
 from twinlens.compute.passes.reading import Reading
-from twinlens.compute.saliency.occlusion import _answer_logprobs, _batches, occluded, read_intact
+from twinlens.compute.saliency.occlusion import _batches, occluded, read_intact
 
 from tests.benchmarks.saliency import Bench, line
 
@@ -48,7 +49,8 @@ def whole(reading: Reading, groups: list[list[int]]) -> torch.Tensor:
             use_cache=False,
             logits_to_keep=reading.positions,
         ).logits
-    return _answer_logprobs(logits, reading)
+    targets = reading.targets.repeat(len(groups))
+    return logprobs_of(logits.flatten(0, 1), targets).view(len(groups), -1)
 
 
 def products(bench: Bench, reading: Reading, groups: list[list[int]]) -> Callable[[], object]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twinlens.compute.passes.answer_scores import logprobs, logprobs_of
+from twinlens.compute.passes.answer_scores import logprobs
 from twinlens.compute.passes.conditions import hookable
 from twinlens.compute.passes.entry import embeddings
 from twinlens.compute.passes.folding import embed
@@ -64,11 +64,7 @@ def intact_and_occluded(
         stored: dict[nn.Module, tuple[Tensor, Tensor]] = {}
         logprobs = _packed(reading, embedded, stored, [[], *groups], kind)
         return Intact(embedded, logprobs[0], stored), logprobs[1:]
-    with torch.no_grad(), reading.at_its_length():
-        logits = model(
-            inputs_embeds=embedded, use_cache=False, logits_to_keep=reading.positions
-        ).logits
-    intact = Intact(embedded, _answer_logprobs(logits, reading)[0], {})
+    intact = Intact(embedded, read_alone(reading, embedded[0], reading.positions), {})
     return intact, occluded(reading, intact, groups, kind)
 
 
@@ -164,7 +160,9 @@ def _differing(
 
 def _alone(reading: Reading, intact: Intact, group: Sequence[int], kind: OcclusionKind) -> Tensor:
     """Of one group in a pass of its own, of families that cannot be hooked, shape [1, M]."""
-    embedded, places = _changed(reading, intact, group, kind), reading.positions
+    whole = range(intact.embedded.shape[1])
+    embedded = _changed_row(reading, intact.embedded, [group], [whole], kind)
+    places = reading.positions
     if kind == "remove":
         left = [n for n in range(len(embedded)) if n not in group]
         embedded, places = embedded[left], places - len(group)
@@ -178,7 +176,7 @@ def _changed_row(
     sources: Sequence[Sequence[int]],
     kind: OcclusionKind,
 ) -> Tensor:
-    """`_changed` of all groups, of the positions that are read, end to end."""
+    """Embeddings of the positions that are read for each group, end to end, the group's changed."""
     flat = [place for read in sources for place in read]
     embedded = intact[0, torch.tensor(flat, device=intact.device)]
     if kind in ("zero", "replace") and any(groups):
@@ -192,22 +190,6 @@ def _changed_row(
         new = 0 if kind == "zero" else _replacement(reading, tokens).to(embedded)
         embedded[torch.tensor(at, device=embedded.device)] = new
     return embedded
-
-
-def _changed(reading: Reading, intact: Intact, group: Sequence[int], kind: OcclusionKind) -> Tensor:
-    """Embeddings [T - 1, hidden] with those of the group changed, where that is what is done."""
-    embedded = intact.embedded[0]
-    if kind in ("zero", "replace"):
-        embedded = embedded.clone()
-        new = 0 if kind == "zero" else _replacement(reading, group).to(embedded)
-        embedded[list(group)] = new
-    return embedded
-
-
-def _answer_logprobs(logits: Tensor, reading: Reading) -> Tensor:
-    texts, answer, _ = logits.shape
-    targets = reading.targets.repeat(texts)
-    return logprobs_of(logits.flatten(0, 1), targets).view(texts, answer)
 
 
 def _replacement(reading: Reading, group: Sequence[int]) -> Tensor:
