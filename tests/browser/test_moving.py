@@ -114,3 +114,42 @@ def test_a_panel_saves_its_picture_and_its_numbers(trace, offline, watch, tmp_pa
     # Words, cells and their colours are in it.
     assert len(picture.getcolors(maxcolors=1 << 24)) > 100
     assert watch.errors == []
+
+
+def test_a_single_map_saves_itself(trace, offline, watch, tmp_path):
+    to_html(trace, tmp_path / "page.html", kind="saliency")
+    offline.goto((tmp_path / "page.html").as_uri())
+    panels = Panels(offline.locator("body"), Compact(trace))
+    panels.check(Selection(), "saliency")
+    panel = panels.panel("saliency")
+    panel.get_by_role("button", name="how computed").press("Enter")
+    choice = panel.get_by_role("combobox", name="what is saved")
+    expect(choice.locator("option")).to_have_text(
+        ["all of it", "only “base”", "only “tuned”", "only “tuned − base”"]
+    )
+    assert choice.bounding_box()["height"] >= 24
+    choice.select_option(label="only “tuned”")
+
+    def saved(name):
+        with offline.expect_download() as begun:
+            panel.get_by_role("button", name=f"save as {name}").press("Enter")
+        return begun.value
+
+    assert saved("SVG").suggested_filename == "twinlens-saliency-tuned.svg"
+    drawn = ElementTree.fromstring(saved("SVG").path().read_bytes())
+    kinds = Counter(element.tag.removeprefix(_SVG) for element in drawn.iter())
+    columns = trace.manifest.segment_positions("instruction", "context", "other")
+    cells = len(columns) * len(trace.manifest.answers["tuned"].tokens)
+    assert cells <= kinds["rect"] < 2 * cells
+    # Its title, what stands beside it, its scale, and what is said of the panel; of no other map.
+    texts = [element.text for element in drawn.iter(f"{_SVG}text")]
+    assert {"tuned", "dog", "SMALL"} <= set(texts)
+    assert any("nats" in text for text in texts)
+    assert panel.locator("h2").inner_text().split()[0] in " ".join(texts)
+    assert not {"base", "tuned − base"} & set(texts)
+    picture = Image.open(io.BytesIO(saved("PNG").path().read_bytes())).convert("RGB")
+    assert picture.width < 2 * panel.bounding_box()["width"]
+    assert len(picture.getcolors(maxcolors=1 << 24)) > 100
+    # Nothing is left of what was laid out for it.
+    expect(offline.locator(".tl-alone")).to_have_count(0)
+    assert watch.errors == []

@@ -71,7 +71,7 @@ export function layerChart(
     { class: "tl-flow tl-layer-legend", "aria-hidden": "true" },
     ...series.map((entry) => h("li", {}, swatch(entry), entry.label)),
   );
-  const el = h("div", { class: "tl-layer-chart" }, legend, picture);
+  const el = h("figure", { class: "tl-layer-chart", "aria-label": label }, legend, picture);
 
   let drawn: { curves: Curves; left: number; step: number } | null = null;
   const width = widthOf(el, signal);

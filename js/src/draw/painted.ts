@@ -44,3 +44,14 @@ export function paint(
 export function painterOf(canvas: Element): Painter | undefined {
   return PAINTERS.get(canvas);
 }
+
+/** A copy of an element, whose canvases know what paints them. */
+export function copyOf(el: HTMLElement): HTMLElement {
+  const copy = el.cloneNode(true) as HTMLElement;
+  const copies = copy.querySelectorAll("canvas");
+  for (const [i, canvas] of [...el.querySelectorAll("canvas")].entries()) {
+    const painter = painterOf(canvas);
+    if (painter) PAINTERS.set(copies[i]!, painter);
+  }
+  return copy;
+}

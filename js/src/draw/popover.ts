@@ -25,7 +25,10 @@ export function popover(
       return;
     }
     place(sheet, opener);
-    (sheet.querySelector<HTMLElement>("button, input, select, textarea") ?? sheet).focus();
+    (
+      sheet.querySelector<HTMLElement>(":is(button, input, select, textarea):not([hidden])") ??
+      sheet
+    ).focus();
   });
   el.append(opener, sheet);
   return { el, close: made.close };

@@ -1,8 +1,9 @@
 // Pictures and numbers of what is seen, as files.
 
-import { button, h } from "./dom.ts";
+import { button, h, listen, picker } from "./dom.ts";
 import { asCsv, download } from "./download.ts";
-import { asVector } from "./vector.ts";
+import { copyOf } from "./painted.ts";
+import { asVector, type Vector } from "./vector.ts";
 
 /** Pixels of a picture for one of the screen. */
 const SHARP = 3;
@@ -30,32 +31,79 @@ export function keep(el: Element, snapshot: Snapshot): void {
   ALL.set(el, snapshot);
 }
 
-/** Buttons that save it as SVG, PNG and CSV. */
+/** Buttons that save it, or one picture of it, as SVG and PNG, and its numbers as CSV. */
 export function saveButtons(
   { name, about, table }: Snapshot,
   place: () => HTMLElement,
   failed: (error: unknown) => void,
   signal: AbortSignal,
 ): HTMLElement {
+  let which = "";
+  const choice = picker<string>("what is saved", signal, (picked) => {
+    which = picked;
+  });
+  // What there is to choose from is asked when the sheet opens, which has the focus then.
+  const offer = () => {
+    const names = [...pictures(place()).keys()];
+    if (!names.includes(which)) which = "";
+    const single = names.map((name) => ({ value: name, label: `only “${name}”` }));
+    choice.update([{ value: "", label: "all of it" }, ...single], which);
+  };
+  const drawn = async () => {
+    const figure = pictures(place()).get(which);
+    if (!figure) return asVector(place(), about());
+    const alone = byItself(place(), figure);
+    try {
+      return await asVector(alone, `${which}. ${about()}`);
+    } finally {
+      alone.remove();
+    }
+  };
   const save = (ending: string, content: () => Blob | Promise<Blob>) => {
-    const run = async () => download(await content(), `twinlens-${name}.${ending}`);
+    const run = async () => {
+      const file = [name, ...which.split(/[^\w]+/)].filter(Boolean).join("-");
+      download(await content(), `twinlens-${file}.${ending}`);
+    };
     return button(`save as ${ending.toUpperCase()}`, () => void run().catch(failed), signal);
   };
-  const svg = async () => {
-    const { svg } = await asVector(place(), about());
-    return new Blob([svg], { type: "image/svg+xml" });
-  };
-  return h(
+  const svg = async () => new Blob([(await drawn()).svg], { type: "image/svg+xml" });
+  const el = h(
     "div",
     { class: "tl-saves" },
+    choice.el,
     save("svg", svg),
-    save("png", () => asPng(place(), about())),
+    save("png", async () => asPng(await drawn())),
     save("csv", () => new Blob([asCsv(table())], { type: "text/csv" })),
   );
+  listen(el, "focusin", { signal }, offer);
+  return el;
 }
 
-async function asPng(el: HTMLElement, about: string): Promise<Blob> {
-  const { width, height, svg } = await asVector(el, about);
+/** What can be saved by itself, by its name: of a part with its own buttons, there. */
+function pictures(el: HTMLElement): Map<string, HTMLElement> {
+  const all = [...el.querySelectorAll<HTMLElement>("figure")].filter(
+    (figure) => figure.clientHeight > 0 && figure.closest(".tl-panel, .tl-head-detail") === el,
+  );
+  const nameOf = (figure: HTMLElement) =>
+    figure.getAttribute("aria-label") ??
+    figure.querySelector("figcaption, .tl-picture-title")?.textContent ??
+    "";
+  return new Map(all.map((figure) => [nameOf(figure), figure]));
+}
+
+/** A copy of a picture in the page, under what is said of it; with what others have beside the first. */
+function byItself(el: HTMLElement, figure: HTMLElement): HTMLElement {
+  const copy = copyOf(figure);
+  const around = figure.parentElement!.cloneNode() as HTMLElement;
+  around.append(copy);
+  for (const shared of copy.querySelectorAll("[data-shared]")) shared.removeAttribute("hidden");
+  const said = [".tl-title", ".tl-plain"].map((part) => el.querySelector(part)!.cloneNode(true));
+  const sheet = h("div", { class: "tl-alone" }, ...said, around);
+  el.closest(".twinlens")!.append(sheet);
+  return sheet;
+}
+
+async function asPng({ width, height, svg }: Vector): Promise<Blob> {
   const image = new Image(width, height);
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
   await image.decode();

@@ -11,6 +11,9 @@ export interface Mattered {
   effects: ReadonlyMap<string, BySide<number | undefined>>;
 }
 
+/** Milliseconds for which a token stays selected before the models work on it. */
+const PAUSE = 300;
+
 /** What is recorded, or was asked for before. */
 export function matteredNeeds(state: State, layer: number): Need[] {
   const { token } = state.selection;
@@ -42,6 +45,9 @@ export function matteredOf({
       now.found = foundIn(value, measured);
       refresh();
     };
+    // What is quick comes first, and who steps along the tokens asks for none of it.
+    await new Promise((done) => setTimeout(done, PAUSE));
+    both.throwIfAborted();
     await ask(false);
     await ask(true);
   };

@@ -26,7 +26,7 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
     const cursor = h("i", { class: "tl-cursor", hidden: true });
     const title = h("span", { class: "tl-picture-title" });
     const key = h("span", { class: "tl-scale" });
-    const axis = h("span", { class: "tl-axis" });
+    const axis = h("span", { class: "tl-axis", "data-shared": true });
     const served = h("div", { "aria-hidden": "true" });
     const frame = h("div", { class: "tl-frame" }, canvas, served, cursor);
     const el = h(
@@ -206,7 +206,7 @@ function drawKey(
 function drawAxis(axis: HTMLElement, layers: number, height: number, shown: boolean): void {
   axis.hidden = !shown;
   const look = `${layers} ${height}`;
-  if (!shown || axis.dataset.look === look) return;
+  if (axis.dataset.look === look) return;
   axis.dataset.look = look;
   const every = Math.max(1, Math.ceil(13 / height));
   const labels = Array.from({ length: Math.ceil(layers / every) }, (_, i) => {

@@ -145,14 +145,12 @@ export function matrixView({ store, surface, tooltip, signal }: Setting) {
       parts.rows.el.hidden = !named;
       parts.rows.el.style.cssText = `width: ${layout.gutter}px; height: ${cells.rows * layout.height}px`;
       const tokens = state.answer(name === "third" ? "tuned" : name).tokens;
-      if (named) {
-        parts.rows.draw({
-          positions: tokens.map((_, m) => state.promptLength + m),
-          texts: tokens.map(({ text }) => text),
-          size: layout.height,
-          every: layout.everyRow,
-        });
-      }
+      parts.rows.draw({
+        positions: tokens.map((_, m) => state.promptLength + m),
+        texts: tokens.map(({ text }) => text),
+        size: layout.height,
+        every: layout.everyRow,
+      });
       parts.columns.el.style.height = `${layout.slope}px`;
       parts.columns.draw({
         positions: columns,
@@ -241,6 +239,7 @@ function picture(name: Name) {
   const brackets = h("div", { class: "tl-brackets" });
   const columns = axisLabels("tl-matrix-columns", true);
   const rows = axisLabels("tl-matrix-rows", false);
+  rows.el.dataset.shared = "";
   const scale = h("span", { class: "tl-scale" });
   const frame = h(
     "div",
@@ -253,7 +252,7 @@ function picture(name: Name) {
   const title = h("b", { class: side && "tl-side", "data-side": side }, TITLES[name]);
   const el = h(
     "figure",
-    { class: "tl-matrix-picture" },
+    { class: "tl-matrix-picture", "aria-label": TITLES[name] },
     rows.el,
     h("div", {}, h("figcaption", { class: "tl-matrix-title" }, title, scale), frame),
   );
