@@ -36,6 +36,8 @@ from tests.support.made_up import MadeUpTrace
 from tests.support.places import ROOT
 
 PATIENCE = 120_000
+INDICATOR = ".jp-Notebook-ExecutionIndicator"
+STILL = "img[alt^='What hiding']"
 TOKEN = 3
 CELLS = (
     "import twinlens as tl\nex = tl.open('made_up.twl')",
@@ -72,6 +74,17 @@ def framed(page: Page) -> str:
     """The page in the output."""
     page.locator("iframe[srcdoc]").first.scroll_into_view_if_needed(timeout=PATIENCE)
     return follows(page.frame_locator("iframe[srcdoc]").first)
+
+
+def still(page: Page) -> str:
+    """The picture that stands for the dashboard, and whether anything else does, such as an error."""
+    page.locator(STILL).first.wait_for(timeout=PATIENCE)
+    box = page.locator(STILL).first.bounding_box()
+    assert box and box["height"] > 50, "the picture is not seen"
+    panels = page.locator(".twinlens:visible .tl-dashboard").count()
+    errors = page.locator(".jp-OutputArea-output[data-mime-type*=stderr]").count()
+    assert not errors, "an error stands beside the picture"
+    return "linked panels" if panels else "a still picture"
 
 
 def inside(route: Route) -> None:
@@ -157,7 +170,7 @@ def nbconvert(folder: Path, page: Page) -> Seen:
     path = notebook(folder)
     run(folder, "nbconvert", "--to", "html", "--execute", path.name)
     page.goto((folder / "shown.html").as_uri())
-    still = page.locator("img[alt^='What hiding']").count()
+    still = page.locator(STILL).count()
     kept = "; a still picture for `ex`" if still else ""
     return Seen(
         "nbconvert HTML", "-", tried(framed, page) + kept, "`--execute`, page opened offline"
@@ -176,7 +189,7 @@ def sphinx(folder: Path, page: Page) -> Seen:
     )
     run(folder, "sphinx", "-q", "-b", "html", ".", "out")
     page.goto((folder / "out" / "index.html").as_uri())
-    still = page.locator("img[alt^='What hiding']").count()
+    still = page.locator(STILL).count()
     kept = "; a still picture for `ex`" if still else ""
     return Seen("Sphinx, MyST-NB", "-", tried(framed, page) + kept, "built, page opened offline")
 
@@ -191,6 +204,8 @@ def notebook7(folder: Path, page: Page) -> Seen:
     with serving(folder, *command) as url:
         page.goto(f"{url}/notebooks/shown.ipynb")
         page.wait_for_selector(".jp-CodeCell", timeout=PATIENCE)
+        # What is run before the kernel is there is not run at all.
+        page.wait_for_selector(f"{INDICATOR}[data-status=idle]", timeout=PATIENCE)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         live = tried(follows, page)
@@ -204,9 +219,7 @@ def notebook7(folder: Path, page: Page) -> Seen:
             )
         page.goto(f"{url}/notebooks/shown.ipynb")
         page.wait_for_selector(".jp-CodeCell", timeout=PATIENCE)
-        reopened = tried(framed, page)
-        if page.locator("img[alt^='What hiding']").count():
-            reopened += "; a still picture for `ex`"
+        reopened = f"page in the output: {tried(framed, page)}; `ex`: {tried(still, page)}"
     return Seen("Notebook 7", live, reopened, "run, saved, kernel ended, opened again")
 
 

@@ -140,15 +140,14 @@ function paintMatrix(drawing: Drawing, matrix: Matrix, down: number, across: num
   const { part, width, height } = matrix;
   const pooled = pool(matrix.values, matrix.side, part, down, across, matrix.skipFirst);
   const pixels = new ImageData(across, down);
-  const steps = Array.from({ length: 511 }, (_, i) => matrix.colour((i - 255) / 255));
+  // Whole pixels at once: maps have tens of thousands, and change with every head.
+  const words = new Uint32Array(pixels.data.buffer);
+  const steps = Uint32Array.from({ length: 511 }, (_, i) => word(matrix.colour((i - 255) / 255)));
+  const absent = word(matrix.absent);
+  const scale = matrix.max > 0 ? 255 / matrix.max : 0;
   for (let i = 0; i < pooled.length; i++) {
-    const share = matrix.max > 0 ? pooled[i]! / matrix.max : 0;
-    const step = Math.round(Math.min(Math.max(share, -1), 1) * 255) + 255;
-    const [r, g, b] = Number.isNaN(pooled[i]) ? matrix.absent : steps[step]!;
-    pixels.data[i * 4] = r;
-    pixels.data[i * 4 + 1] = g;
-    pixels.data[i * 4 + 2] = b;
-    pixels.data[i * 4 + 3] = 255;
+    const step = Math.min(Math.max(pooled[i]! * scale, -255), 255);
+    words[i] = Number.isNaN(step) ? absent : steps[Math.round(step) + 255]!;
   }
   const small = document.createElement("canvas");
   small.width = across;
@@ -164,6 +163,11 @@ function paintMatrix(drawing: Drawing, matrix: Matrix, down: number, across: num
     const [x, y] = [(i % across) * w, Math.floor(i / across) * h];
     drawing.fillRect(x + w * 0.32, y + h * 0.32, w * 0.36, h * 0.36);
   }
+}
+
+/** A pixel in memory: red comes first. */
+function word([r, g, b]: Rgb): number {
+  return ((255 << 24) | (Math.round(b) << 16) | (Math.round(g) << 8) | Math.round(r)) >>> 0;
 }
 
 /**
@@ -214,25 +218,22 @@ export function colourScale(
   part: Part,
   skipFirst: boolean,
 ): ColourScale {
-  const each = (visit: (size: number) => void) => {
-    for (let q = part.top; q < part.bottom; q++) {
-      const last = Math.min(part.right, q + 1);
-      for (let k = Math.max(part.left, skipFirst ? 1 : 0); k < last; k++) {
-        visit(Math.abs(values[q * side + k]!));
-      }
-    }
-  };
+  const sizes = new Float32Array((part.bottom - part.top) * (part.right - part.left));
   let max = 0;
   let cells = 0;
-  each((size) => {
-    max = Math.max(max, size);
-    cells++;
-  });
+  for (let q = part.top; q < part.bottom; q++) {
+    const last = Math.min(part.right, q + 1);
+    for (let k = Math.max(part.left, skipFirst ? 1 : 0); k < last; k++) {
+      const size = Math.abs(values[q * side + k]!);
+      if (size > max) max = size;
+      sizes[cells++] = size;
+    }
+  }
   if (cells < MANY || max === 0) return { full: max, clips: false };
   const bins = new Uint32Array(BINS);
-  each((size) => {
-    bins[Math.min(Math.floor((size / max) * BINS), BINS - 1)]!++;
-  });
+  for (let i = 0; i < cells; i++) {
+    bins[Math.min(Math.floor((sizes[i]! / max) * BINS), BINS - 1)]!++;
+  }
   let above = 0;
   let bin = BINS - 1;
   while (bin > 0 && above + bins[bin]! <= cells * FEW) above += bins[bin--]!;

@@ -14,6 +14,7 @@ import type { State } from "../../core/state.ts";
 import { fill, h, table } from "../../draw/dom.ts";
 import { number, quote } from "../../draw/format.ts";
 import { instructionScore } from "../../maths/density.ts";
+import { type Memo, memo } from "../../maths/memo.ts";
 import { eachSide } from "../../maths/numbers.ts";
 import { densityOf } from "./bars.ts";
 import type { Facts } from "./facts.ts";
@@ -31,14 +32,18 @@ interface Score extends BySide<number> {
   method: Method;
 }
 
+/** By method what was worked out last: another head changes none of it. */
+type Made = Map<string, Memo<BySide<number> | null>>;
+
 export function saliencyCosts() {
   const el = h("div", { class: "tl-costs" });
+  const made: Made = new Map();
   return {
     el,
     /** `beside` are blocks that the picture does not wait for. */
     draw(state: State, facts: Facts, beside: Got) {
       const costs = costsOf(state, beside);
-      const scores = scoresOf(state, facts, beside);
+      const scores = scoresOf(state, facts, beside, made);
       fill(
         el,
         ...(state.marks ? [spansMoved()] : []),
@@ -123,7 +128,7 @@ function nats(value: number): string {
 }
 
 /** From the published method, and from the chosen one where that is another and complete. */
-function scoresOf(state: State, { run, tables }: Facts, beside: Got): Score[] {
+function scoresOf(state: State, { run, tables }: Facts, beside: Got, made: Made): Score[] {
   if (focusOf(state) === "prompt token" || focusOf(state) === "answer token") return [];
   const { methods } = state.manifest;
   const published = methods.find(({ name }) => name === PUBLISHED);
@@ -133,24 +138,23 @@ function scoresOf(state: State, { run, tables }: Facts, beside: Got): Score[] {
     (method, i, all) => method && all.indexOf(method) === i,
   );
   return wanted.flatMap((method) => {
-    const effects =
-      method === chosen
-        ? tables
-        : tablesBeside(beside, (side) => keys.saliency(side, method!.name), state);
-    const score = effects && scoreOf(state, effects);
+    const { name } = method!;
+    const tensors = method === chosen ? null : both(beside, (side) => keys.saliency(side, name));
+    const from = tensors ?? (method === chosen ? tables : null);
+    const parts = [from?.base, from?.tuned, state.segments, state.options.saliency];
+    if (!made.has(name)) made.set(name, memo());
+    const score = made.get(name)!([...parts, state.selection.token], () =>
+      scoreOf(
+        state,
+        eachSide((side) =>
+          tensors
+            ? estimated(tensors[side].data, state.answer(side).tokens.length)
+            : (from?.[side] as Table | null),
+        ),
+      ),
+    );
     return score ? [{ method: method!, ...score }] : [];
   });
-}
-
-function tablesBeside(
-  beside: Got,
-  key: (side: Side) => ReturnType<typeof keys.saliency>,
-  state: State,
-): BySide<Table | null> | null {
-  const tables = both(beside, key);
-  return (
-    tables && eachSide((side) => estimated(tables[side].data, state.answer(side).tokens.length))
-  );
 }
 
 function scoreOf(state: State, tables: BySide<Table | null>): BySide<number> | null {
