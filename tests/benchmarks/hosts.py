@@ -77,10 +77,11 @@ def framed(page: Page) -> str:
 
 
 def still(page: Page) -> str:
-    """The picture that stands for the dashboard, and whether anything else does, such as an error."""
+    """What stands for the dashboard, without an error beside it."""
     page.locator(STILL).first.wait_for(timeout=PATIENCE)
     box = page.locator(STILL).first.bounding_box()
-    assert box and box["height"] > 50, "the picture is not seen"
+    assert box, "there is no picture"
+    assert box["height"] > 50, "the picture is not seen"
     panels = page.locator(".twinlens:visible .tl-dashboard").count()
     errors = page.locator(".jp-OutputArea-output[data-mime-type*=stderr]").count()
     assert not errors, "an error stands beside the picture"

@@ -182,9 +182,7 @@ def main() -> None:
             line(*["---"] * (len(PANELS) + 4))
             for kind, all_painted in taken.items():
                 last = [max(painted.values()) for painted in all_painted]
-                medians = [
-                    statistics.median(one[panel] for one in all_painted) for panel in PANELS
-                ]
+                medians = [statistics.median(one[panel] for one in all_painted) for panel in PANELS]
                 shown = [f"{value:.0f}" for value in [*medians, statistics.median(last), max(last)]]
                 line(kind, str(len(all_painted)), *shown)
             if options.blocks:

@@ -1,4 +1,4 @@
-"""The front end as text: gzip in base 85, and the script that takes it apart again."""
+"""The front end as text: gzip in letters, and the script that takes it apart again."""
 
 from __future__ import annotations
 
@@ -11,22 +11,37 @@ from twinlens.pages.front_end import front_end
 #: Bits of the window, and 16 for the header of gzip.
 _GZIP = 15 + 16
 _IN_HTML = str.maketrans("<>&", ",.:")
-#: `unpacked(text)` promises what `packed85` was given, as text.
-UNPACKED = """\
-const unpacked = (text) => {
-  const letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ" +
-    "abcdefghijklmnopqrstuvwxyz!#$%:()*+-;,=.?@^_`{|}~";
+#: All that stand for themselves in HTML, in attributes and in strings of a script.
+_LETTERS = (
+    "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%()*+,-./:;=?@[]^_`{|}~"
+)
+#: Letters of a group and its bits, which are two numbers of half as many; bytes of four groups.
+_GROUP, _BITS, _TOGETHER = 9, 58, 29
+#: `unpacked(text)` promises what `packed_script` was given.
+UNPACKED = f"""\
+const unpacked = (text) => {{
+  const letters = "{_LETTERS}";
   const digits = Object.fromEntries([...letters].map((letter, i) => [letter, i]));
-  const groups = Math.ceil(text.length / 5);
-  const view = new DataView(new ArrayBuffer(4 * groups));
-  for (let group = 0; group < groups; group++) {
-    let value = 0;
-    for (let i = 5 * group; i < 5 * group + 5; i++) value = value * 85 + (digits[text[i]] ?? 84);
-    view.setUint32(4 * group, value);
-  }
-  const bytes = new Blob([new Uint8Array(view.buffer, 0, text.length - groups)]);
-  return new Response(bytes.stream().pipeThrough(new DecompressionStream("gzip"))).text();
-};
+  const bytes = new Uint8Array(({_BITS} / 8) * ((text.length - 1) / {_GROUP}));
+  let at = 0, bits = 0, held = 0;
+  for (let group = 1; group < text.length; group += {_GROUP}) {{
+    let high = 0, low = 0;
+    for (let i = group; i < group + {_GROUP}; i++) {{
+      low = low * {len(_LETTERS)} + digits[text[i]];
+      high = high * {len(_LETTERS)} + Math.floor(low / 2 ** 29);
+      low %= 2 ** 29;
+    }}
+    for (const half of [high, low]) {{
+      held = held * 2 ** 29 + half;
+      for (bits += 29; bits >= 8; held %= 2 ** bits) {{
+        bits -= 8;
+        bytes[at++] = Math.floor(held / 2 ** bits);
+      }}
+    }}
+  }}
+  const zip = new Blob([bytes.subarray(0, at - digits[text[0]])]);
+  return new Response(zip.stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}};
 """
 
 
@@ -36,9 +51,33 @@ def packed85(data: bytes) -> str:
     Its letters ``<>&`` are replaced by ``,.:``, so that it may stand in HTML. Quotes and
     backslashes are not among them, so it may stand in a string of a script, too.
     """
+    return base64.b85encode(_zipped(data)).decode().translate(_IN_HTML)
+
+
+def packed_script(script: str) -> str:
+    """Gzip in 88 letters, a hundredth shorter than in base 85; first how many bytes to leave out.
+
+    It may stand wherever base 85 may.
+    """
+    data = _zipped(script.encode())
+    beyond = -len(data) % _TOGETHER
+    data += bytes(beyond)
+    text = [_LETTERS[beyond]]
+    for at in range(0, len(data), _TOGETHER):
+        bits = int.from_bytes(data[at : at + _TOGETHER], "big")
+        for group in reversed(range(8 * _TOGETHER // _BITS)):
+            value = bits >> _BITS * group & (1 << _BITS) - 1
+            letters = []
+            for _ in range(_GROUP):
+                value, digit = divmod(value, len(_LETTERS))
+                letters.append(_LETTERS[digit])
+            text += reversed(letters)
+    return "".join(text)
+
+
+def _zipped(data: bytes) -> bytes:
     packer = zlib.compressobj(9, wbits=_GZIP, memLevel=9)
-    data = packer.compress(data) + packer.flush()
-    return base64.b85encode(data).decode().translate(_IN_HTML)
+    return packer.compress(data) + packer.flush()
 
 
 @cache
@@ -47,7 +86,7 @@ def packed_module(name: str) -> str:
 
     A notebook keeps it in its file, and gets it with every explorer.
     """
-    return f"""{UNPACKED}const code = await unpacked("{packed85(front_end(name).encode())}");
+    return f"""{UNPACKED}const code = await unpacked("{packed_script(front_end(name))}");
 const address = URL.createObjectURL(new Blob([code], {{ type: "text/javascript" }}));
 const whole = await import(address);
 URL.revokeObjectURL(address);

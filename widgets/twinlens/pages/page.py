@@ -29,7 +29,7 @@ from twinlens.errors import (
 from twinlens.figures.charts import chart_keys
 from twinlens.pages.front_end import front_end
 from twinlens.pages.html import document, inline_json, policy
-from twinlens.pages.packed import UNPACKED, packed85
+from twinlens.pages.packed import UNPACKED, packed85, packed_script
 from twinlens.pages.values import bokeh_script, page_value
 from twinlens.support.files import check_file, checked_path, replacing
 from twinlens.support.progress import Remaining, Report
@@ -41,7 +41,7 @@ from twinlens.traces.trace import Trace
 Theme: TypeAlias = Literal["auto", "light", "dark"]
 
 DEFAULT_BUDGET_MB = 6.0
-#: Runs the bundle, which lies in the page as `packed85` gives it.
+#: Runs the bundle, which lies in the page as `packed_script` gives it.
 _START = f"""{UNPACKED}\
 unpacked(document.getElementById("twinlens-bundle").textContent).then((code) => {{
   const script = document.createElement("script");
@@ -274,7 +274,7 @@ def page_template(title: str, kind: PanelKind) -> str:
 @lru_cache(maxsize=1)
 def _packed(script: str) -> str:
     """The bundle is the same in all pages, and each is made twice: empty, to learn its size."""
-    return packed85(script.encode())
+    return packed_script(script)
 
 
 def page_scripts(kind: PanelKind) -> list[str]:
