@@ -86,9 +86,9 @@ class ConceptBlocks:
         return self._neurons.listed(layer, token)
 
     @provides(blocks.unit_effects)
-    def unit_effects(self, layer: int, token: int) -> Value:
+    def unit_effects(self, layer: int, token: int, report: Report | None) -> Value:
         """Measured effects of the units of a layer."""
-        return self._mattered.measured(layer, token)
+        return self._mattered.measured(layer, token, report)
 
     @provides(blocks.unit_estimates)
     def unit_estimates(self, layer: int, token: int) -> Value:

@@ -7,9 +7,10 @@ block does. The effect itself is measured with the unit's part taken off the blo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from twinlens.compute.passes.targets import log_probability
 from twinlens.contract.forms import UnitEffect
 from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
 from twinlens.errors import NotFiniteError
+from twinlens.support.progress import Report
 
 #: Points on the way of the block, those of Gauss and Legendre.
 STEPS = 8
@@ -50,6 +52,8 @@ class LayerUnits:
         Answer tokens whose log-probabilities are summed; the last of them ends what is read.
     start : Ending
         Where passes begin, at the position if possible.
+    held : callable
+        What to enter for every piece of work on the model.
     """
 
     reading: Reading
@@ -58,6 +62,7 @@ class LayerUnits:
     position: int
     columns: list[int]
     start: Ending
+    held: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @property
     def written(self) -> Tensor:
@@ -141,8 +146,10 @@ def integrated_gradient(block: LayerUnits) -> Tensor:
     return slope.float().cpu()
 
 
-def without(block: LayerUnits, parts: Tensor) -> Tensor:
+def without(block: LayerUnits, parts: Tensor, report: Report | None = None) -> Tensor:
     """What the target loses without each of some parts [B, hidden] of the block's output, nats.
+
+    The model is held for a piece of them at a time, so that others may run it in between.
 
     Raises
     ------
@@ -150,11 +157,14 @@ def without(block: LayerUnits, parts: Tensor) -> Tensor:
         If a log-probability is NaN or infinite.
     """
     lost_parts = []
-    with torch.no_grad():
+    with block.held(), torch.no_grad():
         whole = block.logprob(block.written[None])
-        logits = len(block.columns) * int(block.reading.model.config.vocab_size)
-        size = max(1, min(_AT_ONCE, _LOGITS_AT_ONCE // logits))
-        for first in range(0, len(parts), size):
+    logits = len(block.columns) * int(block.reading.model.config.vocab_size)
+    size = max(1, min(_AT_ONCE, _LOGITS_AT_ONCE // logits))
+    for first in range(0, len(parts), size):
+        if report:
+            report(first, len(parts), "measuring units")
+        with block.held(), torch.no_grad():
             left = block.logprob(block.written - parts[first : first + size].to(block.written))
             lost_parts.append((whole - left).cpu())
     lost = torch.cat(lost_parts)
@@ -188,7 +198,7 @@ class Mattered:
         if (layer, token) not in self._estimates:
             of_neurons, of_components = {}, {}
             for side in self._sides(token):
-                with self._block(side, layer, token) as block:
+                with self._block(side, layer, token) as block, block.held():
                     slope = integrated_gradient(block)
                     vectors = value_vectors(block.reading.model, layer)
                     of_neurons[side] = block.neurons * (vectors @ slope.to(vectors)).float().cpu()
@@ -197,13 +207,15 @@ class Mattered:
             self._estimates[layer, token] = self._chosen(of_components, of_neurons)
         return self._estimates[layer, token]
 
-    def measured(self, layer: int, token: int) -> list[UnitEffect]:
+    def measured(self, layer: int, token: int, report: Report | None = None) -> list[UnitEffect]:
         """The same units, measured, of the components those of largest effect; largest first."""
         units = [row["unit"] for row in self.estimate(layer, token)]
         effects: dict[Side, Tensor] = {}
         for side in self._sides(token):
             with self._block(side, layer, token) as block:
-                effects[side] = without(block, self._parts(side, block, units))
+                with block.held():
+                    parts = self._parts(side, block, units)
+                effects[side] = without(block, parts, report)
         rows = _sorted(units, effects)
         components = [row for row in rows if row["unit"].startswith("component")]
         return [row for row in rows if row not in components[COMPONENTS:]]
@@ -247,11 +259,14 @@ class Mattered:
         n = self._manifest.prompt_length
         position = reading_position(token, n)
         columns = [token - n] if token >= n else list(range(self._manifest.answer_length(side)))
-        with self._models.model(side) as model:
-            architectures.check_neurons(model.config)
-            reading = self._subject.reading(side, model)
-            start = self._subject.ending(side, reading, position)
-            yield LayerUnits(reading, self._subject.captures[side], layer, position, columns, start)
+        held = partial(self._models.held, side)
+        with self._models.pieces(side) as model:
+            with held():
+                architectures.check_neurons(model.config)
+                reading = self._subject.reading(side, model)
+                start = self._subject.ending(side, reading, position)
+            captured = self._subject.captures[side]
+            yield LayerUnits(reading, captured, layer, position, columns, start, held)
 
 
 def _sorted(units: Sequence[str], effects: dict[Side, Tensor]) -> list[UnitEffect]:
