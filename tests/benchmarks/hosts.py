@@ -32,11 +32,11 @@ from playwright.sync_api import Error, FrameLocator, Locator, Page, Route, sync_
 from twinlens.traces import recording
 
 from tests.browser.chromium import FLAGS, find
+from tests.browser.poll import until
 from tests.support.made_up import MadeUpTrace
 from tests.support.places import ROOT
 
 PATIENCE = 120_000
-INDICATOR = ".jp-Notebook-ExecutionIndicator"
 STILL = "img[alt^='What hiding']"
 TOKEN = 3
 CELLS = (
@@ -206,7 +206,8 @@ def notebook7(folder: Path, page: Page) -> Seen:
         page.goto(f"{url}/notebooks/shown.ipynb")
         page.wait_for_selector(".jp-CodeCell", timeout=PATIENCE)
         # What is run before the kernel is there is not run at all.
-        page.wait_for_selector(f"{INDICATOR}[data-status=idle]", timeout=PATIENCE)
+        until(lambda: _connected(url), bool, "the kernel")
+        page.wait_for_timeout(1000)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         live = tried(follows, page)
@@ -253,6 +254,11 @@ def marimo(folder: Path, page: Page) -> Seen:
         live = tried(follows, page)
         static = tried(framed, page)
     return Seen("marimo", live, f"page in the output: {static}", "`marimo run`, opened")
+
+
+def _connected(url: str) -> bool:
+    """Whether a page talks to a kernel."""
+    return any(session["kernel"]["connections"] for session in _json(f"{url}/api/sessions"))
 
 
 def _json(url: str) -> Any:
