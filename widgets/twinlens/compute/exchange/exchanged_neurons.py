@@ -10,20 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from twinlens.compute.exchange.alone import Left, joined, left_of
 from twinlens.compute.exchange.compared import divergence
 from twinlens.compute.exchange.passes import Exchange, rows_of
+from twinlens.compute.exchange.path import points_on_the_way
 from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import check_differentiable
 
 #: Neurons of a layer that are measured, those of largest estimate.
 MEASURED = 12
-#: Points on the way of the block, those of Gauss and Legendre.
-STEPS = 8
 
 
 def of_neurons(exchange: Exchange, layer: int, neurons: Sequence[int]) -> Left:
@@ -95,15 +93,14 @@ def _integrated_gradient(exchange: Exchange, layer: int, answer_token: int | Non
         return outputs[-1]
 
     total = torch.zeros(())
-    nodes, sizes = np.polynomial.legendre.leggauss(STEPS)
-    for point, size in zip((nodes + 1) / 2, sizes / 2, strict=True):
+    for point, weight in points_on_the_way():
         with torch.enable_grad(), _behind_block(exchange, layer, followed):
-            logprobs = exchange.logits(gates * float(point), layer).double().log_softmax(dim=-1)
+            logprobs = exchange.logits(gates * point, layer).double().log_softmax(dim=-1)
             apart = divergence(logprobs, exchange.donor_logprobs)[0]
             target = apart.sum() if answer_token is None else apart[answer_token]
         (slope,) = torch.autograd.grad(target, outputs[-1])
         # By the model's own output, of which so much is there.
-        total = total + slope.reshape(-1, slope.shape[-1]).float().cpu() * (size / (1 - point))
+        total = total + slope.reshape(-1, slope.shape[-1]).float().cpu() * (weight / (1 - point))
     return exchange.put(torch.zeros_like(total)[None], total)[0]
 
 

@@ -21,6 +21,12 @@ from twinlens.support.progress import Report
 STEPS = 8
 
 
+def points_on_the_way() -> list[tuple[float, float]]:
+    """Places between 0 and 1, and their weights in an integral."""
+    nodes, weights = np.polynomial.legendre.leggauss(STEPS)
+    return list(zip(((nodes + 1) / 2).tolist(), (weights / 2).tolist(), strict=True))
+
+
 @torch.inference_mode(False)
 def integrated_gates(
     exchange: Exchange, columns: Sequence[int | None] = (None,), report: Report | None = None
@@ -39,10 +45,9 @@ def integrated_gates(
     float64 tensor [columns, P]
     """
     total = torch.zeros(len(columns), exchange.layout.count, dtype=torch.float64)
-    points, weights = np.polynomial.legendre.leggauss(STEPS)
-    for step, (point, weight) in enumerate(zip((points + 1) / 2, weights / 2, strict=True)):
+    for step, (point, weight) in enumerate(points_on_the_way()):
         gates = torch.full(
-            (1, exchange.layout.count), float(point), dtype=torch.float32, requires_grad=True
+            (1, exchange.layout.count), point, dtype=torch.float32, requires_grad=True
         )
         with torch.enable_grad():
             apart = divergence(exchange.logprobs(gates), exchange.donor_logprobs)[0]
