@@ -82,13 +82,7 @@ def encode(value: Value, *, causal: bool = False, compact: bool = False) -> tupl
 
 
 def decode(header: Header, buffer: bytes) -> Value:
-    """Invert `encode`; 8-bit arrays come back as float32.
-
-    Raises
-    ------
-    ValueError
-        If the buffer does not have the size its header states.
-    """
+    """Invert `encode`; 8-bit arrays come back as float32."""
     if header["dtype"] == "text":
         return buffer.decode()
     if header["dtype"] == "json":

@@ -10,13 +10,7 @@ _LOADING = Lock()
 
 
 def load_bokeh() -> None:
-    """Import all of Bokeh that charts use; what is imported after it is there already.
-
-    Raises
-    ------
-    MissingLibraryError
-        If it is not installed.
-    """
+    """Import all of Bokeh that charts use; what is imported after it is there already."""
     try:
         with _LOADING:
             import bokeh.embed

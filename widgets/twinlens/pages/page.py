@@ -223,13 +223,7 @@ def page_state(
 
 
 def check_page(title: Any, theme: Any, budget_mb: Any = DEFAULT_BUDGET_MB) -> None:
-    """Make sure that a page can have this title, these colours and this size.
-
-    Raises
-    ------
-    ArgumentError
-        If it cannot.
-    """
+    """Make sure that a page can have this title, these colours and this size."""
     if not isinstance(title, str | None):
         raise ArgumentError(f"title= is no text, but {title!r}")
     if not (isinstance(theme, str) and theme in get_args(Theme)):

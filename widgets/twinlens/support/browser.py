@@ -31,13 +31,7 @@ _SECONDS = 300
 
 
 def browser() -> str:
-    """Path of a browser that can draw.
-
-    Raises
-    ------
-    BrowserError
-        If there is none.
-    """
+    """Path of a browser that can draw."""
     path = next(filter(None, map(shutil.which, (os.environ.get(BROWSER, ""), *_NAMES))), None)
     if path is None:
         raise BrowserError(
@@ -58,11 +52,6 @@ def drawn(page: bytes, *, width: int, sharp: int = 1) -> bytes:
         Of the window, in CSS pixels.
     sharp : int
         Pixels of pictures for one of them.
-
-    Raises
-    ------
-    BrowserError
-        If there is no browser, or it could not draw.
     """
     program = browser()
     with tempfile.TemporaryDirectory() as folder:
@@ -84,11 +73,6 @@ def picture(svg: str, *, width: float, height: float, sharp: int) -> bytes:
         Its size in CSS pixels.
     sharp : int
         Pixels of the picture for one of them.
-
-    Raises
-    ------
-    BrowserError
-        If there is no browser, or it could not draw.
     """
     program = browser()
     with tempfile.TemporaryDirectory() as folder:

@@ -240,13 +240,7 @@ def value_vectors(weights: Weights, layer: int) -> Tensor:
 
 
 def check_finite(values: Tensor, name: str, layer: int) -> Tensor:
-    """The value vectors of a layer, if all are finite.
-
-    Raises
-    ------
-    NotFiniteError
-        If a weight is NaN or infinite.
-    """
+    """The value vectors of a layer, if all are finite."""
     if not bool(torch.isfinite(values).all()):
         raise NotFiniteError(
             f"the feed-forward weights of layer {layer} of {name!r} hold NaN or infinity"
@@ -271,15 +265,6 @@ def layer_components(
         All by default.
     report : callable, optional
         Told the layers done; may raise `Interrupted`.
-
-    Raises
-    ------
-    HeadIndexError
-        If there is no such layer, or K is larger than the rank.
-    NotFiniteError
-        If a weight is NaN or infinite.
-    ModelLoadError, UnsupportedArchitectureError
-        If a layer cannot be read.
     """
     count = settings.count(weights.sizes)
     layers = range(weights.sizes.layers) if layers is None else sorted(set(layers))

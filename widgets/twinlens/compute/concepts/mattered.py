@@ -118,11 +118,6 @@ def integrated_gradient(block: LayerUnits) -> Tensor:
     -------
     float tensor [hidden]
         Times the output it is, nearly, what the target loses without the block.
-
-    Raises
-    ------
-    NotDifferentiableError
-        If gradients do not pass through weights as they are stored.
     """
     check_differentiable(block.reading.model)
     nodes, sizes = np.polynomial.legendre.leggauss(STEPS)
@@ -188,13 +183,7 @@ class Mattered:
         self._estimates: dict[tuple[int, int], list[UnitEffect]] = {}
 
     def estimate(self, layer: int, token: int) -> list[UnitEffect]:
-        """All components and the neurons of largest estimate, the largest effect first.
-
-        Raises
-        ------
-        UnsupportedArchitectureError
-            If the feed-forward layers are mixtures of experts.
-        """
+        """All components and the neurons of largest estimate, the largest effect first."""
         if (layer, token) not in self._estimates:
             of_neurons, of_components = {}, {}
             for side in self._sides(token):

@@ -155,11 +155,6 @@ def without_heads(
     Returns
     -------
     float tensor [heads, M], on the CPU
-
-    Raises
-    ------
-    HeadIndexError
-        If the layer has no heads.
     """
     architectures.check_heads(reading.model, layer)
 

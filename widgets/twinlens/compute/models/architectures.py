@@ -57,13 +57,7 @@ class Sizes:
 
 
 def architecture_of(config: PretrainedConfig) -> Architecture:
-    """Entry of the table for a configuration.
-
-    Raises
-    ------
-    UnsupportedArchitectureError
-        If the family is not in the table.
-    """
+    """Entry of the table for a configuration."""
     name = config.model_type
     if name not in ARCHITECTURES and name in REFUSED:
         raise UnsupportedArchitectureError(
@@ -94,13 +88,7 @@ def text_part(config: PretrainedConfig) -> PretrainedConfig:
 
 
 def sizes(config: PretrainedConfig) -> Sizes:
-    """Shape of a model, from its configuration alone.
-
-    Raises
-    ------
-    UnsupportedArchitectureError
-        If its layers differ in size.
-    """
+    """Shape of a model, from its configuration alone."""
     try:
         return _sizes(config)
     except (AttributeError, RuntimeError) as error:
@@ -268,13 +256,7 @@ def has_neurons(config: PretrainedConfig) -> bool:
 
 
 def check_neurons(config: PretrainedConfig) -> None:
-    """Make sure that the models `has_neurons`.
-
-    Raises
-    ------
-    UnsupportedArchitectureError
-        If not, says why.
-    """
+    """Make sure that the models `has_neurons`."""
     layer_forms.check_one_width(config)
     if architecture_of(config).experts:
         raise UnsupportedArchitectureError(
@@ -285,13 +267,7 @@ def check_neurons(config: PretrainedConfig) -> None:
 
 
 def check_heads_everywhere(config: PretrainedConfig) -> None:
-    """Make sure that heads and feed-forward layers are all that layers have.
-
-    Raises
-    ------
-    UnsupportedArchitectureError
-        If some have no heads, or embeddings of their own.
-    """
+    """Make sure that heads and feed-forward layers are all that layers have."""
     if layer_forms.layer_embeddings(config):
         raise UnsupportedArchitectureError(
             f"each layer of this {config.model_type!r} model has embeddings of the tokens of its "
@@ -307,13 +283,7 @@ def check_heads_everywhere(config: PretrainedConfig) -> None:
 
 
 def check_heads(model: PreTrainedModel, layer: int) -> None:
-    """Make sure that a layer has attention heads.
-
-    Raises
-    ------
-    HeadIndexError
-        If it has none; names those that have.
-    """
+    """Make sure that a layer has attention heads; else name those that have."""
     if not attends(model, layer):
         raise no_heads(layer, attending(model))
 
@@ -325,13 +295,7 @@ def with_keys(model: PreTrainedModel) -> list[int]:
 
 
 def check_keys(model: PreTrainedModel, layer: int) -> None:
-    """Make sure that a layer has heads with keys and values of their own.
-
-    Raises
-    ------
-    HeadIndexError
-        If not; names those that have.
-    """
+    """Make sure that a layer has heads with keys and values of their own; else name others."""
     check_heads(model, layer)
     if layer not in (others := with_keys(model)):
         raise HeadIndexError(
@@ -349,25 +313,13 @@ def no_heads(layer: int, others: Sequence[int]) -> HeadIndexError:
 
 
 def value_vectors(model: PreTrainedModel, layer: int) -> Tensor:
-    """What each feed-forward neuron writes, shape [intermediate, hidden].
-
-    Raises
-    ------
-    UnsupportedArchitectureError
-        If the layers are mixtures of experts.
-    """
+    """What each feed-forward neuron writes, shape [intermediate, hidden]."""
     check_neurons(model.config)
     return linear_weight(feed_forward_out(model, layer)).T
 
 
 def output_weights(model: PreTrainedModel, layer: int) -> Tensor:
-    """Output weights (W_O) of every head, shape [heads, hidden, head_dim].
-
-    Raises
-    ------
-    HeadIndexError
-        If the layer has none.
-    """
+    """Output weights (W_O) of every head, shape [heads, hidden, head_dim]."""
     check_heads(model, layer)
     weight = linear_weight(attention_out(model, layer))
     heads = sizes(model.config).heads
@@ -382,11 +334,6 @@ def head_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tensor, Te
     query : tensor, shape [heads, head_dim, hidden]
     key, value : tensor, shape [kv_heads, head_dim, hidden]
         Query head h reads key head ``h // (heads // kv_heads)``.
-
-    Raises
-    ------
-    HeadIndexError
-        If the layer has none of its own.
     """
     check_keys(model, layer)
     modules = query_key_value(model, layer)

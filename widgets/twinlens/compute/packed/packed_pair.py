@@ -48,13 +48,7 @@ class PackedPair:
 
 
 def pack_pair(pair: Pair, max_new_tokens: int = 64) -> PackedPair:
-    """Pack a pair; nothing is left out that its passes need.
-
-    Raises
-    ------
-    UnsupportedArchitectureError
-        If a page cannot run it; says why.
-    """
+    """Pack a pair; nothing is left out that its passes need."""
     sizes: dict[Side, dict[str, Any]] = {}
     draws: list[int] = []
     stop: dict[Side, list[int]] = {}

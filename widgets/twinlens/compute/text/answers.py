@@ -40,11 +40,6 @@ def read_answers(
     kind : str
         ``own``, ``base``, ``tuned`` or ``given``.
     answers : dict of Side to Answer
-
-    Raises
-    ------
-    AnswerError
-        If the answer to read is empty, too long, or not readable for both.
     """
     chosen = read_response(response)
     if isinstance(chosen, Given):

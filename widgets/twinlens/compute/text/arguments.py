@@ -50,13 +50,7 @@ def whole_number(value: Any) -> int | None:
 
 
 def read_length(max_new_tokens: Any) -> int:
-    """The longest answer, in tokens.
-
-    Raises
-    ------
-    AnswerError
-        If it is no whole number, or less than 1.
-    """
+    """The longest answer, in tokens."""
     number = whole_number(max_new_tokens)
     if number is None:
         raise AnswerError(f"max_new_tokens is a whole number such as 64, not {max_new_tokens!r}")
@@ -74,11 +68,6 @@ def read_response(response: Any, answer: Any = None) -> str:
         One of `CHOICES`, or a text.
     answer : str, optional
         A text, whatever it says; replaces `response`.
-
-    Raises
-    ------
-    AnswerError
-        If it is no text, an empty one, or a choice that is misspelt.
     """
     names = ", ".join(f'"{name}"' for name in ("shared", "own", "base", "tuned"))
     if answer is not None:

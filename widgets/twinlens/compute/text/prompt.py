@@ -135,13 +135,7 @@ def read_prompt(
 def check_marked(
     text: str | Sequence[Message], *, instruction: Spans = None, context: Spans = None
 ) -> None:
-    """Make sure that marked parts are in a prompt, before there are models to read it.
-
-    Raises
-    ------
-    PromptError
-        If one of them is not, or the prompt has another form.
-    """
+    """Make sure that marked parts are in a prompt, before there are models to read it."""
     chat = not isinstance(text, str)
     messages = read_messages(list(text)) if chat else [{"role": "user", "content": text}]
     parts = plain(messages).parts

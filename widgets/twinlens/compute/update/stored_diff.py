@@ -58,13 +58,7 @@ class Stored:
     _headers: dict[Path, tuple[int, dict[str, Any]]] = field(default_factory=dict, repr=False)
 
     def read(self, name: str) -> Tensor:
-        """One tensor, mapped.
-
-        Raises
-        ------
-        ModelLoadError
-            If it cannot be read.
-        """
+        """One tensor, mapped."""
         path, stored = self.tensors[name]
         try:
             # Opened for each tensor: mapped pages count as memory while a file is open.

@@ -34,13 +34,7 @@ MOST = 2.0
 
 
 def read_scale(scale: object) -> float:
-    """A place of the dial.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none.
-    """
+    """A place of the dial."""
     number = isinstance(scale, int | float) and not isinstance(scale, bool)
     if not (number and math.isfinite(cast(float, scale)) and 0 <= cast(float, scale) <= MOST):
         raise ArgumentError(
@@ -50,13 +44,7 @@ def read_scale(scale: object) -> float:
 
 
 def read_part(layer: object, kind: object, direction: object) -> TurnedPart:
-    """What of the update a dial turns.
-
-    Raises
-    ------
-    ArgumentError
-        If it is nothing that there may be.
-    """
+    """What of the update a dial turns."""
     for name, index in (("layer", layer), ("direction", direction)):
         if index is not None and (type(index) is not int or index < 0):
             raise ArgumentError(f"{name} is a number that counts from 0, not {index!r}")

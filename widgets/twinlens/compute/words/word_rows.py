@@ -149,13 +149,7 @@ class WordRows:
         return [ends.both(self.words, k, count) for k in range(len(directions))]
 
     def vectors(self, word: str, tokenizer: PreTrainedTokenizerFast, embeddings: Tensor) -> Tensor:
-        """Vectors of a word, [variants, hidden]: its rows, or else the mean over its tokens.
-
-        Raises
-        ------
-        VocabularyError
-            If it is empty or the tokenizer cannot spell it.
-        """
+        """Vectors of a word, [variants, hidden]: its rows, or else the mean over its tokens."""
         text = word.strip()
         if text:
             places = [place for place, entry in enumerate(self.words) if entry == text]

@@ -90,13 +90,7 @@ def write_changes(folder: str | Path, tables: Changes) -> None:
 
 
 def read_changes(folder: str | Path) -> Changes:
-    """Tables in the folder of a study, none if there are none.
-
-    Raises
-    ------
-    StudyError
-        If a file is damaged.
-    """
+    """Tables in the folder of a study, none if there are none."""
     tables: Changes = {}
     for name in NAMES:
         path = Path(folder) / FOLDER / f"{name}.parquet"

@@ -39,13 +39,7 @@ def _fragments(text: str) -> list[str]:
 
 
 def find_span(prompt: str, text: str) -> CharacterSpan:
-    """First place of a text in the prompt.
-
-    Raises
-    ------
-    PromptError
-        If it is empty or not there.
-    """
+    """First place of a text in the prompt."""
     start = prompt.find(text) if text else -1
     if start < 0:
         raise PromptError(

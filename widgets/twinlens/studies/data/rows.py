@@ -230,13 +230,7 @@ def raw_records(source: Any) -> Iterator[Any]:
 
 
 def usable(rows: Iterable[StudyRow | Problem]) -> Iterator[StudyRow | Problem]:
-    """The same rows, once it is known that one of them can be used.
-
-    Raises
-    ------
-    DataError
-        If there is no such row; at once, before the first is asked for.
-    """
+    """The same rows, once it is known, at once, that one of them can be used."""
     items = iter(rows)
     problems: list[Problem] = []
     for item in items:
@@ -399,13 +393,7 @@ def _offsets(prompt: str, item: Any, name: str) -> CharacterSpan:
 
 
 def judgement(rating: Any, followed: Any) -> tuple[int | None, bool | None]:
-    """Rating 1 to 4 and whether the instruction is followed, from what stands in the data.
-
-    Raises
-    ------
-    DataError
-        If it is neither.
-    """
+    """Rating 1 to 4 and whether the instruction is followed, from what stands in the data."""
     if rating not in (None, "", -1, "-1"):
         try:
             number = int(float(rating))

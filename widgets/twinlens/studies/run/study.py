@@ -183,13 +183,7 @@ def check_options(
     max_new_tokens: int,
     template: bool | str = False,
 ) -> None:
-    """Check what `study` is asked for, without models.
-
-    Raises
-    ------
-    StudyError
-        If an option is unknown or out of range.
-    """
+    """Check what `study` is asked for, without models."""
     from twinlens.compute.saliency.methods import METHODS
 
     if engine not in ENGINES:
