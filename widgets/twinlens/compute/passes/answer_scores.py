@@ -15,6 +15,8 @@ from twinlens.compute.models.dense import is_plain
 #: processor: they stay in its cache.
 _LOGITS_AT_ONCE = 2**23
 _LOGPROBS_AT_ONCE, _LOGPROBS_ELSEWHERE = 2**18, 2**26
+#: Places and tokens of which a processor multiplies at once: their logits, too, stay in its cache.
+_PLACES, _TOKENS = 512, 1024
 #: Numbers after which a row of logits begins: products write aligned rows faster.
 _ROUND = 16
 
@@ -28,11 +30,51 @@ def logprobs(model: PreTrainedModel, states: Tensor, targets: Tensor) -> Tensor:
         What is unembedded there, after the final norm; no gradients go through.
     targets : tensor [places]
     """
-    size = max(1, _LOGITS_AT_ONCE // int(model.config.vocab_size))
-    unembedding = Unembedding(model, min(size, len(states)))
-    pairs = zip(torch.split(states, size), torch.split(targets, size), strict=True)
+    weight = _plain_weight(model, states)
+    size = _PLACES if weight is not None else _LOGITS_AT_ONCE // int(model.config.vocab_size)
+    count = max(1, -(-len(states) // max(1, size)))
+    # As many each: all weights are fetched for the last few, too.
+    pairs = zip(states.tensor_split(count), targets.tensor_split(count), strict=True)
     with torch.no_grad():
-        return torch.cat([logprobs_of(unembedding.scores(some), tokens) for some, tokens in pairs])
+        if weight is not None:
+            return torch.cat([_by_tokens(model, weight, *pair) for pair in pairs])
+        return torch.cat(
+            [logprobs_of(architectures.scores(model, some), tokens) for some, tokens in pairs]
+        )
+
+
+def _by_tokens(model: PreTrainedModel, weight: Tensor, states: Tensor, targets: Tensor) -> Tensor:
+    """`logprobs`, by logits of a part of the vocabulary after the other."""
+    room = weight.new_empty(len(states), min(_TOKENS, len(weight)))
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    chosen = torch.empty(len(states), dtype=torch.float64)
+    totals: list[Tensor] = []
+    for first in range(0, len(weight), _TOKENS):
+        part = weight[first : first + _TOKENS]
+        logits = torch.mm(states, part.t(), out=room[:, : len(part)])
+        logits = architectures.scaled(model.config, logits)
+        place = targets - first
+        inside = (place >= 0) & (place < len(part))
+        # The logarithm of the sum is what a token's logit exceeds its log-probability by; by that
+        # of the target, where it is one of these, next to nothing is rounded away.
+        token = place.clamp(0, len(part) - 1)[:, None]
+        logit = logits.gather(-1, token)[:, 0].double()
+        totals.append(logit - logits.log_softmax(dim=-1, dtype=dtype).gather(-1, token)[:, 0])
+        chosen = torch.where(inside, logit, chosen)
+    return (chosen - torch.stack(totals).logsumexp(dim=0)).to(dtype)
+
+
+def _plain_weight(model: PreTrainedModel, states: Tensor) -> Tensor | None:
+    """Weight [vocabulary, hidden] of an unembedding that is a product and no more, on a processor.
+
+    None if it is more than that.
+    """
+    head = cast(Any, architectures.output_embeddings(model))
+    plain = type(head) is nn.Linear and is_plain(head) and head.bias is None
+    if not plain or hasattr(head, "_hf_hook") or head._forward_hooks or head._forward_pre_hooks:
+        return None
+    weight = cast(Tensor, head.weight)
+    return weight if weight.device.type == "cpu" and weight.dtype == states.dtype else None
 
 
 def logprobs_of(logits: Tensor, targets: Tensor) -> Tensor:
@@ -56,19 +98,16 @@ class Unembedding:
     """
 
     def __init__(self, model: PreTrainedModel, rows: int) -> None:
-        self._model = model
+        self._model, self._rows = model, rows
         self._logits: Tensor | None = None
-        head = cast(Any, architectures.output_embeddings(model))
-        plain = type(head) is nn.Linear and is_plain(head) and head.bias is None
-        if plain and head.weight.device.type == "cpu" and not hasattr(head, "_hf_hook"):
-            count = int(head.out_features)
-            self._logits = head.weight.new_empty(rows, count + -count % _ROUND)[:, :count]
 
     def scores(self, states: Tensor) -> Tensor:
         """Logits [places, vocabulary] of states behind the final norm, until the next are asked."""
-        head = architectures.output_embeddings(self._model)
-        if self._logits is None or head._forward_hooks or states.dtype != self._logits.dtype:
+        weight = _plain_weight(self._model, states)
+        if weight is None:
             return architectures.scores(self._model, states)
-        weight = cast(Tensor, head.weight)
+        if self._logits is None:
+            count = len(weight)
+            self._logits = weight.new_empty(self._rows, count + -count % _ROUND)[:, :count]
         logits = torch.mm(states, weight.t(), out=self._logits[: len(states)])
         return architectures.scaled(self._model.config, logits)
