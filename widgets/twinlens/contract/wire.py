@@ -47,11 +47,6 @@ def encode(value: Value, *, causal: bool = False, compact: bool = False) -> tupl
         Keep only the lower triangle of the last two axes, which must be square.
     compact : bool
         Send finite floating-point arrays as 8 bits, and numbers in JSON with four digits.
-
-    Returns
-    -------
-    header : dict
-    buffer : bytes
     """
     if isinstance(value, str):
         return {"dtype": "text", "shape": []}, value.encode()

@@ -125,10 +125,6 @@ def to_html(
     **state
         What is shown, and how: see `page_state`.
 
-    Returns
-    -------
-    ExportReport
-
     Raises
     ------
     OutputError

@@ -211,17 +211,7 @@ def _precise(values: Array | Tensor) -> Array:
 
 
 def value_vectors(weights: Weights, layer: int) -> Tensor:
-    """What each feed-forward neuron of a layer writes, as stored, shape [intermediate, hidden].
-
-    Raises
-    ------
-    HeadIndexError
-        If there is no such layer.
-    UnsupportedArchitectureError
-        If the weights are quantised, not where the architecture table says, or of experts.
-    ModelLoadError
-        If the files do not hold them.
-    """
+    """What each feed-forward neuron of a layer writes, as stored, shape [intermediate, hidden]."""
     architectures.check_neurons(weights._model.config)
     if not 0 <= layer < weights.sizes.layers:
         raise HeadIndexError(

@@ -145,11 +145,6 @@ def without(block: LayerUnits, parts: Tensor, report: Report | None = None) -> T
     """What the target loses without each of some parts [B, hidden] of the block's output, nats.
 
     The model is held for a piece of them at a time, so that others may run it in between.
-
-    Raises
-    ------
-    NotFiniteError
-        If a log-probability is NaN or infinite.
     """
     lost_parts = []
     with block.held(), torch.no_grad():

@@ -107,13 +107,7 @@ def attached_adapter(model: Any) -> tuple[Adapter, nn.Module]:
 
 
 def attach(model: PreTrainedModel, adapter: Adapter) -> None:
-    """Put an adapter into its base model; it is on.
-
-    Raises
-    ------
-    ModelLoadError
-        If it cannot be read or does not belong to this model.
-    """
+    """Put an adapter into its base model; it is on."""
     try:
         from peft import PeftConfig, PeftModel
     except ImportError as error:

@@ -75,11 +75,6 @@ def source_of(
     ----------
     over : ModelSource, optional
         What an adapter changes; by default the model that its configuration names.
-
-    Raises
-    ------
-    ModelLoadError
-        If it is a path where nothing is, or a folder without weights that may be read.
     """
     if isinstance(name, torch.nn.Module):
         return _in_memory(name)

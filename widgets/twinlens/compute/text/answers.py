@@ -151,11 +151,6 @@ def encode_answer(pair: Models, prompt: Prompt, text: str) -> list[int]:
     """Token ids of a given answer that spell it right after the prompt, without any other blank.
 
     They are those that the whole text has there, if the prompt's last token stays as it is.
-
-    Raises
-    ------
-    AnswerError
-        If the tokenizer cannot begin a text in this place.
     """
     tokenizer = pair.tokenizers["tuned"]
 

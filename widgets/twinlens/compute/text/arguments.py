@@ -14,13 +14,7 @@ CHOICES: Mapping[str, str] = {"own": "own", "shared": "tuned", "tuned": "tuned",
 
 
 def checked_text(value: Any, what: str, error: type[TwinlensError]) -> str:
-    """A text that tokenizers can read.
-
-    Raises
-    ------
-    error
-        If it is no text, or holds half of a surrogate pair.
-    """
+    """A text that tokenizers can read."""
     if not isinstance(value, str):
         raise error(f"{what} is {kind_of(value)}: write a text")
     try:

@@ -75,12 +75,6 @@ def read_prompt(
         Tools that the template describes.
     chat : mapping, optional
         Settings of the template, such as ``{"enable_thinking": False}``.
-
-    Raises
-    ------
-    PromptError
-        If the prompt is empty, a span is not in it, the template is missing, refuses or changes
-        it, or the two tokenizers cut it differently.
     """
     is_text = isinstance(text, str) or not _is_list(text)
     whose = _whose(template, is_text=is_text)
@@ -150,13 +144,6 @@ def check_length(pair: Models, prompt: Prompt, max_new_tokens: Any) -> int:
     -------
     int
         The longest answer.
-
-    Raises
-    ------
-    PromptError
-        If they do not fit; says how many tokens there are and how many fit.
-    AnswerError
-        If the longest answer is no whole number, or no answer token is asked for.
     """
     number = read_length(max_new_tokens)
     limit, length = pair.positions, len(prompt.tokens)

@@ -126,13 +126,7 @@ def diff_of_files(
 
 
 def stored_files(name: str | os.PathLike[str], revision: str | None = None) -> Stored:
-    """Files of a model folder, a safetensors file, or a model of the hub, which is downloaded.
-
-    Raises
-    ------
-    ModelLoadError
-        If there is no such model, or its weights are not in safetensors files.
-    """
+    """Files of a model folder, a safetensors file, or a model of the hub, which is downloaded."""
     if not isinstance(name, str | os.PathLike):
         raise ArgumentError(
             "diff compares files, given as a folder, a safetensors file or a hub id, not "

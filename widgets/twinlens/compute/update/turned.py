@@ -69,15 +69,6 @@ def turned_model(
         What of it is turned.
     direction : (MatrixUpdate, int) or None
         The one that is turned alone.
-
-    Raises
-    ------
-    ArgumentError
-        If the update changes nothing in that part.
-    MemoryNeededError
-        If the models of the pair are not loaded together.
-    UnsupportedArchitectureError
-        If weights cannot be read, or the models are spread over devices.
     """
     both_models(pair)
     with pair.model("tuned") as tuned:

@@ -185,11 +185,6 @@ def word_rows(
         Each word is the mean of its tokens' embeddings, with a blank in front; words that the
         tokenizer cannot spell are left out. Without it the tokens are the words: those of whole
         characters that hold a letter or a digit, without special tokens.
-
-    Raises
-    ------
-    VocabularyError
-        If the tokenizer cannot spell any of the words.
     """
     if vocabulary is None:
         count = min(len(tokenizer), len(embeddings))

@@ -21,10 +21,6 @@ _LABEL = "Input:"
 def parse_annotation(text: str) -> tuple[list[str], list[str]]:
     """Split an annotation ``fragment|||fragment&&&context|||context`` into its fragments.
 
-    Parameters
-    ----------
-    text : str
-
     Returns
     -------
     instruction, context : lists of str
@@ -84,11 +80,6 @@ def widen(
     -------
     list of CharacterSpan
         Each sentence once, in the order of the prompt.
-
-    Raises
-    ------
-    PromptError
-        If no sentence contains a piece.
     """
     places = [(span, prompt[slice(*span)]) for span in sentences(prompt)]
     chosen: set[CharacterSpan] = set()

@@ -65,13 +65,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> Any:
-    """Read a pickle of numbers, texts, lists, tuples, dictionaries and numeric arrays.
-
-    Raises
-    ------
-    RecordingError
-        If the file is damaged or holds anything else.
-    """
+    """Read a pickle of numbers, texts, lists, tuples, dictionaries and numeric arrays."""
     try:
         return _plain(_Unpickler(io.BytesIO(path.read_bytes())).load(), {})[0]
     except (

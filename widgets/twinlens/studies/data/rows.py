@@ -194,13 +194,7 @@ def collect_rows(source: Any, **options: Any) -> tuple[list[StudyRow], list[Prob
 
 
 def raw_records(source: Any) -> Iterator[Any]:
-    """Rows of a file, sequence or frame as they are; a line that cannot be read is its error.
-
-    Raises
-    ------
-    DataError
-        If the data as a whole cannot be read.
-    """
+    """Rows of a file, sequence or frame as they are; a line that cannot be read is its error."""
     if isinstance(source, (str, Path)):
         path = Path(source)
         if not path.is_file():
