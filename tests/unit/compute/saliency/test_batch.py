@@ -10,10 +10,11 @@ from twinlens.compute.pair import Pair
 from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.targets import probability
-from twinlens.compute.saliency import batch, gradients, together
+from twinlens.compute.saliency import gradients, together
 from twinlens.compute.saliency.batch import Attributed, attribute_prompts
 from twinlens.compute.saliency.gradients import slopes_together
 from twinlens.compute.saliency.methods import METHODS
+from twinlens.compute.saliency.similar_lengths import answered_together, attributed_together
 from twinlens.compute.text.prompt import read_prompt
 from twinlens.contract.words import PUBLISHED, SIDES
 from twinlens.errors import AnswerError, Interrupted, NotFiniteError, PromptError
@@ -166,7 +167,7 @@ def test_it_can_be_stopped(pair: Pair) -> None:
 
 def test_similar_texts_are_grouped_and_long_ones_stay_alone(pair: Pair) -> None:
     def groups(*lengths: tuple[int, int]) -> list[list[int]]:
-        return batch._groups(pair.sizes, dict(enumerate(lengths)))
+        return attributed_together(pair.sizes, dict(enumerate(lengths)))
 
     assert groups((8, 4), (8, 5), (9, 4)) == [[1, 2, 0]]
     # Reading nine thousand tokens of padding costs more than a group of its own.
@@ -174,4 +175,4 @@ def test_similar_texts_are_grouped_and_long_ones_stay_alone(pair: Pair) -> None:
     assert groups((8, 3), (8, 4), (9, 4), (8, 9000)) == [[3], [2, 1, 0]]
     assert sorted(map(len, groups(*[(8, 4)] * 11))) == [3, 8]
     assert groups() == []
-    assert list(batch._neighbours(pair.sizes, {0: 4, 1: 9, 2: 10**6}, 5)) == [[2], [1, 0]]
+    assert list(answered_together(pair.sizes, {0: 4, 1: 9, 2: 10**6}, 5)) == [[2], [1, 0]]

@@ -7,7 +7,7 @@ numbers are those of one prompt at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
-from twinlens.compute.models.architectures import Sizes
 from twinlens.compute.models.models import Models
 from twinlens.compute.passes.conditions import hookable
+from twinlens.compute.passes.in_threads import in_threads
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.rotary import rotary_by_length
 from twinlens.compute.passes.steps_written_out import ReadPrompt
@@ -26,6 +26,11 @@ from twinlens.compute.saliency.methods import METHODS
 from twinlens.compute.saliency.registry import SaliencyMethod, complete
 from twinlens.compute.saliency.segments import segment_positions
 from twinlens.compute.saliency.several_answers import hidden_in_answers
+from twinlens.compute.saliency.similar_lengths import (
+    TOGETHER,
+    answered_together,
+    attributed_together,
+)
 from twinlens.compute.text.answers import choose_answers, own_answers
 from twinlens.compute.text.arguments import generated_sides, read_response
 from twinlens.compute.text.prompt import Prompt, check_length
@@ -38,14 +43,6 @@ from twinlens.traces.grouping import groups
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-#: Prompts that are answered, and texts that are attributed together at most.
-ANSWERED, TOGETHER = 32, 8
-#: What attributing one answer token costs in each layer however small texts and model are, in
-#: multiply-adds: more texts together share it, at the price of padding.
-_FIXED = 1.5e7
-#: Bounds both in memory where models are wide or texts long: numbers of one layer.
-_NUMBERS_AT_ONCE = 2**22
 
 Result = TypeVar("Result")
 
@@ -192,7 +189,7 @@ def attribute_prompts(
             new = {place: entry for place, entry in read.items() if place not in values[side]}
             for name in methods:
                 readings = _readings(pair, side, model, new, errors, name, rivals.get(side, {}))
-                for place, table in _tables(pair, side, readings, name, errors, report):
+                for place, table in _tables(pair, side, model, readings, name, errors, report):
                     values[side].setdefault(place, {})[name] = table
             left = {place: answer for place, answer in chosen.items() if place not in errors}
             seen = prompts_read[side]
@@ -235,7 +232,7 @@ def _answers(
 
     lengths = {place: len(prompt.tokens) for place, prompt in prompts.items()}
     with pair.model(side):
-        return dict(_each(_neighbours(pair.sizes, lengths, limit), work, errors))
+        return dict(_each(answered_together(pair.sizes, lengths, limit), work, errors))
 
 
 def _readings(
@@ -267,18 +264,16 @@ def _readings(
 def _tables(
     pair: Models,
     side: Side,
+    model: PreTrainedModel,
     readings: Mapping[int, Reading],
     name: str,
     errors: dict[int, TwinlensError],
     report: Report | None,
 ) -> Iterator[tuple[int, Array]]:
     """One model's tables by one method."""
-    method, done = METHODS[name], set[int]()
+    method = METHODS[name]
 
     def work(places: list[int]) -> list[Array]:
-        if report:
-            report(len(done), len(readings), f"{method.method.title} of {side}")
-            done.update(places)
         if method.together is not None and len(places) > 1:
             return method.together([readings[place] for place in places])
         return [_alone(method, readings[place], side) for place in places]
@@ -287,9 +282,16 @@ def _tables(
         place: (reading.prompt_length, reading.answer_length) for place, reading in readings.items()
     }
     together = method.together is not None
-    yield from _each(
-        _groups(pair.sizes, lengths, _at_once(readings) if together else 1), work, errors
-    )
+    done, alone, beside_others = 0, list[list[int]](), list[list[int]]()
+    for places in attributed_together(pair.sizes, lengths, _at_once(readings) if together else 1):
+        only_reads = method.only_reads([readings[place] for place in places])
+        (beside_others if only_reads else alone).append(places)
+    for ways, at_once in ((alone, False), (beside_others, True)):
+        for place, table in _each(ways, work, errors, model if at_once else None):
+            if report:
+                report(done, len(readings), f"{method.method.title} of {side}")
+            done += 1
+            yield place, table
 
 
 def _at_once(readings: Mapping[int, Reading]) -> int:
@@ -339,11 +341,10 @@ def _hidden(
     prompts_read: Mapping[int, ReadPrompt],
 ) -> dict[int, dict[tuple[str, str], Array]]:
     """What hiding each segment costs one model, by prompt, segment and answer."""
-    costs_of: dict[int, dict[tuple[str, str], Array]] = {}
-    for done, (place, (kind, answers)) in enumerate(chosen.items()):
-        if report:
-            report(done, len(chosen), f"hiding segments, {side}")
-        prompt, mine = prompts[place], costs_of.setdefault(place, {})
+
+    def costs_of(place: int) -> dict[tuple[str, str], Array]:
+        (kind, answers), prompt = chosen[place], prompts[place]
+        mine: dict[tuple[str, str], Array] = {}
         parts, missing = segment_positions(prompt.tokens), dict[str, Reading]()
         for whose, ids in read_by_both(pair, kind, answers).items():
             before = known[place].hidden if place in known else {}
@@ -353,17 +354,24 @@ def _hidden(
             elif parts:
                 read = pair.readable(side, [*prompt.ids, *ids])
                 missing[whose] = Reading(model, read, len(prompt.tokens))
-        if not missing:
-            continue
-        try:
+        if missing:
             # Of its own answer a model has said how likely it is.
             own = [prompts_read.get(place) if whose == side else None for whose in missing]
             costs = hidden_in_answers(list(missing.values()), list(parts.values()), own)
-        except UnsupportedArchitectureError:  # its attention is given no mask
-            return {}
-        for whose, rows in zip(missing, costs, strict=True):
-            mine |= {(segment, whose): row for segment, row in zip(parts, rows, strict=True)}
-    return costs_of
+            for whose, rows in zip(missing, costs, strict=True):
+                mine |= {(segment, whose): row for segment, row in zip(parts, rows, strict=True)}
+        return mine
+
+    costs_by_place: dict[int, dict[tuple[str, str], Array]] = {}
+    with closing(in_threads(model, costs_of, list(chosen))) as results:
+        for place, result in zip(chosen, results, strict=True):
+            if report:
+                report(len(costs_by_place), len(chosen), f"hiding segments, {side}")
+            try:
+                costs_by_place[place] = result()
+            except UnsupportedArchitectureError:  # its attention is given no mask
+                return {}
+    return costs_by_place
 
 
 def _predicted(
@@ -384,62 +392,21 @@ def _each(
     groups: Iterable[list[int]],
     work: Callable[[list[int]], list[Result]],
     errors: dict[int, TwinlensError],
+    model: PreTrainedModel | None = None,
 ) -> Iterator[tuple[int, Result]]:
-    """Results by place: together, or where that fails one at a time, to see which of them does."""
-    for places in groups:
-        try:
-            yield from zip(places, work(places), strict=True)
-        except Interrupted:
-            raise
-        except TwinlensError as error:
-            if len(places) == 1:
-                errors[places[0]] = error
-            else:
-                yield from _each([[place] for place in places], work, errors)
+    """Results by place: together, or where that fails one at a time, to see which of them does.
 
-
-def _neighbours(sizes: Sizes, lengths: Mapping[int, int], limit: int) -> Iterator[list[int]]:
-    """Places of prompts of similar length, that are answered together."""
-    places = sorted(lengths, key=lambda place: lengths[place], reverse=True)
-    while places:
-        longest = lengths[places[0]] + limit
-        size = max(1, min(ANSWERED, _NUMBERS_AT_ONCE // (longest * sizes.intermediate)))
-        yield places[:size]
-        places = places[size:]
-
-
-def _groups(
-    sizes: Sizes, lengths: Mapping[int, tuple[int, int]], together: int = TOGETHER
-) -> list[list[int]]:
-    """Places of texts that are attributed together: the grouping that should cost least.
-
-    Texts in a group cost as much as its longest prompt with its longest answer.
-
-    Parameters
-    ----------
-    lengths : mapping of int to (int, int)
-        Tokens of prompt and answer.
-    together : int
-        Most texts in a group.
+    Of work that only reads the weights of a model, some at once.
     """
-    weights = sizes.hidden * (4 * sizes.hidden + 3 * sizes.intermediate)
-    places = sorted(lengths, key=lambda place: lengths[place][::-1], reverse=True)
-    # The best grouping of the first texts: its cost, and where its last group begins.
-    best: list[tuple[float, int]] = [(0.0, 0)]
-    for end in range(1, len(places) + 1):
-        choices, n = [], 0
-        for begin in range(end - 1, max(end - together, 0) - 1, -1):
-            prompt_length, m = lengths[places[begin]]
-            n, count = max(n, prompt_length), end - begin
-            if count > 1 and count * (n + m) * sizes.intermediate > _NUMBERS_AT_ONCE:
-                break
-            cost = m * (count * (n + m / 2) * weights + _FIXED)
-            choices.append((best[begin][0] + cost, begin))
-        best.append(min(choices))
-    groups: list[list[int]] = []
-    end = len(places)
-    while end:
-        begin = best[end][1]
-        groups.append(places[begin:end])
-        end = begin
-    return groups[::-1]
+    listed = list(groups)
+    with closing(in_threads(model, work, listed)) as results:
+        for places, result in zip(listed, results, strict=True):
+            try:
+                yield from zip(places, result(), strict=True)
+            except Interrupted:
+                raise
+            except TwinlensError as error:
+                if len(places) == 1:
+                    errors[places[0]] = error
+                else:
+                    yield from _each([[place] for place in places], work, errors)

@@ -142,6 +142,18 @@ def rows_are_cheaper(texts: Texts, wanted: Array) -> bool:
     return bool(FORWARD_OVER_REVERSE * forward < backward)
 
 
+def only_reads(readings: Sequence[Reading]) -> bool:
+    """Whether tables of these texts are all had from backward passes that are written out."""
+    texts, model = Texts.together(readings), readings[0].model
+    m = max(reading.answer_length for reading in readings)
+    whole = np.ones((texts.prompt_length, m), dtype=bool)
+    return (
+        can_be_written_out(model)
+        and not rows_are_cheaper(texts, whole)
+        and fits(model, len(readings), texts.prompt_length + m - 1)
+    )
+
+
 def _rows(texts: Texts, wanted: Wanted, target: Target, directions: Tensor) -> Iterator[TextsPiece]:
     """Forward mode: a row for every directional derivative, all columns at once."""
     model = texts.readings[0].model
@@ -325,6 +337,7 @@ def gradient_method(
             cost="1 forward pass, and N forward derivatives or M backward passes",
         ),
         partial(slopes_together, target=target),
+        only_reads,
     )
     def compute(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
         return slopes(reading, wanted, target)

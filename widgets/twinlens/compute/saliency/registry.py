@@ -34,15 +34,22 @@ Together: TypeAlias = Callable[[Sequence[Reading]], list[Array]]
 
 @dataclass(frozen=True)
 class SaliencyMethod:
-    """A method, the generator that computes it, and the same for many texts if it can be."""
+    """A method, the generator that computes it, and the same for many texts if it can be.
+
+    Whether all that is done for some texts only reads the weights of the model says `only_reads`:
+    nothing listens to it meanwhile, and no attention function is put in, so that threads share it.
+    """
 
     method: Method
     compute: Compute
     together: Together | None = None
+    only_reads: Callable[[Sequence[Reading]], bool] = lambda _: False
 
 
 def saliency_method(
-    method: Method, together: Together | None = None
+    method: Method,
+    together: Together | None = None,
+    only_reads: Callable[[Sequence[Reading]], bool] = lambda _: False,
 ) -> Callable[[Compute], SaliencyMethod]:
     """Declare a generator ``(reading, wanted) -> pieces`` as a saliency method.
 
@@ -51,7 +58,7 @@ def saliency_method(
     attention function) across a ``yield``. A piece without rows lets others through during long
     work.
     """
-    return partial(SaliencyMethod, method, together=together)
+    return partial(SaliencyMethod, method, together=together, only_reads=only_reads)
 
 
 def complete(
