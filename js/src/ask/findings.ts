@@ -164,12 +164,9 @@ function copies(manifest: Manifest, effects: BySide<Tensor>): Finding | null {
         tuned.map((i) => stripped(tokens[i]!.text)),
         "token",
       ),
-      ["", ` ${rests} most on the same word of the prompt: `],
-      ["", `${say.inWords(tuned.length)} of ${say.inWords(able.length)} in `],
-      ["tuned", "tuned"],
-      ["", `, ${say.inWords(base.length)} in `],
-      ["base", "base"],
-      ["", "."],
+      ...say.ofModels(
+        ` ${rests} most on the same word of the prompt: ${say.inWords(tuned.length)} of ${say.inWords(able.length)} in tuned, ${say.inWords(base.length)} in base.`,
+      ),
     ],
     `exact; by chance p ${say.chance(p)}; in ${say.inWords(gained.length)} that word also gained most from base to tuned, p ${say.chance(paired)}`,
     "saliency",
@@ -195,12 +192,9 @@ function parts(manifest: Manifest, steps: readonly AnswerStep[], chance: Null): 
     `The answers part at the ${say.ordinal(first)} token.`,
     [
       ["token", say.shown(tokens[first]!.text)],
-      ["", ": "],
-      ["base", "base"],
-      ["", ` ${say.percent(steps[first]!.base.logprob)}, `],
-      ["tuned", "tuned"],
-      ["", ` ${say.percent(steps[first]!.tuned.logprob)}. `],
-      ["", `In all ${say.nats(sum(kl))}, most at `],
+      ...say.ofModels(
+        `: base ${say.percent(steps[first]!.base.logprob)}, tuned ${say.percent(steps[first]!.tuned.logprob)}. In all ${say.nats(sum(kl))}, most at `,
+      ),
       ...say.runsOf(
         largest.map((i) => say.shown(tokens[i]!.text)),
         "token",
@@ -224,17 +218,9 @@ function place(chance: Null): Finding | null {
   return finding(
     "place",
     `Only ${names} ${several ? "were" : "was"} changed.`,
-    [
-      [
-        "",
-        `${several ? "They hold" : "It holds"} ${share} of the weights and moved by ${lengths} of their length; `,
-      ],
-      ["", "all others are the same in "],
-      ["base", "base"],
-      ["", " and "],
-      ["tuned", "tuned"],
-      ["", "."],
-    ],
+    say.ofModels(
+      `${several ? "They hold" : "It holds"} ${share} of the weights and moved by ${lengths} of their length; all others are the same in base and tuned.`,
+    ),
     "exact, from weights",
     "carried",
   );
@@ -272,20 +258,10 @@ function segments(
   } else if (Math.min(...more) > -floor && apart > floor)
     title = "Tuned needs the instruction more.";
   else if (Math.max(...more) < -floor) title = "Base needs the instruction more.";
-  const text: say.Run[] = [
-    ["", "Hiding it costs "],
-    ["tuned", "tuned"],
-    ["", "’s answer "],
-    ["", `${say.signed(ofTuned.base)} in `],
-    ["base", "base"],
-    ["", ` and ${say.nats(ofTuned.tuned)} in `],
-    ["tuned", "tuned"],
-  ];
+  let text = `Hiding it costs tuned’s answer ${say.signed(ofTuned.base)} in base and ${say.nats(ofTuned.tuned)} in tuned`;
   if (ofBase) {
-    const said = `’s own answer ${say.signed(ofBase.base)} and ${say.nats(ofBase.tuned)}`;
-    text.push(["", "; "], ["base", "base"], ["", said]);
+    text += `; base’s own answer ${say.signed(ofBase.base)} and ${say.nats(ofBase.tuned)}`;
   }
-  text.push(["", "."]);
   let checked = "measured";
   if (spans.length > 1) {
     const [base, tuned] = SIDES.map((side) =>
@@ -293,7 +269,7 @@ function segments(
     );
     checked += `; ${say.inWords(spans.length)} spans as long elsewhere: ${base} and ${tuned}, p ${say.chance(p)}`;
   }
-  return finding("segments", title, text, checked, "saliency");
+  return finding("segments", title, say.ofModels(`${text}.`), checked, "saliency");
 }
 
 /** The smallest set of parts that carries the difference. */
@@ -306,23 +282,19 @@ function carries(manifest: Manifest, carried: Carried): Finding | null {
   const head = parts.find(({ kind }) => kind === "head");
   const several = parts.length > 1;
   const number = say.inWords(parts.length);
-  const also: say.Run[] = [];
+  let also = "";
   if (weights[0] && weights[0].share >= goal) {
     const name = nameOf(weights[0].kind, weights[0].layer);
-    also.push(["", ` The weights of ${name} alone make ${say.share(weights[0].share)} of it.`]);
+    also = ` The weights of ${name} alone make ${say.share(weights[0].share)} of it.`;
   }
   return finding(
     "carries",
     `${capital(number)} part${several ? "s" : ""} of ${count} ${several ? "carry" : "carries"} it.`,
-    [
-      ["", `${togetherOf(parts, manifest.pair.layers)}: `],
-      ["", `${say.signed(together)} of ${say.nats(shift)} `],
-      ["", `(${say.share(reached)}); `],
-      ["", `${number} random part${several ? "s" : ""}: `],
-      ["", `${say.share(mean(random))}, at most `],
-      ["", `${say.share(Math.max(0, ...random))}.`],
-      ...also,
-    ],
+    say.ofModels(
+      `${togetherOf(parts, manifest.pair.layers)}: ${say.signed(together)} of ${say.nats(shift)} ` +
+        `(${say.share(reached)}); ${number} random part${several ? "s" : ""}: ` +
+        `${say.share(mean(random))}, at most ${say.share(Math.max(0, ...random))}.${also}`,
+    ),
     "log-probability, measured as a set",
     "carried",
     head ? { layer: head.layer, head: head.head } : {},
@@ -403,12 +375,9 @@ function ofTemplate(
   return finding(
     "template",
     title,
-    [
-      ["", `Weights ${say.plus(weights)} nats (in the template), `],
-      ["", `template ${say.plus(added.tuned)} (in `],
-      ["tuned", "tuned"],
-      ["", `), together ${say.plus(together)}.`],
-    ],
+    say.ofModels(
+      `Weights ${say.plus(weights)} nats (in the template), template ${say.plus(added.tuned)} (in tuned), together ${say.plus(together)}.`,
+    ),
     `measured; ${say.inWords(others.length)} other texts of its length in its place: together ` +
       `${say.plus(usual)}, p ${say.chance(p)}${floor > COST ? above : ""}`,
     "overview",

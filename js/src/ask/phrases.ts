@@ -19,6 +19,12 @@ export function shown(text: string): string {
   return stripped(text) || "\\n".repeat(text.split("\n").length - 1) || "␣";
 }
 
+/** A text in which the names of the models are runs of their own. */
+export function ofModels(text: string): Run[] {
+  const pieces = text.split(/\b(base|tuned)\b/);
+  return pieces.map((piece, i): Run => [i % 2 ? piece : "", piece]).filter(([, piece]) => piece);
+}
+
 /** Words of a kind, listed. */
 export function runsOf(words: readonly string[], kind: string): Run[] {
   return words.flatMap((word, i): Run[] => {

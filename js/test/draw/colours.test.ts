@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { PALETTES } from "../../src/contract/palette.ts";
-import { contrast, css, mix, rgb } from "../../src/draw/scales.ts";
+import { css, mix, type Rgb, rgb } from "../../src/draw/scales.ts";
 import { diverging, sequential } from "../../src/draw/theme.ts";
 
 describe("colours", () => {
@@ -35,3 +35,20 @@ describe("colours", () => {
     expect(css(mix(rgb("#000000"), rgb("#ffffff"), 0.5))).toBe("rgb(128 128 128)");
   });
 });
+
+/** WCAG contrast ratio of two colours, 1 to 21. */
+function contrast(first: Rgb, second: Rgb): number {
+  const [light, dark] = [luminance(first), luminance(second)].sort((a, b) => b - a) as [
+    number,
+    number,
+  ];
+  return (light + 0.05) / (dark + 0.05);
+}
+
+function luminance(colour: Rgb): number {
+  const [r, g, b] = colour.map((channel) => {
+    const c = channel / 255;
+    return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  }) as [number, number, number];
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}

@@ -24,7 +24,7 @@ def notebook(monkeypatch):
     from IPython.core.interactiveshell import InteractiveShell
 
     shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
-    monkeypatch.setattr(lifetime, "_shell", lambda: shell)
+    monkeypatch.setattr(lifetime, "running_shell", lambda: shell)
     monkeypatch.setattr(lifetime, "_displayed", {})
     made = []
     names: dict[str, Any] = {"displayed": lambda: [w for _, w in lifetime._displayed[None]]}

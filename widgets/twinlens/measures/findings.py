@@ -22,9 +22,8 @@ from twinlens.contract.forms import (
     Null,
     Part,
     RotationOfLayer,
-    Run,
 )
-from twinlens.contract.words import EXACT, SIDES, Side
+from twinlens.contract.words import EXACT, SIDES
 from twinlens.errors import MemoryNeededError, UnknownBlockError, UnsupportedArchitectureError
 from twinlens.measures import phrases as say
 from twinlens.measures.chance import (
@@ -141,12 +140,11 @@ def _copies(trace: Trace, report: Report | None) -> Finding | None:
         "Tuned copies.",
         [
             *words,
-            ("", f" rest{'s' * (len(tuned) == 1)} most on the same word of the prompt: "),
-            ("", f"{say.number(len(tuned))} of {say.number(len(able))} in "),
-            ("tuned", "tuned"),
-            ("", f", {say.number(len(base))} in "),
-            ("base", "base"),
-            ("", "."),
+            *say.of_models(
+                f" rest{'s' * (len(tuned) == 1)} most on the same word of the prompt: "
+                f"{say.number(len(tuned))} of {say.number(len(able))} in tuned, "
+                f"{say.number(len(base))} in base."
+            ),
         ],
         f"exact; by chance p {say.chance(p)}; in {say.number(len(gained))} that word also gained "
         f"most from base to tuned, p {say.chance(paired)}",
@@ -176,12 +174,11 @@ def _parts(trace: Trace, steps: Sequence[AnswerStep], null: Null) -> Finding:
         f"The answers part at the {where} token.",
         [
             ("token", say.shown(tokens[first].text)),
-            ("", ": "),
-            ("base", "base"),
-            ("", f" {say.percent(steps[first]['base']['logprob'])}, "),
-            ("tuned", "tuned"),
-            ("", f" {say.percent(steps[first]['tuned']['logprob'])}. "),
-            ("", f"In all {say.nats(float(kl.sum()))}, most at "),
+            *say.of_models(
+                f": base {say.percent(steps[first]['base']['logprob'])}, "
+                f"tuned {say.percent(steps[first]['tuned']['logprob'])}. "
+                f"In all {say.nats(float(kl.sum()))}, most at "
+            ),
             *say.runs_of([say.shown(tokens[i].text) for i in largest], "token"),
             ("", "."),
         ],
@@ -203,14 +200,10 @@ def _place(null: Null) -> Finding | None:
     return finding(
         "place",
         f"Only {names} {'were' if len(places) > 1 else 'was'} changed.",
-        [
-            ("", f"{they} {share} of the weights and moved by {lengths} of their length; "),
-            ("", "all others are the same in "),
-            ("base", "base"),
-            ("", " and "),
-            ("tuned", "tuned"),
-            ("", "."),
-        ],
+        say.of_models(
+            f"{they} {share} of the weights and moved by {lengths} of their length; "
+            "all others are the same in base and tuned."
+        ),
         "exact, from weights",
         "carried",
     )
@@ -248,17 +241,14 @@ def _segments(trace: Trace, null: Null, report: Report | None) -> Finding | None
         title = "Base needs the instruction more."
     else:
         title = "What the instruction is worth depends on the answer."
-    text: list[Run] = [
-        ("", "Hiding it costs "),
-        ("tuned", "tuned"),
-        ("", "’s answer "),
-        *_both(cost["tuned"]),
-    ]
+    own = cost["tuned"]
+    text = (
+        f"Hiding it costs tuned’s answer {say.signed(own['base'])} in base and "
+        f"{say.nats(own['tuned'])} in tuned"
+    )
     if "base" in cost:
         own = cost["base"]
-        said = f"’s own answer {say.signed(own['base'])} and {say.nats(own['tuned'])}"
-        text += [("", "; "), ("base", "base"), ("", said)]
-    text.append(("", "."))
+        text += f"; base’s own answer {say.signed(own['base'])} and {say.nats(own['tuned'])}"
     checked = "measured"
     if len(spans) > 1:
         base, tuned = (float(np.mean([span[side] for span in spans])) for side in SIDES)
@@ -267,16 +257,7 @@ def _segments(trace: Trace, null: Null, report: Report | None) -> Finding | None
             f"; {count} spans as long elsewhere: {say.signed(base)} and {say.signed(tuned)}, "
         )
         checked += f"p {say.chance(p)}"
-    return finding("segments", title, text, checked, "saliency")
-
-
-def _both(cost: dict[Side, float]) -> list[Run]:
-    return [
-        ("", f"{say.signed(cost['base'])} in "),
-        ("base", "base"),
-        ("", f" and {say.nats(cost['tuned'])} in "),
-        ("tuned", "tuned"),
-    ]
+    return finding("segments", title, say.of_models(f"{text}."), checked, "saliency")
 
 
 def _carries(trace: Trace, report: Report | None) -> Finding | None:
@@ -294,24 +275,22 @@ def _carries(trace: Trace, report: Report | None) -> Finding | None:
     heads = [part for part in parts if part["kind"] == "head"]
     first = next(iter(heads), parts[0])
     count = say.number(len(parts))
-    also: list[Run] = []
+    also = ""
     if carried["weights"] and carried["weights"][0]["share"] >= carried["goal"]:
         alone = carried["weights"][0]
         name, share = _name(alone["kind"], alone["layer"]), say.share(alone["share"])
-        also = [("", f" The weights of {name} alone make {share} of it.")]
+        also = f" The weights of {name} alone make {share} of it."
     return finding(
         "carries",
         f"{count.capitalize()} part{'s' * (len(parts) > 1)} of {carried['count']} "
         f"carr{'y' if len(parts) > 1 else 'ies'} it.",
-        [
-            ("", f"{_together(parts, trace.manifest.pair.layers)}: "),
-            ("", f"{say.signed(parts[-1]['together'])} of {say.nats(carried['shift'])} "),
-            ("", f"({say.share(reached)}); "),
-            ("", f"{count} random part{'s' * (len(parts) > 1)}: "),
-            ("", f"{say.share(float(np.mean(carried['random'])))}, at most "),
-            ("", f"{say.share(max(0.0, *carried['random']))}."),
-            *also,
-        ],
+        say.of_models(
+            f"{_together(parts, trace.manifest.pair.layers)}: "
+            f"{say.signed(parts[-1]['together'])} of {say.nats(carried['shift'])} "
+            f"({say.share(reached)}); {count} random part{'s' * (len(parts) > 1)}: "
+            f"{say.share(float(np.mean(carried['random'])))}, at most "
+            f"{say.share(max(0.0, *carried['random']))}.{also}"
+        ),
         "log-probability, measured as a set",
         "carried",
         layer=first["layer"] if first["kind"] == "head" else -1,

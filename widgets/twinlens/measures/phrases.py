@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from twinlens.contract.forms import Run
@@ -19,6 +20,12 @@ def letters(text: str) -> str:
 def shown(text: str) -> str:
     """A token as it is read: blanks and ends of lines stand for themselves."""
     return text.strip() or "\\n" * text.count("\n") or "␣"
+
+
+def of_models(text: str) -> list[Run]:
+    """A text in which the names of the models are runs of their own."""
+    pieces = re.split(r"\b(base|tuned)\b", text)
+    return [(piece if i % 2 else "", piece) for i, piece in enumerate(pieces) if piece]
 
 
 def runs_of(words: Sequence[str], kind: str) -> list[Run]:

@@ -55,12 +55,10 @@ def template_finding(trace: Trace, null: Null, report: Report | None) -> Finding
     return finding(
         "template",
         title,
-        [
-            ("", f"Weights {say.plus(weights)} nats (in the template), "),
-            ("", f"template {say.plus(added['tuned'])} (in "),
-            ("tuned", "tuned"),
-            ("", f"), together {say.plus(together)}."),
-        ],
+        say.of_models(
+            f"Weights {say.plus(weights)} nats (in the template), "
+            f"template {say.plus(added['tuned'])} (in tuned), together {say.plus(together)}."
+        ),
         f"measured; {say.number(len(others))} other texts of its length in its place: together "
         f"{say.plus(usual)}, p {say.chance(p)}{above}",
         "overview",

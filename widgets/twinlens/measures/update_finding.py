@@ -52,12 +52,12 @@ def update_finding(trace: Trace, report: Report | None = None) -> list[Finding]:
             "update",
             f"{say.number(needed).capitalize()} of {count:,} directions keep{'s' * (needed == 1)} "
             "it.",
-            [
-                ("", f"{part_said} of the update’s directions, alone, keep "),
-                ("", f"{say.share(taken['kept'])} of {say.nats(taken['shift'])}; "),
-                ("", f"as many by size keep {say.share(taken['size'])}, "),
-                ("", f"random ones {say.share(drawn)}, at most {say.share(max(taken['drawn']))}."),
-            ],
+            say.of_models(
+                f"{part_said} of the update’s directions, alone, keep "
+                f"{say.share(taken['kept'])} of {say.nats(taken['shift'])}; "
+                f"as many by size keep {say.share(taken['size'])}, "
+                f"random ones {say.share(drawn)}, at most {say.share(max(taken['drawn']))}."
+            ),
             f"measured as a set; p {say.chance(p)}: {say.number(len(taken['drawn']))} random sets, "
             f"and random updates of equal size, which shift it by {moved} nats",
             "update",

@@ -39,7 +39,7 @@ def hold_weakly(widget: Widget) -> None:
 
 def shown(widget: Widget) -> None:
     """Hold a widget that is displayed now until the cell that does so runs again."""
-    shell = _shell()
+    shell = running_shell()
     if shell is None:
         return
     if _before_run not in shell.events.callbacks["pre_run_cell"]:
@@ -55,7 +55,7 @@ def forget(widget: Widget) -> None:
 
 def _before_run(info: Any) -> None:
     """Let go of what the former run of a cell displayed: the page clears its output."""
-    cell, shell = getattr(info, "cell_id", None), _shell()
+    cell, shell = getattr(info, "cell_id", None), running_shell()
     if cell is None or shell is None:
         return
     for count, widget in _displayed.pop(cell, []):
@@ -67,7 +67,7 @@ def _before_run(info: Any) -> None:
                 names.update({name: "" for name in _LAST_RESULTS if names.get(name) is widget})
 
 
-def _shell() -> Any:
+def running_shell() -> Any:
     """The shell of the notebook or terminal, if this is one."""
     ipython = sys.modules.get("IPython")
     return ipython.get_ipython() if ipython else None

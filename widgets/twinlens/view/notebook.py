@@ -6,8 +6,9 @@ that the page hides for as long as the widget is alive.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
+
+from twinlens.view.lifetime import running_shell
 
 
 def show(widget: Any, still: str) -> Any:
@@ -28,9 +29,7 @@ def show(widget: Any, still: str) -> Any:
     NotImplementedError
         Outside of notebooks: IPython then shows the widget as it shows anything else.
     """
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    if not hasattr(shell, "kernel"):
+    if not hasattr(running_shell(), "kernel"):
         raise NotImplementedError
     from IPython.display import display
 

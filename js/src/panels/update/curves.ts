@@ -174,7 +174,8 @@ export function dialChart(
   };
 }
 
-function nameOf({ order }: KeptCurve): string {
+/** What an order is called. */
+export function nameOf({ order }: KeptCurve): string {
   return NAMES[order] ?? order;
 }
 

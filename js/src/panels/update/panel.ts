@@ -14,7 +14,7 @@ import { button, type Choice, clicks, fill, h, picker } from "../../draw/dom.ts"
 import { number, percent, quote, signed, tokenText } from "../../draw/format.ts";
 import { choosable, reachable } from "../../draw/roving.ts";
 import type { MakePanel, Picture, Row } from "../../shell/frame.ts";
-import { type Dial, dialChart, keptChart } from "./curves.ts";
+import { type Dial, dialChart, keptChart, nameOf } from "./curves.ts";
 
 const TITLE = "What the update does";
 /** Milliseconds after which the other panels follow the dial: a turn may go on. */
@@ -192,7 +192,7 @@ function needs(state: State): Need[] {
 function words(state: State, _: Got, taken: UpdateTaken | null): Omit<Picture, "draw"> {
   if (taken) {
     const others = taken.curves.filter(({ order }) => order !== "effect");
-    const beside = others.map(({ order, needed }) => `${needed.toLocaleString("en")} ${BY[order]}`);
+    const beside = others.map((curve) => `${curve.needed.toLocaleString("en")} ${nameOf(curve)}`);
     return {
       title: TITLE,
       note: "measured as sets",
@@ -210,12 +210,6 @@ function words(state: State, _: Got, taken: UpdateTaken | null): Omit<Picture, "
     : "This recording does not hold it. With the models at hand, press “take it apart” before recording.";
   return { title: TITLE, caption };
 }
-
-const BY: Record<string, string> = {
-  size: "by size",
-  "first order": "by first order",
-  random: "at random",
-};
 
 /** What the panels beside show of a direction: its layer, and the head or neuron it goes through. */
 function selectionOf(direction: UpdateDirection): { layer: number; head?: number; unit?: string } {

@@ -39,8 +39,12 @@ def stored_weights(name: str | os.PathLike[str], revision: str | None = None) ->
     source = source_of(str(name), revision)
     if source.adapter is not None:
         raise adapter_alone(source.name)
+    return Weights(downloaded(source.place, revision, source.name), source.name)
+
+
+def downloaded(place: str, revision: str | None, name: str) -> Path:
+    """Folder with the weights, shape and tokenizer of a model of the hub."""
     from huggingface_hub import snapshot_download
 
-    with load_errors(source.name, "files"):
-        folder = snapshot_download(source.place, revision=revision, allow_patterns=list(_FILES))
-    return Weights(folder, source.name)
+    with load_errors(name, "files"):
+        return Path(snapshot_download(place, revision=revision, allow_patterns=list(_FILES)))

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from twinlens.errors import ModelLoadError
 from twinlens.weights.model_diff import FileDiff
 
@@ -15,16 +17,7 @@ _NEEDLESS = {
     *("_name_or_path", "name_or_path", "transformers_version", "_commit_hash", "architectures"),
     *("tokenizer_file", "is_local", "local_files_only", "_from_model_config", "use_cache"),
 }
-_SPECIAL = (
-    "bos_token",
-    "eos_token",
-    "unk_token",
-    "pad_token",
-    "sep_token",
-    "cls_token",
-    "mask_token",
-)
-_MORE_SPECIAL = ("additional_special_tokens", "extra_special_tokens")
+_SPECIAL = PreTrainedTokenizerBase.SPECIAL_TOKENS_ATTRIBUTES
 _TEMPLATE = "chat_template"
 #: Longest value that is passed on; of longer ones the beginning.
 _LONGEST = 400

@@ -20,10 +20,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from twinlens.compute.models import names
-from twinlens.compute.models.faults import load_errors
 from twinlens.compute.models.hub import looked_up
 from twinlens.compute.models.running import plainly
 from twinlens.compute.models.sources import source_of
+from twinlens.compute.models.stored import downloaded
 from twinlens.compute.models.weights import tensor_files
 from twinlens.compute.update.beside import file_diffs
 from twinlens.compute.update.factors import factored
@@ -35,8 +35,6 @@ from twinlens.support.progress import Report
 from twinlens.weights.model_diff import ModelDiff, TensorDiff
 
 _ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-#: What is read of a model of the hub.
-_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja")
 #: Scales and codes of packed weights: read with the weights they belong to, or not at all.
 _PACKED = re.compile(
     r"absmax|quant_map|quant_state|\.SCB$|weight_format|qweight|qzeros|g_idx|scales$"
@@ -141,10 +139,7 @@ def stored_files(name: str | os.PathLike[str], revision: str | None = None) -> S
     if not path.exists():
         source = source_of(str(name), revision)
         place = source.adapter.place if source.adapter is not None else source.place
-        from huggingface_hub import snapshot_download
-
-        with load_errors(source.name, "files"):
-            path = Path(snapshot_download(place, revision=revision, allow_patterns=list(_FILES)))
+        path = downloaded(place, revision, source.name)
         return Stored(source.name, path, tensor_files(path))
     label = path.resolve().name
     if path.is_dir() and (path / _ADAPTER).is_file():

@@ -31,7 +31,7 @@ from twinlens.studies.data.cases import Case, CaseTrace
 from twinlens.studies.data.change_tables import Changes, read_changes
 from twinlens.studies.data.rows import Problem
 from twinlens.support.calls import methods_called_rightly
-from twinlens.support.files import checked_path
+from twinlens.support.files import checked_path, replacing
 from twinlens.traces.frames import DataFrame, frame_of
 
 FORMAT = 1
@@ -345,12 +345,10 @@ class Store:
         place = f"{first:09d}" if first == last else f"{first:09d}-{last:09d}"
         name = f"{place}_{zlib.crc32(ids.encode()):08x}"
         target = self.folder / "rows" / f"{name}.parquet"
-        part = target.with_suffix(".part")
-        with part.open("wb") as stream:
+        with replacing(target) as stream:
             pq.write_table(table, stream, compression="zstd", row_group_size=64)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(part, target)
 
     def _merge(self, paths: Sequence[Path]) -> None:
         # One file of one prompt after another, in the order of their names: of the data.
@@ -423,6 +421,5 @@ def _case(record: dict[str, Any], flat: Any) -> Case:
 
 
 def _write_text(target: Path, text: str) -> None:
-    part = target.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, target)
+    with replacing(target) as stream:
+        stream.write(text.encode("utf-8"))
