@@ -1,13 +1,15 @@
-"""Studies of the embedded pair, here and in another checkout: CPU seconds, alternating.
+"""Studies of the embedded pair, here and in another checkout: how long they take, alternating.
 
     python -m tests.benchmarks.study_against /path/to/other/checkout             # 256 prompts
     python -m tests.benchmarks.study_against OTHER --prompts 48 --method occlusion
+    python -m tests.benchmarks.study_against OTHER --threads 2
 
-Each is a process of its own on one thread, so that what one loads or keeps does not help the
-other; they take turns, 64 prompts at a time, so that other work on the machine slows both. Only the
-study counts, not the loading. The other checkout needs nothing but its package. Where it is of
-before exact effects of segments were measured (``git worktree add OTHER 56f0ba8``), ``faster`` sets
-all that a study measures today against less, and ``gradients_alone`` the same measures.
+Each is a process of its own, so that what one loads or keeps does not help the other; they take
+turns, 64 prompts at a time, so that other work on the machine slows both. On one thread CPU seconds
+count, on more the time that passes. Only the study counts, not the loading. The other checkout
+needs nothing but its package. Where it is of before exact effects of segments were measured (``git
+worktree add OTHER 56f0ba8``), ``faster`` sets all that a study measures today against less, and
+``gradients_alone`` the same measures.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ PIECE = 64
 RUN = """
 import json, sys, tempfile, time
 import torch
-torch.set_num_threads(1)
+threads = int(sys.argv[2])
+torch.set_num_threads(threads)
+clock = time.process_time if threads == 1 else time.perf_counter
 from twinlens.compute.pair import demo_pair
 from twinlens.compute.saliency import batch
 from twinlens.studies import study
@@ -39,18 +43,18 @@ spent = 0.0
 hidden = getattr(batch, "_hidden", None)
 def timed(*given):
     global spent
-    start = time.process_time()
+    start = clock()
     found = hidden(*given)
-    spent += time.process_time() - start
+    spent += clock() - start
     return found
 if hidden:
     batch._hidden = timed
 def run(rows):
     global spent
     with tempfile.TemporaryDirectory() as folder:
-        spent, start = 0.0, time.process_time()
+        spent, start = 0.0, clock()
         store = study(pair, rows, folder + "/study", **options)
-        whole = time.process_time() - start
+        whole = clock() - start
         return [whole, whole - spent, len(store.finished()) + len(store.problems)]
 run(rows[:2])
 for line in sys.stdin:
@@ -65,6 +69,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--method", action="append", help="beside the paper's")
     parser.add_argument("--response", default="own")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     methods = ["gradient_x_input", *(options.method or [])]
@@ -74,14 +79,15 @@ def main() -> None:
         settings["response"] = options.response
         data.write_text(json.dumps([rows(options.prompts), settings]), "utf-8")
         rounds = [
-            taking_turns((options.other, ROOT), data, options.prompts)
+            taking_turns((options.other, ROOT), data, options.prompts, options.threads)
             for _ in range(options.rounds)
         ]
     result = {
         "prompts": options.prompts,
         "methods": methods,
         "response": options.response,
-        "cpu_seconds": {"other": [a for a, _ in rounds], "here": [b for _, b in rounds]},
+        "threads": options.threads,
+        "seconds": {"other": [a for a, _ in rounds], "here": [b for _, b in rounds]},
         "faster": round(statistics.median(a[0] / b[0] for a, b in rounds), 2),
         "gradients_alone": round(statistics.median(a[1] / b[1] for a, b in rounds), 2),
     }
@@ -101,9 +107,11 @@ def rows(count: int) -> list[dict[str, str]]:
     ]
 
 
-def taking_turns(checkouts: Sequence[Path], data: Path, prompts: int) -> list[tuple[float, float]]:
-    """CPU seconds of a study by each checkout's package: all of it, without hidden segments."""
-    running = [started(checkout, data) for checkout in checkouts]
+def taking_turns(
+    checkouts: Sequence[Path], data: Path, prompts: int, threads: int
+) -> list[tuple[float, float]]:
+    """Seconds of a study by each checkout's package: all of it, without hidden segments."""
+    running = [started(checkout, data, threads) for checkout in checkouts]
     spent = [[0.0, 0.0] for _ in checkouts]
     for first in range(0, prompts, PIECE):
         end = min(first + PIECE, prompts)
@@ -120,11 +128,11 @@ def taking_turns(checkouts: Sequence[Path], data: Path, prompts: int) -> list[tu
     return [(round(whole, 2), round(rest, 2)) for whole, rest in spent]
 
 
-def started(checkout: Path, data: Path) -> Any:
+def started(checkout: Path, data: Path, threads: int) -> Any:
     """A process that answers the first and the last of some prompts with what it spent on them."""
-    paths = {"PYTHONPATH": str(checkout / "widgets"), "OMP_NUM_THREADS": "1"}
+    paths = {"PYTHONPATH": str(checkout / "widgets"), "OMP_NUM_THREADS": str(threads)}
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
-    command = [sys.executable, "-c", RUN, str(data)]
+    command = [sys.executable, "-c", RUN, str(data), str(threads)]
     return subprocess.Popen(command, env=os.environ | paths, text=True, **pipes)
 
 
