@@ -198,7 +198,7 @@ def _attention(
     if conditions.packed is not None and mask is not None:
         packed, states = conditions.packed, (query, key, value)
         if conditions.fused and query.device.type == "cpu" and "position_bias" not in kwargs:
-            return packed.attend_fused(module, states, mask, kwargs.get("scaling")), None
+            return packed.attend_in_cache(module, states, mask, kwargs.get("scaling")), None
         attend = sdpa_attention_forward if conditions.fused else eager
         return packed.attend(attend, module, states, mask, **kwargs), None
     if conditions.prefix is not None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from twinlens.compute.passes.workspace import Workspace
 from twinlens.contract.wire import Array
 
 #: Gives the output [B, S, heads, head_dim] and, where it is kept, the pattern.
@@ -22,8 +23,8 @@ Attend: TypeAlias = Callable[..., tuple[Tensor, Any]]
 
 #: Queries that attend at once: keys behind the last of them are left out. A device would rather
 #: have few calls.
-_QUERIES_AT_ONCE, _ELSEWHERE = 128, 1024
-#: Numbers after which a row of a mask begins.
+_QUERIES_AT_ONCE, _ELSEWHERE = 32, 1024
+#: Keys of a variant are filled up to a multiple of this: products of aligned rows are faster.
 _ROUND = 16
 
 
@@ -132,7 +133,13 @@ class Packed:
     def _row(self) -> Tensor:
         """Where each token of the row goes in keys of all variants laid end to end, [P]."""
         text = np.repeat(np.arange(len(self._sizes)), self._sizes)
-        return self._on_device(text * self.hidden.shape[1] + self._flat)
+        return self._on_device(text * self._length + self._flat)
+
+    @property
+    def _length(self) -> int:
+        """Keys of each variant, with those that it is filled up with, which nobody sees."""
+        length = self.hidden.shape[1]
+        return length + -length % _ROUND
 
     @cached_property
     def _grid(self) -> Tensor:
@@ -163,17 +170,16 @@ class Packed:
         return torch.from_numpy(numbers).to(self.hidden.device)
 
     def mask(self, whole: Tensor) -> Tensor:
-        """Mask of the variants, [K, 1, S, T], from that of one text, [T, T]."""
+        """Mask of the variants, [K, 1, S, T filled up], from that of one text, [T, T]."""
         if self.branches is not None:
             whole = self.branches.mask(whole)
         places = self.place[self._grid]
-        length = whole.shape[1]
-        # Rows that begin at a round address, or each layer would copy the mask to such ones.
-        whole = nn.functional.pad(whole, (0, -length % _ROUND))
-        hidden = nn.functional.pad(self.hidden, (0, -length % _ROUND))
+        more = (0, self._length - whole.shape[1])
+        whole = nn.functional.pad(whole, more, value=torch.finfo(whole.dtype).min)
+        hidden = nn.functional.pad(self.hidden, more)
         mask = whole[places].masked_fill(hidden[:, None], torch.finfo(whole.dtype).min)
         # A token that is hidden from the others still attends to itself: no row is empty.
-        return mask.scatter_(2, places[..., None], 0.0)[:, None, :, :length]
+        return mask.scatter_(2, places[..., None], 0.0)[:, None]
 
     def attend(
         self,
@@ -185,15 +191,12 @@ class Packed:
     ) -> Tensor:
         """Output [1, P, heads, head_dim] for queries, keys and values [1, heads, P, head_dim]."""
         query, key, value = states
-        old_key, old_value = self._of_text(module, key, value)
+        whole = self._whole(module, key, value)
         count, longest = self._grid.shape
         # Layers may stand on several devices.
         cells = query[0].index_select(1, self._grid.flatten().to(query.device))
         queries = cells.reshape(len(cells), count, longest, -1).transpose(0, 1)
-        keys, values = (
-            self._whole(old, new).transpose(0, 1)
-            for old, new in ((old_key, key), (old_value, value))
-        )
+        keys, values = (part.transpose(0, 1) for part in whole)
         output = value.new_empty(count, longest, query.shape[1], value.shape[-1])
         for some, steps, reach in self._pieces:
             output[:some, steps] = attend(
@@ -206,51 +209,91 @@ class Packed:
             )[0]
         return self._back(output)
 
-    def attend_fused(
+    def attend_in_cache(
         self,
         module: nn.Module,
         states: tuple[Tensor, Tensor, Tensor],
         mask: Tensor,
         scaling: float | None = None,
     ) -> Tensor:
-        """`attend` by the attention that torch has in one piece, for a processor.
+        """`attend` for a processor, where a family's attention is the usual one.
 
-        Keys that several heads share are not copied for each of them.
+        Heads that share keys are queries of one head; its scores, of a few steps at a time, stay
+        in the cache.
         """
         query, key, value = states
-        old_key, old_value = self._of_text(module, key, value)
-        keys, values = self._whole(old_key, key), self._whole(old_value, value)
-        shared = query.shape[1] // key.shape[1]
+        keys, values = self._whole(module, key, value)
         _, heads, row, size = query.shape
-        by_token = query.reshape(heads // shared, shared, row, size).transpose(1, 2)
-        cells = by_token.index_select(1, self._grid.flatten())
-        cells = cells.reshape(len(cells), *self._grid.shape, shared, size)
-        output = value.new_empty(*self._grid.shape, heads, value.shape[-1])
-        for head, queries in enumerate(cells.transpose(2, 3)):
-            place = slice(head * shared, (head + 1) * shared)
-            for some, steps, reach in self._pieces:
-                output[:some, steps, place] = nn.functional.scaled_dot_product_attention(
-                    queries[:some, :, steps],
-                    keys[head, :some, None, :reach].expand(-1, shared, -1, -1),
-                    values[head, :some, None, :reach].expand(-1, shared, -1, -1),
-                    attn_mask=mask[:some, :, steps, :reach],
-                    scale=scaling,
-                ).transpose(1, 2)
-        return self._back(output)
+        shared = heads // len(keys)
+        cells, back = self._by_piece(heads, len(keys))
+        queries = self._room.empty("queries", query, len(cells), size)
+        flat = query[0].transpose(0, 1).reshape(row * heads, size)
+        torch.index_select(flat, 0, cells, out=queries)
+        queries *= size**-0.5 if scaling is None else scaling
+        dtype = torch.promote_types(query.dtype, torch.float32)
+        output = self._room.empty("output", value, len(cells), value.shape[-1])
+        first = 0
+        for some, steps, reach in self._pieces:
+            reach += -reach % _ROUND
+            seen = mask[:some, :, steps, :reach]
+            shape = some, shared, seen.shape[2], reach
+            for head in range(len(keys)):
+                part = slice(first, first + some * shared * seen.shape[2])
+                first = part.stop
+                scores = torch.bmm(
+                    queries[part].view(some, -1, size), keys[head, :some, :reach].transpose(1, 2)
+                )
+                pattern = scores.view(shape).add_(seen).softmax(dim=-1, dtype=dtype)
+                torch.bmm(
+                    pattern.to(query.dtype).view(scores.shape),
+                    values[head, :some, :reach],
+                    out=output[part].view(some, -1, value.shape[-1]),
+                )
+        made = self._room.empty("made", value, row * heads, value.shape[-1])
+        return torch.index_select(output, 0, back, out=made).view(1, row, heads, -1)
 
-    def _of_text(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    def _by_piece(self, heads: int, kv_heads: int) -> tuple[Tensor, Tensor]:
+        """Where queries of the row laid flat, [P * heads], go for `_pieces`, by heads that share.
+
+        And the way back, of which each is one: a shorter variant is filled up with its last.
+        """
+        if (heads, kv_heads) not in self._orders:
+            shared = torch.arange(heads).view(kv_heads, 1, -1, 1)
+            cells = torch.cat(
+                [
+                    (self._grid[:some, None, steps] * heads + shared).flatten()
+                    for some, steps, _ in self._pieces
+                ]
+            )
+            back = torch.empty(len(self._flat) * heads, dtype=torch.long)
+            back[cells] = torch.arange(len(cells))
+            self._orders[heads, kv_heads] = cells, back
+        return self._orders[heads, kv_heads]
+
+    @cached_property
+    def _room(self) -> Workspace:
+        return Workspace()
+
+    @cached_property
+    def _orders(self) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:
+        return {}
+
+    def _whole(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of every variant, [kv_heads, K, T filled up, head_dim]."""
+        count, length = self.hidden.shape
         if module not in self.stored:
-            length = self.hidden.shape[1]
             self.stored[module] = key[:, :, :length].clone(), value[:, :, :length].clone()
-        return self.stored[module]
+        row = self._row.to(key.device)
+
+        def filled(name: str, old: Tensor, new: Tensor) -> Tensor:
+            room = self._room.empty(name, new, new.shape[1], count, self._length, new.shape[-1])
+            room[:, :, :length], room[:, :, length:] = old[0, :, None], 0
+            room.flatten(1, 2).index_copy_(1, row, new[0])
+            return room
+
+        old_key, old_value = self.stored[module]
+        return filled("keys", old_key, key), filled("values", old_value, value)
 
     def _back(self, output: Tensor) -> Tensor:
         """From the grid to the row."""
         return output.flatten(0, 1).index_select(0, self._cell.to(output.device))[None]
-
-    def _whole(self, old: Tensor, new: Tensor) -> Tensor:
-        """Keys or values of every variant, [kv_heads, K, T, head_dim]."""
-        count, length = self.hidden.shape
-        whole = old[0].repeat(1, count, 1)
-        whole.index_copy_(1, self._row.to(new.device), new[0])
-        return whole.reshape(len(whole), count, length, -1)

@@ -289,7 +289,7 @@ def _read_packed(
 
     def attend(block: Any, *states: Tensor) -> Tensor:
         query, key, value = (part.transpose(0, 1)[None] for part in states)
-        return packed.attend_fused(block, (query, key, value), masks[block], block.scaling)[0]
+        return packed.attend_in_cache(block, (query, key, value), masks[block], block.scaling)[0]
 
     return Row(model, embedded, packed.position, attend).normed_states(places)
 
