@@ -75,7 +75,7 @@ export function askForm(
   const run = button("Run", actions.run, signal, { class: "tl-button tl-ask-run" });
   const stop = button("Stop", actions.stop, signal);
   const copy = button("Copy link", actions.copy, signal);
-  const said = h("span", { class: "tl-ask-said", role: "status" });
+  const said = h("span", { class: "tl-ask-said tl-aside", role: "status" });
   const answers: BySide<HTMLElement> = { base: answerLine("base"), tuned: answerLine("tuned") };
   const heard = h("div", { class: "tl-ask-answers", hidden: true }, answers.base, answers.tuned);
   listen(text.box, "keydown", { signal }, (event) => {
@@ -115,7 +115,7 @@ export function askForm(
         example.el,
         read.el,
         whose.el,
-        h("span", { class: "tl-ask-mark" }, "mark as ", ...mark),
+        h("span", { class: "tl-ask-mark tl-aside" }, "mark as ", ...mark),
         copy,
         opener,
         said,

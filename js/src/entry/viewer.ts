@@ -5,7 +5,7 @@ import { h } from "../draw/dom.ts";
 
 const { signal } = new AbortController();
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const said = h("p", { class: "tl-ask-said", role: "status" });
+const said = h("p", { class: "tl-ask-said tl-aside", role: "status" });
 const say = (text: string, failed: boolean) => {
   said.textContent = text;
   said.classList.toggle("tl-ask-failed", failed);

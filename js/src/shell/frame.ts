@@ -104,7 +104,7 @@ export function runPanel(
   const { surface, store, signal } = setting;
   const panel = make({ ...setting, refresh: () => void run() });
   const title = h("h2", { class: "tl-title" });
-  const note = h("span", { class: "tl-note" });
+  const note = h("span", { class: "tl-note tl-aside" });
   const snapshot = {
     name: kind,
     about: () => [picture?.title, picture?.caption, picture?.how].filter(Boolean).join(" "),

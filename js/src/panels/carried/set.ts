@@ -136,7 +136,7 @@ function draw(
   const mean = random.reduce((sum, value) => sum + value, 0) / (random.length || 1);
   if (random.length) rows.push(randomLine(carried, mean, share));
   const at = `${(share(goal) * 100).toFixed(2)}%`;
-  const mark = { class: "tl-carried-mark", style: `left: ${at}` };
+  const mark = { class: "tl-carried-mark tl-aside", style: `left: ${at}` };
   fill(
     body,
     h(

@@ -158,7 +158,7 @@ function cell(
         },
         `concept ${row.component}`,
       );
-      const doubt = row.doubt && h("span", { class: "tl-unit-doubt" }, row.doubt);
+      const doubt = row.doubt && h("span", { class: "tl-unit-doubt tl-quiet" }, row.doubt);
       return h("th", { scope: "row" }, button, doubt);
     }
     case "name":

@@ -37,7 +37,7 @@ export function neuronCard({ store, signal, refresh }: PanelSetting) {
   const start = button("measure its effect", () => void run(), signal, {
     title: "set it to zero in both models",
   });
-  const status = h("span", { class: "tl-status", role: "status" });
+  const status = h("span", { class: "tl-quiet", role: "status" });
   const run = async () => {
     if (!drawn) return;
     start.disabled = true;
@@ -184,7 +184,7 @@ function fact(name: string, picture: HTMLElement, said: string): HTMLElement {
     { class: "tl-fact" },
     h("b", {}, name),
     picture,
-    h("span", { class: "tl-fact-text" }, said),
+    h("span", { class: "tl-fact-text tl-aside" }, said),
   );
 }
 

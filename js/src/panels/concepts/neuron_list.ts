@@ -67,7 +67,7 @@ export function neuronList({ store, signal, refresh }: PanelSetting): Sheet {
   );
   const list = h("div", { class: "tl-neurons" });
   const show = pickUnits(list, store, signal);
-  const status = h("span", { class: "tl-status", role: "status" });
+  const status = h("span", { class: "tl-quiet", role: "status" });
   const start = button("measure exactly", () => void measureAll(), signal, {
     title: "set each listed neuron to zero in both models",
   });
@@ -292,7 +292,7 @@ function table(
   ];
   if (rows.length === 0) return [];
   return [
-    h("div", { class: "tl-neuron-head" }, ...heads.map((text) => h("span", {}, text))),
+    h("div", { class: "tl-neuron-head tl-aside" }, ...heads.map((text) => h("span", {}, text))),
     ...rows.map((row) => {
       const name =
         scope === "all" ? `layer ${row.layer}, neuron ${row.neuron}` : `neuron ${row.neuron}`;

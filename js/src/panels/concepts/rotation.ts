@@ -74,7 +74,7 @@ function head(): HTMLElement {
   const names = ["", "angle", "| random", "words that the weight difference points to", "weights"];
   return h(
     "div",
-    { class: "tl-layer-row tl-head-row" },
+    { class: "tl-layer-row tl-head-row tl-aside" },
     ...names.map((name) => h("span", {}, name)),
   );
 }
@@ -112,6 +112,6 @@ function layerButton(row: RotationOfLayer, selected: number): HTMLElement {
       h("i", random),
     ),
     h("span", { class: "tl-cut" }, ...words.flatMap((word) => [h("bdi", {}, word), " "])),
-    h("span", { class: "tl-unit-facts" }, number(row.weights)),
+    h("span", { class: "tl-unit-facts tl-aside" }, number(row.weights)),
   );
 }

@@ -110,7 +110,12 @@ function group(name: string, rows: UnitRow[], concepts: Concepts): HTMLElement {
   return h(
     "div",
     { role: "group", "aria-label": name },
-    h("div", { class: "tl-unit-title" }, h("span", {}, name), h("span", {}, max > 0 ? scale : "")),
+    h(
+      "div",
+      { class: "tl-unit-title tl-quiet" },
+      h("span", {}, name),
+      h("span", {}, max > 0 ? scale : ""),
+    ),
     h("div", { class: "tl-unit-rows" }, ...lines),
   );
 }
@@ -147,9 +152,9 @@ function unitButton(row: UnitRow, bars: HTMLElement | null, concepts: Concepts):
       title: label,
     },
     h("span", { class: "tl-unit-name" }, row.name),
-    h("span", { class: "tl-unit-facts" }, facts.join("  ·  ")),
+    h("span", { class: "tl-unit-facts tl-aside" }, facts.join("  ·  ")),
     row.given && h("bdi", { class: "tl-unit-given tl-cut" }, row.given),
-    row.doubt && h("span", { class: "tl-unit-doubt" }, row.doubt),
+    row.doubt && h("span", { class: "tl-unit-doubt tl-quiet" }, row.doubt),
     bars,
   );
 }

@@ -93,7 +93,7 @@ export function wordCloud({ surface, tooltip, signal }: Setting, pick: (word: st
                 { class: "tl-zone", "data-side": field.side, style: `width: ${zone.width}px` },
                 h(
                   "div",
-                  { class: "tl-zone-title tl-cut" },
+                  { class: "tl-zone-title tl-quiet tl-cut" },
                   `${field.title} · ${count(field.words.length, "word")}`,
                 ),
                 h(

@@ -144,7 +144,7 @@ function captionOf(answer: Answer | null): string {
 
 function column(side: Side, { word, places, listed }: Answer, concepts: Concepts): HTMLElement {
   const ofSide = places[side];
-  const title = h("div", { class: "tl-unit-title" }, h("b", { class: "tl-side" }, side));
+  const title = h("div", { class: "tl-unit-title tl-quiet" }, h("b", { class: "tl-side" }, side));
   if (ofSide.length) title.append(h("span", {}, count(ofSide.length, "component")));
   const none = listed ? "is among no listed words" : "stands out in no component";
   return h(
@@ -176,6 +176,10 @@ function placeButton(side: Side, place: Place, concepts: Concepts): HTMLElement 
       "aria-label": `${name}${match}, cosine ${number(place.cosine)}, word number ${place.rank}`,
     },
     h("span", { class: "tl-unit-name" }, name),
-    h("span", { class: "tl-unit-facts" }, `cos ${number(place.cosine)}  ·  nr ${place.rank}`),
+    h(
+      "span",
+      { class: "tl-unit-facts tl-aside" },
+      `cos ${number(place.cosine)}  ·  nr ${place.rank}`,
+    ),
   );
 }

@@ -119,7 +119,7 @@ function row(finding: Finding, index: number, selected: boolean): HTMLElement {
       " ",
       ...finding.text.map(([kind, text]) => run(kind, text)),
     ),
-    h("small", { class: "tl-checked" }, visible(finding.checked)),
+    h("small", { class: "tl-checked tl-aside" }, visible(finding.checked)),
   ];
   if (finding.kind === "nothing") return h("p", { class: "tl-finding" }, ...sentence);
   return h(

@@ -25,7 +25,7 @@ export interface HeadView {
 
 export function headDetail({ store, signal }: Setting, views: HeadView[]) {
   const title = h("h3", { class: "tl-title" });
-  const note = h("span", { class: "tl-note" });
+  const note = h("span", { class: "tl-note tl-aside" });
   let drawn: HeadPicture | null = null;
   const snapshot = {
     name: "head",

@@ -24,9 +24,9 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
   const pictures = COLUMNS.map((name) => {
     const canvas = h("canvas", { width: 0, height: 0, "data-side": name, "aria-hidden": "true" });
     const cursor = h("i", { class: "tl-cursor", hidden: true });
-    const title = h("span", { class: "tl-picture-title" });
-    const key = h("span", { class: "tl-scale" });
-    const axis = h("span", { class: "tl-axis", "data-shared": true });
+    const title = h("span", { class: "tl-picture-title tl-quiet" });
+    const key = h("span", { class: "tl-scale tl-quiet" });
+    const axis = h("span", { class: "tl-axis tl-quiet", "data-shared": true });
     const served = h("div", { "aria-hidden": "true" });
     const frame = h("div", { class: "tl-frame" }, canvas, served, cursor);
     const el = h(

@@ -35,10 +35,10 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
     const reading = h("i", { class: "tl-reading", hidden: true });
     const across = h("i", { class: "tl-cross", hidden: true });
     const down = h("i", { class: "tl-cross", hidden: true });
-    const title = h("span", { class: "tl-picture-title" });
-    const key = h("span", { class: "tl-scale" });
-    const rows = h("span", { class: "tl-labels tl-row-labels" });
-    const columns = h("span", { class: "tl-labels tl-column-labels" });
+    const title = h("span", { class: "tl-picture-title tl-quiet" });
+    const key = h("span", { class: "tl-scale tl-quiet" });
+    const rows = h("span", { class: "tl-labels tl-quiet tl-row-labels" });
+    const columns = h("span", { class: "tl-labels tl-quiet tl-column-labels" });
     const frame = h("div", { class: "tl-frame" }, canvas, reading, across, down);
     const el = h(
       "figure",

@@ -90,7 +90,7 @@ export function headPairs({ store, signal, refresh }: PanelSetting): HeadView {
   );
   const nothing = h("p", { class: "tl-caption" });
   let holding: WordHeads = [];
-  const resultTitle = h("div", { class: "tl-picture-title" });
+  const resultTitle = h("div", { class: "tl-picture-title tl-quiet" });
   const resultList = windowList("heads that hold the word", signal, (row) =>
     store.select({ layer: holding[row]![0], head: holding[row]![1] }),
   );

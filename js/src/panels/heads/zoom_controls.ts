@@ -44,7 +44,7 @@ export function zoomControls(area: HTMLElement, signal: AbortSignal, maps: Maps)
   const closer = button("+", () => by(STEP), signal, { "aria-label": "zoom in", title: "+" });
   const farther = button("−", () => by(1 / STEP), signal, { "aria-label": "zoom out", title: "−" });
   const all = button("whole", () => show(whole(length)), signal, { title: "0" });
-  const note = h("span", { class: "tl-zoom-note", role: "status" });
+  const note = h("span", { class: "tl-zoom-note tl-quiet", role: "status" });
   const el = h("div", { class: "tl-flow tl-zoom" }, farther, closer, all, note);
 
   listen(area, "keydown", { signal }, (event) => {

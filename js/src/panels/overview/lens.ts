@@ -48,7 +48,9 @@ export function decidedAt({ shape, data }: Tensor, token: number): number {
 export function lensView({ store, surface, tooltip, signal }: Setting): View {
   const canvases = eachSide((side) => h("canvas", { "data-lens": side, role: "img" }));
   const names = eachSide(() => h("div", { class: "tl-lens-tokens", "aria-hidden": "true" }));
-  const rows = eachSide(() => h("div", { class: "tl-lens-layers", "aria-hidden": "true" }));
+  const rows = eachSide(() =>
+    h("div", { class: "tl-lens-layers tl-quiet", "aria-hidden": "true" }),
+  );
   const pictures = SIDES.map((side) =>
     h(
       "figure",
@@ -60,7 +62,7 @@ export function lensView({ store, surface, tooltip, signal }: Setting): View {
     ),
   );
   const plot = h("div", { class: "tl-flow tl-lens-plot" }, ...pictures);
-  const scale = h("span", { class: "tl-scale" });
+  const scale = h("span", { class: "tl-scale tl-quiet" });
   const reader = picker<LensReader>("Unembedding that reads the layers", signal, (lensReader) =>
     store.setOptions("overview", { lensReader }),
   );

@@ -65,10 +65,10 @@ function picture(
     h(
       "div",
       { class: "tl-curve-plot" },
-      h("span", { class: "tl-curve-top" }, `${number(top)} nats`),
+      h("span", { class: "tl-curve-top tl-quiet" }, `${number(top)} nats`),
       image,
     ),
-    h("div", { class: "tl-scale tl-curve-axis" }, "0 %", h("span", {}, "hidden"), "100 %"),
+    h("div", { class: "tl-scale tl-quiet tl-curve-axis" }, "0 %", h("span", {}, "hidden"), "100 %"),
   );
 }
 

@@ -51,7 +51,12 @@ export function matrixView({ store, surface, tooltip, signal }: Setting) {
     h("i", { class: "tl-bracket", "data-segment": "context" }),
     "context",
   );
-  const el = h("div", {}, area, h("div", { class: "tl-flow tl-matrix-foot" }, template, key, said));
+  const el = h(
+    "div",
+    {},
+    area,
+    h("div", { class: "tl-flow tl-matrix-foot tl-aside" }, template, key, said),
+  );
   let drawn: { matrix: Matrix; layout: Layout; unit: string } | null = null;
   const room = roomFor(area, signal);
 
@@ -240,7 +245,7 @@ function picture(name: Name) {
   const columns = axisLabels("tl-matrix-columns", true);
   const rows = axisLabels("tl-matrix-rows", false);
   rows.el.dataset.shared = "";
-  const scale = h("span", { class: "tl-scale" });
+  const scale = h("span", { class: "tl-scale tl-quiet" });
   const frame = h(
     "div",
     { class: "tl-matrix-frame" },

@@ -68,7 +68,7 @@ export const saliencyPanel: MakePanel = (setting) => {
       strips.prompt.el,
     ),
     ...strips.answers.map((strip, i) => answerRow(store, strip, names.answers[i]!)),
-    h("div", { class: "tl-flow tl-strip-foot" }, spine.el, spine.jumps, notes.el),
+    h("div", { class: "tl-flow tl-strip-foot tl-aside" }, spine.el, spine.jumps, notes.el),
   );
   const body = h(
     "div",

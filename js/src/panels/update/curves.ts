@@ -53,14 +53,21 @@ export function keptChart(taken: UpdateTaken): HTMLElement {
   const ticks = tickRow(named.map((share) => [x(share * taken.count), percent(share)]));
   const legend = h(
     "ul",
-    { class: "tl-flow tl-kept-legend" },
+    { class: "tl-flow tl-kept-legend tl-quiet" },
     ...taken.curves.map((curve) => {
       const text = `${nameOf(curve)} ${curve.needed.toLocaleString("en")}`;
       return h("li", { "data-order": curve.order, "data-value": curve.needed }, h("i"), text);
     }),
   );
   const title = `Directions that keep ${percent(taken.goal)} of the shift, of ${taken.count.toLocaleString("en")}`;
-  return h("figure", { class: "tl-update-chart" }, h("figcaption", {}, title), legend, plot, ticks);
+  return h(
+    "figure",
+    { class: "tl-update-chart" },
+    h("figcaption", { class: "tl-quiet" }, title),
+    legend,
+    plot,
+    ticks,
+  );
 }
 
 export interface Dial {
@@ -153,13 +160,13 @@ export function dialChart(
     [x(most), most === 1 ? "tuned" : `× ${most}`],
   ]);
   const title = `Log-probability of the answer, ${number(low)} to ${number(high)} nats, by scale of the update${part && ` ${part}`}`;
-  const note = h("p", { class: "tl-dial-follows" }, follows);
+  const note = h("p", { class: "tl-dial-follows tl-quiet" }, follows);
   const foot = h("div", { class: "tl-flow tl-dial-foot" }, said, back);
   return {
     el: h(
       "figure",
       { class: "tl-update-chart" },
-      h("figcaption", {}, title),
+      h("figcaption", { class: "tl-quiet" }, title),
       choice,
       plot,
       ticks,
@@ -184,7 +191,7 @@ function tickRow(ticks: [number, string][]): HTMLElement {
   const spans = ticks.map(([x, name]) =>
     h("span", { style: `left: ${((x / WIDTH) * 100).toFixed(1)}%` }, name),
   );
-  return h("div", { class: "tl-kept-ticks", "aria-hidden": "true" }, ...spans);
+  return h("div", { class: "tl-kept-ticks tl-quiet", "aria-hidden": "true" }, ...spans);
 }
 
 function level(at: number, name: string): Element {

@@ -42,7 +42,7 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
     const partName = direction ? directionName(direction) : "";
     store.setOptions("update", { part, partName, scale: 1 });
   });
-  const choice = h("label", { class: "tl-dial-part" }, "turns ", turns.el);
+  const choice = h("label", { class: "tl-dial-part tl-quiet" }, "turns ", turns.el);
   const choose = (row: HTMLElement, toggle: boolean) => {
     const direction = drawn?.directions[Number(row.dataset.direction)];
     if (!direction) return;
@@ -84,7 +84,7 @@ export const updatePanel: MakePanel = ({ store, signal }) => {
           choice.hidden = turns.el.hidden;
           if (drawn !== taken || dialled !== turned) {
             dial = turned && dialChart(turned, where, turn, follows, choice);
-            const instead = [choice, h("p", { class: "tl-dial-follows" }, follows)];
+            const instead = [choice, h("p", { class: "tl-dial-follows tl-quiet" }, follows)];
             const shown = dial ? [dial.el] : instead;
             curves.replaceChildren(...(taken ? [keptChart(taken), ...shown] : []));
           }
