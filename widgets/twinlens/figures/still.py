@@ -49,7 +49,6 @@ def still(trace: Trace, known: Collection[str]) -> str:
 
     Parameters
     ----------
-    trace : Trace
     known : collection of str
         Keys of blocks that are there already: nothing is computed for a still picture.
     """

@@ -63,12 +63,8 @@ def drawn_figure(
 
     Parameters
     ----------
-    trace : Trace
-    kind : PanelKind
     state : mapping
         Selection, ``method``, ``marks`` and ``view``, as the state of an explorer has them.
-    width : {"single", "double"}
-    theme : {"light", "dark"}
     """
     browser()  # before anything is computed
     page = {

@@ -49,10 +49,8 @@ def compare_concepts(
         del rows  # never the embeddings of both
     blocks = {
         layer: matched(
-            components[0][layer],
-            components[1][layer],
-            words[0],
-            words[1],
+            [of_layers[layer] for of_layers in components],
+            words,
             settings.words,
             sides[0].sizes.intermediate,
         )

@@ -69,10 +69,8 @@ def match_components(base: Array, tuned: Array) -> Match:
 
 
 def matched(
-    base: LayerComponents,
-    tuned: LayerComponents,
-    base_words: Sequence[str],
-    tuned_words: Sequence[str],
+    components: Sequence[LayerComponents],
+    words: Sequence[Sequence[str]],
     count: int,
     neurons: int,
 ) -> list[dict[str, Any]]:
@@ -80,6 +78,8 @@ def matched(
 
     `neurons` is how many value vectors they are the components of.
     """
+    base, tuned = components
+    base_words, tuned_words = words
     match = match_components(base.basis.directions, tuned.basis.directions)
     doubts = doubts_of(match, base.basis, tuned.basis, neurons)
     return [
@@ -219,14 +219,7 @@ class Concepts:
         """A ``components`` block, see `twinlens.contract.blocks`."""
         components = [self._layer(side, layer) for side in SIDES]
         words = [self._words[side] for side in SIDES]
-        block = matched(
-            components[0],
-            components[1],
-            words[0],
-            words[1],
-            self.settings.words,
-            self._pair.sizes.intermediate,
-        )
+        block = matched(components, words, self.settings.words, self._pair.sizes.intermediate)
         if self.annotations:
             named = names_of(self.annotations)
             for k, entry in enumerate(block):
@@ -307,8 +300,8 @@ class Concepts:
             ]
             entries.append(
                 {
-                    "base": dict(zip(("positive", "negative"), base_words, strict=True)),
-                    "tuned": dict(zip(("positive", "negative"), tuned_words, strict=True)),
+                    "base": dict(zip(_ENDS, base_words, strict=True)),
+                    "tuned": dict(zip(_ENDS, tuned_words, strict=True)),
                 }
             )
         return entries

@@ -64,11 +64,6 @@ def null(
         Entered while a model runs.
     report : callable, optional
         Called as ``report(done, total, what)``; may raise `Interrupted`.
-
-    Raises
-    ------
-    UnsupportedArchitectureError
-        If weights are quantised: nothing can be added to them.
     """
     update = update_of(base.model, tuned.model, held)
     drawn_as = _tied(base.model, tuned.model)

@@ -17,11 +17,6 @@ class TurnedPair(Pair):
     """A pair whose tuned model has its update, or a part of it, times a scale.
 
     Base is the one of `pair`.
-
-    Raises
-    ------
-    ArgumentError, MemoryNeededError, UnsupportedArchitectureError
-        See `turned_model`.
     """
 
     def __init__(self, pair: Pair, scale: float, part: TurnedPart) -> None:

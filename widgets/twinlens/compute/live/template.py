@@ -32,11 +32,6 @@ def other_texts(subject: Subject, report: Report | None = None) -> list[OtherTex
     """How likely the answer is with other text of as many tokens in the template's place.
 
     What the template does beyond that is due to the template, and not to text around the prompt.
-
-    Raises
-    ------
-    UnknownBlockError
-        If the prompt has no template, or is nothing without it.
     """
     m, models = subject.manifest, subject.models
     plain = set(_positions(subject))
@@ -77,13 +72,7 @@ def _positions(subject: Subject) -> list[int]:
 
 
 def template_effects(subject: Subject, report: Report | None = None) -> TemplateEffects:
-    """What weights and chat template add to each token of the answer, see `TemplateEffects`.
-
-    Raises
-    ------
-    UnknownBlockError
-        If the prompt has no template, or is nothing without it.
-    """
+    """What weights and chat template add to each token of the answer, see `TemplateEffects`."""
     m, positions = subject.manifest, _positions(subject)
     plain: dict[Side, Array] = {}
     # Tuned first: with memory="sequential" it is the one still loaded.

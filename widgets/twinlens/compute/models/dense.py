@@ -20,11 +20,6 @@ def dense_weight(module: nn.Module) -> Tensor:
     """The weight that a module applies as it stands, floating-point, laid out as the module has it.
 
     Of an adapter that is switched on it holds the change as well.
-
-    Raises
-    ------
-    UnsupportedArchitectureError
-        If it is quantised in a way that cannot be undone here, or its adapter cannot be merged.
     """
     if hasattr(module, "original_module"):  # a part that was trained whole, beside the adapter
         return dense_weight(_trained(module))

@@ -125,13 +125,7 @@ class HeldNumbers:
 
 @dataclass(frozen=True)
 class FileNumbers:
-    """Numbers of a tensor in a file, `start` bytes behind its begin.
-
-    Raises
-    ------
-    ModelLoadError
-        From its methods, if the file cannot be read, or ends too early.
-    """
+    """Numbers of a tensor in a file, `start` bytes behind its begin."""
 
     path: Path
     start: int

@@ -55,11 +55,6 @@ class Cooccurrence:
     ----------
     vectors : WordVectors
         Of a vocabulary, the most frequent word first.
-
-    Raises
-    ------
-    VocabularyError
-        When thresholds are needed and no frequent word has a vector.
     """
 
     def __init__(self, vectors: WordVectors, settings: CooccurrenceSettings | None = None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from twinlens.studies.analysis.exact import OWN, SEGMENTS, ExactComparison, corr
 from twinlens.studies.analysis.exact_findings import widest
 from twinlens.studies.analysis.inference import Estimate, paired_estimate
 from twinlens.studies.analysis.scoring import Score, Settings
+from twinlens.studies.analysis.sentences import widest_of
 from twinlens.studies.analysis.statistics import analyse
 from twinlens.studies.run.chain import Chain
 from twinlens.traces.frames import DataFrame
@@ -216,8 +217,8 @@ def _curve(analysis: Analysis, place: int, name: str, shared: set[str]) -> list[
     for measure, numbers in series.items():
         values = np.array([value for value in numbers if np.isfinite(value)])
         if values.size:
-            found_one = paired_estimate(np.zeros_like(values), values)
-            typical = found_one.difference, found_one.low, found_one.high
+            estimate = paired_estimate(np.zeros_like(values), values)
+            typical = estimate.difference, estimate.low, estimate.high
             points.append(
                 CurvePoint(measure, place, name, values.size, float(values.mean()), *typical)
             )
@@ -226,7 +227,9 @@ def _curve(analysis: Analysis, place: int, name: str, shared: set[str]) -> list[
 
 def _steps(analyses: dict[tuple[int, int], Analysis]) -> list[Step]:
     places = sorted(analyses, key=lambda pair: (pair[1], pair[0]))
-    compared = [(pair, _all(analyses[pair].comparisons)) for pair in places]
+    compared = [
+        (pair, widest_of(analyses[pair].comparisons, "tuned against base")) for pair in places
+    ]
     steps = [(pair, comparison) for pair, comparison in compared if comparison is not None]
     has_parts = any(analysis.has_parts for analysis in analyses.values())
     comparisons = decided([comparison for _, comparison in steps], has_parts)
@@ -236,8 +239,3 @@ def _steps(analyses: dict[tuple[int, int], Analysis]) -> list[Step]:
         Step(*pair, comparison, tuple(next(exact) for _ in mine))
         for (pair, _), comparison, mine in zip(steps, comparisons, rows, strict=True)
     ]
-
-
-def _all(comparisons: Sequence[Comparison]) -> Comparison | None:
-    mine = [item for item in comparisons if item.question == "tuned against base"]
-    return next((item for item in mine if item.level == "all"), mine[0] if mine else None)

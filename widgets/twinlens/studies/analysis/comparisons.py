@@ -165,6 +165,11 @@ class Comparison:
             return self.first.n >= SMALLEST_PAIRED
         return min(self.first.n, self.second.n) >= SMALLEST_SAMPLE
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Cases behind it."""
+        return self.second.ids if self.higher is not None else (*self.first.ids, *self.second.ids)
+
     def test(self, name: str) -> Test:
         """One of its tests by name."""
         return next(test for test in self.tests if test.name == name)

@@ -70,11 +70,8 @@ def find(
             _specific(widest) if analysis.has_parts else "",
             _robust(outcomes, widest),
         )
-        ids = (
-            widest.second.ids if widest.higher is not None else widest.first.ids + widest.second.ids
-        )
         study_findings.append(
-            StudyFinding(claim, widest.verdict, tuple(filter(None, sentences)), ids)
+            StudyFinding(claim, widest.verdict, tuple(filter(None, sentences)), widest.ids)
         )
     score = widest_of(analysis.comparisons, "tuned against base")
     study_findings += exact_findings(
@@ -338,12 +335,9 @@ def _u_shape(profiles: Sequence[Profile]) -> list[str]:
         if profile.name == POSITION:
             ends = (profile.values[:, 0] + profile.values[:, -1]) / 2
             middle = profile.values[:, 2:8].mean(axis=1)
-            found_shape = paired_estimate(middle, ends)
-            shape = difference_verdict(
-                found_shape.difference,
-                found_shape.p,
-                enough=len(profile.ids) >= SMALLEST_PAIRED,
-            )
+            bend = paired_estimate(middle, ends)
+            enough = len(profile.ids) >= SMALLEST_PAIRED
+            shape = difference_verdict(bend.difference, bend.p, enough=enough)
             sentences.append(
                 f"{profile.side} {ends.mean():.3f} at the ends, {middle.mean():.3f} in the middle "
                 f"({_SHAPES[shape]})"

@@ -68,7 +68,6 @@ def widen(
 
     Parameters
     ----------
-    prompt : str
     fragments : iterable of str
         Marked text, in any order.
     published_quirk : bool

@@ -217,7 +217,7 @@ def _beyond(item: Comparison, words: str) -> Cell:
     if item.controls is None:
         return Cell("–", math.nan)
     estimate = item.controls.beyond_rest
-    return Cell(with_interval(estimate), estimate.difference, behind_of(item), words)
+    return Cell(with_interval(estimate), estimate.difference, item.ids, words)
 
 
 def control_table(comparisons: Sequence[Comparison], question: Question, sets: CaseSets) -> str:
@@ -240,7 +240,7 @@ def control_table(comparisons: Sequence[Comparison], question: Question, sets: C
     ]
     rows = []
     for item in mine:
-        controls, behind = item.controls, behind_of(item)
+        controls, behind = item.controls, item.ids
         assert controls is not None
         cut: Controls | None = item.length.controls
         corrected = cut.p_holm if cut else math.nan
@@ -283,13 +283,8 @@ def tint(label: str) -> str:
     return label if label in ("base", "tuned") else ""
 
 
-def behind_of(item: Comparison) -> tuple[str, ...]:
-    """Cases behind a comparison."""
-    return item.second.ids if item.higher is not None else (*item.first.ids, *item.second.ids)
-
-
 def _comparison_row(item: Comparison, parts: bool) -> list[Cell]:
-    both = behind_of(item)
+    both = item.ids
     cells = [Cell(item.group, cases=both, words=item.group)]
     for sample in (item.first, item.second):
         words = f"{item.group}, {sample.label}"
@@ -341,8 +336,8 @@ def test_table(comparisons: Sequence[Comparison], question: Question, sets: Case
         words = f"{item.group}, {item.question}"
         rows.append(
             [
-                Cell(item.group, cases=behind_of(item), words=item.group),
-                *(Cell(number(p, ".3g"), p, behind_of(item), words) for p in p_values),
+                Cell(item.group, cases=item.ids, words=item.group),
+                *(Cell(number(p, ".3g"), p, item.ids, words) for p in p_values),
             ]
         )
     hypotheses = "; ".join(f"{test.name}: {test.hypothesis}" for test in mine[0].tests)
@@ -367,7 +362,7 @@ def variant_table(
         if o.question == question and o.variant != "combination"
     }
     groups = list(dict.fromkeys(group for _, group in mine))
-    behind = {c.group: behind_of(c) for c in comparisons if c.question == question}
+    behind = {c.group: c.ids for c in comparisons if c.question == question}
     rows = []
     for variant in dict.fromkeys(variant for variant, _ in mine):
         row = [Cell(variant)]
@@ -413,7 +408,7 @@ def share_table(
 ) -> str:
     """How many combinations of settings hold, vanish or turn, by setting and value."""
     mine = [s for s in shares if (s.question, s.group) == (question, group)]
-    behind = next(behind_of(c) for c in comparisons if (c.question, c.group) == (question, group))
+    behind = next(c.ids for c in comparisons if (c.question, c.group) == (question, group))
     total = next(share for share in mine if share.setting == "any")
     varied = [share for share in mine if share.combinations < total.combinations]
     chosen = [total, *sorted(varied, key=lambda share: (share.setting, _size(share.value)))]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from twinlens.studies.analysis.comparisons import Comparison, Question
 from twinlens.studies.data.published import Printed
-from twinlens.studies.report.html_tables import CaseSets, Cell, Column, behind_of, number, table
+from twinlens.studies.report.html_tables import CaseSets, Cell, Column, number, table
 
 #: Prompts of the paper's tables.
 _PROMPTS = 632
@@ -37,23 +37,22 @@ def published_table(
         means = (f"{item.first.mean:.4f}", f"{item.second.mean:.4f}")
         same += sum(a == b for a, b in zip(means, (published.first, published.second), strict=True))
         p = item.test("Welch t, one-sided").p
-        behind = behind_of(item)
         words = f"{item.group}, {item.question}"
         n = (item.first.n, item.second.n)
         rows.append(
             [
                 Cell(item.question),
-                Cell(item.group, cases=behind, words=words),
+                Cell(item.group, cases=item.ids, words=words),
                 Cell(published.first, float(published.first)),
                 Cell(means[0], item.first.mean, item.first.ids, f"{words}, {item.first.label}"),
                 Cell(published.second, float(published.second)),
                 Cell(means[1], item.second.mean, item.second.ids, f"{words}, {item.second.label}"),
                 Cell(published.p),
-                Cell(number(p, ".2g"), p, behind, words),
+                Cell(number(p, ".2g"), p, item.ids, words),
                 Cell(
                     str(n[0]) if item.higher is not None else f"{n[0]} and {n[1]}",
                     sum(n),
-                    behind,
+                    item.ids,
                     words,
                 ),
             ]
