@@ -21,9 +21,9 @@ from twinlens.contract.wire import Array
 #: Gives the output [B, S, heads, head_dim] and, where it is kept, the pattern.
 Attend: TypeAlias = Callable[..., tuple[Tensor, Any]]
 
-#: Queries that attend at once: keys behind the last of them are left out. A device would rather
-#: have few calls.
-_QUERIES_AT_ONCE, _ELSEWHERE = 32, 1024
+#: Steps of the variants that attend at once: keys behind the last of them are left out. On a
+#: processor fewest, and queries of all variants; a device would rather have few calls.
+_FEWEST_STEPS, _QUERIES, _ELSEWHERE = 32, 128, 1024
 #: Keys of a variant are filled up to a multiple of this: products of aligned rows are faster.
 _ROUND = 16
 
@@ -157,7 +157,9 @@ class Packed:
         """Of the grid: how many variants still have tokens, which steps, and keys they reach."""
         longest = self._slots.shape[1]
         reach = self._flat[self._slots].max(axis=0)
-        at_once = _QUERIES_AT_ONCE if self.hidden.device.type == "cpu" else _ELSEWHERE
+        at_once = _ELSEWHERE
+        if self.hidden.device.type == "cpu":
+            at_once = max(_FEWEST_STEPS, _QUERIES // len(self._slots))
         pieces = []
         for first in range(0, longest, at_once):
             steps = slice(first, min(first + at_once, longest))
