@@ -16,7 +16,7 @@ from bokeh.models.widgets import Div
 from bokeh.plotting import figure
 
 from twinlens.contract import blocks
-from twinlens.contract.palette import PALETTES, Palette
+from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
 from twinlens.figures.theme import layer_figure, layer_hover, layer_line, legend_above
 from twinlens.support.progress import Report
@@ -94,13 +94,21 @@ def rotation_layout(rows: Sequence[dict[str, Any]], theme: ChartTheme = "light")
 
     angle = empty("angle", "mean angle, degrees")
     angle.y_range = Range1d(start=0, end=90)
-    _null(angle, source, "null", colours, band=True)
+    # The range of the draws.
+    band: dict[str, Any] = {
+        "y1": "null_low",
+        "y2": "null_high",
+        "color": colours.marker,
+        "alpha": 0.6,
+    }
+    angle.varea(x="layer", source=source, **band)
+    layer_line(angle, source, "null", "random rotation", colours.muted, "triangle")
     points = layer_line(angle, source, "angle", "base to tuned", colours.ink, "circle")
     layer_hover(angle, points, [("angle", "@angle{0.00}°"), ("random rotation", "@null{0.00}°")])
 
     share = empty("share", "share of variance")
     share.y_range = Range1d(start=0, end=1)
-    _null(share, source, "null_inside", colours)
+    layer_line(share, source, "null_inside", "random rotation", colours.muted, "triangle")
     layer_line(share, source, "own", "base in its own components", colours.base, "circle")
     points = layer_line(share, source, "inside", "base in tuned's", colours.tuned, "square")
     layer_hover(
@@ -120,19 +128,3 @@ def rotation_layout(rows: Sequence[dict[str, Any]], theme: ChartTheme = "light")
     for fig in (angle, share, norm):
         legend_above(fig, colours)
     return column(angle, share, norm, sizing_mode="stretch_width")
-
-
-def _null(
-    fig: figure, source: ColumnDataSource, name: str, colours: Palette, *, band: bool = False
-) -> None:
-    """Random rotations, with the range of the draws where there is one."""
-    if band:
-        fig.varea(
-            x="layer",
-            y1=f"{name}_low",
-            y2=f"{name}_high",
-            source=source,
-            color=colours.marker,
-            alpha=0.6,
-        )
-    layer_line(fig, source, name, "random rotation", colours.muted, "triangle")

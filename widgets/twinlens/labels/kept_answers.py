@@ -9,7 +9,6 @@ import json
 import os
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from twinlens.labels.questions import Annotator, LabelQuestion
@@ -55,12 +54,7 @@ class AnswerStore:
     def __enter__(self) -> AnswerStore:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._file is not None:
             self._file.close()
 

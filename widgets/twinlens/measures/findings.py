@@ -45,13 +45,7 @@ _MOST, _PLACES = 5, 4
 
 
 def findings(trace: Trace, report: Report | None = None) -> list[Finding]:
-    """At most five sentences, the most telling first.
-
-    Raises
-    ------
-    Interrupted
-        If `report` asked to stop.
-    """
+    """At most five sentences, the most telling first."""
     if not trace.manifest.shared:
         return [
             _nothing(

@@ -18,13 +18,7 @@ from twinlens.traces.trace import Trace
 
 
 def plain_text(trace: Trace, report: Report | None = None) -> str:
-    """Models, prompt, answer, findings, and both models token by token.
-
-    Raises
-    ------
-    Interrupted
-        If `report` asked to stop.
-    """
+    """Models, prompt, answer, findings, and both models token by token."""
     sentences = str(findings_of(trace, report))
     try:
         steps = cast("list[AnswerStep]", trace.block(blocks.answer_steps(), report))

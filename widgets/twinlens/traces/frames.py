@@ -255,13 +255,7 @@ _SPECIAL: dict[str, Callable[[Any], Rows]] = {
 def frame_of(
     columns: Mapping[str, Any] | Sequence[Mapping[str, Any]], names: Sequence[str] | None = None
 ) -> DataFrame:
-    """A table of columns or of rows; `names` are those of columns where there may be no row.
-
-    Raises
-    ------
-    ImportError
-        If pandas is not installed.
-    """
+    """A table of columns or of rows; `names` are those of columns where there may be no row."""
     try:
         import pandas as pd
     except ImportError as error:

@@ -21,21 +21,6 @@ from twinlens.traces.marks import Mark, read_marks
 from twinlens.traces.story import Slide, read_story
 from twinlens.traces.trace import Trace
 
-#: Traits that users set, in the order of their documentation.
-_SETTINGS = (
-    "token",
-    "layer",
-    "head",
-    "unit",
-    "method",
-    "theme",
-    "presentation",
-    "marks",
-    "labels",
-    "view",
-    "slides",
-)
-
 
 class Whole(t.Int[int, Any]):
     """A whole number of Python, NumPy or torch."""
@@ -279,7 +264,9 @@ def check_names(traits: Mapping[str, Any], beside: Iterable[str] = ()) -> None:
     known = {name for name in Chosen.class_trait_names() if name[0] != "_"}
     unknown = [name for name in traits if name not in known]
     if unknown:
+        # In the order of their documentation.
+        settings = (name for name in vars(Chosen) if name in known)
         raise ArgumentError(
             f"there is no argument {', '.join(unknown)}: "
-            f"known are {', '.join((*beside, *_SETTINGS))}"
+            f"known are {', '.join((*beside, *settings))}"
         )

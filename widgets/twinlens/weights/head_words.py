@@ -115,13 +115,7 @@ class HeadWords:
         return {"rows": listed, "left_out": len(rows) - len(listed)}
 
     def find_block(self, word: str) -> list[list[int]]:
-        """The block ``word_pairs/find/WORD``.
-
-        Raises
-        ------
-        VocabularyError
-            If the word is not in the vocabulary.
-        """
+        """The block ``word_pairs/find/WORD``."""
         if self.base.word_id(word) is None:
             raise VocabularyError(
                 f"{word!r} is not among the {len(self.base.words):,} words of this analysis"

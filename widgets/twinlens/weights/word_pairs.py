@@ -294,13 +294,7 @@ def _partners(model: WordPairs, layer: int, head: int, word: str) -> set[str]:
 
 
 def check_comparable(base: WordPairs, tuned: WordPairs) -> None:
-    """Make sure that two models' pairs were found in the same way.
-
-    Raises
-    ------
-    PairMismatchError
-        If words, layers, heads or settings differ.
-    """
+    """Make sure that two models' pairs were found in the same way."""
     if (
         base.words != tuned.words
         or list(base.layers) != list(tuned.layers)

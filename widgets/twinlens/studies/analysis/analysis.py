@@ -150,13 +150,7 @@ class Analysis:
 
 
 def frame_named(records: Mapping[str, list[Record]], table: str) -> DataFrame:
-    """One of several tables as a frame.
-
-    Raises
-    ------
-    StudyError
-        If there is no such table.
-    """
+    """One of several tables as a frame."""
     if table not in records:
         raise StudyError(f"there is no table {table!r}: one of {', '.join(records)}")
     return frame_of(records[table])
