@@ -24,6 +24,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,12 @@ def inside(route: Route) -> None:
     """Let nothing through to anywhere but this machine."""
     local = ("http://127.0.0.1", "file:", "data:", "blob:")
     route.continue_() if route.request.url.startswith(local) else route.abort()
+
+
+def pumped(page: Page, check: Callable[[], bool]) -> bool:
+    """What a check says, a moment later: requests of the page are let `inside` only meanwhile."""
+    page.wait_for_timeout(200)
+    return check()
 
 
 def tried(check: Callable[..., str], *arguments: Any) -> str:
@@ -196,7 +203,7 @@ def sphinx(folder: Path, page: Page) -> Seen:
 
 
 def notebook7(folder: Path, page: Page) -> Seen:
-    notebook(folder)
+    path = notebook(folder)
     command = (
         *("notebook", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"),
         *("--ServerApp.port=PORT", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"),
@@ -206,15 +213,16 @@ def notebook7(folder: Path, page: Page) -> Seen:
         page.goto(f"{url}/notebooks/shown.ipynb")
         page.wait_for_selector(".jp-CodeCell", timeout=PATIENCE)
         # What is run before the kernel is there is not run at all.
-        until(lambda: _connected(url), bool, "the kernel")
+        until(lambda: pumped(page, lambda: _connected(url)), bool, "the kernel")
         page.wait_for_timeout(1000)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         live = tried(follows, page)
-        page.keyboard.press("Escape")
-        page.keyboard.press("Control+s")
         page.locator("iframe[srcdoc]").first.wait_for(timeout=PATIENCE)
-        page.wait_for_timeout(3000)
+        page.get_by_role("menuitem", name="File", exact=True).click()
+        page.get_by_role("menuitem", name="Save Notebook", exact=False).first.click()
+        saved = partial(path.read_text, "utf-8")
+        until(lambda: pumped(page, lambda: "srcdoc" in saved()), bool, "the saved outputs")
         for session in _json(f"{url}/api/sessions"):
             urllib.request.urlopen(
                 urllib.request.Request(f"{url}/api/sessions/{session['id']}", method="DELETE")
