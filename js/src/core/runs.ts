@@ -68,19 +68,14 @@ function make(store: Store, method: string): ExactRun {
   const key = (side: Side) => keys.saliency(side, method);
   const keySoFar = (side: Side) => keys.saliencySoFar(side, method);
   const listeners = new Set<() => void>();
-  const state = {
-    status: "unknown" as Status,
-    reason: "",
-    tables: { base: null, tuned: null } as BySide<Tensor | null>,
-  };
   let controller = new AbortController();
 
-  const change = (patch: Partial<typeof state> = {}) => {
-    Object.assign(state, patch);
+  const change = (patch: Partial<ExactRun> = {}) => {
+    Object.assign(run, patch);
     for (const listener of [...listeners]) listener();
   };
   const put = (side: Side, table: Tensor) => {
-    state.tables = { ...state.tables, [side]: table };
+    run.tables = { ...run.tables, [side]: table };
   };
 
   /** Ask for what is there now; one question at a time, the last one after the last report. */
@@ -95,7 +90,7 @@ function make(store: Store, method: string): ExactRun {
       asking = true;
       try {
         const table = await store.block(keySoFar(side), signal);
-        if (!signal.aborted && state.status !== "done") {
+        if (!signal.aborted && run.status !== "done") {
           put(side, table);
           change();
         }
@@ -112,7 +107,7 @@ function make(store: Store, method: string): ExactRun {
   };
 
   const compute = async (side: Side, signal: AbortSignal) => {
-    if (complete(state.tables[side])) return;
+    if (complete(run.tables[side])) return;
     const table = await store.block(key(side), signal, refresher(side, signal));
     if (signal.aborted) return;
     put(side, table);
@@ -120,7 +115,7 @@ function make(store: Store, method: string): ExactRun {
   };
 
   const start = () => {
-    if (state.status === "running" || state.status === "done") return;
+    if (run.status === "running" || run.status === "done") return;
     controller = new AbortController();
     const { signal } = controller;
     const mine = AbortSignal.any([signal, store.signal]);
@@ -136,32 +131,27 @@ function make(store: Store, method: string): ExactRun {
       });
   };
 
-  return {
+  const run = {
     method,
-    get status() {
-      return state.status;
-    },
-    get reason() {
-      return state.reason;
-    },
-    get tables() {
-      return state.tables;
-    },
-    begin(tables) {
-      if (state.status !== "unknown") return;
-      state.tables = tables;
+    status: "unknown" as Status,
+    reason: "",
+    tables: { base: null, tuned: null } as BySide<Tensor | null>,
+    begin(tables: BySide<Tensor>) {
+      if (run.status !== "unknown") return;
+      run.tables = tables;
       if (SIDES.every((side) => complete(tables[side]))) change({ status: "done" });
       else start();
     },
     start,
     stop() {
-      if (state.status !== "running") return;
+      if (run.status !== "running") return;
       controller.abort();
       change({ status: "stopped" });
     },
-    subscribe(listener, signal) {
+    subscribe(listener: () => void, signal: AbortSignal) {
       listeners.add(listener);
       signal.addEventListener("abort", () => listeners.delete(listener));
     },
   };
+  return run;
 }

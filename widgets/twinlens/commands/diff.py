@@ -21,12 +21,12 @@ from twinlens.commands.result_files import write_table
 @click.pass_context
 def diff(
     ctx: click.Context,
+    /,
     base: str,
     tuned: str | None,
     output: Path | None,
-    base_revision: str | None,
-    tuned_revision: str | None,
     as_json: bool,
+    **revisions: str | None,
 ) -> None:
     """Say whether TUNED is BASE, trained: from their files, without a prompt.
 
@@ -47,13 +47,7 @@ def diff(
     from twinlens.compute.update.stored_diff import diff_of_files
 
     with bar("comparing tensors") as report:
-        diff_result = diff_of_files(
-            base,
-            tuned,
-            base_revision=base_revision,
-            tuned_revision=tuned_revision,
-            report=report,
-        )
+        diff_result = diff_of_files(base, tuned, **revisions, report=report)
     if output is not None:
         write_table(output, diff_result.rows())
     if as_json:

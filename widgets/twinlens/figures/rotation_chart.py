@@ -94,14 +94,9 @@ def rotation_layout(rows: Sequence[dict[str, Any]], theme: ChartTheme = "light")
 
     angle = empty("angle", "mean angle, degrees")
     angle.y_range = Range1d(start=0, end=90)
-    # The range of the draws.
-    band: dict[str, Any] = {
-        "y1": "null_low",
-        "y2": "null_high",
-        "color": colours.marker,
-        "alpha": 0.6,
-    }
-    angle.varea(x="layer", source=source, **band)
+    angle.varea(
+        x="layer", y1="null_low", y2="null_high", source=source, color=colours.marker, alpha=0.6
+    )
     layer_line(angle, source, "null", "random rotation", colours.muted, "triangle")
     points = layer_line(angle, source, "angle", "base to tuned", colours.ink, "circle")
     layer_hover(angle, points, [("angle", "@angle{0.00}°"), ("random rotation", "@null{0.00}°")])
