@@ -191,7 +191,7 @@ def traced(tracer: Callable[[StudyRow], Trace], methods: Sequence[str]) -> Work:
     def work(rows: Sequence[StudyRow], _: Say) -> Iterator[CaseResult]:
         for row in rows:
             try:
-                yield as_table(row.number, list(cases(row)))
+                yield as_table({row.number: list(cases(row))})
             except PromptError as error:
                 yield Problem(row.number, str(error))
 

@@ -68,7 +68,7 @@ def test_cases_come_back_as_they_were(tmp_path):
     for row in rows(5):
         trace = PlantedTrace(row)
         cases = [case(row, trace, side) for side in ("base", "tuned")]
-        store.append(store_module.as_table(row.number, cases))
+        store.append(store_module.as_table({row.number: cases}))
         made += cases
     read = list(Store(tmp_path / "s"))
     assert len(read) == 10

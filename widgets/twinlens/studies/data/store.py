@@ -1,7 +1,7 @@
-"""A study on disk: one folder of Parquet files, complete after every prompt.
+"""A study on disk: one folder of Parquet files, complete after every batch of prompts.
 
 ``study.json`` says what was run (models, methods, settings). ``rows/`` holds one Parquet file per
-prompt, several merged into one as their number grows; every file appears whole or not at all, so
+batch, several merged into one as their number grows; every file appears whole or not at all, so
 that a crash loses the prompts in flight and nothing else. A file that was merged but not yet
 removed when the process died is read once only. Prompts may be finished in any order; they are
 read in the order of the data.
@@ -15,7 +15,7 @@ import itertools
 import json
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from twinlens.support.files import checked_path, replacing
 from twinlens.traces.frames import DataFrame, frame_of
 
 FORMAT = 1
-#: So many files of single prompts are merged into one.
+#: So many files of batches are merged into one.
 MERGE = 64
 
 _TOKENS = pa.list_(
@@ -203,18 +203,18 @@ class Store:
         return read_changes(self.folder)
 
     def append(self, table: pa.Table) -> None:
-        """Write all cases of one prompt; they are there for good when this returns.
+        """Write all cases of some prompts; they are there for good when this returns.
 
         Parameters
         ----------
         table : pyarrow.Table
             As `as_table` makes it.
         """
-        number = table.column("number")[0].as_py()
-        self._write(table.select(SCHEMA.names).cast(SCHEMA), number, number)
-        single = [path for path in self._files() if "-" not in path.stem]
-        if len(single) >= MERGE:
-            self._merge(single)
+        first = pc.min(table.column("number")).as_py()
+        self._write(table.select(SCHEMA.names).cast(SCHEMA), f"{first:09d}")
+        batches = [path for path in self._files() if "-" not in path.stem]
+        if len(batches) >= MERGE:
+            self._merge(batches)
 
     def finished(self) -> set[str]:
         """Ids of the prompts that are complete."""
@@ -339,22 +339,21 @@ class Store:
     def _files(self) -> list[Path]:
         return sorted((self.folder / "rows").glob("*.parquet"))
 
-    def _write(self, table: pa.Table, first: int, last: int) -> None:
+    def _write(self, table: pa.Table, place: str) -> None:
         # The ids are part of the name: rows of changed data never replace each other.
         ids = "\n".join(table.column("id").to_pylist())
-        place = f"{first:09d}" if first == last else f"{first:09d}-{last:09d}"
         name = f"{place}_{zlib.crc32(ids.encode()):08x}"
         target = self.folder / "rows" / f"{name}.parquet"
         with replacing(target) as stream:
-            pq.write_table(table, stream, compression="zstd", row_group_size=64)
+            # A stable order: cases of a prompt stay as they are.
+            pq.write_table(table.sort_by("number"), stream, compression="zstd", row_group_size=64)
             stream.flush()
             os.fsync(stream.fileno())
 
     def _merge(self, paths: Sequence[Path]) -> None:
-        # One file of one prompt after another, in the order of their names: of the data.
         table = pa.concat_tables([pq.read_table(path, schema=SCHEMA) for path in paths])
-        numbers = table.column("number").to_pylist()
-        self._write(table, min(numbers), max(numbers))
+        numbers = pc.min_max(table.column("number")).as_py()
+        self._write(table, "{min:09d}-{max:09d}".format(**numbers))
         for path in paths:
             path.unlink()
 
@@ -364,9 +363,10 @@ def _analysis(store: Store) -> Any:
     return import_module("twinlens.studies").analyse(store)
 
 
-def as_table(number: int, cases: Sequence[Case]) -> pa.Table:
-    """All cases of one prompt, whose place in the data is `number`, as rows of a study."""
-    return pa.Table.from_pylist([_record(number, case) for case in cases], schema=SCHEMA)
+def as_table(cases: Mapping[int, Sequence[Case]]) -> pa.Table:
+    """All cases of some prompts, by their places in the data, as rows of a study."""
+    records = [_record(number, case) for number, mine in cases.items() for case in mine]
+    return pa.Table.from_pylist(records, schema=SCHEMA)
 
 
 def _first(path: Path) -> int:

@@ -101,7 +101,7 @@ def study(
     load : mapping, optional
         Of a chain: arguments of `load_pair`, such as ``{"dtype": "bfloat16"}``.
     report : callable, optional
-        Called as ``report(done, total, what)`` after every prompt; `total` is 0 while unknown;
+        Called as ``report(done, total, what)`` while it works; `total` is 0 while unknown;
         may raise `Interrupted`. What is finished stays.
 
     Returns
@@ -254,8 +254,9 @@ def fill(
                 problems.append(outcome)
             else:
                 store.append(outcome)
-            done += 1
-            worked += 1
+            count = 1 if isinstance(outcome, Problem) else len(outcome.column("number").unique())
+            done += count
+            worked += count
             say("prompts")
     finally:
         store.write_problems(problems)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 #: ``own``: each model answers; ``base``, ``tuned``: both read that answer; ``given``: the data's.
 Response: TypeAlias = Literal["own", "base", "tuned", "given"]
-#: What becomes of a prompt: its cases as a table of the study (`as_table`), or why there are none.
+#: What becomes of prompts: the cases of one or more, whole, as a table of the study (`as_table`),
+#: or why one has none.
 CaseResult: TypeAlias = pa.Table | Problem
 #: Told what is being done.
 Say: TypeAlias = Callable[[str], None]
@@ -78,13 +79,14 @@ class Job:
                 known=[known(row.id) for row, *_ in readable] if known else None,
                 report=lambda done, total, what: say(f"{what} {done}/{total}"),
             )
+            by_number: dict[int, list[Case]] = {}
             for (row, prompt, _), result in zip(readable, results, strict=True):
                 if not isinstance(result, Attributed):
                     yield Problem(row.number, str(result))
                     continue
                 at = prompt.parts[0].places[0]
                 as_case = partial(case_of, row, prompt.text, prompt.tokens, at=at)
-                cases = [
+                by_number[row.number] = [
                     as_case(
                         side,
                         result.answers[side],
@@ -95,7 +97,8 @@ class Job:
                     for side in SIDES
                     for method in self.methods
                 ]
-                yield as_table(row.number, cases)
+            if by_number:
+                yield as_table(by_number)
 
         return work
 
