@@ -150,6 +150,13 @@ def test_a_single_map_saves_itself(trace, offline, watch, tmp_path):
     picture = Image.open(io.BytesIO(saved("PNG").path().read_bytes())).convert("RGB")
     assert picture.width < 2 * panel.bounding_box()["width"]
     assert len(picture.getcolors(maxcolors=1 << 24)) > 100
+    # As high wherever the page was scrolled to.
+    offline.set_viewport_size({"width": offline.viewport_size["width"], "height": 200})
+    for place in ("0", "document.body.scrollHeight"):
+        offline.evaluate(f"scrollTo(0, {place})")
+        again = ElementTree.fromstring(saved("SVG").path().read_bytes())
+        assert again.get("height") == drawn.get("height")
+    assert offline.evaluate("scrollY") > 200
     # Nothing is left of what was laid out for it.
     expect(offline.locator(".tl-alone")).to_have_count(0)
     assert watch.errors == []

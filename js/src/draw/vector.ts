@@ -50,8 +50,9 @@ export async function asVector(el: HTMLElement, about: string): Promise<Vector> 
 
 class Writer {
   readonly parts: string[] = [];
-  right = 0;
-  bottom = 0;
+  // What is drawn may lie above the window, and left of it.
+  right = Number.NEGATIVE_INFINITY;
+  bottom = Number.NEGATIVE_INFINITY;
   readonly #root: Element;
   readonly #charts: ReadonlyMap<Element, string>;
   readonly #classes = new Map<string, string>();
