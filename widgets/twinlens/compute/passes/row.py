@@ -19,6 +19,7 @@ from twinlens.compute.passes.conditions import Conditions, fusible, observed, pl
 from twinlens.compute.passes.entry import embeddings, entering
 from twinlens.compute.passes.llama_kind import is_untouched, made_of, of_llama_kind
 from twinlens.compute.passes.packing import Packed
+from twinlens.compute.passes.workspace import Workspace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -117,22 +118,29 @@ class Row:
         Written over.
     positions : tensor [P]
         Where each stands in its text.
+    tokens : tensor [P], optional
+        Which row of `embedded` each is, where there are fewer: what comes in front of the first
+        attention is computed once for all that are the same.
     """
 
     def __init__(
-        self, model: PreTrainedModel, embedded: Tensor, positions: Tensor, attend: AttendRow
+        self,
+        model: PreTrainedModel,
+        embedded: Tensor,
+        positions: Tensor,
+        attend: AttendRow,
+        tokens: Tensor | None = None,
     ) -> None:
-        self._model, self._states, self._attend = model, embedded, attend
+        self._model, self._attend = model, attend
+        self._states = embedded if tokens is None else embedded[tokens]
+        self._same = None if tokens is None else (embedded, tokens)
         body = cast(Any, architectures.body(model))
         self.rotary: tuple[Tensor, Tensor] = tuple(
             part[0] for part in body.rotary_emb(embedded, positions[None])
         )
-        count, hidden = embedded.shape
         sizes = architectures.sizes(model.config)
-        self._normed = embedded.new_empty(count, hidden)
-        self._at_once = min(count, max(1, _NEURONS_AT_ONCE // sizes.intermediate))
-        self._neurons = embedded.new_empty(2, self._at_once, sizes.intermediate)
-        self._room: dict[str, Tensor] = {}
+        self._at_once = max(1, _NEURONS_AT_ONCE // sizes.intermediate)
+        self._room = Workspace()
 
     def states(self, places: Tensor, keep: list[LayerStates] | None = None) -> Tensor:
         """The residual stream behind the last layer in some places of the row, [places, hidden].
@@ -160,66 +168,67 @@ class Row:
     def _through_attention(self, layer: Any, places: Tensor | None = None) -> None:
         """Behind the last attention only some places are followed."""
         block = layer.self_attn
-        normed = self._norm(layer.input_layernorm)
-        query, key, value = (
-            self._linear(name, getattr(block, name), normed).view(len(normed), -1, block.head_dim)
-            for name in ("q_proj", "k_proj", "v_proj")
-        )
+        query, key, value = self._projected(layer)
         query, key = self._turned("turned query", query), self._turned("turned key", key)
         made = self._attend(block, query, key, value).flatten(1)
         if places is not None:
             made, self._states = made[places], self._states[places]
-            self._normed = torch.empty_like(self._states)
         _add_linear(self._states, block.o_proj, made)
 
+    def _projected(self, layer: Any) -> list[Tensor]:
+        """Queries, keys and values [P, heads, head_dim], as they are without their positions."""
+        block, same = layer.self_attn, self._same
+        self._same = None
+        normed = self._norm(layer.input_layernorm, self._states if same is None else same[0])
+        projected = [
+            self._linear(name, getattr(block, name), normed)
+            for name in ("q_proj", "k_proj", "v_proj")
+        ]
+        if same is not None:
+            projected = [part[same[1]] for part in projected]
+        return [part.view(len(part), -1, block.head_dim) for part in projected]
+
     def _through_feed_forward(self, layer: Any) -> None:
-        normed = self._norm(layer.post_attention_layernorm)
-        for first in range(0, len(normed), self._at_once):
-            part = slice(first, first + self._at_once)
-            gate, up = self._neurons[:, : len(normed[part])]
-            _linear(layer.mlp.gate_proj, normed[part], gate)
-            _linear(layer.mlp.up_proj, normed[part], up)
+        normed = self._norm(layer.post_attention_layernorm, self._states)
+        for states, given in zip(
+            torch.split(self._states, self._at_once),
+            torch.split(normed, self._at_once),
+            strict=True,
+        ):
+            gate = self._linear("gate_proj", layer.mlp.gate_proj, given)
+            up = self._linear("up_proj", layer.mlp.up_proj, given)
             active = _activated(layer.mlp.act_fn, gate)
-            _add_linear(self._states[part], layer.mlp.down_proj, active.mul_(up))
+            _add_linear(states, layer.mlp.down_proj, active.mul_(up))
 
     def _kept(self, layer: Any, before: Tensor) -> LayerStates:
         """`_through_feed_forward`, and what came on the way."""
-        between, normed = self._states.clone(), self._norm(layer.post_attention_layernorm)
+        between = self._states.clone()
+        normed = self._norm(layer.post_attention_layernorm, between)
         gate, up = layer.mlp.gate_proj(normed), layer.mlp.up_proj(normed)
         _add_linear(self._states, layer.mlp.down_proj, layer.mlp.act_fn(gate).mul_(up))
         return LayerStates(before, between, gate, up)
 
-    def _norm(self, module: Any) -> Tensor:
-        states = self._states
+    def _norm(self, module: Any, states: Tensor) -> Tensor:
         size = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
         root = size.square_().div_(states.shape[-1]).add_(module.variance_epsilon).rsqrt_()
-        return torch.mul(states, root, out=self._normed).mul_(module.weight)
+        normed = self._room.empty("normed", states, *states.shape)
+        return torch.mul(states, root, out=normed).mul_(module.weight)
 
     def _turned(self, name: str, states: Tensor) -> Tensor:
         """Queries or keys [P, heads, head_dim] turned to where they stand."""
         cos, sin = (part[:, None] for part in self.rotary)
         half = states.shape[-1] // 2
-        turned = torch.mul(states, cos, out=self._buffer(name, states))
+        turned = torch.mul(states, cos, out=self._room.empty(name, states, *states.shape))
         turned[..., :half].addcmul_(states[..., half:], sin[..., :half], value=-1)
         turned[..., half:].addcmul_(states[..., :half], sin[..., half:])
         return turned
 
     def _linear(self, name: str, module: nn.Linear, given: Tensor) -> Tensor:
-        if name not in self._room:
-            self._room[name] = given.new_empty(len(given), module.out_features)
-        return _linear(module, given, self._room[name])
-
-    def _buffer(self, name: str, like: Tensor) -> Tensor:
-        if name not in self._room:
-            self._room[name] = torch.empty_like(like)
-        return self._room[name]
-
-
-def _linear(module: nn.Linear, given: Tensor, result: Tensor) -> Tensor:
-    weight = module.weight.t()
-    if module.bias is None:
-        return torch.mm(given, weight, out=result)
-    return torch.addmm(module.bias, given, weight, out=result)
+        weight = module.weight.t()
+        room = self._room.empty(name, given, len(given), module.out_features)
+        if module.bias is None:
+            return torch.mm(given, weight, out=room)
+        return torch.addmm(module.bias, given, weight, out=room)
 
 
 def _add_linear(states: Tensor, module: nn.Linear, given: Tensor) -> None:
@@ -256,24 +265,31 @@ def attend_alone(
 
 
 def states_of_variants(
-    model: PreTrainedModel, embedded: Tensor, packed: Packed, length: int, places: Tensor
+    model: PreTrainedModel,
+    embedded: Tensor,
+    tokens: Tensor,
+    packed: Packed,
+    length: int,
+    places: Tensor,
 ) -> Tensor:
     """What is unembedded in some places of a row of variants, [places, hidden].
 
     Parameters
     ----------
-    embedded : tensor [P, hidden]
-        May be written over.
+    embedded : tensor [tokens, hidden]
+        Of all that differ.
+    tokens : tensor [P]
+        Which of them each token of the row is.
     length : int
         Of the longest text.
     """
     with torch.no_grad(), entering(model, length):
         if can_be_read_as_row(model):
-            return _read_packed(model, embedded, packed, length, places)
+            return _read_packed(model, embedded, tokens, packed, length, places)
         conditions = Conditions(packed=packed, fused=fusible(model))
         with observed(model, conditions), planned_once(model.device):
             states: Tensor = architectures.body(model)(
-                inputs_embeds=embedded[None],
+                inputs_embeds=embedded[tokens][None],
                 position_ids=packed.position[None],
                 # With positions that do not rise, and no mask, transformers takes it for several.
                 attention_mask=torch.ones(1, length, device=model.device),
@@ -283,7 +299,12 @@ def states_of_variants(
 
 
 def _read_packed(
-    model: PreTrainedModel, embedded: Tensor, packed: Packed, length: int, places: Tensor
+    model: PreTrainedModel,
+    embedded: Tensor,
+    tokens: Tensor,
+    packed: Packed,
+    length: int,
+    places: Tensor,
 ) -> Tensor:
     masks = Masks(model, lambda window: packed.mask(causal_mask(length, window, embedded)))
 
@@ -291,7 +312,9 @@ def _read_packed(
         query, key, value = (part.transpose(0, 1)[None] for part in states)
         return packed.attend_in_cache(block, (query, key, value), masks[block], block.scaling)[0]
 
-    return Row(model, embedded, packed.position, attend).normed_states(places)
+    used, tokens = torch.unique(tokens, return_inverse=True)
+    row = Row(model, embedded[used], packed.position, attend, tokens)
+    return row.normed_states(places)
 
 
 @torch.no_grad()

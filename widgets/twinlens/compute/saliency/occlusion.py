@@ -129,12 +129,12 @@ def _packed(
         if kind == "mask":
             hidden[number, list(group)] = True
     packed = Packed(stored, places, hidden.to(device))
-    embedded = _changed_row(reading, intact, groups, sources, kind)
+    embedded, tokens = _changed_row(reading, intact, groups, sources, kind)
     answer = reading.answer_length
     ends = np.cumsum([len(read) for read in places])
     rows = torch.from_numpy((ends[:, None] + np.arange(-answer, 0)).ravel()).to(device)
     targets = reading.targets.repeat(len(groups))
-    states = states_of_variants(model, embedded, packed, length, rows)
+    states = states_of_variants(model, embedded, tokens, packed, length, rows)
     return logprobs(model, states, targets).view(len(groups), answer)
 
 
@@ -161,7 +161,8 @@ def _differing(
 def _alone(reading: Reading, intact: Intact, group: Sequence[int], kind: OcclusionKind) -> Tensor:
     """Of one group in a pass of its own, of families that cannot be hooked, shape [1, M]."""
     whole = range(intact.embedded.shape[1])
-    embedded = _changed_row(reading, intact.embedded, [group], [whole], kind)
+    embedded, tokens = _changed_row(reading, intact.embedded, [group], [whole], kind)
+    embedded = embedded[tokens]
     places = reading.positions
     if kind == "remove":
         left = [n for n in range(len(embedded)) if n not in group]
@@ -175,10 +176,12 @@ def _changed_row(
     groups: Sequence[Sequence[int]],
     sources: Sequence[Sequence[int]],
     kind: OcclusionKind,
-) -> Tensor:
-    """Embeddings of the positions that are read for each group, end to end, the group's changed."""
-    flat = [place for read in sources for place in read]
-    embedded = intact[0, torch.tensor(flat, device=intact.device)]
+) -> tuple[Tensor, Tensor]:
+    """Embeddings, those of the groups changed, and which of them are read for each, end to end."""
+    embedded, tokens = (
+        intact[0],
+        np.concatenate([np.asarray(read, dtype=np.int64) for read in sources]),
+    )
     if kind in ("zero", "replace") and any(groups):
         starts = np.cumsum([0, *map(len, sources)])
         changed = [
@@ -186,10 +189,15 @@ def _changed_row(
             for group, read, start in zip(groups, sources, starts.tolist(), strict=False)
             for place in group
         ]
-        at, tokens = zip(*changed, strict=True)
-        new = 0 if kind == "zero" else _replacement(reading, tokens).to(embedded)
-        embedded[torch.tensor(at, device=embedded.device)] = new
-    return embedded
+        at, replaced = zip(*changed, strict=True)
+        new = (
+            embedded.new_zeros(len(at), embedded.shape[1])
+            if kind == "zero"
+            else _replacement(reading, replaced).to(embedded)
+        )
+        tokens[list(at)] = len(embedded) + np.arange(len(at))
+        embedded = torch.cat([embedded, new])
+    return embedded, torch.from_numpy(tokens).to(embedded.device)
 
 
 def _replacement(reading: Reading, group: Sequence[int]) -> Tensor:

@@ -105,7 +105,7 @@ def hidden_in_answers(
             dtype=torch.long,
             device=model.device,
         )
-        states = states_of_variants(model, embedded[packed.place], packed, branches.longest, rows)
+        states = states_of_variants(model, embedded, packed.place, packed, branches.longest, rows)
         targets = [readings[place].targets for _, place, _ in asked]
         parts = logprobs(model, states, torch.cat(targets)) if asked else states.new_zeros(0)
         pieces = torch.split(parts, [len(part) for part in targets])
