@@ -180,25 +180,26 @@ class Row:
         block, same = layer.self_attn, self._same
         self._same = None
         normed = self._norm(layer.input_layernorm, self._states if same is None else same[0])
-        projected = [
-            self._linear(name, getattr(block, name), normed)
-            for name in ("q_proj", "k_proj", "v_proj")
-        ]
+        projected = []
+        for name in ("q_proj", "k_proj", "v_proj"):
+            module = getattr(block, name)
+            room = self._room.empty(name, normed, len(normed), module.out_features)
+            projected.append(_linear(module, normed, room))
         if same is not None:
             projected = [part[same[1]] for part in projected]
         return [part.view(len(part), -1, block.head_dim) for part in projected]
 
     def _through_feed_forward(self, layer: Any) -> None:
-        normed = self._norm(layer.post_attention_layernorm, self._states)
-        for states, given in zip(
-            torch.split(self._states, self._at_once),
-            torch.split(normed, self._at_once),
-            strict=True,
-        ):
-            gate = self._linear("gate_proj", layer.mlp.gate_proj, given)
-            up = self._linear("up_proj", layer.mlp.up_proj, given)
-            active = _activated(layer.mlp.act_fn, gate)
-            _add_linear(states, layer.mlp.down_proj, active.mul_(up))
+        states, block = self._states, layer.mlp
+        normed = self._norm(layer.post_attention_layernorm, states)
+        at_once = max(1, min(len(states), self._at_once))
+        neurons = self._room.empty("neurons", states, 2, at_once, block.gate_proj.out_features)
+        for first in range(0, len(states), at_once):
+            part = slice(first, first + at_once)
+            gate, up = neurons[:, : len(normed[part])]
+            _linear(block.gate_proj, normed[part], gate)
+            _linear(block.up_proj, normed[part], up)
+            _add_linear(states[part], block.down_proj, _activated(block.act_fn, gate).mul_(up))
 
     def _kept(self, layer: Any, before: Tensor) -> LayerStates:
         """`_through_feed_forward`, and what came on the way."""
@@ -223,12 +224,12 @@ class Row:
         turned[..., half:].addcmul_(states[..., :half], sin[..., half:])
         return turned
 
-    def _linear(self, name: str, module: nn.Linear, given: Tensor) -> Tensor:
-        weight = module.weight.t()
-        room = self._room.empty(name, given, len(given), module.out_features)
-        if module.bias is None:
-            return torch.mm(given, weight, out=room)
-        return torch.addmm(module.bias, given, weight, out=room)
+
+def _linear(module: nn.Linear, given: Tensor, result: Tensor) -> Tensor:
+    weight = module.weight.t()
+    if module.bias is None:
+        return torch.mm(given, weight, out=result)
+    return torch.addmm(module.bias, given, weight, out=result)
 
 
 def _add_linear(states: Tensor, module: nn.Linear, given: Tensor) -> None:
