@@ -223,7 +223,9 @@ class Packed:
         Heads that share keys are queries of one head; its scores, of a few steps at a time, stay
         in the cache.
         """
-        query, key, value = states
+        # Scores and their softmax are never rounded to half the precision.
+        given, dtype = states[0].dtype, torch.promote_types(states[0].dtype, torch.float32)
+        query, key, value = (part.to(dtype) for part in states)
         keys, values = self._whole(module, key, value)
         _, heads, row, size = query.shape
         shared = heads // len(keys)
@@ -232,7 +234,6 @@ class Packed:
         flat = query[0].transpose(0, 1).reshape(row * heads, size)
         torch.index_select(flat, 0, cells, out=queries)
         queries *= size**-0.5 if scaling is None else scaling
-        dtype = torch.promote_types(query.dtype, torch.float32)
         output = self._room.empty("output", value, len(cells), value.shape[-1])
         first = 0
         for some, steps, reach in self._pieces:
@@ -245,14 +246,15 @@ class Packed:
                 scores = torch.bmm(
                     queries[part].view(some, -1, size), keys[head, :some, :reach].transpose(1, 2)
                 )
-                pattern = scores.view(shape).add_(seen).softmax(dim=-1, dtype=dtype)
+                pattern = scores.view(shape).add_(seen).softmax(dim=-1)
                 torch.bmm(
-                    pattern.to(query.dtype).view(scores.shape),
+                    pattern.view(scores.shape),
                     values[head, :some, :reach],
                     out=output[part].view(some, -1, value.shape[-1]),
                 )
         made = self._room.empty("made", value, row * heads, value.shape[-1])
-        return torch.index_select(output, 0, back, out=made).view(1, row, heads, -1)
+        torch.index_select(output, 0, back, out=made)
+        return made.view(1, row, heads, -1).to(given)
 
     def _by_piece(self, heads: int, kv_heads: int) -> tuple[Tensor, Tensor]:
         """Where queries of the row laid flat, [P * heads], go for `_pieces`, by heads that share.

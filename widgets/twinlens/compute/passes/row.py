@@ -115,7 +115,7 @@ class Row:
     Parameters
     ----------
     embedded : tensor [P, hidden]
-        Written over.
+        Written over, unless there are `tokens`.
     positions : tensor [P]
         Where each stands in its text.
     tokens : tensor [P], optional
