@@ -273,7 +273,13 @@ file_options = _as_record(ModelFiles, click.argument("base"), click.argument("tu
 
 
 def read_prompt_text(prompt: str) -> str:
-    """A prompt as it was given, or from standard input where it is ``-``."""
+    """A prompt as it was given, or from standard input where it is ``-``.
+
+    Raises
+    ------
+    PromptError
+        If it is empty, or standard input is no UTF-8 text.
+    """
     if prompt == "-":
         try:
             prompt = sys.stdin.buffer.read().decode("utf-8-sig")
@@ -290,7 +296,13 @@ def read_prompt_text(prompt: str) -> str:
 
 
 def read_chat(path: Path) -> list[Any]:
-    """Messages of a JSON file: a list of them, or an object with ``messages``."""
+    """Messages of a JSON file: a list of them, or an object with ``messages``.
+
+    Raises
+    ------
+    PromptError
+        If it cannot be read or holds no messages.
+    """
     try:
         data = json.loads(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -59,7 +59,13 @@ class Parameter:
         return range(choices) if isinstance(choices, int) else choices
 
     def read(self, text: str, manifest: Manifest, values: Values) -> Any:
-        """The value written in a key."""
+        """The value written in a key.
+
+        Raises
+        ------
+        UnknownBlockError
+            If it is none of the choices, which the message names.
+        """
         choices = self.choices(manifest, values)
         if isinstance(choices, int):
             if text.isascii() and text.isdecimal() and int(text) < choices:
@@ -243,7 +249,13 @@ class Block(Generic[P]):
         return texts
 
     def read(self, texts: Mapping[str, str], manifest: Manifest) -> dict[str, Any]:
-        """Values of the parameters."""
+        """Values of the parameters.
+
+        Raises
+        ------
+        UnknownBlockError
+            If one of them does not exist in this trace; names the choices.
+        """
         if self.shared and not manifest.shared:
             raise UnknownBlockError(
                 f"{self.name} needs one answer read by both models: trace with response='shared'"

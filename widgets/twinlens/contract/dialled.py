@@ -35,7 +35,13 @@ class TurnedPart:
 
     @classmethod
     def of(cls, text: str) -> TurnedPart:
-        """A part as keys name it: ``layer:3``, ``kind:q_proj`` or ``direction:17``."""
+        """A part as keys name it: ``layer:3``, ``kind:q_proj`` or ``direction:17``.
+
+        Raises
+        ------
+        ValueError
+            If it is none.
+        """
         match = _PART.fullmatch(text)
         if match is None:
             raise ValueError("it is layer:L, kind:K or direction:D")

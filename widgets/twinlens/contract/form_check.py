@@ -15,7 +15,13 @@ MAXIMUM_VALUES = 2_000_000
 
 
 def read_json(data: bytes) -> Any:
-    """Parse JSON from outside, in bounded memory."""
+    """Parse JSON from outside, in bounded memory.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, is nested too deeply, or holds more than `MAXIMUM_VALUES` values.
+    """
     if sum(map(data.count, (b",", b"[", b"{"))) > MAXIMUM_VALUES:
         raise ValueError("it holds more values than any block")
     try:
@@ -28,6 +34,11 @@ def check(value: Any, form: Any, where: str = "it") -> None:
     """Check a JSON value against a form: a TypedDict, a dataclass, or types made of these.
 
     Numbers have to be finite and texts whole characters, so that the value can be sent on.
+
+    Raises
+    ------
+    ValueError
+        Naming the first place that does not fit.
     """
     if not _fits(value, form, where):
         expected = getattr(form, "__name__", str(form))

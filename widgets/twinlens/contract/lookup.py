@@ -40,7 +40,14 @@ def _candidates(first_part: str) -> list[Block[Any]]:
 
 
 def read(key: str, manifest: Manifest) -> Asked:
-    """What a key asks for."""
+    """What a key asks for.
+
+    Raises
+    ------
+    UnknownBlockError
+        If there is no such block, or a parameter is out of range in this trace: the message names
+        the choices.
+    """
     if not isinstance(key, str):
         raise UnknownBlockError(f"a block is named by a text such as 'disagreement', not {key!r}")
     match = find(key)

@@ -215,7 +215,13 @@ class Manifest:
 
 
 def manifest_from_json(data: Any) -> Manifest:
-    """Rebuild a manifest from plain JSON values."""
+    """Rebuild a manifest from plain JSON values.
+
+    Raises
+    ------
+    RecordingError
+        If a field is missing or of the wrong form, or the schema is newer than this version.
+    """
     schema = data.get("schema") if isinstance(data, dict) else None
     if type(schema) is int and schema > SCHEMA_VERSION:
         raise RecordingError(

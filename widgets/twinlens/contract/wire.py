@@ -47,6 +47,11 @@ def encode(value: Value, *, causal: bool = False, compact: bool = False) -> tupl
         Keep only the lower triangle of the last two axes, which must be square.
     compact : bool
         Send finite floating-point arrays as 8 bits, and numbers in JSON with four digits.
+
+    Returns
+    -------
+    header : dict
+    buffer : bytes
     """
     if isinstance(value, str):
         return {"dtype": "text", "shape": []}, value.encode()
@@ -77,7 +82,13 @@ def encode(value: Value, *, causal: bool = False, compact: bool = False) -> tupl
 
 
 def decode(header: Header, buffer: bytes) -> Value:
-    """Invert `encode`; 8-bit arrays come back as float32."""
+    """Invert `encode`; 8-bit arrays come back as float32.
+
+    Raises
+    ------
+    ValueError
+        If the buffer does not have the size its header states.
+    """
     if header["dtype"] == "text":
         return buffer.decode()
     if header["dtype"] == "json":

@@ -91,7 +91,13 @@ _UNIT = re.compile(r"(component|neuron):(\d+)")
 
 
 def parse_unit(unit: str) -> tuple[str, int]:
-    """Split a unit such as ``component:2`` or ``neuron:117`` into kind and index."""
+    """Split a unit such as ``component:2`` or ``neuron:117`` into kind and index.
+
+    Raises
+    ------
+    ValueError
+        If it has another form.
+    """
     match = _UNIT.fullmatch(unit)
     if match is None:
         raise ValueError(f"unit {unit!r} is neither 'component:K' nor 'neuron:N'")

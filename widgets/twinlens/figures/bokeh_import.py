@@ -10,7 +10,13 @@ _LOADING = Lock()
 
 
 def load_bokeh() -> None:
-    """Import all of Bokeh that charts use; what is imported after it is there already."""
+    """Import all of Bokeh that charts use; what is imported after it is there already.
+
+    Raises
+    ------
+    MissingLibraryError
+        If it is not installed.
+    """
     try:
         with _LOADING:
             import bokeh.embed

@@ -44,6 +44,11 @@ def chart_json(trace: Trace, key: str, report: Report | None = None) -> Json:
     ----------
     key : str
         ``chart/NAME/THEME``.
+
+    Raises
+    ------
+    UnknownBlockError
+        If there is no such chart.
     """
     charts = {blocks.chart(name, theme): (name, theme) for name in CHARTS for theme in THEMES}
     if key not in charts:

@@ -58,7 +58,13 @@ def names_of(annotations: Iterable[Annotation]) -> dict[tuple[str, int, int], Na
 
 
 def from_annotations(annotations: Iterable[Annotation]) -> HandLabels:
-    """Labels of base's components as the explorer keeps them; those without a name are left out."""
+    """Labels of base's components as the explorer keeps them; those without a name are left out.
+
+    Raises
+    ------
+    AnnotationError
+        If none of them is about a model called "base".
+    """
     names = names_of(annotations)
     models = sorted({model for model, _, _ in names})
     if names and "base" not in models:
@@ -93,7 +99,14 @@ def to_annotations(labels: HandLabels) -> list[Annotation]:
 
 
 def check(labels: Mapping[str, Any]) -> HandLabels:
-    """Labels given by hand, if they are well formed."""
+    """Labels given by hand, if they are well formed.
+
+    Raises
+    ------
+    AnnotationError
+        If a component is not named as "layer/component", a name is no short line of text, or a
+        label is unknown.
+    """
     for key, value in labels.items():
         parts = key.split("/")
         if len(parts) != 2 or not all(part.isascii() and part.isdecimal() for part in parts):

@@ -29,7 +29,15 @@ def figure_of(
     as_page: bool,
     measure: str | None,
 ) -> Figure:
-    """A panel as a figure: drawn here where that can be, else by a browser."""
+    """A panel as a figure: drawn here where that can be, else by a browser.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such panel, width, theme or measure.
+    BrowserError
+        If a browser is needed and there is none, or it could not draw.
+    """
     panels = [*FIGURES, *(kind for kind in PANELS if kind not in ("dashboard", *FIGURES))]
     _check("figure", panel, panels)
     _check("width", width, list(WIDTHS))
@@ -65,6 +73,13 @@ def drawn_figure(
     ----------
     state : mapping
         Selection, ``method``, ``marks`` and ``view``, as the state of an explorer has them.
+    width : {"single", "double"}
+    theme : {"light", "dark"}
+
+    Raises
+    ------
+    BrowserError
+        If there is no Chromium, Chrome or Edge, or the panel could not be drawn.
     """
     browser()  # before anything is computed
     page = {

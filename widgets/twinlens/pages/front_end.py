@@ -8,7 +8,13 @@ from twinlens.errors import TwinlensError
 
 
 def front_end(name: str) -> str:
-    """Text of one built file of the front end."""
+    """Text of one built file of the front end.
+
+    Raises
+    ------
+    TwinlensError
+        If it is not built.
+    """
     file = files("twinlens") / "static" / name
     try:
         return file.read_text(encoding="utf-8")

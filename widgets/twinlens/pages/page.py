@@ -125,6 +125,10 @@ def to_html(
     **state
         What is shown, and how: see `page_state`.
 
+    Returns
+    -------
+    ExportReport
+
     Raises
     ------
     OutputError
@@ -219,7 +223,13 @@ def page_state(
 
 
 def check_page(title: Any, theme: Any, budget_mb: Any = DEFAULT_BUDGET_MB) -> None:
-    """Make sure that a page can have this title, these colours and this size."""
+    """Make sure that a page can have this title, these colours and this size.
+
+    Raises
+    ------
+    ArgumentError
+        If it cannot.
+    """
     if not isinstance(title, str | None):
         raise ArgumentError(f"title= is no text, but {title!r}")
     if not (isinstance(theme, str) and theme in get_args(Theme)):

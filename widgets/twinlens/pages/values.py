@@ -14,7 +14,13 @@ from twinlens.traces.trace import Trace
 
 
 def page_value(trace: Trace, key: str, report: Report | None = None) -> Value:
-    """A block of the trace, a chart, or BokehJS."""
+    """A block of the trace, a chart, or BokehJS.
+
+    Raises
+    ------
+    UnknownBlockError
+        If it is none of them.
+    """
     if key == blocks.bokeh_script():
         return bokeh_script()
     if key.split("/")[0] == blocks.chart.parts[0]:

@@ -31,7 +31,13 @@ _SECONDS = 300
 
 
 def browser() -> str:
-    """Path of a browser that can draw."""
+    """Path of a browser that can draw.
+
+    Raises
+    ------
+    BrowserError
+        If there is none.
+    """
     path = next(filter(None, map(shutil.which, (os.environ.get(BROWSER, ""), *_NAMES))), None)
     if path is None:
         raise BrowserError(
@@ -52,6 +58,11 @@ def drawn(page: bytes, *, width: int, sharp: int = 1) -> bytes:
         Of the window, in CSS pixels.
     sharp : int
         Pixels of pictures for one of them.
+
+    Raises
+    ------
+    BrowserError
+        If there is no browser, or it could not draw.
     """
     program = browser()
     with tempfile.TemporaryDirectory() as folder:
@@ -73,6 +84,11 @@ def picture(svg: str, *, width: float, height: float, sharp: int) -> bytes:
         Its size in CSS pixels.
     sharp : int
         Pixels of the picture for one of them.
+
+    Raises
+    ------
+    BrowserError
+        If there is no browser, or it could not draw.
     """
     program = browser()
     with tempfile.TemporaryDirectory() as folder:

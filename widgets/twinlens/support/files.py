@@ -70,7 +70,13 @@ def check_place(path: Path, what: str, error_type: type[TwinlensError]) -> None:
 
 
 def check_file(target: Path, suffixes: tuple[str, ...] = ()) -> None:
-    """Check that a file can be written."""
+    """Check that a file can be written.
+
+    Raises
+    ------
+    OutputError
+        If its folder is not there, it is a folder itself, or it ends in none of the suffixes.
+    """
     check_place(target, "the file to write", OutputError)
     if target.is_dir():
         raise OutputError(
@@ -94,6 +100,10 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     target : Path
         An error or an interrupt leaves an older file as it was; what a killed process left
         behind of the same file goes.
+
+    Yields
+    ------
+    binary stream, open for writing
 
     Raises
     ------

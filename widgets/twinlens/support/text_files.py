@@ -24,6 +24,12 @@ def text_lines(path: Path, refusal: type[TwinlensError]) -> Iterator[str]:
     """Lines of a text file with their ends, one after the other.
 
     It is read as UTF-8, or as what its byte order mark says.
+
+    Raises
+    ------
+    TwinlensError
+        Of the class `refusal`, if the file cannot be opened, or where a line is no such text: the
+        message names file and line.
     """
     number = 0
     try:

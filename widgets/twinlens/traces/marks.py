@@ -102,6 +102,11 @@ def read_marks(value: Any, tokens: Sequence[Token]) -> list[Mark] | None:
     -------
     list of Mark, or None
         In order and without overlap; None stands for the trace's own segments.
+
+    Raises
+    ------
+    PromptError
+        If a mark has another form or leaves the prompt.
     """
     if value is None:
         return None

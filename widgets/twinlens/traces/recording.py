@@ -125,7 +125,13 @@ def kept_keys(trace: Trace, report: Report | None, *, everything: bool = False) 
 
 
 def read(path: str | os.PathLike[str]) -> RecordedTrace:
-    """Open a recording; blocks are read from the file when asked for."""
+    """Open a recording; blocks are read from the file when asked for.
+
+    Raises
+    ------
+    RecordingError
+        If the file is missing, no recording, damaged, truncated, or newer than this version.
+    """
     if not isinstance(path, str | os.PathLike):
         raise RecordingError(f"a recording is named by its path, not by a {type(path).__name__}")
     target = possible_path(path, "a recording", RecordingError)

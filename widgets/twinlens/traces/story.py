@@ -29,7 +29,13 @@ class Slide(TypedDict):
 
 
 def read_story(value: Any) -> list[Slide]:
-    """Slides of a story, each a mapping as `Explorer.story` takes it or as it is kept."""
+    """Slides of a story, each a mapping as `Explorer.story` takes it or as it is kept.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no list of mappings, or one has an unknown or misfitting entry.
+    """
     if not isinstance(value, list | tuple):
         raise ArgumentError("a story is a list of views, each a mapping with a caption")
     return [_slide(number, slide) for number, slide in enumerate(value)]

@@ -260,6 +260,11 @@ def check_names(traits: Mapping[str, Any], beside: Iterable[str] = ()) -> None:
     ----------
     beside : iterable of str
         What else the caller takes, for the message.
+
+    Raises
+    ------
+    ArgumentError
+        If it has not.
     """
     known = {name for name in Chosen.class_trait_names() if name[0] != "_"}
     unknown = [name for name in traits if name not in known]

@@ -36,6 +36,11 @@ def check_traits(
         ``head``, ``component`` and ``neuron``.
     beside : iterable of str
         See `check_names`.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such trait, or its value can be right in no trace of this pair.
     """
     check_names(traits, beside)
     for name, value in traits.items():
@@ -79,6 +84,11 @@ def check_places(traits: Mapping[str, Any], prompt: Sequence[Token], length: int
         Tokens of the prompt.
     length : int
         Tokens of prompt and answer, at most.
+
+    Raises
+    ------
+    ArgumentError
+        If the token or a mark is not in it.
     """
     _check_index("token", traits.get("token", -1), length)
     try:

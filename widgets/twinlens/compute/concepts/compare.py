@@ -30,6 +30,11 @@ def compare_concepts(
 
     Parameters and errors are those of `rotation`, but for the tokenizer, which is of both, and by
     default that in base's folder. Finished layers are kept, see `ConceptSettings`.
+
+    Raises
+    ------
+    VocabularyError
+        If the tokenizer can spell no word.
     """
     settings = settings or ConceptSettings()
     sides = weights_of(base), weights_of(tuned)

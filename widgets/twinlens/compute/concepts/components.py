@@ -211,7 +211,17 @@ def _precise(values: Array | Tensor) -> Array:
 
 
 def value_vectors(weights: Weights, layer: int) -> Tensor:
-    """What each feed-forward neuron of a layer writes, as stored, shape [intermediate, hidden]."""
+    """What each feed-forward neuron of a layer writes, as stored, shape [intermediate, hidden].
+
+    Raises
+    ------
+    HeadIndexError
+        If there is no such layer.
+    UnsupportedArchitectureError
+        If the weights are quantised, not where the architecture table says, or of experts.
+    ModelLoadError
+        If the files do not hold them.
+    """
     architectures.check_neurons(weights._model.config)
     if not 0 <= layer < weights.sizes.layers:
         raise HeadIndexError(
@@ -230,7 +240,13 @@ def value_vectors(weights: Weights, layer: int) -> Tensor:
 
 
 def check_finite(values: Tensor, name: str, layer: int) -> Tensor:
-    """The value vectors of a layer, if all are finite."""
+    """The value vectors of a layer, if all are finite.
+
+    Raises
+    ------
+    NotFiniteError
+        If a weight is NaN or infinite.
+    """
     if not bool(torch.isfinite(values).all()):
         raise NotFiniteError(
             f"the feed-forward weights of layer {layer} of {name!r} hold NaN or infinity"
@@ -255,6 +271,15 @@ def layer_components(
         All by default.
     report : callable, optional
         Told the layers done; may raise `Interrupted`.
+
+    Raises
+    ------
+    HeadIndexError
+        If there is no such layer, or K is larger than the rank.
+    NotFiniteError
+        If a weight is NaN or infinite.
+    ModelLoadError, UnsupportedArchitectureError
+        If a layer cannot be read.
     """
     count = settings.count(weights.sizes)
     layers = range(weights.sizes.layers) if layers is None else sorted(set(layers))

@@ -118,6 +118,11 @@ def integrated_gradient(block: LayerUnits) -> Tensor:
     -------
     float tensor [hidden]
         Times the output it is, nearly, what the target loses without the block.
+
+    Raises
+    ------
+    NotDifferentiableError
+        If gradients do not pass through weights as they are stored.
     """
     check_differentiable(block.reading.model)
     nodes, sizes = np.polynomial.legendre.leggauss(STEPS)
@@ -145,6 +150,11 @@ def without(block: LayerUnits, parts: Tensor, report: Report | None = None) -> T
     """What the target loses without each of some parts [B, hidden] of the block's output, nats.
 
     The model is held for a piece of them at a time, so that others may run it in between.
+
+    Raises
+    ------
+    NotFiniteError
+        If a log-probability is NaN or infinite.
     """
     lost_parts = []
     with block.held(), torch.no_grad():
@@ -178,7 +188,13 @@ class Mattered:
         self._estimates: dict[tuple[int, int], list[UnitEffect]] = {}
 
     def estimate(self, layer: int, token: int) -> list[UnitEffect]:
-        """All components and the neurons of largest estimate, the largest effect first."""
+        """All components and the neurons of largest estimate, the largest effect first.
+
+        Raises
+        ------
+        UnsupportedArchitectureError
+            If the feed-forward layers are mixtures of experts.
+        """
         if (layer, token) not in self._estimates:
             of_neurons, of_components = {}, {}
             for side in self._sides(token):

@@ -69,6 +69,13 @@ def neuron_effects(reading: Reading, columns: Sequence[int]) -> Array:
     -------
     float32 array, shape [layers, intermediate]
         In nats: the derivative by a gate of 1 in front of the neuron at every position.
+
+    Raises
+    ------
+    NotFiniteError
+        If a value is NaN or infinite.
+    UnsupportedArchitectureError
+        If the feed-forward layers are mixtures of experts.
     """
     model = reading.model
     architectures.check_neurons(model.config)
@@ -111,7 +118,13 @@ def _effects_by_layer(reading: Reading, columns: Sequence[int]) -> Tensor:
 
 @torch.inference_mode(False)
 def neuron_ablation(reading: Reading, layer: int, neuron: int, columns: Sequence[int]) -> float:
-    """Exact effect of one neuron: summed log-probability as it is, less that with it at zero."""
+    """Exact effect of one neuron: summed log-probability as it is, less that with it at zero.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If feed-forward layers are not made of neurons that are shown.
+    """
     architectures.check_neurons(reading.model.config)
 
     def silent(activations: Tensor) -> Tensor:

@@ -339,7 +339,13 @@ def _restored(layer: int, stored: dict[str, Array]) -> LayerRotation | None:
 
 
 def check_shapes(base: Weights, tuned: Weights) -> None:
-    """Make sure that feed-forward layers of two models are alike in number and shape."""
+    """Make sure that the feed-forward layers of two models can be compared.
+
+    Raises
+    ------
+    PairMismatchError
+        If they differ in number or shape.
+    """
     for what in ("layers", "hidden", "intermediate"):
         base_size, tuned_size = getattr(base.sizes, what), getattr(tuned.sizes, what)
         if base_size != tuned_size:

@@ -25,7 +25,13 @@ MEASURED = 12
 
 
 def of_neurons(exchange: Exchange, layer: int, neurons: Sequence[int]) -> Left:
-    """Of some neurons of a layer, each alone, arrays [neurons, M]."""
+    """Of some neurons of a layer, each alone, arrays [neurons, M].
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If the feed-forward layers are mixtures of experts.
+    """
     chosen = torch.tensor(neurons)
     vectors, their_vectors = (part[chosen] for part in _value_vectors(exchange, layer))
     theirs = exchange.captured.neurons[layer][exchange.read][:, chosen]  # [S, neurons]
@@ -53,6 +59,13 @@ def likely_neurons(exchange: Exchange, layer: int, answer_token: int | None) -> 
     ----------
     answer_token : int or None
         By default the sum over the answer.
+
+    Raises
+    ------
+    NotDifferentiableError
+        If gradients do not pass through weights as they are stored.
+    UnsupportedArchitectureError
+        If the feed-forward layers are mixtures of experts.
     """
     if exchange.own is None:
         raise ValueError("what the model itself computed is not known")

@@ -77,6 +77,13 @@ def circuit_change(
         belongs to what a head reads.
     report : callable, optional
         Told the layers done.
+
+    Raises
+    ------
+    PairMismatchError
+        If layers, heads or sizes differ.
+    ModelLoadError, UnsupportedArchitectureError
+        If a layer cannot be read.
     """
     sides = [side if isinstance(side, HeldWeights) else weights_of(side) for side in (base, tuned)]
     layers = sides[0].sizes.layers

@@ -85,6 +85,15 @@ class HeadEffects:
         heads : sequence of (layer, head)
             Computed in this order, with each the others of its layer; what is finished stays when
             the work is interrupted.
+
+        Raises
+        ------
+        UnknownBlockError
+            If the kind is unknown, or needs a shared answer and there is none.
+        NotFiniteError
+            If a log-probability without a head is NaN or infinite.
+        Interrupted
+            If `report` asked to stop.
         """
         table = self._table(side, kind)
         self._complete(side, kind, heads, report)

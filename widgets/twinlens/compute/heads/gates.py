@@ -66,6 +66,11 @@ def gate_gradients(reading: Reading, columns: Sequence[int] | None = None) -> Ar
     float array [columns, layers, heads]
         float32 or the model's own precision if that is higher; one entry for the sum. NaN in
         layers that have no heads.
+
+    Raises
+    ------
+    NotFiniteError
+        If a derivative is NaN or infinite.
     """
     chosen = None if columns is None else list(columns)
     long = not fits(reading.model, 1, len(reading.ids) - 1)
@@ -150,6 +155,11 @@ def without_heads(
     Returns
     -------
     float tensor [heads, M], on the CPU
+
+    Raises
+    ------
+    HeadIndexError
+        If the layer has no heads.
     """
     architectures.check_heads(reading.model, layer)
 

@@ -195,7 +195,13 @@ class PairSearch:
 
 
 def check_settings(settings: Iterable[str]) -> None:
-    """Make sure that `PairSearch` has settings of these names."""
+    """Make sure that `PairSearch` has settings of these names.
+
+    Raises
+    ------
+    ArgumentError
+        If it has not.
+    """
     parameters = signature(PairSearch).parameters.values()
     known = [parameter.name for parameter in parameters if parameter.kind == parameter.KEYWORD_ONLY]
     unknown = [name for name in settings if name not in known]

@@ -163,7 +163,13 @@ class Words:
 
 
 def prepare(tokenizer: PreTrainedTokenizerBase, words: Vocabulary | None, top: int) -> Words:
-    """Spell a vocabulary, by default the most frequent English words, in tokens."""
+    """Spell a vocabulary, by default the most frequent English words, in tokens.
+
+    Raises
+    ------
+    VocabularyError
+        If fewer words than K have any.
+    """
     words = words or vocabulary()
     pieces = word_pieces(tokenizer, words.words)
     spelled = [place for place, tokens in enumerate(pieces) if tokens]
@@ -188,7 +194,13 @@ def filter_words(
     settings: CooccurrenceSettings,
     report: Report | None,
 ) -> Cooccurrence:
-    """Which words may occur together; by default the model's own input embeddings say so."""
+    """Which words may occur together; by default the model's own input embeddings say so.
+
+    Raises
+    ------
+    VocabularyError
+        If the vectors cannot be read, or do not fit the words.
+    """
     if source is None:
         embeddings = mean_embeddings(weights.input_embeddings(), words.pieces)
         vectors, components = all_but_the_top(embeddings)

@@ -255,6 +255,13 @@ class LiveTrace(Trace):
         layer, kind, direction : optional
             What is turned: a layer, a kind of matrix such as ``q_proj``, one direction, counted
             over all matrices; all of the update by default. The rest stays tuned's.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such place or part, or each model reads an answer of its own.
+        MemoryNeededError, UnsupportedArchitectureError
+            If the models are not loaded together, or cannot be turned.
         """
         scale, part = read_scale(scale), read_part(layer, kind, direction)
         if scale == 1:

@@ -68,7 +68,13 @@ class Adapter:
 
 
 def adapter_at(name: str, place: str, revision: str | None) -> Adapter | None:
-    """The adapter in a folder or hub repository, if there is one."""
+    """The adapter in a folder or hub repository, if there is one.
+
+    Raises
+    ------
+    ModelLoadError
+        If its configuration cannot be read.
+    """
     if Path(place).is_dir():
         config_file: Path | None = Path(place) / "adapter_config.json"
         config_file = config_file if config_file and config_file.is_file() else None
@@ -93,7 +99,13 @@ def adapter_at(name: str, place: str, revision: str | None) -> Adapter | None:
 
 
 def attached_adapter(model: Any) -> tuple[Adapter, nn.Module]:
-    """The adapter of a loaded `PeftModel`, which can be switched off, and the model it is in."""
+    """The adapter of a loaded `PeftModel`, and the model it is in.
+
+    Raises
+    ------
+    ModelLoadError
+        If it cannot be switched off.
+    """
     config = model.active_peft_config
     if config.is_prompt_learning or config.is_adaption_prompt:
         raise _not_in_weights(str(config.peft_type))
@@ -107,7 +119,13 @@ def attached_adapter(model: Any) -> tuple[Adapter, nn.Module]:
 
 
 def attach(model: PreTrainedModel, adapter: Adapter) -> None:
-    """Put an adapter into its base model; it is on."""
+    """Put an adapter into its base model; it is on.
+
+    Raises
+    ------
+    ModelLoadError
+        If it cannot be read or does not belong to this model.
+    """
     try:
         from peft import PeftConfig, PeftModel
     except ImportError as error:

@@ -57,7 +57,13 @@ class Sizes:
 
 
 def architecture_of(config: PretrainedConfig) -> Architecture:
-    """Entry of the table for a configuration."""
+    """Entry of the table for a configuration.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If the family is not in the table.
+    """
     name = config.model_type
     if name not in ARCHITECTURES and name in REFUSED:
         raise UnsupportedArchitectureError(
@@ -88,7 +94,13 @@ def text_part(config: PretrainedConfig) -> PretrainedConfig:
 
 
 def sizes(config: PretrainedConfig) -> Sizes:
-    """Shape of a model, from its configuration alone."""
+    """Shape of a model, from its configuration alone.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If its layers differ in size.
+    """
     try:
         return _sizes(config)
     except (AttributeError, RuntimeError) as error:
@@ -256,7 +268,13 @@ def has_neurons(config: PretrainedConfig) -> bool:
 
 
 def check_neurons(config: PretrainedConfig) -> None:
-    """Make sure that the models `has_neurons`."""
+    """Make sure that the models `has_neurons`.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If not, says why.
+    """
     layer_forms.check_one_width(config)
     if architecture_of(config).experts:
         raise UnsupportedArchitectureError(
@@ -267,7 +285,13 @@ def check_neurons(config: PretrainedConfig) -> None:
 
 
 def check_heads_everywhere(config: PretrainedConfig) -> None:
-    """Make sure that heads and feed-forward layers are all that layers have."""
+    """Make sure that heads and feed-forward layers are all that layers have.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If some have no heads, or embeddings of their own.
+    """
     if layer_forms.layer_embeddings(config):
         raise UnsupportedArchitectureError(
             f"each layer of this {config.model_type!r} model has embeddings of the tokens of its "
@@ -283,7 +307,13 @@ def check_heads_everywhere(config: PretrainedConfig) -> None:
 
 
 def check_heads(model: PreTrainedModel, layer: int) -> None:
-    """Make sure that a layer has attention heads; else name those that have."""
+    """Make sure that a layer has attention heads.
+
+    Raises
+    ------
+    HeadIndexError
+        If it has none; names those that have.
+    """
     if not attends(model, layer):
         raise no_heads(layer, attending(model))
 
@@ -295,7 +325,13 @@ def with_keys(model: PreTrainedModel) -> list[int]:
 
 
 def check_keys(model: PreTrainedModel, layer: int) -> None:
-    """Make sure that a layer has heads with keys and values of their own; else name others."""
+    """Make sure that a layer has heads with keys and values of their own.
+
+    Raises
+    ------
+    HeadIndexError
+        If not; names those that have.
+    """
     check_heads(model, layer)
     if layer not in (others := with_keys(model)):
         raise HeadIndexError(
@@ -313,13 +349,25 @@ def no_heads(layer: int, others: Sequence[int]) -> HeadIndexError:
 
 
 def value_vectors(model: PreTrainedModel, layer: int) -> Tensor:
-    """What each feed-forward neuron writes, shape [intermediate, hidden]."""
+    """What each feed-forward neuron writes, shape [intermediate, hidden].
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If the layers are mixtures of experts.
+    """
     check_neurons(model.config)
     return linear_weight(feed_forward_out(model, layer)).T
 
 
 def output_weights(model: PreTrainedModel, layer: int) -> Tensor:
-    """Output weights (W_O) of every head, shape [heads, hidden, head_dim]."""
+    """Output weights (W_O) of every head, shape [heads, hidden, head_dim].
+
+    Raises
+    ------
+    HeadIndexError
+        If the layer has none.
+    """
     check_heads(model, layer)
     weight = linear_weight(attention_out(model, layer))
     heads = sizes(model.config).heads
@@ -334,6 +382,11 @@ def head_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tensor, Te
     query : tensor, shape [heads, head_dim, hidden]
     key, value : tensor, shape [kv_heads, head_dim, hidden]
         Query head h reads key head ``h // (heads // kv_heads)``.
+
+    Raises
+    ------
+    HeadIndexError
+        If the layer has none of its own.
     """
     check_keys(model, layer)
     modules = query_key_value(model, layer)

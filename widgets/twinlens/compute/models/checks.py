@@ -25,7 +25,13 @@ _LEAST_PACKED = 0.5
 
 
 def check_shapes(configs: dict[Side, PretrainedConfig]) -> None:
-    """Make sure that architecture and sizes are the same."""
+    """Make sure that architecture and sizes are the same.
+
+    Raises
+    ------
+    PairMismatchError
+        If one of them differs.
+    """
     base, tuned = configs["base"], configs["tuned"]
     if base.model_type != tuned.model_type:
         raise PairMismatchError(
@@ -50,7 +56,13 @@ def check_shapes(configs: dict[Side, PretrainedConfig]) -> None:
 
 
 def check_tokenizers(tokenizers: dict[Side, PreTrainedTokenizerFast]) -> None:
-    """Make sure that both tokenizers have the same ids and cut a few difficult texts alike."""
+    """Make sure that both tokenizers cut texts alike.
+
+    Raises
+    ------
+    PairMismatchError
+        If they disagree about an id or about one of a few difficult texts.
+    """
     base, tuned = (tokenizers[side].get_vocab() for side in SIDES)
     clashes = [(i, piece) for piece, i in base.items() if tuned.get(piece, i) != i]
     if clashes:
@@ -75,7 +87,13 @@ def check_memory(
     options: dict[str, Any],
     memory: str,
 ) -> None:
-    """Make sure that the weights fit that are still to be loaded; else say which setting would."""
+    """Make sure that the weights fit that are still to be loaded.
+
+    Raises
+    ------
+    MemoryNeededError
+        If they do not; says which setting would.
+    """
     loaded = [side for side in SIDES if sources[side].model is None]
     if len(loaded) == 2 and sources["base"].shares_weights(sources["tuned"]):
         loaded = ["base"]

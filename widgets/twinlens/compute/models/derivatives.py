@@ -24,7 +24,13 @@ _known: WeakKeyDictionary[nn.Module, dict[Mode, str]] = WeakKeyDictionary()
 
 
 def check_differentiable(model: nn.Module) -> None:
-    """Make sure that gradients go through the whole model."""
+    """Make sure that gradients go through the whole model.
+
+    Raises
+    ------
+    NotDifferentiableError
+        If a kind of its modules has none.
+    """
     kind = _without(model)["reverse"]
     if kind:
         raise NotDifferentiableError(

@@ -47,6 +47,11 @@ def check_hub(place: str, file: str | None, revision: str | None) -> None:
     ----------
     file : str, optional
         By default the configuration of a model or of an adapter.
+
+    Raises
+    ------
+    ModelLoadError
+        If it cannot be reached, and the model is not in the cache.
     """
     reasons = _reasons.get()
     if reasons is None or (is_offline_mode() and not reasons):

@@ -32,7 +32,13 @@ def one_width(config: PretrainedConfig) -> bool:
 
 
 def check_one_width(config: PretrainedConfig) -> None:
-    """Make sure that all feed-forward layers have as many neurons."""
+    """Make sure that all feed-forward layers have as many neurons.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If they have not.
+    """
     if not one_width(config):
         raise UnsupportedArchitectureError(
             f"the last feed-forward layers of this {config.model_type!r} model have twice as many "
@@ -47,6 +53,11 @@ def check_layers_alone(config: PretrainedConfig, what: str) -> None:
     ----------
     what : str
         What is asked for, "... cannot ...".
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If it does.
     """
     if layer_embeddings(config) or without_keys(config):
         raise UnsupportedArchitectureError(

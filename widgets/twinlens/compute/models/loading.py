@@ -73,6 +73,11 @@ def load_weights(
     ----------
     options : dict
         ``device``, ``device_map``, ``dtype`` and ``trust_remote_code`` as `load_pair` sets them.
+
+    Raises
+    ------
+    ModelLoadError
+        If the weights cannot be read, or are not those of the configuration: nothing is made up.
     """
     weights: dict[str, Any] = (
         {"gguf_file": source.gguf}

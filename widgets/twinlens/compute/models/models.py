@@ -86,7 +86,13 @@ class Models:
         return f"<{type(self).__name__} {names}: {shape}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the weights."""
+        """Everything but the weights.
+
+        Raises
+        ------
+        ModelLoadError
+            If a folder that the weights came from is gone, or a model is in memory only.
+        """
         for source in self._sources.values():
             if source.model is not None:
                 raise ModelLoadError(
@@ -132,6 +138,13 @@ class Models:
         With ``memory="sequential"`` it is loaded if needed, after the other one was let go; keep
         no reference to it. A model of the user's own, or one whose adapter is switched, is put
         back as it was.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such side.
+        ModelLoadError
+            If its weights cannot be read.
         """
         if side not in SIDES:
             raise ArgumentError(f'a model of a pair is "base" or "tuned", not {side!r}')

@@ -19,7 +19,13 @@ _DTYPES = {
 
 
 def read_dtype(dtype: torch.dtype | str | None) -> torch.dtype | Literal["auto"] | None:
-    """A number type, "auto" for that of the weights as they are stored, or None."""
+    """A number type, "auto" for that of the weights as they are stored, or None.
+
+    Raises
+    ------
+    ArgumentError
+        If it is neither.
+    """
     if isinstance(dtype, str) and dtype != "auto":
         dtype = _DTYPES.get(dtype.removeprefix("torch."), dtype)
     known = isinstance(dtype, str | torch.dtype) and dtype in ("auto", *_DTYPES.values())
@@ -30,7 +36,13 @@ def read_dtype(dtype: torch.dtype | str | None) -> torch.dtype | Literal["auto"]
 
 
 def read_device(device: str | int | torch.device | None) -> torch.device | None:
-    """A device that is there."""
+    """A device that is there.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such device.
+    """
     if device is None:
         return None
     devices = _devices()
@@ -49,7 +61,13 @@ def read_device(device: str | int | torch.device | None) -> torch.device | None:
 
 
 def check_attention(attention: str | None) -> None:
-    """Make sure that the attention asked for is the one that can be looked at."""
+    """Make sure that the attention asked for is the one that can be looked at.
+
+    Raises
+    ------
+    ArgumentError
+        If it is another one.
+    """
     if not (attention is None or (isinstance(attention, str) and attention == ATTENTION)):
         raise ArgumentError(
             f'attn_implementation is "{ATTENTION}", not {attention!r}: no other gives the '
@@ -58,7 +76,13 @@ def check_attention(attention: str | None) -> None:
 
 
 def check_places(device_map: Any, **revisions: Any) -> None:
-    """Make sure that places and revisions are what transformers takes."""
+    """Make sure that places and revisions are what transformers takes.
+
+    Raises
+    ------
+    ArgumentError
+        If they are something else.
+    """
     if not isinstance(device_map, str | dict | None):
         raise ArgumentError(
             'device_map is "auto", another strategy of transformers, or a device by module, not '
@@ -72,7 +96,13 @@ def check_places(device_map: Any, **revisions: Any) -> None:
 def check_in_memory(
     source: ModelSource, device: torch.device | None, options: dict[str, Any]
 ) -> None:
-    """Make sure that a model in memory is asked for where it is, in its own number type."""
+    """Make sure that a model in memory is asked for as it is.
+
+    Raises
+    ------
+    ModelLoadError
+        If it is elsewhere, or of another number type.
+    """
     model = source.model
     if model is None:
         return

@@ -37,6 +37,11 @@ def made_ready(model: PreTrainedModel, adapters: bool | None) -> Iterator[None]:
     ----------
     adapters : bool or None
         Whether adapters are on; None leaves them as they are.
+
+    Raises
+    ------
+    ModelLoadError
+        If its attention cannot be looked at.
     """
     # Callbacks run last first, each of them even if another fails.
     with ExitStack() as undo:

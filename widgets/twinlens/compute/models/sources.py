@@ -75,6 +75,11 @@ def source_of(
     ----------
     over : ModelSource, optional
         What an adapter changes; by default the model that its configuration names.
+
+    Raises
+    ------
+    ModelLoadError
+        If it is a path where nothing is, or a folder without weights that may be read.
     """
     if isinstance(name, torch.nn.Module):
         return _in_memory(name)
@@ -123,7 +128,15 @@ def sources_of_adapter(
     revision: str | None,
     base_revision: str | None,
 ) -> tuple[ModelSource, ModelSource]:
-    """The model that an adapter changes, and that model with the adapter."""
+    """The model that an adapter changes, and that model with the adapter.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no adapter.
+    ModelLoadError
+        See `source_of`.
+    """
     source = source_of(name, revision)
     if source.adapter is None:
         raise ArgumentError(
@@ -137,7 +150,15 @@ def sources_of_adapter(
 
 
 def tokenizer_source(name: str | os.PathLike[str]) -> ModelSource:
-    """Where a tokenizer comes from: as a model, but nothing beside it need be there."""
+    """Where a tokenizer comes from: as a model, but nothing beside it need be there.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no name or path.
+    ModelLoadError
+        See `source_of`.
+    """
     if not isinstance(name, str | os.PathLike):
         raise ArgumentError(
             f"tokenizer= is a hub id or a folder, not of type {type(name).__name__}"
@@ -208,7 +229,15 @@ def _in_memory(model: torch.nn.Module) -> ModelSource:
 
 
 def load_config(source: ModelSource, trust_remote_code: bool) -> PretrainedConfig:
-    """Configuration of a model of a supported architecture, or of its part that reads text."""
+    """Configuration of a model of a supported architecture, or of its part that reads text.
+
+    Raises
+    ------
+    ModelLoadError
+        If it cannot be read.
+    UnsupportedArchitectureError
+        If its architecture is not in the table.
+    """
     if source.model is not None:
         return source.model.config
     with load_errors(source.name, "configuration"):
@@ -227,6 +256,11 @@ def load_tokenizer(source: ModelSource, trust_remote_code: bool) -> PreTrainedTo
     """Tokenizer of a model, one that gives character offsets.
 
     That of an adapter may lie beside it, and else is that of its base.
+
+    Raises
+    ------
+    ModelLoadError
+        If it cannot be read or gives none.
     """
     if source.adapter is not None and source.adapter.place:
         beside = ModelSource(source.name, source.adapter.place, revision=source.adapter.revision)
@@ -243,7 +277,13 @@ def load_tokenizer(source: ModelSource, trust_remote_code: bool) -> PreTrainedTo
 
 
 def check_offsets(tokenizer: object, name: str) -> PreTrainedTokenizerFast:
-    """The tokenizer, if it gives character offsets."""
+    """The tokenizer, if it gives character offsets.
+
+    Raises
+    ------
+    ModelLoadError
+        If it gives none.
+    """
     if not getattr(tokenizer, "is_fast", False):
         raise ModelLoadError(
             f"the tokenizer of {name!r} gives no character offsets: twinlens needs one in the "

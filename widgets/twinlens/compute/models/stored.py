@@ -22,6 +22,13 @@ def stored_weights(name: str | os.PathLike[str], revision: str | None = None) ->
     name : path or hub id
     revision : str, optional
         Branch, tag or commit on the hub.
+
+    Raises
+    ------
+    ModelLoadError
+        If there is no such model, or it cannot be downloaded or read.
+    UnsupportedArchitectureError
+        If its architecture is not in the table.
     """
     if not isinstance(name, str | os.PathLike):
         raise ModelLoadError(

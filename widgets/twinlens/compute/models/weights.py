@@ -109,7 +109,15 @@ class Weights:
                 self._tied.setdefault(id(module.weight), []).append(module)
 
     def layer(self, layer: int) -> LayerWeights:
-        """Attention weights of one layer."""
+        """Attention weights of one layer.
+
+        Raises
+        ------
+        HeadIndexError
+            If there is no such layer, or it has no heads with weights of their own.
+        ModelLoadError, UnsupportedArchitectureError
+            If the weights are not what the configuration and the table say.
+        """
         if not 0 <= layer < self.sizes.layers:
             raise HeadIndexError(
                 f"there is no layer {layer}: {self.name!r} has {self.sizes.layers} layers, "

@@ -48,7 +48,13 @@ class PackedPair:
 
 
 def pack_pair(pair: Pair, max_new_tokens: int = 64) -> PackedPair:
-    """Pack a pair; nothing is left out that its passes need."""
+    """Pack a pair; nothing is left out that its passes need.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If a page cannot run it; says why.
+    """
     sizes: dict[Side, dict[str, Any]] = {}
     draws: list[int] = []
     stop: dict[Side, list[int]] = {}

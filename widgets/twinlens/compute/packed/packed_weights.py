@@ -37,6 +37,11 @@ def model_sizes(model: PreTrainedModel, name: str) -> dict[str, Any]:
     ----------
     name : str
         What the model is called, for messages of errors.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If it is not plain or too large; says why.
     """
     config = model.config
     reason = _reason(model)

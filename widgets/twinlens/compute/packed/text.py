@@ -20,7 +20,13 @@ _PROBES = ("Word", "  two words \n", "\n{{ word }} <b>'\"\\ 字🦊\n\n- x", "x"
 
 
 def packed_tokenizer(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """A byte-level tokenizer as plain JSON values."""
+    """A byte-level tokenizer as plain JSON values.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If it is of another kind.
+    """
     described = json.loads(tokenizer.backend_tokenizer.to_str())
     model, added = described["model"], described["added_tokens"]
     patterns = _patterns(described)

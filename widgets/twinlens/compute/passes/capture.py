@@ -79,6 +79,11 @@ def capture(
     again : callable, optional
         Gives the model again. Patterns or neurons of more than `KEPT` bytes are then not kept: a
         layer is run again when it is asked for them, with the same numbers.
+
+    Raises
+    ------
+    NotFiniteError
+        If the residual stream becomes NaN or infinite; names the layer.
     """
     depth = range(len(architectures.layers(model)))
     shape = architectures.sizes(model.config)

@@ -167,6 +167,11 @@ def patterns_heard(model: PreTrainedModel, put: Callable[[Tensor], None]) -> Ite
 
     Of families that have an attention function of their own: what their blocks give beside their
     output are the weights that they have multiplied by.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If not every layer has attention.
     """
     if architecture_of(model.config).mixer:
         raise UnsupportedArchitectureError(

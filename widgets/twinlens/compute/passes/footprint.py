@@ -57,6 +57,11 @@ def check_footprint(models: Models, length: int, report: Report | None = None) -
     """Make sure that reading a text fits into memory, and say what it takes where that is much.
 
     To say how long it takes, base reads a short text.
+
+    Raises
+    ------
+    MemoryNeededError
+        If it does not.
     """
     needed, free = footprint(models, length), int(psutil.virtual_memory().available)
     if needed > free:
@@ -128,6 +133,11 @@ def check_layer(model: PreTrainedModel, texts: int, length: int, *, patterns: bo
     ----------
     patterns : bool
         Whether gradients of its attention patterns are asked for.
+
+    Raises
+    ------
+    MemoryNeededError
+        If it does not; says what works without derivatives.
     """
     shape = sizes(model.config)
     scores = shape.heads * length**2 * 4

@@ -20,6 +20,11 @@ def hidden_from_others(model: PreTrainedModel, places: Sequence[int]) -> Iterato
     """Inside, no other token of a text attends to some of its tokens; each still does to itself.
 
     Layers that carry a state along the text are given zeros in their place, as for padding.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If an attention block is given no mask.
     """
 
     def hide(

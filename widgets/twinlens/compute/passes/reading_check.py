@@ -37,6 +37,11 @@ def check_reading(model: PreTrainedModel, name: str, side: Side) -> None:
     ----------
     name : str
         What to call the model.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If it is not; names what does not hold.
     """
     half = architectures.sizes(model.config).vocabulary // 2
     ids = range(half, half + _TOKENS)

@@ -55,6 +55,11 @@ def read_in_own_templates(
     """Render a prompt in each model's chat template and lay the two into one row.
 
     A model that has no template reads the text alone.
+
+    Raises
+    ------
+    PromptError
+        As `read_prompt`, or if neither model has a template.
     """
     own: dict[Side, Prompt] = {}
     for side in SIDES:

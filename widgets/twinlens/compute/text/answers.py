@@ -40,6 +40,11 @@ def read_answers(
     kind : str
         ``own``, ``base``, ``tuned`` or ``given``.
     answers : dict of Side to Answer
+
+    Raises
+    ------
+    AnswerError
+        If the answer to read is empty, too long, or not readable for both.
     """
     chosen = read_response(response)
     if isinstance(chosen, Given):
@@ -151,6 +156,11 @@ def encode_answer(pair: Models, prompt: Prompt, text: str) -> list[int]:
     """Token ids of a given answer that spell it right after the prompt, without any other blank.
 
     They are those that the whole text has there, if the prompt's last token stays as it is.
+
+    Raises
+    ------
+    AnswerError
+        If the tokenizer cannot begin a text in this place.
     """
     tokenizer = pair.tokenizers["tuned"]
 

@@ -14,7 +14,13 @@ CHOICES: Mapping[str, str] = {"own": "own", "shared": "tuned", "tuned": "tuned",
 
 
 def checked_text(value: Any, what: str, error: type[TwinlensError]) -> str:
-    """A text that tokenizers can read."""
+    """A text that tokenizers can read.
+
+    Raises
+    ------
+    error
+        If it is no text, or holds half of a surrogate pair.
+    """
     if not isinstance(value, str):
         raise error(f"{what} is {kind_of(value)}: write a text")
     try:
@@ -44,7 +50,13 @@ def whole_number(value: Any) -> int | None:
 
 
 def read_length(max_new_tokens: Any) -> int:
-    """The longest answer, in tokens."""
+    """The longest answer, in tokens.
+
+    Raises
+    ------
+    AnswerError
+        If it is no whole number, or less than 1.
+    """
     number = whole_number(max_new_tokens)
     if number is None:
         raise AnswerError(f"max_new_tokens is a whole number such as 64, not {max_new_tokens!r}")
@@ -62,6 +74,11 @@ def read_response(response: Any, answer: Any = None) -> str:
         One of `CHOICES`, or a text.
     answer : str, optional
         A text, whatever it says; replaces `response`.
+
+    Raises
+    ------
+    AnswerError
+        If it is no text, an empty one, or a choice that is misspelt.
     """
     names = ", ".join(f'"{name}"' for name in ("shared", "own", "base", "tuned"))
     if answer is not None:

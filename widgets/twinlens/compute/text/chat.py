@@ -75,7 +75,13 @@ class Chat:
 
 
 def read_messages(messages: Sequence[Any]) -> list[dict[str, Any]]:
-    """Check messages."""
+    """Check messages.
+
+    Raises
+    ------
+    PromptError
+        If one of them has another form, or there is no text in any.
+    """
     if not messages:
         raise PromptError("the prompt is an empty list: give messages with role and content")
     read: list[dict[str, Any]] = []
@@ -128,6 +134,12 @@ def rendered(
         Tools the template describes, as `apply_chat_template` takes them.
     chat : mapping, optional
         Settings of the template, such as ``enable_thinking``.
+
+    Raises
+    ------
+    PromptError
+        If there is no template, it refuses the messages, or it changes their texts, so that
+        nobody could say where they are.
     """
     settings = {"add_generation_prompt": True, **_settings(tokenizer, whose, chat)}
     given = list(tools) if tools is not None else None

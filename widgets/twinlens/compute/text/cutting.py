@@ -46,6 +46,11 @@ def cut(pair: Models, text: str, *, bare: bool) -> CutText:
     bare : bool
         Whether the tokenizer puts its start token in front; a text that begins with one gets no
         second. Nothing is ever put behind a text, which goes on with the answer.
+
+    Raises
+    ------
+    PromptError
+        If the two tokenizers cut it differently, or there is nothing to read.
     """
     tuned, base = pair.tokenizers["tuned"], pair.tokenizers["base"]
     ids, spans, front = _encoded(tuned, text, bare=bare)

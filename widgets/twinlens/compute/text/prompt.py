@@ -75,6 +75,12 @@ def read_prompt(
         Tools that the template describes.
     chat : mapping, optional
         Settings of the template, such as ``{"enable_thinking": False}``.
+
+    Raises
+    ------
+    PromptError
+        If the prompt is empty, a span is not in it, the template is missing, refuses or changes
+        it, or the two tokenizers cut it differently.
     """
     is_text = isinstance(text, str) or not _is_list(text)
     whose = _whose(template, is_text=is_text)
@@ -129,7 +135,13 @@ def read_prompt(
 def check_marked(
     text: str | Sequence[Message], *, instruction: Spans = None, context: Spans = None
 ) -> None:
-    """Make sure that marked parts are in a prompt, before there are models to read it."""
+    """Make sure that marked parts are in a prompt, before there are models to read it.
+
+    Raises
+    ------
+    PromptError
+        If one of them is not, or the prompt has another form.
+    """
     chat = not isinstance(text, str)
     messages = read_messages(list(text)) if chat else [{"role": "user", "content": text}]
     parts = plain(messages).parts
@@ -144,6 +156,13 @@ def check_length(pair: Models, prompt: Prompt, max_new_tokens: Any) -> int:
     -------
     int
         The longest answer.
+
+    Raises
+    ------
+    PromptError
+        If they do not fit; says how many tokens there are and how many fit.
+    AnswerError
+        If the longest answer is no whole number, or no answer token is asked for.
     """
     number = read_length(max_new_tokens)
     limit, length = pair.positions, len(prompt.tokens)

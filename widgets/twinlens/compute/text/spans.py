@@ -30,6 +30,11 @@ def locate(parts: Sequence[Content], spans: Any, name: str, *, chat: bool) -> li
         What they are called, for messages of errors.
     chat : bool
         Whether the prompt is a list of messages, which spans may name by number.
+
+    Raises
+    ------
+    PromptError
+        If one of them is not in the prompt, or of another form.
     """
     return [
         (start + place, end + place)

@@ -30,6 +30,11 @@ def file_diffs(base: Path, tuned: Path, *, adapter: bool = False) -> Iterator[Fi
     ----------
     adapter : bool
         Whether tuned is an adapter: files that it does not have are those of base.
+
+    Raises
+    ------
+    ModelLoadError
+        If a file is no JSON.
     """
     for name, file in (("config", "config.json"), ("generation config", "generation_config.json")):
         if not (adapter and not (tuned / file).is_file()):

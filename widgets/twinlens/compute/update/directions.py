@@ -149,7 +149,13 @@ class Rest:
 
 
 def both_models(pair: Models) -> None:
-    """Make sure that both models stay loaded."""
+    """Make sure that both models stay loaded.
+
+    Raises
+    ------
+    MemoryNeededError
+        If they do not.
+    """
     if pair.memory == "sequential":
         raise MemoryNeededError(
             "an update is taken apart while both models are loaded: load the pair with "
@@ -164,6 +170,13 @@ def updates(pair: Models, report: Report | None = None) -> Iterator[MatrixUpdate
     ----------
     report : callable, optional
         Told the parameters done; may raise `Interrupted`.
+
+    Raises
+    ------
+    MemoryNeededError
+        If the models are not loaded together.
+    UnsupportedArchitectureError
+        If a difference cannot be read, or is in a mixture of experts.
     """
     both_models(pair)
     store = DirectionStore()

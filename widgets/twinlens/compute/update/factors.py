@@ -73,7 +73,13 @@ def factored(
     read: Callable[[str], Tensor],
     name: str,
 ) -> Iterator[Change]:
-    """What an adapter of plain LoRA changes, module by module."""
+    """What an adapter changes, module by module.
+
+    Raises
+    ------
+    UnsupportedArchitectureError
+        If it is no plain LoRA.
+    """
     kind = str(config.get("peft_type", "LORA")).upper()
     variant = next((key for key in _NOT_FACTORS if config.get(key)), None)
     if kind != "LORA" or variant:

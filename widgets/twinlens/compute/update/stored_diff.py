@@ -56,7 +56,13 @@ class Stored:
     _headers: dict[Path, tuple[int, dict[str, Any]]] = field(default_factory=dict, repr=False)
 
     def read(self, name: str) -> Tensor:
-        """One tensor, mapped."""
+        """One tensor, mapped.
+
+        Raises
+        ------
+        ModelLoadError
+            If it cannot be read.
+        """
         path, stored = self.tensors[name]
         try:
             # Opened for each tensor: mapped pages count as memory while a file is open.
@@ -124,7 +130,13 @@ def diff_of_files(
 
 
 def stored_files(name: str | os.PathLike[str], revision: str | None = None) -> Stored:
-    """Files of a model folder, a safetensors file, or a model of the hub, which is downloaded."""
+    """Files of a model folder, a safetensors file, or a model of the hub, which is downloaded.
+
+    Raises
+    ------
+    ModelLoadError
+        If there is no such model, or its weights are not in safetensors files.
+    """
     if not isinstance(name, str | os.PathLike):
         raise ArgumentError(
             "diff compares files, given as a folder, a safetensors file or a hub id, not "

@@ -126,7 +126,13 @@ class Taken:
         return Reader.of(self.pair)
 
     def place(self, direction: int) -> tuple[MatrixUpdate, int]:
-        """Matrix of a direction, and its number there."""
+        """Matrix of a direction, and its number there.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such direction.
+        """
         left = direction
         for matrix in self.matrices:
             if 0 <= left < matrix.rank:

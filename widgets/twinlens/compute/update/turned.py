@@ -34,7 +34,13 @@ MOST = 2.0
 
 
 def read_scale(scale: object) -> float:
-    """A place of the dial."""
+    """A place of the dial.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none.
+    """
     number = isinstance(scale, int | float) and not isinstance(scale, bool)
     if not (number and math.isfinite(cast(float, scale)) and 0 <= cast(float, scale) <= MOST):
         raise ArgumentError(
@@ -44,7 +50,13 @@ def read_scale(scale: object) -> float:
 
 
 def read_part(layer: object, kind: object, direction: object) -> TurnedPart:
-    """What of the update a dial turns."""
+    """What of the update a dial turns.
+
+    Raises
+    ------
+    ArgumentError
+        If it is nothing that there may be.
+    """
     for name, index in (("layer", layer), ("direction", direction)):
         if index is not None and (type(index) is not int or index < 0):
             raise ArgumentError(f"{name} is a number that counts from 0, not {index!r}")
@@ -69,6 +81,15 @@ def turned_model(
         What of it is turned.
     direction : (MatrixUpdate, int) or None
         The one that is turned alone.
+
+    Raises
+    ------
+    ArgumentError
+        If the update changes nothing in that part.
+    MemoryNeededError
+        If the models of the pair are not loaded together.
+    UnsupportedArchitectureError
+        If weights cannot be read, or the models are spread over devices.
     """
     both_models(pair)
     with pair.model("tuned") as tuned:

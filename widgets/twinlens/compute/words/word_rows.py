@@ -149,7 +149,13 @@ class WordRows:
         return [ends.both(self.words, k, count) for k in range(len(directions))]
 
     def vectors(self, word: str, tokenizer: PreTrainedTokenizerFast, embeddings: Tensor) -> Tensor:
-        """Vectors of a word, [variants, hidden]: its rows, or else the mean over its tokens."""
+        """Vectors of a word, [variants, hidden]: its rows, or else the mean over its tokens.
+
+        Raises
+        ------
+        VocabularyError
+            If it is empty or the tokenizer cannot spell it.
+        """
         text = word.strip()
         if text:
             places = [place for place, entry in enumerate(self.words) if entry == text]
@@ -185,6 +191,11 @@ def word_rows(
         Each word is the mean of its tokens' embeddings, with a blank in front; words that the
         tokenizer cannot spell are left out. Without it the tokens are the words: those of whole
         characters that hold a letter or a digit, without special tokens.
+
+    Raises
+    ------
+    VocabularyError
+        If the tokenizer cannot spell any of the words.
     """
     if vocabulary is None:
         count = min(len(tokenizer), len(embeddings))

@@ -90,7 +90,13 @@ def write_changes(folder: str | Path, tables: Changes) -> None:
 
 
 def read_changes(folder: str | Path) -> Changes:
-    """Tables in the folder of a study, none if there are none."""
+    """Tables in the folder of a study, none if there are none.
+
+    Raises
+    ------
+    StudyError
+        If a file is damaged.
+    """
     tables: Changes = {}
     for name in NAMES:
         path = Path(folder) / FOLDER / f"{name}.parquet"

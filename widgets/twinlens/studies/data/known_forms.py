@@ -26,7 +26,13 @@ _BETWEEN = "\n\n"
 
 
 def known_form(record: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
-    """Which form a row without a prompt has, in words, and the row with prompt and answer."""
+    """Which form a row without a prompt has, in words, and the row with prompt and answer.
+
+    Raises
+    ------
+    DataError
+        If it is a chat without texts, or one that begins with a reply.
+    """
     if isinstance(record.get("prompt"), str):
         return None
     for name in _CHATS:

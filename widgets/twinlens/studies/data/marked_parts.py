@@ -21,6 +21,10 @@ _LABEL = "Input:"
 def parse_annotation(text: str) -> tuple[list[str], list[str]]:
     """Split an annotation ``fragment|||fragment&&&context|||context`` into its fragments.
 
+    Parameters
+    ----------
+    text : str
+
     Returns
     -------
     instruction, context : lists of str
@@ -35,7 +39,13 @@ def _fragments(text: str) -> list[str]:
 
 
 def find_span(prompt: str, text: str) -> CharacterSpan:
-    """First place of a text in the prompt."""
+    """First place of a text in the prompt.
+
+    Raises
+    ------
+    PromptError
+        If it is empty or not there.
+    """
     start = prompt.find(text) if text else -1
     if start < 0:
         raise PromptError(
@@ -79,6 +89,11 @@ def widen(
     -------
     list of CharacterSpan
         Each sentence once, in the order of the prompt.
+
+    Raises
+    ------
+    PromptError
+        If no sentence contains a piece.
     """
     places = [(span, prompt[slice(*span)]) for span in sentences(prompt)]
     chosen: set[CharacterSpan] = set()

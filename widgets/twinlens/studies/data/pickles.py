@@ -65,7 +65,13 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> Any:
-    """Read a pickle of numbers, texts, lists, tuples, dictionaries and numeric arrays."""
+    """Read a pickle of numbers, texts, lists, tuples, dictionaries and numeric arrays.
+
+    Raises
+    ------
+    RecordingError
+        If the file is damaged or holds anything else.
+    """
     try:
         return _plain(_Unpickler(io.BytesIO(path.read_bytes())).load(), {})[0]
     except (

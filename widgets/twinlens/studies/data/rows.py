@@ -194,7 +194,13 @@ def collect_rows(source: Any, **options: Any) -> tuple[list[StudyRow], list[Prob
 
 
 def raw_records(source: Any) -> Iterator[Any]:
-    """Rows of a file, sequence or frame as they are; a line that cannot be read is its error."""
+    """Rows of a file, sequence or frame as they are; a line that cannot be read is its error.
+
+    Raises
+    ------
+    DataError
+        If the data as a whole cannot be read.
+    """
     if isinstance(source, (str, Path)):
         path = Path(source)
         if not path.is_file():
@@ -224,7 +230,13 @@ def raw_records(source: Any) -> Iterator[Any]:
 
 
 def usable(rows: Iterable[StudyRow | Problem]) -> Iterator[StudyRow | Problem]:
-    """The same rows, once it is known, at once, that one of them can be used."""
+    """The same rows, once it is known that one of them can be used.
+
+    Raises
+    ------
+    DataError
+        If there is no such row; at once, before the first is asked for.
+    """
     items = iter(rows)
     problems: list[Problem] = []
     for item in items:
@@ -387,7 +399,13 @@ def _offsets(prompt: str, item: Any, name: str) -> CharacterSpan:
 
 
 def judgement(rating: Any, followed: Any) -> tuple[int | None, bool | None]:
-    """Rating 1 to 4 and whether the instruction is followed, from what stands in the data."""
+    """Rating 1 to 4 and whether the instruction is followed, from what stands in the data.
+
+    Raises
+    ------
+    DataError
+        If it is neither.
+    """
     if rating not in (None, "", -1, "-1"):
         try:
             number = int(float(rating))

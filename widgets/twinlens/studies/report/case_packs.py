@@ -116,6 +116,10 @@ def packed_cases(
         Bytes.
     report : callable, optional
         Called with (done, total, what) for each case.
+
+    Returns
+    -------
+    Packs
     """
     shared = shared_state(studies[-1], ids[0])
     room -= len(json.dumps(shared))

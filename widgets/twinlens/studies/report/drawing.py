@@ -41,6 +41,11 @@ def save(
     -------
     list of Path
         The files written.
+
+    Raises
+    ------
+    BrowserError
+        If there is no Chromium, Chrome or Edge, or it could not draw.
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)

@@ -107,6 +107,11 @@ def run_chain(
         Whose answers are read, see `twinlens.studies.run.study.study`.
     load : mapping, optional
         Arguments of `twinlens.load_pair`.
+
+    Raises
+    ------
+    StudyError
+        If the folder holds a chain of other models.
     """
     from twinlens.compute.pair import load_pair
 

@@ -183,7 +183,13 @@ def check_options(
     max_new_tokens: int,
     template: bool | str = False,
 ) -> None:
-    """Check what `study` is asked for, without models."""
+    """Check what `study` is asked for, without models.
+
+    Raises
+    ------
+    StudyError
+        If an option is unknown or out of range.
+    """
     from twinlens.compute.saliency.methods import METHODS
 
     if engine not in ENGINES:
