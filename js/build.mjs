@@ -1,8 +1,9 @@
 // Builds the front end into the Python package: the entries and their style sheets.
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 import { build, context } from "esbuild";
-import { minifySync } from "rolldown/utils";
+import { minifySync, parseSync } from "rolldown/utils";
 import { kernel } from "./wasm/compile.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -68,5 +69,41 @@ function rename(path) {
     },
   });
   if (errors.length) throw new Error(`${path}: ${errors[0].message}`);
-  writeFileSync(path, code);
+  writeFileSync(path, path.endsWith("/page.js") ? ordered(code) : code);
+}
+
+/**
+ * Functions first, which may stand anywhere, and each beside others that look like it: what is
+ * packed is looked for in the 32 kB before it. Tried in the same way every time.
+ */
+function ordered(code) {
+  // Each hundred takes most of a second, and a page is 100 bytes smaller for it.
+  const tries = 1000;
+  const { callee } = parseSync("page.js", code).program.body.at(-1).expression;
+  const { body } = (callee.expression ?? callee).body;
+  const texts = (functions) =>
+    body
+      .filter(({ type }) => (type === "FunctionDeclaration") === functions)
+      .map(({ start, end }) => code.slice(start, end));
+  const rest = texts(false).join("");
+  const whole = (functions) =>
+    code.slice(0, body[0].start) + functions.join("") + rest + code.slice(body.at(-1).end);
+  const size = (functions) => gzipSync(whole(functions), { level: 9, memLevel: 9 }).length;
+  let seed = 1;
+  const below = (count) => {
+    seed = (seed * 48271) % 2147483647;
+    return seed % count;
+  };
+  let best = texts(true);
+  let least = size(best);
+  for (let i = 0; i < tries; i++) {
+    const tried = [...best];
+    // Whole runs at first, later one by one.
+    const most = i < 200 ? 16 : i < 400 ? 4 : 1;
+    const moved = tried.splice(below(tried.length), 1 + below(most));
+    tried.splice(below(tried.length + 1), 0, ...moved);
+    const now = size(tried);
+    if (now < least) [best, least] = [tried, now];
+  }
+  return whole(best);
 }

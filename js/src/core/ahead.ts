@@ -15,6 +15,10 @@ function beside(state: State, selection: Selection): State {
   });
 }
 
+/** The state to which choosing something leads. */
+export const choosing = (state: State, patch: Partial<Selection>): State =>
+  beside(state, change(state.selection, patch));
+
 /** The states to which one step leads: to the next token, head or layer, and to the one before. */
 export function nearby(state: State): State[] {
   const { selection, manifest } = state;
@@ -29,7 +33,7 @@ export function nearby(state: State): State[] {
       const chosen = selection[what as keyof typeof counts];
       const next = chosen + step;
       if (chosen < 0 || next < 0 || next >= count) continue;
-      near.push(beside(state, change(selection, { [what]: next })));
+      near.push(choosing(state, { [what]: next }));
     }
   }
   return near;

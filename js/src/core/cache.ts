@@ -13,7 +13,7 @@ interface Flight {
 /** How long an unwanted request may still be wanted again, in milliseconds. */
 const GRACE = 60;
 /** Blocks of a kind that last came within this time may be asked for ahead, in milliseconds. */
-const QUICK = 150;
+const QUICK = 300;
 
 /** Blocks in memory, least recently used out first; one request per key at a time. */
 export class Cache {

@@ -25,13 +25,13 @@ export function whenIdle(signal: AbortSignal): (work: () => void) => void {
     if (!signal.aborted) work?.();
   };
   return (work) => {
-    if (!newest) IDLE(run);
+    if (!newest) onIdle(run);
     newest = work;
   };
 }
 
-// Not in Safari yet.
-const IDLE: (run: () => void) => void =
+/** Run once nothing else waits; not in Safari yet. */
+export const onIdle: (run: () => void) => void =
   "requestIdleCallback" in globalThis
     ? (run) => requestIdleCallback(run, { timeout: 200 })
     : (run) => setTimeout(run, 50);

@@ -36,6 +36,8 @@ const UPDATE = `${keys.update()}/`;
 /** What undo brings back. */
 const RETRACED = ["token", "layer", "head", "unit", "method", "marks", "view"] as const;
 const SYNCED = [...RETRACED, "theme", "presentation", "labels", "slides"] as const;
+/** Milliseconds for which a pointer rests before it says anything. */
+const REST = 60;
 /** Steps that can be undone. */
 const STEPS = 200;
 
@@ -46,6 +48,11 @@ export class Store extends State {
   #model: Model;
   #cache: Cache;
   #listeners = new Set<() => void>();
+  /** What the pointer is at. */
+  pointedAt: Partial<Selection> = {};
+  /** Told where the pointer rests on what may be chosen. */
+  readonly rests = new EventTarget();
+  #resting: ReturnType<typeof setTimeout> | undefined;
   #notify: () => void;
   #past: Moment[] = [];
   #future: Moment[] = [];
@@ -237,6 +244,14 @@ export class Store extends State {
   subscribe(listener: () => void, signal: AbortSignal): void {
     this.#listeners.add(listener);
     signal.addEventListener("abort", () => this.#listeners.delete(listener));
+  }
+
+  /** Say what the pointer is at, which may be chosen next. */
+  pointAt(at: Partial<Selection>): void {
+    if (same(at, this.pointedAt)) return;
+    this.pointedAt = at;
+    clearTimeout(this.#resting);
+    this.#resting = setTimeout(() => this.rests.dispatchEvent(new Event("rest")), REST);
   }
 
   get place(): string {

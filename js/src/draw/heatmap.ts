@@ -1,9 +1,10 @@
 // Matrices on canvas at device pixel ratio.
 
+import { once } from "../maths/memo.ts";
 import type { Numbers } from "../maths/numbers.ts";
 import type { Part } from "../maths/zoom.ts";
 import { type Drawing, paint } from "./painted.ts";
-import { css, type Rgb, rgb } from "./scales.ts";
+import { css, type Rgb } from "./scales.ts";
 
 export interface Cells {
   rows: number;
@@ -35,63 +36,100 @@ export function drawCells(
   cells: Cells,
   marks?: (drawing: Drawing) => void,
 ): void {
-  const look = lookOf(cells);
-  const before = PAINTED.get(canvas);
-  const ratio = globalThis.devicePixelRatio;
-  if (!marks && before?.ratio === ratio && alike(before.look, look)) return;
-  PAINTED.set(canvas, { look, ratio });
-  paint(canvas, cells.columns * cells.width, cells.rows * cells.height, (drawing) => {
-    paintCells(drawing, cells);
+  const { rows, columns, width, height, gap, ink } = cells;
+  const colours = wordsOf(cells.values, rows * columns, cells);
+  const marked = marksOf(cells);
+  const zero = css(cells.colour(0));
+  const sizes = [rows, columns, width, height, gap, globalThis.devicePixelRatio];
+  const look = [...sizes, zero, ink, colours, marked].join();
+  if (!marks && PAINTED.get(canvas) === look) return;
+  PAINTED.set(canvas, look);
+  paint(canvas, columns * width, rows * height, (drawing) => {
+    fillCells(drawing, cells, colours);
+    markCells(drawing, cells, marked, zero);
     marks?.(drawing);
   });
 }
 
-/** What the picture depends on, as numbers. */
-function lookOf(cells: Cells): Float64Array {
-  const { rows, columns, values, max, width, height, gap, colour, absent, ink } = cells;
-  const size = rows * columns;
-  const colours = [colour(-1), colour(0), colour(1), absent, rgb(ink)].flat();
-  const look = new Float64Array(6 + colours.length + 2 * size);
-  look.set([rows, columns, max, width, height, gap, ...colours]);
-  for (let i = 0; i < size; i++) {
-    look[look.length - 1 - i] = values[i]!;
-    look[look.length - 1 - size - i] = Number(cells.hatched(i)) + 2 * Number(cells.dotted(i));
-  }
-  return look;
+/** What is painted on a canvas. */
+const PAINTED = new WeakMap<HTMLCanvasElement, string>();
+/** What lies on a cell: lines of an estimate, the hole of a negative value, a dot. */
+const [LINES, HOLE, DOT] = [1, 2, 4];
+
+function marksOf({ rows, columns, values, max, width, height, gap, ...cells }: Cells): Uint8Array {
+  const wide = Math.min(width, height) - gap >= HATCHED;
+  return Uint8Array.from({ length: rows * columns }, (_, i) => {
+    const share = max > 0 ? values[i]! / max : 0;
+    const lines = wide && Math.abs(share) > 0.02 && cells.hatched(i) ? LINES : 0;
+    return lines + (share < -0.02 ? HOLE : 0) + (cells.dotted(i) ? DOT : 0);
+  });
 }
 
-function alike(first: Float64Array, second: Float64Array): boolean {
-  return first.length === second.length && first.every((value, i) => Object.is(value, second[i]));
-}
-
-const PAINTED = new WeakMap<HTMLCanvasElement, { look: Float64Array; ratio: number }>();
-
-function paintCells(drawing: Drawing, cells: Cells): void {
-  const { rows, columns, width, height, gap } = cells;
-  const w = width - gap;
-  const h = height - gap;
-  const zero = css(cells.colour(0));
-  for (let i = 0; i < rows * columns; i++) {
-    const value = cells.values[i]!;
-    const share = cells.max > 0 ? value / cells.max : 0;
-    const x = (i % columns) * width;
-    const y = Math.floor(i / columns) * height;
-    drawing.fillStyle = css(Number.isNaN(value) ? cells.absent : cells.colour(share));
-    drawing.fillRect(x, y, w, h);
-    if (cells.hatched(i) && Math.abs(share) > 0.02 && Math.min(w, h) >= HATCHED) {
-      hatch(drawing, zero, x, y, w, h);
-    }
-    if (share < -0.02) {
+function markCells(drawing: Drawing, cells: Cells, marks: Uint8Array, zero: string): void {
+  const [w, h] = [cells.width - cells.gap, cells.height - cells.gap];
+  for (const [i, mark] of marks.entries()) {
+    if (!mark) continue;
+    const x = (i % cells.columns) * cells.width;
+    const y = Math.floor(i / cells.columns) * cells.height;
+    if (mark & LINES) hatch(drawing, zero, x, y, w, h);
+    if (mark & HOLE) {
       const inset = Math.max(1, Math.min(w, h) * 0.28);
       drawing.fillStyle = zero;
       drawing.fillRect(x + inset, y + inset, w - 2 * inset, h - 2 * inset);
     }
-    if (cells.dotted(i)) {
+    if (mark & DOT) {
       const size = Math.max(2, Math.round(Math.min(w, h) * 0.2));
       drawing.fillStyle = cells.ink;
       drawing.fillRect(x + w - size, y, size, size);
     }
   }
+}
+
+/** On a canvas all pixels at once: thousands of rectangles take milliseconds. */
+function fillCells(drawing: Drawing, cells: Cells, colours: Uint32Array): void {
+  const { rows, columns, width, height, gap } = cells;
+  const { canvas } = drawing as Partial<CanvasRenderingContext2D>;
+  if (!canvas) {
+    for (const [i, word] of colours.entries()) {
+      drawing.fillStyle = css([word & 255, (word >> 8) & 255, (word >> 16) & 255]);
+      const [x, y] = [(i % columns) * width, Math.floor(i / columns) * height];
+      drawing.fillRect(x, y, width - gap, height - gap);
+    }
+    return;
+  }
+  const { width: line } = canvas;
+  const pixels = new ImageData(line, canvas.height);
+  const words = new Uint32Array(pixels.data.buffer);
+  const edge = (at: number) => Math.round((at * line) / (columns * width));
+  for (let row = 0; row < rows; row++) {
+    const top = edge(row * height) * line;
+    for (let column = 0; column < columns; column++) {
+      const x = column * width;
+      const colour = colours[row * columns + column]!;
+      words.fill(colour, top + edge(x), top + edge(x + width - gap));
+    }
+    const bottom = edge((row + 1) * height - gap) * line;
+    for (let at = top + line; at < bottom; at += line) words.copyWithin(at, top, top + line);
+  }
+  (drawing as CanvasRenderingContext2D).putImageData(pixels, 0, 0);
+}
+
+/** Pixels of values, from as many colours as a channel has steps. */
+function wordsOf(
+  values: Numbers,
+  count: number,
+  { max, colour, absent }: Pick<Cells, "max" | "colour" | "absent">,
+): Uint32Array {
+  const steps = Uint32Array.from({ length: 511 }, (_, i) => word(colour((i - 255) / 255)));
+  const none = word(absent);
+  const scale = max > 0 ? 255 / max : 0;
+  const words = new Uint32Array(count);
+  for (let i = 0; i < count; i++) {
+    const step = values[i]! * scale;
+    if (Number.isNaN(step)) words[i] = none;
+    else words[i] = steps[step > 255 ? 510 : step < -255 ? 0 : Math.floor(step + 255.5)]!;
+  }
+  return words;
 }
 
 /** Diagonal lines in the colour of nothing, from edge to edge. */
@@ -136,20 +174,14 @@ export function drawMatrix(canvas: HTMLCanvasElement, matrix: Matrix): void {
   });
 }
 
+const scratch = once(() => document.createElement("canvas"));
+
 function paintMatrix(drawing: Drawing, matrix: Matrix, down: number, across: number): void {
   const { part, width, height } = matrix;
   const pooled = pool(matrix.values, matrix.side, part, down, across, matrix.skipFirst);
   const pixels = new ImageData(across, down);
-  // Whole pixels at once: maps have tens of thousands, and change with every head.
-  const words = new Uint32Array(pixels.data.buffer);
-  const steps = Uint32Array.from({ length: 511 }, (_, i) => word(matrix.colour((i - 255) / 255)));
-  const absent = word(matrix.absent);
-  const scale = matrix.max > 0 ? 255 / matrix.max : 0;
-  for (let i = 0; i < pooled.length; i++) {
-    const step = Math.min(Math.max(pooled[i]! * scale, -255), 255);
-    words[i] = Number.isNaN(step) ? absent : steps[Math.round(step) + 255]!;
-  }
-  const small = document.createElement("canvas");
+  new Uint32Array(pixels.data.buffer).set(wordsOf(pooled, pooled.length, matrix));
+  const small = scratch();
   small.width = across;
   small.height = down;
   small.getContext("2d")?.putImageData(pixels, 0, 0);
@@ -185,13 +217,26 @@ export function pool(
 ): Float32Array {
   const [rows, columns] = [part.bottom - part.top, part.right - part.left];
   const pooled = new Float32Array(down * across).fill(Number.NaN);
+  const from = Math.max(part.left, skipFirst ? 1 : 0);
+  // Where cells end: of a long text a million values are looked at.
+  const ends = Int32Array.from(
+    { length: across },
+    (_, i) => part.left + Math.ceil(((i + 1) * columns) / across),
+  );
+  const first = Math.floor(((from - part.left) * across) / columns);
   for (let q = part.top; q < part.bottom; q++) {
-    const i = Math.floor(((q - part.top) * down) / rows) * across;
+    const row = q * side;
     const last = Math.min(part.right, q + 1);
-    for (let k = Math.max(part.left, skipFirst ? 1 : 0); k < last; k++) {
-      const at = i + Math.floor(((k - part.left) * across) / columns);
-      const value = values[q * side + k]!;
-      if (!(Math.abs(pooled[at]!) >= Math.abs(value))) pooled[at] = value;
+    let at = Math.floor(((q - part.top) * down) / rows) * across + first;
+    let cell = first;
+    for (let k = from; k < last; at++) {
+      const end = Math.min(ends[cell++]!, last);
+      let most = pooled[at]!;
+      for (; k < end; k++) {
+        const value = values[row + k]!;
+        if (!(Math.abs(most) >= Math.abs(value))) most = value;
+      }
+      pooled[at] = most;
     }
   }
   return pooled;
@@ -218,21 +263,25 @@ export function colourScale(
   part: Part,
   skipFirst: boolean,
 ): ColourScale {
-  const sizes = new Float32Array((part.bottom - part.top) * (part.right - part.left));
+  const first = Math.max(part.left, skipFirst ? 1 : 0);
   let max = 0;
   let cells = 0;
   for (let q = part.top; q < part.bottom; q++) {
-    const last = Math.min(part.right, q + 1);
-    for (let k = Math.max(part.left, skipFirst ? 1 : 0); k < last; k++) {
-      const size = Math.abs(values[q * side + k]!);
+    const last = q * side + Math.min(part.right, q + 1);
+    cells += Math.max(last - q * side - first, 0);
+    for (let i = q * side + first; i < last; i++) {
+      const size = Math.abs(values[i]!);
       if (size > max) max = size;
-      sizes[cells++] = size;
     }
   }
   if (cells < MANY || max === 0) return { full: max, clips: false };
   const bins = new Uint32Array(BINS);
-  for (let i = 0; i < cells; i++) {
-    bins[Math.min(Math.floor((sizes[i]! / max) * BINS), BINS - 1)]!++;
+  const scale = BINS / max;
+  for (let q = part.top; q < part.bottom; q++) {
+    const last = q * side + Math.min(part.right, q + 1);
+    for (let i = q * side + first; i < last; i++) {
+      bins[Math.min(Math.floor(Math.abs(values[i]!) * scale), BINS - 1)]!++;
+    }
   }
   let above = 0;
   let bin = BINS - 1;

@@ -1,5 +1,8 @@
 // What canvases show: painted at device pixel ratio, and once more wherever it is to be kept.
 
+import { onIdle } from "../core/schedule.ts";
+import { once } from "../maths/memo.ts";
+
 /** What painters use of a canvas, and what a vector picture has to offer them. */
 export type Drawing = Pick<
   CanvasRenderingContext2D,
@@ -18,14 +21,28 @@ export type Drawing = Pick<
 export type Painter = (drawing: Drawing) => void;
 
 const PAINTERS = new WeakMap<Element, Painter>();
+/** Canvases that are out of sight. */
+const UNSEEN = new WeakSet<Element>();
+const observer = once(
+  () =>
+    new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) {
+        UNSEEN[isIntersecting ? "delete" : "add"](target);
+      }
+    }),
+);
 
-/** Size a canvas in CSS pixels and paint it, where there is a browser to paint with. */
+/**
+ * Size a canvas in CSS pixels and paint it, where there is a browser to paint with: now, or once
+ * there is time where it is out of sight.
+ */
 export function paint(
   canvas: HTMLCanvasElement,
   width: number,
   height: number,
   painter: Painter,
 ): void {
+  if (!PAINTERS.has(canvas)) observer().observe(canvas);
   PAINTERS.set(canvas, painter);
   const ratio = globalThis.devicePixelRatio || 1;
   const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
@@ -33,11 +50,15 @@ export function paint(
   if (canvas.height !== h) canvas.height = h;
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
-  const drawing = canvas.getContext("2d");
-  if (!drawing) return;
-  drawing.setTransform(ratio, 0, 0, ratio, 0, 0);
-  drawing.clearRect(0, 0, width, height);
-  painter(drawing);
+  const work = () => {
+    const drawing = canvas.getContext("2d");
+    if (!drawing || PAINTERS.get(canvas) !== painter) return; // it may be painted otherwise by now
+    drawing.setTransform(ratio, 0, 0, ratio, 0, 0);
+    drawing.clearRect(0, 0, width, height);
+    painter(drawing);
+  };
+  if (UNSEEN.has(canvas)) onIdle(work);
+  else work();
 }
 
 /** What paints a canvas. */

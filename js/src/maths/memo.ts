@@ -15,3 +15,12 @@ export function memo<T>(): Memo<T> {
     return last.made;
   };
 }
+
+/** What is made when it is first asked for. */
+export function once<T extends object>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
+}

@@ -1,7 +1,7 @@
 // The frame of every panel: title, caption, picture; loading, progress, errors; newest run wins.
 
 import type { Key, PanelKind } from "../contract/contract.ts";
-import { nearby } from "../core/ahead.ts";
+import { choosing, nearby } from "../core/ahead.ts";
 import { type Got, Loads, type Need, reasonOf } from "../core/load.ts";
 import { turnedText } from "../core/part.ts";
 import { perFrame } from "../core/schedule.ts";
@@ -221,7 +221,7 @@ export function runPanel(
       section.toggleAttribute("data-partial", missing !== "");
       if (missing) fail(missing);
       else settle("ready");
-      if (!store.closed) setTimeout(() => void lookAhead(mine), IDLE);
+      if (!store.closed) setTimeout(() => void lookAhead(mine, nearby(store)), IDLE);
     } catch (error) {
       if (mine.aborted || signal.aborted || isAbort(error)) return;
       delete message.dataset.progress;
@@ -231,10 +231,10 @@ export function runPanel(
   };
 
   /** Fetch what one more step would need, as far as it comes quickly; the next run ends it. */
-  const lookAhead = async (mine: AbortSignal) => {
+  const lookAhead = async (mine: AbortSignal, states: readonly State[]) => {
     const quick = <T>(key: Key<T>) =>
       store.quick(key) ? store.block(key, mine) : Promise.reject(new Error("it may take long"));
-    for (const state of nearby(store)) {
+    for (const state of states) {
       if (mine.aborted || !shown()) return;
       await new Loads().gather((got) => panel.needs(state, got), quick, mine).catch(() => {});
     }
@@ -251,6 +251,15 @@ export function runPanel(
     section.dataset.selection = selectionText(store.selection);
   };
   store.subscribe(changed, signal);
+  let rested = new AbortController();
+  const fetchAhead = () => {
+    rested.abort();
+    rested = new AbortController();
+    if (store.closed || section.dataset.state !== "ready") return;
+    const mine = AbortSignal.any([current.signal, rested.signal]);
+    void lookAhead(mine, [choosing(store, store.pointedAt)]);
+  };
+  store.rests.addEventListener("rest", fetchAhead, { signal });
   signal.addEventListener("abort", () => current.abort());
   const again = perFrame(() => {
     if (width !== drawnAt && section.dataset.state === "ready") {

@@ -26,8 +26,8 @@ it("draws a grid of cells as rectangles: filled, ringed where negative, hatched 
   expect(fills).toEqual([
     ["0", "rgb(100 0 0)"],
     ["10", "rgb(50 0 0)"],
-    ["12.24", "rgb(0 0 0)"],
     ["20", "rgb(9 9 9)"],
+    ["12.24", "rgb(0 0 0)"],
   ]);
   const hatching = drawing.parts.find((part) => part.startsWith("<path"))!;
   const ends = [...hatching.matchAll(/[ML]([\d.]+) ([\d.]+)/g)].map(([, x, y]) => [

@@ -43,9 +43,22 @@ describe("every panel", () => {
     expect(from.asked.slice(asked).filter((key) => key.endsWith("/1/2"))).toEqual([]);
   });
 
+  it("has the blocks of what the pointer rests on before it is clicked", async () => {
+    const made = manifest();
+    const from = source(made);
+    const { store, settled } = await show("heads", made, from, { layer: 1, head: 1 });
+    store.pointAt({ layer: 0, head: 2 });
+    await vi.waitFor(() => expect(from.asked).toContain("attention/tuned/0/2"));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const { length } = from.asked;
+    store.select({ layer: 0, head: 2 });
+    await settled();
+    expect(from.asked.slice(length).filter((key) => key.endsWith("/0/2"))).toEqual([]);
+  });
+
   it("asks for nothing ahead that took long", async () => {
     const made = manifest();
-    const from = source(made, 200);
+    const from = source(made, 400);
     await show("heads", made, from, { layer: 1, head: 1 });
     const asked = from.asked.length;
     await new Promise((resolve) => setTimeout(resolve, 500));

@@ -9,7 +9,7 @@ import {
   measurer,
   type Placed,
 } from "../../draw/cloud.ts";
-import { clicks, h } from "../../draw/dom.ts";
+import { clicks, fill, h } from "../../draw/dom.ts";
 import { count, number, tokenText } from "../../draw/format.ts";
 import { widthOf } from "../../draw/room.ts";
 import { reachable, roving } from "../../draw/roving.ts";
@@ -80,7 +80,8 @@ export function wordCloud({ surface, tooltip, signal }: Setting, pick: (word: st
         },
       );
       el.classList.toggle("tl-stacked", stacked);
-      el.replaceChildren(
+      fill(
+        el,
         ...zones.map((line, r) =>
           h(
             "div",

@@ -12,6 +12,7 @@ import type { Tensor } from "../../contract/decode.ts";
 import { type Got, type Need, quiet, required, take } from "../../core/load.ts";
 import type { HeadColumn } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
+import { memo } from "../../maths/memo.ts";
 import { difference, eachSide, meanRows, type Numbers, row } from "../../maths/numbers.ts";
 import type { Row } from "../../shell/frame.ts";
 import { type ExactEffects, effectKeys, effectsOf, exactKeys } from "./effects_data.ts";
@@ -169,9 +170,7 @@ function sideNumbers(state: State, measure: RowMeasure, tensor: Tensor): Numbers
   const { layers, heads } = state.manifest.pair;
   const token = focusToken(state);
   const rows = tensor.shape[0]!;
-  if (token < 0) {
-    return meanRows(tensor.data, layers * heads, Math.max(state.promptLength - 1, 0), rows - 1);
-  }
+  if (token < 0) return meanOver(tensor, Math.max(state.promptLength - 1, 0), rows - 1);
   const at = measure === "received" ? token : state.reading;
   return at < rows ? row(tensor, at) : new Float64Array(layers * heads);
 }
@@ -180,12 +179,23 @@ function changeNumbers(state: State, got: Got, measure: Change): Numbers {
   const tensor = take(got(changeKey(measure)));
   if (measure !== "change") return every(tensor, (head) => head[CIRCUITS[measure]]!);
   const at = focusReading(state);
-  return at >= 0 && at < tensor.shape[0]! ? row(tensor, at) : meanChange(state, tensor);
+  return at >= 0 && at < tensor.shape[0]! ? row(tensor, at) : meanChange(tensor);
 }
 
 /** Change of each head's pattern, averaged over the positions both models share. */
-function meanChange({ manifest: { pair } }: State, { shape, data }: Tensor): Numbers {
-  return meanRows(data, pair.layers * pair.heads, 0, shape[0]!);
+const meanChange = (tensor: Tensor) => meanOver(tensor, 0, tensor.shape[0]!);
+
+const MEANS = new WeakMap<Tensor, { from: number; to: number; mean: Numbers }>();
+
+/** Mean over some positions; of a long text it has a million numbers, so it is made once. */
+function meanOver(tensor: Tensor, from: number, to: number): Numbers {
+  let made = MEANS.get(tensor);
+  if (made?.from !== from || made.to !== to) {
+    const { shape, data } = tensor;
+    made = { from, to, mean: meanRows(data, data.length / (shape[0] || 1), from, to) };
+    MEANS.set(tensor, made);
+  }
+  return made.mean;
 }
 
 /** One number from the last axis of a tensor [layers, heads, columns]. */
@@ -202,7 +212,7 @@ export function shownHead(state: State, got: Got): ShownHead | undefined {
   if (!tensor) return undefined;
   const { heads } = state.manifest.pair;
   const { layer, head } = state.selection;
-  const change = meanChange(state, tensor);
+  const change = meanChange(tensor);
   const chosen = head >= 0;
   const at = chosen ? layer * heads + head : mostChanged(change, heads, layer);
   return { ...headAt(at, heads), chosen, change: change[at]! };
@@ -220,12 +230,7 @@ export function mapsOf(state: State, got: Got, shown: ShownHead): Maps | null {
   const values = { base: tensors.base.data, tuned: tensors.tuned.data };
   const common = state.commonLength;
   const side = { base: tensors.base.shape[1]!, tuned: tensors.tuned.shape[1]!, third: common };
-  const third = new Float64Array(common * common);
-  for (let q = 0; q < common; q++) {
-    for (let k = 0; k <= q; k++) {
-      third[q * common + k] = values.tuned[q * side.tuned + k]! - values.base[q * side.base + k]!;
-    }
-  }
+  const third = THIRD([values.base, values.tuned, common], () => thirdOf(values, side));
   return {
     ...shown,
     values: { ...values, third },
@@ -233,6 +238,19 @@ export function mapsOf(state: State, got: Got, shown: ShownHead): Maps | null {
     reading: focusReading(state),
     skipFirst: state.options.saliency.setSinkAside,
   };
+}
+
+/** That of the head that was shown last: a token that is selected changes no map. */
+const THIRD = memo<Numbers>();
+
+function thirdOf({ base, tuned }: BySide<Numbers>, side: Record<HeadColumn, number>): Numbers {
+  const { third: common, base: ofBase, tuned: ofTuned } = side;
+  const third = new Float32Array(common * common);
+  for (let q = 0; q < common; q++) {
+    const [at, b, t] = [q * common, q * ofBase, q * ofTuned];
+    for (let k = 0; k <= q; k++) third[at + k] = tuned[t + k]! - base[b + k]!;
+  }
+  return third;
 }
 
 /** Index of the head with the largest change, in one layer where one with heads is selected. */

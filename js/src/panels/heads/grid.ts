@@ -84,6 +84,7 @@ export function headGrid({ store, surface, tooltip, signal }: Setting) {
   tips(el, tooltip, signal, (target, x, y) => {
     const cell = cellAt(target, x, y);
     if (!cell || !drawn) return null;
+    store.pointAt({ layer: cell[0], head: cell[1] });
     return {
       title: `layer ${cell[0]}, head ${cell[1]}`,
       lines: linesOf(drawn, cell[0] * heads + cell[1]),

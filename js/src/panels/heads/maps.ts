@@ -11,6 +11,7 @@ import { widthOf } from "../../draw/room.ts";
 import { rgb } from "../../draw/scales.ts";
 import { diverging, ramp, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
+import { memo } from "../../maths/memo.ts";
 import type { Part } from "../../maths/zoom.ts";
 import type { Row, Setting } from "../../shell/frame.ts";
 import { type Maps, mapKeys, mapsOf } from "./data.ts";
@@ -112,21 +113,10 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
 
   const el = h("div", {}, area, zoom.el);
 
-  const draw = (maps: Maps) => {
-    drawn = maps;
-    crosshair(null);
-    const { palette, scale } = surface;
-    const { reading, skipFirst } = maps;
-    const longest = Math.max(maps.side.base, maps.side.tuned, 1);
-    const part = zoom.update(longest);
-    const [rows, columns] = [part.bottom - part.top, part.right - part.left];
-    const room = width() || 640;
-    const wide = Math.min((room - 2 * GAP) / 3, 250 * scale);
-    const narrow = Math.min((room - GUTTER - 2 * GAP) / 3, 250 * scale);
-    const least = LABELLED * scale;
-    const named = { rows: narrow / rows >= least, columns: narrow / columns >= least };
-    const size = Math.max(60, Math.floor(named.rows ? narrow : wide));
-    cell = { width: size / columns, height: size / rows };
+  const stable = memo<void>();
+  const drawAll = (maps: Maps, part: Part, named: { rows: boolean; columns: boolean }) => {
+    const { palette } = surface;
+    const { skipFirst } = maps;
     const scaleOf = (name: HeadColumn) =>
       colourScale(maps.values[name], maps.side[name], clipped(part, maps.side[name]), skipFirst);
     const max = larger(...SIDES.map(scaleOf));
@@ -154,9 +144,6 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
       const low = third ? `${clips ? "≤ " : ""}${signed(-full)}` : "0";
       const high = `${third ? signed(full) : number(full)}${full < 1 ? " of 1" : ""}`;
       fill(picture.key, low, ramp(colour, third ? -1 : 0), `${clips ? "≥ " : ""}${high}`);
-      picture.reading.hidden = reading < shown.top || reading >= shown.bottom;
-      picture.reading.style.top = `${(reading - shown.top) * cell.height - 1}px`;
-      picture.reading.style.height = `${Math.max(cell.height, 3) + 2}px`;
       const first = name === "base";
       const owner = first ? "base" : "tuned";
       const [q, k] = [[shown.top, shown.bottom] as const, [shown.left, shown.right] as const];
@@ -165,6 +152,32 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
       for (const part of [picture.columns, picture.title, picture.key]) {
         part.style.marginLeft = named.rows && first ? `${GUTTER}px` : "";
       }
+    }
+  };
+  const draw = (maps: Maps) => {
+    drawn = maps;
+    crosshair(null);
+    const { palette, scale } = surface;
+    const { reading, skipFirst } = maps;
+    const longest = Math.max(maps.side.base, maps.side.tuned, 1);
+    const part = zoom.update(longest);
+    const [rows, columns] = [part.bottom - part.top, part.right - part.left];
+    const room = width() || 640;
+    const wide = Math.min((room - 2 * GAP) / 3, 250 * scale);
+    const narrow = Math.min((room - GUTTER - 2 * GAP) / 3, 250 * scale);
+    const least = LABELLED * scale;
+    const named = { rows: narrow / rows >= least, columns: narrow / columns >= least };
+    const size = Math.max(60, Math.floor(named.rows ? narrow : wide));
+    cell = { width: size / columns, height: size / rows };
+    const all = [...Object.values(maps.values), ...Object.values(part), size];
+    stable([...all, palette, scale, skipFirst, globalThis.devicePixelRatio], () =>
+      drawAll(maps, part, named),
+    );
+    for (const { name, ...picture } of pictures) {
+      const { top, bottom } = clipped(part, maps.side[name]);
+      picture.reading.hidden = reading < top || reading >= bottom;
+      picture.reading.style.top = `${(reading - top) * cell.height - 1}px`;
+      picture.reading.style.height = `${Math.max(cell.height, 3) + 2}px`;
     }
     area.setAttribute(
       "aria-label",

@@ -8,7 +8,7 @@ import { memo } from "../../maths/memo.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import { type Bars, barsOf } from "./bars.ts";
 import { type Matrix, matrixOf } from "./matrix_data.ts";
-import { type Shares, sharesOf } from "./shares.ts";
+import { coversAll, type Shares, sharesOf } from "./shares.ts";
 import { type Spine, spineNeeds, spineOf } from "./spine.ts";
 import { type Table, tableNeeds, tablesOf } from "./table.ts";
 import { type Track, trackNeeds, tracksOf } from "./tracks.ts";
@@ -21,7 +21,10 @@ export interface Facts {
   matrix: Matrix | null;
   spine: Spine | null;
   tracks: Track[];
+  /** Where they are shown: summing them takes a while. */
   shares: Shares | null;
+  /** Whether the instruction is all there is beside the template. */
+  covers: boolean;
   disagreement: Numbers | null;
   alternatives: BySide<Alternatives> | null;
 }
@@ -47,7 +50,7 @@ export function factMaker(): (state: State, run: ExactRun | null, got: Got) => F
   const spine = memo<Spine | null>();
   return (state, run, got) => {
     const tables = tablesOf(state, run, got);
-    const { hideTemplate } = state.options.saliency;
+    const { hideTemplate, showShares } = state.options.saliency;
     const whole = SIDES.every((side) => tables[side]?.width === state.answer(side).tokens.length);
     const parts = [...SIDES.map((side) => tables[side]), state.segments, hideTemplate];
     const said = [
@@ -61,7 +64,10 @@ export function factMaker(): (state: State, run: ExactRun | null, got: Got) => F
       matrix: matrix([...parts, whole || state.selection.token], () => matrixOf(state, tables)),
       spine: spine(said, () => spineOf(state, got)),
       tracks: tracksOf(state, got),
-      shares: sharesOf(state, tables, got(keys.groups(unitOf(state))).value ?? null),
+      shares: showShares
+        ? sharesOf(state, tables, got(keys.groups(unitOf(state))).value ?? null)
+        : null,
+      covers: SIDES.some((side) => tables[side]) && coversAll(state),
       disagreement: got(keys.disagreement()).value?.data ?? null,
       alternatives: both(got, keys.alternatives),
     };

@@ -2,7 +2,7 @@
 
 import type { Side } from "../../contract/contract.ts";
 import { perFrame } from "../../core/schedule.ts";
-import { h } from "../../draw/dom.ts";
+import { fill, h } from "../../draw/dom.ts";
 import { onResize } from "../../draw/room.ts";
 import type { Track } from "./tracks.ts";
 
@@ -22,10 +22,14 @@ export function gutter(text: HTMLElement, word: string, signal: AbortSignal, sid
   let lines = 1;
   let drawn = "";
   const draw = () => {
-    const now = JSON.stringify([lines, tracks.map(({ short }) => short)]);
-    if (now === drawn) return;
-    drawn = now;
-    el.replaceChildren(...Array.from({ length: lines }, (_, i) => line(i === 0 ? word : "")));
+    const form = `${lines} ${tracks.length}`;
+    if (form !== drawn) {
+      drawn = form;
+      el.replaceChildren(...Array.from({ length: lines }, (_, i) => line(i === 0 ? word : "")));
+    }
+    for (const [i, lane] of el.querySelectorAll(".tl-lane > span").entries()) {
+      fill(lane, tracks[i % tracks.length]!.short);
+    }
   };
   const line = (first: string) =>
     h(
@@ -35,7 +39,7 @@ export function gutter(text: HTMLElement, word: string, signal: AbortSignal, sid
       name("tl-word", first, side),
       name("tl-down", side ? "" : "tuned", "tuned"),
       name("tl-difference", "tuned − base"),
-      h("span", { class: "tl-tracks" }, ...tracks.map(({ short }) => name("tl-lane", short))),
+      h("span", { class: "tl-tracks" }, ...tracks.map(() => name("tl-lane", ""))),
       name("tl-stack-slot", answer ? "how likely" : ""),
     );
   // Lines are alike, and counted when the width changes.

@@ -23,29 +23,25 @@ export interface Labels {
   point(index: number | undefined): void;
 }
 
-/** How steep the names of columns are. */
-const SLANT = Math.PI / 3;
+/** Names of more letters may have to be cut. */
+const SHORT = 6;
 
 /** Of rows, or of columns, whose names are slanted. */
 export function axisLabels(name: string, slanted: boolean): Labels {
   const el = h("div", { class: name, "aria-hidden": "true" });
   // Turned all together: a browser keeps a layer for each thing that is turned by itself.
   const place = slanted ? h("div", { class: "tl-slanted" }) : el;
-  if (slanted) {
-    place.style.transform = `rotate(${-SLANT}rad)`;
-    el.append(place);
-  }
+  if (slanted) el.append(place);
   let drawn: Axis | null = null;
   let named = new Map<number, HTMLElement>();
   let chosen = -1;
   let pointed: HTMLElement | null = null;
-  const label = ({ positions, texts, size }: Axis, index: number) => {
+  /** In line, or over the others: each in a place of its own would be a layer of its own. */
+  const label = ({ positions, texts, size }: Axis, index: number, over = false) => {
     const { word } = tokenText(texts[index]!);
-    const made = h("span", { "data-position": positions[index] }, h("bdi", {}, word));
-    const at = (index + 0.5) * size;
-    if (slanted) made.style.right = `${-at * Math.cos(SLANT)}px`;
-    made.style.top = `${slanted ? at * Math.sin(SLANT) : at}px`;
-    return made;
+    const long = [...word].length > SHORT;
+    const marks = { "data-position": positions[index], "data-long": long, "data-over": over };
+    return h("span", { ...marks, style: `--at: ${(index + 0.5) * size}px` }, h("bdi", {}, word));
   };
   return {
     el,
@@ -55,6 +51,8 @@ export function axisLabels(name: string, slanted: boolean): Labels {
       chosen = -1;
       const shown = axis.positions.map((_, i) => i).filter((i) => i % axis.every === 0);
       named = new Map(shown.map((i) => [i, label(axis, i)]));
+      place.style.setProperty("--size", `${axis.size}px`);
+      place.style.setProperty("--step", `${axis.size * axis.every}px`);
       place.replaceChildren(...named.values());
     },
     choose(index) {
@@ -67,7 +65,7 @@ export function axisLabels(name: string, slanted: boolean): Labels {
       }
       chosen = index < drawn.positions.length ? index : -1;
       if (chosen < 0) return;
-      const now = named.get(chosen) ?? label(drawn, chosen);
+      const now = named.get(chosen) ?? label(drawn, chosen, true);
       now.dataset.chosen = "";
       if (!now.isConnected) place.append(now);
       named.set(chosen, now);
@@ -76,7 +74,7 @@ export function axisLabels(name: string, slanted: boolean): Labels {
       pointed?.remove();
       pointed = null;
       if (index === undefined || !drawn || index >= drawn.positions.length) return;
-      pointed = label(drawn, index);
+      pointed = label(drawn, index, true);
       pointed.dataset.hover = "";
       place.append(pointed);
     },

@@ -103,6 +103,7 @@ export const saliencyPanel: MakePanel = (setting) => {
   roving(strip, buttons, signal, (button) => pick(button, false));
   tips(strip, tooltip, signal, (target) => {
     const token = target.closest<HTMLElement>("[data-token]");
+    if (token) store.pointAt({ token: Number(token.dataset.token) });
     return token && drawn ? tipOf(store, drawn, token) : null;
   });
 
@@ -138,7 +139,7 @@ export const saliencyPanel: MakePanel = (setting) => {
     if (!body.closest("[hidden]")) {
       matrix.draw(state, facts.matrix, effectUnit(state));
       costs.draw(state, facts, beside);
-      shares.draw(state, state.options.saliency.showShares ? facts.shares : null);
+      shares.draw(state, facts.shares);
     }
     badge.draw(facts);
     choices.draw();
@@ -258,7 +259,7 @@ function drawStrips(state: State, strips: Strips, facts: Facts): void {
   for (const strip of strips.answers) {
     const own = sideOf(strip);
     const shown = own ? [own] : SIDES;
-    const stacked = showShares && shares?.marked ? shares : null;
+    const stacked = shares?.marked ? shares : null;
     const make = (i: number) => [
       facts.spine && spineMark(state, facts.spine, i, own),
       stacked && stack({ base: stacked.along.base[i]!, tuned: stacked.along.tuned[i]! }, shown),

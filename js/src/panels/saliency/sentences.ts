@@ -58,7 +58,7 @@ function linesOf(state: State, facts: Facts, position: number, side: Side | unde
   if (barsHere && facts.run) lines.push(measured(facts, index, shown));
   if (position >= n) {
     lines.push(...predicted(facts, index, shown, shownOf, state.text(position)));
-    if (facts.shares?.marked && state.options.saliency.showShares) {
+    if (facts.shares?.marked) {
       const { base, tuned } = facts.shares.along;
       lines.push(shareText({ base: base[index]!, tuned: tuned[index]! }, shown));
     }
@@ -153,21 +153,19 @@ function filler(state: State, bars: Bars, partly: boolean): string {
 }
 
 /** How to read the matrix, and how much of it is measured. */
-function matrixCaption(state: State, { matrix, run, shares }: Facts): string {
+function matrixCaption(state: State, { matrix, run, covers }: Facts): string {
   if (!matrix) return "";
   const cells = SIDES.reduce((sum, side) => sum + state.answer(side).tokens.length, 0);
   const all = cells * state.promptLength;
   const done = run?.status === "done" ? ` All ${all} cells are measured.` : "";
   const three = state.manifest.shared ? "all three" : "both";
   const rows = state.manifest.shared ? "" : " Each model reads its own answer, so rows differ.";
-  const covers = shares?.covers
-    ? " The instruction covers the whole prompt beside the template."
-    : "";
+  const said = covers ? " The instruction covers the whole prompt beside the template." : "";
   if (state.method!.name === EXACT) {
-    return `Stronger colour: hiding that prompt token costs the answer token more (up to ${number(matrix.max)} nats).${done}${rows}${covers}`;
+    return `Stronger colour: hiding that prompt token costs the answer token more (up to ${number(matrix.max)} nats).${done}${rows}${said}`;
   }
   const scale = `Stronger colour: larger, up to ${number(matrix.max)}${effectUnit(state)}, ${three} on one scale; hollow: negative.`;
-  return `${state.method!.measures} ${scale}${done}${rows}${covers}`;
+  return `${state.method!.measures} ${scale}${done}${rows}${said}`;
 }
 
 /** A cell of the matrix as a sentence. */
@@ -202,8 +200,8 @@ function apart(state: State, { bars }: Facts): string {
   return " The models read different answers, so their difference is shown over whole answers only.";
 }
 
-function coverage({ shares, bars }: Facts): string {
-  if (!shares?.covers) return "";
+function coverage({ covers, bars }: Facts): string {
+  if (!covers) return "";
   const what = together(bars.focus) ? "score says" : "share says";
   return `The instruction covers the whole prompt beside the template: its ${what} little about where the models look.`;
 }

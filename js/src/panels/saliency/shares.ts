@@ -17,8 +17,6 @@ export interface Shares {
   overall: BySide<Share | null>;
   /** For each answer token. */
   along: BySide<(Share | null)[]>;
-  /** The instruction is all there is beside the template. */
-  covers: boolean;
   /** Whether anything is marked as instruction or context. */
   marked: boolean;
   exact: boolean;
@@ -61,7 +59,6 @@ export function sharesOf(
     for (const part of PARTS) share[part] /= total;
     return share;
   };
-  const inside = new Set(parts.filter((part) => part !== "template"));
   return {
     overall: eachSide((side) => sums(side, columnsOf(state, side))),
     along: eachSide((side) => {
@@ -70,10 +67,15 @@ export function sharesOf(
       const known = single ? columnsOf(state, side) : all;
       return all.map((m) => (known.includes(m) ? sums(side, [m]) : null));
     }),
-    covers: inside.size === 1 && inside.has("instruction"),
-    marked: inside.has("instruction") || inside.has("context"),
+    marked: parts.includes("instruction") || parts.includes("context"),
     exact: SIDES.every((side) => tables[side]?.exact.every(Boolean) ?? true),
   };
+}
+
+/** Whether the instruction is all there is beside the template. */
+export function coversAll(state: State): boolean {
+  const inside = new Set(state.segments.map(partOf).filter((part) => part !== "template"));
+  return inside.size === 1 && inside.has("instruction");
 }
 
 /** Both models' shares as one bar each, with their numbers. */

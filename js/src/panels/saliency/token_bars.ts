@@ -2,7 +2,7 @@
 // elements of their own, hundreds of them would have their styles worked out with every selection.
 
 import type { Side } from "../../contract/contract.ts";
-import { setAttribute, svg } from "../../draw/dom.ts";
+import { boxStyle, h, setAttribute, svg } from "../../draw/dom.ts";
 
 /** A bar in its place, which keeps the number. */
 export interface Bar {
@@ -17,14 +17,17 @@ export interface Bar {
 
 /** What is drawn of a token: bars at its word, and rows of small ones under it. */
 export interface Barred {
+  word: Element;
   bars: readonly Bar[];
   lanes: readonly { el: HTMLElement; bars: readonly Bar[] }[];
 }
 
+/** What is framed: the word of the selected token, and of the one where that is read. */
+export type Frames = Partial<Record<(typeof FRAMES)[number], Element>>;
+
 export interface BarPainter {
-  el: SVGElement;
   /** Draw the bars of some tokens; `form` is what decides where bars have their places. */
-  draw(tokens: readonly Barred[], form: string): void;
+  draw(tokens: readonly Barred[], frames: Frames, form: string): void;
 }
 
 type Box = [x: number, y: number, width: number, height: number];
@@ -33,6 +36,7 @@ type Box = [x: number, y: number, width: number, height: number];
 const MARGIN = 0.1;
 const LEAST = 1.5;
 const RING = 1.3;
+const FRAMES = ["read", "chosen"] as const;
 let hatchings = 0;
 
 const tenths = (value: number) => Math.round(value * 10) / 10;
@@ -40,11 +44,15 @@ const tenths = (value: number) => Math.round(value * 10) / 10;
 /** Over the tokens that `text` holds. */
 export function barPainter(text: HTMLElement): BarPainter {
   const el = svg("svg", { class: "tl-strip-bars", "aria-hidden": "true" });
+  const [read, chosen] = FRAMES.map((look) => h("i", { class: `tl-ring tl-${look}` }));
+  const frames = { read: read!, chosen: chosen! };
+  text.append(el, read!, chosen!);
   const shapes = new Map<string, SVGElement>();
   let boxes = new Map<Element, Box>();
   let measured = "";
   let form = "";
   let drawn: readonly Barred[] = [];
+  let framed: Frames = {};
 
   const shape = (kind: string, look: string, side?: Side) => {
     const path = svg("path", { class: `tl-${kind} tl-${look}`, "data-side": side });
@@ -80,8 +88,8 @@ export function barPainter(text: HTMLElement): BarPainter {
       paths.set(name, (paths.get(name) ?? "") + path);
     };
     const put = (kind: string, { el, side, size, top, look }: Bar) => {
-      if (!size) return;
       const [x, y, width, whole] = boxOf(el);
+      if (!size) return;
       const height = Math.max(LEAST, size * whole);
       const from = y + Math.min(top * whole, whole - height);
       // A ring lies inside.
@@ -90,7 +98,8 @@ export function barPainter(text: HTMLElement): BarPainter {
       const left = x + MARGIN * width + ring / 2;
       if (whole) add(`${kind} ${look} ${side}`, left, from + ring / 2, wide, height - ring);
     };
-    for (const { bars, lanes } of drawn) {
+    for (const { word, bars, lanes } of drawn) {
+      boxOf(word); // while nothing has to be laid out for it
       for (const bar of bars) put("bars", bar);
       for (const { el, bars } of lanes) {
         const [x, y, width, height] = boxOf(el);
@@ -98,6 +107,10 @@ export function barPainter(text: HTMLElement): BarPainter {
         else if (height) add("lanes middle", x, y + (height - 1) / 2, width, 1);
         for (const bar of bars) put("lanes", bar);
       }
+    }
+    for (const look of FRAMES) {
+      const word = framed[look];
+      frames[look].style.cssText = word ? boxStyle(...boxOf(word)) : "display: none";
     }
     for (const name of paths.keys()) {
       const [kind, look, side] = name.split(" ") as [string, string, Side?];
@@ -114,9 +127,9 @@ export function barPainter(text: HTMLElement): BarPainter {
   });
   resized.observe(text);
   return {
-    el,
-    draw(tokens, wanted) {
+    draw(tokens, around, wanted) {
       drawn = tokens;
+      framed = around;
       form = wanted;
       if (measured === form) return paint();
       resized.unobserve(text);

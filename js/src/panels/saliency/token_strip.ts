@@ -13,7 +13,7 @@ import { number, tokenText } from "../../draw/format.ts";
 import { memo } from "../../maths/memo.ts";
 import type { Numbers } from "../../maths/numbers.ts";
 import { turn } from "../../sources/turn.ts";
-import { type Bar, type Barred, barPainter } from "./token_bars.ts";
+import { type Bar, type Barred, barPainter, type Frames } from "./token_bars.ts";
 import type { Track } from "./tracks.ts";
 
 type Part = "bars" | "differences" | "tracks" | "stacks" | "label";
@@ -62,15 +62,17 @@ export interface Strip {
 /** `side` is given where the row belongs to one model only: it then has that model's bars only. */
 export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side): Strip {
   const marks = tokens.map((token, i) => make(token, offset + i, side));
-  const el = h("div", { class: "tl-flow tl-text" }, ...marks.map((mark) => mark.el));
+  // The words are painted by themselves: bars and frames over them change with every selection.
+  const words = h("div", { class: "tl-flow tl-words" }, ...marks.map((mark) => mark.el));
+  const el = h("div", { class: "tl-text" }, words);
   const painter = barPainter(el);
-  el.append(painter.el);
   const root = tokens.length > VERY_MANY ? () => null : () => el.parentElement;
   const sight = tokens.length > MANY ? inSight(marks, root, () => paint()) : null;
   const each = sight?.each ?? ((_: Part, work: Work) => marks.forEach(work));
   let form = "";
+  let frames: Frames = {};
   const paint = () => {
-    painter.draw(sight ? sight.seen() : marks, [form, collapsed, spanned].join());
+    painter.draw(sight ? sight.seen() : marks, frames, [form, collapsed, spanned].join());
   };
   const stacked = memo<void>();
   let segmented = "";
@@ -139,6 +141,9 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
       if (now === selected) return;
       selected = now;
       spanned = span;
+      const word = (at: number) => marks[at - offset]?.word;
+      const [chosen, read] = span ? [] : [word(position), word(reading)];
+      frames = { ...(read && read !== chosen && { read }), ...(chosen && { chosen }) };
       // Once the page is painted, not in the middle of changing it.
       const token = marks[position - offset]?.el;
       if (token) void turn().then(() => bringIntoSight(token));
@@ -151,7 +156,6 @@ export function tokenStrip(tokens: readonly Token[], offset: number, side?: Side
           "data-span",
           inside ? (at === span[0] ? "first" : at === span[1] ? "last" : "inner") : null,
         );
-        token.toggleAttribute("data-reading", offset + i === reading && reading !== position);
       });
     },
     paint(now) {
@@ -189,6 +193,7 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
   const difference = h("span", { class: "tl-difference" }, gapBar.el);
   const tracks = h("span", { class: "tl-tracks" });
   const stack = h("span", { class: "tl-stack-slot" });
+  const shown = h("bdi", { class: "tl-word" }, word);
   const el = h(
     "button",
     {
@@ -200,13 +205,13 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
       "data-side": side,
     },
     h("span", { class: "tl-up" }, above.el),
-    h("bdi", { class: "tl-word" }, word),
+    shown,
     h("span", { class: "tl-down" }, below.el),
     difference,
     tracks,
     stack,
   );
-  return { el, bars, difference, tracks, lanes: [], stack };
+  return { el, word: shown, bars, difference, tracks, lanes: [], stack };
 }
 
 /** A row that scrolls shows what is selected; the page around it stays where it is. */

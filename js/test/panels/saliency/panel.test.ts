@@ -4,7 +4,7 @@ import type { Tensor, Value } from "../../../src/contract/decode.ts";
 import { exactRun, rowsDone } from "../../../src/core/runs.ts";
 import { Store } from "../../../src/core/store.ts";
 import { bySide } from "../../../src/maths/numbers.ts";
-import { type Shares, sharesOf } from "../../../src/panels/saliency/shares.ts";
+import { coversAll, type Shares, sharesOf } from "../../../src/panels/saliency/shares.ts";
 import type { Table } from "../../../src/panels/saliency/table.ts";
 import { mount } from "../../../src/shell/mount.ts";
 import { abortError, type Progress, type Source } from "../../../src/sources/source.ts";
@@ -179,8 +179,9 @@ describe("shares", () => {
 
   it("are none without a positive effect, and say when the instruction is everything", () => {
     expect(shares(rows.map((row) => row.map(() => -1)))!.overall.base).toBeNull();
-    expect(shares(rows)!.covers).toBe(false);
-    expect(shares(rows, null, { marks: [[2, 5, "instruction"]] })!.covers).toBe(true);
+    const covered = (state: object) => coversAll(store(manifest(), undefined, state));
+    expect(covered({})).toBe(false);
+    expect(covered({ marks: [[2, 5, "instruction"]] })).toBe(true);
     expect(shares(rows, null, { marks: [] })!.marked).toBe(false);
   });
 });

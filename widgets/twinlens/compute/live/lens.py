@@ -63,12 +63,23 @@ def lens_table(model: PreTrainedModel, residual: Tensor, targets: Sequence[int])
 def lens_block(logprobs: Tensor, target: int, show: Callable[[int], str]) -> dict[str, Any]:
     """A ``lens`` block, see `twinlens.contract.blocks`."""
     of_target = logprobs[:, target]
+    top = logprobs.topk(TOP)
     ranks = (logprobs > of_target[:, None]).sum(dim=-1) + 1
     return {
         "target": show(target),
         "layers": [
-            {"logprob": float(of_target[i]), "rank": int(ranks[i]), "top": likeliest(row, show)}
-            for i, row in enumerate(logprobs)
+            {
+                "logprob": logprob,
+                "rank": rank,
+                "top": [[show(i), p] for i, p in zip(*pair, strict=True)],
+            }
+            for logprob, rank, *pair in zip(
+                of_target.tolist(),
+                ranks.tolist(),
+                top.indices.tolist(),
+                top.values.exp().tolist(),
+                strict=True,
+            )
         ],
     }
 
