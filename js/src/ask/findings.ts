@@ -50,13 +50,9 @@ export function withFindings(source: Source, manifest: Manifest): Source {
     ...source,
     async get(key, signal, progress) {
       if (key !== keys.findings() || source.has(key)) return source.get(key, signal, progress);
-      return findings(
-        manifest,
-        async <T>(one: Key<T>, report?: (said: Progress) => void) => {
-          return (await source.get(one, signal, report)) as T;
-        },
-        progress,
-      );
+      const get = <T>(wanted: Key<T>, report?: Report) =>
+        source.get(wanted, signal, report) as Promise<T>;
+      return findings(manifest, get, progress);
     },
   };
 }

@@ -212,7 +212,7 @@ class Writer {
     const sizes = layers(style.backgroundSize);
     const places = layers(style.backgroundPosition);
     for (const [i, image] of images.entries()) {
-      const colours = [...image.matchAll(/(?:rgba?|color)\([^)]*\)/g)].map(([one]) => one);
+      const colours = [...image.matchAll(/(?:rgba?|color)\([^)]*\)/g)].map(([colour]) => colour);
       const [first, last] = [colours[0], colours.at(-1)];
       if (!first || !last) continue;
       const area = placed(box, sizes[i % sizes.length]!, places[i % places.length]!);
@@ -313,8 +313,8 @@ class Writer {
     if (style.display === "none") return;
     const copy = el.cloneNode(true) as SVGSVGElement;
     const copies = copy.querySelectorAll("*");
-    for (const [i, one] of [...el.querySelectorAll("*")].entries()) {
-      const shown = getComputedStyle(one);
+    for (const [i, part] of [...el.querySelectorAll("*")].entries()) {
+      const shown = getComputedStyle(part);
       for (const name of DRAWN) copies[i]!.setAttribute(name, shown.getPropertyValue(name));
       copies[i]!.removeAttribute("class");
     }

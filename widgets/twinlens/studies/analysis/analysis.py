@@ -105,32 +105,25 @@ class Analysis:
 
     def records(self) -> dict[str, list[Record]]:
         """Tidy tables, see `to_frame`; settings in every row."""
-        settings = self.settings.record()
-        return {
-            "scores": [{**dataclasses.asdict(score), **settings} for score in self.scores],
-            "comparisons": [{**flat(comparison), **settings} for comparison in self.comparisons],
+        points = (point for profile in self.profiles for point in profile.points)
+        tables: dict[str, list[Record]] = {
+            "scores": list(map(dataclasses.asdict, self.scores)),
+            "comparisons": list(map(flat, self.comparisons)),
             "tests": [
                 {
-                    "question": comparison.question,
-                    "group": comparison.group,
-                    "level": comparison.level,
+                    **{name: getattr(comparison, name) for name in ("question", "group", "level")},
                     **dataclasses.asdict(test),
-                    **settings,
                 }
                 for comparison in self.comparisons
                 for test in comparison.tests
             ],
-            "profiles": [
-                {**dataclasses.asdict(point), **settings}
-                for profile in self.profiles
-                for point in profile.points
-            ],
-            "effects": [{**dataclasses.asdict(effect), **settings} for effect in self.effects],
-            "exact": [{**row.record(), **settings} for row in self.exact],
-            "counts": [
-                {"what": what, "prompts": count, **settings} for what, count in self.counts.items()
-            ],
+            "profiles": list(map(dataclasses.asdict, points)),
+            "effects": list(map(dataclasses.asdict, self.effects)),
+            "exact": [row.record() for row in self.exact],
+            "counts": [{"what": what, "prompts": n} for what, n in self.counts.items()],
         }
+        settings = self.settings.record()
+        return {name: [{**row, **settings} for row in rows] for name, rows in tables.items()}
 
     def to_frame(self, table: str = "scores") -> DataFrame:
         """One of the tables of `records`.

@@ -91,7 +91,7 @@ class Profiles:
 
     def __init__(self) -> None:
         names = (POSITION, LONG, ANSWER, MASS)
-        self._found: dict[tuple[str, Side], tuple[list[str], list[FloatArray]]] = {
+        self._by_profile: dict[tuple[str, Side], tuple[list[str], list[FloatArray]]] = {
             (name, side): ([], []) for name in names for side in SIDES
         }
 
@@ -118,7 +118,7 @@ class Profiles:
             self._put(MASS, case, np.array([share]))
 
     def _put(self, name: str, case: Case, values: FloatArray) -> None:
-        ids, rows = self._found[name, case.side]
+        ids, rows = self._by_profile[name, case.side]
         ids.append(case.id)
         rows.append(values)
 
@@ -126,7 +126,7 @@ class Profiles:
         """The profiles that there are cases for."""
         return [
             Profile(name, side, tuple(ids), np.stack(rows))
-            for (name, side), (ids, rows) in self._found.items()
+            for (name, side), (ids, rows) in self._by_profile.items()
             if ids
         ]
 
