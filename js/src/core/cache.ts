@@ -14,6 +14,8 @@ interface Flight {
 const GRACE = 60;
 /** Blocks of a kind that last came within this time may be asked for ahead, in milliseconds. */
 const QUICK = 300;
+/** The same of what the pointer rests on, which is likely to be chosen. */
+export const SOON = 1000;
 
 /** Blocks in memory, least recently used out first; one request per key at a time. */
 export class Cache {
@@ -43,9 +45,9 @@ export class Cache {
   }
 
   /** Whether a block is likely to come so soon that it may be fetched before anybody asks. */
-  quick(key: string): boolean {
+  quick(key: string, within = QUICK): boolean {
     return (
-      !grows(undialled(key)) && (this.#took.get(kindOf(key)) ?? Number.POSITIVE_INFINITY) < QUICK
+      !grows(undialled(key)) && (this.#took.get(kindOf(key)) ?? Number.POSITIVE_INFINITY) < within
     );
   }
 

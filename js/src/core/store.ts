@@ -277,8 +277,8 @@ export class Store extends State {
   }
 
   /** Whether a block comes so soon that it may be fetched before anybody asks. */
-  quick(key: string): boolean {
-    return this.#cache.quick(this.#at(key));
+  quick(key: string, within?: number): boolean {
+    return this.#cache.quick(this.#at(key), within);
   }
 
   lacks(key: string): string {

@@ -2,6 +2,7 @@
 
 import type { Key, PanelKind } from "../contract/contract.ts";
 import { choosing, nearby } from "../core/ahead.ts";
+import { SOON } from "../core/cache.ts";
 import { type Got, Loads, type Need, reasonOf } from "../core/load.ts";
 import { turnedText } from "../core/part.ts";
 import { perFrame } from "../core/schedule.ts";
@@ -231,9 +232,11 @@ export function runPanel(
   };
 
   /** Fetch what one more step would need, as far as it comes quickly; the next run ends it. */
-  const lookAhead = async (mine: AbortSignal, states: readonly State[]) => {
+  const lookAhead = async (mine: AbortSignal, states: readonly State[], within?: number) => {
     const quick = <T>(key: Key<T>) =>
-      store.quick(key) ? store.block(key, mine) : Promise.reject(new Error("it may take long"));
+      store.quick(key, within)
+        ? store.block(key, mine)
+        : Promise.reject(new Error("it may take long"));
     for (const state of states) {
       if (mine.aborted || !shown()) return;
       await new Loads().gather((got) => panel.needs(state, got), quick, mine).catch(() => {});
@@ -257,7 +260,7 @@ export function runPanel(
     rested = new AbortController();
     if (store.closed || section.dataset.state !== "ready") return;
     const mine = AbortSignal.any([current.signal, rested.signal]);
-    void lookAhead(mine, [choosing(store, store.pointedAt)]);
+    void lookAhead(mine, [choosing(store, store.pointedAt)], SOON);
   };
   store.rests.addEventListener("rest", fetchAhead, { signal });
   signal.addEventListener("abort", () => current.abort());
