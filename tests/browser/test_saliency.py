@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from playwright.sync_api import expect
@@ -309,3 +311,22 @@ def test_exact_effects_come_one_by_one(page, lab, tmp_path, watch):
     wanted = segments(trace.manifest.prompt_tokens, [(4, 6, "instruction")])
     until(panel.segments, lambda now: now == wanted, "marks from Python")
     assert watch.outside() == []
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_names_of_tracks_stand_apart(width, offline, trace, tmp_path, watch):
+    offline.set_viewport_size({"width": width, "height": 900})
+    to_html(trace, tmp_path / "page.html", selection={"token": 5})
+    offline.goto((tmp_path / "page.html").as_uri())
+    panel = offline.locator("[data-panel=saliency][data-state=ready][data-selection^='5/']").first
+    panel.wait_for()
+    lines = offline.locator(".tl-answer .tl-gutter-line")
+    lines.first.wait_for()
+    for line in lines.all():
+        names = line.locator("span > span").filter(visible=True).filter(has_text="e").all()
+        boxes = [(name.inner_text(), name.bounding_box()) for name in names]
+        assert {"base", "tuned", "how likely"} <= {name for name, _ in boxes}
+        boxes = sorted((box["y"], box["y"] + box["height"]) for _, box in boxes)
+        for (_, bottom), (top, _) in pairwise(boxes):
+            assert bottom <= top
+    assert watch.errors == []
