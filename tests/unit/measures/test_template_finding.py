@@ -131,6 +131,7 @@ def noised(model: PreTrainedModel) -> PreTrainedModel:
     return changed
 
 
+@pytest.mark.slow
 def test_only_what_was_tuned_in_a_template_is_told_to_have_learned_it(demo: Pair) -> None:
     with demo.model("base") as base, demo.model("tuned") as tuned:
         neither = found(base, base, demo, "tuned")
