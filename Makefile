@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # pip must not look for build requirements: those installed here are pinned too.
 INSTALL := TWINLENS_SKIP_JS=1 $(PIP) --no-build-isolation --editable
 
-FRONT_END := $(addprefix widgets/twinlens/static/,explorer.js panel.js page.js report.js drawing.js live.js notebook.js viewer.js worker.js \
+FRONT_END := $(addprefix widgets/twinlens/static/,explorer.js explorer.js.gz panel.js page.js page.js.gz report.js drawing.js live.js notebook.js viewer.js worker.js \
 	twinlens.css report.css live.css)
 JS_SOURCES := $(shell find js/src js/wasm -maxdepth 3 -type f -not -path '*/built/*') js/build.mjs js/package-lock.json
 # Node.js from PyPI where the path has none that is new enough.

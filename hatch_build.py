@@ -21,8 +21,10 @@ JS = ROOT / "js"
 STATIC = ROOT / "widgets" / "twinlens" / "static"
 BUILT = (
     "explorer.js",
+    "explorer.js.gz",
     "panel.js",
     "page.js",
+    "page.js.gz",
     "report.js",
     "drawing.js",
     "live.js",

@@ -1,9 +1,10 @@
 // Builds the front end into the Python package: the entries and their style sheets.
 import { readFileSync, writeFileSync } from "node:fs";
+import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
-import { gzipSync } from "node:zlib";
+import { gzipAsync } from "@gfx/zopfli";
 import { build, context } from "esbuild";
-import { minifySync, parseSync } from "rolldown/utils";
+import { minifySync } from "rolldown/utils";
 import { kernel } from "./wasm/compile.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -20,19 +21,16 @@ const common = {
 await kernel();
 const jobs = [
   {
-    ...common,
     format: "esm",
     entryPoints: [here("src/entry/explorer.ts"), here("src/entry/panel.ts")],
   },
   {
-    ...common,
     format: "iife",
     entryPoints: ["page", "notebook", "report", "drawing", "live", "viewer"].map((name) =>
       here(`src/entry/${name}.ts`),
     ),
   },
   {
-    ...common,
     format: "iife",
     entryPoints: [here("src/entry/worker.ts")],
     alias: {
@@ -42,7 +40,6 @@ const jobs = [
     loader: { ".wasm": "binary" },
   },
   {
-    ...common,
     entryPoints: {
       live: here("src/styles/live.css"),
       twinlens: here("src/styles/index.css"),
@@ -51,17 +48,29 @@ const jobs = [
   },
 ];
 
-if (process.argv.includes("--watch")) {
-  for (const job of jobs) await (await context(job)).watch();
-} else {
-  const built = await Promise.all(jobs.map(build));
-  for (const path of built.flatMap(({ metafile }) => Object.keys(metafile.outputs))) {
-    if (path.endsWith(".js")) rename(path);
-  }
+/** Files that travel inside others, which hold them packed. */
+const PACKED = ["explorer.js", "page.js"];
+const finish = {
+  name: "finish",
+  setup: ({ onEnd }) =>
+    onEnd(async ({ metafile }) => {
+      for (const path of Object.keys(metafile?.outputs ?? {})) {
+        if (path.endsWith(".js")) await finished(path);
+      }
+    }),
+};
+
+for (const job of jobs) {
+  const options = { ...common, ...job, plugins: [finish] };
+  if (process.argv.includes("--watch")) await (await context(options)).watch();
+  else await build(options);
 }
 
-/** Shorter expressions, and names given by how often they stand: a script packs 5 % shorter. */
-function rename(path) {
+/**
+ * Shorter expressions, and names given by how often they stand: a script packs 5 % shorter;
+ * by zopfli, which is gzip that looks for longer, 3 % more.
+ */
+async function finished(path) {
   const { code, errors } = minifySync(path, readFileSync(path, "utf8"), {
     compress: {
       target: "es2022",
@@ -69,41 +78,8 @@ function rename(path) {
     },
   });
   if (errors.length) throw new Error(`${path}: ${errors[0].message}`);
-  writeFileSync(path, path.endsWith("/page.js") ? ordered(code) : code);
-}
-
-/**
- * Functions first, which may stand anywhere, and each beside others that look like it: what is
- * packed is looked for in the 32 kB before it. Tried in the same way every time.
- */
-function ordered(code) {
-  // Each hundred takes most of a second, and a page is 100 bytes smaller for it.
-  const tries = 1000;
-  const { callee } = parseSync("page.js", code).program.body.at(-1).expression;
-  const { body } = (callee.expression ?? callee).body;
-  const texts = (functions) =>
-    body
-      .filter(({ type }) => (type === "FunctionDeclaration") === functions)
-      .map(({ start, end }) => code.slice(start, end));
-  const rest = texts(false).join("");
-  const whole = (functions) =>
-    code.slice(0, body[0].start) + functions.join("") + rest + code.slice(body.at(-1).end);
-  const size = (functions) => gzipSync(whole(functions), { level: 9, memLevel: 9 }).length;
-  let seed = 1;
-  const below = (count) => {
-    seed = (seed * 48271) % 2147483647;
-    return seed % count;
-  };
-  let best = texts(true);
-  let least = size(best);
-  for (let i = 0; i < tries; i++) {
-    const tried = [...best];
-    // Whole runs at first, later one by one.
-    const most = i < 200 ? 16 : i < 400 ? 4 : 1;
-    const moved = tried.splice(below(tried.length), 1 + below(most));
-    tried.splice(below(tried.length + 1), 0, ...moved);
-    const now = size(tried);
-    if (now < least) [best, least] = [tried, now];
+  writeFileSync(path, code);
+  if (PACKED.includes(basename(path))) {
+    writeFileSync(`${path}.gz`, await gzipAsync(code, { numiterations: 15 }));
   }
-  return whole(best);
 }

@@ -20,8 +20,10 @@ pytestmark = pytest.mark.slow
 
 STATIC = (
     "explorer.js",
+    "explorer.js.gz",
     "panel.js",
     "page.js",
+    "page.js.gz",
     "report.js",
     "drawing.js",
     "twinlens.css",

@@ -6,7 +6,7 @@ import base64
 import zlib
 from functools import cache
 
-from twinlens.pages.front_end import front_end
+from twinlens.pages.front_end import zipped_front_end
 
 #: Bits of the window, and 16 for the header of gzip.
 _GZIP = 15 + 16
@@ -17,7 +17,7 @@ _LETTERS = (
 )
 #: Letters of a group and its bits, which are two numbers of half as many; bytes of four groups.
 _GROUP, _BITS, _TOGETHER = 9, 58, 29
-#: `unpacked(text)` promises what `packed_script` was given.
+#: `unpacked(text)` promises the script that `packed_script` names.
 UNPACKED = f"""\
 const unpacked = (text) => {{
   const letters = "{_LETTERS}";
@@ -51,15 +51,18 @@ def packed85(data: bytes) -> str:
     Its letters ``<>&`` are replaced by ``,.:``, so that it may stand in HTML. Quotes and
     backslashes are not among them, so it may stand in a string of a script, too.
     """
-    return base64.b85encode(_zipped(data)).decode().translate(_IN_HTML)
+    packer = zlib.compressobj(9, wbits=_GZIP, memLevel=9)
+    zipped = packer.compress(data) + packer.flush()
+    return base64.b85encode(zipped).decode().translate(_IN_HTML)
 
 
-def packed_script(script: str) -> str:
-    """Gzip in 88 letters, a hundredth shorter than in base 85; first how many bytes to leave out.
+@cache
+def packed_script(name: str) -> str:
+    """A built script: gzip in 88 letters, a hundredth shorter than in base 85.
 
-    It may stand wherever base 85 may.
+    The first letter says how many bytes to leave out. It may stand wherever base 85 may.
     """
-    data = _zipped(script.encode())
+    data = zipped_front_end(name)
     beyond = -len(data) % _TOGETHER
     data += bytes(beyond)
     text = [_LETTERS[beyond]]
@@ -75,18 +78,13 @@ def packed_script(script: str) -> str:
     return "".join(text)
 
 
-def _zipped(data: bytes) -> bytes:
-    packer = zlib.compressobj(9, wbits=_GZIP, memLevel=9)
-    return packer.compress(data) + packer.flush()
-
-
 @cache
 def packed_module(name: str) -> str:
     """A built module of the front end, as one of less than half its length that unpacks it.
 
     A notebook keeps it in its file, and gets it with every explorer.
     """
-    return f"""{UNPACKED}const code = await unpacked("{packed_script(front_end(name))}");
+    return f"""{UNPACKED}const code = await unpacked("{packed_script(name)}");
 const address = URL.createObjectURL(new Blob([code], {{ type: "text/javascript" }}));
 const whole = await import(address);
 URL.revokeObjectURL(address);

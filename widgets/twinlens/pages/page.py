@@ -13,7 +13,6 @@ import sys
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -262,19 +261,12 @@ def page_template(title: str, kind: PanelKind) -> str:
 
     Scripts run only if their hash is in its policy.
     """
-    bundle = _packed(front_end("page.js"))
     body = f"""<script type="application/json" id="twinlens-page">{STATE_MARK}</script>
 <script type="text/plain" id="twinlens-blocks">{BLOCKS_MARK}</script>
-<script type="text/plain" id="twinlens-bundle">{bundle}</script>
+<script type="text/plain" id="twinlens-bundle">{packed_script("page.js")}</script>
 <script>{_START}</script>
 """
     return document(title, front_end("twinlens.css"), policy(*page_scripts(kind)), body)
-
-
-@lru_cache(maxsize=1)
-def _packed(script: str) -> str:
-    """The bundle is the same in all pages, and each is made twice: empty, to learn its size."""
-    return packed_script(script)
 
 
 def page_scripts(kind: PanelKind) -> list[str]:
