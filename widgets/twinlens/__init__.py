@@ -9,56 +9,40 @@ from typing import TYPE_CHECKING, Any
 from twinlens._version import __version__
 
 if TYPE_CHECKING:
-    from twinlens.api import diff, explore, live_page, open, viewer_page, word_pairs
-    from twinlens.compute.concepts.components import ConceptSettings
-    from twinlens.compute.models.families import Architecture, register_architecture
-    from twinlens.compute.pair import Pair, demo_pair, load_pair
-    from twinlens.studies.data.published import import_published
-    from twinlens.studies.run.study import study
-    from twinlens.studies.run.training import StudyCallback
-    from twinlens.view.explorer import Explorer
+    from twinlens.api import diff as diff
+    from twinlens.api import explore as explore
+    from twinlens.api import live_page as live_page
+    from twinlens.api import open as open
+    from twinlens.api import viewer_page as viewer_page
+    from twinlens.api import word_pairs as word_pairs
+    from twinlens.compute.concepts.components import ConceptSettings as ConceptSettings
+    from twinlens.compute.models.families import Architecture as Architecture
+    from twinlens.compute.models.families import register_architecture as register_architecture
+    from twinlens.compute.pair import Pair as Pair
+    from twinlens.compute.pair import demo_pair as demo_pair
+    from twinlens.compute.pair import load_pair as load_pair
+    from twinlens.studies.data.published import import_published as import_published
+    from twinlens.studies.run.study import study as study
+    from twinlens.studies.run.training import StudyCallback as StudyCallback
+    from twinlens.view.explorer import Explorer as Explorer
 
-_HOMES = {
-    "load_pair": "twinlens.compute.pair",
-    "demo_pair": "twinlens.compute.pair",
-    "Pair": "twinlens.compute.pair",
-    "ConceptSettings": "twinlens.compute.concepts.components",
-    "Architecture": "twinlens.compute.models.families",
-    "register_architecture": "twinlens.compute.models.families",
-    "diff": "twinlens.api",
-    "explore": "twinlens.api",
-    "live_page": "twinlens.api",
-    "open": "twinlens.api",
-    "viewer_page": "twinlens.api",
-    "word_pairs": "twinlens.api",
-    "study": "twinlens.studies.run.study",
-    "StudyCallback": "twinlens.studies.run.training",
-    "import_published": "twinlens.studies.data.published",
-    "Explorer": "twinlens.view.explorer",
+#: Public names by the module that holds them; it is imported when one is first asked for.
+_NAMES = {
+    "api": ("diff", "explore", "live_page", "open", "viewer_page", "word_pairs"),
+    "compute.concepts.components": ("ConceptSettings",),
+    "compute.models.families": ("Architecture", "register_architecture"),
+    "compute.pair": ("Pair", "demo_pair", "load_pair"),
+    "studies.data.published": ("import_published",),
+    "studies.run.study": ("study",),
+    "studies.run.training": ("StudyCallback",),
+    "view.explorer": ("Explorer",),
 }
+_HOMES = {name: f"twinlens.{module}" for module, names in _NAMES.items() for name in names}
 
 #: What reads results, or files, without running a model.
 _WITHOUT_MODELS = ("Explorer", "import_published", "open", "viewer_page")
 
-__all__ = [
-    "Architecture",
-    "ConceptSettings",
-    "Explorer",
-    "Pair",
-    "StudyCallback",
-    "__version__",
-    "demo_pair",
-    "diff",
-    "explore",
-    "import_published",
-    "live_page",
-    "load_pair",
-    "open",
-    "register_architecture",
-    "study",
-    "viewer_page",
-    "word_pairs",
-]
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,62 +18,46 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from twinlens.measures.density import DensityParameters
-    from twinlens.studies.analysis.chain_analysis import analyse_chain
-    from twinlens.studies.analysis.scoring import Settings
-    from twinlens.studies.analysis.statistics import analyse
-    from twinlens.studies.analysis.tables import write_tables
-    from twinlens.studies.analysis.variants import robustness
-    from twinlens.studies.analysis.weight_changes import weight_tables
-    from twinlens.studies.data.change_tables import write_changes
-    from twinlens.studies.data.published import import_published
-    from twinlens.studies.data.ratings import rate
-    from twinlens.studies.data.rows import collect_rows, read_rows
-    from twinlens.studies.data.store import Store
-    from twinlens.studies.report.chain_report import write_chain_report
-    from twinlens.studies.report.report import write_report
-    from twinlens.studies.run.chain import Chain
-    from twinlens.studies.run.study import study
+    from twinlens.measures.density import DensityParameters as DensityParameters
+    from twinlens.studies.analysis.chain_analysis import analyse_chain as analyse_chain
+    from twinlens.studies.analysis.scoring import Settings as Settings
+    from twinlens.studies.analysis.statistics import analyse as analyse
+    from twinlens.studies.analysis.tables import write_tables as write_tables
+    from twinlens.studies.analysis.variants import robustness as robustness
+    from twinlens.studies.analysis.weight_changes import weight_tables as weight_tables
+    from twinlens.studies.data.change_tables import write_changes as write_changes
+    from twinlens.studies.data.published import import_published as import_published
+    from twinlens.studies.data.ratings import rate as rate
+    from twinlens.studies.data.rows import collect_rows as collect_rows
+    from twinlens.studies.data.rows import read_rows as read_rows
+    from twinlens.studies.data.store import Store as Store
+    from twinlens.studies.report.chain_report import write_chain_report as write_chain_report
+    from twinlens.studies.report.report import write_report as write_report
+    from twinlens.studies.run.chain import Chain as Chain
+    from twinlens.studies.run.study import study as study
 
-_HOMES = {
-    "Chain": "twinlens.studies.run.chain",
-    "analyse_chain": "twinlens.studies.analysis.chain_analysis",
-    "write_chain_report": "twinlens.studies.report.chain_report",
-    "DensityParameters": "twinlens.measures.density",
-    "Settings": "twinlens.studies.analysis.scoring",
-    "Store": "twinlens.studies.data.store",
-    "analyse": "twinlens.studies.analysis.statistics",
-    "collect_rows": "twinlens.studies.data.rows",
-    "import_published": "twinlens.studies.data.published",
-    "rate": "twinlens.studies.data.ratings",
-    "read_rows": "twinlens.studies.data.rows",
-    "robustness": "twinlens.studies.analysis.variants",
-    "study": "twinlens.studies.run.study",
-    "weight_tables": "twinlens.studies.analysis.weight_changes",
-    "write_changes": "twinlens.studies.data.change_tables",
-    "write_report": "twinlens.studies.report.report",
-    "write_tables": "twinlens.studies.analysis.tables",
+#: Public names by the module that holds them; it is imported when one is first asked for.
+_NAMES = {
+    "measures.density": ("DensityParameters",),
+    "studies.analysis.chain_analysis": ("analyse_chain",),
+    "studies.analysis.scoring": ("Settings",),
+    "studies.analysis.statistics": ("analyse",),
+    "studies.analysis.tables": ("write_tables",),
+    "studies.analysis.variants": ("robustness",),
+    "studies.analysis.weight_changes": ("weight_tables",),
+    "studies.data.change_tables": ("write_changes",),
+    "studies.data.published": ("import_published",),
+    "studies.data.ratings": ("rate",),
+    "studies.data.rows": ("collect_rows", "read_rows"),
+    "studies.data.store": ("Store",),
+    "studies.report.chain_report": ("write_chain_report",),
+    "studies.report.report": ("write_report",),
+    "studies.run.chain": ("Chain",),
+    "studies.run.study": ("study",),
 }
+_HOMES = {name: f"twinlens.{module}" for module, names in _NAMES.items() for name in names}
 
-__all__ = [
-    "Chain",
-    "DensityParameters",
-    "Settings",
-    "Store",
-    "analyse",
-    "analyse_chain",
-    "collect_rows",
-    "import_published",
-    "rate",
-    "read_rows",
-    "robustness",
-    "study",
-    "weight_tables",
-    "write_chain_report",
-    "write_changes",
-    "write_report",
-    "write_tables",
-]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:
