@@ -21,8 +21,7 @@ from twinlens.contract.palette import PALETTES
 from twinlens.contract.wire import Value
 from twinlens.contract.words import ChartTheme, PanelKind
 from twinlens.errors import UnknownBlockError
-from twinlens.pages.front_end import front_end
-from twinlens.pages.html import document, inline_json, inline_script, policy
+from twinlens.pages.html import document, front_end, inline_json, inline_script, policy
 from twinlens.pages.page import page_parts, page_state
 from twinlens.pages.values import bokeh_script
 from twinlens.support.progress import Report

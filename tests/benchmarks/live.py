@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 import twinlens
 from playwright.sync_api import sync_playwright
-from twinlens.pages.front_end import front_end
+from twinlens.pages.html import front_end
 
 from tests.browser.chromium import FLAGS, find
 from tests.browser.poll import until

@@ -109,7 +109,7 @@ def longest(trace: Trace, side: Side) -> float:
         TRACE
         + """
 from twinlens.contract import blocks, lookup
-from twinlens.contract.typescript import contract_ts
+from twinlens.contract.generate import contract_ts
 from twinlens.errors import UnknownBlockError
 from twinlens.measures.summary import longest
 from twinlens.pages.page import to_html

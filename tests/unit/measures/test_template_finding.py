@@ -17,8 +17,8 @@ from twinlens.contract import blocks
 from twinlens.contract.forms import Finding, Null
 from twinlens.contract.wire import Value
 from twinlens.errors import UnknownBlockError
+from twinlens.measures.findings import template_finding
 from twinlens.measures.findings_text import Findings
-from twinlens.measures.template_finding import template_finding
 from twinlens.support.progress import Report
 
 from tests.support.made_up import MadeUpTrace

@@ -16,7 +16,7 @@ from twinlens.contract import lookup, wire
 from twinlens.errors import Interrupted, TwinlensError
 from twinlens.figures.charts import chart_json
 from twinlens.pages import page
-from twinlens.pages.front_end import front_end
+from twinlens.pages.html import front_end
 from twinlens.pages.page import to_html
 from twinlens.pages.values import bokeh_in_pieces, bokeh_script
 from twinlens.traces import recording

@@ -69,7 +69,7 @@ def concepts(
     from twinlens.compute.concepts.compare import compare_concepts
     from twinlens.compute.concepts.components import ConceptSettings
     from twinlens.compute.models.sources import load_tokenizer, tokenizer_source
-    from twinlens.compute.models.stored import stored_weights
+    from twinlens.compute.models.weights import stored_weights
     from twinlens.labels.annotate import read_annotations
     from twinlens.weights.vocabulary import vocabulary as read_vocabulary
 

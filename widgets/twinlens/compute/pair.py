@@ -15,8 +15,8 @@ import torch
 from twinlens.compute.models.architectures import architecture_of, sizes
 from twinlens.compute.models.checks import check_memory, check_shapes, check_tokenizers
 from twinlens.compute.models.families import register_architecture
-from twinlens.compute.models.gguf import parsed_once
 from twinlens.compute.models.hub import looked_up
+from twinlens.compute.models.loading import parsed_once
 from twinlens.compute.models.models import Models
 from twinlens.compute.models.placement import (
     check_attention,

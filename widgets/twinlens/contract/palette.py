@@ -1,6 +1,6 @@
 """Colours of the product, in light and dark: of panels, charts, pages and reports.
 
-The front end has them from here, see `twinlens.contract.palette_files`.
+The front end has them from here, see `twinlens.contract.generate`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from twinlens.contract.palette import PALETTES
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, ChartTheme
 from twinlens.figures.theme import empty_figure, hover, small_title
-from twinlens.measures.correlation import spearman
+from twinlens.measures.differences import spearman
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 

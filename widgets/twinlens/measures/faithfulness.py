@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinlens.contract.forms import Faithfulness
-from twinlens.measures.correlation import pearson, spearman
+from twinlens.measures.differences import pearson, spearman
 
 #: Effects below are as small as the difference between two kinds of rounding, in nats.
 NOISE_FLOOR = 0.1

@@ -11,7 +11,7 @@ from twinlens.contract.update_forms import UpdateTaken
 from twinlens.errors import MemoryNeededError, UnknownBlockError
 from twinlens.measures import phrases as say
 from twinlens.measures.chance import beyond, distinguishable
-from twinlens.measures.stated import SENTENCE_LEVEL, finding, noise_floor
+from twinlens.measures.findings_text import SENTENCE_LEVEL, finding, noise_floor
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 

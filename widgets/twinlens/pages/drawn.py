@@ -10,7 +10,7 @@ from twinlens.contract.words import PANELS, SELECTION_DEFAULTS, THEMES, ChartThe
 from twinlens.errors import ArgumentError, BrowserError
 from twinlens.figures.figure import PIXELS, WIDTHS, Column, Figure
 from twinlens.figures.panels import FIGURES
-from twinlens.pages.page import drawing_parts, page_html
+from twinlens.pages.page import drawing_parts, page_html, page_state
 from twinlens.support.browser import browser, drawn
 from twinlens.support.progress import progress
 from twinlens.traces.trace import Trace
@@ -82,17 +82,11 @@ def drawn_figure(
         If there is no Chromium, Chrome or Edge, or the panel could not be drawn.
     """
     browser()  # before anything is computed
-    page = {
-        "manifest": trace.manifest.to_json(),
-        "selection": {name: state[name] for name in SELECTION_DEFAULTS},
-        "method": state["method"],
-        "marks": state["marks"],
-        "options": dict(state["view"]),
-        "slides": [],
-        "theme": theme,
-        "title": kind,
-        "kind": kind,
-    }
+    shown = {name: state[name] for name in ("method", "marks", "view")}
+    selection = {name: state[name] for name in SELECTION_DEFAULTS}
+    page = page_state(
+        trace, **shown, selection=selection, story=(), theme=theme, title=kind, kind=kind
+    )
     keys: list[str] = []
     answer: dict[str, Any] = {}
     for _ in range(_ROUNDS):

@@ -1,4 +1,4 @@
-"""HTML by hand: what may stand in a script, a style or a policy."""
+"""HTML by hand: the built front end, and what may stand in a script, a style or a policy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import base64
 import hashlib
 import html
 import json
+from importlib.resources import files
 from typing import Any
+
+from twinlens.errors import TwinlensError
 
 
 def inline_script(text: str) -> str:
@@ -70,3 +73,37 @@ def document(title: str, style: str, rules: str, body: str) -> str:
 {body}</body>
 </html>
 """
+
+
+def front_end(name: str) -> str:
+    """Text of one built file of the front end.
+
+    Raises
+    ------
+    TwinlensError
+        If it is not built.
+    """
+    return _built(name).decode()
+
+
+def zipped_front_end(name: str) -> bytes:
+    """Gzip of a script that travels inside other files: ``page.js`` and ``explorer.js``.
+
+    It was packed when the front end was built, for longer than a page could wait.
+
+    Raises
+    ------
+    TwinlensError
+        If it is not built.
+    """
+    return _built(f"{name}.gz")
+
+
+def _built(name: str) -> bytes:
+    file = files("twinlens") / "static" / name
+    try:
+        return file.read_bytes()
+    except FileNotFoundError as error:
+        raise TwinlensError(
+            f"the front end is not built ({name} is missing): run `make js` in the checkout"
+        ) from error

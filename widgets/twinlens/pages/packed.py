@@ -6,7 +6,7 @@ import base64
 import zlib
 from functools import cache
 
-from twinlens.pages.front_end import zipped_front_end
+from twinlens.pages.html import zipped_front_end
 
 #: Bits of the window, and 16 for the header of gzip.
 _GZIP = 15 + 16

@@ -26,8 +26,7 @@ from twinlens.errors import (
     UnsupportedArchitectureError,
 )
 from twinlens.figures.charts import chart_keys
-from twinlens.pages.front_end import front_end
-from twinlens.pages.html import document, inline_json, policy
+from twinlens.pages.html import document, front_end, inline_json, policy
 from twinlens.pages.packed import UNPACKED, packed85, packed_script
 from twinlens.pages.values import bokeh_script, page_value
 from twinlens.support.files import check_file, checked_path, replacing

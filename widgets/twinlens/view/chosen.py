@@ -166,13 +166,9 @@ class Chosen(anywidget.AnyWidget):
         if not self._consistent:
             self._apply({name: SELECTION_DEFAULTS[name] for name in ("head", "unit")})
 
-    @t.validate("token")
-    def _valid_token(self, proposal: Any) -> int:
-        return self._existing("token", proposal["value"])
-
-    @t.validate("layer")
-    def _valid_layer(self, proposal: Any) -> int:
-        return self._existing("layer", proposal["value"])
+    @t.validate("token", "layer")
+    def _valid_index(self, proposal: Any) -> int:
+        return self._existing(proposal["trait"].name, proposal["value"])
 
     @t.validate("head")
     def _valid_head(self, proposal: Any) -> int:
@@ -189,25 +185,14 @@ class Chosen(anywidget.AnyWidget):
             self._require_layer("unit", unit)
         return unit
 
-    @t.validate("labels")
-    def _valid_labels(self, proposal: Any) -> HandLabels:
+    @t.validate("labels", "marks", "slides")
+    def _valid_form(self, proposal: Any) -> HandLabels | list[Mark] | list[Slide] | None:
+        name, value = proposal["trait"].name, proposal["value"]
         try:
-            return check(proposal["value"])
-        except AnnotationError as error:
-            raise t.TraitError(str(error)) from error
-
-    @t.validate("marks")
-    def _valid_marks(self, proposal: Any) -> list[Mark] | None:
-        try:
-            return read_marks(proposal["value"], self._trace.manifest.prompt_tokens)
-        except PromptError as error:
-            raise t.TraitError(str(error)) from error
-
-    @t.validate("slides")
-    def _valid_slides(self, proposal: Any) -> list[Slide]:
-        try:
-            return read_story(proposal["value"])
-        except ArgumentError as error:
+            if name == "marks":
+                return read_marks(value, self._trace.manifest.prompt_tokens)
+            return check(value) if name == "labels" else read_story(value)
+        except (AnnotationError, ArgumentError, PromptError) as error:
             raise t.TraitError(str(error)) from error
 
     @t.validate("method")

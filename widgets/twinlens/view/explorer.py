@@ -20,7 +20,7 @@ from twinlens.labels.given_names import from_annotations, to_annotations
 from twinlens.measures.findings_text import Findings
 from twinlens.measures.plain_text import findings_of, known_text, plain_text
 from twinlens.pages.drawn import figure_of
-from twinlens.pages.front_end import front_end
+from twinlens.pages.html import front_end
 from twinlens.pages.packed import packed_module
 from twinlens.pages.page import (
     DEFAULT_BUDGET_MB,

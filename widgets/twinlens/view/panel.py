@@ -9,7 +9,7 @@ import traitlets as t
 
 from twinlens.contract.words import PANELS
 from twinlens.figures.still import HOW_TO_LIVE
-from twinlens.pages.front_end import front_end
+from twinlens.pages.html import front_end
 from twinlens.view import lifetime
 from twinlens.view.notebook import show
 

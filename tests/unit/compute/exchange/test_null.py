@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
-from twinlens.compute.exchange.changed import changed_weights
+from twinlens.compute.exchange.exchanged_weights import changed_weights
 from twinlens.compute.exchange.null import DRAWS, _moved, _signs, null, update_of
 from twinlens.contract.words import SIDES
 from twinlens.measures.chance import LEVEL, changed_places, p_value, times_as_far

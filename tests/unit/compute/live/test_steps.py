@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import entropy
+from twinlens.compute.live.lens import shift_class
 from twinlens.compute.live.live import LiveTrace, trace_pair
-from twinlens.compute.live.steps import shift_class
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.saliency.segments import spans_elsewhere
 from twinlens.contract import blocks

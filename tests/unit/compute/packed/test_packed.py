@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 import twinlens
-from twinlens.compute.packed import packed_weights as weights
-from twinlens.compute.packed.packed_weights import model_sizes, packed_weights
-from twinlens.compute.packed.text import packed_template, packed_tokenizer
+from twinlens.compute.packed import packed_pair
+from twinlens.compute.packed.packed_pair import (
+    model_sizes,
+    packed_template,
+    packed_tokenizer,
+    packed_weights,
+)
 from twinlens.errors import UnsupportedArchitectureError
 
 from tests.support import tiny, tokenizer_kinds
@@ -52,7 +56,7 @@ def test_models_too_large_for_a_page_are_refused(monkeypatch: pytest.MonkeyPatch
         model.model.norm.weight[0] = 1e6
     with pytest.raises(UnsupportedArchitectureError, match="do not fit into half precision"):
         model_sizes(model, "mine")
-    monkeypatch.setattr(weights, "MOST_PARAMETERS", 1000)
+    monkeypatch.setattr(packed_pair, "MOST_PARAMETERS", 1000)
     with pytest.raises(UnsupportedArchitectureError, match=r"it has 0\.\d million parameters"):
         model_sizes(model, "mine")
 

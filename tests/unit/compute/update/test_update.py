@@ -408,7 +408,7 @@ def test_directions_in_files_are_those_in_memory(
     held = pair.update()
     assert not list(tmp_path.iterdir())
     expected = held.on(tiny.PROMPT, answer=" plain words").effects(4)
-    monkeypatch.setattr("twinlens.compute.update.direction_store.IN_MEMORY", 0)
+    monkeypatch.setattr("twinlens.compute.update.directions.IN_MEMORY", 0)
     stored = pair.update()
     assert len(list(tmp_path.glob("update-*/*"))) == len(stored.matrices)
     on = stored.on(tiny.PROMPT, answer=" plain words")

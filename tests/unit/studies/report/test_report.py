@@ -68,7 +68,7 @@ def study_data(text):
 
 
 def test_a_pack_holds_every_number():
-    """Read by its description, as the page does: `case_packs.ts` is tested against the same."""
+    """Read by its description, as the page does: `case_panel.ts` is tested against the same."""
 
     class Odd(Planted):
         def both(self, index):

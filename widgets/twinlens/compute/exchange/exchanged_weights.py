@@ -6,14 +6,14 @@ which blocks a difference flows; replacing its weights tells which of them were 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from twinlens.compute.exchange.changed import changed_weights
 from twinlens.compute.exchange.parts import Place
 from twinlens.compute.exchange.passes import Exchange
 from twinlens.compute.models import architectures
@@ -102,3 +102,34 @@ def _names_of(model: PreTrainedModel, module: torch.nn.Module) -> list[str]:
     return [
         f"{name}." for name, submodule in model.named_modules() if submodule is module and not tied
     ]
+
+
+@contextmanager
+def changed_weights(
+    model: PreTrainedModel, change: Callable[[str, Tensor], Tensor]
+) -> Iterator[None]:
+    """Run the model with other weights, made anew where each is used: no copy of all is held."""
+    names = {(below_adapters(module), key): name for name, module, key in parameter_places(model)}
+    own: dict[nn.Module, dict[str, nn.Parameter | None]] = {}
+
+    def put(module: nn.Module, _: object) -> None:
+        own[module] = dict(module._parameters)
+        for key, weight in own[module].items():
+            if weight is not None and weight.is_floating_point():
+                changed = change(names.get((module, key), ""), weight.detach())
+                module._parameters[key] = nn.Parameter(changed, requires_grad=False)
+
+    def put_back(module: nn.Module, *_: object) -> None:
+        module._parameters.update(own.pop(module, {}))
+
+    with ExitStack() as stack, torch.no_grad():
+        for module in model.modules():
+            if module._parameters:
+                stack.callback(module.register_forward_pre_hook(put).remove)
+                hook = module.register_forward_hook(put_back, always_call=True)
+                stack.callback(hook.remove)
+        try:
+            yield
+        finally:
+            for module in list(own):
+                put_back(module)

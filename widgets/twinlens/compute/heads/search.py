@@ -28,8 +28,7 @@ from twinlens.compute.models.models import Models
 from twinlens.compute.models.placement import read_device
 from twinlens.compute.models.running import methods_plainly, plainly
 from twinlens.compute.models.sources import load_tokenizer, tokenizer_source
-from twinlens.compute.models.stored import stored_weights
-from twinlens.compute.models.weights import HeldWeights, Weights
+from twinlens.compute.models.weights import HeldWeights, Weights, stored_weights
 from twinlens.compute.text.arguments import whole_number
 from twinlens.compute.words.vectors import Cooccurrence, CooccurrenceSettings, token_words
 from twinlens.contract.wire import Array

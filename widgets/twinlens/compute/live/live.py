@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from threading import Lock
 from typing import Any
 
@@ -15,7 +15,6 @@ from twinlens.compute.concepts.blocks import ConceptBlocks
 from twinlens.compute.exchange.blocks import ExchangeBlocks
 from twinlens.compute.heads.blocks import HeadBlocks
 from twinlens.compute.live.blocks import FindingBlocks, PassBlocks
-from twinlens.compute.live.dial import TurnedPair
 from twinlens.compute.models.architectures import check_heads_everywhere
 from twinlens.compute.models.running import methods_plainly, plainly
 from twinlens.compute.pair import Pair
@@ -32,14 +31,19 @@ from twinlens.compute.text.chat import Message
 from twinlens.compute.text.prompt import Prompt, check_length, read_prompt
 from twinlens.compute.text.spans import Spans
 from twinlens.compute.update.blocks import UpdateBlocks
-from twinlens.compute.update.turned import read_part, read_scale
+from twinlens.compute.update.turned import read_part, read_scale, turned_model
 from twinlens.contract import lookup
 from twinlens.contract.blocks import BLOCKS
 from twinlens.contract.dialled import TurnedPart
 from twinlens.contract.manifest import Answer, Manifest, Token
 from twinlens.contract.wire import Value
 from twinlens.contract.words import SIDES, Given, Side
-from twinlens.errors import ArgumentError, UnknownBlockError, UnsupportedArchitectureError
+from twinlens.errors import (
+    ArgumentError,
+    ModelLoadError,
+    UnknownBlockError,
+    UnsupportedArchitectureError,
+)
 from twinlens.support.calls import methods_called_rightly
 from twinlens.support.lru import Cache
 from twinlens.support.progress import Report
@@ -51,6 +55,41 @@ _GROWN = (
     "rotary positions. It is read in one piece with those of its whole length, as a given text "
     "is: early answer tokens may not be the likeliest here."
 )
+
+
+class TurnedPair(Pair):
+    """A pair whose tuned model has its update, or a part of it, times a scale.
+
+    Base is the one of `pair`.
+    """
+
+    def __init__(self, pair: Pair, scale: float, part: TurnedPart) -> None:
+        direction = None if part.direction is None else pair.taken_apart().place(part.direction)
+        turned = turned_model(pair, scale, part, direction)
+        worked_out = {
+            name
+            for kind in type(pair).__mro__
+            for name, value in vars(kind).items()
+            if isinstance(value, cached_property)
+        }
+        known = {name: value for name, value in vars(pair).items() if name not in worked_out}
+        self.__dict__.update(known, _update=None, _checked=set(SIDES))
+        self._resident = {"base": pair._resident["base"], "tuned": turned}
+        name = f"{pair.names['tuned']}{'' if part.whole else f', {part}'} × {scale:g}"
+        self.names = {**pair.names, "tuned": name}
+        # Files are hashed for it: those of the pair were.
+        self.info = replace(pair.info, tuned=replace(pair.info.tuned, name=name))
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise ModelLoadError(
+            "a pair with its dial turned is in memory only: give the pair itself to other processes"
+        )
+
+    def _lent(self, side: Side) -> bool:
+        return side == "base" and super()._lent(side)
+
+    def _adapters(self, side: Side) -> bool | None:
+        return super()._adapters(side) if side == "base" else None
 
 
 @plainly()

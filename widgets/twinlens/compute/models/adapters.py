@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from twinlens.compute.models import names
-from twinlens.compute.models.faults import load_errors
+from twinlens.compute.models.hub import load_errors
 from twinlens.errors import ModelLoadError
 
 #: Kinds that leave the base model's weights as they are, so that it can be had back.

@@ -1,7 +1,8 @@
 """The hub where it can be reached; elsewhere what was downloaded before, without waiting for it.
 
 Libraries ask for each file of a model, and for half a minute before they look into the cache: a
-pair that lies there would take minutes to load.
+pair that lies there would take minutes to load. What they raise where a model cannot be loaded
+becomes one sentence.
 """
 
 from __future__ import annotations
@@ -77,3 +78,18 @@ def _is_cached(place: str, file: str, revision: str | None) -> bool:
         return isinstance(try_to_load_from_cache(place, file, revision=revision), str)
     except ValueError:  # no name that a model can have
         return False
+
+
+@contextmanager
+def load_errors(name: str, what: str) -> Iterator[None]:
+    """Turn whatever the libraries raise for a bad file or a missing network into one sentence."""
+    try:
+        yield
+    except (MemoryError, KeyboardInterrupt, ModelLoadError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelLoadError(
+            f"the {what} of {name!r} cannot be loaded: check the name, the files and, for a "
+            f"model from the hub, the network ({reason})"
+        ) from error

@@ -1,16 +1,21 @@
-"""Loading the weights of a model: all of them, or none."""
+"""Loading the weights of a model: all of them, or none. GGUF files are parsed once for all."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from logging import LogRecord, getLogger
 from pathlib import Path
+from threading import RLock
 from typing import Any, cast
 
 import torch
+import transformers.modeling_gguf_pytorch_utils as reading
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging
 from transformers.utils.hub import cached_file, extract_commit_hash
@@ -18,8 +23,8 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from twinlens.compute.models import names
 from twinlens.compute.models.adapters import names_of_adapters
 from twinlens.compute.models.architectures import sizes
-from twinlens.compute.models.faults import load_errors
 from twinlens.compute.models.fingerprint import key_of
+from twinlens.compute.models.hub import load_errors
 from twinlens.compute.models.running import ATTENTION
 from twinlens.compute.models.sources import ModelSource
 from twinlens.errors import ModelLoadError
@@ -31,6 +36,7 @@ _NO_ERRORS = {
     "_raise_exceptions_for_missing_entries": False,
     "_raise_exceptions_for_connection_errors": False,
 }
+_lock = RLock()
 
 
 @contextmanager
@@ -178,3 +184,41 @@ def _revision(place: str, file: str, asked: str | None) -> str:
             while chunk := stored.read(1 << 22):
                 digest.update(chunk)
     return f"sha256:{digest.hexdigest()[:16]}"
+
+
+@contextmanager
+def parsed_once() -> Iterator[None]:
+    """Let transformers parse each GGUF file once while inside.
+
+    It does so for the configuration, twice for the tokenizer, and again for the weights, and one
+    time takes seconds: there is no way to give it what it has parsed already.
+    """
+    import gguf
+
+    with _lock, ExitStack() as undo:
+        for module, name, once in (
+            (gguf, "GGUFReader", _kept),
+            (gguf, "get_tensor_name_map", cache),  # made anew for every part of the model
+            (reading, "load_gguf_checkpoint", _without_tensors_kept),
+        ):
+            undo.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, once(getattr(module, name)))
+        yield
+
+
+def _kept(reader: Any) -> Any:
+    remembered = cache(reader)
+    return lambda path, *rest: remembered(os.fspath(path), *rest)
+
+
+def _without_tensors_kept(parse: Any) -> Any:
+    @cache
+    def described(path: str) -> Any:
+        return parse(path, return_tensors=False)
+
+    def parsed(path: Any, return_tensors: bool = False, **others: Any) -> Any:
+        if return_tensors:
+            return parse(path, return_tensors=True, **others)
+        return copy.deepcopy(described(os.fspath(path)))
+
+    return parsed

@@ -19,8 +19,7 @@ from transformers.utils.hub import cached_file
 
 from twinlens.compute.models.adapters import Adapter, adapter_at, attached_adapter
 from twinlens.compute.models.architectures import architecture_of, text_part
-from twinlens.compute.models.faults import load_errors
-from twinlens.compute.models.hub import check_hub
+from twinlens.compute.models.hub import check_hub, load_errors
 from twinlens.errors import ArgumentError, ModelLoadError
 from twinlens.support.files import possible_path
 

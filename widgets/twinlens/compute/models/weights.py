@@ -22,12 +22,16 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from twinlens.compute.models import architectures, names
 from twinlens.compute.models.architectures import Sizes
 from twinlens.compute.models.dense import dense_weight
+from twinlens.compute.models.hub import load_errors
+from twinlens.compute.models.sources import source_of
 from twinlens.errors import HeadIndexError, ModelLoadError, UnsupportedArchitectureError
 
 #: A loaded model, a model folder, or a safetensors file with a config.json beside it.
 WeightSource: TypeAlias = "PreTrainedModel | str | os.PathLike[str] | Weights"
 
 _INDEX = "model.safetensors.index.json"
+#: What weights, shape and tokenizer are read from.
+_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja")
 
 
 @dataclass(frozen=True)
@@ -301,3 +305,46 @@ def adapter_alone(name: str) -> ModelLoadError:
         f"{name!r} is a PEFT adapter, whose weights make sense over those of its base model only: "
         "load the pair and look at them there (pair.word_pairs)"
     )
+
+
+def stored_weights(name: str | os.PathLike[str], revision: str | None = None) -> Weights:
+    """Weights of a model folder, a safetensors file, or a model of the hub, which is downloaded.
+
+    Parameters
+    ----------
+    name : path or hub id
+    revision : str, optional
+        Branch, tag or commit on the hub.
+
+    Raises
+    ------
+    ModelLoadError
+        If there is no such model, or it cannot be downloaded or read.
+    UnsupportedArchitectureError
+        If its architecture is not in the table.
+    """
+    if not isinstance(name, str | os.PathLike):
+        raise ModelLoadError(
+            "a model is read layer by layer from a folder, a safetensors file or a hub id, not "
+            f"from {type(name).__name__}: a pair that is loaded has word_pairs, too"
+        )
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        raise ModelLoadError(
+            f"{path.name!r} is a GGUF file, which is not read layer by layer: load the pair and "
+            "use pair.word_pairs, or give a folder with safetensors"
+        )
+    if path.exists():
+        return Weights(path)
+    source = source_of(str(name), revision)
+    if source.adapter is not None:
+        raise adapter_alone(source.name)
+    return Weights(downloaded(source.place, revision, source.name), source.name)
+
+
+def downloaded(place: str, revision: str | None, name: str) -> Path:
+    """Folder with the weights, shape and tokenizer of a model of the hub."""
+    from huggingface_hub import snapshot_download
+
+    with load_errors(name, "files"):
+        return Path(snapshot_download(place, revision=revision, allow_patterns=list(_FILES)))

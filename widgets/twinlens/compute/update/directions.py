@@ -8,12 +8,18 @@ directions with it where they are many (`kept`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal, cast
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -26,10 +32,10 @@ from twinlens.compute.models.dense import (
     parameter_value,
 )
 from twinlens.compute.models.models import Models
-from twinlens.compute.update.direction_store import Directions, DirectionStore
 from twinlens.compute.update.factors import factor_svd
 from twinlens.contract.words import SIDES
 from twinlens.errors import MemoryNeededError, UnsupportedArchitectureError
+from twinlens.support.files import cache_folder
 from twinlens.support.progress import Report
 
 #: Leading directions of base's matrix that an update may reuse: so many, or a quarter of all.
@@ -42,6 +48,48 @@ _NOTHING = 1e-6
 CERTAIN = 0.99
 
 Novelty = Literal["reuse", "intruder", "new", ""]
+#: Left and right directions, float32 [out, r] and [in, r].
+Directions: TypeAlias = Callable[[], tuple[Tensor, Tensor]]
+
+#: Bytes of all matrices together that are kept in memory.
+IN_MEMORY = 2**25
+
+
+class DirectionStore:
+    """Keeps directions as long as one of them is held: small ones in memory, the others in files.
+
+    Of a whole model they are more numbers than its weights. Each is read when it is used and let go
+    after it, so that there is never more of them in memory than those of one matrix.
+    """
+
+    def __init__(self) -> None:
+        self._bytes, self._files = 0, 0
+        self._folder: Path | None = None
+
+    def keep(self, left: Tensor, right: Tensor, *, small: bool = False) -> Directions:
+        """Directions of a matrix; `small` ones, such as an adapter's, are never written."""
+        size = left.nbytes + right.nbytes
+        if small or self._bytes + size <= IN_MEMORY:
+            self._bytes += size
+            both = left.contiguous(), right.contiguous()
+            return lambda: both
+        path = self._next_file()
+        save_file({"left": left.cpu().contiguous(), "right": right.cpu().contiguous()}, path)
+        return partial(self._read, path, left.device)
+
+    def _next_file(self) -> Path:
+        if self._folder is None:
+            root = cache_folder()
+            root.mkdir(parents=True, exist_ok=True)
+            self._folder = Path(tempfile.mkdtemp(prefix="update-", dir=root))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._files += 1
+        return self._folder / f"{self._files}.safetensors"
+
+    def _read(self, path: Path, device: torch.device) -> tuple[Tensor, Tensor]:
+        # Opened each time: what is mapped counts as memory while the file is open.
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor("left").to(device), file.get_tensor("right").to(device)
 
 
 @dataclass(frozen=True)

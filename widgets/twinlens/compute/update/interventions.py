@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from twinlens.compute.update.mixed import Mixed
-from twinlens.measures.correlation import spearman
+from twinlens.measures.differences import spearman
 
 #: Directions checked, of either kind.
 CHECKED = 12

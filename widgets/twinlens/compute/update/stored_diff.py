@@ -23,8 +23,7 @@ from twinlens.compute.models import names
 from twinlens.compute.models.hub import looked_up
 from twinlens.compute.models.running import plainly
 from twinlens.compute.models.sources import source_of
-from twinlens.compute.models.stored import downloaded
-from twinlens.compute.models.weights import tensor_files
+from twinlens.compute.models.weights import downloaded, tensor_files
 from twinlens.compute.update.beside import file_diffs
 from twinlens.compute.update.factors import factored
 from twinlens.compute.update.stored_numbers import FileNumbers, HeldNumbers, Numbers

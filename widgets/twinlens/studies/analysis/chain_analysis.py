@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from twinlens.studies.analysis.analysis import Analysis, frame_named
-from twinlens.studies.analysis.comparison_rows import flat
+from twinlens.studies.analysis.analysis import Analysis, flat, frame_named
 from twinlens.studies.analysis.comparisons import Comparison, Verdict, decided
 from twinlens.studies.analysis.exact import OWN, SEGMENTS, ExactComparison, corrected
 from twinlens.studies.analysis.exact_findings import widest

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from bokeh.plotting import figure
 
-from twinlens.pages.front_end import front_end
-from twinlens.pages.html import inline_json, inline_script
+from twinlens.pages.html import front_end, inline_json, inline_script
 from twinlens.pages.values import bokeh_script
 from twinlens.studies.report.report_page import figures_json
 from twinlens.support.browser import drawn

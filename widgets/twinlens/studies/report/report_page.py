@@ -13,8 +13,7 @@ from bokeh.embed.util import standalone_docs_json
 from bokeh.plotting import figure
 
 from twinlens.contract.manifest import PairInfo
-from twinlens.pages.front_end import front_end
-from twinlens.pages.html import inline_json, inline_script, inline_style, policy
+from twinlens.pages.html import front_end, inline_json, inline_script, inline_style, policy
 from twinlens.pages.page import page_scripts, page_template
 from twinlens.pages.values import bokeh_script
 from twinlens.studies.data.cases import Cases
