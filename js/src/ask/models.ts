@@ -1,8 +1,8 @@
 // The two workers that hold the models: what they are told, and what comes back.
 
 import { type BySide, keys, type Manifest, SIDES, type Side } from "../contract/contract.ts";
-import { lacks } from "../live/lacks.ts";
 import type { Answered, Reply, Request, Setup } from "../live/messages.ts";
+import { lacks } from "../live/provide.ts";
 import type { Source } from "../sources/source.ts";
 import { type Answers, workers } from "../sources/workers.ts";
 import { withFindings } from "./findings.ts";

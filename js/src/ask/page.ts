@@ -2,7 +2,6 @@
 
 import { type BySide, keys, type Manifest, SIDES } from "../contract/contract.ts";
 import { reasonOf } from "../core/load.ts";
-import { localModel } from "../core/local.ts";
 import { fromAddress, type Moment, toAddress } from "../core/moment.ts";
 import { SELECTION_DEFAULTS } from "../core/selection.ts";
 import { Store } from "../core/store.ts";
@@ -12,6 +11,7 @@ import type { Setup } from "../live/messages.ts";
 import { readAnswer } from "../live/prompt.ts";
 import { tokenizer } from "../live/tokenizer.ts";
 import { mount } from "../shell/mount.ts";
+import { localModel } from "../shell/saved.ts";
 import type { Recording } from "../sources/recording.ts";
 import type { Source } from "../sources/source.ts";
 import { turn } from "../sources/turn.ts";

@@ -1,6 +1,6 @@
 import { grows } from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
-import { undialled } from "../contract/dialled.ts";
+import { undialled } from "../contract/units.ts";
 import { abortError, type Progress, type Source } from "../sources/source.ts";
 
 interface Flight {

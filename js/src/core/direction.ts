@@ -1,7 +1,9 @@
-// The chosen direction of the update, as other panels mark what it goes through.
+// The direction of the update that is looked at, by all panels that know it; and what of the update
+// the dial turns, in words.
 
 import { keys, type UpdateDirection } from "../contract/contract.ts";
 import { type Got, type Need, quiet } from "./load.ts";
+import type { UpdateOptions } from "./options.ts";
 import type { State } from "./state.ts";
 
 /** A direction goes through one head, or one neuron, from this share on. */
@@ -40,4 +42,19 @@ export function servedNeurons(direction: UpdateDirection): number[] {
 
 export function ofKeyHeads({ kind }: UpdateDirection): boolean {
   return /^(k|v)_/.test(kind);
+}
+
+type Part = Pick<UpdateOptions, "part" | "partName">;
+
+/** Where the dial turns the update: `in layer 3`, `in every q_proj`, `along 3 q_proj · 1`. */
+export function partText({ part, partName }: Part): string {
+  const [what, which] = part.split(":");
+  if (what === "layer") return `in layer ${which}`;
+  if (what === "kind") return `in every ${which}`;
+  return `along ${partName || `direction ${which}`}`;
+}
+
+/** What tuned is with the dial turned. */
+export function turnedText({ scale, ...part }: Part & { scale: number }): string {
+  return part.part ? `update × ${scale} ${partText(part)}` : `base + ${scale} × update`;
 }

@@ -9,7 +9,7 @@ import {
   type Method,
 } from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
-import { dialled, placeOf } from "../contract/dialled.ts";
+import { dialled, placeOf } from "../contract/units.ts";
 import type { Progress, Source } from "../sources/source.ts";
 import { Cache } from "./cache.ts";
 import type { Moment, Slide } from "./moment.ts";

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.ts";
 import { explained } from "./glossary.ts";
-import { popover } from "./popover.ts";
+import { popover } from "./layer.ts";
 
 export interface Said {
   /** One plain sentence or two. */

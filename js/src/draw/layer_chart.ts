@@ -1,8 +1,7 @@
 // Lines over the layers, as SVG: they are drawn anew with every selection, so it takes a millisecond.
 
 import { largest, type Numbers } from "../maths/numbers.ts";
-import { h, listen, setAttribute, svg } from "./dom.ts";
-import { widthOf } from "./room.ts";
+import { h, listen, setAttribute, svg, widthOf } from "./dom.ts";
 import { type Tooltip, tips } from "./tooltip.ts";
 
 export interface Series {

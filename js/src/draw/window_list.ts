@@ -1,8 +1,7 @@
 // A long list of which only the rows in view are elements; one row is chosen, arrow keys walk.
 
 import { perFrame } from "../core/schedule.ts";
-import { clicks, fill, h, listen, taken } from "./dom.ts";
-import { onResize } from "./room.ts";
+import { clicks, fill, h, listen, onResize, taken } from "./dom.ts";
 
 export interface Rows {
   count: number;

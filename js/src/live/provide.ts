@@ -1,9 +1,8 @@
-// Who answers for a block: functions by the key that asks for it.
+// Who answers for a block: functions by the key that asks for it; what no page computes, and why.
 
-import type { Key } from "../contract/contract.ts";
+import { type Key, keys } from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
 import type { Progress } from "../sources/source.ts";
-import { lacks } from "./lacks.ts";
 import type { Subject } from "./subject.ts";
 
 /** Something that takes longer: it says how far it is, and goes on when it is asked to. */
@@ -47,4 +46,34 @@ export function ask(
 
 export function isWork(value: Value | Work<Value>): value is Work<Value> {
   return typeof value === "object" && Symbol.iterator in value && "next" in value;
+}
+
+const GRADIENTS = "gradients, which a page does not compute: trace the prompt in a notebook.";
+const EXACT = "Exact effects are here.";
+
+/** Kinds of blocks, by the first words of their keys, and the reason. */
+const REASONS = new Map(
+  [
+    [keys.update(), `The update is taken apart with ${GRADIENTS}`],
+    [keys.unitEffects(0, 0), `Which units mattered is found with ${GRADIENTS}`],
+    [
+      keys.exchangedNeurons("base", "everywhere", "answer", 0),
+      `Neurons are ranked by ${GRADIENTS}`,
+    ],
+    [keys.headEffect("base", "answer"), `Estimates need ${GRADIENTS} ${EXACT}`],
+    [keys.neuronEffect("base", "answer"), `Estimates need ${GRADIENTS} ${EXACT}`],
+  ].map(([key, reason]) => [kindOf(key!), reason!]),
+);
+
+function kindOf(key: string): string {
+  return key
+    .split("/")
+    .slice(0, 2)
+    .join("/")
+    .replace(/\/(base|tuned|answer|\d+)$/, "");
+}
+
+/** Why a block cannot be computed in a page; empty where it can. */
+export function lacks(key: string): string {
+  return REASONS.get(kindOf(key)) ?? "";
 }

@@ -1,4 +1,5 @@
-// A worker: both models, one prompt at a time, blocks on request; longer work piece by piece.
+// A worker: both models, one prompt at a time, blocks on request; longer work, such as
+// a greedy answer, piece by piece.
 
 import type { BySide, Side } from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
@@ -7,15 +8,13 @@ import { type Packed, readBlocks } from "../sources/embedded.ts";
 import { turn } from "../sources/turn.ts";
 import { CARRIED } from "./carried.ts";
 import { CONCEPTS } from "./concepts.ts";
-import { greedy } from "./decoding.ts";
-import { GROUPS } from "./groups.ts";
 import { HEADS } from "./heads.ts";
 import { Heap } from "./kernel.ts";
 import { LAYERS } from "./layers.ts";
 import type { Answered, Reply, Request, Setup } from "./messages.ts";
 import { load, type Model } from "./model.ts";
 import { NULL } from "./null.ts";
-import { OCCLUSION } from "./occlusion.ts";
+import { GROUPS, OCCLUSION } from "./occlusion.ts";
 import { Runner } from "./pass.ts";
 import { PREDICTIONS } from "./predictions.ts";
 import { ask, isWork, type Work } from "./provide.ts";
@@ -200,4 +199,35 @@ export function serve(kernel: BufferSource, say: (reply: Reply) => void) {
       }
     }
   };
+}
+
+/**
+ * Continue a prompt with the likeliest token each time; `told` of each, the one that ends it too.
+ *
+ * Tokens from `known` on are padding of the weights, and never chosen.
+ */
+export function* greedy(
+  runner: Runner,
+  prompt: readonly number[],
+  stop: readonly number[],
+  limit: number,
+  known: number,
+  told: (token: number) => void = () => {},
+): Work<Answered> {
+  const cache = runner.cache();
+  const ids = [...prompt];
+  let from = 0;
+  let stopped = false;
+  while (!stopped && ids.length - prompt.length < limit) {
+    let token = 0;
+    runner.run({ ids, from, cache }, ids.length - 1, ids.length, (_, scores) => {
+      for (let id = 1; id < known; id++) if (scores[id]! > scores[token]!) token = id;
+    });
+    from = ids.length;
+    ids.push(token);
+    told(token);
+    stopped = stop.includes(token);
+    yield { done: ids.length - prompt.length, total: limit, label: "answer" };
+  }
+  return { ids: ids.slice(prompt.length), stopped };
 }

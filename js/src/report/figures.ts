@@ -1,7 +1,9 @@
-// The figures: drawn for one theme, brushed, and each mark leads where its number leads.
+// The figures: drawn for one theme, brushed, saved as they are seen; each mark leads where its number
+// leads.
 
 import type { BokehSource } from "../draw/bokeh.ts";
 import { h } from "../draw/dom.ts";
+import { download } from "../draw/download.ts";
 import { embedFigures, type NamedSource, type Plot, type PlotViews } from "./bokeh.ts";
 import type { Scores } from "./cases.ts";
 import type { FigureDocuments } from "./study.ts";
@@ -108,4 +110,26 @@ function profileNumber(profile: string, part: string): HTMLElement | null {
   return document.querySelector<HTMLElement>(
     `button[data-profile="${profile}"][data-part="${part}"]`,
   );
+}
+
+const FORMATS: readonly ImageFormat[] = ["svg", "png"];
+
+/** Give each figure a button per format. */
+export function offerDownloads(
+  picture: (name: string, format: ImageFormat) => Promise<Blob>,
+): void {
+  for (const figure of document.querySelectorAll<HTMLElement>("figure[data-figure]")) {
+    const name = figure.dataset.figure!;
+    const caption = figure.querySelector("figcaption")!;
+    for (const format of FORMATS) {
+      const title = format.toUpperCase();
+      const label = `Save figure ${name} as ${title}`;
+      const props = { type: "button", class: "plain save", "data-format": format };
+      const button = h("button", { ...props, "aria-label": label }, title);
+      button.addEventListener("click", async () => {
+        download(await picture(name, format), `${name}.${format}`);
+      });
+      caption.append(" ", button);
+    }
+  }
 }

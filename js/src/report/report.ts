@@ -1,11 +1,9 @@
 // The page of a study: figures, tables that sort, numbers that lead to their cases, cases that open.
 
 import type { ThemeName } from "../contract/palette.ts";
-import { openCase } from "./case_packs.ts";
-import { panelPage, showCase } from "./case_panel.ts";
+import { openCase, panelPage, showCase } from "./case_panel.ts";
 import { caseTable } from "./cases.ts";
-import { offerDownloads } from "./downloads.ts";
-import { reportFigures } from "./figures.ts";
+import { offerDownloads, reportFigures } from "./figures.ts";
 import { sortOnHeadings } from "./sorting.ts";
 import type { Study } from "./study.ts";
 

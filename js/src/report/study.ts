@@ -1,7 +1,7 @@
 // What Python writes into the page of a study.
 
 import type { ThemeName } from "../contract/palette.ts";
-import type { State } from "./case_packs.ts";
+import type { State } from "./case_panel.ts";
 
 /** One change of settings, with the scores of every case under it. */
 export interface Variant {

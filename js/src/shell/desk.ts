@@ -4,8 +4,7 @@ import { keys, SIDES } from "../contract/contract.ts";
 import { DESK, type DeskPanel, type Layout, shownIn } from "../core/options.ts";
 import type { State } from "../core/state.ts";
 import type { Store } from "../core/store.ts";
-import { h, picker, setAttribute } from "../draw/dom.ts";
-import { onResize } from "../draw/room.ts";
+import { h, onResize, picker, setAttribute } from "../draw/dom.ts";
 import { tabs } from "../draw/tabs.ts";
 
 const LABELS: Record<DeskPanel, string> = {

@@ -3,16 +3,15 @@
 import type { Key, PanelKind } from "../contract/contract.ts";
 import { choosing, nearby } from "../core/ahead.ts";
 import { SOON } from "../core/cache.ts";
+import { turnedText } from "../core/direction.ts";
 import { type Got, Loads, type Need, reasonOf } from "../core/load.ts";
-import { turnedText } from "../core/part.ts";
 import { perFrame } from "../core/schedule.ts";
 import { selectionText } from "../core/selection.ts";
 import type { State } from "../core/state.ts";
 import type { Store } from "../core/store.ts";
 import { captionLine, type Said } from "../draw/caption.ts";
-import { button, fill, h, setAttribute } from "../draw/dom.ts";
+import { button, fill, h, onResize, setAttribute } from "../draw/dom.ts";
 import { termTip } from "../draw/glossary.ts";
-import { onResize } from "../draw/room.ts";
 import { keep, saveButtons } from "../draw/snapshot.ts";
 import type { Surface } from "../draw/theme.ts";
 import { type Tooltip, tips } from "../draw/tooltip.ts";

@@ -1,8 +1,8 @@
 // The head of the dashboard: both models, what they answer, and the buttons that concern all.
 
 import { keys, type Manifest, type OwnAnswer, SIDES, type Side } from "../contract/contract.ts";
+import { turnedText } from "../core/direction.ts";
 import { attempt } from "../core/load.ts";
-import { turnedText } from "../core/part.ts";
 import { ownTemplates } from "../core/prompts.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";

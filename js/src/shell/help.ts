@@ -1,6 +1,8 @@
-// The help card: what the marks mean, which keys do what, and the words that need explaining.
+// The help card: what the marks mean, which keys do what, and the words that need explaining; and the
+// keys that work wherever the focus is.
 
-import { button, h } from "../draw/dom.ts";
+import type { Store } from "../core/store.ts";
+import { button, h, listen, taken } from "../draw/dom.ts";
 import { glossary } from "../draw/glossary.ts";
 import { layer } from "../draw/layer.ts";
 
@@ -50,4 +52,36 @@ export function helpCard(root: HTMLElement, signal: AbortSignal) {
   );
   const card = layer(el, el, signal, (open) => (open ? el : root).focus());
   return { el, toggle: () => (card.isOpen ? card.close() : card.open()) };
+}
+
+export interface Does {
+  help(): void;
+  search(): void;
+  present(): void;
+}
+
+export function listenToKeys(
+  root: HTMLElement,
+  store: Store,
+  does: Does,
+  signal: AbortSignal,
+): void {
+  const acts: Record<string, () => void> = {
+    Escape: () => store.stepBack(),
+    z: () => store.undo(),
+    Z: () => store.redo(),
+    p: does.present,
+    P: does.present,
+    "?": does.help,
+    "/": does.search,
+  };
+  listen(root, "keydown", { signal }, (event) => {
+    if ((event.target as HTMLElement).matches("input, select, textarea")) return;
+    const undoing = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
+    if (event.altKey || ((event.ctrlKey || event.metaKey) && !undoing)) return;
+    const act = acts[event.key];
+    if (!act) return;
+    act();
+    taken(event); // the notebook has keys of its own
+  });
 }

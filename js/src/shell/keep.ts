@@ -2,7 +2,7 @@
 
 import type { Store } from "../core/store.ts";
 import { button, h, listen } from "../draw/dom.ts";
-import { popover } from "../draw/popover.ts";
+import { popover } from "../draw/layer.ts";
 
 export function keepView(store: Store, root: HTMLElement, signal: AbortSignal): HTMLElement {
   const caption = h("input", { type: "text", class: "tl-keep-text" });

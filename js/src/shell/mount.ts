@@ -1,17 +1,18 @@
-// Mounting: a themed root, the keys that work everywhere, and one panel or all of them.
+// Mounting: a themed root, the keys that work everywhere, and one panel or all of them. On the
+// dashboard models, answers, findings and tokens stay in sight, the other panels below take turns.
 
 import { PANELS, type PanelKind } from "../contract/contract.ts";
+import { DESK } from "../core/options.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { surface } from "../draw/theme.ts";
 import { tooltip } from "../draw/tooltip.ts";
 import { MAKERS } from "../panels/index.ts";
-import { dashboard } from "./dashboard.ts";
-import { deskOf } from "./desk.ts";
-import { runPanel } from "./frame.ts";
-import { helpCard } from "./help.ts";
+import { deskOf, makeDesk } from "./desk.ts";
+import { type Place, runPanel } from "./frame.ts";
+import { type Buttons, makeHeader } from "./header.ts";
+import { helpCard, listenToKeys } from "./help.ts";
 import { keepView } from "./keep.ts";
-import { listenToKeys } from "./keys.ts";
 import { presenter } from "./present.ts";
 import { searchCard } from "./search.ts";
 
@@ -99,3 +100,56 @@ function filledAnew(
 
 /** What keeps the focus: the dial, and what it turns. */
 const DIAL = [".tl-dial", ".tl-dial-part select"];
+
+export interface Dashboard {
+  el: HTMLElement;
+  /** Look at the room there is, once it is in the page. */
+  arrange(): void;
+  /** Where a panel goes. */
+  place(name: Exclude<PanelKind, "dashboard">): Place;
+  /** Ask for what can wait until the panels are there. */
+  ask(): void;
+}
+
+export function dashboard(store: Store, buttons: Buttons, signal: AbortSignal): Dashboard {
+  const header = makeHeader(store, buttons, signal);
+  const findings = h("div", { class: "tl-slot tl-slot-findings" });
+  const strip = h("div", { class: "tl-slot tl-slot-strip" });
+  const follow = () => {
+    el.dataset.layout = desk.layout;
+    el.toggleAttribute("data-fits", desk.fits);
+  };
+  const desk = makeDesk(store, () => follow(), signal);
+  const el = h(
+    "div",
+    { class: isFramed() ? "tl-dashboard tl-framed" : "tl-dashboard" },
+    header.el,
+    findings,
+    strip,
+    desk.el,
+  );
+  follow();
+  store.subscribe(follow, signal);
+  return {
+    el,
+    arrange() {
+      desk.arrange();
+      follow();
+    },
+    place(name) {
+      const slot = DESK.find((panel) => panel === name);
+      if (!slot) return { el: findings };
+      const shown = () => !desk.slots[slot].hidden;
+      // The tokens stand apart: they follow the selection whatever is shown below.
+      return name === "saliency"
+        ? { el: desk.slots[slot], strip }
+        : { el: desk.slots[slot], shown };
+    },
+    ask: header.ask,
+  };
+}
+
+/** In a frame, such as an output of a notebook, whose height may follow from ours. */
+function isFramed(): boolean {
+  return window.parent !== window;
+}

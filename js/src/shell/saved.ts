@@ -1,7 +1,6 @@
-// An explorer as Python wrote it into a page: its store.
+// An explorer as Python wrote it into a page: its state, without a kernel behind it, and its store.
 
 import type { Manifest, Mark } from "../contract/contract.ts";
-import { localModel } from "../core/local.ts";
 import type { Slide } from "../core/moment.ts";
 import type { Changed } from "../core/options.ts";
 import type { Selection } from "../core/selection.ts";
@@ -36,4 +35,18 @@ export function savedModel(saved: Saved): Model {
 
 export function savedStore(saved: Saved, source: Source, signal: AbortSignal): Store {
   return new Store(savedModel(saved), source, signal);
+}
+
+export function localModel(state: Record<string, unknown>): Model {
+  const events = new EventTarget();
+  return {
+    get: (name) => state[name],
+    set(name, value) {
+      state[name] = value;
+      events.dispatchEvent(new Event(`change:${name}`));
+    },
+    save_changes() {},
+    on: (event, callback) => events.addEventListener(event, callback),
+    off: (event, callback) => events.removeEventListener(event, callback),
+  };
 }

@@ -7,8 +7,7 @@ import { h, listen, table } from "../../draw/dom.ts";
 import { ofBoth, percent } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { largest } from "../../maths/numbers.ts";
-import type { Concepts, UnitRow } from "./data.ts";
-import type { Sheet } from "./sheet.ts";
+import type { Concepts, Sheet, UnitRow } from "./data.ts";
 import { pickUnits } from "./unit_list.ts";
 
 interface Row {

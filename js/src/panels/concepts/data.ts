@@ -1,4 +1,5 @@
-// What the concepts panel shows for a selection: a layer, one unit of it, and its words by zone.
+// What the concepts panel shows for a selection: a layer, one unit of it, and its words by zone; what
+// every tab beside the words has in common.
 
 import {
   type BySide,
@@ -14,6 +15,7 @@ import { parseUnit, unitName } from "../../contract/units.ts";
 import { type Got, type Need, optional, quiet, required, take } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
 import { type Numbers, row } from "../../maths/numbers.ts";
+import type { Picture } from "../../shell/frame.ts";
 import { type Mattered, matteredNeeds } from "./mattered.ts";
 
 export const ZONES = ["base", "both", "tuned"] as const;
@@ -286,4 +288,13 @@ export function scoreOf({ scores }: ZonedWord): number {
     return ((Math.abs(base) + Math.abs(tuned)) / 2) * (Math.sign(base) || 1);
   }
   return base ?? tuned ?? 0;
+}
+
+/** One of the tabs; what it needs and shows is said as by a panel, of the shown layer. */
+export interface Sheet {
+  el: HTMLElement;
+  /** Whether it shows one layer, to step through. */
+  layered: boolean;
+  needs(state: State, got: Got, layer: number): readonly Need[];
+  picture(state: State, got: Got, concepts: Concepts): Picture;
 }

@@ -16,7 +16,7 @@ import { count, number, ofBoth, quote } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { largest } from "../../maths/numbers.ts";
 import type { PanelSetting } from "../../shell/frame.ts";
-import type { Concepts } from "./data.ts";
+import type { Concepts, Sheet } from "./data.ts";
 import {
   activationKeys,
   activationsOf,
@@ -31,7 +31,6 @@ import {
   targetOf,
   type Values,
 } from "./neuron_effects.ts";
-import type { Sheet } from "./sheet.ts";
 import { pickUnits } from "./unit_list.ts";
 
 interface Row extends Neuron {

@@ -1,14 +1,13 @@
 // How far tuning turned the components of every layer, against random rotations, and what it added.
 
-import type { RotationOfLayer } from "../../contract/contract.ts";
-import { keys } from "../../contract/contract.ts";
+import { keys, type RotationOfLayer } from "../../contract/contract.ts";
 import { quiet, required, take } from "../../core/load.ts";
 import { bokehChart } from "../../draw/chart.ts";
 import { fill, h } from "../../draw/dom.ts";
 import { number, percent } from "../../draw/format.ts";
 import { choosable, reachable } from "../../draw/roving.ts";
 import type { Setting } from "../../shell/frame.ts";
-import type { Sheet } from "./sheet.ts";
+import type { Sheet } from "./data.ts";
 
 /** Words of a layer's first added direction that are shown. */
 const WORDS = 6;

@@ -8,8 +8,7 @@ import { number, ofBoth, percent, quote } from "../../draw/format.ts";
 import { meter } from "../../draw/meter.ts";
 import { choosable, reachable } from "../../draw/roving.ts";
 import { largest } from "../../maths/numbers.ts";
-import type { Concepts, UnitRow } from "./data.ts";
-import type { Sheet } from "./sheet.ts";
+import type { Concepts, Sheet, UnitRow } from "./data.ts";
 
 /** What tells the buttons of a list, or of a table's head, apart. */
 const MARKS = ["unit", "layer", "sort"] as const;

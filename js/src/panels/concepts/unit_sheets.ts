@@ -8,10 +8,9 @@ import { button, h } from "../../draw/dom.ts";
 import { type Tab, tabs } from "../../draw/tabs.ts";
 import type { PanelSetting } from "../../shell/frame.ts";
 import { componentTable } from "./component_table.ts";
-import type { Concepts } from "./data.ts";
+import type { Concepts, Sheet } from "./data.ts";
 import { neuronList } from "./neuron_list.ts";
 import { rotationView } from "./rotation.ts";
-import type { Sheet } from "./sheet.ts";
 import { unitList } from "./unit_list.ts";
 import { wordSearch } from "./word_search.ts";
 

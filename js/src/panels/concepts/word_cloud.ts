@@ -9,9 +9,8 @@ import {
   measurer,
   type Placed,
 } from "../../draw/cloud.ts";
-import { clicks, fill, h } from "../../draw/dom.ts";
+import { clicks, fill, h, widthOf } from "../../draw/dom.ts";
 import { count, number, tokenText } from "../../draw/format.ts";
-import { widthOf } from "../../draw/room.ts";
 import { reachable, roving } from "../../draw/roving.ts";
 import { tips } from "../../draw/tooltip.ts";
 import type { Setting } from "../../shell/frame.ts";

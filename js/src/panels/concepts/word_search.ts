@@ -12,8 +12,7 @@ import type { State } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
 import { h, listen } from "../../draw/dom.ts";
 import { count, number, quote } from "../../draw/format.ts";
-import type { Concepts } from "./data.ts";
-import type { Sheet } from "./sheet.ts";
+import type { Concepts, Sheet } from "./data.ts";
 import { pickUnits } from "./unit_list.ts";
 
 /** Places listed of each model. */

@@ -2,10 +2,9 @@
 
 import { SIDES } from "../../contract/contract.ts";
 import type { Selection } from "../../core/selection.ts";
-import { boxStyle, fill, h, listen, taken } from "../../draw/dom.ts";
+import { boxStyle, fill, h, listen, taken, widthOf } from "../../draw/dom.ts";
 import { number, outOfOne, signed } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
-import { widthOf } from "../../draw/room.ts";
 import { rgb } from "../../draw/scales.ts";
 import { type Colour, diverging, ramp, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";

@@ -2,8 +2,7 @@
 
 import type { Side } from "../../contract/contract.ts";
 import { perFrame } from "../../core/schedule.ts";
-import { fill, h } from "../../draw/dom.ts";
-import { onResize } from "../../draw/room.ts";
+import { fill, h, onResize } from "../../draw/dom.ts";
 import type { Track } from "./tracks.ts";
 
 export interface Gutter {

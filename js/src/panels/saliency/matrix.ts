@@ -11,8 +11,7 @@ import { tips } from "../../draw/tooltip.ts";
 import { memo } from "../../maths/memo.ts";
 import type { Setting } from "../../shell/frame.ts";
 import type { Matrix, MatrixOf } from "./matrix_data.ts";
-import { axisLabels } from "./matrix_labels.ts";
-import { type Layout, layoutOf, type Room } from "./matrix_layout.ts";
+import { axisLabels, type Layout, layoutOf, type Room } from "./matrix_layout.ts";
 import { cellText, cellTip } from "./sentences.ts";
 
 type Name = Side | "third";

@@ -2,7 +2,7 @@
 
 import type { Store } from "../../core/store.ts";
 import { h, listen } from "../../draw/dom.ts";
-import { popover } from "../../draw/popover.ts";
+import { popover } from "../../draw/layer.ts";
 
 const NUMBERS = [
   ["levels", "L, number of levels", 1],

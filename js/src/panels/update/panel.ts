@@ -6,9 +6,8 @@ import {
   type UpdateDirection,
   type UpdateTaken,
 } from "../../contract/contract.ts";
-import { directionName, MOSTLY, ofKeyHeads } from "../../core/direction.ts";
+import { directionName, MOSTLY, ofKeyHeads, partText } from "../../core/direction.ts";
 import { type Got, type Need, optional, quiet, required } from "../../core/load.ts";
-import { partText } from "../../core/part.ts";
 import type { State } from "../../core/state.ts";
 import { button, type Choice, clicks, fill, h, picker } from "../../draw/dom.ts";
 import { number, percent, quote, signed, tokenText } from "../../draw/format.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { keys } from "../../../src/contract/contract.ts";
-import { dialled, undialled } from "../../../src/contract/dialled.ts";
+import { dialled, undialled } from "../../../src/contract/units.ts";
 import type { Source } from "../../../src/sources/source.ts";
 import { manifest, source } from "../../fixture.ts";
 import { all, numbers, show } from "../../mounted.ts";
