@@ -103,6 +103,22 @@ def test_knockout_formula_against_a_loop() -> None:
     torch.testing.assert_close(knockout(pattern, gradient, 3), expected)
 
 
+@pytest.mark.parametrize(("left", "dtype"), [(1e-6, torch.float32), (1e-3, torch.bfloat16)])
+def test_what_a_key_with_nearly_all_weight_leaves_to_others_is_not_lost_in_rounding(
+    left: float, dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    others = left * torch.rand(1, 1, 6, 5, generator=generator, dtype=torch.float64)
+    exact = torch.cat([1 - others.sum(dim=-1, keepdim=True), others], dim=-1)
+    rounded = exact.to(dtype)  # of bfloat16 the first is 1
+    gradient = torch.randn(2, 1, 1, 6, 6, generator=generator, dtype=torch.float64)
+    first = gradient[:, 0, 0, :, 0]
+    by_others = (others[0, 0] * gradient[:, 0, 0, :, 1:]).sum(dim=-1) / others[0, 0].sum(dim=-1)
+    expected = (exact[0, 0, :, 0] * (first - by_others))[:, 1:].sum(dim=-1)
+    computed = knockout(rounded, gradient.float(), 1)[:, 0, 0].double()
+    torch.testing.assert_close(computed, expected, rtol=1e-2, atol=1e-2)
+
+
 def test_knockout_unfolds_into_heads(model: PreTrainedModel) -> None:
     whole = table("attention_knockout", model)
     layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads

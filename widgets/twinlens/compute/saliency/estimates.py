@@ -113,11 +113,19 @@ def knockout(pattern: Tensor, gradient: Tensor, rows: int) -> Tensor:
 
 
 def _knockout(a: Tensor, g: Tensor, rows: int) -> Tensor:
-    mean = (a * g).sum(dim=-1, keepdim=True)
+    # What a key leaves to the others is lost in rounding where it has nearly all, as sinks do: for
+    # the heaviest key the others are added up.
+    top = a.argmax(dim=-1, keepdim=True)
+    heaviest, others = a.gather(-1, top), a.scatter(-1, top, 0.0)
+    rest, by_others = others.sum(dim=-1, keepdim=True), (others * g).sum(dim=-1, keepdim=True)
+    top = top.expand(*g.shape[:-1], 1)
+    at_top = g.gather(-1, top)
+    mean = by_others + heaviest * at_top
+    drop = a * (g - mean) / (1 - others)
     # A query that sees one key only has no other keys to turn to: no first-order effect.
-    rest = (1 - a[..., :rows]).clamp_min(1e-6)
-    drop = a[..., :rows] * (g[..., :rows] - mean) / rest
-    return drop.tril(diagonal=-1).sum(dim=-2)
+    turned = heaviest * (at_top - by_others / rest)
+    drop.scatter_(-1, top, turned.where(rest > 0, 0.0))
+    return drop[..., :rows].tril(diagonal=-1).sum(dim=-2)
 
 
 @torch.inference_mode(False)
