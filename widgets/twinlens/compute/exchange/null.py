@@ -43,7 +43,9 @@ _UNSURE = LEVEL / 100, LEVEL * 100
 _MOVED, _HALVINGS = 2e-3, 8
 
 #: The eight signs that a byte stands for.
-_SIGNS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32) * 2 - 1
+_SIGNS = torch.from_numpy(
+    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32) * 2 - 1
+)
 
 #: Of a parameter's name and its weight in base: what tuned adds to it, None where nothing.
 Update = Callable[[str, Tensor], "Tensor | None"]
@@ -181,11 +183,11 @@ def _moved(
 
 
 def _signs(name: str, like: Tensor, draw: int) -> Tensor:
-    """Ones and minus ones."""
+    """Ones and minus ones: the same on every device, which is sent a bit for each."""
     drawn = np.random.default_rng([draw + 1, zlib.crc32(name.encode())])
-    bits = np.frombuffer(drawn.bytes(math.ceil(like.numel() / 8)), np.uint8)
-    signs = torch.from_numpy(_SIGNS.take(bits, axis=0)).view(-1)[: like.numel()]
-    return signs.view(like.shape).to(like)
+    bits = torch.frombuffer(bytearray(drawn.bytes(math.ceil(like.numel() / 8))), dtype=torch.uint8)
+    signs = nn.functional.embedding(bits.to(like.device).int(), _SIGNS.to(like))
+    return signs.view(-1)[: like.numel()].view(like.shape)
 
 
 def changed_blocks(
