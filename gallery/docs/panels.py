@@ -14,7 +14,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive, directives
 from sphinx.application import Sphinx
 from twinlens.contract.words import PanelKind
-from twinlens.support.demo import demo_prompts
+from twinlens.pages.live_page import demo_prompts
 
 FOLDER = "panels"
 

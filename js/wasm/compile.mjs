@@ -1,10 +1,12 @@
-// Compiles the kernel; what was compiled before stays as long as its source does.
+// Compiles the kernel, and declares its functions; what was compiled before stays as long as its
+// source does.
 import { mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import asc from "assemblyscript/asc";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const OPTIONS = "--enable simd --optimizeLevel 3 --converge --noAssert --runtime stub".split(" ");
+const OPTIONS =
+  "--enable simd --optimizeLevel 3 --converge --noAssert --runtime stub --bindings esm".split(" ");
 /** For every browser, and for those that multiply and add in one step. */
 const MADE = { kernel: [], fused: ["--enable", "relaxed-simd"] };
 
@@ -22,3 +24,5 @@ export async function kernel() {
   }
   return readFileSync(here("built/kernel.wasm"));
 }
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await kernel();

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from twinlens.contract.words import PUBLISHED
 from twinlens.errors import ArgumentError
-from twinlens.pages.live_page import check_examples, live_html, viewer_html
+from twinlens.pages.live_page import check_examples, demo_prompts, live_html, viewer_html
 from twinlens.pages.page import Theme, check_page
 from twinlens.support.calls import called_rightly
-from twinlens.support.demo import demo_prompts
 from twinlens.support.files import checked_path, replacing
 from twinlens.support.progress import progress
 from twinlens.traces import recording

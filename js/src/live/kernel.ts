@@ -1,62 +1,9 @@
 // The compiled kernel, and its memory.
 
-/** Functions of `wasm/kernel.ts`; pointers are bytes. */
-export interface Kernel {
-  memory: WebAssembly.Memory;
-  matmul(x: number, weights: number, y: number, rows: number, inner: number, columns: number): void;
-  add(x: number, y: number, count: number): void;
-  rmsnorm(x: number, gain: number, y: number, rows: number, width: number, eps: number): void;
-  silu(gate: number, up: number, count: number): void;
-  rotate(
-    x: number,
-    cos: number,
-    sin: number,
-    first: number,
-    rows: number,
-    heads: number,
-    size: number,
-  ): void;
-  keep(
-    keys: number,
-    values: number,
-    keptKeys: number,
-    keptValues: number,
-    first: number,
-    rows: number,
-    heads: number,
-    size: number,
-    room: number,
-  ): void;
-  attention(
-    queries: number,
-    keys: number,
-    values: number,
-    hidden: number,
-    weights: number,
-    kept: boolean,
-    out: number,
-    first: number,
-    rows: number,
-    heads: number,
-    shared: number,
-    size: number,
-    room: number,
-    scale: number,
-  ): void;
-  logSumExp(row: number, count: number): number;
-  seed(stateHigh: bigint, stateLow: bigint, sequenceHigh: bigint, sequenceLow: bigint): void;
-  draw(): bigint;
-  move(
-    base: number,
-    tuned: number,
-    to: number,
-    rows: number,
-    columns: number,
-    panel: number,
-    fraction: number,
-    signed: boolean,
-  ): void;
-}
+import type * as compiled from "kernel";
+
+/** Functions of `wasm/kernel.ts`, as its compiler declares them; pointers are bytes. */
+export type Kernel = typeof compiled;
 
 const PAGE = 65_536;
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from twinlens.contract.dialled import TurnedPart, dialled
+from twinlens.contract.words import TurnedPart, dialled
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,8 @@ from twinlens.errors import TwinlensError
 from twinlens.measures.findings_text import Findings
 from twinlens.measures.plain_text import findings_of
 from twinlens.measures.summary import changed_heads, changed_layers, trace_score
+from twinlens.pages.live_page import demo_prompts
 from twinlens.pages.page import to_html
-from twinlens.support.demo import demo_prompts
 from twinlens.support.files import check_file
 from twinlens.traces import recording
 from twinlens.traces.trace import Trace

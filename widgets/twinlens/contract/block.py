@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec
 
-from twinlens.contract.dialled import TurnedPart
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.words import (
     ABLATIONS,
@@ -21,6 +20,7 @@ from twinlens.contract.words import (
     THEMES,
     UNIT_KINDS,
     UNITS,
+    TurnedPart,
     parse_unit,
 )
 from twinlens.errors import UnknownBlockError

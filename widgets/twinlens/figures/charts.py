@@ -1,17 +1,18 @@
 """The charts a page may ask for, each with the blocks it is made from.
 
-What draws them imports Bokeh, which takes seconds to load: it is imported once one is asked for.
+What draws them imports Bokeh, which takes seconds to load: it is imported once one is asked for,
+whole and by one thread: two threads that import it at once deadlock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from threading import Lock
 
 from twinlens.contract import blocks
 from twinlens.contract.wire import Json
 from twinlens.contract.words import SIDES, THEMES
-from twinlens.errors import UnknownBlockError
-from twinlens.figures.bokeh_import import load_bokeh
+from twinlens.errors import MissingLibraryError, UnknownBlockError
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 
@@ -25,6 +26,7 @@ CHARTS: dict[str, set[str]] = {
     "handover": {blocks.handover(side) for side in SIDES},
     "rotation": {blocks.rotation()},
 }
+_LOADING = Lock()
 
 
 def chart_keys(keys: Collection[str]) -> list[str]:
@@ -70,3 +72,25 @@ def chart_json(trace: Trace, key: str, report: Report | None = None) -> Json:
     for figure in getattr(layout, "children", [layout]):
         document.add_root(figure)
     return {"doc": numbered(document.to_json(deferred=False)), "version": __version__}
+
+
+def load_bokeh() -> None:
+    """Import all of Bokeh that charts use; what is imported after it is there already.
+
+    Raises
+    ------
+    MissingLibraryError
+        If it is not installed.
+    """
+    try:
+        with _LOADING:
+            import bokeh.embed
+            import bokeh.layouts
+            import bokeh.models
+            import bokeh.plotting
+            import bokeh.util.paths  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingLibraryError(
+            "charts, and pages with charts, need bokeh, which is not installed here: "
+            "`pip install bokeh`"
+        ) from error

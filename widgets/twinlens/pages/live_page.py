@@ -2,15 +2,18 @@
 
 Weights, tokenizer and chat template lie in the page, packed; a worker computes. Its policy allows
 what every page of twinlens may do, and beside it a worker made from the page itself and
-WebAssembly, whose bytes are in that worker. Nothing from outside is allowed.
+WebAssembly, whose bytes are in that worker. Nothing from outside is allowed. Its reader may begin
+with the prompts that come with the embedded pair.
 """
 
 from __future__ import annotations
 
 import base64
 import gzip
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from importlib.resources import files
+from typing import Any, cast
 
 from twinlens.contract import blocks, lookup, wire
 from twinlens.contract.blocks import BLOCKS
@@ -152,3 +155,9 @@ def check_examples(examples: Any) -> Sequence[Mapping[str, str]]:
             if not isinstance(text, str | None):
                 raise ArgumentError(f"the {name} of example {number} is no text, but {text!r}")
     return listed
+
+
+def demo_prompts() -> list[dict[str, str]]:
+    """Prompts prepared for the embedded pair: ``title``, ``prompt`` and its marked parts."""
+    text = (files("twinlens") / "demo" / "prompts.json").read_text(encoding="utf-8")
+    return cast("list[dict[str, str]]", json.loads(text))

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from twinlens.contract import blocks
 from twinlens.contract.wire import Value
-from twinlens.figures.bokeh_import import load_bokeh
-from twinlens.figures.charts import chart_json
+from twinlens.figures.charts import chart_json, load_bokeh
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 

@@ -39,8 +39,7 @@ from twinlens.traces.story import read_story
 from twinlens.traces.trace import Trace
 from twinlens.view import lifetime
 from twinlens.view.chosen import Chosen, check_names, refusing
-from twinlens.view.framed import DASHBOARD, PANEL, StaticView
-from twinlens.view.notebook import picture, show
+from twinlens.view.notebook import DASHBOARD, PANEL, StaticView, picture, show
 from twinlens.view.panel import Panel
 from twinlens.view.server import BlockServer
 

@@ -19,8 +19,8 @@ from queue import SimpleQueue
 from typing import Any, TypeAlias
 
 from twinlens.contract import lookup, wire
-from twinlens.contract.dialled import dialled
 from twinlens.contract.wire import Header
+from twinlens.contract.words import dialled
 from twinlens.errors import Interrupted, TwinlensError
 from twinlens.pages.values import page_value
 from twinlens.support.lru import Cache

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.compute.exchange.compared import compared
-from twinlens.compute.exchange.passes import Exchange, rows_of
+from twinlens.compute.exchange.passes import Exchange, compared, rows_of
 from twinlens.contract.wire import Array
 from twinlens.support.progress import Report
 

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from twinlens.compute.exchange.alone import Left, joined, left_of
-from twinlens.compute.exchange.compared import divergence
-from twinlens.compute.exchange.passes import Exchange, rows_of
+from twinlens.compute.exchange.passes import Exchange, divergence, rows_of
 from twinlens.compute.exchange.path import points_on_the_way
 from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import check_differentiable

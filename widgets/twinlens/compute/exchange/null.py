@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from twinlens.compute.exchange.compared import divergence
 from twinlens.compute.exchange.exchanged_weights import changed_weights, parameters_of_blocks
+from twinlens.compute.exchange.passes import divergence
 from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import (
     below_adapters,

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.compute.exchange.compared import divergence
-from twinlens.compute.exchange.passes import Exchange
+from twinlens.compute.exchange.passes import Exchange, divergence
 from twinlens.support.progress import Report
 
 #: Points on the path, those of Gauss and Legendre.

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.compute.exchange.compared import compared
 from twinlens.compute.exchange.exchanged_weights import with_weights_of_base
 from twinlens.compute.exchange.parts import Place
-from twinlens.compute.exchange.passes import Exchange, rows_of
+from twinlens.compute.exchange.passes import Exchange, compared, rows_of
 from twinlens.compute.exchange.path import integrated_gates
 from twinlens.compute.models import architectures
 from twinlens.contract.forms import Carried, Part, PartOfSet

@@ -34,10 +34,9 @@ from twinlens.compute.update.blocks import UpdateBlocks
 from twinlens.compute.update.turned import read_part, read_scale, turned_model
 from twinlens.contract import lookup
 from twinlens.contract.blocks import BLOCKS
-from twinlens.contract.dialled import TurnedPart
 from twinlens.contract.manifest import Answer, Manifest, Token
 from twinlens.contract.wire import Value
-from twinlens.contract.words import SIDES, Given, Side
+from twinlens.contract.words import SIDES, Given, Side, TurnedPart
 from twinlens.errors import (
     ArgumentError,
     ModelLoadError,

@@ -17,8 +17,8 @@ from twinlens.compute.update.on_prompt import PromptUpdate
 from twinlens.compute.update.update import Update
 from twinlens.contract import blocks
 from twinlens.contract.block import Block
-from twinlens.contract.dialled import TurnedPart
 from twinlens.contract.update_forms import KeptCurve, UpdateDial, UpdateDirection, UpdateTaken
+from twinlens.contract.words import TurnedPart
 from twinlens.errors import ArgumentError
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace

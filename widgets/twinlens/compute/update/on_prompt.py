@@ -20,8 +20,7 @@ from twinlens.compute.update import interventions, sets
 from twinlens.compute.update.direction_effects import NOISE, Effects, first_order, path_effects
 from twinlens.compute.update.mixed import Mixed
 from twinlens.compute.update.taken import Taken
-from twinlens.contract.dialled import TurnedPart
-from twinlens.contract.words import SIDES
+from twinlens.contract.words import SIDES, TurnedPart
 from twinlens.errors import ArgumentError
 from twinlens.support.progress import Report
 from twinlens.traces.frames import DataFrame, frame_of

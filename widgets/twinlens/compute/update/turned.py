@@ -25,8 +25,7 @@ from twinlens.compute.models.dense import (
 )
 from twinlens.compute.models.models import Models
 from twinlens.compute.update.directions import MatrixUpdate, both_models, lora_factors
-from twinlens.contract.dialled import TurnedPart
-from twinlens.contract.words import SIDES
+from twinlens.contract.words import SIDES, TurnedPart
 from twinlens.errors import ArgumentError, UnsupportedArchitectureError
 
 #: The dial's end.
