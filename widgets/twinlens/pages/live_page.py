@@ -24,7 +24,7 @@ from twinlens.pages.html import document, front_end, inline_json, inline_script,
 from twinlens.pages.packed import packed85
 from twinlens.pages.page import pack_blocks, packed_blocks
 from twinlens.pages.values import SCRIPT_END, bokeh_in_pieces, page_value
-from twinlens.support.progress import Report
+from twinlens.support.progress import Report, told
 from twinlens.traces.trace import Trace
 
 #: Characters of a piece of a packed part: each is handed over by itself, so that the page stays
@@ -108,9 +108,7 @@ def _constant(trace: Trace, report: Report | None) -> dict[str, tuple[wire.Heade
     keys = [key for name in _OF_WEIGHTS for key in BLOCKS[name].every(trace.manifest)]
     keys += [blocks.chart(chart, theme) for chart in _CHARTS for theme in THEMES]
     encoded = {blocks.bokeh_script(): wire.encode(SCRIPT_END.join(bokeh_in_pieces()))}
-    for done, key in enumerate(keys):
-        if report:
-            report(done, len(keys), "what follows from the weights")
+    for key in told(keys, "what follows from the weights", report):
         try:
             value = page_value(trace, key)
         except UnsupportedArchitectureError:
@@ -128,9 +126,7 @@ def _recorded(
         keys += [blocks.saliency(side, PUBLISHED)]
         keys += [blocks.head_effect(side, None), blocks.neuron_effect(side, None)]
     encoded = {}
-    for done, key in enumerate(keys):
-        if report:
-            report(done, len(keys), f"example {place + 1}")
+    for key in told(keys, f"example {place + 1}", report):
         encoded[f"example/{place}/{key}"] = wire.encode(trace.block(key))
     return encoded
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import fmean
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 #: Called as ``report(done, total, what)`` during long work; may raise `Interrupted` to stop it.
 Report: TypeAlias = Callable[[int, int, str], None]
 #: A class with the constructor and methods of `tqdm.tqdm`.
 Bar: TypeAlias = Any
+T = TypeVar("T")
 
 PATIENCE = 1.0
 #: Work is of unequal steps: how many there are of them tells nobody anything.
@@ -25,6 +26,22 @@ _PARTS = 1000
 
 def silent(done: int, total: int, what: str) -> None:
     """Report to nobody."""
+
+
+def told(
+    items: Collection[T], what: str | Callable[[T], str], report: Report | None
+) -> Iterator[T]:
+    """The items one after another; in front of each a report, if any, hears how many are done.
+
+    Parameters
+    ----------
+    what : str or callable
+        What is done with the items, or with the next one.
+    """
+    for done, item in enumerate(items):
+        if report:
+            report(done, len(items), what if isinstance(what, str) else what(item))
+        yield item
 
 
 @contextmanager

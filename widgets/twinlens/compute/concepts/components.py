@@ -31,7 +31,7 @@ from twinlens.errors import (
 )
 from twinlens.support import layer_files
 from twinlens.support.calls import methods_called_rightly
-from twinlens.support.progress import Report
+from twinlens.support.progress import Report, told
 from twinlens.weights.vocabulary import Vocabulary, vocabulary
 
 #: Components shown by default; the paper looks at the first 300.
@@ -285,9 +285,7 @@ def layer_components(
     layers = range(weights.sizes.layers) if layers is None else sorted(set(layers))
     folder = layer_files.folder(settings.cache, _KIND)
     components: dict[int, LayerComponents] = {}
-    for done, layer in enumerate(layers):
-        if report:
-            report(done, len(layers), f"components of {weights.name}, layer {layer}")
+    for layer in told(layers, lambda layer: f"components of {weights.name}, layer {layer}", report):
         values = value_vectors(weights, layer)
         key = key_of(count, settings.words, words.digest, values) if folder else ""
         stored = layer_files.load(folder, key)

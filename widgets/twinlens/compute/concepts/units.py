@@ -31,7 +31,7 @@ from twinlens.contract.words import SIDES, Side
 from twinlens.labels.annotate import annotate, components_of, read_annotations
 from twinlens.labels.given_names import Named, names_of
 from twinlens.labels.questions import Annotation, Annotator
-from twinlens.support.progress import Report
+from twinlens.support.progress import Report, told
 
 #: Words of a value vector after the final norm.
 NORMED_WORDS = 15
@@ -318,11 +318,8 @@ class Concepts:
 
     def _find(self, side: Side, word: str, report: Report | None) -> list[list[Any]]:
         depth = self._pair.sizes.layers
-        stacked = []
-        for layer in range(depth):
-            if report:
-                report(layer, depth, f"components of {side}")
-            stacked.append(self.basis(side, layer).directions)
+        layers = told(range(depth), f"components of {side}", report)
+        stacked = [self.basis(side, layer).directions for layer in layers]
         directions = torch.from_numpy(np.concatenate(stacked)).float()
         with self._pair.model(side) as model, self._using(side, model) as rows:
             embeddings = architectures.unembedding(model)

@@ -39,7 +39,7 @@ from twinlens.errors import UnknownBlockError
 from twinlens.measures.differences import relative_difference
 from twinlens.measures.findings import findings
 from twinlens.measures.update_finding import update_finding
-from twinlens.support.progress import Report
+from twinlens.support.progress import Report, told
 from twinlens.traces.trace import Trace
 
 #: What of a capture shifts are of.
@@ -243,9 +243,9 @@ def handed_over(subject: Subject, lower: Side, report: Report | None = None) -> 
     tuned = subject.captures["tuned"].logprobs
     target = torch.tensor(subject.answer_ids(upper))[:, None]
     rows = []
-    for layer in range(depth):
-        if report:
-            report(layer, depth, f"upper layers of {upper} above lower layers of {lower}")
+    for layer in told(
+        range(depth), f"upper layers of {upper} above lower layers of {lower}", report
+    ):
         if layer == 0:
             logprobs = own
         else:
@@ -295,9 +295,9 @@ def other_texts(subject: Subject, report: Report | None = None) -> list[OtherTex
     draws = OTHER_TEXTS if models.sizes.small else FEW_OTHER_TEXTS
     drawn = windows(other_text(models.tokenizers["tuned"]), len(left_out), draws)
     worth: dict[Side, list[float]] = {}
-    for place, side in enumerate(reversed(SIDES)):
-        if report:
-            report(place, len(SIDES), f"reading other text in place of the template, {side}")
+    for side in told(
+        SIDES[::-1], lambda side: f"reading other text in place of the template, {side}", report
+    ):
         texts = []
         for stretch in drawn:
             text = list(subject.ids[side])
@@ -332,9 +332,7 @@ def template_effects(subject: Subject, report: Report | None = None) -> Template
     m, positions = subject.manifest, _positions(subject)
     plain: dict[Side, Array] = {}
     # Tuned first: with memory="sequential" it is the one still loaded.
-    for place, side in enumerate(reversed(SIDES)):
-        if report:
-            report(place, len(SIDES), f"reading without the template, {side}")
+    for side in told(SIDES[::-1], lambda side: f"reading without the template, {side}", report):
         ids = [*(subject.ids[side][i] for i in positions), *subject.answer_ids(side)]
         with subject.models.model(side) as model:
             plain[side] = answer_logprobs(Reading(model, ids, len(positions))).double().numpy()

@@ -45,7 +45,7 @@ from twinlens.errors import (
 )
 from twinlens.support.calls import methods_called_rightly
 from twinlens.support.lru import Cache
-from twinlens.support.progress import Report
+from twinlens.support.progress import Report, told
 from twinlens.traces.trace import Trace
 
 _CACHE_BYTES = 64 * 2**20
@@ -171,9 +171,7 @@ def captured(
     captures: dict[Side, Capture] = {}
     notes = [read.note for read in prompts.values()]
     # Tuned first: with memory="sequential" it is the one still loaded.
-    for place, side in enumerate(reversed(SIDES)):
-        if report:
-            report(place, len(SIDES), f"reading with {side}")
+    for side in told(SIDES[::-1], lambda side: f"reading with {side}", report):
         read = prompts[side]
         with pair.model(side) as model:
             length = len(read.tokens) + len(answers[side].tokens) - 1

@@ -13,7 +13,7 @@ from twinlens.contract.forms import HiddenSegment, HiddenSpan
 from twinlens.contract.manifest import Token
 from twinlens.contract.words import SIDES, Segment, Side
 from twinlens.measures.summary import SCORED_SEGMENTS
-from twinlens.support.progress import Report
+from twinlens.support.progress import Report, told
 
 #: Segments that are hidden as a whole.
 HIDDEN: tuple[Segment, ...] = ("instruction", "context", "template")
@@ -58,10 +58,8 @@ def hidden_segments(
     costs: dict[tuple[str, str, str], list[float]] = {}
     prompt = [token.id for token in m.prompt_tokens]
     # Tuned first: with memory="sequential" it is the one still loaded.
-    for side in reversed(SIDES):
+    for side in told(SIDES[::-1], lambda side: f"hiding segments, {side}", report):
         with subject.models.model(side) as model:
-            if report:
-                report(SIDES[::-1].index(side), len(SIDES), f"hiding segments, {side}")
             readings = [
                 Reading(model, subject.models.readable(side, [*prompt, *ids]), len(prompt))
                 for ids in answers.values()
@@ -94,9 +92,9 @@ def hidden_elsewhere(
     spans = spans_elsewhere(m.prompt_tokens)
     costs: dict[Side, list[float]] = {}
     prompt = [token.id for token in m.prompt_tokens]
-    for place, side in enumerate(reversed(SIDES) if spans else ()):
-        if report:
-            report(place, len(SIDES), f"hiding other spans, {side}")
+    for side in told(
+        SIDES[::-1] if spans else (), lambda side: f"hiding other spans, {side}", report
+    ):
         with subject.models.model(side) as model:
             reading = Reading(model, subject.models.readable(side, [*prompt, *answer]), len(prompt))
             (lost,) = hidden_together([reading], [spans])

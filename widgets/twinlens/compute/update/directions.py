@@ -36,7 +36,7 @@ from twinlens.compute.update.factors import factor_svd
 from twinlens.contract.words import SIDES
 from twinlens.errors import MemoryNeededError, UnsupportedArchitectureError
 from twinlens.support.files import cache_folder
-from twinlens.support.progress import Report
+from twinlens.support.progress import Report, told
 
 #: Leading directions of base's matrix that an update may reuse: so many, or a quarter of all.
 LEADING = 32
@@ -232,9 +232,7 @@ def updates(pair: Models, report: Report | None = None) -> Iterator[MatrixUpdate
         theirs = {name: (module, key) for name, module, key in parameter_places(tuned)}
         places = [place for place in parameter_places(base) if place[0] in theirs]
         seen: set[int] = set()
-        for done, (name, module, key) in enumerate(places):
-            if report:
-                report(done, len(places), "taking the update apart")
+        for name, module, key in told(places, "taking the update apart", report):
             own = id(below_adapters(module)._parameters[key])
             if own in seen:  # tied: one tensor
                 continue

@@ -22,7 +22,7 @@ from twinlens.compute.update.mixed import Mixed
 from twinlens.compute.update.taken import Taken
 from twinlens.contract.words import SIDES, TurnedPart
 from twinlens.errors import ArgumentError
-from twinlens.support.progress import Report
+from twinlens.support.progress import Report, told
 from twinlens.traces.frames import DataFrame, frame_of
 
 #: Places of a dial.
@@ -259,9 +259,7 @@ class PromptUpdate:
         """
         turned, others = self._turned(layer, kind, direction)
         table = []
-        for done, scale in enumerate(scales):
-            if report:
-                report(done, len(scales), "turning the dial")
+        for scale in told(scales, "turning the dial", report):
             if not (isinstance(scale, int | float) and math.isfinite(scale)):
                 raise ArgumentError(
                     f"a scale is a number, 0 for base and 1 for tuned, not {scale!r}"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from twinlens.compute.update.direction_effects import integrated
 from twinlens.compute.update.mixed import Mixed
-from twinlens.support.progress import Report
+from twinlens.support.progress import Report, told
 
 #: Share of the shift that a minimal set keeps.
 GOAL = 0.9
@@ -76,9 +76,7 @@ def narrowed(mixed: Mixed, effects: Tensor, report: Report | None = None) -> lis
         What made the change, see `path_effects`.
     """
     order = torch.argsort(-effects, stable=True)
-    for done, share in enumerate(_NARROWER):
-        if report:
-            report(done, len(_NARROWER), "narrowing the directions down")
+    for share in told(_NARROWER, "narrowing the directions down", report):
         count = max(1, round(share * mixed.count))
         only = torch.zeros(mixed.count, dtype=torch.float32)
         only[order[:count]] = 1
@@ -117,9 +115,7 @@ def curves(
     """What is kept by the first directions of some orders."""
     counts = sorted({round(share * mixed.count) for share in SHARES})
     listed = []
-    for done, (name, draws) in enumerate(by_name.items()):
-        if report:
-            report(done, len(by_name), "keeping some directions only")
+    for name, draws in told(by_name.items(), "keeping some directions only", report):
 
         def share_of(count: int, draws: Sequence[Sequence[int]] = draws) -> float:
             rows = [row_of(mixed, order[:count]) for order in draws]

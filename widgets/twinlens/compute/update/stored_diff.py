@@ -30,7 +30,7 @@ from twinlens.compute.update.stored_numbers import FileNumbers, HeldNumbers, Num
 from twinlens.compute.update.tensors import compare
 from twinlens.errors import ArgumentError, ModelLoadError
 from twinlens.support.files import possible_path
-from twinlens.support.progress import Report
+from twinlens.support.progress import Report, told
 from twinlens.weights.model_diff import ModelDiff, TensorDiff
 
 _ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -175,14 +175,11 @@ def _of_models(
     base: Stored, tuned: Stored, report: Report | None
 ) -> tuple[list[TensorDiff], list[str]]:
     pairs, alone = _paired(base, tuned)
-    diffs, notes = [], []
+    notes = []
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         awaited = [pool.submit(_of_tensors, base, ours, tuned, theirs) for ours, theirs in pairs]
         try:
-            for done, compared in enumerate(awaited):
-                if report:
-                    report(done, len(pairs), "comparing tensors")
-                diffs.append(compared.result())
+            diffs = [done.result() for done in told(awaited, "comparing tensors", report)]
         finally:
             pool.shutdown(cancel_futures=True)
     for (ours, theirs), diff in zip(pairs, diffs, strict=True):
@@ -241,9 +238,7 @@ def _of_adapter(
     known = {_bare(name): name for name in base.tensors}
     diffs = []
     changes = list(factored(config, adapter.tensors, adapter.read, adapter.name))
-    for done, change in enumerate(changes):
-        if report:
-            report(done, len(changes), "comparing tensors")
+    for change in told(changes, "comparing tensors", report):
         name = known.get(_bare(f"{change.module}.weight"))
         if name is None:
             raise ModelLoadError(
