@@ -6,8 +6,9 @@ The front end has them from here, see `twinlens.contract.generate`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from twinlens.contract.words import ChartTheme
+from twinlens.contract.words import THEMES, ChartTheme
 
 
 @dataclass(frozen=True)
@@ -64,51 +65,35 @@ class Palette:
     groups: tuple[str, ...]
 
 
+#: Each colour in light and in dark.
+_COLOURS: dict[str, tuple[Any, Any]] = {
+    "background": ("#ffffff", "#15171b"),
+    "shade": ("#f1f4f8", "#20252b"),
+    "chosen": ("#fff1e4", "#3a2a1c"),
+    "ink": ("#16181d", "#eef0f3"),
+    "muted": ("#626973", "#9ba2ac"),
+    "rule": ("#e2e5e9", "#2d3138"),
+    "marker": ("#c9cdd3", "#565c65"),
+    "absent": ("#f3f5f7", "#1d2126"),
+    "neutral": ("#fafbfc", "#15171b"),
+    "base": ("#2f6cb5", "#6fa8ec"),
+    "tuned": ("#d2601a", "#f0955a"),
+    "both": ("#626973", "#a3a9b2"),
+    "base_text": ("#2866b1", "#6fa8ec"),
+    "tuned_text": ("#b54f0e", "#f0955a"),
+    "attention": ("#7a4fa3", "#bb98e0"),
+    "feed_forward": ("#1f8577", "#58bfae"),
+    "holds": ("#1f8577", "#58bfae"),
+    "holds_text": ("#166b5f", "#58bfae"),
+    "turns": ("#9c2c77", "#ec8fc8"),
+    "unknown": ("#8a9099", "#767c85"),
+    "groups": (
+        ("#7a4fa3", "#1f8577", "#a26a00", "#9c2c77", "#4b5563", "#0f6e8c"),
+        ("#bb98e0", "#58bfae", "#e0b04c", "#ec8fc8", "#b6bcc5", "#6cc4e0"),
+    ),
+}
+
 PALETTES: dict[ChartTheme, Palette] = {
-    "light": Palette(
-        background="#ffffff",
-        shade="#f1f4f8",
-        chosen="#fff1e4",
-        ink="#16181d",
-        muted="#626973",
-        rule="#e2e5e9",
-        marker="#c9cdd3",
-        absent="#f3f5f7",
-        neutral="#fafbfc",
-        base="#2f6cb5",
-        tuned="#d2601a",
-        both="#626973",
-        base_text="#2866b1",
-        tuned_text="#b54f0e",
-        attention="#7a4fa3",
-        feed_forward="#1f8577",
-        holds="#1f8577",
-        holds_text="#166b5f",
-        turns="#9c2c77",
-        unknown="#8a9099",
-        groups=("#7a4fa3", "#1f8577", "#a26a00", "#9c2c77", "#4b5563", "#0f6e8c"),
-    ),
-    "dark": Palette(
-        background="#15171b",
-        shade="#20252b",
-        chosen="#3a2a1c",
-        ink="#eef0f3",
-        muted="#9ba2ac",
-        rule="#2d3138",
-        marker="#565c65",
-        absent="#1d2126",
-        neutral="#15171b",
-        base="#6fa8ec",
-        tuned="#f0955a",
-        both="#a3a9b2",
-        base_text="#6fa8ec",
-        tuned_text="#f0955a",
-        attention="#bb98e0",
-        feed_forward="#58bfae",
-        holds="#58bfae",
-        holds_text="#58bfae",
-        turns="#ec8fc8",
-        unknown="#767c85",
-        groups=("#bb98e0", "#58bfae", "#e0b04c", "#ec8fc8", "#b6bcc5", "#6cc4e0"),
-    ),
+    theme: Palette(**{name: both[place] for name, both in _COLOURS.items()})
+    for place, theme in enumerate(THEMES)
 }
