@@ -25,8 +25,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from twinlens.compute.pair import demo_pair, load_pair
-from twinlens.compute.update.direction_effects import integrated
-from twinlens.compute.update.interventions import agreement
+from twinlens.compute.update.direction_effects import agreement, integrated
 from twinlens.compute.update.on_prompt import PromptUpdate
 from twinlens.compute.update.stored_diff import diff_of_files
 from twinlens.contract.words import Side

@@ -25,7 +25,7 @@ from twinlens.contract.words import (
 )
 from twinlens.measures.faithfulness import faithfulness
 from twinlens.support.progress import Report
-from twinlens.traces.grouping import groups
+from twinlens.traces.marks import groups
 from twinlens.traces.trace import Trace
 
 from tests.support.made_up_heads import HEADS

@@ -11,7 +11,7 @@ from twinlens.contract.forms import Faithfulness
 from twinlens.contract.words import UNITS
 from twinlens.measures.effect_shares import effect_shares
 from twinlens.measures.faithfulness import faithfulness
-from twinlens.traces.grouping import groups
+from twinlens.traces.marks import groups
 
 from tests.support.made_up import MadeUpTrace, tokens
 

@@ -96,7 +96,7 @@ class Method:
         Model passes for N prompt and M answer tokens.
     unit : str
         What is taken away together: ``token``, ``word``, ``sentence`` or ``segment`` (see
-        `twinlens.traces.grouping`); the effect of a group stands at each of its tokens.
+        `twinlens.traces.marks`); the effect of a group stands at each of its tokens.
     """
 
     name: str

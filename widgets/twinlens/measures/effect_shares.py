@@ -11,7 +11,7 @@ import numpy as np
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SEGMENTS, Segment, Side, Unit
 from twinlens.support.progress import Report
-from twinlens.traces.grouping import groups
+from twinlens.traces.marks import groups
 from twinlens.traces.trace import Trace
 
 

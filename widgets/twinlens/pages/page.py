@@ -26,8 +26,15 @@ from twinlens.errors import (
     UnsupportedArchitectureError,
 )
 from twinlens.figures.charts import chart_keys
-from twinlens.pages.html import document, front_end, inline_json, policy
-from twinlens.pages.packed import UNPACKED, packed85, packed_script
+from twinlens.pages.html import (
+    UNPACKED,
+    document,
+    front_end,
+    inline_json,
+    packed85,
+    packed_script,
+    policy,
+)
 from twinlens.pages.values import bokeh_script, page_value
 from twinlens.support.files import check_file, checked_path, replacing
 from twinlens.support.progress import Remaining, Report

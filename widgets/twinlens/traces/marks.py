@@ -1,4 +1,4 @@
-"""Spans marked anew over the prompt's tokens: what is instruction, what is context.
+"""The prompt's tokens: which are marked anew, instruction or context; words, sentences, segments.
 
 Standard library only. Marks lie over a trace without changing it: densities, scores and shares
 follow them at once, from values that are there.
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias, cast
 
 from twinlens.contract.manifest import Token
-from twinlens.contract.words import MARKED, Segment
+from twinlens.contract.words import MARKED, Segment, Unit
 from twinlens.errors import PromptError
 
 #: First token, one past the last, and what the tokens are.
@@ -21,6 +21,8 @@ CharacterSpan: TypeAlias = tuple[int, int]
 
 #: The template's tokens stay what they are, whatever is marked over them.
 FIXED: tuple[Segment, Segment] = ("special", "template")
+_ENDS = ".!?:。！？："
+_CLOSING = "\"'”’)]»"
 
 
 def span_tokens(text: str, tokens: Sequence[Token], spans: Iterable[CharacterSpan]) -> list[int]:
@@ -127,3 +129,43 @@ def read_marks(value: Any, tokens: Sequence[Token]) -> list[Mark] | None:
             )
         marks.append((start, end, cast(Segment, name)))
     return marks_of(segments(tokens, marks))
+
+
+def groups(tokens: Sequence[Token], unit: Unit) -> list[list[int]]:
+    """Positions that belong together; every position is in exactly one group.
+
+    Parameters
+    ----------
+    tokens : sequence of Token
+        Tokens of the prompt.
+    unit : {"token", "word", "sentence", "segment"}
+        A word ends at white space; a sentence at a line break, or at white space after one of
+        ``. ! ? :`` (as Wu et al. split prompts). Neither crosses the border of a segment, and a
+        special token stands alone. A segment is all tokens of one kind, wherever they stand.
+    """
+    if unit == "token":
+        return [[i] for i in range(len(tokens))]
+    if unit == "segment":
+        segments = dict.fromkeys(token.segment for token in tokens)
+        return [[i for i, t in enumerate(tokens) if t.segment == name] for name in segments]
+    begins = _begins_word if unit == "word" else _begins_sentence
+    positions: list[list[int]] = []
+    for i, token in enumerate(tokens):
+        before = tokens[i - 1] if i else token
+        new_segment = i == 0 or before.segment != token.segment or token.segment == "special"
+        if new_segment or begins(before.text, token.text):
+            positions.append([])
+        positions[-1].append(i)
+    return positions
+
+
+def _begins_word(before: str, text: str) -> bool:
+    return before[-1:].isspace() or text[:1].isspace()
+
+
+def _begins_sentence(before: str, text: str) -> bool:
+    # White space at a line's end stays with its line.
+    if "\n" in before and text.strip():
+        return True
+    ended = before.rstrip().rstrip(_CLOSING)[-1:] in tuple(_ENDS)
+    return ended and bool(text.strip()) and _begins_word(before, text)

@@ -20,8 +20,7 @@ from twinlens.labels.given_names import from_annotations, to_annotations
 from twinlens.measures.findings_text import Findings
 from twinlens.measures.plain_text import findings_of, known_text, plain_text
 from twinlens.pages.drawn import figure_of
-from twinlens.pages.html import front_end
-from twinlens.pages.packed import packed_module
+from twinlens.pages.html import front_end, packed_module
 from twinlens.pages.page import (
     DEFAULT_BUDGET_MB,
     ExportReport,
@@ -39,7 +38,7 @@ from twinlens.traces.story import read_story
 from twinlens.traces.trace import Trace
 from twinlens.view import lifetime
 from twinlens.view.chosen import Chosen, check_names, refusing
-from twinlens.view.notebook import DASHBOARD, PANEL, StaticView, picture, show
+from twinlens.view.lifetime import DASHBOARD, PANEL, StaticView, picture, show
 from twinlens.view.panel import Panel
 from twinlens.view.server import BlockServer
 

@@ -11,7 +11,7 @@ from twinlens.contract.words import PANELS
 from twinlens.figures.still import HOW_TO_LIVE
 from twinlens.pages.html import front_end
 from twinlens.view import lifetime
-from twinlens.view.notebook import show
+from twinlens.view.lifetime import show
 
 
 class Panel(anywidget.AnyWidget):

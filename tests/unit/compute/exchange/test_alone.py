@@ -13,8 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from twinlens.compute.exchange.alone import as_it_is, of_heads, of_layers
-from twinlens.compute.exchange.exchanged_neurons import likely_neurons, of_neurons
+from twinlens.compute.exchange.alone import (
+    as_it_is,
+    likely_neurons,
+    of_heads,
+    of_layers,
+    of_neurons,
+)
 from twinlens.compute.exchange.passes import Exchange, rows_of
 from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.models import architectures

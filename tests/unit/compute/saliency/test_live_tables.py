@@ -17,7 +17,7 @@ from twinlens.errors import Interrupted, UnknownBlockError
 from twinlens.measures.effect_shares import effect_shares
 from twinlens.measures.faithfulness import faithfulness
 from twinlens.traces import recording
-from twinlens.traces.grouping import groups
+from twinlens.traces.marks import groups
 
 from tests.support import tiny
 

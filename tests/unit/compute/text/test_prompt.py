@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.text.answers import answer_tokens, encode_answer
-from twinlens.compute.text.pieces import pieces
+from twinlens.compute.text.cutting import pieces
 from twinlens.compute.text.prompt import check_length, read_prompt
 from twinlens.errors import AnswerError, PromptError
 

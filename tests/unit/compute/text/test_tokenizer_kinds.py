@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, processors
 from transformers import PreTrainedTokenizerFast
 from twinlens.compute.text.answers import answer_tokens, context, encode_answer
-from twinlens.compute.text.pieces import pieces
+from twinlens.compute.text.cutting import pieces
 from twinlens.compute.text.prompt import read_prompt
 from twinlens.contract.manifest import Token
 

@@ -21,7 +21,7 @@ from peft import (
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from twinlens.compute.models.dense import linear_weight
 from twinlens.compute.pair import Pair, demo_pair, load_pair
-from twinlens.compute.update.interventions import agreement
+from twinlens.compute.update.direction_effects import agreement
 from twinlens.compute.update.on_prompt import PromptUpdate
 from twinlens.compute.update.sets import row_of
 from twinlens.compute.update.update import Update

@@ -23,8 +23,7 @@ from twinlens.studies.data.change_tables import ChangeTable, read_changes, write
 from twinlens.studies.data.store import Store
 from twinlens.studies.report.html_tables import CaseSets
 from twinlens.studies.report.report import write_report
-from twinlens.studies.report.weight_figures import weight_figures
-from twinlens.studies.report.weight_sections import weight_sections
+from twinlens.studies.report.weight_sections import weight_figures, weight_sections
 from twinlens.weights.vocabulary import vocabulary
 
 from tests.support import tiny

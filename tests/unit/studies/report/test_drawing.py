@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from twinlens.errors import BrowserError
-from twinlens.studies.report import drawing
+from twinlens.studies.report import report_page
 from twinlens.support import browser
 
 from tests.unit.studies.planted import Planted
@@ -23,11 +23,11 @@ def test_without_a_browser_one_sentence_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(browser, "_NAMES", ("no-such-browser",))
     monkeypatch.delenv(browser.BROWSER, raising=False)
     with pytest.raises(BrowserError, match="install one or name it in TWINLENS_BROWSER"):
-        drawing.save({}, tmp_path)
+        report_page.save({}, tmp_path)
 
 
 def test_a_program_that_draws_nothing_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv(browser.BROWSER, sys.executable)
     with pytest.raises(BrowserError, match="could not draw"):
-        drawing.save(figures(), tmp_path)
+        report_page.save(figures(), tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,14 @@ from typing import cast
 
 import numpy as np
 
-from twinlens.compute.exchange.alone import Left, as_it_is, of_heads, of_layers
-from twinlens.compute.exchange.exchanged_neurons import likely_neurons, of_neurons
+from twinlens.compute.exchange.alone import (
+    Left,
+    as_it_is,
+    likely_neurons,
+    of_heads,
+    of_layers,
+    of_neurons,
+)
 from twinlens.compute.exchange.null import null
 from twinlens.compute.exchange.passes import Exchange
 from twinlens.compute.exchange.smallest_set import NOISE, Measured, carried

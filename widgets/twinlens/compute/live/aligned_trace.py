@@ -34,7 +34,7 @@ from twinlens.errors import UnknownBlockError
 from twinlens.measures.differences import jensen_shannon, relative_difference
 from twinlens.support.progress import Report
 from twinlens.traces.frames import axes_of
-from twinlens.traces.grouping import groups
+from twinlens.traces.marks import groups
 from twinlens.traces.trace import Trace
 
 #: What puts parts of one model into a pass of the other, which would need one prompt for both, or

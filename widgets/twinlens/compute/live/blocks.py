@@ -26,9 +26,8 @@ from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.compute.text.answers import answer_tokens, context, own_answer_of
-from twinlens.compute.text.cutting import in_front
+from twinlens.compute.text.cutting import in_front, pieces
 from twinlens.compute.text.other_text import other_text, windows
-from twinlens.compute.text.pieces import pieces
 from twinlens.contract import blocks
 from twinlens.contract.block import Block
 from twinlens.contract.forms import OtherText, TemplateEffects

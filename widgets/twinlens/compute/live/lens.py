@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import Capture
 from twinlens.compute.passes.subject import Subject
-from twinlens.compute.text.pieces import pieces
+from twinlens.compute.text.cutting import pieces
 from twinlens.contract.forms import AnswerStep, Prediction, Word
 from twinlens.contract.words import SHIFT_CLASSES, SIDES, Side
 

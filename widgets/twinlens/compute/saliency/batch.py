@@ -39,7 +39,7 @@ from twinlens.contract.wire import Array
 from twinlens.contract.words import PUBLISHED, SIDES, Side
 from twinlens.errors import Interrupted, TwinlensError, UnsupportedArchitectureError
 from twinlens.support.progress import Report
-from twinlens.traces.grouping import groups
+from twinlens.traces.marks import groups
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -13,7 +13,7 @@ from twinlens.contract.block import Block
 from twinlens.contract.wire import Array, Value
 from twinlens.contract.words import SIDES, Side, Unit
 from twinlens.support.progress import Report
-from twinlens.traces.grouping import groups
+from twinlens.traces.marks import groups
 from twinlens.traces.trace import Trace
 
 

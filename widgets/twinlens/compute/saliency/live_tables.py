@@ -17,14 +17,14 @@ from twinlens.compute.saliency.gradients import summed_gradient
 from twinlens.compute.saliency.methods import METHODS
 from twinlens.compute.saliency.occlusion import deletion_curve
 from twinlens.compute.saliency.registry import complete
-from twinlens.compute.text.pieces import pieces
+from twinlens.compute.text.cutting import pieces
 from twinlens.contract.forms import DeletionCurve, Faithfulness
 from twinlens.contract.wire import Array
 from twinlens.contract.words import EXACT, PUBLISHED, SIDES, Side
 from twinlens.errors import MemoryNeededError, NotDifferentiableError
 from twinlens.measures.faithfulness import faithfulness
 from twinlens.support.progress import Report
-from twinlens.traces.grouping import groups
+from twinlens.traces.marks import groups
 
 #: Methods every recording keeps; others only when they were computed.
 RECORDED = (PUBLISHED, EXACT, "attention_knockout")

@@ -12,7 +12,7 @@ from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.passes.steps_written_out import ReadPrompt
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.text.arguments import generated_sides, read_response
-from twinlens.compute.text.pieces import label, pieces
+from twinlens.compute.text.cutting import label, pieces
 from twinlens.compute.text.prompt import Prompt
 from twinlens.contract.manifest import Answer, Token
 from twinlens.contract.words import SIDES, Given, Side

@@ -10,8 +10,7 @@ from typing import Any
 from twinlens.compute.models.models import Models
 from twinlens.compute.text.arguments import checked_text, kind_of, read_length
 from twinlens.compute.text.chat import Chat, Content, Message, plain, read_messages, rendered
-from twinlens.compute.text.cutting import Place, cut
-from twinlens.compute.text.pieces import label, pieces
+from twinlens.compute.text.cutting import Place, cut, label, pieces
 from twinlens.compute.text.spans import Spans, locate
 from twinlens.contract.manifest import Token
 from twinlens.contract.words import SIDES, Segment, Side

@@ -11,8 +11,7 @@ import torch
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.compute.update import sets
-from twinlens.compute.update.direction_effects import NOISE
-from twinlens.compute.update.interventions import Checked, agreement
+from twinlens.compute.update.direction_effects import NOISE, Checked, agreement
 from twinlens.compute.update.on_prompt import PromptUpdate
 from twinlens.compute.update.update import Update
 from twinlens.contract import blocks

@@ -16,8 +16,17 @@ from twinlens.compute.models.running import methods_plainly
 from twinlens.compute.passes.decoding import greedy_answers
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.text.answers import stop_tokens
-from twinlens.compute.update import interventions, sets
-from twinlens.compute.update.direction_effects import NOISE, Effects, first_order, path_effects
+from twinlens.compute.update import sets
+from twinlens.compute.update.direction_effects import (
+    CHECKED,
+    NOISE,
+    Checked,
+    Effects,
+    Question,
+    check,
+    first_order,
+    path_effects,
+)
 from twinlens.compute.update.mixed import Mixed
 from twinlens.compute.update.taken import Taken
 from twinlens.contract.words import SIDES, TurnedPart
@@ -171,16 +180,16 @@ class PromptUpdate:
 
     def check(
         self,
-        question: interventions.Question = "made the change",
-        count: int = interventions.CHECKED,
-    ) -> Iterator[interventions.Checked]:
+        question: Question = "made the change",
+        count: int = CHECKED,
+    ) -> Iterator[Checked]:
         """Measure the leading directions and as many matched random ones, one after the other."""
         if question not in ("made the change", "would be lost"):
             raise ArgumentError(
                 f'the question is "made the change" or "would be lost", not {question!r}'
             )
         effects = self.effects() if question == "made the change" else self.losses
-        return interventions.check(self.mixed, effects.directions, question, count)
+        return check(self.mixed, effects.directions, question, count)
 
     def keep(self, directions: Sequence[int]) -> float:
         """Share of the shift that some directions keep, with all others taken out."""

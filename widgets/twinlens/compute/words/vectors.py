@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from twinlens.compute.text.pieces import Pieces
+from twinlens.compute.text.cutting import Pieces
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
 from twinlens.weights.vocabulary import Vocabulary, WordVectors, vocabulary

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from twinlens.compute.text.pieces import pieces
+from twinlens.compute.text.cutting import pieces
 from twinlens.compute.words.vectors import mean_embeddings, word_pieces
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError

@@ -36,7 +36,7 @@ from typing import Any
 from twinlens.errors import DataError, PromptError
 from twinlens.studies.data.known_forms import known_form
 from twinlens.studies.data.marked_parts import find_span, parse_annotation, widen
-from twinlens.support.text_files import text_lines
+from twinlens.support.files import text_lines
 from twinlens.traces.marks import CharacterSpan
 
 _COLUMNS = (

@@ -36,14 +36,13 @@ from twinlens.studies.data.cases import Cases
 from twinlens.studies.data.change_tables import Changes
 from twinlens.studies.data.published import PRINTED, Printed, PublishedCases
 from twinlens.studies.data.rows import Problem
-from twinlens.studies.report import drawing, figures, html_tables
+from twinlens.studies.report import figures, html_tables, report_page
 from twinlens.studies.report.case_table import cases_section
 from twinlens.studies.report.exact_table import exact_table
 from twinlens.studies.report.html_tables import SIGNS, CaseSets, Cell, Column, said_settings
 from twinlens.studies.report.published_table import published_table
 from twinlens.studies.report.report_page import figure_html, figures_json, write_page
-from twinlens.studies.report.weight_figures import weight_figures
-from twinlens.studies.report.weight_sections import weight_sections
+from twinlens.studies.report.weight_sections import weight_figures, weight_sections
 from twinlens.support.progress import Report
 from twinlens.traces.frames import DataFrame
 
@@ -99,7 +98,7 @@ class ReportFile:
     def save_figures(
         self, folder: str | os.PathLike[str], *, theme: ChartTheme = "light"
     ) -> list[Path]:
-        """Save every figure as SVG and PNG; see `twinlens.studies.report.drawing.save`.
+        """Save every figure as SVG and PNG; see `twinlens.studies.report.report_page.save`.
 
         Raises
         ------
@@ -107,7 +106,7 @@ class ReportFile:
             If there is no Chromium, Chrome or Edge to draw with.
         """
         drawn = report_figures(self.analysis, self.outcomes, self.changes, theme)
-        return drawing.save(drawn, folder)
+        return report_page.save(drawn, folder)
 
 
 def write_report(
