@@ -14,10 +14,9 @@ import type { Progress, Source } from "../sources/source.ts";
 import { Cache } from "./cache.ts";
 import type { Moment, Slide } from "./moment.ts";
 import { type Changed, changedOptions, type Options, optionsFrom, same } from "./options.ts";
-import { lacksPrompt } from "./prompts.ts";
 import { perFrame } from "./schedule.ts";
 import { change, SELECTION_DEFAULTS, type Selection, stepBack } from "./selection.ts";
-import { State } from "./state.ts";
+import { lacksPrompt, State } from "./state.ts";
 
 /** The part of an anywidget model that holds synced state. */
 export interface Model {

@@ -1,4 +1,4 @@
-// Files that the reader keeps.
+// Files that the reader keeps, and what a page says to the program that has opened it to be drawn.
 
 import { h } from "./dom.ts";
 
@@ -16,4 +16,11 @@ export function asCsv(rows: readonly (readonly (string | number)[])[]): string {
     return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   return `${rows.map((row) => row.map(cell).join(",")).join("\r\n")}\r\n`;
+}
+
+/** Put a value into the element `drawn`, as base64 of JSON, in place of everything else. */
+export function sayDrawn(value: unknown): void {
+  const bytes = new TextEncoder().encode(JSON.stringify(value));
+  const text = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+  document.body.replaceChildren(h("pre", { id: "drawn" }, text));
 }

@@ -4,7 +4,7 @@ import { once } from "../maths/memo.ts";
 import type { Numbers } from "../maths/numbers.ts";
 import type { Part } from "../maths/zoom.ts";
 import { type Drawing, paint } from "./painted.ts";
-import { css, type Rgb } from "./scales.ts";
+import { css, type Rgb } from "./theme.ts";
 
 export interface Cells {
   rows: number;

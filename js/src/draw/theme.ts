@@ -5,7 +5,6 @@ import { PALETTES, type Palette, type ThemeName } from "../contract/palette.ts";
 import { perFrame } from "../core/schedule.ts";
 import type { Store } from "../core/store.ts";
 import { h } from "./dom.ts";
-import { css, mix, type Rgb, rgb } from "./scales.ts";
 
 /** The colour of a share of the scale. */
 export type Colour = (share: number) => Rgb;
@@ -83,4 +82,23 @@ export function ramp(colour: Colour, from: 0 | -1 = 0): HTMLElement {
   const stops = [0, 0.25, 0.5, 0.75, 1].map((t) => css(colour(from + (1 - from) * t)));
   const style = `background: linear-gradient(to right, ${stops.join(", ")})`;
   return h("i", { class: "tl-ramp", style });
+}
+
+// Colours: mixing, scales.
+
+export type Rgb = readonly [number, number, number];
+
+export function rgb(hex: string): Rgb {
+  const value = Number.parseInt(hex.slice(1), 16);
+  return [(value >> 16) & 255, (value >> 8) & 255, value & 255];
+}
+
+export function css([r, g, b]: Rgb): string {
+  return `rgb(${r} ${g} ${b})`;
+}
+
+export function mix(from: Rgb, to: Rgb, share: number): Rgb {
+  const t = Math.min(Math.max(share, 0), 1);
+  const blend = (i: 0 | 1 | 2) => Math.round(from[i] + (to[i] - from[i]) * t);
+  return [blend(0), blend(1), blend(2)];
 }

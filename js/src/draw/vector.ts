@@ -1,8 +1,7 @@
 // A part of the page as SVG, from what the browser has laid out: texts are texts, cells rectangles.
 
 import { type Box, joined, layers, placed, seen, shadows, shrunk } from "./boxes.ts";
-import { painterOf } from "./painted.ts";
-import { short, VectorDrawing } from "./vector_drawing.ts";
+import { painterOf, short, VectorDrawing } from "./painted.ts";
 
 /** Left out of a picture: what can only be used. */
 export const APART =

@@ -1,7 +1,7 @@
 // Draws every figure, then puts all of them as SVG and PNG into the page, for --dump-dom.
 
 import { embeddedText } from "../draw/dom.ts";
-import { sayDrawn } from "../draw/drawn.ts";
+import { sayDrawn } from "../draw/download.ts";
 import { embedFigures, type PlotView } from "../report/bokeh.ts";
 import type { FigureDocuments } from "../report/study.ts";
 

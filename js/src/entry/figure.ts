@@ -1,7 +1,7 @@
 // A page that is opened by a program: it draws one panel, or says which blocks it is short of.
 
 import { h } from "../draw/dom.ts";
-import { sayDrawn } from "../draw/drawn.ts";
+import { sayDrawn } from "../draw/download.ts";
 import { snapshotOf } from "../draw/snapshot.ts";
 import { APART, asVector } from "../draw/vector.ts";
 import type { Source } from "../sources/source.ts";

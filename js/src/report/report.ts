@@ -2,9 +2,8 @@
 
 import type { ThemeName } from "../contract/palette.ts";
 import { openCase, panelPage, showCase } from "./case_panel.ts";
-import { caseTable } from "./cases.ts";
+import { caseTable, sortOnHeadings } from "./cases.ts";
 import { offerDownloads, reportFigures } from "./figures.ts";
-import { sortOnHeadings } from "./sorting.ts";
 import type { Study } from "./study.ts";
 
 /**

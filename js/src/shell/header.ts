@@ -3,7 +3,7 @@
 import { keys, type Manifest, type OwnAnswer, SIDES, type Side } from "../contract/contract.ts";
 import { turnedText } from "../core/direction.ts";
 import { attempt } from "../core/load.ts";
-import { ownTemplates } from "../core/prompts.ts";
+import { ownTemplates } from "../core/state.ts";
 import type { Store } from "../core/store.ts";
 import { button, h } from "../draw/dom.ts";
 import { number, visible } from "../draw/format.ts";

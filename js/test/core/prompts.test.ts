@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { keys, type Manifest } from "../../src/contract/contract.ts";
-import { lacksPrompt, onlyReader, ownTemplates } from "../../src/core/prompts.ts";
+import { lacksPrompt, onlyReader, ownTemplates } from "../../src/core/state.ts";
 
 const manifest = (parameters: Record<string, unknown>) => ({ parameters }) as unknown as Manifest;
 const own = manifest({ template: "own", read_by_one: { base: [1], tuned: [2, 5] } });

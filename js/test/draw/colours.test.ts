@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { PALETTES } from "../../src/contract/palette.ts";
-import { css, mix, type Rgb, rgb } from "../../src/draw/scales.ts";
-import { diverging, sequential } from "../../src/draw/theme.ts";
+import { css, diverging, mix, type Rgb, rgb, sequential } from "../../src/draw/theme.ts";
 
 describe("colours", () => {
   it.each(["light", "dark"] as const)("of the %s theme can be told from the background", (name) => {

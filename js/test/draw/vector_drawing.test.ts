@@ -1,7 +1,6 @@
 import { expect, it } from "vitest";
 import { drawCells } from "../../src/draw/heatmap.ts";
-import { painterOf } from "../../src/draw/painted.ts";
-import { VectorDrawing } from "../../src/draw/vector_drawing.ts";
+import { painterOf, VectorDrawing } from "../../src/draw/painted.ts";
 
 it("draws a grid of cells as rectangles: filled, ringed where negative, hatched where estimated", () => {
   const canvas = document.createElement("canvas");

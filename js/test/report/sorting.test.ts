@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { sortOnHeadings } from "../../src/report/sorting.ts";
+import { sortOnHeadings } from "../../src/report/cases.ts";
 
 const cells = () => [...document.querySelectorAll("tbody tr")].map((row) => row.textContent.trim());
 

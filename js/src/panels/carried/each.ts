@@ -5,9 +5,9 @@ import { type Key, keys, type NeuronExchanged, type Side } from "../../contract/
 import type { Tensor } from "../../contract/decode.ts";
 import { parseUnit } from "../../contract/units.ts";
 import { type Got, type Need, optional, quiet, required } from "../../core/load.ts";
-import { NOT_SAVED } from "../../core/prompts.ts";
 import type { Selection } from "../../core/selection.ts";
 import type { State } from "../../core/state.ts";
+import { NOT_SAVED } from "../../core/state.ts";
 import { button, fill, h, picker } from "../../draw/dom.ts";
 import { number, percent, quote } from "../../draw/format.ts";
 import { choosable, isPressed, reachable } from "../../draw/roving.ts";

@@ -2,8 +2,8 @@
 
 import { type Carried, type Key, keys, type PartOfSet } from "../../contract/contract.ts";
 import { type Got, type Need, quiet, required } from "../../core/load.ts";
-import { NOT_SAVED } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
+import { NOT_SAVED } from "../../core/state.ts";
 import { fill, h } from "../../draw/dom.ts";
 import { count, number, percent, quote } from "../../draw/format.ts";
 import { choosable, isPressed, reachable } from "../../draw/roving.ts";

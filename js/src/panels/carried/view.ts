@@ -3,8 +3,8 @@
 import type { Key } from "../../contract/contract.ts";
 import type { Got, Need } from "../../core/load.ts";
 import type { CarriedView } from "../../core/options.ts";
-import { lacksAnswer } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
+import { lacksAnswer } from "../../core/state.ts";
 import type { Store } from "../../core/store.ts";
 import { button, h } from "../../draw/dom.ts";
 import type { Picture } from "../../shell/frame.ts";

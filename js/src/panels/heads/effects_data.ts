@@ -11,8 +11,8 @@ import {
 } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
 import type { Got } from "../../core/load.ts";
-import { ownTemplates } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
+import { ownTemplates } from "../../core/state.ts";
 import { eachSide, type Numbers } from "../../maths/numbers.ts";
 import { headAt, target } from "./measures.ts";
 

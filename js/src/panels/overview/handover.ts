@@ -3,8 +3,8 @@
 import { keys, SIDES, type Side } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
 import { quiet, required, take } from "../../core/load.ts";
-import { lacksAnswer, NOT_SAVED } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
+import { lacksAnswer, NOT_SAVED } from "../../core/state.ts";
 import { bokehChart } from "../../draw/chart.ts";
 import { count, quote } from "../../draw/format.ts";
 import { eachSide } from "../../maths/numbers.ts";

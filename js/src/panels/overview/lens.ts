@@ -4,13 +4,12 @@ import { type BySide, keys, SIDES, type Side } from "../../contract/contract.ts"
 import type { Tensor } from "../../contract/decode.ts";
 import { required, take } from "../../core/load.ts";
 import type { LensReader } from "../../core/options.ts";
-import { NOT_SAVED } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
+import { NOT_SAVED } from "../../core/state.ts";
 import { fill, h, listen, picker, widthOf } from "../../draw/dom.ts";
 import { number, quote, tokenText } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
-import { rgb } from "../../draw/scales.ts";
-import { ramp, sequential } from "../../draw/theme.ts";
+import { ramp, rgb, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
 import { eachSide } from "../../maths/numbers.ts";
 import type { Row, Setting } from "../../shell/frame.ts";

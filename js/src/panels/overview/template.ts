@@ -3,8 +3,8 @@
 
 import { keys, type TemplateEffects } from "../../contract/contract.ts";
 import { required, take } from "../../core/load.ts";
-import { lacksAnswer, NOT_SAVED } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
+import { lacksAnswer, NOT_SAVED } from "../../core/state.ts";
 import { h } from "../../draw/dom.ts";
 import { quote } from "../../draw/format.ts";
 import { tips } from "../../draw/tooltip.ts";

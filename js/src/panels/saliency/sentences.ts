@@ -1,8 +1,8 @@
 // Sentences of the saliency panel: title, caption, tooltips, names for screen readers.
 
 import { type BySide, EXACT, SIDES, type Side } from "../../contract/contract.ts";
-import { onlyReader } from "../../core/prompts.ts";
 import type { State } from "../../core/state.ts";
+import { onlyReader } from "../../core/state.ts";
 import { count, number, percent, quote, signed } from "../../draw/format.ts";
 import type { Tip } from "../../draw/tooltip.ts";
 import type { Numbers } from "../../maths/numbers.ts";

@@ -1,10 +1,12 @@
-// The answer as spine: what both models make of every answer token, and where they part.
+// The answer as spine: what both models make of every answer token, and where they part;
+// beside it where to look first, under it what its marks are, or what is expected there.
 
-import { type AnswerStep, type BySide, keys, type Side } from "../../contract/contract.ts";
+import { type AnswerStep, type BySide, keys, SIDES, type Side } from "../../contract/contract.ts";
 import { both, type Got, type Need, quiet } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
-import { h } from "../../draw/dom.ts";
-import { number, percent, quote, signed } from "../../draw/format.ts";
+import type { Store } from "../../core/store.ts";
+import { button, clicks, fill, h } from "../../draw/dom.ts";
+import { number, percent, quote, signed, tokenText } from "../../draw/format.ts";
 import { eachSide, type Numbers } from "../../maths/numbers.ts";
 
 /** Nats by which the models differ on a token before it is marked. */
@@ -98,5 +100,71 @@ export function stepLines(step: AnswerStep, shown: readonly Side[], token: strin
     `KL: tuned ‖ base ${number(step.kl)}, base ‖ tuned ${number(step.kl_back)} nats`,
     `rank: ${values("rank")}; entropy: ${values("entropy")} nats`,
     `${step.shift} by tuning`,
+  ];
+}
+
+export function spineLine(store: Store, signal: AbortSignal) {
+  const whole = button("whole answer", () => store.select({ token: -1 }), signal, {
+    class: "tl-link",
+  });
+  const el = h("div", { class: "tl-flow tl-spine-text" });
+  const jumps = h("span", { class: "tl-flow tl-jumps" });
+  const jump = ({ dataset }: HTMLElement) => {
+    store.setOptions("saliency", { span: null, cell: null });
+    store.select({ token: Number(dataset.jump) });
+  };
+  clicks(jumps, "[data-jump]", signal, jump);
+  return {
+    el,
+    /** Where to look first. */
+    jumps,
+    draw(state: State, spine: Spine | null) {
+      const { token } = state.selection;
+      el.hidden = spine === null && token < 0;
+      const back = token < 0 ? [] : [whole];
+      fill(jumps, ...(spine ? jumpsOf(state, spine) : []));
+      const m = token - state.promptLength;
+      const inAnswer = m >= 0 && state.span === null;
+      const said = spine ? (inAnswer ? expected(state, spine, m) : [key(state)]) : [];
+      fill(el, ...said, ...back);
+    },
+  };
+}
+
+/** What both models expect at the selected answer token. */
+function expected(state: State, spine: Spine, m: number): (HTMLElement | string)[] {
+  const step = spine.steps?.[m];
+  const token = state.text(state.selection.token);
+  const gap = gaps(state, spine)[m];
+  const parts = SIDES.filter((side) => m < spine.logprob[side].length).map((side) =>
+    h(
+      "span",
+      { class: "tl-expected" },
+      h("b", { class: "tl-side", "data-side": side }, side),
+      step
+        ? ` expects ${expectations(step, side, token)}`
+        : ` gives it ${percent(Math.exp(spine.logprob[side][m]!))}`,
+    ),
+  );
+  const apart = gap === undefined ? "" : `${signed(gap)} nats${step ? `, ${step.shift}` : ""}`;
+  return [...parts, h("span", { class: "tl-spine-gap" }, apart)];
+}
+
+function key(state: State): HTMLElement {
+  const line = state.manifest.shared ? `; thick line: over ${APART} nat apart` : "";
+  return h("span", {}, `answer: probability${line}`);
+}
+
+function jumpsOf(state: State, spine: Spine): HTMLElement[] {
+  const { first, most } = landmarks(state, spine);
+  const jump = (m: number) =>
+    h(
+      "button",
+      { type: "button", class: "tl-link", "data-jump": state.promptLength + m },
+      tokenText(state.text(state.promptLength + m)).word,
+    );
+  return [
+    ...(first < 0 ? [] : [h("span", {}, "parts first at ", jump(first))]),
+    ...(most.length ? [h("span", {}, "most at ", ...most.map(jump))] : []),
   ];
 }
