@@ -1,5 +1,5 @@
 // Compiles the kernel, and declares its functions; what was compiled before stays as long as its
-// source does.
+// source and this script do.
 import { mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import asc from "assemblyscript/asc";
@@ -13,7 +13,7 @@ const MADE = { kernel: [], fused: ["--enable", "relaxed-simd"] };
 /** Compile both modules; the bytes of the first. */
 export async function kernel() {
   const age = (path) => statSync(here(path), { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  const sources = readdirSync(here(".")).filter((name) => name.endsWith(".ts"));
+  const sources = readdirSync(here(".")).filter((name) => name.endsWith("s"));
   const changed = Math.max(...sources.map(age));
   for (const [name, more] of Object.entries(MADE)) {
     if (age(`built/${name}.wasm`) > changed) continue;
