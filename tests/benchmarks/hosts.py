@@ -1,6 +1,6 @@
 """Where panels stay linked: each host that is installed is driven once in a browser.
 
-    make hosts                                       # all that are installed
+    make hosts                                       # all, in an environment of their own
     python -m tests.benchmarks.hosts nbconvert voila
 
 A recording is shown as a dashboard (``ex``) and as a page in the output (``ex.render_static()``).
