@@ -1,7 +1,7 @@
 // Matrices on canvas at device pixel ratio.
 
 import { once } from "../maths/memo.ts";
-import type { Numbers } from "../maths/numbers.ts";
+import { equal, type Numbers } from "../maths/numbers.ts";
 import type { Part } from "../maths/zoom.ts";
 import { type Drawing, paint } from "./painted.ts";
 import { css, type Rgb } from "./theme.ts";
@@ -40,10 +40,12 @@ export function drawCells(
   const colours = wordsOf(cells.values, rows * columns, cells);
   const marked = marksOf(cells);
   const zero = css(cells.colour(0));
-  const sizes = [rows, columns, width, height, gap, globalThis.devicePixelRatio];
-  const look = [...sizes, zero, ink, colours, marked].join();
-  if (!marks && PAINTED.get(canvas) === look) return;
-  PAINTED.set(canvas, look);
+  const sizes = [rows, columns, width, height, gap, globalThis.devicePixelRatio, zero, ink].join();
+  const painted = PAINTED.get(canvas);
+  const same =
+    sizes === painted?.sizes && equal(colours, painted.colours) && equal(marked, painted.marked);
+  if (!marks && same) return;
+  PAINTED.set(canvas, { sizes, colours, marked });
   paint(canvas, columns * width, rows * height, (drawing) => {
     fillCells(drawing, cells, colours);
     markCells(drawing, cells, marked, zero);
@@ -52,17 +54,22 @@ export function drawCells(
 }
 
 /** What is painted on a canvas. */
-const PAINTED = new WeakMap<HTMLCanvasElement, string>();
+const PAINTED = new WeakMap<
+  HTMLCanvasElement,
+  { sizes: string; colours: Uint32Array; marked: Uint8Array }
+>();
 /** What lies on a cell: lines of an estimate, the hole of a negative value, a dot. */
 const [LINES, HOLE, DOT] = [1, 2, 4];
 
 function marksOf({ rows, columns, values, max, width, height, gap, ...cells }: Cells): Uint8Array {
   const wide = Math.min(width, height) - gap >= HATCHED;
-  return Uint8Array.from({ length: rows * columns }, (_, i) => {
+  const marks = new Uint8Array(rows * columns);
+  for (let i = 0; i < marks.length; i++) {
     const share = max > 0 ? values[i]! / max : 0;
     const lines = wide && Math.abs(share) > 0.02 && cells.hatched(i) ? LINES : 0;
-    return lines + (share < -0.02 ? HOLE : 0) + (cells.dotted(i) ? DOT : 0);
-  });
+    marks[i] = lines + (share < -0.02 ? HOLE : 0) + (cells.dotted(i) ? DOT : 0);
+  }
+  return marks;
 }
 
 function markCells(drawing: Drawing, cells: Cells, marks: Uint8Array, zero: string): void {
@@ -149,8 +156,9 @@ function hatch(drawing: Drawing, colour: string, x: number, y: number, w: number
 export interface Matrix {
   /** Side of the square matrix; `side` times `side` values. */
   side: number;
-  values: Numbers;
-  max: number;
+  /** Asked for when it is painted, as is the scale. */
+  values(): Numbers;
+  max(): number;
   /** What is shown of it. */
   part: Part;
   /** Size of the picture in CSS pixels. */
@@ -163,24 +171,26 @@ export interface Matrix {
 }
 
 /** Part of a square causal matrix, enlarged without smoothing, or pooled where it is too large. */
-export function drawMatrix(canvas: HTMLCanvasElement, matrix: Matrix): void {
+export function drawMatrix(canvas: HTMLCanvasElement, matrix: Matrix, beside: () => void): void {
   const { part, width, height } = matrix;
-  paint(canvas, width, height, (drawing) => {
+  const painter = (drawing: Drawing) => {
     const [rows, columns] = [part.bottom - part.top, part.right - part.left];
     if (rows <= 0 || columns <= 0) return;
     const down = Math.min(rows, Math.max(canvas.height, 1));
     const across = Math.min(columns, Math.max(canvas.width, 1));
     paintMatrix(drawing, matrix, down, across);
-  });
+  };
+  paint(canvas, width, height, painter, beside);
 }
 
 const scratch = once(() => document.createElement("canvas"));
 
 function paintMatrix(drawing: Drawing, matrix: Matrix, down: number, across: number): void {
-  const { part, width, height } = matrix;
-  const pooled = pool(matrix.values, matrix.side, part, down, across, matrix.skipFirst);
+  const { part, width, height, side, skipFirst, colour, absent } = matrix;
+  const max = matrix.max();
+  const pooled = pool(matrix.values(), side, part, down, across, skipFirst);
   const pixels = new ImageData(across, down);
-  new Uint32Array(pixels.data.buffer).set(wordsOf(pooled, pooled.length, matrix));
+  new Uint32Array(pixels.data.buffer).set(wordsOf(pooled, pooled.length, { max, colour, absent }));
   const small = scratch();
   small.width = across;
   small.height = down;
@@ -188,10 +198,10 @@ function paintMatrix(drawing: Drawing, matrix: Matrix, down: number, across: num
   drawing.imageSmoothingEnabled = false;
   drawing.drawImage(small, 0, 0, width, height);
   const [w, h] = [width / across, height / down];
-  if (Math.min(w, h) < HOLLOW || matrix.max <= 0) return;
-  drawing.fillStyle = css(matrix.colour(0));
+  if (Math.min(w, h) < HOLLOW || max <= 0) return;
+  drawing.fillStyle = css(colour(0));
   for (let i = 0; i < pooled.length; i++) {
-    if (!(pooled[i]! / matrix.max < -0.05)) continue;
+    if (!(pooled[i]! / max < -0.05)) continue;
     const [x, y] = [(i % across) * w, Math.floor(i / across) * h];
     drawing.fillRect(x + w * 0.32, y + h * 0.32, w * 0.36, h * 0.36);
   }

@@ -22,43 +22,47 @@ export type Drawing = Pick<
 export type Painter = (drawing: Drawing) => void;
 
 const PAINTERS = new WeakMap<Element, Painter>();
-/** Canvases that are out of sight. */
+/** Canvases that are out of sight where the page is scrolled to; not those in what is hidden. */
 const UNSEEN = new WeakSet<Element>();
 const observer = once(
   () =>
     new IntersectionObserver((entries) => {
-      for (const { target, isIntersecting } of entries) {
-        UNSEEN[isIntersecting ? "delete" : "add"](target);
+      for (const { target, isIntersecting, boundingClientRect } of entries) {
+        const unseen = !isIntersecting && boundingClientRect.width > 0;
+        UNSEEN[unseen ? "add" : "delete"](target);
       }
     }),
 );
 
 /**
  * Size a canvas in CSS pixels and paint it, where there is a browser to paint with: now, or once
- * there is time where it is out of sight.
+ * there is time where it is out of sight. `beside` writes what stands beside it, at the same time.
  */
 export function paint(
   canvas: HTMLCanvasElement,
   width: number,
   height: number,
   painter: Painter,
+  beside?: () => void,
 ): void {
   if (!PAINTERS.has(canvas)) observer().observe(canvas);
   PAINTERS.set(canvas, painter);
   const ratio = globalThis.devicePixelRatio || 1;
   const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
-  if (canvas.width !== w) canvas.width = w;
-  if (canvas.height !== h) canvas.height = h;
+  const resized = canvas.width !== w || canvas.height !== h;
+  if (resized) Object.assign(canvas, { width: w, height: h });
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
   const work = () => {
+    if (PAINTERS.get(canvas) !== painter) return; // it may be painted otherwise by now
+    beside?.();
     const drawing = canvas.getContext("2d");
-    if (!drawing || PAINTERS.get(canvas) !== painter) return; // it may be painted otherwise by now
+    if (!drawing) return;
     drawing.setTransform(ratio, 0, 0, ratio, 0, 0);
     drawing.clearRect(0, 0, width, height);
     painter(drawing);
   };
-  if (UNSEEN.has(canvas)) onIdle(work);
+  if (UNSEEN.has(canvas) && !resized) onIdle(work);
   else work();
 }
 

@@ -77,11 +77,15 @@ export function systemTheme(): ThemeName {
   return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 }
 
+/** By their style, of which there are few: a copy is not parsed again. */
+const RAMPS = new Map<string, HTMLElement>();
+
 /** The colours of a scale from a share to 1, for its key. */
 export function ramp(colour: Colour, from: 0 | -1 = 0): HTMLElement {
   const stops = [0, 0.25, 0.5, 0.75, 1].map((t) => css(colour(from + (1 - from) * t)));
   const style = `background: linear-gradient(to right, ${stops.join(", ")})`;
-  return h("i", { class: "tl-ramp", style });
+  if (!RAMPS.has(style)) RAMPS.set(style, h("i", { class: "tl-ramp", style }));
+  return RAMPS.get(style)!.cloneNode() as HTMLElement;
 }
 
 // Colours: mixing, scales.

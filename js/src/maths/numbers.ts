@@ -17,10 +17,18 @@ export function largest(...lists: (Numbers | null | undefined)[]): number {
   return max;
 }
 
+/** Whether both lists hold the same numbers; NaN is like nothing. */
+export function equal(first: Numbers, second: Numbers): boolean {
+  let i = first.length === second.length ? first.length : -1;
+  while (i > 0 && first[i - 1] === second[i - 1]) i--;
+  return i === 0;
+}
+
 /** tuned - base, as far as both go. */
 export function difference({ base, tuned }: BySide<Numbers>): Float64Array {
-  const length = Math.min(base.length, tuned.length);
-  return Float64Array.from({ length }, (_, i) => tuned[i]! - base[i]!);
+  const third = new Float64Array(Math.min(base.length, tuned.length));
+  for (let i = 0; i < third.length; i++) third[i] = tuned[i]! - base[i]!;
+  return third;
 }
 
 /** Mean over the rows `from .. to - 1` of a matrix with the given width. */

@@ -150,19 +150,18 @@ export function runPanel(
   let width = 0;
   let drawnAt = 0;
 
-  const say = (text: string, action: HTMLButtonElement | null, alert: boolean) => {
-    message.replaceChildren(h("span", {}, text), ...(action ? [action] : []));
-    message.setAttribute("role", alert ? "alert" : "status");
+  /** What is said already stays: it would be laid out anew, and read out again. */
+  const say = (text: string, action: [string, () => void], role: "alert" | "status") => {
+    if (message.textContent !== text + action[0]) {
+      message.replaceChildren(h("span", {}, text), button(...action, signal));
+      message.setAttribute("role", role);
+    }
     message.hidden = false;
   };
   const fail = (text: string) => {
     settle("error");
     section.dataset.selection = selectionText(store.selection);
-    say(
-      text,
-      button("Try again", () => void run(), signal),
-      true,
-    );
+    say(text, ["Try again", () => void run()], "alert");
   };
   const stop = () => {
     current.abort();
@@ -174,7 +173,7 @@ export function runPanel(
     if (message.dataset.progress !== undefined && !message.hidden) {
       message.firstElementChild!.textContent = text;
     } else {
-      say(text, button("Stop", stop, signal), false);
+      say(text, ["Stop", stop], "status");
       message.dataset.progress = "";
     }
   };

@@ -24,7 +24,7 @@ let since: number | null = null;
 export async function turnIfLong(): Promise<void> {
   if (since === null) {
     since = performance.now();
-    void turn().then(() => {
+    setTimeout(() => {
       since = null;
     });
   } else if (performance.now() - since >= TOGETHER) await turn();

@@ -96,6 +96,25 @@ describe("every panel", () => {
     await vi.waitFor(() => expect(section.dataset.state).toBe("ready"));
   });
 
+  it("leaves the message that stands, where the next run ends in the same", async () => {
+    const made = manifest();
+    const good = source(made);
+    const from: Source = {
+      has: () => false,
+      get: (key, signal) =>
+        key.startsWith("activations/")
+          ? Promise.reject(new Error("no activations here"))
+          : good.get(key, signal),
+    };
+    const { root, store, settled } = await show("concepts", made, from, { layer: 1, token: 2 });
+    const said = () => [...root.querySelector("[role=alert]")!.childNodes];
+    const before = said();
+    expect(before[0]!.textContent).toBe("no activations here");
+    store.select({ token: 3 });
+    await settled();
+    expect(said().every((node, i) => node === before[i])).toBe(true);
+  });
+
   it("shows progress, and cancels on Stop", async () => {
     const made = manifest();
     const good = source(made);

@@ -12,7 +12,7 @@ import type { Tensor } from "../../contract/decode.ts";
 import { type Got, type Need, quiet, required, take } from "../../core/load.ts";
 import type { HeadColumn } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
-import { memo } from "../../maths/memo.ts";
+import { once } from "../../maths/memo.ts";
 import { difference, eachSide, meanRows, type Numbers, row } from "../../maths/numbers.ts";
 import type { Row } from "../../shell/frame.ts";
 import { type ExactEffects, effectKeys, effectsOf, exactKeys } from "./effects_data.ts";
@@ -53,8 +53,10 @@ export interface ShownHead {
 }
 
 export interface Maps extends ShownHead {
-  /** Attention patterns, T x T of each side; tuned - base over the positions both share, C x C. */
-  values: Record<HeadColumn, Numbers>;
+  /** Attention patterns, T x T of each side. */
+  values: BySide<Numbers>;
+  /** tuned - base over the positions both share, C x C; worked out when it is asked for. */
+  third(): Numbers;
   side: Record<HeadColumn, number>;
   /** The row of the selected token; -1 with none. */
   reading: number;
@@ -230,20 +232,17 @@ export function mapsOf(state: State, got: Got, shown: ShownHead): Maps | null {
   const values = { base: tensors.base.data, tuned: tensors.tuned.data };
   const common = state.commonLength;
   const side = { base: tensors.base.shape[1]!, tuned: tensors.tuned.shape[1]!, third: common };
-  const third = THIRD([values.base, values.tuned, common], () => thirdOf(values, side));
   return {
     ...shown,
-    values: { ...values, third },
+    values,
+    third: once(() => thirdOf(values, side)),
     side,
     reading: focusReading(state),
     skipFirst: state.options.saliency.setSinkAside,
   };
 }
 
-/** That of the head that was shown last: a token that is selected changes no map. */
-const THIRD = memo<Numbers>();
-
-function thirdOf({ base, tuned }: BySide<Numbers>, side: Record<HeadColumn, number>): Numbers {
+function thirdOf({ base, tuned }: BySide<Numbers>, side: Record<HeadColumn, number>) {
   const { third: common, base: ofBase, tuned: ofTuned } = side;
   const third = new Float32Array(common * common);
   for (let q = 0; q < common; q++) {

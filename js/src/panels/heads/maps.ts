@@ -9,7 +9,8 @@ import { number, outOfOne, percent, quote, signed, tokenText } from "../../draw/
 import { colourScale, drawMatrix, larger } from "../../draw/heatmap.ts";
 import { diverging, ramp, rgb, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
-import { memo } from "../../maths/memo.ts";
+import { memo, once } from "../../maths/memo.ts";
+import type { Numbers } from "../../maths/numbers.ts";
 import type { Part } from "../../maths/zoom.ts";
 import type { Row, Setting } from "../../shell/frame.ts";
 import { type Maps, mapKeys, mapsOf } from "./data.ts";
@@ -116,32 +117,42 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
     const { palette } = surface;
     const { skipFirst } = maps;
     const scaleOf = (name: HeadColumn) =>
-      colourScale(maps.values[name], maps.side[name], clipped(part, maps.side[name]), skipFirst);
-    const max = larger(...SIDES.map(scaleOf));
+      colourScale(valuesOf(maps, name), maps.side[name], clipped(part, maps.side[name]), skipFirst);
+    const scaleOfSides = once(() => larger(...SIDES.map(scaleOf)));
+    const scaleOfThird = once(() => scaleOf("third"));
     for (const { name, ...picture } of pictures) {
       const third = name === "third";
       const side = maps.side[name];
-      const values = maps.values[name];
+      const values = () => valuesOf(maps, name);
       const colour = third ? diverging(palette) : sequential(palette, name);
-      const { full, clips } = third ? scaleOf(name) : max;
+      const scale = third ? scaleOfThird : scaleOfSides;
       const shown = clipped(part, side);
       picture.title.textContent = third ? "tuned − base" : name;
-      drawMatrix(picture.canvas, {
+      const matrix = {
         side,
         values,
-        max: full,
+        max: () => scale().full,
         part: shown,
         width: (shown.right - shown.left) * cell.width,
         height: (shown.bottom - shown.top) * cell.height,
         colour,
         absent: rgb(palette.absent),
         skipFirst,
+      };
+      drawMatrix(picture.canvas, matrix, () => {
+        const { full, clips } = scale();
+        const low = third ? `${clips ? "≤ " : ""}${signed(-full)}` : "0";
+        const high = `${third ? signed(full) : number(full)}${full < 1 ? " of 1" : ""}`;
+        fill(picture.key, low, ramp(colour, third ? -1 : 0), `${clips ? "≥ " : ""}${high}`);
       });
-      Object.assign(picture.canvas, { twinlens: { values: { [name]: values }, side } });
+      const painted = {
+        side,
+        get values() {
+          return { [name]: values() };
+        },
+      };
+      Object.assign(picture.canvas, { twinlens: painted });
 
-      const low = third ? `${clips ? "≤ " : ""}${signed(-full)}` : "0";
-      const high = `${third ? signed(full) : number(full)}${full < 1 ? " of 1" : ""}`;
-      fill(picture.key, low, ramp(colour, third ? -1 : 0), `${clips ? "≥ " : ""}${high}`);
       const first = name === "base";
       const owner = first ? "base" : "tuned";
       const [q, k] = [[shown.top, shown.bottom] as const, [shown.left, shown.right] as const];
@@ -167,7 +178,7 @@ export function headMaps({ store, surface, tooltip, signal }: Setting): HeadView
     const named = { rows: narrow / rows >= least, columns: narrow / columns >= least };
     const size = Math.max(60, Math.floor(named.rows ? narrow : wide));
     cell = { width: size / columns, height: size / rows };
-    const all = [...Object.values(maps.values), ...Object.values(part), size];
+    const all = [...Object.values(maps.values), maps.side.third, ...Object.values(part), size];
     stable([...all, palette, scale, skipFirst, globalThis.devicePixelRatio], () =>
       drawAll(maps, part, named),
     );
@@ -213,6 +224,10 @@ export function tokenRead(state: State, position: number): number {
   return next >= state.promptLength && next < last ? next : position;
 }
 
+function valuesOf(maps: Maps, name: HeadColumn): Numbers {
+  return name === "third" ? maps.third() : maps.values[name];
+}
+
 function clipped(part: Part, side: number): Part {
   const edges = Object.entries(part).map(([edge, at]) => [edge, Math.min(at, side)]);
   return Object.fromEntries(edges);
@@ -255,12 +270,11 @@ function where(state: State, [q, k]: [number, number]): string {
 }
 
 function lines(maps: Maps, [q, k]: [number, number]): string[] {
-  const list = SIDES.filter((side) => q < maps.side[side]).map(
-    (side) => `${side} ${outOfOne(maps.values[side][q * maps.side[side] + k]!)}`,
-  );
-  const common = maps.side.third;
-  const third = maps.values.third[q * common + k]!;
-  if (q < common) list.push(`difference ${outOfOne(third, signed)}`);
+  const [base, tuned] = SIDES.map((side) => maps.values[side][q * maps.side[side] + k]);
+  const list = Object.entries({ base, tuned })
+    .filter(([side]) => q < maps.side[side as Side])
+    .map(([side, value]) => `${side} ${outOfOne(value!)}`);
+  if (q < maps.side.third) list.push(`difference ${outOfOne(tuned! - base!, signed)}`);
   return list;
 }
 
