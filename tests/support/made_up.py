@@ -23,7 +23,7 @@ from twinlens.contract.words import (
     Segment,
     Side,
 )
-from twinlens.measures.faithfulness import faithfulness
+from twinlens.measures.differences import faithfulness
 from twinlens.support.progress import Report
 from twinlens.traces.marks import groups
 from twinlens.traces.trace import Trace

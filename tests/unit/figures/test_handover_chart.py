@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 from twinlens.contract import blocks
-from twinlens.figures.handover_chart import handover_chart
+from twinlens.figures.layer_charts import handover_chart
 
 from tests.support.made_up import MadeUpTrace
 

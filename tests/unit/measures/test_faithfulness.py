@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 from twinlens.contract.forms import Faithfulness
 from twinlens.contract.words import UNITS
+from twinlens.measures.differences import faithfulness
 from twinlens.measures.effect_shares import effect_shares
-from twinlens.measures.faithfulness import faithfulness
 from twinlens.traces.marks import groups
 
 from tests.support.made_up import MadeUpTrace, tokens

@@ -21,7 +21,7 @@ from twinlens.commands.options import (
 
 if TYPE_CHECKING:
     from twinlens.labels.questions import Annotation
-    from twinlens.weights.component_table import ConceptComparison
+    from twinlens.weights.rotation_table import ConceptComparison
 
 
 @click.command()

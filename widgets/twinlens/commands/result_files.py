@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinlens.weights.component_table import ConceptComparison
+from twinlens.weights.rotation_table import ConceptComparison
 
 if TYPE_CHECKING:
     from bokeh.models.ui.ui_element import UIElement
@@ -26,7 +26,7 @@ def write_concepts(comparison: ConceptComparison, folder: Path) -> list[Path]:
         ``components.csv``, ``rotation.csv``, ``added.csv``, ``parameters.json`` and
         ``rotation.html``, which needs no network.
     """
-    from twinlens.figures.rotation_chart import rotation_figure
+    from twinlens.figures.layer_charts import rotation_figure
 
     folder.mkdir(parents=True, exist_ok=True)
     parameters = folder / "parameters.json"

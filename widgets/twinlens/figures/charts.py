@@ -59,9 +59,8 @@ def chart_json(trace: Trace, key: str, report: Report | None = None) -> Json:
     from bokeh import __version__
     from bokeh.document import Document
 
-    from twinlens.figures.handover_chart import handover_chart
     from twinlens.figures.heads_chart import heads_chart
-    from twinlens.figures.rotation_chart import rotation_chart
+    from twinlens.figures.layer_charts import handover_chart, rotation_chart
     from twinlens.figures.theme import numbered
 
     draw = {"heads": heads_chart, "handover": handover_chart, "rotation": rotation_chart}

@@ -23,7 +23,7 @@ from twinlens.compute.models import architectures
 from twinlens.compute.models.weights import Weights
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.errors import HeadIndexError, Interrupted, NotFiniteError, PairMismatchError
-from twinlens.figures.rotation_chart import rotation_figure
+from twinlens.figures.layer_charts import rotation_figure
 from twinlens.weights.rotation_table import Rotation
 
 from tests.support import tiny

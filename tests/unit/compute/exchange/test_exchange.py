@@ -14,8 +14,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from twinlens.compute.exchange.exchanged_weights import with_weights_of_base
 from twinlens.compute.exchange.parts import Layout, Place
-from twinlens.compute.exchange.passes import Exchange, compared, divergence, rows_of
-from twinlens.compute.exchange.path import integrated_gates
+from twinlens.compute.exchange.passes import (
+    Exchange,
+    compared,
+    divergence,
+    integrated_gates,
+    rows_of,
+)
 from twinlens.compute.exchange.smallest_set import Measured, carried, ranking
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import capture

@@ -14,8 +14,8 @@ from twinlens.compute.saliency import occlusion
 from twinlens.compute.saliency.live_tables import stand_ins
 from twinlens.contract.words import SIDES
 from twinlens.errors import Interrupted, UnknownBlockError
+from twinlens.measures.differences import faithfulness
 from twinlens.measures.effect_shares import effect_shares
-from twinlens.measures.faithfulness import faithfulness
 from twinlens.traces import recording
 from twinlens.traces.marks import groups
 

@@ -10,7 +10,7 @@ import pytest
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import Pair, demo_pair
 from twinlens.contract.words import EXACT
-from twinlens.measures.faithfulness import MATTERS
+from twinlens.measures.differences import MATTERS
 
 PROMPTS = {
     row["title"]: row for row in json.loads((files("twinlens") / "demo/prompts.json").read_text())

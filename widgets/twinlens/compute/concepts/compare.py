@@ -14,7 +14,7 @@ from twinlens.compute.models.sources import load_tokenizer, source_of
 from twinlens.compute.models.weights import WeightSource, weights_of
 from twinlens.compute.words.word_rows import word_rows
 from twinlens.support.progress import Report
-from twinlens.weights.component_table import ConceptComparison
+from twinlens.weights.rotation_table import ConceptComparison
 
 
 def compare_concepts(

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.architectures import Sizes
-from twinlens.compute.models.fingerprint import key_of
-from twinlens.compute.models.weights import Weights
+from twinlens.compute.models.weights import Weights, key_of
 from twinlens.compute.text.arguments import whole_number
 from twinlens.compute.words.word_rows import Ends, WordRows
 from twinlens.contract.wire import Array

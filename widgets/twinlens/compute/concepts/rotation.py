@@ -20,9 +20,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from twinlens.compute.concepts.components import check_finite, principal_components, value_vectors
-from twinlens.compute.models.fingerprint import key_of
 from twinlens.compute.models.models import Models
-from twinlens.compute.models.weights import Weights, WeightSource, weights_of
+from twinlens.compute.models.weights import Weights, WeightSource, key_of, weights_of
 from twinlens.compute.words.word_rows import WordRows, word_rows
 from twinlens.contract.wire import Array
 from twinlens.errors import (

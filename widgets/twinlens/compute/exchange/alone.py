@@ -18,8 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.compute.exchange.passes import Exchange, compared, divergence, rows_of
-from twinlens.compute.exchange.path import points_on_the_way
+from twinlens.compute.exchange.passes import (
+    Exchange,
+    compared,
+    divergence,
+    points_on_the_way,
+    rows_of,
+)
 from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.contract.wire import Array

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from twinlens.compute.exchange.exchanged_weights import with_weights_of_base
 from twinlens.compute.exchange.parts import Place
-from twinlens.compute.exchange.passes import Exchange, compared, rows_of
-from twinlens.compute.exchange.path import integrated_gates
+from twinlens.compute.exchange.passes import Exchange, compared, integrated_gates, rows_of
 from twinlens.compute.models import architectures
 from twinlens.contract.forms import Carried, Part, PartOfSet
 from twinlens.support.progress import Report

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from huggingface_hub import (
     constants,
@@ -22,6 +23,12 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from twinlens.errors import ModelLoadError
 
+#: What is not there is no error here.
+NO_ERRORS: Any = {
+    "_raise_exceptions_for_gated_repo": False,
+    "_raise_exceptions_for_missing_entries": False,
+    "_raise_exceptions_for_connection_errors": False,
+}
 _CONFIGS = ("config.json", "adapter_config.json")
 #: Why the hub could not be reached, once it was tried.
 _reasons: ContextVar[list[str] | None] = ContextVar("reasons", default=None)

@@ -23,19 +23,13 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from twinlens.compute.models import names
 from twinlens.compute.models.adapters import names_of_adapters
 from twinlens.compute.models.architectures import sizes
-from twinlens.compute.models.fingerprint import key_of
-from twinlens.compute.models.hub import load_errors
+from twinlens.compute.models.hub import NO_ERRORS, load_errors
 from twinlens.compute.models.running import ATTENTION
 from twinlens.compute.models.sources import ModelSource
+from twinlens.compute.models.weights import key_of
 from twinlens.errors import ModelLoadError
 from twinlens.support.progress import PATIENCE
 
-#: What is not there is no error here.
-_NO_ERRORS = {
-    "_raise_exceptions_for_gated_repo": False,
-    "_raise_exceptions_for_missing_entries": False,
-    "_raise_exceptions_for_connection_errors": False,
-}
 _lock = RLock()
 
 
@@ -175,7 +169,7 @@ def _revision(place: str, file: str, asked: str | None) -> str:
     """Hub commit of a file that was read, or a hash over the weight files beside it."""
     folder = Path(place)
     if not folder.is_dir():
-        cached = cached_file(place, file, revision=asked, local_files_only=True, **_NO_ERRORS)
+        cached = cached_file(place, file, revision=asked, local_files_only=True, **NO_ERRORS)
         return extract_commit_hash(cached, None) or asked or "unknown"
     digest = hashlib.sha256()
     files = [folder / file] if file.endswith(".gguf") else sorted(folder.glob("*.safetensors"))

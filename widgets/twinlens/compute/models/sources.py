@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from transformers import (
@@ -19,7 +19,7 @@ from transformers.utils.hub import cached_file
 
 from twinlens.compute.models.adapters import Adapter, adapter_at, attached_adapter
 from twinlens.compute.models.architectures import architecture_of, text_part
-from twinlens.compute.models.hub import check_hub, load_errors
+from twinlens.compute.models.hub import NO_ERRORS, check_hub, load_errors
 from twinlens.errors import ArgumentError, ModelLoadError
 from twinlens.support.files import possible_path
 
@@ -240,12 +240,7 @@ def load_config(source: ModelSource, trust_remote_code: bool) -> PretrainedConfi
     if source.model is not None:
         return source.model.config
     with load_errors(source.name, "configuration"):
-        config = AutoConfig.from_pretrained(
-            source.place,
-            revision=source.revision,
-            trust_remote_code=trust_remote_code,
-            **({"gguf_file": source.gguf} if source.gguf else {}),
-        )
+        config = _read(AutoConfig, source, trust_remote_code)
     config = text_part(config)
     architecture_of(config)
     return config
@@ -266,13 +261,14 @@ def load_tokenizer(source: ModelSource, trust_remote_code: bool) -> PreTrainedTo
         if _has_tokenizer(beside):
             source = beside
     with load_errors(source.name, "tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(
-            source.place,
-            revision=source.revision,
-            trust_remote_code=trust_remote_code,
-            **({"gguf_file": source.gguf} if source.gguf else {}),
-        )
+        tokenizer = _read(AutoTokenizer, source, trust_remote_code)
     return check_offsets(tokenizer, source.name)
+
+
+def _read(reader: Any, source: ModelSource, trust_remote_code: bool) -> Any:
+    file = {"gguf_file": source.gguf} if source.gguf else {}
+    asked = {"revision": source.revision, "trust_remote_code": trust_remote_code}
+    return reader.from_pretrained(source.place, **asked, **file)
 
 
 def check_offsets(tokenizer: object, name: str) -> PreTrainedTokenizerFast:
@@ -292,12 +288,5 @@ def check_offsets(tokenizer: object, name: str) -> PreTrainedTokenizerFast:
 
 
 def _has_tokenizer(source: ModelSource) -> bool:
-    path = cached_file(
-        source.place,
-        "tokenizer_config.json",
-        revision=source.revision,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return path is not None
+    file = "tokenizer_config.json"
+    return cached_file(source.place, file, revision=source.revision, **NO_ERRORS) is not None

@@ -22,7 +22,7 @@ from twinlens.contract.forms import DeletionCurve, Faithfulness
 from twinlens.contract.wire import Array
 from twinlens.contract.words import EXACT, PUBLISHED, SIDES, Side
 from twinlens.errors import MemoryNeededError, NotDifferentiableError
-from twinlens.measures.faithfulness import faithfulness
+from twinlens.measures.differences import faithfulness
 from twinlens.support.progress import Report
 from twinlens.traces.marks import groups
 

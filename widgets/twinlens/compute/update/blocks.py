@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import torch
 
@@ -69,10 +69,7 @@ class UpdateBlocks:
             answer=minimal.answer,
             random=on.null(),
             agreement=agreement(checked),
-            curves=[
-                KeptCurve(order=c.order, counts=c.counts, kept=c.kept, needed=c.needed)
-                for c in minimal.curves
-            ],
+            curves=[cast(KeptCurve, vars(curve)) for curve in minimal.curves],
             directions=[_direction(on, place, checked) for place in order],
             dial=[(row["scale"], row["nats"]) for row in dial],
             dial_answers=[row["answer"] for row in dial],
