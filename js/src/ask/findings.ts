@@ -22,7 +22,7 @@ import {
 } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
 import { SELECTION_DEFAULTS } from "../core/selection.ts";
-import { stripped } from "../live/blanks.ts";
+import { stripped } from "../live/tokenizer.ts";
 import {
   beyond,
   binomialTail,

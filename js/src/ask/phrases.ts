@@ -1,6 +1,6 @@
 // Words, numbers and lists as sentences have them; as `measures/phrases.py` writes them.
 
-import { stripped } from "../live/blanks.ts";
+import { stripped } from "../live/tokenizer.ts";
 
 export type Run = [kind: string, text: string];
 

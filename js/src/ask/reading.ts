@@ -9,10 +9,9 @@ import {
   SIDES,
   type Side,
 } from "../contract/contract.ts";
-import { stripped } from "../live/blanks.ts";
 import type { Answered, Setup } from "../live/messages.ts";
 import { type Prompt, readAnswer, readPrompt, type Template } from "../live/prompt.ts";
-import { isText, type Tokenizer, type TokenizerData } from "../live/tokenizer.ts";
+import { isText, stripped, type Tokenizer, type TokenizerData } from "../live/tokenizer.ts";
 import type { Answering } from "./models.ts";
 import type { Example, Question } from "./request.ts";
 

@@ -2,7 +2,7 @@
 
 import { embeddedText } from "../draw/dom.ts";
 import { sayDrawn } from "../draw/download.ts";
-import { embedFigures, type PlotView } from "../report/bokeh.ts";
+import { embedFigures, type PlotView } from "../report/figures.ts";
 import type { FigureDocuments } from "../report/study.ts";
 
 async function draw(figures: FigureDocuments): Promise<void> {

@@ -9,10 +9,10 @@ import {
   type Token,
 } from "../contract/contract.ts";
 import type { Tensor } from "../contract/decode.ts";
-import { beginsBlank, endsBlank, stripped, withoutTrailing } from "./blanks.ts";
 import type { Cache, Runner, Visit } from "./pass.ts";
 import { provides, type Work } from "./provide.ts";
 import type { Subject } from "./subject.ts";
+import { beginsBlank, endsBlank, stripped, withoutTrailing } from "./tokenizer.ts";
 
 /** What is hidden together, by method. */
 const UNITS = new Map([

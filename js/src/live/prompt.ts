@@ -1,8 +1,8 @@
 // From what a person writes to the tokens that both models read, and to those of an answer.
 
 import type { Answer, Mark, Segment, Token } from "../contract/contract.ts";
-import { stripped, withoutLeading } from "./blanks.ts";
 import type { Span, Tokenizer } from "./tokenizer.ts";
+import { stripped, withoutLeading } from "./tokenizer.ts";
 
 /** What a chat template puts around a message, and whether it takes blanks off its ends. */
 export interface Template {

@@ -1,6 +1,4 @@
-// Byte-level tokens, as the models' own tokenizer cuts them.
-
-import { stripped } from "./blanks.ts";
+// Byte-level tokens, as the models' own tokenizer cuts them, and what it takes for blank.
 
 /** What a page holds of a tokenizer. */
 export interface TokenizerData {
@@ -224,3 +222,15 @@ function isCharacter(bytes: Uint8Array): boolean {
     return false;
   }
 }
+
+// Blanks at the ends of texts, as Python has them.
+
+const BLANK = "[\\p{White_Space}\\x1c-\\x1f]";
+const LEADING = new RegExp(`^${BLANK}+`, "u");
+const TRAILING = new RegExp(`${BLANK}+$`, "u");
+
+export const withoutLeading = (text: string) => text.replace(LEADING, "");
+export const withoutTrailing = (text: string) => text.replace(TRAILING, "");
+export const stripped = (text: string) => withoutTrailing(withoutLeading(text));
+export const beginsBlank = (text: string) => LEADING.test(text);
+export const endsBlank = (text: string) => TRAILING.test(text);

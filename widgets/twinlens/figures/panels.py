@@ -15,8 +15,16 @@ from twinlens.contract.forms import Carried
 from twinlens.contract.wire import Array
 from twinlens.contract.words import EXACT, SIDES, ChartTheme, Side, reading_position
 from twinlens.errors import ArgumentError
-from twinlens.figures.figure import Column, Figure, Rows
-from twinlens.figures.vector import Bar, Cells, bars_svg, grids_svg, token_name
+from twinlens.figures.vector import (
+    Bar,
+    Cells,
+    Column,
+    Figure,
+    Rows,
+    bars_svg,
+    grids_svg,
+    token_name,
+)
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 

@@ -1,4 +1,4 @@
-"""Vector graphics written here, without a browser: matrices side by side, and bars.
+"""A figure of what a panel shows: its numbers, and vector graphics written here without a browser.
 
 Everything is in CSS pixels, as wide as a column of a journal; letters are those of a figure in a
 paper, seven points high.
@@ -6,11 +6,16 @@ paper, seven points high.
 
 from __future__ import annotations
 
+import csv
+import io
 import math
+import os
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -18,7 +23,10 @@ import numpy as np
 from twinlens.contract.palette import PALETTES, Palette
 from twinlens.contract.wire import Array
 from twinlens.contract.words import ChartTheme
-from twinlens.figures.figure import PIXELS, WIDTHS, Column
+from twinlens.errors import ArgumentError
+from twinlens.support.browser import picture
+from twinlens.support.files import check_file, checked_path, replacing
+from twinlens.traces.frames import DataFrame, frame_of
 
 Colour: TypeAlias = Literal["base", "tuned", "both", "difference"]
 
@@ -33,6 +41,84 @@ _NARROW, _WIDEST, _LOW, _HIGHEST = 2.4, 24.0, 4.0, 16.0
 _APART, _VISIBLE = 5.0, 0.02
 _LONGEST_NAME = 14
 _RAMP = 30.0
+Column: TypeAlias = Literal["single", "double"]
+Rows: TypeAlias = list[list[str | int | float]]
+
+#: Widths of columns of a journal, in millimetres.
+WIDTHS: dict[Column, float] = {"single": 89.0, "double": 183.0}
+#: CSS pixels in a millimetre.
+PIXELS = 96 / 25.4
+#: Pixels of a PNG for one of the figure: 384 to an inch.
+SHARP = 4
+
+
+@dataclass(frozen=True, repr=False)
+class Figure:
+    """A figure; notebooks show it.
+
+    Attributes
+    ----------
+    svg : str
+        Vector graphics, as wide as a column of a journal.
+    rows : list of list
+        The numbers that are drawn; the first row names the columns.
+    title : str
+    """
+
+    svg: str
+    rows: Rows
+    title: str
+
+    def frame(self) -> DataFrame:
+        """The numbers as a table.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        names, *rows = self.rows
+        return frame_of([dict(zip(map(str, names), row, strict=True)) for row in rows])
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it as ``.svg``, its numbers as ``.csv``, or as ``.png``, which needs a browser.
+
+        Raises
+        ------
+        ArgumentError
+            If the path has another ending.
+        OutputError
+            If it cannot be written there.
+        BrowserError
+            If a ``.png`` is wanted where there is no Chromium, Chrome or Edge.
+        """
+        target = checked_path(path, "the figure to write")
+        check_file(target)
+        contents = {".svg": self.svg.encode, ".csv": self._csv, ".png": self._png}
+        if target.suffix not in contents:
+            raise ArgumentError(
+                f"a figure cannot be written as {target.name}: end it in {', '.join(contents)}"
+            )
+        content = contents[target.suffix]()
+        with replacing(target) as stream:
+            stream.write(content)
+        return target
+
+    def _csv(self) -> bytes:
+        stream = io.StringIO()
+        csv.writer(stream).writerows(self.rows)
+        return stream.getvalue().encode()
+
+    def _png(self) -> bytes:
+        view_box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', self.svg)
+        width, height = map(float, view_box.groups()) if view_box else (0.0, 0.0)
+        return picture(self.svg, width=width, height=height, sharp=SHARP)
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def __repr__(self) -> str:
+        return f"Figure({self.title!r}, {len(self.rows) - 1} rows)"
 
 
 @dataclass(frozen=True)

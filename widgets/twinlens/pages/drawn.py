@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from twinlens.contract.words import PANELS, SELECTION_DEFAULTS, THEMES, ChartTheme, PanelKind
 from twinlens.errors import ArgumentError, BrowserError
-from twinlens.figures.figure import PIXELS, WIDTHS, Column, Figure
 from twinlens.figures.panels import FIGURES
+from twinlens.figures.vector import PIXELS, WIDTHS, Column, Figure
 from twinlens.pages.page import drawing_parts, page_html, page_state
 from twinlens.support.browser import browser, drawn
 from twinlens.support.progress import progress

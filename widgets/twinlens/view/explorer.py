@@ -13,8 +13,8 @@ import traitlets as t
 
 from twinlens.contract.words import PANELS, SELECTION_DEFAULTS, ChartTheme, PanelKind, Segment
 from twinlens.errors import ArgumentError
-from twinlens.figures.figure import Column, Figure
 from twinlens.figures.still import SHOWN, known_by, still
+from twinlens.figures.vector import Column, Figure
 from twinlens.labels.annotate import read_annotations, write_annotations
 from twinlens.labels.given_names import from_annotations, to_annotations
 from twinlens.measures.findings_text import Findings

@@ -1,19 +1,25 @@
-// Feed-forward units of both models as words.
+// Feed-forward units of both models as words; beside them ways to find a unit, one tab each.
 
 import { keys, SIDES } from "../../contract/contract.ts";
 import { parseUnit } from "../../contract/units.ts";
-import { type Got, quiet, required } from "../../core/load.ts";
-import type { CloudShape, ConceptsOptions } from "../../core/options.ts";
+import { type Got, type Need, quiet, required } from "../../core/load.ts";
+import type { CloudShape, ConceptsOptions, UnitTab } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
-import { h, picker } from "../../draw/dom.ts";
+import { captionLine } from "../../draw/caption.ts";
+import { button, h, picker } from "../../draw/dom.ts";
 import { count, number, percent, quote } from "../../draw/format.ts";
-import type { MakePanel, Row } from "../../shell/frame.ts";
-import { type Concepts, conceptsNeeds, conceptsOf, layerOf } from "./data.ts";
+import { type Tab, tabs } from "../../draw/tabs.ts";
+import type { MakePanel, PanelSetting, Row } from "../../shell/frame.ts";
+import { componentTable } from "./component_table.ts";
+import { type Concepts, conceptsNeeds, conceptsOf, layerOf, type Sheet } from "./data.ts";
 import { matteredOf } from "./mattered.ts";
 import { nameEditor } from "./name_editor.ts";
 import { neuronCard } from "./neuron_card.ts";
-import { unitSheets } from "./unit_sheets.ts";
+import { neuronList } from "./neuron_list.ts";
+import { rotationView } from "./rotation.ts";
+import { unitList } from "./unit_list.ts";
 import { wordCloud } from "./word_cloud.ts";
+import { wordSearch } from "./word_search.ts";
 
 const SHAPES: { value: CloudShape; label: string }[] = [
   { value: "zones", label: "in three zones" },
@@ -143,4 +149,75 @@ function captionOf(state: State, { unit, chosen, more, ends, measured }: Concept
   const rest = more ? ` ${count(more, "weaker word")} not drawn.` : "";
   const parted = ends ? "" : ", a minus marks the negative end";
   return `${what}, read from the weights: size is the score, from the weakest word drawn to the strongest${parted}.${why}${rest}`;
+}
+
+const TABS = [
+  { value: "units", label: "Units" },
+  { value: "components", label: "Components" },
+  { value: "neurons", label: "Neurons" },
+  { value: "find", label: "Find" },
+  { value: "rotation", label: "Rotation" },
+] as const satisfies readonly Tab<UnitTab>[];
+
+export function unitSheets(setting: PanelSetting) {
+  const { store, signal } = setting;
+  const sheets: Record<UnitTab, Sheet> = {
+    units: unitList(store, signal),
+    components: componentTable(store, signal),
+    neurons: neuronList(setting),
+    find: wordSearch(store, signal),
+    rotation: rotationView(setting),
+  };
+  const sheetOf = (state: State) => sheets[state.options.concepts.tab] ?? sheets.units;
+  const last = store.manifest.pair.layers - 1;
+  let layer = 0; // as drawn
+  const open = (tab: UnitTab) => store.setOptions("concepts", { tab });
+  const row = tabs<UnitTab>("Ways to find a unit", TABS, signal, open);
+  const title = h("h3", { class: "tl-title" });
+  const caption = captionLine(signal);
+  const step = (by: number, label: string, sign: string) => {
+    const to = () => store.select({ layer: Math.min(Math.max(layer + by, 0), last) });
+    return button(sign, to, signal, { "aria-label": label });
+  };
+  const previous = step(-1, "layer before", "‹");
+  const next = step(1, "next layer", "›");
+  const stepper = h("div", { class: "tl-stepper" }, previous, next);
+  const el = h(
+    "div",
+    { class: "tl-unit-block" },
+    h("div", { class: "tl-flow tl-head" }, h("div", { class: "tl-heading" }, title), stepper),
+    row.bar,
+    caption.el,
+    row.sheet,
+  );
+  return {
+    el,
+    /** A sheet that has not got what it needs is not shown, and the rest of the panel is. */
+    needs: (state: State, got: Got, shown: number): Need[] =>
+      sheetOf(state)
+        .needs(state, got, shown)
+        .map((need) => (need.without === "fail" ? { ...need, without: "tell" } : need)),
+    /** What the chosen tab shows; the result draws it. */
+    picture(state: State, got: Got, concepts: Concepts) {
+      const { tab } = state.options.concepts;
+      const sheet = sheetOf(state);
+      const failed = sheet
+        .needs(state, got, concepts.layer)
+        .some(({ key, without }) => without === "fail" && got(key).state === "failed");
+      const picture = failed ? null : sheet.picture(state, got, concepts);
+      return () => {
+        layer = concepts.layer;
+        row.show(tab);
+        // In the page before it is filled: a chart measures where it stands.
+        if (sheet.el.parentElement !== row.sheet) row.sheet.replaceChildren(sheet.el);
+        stepper.hidden = !sheet.layered;
+        previous.disabled = layer === 0;
+        next.disabled = layer === last;
+        title.textContent = picture?.title ?? "";
+        caption.draw(picture ?? { caption: "" });
+        sheet.el.hidden = picture === null;
+        return picture?.draw();
+      };
+    },
+  };
 }

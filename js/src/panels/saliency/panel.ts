@@ -19,8 +19,7 @@ import { saliencyBadge } from "./badge.ts";
 import { saliencyCosts } from "./costs.ts";
 import { type Facts, factMaker, factNeeds } from "./facts.ts";
 import { focusOf, together } from "./focus.ts";
-import { type Gutter, gutter } from "./gutter.ts";
-import { marking } from "./marking.ts";
+import { marking, tokenRange } from "./marking.ts";
 import { matrixView } from "./matrix.ts";
 import { matrixTable } from "./matrix_data.ts";
 import { effectUnit, saliencyNotes } from "./notes.ts";
@@ -28,8 +27,7 @@ import { labelOf, tipOf, words } from "./sentences.ts";
 import { sharesChart, stack } from "./shares.ts";
 import { spineLine, spineMark } from "./spine.ts";
 import { shownRun } from "./table.ts";
-import { tokenRange } from "./token_range.ts";
-import { type Strip, tokenStrip } from "./token_strip.ts";
+import { type Gutter, gutter, type Strip, tokenStrip } from "./token_strip.ts";
 import { trackScale } from "./tracks.ts";
 
 /** Prompts with more tokens get lower bars, so that more lines fit. */

@@ -17,11 +17,11 @@ import numpy as np
 from twinlens.studies.analysis.analysis import Analysis, flat, frame_named
 from twinlens.studies.analysis.comparisons import Comparison, Verdict, decided
 from twinlens.studies.analysis.exact import OWN, SEGMENTS, ExactComparison, corrected
-from twinlens.studies.analysis.exact_findings import widest
 from twinlens.studies.analysis.inference import Estimate, paired_estimate
 from twinlens.studies.analysis.scoring import Score, Settings
 from twinlens.studies.analysis.sentences import widest_of
 from twinlens.studies.analysis.statistics import analyse
+from twinlens.studies.analysis.study_finding import widest
 from twinlens.studies.run.chain import Chain
 from twinlens.traces.frames import DataFrame
 

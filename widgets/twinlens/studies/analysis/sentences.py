@@ -16,7 +16,6 @@ from twinlens.studies.analysis.comparisons import (
     difference_verdict,
 )
 from twinlens.studies.analysis.controls import Controls
-from twinlens.studies.analysis.exact_findings import exact_findings
 from twinlens.studies.analysis.inference import (
     SMALLEST_PAIRED,
     SMALLEST_SAMPLE,
@@ -24,9 +23,8 @@ from twinlens.studies.analysis.inference import (
     paired_estimate,
 )
 from twinlens.studies.analysis.profiles import ANSWER, POSITION, Profile
-from twinlens.studies.analysis.study_finding import StudyFinding
+from twinlens.studies.analysis.study_finding import StudyFinding, exact_findings, weight_findings
 from twinlens.studies.analysis.variants import FORMULA_ALONE, ONE_LENGTH, VariantOutcome, shares
-from twinlens.studies.analysis.weight_findings import weight_findings
 from twinlens.studies.data.change_tables import Changes
 
 _CLAIMS: dict[Question, str] = {

@@ -19,7 +19,6 @@ from twinlens.figures.theme import hover
 from twinlens.studies.analysis.chain_analysis import ChainAnalysis, Step, analyse_chain
 from twinlens.studies.analysis.exact import READ
 from twinlens.studies.analysis.scoring import Settings
-from twinlens.studies.report.case_table import cases_section
 from twinlens.studies.report.figures import blank, case_figures
 from twinlens.studies.report.html_tables import (
     SIGNS,
@@ -34,7 +33,7 @@ from twinlens.studies.report.html_tables import (
     with_interval,
 )
 from twinlens.studies.report.report import side_scores, write_report
-from twinlens.studies.report.report_page import figure_html, figures_json, write_page
+from twinlens.studies.report.report_page import cases_section, figure_html, figures_json, write_page
 from twinlens.studies.run.chain import Chain, pair_folder
 from twinlens.support.progress import Report
 

@@ -26,10 +26,10 @@ from twinlens.contract.words import ChartTheme
 from twinlens.figures.theme import FONT, empty_figure, hover
 from twinlens.studies.analysis.comparisons import Comparison, Question, Verdict
 from twinlens.studies.analysis.exact import READ, ExactComparison
-from twinlens.studies.analysis.exact_findings import widest
 from twinlens.studies.analysis.inference import Estimate
 from twinlens.studies.analysis.profiles import ANSWER, LONG, POSITION, Profile
 from twinlens.studies.analysis.scoring import Score
+from twinlens.studies.analysis.study_finding import widest
 from twinlens.studies.analysis.variants import VariantOutcome
 
 #: Marker and words of each verdict; shape says it without colour.

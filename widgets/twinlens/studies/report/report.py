@@ -13,15 +13,14 @@ from bokeh.plotting import figure
 
 from twinlens.contract.words import SIDES, THEMES, ChartTheme, Side
 from twinlens.errors import TwinlensError
-from twinlens.studies.analysis import exact_findings
+from twinlens.studies.analysis import study_finding
 from twinlens.studies.analysis.analysis import Analysis, frame_named
 from twinlens.studies.analysis.comparisons import Question, Verdict
-from twinlens.studies.analysis.exact_findings import widest
 from twinlens.studies.analysis.profiles import PARTS, Profile
 from twinlens.studies.analysis.scoring import Score, Settings
 from twinlens.studies.analysis.sentences import counted, find, in_short, widest_of
 from twinlens.studies.analysis.statistics import analyse
-from twinlens.studies.analysis.study_finding import StudyFinding
+from twinlens.studies.analysis.study_finding import StudyFinding, widest
 from twinlens.studies.analysis.tables import all_records
 from twinlens.studies.analysis.variants import (
     Grid,
@@ -37,11 +36,10 @@ from twinlens.studies.data.change_tables import Changes
 from twinlens.studies.data.published import PRINTED, Printed, PublishedCases
 from twinlens.studies.data.rows import Problem
 from twinlens.studies.report import figures, html_tables, report_page
-from twinlens.studies.report.case_table import cases_section
 from twinlens.studies.report.exact_table import exact_table
 from twinlens.studies.report.html_tables import SIGNS, CaseSets, Cell, Column, said_settings
 from twinlens.studies.report.published_table import published_table
-from twinlens.studies.report.report_page import figure_html, figures_json, write_page
+from twinlens.studies.report.report_page import cases_section, figure_html, figures_json, write_page
 from twinlens.studies.report.weight_sections import weight_figures, weight_sections
 from twinlens.support.progress import Report
 from twinlens.traces.frames import DataFrame
@@ -323,7 +321,7 @@ def _first_screen(analysis: Analysis) -> Iterable[str]:
     exact = [row for row in widest(analysis.exact) if row.segment == "instruction"]
     if exact:
         title = f"Does hiding the {'instruction' if analysis.has_parts else 'prompt'} cost more?"
-        text = exact_findings.in_short(analysis.exact)
+        text = study_finding.in_short(analysis.exact)
         cards.append((title, exact[0].verdict, text, figures.FIRST_EXACT))
     yield '<section class="first">'
     for title, verdict, text, name in cards:
