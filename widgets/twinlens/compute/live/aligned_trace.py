@@ -7,7 +7,7 @@ so that its numbers are 0. What compares the two at a token compares those that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -23,7 +23,6 @@ from twinlens.compute.text.answers import choose_answers, own_answer, own_answer
 from twinlens.compute.text.arguments import generated_sides, read_length, read_response
 from twinlens.compute.text.chat import Message
 from twinlens.compute.text.prompt import check_length
-from twinlens.compute.text.spans import Spans
 from twinlens.contract import blocks, lookup
 from twinlens.contract.block import Block
 from twinlens.contract.forms import HiddenSegment, TemplateEffects
@@ -71,24 +70,19 @@ def trace_in_own_templates(
     pair: Pair,
     prompt: str | Sequence[Message],
     *,
-    instruction: Spans = None,
-    context: Spans = None,
     response: str = "shared",
     answer: str | None = None,
     max_new_tokens: int = 64,
-    tools: Sequence[Any] | None = None,
-    chat: Mapping[str, Any] | None = None,
     known: Callable[[Sequence[Token], int], None] | None = None,
     report: Report | None = None,
+    **reading: Any,
 ) -> AlignedTrace:
     """Run each model on a prompt in its own chat template.
 
     Parameters and errors are those of `trace_pair`.
     """
     chosen = read_response(response, answer)
-    read = read_in_own_templates(
-        pair, prompt, instruction=instruction, context=context, tools=tools, chat=chat
-    )
+    read = read_in_own_templates(pair, prompt, **reading)
     given = isinstance(chosen, Given)
     limit = read_length(max_new_tokens)
     for side in () if given else SIDES:

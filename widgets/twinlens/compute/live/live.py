@@ -29,7 +29,6 @@ from twinlens.compute.text.answers import read_answers
 from twinlens.compute.text.arguments import read_length, read_response
 from twinlens.compute.text.chat import Message
 from twinlens.compute.text.prompt import Prompt, check_length, read_prompt
-from twinlens.compute.text.spans import Spans
 from twinlens.compute.update.blocks import UpdateBlocks
 from twinlens.compute.update.turned import read_part, read_scale, turned_model
 from twinlens.contract import lookup
@@ -96,16 +95,12 @@ def trace_pair(
     pair: Pair,
     prompt: str | Sequence[Message],
     *,
-    instruction: Spans = None,
-    context: Spans = None,
     response: str = "own",
     answer: str | None = None,
     max_new_tokens: int = 64,
-    template: bool | str | None = None,
-    tools: Sequence[Any] | None = None,
-    chat: Mapping[str, Any] | None = None,
     known: Callable[[Sequence[Token], int], None] | None = None,
     report: Report | None = None,
+    **reading: Any,
 ) -> LiveTrace:
     """Run both models on a prompt and keep what happens inside.
 
@@ -118,6 +113,8 @@ def trace_pair(
         runs and again when the answer is there; may raise.
     report : callable, optional
         Called as ``report(done, total, what)``; may raise `Interrupted`.
+    **reading
+        How `read_prompt` reads it.
 
     Raises
     ------
@@ -129,15 +126,7 @@ def trace_pair(
         If what the pass leaves does not fit; found before a model runs.
     """
     chosen = read_response(response, answer)
-    read = read_prompt(
-        pair,
-        prompt,
-        instruction=instruction,
-        context=context,
-        template=template,
-        tools=tools,
-        chat=chat,
-    )
+    read = read_prompt(pair, prompt, **reading)
     # A given answer has its length; how long the models' own may be is asked where they answer.
     given = isinstance(chosen, Given)
     limit = read_length(max_new_tokens) if given else check_length(pair, read, max_new_tokens)
