@@ -1,8 +1,8 @@
 // Runs the workers of a page in Node, as the page does, on prompts that Python gives.
 
+import type { Question } from "../src/ask/form.ts";
 import { models, type Port } from "../src/ask/models.ts";
 import { type LivePage, readAnswers, readQuestion, setupOf } from "../src/ask/reading.ts";
-import type { Question } from "../src/ask/request.ts";
 import { SIDES } from "../src/contract/contract.ts";
 import { base64Bytes, unpacked85 } from "../src/contract/packed.ts";
 import { tokenizer } from "../src/live/tokenizer.ts";

@@ -1,11 +1,10 @@
 // The form: what both models shall read, and how. Parts of its texts are marked: the marks follow what
-// is typed, and lie behind the text.
+// is typed, and lie behind the text. A question is what the form and the address hold.
 
-import { type BySide, SIDES, type Side } from "../contract/contract.ts";
+import { type BySide, type Method, SIDES, type Side } from "../contract/contract.ts";
 import { button, h, listen, picker } from "../draw/dom.ts";
 import { visible } from "../draw/format.ts";
 import type { Span } from "../live/tokenizer.ts";
-import type { Example, Question, Whose } from "./request.ts";
 
 export type Phase = "loading" | "ready" | "answering" | "reading";
 
@@ -260,4 +259,56 @@ function follow([start, end]: Span, from: number, to: number, grown: number): Sp
 function without([start, end]: Span, from: number, to: number): Span | null {
   if (start < from) return [start, Math.min(end, from)];
   return to < end ? [to, end] : null;
+}
+
+/** Whose answer both models read; `own`: each its own. */
+export type Whose = "tuned" | "base" | "own";
+
+export interface Question {
+  prompt: string;
+  /** Marked parts, in code points. */
+  instruction: Span | null;
+  context: Span | null;
+  /** Whether the prompt is read in the chat template. */
+  template: boolean;
+  response: Whose;
+}
+
+export interface Example extends Omit<Question, "template" | "response"> {
+  title: string;
+  /** Methods that are recorded for it, with what else a page does not compute. */
+  methods?: Method[];
+}
+
+const WHOSE: readonly string[] = ["tuned", "base", "own"];
+
+/** The question of an address; null where it asks none. */
+export function questionOf(search: string): Question | null {
+  const asked = new URLSearchParams(search);
+  const prompt = asked.get("prompt");
+  if (!prompt) return null;
+  const whose = asked.get("response") ?? "";
+  return {
+    prompt,
+    instruction: spanOf(asked.get("instruction")),
+    context: spanOf(asked.get("context")),
+    template: asked.get("template") !== "plain",
+    response: WHOSE.includes(whose) ? (whose as Whose) : "tuned",
+  };
+}
+
+function spanOf(text: string | null): Span | null {
+  const range = /^(\d+)-(\d+)$/.exec(text ?? "");
+  return range && +range[1]! < +range[2]! ? [+range[1]!, +range[2]!] : null;
+}
+
+/** What stands behind `?` for a question. */
+export function searchOf(question: Question): string {
+  const { prompt, instruction, context, template, response } = question;
+  const said = new URLSearchParams({ prompt });
+  if (instruction) said.set("instruction", instruction.join("-"));
+  if (context) said.set("context", context.join("-"));
+  if (!template) said.set("template", "plain");
+  if (response !== "tuned") said.set("response", response);
+  return said.toString();
 }

@@ -15,11 +15,10 @@ import { localModel } from "../shell/saved.ts";
 import type { Recording } from "../sources/recording.ts";
 import type { Source } from "../sources/source.ts";
 import { turn } from "../sources/turn.ts";
-import { askForm } from "./form.ts";
+import { askForm, type Example, type Question, questionOf, searchOf } from "./form.ts";
 import type { Answering, Models } from "./models.ts";
 import { recordings, showRecording } from "./opened.ts";
 import { type LivePage, readAnswers, readQuestion, setupOf } from "./reading.ts";
-import { type Example, type Question, questionOf, searchOf } from "./request.ts";
 
 const AT_FIRST = "The models are being unpacked.";
 

@@ -12,8 +12,8 @@ import {
 import type { Answered, Setup } from "../live/messages.ts";
 import { type Prompt, readAnswer, readPrompt, type Template } from "../live/prompt.ts";
 import { isText, stripped, type Tokenizer, type TokenizerData } from "../live/tokenizer.ts";
+import type { Example, Question } from "./form.ts";
 import type { Answering } from "./models.ts";
-import type { Example, Question } from "./request.ts";
 
 /** What Python writes into the page. */
 export interface LivePage {

@@ -12,8 +12,7 @@ import { deskOf, makeDesk } from "./desk.ts";
 import { type Place, runPanel } from "./frame.ts";
 import { type Buttons, makeHeader } from "./header.ts";
 import { helpCard, listenToKeys } from "./help.ts";
-import { keepView } from "./keep.ts";
-import { presenter } from "./present.ts";
+import { keepView, presenter } from "./present.ts";
 import { searchCard } from "./search.ts";
 
 /**

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from bokeh.models import ColumnDataSource, Whisker
 from twinlens.errors import AnnotationError, ArgumentError
-from twinlens.figures.labels import label_figure
+from twinlens.figures.paper_figures import label_figure
 from twinlens.labels.annotate import write_annotations
 from twinlens.labels.given_names import check, from_annotations, names_of, to_annotations
 from twinlens.labels.questions import Annotation, Component

@@ -129,7 +129,7 @@ def _ask(
 
 def _write_labels(out: Path, annotations: list[Annotation]) -> list[Path]:
     from twinlens.commands.result_files import write_figure, write_table
-    from twinlens.figures.labels import label_figure
+    from twinlens.figures.paper_figures import label_figure
     from twinlens.labels.annotate import write_annotations
     from twinlens.labels.shares import label_shares
 

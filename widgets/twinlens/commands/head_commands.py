@@ -143,7 +143,7 @@ def _write(head_words: HeadWords, table: RiseTable, output: Path) -> None:
     if output.suffix == ".csv":
         head_words.to_frame().to_csv(output, index=False)
         return
-    from twinlens.figures.word_pairs_figure import rise_figure
+    from twinlens.figures.paper_figures import rise_figure
 
     title = f"Word pairs of {head_words.base.model} and {head_words.tuned.model}"
     write_figure(output, rise_figure(table), title)

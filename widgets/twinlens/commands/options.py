@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,43 +63,40 @@ class _Output(click.Option):
             self.opts = names
 
 
-class _NewFile(click.Path):
-    """A file to write, which can be written."""
+class _New(click.Path):
+    """A file or folder to write, which can be written."""
 
-    def __init__(self, *suffixes: str) -> None:
+    def __init__(self, check: Callable[[Path], None]) -> None:
         super().__init__(path_type=Path)
-        self.suffixes = suffixes
+        self.check = check
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
         target = Path(super().convert(value, param, ctx))  # type: ignore[arg-type]
-        check_file(target, self.suffixes)
+        self.check(target)
         return target
 
 
-class _NewFolder(click.Path):
-    """A folder to write into, which is there or can be made."""
+def _check_folder(target: Path) -> None:
+    """Make sure that a folder to write into is there or can be made."""
+    places = (target.absolute(), *target.absolute().parents)
+    nearest = next(place for place in places if place.exists())
+    if not nearest.is_dir():
+        raise TwinlensError(f"{nearest} is a file: name a folder to write into")
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
-        target = Path(super().convert(value, param, ctx))  # type: ignore[arg-type]
-        places = (target.absolute(), *target.absolute().parents)
-        nearest = next(place for place in places if place.exists())
-        if not nearest.is_dir():
-            raise TwinlensError(f"{nearest} is a file: name a folder to write into")
-        return target
+
+def _output(kind: _New, about: str, **settings: Any) -> Option:
+    names = ("-o", "--output", "--out", "output")
+    return click.option(*names, cls=_Output, type=kind, help=about, **settings)
 
 
 def output_file(*suffixes: str, about: str, **settings: Any) -> Option:
     """``-o``, a file to write: checked before anything runs."""
-    names = ("-o", "--output", "--out", "output")
-    return click.option(*names, cls=_Output, type=_NewFile(*suffixes), help=about, **settings)
+    return _output(_New(partial(check_file, suffixes=suffixes)), about, **settings)
 
 
-def output_folder(
-    *, about: str = "Folder to write into; made if need be.", **settings: Any
-) -> Option:
+def output_folder(about: str = "Folder to write into; made if need be.", **settings: Any) -> Option:
     """``-o``, a folder to write into: checked before anything runs."""
-    names = ("-o", "--output", "--out", "output")
-    return click.option(*names, cls=_Output, type=_NewFolder(), help=about, **settings)
+    return _output(_New(_check_folder), about, **settings)
 
 
 def valued(*names: str, kind: Any, default: Any, about: str, **settings: Any) -> Option:
@@ -162,7 +159,11 @@ prompt_options = together(
         "--answer", type=TEXT, help="Text both models read as the answer, whatever it says."
     ),
     length_option(64),
-    click.option("--save", type=_NewFile(".twl"), help="Also record a .twl file."),
+    click.option(
+        "--save",
+        type=_New(partial(check_file, suffixes=(".twl",))),
+        help="Also record a .twl file.",
+    ),
 )
 
 

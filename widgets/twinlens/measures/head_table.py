@@ -69,7 +69,7 @@ def head_table(trace: Trace, token: int | None = None, report: Report | None = N
         ``layer``, ``head``; ``divergence`` of the patterns, bits; for each model ``entropy``
         (bits), ``sink``, ``instruction`` and ``previous`` (shares of attention) and, for an answer
         token or the whole answer, ``effect`` (first-order estimate, nats); and the change of the
-        head's weights as in `twinlens.compute.heads.circuits`.
+        head's weights as in `twinlens.compute.heads.search`.
 
     Raises
     ------

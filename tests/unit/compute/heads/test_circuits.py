@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from twinlens.compute.heads.circuits import circuit_change
+from twinlens.compute.heads.search import circuit_change
 from twinlens.errors import PairMismatchError
 
 from tests.support import tiny

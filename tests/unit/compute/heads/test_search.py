@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import twinlens
 from twinlens.commands import main as cli
-from twinlens.compute.heads.circuits import circuit_change
+from twinlens.compute.heads.search import circuit_change
 from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.errors import (

@@ -13,8 +13,8 @@ from bokeh.plotting import figure
 
 from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import ChartTheme
+from twinlens.figures.paper_figures import rise_figure
 from twinlens.figures.theme import hover, layer_line
-from twinlens.figures.word_pairs_figure import rise_figure
 from twinlens.studies.analysis.weight_changes import ChangeRow, shown_components
 from twinlens.studies.data.change_tables import Changes, ChangeTable, TableName
 from twinlens.studies.report.figures import blank, legend_in_lines

@@ -18,8 +18,6 @@ prompts wait as text in Ray's object store; the models' results do not stay in i
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import os
 import pickle
@@ -99,7 +97,9 @@ def on_ray(
         ) from error
 
     def outcomes(batches: Iterator[list[StudyRow]], say: Say) -> Iterator[CaseResult]:
-        sent = [{"batch": place, "rows": _pack(batch)} for place, batch in enumerate(batches)]
+        sent = [
+            {"batch": place, "rows": pickle.dumps(batch)} for place, batch in enumerate(batches)
+        ]
         if not sent:
             return
         say("starting workers")
@@ -157,7 +157,7 @@ class Worker:
         outcomes = (
             outcome
             for place, packed in zip(batch["batch"], batch["rows"], strict=True)
-            for outcome in self._outcomes(f"batch {place}", _unpack(packed))
+            for outcome in self._outcomes(f"batch {place}", pickle.loads(packed))
         )
         try:
             return pa.concat_tables([_sendable(outcome) for outcome in outcomes])
@@ -277,19 +277,6 @@ def _same_models(loaded: PairInfo, expected: PairInfo) -> None:
             f"{loaded.tuned.revision}, but the study is of {expected.base.revision} and "
             f"{expected.tuned.revision}: give every machine the same files"
         )
-
-
-def _pack(rows: Sequence[StudyRow]) -> str:
-    return json.dumps([dataclasses.asdict(row) for row in rows])
-
-
-def _unpack(packed: str) -> list[StudyRow]:
-    def row(record: dict[str, Any]) -> StudyRow:
-        for name in ("instruction", "fragments", "context"):
-            record[name] = tuple((start, end) for start, end in record[name])
-        return StudyRow(**record)
-
-    return [row(record) for record in json.loads(packed)]
 
 
 def _sendable(outcome: CaseResult) -> pa.Table:
