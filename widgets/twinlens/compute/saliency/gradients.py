@@ -44,7 +44,8 @@ from twinlens.errors import NotFiniteError
 #: As `Piece`, of several texts: values [B, rows, columns] in the places that `Texts` has.
 TextsPiece: TypeAlias = tuple[list[int] | slice, list[int] | slice, Tensor]
 
-#: Directional derivatives, and backward passes, computed together.
+#: Directional derivatives, and backward passes, computed together; of these twice as many where
+#: they are written out: one text after the other, each step of which then does more.
 ROWS_AT_ONCE = 6
 COLUMNS_AT_ONCE = 12
 #: In reverse mode the answer is read in segments, see `segments`: of so many tokens at least, and
@@ -228,6 +229,7 @@ def _columns(
         return
     if columns and can_be_written_out(model):
         whole = written_out(texts, target, columns)
+        size = _at_once(texts, 2 * COLUMNS_AT_ONCE, _NUMBERS_OF_COLUMNS, together=1)
         while batch := [i for i, column in enumerate(columns) if wanted()[:, column].any()][:size]:
             values = (
                 reduce(whole.backward(batch))
@@ -294,10 +296,11 @@ def _segment(texts: Texts, columns: Sequence[int] | Array) -> int:
     return max(SEGMENT, _columns_at_once(texts), -(-len(columns) // SEGMENTS))
 
 
-def _at_once(texts: Texts, most: int, limit: int) -> int:
+def _at_once(texts: Texts, most: int, limit: int, together: int | None = None) -> int:
+    """How many passes, of all texts or of so many together."""
     sizes = architectures.sizes(texts.readings[0].model.config)
     count, length = texts.embedded.shape[:2]
-    numbers = count * length * (sizes.intermediate + sizes.heads * length)
+    numbers = (together or count) * length * (sizes.intermediate + sizes.heads * length)
     return max(1, min(most, limit // numbers))
 
 
