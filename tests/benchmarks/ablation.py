@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from torch import Tensor
-from twinlens.compute.heads.gates import without_heads
+from twinlens.compute.heads.effects import without_heads
 from twinlens.compute.live.blocks import continued
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import capture

@@ -2,7 +2,7 @@
 
 import { EXACT } from "../contract/contract.ts";
 import { reasonOf } from "../core/load.ts";
-import type { Slide } from "../core/moment.ts";
+import type { Slide } from "../core/selection.ts";
 import { SELECTION_DEFAULTS } from "../core/selection.ts";
 import { h, listen } from "../draw/dom.ts";
 import { mount } from "../shell/mount.ts";

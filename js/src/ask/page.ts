@@ -2,8 +2,7 @@
 
 import { type BySide, keys, type Manifest, SIDES } from "../contract/contract.ts";
 import { reasonOf } from "../core/load.ts";
-import { fromAddress, type Moment, toAddress } from "../core/moment.ts";
-import { SELECTION_DEFAULTS } from "../core/selection.ts";
+import { fromAddress, type Moment, SELECTION_DEFAULTS, toAddress } from "../core/selection.ts";
 import { Store } from "../core/store.ts";
 import { h } from "../draw/dom.ts";
 import { systemTheme } from "../draw/theme.ts";

@@ -12,9 +12,9 @@ import type { Value } from "../contract/decode.ts";
 import { dialled, placeOf } from "../contract/units.ts";
 import type { Progress, Source } from "../sources/source.ts";
 import { Cache } from "./cache.ts";
-import type { Moment, Slide } from "./moment.ts";
 import { type Changed, changedOptions, type Options, optionsFrom, same } from "./options.ts";
 import { perFrame } from "./schedule.ts";
+import type { Moment, Slide } from "./selection.ts";
 import { change, SELECTION_DEFAULTS, type Selection, stepBack } from "./selection.ts";
 import { lacksPrompt, State } from "./state.ts";
 

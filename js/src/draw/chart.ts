@@ -7,7 +7,6 @@ import { type Got, take } from "../core/load.ts";
 import type { Store } from "../core/store.ts";
 import type { Numbers } from "../maths/numbers.ts";
 import { inTurns, turn, turnIfLong } from "../sources/turn.ts";
-import type { BokehDocument, BokehSource } from "./bokeh.ts";
 import { h } from "./dom.ts";
 import type { Surface } from "./theme.ts";
 import { drawnBy } from "./vector.ts";
@@ -285,4 +284,18 @@ function connected(element: HTMLElement, signal: AbortSignal): Promise<void> {
     };
     look();
   });
+}
+
+// What charts of panels and figures of reports use of BokehJS models.
+
+export interface BokehSource {
+  data: Record<string, ArrayLike<number>>;
+  selected: {
+    indices: number[];
+    properties: { indices: { change: { connect(slot: () => void): void } } };
+  };
+}
+
+export interface BokehDocument {
+  get_model_by_name(name: string): object | null;
 }

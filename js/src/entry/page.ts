@@ -2,8 +2,8 @@
 
 import type { PanelKind } from "../contract/contract.ts";
 import { reasonOf } from "../core/load.ts";
-import { fromAddress, toAddress } from "../core/moment.ts";
 import { whenIdle } from "../core/schedule.ts";
+import { fromAddress, toAddress } from "../core/selection.ts";
 import { Store } from "../core/store.ts";
 import { embeddedText, h } from "../draw/dom.ts";
 import { mount } from "../shell/mount.ts";

@@ -1,7 +1,7 @@
 // The figures: drawn for one theme, brushed, saved as they are seen; each mark leads where its number
 // leads. And what is used of BokehJS, which is a script of the page.
 
-import type { BokehDocument, BokehSource } from "../draw/bokeh.ts";
+import type { BokehDocument, BokehSource } from "../draw/chart.ts";
 import { h } from "../draw/dom.ts";
 import { download } from "../draw/download.ts";
 import type { Scores } from "./cases.ts";

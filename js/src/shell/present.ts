@@ -1,8 +1,8 @@
 // Presenting: one panel a slide over the whole screen, and the story as a row of slides; a view is kept,
 // with a caption, as its next one.
 
-import type { Moment } from "../core/moment.ts";
 import { type DeskPanel, shownIn } from "../core/options.ts";
+import type { Moment } from "../core/selection.ts";
 import type { Store } from "../core/store.ts";
 import { button, h, listen, taken } from "../draw/dom.ts";
 import { popover } from "../draw/layer.ts";

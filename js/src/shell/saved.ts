@@ -1,9 +1,8 @@
 // An explorer as Python wrote it into a page: its state, without a kernel behind it, and its store.
 
 import type { Manifest, Mark } from "../contract/contract.ts";
-import type { Slide } from "../core/moment.ts";
 import type { Changed } from "../core/options.ts";
-import type { Selection } from "../core/selection.ts";
+import type { Selection, Slide } from "../core/selection.ts";
 import { type Model, Store } from "../core/store.ts";
 import type { Source } from "../sources/source.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { fromAddress, type Moment, toAddress } from "../../src/core/moment.ts";
+import { fromAddress, type Moment, toAddress } from "../../src/core/selection.ts";
 import { Store } from "../../src/core/store.ts";
 import { FakeModel, manifest, source } from "../fixture.ts";
 

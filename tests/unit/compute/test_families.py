@@ -22,7 +22,7 @@ from transformers import (
 )
 from twinlens.compute.concepts.neurons import neuron_ablation, neuron_effects
 from twinlens.compute.exchange.passes import Exchange
-from twinlens.compute.heads.gates import gate_gradients, without_heads
+from twinlens.compute.heads.effects import gate_gradients, without_heads
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.models import architectures
 from twinlens.compute.models.weights import Weights

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from twinlens.contract import blocks
+from twinlens.measures.findings import update_finding
 from twinlens.measures.plain_text import findings_of
-from twinlens.measures.update_finding import update_finding
 
 from tests.support.made_up import MadeUpTrace
 from tests.unit.measures.test_findings import Planted, copying, null, step, str_of

@@ -23,8 +23,7 @@ from twinlens.commands.options import (
 from twinlens.commands.result_files import write_figure
 
 if TYPE_CHECKING:
-    from twinlens.weights.head_words import HeadWords
-    from twinlens.weights.word_pair_table import RiseTable
+    from twinlens.weights.head_words import HeadWords, RiseTable
 
 
 @click.command()

@@ -10,9 +10,8 @@ from twinlens.contract import blocks
 from twinlens.contract.forms import AnswerStep, Finding
 from twinlens.contract.words import SELECTION_DEFAULTS, SIDES
 from twinlens.errors import UnknownBlockError
-from twinlens.measures.findings import findings
+from twinlens.measures.findings import findings, update_finding
 from twinlens.measures.findings_text import Findings
-from twinlens.measures.update_finding import update_finding
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 

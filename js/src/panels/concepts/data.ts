@@ -1,5 +1,6 @@
 // What the concepts panel shows for a selection: a layer, one unit of it, and its words by zone; what
-// every tab beside the words has in common.
+// every tab beside the words has in common. Which units mattered at the selected token is estimated at
+// once, then measured.
 
 import {
   type BySide,
@@ -8,15 +9,15 @@ import {
   keys,
   type MatchedComponent,
   SIDES,
+  type UnitEffect,
   type Word,
 } from "../../contract/contract.ts";
 import type { Tensor } from "../../contract/decode.ts";
 import { parseUnit, unitName } from "../../contract/units.ts";
-import { type Got, type Need, optional, quiet, required, take } from "../../core/load.ts";
+import { attempt, type Got, type Need, optional, quiet, required, take } from "../../core/load.ts";
 import type { State } from "../../core/state.ts";
 import { type Numbers, row } from "../../maths/numbers.ts";
-import type { Picture } from "../../shell/frame.ts";
-import { type Mattered, matteredNeeds } from "./mattered.ts";
+import type { PanelSetting, Picture } from "../../shell/frame.ts";
 
 export const ZONES = ["base", "both", "tuned"] as const;
 export type ZoneName = (typeof ZONES)[number];
@@ -297,4 +298,71 @@ export interface Sheet {
   layered: boolean;
   needs(state: State, got: Got, layer: number): readonly Need[];
   picture(state: State, got: Got, concepts: Concepts): Picture;
+}
+
+export interface Mattered {
+  measured: boolean;
+  /** What the token loses without a unit where it is read, nats. */
+  effects: ReadonlyMap<string, BySide<number | undefined>>;
+}
+
+/** Milliseconds for which a token stays selected before the models work on it. */
+const PAUSE = 300;
+
+/** What is recorded, or was asked for before. */
+export function matteredNeeds(state: State, layer: number): Need[] {
+  const { token } = state.selection;
+  const key = keys.unitEffects(layer, token);
+  return token >= 0 && state.has(key) ? quiet(key) : [];
+}
+
+/**
+ * Of a layer, at the selected token; null while nothing is known. With models the estimate comes
+ * first, and the panel runs again for either; what is no longer looked at is stopped.
+ */
+export function matteredOf({
+  store,
+  signal,
+  refresh,
+}: PanelSetting): (state: State, got: Got, layer: number) => Mattered | null {
+  let run: { place: string; stop: AbortController; found: Mattered | null } | null = null;
+
+  const start = async (layer: number, token: number) => {
+    const mine = { place: `${layer}/${token}`, stop: new AbortController(), found: null };
+    const now: NonNullable<typeof run> = mine;
+    run?.stop.abort();
+    run = now;
+    const both = AbortSignal.any([signal, now.stop.signal]);
+    const ask = async (measured: boolean) => {
+      const key = (measured ? keys.unitEffects : keys.unitEstimates)(layer, token);
+      const { value } = await attempt({ signal: both }, store.block(key, both));
+      if (!value) return;
+      now.found = foundIn(value, measured);
+      refresh();
+    };
+    // What is quick comes first, and who steps along the tokens asks for none of it.
+    await new Promise((done) => setTimeout(done, PAUSE));
+    both.throwIfAborted();
+    await ask(false);
+    await ask(true);
+  };
+
+  return (state, got, layer) => {
+    const { token } = state.selection;
+    if (token < 0) return null;
+    const key = keys.unitEffects(layer, token);
+    const known = got(key).value;
+    if (known) return foundIn(known, true);
+    if (!state.live || state.lacks(key)) return null;
+    if (run?.place !== `${layer}/${token}`) start(layer, token).catch(() => {}); // stopped
+    return run!.found;
+  };
+}
+
+function foundIn(rows: readonly UnitEffect[], measured: boolean): Mattered {
+  const effects = rows.map(
+    ({ unit, base, tuned }) =>
+      [unit, { base: base ?? undefined, tuned: tuned ?? undefined }] as const,
+  );
+  return { measured, effects: new Map(effects) };
 }

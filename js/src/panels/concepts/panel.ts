@@ -5,14 +5,20 @@ import { parseUnit } from "../../contract/units.ts";
 import { type Got, type Need, quiet, required } from "../../core/load.ts";
 import type { CloudShape, ConceptsOptions, UnitTab } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
-import { captionLine } from "../../draw/caption.ts";
 import { button, h, picker } from "../../draw/dom.ts";
 import { count, number, percent, quote } from "../../draw/format.ts";
+import { captionLine } from "../../draw/glossary.ts";
 import { type Tab, tabs } from "../../draw/tabs.ts";
 import type { MakePanel, PanelSetting, Row } from "../../shell/frame.ts";
 import { componentTable } from "./component_table.ts";
-import { type Concepts, conceptsNeeds, conceptsOf, layerOf, type Sheet } from "./data.ts";
-import { matteredOf } from "./mattered.ts";
+import {
+  type Concepts,
+  conceptsNeeds,
+  conceptsOf,
+  layerOf,
+  matteredOf,
+  type Sheet,
+} from "./data.ts";
 import { nameEditor } from "./name_editor.ts";
 import { neuronCard } from "./neuron_card.ts";
 import { neuronList } from "./neuron_list.ts";

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from twinlens.compute.heads.gates import answer_logprobs, gate_gradients, without_heads
+from twinlens.compute.heads.effects import answer_logprobs, gate_gradients, without_heads
 from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair

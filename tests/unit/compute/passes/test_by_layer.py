@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from twinlens.compute.concepts import neurons
-from twinlens.compute.heads import gates
+from twinlens.compute.heads import effects
 from twinlens.compute.models import architectures
 from twinlens.compute.passes import by_layer, footprint
 from twinlens.compute.passes.folding import Texts
@@ -22,7 +22,7 @@ from twinlens.contract.wire import Array
 from tests.support import tiny
 from tests.support.saliency import ANSWER, IDS, reading, table
 
-MODULES = (estimates, gradients, gates, neurons)
+MODULES = (estimates, gradients, effects, neurons)
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def test_sums_heads_and_neurons(model: PreTrainedModel, too_long: Callable[[], N
     def computed() -> list[Array]:
         return [
             gradients.summed_gradient(reading(model)),
-            gates.gate_gradients(reading(model)),
-            gates.gate_gradients(reading(model), [0, 2]),
+            effects.gate_gradients(reading(model)),
+            effects.gate_gradients(reading(model), [0, 2]),
             neurons.neuron_effects(reading(model), [1, 3]),
         ]
 

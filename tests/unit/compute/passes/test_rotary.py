@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from twinlens.compute.concepts.neurons import neuron_ablation
-from twinlens.compute.heads.gates import answer_logprobs, without_heads
+from twinlens.compute.heads.effects import answer_logprobs, without_heads
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.models.architectures import sizes
 from twinlens.compute.pair import load_pair

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from twinlens.compute.concepts.units import Concepts
 from twinlens.compute.heads import attention
-from twinlens.compute.heads.gates import answer_logprobs
+from twinlens.compute.heads.effects import answer_logprobs
 from twinlens.compute.live import lens
 from twinlens.compute.live.lens import divergence
 from twinlens.compute.models.layer_forms import check_layers_alone
@@ -36,8 +36,7 @@ from twinlens.contract.wire import Array, Value, half
 from twinlens.contract.words import SIDES, Side, reading_position
 from twinlens.errors import UnknownBlockError
 from twinlens.measures.differences import relative_difference
-from twinlens.measures.findings import findings
-from twinlens.measures.update_finding import update_finding
+from twinlens.measures.findings import findings, update_finding
 from twinlens.support.progress import Report, told
 from twinlens.traces.trace import Trace
 

@@ -36,10 +36,9 @@ from twinlens.studies.data.change_tables import Changes
 from twinlens.studies.data.published import PRINTED, Printed, PublishedCases
 from twinlens.studies.data.rows import Problem
 from twinlens.studies.report import figures, html_tables, report_page
-from twinlens.studies.report.exact_table import exact_table
 from twinlens.studies.report.html_tables import SIGNS, CaseSets, Cell, Column, said_settings
-from twinlens.studies.report.published_table import published_table
 from twinlens.studies.report.report_page import cases_section, figure_html, figures_json, write_page
+from twinlens.studies.report.study_tables import exact_table, published_table
 from twinlens.studies.report.weight_sections import weight_figures, weight_sections
 from twinlens.support.progress import Report
 from twinlens.traces.frames import DataFrame
