@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.axe import serious
 from tests.browser.lab import Notebook
 from tests.browser.panels import KINDS, Panels, Selection, walk
 from tests.browser.poll import until
@@ -59,6 +60,7 @@ def notebook(page, lab, request):
 def test_every_click_reaches_every_panel_of_the_dashboard(notebook, page, trace, watch):
     notebook(OPEN, "ex")
     walk(dashboard(page, trace), head=(2, 5))
+    assert serious(page, ".twinlens") == []
     assert watch.outside() == []
 
 

@@ -67,6 +67,22 @@ def test_one_screen_answers_the_reader_and_nothing_on_it_jumps(size, trace, offl
     assert places() == before
 
 
+def test_on_a_phone_the_panel_stays_under_the_tokens(trace, offline, tmp_path):
+    offline.set_viewport_size({"width": 400, "height": 800})
+    panels = show(offline, trace, tmp_path)
+    panels.unfold = False
+    panels.check(Selection(), "findings", "saliency")
+    desk = offline.locator(".tl-desk")
+    at = "el => el.getBoundingClientRect().top + window.scrollY"
+    before = desk.evaluate(at)
+    panels.click_token(4)
+    panels.check(Selection(token=4), "saliency")
+    assert desk.evaluate(at) == before
+    panels.click_token(trace.manifest.prompt_length + 2)
+    panels.check(Selection(token=trace.manifest.prompt_length + 2), "saliency")
+    assert desk.evaluate(at) == before
+
+
 def test_a_cell_of_the_matrix_is_named_and_selects_its_row(trace, offline, tmp_path):
     panels = show(offline, trace, tmp_path, kind="saliency")
     panels.check(Selection(), "saliency")

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from twinlens.contract.palette import PALETTES
 
+from tests.browser.axe import serious
 from tests.browser.conftest import Watch
 from tests.unit.studies.planted import Planted
 
@@ -56,6 +57,7 @@ def test_report(page: Page, report: str, watch: Watch) -> None:
     page.goto(report)
     page.wait_for_selector("body[data-state=ready]")
     assert visible(page) == 20
+    assert serious(page) == []
 
     # Every number leads to its cases.
     page.get_by_role("button", name="10", exact=True).first.click()
