@@ -81,6 +81,20 @@ def test_a_story_opens_as_slides_that_fill_the_screen(trace, offline, watch, tmp
     assert watch.errors == []
 
 
+def test_every_slide_can_be_read_from_the_last_row(trace, offline, watch, tmp_path):
+    to_html(trace, tmp_path / "page.html")
+    offline.set_viewport_size({"width": 1920, "height": 1080})
+    offline.goto(f"{(tmp_path / 'page.html').as_uri()}#present")
+    panels = Panels(offline.locator("body"), Compact(trace), unfold=False)
+    for kind in ("saliency", "carried", "update", "heads", "concepts", "overview"):
+        panels.check(Selection(), kind)
+        shown = offline.locator("[data-panel]:visible")
+        assert shown.evaluate_all("all => all.map(panel => panel.dataset.panel)") == [kind]
+        assert offline.evaluate(_SMALLEST) >= 28
+        offline.keyboard.press("PageDown")
+    assert watch.errors == []
+
+
 def test_a_panel_saves_its_picture_and_its_numbers(trace, offline, watch, tmp_path):
     to_html(trace, tmp_path / "page.html", kind="saliency")
     offline.goto((tmp_path / "page.html").as_uri())

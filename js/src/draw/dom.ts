@@ -141,7 +141,7 @@ export function picker<T extends string>(
   signal: AbortSignal,
   onPick: (value: T) => void,
 ): { el: HTMLElement; update(choices: readonly Choice<T>[], value: T): void } {
-  const select = h("select", { "aria-label": label, class: "tl-select" });
+  const select = h("select", { "aria-label": label, class: "tl-select", hidden: true });
   listen(select, "change", { signal }, () => onPick(select.value as T));
   let shown = "";
   return {

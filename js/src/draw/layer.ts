@@ -26,7 +26,8 @@ export function layer(
     changed(open);
   };
   const close = () => set(false);
-  listen(owner, "keydown", { signal }, (event) => {
+  // Wherever the focus is: what had it may be gone.
+  listen(document, "keydown", { signal, capture: true }, (event) => {
     if (event.key !== "Escape" || el.hidden) return;
     close();
     taken(event); // the selection stays

@@ -96,6 +96,19 @@ describe("every panel", () => {
     await vi.waitFor(() => expect(section.dataset.state).toBe("ready"));
   });
 
+  it("closes what is open above it with Escape, wherever the focus is", async () => {
+    const { root, store } = await show("carried", manifest(), undefined, { token: 3 });
+    const sheet = root.querySelector<HTMLElement>(".tl-sheet")!;
+    for (const at of [sheet, document.body]) {
+      root.querySelector<HTMLElement>(".tl-how")!.click();
+      expect(sheet.hidden).toBe(false);
+      expect(sheet.contains(document.activeElement)).toBe(true);
+      press(at, "Escape");
+      expect(sheet.hidden).toBe(true);
+    }
+    expect(store.selection.token).toBe(3);
+  });
+
   it("leaves the message that stands, where the next run ends in the same", async () => {
     const made = manifest();
     const good = source(made);

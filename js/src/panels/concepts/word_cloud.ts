@@ -21,7 +21,7 @@ const END_TITLES = ["positive", "negative"];
 /** Below this width zones stand above one another. */
 const NARROW = 480;
 /** Size of the weakest word in pixels, and how many times as large the strongest is. */
-const SMALLEST = 11;
+const SMALLEST = 12;
 const RANGE = 2.5;
 /** Heights in pixels that are tried first, with both ends together and apart. */
 const HEIGHTS = { beside: [250, 380], stacked: [420, 640] } as const;
