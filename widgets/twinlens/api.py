@@ -26,8 +26,7 @@ from twinlens.view.first_view import check_places, check_traits
 if TYPE_CHECKING:
     from twinlens.compute.heads.search import WordSource
     from twinlens.compute.pair import Pair
-    from twinlens.compute.text.chat import Message
-    from twinlens.compute.text.spans import Spans
+    from twinlens.compute.text.chat import Message, Spans
     from twinlens.weights.head_words import HeadWords
     from twinlens.weights.model_diff import ModelDiff
 

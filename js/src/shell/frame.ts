@@ -1,13 +1,13 @@
 // The frame of every panel: title, caption, picture; loading, progress, errors; newest run wins.
+// And the selections that are one step away, so that their blocks can be there before they are chosen.
 
 import type { Key, PanelKind } from "../contract/contract.ts";
-import { choosing, nearby } from "../core/ahead.ts";
 import { SOON } from "../core/cache.ts";
 import { turnedText } from "../core/direction.ts";
 import { type Got, Loads, type Need, reasonOf } from "../core/load.ts";
 import { perFrame } from "../core/schedule.ts";
-import { selectionText } from "../core/selection.ts";
-import type { State } from "../core/state.ts";
+import { change, type Selection, selectionText } from "../core/selection.ts";
+import { State } from "../core/state.ts";
 import type { Store } from "../core/store.ts";
 import { button, fill, h, onResize, setAttribute } from "../draw/dom.ts";
 import { captionLine, type Said, termTip } from "../draw/glossary.ts";
@@ -275,4 +275,40 @@ export function runPanel(
   if (shown()) return run();
   section.dataset.state = "hidden";
   return Promise.resolve();
+}
+
+/** The state as it would be with another selection; what follows from it follows from that one. */
+function beside(state: State, selection: Selection): State {
+  return new Proxy(state, {
+    get(target, name, receiver) {
+      if (name === "selection") return selection;
+      if (name in State.prototype) return Reflect.get(target, name, receiver);
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+/** The state to which choosing something leads. */
+export const choosing = (state: State, patch: Partial<Selection>): State =>
+  beside(state, change(state.selection, patch));
+
+/** The states to which one step leads: to the next token, head or layer, and to the one before. */
+export function nearby(state: State): State[] {
+  const { selection, manifest } = state;
+  const { heads, layers } = manifest.pair;
+  const counts = {
+    token: Math.max(state.length("base"), state.length("tuned")),
+    ...(selection.head < 0 ? { layer: layers } : { head: heads }),
+  };
+  const near: State[] = [];
+  for (const step of [1, -1]) {
+    for (const [what, count] of Object.entries(counts)) {
+      const chosen = selection[what as keyof typeof counts];
+      const next = chosen + step;
+      if (chosen < 0 || next < 0 || next >= count) continue;
+      near.push(choosing(state, { [what]: next }));
+    }
+  }
+  return near;
 }

@@ -19,12 +19,12 @@ from twinlens.labels.annotate import read_annotations, write_annotations
 from twinlens.labels.given_names import from_annotations, to_annotations
 from twinlens.measures.findings_text import Findings
 from twinlens.measures.plain_text import findings_of, known_text, plain_text
-from twinlens.pages.drawn import figure_of
 from twinlens.pages.html import front_end, packed_module
 from twinlens.pages.page import (
     DEFAULT_BUDGET_MB,
     ExportReport,
     Theme,
+    figure_of,
     page_parts,
     page_state,
     to_html,

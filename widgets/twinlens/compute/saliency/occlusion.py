@@ -268,7 +268,7 @@ def _batches(
 
 
 def deletion_curve(
-    reading: Reading, importance: Array, steps: int = 10, *, kind: OcclusionKind = "mask"
+    reading: Reading, importance: Array, steps: int = 10
 ) -> tuple[Array, Array, Array]:
     """Loss of the answer's log-probability as the tokens that matter most, or least, are hidden.
 
@@ -278,7 +278,6 @@ def deletion_curve(
         One number per prompt token, such as a method's effect summed over the answer.
     steps : int
         Points of the curve, evenly spread from none to all tokens.
-    kind : {"mask", "zero", "replace"}
 
     Returns
     -------
@@ -297,7 +296,7 @@ def deletion_curve(
         hidden = [ranking[:count] for count in counts[1:].tolist()]
         losses = [0.0]
         for first in range(0, len(hidden), _STEPS_AT_ONCE):
-            answers = occluded(reading, intact, hidden[first : first + _STEPS_AT_ONCE], kind)
+            answers = occluded(reading, intact, hidden[first : first + _STEPS_AT_ONCE], "mask")
             losses += (intact.logprobs - answers).sum(dim=-1).tolist()
         return np.array(losses)
 

@@ -13,9 +13,8 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from twinlens.compute.models.models import Models
-from twinlens.compute.text.chat import Message
+from twinlens.compute.text.chat import Message, Spans
 from twinlens.compute.text.prompt import Prompt, read_prompt
-from twinlens.compute.text.spans import Spans
 from twinlens.contract.manifest import Token
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import PromptError

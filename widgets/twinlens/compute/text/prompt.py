@@ -9,9 +9,17 @@ from typing import Any
 
 from twinlens.compute.models.models import Models
 from twinlens.compute.text.arguments import checked_text, kind_of, read_length
-from twinlens.compute.text.chat import Chat, Content, Message, plain, read_messages, rendered
+from twinlens.compute.text.chat import (
+    Chat,
+    Content,
+    Message,
+    Spans,
+    locate,
+    plain,
+    read_messages,
+    rendered,
+)
 from twinlens.compute.text.cutting import Place, cut, label, pieces
-from twinlens.compute.text.spans import Spans, locate
 from twinlens.contract.manifest import Token
 from twinlens.contract.words import SIDES, Segment, Side
 from twinlens.errors import PromptError
@@ -66,7 +74,7 @@ def read_prompt(
     text : str or list of messages
         What the user writes; messages are ``{"role": ..., "content": ...}``.
     instruction, context : Spans, optional
-        Parts of `text`, see `twinlens.compute.text.spans.Span`.
+        Parts of `text`, see `twinlens.compute.text.chat.Span`.
     template : bool or {"tuned", "base", "plain"}, optional
         Whose chat template is used, for both models: True is the tuned one's, False none. By
         default messages have tuned's and a text none.

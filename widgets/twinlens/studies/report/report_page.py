@@ -33,6 +33,7 @@ from twinlens.support.browser import drawn
 from twinlens.support.files import replacing
 from twinlens.support.progress import Report
 
+#: Of saved figures, in CSS pixels.
 WIDTH = 720
 
 
@@ -123,17 +124,13 @@ def page_html(
 """
 
 
-def save(
-    figures: Mapping[str, figure], folder: str | os.PathLike[str], *, width: int = WIDTH
-) -> list[Path]:
+def save(figures: Mapping[str, figure], folder: str | os.PathLike[str]) -> list[Path]:
     """Save figures as ``NAME.svg`` and ``NAME.png`` (two pixels per point).
 
     Parameters
     ----------
     folder : path
         Made if it is not there.
-    width : int
-        In CSS pixels.
 
     Returns
     -------
@@ -148,7 +145,7 @@ def save(
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, (svg, png) in _drawn(figures, width).items():
+    for name, (svg, png) in _drawn(figures).items():
         for suffix, content in ((".svg", svg.encode()), (".png", base64.b64decode(png))):
             with replacing(root / f"{name}{suffix}") as stream:
                 stream.write(content)
@@ -156,17 +153,17 @@ def save(
     return written
 
 
-def _drawn(figures: Mapping[str, figure], width: int) -> dict[str, tuple[str, str]]:
+def _drawn(figures: Mapping[str, figure]) -> dict[str, tuple[str, str]]:
     data = inline_json(figures_json(figures))
     places = "".join(f'<div data-figure="{html.escape(name)}"></div>' for name in figures)
     page = (
-        f'<!doctype html><meta charset="utf-8"><body style="margin:0;width:{width}px">{places}'
+        f'<!doctype html><meta charset="utf-8"><body style="margin:0;width:{WIDTH}px">{places}'
         f'<script type="application/json" id="figures">{data}</script>'
         f"<script>{bokeh_script()}</script>"
         f"<script>{inline_script(front_end('drawing.js'))}</script>"
     )
     # Wider than the figures, as a window is.
-    answer = json.loads(drawn(page.encode(errors="replace"), width=width + 80, sharp=2))
+    answer = json.loads(drawn(page.encode(errors="replace"), width=WIDTH + 80, sharp=2))
     return {name: (svg, png) for name, svg, png in answer}
 
 
