@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from twinlens.compute.passes.conditions import Heads
 
@@ -128,9 +128,9 @@ class LayerBack:
     Attributes
     ----------
     heads : Heads
-        Without the texts' dimension.
-    rotary : (tensor [S, head_dim], tensor [S, head_dim])
-        Cosines and sines.
+        Without the texts' dimension; queries and keys `in_pairs`.
+    rotary : complex tensor [S, head_dim / 2]
+        What the pairs are multiplied with.
     norms : (NormBack, NormBack)
         In front of attention, and of the feed-forward block.
     gate, up : tensors [S, intermediate]
@@ -139,7 +139,7 @@ class LayerBack:
 
     module: Any
     heads: Heads
-    rotary: tuple[Tensor, Tensor]
+    rotary: Tensor
     norms: tuple[NormBack, NormBack]
     gate: Tensor
     up: Tensor
@@ -177,9 +177,9 @@ class LayerBack:
         key = shared(scores) @ shared(seen.query[:, :size]).transpose(1, 2)
         value = shared(pattern) @ shared(given).transpose(1, 2)
         turned = columns.rows(self._rotated_back(query.view(given.shape)))
-        into = turned @ attention.q_proj.weight
+        into = turned @ self._in_pairs(attention.q_proj)
         key = self._rotated_back(key.view(len(key), count, size, -1).transpose(1, 2))
-        into.addmm_(columns.rows(key), attention.k_proj.weight)
+        into.addmm_(columns.rows(key), self._in_pairs(attention.k_proj))
         value = value.view(len(value), size, count, -1).permute(1, 2, 0, 3).flatten(2)
         into.addmm_(columns.rows(value.flatten(0, 1)), attention.v_proj.weight)
         self._through_norm(0, gradients, into, columns)
@@ -202,8 +202,12 @@ class LayerBack:
         given, scores = self._by_scores(gradients, columns, count)
         moved = self.norms[0].forward(directions)
         query, key, value = (
-            (moved @ part.weight.t()).view(count, -1, given.shape[-1]).transpose(0, 1)
-            for part in (attention.q_proj, attention.k_proj, attention.v_proj)
+            (moved @ weight.t()).view(count, -1, given.shape[-1]).transpose(0, 1)
+            for weight in (
+                self._in_pairs(attention.q_proj),
+                self._in_pairs(attention.k_proj),
+                attention.v_proj.weight,
+            )
         )
         query, key = self._rotated(query), self._rotated(key)
         key, value = (part.repeat_interleave(groups, dim=0) for part in (key, value))
@@ -257,11 +261,11 @@ class LayerBack:
         query = scores @ seen.key[:, :size]
         key = self._of_shared(scores, seen.query[:, places])
         value = self._of_shared(pattern, given)
-        into = columns.rows(self._rotated_back(key)) @ attention.k_proj.weight
+        into = columns.rows(self._rotated_back(key)) @ self._in_pairs(attention.k_proj)
         flat = value.permute(1, 2, 0, 3).flatten(2).flatten(0, 1)
         into.addmm_(columns.rows(flat), attention.v_proj.weight)
         turned = self._rotated_back(query[:, None], places)
-        into[columns.last] += turned @ attention.q_proj.weight
+        into[columns.last] += turned @ self._in_pairs(attention.q_proj)
         gradients = torch.zeros_like(into)
         gradients[columns.last] = residual
         self._through_norm(0, gradients, into, columns)
@@ -279,27 +283,37 @@ class LayerBack:
             total.addcmul_(by_place[head::groups], by_text[head::groups])
         return total
 
+    def _in_pairs(self, module: nn.Linear) -> Tensor:
+        """Weights of queries or keys, with what they give `in_pairs`."""
+        half = self.rotary.shape[-1]
+        return module.weight.view(-1, 2, half, module.in_features).transpose(1, 2).flatten(0, 2)
+
     def _rotated(self, states: Tensor) -> Tensor:
         """What is in the first places [heads, N, head_dim], turned to where it stands."""
-        cos, sin = (part[: states.shape[1]] for part in self.rotary)
-        first, second = states.chunk(2, dim=-1)
-        return states * cos + torch.cat([-second, first], dim=-1) * sin
+        return _real(_complex(states) * self.rotary[: states.shape[1]])
 
     def _rotated_back(self, states: Tensor, places: Tensor | None = None) -> Tensor:
         """Rows [S * K, heads * head_dim] of gradients [heads, S, K, head_dim] before the rotation.
 
         `places` says where each of K stands, if it is only there.
         """
-        size, half = states.shape[1], states.shape[3] // 2
-        cos, sin = (
-            part[:size, None, None] if places is None else part[places, None]
-            for part in self.rotary
-        )
-        given = states.permute(1, 2, 0, 3)
-        turned = torch.empty(given.shape, dtype=given.dtype, device=given.device)
-        first, second = turned[..., :half], turned[..., half:]
-        torch.mul(given[..., :half], cos[..., :half], out=first)
-        first.addcmul_(given[..., half:], sin[..., half:])
-        torch.mul(given[..., half:], cos[..., half:], out=second)
-        second.addcmul_(given[..., :half], sin[..., :half], value=-1)
-        return turned.flatten(2).flatten(0, 1)
+        if places is None:
+            rotary = self.rotary[: states.shape[1], None, None]
+        else:
+            rotary = self.rotary[places, None]
+        given = _complex(states).permute(1, 2, 0, 3)
+        turned = given.new_empty(given.shape)
+        return _real(torch.mul(given, rotary.conj_physical(), out=turned)).flatten(2).flatten(0, 1)
+
+
+def in_pairs(states: Tensor) -> Tensor:
+    """States [..., head_dim] with each number beside that with which it is turned."""
+    return states.view(*states.shape[:-1], 2, -1).transpose(-1, -2).flatten(-2)
+
+
+def _complex(pairs: Tensor) -> Tensor:
+    return torch.view_as_complex(pairs.view(*pairs.shape[:-1], -1, 2))
+
+
+def _real(pairs: Tensor) -> Tensor:
+    return torch.view_as_real(pairs).flatten(-2)

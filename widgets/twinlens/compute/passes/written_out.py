@@ -21,7 +21,7 @@ from twinlens.compute.models import architectures
 from twinlens.compute.passes.conditions import Conditions, Heads
 from twinlens.compute.passes.entry import entering
 from twinlens.compute.passes.folding import Texts, backward, fold_together, head_gradient
-from twinlens.compute.passes.layer_back import Columns, LayerBack, NormBack
+from twinlens.compute.passes.layer_back import Columns, LayerBack, NormBack, in_pairs
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.row import (
     LayerStates,
@@ -47,18 +47,17 @@ class _Layers:
 
     module: Any
     heads: list[Heads]
-    rotary: tuple[Tensor, Tensor]
+    rotary: Tensor
     norms: tuple[NormBack, NormBack]
     gate: Tensor
     up: Tensor
 
     def of(self, number: int, places: slice) -> LayerBack:
         """With one of them. Nothing goes back through the feed-forward block of the last layer."""
-        cos, sin = self.rotary
         return LayerBack(
             self.module,
             self.heads[number],
-            (cos[places], sin[places]),
+            self.rotary[places],
             (self.norms[0].of(places), self.norms[1].of(places)),
             self.gate[places],
             self.up[places],
@@ -213,8 +212,9 @@ def written_out(texts: Texts, target: Target, columns: Sequence[int]) -> Written
     with torch.no_grad(), entering(model, max(lengths)):
         row = Row(model, whole, positions, attend)
         final = row.states(torch.tensor(places), states)
+    cos, sin = (part[:, : part.shape[1] // 2].contiguous() for part in row.rotary)
     by_layer = [
-        _of_all_texts(*given, row.rotary)
+        _of_all_texts(*given, torch.complex(cos, sin))
         for given in zip(architectures.layers(model), heads, states, strict=True)
     ]
     seeds = _seeds(texts, target, own, final, by_layer[-1])
@@ -227,16 +227,14 @@ def _heads(block: Any, query: Tensor, key: Tensor, value: Tensor, pattern: Tenso
     """Copies of what one text's heads had, [heads, S, head_dim] each."""
     groups = block.num_key_value_groups
     return Heads(
-        query.transpose(0, 1).contiguous(),
-        key.transpose(0, 1).repeat_interleave(groups, dim=0),
+        in_pairs(query.transpose(0, 1)),
+        in_pairs(key.transpose(0, 1)).repeat_interleave(groups, dim=0),
         value.transpose(0, 1).repeat_interleave(groups, dim=0),
         pattern,
     )
 
 
-def _of_all_texts(
-    module: Any, heads: list[Heads], states: LayerStates, rotary: tuple[Tensor, Tensor]
-) -> _Layers:
+def _of_all_texts(module: Any, heads: list[Heads], states: LayerStates, rotary: Tensor) -> _Layers:
     """What a layer did with all texts."""
     with torch.enable_grad():
         point = states.gate.requires_grad_()
