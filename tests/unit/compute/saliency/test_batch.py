@@ -175,4 +175,7 @@ def test_similar_texts_are_grouped_and_long_ones_stay_alone(pair: Pair) -> None:
     assert groups((8, 3), (8, 4), (9, 4), (8, 9000)) == [[3], [2, 1, 0]]
     assert sorted(map(len, groups(*[(8, 4)] * 11))) == [3, 8]
     assert groups() == []
+    lengths = {0: (99, 9), 1: (2000, 900), 2: (99, 700)}
+    assert attributed_together(pair.sizes, lengths) == [[1], [2], [0]]
+    assert attributed_together(pair.sizes, lengths, padded=False) == [[1, 2, 0]]
     assert list(answered_together(pair.sizes, {0: 4, 1: 9, 2: 10**6}, 5)) == [[2], [1, 0]]

@@ -283,7 +283,10 @@ def _tables(
     }
     together = method.together is not None
     done, alone, beside_others = 0, list[list[int]](), list[list[int]]()
-    for places in attributed_together(pair.sizes, lengths, _at_once(readings) if together else 1):
+    # What only reads goes through a model end to end.
+    padded = not (readings and method.only_reads(list(readings.values())))
+    most = _at_once(readings) if together else 1
+    for places in attributed_together(pair.sizes, lengths, most, padded=padded):
         only_reads = method.only_reads([readings[place] for place in places])
         (beside_others if only_reads else alone).append(places)
     for ways, at_once in ((alone, False), (beside_others, True)):

@@ -26,11 +26,15 @@ def answered_together(sizes: Sizes, lengths: Mapping[int, int], limit: int) -> I
 
 
 def attributed_together(
-    sizes: Sizes, lengths: Mapping[int, tuple[int, int]], together: int = TOGETHER
+    sizes: Sizes,
+    lengths: Mapping[int, tuple[int, int]],
+    together: int = TOGETHER,
+    *,
+    padded: bool = True,
 ) -> list[list[int]]:
     """Places of texts that are attributed together: the grouping that should cost least.
 
-    Texts in a group cost as much as its longest prompt with its longest answer.
+    Texts that are padded cost as much as the longest prompt with the longest answer of the group.
 
     Parameters
     ----------
@@ -38,6 +42,8 @@ def attributed_together(
         Tokens of prompt and answer.
     together : int
         Most texts in a group.
+    padded : bool
+        Whether texts cost more in a group of longer ones.
     """
     weights = sizes.hidden * (4 * sizes.hidden + 3 * sizes.intermediate)
     places = sorted(lengths, key=lambda place: lengths[place][::-1], reverse=True)
@@ -50,7 +56,7 @@ def attributed_together(
             n, count = max(n, prompt_length), end - begin
             if count > 1 and count * (n + m) * sizes.intermediate > _NUMBERS_AT_ONCE:
                 break
-            cost = m * (count * (n + m / 2) * weights + _FIXED)
+            cost = m * (padded * count * (n + m / 2) * weights + _FIXED)
             choices.append((best[begin][0] + cost, begin))
         best.append(min(choices))
     groups: list[list[int]] = []
