@@ -9,7 +9,9 @@ import pytest
 from playwright.sync_api import Page
 
 _AXE = Path(__file__).parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.js"
-_RUN = """async (within) => (await axe.run(within, {resultTypes: ["violations"]})).violations
+#: Sizes of targets are not among the rules that axe applies by itself.
+_RUN = """async (within) => (await axe.run(within,
+    {resultTypes: ["violations"], rules: {"target-size": {enabled: true}}})).violations
   .filter(({impact}) => impact === "serious" || impact === "critical")
   .map(({id, nodes}) => [id, nodes.length, nodes[0].html.slice(0, 160), nodes[0].failureSummary])"""
 

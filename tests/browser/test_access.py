@@ -18,12 +18,22 @@ _SMALL = """() => [...document.querySelectorAll("button, select, input, [role=ta
   .filter(([{width, height}]) => Math.min(width, height) < 23.5).map(([, html]) => html)"""
 
 
-@pytest.mark.parametrize(("theme", "layout"), [("light", "pair"), ("dark", "grid")])
-def test_axe_finds_nothing_serious(theme, layout, trace, offline, tmp_path: Any):
+@pytest.mark.parametrize(
+    ("theme", "layout", "width"),
+    [("light", "pair", 1280), ("dark", "grid", 1280), ("dark", "tabs", 400)],
+)
+def test_axe_finds_nothing_serious(theme, layout, width, trace, offline, tmp_path: Any):
     view = {"dashboard": {"layout": layout}}
     to_html(trace, tmp_path / "page.html", theme=theme, view=view, selection={"token": 17})
+    offline.set_viewport_size({"width": width, "height": 800})
     offline.goto((tmp_path / "page.html").as_uri())
     panels = Panels(offline.locator("body"), Compact(trace), unfold=False)
-    panels.check(Selection(token=17), "findings", "saliency", "carried")
-    assert serious(offline) == []
-    assert offline.evaluate(_SMALL) == []
+    panels.check(Selection(token=17), "findings", "saliency")
+    for tab in (
+        [None] if layout == "grid" else ["carried", "update", "heads", "concepts", "overview"]
+    ):
+        if tab:
+            offline.locator(f"[data-tab={tab}]").first.click()
+            panels.check(Selection(token=17), tab)
+        assert serious(offline) == []
+        assert offline.evaluate(_SMALL) == []

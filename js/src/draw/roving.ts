@@ -40,10 +40,17 @@ export function choosable(
 
 export const isPressed = (button: HTMLElement) => button.getAttribute("aria-pressed") === "true";
 
-/** Make one button the one that Tab reaches. */
+/** Make one button of each group the one that Tab reaches: a group may scroll by itself. */
 export function reachable(buttons: readonly HTMLElement[], chosen: HTMLElement | undefined): void {
-  const first = chosen ?? buttons[0];
-  for (const button of buttons) setAttribute(button, "tabindex", button === first ? 0 : -1);
+  const groups = buttons.map((button) => button.closest("[role=group]"));
+  const stops = new Map<Element | null, HTMLElement>();
+  for (const [i, button] of buttons.entries()) {
+    const first = !stops.has(groups[i]!) && button.dataset.collapsed !== "rest";
+    if (first || button === chosen) stops.set(groups[i]!, button);
+  }
+  for (const [i, button] of buttons.entries()) {
+    setAttribute(button, "tabindex", stops.get(groups[i]!) === button ? 0 : -1);
+  }
 }
 
 function target(all: HTMLElement[], at: number, key: string): HTMLElement | undefined {
