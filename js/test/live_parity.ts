@@ -6,7 +6,7 @@ import { type LivePage, readAnswers, readQuestion, setupOf } from "../src/ask/re
 import { SIDES } from "../src/contract/contract.ts";
 import { base64Bytes, unpacked85 } from "../src/contract/packed.ts";
 import { tokenizer } from "../src/live/tokenizer.ts";
-import { embedded } from "../src/sources/embedded.ts";
+import { embedded } from "../src/sources/recording.ts";
 
 export interface Wanted extends Question {
   blocks: string[];

@@ -212,7 +212,7 @@ export interface Null {
 export interface Finding {
   kind: string;
   title: string;
-  text: ([string, string])[];
+  text: Run[];
   checked: string;
   panel: string;
   selection: Record<string, unknown>;
@@ -408,14 +408,15 @@ export interface UpdateTaken {
 }
 
 export type Word = [string, number];
+export type Alternatives = Word[][];
+export type HandLabels = Record<string, HandLabel>;
+export type Run = [string, string];
 export type ComponentPlace = [number, number, number, number];
+export type NeuronActivity = ActiveNeuron[];
 export type NeuronExchanged = [number, number, number];
 export type WordPairRow = [string, string, number, number];
 export type HeadOfWord = [number, number, number, number];
-export type Alternatives = Word[][];
-export type NeuronActivity = ActiveNeuron[];
 export type WordHeads = HeadOfWord[];
-export type HandLabels = Record<string, HandLabel>;
 
 /** A block's key, which knows the form of its value. */
 export type Key<T> = string & { readonly form?: T };

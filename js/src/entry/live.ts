@@ -7,7 +7,7 @@ import { SIDES } from "../contract/contract.ts";
 import { base64Bytes, unpacked85 } from "../contract/packed.ts";
 import { reasonOf } from "../core/load.ts";
 import { embeddedText, h } from "../draw/dom.ts";
-import { embedded } from "../sources/embedded.ts";
+import { embedded } from "../sources/recording.ts";
 import { turn } from "../sources/turn.ts";
 
 const PARTS = ["known", ...SIDES] as const;

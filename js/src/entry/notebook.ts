@@ -5,7 +5,7 @@ import { reasonOf } from "../core/load.ts";
 import { h } from "../draw/dom.ts";
 import { mount } from "../shell/mount.ts";
 import { type Saved, savedStore } from "../shell/saved.ts";
-import { embedded } from "../sources/embedded.ts";
+import { embedded } from "../sources/recording.ts";
 
 const { signal } = new AbortController();
 

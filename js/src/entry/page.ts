@@ -8,7 +8,7 @@ import { Store } from "../core/store.ts";
 import { embeddedText, h } from "../draw/dom.ts";
 import { mount } from "../shell/mount.ts";
 import { type Saved, savedModel } from "../shell/saved.ts";
-import { embedded } from "../sources/embedded.ts";
+import { embedded } from "../sources/recording.ts";
 import { asking, sayFigure } from "./figure.ts";
 
 interface Page extends Saved {

@@ -4,7 +4,7 @@
 import type { BySide, Side } from "../contract/contract.ts";
 import type { Value } from "../contract/decode.ts";
 import { inflated, letGo } from "../contract/packed.ts";
-import { type Packed, readBlocks } from "../sources/embedded.ts";
+import { type Packed, readBlocks } from "../sources/recording.ts";
 import { turn } from "../sources/turn.ts";
 import { CARRIED } from "./carried.ts";
 import { CONCEPTS } from "./concepts.ts";

@@ -1,6 +1,6 @@
 import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import { embedded } from "../../src/sources/embedded.ts";
+import { embedded } from "../../src/sources/recording.ts";
 
 const live = () => new AbortController().signal;
 

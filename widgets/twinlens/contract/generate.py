@@ -49,17 +49,7 @@ _PARAMETERS = {
     "ablation": "Ablation",
     "theme": "(typeof THEMES)[number]",
 }
-_ALIASES = (
-    "Word",
-    "ComponentPlace",
-    "NeuronExchanged",
-    "WordPairRow",
-    "HeadOfWord",
-    "Alternatives",
-    "NeuronActivity",
-    "WordHeads",
-    "HandLabels",
-)
+_ALIASES = [name for name, kind in forms.__annotations__.items() if kind == "TypeAlias"]
 _TEXTS = ("method", "grouping", "unit", "part", "word", "chart")
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from twinlens.contract.manifest import Token
 from twinlens.errors import PromptError
-from twinlens.studies.data.marked_parts import (
+from twinlens.studies.data.row_forms import (
     find_span,
     parse_annotation,
     sentences,

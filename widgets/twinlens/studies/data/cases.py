@@ -274,7 +274,10 @@ def rate(cases: Cases, ratings: Mapping[str, Rating] | str | os.PathLike[str]) -
             f"ratings of type {type(ratings).__name__} are none: give a mapping from ids, or a file"
         )
     if isinstance(ratings, Mapping):
-        given = [(case_id, _of_value(rating)) for case_id, rating in ratings.items()]
+        given = [
+            (case_id, judgement(None, value) if isinstance(value, bool) else judgement(value, None))
+            for case_id, value in ratings.items()
+        ]
     else:
         given = list(_of_file(ratings))
     judgements = {case_id: judged for case_id, judged in given if judged != (None, None)}
@@ -285,10 +288,6 @@ def rate(cases: Cases, ratings: Mapping[str, Rating] | str | os.PathLike[str]) -
             "ids of the study"
         )
     return Rated(cases, judgements)
-
-
-def _of_value(rating: Rating) -> Judgement:
-    return judgement(None, rating) if isinstance(rating, bool) else judgement(rating, None)
 
 
 def _of_file(path: str | os.PathLike[str]) -> Iterator[tuple[str, Judgement]]:

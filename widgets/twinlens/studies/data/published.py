@@ -25,7 +25,7 @@ from twinlens.contract.words import Side
 from twinlens.errors import RecordingError, UnknownBlockError
 from twinlens.studies.data.cases import Case, CaseTrace
 from twinlens.studies.data.change_tables import Changes
-from twinlens.studies.data.marked_parts import (
+from twinlens.studies.data.row_forms import (
     find_span,
     parse_annotation,
     widen,

@@ -17,7 +17,7 @@ Columns (others are ignored; `columns` renames):
 ==================  ============================================================================
 
 In CSV files lists are written as JSON. Rows without a prompt in a well-known form, such as Alpaca's
-or a chat, are understood, see `twinlens.studies.data.known_forms`; a warning says so.
+or a chat, are understood, see `twinlens.studies.data.row_forms`; a warning says so.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from twinlens.errors import DataError, PromptError
-from twinlens.studies.data.known_forms import known_form
-from twinlens.studies.data.marked_parts import find_span, parse_annotation, widen
+from twinlens.studies.data.row_forms import find_span, known_form, parse_annotation, widen
 from twinlens.support.files import text_lines
 from twinlens.traces.marks import CharacterSpan
 
@@ -107,7 +106,7 @@ def read_rows(
     columns : mapping, optional
         From a column name above to the name it has in the data.
     published_quirk : bool
-        See `twinlens.studies.data.marked_parts.widen`.
+        See `twinlens.studies.data.row_forms.widen`.
 
     Yields
     ------

@@ -211,7 +211,8 @@ def case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
         name = html.escape(score.id)
         first = f'<td class="text"><button type="button" class="open">{name}</button></td>'
         rest = "".join(
-            f"<td{_class(column)}{html_tables.sort_value(cell)}{hide}>{html.escape(cell.text)}</td>"
+            f'<td class="{column.kind}"{html_tables.sort_value(cell)}{hide}>'
+            f"{html.escape(cell.text)}</td>"
             for column, cell, hide in list(zip(columns, row, hidden, strict=True))[1:]
         )
         rows.append(f'<tr data-id="{name}">{first}{rest}</tr>')
@@ -219,10 +220,6 @@ def case_table(base: Sequence[Score], tuned: Sequence[Score]) -> str:
         f'<div id="cases" class="scroll" tabindex="0" role="region" aria-labelledby="cases-title">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
-
-
-def _class(column: Column) -> str:
-    return f' class="{column.kind}"' if column.kind else ""
 
 
 def _case_cells(base: Score, tuned: Score) -> list[Cell]:

@@ -87,7 +87,7 @@ def study(
     columns : mapping, optional
         Other names of columns.
     published_quirk : bool
-        How annotations are widened, see `twinlens.studies.data.marked_parts.widen`.
+        How annotations are widened, see `twinlens.studies.data.row_forms.widen`.
     batch_size : int, optional
         Prompts of similar length that are worked on together: 32, or 256 where the pair keeps one
         model in memory at a time, which is loaded anew for each batch. An interrupt or a crash
