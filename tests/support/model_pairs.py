@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from twinlens.compute.heads import word_pair_search as heads
-from twinlens.compute.models.weights import weights_of
+from twinlens.compute.models.weights import layer_folder, weights_of
 from twinlens.compute.words.vectors import CooccurrenceSettings
-from twinlens.support import layer_files
 from twinlens.weights.word_pairs import WordPairs
 
 
@@ -24,7 +23,7 @@ def word_pairs(
     settings = settings or CooccurrenceSettings()
     weights, prepared = weights_of(source), heads.prepare(tokenizer, words, settings.top)
     filter_ = heads.filter_words(cooccurrence, prepared, weights, settings, report)
-    search = heads.Search(weights, prepared, filter_, layer_files.folder(cache), None)
+    search = heads.Search(weights, prepared, filter_, layer_folder(cache), None)
     pairs = {}
     layers = range(weights.sizes.layers) if layers is None else sorted(set(layers))
     for done, layer in enumerate(layers):

@@ -9,8 +9,8 @@ import pytest
 from bokeh.document import Document
 from twinlens.figures import heads_chart as head_chart
 from twinlens.figures.charts import CHARTS, chart_json, chart_keys
+from twinlens.labels.given_names import LabelledTrace
 from twinlens.pages.values import page_value
-from twinlens.traces.labelled import LabelledTrace
 
 from tests.support.made_up import MadeUpTrace, manifest
 

@@ -9,11 +9,16 @@ from bokeh.models import ColumnDataSource, Whisker
 from twinlens.errors import AnnotationError, ArgumentError
 from twinlens.figures.paper_figures import label_figure
 from twinlens.labels.annotate import write_annotations
-from twinlens.labels.given_names import check, from_annotations, names_of, to_annotations
+from twinlens.labels.given_names import (
+    LabelledTrace,
+    check,
+    from_annotations,
+    names_of,
+    to_annotations,
+)
 from twinlens.labels.questions import Annotation, Component
 from twinlens.labels.shares import label_shares
 from twinlens.traces import recording
-from twinlens.traces.labelled import LabelledTrace
 from twinlens.view.explorer import Explorer
 
 from tests.support.made_up import MadeUpTrace

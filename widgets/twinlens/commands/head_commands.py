@@ -19,8 +19,8 @@ from twinlens.commands.options import (
     json_option,
     output_file,
     valued,
+    write_figure,
 )
-from twinlens.commands.result_files import write_figure
 
 if TYPE_CHECKING:
     from twinlens.weights.head_words import HeadWords, RiseTable

@@ -1,7 +1,8 @@
 """Names and labels of components as panels show them, from annotations or by hand.
 
 By hand they are a plain dictionary, ``{"layer/component": {"name": text, "labels": [...]}}``, with
-components numbered as in base; it is kept in the same files as annotations.
+components numbered as in base; it is kept in the same files as annotations. A trace
+of which components carry names given by hand shows these.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from twinlens.contract import blocks, lookup
 from twinlens.contract.forms import HandLabel, HandLabels
+from twinlens.contract.wire import Value
 from twinlens.contract.words import LEVELS, TASKS
 from twinlens.errors import AnnotationError
 from twinlens.labels.annotate import parse_name
 from twinlens.labels.questions import Annotation, Component
+from twinlens.support.progress import Report
+from twinlens.traces.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -126,3 +131,29 @@ def check(labels: Mapping[str, Any]) -> HandLabels:
         key: {"name": value["name"], "labels": list(value.get("labels", ()))}
         for key, value in labels.items()
     }
+
+
+class LabelledTrace(Trace):
+    """A trace whose components carry names given by hand, which go before any others."""
+
+    def __init__(self, trace: Trace, labels: HandLabels) -> None:
+        self.manifest, self.computes = trace.manifest, trace.computes
+        self._trace, self._labels = trace, labels
+
+    def keys(self) -> Iterable[str]:
+        return self._trace.keys()
+
+    def every_key(self) -> Iterable[str]:
+        return self._trace.every_key()
+
+    def block(self, key: str, report: Report | None = None) -> Value:
+        value = self._trace.block(key, report)
+        request = lookup.read(key, self.manifest)
+        if request.block is not blocks.components or not self._labels:
+            return value
+        layer = request.values["layer"]
+        entries = cast(list[dict[str, Any]], value)
+        return [
+            {**component, **self._labels.get(f"{layer}/{k}", {})}
+            for k, component in enumerate(entries)
+        ]

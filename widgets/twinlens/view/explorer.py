@@ -16,7 +16,7 @@ from twinlens.errors import ArgumentError
 from twinlens.figures.still import SHOWN, known_by, still
 from twinlens.figures.vector import Column, Figure
 from twinlens.labels.annotate import read_annotations, write_annotations
-from twinlens.labels.given_names import from_annotations, to_annotations
+from twinlens.labels.given_names import LabelledTrace, from_annotations, to_annotations
 from twinlens.measures.findings_text import Findings
 from twinlens.measures.plain_text import findings_of, known_text, plain_text
 from twinlens.pages.html import front_end, packed_module
@@ -32,7 +32,6 @@ from twinlens.pages.page import (
 from twinlens.support.calls import methods_called_rightly
 from twinlens.support.progress import progress
 from twinlens.traces import recording
-from twinlens.traces.labelled import LabelledTrace
 from twinlens.traces.marks import segments as marked_segments
 from twinlens.traces.story import read_story
 from twinlens.traces.trace import Trace

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.architectures import Sizes
-from twinlens.compute.models.weights import Weights, key_of
+from twinlens.compute.models.weights import Weights, key_of, layer_folder, load_layer, save_layer
 from twinlens.compute.text.arguments import whole_number
 from twinlens.compute.words.word_rows import Ends, WordRows
 from twinlens.contract.wire import Array
@@ -28,7 +28,6 @@ from twinlens.errors import (
     NotFiniteError,
     UnsupportedArchitectureError,
 )
-from twinlens.support import layer_files
 from twinlens.support.calls import methods_called_rightly
 from twinlens.support.progress import Report, told
 from twinlens.weights.vocabulary import Vocabulary, vocabulary
@@ -282,18 +281,18 @@ def layer_components(
     """
     count = settings.count(weights.sizes)
     layers = range(weights.sizes.layers) if layers is None else sorted(set(layers))
-    folder = layer_files.folder(settings.cache, _KIND)
+    folder = layer_folder(settings.cache, _KIND)
     components: dict[int, LayerComponents] = {}
     for layer in told(layers, lambda layer: f"components of {weights.name}, layer {layer}", report):
         values = value_vectors(weights, layer)
         key = key_of(count, settings.words, words.digest, values) if folder else ""
-        stored = layer_files.load(folder, key)
+        stored = load_layer(folder, key)
         if stored is None:
             basis = principal_components(check_finite(values, weights.name, layer), count)
             ends = words.ends(torch.from_numpy(basis.directions), settings.words)
             basis, ends = _strongest_first(basis, ends)
             components[layer] = LayerComponents(basis, ends)
-            layer_files.save(folder, key, {**vars(basis), **vars(ends)})
+            save_layer(folder, key, {**vars(basis), **vars(ends)})
         else:
             components[layer] = LayerComponents(
                 Basis(stored["directions"], stored["explained"]),

@@ -31,7 +31,7 @@ from twinlens.compute.passes.targets import log_probability
 from twinlens.contract.forms import UnitEffect
 from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
 from twinlens.errors import NotFiniteError
-from twinlens.support.progress import Report
+from twinlens.support.progress import Report, told
 
 #: Points on the way of the block, those of Gauss and Legendre.
 STEPS = 8
@@ -161,9 +161,7 @@ def without(block: LayerUnits, parts: Tensor, report: Report | None = None) -> T
         whole = block.logprob(block.written[None])
     logits = len(block.columns) * int(block.reading.model.config.vocab_size)
     size = max(1, min(_AT_ONCE, _LOGITS_AT_ONCE // logits))
-    for first in range(0, len(parts), size):
-        if report:
-            report(first, len(parts), "measuring units")
+    for first in told(range(0, len(parts), size), "measuring units", report):
         with block.held(), torch.no_grad():
             left = block.logprob(block.written - parts[first : first + size].to(block.written))
             lost_parts.append((whole - left).cpu())

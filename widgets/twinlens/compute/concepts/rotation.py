@@ -21,14 +21,21 @@ from transformers import PreTrainedTokenizerFast
 
 from twinlens.compute.concepts.components import check_finite, principal_components, value_vectors
 from twinlens.compute.models.models import Models
-from twinlens.compute.models.weights import Weights, WeightSource, key_of, weights_of
+from twinlens.compute.models.weights import (
+    Weights,
+    WeightSource,
+    key_of,
+    layer_folder,
+    load_layer,
+    save_layer,
+    weights_of,
+)
 from twinlens.compute.words.word_rows import WordRows, word_rows
 from twinlens.contract.wire import Array
 from twinlens.errors import (
     HeadIndexError,
     PairMismatchError,
 )
-from twinlens.support import layer_files
 from twinlens.support.progress import Report, silent
 from twinlens.weights.rotation_table import Added, LayerRotation, Rotation
 
@@ -287,7 +294,7 @@ def _compare(
         report(0, len(layers), "random rotations")
         null.append(principal_angles(np.eye(count, hidden), frame, settings.counts))
     rows = word_rows(tokenizer, tuned.output_embeddings()) if tokenizer else None
-    folder = layer_files.folder(settings.cache, _KIND)
+    folder = layer_folder(settings.cache, _KIND)
     parameters = {**dataclasses.asdict(settings), "components": count, "rank": rank}
     del parameters["cache"]
     rotations = []
@@ -298,7 +305,7 @@ def _compare(
             check_finite(value_vectors(tuned, layer), tuned.name, layer),
         )
         key = key_of(parameters, rows.digest if rows else None, *vectors) if folder else ""
-        stored = layer_files.load(folder, key)
+        stored = load_layer(folder, key)
         turned = _restored(layer, stored) if stored else None
         if turned is None:
             first, second = (tensor.double().cpu().numpy() for tensor in vectors)
@@ -311,7 +318,7 @@ def _compare(
                 counts=settings.counts,
                 read=_reader(rows, settings.words) if rows else None,
             )
-            layer_files.save(folder, key, _stored(turned))
+            save_layer(folder, key, _stored(turned))
         rotations.append(turned)
     report(len(layers), len(layers), "rotation")
     return Rotation(base.name, tuned.name, tuple(rotations), np.stack(null), parameters)

@@ -42,6 +42,7 @@ from twinlens.compute.models.weights import (
     LayerWeights,
     Weights,
     WeightSource,
+    layer_folder,
     stored_weights,
     weights_of,
 )
@@ -50,9 +51,8 @@ from twinlens.compute.words.vectors import Cooccurrence, CooccurrenceSettings, t
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import ArgumentError, PairMismatchError
-from twinlens.support import layer_files
 from twinlens.support.files import checked_path
-from twinlens.support.progress import Report, silent
+from twinlens.support.progress import Report, silent, told
 from twinlens.traces.frames import DataFrame, frame_of
 from twinlens.weights.head_words import HeadWords
 from twinlens.weights.vocabulary import Vocabulary, vocabulary
@@ -126,7 +126,7 @@ class PairSearch:
         self._open, self._tokenizer, self._source = weights, tokenizer, cooccurrence
         self._vocabulary = words
         self._top, self._z, self._frequent = counts["top"], z, counts["frequent"] or 1
-        self._folder, self._device = layer_files.folder(cache), read_device(device)
+        self._folder, self._device = layer_folder(cache), read_device(device)
         self._lock = RLock()
         self._words: Words | None = None
         self._filter: Cooccurrence | None = None
@@ -365,9 +365,8 @@ def circuit_change(
             f"{sides[1].name!r} has {sides[1].sizes.layers}"
         )
     columns = np.full((4, layers, sides[0].sizes.heads), np.nan)
-    for layer in sides[0].attending:
-        if report is not None:
-            report(layer, layers, f"weights of the heads, layer {layer}")
+    attending = sides[0].attending
+    for layer in told(attending, lambda layer: f"weights of the heads, layer {layer}", report):
         read = [weights.layer(layer) for weights in sides]
         if read[0].query.shape != read[1].query.shape or read[0].key.shape != read[1].key.shape:
             raise PairMismatchError(

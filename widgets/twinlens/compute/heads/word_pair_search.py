@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from twinlens.compute.models.weights import LayerWeights, Weights
+from twinlens.compute.models.weights import LayerWeights, Weights, load_layer, save_layer
 from twinlens.compute.words.vectors import (
     Cooccurrence,
     CooccurrenceSettings,
@@ -31,7 +31,6 @@ from twinlens.compute.words.vectors import (
 )
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
-from twinlens.support import layer_files
 from twinlens.support.progress import Report
 from twinlens.weights.vocabulary import Vocabulary, WordVectors, read_word_vectors, vocabulary
 from twinlens.weights.word_pairs import LayerPairs
@@ -258,13 +257,13 @@ class Search:
         key = self._common.copy()
         for part in (read.query, read.key, read.norm):
             key.update(part.float().contiguous().cpu().numpy().data)
-        stored = layer_files.load(self._folder, key.hexdigest())
+        stored = load_layer(self._folder, key.hexdigest())
         if stored is not None:
             return LayerPairs(**stored)
         vectors = torch.from_numpy(self._vectors).to(self._device or "cpu")
         self._ranking = self._ranking or Ranking(vectors)
         pairs = layer_pairs(self._ranking, read, self._cooccurrence)
-        layer_files.save(self._folder, key.hexdigest(), vars(pairs))
+        save_layer(self._folder, key.hexdigest(), vars(pairs))
         return pairs
 
 

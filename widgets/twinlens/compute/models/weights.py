@@ -2,20 +2,23 @@
 
 From a folder nothing is loaded: the model is built without weights, the tensors of a layer are
 memory-mapped into it while they are read, and the architecture table does the rest.
-Results are named by the hash of all that made them.
+Results are named by the hash of all that made them; finished layers lie on disk, one npz file each.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -26,7 +29,9 @@ from twinlens.compute.models.architectures import Sizes
 from twinlens.compute.models.dense import dense_weight
 from twinlens.compute.models.hub import load_errors
 from twinlens.compute.models.sources import source_of
+from twinlens.contract.wire import Array
 from twinlens.errors import HeadIndexError, ModelLoadError, UnsupportedArchitectureError
+from twinlens.support.files import cache_folder, checked_path, replacing
 
 #: A loaded model, a model folder, or a safetensors file with a config.json beside it.
 WeightSource: TypeAlias = "PreTrainedModel | str | os.PathLike[str] | Weights"
@@ -371,3 +376,37 @@ def _bytes(tensor: Tensor) -> memoryview:
     if tensor.ndim == 2 and tensor.mT.is_contiguous():
         tensor = tensor.mT
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def layer_folder(cache: bool | str | os.PathLike[str], kind: str = "word_pairs_1") -> Path | None:
+    """Where layers are kept: the user's cache folder, the one given, or nowhere.
+
+    `kind` ends in a number: results of another way of computing are never read.
+    """
+    if isinstance(cache, bool):
+        return cache_folder() / kind if cache else None
+    return checked_path(cache, "with cache= the folder of finished layers")
+
+
+def load_layer(folder: Path | None, key: str) -> dict[str, Array] | None:
+    """The arrays of a finished layer, or None; a damaged file counts as none."""
+    if folder is None:
+        return None
+    try:
+        with np.load(folder / f"{key}.npz", allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def save_layer(folder: Path | None, key: str, arrays: dict[str, Array]) -> None:
+    """Keep a finished layer; the file appears whole or not at all.
+
+    A full disk or a read-only home costs the cache, not the result.
+    """
+    if folder is None:
+        return
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / f"{key}.npz") as file:
+            np.savez(file, allow_pickle=False, **arrays)
