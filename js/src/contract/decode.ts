@@ -50,11 +50,16 @@ function numbers(header: Header, bytes: Uint8Array): Float32Array | Int32Array {
   }
 }
 
-/** Words and scores in units of 10^-4 as the list of both that they stand for, see `wire.py`. */
+/** Words and steps of scores as the list of both that they stand for, see `wire.py`. */
 function paired(_: string, value: unknown): unknown {
-  const { words, scores } = (value ?? {}) as { words?: string[]; scores?: number[] };
-  if (!words || !scores || !Array.isArray(scores)) return value;
-  return words.map((word, i) => [word, scores[i]! / 1e4]);
+  const { words, steps } = (value ?? {}) as { words?: string[]; steps?: number[] };
+  if (!words || !Array.isArray(steps)) return value;
+  let size = 0;
+  return words.map((word, i) => {
+    const step = steps[i]!;
+    size -= step >> 1;
+    return [word, (step & 1 ? -size : size) / 1e4];
+  });
 }
 
 /** What 8 bits stand for, see `wire.py`: finer steps near zero. */

@@ -62,7 +62,7 @@ describe("decode", () => {
     const encode = (text: string) => shifted(new TextEncoder().encode(text));
     expect(decode({ dtype: "json", shape: [] }, encode('[["שלום", 1]]'))).toEqual([["שלום", 1]]);
     expect(decode({ dtype: "text", shape: [] }, encode("é"))).toBe("é");
-    const words = encode('[{"a":{"words":["x","y"],"scores":[1789,-3]},"words":["z"],"b":null}]');
+    const words = encode('[{"a":{"words":["x","y"],"steps":[-3578,3573]},"words":["z"],"b":null}]');
     expect(decode({ dtype: "json", shape: [] }, words)).toEqual([
       {
         a: [

@@ -10,8 +10,9 @@ number is ``scale * (u / 4 + 3 / 4 * u ** 2)``, ``u = q / 255``: small attention
 of their digits; the largest error is ``scale / 255``. ``int8`` is the same with a sign,
 ``u = |q| / 127``. ``scale`` is a power of the fourth root of 2, so that two blocks that are alike
 have the same, and one can be stored as what it adds to the other (`subtract`). JSON and text are
-UTF-8. Where words with their scores are many, ``{"words": [...], "scores": [...]}`` takes the place
-of a list of ``[word, score]`` in compact JSON, scores in units of 10^-4.
+UTF-8. Where words with their scores are many, ``{"words": [...], "steps": [...]}`` takes the place
+of a list of ``[word, score]`` in compact JSON: by how many units of 10^-4 the size of a score is
+smaller than that of the one before, at first than 0; twice that, and one more if it is negative.
 """
 
 from __future__ import annotations
@@ -148,11 +149,14 @@ def _is_scored(part: Any) -> bool:
 
 
 def _paired(record: dict[str, Any]) -> Any:
-    """Words and scores as the list they stand for."""
-    if record.keys() != {"words", "scores"}:
+    """Words and steps of scores as the list they stand for."""
+    if record.keys() != {"words", "steps"}:
         return record
-    scores = (score / 10**_PLACES for score in record["scores"])
-    return [[word, score] for word, score in zip(record["words"], scores, strict=True)]
+    pairs, size = [], 0
+    for word, step in zip(record["words"], record["steps"], strict=True):
+        size -= step >> 1
+        pairs.append([word, (-size if step & 1 else size) / 10**_PLACES])
+    return pairs
 
 
 def _rounded(value: Any) -> Any:
@@ -161,8 +165,13 @@ def _rounded(value: Any) -> Any:
         return float(f"{value:.{_DIGITS}g}")
     if isinstance(value, list | tuple):
         if len(value) >= _MANY and all(map(_is_scored, value)):
-            words, scores = zip(*value, strict=True)
-            return {"words": words, "scores": [round(score * 10**_PLACES) for score in scores]}
+            scores = [round(score * 10**_PLACES) for _, score in value]
+            before = [0, *map(abs, scores)]
+            steps = [
+                2 * (last - abs(score)) + (score < 0)
+                for last, score in zip(before, scores, strict=False)
+            ]
+            return {"words": [word for word, _ in value], "steps": steps}
         return [_rounded(part) for part in value]
     if isinstance(value, dict):
         return {key: _rounded(part) for key, part in value.items()}
