@@ -13,7 +13,7 @@ from twinlens.compute.live.live import LiveTrace
 from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.capture import capture
-from twinlens.compute.passes.ending import Ending, ending
+from twinlens.compute.passes.subject import Ending, ending
 from twinlens.contract.words import SIDES
 
 from tests.support import tiny

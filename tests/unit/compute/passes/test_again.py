@@ -11,8 +11,7 @@ from transformers import PreTrainedModel
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes import capture as capture_module
-from twinlens.compute.passes.again import NeuronsAgain, PatternsAgain
-from twinlens.compute.passes.capture import capture
+from twinlens.compute.passes.capture import NeuronsAgain, PatternsAgain, capture
 from twinlens.contract import blocks
 
 from tests.support import tiny

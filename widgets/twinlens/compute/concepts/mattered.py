@@ -22,11 +22,10 @@ from twinlens.compute.models import architectures
 from twinlens.compute.models.architectures import value_vectors
 from twinlens.compute.models.dense import check_differentiable
 from twinlens.compute.passes.capture import Capture
-from twinlens.compute.passes.ending import Ending
 from twinlens.compute.passes.footprint import fits
 from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, precise
-from twinlens.compute.passes.subject import Subject
+from twinlens.compute.passes.subject import Ending, Subject
 from twinlens.compute.passes.targets import log_probability
 from twinlens.contract.forms import UnitEffect
 from twinlens.contract.words import SIDES, Side, parse_unit, reading_position

@@ -27,9 +27,9 @@ from transformers import PreTrainedModel
 from twinlens.compute.exchange.parts import Layout
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import Capture
-from twinlens.compute.passes.ending import Ending, ending
 from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.subject import Ending, ending
 from twinlens.contract.wire import Array
 from twinlens.support.progress import Report
 

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twinlens.compute.passes.workspace import Workspace
 from twinlens.contract.wire import Array
 
 #: Gives the output [B, S, heads, head_dim] and, where it is kept, the pattern.
@@ -26,6 +25,23 @@ Attend: TypeAlias = Callable[..., tuple[Tensor, Any]]
 _FEWEST_STEPS, _QUERIES, _ELSEWHERE = 32, 128, 1024
 #: Keys of a variant are filled up to a multiple of this: products of aligned rows are faster.
 _ROUND = 16
+
+
+class Workspace:
+    """Tensors by name: each layer of a pass writes where the one before it wrote.
+
+    Fetching fresh memory takes a processor's time.
+    """
+
+    def __init__(self) -> None:
+        self._tensors: dict[tuple[object, ...], Tensor] = {}
+
+    def empty(self, name: str, like: Tensor, *shape: int) -> Tensor:
+        """Room of a shape for what has a name, with whatever stood there last."""
+        key = name, shape, like.dtype, like.device
+        if key not in self._tensors:
+            self._tensors[key] = torch.empty(shape, dtype=like.dtype, device=like.device)
+        return self._tensors[key]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 Beside its matrix products a pass mostly fetches fresh memory: here each layer writes where the one
 before it wrote. Whoever reads a row says how its tokens attend to one another.
+
+Layers of that kind have seven plain linear maps and two norms, and nothing else that has weights.
+That a pass comes out right is tried out once for each model besides: multipliers have no weights.
 """
 
 from __future__ import annotations
@@ -15,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
-from twinlens.compute.passes.conditions import Conditions, fusible, observed, planned_once
+from twinlens.compute.models.dense import is_plain
+from twinlens.compute.models.families import Architecture
+from twinlens.compute.passes.conditions import Conditions, fusible, hookable, observed, planned_once
 from twinlens.compute.passes.entry import embeddings, entering
-from twinlens.compute.passes.llama_kind import is_untouched, made_of, of_llama_kind
-from twinlens.compute.passes.packing import Packed
-from twinlens.compute.passes.workspace import Workspace
+from twinlens.compute.passes.packing import Packed, Workspace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,6 +38,12 @@ _TOLERANCE = 1e-3
 #: What models are made of that look like it, or do not, and whether they do as well.
 _kinds: WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], bool]] = WeakKeyDictionary()
 _known: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+#: Weights of a layer of Llama's kind.
+_MAPS = (
+    *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
+    *("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
+)
+_NORMS = ("input_layernorm", "post_attention_layernorm")
 
 
 @dataclass(frozen=True)
@@ -337,3 +346,64 @@ def _comes_out_right(model: PreTrainedModel) -> bool:
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
         return False  # it only looks like one
     return bool((computed - expected).abs().max() <= _TOLERANCE * expected.abs().max())
+
+
+def of_llama_kind(model: PreTrainedModel) -> bool:
+    """Whether all layers look like it, in full precision on a processor."""
+    return (
+        model.device.type == "cpu"
+        and model.dtype in (torch.float32, torch.float64)
+        and architectures.architecture_of(model.config) == Architecture()
+        and hookable(model)
+        and hasattr(architectures.final_norm(model), "variance_epsilon")
+        and all(map(_layer_looks_like_it, architectures.layers(model)))
+    )
+
+
+def made_of(model: PreTrainedModel) -> tuple[object, ...]:
+    """What being of this kind rests on, and what adapters, quantisation and patches change."""
+    return (
+        model.device.type,
+        model.dtype,
+        *(
+            (type(part), type(part._parameters.get("weight")))
+            for layer in architectures.layers(model)
+            for part in layer.modules()
+        ),
+    )
+
+
+def is_untouched(model: PreTrainedModel) -> bool:
+    """Whether nothing listens to the parts of its layers, or changes what they give."""
+    return not any(
+        part._forward_pre_hooks
+        or not all(map(_sleeps, part._forward_hooks.values()))
+        or "forward" in vars(part)
+        for layer in architectures.layers(model)
+        for part in _parts(layer)
+    )
+
+
+def _sleeps(hook: object) -> bool:
+    """Whether transformers left it, for all outputs that may be asked for: nobody asks here."""
+    return getattr(hook, "__module__", "") == "transformers.utils.output_capturing"
+
+
+def _layer_looks_like_it(layer: nn.Module) -> bool:
+    parts = dict(layer.named_modules())
+    weighted = {
+        name for name, part in parts.items() if next(part.parameters(False), None) is not None
+    }
+    return (
+        weighted == {*_MAPS, *_NORMS}
+        and all(type(parts[name]) is nn.Linear and is_plain(parts[name]) for name in _MAPS)
+        and all(hasattr(parts[name], "variance_epsilon") for name in _NORMS)
+        and not any(parameter.is_meta for parameter in layer.parameters())
+        and not any(hasattr(part, "_hf_hook") for part in parts.values())
+    )
+
+
+def _parts(layer: nn.Module) -> list[nn.Module]:
+    whole = cast(Any, layer)
+    blocks = [layer, *layer.children()]
+    return [*blocks, *whole.self_attn.children(), *whole.mlp.children()]
