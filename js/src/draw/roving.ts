@@ -42,7 +42,14 @@ export const isPressed = (button: HTMLElement) => button.getAttribute("aria-pres
 
 /** Make one button of each group the one that Tab reaches: a group may scroll by itself. */
 export function reachable(buttons: readonly HTMLElement[], chosen: HTMLElement | undefined): void {
-  const groups = buttons.map((button) => button.closest("[role=group]"));
+  let parent: Element | null = null;
+  let group: Element | null = null;
+  const groups = buttons.map((button) => {
+    // Tokens of a long text have one parent: it is not looked for five hundred times.
+    if (button.parentElement !== parent) group = button.closest("[role=group]");
+    parent = button.parentElement;
+    return group;
+  });
   const stops = new Map<Element | null, HTMLElement>();
   for (const [i, button] of buttons.entries()) {
     const first = !stops.has(groups[i]!) && button.dataset.collapsed !== "rest";
