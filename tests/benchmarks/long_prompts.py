@@ -32,7 +32,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.passes.folding import Texts, embed
-from twinlens.compute.passes.targets import log_probability
+from twinlens.compute.passes.reading import log_probability
 from twinlens.compute.saliency.estimates import PATH_POINTS, along_path, mean_embedding
 from twinlens.compute.saliency.occlusion import occluded, read_intact
 from twinlens.contract import blocks

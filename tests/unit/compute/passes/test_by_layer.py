@@ -14,8 +14,7 @@ from twinlens.compute.heads import effects
 from twinlens.compute.models import architectures
 from twinlens.compute.passes import by_layer, footprint
 from twinlens.compute.passes.folding import Texts
-from twinlens.compute.passes.reading import Reading
-from twinlens.compute.passes.targets import log_probability, probability
+from twinlens.compute.passes.reading import Reading, log_probability, probability
 from twinlens.compute.saliency import estimates, gradients
 from twinlens.contract.wire import Array
 

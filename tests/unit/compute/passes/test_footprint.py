@@ -12,8 +12,7 @@ from twinlens.compute.pair import Pair
 from twinlens.compute.passes import footprint
 from twinlens.compute.passes.capture import capture
 from twinlens.compute.passes.folding import embed, fold
-from twinlens.compute.passes.reading import Reading
-from twinlens.compute.passes.targets import log_probability
+from twinlens.compute.passes.reading import Reading, log_probability
 from twinlens.compute.saliency import gradients
 from twinlens.errors import MemoryNeededError
 

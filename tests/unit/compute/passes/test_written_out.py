@@ -6,8 +6,7 @@ import pytest
 import torch
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.folding import Texts
-from twinlens.compute.passes.reading import Reading
-from twinlens.compute.passes.targets import log_probability
+from twinlens.compute.passes.reading import Reading, log_probability
 from twinlens.compute.passes.written_out import can_be_written_out, written_out
 
 from tests.support import tiny

@@ -8,8 +8,7 @@ from transformers import PreTrainedModel
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.decoding import greedy_answers
-from twinlens.compute.passes.reading import Reading
-from twinlens.compute.passes.targets import probability
+from twinlens.compute.passes.reading import Reading, probability
 from twinlens.compute.saliency import gradients, together
 from twinlens.compute.saliency.batch import Attributed, attribute_prompts
 from twinlens.compute.saliency.gradients import slopes_together

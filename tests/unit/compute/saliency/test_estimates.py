@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from twinlens.compute.passes import conditions
 from twinlens.compute.passes.folding import Texts
-from twinlens.compute.passes.targets import log_probability
+from twinlens.compute.passes.reading import log_probability
 from twinlens.compute.saliency import estimates, gradients
 from twinlens.compute.saliency.estimates import (
     along_path,

@@ -24,9 +24,8 @@ from twinlens.compute.models.dense import check_differentiable
 from twinlens.compute.passes.capture import Capture
 from twinlens.compute.passes.footprint import fits
 from twinlens.compute.passes.onward import onward
-from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.reading import Reading, log_probability, precise
 from twinlens.compute.passes.subject import Ending, Subject
-from twinlens.compute.passes.targets import log_probability
 from twinlens.contract.forms import UnitEffect
 from twinlens.contract.words import SIDES, Side, parse_unit, reading_position
 from twinlens.errors import NotFiniteError

@@ -21,9 +21,8 @@ from twinlens.compute.models import architectures
 from twinlens.compute.passes.by_layer import read_by_layer
 from twinlens.compute.passes.folding import Texts, embed, fold
 from twinlens.compute.passes.footprint import fits
-from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.reading import Reading, log_probability, precise
 from twinlens.compute.passes.subject import Subject
-from twinlens.compute.passes.targets import log_probability
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, Side, reading_position
 from twinlens.errors import NotFiniteError

@@ -23,9 +23,8 @@ from twinlens.compute.passes.capture import Capture
 from twinlens.compute.passes.folding import Texts, embed, fold
 from twinlens.compute.passes.footprint import fits
 from twinlens.compute.passes.onward import onward
-from twinlens.compute.passes.reading import Reading, precise
+from twinlens.compute.passes.reading import Reading, log_probability, precise
 from twinlens.compute.passes.subject import Subject
-from twinlens.compute.passes.targets import log_probability
 from twinlens.contract.wire import Array
 from twinlens.contract.words import ABLATIONS, SIDES, TOP_HEADS, Side
 from twinlens.errors import NotFiniteError, UnknownBlockError

@@ -22,7 +22,7 @@ from twinlens.compute.passes.conditions import Conditions, hookable, observed
 from twinlens.compute.passes.entry import ReachedError, entering
 from twinlens.compute.passes.folding import Texts, head_gradient
 from twinlens.compute.passes.footprint import check_layer
-from twinlens.compute.passes.targets import Target
+from twinlens.compute.passes.reading import Target
 
 #: Bounds the gradients that are on their way together: numbers at every place of the texts.
 _NUMBERS_ON_THE_WAY = 2**25

@@ -19,8 +19,7 @@ from twinlens.compute.models.dense import check_differentiable
 from twinlens.compute.passes.conditions import Conditions, Prefix, observed
 from twinlens.compute.passes.cut import Cut, cut_open
 from twinlens.compute.passes.entry import embeddings, entering
-from twinlens.compute.passes.reading import Reading, precise
-from twinlens.compute.passes.targets import Target
+from twinlens.compute.passes.reading import Reading, Target, precise
 
 #: Bounds the logits in memory.
 _LOGITS_AT_ONCE = 2**21

@@ -22,7 +22,7 @@ from twinlens.compute.passes.conditions import Conditions, Heads
 from twinlens.compute.passes.entry import entering
 from twinlens.compute.passes.folding import Texts, backward, fold_together, head_gradient
 from twinlens.compute.passes.layer_back import Columns, LayerBack, NormBack, in_pairs
-from twinlens.compute.passes.reading import Reading
+from twinlens.compute.passes.reading import Reading, Target, logit
 from twinlens.compute.passes.row import (
     LayerStates,
     Masks,
@@ -31,7 +31,6 @@ from twinlens.compute.passes.row import (
     can_be_read_as_row,
     causal_mask,
 )
-from twinlens.compute.passes.targets import Target, logit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -30,8 +30,7 @@ from twinlens.compute.passes.conditions import (
 from twinlens.compute.passes.entry import embeddings, entering
 from twinlens.compute.passes.folding import Texts, embed, fold_together
 from twinlens.compute.passes.footprint import fits
-from twinlens.compute.passes.reading import Reading, precise
-from twinlens.compute.passes.targets import Target, log_probability
+from twinlens.compute.passes.reading import Reading, Target, log_probability, precise
 from twinlens.compute.saliency.gradients import (
     TextsPiece,
     columns_together,

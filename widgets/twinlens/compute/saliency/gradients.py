@@ -32,8 +32,15 @@ from twinlens.compute.passes.folding import (
     segments,
 )
 from twinlens.compute.passes.footprint import fits
-from twinlens.compute.passes.reading import Reading, precise
-from twinlens.compute.passes.targets import Target, contrast, log_probability, logit, probability
+from twinlens.compute.passes.reading import (
+    Reading,
+    Target,
+    contrast,
+    log_probability,
+    logit,
+    precise,
+    probability,
+)
 from twinlens.compute.passes.written_out import can_be_written_out, written_out
 from twinlens.compute.saliency.products import Products, keeping, reusing
 from twinlens.compute.saliency.registry import Piece, SaliencyMethod, Wanted, saliency_method
