@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,6 +39,7 @@ from twinlens.compute.models.sources import (
 from twinlens.compute.passes.reading_check import check_reading
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import ArgumentError, ModelLoadError
+from twinlens.support.cached import cached_property
 from twinlens.support.calls import called_rightly, methods_called_rightly
 
 if TYPE_CHECKING:

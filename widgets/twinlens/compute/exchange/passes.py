@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -31,6 +30,7 @@ from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.subject import Ending, ending
 from twinlens.contract.wire import Array
+from twinlens.support.cached import cached_property
 from twinlens.support.progress import Report
 
 #: Bounds the numbers of one pass: logits, and the activations of a layer.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -42,6 +42,7 @@ from twinlens.errors import (
     UnknownBlockError,
     UnsupportedArchitectureError,
 )
+from twinlens.support.cached import cached_property
 from twinlens.support.calls import methods_called_rightly
 from twinlens.support.lru import Cache
 from twinlens.support.progress import Report, told

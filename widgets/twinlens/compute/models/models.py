@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from threading import RLock
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from twinlens.compute.models.weights import Weights
 from twinlens.contract.manifest import ModelInfo, PairInfo
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import ArgumentError, ModelLoadError
+from twinlens.support.cached import cached_property
 
 #: Held by all pairs with a model in memory: another pair may have the same one.
 _MEMORY_LOCK = RLock()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from twinlens.compute.passes.conditions import Heads
+from twinlens.support.cached import cached_property
 
 
 @dataclass

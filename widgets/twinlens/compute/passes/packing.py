@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.contract.wire import Array
+from twinlens.support.cached import cached_property
 
 #: Gives the output [B, S, heads, head_dim] and, where it is kept, the pattern.
 Attend: TypeAlias = Callable[..., tuple[Tensor, Any]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from twinlens.compute.passes.conditions import Conditions, Prefix, hookable, obs
 from twinlens.compute.passes.reading import Reading
 from twinlens.contract.manifest import Manifest
 from twinlens.contract.words import SIDES, Side
+from twinlens.support.cached import cached_property
 from twinlens.support.lru import Cache
 
 #: Bytes of what stands in front of positions where passes begin. It lies with the models.

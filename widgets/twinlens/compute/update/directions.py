@@ -13,7 +13,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -35,6 +35,7 @@ from twinlens.compute.models.models import Models
 from twinlens.compute.update.factors import factor_svd
 from twinlens.contract.words import SIDES
 from twinlens.errors import MemoryNeededError, UnsupportedArchitectureError
+from twinlens.support.cached import cached_property
 from twinlens.support.files import cache_folder
 from twinlens.support.progress import Report, told
 

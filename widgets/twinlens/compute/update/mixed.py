@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from twinlens.compute.models.dense import below_adapters, parameter_places
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.update.directions import MatrixUpdate, Rest
+from twinlens.support.cached import cached_property
 
 #: A module of base and the name of a parameter in it.
 Place: TypeAlias = tuple[nn.Module, str]

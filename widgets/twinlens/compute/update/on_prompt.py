@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -31,6 +30,7 @@ from twinlens.compute.update.mixed import Mixed
 from twinlens.compute.update.taken import Taken
 from twinlens.contract.words import SIDES, TurnedPart
 from twinlens.errors import ArgumentError
+from twinlens.support.cached import cached_property
 from twinlens.support.progress import Report, told
 from twinlens.traces.frames import DataFrame, frame_of
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from twinlens.compute.models.running import methods_plainly
 from twinlens.compute.update.directions import CERTAIN, DirectionStore, MatrixUpdate, Rest
 from twinlens.compute.words.word_rows import WordRows, word_rows
 from twinlens.errors import ArgumentError, UnsupportedArchitectureError
+from twinlens.support.cached import cached_property
 from twinlens.traces.frames import DataFrame, frame_of
 
 _NEURONS = 8

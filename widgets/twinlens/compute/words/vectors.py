@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -16,6 +15,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from twinlens.compute.text.cutting import Pieces
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
+from twinlens.support.cached import cached_property
 from twinlens.weights.vocabulary import Vocabulary, WordVectors, vocabulary
 
 #: Word vectors are made, and words compared, so many at a time.

@@ -10,7 +10,7 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -22,6 +22,7 @@ from twinlens.compute.text.cutting import pieces
 from twinlens.compute.words.vectors import mean_embeddings, word_pieces
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
+from twinlens.support.cached import cached_property
 from twinlens.weights.vocabulary import Vocabulary
 
 #: Tokens that differ only in blanks are one word: so many are looked at for each word wanted.
