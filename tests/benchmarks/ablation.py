@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from twinlens.compute.heads.effects import without_heads
-from twinlens.compute.live.blocks import continued
+from twinlens.compute.live.handover import continued
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import capture
 from twinlens.compute.passes.reading import Reading

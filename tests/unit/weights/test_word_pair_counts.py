@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from twinlens.errors import HeadIndexError, PairMismatchError, VocabularyError
 from twinlens.figures.paper_figures import rise_figure
-from twinlens.weights.head_words import rise_shares, rise_table
+from twinlens.weights.word_pair_table import rise_shares, rise_table
 from twinlens.weights.word_pairs import LayerPairs, WordPairs, overlap, pair_changes, word_changes
 
 from tests.support.places import DATA

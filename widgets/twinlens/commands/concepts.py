@@ -65,7 +65,7 @@ def concepts(
     They are hub ids, folders or safetensors files. Writes tables and figures into a folder;
     finished layers and answers are kept, so that stopped work goes on where it was.
     """
-    from twinlens.commands.options import write_concepts
+    from twinlens.commands.result_files import write_concepts
     from twinlens.compute.concepts.compare import compare_concepts
     from twinlens.compute.concepts.components import ConceptSettings
     from twinlens.compute.models.sources import load_tokenizer, tokenizer_source
@@ -128,7 +128,7 @@ def _ask(
 
 
 def _write_labels(out: Path, annotations: list[Annotation]) -> list[Path]:
-    from twinlens.commands.options import write_figure, write_table
+    from twinlens.commands.result_files import write_figure, write_table
     from twinlens.figures.paper_figures import label_figure
     from twinlens.labels.annotate import write_annotations
     from twinlens.labels.shares import label_shares

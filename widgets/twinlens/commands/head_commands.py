@@ -19,11 +19,12 @@ from twinlens.commands.options import (
     json_option,
     output_file,
     valued,
-    write_figure,
 )
+from twinlens.commands.result_files import write_figure
 
 if TYPE_CHECKING:
-    from twinlens.weights.head_words import HeadWords, RiseTable
+    from twinlens.weights.head_words import HeadWords
+    from twinlens.weights.word_pair_table import RiseTable
 
 
 @click.command()

@@ -32,8 +32,8 @@ from twinlens.commands.options import (
     read_chat,
     read_prompt_text,
     template_option,
-    write_table,
 )
+from twinlens.commands.result_files import write_table
 from twinlens.commands.study_commands import COMMANDS
 from twinlens.contract.words import EXACT, SIDES
 from twinlens.errors import TwinlensError

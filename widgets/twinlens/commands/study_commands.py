@@ -206,7 +206,7 @@ def report(
     folder: Path, output: Path | None, method: str | None, ratings: Path | None, **options: Any
 ) -> None:
     """Analyse the study in FOLDER again, with other settings; needs no models."""
-    from twinlens.studies.data.cases import rate
+    from twinlens.studies.data.ratings import rate
     from twinlens.studies.data.store import Store
 
     store = Store(folder, method)

@@ -12,20 +12,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from twinlens.compute.models.architectures import architecture_of, sizes
-from twinlens.compute.models.checks import (
-    check_attention,
-    check_in_memory,
-    check_memory,
-    check_places,
-    check_shapes,
-    check_tokenizers,
-    read_device,
-    read_dtype,
-)
+from twinlens.compute.models.checks import check_memory, check_shapes, check_tokenizers
 from twinlens.compute.models.families import register_architecture
 from twinlens.compute.models.hub import looked_up
 from twinlens.compute.models.loading import parsed_once
 from twinlens.compute.models.models import Models
+from twinlens.compute.models.placement import (
+    check_attention,
+    check_in_memory,
+    check_places,
+    read_device,
+    read_dtype,
+)
 from twinlens.compute.models.running import methods_plainly, plainly
 from twinlens.compute.models.sources import (
     ModelSource,

@@ -18,7 +18,7 @@ from twinlens.contract.palette import PALETTES
 from twinlens.contract.words import SIDES, ChartTheme
 from twinlens.figures.theme import FONT, empty_figure, hover, legend_above, small_title
 from twinlens.labels.shares import LabelShares
-from twinlens.weights.head_words import RiseTable
+from twinlens.weights.word_pair_table import RiseTable
 
 _CAPTION = (
     "Share of the labelled components with each label, by group of layers: mean over the rounds of "

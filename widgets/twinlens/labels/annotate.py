@@ -32,8 +32,9 @@ from twinlens.labels.questions import (
     LabelQuestion,
     ReplyOutcome,
 )
-from twinlens.support.files import cache_folder, text_lines
+from twinlens.support.files import cache_folder
 from twinlens.support.progress import Report
+from twinlens.support.text_files import text_lines
 
 NONE = "none"
 CANNOT_TELL = "cannot tell"

@@ -28,7 +28,7 @@ from twinlens.contract.forms import (
 from twinlens.contract.update_forms import UpdateTaken
 from twinlens.contract.words import EXACT, SIDES, Side
 from twinlens.errors import MemoryNeededError, UnknownBlockError, UnsupportedArchitectureError
-from twinlens.measures import findings_text as say
+from twinlens.measures import phrases as say
 from twinlens.measures.chance import (
     beyond,
     binomial_tail,

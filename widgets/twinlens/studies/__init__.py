@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from twinlens.studies.analysis.tables import write_tables as write_tables
     from twinlens.studies.analysis.variants import robustness as robustness
     from twinlens.studies.analysis.weight_changes import weight_tables as weight_tables
-    from twinlens.studies.data.cases import rate as rate
     from twinlens.studies.data.change_tables import write_changes as write_changes
     from twinlens.studies.data.published import import_published as import_published
+    from twinlens.studies.data.ratings import rate as rate
     from twinlens.studies.data.rows import collect_rows as collect_rows
     from twinlens.studies.data.rows import read_rows as read_rows
     from twinlens.studies.data.store import Store as Store

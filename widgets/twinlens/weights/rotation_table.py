@@ -1,7 +1,7 @@
 """Tables of how far tuning turned the feed-forward concepts, and of both models' components.
 
 `twinlens.compute.concepts.rotation` and `compare` measure, `twinlens.figures.layer_charts` draws,
-`twinlens.commands.options` writes them.
+`twinlens.commands.result_files` writes them.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ import numpy as np
 
 from twinlens.contract.wire import Array
 from twinlens.errors import VocabularyError
-from twinlens.support.files import text_lines
 from twinlens.support.progress import Report
+from twinlens.support.text_files import text_lines
 
 #: Words of the default vocabulary; the paper used 26,473 words of ShareGPT conversations.
 SIZE = 20_000

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import entropy
 from transformers import PreTrainedModel
-from twinlens.compute.live.blocks import continued
+from twinlens.compute.live.handover import continued
 from twinlens.compute.live.live import LiveTrace
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.capture import capture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from twinlens.compute.live.blocks import OTHER_TEXTS, plain_positions
 from twinlens.compute.live.live import LiveTrace, trace_pair
+from twinlens.compute.live.template import OTHER_TEXTS, plain_positions
 from twinlens.compute.pair import Pair
 from twinlens.compute.text.other_text import other_text, windows
 from twinlens.contract import blocks

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from twinlens.compute.live.live import LiveTrace, trace_pair
-from twinlens.compute.models.dense import check_differentiable, has_forward_mode
+from twinlens.compute.models.derivatives import check_differentiable, has_forward_mode
 from twinlens.compute.pair import load_pair
 from twinlens.errors import NotDifferentiableError, UnsupportedArchitectureError
 

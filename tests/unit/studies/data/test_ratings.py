@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twinlens.errors import DataError
 from twinlens.studies.analysis.statistics import analyse
-from twinlens.studies.data.cases import rate
+from twinlens.studies.data.ratings import rate
 
 from tests.unit.studies.planted import Planted
 

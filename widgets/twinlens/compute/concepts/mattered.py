@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from twinlens.compute.concepts.units import Concepts
 from twinlens.compute.models import architectures
 from twinlens.compute.models.architectures import value_vectors
-from twinlens.compute.models.dense import check_differentiable
+from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.compute.passes.capture import Capture
 from twinlens.compute.passes.footprint import fits
 from twinlens.compute.passes.onward import onward

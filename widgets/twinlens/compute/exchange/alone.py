@@ -26,7 +26,7 @@ from twinlens.compute.exchange.passes import (
     rows_of,
 )
 from twinlens.compute.models import architectures
-from twinlens.compute.models.dense import check_differentiable
+from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.contract.wire import Array
 from twinlens.support.progress import Report
 

@@ -32,9 +32,9 @@ from twinlens.compute.heads.word_pair_search import (
     parameters_of,
     prepare,
 )
-from twinlens.compute.models.checks import read_device
 from twinlens.compute.models.hub import looked_up
 from twinlens.compute.models.models import Models
+from twinlens.compute.models.placement import read_device
 from twinlens.compute.models.running import methods_plainly, plainly
 from twinlens.compute.models.sources import load_tokenizer, tokenizer_source
 from twinlens.compute.models.weights import (

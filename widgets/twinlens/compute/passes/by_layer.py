@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
-from twinlens.compute.models.dense import check_differentiable
+from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.compute.models.layer_forms import check_layers_alone
 from twinlens.compute.passes.conditions import Conditions, hookable, observed
 from twinlens.compute.passes.entry import ReachedError, entering

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
-from twinlens.compute.models.dense import check_differentiable
+from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.compute.passes.conditions import Conditions, Prefix, observed
 from twinlens.compute.passes.cut import Cut, cut_open
 from twinlens.compute.passes.entry import embeddings, entering

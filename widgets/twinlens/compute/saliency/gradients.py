@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from twinlens.compute.models import architectures
-from twinlens.compute.models.dense import has_forward_mode
+from twinlens.compute.models.derivatives import has_forward_mode
 from twinlens.compute.passes.by_layer import read_by_layer
 from twinlens.compute.passes.conditions import Conditions, Prefix, hookable, observed
 from twinlens.compute.passes.cut import states_at_cut

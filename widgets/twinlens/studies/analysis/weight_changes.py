@@ -14,8 +14,8 @@ from twinlens.labels.questions import Annotation
 from twinlens.labels.shares import label_shares
 from twinlens.studies.data.change_tables import Changes, ChangeTable, plain
 from twinlens.support.progress import Report
-from twinlens.weights.head_words import RiseTable, rise_shares, rise_table
 from twinlens.weights.rotation_table import Rotation
+from twinlens.weights.word_pair_table import RiseTable, rise_shares, rise_table
 from twinlens.weights.word_pairs import WordPairs
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ from typing import Any
 
 from twinlens.errors import DataError, PromptError
 from twinlens.studies.data.row_forms import find_span, known_form, parse_annotation, widen
-from twinlens.support.files import text_lines
+from twinlens.support.text_files import text_lines
 from twinlens.traces.marks import CharacterSpan
 
 _COLUMNS = (

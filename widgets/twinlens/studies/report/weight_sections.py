@@ -20,7 +20,7 @@ from twinlens.studies.data.change_tables import Changes, ChangeTable, TableName
 from twinlens.studies.report.figures import blank, legend_in_lines
 from twinlens.studies.report.html_tables import CaseSets, Cell, Column, number, table, tint
 from twinlens.studies.report.report_page import figure_html
-from twinlens.weights.head_words import RiseTable
+from twinlens.weights.word_pair_table import RiseTable
 
 #: Words per list in the report; the files of the study hold all.
 SHOWN_WORDS = 60
