@@ -218,13 +218,6 @@ def speed(bench: Bench) -> None:
         mode = "forward mode" if rows else "reverse mode"
         report(f"gradient × input, {n} × {m}, {mode}", before, after, asked, error, floor)
         report("the same, gradients dropped instead of zeroed", dropped, after, asked, error, floor)
-        if (n, m) == (64, 32):
-            seconds = min(
-                bench.timed(lambda: gradients.summed_gradient(bench.reading(64, 32)))[0]
-                for _ in range(3)
-            )
-            floor = (2 * bench.operations(length, length) + 3 * bench.head(m)) / rate
-            report("summed over the answer, 64 × 32", before, seconds, 30, None, floor)
     for n, m in ((64, 32), (192, 32)):
         after, values = bench.table("occlusion", n, m)
         ideal = (n + m) / (n / 2 + m)

@@ -57,12 +57,11 @@ def test_methods(family: str, name: str, too_long: Callable[[], None]) -> None:
     close(table(name, model), expected)
 
 
-def test_sums_heads_and_neurons(model: PreTrainedModel, too_long: Callable[[], None]) -> None:
+def test_heads_and_neurons(model: PreTrainedModel, too_long: Callable[[], None]) -> None:
     model.requires_grad_(False)
 
     def computed() -> list[Array]:
         return [
-            gradients.summed_gradient(reading(model)),
             effects.gate_gradients(reading(model)),
             effects.gate_gradients(reading(model), [0, 2]),
             neurons.neuron_effects(reading(model), [1, 3]),

@@ -140,26 +140,6 @@ def test_runner_up_where_no_rival_is_known() -> None:
     close(table("gradient_x_input_contrast", same), expected)
 
 
-def test_sum_over_the_answer_is_the_sum_of_the_columns(model: PreTrainedModel) -> None:
-    close(
-        gradients.summed_gradient(reading(model)),
-        table("gradient_x_input_logprob", model).sum(axis=1),
-    )
-
-
-def test_one_backward_pass_for_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    passes: list[int] = []
-    grad = torch.autograd.grad
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        passes.append(1)
-        return grad(*args, **kwargs)
-
-    monkeypatch.setattr(torch.autograd, "grad", counted)
-    gradients.summed_gradient(reading(tiny.model("llama")))
-    assert len(passes) == 2, "one through the head, one through the layers"
-
-
 def test_the_cheaper_mode_is_chosen() -> None:
     model = tiny.model("llama")
 

@@ -41,8 +41,8 @@ def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("few_at_once")
-def test_exact_cells_come_in_the_order_of_the_estimate(trace: LiveTrace) -> None:
-    by_token = np.abs(trace.saliency_room.tables.heads("tuned").sum(axis=(0, 1)))
+def test_exact_cells_come_in_the_order_of_attention(trace: LiveTrace) -> None:
+    by_token = trace.array("heads/received/tuned").astype(np.float32).sum(axis=(1, 2))
     assert np.isnan(trace.array(f"{KEY}/so_far")).all()
     with pytest.raises(Interrupted):
         trace.block(KEY, stop_after(2))

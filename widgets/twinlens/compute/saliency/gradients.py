@@ -27,7 +27,6 @@ from twinlens.compute.passes.folding import (
     Texts,
     backward,
     embed,
-    fold,
     fold_together,
     segments,
 )
@@ -277,22 +276,6 @@ def _pieces(texts: Texts, target: Target, columns: list[int], prompts: Tensor) -
         yield from segments(texts, target, columns, prompts, _segment(texts, columns))
     elif columns:
         yield fold_together(texts, target, columns, torch.cat([prompts, texts.answers], dim=1))
-
-
-@torch.inference_mode(False)
-def summed_gradient(reading: Reading, target: Target = log_probability) -> Array:
-    """Gradient times input of the target summed over the answer: one backward pass, shape [N]."""
-    point = embed(reading).detach().requires_grad_()
-    texts, columns = Texts([reading], point.detach()), range(reading.answer_length)
-    if fits(reading.model, *point.shape[:2]):
-        folded = fold(reading, target, columns, point)
-        (gradient,) = torch.autograd.grad(folded.hidden, point, folded.weights)
-    else:
-        text = read_by_layer(texts, target, columns)
-        for _, gradients in text.backward(text.weights[None], 1):
-            gradient = gradients[0]
-    effect = (precise(gradient) * precise(texts.embedded))[0, : reading.prompt_length].sum(dim=-1)
-    return _finite(effect, reading, target).cpu().numpy()
 
 
 def _columns_at_once(texts: Texts) -> int:
