@@ -64,12 +64,12 @@ def _compare(trace: LiveTrace, side: str, kind: str) -> str:
     effects, sizes = trace.head_room.effects, trace.pair.sizes
     heads = [(layer, head) for layer in range(sizes.layers) for head in range(sizes.heads)]
     start = time.process_time()
-    estimate = effects.estimate(side)
+    estimate = effects.gates.heads(side)
     middle = time.process_time()
     exact = effects.exact(side, kind, heads)
     end = time.process_time()
     tokens = [
-        _rank(effects.estimate(side, m), effects.so_far(side, kind, m))
+        _rank(effects.gates.heads(side, m), effects.so_far(side, kind, m))
         for m in range(trace.manifest.answer_length(side))
     ]
     strongest = [set(np.argsort(-np.abs(of), axis=None)[:TOP_HEADS]) for of in (estimate, exact)]

@@ -20,13 +20,14 @@ from transformers import (
     AutoModelForImageTextToText,
     PreTrainedModel,
 )
-from twinlens.compute.concepts.neurons import neuron_ablation, neuron_effects
+from twinlens.compute.concepts.neurons import neuron_ablation
 from twinlens.compute.exchange.passes import Exchange
-from twinlens.compute.heads.effects import gate_gradients, without_heads
+from twinlens.compute.heads.effects import without_heads
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.models import architectures
 from twinlens.compute.models.weights import Weights
 from twinlens.compute.passes.capture import capture
+from twinlens.compute.passes.gates import gate_gradients
 from twinlens.compute.saliency import estimates, gradients
 from twinlens.compute.saliency.batch import attribute_prompts
 from twinlens.compute.text.prompt import read_prompt
@@ -267,7 +268,8 @@ def test_effects_of_heads_equal_own_hooks(family: PreTrainedModel) -> None:
     total = of_answer(answer_logits(family, embed(family)).log_softmax(dim=-1)).sum()
     handle.remove()
     (slope,) = torch.autograd.grad(total, gate)
-    assert gate_gradients(reading(family))[0, layer, head] == pytest.approx(float(slope), rel=1e-3)
+    estimated = gate_gradients(reading(family)).heads[0, layer, head]
+    assert estimated == pytest.approx(float(slope), rel=1e-3)
 
 
 def test_weights_are_those_the_model_uses(family: PreTrainedModel) -> None:
@@ -339,8 +341,7 @@ def _centres(norm: torch.nn.Module) -> bool:
 def test_neurons_equal_own_hooks_or_are_refused(family: PreTrainedModel) -> None:
     layer, neuron = 0, 5
     if not architectures.has_neurons(family.config):
-        with pytest.raises(UnsupportedArchitectureError, match=r"of experts|twice as many"):
-            neuron_effects(reading(family), [0])
+        assert gate_gradients(reading(family)).neurons is None
         with pytest.raises(UnsupportedArchitectureError, match=r"of experts|twice as many"):
             neuron_ablation(reading(family), layer, neuron, range(ANSWER))
         return

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
 from transformers import PreTrainedModel
-from twinlens.compute.concepts.neurons import neuron_ablation, neuron_effects
+from twinlens.compute.concepts.neurons import neuron_ablation
 from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, demo_pair, load_pair
+from twinlens.compute.passes import gates
+from twinlens.compute.passes.gates import gate_gradients
 from twinlens.compute.passes.reading import Reading
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES
@@ -44,7 +48,7 @@ def _scaled(model: PreTrainedModel, layer: int, neuron: int, scale: float) -> Ar
 def test_effects_equal_finite_differences_and_ablation_the_weights(architecture: str) -> None:
     model = tiny.model(architecture).double().requires_grad_(False)
     reading = Reading(model, IDS, PROMPT)
-    one, whole = neuron_effects(reading, [2]), neuron_effects(reading, range(ANSWER))
+    (one,), (whole,) = (gate_gradients(reading, columns).neurons for columns in ([2], None))
     assert whole.shape == (3, 48)
     for layer, neuron in ((0, 3), (1, 40), (2, 17)):
         # No smaller steps: some families compute their norms in float32 whatever they are given.
@@ -60,19 +64,19 @@ def test_effects_equal_finite_differences_and_ablation_the_weights(architecture:
         )
 
 
-def test_all_neurons_from_one_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_heads_and_neurons_from_one_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.model("llama").requires_grad_(False)
-    inputs: list[object] = []
+    inputs: list[list[int]] = []
     grad = torch.autograd.grad
 
-    def spy(outputs: object, wanted: torch.Tensor, *rest: object) -> object:
-        inputs.append(tuple(wanted.shape))
-        return grad(outputs, wanted, *rest)
+    def spy(outputs: object, wanted: Any, *rest: object, **options: object) -> object:
+        inputs.append([part.numel() for part in wanted])
+        return grad(outputs, wanted, *rest, **options)
 
     monkeypatch.setattr(torch.autograd, "grad", spy)
-    neuron_effects(Reading(model, IDS, PROMPT), range(ANSWER))
+    gate_gradients(Reading(model, IDS, PROMPT))
     # One through the unembedding alone, one through the model.
-    assert inputs == [(1, ANSWER, 32), (3, 48)]
+    assert inputs == [[ANSWER * 32], [4] * 3 + [48] * 3]
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
@@ -176,3 +180,17 @@ def test_estimate_ranks_neurons_of_a_real_model_like_ablation() -> None:
 def test_both_sides_are_asked_for_by_name(trace: LiveTrace) -> None:
     effects = [trace.array(f"neurons/effect/{side}/0") for side in SIDES]
     assert not np.allclose(*effects)
+
+
+def test_heads_and_neurons_share_a_pass(trace: LiveTrace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def counted(reading: Reading, columns: Any = None) -> gates.GateGradients:
+        asked.append(columns)
+        return gate_gradients(reading, columns)
+
+    monkeypatch.setattr(gates, "gate_gradients", counted)
+    for column in ("answer", 2, 4):
+        trace.array(f"heads/effect/base/{column}")
+        trace.array(f"neurons/effect/base/{column}")
+    assert asked == [None, [2], [4]]

@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from twinlens.compute.heads.effects import answer_logprobs, gate_gradients, without_heads
+from twinlens.compute.heads.effects import answer_logprobs, without_heads
 from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.passes.capture import capture
+from twinlens.compute.passes.gates import gate_gradients
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES, TOP_HEADS
 from twinlens.errors import Interrupted, NotFiniteError, UnknownBlockError
@@ -61,7 +62,8 @@ def logprobs(model: PreTrainedModel) -> Array:
 @pytest.mark.parametrize("architecture", tiny.ALL)
 def test_gate_gradients_are_the_slopes_of_finite_differences(architecture: str) -> None:
     model = tiny.model(architecture).double()
-    by_token, whole = gate_gradients(reading(model), range(ANSWER)), gate_gradients(reading(model))
+    by_token = gate_gradients(reading(model), range(ANSWER)).heads
+    whole = gate_gradients(reading(model)).heads
     assert by_token.shape == (ANSWER, LAYERS, HEADS)
     step = 1e-5
     for layer, head in ((0, 1), (1, 3), (2, 0)):
@@ -114,7 +116,7 @@ def test_estimate_and_ablation_agree_where_effects_are_small() -> None:
     with torch.no_grad():
         for layer in range(LAYERS):
             architectures.attention_out(model, layer).weight.mul_(0.001)
-    estimate = gate_gradients(reading(model))[0]
+    estimate = gate_gradients(reading(model)).heads[0]
     kept = capture(model, IDS, PROMPT, side="base")
     none = [torch.zeros(1)] * HEADS
     without = torch.stack(

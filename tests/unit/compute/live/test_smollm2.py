@@ -178,7 +178,7 @@ def test_gguf_file(real_trace: LiveTrace, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_heads_of_large_estimated_effect_have_large_exact_effects(real_trace: LiveTrace) -> None:
     effects = real_trace.head_room.effects
-    order = np.argsort(-np.abs(effects.estimate("tuned")), axis=None)
+    order = np.argsort(-np.abs(effects.gates.heads("tuned")), axis=None)
     groups = [[divmod(int(place), 9) for place in part] for part in (order[:8], order[-8:])]
     large, small = (np.nanmean(np.abs(effects.exact("tuned", "zero", heads))) for heads in groups)
     assert large > 5 * small

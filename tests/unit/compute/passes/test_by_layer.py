@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import astuple
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from twinlens.compute.concepts import neurons
-from twinlens.compute.heads import effects
 from twinlens.compute.models import architectures
-from twinlens.compute.passes import by_layer, footprint
+from twinlens.compute.passes import by_layer, footprint, gates
 from twinlens.compute.passes.folding import Texts
+from twinlens.compute.passes.gates import gate_gradients
 from twinlens.compute.passes.reading import Reading, log_probability, probability
 from twinlens.compute.saliency import estimates, gradients
 from twinlens.contract.wire import Array
@@ -21,7 +21,7 @@ from twinlens.contract.wire import Array
 from tests.support import tiny
 from tests.support.saliency import ANSWER, IDS, reading, table
 
-MODULES = (estimates, gradients, effects, neurons)
+MODULES = (estimates, gates, gradients)
 
 
 @pytest.fixture
@@ -62,9 +62,9 @@ def test_heads_and_neurons(model: PreTrainedModel, too_long: Callable[[], None])
 
     def computed() -> list[Array]:
         return [
-            effects.gate_gradients(reading(model)),
-            effects.gate_gradients(reading(model), [0, 2]),
-            neurons.neuron_effects(reading(model), [1, 3]),
+            values
+            for columns in (None, [0, 2])
+            for values in astuple(gate_gradients(reading(model), columns))
         ]
 
     expected = computed()

@@ -9,6 +9,7 @@ from twinlens.compute.concepts.mattered import Mattered
 from twinlens.compute.concepts.neurons import Neurons
 from twinlens.compute.concepts.units import Concepts
 from twinlens.compute.models.architectures import check_neurons, has_neurons
+from twinlens.compute.passes.gates import AnswerGates
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.compute.words.word_rows import LOOKED_UP_TOGETHER
@@ -27,8 +28,8 @@ _UNIT_EFFECTS = 2**8
 class ConceptBlocks:
     """The room of components and neurons."""
 
-    def __init__(self, subject: Subject, concepts: Concepts) -> None:
-        self._subject, self._concepts = subject, concepts
+    def __init__(self, subject: Subject, concepts: Concepts, gates: AnswerGates) -> None:
+        self._subject, self._concepts, self._gates = subject, concepts, gates
         self._neurons = Neurons(subject, concepts)
         self._mattered = Mattered(subject, concepts)
         #: Neurons whose words a recording asks for later, and words that are looked up already.
@@ -98,14 +99,16 @@ class ConceptBlocks:
     @provides(blocks.neuron_effect)
     def neuron_effect(self, side: Side, answer_token: int | None) -> Array:
         """Estimated effect of every neuron."""
-        return self._neurons.effects(side, self._columns(side, answer_token))
+        return self._gates.neurons(side, answer_token).copy()
 
     @provides(blocks.neuron_ablation)
     def neuron_ablation(
         self, side: Side, layer: int, neuron: int, answer_token: int | None
     ) -> Array:
         """Exact effect of one neuron."""
-        return self._neurons.ablation(side, layer, neuron, self._columns(side, answer_token))
+        count = self._subject.manifest.answer_length(side)
+        columns = range(count) if answer_token is None else [answer_token]
+        return self._neurons.ablation(side, layer, neuron, columns)
 
     @provides(blocks.neuron_change)
     def neuron_change(self, layer: int, neuron: int, token: int | None) -> Value:
@@ -121,10 +124,6 @@ class ConceptBlocks:
             entries = self._concepts.neurons(layer, together)
             self._words |= {(layer, i): block for i, block in zip(together, entries, strict=True)}
         return self._words[layer, neuron]
-
-    def _columns(self, side: Side, answer_token: int | None) -> list[int]:
-        count = self._subject.manifest.answer_length(side)
-        return list(range(count)) if answer_token is None else [answer_token]
 
     @records(blocks.neuron_effect)
     def recorded_effects(self, *_: object) -> Iterator[str]:

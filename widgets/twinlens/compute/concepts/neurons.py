@@ -1,26 +1,21 @@
 """Feed-forward neurons on one text: which are active, which changed, and what they do.
 
 The effect of a neuron is the log-probability of an answer token as it is, less that with the
-neuron at zero at every position, in nats. The estimate is first order: the gradient through a gate
-that multiplies every activation, one backward pass for all neurons of all layers.
+neuron at zero at every position, in nats; its estimate is the derivative by a gate on it (`gates`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedModel
+from torch import Tensor
 
 from twinlens.compute.concepts.units import Concepts, strongest
 from twinlens.compute.models import architectures
-from twinlens.compute.passes.by_layer import read_by_layer
-from twinlens.compute.passes.folding import Texts, embed, fold
-from twinlens.compute.passes.footprint import fits
+from twinlens.compute.passes.gates import changed_neurons
 from twinlens.compute.passes.reading import Reading, log_probability, precise
 from twinlens.compute.passes.subject import Subject
 from twinlens.contract.wire import Array
@@ -29,90 +24,6 @@ from twinlens.errors import NotFiniteError
 
 #: Neurons a ``neurons`` block takes from each of its rankings.
 NEURONS = 6
-
-
-@contextmanager
-def changed_neurons(
-    model: PreTrainedModel, change: Mapping[int, Callable[[Tensor], Tensor]]
-) -> Iterator[None]:
-    """Change the activations [batch, T, intermediate] of some layers during a pass.
-
-    Parameters
-    ----------
-    change : mapping of int to callable
-        From activations to the ones used instead, by layer.
-    """
-    with ExitStack() as stack:
-        for layer, function in change.items():
-
-            def hook(
-                _: nn.Module, arguments: tuple[Tensor, ...], function: Any = function
-            ) -> tuple[Tensor, ...]:
-                return (function(arguments[0]), *arguments[1:])
-
-            module = architectures.feed_forward_out(model, layer)
-            stack.callback(module.register_forward_pre_hook(hook).remove)
-        yield
-
-
-@torch.inference_mode(False)
-def neuron_effects(reading: Reading, columns: Sequence[int]) -> Array:
-    """First-order effect of every neuron on the log-probability of some answer tokens.
-
-    Parameters
-    ----------
-    columns : sequence of int
-        Answer tokens; their effects are summed.
-
-    Returns
-    -------
-    float32 array, shape [layers, intermediate]
-        In nats: the derivative by a gate of 1 in front of the neuron at every position.
-
-    Raises
-    ------
-    NotFiniteError
-        If a value is NaN or infinite.
-    UnsupportedArchitectureError
-        If the feed-forward layers are mixtures of experts.
-    """
-    model = reading.model
-    architectures.check_neurons(model.config)
-    if not fits(model, 1, len(reading.ids) - 1):
-        return _finite(_effects_by_layer(reading, columns))
-    sizes = architectures.sizes(model.config)
-    gates = torch.ones(
-        sizes.layers, sizes.intermediate, device=model.device, dtype=model.dtype, requires_grad=True
-    )
-
-    def gated(layer: int) -> Callable[[Tensor], Tensor]:
-        return lambda activations: activations * gates[layer].to(activations.device)
-
-    with changed_neurons(model, {layer: gated(layer) for layer in range(sizes.layers)}):
-        folded = fold(reading, log_probability, columns, embed(reading))
-    (effects,) = torch.autograd.grad(folded.hidden, gates, folded.weights)
-    return _finite(effects)
-
-
-def _effects_by_layer(reading: Reading, columns: Sequence[int]) -> Tensor:
-    """Where no graph of all layers fits."""
-    model = reading.model
-    sizes = architectures.sizes(model.config)
-    text = read_by_layer(Texts([reading], embed(reading)), log_probability, columns)
-    effects = torch.zeros(sizes.layers, sizes.intermediate, dtype=torch.float32)
-
-    @contextmanager
-    def gate(layer: int) -> Iterator[list[Tensor]]:
-        gates = torch.ones(sizes.intermediate, dtype=model.dtype, requires_grad=True)
-        with changed_neurons(model, {layer: lambda given: given * gates.to(given.device)}):
-            yield [gates]
-
-    def take(layer: int, _: slice, __: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        effects[layer] = gradients[0][0]
-
-    for _ in text.backward(text.weights[None], 1, gate, take):
-        pass
-    return effects
 
 
 @torch.inference_mode(False)
@@ -183,11 +94,6 @@ class Neurons:
                 entry[side] = float(values[side][row, neuron]) if side in sides else None
             entries.append(entry)
         return entries
-
-    def effects(self, side: Side, columns: Sequence[int]) -> Array:
-        """First-order effects, see `neuron_effects`."""
-        with self._models.model(side) as model:
-            return neuron_effects(self._subject.reading(side, model), columns)
 
     def ablation(self, side: Side, layer: int, neuron: int, columns: Sequence[int]) -> Array:
         """Exact effect of one neuron, see `neuron_ablation`; float32 [1]."""

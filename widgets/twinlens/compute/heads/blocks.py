@@ -10,6 +10,7 @@ from twinlens.compute.heads import attention
 from twinlens.compute.heads.effects import HeadEffects
 from twinlens.compute.heads.search import PairHeads, circuit_array
 from twinlens.compute.models.architectures import no_heads
+from twinlens.compute.passes.gates import AnswerGates
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.contract import blocks
@@ -24,8 +25,8 @@ from twinlens.weights.head_words import HeadWords
 class HeadBlocks:
     """The room of heads."""
 
-    def __init__(self, subject: Subject, weights: PairHeads) -> None:
-        self.effects = HeadEffects(subject)
+    def __init__(self, subject: Subject, weights: PairHeads, gates: AnswerGates) -> None:
+        self.effects = HeadEffects(subject, gates)
         self._subject, self._weights = subject, weights
         self._measures: dict[Side, dict[Block[[Side]], Array]] = {}
 
@@ -62,7 +63,7 @@ class HeadBlocks:
     @provides(blocks.head_effect)
     def effect(self, side: Side, answer_token: int | None) -> Array:
         """Estimated effect of every head."""
-        return self.effects.estimate(side, answer_token).copy()
+        return self.effects.gates.heads(side, answer_token).copy()
 
     @provides(blocks.head_ablation)
     def ablation(
@@ -136,7 +137,7 @@ class HeadBlocks:
         """All, computed together; of a large pair on the whole answer, and what was asked for."""
         each = everything or self._subject.models.sizes.small
         for side in SIDES if each else ():
-            self.effects.fill(side)
+            self.effects.gates.fill(side)
         whole = {blocks.head_effect(side, None) for side in SIDES}
         for key in blocks.head_effect.every(trace.manifest):
             if each or key in whole or trace.known(key) is not None:

@@ -20,6 +20,7 @@ from twinlens.compute.models.running import methods_plainly, plainly
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.capture import Capture, capture
 from twinlens.compute.passes.footprint import check_footprint
+from twinlens.compute.passes.gates import AnswerGates
 from twinlens.compute.passes.rotary import changes_within
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import providers, recorders
@@ -243,11 +244,12 @@ class LiveTrace(Trace):
         self.manifest, self.pair = manifest, pair
         self.subject = subject = Subject(pair, manifest, captures)
         self.saliency_room = SaliencyBlocks(subject)
-        self.head_room = HeadBlocks(subject, pair.head_weights)
+        gates = AnswerGates(subject)
+        self.head_room = HeadBlocks(subject, pair.head_weights, gates)
         rooms = (
             self.saliency_room,
             self.head_room,
-            ConceptBlocks(subject, pair.concepts),
+            ConceptBlocks(subject, pair.concepts, gates),
             ExchangeBlocks(subject),
             UpdateBlocks(subject, lambda report: pair.taken_apart(report)),
             PassBlocks(subject, pair.concepts),
