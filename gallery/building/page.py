@@ -22,9 +22,9 @@ from twinlens.contract.wire import Value
 from twinlens.contract.words import ChartTheme, PanelKind
 from twinlens.errors import UnknownBlockError
 from twinlens.labels.given_names import LabelledTrace
+from twinlens.pages.bokehjs import bokeh_script
 from twinlens.pages.html import document, front_end, inline_json, inline_script, policy
 from twinlens.pages.page import page_parts, page_state
-from twinlens.pages.values import bokeh_script
 from twinlens.support.progress import Report
 from twinlens.traces.trace import Trace
 from twinlens.view.explorer import Explorer

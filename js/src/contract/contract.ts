@@ -550,7 +550,7 @@ export const keys = {
   neuronChange: (layer: number, neuron: number, token: number | "answer"): Key<NeuronChange> => `neuron/change/${layer}/${neuron}/${token}`,
   /** A Bokeh chart, as BokehJS embeds it. */
   chart: (chart: string, theme: (typeof THEMES)[number]): Key<Record<string, unknown>> => `chart/${chart}/${theme}`,
-  /** BokehJS of the installed Bokeh, so that both halves have one version. */
+  /** What charts use of BokehJS, of the installed Bokeh, so that both halves have one version. */
   bokehScript: (): Key<string> => "asset/bokehjs",
 };
 

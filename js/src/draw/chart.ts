@@ -24,6 +24,9 @@ interface BokehView {
   remove(): void;
 }
 
+/** Further versions stand under their numbers. */
+type Versions = Bokeh & Record<string, Bokeh>;
+
 interface Bokeh {
   version: string;
   embed: {
@@ -271,8 +274,9 @@ async function run(scripts: string): Promise<void> {
 }
 
 function installed(version: string): Bokeh | undefined {
-  const bokeh = (globalThis as { Bokeh?: Bokeh & Record<string, Bokeh> }).Bokeh;
-  return bokeh?.version === version ? bokeh : bokeh?.[version];
+  const page = globalThis as { twinlensBokeh?: Versions; Bokeh?: Versions };
+  const { twinlensBokeh: ours, Bokeh: host } = page;
+  return [ours, ours?.[version], host, host?.[version]].find((at) => at?.version === version);
 }
 
 /** Wait until an element is in the page: Bokeh measures when it embeds. */

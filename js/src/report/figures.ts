@@ -176,7 +176,8 @@ export async function embedFigures(
   const { documents, roots: ids } = figures;
   const [docid] = Object.keys(documents);
   const roots = Object.fromEntries(Object.entries(ids).map(([name, id]) => [id, place(name)]));
-  const bokeh = (globalThis as unknown as { Bokeh: BokehEmbed }).Bokeh;
+  const page = globalThis as { twinlensBokeh?: BokehEmbed; Bokeh?: BokehEmbed };
+  const bokeh = (page.twinlensBokeh ?? page.Bokeh)!;
   const item = { docid, roots, root_ids: Object.values(ids) };
   const [views] = await bokeh.embed.embed_items(documents, [item]);
   return views!;

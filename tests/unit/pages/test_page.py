@@ -18,7 +18,7 @@ from twinlens.figures.charts import chart_json
 from twinlens.pages import page
 from twinlens.pages.html import front_end
 from twinlens.pages.page import to_html
-from twinlens.pages.values import bokeh_in_pieces, bokeh_script
+from twinlens.pages.bokehjs import bokeh_in_pieces, bokeh_script
 from twinlens.traces import recording
 
 from tests.support.made_up import HOSTILE, MadeUpTrace, manifest

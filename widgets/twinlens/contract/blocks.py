@@ -426,7 +426,7 @@ def chart(chart: str, theme: ChartTheme) -> None:
 
 @block("asset/bokehjs", str, page=True, recorded=False)
 def bokeh_script() -> None:
-    """BokehJS of the installed Bokeh, so that both halves have one version."""
+    """What charts use of BokehJS, of the installed Bokeh, so that both halves have one version."""
 
 
 #: Measures of the rows of attention, each an array by position, layer and head.

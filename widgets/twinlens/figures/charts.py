@@ -26,6 +26,13 @@ CHARTS: dict[str, set[str]] = {
     "handover": {blocks.handover(side) for side in SIDES},
     "rotation": {blocks.rotation()},
 }
+#: Types of all that they are made of, as BokehJS calls them.
+MODELS = frozenset(
+    "AllIndices AllLabels BasicTickFormatter BasicTicker CDSView ColumnDataSource DataRange1d"
+    " DocumentConfig Figure GlyphRenderer Grid HoverTool Legend LegendItem Line LinearAxis"
+    " LinearScale Notifications Range1d Scatter Selection TapTool Title Toolbar UnionRenderers"
+    " VArea VSpan".split()
+)
 _LOADING = Lock()
 
 

@@ -20,9 +20,10 @@ from twinlens.contract.blocks import BLOCKS
 from twinlens.contract.wire import Value
 from twinlens.contract.words import PUBLISHED, SIDES, THEMES, Side
 from twinlens.errors import ArgumentError, UnsupportedArchitectureError
+from twinlens.pages.bokehjs import SCRIPT_END, bokeh_in_pieces
 from twinlens.pages.html import document, front_end, inline_json, inline_script, packed85, policy
 from twinlens.pages.page import pack_blocks, packed_blocks
-from twinlens.pages.values import SCRIPT_END, bokeh_in_pieces, page_value
+from twinlens.pages.values import page_value
 from twinlens.support.progress import Report, told
 from twinlens.traces.trace import Trace
 

@@ -30,6 +30,7 @@ from twinlens.errors import (
 from twinlens.figures.charts import chart_keys
 from twinlens.figures.panels import FIGURES
 from twinlens.figures.vector import PIXELS, WIDTHS, Column, Figure
+from twinlens.pages.bokehjs import bokeh_script
 from twinlens.pages.html import (
     UNPACKED,
     document,
@@ -39,7 +40,7 @@ from twinlens.pages.html import (
     packed_script,
     policy,
 )
-from twinlens.pages.values import bokeh_script, page_value
+from twinlens.pages.values import page_value
 from twinlens.support.browser import browser, drawn
 from twinlens.support.files import check_file, checked_path, replacing
 from twinlens.support.progress import Remaining, Report, progress

@@ -21,9 +21,9 @@ from bokeh.embed.util import standalone_docs_json
 from bokeh.plotting import figure
 
 from twinlens.contract.manifest import PairInfo
+from twinlens.pages.bokehjs import bokeh_script, models_of
 from twinlens.pages.html import front_end, inline_json, inline_script, inline_style, policy
 from twinlens.pages.page import page_scripts, page_template
-from twinlens.pages.values import bokeh_script
 from twinlens.studies.analysis.scoring import Score
 from twinlens.studies.data.cases import Cases
 from twinlens.studies.report import html_tables
@@ -88,7 +88,8 @@ def page_html(
     """The complete page; scripts run only if their hash is in the policy."""
     template = page_template("twinlens", CASE_KIND) if case_pages else ""
     rest = {key: value for key, value in data.items() if key != "packs"}
-    bokeh, script = inline_script(bokeh_script()), inline_script(front_end("report.js"))
+    bokeh = inline_script(bokeh_script(models_of(data["figures"])))
+    script = inline_script(front_end("report.js"))
     # The pages of cases stand in frames, which are under the policy of this page.
     allowed = policy(bokeh, script, *page_scripts(CASE_KIND))
     return f"""<!doctype html>
@@ -154,12 +155,12 @@ def save(figures: Mapping[str, figure], folder: str | os.PathLike[str]) -> list[
 
 
 def _drawn(figures: Mapping[str, figure]) -> dict[str, tuple[str, str]]:
-    data = inline_json(figures_json(figures))
+    data = figures_json(figures)
     places = "".join(f'<div data-figure="{html.escape(name)}"></div>' for name in figures)
     page = (
         f'<!doctype html><meta charset="utf-8"><body style="margin:0;width:{WIDTH}px">{places}'
-        f'<script type="application/json" id="figures">{data}</script>'
-        f"<script>{bokeh_script()}</script>"
+        f'<script type="application/json" id="figures">{inline_json(data)}</script>'
+        f"<script>{bokeh_script(models_of(data))}</script>"
         f"<script>{inline_script(front_end('drawing.js'))}</script>"
     )
     # Wider than the figures, as a window is.
