@@ -24,7 +24,7 @@ pytest.importorskip("pyarrow")
 
 #: Where the fourth point of tuned stands in the page, and its value.
 POINT = """(name) => {
-  const view = Object.values(Bokeh.index.roots ?? Bokeh.index).find((v) => v.model.name === name);
+  const view = [...twinlensBokeh.index.roots].find((v) => v.model.name === name);
   const glyphs = view.model.renderers.filter((r) => r.glyph.type === "Scatter");
   const data = glyphs.at(-1).data_source.data;
   const at = view.el.getBoundingClientRect();
@@ -86,7 +86,7 @@ def test_report(page: Page, report: str, watch: Watch) -> None:
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.75, steps=8)
     page.mouse.up()
     expect(page.locator("#filter-note")).to_contain_text("Selected in the figure")
-    source = "Bokeh.documents.flatMap((d) => d.get_model_by_name('cases') ?? []).at(-1)"
+    source = "twinlensBokeh.documents.flatMap((d) => d.get_model_by_name('cases') ?? []).at(-1)"
     chosen = page.evaluate(f"{source}.selected.indices.length")
     assert 0 < chosen < 20
     assert visible(page) == chosen

@@ -6,9 +6,11 @@ import json
 import numpy as np
 import pytest
 from bokeh.document import Document
+from twinlens.contract import blocks
 from twinlens.contract.palette import PALETTES
 from twinlens.errors import UnknownBlockError
-from twinlens.figures.charts import chart_json
+from twinlens.figures.charts import CHARTS, MODELS, chart_json
+from twinlens.pages.bokehjs import models_of
 from twinlens.pages.values import page_value
 
 from tests.support.made_up import MadeUpTrace
@@ -21,6 +23,11 @@ def test_the_json_is_a_document_and_the_same_every_time(trace, theme):
     assert chart_json(MadeUpTrace(), f"chart/handover/{theme}") == item
     document = Document.from_json(item["doc"])
     assert [figure.name for figure in document.roots] == ["handover_figure"]
+
+
+def test_the_models_of_charts_are_those_that_are_named(trace):
+    keys = [blocks.chart(name, theme) for name in CHARTS for theme in PALETTES]
+    assert set().union(*(models_of(chart_json(trace, key)["doc"]) for key in keys)) == MODELS
 
 
 def _luminance(colour):

@@ -18,7 +18,7 @@ from twinlens.figures.charts import chart_json
 from twinlens.pages import page
 from twinlens.pages.html import front_end
 from twinlens.pages.page import to_html
-from twinlens.pages.bokehjs import bokeh_in_pieces, bokeh_script
+from twinlens.pages.bokehjs import bokeh_script
 from twinlens.traces import recording
 
 from tests.support.made_up import HOSTILE, MadeUpTrace, manifest
@@ -253,13 +253,3 @@ def test_a_page_is_made_of_what_is_whole(tmp_path):
     report = to_html(recording.read(file), tmp_path / "a.html", budget_mb=50)
     assert key in report.missing
     assert "disagreement" in report.included
-
-
-def test_bokeh_runs_piece_by_piece_where_no_task_may_be_long():
-    *modules, script = bokeh_in_pieces()
-    assert "root.runBokeh = function*()" in script
-    together = "".join((*modules, script))
-    assert together.count("\nfunction _(") == bokeh_script().count("\nfunction _(") > 500
-    assert together.count("yield") == bokeh_script().count("yield") + 3
-    assert together.count("new Promise(done") == 2
-    assert max(map(len, (*modules, script))) < 250_000

@@ -87,9 +87,7 @@ def _script(models: frozenset[str]) -> str:
         return script
     held = _needed({places["index"]}.union(*defining), modules)
     held.update(place for name, place in places.items() if _PASSES_ON.fullmatch(name))
-    left = "".join(
-        module if place in held else _NO_MODULE for place, module in enumerate(modules)
-    )
+    left = "".join(module if place in held else _NO_MODULE for place, module in enumerate(modules))
     before, after = script[: listed.start(2)], script[listed.end(2) : listed.start(4)]
     return f"{before}{left}{after}{{}}{script[listed.end(4) :]}".replace(*_NAME)
 
