@@ -258,7 +258,8 @@ def test_the_scatter_and_the_grid_select_each_other(offline, watch, tmp_path):
     # Where Bokeh drew head 1.3 in the first figure.
     place = chart.evaluate(
         """el => {
-          const views = [...twinlensBokeh.index.roots].flatMap(view => [view, ...view.child_views ?? []]);
+          const roots = [...twinlensBokeh.index.roots];
+          const views = roots.flatMap(view => [view, ...view.child_views ?? []]);
           const view = views.find(view => view.model.name === 'pattern_figure');
           const { weights, pattern } = el.twinlens.values;
           const box = view.el.getBoundingClientRect();

@@ -16,9 +16,9 @@ from twinlens.contract import lookup, wire
 from twinlens.errors import Interrupted, TwinlensError
 from twinlens.figures.charts import chart_json
 from twinlens.pages import page
+from twinlens.pages.bokehjs import bokeh_script
 from twinlens.pages.html import front_end
 from twinlens.pages.page import to_html
-from twinlens.pages.bokehjs import bokeh_script
 from twinlens.traces import recording
 
 from tests.support.made_up import HOSTILE, MadeUpTrace, manifest

@@ -28,10 +28,35 @@ CHARTS: dict[str, set[str]] = {
 }
 #: Types of all that they are made of, as BokehJS calls them.
 MODELS = frozenset(
-    "AllIndices AllLabels BasicTickFormatter BasicTicker CDSView ColumnDataSource DataRange1d"
-    " DocumentConfig Figure GlyphRenderer Grid HoverTool Legend LegendItem Line LinearAxis"
-    " LinearScale Notifications Range1d Scatter Selection TapTool Title Toolbar UnionRenderers"
-    " VArea VSpan".split()
+    [
+        "AllIndices",
+        "AllLabels",
+        "BasicTickFormatter",
+        "BasicTicker",
+        "CDSView",
+        "ColumnDataSource",
+        "DataRange1d",
+        "DocumentConfig",
+        "Figure",
+        "GlyphRenderer",
+        "Grid",
+        "HoverTool",
+        "Legend",
+        "LegendItem",
+        "Line",
+        "LinearAxis",
+        "LinearScale",
+        "Notifications",
+        "Range1d",
+        "Scatter",
+        "Selection",
+        "TapTool",
+        "Title",
+        "Toolbar",
+        "UnionRenderers",
+        "VArea",
+        "VSpan",
+    ]
 )
 _LOADING = Lock()
 
