@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from twinlens.compute.heads import attention as heads
 from twinlens.compute.live import lens
 from twinlens.compute.models import architectures
+from twinlens.compute.passes import answer_scores
 from twinlens.compute.passes.capture import Capture, capture
 from twinlens.contract.wire import Array
 
@@ -81,25 +82,54 @@ def test_what_heads_write_adds_up_to_the_attention_output(model: PreTrainedModel
         np.testing.assert_allclose(written[:, layer].sum(axis=-1), expected, atol=1e-5)
 
 
-def test_last_layer_of_the_lens_is_the_models_prediction(model: PreTrainedModel) -> None:
+def test_the_lens_is_that_of_all_logits(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Parts of the vocabulary, and groups of places, that do not come out even.
+    monkeypatch.setattr(answer_scores, "_TOKENS", 100)
+    monkeypatch.setattr(answer_scores, "_OF_FEW", 1)
+    monkeypatch.setattr(answer_scores, "_PLACES", 2)
     kept = capture(model, IDS, PROMPT, side="base")
-    for m in range(len(IDS) - PROMPT):
-        found = lens.logit_lens(model, kept.residual[:, PROMPT - 1 + m])
-        assert found.shape == (4, 340)
-        torch.testing.assert_close(found[-1], kept.logprobs[m], atol=1e-5, rtol=0)
-        torch.testing.assert_close(found.exp().sum(dim=-1), torch.ones(4), atol=1e-5, rtol=0)
+    residual, targets = kept.residual[:, PROMPT - 1 : -1], IDS[PROMPT:]
+    with torch.no_grad():
+        logprobs = architectures.logits(model, residual).double().log_softmax(dim=-1)
+    expected = logprobs.gather(-1, torch.tensor(targets).expand(4, -1)[..., None])
+    likeliest = logprobs.topk(lens.TOP)
+
+    reading = lens.logit_lens(model, residual, targets)
+    table = reading.table()
+    assert table.shape == (4, 3, 2)
+    torch.testing.assert_close(table[..., 0].double(), expected[..., 0], atol=1e-5, rtol=0)
+    assert table[..., 1].tolist() == (1 + (logprobs > expected).sum(dim=-1)).tolist()
+    torch.testing.assert_close(table[-1, :, 0], kept.logprobs[range(3), targets], atol=1e-5, rtol=0)
+    for place, target in enumerate(targets):
+        block = reading.block(place, str)
+        assert block["target"] == str(target)
+        for layer, entry in enumerate(block["layers"]):
+            assert [entry["logprob"], entry["rank"]] == table[layer, place].tolist()
+            assert [int(text) for text, _ in entry["top"]] == likeliest.indices[
+                layer, place
+            ].tolist()
+            probabilities = [p for _, p in entry["top"]]
+            assert probabilities == pytest.approx(likeliest.values[layer, place].exp().tolist())
 
 
-def test_lens_block_ranks_and_sorts() -> None:
-    probabilities = torch.tensor([[0.5, 0.2, 0.15, 0.1, 0.04, 0.01], [0.01] + [0.198] * 5])
-    block = lens.lens_block(probabilities.log(), 2, str)
-    first, second = block["layers"]
-    assert block["target"] == "2"
-    assert first["rank"] == 3
-    assert first["logprob"] == pytest.approx(np.log(0.15))
-    assert [text for text, _ in first["top"]] == ["0", "1", "2", "3", "4"]
-    assert [p for _, p in first["top"]] == pytest.approx([0.5, 0.2, 0.15, 0.1, 0.04])
-    assert second["rank"] == 1
+def test_no_token_is_ahead_of_itself_where_two_products_round_differently(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, residual = tiny.model("llama"), torch.randn(3, 40, 32)
+    with torch.no_grad():
+        targets = architectures.logits(model, residual[1]).argmax(dim=-1).tolist()
+    exact = answer_scores.LogitsByTokens.of_targets
+    monkeypatch.setattr(
+        answer_scores.LogitsByTokens, "of_targets", lambda parts: exact(parts) - 1e-6
+    )
+    assert lens.logit_lens(model, residual, targets).ranks[1].tolist() == [1.0] * 40
+
+
+def test_there_is_no_lens_of_an_empty_answer() -> None:
+    reading = lens.logit_lens(tiny.model("llama"), torch.randn(4, 0, 32), [])
+    assert reading.table().shape == (4, 0, 2)
 
 
 def test_rivals_leave_the_token_itself_out() -> None:

@@ -12,6 +12,7 @@ from twinlens.compute.concepts.units import Concepts
 from twinlens.compute.heads import attention
 from twinlens.compute.live import lens
 from twinlens.compute.live.handover import handed_over
+from twinlens.compute.live.lens import LensReading
 from twinlens.compute.live.template import has_template, other_texts, template_effects
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
@@ -42,7 +43,7 @@ class PassBlocks:
 
     def __init__(self, subject: Subject, concepts: Concepts) -> None:
         self._subject, self._concepts = subject, concepts
-        self._lenses: dict[tuple[Side, int], Value] = {}
+        self._lenses: dict[Side, LensReading] = {}
 
     @provides(blocks.own_answer)
     def own_answer(self, side: Side, report: Report | None = None) -> Value:
@@ -117,27 +118,32 @@ class PassBlocks:
     def lens(self, side: Side, token: int) -> Value:
         """Logit lens where a token is predicted."""
         models, m = self._subject.models, self._subject.manifest
-        if (side, token) not in self._lenses:
-            # With one model at a time, do the whole answer while it is there.
-            together = range(m.prompt_length, m.length(side)) if models.memory != "both" else ()
-            show = pieces(models.tokenizers[side])
-            with models.model(side) as model:
-                for t in (token, *together):
-                    position = reading_position(t, m.prompt_length)
-                    residual = self._subject.captures[side].residual[:, position]
-                    logprobs = lens.logit_lens(model, residual)
-                    target = self._subject.ids[side][position + 1]
-                    self._lenses[side, t] = lens.lens_block(logprobs, target, show)
-        return self._lenses[side, token]
+        show = pieces(models.tokenizers[side])
+        # With one model at a time, do the whole answer while it is there.
+        answer = self._lenses.get(side) if models.memory == "both" else self._answer(side, side)
+        if answer is not None and token >= m.prompt_length:
+            return answer.block(token - m.prompt_length, show)
+        position = reading_position(token, m.prompt_length)
+        residual = self._subject.captures[side].residual[:, position, None]
+        with models.model(side) as model:
+            target = self._subject.ids[side][position + 1]
+            return lens.logit_lens(model, residual, [target]).block(0, show)
 
     @provides(blocks.lens_table)
     def lens_table(self, side: Side, unembedding: Side) -> Array:
         """Logit lens of the whole answer."""
+        return self._answer(side, unembedding).table().numpy()
+
+    def _answer(self, side: Side, unembedding: Side) -> LensReading:
+        """Logit lens of the whole answer; that of the own unembedding is kept for its tokens."""
+        if side == unembedding and side in self._lenses:
+            return self._lenses[side]
         m = self._subject.manifest
         residual = self._subject.captures[side].residual[:, m.prompt_length - 1 : -1]
         targets = self._subject.models.readable(unembedding, self._subject.answer_ids(side))
         with self._subject.models.model(unembedding) as model:
-            return lens.lens_table(model, residual, targets).numpy()
+            reading = lens.logit_lens(model, residual, targets)
+        return self._lenses.setdefault(side, reading) if side == unembedding else reading
 
     @provides(blocks.handover)
     def handover(self, side: Side, report: Report | None) -> Array:
@@ -156,18 +162,18 @@ class PassBlocks:
         with self._subject.models.model(side) as model:
             return half(attention.write(self._subject.captures[side], model, direction))
 
-    @records(blocks.lens)
-    def recorded_lenses(self, trace: Trace, _: object) -> Iterator[str]:
-        """Of the answer."""
-        m = trace.manifest
-        for side in SIDES:
-            yield from (blocks.lens(side, t) for t in range(m.prompt_length, m.length(side)))
+    @records(blocks.lens, blocks.lens_table)
+    def recorded_lenses(self, trace: Trace, block: Block[...]) -> Iterator[str]:
+        """Of the answer, first its table, from which the others follow.
 
-    @records(blocks.lens_table)
-    def recorded_lens_tables(self, trace: Trace, _: object) -> Iterator[str]:
-        """With the own unembedding; with the other's where both models are loaded."""
-        yield from (blocks.lens_table(side, side) for side in SIDES)
-        if self._subject.models.memory == "both":
+        With the other's unembedding where both models are loaded.
+        """
+        m = trace.manifest
+        if block is blocks.lens:
+            for side in SIDES:
+                yield blocks.lens_table(side, side)
+                yield from (blocks.lens(side, t) for t in range(m.prompt_length, m.length(side)))
+        elif self._subject.models.memory == "both":
             yield from (blocks.lens_table(*pair) for pair in (SIDES, SIDES[::-1]))
 
     @records(blocks.head_write)

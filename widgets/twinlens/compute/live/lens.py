@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
+from twinlens.compute.passes.answer_scores import LogitsByTokens, places_at_once
 from twinlens.compute.passes.capture import Capture
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.text.cutting import pieces
@@ -19,74 +21,102 @@ from twinlens.contract.words import SHIFT_CLASSES, SIDES, Side
 TOP = 5
 
 
-def logit_lens(model: PreTrainedModel, residual: Tensor) -> Tensor:
-    """Log-probabilities of the next token after each layer, in nats.
+@dataclass(frozen=True)
+class LensReading:
+    """What the residual stream after each layer predicts at M places, D = layers + 1.
 
-    Parameters
+    Attributes
     ----------
-    residual : float32 tensor, shape [layers + 1, hidden]
-        The residual stream at one position, or that of one layer at some, before the final norm,
-        which is applied here.
-
-    Returns
-    -------
-    float32 tensor, shape [layers + 1, vocabulary]
-        The last row is the model's own prediction.
+    targets : list of int
+        A token at each place.
+    logprobs, ranks : tensors [D, M]
+        Of it: nats, and a rank from 1, as float32.
+    top, probabilities : tensors [D, M, 5]
+        The likeliest tokens.
     """
-    with torch.no_grad():
-        scores = architectures.logits(model, residual.to(model.device, model.dtype))
-        return scores.float().log_softmax(dim=-1).cpu()
+
+    targets: list[int]
+    logprobs: Tensor
+    ranks: Tensor
+    top: Tensor
+    probabilities: Tensor
+
+    def table(self) -> Tensor:
+        """A ``lens_table`` block, float32 [D, M, 2], see `twinlens.contract.blocks`."""
+        return torch.stack([self.logprobs, self.ranks], dim=-1)
+
+    def block(self, place: int, show: Callable[[int], str]) -> dict[str, Any]:
+        """A ``lens`` block of one place."""
+        layers = (self.logprobs, self.ranks.int(), self.top, self.probabilities)
+        return {
+            "target": show(self.targets[place]),
+            "layers": [
+                {
+                    "logprob": logprob,
+                    "rank": rank,
+                    "top": [[show(i), p] for i, p in zip(*pair, strict=True)],
+                }
+                for logprob, rank, *pair in zip(
+                    *(of[:, place].tolist() for of in layers), strict=True
+                )
+            ],
+        }
 
 
-def lens_table(model: PreTrainedModel, residual: Tensor, targets: Sequence[int]) -> Tensor:
-    """Log-probability and rank of some tokens after each layer.
+def logit_lens(model: PreTrainedModel, residual: Tensor, targets: Sequence[int]) -> LensReading:
+    """What the next token is after each layer, and how likely some tokens are.
 
     Parameters
     ----------
     model : PreTrainedModel
         Whose final norm and unembedding read the stream.
     residual : float32 tensor, shape [layers + 1, M, hidden]
-        The residual stream where each token is predicted.
+        The residual stream at M places; the final norm is not applied. The last layer's gives
+        the model's own prediction.
     targets : sequence of int
         M tokens.
-
-    Returns
-    -------
-    float32 tensor, shape [layers + 1, M, 2]
-        Nats, and a rank from 1.
     """
-    index = torch.tensor(list(targets))[:, None]
-    table = []
-    for of_layer in residual:  # one at a time: a vocabulary is wide
-        logprobs = logit_lens(model, of_layer)
-        of_targets = logprobs.gather(1, index)
-        ranks = (logprobs > of_targets).sum(dim=-1, keepdim=True) + 1
-        table.append(torch.cat([of_targets, ranks.to(of_targets)], dim=-1))
-    return torch.stack(table)
-
-
-def lens_block(logprobs: Tensor, target: int, show: Callable[[int], str]) -> dict[str, Any]:
-    """A ``lens`` block, see `twinlens.contract.blocks`."""
-    of_target = logprobs[:, target]
-    top = logprobs.topk(TOP)
-    ranks = (logprobs > of_target[:, None]).sum(dim=-1) + 1
-    return {
-        "target": show(target),
-        "layers": [
-            {
-                "logprob": logprob,
-                "rank": rank,
-                "top": [[show(i), p] for i, p in zip(*pair, strict=True)],
-            }
-            for logprob, rank, *pair in zip(
-                of_target.tolist(),
-                ranks.tolist(),
-                top.indices.tolist(),
-                top.values.exp().tolist(),
+    tokens = torch.tensor(list(targets), dtype=torch.int64)
+    parts: list[tuple[Tensor, ...]] = []
+    with torch.no_grad():
+        at_once = places_at_once(model, residual.new_empty(0, dtype=model.dtype))
+        # As many layers each: all weights are fetched for the last few, too.
+        count = min(len(residual), -(-len(residual) * len(tokens) // at_once))
+        for layers in residual.tensor_split(max(1, count)):
+            states = architectures.final_norm(model)(layers.to(model.device, model.dtype))
+            some = zip(
+                torch.split(states.flatten(0, 1), at_once),
+                torch.split(tokens.repeat(len(layers)), at_once),
                 strict=True,
             )
-        ],
-    }
+            parts += [_read(LogitsByTokens(model, *pair)) for pair in some]
+    depth, places = residual.shape[:2]
+    fields = (torch.cat(of).cpu() for of in zip(*parts, strict=True))
+    return LensReading(list(targets), *(of.reshape(depth, places, *of.shape[1:]) for of in fields))
+
+
+def _read(parts: LogitsByTokens) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Fields of a `LensReading` at some places, of its targets and the likeliest tokens."""
+    of_target = parts.of_targets()
+    values = of_target.new_full((len(of_target), TOP), -torch.inf)
+    top = torch.zeros_like(values, dtype=torch.int64)
+    ranks = torch.ones_like(of_target[:, 0], dtype=torch.float32)
+    totals = []
+    for part in parts:
+        logits, rows = part.logits, part.inside.nonzero()[:, 0]
+        # Two products round differently: a token is never ahead of itself.
+        logits[rows, part.column[rows, 0]] = of_target[rows, 0]
+        totals.append(part.log_total())
+        better = (logits.amax(dim=-1) > values[:, -1]).nonzero()[:, 0]
+        best = logits[better].topk(min(TOP, logits.shape[-1]))
+        values[better], order = torch.cat([values[better], best.values], dim=-1).topk(TOP)
+        tokens = torch.cat([top[better], best.indices + part.first], dim=-1)
+        top[better] = tokens.gather(-1, order)
+        # A processor adds numbers several times as fast as truth values.
+        ranks += logits.gt_(of_target).sum(dim=-1, dtype=torch.float32)
+    total = torch.stack(totals).logsumexp(dim=0)[:, None]
+    logprobs, probabilities = of_target.cpu() - total, (values.cpu() - total).exp()
+    return logprobs[:, 0].float(), ranks, top, probabilities.float()
 
 
 def likeliest(

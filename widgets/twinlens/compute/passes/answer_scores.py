@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -17,6 +19,8 @@ _LOGITS_AT_ONCE = 2**23
 _LOGPROBS_AT_ONCE, _LOGPROBS_ELSEWHERE = 2**18, 2**26
 #: Places and tokens of which a processor multiplies at once: their logits, too, stay in its cache.
 _PLACES, _TOKENS = 512, 1024
+#: Logits of few places that are worked out at once.
+_OF_FEW = 2**16
 #: Numbers after which a row of logits begins: products write aligned rows faster.
 _ROUND = 16
 
@@ -30,37 +34,110 @@ def logprobs(model: PreTrainedModel, states: Tensor, targets: Tensor) -> Tensor:
         What is unembedded there, after the final norm; no gradients go through.
     targets : tensor [places]
     """
-    weight = _plain_weight(model, states)
-    size = _PLACES if weight is not None else _LOGITS_AT_ONCE // int(model.config.vocab_size)
-    count = max(1, -(-len(states) // max(1, size)))
+    count = max(1, -(-len(states) // places_at_once(model, states)))
     # As many each: all weights are fetched for the last few, too.
     pairs = zip(states.tensor_split(count), targets.tensor_split(count), strict=True)
     with torch.no_grad():
-        if weight is not None:
-            return torch.cat([_by_tokens(model, weight, *pair) for pair in pairs])
+        if _plain_weight(model, states) is not None:
+            return torch.cat([_by_tokens(LogitsByTokens(model, *pair)) for pair in pairs])
         return torch.cat(
             [logprobs_of(architectures.scores(model, some), tokens) for some, tokens in pairs]
         )
 
 
-def _by_tokens(model: PreTrainedModel, weight: Tensor, states: Tensor, targets: Tensor) -> Tensor:
+def places_at_once(model: PreTrainedModel, states: Tensor) -> int:
+    """Places of which logits are worked out at once."""
+    if _plain_weight(model, states) is not None:
+        return _PLACES
+    return max(1, _LOGITS_AT_ONCE // int(model.config.get_text_config().vocab_size))
+
+
+@dataclass(frozen=True)
+class LogitsOfTokens:
+    """Logits of a part of the vocabulary.
+
+    Attributes
+    ----------
+    logits : tensor [places, tokens]
+        May be written over.
+    first : int
+        First token of the part.
+    inside : bool tensor [places]
+        Whether the target of a place is one of these tokens.
+    column : tensor [places, 1]
+        Where it is then, or else any place.
+    """
+
+    logits: Tensor
+    first: int
+    inside: Tensor
+    column: Tensor
+
+    def log_total(self) -> Tensor:
+        """Logarithm of the sum of the exponentials, float64 [places], on the processor."""
+        # It is what a token's logit exceeds its log-probability by; by that of the target, where
+        # it is one of these, next to nothing is rounded away.
+        dtype = torch.promote_types(self.logits.dtype, torch.float32)
+        logprobs = self.logits.log_softmax(dim=-1, dtype=dtype)
+        logit, logprob = (of.gather(-1, self.column)[:, 0].cpu() for of in (self.logits, logprobs))
+        return logit.double() - logprob
+
+
+class LogitsByTokens:
+    """Logits of a part of the vocabulary after the other: those of a part stay in the cache.
+
+    To be gone through once. Of an unembedding that is more than a product, or not on a processor,
+    there is one part.
+
+    Parameters
+    ----------
+    states : tensor [places, hidden]
+        What is unembedded, after the final norm; at most `places_at_once`.
+    targets : tensor [places]
+        A token at each place.
+    """
+
+    def __init__(self, model: PreTrainedModel, states: Tensor, targets: Tensor) -> None:
+        self._config, self._states, self._targets = model.config, states, targets
+        self._weight = _plain_weight(model, states)
+        self._whole = None if self._weight is not None else architectures.scores(model, states)
+
+    def of_targets(self) -> Tensor:
+        """Logit of the target at each place, [places, 1]."""
+        if self._weight is None:
+            whole = cast(Tensor, self._whole)
+            return whole.gather(-1, self._targets[:, None].to(whole.device))
+        tokens, column = torch.unique(self._targets, return_inverse=True)
+        logits = architectures.scaled(self._config, self._states @ self._weight[tokens].t())
+        return logits.gather(-1, column[:, None])
+
+    def __iter__(self) -> Iterator[LogitsOfTokens]:
+        """Parts, each until the next is asked for."""
+        weight, states = self._weight, self._states
+        if weight is None:
+            yield self._part(cast(Tensor, self._whole), 0)
+            return
+        width = max(_TOKENS, _OF_FEW // max(1, len(states)) // _ROUND * _ROUND)
+        room = weight.new_empty(len(states), min(width, len(weight)))
+        for first in range(0, len(weight), width):
+            part = weight[first : first + width]
+            logits = torch.mm(states, part.t(), out=room[:, : len(part)])
+            yield self._part(architectures.scaled(self._config, logits), first)
+
+    def _part(self, logits: Tensor, first: int) -> LogitsOfTokens:
+        column = self._targets.to(logits.device) - first
+        inside = (column >= 0) & (column < logits.shape[-1])
+        return LogitsOfTokens(logits, first, inside, column.clamp(0, logits.shape[-1] - 1)[:, None])
+
+
+def _by_tokens(parts: LogitsByTokens) -> Tensor:
     """`logprobs`, by logits of a part of the vocabulary after the other."""
-    room = weight.new_empty(len(states), min(_TOKENS, len(weight)))
-    dtype = torch.promote_types(weight.dtype, torch.float32)
-    chosen = torch.empty(len(states), dtype=torch.float64)
-    totals: list[Tensor] = []
-    for first in range(0, len(weight), _TOKENS):
-        part = weight[first : first + _TOKENS]
-        logits = torch.mm(states, part.t(), out=room[:, : len(part)])
-        logits = architectures.scaled(model.config, logits)
-        place = targets - first
-        inside = (place >= 0) & (place < len(part))
-        # The logarithm of the sum is what a token's logit exceeds its log-probability by; by that
-        # of the target, where it is one of these, next to nothing is rounded away.
-        token = place.clamp(0, len(part) - 1)[:, None]
-        logit = logits.gather(-1, token)[:, 0].double()
-        totals.append(logit - logits.log_softmax(dim=-1, dtype=dtype).gather(-1, token)[:, 0])
-        chosen = torch.where(inside, logit, chosen)
+    chosen, totals = torch.tensor(0.0, dtype=torch.float64), []
+    for part in parts:
+        logit = part.logits.gather(-1, part.column)[:, 0]
+        chosen = torch.where(part.inside, logit.double(), chosen)
+        totals.append(part.log_total())
+    dtype = torch.promote_types(logit.dtype, torch.float32)
     return (chosen - torch.stack(totals).logsumexp(dim=0)).to(dtype)
 
 
