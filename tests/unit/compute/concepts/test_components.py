@@ -190,7 +190,7 @@ def test_find_a_word(pair: Pair) -> None:
 
 
 def test_value_vectors_after_the_final_norm(pair: Pair) -> None:
-    card = pair.concepts.neurons(1, [3])[0]
+    card = pair.concepts.neurons([(1, 3)])[0]
     with pair.model("tuned") as model:
         vector = architectures.value_vectors(model, 1)[3] * model.model.norm.weight
         words = word_rows(pair.tokenizers["tuned"], architectures.unembedding(model))

@@ -14,6 +14,7 @@ from twinlens.compute.concepts.components import Basis, principal_components
 from twinlens.compute.concepts.units import doubts_of, match_components, separable, strongest
 from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
+from twinlens.compute.words import word_rows as word_rows_module
 from twinlens.compute.words.word_rows import WordRows, word_rows
 
 from tests.support import tiny
@@ -162,8 +163,29 @@ def test_tokens_that_differ_in_blanks_are_one_word() -> None:
     )
 
 
+@pytest.mark.parametrize("count", [5, 50])
+def test_nearest_words_are_those_of_all_cosines(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Parts of the words, and groups of directions, that do not come out even.
+    monkeypatch.setattr(word_rows_module, "_ROWS", 100)
+    monkeypatch.setattr(word_rows_module, "_COSINES", 40 * 1007)
+    torch.manual_seed(5)
+    words = [f"word {row}" if row % 7 else "" for row in range(1007)]
+    made, directions = torch.randn(1007, 6), torch.randn(90, 6)
+    cosines = torch.cosine_similarity(directions[:, None], made, dim=2)
+    cosines[:, ::7] = 0
+    best = cosines.abs().topk(count).indices
+    rows = WordRows(words, made, "example")
+    torch.testing.assert_close(rows.cosines(directions), cosines, atol=1e-6, rtol=0)
+    for k, listed in enumerate(rows.nearest(directions, count)):
+        assert [word for word, _ in listed] == [words[row] for row in best[k].tolist()]
+        expected = cosines[k, best[k]].tolist()
+        assert [cosine for _, cosine in listed] == pytest.approx(expected, abs=2e-6)
+
+
 def test_neuron_card(pair: Pair) -> None:
-    card = pair.concepts.neurons(2, [7])[0]
+    card = pair.concepts.neurons([(2, 7)])[0]
     vectors = []
     for side in ("base", "tuned"):
         with pair.model(side) as model:  # type: ignore[arg-type]
@@ -175,8 +197,9 @@ def test_neuron_card(pair: Pair) -> None:
 
 
 def test_neurons_are_the_same_in_any_company(pair: Pair) -> None:
-    together = pair.concepts.neurons(2, range(16))
-    assert [pair.concepts.neurons(2, [neuron])[0] for neuron in range(16)] == together
+    places = [(neuron % 3, neuron) for neuron in range(40)]
+    together = pair.concepts.neurons(places)
+    assert [pair.concepts.neurons([place])[0] for place in places] == together
 
 
 def test_strongest_of_several_rankings() -> None:

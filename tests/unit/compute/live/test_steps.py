@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import entropy
+from twinlens.compute.live import lens
 from twinlens.compute.live.lens import shift_class
 from twinlens.compute.live.live import LiveTrace, trace_pair
 from twinlens.compute.pair import Pair, load_pair
@@ -120,3 +123,29 @@ def test_the_lens_of_the_answer_is_that_of_transformers(
             np.testing.assert_array_equal(table[layer, :, 1], 1 + (row > p[:, None]).sum(axis=1))
     own = trace.array(blocks.lens_table(side, side))
     np.testing.assert_allclose(own[-1, :, 0], trace.array(blocks.logprob(side)), atol=1e-5)
+
+
+def test_a_recording_reads_the_lens_once_for_each_table(
+    trace: LiveTrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    m, read = trace.manifest, list[int]()
+    logit_lens = lens.logit_lens
+
+    def counted(model: Any, residual: Any, targets: list[int]) -> lens.LensReading:
+        read.append(len(targets))
+        return logit_lens(model, residual, targets)
+
+    monkeypatch.setattr(lens, "logit_lens", counted)
+    first = blocks.lens("tuned", m.prompt_length)
+    alone = trace.block(first)
+    assert read == [1]
+    trace = LiveTrace(trace.pair, m, trace.subject.captures)
+    values = {key: trace.block(key) for key in list(trace.keys()) if key.startswith("lens")}
+    assert read == [1, *[m.answer_length("tuned")] * 4]
+    assert len(values) == 4 + 2 * m.answer_length("tuned")
+    for ours, theirs in zip(values[first]["layers"], alone["layers"], strict=True):
+        assert ours["rank"] == theirs["rank"]
+        assert ours["logprob"] == pytest.approx(theirs["logprob"], abs=1e-5)
+        assert [word for word, _ in ours["top"]] == [word for word, _ in theirs["top"]]
+    assert trace.block(blocks.lens("base", 0))["target"] == m.prompt_tokens[1].text
+    assert read[5:] == [1]

@@ -117,13 +117,15 @@ class ConceptBlocks:
 
     @provides(blocks.neuron_words)
     def neuron_words(self, layer: int, neuron: int) -> Value:
-        """Words of a neuron, looked up with others of its layer that a recording asks for later."""
-        if (layer, neuron) not in self._words:
-            due = [i for at, i in self._due if at == layer and (layer, i) not in self._words]
-            together = [neuron, *(i for i in due if i != neuron)][: LOOKED_UP_TOGETHER // 2]
-            entries = self._concepts.neurons(layer, together)
-            self._words |= {(layer, i): block for i, block in zip(together, entries, strict=True)}
-        return self._words[layer, neuron]
+        """Words of a neuron; of those of a recording, which come in order, many are looked up."""
+        place = layer, neuron
+        if place not in self._words:
+            due = [at for at in self._due if at not in self._words]
+            # Whoever asks for another waits for that one only.
+            together = due[: LOOKED_UP_TOGETHER // 2] if due[:1] == [place] else [place]
+            looked_up = self._concepts.neurons(together)
+            self._words |= dict(zip(together, looked_up, strict=True))
+        return self._words[place]
 
     @records(blocks.neuron_effect)
     def recorded_effects(self, *_: object) -> Iterator[str]:

@@ -359,25 +359,25 @@ class Concepts:
         with self._pair.model(side) as model:
             return architectures.value_vectors(model, layer)[neuron].float().cpu()
 
-    def neurons(self, layer: int, neurons: Sequence[int]) -> list[dict[str, Any]]:
-        """``neuron`` blocks of some neurons of a layer, see `twinlens.contract.blocks`."""
+    def neurons(self, places: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+        """``neuron`` blocks of neurons, by layer and number; see `twinlens.contract.blocks`."""
         vectors: dict[Side, Tensor] = {}
-        result: list[dict[str, Any]] = [{} for _ in neurons]
+        result: list[dict[str, Any]] = [{} for _ in places]
         for side in SIDES:
             with self._pair.model(side) as model, self._using(side, model) as rows:
-                written = architectures.value_vectors(model, layer)[list(neurons)].float().cpu()
+                written = _value_vectors(model, places)
                 vectors[side] = written
                 looked_up = torch.cat([written, _normed(model, written)])
                 listed = rows.nearest(looked_up, max(self.settings.words, NORMED_WORDS))
-                for place, (block, vector) in enumerate(zip(result, written, strict=True)):
-                    block[side] = {
-                        "norm": float(vector.norm()),
-                        "words": listed[place][: self.settings.words],
-                        "normed": listed[len(written) + place][:NORMED_WORDS],
-                    }
-        for place, block in enumerate(result):
-            base, tuned = (vectors[side][place] for side in SIDES)
-            block["cosine"] = float(torch.cosine_similarity(base, tuned, dim=0))
+            for place, (block, norm) in enumerate(zip(result, written.norm(dim=1), strict=True)):
+                block[side] = {
+                    "norm": float(norm),
+                    "words": listed[place][: self.settings.words],
+                    "normed": listed[len(written) + place][:NORMED_WORDS],
+                }
+        cosines = torch.cosine_similarity(vectors["base"], vectors["tuned"])
+        for block, cosine in zip(result, cosines.tolist(), strict=True):
+            block["cosine"] = cosine
         return result
 
     def _layer(self, side: Side, layer: int) -> LayerComponents:
@@ -401,6 +401,16 @@ class Concepts:
             if self._pair.memory == "both" or self._vocabulary is not None:
                 self._rows[side] = rows
         yield rows
+
+
+def _value_vectors(model: PreTrainedModel, places: Sequence[tuple[int, int]]) -> Tensor:
+    """What neurons write when they are 1, by layer and number, float32 [places, hidden]."""
+    vectors: dict[tuple[int, int], Tensor] = {}
+    for layer in {layer for layer, _ in places}:
+        numbers = [number for at, number in places if at == layer]
+        of_layer = architectures.value_vectors(model, layer)[numbers].float().cpu()
+        vectors |= {(layer, i): vector for i, vector in zip(numbers, of_layer, strict=True)}
+    return torch.stack([vectors[place] for place in places])
 
 
 def _normed(model: PreTrainedModel, vector: Tensor) -> Tensor:

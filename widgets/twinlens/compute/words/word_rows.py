@@ -27,10 +27,14 @@ from twinlens.weights.vocabulary import Vocabulary
 
 #: Tokens that differ only in blanks are one word: so many are looked at for each word wanted.
 _VARIANTS = 3
-#: Directions that one product of matrices takes in hardly more time than one of them alone.
-LOOKED_UP_TOGETHER = 32
-# Rows of a 16-bit matrix that are made float32 at once.
-_ROWS = 4096
+#: Directions of which one product of matrices takes least time for each.
+LOOKED_UP_TOGETHER = 160
+#: Fewer are added up in another order, and the last digit shall not hang on it.
+_FEWEST = 32
+#: Words of which cosines are worked out at once, which then stay in the cache, and cosines held.
+_ROWS, _COSINES = 1024, 2**23
+#: Words of which only the largest cosine is looked at, before those of the largest ones.
+_FOLDS = 16
 
 
 @dataclass(frozen=True)
@@ -87,17 +91,13 @@ class WordRows:
     source: str
 
     @cached_property
-    def lengths(self) -> Tensor:
-        """Length of each row, float32, on the CPU."""
+    def _lengths(self) -> Tensor:
+        """Length of each row, float32, on the CPU; without end where it is no word."""
         # Lengths instead of a normalised copy: that would double the largest matrix there is.
         exact = torch.promote_types(self.rows.dtype, torch.float32)
         lengths = torch.linalg.vector_norm(self.rows, dim=1, dtype=exact).float().cpu()
-        return cast(Tensor, lengths.clamp_min(1e-12))
-
-    @cached_property
-    def _no_words(self) -> Tensor:
-        """Places of the rows that are no word."""
-        return torch.tensor([place for place, word in enumerate(self.words) if not word])
+        no_words = torch.tensor([not word for word in self.words], dtype=torch.bool)
+        return cast(Tensor, lengths.clamp_min(1e-12).masked_fill(no_words, torch.inf))
 
     @cached_property
     def _several_rows(self) -> bool:
@@ -116,19 +116,12 @@ class WordRows:
         """Cosine of each direction [k, hidden] with each row, float32 [k, n]; 0 where no word."""
         exact = self.rows.new_empty(0, dtype=torch.float32)
         unit = torch.nn.functional.normalize(directions.to(exact), dim=1)
-        # Few rows are added up in another order than many, and the last digit shall not hang on it.
-        unit = torch.nn.functional.pad(unit, (0, 0, 0, max(0, LOOKED_UP_TOGETHER - len(unit))))
-        if self.rows.dtype == torch.float32 and self.rows.device.type == "cpu":
-            # NumPy's BLAS was a fifth faster than torch's where it was measured, on AMD.
-            cosines = torch.from_numpy(np.matmul(unit.numpy(), self.rows.detach().numpy().T))
-        else:
-            blocks = torch.split(self.rows, _ROWS)
-            cosines = torch.cat([(unit @ block.to(exact).T).cpu() for block in blocks], dim=1)
-        cosines = cosines[: len(directions)]
-        cosines /= self.lengths
-        if len(self._no_words):
-            cosines[:, self._no_words] = 0
-        return cosines
+        unit = torch.nn.functional.pad(unit, (0, 0, 0, max(0, _FEWEST - len(unit))))
+        cosines = torch.empty(len(unit), len(self.rows))
+        parts = (self.rows, self._lengths, cosines.t())
+        for rows, lengths, place in zip(*(torch.split(of, _ROWS) for of in parts), strict=True):
+            torch.div((unit @ rows.to(exact).t()).cpu(), lengths, out=place.t())
+        return cosines[: len(directions)]
 
     def ends(self, directions: Tensor, count: int) -> Ends:
         """Words at both ends of each direction [k, hidden], at most `count` of each."""
@@ -146,8 +139,20 @@ class WordRows:
 
     def nearest(self, directions: Tensor, count: int) -> list[list[list[Any]]]:
         """For each direction its words by |cosine|, largest first, with the signed cosine."""
-        ends = self.ends(directions, count)
-        return [ends.both(self.words, k, count) for k in range(len(directions))]
+        at_once = max(_FEWEST, _COSINES // max(1, len(self.rows)))
+        listed = []
+        for some in torch.split(directions, at_once):
+            cosines = self.cosines(some)
+            rows = _strongest(cosines, count * (_VARIANTS if self._several_rows else 1))
+            strengths = cosines.gather(1, rows).numpy()
+            for places, values in zip(rows.tolist(), strengths, strict=True):
+                by_word: dict[str, float] = {}
+                for row, cosine in zip(places, _short(values), strict=True):
+                    if not cosine or len(by_word) == count:
+                        break
+                    by_word.setdefault(self.words[row], cosine)
+                listed.append([[word, cosine] for word, cosine in by_word.items()])
+        return listed
 
     def vectors(self, word: str, tokenizer: PreTrainedTokenizerFast, embeddings: Tensor) -> Tensor:
         """Vectors of a word, [variants, hidden]: its rows, or else the mean over its tokens.
@@ -179,6 +184,21 @@ class WordRows:
             kept_rows[end][: len(places)] = rows[end][places]
             kept_values[end][: len(places)] = values[end][places]
         return kept_rows, kept_values
+
+
+def _strongest(cosines: Tensor, count: int) -> Tensor:
+    """Rows of the `count` largest |cosines| [k, n] of each direction, largest first."""
+    n = cosines.shape[1]
+    wide = n // _FOLDS
+    columns = torch.arange(n).expand(len(cosines), -1)
+    if wide > count:
+        # All of them are among those that have the largest of their fold beside them.
+        folded = cosines[:, : wide * _FOLDS].view(len(cosines), _FOLDS, wide)
+        largest = torch.maximum(folded.amax(dim=1), -folded.amin(dim=1)).topk(count).indices
+        of_largest = largest[:, None] + wide * torch.arange(_FOLDS)[:, None]
+        columns = torch.cat([of_largest.flatten(1), columns[:, wide * _FOLDS :]], dim=1)
+    strengths = cosines.gather(1, columns).abs()
+    return columns.gather(1, strengths.topk(min(count, n)).indices)
 
 
 def word_rows(
