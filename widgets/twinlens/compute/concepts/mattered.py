@@ -8,7 +8,7 @@ block does. The effect itself is measured with the unit's part taken off the blo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -96,11 +96,12 @@ class LayerUnits:
 
         out = behind or architectures.feed_forward_out(model, self.layer)
         places = self.reading.positions[self.columns]
-        with ExitStack() as stack:
-            stack.enter_context(self.reading.at_its_length())
-            stack.enter_context(self.start.reading_on(model))
-            stack.enter_context(onward(model, self.layer, residual, self.captured.returned))
-            stack.callback(out.register_forward_hook(hook).remove)
+        with (
+            self.reading.at_its_length(),
+            self.start.reading_on(model),
+            onward(model, self.layer, residual, self.captured.returned),
+            out.register_forward_hook(hook),
+        ):
             logits = model(
                 ids, use_cache=False, logits_to_keep=places - first, **self.start.placed(ids)
             ).logits

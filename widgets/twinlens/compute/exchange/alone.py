@@ -211,9 +211,6 @@ def _behind_block(
     def hook(_: Any, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return change(given[0], output)
 
-    with exchange.guard:
-        handle = architectures.feed_forward_out(exchange.model, layer).register_forward_hook(hook)
-        try:
-            yield
-        finally:
-            handle.remove()
+    out = architectures.feed_forward_out(exchange.model, layer)
+    with exchange.guard, out.register_forward_hook(hook):
+        yield

@@ -271,7 +271,7 @@ class Exchange:
                 register = (
                     module.register_forward_pre_hook if before else module.register_forward_hook
                 )
-                stack.callback(register(hook).remove)
+                stack.enter_context(register(hook))
             yield
 
     def _embedding(self, gates: Tensor) -> Callable[..., Any]:
@@ -327,8 +327,8 @@ def _kept(layers: Sequence[nn.Module], streams: list[Tensor]) -> Iterator[None]:
     """Keep what layers are given."""
     with ExitStack() as stack:
         for layer in layers:
-            hook = layer.register_forward_pre_hook(lambda _, given: streams.append(given[0]))
-            stack.callback(hook.remove)
+            keep = layer.register_forward_pre_hook(lambda _, given: streams.append(given[0]))
+            stack.enter_context(keep)
         yield
 
 

@@ -143,13 +143,9 @@ class ByLayer:
             given.append(arguments[0])
             raise ReachedError
 
-        model = self._texts.readings[0].model
-        handle = architectures.layers(model)[0].register_forward_pre_hook(reached)
-        try:
-            with suppress(ReachedError):
-                _run(self._texts, embedded)
-        finally:
-            handle.remove()
+        first = architectures.layers(self._texts.readings[0].model)[0]
+        with first.register_forward_pre_hook(reached), suppress(ReachedError):
+            _run(self._texts, embedded)
         return given[0]
 
     def _around(self) -> AbstractContextManager[object]:
@@ -200,8 +196,7 @@ def read_by_layer(
 
     with ExitStack() as stack:
         for module in (*architectures.layers(model), architectures.final_norm(model)):
-            handle = module.register_forward_pre_hook(keep, with_kwargs=True)
-            stack.callback(handle.remove)
+            stack.enter_context(module.register_forward_pre_hook(keep, with_kwargs=True))
         with torch.no_grad(), _around(texts, conditions):
             output = _run(texts, texts.embedded)
     hidden = output.last_hidden_state[:, _places(texts, chosen)]

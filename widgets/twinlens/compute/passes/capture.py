@@ -128,7 +128,7 @@ class LayersAgain:
 
         with ExitStack() as stack:
             stack.enter_context(onward(model, layer, self.residual[layer], self.returned))
-            stack.callback(modules[layer].register_forward_hook(out_of).remove)
+            stack.enter_context(modules[layer].register_forward_hook(out_of))
             options = stack.enter_context(listening(model, [layer], keep, put))
             ids = torch.tensor([list(self.ids)], device=model.device)
             length = len(self.ids) - 1
@@ -269,9 +269,9 @@ def capture(
     with ExitStack() as stack:
         options = stack.enter_context(listening(model, depth, keep, put))
         modules = architectures.layers(model)
-        stack.callback(modules[0].register_forward_hook(see_returned).remove)
+        stack.enter_context(modules[0].register_forward_hook(see_returned))
         for module in (*modules, architectures.final_norm(model)):
-            stack.callback(module.register_forward_pre_hook(keep_residual).remove)
+            stack.enter_context(module.register_forward_pre_hook(keep_residual))
         # Not inference_mode: a rotary buffer refreshed there could not enter a gradient later.
         # As every other pass: nothing is predicted after the last token, and it adds no length.
         with torch.no_grad(), entering(model, len(ids) - 1):

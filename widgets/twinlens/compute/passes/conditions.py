@@ -184,8 +184,7 @@ def patterns_heard(model: PreTrainedModel, put: Callable[[Tensor], None]) -> Ite
 
     with ExitStack() as stack:
         for layer in range(len(layers(model))):
-            handle = attention(model, layer).register_forward_hook(hear)
-            stack.callback(handle.remove)
+            stack.enter_context(attention(model, layer).register_forward_hook(hear))
         yield
 
 

@@ -7,7 +7,7 @@ alone. Derivatives of many targets need to go through that once only, and not wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -101,10 +101,9 @@ def _hooked(
     out_of_heads: Callable[..., object],
 ) -> Iterator[None]:
     last = len(architectures.layers(model)) - 1
-    with ExitStack() as stack:
-        for module, hook in (
-            (architectures.layers(model)[last], into_layer),
-            (architectures.attention_out(model, last), out_of_heads),
-        ):
-            stack.callback(module.register_forward_pre_hook(hook).remove)
+    layer, heads = architectures.layers(model)[last], architectures.attention_out(model, last)
+    with (
+        layer.register_forward_pre_hook(into_layer),
+        heads.register_forward_pre_hook(out_of_heads),
+    ):
         yield

@@ -62,7 +62,7 @@ def entering(model: PreTrainedModel, length: int) -> Iterator[None]:
 
             hidden = int(model.config.hidden_size)
             body = architectures.body(model)
-            stack.callback(body.register_forward_pre_hook(divide, with_kwargs=True).remove)
+            stack.enter_context(body.register_forward_pre_hook(divide, with_kwargs=True))
         if norm is not None:
             normed = False
 
@@ -74,6 +74,6 @@ def entering(model: PreTrainedModel, length: int) -> Iterator[None]:
                 return given[0] if normed else output
 
             body = architectures.body(model)
-            stack.callback(body.register_forward_pre_hook(see, with_kwargs=True).remove)
-            stack.callback(norm.register_forward_hook(leave).remove)
+            stack.enter_context(body.register_forward_pre_hook(see, with_kwargs=True))
+            stack.enter_context(norm.register_forward_hook(leave))
         yield

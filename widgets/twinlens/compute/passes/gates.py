@@ -70,7 +70,7 @@ def _given(change: Mapping[nn.Module, Change]) -> Iterator[None]:
 
     with ExitStack() as stack:
         for module, function in change.items():
-            stack.callback(module.register_forward_pre_hook(hook_of(function)).remove)
+            stack.enter_context(module.register_forward_pre_hook(hook_of(function)))
         yield
 
 

@@ -64,7 +64,7 @@ def hidden_from_others(model: PreTrainedModel, places: Sequence[int]) -> Iterato
                 handle = module.register_forward_pre_hook(hide, with_kwargs=True)
             else:
                 handle = module.register_forward_hook(leave_out, with_kwargs=True)
-            stack.callback(handle.remove)
+            stack.enter_context(handle)
         yield
 
 

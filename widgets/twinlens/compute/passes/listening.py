@@ -58,7 +58,7 @@ def listening(
                 (architectures.attention_out(model, layer), attended),
                 (architectures.feed_forward_out(model, layer), computed),
             ):
-                stack.callback(module.register_forward_hook(hook).remove)
+                stack.enter_context(module.register_forward_hook(hook))
         if hookable(model):
             stack.enter_context(observed(model))
             token = each_pattern.set(lambda weights: put(weights[0]))
@@ -67,7 +67,7 @@ def listening(
         else:
             for layer in attending:
                 module = architectures.attention(model, layer)
-                stack.callback(module.register_forward_hook(keep_pattern).remove)
+                stack.enter_context(module.register_forward_hook(keep_pattern))
             # Where kinds of layers take turns each attention block gives its pattern unasked.
             yield {} if parts.mixer else {"output_attentions": True}
 

@@ -38,7 +38,7 @@ def onward(model: PreTrainedModel, layer: int, residual: Tensor, returned: int) 
     with ExitStack() as stack:
         for module in () if without_keys(model.config) else modules[:layer]:
             stack.enter_context(_left_out(module, returned))
-        stack.callback(at.register_forward_pre_hook(into).remove)
+        stack.enter_context(at.register_forward_pre_hook(into))
         yield
 
 

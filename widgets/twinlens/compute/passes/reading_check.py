@@ -78,7 +78,7 @@ def _watched(model: PreTrainedModel, into: dict[int, Tensor]) -> Iterator[None]:
                 into[layer] = arguments[0].detach()[0].clone()
 
             module = architectures.query_key_value(model, layer)[0]
-            stack.callback(module.register_forward_pre_hook(keep).remove)
+            stack.enter_context(module.register_forward_pre_hook(keep))
         yield
 
 

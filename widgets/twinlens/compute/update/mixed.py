@@ -102,8 +102,7 @@ class Mixed:
             for matrix, own in zip(self.matrices, split, strict=True):
                 hook = _added(matrix, own)
                 if hook is not None:
-                    handle = self._places[matrix.name][0].register_forward_hook(hook)
-                    undo.callback(handle.remove)
+                    undo.enter_context(self._places[matrix.name][0].register_forward_hook(hook))
             for tensor, users, gate in zip(self.rest, self._users, rest, strict=True):
                 undo.enter_context(_replaced(users, tensor, gate))
             yield
