@@ -176,17 +176,23 @@ def _quoted(texts: Iterable[str]) -> str:
 
 def palette_css() -> str:
     """Text of ``js/src/styles/palette.css``: variables of panels and of reports."""
-    light, dark = (
-        [f"--tl-{name.replace('_', '-')}: {colour};" for name, colour in _colours(palette)]
-        for palette in (PALETTES["light"], PALETTES["dark"])
-    )
+    both = zip(_colours(PALETTES["light"]), _colours(PALETTES["dark"]), strict=True)
     return "\n".join(
         (
             f"/* {_NOTE} */",
-            *_rule([".twinlens", ".tl-report"], light),
-            *_rule(['.twinlens[data-theme="dark"]', '.tl-report[data-theme="dark"]'], dark),
-            "@media (prefers-color-scheme: dark) {",
-            *(f"  {line}" for line in _rule(['.tl-report[data-theme="auto"]'], dark)),
+            ".twinlens,",
+            ".tl-report {",
+            "  color-scheme: light;",
+            *(
+                f"  --tl-{name.replace('_', '-')}: light-dark({light}, {dark});"
+                for (name, light), (_, dark) in both
+            ),
+            "}",
+            ':is(.twinlens, .tl-report)[data-theme="dark"] {',
+            "  color-scheme: dark;",
+            "}",
+            '.tl-report[data-theme="auto"] {',
+            "  color-scheme: light dark;",
             "}",
             "",
         )
@@ -230,12 +236,6 @@ def camel(name: str) -> str:
     """A name as TypeScript writes it."""
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
-
-
-def _rule(selectors: list[str], declarations: list[str]) -> list[str]:
-    *more, last = selectors
-    head = [*(f"{selector}," for selector in more), f"{last} {{"]
-    return [*head, *(f"  {line}" for line in declarations), "}"]
 
 
 #: What is written where, from the top of the checkout.
