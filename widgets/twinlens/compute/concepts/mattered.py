@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from twinlens.compute.models.architectures import value_vectors
 from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.compute.passes.capture import Capture
 from twinlens.compute.passes.footprint import fits
+from twinlens.compute.passes.gates import points_on_the_way
 from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, log_probability, precise
 from twinlens.compute.passes.subject import Ending, Subject
@@ -124,13 +124,12 @@ def integrated_gradient(block: LayerUnits) -> Tensor:
         If gradients do not pass through weights as they are stored.
     """
     check_differentiable(block.reading.model)
-    nodes, sizes = np.polynomial.legendre.leggauss(STEPS)
     norm, given = block.norm, block.written.to(block.reading.model.device).requires_grad_()
     # A norm gives the same however much it is given: the way goes from what it gives.
     with torch.enable_grad():
         added = given if norm is None else norm(given[None, None])[0, 0]
-    points: Tensor = torch.from_numpy((nodes + 1) / 2).to(added)[:, None] * added.detach()
-    weights: Tensor = torch.from_numpy(sizes / 2).to(added)
+    way = torch.tensor(points_on_the_way(STEPS), dtype=torch.float64).to(added)
+    points, weights = way[:, :1] * added.detach(), way[:, 1]
     total = torch.zeros_like(added)
     # Together where their graph fits.
     length = len(block.reading.ids) - 1 - block.start.first

@@ -18,15 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.compute.exchange.passes import (
-    Exchange,
-    compared,
-    divergence,
-    points_on_the_way,
-    rows_of,
-)
+from twinlens.compute.exchange.passes import STEPS, Exchange, compared, divergence, rows_of
 from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import check_differentiable
+from twinlens.compute.passes.gates import points_on_the_way
 from twinlens.contract.wire import Array
 from twinlens.support.progress import Report
 
@@ -180,7 +175,7 @@ def _integrated_gradient(exchange: Exchange, layer: int, answer_token: int | Non
         return outputs[-1]
 
     total = torch.zeros(())
-    for point, weight in points_on_the_way():
+    for point, weight in points_on_the_way(STEPS):
         with torch.enable_grad(), _behind_block(exchange, layer, followed):
             logprobs = exchange.logits(gates * point, layer).double().log_softmax(dim=-1)
             apart = divergence(logprobs, exchange.donor_logprobs)[0]

@@ -18,7 +18,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -26,6 +25,7 @@ from transformers import PreTrainedModel
 from twinlens.compute.exchange.parts import Layout
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import Capture
+from twinlens.compute.passes.gates import points_on_the_way
 from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.subject import Ending, ending
@@ -364,12 +364,6 @@ def rows_of(layout: Layout, sets: Sequence[Sequence[int]]) -> Tensor:
     return rows
 
 
-def points_on_the_way() -> list[tuple[float, float]]:
-    """Places between 0 and 1, and their weights in an integral."""
-    nodes, weights = np.polynomial.legendre.leggauss(STEPS)
-    return list(zip(((nodes + 1) / 2).tolist(), (weights / 2).tolist(), strict=True))
-
-
 @torch.inference_mode(False)
 def integrated_gates(
     exchange: Exchange, columns: Sequence[int | None] = (None,), report: Report | None = None
@@ -388,7 +382,7 @@ def integrated_gates(
     float64 tensor [columns, P]
     """
     total = torch.zeros(len(columns), exchange.layout.count, dtype=torch.float64)
-    for step, (point, weight) in enumerate(points_on_the_way()):
+    for step, (point, weight) in enumerate(points_on_the_way(STEPS)):
         gates = torch.full(
             (1, exchange.layout.count), point, dtype=torch.float32, requires_grad=True
         )

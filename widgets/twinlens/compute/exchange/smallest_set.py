@@ -129,11 +129,13 @@ class Measured:
         return self._lost(*self.known[tuple(sorted(places))], column)
 
     def _lost(self, nats: np.ndarray, left: np.ndarray, column: int | None) -> tuple[float, float]:
-        whole, kl = self.known[()]
-        pick = slice(None) if column is None else slice(column, column + 1)
-        lost = float((whole - nats)[pick].sum())
-        apart = float(kl[pick].sum())
-        return lost, (apart - float(left[pick].sum())) / max(apart, NOISE)
+        apart = self.kl(column)
+        lost = _sum_of(self.known[()][0] - nats, column)
+        return lost, (apart - _sum_of(left, column)) / max(apart, NOISE)
+
+    def kl(self, column: int | None) -> float:
+        """KL(tuned || base) with nothing exchanged, nats."""
+        return _sum_of(self.known[()][1], column)
 
     def reached(self, places: Sequence[int], column: int | None) -> float:
         """Share of the difference that some places carry together.
@@ -144,10 +146,13 @@ class Measured:
         """
         nats, share = self.of(places, column)
         shift, _ = self.of(range(self.exchange.layout.count), column)
-        pick = slice(None) if column is None else slice(column, column + 1)
-        if abs(shift) < float(self.known[()][1][pick].sum()) / 2:
+        if abs(shift) < self.kl(column) / 2:
             return share
         return min(share, nats / shift)
+
+
+def _sum_of(values: np.ndarray, column: int | None) -> float:
+    return float(values.sum() if column is None else values[column])
 
 
 def ranking(values: Sequence[float]) -> list[int]:
@@ -179,8 +184,7 @@ def carried(measured: Measured, column: int | None = None, report: Report | None
     everything = list(range(layout.count))
     measured.measure([(), everything, *blocks.values()])
     shift, _ = measured.of(everything, column)
-    pick = slice(None) if column is None else slice(column, column + 1)
-    kl = float(measured.known[()][1][pick].sum())
+    kl = measured.kl(column)
     alone = [_part(measured, block, places, column) for block, places in blocks.items()]
     by_weights = [
         Part(kind=block.kind, layer=block.layer, head=block.head, nats=nats, share=share)

@@ -75,19 +75,14 @@ def adapter_at(name: str, place: str, revision: str | None) -> Adapter | None:
     ModelLoadError
         If its configuration cannot be read.
     """
-    if Path(place).is_dir():
-        config_file: Path | None = Path(place) / "adapter_config.json"
-        config_file = config_file if config_file and config_file.is_file() else None
-    else:
-        try:
-            remote = find_adapter_config_file(place, revision=revision)
-        except (OSError, ValueError):  # what is wrong shows when its configuration is read
-            remote = None
-        config_file = Path(remote) if remote else None
+    try:
+        config_file = find_adapter_config_file(place, revision=revision)
+    except (OSError, ValueError):  # what is wrong shows when its configuration is read
+        config_file = None
     if config_file is None:
         return None
     with load_errors(name, "adapter configuration"):
-        config: dict[str, Any] = json.loads(config_file.read_text("utf-8"))
+        config: dict[str, Any] = json.loads(Path(config_file).read_text("utf-8"))
         kind = str(config.get("peft_type", "LORA")).upper()
         untouched = (
             kind in _OVER_UNTOUCHED

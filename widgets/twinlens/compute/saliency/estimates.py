@@ -30,6 +30,7 @@ from twinlens.compute.passes.conditions import (
 from twinlens.compute.passes.entry import embeddings, entering
 from twinlens.compute.passes.folding import Texts, embed, fold_together
 from twinlens.compute.passes.footprint import fits
+from twinlens.compute.passes.gates import points_on_the_way
 from twinlens.compute.passes.reading import Reading, Target, log_probability, precise
 from twinlens.compute.saliency.gradients import (
     TextsPiece,
@@ -334,9 +335,7 @@ def along_path(
     along = texts.prompts - start
     shape = (texts.prompt_length, max(reading.answer_length for reading in texts.readings))
     total = precise(along).new_zeros(len(texts.readings), *shape)
-    nodes, weights = np.polynomial.legendre.leggauss(points)
-    nodes, weights = (nodes + 1) / 2, weights / 2
-    for t, weight in zip(nodes.tolist(), weights.tolist(), strict=True):
+    for t, weight in points_on_the_way(points):
         point = torch.cat([start + t * along, texts.answers], dim=1)
         missing = np.zeros(shape, dtype=bool)
         missing[:, columns] = True

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twinlens.compute.passes.gates import points_on_the_way
 from twinlens.compute.update.mixed import Mixed
 from twinlens.errors import ArgumentError
 from twinlens.measures.differences import spearman
@@ -108,9 +109,8 @@ def integrated(
     length = len(mixed.reading.ids) - 1
     by_token = torch.zeros(length, mixed.count, dtype=torch.float64)
     rest = torch.zeros(len(mixed.rest), dtype=torch.float64)
-    places, weights = np.polynomial.legendre.leggauss(points)
-    for done, (place, weight) in enumerate(zip((places + 1) / 2, weights / 2, strict=True)):
-        slopes, others = _slopes(mixed, float(place), only)
+    for done, (place, weight) in enumerate(points_on_the_way(points)):
+        slopes, others = _slopes(mixed, place, only)
         by_token += slopes.double().cpu() * weight
         rest += others.double().cpu() * weight
         if report:
@@ -188,18 +188,14 @@ def _matched(
 
 def _measured(mixed: Mixed, direction: int, question: Question) -> float:
     if question == "would be lost":
-        rows = [
-            torch.ones(mixed.count, dtype=torch.float32),
-            torch.ones(mixed.count, dtype=torch.float32),
-        ]
+        rows = [torch.ones(mixed.count, dtype=torch.float32) for _ in range(2)]
         rows[1][direction] = 0
         whole, without = mixed.nats(rows).tolist()
         return float(whole - without)
-    places, weights = np.polynomial.legendre.leggauss(_PLACES)
     total = 0.0
-    for place, weight in zip((places + 1) / 2, weights / 2, strict=True):
-        rows = [torch.full((mixed.count,), float(place), dtype=torch.float32) for _ in range(2)]
+    for place, weight in points_on_the_way(_PLACES):
+        rows = [torch.full((mixed.count,), place, dtype=torch.float32) for _ in range(2)]
         rows[0][direction], rows[1][direction] = 1, 0
-        with_it, without = mixed.nats(rows, float(place)).tolist()
-        total += float(weight) * (with_it - without)
+        with_it, without = mixed.nats(rows, place).tolist()
+        total += weight * (with_it - without)
     return total

@@ -159,7 +159,7 @@ class MatrixUpdate:
     def effective_rank(self) -> float:
         """Exponential of the entropy of the energy over the directions."""
         share = self.sizes.double().square() / self.energy
-        return float(torch.exp(-(share * share.clamp(min=1e-300).log()).sum()))
+        return float(torch.special.entr(share).sum().exp())
 
     def novelty(self, k: int) -> Novelty:
         """Whether direction k reuses base's leading ones.

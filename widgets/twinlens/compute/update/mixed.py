@@ -206,14 +206,12 @@ def _replaced(users: Sequence[Place], tensor: Rest, gate: Tensor) -> Iterator[No
     """Inside, a tensor of base is some way from its value to tuned's, wherever it is used."""
     module, key = users[0]
     parameter = module._parameters[key]
-    rows = min(len(tensor.base), len(tensor.tuned)) if tensor.base.ndim else 0
-    change = (tensor.tuned[:rows] if rows else tensor.tuned).to(tensor.base) - (
-        tensor.base[:rows] if rows else tensor.base
-    )
-    mixed = (tensor.base[:rows] if rows else tensor.base) + gate.to(tensor.base) * change
-    if rows:
+    rows = slice(min(len(tensor.base), len(tensor.tuned))) if tensor.base.ndim else ...
+    base = tensor.base[rows]
+    mixed = base + gate.to(base) * (tensor.tuned[rows].to(base) - base)
+    if base.ndim:
         # Tokens that only one of the models has keep their rows.
-        mixed = torch.cat([mixed, tensor.base[rows:], tensor.tuned[rows:].to(tensor.base)])
+        mixed = torch.cat([mixed, tensor.base[len(base) :], tensor.tuned[len(base) :].to(base)])
     try:
         for module, key in users:
             cast(Any, module._parameters)[key] = mixed

@@ -262,7 +262,7 @@ def _of_adapter(
         if not size:
             diffs.append(TensorDiff(name, "same", shape=shape, dtypes=(_kind(weight),) * 2))
             continue
-        share = energy[energy > 0] / energy.sum()
+        share = energy / energy.sum()
         diffs.append(
             TensorDiff(
                 name,
@@ -273,7 +273,7 @@ def _of_adapter(
                 relative=size / float(torch.linalg.vector_norm(weight.float())),
                 changed=1.0,
                 rank=int((sizes > sizes[0] * 1e-5).sum()),
-                effective_rank=float(torch.exp(-(share * share.log()).sum())),
+                effective_rank=float(torch.special.entr(share).sum().exp()),
                 top_share=float(share[0]),
             )
         )

@@ -7,7 +7,6 @@ long as reading it.
 from __future__ import annotations
 
 import math
-import mmap
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -173,15 +172,12 @@ class FileNumbers:
 
     def _mapped(self, file: FileIO, start: int, count: int) -> Piece:
         """So many numbers, from a byte of a file on; let go of when nobody holds them any more."""
-        before = start % mmap.ALLOCATIONGRANULARITY
-        size = before + count * self.dtype.itemsize
+        kind = seen_by_numpy(torch.empty(0, dtype=self.dtype)).dtype
         try:
             # Of its own, since torch takes no numbers that cannot be written.
-            window = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY, offset=start - before)
+            return np.asarray(np.memmap(file, kind, "c", start, (count,)))
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from error
-        kind = seen_by_numpy(torch.empty(0, dtype=self.dtype)).dtype
-        return np.frombuffer(window, kind, count, before)
 
     def _unreadable(self, reason: object) -> ModelLoadError:
         return ModelLoadError(

@@ -232,13 +232,12 @@ def ranks(apart: Tensor, noise: float) -> dict[str, Any]:
     """
     energies = _energies(apart)
     share = energies / energies.sum().clamp(min=1e-300)
-    positive = share[share > 0]
     # The largest singular value of white noise of this shape, of deviation one.
     white = math.sqrt(apart.shape[0]) + math.sqrt(apart.shape[1])
     floor = noise * (_ABOVE_NOISE * white) ** 2
     return {
         "rank": int((energies > max(floor, float(energies.max()) * 1e-10)).sum()),
-        "effective_rank": float(torch.exp(-(positive * positive.log()).sum())),
+        "effective_rank": float(torch.special.entr(share).sum().exp()),
         "top_share": float(share.max()),
     }
 
