@@ -16,35 +16,18 @@ from twinlens.errors import TwinlensError
 #: Bits of the window, and 16 for the header of gzip.
 _GZIP = 15 + 16
 _IN_HTML = str.maketrans("<>&", ",.:")
-#: All that stand for themselves in HTML, in attributes and in strings of a script.
-_LETTERS = (
-    "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%()*+,-./:;=?@[]^_`{|}~"
-)
-#: Letters of a group and its bits, which are two numbers of half as many; bytes of four groups.
-_GROUP, _BITS, _TOGETHER = 9, 58, 29
+_LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%:()*+-;,=.?@^_`{|}~"
 #: `unpacked(text)` promises the script that `packed_script` names.
 UNPACKED = f"""\
 const unpacked = (text) => {{
-  const letters = "{_LETTERS}";
-  const digits = Object.fromEntries([...letters].map((letter, i) => [letter, i]));
-  const bytes = new Uint8Array(({_BITS} / 8) * ((text.length - 1) / {_GROUP}));
-  let at = 0, bits = 0, held = 0;
-  for (let group = 1; group < text.length; group += {_GROUP}) {{
-    let high = 0, low = 0;
-    for (let i = group; i < group + {_GROUP}; i++) {{
-      low = low * {len(_LETTERS)} + digits[text[i]];
-      high = high * {len(_LETTERS)} + Math.floor(low / 2 ** 29);
-      low %= 2 ** 29;
-    }}
-    for (const half of [high, low]) {{
-      held = held * 2 ** 29 + half;
-      for (bits += 29; bits >= 8; held %= 2 ** bits) {{
-        bits -= 8;
-        bytes[at++] = Math.floor(held / 2 ** bits);
-      }}
-    }}
+  const digits = Object.fromEntries([..."{_LETTERS}"].map((letter, i) => [letter, i]));
+  const view = new DataView(new ArrayBuffer(4 * Math.ceil(text.length / 5)));
+  for (let at = 0; at < text.length; at += 5) {{
+    let value = 0;
+    for (let i = at; i < at + 5; i++) value = value * 85 + (digits[text[i]] ?? 84);
+    view.setUint32(at / 5 * 4, value);
   }}
-  const zip = new Blob([bytes.subarray(0, at - digits[text[0]])]);
+  const zip = new Blob([view.buffer.slice(0, text.length / 5 * 4)]);
   return new Response(zip.stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }};
 """
@@ -156,30 +139,17 @@ def packed85(data: bytes) -> str:
     # Less memory is more tables of codes: what stands in a page is of many kinds. To search for as
     # long as zlib can (9) would take four times as long, for a hundredth.
     packer = zlib.compressobj(7, wbits=_GZIP, memLevel=6)
-    zipped = packer.compress(data) + packer.flush()
-    return base64.b85encode(zipped).decode().translate(_IN_HTML)
+    return _base85(packer.compress(data) + packer.flush())
 
 
 @cache
 def packed_script(name: str) -> str:
-    """A built script: gzip in 88 letters, a hundredth shorter than in base 85.
+    """A built script as `packed85` gives it, of which it was packed for longer."""
+    return _base85(zipped_front_end(name))
 
-    The first letter says how many bytes to leave out. It may stand wherever base 85 may.
-    """
-    data = zipped_front_end(name)
-    beyond = -len(data) % _TOGETHER
-    data += bytes(beyond)
-    text = [_LETTERS[beyond]]
-    for at in range(0, len(data), _TOGETHER):
-        bits = int.from_bytes(data[at : at + _TOGETHER], "big")
-        for group in reversed(range(8 * _TOGETHER // _BITS)):
-            value = bits >> _BITS * group & (1 << _BITS) - 1
-            letters = []
-            for _ in range(_GROUP):
-                value, digit = divmod(value, len(_LETTERS))
-                letters.append(_LETTERS[digit])
-            text += reversed(letters)
-    return "".join(text)
+
+def _base85(data: bytes) -> str:
+    return base64.b85encode(data).decode().translate(_IN_HTML)
 
 
 @cache
