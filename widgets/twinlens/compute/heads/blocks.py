@@ -8,7 +8,7 @@ import numpy as np
 
 from twinlens.compute.heads import attention
 from twinlens.compute.heads.effects import HeadEffects
-from twinlens.compute.heads.search import PairHeads, circuit_array
+from twinlens.compute.heads.search import PairHeads
 from twinlens.compute.models.architectures import no_heads
 from twinlens.compute.passes.gates import AnswerGates
 from twinlens.compute.passes.subject import Subject
@@ -95,7 +95,7 @@ class HeadBlocks:
     @provides(blocks.head_circuits)
     def circuits(self, report: Report | None) -> Array:
         """How far the circuits moved."""
-        return circuit_array(self._weights.circuits(report))
+        return self._weights.circuits(report).astype(np.float32)
 
     @provides(blocks.word_pair_info)
     def word_pair_info(self, report: Report | None) -> Value:

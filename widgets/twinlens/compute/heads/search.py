@@ -14,7 +14,6 @@ import math
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from inspect import signature
 from threading import RLock
 from typing import TypeAlias
@@ -53,7 +52,6 @@ from twinlens.contract.words import SIDES, Side
 from twinlens.errors import ArgumentError, PairMismatchError
 from twinlens.support.files import checked_path
 from twinlens.support.progress import Report, silent, told
-from twinlens.traces.frames import DataFrame, frame_of
 from twinlens.weights.head_words import HeadWords
 from twinlens.weights.vocabulary import Vocabulary, vocabulary
 from twinlens.weights.word_pairs import LayerPairs, WordPairs
@@ -239,10 +237,10 @@ class PairHeads:
     def __init__(self, pair: Models) -> None:
         self._pair = pair
         self._lock = RLock()
-        self._circuits: CircuitChange | None = None
+        self._circuits: Array | None = None
         self.search = PairSearch(pair.weights, pair.tokenizers["base"])
 
-    def circuits(self, report: Report | None = None) -> CircuitChange:
+    def circuits(self, report: Report | None = None) -> Array:
         """How far the circuits of every head moved, see `circuit_change`."""
         with self._lock:
             if self._circuits is None:
@@ -289,66 +287,30 @@ def stored_search(
     return PairSearch(lambda side: nullcontext(sides[side]), read, words, **settings)  # type: ignore[arg-type]
 
 
-def circuit_array(change: CircuitChange) -> Array:
-    """The block ``heads/circuits``, float32 [layers, heads, 4]."""
-    columns = change.qk_difference, change.qk_cosine, change.ov_difference, change.ov_cosine
-    return np.stack(columns, axis=-1).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class CircuitChange:
-    """Change of every head's circuits from base to tuned, float64 arrays of shape [layers, heads].
-
-    Not a number where a circuit of the base model is zero, and in layers that have no heads.
-
-    Attributes
-    ----------
-    qk_difference, ov_difference : array
-        Frobenius norm of the difference divided by that of the base circuit; 0 is no change.
-    qk_cosine, ov_cosine : array
-        Cosine similarity of the two circuits, taken as vectors; 1 is no change of direction.
-    norm_folded : bool
-        Whether the weight of the norm in front of the attention block is part of the circuits.
-    """
-
-    qk_difference: Array = field(repr=False)
-    qk_cosine: Array = field(repr=False)
-    ov_difference: Array = field(repr=False)
-    ov_cosine: Array = field(repr=False)
-    norm_folded: bool
-
-    def to_frame(self) -> DataFrame:
-        """Tidy table with one row per head."""
-        layers, heads = np.indices(self.qk_difference.shape)
-        return frame_of(
-            {
-                "layer": layers.ravel(),
-                "head": heads.ravel(),
-                "qk_difference": self.qk_difference.ravel(),
-                "qk_cosine": self.qk_cosine.ravel(),
-                "ov_difference": self.ov_difference.ravel(),
-                "ov_cosine": self.ov_cosine.ravel(),
-            }
-        )
-
-
 def circuit_change(
     base: WeightSource | HeldWeights,
     tuned: WeightSource | HeldWeights,
     *,
-    fold_norm: bool = True,
     report: Report | None = None,
-) -> CircuitChange:
+) -> Array:
     """Compare the circuits of every head of two models, layer by layer.
+
+    Query, key and value weights are multiplied by the weight of the norm in front of them, which
+    belongs to what a head reads.
 
     Parameters
     ----------
     base, tuned : loaded model, folder, safetensors file, Weights or HeldWeights
-    fold_norm : bool
-        Multiply query, key and value weights by the weight of the norm in front of them, which
-        belongs to what a head reads.
     report : callable, optional
         Told the layers done.
+
+    Returns
+    -------
+    float64 array [layers, heads, 4]
+        Of the query-key circuit, then of the value-output circuit: Frobenius norm of the difference
+        divided by that of the base circuit, where 0 is no change; cosine similarity of the two
+        circuits, taken as vectors, where 1 is no change of direction. Not a number where a circuit
+        of the base model is zero, and in layers that have no heads.
 
     Raises
     ------
@@ -364,7 +326,7 @@ def circuit_change(
             f"the heads cannot be compared because {sides[0].name!r} has {layers} layers and "
             f"{sides[1].name!r} has {sides[1].sizes.layers}"
         )
-    columns = np.full((4, layers, sides[0].sizes.heads), np.nan)
+    change = np.full((layers, sides[0].sizes.heads, 4), np.nan)
     attending = sides[0].attending
     for layer in told(attending, lambda layer: f"weights of the heads, layer {layer}", report):
         read = [weights.layer(layer) for weights in sides]
@@ -373,18 +335,15 @@ def circuit_change(
                 f"the heads of layer {layer} cannot be compared because their shapes differ: "
                 f"{tuple(read[0].query.shape)} and {tuple(read[1].query.shape)}"
             )
-        factors = [_circuits(weights, fold_norm) for weights in read]
-        columns[:, layer] = [
-            measure
-            for first, second in zip(*factors, strict=True)
-            for measure in _compare(*first, *second)
-        ]
-    return CircuitChange(columns[0], columns[1], columns[2], columns[3], fold_norm)
+        circuits = zip(*map(_circuits, read), strict=True)
+        measures = [of for first, second in circuits for of in _compare(*first, *second)]
+        change[layer] = np.stack(measures, axis=-1)
+    return change
 
 
-def _circuits(weights: LayerWeights, fold_norm: bool) -> list[tuple[Tensor, Tensor]]:
+def _circuits(weights: LayerWeights) -> list[tuple[Tensor, Tensor]]:
     """Both circuits as factors P, R of ``P^T R``, each float64 [heads, head_dim, hidden]."""
-    norm = weights.norm.double().cpu() if fold_norm else 1.0
+    norm = weights.norm.double().cpu()
     query, key, value = (
         part.double().cpu() * norm for part in (weights.query, weights.key, weights.value)
     )
