@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twinlens.compute.heads import word_pair_search as heads
-from twinlens.compute.models.weights import layer_folder, weights_of
+from twinlens.compute.models.weights import Weights, layer_folder
 from twinlens.compute.words.vectors import CooccurrenceSettings
 from twinlens.weights.word_pairs import WordPairs
 
@@ -21,7 +21,8 @@ def word_pairs(
 ):
     """Pairs by layer, of a loaded model or of one that is read from its files."""
     settings = settings or CooccurrenceSettings()
-    weights, prepared = weights_of(source), heads.prepare(tokenizer, words, settings.top)
+    weights = source if isinstance(source, Weights) else Weights(source)
+    prepared = heads.prepare(tokenizer, words, settings.top)
     filter_ = heads.filter_words(cooccurrence, prepared, weights, settings, report)
     search = heads.Search(weights, prepared, filter_, layer_folder(cache), None)
     pairs = {}

@@ -18,7 +18,7 @@ from twinlens.compute.concepts.compare import compare_concepts
 from twinlens.compute.concepts.components import ConceptSettings, LayerComponents, layer_components
 from twinlens.compute.concepts.rotation import RotationSettings, rotation
 from twinlens.compute.models import architectures
-from twinlens.compute.models.weights import WeightSource, weights_of
+from twinlens.compute.models.weights import Weights
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.words.word_rows import WordRows, word_rows
 from twinlens.errors import (
@@ -39,10 +39,10 @@ SMALL = ConceptSettings(components=5, words=4, vocabulary=WORDS, cache=False)
 
 
 def components(
-    source: WeightSource, tokenizer: Any, *, settings: ConceptSettings, **options: Any
+    source: Any, tokenizer: Any, *, settings: ConceptSettings, **options: Any
 ) -> tuple[dict[int, LayerComponents], WordRows]:
     """Components of one model, and the words they are described with."""
-    weights = weights_of(source)
+    weights = source if isinstance(source, Weights) else Weights(source)
     words = word_rows(tokenizer, weights.output_embeddings(), settings.chosen())
     return layer_components(weights, words, settings, **options), words
 
@@ -214,7 +214,11 @@ def test_bad_input(folders: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="vocabulary is"):
         ConceptSettings(vocabulary="english")  # type: ignore[arg-type]
     with pytest.raises(PairMismatchError, match="intermediate"):
-        compare_concepts(folders[0], tiny.model("llama", intermediate_size=64), settings=SMALL)
+        compare_concepts(
+            Weights(folders[0]),
+            Weights(tiny.model("llama", intermediate_size=64)),
+            settings=SMALL,
+        )
     broken = tiny.model("llama")
     with torch.no_grad():
         architectures.layers(broken)[1].mlp.down_proj.weight[0, 0] = float("inf")
@@ -308,7 +312,7 @@ def test_the_block_of_the_rotation_is_that_of_the_weights(
 ) -> None:
     block = pair.concepts.rotation()
     settings = RotationSettings(components=8, added=1, words=15, cache=False)
-    direct = rotation(*folders, pair.tokenizers["tuned"], settings=settings)
+    direct = rotation(*map(Weights, folders), pair.tokenizers["tuned"], settings=settings)
     for entry, row, layer in zip(block, direct.rows([8]), direct.layers, strict=True):
         assert (entry["layer"], entry["k"]) == (row["layer"], 8)
         for mine, theirs in (

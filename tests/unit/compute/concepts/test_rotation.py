@@ -146,11 +146,11 @@ def test_pair_and_folders_give_the_same(folders: tuple[Path, Path], memory: str)
     found = pair_rotation(
         pair, settings=SMALL, report=lambda done, total, _: told.append((done, total))
     )
-    _same(found, rotation(*folders, pair.tokenizers["tuned"], settings=SMALL))
+    _same(found, rotation(*map(Weights, folders), pair.tokenizers["tuned"], settings=SMALL))
     assert told[-1] == (3, 3)
     assert [layer.layer for layer in found.layers] == [0, 1, 2]
     assert all(len(a.words) == 5 for layer in found.layers for a in layer.added)
-    some = pair_rotation(pair, settings=SMALL, layers=[2, 1])
+    some = rotation(*map(Weights, folders), pair.tokenizers["tuned"], settings=SMALL, layers=[2, 1])
     assert some.rows() == [row for row in found.rows() if row["layer"] > 0]
 
 
@@ -166,7 +166,7 @@ def test_planted_concept_is_what_the_tuning_added(folders: tuple[Path, Path]) ->
         strength = torch.randn(48, generator=torch.Generator().manual_seed(0))
         # Half of it is the same for all neurons: centring would lose that.
         architectures.layers(tuned)[1].mlp.down_proj.weight += torch.outer(concept, strength + 1)
-        found = rotation(base, tuned, pair.tokenizers["tuned"], settings=SMALL)
+        found = rotation(Weights(base), Weights(tuned), pair.tokenizers["tuned"], settings=SMALL)
     assert [bool(layer.added) for layer in found.layers] == [False, True, False]
     first, second = found.layers[1].added
     assert first.share > 1 - 1e-9 > second.share
@@ -211,19 +211,18 @@ def test_bad_input(pair: Pair, folders: tuple[Path, Path], tmp_path: Path) -> No
             pair_rotation(pair, settings=RotationSettings(components=components))
     for layers in ([3], [-1]):
         with pytest.raises(HeadIndexError, match="there is no layer"):
-            rotation(*folders, layers=layers, settings=SMALL)
-        with pytest.raises(HeadIndexError, match="there is no layer"):
-            pair_rotation(pair, layers=layers, settings=SMALL)
+            rotation(*map(Weights, folders), layers=layers, settings=SMALL)
     with pytest.raises(ValueError, match="draw"):
         RotationSettings(draws=0)
+    other = Weights(tiny.model("llama", intermediate_size=64))
     with pytest.raises(PairMismatchError, match="intermediate"):
-        rotation(folders[0], tiny.model("llama", intermediate_size=64), settings=SMALL)
+        rotation(Weights(folders[0]), other, settings=SMALL)
     broken = tiny.model("llama")
     with torch.no_grad():
         architectures.layers(broken)[1].mlp.down_proj.weight[0, 0] = float("nan")
     broken.save_pretrained(tmp_path / "broken")
     with pytest.raises(NotFiniteError, match="layer 1 of 'broken'"):
-        rotation(folders[0], tmp_path / "broken", settings=SMALL)
+        rotation(Weights(folders[0]), Weights(tmp_path / "broken"), settings=SMALL)
 
 
 def test_can_be_interrupted(folders: tuple[Path, Path]) -> None:
@@ -232,4 +231,4 @@ def test_can_be_interrupted(folders: tuple[Path, Path]) -> None:
             raise Interrupted("enough")
 
     with pytest.raises(Interrupted):
-        rotation(*folders, settings=SMALL, report=stop)
+        rotation(*map(Weights, folders), settings=SMALL, report=stop)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from twinlens.compute.heads.search import circuit_change
+from twinlens.compute.models.weights import Weights
 from twinlens.errors import PairMismatchError
 
 from tests.support import tiny
@@ -31,7 +32,7 @@ def _explicit(model, layer: int, head: int) -> tuple[np.ndarray, np.ndarray]:
 def test_equals_the_matrices_written_out() -> None:
     base = tiny.model("llama")
     tuned = tiny.tuned_copy(base)
-    change = circuit_change(base, tuned)
+    change = circuit_change(Weights(base), Weights(tuned))
     for layer in range(3):
         for head in range(4):
             pairs = zip(_explicit(base, layer, head), _explicit(tuned, layer, head), strict=True)
@@ -47,15 +48,15 @@ def test_equal_models_did_not_change_and_files_give_the_same(
     tmp_path: Path, architecture: str
 ) -> None:
     model = tiny.model(architecture)
-    same = circuit_change(model, model)
+    same = circuit_change(Weights(model), Weights(model))
     assert same.shape == (3, 4, 4)
     np.testing.assert_array_equal(same[..., ::2], 0.0)
     np.testing.assert_allclose(same[..., 1::2], 1.0, rtol=1e-12)
     tuned = tiny.tuned_copy(model)
     model.save_pretrained(tmp_path / "base")
     tuned.save_pretrained(tmp_path / "tuned")
-    loaded = circuit_change(model, tuned)
-    stored = circuit_change(tmp_path / "base", tmp_path / "tuned")
+    loaded = circuit_change(Weights(model), Weights(tuned))
+    stored = circuit_change(Weights(tmp_path / "base"), Weights(tmp_path / "tuned"))
     np.testing.assert_allclose(stored, loaded)
     assert (loaded[..., 0] > 0).all()
 
@@ -66,7 +67,7 @@ def test_small_changes_are_exact() -> None:
     tuned = tiny.tuned_copy(base, size=0.0)
     with torch.no_grad():
         tuned.model.layers[1].self_attn.q_proj.weight[8:16] *= 1 + 1e-9
-    change = circuit_change(base, tuned)
+    change = circuit_change(Weights(base), Weights(tuned))
     expected = np.zeros((3, 4))
     expected[1, 1] = 1e-9
     np.testing.assert_allclose(change[..., 0], expected, rtol=1e-5)
@@ -82,18 +83,18 @@ def test_a_change_of_basis_within_a_head_is_no_change() -> None:
     with torch.no_grad():
         for module in (attention.q_proj, attention.k_proj):
             module.weight[:8] = turn @ module.weight[:8]
-    assert circuit_change(base, tuned)[..., 0].max() < 1e-6
+    assert circuit_change(Weights(base), Weights(tuned))[..., 0].max() < 1e-6
 
 
 def test_models_of_another_shape_are_refused() -> None:
     base = tiny.model("llama")
     with pytest.raises(PairMismatchError, match=r"has 3 layers and .* has 2"):
-        circuit_change(base, tiny.model("llama", num_hidden_layers=2))
+        circuit_change(Weights(base), Weights(tiny.model("llama", num_hidden_layers=2)))
     with pytest.raises(PairMismatchError, match="shapes differ"):
-        circuit_change(base, tiny.model("llama", num_attention_heads=8))
+        circuit_change(Weights(base), Weights(tiny.model("llama", num_attention_heads=8)))
 
 
 def test_progress_is_reported() -> None:
     model, calls = tiny.model("llama"), []
-    circuit_change(model, model, report=lambda *now: calls.append(now[:2]))
+    circuit_change(Weights(model), Weights(model), lambda *now: calls.append(now[:2]))
     assert calls == [(0, 3), (1, 3), (2, 3)]

@@ -11,6 +11,7 @@ import twinlens
 from twinlens.commands import main as cli
 from twinlens.compute.heads.search import circuit_change
 from twinlens.compute.live.live import LiveTrace, trace_pair
+from twinlens.compute.models.weights import Weights
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.errors import (
     HeadIndexError,
@@ -104,7 +105,7 @@ def test_a_word_is_found_in_the_heads_that_hold_it(worded: LiveTrace, loaded: Pa
 
 
 def test_circuits_are_those_of_the_weights(worded: LiveTrace, folders: tuple[Path, Path]) -> None:
-    expected = circuit_change(*folders)
+    expected = circuit_change(*map(Weights, folders))
     found = worded.array("heads/circuits")
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     taking_turns = load_pair(*folders, memory="sequential").head_weights.circuits()

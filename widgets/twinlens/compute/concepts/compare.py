@@ -11,18 +11,18 @@ from twinlens.compute.concepts.components import ConceptSettings, layer_componen
 from twinlens.compute.concepts.rotation import RotationSettings, check_shapes, rotation
 from twinlens.compute.concepts.units import matched
 from twinlens.compute.models.sources import load_tokenizer, source_of
-from twinlens.compute.models.weights import WeightSource, weights_of
+from twinlens.compute.models.weights import Weights
 from twinlens.compute.words.word_rows import word_rows
 from twinlens.support.progress import Report
 from twinlens.weights.rotation_table import ConceptComparison
 
 
 def compare_concepts(
-    base: WeightSource,
-    tuned: WeightSource,
+    base: Weights,
+    tuned: Weights,
     tokenizer: PreTrainedTokenizerFast | None = None,
     *,
-    settings: ConceptSettings | None = None,
+    settings: ConceptSettings,
     layers: Iterable[int] | None = None,
     report: Report | None = None,
 ) -> ConceptComparison:
@@ -36,16 +36,14 @@ def compare_concepts(
     VocabularyError
         If the tokenizer can spell no word.
     """
-    settings = settings or ConceptSettings()
-    sides = weights_of(base), weights_of(tuned)
-    check_shapes(*sides)
-    layers = range(sides[0].sizes.layers) if layers is None else sorted(set(layers))
-    count = settings.count(sides[0].sizes)
+    check_shapes(base, tuned)
+    layers = range(base.sizes.layers) if layers is None else sorted(set(layers))
+    count = settings.count(base.sizes)
     if tokenizer is None:
-        tokenizer = load_tokenizer(source_of(sides[0].folder or Path(sides[0].name), None), False)
+        tokenizer = load_tokenizer(source_of(base.folder or Path(base.name), None), False)
     vocabulary = settings.chosen()
     components, words = [], []
-    for weights in sides:
+    for weights in (base, tuned):
         rows = word_rows(tokenizer, weights.output_embeddings(), vocabulary)
         weights.let_go()
         components.append(layer_components(weights, rows, settings, layers, report))
@@ -57,21 +55,22 @@ def compare_concepts(
             [of_layers[layer] for of_layers in components],
             words,
             settings.words,
-            sides[0].sizes.intermediate,
+            base.sizes.intermediate,
         )
         for layer in layers
     }
-    k = max(1, min(count, sides[0].sizes.rank // 4))
+    k = max(1, min(count, base.sizes.rank // 4))
     turned = rotation(
-        *sides,
+        base,
+        tuned,
         tokenizer,
         settings=RotationSettings(components=count, counts=(k,), cache=settings.cache),
         layers=layers,
         report=report,
     )
     parameters = {
-        "base": sides[0].name,
-        "tuned": sides[1].name,
+        "base": base.name,
+        "tuned": tuned.name,
         "components": count,
         "words": settings.words,
         "vocabulary": source,

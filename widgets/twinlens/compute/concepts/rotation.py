@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import scipy.linalg
@@ -23,12 +24,10 @@ from twinlens.compute.concepts.components import check_finite, principal_compone
 from twinlens.compute.models.models import Models
 from twinlens.compute.models.weights import (
     Weights,
-    WeightSource,
     key_of,
     layer_folder,
     load_layer,
     save_layer,
-    weights_of,
 )
 from twinlens.compute.words.word_rows import WordRows, word_rows
 from twinlens.contract.wire import Array
@@ -195,26 +194,29 @@ class RotationSettings:
 
 
 def rotation(
-    base: WeightSource,
-    tuned: WeightSource,
+    base: Weights,
+    tuned: Weights,
     tokenizer: PreTrainedTokenizerFast | None = None,
     *,
-    settings: RotationSettings | None = None,
+    settings: RotationSettings,
     layers: Iterable[int] | None = None,
+    values: Callable[[int], Tensor] | None = None,
     report: Report | None = None,
 ) -> Rotation:
     """How far the feed-forward components of two models are turned, layer by layer.
 
     Parameters
     ----------
-    base, tuned : loaded model, folder, safetensors file or Weights
-        Folders and files are read layer by layer; nothing is loaded.
+    base, tuned : Weights
+        Those of files are read layer by layer; nothing is loaded.
     tokenizer : tokenizer of tuned, optional
         Reads the directions of the weight difference as words, by tuned's output embeddings;
         without it they have none.
-    settings : RotationSettings, optional
+    settings : RotationSettings
     layers : iterable of int, optional
         Layers to look at; all by default.
+    values : callable, optional
+        Gives the value vectors of a layer of base, where they are at hand.
     report : callable, optional
         Told the layers done; may raise `Interrupted`.
 
@@ -229,55 +231,7 @@ def rotation(
     ModelLoadError, UnsupportedArchitectureError
         If a layer cannot be read.
     """
-    first = weights_of(base)
-    return _compare(
-        first,
-        lambda layer: value_vectors(first, layer),
-        weights_of(tuned),
-        tokenizer,
-        settings or RotationSettings(),
-        layers,
-        report or silent,
-    )
-
-
-def pair_rotation(
-    pair: Models,
-    *,
-    settings: RotationSettings | None = None,
-    layers: Iterable[int] | None = None,
-    report: Report | None = None,
-) -> Rotation:
-    """How far the feed-forward components of a pair are turned; parameters as in `rotation`.
-
-    With ``memory="sequential"`` base's value vectors stay in memory, in the dtype of the model,
-    while tuned is read.
-    """
-    chosen = None if layers is None else sorted(set(layers))
-    with pair.weights("base") as base:
-        numbers = range(base.sizes.layers) if chosen is None else chosen
-        vectors = {layer: value_vectors(base, layer) for layer in numbers}
-    with pair.weights("tuned") as tuned:
-        return _compare(
-            base,
-            vectors.__getitem__,
-            tuned,
-            pair.tokenizers["tuned"],
-            settings or RotationSettings(),
-            numbers,
-            report or silent,
-        )
-
-
-def _compare(
-    base: Weights,
-    values: Callable[[int], Tensor],
-    tuned: Weights,
-    tokenizer: PreTrainedTokenizerFast | None,
-    settings: RotationSettings,
-    layers: Iterable[int] | None,
-    report: Report,
-) -> Rotation:
+    report, values = report or silent, values or partial(value_vectors, base)
     check_shapes(base, tuned)
     hidden = base.sizes.hidden
     rank = base.sizes.rank
@@ -322,6 +276,27 @@ def _compare(
         rotations.append(turned)
     report(len(layers), len(layers), "rotation")
     return Rotation(base.name, tuned.name, tuple(rotations), np.stack(null), parameters)
+
+
+def pair_rotation(
+    pair: Models, settings: RotationSettings, report: Report | None = None
+) -> Rotation:
+    """How far the feed-forward components of a pair are turned; parameters as in `rotation`.
+
+    With ``memory="sequential"`` base's value vectors stay in memory, in the dtype of the model,
+    while tuned is read.
+    """
+    with pair.weights("base") as base:
+        vectors = [value_vectors(base, layer) for layer in range(base.sizes.layers)]
+    with pair.weights("tuned") as tuned:
+        return rotation(
+            base,
+            tuned,
+            pair.tokenizers["tuned"],
+            settings=settings,
+            values=vectors.__getitem__,
+            report=report,
+        )
 
 
 def _stored(layer: LayerRotation) -> dict[str, Array]:

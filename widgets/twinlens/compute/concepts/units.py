@@ -342,7 +342,7 @@ class Concepts:
         # More than a quarter of the rank nearly fills the space: then all subspaces agree.
         k = max(1, min(self.count, self._pair.sizes.rank // 4))
         settings = RotationSettings(components=k, added=1, counts=(k,), cache=self.settings.cache)
-        return pair_rotation(self._pair, settings=settings, report=report).block(k)
+        return pair_rotation(self._pair, settings, report).block(k)
 
     def value_norms(self, side: Side, layer: int) -> Array:
         """Length of every value vector, shape [intermediate]."""

@@ -40,10 +40,8 @@ from twinlens.compute.models.weights import (
     HeldWeights,
     LayerWeights,
     Weights,
-    WeightSource,
     layer_folder,
     stored_weights,
-    weights_of,
 )
 from twinlens.compute.text.arguments import whole_number
 from twinlens.compute.words.vectors import Cooccurrence, CooccurrenceSettings, token_words
@@ -250,7 +248,7 @@ class PairHeads:
                     with self._pair.weights(side) as weights:
                         alone = self._pair.memory == "sequential"
                         sides.append(HeldWeights(weights) if alone else weights)
-                self._circuits = circuit_change(*sides, report=report)
+                self._circuits = circuit_change(sides[0], sides[1], report)
             return self._circuits
 
 
@@ -288,10 +286,7 @@ def stored_search(
 
 
 def circuit_change(
-    base: WeightSource | HeldWeights,
-    tuned: WeightSource | HeldWeights,
-    *,
-    report: Report | None = None,
+    base: Weights | HeldWeights, tuned: Weights | HeldWeights, report: Report | None = None
 ) -> Array:
     """Compare the circuits of every head of two models, layer by layer.
 
@@ -300,7 +295,7 @@ def circuit_change(
 
     Parameters
     ----------
-    base, tuned : loaded model, folder, safetensors file, Weights or HeldWeights
+    base, tuned : Weights or HeldWeights
     report : callable, optional
         Told the layers done.
 
@@ -319,17 +314,15 @@ def circuit_change(
     ModelLoadError, UnsupportedArchitectureError
         If a layer cannot be read.
     """
-    sides = [side if isinstance(side, HeldWeights) else weights_of(side) for side in (base, tuned)]
-    layers = sides[0].sizes.layers
-    if layers != sides[1].sizes.layers:
+    layers = base.sizes.layers
+    if layers != tuned.sizes.layers:
         raise PairMismatchError(
-            f"the heads cannot be compared because {sides[0].name!r} has {layers} layers and "
-            f"{sides[1].name!r} has {sides[1].sizes.layers}"
+            f"the heads cannot be compared because {base.name!r} has {layers} layers and "
+            f"{tuned.name!r} has {tuned.sizes.layers}"
         )
-    change = np.full((layers, sides[0].sizes.heads, 4), np.nan)
-    attending = sides[0].attending
-    for layer in told(attending, lambda layer: f"weights of the heads, layer {layer}", report):
-        read = [weights.layer(layer) for weights in sides]
+    change = np.full((layers, base.sizes.heads, 4), np.nan)
+    for layer in told(base.attending, lambda layer: f"weights of the heads, layer {layer}", report):
+        read = [weights.layer(layer) for weights in (base, tuned)]
         if read[0].query.shape != read[1].query.shape or read[0].key.shape != read[1].key.shape:
             raise PairMismatchError(
                 f"the heads of layer {layer} cannot be compared because their shapes differ: "

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,9 +32,6 @@ from twinlens.compute.models.sources import source_of
 from twinlens.contract.wire import Array
 from twinlens.errors import HeadIndexError, ModelLoadError, UnsupportedArchitectureError
 from twinlens.support.files import cache_folder, checked_path, replacing
-
-#: A loaded model, a model folder, or a safetensors file with a config.json beside it.
-WeightSource: TypeAlias = "PreTrainedModel | str | os.PathLike[str] | Weights"
 
 _INDEX = "model.safetensors.index.json"
 #: What weights, shape and tokenizer are read from.
@@ -253,11 +250,6 @@ class HeldWeights:
     def layer(self, layer: int) -> LayerWeights:
         """As `Weights.layer`."""
         return self._layers[layer]
-
-
-def weights_of(source: WeightSource) -> Weights:
-    """`Weights` of a loaded model, a folder or a safetensors file."""
-    return source if isinstance(source, Weights) else Weights(source)
 
 
 def tensor_files(path: Path) -> dict[str, tuple[Path, str]]:

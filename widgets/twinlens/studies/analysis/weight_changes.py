@@ -85,7 +85,7 @@ def weight_tables(
     tables = heads_tables(search_result.base, search_result.tuned, lists, group=size)
     rank = pair.sizes.rank
     chosen = RotationSettings(counts=(_shown(COMPONENTS, rank), min(COMPONENTS, rank)), cache=cache)
-    tables |= rotation_tables(pair_rotation(pair, settings=chosen, report=report))
+    tables |= rotation_tables(pair_rotation(pair, chosen, report))
     return tables | label_tables(annotations, group=size)
 
 
