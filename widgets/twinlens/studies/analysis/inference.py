@@ -99,25 +99,21 @@ def welch_t(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, float, 
         For first < second, and two-sided.
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if min(a.size, b.size) < 2:
+    if min(a.size, b.size) < 2 or not a.var() + b.var() > 0:
         return math.nan, math.nan, math.nan, math.nan
-    errors = float(a.var(ddof=1)) / a.size, float(b.var(ddof=1)) / b.size
-    if not sum(errors) > 0:
-        return math.nan, math.nan, math.nan, math.nan
-    t = float(a.mean() - b.mean()) / math.sqrt(sum(errors))
-    df = sum(errors) ** 2 / (errors[0] ** 2 / (a.size - 1) + errors[1] ** 2 / (b.size - 1))
-    return t, df, float(special.stdtr(df, t)), 2 * float(special.stdtr(df, -abs(t)))
+    test = stats.ttest_ind(a, b, equal_var=False)
+    t, df = float(test.statistic), float(test.df)
+    return t, df, float(special.stdtr(df, t)), float(test.pvalue)
 
 
 def paired_t(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, float, float]:
     """Paired t test of second - first: t, degrees of freedom, two-sided p; NaN without spread."""
     difference = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
     df = difference.size - 1.0
-    spread = float(difference.std(ddof=1)) if df > 0 else 0.0
-    if not spread > 0:
+    if not (df > 0 and difference.std() > 0):
         return math.nan, df, math.nan
-    t = float(difference.mean()) * math.sqrt(difference.size) / spread
-    return t, df, 2 * float(special.stdtr(df, -abs(t)))
+    test = stats.ttest_1samp(difference, 0.0)
+    return float(test.statistic), df, float(test.pvalue)
 
 
 def signed_rank(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, bool]:
