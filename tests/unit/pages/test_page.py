@@ -60,19 +60,6 @@ class Page(HTMLParser):
         text = self.scripts[name].translate(str.maketrans(",.:", "<>&"))
         return gzip.decompress(base64.b85decode(text))
 
-    def bundle(self) -> bytes:
-        """The script of the page, read as its first script does."""
-        text = self.scripts["twinlens-bundle"]
-        letters = re.search(r'const letters = "(.+)";', self.scripts["script"])[1]
-        bits = ""
-        for at in range(1, len(text), 9):
-            value = 0
-            for letter in text[at : at + 9]:
-                value = value * len(letters) + letters.index(letter)
-            bits += f"{value:058b}"
-        data = int(bits, 2).to_bytes(len(bits) // 8, "big")
-        return gzip.decompress(data[: len(data) - letters.index(text[0])])
-
     def blocks(self):
         raw = self.unpacked("twinlens-blocks")
         (size,) = struct.unpack("<I", raw[:4])
@@ -143,7 +130,7 @@ def test_the_policy_allows_its_own_scripts_and_nothing_else(plain):
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
         for text in (page.scripts["script"], front_end("page.js"), page.blocks()["asset/bokehjs"])
     }
-    assert page.bundle().decode() == front_end("page.js")
+    assert page.unpacked("twinlens-bundle").decode() == front_end("page.js")
     # Panels without BokehJS, as they lie in the page.
     assert len(page.scripts["twinlens-bundle"]) < 110_000
     assert rules["default-src"] == "'none'"
