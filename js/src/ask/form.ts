@@ -62,7 +62,7 @@ export function askForm(
     response = value;
     draw();
   });
-  const mark = (["instruction", "context"] as const).map((kind) =>
+  const mark = KINDS.map((kind) =>
     button(kind, () => text.mark(kind), signal, {
       "data-mark": kind,
       title: `mark the selected text as ${kind}; without a selection, take the mark away`,
@@ -280,20 +280,18 @@ export interface Example extends Omit<Question, "template" | "response"> {
   methods?: Method[];
 }
 
-const WHOSE: readonly string[] = ["tuned", "base", "own"];
-
 /** The question of an address; null where it asks none. */
 export function questionOf(search: string): Question | null {
   const asked = new URLSearchParams(search);
   const prompt = asked.get("prompt");
   if (!prompt) return null;
-  const whose = asked.get("response") ?? "";
+  const whose = ANSWERS.find(({ value }) => value === asked.get("response"));
   return {
     prompt,
     instruction: spanOf(asked.get("instruction")),
     context: spanOf(asked.get("context")),
     template: asked.get("template") !== "plain",
-    response: WHOSE.includes(whose) ? (whose as Whose) : "tuned",
+    response: whose?.value ?? "tuned",
   };
 }
 

@@ -183,18 +183,31 @@ export function onResize(el: Element, signal: AbortSignal, work: ResizeObserverC
   signal.addEventListener("abort", () => resized.disconnect());
 }
 
-/** The width, measured anew only where it has changed: measuring has the page laid out. */
-export function widthOf(el: Element, signal: AbortSignal): () => number {
-  let width = -1;
+/** What is measured, anew only where an element has another size: measuring has the page laid out. */
+export function measured<T>(
+  elements: () => readonly Element[],
+  signal: AbortSignal,
+  measure: () => T,
+): () => T {
+  let known: T | undefined;
   const resized = new ResizeObserver(() => {
-    width = -1;
+    known = undefined;
   });
   signal.addEventListener("abort", () => resized.disconnect());
   return () => {
-    if (width <= 0) {
-      width = el.clientWidth;
-      resized.observe(el);
+    if (!known) {
+      known = measure();
+      for (const element of elements()) resized.observe(element);
     }
-    return width;
+    return known;
   };
+}
+
+/** The width; measured again as long as there is none. */
+export function widthOf(el: Element, signal: AbortSignal): () => number {
+  return measured(
+    () => [el],
+    signal,
+    () => el.clientWidth,
+  );
 }

@@ -47,6 +47,13 @@ export function row(tensor: Tensor, index: number): Float32Array | Int32Array {
   return tensor.data.subarray(index * width, (index + 1) * width);
 }
 
+/** Columns of equal length as rows under their names, for a file. */
+export function inRows(columns: Record<string, Numbers>): (string | number)[][] {
+  const [first = []] = Object.values(columns);
+  const rows = Array.from(first, (_, i) => Object.values(columns).map((column) => column[i]!));
+  return [Object.keys(columns), ...rows];
+}
+
 /** The same for both models. */
 export function eachSide<T>(make: (side: Side) => T): BySide<T> {
   return { base: make("base"), tuned: make("tuned") };

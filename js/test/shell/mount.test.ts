@@ -222,22 +222,28 @@ describe("every panel", () => {
 
   it("follows JupyterLab's theme, and the one that is set", async () => {
     document.body.dataset.jpThemeLight = "false";
-    const colours = document.createElement("style");
-    colours.textContent = readFileSync("src/styles/palette.css", "utf8");
-    document.head.append(colours);
-    const colour = (el: HTMLElement) => getComputedStyle(el).getPropertyValue("--tl-base");
+    const sheet = document.createElement("style");
+    sheet.textContent = readFileSync("src/styles/palette.css", "utf8");
+    document.head.append(sheet);
+    // Of both colours the browser takes that of the scheme.
+    const { light, dark } = PALETTES;
+    const both = `light-dark(${light.base}, ${dark.base})`;
+    const colours = (el: HTMLElement) => {
+      const style = getComputedStyle(el);
+      return [style.getPropertyValue("--tl-base"), style.getPropertyValue("color-scheme")];
+    };
     try {
       const { root, model } = await show("saliency", manifest(), undefined, { theme: "auto" });
       const outer = root.querySelector<HTMLElement>(".twinlens")!;
       expect(outer.dataset.theme).toBe("dark");
       document.body.dataset.jpThemeLight = "true";
       await vi.waitFor(() => expect(outer.dataset.theme).toBe("light"));
-      expect(colour(outer)).toBe(PALETTES.light.base);
+      expect(colours(outer)).toEqual([both, "light"]);
       model.set("theme", "dark");
       await vi.waitFor(() => expect(outer.dataset.theme).toBe("dark"));
-      expect(colour(outer)).toBe(PALETTES.dark.base);
+      expect(colours(outer)).toEqual([both, "dark"]);
     } finally {
-      colours.remove();
+      sheet.remove();
       delete document.body.dataset.jpThemeLight;
     }
   });

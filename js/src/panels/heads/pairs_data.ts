@@ -4,6 +4,7 @@ import { type Key, keys, type WordHeads, type WordPairRows } from "../../contrac
 import { type Got, type Load, type Need, quiet, ready } from "../../core/load.ts";
 import { type Fate, OPTIONS } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
+import { headAt } from "./measures.ts";
 
 export const FATES: readonly Fate[] = OPTIONS.heads.fates;
 
@@ -67,7 +68,7 @@ function recordedPairs(state: State): { layer: number; head: number; key: Key<Wo
   if (state.live) return [];
   const { layers, heads } = state.manifest.pair;
   return Array.from({ length: layers * heads }, (_, i) => {
-    const [layer, head] = [Math.floor(i / heads), i % heads];
+    const { layer, head } = headAt(i, heads);
     return { layer, head, key: keys.wordPairs(layer, head) };
   }).filter(({ key }) => state.has(key));
 }

@@ -2,7 +2,8 @@
 
 import { quiet } from "../../core/load.ts";
 import { bokehChart, type ChartParts } from "../../draw/chart.ts";
-import type { Row, Setting } from "../../shell/frame.ts";
+import { inRows } from "../../maths/numbers.ts";
+import type { Setting } from "../../shell/frame.ts";
 import type { ShownHead } from "./data.ts";
 import type { HeadView } from "./detail.ts";
 
@@ -51,15 +52,6 @@ export function headScatter(setting: Setting): HeadView {
       };
     },
   };
-}
-
-/** Columns of a source as rows, for a file. */
-function inRows(columns: Record<string, ArrayLike<number>>): Row[] {
-  const names = Object.keys(columns);
-  const rows = Array.from({ length: columns[names[0]!]?.length ?? 0 }, (_, i) =>
-    names.map((name) => columns[name]![i]!),
-  );
-  return [names, ...rows];
 }
 
 function indicesOf(

@@ -7,9 +7,9 @@ import type { State } from "../../core/state.ts";
 import { lacksAnswer, NOT_SAVED } from "../../core/state.ts";
 import { bokehChart } from "../../draw/chart.ts";
 import { count, quote } from "../../draw/format.ts";
-import { eachSide } from "../../maths/numbers.ts";
+import { eachSide, inRows } from "../../maths/numbers.ts";
 import type { Setting } from "../../shell/frame.ts";
-import { inColumns, type View } from "./view.ts";
+import type { View } from "./view.ts";
 
 /** Log-probability and KL by the number of lower layers. */
 interface Curve {
@@ -48,7 +48,7 @@ export function handoverView(setting: Setting): View {
         title,
         note: "measured",
         caption: "How many of its lowest layers a model needs from the other to answer like it.",
-        table: () => inColumns(columns),
+        table: () => inRows(columns),
         how: sentence(at < 0 ? "the answer" : quote(state.text(state.selection.token)), curves),
         draw() {
           Object.assign(chart.el, { twinlens: { values: columns } });

@@ -14,9 +14,9 @@ import type { State } from "../../core/state.ts";
 import { h } from "../../draw/dom.ts";
 import { quote } from "../../draw/format.ts";
 import { layerChart } from "../../draw/layer_chart.ts";
-import { meanRows, row } from "../../maths/numbers.ts";
+import { inRows, meanRows, row } from "../../maths/numbers.ts";
 import type { Picture, Row, Setting } from "../../shell/frame.ts";
-import { inColumns, type View } from "./view.ts";
+import type { View } from "./view.ts";
 
 const PARTS = ["attention", "feed_forward", "residual"] as const;
 
@@ -139,7 +139,7 @@ function curvesOf(lens: BySide<Lens | null>): BySide<number[]> {
 function layerTable({ shift, lens }: Depth): Row[] {
   const at = (side: Side, layer: number) => lens?.[side]?.layers[layer + 1]?.logprob ?? Number.NaN;
   const layers = shift.attention.map((_, layer) => layer);
-  return inColumns({
+  return inRows({
     layer: layers,
     ...shift,
     ...(lens && { lens_base: layers.map((layer) => at("base", layer)) }),

@@ -2,7 +2,7 @@
 
 import { SIDES, type Side } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
-import { boxStyle, button, fill, h, listen, taken } from "../../draw/dom.ts";
+import { boxStyle, button, fill, h, listen, measured, taken } from "../../draw/dom.ts";
 import { count, number } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
 import { diverging, ramp, rgb, sequential } from "../../draw/theme.ts";
@@ -56,7 +56,11 @@ export function matrixView({ store, surface, tooltip, signal }: Setting) {
     h("div", { class: "tl-flow tl-matrix-foot tl-aside" }, template, key, said),
   );
   let drawn: { matrix: Matrix; layout: Layout; unit: string } | null = null;
-  const room = roomFor(area, signal);
+  const room = measured(
+    () => [area, area.closest(".tl-slot") ?? area],
+    signal,
+    () => roomOf(area),
+  );
 
   const cellAt = (target: HTMLElement, x: number, y: number): (Cell & { name: Name }) | null => {
     const canvas = target.closest<HTMLCanvasElement>("canvas[data-matrix]");
@@ -199,23 +203,6 @@ export function matrixView({ store, surface, tooltip, signal }: Setting) {
     key.hidden = state.marked("instruction", "context").length === 0;
   };
   return { el, draw };
-}
-
-/** Measured anew only where something about it has changed: measuring has the page laid out. */
-function roomFor(area: HTMLElement, signal: AbortSignal): () => Room {
-  let room: Room | null = null;
-  const resized = new ResizeObserver(() => {
-    room = null;
-  });
-  signal.addEventListener("abort", () => resized.disconnect());
-  return () => {
-    if (!room) {
-      room = roomOf(area);
-      const pane = area.closest(".tl-slot");
-      for (const element of [area, pane]) if (element) resized.observe(element);
-    }
-    return room;
-  };
 }
 
 /** From the top of the matrix to the end of the pane that it stands in. */
