@@ -7,6 +7,7 @@ import { count, number } from "../../draw/format.ts";
 import { drawCells } from "../../draw/heatmap.ts";
 import { diverging, ramp, rgb, sequential } from "../../draw/theme.ts";
 import { tips } from "../../draw/tooltip.ts";
+import { marksOf } from "../../maths/marks.ts";
 import { memo } from "../../maths/memo.ts";
 import type { Setting } from "../../shell/frame.ts";
 import type { Matrix, MatrixOf } from "./matrix_data.ts";
@@ -289,16 +290,10 @@ function drawBrackets(
   columns: readonly number[],
   width: number,
 ): void {
-  const lines: HTMLElement[] = [];
-  for (let from = 0; from < columns.length; ) {
-    const segment = state.segments[columns[from]!]!;
-    let to = from + 1;
-    while (to < columns.length && state.segments[columns[to]!] === segment) to++;
-    if (segment === "instruction" || segment === "context") {
-      const style = `left: ${from * width}px; width: ${(to - from) * width - 2}px`;
-      lines.push(h("i", { class: "tl-bracket", "data-segment": segment, title: segment, style }));
-    }
-    from = to;
-  }
+  const runs = marksOf(columns.map((n) => state.segments[n]!));
+  const lines = runs.map(([from, to, segment]) => {
+    const style = `left: ${from * width}px; width: ${(to - from) * width - 2}px`;
+    return h("i", { class: "tl-bracket", "data-segment": segment, title: segment, style });
+  });
   fill(el, ...lines);
 }

@@ -299,8 +299,7 @@ function setBar(
   if (bar.look !== shown) bar.el.dataset.bar = bar.look = shown;
   if (Object.is(bar.value, value)) return;
   bar.value = value;
-  if (value === undefined || Number.isNaN(value)) bar.el.removeAttribute("data-value");
-  else bar.el.setAttribute("data-value", String(value));
+  setAttribute(bar.el, "data-value", Number.isNaN(value) ? null : value);
 }
 
 interface Lane {
