@@ -32,8 +32,8 @@ export function distinguishable(steps: readonly AnswerStep[], model: Null): bool
 /** Chance of an update without direction to move predictions as far as this one does. */
 export function pValue(update: readonly number[], scrambled: readonly number[][]): number {
   const drawn = scrambled.map(logDistance);
+  if (drawn.every((distance) => distance === drawn[0])) return 1;
   const spread = deviation(drawn) * Math.sqrt(1 + 1 / drawn.length);
-  if (spread === 0) return 1;
   return studentTail((logDistance(update) - mean(drawn)) / spread, drawn.length - 1);
 }
 

@@ -56,9 +56,9 @@ def p_value(update: Sequence[float], scrambled: Sequence[Sequence[float]]) -> fl
         As in `Null`.
     """
     drawn = np.array([_log_distance(kl) for kl in scrambled])
-    spread = float(drawn.std(ddof=1)) * np.sqrt(1 + 1 / len(drawn))
-    if spread == 0:
+    if np.ptp(drawn) == 0:
         return 1.0
+    spread = float(drawn.std(ddof=1)) * np.sqrt(1 + 1 / len(drawn))
     return student_tail((_log_distance(update) - drawn.mean()) / spread, len(drawn) - 1)
 
 

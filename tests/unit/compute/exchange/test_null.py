@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import zlib
 from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
-from twinlens.compute.exchange.exchanged_weights import changed_weights
+from twinlens.compute.exchange import exchanged_weights
+from twinlens.compute.exchange.exchanged_weights import OfRows, Rows, changed_weights
 from twinlens.compute.exchange.null import DRAWS, _moved, _signs, null, update_of
+from twinlens.contract.forms import Null
 from twinlens.contract.words import SIDES
 from twinlens.measures.chance import LEVEL, changed_places, p_value, times_as_far
 
@@ -20,32 +23,46 @@ from tests.support.saliency import IDS, reading
 FREE = {side: nullcontext() for side in SIDES}
 
 
+def null_of(base: PreTrainedModel, tuned: PreTrainedModel) -> Null:
+    readings = {"base": reading(base), "tuned": reading(tuned)}
+    said = {side: read.logits().log_softmax(dim=-1) for side, read in readings.items()}
+    return null(readings["base"], readings["tuned"], said, FREE)
+
+
 def weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return {name: weight.detach().clone() for name, weight in model.named_parameters()}
+
+
+def twice_as_large(_: str, weight: torch.Tensor) -> OfRows:
+    return lambda rows: weight[rows] * 2
 
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_weights_of_a_pass_are_changed_and_put_back(tied: bool) -> None:
     model = tiny.model("llama", tie_word_embeddings=tied)
-    before, seen = weights(model), {}
-    handle = model.lm_head.register_forward_hook(
-        lambda module, *_: seen.update(head=module.weight.detach().clone())
-    )
-    ids = torch.tensor([IDS])
-    with changed_weights(model, lambda _, weight: weight * 2), torch.no_grad():
-        model(ids)
+    before = weights(model)
+    with changed_weights(model, twice_as_large), torch.no_grad():
+        model(torch.tensor([IDS]))
         with pytest.raises(TypeError):
             model.model.layers[0].self_attn.q_proj("no tensor")
-    handle.remove()
-    assert all(torch.equal(weight, before[name]) for name, weight in weights(model).items())
+        assert all(torch.equal(weight, before[name]) for name, weight in weights(model).items())
     assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
-    twice = tiny.model("llama", tie_word_embeddings=tied)
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+@pytest.mark.parametrize("at_once", [100, 2**18])
+@pytest.mark.parametrize("family", [*tiny.ALL, "opt", "gpt_oss", "mixtral"])
+def test_weights_in_pieces_are_those_of_a_changed_model(
+    family: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchanged_weights, "_AT_ONCE", at_once)
+    model, twice = tiny.model(family), tiny.model(family)
+    ids = torch.tensor([IDS])
     with torch.no_grad():
         for parameter in twice.parameters():
             parameter *= 2
-        expected = twice(ids).logits
-        with changed_weights(model, lambda _, weight: weight * 2):
-            np.testing.assert_allclose(model(ids).logits, expected, atol=1e-4)
+        with changed_weights(model, twice_as_large):
+            np.testing.assert_allclose(model(ids).logits, twice(ids).logits, atol=1e-4)
 
 
 def test_the_update_keeps_its_entries_and_its_places_but_for_signs() -> None:
@@ -56,12 +73,12 @@ def test_the_update_keeps_its_entries_and_its_places_but_for_signs() -> None:
     names = {name: name for name in theirs}
     for name, weight in base.named_parameters():
         added = theirs[name].detach() - weight.detach()
-        drawn = [_moved(update, draw, 0.5, names)(name, weight.detach()) for draw in (3, 3, 4)]
+        drawn = [_moved(update, draw, 0.5, names)(name, weight.detach())(...) for draw in (3, 3, 4)]
         assert torch.equal(drawn[0], drawn[1])
         if added.any():
             assert not torch.equal(drawn[0], drawn[2])
         torch.testing.assert_close((drawn[0] - weight).abs(), 0.5 * added.abs(), atol=1e-6, rtol=0)
-        whole = _moved(update, None, 1.0, names)(name, weight.detach())
+        whole = _moved(update, None, 1.0, names)(name, weight.detach())(...)
         torch.testing.assert_close(whole, theirs[name].detach())
 
 
@@ -83,9 +100,19 @@ def test_what_is_the_same_in_both_is_compared_once() -> None:
 
 
 def test_signs_fall_either_way() -> None:
-    signs = _signs("a", torch.zeros(100, 99), 0)
+    signs = _signs("a", torch.zeros(100, 99), 0)(...).float()
     assert set(signs.unique().tolist()) == {-1, 1}
     assert float(signs.mean()) == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize("rows", [slice(3, 7), slice(90, 120), torch.tensor([0, 42])])
+def test_signs_of_some_rows_are_those_of_all(rows: Rows) -> None:
+    signs = _signs("a", torch.zeros(100, 3, 11), 0)
+    assert torch.equal(signs(rows), signs(...)[rows])
+    (drawn,) = np.random.default_rng([1, zlib.crc32(b"a")]).bytes(1)
+    assert signs(slice(0, 1)).ravel()[:8].tolist() == [
+        1 if drawn & bit else -1 for bit in (128, 64, 32, 16, 8, 4, 2, 1)
+    ]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -96,7 +123,7 @@ def test_noise_is_one_draw_among_the_others(seed: int) -> None:
     with torch.no_grad():
         for weight in tuned.parameters():
             weight += torch.randn(weight.shape, generator=generator) * 0.02
-    found = null(reading(base), reading(tuned), FREE)
+    found = null_of(base, tuned)
     assert changed_places(found) == []
     assert p_value(found["update"], found["scrambled"]) > LEVEL
     assert 0.5 < times_as_far(found) < 2
@@ -111,7 +138,7 @@ def test_an_update_that_points_somewhere_is_not() -> None:
         steps.zero_grad()
         tuned(ids, labels=ids).loss.backward()
         steps.step()
-    found = null(reading(base), reading(tuned), FREE)
+    found = null_of(base, tuned)
     assert p_value(found["update"], found["scrambled"]) < LEVEL
     assert np.mean(found["scrambled"]) < 0.01
 
@@ -121,7 +148,7 @@ def test_a_change_of_one_place_is_told_by_its_place() -> None:
     tuned = copy.deepcopy(base)
     with torch.no_grad():
         tuned.model.layers[1].self_attn.o_proj.weight *= 1.5
-    found = null(reading(base), reading(tuned), FREE)
+    found = null_of(base, tuned)
     (place,) = changed_places(found)
     assert (place["kind"], place["layer"]) == ("attention", 1)
     own = [weight.detach() for weight in base.model.layers[1].self_attn.parameters()]
@@ -143,7 +170,7 @@ def test_an_unembedding_is_told_from_the_embedding_it_was_tied_to(tied: bool) ->
         else:
             tuned.lm_head.weight = torch.nn.Parameter(tuned.lm_head.weight * 1.5)
             tuned.config.tie_word_embeddings = False
-    found = null(reading(base), reading(tuned), FREE)
+    found = null_of(base, tuned)
     changed = [place["kind"] for place in found["changed"] if place["length"] > 0]
     assert changed == ["embedding" if tied else "unembedding"]
     assert np.mean(found["update"]) > 0
@@ -151,7 +178,7 @@ def test_an_unembedding_is_told_from_the_embedding_it_was_tied_to(tied: bool) ->
 
 def test_a_model_beside_itself_does_not_move() -> None:
     model = tiny.model("llama")
-    found = null(reading(model), reading(model), FREE)
+    found = null_of(model, model)
     assert len(found["scrambled"]) == DRAWS
     assert np.abs([found["update"], *found["scrambled"]]).max() < 1e-9
     assert p_value(found["update"], found["scrambled"]) == 1

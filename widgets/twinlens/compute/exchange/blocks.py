@@ -124,8 +124,9 @@ class ExchangeBlocks:
     def null(self, report: Report | None) -> Null:
         """How far the update moves predictions, and how far it would with other signs."""
         with self._readings() as readings:
+            said = {side: self._subject.captures[side].logprobs for side in SIDES}
             held = {side: self._subject.models.held(side) for side in SIDES}
-            return null(readings["base"], readings["tuned"], held, report)
+            return null(readings["base"], readings["tuned"], said, held, report)
 
     @contextmanager
     def _exchange(self, into: Side, token: int | None = None) -> Iterator[Exchange]:

@@ -6,9 +6,10 @@ which blocks a difference flows; replacing its weights tells which of them were 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import cast
+from types import EllipsisType
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,17 @@ from twinlens.compute.exchange.parts import Place
 from twinlens.compute.exchange.passes import Exchange
 from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import below_adapters, is_plain, parameter_places
+
+#: Numbers of a weight that are worked on at once: on a processor they stay in its cache, elsewhere
+#: each piece takes a while to be started.
+_AT_ONCE, _AT_ONCE_ELSEWHERE = 2**18, 2**26
+
+#: Rows of a parameter.
+Rows: TypeAlias = "slice | Tensor | EllipsisType"
+#: Gives something of some rows of a parameter.
+OfRows: TypeAlias = Callable[[Rows], Tensor]
+#: Of a parameter's name and its weight: gives its rows as they shall be, None where they stay.
+Change: TypeAlias = Callable[[str, Tensor], "OfRows | None"]
 
 
 def with_weights_of_base(exchange: Exchange) -> Iterator[tuple[Place, Tensor]]:
@@ -47,15 +59,17 @@ def with_weights_of_base(exchange: Exchange) -> Iterator[tuple[Place, Tensor]]:
             yield block, unchanged
             continue
 
-        def change(name: str, weight: Tensor, of_base: dict[str, Tensor] = of_base) -> Tensor:
+        def change(
+            name: str, weight: Tensor, of_base: dict[str, Tensor] = of_base
+        ) -> OfRows | None:
             if name not in of_base:
-                return weight
+                return None
             base_weight = of_base[name].to(weight)
-            if base_weight.shape == weight.shape:
-                return base_weight
-            # Tokens that only tuned has keep their rows.
-            rows = min(len(base_weight), len(weight))
-            return torch.cat([base_weight[:rows], weight[rows:]])
+            if base_weight.shape != weight.shape:
+                # Tokens that only tuned has keep their rows.
+                rows = min(len(base_weight), len(weight))
+                base_weight = torch.cat([base_weight[:rows], weight[rows:]])
+            return base_weight.__getitem__
 
         with exchange.guard, changed_weights(exchange.model, change):
             logits = exchange.logits(closed, exchange.layout.layer(block))
@@ -105,31 +119,77 @@ def _names_of(model: PreTrainedModel, module: torch.nn.Module) -> list[str]:
 
 
 @contextmanager
-def changed_weights(
-    model: PreTrainedModel, change: Callable[[str, Tensor], Tensor]
-) -> Iterator[None]:
-    """Run the model with other weights, made anew where each is used: no copy of all is held."""
+def changed_weights(model: PreTrainedModel, change: Change) -> Iterator[None]:
+    """Run the model with other weights, made anew where each is used: no copy of all is held.
+
+    Of a linear map some rows are made and used at a time, of an embedding those that are read.
+    """
     names = {(below_adapters(module), key): name for name, module, key in parameter_places(model)}
-    own: dict[nn.Module, dict[str, nn.Parameter | None]] = {}
-
-    def put(module: nn.Module, _: object) -> None:
-        own[module] = dict(module._parameters)
-        for key, weight in own[module].items():
-            if weight is not None and weight.is_floating_point():
-                changed = change(names.get((module, key), ""), weight.detach())
-                module._parameters[key] = nn.Parameter(changed, requires_grad=False)
-
-    def put_back(module: nn.Module, *_: object) -> None:
-        module._parameters.update(own.pop(module, {}))
-
+    embedding = model.get_input_embeddings()
     with ExitStack() as stack, torch.no_grad():
         for module in model.modules():
-            if module._parameters:
-                stack.callback(module.register_forward_pre_hook(put).remove)
-                hook = module.register_forward_hook(put_back, always_call=True)
-                stack.callback(hook.remove)
+            own = {
+                key: (weight, names.get((module, key), ""))
+                for key, weight in module._parameters.items()
+                if weight is not None and weight.is_floating_point()
+            }
+            if own:
+                stack.enter_context(_changed(module, own, change, module is embedding))
+        yield
+
+
+@contextmanager
+def _changed(
+    module: nn.Module, own: Mapping[str, tuple[nn.Parameter, str]], change: Change, looked_up: bool
+) -> Iterator[None]:
+    """Run one module with other weights, given the names of its own: it may be looked up only."""
+    wrapped = module.__dict__.get("forward")
+    forward = module.forward
+    in_rows = type(module) is nn.Linear and wrapped is None and "weight" in own
+
+    def changed_forward(*given: Any, **named: Any) -> Any:
+        made = {key: change(name, weight.detach()) for key, (weight, name) in own.items()}
+        if not any(made.values()):
+            return forward(*given, **named)
+        pieces: list[Rows] = [...]
+        if in_rows:
+            pieces = rows_at_a_time(own["weight"][0])
+        elif looked_up and wrapped is None:
+            pieces = [given[0].unique()]
+        outputs = []
         try:
-            yield
+            for rows in pieces:
+                for key, (weight, _) in own.items():
+                    some = made[key] or weight.detach().__getitem__
+                    module._parameters[key] = nn.Parameter(
+                        _placed(some(rows), rows, weight), requires_grad=False
+                    )
+                outputs.append(forward(*given, **named))
         finally:
-            for module in list(own):
-                put_back(module)
+            module._parameters.update({key: weight for key, (weight, _) in own.items()})
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+
+    module.forward = changed_forward
+    try:
+        yield
+    finally:
+        if wrapped is None:
+            del module.forward
+        else:
+            module.forward = wrapped
+
+
+def _placed(some: Tensor, rows: Rows, weight: Tensor) -> Tensor:
+    """Rows that are read where they are looked up; the others are never written, nor read."""
+    if not isinstance(rows, Tensor):
+        return some
+    return torch.empty_like(weight).index_copy_(0, rows, some)
+
+
+def rows_at_a_time(weight: Tensor) -> list[Rows]:
+    """All rows of a weight, as many at a time as stay in a processor's cache."""
+    if not weight.ndim:
+        return [...]
+    at_once = _AT_ONCE if weight.device.type == "cpu" else _AT_ONCE_ELSEWHERE
+    size = max(1, at_once * len(weight) // max(weight.numel(), 1))
+    return [slice(first, first + size) for first in range(0, len(weight), size)]

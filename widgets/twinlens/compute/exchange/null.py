@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from twinlens.compute.exchange.exchanged_weights import changed_weights, parameters_of_blocks
-from twinlens.compute.exchange.passes import divergence
+from twinlens.compute.exchange.exchanged_weights import (
+    Change,
+    OfRows,
+    Rows,
+    changed_weights,
+    parameters_of_blocks,
+    rows_at_a_time,
+)
+from twinlens.compute.exchange.passes import compared
 from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import (
     below_adapters,
@@ -42,18 +49,19 @@ _UNSURE = LEVEL / 100, LEVEL * 100
 #: update is halved to get there.
 _MOVED, _HALVINGS = 2e-3, 8
 
-#: The eight signs that a byte stands for.
+#: The eight signs that a byte stands for, a byte each, in one number.
 _SIGNS = torch.from_numpy(
-    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32) * 2 - 1
-)
+    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.int8) * 2 - 1
+).view(torch.int64)[:, 0]
 
-#: Of a parameter's name and its weight in base: what tuned adds to it, None where nothing.
-Update = Callable[[str, Tensor], "Tensor | None"]
+#: Of a parameter's name and its weight in base: gives tuned's rows, None where all are the same.
+Update: TypeAlias = Change
 
 
 def null(
     base: Reading,
     tuned: Reading,
+    said: Mapping[Side, Tensor],
     held: Mapping[Side, AbstractContextManager[object]],
     report: Report | None = None,
 ) -> Null:
@@ -61,6 +69,8 @@ def null(
 
     Parameters
     ----------
+    said : mapping of Side to tensor [M, vocabulary]
+        Log-probabilities of each model as it is: `Capture.logprobs`.
     held : mapping of Side to context manager
         Entered while a model runs.
     report : callable, optional
@@ -68,15 +78,14 @@ def null(
     """
     update = update_of(base.model, tuned.model, held)
     drawn_as = _tied(base.model, tuned.model)
-    with held["base"]:
-        before = _logprobs(base)
+    before = _exactly(said["base"], base)
     draws = DRAWS if architectures.sizes(base.model.config).small else FEW_DRAWS
 
     def moved(draw: int | None, fraction: float) -> list[float]:
         if report and draw is not None:
             report(max(draw, 0) % draws, draws, "the update with its signs drawn anew")
         with held["base"], changed_weights(base.model, _moved(update, draw, fraction, drawn_as)):
-            return cast("list[float]", divergence(_logprobs(base)[None], before)[0].tolist())
+            return _apart(base, before)
 
     fraction = 1.0
     for _ in range(_HALVINGS):
@@ -92,15 +101,13 @@ def null(
         ]
         if not _UNSURE[0] < p_value(own, scrambled) < _UNSURE[1]:
             break
-    with held["tuned"]:
-        exact = _logprobs(tuned)
-        with changed_weights(tuned.model, lambda _, weight: weight.bfloat16().to(weight)):
-            rounded = _logprobs(tuned)
+    with held["tuned"], changed_weights(tuned.model, _rounded):
+        rounding = _apart(tuned, _exactly(said["tuned"], tuned))
     return Null(
         fraction=fraction,
         update=own,
         scrambled=scrambled,
-        rounding=divergence(rounded[None], exact)[0].tolist(),
+        rounding=rounding,
         changed=changed_blocks(base.model, tuned.model, update, held["base"]),
     )
 
@@ -110,7 +117,7 @@ def update_of(
     tuned: PreTrainedModel,
     held: Mapping[Side, AbstractContextManager[object]],
 ) -> Update:
-    """What tuned adds to each parameter of base; tokens that only one of them has are left out.
+    """What tuned has in place of each parameter of base, but for tokens that only one of them has.
 
     Parameters that are the same in both are compared once.
     """
@@ -127,19 +134,25 @@ def update_of(
         _check(below_adapters(module), key)
     differs: dict[str, bool] = {}
 
-    def update(name: str, weight: Tensor) -> Tensor | None:
+    def update(name: str, weight: Tensor) -> OfRows | None:
         if name not in others or not differs.get(name, True):
             return None
         tuned_weight = merged[name] if name in merged else parameter_value(*others[name])
-        rows = min(len(tuned_weight), len(weight)) if tuned_weight.ndim else None
-        if rows is not None and len(tuned_weight) != len(weight):
-            tuned_weight = torch.cat([tuned_weight[:rows].to(weight), weight[rows:]])
+        if tuned_weight.ndim and len(tuned_weight) != len(weight):
+            both = min(len(tuned_weight), len(weight))
+            tuned_weight = torch.cat([tuned_weight[:both].to(weight), weight[both:]])
         if tuned_weight.shape != weight.shape:
             return None
-        added = precise(tuned_weight).to(weight.device) - precise(weight)
+
+        def theirs(rows: Rows) -> Tensor:
+            return precise(tuned_weight[rows]).to(weight.device)
+
         if name not in differs:
-            differs[name] = bool(added.any())
-        return added if differs[name] else None
+            differs[name] = any(
+                bool((theirs(rows) != precise(weight[rows])).any())
+                for rows in rows_at_a_time(weight)
+            )
+        return theirs if differs[name] else None
 
     return update
 
@@ -168,26 +181,49 @@ def _tensor(module: nn.Module, key: str) -> nn.Parameter | None:
 
 def _moved(
     update: Update, draw: int | None, fraction: float, drawn_as: Mapping[str, str]
-) -> Callable[[str, Tensor], Tensor]:
+) -> Change:
     """A fraction of the update added; with signs of the draw, or its own."""
 
-    def change(name: str, weight: Tensor) -> Tensor:
-        added = update(name, weight)
-        if added is None:
-            return weight
-        own = precise(weight)
-        signs = torch.ones_like(own) if draw is None else _signs(drawn_as[name], own, draw)
-        return torch.addcmul(own, added, signs, value=fraction).to(weight)
+    def change(name: str, weight: Tensor) -> OfRows | None:
+        theirs = update(name, weight)
+        if theirs is None:
+            return None
+        signs = None if draw is None else _signs(drawn_as[name], weight, draw)
+
+        def moved(rows: Rows) -> Tensor:
+            own = precise(weight[rows])
+            added = theirs(rows) - own
+            if signs is None:
+                return own.add(added, alpha=fraction).to(weight)
+            return own.addcmul(added, signs(rows).to(own), value=fraction).to(weight)
+
+        return moved
 
     return change
 
 
-def _signs(name: str, like: Tensor, draw: int) -> Tensor:
+def _rounded(_: str, weight: Tensor) -> OfRows:
+    return lambda rows: weight[rows].bfloat16().to(weight)
+
+
+def _signs(name: str, like: Tensor, draw: int) -> OfRows:
     """Ones and minus ones: the same on every device, which is sent a bit for each."""
     drawn = np.random.default_rng([draw + 1, zlib.crc32(name.encode())])
     bits = torch.frombuffer(bytearray(drawn.bytes(math.ceil(like.numel() / 8))), dtype=torch.uint8)
-    signs = nn.functional.embedding(bits.to(like.device).int(), _SIGNS.to(like))
-    return signs.view(-1)[: like.numel()].view(like.shape)
+    bits, signs = bits.to(like.device), _SIGNS.to(like.device)
+
+    def of_rows(rows: Rows) -> Tensor:
+        if not isinstance(rows, slice):
+            return some(0, like.numel()).view(like.shape)[rows]
+        first, last, _ = rows.indices(len(like))
+        width = like[0].numel()
+        return some(first * width, last * width).view(-1, *like.shape[1:])
+
+    def some(first: int, last: int) -> Tensor:
+        eights = bits[first // 8 : math.ceil(last / 8)].int()
+        return signs.index_select(0, eights).view(torch.int8)[first % 8 :][: last - first]
+
+    return of_rows
 
 
 def changed_blocks(
@@ -209,10 +245,10 @@ def changed_blocks(
         with held:
             for name in names & once:
                 weight = parameter_value(*places[name])
-                added = update(name, weight)
+                theirs = update(name, weight)
                 count += weight.numel()
-                own += float(torch.linalg.vector_norm(precise(weight))) ** 2
-                squared += 0 if added is None else float(torch.linalg.vector_norm(added)) ** 2
+                own += _squared(weight)
+                squared += 0 if theirs is None else _squared(weight, theirs)
         total += count
         length = math.sqrt(squared / (own or 1))
         spans.append((block, count, length))
@@ -223,5 +259,21 @@ def changed_blocks(
     ]
 
 
-def _logprobs(reading: Reading) -> Tensor:
-    return reading.logits().double().log_softmax(dim=-1)
+def _squared(weight: Tensor, theirs: OfRows | None = None) -> float:
+    """Squared length of a weight, or of what leads from it to another one."""
+    total = 0.0
+    for rows in rows_at_a_time(weight):
+        own = precise(weight[rows])
+        total += float(torch.linalg.vector_norm(own if theirs is None else theirs(rows) - own)) ** 2
+    return total
+
+
+def _exactly(logprobs: Tensor, reading: Reading) -> Tensor:
+    """What adds up to 1 in float64."""
+    return logprobs.to(reading.model.device).double().log_softmax(dim=-1)
+
+
+def _apart(reading: Reading, before: Tensor) -> list[float]:
+    """KL of what is predicted from what was, nats, by answer token."""
+    _, apart = compared(reading.logits()[None], reading.targets, before)
+    return cast("list[float]", apart[0].tolist())
