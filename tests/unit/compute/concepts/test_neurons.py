@@ -16,8 +16,6 @@ from twinlens.compute.pair import Pair, demo_pair, load_pair
 from twinlens.compute.passes import gates
 from twinlens.compute.passes.gates import gate_gradients
 from twinlens.compute.passes.reading import Reading
-from twinlens.compute.words.word_rows import LOOKED_UP_TOGETHER
-from twinlens.contract import blocks
 from twinlens.contract.wire import Array
 from twinlens.contract.words import SIDES
 from twinlens.errors import UnknownBlockError
@@ -196,22 +194,3 @@ def test_heads_and_neurons_share_a_pass(trace: LiveTrace, monkeypatch: pytest.Mo
         trace.array(f"heads/effect/base/{column}")
         trace.array(f"neurons/effect/base/{column}")
     assert asked == [None, [2], [4]]
-
-
-def test_words_of_a_recording_are_looked_up_together(
-    trace: LiveTrace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keys = [key for key in list(trace.keys()) if blocks.neuron_words.texts(key)]
-    neurons, asked = trace.pair.concepts.neurons, list[int]()
-    monkeypatch.setattr(
-        trace.pair.concepts,
-        "neurons",
-        lambda places: (asked.append(len(places)), neurons(places))[1],
-    )
-    # Whoever looks at one does not wait for the others.
-    alone = trace.block(keys[-1])
-    assert asked == [1]
-    values = [trace.block(key) for key in keys]
-    assert values[-1] == alone
-    assert sum(asked) == len(keys)
-    assert len(asked) == 1 + -(-(len(keys) - 1) // (LOOKED_UP_TOGETHER // 2))
