@@ -101,6 +101,27 @@ def test_a_cell_of_the_matrix_is_named_and_selects_its_row(trace, offline, tmp_p
     assert "dog" in offline.locator(".tl-matrix-cell").inner_text()
 
 
+@pytest.mark.parametrize("width", [400, 1280])
+def test_a_token_of_any_length_stays_in_its_row(width, offline, tmp_path):
+    texts = ["a" * 300, *(["漢字"] * 60), "אבגד" * 80, " dog"]
+    prompt = [(text, "instruction") for text in texts]
+    answers = {"base": (" a", "b" * 300), "tuned": ("b" * 300, " c")}
+    offline.set_viewport_size({"width": width, "height": 800})
+    show(offline, MadeUpTrace(manifest(prompt=prompt, answers=answers)), tmp_path).check(
+        Selection()
+    )
+    ends = offline.evaluate(
+        """() => {
+          const end = (el) => el.getBoundingClientRect().right;
+          const tokens = [...document.querySelectorAll(".tl-row [data-token]")];
+          return tokens.map((token) => [end(token), end(token.closest(".tl-row"))]);
+        }"""
+    )
+    assert len(ends) >= len(texts) + 2
+    assert all(0 < token <= row + 1 for token, row in ends)
+    assert offline.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_hostile_text_is_shown_literally(offline, watch, tmp_path):
     texts = [(text, "instruction") for text in HOSTILE]
     trace = MadeUpTrace(

@@ -42,16 +42,29 @@ export function count(n: number, singular: string, plural = `${singular}s`): str
   return `${n} ${n === 1 ? singular : plural}`;
 }
 
-const NAMES: Record<string, string> = { "\n": "↵", "\t": "⇥", "\r": "␍", "\u007f": "␡" };
+const NAMES: Record<string, string> = {
+  "\n": "↵",
+  "\t": "⇥",
+  "\r": "␍",
+  "\u007f": "␡",
+  "\u00a0": "⍽",
+};
+/** Controls, line ends, direction marks, blanks other than the common one, and what has no glyph. */
+const UNSEEN = /[\p{Cc}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}\p{DI}\ufff9-\ufffb\u2800]|(?! )\p{Zs}/gu;
+/** What shapes the character before it: joiners, variations, the letters of flags. */
+const SHAPING =
+  /[\u034f\u180b-\u180d\u200c]|\u200d|[\ufe00-\ufe0f\u{e0020}-\u{e007f}\u{e0100}-\u{e01ef}]/u;
 
-/** Token text with everything invisible made visible: controls, line ends, direction marks. */
+/** Token text with everything invisible made visible; a mark that begins it stands on a circle. */
 export function visible(text: string): string {
-  return text.replace(/\p{Cc}|[\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/gu, (c) => {
-    const code = c.charCodeAt(0);
+  const seen = text.replace(UNSEEN, (c, at: number) => {
     if (NAMES[c]) return NAMES[c];
+    const code = c.codePointAt(0)!;
     if (code < 0x20) return String.fromCharCode(0x2400 + code);
+    if (at > 0 && SHAPING.test(c)) return c;
     return `‹U+${code.toString(16).toUpperCase().padStart(4, "0")}›`;
   });
+  return /^\p{M}/u.test(seen) ? `◌${seen}` : seen;
 }
 
 /** What to draw for a token: whether a blank goes before it, and its visible text. */

@@ -29,6 +29,18 @@ describe("text", () => {
   it("shows what is invisible, and keeps what is not", () => {
     expect(visible("a\n\t\u0000\u202e")).toBe("a↵⇥␀‹U+202E›");
     expect(visible("👩‍💻 שלום \\xf0 <b>")).toBe("👩‍💻 שלום \\xf0 <b>");
+    expect(visible("\u00a0\u3000\u2028\u00ad\u3164\ue000")).toBe(
+      "⍽‹U+3000›‹U+2028›‹U+00AD›‹U+3164›‹U+E000›",
+    );
+    // What shapes a character stays with it, and is shown where a token has nothing else.
+    const joined = "❤️ क्‍ष 🏴\u{e0067}\u{e007f}";
+    expect(visible(joined)).toBe(joined);
+    expect(["\u200d", "\ufe0f", "\u0301", "\u093fa"].map(visible)).toEqual([
+      "‹U+200D›",
+      "‹U+FE0F›",
+      "◌\u0301",
+      "◌\u093fa",
+    ]);
     expect(tokenText(" dog")).toEqual({ gap: true, word: "dog" });
     expect(tokenText("   x")).toEqual({ gap: true, word: "··x" });
     expect(tokenText(" ")).toEqual({ gap: true, word: "␣" });

@@ -73,7 +73,8 @@ def test_steps_count_by_what_their_kind_was_seen_to_last(monkeypatch):
     monkeypatch.setattr(progress.time, "perf_counter", lambda: next(clock))
     shares = []
     steps = ["findings", *[f"attention/{number}" for number in range(1000)]]
-    remaining = progress.Remaining(steps, lambda done, total, what: shares.append(done / total))
+    remaining = progress.Remaining(lambda done, total, what: shares.append(done / total))
+    remaining.plan(steps)
     for step in steps:
         remaining.begin(step)
     assert shares[0] == 0
@@ -81,3 +82,53 @@ def test_steps_count_by_what_their_kind_was_seen_to_last(monkeypatch):
     assert shares[2] == pytest.approx(10.01 / 20, abs=0.001)
     assert shares[-1] > 0.998
     assert shares[2:] == sorted(shares[2:])
+
+
+def test_kinds_not_seen_yet_take_what_they_take_elsewhere_at_the_speed_of_those_seen(monkeypatch):
+    clock = iter([0.0, 5.0, 10.0, 10.0, 12.0, 12.0])
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(clock))
+    usual = {
+        "findings": 20.0,
+        "saliency/base/exact": 4.0,
+        "saliency/tuned/exact": 4.0,
+        "notes": 2.0,
+    }
+    told = []
+    remaining = progress.Remaining(lambda *report: told.append(report), lambda key: usual[key])
+    remaining.plan(list(usual))
+    remaining.begin("findings")
+    remaining.inside(1, 3, "the update")
+    remaining.begin("saliency/base/exact")  # half the usual time: all is expected to take half
+    remaining.inside(0, 7, "some of it")
+    remaining.begin("saliency/tuned/exact")
+    remaining.begin("notes")  # was there: says nothing of the speed
+    shares = [0, 5 / 30, 10 / 15, 10 / 15, 12 / 15, 12 / 13]
+    assert [done / 1000 for done, _, _ in told] == pytest.approx(shares, abs=0.05)
+    names = ["findings", "the update", *list(usual)[1:2], "some of it", *list(usual)[2:]]
+    assert [(total, what) for _, total, what in told] == [(1000, name) for name in names]
+
+
+def test_what_is_left_of_a_count_follows_from_its_own_time(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "time", lambda: now[0])
+
+    class Timed(Drawn):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self._time = lambda: now[0]
+            self.start_t = self.last_print_t = now[0]
+
+    def at(seconds):
+        now[0] = 100.0 + seconds
+
+    with progress.progress("tracing", Timed) as report:
+        (bar,) = Drawn.made
+        report(0, 10, "base reads")
+        at(60)
+        report(9, 10, "base reads")
+        at(61)
+        report(0, 100, "tuned reads")
+        at(71)
+        report(10, 100, "tuned reads")
+        assert "tuned reads:  10%" in bar.text
+        assert "00:10, 01:30 left" in bar.text

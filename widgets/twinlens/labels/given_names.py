@@ -147,7 +147,13 @@ class LabelledTrace(Trace):
         return self._trace.every_key()
 
     def block(self, key: str, report: Report | None = None) -> Value:
-        value = self._trace.block(key, report)
+        return self._named(key, self._trace.block(key, report))
+
+    def known(self, key: str) -> Value | None:
+        value = self._trace.known(key)
+        return None if value is None else self._named(key, value)
+
+    def _named(self, key: str, value: Value) -> Value:
         request = lookup.read(key, self.manifest)
         if request.block is not blocks.components or not self._labels:
             return value

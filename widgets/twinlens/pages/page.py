@@ -44,6 +44,7 @@ from twinlens.pages.values import page_value
 from twinlens.support.browser import browser, drawn
 from twinlens.support.files import check_file, checked_path, replacing
 from twinlens.support.progress import Remaining, Report, progress
+from twinlens.traces.block_times import usual_seconds
 from twinlens.traces.marks import Mark
 from twinlens.traces.recording import kept_keys
 from twinlens.traces.story import Slide
@@ -169,10 +170,12 @@ def page_parts(
     charted = _charted(state["kind"])
     empty = len(page_html(PageParts(state)))
     budget = int(budget_mb * 1e6) - empty
-    keys = kept_keys(trace, report)
+    remaining = Remaining(report, usual_seconds(trace))
+    keys = kept_keys(trace, remaining)
     if charted:
         keys = [blocks.bokeh_script(), *keys, *chart_keys(keys)]
-    encoded, missing = _take(trace, keys, budget, report)
+        remaining.plan(keys)
+    encoded, missing = _take(trace, keys, budget, remaining)
     if charted and blocks.bokeh_script() not in encoded:
         least = empty + _cost(bokeh_script().encode())
         raise TwinlensError(
@@ -254,7 +257,7 @@ def check_page(title: Any, theme: Any, budget_mb: Any = DEFAULT_BUDGET_MB) -> No
 def drawing_parts(trace: Trace, state: Mapping[str, Any], keys: Iterable[str]) -> PageParts:
     """A page with some blocks, which says which others of the trace it is short of."""
     known = list(trace.keys())
-    encoded, missing = _take(trace, list(keys), sys.maxsize, None)
+    encoded, missing = _take(trace, list(keys), sys.maxsize, Remaining(None))
     missing += [key for key in keys if key not in encoded]
     possible = [
         key for key in (blocks.bokeh_script(), *chart_keys(known), *known) if key not in missing
@@ -294,16 +297,15 @@ def _charted(kind: PanelKind) -> bool:
 
 
 def _take(
-    trace: Trace, keys: list[str], budget: int, report: Report | None
+    trace: Trace, keys: list[str], budget: int, remaining: Remaining
 ) -> tuple[dict[str, tuple[wire.Header, bytes]], list[str]]:
     """Encode blocks in order until the budget is spent; also name those left out."""
     encoded: dict[str, tuple[wire.Header, bytes]] = {}
     damaged: list[str] = []
-    remaining = Remaining(keys, report)
     for done, key in enumerate(keys):
         remaining.begin(key)
         try:
-            value = page_value(trace, key)
+            value = page_value(trace, key, remaining.inside)
         except UnsupportedArchitectureError:
             continue  # models that do not have it have a page without it
         except RecordingError:

@@ -32,6 +32,7 @@ from twinlens.errors import (
 from twinlens.support.calls import methods_called_rightly
 from twinlens.support.files import check_file, checked_path, possible_path, replacing
 from twinlens.support.progress import Remaining, Report
+from twinlens.traces.block_times import usual_seconds
 from twinlens.traces.marks import Mark, read_marks
 from twinlens.traces.story import Slide, read_story
 from twinlens.traces.trace import Trace
@@ -91,17 +92,17 @@ def write(
     """
     target = checked_path(path, "the recording to write")
     check_file(target)
-    keys = kept_keys(trace, report, everything=everything)
     entries: dict[str, dict[str, Any]] = {}
     with (
         replacing(target) as stream,
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
-        remaining = Remaining(keys, report)
+        remaining = Remaining(report, usual_seconds(trace))
+        keys = kept_keys(trace, remaining, everything=everything)
         for done, key in enumerate(keys):
             remaining.begin(key)
             try:
-                value = trace.block(key)
+                value = trace.block(key, remaining.inside)
             except UnsupportedArchitectureError:
                 continue  # models that do not have it are recorded without it
             entries[key] = _write_block(archive, f"blocks/{done}", value)
@@ -117,11 +118,16 @@ def write(
     return target
 
 
-def kept_keys(trace: Trace, report: Report | None, *, everything: bool = False) -> list[str]:
+def kept_keys(trace: Trace, remaining: Remaining, *, everything: bool = False) -> list[str]:
     """Keys that a file keeps; findings are made first, as more may be there because of them."""
+    keys = trace.every_key if everything else trace.keys
+    remaining.plan(list(keys()))
+    remaining.begin(blocks.findings())
     with suppress(RecordingError, UnknownBlockError, UnsupportedArchitectureError):
-        trace.block(blocks.findings(), report)
-    return list(trace.every_key() if everything else trace.keys())
+        trace.block(blocks.findings(), remaining.inside)
+    kept = list(keys())
+    remaining.plan(kept)
+    return kept
 
 
 def read(path: str | os.PathLike[str]) -> RecordedTrace:

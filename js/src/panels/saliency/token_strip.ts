@@ -24,6 +24,8 @@ type Work = (mark: Marks, index: number) => void;
 const MANY = 64;
 /** Of still longer ones only what is in sight of the window. */
 const VERY_MANY = 300;
+/** Characters of a word that may be wider than its row. */
+const LONG = 12;
 /** Height of the differences, in heights of a bar. */
 const ROOM = 1.5;
 
@@ -194,7 +196,7 @@ function make(token: Token, position: number, side: Side | undefined): Marks {
   const difference = h("span", { class: "tl-difference" }, gapBar.el);
   const tracks = h("span", { class: "tl-tracks" });
   const stack = h("span", { class: "tl-stack-slot" });
-  const shown = h("bdi", { class: "tl-word" }, word);
+  const shown = h("bdi", { class: word.length > LONG ? "tl-word tl-cut" : "tl-word" }, word);
   const el = h(
     "button",
     {
