@@ -52,8 +52,7 @@ const NAMES: Record<string, string> = {
 /** Controls, line ends, direction marks, blanks other than the common one, and what has no glyph. */
 const UNSEEN = /[\p{Cc}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}\p{DI}\ufff9-\ufffb\u2800]|(?! )\p{Zs}/gu;
 /** What shapes the character before it: joiners, variations, the letters of flags. */
-const SHAPING =
-  /[\u034f\u180b-\u180d\u200c]|\u200d|[\ufe00-\ufe0f\u{e0020}-\u{e007f}\u{e0100}-\u{e01ef}]/u;
+const SHAPING = /\p{Variation_Selector}|\u034f|\u200c|\u200d|[\u{e0020}-\u{e007f}]/u;
 
 /** Token text with everything invisible made visible; a mark that begins it stands on a circle. */
 export function visible(text: string): string {
