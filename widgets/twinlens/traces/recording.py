@@ -120,14 +120,14 @@ def write(
 
 def kept_keys(trace: Trace, remaining: Remaining, *, everything: bool = False) -> list[str]:
     """Keys that a file keeps; findings are made first, as more may be there because of them."""
-    keys = trace.every_key if everything else trace.keys
-    remaining.plan(list(keys()))
+    listed = trace.every_key if everything else trace.keys
+    remaining.plan(list(listed()))
     remaining.begin(blocks.findings())
     with suppress(RecordingError, UnknownBlockError, UnsupportedArchitectureError):
         trace.block(blocks.findings(), remaining.inside)
-    kept = list(keys())
-    remaining.plan(kept)
-    return kept
+    keys = list(listed())
+    remaining.plan(keys)
+    return keys
 
 
 def read(path: str | os.PathLike[str]) -> RecordedTrace:
