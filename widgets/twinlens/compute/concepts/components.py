@@ -245,7 +245,7 @@ def check_finite(values: Tensor, name: str, layer: int) -> Tensor:
     NotFiniteError
         If a weight is NaN or infinite.
     """
-    if not bool(torch.isfinite(values).all()):
+    if not bool(torch.isfinite(torch.stack(torch.aminmax(values))).all()):
         raise NotFiniteError(
             f"the feed-forward weights of layer {layer} of {name!r} hold NaN or infinity"
         )

@@ -335,13 +335,14 @@ def circuit_change(
 
 
 def _circuits(weights: LayerWeights) -> list[tuple[Tensor, Tensor]]:
-    """Both circuits as factors P, R of ``P^T R``, each float64 [heads, head_dim, hidden]."""
+    """Both circuits as factors P, R of ``P^T R``, each float64 [heads, head_dim, hidden].
+
+    Heads that share keys and values share R, [groups, head_dim, hidden].
+    """
     norm = weights.norm.double().cpu()
     query, key, value = (
         part.double().cpu() * norm for part in (weights.query, weights.key, weights.value)
     )
-    shared = len(query) // len(key)
-    key, value = key.repeat_interleave(shared, 0), value.repeat_interleave(shared, 0)
     return [(query, key), (weights.output.double().cpu().transpose(1, 2), value)]
 
 
@@ -351,19 +352,22 @@ def _compare(left: Tensor, right: Tensor, new_left: Tensor, new_right: Tensor) -
     The difference is written as one product of stacked factors, ``[new_left; new_left - left]^T
     [new_right - right; right]``, so that a small change is not lost between two large norms.
     """
-    before, after = (
-        _inner(left, right, left, right),
-        _inner(new_left, new_right, new_left, new_right),
+    moved_left, moved_right = new_left - left, new_right - right
+    after_left, before_right = new_left @ new_left.mT, right @ right.mT
+    before = _inner(left @ left.mT, before_right)
+    after = _inner(after_left, new_right @ new_right.mT)
+    together = _inner(left @ new_left.mT, right @ new_right.mT)
+    moved = (
+        _inner(after_left, moved_right @ moved_right.mT)
+        + 2 * _inner(new_left @ moved_left.mT, moved_right @ right.mT)
+        + _inner(moved_left @ moved_left.mT, before_right)
     )
-    outer = torch.cat([new_left, new_left - left], dim=1)
-    inner = torch.cat([new_right - right, right], dim=1)
-    moved = _inner(outer, inner, outer, inner).clamp(min=0)
-    together = _inner(left, right, new_left, new_right)
-    difference = (moved / before).sqrt()
+    difference = (moved.clamp(min=0) / before).sqrt()
     cosine = together / (before * after).sqrt()
     return [difference.numpy(), cosine.clamp(-1, 1).numpy()]
 
 
-def _inner(left: Tensor, right: Tensor, new_left: Tensor, new_right: Tensor) -> Tensor:
-    """``<left^T right, new_left^T new_right>`` per head."""
-    return ((left @ new_left.mT) * (right @ new_right.mT)).sum(dim=(1, 2))
+def _inner(of_left: Tensor, of_right: Tensor) -> Tensor:
+    """``<A, A'>`` per head, by ``P P'^T`` [heads, d, d] and ``R R'^T`` [groups, d, d]."""
+    grouped = of_left.unflatten(0, (len(of_right), -1))
+    return (grouped * of_right[:, None]).sum(dim=(2, 3)).flatten()

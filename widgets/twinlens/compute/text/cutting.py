@@ -140,9 +140,12 @@ class Pieces:
             return self._added[identifier].encode()
         piece = str(self._tokenizer.convert_ids_to_tokens(identifier) or "")
         if self._byte_of:
-            return b"".join(
-                bytes([self._byte_of[c]]) if c in self._byte_of else c.encode() for c in piece
-            )
+            try:
+                return bytes(map(self._byte_of.__getitem__, piece))
+            except KeyError:  # of no byte: the piece was added, and holds it as it is
+                return b"".join(
+                    bytes([self._byte_of[c]]) if c in self._byte_of else c.encode() for c in piece
+                )
         if self._joined:
             return piece.removeprefix(self._joined).encode()
         byte = re.fullmatch(r"<0x([0-9A-F]{2})>", piece)

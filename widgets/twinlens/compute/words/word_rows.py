@@ -245,4 +245,4 @@ def _word(piece: bytes) -> str:
         word = piece.decode().strip()
     except UnicodeDecodeError:
         return ""
-    return word if any(unicodedata.category(c)[0] in "LN" for c in word) else ""
+    return word if word.isalnum() or any(unicodedata.category(c)[0] in "LN" for c in word) else ""
