@@ -111,7 +111,8 @@ class Weights:
         self.attending: list[int] = architectures.with_keys(self._model)
         self._names: dict[int, str] = {}
         self._tied: dict[int, list[nn.Module]] = {}
-        for path, module in self._model.named_modules():
+        # Of a loaded model nothing is looked up by name.
+        for path, module in self._model.named_modules() if self.folder else ():
             if isinstance(getattr(module, "weight", None), nn.Parameter):
                 self._names[id(module)] = f"{path}.weight"
                 self._tied.setdefault(id(module.weight), []).append(module)
