@@ -369,5 +369,5 @@ def _compare(left: Tensor, right: Tensor, new_left: Tensor, new_right: Tensor) -
 
 def _inner(of_left: Tensor, of_right: Tensor) -> Tensor:
     """``<A, A'>`` per head, by ``P P'^T`` [heads, d, d] and ``R R'^T`` [groups, d, d]."""
-    grouped = of_left.unflatten(0, (len(of_right), -1))
+    grouped = of_left.view(len(of_right), -1, *of_left.shape[1:])
     return (grouped * of_right[:, None]).sum(dim=(2, 3)).flatten()
