@@ -93,15 +93,19 @@ class Unread(MadeUpTrace):
         ("", r"is a folder: name the file to write"),
         (".", r"is a folder: name the file to write"),
         (3, "is given by its path, not by 3"),
+        ("pipe", "pipe is a device or a pipe: name a file to write"),
+        ("/proc/a.html", r"/proc/a\.html could not be written: |there is no folder /proc"),
     ],
 )
 def test_a_bad_target_is_refused_before_anything_is_computed(
     tmp_path, monkeypatch, write, path, says
 ):
     monkeypatch.chdir(tmp_path)
+    if path == "pipe":
+        os.mkfifo(path)
     with pytest.raises(TwinlensError, match=says):
         write(Unread(), path)
-    assert list(tmp_path.iterdir()) == []
+    assert [left.name for left in tmp_path.iterdir()] == ["pipe"] * (path == "pipe")
 
 
 def test_a_path_in_a_folder_that_is_gone_is_refused(

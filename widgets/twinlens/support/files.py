@@ -75,7 +75,8 @@ def check_file(target: Path, suffixes: tuple[str, ...] = ()) -> None:
     Raises
     ------
     OutputError
-        If its folder is not there, it is a folder itself, or it ends in none of the suffixes.
+        If its folder is not there or takes no files, it is a folder itself, or a device or a pipe
+        that a file would take the place of, or it ends in none of the suffixes.
     """
     check_place(target, "the file to write", OutputError)
     if target.is_dir():
@@ -89,6 +90,13 @@ def check_file(target: Path, suffixes: tuple[str, ...] = ()) -> None:
         )
     if not target.resolve().parent.is_dir():
         raise OutputError(f"there is no folder {target.parent} to write {target.name} into")
+    if target.exists() and not target.is_file():
+        raise OutputError(f"{target} is a device or a pipe: name a file to write")
+    try:
+        # Permissions do not say whether a disk takes files.
+        tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as error:
+        raise _not_written(target, error) from error
 
 
 @contextmanager
