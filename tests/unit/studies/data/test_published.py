@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -236,6 +237,23 @@ def test_a_few_bytes_that_stand_for_any_number_of_values_are_refused(tmp_path):
     path.write_bytes(pickle.dumps(value))
     with pytest.raises(RecordingError, match=r"more than 20000000 values"):
         read_pickle(path)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [((1 << 61) - 1) * i for i in range(1, 60_000)],  # all of one hash: the square of them
+        [(1, 2)],
+    ],
+)
+def test_keys_that_are_no_names_are_refused_before_a_dictionary_is_made(tmp_path, keys):
+    path = tmp_path / "x.pkl"
+    items = b"".join(pickle.dumps(key, 2)[2:-1] + b"N" for key in keys)
+    path.write_bytes(b"\x80\x04}(" + items + b"u.")
+    start = time.process_time()
+    with pytest.raises(RecordingError, match="a key of it is no text and no number"):
+        read_pickle(path)
+    assert time.process_time() - start < 5
 
 
 def test_damaged_pickles_are_refused(tmp_path):

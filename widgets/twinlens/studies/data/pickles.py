@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -57,7 +59,50 @@ def _reconstruct(*_: Any) -> _Array:
 _ALLOWED = {"_reconstruct": _reconstruct, "ndarray": _Array, "dtype": _Type}
 
 
-class _Unpickler(pickle.Unpickler):
+#: Of keys: what names something, and numbers of a size whose hashes do not meet by design.
+_KEYS = (str, bytes, int, float, bool, type(None))
+_LARGEST_KEY = 1 << 63
+#: The one of C lets nobody look at keys.
+_InPython: Any = vars(pickle)["_Unpickler"]
+
+
+class _Unpickler(_InPython):  # type: ignore[misc]
+    """Keys are seen before a dictionary is made of them.
+
+    Of keys whose hashes are alike it takes the square of their number: hours for some megabytes.
+    """
+
+    dispatch: ClassVar[dict[int, Any]] = dict(_InPython.dispatch)
+
+    def _set_item(self) -> None:
+        self._check(self.stack[-2:-1])
+        super().load_setitem()
+
+    def _set_items(self) -> None:
+        self._check(self.stack[::2])
+        super().load_setitems()
+
+    def _dictionary(self) -> None:
+        self._check(self.stack[::2])
+        super().load_dict()
+
+    def _set(self) -> None:
+        raise pickle.UnpicklingError("it holds a set")
+
+    dispatch |= {
+        pickle.SETITEM[0]: _set_item,
+        pickle.SETITEMS[0]: _set_items,
+        pickle.DICT[0]: _dictionary,
+        pickle.ADDITEMS[0]: _set,
+        pickle.FROZENSET[0]: _set,
+    }
+
+    @staticmethod
+    def _check(keys: Sequence[Any]) -> None:
+        for key in keys:
+            if type(key) not in _KEYS or (isinstance(key, int) and abs(key) >= _LARGEST_KEY):
+                raise pickle.UnpicklingError("a key of it is no text and no number of usual size")
+
     def find_class(self, module: str, name: str) -> Any:
         if module in _MODULES and name in _ALLOWED:
             return _ALLOWED[name]
@@ -85,9 +130,13 @@ def read_pickle(path: Path) -> Any:
         RecursionError,
         MemoryError,
         OverflowError,
+        struct.error,
     ) as error:
+        reason = "it asks for too much memory" if isinstance(error, MemoryError) else error
+        if isinstance(error, (EOFError, IndexError, struct.error)):
+            reason = "parts of it are missing"
         raise RecordingError(
-            f"{path.name} is damaged or holds more than plain numbers and texts ({error}): "
+            f"{path.name} is damaged or holds more than plain numbers and texts ({reason}): "
             "it was not read further"
         ) from error
 
