@@ -93,7 +93,7 @@ export function tokenizer(data: TokenizerData): Tokenizer {
       return made;
     },
     decode(tokens) {
-      return lossy.decode(joined(tokens.map(bytes)));
+      return lossy.decode(Uint8Array.from(tokens.flatMap((id) => [...bytes(id)])));
     },
     piece: (id) => escaped(bytes(id)),
     bytes,
@@ -191,16 +191,6 @@ function merged(symbols: string[], ranks: ReadonlyMap<string, number>): string[]
 /** The code point that each byte of a text belongs to. */
 function pointsOf(text: string): number[] {
   return [...text].flatMap((c, i) => new Array<number>(encoder.encode(c).length).fill(i));
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }
 
 /** Whole characters as they are, other bytes as `\xNN`. */

@@ -5,7 +5,7 @@ import type { Tensor } from "../contract/decode.ts";
 
 export type Numbers = ArrayLike<number>;
 
-/** Largest absolute value; 0 of nothing. */
+/** Largest absolute value; 0 of nothing. NaN is like nothing. */
 export function largest(...lists: (Numbers | null | undefined)[]): number {
   let max = 0;
   for (const list of lists) {

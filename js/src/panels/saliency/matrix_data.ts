@@ -47,10 +47,10 @@ export function matrixOf(state: State, tables: BySide<Table | null>): Matrix | n
     columns,
     sides,
     difference: base && tuned && state.manifest.shared ? differenceOf(base, tuned) : null,
-    max: known(...SIDES.map((side) => sides[side]?.values)),
+    max: largest(...SIDES.map((side) => sides[side]?.values)),
     hidden: {
       count: rest.length,
-      largest: known(...SIDES.map((side) => cells(state, side, tables[side], rest)?.values)),
+      largest: largest(...SIDES.map((side) => cells(state, side, tables[side], rest)?.values)),
     },
   };
 }
@@ -86,11 +86,6 @@ function differenceOf(base: MatrixOf, tuned: MatrixOf): MatrixOf {
     values: Float64Array.from(tuned.values, (value, i) => value - base.values[i]!),
     exact: tuned.exact.map((exact, i) => exact && base.exact[i]!),
   };
-}
-
-/** Largest size of what is known. */
-function known(...lists: (Numbers | undefined)[]): number {
-  return largest(...lists.map((list) => Array.from(list ?? []).filter((x) => !Number.isNaN(x))));
 }
 
 /** Cell by cell, for a file. */
