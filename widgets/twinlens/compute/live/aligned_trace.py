@@ -18,6 +18,7 @@ from twinlens.compute.live.blocks import SHIFTED, FindingBlocks
 from twinlens.compute.live.live import LiveTrace, captured, manifest_of, trace_pair
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes.footprint import check_footprint
+from twinlens.compute.provide import providers, provides
 from twinlens.compute.text.aligned import AlignedPrompts, read_in_own_templates
 from twinlens.compute.text.answers import choose_answers, own_answer, own_answer_of
 from twinlens.compute.text.arguments import generated_sides, read_length, read_response
@@ -26,9 +27,9 @@ from twinlens.compute.text.prompt import check_length
 from twinlens.contract import blocks, lookup
 from twinlens.contract.block import Block
 from twinlens.contract.forms import HiddenSegment, TemplateEffects
-from twinlens.contract.manifest import Token
+from twinlens.contract.manifest import Manifest, Token
 from twinlens.contract.wire import Array, Value, half
-from twinlens.contract.words import SIDES, Given, Side
+from twinlens.contract.words import SIDES, Given, Side, Unit
 from twinlens.errors import UnknownBlockError
 from twinlens.measures.differences import jensen_shannon, relative_difference
 from twinlens.support.progress import Report
@@ -138,7 +139,7 @@ class AlignedTrace(Trace):
     def __init__(self, traces: dict[Side, LiveTrace], manifest: Any, read: AlignedPrompts) -> None:
         self.traces, self.manifest, self._read = traces, manifest, read
         self.pair = traces["tuned"].pair
-        self._findings = FindingBlocks(self)
+        self._both = providers((BothSides(traces, manifest, read), FindingBlocks(self)))
         self._whole: dict[str, Value] = {}
 
     def block(self, key: str, report: Report | None = None) -> Value:
@@ -146,10 +147,10 @@ class AlignedTrace(Trace):
             return self._whole[key]
         request = lookup.read(key, self.manifest)
         self._check(key, request)
-        of_both = self._of_both(request, report)
-        if of_both is None:
+        if request.block not in self._both:
             side, own = self._own(key, request)
             return self._laid(request.block, side, self.traces[side].block(own, report))
+        of_both = self._both[request.block](request.values, report)
         if isinstance(of_both, np.ndarray):
             of_both.flags.writeable = False
         return self._whole.setdefault(key, of_both)
@@ -224,46 +225,35 @@ class AlignedTrace(Trace):
         value.flags.writeable = False
         return value
 
-    @property
-    def _both(self) -> set[Block[Any]]:
-        """What is made of both sides here."""
-        made: set[Block[Any]] = {
-            blocks.findings,
-            blocks.groups,
-            blocks.hidden_segments,
-            blocks.head_change,
-        }
-        return made | set(SHIFTED)
 
-    def _of_both(self, request: lookup.Asked, report: Report | None) -> Value | None:
-        block = request.block
-        if block is blocks.findings:
-            return self._findings.findings(report)
-        if block is blocks.groups:
-            grouping = request.values["grouping"]
-            return [list(group) for group in groups(self.manifest.prompt_tokens, grouping)]
-        if block is blocks.hidden_segments:
-            return self._hidden_segments(report)
-        if block is blocks.head_change:
-            return self._head_change()
-        if block in SHIFTED:
-            return self._shift(SHIFTED[block])
-        return None
+class BothSides:
+    """The room of what is made of both sides, in the row of both prompts."""
 
-    def _hidden_segments(self, report: Report | None) -> list[HiddenSegment]:
+    def __init__(
+        self, traces: dict[Side, LiveTrace], manifest: Manifest, read: AlignedPrompts
+    ) -> None:
+        self._traces, self._manifest, self._read = traces, manifest, read
+
+    @provides(blocks.groups)
+    def groups(self, grouping: Unit) -> list[list[int]]:
+        """Words, sentences or segments of the row."""
+        return [list(group) for group in groups(self._manifest.prompt_tokens, grouping)]
+
+    @provides(blocks.hidden_segments)
+    def hidden_segments(self, report: Report | None) -> list[HiddenSegment]:
         """Of each side what its own prompt loses."""
         for side in SIDES:
-            subject = self.traces[side].subject
+            subject = self._traces[side].subject
             # What a model answers by itself it answers to its own prompt.
-            others = self.traces[SIDES[1 - SIDES.index(side)]].subject.own_answers
-            if self.manifest.response not in ("own", side):
+            others = self._traces[SIDES[1 - SIDES.index(side)]].subject.own_answers
+            if self._manifest.response not in ("own", side):
                 others[side] = own_answer_of(subject, side, report)
         rows = {
             side: {
                 (hidden["segment"], hidden["answer"]): hidden[side]
                 for hidden in cast(
                     "list[HiddenSegment]",
-                    self.traces[side].block(blocks.hidden_segments(), report),
+                    self._traces[side].block(blocks.hidden_segments(), report),
                 )
             }
             for side in SIDES
@@ -284,31 +274,36 @@ class AlignedTrace(Trace):
     def _common(self) -> list[int]:
         """Positions of the row that both models read, those of a shared answer included."""
         both = set(self._read.places["base"]) & set(self._read.places["tuned"])
-        n = self.manifest.prompt_length
-        return [*sorted(both), *range(n, self.manifest.common_length)]
+        n = self._manifest.prompt_length
+        return [*sorted(both), *range(n, self._manifest.common_length)]
 
     def _rows(self, side: Side) -> list[int]:
         """The same positions in what a side reads."""
-        n, places = self.manifest.prompt_length, self._read.places[side]
+        n, places = self._manifest.prompt_length, self._read.places[side]
         at = {place: i for i, place in enumerate(places)}
         return [at[p] if p < n else len(places) + p - n for p in self._common()]
 
-    def _shift(self, field: str) -> Array:
-        captures = self.traces["tuned"].subject.captures
-        base, tuned = (getattr(captures[s], field)[:, self._rows(s)].numpy() for s in SIDES)
+    @provides(*SHIFTED)
+    def shift(self, block: Block[[]]) -> Array:
+        """How far outputs, or the residual streams, are apart."""
+        captures = self._traces["tuned"].subject.captures
+        base, tuned = (
+            getattr(captures[side], SHIFTED[block])[:, self._rows(side)].numpy() for side in SIDES
+        )
         return self._at_common(relative_difference(base, tuned).T.astype("float32"))
 
-    def _head_change(self) -> Array:
+    @provides(blocks.head_change)
+    def head_change(self) -> Array:
         """Divergence of two rows of attention over all tokens of the row of both prompts."""
-        captures = self.traces["tuned"].subject.captures
-        n, length = self.manifest.prompt_length, self.manifest.length("tuned")
+        captures = self._traces["tuned"].subject.captures
+        n, length = self._manifest.prompt_length, self._manifest.length("tuned")
         changes = {}
         for layer in captures["base"].attending:
             laid = []
             for side in SIDES:
                 rows = captures[side].attention[layer][:, self._rows(side)].float().numpy()
-                own = [*self._read.places[side], *range(n, self.manifest.length(side))]
-                size = max(length, self.manifest.length("base"))
+                own = [*self._read.places[side], *range(n, self._manifest.length(side))]
+                size = max(length, self._manifest.length("base"))
                 row = np.zeros((*rows.shape[:2], size), rows.dtype)
                 row[..., own] = rows
                 laid.append(row)
@@ -317,6 +312,6 @@ class AlignedTrace(Trace):
 
     def _at_common(self, rows: Array) -> Array:
         """Rows of the positions that both read in a table of all, zeros elsewhere."""
-        table = np.zeros((self.manifest.common_length, *rows.shape[1:]), rows.dtype)
+        table = np.zeros((self._manifest.common_length, *rows.shape[1:]), rows.dtype)
         table[self._common()] = rows
         return table
