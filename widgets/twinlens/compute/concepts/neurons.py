@@ -6,6 +6,7 @@ neuron at zero at every position, in nats; its estimate is the derivative by a g
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,8 +45,13 @@ def neuron_ablation(reading: Reading, layer: int, neuron: int, columns: Sequence
 
     before = _logprob(reading, columns)
     with changed_neurons(reading.model, {layer: silent}):
-        effect = before - _logprob(reading, columns)
-    return float(_finite(effect))
+        effect = float(before - _logprob(reading, columns))
+    if not math.isfinite(effect):
+        raise NotFiniteError(
+            "the effect of a neuron is NaN or infinite although the forward pass is finite: load "
+            "the pair with dtype=torch.float32"
+        )
+    return effect
 
 
 def _logprob(reading: Reading, columns: Sequence[int]) -> Tensor:
@@ -55,15 +61,6 @@ def _logprob(reading: Reading, columns: Sequence[int]) -> Tensor:
             reading.read, use_cache=False, logits_to_keep=reading.positions[chosen]
         )
         return log_probability(precise(output.logits[0]), reading, chosen).sum()
-
-
-def _finite(values: Tensor) -> Array:
-    if not bool(torch.isfinite(values).all()):
-        raise NotFiniteError(
-            "the effect of a neuron is NaN or infinite although the forward pass is finite: load "
-            "the pair with dtype=torch.float32"
-        )
-    return values.detach().float().cpu().numpy()
 
 
 class Neurons:
