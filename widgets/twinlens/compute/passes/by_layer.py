@@ -7,7 +7,7 @@ back to it. The numbers are the same; it takes one more pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -18,8 +18,7 @@ from transformers import PreTrainedModel
 from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.compute.models.layer_forms import check_layers_alone
-from twinlens.compute.passes.conditions import Conditions, hookable, observed
-from twinlens.compute.passes.entry import ReachedError, entering
+from twinlens.compute.passes.entry import ReachedError
 from twinlens.compute.passes.folding import Texts, head_gradient
 from twinlens.compute.passes.footprint import check_layer
 from twinlens.compute.passes.reading import Target
@@ -62,17 +61,12 @@ class ByLayer:
     columns: list[int]
     weights: Tensor
     _texts: Texts
-    _conditions: Conditions
     _calls: list[_Call]
 
     @property
     def model(self) -> PreTrainedModel:
         """What is run."""
         return self._texts.readings[0].model
-
-    def seeds(self, places: Sequence[int]) -> Tensor:
-        """Seeds for some columns, each alone, [places, B, m, hidden]."""
-        return seeds_of(self.weights, places)
 
     @property
     def most_seeds(self) -> int:
@@ -145,19 +139,11 @@ class ByLayer:
 
         first = architectures.layers(self._texts.readings[0].model)[0]
         with first.register_forward_pre_hook(reached), suppress(ReachedError):
-            _run(self._texts, embedded)
+            self._texts.states(embedded, self._texts.conditions)
         return given[0]
 
-    def _around(self) -> AbstractContextManager[object]:
-        return _around(self._texts, self._conditions)
-
-
-def seeds_of(weights: Tensor, places: Sequence[int]) -> Tensor:
-    """Gradients [B, m, hidden] of some columns, each alone, [places, B, m, hidden]."""
-    seeds = torch.zeros_like(weights).repeat(len(places), 1, 1, 1)
-    for seed, place in zip(seeds, places, strict=True):
-        seed[:, place] = weights[:, place]
-    return seeds
+    def _around(self) -> AbstractContextManager[None]:
+        return self._texts.around(self._texts.conditions)
 
 
 def read_by_layer(
@@ -188,7 +174,7 @@ def read_by_layer(
     )
     check_differentiable(model)
     check_layer(model, *texts.embedded.shape[:2], patterns=patterns)
-    conditions = Conditions(hidden=texts.padding)
+    conditions = texts.conditions
     calls: list[_Call] = []
 
     def keep(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -197,30 +183,15 @@ def read_by_layer(
     with ExitStack() as stack:
         for module in (*architectures.layers(model), architectures.final_norm(model)):
             stack.enter_context(module.register_forward_pre_hook(keep, with_kwargs=True))
-        with torch.no_grad(), _around(texts, conditions):
-            output = _run(texts, texts.embedded)
-    hidden = output.last_hidden_state[:, _places(texts, chosen)]
-    return ByLayer(chosen, head_gradient(texts, target, chosen, hidden), texts, conditions, calls)
+        with torch.no_grad(), texts.around(conditions):
+            states = texts.states(texts.embedded, conditions)
+    hidden = states[:, _places(texts, chosen)]
+    return ByLayer(chosen, head_gradient(texts, target, chosen, hidden), texts, calls)
 
 
 def _places(texts: Texts, columns: Sequence[int]) -> Tensor:
     places = torch.tensor(list(columns), device=texts.embedded.device)
     return places + (texts.prompt_length - 1)
-
-
-@contextmanager
-def _around(texts: Texts, conditions: Conditions) -> Iterator[None]:
-    model = texts.readings[0].model
-    attention = observed(model, conditions) if hookable(model) else nullcontext()
-    with entering(model, texts.embedded.shape[1]), attention:
-        yield
-
-
-def _run(texts: Texts, embedded: Tensor) -> Any:
-    model = texts.readings[0].model
-    # Not every family that cannot be observed takes positions, and there they are the default.
-    placed = texts.placed(0, embedded.shape[1]) if hookable(model) else {}
-    return architectures.body(model)(inputs_embeds=embedded, use_cache=False, **placed)
 
 
 def _through(

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -88,8 +88,8 @@ class Conditions:
         Tokens no other token may attend to; each still attends to itself, so no row is empty.
     stored : dict, optional
         Filled with the keys and values of every attention module.
-    patterns : list, optional
-        Filled with the attention pattern of every layer, in its gradient graph.
+    pattern : callable, optional
+        Told the attention pattern of every layer, in its gradient graph.
     heads : list of Heads, optional
         Filled with those of every layer, without their graph.
     packed : Packed, optional
@@ -101,7 +101,7 @@ class Conditions:
     prefix: Prefix | None = None
     hidden: Tensor | None = None
     stored: dict[nn.Module, tuple[Tensor, Tensor]] | None = None
-    patterns: list[Tensor] | None = field(default=None)
+    pattern: Callable[[Tensor], None] | None = None
     heads: list[Heads] | None = None
     packed: Packed | None = None
     fused: bool = False
@@ -113,8 +113,6 @@ class Conditions:
 
 
 _NAME = "twinlens"
-#: Told every attention pattern of the passes of this thread, layer by layer.
-each_pattern: ContextVar[Callable[[Tensor], None] | None] = ContextVar("patterns", default=None)
 _NONE = Conditions()
 _current: ContextVar[Conditions] = ContextVar("conditions", default=_NONE)
 
@@ -210,14 +208,11 @@ def _attention(
     if conditions.stored is not None:
         conditions.stored[module] = key, value
     output, weights = eager(module, query, key, value, mask, **kwargs)
-    if conditions.patterns is not None:
-        conditions.patterns.append(weights)
+    if conditions.pattern is not None:
+        conditions.pattern(weights)
     if conditions.heads is not None:
         query, key, value = query.detach(), key.detach(), value.detach()
         conditions.heads.append(Heads(query, key, value, weights.detach()))
-    keep = each_pattern.get()
-    if keep is not None:
-        keep(weights.detach())
     return output, weights
 
 

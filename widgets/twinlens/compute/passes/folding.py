@@ -8,15 +8,16 @@ that comes behind the last layer's attention: its output weights and the feed-fo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import check_differentiable
-from twinlens.compute.passes.conditions import Conditions, Prefix, observed
+from twinlens.compute.passes.conditions import Conditions, Prefix, hookable, observed
 from twinlens.compute.passes.cut import Cut, cut_open
 from twinlens.compute.passes.entry import embeddings, entering
 from twinlens.compute.passes.reading import Reading, Target, precise
@@ -91,6 +92,34 @@ class Texts:
             "attention_mask": torch.ones(len(self.readings), end, device=places.device),
         }
 
+    @property
+    def conditions(self) -> Conditions | None:
+        """Those under which no padding is seen; None where attention cannot be observed."""
+        return Conditions(hidden=self.padding) if hookable(self.readings[0].model) else None
+
+    @contextmanager
+    def around(self, conditions: Conditions | None) -> Iterator[None]:
+        """Inside, `states` may be asked for."""
+        model = self.readings[0].model
+        attention = observed(model, conditions) if conditions else nullcontext()
+        with entering(model, self.embedded.shape[1]), attention:
+            yield
+
+    def states(self, embedded: Tensor, conditions: Conditions | None) -> Tensor:
+        """Final hidden states [B, S, hidden] of embeddings, from where the conditions start on.
+
+        Parameters
+        ----------
+        conditions : Conditions, optional
+            Those of `around`; without them the model's own attention is used.
+        """
+        start = conditions.start if conditions else 0
+        # Not every family that cannot be observed takes positions, and there they are the default.
+        placed = self.placed(start, start + embedded.shape[1]) if conditions else {}
+        body = architectures.body(self.readings[0].model)
+        output = body(inputs_embeds=embedded, use_cache=False, **placed)
+        return cast(Tensor, output.last_hidden_state)
+
 
 @dataclass(frozen=True)
 class Folded:
@@ -159,16 +188,9 @@ def fold_together(
     check_differentiable(model)
     start = conditions.start if conditions else 0
     places = torch.tensor(chosen, device=embedded.device) + (texts.prompt_length - 1 - start)
-    around: AbstractContextManager[None] = (
-        observed(model, conditions) if conditions else nullcontext()
-    )
-    # Not every family that cannot be observed takes positions, and there they are the default.
-    placed = texts.placed(start, start + embedded.shape[1]) if conditions else {}
     opened: AbstractContextManager[Cut | None] = cut_open(model) if cut else nullcontext()
-    length = texts.embedded.shape[1]
-    with torch.enable_grad(), entering(model, length), around, opened as at:
-        output = architectures.body(model)(inputs_embeds=embedded, use_cache=False, **placed)
-        hidden = output.last_hidden_state[:, places]
+    with torch.enable_grad(), texts.around(conditions), opened as at:
+        hidden = texts.states(embedded, conditions)[:, places]
     weights = head_gradient(texts, target, chosen, hidden)
     stored = (conditions.stored if conditions else None) or {}
     if at is None:
@@ -228,13 +250,17 @@ def segments(
 
 def backward(folded: Folded, prompt: Tensor, places: list[int]) -> Tensor:
     """Gradients of some columns by one batched backward pass, shape [places, B, N, hidden]."""
+    seeds = seeds_of(folded.weights, places)
     if len(places) == 1:
-        seed = torch.zeros_like(folded.hidden)
-        seed[:, places[0]] = folded.weights[:, places[0]]
-        return torch.autograd.grad(folded.hidden, prompt, seed, retain_graph=True)[0][None]
-    seeds = torch.zeros_like(folded.hidden).repeat(len(places), 1, 1, 1)
-    for seed, place in zip(seeds, places, strict=True):
-        seed[:, place] = folded.weights[:, place]
+        return torch.autograd.grad(folded.hidden, prompt, seeds[0], retain_graph=True)[0][None]
     return torch.autograd.grad(
         folded.hidden, prompt, seeds, retain_graph=True, is_grads_batched=True
     )[0]
+
+
+def seeds_of(weights: Tensor, places: Sequence[int]) -> Tensor:
+    """Gradients [B, m, hidden] of some columns, each alone, [places, B, m, hidden]."""
+    seeds = torch.zeros_like(weights).repeat(len(places), 1, 1, 1)
+    for seed, place in zip(seeds, places, strict=True):
+        seed[:, place] = weights[:, place]
+    return seeds

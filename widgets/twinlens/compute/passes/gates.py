@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
-from twinlens.compute.passes.by_layer import read_by_layer, seeds_of
-from twinlens.compute.passes.folding import Texts, embed, fold
+from twinlens.compute.passes.by_layer import read_by_layer
+from twinlens.compute.passes.folding import Texts, embed, fold, seeds_of
 from twinlens.compute.passes.footprint import fits
 from twinlens.compute.passes.reading import Reading, log_probability
 from twinlens.compute.passes.subject import Subject

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
-from twinlens.compute.passes.conditions import each_pattern, hookable, observed
+from twinlens.compute.passes.conditions import Conditions, hookable, observed
 
 
 @contextmanager
@@ -60,9 +60,8 @@ def listening(
             ):
                 stack.enter_context(module.register_forward_hook(hook))
         if hookable(model):
-            stack.enter_context(observed(model))
-            token = each_pattern.set(lambda weights: put(weights[0]))
-            stack.callback(each_pattern.reset, token)
+            conditions = Conditions(pattern=lambda weights: put(weights[0].detach()))
+            stack.enter_context(observed(model, conditions))
             yield {}
         else:
             for layer in attending:

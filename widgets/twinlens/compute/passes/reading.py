@@ -60,6 +60,12 @@ class Reading:
         """Answer tokens, shape [M]."""
         return torch.tensor(list(self.ids[self.prompt_length :]), device=self.model.device)
 
+    def hidden_together(self, unit: Unit) -> list[list[int]]:
+        """Prompt positions that are hidden together, of a unit; tokens by themselves without."""
+        if unit == "token" or self.groups is None:
+            return [[place] for place in range(self.prompt_length)]
+        return [list(group) for group in self.groups(unit)]
+
     def at_its_length(self) -> AbstractContextManager[None]:
         """Inside, rotary positions are those of this text, whatever was read before."""
         return entering(self.model, len(self.ids) - 1)

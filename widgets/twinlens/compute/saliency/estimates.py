@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias, cast
@@ -17,18 +17,16 @@ import torch
 from torch import Tensor
 
 from twinlens.compute.models import architectures
-from twinlens.compute.passes.by_layer import ByLayer, read_by_layer, seeds_of
+from twinlens.compute.passes.by_layer import ByLayer, read_by_layer
 from twinlens.compute.passes.conditions import (
     Conditions,
     current,
-    each_pattern,
     hookable,
-    observed,
     patterns_heard,
     under,
 )
-from twinlens.compute.passes.entry import embeddings, entering
-from twinlens.compute.passes.folding import Texts, embed, fold_together
+from twinlens.compute.passes.entry import embeddings
+from twinlens.compute.passes.folding import Texts, embed, fold_together, seeds_of
 from twinlens.compute.passes.footprint import fits
 from twinlens.compute.passes.gates import points_on_the_way
 from twinlens.compute.passes.reading import Reading, Target, log_probability, precise
@@ -81,7 +79,7 @@ def attention_knockout(reading: Reading, wanted: Wanted) -> Iterator[Piece]:
             lost = knockout(pattern, gradient, reading.prompt_length).sum(dim=-2)
             drop[seeds] += lost.to(drop.device)
 
-        for _ in _sweep(text, text.seeds(batch), take):
+        for _ in _sweep(text, seeds_of(text.weights, batch), take):
             yield [], slice(None), np.empty((0, reading.answer_length))
         yield slice(None), [columns[i] for i in batch], drop.T.numpy()
 
@@ -167,9 +165,6 @@ class _Whole:
         numbers = sum(pattern.numel() for pattern in self._patterns)
         return max(1, min(_MOST_COLUMNS, _NUMBERS_OF_ALL // numbers))
 
-    def seeds(self, places: Sequence[int]) -> Tensor:
-        return seeds_of(self.weights, places)
-
     def sweep(self, seeds: Tensor, take: Take) -> Iterator[None]:
         batched = len(seeds) > 1
         gradients = torch.autograd.grad(
@@ -193,7 +188,7 @@ def _read_with_patterns(reading: Reading, columns: list[int]) -> ByLayer | _Whol
     patterns: list[Tensor] = []
     point = texts.embedded.detach().requires_grad_()
     if hookable(model):
-        conditions = Conditions(patterns=patterns)
+        conditions = Conditions(pattern=patterns.append)
         folded = fold_together(texts, log_probability, columns, point, conditions)
     else:
         with patterns_heard(model, patterns.append):
@@ -213,7 +208,7 @@ def _sweep(text: ByLayer | _Whole, seeds: Tensor, take: Take) -> Iterator[None]:
         model = text.model
         observable = hookable(model)
         with (
-            under(replace(current(), patterns=patterns))
+            under(replace(current(), pattern=patterns.append))
             if observable
             else patterns_heard(model, patterns.append)
         ):
@@ -353,17 +348,9 @@ def along_path(
 
 def _target_values(texts: Texts, target: Target, embedded: Tensor) -> Tensor:
     """The targets [B, M] of texts with other embeddings; 0 behind the end of an answer."""
-    model, length = texts.readings[0].model, embedded.shape[1]
-    reachable = hookable(model)
-    around: AbstractContextManager[None] = nullcontext()
-    if reachable:
-        around = observed(model, Conditions(hidden=texts.padding))
-    with torch.no_grad(), entering(model, length), around:
-        states = architectures.body(model)(
-            inputs_embeds=embedded,
-            use_cache=False,
-            **(texts.placed(0, length) if reachable else {}),
-        ).last_hidden_state[:, texts.prompt_length - 1 :]
+    model, conditions = texts.readings[0].model, texts.conditions
+    with torch.no_grad(), texts.around(conditions):
+        states = texts.states(embedded, conditions)[:, texts.prompt_length - 1 :]
         values = precise(states).new_zeros(states.shape[:2])
         for row, reading, text_states in zip(values, texts.readings, states, strict=True):
             own = list(range(reading.answer_length))
@@ -403,16 +390,10 @@ def rollout_together(readings: Sequence[Reading]) -> list[Array]:
         mixed = precise(pattern).mean(dim=1).to(flow.device)
         flow = (mixed @ flow.to(mixed.dtype) + flow) / 2
 
-    around: AbstractContextManager[None] = patterns_heard(model, mix)
-    placed: dict[str, Tensor] = {}  # not every family takes positions
-    if hookable(model):
-        around, placed = observed(model, Conditions(hidden=texts.padding)), texts.placed(0, length)
-    token = each_pattern.set(mix)
-    try:
-        with torch.no_grad(), entering(model, length), around:
-            architectures.body(model)(inputs_embeds=texts.embedded, use_cache=False, **placed)
-    finally:
-        each_pattern.reset(token)
+    conditions = texts.conditions and replace(texts.conditions, pattern=mix)
+    heard = nullcontext() if conditions else patterns_heard(model, mix)
+    with torch.no_grad(), texts.around(conditions), heard:
+        texts.states(texts.embedded, conditions)
     n = texts.prompt_length
     return [
         table[n - 1 : n - 1 + reading.answer_length, n - reading.prompt_length : n].T.cpu().numpy()

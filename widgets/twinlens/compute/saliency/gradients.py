@@ -19,15 +19,15 @@ from torch import Tensor
 from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import has_forward_mode
 from twinlens.compute.passes.by_layer import read_by_layer
-from twinlens.compute.passes.conditions import Conditions, Prefix, hookable, observed
+from twinlens.compute.passes.conditions import Conditions, Prefix, hookable
 from twinlens.compute.passes.cut import states_at_cut
-from twinlens.compute.passes.entry import entering
 from twinlens.compute.passes.folding import (
     Folded,
     Texts,
     backward,
     embed,
     fold_together,
+    seeds_of,
     segments,
 )
 from twinlens.compute.passes.footprint import fits
@@ -197,8 +197,7 @@ def _rows(texts: Texts, wanted: Wanted, target: Target, directions: Tensor) -> I
         )
         with (
             torch.no_grad(),
-            entering(model, length),
-            observed(model, conditions),
+            texts.around(conditions),
             reusing(products, start),
         ):
             changes = torch.func.vmap(derivative)(tangents)
@@ -263,7 +262,7 @@ def _columns_by_layer(
     text = read_by_layer(texts, target, columns)
     while batch := [i for i, column in enumerate(columns) if wanted()[:, column].any()]:
         batch = batch[: text.most_seeds]
-        for _, gradients in text.backward(text.seeds(batch), _columns_at_once(texts)):
+        for _, gradients in text.backward(seeds_of(text.weights, batch), _columns_at_once(texts)):
             # Others get through between two layers, and work can be stopped there.
             yield [], slice(None), gradients.new_zeros(len(texts.embedded), 0, wanted().shape[1])
         values = reduce(precise(gradients[:, :, : texts.prompt_length]))

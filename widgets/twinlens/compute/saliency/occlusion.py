@@ -215,11 +215,8 @@ def occlusion_rows(
     reading: Reading, wanted: Wanted, kind: OcclusionKind = "mask", unit: Unit = "token"
 ) -> Iterator[Piece]:
     """Effects in nats, a few neighbouring groups at a time, those first that should matter most."""
-    groups = [[n] for n in range(reading.prompt_length)]
-    if unit != "token" and reading.groups is not None:
-        groups = [list(group) for group in reading.groups(unit)]
     intact: Intact | None = None
-    for batch in _batches(reading, groups, kind):
+    for batch in _batches(reading, reading.hidden_together(unit), kind):
         missing = np.asarray(wanted().any(axis=1))
         if unfinished := [group for group in batch if missing[group].any()]:
             if intact is None:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.compute.models import architectures
-from twinlens.compute.passes.conditions import Conditions, Prefix, hookable, observed
-from twinlens.compute.passes.entry import entering
+from twinlens.compute.passes.conditions import Conditions, Prefix, hookable
 from twinlens.compute.passes.folding import Texts, embed
 from twinlens.compute.passes.hiding import read_alone
 from twinlens.compute.passes.reading import Reading, precise
@@ -116,12 +115,7 @@ def occlusion_together(
     readings: Sequence[Reading], unit: Unit, instead: Instead | None = None
 ) -> list[Array]:
     """Tables [N, M] of occlusion, of texts that are read together; see `hidden_together`."""
-    groups: list[list[list[int]]] = []
-    for reading in readings:
-        mine = [[place] for place in range(reading.prompt_length)]
-        if unit != "token" and reading.groups is not None:
-            mine = [list(group) for group in reading.groups(unit)]
-        groups.append(mine)
+    groups = [reading.hidden_together(unit) for reading in readings]
     tables = []
     costs = hidden_together(readings, groups, instead)
     for reading, mine, rows in zip(readings, groups, costs, strict=True):
@@ -169,19 +163,14 @@ def _logprobs(texts: Texts, rows: Tensor, start: int, conditions: Conditions) ->
     rows : tensor
         Which texts are read.
     """
-    model, length = texts.readings[0].model, texts.embedded.shape[1]
-    first = texts.prompt_length - 1
+    model, first = texts.readings[0].model, texts.prompt_length - 1
     chosen = replace(
         texts,
         readings=[texts.readings[row] for row in rows.tolist()],
         padding=None if texts.padding is None else texts.padding[rows],
     )
-    with torch.no_grad(), entering(model, length), observed(model, conditions):
-        states = architectures.body(model)(
-            inputs_embeds=chosen.embedded[:, start:],
-            use_cache=False,
-            **chosen.placed(start, length),
-        ).last_hidden_state[:, first - start :]
+    with torch.no_grad(), chosen.around(conditions):
+        states = chosen.states(chosen.embedded[:, start:], conditions)[:, first - start :]
         targets = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
         for target, reading in zip(targets, chosen.readings, strict=True):
             target[: reading.answer_length] = reading.targets
