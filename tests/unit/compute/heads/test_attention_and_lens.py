@@ -88,6 +88,7 @@ def test_the_lens_is_that_of_all_logits(
     # Parts of the vocabulary, and groups of places, that do not come out even.
     monkeypatch.setattr(answer_scores, "_TOKENS", 100)
     monkeypatch.setattr(answer_scores, "_OF_FEW", 1)
+    monkeypatch.setattr(answer_scores, "_OF_FEW_HALVES", 1)
     monkeypatch.setattr(answer_scores, "_PLACES", 2)
     kept = capture(model, IDS, PROMPT, side="base")
     residual, targets = kept.residual[:, PROMPT - 1 : -1], IDS[PROMPT:]

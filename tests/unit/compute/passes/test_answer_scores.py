@@ -22,6 +22,7 @@ def test_they_are_those_of_all_logits(
     monkeypatch.setattr(answer_scores, "_TOKENS", 100)
     monkeypatch.setattr(answer_scores, "_PLACES", 3)
     monkeypatch.setattr(answer_scores, "_OF_FEW", 1)
+    monkeypatch.setattr(answer_scores, "_OF_FEW_HALVES", 1)
     model = tiny.model("llama" if name == "bfloat16" else name)
     if name == "bfloat16":
         model.to(torch.bfloat16)

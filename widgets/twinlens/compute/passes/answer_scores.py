@@ -19,8 +19,9 @@ _LOGITS_AT_ONCE = 2**23
 _LOGPROBS_AT_ONCE, _LOGPROBS_ELSEWHERE = 2**18, 2**26
 #: Places and tokens of which a processor multiplies at once: their logits, too, stay in its cache.
 _PLACES, _TOKENS = 512, 1024
-#: Logits of few places that are worked out at once.
-_OF_FEW = 2**16
+#: Logits of few places that are worked out at once; more by 16-bit weights, of which each product
+#: costs something by itself.
+_OF_FEW, _OF_FEW_HALVES = 2**16, 2**18
 #: Numbers after which a row of logits begins: products write aligned rows faster.
 _ROUND = 16
 
@@ -117,7 +118,8 @@ class LogitsByTokens:
         if weight is None:
             yield self._part(cast(Tensor, self._whole), 0)
             return
-        width = max(_TOKENS, _OF_FEW // max(1, len(states)) // _ROUND * _ROUND)
+        few = _OF_FEW_HALVES if weight.element_size() < 4 else _OF_FEW
+        width = max(_TOKENS, few // max(1, len(states)) // _ROUND * _ROUND)
         room = weight.new_empty(len(states), min(width, len(weight)))
         for first in range(0, len(weight), width):
             part = weight[first : first + width]
