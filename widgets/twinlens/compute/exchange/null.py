@@ -82,8 +82,8 @@ def null(
     draws = DRAWS if architectures.sizes(base.model.config).small else FEW_DRAWS
 
     def moved(draw: int | None, fraction: float) -> list[float]:
-        if report and draw is not None:
-            report(max(draw, 0) % draws, draws, "the update with its signs drawn anew")
+        if report:
+            report(max(draw or 0, 0) % draws, draws, "the update with its signs drawn anew")
         with held["base"], changed_weights(base.model, _moved(update, draw, fraction, drawn_as)):
             return _apart(base, before)
 
