@@ -122,6 +122,27 @@ def test_a_token_of_any_length_stays_in_its_row(width, offline, tmp_path):
     assert offline.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_rows_of_the_matrix_are_named_however_far_a_long_prompt_is_scrolled(offline, tmp_path):
+    prompt = [(f" word{i}", "instruction") for i in range(200)]
+    offline.set_viewport_size({"width": 400, "height": 1600})
+    show(offline, MadeUpTrace(manifest(prompt=prompt)), tmp_path)
+    offline.wait_for_selector("canvas[data-matrix=base]")
+    inside = offline.evaluate(
+        """() => {
+          const matrix = document.querySelector(".tl-matrix");
+          matrix.scrollLeft = 200;
+          const row = document.querySelector(".tl-matrix-rows > span");
+          row.scrollIntoView();
+          const { x, y, width, height } = row.getBoundingClientRect();
+          const top = document.elementFromPoint(x + width / 2, y + height / 2);
+          return [matrix.scrollLeft, x - matrix.getBoundingClientRect().x, row.contains(top)];
+        }"""
+    )
+    assert inside[0] == 200
+    assert 0 <= inside[1] < 150
+    assert inside[2]  # nothing lies over it
+
+
 def test_hostile_text_is_shown_literally(offline, watch, tmp_path):
     texts = [(text, "instruction") for text in HOSTILE]
     trace = MadeUpTrace(
