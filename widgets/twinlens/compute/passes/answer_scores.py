@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import is_plain
+from twinlens.compute.passes.linear_maps import mapped
 
 #: Logits that are held, and log-probabilities that are worked out at once. Fewer of these on a
 #: processor: they stay in its cache.
@@ -188,5 +189,5 @@ class Unembedding:
         if self._logits is None:
             count = len(weight)
             self._logits = weight.new_empty(self._rows, count + -count % _ROUND)[:, :count]
-        logits = torch.mm(states, weight.t(), out=self._logits[: len(states)])
+        logits = mapped(states, weight, self._logits[: len(states)])
         return architectures.scaled(self._model.config, logits)

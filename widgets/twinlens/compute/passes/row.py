@@ -22,6 +22,7 @@ from twinlens.compute.models.dense import is_plain
 from twinlens.compute.models.families import Architecture
 from twinlens.compute.passes.conditions import Conditions, fusible, hookable, observed, planned_once
 from twinlens.compute.passes.entry import embeddings, entering
+from twinlens.compute.passes.linear_maps import add_mapped, mapped
 from twinlens.compute.passes.packing import Packed, Workspace
 
 if TYPE_CHECKING:
@@ -235,14 +236,12 @@ class Row:
 
 
 def _linear(module: nn.Linear, given: Tensor, result: Tensor) -> Tensor:
-    weight = module.weight.t()
-    if module.bias is None:
-        return torch.mm(given, weight, out=result)
-    return torch.addmm(module.bias, given, weight, out=result)
+    mapped(given, module.weight, result)
+    return result if module.bias is None else result.add_(module.bias)
 
 
 def _add_linear(states: Tensor, module: nn.Linear, given: Tensor) -> None:
-    states.addmm_(given, module.weight.t())
+    add_mapped(states, given, module.weight)
     if module.bias is not None:
         states += module.bias
 
