@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy.stats import special_ortho_group
 from sklearn.decomposition import PCA
 from twinlens.compute.concepts.components import Basis, principal_components
@@ -16,6 +19,7 @@ from twinlens.compute.models import architectures
 from twinlens.compute.pair import Pair, load_pair
 from twinlens.compute.words import word_rows as word_rows_module
 from twinlens.compute.words.word_rows import WordRows, word_rows
+from twinlens.contract.wire import Array
 
 from tests.support import tiny
 from tests.support.places import DATA
@@ -218,3 +222,9 @@ def test_sequential_loads_each_model_once(
         assert alone.concepts.components(layer) == pair.concepts.components(layer)
     switches = [b for a, b in zip(["", *loads], loads, strict=False) if a != b]
     assert len(switches) <= 4, "two for the components, two for their words"
+
+
+@given(arrays(np.float32, st.integers(1, 40), elements=st.integers(0, 5)), st.integers(1, 9))
+def test_strongest_are_those_of_a_full_sort(values: Array, each: int) -> None:
+    expected = np.argsort(-values, kind="stable")[:each].tolist()
+    assert strongest(values, each=each) == expected

@@ -426,6 +426,15 @@ def _normed(model: PreTrainedModel, vector: Tensor) -> Tensor:
 
 def strongest(*strengths: Array, each: int) -> list[int]:
     """Indices of the largest values of several arrays together, strongest first."""
-    indices = {int(i) for s in strengths for i in np.argsort(-s, kind="stable")[:each]}
+    indices = {int(i) for values in strengths for i in _largest(values, each)}
     best = np.max(strengths, axis=0)
     return sorted(indices, key=lambda i: (-best[i], i))
+
+
+def _largest(values: Array, count: int) -> Array:
+    """Indices of the largest values; of equal ones the first."""
+    count = min(count, len(values))
+    # Only few are sorted: a layer has thousands of neurons.
+    at_least = np.flatnonzero(values >= np.partition(values, -count)[-count])
+    largest: Array = at_least[np.argsort(-values[at_least], kind="stable")][:count]
+    return largest
