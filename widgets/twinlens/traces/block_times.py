@@ -10,11 +10,11 @@ from twinlens.traces.trace import Trace
 #: CPU seconds of a block of a pair of 135 million parameters, 64 and 32 tokens, by the words of its
 #: key; of those that only small pairs record by default, a small pair's in this proportion.
 _SECONDS = {
-    "findings": 15.0,
+    "findings": 7.4,
     "saliency": 0.2,
-    "saliency/occlusion": 13.0,
+    "saliency/occlusion": 11.8,
     "deletion": 0.4,
-    "segments": 2.6,
+    "segments": 1.9,
     "carried": 2.2,
     "exchanged": 0.05,
     "exchanged_neurons": 0.5,
@@ -24,14 +24,14 @@ _SECONDS = {
     "heads/ablation/zero/answer": 0.26,
     "heads/ablation/mean/answer": 0.26,
     "heads/ablation/other/answer": 0.26,
-    "heads/circuits": 1.3,
+    "heads/circuits": 0.7,
     "attention": 0.0004,
-    "rotation": 0.4,
-    "lens": 0.05,
-    "lens_table": 1.25,
-    "components/change": 0.8,
+    "rotation": 0.3,
+    "lens": 0.0005,
+    "lens_table": 0.7,
+    "components/change": 0.5,
     "units": 0.3,
-    "neuron": 0.01,
+    "neuron": 0.004,
     "activations": 0.00025,
 }
 #: Layers of that pair.
