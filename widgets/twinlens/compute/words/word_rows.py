@@ -117,7 +117,7 @@ class WordRows:
         exact = self.rows.new_empty(0, dtype=torch.float32)
         unit = torch.nn.functional.normalize(directions.to(exact), dim=1)
         unit = torch.nn.functional.pad(unit, (0, 0, 0, max(0, _FEWEST - len(unit))))
-        cosines = torch.empty(len(unit), len(self.rows))
+        cosines = torch.empty(len(unit), len(self.rows), dtype=torch.float32, device="cpu")
         parts = (self.rows, self._lengths, cosines.t())
         for rows, lengths, place in zip(*(torch.split(of, _ROWS) for of in parts), strict=True):
             torch.div((unit @ rows.to(exact).t()).cpu(), lengths, out=place.t())
