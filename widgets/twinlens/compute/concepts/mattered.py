@@ -22,7 +22,7 @@ from twinlens.compute.models.architectures import value_vectors
 from twinlens.compute.models.derivatives import check_differentiable
 from twinlens.compute.passes.capture import Capture
 from twinlens.compute.passes.footprint import fits
-from twinlens.compute.passes.gates import points_on_the_way
+from twinlens.compute.passes.integrals import points_on_the_way
 from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, log_probability, precise
 from twinlens.compute.passes.subject import Ending, Subject

@@ -21,7 +21,7 @@ from torch import Tensor
 from twinlens.compute.exchange.passes import STEPS, Exchange, compared, divergence, rows_of
 from twinlens.compute.models import architectures
 from twinlens.compute.models.derivatives import check_differentiable
-from twinlens.compute.passes.gates import points_on_the_way
+from twinlens.compute.passes.integrals import points_on_the_way
 from twinlens.contract.wire import Array
 from twinlens.support.progress import Report
 

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 from twinlens.compute.exchange.parts import Layout
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import Capture
-from twinlens.compute.passes.gates import points_on_the_way
+from twinlens.compute.passes.integrals import points_on_the_way
 from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.subject import Ending, ending

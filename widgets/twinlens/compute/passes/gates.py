@@ -74,12 +74,6 @@ def _given(change: Mapping[nn.Module, Change]) -> Iterator[None]:
         yield
 
 
-def points_on_the_way(count: int) -> list[tuple[float, float]]:
-    """Places of a gate that opens from 0 to 1, and their weights in an integral (Gauss)."""
-    nodes, weights = np.polynomial.legendre.leggauss(count)
-    return list(zip(((nodes + 1) / 2).tolist(), (weights / 2).tolist(), strict=True))
-
-
 @dataclass(frozen=True)
 class GateGradients:
     """Derivatives by gates, nats, of C columns.
@@ -234,11 +228,12 @@ class AnswerGates:
     def _computed(self, side: Side, columns: Sequence[int | None]) -> dict[int | None, Array]:
         """Derivatives by neurons; those by heads are left beside them."""
         tokens = [column for column in columns if column is not None]
+        whole = [column for column in columns if column is None]
         neurons: dict[int | None, Array] = {}
         with self._subject.models.model(side) as model:
             reading = self._subject.reading(side, model)
-            for asked, of in (([None], None), (tokens, tokens)):
-                if not asked or (of is None and None not in columns):
+            for asked, of in ((whole, None), (tokens, tokens)):
+                if not asked:
                     continue
                 gradients = gate_gradients(reading, of)
                 for row, column in enumerate(asked):

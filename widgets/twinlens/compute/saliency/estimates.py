@@ -28,7 +28,7 @@ from twinlens.compute.passes.conditions import (
 from twinlens.compute.passes.entry import embeddings
 from twinlens.compute.passes.folding import Texts, embed, fold_together, seeds_of
 from twinlens.compute.passes.footprint import fits
-from twinlens.compute.passes.gates import points_on_the_way
+from twinlens.compute.passes.integrals import points_on_the_way
 from twinlens.compute.passes.reading import Reading, Target, log_probability, precise
 from twinlens.compute.saliency.gradients import (
     TextsPiece,

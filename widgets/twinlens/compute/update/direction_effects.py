@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twinlens.compute.passes.gates import points_on_the_way
+from twinlens.compute.passes.integrals import points_on_the_way
 from twinlens.compute.update.mixed import Mixed
 from twinlens.errors import ArgumentError
 from twinlens.measures.differences import spearman
