@@ -92,9 +92,9 @@ class ConceptBlocks:
         return self._mattered.measured(layer, token, report)
 
     @provides(blocks.unit_estimates)
-    def unit_estimates(self, layer: int, token: int) -> Value:
+    def unit_estimates(self, layer: int, token: int, report: Report | None) -> Value:
         """Estimated effects of the same units."""
-        return self._mattered.estimate(layer, token)
+        return self._mattered.estimate(layer, token, report)
 
     @provides(blocks.neuron_effect)
     def neuron_effect(self, side: Side, answer_token: int | None) -> Array:

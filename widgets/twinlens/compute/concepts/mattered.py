@@ -38,6 +38,8 @@ STEPS = 8
 NEURONS, COMPONENTS = 12, 12
 #: Units taken off in one pass at most, and logits that it may have.
 _AT_ONCE, _LOGITS_AT_ONCE = 64, 2**23
+#: Answer tokens predicted in one pass that gradients go back through.
+_PREDICTED_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,10 @@ class LayerUnits:
 
 
 @torch.inference_mode(False)
-def integrated_gradient(block: LayerUnits) -> Tensor:
+def integrated_gradient(block: LayerUnits, report: Report | None = None) -> Tensor:
     """Gradient of the target by the block's output, mean over the way from all of it to nothing.
+
+    The model is held for a few points of the way at a time, so that others may run it in between.
 
     Returns
     -------
@@ -126,19 +130,21 @@ def integrated_gradient(block: LayerUnits) -> Tensor:
     check_differentiable(block.reading.model)
     norm, given = block.norm, block.written.to(block.reading.model.device).requires_grad_()
     # A norm gives the same however much it is given: the way goes from what it gives.
-    with torch.enable_grad():
+    with block.held(), torch.enable_grad():
         added = given if norm is None else norm(given[None, None])[0, 0]
     way = torch.tensor(points_on_the_way(STEPS), dtype=torch.float64).to(added)
     points, weights = way[:, :1] * added.detach(), way[:, 1]
     total = torch.zeros_like(added)
     # Together where their graph fits.
     length = len(block.reading.ids) - 1 - block.start.first
-    size = STEPS if fits(block.reading.model, STEPS, length) else 1
-    for first in range(0, STEPS, size):
+    size = min(STEPS, max(1, _PREDICTED_AT_ONCE // len(block.columns)))
+    size = size if fits(block.reading.model, size, length) else 1
+    for first in told(range(0, STEPS, size), "estimating units", report):
         outputs = points[first : first + size].clone().requires_grad_()
-        with torch.enable_grad():
-            target = block.logprob(outputs, norm) @ weights[first : first + size]
-        (slopes,) = torch.autograd.grad(target, outputs)
+        with block.held():
+            with torch.enable_grad():
+                target = block.logprob(outputs, norm) @ weights[first : first + size]
+            (slopes,) = torch.autograd.grad(target, outputs)
         total += slopes.sum(dim=0)
     (slope,) = torch.autograd.grad(added, given, total)
     return slope.float().cpu()
@@ -183,7 +189,7 @@ class Mattered:
         self._concepts = concepts
         self._estimates: dict[tuple[int, int], list[UnitEffect]] = {}
 
-    def estimate(self, layer: int, token: int) -> list[UnitEffect]:
+    def estimate(self, layer: int, token: int, report: Report | None = None) -> list[UnitEffect]:
         """All components and the neurons of largest estimate, the largest effect first.
 
         Raises
@@ -194,18 +200,20 @@ class Mattered:
         if (layer, token) not in self._estimates:
             of_neurons, of_components = {}, {}
             for side in self._sides(token):
-                with self._block(side, layer, token) as block, block.held():
-                    slope = integrated_gradient(block)
-                    vectors = value_vectors(block.reading.model, layer)
-                    of_neurons[side] = block.neurons * (vectors @ slope.to(vectors)).float().cpu()
-                    parts = self._parts(side, block, self._components)
+                with self._block(side, layer, token) as block:
+                    slope = integrated_gradient(block, report)
+                    with block.held():
+                        vectors = value_vectors(block.reading.model, layer)
+                        along = (vectors @ slope.to(vectors)).float().cpu()
+                        parts = self._parts(side, block, self._components)
+                    of_neurons[side] = block.neurons * along
                     of_components[side] = parts @ slope
             self._estimates[layer, token] = self._chosen(of_components, of_neurons)
         return self._estimates[layer, token]
 
     def measured(self, layer: int, token: int, report: Report | None = None) -> list[UnitEffect]:
         """The same units, measured, of the components those of largest effect; largest first."""
-        units = [row["unit"] for row in self.estimate(layer, token)]
+        units = [row["unit"] for row in self.estimate(layer, token, report)]
         effects: dict[Side, Tensor] = {}
         for side in self._sides(token):
             with self._block(side, layer, token) as block:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
-from threading import RLock
 from typing import Any, Literal
 
 import torch
@@ -23,9 +22,10 @@ from twinlens.contract.manifest import ModelInfo, PairInfo
 from twinlens.contract.words import SIDES, Side
 from twinlens.errors import ArgumentError, ModelLoadError
 from twinlens.support.cached import cached_property
+from twinlens.support.turns import Turns
 
 #: Held by all pairs with a model in memory: another pair may have the same one.
-_MEMORY_LOCK = RLock()
+_MEMORY_LOCK = Turns()
 
 
 @lru_cache(maxsize=8)
@@ -48,7 +48,7 @@ class Models:
     sizes : Sizes
         The shape both share.
     memory : "both" or "sequential"
-    lock : RLock
+    lock : Turns
         Held while a model runs; a model is not reentrant.
     names : dict of Side to str
         What the models are called wherever they appear: hub id, folder or file name.
@@ -307,6 +307,6 @@ def _other(side: Side) -> Side:
     return SIDES[1 - SIDES.index(side)]
 
 
-def _lock(sources: dict[Side, ModelSource]) -> RLock:
+def _lock(sources: dict[Side, ModelSource]) -> Turns:
     lent = any(source.model is not None for source in sources.values())
-    return _MEMORY_LOCK if lent else RLock()
+    return _MEMORY_LOCK if lent else Turns()
