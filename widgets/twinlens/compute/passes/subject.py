@@ -106,15 +106,28 @@ class Subject:
         return Cache(_ENDINGS, lambda of_model: of_model[1].nbytes)
 
     def ending(self, side: Side, reading: Reading, first: int) -> Ending:
-        """Where passes of one side begin: every layer and part asks for the same positions."""
-        key = f"{side} {first}"
-        model, start = self._endings.get(key) or (None, None)
-        if start is None or model is not reading.model:
-            start = ending(reading, first)
-            # It holds on to the model, which would stay where the other one takes its place.
-            if start.nbytes <= _ENDINGS and self.models.memory == "both":
-                self._endings.put(key, (reading.model, start))
-        return start
+        """Where passes of one side begin: every layer and part asks for the same positions.
+
+        A text that is not too long is read once for all positions.
+        """
+        for key in (side, f"{side} {first}"):
+            model, known = self._endings.get(key) or (None, None)
+            if known is not None and model is reading.model:
+                return Ending(min(first, known.first), known.stored)
+        keeps, length = self.models.memory == "both", len(reading.ids) - 1
+        size = length * self._bytes_of_position(reading.model)
+        whole = first > 0 and keeps and size <= _ENDINGS
+        start = ending(reading, length if whole else first)
+        # It holds on to the model, which would stay where the other one takes its place.
+        if keeps and start.nbytes <= _ENDINGS:
+            self._endings.put(side if whole else f"{side} {first}", (reading.model, start))
+        return Ending(min(first, start.first), start.stored)
+
+    def _bytes_of_position(self, model: PreTrainedModel) -> int:
+        """About what keys and values of one position take: families differ in the size of heads."""
+        shape = self.models.sizes
+        keys = shape.layers * shape.hidden * shape.kv_heads // shape.heads
+        return 2 * keys * model.dtype.itemsize
 
     def answer_ids(self, side: Side) -> list[int]:
         """Tokens of an answer."""
