@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from twinlens.compute.live.live import trace_pair
 from twinlens.compute.pair import Pair
 from twinlens.compute.passes import subject as subject_module
