@@ -38,6 +38,18 @@ export function percent(share: number): string {
   return `${value.toFixed(digits).replace("-", "−")} %`;
 }
 
+/** Nats below which a probability changes by less than about a tenth. */
+const SMALL = 0.1;
+
+/**
+ * What is said of a map in nats on which nothing is large; nothing of others. Its colours are as
+ * strong as if it were, and nats have no largest value that they could be set against.
+ */
+export function smallEffects(largest: number, unit: string): string {
+  if (unit.trim() !== "nats" || !(largest > 0 && largest < SMALL)) return "";
+  return `All of it is small: at most ${percent(Math.expm1(largest))} of a probability.`;
+}
+
 export function count(n: number, singular: string, plural = `${singular}s`): string {
   return `${n} ${n === 1 ? singular : plural}`;
 }

@@ -5,6 +5,7 @@ import {
   percent,
   quote,
   signed,
+  smallEffects,
   tokenText,
   visible,
 } from "../../src/draw/format.ts";
@@ -24,6 +25,15 @@ describe("text", () => {
     expect(number(Number.NaN)).toBe("–");
     expect(percent(0.4567)).toBe("46 %");
     expect(percent(0.0123)).toBe("1.2 %");
+  });
+
+  it("says of nats that all are small, and what that is of a probability", () => {
+    expect(smallEffects(0.004, " nats")).toBe(
+      "All of it is small: at most 0.4 % of a probability.",
+    );
+    expect([smallEffects(0.1, " nats"), smallEffects(0, " nats"), smallEffects(0.004, "")]).toEqual(
+      ["", "", ""],
+    );
   });
 
   it("shows what is invisible, and keeps what is not", () => {

@@ -11,6 +11,8 @@ import type { Got } from "../../core/load.ts";
 import type { HeadMeasure } from "../../core/options.ts";
 import type { State } from "../../core/state.ts";
 import { button, h, picker } from "../../draw/dom.ts";
+import { smallEffects } from "../../draw/format.ts";
+import { largest } from "../../maths/numbers.ts";
 import type { MakePanel } from "../../shell/frame.ts";
 import { canBeHad, type HeadNumbers, headTable, numbersNeeds, numbersOf } from "./data.ts";
 import { headDetail } from "./detail.ts";
@@ -126,12 +128,13 @@ function servedOf(state: State, got: Got): { heads: number[]; said: string } {
 }
 
 /** How to read it; first of all why it is not what was asked for. */
-function plainly({ measure, instead }: HeadNumbers): string {
+function plainly({ measure, instead, values }: HeadNumbers): string {
+  const small = smallEffects(largest(values.base, values.tuned), MEASURES[measure].unit);
   const seen = ["instruction", "received", "previous", "sink"].includes(measure);
   const doubt = measure === "effect" ? "An estimate is not the effect." : "";
   const stronger = isChange(measure) ? "the head changed more" : PLAIN[measure];
   const closing = seen ? "Attention is not attribution." : doubt;
-  return [instead, `Stronger colour: ${stronger}.`, closing].filter(Boolean).join(" ");
+  return [instead, small, `Stronger colour: ${stronger}.`, closing].filter(Boolean).join(" ");
 }
 
 const PLAIN: Record<SideMeasure, string> = {

@@ -3,9 +3,9 @@
 import { type BySide, EXACT, SIDES, type Side } from "../../contract/contract.ts";
 import type { State } from "../../core/state.ts";
 import { onlyReader } from "../../core/state.ts";
-import { count, number, percent, quote, signed } from "../../draw/format.ts";
+import { count, number, percent, quote, signed, smallEffects } from "../../draw/format.ts";
 import type { Tip } from "../../draw/tooltip.ts";
-import type { Numbers } from "../../maths/numbers.ts";
+import { largest, type Numbers } from "../../maths/numbers.ts";
 import type { Picture } from "../../shell/frame.ts";
 import type { Bars } from "./bars.ts";
 import type { Facts } from "./facts.ts";
@@ -122,7 +122,12 @@ export function words(state: State, facts: Facts): Omit<Picture, "draw"> {
     bars.measure === "none"
       ? [matrixCaption(state, facts), partly ? filler(state, bars, partly) : ""]
       : [measureText(state, facts), scale, partly ? doubt : "", coverage(facts)];
-  const caption = [plainly(state, facts), run ? "" : doubt];
+  const most: Partial<Record<Bars["measure"], number>> = {
+    none: facts.matrix?.max ?? 0,
+    effect: largest(bars.values.base, bars.values.tuned),
+  };
+  const small = smallEffects(most[bars.measure] ?? 0, effectUnit(state));
+  const caption = [small, plainly(state, facts), run ? "" : doubt];
   const said = (parts: string[]) => parts.filter(Boolean).join(" ");
   return { title: titleOf(state, facts), note, caption: said(caption), how: said(how) };
 }

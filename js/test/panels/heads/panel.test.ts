@@ -136,6 +136,25 @@ describe("the heads panel", () => {
     expect(asked.asked.filter((key) => key.startsWith("attention"))).toHaveLength(2);
   });
 
+  it("says that all effects are small, as colours do not", async () => {
+    const made = manifest();
+    const whole = source(made);
+    const small: Source = {
+      ...whole,
+      get: async (key, signal) => {
+        const got = await whole.get(key, signal);
+        if (key !== "heads/effect/base/1" && key !== "heads/effect/tuned/1") return got;
+        const { shape, data } = got as Tensor;
+        return { shape, data: data.map((value) => value / 1000) } as Tensor;
+      },
+    };
+    const caption = (root: HTMLElement) => root.querySelector(".tl-caption")!.textContent;
+    const { root, store, change } = await show({ token: 7 }, small);
+    expect(caption(root)).not.toContain("small");
+    await change(() => store.setOptions("heads", { measure: "effect" }));
+    expect(caption(root)).toMatch(/^All of it is small: at most 0\.\d+ % of a probability\./);
+  });
+
   it("shows estimates hatched beside exact effects, one scale, and their agreement", async () => {
     const { root, made, tab, pickButton } = await show({ token: 7 });
     await tab("effects");
