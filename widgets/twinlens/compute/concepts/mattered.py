@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from twinlens.compute.concepts.units import Concepts
 from twinlens.compute.models import architectures
 from twinlens.compute.models.architectures import value_vectors
 from twinlens.compute.models.derivatives import check_differentiable
+from twinlens.compute.passes.answer_scores import logprobs
 from twinlens.compute.passes.capture import Capture
 from twinlens.compute.passes.footprint import fits
 from twinlens.compute.passes.integrals import points_on_the_way
@@ -36,8 +37,9 @@ STEPS = 8
 #: Neurons that are measured, of largest estimate in either model; and components that are told of
 #: all that are measured.
 NEURONS, COMPONENTS = 12, 12
-#: Units taken off in one pass at most, and logits that it may have.
-_AT_ONCE, _LOGITS_AT_ONCE = 64, 2**23
+#: Units taken off in one pass at most, and tokens that its layers read together: on a processor so
+#: few that whoever waits for the model hardly notices.
+_AT_ONCE, _TOKENS_AT_ONCE, _TOKENS_ELSEWHERE = 64, 2**10, 2**18
 #: Answer tokens predicted in one pass that gradients go back through.
 _PREDICTED_AT_ONCE = 32
 
@@ -80,10 +82,18 @@ class LayerUnits:
         norms = architectures.norms_behind(self.reading.model, self.layer)
         return norms[1] if norms else None
 
-    def logprob(self, outputs: Tensor, behind: nn.Module | None = None) -> Tensor:
-        """Log-probability of the target with other outputs of the block, [B, hidden], in nats.
+    def states(self, outputs: Tensor, behind: nn.Module | None = None) -> Tensor:
+        """Final hidden states where the target is predicted, with other outputs of the block.
 
-        Of another module behind the block where one is given.
+        Parameters
+        ----------
+        outputs : tensor [B, hidden]
+        behind : module, optional
+            What they are the outputs of, if not of the block: a module behind it.
+
+        Returns
+        -------
+        tensor [B, columns, hidden]
         """
         model, first = self.reading.model, self.start.first
         end = self.reading.prompt_length + self.columns[-1]
@@ -97,18 +107,36 @@ class LayerUnits:
             return texts.reshape(output.shape)
 
         out = behind or architectures.feed_forward_out(model, self.layer)
-        places = self.reading.positions[self.columns]
         with (
             self.reading.at_its_length(),
             self.start.reading_on(model),
             onward(model, self.layer, residual, self.captured.returned),
             out.register_forward_hook(hook),
         ):
-            logits = model(
-                ids, use_cache=False, logits_to_keep=places - first, **self.start.placed(ids)
-            ).logits
-        scores = [log_probability(precise(row), self.reading, self.columns) for row in logits]
-        return torch.stack(scores).sum(dim=-1)
+            output = architectures.body(model)(ids, use_cache=False, **self.start.placed(ids))
+        places = self.reading.positions[self.columns] - first
+        return cast(Tensor, output.last_hidden_state[:, places])
+
+    def logprob(self, outputs: Tensor, behind: nn.Module | None = None) -> Tensor:
+        """Log-probability of the target, [B], in nats; gradients go through. See `states`."""
+        scores = architectures.scores(self.reading.model, self.states(outputs, behind))
+        rows = [log_probability(precise(row), self.reading, self.columns) for row in scores]
+        return torch.stack(rows).sum(dim=-1)
+
+    def logprob_read(self, outputs: Tensor) -> Tensor:
+        """The same without gradients and without all logits in memory."""
+        targets = self.reading.targets[self.columns].repeat(len(outputs))
+        states = self.states(outputs).flatten(0, 1)
+        return logprobs(self.reading.model, states, targets).view(len(outputs), -1).sum(dim=-1)
+
+    @property
+    def at_once(self) -> int:
+        """Units taken off in one pass."""
+        model = self.reading.model
+        layers = architectures.sizes(model.config).layers - self.layer
+        tokens = layers * (self.reading.prompt_length + self.columns[-1] - self.start.first)
+        most = _TOKENS_AT_ONCE if model.device.type == "cpu" else _TOKENS_ELSEWHERE
+        return min(_AT_ONCE, max(1, most // tokens))
 
 
 @torch.inference_mode(False)
@@ -162,12 +190,12 @@ def without(block: LayerUnits, parts: Tensor, report: Report | None = None) -> T
     """
     lost_parts = []
     with block.held(), torch.no_grad():
-        whole = block.logprob(block.written[None])
-    logits = len(block.columns) * int(block.reading.model.config.vocab_size)
-    size = max(1, min(_AT_ONCE, _LOGITS_AT_ONCE // logits))
+        whole = block.logprob_read(block.written[None])
+    size = block.at_once
     for first in told(range(0, len(parts), size), "measuring units", report):
         with block.held(), torch.no_grad():
-            left = block.logprob(block.written - parts[first : first + size].to(block.written))
+            some = parts[first : first + size].to(block.written)
+            left = block.logprob_read(block.written - some)
             lost_parts.append((whole - left).cpu())
     lost = torch.cat(lost_parts)
     if not bool(torch.isfinite(lost).all()):
