@@ -288,16 +288,17 @@ class Models:
 
 
 class _Held:
-    """A model of a pair, held while it is entered."""
+    """A model of a pair, held while it is entered; who wants all of it at once comes first."""
 
     def __init__(self, models: Models, side: Side) -> None:
         self._models, self._side = models, side
         self._entered: list[AbstractContextManager[object]] = []
 
     def __enter__(self) -> None:
-        model = self._models.model(self._side)
-        model.__enter__()
-        self._entered.append(model)
+        with ExitStack() as entered:
+            entered.enter_context(self._models.lock.piece())
+            entered.enter_context(self._models.model(self._side))
+            self._entered.append(entered.pop_all())
 
     def __exit__(self, *error: Any) -> None:
         self._entered.pop().__exit__(*error)
