@@ -273,8 +273,11 @@ def test_the_instruction_counts_only_beyond_other_text() -> None:
 
 
 @given(st.floats(-1e3, 1e3), st.integers(1, 60))
+@example(2.3e-9, 1)
 def test_the_tail_of_students_t_is_scipys(t: float, df: int) -> None:
-    assert student_tail(t, df) == pytest.approx(stats.t.sf(t, df), rel=1e-9, abs=1e-14)
+    # Next to 0 SciPy's is 0.5: it loses t beside 1.
+    rounding = 1e-8 if abs(t) < 1e-6 else 1e-14
+    assert student_tail(t, df) == pytest.approx(stats.t.sf(t, df), rel=1e-9, abs=rounding)
 
 
 @given(st.integers(0, 80), st.integers(0, 4000), st.floats(0, 1))
