@@ -27,6 +27,8 @@ NODE_WHEEL := $(shell command -v npm >/dev/null && node -e '$(NEW_ENOUGH)' 2>/de
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 export OMP_NUM_THREADS ?= 1
+# Every kernel, worker and command that a test starts would compile the package again.
+export PYTHONDONTWRITEBYTECODE :=
 
 # The checks of `make check` run side by side, each one's output in one piece where make can do so.
 SIDE_BY_SIDE := --jobs=2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync)

@@ -16,7 +16,7 @@ from typing import Any
 import nbformat
 from playwright.sync_api import Error, Page, expect
 
-from tests.support.places import ROOT
+from tests.support.places import LIGHT, ROOT
 
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {
@@ -97,7 +97,7 @@ class Lab:
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(
-                    filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
+                    filter(None, (str(LIGHT), str(ROOT), os.environ.get("PYTHONPATH")))
                 ),
                 "JUPYTER_CONFIG_DIR": str(folder / "config"),
                 "JUPYTER_DATA_DIR": str(folder / "data"),

@@ -27,7 +27,7 @@ from twinlens.studies.run.ray_engine import ATTEMPTS, Attempts, Worker, on_ray, 
 from twinlens.studies.run.work import Job
 
 from tests.support import tiny
-from tests.support.places import ROOT
+from tests.support.places import LIGHT, ROOT
 from tests.unit.studies.planted import METHOD, PAIR, open_planted, planted, prompts
 from tests.unit.studies.run.workers import dies_on_one, dies_once, fails, refuses
 
@@ -43,7 +43,7 @@ def cluster():
         # Other work may keep the cores busy.
         patch.setenv("RAY_raylet_start_wait_time_s", "300")
         patch.setenv("RAY_agent_register_timeout_ms", "300000")
-        patch.setenv("PYTHONPATH", f"{ROOT / 'widgets'}{os.pathsep}{ROOT}")
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (LIGHT, ROOT / "widgets", ROOT))))
         found = ray.init(
             address="local",
             num_cpus=2,
