@@ -40,9 +40,8 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.changed: set[str] = set()
-        shutil.copytree(
-            ROOT / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__")
-        )
+        # With its bytecode, less what another process is writing.
+        shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("*.pyc.*"))
 
     def add(self, name: str, after: str, text: str) -> None:
         """Insert text behind a line of a file."""
