@@ -47,15 +47,6 @@ def notebook(monkeypatch):
     shell.reset()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _nothing_but_what_is_made_here():
-    """What is there already is not searched each time: it takes seconds where torch is loaded."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture(autouse=True)
 def _no_former_widgets():
     before = set(registry._instances)
