@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twinlens.contract import blocks
+from twinlens.contract.words import SIDES
 from twinlens.support.progress import words_of
 from twinlens.traces.trace import Trace
 
@@ -16,6 +18,7 @@ _SECONDS = {
     "deletion": 0.4,
     "segments": 1.9,
     "carried": 2.2,
+    "carried/answer": 17.0,
     "exchanged": 0.05,
     "exchanged_neurons": 0.5,
     "heads/effect": 0.02,
@@ -34,19 +37,39 @@ _SECONDS = {
     "neuron": 0.004,
     "activations": 0.00025,
 }
-#: Layers of that pair.
-_LAYERS = 30
+#: Layers, parameters and tokens of that trace.
+_LAYERS, _PARAMETERS, _TOKENS = 30, 134_515_008, 96
+#: What findings say takes these, too, where the models are so many nats apart that there is much to
+#: say; what is asked for by itself afterwards is then there.
+_FOUND_BY, _APART = ("saliency/occlusion", "saliency/occlusion", "carried/answer"), 1.0
 
 
 def usual_seconds(trace: Trace) -> Callable[[str], float]:
     """What each block of a trace that computes it takes; 0 where that is next to nothing."""
-    depth = trace.manifest.pair.layers / _LAYERS
+    m = trace.manifest
+    size = max(m.pair.layers / _LAYERS, m.pair.base.parameters / _PARAMETERS)
+    length = max(0.5, max(m.length(side) for side in SIDES) / _TOKENS)
+    much = trace.computes and m.shared and _nats_apart(trace) > _APART
+
+    def named(key: str) -> str:
+        words = words_of(key)
+        names = ("/".join(words[:end]) for end in range(len(words), 0, -1))
+        return next((name for name in names if name in _SECONDS), "")
 
     def seconds(key: str) -> float:
         if not trace.computes or trace.known(key) is not None:
             return 0.0
-        words = words_of(key)
-        names = ("/".join(words[:end]) for end in range(len(words), 0, -1))
-        return depth * next((_SECONDS[name] for name in names if name in _SECONDS), 0.0)
+        name = named(key)
+        taken = _SECONDS.get(name, 0.0)
+        if much and name == "findings":
+            taken += sum(map(_SECONDS.__getitem__, _FOUND_BY))
+        elif much and name in _FOUND_BY:
+            taken = 0.0
+        return size * length * taken
 
     return seconds
+
+
+def _nats_apart(trace: Trace) -> float:
+    """KL(tuned || base) of the answer."""
+    return float(trace.array(blocks.disagreement()).sum())
