@@ -18,7 +18,7 @@ _SECONDS = {
     "deletion": 0.4,
     "segments": 1.9,
     "carried": 2.2,
-    "carried/answer": 17.0,
+    "carried/answer": 54.0,
     "exchanged": 0.05,
     "exchanged_neurons": 0.5,
     "heads/effect": 0.02,
@@ -41,7 +41,7 @@ _SECONDS = {
 _LAYERS, _PARAMETERS, _TOKENS = 30, 134_515_008, 96
 #: What findings say takes these, too, where the models are so many nats apart that there is much to
 #: say; what is asked for by itself afterwards is then there.
-_FOUND_BY, _APART = ("saliency/occlusion", "saliency/occlusion", "carried/answer"), 1.0
+_FOUND_BY, _APART = ("saliency/occlusion", "saliency/occlusion", "carried/answer"), 0.2
 
 
 def usual_seconds(trace: Trace) -> Callable[[str], float]:
