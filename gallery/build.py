@@ -18,9 +18,6 @@ from unittest.mock import patch
 
 import twinlens as tl
 from twinlens import demo_pair
-from twinlens.compute.live import aligned_trace
-from twinlens.compute.live.aligned_trace import trace_of
-from twinlens.traces.trace import Trace
 
 from gallery.building.index import Entry, links, write_index
 from gallery.building.page import write_page
@@ -60,10 +57,7 @@ def build_notebooks(site: Path, notebooks: Iterable[Path]) -> list[tuple[Ran, Pa
     """Run notebooks and write their pages into ``gallery`` below the site."""
     folder = site / "gallery"
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        patch.object(tl, "demo_pair", _demo_pair, create=True),
-        patch.object(aligned_trace, "trace_of", _trace_of),
-    ):
+    with patch.object(tl, "demo_pair", _demo_pair, create=True):
         ran = [_run(path, folder) for path in notebooks]
     entries = [entry(one) for one in ran]
     pages = []
@@ -79,18 +73,6 @@ def build_notebooks(site: Path, notebooks: Iterable[Path]) -> list[tuple[Ran, Pa
 def _demo_pair(*arguments: Any) -> tl.Pair:
     """The embedded pair, loaded once for all notebooks."""
     return demo_pair(*arguments)
-
-
-def _trace_of(pair: tl.Pair, prompt: Any, *, known: Any, report: Any, **options: Any) -> Trace:
-    """What `explore` asks for: of the embedded pair, equal prompts are traced once for all."""
-    if pair is _demo_pair():
-        return _embedded_trace(prompt, **options)
-    return trace_of(pair, prompt, known=known, report=report, **options)
-
-
-@cache
-def _embedded_trace(prompt: str, **options: Any) -> Trace:
-    return trace_of(_demo_pair(), prompt, **options)
 
 
 def entry(ran: Ran) -> Entry:

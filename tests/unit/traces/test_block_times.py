@@ -20,6 +20,10 @@ class Computing(MadeUpTrace):
 
     computes = True
     apart = 0.0
+    there: tuple[str, ...] = ()
+
+    def known(self, key: str) -> Value | None:
+        return self.block(key) if key in self.there else None
 
     def block(self, key: str, report: Report | None = None) -> Value:
         if key == blocks.disagreement():
@@ -42,6 +46,14 @@ def test_what_findings_ask_for_counts_once():
     assert little["exact"] > 0
     assert much["exact"] == 0
     assert much["findings"] > little["findings"] + little["exact"]
+
+
+def test_what_findings_did_not_ask_for_is_still_to_come():
+    trace = Computing(manifest())
+    trace.apart, trace.there = 5.0, (blocks.findings(),)
+    usual = usual_seconds(trace)
+    assert usual(blocks.findings()) == 0
+    assert usual(blocks.saliency("base", EXACT)) > 0
 
 
 def test_larger_models_take_longer():

@@ -49,7 +49,8 @@ def usual_seconds(trace: Trace) -> Callable[[str], float]:
     m = trace.manifest
     size = max(m.pair.layers / _LAYERS, m.pair.base.parameters / _PARAMETERS)
     length = max(0.5, max(m.length(side) for side in SIDES) / _TOKENS)
-    much = trace.computes and m.shared and _nats_apart(trace) > _APART
+    asks = trace.computes and m.shared and trace.known(blocks.findings()) is None
+    much = asks and _nats_apart(trace) > _APART
 
     def named(key: str) -> str:
         words = words_of(key)

@@ -39,7 +39,7 @@ STEPS = 8
 NEURONS, COMPONENTS = 12, 12
 #: Units taken off in one pass at most, and tokens that its layers read together: on a processor so
 #: few that whoever waits for the model hardly notices.
-_AT_ONCE, _TOKENS_AT_ONCE, _TOKENS_ELSEWHERE = 64, 2**10, 2**18
+_AT_ONCE, _TOKENS_AT_ONCE, _TOKENS_ELSEWHERE = 64, 2**10, 2**14
 #: Answer tokens predicted in one pass that gradients go back through.
 _PREDICTED_AT_ONCE = 32
 
