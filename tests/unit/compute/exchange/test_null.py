@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
-from twinlens.compute.exchange import exchanged_weights
-from twinlens.compute.exchange.exchanged_weights import OfRows, Rows, changed_weights
+from twinlens.compute.exchange import changed_weights as changing
+from twinlens.compute.exchange import null as null_module
+from twinlens.compute.exchange.changed_weights import Change, Changed, Rows, changed_weights
 from twinlens.compute.exchange.null import DRAWS, _moved, _signs, null, update_of
+from twinlens.compute.passes.joining import can_join
 from twinlens.contract.forms import Null
 from twinlens.contract.words import SIDES
 from twinlens.measures.chance import LEVEL, changed_places, p_value, times_as_far
@@ -25,7 +27,7 @@ FREE = {side: nullcontext() for side in SIDES}
 
 def null_of(base: PreTrainedModel, tuned: PreTrainedModel) -> Null:
     readings = {"base": reading(base), "tuned": reading(tuned)}
-    said = {side: read.logits().log_softmax(dim=-1) for side, read in readings.items()}
+    said = {side: read.logits()[0].log_softmax(dim=-1) for side, read in readings.items()}
     return null(readings["base"], readings["tuned"], said, FREE)
 
 
@@ -33,8 +35,13 @@ def weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return {name: weight.detach().clone() for name, weight in model.named_parameters()}
 
 
-def twice_as_large(_: str, weight: torch.Tensor) -> OfRows:
-    return lambda rows: weight[rows] * 2
+def weights_of(change: Change, name: str, weight: torch.Tensor) -> list[torch.Tensor]:
+    changed = change(name, weight.detach())
+    return list(changed.rows(...)) if changed else []
+
+
+def twice_as_large(_: str, weight: torch.Tensor) -> Changed:
+    return Changed([0], lambda rows: [weight[rows] * 2])
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -50,12 +57,12 @@ def test_the_weights_of_a_pass_are_changed_and_put_back(tied: bool) -> None:
     assert not any("forward" in vars(module) for module in model.modules())
 
 
-@pytest.mark.parametrize("at_once", [100, 2**18])
+@pytest.mark.parametrize("at_once", [100, 2**20])
 @pytest.mark.parametrize("family", [*tiny.ALL, "opt", "gpt_oss", "mixtral"])
 def test_weights_in_pieces_are_those_of_a_changed_model(
     family: str, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchanged_weights, "_AT_ONCE", at_once)
+    monkeypatch.setattr(changing, "_IN_PRODUCT", at_once)
     model, twice = tiny.model(family), tiny.model(family)
     ids = torch.tensor([IDS])
     with torch.no_grad():
@@ -63,6 +70,47 @@ def test_weights_in_pieces_are_those_of_a_changed_model(
             parameter *= 2
         with changed_weights(model, twice_as_large):
             np.testing.assert_allclose(model(ids).logits, twice(ids).logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("at_once", [100, 2**20])
+@pytest.mark.parametrize("family", tiny.ALL)
+def test_each_text_may_have_weights_of_its_own(
+    family: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changing, "_IN_PRODUCT", at_once)
+    model, twice, thrice = (tiny.model(family) for _ in range(3))
+    assert can_join(model)
+    changed = {name for name, _ in model.named_parameters() if ".1." in name or "wpe" in name}
+    factors = {1: 2, 2: 3}
+    ids = torch.tensor([IDS])
+    with torch.no_grad():
+        for factor, other in zip(factors.values(), (twice, thrice), strict=True):
+            for name, parameter in other.named_parameters():
+                parameter *= factor if name in changed else 1
+
+    def times(name: str, weight: torch.Tensor) -> Changed | None:
+        if name not in changed:
+            return None
+        return Changed([*factors], lambda rows: [weight[rows] * f for f in factors.values()])
+
+    with changed_weights(model, times, 3), torch.no_grad():
+        found = model(ids.expand(3, -1)).logits
+    for own, other in zip(found, (tiny.model(family), twice, thrice), strict=True):
+        with torch.no_grad():
+            np.testing.assert_allclose(own, other(ids).logits[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "mixtral"])
+def test_draws_read_together_are_those_read_alone(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tiny.model(family)
+    tuned = tiny.tuned_copy(base)
+    together = null_of(base, tuned)
+    monkeypatch.setattr(null_module, "_TOGETHER", 1)
+    alone = null_of(base, tuned)
+    for key in ("update", "scrambled", "rounding"):
+        np.testing.assert_allclose(together[key], alone[key], rtol=1e-3, atol=1e-9)
 
 
 def test_the_update_keeps_its_entries_and_its_places_but_for_signs() -> None:
@@ -73,12 +121,12 @@ def test_the_update_keeps_its_entries_and_its_places_but_for_signs() -> None:
     names = {name: name for name in theirs}
     for name, weight in base.named_parameters():
         added = theirs[name].detach() - weight.detach()
-        drawn = [_moved(update, draw, 0.5, names)(name, weight.detach())(...) for draw in (3, 3, 4)]
+        drawn = weights_of(_moved(update, [3, 3, 4], 0.5, names), name, weight)
         assert torch.equal(drawn[0], drawn[1])
         if added.any():
             assert not torch.equal(drawn[0], drawn[2])
         torch.testing.assert_close((drawn[0] - weight).abs(), 0.5 * added.abs(), atol=1e-6, rtol=0)
-        whole = _moved(update, None, 1.0, names)(name, weight.detach())(...)
+        (whole,) = weights_of(_moved(update, [None], 1.0, names), name, weight)
         torch.testing.assert_close(whole, theirs[name].detach())
 
 

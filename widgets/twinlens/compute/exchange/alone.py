@@ -69,7 +69,7 @@ def of_layers(exchange: Exchange, whole: Left, report: Report | None = None) -> 
         entering = exchange.residual(layer).repeat(len(sets), 1, 1)
         entering[0] = exchange.put(entering[:1], captured.residual[layer, exchange.read])[0]
         with torch.no_grad():
-            left = left_of(exchange, exchange.later_logits(rows_of(layout, sets), layer, entering))
+            left = left_of(exchange, exchange.later_logits(rows_of(layout, sets), {layer: entering}))
         # What is predicted earlier stays as it is.
         nats[layer, 0, exchange.earlier :], kl[layer, 0, exchange.earlier :] = (
             left.nats[0],
@@ -129,8 +129,9 @@ def of_neurons(exchange: Exchange, layer: int, neurons: Sequence[int]) -> Left:
             added = theirs[:, some].t()[..., None].to(own) * their_vectors[some, None].to(own)
             return exchange.put(own, own + added - mine).reshape(output.shape)
 
+        begins = {layer: exchange.residual(layer).expand(len(rows), -1, -1)}
         with torch.no_grad(), _behind_block(exchange, layer, written):
-            parts.append(left_of(exchange, exchange.logits(rows, layer), 0))
+            parts.append(left_of(exchange, exchange.logits(rows, begins), 0))
     return joined(parts)
 
 
@@ -174,10 +175,11 @@ def _integrated_gradient(exchange: Exchange, layer: int, answer_token: int | Non
         outputs.append(output.detach().requires_grad_())
         return outputs[-1]
 
+    begins = {layer: exchange.residual(layer)}
     total = torch.zeros(())
     for point, weight in points_on_the_way(STEPS):
         with torch.enable_grad(), _behind_block(exchange, layer, followed):
-            logprobs = exchange.logits(gates * point, layer).double().log_softmax(dim=-1)
+            logprobs = exchange.logits(gates * point, begins).double().log_softmax(dim=-1)
             apart = divergence(logprobs, exchange.donor_logprobs)[0]
             target = apart.sum() if answer_token is None else apart[answer_token]
         (slope,) = torch.autograd.grad(target, outputs[-1])

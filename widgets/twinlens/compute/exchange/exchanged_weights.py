@@ -6,74 +6,98 @@ which blocks a difference flows; replacing its weights tells which of them were 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from types import EllipsisType
-from typing import Any, TypeAlias, cast
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
+from twinlens.compute.exchange.changed_weights import Change, Changed, Rows, changed_weights
 from twinlens.compute.exchange.parts import Place
-from twinlens.compute.exchange.passes import Exchange
+from twinlens.compute.exchange.passes import Exchange, rows_of
 from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import below_adapters, is_plain, parameter_places
-
-#: Numbers of a weight that are worked on at once: on a processor they stay in its cache, elsewhere
-#: each piece takes a while to be started.
-_AT_ONCE, _AT_ONCE_ELSEWHERE = 2**18, 2**26
-
-#: Rows of a parameter.
-Rows: TypeAlias = "slice | Tensor | EllipsisType"
-#: Gives something of some rows of a parameter.
-OfRows: TypeAlias = Callable[[Rows], Tensor]
-#: Of a parameter's name and its weight: gives its rows as they shall be, None where they stay.
-Change: TypeAlias = Callable[[str, Tensor], "OfRows | None"]
 
 
 def with_weights_of_base(exchange: Exchange) -> Iterator[tuple[Place, Tensor]]:
     """Logits [1, M, vocabulary] of tuned with the weights of each block of base, one by one.
 
     None where weights cannot be exchanged: packed ones, or an adapter over one base. Blocks whose
-    weights are the same in both share one pass.
+    weights are the same in both share one pass. Each of the others is a text of a pass, and joins
+    it at its layer, where that can be.
     """
     own = list(parameter_places(exchange.model))
-    theirs = {name: (module, key) for name, module, key in parameter_places(exchange.donor)}
     if not all(is_plain(module) and below_adapters(module) is module for _, module, _ in own):
         return
-    closed = torch.zeros(1, exchange.layout.count, dtype=torch.float32)
+    closed = rows_of(exchange.layout, [[]])
+    with exchange.guard, exchange.donor_guard:
+        changed = _weights_of_base(exchange)
     unchanged: Tensor | None = None
-    for block, names in parameters_of_blocks(exchange.model).items():
-        with exchange.guard, exchange.donor_guard:
-            of_base = {
-                name: base_weight
-                for name, module, key in own
-                if name in names and name in theirs
-                for weight, base_weight in [(_stored(module, key), _stored(*theirs[name]))]
-                if not _same(weight, base_weight)
-            }
-        if not of_base:
-            if unchanged is None:
-                unchanged = exchange.logits(closed, exchange.layout.layers)
-            yield block, unchanged
+    waiting: list[Place] = []
+    for block, weights in changed.items():
+        if weights and exchange.can_begin_apart and block.kind != "embedding":
+            waiting.append(block)
             continue
+        if weights:
+            with exchange.guard, changed_weights(exchange.model, _in_texts([weights])):
+                yield block, exchange.logits(closed, _begins(exchange, [block]))
+        else:
+            if unchanged is None:
+                unchanged = exchange.logits(closed, _begins(exchange, [Place("unembedding")]))
+            yield block, unchanged
+    for rows in exchange.batches(rows_of(exchange.layout, [[]] * len(waiting))):
+        some, waiting = waiting[: len(rows)], waiting[len(rows) :]
+        change = _in_texts([changed[block] for block in some])
+        with exchange.guard, changed_weights(exchange.model, change, len(some)):
+            logits = exchange.logits(rows, _begins(exchange, some))
+        yield from zip(some, logits.split(1), strict=True)
 
-        def change(
-            name: str, weight: Tensor, of_base: dict[str, Tensor] = of_base
-        ) -> OfRows | None:
-            if name not in of_base:
-                return None
-            base_weight = of_base[name].to(weight)
-            if base_weight.shape != weight.shape:
-                # Tokens that only tuned has keep their rows.
-                rows = min(len(base_weight), len(weight))
-                base_weight = torch.cat([base_weight[:rows], weight[rows:]])
-            return base_weight.__getitem__
 
-        with exchange.guard, changed_weights(exchange.model, change):
-            logits = exchange.logits(closed, exchange.layout.layer(block))
-        yield block, logits
+def _begins(exchange: Exchange, blocks: Sequence[Place]) -> dict[int, Tensor]:
+    """Where rows begin that change one block each, in the order they are computed."""
+    if exchange.own is None or Place("embedding") in blocks:
+        return {}
+    rows = Counter(map(exchange.layout.layer, blocks))
+    return {layer: exchange.residual(layer).expand(count, -1, -1) for layer, count in rows.items()}
+
+
+def _weights_of_base(exchange: Exchange) -> dict[Place, dict[str, Tensor]]:
+    """Weights of base that differ, by block and name."""
+    theirs = {name: (module, key) for name, module, key in parameter_places(exchange.donor)}
+    own = {
+        name: (_stored(module, key), _stored(*theirs[name]))
+        for name, module, key in parameter_places(exchange.model)
+        if name in theirs
+    }
+    differ = {name: base for name, (weight, base) in own.items() if not _same(weight, base)}
+    return {
+        block: {name: differ[name] for name in names if name in differ}
+        for block, names in parameters_of_blocks(exchange.model).items()
+    }
+
+
+def _in_texts(weights: Sequence[Mapping[str, Tensor]]) -> Change:
+    """Weights by name, of each text of a pass."""
+
+    def change(name: str, weight: Tensor) -> Changed | None:
+        texts = [text for text, of_text in enumerate(weights) if name in of_text]
+        if not texts:
+            return None
+
+        def rows(some: Rows) -> Iterator[Tensor]:
+            for text in texts:
+                base_weight = weights[text][name].to(weight)
+                if base_weight.shape != weight.shape:
+                    # Tokens that only tuned has keep their rows.
+                    both = min(len(base_weight), len(weight))
+                    base_weight = torch.cat([base_weight[:both], weight[both:]])
+                yield base_weight[some]
+
+        return Changed(texts, rows)
+
+    return change
 
 
 def _stored(module: torch.nn.Module, key: str) -> Tensor:
@@ -116,80 +140,3 @@ def _names_of(model: PreTrainedModel, module: torch.nn.Module) -> list[str]:
     return [
         f"{name}." for name, submodule in model.named_modules() if submodule is module and not tied
     ]
-
-
-@contextmanager
-def changed_weights(model: PreTrainedModel, change: Change) -> Iterator[None]:
-    """Run the model with other weights, made anew where each is used: no copy of all is held.
-
-    Of a linear map some rows are made and used at a time, of an embedding those that are read.
-    """
-    names = {(below_adapters(module), key): name for name, module, key in parameter_places(model)}
-    embedding = model.get_input_embeddings()
-    with ExitStack() as stack, torch.no_grad():
-        for module in model.modules():
-            own = {
-                key: (weight, names.get((module, key), ""))
-                for key, weight in module._parameters.items()
-                if weight is not None and weight.is_floating_point()
-            }
-            if own:
-                stack.enter_context(_changed(module, own, change, module is embedding))
-        yield
-
-
-@contextmanager
-def _changed(
-    module: nn.Module, own: Mapping[str, tuple[nn.Parameter, str]], change: Change, looked_up: bool
-) -> Iterator[None]:
-    """Run one module with other weights, given the names of its own: it may be looked up only."""
-    wrapped = module.__dict__.get("forward")
-    forward = module.forward
-    in_rows = type(module) is nn.Linear and wrapped is None and "weight" in own
-
-    def changed_forward(*given: Any, **named: Any) -> Any:
-        made = {key: change(name, weight.detach()) for key, (weight, name) in own.items()}
-        if not any(made.values()):
-            return forward(*given, **named)
-        pieces: list[Rows] = [...]
-        if in_rows:
-            pieces = rows_at_a_time(own["weight"][0])
-        elif looked_up and wrapped is None:
-            pieces = [given[0].unique()]
-        outputs = []
-        try:
-            for rows in pieces:
-                for key, (weight, _) in own.items():
-                    some = made[key] or weight.detach().__getitem__
-                    module._parameters[key] = nn.Parameter(
-                        _placed(some(rows), rows, weight), requires_grad=False
-                    )
-                outputs.append(forward(*given, **named))
-        finally:
-            module._parameters.update({key: weight for key, (weight, _) in own.items()})
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-
-    module.forward = changed_forward
-    try:
-        yield
-    finally:
-        if wrapped is None:
-            del module.forward
-        else:
-            module.forward = wrapped
-
-
-def _placed(some: Tensor, rows: Rows, weight: Tensor) -> Tensor:
-    """Rows that are read where they are looked up; the others are never written, nor read."""
-    if not isinstance(rows, Tensor):
-        return some
-    return torch.empty_like(weight).index_copy_(0, rows, some)
-
-
-def rows_at_a_time(weight: Tensor) -> list[Rows]:
-    """All rows of a weight, as many at a time as stay in a processor's cache."""
-    if not weight.ndim:
-        return [...]
-    at_once = _AT_ONCE if weight.device.type == "cpu" else _AT_ONCE_ELSEWHERE
-    size = max(1, at_once * len(weight) // max(weight.numel(), 1))
-    return [slice(first, first + size) for first in range(0, len(weight), size)]

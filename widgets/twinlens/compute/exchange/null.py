@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeAlias, cast
 
@@ -18,14 +18,15 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from twinlens.compute.exchange.exchanged_weights import (
+from twinlens.compute.exchange.changed_weights import (
     Change,
+    Changed,
     OfRows,
     Rows,
     changed_weights,
-    parameters_of_blocks,
     rows_at_a_time,
 )
+from twinlens.compute.exchange.exchanged_weights import parameters_of_blocks
 from twinlens.compute.exchange.passes import compared
 from twinlens.compute.models import architectures
 from twinlens.compute.models.dense import (
@@ -34,6 +35,7 @@ from twinlens.compute.models.dense import (
     parameter_places,
     parameter_value,
 )
+from twinlens.compute.passes.joining import can_join
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.contract.forms import ChangedBlock, Null
 from twinlens.contract.words import Side
@@ -49,13 +51,19 @@ _UNSURE = LEVEL / 100, LEVEL * 100
 #: update is halved to get there.
 _MOVED, _HALVINGS = 2e-3, 8
 
+#: The draw that says how far to halve.
+_LOOKED_AT = -1
+#: Draws that are read together: the update is taken from memory once for them, and whoever waits for
+#: the model waits for all.
+_TOGETHER = 3
+
 #: The eight signs that a byte stands for, a byte each, in one number.
 _SIGNS = torch.from_numpy(
     np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.int8) * 2 - 1
 ).view(torch.int64)[:, 0]
 
 #: Of a parameter's name and its weight in base: gives tuned's rows, None where all are the same.
-Update: TypeAlias = Change
+Update: TypeAlias = Callable[[str, Tensor], "OfRows | None"]
 
 
 def null(
@@ -80,29 +88,34 @@ def null(
     drawn_as = _tied(base.model, tuned.model)
     before = _exactly(said["base"], base)
     draws = DRAWS if architectures.sizes(base.model.config).small else FEW_DRAWS
+    with held["base"]:
+        together = _TOGETHER if can_join(base.model) else 1
 
-    def moved(draw: int | None, fraction: float) -> list[float]:
-        if report:
-            report(max(draw or 0, 0) % draws, draws, "the update with its signs drawn anew")
-        with held["base"], changed_weights(base.model, _moved(update, draw, fraction, drawn_as)):
-            return _apart(base, before)
+    def moved(drawn: Sequence[int | None], fraction: float) -> list[list[float]]:
+        apart: list[list[float]] = []
+        for first in range(0, len(drawn), together):
+            if report:
+                report((drawn[first] or 0) % draws, draws, "the update with its signs drawn anew")
+            some = drawn[first : first + together]
+            change = _moved(update, some, fraction, drawn_as)
+            with held["base"], changed_weights(base.model, change, len(some)):
+                apart += _apart(base, before, len(some))
+        return apart
 
     fraction = 1.0
     for _ in range(_HALVINGS):
         # By a draw that is not looked at otherwise.
-        if float(np.mean(moved(-1, fraction))) <= _MOVED:
+        if float(np.mean(moved([_LOOKED_AT], fraction))) <= _MOVED:
             break
         fraction /= 2
-    own = moved(None, fraction)
+    (own,) = moved([None], fraction)
     scrambled: list[list[float]] = []
     for _ in range(_ROUNDS):
-        scrambled += [
-            moved(draw, fraction) for draw in range(len(scrambled), len(scrambled) + draws)
-        ]
+        scrambled += moved(range(len(scrambled), len(scrambled) + draws), fraction)
         if not _UNSURE[0] < p_value(own, scrambled) < _UNSURE[1]:
             break
     with held["tuned"], changed_weights(tuned.model, _rounded):
-        rounding = _apart(tuned, _exactly(said["tuned"], tuned))
+        (rounding,) = _apart(tuned, _exactly(said["tuned"], tuned))
     return Null(
         fraction=fraction,
         update=own,
@@ -180,30 +193,42 @@ def _tensor(module: nn.Module, key: str) -> nn.Parameter | None:
 
 
 def _moved(
-    update: Update, draw: int | None, fraction: float, drawn_as: Mapping[str, str]
+    update: Update, draws: Sequence[int | None], fraction: float, drawn_as: Mapping[str, str]
 ) -> Change:
-    """A fraction of the update added; with signs of the draw, or its own."""
+    """A fraction of the update added, in each text with signs of a draw, or with its own."""
 
-    def change(name: str, weight: Tensor) -> OfRows | None:
+    def change(name: str, weight: Tensor) -> Changed | None:
         theirs = update(name, weight)
         if theirs is None:
             return None
-        signs = None if draw is None else _signs(drawn_as[name], weight, draw)
+        signs = [None if draw is None else _signs(drawn_as[name], weight, draw) for draw in draws]
 
-        def moved(rows: Rows) -> Tensor:
-            own = precise(weight[rows])
-            added = theirs(rows) - own
-            if signs is None:
-                return own.add(added, alpha=fraction).to(weight)
-            return own.addcmul(added, signs(rows).to(own), value=fraction).to(weight)
+        def rows(rows: Rows) -> list[Tensor]:
+            made = [torch.empty_like(weight[rows]) for _ in draws]
+            if not isinstance(rows, slice):
+                pieces: list[tuple[Rows, Rows]] = [(rows, ...)]
+            else:
+                pieces = [
+                    (some, slice(some.start - rows.start, some.stop - rows.start))
+                    for some in rows_at_a_time(weight, rows)
+                ]
+            for some, place in pieces:
+                own = precise(weight[some])
+                added = (theirs(some) - own).mul_(fraction)
+                for one, of_draw in zip(made, signs, strict=True):
+                    if of_draw is None:
+                        torch.add(own, added, out=one[place])
+                    else:
+                        torch.addcmul(own, added, of_draw(some).to(own), out=one[place])
+            return made
 
-        return moved
+        return Changed(range(len(draws)), rows)
 
     return change
 
 
-def _rounded(_: str, weight: Tensor) -> OfRows:
-    return lambda rows: weight[rows].bfloat16().to(weight)
+def _rounded(_: str, weight: Tensor) -> Changed:
+    return Changed([0], lambda rows: [weight[rows].bfloat16().to(weight)])
 
 
 def _signs(name: str, like: Tensor, draw: int) -> OfRows:
@@ -273,7 +298,7 @@ def _exactly(logprobs: Tensor, reading: Reading) -> Tensor:
     return logprobs.to(reading.model.device).double().log_softmax(dim=-1)
 
 
-def _apart(reading: Reading, before: Tensor) -> list[float]:
-    """KL of what is predicted from what was, nats, by answer token."""
-    _, apart = compared(reading.logits()[None], reading.targets, before)
-    return cast("list[float]", apart[0].tolist())
+def _apart(reading: Reading, before: Tensor, texts: int = 1) -> list[list[float]]:
+    """KL of what is predicted from what was, nats, by answer token, of as many equal texts."""
+    _, apart = compared(reading.logits(texts), reading.targets, before)
+    return cast("list[list[float]]", apart.tolist())

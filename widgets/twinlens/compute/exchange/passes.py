@@ -13,7 +13,7 @@ parts. One gradient at tuned would not do: where the answer is certain it vanish
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
@@ -26,6 +26,7 @@ from twinlens.compute.exchange.parts import Layout
 from twinlens.compute.models import architectures
 from twinlens.compute.passes.capture import Capture
 from twinlens.compute.passes.integrals import points_on_the_way
+from twinlens.compute.passes.joining import can_join, joining
 from twinlens.compute.passes.onward import onward
 from twinlens.compute.passes.reading import Reading, precise
 from twinlens.compute.passes.subject import Ending, ending
@@ -39,7 +40,7 @@ _NUMBERS_AT_ONCE = 2**24
 #: as fast for a large vocabulary.
 _AT_ONCE = 2**16
 #: Points on the path, those of Gauss and Legendre.
-STEPS = 8
+STEPS = 5
 
 
 def divergence(logprobs: Tensor, donor: Tensor) -> Tensor:
@@ -155,8 +156,7 @@ class Exchange:
     def logits(
         self,
         gates: Tensor,
-        first: int | None = None,
-        entering: Tensor | None = None,
+        begins: Mapping[int, Tensor] | None = None,
         streams: list[Tensor] | None = None,
     ) -> Tensor:
         """Predictions of the answer tokens under some rows of gates.
@@ -165,11 +165,11 @@ class Exchange:
         ----------
         gates : float tensor [B, P]
             May require a gradient.
-        first : int, optional
-            First layer that differs from the model itself, their number if none does; by default
-            that of the first gate that is open.
-        entering : float tensor [B, S, hidden], optional
-            Residual streams in front of that layer; by default the model's own.
+        begins : mapping of int to float tensor [b, S, hidden], optional
+            Residual streams in front of the layers where rows begin, all B in the order of the
+            rows, by layer in rising order; the number of layers stands for what is behind all. More
+            than one only where rows `can_begin_apart`. By default all begin with the model's own
+            stream at the first gate that is open.
         streams : list, optional
             Filled with the residual streams in front of each layer that runs, and behind all.
 
@@ -178,7 +178,7 @@ class Exchange:
         tensor [B, M, vocabulary]
             Logits, at least float32, each token's up to a number of its own.
         """
-        later = self.later_logits(gates, first, entering, streams)
+        later = self.later_logits(gates, begins, streams)
         if self.own is None or not self.earlier:
             return later
         before = self.own.logprobs[: self.earlier, : self.vocabulary].to(later)
@@ -196,25 +196,25 @@ class Exchange:
     def later_logits(
         self,
         gates: Tensor,
-        first: int | None = None,
-        entering: Tensor | None = None,
+        begins: Mapping[int, Tensor] | None = None,
         streams: list[Tensor] | None = None,
     ) -> Tensor:
         """`logits` of the answer tokens behind the `earlier` ones."""
         ending = self.ending
-        ids = self.reading.read[:, ending.first :].expand(len(gates), -1)
         positions = self.reading.positions
         later = positions >= ending.first
         final: list[Tensor] = []
         unembedding = gates[:, self.layout.unembedding]
         with self.guard:
-            if first is None:
-                first = 0 if gates.requires_grad else self.layout.first(gates.any(dim=0))
+            begins = self._begins(gates) if begins is None else begins
+            texts = 1 if len(begins) > 1 else len(gates)
+            ids = self.reading.read[:, ending.first :].expand(texts, -1)
+            first = next(iter(begins), 0)
             with ExitStack() as stack:
                 stack.enter_context(self.reading.at_its_length())
                 stack.enter_context(ending.reading_on(self.model))
-                stack.enter_context(self._from(first, entering))
-                stack.enter_context(self._gated(gates, final))
+                stack.enter_context(self._from(begins))
+                stack.enter_context(self._gated(gates, begins, final))
                 if streams is not None:
                     stack.enter_context(_kept(architectures.layers(self.model)[first:], streams))
                 rows = positions[later] - ending.first
@@ -223,15 +223,32 @@ class Exchange:
                 streams.append(final[0])
             logits = precise(output.logits)[..., : self.vocabulary]
             if not _closed(unembedding):
-                with self.donor_guard:
-                    residual = final[0][:, rows].to(self.donor.device)
-                    others = architectures.logits(self.donor, residual)
-                others = precise(others)[..., : self.vocabulary].to(logits.device)
-                mixed = torch.lerp(logits, others, unembedding.to(logits)[:, None, None])
-                mixed_rows = slice(None) if self.at is None else positions[later] == self.at
-                logits = logits.clone()
-                logits[:, mixed_rows] = mixed[:, mixed_rows]
+                logits = self._unembedded(logits, final[0][:, rows], unembedding)
         return logits
+
+    def _unembedded(self, logits: Tensor, residual: Tensor, gates: Tensor) -> Tensor:
+        """Logits mixed with what the donor's unembedding makes of the residual stream."""
+        rows = _open(gates[:, None])
+        own = logits[rows]
+        with self.donor_guard:
+            others = architectures.logits(self.donor, residual[rows].to(self.donor.device))
+        others = precise(others)[..., : self.vocabulary].to(own.device)
+        mixed = torch.lerp(own, others, gates[rows].to(own)[:, None, None])
+        if self.at is not None:
+            positions = self.reading.positions
+            here = positions[positions >= self.ending.first] == self.at
+            mixed = torch.where(here[:, None], mixed, own)
+        result = logits.clone()
+        result[rows] = mixed
+        return result
+
+    @cached_property
+    def can_begin_apart(self) -> bool:
+        """Whether rows may begin at layers of their own; they can where whole texts are read."""
+        if self.own is None or self.at is not None:
+            return False
+        with self.guard:
+            return can_join(self.model)
 
     def batches(self, rows: Tensor) -> Iterator[Tensor]:
         """Rows of gates, as many at a time as fit."""
@@ -240,23 +257,38 @@ class Exchange:
         size = max(1, min(16, _NUMBERS_AT_ONCE // numbers))
         return (rows[first : first + size] for first in range(0, len(rows), size))
 
-    def _from(self, layer: int, entering: Tensor | None) -> AbstractContextManager[None]:
-        if self.own is None or (layer == 0 and entering is None):
+    def _begins(self, gates: Tensor) -> dict[int, Tensor]:
+        """Where rows begin that all do at the first open gate; nothing for whole passes."""
+        first = 0 if gates.requires_grad else self.layout.first(gates.any(dim=0))
+        if self.own is None or first == 0:
+            return {}
+        return {first: self.residual(first).expand(len(gates), -1, -1)}
+
+    def _from(self, begins: Mapping[int, Tensor]) -> AbstractContextManager[None]:
+        if self.own is None or not begins:
             return nullcontext()
-        residual = self.residual(layer) if entering is None else entering
-        return onward(self.model, layer, residual, self.own.returned)
+        if len(begins) > 1:
+            return joining(self.model, begins, self.own.returned)
+        ((layer, streams),) = begins.items()
+        return onward(self.model, layer, streams, self.own.returned)
 
     @contextmanager
-    def _gated(self, gates: Tensor, final: list[Tensor]) -> Iterator[None]:
+    def _gated(
+        self, gates: Tensor, begins: Mapping[int, Tensor], final: list[Tensor]
+    ) -> Iterator[None]:
         model, layout = self.model, self.layout
+        apart = len(begins) > 1
+        embedded = gates[: len(begins.get(0, ())) if apart else None, layout.embedding]
         hooks: list[tuple[nn.Module, Callable[..., Any], bool]] = [
-            (architectures.layers(model)[0], self._embedding(gates[:, layout.embedding]), True),
+            (architectures.layers(model)[0], self._embedding(embedded), True),
             (architectures.final_norm(model), lambda _, given: final.append(given[0]), True),
         ]
         for layer in range(layout.layers):
-            first = layout.head(layer)
-            of_heads = gates[:, first : first + layout.heads]
-            of_block = gates[:, layout.feed_forward(layer)]
+            begun = sum(len(rows) for at, rows in begins.items() if at <= layer)
+            some = gates[:begun] if apart else gates
+            head = layout.head(layer)
+            of_heads = some[:, head : head + layout.heads]
+            of_block = some[:, layout.feed_forward(layer)]
             out = architectures.attention_out(model, layer)
             hooks.append((out, self._heads(layer, of_heads), False))
             out = architectures.feed_forward_out(model, layer)
@@ -312,11 +344,13 @@ class Exchange:
         def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if _closed(gates):
                 return None
+            rows = _open(gates)
             projection = architectures.attention_out(self.donor, layer)
             theirs = self.captured.heads[layer][self.read].to(output)
             with self.donor_guard:
-                added = _written(projection, theirs[None], gates, output)
-            mixed = output + added - _written(module, given[0], gates, output)
+                added = _written(projection, theirs[None], gates[rows], output)
+            mixed = output.clone()
+            mixed[rows] += added - _written(module, given[0][rows], gates[rows], output)
             return self.put(output, mixed)
 
         return hook
@@ -334,6 +368,11 @@ def _kept(layers: Sequence[nn.Module], streams: list[Tensor]) -> Iterator[None]:
 
 def _closed(gates: Tensor) -> bool:
     return not gates.requires_grad and not bool(gates.any())
+
+
+def _open(gates: Tensor) -> Tensor | slice:
+    """Rows that may have an open gate."""
+    return slice(None) if gates.requires_grad else gates.any(dim=1).nonzero()[:, 0]
 
 
 def _mixed(own: Tensor, theirs: Tensor, gates: Tensor) -> Tensor:

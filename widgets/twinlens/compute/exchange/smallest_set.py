@@ -6,7 +6,8 @@ given back, is measured with the whole set in place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +31,8 @@ _DRAWS = 10
 _SEED = 0
 #: Shares that differ by less are equal but for rounding, where models are nearly alike.
 _EQUAL = 1e-3
+#: Numbers of residual streams that are kept from one step to the next.
+_NUMBERS_KEPT = 2**24
 #: Below this the two models predict the same: float32 rounding of log-probabilities.
 NOISE = 1e-3
 
@@ -52,6 +55,8 @@ class Measured:
     known: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     estimates: dict[int | None, Tensor] = field(default_factory=dict)
     weights: dict[Place, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    #: In front of each layer, of the sets measured last.
+    _streams: dict[tuple[int, ...], dict[int, Tensor]] = field(default_factory=dict)
 
     @property
     def small(self) -> bool:
@@ -68,16 +73,16 @@ class Measured:
             self.estimates |= dict(zip(columns, estimates, strict=True))
         return self.estimates[column]
 
-    def measure(self, sets: Sequence[Sequence[int]], near: Sequence[int] = ()) -> None:
+    def measure(self, sets: Sequence[Sequence[int]], near: Sequence[int] | None = None) -> None:
         """Measure the sets that are not known yet.
 
         Parameters
         ----------
-        near : sequence of int
+        near : sequence of int, optional
             A set that all of them nearly are: what it gives in front of the first layer where they
             differ from it is computed once.
         """
-        layout, layers = self.exchange.layout, self.exchange.layout.layers
+        exchange, layout = self.exchange, self.exchange.layout
 
         def begins(place: int) -> int:
             # An exchanged embedding is part of what enters the first layer.
@@ -87,33 +92,62 @@ class Measured:
         missing = [key for key in keys if key not in self.known]
         if not missing:
             return
-        starts = {key: min(map(begins, {*key} ^ {*near}), default=layers) for key in missing}
-        # Those that begin to differ at about the same layer are read together.
+        close = {*(near or ())}
+        starts = {key: min(map(begins, {*key} ^ close), default=layout.layers) for key in missing}
         missing.sort(key=lambda key: starts[key])
-        streams = self._streams(near) if near and len(missing) > 1 else {}
-        rows, targets = rows_of(layout, missing), self.exchange.reading.targets
-        done = 0
-        for batch in self.exchange.batches(rows):
-            first = starts[missing[done]]
+        before = self._streams_of(near) if near and len(missing) > 1 else {}
+        self._streams.clear()
+        keeps = near is not None and self._numbers(starts.values()) <= _NUMBERS_KEPT
+        for batch in exchange.batches(rows_of(layout, missing)):
+            some, missing = missing[: len(batch)], missing[len(batch) :]
+            at = self._begin([starts[key] for key in some], before)
+            streams: list[Tensor] | None = [] if keeps else None
             with torch.no_grad():
-                if first in streams:
-                    entering = streams[first].expand(len(batch), -1, -1)
-                    logits = self.exchange.logits(batch, first, entering)
-                else:
-                    logits = self.exchange.logits(batch)
-                measured = compared(logits, targets, self.exchange.donor_logprobs)
-            for nats, kl in zip(*measured, strict=True):
-                self.known[missing[done]] = nats, kl
-                done += 1
+                logits = exchange.logits(batch, at, streams)
+                nats, kl = compared(logits, exchange.reading.targets, exchange.donor_logprobs)
+            self.known |= {key: (nats[row], kl[row]) for row, key in enumerate(some)}
+            for layer, stream in self._by_layer(streams or []).items():
+                for row, key in enumerate(some[: len(stream)]):
+                    of_set = self._streams.setdefault(key, dict(before))
+                    of_set[layer] = stream[row : row + 1]
 
-    def _streams(self, places: Sequence[int]) -> dict[int, Tensor]:
+    def _begin(self, starts: Sequence[int], streams: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Streams in front of the layers where sets begin, in rising order; -1 in front of all.
+
+        Those that begin with what is there before any part is exchanged take it from the model.
+        """
+        exchange = self.exchange
+        if exchange.own is None:
+            return {}
+        if not exchange.can_begin_apart:
+            starts = [starts[0]] * len(starts)
+        found: dict[int, list[Tensor]] = {}
+        for start, count in Counter(starts).items():
+            layer = max(start, 0)
+            stream = streams[start] if start in streams else exchange.residual(layer)
+            found.setdefault(layer, []).append(stream.expand(count, -1, -1))
+        return {layer: torch.cat(parts) for layer, parts in found.items()}
+
+    def _streams_of(self, places: Sequence[int]) -> dict[int, Tensor]:
         """Residual streams [1, S, hidden] in front of each layer from that of some places on."""
-        row = rows_of(self.exchange.layout, [places])
+        kept = self._streams.get(tuple(sorted(places)))
+        if kept is not None:
+            return kept
         streams: list[Tensor] = []
         with torch.no_grad():
-            self.exchange.logits(row, streams=streams)
+            self.exchange.logits(rows_of(self.exchange.layout, [places]), streams=streams)
+        return self._by_layer(streams)
+
+    def _by_layer(self, streams: Sequence[Tensor]) -> dict[int, Tensor]:
+        """Streams in front of the last layers and behind them, by layer."""
         layers = self.exchange.layout.layers
         return dict(zip(range(layers, layers - len(streams), -1), reversed(streams), strict=True))
+
+    def _numbers(self, starts: Iterable[int]) -> int:
+        """Numbers of the residual streams of sets that begin at some layers."""
+        read, layers = self.exchange.read, self.exchange.layout.layers
+        size = architectures.sizes(self.exchange.model.config).hidden * (read.stop - read.start)
+        return size * sum(layers + 1 - start for start in starts)
 
     def of_weights(self, column: int | None) -> dict[Place, tuple[float, float]]:
         """Nats of the shift and share of KL that go with the weights of each block."""
@@ -122,7 +156,11 @@ class Measured:
             for block, logits in with_weights_of_base(exchange):
                 nats, apart = compared(logits, exchange.reading.targets, exchange.donor_logprobs)
                 self.weights[block] = nats[0], apart[0]
-        return {block: self._lost(*costs, column) for block, costs in self.weights.items()}
+        return {
+            block: self._lost(*self.weights[block], column)
+            for block in self.exchange.layout.blocks()
+            if block in self.weights
+        }
 
     def of(self, places: Sequence[int], column: int | None) -> tuple[float, float]:
         """Nats of the shift and share of KL that some places take away together."""

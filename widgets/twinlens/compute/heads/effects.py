@@ -32,7 +32,7 @@ Place = tuple[int, int]
 
 def answer_logprobs(reading: Reading) -> Tensor:
     """Log-probabilities of the answer tokens, float [M], on the CPU."""
-    return _of_answer(reading.logits()[None], reading)[0]
+    return _of_answer(reading.logits(), reading)[0]
 
 
 def without_heads(

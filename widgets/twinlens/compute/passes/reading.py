@@ -70,11 +70,22 @@ class Reading:
         """Inside, rotary positions are those of this text, whatever was read before."""
         return entering(self.model, len(self.ids) - 1)
 
-    def logits(self) -> Tensor:
-        """What the model says where each answer token is predicted, [M, vocabulary], no graph."""
+    def logits(self, texts: int = 1) -> Tensor:
+        """What the model says where each answer token is predicted, no graph.
+
+        Parameters
+        ----------
+        texts : int
+            How often it reads them: for models that are another one in each of the texts of a pass.
+
+        Returns
+        -------
+        tensor [texts, M, vocabulary]
+        """
+        ids = self.read.expand(texts, -1)
         with torch.no_grad(), self.at_its_length():
-            output = self.model(self.read, use_cache=False, logits_to_keep=self.positions)
-        return precise(output.logits[0])
+            output = self.model(ids, use_cache=False, logits_to_keep=self.positions)
+        return precise(output.logits)
 
     @property
     def positions(self) -> Tensor:

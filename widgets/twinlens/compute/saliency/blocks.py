@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from twinlens.compute.passes.subject import Subject
 from twinlens.compute.provide import provides, records
 from twinlens.compute.saliency.live_tables import SaliencyTables
-from twinlens.compute.saliency.segments import answers_of, hidden_elsewhere, hidden_segments
+from twinlens.compute.saliency.segments import (
+    HIDDEN,
+    answers_of,
+    hidden_elsewhere,
+    hidden_segments,
+    spans_elsewhere,
+)
 from twinlens.contract import blocks
 from twinlens.contract.block import Block
 from twinlens.contract.wire import Array, Value
@@ -54,12 +60,17 @@ class SaliencyBlocks:
     @provides(blocks.hidden_elsewhere)
     def hidden_elsewhere(self, report: Report | None) -> Value:
         """What hiding as much elsewhere costs."""
+        # No answer is written where there is nothing to hide.
+        if not spans_elsewhere(self._subject.manifest.prompt_tokens):
+            return []
         answer = answers_of(self._subject, report).get("tuned")
         return hidden_elsewhere(self._subject, answer, report) if answer else []
 
     @provides(blocks.hidden_segments)
     def hidden_segments(self, report: Report | None) -> Value:
         """What hiding each segment costs each answer."""
+        if not any(map(self._subject.manifest.segment_positions, HIDDEN)):
+            return []
         return hidden_segments(self._subject, answers_of(self._subject, report), report)
 
     @provides(blocks.groups)
