@@ -69,7 +69,8 @@ def of_layers(exchange: Exchange, whole: Left, report: Report | None = None) -> 
         entering = exchange.residual(layer).repeat(len(sets), 1, 1)
         entering[0] = exchange.put(entering[:1], captured.residual[layer, exchange.read])[0]
         with torch.no_grad():
-            left = left_of(exchange, exchange.later_logits(rows_of(layout, sets), {layer: entering}))
+            logits = exchange.later_logits(rows_of(layout, sets), {layer: entering})
+            left = left_of(exchange, logits)
         # What is predicted earlier stays as it is.
         nats[layer, 0, exchange.earlier :], kl[layer, 0, exchange.earlier :] = (
             left.nats[0],

@@ -90,13 +90,13 @@ def _changed(
             module._parameters[key] = nn.Parameter(value, requires_grad=False)
 
     def changed_forward(*given: Any, **named: Any) -> Any:
-        found = {key: change(name, weight.detach()) for key, (weight, name) in own.items()}
-        made = {key: changed for key, changed in found.items() if changed is not None}
+        asked = {key: change(name, weight.detach()) for key, (weight, name) in own.items()}
+        made = {key: changed for key, changed in asked.items() if changed is not None}
         if not made:
             return forward(*given, **named)
         pieces: list[Rows] = [...]
         if in_rows:
-            pieces = list(rows_at_a_time(own["weight"][0], at_once=_IN_PRODUCT))
+            pieces = [*rows_within(own["weight"][0], slice(None), _IN_PRODUCT)]
         elif looked_up and wrapped is None:
             pieces = [given[0].unique()]
         changed_texts = next(iter(made.values())).texts
@@ -142,21 +142,13 @@ def _placed(some: Tensor, rows: Rows, weight: Tensor) -> Tensor:
     return torch.empty_like(weight).index_copy_(0, rows, some)
 
 
-def rows_at_a_time(
-    weight: Tensor, within: slice = slice(None), at_once: int = _AT_ONCE
-) -> Iterator[slice | EllipsisType]:
-    """Rows of a weight, as many at a time as stay in a processor's cache.
+def rows_at_a_time(weight: Tensor) -> Iterator[Rows]:
+    """All rows of a weight, as many at a time as stay in a processor's cache."""
+    return rows_within(weight, slice(None)) if weight.ndim else iter([...])
 
-    Parameters
-    ----------
-    within : slice
-        Those rows; by default all.
-    at_once : int
-        Numbers at a time, on a processor.
-    """
-    if not weight.ndim:
-        yield ...
-        return
+
+def rows_within(weight: Tensor, within: slice, at_once: int = _AT_ONCE) -> Iterator[slice]:
+    """Some rows of a weight [rows, ...], on a processor so many numbers at a time."""
     if weight.device.type != "cpu":
         at_once = _AT_ONCE_ELSEWHERE
     size = max(1, at_once * len(weight) // max(weight.numel(), 1))

@@ -52,7 +52,7 @@ def with_weights_of_base(exchange: Exchange) -> Iterator[tuple[Place, Tensor]]:
         change = _in_texts([changed[block] for block in some])
         with exchange.guard, changed_weights(exchange.model, change, len(some)):
             logits = exchange.logits(rows, _begins(exchange, some))
-        yield from zip(some, logits.split(1), strict=True)
+        yield from zip(some, logits[:, None], strict=True)
 
 
 def _begins(exchange: Exchange, blocks: Sequence[Place]) -> dict[int, Tensor]:

@@ -25,6 +25,7 @@ from twinlens.compute.exchange.changed_weights import (
     Rows,
     changed_weights,
     rows_at_a_time,
+    rows_within,
 )
 from twinlens.compute.exchange.exchanged_weights import parameters_of_blocks
 from twinlens.compute.exchange.passes import compared
@@ -53,8 +54,8 @@ _MOVED, _HALVINGS = 2e-3, 8
 
 #: The draw that says how far to halve.
 _LOOKED_AT = -1
-#: Draws that are read together: the update is taken from memory once for them, and whoever waits for
-#: the model waits for all.
+#: Draws that are read together: the update is fetched once for them, and whoever waits for the
+#: model waits for all.
 _TOGETHER = 3
 
 #: The eight signs that a byte stands for, a byte each, in one number.
@@ -205,21 +206,20 @@ def _moved(
 
         def rows(rows: Rows) -> list[Tensor]:
             made = [torch.empty_like(weight[rows]) for _ in draws]
-            if not isinstance(rows, slice):
-                pieces: list[tuple[Rows, Rows]] = [(rows, ...)]
-            else:
+            pieces: list[tuple[Rows, Rows]] = [(rows, ...)]
+            if isinstance(rows, slice):
                 pieces = [
                     (some, slice(some.start - rows.start, some.stop - rows.start))
-                    for some in rows_at_a_time(weight, rows)
+                    for some in rows_within(weight, rows)
                 ]
             for some, place in pieces:
                 own = precise(weight[some])
                 added = (theirs(some) - own).mul_(fraction)
-                for one, of_draw in zip(made, signs, strict=True):
+                for weights, of_draw in zip(made, signs, strict=True):
                     if of_draw is None:
-                        torch.add(own, added, out=one[place])
+                        torch.add(own, added, out=weights[place])
                     else:
-                        torch.addcmul(own, added, of_draw(some).to(own), out=one[place])
+                        torch.addcmul(own, added, of_draw(some).to(own), out=weights[place])
             return made
 
         return Changed(range(len(draws)), rows)

@@ -121,18 +121,18 @@ class Measured:
             return {}
         if not exchange.can_begin_apart:
             starts = [starts[0]] * len(starts)
-        found: dict[int, list[Tensor]] = {}
+        entering: dict[int, list[Tensor]] = {}
         for start, count in Counter(starts).items():
             layer = max(start, 0)
             stream = streams[start] if start in streams else exchange.residual(layer)
-            found.setdefault(layer, []).append(stream.expand(count, -1, -1))
-        return {layer: torch.cat(parts) for layer, parts in found.items()}
+            entering.setdefault(layer, []).append(stream.expand(count, -1, -1))
+        return {layer: torch.cat(parts) for layer, parts in entering.items()}
 
     def _streams_of(self, places: Sequence[int]) -> dict[int, Tensor]:
         """Residual streams [1, S, hidden] in front of each layer from that of some places on."""
-        kept = self._streams.get(tuple(sorted(places)))
-        if kept is not None:
-            return kept
+        key = tuple(sorted(places))
+        if key in self._streams:
+            return self._streams[key]
         streams: list[Tensor] = []
         with torch.no_grad():
             self.exchange.logits(rows_of(self.exchange.layout, [places]), streams=streams)
@@ -146,8 +146,9 @@ class Measured:
     def _numbers(self, starts: Iterable[int]) -> int:
         """Numbers of the residual streams of sets that begin at some layers."""
         read, layers = self.exchange.read, self.exchange.layout.layers
-        size = architectures.sizes(self.exchange.model.config).hidden * (read.stop - read.start)
-        return size * sum(layers + 1 - start for start in starts)
+        size: int = architectures.sizes(self.exchange.model.config).hidden
+        length: int = read.stop - read.start
+        return size * length * sum(layers + 1 - start for start in starts)
 
     def of_weights(self, column: int | None) -> dict[Place, tuple[float, float]]:
         """Nats of the shift and share of KL that go with the weights of each block."""

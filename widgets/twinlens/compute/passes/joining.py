@@ -87,9 +87,9 @@ def _stay_apart(model: PreTrainedModel) -> bool:
     if last:
         begins = {0: entered[0], **begins}
     alone = []
-    for layer, streams in begins.items():
+    for at, streams in begins.items():
         for stream in streams:
-            with onward(model, layer, stream, 0):
+            with onward(model, at, stream, 0):
                 alone.append(model(ids, use_cache=False).logits)
     with ExitStack() as stack:
         for module in model.modules():
