@@ -12,13 +12,13 @@ from twinlens.traces.trace import Trace
 #: CPU seconds of a block of a pair of 135 million parameters, 64 and 32 tokens, by the words of its
 #: key; of those that only small pairs record by default, a small pair's in this proportion.
 _SECONDS = {
-    "findings": 7.4,
+    "findings": 6.2,
     "saliency": 0.2,
     "saliency/occlusion": 11.8,
     "deletion": 0.4,
-    "segments": 1.9,
-    "carried": 2.2,
-    "carried/answer": 54.0,
+    "segments": 1.0,
+    "carried": 1.6,
+    "carried/answer": 37.0,
     "exchanged": 0.05,
     "exchanged_neurons": 0.5,
     "heads/effect": 0.02,

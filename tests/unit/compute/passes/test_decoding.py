@@ -10,6 +10,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 from twinlens.compute.passes.decoding import greedy_answers
+from twinlens.compute.passes.guessing import guessed, right
+from twinlens.compute.passes.steps_written_out import Continued
 from twinlens.errors import Interrupted, NotFiniteError
 
 from tests.support import tiny
@@ -66,6 +68,55 @@ def test_answers_equal_generate(model: PreTrainedModel, name: str) -> None:
     if name not in ("none", "sampling"):
         model.generation_config = type(model.generation_config)(eos_token_id=stop)
         assert expected != generated(model, stop)
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen3", "gpt2"])
+@pytest.mark.parametrize("prompt", [*PROMPTS, [0, 45, 99] * 5])
+def test_answers_that_are_guessed_equal_generate(family: str, prompt: list[int]) -> None:
+    model, limit = tiny.model(family), 24
+    model.generation_config.eos_token_id = None
+    options = {"do_sample": False, "max_new_tokens": limit, "pad_token_id": 1}
+    expected = model.generate(torch.tensor([prompt]), **options)[0, len(prompt) :].tolist()
+    told: list[int] = []
+    given = {"prompts": [prompt], "limit": limit, "report": lambda done, *_: told.append(done)}
+    assert answers(model, **given) == [expected]
+    assert told == [*range(1, limit + 1)]
+    for stop in {expected[1], expected[6], expected[-1]}:
+        ends = expected.index(stop) + 1
+        assert answers(model, [stop], **given) == [expected[:ends]]
+    for shorter in (1, 2, 17):
+        assert answers(model, **given | {"limit": shorter}) == [expected[:shorter]]
+
+
+def test_an_answer_that_repeats_itself_takes_few_passes(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+    scores = Continued.scores
+    monkeypatch.setattr(Continued, "scores", lambda *given: [passes.append(1), scores(*given)][1])
+    prompt = PROMPTS[0]
+    ((*_, last),) = answers(model, prompts=[prompt], limit=40)
+    del passes[:]
+    # What says one token only, once it is biased to.
+    with torch.no_grad():
+        before = model.lm_head.weight[last].clone()
+        model.lm_head.weight[last] *= 100
+        (loop,) = answers(model, prompts=[prompt], limit=40)
+        model.lm_head.weight[last] = before
+    assert len({*loop[-20:]}) <= 2
+    assert len(passes) < 30
+
+
+def test_guesses_are_what_came_next_the_last_time() -> None:
+    assert guessed([1, 2, 3, 4, 1, 2], 3) == [3, 4, 1]
+    assert guessed([1, 2, 3, 1, 2, 5, 1, 2], 1) == [5]
+    assert guessed([7, 7, 7], 3) == [7]
+    assert guessed([1, 2, 3], 3) == guessed([1], 3) == guessed([1, 2, 3, 4, 1, 2], 0) == []
+    assert [right([3, 4, 5], chosen) for chosen in ([3, 4, 5, 6], [3, 9, 5, 6], [1, 4, 5])] == [
+        3,
+        1,
+        0,
+    ]
 
 
 def test_suppressed_tokens_are_not_chosen(model: PreTrainedModel) -> None:

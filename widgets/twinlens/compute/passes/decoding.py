@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from twinlens.compute.passes.answer_scores import logprobs_of
+from twinlens.compute.passes.guessing import FIRST, guessed, next_count, right
 from twinlens.compute.passes.rotary import forget_texts, rotary_by_length
 from twinlens.compute.passes.row import can_be_read_as_row
 from twinlens.compute.passes.steps_written_out import Continued, ReadPrompt
@@ -66,6 +67,8 @@ def greedy_answers(
             texts = Continued(model, prompts)
         else:
             texts = _Padded(model, prompts, limit)
+    if len(prompts) == 1 and read is None and isinstance(texts, Continued):
+        return [_guessing(texts, prompts[0], stop, limit, vocabulary, side, report)]
     return _together(texts, len(prompts), stop, limit, vocabulary, side, report, read)
 
 
@@ -195,6 +198,37 @@ class _Padded:
             self._past.batch_select_indices(rows)
             self._ids, self._mask = self._ids[rows], self._mask[rows]
             self._numbers = self._numbers[rows]
+
+
+@torch.no_grad()
+def _guessing(
+    texts: Continued,
+    prompt: Sequence[int],
+    stop: Collection[int],
+    limit: int,
+    vocabulary: int,
+    side: Side,
+    report: Report | None,
+) -> list[int]:
+    """The answer to one prompt, several tokens at a time where they can be guessed."""
+    text, guess, count = list(prompt), list[int](), FIRST
+    most = len(prompt) + limit
+    while len(text) < most:
+        scores = texts.scores(guess)[:, :vocabulary]
+        if not torch.isfinite(scores).all():
+            raise NotFiniteError(not_finite(side, "its output"))
+        chosen = scores.argmax(dim=-1)
+        correct = right(guess, chosen.tolist())
+        for token in chosen[: correct + 1].tolist():
+            text.append(token)
+            if report:
+                report(len(text) - len(prompt), limit, f"answer of {side}")
+            if token in stop:
+                return text[len(prompt) :]
+        texts.go_on(chosen[: correct + 1], [0])
+        count = next_count(count, guess, correct)
+        guess = guessed(text, min(count, most - len(text) - 1))
+    return text[len(prompt) :]
 
 
 def _together(

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from twinlens.compute.passes.answer_scores import Unembedding
 from twinlens.compute.passes.entry import embeddings
+from twinlens.compute.passes.guessing import MOST
 from twinlens.compute.passes.row import Masks, Row, causal_mask
 
 #: Bytes of keys and values of prompts that are kept once they have been continued.
@@ -65,7 +66,7 @@ class Continued:
         self._model = model
         self._lengths = torch.tensor([len(prompt) for prompt in prompts])
         self._seen: dict[nn.Module, _Seen] = {}
-        self._unembedding = Unembedding(model, len(prompts))
+        self._unembedding = Unembedding(model, max(len(prompts), 1 + MOST))
         self._sizes = [len(prompt) for prompt in prompts]
         self._prompts: list[tuple[Tensor, Tensor]] = []
         self._given = [list(prompt) for prompt in prompts]
@@ -77,19 +78,30 @@ class Continued:
         size = self._sizes[text]
         return [(keys[text, :, :size], values[text, :, :size]) for keys, values in self._prompts]
 
-    def scores(self) -> Tensor:
-        """Logits of what comes next in each text, [texts, vocabulary]."""
-        return self._first() if self._given else self._next()
+    def scores(self, guess: Sequence[int] = ()) -> Tensor:
+        """Logits of what comes next in each text, [texts, vocabulary].
+
+        Parameters
+        ----------
+        guess : sequence of int, optional
+            Tokens that one text alone may go on with, once it has been gone on with: behind each
+            of them is read, too, [1 + guesses, vocabulary].
+        """
+        return self._first() if self._given else self._next(guess)
 
     def go_on(self, tokens: Tensor, texts: list[int]) -> None:
-        """Add tokens [texts] to some of the texts, and leave the others."""
+        """Add tokens [texts] to some of the texts, and leave the others; to one alone, any number.
+
+        All but the last of these must have been guessed.
+        """
+        alone = len(self._lengths) == 1
         if len(texts) < len(self._lengths):
             rows = torch.tensor(texts)
             tokens, self._lengths = tokens[rows], self._lengths[rows]
             for seen in self._seen.values():
                 seen.keys, seen.values = seen.keys[rows], seen.values[rows]
-        self._given, self._tokens = [], tokens
-        self._lengths = self._lengths + 1
+        self._given, self._tokens = [], tokens[-1:] if alone else tokens
+        self._lengths = self._lengths + (len(tokens) if alone else 1)
 
     def _first(self) -> Tensor:
         sizes = self._sizes
@@ -119,29 +131,40 @@ class Continued:
         row = Row(self._model, embedded, positions, attend)
         return self._unembedding.scores(row.normed_states(self._lengths.cumsum(0) - 1))
 
-    def _next(self) -> Tensor:
-        places = self._lengths - 1
-        longest, texts = int(self._lengths.max()), torch.arange(len(places))
+    def _next(self, guess: Sequence[int]) -> Tensor:
+        tokens = torch.cat([self._tokens, self._tokens.new_tensor(list(guess))])
+        # Rows: of every text its last token, or of one alone that and the guesses behind it.
+        places = self._lengths - 1 + torch.arange(len(tokens)) * bool(guess)
+        longest = int(places.max()) + 1
+        texts = torch.arange(len(self._lengths)).expand(len(tokens))
 
-        def seen_by_last(window: int | None) -> Tensor:
+        def seen_by_row(window: int | None) -> Tensor:
             behind = places[:, None] - torch.arange(longest)
             apart = behind < 0 if window is None else (behind < 0) | (behind >= window)
-            return ~apart[:, None, None]
+            return ~apart
 
-        masks = Masks(self._model, seen_by_last)
+        masks = Masks(self._model, seen_by_row)
 
         def attend(block: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             seen = self._seen[block]
             seen.make_room(longest)
             seen.keys[texts, :, places], seen.values[texts, :, places] = key, value
-            # Heads that share keys and values are queries of one head.
-            return nn.functional.scaled_dot_product_attention(
-                query.view(len(query), key.shape[1], -1, query.shape[-1]),
+            # Heads that share keys and values are queries of one head, and so are rows of one text.
+            heads = query.view(
+                len(self._lengths), -1, key.shape[1], query.shape[1] // key.shape[1], query.shape[2]
+            )
+            queries = heads.transpose(1, 2).flatten(2, 3)
+            mask = masks[block].view(len(self._lengths), 1, -1, 1, longest)
+            mask = mask.expand(-1, -1, -1, heads.shape[3], -1).flatten(2, 3)
+            made = nn.functional.scaled_dot_product_attention(
+                queries,
                 seen.keys[:, :, :longest],
                 seen.values[:, :, :longest],
-                attn_mask=masks[block],
+                attn_mask=mask,
                 scale=block.scaling,
-            ).reshape(query.shape)
+            )
+            by_row = made.unflatten(2, (heads.shape[1], heads.shape[3])).transpose(1, 2)
+            return by_row.reshape(query.shape)
 
-        row = Row(self._model, embeddings(self._model, self._tokens), places, attend)
-        return self._unembedding.scores(row.normed_states(texts))
+        row = Row(self._model, embeddings(self._model, tokens), places, attend)
+        return self._unembedding.scores(row.normed_states(torch.arange(len(tokens))))
