@@ -150,21 +150,17 @@ class Continued:
             seen.make_room(longest)
             seen.keys[texts, :, places], seen.values[texts, :, places] = key, value
             # Heads that share keys and values are queries of one head, and so are rows of one text.
-            heads = query.view(
-                len(self._lengths), -1, key.shape[1], query.shape[1] // key.shape[1], query.shape[2]
-            )
-            queries = heads.transpose(1, 2).flatten(2, 3)
-            mask = masks[block].view(len(self._lengths), 1, -1, 1, longest)
-            mask = mask.expand(-1, -1, -1, heads.shape[3], -1).flatten(2, 3)
+            of_text = -1, key.shape[1], block.num_key_value_groups, query.shape[-1]
+            heads = query.view(len(self._lengths), *of_text).transpose(1, 2)
+            mask = masks[block].view(len(heads), 1, -1, 1, longest)
             made = nn.functional.scaled_dot_product_attention(
-                queries,
+                heads.flatten(2, 3),
                 seen.keys[:, :, :longest],
                 seen.values[:, :, :longest],
-                attn_mask=mask,
+                attn_mask=mask.expand(-1, -1, -1, heads.shape[3], -1).flatten(2, 3),
                 scale=block.scaling,
             )
-            by_row = made.unflatten(2, (heads.shape[1], heads.shape[3])).transpose(1, 2)
-            return by_row.reshape(query.shape)
+            return made.reshape(heads.shape).transpose(1, 2).reshape(query.shape)
 
         row = Row(self._model, embeddings(self._model, tokens), places, attend)
         return self._unembedding.scores(row.normed_states(torch.arange(len(tokens))))
