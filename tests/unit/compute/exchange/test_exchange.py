@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from twinlens.compute.exchange import smallest_set
 from twinlens.compute.exchange.exchanged_weights import with_weights_of_base
 from twinlens.compute.exchange.parts import Layout, Place
 from twinlens.compute.exchange.passes import (
@@ -142,8 +143,14 @@ def test_sets_that_are_nearly_another_begin_where_they_differ_from_it(family: st
     together.measure(sets, near)
     handle.remove()
     assert ran == [1], "what comes in front of the last layer is read once"
+    # What a set gave in front of each layer is kept for those that are nearly that one.
+    after = [*near, layout.head(2, 0), layout.feed_forward(1)]
     for measured in alone, together:
-        measured.measure([near[1:], [near[0], near[2]]], near if measured is together else ())
+        close = measured is together
+        measured.measure([near[1:], [near[0], near[2]]], near if close else None)
+        measured.measure([after], sets[0] if close else None)
+        measured.measure([after[1:]], after if close else None)
+        measured.measure([[layout.head(1, 0), after[-1]]], [after[-1]] if close else None)
     assert alone.known.keys() == together.known.keys()
     for key, expected in alone.known.items():
         np.testing.assert_allclose(together.known[key], expected, atol=2e-5)
@@ -307,3 +314,25 @@ def test_divergence_is_that_of_torch() -> None:
     a, b = (torch.randn(3, 7, dtype=torch.float64).log_softmax(dim=-1) for _ in range(2))
     reference = torch.nn.functional.kl_div(b, a, log_target=True, reduction="none").sum(dim=-1)
     np.testing.assert_allclose(divergence(a, b), reference)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_what_carries_is_the_same_whether_sets_join_a_pass_or_not(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tiny.model(family)
+    tuned = tiny.tuned_copy(base)
+    pair = replace(exchange(tuned, base), own=capture(tuned, IDS, PROMPT, side="tuned"))
+    assert pair.can_begin_apart
+    joined = carried(Measured(pair))
+    monkeypatch.setattr(smallest_set, "_NUMBERS_KEPT", 0)
+    read_again = carried(Measured(pair))
+    apart = carried(Measured(replace(pair, own=None)))
+    for other in read_again, apart:
+        for name in ("blocks", "weights", "parts"):
+            for mine, yours in zip(joined[name], other[name], strict=True):
+                assert {k: v for k, v in mine.items() if isinstance(v, (str, int))} == {
+                    k: v for k, v in yours.items() if isinstance(v, (str, int))
+                }
+                assert mine["share"] == pytest.approx(yours["share"], abs=1e-4)
+        np.testing.assert_allclose(joined["random"], other["random"], atol=1e-4)

@@ -92,11 +92,13 @@ class Measured:
         missing = [key for key in keys if key not in self.known]
         if not missing:
             return
-        close = {*(near or ())}
+        before: dict[int, Tensor] = {}
+        close: set[int] = set()
+        if near and (len(missing) > 1 or tuple(sorted(near)) in self._streams):
+            before, close = self._streams_of(near), {*near}
+        self._streams.clear()
         starts = {key: min(map(begins, {*key} ^ close), default=layout.layers) for key in missing}
         missing.sort(key=lambda key: starts[key])
-        before = self._streams_of(near) if near and len(missing) > 1 else {}
-        self._streams.clear()
         keeps = near is not None and self._numbers(starts.values()) <= _NUMBERS_KEPT
         for batch in exchange.batches(rows_of(layout, missing)):
             some, missing = missing[: len(batch)], missing[len(batch) :]
