@@ -523,7 +523,9 @@ def test_sequential_memory_gives_the_same_numbers(
         if isinstance(value, np.ndarray):
             np.testing.assert_array_equal(value, other, err_msg=key)
         else:
-            assert value == other, key
+            # What stands in front of a token is kept while both are loaded: it was read in a longer
+            # text, where products round otherwise. Four digits are given.
+            alike(value, other, rtol=1.1e-3, atol=2e-6)
         assert len(alone.pair._resident) == 1
 
 
