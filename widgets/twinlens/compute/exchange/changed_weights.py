@@ -96,7 +96,7 @@ def _changed(
             return forward(*given, **named)
         pieces: list[Rows] = [...]
         if in_rows:
-            pieces = [*rows_within(own["weight"][0], slice(None), _IN_PRODUCT)]
+            pieces = rows_at_a_time(own["weight"][0], _IN_PRODUCT)
         elif looked_up and wrapped is None:
             pieces = [given[0].unique()]
         changed_texts = next(iter(made.values())).texts
@@ -142,16 +142,19 @@ def _placed(some: Tensor, rows: Rows, weight: Tensor) -> Tensor:
     return torch.empty_like(weight).index_copy_(0, rows, some)
 
 
-def rows_at_a_time(weight: Tensor) -> Iterator[Rows]:
-    """All rows of a weight, as many at a time as stay in a processor's cache."""
-    return rows_within(weight, slice(None)) if weight.ndim else iter([...])
+def rows_at_a_time(weight: Tensor, at_once: int = _AT_ONCE) -> list[Rows]:
+    """All rows of a weight, on a processor so many numbers at a time as stay in its cache."""
+    if not weight.ndim:
+        return [...]
+    size = max(1, _numbers_at_once(weight, at_once) * len(weight) // max(weight.numel(), 1))
+    return [slice(first, first + size) for first in range(0, len(weight), size)]
 
 
-def rows_within(weight: Tensor, within: slice, at_once: int = _AT_ONCE) -> Iterator[slice]:
-    """Some rows of a weight [rows, ...], on a processor so many numbers at a time."""
-    if weight.device.type != "cpu":
-        at_once = _AT_ONCE_ELSEWHERE
-    size = max(1, at_once * len(weight) // max(weight.numel(), 1))
-    start, stop, _ = within.indices(len(weight))
-    for first in range(start, stop, size):
-        yield slice(first, min(first + size, stop))
+def parts_of(numbers: Tensor) -> Iterator[slice]:
+    """Parts of a tensor, end to end, as long as `rows_at_a_time`."""
+    size = _numbers_at_once(numbers, _AT_ONCE)
+    return (slice(first, first + size) for first in range(0, numbers.numel(), size))
+
+
+def _numbers_at_once(tensor: Tensor, on_processor: int) -> int:
+    return on_processor if tensor.device.type == "cpu" else _AT_ONCE_ELSEWHERE

@@ -24,8 +24,8 @@ from twinlens.compute.exchange.changed_weights import (
     OfRows,
     Rows,
     changed_weights,
+    parts_of,
     rows_at_a_time,
-    rows_within,
 )
 from twinlens.compute.exchange.exchanged_weights import parameters_of_blocks
 from twinlens.compute.exchange.passes import compared
@@ -205,21 +205,19 @@ def _moved(
         signs = [None if draw is None else _signs(drawn_as[name], weight, draw) for draw in draws]
 
         def rows(rows: Rows) -> list[Tensor]:
-            made = [torch.empty_like(weight[rows]) for _ in draws]
-            pieces: list[tuple[Rows, Rows]] = [(rows, ...)]
-            if isinstance(rows, slice):
-                pieces = [
-                    (some, slice(some.start - rows.start, some.stop - rows.start))
-                    for some in rows_within(weight, rows)
-                ]
-            for some, place in pieces:
-                own = precise(weight[some])
-                added = (theirs(some) - own).mul_(fraction)
-                for weights, of_draw in zip(made, signs, strict=True):
-                    if of_draw is None:
-                        torch.add(own, added, out=weights[place])
+            own = precise(weight[rows])
+            given = own.reshape(-1), theirs(rows).reshape(-1)
+            signs_of_rows = [None if drawn is None else drawn(rows).reshape(-1) for drawn in signs]
+            made = [own.new_empty(own.shape, dtype=weight.dtype) for _ in draws]
+            numbers = [weights.view(-1) for weights in made]
+            for some in parts_of(own):
+                before, after = (part[some] for part in given)
+                added = (after - before).mul_(fraction)
+                for moved, drawn in zip(numbers, signs_of_rows, strict=True):
+                    if drawn is None:
+                        torch.add(before, added, out=moved[some])
                     else:
-                        torch.addcmul(own, added, of_draw(some).to(own), out=weights[place])
+                        torch.addcmul(before, added, drawn[some].to(before), out=moved[some])
             return made
 
         return Changed(range(len(draws)), rows)
