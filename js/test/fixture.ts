@@ -311,7 +311,7 @@ export function value(made: Manifest, key: string): Value {
       return made.answers.tuned.tokens.map(({ text }, i) => ({
         base: prediction("logprob/base", i, text),
         tuned: prediction("logprob/tuned", i, text),
-        ...{ kl: 2, kl_back: 1, shift: i ? "shifted" : "unshifted" },
+        ...{ kl: i ? 2 : 0, kl_back: i ? 1 : 0, shift: i ? "shifted" : "unshifted" },
       }));
     case "segments":
       return (["tuned", "base"] as const).map((answer) => ({

@@ -13,6 +13,7 @@ from scipy import stats
 from twinlens.contract import blocks
 from twinlens.contract.wire import Value
 from twinlens.errors import MemoryNeededError
+from twinlens.measures import phrases
 from twinlens.measures.chance import (
     beyond,
     binomial_tail,
@@ -200,12 +201,26 @@ def carrying(**changes: Any) -> dict[str, Any]:
     return copying(4) | {blocks.carried(None): found | changes}
 
 
+def test_answers_that_hardly_differ_are_not_said_to_part() -> None:
+    planted = copying(4)
+    steps: Any = planted[blocks.answer_steps()]
+    for place, step in enumerate(steps):
+        step["kl"] = 0.4 if place == 1 else 0.1
+    said = {one["kind"]: one for one in findings(Planted(planted))}
+    title = "The answers part by less than 1.0 nats, most at the second token."
+    assert said["parts"]["title"] == title
+
+
+def test_marks_in_a_list_of_tokens_are_quoted() -> None:
+    runs = phrases.runs_of(["and", ",", "."], "token")
+    assert "".join(text for _, text in runs) == "and, “,” and “.”"
+
+
 def test_what_carries_it_is_said_with_random_parts_beside_it() -> None:
     found = {one["kind"]: one for one in findings(Planted(carrying()))}
     assert str_of([found["carries"]]) == (
-        "Five parts of 38 carry it. All four feed-forward blocks and head 3.6: 9.0 of 10.0 nats "
-        "(85 %); five random parts: 20 %, at most 30 %. [log-probability, measured "
-        "as a set]"
+        "Five parts of 38 carry it. All four feed-forward blocks and head 3.6: 85 % of KL, "
+        "10.0 nats; five random parts: 20 %, at most 30 %. [log-probability, measured as a set]"
     )
     assert (found["carries"]["selection"]["layer"], found["carries"]["selection"]["head"]) == (3, 6)
 
@@ -215,8 +230,10 @@ def test_what_makes_the_answer_less_likely_has_minus_signs() -> None:
     found: Any = planted[blocks.carried(None)]
     for part in found["parts"]:
         part["together"] *= -1
+        part["together_share"] = 0.95
+    found["random"] = [-0.2, 0.1]
     said = {one["kind"]: one for one in findings(Planted(planted))}
-    assert ": −9.0 of −10.0 nats (85 %)" in str_of([said["carries"]])
+    assert ": −9.0 of −10.0 nats (90 %); five random parts: −5 %" in str_of([said["carries"]])
 
 
 @pytest.mark.parametrize(

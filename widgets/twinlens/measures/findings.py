@@ -162,14 +162,17 @@ def _parts(trace: Trace, steps: Sequence[AnswerStep], null: Null) -> Finding:
     """Where the answers part, and how far that is from chance."""
     m = trace.manifest
     kl = np.array([step["kl"] for step in steps])
-    first = next((i for i, step in enumerate(steps) if step["kl"] > COST), int(kl.argmax()))
+    far = np.flatnonzero(kl > COST)
+    first = int(far[0] if len(far) else kl.argmax())
     largest = sorted(np.argsort(-kl, kind="stable")[:4].tolist())
     largest = [i for i in largest if kl[i] > 0.1 * kl.max()]
     tokens = m.answers["tuned"].tokens
     where = say.ordinal(first)
     return finding(
         "parts",
-        f"The answers part at the {where} token.",
+        f"The answers part at the {where} token."
+        if len(far)
+        else f"The answers part by less than {say.nats(COST)}, most at the {where} token.",
         [
             ("token", say.shown(tokens[first].text)),
             *say.of_models(
@@ -283,9 +286,8 @@ def _carries(trace: Trace, report: Report | None) -> Finding | None:
         f"{count.capitalize()} part{'s' * (len(parts) > 1)} of {carried['count']} "
         f"carr{'y' if len(parts) > 1 else 'ies'} it.",
         say.of_models(
-            f"{_together(parts, trace.manifest.pair.layers)}: "
-            f"{say.signed(parts[-1]['together'])} of {say.nats(carried['shift'])} "
-            f"({say.share(reached)}); {count} random part{'s' * (len(parts) > 1)}: "
+            f"{_together(parts, trace.manifest.pair.layers)}: {say.reached(carried)}; "
+            f"{count} random part{'s' * (len(parts) > 1)}: "
             f"{say.share(float(np.mean(carried['random'])))}, at most "
             f"{say.share(max(0.0, *carried['random']))}.{also}"
         ),

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from twinlens.contract.forms import Run
+from twinlens.contract.forms import Carried, Run
 
 _NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -34,7 +34,8 @@ def runs_of(words: Sequence[str], kind: str) -> list[Run]:
     for place, word in enumerate(words):
         if place:
             runs.append(("", " and " if place == len(words) - 1 else ", "))
-        runs.append((kind, word))
+        # A comma in a list of tokens would read as one of the list's own.
+        runs.append((kind, word if any(map(str.isalnum, word)) else f"“{word}”"))
     return runs
 
 
@@ -81,7 +82,16 @@ def percent(logprob: float) -> str:
 
 def share(value: float) -> str:
     """A share in percent."""
-    return f"{round(100 * value)} %"
+    return f"{round(100 * value)} %".replace("-", "−")
+
+
+def reached(carried: Carried) -> str:
+    """How much a set carries, of the shift or of KL: by the one of which it carries less."""
+    last, shift = carried["parts"][-1], carried["shift"] or 1.0
+    if last["together_share"] < last["together"] / shift:
+        return f"{share(last['together_share'])} of KL, {nats(carried['kl'])}"
+    of_shift = f"{signed(last['together'])} of {nats(carried['shift'])}"
+    return f"{of_shift} ({share(last['together'] / shift)})"
 
 
 def of_update(value: float) -> str:

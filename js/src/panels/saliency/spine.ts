@@ -64,12 +64,11 @@ export function spineMark(state: State, spine: Spine, m: number, side?: Side): H
   );
 }
 
-/** Where to look first: the first answer token that base would not give, the largest shifts. */
+/** Where to look first: where predictions first part by a nat, as findings say, and the largest shifts. */
 export function landmarks(state: State, spine: Spine): { first: number; most: number[] } {
   const apart = gaps(state, spine);
   const { steps } = spine;
-  const differ = (m: number) =>
-    steps ? steps[m]!.shift !== "unshifted" : Math.abs(apart[m]!) > APART;
+  const differ = (m: number) => (steps ? steps[m]!.kl : Math.abs(apart[m]!)) > APART;
   const all = apart.map((_, m) => m);
   return {
     first: all.findIndex(differ),
