@@ -1,4 +1,4 @@
-"""Variants of one text in one row, end to end: of each only the positions that differ.
+"""Variants of texts in one row, end to end: of each only the positions that differ.
 
 What acts on a token by itself, which is nearly all the work, sees one long row without padding.
 Attention sees each variant whole: what is not in the row are keys and values of the text itself.
@@ -6,8 +6,9 @@ Attention sees each variant whole: what is not in the row are keys and values of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -94,8 +95,8 @@ class Branches:
 
 
 @dataclass(frozen=True)
-class Packed:
-    """A row of P tokens out of K variants of one text of T tokens.
+class Variants:
+    """K variants of one text of T tokens.
 
     Attributes
     ----------
@@ -103,8 +104,8 @@ class Packed:
         Of the text itself, each [1, kv_heads, T, head_dim], rotary position applied. Where they are
         not there yet the first variant is the text itself, and leaves them.
     places : sequence of sequences of int
-        Positions of each variant that are in the row, rising; P in all. Those between the first
-        and the last that are left out are attended to by no other.
+        Positions of each variant that are read, rising. Those between the first and the last that
+        are left out are attended to by no other.
     hidden : bool tensor [K, T]
         Positions of each variant that no other position may attend to.
     branches : Branches, optional
@@ -116,15 +117,51 @@ class Packed:
     hidden: Tensor
     branches: Branches | None = None
 
+    @property
+    def length(self) -> int:
+        """T."""
+        return self.hidden.shape[1]
+
+    @cached_property
+    def flat(self) -> Array:
+        """Places of all variants, end to end."""
+        return np.concatenate([np.asarray(places, dtype=np.int64) for places in self.places])
+
+    def mask(self, whole: Tensor) -> Tensor:
+        """Mask of the text, [T, T], from that of one as long as the longest."""
+        if self.branches is None:
+            return whole[: self.length, : self.length]
+        return self.branches.mask(whole)
+
+    def positions(self) -> Array:
+        """Where what is read stands in its text."""
+        return self.flat if self.branches is None else self.branches.positions[self.flat]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A row of P tokens out of variants of some texts, K in all.
+
+    Attributes
+    ----------
+    texts : sequence of Variants
+    """
+
+    texts: Sequence[Variants]
+
+    @property
+    def device(self) -> torch.device:
+        return self.texts[0].hidden.device
+
     @cached_property
     def _sizes(self) -> Array:
         """Tokens of each variant in the row, [K]."""
-        return np.array([len(places) for places in self.places])
+        return np.array([len(places) for text in self.texts for places in text.places])
 
     @cached_property
     def _flat(self) -> Array:
         """`place`, where lists are made of it: a device is not waited for."""
-        return np.concatenate([np.asarray(places, dtype=np.int64) for places in self.places])
+        return np.concatenate([text.flat for text in self.texts])
 
     @cached_property
     def _slots(self) -> Array:
@@ -141,9 +178,7 @@ class Packed:
     @property
     def position(self) -> Tensor:
         """Where each token of the row stands in its text, [P]."""
-        if self.branches is None:
-            return self.place
-        return self._on_device(self.branches.positions[self._flat])
+        return self._on_device(np.concatenate([text.positions() for text in self.texts]))
 
     @cached_property
     def _row(self) -> Tensor:
@@ -154,7 +189,7 @@ class Packed:
     @property
     def _length(self) -> int:
         """Keys of each variant, with those that it is filled up with, which nobody sees."""
-        length = self.hidden.shape[1]
+        length = max(text.length for text in self.texts)
         return length + -length % _ROUND
 
     @cached_property
@@ -174,7 +209,7 @@ class Packed:
         longest = self._slots.shape[1]
         reach = self._flat[self._slots].max(axis=0)
         at_once = _ELSEWHERE
-        if self.hidden.device.type == "cpu":
+        if self.device.type == "cpu":
             at_once = max(_FEWEST_STEPS, _QUERIES // len(self._slots))
         pieces = []
         for first in range(0, longest, at_once):
@@ -185,17 +220,21 @@ class Packed:
         return pieces
 
     def _on_device(self, numbers: Array) -> Tensor:
-        return torch.from_numpy(numbers).to(self.hidden.device)
+        return torch.from_numpy(numbers).to(self.device)
+
+    def _parts(self) -> Iterator[tuple[Variants, slice]]:
+        """Each text, and which of the variants are its own."""
+        ends = accumulate((len(text.places) for text in self.texts), initial=0)
+        return zip(self.texts, (slice(*part) for part in pairwise(ends)), strict=True)
 
     def mask(self, whole: Tensor) -> Tensor:
-        """Mask of the variants, [K, 1, S, T filled up], from that of one text, [T, T]."""
-        if self.branches is not None:
-            whole = self.branches.mask(whole)
+        """Mask of the variants, [K, 1, S, T filled up], from that of the longest text, [T, T]."""
+        lowest = torch.finfo(whole.dtype).min
         places = self.place[self._grid]
-        more = (0, self._length - whole.shape[1])
-        whole = nn.functional.pad(whole, more, value=torch.finfo(whole.dtype).min)
-        hidden = nn.functional.pad(self.hidden, more)
-        mask = whole[places].masked_fill(hidden[:, None], torch.finfo(whole.dtype).min)
+        mask = whole.new_full((*places.shape, self._length), lowest)
+        for text, part in self._parts():
+            seen = text.mask(whole)[places[part]]
+            mask[part, :, : text.length] = seen.masked_fill_(text.hidden[:, None], lowest)
         # A token that is hidden from the others still attends to itself: no row is empty.
         return mask.scatter_(2, places[..., None], 0.0)[:, None]
 
@@ -300,19 +339,24 @@ class Packed:
 
     def _whole(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of every variant, [kv_heads, K, T filled up, head_dim]."""
-        count, length = self.hidden.shape
-        if module not in self.stored:
-            self.stored[module] = key[:, :, :length].clone(), value[:, :, :length].clone()
+        begin = 0
+        for text in self.texts:
+            if module not in text.stored:
+                itself = slice(begin, begin + text.length)
+                text.stored[module] = key[:, :, itself].clone(), value[:, :, itself].clone()
+            begin += len(text.flat)
         row = self._row.to(key.device)
 
-        def filled(name: str, old: Tensor, new: Tensor) -> Tensor:
-            room = self._room.empty(name, new, new.shape[1], count, self._length, new.shape[-1])
-            room[:, :, :length], room[:, :, length:] = old[0, :, None], 0
+        def filled(name: str, new: Tensor, which: int) -> Tensor:
+            shape = new.shape[1], len(self._sizes), self._length, new.shape[-1]
+            room = self._room.empty(name, new, *shape)
+            for text, part in self._parts():
+                room[:, part, : text.length] = text.stored[module][which][0, :, None]
+                room[:, part, text.length :] = 0
             room.flatten(1, 2).index_copy_(1, row, new[0])
             return room
 
-        old_key, old_value = self.stored[module]
-        return filled("keys", old_key, key), filled("values", old_value, value)
+        return filled("keys", key, 0), filled("values", value, 1)
 
     def _back(self, output: Tensor) -> Tensor:
         """From the grid to the row."""

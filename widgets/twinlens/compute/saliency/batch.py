@@ -25,7 +25,11 @@ from twinlens.compute.saliency.live_tables import REPLACED, stand_ins
 from twinlens.compute.saliency.methods import METHODS
 from twinlens.compute.saliency.registry import SaliencyMethod, complete
 from twinlens.compute.saliency.segments import segment_positions
-from twinlens.compute.saliency.several_answers import hidden_in_answers
+from twinlens.compute.saliency.several_answers import (
+    Answered,
+    filling_rows,
+    hidden_in_answers,
+)
 from twinlens.compute.saliency.similar_lengths import (
     TOGETHER,
     answered_together,
@@ -344,37 +348,43 @@ def _hidden(
     prompts_read: Mapping[int, ReadPrompt],
 ) -> dict[int, dict[tuple[str, str], Array]]:
     """What hiding each segment costs one model, by prompt, segment and answer."""
-
-    def costs_of(place: int) -> dict[tuple[str, str], Array]:
-        (kind, answers), prompt = chosen[place], prompts[place]
-        mine: dict[tuple[str, str], Array] = {}
-        parts, missing = segment_positions(prompt.tokens), dict[str, Reading]()
+    costs: dict[int, dict[tuple[str, str], Array]] = {place: {} for place in chosen}
+    asked: dict[int, Answered] = {}
+    keys: dict[int, list[list[tuple[str, str]]]] = {}
+    for place, (kind, answers) in chosen.items():
+        prompt, missing = prompts[place], dict[str, Reading]()
+        parts = segment_positions(prompt.tokens)
         for whose, ids in read_by_both(pair, kind, answers).items():
             before = known[place].hidden if place in known else {}
-            reused = {key: np.asarray(costs) for key, costs in before.items() if key[1] == whose}
-            if reused and all(len(costs) == len(ids) for costs in reused.values()):
-                mine |= reused
+            reused = {key: np.asarray(row) for key, row in before.items() if key[1] == whose}
+            if reused and all(len(row) == len(ids) for row in reused.values()):
+                costs[place] |= reused
             elif parts:
                 read = pair.readable(side, [*prompt.ids, *ids])
                 missing[whose] = Reading(model, read, len(prompt.tokens))
         if missing:
             # Of its own answer a model has said how likely it is.
             own = [prompts_read.get(place) if whose == side else None for whose in missing]
-            costs = hidden_in_answers(list(missing.values()), list(parts.values()), own)
-            for whose, rows in zip(missing, costs, strict=True):
-                mine |= {(segment, whose): row for segment, row in zip(parts, rows, strict=True)}
-        return mine
+            asked[place] = Answered(list(missing.values()), list(parts.values()), own)
+            keys[place] = [[(segment, whose) for segment in parts] for whose in missing]
 
-    costs_by_place: dict[int, dict[tuple[str, str], Array]] = {}
-    with closing(in_threads(model, costs_of, list(chosen))) as results:
-        for place, result in zip(chosen, results, strict=True):
+    def work(places: list[int]) -> list[list[Array]]:
+        return hidden_in_answers([asked[place] for place in places])
+
+    rows = filling_rows(asked)
+    done = len(chosen) - len(asked)
+    with closing(in_threads(model, work, rows)) as results:
+        for places, result in zip(rows, results, strict=True):
             if report:
-                report(len(costs_by_place), len(chosen), f"hiding segments, {side}")
+                report(done, len(chosen), f"hiding segments, {side}")
             try:
-                costs_by_place[place] = result()
+                for place, tables in zip(places, result(), strict=True):
+                    for names, table in zip(keys[place], tables, strict=True):
+                        costs[place] |= dict(zip(names, table, strict=True))
             except UnsupportedArchitectureError:  # its attention is given no mask
                 return {}
-    return costs_by_place
+            done += len(places)
+    return costs
 
 
 def _predicted(

@@ -20,7 +20,7 @@ from twinlens.compute.passes.conditions import hookable
 from twinlens.compute.passes.entry import embeddings
 from twinlens.compute.passes.folding import embed
 from twinlens.compute.passes.hiding import read_alone
-from twinlens.compute.passes.packing import Packed
+from twinlens.compute.passes.packing import Packed, Variants
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.row import states_of_variants
 from twinlens.compute.saliency.registry import Piece, SaliencyMethod, Wanted, saliency_method
@@ -128,7 +128,7 @@ def _packed(
         places.append(standing)
         if kind == "mask":
             hidden[number, list(group)] = True
-    packed = Packed(stored, places, hidden.to(device))
+    packed = Packed([Variants(stored, places, hidden.to(device))])
     embedded, tokens = _changed_row(reading, intact, groups, sources, kind)
     answer = reading.answer_length
     ends = np.cumsum([len(read) for read in places])

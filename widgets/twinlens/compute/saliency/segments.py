@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from twinlens.compute.passes.reading import Reading
 from twinlens.compute.passes.subject import Subject
-from twinlens.compute.saliency.several_answers import hidden_in_answers
+from twinlens.compute.saliency.several_answers import Answered, hidden_in_answers
 from twinlens.compute.saliency.together import hidden_together
 from twinlens.compute.text.answers import own_answer_of
 from twinlens.contract.forms import HiddenSegment, HiddenSpan
@@ -64,7 +64,8 @@ def hidden_segments(
                 Reading(model, subject.models.readable(side, [*prompt, *ids]), len(prompt))
                 for ids in answers.values()
             ]
-            lost = hidden_in_answers(readings, [groups[segment] for segment in present])
+            asked = Answered(readings, [groups[segment] for segment in present])
+            (lost,) = hidden_in_answers([asked])
         for name, rows in zip(answers, lost, strict=True):
             for segment, row in zip(present, rows.tolist(), strict=True):
                 costs[segment, name, side] = row
