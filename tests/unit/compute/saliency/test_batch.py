@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from transformers import PreTrainedModel
@@ -172,9 +174,12 @@ def test_similar_texts_are_grouped_and_long_ones_stay_alone(pair: Pair) -> None:
     # Reading nine thousand tokens of padding costs more than a group of its own.
     assert groups((9000, 4), (8, 5), (9, 4)) == [[1], [0], [2]]
     assert groups((8, 3), (8, 4), (9, 4), (8, 9000)) == [[3], [2, 1, 0]]
-    assert sorted(map(len, groups(*[(8, 4)] * 11))) == [3, 8]
+    assert sorted(map(len, groups(*[(8, 4)] * 19))) == [3, 16]
     assert groups() == []
     lengths = {0: (99, 9), 1: (2000, 900), 2: (99, 700)}
     assert attributed_together(pair.sizes, lengths) == [[1], [2], [0]]
     assert attributed_together(pair.sizes, lengths, padded=False) == [[1, 2, 0]]
+    # Of a large model each text takes long enough for progress to be told.
+    large = replace(pair.sizes, layers=32, hidden=4096, intermediate=11008)
+    assert attributed_together(large, lengths, padded=False) == [[1], [2], [0]]
     assert list(answered_together(pair.sizes, {0: 4, 1: 9, 2: 10**6}, 5)) == [[2], [1, 0]]

@@ -290,6 +290,9 @@ def _tables(
     # What only reads goes through a model end to end.
     padded = not (readings and method.only_reads(list(readings.values())))
     most = _at_once(readings) if together else 1
+    if not padded:
+        # Threads are given several groups each: they do not end together.
+        most = max(1, min(most, len(readings) // (2 * torch.get_num_threads())))
     for places in attributed_together(pair.sizes, lengths, most, padded=padded):
         only_reads = method.only_reads([readings[place] for place in places])
         (beside_others if only_reads else alone).append(places)

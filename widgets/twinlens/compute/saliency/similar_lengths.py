@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 from twinlens.compute.models.architectures import Sizes
 
 #: Prompts that are answered, and texts that are attributed together at most.
-ANSWERED, TOGETHER = 32, 8
+ANSWERED, TOGETHER = 64, 16
 #: What attributing one answer token costs in each layer however small texts and model are, in
 #: multiply-adds: more texts together share it, at the price of padding.
 _FIXED = 1.5e7
+#: Multiply-adds of texts that are not padded, together: about a second's, after which progress is
+#: told. More share nothing that would count.
+_WORK_AT_ONCE = 2**36
 #: Bounds both in memory where models are wide or texts long: numbers of one layer.
 _NUMBERS_AT_ONCE = 2**22
 
@@ -50,11 +53,13 @@ def attributed_together(
     # The best grouping of the first texts: its cost, and where its last group begins.
     best: list[tuple[float, int]] = [(0.0, 0)]
     for end in range(1, len(places) + 1):
-        choices, n = [], 0
+        choices, n, work = [], 0, 0.0
         for begin in range(end - 1, max(end - together, 0) - 1, -1):
             prompt_length, m = lengths[places[begin]]
             n, count = max(n, prompt_length), end - begin
-            if count > 1 and count * (n + m) * sizes.intermediate > _NUMBERS_AT_ONCE:
+            work += m * (prompt_length + m / 2) * weights * sizes.layers
+            too_long = not padded and work > _WORK_AT_ONCE
+            if count > 1 and (too_long or count * (n + m) * sizes.intermediate > _NUMBERS_AT_ONCE):
                 break
             cost = m * (padded * count * (n + m / 2) * weights + _FIXED)
             choices.append((best[begin][0] + cost, begin))

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 DEFAULT_METHOD = "gradient_x_input"
 RESPONSES: tuple[Response, ...] = ("own", "base", "tuned", "given")
 ENGINES = ("local", "ray")
-BATCH = 32
+#: Prompts that are worked on together; of narrow models, of which a prompt takes a tenth of a
+#: second, so many more.
+BATCH, NARROW_BATCH, NARROW = 32, 128, 512
 #: With one model in memory at a time, each batch loads both.
 SEQUENTIAL_BATCH = 256
 #: Prompts are sorted by length within so many batches.
@@ -89,9 +91,9 @@ def study(
     published_quirk : bool
         How annotations are widened, see `twinlens.studies.data.row_forms.widen`.
     batch_size : int, optional
-        Prompts of similar length that are worked on together: 32, or 256 where the pair keeps one
-        model in memory at a time, which is loaded anew for each batch. An interrupt or a crash
-        loses at most one batch (of each worker).
+        Prompts of similar length that are worked on together: 32, of models at most 512 wide 128,
+        or 256 where the pair keeps one model in memory at a time, which is loaded anew for each
+        batch. An interrupt or a crash loses at most one batch (of each worker).
     engine : {"local", "ray"}
         Where the work is done: in this process, or by the workers of a Ray cluster, see
         `twinlens.studies.run.ray_engine`.
@@ -158,7 +160,7 @@ def study(
                 "decoding": "greedy",
             },
         )
-        size = batch_size or (SEQUENTIAL_BATCH if pair.memory == "sequential" else BATCH)
+        size = batch_size or _together(pair)
         fill(store, rows, work_on, batch_size=size, total=_count(data), report=report)
         if not store.finished():
             raise no_row(store.problems)
@@ -172,6 +174,13 @@ def study(
     if not hasattr(pair, "info"):
         raise StudyError(f"{pair!r} is no pair of models: give what load_pair returns")
     return run_pair(pair, out, None, report)
+
+
+def _together(pair: Pair) -> int:
+    """Prompts of a batch, where nobody says how many."""
+    if pair.memory == "sequential":
+        return SEQUENTIAL_BATCH
+    return NARROW_BATCH if pair.sizes.hidden <= NARROW else BATCH
 
 
 def check_options(
