@@ -5,11 +5,11 @@
     python -m tests.benchmarks.study_against OTHER --threads 2
 
 Each is a process of its own, so that what one loads or keeps does not help the other; they take
-turns, 128 prompts at a time, so that other work on the machine slows both. On one thread CPU seconds
-count, on more the time that passes. Only the study counts, not the loading. The other checkout
-needs nothing but its package. Where it is of before exact effects of segments were measured (``git
-worktree add OTHER 56f0ba8``), ``faster`` sets all that a study measures today against less, and
-``gradients_alone`` the same measures.
+turns, 128 prompts at a time, so that other work on the machine slows both. On one thread CPU
+seconds count, on more the time that passes. Only the study counts, not the loading. The other
+checkout needs nothing but its package. Where it is of before exact effects of segments were
+measured (``git worktree add OTHER 56f0ba8``), ``faster`` sets all that a study measures today
+against less, and ``gradients_alone`` the same measures.
 """
 
 from __future__ import annotations
