@@ -97,7 +97,7 @@ report_options = together(
 )
 @model_options(tuned=True)
 @click.argument("data", type=PATH)
-@click.option("--batch-size", type=COUNT, help="Prompts at once.  [default: 32, or 256]")
+@click.option("--batch-size", type=COUNT, help="Prompts at once.  [default: 32, 128 or 256]")
 @valued(
     "--engine",
     kind=["local", "ray"],

@@ -25,6 +25,7 @@ from twinlens.compute.passes.row import can_be_read_as_row, states_of_variants
 from twinlens.compute.passes.steps_written_out import ReadPrompt
 from twinlens.compute.saliency.together import hidden_together
 from twinlens.contract.wire import Array
+from twinlens.support.cached import cached_property
 
 #: Positions that are read at once, on a processor and elsewhere.
 _ON_CPU, _ELSEWHERE = 2048, 8192
@@ -59,10 +60,15 @@ class Answered:
         """Tokens of the prompt and of all its answers."""
         return self.readings[0].prompt_length + sum(each.answer_length for each in self.readings)
 
+    @cached_property
+    def distinct(self) -> list[tuple[int, ...]]:
+        """Groups may be the same, such as the context and all that is no instruction."""
+        return list(dict.fromkeys(map(tuple, self.groups)))
+
     @property
     def size(self) -> int:
         """How many positions are read, at most."""
-        return sum(self.length - min(group, default=0) for group in ((), *self.groups))
+        return self.length + sum(self.length - min(group) for group in self.distinct)
 
 
 def hidden_in_answers(prompts: Sequence[Answered]) -> list[list[Array]]:
@@ -104,11 +110,11 @@ def filling_rows(prompts: Mapping[int, Answered]) -> list[list[int]]:
     """
     rows, size, variants, longest = list[list[int]](), 0, 0, 0
     for place, prompt in prompts.items():
-        size, variants = size + prompt.size, variants + 1 + len(prompt.groups)
+        size, variants = size + prompt.size, variants + 1 + len(prompt.distinct)
         longest = max(longest, prompt.length)
         if not rows or size > _most(prompt.model.device) or variants * longest**2 > _ROOM:
             rows.append([])
-            size, variants, longest = prompt.size, 1 + len(prompt.groups), prompt.length
+            size, variants, longest = prompt.size, 1 + len(prompt.distinct), prompt.length
         rows[-1].append(place)
     return rows
 
@@ -132,8 +138,7 @@ class _Text:
         answers = (reading.ids[prompt:-1] for reading in readings)
         self.ids = [*readings[0].ids[:prompt], *(token for ids in answers for token in ids)]
         self._answers = [range(len(self.ids))[part] for part in self.branches.places()]
-        # Groups may be the same, such as the context and all that is no instruction.
-        self._groups = list(dict.fromkeys(map(tuple, asked.groups)))
+        self._groups = asked.distinct
         self._logprobs: list[dict[int, Tensor]] = [{} for _ in range(1 + len(self._groups))]
         self._stored: dict[nn.Module, tuple[Tensor, Tensor]] = {}
         known = enumerate(asked.known if as_row else ())
